@@ -1,0 +1,3 @@
+# Warnings travel by an interface target, so that generated and third-party code is not held to them.
+add_library(loupe_warnings INTERFACE)
+target_compile_options(loupe_warnings INTERFACE -Wall -Wextra -Wconversion -Wno-sign-conversion -Werror)

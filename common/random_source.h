@@ -1,0 +1,28 @@
+// Unpredictable bytes for tokens and ids, injected so that the simulator can replay a run.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace loupe {
+
+using Token128 = std::array<uint8_t, 16>;
+
+// Thread-safe.
+class RandomSource {
+ public:
+  virtual ~RandomSource() = default;
+  virtual Token128 NextToken() = 0;
+};
+
+// The kernel's random bytes (getrandom); lives for the whole process. Aborts if the kernel cannot give any.
+RandomSource& SystemRandom();
+
+// 32 lower-case hexadecimal digits.
+std::string ToHex(const Token128& token);
+
+// A version-4 UUID (RFC 9562 §5.4) made from `token`'s bits.
+std::string ToUuid4(const Token128& token);
+
+}  // namespace loupe
