@@ -1,0 +1,84 @@
+// Taps: the named positions of a block where a tuning method may read and write, without the network knowing the method.
+//
+// A tappable block (BasicTransformerBlock, ResnetBlock2D) owns one TapSlot. In each forward it shows the tensor at every
+// tap, in the order below, and goes on with the tensor it gets back:
+//
+//   transformer block                                residual block
+//     x = SA_in(x)                                     x = Res_in(x)          (what norm1 and the skip both see)
+//     x = x + SA_out(attn1(norm1(x)))                  x = skip(x) + h(x, time)
+//     x = CA_in(x);  c = CA_c(context)                 x = Res_out(x)
+//     x = x + CA_out(attn2(norm2(x), c))
+//     x = FFN_in(x)
+//     x = x + FFN_out(ff(norm3(x)))
+//     x = Trans_out(x)
+//
+// (the positions of "A Closer Look at Parameter-Efficient Tuning in Diffusion Models", arXiv 2303.18181). An adapter that
+// reads at one tap and adds at a later one keeps what it read in its BlockPass, which lives for one forward of one block:
+// nothing is shared between forwards, so a block may be recomputed (gradient checkpointing) or run from two threads.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace loupe::worker {
+
+enum class BlockKind { kTransformer, kResidual };
+
+// In the order in which a block's forward passes them.
+enum class Tap { kSaIn, kSaOut, kCaIn, kCaC, kCaOut, kFfnIn, kFfnOut, kTransOut, kResIn, kResOut };
+
+// The paper's name: "SA_in", …, "Res_out".
+const char* TapName(Tap tap);
+
+// One forward through one block. Used by one thread; destroyed when the block's forward returns.
+class BlockPass {
+ public:
+  virtual ~BlockPass() = default;
+
+  // `x` is the tensor at `tap`; returns the tensor the block goes on with (of the same shape and dtype; `x` itself where
+  // the method has nothing to do). Must not write into `x` in place. Transformer taps: [N, tokens, d] (CaC:
+  // [N, text tokens, context width]); residual taps: [N, C, H, W]. N = K·B when K trials are packed, trial-major.
+  virtual torch::Tensor At(Tap tap, const torch::Tensor& x) = 0;
+};
+
+// What a method puts into a slot: makes a BlockPass per forward. Begin() is called once for every forward of the block,
+// recomputation included, perhaps from several threads at a time.
+class BlockTaps {
+ public:
+  virtual ~BlockTaps() = default;
+  virtual std::unique_ptr<BlockPass> Begin() = 0;
+};
+
+// A block's place for a method; empty means the plain network. Attach and detach only between forwards.
+struct TapSlot {
+  std::shared_ptr<BlockTaps> taps;
+};
+
+// The block's side: one on the stack per forward. Costs one null test per tap when the slot is empty.
+class TapPass {
+ public:
+  explicit TapPass(const TapSlot& slot) : pass_(slot.taps ? slot.taps->Begin() : nullptr) {}
+
+  torch::Tensor operator()(Tap tap, torch::Tensor x) const { return pass_ ? pass_->At(tap, x) : x; }
+
+ private:
+  std::unique_ptr<BlockPass> pass_;
+};
+
+// What a method must know of a block to size its parameters and to attach.
+struct TappableBlock {
+  std::string name;  // the module's name in the checkpoint: "down_blocks.0.attentions.0.transformer_blocks.0"
+  BlockKind kind;
+  int64_t in_width;         // transformer: d of the token stream; residual: C_in (at Res_in)
+  int64_t out_width;        // transformer: d again; residual: C_out (at Res_out)
+  int64_t context_width;    // transformer: width of CA_c; residual: 0
+  int64_t norm_num_groups;  // groups of the network's own GroupNorm; they divide every C of its residual blocks
+  TapSlot* slot;            // owned by the block; lives as long as the network
+};
+
+}  // namespace loupe::worker
