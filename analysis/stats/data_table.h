@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -66,6 +67,12 @@ struct FactorSpec {
   std::vector<std::string> levels;
 };
 
+// Puts the levels of a factor whose level names are all numbers in ascending order; others stay as they are.
+void SortNumericLevels(Factor& factor);
+
+// Fills response_origin and response_deviation from doubles (NaN = missing).
+void SetResponse(DataTable& table, std::vector<double> values);
+
 // Builds a table from values already in memory. Single-threaded.
 class DataTableBuilder {
  public:
@@ -78,9 +85,9 @@ class DataTableBuilder {
   DataTable Build() &&;
 
  private:
-  struct Column;
   DataTable table_;
   std::vector<bool> fixed_levels_;
+  std::vector<std::unordered_map<std::string, int32_t>> code_of_;  // per factor: level name -> code
   std::vector<double> values_;
 };
 

@@ -1,0 +1,14 @@
+// "Did you mean …" for names typed by people.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace loupe::analysis {
+
+// "; did you mean 'x'? There are: x, y, z" — the first half only when a name is near (edit distance ≤ 2 or a third of the
+// length). Empty when `names` is empty.
+std::string SuggestName(std::string_view name, const std::vector<std::string>& names);
+
+}  // namespace loupe::analysis
