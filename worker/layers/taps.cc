@@ -1,5 +1,7 @@
 #include "worker/layers/taps.h"
 
+#include "worker/layers/tappable.h"
+
 namespace loupe::worker {
 
 const char* TapName(Tap tap) {
@@ -26,6 +28,14 @@ const char* TapName(Tap tap) {
       return "Res_out";
   }
   TORCH_CHECK(false, "tap ", static_cast<int>(tap), " has no name");
+}
+
+std::vector<TappableBlock> TappableBlocksIn(torch::nn::Module& network) {
+  std::vector<TappableBlock> blocks;
+  for (const auto& item : network.named_modules("", /*include_self=*/false)) {
+    if (auto* tappable = dynamic_cast<Tappable*>(item.value().get())) blocks.push_back(tappable->Describe(item.key()));
+  }
+  return blocks;
 }
 
 }  // namespace loupe::worker

@@ -1,0 +1,54 @@
+#include "worker/layers/attention.h"
+
+namespace loupe::worker {
+namespace {
+
+// A level of the checkpoint's names that holds one layer.
+class NamedHolder : public torch::nn::Module {
+ public:
+  NamedHolder(const std::string& name, const Linear& layer) { register_module(name, layer); }
+};
+
+}  // namespace
+
+AttentionImpl::AttentionImpl(int64_t width, int64_t context_width, int64_t heads, bool qkv_bias)
+    : heads_(heads),
+      to_q_(register_module("to_q", Linear(width, width, qkv_bias))),
+      to_k_(register_module("to_k", Linear(context_width, width, qkv_bias))),
+      to_v_(register_module("to_v", Linear(context_width, width, qkv_bias))),
+      to_out_(register_module("to_out", torch::nn::ModuleList(Linear(width, width)))) {
+  TORCH_CHECK(width % heads == 0, "attention: ", heads, " heads do not divide a width of ", width);
+}
+
+torch::Tensor AttentionImpl::SplitHeads(const torch::Tensor& x) const {
+  return x.view({x.size(0), x.size(1), heads_, x.size(2) / heads_}).transpose(1, 2);
+}
+
+KeysValues AttentionImpl::Project(const torch::Tensor& context) {
+  return {SplitHeads(to_k_(context)), SplitHeads(to_v_(context))};
+}
+
+torch::Tensor AttentionImpl::Attend(const torch::Tensor& x, const KeysValues& context) {
+  auto y = at::scaled_dot_product_attention(SplitHeads(to_q_(x)), context.keys, context.values);
+  return to_out_[0]->as<LinearImpl>()->forward(y.transpose(1, 2).reshape({x.size(0), x.size(1), x.size(2)}));
+}
+
+torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const torch::Tensor& context) {
+  return Attend(x, Project(context));
+}
+
+FeedForwardImpl::FeedForwardImpl(int64_t width) : gate_(width, 8 * width), out_(4 * width, width) {
+  // net.0 is the gate with its projection, net.1 a dropout without weights, net.2 the way back.
+  torch::nn::ModuleList net;
+  net->push_back(std::make_shared<NamedHolder>("proj", gate_));
+  net->push_back(std::make_shared<torch::nn::IdentityImpl>());
+  net->push_back(out_.ptr());
+  register_module("net", net);
+}
+
+torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) {
+  const auto parts = gate_(x).chunk(2, -1);
+  return out_(parts[0] * torch::gelu(parts[1]));
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,75 @@
+#include "worker/layers/leaf_layers.h"
+
+#include <cmath>
+
+namespace loupe::worker {
+namespace {
+
+torch::Tensor Uninitialised(at::IntArrayRef shape) {
+  return torch::empty(shape, torch::dtype(torch::kFloat32).requires_grad(false));
+}
+
+// U(−1/√fan_in, 1/√fan_in), which is kaiming_uniform with a = √5: torch.nn's default for Linear and Conv, bias included.
+void ResetUniform(torch::Tensor& weight, torch::Tensor& bias, const at::Generator& generator) {
+  torch::NoGradGuard no_grad;
+  const double bound = 1.0 / std::sqrt(static_cast<double>(weight[0].numel()));
+  weight.uniform_(-bound, bound, generator);
+  if (bias.defined()) bias.uniform_(-bound, bound, generator);
+}
+
+void ResetAffine(torch::Tensor& weight, torch::Tensor& bias) {
+  torch::NoGradGuard no_grad;
+  weight.fill_(1);
+  bias.zero_();
+}
+
+}  // namespace
+
+void InitialiseAsTorch(torch::nn::Module& root, const at::Generator& generator) {
+  root.apply([&](torch::nn::Module& module) {
+    if (auto* leaf = dynamic_cast<LeafLayer*>(&module)) leaf->Reset(generator);
+  });
+}
+
+LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias)
+    : weight(register_parameter("weight", Uninitialised({out, in}), false)) {
+  if (with_bias) bias = register_parameter("bias", Uninitialised({out}), false);
+}
+
+void LinearImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }
+
+Conv2dImpl::Conv2dImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, bool with_bias)
+    : weight(register_parameter("weight", Uninitialised({out, in, kernel, kernel}), false)),
+      stride_(stride),
+      padding_(padding) {
+  if (with_bias) bias = register_parameter("bias", Uninitialised({out}), false);
+}
+
+void Conv2dImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }
+
+GroupNormImpl::GroupNormImpl(int64_t groups, int64_t channels, double eps)
+    : weight(register_parameter("weight", Uninitialised({channels}), false)),
+      bias(register_parameter("bias", Uninitialised({channels}), false)),
+      groups_(groups),
+      eps_(eps) {
+  TORCH_CHECK(channels % groups == 0, "GroupNorm: ", groups, " groups do not divide ", channels, " channels");
+}
+
+void GroupNormImpl::Reset(const at::Generator&) { ResetAffine(weight, bias); }
+
+LayerNormImpl::LayerNormImpl(int64_t width, double eps)
+    : weight(register_parameter("weight", Uninitialised({width}), false)),
+      bias(register_parameter("bias", Uninitialised({width}), false)),
+      eps_(eps) {}
+
+void LayerNormImpl::Reset(const at::Generator&) { ResetAffine(weight, bias); }
+
+EmbeddingImpl::EmbeddingImpl(int64_t rows, int64_t width)
+    : weight(register_parameter("weight", Uninitialised({rows, width}), false)) {}
+
+void EmbeddingImpl::Reset(const at::Generator& generator) {
+  torch::NoGradGuard no_grad;
+  weight.normal_(0, 1, generator);
+}
+
+}  // namespace loupe::worker
