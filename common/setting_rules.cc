@@ -1,0 +1,105 @@
+// The table of settings: one row per key, in the order of the documentation.
+#include "common/positions.h"
+#include "common/settings.h"
+
+namespace loupe {
+namespace {
+
+std::vector<std::string> Names(const std::vector<Position>& positions) {
+  std::vector<std::string> names;
+  for (const Position position : positions) names.emplace_back(PositionName(position));
+  return names;
+}
+
+std::vector<SettingRule> MakeRules() {
+  using enum SettingType;
+  const std::vector<std::string> dreambooth = {"dreambooth"};
+  const std::vector<std::string> adapter = {"adapter"};
+  return {
+      {.key = "base", .type = kPath, .required = true,
+       .description = "Folder of the frozen base model, in the diffusers layout of Stable Diffusion v1."},
+      {.key = "scorer", .type = kPath, .required = true,
+       .description = "Folder of the CLIP model that scores, in the transformers layout, with both towers."},
+
+      {.key = "task.kind", .type = kChoice, .default_value = "dreambooth", .choices = {"dreambooth"},
+       .description = "What is trained for."},
+      {.key = "task.images", .type = kPath, .required = true,
+       .description = "Folder of the subject's images (PNG or JPEG)."},
+      {.key = "task.instance_prompt", .type = kText, .required = true, .condition_key = "task.kind",
+       .condition_values = dreambooth, .description = "Caption of the subject, with the rare-token identifier."},
+      {.key = "task.class_prompt", .type = kText, .required = true, .condition_key = "task.kind",
+       .condition_values = dreambooth, .description = "Caption of the subject's class, for prior preservation."},
+      {.key = "task.class_images", .type = kInteger, .default_value = "32", .minimum = 0, .maximum = 100000,
+       .condition_key = "task.kind", .condition_values = dreambooth,
+       .description = "Images of the class to sample from the frozen base; 0 turns prior preservation off."},
+      {.key = "task.prior_weight", .type = kReal, .default_value = "1", .minimum = 0, .maximum = 1000,
+       .condition_key = "task.kind", .condition_values = dreambooth,
+       .description = "Weight of the class images' loss beside the subject's."},
+      {.key = "task.flip", .type = kBoolean, .default_value = "true",
+       .description = "Mirror each training image left to right with probability one half."},
+
+      {.key = "method.kind", .type = kChoice, .default_value = "adapter", .choices = {"adapter"},
+       .description = "What is tuned."},
+      {.key = "method.input", .type = kChoice, .required = true, .choices = Names(InputPositions()),
+       .condition_key = "method.kind", .condition_values = adapter, .description = "Position that the adapter reads."},
+      {.key = "method.output", .type = kChoice, .required = true, .choices = Names(OutputPositions()),
+       .condition_key = "method.kind", .condition_values = adapter, .description = "Position that the adapter writes to."},
+      {.key = "method.activation", .type = kChoice, .default_value = "relu",
+       .choices = {"relu", "sigmoid", "silu", "identity"}, .condition_key = "method.kind", .condition_values = adapter,
+       .description = "Function between the adapter's two layers."},
+      {.key = "method.scale", .type = kReal, .default_value = "1", .minimum = -1000, .maximum = 1000,
+       .condition_key = "method.kind", .condition_values = adapter,
+       .description = "Factor s in x + s·A(x)."},
+      {.key = "method.width", .type = kInteger, .minimum = 1, .maximum = 65536, .condition_key = "method.kind",
+       .condition_values = adapter,
+       .description = "Bottleneck width of every adapter. Give this or method.parameters, not both."},
+      {.key = "method.parameters", .type = kInteger, .minimum = 1, .maximum = 1e12, .condition_key = "method.kind",
+       .condition_values = adapter,
+       .description = "Parameter budget: the width is the one that comes nearest to it for the cell's positions."},
+      {.key = "method.init", .type = kChoice, .default_value = "torch", .choices = {"torch", "zero"},
+       .condition_key = "method.kind", .condition_values = adapter,
+       .description = "torch: PyTorch's default for both layers, as in the paper's code; zero: the second layer starts at 0."},
+
+      {.key = "budget.steps", .type = kInteger, .required = true, .minimum = 1, .maximum = 1e9,
+       .description = "Optimiser steps."},
+      {.key = "budget.batch", .type = kInteger, .default_value = "4", .minimum = 1, .maximum = 4096,
+       .description = "Subject images per step (as many class images are added under prior preservation)."},
+      {.key = "budget.samples", .type = kInteger, .default_value = "16", .minimum = 2, .maximum = 1000000,
+       .description = "Images generated to score a trial."},
+
+      {.key = "train.learning_rate", .type = kReal, .default_value = "0.0001", .minimum = 0, .maximum = 100,
+       .description = "AdamW's step size."},
+      {.key = "train.beta1", .type = kReal, .default_value = "0.9", .minimum = 0, .maximum = 0.999999,
+       .description = "AdamW's decay of the first moment."},
+      {.key = "train.beta2", .type = kReal, .default_value = "0.999", .minimum = 0, .maximum = 0.999999,
+       .description = "AdamW's decay of the second moment."},
+      {.key = "train.epsilon", .type = kReal, .default_value = "1e-08", .minimum = 0, .maximum = 1,
+       .description = "AdamW's denominator floor."},
+      {.key = "train.weight_decay", .type = kReal, .default_value = "0.01", .minimum = 0, .maximum = 100,
+       .description = "AdamW's decoupled weight decay."},
+      {.key = "train.clip_norm", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 1e9,
+       .description = "Largest norm of a trial's gradient; 0 turns clipping off."},
+      {.key = "train.checkpoint_every", .type = kInteger, .default_value = "50", .minimum = 0, .maximum = 1e9,
+       .description = "Steps between checkpoints; 0 writes none."},
+
+      {.key = "sample.steps", .type = kInteger, .default_value = "25", .minimum = 1, .maximum = 1000,
+       .description = "Steps of the sampler."},
+      {.key = "sample.guidance", .type = kReal, .default_value = "7", .minimum = 0, .maximum = 1000,
+       .description = "Scale of classifier-free guidance; 1 turns it off."},
+      {.key = "sample.sampler", .type = kChoice, .default_value = "dpm-solver++", .choices = {"dpm-solver++", "ddim"},
+       .description = "Sampler of class images and scored images."},
+
+      {.key = "score.primary", .type = kChoice, .default_value = "clip_i",
+       .choices = {"clip_i", "clip_t", "clip_fid", "clip_kid"},
+       .description = "The score that reports use unless told otherwise."},
+  };
+}
+
+}  // namespace
+
+const std::vector<SettingRule>& SettingRules() {
+  static const std::vector<SettingRule> rules = MakeRules();
+  return rules;
+}
+
+}  // namespace loupe

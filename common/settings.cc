@@ -1,0 +1,192 @@
+#include "common/settings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace loupe {
+namespace {
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+std::string RangeText(const SettingRule& rule) {
+  const bool low = std::isfinite(rule.minimum);
+  const bool high = std::isfinite(rule.maximum);
+  if (low && high) return fmt::format(" from {} to {}", rule.minimum, rule.maximum);
+  if (low) return fmt::format(" of at least {}", rule.minimum);
+  if (high) return fmt::format(" of at most {}", rule.maximum);
+  return "";
+}
+
+absl::Status WrongValue(const SettingRule& rule, std::string_view value, std::string_view expected) {
+  return absl::InvalidArgumentError(fmt::format("{}: '{}' is not {}", rule.key, value, expected));
+}
+
+bool InRange(const SettingRule& rule, double value) { return value >= rule.minimum && value <= rule.maximum; }
+
+const std::string& ValueOf(const std::map<std::string, std::string, std::less<>>& values, std::string_view key) {
+  const auto found = values.find(key);
+  if (found == values.end()) {
+    fmt::print(stderr, "setting '{}' was read but has no value\n", key);
+    std::abort();
+  }
+  return found->second;
+}
+
+}  // namespace
+
+const SettingRule* FindSettingRule(std::string_view key) {
+  for (const SettingRule& rule : SettingRules()) {
+    if (rule.key == key) return &rule;
+  }
+  return nullptr;
+}
+
+std::string_view ShortSettingName(std::string_view key) {
+  const size_t dot = key.rfind('.');
+  return dot == std::string_view::npos ? key : key.substr(dot + 1);
+}
+
+std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
+  std::string best;
+  size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    const size_t distance = EditDistance(absl::AsciiStrToLower(std::string(name)), absl::AsciiStrToLower(candidate));
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+absl::StatusOr<std::string> ResolveSettingKey(std::string_view key) {
+  if (FindSettingRule(key) != nullptr) return std::string(key);
+  std::vector<std::string> matches;
+  std::vector<std::string> names;
+  for (const SettingRule& rule : SettingRules()) {
+    if (ShortSettingName(rule.key) == key) matches.push_back(rule.key);
+    names.push_back(rule.key);
+    names.emplace_back(ShortSettingName(rule.key));
+  }
+  if (matches.size() == 1) return matches.front();
+  if (matches.size() > 1) {
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' could be any of {}: write the full key", key, fmt::join(matches, ", ")));
+  }
+  const std::string nearest = NearestName(key, names);
+  return absl::NotFoundError(nearest.empty() ? fmt::format("there is no setting '{}'", key)
+                                             : fmt::format("there is no setting '{}'; did you mean '{}'?", key, nearest));
+}
+
+absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_view value) {
+  const std::string text(absl::StripAsciiWhitespace(absl::string_view(value.data(), value.size())));
+  switch (rule.type) {
+    case SettingType::kText:
+    case SettingType::kPath:
+      if (text.empty()) return WrongValue(rule, value, "a text of at least one character");
+      return text;
+    case SettingType::kInteger: {
+      int64_t number = 0;
+      if (!absl::SimpleAtoi(text, &number) || !InRange(rule, static_cast<double>(number))) {
+        return WrongValue(rule, value, fmt::format("a whole number{}", RangeText(rule)));
+      }
+      return fmt::format("{}", number);
+    }
+    case SettingType::kReal: {
+      double number = 0;
+      if (!absl::SimpleAtod(text, &number) || !std::isfinite(number) || !InRange(rule, number)) {
+        return WrongValue(rule, value, fmt::format("a number{}", RangeText(rule)));
+      }
+      return fmt::format("{}", number == 0 ? 0.0 : number);
+    }
+    case SettingType::kBoolean: {
+      const std::string lower = absl::AsciiStrToLower(text);
+      if (lower == "true" || lower == "yes" || lower == "on") return "true";
+      if (lower == "false" || lower == "no" || lower == "off") return "false";
+      return WrongValue(rule, value, "true or false");
+    }
+    case SettingType::kChoice: {
+      for (const std::string& choice : rule.choices) {
+        if (absl::AsciiStrToLower(choice) == absl::AsciiStrToLower(text)) return choice;
+      }
+      const std::string nearest = NearestName(text, rule.choices);
+      return WrongValue(rule, value,
+                        fmt::format("one of {}{}", fmt::join(rule.choices, ", "),
+                                    nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
+    }
+  }
+  std::abort();
+}
+
+absl::StatusOr<Settings> Settings::Create(const std::map<std::string, std::string>& values) {
+  Settings settings;
+  for (const auto& [key, value] : values) {
+    const SettingRule* rule = FindSettingRule(key);
+    if (rule == nullptr) return ResolveSettingKey(key).status().ok()
+                               ? absl::InvalidArgumentError(fmt::format("'{}' must be written as its full key", key))
+                               : ResolveSettingKey(key).status();
+    LOUPE_ASSIGN_OR_RETURN(std::string canonical, CanonicalValue(*rule, value));
+    settings.values_.emplace(key, std::move(canonical));
+  }
+  // Conditions are checked in table order, so that a key may depend on an earlier key's default.
+  for (const SettingRule& rule : SettingRules()) {
+    bool meaningful = true;
+    if (!rule.condition_key.empty()) {
+      const auto found = settings.values_.find(rule.condition_key);
+      meaningful = found != settings.values_.end() &&
+                   std::find(rule.condition_values.begin(), rule.condition_values.end(), found->second) !=
+                       rule.condition_values.end();
+    }
+    const bool given = settings.values_.contains(rule.key);
+    if (given && !meaningful) {
+      return absl::InvalidArgumentError(fmt::format("{}: only meaningful where {} is {}", rule.key, rule.condition_key,
+                                                    fmt::join(rule.condition_values, " or ")));
+    }
+    if (given || !meaningful) continue;
+    if (rule.required) {
+      return absl::InvalidArgumentError(fmt::format("{}: missing; expected: {}", rule.key, rule.description));
+    }
+    if (!rule.default_value.empty()) settings.values_.emplace(rule.key, rule.default_value);
+  }
+  return settings;
+}
+
+const std::string& Settings::Text(std::string_view key) const { return ValueOf(values_, key); }
+
+int64_t Settings::Integer(std::string_view key) const {
+  int64_t number = 0;
+  if (!absl::SimpleAtoi(ValueOf(values_, key), &number)) std::abort();
+  return number;
+}
+
+double Settings::Real(std::string_view key) const {
+  double number = 0;
+  if (!absl::SimpleAtod(ValueOf(values_, key), &number)) std::abort();
+  return number;
+}
+
+bool Settings::Boolean(std::string_view key) const { return ValueOf(values_, key) == "true"; }
+
+bool Settings::Has(std::string_view key) const { return values_.contains(key); }
+
+}  // namespace loupe

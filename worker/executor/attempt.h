@@ -1,0 +1,77 @@
+// The line between the gRPC side of a worker (agent) and its tensor side (executor): plain structs and two interfaces.
+// Nothing here includes LibTorch, protobuf or gRPC.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/settings.h"
+
+namespace loupe::worker {
+
+// What to run: one attempt of one trial.
+struct AttemptSpec {
+  std::string trial;  // resource name
+  int64_t epoch = 0;
+  Settings settings;
+  uint64_t sweep_seed = 0;
+  int64_t replicate = 0;
+  // Factor's short name -> level; goes into the metadata of what the attempt writes.
+  std::map<std::string, std::string> cell;
+  // A folder of this attempt's own for files that it hands over; exists, is empty, and is removed afterwards.
+  std::string scratch_folder;
+  // A folder that outlives the attempt and is the trial's own on this machine: checkpoints live here, so that a later
+  // attempt of the same trial goes on from them.
+  std::string checkpoint_folder;
+};
+
+enum class FailureClass { kRetryable, kUserError };
+
+struct AttemptOutcome {
+  enum class Kind { kSuccess, kFailure, kStopped };
+  Kind kind = Kind::kFailure;
+
+  // kSuccess
+  std::map<std::string, double> scores;
+  double train_seconds = 0;
+  double total_seconds = 0;
+  std::map<std::string, std::string> provenance;
+
+  // kFailure
+  FailureClass failure_class = FailureClass::kRetryable;
+  std::string failure_message;
+};
+
+// How the attempt is heard of while it runs. Implementations are thread-safe and never block for long.
+class AttemptObserver {
+ public:
+  virtual ~AttemptObserver() = default;
+
+  // "prepare", "train", "sample", "score"; step counts within the phase.
+  virtual void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) = 0;
+  virtual void OnMetric(std::string_view metric, int64_t step, double value) = 0;
+
+  // Hands over a finished file under its artifact name ("samples.png"); blocks until it is stored. ABORTED means that
+  // the lease is lost: stop without a result.
+  virtual absl::Status OnArtifact(std::string_view name, std::string_view media_type, const std::string& path) = 0;
+
+  // Asked between steps: true means stop now (cancelled, lease lost, or shutting down).
+  virtual bool ShouldStop() const = 0;
+};
+
+// Runs attempts. One Run at a time per executor; the caller's thread does the work.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // Never throws: every error becomes a kFailure outcome with a sentence for the user.
+  virtual AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) = 0;
+
+  // "cpu" or "cuda:0 NVIDIA H200".
+  virtual std::string DeviceDescription() const = 0;
+};
+
+}  // namespace loupe::worker
