@@ -1,0 +1,97 @@
+# Set-up shared by ./quickstart and ./test: packages, LibTorch, configure, build. Sourced, not run.
+# Every step prints what it does and how long it took; a step that has nothing to do says so and costs milliseconds.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=$ROOT/build/release
+STAMPS=$ROOT/.setup
+LOGS=$STAMPS/logs
+export CCACHE_DIR=${CCACHE_DIR:-$ROOT/.setup/ccache}
+
+fail() {
+  printf '\n%s\n' "$*" >&2
+  exit 1
+}
+
+# step "what" command…: runs it with its output in a log, prints one line with the time, and the log's end on a failure.
+step() {
+  local what=$1 log started=$SECONDS
+  shift
+  mkdir -p "$LOGS"
+  log=$LOGS/$(printf '%s' "$what" | tr -c 'a-zA-Z0-9\n' '-').log
+  printf '  %-46s ' "$what"
+  if "$@" >"$log" 2>&1; then
+    printf '%4d s%s\n' $((SECONDS - started)) "$([ -s "$STAMPS/nothing" ] && printf '  (nothing to do)')"
+    rm -f "$STAMPS/nothing"
+  else
+    printf 'failed after %d s; the end of %s:\n' $((SECONDS - started)) "$log"
+    tail -n 40 "$log" >&2
+    exit 1
+  fi
+}
+
+nothing_to_do() {
+  echo yes >"$STAMPS/nothing"
+}
+
+missing_packages() {
+  local name
+  grep -vE '^\s*(#|$)' "$ROOT/deploy/debian-packages.txt" | while read -r name; do
+    dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'install ok installed' || printf '%s ' "$name"
+  done
+}
+
+install_packages() {
+  local missing as_root=()
+  missing=$(missing_packages)
+  if [ -z "$missing" ]; then
+    nothing_to_do
+    return
+  fi
+  if [ "$(id -u)" -ne 0 ]; then as_root=(sudo -n); fi
+  "${as_root[@]}" apt-get update
+  # shellcheck disable=SC2086  # a list of names
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+}
+
+check_can_install() {
+  local missing
+  command -v dpkg-query >/dev/null || fail "Loupe builds on Debian 12 (or a relative with apt); this system has no dpkg."
+  missing=$(missing_packages)
+  [ -z "$missing" ] || [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null ||
+    fail "These Debian packages are missing, and neither root nor a password-less sudo is at hand. Have them installed, then run this again:
+  apt-get install $missing"
+}
+
+# The interpreter for .venv: Debian's, so that no other Python's settings get in the way.
+python_for_venv() {
+  if [ -x /usr/bin/python3 ]; then echo /usr/bin/python3; else echo python3; fi
+}
+
+# pip_install requirements-file: into .venv, once per content of the file.
+pip_install() {
+  local stamp=$STAMPS/$(sha256sum "$1" | cut -c1-16).pip
+  if [ -e "$stamp" ] && [ -x "$ROOT/.venv/bin/python" ]; then
+    nothing_to_do
+    return
+  fi
+  [ -x "$ROOT/.venv/bin/python" ] || "$(python_for_venv)" -m venv "$ROOT/.venv"
+  "$ROOT/.venv/bin/python" -m pip install --disable-pip-version-check -r "$1" -c "$ROOT/deploy/requirements.txt"
+  touch "$stamp"
+}
+
+configure() {
+  cmake -S "$ROOT" --preset release
+}
+
+# build target…: all when none is named.
+build() {
+  cmake --build "$BUILD" --target "${@:-all}"
+}
+
+set_up_tools() {
+  mkdir -p "$STAMPS"
+  rm -f "$STAMPS/nothing"
+  check_can_install
+  step "Debian packages" install_packages
+  step "LibTorch (PyTorch wheel in .venv)" pip_install "$ROOT/deploy/requirements.txt"
+}
