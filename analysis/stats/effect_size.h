@@ -5,6 +5,7 @@
 //   ω²  = (SS − df·MSE)/(SST + MSE)                partial ω² = (SS − df·MSE)/(SS + (N − df)·MSE)
 //   ε²  = (SS − df·MSE)/SST                        partial ε² = (SS − df·MSE)/(SS + SSE)
 //   Cohen's f = sqrt(partial η²/(1 − partial η²))
+// Interval of partial η²: λ/(λ + df + dfe + 1) at the ends of λ (Smithson 2001, Educ. Psychol. Meas. 61:605).
 // Sources: Cohen (1988) ch. 8; Olejnik & Algina (2003) Psychological Methods 8:434; Kelley (1935) for ε².
 // ω² and ε² may be negative in a sample; they are reported as they are (cutting at 0 biases them).
 #pragma once

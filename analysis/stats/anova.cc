@@ -1,0 +1,236 @@
+#include "analysis/stats/anova.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "analysis/stats/cell_table.h"
+#include "analysis/stats/distributions.h"
+#include "analysis/stats/estimability.h"
+#include "analysis/stats/model_formula.h"
+#include "analysis/stats/model_matrix.h"
+#include "analysis/stats/ordered_projection.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace loupe::analysis {
+namespace {
+
+using Eigen::Index;
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+// A residual below this share of the total is rounding, not error: the model reproduces the data.
+constexpr double kPerfectFit = 1e-24;
+
+struct Plan {
+  std::vector<ModelTerm> terms;  // the block first, if there is one
+  bool has_block = false;
+  std::vector<size_t> factors;   // all that occur in terms, ascending
+};
+
+absl::StatusOr<Plan> PlanModel(const DataTable& data, const AnovaOptions& options) {
+  Plan plan;
+  size_t block = data.factors.size();
+  if (!options.block.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(block, data.FactorIndex(options.block));
+    plan.has_block = true;
+  }
+  if (options.formula.empty()) {
+    for (size_t factor = 0; factor < data.factors.size(); ++factor) {
+      if (factor != block) plan.terms.push_back({factor});
+    }
+    if (plan.terms.empty()) return absl::InvalidArgumentError("no factor to test; name at least one");
+  } else {
+    LOUPE_ASSIGN_OR_RETURN(plan.terms, ParseModelFormula(options.formula, data));
+  }
+  for (const ModelTerm& term : plan.terms) {
+    if (plan.has_block && std::find(term.begin(), term.end(), block) != term.end()) {
+      return absl::InvalidArgumentError(fmt::format(
+          "'{}' is the block and also in the term '{}'; blocks enter by themselves, as one additive term: take it out of "
+          "the model or out of the block", options.block, TermName(term, data)));
+    }
+  }
+  if (plan.has_block) plan.terms.insert(plan.terms.begin(), ModelTerm{block});
+  std::set<size_t> factors;
+  for (const ModelTerm& term : plan.terms) factors.insert(term.begin(), term.end());
+  plan.factors.assign(factors.begin(), factors.end());
+  return plan;
+}
+
+// Refuses or drops the factors that have one level in the rows used. True if the plan changed.
+absl::StatusOr<bool> HandleSingleLevels(const DataTable& data, const CellTable& cells, bool drop, Plan& plan,
+                                        std::vector<std::string>& warnings) {
+  std::vector<size_t> single;
+  for (size_t i = 0; i < cells.factors.size(); ++i) {
+    if (cells.levels(i) > 1) continue;
+    const Factor& factor = data.factors[cells.factors[i]];
+    const std::string& level = factor.levels[static_cast<size_t>(cells.used_levels[i][0])];
+    if (!drop) {
+      return absl::InvalidArgumentError(fmt::format(
+          "factor '{}' has only one level ('{}') in the {} rows used, so there is nothing to compare; leave it out of the "
+          "factors or add rows with another level", factor.name, level, cells.sample.used));
+    }
+    warnings.push_back(fmt::format("Factor {} was left out: it has only one level ({}) in the {} rows used.", factor.name,
+                                   level, cells.sample.used));
+    single.push_back(cells.factors[i]);
+  }
+  if (single.empty()) return false;
+  const auto has_single = [&](const ModelTerm& term) {
+    return std::any_of(single.begin(), single.end(),
+                       [&](size_t factor) { return std::find(term.begin(), term.end(), factor) != term.end(); });
+  };
+  if (plan.has_block && has_single(plan.terms.front())) plan.has_block = false;
+  std::erase_if(plan.terms, has_single);
+  for (const size_t factor : single) std::erase(plan.factors, factor);
+  if (plan.terms.empty() || (plan.has_block && plan.terms.size() == 1)) {
+    return absl::InvalidArgumentError("every factor has only one level in the rows used; there is nothing to compare");
+  }
+  return true;
+}
+
+// The terms that are in the model when term `t` is tested.
+std::vector<size_t> TestedAfter(const std::vector<ModelTerm>& terms, size_t t, SumOfSquares type) {
+  std::vector<size_t> after;
+  for (size_t u = 0; u < terms.size(); ++u) {
+    if (u == t) continue;
+    const bool in = type == SumOfSquares::kType1   ? u < t
+                    : type == SumOfSquares::kType2 ? !IsContained(terms[t], terms[u])
+                                                   : true;
+    if (in) after.push_back(u);
+  }
+  return after;
+}
+
+bool IsInsideAnother(const std::vector<ModelTerm>& terms, size_t t) {
+  for (size_t u = 0; u < terms.size(); ++u) {
+    if (u != t && IsContained(terms[t], terms[u])) return true;
+  }
+  return false;
+}
+
+AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMatrix& model, const Reduced& reduced,
+                   size_t t, SumOfSquares type) {
+  AnovaTerm out;
+  out.term = TermName(model.terms()[t], data);
+  const TermColumns columns = model.columns()[t];
+  out.nominal_df = static_cast<double>(columns.count);
+  const std::vector<size_t> after = TestedAfter(model.terms(), t, type);
+  OrderedProjection projection(reduced.r, reduced.qty);
+  projection.Add(0, 1);
+  for (const size_t u : after) projection.Add(model.columns()[u].first, model.columns()[u].count);
+  const OrderedProjection::Gain gain = projection.Add(columns.first, columns.count);
+  out.df = static_cast<double>(gain.rank);
+  out.sum_sq = gain.sum_sq;
+  if (gain.rank == columns.count) return out;
+
+  const Estimability lost = ExplainLostDegrees(data, cells, model, reduced, t, after, gain.rank);
+  for (const size_t u : lost.partners) out.aliased_with.push_back(TermName(model.terms()[u], data));
+  out.note = lost.note;
+  if (type == SumOfSquares::kType3 && IsInsideAnother(model.terms(), t)) {
+    out.note = fmt::format("Not estimable as Type III: with empty cells the equally weighted means of {} do not all exist, "
+                           "and a number would depend on the coding. Use Type II. {}", out.term, lost.note);
+    out.df = 0;
+  }
+  out.estimable = out.df > 0;
+  return out;
+}
+
+void Finish(const AnovaTable& table, double confidence, AnovaTerm& term) {
+  const bool has_error = table.residual.sum_sq > 0;
+  if (!term.estimable) {
+    term.sum_sq = 0;
+    term.mean_sq = term.f = term.p = kNaN;
+    term.effect = ComputeEffectSize(FTest{}, confidence);
+    return;
+  }
+  term.mean_sq = term.sum_sq / term.df;
+  term.f = has_error ? term.mean_sq / table.residual.mean_sq : kNaN;
+  term.p = FUpperTail(term.f, term.df, table.residual.df);
+  term.effect = ComputeEffectSize({.df = term.df, .sum_sq = term.sum_sq, .residual_df = table.residual.df,
+                                   .residual_sum_sq = table.residual.sum_sq, .total_sum_sq = table.total_sum_sq,
+                                   .n = table.total_df + 1}, confidence);
+}
+
+absl::Status NoResidual(const DataTable& data, const CellTable& cells, const Plan& plan, Index rank) {
+  const size_t deepest = plan.terms.back().size();
+  const std::string advice =
+      deepest > 1 ? fmt::format("leave out the interactions of order {} (such as {}), or add replicates", deepest,
+                                TermName(plan.terms.back(), data))
+                  : std::string("leave out a factor, or add replicates");
+  return absl::InvalidArgumentError(fmt::format(
+      "the model {} has {} parameters for {} rows, so no degree of freedom is left to estimate the error{}; {}",
+      FormulaText(plan.terms, data), rank, cells.sample.used,
+      cells.pure_error_df == 0 ? " (one row per cell)" : "", advice));
+}
+
+void CountCells(const CellTable& cells, const Plan& plan, AnovaTable& table) {
+  const size_t block = plan.has_block ? plan.terms.front()[0] : std::numeric_limits<size_t>::max();
+  std::set<std::vector<int32_t>> seen;
+  double possible = 1;
+  for (size_t i = 0; i < cells.factors.size(); ++i) {
+    if (cells.factors[i] != block) possible *= static_cast<double>(cells.levels(i));
+  }
+  for (size_t cell = 0; cell < cells.cells(); ++cell) {
+    std::vector<int32_t> key;
+    for (size_t i = 0; i < cells.factors.size(); ++i) {
+      if (cells.factors[i] != block) key.push_back(cells.codes[i][cell]);
+    }
+    seen.insert(std::move(key));
+  }
+  table.cells_observed = static_cast<int64_t>(seen.size());
+  table.cells_possible = possible < 9e18 ? static_cast<int64_t>(possible) : std::numeric_limits<int64_t>::max();
+}
+
+}  // namespace
+
+absl::StatusOr<AnovaTable> FitAnova(const DataTable& data, const AnovaOptions& options) {
+  AnovaTable table;
+  table.warnings = data.warnings;
+  LOUPE_ASSIGN_OR_RETURN(Plan plan, PlanModel(data, options));
+  LOUPE_ASSIGN_OR_RETURN(CellTable cells, BuildCellTable(data, plan.factors, options.include_stopped_early));
+  LOUPE_ASSIGN_OR_RETURN(const bool changed, HandleSingleLevels(data, cells, options.drop_single_level_factors, plan,
+                                                                table.warnings));
+  if (changed) {
+    LOUPE_ASSIGN_OR_RETURN(cells, BuildCellTable(data, plan.factors, options.include_stopped_early));
+  }
+  const ModelMatrix model(cells, plan.terms);
+  LOUPE_ASSIGN_OR_RETURN(const Reduced reduced, ReduceModel(model, cells));
+  OrderedProjection full(reduced.r, reduced.qty);
+  full.Add(0, model.column_count());
+
+  table.response = data.response_name;
+  table.block = plan.has_block ? options.block : "";
+  table.formula = FormulaText({plan.terms.begin() + (plan.has_block ? 1 : 0), plan.terms.end()}, data);
+  table.ss_type = options.ss_type;
+  table.sample = cells.sample;
+  table.grand_mean = data.response_origin + cells.centre;
+  table.total_df = cells.total_n - 1;
+  table.total_sum_sq = cells.total_sum_sq;
+  table.pure_error_df = cells.pure_error_df;
+  table.pure_error_sum_sq = cells.pure_error_sum_sq;
+  table.residual.df = cells.total_n - static_cast<double>(full.rank());
+  if (table.residual.df < 1) return NoResidual(data, cells, plan, full.rank());
+  table.residual.sum_sq = reduced.lack_of_fit_sum_sq + full.residual_sum_sq() + cells.pure_error_sum_sq;
+  if (table.residual.sum_sq <= kPerfectFit * table.total_sum_sq) {
+    table.residual.sum_sq = 0;
+    table.warnings.push_back("The model reproduces every response exactly, so there is no error to test against and no F: "
+                             "check that the response is not computed from the factors.");
+  }
+  table.residual.mean_sq = table.residual.sum_sq / table.residual.df;
+  table.r_squared = 1.0 - table.residual.sum_sq / table.total_sum_sq;
+  CountCells(cells, plan, table);
+
+  for (size_t t = 0; t < plan.terms.size(); ++t) {
+    AnovaTerm term = TestTerm(data, cells, model, reduced, t, options.ss_type);
+    term.is_block = plan.has_block && t == 0;
+    Finish(table, options.confidence, term);
+    table.terms.push_back(std::move(term));
+  }
+  const SampleAccount& sample = table.sample;
+  if (sample.used < sample.rows || sample.stopped_early_included > 0) table.warnings.push_back(sample.Sentence());
+  return table;
+}
+
+}  // namespace loupe::analysis

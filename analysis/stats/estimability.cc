@@ -1,0 +1,161 @@
+#include "analysis/stats/estimability.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "analysis/stats/ordered_projection.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace loupe::analysis {
+namespace {
+
+using Eigen::Index;
+
+size_t PositionOf(const CellTable& cells, size_t factor) {
+  return static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin());
+}
+
+std::vector<size_t> MarginsInModel(const ModelMatrix& model, const ModelTerm& term) {
+  std::vector<size_t> margins;
+  for (size_t u = 0; u < model.terms().size(); ++u) {
+    if (model.terms()[u] != term && IsContained(model.terms()[u], term)) margins.push_back(u);
+  }
+  return margins;
+}
+
+// Degrees of freedom of `term` after the intercept and the terms `before`.
+Index RankAfter(const ModelMatrix& model, const Reduced& reduced, size_t term, const std::vector<size_t>& before) {
+  OrderedProjection projection(reduced.r, reduced.qty);
+  projection.Add(0, 1);
+  for (const size_t u : before) projection.Add(model.columns()[u].first, model.columns()[u].count);
+  return projection.Add(model.columns()[term].first, model.columns()[term].count).rank;
+}
+
+// The fewest terms that already take something from `term`: first those that do it alone, then one after another.
+std::vector<size_t> FindPartners(const ModelMatrix& model, const Reduced& reduced, size_t term,
+                                 const std::vector<size_t>& tested_after, Index own_df) {
+  const ModelTerm& own = model.terms()[term];
+  const std::vector<size_t> margins = MarginsInModel(model, own);
+  std::vector<size_t> partners;
+  std::vector<size_t> others;
+  for (const size_t u : tested_after) {
+    if (!IsContained(model.terms()[u], own)) others.push_back(u);
+  }
+  std::stable_sort(others.begin(), others.end(),
+                   [&](size_t a, size_t b) { return model.terms()[a].size() < model.terms()[b].size(); });
+  const auto contains_partner = [&](size_t u) {
+    return std::any_of(partners.begin(), partners.end(),
+                       [&](size_t p) { return IsContained(model.terms()[p], model.terms()[u]); });
+  };
+  for (const size_t u : others) {
+    if (contains_partner(u)) continue;
+    std::vector<size_t> before = margins;
+    for (const size_t margin : MarginsInModel(model, model.terms()[u])) before.push_back(margin);
+    before.push_back(u);
+    if (RankAfter(model, reduced, term, before) < own_df) partners.push_back(u);
+  }
+  if (!partners.empty()) return partners;
+  std::vector<size_t> before = margins;
+  Index left = own_df;
+  for (const size_t u : others) {
+    before.push_back(u);
+    const Index now = RankAfter(model, reduced, term, before);
+    if (now < left) partners.push_back(u);
+    left = now;
+  }
+  return partners;
+}
+
+size_t OccurringCombinations(const CellTable& cells, const ModelTerm& term) {
+  std::set<std::vector<int32_t>> seen;
+  for (size_t cell = 0; cell < cells.cells(); ++cell) {
+    std::vector<int32_t> key;
+    for (const size_t factor : term) key.push_back(cells.codes[PositionOf(cells, factor)][cell]);
+    seen.insert(std::move(key));
+  }
+  return seen.size();
+}
+
+std::string Braced(const std::vector<std::string>& names) { return fmt::format("{{{}}}", fmt::join(names, ", ")); }
+
+std::string GroupSentence(const DataTable& data, const CellTable& cells, size_t own, size_t other) {
+  const std::vector<LevelGroup> groups = ConnectedLevelGroups(data, cells, own, other);
+  if (groups.size() < 2) return "";
+  std::vector<std::string> texts;
+  for (const LevelGroup& group : groups) texts.push_back(Braced(group.first_levels));
+  return fmt::format(" The levels of {0} fall into groups that never share a level of {1}: {2}; a difference between "
+                     "these groups may come from either factor.",
+                     data.factors[own].name, data.factors[other].name, fmt::join(texts, ", "));
+}
+
+}  // namespace
+
+std::vector<LevelGroup> ConnectedLevelGroups(const DataTable& data, const CellTable& cells, size_t first, size_t second) {
+  const size_t a = PositionOf(cells, first);
+  const size_t b = PositionOf(cells, second);
+  const size_t first_count = cells.levels(a);
+  std::vector<size_t> parent(first_count + cells.levels(b));
+  std::iota(parent.begin(), parent.end(), size_t{0});
+  const auto root = [&](size_t node) {
+    while (parent[node] != node) node = parent[node] = parent[parent[node]];
+    return node;
+  };
+  for (size_t cell = 0; cell < cells.cells(); ++cell) {
+    const size_t x = root(static_cast<size_t>(cells.codes[a][cell]));
+    const size_t y = root(first_count + static_cast<size_t>(cells.codes[b][cell]));
+    parent[std::max(x, y)] = std::min(x, y);
+  }
+  std::map<size_t, LevelGroup> groups;
+  for (size_t node = 0; node < parent.size(); ++node) {
+    LevelGroup& group = groups[root(node)];
+    if (node < first_count) {
+      group.first_levels.push_back(data.factors[first].levels[static_cast<size_t>(cells.used_levels[a][node])]);
+    } else {
+      group.second_levels.push_back(
+          data.factors[second].levels[static_cast<size_t>(cells.used_levels[b][node - first_count])]);
+    }
+  }
+  std::vector<LevelGroup> result;
+  for (auto& [unused, group] : groups) result.push_back(std::move(group));
+  return result;
+}
+
+Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, const ModelMatrix& model,
+                                const Reduced& reduced, size_t term, const std::vector<size_t>& tested_after, Index df) {
+  Estimability result;
+  const ModelTerm& own = model.terms()[term];
+  const Index nominal = model.columns()[term].count;
+  if (df == nominal) return result;
+  const Index own_df = RankAfter(model, reduced, term, MarginsInModel(model, own));
+  result.lost_to_empty_cells = nominal - own_df;
+  result.lost_to_aliasing = own_df - df;
+  const std::string name = TermName(own, data);
+  if (result.lost_to_empty_cells > 0) {
+    double possible = 1;
+    for (const size_t factor : own) possible *= static_cast<double>(cells.levels(PositionOf(cells, factor)));
+    result.note += fmt::format("{} of {} degrees of freedom are lost to empty cells: {} of {} combinations of {} occur.",
+                               result.lost_to_empty_cells, nominal, OccurringCombinations(cells, own), possible, name);
+  }
+  if (result.lost_to_aliasing > 0) {
+    result.partners = FindPartners(model, reduced, term, tested_after, own_df);
+    std::vector<std::string> names;
+    for (const size_t u : result.partners) names.push_back(TermName(model.terms()[u], data));
+    if (!result.note.empty()) result.note += ' ';
+    result.note += fmt::format("{} of {} degrees of freedom are aliased with {}: the data cannot tell them apart.",
+                               result.lost_to_aliasing, own_df, fmt::join(names, " and "));
+    for (const size_t u : result.partners) {
+      if (own.size() == 1 && model.terms()[u].size() == 1) {
+        result.note += GroupSentence(data, cells, own[0], model.terms()[u][0]);
+      }
+    }
+  }
+  result.note += df == 0 ? fmt::format(" Not estimable: leave {} or its partners out, or run combinations that separate "
+                                       "them.", name)
+                         : fmt::format(" The test is of the {} that are left.", df);
+  return result;
+}
+
+}  // namespace loupe::analysis

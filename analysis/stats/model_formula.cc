@@ -1,0 +1,186 @@
+#include "analysis/stats/model_formula.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+
+namespace loupe::analysis {
+namespace {
+
+using Terms = std::vector<ModelTerm>;
+
+void AddTerm(Terms& terms, ModelTerm term) {
+  if (std::find(terms.begin(), terms.end(), term) == terms.end()) terms.push_back(std::move(term));
+}
+
+ModelTerm Union(const ModelTerm& a, const ModelTerm& b) {
+  ModelTerm both;
+  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
+  return both;
+}
+
+Terms Interact(const Terms& a, const Terms& b) {
+  Terms result;
+  for (const ModelTerm& x : a) {
+    for (const ModelTerm& y : b) AddTerm(result, Union(x, y));
+  }
+  return result;
+}
+
+Terms Cross(const Terms& a, const Terms& b) {
+  Terms result = a;
+  for (const ModelTerm& term : b) AddTerm(result, term);
+  for (ModelTerm& term : Interact(a, b)) AddTerm(result, std::move(term));
+  return result;
+}
+
+bool IsNameCharacter(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' || static_cast<unsigned char>(c) >= 0x80;
+}
+
+// Recursive descent; each method reads one level of precedence.
+class Parser {
+ public:
+  Parser(std::string_view text, const DataTable& data) : text_(text), data_(data) {}
+
+  absl::StatusOr<Terms> Parse() {
+    LOUPE_ASSIGN_OR_RETURN(Terms terms, Sum());
+    if (at_ < text_.size()) return Error(fmt::format("unexpected '{}'", text_[at_]));
+    if (terms.empty()) return Error("no term is left");
+    return terms;
+  }
+
+ private:
+  absl::StatusOr<Terms> Sum() {
+    LOUPE_ASSIGN_OR_RETURN(Terms terms, Product());
+    while (Peek() == '+' || Peek() == '-') {
+      const char sign = text_[at_++];
+      LOUPE_ASSIGN_OR_RETURN(Terms more, Product());
+      for (ModelTerm& term : more) {
+        if (sign == '+') {
+          AddTerm(terms, std::move(term));
+        } else {
+          std::erase(terms, term);
+        }
+      }
+    }
+    return terms;
+  }
+
+  absl::StatusOr<Terms> Product() {
+    LOUPE_ASSIGN_OR_RETURN(Terms terms, Interaction());
+    while (Peek() == '*') {
+      ++at_;
+      LOUPE_ASSIGN_OR_RETURN(const Terms more, Interaction());
+      terms = Cross(terms, more);
+    }
+    return terms;
+  }
+
+  absl::StatusOr<Terms> Interaction() {
+    LOUPE_ASSIGN_OR_RETURN(Terms terms, Power());
+    while (Peek() == ':') {
+      ++at_;
+      LOUPE_ASSIGN_OR_RETURN(const Terms more, Power());
+      terms = Interact(terms, more);
+    }
+    return terms;
+  }
+
+  absl::StatusOr<Terms> Power() {
+    LOUPE_ASSIGN_OR_RETURN(const Terms base, Atom());
+    if (Peek() != '^') return base;
+    ++at_;
+    if (const char digit = Peek(); digit < '1' || digit > '9') return Error("expected an order from 1 to 9 after '^'");
+    const int order = text_[at_++] - '0';
+    Terms terms = base;
+    for (int i = 1; i < order; ++i) terms = Cross(terms, base);
+    return terms;
+  }
+
+  absl::StatusOr<Terms> Atom() {
+    const char first = Peek();
+    if (first == '(') {
+      ++at_;
+      LOUPE_ASSIGN_OR_RETURN(Terms terms, Sum());
+      if (Peek() != ')') return Error("a '(' is never closed");
+      ++at_;
+      return terms;
+    }
+    if (first == '~') return Error("give only the right-hand side; the response is named apart");
+    std::string_view name;
+    if (first == '`') {
+      const size_t end = text_.find('`', at_ + 1);
+      if (end == std::string_view::npos) return Error("a '`' is never closed");
+      name = text_.substr(at_ + 1, end - at_ - 1);
+      at_ = end + 1;
+    } else {
+      const size_t begin = at_;
+      while (at_ < text_.size() && IsNameCharacter(text_[at_])) ++at_;
+      name = text_.substr(begin, at_ - begin);
+      if (name.empty()) {
+        return Error(first == '\0' ? std::string("a factor is missing at the end")
+                                   : fmt::format("expected a factor before '{}' (names with such characters go in "
+                                                 "backquotes)", first));
+      }
+    }
+    LOUPE_ASSIGN_OR_RETURN(const size_t index, FindFactor(name));
+    return Terms{{index}};
+  }
+
+  absl::StatusOr<size_t> FindFactor(std::string_view name) {
+    auto index = data_.FactorIndex(name);
+    if (!index.ok()) {
+      return absl::InvalidArgumentError(Annotate(index.status(), fmt::format("model '{}'", text_)).message());
+    }
+    return index;
+  }
+
+  char Peek() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t')) ++at_;
+    return at_ < text_.size() ? text_[at_] : '\0';
+  }
+
+  absl::Status Error(std::string_view what) const {
+    return absl::InvalidArgumentError(
+        fmt::format("model '{}', character {}: {}; write terms such as 'a*b + c'", text_, at_ + 1, what));
+  }
+
+  std::string_view text_;
+  const DataTable& data_;
+  size_t at_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formula, const DataTable& data) {
+  LOUPE_ASSIGN_OR_RETURN(Terms terms, Parser(formula, data).Parse());
+  std::stable_sort(terms.begin(), terms.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  return terms;
+}
+
+std::string TermName(const ModelTerm& term, const DataTable& data) {
+  std::string name;
+  for (const size_t factor : term) {
+    if (!name.empty()) name += ':';
+    name += data.factors[factor].name;
+  }
+  return name;
+}
+
+std::string FormulaText(const std::vector<ModelTerm>& terms, const DataTable& data) {
+  std::string text;
+  for (const ModelTerm& term : terms) {
+    if (!text.empty()) text += " + ";
+    text += TermName(term, data);
+  }
+  return text;
+}
+
+bool IsContained(const ModelTerm& inner, const ModelTerm& outer) {
+  return std::includes(outer.begin(), outer.end(), inner.begin(), inner.end());
+}
+
+}  // namespace loupe::analysis
