@@ -1,0 +1,47 @@
+// What is computed once and shown in every format: F tables, means, cells, diagnostics of one response.
+//
+// The CLI's `anova` command uses this and anova_format.h on a CSV file; report.h uses it on a sweep.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "analysis/stats/anova.h"
+#include "analysis/stats/data_table.h"
+#include "analysis/stats/level_means.h"
+#include "analysis/stats/one_way.h"
+
+namespace loupe::analysis {
+
+struct AnalysisOptions {
+  AnovaOptions anova;
+  bool smaller_is_better = false;  // decides which cell is called best
+  // Factors of the heat map's rows and columns; empty: "input" and "output" if both exist, else the first two.
+  std::string heat_map_rows, heat_map_columns;
+};
+
+struct FactorMeans {
+  std::string factor;
+  std::vector<LevelMean> levels;
+};
+
+struct FactorialAnalysis {
+  std::string response;
+  bool smaller_is_better = false;
+  double confidence = 0.95;
+  DataTable data;
+  AnovaTable anova;
+  std::vector<OneWayResult> one_way;  // per factor in table order, without the block
+  std::vector<FactorMeans> means;     // the same factors
+  bool has_heat_map = false;          // false when there are fewer than two factors
+  TwoWayMeans heat_map;
+  std::vector<CellMean> cells;            // every combination that occurs, best first
+  std::vector<std::string> cell_factors;  // names for CellMean::levels
+  std::vector<std::string> notes;         // whole sentences for the reader
+};
+
+// InvalidArgument as FitAnova.
+absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const AnalysisOptions& options);
+
+}  // namespace loupe::analysis

@@ -1,0 +1,44 @@
+// The report of a sweep: text for a terminal, JSON and CSV for programs, one self-contained HTML page for people.
+//
+// All four show the same numbers, those of AnalyseFactorial() on the trials that ended with the response. A sweep that
+// is still running, or too small for an F test, gets a report too: it says what is missing instead of a table. Pure
+// functions: same input, same bytes. Thread-safe as far as `results.load_sample_picture` is.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "analysis/report/factorial_analysis.h"
+#include "analysis/report/sweep_results.h"
+
+namespace loupe::analysis {
+
+struct ReportOptions {
+  std::string response;  // a score's name; empty means the sweep's primary score
+  std::string terms;     // formula, see analysis/stats/anova.h; empty means main effects
+  SumOfSquares ss_type = SumOfSquares::kType2;
+  double confidence = 0.95;
+  bool include_stopped_early = false;
+  // Pictures are embedded until this many bytes are used up; the rest of the grid says that they were left out. Keeps a
+  // page that browsers and mail programs still open.
+  int64_t max_picture_bytes = 24 << 20;
+};
+
+// InvalidArgument: a trial whose levels do not fit the factors; a response that no trial has though some succeeded (the
+// sentence lists those there are); a bad formula. Never for missing trials.
+absl::StatusOr<std::string> RenderText(const SweepResults& results, const ReportOptions& options);
+absl::StatusOr<std::string> RenderJson(const SweepResults& results, const ReportOptions& options);
+// One line per planned trial: trial, cell, replicate, state, stopped_early, the factors, every score (sorted by name).
+absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportOptions& options);
+absl::StatusOr<std::string> RenderHtml(const SweepResults& results, const ReportOptions& options);
+
+// The observations that the analysis sees: factors, then "replicate" when there is more than one; one row per terminal
+// trial. Errors as above.
+absl::StatusOr<DataTable> ObservationTable(const SweepResults& results, const ReportOptions& options);
+
+// SHA-256 over what the analysis reads (factors, levels, states, replicates and the response of every trial, ascending
+// by index) and the analysis' version: two reports with this hash show the same numbers.
+std::string SnapshotHash(const SweepResults& results, const ReportOptions& options);
+
+}  // namespace loupe::analysis
