@@ -1,0 +1,68 @@
+// What a sweep file says, as plain data: the input of Plan::Create. No protobuf; coordinator/plan_proto converts.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace loupe::coordinator {
+
+// One setting that the sweep varies, and the values it takes, in the order in which tables show them.
+struct SweepFactor {
+  // A key of common/settings.h ("method.scale"); a short one ("scale") is accepted and made full by Plan::Create.
+  std::string key;
+  std::vector<std::string> levels;
+  bool operator==(const SweepFactor&) const = default;
+};
+
+// A partial cell: factor key -> level. It matches every cell that has all these levels.
+using CellPattern = std::map<std::string, std::string>;
+
+// One (input, output) pair of an adapter, by the names of common/positions.h.
+struct PositionPairSpec {
+  std::string input;
+  std::string output;
+  bool operator==(const PositionPairSpec&) const = default;
+};
+
+// 0 (or a zero duration) everywhere means the coordinator's default.
+struct RetryPolicySpec {
+  // Attempts a trial may fail for its own reasons before it is FAILED (default 2).
+  int32_t max_trial_attempts = 0;
+  // Lost workers a trial may cause before it is QUARANTINED (default 3).
+  int32_t max_worker_losses = 0;
+  // First wait before a failed trial is offered again; doubles each time (default 1 s).
+  absl::Duration backoff = absl::ZeroDuration();
+  // Failed trials after which the whole sweep is paused; 0 means no limit.
+  int32_t max_failed_trials = 0;
+  bool operator==(const RetryPolicySpec&) const = default;
+};
+
+struct SweepSpec {
+  // For people; at most 200 bytes. Empty is allowed.
+  std::string display_name;
+  // Fixed settings by full key; what the factors vary is not among them.
+  std::map<std::string, std::string> settings;
+  // Ordered: the last one varies fastest from cell to cell.
+  std::vector<SweepFactor> factors;
+  // Cells that match any of these are left out.
+  std::vector<CellPattern> exclusions;
+  // When not empty, only cells that match at least one of these are planned: how a chosen subset of a design is written.
+  std::vector<CellPattern> selections;
+  // When not empty, only these pairs are planned; factors for method.input and method.output are added where missing.
+  std::vector<PositionPairSpec> positions;
+  // Each cell runs this many times, with other random numbers each time (common/seed.h).
+  int32_t replicates = 1;
+  uint64_t seed = 0;
+  // Higher runs first.
+  int32_t priority = 0;
+  RetryPolicySpec retry;
+  // The sweep file as submitted, for the record. Not interpreted.
+  std::string source_text;
+  bool operator==(const SweepSpec&) const = default;
+};
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,17 @@
+// SweepSpec between plain data and the wire.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "coordinator/plan/sweep_spec.h"
+#include "loupe/v1/sweep.pb.h"
+
+namespace loupe::coordinator {
+
+// Field for field; checks only what plain data cannot hold (a negative or overlong backoff): INVALID_ARGUMENT with the
+// field. Plan::Create checks the rest. replicates 0 (unset) means 1.
+absl::StatusOr<SweepSpec> SpecFromProto(const v1::SweepSpec& proto);
+
+// The inverse: SpecFromProto(SpecToProto(s)) == s for every spec whose replicates are at least 1.
+v1::SweepSpec SpecToProto(const SweepSpec& spec);
+
+}  // namespace loupe::coordinator
