@@ -27,15 +27,15 @@ std::optional<Position> ParsePosition(std::string_view name) {
   return static_cast<Position>(found - kNames.begin());
 }
 
-BlockKind KindOf(Position position) {
+PositionKind KindOf(Position position) {
   switch (position) {
     case Position::kCaC:
-      return BlockKind::kContext;
+      return PositionKind::kContext;
     case Position::kResIn:
     case Position::kResOut:
-      return BlockKind::kResidual;
+      return PositionKind::kResidual;
     default:
-      return BlockKind::kTransformer;
+      return PositionKind::kTransformer;
   }
 }
 

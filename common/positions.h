@@ -15,7 +15,7 @@ namespace loupe {
 // In data-path order within each kind of block. Do not renumber: the order is the legality rule.
 enum class Position { kSaIn, kSaOut, kCaIn, kCaC, kCaOut, kFfnIn, kFfnOut, kTransOut, kResIn, kResOut };
 
-enum class BlockKind { kTransformer, kContext, kResidual };
+enum class PositionKind { kTransformer, kContext, kResidual };
 
 struct PositionPairId {
   Position input;
@@ -29,7 +29,7 @@ std::string_view PositionName(Position position);
 std::optional<Position> ParsePosition(std::string_view name);
 
 // kContext for CA_c alone: it carries 77 text tokens, not the image stream.
-BlockKind KindOf(Position position);
+PositionKind KindOf(Position position);
 
 // Whether an adapter may write there at all (seven of the ten).
 bool IsOutput(Position position);

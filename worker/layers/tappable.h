@@ -18,7 +18,7 @@ class Tappable {
   virtual TappableBlock Describe(std::string name) = 0;
 };
 
-// Every tappable block under `network`, in registration order (for a UNet: the order in which the data passes them).
+// Every tappable block under `network`, in registration order (for a UNet: way down, middle, way up).
 std::vector<TappableBlock> TappableBlocksIn(torch::nn::Module& network);
 
 }  // namespace loupe::worker

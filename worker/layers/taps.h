@@ -25,15 +25,14 @@
 #include <utility>
 #include <vector>
 
+#include "common/positions.h"
+
 namespace loupe::worker {
 
 enum class BlockKind { kTransformer, kResidual };
 
-// In the order in which a block's forward passes them.
-enum class Tap { kSaIn, kSaOut, kCaIn, kCaC, kCaOut, kFfnIn, kFfnOut, kTransOut, kResIn, kResOut };
-
-// The paper's name: "SA_in", …, "Res_out".
-const char* TapName(Tap tap);
+// The taps are the paper's positions, in the order in which a block's forward passes them.
+using Tap = Position;
 
 // One forward through one block. Used by one thread; destroyed when the block's forward returns.
 class BlockPass {
