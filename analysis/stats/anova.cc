@@ -125,14 +125,16 @@ AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMat
   out.sum_sq = gain.sum_sq;
   if (gain.rank == columns.count) return out;
 
+  if (type == SumOfSquares::kType3 && IsInsideAnother(model.terms(), t)) {
+    out.df = 0;
+    out.estimable = false;
+    out.note = fmt::format("Not estimable as Type III: with empty or aliased cells the equally weighted means of {} do not "
+                           "all exist, and a number would depend on the coding. Use Type II.", out.term);
+    return out;
+  }
   const Estimability lost = ExplainLostDegrees(data, cells, model, reduced, t, after, gain.rank);
   for (const size_t u : lost.partners) out.aliased_with.push_back(TermName(model.terms()[u], data));
   out.note = lost.note;
-  if (type == SumOfSquares::kType3 && IsInsideAnother(model.terms(), t)) {
-    out.note = fmt::format("Not estimable as Type III: with empty cells the equally weighted means of {} do not all exist, "
-                           "and a number would depend on the coding. Use Type II. {}", out.term, lost.note);
-    out.df = 0;
-  }
   out.estimable = out.df > 0;
   return out;
 }

@@ -11,7 +11,8 @@
 //   Type II   each term after all terms that do not contain it (principle of marginality);
 //   Type III  each term after all others, including those that contain it; refused where empty cells make that
 //             hypothesis depend on the coding (use II).
-// Blocks enter as one additive fixed term before all others; for random blocks see mixed_model.h.
+// A block enters as one additive fixed term, listed first, and every type adjusts the other terms for it; for random
+// blocks see mixed_model.h.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,7 @@ struct AnovaOptions {
   // one away. Names that are not plain words go in backquotes. Empty: the main effects of all factors but the block.
   std::string formula;
   SumOfSquares ss_type = SumOfSquares::kType2;
-  std::string block;        // factor whose additive effect is removed first; empty: none
+  std::string block;        // factor whose additive effect every other term is adjusted for; empty: none
   double confidence = 0.95;  // of the effect-size intervals
   bool include_stopped_early = false;  // off: trials stopped early are counted, not mixed in
   // A factor with one level in the rows used cannot be tested. Off: an error says so. On: its terms are left out and a

@@ -109,7 +109,6 @@ class Parser {
       ++at_;
       return terms;
     }
-    if (first == '~') return Error("give only the right-hand side; the response is named apart");
     std::string_view name;
     if (first == '`') {
       const size_t end = text_.find('`', at_ + 1);
@@ -156,6 +155,16 @@ class Parser {
 }  // namespace
 
 absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formula, const DataTable& data) {
+  if (const size_t tilde = formula.find('~'); tilde != std::string_view::npos && formula.find('`') == std::string_view::npos) {
+    std::string_view left = formula.substr(0, tilde);
+    while (left.ends_with(' ')) left.remove_suffix(1);
+    while (left.starts_with(' ')) left.remove_prefix(1);
+    if (left != data.response_name) {
+      return absl::InvalidArgumentError(fmt::format("model '{}': the response is '{}', not '{}'; give only what stands right "
+                                                    "of the '~'", formula, data.response_name, left));
+    }
+    formula.remove_prefix(tilde + 1);
+  }
   LOUPE_ASSIGN_OR_RETURN(Terms terms, Parser(formula, data).Parse());
   std::stable_sort(terms.begin(), terms.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
   return terms;

@@ -3,7 +3,7 @@
 //   a + b      both            a:b        their interaction        a*b     a + b + a:b
 //   (a+b+c)^2  all of a, b, c and their pairs                      a*b-a:b  a + b
 // Precedence ^ before : before * before + and −. A name with other characters than letters, digits, '_' and '.' goes in
-// backquotes. The intercept is always in the model. Terms come out ordered by order of interaction (main effects first),
+// backquotes; "response ~" may stand in front. The intercept is always in the model. Terms come out ordered by order of interaction (main effects first),
 // then as written, as R orders them.
 #pragma once
 
@@ -19,7 +19,7 @@ namespace loupe::analysis {
 // Indices into DataTable::factors, ascending, no repeats. {} is the intercept and never listed.
 using ModelTerm = std::vector<size_t>;
 
-// InvalidArgument (a sentence with the place): unknown name, unbalanced parenthesis, a '~', an empty formula or term.
+// InvalidArgument (a sentence with the place): unknown name, unbalanced parenthesis, another response before a '~', an empty formula or term.
 absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formula, const DataTable& data);
 
 // "a:b" in factor order of the term.

@@ -37,8 +37,8 @@ std::string SuggestName(std::string_view name, const std::vector<std::string>& n
       best = &candidate;
     }
   }
-  const std::string hint = best != nullptr ? fmt::format("; did you mean '{}'?", *best) : std::string(";");
-  return fmt::format("{} There are: {}", hint, fmt::join(names, ", "));
+  const std::string hint = best != nullptr ? fmt::format("; did you mean '{}'? In all", *best) : std::string(";");
+  return fmt::format("{} there are: {}", hint, fmt::join(names, ", "));
 }
 
 }  // namespace loupe::analysis

@@ -7,7 +7,7 @@
 
 namespace loupe::analysis {
 
-// "; did you mean 'x'? There are: x, y, z" — the first half only when a name is near (edit distance ≤ 2 or a third of the
+// "; did you mean 'x'? In all there are: x, y, z"; the question only when a name is near (edit distance ≤ 2 or a third of the
 // length). Empty when `names` is empty.
 std::string SuggestName(std::string_view name, const std::vector<std::string>& names);
 
