@@ -1,0 +1,152 @@
+#include "worker/models/unet_2d_condition.h"
+
+#include <utility>
+
+namespace loupe::worker {
+namespace {
+
+// The time embedding's width is four times the first level's (diffusers' rule; time_embedding_dim is not supported).
+int64_t TimeWidth(const UNet2DConditionConfig& config) { return 4 * config.levels.front().channels; }
+
+ResnetBlock2D MakeResnet(const UNet2DConditionConfig& config, int64_t in, int64_t out) {
+  return ResnetBlock2D(ResnetBlock2DOptions{.in_channels = in,
+                                            .out_channels = out,
+                                            .time_width = TimeWidth(config),
+                                            .norm_num_groups = config.norm_num_groups,
+                                            .norm_eps = config.norm_eps});
+}
+
+Transformer2DModel MakeTransformer(const UNet2DConditionConfig& config, const UNetLevel& level) {
+  return Transformer2DModel(Transformer2DOptions{.channels = level.channels,
+                                                 .context_width = config.cross_attention_dim,
+                                                 .heads = level.heads,
+                                                 .layers = level.transformer_layers,
+                                                 .norm_num_groups = config.norm_num_groups,
+                                                 .use_linear_projection = config.use_linear_projection});
+}
+
+torch::Tensor RunResnet(torch::nn::ModuleList& resnets, size_t i, const torch::Tensor& x,
+                        const torch::Tensor& time_silu) {
+  return resnets[i]->as<ResnetBlock2DImpl>()->forward(x, time_silu);
+}
+
+torch::Tensor RunTransformer(torch::nn::ModuleList& attentions, size_t i, const torch::Tensor& x,
+                             const torch::Tensor& context, ContextCache* cache) {
+  return attentions[i]->as<Transformer2DModelImpl>()->forward(x, context, cache);
+}
+
+}  // namespace
+
+UNetDownBlockImpl::UNetDownBlockImpl(const UNet2DConditionConfig& config, size_t level) {
+  const UNetLevel& here = config.levels[level];
+  int64_t in = level == 0 ? here.channels : config.levels[level - 1].channels;
+  for (int64_t i = 0; i < here.resnets; ++i) {
+    resnets_->push_back(MakeResnet(config, in, here.channels));
+    if (here.down_attention) attentions_->push_back(MakeTransformer(config, here));
+    in = here.channels;
+  }
+  register_module("resnets", resnets_);
+  if (here.down_attention) register_module("attentions", attentions_);
+  if (level + 1 < config.levels.size()) {
+    downsampler_ = Downsample2D(here.channels, /*pad_right_below_only=*/false);
+    register_module("downsamplers", torch::nn::ModuleList(downsampler_));
+  }
+}
+
+torch::Tensor UNetDownBlockImpl::forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
+                                         ContextCache* cache, std::vector<torch::Tensor>& skips) {
+  for (size_t i = 0; i < resnets_->size(); ++i) {
+    x = RunResnet(resnets_, i, x, time_silu);
+    if (!attentions_->is_empty()) x = RunTransformer(attentions_, i, x, context, cache);
+    skips.push_back(x);
+  }
+  if (!downsampler_.is_empty()) {
+    x = downsampler_(x);
+    skips.push_back(x);
+  }
+  return x;
+}
+
+UNetMidBlockImpl::UNetMidBlockImpl(const UNet2DConditionConfig& config) {
+  const UNetLevel& lowest = config.levels.back();
+  resnets_->push_back(MakeResnet(config, lowest.channels, lowest.channels));
+  resnets_->push_back(MakeResnet(config, lowest.channels, lowest.channels));
+  attentions_->push_back(MakeTransformer(config, lowest));
+  register_module("resnets", resnets_);
+  register_module("attentions", attentions_);
+}
+
+torch::Tensor UNetMidBlockImpl::forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
+                                        ContextCache* cache) {
+  x = RunResnet(resnets_, 0, x, time_silu);
+  x = RunTransformer(attentions_, 0, x, context, cache);
+  return RunResnet(resnets_, 1, x, time_silu);
+}
+
+UNetUpBlockImpl::UNetUpBlockImpl(const UNet2DConditionConfig& config, size_t level) {
+  const UNetLevel& here = config.levels[level];
+  const bool lowest = level + 1 == config.levels.size();
+  const int64_t below = lowest ? here.channels : config.levels[level + 1].channels;
+  // The last skip of a level came in from the level above (its downsampler, or conv_in).
+  const int64_t last_skip = level == 0 ? here.channels : config.levels[level - 1].channels;
+  for (int64_t i = 0; i <= here.resnets; ++i) {
+    const int64_t stream = i == 0 ? below : here.channels;
+    const int64_t skip = i == here.resnets ? last_skip : here.channels;
+    resnets_->push_back(MakeResnet(config, stream + skip, here.channels));
+    if (here.up_attention) attentions_->push_back(MakeTransformer(config, here));
+  }
+  register_module("resnets", resnets_);
+  if (here.up_attention) register_module("attentions", attentions_);
+  if (level > 0) {
+    upsampler_ = Upsample2D(here.channels);
+    register_module("upsamplers", torch::nn::ModuleList(upsampler_));
+  }
+}
+
+torch::Tensor UNetUpBlockImpl::forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
+                                       ContextCache* cache, std::vector<torch::Tensor>& skips) {
+  for (size_t i = 0; i < resnets_->size(); ++i) {
+    x = RunResnet(resnets_, i, torch::cat({x, skips.back()}, 1), time_silu);
+    skips.pop_back();
+    if (!attentions_->is_empty()) x = RunTransformer(attentions_, i, x, context, cache);
+  }
+  if (upsampler_.is_empty()) return x;
+  // The size of the skip it will meet: twice its own, but for sizes that did not halve evenly on the way down.
+  return upsampler_(x, std::pair{skips.back().size(2), skips.back().size(3)});
+}
+
+UNet2DConditionModelImpl::UNet2DConditionModelImpl(UNet2DConditionConfig config) : config_(std::move(config)) {
+  const int64_t first = config_.levels.front().channels;
+  conv_in_ = register_module("conv_in", Conv2d(config_.in_channels, first, /*kernel=*/3, /*stride=*/1, /*padding=*/1));
+  time_embedding_ = register_module("time_embedding", TimestepEmbedding(first, TimeWidth(config_)));
+  for (size_t level = 0; level < config_.levels.size(); ++level) {
+    down_blocks_->push_back(UNetDownBlock(config_, level));
+  }
+  for (size_t level = config_.levels.size(); level-- > 0;) up_blocks_->push_back(UNetUpBlock(config_, level));
+  register_module("down_blocks", down_blocks_);
+  mid_block_ = register_module("mid_block", UNetMidBlock(config_));
+  register_module("up_blocks", up_blocks_);
+  conv_norm_out_ = register_module("conv_norm_out", GroupNorm(config_.norm_num_groups, first, config_.norm_eps));
+  conv_out_ =
+      register_module("conv_out", Conv2d(first, config_.out_channels, /*kernel=*/3, /*stride=*/1, /*padding=*/1));
+}
+
+torch::Tensor UNet2DConditionModelImpl::forward(const torch::Tensor& latents, const torch::Tensor& timesteps,
+                                                const torch::Tensor& context, ContextCache* cache) {
+  const auto sinusoids = SinusoidalEmbedding(timesteps, config_.levels.front().channels, config_.flip_sin_to_cos,
+                                             config_.freq_shift);
+  const auto time_silu = torch::silu(time_embedding_(sinusoids.to(latents.scalar_type())));
+
+  auto x = conv_in_(latents);
+  std::vector<torch::Tensor> skips{x};
+  for (const auto& block : *down_blocks_) {
+    x = block->as<UNetDownBlockImpl>()->forward(x, time_silu, context, cache, skips);
+  }
+  x = mid_block_(x, time_silu, context, cache);
+  for (const auto& block : *up_blocks_) {
+    x = block->as<UNetUpBlockImpl>()->forward(x, time_silu, context, cache, skips);
+  }
+  return conv_out_(torch::silu(conv_norm_out_(x)));
+}
+
+}  // namespace loupe::worker

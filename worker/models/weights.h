@@ -1,0 +1,46 @@
+// Filling a network from a safetensors file, by name, with nothing left over on either side.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/io/safetensors.h"
+
+namespace loupe::worker {
+
+struct WeightOptions {
+  torch::ScalarType dtype = torch::kFloat32;  // in memory, whatever the file holds
+  torch::Device device = torch::kCPU;
+  // Convolution weights as [out, k, k, in] in memory. Makes the networks' convolutions 1.2–1.3 times as fast on CPUs, and
+  // the transformers' changes between pixels and tokens free.
+  bool channels_last = true;
+  // The file's names begin with this, the network's do not ("text_model.").
+  std::string strip_prefix;
+  // Names inside a path of the file and what they are called now: {".query.", ".to_q."}. For checkpoints older than a
+  // published renaming.
+  std::vector<std::pair<std::string, std::string>> renamed;
+  // Endings of names in the file that are no weights (".position_ids").
+  std::vector<std::string> passed_over;
+};
+
+// Replaces every parameter of `network` by the file's array of the same name, converted, requires_grad off.
+// INVALID_ARGUMENT, naming the file and up to three weights, with shapes, if one is missing, has another shape or is not
+// the network's; then no parameter has been changed.
+absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file, const WeightOptions& options);
+
+// One array as a tensor of its own memory.
+torch::Tensor ToTensor(const ArrayView& array);
+
+// Tensors as arrays for WriteSafetensors: `kept` owns what the views show (contiguous, on the CPU).
+struct TensorArrays {
+  std::vector<torch::Tensor> kept;
+  std::map<std::string, ArrayView> views;
+};
+TensorArrays ToArrays(const std::map<std::string, torch::Tensor>& tensors);
+
+}  // namespace loupe::worker
