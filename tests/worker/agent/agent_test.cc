@@ -1,0 +1,297 @@
+#include "worker/agent/agent.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <future>
+#include <thread>
+
+#include "google/rpc/error_details.pb.h"
+#include "tests/worker/agent/agent_fakes.h"
+
+namespace loupe::worker {
+namespace {
+
+AttemptOutcome Success(double score) {
+  AttemptOutcome outcome;
+  outcome.kind = AttemptOutcome::Kind::kSuccess;
+  outcome.scores["clip_i"] = score;
+  return outcome;
+}
+
+// Blocks until it is told to stop, without spinning.
+AttemptOutcome RunUntilStopped(AttemptObserver& observer) {
+  while (!observer.ShouldStop()) std::this_thread::yield();
+  AttemptOutcome outcome;
+  outcome.kind = AttemptOutcome::Kind::kStopped;
+  return outcome;
+}
+
+class AgentTest : public testing::Test {
+ protected:
+  AgentTest() {
+    folder_ = testing::TempDir() + "agent_test_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(folder_);
+  }
+  ~AgentTest() override { std::filesystem::remove_all(folder_); }
+
+  Agent::Deps DepsFor(Executor& executor) { return {&client_, &executor, &clock_, &random_}; }
+  AgentOptions Options() const {
+    AgentOptions options;
+    options.worker = "workers/w";
+    options.data_folder = folder_;
+    options.backoff = {absl::Microseconds(10), absl::Microseconds(100)};
+    return options;
+  }
+
+  std::string folder_;
+  FakeClock clock_;
+  CountingRandom random_;
+  FakeCoordinatorClient client_;
+};
+
+TEST_F(AgentTest, RunsWhatIsDesiredAndHandsInTheResult) {
+  AttemptSpec seen;
+  FakeExecutor executor([&](const AttemptSpec& spec, AttemptObserver& observer) {
+    seen = spec;
+    EXPECT_TRUE(std::filesystem::is_directory(spec.scratch_folder));
+    EXPECT_TRUE(std::filesystem::is_directory(spec.checkpoint_folder));
+    observer.OnMetric("loss", 1, 0.25);
+    EXPECT_TRUE(observer.OnArtifact("samples.png", "image/png", "p").ok());
+    return Success(0.75);
+  });
+  Agent agent(Options(), DepsFor(executor));
+  v1::AttemptReport last;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    auto response = Acknowledge(request);
+    for (const auto& report : request.attempts()) {
+      if (report.has_success()) {
+        last = report;
+        agent.RequestDrain();
+        return response;
+      }
+    }
+    *response.add_attempts() = Desired(Lease("sweeps/s/trials/4", 3));
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_EQ(last.success().scores().at("clip_i"), 0.75);
+  EXPECT_EQ(last.lease().epoch(), 3);
+  EXPECT_EQ(client_.uploads(), std::vector<std::string>{"sweeps/s/trials/4:samples.png"});
+  EXPECT_EQ(seen.trial, "sweeps/s/trials/4");
+  EXPECT_EQ(seen.sweep_seed, 7u);
+  EXPECT_EQ(seen.replicate, 2);
+  EXPECT_EQ(seen.settings.Text("method.input"), "CA_out");
+  EXPECT_FALSE(std::filesystem::exists(seen.scratch_folder));
+  EXPECT_FALSE(std::filesystem::exists(seen.checkpoint_folder)) << "an accepted trial needs no checkpoints";
+}
+
+TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {
+  std::atomic<bool> ended = false;
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) {
+    const auto outcome = RunUntilStopped(observer);
+    ended = true;
+    return outcome;
+  });
+  Agent agent(Options(), DepsFor(executor));
+  bool refused = false;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    v1::SynchronizeResponse response;
+    if (request.attempts_size() == 0) {
+      if (refused) {
+        agent.RequestDrain();
+      } else {
+        *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+      }
+      return response;
+    }
+    response = Acknowledge(request);
+    response.mutable_verdicts(0)->mutable_status()->set_code(10);
+    refused = true;
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  while (!ended) std::this_thread::yield();
+  for (const auto& request : client_.requests()) {
+    for (const auto& report : request.attempts()) EXPECT_FALSE(report.stopped()) << "a lost attempt reports nothing";
+  }
+}
+
+TEST_F(AgentTest, AnAttemptMissingFromTheAnswerIsDropped) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  Agent agent(Options(), DepsFor(executor));
+  int rounds = 0;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    auto response = Acknowledge(request);
+    if (++rounds == 1) *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+    if (rounds == 3) {
+      EXPECT_EQ(request.attempts_size(), 0);
+      agent.RequestDrain();
+    }
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_EQ(rounds, 3);
+}
+
+TEST_F(AgentTest, StopsByItselfWhenTheLeaseCannotBeRenewed) {
+  std::atomic<bool> ended = false;
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) {
+    const auto outcome = RunUntilStopped(observer);
+    ended = true;
+    return outcome;
+  });
+  Agent agent(Options(), DepsFor(executor));
+  int away = 0;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) -> absl::StatusOr<v1::SynchronizeResponse> {
+    v1::SynchronizeResponse response;
+    if (away == 0 && request.attempts_size() == 0) {
+      *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+      return response;
+    }
+    if (++away < 5) {
+      clock_.Advance(absl::Seconds(9));  // 27 s of 30 s are usable: the third silence ends it
+      return absl::UnavailableError("gone");
+    }
+    EXPECT_EQ(request.attempts_size(), 0);
+    agent.RequestDrain();
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  while (!ended) std::this_thread::yield();
+}
+
+TEST_F(AgentTest, ToldToStopItReportsStopped) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  Agent agent(Options(), DepsFor(executor));
+  bool stopped = false;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    auto response = Acknowledge(request);
+    if (request.attempts_size() == 1 && request.attempts(0).stopped()) {
+      stopped = true;
+      agent.RequestDrain();
+      return response;
+    }
+    auto desired = Desired(Lease("sweeps/s/trials/0"));
+    desired.set_stop(request.attempts_size() == 1);
+    *response.add_attempts() = desired;
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_TRUE(stopped);
+}
+
+TEST_F(AgentTest, DrainingFinishesWhatRunsAndTakesNothingNew) {
+  std::promise<void> go;
+  FakeExecutor executor([&, gate = go.get_future().share()](const AttemptSpec&, AttemptObserver&) {
+    gate.wait();
+    return Success(1);
+  });
+  Agent agent(Options(), DepsFor(executor));
+  int rounds = 0;
+  bool accepted = false;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    auto response = Acknowledge(request);
+    if (++rounds == 2) agent.RequestDrain();
+    if (rounds == 3) {
+      EXPECT_TRUE(request.draining());
+      go.set_value();
+    }
+    if (request.attempts_size() == 1 && request.attempts(0).has_success()) {
+      accepted = true;
+      *response.add_attempts() = Desired(Lease("sweeps/s/trials/1"));
+    } else {
+      *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+    }
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_TRUE(accepted);
+}
+
+TEST_F(AgentTest, ShuttingDownStopsPolitely) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  Agent agent(Options(), DepsFor(executor));
+  int rounds = 0;
+  bool stopped = false;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    auto response = Acknowledge(request);
+    if (++rounds == 2) agent.RequestStop();
+    if (request.attempts_size() == 1 && request.attempts(0).stopped()) {
+      stopped = true;
+    } else {
+      *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+    }
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_TRUE(stopped);
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/checkpoints/sweeps/s/trials/0")) << "it may come back here";
+}
+
+TEST_F(AgentTest, ShuttingDownWithoutACoordinatorEndsAfterTheFarewell) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  Agent agent(Options(), DepsFor(executor));
+  int rounds = 0;
+  client_.SetAnswer([&](const v1::SynchronizeRequest&) -> absl::StatusOr<v1::SynchronizeResponse> {
+    v1::SynchronizeResponse response;
+    if (++rounds == 1) {
+      *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+      return response;
+    }
+    if (rounds == 2) agent.RequestStop();
+    clock_.Advance(absl::Seconds(1));
+    return absl::UnavailableError("gone");
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_LE(rounds, 10);
+}
+
+TEST_F(AgentTest, ASupersededSessionEndsWithAnErrorThatSaysSo) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
+  Agent agent(Options(), DepsFor(executor));
+  client_.SetAnswer([&](const v1::SynchronizeRequest&) -> absl::StatusOr<v1::SynchronizeResponse> {
+    absl::Status status = absl::AbortedError("superseded");
+    google::rpc::ErrorInfo info;
+    info.set_reason("SESSION_SUPERSEDED");
+    status.SetPayload("type.googleapis.com/google.rpc.ErrorInfo", absl::Cord(info.SerializeAsString()));
+    return status;
+  });
+  const absl::Status status = agent.Run();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("--id"), absl::string_view::npos);
+}
+
+TEST_F(AgentTest, ARefusedTokenIsNotTriedForEver) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
+  Agent agent(Options(), DepsFor(executor));
+  client_.SetAnswer([&](const v1::SynchronizeRequest&) -> absl::StatusOr<v1::SynchronizeResponse> {
+    return absl::UnauthenticatedError("no");
+  });
+  EXPECT_EQ(agent.Run().code(), absl::StatusCode::kUnauthenticated);
+}
+
+TEST_F(AgentTest, SettingsThatThisVersionDoesNotKnowAreAUserError) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
+  Agent agent(Options(), DepsFor(executor));
+  v1::Failure failure;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    auto response = Acknowledge(request);
+    if (request.attempts_size() == 1) {
+      failure = request.attempts(0).failure();
+      agent.RequestDrain();
+      return response;
+    }
+    auto desired = Desired(Lease("sweeps/s/trials/0"));
+    (*desired.mutable_assignment()->mutable_settings())["method.flavour"] = "x";
+    *response.add_attempts() = desired;
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_EQ(failure.class_(), v1::Failure::USER_ERROR);
+  EXPECT_NE(failure.message().find("method.flavour"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace loupe::worker

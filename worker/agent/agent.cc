@@ -1,0 +1,272 @@
+#include "worker/agent/agent.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/strip.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace loupe::worker {
+namespace {
+
+// Between two calls, whatever the answers say: a confused coordinator must not be hammered.
+constexpr absl::Duration kLeastPause = absl::Milliseconds(10);
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+void SetProto(absl::Duration duration, google::protobuf::Duration& proto) {
+  const int64_t nanos = absl::ToInt64Nanoseconds(duration);
+  proto.set_seconds(nanos / 1'000'000'000);
+  proto.set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+}
+
+bool SameLease(const v1::LeaseKey& a, const v1::LeaseKey& b) {
+  return a.trial() == b.trial() && a.epoch() == b.epoch() && a.lease_token() == b.lease_token();
+}
+
+std::string Text(absl::string_view text) { return std::string(text); }
+
+// Errors that another try would meet again.
+bool IsFinal(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kUnimplemented:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::string WorkerFolder(const AgentOptions& options) {
+  return fmt::format("{}/workers/{}", options.data_folder, Text(absl::StripPrefix(options.worker, "workers/")));
+}
+
+}  // namespace
+
+Agent::Agent(AgentOptions options, Deps deps)
+    : options_(std::move(options)),
+      deps_(deps),
+      session_id_(ToHex(deps.random->NextToken())),
+      runner_(*deps.executor, WorkerFolder(options_), options_.data_folder + "/checkpoints") {}
+
+Agent::~Agent() {
+  // An upload that waits for the coordinator must not hold up the runner's end.
+  for (const auto& attempt : held_) attempt->RequestStop(StopReason::kShutdown);
+}
+
+absl::Status Agent::Run() {
+  Backoff backoff(options_.backoff, *deps_.random);
+  absl::Duration give_up_at = absl::InfiniteDuration();
+  for (;;) {
+    if (stopping_ && give_up_at == absl::InfiniteDuration()) {
+      give_up_at = deps_.clock->MonotonicNow() + options_.farewell;
+      for (const auto& attempt : held_) attempt->RequestStop(StopReason::kShutdown);
+    }
+    if (Done()) return absl::OkStatus();
+    // A stopping executor needs its step; only a coordinator that is away may cost us the farewell.
+    if (deps_.clock->MonotonicNow() >= give_up_at && backoff.failures() > 0) return absl::OkStatus();
+
+    const v1::SynchronizeRequest request = MakeRequest();
+    const auto response = deps_.client->Synchronize(request, CallTimeout(request));
+    ExpireLeases();
+    if (response.ok()) {
+      if (backoff.failures() > 0) spdlog::info("connected to the coordinator");
+      backoff.Reset();
+      Apply(request, *response);
+      if (Done()) return absl::OkStatus();
+      WaitFor(next_sync_after_);
+      continue;
+    }
+    if (ErrorReason(response.status()) == "SESSION_SUPERSEDED") {
+      for (const auto& attempt : held_) attempt->RequestStop(StopReason::kLeaseLost);
+      held_.clear();
+      return absl::FailedPreconditionError(
+          fmt::format("another process now works under the name '{}': this one stops. Give each worker its own --id.",
+                      options_.worker));
+    }
+    if (IsFinal(response.status())) return response.status();
+    // An interrupted call is our own doing; DEADLINE_EXCEEDED of a held one is how proxies end long polls.
+    if (response.status().code() == absl::StatusCode::kCancelled) continue;
+    const absl::Duration wait = backoff.Next();
+    spdlog::warn("the coordinator does not answer ({}); trying again in {:.1f} s", Text(response.status().message()),
+                 absl::ToDoubleSeconds(wait));
+    WaitFor(std::min(wait, give_up_at - deps_.clock->MonotonicNow()));
+  }
+}
+
+void Agent::RequestDrain() {
+  draining_ = true;
+  Wake();
+  deps_.client->Interrupt();
+}
+
+void Agent::RequestStop() {
+  draining_ = true;
+  stopping_ = true;
+  Wake();
+  deps_.client->Interrupt();
+}
+
+void Agent::Wake() {
+  {
+    const std::lock_guard lock(mutex_);
+    wake_ = true;
+  }
+  woken_.notify_all();
+}
+
+bool Agent::Done() const { return draining_ && held_.empty(); }
+
+v1::SynchronizeRequest Agent::MakeRequest() const {
+  v1::SynchronizeRequest request;
+  request.set_worker(options_.worker);
+  request.set_session_id(session_id_);
+  auto& description = *request.mutable_description();
+  description.set_hostname(options_.hostname);
+  description.set_device(deps_.executor->DeviceDescription());
+  description.set_version(options_.version);
+  description.set_process_id(getpid());
+  description.set_threads(options_.threads);
+  description.set_memory_bytes(options_.memory_bytes);
+  for (const auto& attempt : held_) *request.add_attempts() = attempt->Report();
+  request.set_slots(1);
+  request.set_draining(draining_);
+  SetProto(held_.empty() && !draining_ ? options_.idle_wait : absl::ZeroDuration(), *request.mutable_max_wait());
+  return request;
+}
+
+absl::Duration Agent::CallTimeout(const v1::SynchronizeRequest& request) const {
+  const absl::Duration patience = FromProto(request.max_wait()) + options_.call_timeout;
+  // Wake up in time to give up a lease that this call does not renew.
+  return std::clamp(UntilNextExpiry(), absl::Milliseconds(1), patience);
+}
+
+absl::Duration Agent::UntilNextExpiry() const {
+  absl::Duration first = absl::InfiniteDuration();
+  for (const auto& attempt : held_) {
+    if (!attempt->finished()) first = std::min(first, attempt->StopBy());
+  }
+  return first - deps_.clock->MonotonicNow();
+}
+
+void Agent::ExpireLeases() {
+  const absl::Duration now = deps_.clock->MonotonicNow();
+  std::erase_if(held_, [&](const std::shared_ptr<HeldAttempt>& attempt) {
+    if (!attempt->ExpireIfDue(now)) return false;
+    spdlog::warn("{} (attempt {}): the lease could not be renewed in time; stopping it", attempt->lease().trial(),
+                 attempt->lease().epoch());
+    return true;
+  });
+}
+
+std::shared_ptr<HeldAttempt> Agent::Find(const v1::LeaseKey& lease) const {
+  const auto found = std::find_if(held_.begin(), held_.end(),
+                                  [&](const auto& attempt) { return SameLease(attempt->lease(), lease); });
+  return found == held_.end() ? nullptr : *found;
+}
+
+void Agent::Drop(const v1::LeaseKey& lease, std::string_view why) {
+  const auto attempt = Find(lease);
+  if (attempt == nullptr) return;
+  attempt->RequestStop(StopReason::kLeaseLost);
+  std::erase(held_, attempt);
+  spdlog::warn("{} (attempt {}): dropped: {}", lease.trial(), lease.epoch(), why);
+}
+
+void Agent::Apply(const v1::SynchronizeRequest& request, const v1::SynchronizeResponse& response) {
+  const absl::Duration now = deps_.clock->MonotonicNow();
+  if (response.draining() && !draining_) spdlog::info("drained by an operator: nothing new is taken");
+  const int verdicts = std::min(request.attempts_size(), response.verdicts_size());
+  for (int i = 0; i < verdicts; ++i) ApplyVerdict(request.attempts(i), response.verdicts(i));
+  DropUndesired(request, response);
+  for (const auto& desired : response.attempts()) ApplyDesired(desired, now);
+  next_sync_after_ = std::max(FromProto(response.next_sync_after()), kLeastPause);
+  for (const auto& attempt : held_) {
+    // What finished while this answer was under way, or did not fit into the last report, goes at once.
+    if (attempt->finished() || attempt->HasMorePoints()) next_sync_after_ = kLeastPause;
+  }
+}
+
+void Agent::ApplyVerdict(const v1::AttemptReport& report, const v1::AttemptVerdict& verdict) {
+  const auto attempt = Find(report.lease());
+  if (attempt == nullptr) return;
+  if (verdict.status().code() != 0) return Drop(report.lease(), verdict.status().message());
+  attempt->AcknowledgePoints(verdict.acknowledged_point_sequence());
+  if (report.outcome_case() == v1::AttemptReport::OUTCOME_NOT_SET) return;
+  std::erase(held_, attempt);
+  spdlog::info("{} (attempt {}): {}", report.lease().trial(), report.lease().epoch(),
+               report.has_success() ? "result accepted"
+               : report.stopped()   ? "stopped"
+                                    : "failure reported: " + report.failure().message());
+  // A stopped trial may come back to this machine; a cancelled one does not, and neither does a finished one.
+  if (report.has_success() || attempt->stop_reason() == StopReason::kTold) {
+    runner_.ForgetCheckpoints(report.lease().trial());
+  }
+}
+
+void Agent::DropUndesired(const v1::SynchronizeRequest& request, const v1::SynchronizeResponse& response) {
+  for (const auto& report : request.attempts()) {
+    const bool desired = std::any_of(response.attempts().begin(), response.attempts().end(),
+                                     [&](const auto& entry) { return SameLease(entry.lease(), report.lease()); });
+    if (!desired) Drop(report.lease(), "the coordinator does not want it any more");
+  }
+}
+
+void Agent::ApplyDesired(const v1::DesiredAttempt& desired, absl::Duration now) {
+  const auto attempt = Find(desired.lease());
+  if (attempt != nullptr) {
+    attempt->Renew(now, FromProto(desired.lease_duration()));
+    if (desired.stop()) attempt->RequestStop(StopReason::kTold);
+    return;
+  }
+  // While shutting down nothing is taken; the lease lapses, or the next report shows that it is not held.
+  if (desired.stop() || draining_) return;
+  StartAttempt(desired, now);
+}
+
+void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) {
+  const auto attempt = std::make_shared<HeldAttempt>(
+      desired.lease(),
+      HeldAttempt::Deps{deps_.client, deps_.clock, deps_.random, options_.upload_timeout, options_.backoff,
+                        [this] { Wake(); }},
+      now, FromProto(desired.lease_duration()));
+  held_.push_back(attempt);
+  const auto& assignment = desired.assignment();
+  const std::map<std::string, std::string> values(assignment.settings().begin(), assignment.settings().end());
+  auto settings = Settings::Create(values);
+  if (!settings.ok()) {
+    AttemptOutcome outcome;
+    outcome.failure_class = FailureClass::kUserError;
+    outcome.failure_message =
+        fmt::format("this worker (version {}) does not accept the trial's settings: {}", options_.version,
+                    Text(settings.status().message()));
+    attempt->Finish(std::move(outcome));
+    return;
+  }
+  AttemptSpec spec;
+  spec.trial = desired.lease().trial();
+  spec.epoch = desired.lease().epoch();
+  spec.settings = *std::move(settings);
+  spec.sweep_seed = assignment.sweep_seed();
+  spec.replicate = assignment.replicate();
+  spec.cell.insert(assignment.cell().begin(), assignment.cell().end());
+  runner_.Start(attempt, std::move(spec));
+}
+
+void Agent::WaitFor(absl::Duration time) {
+  std::unique_lock lock(mutex_);
+  const absl::Duration bounded = std::clamp(UntilNextExpiry(), absl::ZeroDuration(), std::max(time, absl::ZeroDuration()));
+  woken_.wait_for(lock, absl::ToChronoNanoseconds(bounded), [this] { return wake_; });
+  wake_ = false;
+  lock.unlock();
+  ExpireLeases();
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,53 @@
+// The one thread on which a worker's executor runs attempts, one after another.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "worker/agent/held_attempt.h"
+#include "worker/executor/attempt.h"
+
+namespace loupe::worker {
+
+// Thread-safe. Destruction asks what runs to stop and waits for it.
+class AttemptRunner {
+ public:
+  // `executor` must outlive it. `work_folder` is this process's own (emptied here); `checkpoint_root` may be shared with
+  // other workers of the machine.
+  AttemptRunner(Executor& executor, std::string work_folder, std::string checkpoint_root);
+  ~AttemptRunner();
+
+  // Queues the attempt. `spec`'s two folders are filled in and made here. An attempt that was told to stop before its turn
+  // comes is finished as stopped without running.
+  void Start(std::shared_ptr<HeldAttempt> attempt, AttemptSpec spec);
+
+  // The trial's result is accepted or it was cancelled: its checkpoints are of no more use. Not called for the trial that
+  // runs.
+  void ForgetCheckpoints(const std::string& trial);
+
+ private:
+  struct Job {
+    std::shared_ptr<HeldAttempt> attempt;
+    AttemptSpec spec;
+  };
+  void Loop();
+  void RunJob(Job job);
+  std::string CheckpointFolder(const std::string& trial) const;
+
+  Executor& executor_;
+  const std::string work_folder_;
+  const std::string checkpoint_root_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Job> queue_;
+  std::shared_ptr<HeldAttempt> running_;
+  bool closing_ = false;
+  int64_t jobs_ = 0;  // used by the thread alone
+  std::thread thread_;
+};
+
+}  // namespace loupe::worker

@@ -1,0 +1,96 @@
+// One attempt that this worker holds a lease for: what the executor says of it, and what the next synchronisation tells
+// the coordinator.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/random_source.h"
+#include "loupe/v1/worker.pb.h"
+#include "worker/agent/backoff.h"
+#include "worker/agent/coordinator_client.h"
+#include "worker/executor/attempt.h"
+
+namespace loupe::worker {
+
+// Why an attempt was asked to end before its time. Later reasons do not replace earlier ones.
+enum class StopReason {
+  kNone,
+  kTold,       // the coordinator said stop: report `stopped`
+  kShutdown,   // this process ends: report `stopped`, so that the trial can run elsewhere
+  kLeaseLost,  // nothing that it does counts any more: report nothing
+};
+
+// Thread-safe: the executor's thread writes through AttemptObserver, the agent's thread reads reports and renews.
+class HeldAttempt : public AttemptObserver {
+ public:
+  struct Deps {
+    CoordinatorClient* client;  // not owned; outlives the attempt
+    const Clock* clock;
+    RandomSource* random;
+    absl::Duration upload_timeout;
+    BackoffOptions backoff;
+    std::function<void()> on_finished;  // called once, from the executor's thread
+  };
+  // The lease runs from `now` for `lease_duration`.
+  HeldAttempt(v1::LeaseKey lease, Deps deps, absl::Duration now, absl::Duration lease_duration);
+
+  const v1::LeaseKey& lease() const { return lease_; }
+
+  // AttemptObserver
+  void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) override;
+  void OnMetric(std::string_view metric, int64_t step, double value) override;
+  absl::Status OnArtifact(std::string_view name, std::string_view media_type, const std::string& path) override;
+  bool ShouldStop() const override;
+
+  // The executor's last word.
+  void Finish(AttemptOutcome outcome);
+
+  // The agent's side.
+  void Renew(absl::Duration now, absl::Duration lease_duration);
+  // When the lease ends on this machine's clock, a little early, so that no two workers run a trial at once.
+  absl::Duration StopBy() const;
+  // Marks the attempt lost if it still runs at `now` >= StopBy(); true when it did so now.
+  bool ExpireIfDue(absl::Duration now);
+  void RequestStop(StopReason reason);
+  StopReason stop_reason() const;
+  bool finished() const;
+
+  // The state as of now, with at most `kMaxPointsPerReport` points that are not acknowledged.
+  v1::AttemptReport Report() const;
+  // Points up to `sequence` are stored. A number from the future is ignored.
+  void AcknowledgePoints(int64_t sequence);
+  // Whether the last Report left points out.
+  bool HasMorePoints() const;
+
+  // A message stays far under 4 MB: a point is about 30 bytes.
+  static constexpr int64_t kMaxPointsPerReport = 5000;
+
+ private:
+  bool ShouldStopLocked() const { return stop_reason_ != StopReason::kNone; }
+
+  const v1::LeaseKey lease_;
+  const Deps deps_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable stopped_;
+  std::string phase_ = "queued";
+  int64_t step_ = 0;
+  int64_t total_steps_ = 0;
+  std::deque<v1::MetricPoint> points_;  // not acknowledged; the first has sequence acknowledged_ + 1
+  int64_t acknowledged_ = 0;
+  std::vector<std::string> artifacts_;
+  StopReason stop_reason_ = StopReason::kNone;
+  absl::Duration stop_by_;
+  std::optional<AttemptOutcome> outcome_;
+};
+
+}  // namespace loupe::worker
