@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/strip.h"
+#include "common/error_details.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
@@ -84,7 +85,7 @@ absl::Status Agent::Run() {
       WaitFor(next_sync_after_);
       continue;
     }
-    if (ErrorReason(response.status()) == "SESSION_SUPERSEDED") {
+    if (ReasonOf(response.status()) == kReasonSessionSuperseded) {
       for (const auto& attempt : held_) attempt->RequestStop(StopReason::kLeaseLost);
       held_.clear();
       return absl::FailedPreconditionError(

@@ -25,7 +25,7 @@ class CoordinatorClient {
   virtual ~CoordinatorClient() = default;
 
   // One synchronisation. Errors: DEADLINE_EXCEEDED after `timeout`, CANCELLED after Interrupt, UNAVAILABLE when nobody
-  // answers, else what the coordinator said; its reason ("SESSION_SUPERSEDED") is found with ErrorReason.
+  // answers, else what the coordinator said; its reason as ReasonOf finds it.
   virtual absl::StatusOr<v1::SynchronizeResponse> Synchronize(const v1::SynchronizeRequest& request,
                                                               absl::Duration timeout) = 0;
 
@@ -36,8 +36,5 @@ class CoordinatorClient {
   // Makes the Synchronize that is in flight, or else the next one, return CANCELLED at once.
   virtual void Interrupt() = 0;
 };
-
-// The reason of the google.rpc.ErrorInfo that `status` carries as a payload; empty without one.
-std::string ErrorReason(const absl::Status& status);
 
 }  // namespace loupe::worker

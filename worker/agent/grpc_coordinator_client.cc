@@ -1,16 +1,12 @@
 #include "worker/agent/grpc_coordinator_client.h"
 
-#include <chrono>
 #include <fstream>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/cord.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
 
 namespace loupe::worker {
 namespace {
@@ -18,41 +14,15 @@ namespace {
 // Well under the 4 MB message limit, large enough that a sheet is a handful of messages.
 constexpr size_t kChunkBytes = 256 * 1024;
 
-absl::Status FromGrpc(const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  absl::Status converted(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-  google::rpc::Status details;
-  if (details.ParseFromString(status.error_details())) {
-    for (const auto& any : details.details()) converted.SetPayload(any.type_url(), absl::Cord(any.value()));
-  }
-  return converted;
-}
-
 }  // namespace
 
-std::string ErrorReason(const absl::Status& status) {
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.ErrorInfo");
-  google::rpc::ErrorInfo info;
-  if (!payload.has_value() || !info.ParseFromString(std::string(*payload))) return {};
-  return info.reason();
-}
-
-GrpcCoordinatorClient::GrpcCoordinatorClient(std::shared_ptr<grpc::Channel> channel, PrepareContext prepare)
-    : GrpcCoordinatorClient(v1::WorkerService::NewStub(channel), std::move(prepare)) {}
-
-GrpcCoordinatorClient::GrpcCoordinatorClient(std::unique_ptr<v1::WorkerService::StubInterface> stub,
-                                             PrepareContext prepare)
-    : stub_(std::move(stub)), prepare_(std::move(prepare)) {}
-
-void GrpcCoordinatorClient::Prepare(grpc::ClientContext& context, absl::Duration timeout) const {
-  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));
-  if (prepare_) prepare_(context);
-}
+GrpcCoordinatorClient::GrpcCoordinatorClient(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)), stub_(v1::WorkerService::NewStub(connection_->channel())) {}
 
 absl::StatusOr<v1::SynchronizeResponse> GrpcCoordinatorClient::Synchronize(const v1::SynchronizeRequest& request,
                                                                            absl::Duration timeout) {
   grpc::ClientContext context;
-  Prepare(context, timeout);
+  connection_->Prepare(context, timeout);
   {
     const std::lock_guard lock(mutex_);
     if (std::exchange(interrupted_, false)) return absl::CancelledError("interrupted");
@@ -64,7 +34,7 @@ absl::StatusOr<v1::SynchronizeResponse> GrpcCoordinatorClient::Synchronize(const
     const std::lock_guard lock(mutex_);
     synchronizing_ = nullptr;
   }
-  if (!status.ok()) return FromGrpc(status);
+  if (!status.ok()) return connection_->Check(status);
   return response;
 }
 
@@ -77,7 +47,7 @@ absl::Status GrpcCoordinatorClient::Upload(const v1::LeaseKey& lease, const Arti
   stream.seekg(0);
 
   grpc::ClientContext context;
-  Prepare(context, timeout);
+  connection_->Prepare(context, timeout);
   v1::UploadArtifactResponse response;
   const auto writer = stub_->UploadArtifact(&context, &response);
   v1::UploadArtifactRequest message;
@@ -100,7 +70,7 @@ absl::Status GrpcCoordinatorClient::Upload(const v1::LeaseKey& lease, const Arti
     open = writer->Write(message);
   }
   writer->WritesDone();
-  return Annotate(FromGrpc(writer->Finish()), fmt::format("uploading {}", file.name));
+  return Annotate(connection_->Check(writer->Finish()), fmt::format("uploading {}", file.name));
 }
 
 void GrpcCoordinatorClient::Interrupt() {

@@ -1,27 +1,21 @@
 // The worker protocol over gRPC.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/client_context.h>
 
-#include <functional>
 #include <memory>
 #include <mutex>
 
+#include "clients/rpc/connection.h"
 #include "loupe/v1/worker.grpc.pb.h"
 #include "worker/agent/coordinator_client.h"
 
 namespace loupe::worker {
 
-// Called on the context of every call before it starts: adds credentials.
-using PrepareContext = std::function<void(grpc::ClientContext&)>;
-
-// Owns its stub, shares the channel. Thread-safe.
+// Shares the connection. Thread-safe.
 class GrpcCoordinatorClient : public CoordinatorClient {
  public:
-  // `prepare` may be empty.
-  GrpcCoordinatorClient(std::shared_ptr<grpc::Channel> channel, PrepareContext prepare);
-  // For tests with an in-process server's or a mock's stub.
-  GrpcCoordinatorClient(std::unique_ptr<v1::WorkerService::StubInterface> stub, PrepareContext prepare);
+  explicit GrpcCoordinatorClient(std::shared_ptr<Connection> connection);
 
   absl::StatusOr<v1::SynchronizeResponse> Synchronize(const v1::SynchronizeRequest& request,
                                                       absl::Duration timeout) override;
@@ -29,10 +23,8 @@ class GrpcCoordinatorClient : public CoordinatorClient {
   void Interrupt() override;
 
  private:
-  void Prepare(grpc::ClientContext& context, absl::Duration timeout) const;
-
-  const std::unique_ptr<v1::WorkerService::StubInterface> stub_;
-  const PrepareContext prepare_;
+  const std::shared_ptr<Connection> connection_;
+  const std::unique_ptr<v1::WorkerService::Stub> stub_;
   std::mutex mutex_;
   grpc::ClientContext* synchronizing_ = nullptr;  // guarded by mutex_
   bool interrupted_ = false;                      // guarded by mutex_

@@ -2,12 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <filesystem>
 #include <future>
 #include <thread>
 
-#include "google/rpc/error_details.pb.h"
+#include "common/error_details.h"
 #include "tests/worker/agent/agent_fakes.h"
 
 namespace loupe::worker {
@@ -88,12 +87,8 @@ TEST_F(AgentTest, RunsWhatIsDesiredAndHandsInTheResult) {
 }
 
 TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {
-  std::atomic<bool> ended = false;
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) {
-    const auto outcome = RunUntilStopped(observer);
-    ended = true;
-    return outcome;
-  });
+  // The executor's thread is joined by the agent's destructor: an attempt that is not stopped would hang the test.
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));
   bool refused = false;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
@@ -112,7 +107,6 @@ TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {
     return response;
   });
   EXPECT_TRUE(agent.Run().ok());
-  while (!ended) std::this_thread::yield();
   for (const auto& request : client_.requests()) {
     for (const auto& report : request.attempts()) EXPECT_FALSE(report.stopped()) << "a lost attempt reports nothing";
   }
@@ -136,12 +130,8 @@ TEST_F(AgentTest, AnAttemptMissingFromTheAnswerIsDropped) {
 }
 
 TEST_F(AgentTest, StopsByItselfWhenTheLeaseCannotBeRenewed) {
-  std::atomic<bool> ended = false;
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) {
-    const auto outcome = RunUntilStopped(observer);
-    ended = true;
-    return outcome;
-  });
+  // The executor's thread is joined by the agent's destructor: an attempt that is not stopped would hang the test.
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));
   int away = 0;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) -> absl::StatusOr<v1::SynchronizeResponse> {
@@ -159,7 +149,6 @@ TEST_F(AgentTest, StopsByItselfWhenTheLeaseCannotBeRenewed) {
     return response;
   });
   EXPECT_TRUE(agent.Run().ok());
-  while (!ended) std::this_thread::yield();
 }
 
 TEST_F(AgentTest, ToldToStopItReportsStopped) {
@@ -252,11 +241,7 @@ TEST_F(AgentTest, ASupersededSessionEndsWithAnErrorThatSaysSo) {
   FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
   Agent agent(Options(), DepsFor(executor));
   client_.SetAnswer([&](const v1::SynchronizeRequest&) -> absl::StatusOr<v1::SynchronizeResponse> {
-    absl::Status status = absl::AbortedError("superseded");
-    google::rpc::ErrorInfo info;
-    info.set_reason("SESSION_SUPERSEDED");
-    status.SetPayload("type.googleapis.com/google.rpc.ErrorInfo", absl::Cord(info.SerializeAsString()));
-    return status;
+    return WithReason(absl::AbortedError("superseded"), kReasonSessionSuperseded);
   });
   const absl::Status status = agent.Run();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
