@@ -8,8 +8,8 @@
 // is the Cholesky factor of Σi (pivoted where Σi is singular). The result is finite for any finite input.
 #pragma once
 
+#include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
@@ -29,7 +29,8 @@ struct FrechetDistance {
 // Needs two rows in each set and equal column counts (InvalidArgument otherwise). Thread-safe.
 absl::StatusOr<FrechetDistance> ComputeFrechetDistance(const FeatureMatrix& generated, const FeatureMatrix& reference);
 
-// One side of the distance, kept: a reference set's costs are paid once for a whole sweep. Immutable.
+// One side of the distance, kept: a reference set's costs are paid once for a whole sweep. Immutable; copies
+// share it. Thread-safe.
 class FrechetReference {
  public:
   // InvalidArgument as CheckFeatures with two rows.
@@ -37,13 +38,9 @@ class FrechetReference {
   absl::StatusOr<FrechetDistance> DistanceTo(const FeatureMatrix& generated) const;
 
  private:
-  friend absl::StatusOr<FrechetDistance> ComputeFrechetDistance(const FeatureMatrix&, const FeatureMatrix&);
-  int64_t rows_ = 0;
-  int64_t cols_ = 0;
-  std::vector<double> mean_;    // [cols]
-  std::vector<double> factor_;  // F, row-major [factor_rows_, cols]: Σ = FᵀF
-  int64_t factor_rows_ = 0;
-  double trace_ = 0;
+  struct Impl;
+  explicit FrechetReference(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
 };
 
 }  // namespace loupe::analysis

@@ -1,0 +1,194 @@
+// FID, KID, precision/recall and cosines against numpy and scipy (reference/make_metrics.py), and laws they must obey.
+#include <cmath>
+#include <fstream>
+#include <random>
+#include <string>
+
+#include "analysis/metrics/cosine_similarity.h"
+#include "analysis/metrics/frechet_distance.h"
+#include "analysis/metrics/kernel_distance.h"
+#include "analysis/metrics/precision_recall.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace loupe::analysis {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+nlohmann::json References() {
+  std::ifstream file("tests/analysis/metrics/reference/metrics.json");
+  return nlohmann::json::parse(file);
+}
+
+FeatureMatrix Matrix(const nlohmann::json& values, int64_t rows, int64_t cols) {
+  FeatureMatrix matrix{rows, cols, {}};
+  for (const auto& value : values) matrix.values.push_back(value.get<float>());
+  return matrix;
+}
+
+FeatureMatrix Gaussian(int64_t rows, int64_t cols, double mean, double sd, uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  std::normal_distribution<double> normal(mean, sd);
+  FeatureMatrix matrix{rows, cols, {}};
+  for (int64_t i = 0; i < rows * cols; ++i) matrix.values.push_back(static_cast<float>(normal(generator)));
+  return matrix;
+}
+
+FeatureMatrix Rows(const FeatureMatrix& from, int64_t begin, int64_t end) {
+  return {end - begin, from.cols, {from.values.begin() + begin * from.cols, from.values.begin() + end * from.cols}};
+}
+
+TEST(FeatureMetricsTest, EqualNumpyAndScipyOnTheSameFeatures) {
+  for (const auto& reference : References()) {
+    SCOPED_TRACE(reference["name"].get<std::string>());
+    const int64_t cols = reference["cols"];
+    const FeatureMatrix x = Matrix(reference["generated"], reference["rows"][0], cols);
+    const FeatureMatrix y = Matrix(reference["reference"], reference["rows"][1], cols);
+
+    // The reference squares the singular values, so that is how far it can be trusted where some are zero: √ε ≈ 1.5e-8
+    // of the largest, for each of at most 24.
+    const auto fid = ComputeFrechetDistance(x, y);
+    ASSERT_TRUE(fid.ok());
+    EXPECT_NEAR(fid->value, reference["fid"].get<double>(), 1e-6);
+    EXPECT_DOUBLE_EQ(fid->value, fid->mean_term + fid->trace_term);
+    if (!reference["fid_sqrtm"].is_null()) {
+      EXPECT_NEAR(fid->value, reference["fid_sqrtm"].get<double>(), 1e-9);
+    }
+    EXPECT_EQ(fid->few_samples, x.rows <= cols || y.rows <= cols);
+
+    const auto kid = ComputeKernelDistance(x, y, {.subsets = 1, .subset_size = 1'000'000});
+    ASSERT_TRUE(kid.ok());
+    if (x.rows == y.rows) {
+      EXPECT_NEAR(kid->mean / reference["kid"].get<double>(), 1.0, 1e-9);
+    }
+
+    const auto shares = ComputePrecisionRecall(x, y, 3);
+    ASSERT_TRUE(shares.ok());
+    EXPECT_DOUBLE_EQ(shares->precision, reference["precision_recall"][0].get<double>());
+    EXPECT_DOUBLE_EQ(shares->recall, reference["precision_recall"][1].get<double>());
+
+    // Sums of at most a few thousand terms of size 1: 1e-13 leaves room for another order of summation.
+    EXPECT_NEAR(MeanPairwiseCosine(x, y).value(), reference["pairwise"].get<double>(), 1e-13);
+    EXPECT_NEAR(MeanNearestCosine(x, y).value(), reference["nearest"].get<double>(), 1e-13);
+    EXPECT_NEAR(MeanCosineWithin(x).value(), reference["within"].get<double>(), 1e-13);
+  }
+}
+
+TEST(FrechetDistanceTest, BothRoutesAgreeWhereEitherApplies) {
+  // 65 rows take the sample itself as factor at 65 columns and the Cholesky factor at 64: padding with a column of
+  // zeros changes the route and not the distance.
+  const FeatureMatrix x = Gaussian(65, 64, 0, 1, 1), y = Gaussian(65, 64, 0.2, 1.5, 2);
+  const auto widen = [](const FeatureMatrix& from) {
+    FeatureMatrix wide{from.rows, from.cols + 1, {}};
+    for (int64_t row = 0; row < from.rows; ++row) {
+      for (float value : from.Row(row)) wide.values.push_back(value);
+      wide.values.push_back(0);
+    }
+    return wide;
+  };
+  const double by_cholesky = ComputeFrechetDistance(x, y)->value;
+  const auto by_sample = ComputeFrechetDistance(widen(x), widen(y));
+  EXPECT_TRUE(by_sample->few_samples);
+  EXPECT_NEAR(by_sample->value, by_cholesky, 1e-9);  // values near 60: ten digits
+}
+
+TEST(FrechetDistanceTest, LargeMatricesTakeTheSquaredRouteAndAgreeWithAScaledSet) {
+  // For y = a·x the Gaussians commute: FID = (1 − a)² (|μ|² + Tr Σ), exactly. 1100 columns use the eigenvalue route.
+  const FeatureMatrix x = Gaussian(1300, 1100, 0.5, 1, 3);
+  FeatureMatrix y = x;
+  for (float& value : y.values) value *= 0.5f;  // exact in binary
+  double expected = 0;
+  for (int64_t col = 0; col < x.cols; ++col) {
+    double sum = 0, sum_sq = 0;
+    for (int64_t row = 0; row < x.rows; ++row) sum += static_cast<double>(x.Row(row)[static_cast<size_t>(col)]);
+    const double mean = sum / 1300;
+    for (int64_t row = 0; row < x.rows; ++row) {
+      const double deviation = static_cast<double>(x.Row(row)[static_cast<size_t>(col)]) - mean;
+      sum_sq += deviation * deviation;
+    }
+    expected += 0.25 * (mean * mean + sum_sq / 1299);
+  }
+  EXPECT_NEAR(ComputeFrechetDistance(x, y)->value / expected, 1.0, 1e-9);
+}
+
+TEST(FrechetDistanceTest, AKeptReferenceGivesTheSameDistance) {
+  const FeatureMatrix x = Gaussian(30, 16, 0, 1, 4), y = Gaussian(40, 16, 1, 1, 5);
+  const auto reference = FrechetReference::Create(y);
+  ASSERT_TRUE(reference.ok());
+  EXPECT_EQ(reference->DistanceTo(x)->value, ComputeFrechetDistance(x, y)->value);
+}
+
+TEST(FrechetDistanceTest, FewSamplesGiveAWarningThatNamesTheCounts) {
+  const auto fid = ComputeFrechetDistance(Gaussian(4, 32, 0, 1, 6), Gaussian(7, 32, 0, 1, 7));
+  ASSERT_TRUE(fid.ok());
+  EXPECT_TRUE(std::isfinite(fid->value));
+  EXPECT_THAT(fid->warning, HasSubstr("4 generated and 7 reference pictures in 32 dimensions"));
+}
+
+TEST(FrechetDistanceTest, ConstantFeaturesGiveTheDistanceOfTheMeans) {
+  FeatureMatrix x{3, 2, {1, 2, 1, 2, 1, 2}}, y{3, 2, {1, 5, 1, 5, 1, 5}};
+  EXPECT_DOUBLE_EQ(ComputeFrechetDistance(x, y)->value, 9.0);
+}
+
+TEST(KernelDistanceTest, SubsetsAverageToTheWholeSetsEstimate) {
+  // Each subset's value is an unbiased estimate of the whole sets' one, so the mean of 2000 must be within 5 standard
+  // errors of it; the fixed seed makes the outcome certain.
+  const FeatureMatrix x = Gaussian(40, 8, 0, 1, 8), y = Gaussian(40, 8, 0.3, 1, 9);
+  const double whole = ComputeKernelDistance(x, y, {.subset_size = 40})->mean;
+  const auto kid = ComputeKernelDistance(x, y, {.subsets = 2000, .subset_size = 10, .seed = 11});
+  ASSERT_TRUE(kid.ok());
+  EXPECT_EQ(kid->subsets, 2000);
+  EXPECT_GT(kid->sd, 0);
+  EXPECT_NEAR(kid->mean, whole, 5 * kid->sd / std::sqrt(2000.0));
+}
+
+TEST(KernelDistanceTest, TheSeedDecidesTheSubsets) {
+  const FeatureMatrix x = Gaussian(40, 8, 0, 1, 8), y = Gaussian(40, 8, 0.3, 1, 9);
+  const auto at = [&](uint64_t seed) {
+    return ComputeKernelDistance(x, y, {.subsets = 5, .subset_size = 10, .seed = seed})->mean;
+  };
+  EXPECT_EQ(at(1), at(1));
+  EXPECT_NE(at(1), at(2));
+}
+
+TEST(KernelDistanceTest, SmallSetsLowerTheSubsetSize) {
+  const auto kid = ComputeKernelDistance(Gaussian(12, 4, 0, 1, 1), Gaussian(30, 4, 0, 1, 2));
+  ASSERT_TRUE(kid.ok());
+  EXPECT_EQ(kid->subset_size, 12);
+  EXPECT_EQ(kid->subsets, 100);
+}
+
+TEST(PrecisionRecallTest, ARowAtExactlyTheRadiusIsInside) {
+  // Reference 0, 3, 4 on a line, k = 1: radii 3, 1, 1. Generated −3 is exactly 3 from 0; 6 is 2 from 4.
+  const FeatureMatrix reference{3, 1, {0, 3, 4}}, generated{2, 1, {-3, 6}};
+  EXPECT_DOUBLE_EQ(ComputePrecisionRecall(generated, reference, 1)->precision, 0.5);
+}
+
+TEST(CosineTest, MatchedPairsUseRowIWithRowI) {
+  const FeatureMatrix x{2, 2, {1, 0, 0, 2}}, y{2, 2, {3, 0, 0, -1}};
+  EXPECT_DOUBLE_EQ(MeanMatchedCosine(x, y).value(), 0.0);
+  EXPECT_DOUBLE_EQ(MeanMatchedCosine(x, x).value(), 1.0);
+}
+
+TEST(FeatureChecksTest, BadFeaturesGetASentence) {
+  const FeatureMatrix good = Gaussian(5, 3, 0, 1, 1);
+  EXPECT_THAT(Message(ComputeFrechetDistance(Rows(good, 0, 1), good).status()),
+              HasSubstr("generated features have 1 row(s), but this score needs at least 2"));
+  EXPECT_THAT(Message(ComputeKernelDistance(good, Gaussian(5, 4, 0, 1, 1)).status()),
+              HasSubstr("3 columns and the reference features 4"));
+  FeatureMatrix broken = good;
+  broken.values[7] = std::nanf("");
+  EXPECT_THAT(Message(MeanPairwiseCosine(good, broken).status()), HasSubstr("reference features hold nan in row 2"));
+  EXPECT_THAT(Message(MeanPairwiseCosine(FeatureMatrix{1, 2, {0, 0}}, FeatureMatrix{1, 2, {1, 0}}).status()),
+              HasSubstr("row 0 of the generated features is all zeros"));
+  EXPECT_THAT(Message(ComputePrecisionRecall(Rows(good, 0, 3), good, 3).status()), HasSubstr("at least 4"));
+  EXPECT_THAT(Message(MeanMatchedCosine(Rows(good, 0, 3), good).status()), HasSubstr("there are 5 and 3"));
+  EXPECT_THAT(Message(ComputeFrechetDistance(FeatureMatrix{2, 3, {1, 2}}, good).status()), HasSubstr("hold 2 numbers"));
+}
+
+}  // namespace
+}  // namespace loupe::analysis
