@@ -1,0 +1,114 @@
+// What the scheduler wants to be made durable, in order. The engine commits the effects of a batch of requests in one
+// transaction and only then lets any answer out: nothing is acknowledged that a power cut could take back.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "coordinator/scheduler/model.h"
+
+namespace loupe::coordinator {
+
+// A new sweep with all its cells and (queued) trials.
+struct InsertSweep {
+  SweepRecord sweep;
+  // JSON object of cell i, {"scale": "1", …}; called once per cell, in order, while the transaction is open.
+  std::function<std::string(int64_t)> cell_levels_json;
+};
+
+struct UpdateSweep {
+  SweepRecord sweep;  // state, state_reason, times and revision are written
+};
+
+struct DeleteSweep {
+  SweepKey sweep = 0;
+};
+
+// The trial's own row: its state and counters.
+struct UpdateTrial {
+  TrialKey trial;
+  TrialState state = TrialState::kQueued;
+  int64_t epoch = 0;
+  int32_t failed_attempts = 0;
+  int32_t worker_losses = 0;
+  // Unset leaves the stored last failure as it is; a queued trial that was retried by hand clears it.
+  std::optional<Failure> last_failure;
+  bool clear_failure = false;
+};
+
+// Every queued trial of the sweep becomes cancelled.
+struct CancelQueuedTrials {
+  SweepKey sweep = 0;
+};
+
+struct StartAttempt {
+  TrialKey trial;
+  int64_t epoch = 0;
+  Token128 token{};
+  std::string worker;
+  std::string session;
+  absl::Time start_time;
+};
+
+struct EndAttempt {
+  TrialKey trial;
+  int64_t epoch = 0;
+  AttemptEnd outcome = AttemptEnd::kLost;
+  std::optional<Failure> failure;
+  absl::Time end_time;
+};
+
+// The one accepted result of a trial; the store refuses a second.
+struct AcceptResult {
+  TrialKey trial;
+  int64_t epoch = 0;
+  uint64_t digest = 0;
+  Result result;
+  absl::Time accept_time;
+};
+
+// A result that came after its lease was lost: kept beside its attempt as evidence, counted nowhere. The store ignores it
+// unless the token is the one that was handed out for that epoch.
+struct KeepSupersededResult {
+  TrialKey trial;
+  int64_t epoch = 0;
+  std::string token_hex;
+  Result result;
+};
+
+struct AppendPoints {
+  TrialKey trial;
+  int64_t epoch = 0;
+  std::vector<MetricPoint> points;
+  int64_t sequence = 0;
+};
+
+struct RecordArtifact {
+  TrialKey trial;
+  ArtifactRecord artifact;
+};
+
+struct UpsertWorker {
+  WorkerRecord worker;
+};
+
+// Makes a request idempotent: a repeat with the same id finds this instead of acting again.
+struct RecordRequest {
+  std::string request_id;
+  std::string method;
+  // Digest of the request's content: the same id with another content is refused.
+  std::string fingerprint;
+  std::string sweep_id;
+  int64_t answer = 0;
+  absl::Time time;
+};
+
+using Effect = std::variant<InsertSweep, UpdateSweep, DeleteSweep, UpdateTrial, CancelQueuedTrials, StartAttempt, EndAttempt,
+                            AcceptResult, KeepSupersededResult, AppendPoints, RecordArtifact, UpsertWorker, RecordRequest>;
+using Effects = std::vector<Effect>;
+
+}  // namespace loupe::coordinator

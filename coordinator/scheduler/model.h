@@ -1,0 +1,154 @@
+// The coordinator's nouns, as plain values: what the scheduler decides on, what its effects carry and what the store
+// keeps. No protobuf, no SQL.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/random_source.h"
+
+namespace loupe::coordinator {
+
+// A sweep's number in the store: short, so that a million trials can carry it. Never reused while the sweep's rows exist.
+using SweepKey = int64_t;
+
+struct TrialKey {
+  SweepKey sweep = 0;
+  int64_t index = 0;
+  auto operator<=>(const TrialKey&) const = default;
+};
+
+// Stored, and equal to loupe.v1's enums: do not renumber.
+enum class SweepState { kActive = 1, kPaused = 2, kStopping = 3, kCompleted = 4, kStopped = 5, kCancelled = 6 };
+enum class TrialState : uint8_t { kQueued = 1, kRunning = 2, kSucceeded = 3, kFailed = 4, kCancelled = 5, kQuarantined = 6 };
+enum class FailureClass { kLostWorker = 1, kRetryable = 2, kUserError = 3 };
+// How an attempt ended. Stored: do not renumber.
+enum class AttemptEnd { kRunning = 0, kSucceeded = 1, kFailed = 2, kLost = 3, kStopped = 4 };
+
+inline bool IsTerminal(SweepState state) {
+  return state == SweepState::kCompleted || state == SweepState::kStopped || state == SweepState::kCancelled;
+}
+inline bool IsTerminal(TrialState state) { return state != TrialState::kQueued && state != TrialState::kRunning; }
+
+struct RetryLimits {
+  // Attempts a trial may fail for its own reasons before it is kFailed.
+  int32_t max_trial_attempts = 2;
+  // Lost workers a trial may cause before it is kQuarantined.
+  int32_t max_worker_losses = 3;
+  // Wait before a failed trial is offered again; doubles with each failure, up to kMaxBackoff.
+  absl::Duration backoff = absl::Seconds(1);
+  // Failed trials after which the sweep is paused; 0 means no limit.
+  int32_t max_failed_trials = 0;
+};
+inline constexpr absl::Duration kMaxBackoff = absl::Minutes(5);
+
+struct SweepRecord {
+  SweepKey key = 0;
+  std::string id;
+  std::string uid;
+  std::string display_name;
+  // The specification as the service serialised it: opaque here.
+  std::string spec;
+  int64_t cells = 0;
+  int32_t replicates = 0;
+  // Seeds the order in which cells run.
+  uint64_t seed = 0;
+  int32_t priority = 0;
+  RetryLimits limits;
+  SweepState state = SweepState::kActive;
+  // Why the coordinator paused it by itself; empty otherwise.
+  std::string state_reason;
+  absl::Time create_time;
+  absl::Time update_time;
+  std::optional<absl::Time> end_time;
+  // Rises with every change of the sweep's own state: the etag.
+  int64_t revision = 1;
+
+  int64_t trials() const { return cells * replicates; }
+};
+
+// A trial's index counts replicate by replicate: all cells of replicate 0, then all of replicate 1, …
+inline int64_t CellOf(const SweepRecord& sweep, int64_t index) { return index % sweep.cells; }
+inline int32_t ReplicateOf(const SweepRecord& sweep, int64_t index) { return static_cast<int32_t>(index / sweep.cells); }
+
+struct TrialCounts {
+  int64_t queued = 0;
+  int64_t running = 0;
+  int64_t succeeded = 0;
+  int64_t failed = 0;
+  int64_t cancelled = 0;
+  int64_t quarantined = 0;
+
+  int64_t total() const { return queued + running + succeeded + failed + cancelled + quarantined; }
+  int64_t& of(TrialState state) {
+    switch (state) {
+      case TrialState::kQueued: return queued;
+      case TrialState::kRunning: return running;
+      case TrialState::kSucceeded: return succeeded;
+      case TrialState::kFailed: return failed;
+      case TrialState::kCancelled: return cancelled;
+      case TrialState::kQuarantined: break;
+    }
+    return quarantined;
+  }
+  bool operator==(const TrialCounts&) const = default;
+};
+
+struct Failure {
+  FailureClass failure_class = FailureClass::kRetryable;
+  std::string message;
+};
+
+struct MetricPoint {
+  std::string metric;
+  int64_t step = 0;
+  double value = 0;
+};
+
+// What a finished attempt brought. Scores are finite.
+struct Result {
+  std::map<std::string, double> scores;
+  std::vector<std::string> artifacts;
+  double train_seconds = 0;
+  double total_seconds = 0;
+  std::map<std::string, std::string> provenance;
+};
+
+struct WorkerDescription {
+  std::string hostname;
+  std::string device;
+  std::string version;
+  int64_t process_id = 0;
+  int32_t threads = 0;
+  int64_t memory_bytes = 0;
+  bool operator==(const WorkerDescription&) const = default;
+};
+
+struct WorkerRecord {
+  std::string id;
+  std::string session;
+  // Sessions that a newer one has replaced, latest last; at most kRememberedSessions.
+  std::vector<std::string> past_sessions;
+  WorkerDescription description;
+  int32_t slots = 1;
+  // An operator's wish, kept over restarts.
+  bool draining = false;
+  absl::Time first_seen;
+  int64_t succeeded = 0;
+  int64_t failed = 0;
+};
+inline constexpr size_t kRememberedSessions = 16;
+
+struct ArtifactRecord {
+  std::string name;
+  std::string media_type;
+  int64_t size_bytes = 0;
+  std::string sha256;
+  int64_t epoch = 0;
+};
+
+}  // namespace loupe::coordinator

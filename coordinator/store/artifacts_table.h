@@ -1,0 +1,26 @@
+// Table `artifacts`: what attempts handed over, by the content's digest; the bytes lie in the artifact folder.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/scheduler/effects.h"
+#include "coordinator/store/sqlite_db.h"
+#include "coordinator/store/store.h"
+
+namespace loupe::coordinator::artifacts_table {
+
+// A second artifact of the same name in the same attempt replaces the first.
+absl::Status Upsert(SqliteDb& db, const RecordArtifact& record);
+
+absl::StatusOr<std::vector<ArtifactRecord>> ListOfLatest(SqliteDb& db, TrialKey trial);
+absl::StatusOr<ArtifactRecord> Get(SqliteDb& db, TrialKey trial, int64_t epoch, const std::string& name);
+absl::StatusOr<std::set<std::string>> Digests(SqliteDb& db);
+// Artifacts of accepted results, by (trial, name).
+absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t index, ArtifactRecord)>& fn);
+
+}  // namespace loupe::coordinator::artifacts_table

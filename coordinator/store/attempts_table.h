@@ -1,0 +1,21 @@
+// Table `attempts`: one row per lease that was ever handed out.
+#pragma once
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "coordinator/scheduler/effects.h"
+#include "coordinator/store/sqlite_db.h"
+#include "coordinator/store/store.h"
+
+namespace loupe::coordinator::attempts_table {
+
+absl::Status Insert(SqliteDb& db, const StartAttempt& start);
+absl::Status End(SqliteDb& db, const EndAttempt& end);
+// Kept only where the token is the attempt's own.
+absl::Status KeepSuperseded(SqliteDb& db, const KeepSupersededResult& late);
+absl::Status SetPointSequence(SqliteDb& db, TrialKey trial, int64_t epoch, int64_t sequence);
+
+absl::Status ForEachLive(SqliteDb& db, const std::function<void(LiveAttempt)>& fn);
+
+}  // namespace loupe::coordinator::attempts_table

@@ -1,0 +1,22 @@
+// Tables `metric_names` and `metric_points`.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/scheduler/effects.h"
+#include "coordinator/store/sqlite_db.h"
+#include "coordinator/store/store.h"
+
+namespace loupe::coordinator::metric_points_table {
+
+// A point that is there already stays as it is: a repeat adds nothing.
+absl::Status Append(SqliteDb& db, const AppendPoints& append);
+
+absl::StatusOr<std::vector<MetricPoint>> List(SqliteDb& db, TrialKey trial, int64_t epoch, const std::string& metric,
+                                              const std::optional<PointPosition>& after, int64_t limit);
+
+}  // namespace loupe::coordinator::metric_points_table

@@ -1,0 +1,201 @@
+#include "coordinator/store/migrations.h"
+
+#include <array>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+namespace {
+
+// Times are microseconds of Unix time, durations microseconds. Enumerations are the numbers in scheduler/model.h.
+constexpr char kSchema1Sql[] = R"sql(
+CREATE TABLE sweeps (
+  sweep_key INTEGER PRIMARY KEY,
+  sweep_id TEXT NOT NULL UNIQUE,
+  uid TEXT NOT NULL UNIQUE,
+  display_name TEXT NOT NULL,
+  spec BLOB NOT NULL,
+  cell_count INTEGER NOT NULL CHECK (cell_count > 0),
+  replicates INTEGER NOT NULL CHECK (replicates > 0),
+  seed INTEGER NOT NULL,
+  priority INTEGER NOT NULL,
+  max_trial_attempts INTEGER NOT NULL,
+  max_worker_losses INTEGER NOT NULL,
+  backoff_us INTEGER NOT NULL,
+  max_failed_trials INTEGER NOT NULL,
+  state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 6),
+  state_reason TEXT NOT NULL,
+  create_time_us INTEGER NOT NULL,
+  update_time_us INTEGER NOT NULL,
+  end_time_us INTEGER,
+  revision INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE cells (
+  sweep_key INTEGER NOT NULL REFERENCES sweeps ON DELETE CASCADE,
+  cell_index INTEGER NOT NULL,
+  levels TEXT NOT NULL,
+  PRIMARY KEY (sweep_key, cell_index)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE trials (
+  sweep_key INTEGER NOT NULL REFERENCES sweeps ON DELETE CASCADE,
+  trial_index INTEGER NOT NULL,
+  cell_index INTEGER NOT NULL,
+  replicate INTEGER NOT NULL,
+  state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 6),
+  epoch INTEGER NOT NULL,
+  failed_attempts INTEGER NOT NULL,
+  worker_losses INTEGER NOT NULL,
+  failure_class INTEGER,
+  failure_message TEXT,
+  PRIMARY KEY (sweep_key, trial_index),
+  UNIQUE (sweep_key, cell_index, replicate)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE attempts (
+  sweep_key INTEGER NOT NULL,
+  trial_index INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  token TEXT NOT NULL,
+  worker TEXT NOT NULL,
+  session TEXT NOT NULL,
+  start_time_us INTEGER NOT NULL,
+  end_time_us INTEGER,
+  outcome INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 4),
+  failure_class INTEGER,
+  failure_message TEXT,
+  point_sequence INTEGER NOT NULL DEFAULT 0,
+  superseded_result TEXT,
+  PRIMARY KEY (sweep_key, trial_index, epoch),
+  FOREIGN KEY (sweep_key, trial_index) REFERENCES trials ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX one_running_attempt_per_trial ON attempts (sweep_key, trial_index) WHERE outcome = 0;
+
+CREATE TABLE results (
+  sweep_key INTEGER NOT NULL,
+  trial_index INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  digest INTEGER NOT NULL,
+  train_seconds REAL NOT NULL,
+  total_seconds REAL NOT NULL,
+  provenance TEXT NOT NULL,
+  accept_time_us INTEGER NOT NULL,
+  PRIMARY KEY (sweep_key, trial_index),
+  FOREIGN KEY (sweep_key, trial_index, epoch) REFERENCES attempts ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE scores (
+  sweep_key INTEGER NOT NULL,
+  trial_index INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  value REAL NOT NULL,
+  PRIMARY KEY (sweep_key, trial_index, name),
+  FOREIGN KEY (sweep_key, trial_index) REFERENCES results ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE metric_names (
+  metric_id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE metric_points (
+  sweep_key INTEGER NOT NULL,
+  trial_index INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  metric_id INTEGER NOT NULL REFERENCES metric_names,
+  step INTEGER NOT NULL,
+  value REAL,
+  PRIMARY KEY (sweep_key, trial_index, epoch, metric_id, step),
+  FOREIGN KEY (sweep_key, trial_index, epoch) REFERENCES attempts ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE artifacts (
+  sweep_key INTEGER NOT NULL,
+  trial_index INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  media_type TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+  sha256 TEXT NOT NULL CHECK (length(sha256) = 64),
+  PRIMARY KEY (sweep_key, trial_index, epoch, name),
+  FOREIGN KEY (sweep_key, trial_index, epoch) REFERENCES attempts ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workers (
+  worker_id TEXT PRIMARY KEY,
+  session TEXT NOT NULL,
+  past_sessions TEXT NOT NULL,
+  hostname TEXT NOT NULL,
+  device TEXT NOT NULL,
+  version TEXT NOT NULL,
+  process_id INTEGER NOT NULL,
+  threads INTEGER NOT NULL,
+  memory_bytes INTEGER NOT NULL,
+  slots INTEGER NOT NULL,
+  draining INTEGER NOT NULL CHECK (draining IN (0, 1)),
+  first_seen_us INTEGER NOT NULL,
+  succeeded INTEGER NOT NULL,
+  failed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE requests (
+  request_id TEXT PRIMARY KEY,
+  method TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  sweep_id TEXT NOT NULL,
+  answer INTEGER NOT NULL,
+  time_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+)sql";
+
+// kSteps[i] takes a file from version i to i + 1. A released step is never edited.
+constexpr std::array kSteps = {kSchema1Sql};
+
+absl::StatusOr<int> ReadVersion(SqliteDb& db) {
+  int version = 0;
+  LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA user_version", [&](const SqliteRow& row) { version = row.Int32(0); }));
+  int32_t application = 0;
+  LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA application_id", [&](const SqliteRow& row) { application = row.Int32(0); }));
+  int64_t tables = 0;
+  LOUPE_RETURN_IF_ERROR(db.ForEach("SELECT count(*) FROM sqlite_schema", [&](const SqliteRow& row) { tables = row.Int(0); }));
+  if (application != kApplicationId && (tables > 0 || version != 0)) {
+    return absl::FailedPreconditionError(
+        fmt::format("'{}' is a database of another program: give a folder of its own with --data", db.path()));
+  }
+  if (version > SchemaVersion()) {
+    return absl::FailedPreconditionError(
+        fmt::format("'{}' has schema version {}, but this program knows only up to {}: use the newer Loupe that wrote it, or "
+                    "restore a backup made before that",
+                    db.path(), version, SchemaVersion()));
+  }
+  return version;
+}
+
+}  // namespace
+
+int SchemaVersion() { return static_cast<int>(kSteps.size()); }
+
+absl::Status Migrate(SqliteDb& db) {
+  LOUPE_ASSIGN_OR_RETURN(const int version, ReadVersion(db));
+  for (int step = version; step < SchemaVersion(); ++step) {
+    const std::string mark =
+        fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId, step + 1);
+    LOUPE_RETURN_IF_ERROR(db.WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
+      LOUPE_RETURN_IF_ERROR(db.Execute(kSteps[static_cast<size_t>(step)]));
+      return db.Execute(mark.c_str());
+    }));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSchema(SqliteDb& db) {
+  LOUPE_ASSIGN_OR_RETURN(const int version, ReadVersion(db));
+  if (version == SchemaVersion()) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format("'{}' has schema version {}, expected {}: start a coordinator on it once, "
+                                                   "which migrates it",
+                                                   db.path(), version, SchemaVersion()));
+}
+
+}  // namespace loupe::coordinator

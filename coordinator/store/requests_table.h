@@ -1,0 +1,16 @@
+// Table `requests`: what makes a repeated request find its first answer.
+#pragma once
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "coordinator/scheduler/effects.h"
+#include "coordinator/store/sqlite_db.h"
+
+namespace loupe::coordinator::requests_table {
+
+absl::Status Insert(SqliteDb& db, const RecordRequest& request);
+// Oldest first.
+absl::Status ForEach(SqliteDb& db, const std::function<void(RecordRequest)>& fn);
+
+}  // namespace loupe::coordinator::requests_table

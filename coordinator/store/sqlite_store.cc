@@ -1,0 +1,267 @@
+#include "coordinator/store/sqlite_store.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "common/status_macros.h"
+#include "coordinator/store/artifacts_table.h"
+#include "coordinator/store/attempts_table.h"
+#include "coordinator/store/metric_points_table.h"
+#include "coordinator/store/migrations.h"
+#include "coordinator/store/requests_table.h"
+#include "coordinator/store/results_table.h"
+#include "coordinator/store/sweeps_table.h"
+#include "coordinator/store/trials_table.h"
+#include "coordinator/store/workers_table.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+namespace {
+
+// One overload per effect; std::visit makes sure that none is forgotten.
+struct Writer {
+  SqliteDb& db;
+
+  absl::Status operator()(const InsertSweep& effect) const {
+    LOUPE_RETURN_IF_ERROR(sweeps_table::Insert(db, effect.sweep));
+    return trials_table::InsertAll(db, effect);
+  }
+  absl::Status operator()(const UpdateSweep& effect) const { return sweeps_table::UpdateState(db, effect.sweep); }
+  absl::Status operator()(const DeleteSweep& effect) const { return sweeps_table::Delete(db, effect.sweep); }
+  absl::Status operator()(const UpdateTrial& effect) const { return trials_table::Update(db, effect); }
+  absl::Status operator()(const CancelQueuedTrials& effect) const { return trials_table::CancelQueued(db, effect.sweep); }
+  absl::Status operator()(const StartAttempt& effect) const { return attempts_table::Insert(db, effect); }
+  absl::Status operator()(const EndAttempt& effect) const { return attempts_table::End(db, effect); }
+  absl::Status operator()(const AcceptResult& effect) const { return results_table::Insert(db, effect); }
+  absl::Status operator()(const KeepSupersededResult& effect) const { return attempts_table::KeepSuperseded(db, effect); }
+  absl::Status operator()(const AppendPoints& effect) const {
+    LOUPE_RETURN_IF_ERROR(metric_points_table::Append(db, effect));
+    return attempts_table::SetPointSequence(db, effect.trial, effect.epoch, effect.sequence);
+  }
+  absl::Status operator()(const RecordArtifact& effect) const { return artifacts_table::Upsert(db, effect); }
+  absl::Status operator()(const UpsertWorker& effect) const { return workers_table::Upsert(db, effect.worker); }
+  absl::Status operator()(const RecordRequest& effect) const { return requests_table::Insert(db, effect); }
+};
+
+absl::Status AddScores(SqliteDb& db, SweepKey sweep, std::vector<TrialRow>& trials) {
+  if (trials.empty()) return absl::OkStatus();
+  size_t at = 0;
+  return results_table::ForEachScore(db, sweep, trials.front().index, trials.back().index,
+                                     [&](int64_t index, std::string name, double value) {
+                                       while (at < trials.size() && trials[at].index < index) ++at;
+                                       if (at < trials.size() && trials[at].index == index) {
+                                         trials[at].scores.emplace(std::move(name), value);
+                                       }
+                                     });
+}
+
+}  // namespace
+
+SqliteStore::SqliteStore(Options options, std::unique_ptr<SqliteDb> writer)
+    : options_(std::move(options)), writer_(std::move(writer)) {}
+
+absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const Options& options) {
+  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDb> writer,
+                         SqliteDb::Open(options.path, SqliteDb::Mode::kReadWriteCreate, options.vfs));
+  LOUPE_RETURN_IF_ERROR(Migrate(*writer));
+  return std::unique_ptr<SqliteStore>(new SqliteStore(options, std::move(writer)));
+}
+
+absl::Status SqliteStore::Commit(const Effects& effects) {
+  if (effects.empty()) return absl::OkStatus();
+  return writer_->WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
+    for (const Effect& effect : effects) LOUPE_RETURN_IF_ERROR(std::visit(Writer{*writer_}, effect));
+    return absl::OkStatus();
+  });
+}
+
+template <typename Body>
+absl::Status SqliteStore::Read(Body body) {
+  std::unique_ptr<SqliteDb> reader;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!idle_readers_.empty()) {
+      reader = std::move(idle_readers_.back());
+      idle_readers_.pop_back();
+    }
+  }
+  if (!reader) {
+    LOUPE_ASSIGN_OR_RETURN(reader, SqliteDb::Open(options_.path, SqliteDb::Mode::kReadOnly, options_.vfs));
+  }
+  const absl::Status status = reader->WithTransaction("BEGIN", [&] { return body(*reader); });
+  // A connection that met a hard error is not used again.
+  if (status.ok() || status.code() == absl::StatusCode::kNotFound) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_readers_.push_back(std::move(reader));
+  }
+  return status;
+}
+
+absl::Status SqliteStore::Recover(RecoverySink& sink) {
+  return Read([&](SqliteDb& db) -> absl::Status {
+    std::vector<SweepRecord> sweeps;
+    LOUPE_RETURN_IF_ERROR(sweeps_table::ForEachByKey(db, [&](SweepRecord sweep) { sweeps.push_back(std::move(sweep)); }));
+    for (SweepRecord& sweep : sweeps) {
+      const SweepKey key = sweep.key;
+      sink.OnSweep(std::move(sweep));
+      LOUPE_RETURN_IF_ERROR(trials_table::ForEachSeed(db, key, [&](const TrialSeed& trial) { sink.OnTrial(key, trial); }));
+    }
+    LOUPE_RETURN_IF_ERROR(workers_table::ForEach(db, [&](WorkerRecord worker) { sink.OnWorker(std::move(worker)); }));
+    LOUPE_RETURN_IF_ERROR(
+        attempts_table::ForEachLive(db, [&](LiveAttempt attempt) { sink.OnLiveAttempt(std::move(attempt)); }));
+    return requests_table::ForEach(db, [&](RecordRequest request) { sink.OnRequest(std::move(request)); });
+  });
+}
+
+absl::StatusOr<SweepRecord> SqliteStore::GetSweep(const std::string& id) {
+  SweepRecord sweep;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(sweep, sweeps_table::Get(db, id));
+    return absl::OkStatus();
+  }));
+  return sweep;
+}
+
+absl::StatusOr<std::vector<SweepRecord>> SqliteStore::ListSweeps(SweepKey before, int64_t limit) {
+  std::vector<SweepRecord> sweeps;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(sweeps, sweeps_table::ListNewestFirst(db, before, limit));
+    return absl::OkStatus();
+  }));
+  return sweeps;
+}
+
+absl::StatusOr<TrialCounts> SqliteStore::CountTrials(SweepKey sweep) {
+  TrialCounts counts;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(counts, trials_table::Count(db, sweep));
+    return absl::OkStatus();
+  }));
+  return counts;
+}
+
+absl::StatusOr<TrialRow> SqliteStore::GetTrial(TrialKey trial) {
+  std::vector<TrialRow> rows;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(TrialRow row, trials_table::Get(db, trial));
+    rows.push_back(std::move(row));
+    return AddScores(db, trial.sweep, rows);
+  }));
+  return std::move(rows.front());
+}
+
+absl::StatusOr<std::vector<TrialRow>> SqliteStore::ListTrials(SweepKey sweep, const TrialFilter& filter) {
+  std::vector<TrialRow> rows;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(rows, trials_table::List(db, sweep, filter));
+    return AddScores(db, sweep, rows);
+  }));
+  return rows;
+}
+
+absl::StatusOr<std::string> SqliteStore::GetCellLevelsJson(SweepKey sweep, int64_t cell) {
+  std::string levels;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(levels, trials_table::CellLevelsJson(db, sweep, cell));
+    return absl::OkStatus();
+  }));
+  return levels;
+}
+
+absl::StatusOr<std::vector<int64_t>> SqliteStore::FindTrials(SweepKey sweep, const std::set<TrialState>& states) {
+  std::vector<int64_t> indexes;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(indexes, trials_table::Find(db, sweep, states));
+    return absl::OkStatus();
+  }));
+  return indexes;
+}
+
+absl::StatusOr<std::vector<MetricPoint>> SqliteStore::ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
+                                                                 const std::optional<PointPosition>& after,
+                                                                 int64_t limit) {
+  std::vector<MetricPoint> points;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(points, metric_points_table::List(db, trial, epoch, metric, after, limit));
+    return absl::OkStatus();
+  }));
+  return points;
+}
+
+absl::StatusOr<std::vector<ArtifactRecord>> SqliteStore::ListArtifacts(TrialKey trial) {
+  std::vector<ArtifactRecord> artifacts;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(artifacts, artifacts_table::ListOfLatest(db, trial));
+    return absl::OkStatus();
+  }));
+  return artifacts;
+}
+
+absl::StatusOr<ArtifactRecord> SqliteStore::GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) {
+  ArtifactRecord artifact;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(artifact, artifacts_table::Get(db, trial, epoch, name));
+    return absl::OkStatus();
+  }));
+  return artifact;
+}
+
+absl::StatusOr<std::set<std::string>> SqliteStore::ReferencedDigests() {
+  std::set<std::string> digests;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(digests, artifacts_table::Digests(db));
+    return absl::OkStatus();
+  }));
+  return digests;
+}
+
+absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id) {
+  SweepSnapshot snapshot;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(snapshot.sweep, sweeps_table::Get(db, sweep_id));
+    const SweepKey key = snapshot.sweep.key;
+    LOUPE_ASSIGN_OR_RETURN(snapshot.counts, trials_table::Count(db, key));
+    auto& results = snapshot.results;
+    LOUPE_RETURN_IF_ERROR(results_table::ForEachResult(
+        db, key, [&](SweepSnapshot::TrialResult result) { results.push_back(std::move(result)); }));
+    // Both come ordered by trial, so one pass joins them.
+    size_t at = 0;
+    const auto find = [&](int64_t index) -> SweepSnapshot::TrialResult* {
+      while (at < results.size() && results[at].index < index) ++at;
+      return at < results.size() && results[at].index == index ? &results[at] : nullptr;
+    };
+    LOUPE_RETURN_IF_ERROR(results_table::ForEachScore(
+        db, key, 0, snapshot.sweep.trials(), [&](int64_t index, std::string name, double value) {
+          if (auto* result = find(index)) result->scores.emplace(std::move(name), value);
+        }));
+    at = 0;
+    LOUPE_RETURN_IF_ERROR(artifacts_table::ForEachAccepted(db, key, [&](int64_t index, ArtifactRecord artifact) {
+      if (auto* result = find(index)) result->artifacts.push_back(std::move(artifact));
+    }));
+    for (const TrialState state : {TrialState::kFailed, TrialState::kCancelled, TrialState::kQuarantined}) {
+      LOUPE_ASSIGN_OR_RETURN(const std::vector<int64_t> ended, trials_table::Find(db, key, {state}));
+      for (const int64_t index : ended) snapshot.ended_without_result.emplace(index, state);
+    }
+    return absl::OkStatus();
+  }));
+  return snapshot;
+}
+
+absl::Status SqliteStore::Backup(const std::string& path) {
+  if (::access(path.c_str(), F_OK) == 0) {
+    return absl::AlreadyExistsError(fmt::format("'{}' is there already: a backup never overwrites", path));
+  }
+  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> source,
+                         SqliteDb::Open(options_.path, SqliteDb::Mode::kReadOnly, options_.vfs));
+  // VACUUM INTO reads one snapshot and writes a whole new file, while commits go on.
+  LOUPE_RETURN_IF_ERROR(source->Execute("PRAGMA query_only=OFF"));
+  LOUPE_RETURN_IF_ERROR(Annotate(source->Run("VACUUM INTO ?", std::string_view(path)), fmt::format("backup to '{}'", path)));
+  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> copy, SqliteDb::Open(path, SqliteDb::Mode::kReadOnly, options_.vfs));
+  std::string verdict;
+  LOUPE_RETURN_IF_ERROR(copy->ForEach("PRAGMA integrity_check(1)", [&](const SqliteRow& row) { verdict = row.Text(0); }));
+  if (verdict != "ok") return absl::DataLossError(fmt::format("the backup '{}' is not sound: {}", path, verdict));
+  return absl::OkStatus();
+}
+
+}  // namespace loupe::coordinator

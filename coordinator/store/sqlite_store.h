@@ -1,0 +1,58 @@
+// The Store in one SQLite file in WAL mode.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "coordinator/store/sqlite_db.h"
+#include "coordinator/store/store.h"
+
+namespace loupe::coordinator {
+
+// Owns the only connection that writes and checkpoints; readers get read-only connections from a pool.
+// (SQLite before 3.51.3 can corrupt a WAL that two connections write or checkpoint at once: there are never two.)
+class SqliteStore final : public Store {
+ public:
+  struct Options {
+    std::string path;
+    // Name of a registered SQLite VFS; empty means the system's. Tests inject faults here.
+    std::string vfs;
+  };
+
+  // Opens or creates the file and migrates it. The caller holds the data folder's LockFile. Errors: those of SqliteDb::Open
+  // and Migrate; nothing is changed by a refused open.
+  static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const Options& options);
+
+  absl::Status Commit(const Effects& effects) override;
+  absl::Status Recover(RecoverySink& sink) override;
+  absl::StatusOr<SweepRecord> GetSweep(const std::string& id) override;
+  absl::StatusOr<std::vector<SweepRecord>> ListSweeps(SweepKey before, int64_t limit) override;
+  absl::StatusOr<TrialCounts> CountTrials(SweepKey sweep) override;
+  absl::StatusOr<TrialRow> GetTrial(TrialKey trial) override;
+  absl::StatusOr<std::vector<TrialRow>> ListTrials(SweepKey sweep, const TrialFilter& filter) override;
+  absl::StatusOr<std::string> GetCellLevelsJson(SweepKey sweep, int64_t cell) override;
+  absl::StatusOr<std::vector<int64_t>> FindTrials(SweepKey sweep, const std::set<TrialState>& states) override;
+  absl::StatusOr<std::vector<MetricPoint>> ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
+                                                      const std::optional<PointPosition>& after, int64_t limit) override;
+  absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) override;
+  absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) override;
+  absl::StatusOr<std::set<std::string>> ReferencedDigests() override;
+  absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) override;
+  absl::Status Backup(const std::string& path) override;
+
+ private:
+  SqliteStore(Options options, std::unique_ptr<SqliteDb> writer);
+
+  // Runs `body(db)` inside one read transaction on a pooled read-only connection.
+  template <typename Body>
+  absl::Status Read(Body body);
+
+  const Options options_;
+  std::unique_ptr<SqliteDb> writer_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<SqliteDb>> idle_readers_;
+};
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,158 @@
+// The coordinator's durable memory: sweeps, cells, trials, attempts, results, metric points, artifacts, workers, requests.
+//
+// Law: Commit is all or nothing, and durable (power loss included) when it returns OK. There is one accepted result per
+// trial and one running attempt per trial, whatever the caller does: the schema enforces both.
+// Thread law: one thread at a time calls Commit (the engine's); reads may come from any thread at any time, each sees one
+// snapshot, and none ever waits for the writer or makes it wait.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/scheduler/effects.h"
+#include "coordinator/scheduler/model.h"
+
+namespace loupe::coordinator {
+
+// A trial as the scheduler needs it after a restart.
+struct TrialSeed {
+  int64_t index = 0;
+  TrialState state = TrialState::kQueued;
+  int64_t epoch = 0;
+  int32_t failed_attempts = 0;
+  int32_t worker_losses = 0;
+  uint64_t result_digest = 0;
+};
+
+// An attempt that was running when the coordinator stopped.
+struct LiveAttempt {
+  TrialKey trial;
+  int64_t epoch = 0;
+  Token128 token{};
+  std::string worker;
+  std::string session;
+  absl::Time start_time;
+  int64_t point_sequence = 0;
+};
+
+// Receives the whole state, in this order: sweeps, each followed by its trials in index order; then workers; then live
+// attempts; then requests.
+class RecoverySink {
+ public:
+  virtual ~RecoverySink() = default;
+  virtual void OnSweep(SweepRecord sweep) = 0;
+  virtual void OnTrial(SweepKey sweep, const TrialSeed& trial) = 0;
+  virtual void OnWorker(WorkerRecord worker) = 0;
+  virtual void OnLiveAttempt(LiveAttempt attempt) = 0;
+  virtual void OnRequest(RecordRequest request) = 0;
+};
+
+// A trial as people see it.
+struct TrialRow {
+  int64_t index = 0;
+  int64_t cell_index = 0;
+  int32_t replicate = 0;
+  TrialState state = TrialState::kQueued;
+  int64_t epoch = 0;
+  int32_t failed_attempts = 0;
+  int32_t worker_losses = 0;
+  std::optional<Failure> last_failure;
+  std::string cell_levels_json;
+  std::map<std::string, double> scores;
+  // Of the latest attempt; empty and unset when there was none.
+  std::string worker;
+  std::optional<absl::Time> start_time;
+  std::optional<absl::Time> end_time;
+};
+
+struct TrialFilter {
+  // Index of the first trial that may be listed.
+  int64_t from_index = 0;
+  int64_t limit = 100;
+  // Empty means all.
+  std::set<TrialState> states;
+};
+
+struct PointPosition {
+  std::string metric;
+  int64_t step = 0;
+};
+
+// Everything a report reads, from one snapshot.
+struct SweepSnapshot {
+  SweepRecord sweep;
+  TrialCounts counts;
+  struct TrialResult {
+    int64_t index = 0;
+    int64_t cell_index = 0;
+    int32_t replicate = 0;
+    TrialState state = TrialState::kQueued;
+    std::map<std::string, double> scores;
+    double train_seconds = 0;
+    double total_seconds = 0;
+    std::vector<ArtifactRecord> artifacts;
+  };
+  // Trials with an accepted result, by index.
+  std::vector<TrialResult> results;
+  // Trials that ended without a result: index -> state.
+  std::map<int64_t, TrialState> ended_without_result;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // All effects, in order, in one transaction. RESOURCE_EXHAUSTED when the disk is full, UNAVAILABLE on an I/O error,
+  // FAILED_PRECONDITION when the file is read-only, DATA_LOSS when it is damaged, ALREADY_EXISTS or INTERNAL when a
+  // constraint refuses an effect. After an error nothing of `effects` is kept (after an I/O error in the commit itself the
+  // outcome is unknown until Recover shows it).
+  virtual absl::Status Commit(const Effects& effects) = 0;
+
+  // The whole state, from one snapshot.
+  virtual absl::Status Recover(RecoverySink& sink) = 0;
+
+  // NOT_FOUND names the sweep.
+  virtual absl::StatusOr<SweepRecord> GetSweep(const std::string& id) = 0;
+
+  // Ordered by key (the order of creation), newest first; `before` 0 means from the newest.
+  virtual absl::StatusOr<std::vector<SweepRecord>> ListSweeps(SweepKey before, int64_t limit) = 0;
+
+  // Recounted from the rows.
+  virtual absl::StatusOr<TrialCounts> CountTrials(SweepKey sweep) = 0;
+
+  // NOT_FOUND when the sweep has no such trial.
+  virtual absl::StatusOr<TrialRow> GetTrial(TrialKey trial) = 0;
+  // Ordered by index, at most `filter.limit`.
+  virtual absl::StatusOr<std::vector<TrialRow>> ListTrials(SweepKey sweep, const TrialFilter& filter) = 0;
+
+  // NOT_FOUND when there is no such cell.
+  virtual absl::StatusOr<std::string> GetCellLevelsJson(SweepKey sweep, int64_t cell) = 0;
+
+  // Indexes of ended trials in one of `states`, ordered.
+  virtual absl::StatusOr<std::vector<int64_t>> FindTrials(SweepKey sweep, const std::set<TrialState>& states) = 0;
+
+  // Points of one attempt after `after` in (metric, step) order, at most `limit`; `metric` empty means all.
+  virtual absl::StatusOr<std::vector<MetricPoint>> ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
+                                                              const std::optional<PointPosition>& after, int64_t limit) = 0;
+
+  // Of the attempt whose result counts, or else of the latest, ordered by name.
+  virtual absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) = 0;
+  // NOT_FOUND when the attempt handed over no such artifact.
+  virtual absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) = 0;
+  // Every digest that some artifact row refers to.
+  virtual absl::StatusOr<std::set<std::string>> ReferencedDigests() = 0;
+
+  virtual absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) = 0;
+
+  // A consistent copy of the database into a new file, verified by integrity_check. ALREADY_EXISTS when `path` is there.
+  virtual absl::Status Backup(const std::string& path) = 0;
+};
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,28 @@
+// Tables `cells` and `trials`.
+#pragma once
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/scheduler/effects.h"
+#include "coordinator/store/sqlite_db.h"
+#include "coordinator/store/store.h"
+
+namespace loupe::coordinator::trials_table {
+
+// All cells and all trials (queued) of a new sweep.
+absl::Status InsertAll(SqliteDb& db, const InsertSweep& insert);
+absl::Status Update(SqliteDb& db, const UpdateTrial& update);
+absl::Status CancelQueued(SqliteDb& db, SweepKey sweep);
+
+// In index order, with the digest of the accepted result.
+absl::Status ForEachSeed(SqliteDb& db, SweepKey sweep, const std::function<void(const TrialSeed&)>& fn);
+absl::StatusOr<TrialCounts> Count(SqliteDb& db, SweepKey sweep);
+absl::StatusOr<TrialRow> Get(SqliteDb& db, TrialKey trial);
+// Without scores: results_table adds them.
+absl::StatusOr<std::vector<TrialRow>> List(SqliteDb& db, SweepKey sweep, const TrialFilter& filter);
+absl::StatusOr<std::vector<int64_t>> Find(SqliteDb& db, SweepKey sweep, const std::set<TrialState>& states);
+absl::StatusOr<std::string> CellLevelsJson(SqliteDb& db, SweepKey sweep, int64_t cell);
+
+}  // namespace loupe::coordinator::trials_table

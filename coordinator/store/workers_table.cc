@@ -1,0 +1,55 @@
+#include "coordinator/store/workers_table.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace loupe::coordinator::workers_table {
+namespace {
+
+constexpr char kUpsertSql[] =
+    "INSERT OR REPLACE INTO workers (worker_id, session, past_sessions, hostname, device, version, process_id, threads, "
+    "memory_bytes, slots, draining, first_seen_us, succeeded, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+constexpr char kAllSql[] =
+    "SELECT worker_id, session, past_sessions, hostname, device, version, process_id, threads, memory_bytes, slots, draining, "
+    "first_seen_us, succeeded, failed FROM workers ORDER BY worker_id";
+
+}  // namespace
+
+absl::Status Upsert(SqliteDb& db, const WorkerRecord& worker) {
+  const WorkerDescription& description = worker.description;
+  const std::string past =
+      nlohmann::json(worker.past_sessions).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return db.Run(kUpsertSql, std::string_view(worker.id), std::string_view(worker.session), std::string_view(past),
+                std::string_view(description.hostname), std::string_view(description.device),
+                std::string_view(description.version), description.process_id, description.threads,
+                description.memory_bytes, worker.slots, static_cast<int32_t>(worker.draining), worker.first_seen,
+                worker.succeeded, worker.failed);
+}
+
+absl::Status ForEach(SqliteDb& db, const std::function<void(WorkerRecord)>& fn) {
+  return db.ForEach(kAllSql, [&](const SqliteRow& row) {
+    WorkerRecord worker;
+    worker.id = row.Text(0);
+    worker.session = row.Text(1);
+    const nlohmann::json past = nlohmann::json::parse(row.Text(2), nullptr, /*allow_exceptions=*/false);
+    if (past.is_array()) {
+      for (const auto& session : past) {
+        if (session.is_string()) worker.past_sessions.push_back(session.get<std::string>());
+      }
+    }
+    worker.description = {.hostname = row.Text(3),
+                          .device = row.Text(4),
+                          .version = row.Text(5),
+                          .process_id = row.Int(6),
+                          .threads = row.Int32(7),
+                          .memory_bytes = row.Int(8)};
+    worker.slots = row.Int32(9);
+    worker.draining = row.Int32(10) != 0;
+    worker.first_seen = row.Time(11);
+    worker.succeeded = row.Int(12);
+    worker.failed = row.Int(13);
+    fn(std::move(worker));
+  });
+}
+
+}  // namespace loupe::coordinator::workers_table
