@@ -29,6 +29,7 @@ class JsonConfig {
   JsonConfig(std::string path, nlohmann::json object);
 
   const std::string& path() const { return path_; }
+  const nlohmann::json& object() const { return object_; }
   bool Has(std::string_view key) const;  // present and not null
 
   int64_t Int(std::string_view key, std::optional<int64_t> or_else = std::nullopt);

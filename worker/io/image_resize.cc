@@ -1,0 +1,107 @@
+#include <algorithm>
+#include <cmath>
+
+#include "worker/io/image.h"
+
+namespace loupe::worker {
+namespace {
+
+constexpr int kFractionBits = 22;
+
+// Keys' cubic convolution kernel with a = −1/2 (Keys 1981).
+double Cubic(double x) {
+  constexpr double a = -0.5;
+  x = std::abs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
+  return 0;
+}
+
+// The inputs that make one output, and their weights in fixed point.
+struct Taps1D {
+  int first;
+  std::vector<int32_t> weights;
+};
+
+std::vector<Taps1D> MakeTaps(int in, int out) {
+  const double scale = static_cast<double>(in) / out;
+  const double stretch = std::max(scale, 1.0);
+  const double support = 2.0 * stretch;
+  std::vector<Taps1D> taps;
+  for (int i = 0; i < out; ++i) {
+    const double centre = (i + 0.5) * scale;
+    const int first = std::max(static_cast<int>(centre - support + 0.5), 0);
+    const int last = std::min(static_cast<int>(centre + support + 0.5), in);
+    std::vector<double> weights;
+    double sum = 0;
+    for (int j = first; j < last; ++j) {
+      weights.push_back(Cubic((j - centre + 0.5) * (1.0 / stretch)));
+      sum += weights.back();
+    }
+    Taps1D tap{first, {}};
+    for (double weight : weights) {
+      if (sum != 0) weight *= 1.0 / sum;
+      const double fixed = weight * (1 << kFractionBits);
+      tap.weights.push_back(static_cast<int32_t>(fixed < 0 ? fixed - 0.5 : fixed + 0.5));
+    }
+    taps.push_back(std::move(tap));
+  }
+  return taps;
+}
+
+uint8_t ToByte(int32_t fixed) { return static_cast<uint8_t>(std::clamp(fixed >> kFractionBits, 0, 255)); }
+
+// One pass along an axis: `count` lines, each of in.size() → taps.size() pixels that lie `step` bytes apart.
+void Resample(const uint8_t* in, uint8_t* out, const std::vector<Taps1D>& taps, size_t step) {
+  for (size_t i = 0; i < taps.size(); ++i) {
+    for (size_t c = 0; c < 3; ++c) {
+      int32_t sum = 1 << (kFractionBits - 1);
+      const uint8_t* from = in + static_cast<size_t>(taps[i].first) * step + c;
+      for (const int32_t weight : taps[i].weights) {
+        sum += weight * *from;
+        from += step;
+      }
+      out[i * step + c] = ToByte(sum);
+    }
+  }
+}
+
+}  // namespace
+
+Image ResizeBicubic(const Image& image, int width, int height) {
+  Image wide = image;
+  if (width != image.width) {
+    wide = {width, image.height, std::vector<uint8_t>(size_t{3} * width * image.height)};
+    const auto taps = MakeTaps(image.width, width);
+    for (size_t y = 0; y < static_cast<size_t>(image.height); ++y) {
+      Resample(image.rgb.data() + 3 * y * image.width, wide.rgb.data() + 3 * y * width, taps, 3);
+    }
+  }
+  if (height == image.height) return wide;
+  Image out{width, height, std::vector<uint8_t>(size_t{3} * width * height)};
+  const auto taps = MakeTaps(image.height, height);
+  for (size_t x = 0; x < static_cast<size_t>(width); ++x) {
+    Resample(wide.rgb.data() + 3 * x, out.rgb.data() + 3 * x, taps, size_t{3} * width);
+  }
+  return out;
+}
+
+Image CentreCrop(const Image& image, int width, int height) {
+  const int left = (image.width - width) / 2, top = (image.height - height) / 2;
+  Image out{width, height, {}};
+  out.rgb.reserve(size_t{3} * width * height);
+  for (int y = 0; y < height; ++y) {
+    const auto row = image.rgb.begin() + (static_cast<std::ptrdiff_t>(top + y) * image.width + left) * 3;
+    out.rgb.insert(out.rgb.end(), row, row + static_cast<std::ptrdiff_t>(width) * 3);
+  }
+  return out;
+}
+
+Image ResizeAndCrop(const Image& image, int side) {
+  const int shorter = std::min(image.width, image.height), longer = std::max(image.width, image.height);
+  const int longer_side = static_cast<int>(static_cast<int64_t>(side) * longer / shorter);
+  const bool upright = image.width <= image.height;
+  return CentreCrop(ResizeBicubic(image, upright ? side : longer_side, upright ? longer_side : side), side, side);
+}
+
+}  // namespace loupe::worker

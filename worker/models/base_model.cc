@@ -1,0 +1,220 @@
+#include "worker/models/base_model.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/io/json_config.h"
+#include "worker/io/safetensors.h"
+#include "worker/models/weights.h"
+
+namespace loupe::worker {
+namespace {
+
+bool Exists(const std::string& path) {
+  struct stat info{};
+  return ::stat(path.c_str(), &info) == 0;
+}
+
+// `stem`.safetensors, or its float16 variant; the error of a folder that has neither says what to do.
+absl::StatusOr<SafetensorsFile> OpenWeights(const std::string& folder, const std::string& stem) {
+  for (const char* ending : {".safetensors", ".fp16.safetensors"}) {
+    if (Exists(folder + "/" + stem + ending)) return SafetensorsFile::Open(folder + "/" + stem + ending);
+  }
+  const std::string hint = Exists(folder + "/" + stem + ".bin") || Exists(folder + "/pytorch_model.bin")
+                               ? "; there is a .bin file: convert it (save_pretrained with safe_serialization)"
+                               : "";
+  return absl::NotFoundError(fmt::format("{}/{}.safetensors: not found{}", folder, stem, hint));
+}
+
+WeightOptions Rules(const LoadOptions& options) { return {.dtype = options.dtype, .device = options.device}; }
+
+template <typename Network>
+absl::Status Fill(Network& network, const std::string& folder, const std::string& stem, const WeightOptions& rules) {
+  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, OpenWeights(folder, stem));
+  LOUPE_RETURN_IF_ERROR(LoadWeights(*network, file, rules));
+  network->eval();
+  return absl::OkStatus();
+}
+
+absl::Status CheckFit(const std::string& folder, std::string_view what, int64_t found, std::string_view other,
+                      int64_t expected) {
+  if (found == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("{}: its parts do not fit: {} is {}, but {} is {}", folder, what, found, other, expected));
+}
+
+absl::Status CheckTokenizer(const std::string& folder, const ClipTokenizer& tokenizer, const ClipTextConfig& text) {
+  if (tokenizer.vocab_size() <= text.vocab_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "{}: its parts do not fit: the tokenizer has {} tokens, but the text tower's vocab_size is {}", folder,
+      tokenizer.vocab_size(), text.vocab_size));
+}
+
+torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::string>& captions, int64_t length) {
+  auto ids = torch::empty({static_cast<int64_t>(captions.size()), length}, torch::kInt64);
+  for (size_t i = 0; i < captions.size(); ++i) {
+    const auto row = tokenizer.Encode(captions[i], length);
+    std::copy(row.begin(), row.end(), ids.mutable_data_ptr<int64_t>() + static_cast<int64_t>(i) * length);
+  }
+  return ids;
+}
+
+// Where the network's weights are, and their type.
+torch::TensorOptions OptionsOf(torch::nn::Module& network) { return network.parameters().front().options(); }
+
+}  // namespace
+
+int64_t BaseModel::text_length() const {
+  return std::min(tokenizer.max_length(), text_encoder->config().max_positions);
+}
+
+torch::Tensor BaseModel::Tokenise(const std::vector<std::string>& captions) const {
+  return TokeniseTo(tokenizer, captions, text_length());
+}
+
+torch::Tensor BaseModel::EncodeText(const std::vector<std::string>& captions) {
+  torch::NoGradGuard no_grad;
+  return text_encoder(Tokenise(captions).to(OptionsOf(*text_encoder).device()));
+}
+
+torch::Tensor BaseModel::EncodePictures(const torch::Tensor& pictures) {
+  torch::NoGradGuard no_grad;
+  return vae->Scale(vae->Encode(pictures.to(OptionsOf(*vae))).mean);
+}
+
+torch::Tensor BaseModel::DecodeLatents(const torch::Tensor& latents_scaled) {
+  torch::NoGradGuard no_grad;
+  return vae->DecodeScaled(latents_scaled.to(OptionsOf(*vae))).clamp(-1.0, 1.0);
+}
+
+absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(auto unet_config, UNet2DConditionConfig::Read(folder + "/unet/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto vae_config, AutoencoderKLConfig::Read(folder + "/vae/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto text_config, ClipTextConfig::Read(folder + "/text_encoder/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto schedule_config, NoiseScheduleConfig::Read(folder + "/scheduler/scheduler_config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder + "/tokenizer"));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the text tower's hidden_size", text_config.encoder.hidden_size,
+                                 "the UNet's cross_attention_dim", unet_config.cross_attention_dim));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the UNet's in_channels", unet_config.in_channels, "the VAE's latent_channels",
+                                 vae_config.latent_channels));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the UNet's out_channels", unet_config.out_channels, "its in_channels",
+                                 unet_config.in_channels));
+  LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, text_config));
+
+  BaseModel base{.folder = folder,
+                 .unet = UNet2DConditionModel(unet_config),
+                 .vae = AutoencoderKL(vae_config),
+                 .text_encoder = CLIPTextModel(text_config),
+                 .tokenizer = std::move(tokenizer),
+                 .schedule = NoiseSchedule(schedule_config)};
+  LOUPE_RETURN_IF_ERROR(Fill(base.unet, folder + "/unet", "diffusion_pytorch_model", Rules(options)));
+  WeightOptions vae_rules = Rules(options);
+  // Stable Diffusion v1's own VAE files are from before diffusers renamed the attention layers.
+  vae_rules.renamed = {{".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
+  LOUPE_RETURN_IF_ERROR(Fill(base.vae, folder + "/vae", "diffusion_pytorch_model", vae_rules));
+  WeightOptions text_rules = Rules(options);
+  text_rules.strip_prefix = "text_model.";
+  text_rules.passed_over = {"embeddings.position_ids"};
+  LOUPE_RETURN_IF_ERROR(Fill(base.text_encoder, folder + "/text_encoder", "model", text_rules));
+  return base;
+}
+
+absl::StatusOr<ClipPreprocessing> ClipPreprocessing::Read(const std::string& path) {
+  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  ClipPreprocessing result;
+  for (const char* key : {"do_resize", "do_center_crop", "do_normalize"}) json.MustBe(key, {true});
+  json.MustBe("do_rescale", {true});
+  json.MustBe("resample", {3});
+  if (json.Has("rescale_factor") && std::abs(json.Number("rescale_factor") * 255 - 1) > 1e-6) {
+    json.Refuse("rescale_factor", "1/255");
+  }
+  // Written as a number by older versions, as an object by newer ones.
+  const auto side = [&](const char* key, const char* inner) -> int64_t {
+    if (!json.Has(key)) return 224;
+    if (json.object().at(key).is_number_integer()) return json.Int(key);
+    JsonConfig object = json.Object(key);
+    const int64_t value = object.Int(inner);
+    if (!object.status().ok()) json.Refuse(key, fmt::format("a number or an object with {}", inner));
+    return value;
+  };
+  result.size = side("crop_size", "height");
+  if (side("size", "shortest_edge") != result.size) json.Refuse("size", "the same as crop_size");
+  if (result.size < 1) json.Refuse("crop_size", "at least 1");
+  const auto mean = json.Numbers("image_mean"), deviation = json.Numbers("image_std");
+  if (mean.size() != 3) json.Refuse("image_mean", "three numbers");
+  if (deviation.size() != 3 || *std::min_element(deviation.begin(), deviation.end()) <= 0) {
+    json.Refuse("image_std", "three numbers above 0");
+  }
+  LOUPE_RETURN_IF_ERROR(json.status());
+  for (size_t c = 0; c < 3; ++c) {
+    result.mean[c] = static_cast<float>(mean[c]);
+    result.deviation[c] = static_cast<float>(deviation[c]);
+  }
+  return result;
+}
+
+torch::Tensor ClipPreprocessing::Apply(const Image& image) const {
+  const Image square = ResizeAndCrop(image, static_cast<int>(size));
+  const auto bytes = torch::tensor(at::ArrayRef<uint8_t>(square.rgb)).view({size, size, 3}).permute({2, 0, 1});
+  const auto column = [](const std::array<float, 3>& values) {
+    return torch::tensor(at::ArrayRef<float>(values)).view({3, 1, 1});
+  };
+  return ((bytes.to(torch::kFloat32) * (1.0 / 255.0) - column(mean)) / column(deviation)).contiguous();
+}
+
+torch::Tensor ClipScorer::EmbedImages(const std::vector<Image>& images) {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> pixels;
+  for (const Image& image : images) pixels.push_back(preprocessing.Apply(image));
+  return clip->ImageFeatures(torch::stack(pixels).to(OptionsOf(*clip))).to(torch::kCPU, torch::kFloat32);
+}
+
+torch::Tensor ClipScorer::EmbedTexts(const std::vector<std::string>& texts) {
+  torch::NoGradGuard no_grad;
+  const int64_t length = std::min(tokenizer.max_length(), clip->text_model->config().max_positions);
+  const auto ids = TokeniseTo(tokenizer, texts, length).to(OptionsOf(*clip).device());
+  return clip->TextFeatures(ids).to(torch::kCPU, torch::kFloat32);
+}
+
+absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const LoadOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(const auto config, ClipConfig::Read(folder + "/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder));
+  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, ClipPreprocessing::Read(folder + "/preprocessor_config.json"));
+  LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, config.text));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the preprocessing's crop_size", preprocessing.size,
+                                 "the vision tower's image_size", config.vision.image_size));
+  ClipScorer scorer{folder, CLIPModel(config), std::move(tokenizer), preprocessing};
+  WeightOptions rules = Rules(options);
+  rules.passed_over = {"embeddings.position_ids"};
+  LOUPE_RETURN_IF_ERROR(Fill(scorer.clip, folder, "model", rules));
+  return scorer;
+}
+
+torch::Tensor PictureFromImage(const Image& image) {
+  const auto bytes = torch::tensor(at::ArrayRef<uint8_t>(image.rgb)).view({image.height, image.width, 3});
+  return (bytes.permute({2, 0, 1}).to(torch::kFloat32) / 127.5 - 1.0).contiguous();
+}
+
+std::vector<Image> ImagesFromPictures(const torch::Tensor& pictures) {
+  const auto batch = pictures.dim() == 3 ? pictures.unsqueeze(0) : pictures;
+  const auto bytes = ((batch.detach().to(torch::kCPU, torch::kFloat32) / 2 + 0.5).clamp(0.0, 1.0) * 255.0)
+                         .round()
+                         .to(torch::kUInt8)
+                         .permute({0, 2, 3, 1})
+                         .contiguous();
+  std::vector<Image> images;
+  for (int64_t i = 0; i < bytes.size(0); ++i) {
+    const auto one = bytes[i];
+    const uint8_t* data = one.const_data_ptr<uint8_t>();
+    images.push_back({static_cast<int>(one.size(1)), static_cast<int>(one.size(0)),
+                      std::vector<uint8_t>(data, data + one.numel())});
+  }
+  return images;
+}
+
+}  // namespace loupe::worker
