@@ -13,6 +13,9 @@
 namespace loupe {
 namespace {
 
+// Long enough for any path and prompt; bounds what a request can store per setting.
+constexpr size_t kMaxValueBytes = 4096;
+
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
@@ -68,7 +71,9 @@ std::string_view ShortSettingName(std::string_view key) {
 
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
   std::string best;
-  size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
+  if (name.size() > 100) return best;
+  // Names of up to three letters must be one letter off at most: nearly everything is two letters away from them.
+  size_t best_distance = (name.size() <= 3 ? 1 : std::max<size_t>(2, name.size() / 3)) + 1;
   for (const std::string& candidate : candidates) {
     const size_t distance = EditDistance(absl::AsciiStrToLower(std::string(name)), absl::AsciiStrToLower(candidate));
     if (distance < best_distance) {
@@ -94,36 +99,65 @@ absl::StatusOr<std::string> ResolveSettingKey(std::string_view key) {
         fmt::format("'{}' could be any of {}: write the full key", key, fmt::join(matches, ", ")));
   }
   const std::string nearest = NearestName(key, names);
-  return absl::NotFoundError(nearest.empty() ? fmt::format("there is no setting '{}'", key)
-                                             : fmt::format("there is no setting '{}'; did you mean '{}'?", key, nearest));
+  return absl::NotFoundError(nearest.empty()
+                                 ? fmt::format("there is no setting '{}'", key)
+                                 : fmt::format("there is no setting '{}'; did you mean '{}'?", key, nearest));
+}
+
+std::string ExpectedValue(const SettingRule& rule) {
+  switch (rule.type) {
+    case SettingType::kText:
+      return "a text";
+    case SettingType::kPath:
+      return "a path";
+    case SettingType::kInteger:
+      return fmt::format("a whole number{}", RangeText(rule));
+    case SettingType::kReal:
+      return fmt::format("a number{}", RangeText(rule));
+    case SettingType::kBoolean:
+      return "true or false";
+    case SettingType::kChoice:
+      return fmt::format("one of {}", fmt::join(rule.choices, ", "));
+  }
+  std::abort();
 }
 
 absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_view value) {
   const std::string text(absl::StripAsciiWhitespace(absl::string_view(value.data(), value.size())));
+  if (text.size() > kMaxValueBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: a value of {} bytes is longer than the {} allowed", rule.key, text.size(), kMaxValueBytes));
+  }
   switch (rule.type) {
     case SettingType::kText:
     case SettingType::kPath:
-      if (text.empty()) return WrongValue(rule, value, "a text of at least one character");
+      if (text.empty())
+        return WrongValue(rule, value, fmt::format("{} of at least one character", ExpectedValue(rule)));
+      if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
+        return absl::InvalidArgumentError(
+            fmt::format("{}: the value holds a control character or line break; expected "
+                        "one line of text",
+                        rule.key));
+      }
       return text;
     case SettingType::kInteger: {
       int64_t number = 0;
-      if (!absl::SimpleAtoi(text, &number) || !InRange(rule, static_cast<double>(number))) {
-        return WrongValue(rule, value, fmt::format("a whole number{}", RangeText(rule)));
-      }
-      return fmt::format("{}", number);
+      if (absl::SimpleAtoi(text, &number) && InRange(rule, static_cast<double>(number)))
+        return fmt::format("{}", number);
+      return WrongValue(rule, value, ExpectedValue(rule));
     }
     case SettingType::kReal: {
       double number = 0;
-      if (!absl::SimpleAtod(text, &number) || !std::isfinite(number) || !InRange(rule, number)) {
-        return WrongValue(rule, value, fmt::format("a number{}", RangeText(rule)));
+      if (absl::SimpleAtod(text, &number) && std::isfinite(number) && InRange(rule, number)) {
+        return fmt::format("{}", number == 0 ? 0.0 : number);
       }
-      return fmt::format("{}", number == 0 ? 0.0 : number);
+      return WrongValue(rule, value, ExpectedValue(rule));
     }
     case SettingType::kBoolean: {
       const std::string lower = absl::AsciiStrToLower(text);
       if (lower == "true" || lower == "yes" || lower == "on") return "true";
       if (lower == "false" || lower == "no" || lower == "off") return "false";
-      return WrongValue(rule, value, "true or false");
+      return WrongValue(rule, value, ExpectedValue(rule));
     }
     case SettingType::kChoice: {
       for (const std::string& choice : rule.choices) {
@@ -131,43 +165,95 @@ absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_
       }
       const std::string nearest = NearestName(text, rule.choices);
       return WrongValue(rule, value,
-                        fmt::format("one of {}{}", fmt::join(rule.choices, ", "),
-                                    nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
+                        ExpectedValue(rule) + (nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
     }
   }
   std::abort();
 }
 
-absl::StatusOr<Settings> Settings::Create(const std::map<std::string, std::string>& values) {
-  Settings settings;
-  for (const auto& [key, value] : values) {
+namespace {
+
+// Canonical values of the known keys, and what is wrong with the rest.
+struct CheckedSettings {
+  std::map<std::string, std::string, std::less<>> values;
+  std::vector<FieldViolation> violations;
+};
+
+// `given` holds what the user wrote; `values` also the defaults of the rules before this one.
+bool IsMeaningful(const SettingRule& rule, const std::map<std::string, std::string, std::less<>>& values) {
+  if (rule.condition_key.empty()) return true;
+  const auto found = values.find(rule.condition_key);
+  return found != values.end() && std::find(rule.condition_values.begin(), rule.condition_values.end(),
+                                            found->second) != rule.condition_values.end();
+}
+
+CheckedSettings CheckSettings(const std::map<std::string, std::string>& given) {
+  CheckedSettings checked;
+  for (const auto& [key, value] : given) {
     const SettingRule* rule = FindSettingRule(key);
-    if (rule == nullptr) return ResolveSettingKey(key).status().ok()
-                               ? absl::InvalidArgumentError(fmt::format("'{}' must be written as its full key", key))
-                               : ResolveSettingKey(key).status();
-    LOUPE_ASSIGN_OR_RETURN(std::string canonical, CanonicalValue(*rule, value));
-    settings.values_.emplace(key, std::move(canonical));
+    if (rule == nullptr) {
+      const absl::StatusOr<std::string> full = ResolveSettingKey(key);
+      checked.violations.push_back({key, full.ok()
+                                             ? fmt::format("'{}' must be written as its full key '{}'", key, *full)
+                                             : std::string(full.status().message())});
+      continue;
+    }
+    absl::StatusOr<std::string> canonical = CanonicalValue(*rule, value);
+    if (canonical.ok()) {
+      checked.values.emplace(key, *std::move(canonical));
+    } else {
+      checked.violations.push_back({key, std::string(canonical.status().message())});
+    }
   }
-  // Conditions are checked in table order, so that a key may depend on an earlier key's default.
+  // In table order, so that a condition may rest on an earlier key's default.
   for (const SettingRule& rule : SettingRules()) {
-    bool meaningful = true;
-    if (!rule.condition_key.empty()) {
-      const auto found = settings.values_.find(rule.condition_key);
-      meaningful = found != settings.values_.end() &&
-                   std::find(rule.condition_values.begin(), rule.condition_values.end(), found->second) !=
-                       rule.condition_values.end();
+    const bool is_given = given.contains(rule.key);
+    if (!IsMeaningful(rule, checked.values)) {
+      // A condition whose own value was refused says nothing about this one.
+      const bool condition_known = checked.values.contains(rule.condition_key) || !given.contains(rule.condition_key);
+      if (is_given && condition_known) {
+        checked.values.erase(rule.key);
+        checked.violations.push_back(
+            {rule.key, fmt::format("{}: only meaningful where {} is {}", rule.key, rule.condition_key,
+                                   fmt::join(rule.condition_values, " or "))});
+      }
+      continue;
     }
-    const bool given = settings.values_.contains(rule.key);
-    if (given && !meaningful) {
-      return absl::InvalidArgumentError(fmt::format("{}: only meaningful where {} is {}", rule.key, rule.condition_key,
-                                                    fmt::join(rule.condition_values, " or ")));
+    // Of two alternatives the one that stands first in the table speaks for both.
+    const bool speaks = !rule.alternative_key.empty() && &rule < FindSettingRule(rule.alternative_key);
+    if (is_given) {
+      if (speaks && given.contains(rule.alternative_key)) {
+        checked.violations.push_back(
+            {rule.key, fmt::format("{}: given beside {}; give one of the two", rule.key, rule.alternative_key)});
+      }
+      continue;
     }
-    if (given || !meaningful) continue;
-    if (rule.required) {
-      return absl::InvalidArgumentError(fmt::format("{}: missing; expected: {}", rule.key, rule.description));
+    if (speaks && !given.contains(rule.alternative_key)) {
+      checked.violations.push_back(
+          {rule.key, fmt::format("{}: missing; give it or {}. {}", rule.key, rule.alternative_key, rule.description)});
+    } else if (rule.required) {
+      checked.violations.push_back(
+          {rule.key, fmt::format("{}: missing; expected {}. {}", rule.key, ExpectedValue(rule), rule.description)});
+    } else if (!rule.default_value.empty()) {
+      checked.values.emplace(rule.key, rule.default_value);
     }
-    if (!rule.default_value.empty()) settings.values_.emplace(rule.key, rule.default_value);
   }
+  return checked;
+}
+
+}  // namespace
+
+std::vector<FieldViolation> SettingViolations(const std::map<std::string, std::string>& values) {
+  return CheckSettings(values).violations;
+}
+
+absl::StatusOr<Settings> Settings::Create(const std::map<std::string, std::string>& values) {
+  CheckedSettings checked = CheckSettings(values);
+  if (!checked.violations.empty()) {
+    return WithFieldViolations(absl::InvalidArgumentError(checked.violations.front().description), checked.violations);
+  }
+  Settings settings;
+  settings.values_ = std::move(checked.values);
   return settings;
 }
 

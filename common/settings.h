@@ -2,8 +2,8 @@
 // values through it, and docs/sweep-file.md is written from it. A value is canonical text, so that it can travel in a
 // map, be stored as it is, and be a factor's level.
 //
-// Keys are dotted ("budget.steps"): the part before the dot is the sweep file's section; keys without a dot stand at its
-// top level. A factor may name a key by its last part when that is unambiguous ("scale" for "method.scale").
+// Keys are dotted ("budget.steps"): the part before the dot is the sweep file's section; keys without a dot stand at
+// its top level. A factor may name a key by its last part when that is unambiguous ("scale" for "method.scale").
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/error_details.h"
 
 namespace loupe {
 
@@ -36,6 +37,8 @@ struct SettingRule {
   // elsewhere): {"method.kind", {"adapter"}}.
   std::string condition_key;
   std::vector<std::string> condition_values;
+  // When not empty, exactly one of this setting and that one must be given: {"method.width", "method.parameters"}.
+  std::string alternative_key;
   // One sentence for docs/sweep-file.md and for error messages.
   std::string description;
 };
@@ -57,14 +60,22 @@ std::string_view ShortSettingName(std::string_view key);
 // INVALID_ARGUMENT says what was expected.
 absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_view value);
 
-// The nearest of `candidates` by edit distance, or empty when none is near enough to be meant.
+// What a rule expects of a value, for messages and documentation: "a whole number from 1 to 4096", "one of relu, silu".
+std::string ExpectedValue(const SettingRule& rule);
+
+// The nearest of `candidates` by edit distance (letter case aside), or empty when none is near enough to be meant.
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
+
+// Everything that is wrong with `values` as a trial's settings, in table order after unknown keys: unknown, ill-typed,
+// out of range, refused by a condition, missing, given beside its alternative. FieldViolation::field is the key. Empty
+// when Settings::Create would accept them.
+std::vector<FieldViolation> SettingViolations(const std::map<std::string, std::string>& values);
 
 // A trial's settings: complete (defaults filled in) and valid. Value type; const access is thread-safe.
 class Settings {
  public:
-  // From explicit values. INVALID_ARGUMENT names the first key that is unknown, ill-typed, out of range, missing, or
-  // refused by its condition.
+  // From explicit values by full key. INVALID_ARGUMENT says what is wrong first and carries all SettingViolations
+  // (FieldViolationsOf).
   static absl::StatusOr<Settings> Create(const std::map<std::string, std::string>& values);
 
   // Preconditions for all: the key is in the table with that type (else the process aborts: a programming error).

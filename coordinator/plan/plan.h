@@ -1,4 +1,5 @@
-// From a sweep's spec to its cells and trials: a pure function, the same on the submitter's machine and in the coordinator.
+// From a sweep's spec to its cells and trials: a pure function, the same on the submitter's machine and in the
+// coordinator.
 //
 //   factors × legal position pairs − exclusions  →  cells (ordered)  →  trials (cell × replicate)
 //
@@ -36,8 +37,9 @@ struct TrialPlace {
 class Plan {
  public:
   // Checks everything and makes the spec canonical (full keys, canonical levels, position factors added). Idempotent: a
-  // canonical spec comes back as it is. INVALID_ARGUMENT carries every violation found (common/error_details.h) with the
-  // field's path in the proto ("spec.factors[1].levels[0]", "spec.settings[\"budget.steps\"]"); its message is the first.
+  // canonical spec comes back as it is. INVALID_ARGUMENT carries every violation found (common/error_details.h) with
+  // the field's path in the proto ("spec.factors[1].levels[0]", "spec.settings[\"budget.steps\"]"); its message is the
+  // first.
   static absl::StatusOr<Plan> Create(SweepSpec spec);
 
   // The canonical spec. Stored as such: Create(spec()) gives the same plan.

@@ -50,7 +50,8 @@ struct SweepSpec {
   std::vector<SweepFactor> factors;
   // Cells that match any of these are left out.
   std::vector<CellPattern> exclusions;
-  // When not empty, only cells that match at least one of these are planned: how a chosen subset of a design is written.
+  // When not empty, only cells that match at least one of these are planned: how a chosen subset of a design is
+  // written.
   std::vector<CellPattern> selections;
   // When not empty, only these pairs are planned; factors for method.input and method.output are added where missing.
   std::vector<PositionPairSpec> positions;
