@@ -1,0 +1,200 @@
+#include "common/settings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "common/positions.h"
+
+namespace loupe {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::Field;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::map<std::string, std::string> Complete() {
+  return {{"base", "/b"},
+          {"scorer", "/s"},
+          {"task.images", "/i"},
+          {"task.instance_prompt", "a photo of sks"},
+          {"task.class_prompt", "a photo of cat face"},
+          {"method.input", "CA_out"},
+          {"method.output", "FFN_in"},
+          {"method.width", "8"},
+          {"budget.steps", "5"}};
+}
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+TEST(SettingRulesTest, KeysAreUniqueAndDescribed) {
+  std::set<std::string> keys;
+  for (const SettingRule& rule : SettingRules()) {
+    EXPECT_TRUE(keys.insert(rule.key).second) << rule.key;
+    EXPECT_THAT(rule.description, ::testing::EndsWith(".")) << rule.key;
+    EXPECT_EQ(rule.type == SettingType::kChoice, !rule.choices.empty()) << rule.key;
+    EXPECT_LE(rule.minimum, rule.maximum) << rule.key;
+  }
+}
+
+TEST(SettingRulesTest, DefaultsAreCanonicalValuesOfTheirRules) {
+  for (const SettingRule& rule : SettingRules()) {
+    if (rule.default_value.empty()) continue;
+    EXPECT_FALSE(rule.required) << rule.key << " is required and has a default";
+    const absl::StatusOr<std::string> canonical = CanonicalValue(rule, rule.default_value);
+    ASSERT_TRUE(canonical.ok()) << canonical.status();
+    EXPECT_EQ(*canonical, rule.default_value) << rule.key;
+  }
+}
+
+TEST(SettingRulesTest, ConditionsAndAlternativesNameRowsOfTheTable) {
+  for (const SettingRule& rule : SettingRules()) {
+    if (!rule.condition_key.empty()) {
+      const SettingRule* condition = FindSettingRule(rule.condition_key);
+      ASSERT_NE(condition, nullptr) << rule.key;
+      EXPECT_LT(condition, &rule) << rule.key << ": a condition must stand before what rests on it";
+      for (const std::string& value : rule.condition_values)
+        EXPECT_THAT(condition->choices, Contains(value)) << rule.key;
+    }
+    if (!rule.alternative_key.empty()) {
+      const SettingRule* other = FindSettingRule(rule.alternative_key);
+      ASSERT_NE(other, nullptr) << rule.key;
+      EXPECT_EQ(other->alternative_key, rule.key);
+      EXPECT_TRUE(!rule.required && rule.default_value.empty()) << rule.key;
+    }
+  }
+}
+
+TEST(SettingRulesTest, PositionChoicesAreThePositionGraphs) {
+  EXPECT_EQ(FindSettingRule("method.input")->choices.size(), InputPositions().size());
+  EXPECT_EQ(FindSettingRule("method.output")->choices.size(), OutputPositions().size());
+}
+
+TEST(ResolveSettingKeyTest, FullKeysMapToThemselvesAndShortOnesToTheirs) {
+  for (const SettingRule& rule : SettingRules()) EXPECT_EQ(ResolveSettingKey(rule.key).value(), rule.key);
+  EXPECT_EQ(ResolveSettingKey("scale").value(), "method.scale");
+}
+
+TEST(ResolveSettingKeyTest, AmbiguousShortKeyNamesAllItCouldBe) {
+  const absl::Status status = ResolveSettingKey("steps").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Message(status), AllOf(HasSubstr("budget.steps"), HasSubstr("sample.steps")));
+}
+
+TEST(ResolveSettingKeyTest, MisspeltKeyGetsASuggestionAndANonsenseOneDoesNot) {
+  const absl::Status near = ResolveSettingKey("learning_rte").status();
+  EXPECT_EQ(near.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(Message(near), HasSubstr("did you mean 'learning_rate'?"));
+  EXPECT_THAT(Message(ResolveSettingKey("quixotic-zebra").status()), ::testing::Not(HasSubstr("did you mean")));
+  EXPECT_THAT(Message(ResolveSettingKey(std::string(100000, 'x')).status()), ::testing::Not(HasSubstr("did you mean")));
+}
+
+TEST(CanonicalValueTest, NumbersGetOneSpelling) {
+  const SettingRule& scale = *FindSettingRule("method.scale");
+  for (const char* text : {"1", "1.0", " 1e0 ", "+1", "0.1e1"})
+    EXPECT_EQ(CanonicalValue(scale, text).value(), "1") << text;
+  EXPECT_EQ(CanonicalValue(scale, "-0.0").value(), "0");
+  EXPECT_EQ(CanonicalValue(scale, "0.1").value(), "0.1");
+  EXPECT_EQ(CanonicalValue(*FindSettingRule("budget.steps"), "0050").value(), "50");
+}
+
+TEST(CanonicalValueTest, WhatIsNotANumberInRangeIsRefused) {
+  const SettingRule& scale = *FindSettingRule("method.scale");
+  for (const char* text : {"", "one", "nan", "inf", "-inf", "1,5", "1e400", "1001", "-1000.5"}) {
+    EXPECT_EQ(CanonicalValue(scale, text).status().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+  const SettingRule& batch = *FindSettingRule("budget.batch");
+  for (const char* text : {"0", "4097", "4.0", "1e2", "99999999999999999999", "-1"}) {
+    EXPECT_THAT(Message(CanonicalValue(batch, text).status()), HasSubstr("a whole number from 1 to 4096")) << text;
+  }
+  // Both bounds themselves are allowed.
+  EXPECT_TRUE(CanonicalValue(batch, "1").ok());
+  EXPECT_TRUE(CanonicalValue(batch, "4096").ok());
+}
+
+TEST(CanonicalValueTest, ChoicesIgnoreLetterCaseAndSuggest) {
+  const SettingRule& input = *FindSettingRule("method.input");
+  EXPECT_EQ(CanonicalValue(input, "ca_OUT").value(), "CA_out");
+  EXPECT_THAT(Message(CanonicalValue(input, "CA_ouy").status()), HasSubstr("did you mean 'CA_out'?"));
+}
+
+TEST(CanonicalValueTest, TextIsOneLineOfBoundedLength) {
+  const SettingRule& prompt = *FindSettingRule("task.instance_prompt");
+  EXPECT_EQ(CanonicalValue(prompt, "  a photo of ☕ ").value(), "a photo of ☕");
+  EXPECT_FALSE(CanonicalValue(prompt, "   ").ok());
+  EXPECT_FALSE(CanonicalValue(prompt, "a\nb").ok());
+  EXPECT_FALSE(CanonicalValue(prompt, std::string("a\0b", 3)).ok());
+  EXPECT_TRUE(CanonicalValue(prompt, std::string(4096, 'a')).ok());
+  EXPECT_FALSE(CanonicalValue(prompt, std::string(4097, 'a')).ok());
+}
+
+TEST(CanonicalValueTest, BooleansHaveTwoSpellings) {
+  const SettingRule& flip = *FindSettingRule("task.flip");
+  for (const char* text : {"true", "True", "yes", "ON"}) EXPECT_EQ(CanonicalValue(flip, text).value(), "true");
+  for (const char* text : {"false", "no", "off"}) EXPECT_EQ(CanonicalValue(flip, text).value(), "false");
+  EXPECT_FALSE(CanonicalValue(flip, "1").ok());
+}
+
+TEST(SettingsTest, DefaultsAreFilledIn) {
+  const absl::StatusOr<Settings> settings = Settings::Create(Complete());
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->Integer("budget.batch"), 4);
+  EXPECT_EQ(settings->Real("sample.guidance"), 7);
+  EXPECT_TRUE(settings->Boolean("task.flip"));
+  EXPECT_FALSE(settings->Has("method.parameters"));
+}
+
+TEST(SettingsTest, CreatingFromItsOwnValuesChangesNothing) {
+  const absl::StatusOr<Settings> first = Settings::Create(Complete());
+  ASSERT_TRUE(first.ok());
+  const absl::StatusOr<Settings> second = Settings::Create({first->values().begin(), first->values().end()});
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(second->values(), first->values());
+}
+
+TEST(SettingsTest, AllViolationsComeTogether) {
+  std::map<std::string, std::string> values = Complete();
+  values.erase("base");
+  values["budget.steps"] = "0";
+  values["sample.sampler"] = "dim";
+  values["colour"] = "red";
+  const absl::StatusOr<Settings> settings = Settings::Create(values);
+  EXPECT_EQ(settings.status().code(), absl::StatusCode::kInvalidArgument);
+  const std::vector<FieldViolation> violations = FieldViolationsOf(settings.status());
+  EXPECT_EQ(violations, SettingViolations(values));
+  EXPECT_THAT(violations, ::testing::UnorderedElementsAre(Field(&FieldViolation::field, "base"),
+                                                          Field(&FieldViolation::field, "budget.steps"),
+                                                          Field(&FieldViolation::field, "sample.sampler"),
+                                                          Field(&FieldViolation::field, "colour")));
+}
+
+TEST(SettingsTest, ExactlyOneOfTwoAlternativesIsGiven) {
+  std::map<std::string, std::string> values = Complete();
+  values["method.parameters"] = "1000";
+  EXPECT_THAT(SettingViolations(values),
+              ElementsAre(Field(&FieldViolation::description, HasSubstr("given beside method.parameters"))));
+  values.erase("method.width");
+  EXPECT_THAT(SettingViolations(values), IsEmpty());
+  values.erase("method.parameters");
+  EXPECT_THAT(SettingViolations(values),
+              ElementsAre(Field(&FieldViolation::description, HasSubstr("give it or method.parameters"))));
+}
+
+TEST(SettingsTest, ShortKeyIsRefusedWithTheFullOne) {
+  std::map<std::string, std::string> values = Complete();
+  values["scale"] = "2";
+  EXPECT_THAT(SettingViolations(values), ElementsAre(Field(&FieldViolation::description, HasSubstr("'method.scale'"))));
+}
+
+TEST(SettingsTest, WrongConditionValueDoesNotAccuseWhatRestsOnIt) {
+  std::map<std::string, std::string> values = Complete();
+  values["method.kind"] = "adaptor";
+  EXPECT_THAT(SettingViolations(values), ElementsAre(Field(&FieldViolation::field, "method.kind")));
+}
+
+}  // namespace
+}  // namespace loupe

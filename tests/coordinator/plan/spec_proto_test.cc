@@ -1,0 +1,63 @@
+#include "coordinator/plan_proto/spec_proto.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error_details.h"
+
+namespace loupe::coordinator {
+namespace {
+
+SweepSpec EveryFieldSet() {
+  SweepSpec spec;
+  spec.display_name = "A look";
+  spec.settings = {{"base", "/b"}, {"budget.steps", "5"}};
+  spec.factors = {{"method.scale", {"0.5", "1"}}, {"method.activation", {"relu"}}};
+  spec.exclusions = {{{"method.scale", "1"}, {"method.activation", "relu"}}};
+  spec.selections = {{{"method.scale", "0.5"}}, {{"method.scale", "1"}}};
+  spec.positions = {{"CA_out", "FFN_in"}};
+  spec.replicates = 4;
+  spec.seed = 0xffff'ffff'ffff'fff0u;
+  spec.priority = -3;
+  spec.retry = {
+      .max_trial_attempts = 5, .max_worker_losses = 6, .backoff = absl::Milliseconds(1500), .max_failed_trials = 7};
+  spec.source_text = "name: a\n";
+  return spec;
+}
+
+TEST(SpecProtoTest, EveryFieldSurvivesTheRoundTrip) {
+  const SweepSpec spec = EveryFieldSet();
+  const absl::StatusOr<SweepSpec> back = SpecFromProto(SpecToProto(spec));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(*back, spec);
+}
+
+TEST(SpecProtoTest, EveryFieldOfTheMessageIsWritten) {
+  // Fails when a field is added to the message and forgotten here.
+  const v1::SweepSpec proto = SpecToProto(EveryFieldSet());
+  const auto* descriptor = v1::SweepSpec::descriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const auto* field = descriptor->field(i);
+    const bool set = field->is_repeated() ? proto.GetReflection()->FieldSize(proto, field) > 0
+                                          : proto.GetReflection()->HasField(proto, field);
+    EXPECT_TRUE(set) << field->name();
+  }
+}
+
+TEST(SpecProtoTest, UnsetReplicatesMeansOne) {
+  const absl::StatusOr<SweepSpec> spec = SpecFromProto(v1::SweepSpec());
+  ASSERT_TRUE(spec.ok());
+  EXPECT_EQ(spec->replicates, 1);
+}
+
+TEST(SpecProtoTest, NegativeBackoffIsRefusedByName) {
+  v1::SweepSpec proto;
+  proto.mutable_retry()->mutable_backoff()->set_seconds(-1);
+  const absl::StatusOr<SweepSpec> spec = SpecFromProto(proto);
+  EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument);
+  ASSERT_EQ(FieldViolationsOf(spec.status()).size(), 1u);
+  EXPECT_EQ(FieldViolationsOf(spec.status())[0].field, "spec.retry.backoff");
+}
+
+}  // namespace
+}  // namespace loupe::coordinator
