@@ -2,21 +2,33 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "analysis/report/factorial_analysis.h"
+#include "nlohmann/json_fwd.hpp"
 
 namespace loupe::analysis {
 
-// Tables for a terminal, at most 100 columns wide.
+// Tables for a terminal, at most 100 columns wide while level names are short.
 std::string FormatAnovaText(const FactorialAnalysis& analysis);
 
 // {"response", "formula", "ss_type", "terms": [{"term", "df", "sum_sq", "mean_sq", "f", "p", …}], "residual": {"df",
-// "sum_sq", "mean_sq"}, "one_way": […], "means": …, "cells": […], …}; all keys in docs/report.md. Numbers carry 17
-// significant digits; what does not exist is null, never NaN.
+// "sum_sq", "mean_sq"}, "one_way": […], "means": …, "cells": […], …}; all keys in docs/report.md. Numbers read back to
+// the same double; what does not exist is null, never NaN. Ends in a line break.
 std::string FormatAnovaJson(const FactorialAnalysis& analysis);
+// The same before it is printed, for callers that add keys.
+nlohmann::ordered_json AnovaJson(const FactorialAnalysis& analysis);
 
-// One line per term, the residual last: kind,term,df,sum_sq,mean_sq,f,p,partial_eta_sq,omega_sq,estimable,note. The
-// kinds: "anova", "residual", "one_way".
+// One line per term: kind,term,df,sum_sq,mean_sq,f,p,partial_eta_sq,partial_eta_sq_low,partial_eta_sq_high,omega_sq,
+// estimable,note. The kinds: "anova", "residual", "one_way" (and "one_way_residual": each factor has its own).
 std::string FormatAnovaCsv(const FactorialAnalysis& analysis);
+
+// "I", "II" or "III".
+std::string_view SumOfSquaresName(SumOfSquares type);
+
+// A field of a CSV file, quoted where it must be (RFC 4180).
+std::string CsvField(std::string_view text);
+// Shortest text that reads back to the same double; empty for NaN.
+std::string CsvNumber(double value);
 
 }  // namespace loupe::analysis

@@ -19,6 +19,9 @@ struct AnalysisOptions {
   bool smaller_is_better = false;  // decides which cell is called best
   // Factors of the heat map's rows and columns; empty: "input" and "output" if both exist, else the first two.
   std::string heat_map_rows, heat_map_columns;
+  // On: data that are too few for an F table give an analysis without one, and `problem` says why (what a sweep that is
+  // still running wants). Off: that is an error.
+  bool allow_no_table = false;
 };
 
 struct FactorMeans {
@@ -31,13 +34,14 @@ struct FactorialAnalysis {
   bool smaller_is_better = false;
   double confidence = 0.95;
   DataTable data;
-  AnovaTable anova;
-  std::vector<OneWayResult> one_way;  // per factor in table order, without the block
+  std::string problem;                // why there is no F table; empty when there is one
+  AnovaTable anova;                   // empty terms when `problem` is set
+  std::vector<OneWayResult> one_way;  // per factor in table order, without the block; F is NaN where undefined
   std::vector<FactorMeans> means;     // the same factors
   bool has_heat_map = false;          // false when there are fewer than two factors
   TwoWayMeans heat_map;
-  std::vector<CellMean> cells;            // every combination that occurs, best first
   std::vector<std::string> cell_factors;  // names for CellMean::levels
+  std::vector<CellMean> cells;            // every combination that occurs, best first
   std::vector<std::string> notes;         // whole sentences for the reader
 };
 

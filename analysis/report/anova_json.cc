@@ -1,0 +1,143 @@
+#include <cmath>
+
+#include "analysis/report/anova_format.h"
+#include "nlohmann/json.hpp"
+
+namespace loupe::analysis {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json EffectJson(const EffectSize& effect) {
+  return {{"eta_sq", Number(effect.eta_sq)},
+          {"partial_eta_sq", Number(effect.partial_eta_sq)},
+          {"partial_eta_sq_low", Number(effect.partial_eta_sq_low)},
+          {"partial_eta_sq_high", Number(effect.partial_eta_sq_high)},
+          {"omega_sq", Number(effect.omega_sq)},
+          {"partial_omega_sq", Number(effect.partial_omega_sq)},
+          {"epsilon_sq", Number(effect.epsilon_sq)},
+          {"partial_epsilon_sq", Number(effect.partial_epsilon_sq)},
+          {"cohens_f", Number(effect.cohens_f)}};
+}
+
+Json TermJson(const AnovaTerm& term) {
+  return {{"term", term.term},
+          {"df", Number(term.df)},
+          {"sum_sq", Number(term.sum_sq)},
+          {"mean_sq", Number(term.mean_sq)},
+          {"f", Number(term.f)},
+          {"p", Number(term.p)},
+          {"block", term.is_block},
+          {"nominal_df", Number(term.nominal_df)},
+          {"estimable", term.estimable},
+          {"aliased_with", term.aliased_with},
+          {"note", term.note},
+          {"effect", EffectJson(term.effect)}};
+}
+
+Json SampleJson(const SampleAccount& sample) {
+  return {{"rows", sample.rows},
+          {"used", sample.used},
+          {"missing_response", sample.missing_response},
+          {"missing_level", sample.missing_level},
+          {"failed", sample.failed},
+          {"cancelled", sample.cancelled},
+          {"stopped_early", sample.stopped_early},
+          {"stopped_early_included", sample.stopped_early_included}};
+}
+
+Json MeanJson(const LevelMean& mean) {
+  return {{"n", mean.n},
+          {"mean", Number(mean.mean)},
+          {"sd", Number(mean.sd)},
+          {"std_error", Number(mean.std_error)},
+          {"low", Number(mean.low)},
+          {"high", Number(mean.high)}};
+}
+
+Json OneWayJson(const OneWayResult& row) {
+  return {{"factor", row.factor},
+          {"df", Number(row.between_df)},
+          {"sum_sq", Number(row.between_sum_sq)},
+          {"mean_sq", Number(row.between_mean_sq)},
+          {"f", Number(row.f)},
+          {"p", Number(row.p)},
+          {"r_squared", Number(row.r_squared)},
+          {"residual",
+           {{"df", Number(row.within_df)},
+            {"sum_sq", Number(row.within_sum_sq)},
+            {"mean_sq", Number(row.within_mean_sq)}}}};
+}
+
+Json HeatMapJson(const TwoWayMeans& map) {
+  Json cells = Json::array();
+  for (size_t row = 0; row < map.row_levels.size(); ++row) {
+    for (size_t column = 0; column < map.column_levels.size(); ++column) {
+      if (map.At(row, column).n == 0) continue;
+      Json cell = {{"row", map.row_levels[row]}, {"column", map.column_levels[column]}};
+      cell.update(MeanJson(map.At(row, column)));
+      cells.push_back(std::move(cell));
+    }
+  }
+  return {{"rows", map.row_factor}, {"columns", map.column_factor}, {"cells", std::move(cells)}};
+}
+
+}  // namespace
+
+Json AnovaJson(const FactorialAnalysis& analysis) {
+  const AnovaTable& anova = analysis.anova;
+  const bool fitted = analysis.problem.empty();
+  Json json;
+  json["response"] = analysis.response;
+  json["smaller_is_better"] = analysis.smaller_is_better;
+  json["confidence"] = analysis.confidence;
+  json["problem"] = fitted ? Json(nullptr) : Json(analysis.problem);
+  json["formula"] = anova.formula;
+  json["block"] = anova.block.empty() ? Json(nullptr) : Json(anova.block);
+  json["ss_type"] = static_cast<int>(anova.ss_type);
+  json["sample"] = SampleJson(anova.sample);
+  json["terms"] = Json::array();
+  for (const AnovaTerm& term : anova.terms) json["terms"].push_back(TermJson(term));
+  json["residual"] = fitted ? Json{{"df", Number(anova.residual.df)},
+                                   {"sum_sq", Number(anova.residual.sum_sq)},
+                                   {"mean_sq", Number(anova.residual.mean_sq)}}
+                            : Json(nullptr);
+  json["total"] = fitted ? Json{{"df", Number(anova.total_df)}, {"sum_sq", Number(anova.total_sum_sq)}} : Json(nullptr);
+  json["pure_error"] =
+      fitted ? Json{{"df", Number(anova.pure_error_df)}, {"sum_sq", Number(anova.pure_error_sum_sq)}} : Json(nullptr);
+  json["grand_mean"] = fitted ? Number(anova.grand_mean) : Json(nullptr);
+  json["r_squared"] = fitted ? Number(anova.r_squared) : Json(nullptr);
+  json["one_way"] = Json::array();
+  for (const OneWayResult& row : analysis.one_way) json["one_way"].push_back(OneWayJson(row));
+  json["means"] = Json::object();
+  for (const FactorMeans& factor : analysis.means) {
+    Json levels = Json::array();
+    for (const LevelMean& level : factor.levels) {
+      Json entry = {{"level", level.level}};
+      entry.update(MeanJson(level));
+      levels.push_back(std::move(entry));
+    }
+    json["means"][factor.factor] = std::move(levels);
+  }
+  json["heat_map"] = analysis.has_heat_map ? HeatMapJson(analysis.heat_map) : Json(nullptr);
+  json["cells"] = Json::array();
+  for (size_t i = 0; i < analysis.cells.size(); ++i) {
+    Json levels = Json::object();
+    for (size_t f = 0; f < analysis.cell_factors.size(); ++f)
+      levels[analysis.cell_factors[f]] = analysis.cells[i].levels[f];
+    Json cell = {{"rank", i + 1}, {"levels", std::move(levels)}};
+    cell.update(MeanJson(analysis.cells[i].mean));
+    json["cells"].push_back(std::move(cell));
+  }
+  json["notes"] = analysis.notes;
+  return json;
+}
+
+std::string FormatAnovaJson(const FactorialAnalysis& analysis) {
+  // Level names come from users: bytes that are not UTF-8 are replaced and not thrown at the caller.
+  return AnovaJson(analysis).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace loupe::analysis

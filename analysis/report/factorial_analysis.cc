@@ -1,0 +1,103 @@
+#include "analysis/report/factorial_analysis.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "analysis/stats/model_formula.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+
+namespace loupe::analysis {
+namespace {
+
+bool Has(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Rows and columns of the heat map, or nothing to draw.
+bool PickHeatMap(const std::vector<std::string>& factors, const AnalysisOptions& options, std::string& rows,
+                 std::string& columns) {
+  rows = options.heat_map_rows;
+  columns = options.heat_map_columns;
+  if (rows.empty() && columns.empty() && Has(factors, "input") && Has(factors, "output")) {
+    rows = "input";
+    columns = "output";
+  }
+  for (const std::string& factor : factors) {
+    if (rows.empty() && factor != columns)
+      rows = factor;
+    else if (columns.empty() && factor != rows)
+      columns = factor;
+  }
+  return !rows.empty() && !columns.empty();
+}
+
+OneWayResult UndefinedOneWay(const std::string& factor) {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  OneWayResult result;
+  result.factor = factor;
+  result.between_mean_sq = result.within_mean_sq = result.f = result.p = result.r_squared = result.residual_sd = nan;
+  return result;
+}
+
+void NoteTerms(const AnovaTable& anova, std::vector<std::string>& notes) {
+  for (const AnovaTerm& term : anova.terms) {
+    if (!term.note.empty()) notes.push_back(term.note);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const AnalysisOptions& options) {
+  FactorialAnalysis analysis;
+  analysis.response = data.response_name;
+  analysis.smaller_is_better = options.smaller_is_better;
+  analysis.confidence = options.anova.confidence;
+  analysis.data = std::move(data);
+  const DataTable& table = analysis.data;
+  const bool stopped_early = options.anova.include_stopped_early;
+
+  if (!options.anova.formula.empty()) {  // a formula that cannot be read is an error whatever the data
+    LOUPE_RETURN_IF_ERROR(ParseModelFormula(options.anova.formula, table).status());
+  }
+  absl::StatusOr<AnovaTable> anova = FitAnova(table, options.anova);
+  if (anova.ok()) {
+    analysis.anova = *std::move(anova);
+    NoteTerms(analysis.anova, analysis.notes);
+    for (const std::string& warning : analysis.anova.warnings) {
+      if (!Has(analysis.notes, warning)) analysis.notes.push_back(warning);
+    }
+  } else if (options.allow_no_table) {
+    const auto message = anova.status().message();
+    analysis.problem.assign(message.data(), message.size());
+  } else {
+    return anova.status();
+  }
+
+  for (const Factor& factor : table.factors) {
+    if (factor.name == options.anova.block) continue;
+    analysis.cell_factors.push_back(factor.name);
+    absl::StatusOr<OneWayResult> one_way = OneWayAnova(table, factor.name, stopped_early);
+    analysis.one_way.push_back(one_way.ok() ? *std::move(one_way) : UndefinedOneWay(factor.name));
+    LOUPE_ASSIGN_OR_RETURN(std::vector<LevelMean> means,
+                           LevelMeans(table, factor.name, analysis.confidence, stopped_early));
+    analysis.means.push_back({factor.name, std::move(means)});
+  }
+  std::string rows, columns;
+  if (PickHeatMap(analysis.cell_factors, options, rows, columns)) {
+    LOUPE_ASSIGN_OR_RETURN(analysis.heat_map,
+                           ComputeTwoWayMeans(table, rows, columns, analysis.confidence, stopped_early));
+    analysis.has_heat_map = true;
+  }
+  if (!analysis.cell_factors.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(analysis.cells, CellMeans(table, analysis.cell_factors, analysis.confidence, stopped_early));
+    if (analysis.smaller_is_better) {
+      std::stable_sort(analysis.cells.begin(), analysis.cells.end(),
+                       [](const CellMean& a, const CellMean& b) { return a.mean.mean < b.mean.mean; });
+    }
+  }
+  return analysis;
+}
+
+}  // namespace loupe::analysis

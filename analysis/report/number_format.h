@@ -1,0 +1,30 @@
+// Numbers as people read them. Independent of the locale.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace loupe::analysis {
+
+// About `digits` significant digits, plain where it stays short ("0.8213", "12.3", "1203"), scientific for very small
+// and very large ones. "–" for NaN.
+std::string FormatNumber(double value, int digits = 4);
+
+// "0.0123", "<0.0001", "–" for NaN.
+std::string FormatP(double p);
+
+// "***" below 0.001, "**" below 0.01, "*" below 0.05, else nothing.
+std::string_view SignificanceStars(double p);
+
+// Degrees of freedom and other counts that may be fractional: "12", "7.35".
+std::string FormatCount(double value);
+
+// "[low, high]", or "–" if either is NaN.
+std::string FormatInterval(double low, double high, int digits = 4);
+
+// Characters (code points) of UTF-8 text: what a terminal column counts, for the plain letters and signs used here.
+size_t DisplayWidth(std::string_view text);
+std::string PadRight(std::string_view text, size_t width);
+std::string PadLeft(std::string_view text, size_t width);
+
+}  // namespace loupe::analysis

@@ -1,0 +1,255 @@
+#include "analysis/report/sweep_analysis.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <set>
+
+#include "analysis/report/anova_format.h"
+#include "common/positions.h"
+#include "common/sha256.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace loupe::analysis {
+namespace {
+
+// Counted into the hash: raise it when the numbers that a report derives from the same trials change.
+constexpr int kAnalysisVersion = 1;
+
+// The order in which a factor's levels are shown: the paper's for positions, else as the sweep file lists them.
+std::vector<std::string> LevelsInOrder(const SweepFactor& factor) {
+  std::vector<std::string> levels = factor.levels;
+  const bool positions = std::all_of(levels.begin(), levels.end(),
+                                     [](const std::string& level) { return ParsePosition(level).has_value(); });
+  if (positions) {
+    std::stable_sort(levels.begin(), levels.end(),
+                     [](const std::string& a, const std::string& b) { return *ParsePosition(a) < *ParsePosition(b); });
+  }
+  return levels;
+}
+
+RowStatus StatusOf(const TrialRecord& trial) {
+  switch (trial.state) {
+    case TrialState::kSucceeded:
+      return trial.stopped_early ? RowStatus::kStoppedEarly : RowStatus::kComplete;
+    case TrialState::kCancelled:
+      return RowStatus::kCancelled;
+    default:
+      return RowStatus::kFailed;
+  }
+}
+
+bool IsTerminal(TrialState state) { return state != TrialState::kQueued && state != TrialState::kRunning; }
+
+std::string ResponseOf(const SweepResults& results, const ReportOptions& options) {
+  return options.response.empty() ? results.primary_score : options.response;
+}
+
+absl::Status CheckTrials(const SweepResults& results) {
+  for (const TrialRecord& trial : results.trials) {
+    if (trial.levels.size() != results.factors.size()) {
+      return absl::InvalidArgumentError(fmt::format("trial {} names {} levels, but the sweep has {} factors",
+                                                    trial.index, trial.levels.size(), results.factors.size()));
+    }
+    for (size_t f = 0; f < results.factors.size(); ++f) {
+      const int64_t count = static_cast<int64_t>(results.factors[f].levels.size());
+      if (trial.levels[f] < 0 || trial.levels[f] >= count) {
+        return absl::InvalidArgumentError(fmt::format("trial {} has level {} of factor '{}', which has {} levels",
+                                                      trial.index, trial.levels[f], results.factors[f].name, count));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckResponse(const SweepResults& results, const std::string& response) {
+  bool any_succeeded = false;
+  for (const TrialRecord& trial : results.trials) {
+    if (trial.state != TrialState::kSucceeded) continue;
+    any_succeeded = true;
+    if (trial.scores.contains(response)) return absl::OkStatus();
+  }
+  if (!any_succeeded) return absl::OkStatus();
+  std::set<std::string> names;
+  for (const TrialRecord& trial : results.trials) {
+    for (const auto& [name, value] : trial.scores) names.insert(name);
+  }
+  if (names.empty()) {
+    return absl::InvalidArgumentError(
+        "the trials that succeeded have no scores at all, so there is nothing to analyse");
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("no trial has a score named '{}'; there are: {}", response, fmt::join(names, ", ")));
+}
+
+void AddPart(std::string& text, int64_t count, std::string_view what) {
+  if (count > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, what);
+}
+
+}  // namespace
+
+bool SmallerIsBetter(const std::string& score) {
+  for (const char* part : {"fid", "kid", "loss", "pres", "mse", "distance", "error", "duration", "seconds"}) {
+    const std::string name = "_" + score + "_";
+    if (name.find(fmt::format("_{}_", part)) != std::string::npos) return true;
+  }
+  return false;
+}
+
+std::string ScoreTitle(const std::string& score) {
+  static constexpr std::pair<const char*, const char*> kTitles[] = {
+      {"clip_i", "CLIP-I"},       {"clip_t", "CLIP-T"}, {"clip_fid", "CLIP-FID"},
+      {"clip_kid", "CLIP-KID"},   {"fid", "FID"},       {"kid", "KID"},
+      {"precision", "precision"}, {"recall", "recall"}, {"dino", "DINO"},
+      {"pres", "PRES"},           {"div", "DIV"}};
+  for (const auto& [name, title] : kTitles) {
+    if (score == name) return title;
+  }
+  return score;
+}
+
+std::string_view TrialStateName(TrialState state) {
+  switch (state) {
+    case TrialState::kQueued:
+      return "queued";
+    case TrialState::kRunning:
+      return "running";
+    case TrialState::kSucceeded:
+      return "succeeded";
+    case TrialState::kFailed:
+      return "failed";
+    case TrialState::kCancelled:
+      return "cancelled";
+    case TrialState::kQuarantined:
+      return "quarantined";
+  }
+  return "unknown";
+}
+
+std::string TrialCount::Sentence() const {
+  std::string parts;
+  AddPart(parts, succeeded, "succeeded");
+  AddPart(parts, failed, "failed");
+  AddPart(parts, quarantined, "quarantined");
+  AddPart(parts, cancelled, "cancelled");
+  AddPart(parts, running, "running");
+  AddPart(parts, queued, "waiting");
+  std::string text = fmt::format("{} trial{}: {}", total, total == 1 ? "" : "s", parts.empty() ? "none" : parts);
+  std::string asides;
+  AddPart(asides, stopped_early, "of the succeeded were stopped early");
+  AddPart(asides, without_response, "of the succeeded lack this score");
+  return text + (asides.empty() ? "." : " (" + asides + ").");
+}
+
+std::vector<std::string> ScoreNames(const SweepResults& results) {
+  std::set<std::string> names;
+  for (const TrialRecord& trial : results.trials) {
+    for (const auto& [name, value] : trial.scores) names.insert(name);
+  }
+  for (const auto& [name, value] : results.baseline_scores) names.insert(name);
+  return {names.begin(), names.end()};
+}
+
+absl::StatusOr<DataTable> ObservationTable(const SweepResults& results, const ReportOptions& options) {
+  LOUPE_RETURN_IF_ERROR(CheckTrials(results));
+  const std::string response = ResponseOf(results, options);
+  LOUPE_RETURN_IF_ERROR(CheckResponse(results, response));
+  std::vector<FactorSpec> specs;
+  for (const SweepFactor& factor : results.factors) specs.push_back({factor.name, LevelsInOrder(factor)});
+  const bool replicated = results.replicates > 1;
+  if (replicated) {
+    FactorSpec replicate{kReplicateFactor, {}};
+    for (int32_t r = 0; r < results.replicates; ++r) replicate.levels.push_back(fmt::format("{}", r));
+    specs.push_back(std::move(replicate));
+  }
+  DataTableBuilder builder(response, specs);
+  for (const TrialRecord& trial : results.trials) {
+    if (!IsTerminal(trial.state)) continue;
+    std::vector<std::string> levels;
+    for (size_t f = 0; f < results.factors.size(); ++f) {
+      levels.push_back(results.factors[f].levels[static_cast<size_t>(trial.levels[f])]);
+    }
+    if (replicated) levels.push_back(fmt::format("{}", trial.replicate));
+    const auto score = trial.scores.find(response);
+    double value = std::numeric_limits<double>::quiet_NaN();
+    if (score != trial.scores.end() && std::isfinite(score->second)) value = score->second;
+    LOUPE_RETURN_IF_ERROR(
+        Annotate(builder.AddRow(levels, value, StatusOf(trial)), fmt::format("trial {}", trial.index)));
+  }
+  return std::move(builder).Build();
+}
+
+std::string SnapshotHash(const SweepResults& results, const ReportOptions& options) {
+  const std::string response = ResponseOf(results, options);
+  Sha256 digest;
+  // Every text is preceded by its length, so that no two different inputs give the same bytes.
+  const auto text = [&digest](std::string_view value) { digest.Update(fmt::format("{}:{}", value.size(), value)); };
+  digest.Update(fmt::format("loupe analysis {}\n", kAnalysisVersion));
+  text(response);
+  text(options.terms);
+  digest.Update(
+      fmt::format("{} {} {}\n", static_cast<int>(options.ss_type), options.confidence, options.include_stopped_early));
+  for (const SweepFactor& factor : results.factors) {
+    text(factor.name);
+    for (const std::string& level : factor.levels) text(level);
+    digest.Update("\n");
+  }
+  for (const TrialRecord& trial : results.trials) {
+    const auto score = trial.scores.find(response);
+    digest.Update(
+        fmt::format("{} {} {} {}", trial.index, trial.replicate, TrialStateName(trial.state), trial.stopped_early));
+    for (const int32_t level : trial.levels) digest.Update(fmt::format(" {}", level));
+    digest.Update(score == trial.scores.end() ? std::string(" -\n") : fmt::format(" {}\n", score->second));
+  }
+  return digest.FinishHex();
+}
+
+absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const ReportOptions& options) {
+  SweepAnalysis sweep;
+  sweep.response = ResponseOf(results, options);
+  for (const TrialRecord& trial : results.trials) {
+    TrialCount& count = sweep.count;
+    ++count.total;
+    switch (trial.state) {
+      case TrialState::kQueued:
+        ++count.queued;
+        break;
+      case TrialState::kRunning:
+        ++count.running;
+        break;
+      case TrialState::kSucceeded:
+        ++count.succeeded;
+        count.stopped_early += trial.stopped_early;
+        count.without_response += !trial.scores.contains(sweep.response);
+        break;
+      case TrialState::kFailed:
+        ++count.failed;
+        break;
+      case TrialState::kCancelled:
+        ++count.cancelled;
+        break;
+      case TrialState::kQuarantined:
+        ++count.quarantined;
+        break;
+    }
+  }
+  LOUPE_ASSIGN_OR_RETURN(DataTable table, ObservationTable(results, options));
+  AnalysisOptions analysis_options;
+  analysis_options.anova.formula = options.terms;
+  analysis_options.anova.ss_type = options.ss_type;
+  analysis_options.anova.confidence = options.confidence;
+  analysis_options.anova.include_stopped_early = options.include_stopped_early;
+  analysis_options.anova.drop_single_level_factors = true;
+  // Replicates share their random streams over all cells: they are blocks.
+  if (results.replicates > 1) analysis_options.anova.block = kReplicateFactor;
+  analysis_options.smaller_is_better = SmallerIsBetter(sweep.response);
+  analysis_options.allow_no_table = true;
+  LOUPE_ASSIGN_OR_RETURN(sweep.analysis, AnalyseFactorial(std::move(table), analysis_options));
+  sweep.hash = SnapshotHash(results, options);
+  return sweep;
+}
+
+}  // namespace loupe::analysis

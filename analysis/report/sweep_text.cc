@@ -1,0 +1,108 @@
+// The report of a sweep for a terminal, as JSON and as CSV.
+#include <set>
+
+#include "analysis/report/anova_format.h"
+#include "analysis/report/number_format.h"
+#include "analysis/report/report.h"
+#include "analysis/report/sweep_analysis.h"
+#include "analysis/report/text_table.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "nlohmann/json.hpp"
+
+namespace loupe::analysis {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Failures by message, most frequent first.
+std::vector<std::pair<std::string, std::vector<int64_t>>> FailureGroups(const SweepResults& results) {
+  std::map<std::string, std::vector<int64_t>> by_message;
+  for (const TrialRecord& trial : results.trials) {
+    if (trial.state != TrialState::kFailed && trial.state != TrialState::kQuarantined) continue;
+    by_message[trial.failure_message.empty() ? "no message" : trial.failure_message].push_back(trial.index);
+  }
+  std::vector<std::pair<std::string, std::vector<int64_t>>> groups(by_message.begin(), by_message.end());
+  std::stable_sort(groups.begin(), groups.end(),
+                   [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
+  return groups;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> RenderText(const SweepResults& results, const ReportOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(const SweepAnalysis sweep, AnalyseSweep(results, options));
+  std::string text = fmt::format("{}{}\n", results.sweep_id,
+                                 results.display_name.empty() ? "" : fmt::format(" – {}", results.display_name));
+  text += fmt::format("{}; {}\n", results.state, sweep.count.Sentence());
+  const auto baseline = results.baseline_scores.find(sweep.response);
+  if (baseline != results.baseline_scores.end()) {
+    text += fmt::format("The untuned base has {} = {}.\n", sweep.response, FormatNumber(baseline->second));
+  }
+  text += "\n" + FormatAnovaText(sweep.analysis);
+  const auto failures = FailureGroups(results);
+  if (!failures.empty()) {
+    text += "\nFailed trials\n";
+    for (const auto& [message, trials] : failures) {
+      text += WrapText(fmt::format("{}× (first: trial {}) {}", trials.size(), trials.front(), message), 98, "- ", "  ");
+    }
+  }
+  text += fmt::format("\nData and analysis: sha256 {}\n", sweep.hash);
+  return text;
+}
+
+absl::StatusOr<std::string> RenderJson(const SweepResults& results, const ReportOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(const SweepAnalysis sweep, AnalyseSweep(results, options));
+  Json json;
+  json["sweep"] = results.sweep_id;
+  json["display_name"] = results.display_name;
+  json["state"] = results.state;
+  json["hash"] = sweep.hash;
+  const TrialCount& count = sweep.count;
+  json["trials"] = {{"total", count.total},
+                    {"succeeded", count.succeeded},
+                    {"failed", count.failed},
+                    {"quarantined", count.quarantined},
+                    {"cancelled", count.cancelled},
+                    {"running", count.running},
+                    {"queued", count.queued},
+                    {"stopped_early", count.stopped_early},
+                    {"without_response", count.without_response}};
+  json["replicates"] = results.replicates;
+  json["baseline"] = Json::object();
+  for (const auto& [name, value] : results.baseline_scores) json["baseline"][name] = value;
+  json.update(AnovaJson(sweep.analysis));
+  json["failures"] = Json::array();
+  for (const auto& [message, trials] : FailureGroups(results)) {
+    json["failures"].push_back({{"message", message}, {"trials", trials}});
+  }
+  json["provenance"] = {{"seed", results.provenance.seed},
+                        {"versions", results.provenance.versions},
+                        {"settings", results.provenance.settings},
+                        {"spec", results.provenance.spec_text}};
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportOptions& options) {
+  LOUPE_RETURN_IF_ERROR(ObservationTable(results, options).status());  // the same errors as the other formats
+  const std::vector<std::string> scores = ScoreNames(results);
+  std::string text = "trial,cell,replicate,state,stopped_early";
+  for (const SweepFactor& factor : results.factors) text += fmt::format(",{}", CsvField(factor.name));
+  for (const std::string& score : scores) text += fmt::format(",{}", CsvField(score));
+  text += "\n";
+  for (const TrialRecord& trial : results.trials) {
+    text += fmt::format("{},{},{},{},{}", trial.index, trial.cell_index, trial.replicate, TrialStateName(trial.state),
+                        trial.stopped_early ? "true" : "false");
+    for (size_t f = 0; f < results.factors.size(); ++f) {
+      text += fmt::format(",{}", CsvField(results.factors[f].levels[static_cast<size_t>(trial.levels[f])]));
+    }
+    for (const std::string& score : scores) {
+      const auto found = trial.scores.find(score);
+      text += fmt::format(",{}", (found == trial.scores.end() ? std::string() : CsvNumber(found->second)));
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+}  // namespace loupe::analysis
