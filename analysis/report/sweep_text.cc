@@ -39,7 +39,7 @@ absl::StatusOr<std::string> RenderText(const SweepResults& results, const Report
   if (baseline != results.baseline_scores.end()) {
     text += fmt::format("The untuned base has {} = {}.\n", sweep.response, FormatNumber(baseline->second));
   }
-  text += "\n" + FormatAnovaText(sweep.analysis);
+  text += fmt::format("\n{}", FormatAnovaText(sweep.analysis));
   const auto failures = FailureGroups(results);
   if (!failures.empty()) {
     text += "\nFailed trials\n";
@@ -80,7 +80,7 @@ absl::StatusOr<std::string> RenderJson(const SweepResults& results, const Report
                         {"versions", results.provenance.versions},
                         {"settings", results.provenance.settings},
                         {"spec", results.provenance.spec_text}};
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(2, ' ', false, Json::error_handler_t::replace).append("\n");
 }
 
 absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportOptions& options) {
