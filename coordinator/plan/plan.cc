@@ -19,10 +19,25 @@ absl::Status Refusal(const std::vector<FieldViolation>& violations) {
                              violations);
 }
 
-// Where a setting of the cells comes from, as a field of the spec.
-std::string FieldOfSetting(const SweepSpec& spec, const std::string& key) {
-  const std::optional<size_t> factor = FindFactor(spec, key);
-  return factor.has_value() ? fmt::format("spec.factors[{}].key", *factor) : fmt::format("spec.settings[\"{}\"]", key);
+// Whether `given`, as the caller wrote it, has a say about setting `key`: a fixed value, a factor, or position pairs.
+bool Mentions(const SweepSpec& given, const std::string& key) {
+  const auto means_key = [&](const std::string& written) { return ResolveSettingKey(written).value_or("") == key; };
+  return (!given.positions.empty() && (key == kInputKey || key == kOutputKey)) ||
+         std::any_of(given.factors.begin(), given.factors.end(),
+                     [&](const SweepFactor& f) { return means_key(f.key); }) ||
+         std::any_of(given.settings.begin(), given.settings.end(),
+                     [&](const auto& pair) { return means_key(pair.first); });
+}
+
+// Where a setting of the cells comes from, as a field of the spec as the caller wrote it.
+std::string FieldOfSetting(const SweepSpec& given, const std::string& key) {
+  for (size_t f = 0; f < given.factors.size(); ++f) {
+    if (ResolveSettingKey(given.factors[f].key).value_or("") == key) return fmt::format("spec.factors[{}].key", f);
+  }
+  for (const auto& [written, value] : given.settings) {
+    if (ResolveSettingKey(written).value_or("") == key) return fmt::format("spec.settings[\"{}\"]", written);
+  }
+  return fmt::format("spec.settings[\"{}\"]", key);
 }
 
 // The factors on whose level it depends whether other settings are meaningful: one cell per combination of their levels
@@ -41,7 +56,9 @@ std::vector<size_t> ConditionFactors(const SweepSpec& spec) {
 // Collects what is wrong with the settings of cells that differ in the condition factors.
 class SettingsCheck {
  public:
-  explicit SettingsCheck(const SweepSpec& spec) : spec_(spec), conditions_(ConditionFactors(spec)) {}
+  // `given` is the spec as written, `spec` its canonical form; both must outlive this.
+  SettingsCheck(const SweepSpec& given, const SweepSpec& spec)
+      : given_(given), spec_(spec), conditions_(ConditionFactors(spec)) {}
 
   void Check(const std::vector<uint32_t>& levels) {
     if (checked_any_ && conditions_.empty()) return;
@@ -52,7 +69,9 @@ class SettingsCheck {
     std::map<std::string, std::string> values = spec_.settings;
     for (size_t f = 0; f < spec_.factors.size(); ++f) values[spec_.factors[f].key] = spec_.factors[f].levels[levels[f]];
     for (const FieldViolation& violation : SettingViolations(values)) {
-      FieldViolation placed{FieldOfSetting(spec_, violation.field), violation.description};
+      // Written, but refused on its own account already: not missing.
+      if (!values.contains(violation.field) && Mentions(given_, violation.field)) continue;
+      FieldViolation placed{FieldOfSetting(given_, violation.field), violation.description};
       if (std::find(violations_.begin(), violations_.end(), placed) == violations_.end()) violations_.push_back(placed);
     }
   }
@@ -60,6 +79,7 @@ class SettingsCheck {
   const std::vector<FieldViolation>& violations() const { return violations_; }
 
  private:
+  const SweepSpec& given_;
   const SweepSpec& spec_;
   const std::vector<size_t> conditions_;
   bool checked_any_ = false;
@@ -143,7 +163,7 @@ absl::StatusOr<Plan> Plan::Create(SweepSpec given) {
   plan.notes_ = std::move(canonical.notes);
   const SweepSpec& spec = plan.spec_;
 
-  SettingsCheck settings_check(spec);
+  SettingsCheck settings_check(given, spec);
   const auto refuse = [&] {
     settings_check.Check(std::vector<uint32_t>(spec.factors.size(), 0));
     violations.insert(violations.end(), settings_check.violations().begin(), settings_check.violations().end());
