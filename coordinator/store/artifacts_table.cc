@@ -23,8 +23,8 @@ constexpr char kGetSql[] =
     "WHERE sweep_key = ? AND trial_index = ? AND epoch = ? AND name = ?";
 constexpr char kDigestsSql[] = "SELECT DISTINCT sha256 FROM artifacts ORDER BY sha256";
 constexpr char kAcceptedSql[] =
-    "SELECT a.name, a.media_type, a.size_bytes, a.sha256, a.epoch, a.trial_index FROM artifacts AS a "
-    "JOIN results AS r USING (sweep_key, trial_index, epoch) WHERE a.sweep_key = ? ORDER BY a.trial_index, a.name";
+    "SELECT a.trial_index, a.sha256 FROM artifacts AS a JOIN results AS r USING (sweep_key, trial_index, epoch) "
+    "WHERE a.sweep_key = ? AND a.name = ? ORDER BY a.trial_index";
 
 ArtifactRecord Read(const SqliteRow& row) {
   return {.name = row.Text(0), .media_type = row.Text(1), .size_bytes = row.Int(2), .sha256 = row.Text(3), .epoch = row.Int(4)};
@@ -61,8 +61,10 @@ absl::StatusOr<std::set<std::string>> Digests(SqliteDb& db) {
   return digests;
 }
 
-absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, ArtifactRecord)>& fn) {
-  return db.ForEach(kAcceptedSql, [&](const SqliteRow& row) { fn(row.Int(5), Read(row)); }, sweep);
+absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::string& name,
+                             const std::function<void(int64_t, std::string)>& fn) {
+  return db.ForEach(
+      kAcceptedSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1)); }, sweep, std::string_view(name));
 }
 
 }  // namespace loupe::coordinator::artifacts_table

@@ -20,7 +20,8 @@ absl::Status Upsert(SqliteDb& db, const RecordArtifact& record);
 absl::StatusOr<std::vector<ArtifactRecord>> ListOfLatest(SqliteDb& db, TrialKey trial);
 absl::StatusOr<ArtifactRecord> Get(SqliteDb& db, TrialKey trial, int64_t epoch, const std::string& name);
 absl::StatusOr<std::set<std::string>> Digests(SqliteDb& db);
-// Artifacts of accepted results, by (trial, name).
-absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t index, ArtifactRecord)>& fn);
+// Digest of the artifact `name` of each accepted result that has it, by trial.
+absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::string& name,
+                             const std::function<void(int64_t index, std::string sha256)>& fn);
 
 }  // namespace loupe::coordinator::artifacts_table

@@ -16,6 +16,10 @@ constexpr char kListSql[] =
     "SELECT n.name, p.step, p.value FROM metric_points AS p JOIN metric_names AS n USING (metric_id) "
     "WHERE p.sweep_key = ? AND p.trial_index = ? AND p.epoch = ? AND (? = '' OR n.name = ?) "
     "AND (n.name, p.step) > (?, ?) ORDER BY n.name, p.step LIMIT ?";
+constexpr char kAcceptedSql[] =
+    "SELECT n.name, p.trial_index, p.step, p.value FROM results AS r "
+    "JOIN metric_points AS p USING (sweep_key, trial_index, epoch) JOIN metric_names AS n USING (metric_id) "
+    "WHERE r.sweep_key = ? ORDER BY n.name, p.trial_index, p.step";
 
 }  // namespace
 
@@ -44,6 +48,12 @@ absl::StatusOr<std::vector<MetricPoint>> List(SqliteDb& db, TrialKey trial, int6
       trial.index, epoch, std::string_view(metric), std::string_view(metric), std::string_view(from.metric), from.step,
       limit));
   return points;
+}
+
+absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep,
+                             const std::function<void(const std::string&, int64_t, int64_t, double)>& fn) {
+  return db.ForEach(
+      kAcceptedSql, [&](const SqliteRow& row) { fn(row.Text(0), row.Int(1), row.Int(2), row.Real(3)); }, sweep);
 }
 
 }  // namespace loupe::coordinator::metric_points_table

@@ -1,6 +1,7 @@
 // Tables `metric_names` and `metric_points`.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,5 +19,10 @@ absl::Status Append(SqliteDb& db, const AppendPoints& append);
 
 absl::StatusOr<std::vector<MetricPoint>> List(SqliteDb& db, TrialKey trial, int64_t epoch, const std::string& metric,
                                               const std::optional<PointPosition>& after, int64_t limit);
+
+// Points of accepted attempts in (metric, trial, step) order.
+absl::Status ForEachAccepted(
+    SqliteDb& db, SweepKey sweep,
+    const std::function<void(const std::string& metric, int64_t index, int64_t step, double value)>& fn);
 
 }  // namespace loupe::coordinator::metric_points_table

@@ -15,9 +15,9 @@ constexpr char kInsertScoreSql[] = "INSERT INTO scores (sweep_key, trial_index, 
 constexpr char kScoresSql[] =
     "SELECT trial_index, name, value FROM scores WHERE sweep_key = ? AND trial_index BETWEEN ? AND ? "
     "ORDER BY trial_index, name";
-constexpr char kResultsSql[] =
-    "SELECT r.trial_index, t.cell_index, t.replicate, t.state, r.train_seconds, r.total_seconds FROM results AS r "
-    "JOIN trials AS t USING (sweep_key, trial_index) WHERE r.sweep_key = ? ORDER BY r.trial_index";
+constexpr char kResultsSql[] = "SELECT trial_index, total_seconds FROM results WHERE sweep_key = ? ORDER BY trial_index";
+constexpr char kProvenanceSql[] =
+    "SELECT provenance FROM results WHERE sweep_key = ? ORDER BY trial_index LIMIT 1";
 
 }  // namespace
 
@@ -40,20 +40,22 @@ absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t l
       kScoresSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1), row.Real(2)); }, sweep, first, last);
 }
 
-absl::Status ForEachResult(SqliteDb& db, SweepKey sweep, const std::function<void(SweepSnapshot::TrialResult)>& fn) {
-  return db.ForEach(
-      kResultsSql,
+absl::Status ForEachResult(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, double)>& fn) {
+  return db.ForEach(kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1)); }, sweep);
+}
+
+absl::StatusOr<std::map<std::string, std::string>> FirstProvenance(SqliteDb& db, SweepKey sweep) {
+  std::map<std::string, std::string> provenance;
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kProvenanceSql,
       [&](const SqliteRow& row) {
-        SweepSnapshot::TrialResult result;
-        result.index = row.Int(0);
-        result.cell_index = row.Int(1);
-        result.replicate = row.Int32(2);
-        result.state = static_cast<TrialState>(row.Int32(3));
-        result.train_seconds = row.Real(4);
-        result.total_seconds = row.Real(5);
-        fn(std::move(result));
+        const nlohmann::json parsed = nlohmann::json::parse(row.Text(0), nullptr, /*allow_exceptions=*/false);
+        for (const auto& [key, value] : parsed.items()) {
+          if (value.is_string()) provenance.emplace(key, value.get<std::string>());
+        }
       },
-      sweep);
+      sweep));
+  return provenance;
 }
 
 }  // namespace loupe::coordinator::results_table

@@ -221,28 +221,27 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(snapshot.sweep, sweeps_table::Get(db, sweep_id));
     const SweepKey key = snapshot.sweep.key;
-    LOUPE_ASSIGN_OR_RETURN(snapshot.counts, trials_table::Count(db, key));
-    auto& results = snapshot.results;
+    auto& trials = snapshot.trials;
+    LOUPE_RETURN_IF_ERROR(trials_table::ForEachForReport(
+        db, key, [&](SweepSnapshot::Trial trial) { trials.push_back(std::move(trial)); }));
+    // Trials are numbered from 0 without gaps.
+    const auto at = [&](int64_t index) -> SweepSnapshot::Trial& { return trials.at(static_cast<size_t>(index)); };
     LOUPE_RETURN_IF_ERROR(results_table::ForEachResult(
-        db, key, [&](SweepSnapshot::TrialResult result) { results.push_back(std::move(result)); }));
-    // Both come ordered by trial, so one pass joins them.
-    size_t at = 0;
-    const auto find = [&](int64_t index) -> SweepSnapshot::TrialResult* {
-      while (at < results.size() && results[at].index < index) ++at;
-      return at < results.size() && results[at].index == index ? &results[at] : nullptr;
-    };
+        db, key, [&](int64_t index, double total_seconds) { at(index).total_seconds = total_seconds; }));
     LOUPE_RETURN_IF_ERROR(results_table::ForEachScore(
-        db, key, 0, snapshot.sweep.trials(), [&](int64_t index, std::string name, double value) {
-          if (auto* result = find(index)) result->scores.emplace(std::move(name), value);
+        db, key, 0, snapshot.sweep.trials(),
+        [&](int64_t index, std::string name, double value) { at(index).scores.emplace(std::move(name), value); }));
+    LOUPE_RETURN_IF_ERROR(artifacts_table::ForEachAccepted(
+        db, key, "samples.png", [&](int64_t index, std::string sha256) { at(index).samples_sha256 = std::move(sha256); }));
+    auto& curves = snapshot.curves;
+    LOUPE_RETURN_IF_ERROR(metric_points_table::ForEachAccepted(
+        db, key, [&](const std::string& metric, int64_t index, int64_t step, double value) {
+          if (curves.empty() || curves.back().metric != metric || curves.back().trial_index != index) {
+            curves.push_back({index, metric, {}});
+          }
+          curves.back().points.emplace_back(step, value);
         }));
-    at = 0;
-    LOUPE_RETURN_IF_ERROR(artifacts_table::ForEachAccepted(db, key, [&](int64_t index, ArtifactRecord artifact) {
-      if (auto* result = find(index)) result->artifacts.push_back(std::move(artifact));
-    }));
-    for (const TrialState state : {TrialState::kFailed, TrialState::kCancelled, TrialState::kQuarantined}) {
-      LOUPE_ASSIGN_OR_RETURN(const std::vector<int64_t> ended, trials_table::Find(db, key, {state}));
-      for (const int64_t index : ended) snapshot.ended_without_result.emplace(index, state);
-    }
+    LOUPE_ASSIGN_OR_RETURN(snapshot.provenance, results_table::FirstProvenance(db, key));
     return absl::OkStatus();
   }));
   return snapshot;

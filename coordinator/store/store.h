@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -88,21 +89,30 @@ struct PointPosition {
 // Everything a report reads, from one snapshot.
 struct SweepSnapshot {
   SweepRecord sweep;
-  TrialCounts counts;
-  struct TrialResult {
+  struct Trial {
     int64_t index = 0;
     int64_t cell_index = 0;
     int32_t replicate = 0;
     TrialState state = TrialState::kQueued;
+    int64_t attempts = 0;
+    std::string failure_message;
+    // Of the accepted result.
     std::map<std::string, double> scores;
-    double train_seconds = 0;
     double total_seconds = 0;
-    std::vector<ArtifactRecord> artifacts;
+    // Digest of the accepted attempt's artifact "samples.png"; empty when it has none.
+    std::string samples_sha256;
   };
-  // Trials with an accepted result, by index.
-  std::vector<TrialResult> results;
-  // Trials that ended without a result: index -> state.
-  std::map<int64_t, TrialState> ended_without_result;
+  // All planned trials, by index.
+  std::vector<Trial> trials;
+  struct Curve {
+    int64_t trial_index = 0;
+    std::string metric;
+    std::vector<std::pair<int64_t, double>> points;  // (step, value), by step
+  };
+  // Of accepted attempts, by (metric, trial).
+  std::vector<Curve> curves;
+  // Of the first accepted result: versions and the like.
+  std::map<std::string, std::string> provenance;
 };
 
 class Store {

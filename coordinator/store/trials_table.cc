@@ -35,6 +35,9 @@ constexpr char kListSql[] = LOUPE_TRIAL_SELECT
 #undef LOUPE_TRIAL_SELECT
 constexpr char kFindSql[] =
     "SELECT trial_index FROM trials WHERE sweep_key = ? AND (? >> state) & 1 ORDER BY trial_index";
+constexpr char kReportSql[] =
+    "SELECT trial_index, cell_index, replicate, state, epoch, failure_message FROM trials WHERE sweep_key = ? "
+    "ORDER BY trial_index";
 constexpr char kCellSql[] = "SELECT levels FROM cells WHERE sweep_key = ? AND cell_index = ?";
 
 int64_t Mask(const std::set<TrialState>& states) {
@@ -133,6 +136,22 @@ absl::StatusOr<std::vector<int64_t>> Find(SqliteDb& db, SweepKey sweep, const st
   LOUPE_RETURN_IF_ERROR(
       db.ForEach(kFindSql, [&](const SqliteRow& row) { indexes.push_back(row.Int(0)); }, sweep, Mask(states)));
   return indexes;
+}
+
+absl::Status ForEachForReport(SqliteDb& db, SweepKey sweep, const std::function<void(SweepSnapshot::Trial)>& fn) {
+  return db.ForEach(
+      kReportSql,
+      [&](const SqliteRow& row) {
+        SweepSnapshot::Trial trial;
+        trial.index = row.Int(0);
+        trial.cell_index = row.Int(1);
+        trial.replicate = row.Int32(2);
+        trial.state = static_cast<TrialState>(row.Int32(3));
+        trial.attempts = row.Int(4);
+        trial.failure_message = row.Text(5);
+        fn(std::move(trial));
+      },
+      sweep);
 }
 
 absl::StatusOr<std::string> CellLevelsJson(SqliteDb& db, SweepKey sweep, int64_t cell) {

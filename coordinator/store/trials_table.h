@@ -23,6 +23,8 @@ absl::StatusOr<TrialRow> Get(SqliteDb& db, TrialKey trial);
 // Without scores: results_table adds them.
 absl::StatusOr<std::vector<TrialRow>> List(SqliteDb& db, SweepKey sweep, const TrialFilter& filter);
 absl::StatusOr<std::vector<int64_t>> Find(SqliteDb& db, SweepKey sweep, const std::set<TrialState>& states);
+// Every trial by index, with what the row itself knows.
+absl::Status ForEachForReport(SqliteDb& db, SweepKey sweep, const std::function<void(SweepSnapshot::Trial)>& fn);
 absl::StatusOr<std::string> CellLevelsJson(SqliteDb& db, SweepKey sweep, int64_t cell);
 
 }  // namespace loupe::coordinator::trials_table

@@ -1,0 +1,78 @@
+#include "coordinator/scheduler/run_queue.h"
+
+#include <numeric>
+#include <utility>
+
+namespace loupe::coordinator {
+namespace {
+
+// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine and standard library.
+uint64_t NextRandom(uint64_t& state) {
+  uint64_t z = (state += 0x9e3779b97f4a7c15ULL);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
+
+// Fisher–Yates. The remainder's bias is below 2^-40 for the at most 10^6 cells of a sweep.
+std::vector<int32_t> ShuffledCells(int64_t cells, uint64_t seed) {
+  std::vector<int32_t> order(static_cast<size_t>(cells));
+  std::iota(order.begin(), order.end(), 0);
+  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[NextRandom(seed) % i]);
+  return order;
+}
+
+}  // namespace
+
+RunQueue::RunQueue(int64_t cells, int32_t replicates, uint64_t seed)
+    : cells_(cells), replicates_(replicates), seed_(seed), fresh_(static_cast<size_t>(cells * replicates), false) {}
+
+void RunQueue::AddFresh(int64_t index) {
+  fresh_[static_cast<size_t>(index)] = true;
+  ++fresh_count_;
+}
+
+void RunQueue::AddAgain(int64_t index) { again_.insert(index); }
+
+void RunQueue::Remove(int64_t index) {
+  if (fresh_[static_cast<size_t>(index)]) {
+    fresh_[static_cast<size_t>(index)] = false;
+    --fresh_count_;
+  }
+  again_.erase(index);
+}
+
+void RunQueue::Clear() {
+  fresh_.assign(fresh_.size(), false);
+  fresh_count_ = 0;
+  again_.clear();
+}
+
+int64_t RunQueue::AtPosition(int64_t position) {
+  const int64_t replicate = position / cells_;
+  if (replicate != ordered_replicate_) {
+    uint64_t state = seed_;
+    const uint64_t replicate_seed = NextRandom(state) ^ static_cast<uint64_t>(replicate);
+    cell_order_ = ShuffledCells(cells_, replicate_seed);
+    ordered_replicate_ = replicate;
+  }
+  return replicate * cells_ + cell_order_[static_cast<size_t>(position % cells_)];
+}
+
+std::optional<int64_t> RunQueue::Pop() {
+  std::optional<int64_t> next_fresh;
+  if (fresh_count_ > 0) {
+    // Each position is passed once: constant time per trial, over the sweep.
+    while (!fresh_[static_cast<size_t>(AtPosition(cursor_))]) ++cursor_;
+    next_fresh = AtPosition(cursor_);
+  }
+  if (!again_.empty() && (!next_fresh || *again_.begin() / cells_ <= *next_fresh / cells_)) {
+    const int64_t index = *again_.begin();
+    again_.erase(again_.begin());
+    return index;
+  }
+  if (next_fresh) Remove(*next_fresh);
+  return next_fresh;
+}
+
+}  // namespace loupe::coordinator

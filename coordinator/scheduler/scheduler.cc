@@ -1,0 +1,357 @@
+#include "coordinator/scheduler/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/error_details.h"
+#include "common/status_macros.h"
+#include "coordinator/scheduler/scheduler_parts.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+
+Scheduler::Scheduler(const SchedulerOptions& options, RandomSource& random)
+    : options_(options), random_(random), workers_(options.workers) {}
+Scheduler::~Scheduler() = default;
+
+// ---- Rebuilding --------------------------------------------------------------------------------------------------------
+
+void Scheduler::RestoreSweep(SweepRecord record) {
+  const SweepKey key = record.key;
+  next_key_ = std::max(next_key_, key + 1);
+  keys_by_id_.emplace(record.id, key);
+  sweeps_.emplace(key, std::make_unique<Sweep>(std::move(record)));
+}
+
+void Scheduler::RestoreTrial(SweepKey key, int64_t index, TrialState state, int64_t epoch, int32_t failed_attempts,
+                             int32_t worker_losses, uint64_t result_digest) {
+  Sweep& sweep = *sweeps_.at(key);
+  Trial& trial = sweep.trial(index);
+  trial.epoch = static_cast<uint32_t>(epoch);
+  trial.failed_attempts = static_cast<uint16_t>(failed_attempts);
+  trial.worker_losses = static_cast<uint8_t>(std::min(worker_losses, 255));
+  trial.digest = result_digest;
+  SetState(sweep, index, state);
+  // A trial whose back-off was running is offered at once: the restart was wait enough.
+  if (state == TrialState::kQueued) sweep.queue.AddFresh(index);
+  if (index + 1 == sweep.record.trials()) Reindex(sweep);
+}
+
+void Scheduler::RestoreWorker(WorkerRecord worker, const Now& now) {
+  workers_.Add(std::move(worker)).last_sync = now.monotonic;
+}
+
+void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const Token128& token, const std::string& worker,
+                               const std::string& session, int64_t point_sequence, const Now& now) {
+  auto attempt = std::make_unique<Attempt>();
+  attempt->trial = trial;
+  attempt->epoch = epoch;
+  attempt->token = token;
+  attempt->worker = worker;
+  attempt->session = session;
+  attempt->start = attempt->last_progress = now.monotonic;
+  attempt->point_sequence = point_sequence;
+  attempt->expiry = now.monotonic + options_.lease;
+  expiries_.emplace(attempt->expiry, trial);
+  if (WorkerEntry* entry = workers_.Find(worker); entry != nullptr) entry->attempts.insert(trial);
+  Sweep& sweep = *sweeps_.at(trial.sweep);
+  sweep.running.insert(trial.index);
+  attempts_.emplace(trial, std::move(attempt));
+  Reindex(sweep);
+}
+
+void Scheduler::RestoreRequest(RecordRequest request) {
+  std::string id = request.request_id;
+  requests_.emplace(std::move(id), std::move(request));
+}
+
+// ---- Bookkeeping -------------------------------------------------------------------------------------------------------
+
+Scheduler::Sweep* Scheduler::FindSweep(const std::string& id) {
+  const auto key = keys_by_id_.find(id);
+  return key == keys_by_id_.end() ? nullptr : sweeps_.at(key->second).get();
+}
+
+const Scheduler::Sweep* Scheduler::FindSweep(const std::string& id) const {
+  const auto key = keys_by_id_.find(id);
+  return key == keys_by_id_.end() ? nullptr : sweeps_.at(key->second).get();
+}
+
+absl::StatusOr<Scheduler::Sweep*> Scheduler::FindSweepForWrite(const std::string& id, const std::string& etag) {
+  Sweep* sweep = FindSweep(id);
+  if (sweep == nullptr) return absl::NotFoundError(fmt::format("there is no sweep '{}'", id));
+  if (!etag.empty() && etag != fmt::format("{}", sweep->record.revision)) {
+    return WithReason(absl::AbortedError(fmt::format("sweep '{}' has changed since etag '{}': read it again", id, etag)),
+                      kReasonEtagMismatch);
+  }
+  return sweep;
+}
+
+absl::StatusOr<const RecordRequest*> Scheduler::FindRequest(const std::string& request_id, const std::string& method,
+                                                            const std::string& fingerprint) const {
+  if (request_id.empty()) return nullptr;
+  const auto found = requests_.find(request_id);
+  if (found == requests_.end()) return nullptr;
+  if (found->second.method != method || found->second.fingerprint != fingerprint) {
+    return absl::InvalidArgumentError(
+        fmt::format("request_id '{}' was used before for another request: make a new one per request", request_id));
+  }
+  return &found->second;
+}
+
+void Scheduler::SetState(Sweep& sweep, int64_t index, TrialState state) {
+  Trial& trial = sweep.trial(index);
+  --sweep.counts.of(trial.state);
+  trial.state = state;
+  ++sweep.counts.of(state);
+  ++sweep.change;
+}
+
+void Scheduler::EmitTrial(Sweep& sweep, int64_t index, std::optional<Failure> failure, bool clear_failure,
+                          Effects& effects) {
+  const Trial& trial = sweep.trial(index);
+  effects.push_back(UpdateTrial{.trial = {sweep.record.key, index},
+                                .state = trial.state,
+                                .epoch = trial.epoch,
+                                .failed_attempts = trial.failed_attempts,
+                                .worker_losses = trial.worker_losses,
+                                .last_failure = std::move(failure),
+                                .clear_failure = clear_failure});
+}
+
+void Scheduler::EmitSweep(Sweep& sweep, const Now& now, Effects& effects) {
+  sweep.record.update_time = now.wall;
+  ++sweep.record.revision;
+  ++sweep.change;
+  effects.push_back(UpdateSweep{sweep.record});
+  Reindex(sweep);
+}
+
+void Scheduler::Reindex(Sweep& sweep) {
+  std::optional<RunnableKey> key;
+  if (sweep.record.state == SweepState::kActive && !sweep.queue.empty()) {
+    key = RunnableKey{-static_cast<int64_t>(sweep.record.priority), static_cast<int64_t>(sweep.running.size()),
+                      sweep.last_grant, sweep.record.key};
+  }
+  if (key == sweep.runnable_key) return;
+  if (sweep.runnable_key) runnable_.erase(*sweep.runnable_key);
+  if (key) runnable_.insert(*key);
+  sweep.runnable_key = key;
+}
+
+void Scheduler::CancelQueued(Sweep& sweep, Effects& effects) {
+  sweep.queue.Clear();
+  for (const auto& [index, when] : sweep.delayed) delayed_.erase({when, {sweep.record.key, index}});
+  sweep.delayed.clear();
+  if (sweep.counts.queued == 0) return;
+  for (int64_t index = 0; index < sweep.record.trials(); ++index) {
+    if (sweep.trial(index).state == TrialState::kQueued) SetState(sweep, index, TrialState::kCancelled);
+  }
+  effects.push_back(CancelQueuedTrials{sweep.record.key});
+}
+
+void Scheduler::CancelRunning(Sweep& sweep, const Now& now, Effects& effects) {
+  const std::set<int64_t> running = sweep.running;
+  for (const int64_t index : running) {
+    Attempt& attempt = *attempts_.at({sweep.record.key, index});
+    effects.push_back(EndAttempt{attempt.trial, attempt.epoch, AttemptEnd::kStopped, std::nullopt, now.wall});
+    SetState(sweep, index, TrialState::kCancelled);
+    EmitTrial(sweep, index, std::nullopt, false, effects);
+    Wake(attempt.worker);
+    Forget(attempt);
+  }
+}
+
+void Scheduler::EndSweepIfDone(Sweep& sweep, const Now& now, Effects& effects) {
+  if (IsTerminal(sweep.record.state) || sweep.counts.queued + sweep.counts.running > 0) return;
+  const bool drained_early = sweep.record.state == SweepState::kStopping && sweep.counts.cancelled > 0;
+  sweep.record.state = drained_early ? SweepState::kStopped : SweepState::kCompleted;
+  sweep.record.end_time = now.wall;
+  EmitSweep(sweep, now, effects);
+}
+
+// ---- Commands ----------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, std::function<std::string(int64_t)> cell_levels_json,
+                                                const std::string& request_id, const std::string& fingerprint,
+                                                const Now& now, Effects& effects) {
+  LOUPE_ASSIGN_OR_RETURN(const RecordRequest* earlier, FindRequest(request_id, "CreateSweep", fingerprint));
+  if (earlier != nullptr) {
+    if (const Sweep* sweep = FindSweep(earlier->sweep_id); sweep != nullptr) return sweep->record;
+    return absl::NotFoundError(
+        fmt::format("the sweep '{}' that this request created has been deleted since", earlier->sweep_id));
+  }
+  if (FindSweep(record.id) != nullptr) {
+    return absl::AlreadyExistsError(
+        fmt::format("there is a sweep '{}' already: choose another name, or delete that one first", record.id));
+  }
+  record.key = next_key_++;
+  record.state = SweepState::kActive;
+  record.create_time = record.update_time = now.wall;
+  record.revision = 1;
+  effects.push_back(InsertSweep{record, std::move(cell_levels_json)});
+  if (!request_id.empty()) {
+    RecordRequest request{request_id, "CreateSweep", fingerprint, record.id, 0, now.wall};
+    effects.push_back(request);
+    RestoreRequest(std::move(request));
+  }
+  RestoreSweep(record);
+  Sweep& sweep = *sweeps_.at(record.key);
+  for (int64_t index = 0; index < record.trials(); ++index) sweep.queue.AddFresh(index);
+  Reindex(sweep);
+  return record;
+}
+
+absl::StatusOr<SweepRecord> Scheduler::OnVerb(const std::string& sweep_id, SweepVerb verb, const std::string& etag,
+                                              const Now& now, Effects& effects) {
+  LOUPE_ASSIGN_OR_RETURN(Sweep* const sweep, FindSweepForWrite(sweep_id, etag));
+  absl::StatusOr<SweepState> next = Apply(verb, sweep->record.state);
+  if (!next.ok()) return Annotate(next.status(), fmt::format("sweep '{}'", sweep_id));
+  if (*next == sweep->record.state) return sweep->record;
+  sweep->record.state = *next;
+  sweep->record.state_reason.clear();
+  if (verb == SweepVerb::kResume) sweep->failed_since_active = 0;
+  if (verb == SweepVerb::kStop || verb == SweepVerb::kCancel) CancelQueued(*sweep, effects);
+  if (verb == SweepVerb::kCancel) {
+    CancelRunning(*sweep, now, effects);
+    sweep->record.end_time = now.wall;
+  }
+  EmitSweep(*sweep, now, effects);
+  EndSweepIfDone(*sweep, now, effects);
+  return sweep->record;
+}
+
+absl::Status Scheduler::OnDelete(const std::string& sweep_id, bool force, const std::string& etag, const Now& now,
+                                 Effects& effects) {
+  LOUPE_ASSIGN_OR_RETURN(Sweep* const sweep, FindSweepForWrite(sweep_id, etag));
+  if (!IsTerminal(sweep->record.state)) {
+    if (!force) {
+      return absl::FailedPreconditionError(
+          fmt::format("sweep '{}' is {}: cancel it first, or delete it with force", sweep_id, NameOf(sweep->record.state)));
+    }
+    LOUPE_RETURN_IF_ERROR(OnVerb(sweep_id, SweepVerb::kCancel, "", now, effects).status());
+  }
+  effects.push_back(DeleteSweep{sweep->record.key});
+  const SweepKey key = sweep->record.key;
+  keys_by_id_.erase(sweep_id);
+  sweeps_.erase(key);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> Scheduler::OnRetry(const std::string& sweep_id, const std::set<TrialState>& states,
+                                           const std::function<bool(int64_t)>& cell_matches, const std::string& request_id,
+                                           const std::string& fingerprint, const Now& now, Effects& effects) {
+  LOUPE_ASSIGN_OR_RETURN(const RecordRequest* earlier, FindRequest(request_id, "RetryTrials", fingerprint));
+  if (earlier != nullptr) return earlier->answer;
+  LOUPE_ASSIGN_OR_RETURN(Sweep* const sweep, FindSweepForWrite(sweep_id, ""));
+  if (sweep->record.state == SweepState::kStopping) {
+    return absl::FailedPreconditionError(fmt::format("sweep '{}' is stopping: wait until it has stopped", sweep_id));
+  }
+  int64_t retried = 0;
+  for (int64_t index = 0; index < sweep->record.trials(); ++index) {
+    Trial& trial = sweep->trial(index);
+    if (!states.contains(trial.state) || trial.state == TrialState::kSucceeded || !IsTerminal(trial.state)) continue;
+    if (cell_matches && !cell_matches(CellOf(sweep->record, index))) continue;
+    trial.failed_attempts = 0;
+    trial.worker_losses = 0;
+    SetState(*sweep, index, TrialState::kQueued);
+    sweep->queue.AddAgain(index);
+    EmitTrial(*sweep, index, std::nullopt, /*clear_failure=*/true, effects);
+    ++retried;
+  }
+  if (retried > 0) {
+    if (IsTerminal(sweep->record.state)) {
+      sweep->record.state = SweepState::kActive;
+      sweep->record.end_time.reset();
+    }
+    sweep->failed_since_active = 0;
+    EmitSweep(*sweep, now, effects);
+  }
+  if (!request_id.empty()) {
+    RecordRequest request{request_id, "RetryTrials", fingerprint, sweep_id, retried, now.wall};
+    effects.push_back(request);
+    RestoreRequest(std::move(request));
+  }
+  return retried;
+}
+
+absl::Status Scheduler::OnDrain(const std::string& worker, bool draining, const Now& now, Effects& effects) {
+  WorkerEntry* entry = workers_.Find(worker);
+  if (entry == nullptr) return absl::NotFoundError(fmt::format("there is no worker '{}'", worker));
+  if (entry->record.draining == draining) return absl::OkStatus();
+  entry->record.draining = draining;
+  effects.push_back(UpsertWorker{entry->record});
+  workers_.Reconsider(*entry, now.monotonic);
+  Wake(worker);
+  return absl::OkStatus();
+}
+
+// ---- Time --------------------------------------------------------------------------------------------------------------
+
+void Scheduler::OnTick(const Now& now, Effects& effects) {
+  while (!expiries_.empty() && expiries_.begin()->first <= now.monotonic) {
+    Attempt& attempt = *attempts_.at(expiries_.begin()->second);
+    ++counters_.leases_expired;
+    const std::string worker = attempt.worker;
+    Lose(attempt, fmt::format("worker '{}' was silent for {}", worker, absl::FormatDuration(options_.lease)), now, effects);
+  }
+  while (!delayed_.empty() && delayed_.begin()->first <= now.monotonic) {
+    const TrialKey trial = delayed_.begin()->second;
+    delayed_.erase(delayed_.begin());
+    Sweep& sweep = *sweeps_.at(trial.sweep);
+    sweep.delayed.erase(trial.index);
+    sweep.queue.AddAgain(trial.index);
+    Reindex(sweep);
+  }
+  workers_.Tick(now.monotonic);
+}
+
+absl::Duration Scheduler::NextDeadline() const {
+  absl::Duration next = workers_.NextDeadline();
+  if (!expiries_.empty()) next = std::min(next, expiries_.begin()->first);
+  if (!delayed_.empty()) next = std::min(next, delayed_.begin()->first);
+  return next;
+}
+
+// ---- Looking -----------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<Scheduler::SweepView> Scheduler::View(const std::string& sweep_id, const Now& now) const {
+  const Sweep* sweep = FindSweep(sweep_id);
+  if (sweep == nullptr) return absl::NotFoundError(fmt::format("there is no sweep '{}'", sweep_id));
+  SweepView view{&sweep->record, sweep->counts, sweep->change, std::nullopt};
+  if (IsTerminal(sweep->record.state)) {
+    view.estimated_time_left = absl::ZeroDuration();
+  } else if (!sweep->durations.empty()) {
+    int64_t slots = 0;
+    for (const auto& [id, worker] : workers_.all()) {
+      if (worker.parked || now.monotonic - worker.last_sync < options_.lease) slots += worker.record.slots;
+    }
+    std::vector<double> sorted(sweep->durations.begin(), sweep->durations.end());
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
+    const double left = static_cast<double>(sweep->counts.queued) + 0.5 * static_cast<double>(sweep->counts.running);
+    if (slots > 0) {
+      view.estimated_time_left = absl::Seconds(sorted[sorted.size() / 2] * left / static_cast<double>(slots));
+    }
+  }
+  return view;
+}
+
+std::vector<RunningAttempt> Scheduler::Running(const std::string& sweep_id, const Now& now) const {
+  std::vector<RunningAttempt> running;
+  const Sweep* sweep = FindSweep(sweep_id);
+  if (sweep == nullptr) return running;
+  for (const int64_t index : sweep->running) {
+    const Attempt& attempt = *attempts_.at({sweep->record.key, index});
+    running.push_back({.trial = attempt.trial,
+                       .worker = attempt.worker,
+                       .epoch = attempt.epoch,
+                       .phase = attempt.phase,
+                       .step = attempt.step,
+                       .total_steps = attempt.total_steps,
+                       .metrics = attempt.metrics,
+                       .elapsed = now.monotonic - attempt.start});
+  }
+  return running;
+}
+
+}  // namespace loupe::coordinator

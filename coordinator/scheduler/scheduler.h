@@ -1,0 +1,260 @@
+// Decides which worker runs which trial: a pure state machine.
+//
+// Law: (state, event, now, random) → (state, effects, answer), and nothing else: no I/O, no clock, no threads. Whoever
+// drives it makes the effects durable before any answer leaves (service/engine.h in production, the simulator in tests).
+// Every write under a lease (progress, artifact, completion) is checked against trial, epoch, token, worker and session; a
+// stale one changes nothing but may be kept as evidence.
+// Cost: O(log n) per message in the number of live attempts, workers and sweeps; never a walk over a sweep's trials, but
+// for the commands that concern all of them (create, stop, cancel, retry).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/random_source.h"
+#include "coordinator/scheduler/effects.h"
+#include "coordinator/scheduler/model.h"
+#include "coordinator/scheduler/run_queue.h"
+#include "coordinator/scheduler/sweep_transitions.h"
+#include "coordinator/scheduler/worker_table.h"
+
+namespace loupe::coordinator {
+
+// The moment of an event: leases by the first, what people read by the second.
+struct Now {
+  absl::Duration monotonic;
+  absl::Time wall;
+};
+
+struct SchedulerOptions {
+  // How long a worker may be silent before its attempts are given to others. Longer: slower recovery from a dead worker;
+  // shorter: a busy network or a loaded machine costs attempts.
+  absl::Duration lease = absl::Seconds(30);
+  // How long an attempt may go without a new step, phase or metric point, though its worker is alive.
+  absl::Duration progress_timeout = absl::Minutes(30);
+  // How soon a busy worker is asked to report again.
+  absl::Duration report_interval = absl::Seconds(1);
+  WorkerRules workers;
+  // For tests of the tests: a scheduler broken on purpose, which the simulator must catch.
+  enum class Mutation { kNone, kSkipTokenCheck, kDoubleLease, kForgetEpoch };
+  Mutation mutation = Mutation::kNone;
+};
+
+// Names one attempt and proves that its holder holds the lease.
+struct LeaseClaim {
+  std::string sweep_id;
+  int64_t index = 0;
+  int64_t epoch = 0;
+  std::string token_hex;
+};
+
+struct Stopped {};
+
+struct AttemptReport {
+  LeaseClaim lease;
+  std::string phase;
+  int64_t step = 0;
+  int64_t total_steps = 0;
+  std::vector<MetricPoint> points;
+  // Sequence number of the last of `points`.
+  int64_t point_sequence = 0;
+  // Nothing while it runs.
+  std::variant<std::monostate, Result, Failure, Stopped> outcome;
+};
+
+struct SyncRequest {
+  std::string worker;
+  std::string session;
+  WorkerDescription description;
+  std::vector<AttemptReport> attempts;
+  int32_t slots = 1;
+  bool draining = false;
+};
+
+struct Verdict {
+  absl::Status status;
+  int64_t acknowledged_point_sequence = 0;
+};
+
+struct DesiredAttempt {
+  TrialKey trial;
+  std::string sweep_id;
+  int64_t epoch = 0;
+  Token128 token{};
+};
+
+struct SyncAnswer {
+  std::vector<Verdict> verdicts;
+  std::vector<DesiredAttempt> desired;
+  absl::Duration lease;
+  absl::Duration next_sync_after;
+  bool draining = false;
+  // Whether the answer tells the worker anything that it does not know; if not, the call may be held.
+  bool news = false;
+};
+
+// What WatchSweep shows of an attempt.
+struct RunningAttempt {
+  TrialKey trial;
+  std::string worker;
+  int64_t epoch = 0;
+  std::string phase;
+  int64_t step = 0;
+  int64_t total_steps = 0;
+  std::map<std::string, double> metrics;
+  absl::Duration elapsed;
+};
+
+struct SchedulerCounters {
+  int64_t leases_granted = 0;
+  int64_t leases_expired = 0;
+  int64_t results_accepted = 0;
+  int64_t stale_writes_refused = 0;
+};
+
+// Not thread-safe. After Recover-time calls (Restore…), use the On… events in the order in which things happen.
+class Scheduler {
+ public:
+  // `random` gives lease tokens; it must outlive the scheduler.
+  Scheduler(const SchedulerOptions& options, RandomSource& random);
+  ~Scheduler();
+
+  // Rebuilding after a restart, in the order of RecoverySink. Live attempts get one full fresh lease from `now`: whatever
+  // time passed while the coordinator was down was not the worker's fault.
+  void RestoreSweep(SweepRecord sweep);
+  void RestoreTrial(SweepKey sweep, int64_t index, TrialState state, int64_t epoch, int32_t failed_attempts,
+                    int32_t worker_losses, uint64_t result_digest);
+  void RestoreWorker(WorkerRecord worker, const Now& now);
+  void RestoreAttempt(TrialKey trial, int64_t epoch, const Token128& token, const std::string& worker,
+                      const std::string& session, int64_t point_sequence, const Now& now);
+  void RestoreRequest(RecordRequest request);
+
+  // A new sweep, all trials queued. `sweep` needs no key, times or state: they are set here. `request_id` may be empty.
+  // ALREADY_EXISTS when the id is taken; a repeat of the same request returns the first sweep; INVALID_ARGUMENT when
+  // `request_id` was used with other content.
+  absl::StatusOr<SweepRecord> OnCreate(SweepRecord sweep, std::function<std::string(int64_t)> cell_levels_json,
+                                       const std::string& request_id, const std::string& fingerprint, const Now& now,
+                                       Effects& effects);
+  // `etag` empty means any. ABORTED when it does not match; NOT_FOUND; FAILED_PRECONDITION as sweep_transitions.h says.
+  absl::StatusOr<SweepRecord> OnVerb(const std::string& sweep_id, SweepVerb verb, const std::string& etag, const Now& now,
+                                     Effects& effects);
+  // FAILED_PRECONDITION unless terminal or `force`.
+  absl::Status OnDelete(const std::string& sweep_id, bool force, const std::string& etag, const Now& now, Effects& effects);
+  // Queues trials in one of `states` whose cell passes `cell_matches` (empty: all), with their budgets renewed; an ended
+  // sweep becomes active again if there are any. Returns how many. Idempotent by request id as OnCreate.
+  absl::StatusOr<int64_t> OnRetry(const std::string& sweep_id, const std::set<TrialState>& states,
+                                  const std::function<bool(int64_t cell)>& cell_matches, const std::string& request_id,
+                                  const std::string& fingerprint, const Now& now, Effects& effects);
+
+  // ABORTED / SESSION_SUPERSEDED when a newer process has taken the worker's name.
+  absl::StatusOr<SyncAnswer> OnSync(const SyncRequest& request, const Now& now, Effects& effects);
+  // NOT_FOUND.
+  absl::Status OnDrain(const std::string& worker, bool draining, const Now& now, Effects& effects);
+  // ABORTED / LEASE_LOST unless the claim is good now.
+  absl::StatusOr<TrialKey> CheckLease(const LeaseClaim& claim) const;
+  absl::Status OnArtifact(const LeaseClaim& claim, ArtifactRecord artifact, Effects& effects);
+  // Lease expiry, back-off, set-asides. Call it at NextDeadline() or later.
+  void OnTick(const Now& now, Effects& effects);
+  absl::Duration NextDeadline() const;
+
+  // The engine holds this worker's call: it may be given work as soon as there is some.
+  void Park(const std::string& worker, const Now& now);
+  void Unpark(const std::string& worker);
+  // Gives work to parked workers, longest waiting first.
+  void Dispatch(const Now& now, Effects& effects);
+  // Parked workers whose desired state has changed since the last call.
+  std::vector<std::string> TakeWoken();
+
+  struct SweepView {
+    const SweepRecord* record = nullptr;
+    TrialCounts counts;
+    // Rises with every change that WatchSweep shows.
+    uint64_t change = 0;
+    std::optional<absl::Duration> estimated_time_left;
+  };
+  absl::StatusOr<SweepView> View(const std::string& sweep_id, const Now& now) const;
+  std::vector<RunningAttempt> Running(const std::string& sweep_id, const Now& now) const;
+  const WorkerTable& workers() const { return workers_; }
+  const SchedulerCounters& counters() const { return counters_; }
+  const SchedulerOptions& options() const { return options_; }
+  int64_t live_attempts() const { return static_cast<int64_t>(attempts_.size()); }
+
+ private:
+  // 16 bytes: a million trials stay small.
+  struct Trial {
+    uint64_t digest = 0;
+    uint32_t epoch = 0;
+    uint16_t failed_attempts = 0;
+    uint8_t worker_losses = 0;
+    TrialState state = TrialState::kQueued;
+  };
+  struct Sweep;
+  struct Attempt;
+  using RunnableKey = std::tuple<int64_t, int64_t, uint64_t, SweepKey>;
+
+  Sweep* FindSweep(const std::string& id);
+  const Sweep* FindSweep(const std::string& id) const;
+  absl::StatusOr<Sweep*> FindSweepForWrite(const std::string& id, const std::string& etag);
+  absl::StatusOr<const RecordRequest*> FindRequest(const std::string& request_id, const std::string& method,
+                                                   const std::string& fingerprint) const;
+  Attempt* FindLive(const LeaseClaim& claim);
+  const Attempt* FindLive(const LeaseClaim& claim) const;
+
+  void SetState(Sweep& sweep, int64_t index, TrialState state);
+  void EmitTrial(Sweep& sweep, int64_t index, std::optional<Failure> failure, bool clear_failure, Effects& effects);
+  void EmitSweep(Sweep& sweep, const Now& now, Effects& effects);
+  void Reindex(Sweep& sweep);
+  void CancelQueued(Sweep& sweep, Effects& effects);
+  void CancelRunning(Sweep& sweep, const Now& now, Effects& effects);
+  void EndSweepIfDone(Sweep& sweep, const Now& now, Effects& effects);
+
+  // An attempt's ends. Each leaves no live attempt behind.
+  void Accept(Attempt& attempt, Result result, const Now& now, Effects& effects);
+  void Fail(Attempt& attempt, Failure failure, const Now& now, Effects& effects);
+  void Lose(Attempt& attempt, const std::string& why, const Now& now, Effects& effects);
+  void GiveBack(Attempt& attempt, const Now& now, Effects& effects);
+  void Forget(Attempt& attempt);
+  void Requeue(Sweep& sweep, int64_t index, absl::Duration not_before, const Now& now);
+
+  Verdict HandleReport(WorkerEntry& worker, const AttemptReport& report, const Now& now, Effects& effects);
+  Verdict RefuseStale(const AttemptReport& report, Effects& effects);
+  void NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects);
+  void Renew(Attempt& attempt, const Now& now);
+  absl::StatusOr<WorkerEntry*> Admit(const SyncRequest& request, const Now& now, Effects& effects);
+  bool GrantOne(WorkerEntry& worker, const Now& now, Effects& effects);
+  void Wake(const std::string& worker);
+
+  const SchedulerOptions options_;
+  RandomSource& random_;
+  SweepKey next_key_ = 1;
+  std::map<SweepKey, std::unique_ptr<Sweep>> sweeps_;
+  std::map<std::string, SweepKey> keys_by_id_;
+  // Active sweeps with something to run: (−priority, running, last grant, key).
+  std::set<RunnableKey> runnable_;
+  uint64_t grant_sequence_ = 0;
+  std::map<TrialKey, std::unique_ptr<Attempt>> attempts_;
+  std::set<std::pair<absl::Duration, TrialKey>> expiries_;
+  // Trials that wait out their back-off.
+  std::set<std::pair<absl::Duration, TrialKey>> delayed_;
+  WorkerTable workers_;
+  std::set<std::string> woken_;
+  std::map<std::string, RecordRequest> requests_;
+  SchedulerCounters counters_;
+};
+
+// FNV-1a over the result's scores, bit for bit: tells a repeated completion from a different one.
+uint64_t DigestOf(const Result& result);
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,58 @@
+// The scheduler's private records, shared by its three source files.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/scheduler/scheduler.h"
+
+namespace loupe::coordinator {
+
+struct Scheduler::Sweep {
+  Sweep(SweepRecord the_record)
+      : record(std::move(the_record)),
+        trials(static_cast<size_t>(record.trials())),
+        queue(record.cells, record.replicates, record.seed) {
+    counts.queued = record.trials();
+  }
+
+  Trial& trial(int64_t index) { return trials[static_cast<size_t>(index)]; }
+
+  SweepRecord record;
+  TrialCounts counts;
+  std::vector<Trial> trials;
+  RunQueue queue;
+  // Of which trials have an attempt now.
+  std::set<int64_t> running;
+  // Waiting out a back-off: index -> when (monotonic).
+  std::map<int64_t, absl::Duration> delayed;
+  uint64_t last_grant = 0;
+  uint64_t change = 1;
+  // Its entry in runnable_, where it has one.
+  std::optional<RunnableKey> runnable_key;
+  // Seconds of the latest accepted trials, for the estimate.
+  std::deque<double> durations;
+  // Failed since the sweep was last made active: what max_failed_trials counts.
+  int64_t failed_since_active = 0;
+};
+
+struct Scheduler::Attempt {
+  TrialKey trial;
+  int64_t epoch = 0;
+  Token128 token{};
+  std::string worker;
+  std::string session;
+  absl::Duration start;
+  absl::Duration expiry;
+  absl::Duration last_progress;
+  std::string phase;
+  int64_t step = 0;
+  int64_t total_steps = 0;
+  int64_t point_sequence = 0;
+  std::map<std::string, double> metrics;
+};
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,252 @@
+// The worker protocol: what a worker's message means, and what it should be running.
+#include <algorithm>
+#include <utility>
+
+#include "common/error_details.h"
+#include "common/status_macros.h"
+#include "coordinator/scheduler/scheduler.h"
+#include "coordinator/scheduler/scheduler_parts.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+namespace {
+
+absl::Status LeaseLost(const LeaseClaim& claim) {
+  return WithReason(absl::AbortedError(fmt::format("the lease on trial {} of sweep '{}' (attempt {}) is no longer held: drop it",
+                                                   claim.index, claim.sweep_id, claim.epoch)),
+                    kReasonLeaseLost);
+}
+
+}  // namespace
+
+const Scheduler::Attempt* Scheduler::FindLive(const LeaseClaim& claim) const {
+  const auto key = keys_by_id_.find(claim.sweep_id);
+  if (key == keys_by_id_.end()) return nullptr;
+  const auto found = attempts_.find({key->second, claim.index});
+  if (found == attempts_.end()) return nullptr;
+  const Attempt& attempt = *found->second;
+  if (attempt.epoch != claim.epoch && options_.mutation != SchedulerOptions::Mutation::kForgetEpoch) return nullptr;
+  const bool check_token = options_.mutation == SchedulerOptions::Mutation::kNone ||
+                           options_.mutation == SchedulerOptions::Mutation::kDoubleLease;
+  if (check_token && ToHex(attempt.token) != claim.token_hex) return nullptr;
+  return &attempt;
+}
+
+Scheduler::Attempt* Scheduler::FindLive(const LeaseClaim& claim) {
+  return const_cast<Attempt*>(static_cast<const Scheduler*>(this)->FindLive(claim));
+}
+
+absl::StatusOr<TrialKey> Scheduler::CheckLease(const LeaseClaim& claim) const {
+  const Attempt* attempt = FindLive(claim);
+  if (attempt == nullptr) return LeaseLost(claim);
+  return attempt->trial;
+}
+
+absl::Status Scheduler::OnArtifact(const LeaseClaim& claim, ArtifactRecord artifact, Effects& effects) {
+  absl::StatusOr<TrialKey> trial = CheckLease(claim);
+  if (!trial.ok()) {
+    ++counters_.stale_writes_refused;
+    return trial.status();
+  }
+  artifact.epoch = claim.epoch;
+  effects.push_back(RecordArtifact{*trial, std::move(artifact)});
+  return absl::OkStatus();
+}
+
+// The worker's entry after its name and session have been checked. A new session of a known name is a new process: what the
+// old one held is lost.
+absl::StatusOr<WorkerEntry*> Scheduler::Admit(const SyncRequest& request, const Now& now, Effects& effects) {
+  WorkerEntry* worker = workers_.Find(request.worker);
+  if (worker == nullptr) {
+    WorkerRecord record;
+    record.id = request.worker;
+    record.session = request.session;
+    record.first_seen = now.wall;
+    record.slots = request.slots;
+    record.description = request.description;
+    worker = &workers_.Add(record);
+    effects.push_back(UpsertWorker{std::move(record)});
+  } else if (worker->record.session != request.session) {
+    auto& past = worker->record.past_sessions;
+    if (std::find(past.begin(), past.end(), request.session) != past.end()) {
+      return WithReason(absl::AbortedError(fmt::format("a newer process has taken the name of worker '{}': this one must stop",
+                                                       request.worker)),
+                        kReasonSessionSuperseded);
+    }
+    const std::set<TrialKey> held = worker->attempts;
+    for (const TrialKey& trial : held) {
+      Lose(*attempts_.at(trial), fmt::format("worker '{}' was restarted", request.worker), now, effects);
+    }
+    past.push_back(std::exchange(worker->record.session, request.session));
+    if (past.size() > kRememberedSessions) past.erase(past.begin());
+    worker->record.slots = request.slots;
+    worker->record.description = request.description;
+    effects.push_back(UpsertWorker{worker->record});
+  } else if (worker->record.slots != request.slots || !(worker->record.description == request.description)) {
+    worker->record.slots = request.slots;
+    worker->record.description = request.description;
+    effects.push_back(UpsertWorker{worker->record});
+  }
+  worker->last_sync = now.monotonic;
+  worker->leaving = request.draining;
+  return worker;
+}
+
+void Scheduler::Renew(Attempt& attempt, const Now& now) {
+  expiries_.erase({attempt.expiry, attempt.trial});
+  attempt.expiry = now.monotonic + options_.lease;
+  expiries_.emplace(attempt.expiry, attempt.trial);
+}
+
+void Scheduler::NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects) {
+  // Of `points` only those after the last acknowledged one are new: a repeated message adds nothing.
+  const int64_t known = std::max<int64_t>(0, attempt.point_sequence - (report.point_sequence - static_cast<int64_t>(report.points.size())));
+  if (report.point_sequence > attempt.point_sequence && known < static_cast<int64_t>(report.points.size())) {
+    AppendPoints append{attempt.trial, attempt.epoch, {report.points.begin() + known, report.points.end()},
+                        report.point_sequence};
+    for (const MetricPoint& point : append.points) attempt.metrics[point.metric] = point.value;
+    effects.push_back(std::move(append));
+    attempt.point_sequence = report.point_sequence;
+    attempt.last_progress = now.monotonic;
+    ++sweeps_.at(attempt.trial.sweep)->change;
+  }
+  if (attempt.phase != report.phase || attempt.step != report.step) {
+    attempt.phase = report.phase;
+    attempt.step = report.step;
+    attempt.last_progress = now.monotonic;
+    ++sweeps_.at(attempt.trial.sweep)->change;
+  }
+  attempt.total_steps = report.total_steps;
+}
+
+Verdict Scheduler::RefuseStale(const AttemptReport& report, Effects& effects) {
+  const LeaseClaim& claim = report.lease;
+  Sweep* sweep = FindSweep(claim.sweep_id);
+  const Result* result = std::get_if<Result>(&report.outcome);
+  if (sweep != nullptr && result != nullptr && claim.index >= 0 && claim.index < sweep->record.trials()) {
+    const Trial& trial = sweep->trial(claim.index);
+    // The answer to this very completion was lost on the way: say again that it is accepted.
+    if (trial.state == TrialState::kSucceeded && trial.epoch == claim.epoch && trial.digest == DigestOf(*result)) {
+      return {absl::OkStatus(), report.point_sequence};
+    }
+    effects.push_back(KeepSupersededResult{{sweep->record.key, claim.index}, claim.epoch, claim.token_hex, *result});
+  }
+  ++counters_.stale_writes_refused;
+  return {LeaseLost(claim), 0};
+}
+
+Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report, const Now& now, Effects& effects) {
+  Attempt* attempt = FindLive(report.lease);
+  const bool own = attempt != nullptr && attempt->worker == worker.record.id && attempt->session == worker.record.session;
+  if (!own && !(attempt != nullptr && options_.mutation == SchedulerOptions::Mutation::kSkipTokenCheck)) {
+    return RefuseStale(report, effects);
+  }
+  NoteProgress(*attempt, report, now, effects);
+  const Verdict good{absl::OkStatus(), attempt->point_sequence};
+  if (const Result* result = std::get_if<Result>(&report.outcome)) {
+    Accept(*attempt, *result, now, effects);
+  } else if (const Failure* failure = std::get_if<Failure>(&report.outcome)) {
+    if (failure->failure_class == FailureClass::kLostWorker) {
+      Lose(*attempt, failure->message, now, effects);
+    } else {
+      Fail(*attempt, *failure, now, effects);
+    }
+  } else if (std::holds_alternative<Stopped>(report.outcome)) {
+    GiveBack(*attempt, now, effects);
+  } else if (now.monotonic - attempt->last_progress > options_.progress_timeout) {
+    Fail(*attempt,
+         {FailureClass::kRetryable,
+          fmt::format("no progress for {} in phase '{}' at step {}", absl::FormatDuration(options_.progress_timeout),
+                      report.phase, report.step)},
+         now, effects);
+    return {LeaseLost(report.lease), 0};
+  }
+  return good;
+}
+
+bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) {
+  if (runnable_.empty() || !workers_.CanTakeMore(worker, now.monotonic)) return false;
+  Sweep& sweep = *sweeps_.at(std::get<3>(*runnable_.begin()));
+  const int64_t index = *sweep.queue.Pop();
+  Trial& trial = sweep.trial(index);
+  const TrialKey key{sweep.record.key, index};
+
+  auto attempt = std::make_unique<Attempt>();
+  attempt->trial = key;
+  attempt->epoch = ++trial.epoch;
+  attempt->token = random_.NextToken();
+  attempt->worker = worker.record.id;
+  attempt->session = worker.record.session;
+  attempt->start = attempt->last_progress = now.monotonic;
+  attempt->expiry = now.monotonic + options_.lease;
+
+  SetState(sweep, index, TrialState::kRunning);
+  EmitTrial(sweep, index, std::nullopt, false, effects);
+  effects.push_back(StartAttempt{key, attempt->epoch, attempt->token, attempt->worker, attempt->session, now.wall});
+  expiries_.emplace(attempt->expiry, key);
+  worker.attempts.insert(key);
+  sweep.running.insert(index);
+  attempts_[key] = std::move(attempt);
+  sweep.last_grant = ++grant_sequence_;
+  if (options_.mutation == SchedulerOptions::Mutation::kDoubleLease && trial.epoch == 1) sweep.queue.AddAgain(index);
+  Reindex(sweep);
+  ++counters_.leases_granted;
+  return true;
+}
+
+absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const Now& now, Effects& effects) {
+  LOUPE_ASSIGN_OR_RETURN(WorkerEntry* const worker, Admit(request, now, effects));
+  SyncAnswer answer;
+  std::set<TrialKey> reported;
+  for (const AttemptReport& report : request.attempts) {
+    answer.verdicts.push_back(HandleReport(*worker, report, now, effects));
+    answer.news |= !answer.verdicts.back().status.ok() || report.outcome.index() != 0;
+    if (const Attempt* attempt = FindLive(report.lease)) reported.insert(attempt->trial);
+  }
+  // Every lease of this session is renewed, also one that the worker does not know of yet: the answer tells it again.
+  for (const TrialKey& trial : worker->attempts) Renew(*attempts_.at(trial), now);
+  while (GrantOne(*worker, now, effects)) {
+  }
+  for (const TrialKey& trial : worker->attempts) {
+    const Attempt& attempt = *attempts_.at(trial);
+    answer.desired.push_back({trial, sweeps_.at(trial.sweep)->record.id, attempt.epoch, attempt.token});
+    answer.news |= !reported.contains(trial);
+  }
+  answer.lease = options_.lease;
+  answer.next_sync_after = worker->attempts.empty() ? absl::ZeroDuration() : options_.report_interval;
+  answer.draining = worker->record.draining;
+  woken_.erase(request.worker);
+  return answer;
+}
+
+void Scheduler::Park(const std::string& id, const Now& now) {
+  WorkerEntry* worker = workers_.Find(id);
+  if (worker == nullptr) return;
+  workers_.Park(*worker);
+  workers_.Reconsider(*worker, now.monotonic);
+}
+
+void Scheduler::Unpark(const std::string& id) {
+  if (WorkerEntry* worker = workers_.Find(id); worker != nullptr) workers_.Unpark(*worker);
+}
+
+void Scheduler::Wake(const std::string& id) {
+  if (const WorkerEntry* worker = workers_.Find(id); worker != nullptr && worker->parked) woken_.insert(id);
+}
+
+void Scheduler::Dispatch(const Now& now, Effects& effects) {
+  while (!runnable_.empty()) {
+    WorkerEntry* worker = workers_.LongestWaiting(now.monotonic);
+    if (worker == nullptr || !GrantOne(*worker, now, effects)) return;
+    Wake(worker->record.id);
+    workers_.Reconsider(*worker, now.monotonic);
+  }
+}
+
+std::vector<std::string> Scheduler::TakeWoken() {
+  std::vector<std::string> woken(woken_.begin(), woken_.end());
+  woken_.clear();
+  return woken;
+}
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,260 @@
+#include "coordinator/service/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/error_details.h"
+#include "common/status_macros.h"
+#include "spdlog/spdlog.h"
+
+namespace loupe::coordinator {
+namespace {
+
+// Feeds a fresh scheduler from the store.
+class SchedulerBuilder final : public RecoverySink {
+ public:
+  SchedulerBuilder(Scheduler& scheduler, const Now& now) : scheduler_(scheduler), now_(now) {}
+  void OnSweep(SweepRecord sweep) override { scheduler_.RestoreSweep(std::move(sweep)); }
+  void OnTrial(SweepKey sweep, const TrialSeed& trial) override {
+    scheduler_.RestoreTrial(sweep, trial.index, trial.state, trial.epoch, trial.failed_attempts, trial.worker_losses,
+                            trial.result_digest);
+  }
+  void OnWorker(WorkerRecord worker) override { scheduler_.RestoreWorker(std::move(worker), now_); }
+  void OnLiveAttempt(LiveAttempt attempt) override {
+    scheduler_.RestoreAttempt(attempt.trial, attempt.epoch, attempt.token, attempt.worker, attempt.session,
+                              attempt.point_sequence, now_);
+  }
+  void OnRequest(RecordRequest request) override { scheduler_.RestoreRequest(std::move(request)); }
+
+ private:
+  Scheduler& scheduler_;
+  const Now now_;
+};
+
+// An error that speaks of one request's effects, not of the disk: the others of its batch can be tried without it.
+bool IsOneRequestsFault(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kInternal || status.code() == absl::StatusCode::kAlreadyExists;
+}
+
+// What is asked again when a held call wakes: what the worker holds, without what has been dealt with already.
+SyncRequest Reminder(const SyncRequest& request) {
+  SyncRequest reminder = request;
+  for (AttemptReport& report : reminder.attempts) {
+    report.points.clear();
+    report.outcome = std::monostate{};
+  }
+  return reminder;
+}
+
+}  // namespace
+
+Engine::Engine(const SchedulerOptions& options, Deps deps) : options_(options), deps_(std::move(deps)) {
+  scheduler_ = std::make_unique<Scheduler>(options_, *deps_.random);
+}
+
+absl::Status Engine::Recover() {
+  const Now now = ReadClock();
+  auto fresh = std::make_unique<Scheduler>(options_, *deps_.random);
+  SchedulerBuilder builder(*fresh, now);
+  recovered_ = false;
+  LOUPE_RETURN_IF_ERROR(deps_.store->Recover(builder));
+  scheduler_ = std::move(fresh);
+  for (const auto& [worker, parked] : parked_) scheduler_->Park(worker, now);
+  recovered_ = true;
+  return absl::OkStatus();
+}
+
+void Engine::SetHealthy(bool healthy) {
+  if (healthy == healthy_) return;
+  healthy_ = healthy;
+  if (deps_.on_health) deps_.on_health(healthy);
+}
+
+void Engine::Process(const std::vector<EngineInput>& inputs) {
+  std::vector<const EngineInput*> all;
+  for (const EngineInput& input : inputs) all.push_back(&input);
+  Outbox outbox;
+  absl::Status status = recovered_ ? absl::OkStatus() : Recover();
+  if (status.ok()) {
+    status = TryBatch(all, outbox);
+  } else {
+    // Nothing can be decided, but each request gets its answer.
+    Effects thrown_away;
+    for (const EngineInput* input : all) Decide(*input, ReadClock(), thrown_away, outbox);
+  }
+  if (!status.ok()) {
+    spdlog::error("the store refused a commit of {} requests: {}", inputs.size(),
+                  std::string_view(status.message().data(), status.message().size()));
+    const bool rebuilt = Recover().ok();
+    if (rebuilt && IsOneRequestsFault(status)) {
+      // One request with impossible effects must not fail its neighbours.
+      for (const EngineInput* input : all) {
+        Outbox alone;
+        if (const absl::Status verdict = TryBatch({input}, alone); !verdict.ok()) {
+          Recover().IgnoreError();
+          Refuse(alone, verdict);
+        }
+      }
+    } else {
+      Refuse(outbox, status);
+      SetHealthy(false);
+    }
+  }
+  if (recovered_) UpdateWatches(ReadClock());
+}
+
+absl::Status Engine::TryBatch(const std::vector<const EngineInput*>& inputs, Outbox& outbox) {
+  const Now now = ReadClock();
+  Effects effects;
+  scheduler_->OnTick(now, effects);
+  for (const EngineInput* input : inputs) Decide(*input, now, effects, outbox);
+  FollowUp(now, effects, outbox);
+  LOUPE_RETURN_IF_ERROR(deps_.store->Commit(effects));
+  if (!effects.empty()) SetHealthy(true);
+  for (const Reply& reply : outbox.replies) reply(absl::OkStatus());
+  if (outbox.to_park.empty()) return absl::OkStatus();
+  for (SyncCall& call : outbox.to_park) {
+    const std::string worker = call.request.worker;
+    const absl::Duration deadline = now.monotonic + std::min(call.max_wait, options_.lease / 3);
+    // Two calls of one worker in one batch: the later one is kept.
+    if (const auto held = parked_.find(worker); held != parked_.end()) CancelSync(worker, held->second.call.id);
+    parked_.insert_or_assign(worker, ParkedSync{std::move(call), deadline});
+    scheduler_->Park(worker, now);
+  }
+  // Work that was queued in this very batch may fit a call that was parked in it.
+  outbox = Outbox{};
+  return TryBatch({}, outbox);
+}
+
+void Engine::Refuse(const Outbox& outbox, const absl::Status& status) {
+  for (const Reply& reply : outbox.replies) reply(status);
+  for (const SyncCall& call : outbox.to_park) call.reply(status);
+}
+
+void Engine::Decide(const EngineInput& input, const Now& now, Effects& effects, Outbox& outbox) {
+  if (const Job* job = std::get_if<Job>(&input)) {
+    outbox.replies.push_back((*job)(*scheduler_, now, effects));
+  } else if (const SyncCall* call = std::get_if<SyncCall>(&input)) {
+    DecideSync(*call, now, effects, outbox);
+  } else {
+    outbox.replies.push_back([this, watch = std::get<WatchCall>(input)](const absl::Status& durable) {
+      if (durable.ok()) {
+        watches_.push_back({watch, 0, absl::ZeroDuration()});
+      } else {
+        watch.update(durable);
+      }
+    });
+  }
+}
+
+void Engine::DecideSync(const SyncCall& call, const Now& now, Effects& effects, Outbox& outbox) {
+  absl::StatusOr<SyncAnswer> answer = scheduler_->OnSync(call.request, now, effects);
+  // A worker has one conversation: an older call that is still held is let go.
+  if (answer.ok() && parked_.contains(call.request.worker)) outbox.replies.push_back(LetGo(call.request.worker));
+  if (!answer.ok() || answer->news || call.max_wait <= absl::ZeroDuration()) {
+    outbox.replies.push_back([reply = call.reply, answer = std::move(answer)](const absl::Status& durable) {
+      reply(durable.ok() ? answer : durable);
+    });
+    return;
+  }
+  SyncCall kept = call;
+  kept.request = Reminder(call.request);
+  outbox.to_park.push_back(std::move(kept));
+}
+
+Reply Engine::LetGo(const std::string& worker) {
+  scheduler_->Unpark(worker);
+  return [this, worker, id = parked_.at(worker).call.id](const absl::Status&) {
+    CancelSync(worker, id);
+  };
+}
+
+void Engine::AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox) {
+  const auto held = parked_.find(worker);
+  if (held == parked_.end()) return;
+  scheduler_->Unpark(worker);
+  absl::StatusOr<SyncAnswer> answer = scheduler_->OnSync(held->second.call.request, now, effects);
+  outbox.replies.push_back(
+      [this, worker, id = held->second.call.id, answer = std::move(answer)](const absl::Status& durable) {
+        const auto found = parked_.find(worker);
+        // Not durable: the call stays held, and is answered when the store can be written again.
+        if (!durable.ok() || found == parked_.end() || found->second.call.id != id) return;
+        const auto reply = std::move(found->second.call.reply);
+        parked_.erase(found);
+        reply(answer);
+      });
+}
+
+void Engine::FollowUp(const Now& now, Effects& effects, Outbox& outbox) {
+  scheduler_->Dispatch(now, effects);
+  std::vector<std::string> due = scheduler_->TakeWoken();
+  for (const auto& [worker, parked] : parked_) {
+    if (parked.deadline <= now.monotonic) due.push_back(worker);
+  }
+  std::sort(due.begin(), due.end());
+  due.erase(std::unique(due.begin(), due.end()), due.end());
+  for (const std::string& worker : due) AnswerParked(worker, now, effects, outbox);
+}
+
+void Engine::Refuse(const EngineInput& input, const absl::Status& status) {
+  if (const SyncCall* call = std::get_if<SyncCall>(&input)) {
+    call->reply(status);
+  } else if (const WatchCall* watch = std::get_if<WatchCall>(&input)) {
+    watch->update(status);
+  } else {
+    // The reply of a job that never became durable; what it decides on is thrown away.
+    Effects thrown_away;
+    Scheduler scratch(options_, *deps_.random);
+    std::get<Job>(input)(scratch, ReadClock(), thrown_away)(status);
+  }
+}
+
+void Engine::CancelSync(const std::string& worker, uint64_t id) {
+  const auto held = parked_.find(worker);
+  if (held == parked_.end() || held->second.call.id != id) return;
+  scheduler_->Unpark(worker);
+  const auto reply = std::move(held->second.call.reply);
+  parked_.erase(held);
+  reply(absl::CancelledError("the worker has hung up, or calls again"));
+}
+
+void Engine::CancelAll() {
+  auto parked = std::move(parked_);
+  parked_.clear();
+  for (auto& [worker, held] : parked) held.call.reply(absl::UnavailableError("the coordinator is stopping"));
+  auto watches = std::move(watches_);
+  watches_.clear();
+  for (Watch& watch : watches) watch.call.update(absl::UnavailableError("the coordinator is stopping"));
+}
+
+void Engine::UpdateWatches(const Now& now) {
+  for (auto it = watches_.begin(); it != watches_.end();) {
+    Watch& watch = *it;
+    const absl::StatusOr<Scheduler::SweepView> view = scheduler_->View(watch.call.sweep_id, now);
+    bool more = true;
+    if (!view.ok()) {
+      watch.call.update(view.status());
+      more = false;
+    } else if (view->change != watch.seen_change && now.monotonic >= watch.next_update) {
+      watch.seen_change = view->change;
+      watch.next_update = now.monotonic + kWatchInterval;
+      more = watch.call.update(WatchUpdate{*view->record, view->counts, view->estimated_time_left,
+                                           scheduler_->Running(watch.call.sweep_id, now)}) &&
+             !IsTerminal(view->record->state);
+    } else if (now.monotonic >= watch.next_update) {
+      watch.next_update = now.monotonic + kWatchInterval;
+    }
+    it = more ? std::next(it) : watches_.erase(it);
+  }
+}
+
+absl::Duration Engine::NextDeadline() const {
+  absl::Duration next = recovered_ ? scheduler_->NextDeadline() : deps_.clock->MonotonicNow() + absl::Seconds(1);
+  for (const auto& [worker, parked] : parked_) next = std::min(next, parked.deadline);
+  // Whether a watched sweep has changed is looked at when something happens; a change that came too soon after the last
+  // update is shown when its time comes.
+  for (const Watch& watch : watches_) next = std::min(next, watch.next_update);
+  return next;
+}
+
+}  // namespace loupe::coordinator

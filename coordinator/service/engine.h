@@ -1,0 +1,122 @@
+// Drives the scheduler and makes what it decides durable: the coordinator's one serial heart.
+//
+// Law: a batch of requests is decided in memory, its effects are committed in one transaction, and only then does any answer
+// leave. When the commit fails, the state is rebuilt from the store as after a restart, so memory never runs ahead of it.
+// Thread law: none of its own. EngineThread runs one Engine on one thread; the simulator calls it directly.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/random_source.h"
+#include "coordinator/scheduler/scheduler.h"
+#include "coordinator/store/store.h"
+
+namespace loupe::coordinator {
+
+// Called once, after the request's effects are durable (OK), or with why they are not.
+using Reply = std::function<void(const absl::Status& durable)>;
+// Decides one request. May run a second time on a rebuilt scheduler (the first reply is then never called), so it must not
+// keep references into the first.
+using Job = std::function<Reply(Scheduler&, const Now&, Effects&)>;
+
+// One Synchronize. `reply` is called exactly once, at once when there is news and at the latest after `max_wait`.
+struct SyncCall {
+  SyncRequest request;
+  absl::Duration max_wait;
+  std::function<void(absl::StatusOr<SyncAnswer>)> reply;
+  // For CancelSync; unique per call.
+  uint64_t id = 0;
+};
+
+// One WatchSweep: called after changes, at most every kWatchInterval. The last call has a status that is not OK, or a
+// terminal sweep.
+struct WatchUpdate {
+  SweepRecord sweep;
+  TrialCounts counts;
+  std::optional<absl::Duration> estimated_time_left;
+  std::vector<RunningAttempt> running;
+};
+struct WatchCall {
+  std::string sweep_id;
+  // Returns false when it wants no more.
+  std::function<bool(absl::StatusOr<WatchUpdate>)> update;
+};
+inline constexpr absl::Duration kWatchInterval = absl::Milliseconds(500);
+
+using EngineInput = std::variant<Job, SyncCall, WatchCall>;
+
+class Engine {
+ public:
+  struct Deps {
+    Store* store;
+    const Clock* clock;
+    RandomSource* random;
+    // Told when commits begin to fail (false) and when one succeeds again (true). May be empty.
+    std::function<void(bool)> on_health;
+  };
+  Engine(const SchedulerOptions& options, Deps deps);
+
+  // Builds the scheduler from the store. The store's error otherwise; the engine answers UNAVAILABLE until one succeeds.
+  absl::Status Recover();
+
+  // Decides, commits, answers. Calls Recover when a commit fails.
+  void Process(const std::vector<EngineInput>& inputs);
+
+  // When Process has to be called again even without inputs (monotonic).
+  absl::Duration NextDeadline() const;
+
+  // Answers the held call (CANCELLED) if it is still held.
+  void CancelSync(const std::string& worker, uint64_t id);
+  // Answers everything that is held: for shutdown.
+  void CancelAll();
+
+  // For reading only, between Process calls.
+  const Scheduler& scheduler() const { return *scheduler_; }
+
+ private:
+  struct ParkedSync {
+    SyncCall call;
+    absl::Duration deadline;
+  };
+  struct Watch {
+    WatchCall call;
+    uint64_t seen_change = 0;
+    absl::Duration next_update;
+  };
+  struct Outbox {
+    std::vector<Reply> replies;
+    std::vector<SyncCall> to_park;
+  };
+
+  Now ReadClock() const { return {deps_.clock->MonotonicNow(), deps_.clock->WallNow()}; }
+  void Decide(const EngineInput& input, const Now& now, Effects& effects, Outbox& outbox);
+  void DecideSync(const SyncCall& call, const Now& now, Effects& effects, Outbox& outbox);
+  void AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox);
+  void FollowUp(const Now& now, Effects& effects, Outbox& outbox);
+  // Decides and commits; answers only when that went well.
+  absl::Status TryBatch(const std::vector<const EngineInput*>& inputs, Outbox& outbox);
+  void Refuse(const Outbox& outbox, const absl::Status& status);
+  Reply LetGo(const std::string& worker);
+  void UpdateWatches(const Now& now);
+  void SetHealthy(bool healthy);
+
+  const SchedulerOptions options_;
+  const Deps deps_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::map<std::string, ParkedSync> parked_;
+  std::list<Watch> watches_;
+  bool recovered_ = false;
+  bool healthy_ = true;
+};
+
+}  // namespace loupe::coordinator
