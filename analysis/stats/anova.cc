@@ -10,10 +10,10 @@
 #include "analysis/stats/estimability.h"
 #include "analysis/stats/model_formula.h"
 #include "analysis/stats/model_matrix.h"
+#include "analysis/stats/model_plan.h"
 #include "analysis/stats/ordered_projection.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "fmt/ranges.h"
 
 namespace loupe::analysis {
 namespace {
@@ -23,72 +23,6 @@ using Eigen::Index;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // A residual below this share of the total is rounding, not error: the model reproduces the data.
 constexpr double kPerfectFit = 1e-24;
-
-struct Plan {
-  std::vector<ModelTerm> terms;  // the block first, if there is one
-  bool has_block = false;
-  std::vector<size_t> factors;   // all that occur in terms, ascending
-};
-
-absl::StatusOr<Plan> PlanModel(const DataTable& data, const AnovaOptions& options) {
-  Plan plan;
-  size_t block = data.factors.size();
-  if (!options.block.empty()) {
-    LOUPE_ASSIGN_OR_RETURN(block, data.FactorIndex(options.block));
-    plan.has_block = true;
-  }
-  if (options.formula.empty()) {
-    for (size_t factor = 0; factor < data.factors.size(); ++factor) {
-      if (factor != block) plan.terms.push_back({factor});
-    }
-    if (plan.terms.empty()) return absl::InvalidArgumentError("no factor to test; name at least one");
-  } else {
-    LOUPE_ASSIGN_OR_RETURN(plan.terms, ParseModelFormula(options.formula, data));
-  }
-  for (const ModelTerm& term : plan.terms) {
-    if (plan.has_block && std::find(term.begin(), term.end(), block) != term.end()) {
-      return absl::InvalidArgumentError(fmt::format(
-          "'{}' is the block and also in the term '{}'; blocks enter by themselves, as one additive term: take it out of "
-          "the model or out of the block", options.block, TermName(term, data)));
-    }
-  }
-  if (plan.has_block) plan.terms.insert(plan.terms.begin(), ModelTerm{block});
-  std::set<size_t> factors;
-  for (const ModelTerm& term : plan.terms) factors.insert(term.begin(), term.end());
-  plan.factors.assign(factors.begin(), factors.end());
-  return plan;
-}
-
-// Refuses or drops the factors that have one level in the rows used. True if the plan changed.
-absl::StatusOr<bool> HandleSingleLevels(const DataTable& data, const CellTable& cells, bool drop, Plan& plan,
-                                        std::vector<std::string>& warnings) {
-  std::vector<size_t> single;
-  for (size_t i = 0; i < cells.factors.size(); ++i) {
-    if (cells.levels(i) > 1) continue;
-    const Factor& factor = data.factors[cells.factors[i]];
-    const std::string& level = factor.levels[static_cast<size_t>(cells.used_levels[i][0])];
-    if (!drop) {
-      return absl::InvalidArgumentError(fmt::format(
-          "factor '{}' has only one level ('{}') in the {} rows used, so there is nothing to compare; leave it out of the "
-          "factors or add rows with another level", factor.name, level, cells.sample.used));
-    }
-    warnings.push_back(fmt::format("Factor {} was left out: it has only one level ({}) in the {} rows used.", factor.name,
-                                   level, cells.sample.used));
-    single.push_back(cells.factors[i]);
-  }
-  if (single.empty()) return false;
-  const auto has_single = [&](const ModelTerm& term) {
-    return std::any_of(single.begin(), single.end(),
-                       [&](size_t factor) { return std::find(term.begin(), term.end(), factor) != term.end(); });
-  };
-  if (plan.has_block && has_single(plan.terms.front())) plan.has_block = false;
-  std::erase_if(plan.terms, has_single);
-  for (const size_t factor : single) std::erase(plan.factors, factor);
-  if (plan.terms.empty() || (plan.has_block && plan.terms.size() == 1)) {
-    return absl::InvalidArgumentError("every factor has only one level in the rows used; there is nothing to compare");
-  }
-  return true;
-}
 
 // The terms that are in the model when term `t` is tested.
 std::vector<size_t> TestedAfter(const std::vector<ModelTerm>& terms, size_t t, SumOfSquares type) {
@@ -155,19 +89,7 @@ void Finish(const AnovaTable& table, double confidence, AnovaTerm& term) {
                                    .n = table.total_df + 1}, confidence);
 }
 
-absl::Status NoResidual(const DataTable& data, const CellTable& cells, const Plan& plan, Index rank) {
-  const size_t deepest = plan.terms.back().size();
-  const std::string advice =
-      deepest > 1 ? fmt::format("leave out the interactions of order {} (such as {}), or add replicates", deepest,
-                                TermName(plan.terms.back(), data))
-                  : std::string("leave out a factor, or add replicates");
-  return absl::InvalidArgumentError(fmt::format(
-      "the model {} has {} parameters for {} rows, so no degree of freedom is left to estimate the error{}; {}",
-      FormulaText(plan.terms, data), rank, cells.sample.used,
-      cells.pure_error_df == 0 ? " (one row per cell)" : "", advice));
-}
-
-void CountCells(const CellTable& cells, const Plan& plan, AnovaTable& table) {
+void CountCells(const CellTable& cells, const ModelPlan& plan, AnovaTable& table) {
   const size_t block = plan.has_block ? plan.terms.front()[0] : std::numeric_limits<size_t>::max();
   std::set<std::vector<int32_t>> seen;
   double possible = 1;
@@ -189,14 +111,10 @@ void CountCells(const CellTable& cells, const Plan& plan, AnovaTable& table) {
 
 absl::StatusOr<AnovaTable> FitAnova(const DataTable& data, const AnovaOptions& options) {
   AnovaTable table;
-  table.warnings = data.warnings;
-  LOUPE_ASSIGN_OR_RETURN(Plan plan, PlanModel(data, options));
-  LOUPE_ASSIGN_OR_RETURN(CellTable cells, BuildCellTable(data, plan.factors, options.include_stopped_early));
-  LOUPE_ASSIGN_OR_RETURN(const bool changed, HandleSingleLevels(data, cells, options.drop_single_level_factors, plan,
-                                                                table.warnings));
-  if (changed) {
-    LOUPE_ASSIGN_OR_RETURN(cells, BuildCellTable(data, plan.factors, options.include_stopped_early));
-  }
+  LOUPE_ASSIGN_OR_RETURN(const PlannedCells planned, PlanCells(data, options));
+  const ModelPlan& plan = planned.plan;
+  const CellTable& cells = planned.cells;
+  table.warnings = planned.warnings;
   const ModelMatrix model(cells, plan.terms);
   LOUPE_ASSIGN_OR_RETURN(const Reduced reduced, ReduceModel(model, cells));
   OrderedProjection full(reduced.r, reduced.qty);
@@ -213,7 +131,7 @@ absl::StatusOr<AnovaTable> FitAnova(const DataTable& data, const AnovaOptions& o
   table.pure_error_df = cells.pure_error_df;
   table.pure_error_sum_sq = cells.pure_error_sum_sq;
   table.residual.df = cells.total_n - static_cast<double>(full.rank());
-  if (table.residual.df < 1) return NoResidual(data, cells, plan, full.rank());
+  if (table.residual.df < 1) return NoResidualError(data, planned, full.rank());
   table.residual.sum_sq = reduced.lack_of_fit_sum_sq + full.residual_sum_sq() + cells.pure_error_sum_sq;
   if (table.residual.sum_sq <= kPerfectFit * table.total_sum_sq) {
     table.residual.sum_sq = 0;

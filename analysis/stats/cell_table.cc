@@ -100,7 +100,8 @@ absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size
   }
 
   CellIndex index(static_cast<int64_t>(key_count));
-  std::vector<int32_t> cell_of_row(data.rows(), -1);
+  std::vector<int32_t>& cell_of_row = table.cell_of_row;
+  cell_of_row.assign(data.rows(), -1);
   std::vector<double> sum;
   double smallest = std::numeric_limits<double>::infinity();
   double largest = -smallest;

@@ -18,6 +18,7 @@ struct CellTable {
   std::vector<double> n;                          // per cell
   std::vector<double> mean;                       // per cell, about `centre`
   std::vector<double> within_sum_sq;              // per cell
+  std::vector<int32_t> cell_of_row;               // per row of the table; −1 when the row is not used
   double centre = 0;                              // grand mean minus the table's response_origin
   double total_n = 0;
   double total_sum_sq = 0;  // about the grand mean

@@ -45,6 +45,7 @@ ModelMatrix::ModelMatrix(const CellTable& cells, std::vector<ModelTerm> terms) :
       // Scaled to unit mean square, so that columns of deep interactions keep the size of the others.
       coding.basis = IsInModel(margin, terms_) ? MatrixXd(HelmertContrasts(levels) * std::sqrt(static_cast<double>(levels)))
                                                : MatrixXd(MatrixXd::Identity(levels, levels));
+      coding.average = coding.basis.colwise().mean();
       count *= coding.basis.cols();
     }
     columns_.push_back({column_count_, count});
@@ -64,7 +65,9 @@ Eigen::RowVectorXd ModelMatrix::Row(const std::vector<int32_t>& level_positions)
       const Index width = coding.basis.cols();
       for (Index i = size - 1; i >= 0; --i) {  // backwards: the outer product grows in place
         const double value = out[i];
-        for (Index j = width - 1; j >= 0; --j) out[i * width + j] = value * coding.basis(level, j);
+        for (Index j = width - 1; j >= 0; --j) {
+          out[i * width + j] = value * (level == kAveraged ? coding.average(j) : coding.basis(level, j));
+        }
       }
       size *= width;
     }

@@ -34,13 +34,16 @@ class ModelMatrix {
 
   // Rows `begin` … `begin + count − 1` of X, unweighted: [count, column_count()].
   Eigen::MatrixXd Rows(Eigen::Index begin, Eigen::Index count) const;
-  // The row for one combination of level positions, given in the order of cells.factors.
+  // The row for one combination of level positions, given in the order of cells.factors; kAveraged averages over all
+  // levels of that factor with equal weights (the row of an estimated marginal mean).
+  static constexpr int32_t kAveraged = -1;
   Eigen::RowVectorXd Row(const std::vector<int32_t>& level_positions) const;
 
  private:
   struct FactorCoding {
     size_t position = 0;     // in cells.factors
     Eigen::MatrixXd basis;   // [levels, columns]
+    Eigen::RowVectorXd average;  // mean of its rows
   };
 
   const CellTable& cells_;

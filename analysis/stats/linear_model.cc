@@ -1,0 +1,85 @@
+#include "analysis/stats/linear_model.h"
+
+#include <cmath>
+#include <limits>
+
+#include "Eigen/QR"
+#include "analysis/stats/model_plan.h"
+#include "analysis/stats/ordered_projection.h"
+#include "common/status_macros.h"
+
+namespace loupe::analysis {
+
+using Eigen::Index;
+using Eigen::MatrixXd;
+using Eigen::RowVectorXd;
+using Eigen::VectorXd;
+
+absl::StatusOr<std::unique_ptr<LinearModel>> LinearModel::Fit(const DataTable& data, const AnovaOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(PlannedCells planned, PlanCells(data, options));
+  std::unique_ptr<LinearModel> model(new LinearModel());
+  model->data_ = &data;
+  model->has_block_ = planned.plan.has_block;
+  model->formula_ = FormulaText(planned.plan.terms, data);
+  model->cells_ = planned.cells;
+  model->matrix_ = std::make_unique<ModelMatrix>(model->cells_, planned.plan.terms);
+  LOUPE_ASSIGN_OR_RETURN(const Reduced reduced, ReduceModel(*model->matrix_, model->cells_));
+  OrderedProjection full(reduced.r, reduced.qty);
+  full.Add(0, model->matrix_->column_count());
+  model->kept_ = full.kept();
+  model->residual_df_ = model->cells_.total_n - static_cast<double>(full.rank());
+  if (model->residual_df_ < 1) return NoResidualError(data, planned, full.rank());
+  model->residual_sum_sq_ = reduced.lack_of_fit_sum_sq + full.residual_sum_sq() + model->cells_.pure_error_sum_sq;
+
+  std::vector<bool> is_kept(static_cast<size_t>(model->matrix_->column_count()), false);
+  for (const Index column : model->kept_) is_kept[static_cast<size_t>(column)] = true;
+  for (Index column = 0; column < model->matrix_->column_count(); ++column) {
+    if (!is_kept[static_cast<size_t>(column)]) model->dropped_.push_back(column);
+  }
+  const Index rank = full.rank();
+  const MatrixXd kept = reduced.r(Eigen::all, model->kept_);
+  const Eigen::HouseholderQR<MatrixXd> qr(kept);
+  model->r_ = qr.matrixQR().topRows(rank).triangularView<Eigen::Upper>();
+  const auto upper = model->r_.triangularView<Eigen::Upper>();
+  const MatrixXd q_dropped = qr.householderQ().adjoint() * MatrixXd(reduced.r(Eigen::all, model->dropped_));
+  model->dependence_ = upper.solve(q_dropped.topRows(rank));
+  const VectorXd qty = qr.householderQ().adjoint() * reduced.qty;
+  model->coefficients_ = upper.solve(qty.head(rank));
+
+  const auto cell_count = static_cast<Index>(model->cells_.cells());
+  model->fitted_.resize(cell_count);
+  model->leverage_.resize(cell_count);
+  constexpr Index kBlock = 1024;
+  for (Index begin = 0; begin < cell_count; begin += kBlock) {
+    const Index count = std::min(kBlock, cell_count - begin);
+    const MatrixXd rows = model->matrix_->Rows(begin, count)(Eigen::all, model->kept_);
+    model->fitted_.segment(begin, count) = rows * model->coefficients_;
+    const MatrixXd white = model->r_.transpose().triangularView<Eigen::Lower>().solve(rows.transpose());
+    model->leverage_.segment(begin, count) = white.colwise().squaredNorm().transpose();
+  }
+  return model;
+}
+
+VectorXd LinearModel::Whiten(const RowVectorXd& combination) const {
+  const VectorXd kept = combination(kept_).transpose();
+  return r_.transpose().triangularView<Eigen::Lower>().solve(kept);
+}
+
+Estimate LinearModel::Evaluate(const RowVectorXd& combination) const {
+  const RowVectorXd kept = combination(kept_);
+  const double scale = combination.norm();
+  for (size_t j = 0; j < dropped_.size(); ++j) {
+    const double implied = kept * dependence_.col(static_cast<Index>(j));
+    if (std::abs(combination(dropped_[j]) - implied) > 1e-7 * (scale + std::abs(implied))) {
+      const double nan = std::numeric_limits<double>::quiet_NaN();
+      return {.estimable = false, .value = nan, .std_error = nan};
+    }
+  }
+  const double level = combination(0) * (data_->response_origin + cells_.centre);
+  return {.estimable = true, .value = level + kept * coefficients_,
+          .std_error = std::sqrt(residual_mean_sq()) * Whiten(combination).norm()};
+}
+
+double LinearModel::UnscaledCovariance(const RowVectorXd& a, const RowVectorXd& b) const { return Whiten(a).dot(Whiten(b)); }
+
+}  // namespace loupe::analysis

@@ -1,0 +1,75 @@
+// The fitted linear model behind an ANOVA table: coefficients, predictions and any estimable combination of them.
+//
+// Law: a combination Lβ that the data do not determine (L outside the row space of X) is never given a value.
+// Immutable after Fit; safe to read from many threads.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "Eigen/Core"
+#include "absl/status/statusor.h"
+#include "analysis/stats/anova.h"
+#include "analysis/stats/cell_table.h"
+#include "analysis/stats/data_table.h"
+#include "analysis/stats/model_matrix.h"
+
+namespace loupe::analysis {
+
+struct Estimate {
+  bool estimable = false;
+  double value = 0;      // NaN when not estimable
+  double std_error = 0;  // σ̂·√(L(XᵀX)⁻Lᵀ)
+};
+
+class LinearModel {
+ public:
+  // Fits options.formula (+ the block) to `data`; ss_type and confidence are not used. Errors as FitAnova's.
+  static absl::StatusOr<std::unique_ptr<LinearModel>> Fit(const DataTable& data, const AnovaOptions& options);
+
+  const DataTable& data() const { return *data_; }
+  const CellTable& cells() const { return cells_; }
+  const ModelMatrix& matrix() const { return *matrix_; }
+  bool has_block() const { return has_block_; }  // the block is then terms()[0]
+  const std::string& formula() const { return formula_; }
+  const SampleAccount& sample() const { return cells_.sample; }
+  Eigen::Index rank() const { return static_cast<Eigen::Index>(kept_.size()); }
+  double residual_df() const { return residual_df_; }
+  double residual_sum_sq() const { return residual_sum_sq_; }
+  double residual_mean_sq() const { return residual_sum_sq_ / residual_df_; }
+
+  // `combination`: [column_count], in the model matrix's coding. Values are about 0, not about the centre: a combination
+  // whose intercept entry is 1 gets the response's own level.
+  Estimate Evaluate(const Eigen::RowVectorXd& combination) const;
+
+  // Covariance of two estimable combinations divided by σ².
+  double UnscaledCovariance(const Eigen::RowVectorXd& a, const Eigen::RowVectorXd& b) const;
+
+  // Fitted value of a cell about the centre, and its leverage per observation (x(XᵀX)⁻xᵀ).
+  double FittedDeviation(size_t cell) const { return fitted_(static_cast<Eigen::Index>(cell)); }
+  double Leverage(size_t cell) const { return leverage_(static_cast<Eigen::Index>(cell)); }
+  // Cell of each row of the table; −1 for rows that are not used.
+  const std::vector<int32_t>& cell_of_row() const { return cells_.cell_of_row; }
+
+ private:
+  LinearModel() = default;
+  Eigen::VectorXd Whiten(const Eigen::RowVectorXd& combination) const;  // R⁻ᵀ of the kept entries
+
+  const DataTable* data_ = nullptr;
+  CellTable cells_;
+  std::unique_ptr<ModelMatrix> matrix_;
+  bool has_block_ = false;
+  std::string formula_;
+  std::vector<Eigen::Index> kept_;     // independent columns
+  std::vector<Eigen::Index> dropped_;  // dependent ones
+  Eigen::MatrixXd r_;                  // [rank, rank]
+  Eigen::MatrixXd dependence_;         // dropped column j = X_kept · dependence_.col(j)
+  Eigen::VectorXd coefficients_;       // of the kept columns
+  double residual_df_ = 0;
+  double residual_sum_sq_ = 0;
+  Eigen::VectorXd fitted_, leverage_;
+};
+
+}  // namespace loupe::analysis
