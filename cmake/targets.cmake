@@ -19,6 +19,12 @@ function(_loupe_torch_settings target)
     target_precompile_headers(loupe_torch_pch PRIVATE <torch/torch.h>)
   endif()
   target_precompile_headers(${target} REUSE_FROM loupe_torch_pch)
+  # Executables would be compiled with -fpie, which the precompiled header (made with -fPIC) cannot serve.
+  get_target_property(_type ${target} TYPE)
+  if(_type STREQUAL "EXECUTABLE")
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${target} PRIVATE -fPIC)
+  endif()
 endfunction()
 
 # loupe_library(NAME name SRCS a.cc … [DEPS …] [PRIVATE_DEPS …] [TORCH])
