@@ -40,6 +40,9 @@ absl::Status WritePng(const std::string& path, const Image& image);
 // Sizes ≥ 1.
 Image ResizeBicubic(const Image& image, int width, int height);
 
+// The same with the Lanczos kernel of three lobes: Pillow's Image.resize(LANCZOS) byte for byte.
+Image ResizeLanczos(const Image& image, int width, int height);
+
 // The rectangle of that size in the middle (the upper left pixel at ⌊(extent − size)/2⌋). The image must be at least as
 // large.
 Image CentreCrop(const Image& image, int width, int height);

@@ -17,16 +17,32 @@ double Cubic(double x) {
   return 0;
 }
 
+double Sinc(double x) {
+  if (x == 0) return 1;
+  x *= M_PI;
+  return std::sin(x) / x;
+}
+
+// The sinc function windowed by its own first three lobes.
+double Lanczos3(double x) { return -3 <= x && x < 3 ? Sinc(x) * Sinc(x / 3) : 0; }
+
+struct Filter {
+  double (*kernel)(double);
+  double support;  // the kernel is 0 beyond it
+};
+constexpr Filter kBicubic{Cubic, 2.0};
+constexpr Filter kLanczos{Lanczos3, 3.0};
+
 // The inputs that make one output, and their weights in fixed point.
 struct Taps1D {
   int first;
   std::vector<int32_t> weights;
 };
 
-std::vector<Taps1D> MakeTaps(int in, int out) {
+std::vector<Taps1D> MakeTaps(const Filter& filter, int in, int out) {
   const double scale = static_cast<double>(in) / out;
   const double stretch = std::max(scale, 1.0);
-  const double support = 2.0 * stretch;
+  const double support = filter.support * stretch;
   std::vector<Taps1D> taps;
   for (int i = 0; i < out; ++i) {
     const double centre = (i + 0.5) * scale;
@@ -35,7 +51,7 @@ std::vector<Taps1D> MakeTaps(int in, int out) {
     std::vector<double> weights;
     double sum = 0;
     for (int j = first; j < last; ++j) {
-      weights.push_back(Cubic((j - centre + 0.5) * (1.0 / stretch)));
+      weights.push_back(filter.kernel((j - centre + 0.5) * (1.0 / stretch)));
       sum += weights.back();
     }
     Taps1D tap{first, {}};
@@ -66,25 +82,29 @@ void Resample(const uint8_t* in, uint8_t* out, const std::vector<Taps1D>& taps, 
   }
 }
 
-}  // namespace
-
-Image ResizeBicubic(const Image& image, int width, int height) {
+Image Resize(const Filter& filter, const Image& image, int width, int height) {
   Image wide = image;
   if (width != image.width) {
     wide = {width, image.height, std::vector<uint8_t>(size_t{3} * width * image.height)};
-    const auto taps = MakeTaps(image.width, width);
+    const auto taps = MakeTaps(filter, image.width, width);
     for (size_t y = 0; y < static_cast<size_t>(image.height); ++y) {
       Resample(image.rgb.data() + 3 * y * image.width, wide.rgb.data() + 3 * y * width, taps, 3);
     }
   }
   if (height == image.height) return wide;
   Image out{width, height, std::vector<uint8_t>(size_t{3} * width * height)};
-  const auto taps = MakeTaps(image.height, height);
+  const auto taps = MakeTaps(filter, image.height, height);
   for (size_t x = 0; x < static_cast<size_t>(width); ++x) {
     Resample(wide.rgb.data() + 3 * x, out.rgb.data() + 3 * x, taps, size_t{3} * width);
   }
   return out;
 }
+
+}  // namespace
+
+Image ResizeBicubic(const Image& image, int width, int height) { return Resize(kBicubic, image, width, height); }
+
+Image ResizeLanczos(const Image& image, int width, int height) { return Resize(kLanczos, image, width, height); }
 
 Image CentreCrop(const Image& image, int width, int height) {
   const int left = (image.width - width) / 2, top = (image.height - height) / 2;
