@@ -153,6 +153,19 @@ std::vector<std::string> ScoreNames(const SweepResults& results) {
   return {names.begin(), names.end()};
 }
 
+std::vector<FailureGroup> FailureGroups(const SweepResults& results) {
+  std::map<std::string, std::vector<int64_t>> by_message;
+  for (const TrialRecord& trial : results.trials) {
+    if (trial.state != TrialState::kFailed && trial.state != TrialState::kQuarantined) continue;
+    by_message[trial.failure_message.empty() ? "no message" : trial.failure_message].push_back(trial.index);
+  }
+  std::vector<FailureGroup> groups;
+  for (auto& [message, trials] : by_message) groups.push_back({message, trials});
+  std::stable_sort(groups.begin(), groups.end(),
+                   [](const FailureGroup& a, const FailureGroup& b) { return a.trials.size() > b.trials.size(); });
+  return groups;
+}
+
 absl::StatusOr<DataTable> ObservationTable(const SweepResults& results, const ReportOptions& options) {
   LOUPE_RETURN_IF_ERROR(CheckTrials(results));
   const std::string response = ResponseOf(results, options);

@@ -44,4 +44,11 @@ std::string_view TrialStateName(TrialState state);
 // A score as shown: "CLIP-I" for "clip_i"; unknown names as they are.
 std::string ScoreTitle(const std::string& score);
 
+// Failed and quarantined trials by message, most frequent first.
+struct FailureGroup {
+  std::string message;
+  std::vector<int64_t> trials;
+};
+std::vector<FailureGroup> FailureGroups(const SweepResults& results);
+
 }  // namespace loupe::analysis

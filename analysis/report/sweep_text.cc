@@ -2,6 +2,7 @@
 #include <set>
 
 #include "analysis/report/anova_format.h"
+#include "analysis/report/methods_text.h"
 #include "analysis/report/number_format.h"
 #include "analysis/report/report.h"
 #include "analysis/report/sweep_analysis.h"
@@ -15,19 +16,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Failures by message, most frequent first.
-std::vector<std::pair<std::string, std::vector<int64_t>>> FailureGroups(const SweepResults& results) {
-  std::map<std::string, std::vector<int64_t>> by_message;
-  for (const TrialRecord& trial : results.trials) {
-    if (trial.state != TrialState::kFailed && trial.state != TrialState::kQuarantined) continue;
-    by_message[trial.failure_message.empty() ? "no message" : trial.failure_message].push_back(trial.index);
-  }
-  std::vector<std::pair<std::string, std::vector<int64_t>>> groups(by_message.begin(), by_message.end());
-  std::stable_sort(groups.begin(), groups.end(),
-                   [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
-  return groups;
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> RenderText(const SweepResults& results, const ReportOptions& options) {
@@ -40,7 +28,7 @@ absl::StatusOr<std::string> RenderText(const SweepResults& results, const Report
     text += fmt::format("The untuned base has {} = {}.\n", sweep.response, FormatNumber(baseline->second));
   }
   text += fmt::format("\n{}", FormatAnovaText(sweep.analysis));
-  const auto failures = FailureGroups(results);
+  const std::vector<FailureGroup> failures = FailureGroups(results);
   if (!failures.empty()) {
     text += "\nFailed trials\n";
     for (const auto& [message, trials] : failures) {

@@ -1,0 +1,209 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "analysis/report/html_sections.h"
+#include "analysis/report/number_format.h"
+#include "analysis/report/svg_figure.h"
+#include "analysis/stats/level_means.h"
+#include "fmt/format.h"
+
+namespace loupe::analysis {
+namespace {
+
+constexpr double kPlotHeight = 210, kTop = 30, kLeft = 54, kRight = 14;
+constexpr size_t kMostLines = 7;  // series that can still be told apart
+constexpr size_t kMostPanels = 10;
+
+struct YRange {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+  void Include(double value) {
+    if (std::isnan(value)) return;
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+  bool empty() const { return !(low <= high); }
+};
+
+// Labels stand upright if they fit side by side, else they are slanted.
+struct LevelAxis {
+  double step = 0;
+  bool slanted = false;
+  double bottom = 0;  // room below the plot
+};
+
+LevelAxis PlanLevelAxis(const std::vector<std::string>& levels, double least_step) {
+  double longest = 0;
+  for (const std::string& level : levels) longest = std::max(longest, TextWidth(level));
+  LevelAxis axis;
+  axis.step = least_step;
+  if (longest + 8 <= least_step * 1.35) {
+    axis.step = std::max(least_step, longest + 8);
+    axis.bottom = 26;
+  } else {
+    axis.slanted = true;
+    axis.bottom = 18 + longest * 0.72;
+  }
+  return axis;
+}
+
+void DrawYAxis(SvgFigure& figure, const LinearScale& y, double right) {
+  const Ticks ticks = RoundTicks(y.low, y.high, 5);
+  for (const double value : ticks.values) {
+    figure.Line(kLeft, y.At(value), right, y.At(value), "grid");
+    figure.Text(kLeft - 6, y.At(value) + 4, "e q", ticks.Label(value));
+  }
+  figure.Line(kLeft, y.low_pixel, kLeft, y.high_pixel, "axis");
+}
+
+void DrawLevels(SvgFigure& figure, const std::vector<std::string>& levels, const LevelAxis& axis) {
+  for (size_t i = 0; i < levels.size(); ++i) {
+    const double x = kLeft + axis.step * (static_cast<double>(i) + 0.5);
+    if (axis.slanted) {
+      figure.RotatedText(x + 4, kTop + kPlotHeight + 14, -45, "e", levels[i]);
+    } else {
+      figure.Text(x, kTop + kPlotHeight + 16, "m", levels[i]);
+    }
+  }
+}
+
+std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& factor, const YRange& range,
+                            double grand_mean, int number) {
+  std::vector<std::string> levels;
+  for (const LevelMean& level : factor.levels) levels.push_back(level.level);
+  const LevelAxis axis = PlanLevelAxis(levels, levels.size() > 6 ? 46 : 54);
+  const double right =
+      std::max(kLeft + axis.step * static_cast<double>(levels.size()), kLeft + TextWidth(factor.factor, 12));
+  SvgFigure figure(right + kRight, kTop + kPlotHeight + axis.bottom,
+                   fmt::format("Mean {} per level of {}", context.Title(), factor.factor),
+                   fmt::format("main{}", number));
+  const LinearScale y{range.low, range.high, kTop + kPlotHeight, kTop};
+  figure.Text(kLeft, 16, "h", factor.factor);
+  DrawYAxis(figure, y, right);
+  if (!std::isnan(grand_mean)) figure.Line(kLeft, y.At(grand_mean), right, y.At(grand_mean), "ref");
+  std::vector<std::pair<double, double>> line;
+  for (size_t i = 0; i < factor.levels.size(); ++i) {
+    const LevelMean& level = factor.levels[i];
+    if (level.n == 0) continue;
+    const double x = kLeft + axis.step * (static_cast<double>(i) + 0.5);
+    line.emplace_back(x, y.At(level.mean));
+    if (std::isnan(level.low)) continue;
+    figure.Line(x, y.At(level.low), x, y.At(level.high), "ci s0");
+    figure.Line(x - 4, y.At(level.low), x + 4, y.At(level.low), "ci s0");
+    figure.Line(x - 4, y.At(level.high), x + 4, y.At(level.high), "ci s0");
+  }
+  figure.Path(line, "s0");
+  for (size_t i = 0; i < factor.levels.size(); ++i) {
+    const LevelMean& level = factor.levels[i];
+    if (level.n == 0) continue;
+    figure.Marker(kLeft + axis.step * (static_cast<double>(i) + 0.5), y.At(level.mean), 0, "f0",
+                  fmt::format("{} = {}: {} {}, n = {}", factor.factor, level.level, FormatNumber(level.mean),
+                              FormatInterval(level.low, level.high), level.n));
+  }
+  DrawLevels(figure, levels, axis);
+  return figure.Html();
+}
+
+std::string InteractionPanel(const HtmlContext& context, const TwoWayMeans& means, const YRange& range, int number) {
+  // Columns of `means` run along x, rows are the lines.
+  const LevelAxis axis = PlanLevelAxis(means.column_levels, means.column_levels.size() > 6 ? 46 : 56);
+  const double right = kLeft + axis.step * static_cast<double>(means.column_levels.size());
+  double legend = TextWidth(means.row_factor, 12);
+  for (const std::string& level : means.row_levels) legend = std::max(legend, TextWidth(level) + 22);
+  SvgFigure figure(right + 12 + legend + 6, kTop + kPlotHeight + axis.bottom,
+                   fmt::format("Mean {} by {} for each {}", context.Title(), means.column_factor, means.row_factor),
+                   fmt::format("inter{}", number));
+  const LinearScale y{range.low, range.high, kTop + kPlotHeight, kTop};
+  figure.Text(kLeft, 16, "h", means.column_factor);
+  DrawYAxis(figure, y, right);
+  DrawLevels(figure, means.column_levels, axis);
+  figure.Text(right + 12, kTop + 4, "b", means.row_factor);
+  for (size_t r = 0; r < means.row_levels.size(); ++r) {
+    std::vector<std::pair<double, double>> line;
+    for (size_t c = 0; c < means.column_levels.size(); ++c) {
+      if (means.At(r, c).n == 0) continue;
+      line.emplace_back(kLeft + axis.step * (static_cast<double>(c) + 0.5), y.At(means.At(r, c).mean));
+    }
+    figure.Path(line, fmt::format("s{}", r));
+    for (const auto& [x, py] : line) figure.Marker(x, py, static_cast<int>(r), fmt::format("f{}", r));
+    const double key_y = kTop + 22 + 17 * static_cast<double>(r);
+    figure.Marker(right + 18, key_y - 4, static_cast<int>(r), fmt::format("f{}", r));
+    figure.Text(right + 29, key_y, "", means.row_levels[r]);
+  }
+  return figure.Html();
+}
+
+}  // namespace
+
+HtmlSection MainEffectsSection(const HtmlContext& context) {
+  const FactorialAnalysis& analysis = context.analysis();
+  HtmlSection section{"main-effects", "Main effects", ""};
+  YRange range;
+  double sum = 0, n = 0;
+  for (const FactorMeans& factor : analysis.means) {
+    for (const LevelMean& level : factor.levels) {
+      if (level.n == 0) continue;
+      range.Include(level.mean);
+      range.Include(level.low);
+      range.Include(level.high);
+      if (&factor == &analysis.means.front()) {
+        sum += level.mean * static_cast<double>(level.n);
+        n += static_cast<double>(level.n);
+      }
+    }
+  }
+  if (range.empty()) return section;
+  AddMargin(range.low, range.high, 0.05);
+  section.body = "<figure><div class=\"panels\">\n";
+  int number = 0;
+  for (const FactorMeans& factor : analysis.means) {
+    section.body += MainEffectPanel(context, factor, range, sum / n, number++);
+  }
+  section.body += fmt::format(
+      "</div><figcaption>Mean {} per level with {:g} % intervals (from the spread of the trials at that level, which "
+      "includes the other factors' effects); one vertical scale. Dashed: the mean of all trials.",
+      EscapeHtml(context.Title()), 100 * analysis.confidence);
+  section.body += "</figcaption></figure>\n";
+  return section;
+}
+
+HtmlSection InteractionsSection(const HtmlContext& context) {
+  const FactorialAnalysis& analysis = context.analysis();
+  HtmlSection section{"interactions", "Interactions", ""};
+  std::vector<TwoWayMeans> panels;
+  for (size_t a = 0; a < analysis.means.size(); ++a) {
+    for (size_t b = a + 1; b < analysis.means.size() && panels.size() < kMostPanels; ++b) {
+      // The factor with more levels along x, the other one as lines.
+      size_t x = a, lines = b;
+      if (analysis.means[b].levels.size() > analysis.means[a].levels.size()) std::swap(x, lines);
+      if (analysis.means[lines].levels.size() > kMostLines || analysis.means[lines].levels.size() < 2) continue;
+      if (analysis.has_heat_map && analysis.means[a].factor == analysis.heat_map.row_factor &&
+          analysis.means[b].factor == analysis.heat_map.column_factor && analysis.means.size() > 2) {
+        continue;  // shown above, with its empty combinations
+      }
+      auto means = ComputeTwoWayMeans(analysis.data, analysis.means[lines].factor, analysis.means[x].factor,
+                                      analysis.confidence, context.options.include_stopped_early);
+      if (means.ok()) panels.push_back(*std::move(means));
+    }
+  }
+  YRange range;
+  for (const TwoWayMeans& panel : panels) {
+    for (const LevelMean& cell : panel.cells) {
+      if (cell.n > 0) range.Include(cell.mean);
+    }
+  }
+  if (range.empty()) return section;
+  AddMargin(range.low, range.high, 0.06);
+  section.body = "<figure><div class=\"panels\">\n";
+  for (size_t i = 0; i < panels.size(); ++i)
+    section.body += InteractionPanel(context, panels[i], range, static_cast<int>(i));
+  section.body += fmt::format(
+      "</div><figcaption>Mean {} for pairs of levels. Parallel lines: the factors act independently. Lines stop where "
+      "a "
+      "combination has no trials.</figcaption></figure>\n",
+      EscapeHtml(context.Title()));
+  return section;
+}
+
+}  // namespace loupe::analysis

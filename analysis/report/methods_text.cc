@@ -1,0 +1,93 @@
+#include "analysis/report/methods_text.h"
+
+#include <set>
+
+#include "analysis/report/anova_format.h"
+#include "analysis/report/number_format.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace loupe::analysis {
+namespace {
+
+std::string DesignSentence(const SweepResults& results) {
+  std::vector<std::string> factors;
+  int64_t product = 1;
+  for (const SweepFactor& factor : results.factors) {
+    factors.push_back(fmt::format("{} ({} levels)", factor.name, factor.levels.size()));
+    product *= static_cast<int64_t>(factor.levels.size());
+  }
+  std::set<std::vector<int32_t>> cells;
+  for (const TrialRecord& trial : results.trials) cells.insert(trial.levels);
+  std::string text = fmt::format("The design crosses {}; {} of the {} combinations were planned",
+                                 fmt::join(factors, ", "), cells.size(), product);
+  text += results.replicates > 1 ? fmt::format(", each with {} replicates.", results.replicates) : ", each once.";
+  if (results.replicates > 1) {
+    text +=
+        " All cells of a replicate share the same random streams (initialisation, data order, noise, sampling "
+        "latents), so "
+        "the replicate enters as a block.";
+  }
+  return text;
+}
+
+std::string ModelSentence(const SweepAnalysis& sweep) {
+  const AnovaTable& anova = sweep.analysis.anova;
+  if (!sweep.analysis.problem.empty()) return "No model was fitted.";
+  std::string type;
+  switch (anova.ss_type) {
+    case SumOfSquares::kType1:
+      type = "Type I (sequential, in the order given)";
+      break;
+    case SumOfSquares::kType2:
+      type = "Type II (each term after all terms that do not contain it)";
+      break;
+    case SumOfSquares::kType3:
+      type = "Type III (each term after all others)";
+      break;
+  }
+  std::string text = fmt::format(
+      "{} was analysed by a linear model with the terms {}{}, fitted by Householder QR with sum-to-zero contrasts; "
+      "sums of "
+      "squares are {}. F tests use the residual mean square on {} degrees of freedom.",
+      sweep.response, anova.formula, anova.block.empty() ? "" : fmt::format(" and the block {}", anova.block), type,
+      FormatCount(anova.residual.df));
+  text += fmt::format(
+      " Effect sizes are partial η² with {:g} % intervals from the noncentral F distribution. One-way F statistics per "
+      "factor, as in arXiv 2303.18181, are given beside them.",
+      100 * sweep.analysis.confidence);
+  for (const AnovaTerm& term : anova.terms) {
+    if (term.df < term.nominal_df) {
+      text += fmt::format(" Of {}, {} of {} degrees of freedom could be estimated.", term.term, FormatCount(term.df),
+                          FormatCount(term.nominal_df));
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string MethodsText(const SweepResults& results, const SweepAnalysis& sweep) {
+  const TrialCount& count = sweep.count;
+  std::string text = DesignSentence(results) + " " + ModelSentence(sweep);
+  if (sweep.analysis.problem.empty()) {
+    text +=
+        fmt::format(" The analysis uses n = {} trials of {} planned.", sweep.analysis.anova.sample.used, count.total);
+  }
+  const int64_t missing = count.failed + count.quarantined + count.cancelled + count.queued + count.running;
+  if (missing > 0) {
+    text += fmt::format(" {} trials have no result ({} failed, {} quarantined, {} cancelled, {} not finished).",
+                        missing, count.failed, count.quarantined, count.cancelled, count.queued + count.running);
+  } else {
+    text += " No trial is missing.";
+  }
+  if (count.stopped_early > 0) {
+    const bool in = sweep.analysis.anova.sample.stopped_early_included > 0;
+    text += fmt::format(" {} trials were stopped early and {}.", count.stopped_early, in ? "are included" : "left out");
+  }
+  text += fmt::format(" The sweep's seed is {}; trial seeds are derived from it and the replicate.",
+                      results.provenance.seed);
+  return text;
+}
+
+}  // namespace loupe::analysis
