@@ -12,6 +12,7 @@
 #include "analysis/stats/model_matrix.h"
 #include "analysis/stats/model_plan.h"
 #include "analysis/stats/ordered_projection.h"
+#include "analysis/stats/tested_after.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -23,19 +24,6 @@ using Eigen::Index;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // A residual below this share of the total is rounding, not error: the model reproduces the data.
 constexpr double kPerfectFit = 1e-24;
-
-// The terms that are in the model when term `t` is tested.
-std::vector<size_t> TestedAfter(const std::vector<ModelTerm>& terms, size_t t, SumOfSquares type) {
-  std::vector<size_t> after;
-  for (size_t u = 0; u < terms.size(); ++u) {
-    if (u == t) continue;
-    const bool in = type == SumOfSquares::kType1   ? u < t
-                    : type == SumOfSquares::kType2 ? !IsContained(terms[t], terms[u])
-                                                   : true;
-    if (in) after.push_back(u);
-  }
-  return after;
-}
 
 bool IsInsideAnother(const std::vector<ModelTerm>& terms, size_t t) {
   for (size_t u = 0; u < terms.size(); ++u) {

@@ -1,0 +1,125 @@
+#include "analysis/stats/group_tests.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "analysis/stats/cell_table.h"
+#include "analysis/stats/distributions.h"
+#include "analysis/stats/one_way.h"
+#include "analysis/stats/rank.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+
+namespace loupe::analysis {
+namespace {
+
+double Mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return sum / static_cast<double>(values.size());
+}
+
+double Median(std::vector<double> values) {
+  const size_t middle = values.size() / 2;
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle), values.end());
+  const double upper = values[middle];
+  if (values.size() % 2 == 1) return upper;
+  return 0.5 * (upper + *std::max_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle)));
+}
+
+absl::Status CheckGroups(const Groups& groups) {
+  if (groups.size() < 2) return absl::InvalidArgumentError("comparing groups needs at least two of them");
+  for (size_t g = 0; g < groups.size(); ++g) {
+    if (groups[g].empty()) return absl::InvalidArgumentError(fmt::format("group {} is empty; leave it out", g + 1));
+    for (const double value : groups[g]) {
+      if (!std::isfinite(value)) {
+        return absl::InvalidArgumentError(fmt::format("group {} has a value that is not finite; leave it out", g + 1));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+template <typename Centre>
+absl::StatusOr<GroupTest> SpreadTest(const Groups& groups, Centre centre) {
+  LOUPE_RETURN_IF_ERROR(CheckGroups(groups));
+  Groups distances;
+  for (const std::vector<double>& group : groups) {
+    const double about = centre(group);
+    std::vector<double>& distance = distances.emplace_back();
+    for (const double value : group) distance.push_back(std::abs(value - about));
+  }
+  LOUPE_ASSIGN_OR_RETURN(const OneWayResult result, OneWayAnova(distances));
+  return GroupTest{result.f, result.between_df, result.within_df, result.p};
+}
+
+}  // namespace
+
+absl::StatusOr<Groups> GroupValues(const DataTable& data, std::string_view factor, bool include_stopped_early) {
+  LOUPE_ASSIGN_OR_RETURN(const size_t index, data.FactorIndex(factor));
+  Groups groups(data.factors[index].levels.size());
+  SampleAccount account;
+  for (size_t row = 0; row < data.rows(); ++row) {
+    if (!RowIsUsed(data, row, {index}, include_stopped_early, account)) continue;
+    groups[static_cast<size_t>(data.factors[index].codes[row])].push_back(data.response_deviation[row]);
+  }
+  std::erase_if(groups, [](const std::vector<double>& group) { return group.empty(); });
+  return groups;
+}
+
+absl::StatusOr<GroupTest> WelchAnova(const Groups& groups) {
+  LOUPE_RETURN_IF_ERROR(CheckGroups(groups));
+  const auto k = static_cast<double>(groups.size());
+  std::vector<double> weight, mean;
+  double total_weight = 0, weighted_mean = 0;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const auto n = static_cast<double>(groups[g].size());
+    mean.push_back(Mean(groups[g]));
+    double squares = 0;
+    for (const double value : groups[g]) squares += (value - mean.back()) * (value - mean.back());
+    if (n < 2 || squares <= 0) {
+      return absl::InvalidArgumentError(fmt::format(
+          "Welch's test needs at least two different values in every group; group {} has {}", g + 1, groups[g].size()));
+    }
+    weight.push_back(n * (n - 1) / squares);
+    total_weight += weight.back();
+    weighted_mean += weight.back() * mean.back();
+  }
+  weighted_mean /= total_weight;
+  double between = 0, lambda = 0;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    between += weight[g] * (mean[g] - weighted_mean) * (mean[g] - weighted_mean);
+    const double share = 1 - weight[g] / total_weight;
+    lambda += share * share / static_cast<double>(groups[g].size() - 1);
+  }
+  lambda *= 3 / (k * k - 1);
+  const double f = between / (k - 1) / (1 + 2 * (k - 2) * lambda / 3);
+  return GroupTest{f, k - 1, 1 / lambda, FUpperTail(f, k - 1, 1 / lambda)};
+}
+
+absl::StatusOr<GroupTest> KruskalWallis(const Groups& groups) {
+  LOUPE_RETURN_IF_ERROR(CheckGroups(groups));
+  std::vector<double> all;
+  for (const std::vector<double>& group : groups) all.insert(all.end(), group.begin(), group.end());
+  const auto n = static_cast<double>(all.size());
+  const RankedValues ranked = Rank(all);
+  if (ranked.tie_sum >= n * n * n - n) {
+    return absl::InvalidArgumentError("all values are equal; a test on ranks has nothing to work on");
+  }
+  double h = 0;
+  size_t at = 0;
+  for (const std::vector<double>& group : groups) {
+    double sum = 0;
+    for (size_t i = 0; i < group.size(); ++i) sum += ranked.rank[at++] - 0.5 * (n + 1);
+    h += sum * sum / static_cast<double>(group.size());
+  }
+  h *= 12 / (n * (n + 1)) / (1 - ranked.tie_sum / (n * n * n - n));
+  const double df = static_cast<double>(groups.size()) - 1;
+  return GroupTest{h, df, std::numeric_limits<double>::quiet_NaN(), ChiSquaredUpperTail(h, df)};
+}
+
+absl::StatusOr<GroupTest> Levene(const Groups& groups) { return SpreadTest(groups, Mean); }
+absl::StatusOr<GroupTest> BrownForsythe(const Groups& groups) { return SpreadTest(groups, Median); }
+
+}  // namespace loupe::analysis
