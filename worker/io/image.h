@@ -36,8 +36,7 @@ std::string EncodePng(const Image& image);
 absl::Status WritePng(const std::string& path, const Image& image);
 
 // Bicubic (a = −1/2), with the kernel widened when shrinking so that it does not alias; rounded to bytes after each of
-// the two passes (columns of a row first), in fixed point of 22 bits: Pillow's Image.resize(BICUBIC) byte for byte.
-// Sizes ≥ 1.
+// the two passes, in fixed point of 22 bits: Pillow 13's Image.resize(BICUBIC) byte for byte. Sizes ≥ 1.
 Image ResizeBicubic(const Image& image, int width, int height);
 
 // The same with the Lanczos kernel of three lobes: Pillow's Image.resize(LANCZOS) byte for byte.

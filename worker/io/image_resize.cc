@@ -67,7 +67,7 @@ std::vector<Taps1D> MakeTaps(const Filter& filter, int in, int out) {
 
 uint8_t ToByte(int32_t fixed) { return static_cast<uint8_t>(std::clamp(fixed >> kFractionBits, 0, 255)); }
 
-// One pass along an axis: `count` lines, each of in.size() → taps.size() pixels that lie `step` bytes apart.
+// One line of one pass: taps.size() pixels from pixels that lie `step` bytes apart, as the results do.
 void Resample(const uint8_t* in, uint8_t* out, const std::vector<Taps1D>& taps, size_t step) {
   for (size_t i = 0; i < taps.size(); ++i) {
     for (size_t c = 0; c < 3; ++c) {

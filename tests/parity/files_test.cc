@@ -1,0 +1,72 @@
+// Token ids and pictures against transformers and Pillow: tests/parity/tokens.py and pictures.py wrote the numbers.
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "worker/io/clip_tokenizer.h"
+#include "worker/io/image.h"
+#include "worker/io/safetensors.h"
+
+namespace loupe::worker {
+namespace {
+
+std::string Folder() {
+  const char* folder = std::getenv("LOUPE_PARITY_DIR");
+  return folder == nullptr ? "" : folder;
+}
+
+template <typename T>
+std::vector<T> Numbers(const ArrayView& array) {
+  std::vector<T> numbers(array.bytes.size() / sizeof(T));
+  std::memcpy(numbers.data(), array.bytes.data(), array.bytes.size());
+  return numbers;
+}
+
+TEST(TokenizerParity, MoreThanAThousandCaptionsWithOddUnicode) {
+  const auto tokenizer = ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const auto file = SafetensorsFile::Open(Folder() + "/tokens.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status();
+  const auto captions = nlohmann::json::parse(std::ifstream(Folder() + "/tokens.json")).get<std::vector<std::string>>();
+  ASSERT_GE(captions.size(), 1000u);
+  const auto ids = Numbers<int64_t>(file->arrays().at("ids"));
+  const auto long_ids = Numbers<int32_t>(file->arrays().at("long_ids"));
+  for (size_t i = 0; i < captions.size(); ++i) {
+    const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(32 * i);
+    EXPECT_EQ(tokenizer->Encode(captions[i]), std::vector<int64_t>(begin, begin + 32)) << i << ": " << captions[i];
+    const auto long_begin = long_ids.begin() + static_cast<std::ptrdiff_t>(400 * i);
+    EXPECT_EQ(tokenizer->Encode(captions[i], 400), std::vector<int64_t>(long_begin, long_begin + 400))
+        << i << ": " << captions[i];
+  }
+}
+
+TEST(PictureParity, ReadingAndResizingGivePillowsBytes) {
+  const auto file = SafetensorsFile::Open(Folder() + "/pictures.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status();
+  for (const auto& item : nlohmann::json::parse(std::ifstream(Folder() + "/pictures.json"))) {
+    const auto name = item.get<std::string>();
+    SCOPED_TRACE(name);
+    const auto image = ReadImage(Folder() + "/pictures/" + name);
+    ASSERT_TRUE(image.ok()) << image.status();
+    const ArrayView& expected = file->arrays().at(name + ".rgb");
+    ASSERT_EQ((std::vector<int64_t>{image->height, image->width, 3}), expected.shape);
+    // A JPEG may be off by one or two: Pillow carries another version of libjpeg-turbo, whose inverse cosine transform
+    // and colour conversion round the same but whose chroma upsampling may not.
+    const int tolerance = name.ends_with(".jpg") ? 2 : 0;
+    const auto bytes = Numbers<uint8_t>(expected);
+    for (size_t i = 0; i < bytes.size(); ++i) ASSERT_NEAR(image->rgb[i], bytes[i], tolerance) << "byte " << i;
+    // Resizing is compared from the very bytes that Pillow resized.
+    const Image read{image->width, image->height, bytes};
+    for (const auto& [width, height] : {std::pair{64, 64}, {31, 97}, {128, 100}}) {
+      const auto resized = Numbers<uint8_t>(file->arrays().at(name + "." + std::to_string(width) + "x" + std::to_string(height)));
+      EXPECT_EQ(ResizeBicubic(read, width, height).rgb, resized) << width << "x" << height;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace loupe::worker

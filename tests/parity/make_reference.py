@@ -1,0 +1,57 @@
+"""Writes what diffusers and transformers compute, for tests/parity's C++ tests to compare with.
+
+    make_reference.py REPOSITORY OUT
+
+OUT gets folders of small models with random weights and safetensors files with inputs and outputs, all float32 on one
+thread, all from fixed seeds. A second run with the same scripts and library versions does nothing.
+"""
+
+import hashlib
+import os
+import pathlib
+import sys
+
+# Nothing here may reach for the network; must be set before the imports.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DIFFUSERS_VERBOSITY"] = "error"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+
+def stamp_of(here):
+    import importlib.metadata as metadata
+
+    digest = hashlib.sha256()
+    for script in sorted(here.glob("*.py")):
+        digest.update(script.read_bytes())
+    for package in ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillow"):
+        digest.update(f"{package} {metadata.version(package)}\n".encode())
+    return digest.hexdigest()
+
+
+def main():
+    repository, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    stamp, stamp_file = stamp_of(pathlib.Path(__file__).parent), out / "stamp"
+    if stamp_file.exists() and stamp_file.read_text() == stamp:
+        print(f"{out} is up to date")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    stamp_file.unlink(missing_ok=True)
+
+    import torch
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    import networks
+    import pictures
+    import samplers
+    import tokens
+
+    networks.write(repository, out)
+    samplers.write(repository, out)
+    tokens.write(repository, out)
+    pictures.write(repository, out)
+    stamp_file.write_text(stamp)
+
+
+if __name__ == "__main__":
+    main()
