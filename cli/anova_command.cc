@@ -1,0 +1,77 @@
+// `loupe anova FILE.csv`: the analysis on any table.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "analysis/report/anova_format.h"
+#include "analysis/report/factorial_analysis.h"
+#include "analysis/stats/csv_table.h"
+#include "cli/commands.h"
+#include "cli/failure.h"
+#include "cli/output.h"
+#include "common/status_macros.h"
+
+namespace loupe::cli {
+namespace {
+
+struct AnovaFlags {
+  std::string file;
+  std::string response;
+  std::vector<std::string> factors;
+  std::string status_column;
+  int ss_type = 2;
+  analysis::AnalysisOptions analysis;
+  std::string format;
+  std::string output;
+};
+
+absl::Status Run(AnovaFlags flags) {
+  LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadInput(flags.file));
+  const analysis::CsvOptions csv{.response = flags.response,
+                                 .factors = flags.factors,
+                                 .block = flags.analysis.anova.block,
+                                 .status_column = flags.status_column};
+  absl::StatusOr<analysis::DataTable> table = analysis::ReadCsvTable(text, csv);
+  if (!table.ok()) return Annotate(table.status(), flags.file);
+  flags.analysis.anova.ss_type = static_cast<analysis::SumOfSquares>(flags.ss_type);
+  LOUPE_ASSIGN_OR_RETURN(const analysis::FactorialAnalysis result,
+                         analysis::AnalyseFactorial(*std::move(table), flags.analysis));
+  const std::string formatted = flags.format == "json"  ? analysis::FormatAnovaJson(result)
+                                : flags.format == "csv" ? analysis::FormatAnovaCsv(result)
+                                                        : analysis::FormatAnovaText(result);
+  return WriteOutput(formatted, flags.output);
+}
+
+}  // namespace
+
+void AddAnovaCommand(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("anova", "Analysis of variance of a CSV file");
+  const auto flags = std::make_shared<AnovaFlags>();
+  command->add_option("file", flags->file, "CSV file with a header line; '-' reads standard input")->required();
+  command->add_option("--response,-y", flags->response, "Column with the numbers to explain")->required();
+  command->add_option("--factors,-f", flags->factors, "Columns to explain them by, separated by commas")
+      ->required()
+      ->delimiter(',');
+  command->add_option("--terms", flags->analysis.anova.formula,
+                      "Model terms, such as 'a*b+c' (a*b is a + b + a:b); default: the main effects");
+  command->add_option("--block", flags->analysis.anova.block,
+                      "Column whose additive effect is removed first (replicate, seed)");
+  command->add_option("--ss", flags->ss_type, "Type of the sums of squares: 1, 2 or 3")
+      ->check(CLI::Range(1, 3))
+      ->capture_default_str();
+  command->add_option("--confidence", flags->analysis.anova.confidence, "Level of the intervals")
+      ->check(CLI::Range(0.5, 0.9999))
+      ->capture_default_str();
+  command->add_option("--status-column", flags->status_column,
+                      "Column that says what became of each row: succeeded, failed, cancelled, stopped_early");
+  command->add_flag("--include-stopped-early", flags->analysis.anova.include_stopped_early,
+                    "Use the rows of trials that were stopped early too");
+  command->add_flag("--smaller-is-better", flags->analysis.smaller_is_better,
+                    "The best cell is the one with the smallest mean");
+  AddFormatOption(*command, flags->format, {"text", "json", "csv"});
+  command->add_option("--output,-o", flags->output, "File to write instead of standard output");
+  command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
+}
+
+}  // namespace loupe::cli

@@ -1,0 +1,13 @@
+// The subcommands of `loupe`. Each Add… function hangs one on the app; when it is chosen, its callback runs the command
+// and leaves the exit code in `exit_code`, which must outlive the app.
+#pragma once
+
+#include "CLI/App.hpp"
+
+namespace loupe::cli {
+
+// Without a coordinator.
+void AddPlanCommand(CLI::App& app, int& exit_code);
+void AddAnovaCommand(CLI::App& app, int& exit_code);
+
+}  // namespace loupe::cli

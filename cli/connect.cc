@@ -1,0 +1,58 @@
+#include "cli/connect.h"
+
+#include <cstdlib>
+
+#include "absl/strings/ascii.h"
+#include "common/atomic_file.h"
+#include "common/status_macros.h"
+
+namespace loupe::cli {
+namespace {
+
+bool IsSet(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && *value != '\0';
+}
+
+}  // namespace
+
+void AddConnectOptions(CLI::App& command, ConnectFlags& flags) {
+  constexpr char kGroup[] = "Connection";
+  command
+      .add_option("--address", flags.options.address,
+                  "The coordinator's host:port; default: LOUPE_ADDRESS, else the running 'loupe up' of --data, else " +
+                      std::string(kDefaultAddress))
+      ->group(kGroup);
+  command.add_option("--data", flags.data, "Folder of a local 'loupe up', where its address and token are")
+      ->capture_default_str()
+      ->group(kGroup);
+  command
+      .add_option("--token-file", flags.options.token_file,
+                  "File with the access token; default: LOUPE_TOKEN, LOUPE_TOKEN_FILE, or DATA/token")
+      ->group(kGroup);
+  command.add_option("--ca-file", flags.options.ca_file, "PEM file of the authority to trust: turns TLS on")
+      ->group(kGroup);
+  command.add_option("--cert-file", flags.options.certificate_file, "PEM file of this client's certificate")
+      ->group(kGroup);
+  command.add_option("--key-file", flags.options.key_file, "PEM file of this client's key")->group(kGroup);
+}
+
+absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags) {
+  ConnectOptions options = flags.options;
+  const bool elsewhere = !options.address.empty() || IsSet("LOUPE_ADDRESS");
+  if (!elsewhere) {
+    const absl::StatusOr<std::string> address = ReadFile(flags.data + "/" + kAddressFile);
+    if (address.ok()) options.address = std::string(absl::StripAsciiWhitespace(*address));
+    const bool has_token = !options.token_file.empty() || IsSet("LOUPE_TOKEN") || IsSet("LOUPE_TOKEN_FILE");
+    const std::string token_file = flags.data + "/" + kTokenFile;
+    if (!has_token && ReadFile(token_file).ok()) options.token_file = token_file;
+  }
+  return ResolveConnectOptions(std::move(options));
+}
+
+absl::StatusOr<std::shared_ptr<Connection>> Connect(const ConnectFlags& flags) {
+  LOUPE_ASSIGN_OR_RETURN(const ConnectOptions options, ResolveFlags(flags));
+  return Connection::Open(options);
+}
+
+}  // namespace loupe::cli

@@ -1,0 +1,48 @@
+// Which coordinator a command talks to, and one call to it.
+#pragma once
+
+#include <grpcpp/client_context.h>
+
+#include <memory>
+#include <string>
+
+#include "CLI/App.hpp"
+#include "absl/status/statusor.h"
+#include "clients/rpc/connection.h"
+
+namespace loupe::cli {
+
+// The folder of `loupe up`, relative to the working directory; it leaves its address and token there.
+inline constexpr char kDefaultDataFolder[] = ".loupe";
+inline constexpr char kAddressFile[] = "address";
+inline constexpr char kTokenFile[] = "token";
+
+struct ConnectFlags {
+  std::string data = kDefaultDataFolder;
+  ConnectOptions options;
+};
+
+// --address, --data, --token-file, --ca-file, --cert-file, --key-file.
+void AddConnectOptions(CLI::App& command, ConnectFlags& flags);
+
+// Address: --address, else LOUPE_ADDRESS, else DATA/address (a running `loupe up`), else the default one. Token:
+// --token-file, else LOUPE_TOKEN or LOUPE_TOKEN_FILE, else DATA/token; the last only for the address of DATA or the
+// default one, so that a local token is not sent to another machine.
+absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags);
+
+// Opens the connection; nothing is sent yet.
+absl::StatusOr<std::shared_ptr<Connection>> Connect(const ConnectFlags& flags);
+
+// One unary call. The error is Connection::Check's.
+template <typename Stub, typename Request, typename Response>
+absl::StatusOr<Response> Call(const Connection& connection, Stub& stub,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                              const Request& request) {
+  grpc::ClientContext context;
+  connection.Prepare(context);
+  Response response;
+  if (absl::Status status = connection.Check((stub.*method)(&context, request, &response)); !status.ok()) return status;
+  return response;
+}
+
+}  // namespace loupe::cli

@@ -1,0 +1,32 @@
+#include "cli/output.h"
+
+#include <cstdio>
+
+#include "common/atomic_file.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace loupe::cli {
+
+void AddFormatOption(CLI::App& command, std::string& format, std::vector<std::string> formats) {
+  format = formats.front();
+  command.add_option("--format", format, fmt::format("How data is printed: {}", fmt::join(formats, ", ")))
+      ->check(CLI::IsMember(formats))
+      ->capture_default_str();
+}
+
+absl::StatusOr<std::string> ReadInput(const std::string& path) {
+  absl::StatusOr<std::string> text = ReadFile(path == "-" ? "/dev/stdin" : path);
+  if (!text.ok()) return absl::InvalidArgumentError(text.status().message());
+  return text;
+}
+
+absl::Status WriteOutput(std::string_view text, const std::string& path) {
+  if (!path.empty()) return WriteFileAtomically(path, text);
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    return absl::ResourceExhaustedError("cannot write to standard output: is the disk full or the pipe closed?");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace loupe::cli

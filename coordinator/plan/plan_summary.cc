@@ -1,0 +1,153 @@
+#include "coordinator/plan/plan_summary.h"
+
+#include <algorithm>
+#include <numeric>
+#include <unordered_set>
+
+#include "analysis/stats/cell_table.h"
+#include "analysis/stats/estimability.h"
+#include "analysis/stats/model_formula.h"
+#include "analysis/stats/model_matrix.h"
+#include "analysis/stats/ordered_projection.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace loupe::coordinator {
+namespace {
+
+// Multiplications of the design matrix's QR that are still a matter of seconds.
+constexpr double kMaxFactorWork = 1e10;
+
+// The cells as the analysis will see them, without responses: ranks need none.
+struct Design {
+  analysis::DataTable table;
+  analysis::CellTable cells;
+};
+
+Design DesignOf(const Plan& plan) {
+  Design design;
+  const auto count = static_cast<size_t>(plan.cell_count());
+  for (size_t f = 0; f < plan.factors().size(); ++f) {
+    analysis::Factor factor{.name = plan.FactorName(f), .levels = plan.factors()[f].levels, .codes = {}};
+    std::vector<int32_t> used_as(factor.levels.size(), analysis::kMissingLevel);
+    factor.codes.reserve(count);
+    for (size_t cell = 0; cell < count; ++cell) {
+      const size_t level = plan.LevelIndex(static_cast<int64_t>(cell), f);
+      factor.codes.push_back(static_cast<int32_t>(level));
+      used_as[level] = 0;
+    }
+    std::vector<int32_t> used;
+    for (size_t level = 0; level < used_as.size(); ++level) {
+      if (used_as[level] == analysis::kMissingLevel) continue;
+      used_as[level] = static_cast<int32_t>(used.size());
+      used.push_back(static_cast<int32_t>(level));
+    }
+    std::vector<int32_t> codes;
+    codes.reserve(count);
+    for (const int32_t code : factor.codes) codes.push_back(used_as[static_cast<size_t>(code)]);
+    design.cells.factors.push_back(f);
+    design.cells.used_levels.push_back(std::move(used));
+    design.cells.codes.push_back(std::move(codes));
+    design.table.factors.push_back(std::move(factor));
+  }
+  design.table.response_deviation.assign(count, 0.0);
+  design.cells.n.assign(count, 1.0);
+  design.cells.mean.assign(count, 0.0);
+  design.cells.within_sum_sq.assign(count, 0.0);
+  design.cells.total_n = static_cast<double>(count);
+  return design;
+}
+
+int64_t OccurringCombinations(const Design& design, const analysis::ModelTerm& term) {
+  std::unordered_set<uint64_t> seen;
+  for (size_t cell = 0; cell < design.cells.cells(); ++cell) {
+    uint64_t code = 0;
+    for (const size_t factor : term) {
+      code = code * design.cells.levels(factor) + static_cast<uint64_t>(design.cells.codes[factor][cell]);
+    }
+    seen.insert(code);
+  }
+  return static_cast<int64_t>(seen.size());
+}
+
+// The terms that can be tested at all: those whose factors all have two levels or more.
+absl::StatusOr<std::vector<analysis::ModelTerm>> TestableTerms(const Design& design, std::string_view formula) {
+  std::vector<analysis::ModelTerm> terms;
+  if (formula.empty()) {
+    for (size_t f = 0; f < design.table.factors.size(); ++f) terms.push_back({f});
+  } else {
+    LOUPE_ASSIGN_OR_RETURN(terms, analysis::ParseModelFormula(formula, design.table));
+  }
+  std::erase_if(terms, [&](const analysis::ModelTerm& term) {
+    return std::any_of(term.begin(), term.end(), [&](size_t factor) { return design.cells.levels(factor) < 2; });
+  });
+  return terms;
+}
+
+void FillTerms(const Plan& plan, const Design& design, const analysis::ModelMatrix& model,
+               const analysis::Reduced& reduced, PlanOutlook& outlook) {
+  const std::vector<analysis::ModelTerm>& terms = model.terms();
+  const Eigen::VectorXd no_response = Eigen::VectorXd::Zero(reduced.r.rows());
+  for (size_t t = 0; t < terms.size(); ++t) {
+    analysis::OrderedProjection projection(reduced.r, no_response);
+    projection.Add(0, 1);
+    std::vector<size_t> before;
+    for (size_t other = 0; other < terms.size(); ++other) {
+      if (analysis::IsContained(terms[t], terms[other])) continue;
+      projection.Add(model.columns()[other].first, model.columns()[other].count);
+      before.push_back(other);
+    }
+    const Eigen::Index df = projection.Add(model.columns()[t].first, model.columns()[t].count).rank;
+    TermOutlook term{.term = analysis::TermName(terms[t], design.table),
+                     .levels = OccurringCombinations(design, terms[t]),
+                     .nominal_df = model.columns()[t].count,
+                     .df = df};
+    if (term.aliased_df() > 0) {
+      term.note = analysis::ExplainLostDegrees(design.table, design.cells, model, reduced, t, before, df).note;
+    }
+    outlook.terms.push_back(std::move(term));
+  }
+  analysis::OrderedProjection whole(reduced.r, no_response);
+  const Eigen::Index rank = whole.Add(0, model.column_count()).rank;
+  outlook.residual_df = plan.trial_count() - rank - outlook.block_df;
+  outlook.has_terms = true;
+  if (outlook.residual_df < 1) {
+    outlook.notes.push_back(
+        fmt::format("no degrees of freedom are left for the residual, so nothing can be tested: add "
+                    "replicates or take out terms ({} trials, {} parameters)",
+                    plan.trial_count(), rank + outlook.block_df));
+  } else if (plan.spec().replicates == 1) {
+    outlook.notes.push_back(
+        "one replicate: the residual holds only interactions, and there is no measure of pure error; "
+        "add replicates to get one");
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<PlanOutlook> Outlook(const Plan& plan, std::string_view formula) {
+  PlanOutlook outlook;
+  outlook.notes = plan.notes();
+  outlook.block_df = plan.spec().replicates - 1;
+  const Design design = DesignOf(plan);
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<analysis::ModelTerm> terms, TestableTerms(design, formula));
+  double columns = 1;
+  for (const analysis::ModelTerm& term : terms) {
+    double count = 1;
+    for (const size_t factor : term) count *= static_cast<double>(design.cells.levels(factor)) - 1;
+    columns += count;
+  }
+  if (static_cast<double>(plan.cell_count()) * columns * columns > kMaxFactorWork) {
+    outlook.notes.push_back(
+        fmt::format("the design matrix ({} cells × {} columns) is too large to check for confounding here",
+                    plan.cell_count(), columns));
+    return outlook;
+  }
+  const analysis::ModelMatrix model(design.cells, terms);
+  LOUPE_ASSIGN_OR_RETURN(const analysis::Reduced reduced, analysis::ReduceModel(model, design.cells));
+  FillTerms(plan, design, model, reduced, outlook);
+  return outlook;
+}
+
+}  // namespace loupe::coordinator
