@@ -43,7 +43,7 @@ OneWayResult UndefinedOneWay(const std::string& factor) {
 
 void NoteTerms(const AnovaTable& anova, std::vector<std::string>& notes) {
   for (const AnovaTerm& term : anova.terms) {
-    if (!term.note.empty()) notes.push_back(term.note);
+    if (!term.note.empty()) notes.push_back(fmt::format("{}: {}", term.term, term.note));
   }
 }
 

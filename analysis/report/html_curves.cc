@@ -12,7 +12,7 @@
 namespace loupe::analysis {
 namespace {
 
-constexpr double kWidth = 500, kPlotHeight = 240, kTop = 30, kLeft = 58, kBottom = 40;
+constexpr double kPlotWidth = 340, kPlotHeight = 240, kTop = 30, kLeft = 58, kBottom = 40;
 constexpr size_t kMostCurves = 240;  // thin lines per figure; a choice spread evenly over the trials beyond that
 constexpr size_t kMostPoints = 80;   // per line
 constexpr size_t kMostLines = 10;
@@ -111,7 +111,7 @@ std::string DrawFigure(const CurveFigure& what, const std::vector<std::string>& 
     legend = TextWidth(group_name, 12) + 10;
     for (const std::string& group : groups) legend = std::max(legend, TextWidth(group) + 34);
   }
-  const double right = kLeft + kWidth - 90;
+  const double right = kLeft + kPlotWidth;
   SvgFigure figure(right + legend + 22, kTop + kPlotHeight + kBottom,
                    fmt::format("{} against training step", ScoreTitle(what.metric)), fmt::format("curve{}", number));
   const LinearScale x{first_step, last_step, kLeft, right}, y{low, high, kTop + kPlotHeight, kTop};

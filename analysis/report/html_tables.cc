@@ -22,7 +22,9 @@ std::string Row(const std::vector<std::string>& cells, std::string_view cls = ""
 
 std::string Head(const std::vector<std::string>& cells) {
   std::string out = "<thead><tr>";
-  for (const std::string& cell : cells) out += fmt::format("<th scope=\"col\">{}</th>", cell);
+  for (const std::string& cell : cells) {
+    out += fmt::format("<th scope=\"col\"{}>{}</th>", cell == "message" ? " class=\"l\"" : "", cell);
+  }
   return out + "</tr></thead>\n";
 }
 
@@ -96,11 +98,13 @@ std::string Tile(std::string_view heading, std::string_view value, std::string_v
                      EscapeHtml(value), EscapeHtml(detail));
 }
 
-std::string LevelsText(const std::vector<std::string>& levels) {
+// "CA_out · FFN_in · relu · scale 2": a number alone would not say what it is.
+std::string LevelsText(const std::vector<std::string>& factors, const std::vector<std::string>& levels) {
   std::string out;
-  for (const std::string& level : levels) {
-    if (!out.empty()) out += " · ";
-    out += level;
+  for (size_t i = 0; i < levels.size(); ++i) {
+    if (i > 0) out += " · ";
+    const bool number = levels[i].find_first_not_of("0123456789.-+e") == std::string::npos;
+    out += number ? fmt::format("{}\u00a0{}", factors[i], levels[i]) : levels[i];
   }
   return out;
 }
@@ -128,7 +132,7 @@ std::string SummaryTiles(const HtmlContext& context) {
   if (!analysis.cells.empty()) {
     const CellMean& best = analysis.cells.front();
     out += Tile(fmt::format("Best cell ({} {})", analysis.smaller_is_better ? "lowest" : "highest", context.Title()),
-                LevelsText(best.levels),
+                LevelsText(analysis.cell_factors, best.levels),
                 fmt::format("{} = {}{}", context.Title(), FormatNumber(best.mean.mean),
                             best.mean.n > 1 ? fmt::format(" (mean of {})", best.mean.n) : ""));
   }
@@ -208,7 +212,7 @@ HtmlSection MissingSection(const HtmlContext& context) {
   const std::vector<FailureGroup> failures = FailureGroups(context.results);
   if (failures.empty()) return section;
   section.body += "<div class=\"wide\"><table id=\"failures\"><caption>Failed trials by message</caption>\n" +
-                  Head({"trials", "first", "<span class=\"l\">message</span>"}) + "<tbody>\n";
+                  Head({"trials", "first", "message"}) + "<tbody>\n";
   for (const FailureGroup& group : failures) {
     section.body += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"wrap\">{}</td></tr>\n",
                                 group.trials.size(), group.trials.front(), EscapeHtml(group.message));
