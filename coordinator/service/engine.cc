@@ -196,19 +196,6 @@ void Engine::FollowUp(const Now& now, Effects& effects, Outbox& outbox) {
   for (const std::string& worker : due) AnswerParked(worker, now, effects, outbox);
 }
 
-void Engine::Refuse(const EngineInput& input, const absl::Status& status) {
-  if (const SyncCall* call = std::get_if<SyncCall>(&input)) {
-    call->reply(status);
-  } else if (const WatchCall* watch = std::get_if<WatchCall>(&input)) {
-    watch->update(status);
-  } else {
-    // The reply of a job that never became durable; what it decides on is thrown away.
-    Effects thrown_away;
-    Scheduler scratch(options_, *deps_.random);
-    std::get<Job>(input)(scratch, ReadClock(), thrown_away)(status);
-  }
-}
-
 void Engine::CancelSync(const std::string& worker, uint64_t id) {
   const auto held = parked_.find(worker);
   if (held == parked_.end() || held->second.call.id != id) return;

@@ -1,0 +1,112 @@
+// loupe-coordinator: keeps sweeps and their results, and hands trials to workers.
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/logging.h"
+#include "coordinator/service/access.h"
+#include "coordinator/service/server.h"
+#include "coordinator/store/doctor.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace {
+
+using loupe::coordinator::AccessControl;
+
+int Report(const absl::Status& status) {
+  if (status.ok()) return 0;
+  fmt::print(stderr, "loupe-coordinator: {}\n", std::string(status.message()));
+  return 1;
+}
+
+int Serve(const loupe::coordinator::ServerOptions& options) {
+  // Blocked in every thread, and waited for in this one: no handler runs in the middle of something.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  absl::StatusOr<std::unique_ptr<loupe::coordinator::Server>> server = loupe::coordinator::Server::Start(options);
+  if (!server.ok()) return Report(server.status());
+  spdlog::info("listening on {}; data in '{}'; token in '{}/token'", (*server)->address(), options.data_folder,
+               options.data_folder);
+  int received = 0;
+  sigwait(&signals, &received);
+  spdlog::info("stopping ({})", received == SIGTERM ? "SIGTERM" : "SIGINT");
+  (*server)->Stop(absl::Seconds(5));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Keeps sweeps and their results, and hands trials to workers."};
+  std::string log_level;
+  loupe::coordinator::ServerOptions options;
+  double lease_seconds = 30;
+  double progress_minutes = 30;
+  app.add_option("--data", options.data_folder, "Folder of the database, the artifacts and the tokens")->required();
+  app.add_option("--listen", options.listen, "host:port; port 0 takes a free one (see DATA/address)")->capture_default_str();
+  app.add_option("--lease-seconds", lease_seconds, "Silence after which a worker's trials go to others")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 86400.0));
+  app.add_option("--progress-minutes", progress_minutes, "Standstill after which a live worker's trial counts as failed")
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 100000.0));
+  app.add_option("--tls-certificate", options.certificate_file, "PEM certificate chain; turns TLS on");
+  app.add_option("--tls-key", options.key_file, "PEM private key of the certificate");
+  app.add_option("--tls-client-ca", options.client_ca_file, "PEM CA: clients must show a certificate that it signed");
+  app.add_option("--log-level", log_level, "trace, debug, info, warn, error or off (else LOUPE_LOG, else info)");
+  app.require_subcommand(0, 1);
+  app.fallthrough();
+
+  std::string path;
+  CLI::App* backup = app.add_subcommand("backup", "Write a verified copy of the database and its artifacts, while it runs");
+  backup->add_option("--to", path, "New folder for the copy")->required();
+  CLI::App* restore = app.add_subcommand("restore", "Make the data folder from a backup; the coordinator must be stopped");
+  restore->add_option("--from", path, "Folder that backup wrote")->required();
+  CLI::App* doctor = app.add_subcommand("doctor", "Check the database, its schema, its counts and every artifact's digest");
+
+  CLI::App* token = app.add_subcommand("token", "Add or revoke access tokens");
+  token->require_subcommand(1);
+  std::string token_name;
+  std::string token_role;
+  double token_days = 0;
+  CLI::App* add = token->add_subcommand("add", "Print a new token; only its digest is kept");
+  add->add_option("--name", token_name, "Whose it is")->required();
+  add->add_option("--role", token_role, "viewer, submitter, worker or admin")->required();
+  add->add_option("--days", token_days, "Days until it expires; 0 means never")->check(CLI::Range(0.0, 36500.0));
+  CLI::App* revoke = token->add_subcommand("revoke", "Remove a token, at once");
+  revoke->add_option("--name", token_name, "Whose it is")->required();
+  CLI11_PARSE(app, argc, argv);
+
+  if (absl::Status status = loupe::InitLogging("loupe-coordinator", log_level); !status.ok()) return Report(status);
+  if (backup->parsed()) return Report(loupe::coordinator::BackupData(options.data_folder, path));
+  if (restore->parsed()) return Report(loupe::coordinator::RestoreData(path, options.data_folder));
+  if (doctor->parsed()) {
+    absl::StatusOr<std::vector<std::string>> findings = loupe::coordinator::Examine(options.data_folder);
+    if (!findings.ok()) return Report(findings.status());
+    for (const std::string& finding : *findings) fmt::print("{}\n", finding);
+    if (findings->empty()) fmt::print("no damage found\n");
+    return findings->empty() ? 0 : 1;
+  }
+  if (add->parsed()) {
+    absl::StatusOr<loupe::coordinator::Role> role = loupe::coordinator::ParseRole(token_role);
+    if (!role.ok()) return Report(role.status());
+    const absl::Duration lifetime = token_days == 0 ? absl::InfiniteDuration() : absl::Hours(24) * token_days;
+    absl::StatusOr<std::string> made =
+        AccessControl::AddToken(options.data_folder, token_name, *role, lifetime, loupe::SystemClock());
+    if (made.ok()) fmt::print("{}\n", *made);
+    return Report(made.status());
+  }
+  if (revoke->parsed()) return Report(AccessControl::RemoveToken(options.data_folder, token_name));
+  options.scheduler.lease = absl::Seconds(lease_seconds);
+  options.scheduler.progress_timeout = absl::Minutes(progress_minutes);
+  return Serve(options);
+}

@@ -1,0 +1,43 @@
+#include "coordinator/service/backend.h"
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/string_view.h"
+#include "common/sha256.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+
+absl::StatusOr<Caller> Admit(const Backend& backend, const grpc::ServerContextBase& context, Role role) {
+  if (backend.access == nullptr) return Caller{"test", Role::kAdmin};
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  const std::string_view header =
+      found == metadata.end() ? std::string_view() : std::string_view(found->second.data(), found->second.size());
+  LOUPE_ASSIGN_OR_RETURN(Caller caller, backend.access->Authenticate(header));
+  LOUPE_RETURN_IF_ERROR(AccessControl::Authorize(caller, role));
+  return caller;
+}
+
+absl::StatusOr<int64_t> PageSize(int32_t asked, int64_t fallback, int64_t most) {
+  if (asked < 0) return absl::InvalidArgumentError(fmt::format("page_size is {}: expected 0 or more", asked));
+  return asked == 0 ? fallback : std::min<int64_t>(asked, most);
+}
+
+std::string MakePageToken(const std::string& position, const std::string& request_key) {
+  const std::string plain = fmt::format("{}|{}", Sha256Hex(request_key).substr(0, 16), position);
+  return absl::WebSafeBase64Escape(absl::string_view(plain.data(), plain.size()));
+}
+
+absl::StatusOr<std::string> ReadPageToken(const std::string& token, const std::string& request_key) {
+  if (token.empty()) return std::string();
+  std::string plain;
+  const std::string expected = Sha256Hex(request_key).substr(0, 16) + "|";
+  if (!absl::WebSafeBase64Unescape(absl::string_view(token.data(), token.size()), &plain) ||
+      plain.compare(0, expected.size(), expected) != 0) {
+    return absl::InvalidArgumentError("page_token does not belong to this request: send the token of its last answer");
+  }
+  return plain.substr(expected.size());
+}
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,190 @@
+#include "coordinator/service/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <mutex>
+
+#include "common/atomic_file.h"
+#include "common/status_macros.h"
+#include "coordinator/service/analysis_service.h"
+#include "coordinator/service/audit_log.h"
+#include "coordinator/service/sweep_service.h"
+#include "coordinator/service/trial_service.h"
+#include "coordinator/service/worker_service.h"
+#include "coordinator/store/lock_file.h"
+#include "coordinator/store/sqlite_store.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace loupe::coordinator {
+namespace {
+
+constexpr int kMaxMessageBytes = 4 << 20;
+
+bool IsLoopback(const std::string& host) {
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.") || host == "::1";
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOptions& options) {
+  const std::string host = options.listen.substr(0, options.listen.rfind(':'));
+  if (options.certificate_file.empty() != options.key_file.empty()) {
+    return absl::InvalidArgumentError("TLS needs both --tls-certificate and --tls-key");
+  }
+  if (options.certificate_file.empty()) {
+    if (!options.client_ca_file.empty()) {
+      return absl::InvalidArgumentError("--tls-client-ca needs --tls-certificate and --tls-key");
+    }
+    if (!IsLoopback(host)) {
+      return absl::FailedPreconditionError(
+          fmt::format("'{}' can be reached from other machines, and without TLS its tokens could be read on the way: give "
+                      "--tls-certificate and --tls-key, or listen on 127.0.0.1",
+                      options.listen));
+    }
+    return grpc::InsecureServerCredentials();
+  }
+  grpc::SslServerCredentialsOptions ssl(options.client_ca_file.empty()
+                                            ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                                            : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
+  LOUPE_ASSIGN_OR_RETURN(pair.private_key, ReadFile(options.key_file));
+  LOUPE_ASSIGN_OR_RETURN(pair.cert_chain, ReadFile(options.certificate_file));
+  ssl.pem_key_cert_pairs.push_back(std::move(pair));
+  if (!options.client_ca_file.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadFile(options.client_ca_file));
+  }
+  return grpc::SslServerCredentials(ssl);
+}
+
+absl::Status MakeDataFolder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, fmt::format("cannot make the data folder '{}'", path));
+}
+
+}  // namespace
+
+// Destroyed from the bottom up: first the server, last the lock.
+struct Server::Parts {
+  std::string folder;
+  std::string address;
+  std::unique_ptr<LockFile> lock;
+  std::unique_ptr<SqliteStore> store;
+  std::unique_ptr<ArtifactFolder> artifacts;
+  std::unique_ptr<AccessControl> access;
+  std::unique_ptr<AuditLog> audit;
+  PlanCache plans;
+  std::mutex health_mutex;
+  grpc::HealthCheckServiceInterface* health = nullptr;
+  std::atomic<bool> stopping{false};
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<SweepServiceImpl> sweeps;
+  std::unique_ptr<TrialServiceImpl> trials;
+  std::unique_ptr<WorkerServiceImpl> workers;
+  std::unique_ptr<AnalysisServiceImpl> analysis;
+  std::unique_ptr<EngineThread> thread;
+  std::unique_ptr<grpc::Server> server;
+
+  void SetServing(bool serving) {
+    const std::lock_guard<std::mutex> lock_health(health_mutex);
+    if (health != nullptr) health->SetServingStatus(serving && !stopping);
+  }
+};
+
+Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const Clock& clock,
+                                                      RandomSource& random) {
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeCredentials(options));
+  LOUPE_RETURN_IF_ERROR(MakeDataFolder(options.data_folder));
+  auto parts = std::make_unique<Parts>();
+  Parts& p = *parts;
+  p.folder = options.data_folder;
+  LOUPE_ASSIGN_OR_RETURN(p.lock, LockFile::Acquire(p.folder + "/lock"));
+  LOUPE_ASSIGN_OR_RETURN(p.store, SqliteStore::Open({.path = p.folder + "/coordinator.db"}));
+  LOUPE_ASSIGN_OR_RETURN(p.artifacts, ArtifactFolder::Open(p.folder + "/artifacts"));
+  LOUPE_ASSIGN_OR_RETURN(p.access, AccessControl::Open(p.folder, clock));
+  LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
+  p.engine = std::make_unique<Engine>(
+      options.scheduler,
+      Engine::Deps{p.store.get(), &clock, &random, [&p](bool healthy) {
+                     if (healthy) spdlog::info("the store accepts commits again");
+                     p.SetServing(healthy);
+                   }});
+  LOUPE_RETURN_IF_ERROR(p.engine->Recover());
+  p.thread = std::make_unique<EngineThread>(*p.engine, clock);
+  const Backend backend{.engine = p.thread.get(),
+                        .store = p.store.get(),
+                        .artifacts = p.artifacts.get(),
+                        .plans = &p.plans,
+                        .clock = &clock,
+                        .random = &random,
+                        .access = p.access.get(),
+                        .audit = [audit = p.audit.get()](const std::string& line) { audit->Append(line); }};
+  p.sweeps = std::make_unique<SweepServiceImpl>(backend);
+  p.trials = std::make_unique<TrialServiceImpl>(backend);
+  p.workers = std::make_unique<WorkerServiceImpl>(backend);
+  p.analysis = std::make_unique<AnalysisServiceImpl>(backend);
+
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(options.listen, credentials, &port);
+  for (grpc::Service* service : {static_cast<grpc::Service*>(p.sweeps.get()), static_cast<grpc::Service*>(p.trials.get()),
+                                 static_cast<grpc::Service*>(p.workers.get()), static_cast<grpc::Service*>(p.analysis.get())}) {
+    builder.RegisterService(service);
+  }
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // Two coordinators must never share a port in silence.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Fits clients/rpc/connection.cc, which pings every 20 s.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  p.server = builder.BuildAndStart();
+  if (p.server == nullptr || port == 0) {
+    return absl::AlreadyExistsError(
+        fmt::format("cannot listen on '{}': the port is in use by another program, or the address is not this machine's; choose "
+                    "another with --listen",
+                    options.listen));
+  }
+  {
+    const std::lock_guard<std::mutex> lock_health(p.health_mutex);
+    p.health = p.server->GetHealthCheckService();
+  }
+  p.SetServing(true);
+  p.address = fmt::format("{}:{}", options.listen.substr(0, options.listen.rfind(':')), port);
+  LOUPE_RETURN_IF_ERROR(WriteFileAtomically(p.folder + "/address", p.address + "\n"));
+  return std::unique_ptr<Server>(new Server(std::move(parts)));
+}
+
+const std::string& Server::address() const { return parts_->address; }
+
+void Server::Stop(absl::Duration grace) {
+  if (parts_->stopping.exchange(true)) return;
+  parts_->SetServing(false);
+  {
+    const std::lock_guard<std::mutex> lock_health(parts_->health_mutex);
+    parts_->health = nullptr;
+  }
+  // Held calls would last as long as the grace: they are answered now, and again if new ones come in between.
+  parts_->thread->Post([](Engine& engine) { engine.CancelAll(); });
+  parts_->server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
+  ::unlink((parts_->folder + "/address").c_str());
+}
+
+Server::~Server() {
+  Stop(absl::Seconds(2));
+  // Every reply must have reached its call before the server goes away.
+  parts_->thread.reset();
+  parts_->server.reset();
+}
+
+}  // namespace loupe::coordinator

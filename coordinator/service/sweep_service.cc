@@ -1,0 +1,239 @@
+#include "coordinator/service/sweep_service.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "common/error_details.h"
+#include "common/ids.h"
+#include "common/sha256.h"
+#include "common/status_macros.h"
+#include "coordinator/plan/plan_summary.h"
+#include "coordinator/plan_proto/spec_proto.h"
+#include "coordinator/service/convert.h"
+#include "coordinator/service/watch_reactor.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+namespace {
+
+absl::StatusOr<v1::PlanSummary> Summarise(const Plan& plan) {
+  LOUPE_ASSIGN_OR_RETURN(const PlanOutlook outlook, Outlook(plan));
+  v1::PlanSummary summary;
+  summary.set_cells(plan.cell_count());
+  summary.set_trials(plan.trial_count());
+  for (const TermOutlook& term : outlook.terms) {
+    v1::TermSummary* added = summary.add_terms();
+    added->set_term(term.term);
+    added->set_levels(term.levels);
+    added->set_df(term.df);
+    added->set_aliased_df(term.aliased_df());
+    added->set_note(term.note);
+  }
+  summary.set_residual_df(outlook.residual_df);
+  for (const std::string& note : outlook.notes) summary.add_notes(note);
+  return summary;
+}
+
+RetryLimits LimitsOf(const RetryPolicySpec& spec) {
+  RetryLimits limits;
+  if (spec.max_trial_attempts > 0) limits.max_trial_attempts = spec.max_trial_attempts;
+  if (spec.max_worker_losses > 0) limits.max_worker_losses = spec.max_worker_losses;
+  if (spec.backoff > absl::ZeroDuration()) limits.backoff = spec.backoff;
+  limits.max_failed_trials = spec.max_failed_trials;
+  return limits;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Sweep> SweepServiceImpl::View(const std::string& sweep_id) {
+  const Clock* clock = backend_.clock;
+  return backend_.engine->Call<v1::Sweep>([=](Scheduler& scheduler, const Now&, Effects&) -> absl::StatusOr<v1::Sweep> {
+    LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view,
+                           scheduler.View(sweep_id, {clock->MonotonicNow(), clock->WallNow()}));
+    return ToProto(*view.record, view.counts, view.estimated_time_left, /*with_spec=*/true);
+  });
+}
+
+absl::Status SweepServiceImpl::Create(const v1::CreateSweepRequest& request, v1::CreateSweepResponse& response) {
+  LOUPE_ASSIGN_OR_RETURN(SweepSpec spec, SpecFromProto(request.spec()));
+  LOUPE_ASSIGN_OR_RETURN(Plan made, Plan::Create(std::move(spec)));
+  const auto plan = std::make_shared<const Plan>(std::move(made));
+  const std::string token = ToHex(backend_.random->NextToken());
+  const std::string id = request.sweep_id().empty() ? "sweep-" + token.substr(0, 12) : request.sweep_id();
+  if (absl::Status valid = SweepId::FromId(id).status(); !valid.ok()) {
+    return WithFieldViolations(valid, {{"sweep_id", std::string(valid.message())}});
+  }
+  LOUPE_ASSIGN_OR_RETURN(*response.mutable_plan(), Summarise(*plan));
+  if (request.validate_only()) return absl::OkStatus();
+
+  SweepRecord record;
+  record.id = id;
+  record.uid = ToUuid4(backend_.random->NextToken());
+  record.display_name = plan->spec().display_name;
+  record.spec = DeterministicBytes(SpecToProto(plan->spec()));
+  record.cells = plan->cell_count();
+  record.replicates = plan->spec().replicates;
+  record.seed = plan->spec().seed;
+  record.priority = plan->spec().priority;
+  record.limits = LimitsOf(plan->spec().retry);
+  const std::string fingerprint = Sha256Hex(request.sweep_id() + "\n" + record.spec);
+  const auto levels = [plan](int64_t cell) { return LevelsJson(plan->CellLevels(cell)); };
+  LOUPE_ASSIGN_OR_RETURN(
+      const SweepRecord created,
+      backend_.engine->Call<SweepRecord>([=, request_id = request.request_id()](Scheduler& scheduler, const Now& now,
+                                                                                Effects& effects) {
+        return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects);
+      }));
+  if (created.uid == record.uid) backend_.plans->Put(created.uid, plan);
+  LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(created.id));
+  return absl::OkStatus();
+}
+
+absl::Status SweepServiceImpl::List(const v1::ListSweepsRequest& request, v1::ListSweepsResponse& response) {
+  LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 50, 1000));
+  LOUPE_ASSIGN_OR_RETURN(const std::string position, ReadPageToken(request.page_token(), "ListSweeps"));
+  SweepKey before = 0;
+  if (!position.empty() && !absl::SimpleAtoi(position, &before)) return absl::InvalidArgumentError("page_token is damaged");
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, backend_.store->ListSweeps(before, size));
+  for (const SweepRecord& sweep : sweeps) {
+    absl::StatusOr<v1::Sweep> view = View(sweep.id);
+    if (absl::IsNotFound(view.status())) continue;  // deleted in between
+    LOUPE_RETURN_IF_ERROR(view.status());
+    const std::string display_name = view->spec().display_name();
+    view->clear_spec();
+    view->mutable_spec()->set_display_name(display_name);
+    *response.add_sweeps() = *std::move(view);
+  }
+  if (static_cast<int64_t>(sweeps.size()) == size) {
+    response.set_next_page_token(MakePageToken(fmt::format("{}", sweeps.back().key), "ListSweeps"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SweepServiceImpl::Retry(const v1::RetryTrialsRequest& request, v1::RetryTrialsResponse& response) {
+  LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
+  std::set<TrialState> states;
+  if (request.failed()) states.insert(TrialState::kFailed);
+  if (request.quarantined()) states.insert(TrialState::kQuarantined);
+  if (request.cancelled()) states.insert(TrialState::kCancelled);
+  if (states.empty()) states = {TrialState::kFailed, TrialState::kQuarantined};
+  std::function<bool(int64_t)> matches;
+  if (request.cell_size() > 0) {
+    LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend_.store->GetSweep(id.id()));
+    LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend_.plans->Get(sweep));
+    const std::map<std::string, std::string> wanted(request.cell().begin(), request.cell().end());
+    for (const auto& [factor, level] : wanted) {
+      if (!plan->CellLevels(0).contains(factor)) {
+        return absl::InvalidArgumentError(fmt::format("sweep '{}' has no factor '{}'", id.id(), factor));
+      }
+    }
+    matches = [plan, wanted](int64_t cell) {
+      const std::map<std::string, std::string> levels = plan->CellLevels(cell);
+      return std::all_of(wanted.begin(), wanted.end(), [&](const auto& pair) { return levels.at(pair.first) == pair.second; });
+    };
+  }
+  const std::string fingerprint = Sha256Hex(DeterministicBytes(request));
+  LOUPE_ASSIGN_OR_RETURN(
+      const int64_t retried,
+      backend_.engine->Call<int64_t>([=, request_id = request.request_id()](Scheduler& scheduler, const Now& now,
+                                                                            Effects& effects) {
+        return scheduler.OnRetry(id.id(), states, matches, request_id, fingerprint, now, effects);
+      }));
+  response.set_retried(retried);
+  LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(id.id()));
+  return absl::OkStatus();
+}
+
+grpc::Status SweepServiceImpl::Verb(grpc::ServerContext* context, const v1::SweepVerbRequest& request, SweepVerb verb,
+                                    v1::Sweep& response) {
+  return ServeChange(backend_, *context, Role::kSubmitter, NameOf(verb), request.name(), [&]() -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
+    LOUPE_RETURN_IF_ERROR(backend_.engine
+                              ->Call<SweepRecord>([=, etag = request.etag()](Scheduler& scheduler, const Now& now,
+                                                                             Effects& effects) {
+                                return scheduler.OnVerb(id.id(), verb, etag, now, effects);
+                              })
+                              .status());
+    LOUPE_ASSIGN_OR_RETURN(response, View(id.id()));
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status SweepServiceImpl::CreateSweep(grpc::ServerContext* context, const v1::CreateSweepRequest* request,
+                                           v1::CreateSweepResponse* response) {
+  return ServeChange(backend_, *context, request->validate_only() ? Role::kViewer : Role::kSubmitter, "created",
+                     request->sweep_id(), [&] { return Create(*request, *response); });
+}
+
+grpc::Status SweepServiceImpl::GetSweep(grpc::ServerContext* context, const v1::GetSweepRequest* request,
+                                        v1::Sweep* response) {
+  return Serve(backend_, *context, Role::kViewer, [&]() -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
+    LOUPE_ASSIGN_OR_RETURN(*response, View(id.id()));
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status SweepServiceImpl::ListSweeps(grpc::ServerContext* context, const v1::ListSweepsRequest* request,
+                                          v1::ListSweepsResponse* response) {
+  return Serve(backend_, *context, Role::kViewer, [&] { return List(*request, *response); });
+}
+
+grpc::Status SweepServiceImpl::DeleteSweep(grpc::ServerContext* context, const v1::DeleteSweepRequest* request,
+                                           v1::DeleteSweepResponse*) {
+  return ServeChange(backend_, *context, Role::kSubmitter, "deleted", request->name(), [&]() -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
+    return backend_.engine
+        ->Call<bool>([=, force = request->force(), etag = request->etag()](Scheduler& scheduler, const Now& now,
+                                                                          Effects& effects) -> absl::StatusOr<bool> {
+          LOUPE_RETURN_IF_ERROR(scheduler.OnDelete(id.id(), force, etag, now, effects));
+          return true;
+        })
+        .status();
+  });
+}
+
+grpc::Status SweepServiceImpl::PauseSweep(grpc::ServerContext* context, const v1::SweepVerbRequest* request,
+                                          v1::Sweep* response) {
+  return Verb(context, *request, SweepVerb::kPause, *response);
+}
+
+grpc::Status SweepServiceImpl::ResumeSweep(grpc::ServerContext* context, const v1::SweepVerbRequest* request,
+                                           v1::Sweep* response) {
+  return Verb(context, *request, SweepVerb::kResume, *response);
+}
+
+grpc::Status SweepServiceImpl::StopSweep(grpc::ServerContext* context, const v1::SweepVerbRequest* request,
+                                         v1::Sweep* response) {
+  return Verb(context, *request, SweepVerb::kStop, *response);
+}
+
+grpc::Status SweepServiceImpl::CancelSweep(grpc::ServerContext* context, const v1::SweepVerbRequest* request,
+                                           v1::Sweep* response) {
+  return Verb(context, *request, SweepVerb::kCancel, *response);
+}
+
+grpc::Status SweepServiceImpl::RetryTrials(grpc::ServerContext* context, const v1::RetryTrialsRequest* request,
+                                           v1::RetryTrialsResponse* response) {
+  return ServeChange(backend_, *context, Role::kSubmitter, "retried", request->name(),
+                     [&] { return Retry(*request, *response); });
+}
+
+grpc::ServerWriteReactor<v1::WatchSweepResponse>* SweepServiceImpl::WatchSweep(grpc::CallbackServerContext* context,
+                                                                               const v1::WatchSweepRequest* request) {
+  const std::shared_ptr<WatchReactor> reactor = WatchReactor::Start(*backend_.plans);
+  absl::Status status = Admit(backend_, *context, Role::kViewer).status();
+  absl::StatusOr<SweepId> id = SweepId::FromName(request->name());
+  if (status.ok()) status = id.status();
+  if (!status.ok()) {
+    reactor->End(status);
+  } else {
+    backend_.engine->Submit(WatchCall{id->id(), [reactor](absl::StatusOr<WatchUpdate> update) {
+                                        return reactor->Update(std::move(update));
+                                      }});
+  }
+  return reactor.get();
+}
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,148 @@
+#include "coordinator/service/trial_service.h"
+
+#include <fstream>
+#include <set>
+
+#include "absl/strings/numbers.h"
+#include "common/ids.h"
+#include "common/status_macros.h"
+#include "coordinator/service/convert.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+namespace {
+
+constexpr size_t kChunkBytes = 1 << 20;
+
+// The sweep's record and the trial's key, from a trial's resource name.
+absl::StatusOr<std::pair<SweepRecord, TrialKey>> Locate(Store& store, const std::string& name) {
+  LOUPE_ASSIGN_OR_RETURN(const TrialId trial, TrialId::FromName(name));
+  LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, store.GetSweep(trial.sweep().id()));
+  const TrialKey key{sweep.key, trial.index()};
+  return std::make_pair(std::move(sweep), key);
+}
+
+}  // namespace
+
+absl::Status TrialServiceImpl::List(const v1::ListTrialsRequest& request, v1::ListTrialsResponse& response) {
+  LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.parent()));
+  LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 100, 1000));
+  TrialFilter filter;
+  std::string request_key = "ListTrials " + request.parent();
+  for (const int state : request.states()) {
+    if (state < 1 || state > 6) return absl::InvalidArgumentError(fmt::format("states: {} is not a trial's state", state));
+    filter.states.insert(static_cast<TrialState>(state));
+    request_key += fmt::format(" {}", state);
+  }
+  LOUPE_ASSIGN_OR_RETURN(const std::string position, ReadPageToken(request.page_token(), request_key));
+  if (!position.empty() && !absl::SimpleAtoi(position, &filter.from_index)) {
+    return absl::InvalidArgumentError("page_token is damaged");
+  }
+  filter.limit = size;
+  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend_.store->GetSweep(id.id()));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<TrialRow> trials, backend_.store->ListTrials(sweep.key, filter));
+  for (const TrialRow& trial : trials) *response.add_trials() = ToProto(sweep, trial);
+  if (static_cast<int64_t>(trials.size()) == size && trials.back().index + 1 < sweep.trials()) {
+    response.set_next_page_token(MakePageToken(fmt::format("{}", trials.back().index + 1), request_key));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrialServiceImpl::Points(const v1::ListMetricPointsRequest& request, v1::ListMetricPointsResponse& response) {
+  LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 1000, 10000));
+  LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request.parent()));
+  const std::string request_key = fmt::format("ListMetricPoints {} {}", request.parent(), request.metric());
+  LOUPE_ASSIGN_OR_RETURN(const std::string position, ReadPageToken(request.page_token(), request_key));
+  // "epoch step metric": the attempt of the first page, so that a retry in between does not mix two.
+  LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, backend_.store->GetTrial(located.second));
+  int64_t epoch = trial.epoch;
+  std::optional<PointPosition> after;
+  if (!position.empty()) {
+    const size_t first = position.find(' ');
+    const size_t second = position.find(' ', first + 1);
+    PointPosition last;
+    if (second == std::string::npos || !absl::SimpleAtoi(position.substr(0, first), &epoch) ||
+        !absl::SimpleAtoi(position.substr(first + 1, second - first - 1), &last.step)) {
+      return absl::InvalidArgumentError("page_token is damaged");
+    }
+    last.metric = position.substr(second + 1);
+    after = last;
+  }
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<MetricPoint> points,
+                         backend_.store->ListPoints(located.second, epoch, request.metric(), after, size));
+  for (const MetricPoint& point : points) {
+    v1::MetricPoint* added = response.add_points();
+    added->set_metric(point.metric);
+    added->set_step(point.step);
+    added->set_value(point.value);
+  }
+  if (static_cast<int64_t>(points.size()) == size) {
+    const std::string next = fmt::format("{} {} {}", epoch, points.back().step, points.back().metric);
+    response.set_next_page_token(MakePageToken(next, request_key));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrialServiceImpl::Download(const v1::DownloadArtifactRequest& request,
+                                        grpc::ServerWriter<v1::DownloadArtifactResponse>& writer) {
+  LOUPE_RETURN_IF_ERROR(CheckArtifactName(request.artifact_name()));
+  LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request.trial()));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<ArtifactRecord> artifacts, backend_.store->ListArtifacts(located.second));
+  const auto found = std::find_if(artifacts.begin(), artifacts.end(), [&](const ArtifactRecord& artifact) {
+    return artifact.name == request.artifact_name();
+  });
+  if (found == artifacts.end()) {
+    return absl::NotFoundError(fmt::format("'{}' has no artifact '{}'", request.trial(), request.artifact_name()));
+  }
+  LOUPE_ASSIGN_OR_RETURN(const std::string path, backend_.artifacts->PathOf(found->sha256));
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return absl::DataLossError(fmt::format("the file of artifact '{}' is missing in the data folder", found->name));
+  }
+  v1::DownloadArtifactResponse response;
+  *response.mutable_artifact() = ToProto(*found);
+  if (!writer.Write(response)) return absl::CancelledError("the reader has hung up");
+  std::string chunk(kChunkBytes, '\0');
+  while (file.read(chunk.data(), static_cast<std::streamsize>(chunk.size())), file.gcount() > 0) {
+    response.set_chunk(chunk.data(), static_cast<size_t>(file.gcount()));
+    if (!writer.Write(response)) return absl::CancelledError("the reader has hung up");
+  }
+  return absl::OkStatus();
+}
+
+grpc::Status TrialServiceImpl::GetTrial(grpc::ServerContext* context, const v1::GetTrialRequest* request,
+                                        v1::Trial* response) {
+  return Serve(backend_, *context, Role::kViewer, [&]() -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request->name()));
+    LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, backend_.store->GetTrial(located.second));
+    *response = ToProto(located.first, trial);
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status TrialServiceImpl::ListTrials(grpc::ServerContext* context, const v1::ListTrialsRequest* request,
+                                          v1::ListTrialsResponse* response) {
+  return Serve(backend_, *context, Role::kViewer, [&] { return List(*request, *response); });
+}
+
+grpc::Status TrialServiceImpl::ListMetricPoints(grpc::ServerContext* context, const v1::ListMetricPointsRequest* request,
+                                                v1::ListMetricPointsResponse* response) {
+  return Serve(backend_, *context, Role::kViewer, [&] { return Points(*request, *response); });
+}
+
+grpc::Status TrialServiceImpl::ListArtifacts(grpc::ServerContext* context, const v1::ListArtifactsRequest* request,
+                                             v1::ListArtifactsResponse* response) {
+  return Serve(backend_, *context, Role::kViewer, [&]() -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request->parent()));
+    LOUPE_ASSIGN_OR_RETURN(const std::vector<ArtifactRecord> artifacts, backend_.store->ListArtifacts(located.second));
+    for (const ArtifactRecord& artifact : artifacts) *response->add_artifacts() = ToProto(artifact);
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status TrialServiceImpl::DownloadArtifact(grpc::ServerContext* context, const v1::DownloadArtifactRequest* request,
+                                                grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) {
+  return Serve(backend_, *context, Role::kViewer, [&] { return Download(*request, *writer); });
+}
+
+}  // namespace loupe::coordinator
