@@ -41,12 +41,14 @@ def main():
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    import adapters
     import networks
     import pictures
     import samplers
     import tokens
 
     networks.write(repository, out)
+    adapters.write(repository, out)
     samplers.write(repository, out)
     tokens.write(repository, out)
     pictures.write(repository, out)

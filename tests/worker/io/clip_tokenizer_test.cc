@@ -1,0 +1,84 @@
+// What is refused, and the rules that parity with transformers' tokenizer (tests/parity) does not single out.
+#include "worker/io/clip_tokenizer.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace loupe::worker {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class ClipTokenizerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::path(testing::TempDir()) / "clip_tokenizer_test";
+    std::filesystem::create_directories(folder_);
+    Write("vocab.json", R"({"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3, "<|startoftext|>": 4, "<|endoftext|>": 5, "!": 6})");
+    Write("merges.txt", "#version: 0.2\na b</w>\n");
+    Write("tokenizer_config.json", R"({"model_max_length": 5, "pad_token": {"content": "!"}})");
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  void Write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
+  absl::StatusOr<ClipTokenizer> Load() { return ClipTokenizer::Load(folder_.string()); }
+  void ExpectRefused(const std::string& file, const std::string& why) {
+    const auto tokenizer = Load();
+    ASSERT_FALSE(tokenizer.ok());
+    EXPECT_THAT(std::string(tokenizer.status().message()), AllOf(HasSubstr(file), HasSubstr(why)));
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(ClipTokenizerTest, MergesCutsAndPads) {
+  const auto tokenizer = Load();
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ(tokenizer->max_length(), 5);
+  EXPECT_THAT(tokenizer->Encode("AB"), ElementsAre(4, 3, 5, 6, 6));
+  EXPECT_THAT(tokenizer->Encode("ab ab ab ab"), ElementsAre(4, 3, 3, 3, 5));
+  EXPECT_THAT(tokenizer->Encode("ab", 2), ElementsAre(4, 5));
+  // No token for 'z': the unknown one.
+  EXPECT_THAT(tokenizer->Tokenise("z"), ElementsAre(5));
+  EXPECT_THAT(tokenizer->Tokenise("ab<|endoftext|>ab"), ElementsAre(3, 5, 3));
+}
+
+TEST_F(ClipTokenizerTest, BytesThatAreNotUtf8AreReplacedNotRefused) {
+  const auto tokenizer = ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ(tokenizer->Tokenise("a\xFFz"), tokenizer->Tokenise("a\xEF\xBF\xBDz"));
+}
+
+TEST_F(ClipTokenizerTest, MissingFilesAreNamed) {
+  for (const char* name : {"vocab.json", "merges.txt", "tokenizer_config.json"}) {
+    SetUp();
+    std::filesystem::remove(folder_ / name);
+    const auto tokenizer = Load();
+    EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kNotFound);
+    EXPECT_THAT(std::string(tokenizer.status().message()), HasSubstr(name));
+  }
+}
+
+TEST_F(ClipTokenizerTest, MergesOutsideTheVocabularyAreRefusedWithTheirLine) {
+  Write("merges.txt", "#version: 0.2\na b</w>\na a\n");
+  ExpectRefused("merges.txt", "line 3");
+  Write("merges.txt", "#version: 0.2\nab\n");
+  ExpectRefused("merges.txt", "line 2");
+}
+
+TEST_F(ClipTokenizerTest, BadVocabularyAndSpecialTokensAreRefused) {
+  Write("tokenizer_config.json", R"({"bos_token": "<s>"})");
+  ExpectRefused("tokenizer_config.json", "'<s>' is not in vocab.json");
+  Write("tokenizer_config.json", R"({"bos_token": 3})");
+  ExpectRefused("tokenizer_config.json", "bos_token");
+  Write("vocab.json", R"({"a": -1})");
+  ExpectRefused("vocab.json", "'a' has id -1");
+}
+
+}  // namespace
+}  // namespace loupe::worker
