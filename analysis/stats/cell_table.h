@@ -12,7 +12,7 @@
 namespace loupe::analysis {
 
 struct CellTable {
-  std::vector<size_t> factors;                    // indices into DataTable::factors, ascending
+  std::vector<size_t> factors;                    // indices into DataTable::factors, in the order asked for
   std::vector<std::vector<int32_t>> used_levels;  // per factor: original level codes that occur, ascending
   std::vector<std::vector<int32_t>> codes;        // per factor, per cell: index into used_levels
   std::vector<double> n;                          // per cell

@@ -17,6 +17,7 @@ using Quiet = policies::policy<
     policies::domain_error<policies::ignore_error>, policies::pole_error<policies::ignore_error>,
     policies::overflow_error<policies::ignore_error>, policies::underflow_error<policies::ignore_error>,
     policies::evaluation_error<policies::ignore_error>, policies::promote_double<false>>;
+constexpr double kLargeNoncentrality = 1e8;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 bool Positive(double a, double b) { return a > 0 && b > 0; }  // false for NaN as well
@@ -39,6 +40,13 @@ double NoncentralFCdf(double f, double df1, double df2, double noncentrality) {
   if (!Positive(df1, df2) || std::isnan(f) || !(noncentrality >= 0)) return kNaN;
   if (f <= 0) return 0.0;
   if (noncentrality == 0) return boost::math::cdf(boost::math::fisher_f_distribution<double, Quiet>(df1, df2), f);
+  if (noncentrality > kLargeNoncentrality) {
+    // Patnaik (1949, Biometrika 36:202): χ'²(df1, λ) ≈ c·χ²(ν). The relative error vanishes as λ grows; Boost counts
+    // Poisson terms in an int and throws.
+    const double c = (df1 + 2 * noncentrality) / (df1 + noncentrality);
+    const double nu = (df1 + noncentrality) / c;
+    return boost::math::cdf(boost::math::fisher_f_distribution<double, Quiet>(nu, df2), f * df1 / (c * nu));
+  }
   return boost::math::cdf(boost::math::non_central_f_distribution<double, Quiet>(df1, df2, noncentrality), f);
 }
 

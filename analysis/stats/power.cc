@@ -1,0 +1,56 @@
+#include "analysis/stats/power.h"
+
+#include <cmath>
+#include <limits>
+
+#include "analysis/stats/distributions.h"
+#include "boost/math/tools/toms748_solve.hpp"
+
+namespace loupe::analysis {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+double PowerAt(const FTestPlan& plan, double noncentrality) {
+  const double critical = FQuantile(1 - plan.alpha, plan.df, plan.residual_df);
+  return 1 - NoncentralFCdf(critical, plan.df, plan.residual_df, noncentrality);
+}
+
+bool IsTestable(const FTestPlan& plan) {
+  return plan.df > 0 && plan.residual_df > 0 && plan.n > 0 && plan.alpha > 0 && plan.alpha < 1;
+}
+
+}  // namespace
+
+double FTestPower(const FTestPlan& plan, double cohens_f) {
+  if (!IsTestable(plan) || !(cohens_f >= 0)) return kNaN;
+  return PowerAt(plan, cohens_f * cohens_f * plan.n);
+}
+
+double MinimumDetectableF(const FTestPlan& plan, double power) {
+  if (!IsTestable(plan) || !(power > plan.alpha && power < 1)) return kNaN;
+  const auto excess = [&](double lambda) { return PowerAt(plan, lambda) - power; };
+  double high = 8;
+  while (excess(high) < 0 && high < 1e12) high *= 2;
+  std::uintmax_t iterations = 200;
+  const auto [a, b] = boost::math::tools::toms748_solve(excess, 0.0, high, boost::math::tools::eps_tolerance<double>(40),
+                                                        iterations);
+  return std::sqrt(0.5 * (a + b) / plan.n);
+}
+
+double MinimumDetectableDifference(const FTestPlan& plan, int levels, double power) {
+  return MinimumDetectableF(plan, power) * std::sqrt(2.0 * levels);
+}
+
+int ReplicatesNeeded(int cells, int parameters, double df, double cohens_f, double alpha, double power,
+                     bool blocks_are_replicates) {
+  for (int replicates = 1; replicates <= 10000; ++replicates) {
+    const double n = static_cast<double>(cells) * replicates;
+    const double residual_df = n - parameters - (blocks_are_replicates ? replicates - 1 : 0);
+    if (residual_df < 1) continue;
+    if (FTestPower({.df = df, .residual_df = residual_df, .n = n, .alpha = alpha}, cohens_f) >= power) return replicates;
+  }
+  return 0;
+}
+
+}  // namespace loupe::analysis

@@ -1,0 +1,179 @@
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "Eigen/LU"
+
+#include "analysis/stats/fraction.h"
+#include "analysis/stats/orthogonal_array.h"
+#include "analysis/stats/random_stream.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace loupe::analysis {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+Candidates TwoLevel(int factors) {
+  Candidates candidates;
+  for (int f = 0; f < factors; ++f) candidates.factors.push_back({std::string(1, static_cast<char>('a' + f)), {"-", "+"}});
+  for (int code = 0; code < 1 << factors; ++code) {
+    std::vector<int32_t> cell;
+    for (int f = 0; f < factors; ++f) cell.push_back(code >> f & 1);
+    candidates.cells.push_back(cell);
+  }
+  return candidates;
+}
+
+// The adapter design: 20 legal (input, output) pairs × 4 activations × 4 scales.
+Candidates LegalPositions() {
+  Candidates candidates;
+  candidates.factors = {{"input", {"SA_in", "SA_out", "CA_in", "CA_c", "CA_out", "FFN_in", "FFN_out", "Trans_out", "Res_in",
+                                   "Res_out"}},
+                        {"output", {"SA_in", "CA_in", "CA_c", "FFN_in", "Trans_out", "Res_in", "Res_out"}},
+                        {"activation", {"relu", "sigmoid", "silu", "identity"}},
+                        {"scale", {"0.5", "1", "2", "4"}}};
+  const std::pair<int, int> pairs[] = {{0, 0}, {0, 1}, {0, 3}, {0, 4}, {1, 1}, {1, 3}, {1, 4}, {2, 1}, {2, 3}, {2, 4},
+                                       {3, 2}, {4, 3}, {4, 4}, {5, 3}, {5, 4}, {6, 4}, {7, 4}, {8, 5}, {8, 6}, {9, 6}};
+  for (const auto& [input, output] : pairs) {
+    for (int activation = 0; activation < 4; ++activation) {
+      for (int scale = 0; scale < 4; ++scale) candidates.cells.push_back({input, output, activation, scale});
+    }
+  }
+  return candidates;
+}
+
+// The definition itself: each pair of columns shows every combination of levels equally often.
+void ExpectStrengthTwo(const std::vector<int32_t>& levels, const std::vector<std::vector<int32_t>>& rows) {
+  for (size_t a = 0; a < levels.size(); ++a) {
+    for (size_t b = a + 1; b < levels.size(); ++b) {
+      std::map<std::pair<int32_t, int32_t>, size_t> counts;
+      for (const auto& row : rows) ++counts[{row[a], row[b]}];
+      ASSERT_EQ(counts.size(), static_cast<size_t>(levels[a] * levels[b]));
+      for (const auto& [pair, count] : counts) ASSERT_EQ(count * counts.size(), rows.size());
+    }
+  }
+}
+
+TEST(OrthogonalArrayTest, EveryPairOfColumnsIsBalanced) {
+  const std::vector<std::pair<std::vector<int32_t>, size_t>> known = {
+      {{2, 2, 2}, 4},           {{2, 2, 2, 2, 2, 2, 2}, 8}, {{3, 3, 3, 3}, 9},    {{4, 4, 4, 4, 4}, 16}, {{4, 2, 2, 2}, 16},
+      {{5, 5, 5, 5, 5, 5}, 25}, {{20, 4, 4}, 80},           {{20, 4, 4, 2}, 80},  {{7, 7, 7}, 49},       {{8, 8, 4, 2}, 64},
+      {{9, 9, 3}, 81},          {{11, 11}, 121},            {{13, 13, 13}, 169},  {{16, 16, 8}, 256},    {{6, 3, 3}, 18},
+      {std::vector<int32_t>(13, 3), 27}};
+  for (const auto& [levels, runs] : known) {
+    const auto array = FindOrthogonalArray(levels, 1000);
+    ASSERT_TRUE(array.has_value()) << testing::PrintToString(levels);
+    EXPECT_LE(array->size(), runs) << testing::PrintToString(levels);
+    ExpectStrengthTwo(levels, *array);
+  }
+  EXPECT_FALSE(FindOrthogonalArray({6, 10, 3}, 1000).has_value());
+  EXPECT_FALSE(FindOrthogonalArray({4, 4, 4}, 15).has_value());
+}
+
+TEST(FractionTest, HalfOfATwoCubedIsTheRegularHalfFraction) {
+  const Candidates candidates = TwoLevel(3);
+  const auto fraction = ChooseFraction(candidates, {.trials = 4});
+  ASSERT_TRUE(fraction.ok()) << fraction.status();
+  EXPECT_EQ(fraction->method, "orthogonal array");
+  EXPECT_NEAR(fraction->quality.d_efficiency, 1.0, 1e-12);
+  // Its known aliases: each pair with the third factor, wholly.
+  ASSERT_EQ(fraction->quality.aliases.size(), 3u);
+  for (const AliasEntry& alias : fraction->quality.aliases) {
+    EXPECT_NEAR(alias.share, 1.0, 1e-12);
+    EXPECT_EQ(alias.omitted.find(alias.term), std::string::npos);
+  }
+}
+
+TEST(FractionTest, LegalPositionsHaveAnOrthogonalArrayOf80) {
+  const Candidates candidates = LegalPositions();
+  ASSERT_EQ(candidates.cells.size(), 320u);
+  const auto fraction = ChooseFraction(candidates, {.trials = 80});
+  ASSERT_TRUE(fraction.ok()) << fraction.status();
+  EXPECT_EQ(fraction->method, "orthogonal array");
+  EXPECT_NEAR(fraction->quality.d_efficiency, 1.0, 1e-12);
+  for (const DesignTerm& term : fraction->quality.terms) EXPECT_EQ(term.df, term.nominal_df) << term.term;
+  EXPECT_EQ(fraction->quality.terms[0].df, 7);  // input: 9 less the two contrasts between the three groups
+}
+
+TEST(FractionTest, DOptimalSelectionIsNearlyAsGoodPerTrialAsTheFullDesign) {
+  const Candidates candidates = LegalPositions();
+  const auto fraction = ChooseFraction(candidates, {.trials = 96, .restarts = 3});
+  ASSERT_TRUE(fraction.ok()) << fraction.status();
+  EXPECT_EQ(fraction->method, "D-optimal");
+  EXPECT_EQ(fraction->chosen.size(), 96u);
+  EXPECT_EQ(std::set<size_t>(fraction->chosen.begin(), fraction->chosen.end()).size(), 96u);
+  EXPECT_GT(fraction->quality.d_efficiency, 0.99);
+  EXPECT_THAT(fraction->sentences, Contains(HasSubstr("An orthogonal array for the main effects has 80 trials")));
+  const auto again = ChooseFraction(candidates, {.trials = 96, .restarts = 3});
+  EXPECT_EQ(again->chosen, fraction->chosen);
+
+  // Much better than cells picked by chance.
+  std::vector<size_t> random(320);
+  std::iota(random.begin(), random.end(), size_t{0});
+  RandomStream stream(11);
+  stream.Shuffle(random);
+  random.resize(96);
+  EXPECT_LT(AssessDesign(*DesignModel::Create(candidates, ""), random).d_efficiency, 0.95);
+}
+
+// A second formula: for two-level main effects the best |XᵀX| of n runs is known; with 12 of the 2^4 cells the search must
+// reach what trying all 1820 subsets finds.
+TEST(FractionTest, ExchangeFindsTheExhaustiveOptimum) {
+  const Candidates candidates = TwoLevel(4);
+  const auto model = DesignModel::Create(candidates, "a+b+c+d+a:b");
+  ASSERT_TRUE(model.ok());
+  double best = 0;
+  for (unsigned mask = 0; mask < 1u << 16; ++mask) {
+    if (__builtin_popcount(mask) != 7) continue;
+    std::vector<size_t> subset;
+    for (size_t i = 0; i < 16; ++i) {
+      if (mask >> i & 1) subset.push_back(i);
+    }
+    Eigen::MatrixXd rows(7, model->parameters());
+    for (size_t i = 0; i < 7; ++i) rows.row(static_cast<Eigen::Index>(i)) = model->rows().row(static_cast<Eigen::Index>(subset[i]));
+    best = std::max(best, std::pow((rows.transpose() * rows / 7).determinant(), 1.0 / 6));
+  }
+  const auto fraction = ChooseFraction(candidates, {.formula = "a+b+c+d+a:b", .trials = 7});
+  ASSERT_TRUE(fraction.ok());
+  EXPECT_NEAR(fraction->quality.d_efficiency, best, 1e-9);
+}
+
+TEST(FractionTest, AugmentingAddsNewCellsThatRepairTheDesign) {
+  const Candidates candidates = LegalPositions();
+  FractionOptions options{.formula = "input+output+activation+scale+activation:scale", .trials = 16, .restarts = 2};
+  for (size_t i = 0; i < 320; i += 4) options.already_run.push_back(i);  // one scale only: scale is not estimable
+  const auto before = AssessDesign(*DesignModel::Create(candidates, options.formula), options.already_run);
+  EXPECT_EQ(before.d_efficiency, 0);
+  const auto fraction = ChooseFraction(candidates, options);
+  ASSERT_TRUE(fraction.ok()) << fraction.status();
+  EXPECT_EQ(fraction->chosen.size(), 16u);
+  for (const size_t index : fraction->chosen) EXPECT_NE(index % 4, 0u);
+  EXPECT_GT(fraction->quality.d_efficiency, 0);
+}
+
+TEST(FractionTest, ImpossibleRequestsSayWhatIsPossible) {
+  const Candidates candidates = LegalPositions();
+  EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 10}).status().message()),
+              testing::AllOf(HasSubstr("20 parameters"), HasSubstr("10 trials")));
+  EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 400}).status().message()), HasSubstr("ask for 1 to 320"));
+  EXPECT_THAT(std::string(ChooseFraction(candidates, {.formula = "imput", .trials = 80}).status().message()),
+              HasSubstr("did you mean 'input'?"));
+}
+
+TEST(RunOrderTest, EveryBlockIsCompleteBeforeTheNext) {
+  const std::vector<size_t> order = RandomisedRunOrder(5, 3, 42);
+  for (size_t block = 0; block < 3; ++block) {
+    std::set<size_t> seen(order.begin() + static_cast<std::ptrdiff_t>(5 * block), order.begin() + static_cast<std::ptrdiff_t>(5 * block + 5));
+    EXPECT_EQ(seen.size(), 5u);
+    EXPECT_EQ(*seen.begin(), 5 * block);
+  }
+  EXPECT_EQ(order, RandomisedRunOrder(5, 3, 42));
+  EXPECT_NE(order, RandomisedRunOrder(5, 3, 43));
+}
+
+}  // namespace
+}  // namespace loupe::analysis

@@ -1,0 +1,79 @@
+// Power and noncentral-F intervals against scipy and statsmodels (reference/power.py).
+#include "analysis/stats/power.h"
+
+#include <cmath>
+
+#include "analysis/stats/anova.h"
+#include "analysis/stats/distributions.h"
+#include "analysis/stats/effect_size.h"
+#include "gtest/gtest.h"
+#include "tests/analysis/stats/reference_files.h"
+
+namespace loupe::analysis {
+namespace {
+
+TEST(PowerTest, PowerAgreesWithScipyAndStatsmodels) {
+  const nlohmann::json reference = ReadReferenceJson("power.json");
+  for (const auto& row : reference["power"]) {
+    const FTestPlan plan{.df = row["df"], .residual_df = row["residual_df"], .n = row["n"], .alpha = row["alpha"]};
+    EXPECT_NEAR(FTestPower(plan, row["f"]), row["power"].get<double>(), 1e-9) << row.dump();
+  }
+}
+
+TEST(PowerTest, DetectableEffectInvertsThePower) {
+  const FTestPlan plan{.df = 3, .residual_df = 60, .n = 64, .alpha = 0.05};
+  const double f = MinimumDetectableF(plan, 0.8);
+  EXPECT_NEAR(FTestPower(plan, f), 0.8, 1e-10);
+  EXPECT_NEAR(FTestPower(plan, 0), 0.05, 1e-12);  // no effect: the level of the test
+  // Two levels δ apart, the others half-way: f² = δ²/(2k).
+  EXPECT_NEAR(MinimumDetectableDifference(plan, 4, 0.8), f * std::sqrt(8.0), 1e-12);
+  EXPECT_TRUE(std::isnan(FTestPower({.df = 3, .residual_df = 0, .n = 4, .alpha = 0.05}, 1)));
+}
+
+TEST(PowerTest, ReplicatesNeededIsTheSmallestThatReachesThePower) {
+  const int needed = ReplicatesNeeded(20, 20, 19, 0.3, 0.05, 0.8, false);
+  const auto at = [](int replicates) {
+    return FTestPower({.df = 19, .residual_df = 20.0 * replicates - 20, .n = 20.0 * replicates, .alpha = 0.05}, 0.3);
+  };
+  EXPECT_GE(at(needed), 0.8);
+  EXPECT_LT(at(needed - 1), 0.8);
+  EXPECT_EQ(ReplicatesNeeded(20, 20, 19, 1e-6, 0.05, 0.8, true), 0);
+}
+
+TEST(EffectSizeTest, NoncentralityIntervalsAgreeWithScipy) {
+  const nlohmann::json reference = ReadReferenceJson("power.json");
+  for (const auto& row : reference["intervals"]) {
+    const NoncentralityInterval interval = NoncentralFInterval(row["f"], row["df1"], row["df2"], row["confidence"]);
+    EXPECT_NEAR(interval.low, row["low"].get<double>(), 1e-7 * (1 + interval.low)) << row.dump();
+    EXPECT_NEAR(interval.high, row["high"].get<double>(), 1e-7 * (1 + interval.high)) << row.dump();
+  }
+}
+
+// Where F is enormous the series is replaced; both must meet, and the interval must hold F's own λ = F·df1.
+TEST(EffectSizeTest, EnormousFHasAnIntervalToo) {
+  for (const double f : {1e6, 1e9, 1e12}) {
+    const NoncentralityInterval interval = NoncentralFInterval(f, 5, 30, 0.95);
+    EXPECT_GT(interval.low, 0.4 * 5 * f);
+    EXPECT_LT(interval.high, 1.7 * 5 * f);
+  }
+  EXPECT_NEAR(NoncentralFCdf(2e7, 5, 30, 0.99999e8), NoncentralFCdf(2e7, 5, 30, 1.00001e8), 1e-4);
+}
+
+// By hand on warpbreaks: tension, SS = 2034.26, df 2, SSE = 5745.11 on 48, SST = 9232.81, n = 54.
+TEST(EffectSizeTest, SizesFollowTheirFormulas) {
+  const DataTable data = ReadReferenceTable("warpbreaks.csv", "breaks", {"wool", "tension"});
+  const auto table = FitAnova(data, {.formula = "wool*tension"});
+  const AnovaTerm& term = table->terms[1];
+  const double ss = term.sum_sq, sse = table->residual.sum_sq, sst = table->total_sum_sq, mse = sse / 48;
+  EXPECT_NEAR(term.effect.partial_eta_sq, ss / (ss + sse), 1e-14);
+  EXPECT_NEAR(term.effect.eta_sq, ss / sst, 1e-14);
+  EXPECT_NEAR(term.effect.omega_sq, (ss - 2 * mse) / (sst + mse), 1e-14);
+  EXPECT_NEAR(term.effect.partial_omega_sq, 2 * (term.f - 1) / (2 * (term.f - 1) + 54), 1e-14);  // Olejnik & Algina's form
+  EXPECT_NEAR(term.effect.epsilon_sq, (ss - 2 * mse) / sst, 1e-14);
+  EXPECT_NEAR(term.effect.cohens_f, std::sqrt(term.f * 2 / 48), 1e-14);
+  EXPECT_LT(term.effect.partial_eta_sq_low, term.effect.partial_eta_sq);
+  EXPECT_GT(term.effect.partial_eta_sq_high, term.effect.partial_eta_sq);
+}
+
+}  // namespace
+}  // namespace loupe::analysis
