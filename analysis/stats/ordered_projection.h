@@ -33,8 +33,15 @@ class OrderedProjection {
   const std::vector<Eigen::Index>& kept() const { return kept_; }
 
  private:
+  static constexpr Eigen::Index kBlock = 48;  // reflections applied together
+
+  void AddSlice(Eigen::Index first, Eigen::Index count, Gain& gain);
+  void ApplyBlock(Eigen::Index begin, Eigen::Index count, Eigen::MatrixXd& slice) const;
+  void ExtendTriangle(Eigen::Index k);
+
   const Eigen::MatrixXd& x_;
   Eigen::MatrixXd reflectors_;  // column k: reflection k, of unit length, zero above row k
+  Eigen::MatrixXd triangles_;   // [kBlock, k]: the compact-WY triangle of each block of reflections, side by side
   Eigen::VectorXd y_;
   Eigen::Index rank_ = 0;
   std::vector<Eigen::Index> kept_;
