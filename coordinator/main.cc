@@ -1,8 +1,10 @@
 // loupe-coordinator: keeps sweeps and their results, and hands trials to workers.
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -85,6 +87,10 @@ int main(int argc, char** argv) {
   CLI::App* revoke = token->add_subcommand("revoke", "Remove a token, at once");
   revoke->add_option("--name", token_name, "Whose it is")->required();
   CLI11_PARSE(app, argc, argv);
+  // Database, artifacts and tokens are this user's business.
+  umask(077);
+  // gRPC's own log repeats our sentences as dumps of its insides.
+  setenv("GRPC_VERBOSITY", "NONE", /*replace=*/0);
 
   if (absl::Status status = loupe::InitLogging("loupe-coordinator", log_level); !status.ok()) return Report(status);
   if (backup->parsed()) return Report(loupe::coordinator::BackupData(options.data_folder, path));

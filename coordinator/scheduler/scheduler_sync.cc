@@ -203,6 +203,14 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
     answer.news |= !answer.verdicts.back().status.ok() || report.outcome.index() != 0;
     if (const Attempt* attempt = FindLive(report.lease)) reported.insert(attempt->trial);
   }
+  if (request.draining) {
+    // A worker on its way out takes nothing: what it does not report, because the answer that offered it came too late or
+    // never, goes back to the queue at once.
+    const std::set<TrialKey> held = worker->attempts;
+    for (const TrialKey& trial : held) {
+      if (!reported.contains(trial)) GiveBack(*attempts_.at(trial), now, effects);
+    }
+  }
   // Every lease of this session is renewed, also one that the worker does not know of yet: the answer tells it again.
   for (const TrialKey& trial : worker->attempts) Renew(*attempts_.at(trial), now);
   while (GrantOne(*worker, now, effects)) {

@@ -1,0 +1,67 @@
+// loupe-fake-worker: the real agent around an executor that trains nothing. For tests with real processes and for load.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <thread>
+
+#include "clients/rpc/connection.h"
+#include "common/clock.h"
+#include "common/logging.h"
+#include "common/random_source.h"
+#include "fmt/format.h"
+#include "tests/testing/fake_executor.h"
+#include "worker/agent/agent.h"
+#include "worker/agent/grpc_coordinator_client.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"A worker that trains nothing."};
+  loupe::ConnectOptions flags;
+  loupe::worker::AgentOptions options;
+  loupe::testing::FakeExecutorOptions executor_options;
+  std::string name = fmt::format("fake-{}", getpid());
+  std::string log_level = "warn";
+  app.add_option("--address", flags.address);
+  app.add_option("--token-file", flags.token_file);
+  app.add_option("--name", name);
+  app.add_option("--data", options.data_folder)->required();
+  app.add_option("--seconds", executor_options.seconds);
+  app.add_option("--points", executor_options.points);
+  app.add_option("--artifacts", executor_options.artifacts);
+  app.add_option("--failure-rate", executor_options.failure_rate);
+  app.add_option("--poison-level", executor_options.poison_level);
+  app.add_option("--log-level", log_level);
+  CLI11_PARSE(app, argc, argv);
+  loupe::InitLogging("loupe-fake-worker", log_level).IgnoreError();
+
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  absl::StatusOr<loupe::ConnectOptions> resolved = loupe::ResolveConnectOptions(flags);
+  absl::StatusOr<std::shared_ptr<loupe::Connection>> connection =
+      resolved.ok() ? loupe::Connection::Open(*resolved) : resolved.status();
+  if (!connection.ok()) {
+    fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(connection.status().message()));
+    return 1;
+  }
+  options.worker = "workers/" + name;
+  options.hostname = "localhost";
+  options.version = "fake";
+  options.threads = 1;
+  loupe::worker::GrpcCoordinatorClient client(*connection);
+  loupe::testing::FakeExecutor executor(executor_options);
+  loupe::worker::Agent agent(options, {&client, &executor, &loupe::SystemClock(), &loupe::SystemRandom()});
+  std::thread waiter([&] {
+    int received = 0;
+    sigwait(&signals, &received);
+    agent.RequestStop();
+  });
+  const absl::Status status = agent.Run();
+  ::kill(::getpid(), SIGTERM);
+  waiter.join();
+  if (!status.ok()) fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(status.message()));
+  return status.ok() ? 0 : 1;
+}
