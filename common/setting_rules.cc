@@ -88,9 +88,12 @@ std::vector<SettingRule> MakeRules() {
        .description = "Scale of classifier-free guidance; 1 turns it off."},
       {.key = "sample.sampler", .type = kChoice, .default_value = "dpm-solver++", .choices = {"dpm-solver++", "ddim"},
        .description = "Sampler of class images and scored images."},
+      {.key = "sample.batch", .type = kInteger, .default_value = "8", .minimum = 1, .maximum = 65536,
+       .description = "Pictures sampled at a time: bounds memory; changes results by rounding only."},
 
       {.key = "score.primary", .type = kChoice, .default_value = "clip_i",
-       .choices = {"clip_i", "clip_t", "clip_fid", "clip_kid"},
+       .choices = {"clip_i", "clip_t", "clip_fid", "clip_kid", "clip_fid_class", "clip_kid_class", "clip_nearest",
+                   "clip_diversity"},
        .description = "The score that reports use unless told otherwise."},
   };
 }

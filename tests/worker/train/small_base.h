@@ -1,0 +1,40 @@
+// A base of a few thousand weights, random, with every kind of block: for tests of training that must be quick.
+#pragma once
+
+#include <memory>
+
+#include "worker/models/base_model.h"
+#include "worker/train/dreambooth.h"
+#include "worker/train/random_stream.h"
+
+namespace loupe::worker {
+
+inline UNet2DConditionConfig SmallUNetConfig() {
+  UNet2DConditionConfig config;
+  config.sample_size = 8;
+  config.cross_attention_dim = 16;
+  config.norm_num_groups = 8;
+  config.levels = {{.channels = 32, .heads = 2, .resnets = 1, .down_attention = true, .up_attention = true},
+                   {.channels = 32, .heads = 2, .resnets = 1}};
+  return config;
+}
+
+// Only the UNet and the schedule: what the Trainer uses.
+inline BaseModel MakeSmallBase() {
+  BaseModel base{.folder = "small", .unet = UNet2DConditionModel(SmallUNetConfig()),
+                 .schedule = NoiseSchedule(NoiseScheduleConfig{})};
+  RandomStream stream(11);
+  InitialiseAsTorch(*base.unet, stream.generator());
+  return base;
+}
+
+inline std::shared_ptr<const DreamBoothData> MakeSmallData(bool prior, double weight = 0.5) {
+  RandomStream stream(12);
+  auto data = std::make_shared<DreamBoothData>();
+  data->instance = {stream.Normal({3, 4, 8, 8}), stream.Normal({3, 4, 8, 8}), stream.Normal({1, 5, 16})};
+  if (prior) data->prior = {stream.Normal({4, 4, 8, 8}), stream.Normal({4, 4, 8, 8}), stream.Normal({1, 5, 16})};
+  data->prior_weight = weight;
+  return data;
+}
+
+}  // namespace loupe::worker

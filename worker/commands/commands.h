@@ -1,0 +1,24 @@
+// The sub-commands of loupe-worker. Each adds itself to the command line and leaves its exit code: 0 done, 1 failed, 2 wrong
+// command line or input (as `loupe` has them).
+#pragma once
+
+#include <string_view>
+
+#include "CLI/App.hpp"
+#include "absl/status/status.h"
+
+namespace loupe::worker {
+
+// run: takes trials from a coordinator until it is told to end.
+void AddRunCommand(CLI::App& app, int& exit_code);
+// trial: runs one trial here, without a coordinator.
+void AddTrialCommand(CLI::App& app, int& exit_code);
+// sample: pictures from a prompt.
+void AddSampleCommand(CLI::App& app, int& exit_code);
+// render-emoji: the built-in data as image files.
+void AddRenderEmojiCommand(CLI::App& app, int& exit_code);
+
+// Prints a failure and returns its exit code; 0 for OK.
+int Report(std::string_view command, const absl::Status& status);
+
+}  // namespace loupe::worker

@@ -1,0 +1,22 @@
+#include <cstdio>
+
+#include "fmt/format.h"
+#include "worker/commands/commands.h"
+
+namespace loupe::worker {
+
+int Report(std::string_view command, const absl::Status& status) {
+  if (status.ok()) return 0;
+  fmt::print(stderr, "loupe-worker {}: {}\n", command,
+             std::string_view(status.message().data(), status.message().size()));
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kOutOfRange:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+}  // namespace loupe::worker

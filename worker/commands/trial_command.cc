@@ -1,0 +1,131 @@
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <unistd.h>
+
+#include "common/logging.h"
+#include "common/settings.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/commands/commands.h"
+#include "worker/executor/trial_executor.h"
+
+namespace loupe::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct TrialFlags {
+  std::vector<std::string> settings;
+  uint64_t seed = 0;
+  int64_t replicate = 0;
+  std::string out = "trial";
+  std::string data_folder;
+  TrialExecutorOptions executor;
+  std::string log_level = "warn";
+};
+
+// Prints progress on a terminal and copies artifacts to a folder.
+class LocalObserver : public AttemptObserver {
+ public:
+  explicit LocalObserver(std::string out) : out_(std::move(out)), terminal_(::isatty(STDERR_FILENO) != 0) {}
+
+  void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) override {
+    if (phase != phase_) {
+      if (!phase_.empty()) fmt::print(stderr, "\n");
+      phase_ = phase;
+      fmt::print(stderr, "{}", phase_);
+    }
+    if (terminal_ && total_steps > 0) fmt::print(stderr, "\r{} {}/{}  loss {:.4f} ", phase_, step, total_steps, loss_);
+  }
+  void OnMetric(std::string_view metric, int64_t /*step*/, double value) override {
+    if (metric == "loss") loss_ = value;
+  }
+  absl::Status OnArtifact(std::string_view name, std::string_view /*media_type*/, const std::string& path) override {
+    std::error_code error;
+    fs::copy_file(path, fs::path(out_) / name, fs::copy_options::overwrite_existing, error);
+    if (error) return absl::InternalError(fmt::format("{}/{}: cannot be written ({})", out_, name, error.message()));
+    return absl::OkStatus();
+  }
+  bool ShouldStop() const override { return false; }
+
+ private:
+  const std::string out_;
+  const bool terminal_;
+  std::string phase_;
+  double loss_ = 0;
+};
+
+absl::StatusOr<Settings> ParseSettings(const std::vector<std::string>& assignments) {
+  std::map<std::string, std::string> values;
+  for (const std::string& assignment : assignments) {
+    const size_t equals = assignment.find('=');
+    if (equals == std::string::npos) {
+      return absl::InvalidArgumentError(fmt::format("'{}': expected key=value", assignment));
+    }
+    LOUPE_ASSIGN_OR_RETURN(const std::string key, ResolveSettingKey(assignment.substr(0, equals)));
+    values[key] = assignment.substr(equals + 1);
+  }
+  return Settings::Create(values);
+}
+
+absl::Status MakeFolder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (!error) return absl::OkStatus();
+  return absl::PermissionDeniedError(fmt::format("{}: cannot be made ({})", folder, error.message()));
+}
+
+absl::Status RunTrialHere(TrialFlags flags) {
+  LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level));
+  AttemptSpec spec;
+  LOUPE_ASSIGN_OR_RETURN(spec.settings, ParseSettings(flags.settings));
+  spec.trial = "sweeps/local/trials/0";
+  spec.sweep_seed = flags.seed;
+  spec.replicate = flags.replicate;
+  const std::string data = flags.data_folder.empty() ? flags.out : flags.data_folder;
+  spec.scratch_folder = flags.out + "/scratch";
+  spec.checkpoint_folder = flags.out + "/checkpoint";
+  for (const std::string& folder : {flags.out, spec.scratch_folder, spec.checkpoint_folder}) {
+    LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
+  }
+  flags.executor.cache_folder = data + "/cache";
+  LOUPE_ASSIGN_OR_RETURN(const auto executor, MakeTrialExecutor(flags.executor));
+  LocalObserver observer(flags.out);
+  const AttemptOutcome outcome = executor->Run(spec, observer);
+  fmt::print(stderr, "\n");
+  if (outcome.kind != AttemptOutcome::Kind::kSuccess) {
+    if (outcome.failure_class == FailureClass::kUserError) return absl::InvalidArgumentError(outcome.failure_message);
+    return absl::InternalError(outcome.failure_message);
+  }
+  fs::remove_all(spec.scratch_folder);
+  for (const auto& [name, value] : outcome.scores) fmt::print("{:<22} {:.6f}\n", name, value);
+  for (const auto& [name, value] : outcome.provenance) fmt::print("{:<22} {}\n", name, value);
+  fmt::print("{:<22} {:.3f}\n{:<22} {}\n", "seconds", outcome.total_seconds, "files", flags.out);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddTrialCommand(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("trial", "Run one trial here, without a coordinator");
+  const auto flags = std::make_shared<TrialFlags>();
+  command->add_option("--settings", flags->settings, "key=value …, as in a sweep file (short names are understood)")
+      ->required();
+  command->add_option("--seed", flags->seed, "The sweep's seed")->capture_default_str();
+  command->add_option("--replicate", flags->replicate, "Replicate")->capture_default_str();
+  command->add_option("--out", flags->out, "Folder for samples, embeddings, adapter, checkpoint")->capture_default_str();
+  command->add_option("--data", flags->data_folder, "Folder for caches (default: --out)");
+  command->add_option("--device", flags->executor.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command->add_option("--threads", flags->executor.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  command->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off")->capture_default_str();
+  command->callback([flags, &exit_code] { exit_code = Report("trial", RunTrialHere(*flags)); });
+}
+
+}  // namespace loupe::worker

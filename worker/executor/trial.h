@@ -1,0 +1,23 @@
+// One attempt of one trial, from settings to scores: prepare, train, sample, score.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "worker/executor/attempt.h"
+#include "worker/executor/model_store.h"
+#include "worker/executor/trial_inputs.h"
+
+namespace loupe::worker {
+
+// Runs the attempt to its end. Artifacts that it hands over:
+//   samples.png            the generated pictures, side by side
+//   embeddings.npy         their embeddings; and embeddings-base.npy, embeddings-subject.npy, embeddings-class.npy,
+//                          embeddings-text.npy: everything that the scores are computed from
+//   adapter.safetensors    the trained values, with the whole cell in the metadata
+// Every score comes twice: "clip_i" of the tuned model, "clip_i_base" of the untuned one from the same noise.
+//
+// Throws UserError, Stopped (after writing a checkpoint, when training had begun), c10::Error or std::exception.
+AttemptOutcome RunTrial(const AttemptSpec& spec, AttemptObserver& observer, ModelStore& models, TrialInputs& inputs);
+
+}  // namespace loupe::worker

@@ -1,0 +1,77 @@
+#include "worker/executor/trial_executor.h"
+
+#include <torch/torch.h>
+
+#include <exception>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "worker/executor/device.h"
+#include "worker/executor/model_store.h"
+#include "worker/executor/trial.h"
+#include "worker/executor/trial_inputs.h"
+#include "worker/train/user_error.h"
+
+namespace loupe::worker {
+namespace {
+
+AttemptOutcome Failure(FailureClass failure_class, std::string message) {
+  AttemptOutcome outcome;
+  outcome.kind = AttemptOutcome::Kind::kFailure;
+  outcome.failure_class = failure_class;
+  outcome.failure_message = std::move(message);
+  return outcome;
+}
+
+// LibTorch's messages: the first line is the sentence, the rest is where in LibTorch it was raised.
+std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+class TrialExecutor : public Executor {
+ public:
+  TrialExecutor(torch::Device device, const std::string& cache_folder)
+      : models_(device), inputs_(models_, ContentCache(cache_folder)) {}
+
+  AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override {
+    try {
+      return RunTrial(spec, observer, models_, inputs_);
+    } catch (const Stopped&) {
+      AttemptOutcome outcome;
+      outcome.kind = AttemptOutcome::Kind::kStopped;
+      return outcome;
+    } catch (const UserError& error) {
+      return Failure(FailureClass::kUserError, FirstLine(error.what()));
+    } catch (const c10::OutOfMemoryError& error) {
+      return Failure(FailureClass::kRetryable,
+                     fmt::format("out of memory on the GPU ({}); a smaller budget.batch or sample.batch needs less",
+                                 FirstLine(error.what_without_backtrace())));
+    } catch (const c10::Error& error) {
+      return Failure(FailureClass::kRetryable, FirstLine(error.what_without_backtrace()));
+    } catch (const std::bad_alloc&) {
+      return Failure(FailureClass::kRetryable, "out of memory; a smaller budget.batch or sample.batch needs less");
+    } catch (const std::exception& error) {
+      return Failure(FailureClass::kRetryable, FirstLine(error.what()));
+    }
+  }
+
+  std::string DeviceDescription() const override { return DescribeDevice(models_.device()); }
+
+ private:
+  ModelStore models_;
+  TrialInputs inputs_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, ParseDevice(options.device));
+  if (options.threads > 0) {
+    at::set_num_threads(options.threads);
+    // One network at a time: a second pool of threads would only compete with the first.
+    at::set_num_interop_threads(1);
+  }
+  return std::unique_ptr<Executor>(new TrialExecutor(device, options.cache_folder));
+}
+
+}  // namespace loupe::worker

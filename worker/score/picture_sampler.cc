@@ -1,0 +1,80 @@
+#include "worker/score/picture_sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace loupe::worker {
+namespace {
+
+torch::Device DeviceOf(BaseModel& base) { return base.unet->parameters().front().device(); }
+
+// One batch from noise to latents. `context` is [2, T, D] (empty caption, prompt) with guidance, else [1, T, D].
+torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& context, const torch::Tensor& noise,
+                          const SampleOptions& options, const std::function<void()>& after_call) {
+  const int64_t n = noise.size(0);
+  const torch::Tensor rows = context.repeat_interleave(n, 0);
+  ContextCache cache;
+  const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
+    auto output = base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
+    if (after_call) after_call();
+    return output;
+  };
+  const auto sampler = MakeSampler(options.sampler, base.schedule, options.steps);
+  return RunSampler(*sampler, noise.to(rows.device(), rows.dtype()),
+                    options.guidance == 1 ? network : WithGuidance(network, options.guidance));
+}
+
+}  // namespace
+
+std::vector<int64_t> NoiseShape(const BaseModel& base, int64_t count) {
+  return {count, base.unet->config().in_channels, base.latent_size(), base.latent_size()};
+}
+
+torch::Tensor SampleLatents(BaseModel& base, const std::string& prompt, const torch::Tensor& noise,
+                            const SampleOptions& options, const SampleProgress& progress) {
+  torch::NoGradGuard no_grad;
+  const torch::Tensor context =
+      base.EncodeText(options.guidance == 1 ? std::vector<std::string>{prompt} : std::vector<std::string>{"", prompt});
+  const int64_t n = noise.size(0), batches = (n + options.batch - 1) / options.batch;
+  int64_t done = 0;
+  const auto after_call = [&] {
+    if (progress) progress(++done, batches * options.steps);
+  };
+  std::vector<torch::Tensor> latents;
+  for (int64_t first = 0; first < n; first += options.batch) {
+    const torch::Tensor part = noise.narrow(0, first, std::min(options.batch, n - first));
+    latents.push_back(SampleBatch(base, context.to(DeviceOf(base)), part, options, after_call));
+  }
+  return torch::cat(latents);
+}
+
+std::vector<Image> SamplePictures(BaseModel& base, const std::string& prompt, const torch::Tensor& noise,
+                                  const SampleOptions& options, const SampleProgress& progress) {
+  const torch::Tensor latents = SampleLatents(base, prompt, noise, options, progress);
+  std::vector<Image> images;
+  for (const torch::Tensor& part : latents.split(options.batch)) {
+    for (Image& image : ImagesFromPictures(base.DecodeLatents(part))) images.push_back(std::move(image));
+  }
+  return images;
+}
+
+Image MakeSheet(const std::vector<Image>& images) {
+  constexpr int kGap = 2;
+  const int count = static_cast<int>(images.size());
+  const int columns = static_cast<int>(std::ceil(std::sqrt(count)));
+  const int rows = (count + columns - 1) / columns;
+  const int w = images.front().width, h = images.front().height;
+  Image sheet{columns * (w + kGap) - kGap, rows * (h + kGap) - kGap, {}};
+  sheet.rgb.assign(size_t{3} * static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height), 255);
+  for (int i = 0; i < count; ++i) {
+    const int left = (i % columns) * (w + kGap), top = (i / columns) * (h + kGap);
+    for (int y = 0; y < h; ++y) {
+      const auto row = images[static_cast<size_t>(i)].rgb.begin() + std::ptrdiff_t{3} * y * w;
+      std::copy(row, row + std::ptrdiff_t{3} * w,
+                sheet.rgb.begin() + std::ptrdiff_t{3} * ((top + y) * sheet.width + left));
+    }
+  }
+  return sheet;
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,37 @@
+#include "worker/score/picture_scores.h"
+
+#include "analysis/metrics/cosine_similarity.h"
+#include "analysis/metrics/frechet_distance.h"
+#include "analysis/metrics/kernel_distance.h"
+#include "common/status_macros.h"
+
+namespace loupe::worker {
+namespace {
+
+absl::Status AddDistances(const analysis::FeatureMatrix& generated, const analysis::FeatureMatrix& reference,
+                          const std::string& suffix, std::map<std::string, double>& scores) {
+  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
+  LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
+  scores["clip_fid" + suffix] = frechet.value;
+  scores["clip_kid" + suffix] = kernel.mean;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::map<std::string, double>> ScorePictures(const analysis::FeatureMatrix& generated,
+                                                            const ScoreReferences& references) {
+  std::map<std::string, double> scores;
+  LOUPE_ASSIGN_OR_RETURN(scores["clip_i"], analysis::MeanPairwiseCosine(generated, references.subject));
+  LOUPE_ASSIGN_OR_RETURN(scores["clip_t"], analysis::MeanPairwiseCosine(generated, references.class_text));
+  LOUPE_ASSIGN_OR_RETURN(scores["clip_nearest"], analysis::MeanNearestCosine(generated, references.subject));
+  LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(generated));
+  scores["clip_diversity"] = 1 - within;
+  LOUPE_RETURN_IF_ERROR(AddDistances(generated, references.subject, "", scores));
+  if (references.class_set.rows >= 2) {
+    LOUPE_RETURN_IF_ERROR(AddDistances(generated, references.class_set, "_class", scores));
+  }
+  return scores;
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,37 @@
+// What a task feeds into training: one batch of latents, captions and weights per step.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace loupe::worker {
+
+using TensorMap = std::map<std::string, torch::Tensor>;
+
+struct Batch {
+  torch::Tensor latents;  // latents_scaled, [B, C, h, w]
+  torch::Tensor context;  // [B, text tokens, width]
+  torch::Tensor weights;  // [B]: loss = Σ_i weights_i · (squared error of row i, averaged over its numbers)
+};
+
+// One trial's. Not thread-safe. Two with the same data and seeds give the same batches; B does not change.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+  virtual int64_t batch_size() const = 0;
+  // On the base's device.
+  virtual Batch Next() = 0;
+  // Random states and positions, so that a resumed run sees the batches that would have come.
+  virtual TensorMap Save() const = 0;
+  // Throws c10::Error when an array is missing.
+  virtual void Restore(const TensorMap& state) = 0;
+};
+
+// The entry, or c10::Error naming it.
+const torch::Tensor& TakeState(const TensorMap& state, const std::string& name);
+
+}  // namespace loupe::worker
