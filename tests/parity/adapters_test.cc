@@ -2,6 +2,7 @@
 // losses, gradients and the values after ten AdamW steps, for each of the 20 legal pairs.
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -27,13 +28,17 @@ using nlohmann::json;
 // float32 through the whole UNet, see networks_test.cc.
 constexpr double kLoss = 1e-5;
 // The greatest difference of a tensor's gradient beside its greatest entry: forward and backward, and sums over the batch.
-constexpr double kGradient = 1e-4;
-// AdamW divides the gradient by its own size: an entry whose gradient is as small as its rounding error may move by up to
-// the learning rate in another direction. So: nearly all entries agree to a thousandth of what ten steps of 1e-3 can move
-// them, and none is further away than two steps.
+// Measured: 1.5e-5.
+constexpr double kGradient = 5e-5;
+// Some gradients are 0 but for rounding: a bias on a channel that a GroupNorm of one channel a group sees next. A tensor
+// is held to no less than this share of the case's greatest gradient.
+constexpr double kGradientFloor = 1e-3;
+// AdamW divides the gradient by its own size, so an entry whose gradient is rounding error moves by up to the learning
+// rate in any direction. So: nearly all entries agree to a thousandth of what ten steps of 1e-3 can move them (measured:
+// 99.7 % and more), and none is further away than ten steps reach.
 constexpr double kNearlyAll = 1e-5;
 constexpr double kNearlyAllShare = 0.995;
-constexpr double kAny = 2e-3;
+constexpr double kAny = 1e-2;
 
 Settings SettingsOf(const json& test_case) {
   auto settings = Settings::Create({{"base", "b"},
@@ -116,6 +121,10 @@ void AdapterParity::CompareCase(size_t index) {
   AdamW optimiser(method->parameters(), {.learning_rate = 1e-3, .weight_decay = 0.01});
   const auto losses = expected.at("losses");
   const auto gradients = Under(expected, "gradient.");
+  double greatest_gradient = 0;
+  for (const auto& [name, value] : gradients) {
+    greatest_gradient = std::max(greatest_gradient, value.abs().max().item<double>());
+  }
   for (int64_t step = 0; step < losses.size(0); ++step) {
     const auto output =
         unet(expected.at("latents")[step], expected.at("timesteps")[step], expected.at("context"));
@@ -125,7 +134,8 @@ void AdapterParity::CompareCase(size_t index) {
     loss.backward();
     if (step == 0) {
       for (const NamedParameter& parameter : method->parameters()) {
-        EXPECT_TRUE(Close(FileOrientation(parameter.value.grad()), gradients.at(parameter.name), kGradient))
+        EXPECT_TRUE(Close(FileOrientation(parameter.value.grad()), gradients.at(parameter.name), kGradient,
+                          kGradientFloor * greatest_gradient))
             << parameter.name;
       }
     }

@@ -3,7 +3,7 @@
     make_reference.py REPOSITORY OUT
 
 OUT gets folders of small models with random weights and safetensors files with inputs and outputs, all float32 on one
-thread, all from fixed seeds. A second run with the same scripts and library versions does nothing.
+thread, all from fixed seeds. A second run with the same scripts, base and library versions does nothing.
 """
 
 import hashlib
@@ -17,12 +17,14 @@ os.environ["DIFFUSERS_VERBOSITY"] = "error"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 
-def stamp_of(here):
+def stamp_of(here, repository):
     import importlib.metadata as metadata
 
     digest = hashlib.sha256()
-    for script in sorted(here.glob("*.py")):
-        digest.update(script.read_bytes())
+    shipped = [path for folder in ("bases/emoji-sd", "scorers/emoji-clip")
+               for path in (repository / "configs" / folder).rglob("*") if path.is_file()]
+    for path in [*sorted(here.glob("*.py")), *sorted(shipped)]:
+        digest.update(path.read_bytes())
     for package in ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillow"):
         digest.update(f"{package} {metadata.version(package)}\n".encode())
     return digest.hexdigest()
@@ -30,7 +32,7 @@ def stamp_of(here):
 
 def main():
     repository, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    stamp, stamp_file = stamp_of(pathlib.Path(__file__).parent), out / "stamp"
+    stamp, stamp_file = stamp_of(pathlib.Path(__file__).parent, repository), out / "stamp"
     if stamp_file.exists() and stamp_file.read_text() == stamp:
         print(f"{out} is up to date")
         return
@@ -44,6 +46,7 @@ def main():
     import adapters
     import networks
     import pictures
+    import pipeline
     import samplers
     import tokens
 
@@ -52,6 +55,7 @@ def main():
     samplers.write(repository, out)
     tokens.write(repository, out)
     pictures.write(repository, out)
+    pipeline.write(repository, out)
     stamp_file.write_text(stamp)
 
 

@@ -1,6 +1,7 @@
 // Where make_reference.py wrote, and how close a tensor is to what it wrote.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <string>
@@ -26,16 +27,17 @@ inline std::map<std::string, torch::Tensor> ReadReference(const std::string& nam
   return tensors;
 }
 
-// The greatest difference must be at most `tolerance` times the greatest expected value: float32 sums of different order
-// differ by some multiples of 2^-24 of the largest terms, not of each result.
-inline testing::AssertionResult Close(const torch::Tensor& found, const torch::Tensor& expected, double tolerance) {
+// The greatest difference must be at most `tolerance` times the greatest expected value (or `least_scale`, if that is
+// more): float32 sums of different order differ by some multiples of 2^-24 of the largest terms, not of each result.
+inline testing::AssertionResult Close(const torch::Tensor& found, const torch::Tensor& expected, double tolerance,
+                                      double least_scale = 0) {
   if (found.sizes() != expected.sizes()) {
     std::ostringstream text;
     text << "shape " << found.sizes() << ", expected " << expected.sizes();
     return testing::AssertionFailure() << text.str();
   }
   const auto a = found.detach().to(torch::kFloat64), b = expected.to(torch::kFloat64);
-  const double difference = (a - b).abs().max().item<double>(), scale = b.abs().max().item<double>();
+  const double difference = (a - b).abs().max().item<double>(), scale = std::max(b.abs().max().item<double>(), least_scale);
   const auto text = fmt::format("greatest difference {:.3g} of greatest value {:.3g}: {:.3g} relative, allowed {:.3g}",
                                 difference, scale, difference / scale, tolerance);
   if (std::getenv("LOUPE_PARITY_VERBOSE") != nullptr) fmt::print("  {}\n", text);
