@@ -1,8 +1,8 @@
 // How few of the 320 adapter cells give the same F ranking as all of them, on a made-up truth with known effects.
 //
-//   fraction_study [REPEATS]        default 200
+//   fraction_study [REPEATS] [SIGMA]        defaults: 200 repeats, noise 0.015
 //
-// Truth: score = 0.80 + input + output + activation + scale + a small activation × scale interaction + noise (σ = 0.015),
+// Truth: score = 0.80 + input + output + activation + scale + a small activation × scale interaction + noise,
 // with input strongest, then activation, scale, output. Each repeat draws fresh noise, analyses all 320 cells (Type II main
 // effects), then only the chosen ones. Columns: mean Spearman correlation of the four F's with the full design's own, how
 // often they come in the same order, how often the first factor agrees, and how often every factor that the full design
@@ -82,14 +82,14 @@ struct Line {
   double rho = 0, same_order = 0, same_first = 0, finds = 0;
 };
 
-Line Study(const Candidates& candidates, const std::vector<size_t>& chosen, int repeats) {
+Line Study(const Candidates& candidates, const std::vector<size_t>& chosen, int repeats, double sigma) {
   std::vector<size_t> all(candidates.cells.size());
   for (size_t i = 0; i < all.size(); ++i) all[i] = i;
   RandomStream random(7);
   Line line;
   for (int repeat = 0; repeat < repeats; ++repeat) {
     std::vector<double> y;
-    for (const auto& cell : candidates.cells) y.push_back(Truth(cell) + 0.015 * random.Normal());
+    for (const auto& cell : candidates.cells) y.push_back(Truth(cell) + sigma * random.Normal());
     const std::vector<AnovaTerm> full = Analyse(candidates, all, y);
     const std::vector<AnovaTerm> part = Analyse(candidates, chosen, y);
     std::vector<double> full_f, part_f;
@@ -116,6 +116,7 @@ void Print(size_t trials, const std::string& method, const DesignQuality& qualit
 
 int main(int argc, char** argv) {
   const int repeats = argc > 1 ? std::stoi(argv[1]) : 200;
+  const double sigma = argc > 2 ? std::stod(argv[2]) : 0.015;
   const Candidates candidates = LegalPositions();
   const auto model = DesignModel::Create(candidates, "");
   if (!model.ok()) return 1;
@@ -126,12 +127,12 @@ int main(int argc, char** argv) {
       fmt::print(stderr, "{}\n", std::string(fraction.status().message()));
       return 1;
     }
-    Print(trials, fraction->method, fraction->quality, Study(candidates, fraction->chosen, repeats));
+    Print(trials, fraction->method, fraction->quality, Study(candidates, fraction->chosen, repeats, sigma));
     if (trials != 96) continue;
     std::vector<size_t> random(candidates.cells.size());
     for (size_t i = 0; i < random.size(); ++i) random[i] = i;
     RandomStream(3).Shuffle(random);
     random.resize(trials);
-    Print(trials, "random", AssessDesign(*model, random), Study(candidates, random, repeats));
+    Print(trials, "random", AssessDesign(*model, random), Study(candidates, random, repeats, sigma));
   }
 }
