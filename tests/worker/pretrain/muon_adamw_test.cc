@@ -1,0 +1,73 @@
+#include "worker/pretrain/muon_adamw.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "gtest/gtest.h"
+#include "worker/layers/leaf_layers.h"
+
+namespace loupe::worker {
+namespace {
+
+class TwoKindsImpl : public torch::nn::Module {
+ public:
+  TwoKindsImpl() : linear(register_module("linear", Linear(4, 3))) {
+    auto random = at::make_generator<at::CPUGeneratorImpl>(7);
+    InitialiseAsTorch(*this, random);
+    for (auto& p : parameters()) p.set_requires_grad(true);
+  }
+  Linear linear{nullptr};
+};
+TORCH_MODULE(TwoKinds);
+
+TEST(MuonAdamWTest, OrthogonalisedHasSingularValuesNearOne) {
+  auto random = at::make_generator<at::CPUGeneratorImpl>(7);
+  for (const auto& shape : {std::vector<int64_t>{6, 20}, {20, 6}, {8, 8}}) {
+    const auto values = torch::linalg_svdvals(Orthogonalised(torch::randn(shape, random)));
+    // The quintic's fixed band is about [0.68, 1.13]; five steps bring very small values only near it.
+    EXPECT_LT(values.max().item<double>(), 1.25);
+    if (shape[0] != shape[1]) {
+      EXPECT_GT(values.min().item<double>(), 0.6);
+    }
+  }
+}
+
+TEST(MuonAdamWTest, MatricesTakeMuonAndEverythingElseAdam) {
+  const auto matrix = torch::zeros({3, 4});
+  EXPECT_TRUE(MuonAdamW::TakesMuon("mid_block.resnets.0.conv1.weight", torch::zeros({8, 8, 3, 3})));
+  EXPECT_TRUE(MuonAdamW::TakesMuon("time_embedding.linear_1.weight", matrix));
+  EXPECT_FALSE(MuonAdamW::TakesMuon("mid_block.resnets.0.conv1.bias", torch::zeros({8})));
+  EXPECT_FALSE(MuonAdamW::TakesMuon("text_model.embeddings.token_embedding.weight", matrix));
+  EXPECT_FALSE(MuonAdamW::TakesMuon("vision_model.embeddings.patch_embedding.weight", torch::zeros({8, 3, 4, 4})));
+  EXPECT_FALSE(MuonAdamW::TakesMuon("conv_out.weight", torch::zeros({4, 8, 3, 3})));
+}
+
+TEST(MuonAdamWTest, FirstAdamStepMovesEachNumberByTheRateAgainstItsGradient) {
+  TwoKinds network;
+  MuonAdamW optimiser(*network, {.adam_rate = 0.01});
+  const auto before = network->linear->bias.detach().clone();
+  network->linear->bias.mutable_grad() = torch::tensor({2.0F, -0.5F, 1.0F});
+  optimiser.Step(0, 1.0);
+  // With both moments corrected, the first step is rate · g / (|g| + 1e-8).
+  const auto moved = network->linear->bias.detach() - before;
+  EXPECT_TRUE(moved.allclose(torch::tensor({-0.01F, 0.01F, -0.01F}), 1e-5, 1e-7)) << moved;
+}
+
+TEST(MuonAdamWTest, RegressionLossFallsToLittle) {
+  TwoKinds network;
+  MuonAdamW optimiser(*network, {.muon_rate = 0.05, .adam_rate = 0.05, .weight_decay = 0});
+  auto random = at::make_generator<at::CPUGeneratorImpl>(1);
+  const auto x = torch::randn({64, 4}, random), truth = torch::randn({4, 3}, random);
+  const auto y = torch::mm(x, truth) + 1;
+  double first = 0, last = 0;
+  for (int64_t step = 0; step < 200; ++step) {
+    optimiser.ZeroGrad();
+    const auto loss = (network->linear(x) - y).square().mean();
+    loss.backward();
+    optimiser.Step(step, 1 - static_cast<double>(step) / 200);
+    (step == 0 ? first : last) = loss.item<double>();
+  }
+  EXPECT_LT(last, first / 1000);
+}
+
+}  // namespace
+}  // namespace loupe::worker

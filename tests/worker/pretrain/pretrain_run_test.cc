@@ -1,0 +1,151 @@
+// Whole runs with tiny networks on a handful of emoji drawn from the font.
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "common/atomic_file.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "worker/models/base_model.h"
+#include "worker/pretrain/pretrain.h"
+#include "worker/pretrain/vae_stage.h"
+
+namespace loupe::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+class PretrainRunTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = fs::temp_directory_path() / ("loupe_pretrain_run_" + std::to_string(::getpid()));
+    fs::create_directories(root_);
+    // Ten emoji for training and two held out, from the built-in list.
+    const auto all = nlohmann::json::parse(*ReadFile("configs/bases/emoji-sd/items.json"));
+    nlohmann::json few = nlohmann::json::array();
+    int held_out = 0;
+    for (const auto& item : all) {
+      const bool hold = !item["hold"].get<std::string>().empty();
+      if (hold ? held_out++ < 2 : few.size() < 10) few.push_back(item);
+    }
+    config_.items = root_ / "items.json";
+    EXPECT_TRUE(WriteFileAtomically(config_.items, few.dump()).ok());
+    config_.seed = 5;
+    config_.picture_size = 16;
+    config_.tokenizer.present = config_.vae.present = config_.clip.present = config_.unet.present = true;
+    config_.tokenizer.bpe.merges = 20;
+    config_.tokenizer.max_length = 8;
+    config_.vae.channels = {8, 8};
+    config_.vae.groups = 4;
+    config_.vae.options.batch = 2;
+    config_.clip.width = config_.clip.inner = config_.clip.image_width = config_.clip.image_inner = 16;
+    config_.clip.heads = config_.clip.image_heads = 2;
+    config_.clip.text_layers = config_.clip.image_layers = 1;
+    config_.clip.patch = 8;
+    config_.clip.projection = 8;
+    config_.clip.options.batch = 8;
+    config_.clip.options.neighbours = 3;
+    config_.unet.channels = {8, 8};
+    config_.unet.groups = 4;
+    config_.unet.heads = 2;
+    config_.unet.mixed_captions = 1;
+    config_.unet.options.batch = 4;
+    config_.unet.sheet_steps = 2;
+    for (StageSchedule* schedule : {&config_.vae.schedule, &config_.clip.schedule, &config_.unet.schedule}) {
+      schedule->steps = 5;
+      schedule->warm_up = 2;
+      schedule->checkpoint_every = 4;
+      schedule->look_every = 4;
+    }
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  static std::string Bytes(const fs::path& path) {
+    const auto bytes = ReadFile(path);
+    EXPECT_TRUE(bytes.ok()) << bytes.status();
+    return bytes.ok() ? *bytes : "";
+  }
+
+  fs::path root_;
+  PretrainConfig config_;
+};
+
+TEST_F(PretrainRunTest, InterruptedAfterEveryTwoStepsEndsInTheSameFilesAsUndisturbed) {
+  const fs::path whole = root_ / "whole", pieces = root_ / "pieces";
+  ASSERT_TRUE(Pretrain(config_, whole, {}).ok());
+  // Each call may do two steps of each part: three parts of five steps need three calls or more.
+  for (int call = 0; call < 9; ++call) {
+    const auto status = Pretrain(config_, pieces, {.steps = 2});
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  for (const char* file : {"work/vae.safetensors", "work/clip.safetensors", "work/unet.safetensors",
+                           "base/unet/diffusion_pytorch_model.safetensors", "clip/model.safetensors"}) {
+    EXPECT_TRUE(Bytes(whole / file) == Bytes(pieces / file)) << file;
+  }
+
+  const auto base = LoadBase(whole / "base");
+  ASSERT_TRUE(base.ok()) << base.status();
+  EXPECT_EQ(base->image_size(), 16);
+  const auto scorer = LoadClipScorer(whole / "clip");
+  ASSERT_TRUE(scorer.ok()) << scorer.status();
+  EXPECT_TRUE(fs::exists(whole / "sheets" / "unet-000005.png"));
+}
+
+TEST_F(PretrainRunTest, CheckpointOfAnotherSeedIsRefused) {
+  config_.clip.present = config_.unet.present = false;
+  ASSERT_TRUE(Pretrain(config_, root_ / "out", {}).ok());
+  config_.seed = 6;
+  const auto status = Pretrain(config_, root_ / "out", {});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(std::string(status.message().data(), status.message().size()).find("seed '5'"), std::string::npos) << status;
+}
+
+TEST_F(PretrainRunTest, PartTakenFromAFolderIsNotTrained) {
+  config_.unet.present = config_.clip.present = false;
+  ASSERT_TRUE(Pretrain(config_, root_ / "first", {}).ok());
+  config_.vae.source.from = root_ / "first" / "base" / "vae";
+  ASSERT_TRUE(Pretrain(config_, root_ / "second", {}).ok());
+  const char* weights = "base/vae/diffusion_pytorch_model.safetensors";
+  EXPECT_TRUE(Bytes(root_ / "first" / weights) == Bytes(root_ / "second" / weights));
+  EXPECT_FALSE(fs::exists(root_ / "second" / "work" / "vae.safetensors"));
+}
+
+TEST_F(PretrainRunTest, AutoencodersLossFalls) {
+  // Ink on white, the same for every picture but its place: soon learned by any network that learns.
+  auto pictures = torch::full({6, 3, 16, 16}, 255, torch::kUInt8);
+  for (int64_t i = 0; i < 6; ++i) pictures[i].slice(1, i + 2, i + 8).slice(2, 4, 12).fill_(40);
+  AutoencoderKLConfig shape;
+  shape.norm_num_groups = 4;
+  shape.block_out_channels = {8, 8};
+  AutoencoderKL vae(shape);
+  InitialiseAsTorch(*vae, StepGenerator(1, 0, "vae/init"));
+  VaeStage stage(vae, pictures, {.batch = 6}, 1, [](int64_t) { return std::string("seen"); });
+  std::map<std::string, double> parts;
+  const double before = stage.Loss(0, parts).item<double>();
+  StageSchedule schedule{.steps = 60, .warm_up = 5, .average = 0.8, .checkpoint_every = 60, .look_every = 60};
+  const auto end = RunStage(stage, schedule, 1, {}, root_ / "vae.safetensors");
+  ASSERT_TRUE(end.ok()) << end.status();
+  EXPECT_LT(stage.Loss(0, parts).item<double>(), 0.7 * before);
+}
+
+TEST(StageTest, RatesRiseThenStayThenFallToNothing) {
+  const StageSchedule schedule{.steps = 100, .warm_up = 10, .decay = 0.2};
+  EXPECT_DOUBLE_EQ(RateFactor(schedule, 0), 0.1);
+  EXPECT_DOUBLE_EQ(RateFactor(schedule, 9), 1);
+  EXPECT_DOUBLE_EQ(RateFactor(schedule, 80), 1);
+  EXPECT_DOUBLE_EQ(RateFactor(schedule, 90), 0.5);
+  EXPECT_DOUBLE_EQ(RateFactor(schedule, 99), 0.05);
+}
+
+TEST(StageTest, BatchesSeeEveryItemOncePerEpochWhereverTheyAreCut) {
+  const auto first = BatchRows(3, "vae", 0, 4, 6), second = BatchRows(3, "vae", 1, 4, 6), third = BatchRows(3, "vae", 2, 4, 6);
+  const auto two_epochs = torch::cat({first, second, third});
+  const auto sorted = [](const torch::Tensor& x) { return std::get<0>(x.sort()); };
+  EXPECT_TRUE(sorted(two_epochs.slice(0, 0, 6)).equal(torch::arange(6)));
+  EXPECT_TRUE(sorted(two_epochs.slice(0, 6, 12)).equal(torch::arange(6)));
+}
+
+}  // namespace
+}  // namespace loupe::worker

@@ -1,0 +1,36 @@
+#include "worker/pretrain/pictures.h"
+
+#include <cstring>
+
+#include "common/status_macros.h"
+#include "worker/data/emoji_renderer.h"
+
+namespace loupe::worker {
+namespace {
+
+absl::Status Fill(const EmojiRenderer& renderer, const std::vector<EmojiItem>& items, torch::Tensor& pixels) {
+  for (const EmojiItem& item : items) {
+    LOUPE_ASSIGN_OR_RETURN(const Image image, renderer.Render(item.code_points, static_cast<int>(pixels.size(1))));
+    std::memcpy(pixels[item.index].data_ptr(), image.rgb.data(), image.rgb.size());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<torch::Tensor> DrawPictures(const std::string& font_path, const Corpus& corpus, int64_t side) {
+  LOUPE_ASSIGN_OR_RETURN(const auto renderer,
+                         EmojiRenderer::Create(font_path.empty() ? std::string(kNotoColorEmojiPath) : font_path));
+  auto pixels = torch::empty({corpus.size(), side, side, 3}, torch::kUInt8);
+  LOUPE_RETURN_IF_ERROR(Fill(*renderer, corpus.training, pixels));
+  LOUPE_RETURN_IF_ERROR(Fill(*renderer, corpus.held_out, pixels));
+  return pixels.permute({0, 3, 1, 2}).contiguous();
+}
+
+torch::Tensor PicturesOf(const torch::Tensor& pictures, const std::vector<EmojiItem>& items) {
+  std::vector<int64_t> rows;
+  for (const EmojiItem& item : items) rows.push_back(item.index);
+  return pictures.index_select(0, torch::tensor(rows));
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,378 @@
+#include "worker/pretrain/pretrain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+#include <system_error>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "worker/diffusion/sampler.h"
+#include "worker/io/clip_tokenizer.h"
+#include "worker/models/autoencoder_kl.h"
+#include "worker/models/clip.h"
+#include "worker/models/unet_2d_condition.h"
+#include "worker/models/weights.h"
+#include "worker/pretrain/corpus.h"
+#include "worker/pretrain/model_folder.h"
+#include "worker/pretrain/pictures.h"
+#include "worker/pretrain/scorer_report.h"
+#include "worker/pretrain/sheet.h"
+
+namespace loupe::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kDiffusionWeights[] = "/diffusion_pytorch_model.safetensors";
+constexpr char kTextWeights[] = "/model.safetensors";
+constexpr char kTextPrefix[] = "text_model.";
+
+absl::Status MakeFolder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) return absl::PermissionDeniedError(fmt::format("{}: cannot be made: {}", path, error.message()));
+  return absl::OkStatus();
+}
+
+absl::Status CopyFolder(const std::string& from, const std::string& to) {
+  std::error_code error;
+  if (!fs::is_directory(from, error)) return absl::NotFoundError(fmt::format("{}: no such folder", from));
+  LOUPE_RETURN_IF_ERROR(MakeFolder(to));
+  fs::copy(from, to, fs::copy_options::recursive | fs::copy_options::overwrite_existing, error);
+  if (error) return absl::PermissionDeniedError(fmt::format("{} to {}: {}", from, to, error.message()));
+  return absl::OkStatus();
+}
+
+absl::Status Load(torch::nn::Module& network, const std::string& path, const std::string& prefix = "") {
+  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+  return LoadWeights(network, file, {.strip_prefix = prefix});
+}
+
+torch::Tensor AsUnit(const torch::Tensor& minus_one_to_one) { return minus_one_to_one * 0.5 + 0.5; }
+
+// [side·side, width]: sines and cosines of a place's two coordinates in [−1, 1], at wavelengths from 2 down to 2/20.
+torch::Tensor PlaceWaves(int64_t side, int64_t width) {
+  const int64_t quarter = width / 4;
+  const auto frequency = M_PI * torch::exp(torch::arange(quarter) / static_cast<double>(quarter) * std::log(20.0));
+  const auto place = (torch::arange(side) + 0.5) / static_cast<double>(side) * 2 - 1;
+  const auto phase = place.unsqueeze(1) * frequency;
+  const auto waves = torch::cat({phase.sin(), phase.cos()}, 1);  // [side, width/2]
+  const auto across = waves.unsqueeze(0).expand({side, side, -1}), down = waves.unsqueeze(1).expand({side, side, -1});
+  return torch::cat({across, down}, -1).reshape({side * side, -1});
+}
+
+// CLIP's first weights: small embeddings, residual branches that begin at nothing, temperature 1/20. The image tower's
+// places begin as waves: shape is where things are, and 1,346 pictures teach places slowly.
+void InitialiseClip(CLIPModel& clip, at::Generator random) {
+  InitialiseAsTorch(*clip, random);
+  torch::NoGradGuard no_grad;
+  for (auto& item : clip->named_parameters()) {
+    if (item.key().find("embedding") != std::string::npos && item.value().dim() <= 2) {
+      item.value().normal_(0, 0.02, random);
+    }
+  }
+  const ClipVisionConfig& vision = clip->vision_model->config();
+  if (vision.encoder.hidden_size % 4 == 0) {
+    auto places = clip->named_parameters()["vision_model.embeddings.position_embedding.weight"];
+    places.slice(0, 1).copy_(0.5 * PlaceWaves(vision.image_size / vision.patch_size, vision.encoder.hidden_size));
+  }
+  ZeroLastLayers(*clip, {"out_proj", "fc2"});
+  clip->logit_scale.fill_(std::log(20.0));
+}
+
+// One run: what is common to the parts, and each part in turn. The networks live here, since later parts use them.
+class Run {
+ public:
+  Run(const PretrainConfig& config, std::string out, const StageLimit& limit)
+      : config_(config), out_(std::move(out)), base_(out_ + "/base"), limit_(limit) {}
+
+  absl::Status Prepare();
+  absl::Status Tokenizer();
+  absl::StatusOr<StageEnd> Vae();
+  absl::StatusOr<StageEnd> Clip();
+  absl::Status TextEncoder();
+  absl::StatusOr<StageEnd> UNet();
+
+ private:
+  std::string Checkpoint(const std::string& stage) const { return fmt::format("{}/work/{}.safetensors", out_, stage); }
+  std::string Sheet(const std::string& stage, int64_t step) const {
+    return fmt::format("{}/sheets/{}-{:06d}.png", out_, stage, step);
+  }
+  absl::StatusOr<std::string> LookAtVae(int64_t step);
+  absl::StatusOr<std::string> LookAtClip();
+  absl::StatusOr<std::string> LookAtUNet(int64_t step);
+  torch::Tensor Contexts(const std::vector<std::string>& captions);
+  UNetData MakeUNetData();
+
+  const PretrainConfig& config_;
+  std::string out_, base_;
+  StageLimit limit_;
+  Corpus corpus_;
+  torch::Tensor pictures_;  // uint8 [all, 3, S, S]
+  std::optional<ClipTokenizer> tokenizer_;
+  AutoencoderKL vae_{nullptr};
+  CLIPModel clip_{nullptr};
+  CLIPTextModel text_{nullptr};
+  UNet2DConditionModel unet_{nullptr};
+};
+
+absl::Status Run::Prepare() {
+  torch::set_num_threads(config_.threads);
+  LOUPE_RETURN_IF_ERROR(MakeFolder(out_ + "/work"));
+  LOUPE_RETURN_IF_ERROR(MakeFolder(out_ + "/sheets"));
+  LOUPE_ASSIGN_OR_RETURN(corpus_, Corpus::Read(config_.items));
+  LOUPE_ASSIGN_OR_RETURN(pictures_, DrawPictures(config_.font, corpus_, config_.picture_size));
+  spdlog::info("{} emoji to train on, {} held out", corpus_.training.size(), corpus_.held_out.size());
+  return absl::OkStatus();
+}
+
+absl::Status Run::Tokenizer() {
+  if (!config_.tokenizer.present) return absl::OkStatus();
+  const std::string folder = base_ + "/tokenizer";
+  if (!config_.tokenizer.source.from.empty()) {
+    LOUPE_RETURN_IF_ERROR(CopyFolder(config_.tokenizer.source.from, folder));
+  } else {
+    LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
+    std::vector<std::string> texts;
+    for (const EmojiItem& item : corpus_.training) {
+      // Names come alone, after "a photo of" and before keywords, so they count for three.
+      texts.insert(texts.end(), {item.name, "a photo of " + item.name, item.name});
+      texts.insert(texts.end(), item.keywords.begin(), item.keywords.end());
+    }
+    LOUPE_RETURN_IF_ERROR(WriteTokenizer(folder, TrainBpe(texts, config_.tokenizer.bpe), config_.tokenizer.max_length));
+  }
+  LOUPE_ASSIGN_OR_RETURN(ClipTokenizer tokenizer, ClipTokenizer::Load(folder));
+  spdlog::info("tokenizer: {} tokens", tokenizer.vocab_size());
+  tokenizer_.emplace(std::move(tokenizer));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StageEnd> Run::Vae() {
+  const VaePart& part = config_.vae;
+  if (!part.present) return StageEnd::kFinished;
+  const std::string folder = base_ + "/vae";
+  if (!part.source.from.empty()) {
+    LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from, folder));
+  } else if (!fs::exists(folder + "/config.json")) {
+    LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
+    LOUPE_RETURN_IF_ERROR(WriteVaeConfig(folder, part, config_.picture_size, 1.0));
+  }
+  LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig shape, AutoencoderKLConfig::Read(folder + "/config.json"));
+  vae_ = AutoencoderKL(shape);
+  if (!part.source.from.empty()) {
+    LOUPE_RETURN_IF_ERROR(Load(*vae_, folder + kDiffusionWeights));
+    return StageEnd::kFinished;
+  }
+  InitialiseAsTorch(*vae_, StepGenerator(config_.seed, 0, "vae/init"));
+  ZeroLastLayers(*vae_, {"conv2"});
+  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*vae_, part.source.init_from + kDiffusionWeights));
+  VaeStage stage(vae_, PicturesOf(pictures_, corpus_.training), part.options, config_.seed,
+                 [this](int64_t step) { return LookAtVae(step); });
+  return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("vae"));
+}
+
+absl::StatusOr<std::string> Run::LookAtVae(int64_t step) {
+  torch::NoGradGuard no_grad;
+  const auto training = PicturesOf(pictures_, corpus_.training);
+  auto deviation = 0.0;
+  std::vector<torch::Tensor> latents;
+  for (const auto& some : training.split(64)) {
+    latents.push_back(vae_->Encode(some.to(torch::kFloat32) / 127.5 - 1).mean);
+  }
+  deviation = torch::cat(latents).std().item<double>();
+  const std::string folder = base_ + "/vae";
+  LOUPE_RETURN_IF_ERROR(WriteVaeConfig(folder, config_.vae, config_.picture_size, 1 / std::max(deviation, 1e-6)));
+  LOUPE_RETURN_IF_ERROR(WriteHalf(folder + kDiffusionWeights, *vae_));
+
+  const auto shown = (corpus_.held_out.empty() ? training : PicturesOf(pictures_, corpus_.held_out)).slice(0, 0, 16);
+  const auto unit = shown.to(torch::kFloat32) / 255;
+  const auto rebuilt = AsUnit(vae_->Decode(vae_->Encode(unit * 2 - 1).mean));
+  LOUPE_RETURN_IF_ERROR(WriteSheet(Sheet("vae", step), torch::cat({unit, rebuilt}), shown.size(0)));
+  return fmt::format("PSNR {:.2f} dB on training pictures, {:.2f} dB on the {} shown; scaling {:.4f}",
+                     ReconstructionPsnr(vae_, training), ReconstructionPsnr(vae_, shown),
+                     corpus_.held_out.empty() ? "first" : "held-out ones", 1 / deviation);
+}
+
+absl::StatusOr<StageEnd> Run::Clip() {
+  const ClipPart& part = config_.clip;
+  if (!part.present) return StageEnd::kFinished;
+  const std::string folder = out_ + "/clip";
+  LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from.empty() ? base_ + "/tokenizer" : part.source.from, folder));
+  if (part.source.from.empty()) {
+    LOUPE_RETURN_IF_ERROR(WriteClipConfig(folder, part, *tokenizer_, config_.picture_size));
+  }
+  LOUPE_ASSIGN_OR_RETURN(const ClipConfig shape, ClipConfig::Read(folder + "/config.json"));
+  clip_ = CLIPModel(shape);
+  if (!part.source.from.empty()) {
+    LOUPE_RETURN_IF_ERROR(Load(*clip_, folder + kTextWeights));
+    return StageEnd::kFinished;
+  }
+  InitialiseClip(clip_, StepGenerator(config_.seed, 0, "clip/init"));
+  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*clip_, part.source.init_from + kTextWeights));
+  ClipStage stage(clip_, *tokenizer_, corpus_.training, PicturesOf(pictures_, corpus_.training),
+                  tokenizer_->max_length(), part.options, config_.seed, [this](int64_t) { return LookAtClip(); });
+  return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("clip"));
+}
+
+absl::StatusOr<std::string> Run::LookAtClip() {
+  LOUPE_RETURN_IF_ERROR(WriteHalf(out_ + "/clip" + kTextWeights, *clip_));
+  return DescribeScorer(clip_, *tokenizer_, corpus_, pictures_, tokenizer_->max_length());
+}
+
+absl::Status Run::TextEncoder() {
+  if (!config_.unet.present) return absl::OkStatus();
+  const std::string folder = base_ + "/text_encoder";
+  if (!config_.text_encoder_from.empty()) {
+    LOUPE_RETURN_IF_ERROR(CopyFolder(config_.text_encoder_from, folder));
+  } else {
+    LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
+    if (config_.clip.source.from.empty()) {
+      LOUPE_RETURN_IF_ERROR(WriteTextEncoderConfig(folder, config_.clip, *tokenizer_));
+    } else {
+      return absl::InvalidArgumentError("with clip.from, name the text tower's own folder as text_encoder_from");
+    }
+    LOUPE_RETURN_IF_ERROR(WriteHalf(folder + kTextWeights, *clip_->text_model, kTextPrefix));
+  }
+  // Read back: the UNet learns on the float16 weights that it will be used with.
+  LOUPE_ASSIGN_OR_RETURN(const ClipTextConfig shape, ClipTextConfig::Read(folder + "/config.json"));
+  text_ = CLIPTextModel(shape);
+  return Load(*text_, folder + kTextWeights, kTextPrefix);
+}
+
+torch::Tensor Run::Contexts(const std::vector<std::string>& captions) {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> parts;
+  const int64_t length = tokenizer_->max_length();
+  for (size_t begin = 0; begin < captions.size(); begin += 256) {
+    std::vector<int64_t> ids;
+    const size_t end = std::min(captions.size(), begin + 256);
+    for (size_t i = begin; i < end; ++i) {
+      const auto row = tokenizer_->Encode(captions[i], length);
+      ids.insert(ids.end(), row.begin(), row.end());
+    }
+    parts.push_back(text_(torch::tensor(ids).view({-1, length})));
+  }
+  return torch::cat(parts);
+}
+
+UNetData Run::MakeUNetData() {
+  torch::NoGradGuard no_grad;
+  UNetData data;
+  std::vector<torch::Tensor> means, spreads;
+  for (const auto& some : PicturesOf(pictures_, corpus_.training).split(64)) {
+    const LatentDistribution q = vae_->Encode(some.to(torch::kFloat32) / 127.5 - 1);
+    means.push_back(vae_->Scale(q.mean));
+    spreads.push_back(vae_->Scale((0.5 * q.logvar).exp()));
+  }
+  data.latents_scaled = torch::cat(means).contiguous();
+  data.latents_spread = torch::cat(spreads).contiguous();
+
+  std::mt19937_64 random(config_.seed);
+  std::vector<std::string> captions;
+  for (const EmojiItem& item : corpus_.training) {
+    const auto some = FixedCaptions(item, config_.unet.mixed_captions, random);
+    captions.insert(captions.end(), some.begin(), some.end());
+  }
+  const auto context = Contexts(captions);
+  data.context = context.view({static_cast<int64_t>(corpus_.training.size()), -1, context.size(1), context.size(2)});
+  data.empty_context = Contexts({""})[0];
+  return data;
+}
+
+absl::StatusOr<StageEnd> Run::UNet() {
+  const UNetPart& part = config_.unet;
+  if (!part.present) return StageEnd::kFinished;
+  const std::string folder = base_ + "/unet";
+  LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
+  LOUPE_RETURN_IF_ERROR(MakeFolder(base_ + "/scheduler"));
+  LOUPE_RETURN_IF_ERROR(WriteSchedulerConfig(base_ + "/scheduler", part.options));
+  LOUPE_RETURN_IF_ERROR(WriteModelIndex(base_));
+  if (!part.source.from.empty()) {
+    LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from, folder));
+    return StageEnd::kFinished;
+  }
+  // The scaling factor as it is written: a VAE trained in this run got it after the network was made.
+  LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig vae_shape, AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
+  vae_ = AutoencoderKL(vae_shape);
+  LOUPE_RETURN_IF_ERROR(Load(*vae_, base_ + "/vae" + kDiffusionWeights));
+  LOUPE_RETURN_IF_ERROR(
+      WriteUNetConfig(folder, part, config_.picture_size / vae_shape.downscale(), text_->config().encoder.hidden_size));
+  LOUPE_ASSIGN_OR_RETURN(const UNet2DConditionConfig shape, UNet2DConditionConfig::Read(folder + "/config.json"));
+  unet_ = UNet2DConditionModel(shape);
+  InitialiseAsTorch(*unet_, StepGenerator(config_.seed, 0, "unet/init"));
+  ZeroLastLayers(*unet_, {"conv2", "proj_out", "conv_out"});
+  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*unet_, part.source.init_from + kDiffusionWeights));
+  UNetStage stage(unet_, MakeUNetData(), part.options, config_.seed, [this](int64_t step) { return LookAtUNet(step); });
+  return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("unet"));
+}
+
+// Samples for captions spread evenly over the list, the real picture above each.
+absl::StatusOr<std::string> Run::LookAtUNet(int64_t step) {
+  torch::NoGradGuard no_grad;
+  LOUPE_RETURN_IF_ERROR(WriteHalf(base_ + "/unet" + kDiffusionWeights, *unet_));
+  constexpr size_t kRow = 10, kRows = 3;
+  const size_t count = std::min(kRow * kRows, corpus_.training.size());
+  std::vector<EmojiItem> items;
+  std::vector<std::string> captions;
+  for (size_t i = 0; i < count; ++i) {
+    items.push_back(corpus_.training[i * corpus_.training.size() / count]);
+    captions.push_back(items.back().name);
+  }
+  const auto n = static_cast<int64_t>(count);
+  const auto context = torch::cat({Contexts({""}).expand({n, -1, -1}), Contexts(captions)});
+  ContextCache cache;
+  const auto predict = [&](const torch::Tensor& latents, int64_t t) {
+    return unet_(latents, torch::tensor({t}), context, &cache);
+  };
+  const UNetStageOptions& diffusion = config_.unet.options;
+  const NoiseSchedule schedule(NoiseScheduleConfig{.num_train_timesteps = diffusion.train_steps,
+                                                   .beta_start = diffusion.beta_start,
+                                                   .beta_end = diffusion.beta_end,
+                                                   .timestep_spacing = TimestepSpacing::kLinspace});
+  auto sampler = MakeSampler(SamplerKind::kDpmSolverPlusPlus2M, schedule, config_.unet.sheet_steps);
+  const int64_t side = unet_->config().sample_size;
+  auto random = StepGenerator(config_.seed, 0, "unet/sheet");
+  const auto latents = RunSampler(*sampler, torch::randn({n, 4, side, side}, random),
+                                  WithGuidance(predict, config_.unet.sheet_guidance));
+  const auto samples = AsUnit(vae_->DecodeScaled(latents)).clamp(0, 1);
+  const auto real = PicturesOf(pictures_, items).to(torch::kFloat32) / 255;
+  std::vector<torch::Tensor> rows;
+  for (size_t i = 0; i < count; i += kRow) {
+    const auto begin = static_cast<int64_t>(i), end = static_cast<int64_t>(std::min(count, i + kRow));
+    rows.push_back(real.slice(0, begin, end));
+    rows.push_back(samples.slice(0, begin, end));
+  }
+  const std::string sheet = Sheet("unet", step);
+  LOUPE_RETURN_IF_ERROR(WriteSheet(sheet, torch::cat(rows), std::min<int64_t>(n, kRow)));
+  const double error = (samples - real).square().mean().item<double>();
+  return fmt::format("{} (mean squared distance of a sample to its caption's picture {:.4f})", sheet, error);
+}
+
+absl::Status RunParts(Run& run) {
+  LOUPE_RETURN_IF_ERROR(run.Prepare());
+  LOUPE_RETURN_IF_ERROR(run.Tokenizer());
+  LOUPE_ASSIGN_OR_RETURN(const StageEnd vae, run.Vae());
+  if (vae == StageEnd::kPaused) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const StageEnd clip, run.Clip());
+  if (clip == StageEnd::kPaused) return absl::OkStatus();
+  LOUPE_RETURN_IF_ERROR(run.TextEncoder());
+  LOUPE_ASSIGN_OR_RETURN(const StageEnd unet, run.UNet());
+  spdlog::info(unet == StageEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit) {
+  Run run(config, out, limit);
+  try {
+    return RunParts(run);
+  } catch (const c10::Error& e) {
+    return absl::InternalError(fmt::format("pretraining: {}", e.what_without_backtrace()));
+  }
+}
+
+}  // namespace loupe::worker

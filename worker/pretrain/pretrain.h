@@ -1,0 +1,26 @@
+// `loupe-worker pretrain`: a base model from a list of emoji and nothing else.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "worker/pretrain/pretrain_config.h"
+#include "worker/pretrain/stage.h"
+
+namespace loupe::worker {
+
+// Runs the parts in order: tokenizer, autoencoder, CLIP, UNet. Under `out`:
+//   base/    the diffusers folder (with `unet`), float16, loadable from the moment the UNet first writes into it
+//   clip/    the transformers CLIPModel folder (with `clip`), for scoring
+//   work/    one checkpoint per part
+//   sheets/  reconstructions, and samples beside the real pictures
+// Called again with the same config and `out` it goes on where it was, whatever ended it; a finished part is not trained
+// again. Held-out emoji are used for nothing but the reported measurements. OK when everything is finished or the limit
+// was reached; errors name the file or the part.
+absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit);
+
+// The sub-command's words after "pretrain": CONFIG.yaml --out DIR [--hours H]. Prints what is wrong, or how far it came;
+// returns the process's exit code.
+int PretrainMain(int argc, char** argv);
+
+}  // namespace loupe::worker

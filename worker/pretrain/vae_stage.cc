@@ -1,0 +1,44 @@
+#include "worker/pretrain/vae_stage.h"
+
+#include <cmath>
+#include <utility>
+
+#include "worker/pretrain/augment.h"
+
+namespace loupe::worker {
+
+VaeStage::VaeStage(AutoencoderKL network, torch::Tensor pictures, const VaeStageOptions& options, uint64_t seed,
+                   LookFunction look)
+    : network_(std::move(network)),
+      pictures_(std::move(pictures)),
+      options_(options),
+      seed_(seed),
+      look_(std::move(look)) {}
+
+torch::Tensor VaeStage::Loss(int64_t step, std::map<std::string, double>& parts) {
+  auto random = StepGenerator(seed_, step, "vae/changes");
+  const auto rows = BatchRows(seed_, "vae", step, options_.batch, pictures_.size(0));
+  const auto unit = pictures_.index_select(0, rows).to(torch::kFloat32) / 255;
+  const auto x = (FlipRollPermute(unit, random) * 2 - 1).contiguous(torch::MemoryFormat::ChannelsLast);
+
+  const LatentDistribution q = network_->Encode(x);
+  const auto error = network_->Decode(q.Sample(torch::randn(q.mean.sizes(), random))) - x;
+  const auto absolute = error.abs().mean();
+  const auto edges = error.diff(1, 3).abs().mean() + error.diff(1, 2).abs().mean();
+  const auto kl = 0.5 * (q.mean.square() + q.logvar.exp() - 1 - q.logvar).mean();
+  parts["l1"] = absolute.item<double>();
+  parts["kl"] = kl.item<double>();
+  return absolute + options_.squared * error.square().mean() + options_.edges * edges + options_.kl * kl;
+}
+
+double ReconstructionPsnr(AutoencoderKL& vae, const torch::Tensor& pictures) {
+  torch::NoGradGuard no_grad;
+  double sum = 0;
+  for (const auto& part : pictures.split(32)) {
+    const auto x = part.to(torch::kFloat32) / 127.5 - 1;
+    sum += (vae->Decode(vae->Encode(x).mean).clamp(-1, 1) - x).square().sum().item<double>();
+  }
+  return 10 * std::log10(4 * static_cast<double>(pictures.numel()) / sum);
+}
+
+}  // namespace loupe::worker
