@@ -97,6 +97,11 @@ absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const Analysi
                        [](const CellMean& a, const CellMean& b) { return a.mean.mean < b.mean.mean; });
     }
   }
+  if (analysis.problem.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(ModelDetails details, ComputeModelDetails(table, options.anova, analysis.cell_factors,
+                                                                     analysis.cells, analysis.smaller_is_better));
+    analysis.details = std::make_shared<const ModelDetails>(std::move(details));
+  }
   return analysis;
 }
 

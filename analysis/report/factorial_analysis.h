@@ -3,10 +3,12 @@
 // The CLI's `anova` command uses this and anova_format.h on a CSV file; report.h uses it on a sweep.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "analysis/report/model_details.h"
 #include "analysis/stats/anova.h"
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/level_means.h"
@@ -40,9 +42,10 @@ struct FactorialAnalysis {
   std::vector<FactorMeans> means;     // the same factors
   bool has_heat_map = false;          // false when there are fewer than two factors
   TwoWayMeans heat_map;
-  std::vector<std::string> cell_factors;  // names for CellMean::levels
-  std::vector<CellMean> cells;            // every combination that occurs, best first
-  std::vector<std::string> notes;         // whole sentences for the reader
+  std::vector<std::string> cell_factors;        // names for CellMean::levels
+  std::vector<CellMean> cells;                  // every combination that occurs, best first
+  std::shared_ptr<const ModelDetails> details;  // null when there is no F table
+  std::vector<std::string> notes;               // whole sentences for the reader
 };
 
 // InvalidArgument as FitAnova.

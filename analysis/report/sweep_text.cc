@@ -22,7 +22,7 @@ absl::StatusOr<std::string> RenderText(const SweepResults& results, const Report
   LOUPE_ASSIGN_OR_RETURN(const SweepAnalysis sweep, AnalyseSweep(results, options));
   std::string text = fmt::format("{}{}\n", results.sweep_id,
                                  results.display_name.empty() ? "" : fmt::format(" – {}", results.display_name));
-  text += fmt::format("{}; {}\n", results.state, sweep.count.Sentence());
+  text += WrapText(fmt::format("{}; {}", results.state, sweep.count.Sentence()), 98, "", "");
   const auto baseline = results.baseline_scores.find(sweep.response);
   if (baseline != results.baseline_scores.end()) {
     text += fmt::format("The untuned base has {} = {}.\n", sweep.response, FormatNumber(baseline->second));

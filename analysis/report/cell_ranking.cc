@@ -1,0 +1,176 @@
+#include "analysis/report/cell_ranking.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <utility>
+
+#include "analysis/stats/distributions.h"
+#include "analysis/stats/dunnett.h"
+#include "analysis/stats/marginal_means.h"
+#include "fmt/format.h"
+
+namespace loupe::analysis {
+namespace {
+
+constexpr size_t kMostCells = 1000;  // the comparison is quadratic in the cells
+constexpr const char* kCell = "cell";
+
+std::string Key(const std::vector<std::string>& levels) {
+  std::string key;
+  for (const std::string& level : levels) {
+    key += level;
+    key += '\x1f';
+  }
+  return key;
+}
+
+// The table with all cell factors folded into one and the block kept: its one-way model is the cell-means model, with
+// as few columns as there are cells.
+DataTable FoldCells(const DataTable& data, const std::vector<std::string>& cell_factors, const std::string& block) {
+  DataTable folded;
+  folded.response_name = data.response_name;
+  folded.response_origin = data.response_origin;
+  folded.response_deviation = data.response_deviation;
+  folded.status = data.status;
+  std::vector<const Factor*> factors;
+  Factor cell{kCell, {}, {}};
+  for (const Factor& factor : data.factors) {
+    if (std::find(cell_factors.begin(), cell_factors.end(), factor.name) != cell_factors.end())
+      factors.push_back(&factor);
+  }
+  std::map<std::vector<int32_t>, int32_t> code_of;
+  for (size_t row = 0; row < data.rows(); ++row) {
+    std::vector<int32_t> codes;
+    for (const Factor* factor : factors) codes.push_back(factor->codes[row]);
+    if (std::find(codes.begin(), codes.end(), kMissingLevel) != codes.end()) {
+      cell.codes.push_back(kMissingLevel);
+      continue;
+    }
+    const auto [found, added] = code_of.emplace(codes, static_cast<int32_t>(code_of.size()));
+    if (added) cell.levels.push_back(fmt::format("{}", found->second));
+    cell.codes.push_back(found->second);
+  }
+  folded.factors.push_back(std::move(cell));
+  for (const Factor& factor : data.factors) {
+    if (factor.name == block) folded.factors.push_back(factor);
+  }
+  return folded;
+}
+
+struct Critical {
+  double alpha = 0.05;
+  double df = 0;
+  std::map<std::vector<std::pair<int64_t, int64_t>>, double> known;  // by (own n, others' n and how many)
+
+  double Dunnett(const std::vector<RankedCell>& cells, size_t control) {
+    std::map<int64_t, int64_t> sizes;
+    for (size_t j = 0; j < cells.size(); ++j) {
+      if (j != control) ++sizes[cells[j].n];
+    }
+    std::vector<std::pair<int64_t, int64_t>> key(sizes.begin(), sizes.end());
+    key.emplace_back(cells[control].n, -1);
+    const auto [found, added] = known.emplace(std::move(key), 0.0);
+    if (!added) return found->second;
+    std::vector<double> lambda;
+    for (const auto& [n, count] : sizes) {
+      const double share = static_cast<double>(n) / static_cast<double>(n + cells[control].n);
+      lambda.insert(lambda.end(), static_cast<size_t>(count), std::sqrt(share));
+    }
+    return found->second = DunnettOneSidedQuantile(alpha, lambda, df);
+  }
+};
+
+void MarkPossiblyBest(CellRanking& ranking, bool smaller_is_better, const auto& critical_of, const auto& error_of) {
+  const double sign = smaller_is_better ? -1 : 1;
+  std::vector<RankedCell>& cells = ranking.cells;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const double critical = critical_of(i);
+    double high = std::numeric_limits<double>::infinity();
+    for (size_t j = 0; j < cells.size(); ++j) {
+      if (j != i) high = std::min(high, sign * (cells[i].mean - cells[j].mean) + critical * error_of(i, j));
+    }
+    cells[i].best_high = std::max(0.0, high);
+    cells[i].may_be_best = high > 0;
+    ranking.may_be_best += high > 0;
+  }
+}
+
+void SortBestFirst(std::vector<RankedCell>& cells, bool smaller_is_better) {
+  std::stable_sort(cells.begin(), cells.end(), [&](const RankedCell& a, const RankedCell& b) {
+    return smaller_is_better ? a.mean < b.mean : a.mean > b.mean;
+  });
+}
+
+CellRanking RankByReplicates(const LinearModel& saturated, const std::vector<CellMean>& cells, double confidence,
+                             bool smaller_is_better) {
+  CellRanking ranking;
+  ranking.from_replicates = true;
+  ranking.error_df = saturated.residual_df();
+  const double s = std::sqrt(saturated.residual_mean_sq()), t = TQuantile(0.5 * (1 + confidence), ranking.error_df);
+  for (const CellMean& cell : cells) {
+    const double half = t * s / std::sqrt(static_cast<double>(cell.mean.n));
+    ranking.cells.push_back(
+        {cell.levels, cell.mean.n, cell.mean.mean, cell.mean.mean - half, cell.mean.mean + half, 0, false});
+  }
+  SortBestFirst(ranking.cells, smaller_is_better);
+  Critical critical{1 - confidence, ranking.error_df, {}};
+  MarkPossiblyBest(
+      ranking, smaller_is_better, [&](size_t i) { return critical.Dunnett(ranking.cells, i); },
+      [&](size_t i, size_t j) {
+        return s *
+               std::sqrt(1.0 / static_cast<double>(ranking.cells[i].n) + 1.0 / static_cast<double>(ranking.cells[j].n));
+      });
+  return ranking;
+}
+
+CellRanking RankByModel(const LinearModel& fitted, const std::vector<std::string>& cell_factors,
+                        const std::vector<CellMean>& cells, double confidence, bool smaller_is_better) {
+  CellRanking ranking;
+  ranking.error_df = fitted.residual_df();
+  const auto means = ComputeMarginalMeans(fitted, cell_factors, GridWeights::kOccurringCells, confidence);
+  if (!means.ok()) {
+    ranking.reason = "No cell is replicated and the model does not have every factor, so the cells have no intervals.";
+    return ranking;
+  }
+  std::map<std::string, const MarginalMean*> by_key;
+  for (const MarginalMean& mean : means->means) by_key[Key(mean.levels)] = &mean;
+  for (const CellMean& cell : cells) {
+    const auto found = by_key.find(Key(cell.levels));
+    if (found == by_key.end() || !found->second->estimable) continue;
+    const MarginalMean& mean = *found->second;
+    ranking.cells.push_back({cell.levels, cell.mean.n, mean.mean, mean.low, mean.high, 0, false});
+  }
+  SortBestFirst(ranking.cells, smaller_is_better);
+  const double others = static_cast<double>(std::max<size_t>(2, ranking.cells.size()) - 1);
+  const double bonferroni = TQuantile(1 - (1 - confidence) / others, ranking.error_df);
+  MarkPossiblyBest(
+      ranking, smaller_is_better, [&](size_t) { return bonferroni; },
+      [&](size_t i, size_t j) {
+        const auto& a = by_key[Key(ranking.cells[i].levels)]->combination;
+        const auto& b = by_key[Key(ranking.cells[j].levels)]->combination;
+        return fitted.Evaluate(a - b).std_error;
+      });
+  return ranking;
+}
+
+}  // namespace
+
+CellRanking RankCells(const DataTable& data, const AnovaOptions& options, const LinearModel& fitted,
+                      const std::vector<std::string>& cell_factors, const std::vector<CellMean>& cells,
+                      bool smaller_is_better) {
+  CellRanking ranking;
+  if (cells.size() < 2 || cells.size() > kMostCells) {
+    ranking.reason = fmt::format("There are {} cells; 2 to {} can be ranked with intervals.", cells.size(), kMostCells);
+    return ranking;
+  }
+  AnovaOptions folded_options = options;
+  folded_options.formula = kCell;
+  const DataTable folded = FoldCells(data, cell_factors, options.block);
+  const auto saturated = LinearModel::Fit(folded, folded_options);
+  if (saturated.ok()) return RankByReplicates(**saturated, cells, options.confidence, smaller_is_better);
+  return RankByModel(fitted, cell_factors, cells, options.confidence, smaller_is_better);
+}
+
+}  // namespace loupe::analysis
