@@ -1,0 +1,387 @@
+#include "coordinator/scheduler/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "common/error_details.h"
+#include "fmt/format.h"
+#include "tests/testing/fake_random.h"
+
+namespace loupe::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kTick = absl::Nanoseconds(1);
+
+class SchedulerTest : public ::testing::Test {
+ protected:
+  SchedulerTest() : scheduler_(MakeOptions(), random_) {}
+
+  static SchedulerOptions MakeOptions() {
+    SchedulerOptions options;
+    options.lease = absl::Seconds(30);
+    options.progress_timeout = absl::Minutes(10);
+    return options;
+  }
+
+  SweepRecord Create(const std::string& id, int64_t cells = 4, int32_t replicates = 1, int32_t priority = 0,
+                     RetryLimits limits = {}) {
+    SweepRecord sweep;
+    sweep.id = id;
+    sweep.uid = fmt::format("uid-{}", id);
+    sweep.cells = cells;
+    sweep.replicates = replicates;
+    sweep.priority = priority;
+    sweep.limits = limits;
+    return *scheduler_.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now_, effects_);
+  }
+
+  SyncRequest Request(const std::string& worker, const std::string& session = "s1", int32_t slots = 1) {
+    SyncRequest request;
+    request.worker = worker;
+    request.session = session;
+    request.slots = slots;
+    return request;
+  }
+  SyncAnswer Sync(const SyncRequest& request) {
+    absl::StatusOr<SyncAnswer> answer = scheduler_.OnSync(request, now_, effects_);
+    EXPECT_TRUE(answer.ok()) << answer.status();
+    return *answer;
+  }
+  // The attempt that a fresh worker is given.
+  DesiredAttempt Lease(const std::string& worker) {
+    const SyncAnswer answer = Sync(Request(worker));
+    EXPECT_EQ(answer.desired.size(), 1u);
+    return answer.desired.at(0);
+  }
+  static AttemptReport ReportOf(const DesiredAttempt& attempt) {
+    AttemptReport report;
+    report.lease = {attempt.sweep_id, attempt.trial.index, attempt.epoch, ToHex(attempt.token)};
+    return report;
+  }
+  SyncAnswer Tell(const std::string& worker, const DesiredAttempt& attempt,
+                  std::variant<std::monostate, Result, Failure, Stopped> outcome) {
+    SyncRequest request = Request(worker);
+    request.attempts.push_back(ReportOf(attempt));
+    request.attempts[0].outcome = std::move(outcome);
+    return Sync(request);
+  }
+  void Pass(absl::Duration time) {
+    now_.monotonic += time;
+    now_.wall += time;
+    scheduler_.OnTick(now_, effects_);
+  }
+  TrialCounts Counts(const std::string& id) { return scheduler_.View(id, now_)->counts; }
+  SweepState State(const std::string& id) { return scheduler_.View(id, now_)->record->state; }
+
+  testing::FakeRandom random_;
+  Scheduler scheduler_;
+  Now now_{absl::Seconds(1000), absl::FromUnixSeconds(1'800'000'000)};
+  Effects effects_;
+};
+
+TEST_F(SchedulerTest, ALeaseLivesThroughItsLastNanosecondAndNoLonger) {
+  Create("first");
+  const DesiredAttempt attempt = Lease("a");
+  Pass(absl::Seconds(30) - kTick);
+  EXPECT_EQ(Counts("first").running, 1);
+  Pass(kTick);
+  EXPECT_EQ(Counts("first").running, 0);
+  const SyncAnswer late = Tell("a", attempt, Result{{{"s", 1.0}}});
+  EXPECT_EQ(ReasonOf(late.verdicts[0].status), kReasonLeaseLost);
+}
+
+TEST_F(SchedulerTest, AReportRenewsTheLeaseForAFullTerm) {
+  Create("first");
+  const DesiredAttempt attempt = Lease("a");
+  Pass(absl::Seconds(29));
+  Tell("a", attempt, std::monostate{});
+  Pass(absl::Seconds(30) - kTick);
+  EXPECT_EQ(Counts("first").running, 1);
+}
+
+TEST_F(SchedulerTest, AnExpiredLeaseIsReofferedWithAHigherEpochAndAnotherToken) {
+  Create("first", 1);
+  const DesiredAttempt first = Lease("a");
+  Pass(absl::Seconds(30));
+  const DesiredAttempt second = Lease("b");
+  EXPECT_EQ(second.trial, first.trial);
+  EXPECT_EQ(second.epoch, first.epoch + 1);
+  EXPECT_NE(second.token, first.token);
+}
+
+TEST_F(SchedulerTest, TheSameWorkerThatLostALeaseCannotWriteUnderTheOldEpochAfterItGotTheTrialAgain) {
+  Create("first", 1);
+  const DesiredAttempt first = Lease("a");
+  Pass(absl::Seconds(30));
+  const DesiredAttempt second = Lease("a");
+  ASSERT_EQ(second.trial, first.trial);
+  const SyncAnswer old = Tell("a", first, Result{{{"s", 1.0}}});
+  EXPECT_EQ(ReasonOf(old.verdicts[0].status), kReasonLeaseLost);
+  EXPECT_EQ(Counts("first").succeeded, 0);
+  EXPECT_TRUE(Tell("a", second, Result{{{"s", 2.0}}}).verdicts[0].status.ok());
+}
+
+TEST_F(SchedulerTest, ALostAnswerIsHealedByTheNextOne) {
+  Create("first");
+  const DesiredAttempt granted = Lease("a");
+  const SyncAnswer again = Sync(Request("a"));
+  ASSERT_EQ(again.desired.size(), 1u);
+  EXPECT_EQ(again.desired[0].epoch, granted.epoch);
+  EXPECT_EQ(again.desired[0].token, granted.token);
+}
+
+TEST_F(SchedulerTest, TokenWorkerAndSessionMustAllFit) {
+  Create("first");
+  const DesiredAttempt attempt = Lease("a");
+  DesiredAttempt forged = attempt;
+  forged.token[3] ^= 1;
+  EXPECT_EQ(ReasonOf(Tell("a", forged, Result{}).verdicts[0].status), kReasonLeaseLost);
+  EXPECT_EQ(ReasonOf(Tell("b", attempt, Result{}).verdicts[0].status), kReasonLeaseLost);
+  EXPECT_EQ(Counts("first").succeeded, 0);
+}
+
+TEST_F(SchedulerTest, ARepeatedCompletionIsAnsweredAlikeAndADifferentOneRefused) {
+  Create("first");
+  const DesiredAttempt attempt = Lease("a");
+  const Result result{{{"s", 1.0}}};
+  EXPECT_TRUE(Tell("a", attempt, result).verdicts[0].status.ok());
+  EXPECT_TRUE(Tell("a", attempt, result).verdicts[0].status.ok());
+  EXPECT_EQ(ReasonOf(Tell("a", attempt, Result{{{"s", 2.0}}}).verdicts[0].status), kReasonLeaseLost);
+  EXPECT_EQ(Counts("first").succeeded, 1);
+}
+
+TEST_F(SchedulerTest, MetricPointsThatWereAcknowledgedAreNotStoredAgain) {
+  Create("first");
+  const DesiredAttempt attempt = Lease("a");
+  SyncRequest request = Request("a");
+  request.attempts.push_back(ReportOf(attempt));
+  request.attempts[0].points = {{"loss", 1, 0.5}, {"loss", 2, 0.4}};
+  request.attempts[0].point_sequence = 2;
+  EXPECT_EQ(Sync(request).verdicts[0].acknowledged_point_sequence, 2);
+  effects_.clear();
+  EXPECT_EQ(Sync(request).verdicts[0].acknowledged_point_sequence, 2);
+  EXPECT_TRUE(effects_.empty());
+  request.attempts[0].points.push_back({"loss", 3, 0.3});
+  request.attempts[0].point_sequence = 3;
+  Sync(request);
+  ASSERT_EQ(effects_.size(), 1u);
+  EXPECT_EQ(std::get<AppendPoints>(effects_[0]).points.size(), 1u);
+}
+
+TEST_F(SchedulerTest, ALostWorkerCostsNoRetryButKLossesQuarantine) {
+  RetryLimits limits;
+  limits.max_worker_losses = 3;
+  limits.max_trial_attempts = 1;
+  Create("first", 1, 1, 0, limits);
+  for (int loss = 1; loss <= 3; ++loss) {
+    EXPECT_EQ(Counts("first").quarantined, 0);
+    Lease(fmt::format("w{}", loss));
+    Pass(absl::Seconds(30));
+  }
+  EXPECT_EQ(Counts("first").quarantined, 1);
+  EXPECT_EQ(State("first"), SweepState::kCompleted);
+}
+
+TEST_F(SchedulerTest, ARetryableFailureWaitsOutItsBackOffWhichDoubles) {
+  RetryLimits limits;
+  limits.max_trial_attempts = 4;
+  limits.backoff = absl::Seconds(10);
+  Create("first", 1, 1, 0, limits);
+  for (const int wait : {10, 20, 40}) {
+    const DesiredAttempt attempt = Lease("a");
+    Tell("a", attempt, Failure{FailureClass::kRetryable, "disk"});
+    Pass(absl::Seconds(wait) - kTick);
+    EXPECT_TRUE(Sync(Request("a")).desired.empty()) << wait;
+    Pass(kTick);
+  }
+  Tell("a", Lease("a"), Failure{FailureClass::kRetryable, "disk"});
+  EXPECT_EQ(Counts("first").failed, 1);
+}
+
+TEST_F(SchedulerTest, AUserErrorIsNotTriedAgainAndTheSweepGoesOn) {
+  Create("first", 2);
+  const DesiredAttempt attempt = Lease("a");
+  const SyncAnswer answer = Tell("a", attempt, Failure{FailureClass::kUserError, "NaN loss"});
+  EXPECT_EQ(Counts("first").failed, 1);
+  ASSERT_EQ(answer.desired.size(), 1u);
+  EXPECT_NE(answer.desired[0].trial, attempt.trial);
+}
+
+TEST_F(SchedulerTest, TooManyFailedTrialsPauseTheSweepWithAReason) {
+  RetryLimits limits;
+  limits.max_failed_trials = 2;
+  Create("first", 4, 1, 0, limits);
+  Tell("a", Lease("a"), Failure{FailureClass::kUserError, "x"});
+  const SyncAnswer second = Sync(Request("a"));
+  Tell("a", second.desired.at(0), Failure{FailureClass::kUserError, "x"});
+  EXPECT_EQ(State("first"), SweepState::kPaused);
+  EXPECT_THAT(scheduler_.View("first", now_)->record->state_reason, HasSubstr("2 trials failed"));
+  EXPECT_TRUE(Sync(Request("a")).desired.empty());
+}
+
+TEST_F(SchedulerTest, AStandstillIsAFailureThoughTheWorkerIsAlive) {
+  Create("first", 1);
+  const DesiredAttempt attempt = Lease("a");
+  for (int i = 0; i < 40; ++i) {
+    Pass(absl::Seconds(15));
+    EXPECT_TRUE(Tell("a", attempt, std::monostate{}).verdicts[0].status.ok());
+  }
+  Pass(kTick);
+  const SyncAnswer answer = Tell("a", attempt, std::monostate{});
+  EXPECT_EQ(ReasonOf(answer.verdicts[0].status), kReasonLeaseLost);
+  EXPECT_EQ(Counts("first").running, 0);
+}
+
+TEST_F(SchedulerTest, AWorkerThatKeepsDyingIsSetAsideForAWhile) {
+  RetryLimits limits;
+  limits.max_worker_losses = 100;
+  Create("first", 8, 1, 0, limits);
+  for (int i = 0; i < 3; ++i) Sync(Request("a", fmt::format("s{}", i)));
+  EXPECT_TRUE(Sync(Request("a", "s3")).desired.empty()) << "three losses";
+  EXPECT_EQ(Sync(Request("b")).desired.size(), 1u);
+  Pass(absl::Minutes(2));
+  EXPECT_EQ(Sync(Request("a", "s3")).desired.size(), 1u);
+}
+
+TEST_F(SchedulerTest, ANewSessionTakesTheNameAndTheOldOneIsToldForGood) {
+  Create("first");
+  Sync(Request("a", "s1"));
+  Sync(Request("a", "s2"));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(ReasonOf(scheduler_.OnSync(Request("a", "s1"), now_, effects_).status()), kReasonSessionSuperseded);
+  }
+}
+
+TEST_F(SchedulerTest, HigherPriorityRunsFirstAndEqualsShareFairly) {
+  Create("low-", 10, 1, 0);
+  Create("high-a", 10, 1, 5);
+  Create("high-b", 10, 1, 5);
+  std::map<std::string, int> running;
+  for (int i = 0; i < 8; ++i) ++running[Lease(fmt::format("w{}", i)).sweep_id];
+  EXPECT_EQ(running["high-a"], 4);
+  EXPECT_EQ(running["high-b"], 4);
+  EXPECT_EQ(running["low-"], 0);
+}
+
+TEST_F(SchedulerTest, PauseGivesNothingNewAndLetsWhatRunsCount) {
+  Create("first", 2);
+  const DesiredAttempt attempt = Lease("a");
+  ASSERT_TRUE(scheduler_.OnVerb("first", SweepVerb::kPause, "", now_, effects_).ok());
+  EXPECT_TRUE(Tell("a", attempt, Result{{{"s", 1.0}}}).verdicts[0].status.ok());
+  EXPECT_TRUE(Sync(Request("a")).desired.empty());
+  ASSERT_TRUE(scheduler_.OnVerb("first", SweepVerb::kResume, "", now_, effects_).ok());
+  EXPECT_EQ(Sync(Request("a")).desired.size(), 1u);
+}
+
+TEST_F(SchedulerTest, StopDrainsAndCancelKills) {
+  Create("drain", 3);
+  const DesiredAttempt attempt = Lease("a");
+  ASSERT_TRUE(scheduler_.OnVerb("drain", SweepVerb::kStop, "", now_, effects_).ok());
+  EXPECT_EQ(State("drain"), SweepState::kStopping);
+  EXPECT_EQ(Counts("drain").cancelled, 2);
+  EXPECT_TRUE(Tell("a", attempt, Result{{{"s", 1.0}}}).verdicts[0].status.ok());
+  EXPECT_EQ(State("drain"), SweepState::kStopped);
+
+  Create("kill", 3);
+  const DesiredAttempt other = Lease("b");
+  ASSERT_TRUE(scheduler_.OnVerb("kill", SweepVerb::kCancel, "", now_, effects_).ok());
+  EXPECT_EQ(Counts("kill").cancelled, 3);
+  EXPECT_EQ(ReasonOf(Tell("b", other, Result{}).verdicts[0].status), kReasonLeaseLost);
+}
+
+TEST_F(SchedulerTest, RetryQueuesWhatItsFilterNamesAndWakesTheSweep) {
+  Create("first", 2);
+  for (int i = 0; i < 2; ++i) Tell("a", Sync(Request("a")).desired.at(0), Failure{FailureClass::kUserError, "x"});
+  EXPECT_EQ(State("first"), SweepState::kCompleted);
+  const auto only_cell_1 = [](int64_t cell) { return cell == 1; };
+  EXPECT_EQ(*scheduler_.OnRetry("first", {TrialState::kFailed}, only_cell_1, "r1", "f", now_, effects_), 1);
+  EXPECT_EQ(*scheduler_.OnRetry("first", {TrialState::kFailed}, only_cell_1, "r1", "f", now_, effects_), 1) << "idempotent";
+  EXPECT_EQ(Counts("first").queued, 1);
+  EXPECT_EQ(State("first"), SweepState::kActive);
+  EXPECT_EQ(Lease("a").trial.index, 1);
+}
+
+TEST_F(SchedulerTest, CreateIsIdempotentByRequestIdAndRefusesATakenName) {
+  SweepRecord sweep;
+  sweep.id = "same";
+  sweep.cells = 1;
+  sweep.replicates = 1;
+  const auto create = [&](const std::string& request, const std::string& fingerprint) {
+    return scheduler_.OnCreate(sweep, [](int64_t) { return "{}"; }, request, fingerprint, now_, effects_);
+  };
+  const absl::StatusOr<SweepRecord> first = create("r1", "f");
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(create("r1", "f")->key, first->key);
+  EXPECT_EQ(create("r1", "other").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(create("r2", "f").status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(SchedulerTest, AnEtagOfAnEarlierStateIsRefused) {
+  Create("first");
+  ASSERT_TRUE(scheduler_.OnVerb("first", SweepVerb::kPause, "1", now_, effects_).ok());
+  EXPECT_EQ(ReasonOf(scheduler_.OnVerb("first", SweepVerb::kResume, "1", now_, effects_).status()), kReasonEtagMismatch);
+}
+
+TEST_F(SchedulerTest, ADrainedWorkerGetsNothingNewUntilUndrained) {
+  Create("first", 2);
+  const DesiredAttempt attempt = Lease("a");
+  ASSERT_TRUE(scheduler_.OnDrain("a", true, now_, effects_).ok());
+  const SyncAnswer answer = Tell("a", attempt, Result{{{"s", 1.0}}});
+  EXPECT_TRUE(answer.desired.empty());
+  EXPECT_TRUE(answer.draining);
+  ASSERT_TRUE(scheduler_.OnDrain("a", false, now_, effects_).ok());
+  EXPECT_EQ(Sync(Request("a")).desired.size(), 1u);
+}
+
+TEST_F(SchedulerTest, AStoppedAttemptGoesBackWithoutCost) {
+  RetryLimits limits;
+  limits.max_worker_losses = 1;
+  limits.max_trial_attempts = 1;
+  Create("first", 1, 1, 0, limits);
+  SyncRequest leaving = Request("a");
+  leaving.draining = true;
+  leaving.attempts.push_back(ReportOf(Lease("a")));
+  leaving.attempts[0].outcome = Stopped{};
+  EXPECT_TRUE(Sync(leaving).desired.empty());
+  EXPECT_EQ(Counts("first").queued, 1);
+  EXPECT_EQ(Lease("b").epoch, 2);
+}
+
+TEST_F(SchedulerTest, WorkGoesToTheWorkerThatHasWaitedLongest) {
+  for (const char* worker : {"b", "a", "c"}) {
+    Sync(Request(worker));
+    scheduler_.Park(worker, now_);
+  }
+  Create("first", 2);
+  scheduler_.Dispatch(now_, effects_);
+  EXPECT_EQ(scheduler_.TakeWoken(), (std::vector<std::string>{"a", "b"}));
+}
+
+// Linear work per message would take minutes here; what is asserted is memory's and the queue's correctness at size.
+TEST_F(SchedulerTest, HoldsAMillionTrialsAndGivesEachOnce) {
+  Create("huge", 250'000, 4);
+  effects_.clear();
+  SyncRequest request = Request("a", "s1", 1000);
+  const SyncAnswer first = Sync(request);
+  ASSERT_EQ(first.desired.size(), 1000u);
+  std::set<TrialKey> seen;
+  for (const DesiredAttempt& attempt : first.desired) seen.insert(attempt.trial);
+  EXPECT_EQ(seen.size(), 1000u);
+  for (const DesiredAttempt& attempt : first.desired) {
+    request.attempts.push_back(ReportOf(attempt));
+    request.attempts.back().outcome = Result{{{"s", 1.0}}};
+  }
+  const SyncAnswer second = Sync(request);
+  for (const DesiredAttempt& attempt : second.desired) EXPECT_TRUE(seen.insert(attempt.trial).second);
+  EXPECT_EQ(Counts("huge").succeeded, 1000);
+  EXPECT_EQ(Counts("huge").total(), 1'000'000);
+}
+
+}  // namespace
+}  // namespace loupe::coordinator
