@@ -37,7 +37,7 @@ TORCH_MODULE(Linear);
 class Conv2dImpl : public torch::nn::Module, public LeafLayer {
  public:
   Conv2dImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 0, bool with_bias = true);
-  torch::Tensor forward(const torch::Tensor& x) { return torch::conv2d(x, weight, bias, stride_, padding_); }
+  torch::Tensor forward(const torch::Tensor& x);
   void Reset(const at::Generator& generator) override;
 
   torch::Tensor weight;
