@@ -10,4 +10,14 @@ namespace loupe::cli {
 void AddPlanCommand(CLI::App& app, int& exit_code);
 void AddAnovaCommand(CLI::App& app, int& exit_code);
 
+void AddUpCommand(CLI::App& app, int& exit_code);
+
+// With one.
+void AddSubmitCommand(CLI::App& app, int& exit_code);
+void AddWatchCommand(CLI::App& app, int& exit_code);
+void AddSweepCommands(CLI::App& app, int& exit_code);
+void AddTrialCommands(CLI::App& app, int& exit_code);
+void AddWorkerCommands(CLI::App& app, int& exit_code);
+void AddReportCommand(CLI::App& app, int& exit_code);
+
 }  // namespace loupe::cli

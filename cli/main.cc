@@ -24,6 +24,13 @@ int main(int argc, char** argv) {
   app.footer(kFooter);
   int exit_code = loupe::cli::kOk;
   loupe::cli::AddPlanCommand(app, exit_code);
+  loupe::cli::AddUpCommand(app, exit_code);
+  loupe::cli::AddSubmitCommand(app, exit_code);
+  loupe::cli::AddWatchCommand(app, exit_code);
+  loupe::cli::AddSweepCommands(app, exit_code);
+  loupe::cli::AddReportCommand(app, exit_code);
+  loupe::cli::AddTrialCommands(app, exit_code);
+  loupe::cli::AddWorkerCommands(app, exit_code);
   loupe::cli::AddAnovaCommand(app, exit_code);
   try {
     app.parse(argc, argv);

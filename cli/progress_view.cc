@@ -1,0 +1,145 @@
+#include "cli/progress_view.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "analysis/report/number_format.h"
+#include "cli/time_text.h"
+#include "cli/views.h"
+#include "fmt/format.h"
+
+namespace loupe::cli {
+namespace {
+
+// Long enough to smooth trials that end in pairs, short enough to notice that workers joined or left.
+constexpr absl::Duration kRateWindow = absl::Minutes(10);
+constexpr int kBarWidth = 24;
+
+// The first `width` columns of UTF-8 text.
+std::string Clipped(const std::string& text, int width) {
+  size_t end = 0;
+  for (int column = 0; end < text.size() && column < width; ++column) {
+    ++end;
+    while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) ++end;
+  }
+  return text.substr(0, end);
+}
+
+std::string Metrics(const google::protobuf::Map<std::string, double>& metrics) {
+  std::string text;
+  for (const auto& [name, value] : std::map<std::string, double>(metrics.begin(), metrics.end())) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : "  ", name, analysis::FormatNumber(value, 3));
+  }
+  return text;
+}
+
+std::string RateText(double per_second) {
+  if (per_second <= 0) return "";
+  return per_second >= 1 ? fmt::format("{:.1f}/s", per_second) : fmt::format("{:.1f}/min", per_second * 60);
+}
+
+std::string Problems(const v1::TrialCounts& counts) {
+  std::string text;
+  if (counts.failed() > 0) text += fmt::format(", {} failed", counts.failed());
+  if (counts.quarantined() > 0) text += fmt::format(", {} quarantined", counts.quarantined());
+  if (counts.cancelled() > 0) text += fmt::format(", {} cancelled", counts.cancelled());
+  return text;
+}
+
+double Fraction(const v1::TrialCounts& counts) {
+  return counts.total() == 0 ? 0 : static_cast<double>(EndedTrials(counts)) / static_cast<double>(counts.total());
+}
+
+}  // namespace
+
+std::string ProgressBar(double fraction, int width) {
+  const int inner = std::max(0, width - 2);
+  const int filled = std::clamp(static_cast<int>(std::floor(fraction * inner)), 0, inner);
+  return fmt::format("[{}{}]", std::string(static_cast<size_t>(filled), '#'),
+                     std::string(static_cast<size_t>(inner - filled), '.'));
+}
+
+void ProgressView::Update(const v1::WatchSweepResponse& state, absl::Duration now) {
+  state_ = state;
+  const int64_t ended = EndedTrials(state.sweep().counts());
+  // Going back (a retry) starts the measurement anew.
+  if (!ended_.empty() && ended < ended_.back().second) ended_.clear();
+  if (ended_.empty() || ended > ended_.back().second) ended_.emplace_back(now, ended);
+  while (ended_.size() > 2 && ended_[1].first < now - kRateWindow) ended_.pop_front();
+}
+
+double ProgressView::TrialsPerSecond() const {
+  if (ended_.size() < 2) return 0;
+  const double seconds = absl::ToDoubleSeconds(ended_.back().first - ended_.front().first);
+  return seconds <= 0 ? 0 : static_cast<double>(ended_.back().second - ended_.front().second) / seconds;
+}
+
+double ProgressView::SecondsLeft() const {
+  const v1::Sweep& sweep = state_.sweep();
+  if (sweep.has_estimated_time_left()) return Seconds(sweep.estimated_time_left());
+  const double rate = TrialsPerSecond();
+  if (rate <= 0) return -1;
+  return static_cast<double>(sweep.counts().total() - EndedTrials(sweep.counts())) / rate;
+}
+
+std::vector<std::string> ProgressView::TerminalLines(int width, int max_lines) const {
+  const v1::Sweep& sweep = state_.sweep();
+  const v1::TrialCounts& counts = sweep.counts();
+  std::string head =
+      fmt::format("{} {} {}/{} trials{}", LastPart(sweep.name()), ProgressBar(Fraction(counts), kBarWidth),
+                  EndedTrials(counts), counts.total(), Problems(counts));
+  if (const std::string rate = RateText(TrialsPerSecond()); !rate.empty()) head += "  " + rate;
+  if (!IsTerminal(sweep.state())) {
+    if (const double left = SecondsLeft(); left >= 0) head += fmt::format("  {} left", TimeText(left));
+  }
+  if (sweep.state() != v1::Sweep::ACTIVE) head += "  " + v1::Sweep::State_Name(sweep.state());
+  if (!sweep.state_reason().empty()) head += ": " + sweep.state_reason();
+  std::vector<std::string> lines = {head};
+  const auto room = static_cast<size_t>(std::max(1, max_lines));
+  for (const v1::RunningAttempt& attempt : state_.running()) {
+    const auto shown = static_cast<size_t>(lines.size());
+    const auto hidden = static_cast<size_t>(state_.running_size()) - (shown - 1);
+    if (shown + 1 >= room && hidden > 1) {
+      lines.push_back(fmt::format("  and {} more", hidden));
+      break;
+    }
+    std::string line =
+        fmt::format("  {:>4} {:<8} {:<7}", LastPart(attempt.trial()), LastPart(attempt.worker()), attempt.phase());
+    if (attempt.total_steps() > 0) {
+      line +=
+          fmt::format(" {} {:>4}/{}",
+                      ProgressBar(static_cast<double>(attempt.step()) / static_cast<double>(attempt.total_steps()), 12),
+                      attempt.step(), attempt.total_steps());
+    }
+    if (const std::string metrics = Metrics(attempt.metrics()); !metrics.empty()) line += "  " + metrics;
+    lines.push_back(line + "  " + CellText(attempt.cell()));
+  }
+  if (lines.size() > room) lines.resize(room);
+  for (std::string& line : lines) line = Clipped(line, width);
+  return lines;
+}
+
+std::string ProgressView::PlainLine() const {
+  const v1::Sweep& sweep = state_.sweep();
+  const v1::TrialCounts& counts = sweep.counts();
+  std::string line =
+      fmt::format("{}: {} of {} done ({:.0f} %), {} running{}", LastPart(sweep.name()), EndedTrials(counts),
+                  counts.total(), 100 * Fraction(counts), counts.running(), Problems(counts));
+  if (const std::string rate = RateText(TrialsPerSecond()); !rate.empty()) line += ", " + rate;
+  if (!IsTerminal(sweep.state())) {
+    if (const double left = SecondsLeft(); left >= 0) line += fmt::format(", {} left", TimeText(left));
+  }
+  if (sweep.state() != v1::Sweep::ACTIVE) line += ", " + v1::Sweep::State_Name(sweep.state());
+  if (!sweep.state_reason().empty()) line += fmt::format(" ({})", sweep.state_reason());
+  for (const v1::RunningAttempt& attempt : state_.running()) {
+    if (attempt.metrics().empty()) continue;
+    line += fmt::format("; trial {} {} {}/{}: {}", LastPart(attempt.trial()), attempt.phase(), attempt.step(),
+                        attempt.total_steps(), Metrics(attempt.metrics()));
+    // One example is enough for a log.
+    break;
+  }
+  return line;
+}
+
+}  // namespace loupe::cli

@@ -1,0 +1,72 @@
+// `loupe report SWEEP`: the analysis of a sweep, made by the coordinator from one snapshot of its store.
+#include <map>
+#include <memory>
+#include <string>
+
+#include "cli/commands.h"
+#include "cli/connect.h"
+#include "cli/failure.h"
+#include "cli/output.h"
+#include "cli/sweep_name.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "loupe/v1/analysis.grpc.pb.h"
+
+namespace loupe::cli {
+namespace {
+
+struct ReportFlags {
+  ConnectFlags connect;
+  std::string sweep;
+  std::string response;
+  std::string terms;
+  int ss_type = 2;
+  std::string format;
+  std::string output;
+};
+
+absl::Status Run(const ReportFlags& flags) {
+  v1::RenderReportRequest request;
+  LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));
+  request.set_response(flags.response);
+  request.set_terms(flags.terms);
+  request.set_ss_type(flags.ss_type);
+  request.set_format(flags.format == "json"   ? v1::RenderReportRequest::JSON
+                     : flags.format == "csv"  ? v1::RenderReportRequest::CSV
+                     : flags.format == "html" ? v1::RenderReportRequest::HTML
+                                              : v1::RenderReportRequest::TEXT);
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  const auto stub = v1::AnalysisService::NewStub(connection->channel());
+  grpc::ClientContext context;
+  connection->Prepare(context, absl::Minutes(10));
+  const auto reader = stub->RenderReport(&context, request);
+  v1::RenderReportResponse message;
+  std::string report;
+  while (reader->Read(&message)) report += message.chunk();
+  LOUPE_RETURN_IF_ERROR(connection->Check(reader->Finish()));
+  LOUPE_RETURN_IF_ERROR(WriteOutput(report, flags.output));
+  // Said on stderr, so that a pipe sees the report alone.
+  if (!flags.output.empty()) fmt::print(stderr, "{} bytes in {}\n", report.size(), flags.output);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddReportCommand(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("report", "F table, means, heat map and best cells of a sweep");
+  const auto flags = std::make_shared<ReportFlags>();
+  command->add_option("sweep", flags->sweep, "The sweep's name")->required();
+  command->add_option("--response,-y", flags->response,
+                      "Score to analyse, such as clip_i; default: the sweep's primary score");
+  command->add_option("--terms", flags->terms,
+                      "Model terms, such as 'input*output + scale'; default: the main effects");
+  command->add_option("--ss", flags->ss_type, "Type of the sums of squares: 1, 2 or 3")
+      ->check(CLI::Range(1, 3))
+      ->capture_default_str();
+  AddFormatOption(*command, flags->format, {"text", "json", "csv", "html"});
+  command->add_option("--output,-o", flags->output, "File to write instead of standard output");
+  AddConnectOptions(*command, flags->connect);
+  command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
+}
+
+}  // namespace loupe::cli
