@@ -10,28 +10,48 @@
 #include "analysis/stats/dunnett.h"
 #include "analysis/stats/p_adjust.h"
 #include "analysis/stats/studentized_range.h"
+#include "boost/math/interpolators/cardinal_cubic_b_spline.hpp"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
 namespace loupe::analysis {
 namespace {
 
+using Eigen::Index;
+using Eigen::MatrixXd;
+
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 std::string Name(const MarginalMean& mean) { return fmt::format("{}", fmt::join(mean.levels, ", ")); }
 
-Comparison Compare(const LinearModel& model, const MarginalMean& a, const MarginalMean& b) {
+Comparison Compare(const LinearModel& model, const MarginalMean& a, const MarginalMean& b, double unscaled_variance) {
   Comparison result{.first = Name(a), .second = Name(b), .estimable = false, .difference = kNaN, .std_error = kNaN,
                     .t = kNaN, .p = kNaN, .p_tukey = kNaN, .p_dunnett = kNaN, .p_holm = kNaN,
                     .p_benjamini_hochberg = kNaN, .low = kNaN, .high = kNaN};
-  const Estimate estimate = model.Evaluate(a.combination - b.combination);
-  result.estimable = estimate.estimable && estimate.std_error > 0;
+  // A difference may be estimable where the means are not (two levels of one group of a confounded factor).
+  const bool both = a.estimable && b.estimable;
+  const Estimate estimate = both ? Estimate{} : model.Evaluate(a.combination - b.combination);
+  const double error = std::sqrt(model.residual_mean_sq() * unscaled_variance);
+  result.estimable = (both || estimate.estimable) && error > 0;
   if (!result.estimable) return result;
-  result.difference = estimate.value;
-  result.std_error = estimate.std_error;
-  result.t = estimate.value / estimate.std_error;
+  result.difference = both ? a.deviation - b.deviation : estimate.value;
+  result.std_error = error;
+  result.t = result.difference / result.std_error;
   result.p = TTwoSided(result.t, model.residual_df());
   return result;
+}
+
+// Variance of mean i − mean j, divided by σ².
+double DifferenceVariance(const MatrixXd& covariance, size_t i, size_t j) {
+  const auto a = static_cast<Index>(i);
+  const auto b = static_cast<Index>(j);
+  return std::max(0.0, covariance(a, a) + covariance(b, b) - 2 * covariance(a, b));
+}
+
+MatrixXd CovarianceOf(const LinearModel& model, const std::vector<const MarginalMean*>& means) {
+  std::vector<Eigen::RowVectorXd> combinations;
+  for (const MarginalMean* mean : means) combinations.push_back(mean->combination);
+  return model.UnscaledCovariance(combinations);
 }
 
 void AdjustForCount(std::vector<Comparison>& comparisons) {
@@ -51,42 +71,72 @@ void SetInterval(Comparison& comparison, double critical) {
 }
 
 // λ_i with corr(m_i − m_0, m_j − m_0) = λ_i λ_j for all i ≠ j, if there are such: the means are then as good as
-// independent. `with` are the combinations of m_i − m_0.
-std::optional<std::vector<double>> ProductCorrelation(const LinearModel& model,
-                                                      const std::vector<Eigen::RowVectorXd>& with) {
-  const size_t k = with.size();
-  if (k == 1) return std::vector<double>{0.0};
-  std::vector<double> sd;
-  for (const auto& difference : with) sd.push_back(std::sqrt(model.UnscaledCovariance(difference, difference)));
-  Eigen::MatrixXd correlation(k, k);
-  for (size_t i = 0; i < k; ++i) {
-    for (size_t j = 0; j < k; ++j) {
-      correlation(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) =
-          model.UnscaledCovariance(with[i], with[j]) / (sd[i] * sd[j]);
-    }
+// independent. `covariance` is that of all means; 0 stands for `control`, i and j run over the others in order.
+std::optional<std::vector<double>> ProductCorrelation(const MatrixXd& covariance, Index control) {
+  std::vector<Index> others;
+  for (Index i = 0; i < covariance.rows(); ++i) {
+    if (i != control) others.push_back(i);
   }
+  const size_t k = others.size();
+  if (k == 1) return std::vector<double>{0.0};
+  const auto difference_covariance = [&](size_t i, size_t j) {
+    return covariance(others[i], others[j]) - covariance(others[i], control) - covariance(control, others[j]) +
+           covariance(control, control);
+  };
+  std::vector<double> sd(k);
+  for (size_t i = 0; i < k; ++i) sd[i] = std::sqrt(difference_covariance(i, i));
+  const auto correlation = [&](size_t i, size_t j) { return difference_covariance(i, j) / (sd[i] * sd[j]); };
   std::vector<double> lambda(k);
-  for (Eigen::Index i = 0; i < static_cast<Eigen::Index>(k); ++i) {
-    if (k == 2) {
-      if (correlation(0, 1) < 0) return std::nullopt;
-      lambda[static_cast<size_t>(i)] = std::sqrt(correlation(0, 1));
-      continue;
-    }
-    const Eigen::Index a = i == 0 ? 1 : 0;
-    const Eigen::Index b = i == 0 || i == 1 ? 2 : 1;
-    const double squared = correlation(i, a) * correlation(i, b) / correlation(a, b);
+  for (size_t i = 0; i < k; ++i) {
+    const size_t a = i == 0 ? 1 : 0;
+    const size_t b = i <= 1 ? 2 : 1;
+    const double squared = k == 2 ? correlation(0, 1) : correlation(i, a) * correlation(i, b) / correlation(a, b);
     if (!(squared >= 0 && squared < 1)) return std::nullopt;
-    lambda[static_cast<size_t>(i)] = std::sqrt(squared);
+    lambda[i] = std::sqrt(squared);
   }
   for (size_t i = 0; i < k; ++i) {
     for (size_t j = 0; j < i; ++j) {
-      const double off = correlation(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) - lambda[i] * lambda[j];
-      if (std::abs(off) > 1e-6) return std::nullopt;
+      if (!(std::abs(correlation(i, j) - lambda[i] * lambda[j]) < 1e-6)) return std::nullopt;
     }
   }
   for (double& value : lambda) value = std::round(value * 1e9) / 1e9;  // equal ones are found equal
   return lambda;
 }
+
+// P(Q > q) for many q. Each exact value costs a double integral, so above some hundred comparisons a table of its
+// logarithm is interpolated (cubic spline; relative error under 1e-5 where the tail is above 1e-12).
+class TukeyTail {
+ public:
+  TukeyTail(int k, double df, size_t uses, double largest) : k_(k), df_(df) {
+    constexpr size_t kExactUses = 300;
+    constexpr int kNodes = 160;
+    if (uses <= kExactUses || !(largest > 0)) return;
+    end_ = std::min(largest, 60.0) * 1.0000001;
+    const double step = end_ / kNodes;
+    std::vector<double> log_tail;
+    for (int i = 0; i <= kNodes; ++i) {
+      const double tail = StudentizedRangeUpperTail(i * step, k_, df_);
+      tail_ends_ = tail < 1e-13;  // rounding from here on
+      if (tail_ends_) break;
+      log_tail.push_back(std::log(tail));
+    }
+    end_ = step * static_cast<double>(log_tail.size() - 1);
+    if (log_tail.size() > 8) table_.emplace(log_tail.begin(), log_tail.end(), 0.0, step);
+  }
+
+  double operator()(double q) const {
+    if (!table_) return StudentizedRangeUpperTail(q, k_, df_);
+    if (q >= end_) return tail_ends_ ? 0.0 : StudentizedRangeUpperTail(q, k_, df_);
+    return std::exp((*table_)(q));
+  }
+
+ private:
+  int k_;
+  double df_;
+  double end_ = 0;
+  bool tail_ends_ = false;
+  std::optional<boost::math::interpolators::cardinal_cubic_b_spline<double>> table_;
+};
 
 }  // namespace
 
@@ -96,15 +146,25 @@ std::vector<Comparison> CompareAllPairs(const LinearModel& model, const Marginal
                                                 [](const MarginalMean& mean) { return mean.estimable; }));
   const double critical =
       k >= 2 ? StudentizedRangeQuantile(means.confidence, k, model.residual_df()) / std::sqrt(2.0) : kNaN;
+  std::vector<const MarginalMean*> all;
+  for (const MarginalMean& mean : means.means) all.push_back(&mean);
+  const MatrixXd covariance = CovarianceOf(model, all);
+  double largest = 0;
   for (size_t i = 0; i < means.means.size(); ++i) {
     for (size_t j = i + 1; j < means.means.size(); ++j) {
-      Comparison& comparison = comparisons.emplace_back(Compare(model, means.means[i], means.means[j]));
-      if (!comparison.estimable || k < 2) continue;
-      comparison.p_tukey = StudentizedRangeUpperTail(std::abs(comparison.t) * std::sqrt(2.0), k, model.residual_df());
-      SetInterval(comparison, critical);
+      const Comparison& comparison = comparisons.emplace_back(
+          Compare(model, *all[i], *all[j], DifferenceVariance(covariance, i, j)));
+      if (comparison.estimable) largest = std::max(largest, std::abs(comparison.t) * std::sqrt(2.0));
     }
   }
   AdjustForCount(comparisons);
+  if (k < 2) return comparisons;
+  const TukeyTail tail(k, model.residual_df(), comparisons.size(), largest);
+  for (Comparison& comparison : comparisons) {
+    if (!comparison.estimable) continue;
+    comparison.p_tukey = tail(std::abs(comparison.t) * std::sqrt(2.0));
+    SetInterval(comparison, critical);
+  }
   return comparisons;
 }
 
@@ -123,18 +183,19 @@ absl::StatusOr<std::vector<Comparison>> CompareToBaseline(const LinearModel& mod
         fmt::format("the baseline '{}' is not estimable in the model {}; choose another", Name(*base), model.formula()));
   }
   std::vector<Comparison> comparisons;
-  std::vector<Eigen::RowVectorXd> differences;
+  std::vector<const MarginalMean*> involved{&*base};
   for (const MarginalMean& mean : means.means) {
     if (&mean == &*base) continue;
-    comparisons.push_back(Compare(model, mean, *base));
-    if (comparisons.back().estimable) differences.push_back(mean.combination - base->combination);
+    const MatrixXd covariance = CovarianceOf(model, {&mean, &*base});
+    comparisons.push_back(Compare(model, mean, *base, DifferenceVariance(covariance, 0, 1)));
+    if (comparisons.back().estimable) involved.push_back(&mean);
   }
   AdjustForCount(comparisons);
-  if (differences.empty()) return comparisons;
-  const auto lambda = ProductCorrelation(model, differences);
+  if (involved.size() == 1) return comparisons;
+  const auto lambda = ProductCorrelation(CovarianceOf(model, involved), 0);
   const double alpha = 1 - means.confidence;
   const double critical = lambda ? DunnettTwoSidedQuantile(alpha, *lambda, model.residual_df())
-                                 : TQuantile(1 - 0.5 * alpha / static_cast<double>(differences.size()), model.residual_df());
+                                 : TQuantile(1 - 0.5 * alpha / static_cast<double>(involved.size() - 1), model.residual_df());
   for (Comparison& comparison : comparisons) {
     if (!comparison.estimable) continue;
     if (lambda) comparison.p_dunnett = DunnettTwoSidedUpperTail(std::abs(comparison.t), *lambda, model.residual_df());
@@ -154,21 +215,16 @@ absl::StatusOr<std::vector<BestComparison>> CompareWithBest(const LinearModel& m
   const double sign = smaller_is_better ? -1.0 : 1.0;
   const double alpha = 1 - means.confidence;
 
+  const auto difference = [&](size_t i, size_t j) { return sign * (list[i]->deviation - list[j]->deviation); };
+  const MatrixXd covariance = CovarianceOf(model, list);
+  const auto error = [&](size_t i, size_t j) {
+    return std::sqrt(model.residual_mean_sq() * DifferenceVariance(covariance, i, j));
+  };
   // One-sided critical value with mean i as the control; cells of equal size share one.
   std::map<std::vector<double>, double> known;
-  Eigen::MatrixXd difference(k, k);
-  Eigen::MatrixXd error(k, k);
   std::vector<double> critical(k);
   for (size_t i = 0; i < k; ++i) {
-    std::vector<Eigen::RowVectorXd> with;
-    for (size_t j = 0; j < k; ++j) {
-      if (j == i) continue;
-      const Estimate estimate = model.Evaluate(list[i]->combination - list[j]->combination);
-      difference(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = sign * estimate.value;
-      error(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = estimate.std_error;
-      with.push_back(list[j]->combination - list[i]->combination);
-    }
-    auto lambda = ProductCorrelation(model, with);
+    auto lambda = ProductCorrelation(covariance, static_cast<Index>(i));
     if (lambda) {
       std::sort(lambda->begin(), lambda->end());
       const auto [entry, is_new] = known.try_emplace(*lambda, 0.0);
@@ -185,9 +241,7 @@ absl::StatusOr<std::vector<BestComparison>> CompareWithBest(const LinearModel& m
     double high = std::numeric_limits<double>::infinity();
     for (size_t j = 0; j < k; ++j) {
       if (j == i) continue;
-      const auto a = static_cast<Eigen::Index>(i);
-      const auto b = static_cast<Eigen::Index>(j);
-      high = std::min(high, difference(a, b) + critical[i] * error(a, b));
+      high = std::min(high, difference(i, j) + critical[i] * error(i, j));
     }
     result[i] = {.levels = Name(*list[i]), .mean = list[i]->mean, .low = 0, .high = std::max(0.0, high), .may_be_best = high > 0};
     if (high > 0) candidates.push_back(i);
@@ -197,9 +251,7 @@ absl::StatusOr<std::vector<BestComparison>> CompareWithBest(const LinearModel& m
     double low = std::numeric_limits<double>::infinity();
     for (const size_t j : candidates) {
       if (j == i) continue;
-      const auto a = static_cast<Eigen::Index>(i);
-      const auto b = static_cast<Eigen::Index>(j);
-      low = std::min(low, difference(a, b) - critical[j] * error(a, b));
+      low = std::min(low, difference(i, j) - critical[j] * error(i, j));
     }
     result[i].low = std::min(0.0, low);
   }

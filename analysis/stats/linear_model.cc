@@ -72,14 +72,20 @@ Estimate LinearModel::Evaluate(const RowVectorXd& combination) const {
     const double implied = kept * dependence_.col(static_cast<Index>(j));
     if (std::abs(combination(dropped_[j]) - implied) > 1e-7 * (scale + std::abs(implied))) {
       const double nan = std::numeric_limits<double>::quiet_NaN();
-      return {.estimable = false, .value = nan, .std_error = nan};
+      return {.estimable = false, .value = nan, .deviation = nan, .std_error = nan};
     }
   }
   const double level = combination(0) * (data_->response_origin + cells_.centre);
-  return {.estimable = true, .value = level + kept * coefficients_,
+  const double deviation = kept * coefficients_;
+  return {.estimable = true, .value = level + deviation, .deviation = deviation,
           .std_error = std::sqrt(residual_mean_sq()) * Whiten(combination).norm()};
 }
 
-double LinearModel::UnscaledCovariance(const RowVectorXd& a, const RowVectorXd& b) const { return Whiten(a).dot(Whiten(b)); }
+MatrixXd LinearModel::UnscaledCovariance(const std::vector<RowVectorXd>& combinations) const {
+  MatrixXd kept(rank(), static_cast<Index>(combinations.size()));
+  for (size_t i = 0; i < combinations.size(); ++i) kept.col(static_cast<Index>(i)) = combinations[i](kept_).transpose();
+  const MatrixXd white = r_.transpose().triangularView<Eigen::Lower>().solve(kept);
+  return white.transpose() * white;
+}
 
 }  // namespace loupe::analysis

@@ -21,6 +21,7 @@ namespace loupe::analysis {
 struct Estimate {
   bool estimable = false;
   double value = 0;      // NaN when not estimable
+  double deviation = 0;  // value less the data's own centre: differences of these keep their digits under any offset
   double std_error = 0;  // σ̂·√(L(XᵀX)⁻Lᵀ)
 };
 
@@ -44,8 +45,9 @@ class LinearModel {
   // whose intercept entry is 1 gets the response's own level.
   Estimate Evaluate(const Eigen::RowVectorXd& combination) const;
 
-  // Covariance of two estimable combinations divided by σ².
-  double UnscaledCovariance(const Eigen::RowVectorXd& a, const Eigen::RowVectorXd& b) const;
+  // Covariances of the combinations divided by σ²: [k, k]. Entry differences such as G_ii + G_jj − 2G_ij are meaningful for
+  // every estimable difference, even where the combinations themselves are not estimable.
+  Eigen::MatrixXd UnscaledCovariance(const std::vector<Eigen::RowVectorXd>& combinations) const;
 
   // Fitted value of a cell about the centre, and its leverage per observation (x(XᵀX)⁻xᵀ).
   double FittedDeviation(size_t cell) const { return fitted_(static_cast<Eigen::Index>(cell)); }

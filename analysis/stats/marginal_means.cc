@@ -83,6 +83,7 @@ absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, con
     const Estimate estimate = model.Evaluate(mean.combination);
     mean.estimable = estimate.estimable;
     mean.mean = estimate.value;
+    mean.deviation = estimate.deviation;
     mean.std_error = estimate.std_error;
     mean.low = estimate.value - t * estimate.std_error;
     mean.high = estimate.value + t * estimate.std_error;

@@ -22,6 +22,7 @@ struct MarginalMean {
   std::vector<std::string> levels;  // one per factor asked for
   bool estimable = false;
   double mean = 0, std_error = 0;  // NaN when not estimable
+  double deviation = 0;            // mean less the data's centre, for differences
   double low = 0, high = 0;        // t interval on the residual degrees of freedom
   int64_t n = 0;                   // rows with these levels
   Eigen::RowVectorXd combination;  // the L of Lβ, for comparisons

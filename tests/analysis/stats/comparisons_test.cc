@@ -9,6 +9,7 @@
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/dunnett.h"
 #include "analysis/stats/p_adjust.h"
+#include "analysis/stats/random_stream.h"
 #include "analysis/stats/studentized_range.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -196,6 +197,32 @@ TEST(ComparisonsTest, ComparisonWithTheBestMatchesTheTextbookFormulaForEqualGrou
   const auto smallest = CompareWithBest(*model, *means, true);
   EXPECT_TRUE((*smallest)[2].may_be_best);
   EXPECT_FALSE((*smallest)[0].may_be_best);
+}
+
+// 320 cells, three replicates: all pairs by the interpolated tail must be the exact ones, and the true best is kept.
+TEST(ComparisonsTest, ManyCellsAreComparedWithTheBestAndInPairs) {
+  DataTableBuilder builder("y", {{"cell", {}}});
+  RandomStream random(12);
+  for (int replicate = 0; replicate < 3; ++replicate) {
+    for (int cell = 0; cell < 320; ++cell) {
+      ASSERT_TRUE(builder.AddRow({std::to_string(cell)}, 0.01 * (cell % 40) + 0.03 * random.Normal()).ok());
+    }
+  }
+  const DataTable data = std::move(builder).Build();
+  const auto model = Fit(data, "cell");
+  const auto means = ComputeMarginalMeans(*model, {"cell"});
+  const auto best = CompareWithBest(*model, *means);
+  ASSERT_TRUE(best.ok());
+  int may_be_best = 0;
+  for (const BestComparison& cell : *best) may_be_best += cell.may_be_best;
+  EXPECT_GE(may_be_best, 8);    // the eight cells with the largest true mean
+  EXPECT_LE(may_be_best, 200);  // and far from all
+  const auto pairs = CompareAllPairs(*model, *means);
+  ASSERT_EQ(pairs.size(), 320u * 319 / 2);
+  for (size_t i = 0; i < pairs.size(); i += 5003) {
+    const double exact = StudentizedRangeUpperTail(std::abs(pairs[i].t) * std::sqrt(2.0), 320, model->residual_df());
+    EXPECT_NEAR(pairs[i].p_tukey, exact, 1e-5 * exact + 1e-12);
+  }
 }
 
 TEST(PAdjustTest, HolmAndBenjaminiHochbergAgreeWithR) {
