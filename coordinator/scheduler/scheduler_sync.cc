@@ -211,8 +211,17 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
       if (!reported.contains(trial)) GiveBack(*attempts_.at(trial), now, effects);
     }
   }
-  // Every lease of this session is renewed, also one that the worker does not know of yet: the answer tells it again.
-  for (const TrialKey& trial : worker->attempts) Renew(*attempts_.at(trial), now);
+  // Every lease of this session is renewed, also one that the worker does not know of yet: the answer tells it again. One
+  // that it never takes up does not live for ever by that.
+  const std::set<TrialKey> kept = worker->attempts;
+  for (const TrialKey& trial : kept) {
+    Attempt& attempt = *attempts_.at(trial);
+    if (!reported.contains(trial) && now.monotonic - attempt.last_progress > options_.progress_timeout) {
+      Lose(attempt, fmt::format("worker '{}' never took it up", request.worker), now, effects);
+    } else {
+      Renew(attempt, now);
+    }
+  }
   while (GrantOne(*worker, now, effects)) {
   }
   for (const TrialKey& trial : worker->attempts) {

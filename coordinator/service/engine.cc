@@ -10,6 +10,8 @@
 namespace loupe::coordinator {
 namespace {
 
+constexpr absl::Duration kRetryInterval = absl::Seconds(1);
+
 // Feeds a fresh scheduler from the store.
 class SchedulerBuilder final : public RecoverySink {
  public:
@@ -85,6 +87,7 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
   if (!status.ok()) {
     spdlog::error("the store refused a commit of {} requests: {}", inputs.size(),
                   std::string_view(status.message().data(), status.message().size()));
+    retry_at_ = deps_.clock->MonotonicNow() + kRetryInterval;
     const bool rebuilt = Recover().ok();
     if (rebuilt && IsOneRequestsFault(status)) {
       // One request with impossible effects must not fail its neighbours.
@@ -236,12 +239,13 @@ void Engine::UpdateWatches(const Now& now) {
 }
 
 absl::Duration Engine::NextDeadline() const {
-  absl::Duration next = recovered_ ? scheduler_->NextDeadline() : deps_.clock->MonotonicNow() + absl::Seconds(1);
+  if (!recovered_) return retry_at_;
+  absl::Duration next = scheduler_->NextDeadline();
   for (const auto& [worker, parked] : parked_) next = std::min(next, parked.deadline);
   // Whether a watched sweep has changed is looked at when something happens; a change that came too soon after the last
   // update is shown when its time comes.
   for (const Watch& watch : watches_) next = std::min(next, watch.next_update);
-  return next;
+  return std::max(next, retry_at_);
 }
 
 }  // namespace loupe::coordinator

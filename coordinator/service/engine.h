@@ -116,6 +116,8 @@ class Engine {
   std::map<std::string, ParkedSync> parked_;
   std::list<Watch> watches_;
   bool recovered_ = false;
+  // After a refused commit: what is due by time alone waits until then (a full disk must not be asked in a loop).
+  absl::Duration retry_at_;
   bool healthy_ = true;
 };
 

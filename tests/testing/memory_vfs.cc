@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <string_view>
 #include <vector>
 
 #include "fmt/format.h"
@@ -148,11 +149,12 @@ int Close(sqlite3_file* file) {
 
 int Read(sqlite3_file* file, void* out, int amount, sqlite3_int64 offset) {
   const std::string& data = Of(file).node->data;
-  const auto size = static_cast<sqlite3_int64>(data.size());
-  const auto available = static_cast<size_t>(std::clamp<sqlite3_int64>(size - offset, 0, amount));
-  if (available > 0) std::memcpy(out, data.data() + offset, available);
-  if (available == static_cast<size_t>(amount)) return SQLITE_OK;
-  std::memset(static_cast<char*>(out) + available, 0, static_cast<size_t>(amount) - available);
+  const auto at = static_cast<size_t>(offset);
+  const auto wanted = static_cast<size_t>(static_cast<unsigned>(amount));
+  const std::string_view found = at < data.size() ? std::string_view(data).substr(at, wanted) : std::string_view();
+  std::copy(found.begin(), found.end(), static_cast<char*>(out));
+  if (found.size() == wanted) return SQLITE_OK;
+  std::fill_n(static_cast<char*>(out) + found.size(), wanted - found.size(), '\0');
   return SQLITE_IOERR_SHORT_READ;
 }
 

@@ -1,0 +1,42 @@
+// Records that store tests write.
+#pragma once
+
+#include <string>
+
+#include "coordinator/store/store.h"
+
+namespace loupe::coordinator {
+
+inline const absl::Time kSomeTime = absl::FromUnixSeconds(1'800'000'000);
+
+inline InsertSweep NewSweep(SweepKey key, const std::string& id, int64_t cells = 3, int32_t replicates = 2) {
+  SweepRecord sweep;
+  sweep.key = key;
+  sweep.id = id;
+  sweep.uid = "uid-" + id;
+  sweep.display_name = "Title of " + id;
+  sweep.spec = std::string("spec\0with a zero", 16);
+  sweep.cells = cells;
+  sweep.replicates = replicates;
+  sweep.seed = 0xffffffffffffffffULL;
+  sweep.priority = -3;
+  sweep.create_time = sweep.update_time = kSomeTime;
+  return {sweep, [](int64_t cell) { return "{\"scale\":\"" + std::to_string(cell) + "\"}"; }};
+}
+
+inline StartAttempt Start(TrialKey trial, int64_t epoch, const std::string& worker = "w") {
+  return {trial, epoch, Token128{1, 2, 3}, worker, "s", kSomeTime};
+}
+
+inline UpdateTrial Running(TrialKey trial, int64_t epoch) {
+  return {.trial = trial, .state = TrialState::kRunning, .epoch = epoch};
+}
+
+// Everything that accepting a result writes.
+inline Effects Accepting(TrialKey trial, int64_t epoch, double score) {
+  return {EndAttempt{trial, epoch, AttemptEnd::kSucceeded, std::nullopt, kSomeTime},
+          AcceptResult{trial, epoch, 42, Result{{{"clip_i", score}}, {}, 1, 2, {{"version", "x"}}}, kSomeTime},
+          UpdateTrial{.trial = trial, .state = TrialState::kSucceeded, .epoch = epoch}};
+}
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,222 @@
+// The store's contract, over a file, a file that is reopened before every look, and the memory disk of the simulator.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "coordinator/store/lock_file.h"
+#include "coordinator/store/sqlite_store.h"
+#include "tests/coordinator/store/store_fixture.h"
+#include "tests/testing/memory_vfs.h"
+#include "tests/testing/temp_folder.h"
+
+namespace loupe::coordinator {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+enum class Kind { kFile, kReopenedFile, kMemory };
+
+class StoreTest : public ::testing::TestWithParam<Kind> {
+ protected:
+  StoreTest() { Open(); }
+
+  void Open() {
+    SqliteStore::Options options{.path = folder_ / "coordinator.db"};
+    if (GetParam() == Kind::kMemory) options = {.path = "/coordinator.db", .vfs = disk_.name()};
+    store_.reset();
+    absl::StatusOr<std::unique_ptr<SqliteStore>> store = SqliteStore::Open(options);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+  Store& store() {
+    if (GetParam() == Kind::kReopenedFile) Open();
+    return *store_;
+  }
+  void Commit(const Effects& effects) {
+    const absl::Status status = store().Commit(effects);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+
+  testing::TempFolder folder_;
+  testing::MemoryVfs disk_;
+  std::unique_ptr<SqliteStore> store_;
+};
+
+struct Collected final : RecoverySink {
+  void OnSweep(SweepRecord sweep) override { sweeps.push_back(std::move(sweep)); }
+  void OnTrial(SweepKey, const TrialSeed& trial) override { trials.push_back(trial); }
+  void OnWorker(WorkerRecord worker) override { workers.push_back(std::move(worker)); }
+  void OnLiveAttempt(LiveAttempt attempt) override { live.push_back(std::move(attempt)); }
+  void OnRequest(RecordRequest request) override { requests.push_back(std::move(request)); }
+  std::vector<SweepRecord> sweeps;
+  std::vector<TrialSeed> trials;
+  std::vector<WorkerRecord> workers;
+  std::vector<LiveAttempt> live;
+  std::vector<RecordRequest> requests;
+};
+
+TEST_P(StoreTest, ASweepComesBackAsItWasStoredWithAllItsTrialsQueued) {
+  Commit({NewSweep(1, "first")});
+  const absl::StatusOr<SweepRecord> sweep = store().GetSweep("first");
+  ASSERT_TRUE(sweep.ok()) << sweep.status();
+  EXPECT_EQ(sweep->spec, std::string("spec\0with a zero", 16));
+  EXPECT_EQ(sweep->seed, 0xffffffffffffffffULL);
+  EXPECT_EQ(sweep->priority, -3);
+  EXPECT_EQ(sweep->create_time, kSomeTime);
+  EXPECT_FALSE(sweep->end_time.has_value());
+  TrialCounts expected;
+  expected.queued = 6;
+  EXPECT_EQ(*store().CountTrials(1), expected);
+  EXPECT_EQ(store().GetSweep("other").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(StoreTest, TrialsAreListedInPagesByIndexWithCellAndReplicate) {
+  Commit({NewSweep(1, "first")});
+  const auto page = store().ListTrials(1, {.from_index = 2, .limit = 3});
+  ASSERT_TRUE(page.ok()) << page.status();
+  ASSERT_EQ(page->size(), 3u);
+  EXPECT_EQ((*page)[0].index, 2);
+  EXPECT_EQ((*page)[1].cell_index, 0);
+  EXPECT_EQ((*page)[1].replicate, 1);
+  EXPECT_EQ((*page)[1].cell_levels_json, "{\"scale\":\"0\"}");
+}
+
+TEST_P(StoreTest, AnAcceptedResultIsSeenEverywhere) {
+  const TrialKey trial{1, 4};
+  Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
+  Commit({AppendPoints{trial, 1, {{"loss", 1, 0.5}, {"loss", 2, std::numeric_limits<double>::quiet_NaN()}, {"acc", 1, 1}}, 3},
+          RecordArtifact{trial, {"samples.png", "image/png", 10, std::string(64, 'a'), 1}}});
+  Commit(Accepting(trial, 1, 0.25));
+  const auto row = store().GetTrial(trial);
+  ASSERT_TRUE(row.ok()) << row.status();
+  EXPECT_EQ(row->state, TrialState::kSucceeded);
+  EXPECT_THAT(row->scores, ElementsAre(Pair("clip_i", 0.25)));
+  EXPECT_EQ(row->worker, "w");
+  EXPECT_THAT(store().ListTrials(1, {.states = {TrialState::kSucceeded}})->at(0).scores, ElementsAre(Pair("clip_i", 0.25)));
+  const auto snapshot = store().Snapshot("first");
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  EXPECT_EQ(snapshot->trials.size(), 6u);
+  EXPECT_THAT(snapshot->trials[4].scores, ElementsAre(Pair("clip_i", 0.25)));
+  EXPECT_EQ(snapshot->trials[4].samples_sha256, std::string(64, 'a'));
+  ASSERT_EQ(snapshot->curves.size(), 2u);
+  EXPECT_EQ(snapshot->curves[1].metric, "loss");
+  EXPECT_TRUE(std::isnan(snapshot->curves[1].points[1].second));
+  EXPECT_THAT(snapshot->provenance, ElementsAre(Pair("version", "x")));
+  EXPECT_EQ(store().ListArtifacts(trial)->at(0).name, "samples.png");
+  EXPECT_EQ(store().ReferencedDigests()->size(), 1u);
+}
+
+TEST_P(StoreTest, ASecondResultOfATrialIsRefusedWhateverTheCallerDoes) {
+  const TrialKey trial{1, 0};
+  Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
+  Commit(Accepting(trial, 1, 0.25));
+  Commit({Running(trial, 2), Start(trial, 2)});
+  EXPECT_EQ(store().Commit(Accepting(trial, 2, 0.75)).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(store().GetTrial(trial)->scores, ElementsAre(Pair("clip_i", 0.25)));
+}
+
+TEST_P(StoreTest, TwoRunningAttemptsOfATrialAreRefused) {
+  const TrialKey trial{1, 0};
+  Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
+  EXPECT_EQ(store().Commit({Start(trial, 2)}).code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_P(StoreTest, ACommitThatFailsHalfWayLeavesNothing) {
+  Commit({NewSweep(1, "first")});
+  EXPECT_FALSE(store().Commit({NewSweep(2, "second"), NewSweep(3, "first")}).ok());
+  EXPECT_EQ(store().GetSweep("second").status().code(), absl::StatusCode::kNotFound);
+  Commit({NewSweep(2, "second")});
+}
+
+TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
+  const TrialKey trial{1, 2};
+  WorkerRecord worker;
+  worker.id = "w";
+  worker.session = "s";
+  worker.past_sessions = {"r"};
+  worker.draining = true;
+  worker.first_seen = kSomeTime;
+  Commit({NewSweep(1, "first"), UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
+          AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 7}, RecordRequest{"r1", "CreateSweep", "f", "first", 0, kSomeTime}});
+  Collected all;
+  ASSERT_TRUE(store().Recover(all).ok());
+  ASSERT_EQ(all.trials.size(), 6u);
+  EXPECT_EQ(all.trials[2].state, TrialState::kRunning);
+  ASSERT_EQ(all.live.size(), 1u);
+  EXPECT_EQ(all.live[0].trial, trial);
+  EXPECT_EQ(all.live[0].token, (Token128{1, 2, 3}));
+  EXPECT_EQ(all.live[0].point_sequence, 7);
+  ASSERT_EQ(all.workers.size(), 1u);
+  EXPECT_TRUE(all.workers[0].draining);
+  EXPECT_THAT(all.workers[0].past_sessions, ElementsAre("r"));
+  ASSERT_EQ(all.requests.size(), 1u);
+  EXPECT_EQ(all.requests[0].fingerprint, "f");
+}
+
+TEST_P(StoreTest, PointsComeInPagesAndARepeatAddsNothing) {
+  const TrialKey trial{1, 0};
+  Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
+  const AppendPoints points{trial, 1, {{"b", 1, 1}, {"a", 2, 2}, {"a", 1, 3}}, 3};
+  Commit({points});
+  Commit({points});
+  const auto first = store().ListPoints(trial, 1, "", std::nullopt, 2);
+  ASSERT_EQ(first->size(), 2u);
+  EXPECT_EQ(first->at(1).step, 2);
+  const auto rest = store().ListPoints(trial, 1, "", PointPosition{"a", 2}, 10);
+  ASSERT_EQ(rest->size(), 1u);
+  EXPECT_EQ(rest->at(0).metric, "b");
+  EXPECT_EQ(store().ListPoints(trial, 1, "b", std::nullopt, 10)->size(), 1u);
+}
+
+TEST_P(StoreTest, ALateResultIsKeptAsEvidenceOnlyWithItsOwnToken) {
+  const TrialKey trial{1, 0};
+  Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
+          EndAttempt{trial, 1, AttemptEnd::kLost, Failure{FailureClass::kLostWorker, "silent"}, kSomeTime}});
+  Commit({KeepSupersededResult{trial, 1, "wrong", Result{{{"s", 9}}}}});
+  Commit({KeepSupersededResult{trial, 1, ToHex({1, 2, 3}), Result{{{"s", 1}}}}});
+  EXPECT_TRUE(store().GetTrial(trial)->scores.empty());
+}
+
+TEST_P(StoreTest, DeletingASweepTakesAllThatIsIts) {
+  const TrialKey trial{1, 0};
+  Commit({NewSweep(1, "first"), NewSweep(2, "second"), Running(trial, 1), Start(trial, 1),
+          AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 1}});
+  Commit(Accepting(trial, 1, 0.5));
+  Commit({DeleteSweep{1}});
+  EXPECT_EQ(store().GetSweep("first").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store().CountTrials(1)->total(), 0);
+  EXPECT_EQ(store().CountTrials(2)->total(), 6);
+  EXPECT_TRUE(store().ListPoints(trial, 1, "", std::nullopt, 10)->empty());
+}
+
+TEST_P(StoreTest, CancellingTouchesQueuedTrialsOnly) {
+  const TrialKey trial{1, 0};
+  Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1), CancelQueuedTrials{1}});
+  const absl::StatusOr<TrialCounts> counts = store().CountTrials(1);
+  EXPECT_EQ(counts->running, 1);
+  EXPECT_EQ(counts->cancelled, 5);
+  EXPECT_EQ(store().FindTrials(1, {TrialState::kCancelled})->size(), 5u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, StoreTest, ::testing::Values(Kind::kFile, Kind::kReopenedFile, Kind::kMemory));
+
+TEST(LockFileTest, ASecondHolderIsRefusedWithTheFirstOnesNumber) {
+  testing::TempFolder folder;
+  absl::StatusOr<std::unique_ptr<LockFile>> first = LockFile::Acquire(folder / "lock");
+  ASSERT_TRUE(first.ok());
+  const absl::Status second = LockFile::Acquire(folder / "lock").status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(second.message()), HasSubstr(std::to_string(getpid())));
+  first->reset();
+  EXPECT_TRUE(LockFile::Acquire(folder / "lock").ok());
+}
+
+}  // namespace
+}  // namespace loupe::coordinator

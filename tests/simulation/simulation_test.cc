@@ -1,0 +1,109 @@
+// Ten thousand histories, and a few that must go wrong.
+//
+// LOUPE_SIMULATION_SEED=n replays one seed and prints its events; LOUPE_SIMULATION_SEEDS=n changes how many are run.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "tests/simulation/simulator.h"
+
+namespace loupe::simulation {
+namespace {
+
+using Mutation = coordinator::SchedulerOptions::Mutation;
+
+int64_t FromEnvironment(const char* name, int64_t fallback) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? fallback : std::strtoll(text, nullptr, 10);
+}
+
+// The store's refusals are the point here, not news.
+class SimulationTest : public ::testing::Test {
+ protected:
+  SimulationTest() { spdlog::set_level(spdlog::level::off); }
+};
+
+TEST_F(SimulationTest, OneSeedReplayed) {
+  const int64_t seed = FromEnvironment("LOUPE_SIMULATION_SEED", 0);
+  if (seed == 0) GTEST_SKIP() << "set LOUPE_SIMULATION_SEED to replay one";
+  for (const std::string& violation : Simulate({.seed = static_cast<uint64_t>(seed), .verbose = true}).violations) {
+    ADD_FAILURE() << violation;
+  }
+}
+
+TEST_F(SimulationTest, TheSameSeedGivesTheSameHistory) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    const SimulatorResult first = Simulate({.seed = seed});
+    const SimulatorResult second = Simulate({.seed = seed});
+    EXPECT_EQ(first.events, second.events);
+    EXPECT_EQ(first.commits, second.commits);
+    EXPECT_EQ(first.stale_writes_refused, second.stale_writes_refused);
+  }
+}
+
+// One process per slice, so that ctest can run them side by side.
+class SimulationSlices : public SimulationTest, public ::testing::WithParamInterface<int> {};
+
+TEST_P(SimulationSlices, EveryInvariantHoldsInEveryHistory) {
+  const int64_t seeds = FromEnvironment("LOUPE_SIMULATION_SEEDS", 10000) / 4;
+  SimulatorResult total;
+  for (int64_t i = 0; i < seeds; ++i) {
+    const auto seed = static_cast<uint64_t>(GetParam() * seeds + i + 1);
+    const SimulatorResult result = Simulate({.seed = seed, .with_commands = seed % 2 == 0});
+    for (const std::string& violation : result.violations) ADD_FAILURE() << violation;
+    if (HasFailure()) break;
+    total.commits += result.commits;
+    total.coordinator_crashes += result.coordinator_crashes;
+    total.crashes_inside_commits += result.crashes_inside_commits;
+    total.failed_commits += result.failed_commits;
+    total.worker_crashes += result.worker_crashes;
+    total.leases_expired += result.leases_expired;
+    total.stale_writes_refused += result.stale_writes_refused;
+    total.messages_lost += result.messages_lost;
+    total.messages_duplicated += result.messages_duplicated;
+  }
+  fmt::print("{} seeds: {} commits, {} failed commits, {} coordinator crashes ({} inside a commit), {} worker crashes, {} leases "
+             "expired, {} stale writes refused, {} messages lost, {} duplicated\n",
+             seeds, total.commits, total.failed_commits, total.coordinator_crashes, total.crashes_inside_commits,
+             total.worker_crashes, total.leases_expired, total.stale_writes_refused, total.messages_lost,
+             total.messages_duplicated);
+  // A simulation in which nothing happens proves nothing.
+  EXPECT_GT(total.crashes_inside_commits, seeds / 4);
+  EXPECT_GT(total.failed_commits, seeds / 4);
+  EXPECT_GT(total.leases_expired, seeds / 4);
+  EXPECT_GT(total.stale_writes_refused, seeds / 4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Quarters, SimulationSlices, ::testing::Range(0, 4));
+
+// Seeds until the broken program is caught, or -1.
+int SeedsUntilCaught(Mutation mutation, bool forget_fsync, const std::string& invariant) {
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    const SimulatorResult result = Simulate({.seed = seed, .mutation = mutation, .forget_fsync = forget_fsync});
+    for (const std::string& violation : result.violations) {
+      if (violation.starts_with(invariant)) return static_cast<int>(seed);
+    }
+    if (!result.violations.empty() && invariant.empty()) return static_cast<int>(seed);
+  }
+  return -1;
+}
+
+TEST_F(SimulationTest, ASchedulerThatSkipsTheTokenCheckIsCaught) {
+  EXPECT_GT(SeedsUntilCaught(Mutation::kSkipTokenCheck, false, "I4"), 0);
+}
+
+TEST_F(SimulationTest, ASchedulerThatForgetsTheEpochIsCaught) {
+  EXPECT_GT(SeedsUntilCaught(Mutation::kForgetEpoch, false, ""), 0);
+}
+
+TEST_F(SimulationTest, ASchedulerThatLeasesATrialTwiceIsCaught) {
+  EXPECT_GT(SeedsUntilCaught(Mutation::kDoubleLease, false, "I1"), 0);
+}
+
+TEST_F(SimulationTest, ADiskThatForgetsFsyncIsCaught) { EXPECT_GT(SeedsUntilCaught(Mutation::kNone, true, ""), 0); }
+
+}  // namespace
+}  // namespace loupe::simulation
