@@ -68,8 +68,28 @@ void DrawLevels(SvgFigure& figure, const std::vector<std::string>& levels, const
   }
 }
 
+// The model's mean of each level, in level order; NaN where it has none.
+struct AdjustedLevel {
+  double mean = std::numeric_limits<double>::quiet_NaN(), low = mean, high = mean;
+};
+
+std::vector<AdjustedLevel> AdjustedLevels(const FactorialAnalysis& analysis, const FactorMeans& factor) {
+  std::vector<AdjustedLevel> out(factor.levels.size());
+  if (analysis.details == nullptr) return out;
+  for (const FactorComparison& comparison : analysis.details->comparisons) {
+    if (comparison.factor != factor.factor) continue;
+    for (const MarginalMean& mean : comparison.means.means) {
+      for (size_t i = 0; i < factor.levels.size(); ++i) {
+        if (mean.estimable && factor.levels[i].level == mean.levels[0]) out[i] = {mean.mean, mean.low, mean.high};
+      }
+    }
+  }
+  return out;
+}
+
 std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& factor, const YRange& range,
                             double grand_mean, int number) {
+  const std::vector<AdjustedLevel> adjusted = AdjustedLevels(context.analysis(), factor);
   std::vector<std::string> levels;
   for (const LevelMean& level : factor.levels) levels.push_back(level.level);
   const LevelAxis axis = PlanLevelAxis(levels, levels.size() > 6 ? 46 : 54);
@@ -86,21 +106,24 @@ std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& facto
   for (size_t i = 0; i < factor.levels.size(); ++i) {
     const LevelMean& level = factor.levels[i];
     if (level.n == 0) continue;
+    // The model's mean where it has one, beside the plain one; else the plain mean with its own interval.
+    const bool by_model = !std::isnan(adjusted[i].mean);
+    const double mean = by_model ? adjusted[i].mean : level.mean;
+    const double low = by_model ? adjusted[i].low : level.low, high = by_model ? adjusted[i].high : level.high;
     const double x = kLeft + axis.step * (static_cast<double>(i) + 0.5);
-    line.emplace_back(x, y.At(level.mean));
-    if (std::isnan(level.low)) continue;
-    figure.Line(x, y.At(level.low), x, y.At(level.high), "ci s0");
-    figure.Line(x - 4, y.At(level.low), x + 4, y.At(level.low), "ci s0");
-    figure.Line(x - 4, y.At(level.high), x + 4, y.At(level.high), "ci s0");
+    line.emplace_back(x, y.At(mean));
+    if (!std::isnan(low)) {
+      figure.Line(x, y.At(low), x, y.At(high), "ci s0");
+      figure.Line(x - 4, y.At(low), x + 4, y.At(low), "ci s0");
+      figure.Line(x - 4, y.At(high), x + 4, y.At(high), "ci s0");
+    }
+    if (by_model)
+      figure.Marker(x + 9, y.At(level.mean), 0, "raw", fmt::format("plain mean {}", FormatNumber(level.mean)));
+    figure.Marker(x, y.At(mean), 0, "f0",
+                  fmt::format("{} = {}: {} {}, n = {}", factor.factor, level.level, FormatNumber(mean),
+                              FormatInterval(low, high), level.n));
   }
   figure.Path(line, "s0");
-  for (size_t i = 0; i < factor.levels.size(); ++i) {
-    const LevelMean& level = factor.levels[i];
-    if (level.n == 0) continue;
-    figure.Marker(kLeft + axis.step * (static_cast<double>(i) + 0.5), y.At(level.mean), 0, "f0",
-                  fmt::format("{} = {}: {} {}, n = {}", factor.factor, level.level, FormatNumber(level.mean),
-                              FormatInterval(level.low, level.high), level.n));
-  }
   DrawLevels(figure, levels, axis);
   return figure.Html();
 }
@@ -141,12 +164,19 @@ HtmlSection MainEffectsSection(const HtmlContext& context) {
   HtmlSection section{"main-effects", "Main effects", ""};
   YRange range;
   double sum = 0, n = 0;
+  const bool by_model = analysis.details != nullptr;
   for (const FactorMeans& factor : analysis.means) {
+    for (const AdjustedLevel& level : AdjustedLevels(analysis, factor)) {
+      range.Include(level.low);
+      range.Include(level.high);
+    }
     for (const LevelMean& level : factor.levels) {
       if (level.n == 0) continue;
       range.Include(level.mean);
-      range.Include(level.low);
-      range.Include(level.high);
+      if (!by_model) {
+        range.Include(level.low);
+        range.Include(level.high);
+      }
       if (&factor == &analysis.means.front()) {
         sum += level.mean * static_cast<double>(level.n);
         n += static_cast<double>(level.n);
@@ -161,9 +191,14 @@ HtmlSection MainEffectsSection(const HtmlContext& context) {
     section.body += MainEffectPanel(context, factor, range, sum / n, number++);
   }
   section.body += fmt::format(
-      "</div><figcaption>Mean {} per level with {:g} % intervals (from the spread of the trials at that level, which "
-      "includes the other factors' effects); one vertical scale. Dashed: the mean of all trials.",
+      "</div><figcaption>Mean {} per level with {:g} % intervals, on one vertical scale. Dashed: the mean of "
+      "all trials. ",
       EscapeHtml(context.Title()), 100 * analysis.confidence);
+  section.body +=
+      by_model
+          ? "Blue: the model's means, averaged over the cells that occur with the level, with intervals from its "
+            "residual; hollow: plain means of the trials."
+          : "Intervals are from the spread of the trials at that level, which includes the other factors' effects.";
   section.body += "</figcaption></figure>\n";
   return section;
 }

@@ -27,7 +27,10 @@ struct HtmlSection {
 
 std::string SummaryTiles(const HtmlContext& context);         // html_tables.cc
 HtmlSection FTableSection(const HtmlContext& context);        // html_tables.cc
-HtmlSection CellsSection(const HtmlContext& context);         // html_tables.cc
+std::string BestCellsTable(const HtmlContext& context);       // html_tables.cc
+HtmlSection CellsSection(const HtmlContext& context);         // html_details.cc
+HtmlSection ComparisonsSection(const HtmlContext& context);   // html_details.cc
+HtmlSection DiagnosticsSection(const HtmlContext& context);   // html_details.cc
 HtmlSection MissingSection(const HtmlContext& context);       // html_tables.cc
 HtmlSection HeatMapSection(const HtmlContext& context);       // html_heat_map.cc
 HtmlSection MainEffectsSection(const HtmlContext& context);   // html_effects.cc

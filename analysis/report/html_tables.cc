@@ -165,28 +165,32 @@ HtmlSection FTableSection(const HtmlContext& context) {
   return section;
 }
 
-HtmlSection CellsSection(const HtmlContext& context) {
+std::string BestCellsTable(const HtmlContext& context) {
   const FactorialAnalysis& analysis = context.analysis();
-  HtmlSection section{"cells", "Best cells", ""};
-  if (analysis.cells.empty()) return section;
+  const CellRanking* ranking = analysis.details == nullptr ? nullptr : &analysis.details->ranking;
+  const bool ranked = ranking != nullptr && ranking->from_replicates && ranking->cells.size() == analysis.cells.size();
   const size_t shown = std::min(kCellsShown, analysis.cells.size());
-  section.body += fmt::format(
+  std::string out = fmt::format(
       "<div class=\"wide\"><table id=\"best-cells\"><caption>{} of {} cells; {} {} is better.</caption>\n", shown,
       analysis.cells.size(), analysis.smaller_is_better ? "lower" : "higher", EscapeHtml(context.Title()));
   std::vector<std::string> header = {"rank"};
   for (const std::string& factor : analysis.cell_factors) header.push_back(EscapeHtml(factor));
   header.insert(header.end(), {"n", "mean", "sd", fmt::format("{:g} % interval", 100 * analysis.confidence)});
-  section.body += Head(header) + "<tbody>\n";
+  if (ranked) header.push_back("may be the best");
+  out += Head(header) + "<tbody>\n";
   for (size_t i = 0; i < shown; ++i) {
     const CellMean& cell = analysis.cells[i];
     std::vector<std::string> row = {fmt::format("{}", i + 1)};
     for (const std::string& level : cell.levels) row.push_back(EscapeHtml(level));
+    // The pooled error where there is one: an interval from two replicates alone says nothing.
+    const double low = ranked ? ranking->cells[i].low : cell.mean.low,
+                 high = ranked ? ranking->cells[i].high : cell.mean.high;
     row.insert(row.end(), {fmt::format("{}", cell.mean.n), FormatNumber(cell.mean.mean), FormatNumber(cell.mean.sd, 3),
-                           FormatInterval(cell.mean.low, cell.mean.high)});
-    section.body += Row(row);
+                           FormatInterval(low, high)});
+    if (ranked) row.push_back(ranking->cells[i].may_be_best ? "yes" : "no");
+    out += Row(row);
   }
-  section.body += "</tbody></table></div>\n";
-  return section;
+  return out + "</tbody></table></div>\n";
 }
 
 HtmlSection MissingSection(const HtmlContext& context) {

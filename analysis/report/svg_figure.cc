@@ -97,6 +97,11 @@ void SvgFigure::Marker(double x, double y, int shape, std::string_view cls, std:
                        kShapes[shape % 6 - 2], tip);
 }
 
+void SvgFigure::Dot(double x, double y, std::string_view cls, std::string_view tooltip) {
+  body_ += fmt::format("<circle class=\"{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.2\">{}</circle>\n", cls, x, y,
+                       Tooltip(tooltip));
+}
+
 void SvgFigure::HatchedRect(double x, double y, double width, double height, std::string_view tooltip) {
   hatched_ = true;
   Rect(x, y, width, height, "cell", fmt::format("url(#hatch-{})", key_), tooltip);

@@ -27,6 +27,7 @@ class SvgFigure {
   void Path(const std::vector<std::pair<double, double>>& points, std::string_view cls);
   // Shape 0 … 5: circle, square, diamond, triangle, inverted triangle, cross: told apart without colour.
   void Marker(double x, double y, int shape, std::string_view cls, std::string_view tooltip = "");
+  void Dot(double x, double y, std::string_view cls, std::string_view tooltip = "");  // small, without an outline
   void HatchedRect(double x, double y, double width, double height, std::string_view tooltip);
 
   double width() const { return width_; }
