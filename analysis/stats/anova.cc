@@ -37,7 +37,7 @@ AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMat
   AnovaTerm out;
   out.term = TermName(model.terms()[t], data);
   const TermColumns columns = model.columns()[t];
-  out.nominal_df = static_cast<double>(columns.count);
+  out.nominal_df = static_cast<double>(columns.nominal_df);
   const std::vector<size_t> after = TestedAfter(model.terms(), t, type);
   OrderedProjection projection(reduced.r, reduced.qty);
   projection.Add(0, 1);
@@ -45,7 +45,7 @@ AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMat
   const OrderedProjection::Gain gain = projection.Add(columns.first, columns.count);
   out.df = static_cast<double>(gain.rank);
   out.sum_sq = gain.sum_sq;
-  if (gain.rank == columns.count) return out;
+  if (gain.rank >= columns.nominal_df) return out;
 
   if (type == SumOfSquares::kType3 && IsInsideAnother(model.terms(), t)) {
     out.df = 0;

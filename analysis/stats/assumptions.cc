@@ -15,6 +15,7 @@ namespace {
 
 constexpr double kAlpha = 0.05;
 constexpr size_t kShapiroWilkLimit = 5000;
+constexpr size_t kBoxCoxLimit = 100000;  // the model is fitted some sixty times
 
 std::string PText(double p) { return p < 0.0001 ? std::string("p < 0.0001") : fmt::format("p = {:.4f}", p); }
 
@@ -124,6 +125,10 @@ absl::StatusOr<AssumptionReport> CheckAssumptions(const DataTable& data, const A
   CheckNormality(rows, report);
   CheckSpread(*model, rows, report);
   CheckInfluence(*model, rows, report);
+  if (rows.size() > kBoxCoxLimit) {
+    report.sentences.push_back("No power transformation was looked for: with this many rows it takes long; try a sample.");
+    return report;
+  }
   const auto box_cox = BoxCox(data, options);
   if (box_cox.ok()) {
     report.box_cox = *box_cox;

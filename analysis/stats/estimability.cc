@@ -127,8 +127,8 @@ Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, c
                                 const Reduced& reduced, size_t term, const std::vector<size_t>& tested_after, Index df) {
   Estimability result;
   const ModelTerm& own = model.terms()[term];
-  const Index nominal = model.columns()[term].count;
-  if (df == nominal) return result;
+  const Index nominal = model.columns()[term].nominal_df;
+  if (df >= nominal) return result;
   const Index own_df = RankAfter(model, reduced, term, MarginsInModel(model, own));
   result.lost_to_empty_cells = nominal - own_df;
   result.lost_to_aliasing = own_df - df;

@@ -18,6 +18,26 @@ bool IsInModel(const ModelTerm& term, const std::vector<ModelTerm>& terms) {
   return term.empty() || std::find(terms.begin(), terms.end(), term) != terms.end();
 }
 
+// See TermColumns::nominal_df.
+Index NominalDegrees(const ModelTerm& term, const std::vector<ModelTerm>& terms, const CellTable& cells) {
+  Index degrees = 0;
+  for (size_t mask = 1; mask < size_t{1} << term.size(); ++mask) {
+    ModelTerm effect;
+    Index product = 1;
+    for (size_t i = 0; i < term.size(); ++i) {
+      if (((mask >> i) & 1) == 0) continue;
+      effect.push_back(term[i]);
+      const auto position = std::find(cells.factors.begin(), cells.factors.end(), term[i]) - cells.factors.begin();
+      product *= static_cast<Index>(cells.levels(static_cast<size_t>(position))) - 1;
+    }
+    const bool in_margin = std::any_of(terms.begin(), terms.end(), [&](const ModelTerm& other) {
+      return other != term && IsContained(other, term) && IsContained(effect, other);
+    });
+    if (!in_margin) degrees += product;
+  }
+  return degrees;
+}
+
 }  // namespace
 
 MatrixXd HelmertContrasts(Index levels) {
@@ -48,7 +68,7 @@ ModelMatrix::ModelMatrix(const CellTable& cells, std::vector<ModelTerm> terms) :
       coding.average = coding.basis.colwise().mean();
       count *= coding.basis.cols();
     }
-    columns_.push_back({column_count_, count});
+    columns_.push_back({column_count_, count, NominalDegrees(term, terms_, cells)});
     column_count_ += count;
   }
 }

@@ -17,7 +17,10 @@ namespace loupe::analysis {
 
 struct TermColumns {
   Eigen::Index first = 0;
-  Eigen::Index count = 0;  // the term's degrees of freedom if no cell were empty
+  Eigen::Index count = 0;
+  // Degrees of freedom if no cell were empty: Σ Π(levels − 1) over the term's own effects, those in no margin of it that
+  // is in the model. Equal to `count` unless the term stands without its margins.
+  Eigen::Index nominal_df = 0;
 };
 
 // Orthonormal contrasts of `levels` levels: [levels, levels − 1], each column sums to zero.

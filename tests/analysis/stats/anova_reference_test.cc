@@ -30,6 +30,9 @@ TEST(AnovaReferenceTest, SumsOfSquaresDegreesOfFreedomFAndPAgreeWithR) {
       EXPECT_EQ(term->df, expected["df"].get<double>());
       EXPECT_LT(RelativeError(term->sum_sq, expected["sum_sq"]), kTolerance);
       EXPECT_LT(RelativeError(term->f, expected["f"]), kTolerance);
+      if (term->df == term->nominal_df) {
+        EXPECT_EQ(term->note, "");
+      }
       EXPECT_LT(RelativeError(term->p, expected["p"]), 1e-7);  // a tail magnifies the error of F
     }
     EXPECT_EQ(table->residual.df, reference["residual"]["df"].get<double>());

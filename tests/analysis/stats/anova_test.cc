@@ -109,6 +109,17 @@ TEST(AnovaTest, LegalPositionPairsLoseTheTwoContrastsBetweenTheirThreeGroups) {
   EXPECT_TRUE(Term(*type3, "activation").estimable);
 }
 
+TEST(AnovaTest, TermWithoutItsMarginsHasAllCellsAsDegreesOfFreedom) {
+  const DataTable data = ReadReferenceTable("tooth_unbalanced.csv", "len", {"supp", "dose"});
+  const auto cells = FitAnova(data, {.formula = "supp:dose"});
+  EXPECT_EQ(cells->terms[0].nominal_df, 5);
+  EXPECT_EQ(cells->terms[0].df, 5);
+  EXPECT_EQ(cells->terms[0].note, "");
+  const auto nested = FitAnova(data, {.formula = "supp + supp:dose", .ss_type = SumOfSquares::kType1});
+  EXPECT_EQ(nested->terms[1].nominal_df, 4);
+  EXPECT_EQ(nested->terms[1].note, "");
+}
+
 TEST(AnovaTest, InteractionConfoundedWithBlocksIsNamed) {
   const DataTable data = ReadReferenceTable("npk.csv", "yield", {"N", "P", "K"}, "block");
   const auto table = FitAnova(data, {.formula = "N*P*K", .block = "block"});

@@ -44,7 +44,17 @@ nested <- function(name, file, response, factors, formula, tests) {
          list(terms = do.call(rbind, rows), residual = list(df = full[2], sum_sq = full[1]))))
 }
 
+# A term without its margin: cells nested in the levels of the other factor; Type I only.
+without_margin <- function(name, file, response, factors, formula) {
+  data <- read(file, factors)
+  fit <- lm(as.formula(paste(response, "~", formula)), data)
+  list(c(list(name = name, file = file, response = response, factors = factors, formula = formula, block = "", ss_type = 1),
+         table_of(anova(fit), "Sum Sq")))
+}
+
 cases <- c(
+  without_margin("nested dose", "tooth_unbalanced.csv", "len", c("supp", "dose"), "supp + supp:dose"),
+  without_margin("cells alone", "tooth_unbalanced.csv", "len", c("supp", "dose"), "supp:dose"),
   classic("warpbreaks", "warpbreaks.csv", "breaks", c("wool", "tension"), "wool*tension"),
   classic("tooth growth", "tooth_growth.csv", "len", c("supp", "dose"), "supp*dose"),
   classic("tooth growth, unbalanced", "tooth_unbalanced.csv", "len", c("supp", "dose"), "supp*dose"),
