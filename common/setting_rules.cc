@@ -14,6 +14,7 @@ std::vector<std::string> Names(const std::vector<Position>& positions) {
 std::vector<SettingRule> MakeRules() {
   using enum SettingType;
   const std::vector<std::string> dreambooth = {"dreambooth"};
+  const std::vector<std::string> finetune = {"finetune"};
   const std::vector<std::string> adapter = {"adapter"};
   return {
       {.key = "base", .type = kPath, .required = true,
@@ -21,10 +22,11 @@ std::vector<SettingRule> MakeRules() {
       {.key = "scorer", .type = kPath, .required = true,
        .description = "Folder of the CLIP model that scores, in the transformers layout, with both towers."},
 
-      {.key = "task.kind", .type = kChoice, .default_value = "dreambooth", .choices = {"dreambooth"},
-       .description = "What is trained for."},
+      {.key = "task.kind", .type = kChoice, .default_value = "dreambooth", .choices = {"dreambooth", "finetune"},
+       .description = "What is trained for: dreambooth, one subject from a few images; finetune, a data set with captions."},
       {.key = "task.images", .type = kPath, .required = true,
-       .description = "Folder of the subject's images (PNG or JPEG)."},
+       .description = "Folder of the training images (PNG or JPEG). For finetune with captions: metadata.jsonl, a .txt file "
+                      "beside each image, or one folder per class."},
       {.key = "task.instance_prompt", .type = kText, .required = true, .condition_key = "task.kind",
        .condition_values = dreambooth, .description = "Caption of the subject, with the rare-token identifier."},
       {.key = "task.class_prompt", .type = kText, .required = true, .condition_key = "task.kind",
@@ -35,6 +37,9 @@ std::vector<SettingRule> MakeRules() {
       {.key = "task.prior_weight", .type = kReal, .default_value = "1", .minimum = 0, .maximum = 1000,
        .condition_key = "task.kind", .condition_values = dreambooth,
        .description = "Weight of the class images' loss beside the subject's."},
+      {.key = "task.caption_dropout", .type = kReal, .default_value = "0.1", .minimum = 0, .maximum = 1,
+       .condition_key = "task.kind", .condition_values = finetune,
+       .description = "Share of training rows whose caption is replaced by the empty one, for classifier-free guidance."},
       {.key = "task.flip", .type = kBoolean, .default_value = "true",
        .description = "Mirror each training image left to right with probability one half."},
 
@@ -79,6 +84,20 @@ std::vector<SettingRule> MakeRules() {
        .description = "AdamW's decoupled weight decay."},
       {.key = "train.clip_norm", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 1e9,
        .description = "Largest norm of a trial's gradient; 0 turns clipping off."},
+      {.key = "train.schedule", .type = kChoice, .default_value = "constant", .choices = {"constant", "cosine"},
+       .description = "The learning rate after the warm-up: constant, or falling to 0 along half a cosine."},
+      {.key = "train.warmup_steps", .type = kInteger, .default_value = "0", .minimum = 0, .maximum = 1e9,
+       .description = "Steps over which the learning rate rises evenly from 0."},
+      {.key = "train.accumulation", .type = kInteger, .default_value = "1", .minimum = 1, .maximum = 65536,
+       .description = "Batches whose gradients are averaged before one optimiser step."},
+      {.key = "train.min_snr_gamma", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 1e6,
+       .description = "Weights each row's loss by min(SNR, gamma)/SNR (arXiv 2303.09556); 0 turns it off."},
+      {.key = "train.noise_offset", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 10,
+       .description = "Adds noise of this size that is constant over each channel of a row; 0 turns it off."},
+      {.key = "train.ema_decay", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 0.999999,
+       .description = "Decay of the running average of the trained values that is sampled from and saved; 0 turns it off."},
+      {.key = "train.validate_every", .type = kInteger, .default_value = "0", .minimum = 0, .maximum = 1e9,
+       .description = "Steps between losses on fixed images, noise and timesteps (metric validation_loss); 0 turns it off."},
       {.key = "train.checkpoint_every", .type = kInteger, .default_value = "50", .minimum = 0, .maximum = 1e9,
        .description = "Steps between checkpoints; 0 writes none."},
 
@@ -91,9 +110,15 @@ std::vector<SettingRule> MakeRules() {
       {.key = "sample.batch", .type = kInteger, .default_value = "8", .minimum = 1, .maximum = 65536,
        .description = "Pictures sampled at a time: bounds memory; changes results by rounding only."},
 
+      {.key = "score.every", .type = kInteger, .default_value = "0", .minimum = 0, .maximum = 1e9,
+       .description = "Steps between samplings during training that give curves of all scores; 0 turns it off."},
+      {.key = "score.prior_samples", .type = kInteger, .default_value = "0", .minimum = 0, .maximum = 1000000,
+       .condition_key = "task.kind", .condition_values = dreambooth,
+       .description = "Pictures of the class prompt to sample from the tuned model for clip_pres (likeness to the subject: "
+                      "lower is better) and clip_div (their diversity); 0 turns it off."},
       {.key = "score.primary", .type = kChoice, .default_value = "clip_i",
        .choices = {"clip_i", "clip_t", "clip_fid", "clip_kid", "clip_fid_class", "clip_kid_class", "clip_nearest",
-                   "clip_diversity"},
+                   "clip_diversity", "clip_precision", "clip_recall"},
        .description = "The score that reports use unless told otherwise."},
   };
 }

@@ -21,6 +21,8 @@ bool IsImageName(const std::string& name) {
   return !name.starts_with('.') && (ending == ".png" || ending == ".jpg" || ending == ".jpeg");
 }
 
+}  // namespace
+
 absl::StatusOr<std::vector<std::string>> ImageNamesIn(const std::string& folder) {
   std::error_code error;
   fs::directory_iterator entries(folder, error);
@@ -35,17 +37,19 @@ absl::StatusOr<std::vector<std::string>> ImageNamesIn(const std::string& folder)
     if (IsImageName(name) && !entry.is_directory(error)) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
-  if (names.empty()) {
-    return absl::InvalidArgumentError(fmt::format("{}: holds no image; expected .png or .jpg files in it", folder));
-  }
   return names;
 }
 
-}  // namespace
-
 absl::StatusOr<ImageFolder> ReadImageFolder(const std::string& folder, int side) {
-  ImageFolder result{.path = folder, .names = {}, .images = {}, .content_hash = {}};
-  LOUPE_ASSIGN_OR_RETURN(result.names, ImageNamesIn(folder));
+  LOUPE_ASSIGN_OR_RETURN(std::vector<std::string> names, ImageNamesIn(folder));
+  if (names.empty()) {
+    return absl::InvalidArgumentError(fmt::format("{}: holds no image; expected .png or .jpg files in it", folder));
+  }
+  return ReadImageFiles(folder, std::move(names), side);
+}
+
+absl::StatusOr<ImageFolder> ReadImageFiles(const std::string& folder, std::vector<std::string> names, int side) {
+  ImageFolder result{.path = folder, .names = std::move(names), .images = {}, .content_hash = {}};
   Sha256 digest;
   for (const std::string& name : result.names) {
     const std::string path = folder + "/" + name;

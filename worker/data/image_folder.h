@@ -22,4 +22,10 @@ struct ImageFolder {
 // INVALID_ARGUMENT when it holds no image, or names the file that is not one.
 absl::StatusOr<ImageFolder> ReadImageFolder(const std::string& folder, int side);
 
+// The same for files named by the caller (paths below `folder`, in the order given).
+absl::StatusOr<ImageFolder> ReadImageFiles(const std::string& folder, std::vector<std::string> names, int side);
+
+// The names of the image files directly in `folder`, sorted by bytes; may be empty. NOT_FOUND when it cannot be read.
+absl::StatusOr<std::vector<std::string>> ImageNamesIn(const std::string& folder);
+
 }  // namespace loupe::worker

@@ -39,7 +39,7 @@ void SampleOrThrow(const SampleRequest& request) {
   options.steps = request.steps;
   options.guidance = request.guidance;
   const torch::Tensor noise = RandomStream(request.seed).Normal(NoiseShape(base.model, request.count));
-  ThrowIfError(WritePng(request.out, MakeSheet(SamplePictures(base.model, request.prompt, noise, options))));
+  ThrowIfError(WritePng(request.out, MakeSheet(SamplePictures(base.model, {request.prompt}, noise, options))));
 }
 
 }  // namespace

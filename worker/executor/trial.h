@@ -13,7 +13,8 @@ namespace loupe::worker {
 // Runs the attempt to its end. Artifacts that it hands over:
 //   samples.png            the generated pictures, side by side
 //   embeddings.npy         their embeddings; and embeddings-base.npy, embeddings-subject.npy, embeddings-class.npy,
-//                          embeddings-text.npy: everything that the scores are computed from
+//                          embeddings-text.npy (and -own, -prior where the task has them): everything that the scores
+//                          are computed from
 //   adapter.safetensors    the trained values, with the whole cell in the metadata
 // Every score comes twice: "clip_i" of the tuned model, "clip_i_base" of the untuned one from the same noise.
 //

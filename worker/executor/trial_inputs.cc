@@ -1,8 +1,16 @@
 #include "worker/executor/trial_inputs.h"
 
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <system_error>
+#include <utility>
+
 #include "common/seed.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "worker/data/captioned_folder.h"
 #include "worker/data/image_folder.h"
 #include "worker/executor/tensor_conversion.h"
 #include "worker/io/safetensors.h"
@@ -36,11 +44,37 @@ torch::Tensor ReadOne(const std::string& path, const std::string& name) {
   return ToTensor(found->second);
 }
 
+// Names, sizes and times of change of a folder's files: tells a folder that was edited since without reading it. Empty when
+// it cannot be listed (reading it will say why).
+std::string StampOf(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::set<std::string> lines;
+  for (fs::recursive_directory_iterator entries(folder, error), end; !error && entries != end;
+       entries.increment(error)) {
+    if (!entries->is_regular_file(error)) continue;
+    lines.insert(fmt::format("{} {} {}", entries->path().string(), entries->file_size(error),
+                             entries->last_write_time(error).time_since_epoch().count()));
+  }
+  return fmt::format("{}", fmt::join(lines, "\n"));
+}
+
 torch::Tensor EncodeInParts(BaseModel& base, const torch::Tensor& pictures) {
   constexpr int64_t kPart = 8;  // bounds the VAE's memory
   std::vector<torch::Tensor> latents;
   for (const torch::Tensor& part : pictures.split(kPart)) latents.push_back(base.EncodePictures(part));
   return torch::cat(latents);
+}
+
+torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>& captions) {
+  constexpr size_t kPart = 64;
+  std::vector<torch::Tensor> contexts;
+  for (size_t first = 0; first < captions.size(); first += kPart) {
+    const size_t end = std::min(captions.size(), first + kPart);
+    contexts.push_back(base.EncodeText({captions.begin() + static_cast<std::ptrdiff_t>(first),
+                                        captions.begin() + static_cast<std::ptrdiff_t>(end)}));
+  }
+  return torch::cat(contexts);
 }
 
 EncodedPictures Encode(BaseModel& base, const std::vector<Image>& images, const std::string& caption, bool flip) {
@@ -74,7 +108,7 @@ std::vector<Image> TrialInputs::ClassPictures(const Settings& settings, uint64_t
   const auto make = [&](const std::string& path) {
     const torch::Tensor noise = RandomStream(seed).Normal(NoiseShape(base.model, count));
     return WriteOne(path, kPicturesArray,
-                    TensorFromImages(SamplePictures(base.model, prompt, noise, options, progress)));
+                    TensorFromImages(SamplePictures(base.model, {prompt}, noise, options, progress)));
   };
   const auto while_waiting = [&] {
     if (progress) progress(0, count);
@@ -84,53 +118,88 @@ std::vector<Image> TrialInputs::ClassPictures(const Settings& settings, uint64_t
   return ImagesFromTensor(ReadOne(path, kPicturesArray));
 }
 
-const DreamBoothInputs& TrialInputs::DreamBooth(const Settings& settings, uint64_t sweep_seed,
-                                                const SampleProgress& progress) {
+TaskInputs TrialInputs::MakeDreamBooth(const Settings& settings, uint64_t sweep_seed,
+                                       const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
-  LoadedModel<ClipScorer>& scorer = models_.Scorer(settings.Text("scorer"));
   const ImageFolder subject =
       ValueOrThrow(ReadImageFolder(settings.Text("task.images"), static_cast<int>(base.model.image_size())));
   const bool flip = settings.Boolean("task.flip");
-  const int64_t class_images = settings.Integer("task.class_images");
-  const std::string key = fmt::format(
-      "{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", scorer.sha256, subject.content_hash, settings.Text("task.instance_prompt"),
-      settings.Real("task.prior_weight"), flip,
-      SamplingKey(base, settings.Text("task.class_prompt"), class_images, sweep_seed, SampleOptionsFrom(settings)),
-      settings.Text("base"), settings.Text("scorer"));
-  const auto found = dreambooth_.find(key);
-  if (found != dreambooth_.end()) return found->second;
-
-  DreamBoothInputs inputs;
-  inputs.subject_sha256 = subject.content_hash;
+  TaskInputs inputs;
+  inputs.data_sha256 = subject.content_hash;
   auto data = std::make_shared<DreamBoothData>();
   data->prior_weight = settings.Real("task.prior_weight");
   data->instance = Encode(base.model, subject.images, settings.Text("task.instance_prompt"), flip);
   inputs.references.subject = Embed(settings, subject.images);
-  inputs.references.class_text =
-      FeaturesFromTensor(scorer.model.EmbedTexts({settings.Text("task.class_prompt")}));
-  if (class_images > 0) {
+  inputs.references.texts = EmbedTexts(settings, {settings.Text("task.class_prompt")});
+  if (settings.Integer("task.class_images") > 0) {
     const std::vector<Image> class_pictures = ClassPictures(settings, sweep_seed, progress);
     data->prior = Encode(base.model, class_pictures, settings.Text("task.class_prompt"), flip);
     inputs.references.class_set = Embed(settings, class_pictures);
   }
-  inputs.data = std::move(data);
-  return dreambooth_.emplace(key, std::move(inputs)).first->second;
+  inputs.dreambooth = std::move(data);
+  return inputs;
 }
 
-const analysis::FeatureMatrix& TrialInputs::BaseEmbeddings(const Settings& settings, const std::string& prompt,
-                                                           uint64_t noise_seed, const SampleProgress& progress) {
+TaskInputs TrialInputs::MakeFineTuning(const Settings& settings) {
+  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  const CaptionedFolder folder =
+      ValueOrThrow(ReadCaptionedFolder(settings.Text("task.images"), static_cast<int>(base.model.image_size())));
+  TaskInputs inputs;
+  inputs.captions = folder.captions;
+  inputs.data_sha256 = Sha256Hex(fmt::format("{}\n{}", folder.pictures.content_hash, fmt::join(folder.captions, "\n")));
+  auto data = std::make_shared<CaptionedPictures>();
+  const torch::Tensor pictures = PicturesFromImages(folder.pictures.images);
+  data->latents = EncodeInParts(base.model, pictures);
+  if (settings.Boolean("task.flip")) data->mirrored = EncodeInParts(base.model, pictures.flip({3}));
+  std::vector<std::string> different;
+  std::vector<int64_t> caption_of;
+  std::map<std::string, int64_t> row_of;
+  for (const std::string& caption : folder.captions) {
+    const auto [found, is_new] = row_of.emplace(caption, static_cast<int64_t>(different.size()));
+    if (is_new) different.push_back(caption);
+    caption_of.push_back(found->second);
+  }
+  data->contexts = EncodeTextInParts(base.model, different);
+  data->caption_of = torch::tensor(caption_of, torch::kInt64).to(models_.device());
+  data->empty_context = base.model.EncodeText({""});
+  data->caption_dropout = settings.Real("task.caption_dropout");
+  inputs.captioned = std::move(data);
+  inputs.references.subject = Embed(settings, folder.pictures.images);
+  return inputs;
+}
+
+const TaskInputs& TrialInputs::Task(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress) {
+  // By the settings that the inputs depend on, and by what the folder looks like from outside.
+  std::string key = fmt::format("{}\n{}\n", sweep_seed, StampOf(settings.Text("task.images")));
+  for (const auto& [name, value] : settings.values()) {
+    if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.")) {
+      key += fmt::format("{}={}\n", name, value);
+    }
+  }
+  const auto found = tasks_.find(key);
+  if (found != tasks_.end()) return found->second;
+  TaskInputs inputs = settings.Text("task.kind") == "finetune" ? MakeFineTuning(settings)
+                                                               : MakeDreamBooth(settings, sweep_seed, progress);
+  return tasks_.emplace(key, std::move(inputs)).first->second;
+}
+
+const analysis::FeatureMatrix& TrialInputs::BaseEmbeddings(const Settings& settings,
+                                                           const std::vector<std::string>& prompts, uint64_t noise_seed,
+                                                           const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
   const std::string& scorer_sha256 = models_.Scorer(settings.Text("scorer")).sha256;
   const int64_t count = settings.Integer("budget.samples");
   const SampleOptions options = SampleOptionsFrom(settings);
   const std::string key =
-      Sha256Hex(fmt::format("{}\n{}", SamplingKey(base, prompt, count, noise_seed, options), scorer_sha256));
+      Sha256Hex(fmt::format("{}\n{}", SamplingKey(base, fmt::format("{}", fmt::join(prompts, "\n")), count, noise_seed,
+                                                   options),
+                            scorer_sha256));
   const auto found = base_embeddings_.find(key);
   if (found != base_embeddings_.end()) return found->second;
 
   const auto make = [&](const std::string& path) {
     const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count));
-    const auto images = SamplePictures(base.model, prompt, noise, options, progress);
+    const auto images = SamplePictures(base.model, prompts, noise, options, progress);
     return WriteOne(path, kEmbeddingsArray, TensorFromFeatures(Embed(settings, images)));
   };
   const auto while_waiting = [&] {
@@ -149,6 +218,10 @@ analysis::FeatureMatrix TrialInputs::Embed(const Settings& settings, const std::
     parts.push_back(scorer.EmbedImages({images.begin() + static_cast<std::ptrdiff_t>(first), end}));
   }
   return FeaturesFromTensor(torch::cat(parts));
+}
+
+analysis::FeatureMatrix TrialInputs::EmbedTexts(const Settings& settings, const std::vector<std::string>& texts) {
+  return FeaturesFromTensor(models_.Scorer(settings.Text("scorer")).model.EmbedTexts(texts));
 }
 
 }  // namespace loupe::worker

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "analysis/metrics/feature_matrix.h"
 #include "common/settings.h"
@@ -15,6 +16,7 @@
 #include "worker/executor/model_store.h"
 #include "worker/score/picture_sampler.h"
 #include "worker/score/picture_scores.h"
+#include "worker/train/captioned.h"
 #include "worker/train/dreambooth.h"
 
 namespace loupe::worker {
@@ -22,11 +24,25 @@ namespace loupe::worker {
 // The settings of sampling, as the trial's settings have them.
 SampleOptions SampleOptionsFrom(const Settings& settings);
 
-// What one DreamBooth task needs, the same for all its cells.
-struct DreamBoothInputs {
-  std::shared_ptr<const DreamBoothData> data;
+// What all cells of a task share.
+struct TaskInputs {
+  // One of the two.
+  std::shared_ptr<const DreamBoothData> dreambooth;
+  std::shared_ptr<const CaptionedPictures> captioned;
+
+  // Without `texts` and `own_pictures` where these depend on the replicate (fine-tuning).
   ScoreReferences references;
-  std::string subject_sha256;
+  // Fine-tuning: each picture's caption.
+  std::vector<std::string> captions;
+  // Of the training pictures and captions.
+  std::string data_sha256;
+
+  // The task's own pictures for losses on fixed rows: latents and their captions' contexts.
+  const torch::Tensor& latents() const { return dreambooth ? dreambooth->instance.latents : captioned->latents; }
+  torch::Tensor contexts() const {
+    if (dreambooth) return dreambooth->instance.context.expand({latents().size(0), -1, -1});
+    return captioned->contexts.index_select(0, captioned->caption_of);
+  }
 };
 
 // Not thread-safe. All methods throw UserError for what the user can mend.
@@ -36,21 +52,25 @@ class TrialInputs {
 
   // `progress` hears of the sampling of class pictures and may throw to end it. The class pictures' noise depends on the
   // sweep's seed alone: all replicates and cells share them, as they would share a folder.
-  const DreamBoothInputs& DreamBooth(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
+  const TaskInputs& Task(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
 
-  // Embeddings [samples, d] of what the untuned base makes of `prompt` from this noise. The base's taps must be empty.
-  const analysis::FeatureMatrix& BaseEmbeddings(const Settings& settings, const std::string& prompt, uint64_t noise_seed,
-                                                const SampleProgress& progress);
+  // Embeddings [samples, d] of what the untuned base makes of the prompts (one, or one per sample) from this noise. The
+  // base's taps must be empty.
+  const analysis::FeatureMatrix& BaseEmbeddings(const Settings& settings, const std::vector<std::string>& prompts,
+                                                uint64_t noise_seed, const SampleProgress& progress);
 
-  // Embeds pictures with the settings' scorer.
+  // Embeds with the settings' scorer: one row per picture or text.
   analysis::FeatureMatrix Embed(const Settings& settings, const std::vector<Image>& images);
+  analysis::FeatureMatrix EmbedTexts(const Settings& settings, const std::vector<std::string>& texts);
 
  private:
+  TaskInputs MakeDreamBooth(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
+  TaskInputs MakeFineTuning(const Settings& settings);
   std::vector<Image> ClassPictures(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
 
   ModelStore& models_;
   const ContentCache cache_;
-  std::map<std::string, DreamBoothInputs> dreambooth_;            // by key
+  std::map<std::string, TaskInputs> tasks_;                         // by key
   std::map<std::string, analysis::FeatureMatrix> base_embeddings_;  // by key
 };
 

@@ -8,11 +8,10 @@ namespace {
 
 torch::Device DeviceOf(BaseModel& base) { return base.unet->parameters().front().device(); }
 
-// One batch from noise to latents. `context` is [2, T, D] (empty caption, prompt) with guidance, else [1, T, D].
-torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& context, const torch::Tensor& noise,
+// One batch from noise to latents. `rows` is what the network is conditioned on: [n, T, D], or with guidance [2n, T, D], the
+// empty caption's rows first.
+torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
                           const SampleOptions& options, const std::function<void()>& after_call) {
-  const int64_t n = noise.size(0);
-  const torch::Tensor rows = context.repeat_interleave(n, 0);
   ContextCache cache;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
     auto output = base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
@@ -30,12 +29,14 @@ std::vector<int64_t> NoiseShape(const BaseModel& base, int64_t count) {
   return {count, base.unet->config().in_channels, base.latent_size(), base.latent_size()};
 }
 
-torch::Tensor SampleLatents(BaseModel& base, const std::string& prompt, const torch::Tensor& noise,
+torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
                             const SampleOptions& options, const SampleProgress& progress) {
   torch::NoGradGuard no_grad;
-  const torch::Tensor context =
-      base.EncodeText(options.guidance == 1 ? std::vector<std::string>{prompt} : std::vector<std::string>{"", prompt});
-  const int64_t n = noise.size(0), batches = (n + options.batch - 1) / options.batch;
+  const int64_t n = noise.size(0);
+  TORCH_CHECK(prompts.size() == 1 || static_cast<int64_t>(prompts.size()) == n, "one prompt, or one per picture");
+  const torch::Tensor context = base.EncodeText(prompts).to(DeviceOf(base)).expand({n, -1, -1});
+  const torch::Tensor empty = base.EncodeText({""}).to(DeviceOf(base));
+  const int64_t batches = (n + options.batch - 1) / options.batch;
   int64_t done = 0;
   const auto after_call = [&] {
     if (progress) progress(++done, batches * options.steps);
@@ -43,14 +44,17 @@ torch::Tensor SampleLatents(BaseModel& base, const std::string& prompt, const to
   std::vector<torch::Tensor> latents;
   for (int64_t first = 0; first < n; first += options.batch) {
     const torch::Tensor part = noise.narrow(0, first, std::min(options.batch, n - first));
-    latents.push_back(SampleBatch(base, context.to(DeviceOf(base)), part, options, after_call));
+    const torch::Tensor conditions = context.narrow(0, first, part.size(0));
+    const torch::Tensor rows =
+        options.guidance == 1 ? conditions : torch::cat({empty.expand_as(conditions), conditions});
+    latents.push_back(SampleBatch(base, rows, part, options, after_call));
   }
   return torch::cat(latents);
 }
 
-std::vector<Image> SamplePictures(BaseModel& base, const std::string& prompt, const torch::Tensor& noise,
+std::vector<Image> SamplePictures(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
                                   const SampleOptions& options, const SampleProgress& progress) {
-  const torch::Tensor latents = SampleLatents(base, prompt, noise, options, progress);
+  const torch::Tensor latents = SampleLatents(base, prompts, noise, options, progress);
   std::vector<Image> images;
   for (const torch::Tensor& part : latents.split(options.batch)) {
     for (Image& image : ImagesFromPictures(base.DecodeLatents(part))) images.push_back(std::move(image));

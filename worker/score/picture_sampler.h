@@ -26,13 +26,13 @@ struct SampleOptions {
 // Called after each network call; may throw to end the sampling.
 using SampleProgress = std::function<void(int64_t done, int64_t total)>;
 
-// latents_scaled [n, C, h, w] from `noise` ~ N(0, 1) of that shape (CPU), on the base's device; without gradients. The
-// base's taps count: an attached method takes part.
-torch::Tensor SampleLatents(BaseModel& base, const std::string& prompt, const torch::Tensor& noise,
+// latents_scaled [n, C, h, w] from `noise` ~ N(0, 1) of that shape (CPU), on the base's device; without gradients. One
+// prompt for all rows, or n. The base's taps count: an attached method takes part.
+torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
                             const SampleOptions& options, const SampleProgress& progress = {});
 
 // The same, decoded.
-std::vector<Image> SamplePictures(BaseModel& base, const std::string& prompt, const torch::Tensor& noise,
+std::vector<Image> SamplePictures(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
                                   const SampleOptions& options, const SampleProgress& progress = {});
 
 // The shape of the noise for `count` pictures of the base's own size.

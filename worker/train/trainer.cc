@@ -1,5 +1,6 @@
 #include "worker/train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <stdexcept>
@@ -34,12 +35,21 @@ std::string SlotPrefix(size_t slot) { return fmt::format("slot{}.", slot); }
 }  // namespace
 
 Trainer::Trainer(BaseModel& base, Method& method, std::vector<TrainSlot> slots, const TrainOptions& options)
-    : base_(base), method_(method), slots_(std::move(slots)), optimizer_(method.parameters(), options.optimizer) {
+    : base_(base),
+      method_(method),
+      slots_(std::move(slots)),
+      options_(options),
+      optimizer_(method.parameters(), options.optimizer) {
   TORCH_CHECK(static_cast<int64_t>(slots_.size()) == method.slots(), "the pack has ", slots_.size(),
               " trials, the method ", method.slots(), " slots");
   for (const TrainSlot& slot : slots_) {
     TORCH_CHECK(slot.source->batch_size() == slots_.front().source->batch_size(),
                 "the trials of a pack must have one batch size");
+  }
+  if (options_.ema_decay > 0) {
+    for (const NamedParameter& parameter : method_.parameters()) {
+      average_.push_back(parameter.value.detach().clone());
+    }
   }
 }
 
@@ -48,6 +58,9 @@ Trainer::Drawn Trainer::Draw() {
   for (TrainSlot& slot : slots_) {
     Batch batch = slot.source->Next();
     noise.push_back(slot.noise.Normal(batch.latents.sizes()));
+    if (options_.noise_offset > 0) {
+      noise.back() += options_.noise_offset * slot.noise.Normal({batch.latents.size(0), batch.latents.size(1), 1, 1});
+    }
     timesteps.push_back(
         slot.timesteps.Integers(base_.schedule.config().num_train_timesteps, {batch.latents.size(0)}));
     latents.push_back(batch.latents);
@@ -59,24 +72,54 @@ Trainer::Drawn Trainer::Draw() {
           torch::cat(timesteps).to(device)};
 }
 
-Trainer::StepResult Trainer::Step() {
-  const Drawn drawn = Draw();
+torch::Tensor Trainer::SlotLosses(const Drawn& drawn) {
   const auto noisy = base_.schedule.AddNoise(drawn.latents, drawn.noise, drawn.timesteps);
   const auto target = base_.schedule.Target(drawn.latents, drawn.noise, drawn.timesteps);
   const auto output = base_.unet(noisy, drawn.timesteps, drawn.context);
-  const auto errors = (output - target).square().flatten(1).mean(1);
-  // The slots' losses are added, not averaged: a trial's gradient does not depend on the pack's size.
-  const auto losses = (errors * drawn.weights).view({method_.slots(), -1}).sum(1);
-  const auto losses_cpu = losses.detach().to(torch::kCPU, torch::kFloat64).contiguous();
+  auto errors = (output - target).square().flatten(1).mean(1);
+  if (options_.min_snr_gamma > 0) {
+    const auto snr = base_.schedule.SignalToNoise(drawn.timesteps);
+    const bool predicts_v = base_.schedule.config().prediction_type == PredictionType::kVPrediction;
+    errors = errors * snr.clamp_max(options_.min_snr_gamma) / (predicts_v ? snr + 1 : snr);
+  }
+  return (errors * drawn.weights).view({method_.slots(), -1}).sum(1);
+}
+
+Trainer::StepResult Trainer::Step() {
+  torch::Tensor total;
+  for (int64_t i = 0; i < options_.accumulation; ++i) {
+    const auto losses = SlotLosses(Draw()) / static_cast<double>(options_.accumulation);
+    // The slots' losses are added, not averaged: a trial's gradient does not depend on the pack's size.
+    losses.sum().backward();
+    total = total.defined() ? total + losses.detach() : losses.detach();
+  }
+  const auto losses_cpu = total.to(torch::kCPU, torch::kFloat64).contiguous();
   StepResult result;
   result.losses.assign(losses_cpu.const_data_ptr<double>(), losses_cpu.const_data_ptr<double>() + losses_cpu.numel());
   for (const double loss : result.losses) {
     if (!std::isfinite(loss)) return result;
   }
-  losses.sum().backward();
-  const auto norms = optimizer_.Step().to(torch::kCPU, torch::kFloat64).contiguous();
+  const auto norms = optimizer_.Step(options_.schedule.FactorAt(steps())).to(torch::kCPU, torch::kFloat64).contiguous();
   result.gradient_norms.assign(norms.const_data_ptr<double>(), norms.const_data_ptr<double>() + norms.numel());
+  UpdateAverage();
   return result;
+}
+
+void Trainer::UpdateAverage() {
+  torch::NoGradGuard no_grad;
+  const auto t = static_cast<double>(steps());
+  const double decay = std::min(options_.ema_decay, (1 + t) / (10 + t));
+  for (size_t i = 0; i < average_.size(); ++i) average_[i].lerp_(method_.parameters()[i].value, 1 - decay);
+}
+
+void Trainer::SwapAverage() {
+  torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < average_.size(); ++i) {
+    torch::Tensor value = method_.parameters()[i].value;
+    const torch::Tensor trained = value.detach().clone();
+    value.copy_(average_[i]);
+    average_[i].copy_(trained);
+  }
 }
 
 void Trainer::SaveCheckpoint(const std::string& path, const std::string& fingerprint) const {
@@ -85,6 +128,9 @@ void Trainer::SaveCheckpoint(const std::string& path, const std::string& fingerp
     AddWithPrefix(fmt::format("method{}.", k), method_.Export(k), arrays);
   }
   AddWithPrefix("optimizer.", optimizer_.Export(), arrays);
+  for (size_t i = 0; i < average_.size(); ++i) {
+    arrays["average." + method_.parameters()[i].name] = average_[i].cpu().clone();
+  }
   for (size_t k = 0; k < slots_.size(); ++k) {
     const TrainSlot& slot = slots_[k];
     AddWithPrefix(SlotPrefix(k), slot.source->Save(), arrays);
@@ -116,12 +162,30 @@ bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerp
     method_.Import(k, WithPrefixRemoved(fmt::format("method{}.", k), arrays));
   }
   optimizer_.Import(WithPrefixRemoved("optimizer.", arrays), step);
+  for (size_t i = 0; i < average_.size(); ++i) {
+    average_[i].copy_(TakeState(arrays, "average." + method_.parameters()[i].name));
+  }
   for (size_t k = 0; k < slots_.size(); ++k) {
     slots_[k].source->Restore(WithPrefixRemoved(SlotPrefix(k), arrays));
     slots_[k].noise.SetState(TakeState(arrays, SlotPrefix(k) + "noise"));
     slots_[k].timesteps.SetState(TakeState(arrays, SlotPrefix(k) + "timesteps"));
   }
   return true;
+}
+
+double ValidationLoss(BaseModel& base, const ValidationRows& rows) {
+  torch::NoGradGuard no_grad;
+  constexpr int64_t kPart = 16;  // bounds memory
+  double sum = 0;
+  for (int64_t first = 0; first < rows.latents.size(0); first += kPart) {
+    const int64_t count = std::min(kPart, rows.latents.size(0) - first);
+    const auto part = [&](const torch::Tensor& all) { return all.narrow(0, first, count); };
+    const auto noisy = base.schedule.AddNoise(part(rows.latents), part(rows.noise), part(rows.timesteps));
+    const auto target = base.schedule.Target(part(rows.latents), part(rows.noise), part(rows.timesteps));
+    const auto output = base.unet(noisy, part(rows.timesteps), part(rows.context));
+    sum += (output - target).square().flatten(1).mean(1).sum().item<double>();
+  }
+  return sum / static_cast<double>(rows.latents.size(0));
 }
 
 }  // namespace loupe::worker

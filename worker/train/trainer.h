@@ -14,6 +14,7 @@
 #include "worker/train/adamw.h"
 #include "worker/train/batch_source.h"
 #include "worker/train/random_stream.h"
+#include "worker/train/rate_schedule.h"
 
 namespace loupe::worker {
 
@@ -26,6 +27,15 @@ struct TrainSlot {
 
 struct TrainOptions {
   AdamWOptions optimizer;
+  RateSchedule schedule;
+  // Batches per optimiser step; their gradients are averaged.
+  int64_t accumulation = 1;
+  // Rows are weighted by min(SNR, gamma)/SNR (for v-prediction /(SNR + 1)): Hang et al. 2023, arXiv 2303.09556 §3.4. 0: off.
+  double min_snr_gamma = 0;
+  // The noise gets this much of a second draw that is constant over each channel of a row. 0: off.
+  double noise_offset = 0;
+  // The running average's decay d; at step t it is min(d, (1 + t)/(10 + t)), so that early values count little. 0: off.
+  double ema_decay = 0;
 };
 
 // The base and the method must outlive it; nothing of the base but its taps changes. Not thread-safe.
@@ -38,11 +48,14 @@ class Trainer {
     std::vector<double> losses;          // per slot
     std::vector<double> gradient_norms;  // per slot, before clipping; NaN where not computed (mixed packs)
   };
-  // Draws a batch, noise and timesteps for every slot, predicts, and takes one optimiser step. A loss that is not finite
+  // Draws `accumulation` batches with noise and timesteps for every slot, predicts, and takes one optimiser step. A loss that is not finite
   // is returned as it is and no step is taken.
   StepResult Step();
 
   int64_t steps() const { return optimizer_.steps(); }
+
+  // Exchanges the trained values and their running average; nothing without one. Call it twice to go on training.
+  void SwapAverage();
 
   // Writes everything that Step depends on, atomically. `fingerprint` names the run: settings, seeds, base, data.
   // Throws std::runtime_error when the disk refuses.
@@ -56,11 +69,22 @@ class Trainer {
     torch::Tensor latents, context, weights, noise, timesteps;
   };
   Drawn Draw();
+  torch::Tensor SlotLosses(const Drawn& drawn);
+  void UpdateAverage();
 
   BaseModel& base_;
   Method& method_;
   std::vector<TrainSlot> slots_;
+  const TrainOptions options_;
   AdamW optimizer_;
+  std::vector<torch::Tensor> average_;  // beside the method's parameters; empty without EMA
 };
+
+// The mean squared error of the base's (and its method's) prediction on fixed rows: a loss that can be compared between
+// steps and trials. Without gradients; nothing is drawn.
+struct ValidationRows {
+  torch::Tensor latents, context, noise, timesteps;
+};
+double ValidationLoss(BaseModel& base, const ValidationRows& rows);
 
 }  // namespace loupe::worker

@@ -22,6 +22,7 @@ inline UNet2DConditionConfig SmallUNetConfig() {
 // Only the UNet and the schedule: what the Trainer uses.
 inline BaseModel MakeSmallBase() {
   BaseModel base{.folder = "small", .unet = UNet2DConditionModel(SmallUNetConfig()),
+                 .tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer"),
                  .schedule = NoiseSchedule(NoiseScheduleConfig{})};
   RandomStream stream(11);
   InitialiseAsTorch(*base.unet, stream.generator());

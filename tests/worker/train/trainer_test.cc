@@ -9,6 +9,8 @@
 #include "tests/worker/train/small_base.h"
 #include "worker/adapters/method_registry.h"
 #include "worker/layers/tappable.h"
+#include "worker/train/captioned.h"
+#include "worker/train/rate_schedule.h"
 
 namespace loupe::worker {
 namespace {
@@ -103,26 +105,25 @@ TEST_F(TrainerTest, ARunKilledTwiceEndsBitForBitAsAnUndisturbedOne) {
     for (int i = 0; i < kSteps; ++i) losses.push_back(trainer.Step().losses.front());
     undisturbed = method->Export(0);
   }
-  // (checkpoint after this many steps, steps run beyond it before the kill)
-  for (const auto& [saved_at, lost] : {std::pair{2, 3}, {7, 1}}) {
-    const auto method = Attach(base_, {77});  // another process: other initial values until the checkpoint is loaded
+  {
+    const auto method = Attach(base_, {5});
+    Trainer trainer(base_, *method, Slots(data, {50}), options_);
+    while (trainer.steps() < 2) trainer.Step();
+    trainer.SaveCheckpoint(path_, "run");
+    for (int lost = 0; lost < 3; ++lost) trainer.Step();
+  }
+  {
+    // Another process: other values and streams until the checkpoint is loaded.
+    const auto method = Attach(base_, {77});
     Trainer trainer(base_, *method, Slots(data, {5000}), options_);
-    if (saved_at == 2) {
-      const auto fresh = Attach(*std::make_unique<BaseModel>(MakeSmallBase()), {5});
-      method->Import(0, fresh->Export(0));
-      Trainer first(base_, *method, Slots(data, {50}), options_);
-      while (first.steps() < saved_at) first.Step();
-      first.SaveCheckpoint(path_, "run");
-      for (int i = 0; i < lost; ++i) first.Step();
-      continue;
-    }
     ASSERT_TRUE(trainer.LoadCheckpoint(path_, "run"));
-    while (trainer.steps() < saved_at) {
+    EXPECT_EQ(trainer.steps(), 2);
+    while (trainer.steps() < 7) {
       const auto step = static_cast<size_t>(trainer.steps());
       EXPECT_EQ(trainer.Step().losses.front(), losses[step]);
     }
     trainer.SaveCheckpoint(path_, "run");
-    for (int i = 0; i < lost; ++i) trainer.Step();
+    trainer.Step();
   }
   const auto method = Attach(base_, {78});
   Trainer trainer(base_, *method, Slots(data, {6000}), options_);
@@ -130,6 +131,88 @@ TEST_F(TrainerTest, ARunKilledTwiceEndsBitForBitAsAnUndisturbedOne) {
   EXPECT_EQ(trainer.steps(), 7);
   while (trainer.steps() < kSteps) trainer.Step();
   for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, undisturbed.at(name))) << name;
+}
+
+TEST_F(TrainerTest, ResumesBitForBitWithAccumulationScheduleAndAverage) {
+  const auto data = MakeSmallData(true);
+  TrainOptions options = options_;
+  options.accumulation = 2;
+  options.ema_decay = 0.9;
+  options.noise_offset = 0.1;
+  options.min_snr_gamma = 5;
+  options.schedule = {.warmup_steps = 2, .cosine = true, .total_steps = 6};
+  std::map<std::string, torch::Tensor> undisturbed;
+  {
+    const auto method = Attach(base_, {5});
+    Trainer trainer(base_, *method, Slots(data, {50}), options);
+    for (int i = 0; i < 3; ++i) trainer.Step();
+    trainer.SaveCheckpoint(path_, "run");
+    for (int i = 0; i < 3; ++i) trainer.Step();
+    trainer.SwapAverage();
+    undisturbed = method->Export(0);
+  }
+  const auto method = Attach(base_, {6});
+  Trainer trainer(base_, *method, Slots(data, {60}), options);
+  ASSERT_TRUE(trainer.LoadCheckpoint(path_, "run"));
+  for (int i = 0; i < 3; ++i) trainer.Step();
+  const auto trained = method->Export(0);
+  trainer.SwapAverage();
+  for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, undisturbed.at(name))) << name;
+  trainer.SwapAverage();
+  for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, trained.at(name))) << name;
+}
+
+// A source that gives the same two rows for ever: two accumulated batches of it are the mean of the two losses.
+TEST_F(TrainerTest, AccumulatedGradientsAreAveraged) {
+  const auto data = MakeSmallData(false);
+  TrainOptions accumulate = options_;
+  accumulate.accumulation = 2;
+  const auto method = Attach(base_, {5});
+  Trainer twice(base_, *method, Slots(data, {50}), accumulate);
+  const double mean = twice.Step().losses.front();
+  BaseModel base = MakeSmallBase();
+  const auto again = Attach(base, {5});
+  TrainOptions still = options_;
+  still.optimizer.learning_rate = 0;
+  Trainer once(base, *again, Slots(data, {50}), still);
+  const double first = once.Step().losses.front(), second = once.Step().losses.front();
+  EXPECT_NEAR(mean, (first + second) / 2, 1e-6);
+}
+
+TEST(RateScheduleTest, RisesEvenlyThenFollowsHalfACosine) {
+  const RateSchedule schedule{.warmup_steps = 4, .cosine = true, .total_steps = 12};
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(0), 0.25);
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(3), 1);
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(4), 1);
+  EXPECT_NEAR(schedule.FactorAt(8), 0.5, 1e-12);
+  EXPECT_NEAR(schedule.FactorAt(12), 0, 1e-12);
+  EXPECT_DOUBLE_EQ(RateSchedule{}.FactorAt(1000), 1);
+}
+
+TEST(CaptionedSourceTest, DropsCaptionsAtTheGivenShareAndSeesEveryPicture) {
+  auto data = std::make_shared<CaptionedPictures>();
+  data->latents = torch::arange(5, torch::kFloat32).view({5, 1, 1, 1}).clone();
+  data->contexts = torch::stack({torch::full({1, 2}, 1.), torch::full({1, 2}, 2.)});
+  data->caption_of = torch::tensor({0, 1, 0, 1, 0}, torch::kInt64);
+  data->empty_context = torch::zeros({1, 1, 2});
+  data->caption_dropout = 0.25;
+  const auto source = MakeCaptionedSource(data, 5, {1, 2, 3});
+  double dropped = 0;
+  for (int i = 0; i < 200; ++i) {
+    const Batch batch = source->Next();
+    EXPECT_EQ(batch.latents.sum().item<double>(), 10) << "a whole pass has every picture once";
+    for (int64_t row = 0; row < 5; ++row) {
+      const double context = batch.context[row].mean().item<double>();
+      const bool odd = static_cast<int>(batch.latents[row].item<double>()) % 2 == 1;
+      if (context == 0) {
+        ++dropped;
+      } else {
+        EXPECT_EQ(context, odd ? 2 : 1);
+      }
+    }
+  }
+  // 1000 draws: the standard deviation of the share is 0.014.
+  EXPECT_NEAR(dropped / 1000, 0.25, 0.06);
 }
 
 TEST_F(TrainerTest, ACheckpointOfAnotherRunIsNotUsed) {
