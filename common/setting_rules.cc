@@ -107,7 +107,7 @@ std::vector<SettingRule> MakeRules() {
        .description = "Scale of classifier-free guidance; 1 turns it off."},
       {.key = "sample.sampler", .type = kChoice, .default_value = "dpm-solver++", .choices = {"dpm-solver++", "ddim"},
        .description = "Sampler of class images and scored images."},
-      {.key = "sample.batch", .type = kInteger, .default_value = "8", .minimum = 1, .maximum = 65536,
+      {.key = "sample.chunk", .type = kInteger, .default_value = "8", .minimum = 1, .maximum = 65536,
        .description = "Pictures sampled at a time: bounds memory; changes results by rounding only."},
 
       {.key = "score.every", .type = kInteger, .default_value = "0", .minimum = 0, .maximum = 1e9,

@@ -44,12 +44,12 @@ class TrialExecutor : public Executor {
       return Failure(FailureClass::kUserError, FirstLine(error.what()));
     } catch (const c10::OutOfMemoryError& error) {
       return Failure(FailureClass::kRetryable,
-                     fmt::format("out of memory on the GPU ({}); a smaller budget.batch or sample.batch needs less",
+                     fmt::format("out of memory on the GPU ({}); a smaller budget.batch or sample.chunk needs less",
                                  FirstLine(error.what_without_backtrace())));
     } catch (const c10::Error& error) {
       return Failure(FailureClass::kRetryable, FirstLine(error.what_without_backtrace()));
     } catch (const std::bad_alloc&) {
-      return Failure(FailureClass::kRetryable, "out of memory; a smaller budget.batch or sample.batch needs less");
+      return Failure(FailureClass::kRetryable, "out of memory; a smaller budget.batch or sample.chunk needs less");
     } catch (const std::exception& error) {
       return Failure(FailureClass::kRetryable, FirstLine(error.what()));
     }

@@ -94,7 +94,7 @@ SampleOptions SampleOptionsFrom(const Settings& settings) {
       settings.Text("sample.sampler") == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M;
   options.steps = settings.Integer("sample.steps");
   options.guidance = settings.Real("sample.guidance");
-  options.batch = settings.Integer("sample.batch");
+  options.batch = settings.Integer("sample.chunk");
   return options;
 }
 
