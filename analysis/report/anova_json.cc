@@ -84,6 +84,130 @@ Json HeatMapJson(const TwoWayMeans& map) {
   return {{"rows", map.row_factor}, {"columns", map.column_factor}, {"cells", std::move(cells)}};
 }
 
+Json MarginalMeansJson(const MarginalMeans& means) {
+  Json levels = Json::array();
+  for (const MarginalMean& mean : means.means) {
+    levels.push_back({{"level", mean.levels.front()},
+                      {"estimable", mean.estimable},
+                      {"n", mean.n},
+                      {"mean", Number(mean.mean)},
+                      {"std_error", Number(mean.std_error)},
+                      {"low", Number(mean.low)},
+                      {"high", Number(mean.high)}});
+  }
+  return levels;
+}
+
+Json PairsJson(const std::vector<Comparison>& pairs) {
+  Json out = Json::array();
+  for (const Comparison& pair : pairs) {
+    out.push_back({{"first", pair.first},
+                   {"second", pair.second},
+                   {"estimable", pair.estimable},
+                   {"difference", Number(pair.difference)},
+                   {"std_error", Number(pair.std_error)},
+                   {"p_tukey", Number(pair.p_tukey)},
+                   {"p_holm", Number(pair.p_holm)},
+                   {"p_benjamini_hochberg", Number(pair.p_benjamini_hochberg)},
+                   {"low", Number(pair.low)},
+                   {"high", Number(pair.high)}});
+  }
+  return out;
+}
+
+Json RankingJson(const CellRanking& ranking, const std::vector<std::string>& factors) {
+  Json cells = Json::array();
+  for (const RankedCell& cell : ranking.cells) {
+    Json levels = Json::object();
+    for (size_t f = 0; f < factors.size(); ++f) levels[factors[f]] = cell.levels[f];
+    cells.push_back({{"levels", std::move(levels)},
+                     {"n", cell.n},
+                     {"mean", Number(cell.mean)},
+                     {"low", Number(cell.low)},
+                     {"high", Number(cell.high)},
+                     {"may_be_best", cell.may_be_best}});
+  }
+  return {{"reason", ranking.reason.empty() ? Json(nullptr) : Json(ranking.reason)},
+          {"from_replicates", ranking.from_replicates},
+          {"error_df", Number(ranking.error_df)},
+          {"may_be_best", ranking.may_be_best},
+          {"cells", std::move(cells)}};
+}
+
+Json AssumptionsJson(const ModelDetails& details) {
+  if (!details.assumptions_reason.empty())
+    return {{"reason", details.assumptions_reason}, {"sentences", Json::array()}};
+  const AssumptionReport& report = details.assumptions;
+  Json json = {{"reason", nullptr},
+               {"sentences", report.sentences},
+               {"normality",
+                {{"test", report.normality_name},
+                 {"statistic", Number(report.normality.statistic)},
+                 {"p", Number(report.normality.p)}}},
+               {"equal_spread", nullptr},
+               {"box_cox", nullptr}};
+  if (report.equal_spread) {
+    json["equal_spread"] = {{"test", "Brown–Forsythe"},
+                            {"by", report.equal_spread_by},
+                            {"f", Number(report.equal_spread->statistic)},
+                            {"p", Number(report.equal_spread->p)}};
+  }
+  if (report.box_cox) {
+    json["box_cox"] = {{"lambda", Number(report.box_cox->lambda)},
+                       {"low", Number(report.box_cox->low)},
+                       {"high", Number(report.box_cox->high)}};
+  }
+  return json;
+}
+
+Json HalfNormalJson(const HalfNormal& half) {
+  Json effects = Json::array();
+  for (const HalfNormalEffect& effect : half.effects) {
+    effects.push_back({{"term", effect.term}, {"size", Number(effect.size)}, {"quantile", Number(effect.quantile)}});
+  }
+  return {{"reason", half.reason.empty() ? Json(nullptr) : Json(half.reason)},
+          {"formula", half.formula},
+          {"pseudo_std_error", Number(half.pseudo_std_error)},
+          {"margin_of_error", Number(half.margin_of_error)},
+          {"effects", std::move(effects)}};
+}
+
+Json MixedModelJson(const MixedModel& mixed) {
+  Json terms = Json::array();
+  for (const MixedTerm& term : mixed.terms) {
+    terms.push_back({{"term", term.term},
+                     {"df", Number(term.df)},
+                     {"denominator_df", Number(term.denominator_df)},
+                     {"f", Number(term.f)},
+                     {"p", Number(term.p)},
+                     {"estimable", term.estimable}});
+  }
+  return {{"block", mixed.block},
+          {"block_variance", Number(mixed.block_variance)},
+          {"residual_variance", Number(mixed.residual_variance)},
+          {"intraclass_correlation", Number(mixed.intraclass_correlation)},
+          {"terms", std::move(terms)},
+          {"warnings", mixed.warnings}};
+}
+
+// Everything behind the F table; null when there is no table.
+Json DetailsJson(const FactorialAnalysis& analysis) {
+  if (analysis.details == nullptr) return nullptr;
+  const ModelDetails& details = *analysis.details;
+  Json means = Json::object(), pairs = Json::object();
+  for (const FactorComparison& comparison : details.comparisons) {
+    means[comparison.factor] = MarginalMeansJson(comparison.means);
+    pairs[comparison.factor] = PairsJson(comparison.pairs);
+  }
+  return {{"marginal_means", std::move(means)},
+          {"comparisons", std::move(pairs)},
+          {"ranking", RankingJson(details.ranking, analysis.cell_factors)},
+          {"assumptions", AssumptionsJson(details)},
+          {"residual_sd", Number(details.residual_sd)},
+          {"half_normal", HalfNormalJson(details.half_normal)},
+          {"mixed_model", details.has_mixed_model ? MixedModelJson(details.mixed_model) : Json(nullptr)}};
+}
+
 }  // namespace
 
 Json AnovaJson(const FactorialAnalysis& analysis) {
@@ -131,6 +255,7 @@ Json AnovaJson(const FactorialAnalysis& analysis) {
     cell.update(MeanJson(analysis.cells[i].mean));
     json["cells"].push_back(std::move(cell));
   }
+  json["details"] = DetailsJson(analysis);
   json["notes"] = analysis.notes;
   return json;
 }

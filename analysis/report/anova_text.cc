@@ -85,6 +85,22 @@ std::string FormatAnovaText(const FactorialAnalysis& analysis) {
                         std::min(kCellsShown, analysis.cells.size()), analysis.cells.size()) +
             CellsTable(analysis);
   }
+  if (analysis.details != nullptr) {
+    const CellRanking& ranking = analysis.details->ranking;
+    if (ranking.reason.empty()) {
+      text += WrapText(
+          fmt::format("{} of {} cells cannot be told from the best at {:g} % confidence (Hsu's comparisons with "
+                      "the best, {}).",
+                      ranking.may_be_best, ranking.cells.size(), 100 * analysis.confidence,
+                      ranking.from_replicates ? "error from replicates" : "predictions of the model"),
+          98, "", "");
+    }
+    if (!analysis.details->assumptions.sentences.empty()) {
+      text += "\nAssumptions\n";
+      for (const std::string& sentence : analysis.details->assumptions.sentences)
+        text += WrapText(sentence, 98, "- ", "  ");
+    }
+  }
   if (!analysis.notes.empty()) {
     text += "\nNotes\n";
     for (const std::string& note : analysis.notes) text += WrapText(note, 98, "- ", "  ");

@@ -117,8 +117,10 @@ std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& facto
       figure.Line(x - 4, y.At(low), x + 4, y.At(low), "ci s0");
       figure.Line(x - 4, y.At(high), x + 4, y.At(high), "ci s0");
     }
-    if (by_model)
+    // Drawn where the eye can tell the two apart.
+    if (by_model && std::abs(y.At(level.mean) - y.At(mean)) > 2) {
       figure.Marker(x + 9, y.At(level.mean), 0, "raw", fmt::format("plain mean {}", FormatNumber(level.mean)));
+    }
     figure.Marker(x, y.At(mean), 0, "f0",
                   fmt::format("{} = {}: {} {}, n = {}", factor.factor, level.level, FormatNumber(mean),
                               FormatInterval(low, high), level.n));
@@ -197,7 +199,7 @@ HtmlSection MainEffectsSection(const HtmlContext& context) {
   section.body +=
       by_model
           ? "Blue: the model's means, averaged over the cells that occur with the level, with intervals from its "
-            "residual; hollow: plain means of the trials."
+            "residual; hollow: plain means of the trials, where they differ."
           : "Intervals are from the spread of the trials at that level, which includes the other factors' effects.";
   section.body += "</figcaption></figure>\n";
   return section;

@@ -60,6 +60,7 @@ absl::StatusOr<std::string> RenderJson(const SweepResults& results, const Report
   json["baseline"] = Json::object();
   for (const auto& [name, value] : results.baseline_scores) json["baseline"][name] = value;
   json.update(AnovaJson(sweep.analysis));
+  json["methods"] = MethodsText(results, sweep);
   json["failures"] = Json::array();
   for (const auto& [message, trials] : FailureGroups(results)) {
     json["failures"].push_back({{"message", message}, {"trials", trials}});
