@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "worker/io/json_config.h"
 #include "worker/layers/tappable.h"
 
 namespace loupe::worker {
@@ -31,14 +32,15 @@ class BaseModelTest : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   void Change(const std::string& file, const std::function<void(json&)>& change) {
-    json config = json::parse(std::ifstream(folder_ / file));
+    json config = *ReadJsonFile((folder_ / file).string());  // not json::parse: Python's files may say -Infinity
     change(config);
     std::ofstream(folder_ / file) << config;
   }
   void ExpectRefused(const std::string& file, const std::string& why) {
     const auto base = LoadBase(folder_.string());
     ASSERT_FALSE(base.ok());
-    EXPECT_THAT(std::string(base.status().message()), AllOf(HasSubstr((folder_ / file).string()), HasSubstr(why)));
+    const std::string path = file.empty() ? folder_.string() : (folder_ / file).string();
+    EXPECT_THAT(std::string(base.status().message()), AllOf(HasSubstr(path), HasSubstr(why)));
   }
 
   fs::path folder_;
