@@ -59,7 +59,7 @@ void Run(BaseModel& base, int repeats, double gflop_per_sample) {
   const auto noise = torch::randn({pictures, 4, size, size});
   loupe::worker::SampleOptions options;
   options.batch = pictures;
-  const double sampling = BestMs(1, [&] { SampleLatents(base, "red heart", noise, options); });
+  const double sampling = BestMs(1, [&] { SampleLatents(base, {"red heart"}, noise, options); });
   Report(fmt::format("sampling 8 pictures, {} guided steps", options.steps), pictures,
          gflop_per_sample * 2 * static_cast<double>(pictures * options.steps), sampling);
   const double decoding = BestMs(repeats, [&] { base.DecodeLatents(noise); });

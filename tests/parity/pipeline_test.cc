@@ -34,7 +34,7 @@ TEST(PipelineParity, SamePicturesFromTheSameLatentsAndCaptions) {
       const auto caption = setup["captions"][static_cast<size_t>(i)].get<std::string>();
       const auto noise = expected["noise"].narrow(0, i, 1);
       // Rounding differences of 1e-6 per step, fed back through the network at each of up to 25 guided steps.
-      const auto latents = SampleLatents(*base, caption, noise, options);
+      const auto latents = SampleLatents(*base, {caption}, noise, options);
       EXPECT_TRUE(Close(latents, expected[key + ".latents"].narrow(0, i, 1), 1e-3)) << caption;
       const auto pictures = ImagesFromPictures(base->DecodeLatents(latents));
       const auto bytes = expected[key + ".pictures"][i].contiguous();

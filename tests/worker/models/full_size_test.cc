@@ -139,7 +139,7 @@ TEST(FullSizeTest, StableDiffusion15LoadsTrainsAndSamplesWithin20Gb) {
   start = Seconds();
   SampleOptions options;
   options.steps = 1;
-  const auto pictures = SamplePictures(*base, "a photo of a sks dog", noise, options);
+  const auto pictures = SamplePictures(*base, {"a photo of a sks dog"}, noise, options);
   fmt::print("guided sampling step and decoding: {:.1f} s, peak {:.1f} GB\n", Seconds() - start, PeakGb());
   EXPECT_EQ(pictures.at(0).width, 512);
   EXPECT_LT(PeakGb(), 20);
