@@ -111,6 +111,12 @@ absl::StatusOr<std::string> Supervisor::AwaitFile(const std::string& name, const
                                                  absl::FormatDuration(timeout), child->command.log_path));
 }
 
+void Supervisor::SetCommand(const std::string& name, ChildCommand command) {
+  for (Child& child : children_) {
+    if (child.name == name) child.command = std::move(command);
+  }
+}
+
 bool Supervisor::IsRunning(const std::string& name) const {
   return std::any_of(children_.begin(), children_.end(),
                      [&](const Child& child) { return child.name == name && child.process.has_value(); });

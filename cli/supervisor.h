@@ -53,6 +53,9 @@ class Supervisor {
   absl::StatusOr<std::string> AwaitFile(const std::string& name, const std::string& path, absl::Duration timeout,
                                         const std::function<bool()>& interrupted);
 
+  // What later starts of the child called `name` run; what runs now goes on.
+  void SetCommand(const std::string& name, ChildCommand command);
+
   // Whether the child called `name` runs now.
   bool IsRunning(const std::string& name) const;
 

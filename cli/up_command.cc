@@ -169,6 +169,10 @@ absl::Status Serve(const UpFlags& flags, StartReport report) {
   LOUPE_ASSIGN_OR_RETURN(const std::string address,
                          supervisor.AwaitFile("coordinator", flags.data + "/" + kAddressFile, kStartTimeout,
                                               [&] { return interrupt.interrupted(); }));
+  // With port 0 the first start has chosen one; later starts must come back where the workers look for them.
+  supervisor.SetCommand(
+      "coordinator",
+      {.program = coordinator, .arguments = {"--listen", address, "--data", flags.data}, .log_path = log});
   LOUPE_RETURN_IF_ERROR(AddWorkers(flags, plan, address, supervisor));
   const std::string started = fmt::format(
       "coordinator at {}, {} worker{}{}; logs in {}/logs", address, plan.devices.size(),

@@ -23,6 +23,9 @@
 namespace loupe::cli {
 namespace {
 
+// Off a terminal, lines come no faster than this, however fast trials end.
+constexpr absl::Duration kLeastGap = absl::Seconds(5);
+
 // Draws on a terminal, or writes lines elsewhere. Not thread-safe.
 class ProgressPrinter {
  public:
@@ -35,7 +38,8 @@ class ProgressPrinter {
     if (terminal_) return Draw();
     const int64_t ended = EndedTrials(state.sweep().counts());
     const bool changed = ended != shown_ended_ || state.sweep().state() != shown_state_;
-    if (!changed && now - shown_at_ < quiet_) return;
+    const bool ending = IsTerminal(state.sweep().state()) || state.sweep().state() != shown_state_;
+    if (!ending && now - shown_at_ < (changed ? std::min(kLeastGap, quiet_) : quiet_)) return;
     shown_ended_ = ended;
     shown_state_ = state.sweep().state();
     shown_at_ = now;

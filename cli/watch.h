@@ -14,7 +14,7 @@ struct WatchOptions {
   std::string sweep;
   // JSON: one object per line and message.
   bool json = false;
-  // Off a terminal: the least time between two lines about an unchanged number of ended trials.
+  // Off a terminal: the least time between two lines while no trial ends (five seconds where some do).
   absl::Duration quiet = absl::Seconds(30);
   // How long a coordinator may be away (a restart) before the command gives up.
   absl::Duration patience = absl::Minutes(2);
