@@ -29,11 +29,10 @@ FixtureOptions Plain(int32_t replicates = 2) {
   return {.replicates = replicates, .with_pictures = false, .with_curves = false};
 }
 
-// Three cells with three replicates each: means 1, 2, 3 (10, 20, 30 in the other direction), within sum of squares
-// 6·0.01.
+// Three cells with three replicates each: means 1, 2.9 and 3, within sum of squares 0.06.
 DataTable ThreeCells() {
   DataTableBuilder builder("y", {{"a", {"low", "mid", "high"}}});
-  for (const auto& [level, mean] : {std::pair{"low", 1.0}, {"mid", 2.9}, {"high", 3.0}}) {
+  for (const auto& [level, mean] : {std::pair{"low", 1.0}, std::pair{"mid", 2.9}, std::pair{"high", 3.0}}) {
     for (const double deviation : {-0.1, 0.0, 0.1}) EXPECT_TRUE(builder.AddRow({level}, mean + deviation).ok());
   }
   return std::move(builder).Build();
