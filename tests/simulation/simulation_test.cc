@@ -27,9 +27,9 @@ class SimulationTest : public ::testing::Test {
 };
 
 TEST_F(SimulationTest, OneSeedReplayed) {
-  const int64_t seed = FromEnvironment("LOUPE_SIMULATION_SEED", 0);
-  if (seed == 0) GTEST_SKIP() << "set LOUPE_SIMULATION_SEED to replay one";
-  for (const std::string& violation : Simulate({.seed = static_cast<uint64_t>(seed), .verbose = true}).violations) {
+  const int64_t wanted = FromEnvironment("LOUPE_SIMULATION_SEED", 0);
+  const uint64_t seed = wanted == 0 ? 1 : static_cast<uint64_t>(wanted);
+  for (const std::string& violation : Simulate({.seed = seed, .verbose = wanted != 0}).violations) {
     ADD_FAILURE() << violation;
   }
 }
