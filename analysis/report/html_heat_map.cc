@@ -72,7 +72,8 @@ HtmlSection HeatMapSection(const HtmlContext& context) {
   }
   if (best == nullptr) return section;
 
-  double left = TextWidth(map.row_factor, 12) + 10;
+  // The heading is bold and carries an arrow.
+  double left = TextWidth(fmt::format("{} ↓", map.row_factor), 14) + 16;
   for (const std::string& level : map.row_levels) left = std::max(left, TextWidth(level) + 16);
   double cell_width = kCellWidth;
   for (const std::string& level : map.column_levels) cell_width = std::max(cell_width, TextWidth(level) + 10);
