@@ -11,6 +11,7 @@
 #include "analysis/stats/model_formula.h"
 #include "analysis/stats/model_matrix.h"
 #include "analysis/stats/model_plan.h"
+#include "analysis/stats/nan.h"
 #include "analysis/stats/ordered_projection.h"
 #include "analysis/stats/tested_after.h"
 #include "common/status_macros.h"
@@ -21,7 +22,6 @@ namespace {
 
 using Eigen::Index;
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // A residual below this share of the total is rounding, not error: the model reproduces the data.
 constexpr double kPerfectFit = 1e-24;
 

@@ -8,6 +8,7 @@
 
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/dunnett.h"
+#include "analysis/stats/nan.h"
 #include "analysis/stats/p_adjust.h"
 #include "analysis/stats/studentized_range.h"
 #include "boost/math/interpolators/cardinal_cubic_b_spline.hpp"
@@ -20,7 +21,6 @@ namespace {
 using Eigen::Index;
 using Eigen::MatrixXd;
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 std::string Name(const MarginalMean& mean) { return fmt::format("{}", fmt::join(mean.levels, ", ")); }
 

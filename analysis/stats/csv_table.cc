@@ -10,6 +10,7 @@
 #include "analysis/stats/csv_reader.h"
 #include "analysis/stats/decimal_column.h"
 #include "analysis/stats/name_suggestion.h"
+#include "analysis/stats/trim.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -22,12 +23,6 @@ std::string Lower(std::string_view text) {
   std::string lower(text);
   for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return lower;
-}
-
-std::string_view Trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
 }
 
 bool IsMissing(std::string_view text) {
@@ -46,8 +41,8 @@ absl::StatusOr<RowStatus> ParseStatus(std::string_view text, int64_t line, std::
   if (lower == "cancelled" || lower == "canceled") return RowStatus::kCancelled;
   if (lower == "stopped_early" || lower == "stopped early" || lower == "pruned") return RowStatus::kStoppedEarly;
   return absl::InvalidArgumentError(
-      fmt::format("line {}, column '{}': unknown status '{}'; expected complete, failed, cancelled or stopped_early", line,
-                  column, text));
+      fmt::format("line {}, column '{}': unknown status '{}'; expected complete, failed, cancelled or stopped_early",
+                  line, column, text));
 }
 
 // Where each wanted column is in the header.
@@ -109,8 +104,8 @@ class FactorReader {
   std::unordered_map<std::string, int32_t> code_of_;
 };
 
-// Finds records that repeat an earlier one word for word: hashes are collected and sorted once, which for a million lines
-// is several times faster than a hash map.
+// Finds records that repeat an earlier one word for word: hashes are collected and sorted once, which for a million
+// lines is several times faster than a hash map.
 class RepeatedLines {
  public:
   void Add(std::string_view record, int64_t line) {
@@ -121,7 +116,8 @@ class RepeatedLines {
   void Warn(std::vector<std::string>& warnings) {
     std::sort(hashes_.begin(), hashes_.end());
     int64_t count = 0;
-    std::pair<int64_t, int64_t> example{std::numeric_limits<int64_t>::max(), 0};  // the repeating line, the repeated one
+    std::pair<int64_t, int64_t> example{std::numeric_limits<int64_t>::max(),
+                                        0};  // the repeating line, the repeated one
     for (size_t i = 1; i < hashes_.size(); ++i) {
       if (hashes_[i].first != hashes_[i - 1].first) continue;
       const auto& [earlier, earlier_line] = records_[hashes_[i - 1].second];
@@ -131,10 +127,11 @@ class RepeatedLines {
       example = std::min(example, {later_line, earlier_line});
     }
     if (count == 0) return;
-    warnings.push_back(fmt::format(
-        "{} line{} an earlier line word for word (line {} repeats line {}): replicates may agree by chance, but if rows were "
-        "pasted twice, remove them, since they make every test look more certain than it is.",
-        count, count == 1 ? " repeats" : "s repeat", example.first, example.second));
+    warnings.push_back(
+        fmt::format("{} line{} an earlier line word for word (line {} repeats line {}): replicates may agree by "
+                    "chance, but if rows were "
+                    "pasted twice, remove them, since they make every test look more certain than it is.",
+                    count, count == 1 ? " repeats" : "s repeat", example.first, example.second));
   }
 
  private:
@@ -158,10 +155,12 @@ absl::StatusOr<DataTable> ReadCsvTable(std::string_view text, const CsvOptions& 
   if (!options.block.empty()) wanted.push_back(options.block);
   for (const std::string& name : wanted) {
     if (name == options.response) {
-      return absl::InvalidArgumentError(fmt::format("column '{}' is both the response and a factor; name another", name));
+      return absl::InvalidArgumentError(
+          fmt::format("column '{}' is both the response and a factor; name another", name));
     }
     if (!taken.insert(name).second) {
-      return absl::InvalidArgumentError(fmt::format("column '{}' is given twice among factors and block; name it once", name));
+      return absl::InvalidArgumentError(
+          fmt::format("column '{}' is given twice among factors and block; name it once", name));
     }
     FactorReader& factor = factors.emplace_back();
     LOUPE_ASSIGN_OR_RETURN(factor.column, header.Find(name, "a factor"));
@@ -180,16 +179,19 @@ absl::StatusOr<DataTable> ReadCsvTable(std::string_view text, const CsvOptions& 
     LOUPE_ASSIGN_OR_RETURN(const bool more, reader.Next(fields));
     if (!more) break;
     if (fields.size() != header.names().size()) {
-      return absl::InvalidArgumentError(fmt::format("line {}: {} fields where the header has {}; check quotes and separators",
-                                                    reader.line(), fields.size(), header.names().size()));
+      return absl::InvalidArgumentError(
+          fmt::format("line {}: {} fields where the header has {}; check quotes and separators", reader.line(),
+                      fields.size(), header.names().size()));
     }
     const std::string_view value = Trim(fields[response_column]);
     if (IsMissing(value)) {
       response.AppendMissing();
     } else if (!response.Append(value)) {
-      return absl::InvalidArgumentError(fmt::format(
-          "line {}, column '{}': '{}' is not a finite number; expected a decimal such as 0.8731, or an empty field for a "
-          "missing value", reader.line(), options.response, value));
+      return absl::InvalidArgumentError(
+          fmt::format("line {}, column '{}': '{}' is not a finite number; expected a decimal such as 0.8731, or an "
+                      "empty field for a "
+                      "missing value",
+                      reader.line(), options.response, value));
     }
     for (FactorReader& factor : factors) factor.Append(Trim(fields[factor.column]));
     if (status_column != kNoColumn) {

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "boost/multiprecision/cpp_dec_float.hpp"
+#include "analysis/stats/trim.h"
 
 namespace loupe::analysis {
 namespace {
@@ -24,13 +25,6 @@ struct Parsed {
 };
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-std::string_view Trim(std::string_view text) {
-  const auto blank = [](char c) { return c == ' ' || c == '\t'; };
-  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
-  return text;
-}
 
 bool Parse(std::string_view text, Parsed& out) {
   size_t i = 0;

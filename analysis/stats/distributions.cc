@@ -1,8 +1,8 @@
 #include "analysis/stats/distributions.h"
 
 #include <cmath>
-#include <limits>
 
+#include "analysis/stats/nan.h"
 #include "boost/math/distributions/chi_squared.hpp"
 #include "boost/math/distributions/fisher_f.hpp"
 #include "boost/math/distributions/non_central_f.hpp"
@@ -18,7 +18,6 @@ using Quiet = policies::policy<
     policies::overflow_error<policies::ignore_error>, policies::underflow_error<policies::ignore_error>,
     policies::evaluation_error<policies::ignore_error>, policies::promote_double<false>>;
 constexpr double kLargeNoncentrality = 1e8;
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 bool Positive(double a, double b) { return a > 0 && b > 0; }  // false for NaN as well
 

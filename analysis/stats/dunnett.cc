@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <map>
 
 #include "analysis/stats/distributions.h"
+#include "analysis/stats/nan.h"
 #include "analysis/stats/quadrature.h"
 #include "boost/math/tools/toms748_solve.hpp"
 
 namespace loupe::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInverseRoot2Pi = 0.39894228040143267794;
 
 // Equal λ occur many times (equal cell sizes): one power instead of many factors.

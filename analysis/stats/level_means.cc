@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "analysis/stats/cell_table.h"
 #include "analysis/stats/distributions.h"
+#include "analysis/stats/nan.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -13,7 +13,6 @@
 namespace loupe::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // Mean, spread and interval from deviations about the table's origin, in two passes.
 LevelMean Summarise(std::string level, const std::vector<double>& deviations, double origin, double confidence) {

@@ -1,15 +1,14 @@
 #include "analysis/stats/power.h"
 
 #include <cmath>
-#include <limits>
 
 #include "analysis/stats/distributions.h"
+#include "analysis/stats/nan.h"
 #include "boost/math/tools/toms748_solve.hpp"
 
 namespace loupe::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 double PowerAt(const FTestPlan& plan, double noncentrality) {
   const double critical = FQuantile(1 - plan.alpha, plan.df, plan.residual_df);

@@ -1,12 +1,12 @@
 #include "analysis/stats/residuals.h"
 
 #include <cmath>
-#include <limits>
+
+#include "analysis/stats/nan.h"
 
 namespace loupe::analysis {
 
 std::vector<ResidualRow> ComputeResiduals(const LinearModel& model) {
-  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
   const DataTable& data = model.data();
   const double centre = model.cells().centre;
   const double variance = model.residual_mean_sq();

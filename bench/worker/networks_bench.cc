@@ -3,7 +3,8 @@
 //   networks_bench [BASE] [--threads N] [--repeats N]
 //
 // Prints the best of the repeats (the machine may be shared) and the arithmetic rate for the given count of operations.
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <chrono>

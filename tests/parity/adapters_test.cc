@@ -1,6 +1,6 @@
 // The adapters against the paper's equations on diffusers' own UNet: tests/parity/adapters.py wrote initial values,
 // losses, gradients and the values after ten AdamW steps, for each of the 20 legal pairs.
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cstdlib>

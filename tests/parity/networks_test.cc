@@ -1,5 +1,6 @@
 // The networks against diffusers and transformers: tests/parity/networks.py wrote the bases and the numbers.
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <fstream>
 #include <string>

@@ -1,6 +1,6 @@
 // The built-in base's pictures against diffusers' StableDiffusionPipeline on the same folder, latents and captions:
 // tests/parity/pipeline.py wrote them.
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // Noise schedules and samplers against diffusers': tests/parity/samplers.py wrote the walks.
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <fstream>
 #include <string>

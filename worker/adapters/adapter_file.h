@@ -1,7 +1,7 @@
 // Adapter files: a method's trained values as safetensors, with the whole cell in the metadata (docs/formats.md).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <map>

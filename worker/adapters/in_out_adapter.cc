@@ -1,6 +1,7 @@
 #include "worker/adapters/in_out_adapter.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <torch/utils.h>
 
 #include <utility>
 

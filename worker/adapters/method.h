@@ -4,7 +4,7 @@
 // the network sees [K·B, …], trial-major. Slot k computes, and is trained, exactly as it would be alone (K = 1).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <map>

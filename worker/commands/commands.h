@@ -17,6 +17,8 @@ void AddTrialCommand(CLI::App& app, int& exit_code);
 void AddSampleCommand(CLI::App& app, int& exit_code);
 // render-emoji: the built-in data as image files.
 void AddRenderEmojiCommand(CLI::App& app, int& exit_code);
+// pretrain: the built-in base and its scorer, from the emoji alone.
+void AddPretrainCommand(CLI::App& app, int& exit_code);
 
 // Prints a failure and returns its exit code; 0 for OK.
 int Report(std::string_view command, const absl::Status& status);

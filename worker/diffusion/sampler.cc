@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <utility>
+#include <torch/utils.h>
 
 namespace loupe::worker {
 namespace {

@@ -1,7 +1,7 @@
 // From noise to latents: the deterministic samplers DDIM and DPM-Solver++(2M), step by step, and the loop around them.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <functional>

@@ -1,5 +1,6 @@
 #include "worker/executor/device.h"
 
+#include <torch/cuda.h>
 #ifdef LOUPE_WITH_CUDA
 #include <ATen/cuda/CUDAContext.h>
 #endif

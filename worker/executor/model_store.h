@@ -1,7 +1,7 @@
 // Bases and scorers, loaded once per process and kept.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <map>
 #include <string>

@@ -1,6 +1,6 @@
 #include "worker/executor/sample_request.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"

@@ -1,7 +1,7 @@
 // Between tensors and the plain types of caches and metrics.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <string>
 #include <vector>

@@ -1,6 +1,6 @@
 #include "worker/executor/trial_executor.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <exception>
 #include <utility>

@@ -2,7 +2,7 @@
 // references and of the untuned base's pictures. Kept in memory for the process, and on disk by content for the machine.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <functional>
 #include <map>

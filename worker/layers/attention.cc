@@ -1,5 +1,7 @@
 #include "worker/layers/attention.h"
 
+#include <torch/nn/modules/linear.h>
+
 namespace loupe::worker {
 namespace {
 

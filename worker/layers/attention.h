@@ -1,7 +1,8 @@
 // Multi-head attention and the gated feed-forward of diffusers' transformer blocks, by their checkpoint names.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/container/modulelist.h>
 
 #include <cstdint>
 

@@ -1,6 +1,7 @@
 #include "worker/layers/leaf_layers.h"
 
 #include <cmath>
+#include <torch/utils.h>
 
 namespace loupe::worker {
 namespace {

@@ -4,7 +4,7 @@
 // initial values to a network that is to be trained from nothing.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 

@@ -1,7 +1,7 @@
 // Residual convolution blocks and resampling, by diffusers' names.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <optional>

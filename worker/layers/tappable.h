@@ -1,7 +1,7 @@
 // Blocks that a method can attach to, and how to find them in a network.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <string>
 #include <vector>

@@ -17,7 +17,7 @@
 // nothing is shared between forwards, so a block may be recomputed (gradient checkpointing) or run from two threads.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <memory>

@@ -1,7 +1,7 @@
 // How the network is told the time: sinusoids of the timestep and a small MLP over them.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 

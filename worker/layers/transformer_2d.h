@@ -1,7 +1,8 @@
 // The transformer blocks of Stable Diffusion's UNet: BasicTransformerBlock (tappable) and Transformer2DModel around it.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/container/modulelist.h>
 
 #include <cstdint>
 #include <unordered_map>

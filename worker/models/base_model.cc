@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <utility>
+#include <torch/utils.h>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"

@@ -2,7 +2,7 @@
 // Diffusion v1's layout (unet/, vae/, text_encoder/, tokenizer/, scheduler/). And a scorer: a CLIPModel's folder.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <array>
 #include <cstdint>

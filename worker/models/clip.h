@@ -2,7 +2,8 @@
 // text tower conditions the diffusion, both towers together score pictures.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/container/modulelist.h>
 
 #include <cstdint>
 #include <string>

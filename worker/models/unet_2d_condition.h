@@ -2,7 +2,8 @@
 // diffusers' name and with its checkpoint keys.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/container/modulelist.h>
 
 #include <cstdint>
 #include <optional>

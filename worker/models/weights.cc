@@ -1,5 +1,7 @@
 #include "worker/models/weights.h"
 
+#include <torch/utils.h>
+
 #include <cstring>
 
 #include "fmt/format.h"

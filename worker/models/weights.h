@@ -1,7 +1,7 @@
 // Filling a network from a safetensors file, by name, with nothing left over on either side.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <map>
 #include <string>

@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <vector>
+#include <torch/nn/functional.h>
 
 namespace loupe::worker {
 namespace {

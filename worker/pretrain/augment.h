@@ -4,7 +4,7 @@
 // the ink, 1 − picture.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace loupe::worker {
 

@@ -5,13 +5,10 @@
 
 #include "common/seed.h"
 #include "worker/pretrain/augment.h"
+#include "worker/pretrain/unit_rows.h"
 
 namespace loupe::worker {
 namespace {
-
-namespace F = torch::nn::functional;
-
-torch::Tensor Unit(const torch::Tensor& x) { return F::normalize(x, F::NormalizeFuncOptions().dim(1)); }
 
 // Mean over rows of the cross-entropy between `targets` (rows sum to 1) and softmax(logits).
 torch::Tensor CrossEntropy(const torch::Tensor& targets, const torch::Tensor& logits) {
@@ -78,16 +75,15 @@ torch::Tensor ClipStage::Loss(int64_t step, std::map<std::string, double>& parts
   strong = RandomBlur(strong, /*share=*/0.3, random);
 
   const auto views = torch::cat({mild, strong}).clamp(0, 1);
-  const auto embeds = Unit(network_->ImageFeatures(ClipNormalised(views)));
+  const auto embeds = UnitRows(network_->ImageFeatures(ClipNormalised(views)));
   const auto described = descriptor_.Describe(views);
   const auto target = torch::mm(described, described.t());
-  const auto weight =
-      (1 + options_.near_weight * target.clamp_min(0)) * (1 - torch::eye(target.size(0)));
+  const auto weight = (1 + options_.near_weight * target.clamp_min(0)) * (1 - torch::eye(target.size(0)));
   const auto shape = (weight * (torch::mm(embeds, embeds.t()) - target).square()).sum() / weight.sum();
 
   const auto aim = (1 - (embeds * described).sum(1)).mean();
 
-  const auto texts = Unit(network_->TextFeatures(CaptionIds(step, rows)));
+  const auto texts = UnitRows(network_->TextFeatures(CaptionIds(step, rows)));
   const auto likeness = likeness_.index_select(0, rows).index_select(1, rows);
   const auto wanted = (1 - options_.soft_share) * torch::eye(half) + options_.soft_share * (likeness / 0.1).softmax(1);
   const auto logits = network_->logit_scale.exp().clamp_max(80) * torch::mm(embeds.slice(0, 0, half), texts.t());

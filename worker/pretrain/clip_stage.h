@@ -1,7 +1,7 @@
 // Training CLIP's two towers on pictures and their captions, with the image tower also taught shape.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <functional>

@@ -1,7 +1,7 @@
 // Writing what diffusers and transformers load: the config files and float16 weights of each part.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <string>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <torch/utils.h>
 
 namespace loupe::worker {
 

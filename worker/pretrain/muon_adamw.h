@@ -1,7 +1,7 @@
 // The optimiser of the base's training: Muon for matrices and convolutions, AdamW for everything else.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <map>

@@ -1,7 +1,7 @@
 // The pictures of a corpus as one tensor.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <string>
 #include <vector>

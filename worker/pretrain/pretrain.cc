@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <system_error>
+#include <torch/utils.h>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"

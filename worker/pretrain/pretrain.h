@@ -19,8 +19,4 @@ namespace loupe::worker {
 // was reached; errors name the file or the part.
 absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit);
 
-// The sub-command's words after "pretrain": CONFIG.yaml --out DIR [--hours H]. Prints what is wrong, or how far it came;
-// returns the process's exit code.
-int PretrainMain(int argc, char** argv);
-
 }  // namespace loupe::worker

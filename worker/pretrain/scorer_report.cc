@@ -1,24 +1,20 @@
 #include "worker/pretrain/scorer_report.h"
 
+#include <torch/utils.h>
+
 #include <map>
 
 #include "fmt/format.h"
 #include "worker/pretrain/clip_stage.h"
+#include "worker/pretrain/unit_rows.h"
 
 namespace loupe::worker {
-namespace {
-
-namespace F = torch::nn::functional;
-
-torch::Tensor Unit(const torch::Tensor& x) { return F::normalize(x, F::NormalizeFuncOptions().dim(1)); }
-
-}  // namespace
 
 torch::Tensor EmbedPictures(CLIPModel& clip, const torch::Tensor& pictures) {
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> parts;
   for (const auto& some : pictures.split(128)) {
-    parts.push_back(Unit(clip->ImageFeatures(ClipNormalised(some.to(torch::kFloat32) / 255))));
+    parts.push_back(UnitRows(clip->ImageFeatures(ClipNormalised(some.to(torch::kFloat32) / 255))));
   }
   return torch::cat(parts);
 }
@@ -63,7 +59,7 @@ NameRetrieval RetrieveNames(CLIPModel& clip, const ClipTokenizer& tokenizer, con
   const auto n = static_cast<int64_t>(rows.size());
   std::vector<torch::Tensor> texts;
   for (const auto& some : torch::tensor(ids).view({n, max_length}).split(256)) {
-    texts.push_back(Unit(clip->TextFeatures(some)));
+    texts.push_back(UnitRows(clip->TextFeatures(some)));
   }
   const auto images = EmbedPictures(clip, pictures.index_select(0, torch::tensor(rows)));
   const auto best = std::get<1>(torch::mm(images, torch::cat(texts).t()).topk(std::min<int64_t>(5, n), 1));

@@ -1,7 +1,7 @@
 // How good the CLIP model is as a judge, measured on real pictures.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <string>
 #include <vector>

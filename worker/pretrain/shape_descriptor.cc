@@ -1,12 +1,15 @@
 #include "worker/pretrain/shape_descriptor.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
+
+#include "worker/pretrain/unit_rows.h"
 
 namespace loupe::worker {
 namespace {
 
-namespace F = torch::nn::functional;
 using torch::indexing::Ellipsis;
 using torch::indexing::None;
 using torch::indexing::Slice;
@@ -21,8 +24,7 @@ torch::Tensor Padded(const torch::Tensor& x, int64_t left, int64_t right, int64_
 
 // plane: [N, 1, H, W] → [N, 8·cells], the energy of edges by orientation in overlapping cells.
 torch::Tensor EdgeHistogram(const torch::Tensor& plane) {
-  const auto options = F::PadFuncOptions({1, 1, 1, 1}).mode(torch::kReplicate);
-  const auto smooth = torch::avg_pool2d(F::pad(plane, options), 3, 1);
+  const auto smooth = torch::avg_pool2d(torch::replication_pad2d(plane, {1, 1, 1, 1}), 3, 1);
   const auto across = smooth.index({Ellipsis, Slice(2, None)}) - smooth.index({Ellipsis, Slice(None, -2)});
   const auto down =
       smooth.index({Ellipsis, Slice(2, None), Slice()}) - smooth.index({Ellipsis, Slice(None, -2), Slice()});
@@ -44,8 +46,6 @@ std::vector<torch::Tensor> Blocks(const torch::Tensor& pictures) {
   return {torch::avg_pool2d(silhouette, kAverageCell).flatten(1), EdgeHistogram(brightness), EdgeHistogram(silhouette),
           torch::avg_pool2d(pictures, kAverageCell).flatten(1)};
 }
-
-torch::Tensor Unit(const torch::Tensor& x) { return F::normalize(x, F::NormalizeFuncOptions().dim(1)); }
 
 }  // namespace
 
@@ -73,12 +73,12 @@ ShapeDescriptor::ShapeDescriptor(const torch::Tensor& pictures, int64_t dimensio
 torch::Tensor ShapeDescriptor::Joined(const torch::Tensor& pictures) const {
   auto blocks = Blocks(pictures);
   for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = (blocks[i] - means_[i]) / scales_[i];
-  return Unit(torch::cat(blocks, 1));
+  return UnitRows(torch::cat(blocks, 1));
 }
 
 torch::Tensor ShapeDescriptor::Describe(const torch::Tensor& pictures) const {
   torch::NoGradGuard no_grad;
-  return Unit(torch::mm(Joined(pictures), axes_));
+  return UnitRows(torch::mm(Joined(pictures), axes_));
 }
 
 }  // namespace loupe::worker

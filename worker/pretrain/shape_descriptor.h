@@ -5,7 +5,7 @@
 // tower's embeddings: the tower learns them on changed pictures without end, and applies them to pictures it never saw.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>

@@ -1,7 +1,7 @@
 // Contact sheets: pictures in a grid, to be looked at while training goes on.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <string>

@@ -1,6 +1,7 @@
 #include "worker/pretrain/stage.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // One network's training: a loss per step, driven by RunStage with checkpoints, a moving average and a time limit.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <functional>

@@ -1,7 +1,7 @@
 // Training the UNet: noise prediction on the autoencoder's latents, conditioned on the frozen text tower.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <functional>

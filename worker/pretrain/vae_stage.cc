@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <utility>
+#include <torch/utils.h>
 
 #include "worker/pretrain/augment.h"
 

@@ -1,7 +1,7 @@
 // Training the autoencoder on pictures.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <functional>

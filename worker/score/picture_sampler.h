@@ -1,7 +1,7 @@
 // Pictures from a prompt: initial noise, guided sampling, decoding.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <functional>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <torch/utils.h>
 
 namespace loupe::worker {
 

@@ -2,7 +2,7 @@
 // 2303.18181 §5.3), on noised pictures of the class.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <string>

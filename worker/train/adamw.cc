@@ -1,5 +1,7 @@
 #include "worker/train/adamw.h"
 
+#include <torch/utils.h>
+
 namespace loupe::worker {
 
 AdamW::AdamW(const std::vector<NamedParameter>& parameters, const AdamWOptions& options) : options_(options) {

@@ -6,7 +6,7 @@
 // Element by element, so a pack's slots do not meet; clipping is per slot.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <map>

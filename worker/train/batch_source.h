@@ -1,7 +1,7 @@
 // What a task feeds into training: one batch of latents, captions and weights per step.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <map>

@@ -2,7 +2,7 @@
 // caption or, for classifier-free guidance, now and then under the empty one.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <memory>

@@ -4,7 +4,7 @@
 //   loss = mean over the subject's rows of |ε̂ − ε|² + w · mean over the class rows
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <memory>

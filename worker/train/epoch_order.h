@@ -1,7 +1,7 @@
 // The order in which a data set's items are seen: a new permutation for each pass, no item twice before all were seen.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <utility>

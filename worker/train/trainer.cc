@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <stdexcept>
+#include <torch/utils.h>
 
 #include "absl/strings/numbers.h"
 #include "fmt/format.h"

@@ -2,7 +2,7 @@
 // rule), and the state that makes an interrupted run go on bit for bit.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <memory>

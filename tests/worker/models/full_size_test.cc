@@ -2,7 +2,7 @@
 // step and one guided sampling step within 20 GB. Needs that memory, 3 GB of disk and some minutes, so it runs only when
 // LOUPE_FULL_SIZE is set.
 #include <sys/resource.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <chrono>
 #include <cmath>

@@ -1,6 +1,7 @@
 #include "worker/train/adamw.h"
 
 #include <gtest/gtest.h>
+#include <torch/optim/adamw.h>
 
 namespace loupe::worker {
 namespace {

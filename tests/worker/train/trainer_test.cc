@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <torch/utils.h>
 
 #include "tests/worker/adapters/small_network.h"
 #include "tests/worker/train/small_base.h"
