@@ -18,10 +18,12 @@ step() {
   shift
   mkdir -p "$LOGS"
   log=$LOGS/$(printf '%s' "$what" | tr -c 'a-zA-Z0-9\n' '-').log
+  nothing=$log.nothing
+  rm -f "$nothing"
   printf '  %-46s ' "$what"
   if "$@" >"$log" 2>&1; then
-    printf '%4d s%s\n' $((SECONDS - started)) "$([ -s "$STAMPS/nothing" ] && printf '  (nothing to do)')"
-    rm -f "$STAMPS/nothing"
+    printf '%4d s%s\n' $((SECONDS - started)) "$([ -s "$nothing" ] && printf '  (nothing to do)')"
+    rm -f "$nothing"
   else
     printf 'failed after %d s; the end of %s:\n' $((SECONDS - started)) "$log"
     tail -n 40 "$log" >&2
@@ -30,7 +32,19 @@ step() {
 }
 
 nothing_to_do() {
-  echo yes >"$STAMPS/nothing"
+  echo yes >"$nothing"
+}
+
+# beside "what" command…: starts a step in the background; await_beside prints its line, and ends the script if it failed.
+beside() {
+  beside_what=$1
+  (step "$@") >"$STAMPS/beside.out" 2>&1 &
+  beside_pid=$!
+}
+
+await_beside() {
+  wait "$beside_pid" || { cat "$STAMPS/beside.out" >&2; fail "$beside_what failed; see above."; }
+  cat "$STAMPS/beside.out"
 }
 
 missing_packages() {
@@ -90,7 +104,6 @@ build() {
 
 set_up_tools() {
   mkdir -p "$STAMPS"
-  rm -f "$STAMPS/nothing"
   check_can_install
   step "Debian packages" install_packages
   step "LibTorch (PyTorch wheel in .venv)" pip_install "$ROOT/deploy/requirements.txt"
