@@ -18,6 +18,7 @@
 #include "analysis/stats/random_stream.h"
 #include "analysis/stats/rank.h"
 #include "fmt/format.h"
+#include "tests/testing/adapter_candidates.h"
 
 namespace {
 
@@ -27,23 +28,6 @@ constexpr double kInput[] = {0.000, 0.018, 0.012, 0.030, 0.048, 0.020, 0.006, -0
 constexpr double kOutput[] = {0.000, 0.001, 0.000, 0.005, -0.003, 0.000, -0.002};
 constexpr double kActivation[] = {0.002, -0.012, 0.010, 0.000};
 constexpr double kScale[] = {-0.002, 0.003, 0.004, -0.005};
-
-Candidates LegalPositions() {
-  Candidates candidates;
-  candidates.factors = {{"input", {"SA_in", "SA_out", "CA_in", "CA_c", "CA_out", "FFN_in", "FFN_out", "Trans_out", "Res_in",
-                                   "Res_out"}},
-                        {"output", {"SA_in", "CA_in", "CA_c", "FFN_in", "Trans_out", "Res_in", "Res_out"}},
-                        {"activation", {"relu", "sigmoid", "silu", "identity"}},
-                        {"scale", {"0.5", "1", "2", "4"}}};
-  const std::pair<int, int> pairs[] = {{0, 0}, {0, 1}, {0, 3}, {0, 4}, {1, 1}, {1, 3}, {1, 4}, {2, 1}, {2, 3}, {2, 4},
-                                       {3, 2}, {4, 3}, {4, 4}, {5, 3}, {5, 4}, {6, 4}, {7, 4}, {8, 5}, {8, 6}, {9, 6}};
-  for (const auto& [input, output] : pairs) {
-    for (int activation = 0; activation < 4; ++activation) {
-      for (int scale = 0; scale < 4; ++scale) candidates.cells.push_back({input, output, activation, scale});
-    }
-  }
-  return candidates;
-}
 
 double Truth(const std::vector<int32_t>& cell) {
   const double interaction = cell[2] == 2 && cell[3] == 3 ? 0.004 : 0.0;
@@ -117,7 +101,7 @@ void Print(size_t trials, const std::string& method, const DesignQuality& qualit
 int main(int argc, char** argv) {
   const int repeats = argc > 1 ? std::stoi(argv[1]) : 200;
   const double sigma = argc > 2 ? std::stod(argv[2]) : 0.015;
-  const Candidates candidates = LegalPositions();
+  const Candidates candidates = AdapterCandidates();
   const auto model = DesignModel::Create(candidates, "");
   if (!model.ok()) return 1;
   fmt::print("trials  method            D-eff.  residual df     rho  same order  same first  finds all found\n");

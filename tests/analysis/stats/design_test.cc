@@ -10,6 +10,7 @@
 #include "analysis/stats/random_stream.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/adapter_candidates.h"
 
 namespace loupe::analysis {
 namespace {
@@ -24,24 +25,6 @@ Candidates TwoLevel(int factors) {
     std::vector<int32_t> cell;
     for (int f = 0; f < factors; ++f) cell.push_back(code >> f & 1);
     candidates.cells.push_back(cell);
-  }
-  return candidates;
-}
-
-// The adapter design: 20 legal (input, output) pairs × 4 activations × 4 scales.
-Candidates LegalPositions() {
-  Candidates candidates;
-  candidates.factors = {{"input", {"SA_in", "SA_out", "CA_in", "CA_c", "CA_out", "FFN_in", "FFN_out", "Trans_out", "Res_in",
-                                   "Res_out"}},
-                        {"output", {"SA_in", "CA_in", "CA_c", "FFN_in", "Trans_out", "Res_in", "Res_out"}},
-                        {"activation", {"relu", "sigmoid", "silu", "identity"}},
-                        {"scale", {"0.5", "1", "2", "4"}}};
-  const std::pair<int, int> pairs[] = {{0, 0}, {0, 1}, {0, 3}, {0, 4}, {1, 1}, {1, 3}, {1, 4}, {2, 1}, {2, 3}, {2, 4},
-                                       {3, 2}, {4, 3}, {4, 4}, {5, 3}, {5, 4}, {6, 4}, {7, 4}, {8, 5}, {8, 6}, {9, 6}};
-  for (const auto& [input, output] : pairs) {
-    for (int activation = 0; activation < 4; ++activation) {
-      for (int scale = 0; scale < 4; ++scale) candidates.cells.push_back({input, output, activation, scale});
-    }
   }
   return candidates;
 }
@@ -89,7 +72,7 @@ TEST(FractionTest, HalfOfATwoCubedIsTheRegularHalfFraction) {
 }
 
 TEST(FractionTest, LegalPositionsHaveAnOrthogonalArrayOf80) {
-  const Candidates candidates = LegalPositions();
+  const Candidates candidates = AdapterCandidates();
   ASSERT_EQ(candidates.cells.size(), 320u);
   const auto fraction = ChooseFraction(candidates, {.trials = 80});
   ASSERT_TRUE(fraction.ok()) << fraction.status();
@@ -100,7 +83,7 @@ TEST(FractionTest, LegalPositionsHaveAnOrthogonalArrayOf80) {
 }
 
 TEST(FractionTest, DOptimalSelectionIsNearlyAsGoodPerTrialAsTheFullDesign) {
-  const Candidates candidates = LegalPositions();
+  const Candidates candidates = AdapterCandidates();
   const auto fraction = ChooseFraction(candidates, {.trials = 96, .restarts = 3});
   ASSERT_TRUE(fraction.ok()) << fraction.status();
   EXPECT_EQ(fraction->method, "D-optimal");
@@ -143,7 +126,7 @@ TEST(FractionTest, ExchangeFindsTheExhaustiveOptimum) {
 }
 
 TEST(FractionTest, AugmentingAddsNewCellsThatRepairTheDesign) {
-  const Candidates candidates = LegalPositions();
+  const Candidates candidates = AdapterCandidates();
   FractionOptions options{.formula = "input+output+activation+scale+activation:scale", .trials = 16, .restarts = 2};
   for (size_t i = 0; i < 320; i += 4) options.already_run.push_back(i);  // one scale only: scale is not estimable
   const auto before = AssessDesign(*DesignModel::Create(candidates, options.formula), options.already_run);
@@ -156,7 +139,7 @@ TEST(FractionTest, AugmentingAddsNewCellsThatRepairTheDesign) {
 }
 
 TEST(FractionTest, ImpossibleRequestsSayWhatIsPossible) {
-  const Candidates candidates = LegalPositions();
+  const Candidates candidates = AdapterCandidates();
   EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 10}).status().message()),
               testing::AllOf(HasSubstr("20 parameters"), HasSubstr("10 trials")));
   EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 400}).status().message()), HasSubstr("ask for 1 to 320"));
