@@ -15,14 +15,12 @@
 #include "loupe/v1/trial.grpc.pb.h"
 #include "loupe/v1/worker.grpc.pb.h"
 #include "tests/testing/fake_executor.h"
+#include "tests/testing/small_spec.h"
 #include "tests/testing/temp_folder.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/grpc_coordinator_client.h"
 
 namespace loupe::testing {
-
-// A valid spec: 3 inputs × `scales` scales, `replicates` replicates.
-v1::SweepSpec SmallSpec(int scales, int replicates);
 
 // One worker on its own thread.
 class WorkerThread {
