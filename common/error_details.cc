@@ -9,6 +9,7 @@ namespace {
 
 constexpr char kReasonUrl[] = "loupe.v1/reason";
 constexpr char kViolationsUrl[] = "loupe.v1/field-violations";
+constexpr char kRetryAfterUrl[] = "loupe.v1/retry-after";
 // Violations travel as "field NUL description NUL …": no text field contains NUL.
 constexpr char kEnd = '\0';
 
@@ -50,6 +51,16 @@ std::vector<FieldViolation> FieldViolationsOf(const absl::Status& status) {
     at = description_end + 1;
   }
   return violations;
+}
+
+absl::Status WithRetryAfter(absl::Status status, absl::Duration wait) {
+  if (!status.ok()) status.SetPayload(kRetryAfterUrl, absl::Cord(absl::FormatDuration(wait)));
+  return status;
+}
+
+absl::Duration RetryAfterOf(const absl::Status& status) {
+  absl::Duration wait;
+  return absl::ParseDuration(PayloadOf(status, kRetryAfterUrl), &wait) ? wait : absl::ZeroDuration();
 }
 
 }  // namespace loupe

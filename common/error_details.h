@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace loupe {
 
@@ -15,6 +16,7 @@ inline constexpr std::string_view kReasonLeaseLost = "LEASE_LOST";
 inline constexpr std::string_view kReasonSessionSuperseded = "SESSION_SUPERSEDED";
 inline constexpr std::string_view kReasonEtagMismatch = "ETAG_MISMATCH";
 inline constexpr std::string_view kReasonStoreUnavailable = "STORE_UNAVAILABLE";
+inline constexpr std::string_view kReasonRateLimited = "RATE_LIMITED";
 
 // One field of a request and what is wrong with it ("spec.factors[1].levels[0]", "…").
 struct FieldViolation {
@@ -34,5 +36,11 @@ absl::Status WithFieldViolations(absl::Status status, const std::vector<FieldVio
 
 // The attached violations, or none.
 std::vector<FieldViolation> FieldViolationsOf(const absl::Status& status);
+
+// Attaches how long to wait before trying again (google.rpc.RetryInfo). OK stays OK.
+absl::Status WithRetryAfter(absl::Status status, absl::Duration wait);
+
+// The attached wait, or zero.
+absl::Duration RetryAfterOf(const absl::Status& status);
 
 }  // namespace loupe

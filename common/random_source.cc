@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/string_view.h"
 #include "fmt/format.h"
@@ -34,6 +35,18 @@ RandomSource& SystemRandom() {
 
 std::string ToHex(const Token128& token) {
   return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(token.data()), token.size()));
+}
+
+std::optional<Token128> TokenFromHex(std::string_view hex) {
+  Token128 token{};
+  if (hex.size() != 2 * token.size()) return std::nullopt;
+  for (size_t i = 0; i < hex.size(); ++i) {
+    const char c = hex[i];
+    if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f')) return std::nullopt;
+    const int digit = c <= '9' ? c - '0' : c - 'a' + 10;
+    token[i / 2] = static_cast<uint8_t>(token[i / 2] << 4 | digit);
+  }
+  return token;
 }
 
 std::string ToUuid4(const Token128& token) {

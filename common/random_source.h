@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace loupe {
 
@@ -21,6 +23,9 @@ RandomSource& SystemRandom();
 
 // 32 lower-case hexadecimal digits.
 std::string ToHex(const Token128& token);
+
+// Nothing unless `hex` is what ToHex gives.
+std::optional<Token128> TokenFromHex(std::string_view hex);
 
 // A version-4 UUID (RFC 9562 §5.4) made from `token`'s bits.
 std::string ToUuid4(const Token128& token);

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "coordinator/service/access.h"
 #include "coordinator/service/server.h"
 #include "coordinator/store/doctor.h"
+#include "coordinator/store/snapshots.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
@@ -26,7 +28,14 @@ int Report(const absl::Status& status) {
   return 1;
 }
 
-int Serve(const loupe::coordinator::ServerOptions& options) {
+// "90s", "15m", "1h" and the like.
+absl::Status ParseInterval(const std::string& text, absl::Duration* interval) {
+  if (absl::ParseDuration(text, interval) && *interval >= absl::Seconds(1)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("--backup-every is '{}': expected a time of at least a second, such as 30m or 1h", text));
+}
+
+int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordinator::SnapshotOptions& snapshots) {
   // Blocked in every thread, and waited for in this one: no handler runs in the middle of something.
   sigset_t signals;
   sigemptyset(&signals);
@@ -38,6 +47,8 @@ int Serve(const loupe::coordinator::ServerOptions& options) {
   if (!server.ok()) return Report(server.status());
   spdlog::info("listening on {}; data in '{}'; token in '{}/token'", (*server)->address(), options.data_folder,
                options.data_folder);
+  std::optional<loupe::coordinator::SnapshotThread> snapshot_thread;
+  if (!snapshots.to.empty()) snapshot_thread.emplace(snapshots);
   int received = 0;
   sigwait(&signals, &received);
   spdlog::info("stopping ({})", received == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -51,8 +62,11 @@ int main(int argc, char** argv) {
   CLI::App app{"Keeps sweeps and their results, and hands trials to workers."};
   std::string log_level;
   loupe::coordinator::ServerOptions options;
+  loupe::coordinator::SnapshotOptions snapshots;
+  std::string backup_every = "1h";
   double lease_seconds = 30;
   double progress_minutes = 30;
+  double max_artifact_mb = static_cast<double>(options.limits.max_artifact_bytes >> 20);
   app.add_option("--data", options.data_folder, "Folder of the database, the artifacts and the tokens")->required();
   app.add_option("--listen", options.listen, "host:port; port 0 takes a free one (see DATA/address)")->capture_default_str();
   app.add_option("--lease-seconds", lease_seconds, "Silence after which a worker's trials go to others")
@@ -64,6 +78,22 @@ int main(int argc, char** argv) {
   app.add_option("--tls-certificate", options.certificate_file, "PEM certificate chain; turns TLS on");
   app.add_option("--tls-key", options.key_file, "PEM private key of the certificate");
   app.add_option("--tls-client-ca", options.client_ca_file, "PEM CA: clients must show a certificate that it signed");
+  app.add_option("--calls-per-second", options.limits.people.per_second,
+                 "Calls that one viewer or submitter token may make from one machine; 0 means no limit")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e9));
+  app.add_option("--worker-calls-per-second", options.limits.workers.per_second,
+                 "The same for worker and admin tokens, which many workers share")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e9));
+  app.add_option("--max-artifact-mb", max_artifact_mb, "Largest file that a trial may hand over")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 1e9));
+  app.add_option("--backup-to", snapshots.to, "Folder for regular snapshots of the data; none are made without it");
+  app.add_option("--backup-every", backup_every, "Time between snapshots: 30m, 1h, …")->capture_default_str();
+  app.add_option("--backup-keep", snapshots.keep, "How many snapshots are kept")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
   app.add_option("--log-level", log_level, "trace, debug, info, warn, error or off (else LOUPE_LOG, else info)");
   app.require_subcommand(0, 1);
   app.fallthrough();
@@ -112,7 +142,10 @@ int main(int argc, char** argv) {
     return Report(made.status());
   }
   if (revoke->parsed()) return Report(AccessControl::RemoveToken(options.data_folder, token_name));
+  options.limits.max_artifact_bytes = static_cast<int64_t>(max_artifact_mb) << 20;
   options.scheduler.lease = absl::Seconds(lease_seconds);
   options.scheduler.progress_timeout = absl::Minutes(progress_minutes);
-  return Serve(options);
+  snapshots.data_folder = options.data_folder;
+  if (absl::Status status = ParseInterval(backup_every, &snapshots.every); !status.ok()) return Report(status);
+  return Serve(options, snapshots);
 }

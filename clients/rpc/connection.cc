@@ -62,7 +62,11 @@ absl::StatusOr<ConnectOptions> ResolveConnectOptions(ConnectOptions flags) {
   if (flags.address.empty()) flags.address = kDefaultAddress;
   // A token file given as a flag wins over a token in the environment.
   if (flags.token_file.empty()) FillFromEnvironment(flags.token, "LOUPE_TOKEN");
-  if (flags.token.empty()) FillFromEnvironment(flags.token_file, "LOUPE_TOKEN_FILE");
+  if (flags.token.empty()) {
+    FillFromEnvironment(flags.token_file, "LOUPE_TOKEN_FILE");
+  } else {
+    flags.token_file.clear();
+  }
   FillFromEnvironment(flags.ca_file, "LOUPE_CA_FILE");
   FillFromEnvironment(flags.certificate_file, "LOUPE_CERT_FILE");
   FillFromEnvironment(flags.key_file, "LOUPE_KEY_FILE");
@@ -81,22 +85,37 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const ConnectOption
   grpc::ChannelArguments arguments;
   // A coordinator that restarts should be found again quickly; gRPC's own default waits up to two minutes.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 3000);
+  // In spite of its name: how long one attempt may take. A busy machine, or TLS over a long way, needs more than a moment.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10000);
   // Notices a peer that vanished without a word. The coordinator permits one ping in ten seconds.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   // Connections of one process to several coordinators, and of tests, must not share state.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return std::shared_ptr<Connection>(new Connection(
-      options.address, options.token, grpc::CreateCustomChannel(options.address, credentials, arguments)));
+      options.address, options.token, options.token_file, grpc::CreateCustomChannel(options.address, credentials, arguments)));
 }
 
-Connection::Connection(std::string address, std::string token, std::shared_ptr<grpc::Channel> channel)
-    : address_(std::move(address)), token_(std::move(token)), channel_(std::move(channel)) {}
+Connection::Connection(std::string address, std::string token, std::string token_file, std::shared_ptr<grpc::Channel> channel)
+    : address_(std::move(address)),
+      token_file_(std::move(token_file)),
+      token_(std::move(token)),
+      channel_(std::move(channel)) {}
+
+void Connection::ReadTokenAgain() const {
+  if (token_file_.empty()) return;
+  absl::StatusOr<std::string> token = FirstLineOf(token_file_);
+  if (!token.ok()) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  token_ = *std::move(token);
+}
 
 void Connection::Prepare(grpc::ClientContext& context, absl::Duration deadline) const {
-  if (!token_.empty()) context.AddMetadata("authorization", "Bearer " + token_);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!token_.empty()) context.AddMetadata("authorization", "Bearer " + token_);
+  }
   if (deadline != absl::InfiniteDuration()) {
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(deadline));
   }
@@ -110,6 +129,7 @@ absl::Status Connection::Check(const grpc::Status& status) const {
                                              "with --address or LOUPE_ADDRESS)",
                                              address_));
     case absl::StatusCode::kUnauthenticated:
+      ReadTokenAgain();
       return Annotate(converted, fmt::format("the coordinator at {} refused the token (give --token-file DATA/token, or set "
                                              "LOUPE_TOKEN or LOUPE_TOKEN_FILE)",
                                              address_));

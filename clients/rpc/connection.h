@@ -13,6 +13,7 @@
 #include <grpcpp/support/status.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "absl/status/status.h"
@@ -56,17 +57,21 @@ class Connection {
   void Prepare(grpc::ClientContext& context, absl::Duration deadline = kDefaultDeadline) const;
 
   // FromGrpcStatus, plus what to do: UNAVAILABLE names the address and how to start a coordinator, UNAUTHENTICATED says
-  // where the token is looked for.
+  // where the token is looked for. After UNAUTHENTICATED the token file, if there is one, is read again for the next call:
+  // a token is renewed by replacing its file.
   absl::Status Check(const grpc::Status& status) const;
 
   // Waits until the coordinator answers or `timeout` has passed (UNAVAILABLE, as Check words it).
   absl::Status WaitUntilConnected(absl::Duration timeout) const;
 
  private:
-  Connection(std::string address, std::string token, std::shared_ptr<grpc::Channel> channel);
+  Connection(std::string address, std::string token, std::string token_file, std::shared_ptr<grpc::Channel> channel);
+  void ReadTokenAgain() const;
 
   const std::string address_;
-  const std::string token_;
+  const std::string token_file_;
+  mutable std::mutex mutex_;
+  mutable std::string token_;
   const std::shared_ptr<grpc::Channel> channel_;
 };
 

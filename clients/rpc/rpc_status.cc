@@ -14,6 +14,7 @@ absl::Status FromRpcStatus(const google::rpc::Status& status) {
   for (const auto& any : status.details()) {
     google::rpc::ErrorInfo info;
     google::rpc::BadRequest bad_request;
+    google::rpc::RetryInfo retry;
     if (any.UnpackTo(&info)) {
       converted = WithReason(converted, info.reason());
     } else if (any.UnpackTo(&bad_request)) {
@@ -22,6 +23,9 @@ absl::Status FromRpcStatus(const google::rpc::Status& status) {
         violations.push_back({violation.field(), violation.description()});
       }
       converted = WithFieldViolations(converted, violations);
+    } else if (any.UnpackTo(&retry)) {
+      converted = WithRetryAfter(converted, absl::Seconds(retry.retry_delay().seconds()) +
+                                                absl::Nanoseconds(retry.retry_delay().nanos()));
     }
   }
   return converted;

@@ -48,7 +48,8 @@ struct CancelQueuedTrials {
 struct StartAttempt {
   TrialKey trial;
   int64_t epoch = 0;
-  Token128 token{};
+  // The lease token itself is kept nowhere: who reads the database cannot write under a lease.
+  std::string token_sha256;
   std::string worker;
   std::string session;
   absl::Time start_time;
@@ -96,6 +97,13 @@ struct UpsertWorker {
   WorkerRecord worker;
 };
 
+// How many trials a worker has brought to which end, in all.
+struct CountWorker {
+  std::string worker;
+  int64_t succeeded = 0;
+  int64_t failed = 0;
+};
+
 // Makes a request idempotent: a repeat with the same id finds this instead of acting again.
 struct RecordRequest {
   std::string request_id;
@@ -108,7 +116,8 @@ struct RecordRequest {
 };
 
 using Effect = std::variant<InsertSweep, UpdateSweep, DeleteSweep, UpdateTrial, CancelQueuedTrials, StartAttempt, EndAttempt,
-                            AcceptResult, KeepSupersededResult, AppendPoints, RecordArtifact, UpsertWorker, RecordRequest>;
+                            AcceptResult, KeepSupersededResult, AppendPoints, RecordArtifact, UpsertWorker, CountWorker,
+                            RecordRequest>;
 using Effects = std::vector<Effect>;
 
 }  // namespace loupe::coordinator

@@ -41,12 +41,14 @@ void Scheduler::RestoreWorker(WorkerRecord worker, const Now& now) {
   workers_.Add(std::move(worker)).last_sync = now.monotonic;
 }
 
-void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const Token128& token, const std::string& worker,
-                               const std::string& session, int64_t point_sequence, const Now& now) {
+void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const std::string& token_sha256, const std::string& worker,
+                               const std::string& session, int64_t point_sequence, std::set<std::string> artifacts,
+                               const Now& now) {
   auto attempt = std::make_unique<Attempt>();
   attempt->trial = trial;
   attempt->epoch = epoch;
-  attempt->token = token;
+  attempt->token_sha256 = token_sha256;
+  attempt->artifacts = std::move(artifacts);
   attempt->worker = worker;
   attempt->session = session;
   attempt->start = attempt->last_progress = now.monotonic;

@@ -137,8 +137,10 @@ class Scheduler {
   void RestoreTrial(SweepKey sweep, int64_t index, TrialState state, int64_t epoch, int32_t failed_attempts,
                     int32_t worker_losses, uint64_t result_digest);
   void RestoreWorker(WorkerRecord worker, const Now& now);
-  void RestoreAttempt(TrialKey trial, int64_t epoch, const Token128& token, const std::string& worker,
-                      const std::string& session, int64_t point_sequence, const Now& now);
+  // Only the token's digest is known then: the worker that reports the attempt shows the token; one that does not report it
+  // in its next message does not hold it, and the trial goes back to the queue.
+  void RestoreAttempt(TrialKey trial, int64_t epoch, const std::string& token_sha256, const std::string& worker,
+                      const std::string& session, int64_t point_sequence, std::set<std::string> artifacts, const Now& now);
   void RestoreRequest(RecordRequest request);
 
   // A new sweep, all trials queued. `sweep` needs no key, times or state: they are set here. `request_id` may be empty.
@@ -219,6 +221,8 @@ class Scheduler {
   void CancelQueued(Sweep& sweep, Effects& effects);
   void CancelRunning(Sweep& sweep, const Now& now, Effects& effects);
   void EndSweepIfDone(Sweep& sweep, const Now& now, Effects& effects);
+
+  void CountOutcome(const WorkerEntry& worker, Effects& effects);
 
   // An attempt's ends. Each leaves no live attempt behind.
   void Accept(Attempt& attempt, Result result, const Now& now, Effects& effects);

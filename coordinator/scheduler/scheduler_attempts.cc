@@ -54,6 +54,10 @@ void Scheduler::Requeue(Sweep& sweep, int64_t index, absl::Duration not_before, 
   Reindex(sweep);
 }
 
+void Scheduler::CountOutcome(const WorkerEntry& worker, Effects& effects) {
+  effects.push_back(CountWorker{worker.record.id, worker.record.succeeded, worker.record.failed});
+}
+
 void Scheduler::Accept(Attempt& attempt, Result result, const Now& now, Effects& effects) {
   Sweep& sweep = *sweeps_.at(attempt.trial.sweep);
   const int64_t index = attempt.trial.index;
@@ -64,6 +68,7 @@ void Scheduler::Accept(Attempt& attempt, Result result, const Now& now, Effects&
   if (WorkerEntry* worker = workers_.Find(attempt.worker); worker != nullptr) {
     workers_.OnSuccess(*worker);
     ++worker->record.succeeded;
+    CountOutcome(*worker, effects);
   }
   ++counters_.results_accepted;
   effects.push_back(EndAttempt{attempt.trial, attempt.epoch, AttemptEnd::kSucceeded, std::nullopt, now.wall});
@@ -78,7 +83,10 @@ void Scheduler::Fail(Attempt& attempt, Failure failure, const Now& now, Effects&
   Sweep& sweep = *sweeps_.at(attempt.trial.sweep);
   const int64_t index = attempt.trial.index;
   Trial& trial = sweep.trial(index);
-  if (WorkerEntry* worker = workers_.Find(attempt.worker); worker != nullptr) ++worker->record.failed;
+  if (WorkerEntry* worker = workers_.Find(attempt.worker); worker != nullptr) {
+    ++worker->record.failed;
+    CountOutcome(*worker, effects);
+  }
   effects.push_back(EndAttempt{attempt.trial, attempt.epoch, AttemptEnd::kFailed, failure, now.wall});
   ++trial.failed_attempts;
   const bool again = failure.failure_class == FailureClass::kRetryable &&

@@ -42,7 +42,9 @@ struct Scheduler::Sweep {
 struct Scheduler::Attempt {
   TrialKey trial;
   int64_t epoch = 0;
-  Token128 token{};
+  // Unset after a restart, until its worker has shown it.
+  std::optional<Token128> token;
+  std::string token_sha256;
   std::string worker;
   std::string session;
   absl::Duration start;
@@ -53,6 +55,8 @@ struct Scheduler::Attempt {
   int64_t total_steps = 0;
   int64_t point_sequence = 0;
   std::map<std::string, double> metrics;
+  // Names of what has arrived.
+  std::set<std::string> artifacts;
 };
 
 }  // namespace loupe::coordinator

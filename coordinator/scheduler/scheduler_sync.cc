@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/error_details.h"
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/scheduler/scheduler_parts.h"
@@ -28,7 +29,7 @@ const Scheduler::Attempt* Scheduler::FindLive(const LeaseClaim& claim) const {
   if (attempt.epoch != claim.epoch && options_.mutation != SchedulerOptions::Mutation::kForgetEpoch) return nullptr;
   const bool check_token = options_.mutation == SchedulerOptions::Mutation::kNone ||
                            options_.mutation == SchedulerOptions::Mutation::kDoubleLease;
-  if (check_token && ToHex(attempt.token) != claim.token_hex) return nullptr;
+  if (check_token && Sha256Hex(claim.token_hex) != attempt.token_sha256) return nullptr;
   return &attempt;
 }
 
@@ -43,13 +44,14 @@ absl::StatusOr<TrialKey> Scheduler::CheckLease(const LeaseClaim& claim) const {
 }
 
 absl::Status Scheduler::OnArtifact(const LeaseClaim& claim, ArtifactRecord artifact, Effects& effects) {
-  absl::StatusOr<TrialKey> trial = CheckLease(claim);
-  if (!trial.ok()) {
+  Attempt* attempt = FindLive(claim);
+  if (attempt == nullptr) {
     ++counters_.stale_writes_refused;
-    return trial.status();
+    return LeaseLost(claim);
   }
   artifact.epoch = claim.epoch;
-  effects.push_back(RecordArtifact{*trial, std::move(artifact)});
+  attempt->artifacts.insert(artifact.name);
+  effects.push_back(RecordArtifact{attempt->trial, std::move(artifact)});
   return absl::OkStatus();
 }
 
@@ -141,10 +143,19 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
   if (!own && !(attempt != nullptr && options_.mutation == SchedulerOptions::Mutation::kSkipTokenCheck)) {
     return RefuseStale(report, effects);
   }
+  if (!attempt->token) attempt->token = TokenFromHex(report.lease.token_hex);
   NoteProgress(*attempt, report, now, effects);
   const Verdict good{absl::OkStatus(), attempt->point_sequence};
   if (const Result* result = std::get_if<Result>(&report.outcome)) {
-    Accept(*attempt, *result, now, effects);
+    const auto missing = std::find_if(result->artifacts.begin(), result->artifacts.end(),
+                                      [&](const std::string& name) { return !attempt->artifacts.contains(name); });
+    if (missing == result->artifacts.end()) {
+      Accept(*attempt, *result, now, effects);
+    } else {
+      Fail(*attempt,
+           {FailureClass::kRetryable, fmt::format("the result names the artifact '{}', which has not arrived", *missing)}, now,
+           effects);
+    }
   } else if (const Failure* failure = std::get_if<Failure>(&report.outcome)) {
     if (failure->failure_class == FailureClass::kLostWorker) {
       Lose(*attempt, failure->message, now, effects);
@@ -175,6 +186,7 @@ bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) 
   attempt->trial = key;
   attempt->epoch = ++trial.epoch;
   attempt->token = random_.NextToken();
+  attempt->token_sha256 = Sha256Hex(ToHex(*attempt->token));
   attempt->worker = worker.record.id;
   attempt->session = worker.record.session;
   attempt->start = attempt->last_progress = now.monotonic;
@@ -182,7 +194,7 @@ bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) 
 
   SetState(sweep, index, TrialState::kRunning);
   EmitTrial(sweep, index, std::nullopt, false, effects);
-  effects.push_back(StartAttempt{key, attempt->epoch, attempt->token, attempt->worker, attempt->session, now.wall});
+  effects.push_back(StartAttempt{key, attempt->epoch, attempt->token_sha256, attempt->worker, attempt->session, now.wall});
   expiries_.emplace(attempt->expiry, key);
   worker.attempts.insert(key);
   sweep.running.insert(index);
@@ -212,11 +224,14 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
     }
   }
   // Every lease of this session is renewed, also one that the worker does not know of yet: the answer tells it again. One
-  // that it never takes up does not live for ever by that.
+  // that it never takes up does not live for ever by that. Of one that was granted before a restart the token is known only
+  // to the worker that got it: if it does not report it, nobody can.
   const std::set<TrialKey> kept = worker->attempts;
   for (const TrialKey& trial : kept) {
     Attempt& attempt = *attempts_.at(trial);
-    if (!reported.contains(trial) && now.monotonic - attempt.last_progress > options_.progress_timeout) {
+    if (!attempt.token) {
+      GiveBack(attempt, now, effects);
+    } else if (!reported.contains(trial) && now.monotonic - attempt.last_progress > options_.progress_timeout) {
       Lose(attempt, fmt::format("worker '{}' never took it up", request.worker), now, effects);
     } else {
       Renew(attempt, now);
@@ -226,7 +241,7 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
   }
   for (const TrialKey& trial : worker->attempts) {
     const Attempt& attempt = *attempts_.at(trial);
-    answer.desired.push_back({trial, sweeps_.at(trial.sweep)->record.id, attempt.epoch, attempt.token});
+    answer.desired.push_back({trial, sweeps_.at(trial.sweep)->record.id, attempt.epoch, *attempt.token});
     answer.news |= !reported.contains(trial);
   }
   answer.lease = options_.lease;

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "analysis/report/sweep_analysis.h"
-#include "common/atomic_file.h"
 #include "common/ids.h"
 #include "common/status_macros.h"
 #include "coordinator/service/convert.h"
@@ -92,8 +91,7 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Backend& backend, const
     results.load_sample_picture = [pictures, artifacts = backend.artifacts](int64_t index) -> absl::StatusOr<std::string> {
       const auto found = pictures->find(index);
       if (found == pictures->end()) return absl::NotFoundError("the trial has no sample sheet");
-      LOUPE_ASSIGN_OR_RETURN(const std::string path, artifacts->PathOf(found->second));
-      return ReadFile(path);
+      return artifacts->Read(found->second);
     };
   }
   results.provenance.seed = snapshot.sweep.seed;

@@ -25,9 +25,11 @@ void AuditLog::Append(std::string_view line) {
   std::replace_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '?');
   text += '\n';
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (::write(fd_, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    spdlog::error("the audit log cannot be written: {}", text);
-  }
+  // What a full disk cut off must not run into the next line.
+  if (torn_) text.insert(0, "\n");
+  const ssize_t wrote = ::write(fd_, text.data(), text.size());
+  torn_ = wrote >= 0 ? wrote < static_cast<ssize_t>(text.size()) : torn_;
+  if (wrote != static_cast<ssize_t>(text.size())) spdlog::error("the audit log cannot be written: {}", line);
 }
 
 }  // namespace loupe::coordinator

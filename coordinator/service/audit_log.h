@@ -26,6 +26,7 @@ class AuditLog {
   explicit AuditLog(int fd) : fd_(fd) {}
   const int fd_;
   std::mutex mutex_;
+  bool torn_ = false;
 };
 
 }  // namespace loupe::coordinator

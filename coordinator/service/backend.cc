@@ -2,21 +2,62 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/string_view.h"
+#include "common/error_details.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
 
-absl::StatusOr<Caller> Admit(const Backend& backend, const grpc::ServerContextBase& context, Role role) {
+namespace {
+
+// "ipv4:127.0.0.1:41234" without the port, which every connection changes.
+std::string MachineOf(const grpc::ServerContextBase& context) {
+  const std::string peer = context.peer();
+  return peer.substr(0, peer.rfind(':'));
+}
+
+absl::Status HoldBack(const Backend& backend, const std::string& client, const RateLimit& limit) {
+  if (backend.limiter == nullptr) return absl::OkStatus();
+  const absl::Duration wait = backend.limiter->Take(client, limit, backend.clock->MonotonicNow());
+  if (wait <= absl::ZeroDuration()) return absl::OkStatus();
+  return WithRetryAfter(WithReason(absl::ResourceExhaustedError(fmt::format(
+                                       "{} calls too often: {:g} calls per second are allowed; try again in {:.3f} s", client,
+                                       limit.per_second, absl::ToDoubleSeconds(wait))),
+                                   kReasonRateLimited),
+                        wait);
+}
+
+}  // namespace
+
+absl::StatusOr<Caller> Identify(const Backend& backend, const grpc::ServerContextBase& context) {
   if (backend.access == nullptr) return Caller{"test", Role::kAdmin};
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find("authorization");
   const std::string_view header =
       found == metadata.end() ? std::string_view() : std::string_view(found->second.data(), found->second.size());
-  LOUPE_ASSIGN_OR_RETURN(Caller caller, backend.access->Authenticate(header));
+  absl::StatusOr<Caller> caller = backend.access->Authenticate(header);
+  const std::string machine = MachineOf(context);
+  if (!caller.ok()) {
+    LOUPE_RETURN_IF_ERROR(HoldBack(backend, fmt::format("a stranger from {}", machine), backend.limits.strangers));
+    return caller.status();
+  }
+  LOUPE_RETURN_IF_ERROR(
+      HoldBack(backend, fmt::format("'{}' from {}", caller->name, machine), backend.limits.of(caller->role)));
+  return caller;
+}
+
+absl::StatusOr<Caller> Admit(const Backend& backend, const grpc::ServerContextBase& context, Role role) {
+  LOUPE_ASSIGN_OR_RETURN(Caller caller, Identify(backend, context));
   LOUPE_RETURN_IF_ERROR(AccessControl::Authorize(caller, role));
   return caller;
+}
+
+void Audit(const Backend& backend, const absl::StatusOr<Caller>& caller, const char* method, const std::string& object,
+           const absl::Status& status) {
+  if (!backend.audit || ReasonOf(status) == kReasonRateLimited) return;
+  backend.audit(fmt::format("{} {} {} '{:.200}' {}", absl::FormatTime(backend.clock->WallNow(), absl::UTCTimeZone()),
+                            caller.ok() ? caller->name : "-", method, object, absl::StatusCodeToString(status.code())));
 }
 
 absl::StatusOr<int64_t> PageSize(int32_t asked, int64_t fallback, int64_t most) {

@@ -11,12 +11,13 @@
 #include "common/clock.h"
 #include "common/random_source.h"
 #include "coordinator/service/access.h"
+#include "coordinator/service/client_limits.h"
 #include "coordinator/service/engine_thread.h"
 #include "coordinator/service/grpc_status.h"
 #include "coordinator/service/plan_cache.h"
+#include "coordinator/service/rate_limiter.h"
 #include "coordinator/store/artifact_folder.h"
 #include "coordinator/store/store.h"
-#include "fmt/format.h"
 
 namespace loupe::coordinator {
 
@@ -30,11 +31,17 @@ struct Backend {
   RandomSource* random = nullptr;
   // nullptr: everybody may do everything (only for in-process tests).
   AccessControl* access = nullptr;
+  // nullptr: nobody is held back.
+  RateLimiter* limiter = nullptr;
+  ClientLimits limits;
   // One line per change that a caller asked for: time, caller, method, object, outcome. May be empty.
   std::function<void(const std::string& line)> audit;
 };
 
-// The caller, if it may do what needs `role`: UNAUTHENTICATED or PERMISSION_DENIED otherwise.
+// Who calls: UNAUTHENTICATED for nobody that is known, RESOURCE_EXHAUSTED with the reason RATE_LIMITED for too many calls.
+absl::StatusOr<Caller> Identify(const Backend& backend, const grpc::ServerContextBase& context);
+
+// The same, and PERMISSION_DENIED when it may not do what needs `role`.
 absl::StatusOr<Caller> Admit(const Backend& backend, const grpc::ServerContextBase& context, Role role);
 
 // The frame of every synchronous method: admits the caller, runs `body` (→ absl::Status), converts its status.
@@ -44,16 +51,18 @@ grpc::Status Serve(const Backend& backend, const grpc::ServerContextBase& contex
   return ToGrpcStatus(body());
 }
 
+// One line for the audit log. Calls that were held back for their number leave none: they could fill the disk.
+void Audit(const Backend& backend, const absl::StatusOr<Caller>& caller, const char* method, const std::string& object,
+           const absl::Status& status);
+
 // The same for a method that changes something: its outcome goes to the audit log under `method` and `object`.
 template <typename Body>
 grpc::Status ServeChange(const Backend& backend, const grpc::ServerContextBase& context, Role role, const char* method,
                          const std::string& object, Body body) {
-  absl::StatusOr<Caller> caller = Admit(backend, context, role);
-  const absl::Status status = caller.ok() ? body() : caller.status();
-  if (backend.audit) {
-    backend.audit(fmt::format("{} {} {} '{}' {}", absl::FormatTime(backend.clock->WallNow(), absl::UTCTimeZone()),
-                              caller.ok() ? caller->name : "-", method, object, absl::StatusCodeToString(status.code())));
-  }
+  const absl::StatusOr<Caller> caller = Identify(backend, context);
+  absl::Status status = caller.ok() ? AccessControl::Authorize(*caller, role) : caller.status();
+  if (status.ok()) status = body();
+  Audit(backend, caller, method, object, status);
   return ToGrpcStatus(status);
 }
 

@@ -23,8 +23,8 @@ class SchedulerBuilder final : public RecoverySink {
   }
   void OnWorker(WorkerRecord worker) override { scheduler_.RestoreWorker(std::move(worker), now_); }
   void OnLiveAttempt(LiveAttempt attempt) override {
-    scheduler_.RestoreAttempt(attempt.trial, attempt.epoch, attempt.token, attempt.worker, attempt.session,
-                              attempt.point_sequence, now_);
+    scheduler_.RestoreAttempt(attempt.trial, attempt.epoch, attempt.token_sha256, attempt.worker, attempt.session,
+                              attempt.point_sequence, std::move(attempt.artifacts), now_);
   }
   void OnRequest(RecordRequest request) override { scheduler_.RestoreRequest(std::move(request)); }
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/error_details.h"
+#include "coordinator/service/convert.h"
 #include "google/rpc/error_details.pb.h"
 
 namespace loupe::coordinator {
@@ -24,6 +25,11 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
     added->set_description(violation.description);
   }
   if (bad_request.field_violations_size() > 0) converted.add_details()->PackFrom(bad_request);
+  if (const absl::Duration wait = RetryAfterOf(status); wait > absl::ZeroDuration()) {
+    google::rpc::RetryInfo retry;
+    SetDuration(wait, retry.mutable_retry_delay());
+    converted.add_details()->PackFrom(retry);
+  }
   return converted;
 }
 

@@ -2,6 +2,7 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -29,6 +30,11 @@ namespace loupe::coordinator {
 namespace {
 
 constexpr int kMaxMessageBytes = 4 << 20;
+// Threads for calls that are not held by callbacks (uploads, downloads, reports). More callers at once are told
+// RESOURCE_EXHAUSTED: slow ones must not eat the machine.
+constexpr int kMaxThreads = 256;
+// Of one connection. Clients queue what is beyond.
+constexpr int kMaxStreams = 4096;
 
 bool IsLoopback(const std::string& host) {
   return host == "localhost" || host == "[::1]" || host.starts_with("127.") || host == "::1";
@@ -80,6 +86,7 @@ struct Server::Parts {
   std::unique_ptr<ArtifactFolder> artifacts;
   std::unique_ptr<AccessControl> access;
   std::unique_ptr<AuditLog> audit;
+  RateLimiter limiter;
   PlanCache plans;
   std::mutex health_mutex;
   grpc::HealthCheckServiceInterface* health = nullptr;
@@ -127,6 +134,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                         .clock = &clock,
                         .random = &random,
                         .access = p.access.get(),
+                        .limiter = &p.limiter,
+                        .limits = options.limits,
                         .audit = [audit = p.audit.get()](const std::string& line) { audit->Append(line); }};
   p.sweeps = std::make_unique<SweepServiceImpl>(backend);
   p.trials = std::make_unique<TrialServiceImpl>(backend);
@@ -143,6 +152,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     builder.RegisterService(service);
   }
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  grpc::ResourceQuota quota("coordinator");
+  quota.SetMaxThreads(kMaxThreads);
+  builder.SetResourceQuota(quota);
   // Two coordinators must never share a port in silence.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Fits clients/rpc/connection.cc, which pings every 20 s.

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/random_source.h"
 #include "coordinator/scheduler/scheduler.h"
+#include "coordinator/service/client_limits.h"
 
 namespace loupe::coordinator {
 
@@ -22,6 +23,7 @@ struct ServerOptions {
   std::string certificate_file;
   std::string key_file;
   std::string client_ca_file;
+  ClientLimits limits;
   SchedulerOptions scheduler;
 };
 

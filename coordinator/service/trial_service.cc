@@ -1,6 +1,9 @@
 #include "coordinator/service/trial_service.h"
 
-#include <fstream>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
 #include <set>
 
 #include "absl/strings/numbers.h"
@@ -94,19 +97,20 @@ absl::Status TrialServiceImpl::Download(const v1::DownloadArtifactRequest& reque
   if (found == artifacts.end()) {
     return absl::NotFoundError(fmt::format("'{}' has no artifact '{}'", request.trial(), request.artifact_name()));
   }
-  LOUPE_ASSIGN_OR_RETURN(const std::string path, backend_.artifacts->PathOf(found->sha256));
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return absl::DataLossError(fmt::format("the file of artifact '{}' is missing in the data folder", found->name));
-  }
+  LOUPE_ASSIGN_OR_RETURN(const int fd, backend_.artifacts->OpenToRead(found->sha256));
+  const auto close = [](const int* open) { ::close(*open); };
+  const std::unique_ptr<const int, decltype(close)> file(&fd, close);
   v1::DownloadArtifactResponse response;
   *response.mutable_artifact() = ToProto(*found);
   if (!writer.Write(response)) return absl::CancelledError("the reader has hung up");
   std::string chunk(kChunkBytes, '\0');
-  while (file.read(chunk.data(), static_cast<std::streamsize>(chunk.size())), file.gcount() > 0) {
-    response.set_chunk(chunk.data(), static_cast<size_t>(file.gcount()));
+  ssize_t got = 0;
+  while ((got = ::read(fd, chunk.data(), chunk.size())) > 0 || (got < 0 && errno == EINTR)) {
+    if (got < 0) continue;
+    response.set_chunk(chunk.data(), static_cast<size_t>(got));
     if (!writer.Write(response)) return absl::CancelledError("the reader has hung up");
   }
+  if (got < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot read artifact '{}'", found->name));
   return absl::OkStatus();
 }
 

@@ -10,7 +10,6 @@
 namespace loupe::coordinator {
 namespace {
 
-constexpr int64_t kMaxArtifactBytes = int64_t{8} << 30;
 constexpr size_t kMaxChunkBytes = (1 << 20) + 1024;
 
 // One Synchronize that may be held. Deletes itself when gRPC is done with it.
@@ -95,9 +94,9 @@ absl::Status WorkerServiceImpl::Upload(grpc::ServerReader<v1::UploadArtifactRequ
   LOUPE_ASSIGN_OR_RETURN(const LeaseClaim claim, FromProto(header.lease()));
   LOUPE_RETURN_IF_ERROR(CheckArtifactName(header.artifact().name()));
   LOUPE_RETURN_IF_ERROR(backend_.artifacts->PathOf(header.artifact().sha256()).status());
-  if (header.artifact().size_bytes() < 0 || header.artifact().size_bytes() > kMaxArtifactBytes) {
+  if (header.artifact().size_bytes() < 0 || header.artifact().size_bytes() > backend_.limits.max_artifact_bytes) {
     return absl::InvalidArgumentError(fmt::format("artifact '{}' has {} bytes: expected 0 to {}", header.artifact().name(),
-                                                  header.artifact().size_bytes(), kMaxArtifactBytes));
+                                                  header.artifact().size_bytes(), backend_.limits.max_artifact_bytes));
   }
   // Refused before the bytes come, and again when they are there: the lease may be lost in between.
   const auto check = [claim](Scheduler& scheduler, const Now&, Effects&) { return scheduler.CheckLease(claim); };

@@ -34,6 +34,15 @@ absl::Status MakeFolder(const std::string& path) {
   return absl::ErrnoToStatus(errno, fmt::format("cannot make the folder '{}'", path));
 }
 
+// A link in the place of one of our folders would lead what is written there elsewhere.
+absl::Status CheckRealFolder(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) return absl::ErrnoToStatus(errno, fmt::format("cannot look at '{}'", path));
+  if (S_ISDIR(info.st_mode)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("'{}' is no folder (a link, perhaps): expected a folder of the artifact store; remove it", path));
+}
+
 absl::Status SyncFolder(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot open the folder '{}'", path));
@@ -57,6 +66,7 @@ absl::Status CheckArtifactName(std::string_view name) {
 
 absl::StatusOr<std::unique_ptr<ArtifactFolder>> ArtifactFolder::Open(const std::string& root) {
   LOUPE_RETURN_IF_ERROR(MakeFolder(root));
+  LOUPE_RETURN_IF_ERROR(CheckRealFolder(root));
   const std::string incoming = fmt::format("{}/{}", root, kIncoming);
   std::error_code ignored;
   std::filesystem::remove_all(incoming, ignored);
@@ -105,6 +115,7 @@ absl::Status ArtifactFolder::Upload::Finish(int64_t expected_size, std::string_v
   LOUPE_ASSIGN_OR_RETURN(const std::string target, folder_.PathOf(sha256));
   const std::string folder = target.substr(0, target.rfind('/'));
   LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
+  LOUPE_RETURN_IF_ERROR(CheckRealFolder(folder));
   if (::fsync(fd_) != 0) return absl::ErrnoToStatus(errno, "fsync of an artifact");
   if (::rename(path_.c_str(), target.c_str()) != 0) {
     return absl::ErrnoToStatus(errno, fmt::format("cannot rename an artifact to '{}'", target));
@@ -119,6 +130,37 @@ absl::StatusOr<std::string> ArtifactFolder::PathOf(std::string_view sha256) cons
     return absl::InvalidArgumentError(fmt::format("'{:.80}' is not a SHA-256 in 64 lower-case hexadecimal digits", sha256));
   }
   return fmt::format("{}/{}/{}", root_, sha256.substr(0, 2), sha256);
+}
+
+absl::StatusOr<int> ArtifactFolder::OpenToRead(std::string_view sha256) const {
+  LOUPE_ASSIGN_OR_RETURN(const std::string path, PathOf(sha256));
+  const std::string folder = path.substr(0, path.rfind('/'));
+  const int folder_fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  // O_NONBLOCK: a pipe in the place of a file must not hold the call up.
+  const int fd = folder_fd < 0 ? -1
+                               : ::openat(folder_fd, std::string(sha256).c_str(),
+                                          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  const int error = errno;
+  if (folder_fd >= 0) ::close(folder_fd);
+  if (fd < 0 && (error == EMFILE || error == ENFILE)) return absl::ErrnoToStatus(error, fmt::format("cannot open '{}'", path));
+  struct stat info {};
+  if (fd >= 0 && ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) return fd;
+  if (fd >= 0) ::close(fd);
+  return absl::DataLossError(fmt::format("the file of artifact {} is missing in the data folder, or is no plain file", sha256));
+}
+
+absl::StatusOr<std::string> ArtifactFolder::Read(std::string_view sha256) const {
+  LOUPE_ASSIGN_OR_RETURN(const int fd, OpenToRead(sha256));
+  std::string content;
+  char buffer[1 << 16];
+  ssize_t got = 0;
+  while ((got = ::read(fd, buffer, sizeof(buffer))) > 0 || (got < 0 && errno == EINTR)) {
+    if (got > 0) content.append(buffer, static_cast<size_t>(got));
+  }
+  const int error = errno;
+  ::close(fd);
+  if (got < 0) return absl::ErrnoToStatus(error, fmt::format("cannot read artifact {}", sha256));
+  return content;
 }
 
 absl::StatusOr<std::vector<std::string>> ArtifactFolder::List() const {

@@ -52,6 +52,12 @@ class ArtifactFolder {
   // Where the content lies (or would lie). INVALID_ARGUMENT unless `sha256` is 64 lower-case hexadecimal digits.
   absl::StatusOr<std::string> PathOf(std::string_view sha256) const;
 
+  // The content, opened for reading; the caller closes it. Only a plain file in a real folder is opened: a link that somebody
+  // put there is an error (DATA_LOSS), as is a missing file.
+  absl::StatusOr<int> OpenToRead(std::string_view sha256) const;
+  // The whole content; for small ones.
+  absl::StatusOr<std::string> Read(std::string_view sha256) const;
+
   // All digests that have a file, sorted.
   absl::StatusOr<std::vector<std::string>> List() const;
 

@@ -1,11 +1,12 @@
 #include "coordinator/store/attempts_table.h"
 
-#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 #include <utility>
 
-#include "absl/strings/escaping.h"
-#include "common/random_source.h"
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -13,31 +14,26 @@ namespace loupe::coordinator::attempts_table {
 namespace {
 
 constexpr char kInsertSql[] =
-    "INSERT INTO attempts (sweep_key, trial_index, epoch, token, worker, session, start_time_us, outcome) "
+    "INSERT INTO attempts (sweep_key, trial_index, epoch, token_sha256, worker, session, start_time_us, outcome) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, 0)";
 constexpr char kEndSql[] =
     "UPDATE attempts SET outcome = ?, failure_class = ?, failure_message = ?, end_time_us = ? "
     "WHERE sweep_key = ? AND trial_index = ? AND epoch = ? AND outcome = 0";
 constexpr char kSupersededSql[] =
-    "UPDATE attempts SET superseded_result = ? WHERE sweep_key = ? AND trial_index = ? AND epoch = ? AND token = ?";
+    "UPDATE attempts SET superseded_result = ? WHERE sweep_key = ? AND trial_index = ? AND epoch = ? AND token_sha256 = ?";
 constexpr char kSequenceSql[] =
     "UPDATE attempts SET point_sequence = ? WHERE sweep_key = ? AND trial_index = ? AND epoch = ?";
+constexpr char kLiveArtifactsSql[] =
+    "SELECT sweep_key, trial_index, a.name FROM attempts JOIN artifacts AS a USING (sweep_key, trial_index, epoch) "
+    "WHERE outcome = 0 ORDER BY sweep_key, trial_index, a.name";
 constexpr char kLiveSql[] =
-    "SELECT sweep_key, trial_index, epoch, token, worker, session, start_time_us, point_sequence FROM attempts "
+    "SELECT sweep_key, trial_index, epoch, token_sha256, worker, session, start_time_us, point_sequence FROM attempts "
     "WHERE outcome = 0 ORDER BY sweep_key, trial_index";
-
-Token128 ParseToken(const std::string& hex) {
-  Token128 token{};
-  const std::string bytes = absl::HexStringToBytes(hex);
-  std::copy_n(bytes.begin(), std::min(bytes.size(), token.size()), token.begin());
-  return token;
-}
 
 }  // namespace
 
 absl::Status Insert(SqliteDb& db, const StartAttempt& start) {
-  const std::string token = ToHex(start.token);
-  return db.Run(kInsertSql, start.trial.sweep, start.trial.index, start.epoch, std::string_view(token),
+  return db.Run(kInsertSql, start.trial.sweep, start.trial.index, start.epoch, std::string_view(start.token_sha256),
                 std::string_view(start.worker), std::string_view(start.session), start.start_time);
 }
 
@@ -60,8 +56,9 @@ absl::Status KeepSuperseded(SqliteDb& db, const KeepSupersededResult& late) {
                                           {"artifacts", late.result.artifacts},
                                           {"total_seconds", late.result.total_seconds}}
                                .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string token_sha256 = Sha256Hex(late.token_hex);
   return db.Run(kSupersededSql, std::string_view(json), late.trial.sweep, late.trial.index, late.epoch,
-                std::string_view(late.token_hex));
+                std::string_view(token_sha256));
 }
 
 absl::Status SetPointSequence(SqliteDb& db, TrialKey trial, int64_t epoch, int64_t sequence) {
@@ -69,15 +66,20 @@ absl::Status SetPointSequence(SqliteDb& db, TrialKey trial, int64_t epoch, int64
 }
 
 absl::Status ForEachLive(SqliteDb& db, const std::function<void(LiveAttempt)>& fn) {
+  std::map<TrialKey, std::set<std::string>> artifacts;
+  LOUPE_RETURN_IF_ERROR(db.ForEach(kLiveArtifactsSql, [&](const SqliteRow& row) {
+    artifacts[{row.Int(0), row.Int(1)}].insert(row.Text(2));
+  }));
   return db.ForEach(kLiveSql, [&](const SqliteRow& row) {
     LiveAttempt attempt;
     attempt.trial = {row.Int(0), row.Int(1)};
     attempt.epoch = row.Int(2);
-    attempt.token = ParseToken(row.Text(3));
+    attempt.token_sha256 = row.Text(3);
     attempt.worker = row.Text(4);
     attempt.session = row.Text(5);
     attempt.start_time = row.Time(6);
     attempt.point_sequence = row.Int(7);
+    attempt.artifacts = std::move(artifacts[attempt.trial]);
     fn(std::move(attempt));
   });
 }

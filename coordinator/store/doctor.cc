@@ -51,13 +51,20 @@ absl::Status CheckIntegrity(SqliteDb& db) {
   return verdict == "ok" ? absl::OkStatus() : absl::DataLossError(fmt::format("'{}': {}", db.path(), verdict));
 }
 
-// Copies one artifact and checks its digest on the way out.
-absl::Status CopyArtifact(const std::string& sha256, const ArtifactFolder& from, const ArtifactFolder& to) {
+// Copies one artifact, or shares it with an earlier copy, and checks its digest on the way out.
+absl::Status CopyArtifact(const std::string& sha256, const ArtifactFolder& from, const ArtifactFolder& to,
+                          const ArtifactFolder* earlier) {
   LOUPE_ASSIGN_OR_RETURN(const std::string source, from.PathOf(sha256));
   LOUPE_ASSIGN_OR_RETURN(const std::string target, to.PathOf(sha256));
   std::error_code error;
   fs::create_directories(fs::path(target).parent_path(), error);
   LOUPE_RETURN_IF_ERROR(FromErrorCode(error, fmt::format("cannot make the folder of '{}'", target)));
+  if (earlier != nullptr) {
+    LOUPE_ASSIGN_OR_RETURN(const std::string shared, earlier->PathOf(sha256));
+    // A file that is missing there, or was damaged there, is copied afresh.
+    const absl::StatusOr<std::string> digest = Sha256HexOfFile(shared);
+    if (digest.ok() && *digest == sha256 && ::link(shared.c_str(), target.c_str()) == 0) return absl::OkStatus();
+  }
   fs::copy_file(source, target, fs::copy_options::skip_existing, error);
   LOUPE_RETURN_IF_ERROR(FromErrorCode(error, fmt::format("cannot copy '{}'", source)));
   LOUPE_ASSIGN_OR_RETURN(const std::string found, Sha256HexOfFile(target));
@@ -65,7 +72,7 @@ absl::Status CopyArtifact(const std::string& sha256, const ArtifactFolder& from,
   return absl::DataLossError(fmt::format("'{}' does not have the digest that is its name: it is damaged", source));
 }
 
-absl::Status CopyData(const std::string& from, const std::string& to) {
+absl::Status CopyData(const std::string& from, const std::string& to, const std::string& earlier) {
   LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> source, OpenForReading(from + kDatabase));
   // VACUUM INTO reads one snapshot and writes a whole new file; commits go on meanwhile.
   LOUPE_RETURN_IF_ERROR(source->Execute("PRAGMA query_only=OFF"));
@@ -79,13 +86,15 @@ absl::Status CopyData(const std::string& from, const std::string& to) {
   LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactFolder> target, ArtifactFolder::Open(to + kArtifacts));
   const ArtifactFolder* const all = target.get();
   LOUPE_ASSIGN_OR_RETURN(const ArtifactFolder origin, ArtifactFolder::Existing(from + kArtifacts));
-  for (const std::string& sha256 : digests) LOUPE_RETURN_IF_ERROR(CopyArtifact(sha256, origin, *all));
+  const absl::StatusOr<ArtifactFolder> shared = ArtifactFolder::Existing(earlier + kArtifacts);
+  const ArtifactFolder* const other = !earlier.empty() && shared.ok() ? &*shared : nullptr;
+  for (const std::string& sha256 : digests) LOUPE_RETURN_IF_ERROR(CopyArtifact(sha256, origin, *all, other));
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status BackupData(const std::string& data_folder, const std::string& to) {
+absl::Status BackupData(const std::string& data_folder, const std::string& to, const std::string& earlier) {
   std::error_code error;
   if (fs::exists(to, error)) {
     return absl::AlreadyExistsError(fmt::format("'{}' is there already: a backup never overwrites, give a new folder", to));
@@ -94,7 +103,7 @@ absl::Status BackupData(const std::string& data_folder, const std::string& to) {
   fs::remove_all(partial, error);
   fs::create_directories(partial, error);
   LOUPE_RETURN_IF_ERROR(FromErrorCode(error, fmt::format("cannot make the folder '{}'", partial)));
-  absl::Status status = CopyData(data_folder, partial);
+  absl::Status status = CopyData(data_folder, partial, earlier);
   if (status.ok()) {
     ::sync();
     fs::rename(partial, to, error);
@@ -114,7 +123,7 @@ absl::Status RestoreData(const std::string& from, const std::string& data_folder
     return absl::AlreadyExistsError(
         fmt::format("'{}' holds a database already: restore into a new folder, or move the old one away", data_folder));
   }
-  const absl::Status status = CopyData(from, data_folder);
+  const absl::Status status = CopyData(from, data_folder, "");
   if (!status.ok()) fs::remove(data_folder + kDatabase, error);
   return Annotate(status, fmt::format("restore from '{}'", from));
 }

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -150,8 +151,23 @@ CREATE TABLE requests (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-// kSteps[i] takes a file from version i to i + 1. A released step is never edited.
-constexpr std::array kSteps = {kSchema1Sql};
+// Lease tokens are kept as their digests only.
+constexpr char kSchema2Sql[] = R"sql(
+ALTER TABLE attempts RENAME COLUMN token TO token_sha256;
+UPDATE attempts SET token_sha256 = loupe_sha256(token_sha256);
+)sql";
+
+// For migrations: SQLite has no digests of its own.
+void Sha256OfText(sqlite3_context* context, int, sqlite3_value** values) {
+  const void* bytes = sqlite3_value_blob(values[0]);
+  const size_t size = static_cast<size_t>(sqlite3_value_bytes(values[0]));
+  const std::string digest = Sha256Hex(std::string_view(static_cast<const char*>(bytes), bytes == nullptr ? 0 : size));
+  sqlite3_result_text(context, digest.data(), static_cast<int>(digest.size()), SQLITE_TRANSIENT);
+}
+
+// kSteps[i] takes a file from version i to i + 1. A released step is never edited; tests/coordinator/store/fixtures has a
+// database of every earlier version, written by the program of its time, and says how to add the next.
+constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql};
 
 absl::StatusOr<int> ReadVersion(SqliteDb& db) {
   int version = 0;
@@ -179,6 +195,8 @@ int SchemaVersion() { return static_cast<int>(kSteps.size()); }
 
 absl::Status Migrate(SqliteDb& db) {
   LOUPE_ASSIGN_OR_RETURN(const int version, ReadVersion(db));
+  sqlite3_create_function_v2(db.handle(), "loupe_sha256", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, nullptr,
+                             &Sha256OfText, nullptr, nullptr, nullptr);
   for (int step = version; step < SchemaVersion(); ++step) {
     const std::string mark =
         fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId, step + 1);

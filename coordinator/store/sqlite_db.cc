@@ -10,11 +10,12 @@ namespace loupe::coordinator {
 namespace {
 
 // synchronous=FULL: a commit is on the disk before it is acknowledged (NORMAL may lose it in a power cut).
-// wal_autocheckpoint: 4,000 pages of 4 KiB bound the WAL near 16 MiB between readers.
+// journal_size_limit: a WAL that grew under a long reader gives its space back when it starts anew. (When it is checkpointed is
+// SqliteStore's business.)
 // mmap stays off: an I/O error would be a signal instead of a status.
 constexpr char kWriterPragmas[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA mmap_size=0; "
-    "PRAGMA wal_autocheckpoint=4000; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
+    "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
 constexpr char kReaderPragmas[] =
     "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
 // A reader can meet a moment of recovery or checkpoint; it waits that long before it gives up.

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <climits>
 #include <utility>
 
 #include "common/status_macros.h"
@@ -15,6 +16,7 @@
 #include "coordinator/store/trials_table.h"
 #include "coordinator/store/workers_table.h"
 #include "fmt/format.h"
+#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator {
 namespace {
@@ -41,6 +43,7 @@ struct Writer {
   }
   absl::Status operator()(const RecordArtifact& effect) const { return artifacts_table::Upsert(db, effect); }
   absl::Status operator()(const UpsertWorker& effect) const { return workers_table::Upsert(db, effect.worker); }
+  absl::Status operator()(const CountWorker& effect) const { return workers_table::Count(db, effect); }
   absl::Status operator()(const RecordRequest& effect) const { return requests_table::Insert(db, effect); }
 };
 
@@ -56,6 +59,11 @@ absl::Status AddScores(SqliteDb& db, SweepKey sweep, std::vector<TrialRow>& tria
                                      });
 }
 
+// 4,000 pages of 4 KiB: the WAL stays near 16 MiB unless a reader holds an old snapshot.
+constexpr int kCheckpointPages = 4000;
+// 256 MiB: then somebody has been reading one snapshot for very long.
+constexpr int kAlarmPages = 65536;
+
 }  // namespace
 
 SqliteStore::SqliteStore(Options options, std::unique_ptr<SqliteDb> writer)
@@ -65,7 +73,23 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const Options& op
   LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDb> writer,
                          SqliteDb::Open(options.path, SqliteDb::Mode::kReadWriteCreate, options.vfs));
   LOUPE_RETURN_IF_ERROR(Migrate(*writer));
-  return std::unique_ptr<SqliteStore>(new SqliteStore(options, std::move(writer)));
+  std::unique_ptr<SqliteStore> store(new SqliteStore(options, std::move(writer)));
+  sqlite3_wal_hook(store->writer_->handle(), &SqliteStore::OnCommitted, store.get());
+  return store;
+}
+
+// In place of SQLite's own hook, which does the same without the alarm.
+int SqliteStore::OnCommitted(void* self, sqlite3* db, const char*, int pages) {
+  auto& store = *static_cast<SqliteStore*>(self);
+  if (pages >= kCheckpointPages) sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  if (pages < kAlarmPages) {
+    store.alarm_pages_ = kAlarmPages;
+  } else if (pages >= store.alarm_pages_) {
+    store.alarm_pages_ = pages > INT_MAX / 2 ? INT_MAX : 2 * pages;
+    spdlog::warn("'{}-wal' has grown to {} MiB: somebody reads an old snapshot of the database, and it grows until that reader ends",
+                 store.options_.path, pages / 256);
+  }
+  return SQLITE_OK;
 }
 
 absl::Status SqliteStore::Commit(const Effects& effects) {

@@ -45,12 +45,16 @@ class SqliteStore final : public Store {
  private:
   SqliteStore(Options options, std::unique_ptr<SqliteDb> writer);
 
+  static int OnCommitted(void* self, sqlite3* db, const char* schema, int pages);
+
   // Runs `body(db)` inside one read transaction on a pooled read-only connection.
   template <typename Body>
   absl::Status Read(Body body);
 
   const Options options_;
   std::unique_ptr<SqliteDb> writer_;
+  // Size of the WAL at which the next alarm is given; the writer's thread only.
+  int alarm_pages_ = 0;
   std::mutex mutex_;
   std::vector<std::unique_ptr<SqliteDb>> idle_readers_;
 };

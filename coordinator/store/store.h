@@ -36,11 +36,13 @@ struct TrialSeed {
 struct LiveAttempt {
   TrialKey trial;
   int64_t epoch = 0;
-  Token128 token{};
+  std::string token_sha256;
   std::string worker;
   std::string session;
   absl::Time start_time;
   int64_t point_sequence = 0;
+  // Names of what it has handed over so far.
+  std::set<std::string> artifacts;
 };
 
 // Receives the whole state, in this order: sweeps, each followed by its trials in index order; then workers; then live

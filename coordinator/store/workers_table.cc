@@ -9,6 +9,7 @@ namespace {
 constexpr char kUpsertSql[] =
     "INSERT OR REPLACE INTO workers (worker_id, session, past_sessions, hostname, device, version, process_id, threads, "
     "memory_bytes, slots, draining, first_seen_us, succeeded, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+constexpr char kCountSql[] = "UPDATE workers SET succeeded = ?, failed = ? WHERE worker_id = ?";
 constexpr char kAllSql[] =
     "SELECT worker_id, session, past_sessions, hostname, device, version, process_id, threads, memory_bytes, slots, draining, "
     "first_seen_us, succeeded, failed FROM workers ORDER BY worker_id";
@@ -24,6 +25,10 @@ absl::Status Upsert(SqliteDb& db, const WorkerRecord& worker) {
                 std::string_view(description.version), description.process_id, description.threads,
                 description.memory_bytes, worker.slots, static_cast<int32_t>(worker.draining), worker.first_seen,
                 worker.succeeded, worker.failed);
+}
+
+absl::Status Count(SqliteDb& db, const CountWorker& count) {
+  return db.Run(kCountSql, count.succeeded, count.failed, std::string_view(count.worker));
 }
 
 absl::Status ForEach(SqliteDb& db, const std::function<void(WorkerRecord)>& fn) {

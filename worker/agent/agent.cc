@@ -32,10 +32,12 @@ bool SameLease(const v1::LeaseKey& a, const v1::LeaseKey& b) {
 
 std::string Text(absl::string_view text) { return std::string(text); }
 
-// Errors that another try would meet again.
-bool IsFinal(const absl::Status& status) {
+// Errors that another try would meet again. A token that ends in the middle of a trial is none: the trial's work is worth
+// waiting for a new token (the connection reads its token file again).
+bool IsFinal(const absl::Status& status, bool holds_attempts) {
   switch (status.code()) {
     case absl::StatusCode::kUnauthenticated:
+      return !holds_attempts;
     case absl::StatusCode::kPermissionDenied:
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kUnimplemented:
@@ -92,10 +94,10 @@ absl::Status Agent::Run() {
           fmt::format("another process now works under the name '{}': this one stops. Give each worker its own --id.",
                       options_.worker));
     }
-    if (IsFinal(response.status())) return response.status();
+    if (IsFinal(response.status(), !held_.empty())) return response.status();
     // An interrupted call is our own doing; DEADLINE_EXCEEDED of a held one is how proxies end long polls.
     if (response.status().code() == absl::StatusCode::kCancelled) continue;
-    const absl::Duration wait = backoff.Next();
+    const absl::Duration wait = std::max(backoff.Next(), RetryAfterOf(response.status()));
     spdlog::warn("the coordinator does not answer ({}); trying again in {:.1f} s", Text(response.status().message()),
                  absl::ToDoubleSeconds(wait));
     WaitFor(std::min(wait, give_up_at - deps_.clock->MonotonicNow()));

@@ -18,6 +18,8 @@ bool WorthRepeating(const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kDataLoss:
     case absl::StatusCode::kResourceExhausted:
+    // The token has expired or was revoked: its file may get a new one before the lease ends.
+    case absl::StatusCode::kUnauthenticated:
       return true;
     default:
       return false;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/error_details.h"
+#include "common/sha256.h"
 #include "fmt/format.h"
 #include "tests/testing/fake_random.h"
 
@@ -361,6 +362,74 @@ TEST_F(SchedulerTest, WorkGoesToTheWorkerThatHasWaitedLongest) {
   Create("first", 2);
   scheduler_.Dispatch(now_, effects_);
   EXPECT_EQ(scheduler_.TakeWoken(), (std::vector<std::string>{"a", "b"}));
+}
+
+TEST_F(SchedulerTest, AResultThatNamesAnArtifactThatNeverCameIsNoResult) {
+  Create("first", 1);
+  const DesiredAttempt first = Lease("a");
+  Result result{{{"s", 1.0}}};
+  result.artifacts = {"samples.png", "log.txt"};
+  ASSERT_TRUE(scheduler_.OnArtifact(ReportOf(first).lease, {.name = "samples.png"}, effects_).ok());
+  Tell("a", first, result);
+  EXPECT_EQ(Counts("first").succeeded, 0);
+  EXPECT_EQ(Counts("first").queued, 1) << "it is tried again";
+  Pass(absl::Seconds(2));
+  const DesiredAttempt second = Lease("a");
+  for (const std::string& name : result.artifacts) {
+    ASSERT_TRUE(scheduler_.OnArtifact(ReportOf(second).lease, {.name = name}, effects_).ok());
+  }
+  Tell("a", second, result);
+  EXPECT_EQ(Counts("first").succeeded, 1);
+}
+
+// A scheduler as it is after a restart: one trial runs on worker "a", and of its token only the digest is known.
+class RestoredSchedulerTest : public SchedulerTest {
+ protected:
+  RestoredSchedulerTest() {
+    SweepRecord sweep;
+    sweep.key = 1;
+    sweep.id = "first";
+    sweep.cells = 2;
+    sweep.replicates = 1;
+    scheduler_.RestoreSweep(sweep);
+    scheduler_.RestoreTrial(1, 0, TrialState::kRunning, 3, 0, 0, 0);
+    scheduler_.RestoreTrial(1, 1, TrialState::kSucceeded, 1, 0, 0, 42);
+    WorkerRecord worker;
+    worker.id = "a";
+    worker.session = "s1";
+    worker.succeeded = 7;
+    scheduler_.RestoreWorker(worker, now_);
+    scheduler_.RestoreAttempt({1, 0}, 3, Sha256Hex(ToHex(token_)), "a", "s1", 0, {"log.txt"}, now_);
+  }
+  const Token128 token_{9, 8, 7};
+  const DesiredAttempt running_{{1, 0}, "first", 3, token_};
+};
+
+TEST_F(RestoredSchedulerTest, TheWorkerThatShowsTheTokenGoesOnAndItsEarlierFilesCount) {
+  const SyncAnswer answer = Tell("a", running_, std::monostate{});
+  EXPECT_TRUE(answer.verdicts[0].status.ok());
+  ASSERT_EQ(answer.desired.size(), 1u);
+  EXPECT_EQ(answer.desired[0].token, token_);
+  Result result{{{"s", 1.0}}};
+  result.artifacts = {"log.txt"};
+  Tell("a", running_, result);
+  EXPECT_EQ(Counts("first").succeeded, 2);
+  EXPECT_EQ(scheduler_.workers().all().at("a").record.succeeded, 8) << "counted on from before the restart";
+}
+
+TEST_F(RestoredSchedulerTest, AWorkerThatDoesNotReportItNeverHeardOfItAndTheTrialIsOfferedAnew) {
+  const SyncAnswer answer = Sync(Request("a"));
+  ASSERT_EQ(answer.desired.size(), 1u);
+  EXPECT_EQ(answer.desired[0].trial, running_.trial);
+  EXPECT_EQ(answer.desired[0].epoch, 4);
+  EXPECT_NE(answer.desired[0].token, token_);
+  EXPECT_EQ(ReasonOf(Tell("a", running_, Result{}).verdicts[0].status), kReasonLeaseLost);
+}
+
+TEST_F(RestoredSchedulerTest, AForgedTokenIsStillRefused) {
+  DesiredAttempt forged = running_;
+  forged.token[0] ^= 1;
+  EXPECT_EQ(ReasonOf(Tell("a", forged, Result{}).verdicts[0].status), kReasonLeaseLost);
 }
 
 // Linear work per message would take minutes here; what is asserted is memory's and the queue's correctness at size.

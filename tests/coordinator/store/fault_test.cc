@@ -1,12 +1,15 @@
 // What a failing disk, a damaged file or a foreign one does to the store.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <memory>
 #include <random>
 
 #include "common/atomic_file.h"
+#include "coordinator/store/doctor.h"
 #include "coordinator/store/migrations.h"
 #include "coordinator/store/sqlite_store.h"
 #include "tests/coordinator/store/store_fixture.h"
@@ -158,6 +161,50 @@ TEST(DamageTest, ANewerSchemaIsRefusedWithBothVersions) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("schema version 99"));
 }
 
+TEST(DamageTest, ACorruptPageIsFoundByDoctorAndIsAnErrorWhereItIsRead) {
+  testing::TempFolder folder;
+  const std::string path = folder / "coordinator.db";
+  {
+    const auto store = SqliteStore::Open({.path = path});
+    ASSERT_TRUE((*store)->Commit({NewSweep(1, "sweep", 500, 4)}).ok());
+  }
+  const std::string bytes = *ReadFile(path);
+  ASSERT_GT(bytes.size(), 20u * 4096);
+  int noticed = 0;
+  int pages = 0;
+  for (size_t at = 4096; at < bytes.size(); at += 4096, ++pages) {
+    std::string damaged = bytes;
+    damaged.replace(at, 4096, std::string(4096, '\x5a'));
+    ASSERT_TRUE(WriteFileAtomically(path, damaged).ok());
+    const auto findings = Examine(folder.path());
+    noticed += !findings.ok() || !findings->empty() ? 1 : 0;
+    // Opening and reading it answers with an error or with what is there; it never crashes.
+    if (const auto store = SqliteStore::Open({.path = path}); store.ok()) {
+      const absl::Status read = (*store)->ListTrials(1, {.limit = 2000}).status();
+      EXPECT_TRUE(read.ok() || absl::IsDataLoss(read)) << read;
+    }
+  }
+  EXPECT_EQ(noticed, pages) << "each page was overwritten in turn";
+}
+
+// For root no file is read-only: there a read-only connection shows the same answer.
+TEST(DamageTest, AFileThatMayNotBeWrittenIsRefusedWithAdvice) {
+  testing::TempFolder folder;
+  const std::string path = folder / "coordinator.db";
+  { ASSERT_TRUE((*SqliteStore::Open({.path = path}))->Commit({NewSweep(1, "sweep")}).ok()); }
+  ASSERT_EQ(::chmod(path.c_str(), 0444), 0);
+  absl::Status refused;
+  if (::geteuid() == 0) {
+    const auto db = SqliteDb::Open(path, SqliteDb::Mode::kReadOnly, "");
+    ASSERT_TRUE(db.ok()) << db.status();
+    refused = (*db)->Execute("PRAGMA query_only=OFF; DELETE FROM sweeps");
+  } else {
+    refused = SqliteStore::Open({.path = path}).status();
+  }
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("make it writable"));
+}
+
 TEST(DamageTest, AMissingFolderIsNamed) {
   const absl::Status status = SqliteStore::Open({.path = "/nonexistent/coordinator.db"}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
@@ -182,6 +229,30 @@ TEST(ReaderTest, ALongReaderSeesItsSnapshotAndDoesNotHoldUpTheWriter) {
   EXPECT_EQ(count(), 1);
   ASSERT_TRUE((*reader)->Execute("COMMIT").ok());
   EXPECT_EQ(count(), 49);
+}
+
+TEST(ReaderTest, TheWalGrowsUnderALongReaderAndIsUsedAgainAfterIt) {
+  testing::TempFolder folder;
+  auto store = SqliteStore::Open({.path = folder / "db"});
+  ASSERT_TRUE((*store)->Commit({NewSweep(1, "before")}).ok());
+  SweepKey key = 1;
+  const auto commit_a_lot = [&] {
+    for (int i = 0; i < 24; ++i) {
+      ++key;
+      InsertSweep large = NewSweep(key, "sweep-" + std::to_string(key), 1, 1);
+      large.sweep.spec = std::string(1 << 20, 'x');
+      ASSERT_TRUE((*store)->Commit({large}).ok());
+    }
+  };
+  const auto wal_bytes = [&] { return std::filesystem::file_size(folder / "db-wal"); };
+  auto reader = SqliteDb::Open(folder / "db", SqliteDb::Mode::kReadOnly, "");
+  ASSERT_TRUE((*reader)->Execute("BEGIN; SELECT count(*) FROM sweeps").ok());
+  commit_a_lot();
+  const auto under_reader = wal_bytes();
+  EXPECT_GT(under_reader, 16u << 20) << "more than a WAL that is checkpointed in time: the reader holds it up";
+  ASSERT_TRUE((*reader)->Execute("COMMIT").ok());
+  commit_a_lot();
+  EXPECT_LE(wal_bytes(), under_reader + (16u << 20)) << "without the reader it is not written on and on";
 }
 
 }  // namespace

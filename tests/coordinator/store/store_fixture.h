@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "common/sha256.h"
 #include "coordinator/store/store.h"
 
 namespace loupe::coordinator {
@@ -25,7 +26,7 @@ inline InsertSweep NewSweep(SweepKey key, const std::string& id, int64_t cells =
 }
 
 inline StartAttempt Start(TrialKey trial, int64_t epoch, const std::string& worker = "w") {
-  return {trial, epoch, Token128{1, 2, 3}, worker, "s", kSomeTime};
+  return {trial, epoch, Sha256Hex("token"), worker, "s", kSomeTime};
 }
 
 inline UpdateTrial Running(TrialKey trial, int64_t epoch) {

@@ -135,6 +135,22 @@ TEST_P(StoreTest, ACommitThatFailsHalfWayLeavesNothing) {
   Commit({NewSweep(2, "second")});
 }
 
+TEST_P(StoreTest, AWorkersCountsAndALiveAttemptsArtifactsSurvive) {
+  const TrialKey trial{1, 2};
+  WorkerRecord worker;
+  worker.id = "w";
+  worker.session = "s";
+  Commit({NewSweep(1, "first"), UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
+          RecordArtifact{trial, {"log.txt", "text/plain", 5, Sha256Hex("hello"), 1}}, CountWorker{"w", 3, 2}});
+  Collected all;
+  ASSERT_TRUE(store().Recover(all).ok());
+  ASSERT_EQ(all.workers.size(), 1u);
+  EXPECT_EQ(all.workers[0].succeeded, 3);
+  EXPECT_EQ(all.workers[0].failed, 2);
+  ASSERT_EQ(all.live.size(), 1u);
+  EXPECT_THAT(all.live[0].artifacts, ElementsAre("log.txt"));
+}
+
 TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
   const TrialKey trial{1, 2};
   WorkerRecord worker;
@@ -151,7 +167,7 @@ TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
   EXPECT_EQ(all.trials[2].state, TrialState::kRunning);
   ASSERT_EQ(all.live.size(), 1u);
   EXPECT_EQ(all.live[0].trial, trial);
-  EXPECT_EQ(all.live[0].token, (Token128{1, 2, 3}));
+  EXPECT_EQ(all.live[0].token_sha256, Sha256Hex("token"));
   EXPECT_EQ(all.live[0].point_sequence, 7);
   ASSERT_EQ(all.workers.size(), 1u);
   EXPECT_TRUE(all.workers[0].draining);

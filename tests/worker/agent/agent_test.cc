@@ -257,6 +257,31 @@ TEST_F(AgentTest, ARefusedTokenIsNotTriedForEver) {
   EXPECT_EQ(agent.Run().code(), absl::StatusCode::kUnauthenticated);
 }
 
+TEST_F(AgentTest, ATokenThatEndsInTheMiddleOfATrialDoesNotLoseItsResult) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
+  Agent agent(Options(), DepsFor(executor));
+  int refused = 0;
+  bool accepted = false;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) -> absl::StatusOr<v1::SynchronizeResponse> {
+    const bool has_result = request.attempts_size() == 1 && request.attempts(0).has_success();
+    if (has_result && refused < 3) {
+      ++refused;
+      return absl::UnauthenticatedError("the token has expired");
+    }
+    accepted |= has_result;
+    auto response = Acknowledge(request);
+    if (accepted) {
+      agent.RequestDrain();
+    } else {
+      *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+    }
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_EQ(refused, 3);
+  EXPECT_TRUE(accepted);
+}
+
 TEST_F(AgentTest, SettingsThatThisVersionDoesNotKnowAreAUserError) {
   FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
   Agent agent(Options(), DepsFor(executor));

@@ -1,0 +1,462 @@
+// Who gets in and who does not, over real sockets: tokens, roles, TLS, limits, and what never reaches a log.
+#include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "clients/rpc/connection.h"
+#include "clients/rpc/rpc_status.h"
+#include "common/atomic_file.h"
+#include "common/error_details.h"
+#include "common/sha256.h"
+#include "coordinator/service/server.h"
+#include "fmt/format.h"
+#include "loupe/v1/analysis.grpc.pb.h"
+#include "loupe/v1/sweep.grpc.pb.h"
+#include "loupe/v1/trial.grpc.pb.h"
+#include "loupe/v1/worker.grpc.pb.h"
+#include "spdlog/sinks/ostream_sink.h"
+#include "spdlog/spdlog.h"
+#include "tests/testing/certificates.h"
+#include "tests/testing/fake_clock.h"
+#include "tests/testing/raw_call.h"
+#include "tests/testing/small_spec.h"
+#include "tests/testing/temp_folder.h"
+
+namespace loupe {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using coordinator::AccessControl;
+using coordinator::Role;
+using coordinator::Server;
+using coordinator::ServerOptions;
+
+// Every method of the contract and the roles that may call it; an administrator may call all. A method that is missing here
+// fails EveryMethodIsOpenToItsRolesOnly: whoever adds one decides who may call it.
+const std::map<std::string, std::set<Role>>& AllowedRoles() {
+  static const std::set<Role> kEverybody = {Role::kViewer, Role::kSubmitter, Role::kWorker};
+  static const std::map<std::string, std::set<Role>> kAllowed = {
+      {"loupe.v1.SweepService/CreateSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/GetSweep", kEverybody},
+      {"loupe.v1.SweepService/ListSweeps", kEverybody},
+      {"loupe.v1.SweepService/DeleteSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/PauseSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/ResumeSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/StopSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/CancelSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/RetryTrials", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/WatchSweep", kEverybody},
+      {"loupe.v1.TrialService/GetTrial", kEverybody},
+      {"loupe.v1.TrialService/ListTrials", kEverybody},
+      {"loupe.v1.TrialService/ListMetricPoints", kEverybody},
+      {"loupe.v1.TrialService/ListArtifacts", kEverybody},
+      {"loupe.v1.TrialService/DownloadArtifact", kEverybody},
+      {"loupe.v1.WorkerService/Synchronize", {Role::kWorker}},
+      {"loupe.v1.WorkerService/UploadArtifact", {Role::kWorker}},
+      {"loupe.v1.WorkerService/ListWorkers", kEverybody},
+      {"loupe.v1.WorkerService/DrainWorker", {}},
+      {"loupe.v1.WorkerService/UndrainWorker", {}},
+      {"loupe.v1.AnalysisService/GetAnova", kEverybody},
+      {"loupe.v1.AnalysisService/RenderReport", kEverybody},
+  };
+  return kAllowed;
+}
+
+// "package.Service/Method" of every method that proto/loupe/v1 declares.
+std::set<std::string> AllMethods() {
+  std::set<std::string> methods;
+  for (const auto& file : std::filesystem::directory_iterator("proto/loupe/v1")) {
+    const std::string path = "loupe/v1/" + file.path().filename().string();
+    const auto* proto = google::protobuf::DescriptorPool::generated_pool()->FindFileByName(path);
+    EXPECT_NE(proto, nullptr) << path << " is not linked into this test";
+    for (int i = 0; proto != nullptr && i < proto->service_count(); ++i) {
+      for (int j = 0; j < proto->service(i)->method_count(); ++j) {
+        methods.insert(proto->service(i)->full_name() + "/" + proto->service(i)->method(j)->name());
+      }
+    }
+  }
+  return methods;
+}
+
+// Calls any method with an empty request. An empty token sends none.
+grpc::Status CallEmpty(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& token) {
+  return testing::RawCall(channel, method, token, {""});
+}
+
+class SecurityTest : public ::testing::Test {
+ protected:
+  SecurityTest() {
+    options_.data_folder = folder_ / "data";
+    options_.listen = "127.0.0.1:0";
+  }
+
+  void Start() {
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options_, clock_);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+  }
+  std::string AdminToken() const {
+    std::string token = *ReadFile(options_.data_folder + "/token");
+    token.pop_back();
+    return token;
+  }
+  std::string AddToken(const std::string& name, Role role, absl::Duration lifetime = absl::InfiniteDuration()) {
+    absl::StatusOr<std::string> token = AccessControl::AddToken(options_.data_folder, name, role, lifetime, clock_);
+    EXPECT_TRUE(token.ok()) << token.status();
+    return *token;
+  }
+  std::shared_ptr<Connection> Connect(ConnectOptions options) {
+    if (options.address.empty()) options.address = server_->address();
+    return *Connection::Open(options);
+  }
+
+  static absl::Status Get(const Connection& connection) {
+    v1::ListSweepsResponse response;
+    grpc::ClientContext context;
+    connection.Prepare(context, absl::Seconds(20));
+    return connection.Check(v1::SweepService::NewStub(connection.channel())->ListSweeps(&context, {}, &response));
+  }
+  static absl::Status Create(const Connection& connection, const std::string& id, bool validate_only = false) {
+    v1::CreateSweepRequest request;
+    request.set_sweep_id(id);
+    request.set_validate_only(validate_only);
+    *request.mutable_spec() = testing::SmallSpec(1, 1);
+    v1::CreateSweepResponse response;
+    grpc::ClientContext context;
+    connection.Prepare(context);
+    return connection.Check(v1::SweepService::NewStub(connection.channel())->CreateSweep(&context, request, &response));
+  }
+  // The lease of the first trial of a sweep that is created for it.
+  static v1::LeaseKey Lease(const Connection& connection, const std::string& sweep) {
+    EXPECT_TRUE(Create(connection, sweep).ok());
+    v1::SynchronizeRequest request;
+    request.set_worker("workers/w-" + sweep);
+    request.set_session_id("s");
+    request.set_slots(1);
+    v1::SynchronizeResponse response;
+    grpc::ClientContext context;
+    connection.Prepare(context);
+    EXPECT_TRUE(v1::WorkerService::NewStub(connection.channel())->Synchronize(&context, request, &response).ok());
+    EXPECT_EQ(response.attempts_size(), 1);
+    return response.attempts(0).lease();
+  }
+  static grpc::Status Upload(const Connection& connection, const v1::LeaseKey& lease, const std::string& name,
+                             const std::string& content) {
+    v1::UploadArtifactRequest message;
+    *message.mutable_header()->mutable_lease() = lease;
+    message.mutable_header()->mutable_artifact()->set_name(name);
+    message.mutable_header()->mutable_artifact()->set_size_bytes(static_cast<int64_t>(content.size()));
+    message.mutable_header()->mutable_artifact()->set_sha256(Sha256Hex(content));
+    grpc::ClientContext context;
+    connection.Prepare(context);
+    v1::UploadArtifactResponse response;
+    const auto writer = v1::WorkerService::NewStub(connection.channel())->UploadArtifact(&context, &response);
+    writer->Write(message);
+    message.set_chunk(content);
+    writer->Write(message);
+    writer->WritesDone();
+    return writer->Finish();
+  }
+  static grpc::Status Download(const Connection& connection, const std::string& trial, const std::string& name,
+                               std::string* content) {
+    v1::DownloadArtifactRequest request;
+    request.set_trial(trial);
+    request.set_artifact_name(name);
+    grpc::ClientContext context;
+    connection.Prepare(context);
+    const auto reader = v1::TrialService::NewStub(connection.channel())->DownloadArtifact(&context, request);
+    v1::DownloadArtifactResponse response;
+    while (reader->Read(&response)) *content += response.chunk();
+    return reader->Finish();
+  }
+
+  testing::TempFolder folder_;
+  testing::FakeClock clock_;
+  ServerOptions options_;
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
+  Start();
+  const auto channel = Connect({})->channel();
+  const std::map<Role, std::string> tokens = {{Role::kViewer, AddToken("v", Role::kViewer)},
+                                              {Role::kSubmitter, AddToken("s", Role::kSubmitter)},
+                                              {Role::kWorker, AddToken("w", Role::kWorker)},
+                                              {Role::kAdmin, AdminToken()}};
+  const std::set<std::string> methods = AllMethods();
+  EXPECT_GE(methods.size(), 22u);
+  for (const std::string& method : methods) {
+    const auto allowed = AllowedRoles().find(method);
+    ASSERT_NE(allowed, AllowedRoles().end()) << method << " has no rule: say in AllowedRoles() who may call it";
+    EXPECT_EQ(CallEmpty(channel, method, "").error_code(), grpc::StatusCode::UNAUTHENTICATED) << method << " without a token";
+    EXPECT_EQ(CallEmpty(channel, method, "wrong").error_code(), grpc::StatusCode::UNAUTHENTICATED) << method;
+    for (const auto& [role, token] : tokens) {
+      const grpc::Status status = CallEmpty(channel, method, token);
+      if (role == Role::kAdmin || allowed->second.contains(role)) {
+        EXPECT_THAT(status.error_code(), ::testing::AnyOf(grpc::StatusCode::OK, grpc::StatusCode::INVALID_ARGUMENT))
+            << method << " as " << NameOf(role) << ": " << status.error_message();
+      } else {
+        EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED) << method << " as " << NameOf(role);
+      }
+    }
+  }
+  for (const auto& [method, roles] : AllowedRoles()) EXPECT_TRUE(methods.contains(method)) << method << " is gone";
+}
+
+TEST_F(SecurityTest, AViewerMayTryOutASweepButNotCreateIt) {
+  Start();
+  const auto viewer = Connect({.token = AddToken("v", Role::kViewer)});
+  EXPECT_TRUE(Create(*viewer, "trial-run", /*validate_only=*/true).ok());
+  EXPECT_TRUE(absl::IsPermissionDenied(Create(*viewer, "real")));
+}
+
+TEST_F(SecurityTest, ATokenEndsWithItsLastSecond) {
+  Start();
+  const auto guest = Connect({.token = AddToken("guest", Role::kViewer, absl::Hours(1))});
+  clock_.Advance(absl::Hours(1) - absl::Nanoseconds(1));
+  EXPECT_TRUE(Get(*guest).ok());
+  clock_.Advance(absl::Nanoseconds(1));
+  const absl::Status late = Get(*guest);
+  EXPECT_TRUE(absl::IsUnauthenticated(late));
+  EXPECT_THAT(std::string(late.message()), HasSubstr("'guest' has expired"));
+}
+
+TEST_F(SecurityTest, ARevokedTokenIsRefusedByTheVeryNextCall) {
+  Start();
+  for (int i = 0; i < 20; ++i) {
+    const std::string name = fmt::format("t{}", i);
+    const auto connection = Connect({.token = AddToken(name, Role::kSubmitter)});
+    ASSERT_TRUE(Get(*connection).ok());
+    ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, name).ok());
+    ASSERT_TRUE(absl::IsUnauthenticated(Get(*connection))) << i;
+  }
+}
+
+TEST_F(SecurityTest, ANewTokenInTheTokenFileIsTakenUpAfterTheOldOneEnds) {
+  Start();
+  const std::string file = folder_ / "worker-token";
+  ASSERT_TRUE(WriteFileAtomically(file, AddToken("old", Role::kViewer) + "\n").ok());
+  const auto connection = Connect(*ResolveConnectOptions({.address = server_->address(), .token_file = file}));
+  ASSERT_TRUE(Get(*connection).ok());
+  ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, "old").ok());
+  ASSERT_TRUE(WriteFileAtomically(file, AddToken("new", Role::kViewer) + "\n").ok());
+  EXPECT_TRUE(absl::IsUnauthenticated(Get(*connection))) << "the call that meets the end is lost";
+  EXPECT_TRUE(Get(*connection).ok());
+}
+
+TEST_F(SecurityTest, OtherAddressesThanLoopbackNeedTls) {
+  for (const char* address : {"0.0.0.0:0", "[::]:0", "192.0.2.1:0", "localhost.example.org:0", ":0"}) {
+    options_.listen = address;
+    const auto refused = Server::Start(options_);
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition) << address;
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("--tls-certificate")) << address;
+  }
+}
+
+class TlsTest : public SecurityTest {
+ protected:
+  TlsTest() {
+    const auto server = testing::MakeCertificate(authority_, "coordinator");
+    const auto client = testing::MakeCertificate(authority_, "client");
+    const auto stranger = testing::MakeCertificate(testing::MakeAuthority("somebody"), "client");
+    const auto expired = testing::MakeCertificate(authority_, "client", -1);
+    const auto write = [&](const std::string& name, const std::string& text) {
+      ASSERT_TRUE(WriteFileAtomically(folder_ / name, text).ok());
+    };
+    write("ca.pem", authority_.certificate);
+    write("other-ca.pem", testing::MakeAuthority("other").certificate);
+    const std::map<std::string, testing::Certificate> certificates = {
+        {"server", server}, {"client", client}, {"stranger", stranger}, {"expired", expired}};
+    for (const auto& [name, pem] : certificates) {
+      write(fmt::format("{}.pem", name), pem.certificate);
+      write(fmt::format("{}.key", name), pem.key);
+    }
+    options_.certificate_file = folder_ / "server.pem";
+    options_.key_file = folder_ / "server.key";
+    // TLS lifts the limit to loopback.
+    options_.listen = "0.0.0.0:0";
+  }
+
+  absl::Status GetWith(const std::string& ca, const std::string& client, bool with_token = true) {
+    const std::string address = "localhost" + server_->address().substr(server_->address().rfind(':'));
+    ConnectOptions options{.address = address};
+    if (with_token) options.token = AdminToken();
+    if (!ca.empty()) options.ca_file = folder_ / ca;
+    if (!client.empty()) {
+      options.certificate_file = folder_ / (client + ".pem");
+      options.key_file = folder_ / (client + ".key");
+    }
+    return Get(*Connect(options));
+  }
+
+  const testing::Certificate authority_ = testing::MakeAuthority("Loupe test authority");
+};
+
+TEST_F(TlsTest, TheRightAuthorityIsAcceptedAndNoOther) {
+  Start();
+  EXPECT_TRUE(GetWith("ca.pem", "").ok());
+  EXPECT_TRUE(absl::IsUnavailable(GetWith("other-ca.pem", ""))) << "the client does not know who signed the server";
+  EXPECT_TRUE(absl::IsUnavailable(GetWith("", ""))) << "a client without TLS";
+  EXPECT_TRUE(absl::IsUnauthenticated(GetWith("ca.pem", "", /*with_token=*/false))) << "TLS does not replace the token";
+}
+
+TEST_F(TlsTest, MutualTlsDemandsACertificateOfTheClientsAuthority) {
+  options_.client_ca_file = folder_ / "ca.pem";
+  Start();
+  EXPECT_TRUE(GetWith("ca.pem", "client").ok());
+  EXPECT_TRUE(absl::IsUnavailable(GetWith("ca.pem", ""))) << "no certificate";
+  EXPECT_TRUE(absl::IsUnavailable(GetWith("ca.pem", "stranger"))) << "signed by another authority";
+  EXPECT_TRUE(absl::IsUnavailable(GetWith("ca.pem", "expired"))) << "expired";
+  EXPECT_TRUE(absl::IsUnauthenticated(GetWith("ca.pem", "client", /*with_token=*/false)));
+}
+
+TEST_F(TlsTest, HalfAConfigurationIsRefused) {
+  options_.key_file.clear();
+  EXPECT_EQ(Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
+  options_.certificate_file.clear();
+  options_.client_ca_file = folder_ / "ca.pem";
+  EXPECT_EQ(Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(SecurityTest, AClientThatCallsTooOftenIsHeldBackAndOthersAreNot) {
+  options_.limits.people = {.per_second = 2, .burst = 5};
+  Start();
+  const auto greedy = Connect({.token = AddToken("greedy", Role::kViewer)});
+  const auto modest = Connect({.token = AddToken("modest", Role::kViewer)});
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(Get(*greedy).ok()) << i;
+  const absl::Status refused = Get(*greedy);
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_EQ(ReasonOf(refused), kReasonRateLimited);
+  EXPECT_EQ(RetryAfterOf(refused), absl::Milliseconds(500));
+  EXPECT_TRUE(Get(*modest).ok());
+  clock_.Advance(absl::Milliseconds(501));
+  EXPECT_TRUE(Get(*greedy).ok()) << "after the wait that the answer named";
+}
+
+TEST_F(SecurityTest, StrangersCannotFillTheAuditLog) {
+  options_.limits.strangers = {.per_second = 1, .burst = 3};
+  Start();
+  const auto stranger = Connect({.token = "guess"});
+  int refused = 0;
+  for (int i = 0; i < 20; ++i) refused += absl::IsResourceExhausted(Create(*stranger, "x")) ? 1 : 0;
+  EXPECT_EQ(refused, 17);
+  const std::string audit = *ReadFile(options_.data_folder + "/audit.log");
+  EXPECT_EQ(std::count(audit.begin(), audit.end(), '\n'), 3) << audit;
+  // The right token still gets in from the same machine.
+  EXPECT_TRUE(Get(*Connect({.token = AdminToken()})).ok());
+}
+
+TEST_F(SecurityTest, AMessageOfMoreThanFourMebibytesIsRefused) {
+  Start();
+  v1::CreateSweepRequest request;
+  request.mutable_spec()->set_source_text(std::string(5 << 20, 'x'));
+  const auto connection = Connect({.token = AdminToken()});
+  grpc::ClientContext context;
+  connection->Prepare(context);
+  v1::CreateSweepResponse response;
+  EXPECT_EQ(v1::SweepService::NewStub(connection->channel())->CreateSweep(&context, request, &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(SecurityTest, AnArtifactBeyondTheLimitIsRefusedBeforeItsBytesCome) {
+  options_.limits.max_artifact_bytes = 10;
+  Start();
+  const auto admin = Connect({.token = AdminToken()});
+  const v1::LeaseKey lease = Lease(*admin, "limits");
+  EXPECT_TRUE(Upload(*admin, lease, "ten.txt", "0123456789").ok());
+  EXPECT_EQ(Upload(*admin, lease, "eleven.txt", "0123456789a").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(SecurityTest, ChangesAreAuditedWithWhoAndWhatAndOutcome) {
+  Start();
+  ASSERT_TRUE(Create(*Connect({.token = AddToken("anna", Role::kSubmitter)}), "mine").ok());
+  EXPECT_FALSE(Create(*Connect({.token = AddToken("vera", Role::kViewer)}), "hers").ok());
+  EXPECT_FALSE(Create(*Connect({.token = "guess"}), "his\nx created 'y' OK").ok());
+  const std::string audit = *ReadFile(options_.data_folder + "/audit.log");
+  EXPECT_THAT(audit, HasSubstr(" anna created 'mine' OK\n"));
+  EXPECT_THAT(audit, HasSubstr(" vera created 'hers' PERMISSION_DENIED\n"));
+  EXPECT_THAT(audit, HasSubstr(" - created 'his?x created 'y' OK' UNAUTHENTICATED\n"));
+}
+
+TEST_F(SecurityTest, NoSecretReachesALogTheAuditLogOrTheDatabase) {
+  std::ostringstream text;
+  const auto former = spdlog::default_logger();
+  const auto logger = std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text));
+  logger->set_level(spdlog::level::trace);
+  spdlog::set_default_logger(logger);
+  Start();
+  std::vector<std::string> secrets = {AdminToken(), "a-token-that-nobody-knows"};
+  for (const Role role : {Role::kViewer, Role::kSubmitter, Role::kWorker}) secrets.push_back(AddToken(NameOf(role), role));
+  for (const std::string& token : secrets) {
+    const auto connection = Connect({.token = token});
+    Create(*connection, "s" + token.substr(0, 4)).IgnoreError();
+    EXPECT_FALSE(Create(*connection, "///").ok());
+    for (const std::string& method : AllMethods()) CallEmpty(connection->channel(), method, token);
+  }
+  const v1::LeaseKey lease = Lease(*Connect({.token = AdminToken()}), "leased");
+  secrets.push_back(lease.lease_token());
+  server_.reset();
+  spdlog::set_default_logger(former);
+  std::string everything = text.str();
+  for (const char* file : {"audit.log", "tokens", "coordinator.db", "address"}) {
+    if (const auto content = ReadFile(options_.data_folder + "/" + file); content.ok()) everything += *content;
+  }
+  EXPECT_THAT(everything, HasSubstr("created"));
+  for (const std::string& secret : secrets) EXPECT_EQ(everything.find(secret), std::string::npos) << "of " << secret.substr(0, 4);
+}
+
+TEST_F(SecurityTest, ALinkInTheArtifactFolderIsNeitherFollowedForReadingNorForWriting) {
+  Start();
+  const auto admin = Connect({.token = AdminToken()});
+  const v1::LeaseKey lease = Lease(*admin, "links");
+  const std::string artifacts = options_.data_folder + "/artifacts/";
+  ASSERT_TRUE(WriteFileAtomically(folder_ / "secret", "a secret").ok());
+  // A file is replaced by a link to something else.
+  const std::string content = "harmless";
+  const std::string sha256 = Sha256Hex(content);
+  ASSERT_TRUE(Upload(*admin, lease, "log.txt", content).ok());
+  const std::string file = artifacts + sha256.substr(0, 2) + "/" + sha256;
+  ASSERT_EQ(::unlink(file.c_str()), 0);
+  ASSERT_EQ(::symlink((folder_ / "secret").c_str(), file.c_str()), 0);
+  std::string downloaded;
+  EXPECT_EQ(Download(*admin, lease.trial(), "log.txt", &downloaded).error_code(), grpc::StatusCode::DATA_LOSS);
+  EXPECT_EQ(downloaded, "");
+  // Sending it again puts a real file in the link's place.
+  ASSERT_TRUE(Upload(*admin, lease, "log.txt", content).ok());
+  EXPECT_TRUE(Download(*admin, lease.trial(), "log.txt", &downloaded).ok());
+  EXPECT_EQ(downloaded, content);
+  EXPECT_EQ(*ReadFile(folder_ / "secret"), "a secret");
+  // A folder is replaced by a link to elsewhere.
+  const std::string other = "other content";
+  const std::string fan_out = artifacts + Sha256Hex(other).substr(0, 2);
+  ASSERT_NE(fan_out, artifacts + sha256.substr(0, 2));
+  std::filesystem::create_directory(folder_ / "elsewhere");
+  ASSERT_EQ(::symlink((folder_ / "elsewhere").c_str(), fan_out.c_str()), 0);
+  EXPECT_EQ(Upload(*admin, lease, "other.txt", other).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "elsewhere"));
+}
+
+TEST_F(SecurityTest, FilesOfTheDataFolderArePrivate) {
+  Start();
+  AddToken("x", Role::kViewer);
+  for (const char* name : {"token", "tokens", "audit.log"}) {
+    struct stat info {};
+    ASSERT_EQ(::stat((options_.data_folder + "/" + name).c_str(), &info), 0) << name;
+    EXPECT_EQ(info.st_mode & 077, 0u) << name;
+  }
+  struct stat info {};
+  ASSERT_EQ(::stat(options_.data_folder.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 077, 0u);
+}
+
+}  // namespace
+}  // namespace loupe
