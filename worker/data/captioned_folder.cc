@@ -37,10 +37,39 @@ absl::StatusOr<CaptionsByName> ReadMetadataLines(const std::string& path) {
   return captions;
 }
 
-absl::StatusOr<CaptionsByName> ReadTextFiles(const std::string& folder, const std::vector<std::string>& names) {
+// The .txt files directly in `folder`, sorted.
+std::vector<std::string> TextNamesIn(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() == ".txt" && !name.starts_with('.')) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string Stem(const std::string& name) { return fs::path(name).stem().string(); }
+
+absl::StatusOr<CaptionsByName> ReadTextFiles(const std::string& folder, const std::vector<std::string>& names,
+                                             const std::vector<std::string>& texts) {
+  std::map<std::string, std::string> image_of;
+  for (const std::string& name : names) {
+    const auto [other, is_new] = image_of.emplace(Stem(name), name);
+    if (!is_new) {
+      return absl::InvalidArgumentError(
+          fmt::format("{}: {} and {} would share the caption {}.txt", folder, other->second, name, Stem(name)));
+    }
+  }
+  for (const std::string& text : texts) {
+    if (!image_of.contains(Stem(text))) {
+      return absl::InvalidArgumentError(fmt::format(
+          "{}/{}: a caption without its image; expected {}.png or .jpg beside it", folder, text, Stem(text)));
+    }
+  }
   CaptionsByName captions;
   for (const std::string& name : names) {
-    const std::string path = folder + "/" + fs::path(name).stem().string() + ".txt";
+    const std::string path = folder + "/" + Stem(name) + ".txt";
     const auto text = ReadFile(path);
     if (!text.ok()) {
       return absl::InvalidArgumentError(fmt::format("{}/{}: its caption {} is missing", folder, name, path));
@@ -55,7 +84,8 @@ absl::StatusOr<CaptionsByName> ReadClassFolders(const std::string& folder) {
   std::vector<std::string> classes;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.is_directory(error)) classes.push_back(entry.path().filename().string());
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory(error) && !name.starts_with('.')) classes.push_back(name);
   }
   std::sort(classes.begin(), classes.end());
   CaptionsByName captions;
@@ -63,17 +93,13 @@ absl::StatusOr<CaptionsByName> ReadClassFolders(const std::string& folder) {
     std::string words = name;
     std::replace_if(words.begin(), words.end(), [](char c) { return c == '-' || c == '_'; }, ' ');
     LOUPE_ASSIGN_OR_RETURN(const auto files, ImageNamesIn(folder + "/" + name));
+    if (files.empty()) {
+      return absl::InvalidArgumentError(
+          fmt::format("{}/{}: a class folder without an image; expected .png or .jpg files in it", folder, name));
+    }
     for (const std::string& file : files) captions[name + "/" + file] = "a photo of " + words;
   }
   return captions;
-}
-
-bool HasTextFile(const std::string& folder) {
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".txt") return true;
-  }
-  return false;
 }
 
 // Every caption has its image and every image its caption.
@@ -102,8 +128,8 @@ absl::StatusOr<CaptionedFolder> ReadCaptionedFolder(const std::string& folder, i
   if (fs::exists(folder + "/metadata.jsonl", error)) {
     LOUPE_ASSIGN_OR_RETURN(captions, ReadMetadataLines(folder + "/metadata.jsonl"));
     LOUPE_RETURN_IF_ERROR(CheckComplete(folder, names, captions));
-  } else if (!names.empty() && HasTextFile(folder)) {
-    LOUPE_ASSIGN_OR_RETURN(captions, ReadTextFiles(folder, names));
+  } else if (const auto texts = TextNamesIn(folder); !texts.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(captions, ReadTextFiles(folder, names, texts));
   } else if (names.empty()) {
     LOUPE_ASSIGN_OR_RETURN(captions, ReadClassFolders(folder));
   }

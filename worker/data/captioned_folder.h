@@ -19,7 +19,7 @@ struct CaptionedFolder {
 //   a.txt            beside each a.png
 //   one folder per class: the caption is "a photo of " + its name, with - and _ as spaces
 // Pictures as ReadImageFolder. INVALID_ARGUMENT names the caption whose image is missing, the image whose caption is
-// missing, or the line that is not understood; else as ReadImageFolder.
+// missing, the class folder without an image, or the line that is not understood; else as ReadImageFolder.
 absl::StatusOr<CaptionedFolder> ReadCaptionedFolder(const std::string& folder, int side);
 
 }  // namespace loupe::worker

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <system_error>
 
@@ -14,6 +15,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "nlohmann/json.hpp"
+#include "worker/data/emoji_assets.h"
 #include "worker/data/emoji_renderer.h"
 #include "worker/io/json_config.h"
 
@@ -107,7 +109,12 @@ absl::StatusOr<std::vector<EmojiItem>> SelectEmojiFamily(const std::vector<Emoji
 }
 
 absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const RenderEmojiOptions& options) {
-  LOUPE_ASSIGN_OR_RETURN(const auto renderer, EmojiRenderer::Create(options.font_path));
+  std::unique_ptr<EmojiRenderer> renderer;
+  if (options.asset_folder.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(renderer, EmojiRenderer::Create(options.font_path));
+  } else {
+    LOUPE_RETURN_IF_ERROR(CheckEmojiAssets(options.asset_folder));
+  }
   std::error_code error;
   std::filesystem::create_directories(options.out_folder, error);
   if (error) {
@@ -115,15 +122,23 @@ absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const R
         fmt::format("{}: the folder cannot be made ({})", options.out_folder, error.message()));
   }
   std::string metadata;
+  int64_t count = 0;
   for (const EmojiItem& item : items) {
-    auto image = renderer->Render(item.code_points, options.side);
+    auto image = renderer ? renderer->Render(item.code_points, options.side)
+                          : ReadEmojiAsset(options.asset_folder, item.code_points, options.side);
+    if (!renderer && absl::IsNotFound(image.status())) continue;
     if (!image.ok()) return Annotate(image.status(), item.name);
     const std::string name = FileName(item);
     LOUPE_RETURN_IF_ERROR(WriteIfChanged(options.out_folder + "/" + name, EncodePng(*image)));
     metadata += nlohmann::json({{"file_name", name}, {"text", item.name}}).dump() + "\n";
+    ++count;
+  }
+  if (count == 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: has none of the {} emoji asked for", options.asset_folder, items.size()));
   }
   LOUPE_RETURN_IF_ERROR(WriteIfChanged(options.out_folder + "/metadata.jsonl", metadata));
-  return static_cast<int64_t>(items.size());
+  return count;
 }
 
 }  // namespace loupe::worker
