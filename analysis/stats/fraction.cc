@@ -54,20 +54,28 @@ class ExchangeSearch {
     const size_t at_random = std::max<size_t>(1, count / 10);
     for (size_t i = 0; i < at_random; ++i) Choose(pool[i]);
     inverse_ = InverseInformation(1e-4);
+    variance_ = (rows_ * inverse_).cwiseProduct(rows_).rowwise().sum();
     while (chosen_.size() < count) {
-      const VectorXd variance = (rows_ * inverse_).cwiseProduct(rows_).rowwise().sum();
       size_t best = 0;
       double largest = -1;
       for (const size_t i : pool) {
-        if (free_[i] && variance(static_cast<Index>(i)) > largest * (1 + 1e-12)) {
-          largest = variance(static_cast<Index>(i));
+        if (free_[i] && variance_(static_cast<Index>(i)) > largest * (1 + 1e-12)) {
+          largest = variance_(static_cast<Index>(i));
           best = i;
         }
       }
       Choose(best);
-      const VectorXd u = inverse_ * rows_.row(static_cast<Index>(best)).transpose();
-      inverse_ -= u * u.transpose() / (1 + largest);
+      Update(best, 1);
     }
+  }
+
+  // Takes a row in (sign 1) or out (−1): Sherman–Morrison for the inverse and each candidate's prediction variance.
+  void Update(size_t index, double sign) {
+    const VectorXd x = rows_.row(static_cast<Index>(index)).transpose();
+    const VectorXd v = inverse_ * x;
+    const double scale = sign / (1 + sign * x.dot(v));
+    inverse_ -= scale * v * v.transpose();
+    variance_ -= scale * (rows_ * v).cwiseAbs2();
   }
 
   void Choose(size_t index) {
@@ -91,6 +99,7 @@ class ExchangeSearch {
   // The tiny ridge keeps a selection that cannot estimate the model comparable with others: it ranks last.
   double Refresh() {
     inverse_ = InverseInformation(1e-8);
+    variance_ = (rows_ * inverse_).cwiseProduct(rows_).rowwise().sum();
     return log_det_;
   }
 
@@ -101,29 +110,24 @@ class ExchangeSearch {
       const VectorXd u = inverse_ * x;
       const double d_out = x.dot(u);
       const VectorXd cross = rows_ * u;
-      const VectorXd d_in = (rows_ * inverse_).cwiseProduct(rows_).rowwise().sum();
       double best_gain = 1e-7;
       size_t best = current;
       for (size_t j = 0; j < free_.size(); ++j) {
         if (!free_[j]) continue;
         const auto at = static_cast<Index>(j);
-        const double gain = d_in(at) - d_out - d_in(at) * d_out + cross(at) * cross(at);
+        const double gain = variance_(at) - d_out - variance_(at) * d_out + cross(at) * cross(at);
         if (gain > best_gain) {
           best_gain = gain;
           best = j;
         }
       }
       if (best == current) continue;
+      Update(best, 1);  // in first, so that the matrix stays regular
+      Update(current, -1);
       free_[current] = true;
       free_[best] = false;
       current = best;
       improved = true;
-      // One row in, one out: Sherman–Morrison twice (in first, so that the matrix stays regular).
-      const VectorXd in = rows_.row(static_cast<Index>(best)).transpose();
-      VectorXd v = inverse_ * in;
-      inverse_ -= v * v.transpose() / (1 + in.dot(v));
-      v = inverse_ * x;
-      inverse_ += v * v.transpose() / (1 - x.dot(v));
     }
     return improved;
   }
@@ -133,6 +137,7 @@ class ExchangeSearch {
   std::vector<bool> available_, free_;
   std::vector<size_t> chosen_;
   MatrixXd inverse_;
+  VectorXd variance_;  // xᵀ(XᵀX)⁻¹x of every candidate
   double log_det_ = 0;
 };
 
