@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "analysis/report/anova_format.h"
+#include "analysis/report/reached_power.h"
 #include "nlohmann/json.hpp"
 
 namespace loupe::analysis {
@@ -57,7 +58,27 @@ Json MeanJson(const LevelMean& mean) {
           {"high", Number(mean.high)}};
 }
 
-Json OneWayJson(const OneWayResult& row) {
+Json GroupTestJson(const std::optional<GroupTest>& test) {
+  if (!test) return nullptr;
+  return {{"statistic", Number(test->statistic)},
+          {"df1", Number(test->df1)},
+          {"df2", Number(test->df2)},
+          {"p", Number(test->p)}};
+}
+
+Json PermutationJson(const ModelDetails& details) {
+  if (!details.has_permutation) return nullptr;
+  Json terms = Json::array();
+  for (const PermutationTerm& term : details.permutation.terms) {
+    terms.push_back(
+        {{"term", term.term}, {"f", Number(term.f)}, {"p", Number(term.p)}, {"p_error", Number(term.p_error)}});
+  }
+  return {{"permutations", details.permutation.permutations},
+          {"seed", details.permutation.seed},
+          {"terms", std::move(terms)}};
+}
+
+Json OneWayJson(const OneWayResult& row, const RobustTests& robust) {
   return {{"factor", row.factor},
           {"df", Number(row.between_df)},
           {"sum_sq", Number(row.between_sum_sq)},
@@ -65,6 +86,8 @@ Json OneWayJson(const OneWayResult& row) {
           {"f", Number(row.f)},
           {"p", Number(row.p)},
           {"r_squared", Number(row.r_squared)},
+          {"welch", GroupTestJson(robust.welch)},
+          {"kruskal_wallis", GroupTestJson(robust.kruskal_wallis)},
           {"residual",
            {{"df", Number(row.within_df)},
             {"sum_sq", Number(row.within_sum_sq)},
@@ -190,6 +213,51 @@ Json MixedModelJson(const MixedModel& mixed) {
           {"warnings", mixed.warnings}};
 }
 
+Json ImportanceJson(const ModelDetails& details) {
+  Json shares = Json::array();
+  for (const ImportanceShare& share : details.importance.shares) {
+    shares.push_back({{"factors", share.factors}, {"share", Number(share.share)}, {"spread", Number(share.spread)}});
+  }
+  return {{"reason", details.importance_reason.empty() ? Json(nullptr) : Json(details.importance_reason)},
+          {"shares", std::move(shares)},
+          {"higher_order", Number(details.importance.higher_order)}};
+}
+
+Json BaselineJson(const ModelDetails& details, const std::vector<std::string>& factors) {
+  if (!details.baseline_reason.empty()) return {{"reason", details.baseline_reason}, {"contrasts", Json::array()}};
+  if (!details.has_baseline) return nullptr;
+  const BaselineContrasts& baseline = details.baseline;
+  Json levels = Json::object(), contrasts = Json::array();
+  for (size_t f = 0; f < factors.size(); ++f) levels[factors[f]] = baseline.levels[f];
+  for (const Comparison& contrast : baseline.contrasts) {
+    contrasts.push_back({{"cell", contrast.first},
+                         {"difference", Number(contrast.difference)},
+                         {"std_error", Number(contrast.std_error)},
+                         {"low", Number(contrast.low)},
+                         {"high", Number(contrast.high)},
+                         {"p", Number(contrast.p)},
+                         {"p_dunnett", Number(contrast.p_dunnett)},
+                         {"p_holm", Number(contrast.p_holm)},
+                         {"p_benjamini_hochberg", Number(contrast.p_benjamini_hochberg)}});
+  }
+  return {{"reason", nullptr},
+          {"levels", std::move(levels)},
+          {"mean", Number(baseline.mean)},
+          {"from_replicates", baseline.from_replicates},
+          {"contrasts", std::move(contrasts)}};
+}
+
+Json PowerJson(const AnovaTable& anova) {
+  Json terms = Json::array();
+  for (const ReachedPower& row : ComputeReachedPower(anova)) {
+    terms.push_back({{"term", row.term},
+                     {"found_f", Number(row.found_f)},
+                     {"detectable_f", Number(row.detectable_f)},
+                     {"power_of_medium", Number(row.power_of_medium)}});
+  }
+  return {{"alpha", kPowerAlpha}, {"power", kPowerAsked}, {"medium_f", kMediumEffect}, {"terms", std::move(terms)}};
+}
+
 // Everything behind the F table; null when there is no table.
 Json DetailsJson(const FactorialAnalysis& analysis) {
   if (analysis.details == nullptr) return nullptr;
@@ -203,6 +271,10 @@ Json DetailsJson(const FactorialAnalysis& analysis) {
           {"comparisons", std::move(pairs)},
           {"ranking", RankingJson(details.ranking, analysis.cell_factors)},
           {"assumptions", AssumptionsJson(details)},
+          {"importance", ImportanceJson(details)},
+          {"permutation", PermutationJson(details)},
+          {"power", PowerJson(analysis.anova)},
+          {"baseline", BaselineJson(details, analysis.cell_factors)},
           {"residual_sd", Number(details.residual_sd)},
           {"half_normal", HalfNormalJson(details.half_normal)},
           {"mixed_model", details.has_mixed_model ? MixedModelJson(details.mixed_model) : Json(nullptr)}};
@@ -234,7 +306,9 @@ Json AnovaJson(const FactorialAnalysis& analysis) {
   json["grand_mean"] = fitted ? Number(anova.grand_mean) : Json(nullptr);
   json["r_squared"] = fitted ? Number(anova.r_squared) : Json(nullptr);
   json["one_way"] = Json::array();
-  for (const OneWayResult& row : analysis.one_way) json["one_way"].push_back(OneWayJson(row));
+  for (size_t i = 0; i < analysis.one_way.size(); ++i) {
+    json["one_way"].push_back(OneWayJson(analysis.one_way[i], analysis.robust[i]));
+  }
   json["means"] = Json::object();
   for (const FactorMeans& factor : analysis.means) {
     Json levels = Json::array();

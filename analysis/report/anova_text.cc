@@ -3,33 +3,45 @@
 
 #include "analysis/report/anova_format.h"
 #include "analysis/report/number_format.h"
+#include "analysis/report/reached_power.h"
 #include "analysis/report/text_table.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 
 namespace loupe::analysis {
 namespace {
 
 constexpr size_t kCellsShown = 10;
+constexpr size_t kSharesShown = 8;
+constexpr double kSmallestShareShown = 0.0005;
 
 std::string FTable(const FactorialAnalysis& analysis) {
-  TextTable table({"term", "df", "sum sq", "mean sq", "F", "p", "", "part. η²"});
+  TextTable table({"term", "df", "sum sq", "mean sq", "F", "p", "", "part. η²", "f", "min. f"});
+  const std::vector<ReachedPower> power = ComputeReachedPower(analysis.anova);
   for (const AnovaTerm& term : analysis.anova.terms) {
+    const auto reached =
+        std::find_if(power.begin(), power.end(), [&](const ReachedPower& row) { return row.term == term.term; });
+    const bool tested = reached != power.end();
     table.Add({term.is_block ? term.term + " (block)" : term.term, FormatCount(term.df), FormatNumber(term.sum_sq),
                FormatNumber(term.mean_sq), FormatNumber(term.f), FormatP(term.p),
-               std::string(SignificanceStars(term.p)), FormatNumber(term.effect.partial_eta_sq, 3)});
+               std::string(SignificanceStars(term.p)), FormatNumber(term.effect.partial_eta_sq, 3),
+               tested ? FormatNumber(reached->found_f, 2) : "", tested ? FormatNumber(reached->detectable_f, 2) : ""});
   }
   const AnovaResidual& residual = analysis.anova.residual;
   table.Add({"residual", FormatCount(residual.df), FormatNumber(residual.sum_sq), FormatNumber(residual.mean_sq), "",
-             "", "", ""});
+             "", "", "", "", ""});
   return table.Text();
 }
 
 std::string OneWayTable(const FactorialAnalysis& analysis) {
-  TextTable table({"factor", "df", "between", "within df", "within", "F", "p", ""});
-  for (const OneWayResult& row : analysis.one_way) {
+  TextTable table({"factor", "df", "between", "within df", "within", "F", "p", "", "p Welch", "p K–W"});
+  for (size_t i = 0; i < analysis.one_way.size(); ++i) {
+    const OneWayResult& row = analysis.one_way[i];
+    const RobustTests& robust = analysis.robust[i];
     table.Add({row.factor, FormatCount(row.between_df), FormatNumber(row.between_mean_sq), FormatCount(row.within_df),
                FormatNumber(row.within_mean_sq), FormatNumber(row.f), FormatP(row.p),
-               std::string(SignificanceStars(row.p))});
+               std::string(SignificanceStars(row.p)), robust.welch ? FormatP(robust.welch->p) : "–",
+               robust.kruskal_wallis ? FormatP(robust.kruskal_wallis->p) : "–"});
   }
   return table.Text();
 }
@@ -63,6 +75,60 @@ std::string CellsTable(const FactorialAnalysis& analysis) {
   return table.Text();
 }
 
+std::string ImportanceTable(const Importance& importance) {
+  TextTable table({"factors", "share", "sd over trees"});
+  double left = importance.higher_order;
+  for (size_t i = 0; i < importance.shares.size(); ++i) {
+    const ImportanceShare& share = importance.shares[i];
+    if (i >= kSharesShown || share.share < kSmallestShareShown) {
+      left += share.share;
+      continue;
+    }
+    table.Add({fmt::format("{}", fmt::join(share.factors, " × ")), fmt::format("{:.1f} %", 100 * share.share),
+               fmt::format("{:.1f} %", 100 * share.spread)});
+  }
+  table.Add({"all else", fmt::format("{:.1f} %", 100 * std::max(0.0, left)), ""});
+  return table.Text();
+}
+
+std::string PermutationText(const ModelDetails& details) {
+  if (!details.has_permutation) return "";
+  std::string parts;
+  for (const PermutationTerm& term : details.permutation.terms) {
+    if (std::isnan(term.p)) continue;
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", term.term, FormatP(term.p));
+  }
+  if (parts.empty()) return "";
+  return WrapText(fmt::format("Permutation p of F, which needs no normality ({} permutations): {}.",
+                              details.permutation.permutations, parts),
+                  98, "", "");
+}
+
+std::string BaselineText(const FactorialAnalysis& analysis) {
+  const ModelDetails& details = *analysis.details;
+  if (!details.baseline_reason.empty()) return fmt::format("\n{}", WrapText(details.baseline_reason, 98, "", ""));
+  if (!details.has_baseline || details.baseline.contrasts.empty()) return "";
+  const BaselineContrasts& baseline = details.baseline;
+  const bool dunnett = !std::isnan(baseline.contrasts.front().p_dunnett);
+  const size_t shown = std::min(kCellsShown, baseline.contrasts.size());
+  std::string text = fmt::format(
+      "\n{}",
+      WrapText(
+          fmt::format("Cells less the baseline {} (mean {}), {} of {}; {:g} % intervals and p for all of them "
+                      "together ({})",
+                      fmt::join(baseline.levels, ", "), FormatNumber(baseline.mean), shown, baseline.contrasts.size(),
+                      100 * analysis.confidence, dunnett ? "Dunnett" : "Bonferroni, Holm"),
+          98, "", ""));
+  TextTable table({"cell", "difference", "interval", "p", ""});
+  for (size_t i = 0; i < shown; ++i) {
+    const Comparison& contrast = baseline.contrasts[i];
+    const double p = dunnett ? contrast.p_dunnett : contrast.p_holm;
+    table.Add({contrast.first, FormatNumber(contrast.difference, 3), FormatInterval(contrast.low, contrast.high, 3),
+               FormatP(p), std::string(SignificanceStars(p))});
+  }
+  return fmt::format("{}\n{}", text, table.Text());
+}
+
 }  // namespace
 
 std::string FormatAnovaText(const FactorialAnalysis& analysis) {
@@ -71,12 +137,22 @@ std::string FormatAnovaText(const FactorialAnalysis& analysis) {
     text += fmt::format("Analysis of variance of {}, Type {} sums of squares: {}\n", analysis.response,
                         SumOfSquaresName(analysis.anova.ss_type), analysis.anova.formula);
     text += analysis.anova.sample.Sentence() + "\n\n" + FTable(analysis);
-    text += "*** p < 0.001   ** p < 0.01   * p < 0.05\n";
+    text += fmt::format(
+        "*** p < 0.001   ** p < 0.01   * p < 0.05\n"
+        "f: Cohen's f found; min. f: the smallest that these trials find with probability {:g} (level {:g})\n",
+        kPowerAsked, kPowerAlpha);
   } else {
     text += fmt::format("No F table yet: {}\n", analysis.problem);
   }
   if (!analysis.one_way.empty()) {
-    text += "\nEach factor by itself (one-way F = between / within mean square)\n\n" + OneWayTable(analysis);
+    text += fmt::format(
+        "\nEach factor by itself (one-way F = between / within mean square; Welch: unequal spread; K–W: ranks)\n\n{}",
+        OneWayTable(analysis));
+  }
+  if (analysis.details != nullptr && !analysis.details->importance.shares.empty()) {
+    text += fmt::format(
+        "\nImportance (functional ANOVA shares of the variance over all combinations, by a random forest)\n\n{}",
+        ImportanceTable(analysis.details->importance));
   }
   if (!analysis.means.empty())
     text += fmt::format("\nMeans of {} per level\n\n", analysis.response) + MeansTable(analysis);
@@ -95,6 +171,8 @@ std::string FormatAnovaText(const FactorialAnalysis& analysis) {
                       ranking.from_replicates ? "error from replicates" : "predictions of the model"),
           98, "", "");
     }
+    text += PermutationText(*analysis.details);
+    text += BaselineText(analysis);
     if (!analysis.details->assumptions.sentences.empty()) {
       text += "\nAssumptions\n";
       for (const std::string& sentence : analysis.details->assumptions.sentences)

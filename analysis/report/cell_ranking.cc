@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "analysis/report/fold_cells.h"
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/dunnett.h"
 #include "analysis/stats/marginal_means.h"
@@ -15,7 +16,6 @@ namespace loupe::analysis {
 namespace {
 
 constexpr size_t kMostCells = 1000;  // the comparison is quadratic in the cells
-constexpr const char* kCell = "cell";
 
 std::string Key(const std::vector<std::string>& levels) {
   std::string key;
@@ -24,39 +24,6 @@ std::string Key(const std::vector<std::string>& levels) {
     key += '\x1f';
   }
   return key;
-}
-
-// The table with all cell factors folded into one and the block kept: its one-way model is the cell-means model, with
-// as few columns as there are cells.
-DataTable FoldCells(const DataTable& data, const std::vector<std::string>& cell_factors, const std::string& block) {
-  DataTable folded;
-  folded.response_name = data.response_name;
-  folded.response_origin = data.response_origin;
-  folded.response_deviation = data.response_deviation;
-  folded.status = data.status;
-  std::vector<const Factor*> factors;
-  Factor cell{kCell, {}, {}};
-  for (const Factor& factor : data.factors) {
-    if (std::find(cell_factors.begin(), cell_factors.end(), factor.name) != cell_factors.end())
-      factors.push_back(&factor);
-  }
-  std::map<std::vector<int32_t>, int32_t> code_of;
-  for (size_t row = 0; row < data.rows(); ++row) {
-    std::vector<int32_t> codes;
-    for (const Factor* factor : factors) codes.push_back(factor->codes[row]);
-    if (std::find(codes.begin(), codes.end(), kMissingLevel) != codes.end()) {
-      cell.codes.push_back(kMissingLevel);
-      continue;
-    }
-    const auto [found, added] = code_of.emplace(codes, static_cast<int32_t>(code_of.size()));
-    if (added) cell.levels.push_back(fmt::format("{}", found->second));
-    cell.codes.push_back(found->second);
-  }
-  folded.factors.push_back(std::move(cell));
-  for (const Factor& factor : data.factors) {
-    if (factor.name == block) folded.factors.push_back(factor);
-  }
-  return folded;
 }
 
 struct Critical {
@@ -166,7 +133,7 @@ CellRanking RankCells(const DataTable& data, const AnovaOptions& options, const 
     return ranking;
   }
   AnovaOptions folded_options = options;
-  folded_options.formula = kCell;
+  folded_options.formula = kCellFactor;
   const DataTable folded = FoldCells(data, cell_factors, options.block);
   const auto saturated = LinearModel::Fit(folded, folded_options);
   if (saturated.ok()) return RankByReplicates(**saturated, cells, options.confidence, smaller_is_better);

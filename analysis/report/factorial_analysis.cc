@@ -41,6 +41,15 @@ OneWayResult UndefinedOneWay(const std::string& factor) {
   return result;
 }
 
+RobustTests TestRobustly(const DataTable& data, const std::string& factor, bool include_stopped_early) {
+  RobustTests tests;
+  const auto groups = GroupValues(data, factor, include_stopped_early);
+  if (!groups.ok()) return tests;
+  if (const auto welch = WelchAnova(*groups); welch.ok()) tests.welch = *welch;
+  if (const auto ranks = KruskalWallis(*groups); ranks.ok()) tests.kruskal_wallis = *ranks;
+  return tests;
+}
+
 void NoteTerms(const AnovaTable& anova, std::vector<std::string>& notes) {
   for (const AnovaTerm& term : anova.terms) {
     if (!term.note.empty()) notes.push_back(fmt::format("{}: {}", term.term, term.note));
@@ -80,6 +89,7 @@ absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const Analysi
     analysis.cell_factors.push_back(factor.name);
     absl::StatusOr<OneWayResult> one_way = OneWayAnova(table, factor.name, stopped_early);
     analysis.one_way.push_back(one_way.ok() ? *std::move(one_way) : UndefinedOneWay(factor.name));
+    analysis.robust.push_back(TestRobustly(table, factor.name, stopped_early));
     LOUPE_ASSIGN_OR_RETURN(std::vector<LevelMean> means,
                            LevelMeans(table, factor.name, analysis.confidence, stopped_early));
     analysis.means.push_back({factor.name, std::move(means)});
@@ -98,8 +108,9 @@ absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const Analysi
     }
   }
   if (analysis.problem.empty()) {
-    LOUPE_ASSIGN_OR_RETURN(ModelDetails details, ComputeModelDetails(table, options.anova, analysis.cell_factors,
-                                                                     analysis.cells, analysis.smaller_is_better));
+    LOUPE_ASSIGN_OR_RETURN(ModelDetails details,
+                           ComputeModelDetails(table, options.anova, analysis.cell_factors, analysis.cells,
+                                               options.baseline, analysis.smaller_is_better));
     analysis.details = std::make_shared<const ModelDetails>(std::move(details));
   }
   return analysis;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "analysis/report/model_details.h"
 #include "analysis/stats/anova.h"
 #include "analysis/stats/data_table.h"
+#include "analysis/stats/group_tests.h"
 #include "analysis/stats/level_means.h"
 #include "analysis/stats/one_way.h"
 
@@ -21,9 +23,17 @@ struct AnalysisOptions {
   bool smaller_is_better = false;  // decides which cell is called best
   // Factors of the heat map's rows and columns; empty: "input" and "output" if both exist, else the first two.
   std::string heat_map_rows, heat_map_columns;
+  // The cell that all others are contrasted with: one level of every factor but the block. Empty: none.
+  NamedCell baseline;
   // On: data that are too few for an F table give an analysis without one, and `problem` says why (what a sweep that is
   // still running wants). Off: that is an error.
   bool allow_no_table = false;
+};
+
+// One factor alone, for when the one-way F's assumptions fail; empty where a test does not exist for these groups.
+struct RobustTests {
+  std::optional<GroupTest> welch;           // unequal spread
+  std::optional<GroupTest> kruskal_wallis;  // no normality: ranks
 };
 
 struct FactorMeans {
@@ -39,6 +49,7 @@ struct FactorialAnalysis {
   std::string problem;                // why there is no F table; empty when there is one
   AnovaTable anova;                   // empty terms when `problem` is set
   std::vector<OneWayResult> one_way;  // per factor in table order, without the block; F is NaN where undefined
+  std::vector<RobustTests> robust;    // the same factors
   std::vector<FactorMeans> means;     // the same factors
   bool has_heat_map = false;          // false when there are fewer than two factors
   TwoWayMeans heat_map;

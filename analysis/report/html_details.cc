@@ -250,6 +250,15 @@ HtmlSection DiagnosticsSection(const HtmlContext& context) {
         HalfNormalFigure(details.half_normal), EscapeHtml(details.half_normal.formula),
         FormatNumber(details.half_normal.pseudo_std_error, 3));
   }
+  if (details.has_permutation) {
+    std::string parts;
+    for (const PermutationTerm& term : details.permutation.terms) {
+      if (std::isnan(term.p)) continue;
+      parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", term.term, FormatP(term.p));
+    }
+    section.body += Paragraph(fmt::format("Permutation p of each F, which needs no normality ({} permutations): {}.",
+                                          details.permutation.permutations, parts));
+  }
   if (details.has_mixed_model) {
     const MixedModel& mixed = details.mixed_model;
     section.body +=

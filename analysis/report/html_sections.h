@@ -29,6 +29,8 @@ std::string SummaryTiles(const HtmlContext& context);         // html_tables.cc
 HtmlSection FTableSection(const HtmlContext& context);        // html_tables.cc
 std::string BestCellsTable(const HtmlContext& context);       // html_tables.cc
 HtmlSection CellsSection(const HtmlContext& context);         // html_details.cc
+HtmlSection AgreementSection(const HtmlContext& context);     // html_agreement.cc
+HtmlSection BaselineSection(const HtmlContext& context);      // html_agreement.cc
 HtmlSection ComparisonsSection(const HtmlContext& context);   // html_details.cc
 HtmlSection DiagnosticsSection(const HtmlContext& context);   // html_details.cc
 HtmlSection MissingSection(const HtmlContext& context);       // html_tables.cc

@@ -4,6 +4,7 @@
 #include "analysis/report/anova_format.h"
 #include "analysis/report/html_sections.h"
 #include "analysis/report/number_format.h"
+#include "analysis/report/reached_power.h"
 #include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 
@@ -46,6 +47,26 @@ std::string EffectBar(const EffectSize& effect) {
   return figure.Html();
 }
 
+// What the tests could have found, beside what they found.
+std::string PowerTable(const FactorialAnalysis& analysis) {
+  const std::vector<ReachedPower> power = ComputeReachedPower(analysis.anova);
+  if (power.empty()) return "";
+  std::string out = fmt::format(
+      "<h3>What these trials could find</h3>\n<p>Effects as Cohen's f. A term whose found f is well below the smallest "
+      "that so "
+      "many trials detect (with probability {:g} at the level {:g}) may still have an effect: there were too few "
+      "trials to "
+      "tell.</p>\n<div class=\"wide\"><table id=\"power\">\n",
+      kPowerAsked, kPowerAlpha);
+  out +=
+      Head({"term", "f found", "smallest f detected", fmt::format("power for f = {:g}", kMediumEffect)}) + "<tbody>\n";
+  for (const ReachedPower& row : power) {
+    out += Row({EscapeHtml(row.term), FormatNumber(row.found_f, 3), FormatNumber(row.detectable_f, 3),
+                std::isnan(row.power_of_medium) ? "–" : fmt::format("{:.2f}", row.power_of_medium)});
+  }
+  return out + "</tbody></table></div>\n";
+}
+
 std::string MultiFactorTable(const HtmlContext& context) {
   const AnovaTable& anova = context.analysis().anova;
   std::string out = fmt::format(
@@ -81,15 +102,52 @@ std::string MultiFactorTable(const HtmlContext& context) {
 std::string OneWayTable(const HtmlContext& context) {
   std::string out =
       "<h3>Each factor by itself</h3>\n<p>One-way F, mean square between the levels over mean square within, as in the "
-      "adapter design-space paper (arXiv 2303.18181). What two confounded factors share is counted for both here.</p>\n"
+      "adapter design-space paper (arXiv 2303.18181). What two confounded factors share is counted for both here. "
+      "Welch's test allows unequal spread, Kruskal and Wallis' (K–W) goes by ranks.</p>\n"
       "<div class=\"wide\"><table id=\"one-way\">\n";
-  out += Head({"factor", "df between", "mean square between", "df within", "mean square within", "F", "p", "R²"}) +
+  out += Head({"factor", "df between", "mean square between", "df within", "mean square within", "F", "p", "R²",
+               "p Welch", "p K–W"}) +
          "<tbody>\n";
-  for (const OneWayResult& row : context.analysis().one_way) {
+  for (size_t i = 0; i < context.analysis().one_way.size(); ++i) {
+    const OneWayResult& row = context.analysis().one_way[i];
+    const RobustTests& robust = context.analysis().robust[i];
     out += Row({EscapeHtml(row.factor), FormatCount(row.between_df), FormatNumber(row.between_mean_sq),
                 FormatCount(row.within_df), FormatNumber(row.within_mean_sq), FormatNumber(row.f), PWithStars(row.p),
-                FormatNumber(row.r_squared, 3)});
+                FormatNumber(row.r_squared, 3), robust.welch ? EscapeHtml(FormatP(robust.welch->p)) : "–",
+                robust.kruskal_wallis ? EscapeHtml(FormatP(robust.kruskal_wallis->p)) : "–"});
   }
+  return out + "</tbody></table></div>\n";
+}
+
+// Differences of averages over trees may fall a rounding below 0.
+std::string Percent(double share) {
+  return std::isnan(share) ? "–" : fmt::format("{:.1f} %", share > -0.0005 ? std::max(0.0, 100 * share) : 100 * share);
+}
+
+std::string ShareBar(double share) {
+  constexpr double kWidth = 130, kHeight = 16;
+  SvgFigure figure(kWidth, kHeight, fmt::format("share {}", Percent(share)), "");
+  figure.Line(0.5, 1, 0.5, kHeight - 1, "axis");
+  figure.Rect(0, 4, std::clamp(share, 0.0, 1.0) * kWidth, 8, "bar");
+  return figure.Html();
+}
+
+std::string ImportanceTable(const FactorialAnalysis& analysis) {
+  if (analysis.details == nullptr || analysis.details->importance.shares.empty()) return "";
+  const std::vector<ImportanceShare>& shares = analysis.details->importance.shares;
+  std::string out =
+      "<h3>Importance</h3>\n<p>Functional ANOVA share of each factor and pair in the variance over all combinations, "
+      "by a "
+      "random forest, as hyper-parameter optimisers report it. It also averages over combinations that cannot be run; "
+      "the "
+      "tables above do not.</p>\n<div class=\"wide\"><table id=\"importance\">\n";
+  out += Head({"factors", "share", "sd over trees", ""}) + "<tbody>\n";
+  for (const ImportanceShare& share : shares) {
+    std::string name;
+    for (const std::string& factor : share.factors) name += (name.empty() ? "" : " × ") + EscapeHtml(factor);
+    out += Row({name, Percent(share.share), Percent(share.spread), ShareBar(share.share)});
+  }
+  out += Row({"three factors and more", Percent(analysis.details->importance.higher_order), "", ""}, "resid");
   return out + "</tbody></table></div>\n";
 }
 
@@ -162,6 +220,8 @@ HtmlSection FTableSection(const HtmlContext& context) {
   const bool any_one_way = std::any_of(analysis.one_way.begin(), analysis.one_way.end(),
                                        [](const OneWayResult& row) { return !std::isnan(row.f); });
   if (any_one_way) section.body += OneWayTable(context);
+  section.body += ImportanceTable(analysis);
+  if (analysis.problem.empty()) section.body += PowerTable(analysis);
   return section;
 }
 

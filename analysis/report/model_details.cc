@@ -14,6 +14,11 @@ namespace loupe::analysis {
 namespace {
 
 constexpr size_t kMostLevelsCompared = 12;
+// The forest is there to compare with other tools, not to wait for.
+constexpr size_t kMostRowsForImportance = 5000;
+constexpr int kTrees = 32;
+constexpr int64_t kMostRowsToPermute = 200;
+constexpr int64_t kPermutations = 4999;
 
 std::string Text(const absl::Status& status) { return {status.message().data(), status.message().size()}; }
 
@@ -101,11 +106,23 @@ HalfNormal ComputeHalfNormal(const DataTable& data, const AnovaOptions& options,
 
 absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const AnovaOptions& options,
                                                  const std::vector<std::string>& cell_factors,
-                                                 const std::vector<CellMean>& cells, bool smaller_is_better) {
+                                                 const std::vector<CellMean>& cells, const NamedCell& baseline,
+                                                 bool smaller_is_better) {
   LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<LinearModel> model, LinearModel::Fit(data, options));
   ModelDetails details;
   details.comparisons = CompareLevels(*model, cell_factors, options.confidence);
   details.ranking = RankCells(data, options, *model, cell_factors, cells, smaller_is_better);
+  if (!baseline.empty()) {
+    auto contrasts = ContrastWithBaseline(data, options, *model, cell_factors, baseline, smaller_is_better);
+    // A cell that does not exist is the reader's mistake; one without a result may come to have one.
+    if (absl::IsInvalidArgument(contrasts.status())) return contrasts.status();
+    details.has_baseline = contrasts.ok();
+    if (contrasts.ok()) {
+      details.baseline = *std::move(contrasts);
+    } else {
+      details.baseline_reason = Text(contrasts.status());
+    }
+  }
   auto assumptions = CheckAssumptions(data, options);
   if (assumptions.ok()) {
     details.assumptions = *std::move(assumptions);
@@ -115,6 +132,22 @@ absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const An
   details.residuals = ComputeResiduals(*model);
   details.residual_sd = std::sqrt(model->residual_mean_sq());
   details.half_normal = ComputeHalfNormal(data, options, cell_factors);
+  if (data.rows() > kMostRowsForImportance) {
+    details.importance_reason = fmt::format("There are more than {} rows.", kMostRowsForImportance);
+  } else {
+    auto importance = ComputeImportance(
+        data, {.factors = cell_factors, .trees = kTrees, .include_stopped_early = options.include_stopped_early});
+    if (importance.ok()) {
+      details.importance = *std::move(importance);
+    } else {
+      details.importance_reason = Text(importance.status());
+    }
+  }
+  if (model->sample().used <= kMostRowsToPermute) {
+    auto permutation = PermutationF(data, options, {.permutations = kPermutations});
+    details.has_permutation = permutation.ok();
+    if (permutation.ok()) details.permutation = *std::move(permutation);
+  }
   if (!options.block.empty()) {
     auto mixed = FitMixedModel(data, options);
     if (mixed.ok()) {

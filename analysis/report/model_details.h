@@ -7,14 +7,17 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "analysis/report/baseline_contrasts.h"
 #include "analysis/report/cell_ranking.h"
 #include "analysis/stats/anova.h"
 #include "analysis/stats/assumptions.h"
 #include "analysis/stats/comparisons.h"
 #include "analysis/stats/data_table.h"
+#include "analysis/stats/importance.h"
 #include "analysis/stats/level_means.h"
 #include "analysis/stats/marginal_means.h"
 #include "analysis/stats/mixed_model.h"
+#include "analysis/stats/permutation_test.h"
 #include "analysis/stats/residuals.h"
 
 namespace loupe::analysis {
@@ -49,14 +52,23 @@ struct ModelDetails {
   double residual_sd = 0;
   std::vector<ResidualRow> residuals;  // row order
   HalfNormal half_normal;
+  std::string importance_reason;  // why there is none; empty when there is
+  Importance importance;          // functional ANOVA shares of the cell factors
+  bool has_permutation = false;   // only for small samples, where it may differ from the F test's p
+  PermutationResult permutation;
+  bool has_baseline = false;    // only where the reader names one
+  std::string baseline_reason;  // why there are no contrasts though a baseline was named
+  BaselineContrasts baseline;
   bool has_mixed_model = false;  // only with a block
   MixedModel mixed_model;
 };
 
-// `options` are those the F table was fitted with; `cell_factors` and `cells` as in FactorialAnalysis. InvalidArgument
-// only when the model itself cannot be fitted.
+// `options` are those the F table was fitted with; `cell_factors` and `cells` as in FactorialAnalysis; `baseline` names
+// the cell to contrast with, or is empty. InvalidArgument when the model itself cannot be fitted, or for a baseline
+// that is no cell of these factors.
 absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const AnovaOptions& options,
                                                  const std::vector<std::string>& cell_factors,
-                                                 const std::vector<CellMean>& cells, bool smaller_is_better);
+                                                 const std::vector<CellMean>& cells, const NamedCell& baseline,
+                                                 bool smaller_is_better);
 
 }  // namespace loupe::analysis

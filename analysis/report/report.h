@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -20,13 +21,17 @@ struct ReportOptions {
   SumOfSquares ss_type = SumOfSquares::kType2;
   double confidence = 0.95;
   bool include_stopped_early = false;
+  // The cell that all others are contrasted with: one level of every factor. Empty: none.
+  NamedCell baseline;
+  // A sweep whose cell ranking is compared with this one's, by the same response where it has that. Null: none.
+  std::shared_ptr<const SweepResults> compare_with;
   // Pictures are embedded until this many bytes are used up; the rest of the grid says that they were left out. Keeps a
   // page that browsers and mail programs still open.
   int64_t max_picture_bytes = 24 << 20;
 };
 
 // InvalidArgument: a trial whose levels do not fit the factors; a response that no trial has though some succeeded (the
-// sentence lists those there are); a bad formula. Never for missing trials.
+// sentence lists those there are); a bad formula; a baseline that is no cell of the factors. Never for missing trials.
 absl::StatusOr<std::string> RenderText(const SweepResults& results, const ReportOptions& options);
 absl::StatusOr<std::string> RenderJson(const SweepResults& results, const ReportOptions& options);
 // One line per planned trial: trial, cell, replicate, state, stopped_early, the factors, every score (sorted by name).

@@ -17,7 +17,7 @@ namespace loupe::analysis {
 namespace {
 
 // Counted into the hash: raise it when the numbers that a report derives from the same trials change.
-constexpr int kAnalysisVersion = 1;
+constexpr int kAnalysisVersion = 2;
 
 // The order in which a factor's levels are shown: the paper's for positions, else as the sweep file lists them.
 std::vector<std::string> LevelsInOrder(const SweepFactor& factor) {
@@ -205,6 +205,16 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
   text(options.terms);
   digest.Update(
       fmt::format("{} {} {}\n", static_cast<int>(options.ss_type), options.confidence, options.include_stopped_early));
+  for (const auto& [factor, level] : options.baseline) {
+    text(factor);
+    text(level);
+  }
+  if (options.compare_with != nullptr) {
+    ReportOptions alone = options;
+    alone.baseline.clear();
+    alone.compare_with = nullptr;
+    text(SnapshotHash(*options.compare_with, alone));
+  }
   for (const SweepFactor& factor : results.factors) {
     text(factor.name);
     for (const std::string& level : factor.levels) text(level);
@@ -219,6 +229,41 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
   }
   return digest.FinishHex();
 }
+
+namespace {
+
+AnalysisOptions QuestionsOf(const SweepResults& results, const ReportOptions& options, const std::string& response) {
+  AnalysisOptions analysis;
+  analysis.anova.formula = options.terms;
+  analysis.anova.ss_type = options.ss_type;
+  analysis.anova.confidence = options.confidence;
+  analysis.anova.include_stopped_early = options.include_stopped_early;
+  analysis.anova.drop_single_level_factors = true;
+  // Replicates share their random streams over all cells: they are blocks.
+  if (results.replicates > 1) analysis.anova.block = kReplicateFactor;
+  analysis.smaller_is_better = SmallerIsBetter(response);
+  analysis.baseline = options.baseline;
+  analysis.allow_no_table = true;
+  return analysis;
+}
+
+// Only the other sweep's cell means are wanted, so no model is fitted to it.
+absl::StatusOr<RankingAgreement> Agreement(const FactorialAnalysis& analysis, const ReportOptions& options) {
+  const SweepResults& other = *options.compare_with;
+  ReportOptions other_options = options;
+  other_options.response = analysis.response;
+  const std::vector<std::string> scores = ScoreNames(other);
+  if (std::find(scores.begin(), scores.end(), analysis.response) == scores.end()) other_options.response.clear();
+  FactorialAnalysis means;
+  LOUPE_ASSIGN_OR_RETURN(means.data, ObservationTable(other, other_options));
+  means.response = means.data.response_name;
+  means.smaller_is_better = SmallerIsBetter(means.response);
+  means.confidence = options.confidence;
+  for (const SweepFactor& factor : other.factors) means.cell_factors.push_back(factor.name);
+  return CompareRankings(analysis, means, other.sweep_id);
+}
+
+}  // namespace
 
 absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const ReportOptions& options) {
   SweepAnalysis sweep;
@@ -250,17 +295,12 @@ absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const Re
     }
   }
   LOUPE_ASSIGN_OR_RETURN(DataTable table, ObservationTable(results, options));
-  AnalysisOptions analysis_options;
-  analysis_options.anova.formula = options.terms;
-  analysis_options.anova.ss_type = options.ss_type;
-  analysis_options.anova.confidence = options.confidence;
-  analysis_options.anova.include_stopped_early = options.include_stopped_early;
-  analysis_options.anova.drop_single_level_factors = true;
-  // Replicates share their random streams over all cells: they are blocks.
-  if (results.replicates > 1) analysis_options.anova.block = kReplicateFactor;
-  analysis_options.smaller_is_better = SmallerIsBetter(sweep.response);
-  analysis_options.allow_no_table = true;
-  LOUPE_ASSIGN_OR_RETURN(sweep.analysis, AnalyseFactorial(std::move(table), analysis_options));
+  LOUPE_ASSIGN_OR_RETURN(sweep.analysis,
+                         AnalyseFactorial(std::move(table), QuestionsOf(results, options, sweep.response)));
+  sweep.analysis.notes.insert(sweep.analysis.notes.end(), results.notes.begin(), results.notes.end());
+  if (options.compare_with != nullptr) {
+    LOUPE_ASSIGN_OR_RETURN(sweep.agreement, Agreement(sweep.analysis, options));
+  }
   sweep.hash = SnapshotHash(results, options);
   return sweep;
 }

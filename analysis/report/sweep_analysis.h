@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "analysis/report/factorial_analysis.h"
+#include "analysis/report/ranking_agreement.h"
 #include "analysis/report/report.h"
 #include "analysis/report/sweep_results.h"
 
@@ -29,6 +31,7 @@ struct SweepAnalysis {
   std::string response;
   TrialCount count;
   FactorialAnalysis analysis;
+  std::optional<RankingAgreement> agreement;  // only where a sweep to compare with was given
   std::string hash;
 };
 

@@ -63,6 +63,7 @@ struct SweepResults {
   // trial, shown, from the rendering thread, in ascending order of index. Null: no trial has pictures.
   std::function<absl::StatusOr<std::string>(int64_t trial_index)> load_sample_picture;
   SweepProvenance provenance;
+  std::vector<std::string> notes;  // whole sentences on how the snapshot was put together, for the reader
 };
 
 // Whether less is better for a score of this name: distances, losses and prior drift (fid, kid, loss, pres, …), with

@@ -1,7 +1,9 @@
 // The report of a sweep for a terminal, as JSON and as CSV.
-#include <set>
+#include <algorithm>
+#include <cmath>
 
 #include "analysis/report/anova_format.h"
+#include "analysis/report/fold_cells.h"
 #include "analysis/report/methods_text.h"
 #include "analysis/report/number_format.h"
 #include "analysis/report/report.h"
@@ -16,6 +18,47 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr size_t kDisagreementsShown = 5;
+
+Json NumberOrNull(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json AgreementJson(const RankingAgreement& agreement) {
+  Json cells = Json::array();
+  for (const CellAgreement& cell : agreement.cells) {
+    Json levels = Json::object();
+    for (size_t f = 0; f < agreement.factors.size(); ++f) levels[agreement.factors[f]] = cell.levels[f];
+    cells.push_back({{"levels", std::move(levels)},
+                     {"mean", NumberOrNull(cell.mean)},
+                     {"other_mean", NumberOrNull(cell.other_mean)},
+                     {"rank", cell.rank},
+                     {"other_rank", cell.other_rank}});
+  }
+  const bool known = agreement.reason.empty();
+  return {{"reason", known ? Json(nullptr) : Json(agreement.reason)},
+          {"sweep", agreement.other_sweep},
+          {"response", agreement.other_response},
+          {"spearman", known ? NumberOrNull(agreement.spearman.rho) : Json(nullptr)},
+          {"p", known ? NumberOrNull(agreement.spearman.p) : Json(nullptr)},
+          {"cells", std::move(cells)}};
+}
+
+std::string AgreementText(const RankingAgreement& agreement) {
+  std::string text =
+      fmt::format("\nAgreement with another sweep\n\n{}", WrapText(AgreementSentence(agreement), 98, "", ""));
+  if (agreement.cells.empty()) return text;
+  std::vector<CellAgreement> apart = agreement.cells;
+  std::stable_sort(apart.begin(), apart.end(), [](const CellAgreement& a, const CellAgreement& b) {
+    return std::abs(a.rank - a.other_rank) > std::abs(b.rank - b.other_rank);
+  });
+  TextTable table({"furthest apart", "rank here", "rank there", "mean here", "mean there"});
+  for (size_t i = 0; i < std::min(kDisagreementsShown, apart.size()); ++i) {
+    if (apart[i].rank == apart[i].other_rank) break;
+    table.Add({CellName(apart[i].levels), fmt::format("{:g}", apart[i].rank), fmt::format("{:g}", apart[i].other_rank),
+               FormatNumber(apart[i].mean), FormatNumber(apart[i].other_mean)});
+  }
+  return fmt::format("{}\n{}", text, table.Text());
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> RenderText(const SweepResults& results, const ReportOptions& options) {
@@ -28,6 +71,7 @@ absl::StatusOr<std::string> RenderText(const SweepResults& results, const Report
     text += fmt::format("The untuned base has {} = {}.\n", sweep.response, FormatNumber(baseline->second));
   }
   text += fmt::format("\n{}", FormatAnovaText(sweep.analysis));
+  if (sweep.agreement) text += AgreementText(*sweep.agreement);
   const std::vector<FailureGroup> failures = FailureGroups(results);
   if (!failures.empty()) {
     text += "\nFailed trials\n";
@@ -61,6 +105,7 @@ absl::StatusOr<std::string> RenderJson(const SweepResults& results, const Report
   for (const auto& [name, value] : results.baseline_scores) json["baseline"][name] = value;
   json.update(AnovaJson(sweep.analysis));
   json["methods"] = MethodsText(results, sweep);
+  json["agreement"] = sweep.agreement ? AgreementJson(*sweep.agreement) : Json(nullptr);
   json["failures"] = Json::array();
   for (const auto& [message, trials] : FailureGroups(results)) {
     json["failures"].push_back({{"message", message}, {"trials", trials}});

@@ -1,7 +1,10 @@
 #include "coordinator/service/analysis_service.h"
 
+#include <memory>
 #include <utility>
+#include <vector>
 
+#include "analysis/report/results_union.h"
 #include "analysis/report/sweep_analysis.h"
 #include "common/ids.h"
 #include "common/status_macros.h"
@@ -142,12 +145,34 @@ absl::Status AnalysisServiceImpl::Anova(const v1::GetAnovaRequest& request, v1::
   return absl::OkStatus();
 }
 
+namespace {
+
+// The sweep's results, with those of `with` as one design.
+absl::StatusOr<analysis::SweepResults> ReadTogether(const Backend& backend, const std::string& name,
+                                                    const google::protobuf::RepeatedPtrField<std::string>& with) {
+  std::vector<analysis::SweepResults> sweeps;
+  LOUPE_ASSIGN_OR_RETURN(const SweepId first, SweepId::FromName(name));
+  LOUPE_ASSIGN_OR_RETURN(sweeps.emplace_back(), ReadResults(backend, first.id()));
+  for (const std::string& other : with) {
+    LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(other));
+    LOUPE_ASSIGN_OR_RETURN(sweeps.emplace_back(), ReadResults(backend, id.id()));
+  }
+  return analysis::UniteResults(std::move(sweeps));
+}
+
+}  // namespace
+
 absl::Status AnalysisServiceImpl::Render(const v1::RenderReportRequest& request,
                                          grpc::ServerWriter<v1::RenderReportResponse>& writer) {
-  LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
-  LOUPE_ASSIGN_OR_RETURN(const analysis::ReportOptions options,
+  LOUPE_ASSIGN_OR_RETURN(analysis::ReportOptions options,
                          OptionsFrom(request.response(), request.terms(), request.ss_type()));
-  LOUPE_ASSIGN_OR_RETURN(const analysis::SweepResults results, ReadResults(backend_, id.id()));
+  options.baseline = {request.baseline().begin(), request.baseline().end()};
+  LOUPE_ASSIGN_OR_RETURN(const analysis::SweepResults results, ReadTogether(backend_, request.name(), request.with()));
+  if (!request.compare().empty()) {
+    LOUPE_ASSIGN_OR_RETURN(const SweepId other, SweepId::FromName(request.compare()));
+    LOUPE_ASSIGN_OR_RETURN(analysis::SweepResults compared, ReadResults(backend_, other.id()));
+    options.compare_with = std::make_shared<const analysis::SweepResults>(std::move(compared));
+  }
   absl::StatusOr<std::string> report = absl::InvalidArgumentError("format: expected TEXT, JSON, CSV or HTML");
   switch (request.format()) {
     case v1::RenderReportRequest::TEXT: report = analysis::RenderText(results, options); break;

@@ -130,8 +130,7 @@ TEST(SweepTextTest, ShowsTheFTableAndWhatIsMissing) {
     EXPECT_THAT(text, HasSubstr(FormatNumber(term.sum_sq)));
     EXPECT_THAT(text, HasSubstr(FormatNumber(term.f)));
   }
-  EXPECT_THAT(text,
-              HasSubstr("640 trials: 632 succeeded, 7 failed, 1 quarantined"));
+  EXPECT_THAT(text, HasSubstr("640 trials: 632 succeeded, 7 failed, 1 quarantined"));
   EXPECT_THAT(text, HasSubstr("7× (first: trial 13) the loss became NaN"));
   size_t longest = 0;
   for (size_t begin = 0; begin < text.size();) {
