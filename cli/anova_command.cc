@@ -9,6 +9,7 @@
 #include "analysis/stats/csv_table.h"
 #include "cli/commands.h"
 #include "cli/failure.h"
+#include "cli/named_cell.h"
 #include "cli/output.h"
 #include "common/status_macros.h"
 
@@ -20,6 +21,7 @@ struct AnovaFlags {
   std::string response;
   std::vector<std::string> factors;
   std::string status_column;
+  std::vector<std::string> baseline;
   int ss_type = 2;
   analysis::AnalysisOptions analysis;
   std::string format;
@@ -35,6 +37,7 @@ absl::Status Run(AnovaFlags flags) {
   absl::StatusOr<analysis::DataTable> table = analysis::ReadCsvTable(text, csv);
   if (!table.ok()) return Annotate(table.status(), flags.file);
   flags.analysis.anova.ss_type = static_cast<analysis::SumOfSquares>(flags.ss_type);
+  LOUPE_ASSIGN_OR_RETURN(flags.analysis.baseline, ParseNamedCell(flags.baseline));
   LOUPE_ASSIGN_OR_RETURN(const analysis::FactorialAnalysis result,
                          analysis::AnalyseFactorial(*std::move(table), flags.analysis));
   const std::string formatted = flags.format == "json"  ? analysis::FormatAnovaJson(result)
@@ -69,6 +72,10 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
                     "Use the rows of trials that were stopped early too");
   command->add_flag("--smaller-is-better", flags->analysis.smaller_is_better,
                     "The best cell is the one with the smallest mean");
+  command
+      ->add_option("--baseline", flags->baseline,
+                   "Cell to contrast all others with, such as 'a=1,b=2': a level of every factor")
+      ->delimiter(',');
   AddFormatOption(*command, flags->format, {"text", "json", "csv"});
   command->add_option("--output,-o", flags->output, "File to write instead of standard output");
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });

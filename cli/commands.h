@@ -9,11 +9,13 @@ namespace loupe::cli {
 // Without a coordinator.
 void AddPlanCommand(CLI::App& app, int& exit_code);
 void AddAnovaCommand(CLI::App& app, int& exit_code);
+void AddKeysCommand(CLI::App& app, int& exit_code);
 
 void AddUpCommand(CLI::App& app, int& exit_code);
 
 // With one.
 void AddSubmitCommand(CLI::App& app, int& exit_code);
+void AddAugmentCommand(CLI::App& app, int& exit_code);
 void AddWatchCommand(CLI::App& app, int& exit_code);
 void AddSweepCommands(CLI::App& app, int& exit_code);
 void AddTrialCommands(CLI::App& app, int& exit_code);

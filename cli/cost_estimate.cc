@@ -115,17 +115,26 @@ int64_t TextTokens(const std::string& base) {
   return std::clamp<int64_t>(config["model_max_length"].get<int64_t>(), 1, 4096);
 }
 
-double FlopsOfTrial(const Settings& settings, double forward) {
+}  // namespace
+
+double NetworkPasses(const Settings& settings) {
   double images = static_cast<double>(settings.Integer("budget.batch"));
   if (settings.Has("task.class_images") && settings.Integer("task.class_images") > 0) images *= 2;
-  const double training = static_cast<double>(settings.Integer("budget.steps")) * images * 2 * forward;
+  const double training = static_cast<double>(settings.Integer("budget.steps")) * images * 2;
   const double passes = settings.Real("sample.guidance") == 1 ? 1 : 2;
-  const double sampling = static_cast<double>(settings.Integer("budget.samples")) *
-                          static_cast<double>(settings.Integer("sample.steps")) * passes * forward;
-  return training + sampling;
+  return training + static_cast<double>(settings.Integer("budget.samples")) *
+                        static_cast<double>(settings.Integer("sample.steps")) * passes;
 }
 
-}  // namespace
+double MeanNetworkPasses(const coordinator::Plan& plan) {
+  double passes = 0;
+  int64_t sampled = 0;
+  const int64_t stride = std::max<int64_t>(1, plan.cell_count() / kCellsSampled);
+  for (int64_t cell = 0; cell < plan.cell_count(); cell += stride, ++sampled) {
+    passes += NetworkPasses(plan.CellSettings(cell));
+  }
+  return passes / static_cast<double>(sampled);
+}
 
 absl::StatusOr<double> UnetForwardFlops(std::string_view config_json, int64_t text_tokens) {
   try {
@@ -153,7 +162,7 @@ absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::Plan& plan, doubl
       if (!counted.ok()) return Annotate(counted.status(), path);
       forward = forward_of_base.emplace(base, *counted).first;
     }
-    flops += FlopsOfTrial(settings, forward->second);
+    flops += NetworkPasses(settings) * forward->second;
   }
   flops /= static_cast<double>(sampled);
   return TrialCost{

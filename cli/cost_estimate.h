@@ -1,11 +1,11 @@
 // How long a trial will take, from the network's size: good to a factor of two or so, before the first trial has run.
 //
-// Basis, stated in every answer. Work of a trial, in multiply-adds of the U-Net's forward pass F (from
-// unet/config.json):
-//   training   steps · images per step · 3 F   (forward, and a backward pass that must reach every tap: twice a
-//   forward) sampling   samples · sampler steps · F · 2 when guidance is on
-// over the speed of the device. Left out: loading, the VAE, scoring, and the class images, which are sampled once per
-// replicate and shared by all its trials.
+// Basis, stated in every answer. Work of a trial, in forward passes of the U-Net over one latent:
+//   training   steps · images per step · 2   (forward, and a backward pass that must reach every tap)
+//   sampling   samples · sampler steps · 2 when guidance is on
+// times the arithmetic of one pass (from unet/config.json) over the speed of the device; or times the seconds per pass
+// that earlier trials on the same base took (trial_history.h). Left out: loading, the VAE, scoring, and the class
+// images, which are sampled once per replicate and shared by all its trials; the second way has them in its seconds.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,12 @@ inline constexpr double kGpuGflops = 20'000;
 // the text of its config.json and the number of text tokens. INVALID_ARGUMENT when a key is missing or of a block type
 // that is not known.
 absl::StatusOr<double> UnetForwardFlops(std::string_view config_json, int64_t text_tokens);
+
+// Forward passes of the U-Net that one trial costs, by the basis above.
+double NetworkPasses(const Settings& settings);
+
+// The mean over the plan's cells.
+double MeanNetworkPasses(const coordinator::Plan& plan);
 
 struct TrialCost {
   double seconds = 0;  // mean over the plan's cells

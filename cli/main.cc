@@ -26,12 +26,14 @@ int main(int argc, char** argv) {
   loupe::cli::AddPlanCommand(app, exit_code);
   loupe::cli::AddUpCommand(app, exit_code);
   loupe::cli::AddSubmitCommand(app, exit_code);
+  loupe::cli::AddAugmentCommand(app, exit_code);
   loupe::cli::AddWatchCommand(app, exit_code);
   loupe::cli::AddSweepCommands(app, exit_code);
   loupe::cli::AddReportCommand(app, exit_code);
   loupe::cli::AddTrialCommands(app, exit_code);
   loupe::cli::AddWorkerCommands(app, exit_code);
   loupe::cli::AddAnovaCommand(app, exit_code);
+  loupe::cli::AddKeysCommand(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

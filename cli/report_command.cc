@@ -2,10 +2,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/failure.h"
+#include "cli/named_cell.h"
 #include "cli/output.h"
 #include "cli/sweep_name.h"
 #include "common/status_macros.h"
@@ -21,6 +23,9 @@ struct ReportFlags {
   std::string response;
   std::string terms;
   int ss_type = 2;
+  std::vector<std::string> with;
+  std::vector<std::string> baseline;
+  std::string compare;
   std::string format;
   std::string output;
 };
@@ -31,6 +36,14 @@ absl::Status Run(const ReportFlags& flags) {
   request.set_response(flags.response);
   request.set_terms(flags.terms);
   request.set_ss_type(flags.ss_type);
+  for (const std::string& other : flags.with) {
+    LOUPE_ASSIGN_OR_RETURN(*request.add_with(), SweepName(other));
+  }
+  LOUPE_ASSIGN_OR_RETURN(const analysis::NamedCell baseline, ParseNamedCell(flags.baseline));
+  for (const auto& [factor, level] : baseline) (*request.mutable_baseline())[factor] = level;
+  if (!flags.compare.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(*request.mutable_compare(), SweepName(flags.compare));
+  }
   request.set_format(flags.format == "json"   ? v1::RenderReportRequest::JSON
                      : flags.format == "csv"  ? v1::RenderReportRequest::CSV
                      : flags.format == "html" ? v1::RenderReportRequest::HTML
@@ -63,6 +76,13 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
   command->add_option("--ss", flags->ss_type, "Type of the sums of squares: 1, 2 or 3")
       ->check(CLI::Range(1, 3))
       ->capture_default_str();
+  command->add_option("--with", flags->with,
+                      "Sweeps of the same design to analyse together with it, such as what 'loupe augment' added");
+  command
+      ->add_option("--baseline", flags->baseline,
+                   "Cell to contrast all others with, such as 'input=SA_in,output=FFN_in': a level of every factor")
+      ->delimiter(',');
+  command->add_option("--compare", flags->compare, "Sweep whose ranking of the cells is compared with this one's");
   AddFormatOption(*command, flags->format, {"text", "json", "csv", "html"});
   command->add_option("--output,-o", flags->output, "File to write instead of standard output");
   AddConnectOptions(*command, flags->connect);

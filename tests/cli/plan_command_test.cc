@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <string>
 
 #include "nlohmann/json.hpp"
 #include "tests/cli/process.h"
@@ -21,7 +23,7 @@ ProcessResult Loupe(const std::vector<std::string>& arguments, const std::string
 }
 
 json PlanOf(const std::string& file) {
-  const ProcessResult result = Loupe({"plan", file, "--format", "json"});
+  const ProcessResult result = Loupe({"plan", file, "--format", "json", "--no-history"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   return json::parse(result.out, nullptr, false);
 }
@@ -59,7 +61,7 @@ TEST(ShippedSweepsTest, EveryFilePlansWithoutItsBaseBeingHere) {
   for (const auto& entry : std::filesystem::directory_iterator("configs/sweeps")) {
     if (entry.path().extension() != ".yaml") continue;
     ++files;
-    const ProcessResult result = Loupe({"plan", entry.path().string()});
+    const ProcessResult result = Loupe({"plan", entry.path().string(), "--no-history"});
     EXPECT_EQ(result.exit_code, 0) << entry.path() << result.err;
   }
   EXPECT_GE(files, 3);
@@ -70,7 +72,7 @@ TEST(ShippedSweepsTest, EveryFilePlansWithoutItsBaseBeingHere) {
 
 TEST(PlanCommandTest, InteractionsCanBeLookedAt) {
   const ProcessResult result =
-      Loupe({"plan", "configs/sweeps/full-320.yaml", "--terms", "input*output", "--format", "json"});
+      Loupe({"plan", "configs/sweeps/full-320.yaml", "--terms", "input*output", "--format", "json", "--no-history"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const json plan = json::parse(result.out);
   // 20 pairs − 14 for the main effects.
@@ -80,12 +82,77 @@ TEST(PlanCommandTest, InteractionsCanBeLookedAt) {
 
 TEST(PlanCommandTest, EstimateScalesWithTheSpeedAndTheWorkersGiven) {
   const auto seconds = [](const std::vector<std::string>& more) {
-    std::vector<std::string> arguments = {"plan", "configs/sweeps/quickstart.yaml", "--format", "json"};
+    std::vector<std::string> arguments = {"plan", "configs/sweeps/quickstart.yaml", "--format", "json", "--no-history"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return json::parse(Loupe(arguments).out)["estimate"]["seconds"].get<double>();
   };
   EXPECT_NEAR(seconds({"--seconds-per-trial", "10", "--workers", "5"}), 50, 1e-9);  // 24 trials in 5 rounds
   EXPECT_NEAR(seconds({"--gflops", "50"}) / seconds({"--gflops", "100"}), 2, 1e-9);
+}
+
+TEST(PlanCommandTest, WrittenSubsetPlansToTheSameCells) {
+  const TemporaryFolder folder;
+  const std::string part = folder.path() + "/part.yaml";
+  const ProcessResult chosen = Loupe({"plan", "configs/sweeps/full-320.yaml", "--trials", "288", "--write", part,
+                                      "--list-cells", "--format", "json", "--no-history"});
+  ASSERT_EQ(chosen.exit_code, 0) << chosen.err;
+  const json plan = json::parse(chosen.out);
+  EXPECT_EQ(plan["cells"], 96);
+  EXPECT_EQ(plan["subset"]["method"], "D-optimal");
+  EXPECT_GT(plan["subset"]["d_efficiency"], 0.9);
+  EXPECT_FALSE(plan["subset"]["aliases"].empty());
+  // Main effects of 14 position parameters, 3 activations, 3 scales: all estimable as in the full design.
+  EXPECT_EQ((*Term(plan, "input"))["df"], 7);
+  EXPECT_EQ((*Term(plan, "output"))["df"], 4);
+  const ProcessResult again = Loupe({"plan", part, "--list-cells", "--format", "json", "--no-history"});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(json::parse(again.out)["cell_list"], plan["cell_list"]);
+}
+
+TEST(PlanCommandTest, TextSaysWhatTheTestsWillSeeAndWhereTheOrderComesFrom) {
+  const ProcessResult result =
+      Loupe({"plan", "configs/sweeps/full-320.yaml", "--trials", "240", "--sigma", "0.01", "--no-history"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("min. f"), HasSubstr("Cohen's f"), HasSubstr("with the given σ = 0.01"),
+                                HasSubstr("Chosen cells: 80 of 320 (orthogonal array)"), HasSubstr("shows up in"),
+                                HasSubstr("Run order: replicate by replicate"), HasSubstr("the seed (7)")));
+}
+
+TEST(PlanCommandTest, DetectableEffectShrinksWithReplicatesAndPowerGrows) {
+  const auto term = [](const char* replicates) {
+    const TemporaryFolder folder;
+    const std::string file = folder.Write(
+        "s.yaml",
+        std::string("name: some-sweep\nbase: b\nscorer: s\ntask: {images: i, instance_prompt: p, class_prompt: c}\n"
+                    "method: {width: 8, input: SA_in, output: FFN_in}\nbudget: {steps: 5}\n"
+                    "factors: {activation: all, scale: [1, 2]}\nreplicates: ") +
+            replicates + "\n");
+    const ProcessResult result = Loupe({"plan", file, "--format", "json", "--no-history"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return *Term(json::parse(result.out), "activation");
+  };
+  const json few = term("2"), many = term("8");
+  EXPECT_GT(few["detectable_f"].get<double>(), many["detectable_f"].get<double>());
+  EXPECT_LT(few["power"].get<double>(), many["power"].get<double>());
+  // As many replicates as are said to be needed are enough, and one fewer is not.
+  const int needed = few["replicates_needed"].get<int>();
+  EXPECT_GE(term(std::to_string(needed).c_str())["power"].get<double>(), 0.8);
+  EXPECT_LT(term(std::to_string(needed - 1).c_str())["power"].get<double>(), 0.8);
+}
+
+TEST(PlanCommandTest, CsvListsEveryCellWithItsPlaceInTheRunOrder) {
+  const ProcessResult result = Loupe({"plan", "configs/sweeps/quickstart.yaml", "--format", "csv", "--no-history"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("cell,input,output,activation,order_in_replicate_0,order_in_replicate_1\n"));
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 13);
+}
+
+TEST(PlanCommandTest, WriteWithoutTrialsIsRefused) {
+  const TemporaryFolder folder;
+  const ProcessResult result =
+      Loupe({"plan", "configs/sweeps/quickstart.yaml", "--write", folder.path() + "/x.yaml", "--no-history"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("needs --trials"));
 }
 
 TEST(PlanCommandTest, MisspeltKeyNamesLineColumnAndWhatWasMeantAndExitsTwo) {
@@ -122,9 +189,10 @@ TEST(CommandLineTest, WrongWordsGetASuggestionAndExitTwo) {
 TEST(CommandLineTest, EveryCommandExplainsItself) {
   const ProcessResult help = Loupe({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* name : {"up",     "down",    "plan",  "submit",  "sweeps",    "status",   "watch", "workers",
-                           "drain",  "undrain", "pause", "resume",  "stop",      "cancel",   "retry", "delete",
-                           "report", "trials",  "trial", "metrics", "artifacts", "download", "anova"}) {
+  for (const char* name :
+       {"up",      "down",    "plan",      "submit",   "sweeps", "status", "watch",  "workers", "drain",
+        "undrain", "pause",   "resume",    "stop",     "cancel", "retry",  "delete", "report",  "trials",
+        "trial",   "metrics", "artifacts", "download", "anova",  "keys",   "augment"}) {
     EXPECT_THAT(help.out, HasSubstr(name));
     const ProcessResult one = Loupe({name, "--help"});
     EXPECT_EQ(one.exit_code, 0) << name;
@@ -175,6 +243,29 @@ TEST(AnovaCommandTest, UnknownColumnIsNamedAndExitsTwo) {
   const ProcessResult result = Loupe({"anova", file, "--response", "y", "--factors", "alhpa"});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, AllOf(HasSubstr("alhpa"), HasSubstr("alpha")));
+}
+
+TEST(AnovaCommandTest, BaselineContrastsNameTheCellAndItsErrorsSayWhatToWrite) {
+  const TemporaryFolder folder;
+  const std::string file =
+      folder.Write("d.csv", "a,b,y\n1,1,-0.5\n1,1,0.5\n2,1,0.5\n2,1,1.5\n1,2,1.5\n1,2,2.5\n2,2,2.5\n2,2,3.5\n");
+  const auto run = [&](const std::string& baseline) {
+    return Loupe({"anova", file, "-y", "y", "-f", "a,b", "--baseline", baseline, "--format", "json"});
+  };
+  const ProcessResult result = run("a=1,b=1");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json baseline = json::parse(result.out)["details"]["baseline"];
+  EXPECT_EQ(baseline["contrasts"][0]["cell"], "2, 2");
+  EXPECT_NEAR(baseline["contrasts"][0]["difference"], 3, 1e-12);
+  EXPECT_THAT(run("a=1").err, HasSubstr("no level of 'b'"));
+  EXPECT_THAT(run("a").err, HasSubstr("factor=level"));
+  EXPECT_EQ(run("a=1").exit_code, 2);
+}
+
+TEST(KeysCommandTest, PrintsEveryKey) {
+  const ProcessResult result = Loupe({"keys"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, AllOf(HasSubstr("| `replicates` |"), HasSubstr("| `train.learning_rate` |")));
 }
 
 TEST(UnreachableTest, CommandsSayWhichAddressWasTriedAndExitThree) {

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <set>
 #include <thread>
@@ -188,6 +189,122 @@ TEST_F(SweepLifecycleTest, SecondUpInTheSameFolderAndAPortInUseAreSentences) {
       folder_->path() + "/loupe", {"up", "--data", folder_->path() + "/other", "--workers", "0", "--listen", address});
   EXPECT_EQ(port.exit_code, 1);
   EXPECT_THAT(port.err, AllOf(HasSubstr(address), HasSubstr("in use")));
+}
+
+// 32 cells, each twice.
+constexpr char kLargerSweep[] = R"(
+base: larger
+scorer: s
+task: {images: i, instance_prompt: a photo of sks, class_prompt: a photo of cat face}
+method: {width: 8}
+factors: {input: [SA_in, CA_in], output: [FFN_in, Trans_out], activation: all, scale: [1, 2]}
+replicates: 2
+budget: {steps: 5}
+seed: 5
+)";
+
+using CellSet = std::set<std::string>;
+
+// A chosen part of a sweep, what is added to it later, and the report over both.
+class SubsetLifecycleTest : public SweepLifecycleTest {
+ protected:
+  static CellSet Cells(const json& list) {
+    CellSet cells;
+    for (const json& cell : list) cells.insert(cell.dump());
+    return cells;
+  }
+
+  static json Trials(const std::string& sweep) { return LoupeJson({"trials", sweep})["trials"]; }
+
+  static CellSet CellsOfTrials(const json& trials) {
+    CellSet cells;
+    for (const json& trial : trials) cells.insert(trial["cell"].dump());
+    return cells;
+  }
+
+  // Cell and replicate -> scores.
+  static std::map<std::string, json> Scores(const json& trials) {
+    std::map<std::string, json> scores;
+    for (const json& trial : trials) scores[trial["cell"].dump() + trial["replicate"].dump()] = trial["scores"];
+    return scores;
+  }
+};
+
+TEST_F(SubsetLifecycleTest, ChosenCellsRunAndMoreAreAddedUnderTheSameRandomNumbers) {
+  const std::string whole = SweepFile("whole-one", kLargerSweep);
+  const std::string part = folder_->path() + "/part.yaml";
+  const json plan = LoupeJson({"plan", whole, "--trials", "32", "--write", part, "--list-cells"});
+  EXPECT_EQ(plan["trials"], 32);
+  EXPECT_EQ(plan["subset"]["candidate_cells"], 32);
+  const CellSet chosen = Cells(plan["cell_list"]);
+  ASSERT_EQ(chosen.size(), 16u);
+
+  ASSERT_EQ(Loupe({"submit", part, "--id", "part-one", "--watch"}).exit_code, 0);
+  const json part_trials = Trials("part-one");
+  EXPECT_EQ(part_trials.size(), 32u);
+  EXPECT_EQ(CellsOfTrials(part_trials), chosen);
+
+  // What would be added, then added; asking again is answered with the same sweep.
+  const json dry = LoupeJson({"augment", "part-one", "--trials", "16", "--dry-run"});
+  EXPECT_EQ(dry["run_cells"], 16);
+  EXPECT_EQ(Loupe({"status", "part-one-augmented"}).exit_code, 1);
+  const ProcessResult augmented = Loupe({"augment", "part-one", "--trials", "16", "--watch"});
+  ASSERT_EQ(augmented.exit_code, 0) << augmented.err;
+  EXPECT_THAT(augmented.out, HasSubstr("loupe report part-one --with part-one-augmented"));
+  const json added_trials = Trials("part-one-augmented");
+  const CellSet added = CellsOfTrials(added_trials);
+  EXPECT_EQ(added, Cells(dry["cell_list"]));
+  EXPECT_EQ(added.size(), 8u);
+  for (const std::string& cell : added) EXPECT_EQ(chosen.count(cell), 0u) << cell;
+  EXPECT_THAT(Loupe({"augment", "part-one", "--trials", "16"}).err, HasSubstr("--exist-ok"));
+  EXPECT_EQ(Loupe({"augment", "part-one", "--trials", "16", "--exist-ok"}).exit_code, 0);
+
+  // Every trial has the score that it has in a sweep of all cells: seeds and replicates are the same.
+  ASSERT_EQ(Loupe({"submit", whole, "--watch"}).exit_code, 0);
+  const std::map<std::string, json> expected = Scores(Trials("whole-one"));
+  for (const json* trials : {&part_trials, &added_trials}) {
+    for (const auto& [trial, scores] : Scores(*trials)) EXPECT_EQ(scores, expected.at(trial)) << trial;
+  }
+
+  const json report = LoupeJson({"report", "part-one", "--with", "part-one-augmented"});
+  EXPECT_EQ(report["sample"]["used"], 48);
+  EXPECT_EQ(report["cells"].size(), 24u);
+  // 48 trials − mean − input 1 − output 1 − activation 3 − scale 1 − replicate 1.
+  EXPECT_EQ(report["residual"]["df"], 40);
+  EXPECT_THAT(report["notes"].dump(), HasSubstr("sweeps/part-one-augmented"));
+
+  // The whole sweep leaves nothing to add, and agrees with its own part.
+  const ProcessResult nothing = Loupe({"augment", "whole-one", "--trials", "2"});
+  EXPECT_EQ(nothing.exit_code, 1);
+  EXPECT_THAT(nothing.err, HasSubstr("every legal cell"));
+  const json compared = LoupeJson({"report", "whole-one", "--compare", "part-one"});
+  EXPECT_EQ(compared["agreement"]["spearman"], 1.0);
+  EXPECT_EQ(compared["agreement"]["cells"].size(), 16u);
+  const ProcessResult twice = Loupe({"report", "whole-one", "--with", "part-one"});
+  EXPECT_EQ(twice.exit_code, 2);
+  EXPECT_THAT(twice.err, AllOf(HasSubstr("sweeps/whole-one"), HasSubstr("that the first has too")));
+
+  const json contrasts =
+      LoupeJson({"report", "whole-one", "--baseline", "input=SA_in,output=FFN_in,activation=relu,scale=1"});
+  EXPECT_EQ(contrasts["details"]["baseline"]["contrasts"].size(), 31u);
+
+  // The estimate rests on what the trials of this base took, and on the workers that are up.
+  const json estimate = LoupeJson({"plan", whole})["estimate"];
+  EXPECT_THAT(estimate["basis"].get<std::string>(), HasSubstr("112 trials of 3 sweeps"));
+  EXPECT_EQ(estimate["workers"], 2);
+  // The fake worker takes 0.05 s; scheduling on a busy machine adds to it.
+  EXPECT_GT(estimate["seconds_per_trial"].get<double>(), 0.04);
+  EXPECT_LT(estimate["seconds_per_trial"].get<double>(), 20);
+}
+
+TEST_F(SubsetLifecycleTest, RunningSweepIsNotAugmented) {
+  std::string text = kLargerSweep;
+  text.replace(text.find("replicates: 2"), 13, "replicates: 999");
+  ASSERT_EQ(Loupe({"submit", SweepFile("endless", text)}).exit_code, 0);
+  const ProcessResult result = Loupe({"augment", "endless", "--trials", "999"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("endless is ACTIVE"), HasSubstr("loupe stop")));
+  EXPECT_EQ(Loupe({"cancel", "endless"}).exit_code, 0);
 }
 
 TEST_F(SweepLifecycleTest, RefusalsOfTheCoordinatorNameTheLine) {

@@ -1,0 +1,60 @@
+#include "cli/create_sweep.h"
+
+#include "cli/connect.h"
+#include "common/random_source.h"
+#include "common/status_macros.h"
+#include "coordinator/plan_proto/spec_proto.h"
+#include "fmt/format.h"
+#include "loupe/v1/sweep.grpc.pb.h"
+
+namespace loupe::cli {
+namespace {
+
+using Stub = v1::SweepService::StubInterface;
+
+// The stored sweep of that id, if it plans the same trials as `plan`; ALREADY_EXISTS, with what to do, if it does not.
+absl::StatusOr<v1::Sweep> SameSweep(const Connection& connection, Stub& stub, const SweepId& id,
+                                    const coordinator::Plan& plan) {
+  v1::GetSweepRequest request;
+  request.set_name(id.name());
+  LOUPE_ASSIGN_OR_RETURN(v1::Sweep sweep, Call(connection, stub, &Stub::GetSweep, request));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec stored, coordinator::SpecFromProto(sweep.spec()));
+  coordinator::SweepSpec wanted = plan.spec();
+  stored.source_text.clear();
+  wanted.source_text.clear();
+  if (stored == wanted) return sweep;
+  return absl::AlreadyExistsError(fmt::format(
+      "there is a sweep '{0}' already, from another file; give this one another name (--id), or remove that one with "
+      "'loupe delete {0}'",
+      id.id()));
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Sweep> CreateSweep(const Connection& connection, const SweepId& id, const coordinator::Plan& plan,
+                                      const CreateSweepOptions& options) {
+  const std::unique_ptr<Stub> stub = v1::SweepService::NewStub(connection.channel());
+  v1::CreateSweepRequest request;
+  request.set_sweep_id(id.id());
+  *request.mutable_spec() = coordinator::SpecToProto(plan.spec());
+  request.set_request_id(ToUuid4(SystemRandom().NextToken()));
+  request.set_validate_only(options.validate_only);
+  absl::StatusOr<v1::CreateSweepResponse> response = Call(connection, *stub, &Stub::CreateSweep, request);
+  if (response.status().code() == absl::StatusCode::kAlreadyExists) {
+    LOUPE_ASSIGN_OR_RETURN(v1::Sweep same, SameSweep(connection, *stub, id, plan));
+    if (options.exist_ok) return same;
+    return absl::AlreadyExistsError(fmt::format(
+        "the sweep '{0}' has been submitted already; see 'loupe status {0}', or give --exist-ok to go on with it",
+        id.id()));
+  }
+  LOUPE_RETURN_IF_ERROR(response.status());
+  for (const std::string& note : response->plan().notes()) fmt::print(stderr, "note: {}\n", note);
+  if (!options.validate_only) return response->sweep();
+  v1::Sweep planned;
+  planned.set_name(id.name());
+  planned.set_cell_count(response->plan().cells());
+  planned.mutable_counts()->set_total(response->plan().trials());
+  return planned;
+}
+
+}  // namespace loupe::cli

@@ -1,0 +1,29 @@
+#include "cli/effect_power.h"
+
+#include <cmath>
+
+#include "analysis/stats/power.h"
+
+namespace loupe::cli {
+
+EffectPower PowerOfTerm(const coordinator::Plan& plan, const coordinator::PlanOutlook& outlook,
+                        const coordinator::TermOutlook& term, const PowerQuestion& question) {
+  const double nan = std::nan("");
+  if (term.df < 1 || outlook.residual_df < 1) return {nan, nan, nan, 0};
+  const analysis::FTestPlan test{.df = static_cast<double>(term.df),
+                                 .residual_df = static_cast<double>(outlook.residual_df),
+                                 .n = static_cast<double>(plan.trial_count()),
+                                 .alpha = question.alpha};
+  const int64_t parameters = plan.trial_count() - outlook.residual_df - outlook.block_df;
+  const bool interaction = term.term.find(':') != std::string::npos;
+  return {.detectable_f = analysis::MinimumDetectableF(test, question.power),
+          .detectable_difference =
+              interaction ? nan
+                          : analysis::MinimumDetectableDifference(test, static_cast<int>(term.levels), question.power),
+          .power = analysis::FTestPower(test, question.effect),
+          .replicates_needed = analysis::ReplicatesNeeded(
+              static_cast<int>(plan.cell_count()), static_cast<int>(parameters), test.df, question.effect,
+              question.alpha, question.power, /*blocks_are_replicates=*/true)};
+}
+
+}  // namespace loupe::cli

@@ -1,0 +1,237 @@
+#include "cli/plan_view.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "analysis/report/number_format.h"
+#include "analysis/report/text_table.h"
+#include "cli/run_order.h"
+#include "cli/time_text.h"
+#include "fmt/format.h"
+#include "nlohmann/json.hpp"
+
+namespace loupe::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kWidth = 98;
+// Pairs of the alias table that the text shows; JSON lists all.
+constexpr size_t kAliasesShown = 10;
+
+std::string Plural(int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+std::string PowerLegend(const PlanView& view) {
+  const PowerQuestion& question = view.question;
+  std::string text = fmt::format(
+      "min. f, min. Δ: the smallest effect that the F test at the level {} finds with probability {}, as Cohen's f and "
+      "as "
+      "the distance of two level means in σ, the standard deviation of one trial's score about the model{}. power: the "
+      "probability of finding f = {}. replicates: how many would find that f with probability {}.",
+      question.alpha, question.power,
+      view.sigma ? fmt::format(" (in brackets: in units of the score, with the given σ = {})", *view.sigma) : "",
+      question.effect, question.power);
+  return analysis::WrapText(text, kWidth, "  ", "  ");
+}
+
+std::string TermTable(const PlanView& view) {
+  const coordinator::PlanOutlook& outlook = view.outlook;
+  analysis::TextTable table({"term", "levels", "df", "aliased df", "min. f", "min. Δ", "power", "replicates"});
+  for (const coordinator::TermOutlook& term : outlook.terms) {
+    const EffectPower power = PowerOfTerm(*view.plan, outlook, term, view.question);
+    std::string difference = analysis::FormatNumber(power.detectable_difference, 2);
+    if (view.sigma && std::isfinite(power.detectable_difference)) {
+      difference += fmt::format(" ({})", analysis::FormatNumber(power.detectable_difference * *view.sigma, 2));
+    }
+    table.Add({term.term, fmt::format("{}", term.levels), fmt::format("{}", term.df),
+               fmt::format("{}", term.aliased_df()), analysis::FormatNumber(power.detectable_f, 2), difference,
+               std::isfinite(power.power) ? fmt::format("{:.2f}", power.power) : "–",
+               power.replicates_needed > 0 ? fmt::format("{}", power.replicates_needed) : "–"});
+  }
+  if (outlook.block_df > 0) {
+    table.Add({"replicate (block)", fmt::format("{}", outlook.block_df + 1), fmt::format("{}", outlook.block_df), "",
+               "", "", "", ""});
+  }
+  table.Add({"residual", "", fmt::format("{}", outlook.residual_df), "", "", "", "", ""});
+  return table.Text();
+}
+
+std::string CellsText(const coordinator::Plan& plan) {
+  std::string text = "\nCells\n";
+  for (int64_t cell = 0; cell < plan.cell_count(); ++cell) {
+    text += CellLine(plan, cell);
+  }
+  return text;
+}
+
+std::string RunOrderSentence(const coordinator::Plan& plan) {
+  return fmt::format(
+      "Run order: {}in a random order that the seed ({}) fixes, so that no factor goes with time; the coordinator "
+      "keeps to "
+      "it, and runs trials that come back first. --list-cells with --format json, or --write FILE.csv, gives it.",
+      plan.spec().replicates > 1 ? "replicate by replicate, within each the cells " : "the cells ", plan.spec().seed);
+}
+
+// A number that JSON has no word for is null.
+ordered_json NumberOrNull(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(); }
+
+ordered_json TermJson(const PlanView& view, const coordinator::TermOutlook& term) {
+  const EffectPower power = PowerOfTerm(*view.plan, view.outlook, term, view.question);
+  ordered_json json = {{"term", term.term},
+                       {"levels", term.levels},
+                       {"df", term.df},
+                       {"nominal_df", term.nominal_df},
+                       {"aliased_df", term.aliased_df()},
+                       {"detectable_f", NumberOrNull(power.detectable_f)},
+                       {"detectable_difference_sd", NumberOrNull(power.detectable_difference)},
+                       {"power", NumberOrNull(power.power)},
+                       {"replicates_needed", nullptr},
+                       {"note", term.note}};
+  if (power.replicates_needed > 0) json["replicates_needed"] = power.replicates_needed;
+  return json;
+}
+
+ordered_json SubsetJson(const PlanView& view) {
+  const analysis::Fraction& fraction = *view.subset;
+  ordered_json json = {{"method", fraction.method},
+                       {"candidate_cells", view.candidate_cells},
+                       {"d_efficiency", fraction.quality.d_efficiency},
+                       {"notes", fraction.sentences},
+                       {"aliases", ordered_json::array()}};
+  for (const analysis::AliasEntry& alias : fraction.quality.aliases) {
+    json["aliases"].push_back({{"omitted", alias.omitted}, {"term", alias.term}, {"share", alias.share}});
+  }
+  return json;
+}
+
+std::string CsvField(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::string CellLine(const coordinator::Plan& plan, int64_t cell) {
+  std::string text = fmt::format("  {}:", cell);
+  for (size_t f = 0; f < plan.factors().size(); ++f) {
+    text += fmt::format(" {}={}", plan.FactorName(f), plan.factors()[f].levels[plan.LevelIndex(cell, f)]);
+  }
+  return text + "\n";
+}
+
+std::string ChosenText(const analysis::Fraction& fraction, int64_t candidates) {
+  std::string text =
+      fmt::format("\nChosen cells: {} of {} ({})\n", fraction.chosen.size(), candidates, fraction.method);
+  text += analysis::WrapText(
+      fmt::format("D-efficiency {:.3f}: each of these trials tells {} as much of the model as one of the whole design.",
+                  fraction.quality.d_efficiency,
+                  fraction.quality.d_efficiency > 1    ? "more than"
+                  : fraction.quality.d_efficiency == 1 ? "exactly"
+                                                       : "nearly"),
+      kWidth, "  ", "  ");
+  for (const std::string& sentence : fraction.sentences) text += analysis::WrapText(sentence, kWidth, "  - ", "    ");
+  const std::vector<analysis::AliasEntry>& aliases = fraction.quality.aliases;
+  if (aliases.empty()) return text;
+  text += "\nAliases: where an interaction that is not in the model would show up, if it is real\n\n";
+  analysis::TextTable table({"interaction", "shows up in", "share of it"}, /*left_columns=*/2);
+  for (size_t i = 0; i < std::min(aliases.size(), kAliasesShown); ++i) {
+    table.Add({aliases[i].omitted, aliases[i].term, fmt::format("{:.0f} %", 100 * aliases[i].share)});
+  }
+  text += table.Text();
+  if (aliases.size() > kAliasesShown) {
+    text += fmt::format("  and {} more pairs with smaller shares (--format json lists them)\n",
+                        aliases.size() - kAliasesShown);
+  }
+  return text;
+}
+
+std::string PlanText(const PlanView& view) {
+  const coordinator::Plan& plan = *view.plan;
+  std::string text = fmt::format("{}: {} × {} = {}\n", view.sweep_id, Plural(plan.cell_count(), "cell"),
+                                 Plural(plan.spec().replicates, "replicate"), Plural(plan.trial_count(), "trial"));
+  if (view.outlook.has_terms) text += fmt::format("\n{}{}", TermTable(view), PowerLegend(view));
+  std::vector<std::string> notes;
+  for (const coordinator::TermOutlook& term : view.outlook.terms) {
+    if (!term.note.empty()) notes.push_back(fmt::format("{}: {}", term.term, term.note));
+  }
+  notes.insert(notes.end(), view.outlook.notes.begin(), view.outlook.notes.end());
+  if (!notes.empty()) text += "\nNotes\n";
+  for (const std::string& note : notes) text += analysis::WrapText(note, kWidth, "  - ", "    ");
+  if (view.subset.has_value()) text += ChosenText(*view.subset, view.candidate_cells);
+  text += fmt::format("\n{}", analysis::WrapText(RunOrderSentence(plan), kWidth, "", "  "));
+  if (view.estimate.has_value()) {
+    text += fmt::format("\nEstimated time: {} on {} ({} per trial)\n", TimeText(view.estimate->seconds),
+                        Plural(view.estimate->workers, "worker"), TimeText(view.estimate->seconds_per_trial));
+    text += analysis::WrapText("Basis: " + view.estimate->basis + ".", kWidth, "  ", "  ");
+  }
+  if (view.list_cells) text += CellsText(plan);
+  return text;
+}
+
+std::string PlanJson(const PlanView& view) {
+  const coordinator::Plan& plan = *view.plan;
+  ordered_json json;
+  json["sweep"] = view.sweep_id;
+  json["cells"] = plan.cell_count();
+  json["replicates"] = plan.spec().replicates;
+  json["trials"] = plan.trial_count();
+  json["factors"] = ordered_json::array();
+  for (size_t f = 0; f < plan.factors().size(); ++f) {
+    json["factors"].push_back(
+        {{"name", plan.FactorName(f)}, {"key", plan.factors()[f].key}, {"levels", plan.factors()[f].levels}});
+  }
+  json["power"] = {{"alpha", view.question.alpha},
+                   {"power", view.question.power},
+                   {"effect_f", view.question.effect},
+                   {"sigma", view.sigma ? ordered_json(*view.sigma) : ordered_json()}};
+  json["terms"] = ordered_json::array();
+  for (const coordinator::TermOutlook& term : view.outlook.terms) json["terms"].push_back(TermJson(view, term));
+  json["block_df"] = view.outlook.has_terms ? ordered_json(view.outlook.block_df) : ordered_json();
+  json["residual_df"] = view.outlook.has_terms ? ordered_json(view.outlook.residual_df) : ordered_json();
+  json["notes"] = view.outlook.notes;
+  json["subset"] = view.subset ? SubsetJson(view) : ordered_json();
+  json["estimate"] = nullptr;
+  if (view.estimate.has_value()) {
+    json["estimate"] = {{"seconds", view.estimate->seconds},
+                        {"seconds_per_trial", view.estimate->seconds_per_trial},
+                        {"workers", view.estimate->workers},
+                        {"basis", view.estimate->basis}};
+  }
+  if (view.list_cells) {
+    json["cell_list"] = ordered_json::array();
+    for (int64_t cell = 0; cell < plan.cell_count(); ++cell) json["cell_list"].push_back(plan.CellLevels(cell));
+    json["run_order"] = RunOrder(plan);
+  }
+  return json.dump(2) + "\n";
+}
+
+std::string PlanCsv(const PlanView& view) {
+  const coordinator::Plan& plan = *view.plan;
+  std::string csv = "cell";
+  for (size_t f = 0; f < plan.factors().size(); ++f) csv += fmt::format(",{}", CsvField(plan.FactorName(f)));
+  for (int32_t r = 0; r < plan.spec().replicates; ++r) csv += fmt::format(",order_in_replicate_{}", r);
+  csv += "\n";
+  const std::vector<int64_t> order = RunOrder(plan);
+  std::vector<int64_t> place(order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    place[static_cast<size_t>(order[i])] = static_cast<int64_t>(i) % plan.cell_count() + 1;
+  }
+  for (int64_t cell = 0; cell < plan.cell_count(); ++cell) {
+    csv += fmt::format("{}", cell);
+    for (size_t f = 0; f < plan.factors().size(); ++f) {
+      csv += fmt::format(",{}", CsvField(plan.factors()[f].levels[plan.LevelIndex(cell, f)]));
+    }
+    for (int32_t r = 0; r < plan.spec().replicates; ++r) {
+      csv += fmt::format(",{}", place[static_cast<size_t>(plan.TrialIndex(cell, r))]);
+    }
+    csv += "\n";
+  }
+  return csv;
+}
+
+}  // namespace loupe::cli

@@ -1,0 +1,103 @@
+#include "cli/trial_history.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "cli/connect.h"
+#include "cli/cost_estimate.h"
+#include "common/status_macros.h"
+#include "coordinator/plan_proto/spec_proto.h"
+#include "google/protobuf/util/time_util.h"
+#include "loupe/v1/sweep.grpc.pb.h"
+#include "loupe/v1/trial.grpc.pb.h"
+#include "loupe/v1/worker.grpc.pb.h"
+
+namespace loupe::cli {
+namespace {
+
+constexpr char kBaseKey[] = "base";
+
+std::string BaseOf(const coordinator::SweepSpec& spec) {
+  const auto found = spec.settings.find(kBaseKey);
+  return found == spec.settings.end() ? "" : found->second;
+}
+
+absl::StatusOr<v1::ListSweepsResponse> NewestSweeps(const Connection& connection, absl::Duration patience) {
+  LOUPE_RETURN_IF_ERROR(connection.WaitUntilConnected(patience));
+  const auto stub = v1::SweepService::NewStub(connection.channel());
+  v1::ListSweepsRequest request;
+  request.set_page_size(kHistorySweeps);
+  return Call(connection, static_cast<v1::SweepService::StubInterface&>(*stub),
+              &v1::SweepService::StubInterface::ListSweeps, request);
+}
+
+// Seconds per pass of the sweep's accepted trials, appended; none where the sweep has another base.
+absl::Status AddSweep(const Connection& connection, const std::string& name, const std::string& base,
+                      std::vector<double>& seconds_per_pass) {
+  const auto sweeps = v1::SweepService::NewStub(connection.channel());
+  v1::GetSweepRequest get;
+  get.set_name(name);
+  LOUPE_ASSIGN_OR_RETURN(const v1::Sweep sweep, Call(connection, static_cast<v1::SweepService::StubInterface&>(*sweeps),
+                                                     &v1::SweepService::StubInterface::GetSweep, get));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::SpecFromProto(sweep.spec()));
+  if (BaseOf(spec) != base) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(std::move(spec)));
+  const auto trials = v1::TrialService::NewStub(connection.channel());
+  v1::ListTrialsRequest list;
+  list.set_parent(name);
+  list.set_page_size(kHistoryTrials);
+  list.add_states(v1::Trial::SUCCEEDED);
+  LOUPE_ASSIGN_OR_RETURN(const v1::ListTrialsResponse response,
+                         Call(connection, static_cast<v1::TrialService::StubInterface&>(*trials),
+                              &v1::TrialService::StubInterface::ListTrials, list));
+  for (const v1::Trial& trial : response.trials()) {
+    if (!trial.has_start_time() || !trial.has_end_time() || trial.cell_index() >= plan.cell_count()) continue;
+    const auto took = google::protobuf::util::TimeUtil::DurationToNanoseconds(trial.end_time() - trial.start_time());
+    if (took <= 0) continue;
+    seconds_per_pass.push_back(static_cast<double>(took) * 1e-9 / NetworkPasses(plan.CellSettings(trial.cell_index())));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> SlotsThatAreUp(const Connection& connection) {
+  const auto stub = v1::WorkerService::NewStub(connection.channel());
+  v1::ListWorkersRequest request;
+  request.set_page_size(1000);
+  LOUPE_ASSIGN_OR_RETURN(const v1::ListWorkersResponse response,
+                         Call(connection, static_cast<v1::WorkerService::StubInterface&>(*stub),
+                              &v1::WorkerService::StubInterface::ListWorkers, request));
+  int64_t slots = 0;
+  for (const v1::Worker& worker : response.workers()) {
+    if (worker.state() == v1::Worker::IDLE || worker.state() == v1::Worker::BUSY) slots += worker.slots();
+  }
+  return slots;
+}
+
+}  // namespace
+
+absl::StatusOr<TrialHistory> ReadTrialHistory(const Connection& connection, const coordinator::Plan& plan,
+                                              absl::Duration patience) {
+  LOUPE_ASSIGN_OR_RETURN(const v1::ListSweepsResponse newest, NewestSweeps(connection, patience));
+  TrialHistory history;
+  const std::string base = BaseOf(plan.spec());
+  std::vector<double> seconds_per_pass;
+  for (const v1::Sweep& sweep : newest.sweeps()) {
+    if (base.empty()) break;
+    const size_t before = seconds_per_pass.size();
+    const absl::Status added = AddSweep(connection, sweep.name(), base, seconds_per_pass);
+    // A sweep that was deleted in between, or that another version has made, is no reason to know nothing.
+    if (!added.ok() && !absl::IsNotFound(added) && !absl::IsInvalidArgument(added)) return added;
+    if (seconds_per_pass.size() > before) ++history.sweeps;
+  }
+  history.trials = static_cast<int64_t>(seconds_per_pass.size());
+  if (!seconds_per_pass.empty()) {
+    const auto middle = seconds_per_pass.begin() + static_cast<std::ptrdiff_t>(seconds_per_pass.size() / 2);
+    std::nth_element(seconds_per_pass.begin(), middle, seconds_per_pass.end());
+    history.seconds_per_pass = *middle;
+  }
+  LOUPE_ASSIGN_OR_RETURN(history.slots, SlotsThatAreUp(connection));
+  return history;
+}
+
+}  // namespace loupe::cli
