@@ -252,8 +252,10 @@ absl::StatusOr<RankingAgreement> Agreement(const FactorialAnalysis& analysis, co
   const SweepResults& other = *options.compare_with;
   ReportOptions other_options = options;
   other_options.response = analysis.response;
-  const std::vector<std::string> scores = ScoreNames(other);
-  if (std::find(scores.begin(), scores.end(), analysis.response) == scores.end()) other_options.response.clear();
+  const bool has_it = std::any_of(other.trials.begin(), other.trials.end(), [&](const TrialRecord& trial) {
+    return trial.scores.contains(analysis.response);
+  });
+  if (!has_it) other_options.response.clear();
   FactorialAnalysis means;
   LOUPE_ASSIGN_OR_RETURN(means.data, ObservationTable(other, other_options));
   means.response = means.data.response_name;

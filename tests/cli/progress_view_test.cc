@@ -29,7 +29,7 @@ void AddRunning(v1::WatchSweepResponse& response, int trial) {
   attempt.set_phase("train");
   attempt.set_step(30);
   attempt.set_total_steps(50);
-  (*attempt.mutable_metrics())["loss"] = 0.08125;
+  (*attempt.mutable_metrics())["loss"] = 0.08123;
   (*attempt.mutable_cell())["input"] = "SA_in";
 }
 
@@ -51,8 +51,8 @@ TEST(ProgressViewTest, RateForgetsWhatIsLongAgo) {
   view.Update(State(2, 1000), absl::Seconds(2000));
   view.Update(State(102, 1000), absl::Seconds(2100));
   view.Update(State(202, 1000), absl::Seconds(2200));
-  // Of the first ones only the last before the window is kept.
-  EXPECT_NEAR(view.TrialsPerSecond(), 200.0 / 200, 1e-9);
+  // Of what lies before the window only the last, at 1000 s, is kept.
+  EXPECT_NEAR(view.TrialsPerSecond(), (202.0 - 1) / (2200 - 1000), 1e-9);
 }
 
 TEST(ProgressViewTest, CoordinatorsOwnEstimateWins) {
