@@ -67,7 +67,7 @@ code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.93em;overf
 footer{margin-top:44px;border-top:1px solid var(--rule);padding-top:10px;font-size:13px;color:var(--soft)}
 @media print{:root{--bg:#fff;--panel:#f4f4f1;--ink:#000;--soft:#444;--rule:#bbb;--grid:#ddd;--accent:#00507c;--warn:#7a3600;
 --s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#b3589a;--s4:#b88000;--s5:#3a9bd0;--s6:#6b6b6b}
-body{font-size:11pt}main{max-width:none;padding:0}nav{display:none}h2{break-after:avoid}figure,table,.tile{break-inside:avoid}
+body{font-size:11pt}main{max-width:none;padding:0}nav{display:none}.wide{overflow:visible}table{font-size:9pt}h2{break-after:avoid}figure,table,.tile{break-inside:avoid}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 )css";
 
