@@ -127,14 +127,15 @@ std::string CellLine(const coordinator::Plan& plan, int64_t cell) {
 std::string ChosenText(const analysis::Fraction& fraction, int64_t candidates) {
   std::string text =
       fmt::format("\nChosen cells: {} of {} ({})\n", fraction.chosen.size(), candidates, fraction.method);
-  text += analysis::WrapText(
-      fmt::format("D-efficiency {:.3f}: each of these trials tells {} as much of the model as one of the whole design.",
-                  fraction.quality.d_efficiency,
-                  fraction.quality.d_efficiency > 1    ? "more than"
-                  : fraction.quality.d_efficiency == 1 ? "exactly"
-                                                       : "nearly"),
-      kWidth, "  ", "  ");
-  for (const std::string& sentence : fraction.sentences) text += analysis::WrapText(sentence, kWidth, "  - ", "    ");
+  const double efficiency = fraction.quality.d_efficiency;
+  if (efficiency > 0) {
+    text += fmt::format("  D-efficiency {:.3f} (1: each chosen cell tells as much of the model as one of the whole design)\n",
+                        efficiency);
+  }
+  // The first sentence says again what stands above.
+  for (size_t i = 1; i < fraction.sentences.size(); ++i) {
+    text += analysis::WrapText(fraction.sentences[i], kWidth, "  - ", "    ");
+  }
   const std::vector<analysis::AliasEntry>& aliases = fraction.quality.aliases;
   if (aliases.empty()) return text;
   text += "\nAliases: where an interaction that is not in the model would show up, if it is real\n\n";

@@ -275,7 +275,7 @@ absl::StatusOr<Fraction> ChooseFraction(const Candidates& candidates, const Frac
     fraction.sentences.push_back("This selection cannot estimate every term: ask for more trials or fewer terms.");
   }
   if (array && fraction.method == "D-optimal") {
-    fraction.sentences.push_back(fmt::format("An orthogonal array for the main effects has {} trials: ask for that many to get "
+    fraction.sentences.push_back(fmt::format("An orthogonal array for the main effects has {} cells: choose that many to get "
                                              "it.", array->size()));
   }
   if (!fraction.quality.aliases.empty()) {
