@@ -1,5 +1,6 @@
 // loupe-coordinator: keeps sweeps and their results, and hands trials to workers.
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
@@ -28,6 +29,15 @@ int Report(const absl::Status& status) {
   return 1;
 }
 
+// As many connections as the system lets this user have: the usual soft limit of 1,024 is less than a large fleet, and gRPC 1.51
+// never accepts again after an accept that found no file descriptor.
+void RaiseFileLimit() {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("the limit of open files cannot be raised to {}", limit.rlim_max);
+}
+
 // "90s", "15m", "1h" and the like.
 absl::Status ParseInterval(const std::string& text, absl::Duration* interval) {
   if (absl::ParseDuration(text, interval) && *interval >= absl::Seconds(1)) return absl::OkStatus();
@@ -43,6 +53,7 @@ int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordin
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  RaiseFileLimit();
   absl::StatusOr<std::unique_ptr<loupe::coordinator::Server>> server = loupe::coordinator::Server::Start(options);
   if (!server.ok()) return Report(server.status());
   spdlog::info("listening on {}; data in '{}'; token in '{}/token'", (*server)->address(), options.data_folder,

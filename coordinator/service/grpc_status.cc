@@ -7,19 +7,36 @@
 #include "google/rpc/error_details.pb.h"
 
 namespace loupe::coordinator {
+namespace {
+
+constexpr size_t kMaxMessageTextBytes = 1500;
+constexpr size_t kMaxDetailBytes = 1500;
+
+// The message travels twice, as itself (percent-encoded) and in the details (base64).
+std::string CutMessage(std::string text) {
+  if (text.size() <= kMaxMessageTextBytes) return text;
+  size_t end = kMaxMessageTextBytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end) + " …";
+}
+
+}  // namespace
+
 
 google::rpc::Status ToRpcStatus(const absl::Status& status) {
   google::rpc::Status converted;
   converted.set_code(static_cast<int>(status.code()));
   if (status.ok()) return converted;
-  converted.set_message(std::string(status.message()));
+  converted.set_message(CutMessage(std::string(status.message())));
   google::rpc::ErrorInfo info;
   const std::string reason = ReasonOf(status);
   info.set_reason(reason.empty() ? absl::StatusCodeToString(status.code()) : reason);
   info.set_domain("loupe.v1");
   converted.add_details()->PackFrom(info);
   google::rpc::BadRequest bad_request;
+  // A status travels in headers, of which clients take 8 KiB: the first violations are worth more than none.
   for (const FieldViolation& violation : FieldViolationsOf(status)) {
+    if (bad_request.ByteSizeLong() + violation.field.size() + violation.description.size() > kMaxDetailBytes) break;
     auto* added = bad_request.add_field_violations();
     added->set_field(violation.field);
     added->set_description(violation.description);
@@ -35,7 +52,7 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), CutMessage(std::string(status.message())),
                       ToRpcStatus(status).SerializeAsString());
 }
 
