@@ -96,6 +96,12 @@ std::vector<SettingRule> MakeRules() {
        .description = "Adds noise of this size that is constant over each channel of a row; 0 turns it off."},
       {.key = "train.ema_decay", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 0.999999,
        .description = "Decay of the running average of the trained values that is sampled from and saved; 0 turns it off."},
+      {.key = "train.precision", .type = kChoice, .default_value = "float32", .choices = {"float32", "bf16", "fp16"},
+       .description = "Of the network's forward and backward pass: bf16 and fp16 run products and convolutions in 16 bits "
+                      "(autocast), fp16 with a loss scale that adapts itself; fp16 needs a GPU."},
+      {.key = "train.gradient_checkpointing", .type = kBoolean, .default_value = "false",
+       .description = "Computes each block a second time in the backward pass instead of remembering it: less memory, about a "
+                      "third more time."},
       {.key = "train.validate_every", .type = kInteger, .default_value = "0", .minimum = 0, .maximum = 1e9,
        .description = "Steps between losses on fixed images, noise and timesteps (metric validation_loss); 0 turns it off."},
       {.key = "train.checkpoint_every", .type = kInteger, .default_value = "50", .minimum = 0, .maximum = 1e9,
@@ -116,9 +122,16 @@ std::vector<SettingRule> MakeRules() {
        .condition_key = "task.kind", .condition_values = dreambooth,
        .description = "Pictures of the class prompt to sample from the tuned model for clip_pres (likeness to the subject: "
                       "lower is better) and clip_div (their diversity); 0 turns it off."},
+      {.key = "score.inception", .type = kPath,
+       .description = "Weights of the Inception network of published FID values (pt_inception-2015-12-05-6726825d.pth, or the "
+                      "same as .safetensors): adds fid, kid, precision and recall on its features."},
+      {.key = "score.inception_resize", .type = kChoice, .default_value = "pytorch-fid",
+       .choices = {"pytorch-fid", "clean-fid"},
+       .description = "How pictures come to Inception's 299 pixels: values are comparable only at the same choice."},
       {.key = "score.primary", .type = kChoice, .default_value = "clip_i",
        .choices = {"clip_i", "clip_t", "clip_fid", "clip_kid", "clip_fid_class", "clip_kid_class", "clip_nearest",
-                   "clip_diversity", "clip_precision", "clip_recall"},
+                   "clip_diversity", "clip_precision", "clip_recall", "noise_difference",
+                   "fid", "kid", "precision", "recall"},
        .description = "The score that reports use unless told otherwise."},
   };
 }

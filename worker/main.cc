@@ -17,6 +17,8 @@ int main(int argc, char** argv) {
   loupe::worker::AddRunCommand(app, exit_code);
   loupe::worker::AddTrialCommand(app, exit_code);
   loupe::worker::AddSampleCommand(app, exit_code);
+  loupe::worker::AddNoiseDiffCommand(app, exit_code);
+  loupe::worker::AddExportCommand(app, exit_code);
   loupe::worker::AddRenderEmojiCommand(app, exit_code);
   loupe::worker::AddPretrainCommand(app, exit_code);
   try {

@@ -15,6 +15,10 @@ void AddRunCommand(CLI::App& app, int& exit_code);
 void AddTrialCommand(CLI::App& app, int& exit_code);
 // sample: pictures from a prompt.
 void AddSampleCommand(CLI::App& app, int& exit_code);
+// noise-diff: what the identifier changes in the predicted noise.
+void AddNoiseDiffCommand(CLI::App& app, int& exit_code);
+// export: a tuned base or an adapter in other programs' layouts.
+void AddExportCommand(CLI::App& app, int& exit_code);
 // render-emoji: the built-in data as image files.
 void AddRenderEmojiCommand(CLI::App& app, int& exit_code);
 // pretrain: the built-in base and its scorer, from the emoji alone.

@@ -13,6 +13,7 @@ int Report(std::string_view command, const absl::Status& status) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kAlreadyExists:
       return 2;
     default:
       return 1;

@@ -49,6 +49,15 @@ LoadedModel<BaseModel>& ModelStore::Base(const std::string& folder) {
   return Keep(bases_, folder, [&](const std::string& f) { return LoadBase(f, {.device = device_}); });
 }
 
+LoadedModel<InceptionScorer>& ModelStore::InceptionNetwork(const std::string& path, InceptionResize resize) {
+  const auto found = inceptions_.find({path, resize});
+  if (found != inceptions_.end()) return found->second;
+  LoadedModel<InceptionScorer> loaded{ValueOrThrow(LoadInceptionScorer(path, resize, {.device = device_})),
+                                      ValueOrThrow(Sha256HexOfFile(path))};
+  spdlog::info("loaded {}", path);
+  return inceptions_.emplace(std::pair{path, resize}, std::move(loaded)).first->second;
+}
+
 LoadedModel<ClipScorer>& ModelStore::Scorer(const std::string& folder) {
   return Keep(scorers_, folder, [&](const std::string& f) { return LoadClipScorer(f, {.device = device_}); });
 }

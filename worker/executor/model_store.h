@@ -5,8 +5,10 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include "worker/models/base_model.h"
+#include "worker/models/inception.h"
 
 namespace loupe::worker {
 
@@ -26,6 +28,8 @@ class ModelStore {
   // stays valid for the store's life.
   LoadedModel<BaseModel>& Base(const std::string& folder);
   LoadedModel<ClipScorer>& Scorer(const std::string& folder);
+  // sha256 is the weight file's.
+  LoadedModel<InceptionScorer>& InceptionNetwork(const std::string& path, InceptionResize resize);
 
   torch::Device device() const { return device_; }
 
@@ -33,6 +37,7 @@ class ModelStore {
   const torch::Device device_;
   std::map<std::string, LoadedModel<BaseModel>> bases_;
   std::map<std::string, LoadedModel<ClipScorer>> scorers_;
+  std::map<std::pair<std::string, InceptionResize>, LoadedModel<InceptionScorer>> inceptions_;
 };
 
 }  // namespace loupe::worker

@@ -3,6 +3,7 @@
 #include <time.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <type_traits>
@@ -44,7 +45,7 @@ AdamWOptions OptimizerFrom(const Settings& settings) {
           .clip_norm = settings.Real("train.clip_norm")};
 }
 
-TrainOptions TrainOptionsFrom(const Settings& settings) {
+TrainOptions TrainOptionsFrom(const Settings& settings, torch::Device device) {
   TrainOptions options;
   options.optimizer = OptimizerFrom(settings);
   options.schedule = {.warmup_steps = settings.Integer("train.warmup_steps"),
@@ -54,6 +55,13 @@ TrainOptions TrainOptionsFrom(const Settings& settings) {
   options.min_snr_gamma = settings.Real("train.min_snr_gamma");
   options.noise_offset = settings.Real("train.noise_offset");
   options.ema_decay = settings.Real("train.ema_decay");
+  options.recompute = settings.Boolean("train.gradient_checkpointing");
+  if (settings.Text("train.precision") == "bf16") options.precision = torch::kBFloat16;
+  if (settings.Text("train.precision") == "fp16") {
+    if (!device.is_cuda()) throw UserError("train.precision fp16 needs a GPU; expected bf16 or float32 on a CPU");
+    options.precision = torch::kHalf;
+    options.loss_scale = LossScaler::kInitialScale;
+  }
   return options;
 }
 
@@ -83,8 +91,8 @@ class Trial {
     });
     ChoosePrompts();
     // Before the method is attached: the untuned base's pictures.
-    base_embeddings_ = Timed("base", [&] {
-      return &inputs_.BaseEmbeddings(settings_, prompts_, Seed("sample-latents"), Progress("base"));
+    base_features_ = Timed("base", [&] {
+      return &inputs_.BaseFeatures(settings_, prompts_, Seed("sample-latents"), Progress("base"));
     });
     method_ = MakeTrialMethod();
     Timed("train", [&] { Train(); });
@@ -186,7 +194,7 @@ class Trial {
   void Train() {
     std::vector<TrainSlot> slots;
     slots.push_back({MakeSource(), RandomStream(Seed("noise")), RandomStream(Seed("timesteps"))});
-    Trainer trainer(base_.model, *method_, std::move(slots), TrainOptionsFrom(settings_));
+    Trainer trainer(base_.model, *method_, std::move(slots), TrainOptionsFrom(settings_, models_.device()));
     const std::string checkpoint = spec_.checkpoint_folder + "/checkpoint.safetensors";
     const std::string fingerprint = Fingerprint();
     const int64_t every = settings_.Integer("train.checkpoint_every"), total = budget("steps");
@@ -200,7 +208,7 @@ class Trial {
         if (every > 0) trainer.SaveCheckpoint(checkpoint, fingerprint);
         throw Stopped();
       }
-      TakeStep(trainer);
+      if (!TakeStep(trainer)) continue;
       observer_.OnProgress("train", trainer.steps(), total);
       if (is_due(settings_.Integer("train.validate_every"))) {
         observer_.OnMetric("validation_loss", trainer.steps(), ValidationLoss(base_.model, validation));
@@ -211,14 +219,18 @@ class Trial {
     trainer.SwapAverage();
   }
 
-  void TakeStep(Trainer& trainer) {
-    const double loss = trainer.Step().losses.front();
+  // False when the step was skipped for its loss scale: another batch is tried.
+  bool TakeStep(Trainer& trainer) {
+    const Trainer::StepResult result = trainer.Step();
+    const double loss = result.losses.front();
     if (!std::isfinite(loss)) {
       throw UserError(fmt::format("the loss is {} at step {}: training diverged; lower train.learning_rate ({}) or "
                                   "method.scale, or set train.clip_norm",
                                   loss, trainer.steps() + 1, settings_.Text("train.learning_rate")));
     }
+    if (result.skipped) return false;
     observer_.OnMetric("loss", trainer.steps(), loss);
+    return true;
   }
 
   // A point of every score's curve. Nothing of it is drawn from training's streams.
@@ -226,7 +238,8 @@ class Trial {
     trainer.SwapAverage();
     const auto images = Sample(prompts_, "sample-latents", budget("samples"));
     trainer.SwapAverage();
-    for (const auto& [name, value] : ValueOrThrow(ScorePictures(inputs_.Embed(settings_, images), references_))) {
+    const PictureFeatures features = inputs_.Features(settings_, images);
+    for (const auto& [name, value] : ValueOrThrow(ScorePictures(features.clip, references_, features.inception))) {
       observer_.OnMetric(name, trainer.steps(), value);
     }
   }
@@ -238,18 +251,23 @@ class Trial {
 
   void Score(const std::vector<Image>& images) {
     observer_.OnProgress("score", 0, 0);
-    const analysis::FeatureMatrix embeddings = inputs_.Embed(settings_, images);
-    outcome_.scores = ValueOrThrow(ScorePictures(embeddings, references_));
+    const PictureFeatures features = inputs_.Features(settings_, images);
+    outcome_.scores = ValueOrThrow(ScorePictures(features.clip, references_, features.inception));
     for (const auto& [name, value] : outcome_.scores) observer_.OnMetric(name, budget("steps"), value);
-    for (const auto& [name, value] : ValueOrThrow(ScorePictures(*base_embeddings_, references_))) {
+    for (const auto& [name, value] : ValueOrThrow(ScorePictures(base_features_->clip, references_, base_features_->inception))) {
       outcome_.scores[name + "_base"] = value;
     }
     if (IsDreamBooth()) ScorePriorPreservation();
     const std::string sheet = spec_.scratch_folder + "/samples.png";
     ThrowIfError(WritePng(sheet, MakeSheet(images)));
     HandOver("samples.png", "image/png", sheet);
-    HandOverEmbeddings("embeddings", embeddings);
-    HandOverEmbeddings("embeddings-base", *base_embeddings_);
+    HandOverEmbeddings("embeddings", features.clip);
+    HandOverEmbeddings("embeddings-base", base_features_->clip);
+    if (features.inception.rows > 0) {
+      HandOverEmbeddings("inception", features.inception);
+      HandOverEmbeddings("inception-base", base_features_->inception);
+      HandOverEmbeddings("inception-subject", references_.inception_subject);
+    }
     HandOverEmbeddings("embeddings-subject", references_.subject);
     HandOverEmbeddings("embeddings-text", references_.texts);
     if (references_.class_set.rows > 0) HandOverEmbeddings("embeddings-class", references_.class_set);
@@ -266,17 +284,25 @@ class Trial {
       outcome_.scores["clip_div"] = 1 - ValueOrThrow(analysis::MeanCosineWithin(embeddings));
       HandOverEmbeddings("embeddings-prior", embeddings);
     }
-    if (!task_->dreambooth->prior.latents.defined()) return;
-    outcome_.scores["noise_difference"] = NoiseDifference();
-    const MethodDisabled untuned(method_.get());
-    outcome_.scores["noise_difference_base"] = NoiseDifference();
+    if (task_->dreambooth->prior.latents.defined()) ScoreNoiseDifference();
   }
 
-  double NoiseDifference() const {
-    const torch::Tensor difference =
-        PredictionDifference(base_.model, task_->dreambooth->prior.latents, Seed("noise-difference"),
-                             settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt"));
-    return difference.abs().mean().item<double>();
+  void ScoreNoiseDifference() {
+    const torch::Tensor tuned = NoiseDifference();
+    outcome_.scores["noise_difference"] = tuned.abs().mean().item<double>();
+    const MethodDisabled off(method_.get());
+    const torch::Tensor untuned = NoiseDifference();
+    outcome_.scores["noise_difference_base"] = untuned.abs().mean().item<double>();
+    const auto shown = task_->dreambooth->prior.latents.narrow(0, 0, tuned.size(1));
+    const std::string path = spec_.scratch_folder + "/noise-difference.png";
+    ThrowIfError(WritePng(path, DifferenceSheet(ImagesFromPictures(base_.model.DecodeLatents(shown)), {tuned, untuned},
+                                                std::max(DifferenceScale(tuned), DifferenceScale(untuned)))));
+    HandOver("noise-difference.png", "image/png", path);
+  }
+
+  torch::Tensor NoiseDifference() const {
+    return PredictionDifference(base_.model, task_->dreambooth->prior.latents, Seed("noise-difference"),
+                                settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt"));
   }
 
   void HandOverEmbeddings(const std::string& stem, const analysis::FeatureMatrix& embeddings) {
@@ -332,7 +358,7 @@ class Trial {
   const Settings& settings_;
   LoadedModel<BaseModel>& base_;
   const TaskInputs* task_ = nullptr;                            // kept by inputs_
-  const analysis::FeatureMatrix* base_embeddings_ = nullptr;  // kept by inputs_
+  const PictureFeatures* base_features_ = nullptr;  // kept by inputs_
   std::vector<std::string> prompts_;                           // one, or one per sample
   ScoreReferences references_;
   std::unique_ptr<Method> method_;

@@ -15,6 +15,8 @@ namespace loupe::worker {
 //   embeddings.npy         their embeddings; and embeddings-base.npy, embeddings-subject.npy, embeddings-class.npy,
 //                          embeddings-text.npy (and -own, -prior where the task has them): everything that the scores
 //                          are computed from
+//   noise-difference.png   DreamBooth with class pictures: where the predicted noise differs between the prompts with and
+//                          without the identifier (score/prediction_difference.h), tuned on the left, untuned on the right
 //   adapter.safetensors    the trained values, with the whole cell in the metadata
 // Every score comes twice: "clip_i" of the tuned model, "clip_i_base" of the untuned one from the same noise.
 //

@@ -23,6 +23,7 @@ namespace {
 
 constexpr char kPicturesArray[] = "pictures";      // uint8 [n, H, W, 3]
 constexpr char kEmbeddingsArray[] = "embeddings";  // float32 [n, d]
+constexpr char kInceptionArray[] = "inception";
 
 // Everything that the pixels of sampled pictures depend on. A change of the sampling code must change the version.
 std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::string& prompt, int64_t count, uint64_t seed,
@@ -129,7 +130,9 @@ TaskInputs TrialInputs::MakeDreamBooth(const Settings& settings, uint64_t sweep_
   auto data = std::make_shared<DreamBoothData>();
   data->prior_weight = settings.Real("task.prior_weight");
   data->instance = Encode(base.model, subject.images, settings.Text("task.instance_prompt"), flip);
-  inputs.references.subject = Embed(settings, subject.images);
+  PictureFeatures features = Features(settings, subject.images);
+  inputs.references.subject = std::move(features.clip);
+  inputs.references.inception_subject = std::move(features.inception);
   inputs.references.texts = EmbedTexts(settings, {settings.Text("task.class_prompt")});
   if (settings.Integer("task.class_images") > 0) {
     const std::vector<Image> class_pictures = ClassPictures(settings, sweep_seed, progress);
@@ -164,7 +167,9 @@ TaskInputs TrialInputs::MakeFineTuning(const Settings& settings) {
   data->empty_context = base.model.EncodeText({""});
   data->caption_dropout = settings.Real("task.caption_dropout");
   inputs.captioned = std::move(data);
-  inputs.references.subject = Embed(settings, folder.pictures.images);
+  PictureFeatures features = Features(settings, folder.pictures.images);
+  inputs.references.subject = std::move(features.clip);
+  inputs.references.inception_subject = std::move(features.inception);
   return inputs;
 }
 
@@ -172,7 +177,8 @@ const TaskInputs& TrialInputs::Task(const Settings& settings, uint64_t sweep_see
   // By the settings that the inputs depend on, and by what the folder looks like from outside.
   std::string key = fmt::format("{}\n{}\n", sweep_seed, StampOf(settings.Text("task.images")));
   for (const auto& [name, value] : settings.values()) {
-    if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.")) {
+    if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.") ||
+        name.starts_with("score.inception")) {
       key += fmt::format("{}={}\n", name, value);
     }
   }
@@ -183,30 +189,52 @@ const TaskInputs& TrialInputs::Task(const Settings& settings, uint64_t sweep_see
   return tasks_.emplace(key, std::move(inputs)).first->second;
 }
 
-const analysis::FeatureMatrix& TrialInputs::BaseEmbeddings(const Settings& settings,
-                                                           const std::vector<std::string>& prompts, uint64_t noise_seed,
-                                                           const SampleProgress& progress) {
+// Null when the settings name none.
+LoadedModel<InceptionScorer>* TrialInputs::InceptionOf(const Settings& settings) {
+  if (!settings.Has("score.inception")) return nullptr;
+  const bool clean = settings.Text("score.inception_resize") == "clean-fid";
+  return &models_.InceptionNetwork(settings.Text("score.inception"),
+                                   clean ? InceptionResize::kCleanFid : InceptionResize::kPytorchFid);
+}
+
+const PictureFeatures& TrialInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
+                                                 uint64_t noise_seed, const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  const LoadedModel<InceptionScorer>* inception = InceptionOf(settings);
   const std::string& scorer_sha256 = models_.Scorer(settings.Text("scorer")).sha256;
   const int64_t count = settings.Integer("budget.samples");
   const SampleOptions options = SampleOptionsFrom(settings);
-  const std::string key =
-      Sha256Hex(fmt::format("{}\n{}", SamplingKey(base, fmt::format("{}", fmt::join(prompts, "\n")), count, noise_seed,
-                                                   options),
-                            scorer_sha256));
-  const auto found = base_embeddings_.find(key);
-  if (found != base_embeddings_.end()) return found->second;
+  std::string what = fmt::format(
+      "{}\n{}", SamplingKey(base, fmt::format("{}", fmt::join(prompts, "\n")), count, noise_seed, options), scorer_sha256);
+  if (inception != nullptr) what += fmt::format("\n{}\n{}", inception->sha256, settings.Text("score.inception_resize"));
+  const std::string key = Sha256Hex(what);
+  const auto found = base_features_.find(key);
+  if (found != base_features_.end()) return found->second;
 
   const auto make = [&](const std::string& path) {
     const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count));
-    const auto images = SamplePictures(base.model, prompts, noise, options, progress);
-    return WriteOne(path, kEmbeddingsArray, TensorFromFeatures(Embed(settings, images)));
+    const PictureFeatures features = Features(settings, SamplePictures(base.model, prompts, noise, options, progress));
+    std::map<std::string, torch::Tensor> arrays = {{kEmbeddingsArray, TensorFromFeatures(features.clip)}};
+    if (inception != nullptr) arrays[kInceptionArray] = TensorFromFeatures(features.inception);
+    return WriteSafetensors(path, ToArrays(arrays).views, {});
   };
   const auto while_waiting = [&] {
     if (progress) progress(0, count);
   };
   const std::string path = ValueOrThrow(cache_.GetOrMake("base-embeddings", key, make, while_waiting));
-  return base_embeddings_.emplace(key, FeaturesFromTensor(ReadOne(path, kEmbeddingsArray))).first->second;
+  PictureFeatures features;
+  features.clip = FeaturesFromTensor(ReadOne(path, kEmbeddingsArray));
+  if (inception != nullptr) features.inception = FeaturesFromTensor(ReadOne(path, kInceptionArray));
+  return base_features_.emplace(key, std::move(features)).first->second;
+}
+
+PictureFeatures TrialInputs::Features(const Settings& settings, const std::vector<Image>& images) {
+  PictureFeatures features;
+  features.clip = Embed(settings, images);
+  if (LoadedModel<InceptionScorer>* inception = InceptionOf(settings); inception != nullptr) {
+    features.inception = FeaturesFromTensor(inception->model.EmbedImages(images));
+  }
+  return features;
 }
 
 analysis::FeatureMatrix TrialInputs::Embed(const Settings& settings, const std::vector<Image>& images) {

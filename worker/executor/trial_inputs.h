@@ -45,6 +45,12 @@ struct TaskInputs {
   }
 };
 
+// What the scores of a set of pictures are computed from.
+struct PictureFeatures {
+  analysis::FeatureMatrix clip;
+  analysis::FeatureMatrix inception;  // no rows unless score.inception is set
+};
+
 // Not thread-safe. All methods throw UserError for what the user can mend.
 class TrialInputs {
  public:
@@ -54,11 +60,12 @@ class TrialInputs {
   // sweep's seed alone: all replicates and cells share them, as they would share a folder.
   const TaskInputs& Task(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
 
-  // Embeddings [samples, d] of what the untuned base makes of the prompts (one, or one per sample) from this noise. The
+  // Features of what the untuned base makes of the prompts (one, or one per sample) from this noise. The
   // base's taps must be empty.
-  const analysis::FeatureMatrix& BaseEmbeddings(const Settings& settings, const std::vector<std::string>& prompts,
-                                                uint64_t noise_seed, const SampleProgress& progress);
+  const PictureFeatures& BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
+                                      uint64_t noise_seed, const SampleProgress& progress);
 
+  PictureFeatures Features(const Settings& settings, const std::vector<Image>& images);
   // Embeds with the settings' scorer: one row per picture or text.
   analysis::FeatureMatrix Embed(const Settings& settings, const std::vector<Image>& images);
   analysis::FeatureMatrix EmbedTexts(const Settings& settings, const std::vector<std::string>& texts);
@@ -66,12 +73,13 @@ class TrialInputs {
  private:
   TaskInputs MakeDreamBooth(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
   TaskInputs MakeFineTuning(const Settings& settings);
+  LoadedModel<InceptionScorer>* InceptionOf(const Settings& settings);
   std::vector<Image> ClassPictures(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
 
   ModelStore& models_;
   const ContentCache cache_;
   std::map<std::string, TaskInputs> tasks_;                         // by key
-  std::map<std::string, analysis::FeatureMatrix> base_embeddings_;  // by key
+  std::map<std::string, PictureFeatures> base_features_;            // by key
 };
 
 }  // namespace loupe::worker

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "worker/layers/recompute.h"
+
 namespace loupe::worker {
 namespace {
 
@@ -27,12 +29,18 @@ Transformer2DModel MakeTransformer(const UNet2DConditionConfig& config, const UN
 
 torch::Tensor RunResnet(torch::nn::ModuleList& resnets, size_t i, const torch::Tensor& x,
                         const torch::Tensor& time_silu) {
-  return resnets[i]->as<ResnetBlock2DImpl>()->forward(x, time_silu);
+  const auto module = resnets[i];
+  return Recomputed([module](const auto& stream, const auto& time) {
+    return module->template as<ResnetBlock2DImpl>()->forward(stream, time);
+  }, x, time_silu);
 }
 
 torch::Tensor RunTransformer(torch::nn::ModuleList& attentions, size_t i, const torch::Tensor& x,
                              const torch::Tensor& context, ContextCache* cache) {
-  return attentions[i]->as<Transformer2DModelImpl>()->forward(x, context, cache);
+  const auto module = attentions[i];
+  return Recomputed([module, cache](const auto& stream, const auto& text) {
+    return module->template as<Transformer2DModelImpl>()->forward(stream, text, cache);
+  }, x, context);
 }
 
 }  // namespace

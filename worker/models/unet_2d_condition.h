@@ -39,8 +39,8 @@ struct UNet2DConditionConfig {
   double freq_shift = 0;
   std::vector<UNetLevel> levels;
 
-  // From unet/config.json. INVALID_ARGUMENT names file, key, value and what is supported, for every setting that would
-  // change the arithmetic and is not implemented.
+  // From unet/config.json. Supported is the arithmetic of Stable Diffusion v1 and v2, in any width and
+  // depth; INVALID_ARGUMENT names file, key, value and what is supported, for every setting that would change it.
   static absl::StatusOr<UNet2DConditionConfig> Read(const std::string& path);
 };
 

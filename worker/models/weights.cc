@@ -80,11 +80,16 @@ torch::Tensor ToTensor(const ArrayView& array) {
 }
 
 absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file, const WeightOptions& options) {
+  return LoadWeights(network, file.path(), file.arrays(), options);
+}
+
+absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
+                         const std::map<std::string, ArrayView>& in_file, const WeightOptions& options) {
   Problems problems;
   auto parameters = network.named_parameters();
   std::vector<std::pair<torch::Tensor*, const ArrayView*>> pairs;
   std::map<std::string, const ArrayView*> arrays;
-  for (const auto& [file_name, array] : file.arrays()) {
+  for (const auto& [file_name, array] : in_file) {
     const std::string name = NetworkName(file_name, options);
     if (name.empty()) continue;
     if (parameters.contains(name)) {
@@ -104,7 +109,7 @@ absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file
       pairs.emplace_back(&item.value(), found->second);
     }
   }
-  if (absl::Status status = problems.ToStatus(file.path()); !status.ok()) return status;
+  if (absl::Status status = problems.ToStatus(path); !status.ok()) return status;
 
   torch::NoGradGuard no_grad;
   for (auto& [parameter, array] : pairs) {

@@ -33,6 +33,10 @@ struct WeightOptions {
 // the network's; then no parameter has been changed.
 absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file, const WeightOptions& options);
 
+// The same from arrays of another kind of file; `path` is for messages.
+absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
+                         const std::map<std::string, ArrayView>& arrays, const WeightOptions& options);
+
 // One array as a tensor of its own memory.
 torch::Tensor ToTensor(const ArrayView& array);
 

@@ -64,9 +64,12 @@ std::vector<Image> SamplePictures(BaseModel& base, const std::vector<std::string
 }
 
 Image MakeSheet(const std::vector<Image>& images) {
+  return MakeGrid(images, static_cast<int>(std::ceil(std::sqrt(images.size()))));
+}
+
+Image MakeGrid(const std::vector<Image>& images, int columns) {
   constexpr int kGap = 2;
   const int count = static_cast<int>(images.size());
-  const int columns = static_cast<int>(std::ceil(std::sqrt(count)));
   const int rows = (count + columns - 1) / columns;
   const int w = images.front().width, h = images.front().height;
   Image sheet{columns * (w + kGap) - kGap, rows * (h + kGap) - kGap, {}};

@@ -40,5 +40,7 @@ std::vector<int64_t> NoiseShape(const BaseModel& base, int64_t count);
 
 // Pictures of one size side by side, row by row, as near to a square as can be, two white pixels apart. At least one.
 Image MakeSheet(const std::vector<Image>& images);
+// The same with so many to a row.
+Image MakeGrid(const std::vector<Image>& images, int columns);
 
 }  // namespace loupe::worker

@@ -20,10 +20,24 @@ absl::Status AddDistances(const analysis::FeatureMatrix& generated, const analys
   return absl::OkStatus();
 }
 
+absl::Status AddInceptionScores(const analysis::FeatureMatrix& generated, const analysis::FeatureMatrix& reference,
+                                std::map<std::string, double>& scores) {
+  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
+  LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
+  scores["fid"] = frechet.value;
+  scores["kid"] = kernel.mean;
+  if (generated.rows <= kNeighbours || reference.rows <= kNeighbours) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const auto both, analysis::ComputePrecisionRecall(generated, reference, kNeighbours));
+  scores["precision"] = both.precision;
+  scores["recall"] = both.recall;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::map<std::string, double>> ScorePictures(const analysis::FeatureMatrix& generated,
-                                                            const ScoreReferences& references) {
+                                                            const ScoreReferences& references,
+                                                            const analysis::FeatureMatrix& inception) {
   std::map<std::string, double> scores;
   LOUPE_ASSIGN_OR_RETURN(scores["clip_i"],
                          references.own_pictures.rows > 0
@@ -36,6 +50,9 @@ absl::StatusOr<std::map<std::string, double>> ScorePictures(const analysis::Feat
   LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(generated));
   scores["clip_diversity"] = 1 - within;
   LOUPE_RETURN_IF_ERROR(AddDistances(generated, references.subject, "", scores));
+  if (inception.rows > 0 && references.inception_subject.rows > 0) {
+    LOUPE_RETURN_IF_ERROR(AddInceptionScores(inception, references.inception_subject, scores));
+  }
   if (references.class_set.rows >= 2) {
     LOUPE_RETURN_IF_ERROR(AddDistances(generated, references.class_set, "_class", scores));
   }

@@ -16,6 +16,8 @@ struct ScoreReferences {
   analysis::FeatureMatrix texts;
   // The training picture that belongs to each generated one (same caption); no rows: compare with all of `subject`.
   analysis::FeatureMatrix own_pictures;
+  // Inception features of the training pictures; no rows without that network.
+  analysis::FeatureMatrix inception_subject;
 };
 
 // All of CLIP's image features:
@@ -29,7 +31,12 @@ struct ScoreReferences {
 //   clip_nearest     mean cosine to the nearest training picture: near 1 when pictures are copied
 //   clip_diversity   1 − mean cosine among the generated pictures
 // INVALID_ARGUMENT when an embedding is not finite or a set has fewer than two rows.
+//
+// With Inception features (`inception`: of the generated pictures; may have no rows), of these:
+//   fid, kid               Fréchet and kernel distance of generated and training pictures, as commonly published
+//   precision, recall      as above
 absl::StatusOr<std::map<std::string, double>> ScorePictures(const analysis::FeatureMatrix& generated,
-                                                            const ScoreReferences& references);
+                                                            const ScoreReferences& references,
+                                                            const analysis::FeatureMatrix& inception = {});
 
 }  // namespace loupe::worker

@@ -6,15 +6,32 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "worker/io/image.h"
 #include "worker/models/base_model.h"
 
 namespace loupe::worker {
 
-// The predicted noise for `prompt` minus that for `other`, [m, C, h, w], CPU: for the first (at most four) latents, each noised
-// to a quarter, a half and three quarters of the schedule's timesteps. Latents: latents_scaled [n, C, h, w]. The noise is drawn
-// from `seed`. Attached methods take part. Without gradients.
+// A quarter, a half and three quarters of the schedule.
+std::vector<int64_t> DifferenceTimesteps(const BaseModel& base);
+
+// How many of the latents are looked at: the first four.
+inline constexpr int64_t kDifferencePictures = 4;
+
+// The predicted noise for `prompt` minus that for `other`, [3, m, C, h, w], CPU: for the first m latents, each noised to each
+// of DifferenceTimesteps. Latents: latents_scaled [n, C, h, w]. The noise is drawn from `seed`. Attached methods take part.
+// Without gradients.
 torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents, uint64_t seed, const std::string& prompt,
                                    const std::string& other);
+
+// The paper's picture: `pictures` (m of one size) in the first row, and under each of them one row per timestep with the mean
+// over channels of |difference| as a heat map from white (0) over red to black (`full_scale` and more). Several differences,
+// of the same pictures, stand side by side, each under its own copy of the pictures. Not empty.
+Image DifferenceSheet(const std::vector<Image>& pictures, const std::vector<torch::Tensor>& differences,
+                      double full_scale);
+
+// The 99th percentile of the mean over channels of |difference|: a full scale that single pixels do not set.
+double DifferenceScale(const torch::Tensor& difference);
 
 }  // namespace loupe::worker

@@ -10,6 +10,8 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
+#include "worker/layers/autocast_scope.h"
+#include "worker/layers/recompute.h"
 #include "worker/models/weights.h"
 #include "worker/train/user_error.h"
 
@@ -40,7 +42,8 @@ Trainer::Trainer(BaseModel& base, Method& method, std::vector<TrainSlot> slots, 
       method_(method),
       slots_(std::move(slots)),
       options_(options),
-      optimizer_(method.parameters(), options.optimizer) {
+      optimizer_(method.parameters(), options.optimizer),
+      scaler_(options.loss_scale > 0 ? options.loss_scale : 1) {
   TORCH_CHECK(static_cast<int64_t>(slots_.size()) == method.slots(), "the pack has ", slots_.size(),
               " trials, the method ", method.slots(), " slots");
   for (const TrainSlot& slot : slots_) {
@@ -73,10 +76,17 @@ Trainer::Drawn Trainer::Draw() {
           torch::cat(timesteps).to(device)};
 }
 
+torch::Tensor Trainer::Predict(const torch::Tensor& noisy, const Drawn& drawn) {
+  const RecomputeScope recompute(options_.recompute);
+  if (options_.precision == torch::kFloat) return base_.unet(noisy, drawn.timesteps, drawn.context);
+  const AutocastScope autocast({noisy.device().type(), true, options_.precision});
+  return base_.unet(noisy, drawn.timesteps, drawn.context).to(torch::kFloat);
+}
+
 torch::Tensor Trainer::SlotLosses(const Drawn& drawn) {
   const auto noisy = base_.schedule.AddNoise(drawn.latents, drawn.noise, drawn.timesteps);
   const auto target = base_.schedule.Target(drawn.latents, drawn.noise, drawn.timesteps);
-  const auto output = base_.unet(noisy, drawn.timesteps, drawn.context);
+  const auto output = Predict(noisy, drawn);
   auto errors = (output - target).square().flatten(1).mean(1);
   if (options_.min_snr_gamma > 0) {
     const auto snr = base_.schedule.SignalToNoise(drawn.timesteps);
@@ -91,7 +101,7 @@ Trainer::StepResult Trainer::Step() {
   for (int64_t i = 0; i < options_.accumulation; ++i) {
     const auto losses = SlotLosses(Draw()) / static_cast<double>(options_.accumulation);
     // The slots' losses are added, not averaged: a trial's gradient does not depend on the pack's size.
-    losses.sum().backward();
+    (options_.loss_scale > 0 ? losses.sum() * scaler_.scale() : losses.sum()).backward();
     total = total.defined() ? total + losses.detach() : losses.detach();
   }
   const auto losses_cpu = total.to(torch::kCPU, torch::kFloat64).contiguous();
@@ -100,10 +110,37 @@ Trainer::StepResult Trainer::Step() {
   for (const double loss : result.losses) {
     if (!std::isfinite(loss)) return result;
   }
+  if (options_.loss_scale > 0 && !UnscaleGradients()) {
+    result.skipped = true;
+    return result;
+  }
   const auto norms = optimizer_.Step(options_.schedule.FactorAt(steps())).to(torch::kCPU, torch::kFloat64).contiguous();
   result.gradient_norms.assign(norms.const_data_ptr<double>(), norms.const_data_ptr<double>() + norms.numel());
   UpdateAverage();
   return result;
+}
+
+// Divides the gradients by the scale; clears them and returns false when one of them overflowed.
+bool Trainer::UnscaleGradients() {
+  torch::NoGradGuard no_grad;
+  torch::Tensor finite;
+  for (const NamedParameter& parameter : method_.parameters()) {
+    torch::Tensor gradient = parameter.value.grad();
+    if (!gradient.defined()) continue;
+    gradient.div_(scaler_.scale());
+    const auto all = gradient.isfinite().all();
+    finite = finite.defined() ? finite.logical_and(all) : all;
+  }
+  const bool good = !finite.defined() || finite.item<bool>();
+  scaler_.Update(good);
+  if (good) return true;
+  for (const NamedParameter& parameter : method_.parameters()) parameter.value.mutable_grad().reset();
+  if (scaler_.exhausted()) {
+    throw UserError(fmt::format("the gradients overflow at step {} whatever the loss scale: training diverged, or the network "
+                                "overflows in 16 bits; lower train.learning_rate, or set train.precision to float32",
+                                steps() + 1));
+  }
+  return false;
 }
 
 void Trainer::UpdateAverage() {
@@ -132,6 +169,7 @@ void Trainer::SaveCheckpoint(const std::string& path, const std::string& fingerp
   for (size_t i = 0; i < average_.size(); ++i) {
     arrays["average." + method_.parameters()[i].name] = average_[i].cpu().clone();
   }
+  arrays["loss_scale"] = torch::tensor({scaler_.scale(), static_cast<double>(scaler_.good_steps())}, torch::kFloat64);
   for (size_t k = 0; k < slots_.size(); ++k) {
     const TrainSlot& slot = slots_[k];
     AddWithPrefix(SlotPrefix(k), slot.source->Save(), arrays);
@@ -166,6 +204,8 @@ bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerp
   for (size_t i = 0; i < average_.size(); ++i) {
     average_[i].copy_(TakeState(arrays, "average." + method_.parameters()[i].name));
   }
+  const torch::Tensor& loss_scale = TakeState(arrays, "loss_scale");
+  scaler_ = LossScaler(loss_scale[0].item<double>(), loss_scale[1].item<int64_t>());
   for (size_t k = 0; k < slots_.size(); ++k) {
     slots_[k].source->Restore(WithPrefixRemoved(SlotPrefix(k), arrays));
     slots_[k].noise.SetState(TakeState(arrays, SlotPrefix(k) + "noise"));

@@ -13,6 +13,7 @@
 #include "worker/models/base_model.h"
 #include "worker/train/adamw.h"
 #include "worker/train/batch_source.h"
+#include "worker/train/loss_scaler.h"
 #include "worker/train/random_stream.h"
 #include "worker/train/rate_schedule.h"
 
@@ -36,6 +37,12 @@ struct TrainOptions {
   double noise_offset = 0;
   // The running average's decay d; at step t it is min(d, (1 + t)/(10 + t)), so that early values count little. 0: off.
   double ema_decay = 0;
+  // The network's forward pass under autocast in kBFloat16 or kHalf (autocast_scope.h); kFloat: as it is.
+  torch::ScalarType precision = torch::kFloat;
+  // The loss is scaled dynamically from here on (loss_scaler.h), for kHalf; 0: not at all.
+  double loss_scale = 0;
+  // Blocks are computed a second time in the backward pass instead of being remembered (recompute.h).
+  bool recompute = false;
 };
 
 // The base and the method must outlive it; nothing of the base but its taps changes. Not thread-safe.
@@ -47,9 +54,12 @@ class Trainer {
   struct StepResult {
     std::vector<double> losses;          // per slot
     std::vector<double> gradient_norms;  // per slot, before clipping; NaN where not computed (mixed packs)
+    // The scaled gradients overflowed: no step was taken, and the next one is scaled less.
+    bool skipped = false;
   };
   // Draws `accumulation` batches with noise and timesteps for every slot, predicts, and takes one optimiser step. A loss that is not finite
   // is returned as it is and no step is taken.
+  // Throws UserError when the gradients overflow even at the least loss scale.
   StepResult Step();
 
   int64_t steps() const { return optimizer_.steps(); }
@@ -69,7 +79,9 @@ class Trainer {
     torch::Tensor latents, context, weights, noise, timesteps;
   };
   Drawn Draw();
+  torch::Tensor Predict(const torch::Tensor& noisy, const Drawn& drawn);
   torch::Tensor SlotLosses(const Drawn& drawn);
+  bool UnscaleGradients();
   void UpdateAverage();
 
   BaseModel& base_;
@@ -77,6 +89,7 @@ class Trainer {
   std::vector<TrainSlot> slots_;
   const TrainOptions options_;
   AdamW optimizer_;
+  LossScaler scaler_;
   std::vector<torch::Tensor> average_;  // beside the method's parameters; empty without EMA
 };
 

@@ -241,6 +241,89 @@ TEST_F(TrainerTest, ALossThatIsNotFiniteTakesNoStep) {
   for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, before.at(name)));
 }
 
+// bfloat16 keeps 8 bits: a loss of order 1 agrees to about 1 %.
+TEST_F(TrainerTest, Bfloat16StepsStayNearFloat32WithAndWithoutRecomputing) {
+  const auto data = MakeSmallData(true);
+  std::vector<double> losses;
+  for (const auto& [precision, recompute] :
+       {std::pair{torch::kFloat, false}, std::pair{torch::kBFloat16, false}, std::pair{torch::kBFloat16, true}}) {
+    const auto method = Attach(base_, {5});
+    TrainOptions options = options_;
+    options.precision = precision;
+    options.recompute = recompute;
+    Trainer trainer(base_, *method, Slots(data, {50}), options);
+    double loss = 0;
+    for (int i = 0; i < 4; ++i) loss = trainer.Step().losses.front();
+    losses.push_back(loss);
+    for (const NamedParameter& parameter : method->parameters()) {
+      EXPECT_EQ(parameter.value.scalar_type(), torch::kFloat) << "the trained values stay float32";
+    }
+  }
+  EXPECT_NE(losses[1], losses[0]) << "bfloat16 was used";
+  EXPECT_NEAR(losses[1] / losses[0], 1, 0.03);
+  EXPECT_NEAR(losses[2] / losses[1], 1, 1e-3) << "recomputed in the same precision";
+}
+
+TEST_F(TrainerTest, ALossScaleChangesNothingUntilGradientsOverflow) {
+  const auto data = MakeSmallData(true);
+  const auto plain = Attach(base_, {5});
+  std::map<std::string, torch::Tensor> expected;
+  {
+    Trainer trainer(base_, *plain, Slots(data, {50}), options_);
+    for (int i = 0; i < 3; ++i) trainer.Step();
+    expected = plain->Export(0);
+  }
+  BaseModel scaled = MakeSmallBase();
+  const auto method = Attach(scaled, {5});
+  TrainOptions options = options_;
+  options.loss_scale = 65536;
+  Trainer trainer(scaled, *method, Slots(data, {50}), options);
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(trainer.Step().skipped);
+  // A power of two is exact in float32.
+  for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, expected.at(name))) << name;
+}
+
+TEST_F(TrainerTest, OverflowedStepsAreSkippedAndHalveTheScaleAlsoAfterAResume) {
+  const auto data = MakeSmallData(true);
+  const auto method = Attach(base_, {5});
+  const auto before = method->Export(0);
+  TrainOptions options = options_;
+  options.loss_scale = 0x1p+140;  // beyond float32
+  Trainer trainer(base_, *method, Slots(data, {50}), options);
+  ASSERT_TRUE(trainer.Step().skipped);
+  EXPECT_EQ(trainer.steps(), 0);
+  for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, before.at(name))) << name;
+  int skipped = 1;
+  while (trainer.steps() < 1) {
+    skipped += trainer.Step().skipped ? 1 : 0;
+    ASSERT_LT(skipped, 100);
+  }
+  trainer.SaveCheckpoint(path_, "run");
+  const auto next = trainer.Step();
+  const auto expected = method->Export(0);
+  BaseModel base = MakeSmallBase();
+  const auto again = Attach(base, {77});
+  Trainer resumed(base, *again, Slots(data, {5000}), options);
+  ASSERT_TRUE(resumed.LoadCheckpoint(path_, "run"));
+  const auto step = resumed.Step();
+  EXPECT_FALSE(step.skipped) << "goes on with the scale that was found";
+  EXPECT_EQ(step.losses.front(), next.losses.front());
+  for (const auto& [name, value] : again->Export(0)) EXPECT_TRUE(torch::equal(value, expected.at(name))) << name;
+}
+
+TEST(LossScalerTest, HalvesAfterAnOverflowAndDoublesAfterTwoThousandGoodSteps) {
+  LossScaler scaler(1024);
+  scaler.Update(false);
+  EXPECT_EQ(scaler.scale(), 512);
+  for (int i = 0; i < 1999; ++i) scaler.Update(true);
+  EXPECT_EQ(scaler.scale(), 512);
+  scaler.Update(true);
+  EXPECT_EQ(scaler.scale(), 1024);
+  EXPECT_EQ(scaler.good_steps(), 0);
+  for (int i = 0; i < 27; ++i) scaler.Update(false);
+  EXPECT_TRUE(scaler.exhausted());
+}
+
 TEST_F(TrainerTest, APackOfTwoTrainsAsTwoSoloRuns) {
   const auto data = MakeSmallData(true);
   std::vector<std::map<std::string, torch::Tensor>> solo;

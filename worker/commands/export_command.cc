@@ -1,0 +1,42 @@
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/logging.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/commands/commands.h"
+#include "worker/executor/export_request.h"
+
+namespace loupe::worker {
+namespace {
+
+absl::Status Export(const ExportRequest& request) {
+  LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", "warn"));
+  LOUPE_RETURN_IF_ERROR(ExportToFolder(request));
+  fmt::print("{}\n", request.out);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddExportCommand(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("export", "Write a tuned base, or its adapter, as other programs read it");
+  const auto request = std::make_shared<ExportRequest>();
+  const std::map<std::string, ExportLayout> layouts = {
+      {"merged", ExportLayout::kMerged}, {"bundle", ExportLayout::kBundle}, {"modules", ExportLayout::kModules}};
+  command->add_option("--base", request->base, "Folder of the base that the adapter was trained on")->required();
+  command->add_option("--adapter", request->adapter, "Adapter file (a trial's adapter.safetensors)")->required();
+  command->add_option("--out", request->out, "New folder")->required();
+  command
+      ->add_option("--as", request->layout,
+                   "merged: a diffusers folder with the adapter in the UNet's weights (linear cells only); bundle: the "
+                   "base's folder with adapter.safetensors in it; modules: one .pt file per module, as the paper's code "
+                   "reads them")
+      ->transform(CLI::CheckedTransformer(layouts, CLI::ignore_case))
+      ->default_str("merged");
+  command->add_flag("--half", request->half, "merged: UNet weights in float16");
+  command->callback([request, &exit_code] { exit_code = Report("export", Export(*request)); });
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,22 @@
+// A trained adapter put onto a loaded base: what the commands for looking inside share.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "worker/adapters/adapter_file.h"
+#include "worker/adapters/method.h"
+#include "worker/executor/model_store.h"
+
+namespace loupe::worker {
+
+struct AttachedAdapter {
+  AdapterFile file;
+  std::unique_ptr<Method> method;  // attached to the base, which must outlive it
+};
+
+// Reads and attaches; a warning is logged when the adapter was trained on another base. Throws UserError or c10::Error naming
+// what does not fit.
+AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device);
+
+}  // namespace loupe::worker

@@ -1,0 +1,88 @@
+#include "worker/executor/noise_difference_request.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/data/image_folder.h"
+#include "worker/executor/attached_adapter.h"
+#include "worker/executor/device.h"
+#include "worker/executor/failure_status.h"
+#include "worker/executor/model_store.h"
+#include "worker/executor/tensor_conversion.h"
+#include "worker/io/image.h"
+#include "worker/score/picture_sampler.h"
+#include "worker/score/prediction_difference.h"
+#include "worker/train/random_stream.h"
+
+namespace loupe::worker {
+namespace {
+
+// `given`, or the adapter's own setting.
+std::string PromptOr(const std::string& given, const AttachedAdapter& adapter, const char* flag, const char* setting) {
+  if (!given.empty()) return given;
+  if (adapter.method != nullptr && adapter.file.settings.Has(setting)) return adapter.file.settings.Text(setting);
+  throw UserError(fmt::format("{} is missing: give it, or an adapter that was trained with {}", flag, setting));
+}
+
+std::vector<Image> ClassPicturesOf(const NoiseDifferenceRequest& request, BaseModel& base, const std::string& prompt) {
+  if (!request.images.empty()) {
+    auto folder = ValueOrThrow(ReadImageFolder(request.images, static_cast<int>(base.image_size())));
+    if (folder.images.size() > kDifferencePictures) folder.images.resize(kDifferencePictures);
+    return std::move(folder.images);
+  }
+  SampleOptions options;
+  options.steps = request.steps;
+  options.guidance = request.guidance;
+  const torch::Tensor noise = RandomStream(request.seed).Normal(NoiseShape(base, kDifferencePictures));
+  return SamplePictures(base, {prompt}, noise, options);
+}
+
+std::vector<double> MeanPerTimestep(const torch::Tensor& difference) {
+  std::vector<double> means;
+  for (int64_t t = 0; t < difference.size(0); ++t) means.push_back(difference[t].abs().mean().item<double>());
+  return means;
+}
+
+NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
+  const torch::Device device = ValueOrThrow(ParseDevice(request.device));
+  if (request.threads > 0) at::set_num_threads(request.threads);
+  ModelStore models(device);
+  LoadedModel<BaseModel>& base = models.Base(request.base);
+  AttachedAdapter adapter;
+  if (!request.adapter.empty()) adapter = AttachAdapterFile(request.adapter, base, device);
+  const std::string prompt = PromptOr(request.prompt, adapter, "--prompt", "task.instance_prompt");
+  const std::string class_prompt = PromptOr(request.class_prompt, adapter, "--class-prompt", "task.class_prompt");
+
+  NoiseDifference result;
+  result.timesteps = DifferenceTimesteps(base.model);
+  std::vector<torch::Tensor> shown;
+  std::vector<Image> pictures;
+  torch::Tensor latents;
+  {
+    const MethodDisabled off(adapter.method.get());
+    pictures = ClassPicturesOf(request, base.model, class_prompt);
+    latents = base.model.EncodePictures(PicturesFromImages(pictures));
+    if (adapter.method != nullptr) {
+      shown.push_back(PredictionDifference(base.model, latents, request.seed, prompt, class_prompt));
+      result.untuned = MeanPerTimestep(shown.front());
+    }
+  }
+  shown.insert(shown.begin(), PredictionDifference(base.model, latents, request.seed, prompt, class_prompt));
+  result.tuned = MeanPerTimestep(shown.front());
+  for (const torch::Tensor& difference : shown) result.full_scale = std::max(result.full_scale, DifferenceScale(difference));
+  ThrowIfError(WritePng(request.out, DifferenceSheet(pictures, shown, result.full_scale)));
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<NoiseDifference> WriteNoiseDifference(const NoiseDifferenceRequest& request) {
+  NoiseDifference result;
+  LOUPE_RETURN_IF_ERROR(StatusOfThrown([&] { result = WriteOrThrow(request); }));
+  return result;
+}
+
+}  // namespace loupe::worker

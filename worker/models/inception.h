@@ -1,0 +1,49 @@
+// The Inception network behind published FID values: the one of TensorFlow's inception-2015-12-05 graph (Szegedy et al. 2016,
+// arXiv 1512.00567), as pytorch-fid's weights have it. It differs from torchvision's Inception v3 in its pooling branches, so
+// that features of the two cannot be compared.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/io/image.h"
+#include "worker/models/base_model.h"
+
+namespace loupe::worker {
+
+// Pictures to pool3 features. Layers have torchvision's names, which are the checkpoint's.
+class InceptionImpl : public torch::nn::Module {
+ public:
+  InceptionImpl();
+  // x: [N, 3, 299, 299] in [−1, 1] → [N, 2048].
+  torch::Tensor forward(torch::Tensor x);
+};
+TORCH_MODULE(Inception);
+
+// How pictures of other sizes come to 299 pixels; named, because FID depends on it (Parmar et al. 2022, arXiv 2104.11222).
+enum class InceptionResize {
+  kPytorchFid,  // bilinear, without smoothing when shrinking, on values in [0, 1] (align_corners off)
+  kCleanFid,    // bicubic with a kernel widened when shrinking, per channel in float32, as Pillow does for pictures of floats
+};
+
+struct InceptionScorer {
+  std::string path;
+  Inception network{nullptr};
+  InceptionResize resize = InceptionResize::kPytorchFid;
+
+  // [N, 2048], float32, CPU; without gradients. Images may differ in size.
+  torch::Tensor EmbedImages(const std::vector<Image>& images);
+};
+
+// From pytorch-fid's pt_inception-2015-12-05-6726825d.pth or the same weights as .safetensors. Nothing in the file is executed.
+// Errors name the file and what does not fit (torch_checkpoint.h, weights.h).
+absl::StatusOr<InceptionScorer> LoadInceptionScorer(const std::string& path, InceptionResize resize,
+                                                    const LoadOptions& options = {});
+
+// [N, 3, 299, 299] in [−1, 1], float32, CPU.
+torch::Tensor InceptionPixels(const Image& image, InceptionResize resize);
+
+}  // namespace loupe::worker
