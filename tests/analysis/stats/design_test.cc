@@ -90,7 +90,7 @@ TEST(FractionTest, DOptimalSelectionIsNearlyAsGoodPerTrialAsTheFullDesign) {
   EXPECT_EQ(fraction->chosen.size(), 96u);
   EXPECT_EQ(std::set<size_t>(fraction->chosen.begin(), fraction->chosen.end()).size(), 96u);
   EXPECT_GT(fraction->quality.d_efficiency, 0.99);
-  EXPECT_THAT(fraction->sentences, Contains(HasSubstr("An orthogonal array for the main effects has 80 trials")));
+  EXPECT_THAT(fraction->sentences, Contains(HasSubstr("An orthogonal array for the main effects has 80 cells")));
   const auto again = ChooseFraction(candidates, {.trials = 96, .restarts = 3});
   EXPECT_EQ(again->chosen, fraction->chosen);
 
