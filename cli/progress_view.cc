@@ -134,8 +134,9 @@ std::string ProgressView::PlainLine() const {
   if (!sweep.state_reason().empty()) line += fmt::format(" ({})", sweep.state_reason());
   for (const v1::RunningAttempt& attempt : state_.running()) {
     if (attempt.metrics().empty()) continue;
-    line += fmt::format("; trial {} {} {}/{}: {}", LastPart(attempt.trial()), attempt.phase(), attempt.step(),
-                        attempt.total_steps(), Metrics(attempt.metrics()));
+    line += fmt::format("; trial {} {}", LastPart(attempt.trial()), attempt.phase());
+    if (attempt.total_steps() > 0) line += fmt::format(" {}/{}", attempt.step(), attempt.total_steps());
+    line += ": " + Metrics(attempt.metrics());
     // One example is enough for a log.
     break;
   }
