@@ -19,7 +19,7 @@
 namespace loupe::cli {
 
 // Sustained speed of one worker that is assumed where the user gives none. CPU: per core, float32, as reached by the
-// built-in base on the machine where Loupe was made (docs/trial-cost.md); GPU: a modest share of a data-centre card.
+// built-in base on the machine where Loupe was made (docs/trial.md); GPU: a modest share of a data-centre card.
 inline constexpr double kCpuGflopsPerCore = 35;
 inline constexpr double kGpuGflops = 20'000;
 
