@@ -19,4 +19,15 @@ struct AttachedAdapter {
 // what does not fit.
 AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device);
 
+// A base loaded for one command, with the adapter on it that the command names, if any.
+struct OpenedBase {
+  // `device` as ParseDevice reads it; `threads` 0 leaves LibTorch's number; `adapter_path` "" attaches none. Throws as
+  // AttachAdapterFile does.
+  OpenedBase(const std::string& folder, const std::string& adapter_path, const std::string& device, int threads);
+
+  ModelStore models;
+  LoadedModel<BaseModel>& base;  // in `models`
+  AttachedAdapter adapter;       // its method is null without one
+};
+
 }  // namespace loupe::worker

@@ -8,9 +8,7 @@
 #include "fmt/format.h"
 #include "worker/data/image_folder.h"
 #include "worker/executor/attached_adapter.h"
-#include "worker/executor/device.h"
 #include "worker/executor/failure_status.h"
-#include "worker/executor/model_store.h"
 #include "worker/executor/tensor_conversion.h"
 #include "worker/io/image.h"
 #include "worker/score/picture_sampler.h"
@@ -47,30 +45,27 @@ std::vector<double> MeanPerTimestep(const torch::Tensor& difference) {
 }
 
 NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
-  const torch::Device device = ValueOrThrow(ParseDevice(request.device));
-  if (request.threads > 0) at::set_num_threads(request.threads);
-  ModelStore models(device);
-  LoadedModel<BaseModel>& base = models.Base(request.base);
-  AttachedAdapter adapter;
-  if (!request.adapter.empty()) adapter = AttachAdapterFile(request.adapter, base, device);
+  OpenedBase opened(request.base, request.adapter, request.device, request.threads);
+  BaseModel& base = opened.base.model;
+  const AttachedAdapter& adapter = opened.adapter;
   const std::string prompt = PromptOr(request.prompt, adapter, "--prompt", "task.instance_prompt");
   const std::string class_prompt = PromptOr(request.class_prompt, adapter, "--class-prompt", "task.class_prompt");
 
   NoiseDifference result;
-  result.timesteps = DifferenceTimesteps(base.model);
+  result.timesteps = DifferenceTimesteps(base);
   std::vector<torch::Tensor> shown;
   std::vector<Image> pictures;
   torch::Tensor latents;
   {
     const MethodDisabled off(adapter.method.get());
-    pictures = ClassPicturesOf(request, base.model, class_prompt);
-    latents = base.model.EncodePictures(PicturesFromImages(pictures));
+    pictures = ClassPicturesOf(request, base, class_prompt);
+    latents = base.EncodePictures(PicturesFromImages(pictures));
     if (adapter.method != nullptr) {
-      shown.push_back(PredictionDifference(base.model, latents, request.seed, prompt, class_prompt));
+      shown.push_back(PredictionDifference(base, latents, request.seed, prompt, class_prompt));
       result.untuned = MeanPerTimestep(shown.front());
     }
   }
-  shown.insert(shown.begin(), PredictionDifference(base.model, latents, request.seed, prompt, class_prompt));
+  shown.insert(shown.begin(), PredictionDifference(base, latents, request.seed, prompt, class_prompt));
   result.tuned = MeanPerTimestep(shown.front());
   for (const torch::Tensor& difference : shown) result.full_scale = std::max(result.full_scale, DifferenceScale(difference));
   ThrowIfError(WritePng(request.out, DifferenceSheet(pictures, shown, result.full_scale)));
