@@ -49,11 +49,12 @@ class Conv2dImpl : public torch::nn::Module, public LeafLayer {
 };
 TORCH_MODULE(Conv2d);
 
-// Per group of channels: (x − mean) / √(variance + eps), then weight and bias per channel. x: [N, C, …].
+// Per group of channels: (x − mean) / √(variance + eps), then weight and bias per channel. x: [N, C, …]. On a CPU a bfloat16
+// input gives a float32 output.
 class GroupNormImpl : public torch::nn::Module, public LeafLayer {
  public:
   GroupNormImpl(int64_t groups, int64_t channels, double eps);
-  torch::Tensor forward(const torch::Tensor& x) { return torch::group_norm(x, groups_, weight, bias, eps_); }
+  torch::Tensor forward(const torch::Tensor& x);
   void Reset(const at::Generator& generator) override;
 
   torch::Tensor weight;

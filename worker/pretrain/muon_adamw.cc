@@ -6,15 +6,15 @@
 
 namespace loupe::worker {
 
-torch::Tensor Orthogonalised(const torch::Tensor& g) {
+torch::Tensor Orthogonalised(const torch::Tensor& g, torch::ScalarType precision) {
   const bool tall = g.size(0) > g.size(1);
   torch::Tensor x = tall ? g.t() : g;
-  x = x / (x.norm() + 1e-7);
+  x = (x / (x.norm() + 1e-7)).to(precision).contiguous();
   for (int i = 0; i < 5; ++i) {
     const auto a = torch::mm(x, x.t());
     x = torch::addmm(x, torch::addmm(a, a, a, -4.7750, 2.0315), x, 3.4445, 1.0);
   }
-  return tall ? x.t() : x;
+  return (tall ? x.t() : x).to(g.scalar_type());
 }
 
 bool MuonAdamW::TakesMuon(const std::string& name, const torch::Tensor& parameter) {
@@ -54,7 +54,7 @@ void MuonAdamW::MuonStep(Slot& slot, double factor) const {
   const double rows = static_cast<double>(ahead.size(0)), columns = static_cast<double>(ahead.size(1));
   const double rate = options_.muon_rate * factor;
   slot.parameter.mul_(1 - rate * options_.weight_decay / 10);
-  slot.parameter.add_(Orthogonalised(ahead).reshape(g.sizes()), -rate * std::sqrt(std::max(1.0, rows / columns)));
+  slot.parameter.add_(Orthogonalised(ahead, options_.muon_precision).reshape(g.sizes()), -rate * std::sqrt(std::max(1.0, rows / columns)));
 }
 
 void MuonAdamW::AdamStep(Slot& slot, int64_t step, double factor) const {

@@ -13,6 +13,7 @@ namespace loupe::worker {
 struct MuonAdamWOptions {
   double muon_rate = 0.02;
   double muon_momentum = 0.95;  // Nesterov
+  torch::ScalarType muon_precision = torch::kFloat32;  // of the iteration's products; kBFloat16 does for it, as its authors say
   double adam_rate = 1e-3;
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.98;
@@ -20,8 +21,8 @@ struct MuonAdamWOptions {
 };
 
 // G ≈ U Vᵀ of G = U S Vᵀ, by five steps of the quintic Newton–Schulz iteration (Jordan et al. 2024, "Muon"): singular
-// values come out between about 0.7 and 1.2. g: [r, c].
-torch::Tensor Orthogonalised(const torch::Tensor& g);
+// values come out between about 0.7 and 1.2. g: [r, c]; the result has g's type.
+torch::Tensor Orthogonalised(const torch::Tensor& g, torch::ScalarType precision = torch::kFloat32);
 
 // A parameter p with two or more dimensions, named neither embedding nor conv_in, conv_out or logit_scale, takes
 //   b ← μ b + g;  p ← (1 − rate·decay/10) p − rate·√max(1, rows/columns)·Orthogonalised(g + μ b)   (a kernel as [out, in·k·k]);

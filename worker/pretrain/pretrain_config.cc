@@ -76,6 +76,16 @@ class Section {
   std::set<std::string, std::less<>> asked_;
 };
 
+// Of products and convolutions: bf16 is the faster one where the processor multiplies bfloat16 matrices (AMX, AVX-512 BF16).
+void ReadPrecision(Section& section, torch::ScalarType& precision) {
+  std::string name = "float32";
+  section.Get("precision", name);
+  if (name != "float32" && name != "bf16") {
+    section.FailHere(fmt::format("key 'precision' is '{}', expected float32 or bf16", name));
+  }
+  precision = name == "bf16" ? torch::kBFloat16 : torch::kFloat32;
+}
+
 void ReadSource(Section& section, PartSource& source) {
   section.Get("from", source.from);
   section.Get("init_from", source.init_from);
@@ -118,6 +128,8 @@ void ReadVae(Section section, VaePart& part) {
   section.Get("channels", part.channels);
   section.Get<int64_t>("groups", part.groups, 1, 1024);
   section.Get<int64_t>("batch", part.options.batch, 1, 65536);
+  ReadPrecision(section, part.options.precision);
+  part.schedule.rates.muon_precision = part.options.precision;
   section.Get("squared", part.options.squared, 0.0, 1e6);
   section.Get("edges", part.options.edges, 0.0, 1e6);
   section.Get("kl", part.options.kl, 0.0, 1e6);
@@ -157,6 +169,8 @@ void ReadUNet(Section section, UNetPart& part) {
   section.Get<int64_t>("heads", part.heads, 1, 1024);
   section.Get<int64_t>("mixed_captions", part.mixed_captions, 0, 1024);
   section.Get<int64_t>("batch", part.options.batch, 1, 65536);
+  ReadPrecision(section, part.options.precision);
+  part.schedule.rates.muon_precision = part.options.precision;
   section.Get("snr_cap", part.options.snr_cap, 1e-6, 1e9);
   section.Get("caption_dropout", part.options.caption_dropout, 0.0, 1.0);
   section.Get("sheet_guidance", part.sheet_guidance, 0.0, 100.0);

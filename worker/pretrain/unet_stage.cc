@@ -3,6 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include "worker/layers/autocast_scope.h"
+
 namespace loupe::worker {
 
 UNetStage::UNetStage(UNet2DConditionModel network, UNetData data, const UNetStageOptions& options, uint64_t seed,
@@ -14,6 +16,11 @@ UNetStage::UNetStage(UNet2DConditionModel network, UNetData data, const UNetStag
   const auto kept = torch::cumprod(1 - betas, 0);
   signal_ = kept.sqrt().to(torch::kFloat32);
   noise_ = (1 - kept).sqrt().to(torch::kFloat32);
+}
+
+torch::Tensor UNetStage::Predict(const torch::Tensor& noised, const torch::Tensor& t, const torch::Tensor& context) {
+  const AutocastScope autocast({torch::kCPU, options_.precision != torch::kFloat32, torch::kBFloat16});
+  return network_(noised, t, context).to(torch::kFloat32);
 }
 
 torch::Tensor UNetStage::Loss(int64_t step, std::map<std::string, double>&) {
@@ -33,7 +40,7 @@ torch::Tensor UNetStage::Loss(int64_t step, std::map<std::string, double>&) {
 
   const auto eps = torch::randn(clean.sizes(), random);
   const auto noised = signal.view({n, 1, 1, 1}) * clean + noise.view({n, 1, 1, 1}) * eps;
-  const auto error = (network_(noised.contiguous(torch::MemoryFormat::ChannelsLast), t, context) - eps).square();
+  const auto error = (Predict(noised.contiguous(torch::MemoryFormat::ChannelsLast), t, context) - eps).square();
   const auto snr = (signal / noise).square();
   return (error.mean({1, 2, 3}) * (snr.clamp_max(options_.snr_cap) / snr)).mean();
 }

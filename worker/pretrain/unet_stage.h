@@ -16,6 +16,7 @@ namespace loupe::worker {
 
 struct UNetStageOptions {
   int64_t batch = 32;
+  torch::ScalarType precision = torch::kFloat32;  // or kBFloat16: of products and convolutions (autocast)
   double snr_cap = 5;            // min-SNR-γ (arXiv 2303.09556): weight min(SNR, γ)/SNR on the squared error of ε
   double caption_dropout = 0.1;  // share of rows that see the empty caption, for classifier-free guidance
   int64_t train_steps = 1000;    // of the diffusion
@@ -48,6 +49,8 @@ class UNetStage : public Stage {
   const torch::Tensor& signal() const { return signal_; }
 
  private:
+  torch::Tensor Predict(const torch::Tensor& noised, const torch::Tensor& t, const torch::Tensor& context);
+
   UNet2DConditionModel network_;
   UNetData data_;
   UNetStageOptions options_;

@@ -4,6 +4,7 @@
 #include <utility>
 #include <torch/utils.h>
 
+#include "worker/layers/autocast_scope.h"
 #include "worker/pretrain/augment.h"
 
 namespace loupe::worker {
@@ -16,14 +17,23 @@ VaeStage::VaeStage(AutoencoderKL network, torch::Tensor pictures, const VaeStage
       seed_(seed),
       look_(std::move(look)) {}
 
+std::pair<LatentDistribution, torch::Tensor> VaeStage::Rebuild(const torch::Tensor& x, at::Generator& random) {
+  const AutocastScope autocast({torch::kCPU, options_.precision != torch::kFloat32, torch::kBFloat16});
+  LatentDistribution q = network_->Encode(x);
+  q.mean = q.mean.to(torch::kFloat32);
+  q.logvar = q.logvar.to(torch::kFloat32);
+  auto rebuilt = network_->Decode(q.Sample(torch::randn(q.mean.sizes(), random))).to(torch::kFloat32);
+  return {std::move(q), std::move(rebuilt)};
+}
+
 torch::Tensor VaeStage::Loss(int64_t step, std::map<std::string, double>& parts) {
   auto random = StepGenerator(seed_, step, "vae/changes");
   const auto rows = BatchRows(seed_, "vae", step, options_.batch, pictures_.size(0));
   const auto unit = pictures_.index_select(0, rows).to(torch::kFloat32) / 255;
   const auto x = (FlipRollPermute(unit, random) * 2 - 1).contiguous(torch::MemoryFormat::ChannelsLast);
 
-  const LatentDistribution q = network_->Encode(x);
-  const auto error = network_->Decode(q.Sample(torch::randn(q.mean.sizes(), random))) - x;
+  const auto [q, rebuilt] = Rebuild(x, random);
+  const auto error = rebuilt - x;
   const auto absolute = error.abs().mean();
   const auto edges = error.diff(1, 3).abs().mean() + error.diff(1, 2).abs().mean();
   const auto kl = 0.5 * (q.mean.square() + q.logvar.exp() - 1 - q.logvar).mean();

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "worker/models/autoencoder_kl.h"
 #include "worker/pretrain/stage.h"
@@ -15,6 +16,7 @@ namespace loupe::worker {
 
 struct VaeStageOptions {
   int64_t batch = 8;
+  torch::ScalarType precision = torch::kFloat32;  // or kBFloat16: of products and convolutions (autocast)
   double squared = 0.5;  // weight of the squared error beside the absolute one
   double edges = 0.5;    // weight of the absolute error of differences between neighbours, across and down
   double kl = 5e-4;      // weight of KL(q ‖ N(0, 1)), summed over the latent and averaged over its numbers
@@ -34,6 +36,9 @@ class VaeStage : public Stage {
   absl::StatusOr<std::string> Look(int64_t step) override { return look_(step); }
 
  private:
+  // What the latents are and what becomes of them, float32.
+  std::pair<LatentDistribution, torch::Tensor> Rebuild(const torch::Tensor& x, at::Generator& random);
+
   AutoencoderKL network_;
   torch::Tensor pictures_;
   VaeStageOptions options_;

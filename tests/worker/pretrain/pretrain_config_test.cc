@@ -47,6 +47,15 @@ TEST_F(PretrainConfigTest, ValuesOfTheWrongKindOrOutOfRangeAreNamed) {
   ExpectRefused("items: x\nvae: {checkpoint_every: 30, look_every: 100}\n", "not a multiple");
 }
 
+TEST_F(PretrainConfigTest, PrecisionIsOneOfTwo) {
+  ExpectRefused("items: x\nvae: {precision: fp16}\n", "key 'precision' is 'fp16', expected float32 or bf16");
+  const auto config = Read("items: x\nvae: {precision: bf16}\n");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->vae.options.precision, torch::kBFloat16);
+  EXPECT_EQ(config->vae.schedule.rates.muon_precision, torch::kBFloat16);
+  EXPECT_EQ(config->unet.options.precision, torch::kFloat32);
+}
+
 TEST_F(PretrainConfigTest, PartsThatNeedOthersAreRefusedWithoutThem) {
   ExpectRefused("seed: 1\n", "'items' is missing");
   ExpectRefused("items: x\nclip: {}\n", "'clip' needs a 'tokenizer'");

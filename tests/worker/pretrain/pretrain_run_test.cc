@@ -37,6 +37,8 @@ class PretrainRunTest : public ::testing::Test {
     config_.tokenizer.present = config_.vae.present = config_.clip.present = config_.unet.present = true;
     config_.tokenizer.bpe.merges = 20;
     config_.tokenizer.max_length = 8;
+    // Mixed precision in one part, and all of it in float32 in the others.
+    config_.unet.options.precision = config_.unet.schedule.rates.muon_precision = torch::kBFloat16;
     config_.vae.channels = {8, 8};
     config_.vae.groups = 4;
     config_.vae.options.batch = 2;
