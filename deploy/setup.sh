@@ -93,6 +93,18 @@ pip_install() {
   touch "$stamp"
 }
 
+# pip_install_apart requirements-file folder: without dependencies, where only those find it who look there.
+pip_install_apart() {
+  local stamp=$STAMPS/$(sha256sum "$1" | cut -c1-16).pip
+  if [ -e "$stamp" ] && [ -d "$2" ]; then
+    nothing_to_do
+    return
+  fi
+  rm -rf "$2"
+  "$ROOT/.venv/bin/python" -m pip install --disable-pip-version-check --no-deps --target "$2" -r "$1"
+  touch "$stamp"
+}
+
 configure() {
   cmake -S "$ROOT" --preset release
 }

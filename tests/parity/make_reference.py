@@ -1,4 +1,4 @@
-"""Writes what diffusers and transformers compute, for tests/parity's C++ tests to compare with.
+"""Writes what diffusers, transformers, Pillow and pytorch-fid compute, for tests/parity's C++ tests to compare with.
 
     make_reference.py REPOSITORY OUT
 
@@ -20,7 +20,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 def stamp_of(here, repository):
     import importlib.metadata as metadata
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256((repository / "tests/requirements-fid.txt").read_bytes())
     shipped = [path for folder in ("bases/emoji-sd", "scorers/emoji-clip")
                for path in (repository / "configs" / folder).rglob("*") if path.is_file()]
     for path in [*sorted(here.glob("*.py")), *sorted(shipped)]:
@@ -44,11 +44,14 @@ def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     import adapters
+    import checkpoints
+    import inception
     import networks
     import pictures
     import pipeline
     import samplers
     import tokens
+    import vit
 
     networks.write(repository, out)
     adapters.write(repository, out)
@@ -56,6 +59,9 @@ def main():
     tokens.write(repository, out)
     pictures.write(repository, out)
     pipeline.write(repository, out)
+    checkpoints.write(repository, out)
+    vit.write(repository, out)
+    inception.write(repository, out)  # last: it makes torchvision importable, which transformers would take notice of
     stamp_file.write_text(stamp)
 
 

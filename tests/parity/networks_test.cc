@@ -85,7 +85,8 @@ TEST(ClipParity, BothTowersProject) {
 
 TEST(ClipParity, PreprocessingOfPictureFiles) {
   const std::string folder = ReferenceFolder();
-  auto preprocessing = ClipPreprocessing::Read(folder + "/clip/preprocessor_config.json");
+  auto preprocessing = PicturePreprocessing::Read(folder + "/clip/preprocessor_config.json",
+                                                  PicturePreprocessing::Defaults::kClip);
   ASSERT_TRUE(preprocessing.ok()) << preprocessing.status();
   auto expected = ReadReference("pictures.safetensors");
   for (const auto& name : nlohmann::json::parse(std::ifstream(folder + "/pictures.json"))) {

@@ -39,15 +39,21 @@ absl::Status WritePng(const std::string& path, const Image& image);
 // the two passes, in fixed point of 22 bits: Pillow 13's Image.resize(BICUBIC) byte for byte. Sizes ≥ 1.
 Image ResizeBicubic(const Image& image, int width, int height);
 
-// The same with the Lanczos kernel of three lobes: Pillow's Image.resize(LANCZOS) byte for byte.
+// The same with the Lanczos kernel of three lobes, or a triangle's: Pillow's Image.resize(LANCZOS) and (BILINEAR) byte for byte.
 Image ResizeLanczos(const Image& image, int width, int height);
+Image ResizeBilinear(const Image& image, int width, int height);
+
+// Which of the two passes comes first: it shows in the last bit, as each rounds. What Pillow 13 was observed to do.
+bool ResizesColumnsFirst(const Image& image, int width, int height);
 
 // The rectangle of that size in the middle (the upper left pixel at ⌊(extent − size)/2⌋). The image must be at least as
 // large.
 Image CentreCrop(const Image& image, int width, int height);
 
-// `image` so that its shorter side is `side`, the other side rounded down, then the middle square of it: how CLIP's
-// preprocessing and DreamBooth's loaders make squares.
+// `image` so that its shorter side is `side`, the other side rounded down; by one of the functions above.
+Image ResizeShorterSide(const Image& image, int side, Image (*resize)(const Image& image, int width, int height));
+
+// The same, bicubic, then the middle square of it: how CLIP's preprocessing and DreamBooth's loaders make squares.
 Image ResizeAndCrop(const Image& image, int side);
 
 }  // namespace loupe::worker

@@ -17,6 +17,8 @@ double Cubic(double x) {
   return 0;
 }
 
+double Triangle(double x) { return std::max(0.0, 1 - std::abs(x)); }
+
 double Sinc(double x) {
   if (x == 0) return 1;
   x *= M_PI;
@@ -30,6 +32,7 @@ struct Filter {
   double (*kernel)(double);
   double support;  // the kernel is 0 beyond it
 };
+constexpr Filter kBilinear{Triangle, 1.0};
 constexpr Filter kBicubic{Cubic, 2.0};
 constexpr Filter kLanczos{Lanczos3, 3.0};
 
@@ -103,13 +106,18 @@ Image ResizeColumns(const Filter& filter, const Image& image, int height) {
 }
 
 Image Resize(const Filter& filter, const Image& image, int width, int height) {
-  // The order shows in the last bit, as the passes round to bytes. This is what Pillow 13 was observed to do.
-  const bool columns_first = image.height - height > std::max(0, 2 * (image.width - width));
-  return columns_first ? ResizeRows(filter, ResizeColumns(filter, image, height), width)
-                       : ResizeColumns(filter, ResizeRows(filter, image, width), height);
+  return ResizesColumnsFirst(image, width, height)
+             ? ResizeRows(filter, ResizeColumns(filter, image, height), width)
+             : ResizeColumns(filter, ResizeRows(filter, image, width), height);
 }
 
 }  // namespace
+
+bool ResizesColumnsFirst(const Image& image, int width, int height) {
+  return image.height - height > std::max(0, 2 * (image.width - width));
+}
+
+Image ResizeBilinear(const Image& image, int width, int height) { return Resize(kBilinear, image, width, height); }
 
 Image ResizeBicubic(const Image& image, int width, int height) { return Resize(kBicubic, image, width, height); }
 
@@ -126,11 +134,15 @@ Image CentreCrop(const Image& image, int width, int height) {
   return out;
 }
 
-Image ResizeAndCrop(const Image& image, int side) {
+Image ResizeShorterSide(const Image& image, int side, Image (*resize)(const Image& image, int width, int height)) {
   const int shorter = std::min(image.width, image.height), longer = std::max(image.width, image.height);
   const int longer_side = static_cast<int>(static_cast<int64_t>(side) * longer / shorter);
   const bool upright = image.width <= image.height;
-  return CentreCrop(ResizeBicubic(image, upright ? side : longer_side, upright ? longer_side : side), side, side);
+  return resize(image, upright ? side : longer_side, upright ? longer_side : side);
+}
+
+Image ResizeAndCrop(const Image& image, int side) {
+  return CentreCrop(ResizeShorterSide(image, side, ResizeBicubic), side, side);
 }
 
 }  // namespace loupe::worker

@@ -1,8 +1,9 @@
 #include "worker/io/restricted_pickle.h"
 
+#include <algorithm>
 #include <bit>
-#include <cstring>
 #include <map>
+#include <string>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -16,8 +17,6 @@ using Items = std::vector<PickleValue>;
 PickleValue Of(Kind kind) {
   PickleValue value;
   value.kind = kind;
-  if (kind == Kind::kTuple || kind == Kind::kList) value.items = std::make_shared<Items>();
-  if (kind == Kind::kDictionary) value.entries = std::make_shared<std::vector<std::pair<PickleValue, PickleValue>>>();
   return value;
 }
 
@@ -29,25 +28,35 @@ PickleValue Integer(int64_t number) {
 
 PickleValue TextValue(std::string_view text, Kind kind = Kind::kText) {
   PickleValue value = Of(kind);
-  value.text = std::string(text);
+  value.text = text;
   return value;
+}
+
+// A global as Python would write it: "posix.system".
+std::string DottedName(const PickleValue& global) {
+  std::string name(global.text);
+  std::replace(name.begin(), name.end(), '\n', '.');
+  return name;
 }
 
 class PickleMachine {
  public:
   explicit PickleMachine(std::string_view bytes) : all_(bytes), rest_(bytes) {}
 
-  absl::StatusOr<PickleValue> Run() {
-    while (true) {
+  absl::StatusOr<Pickle> Run() {
+    constexpr int64_t kMostSteps = int64_t{1} << 22;
+    for (int64_t step = 0;; ++step) {
       LOUPE_ASSIGN_OR_RETURN(const std::string_view code, Take(1));
       if (code[0] == '.') break;
+      if (step == kMostSteps) return absl::InvalidArgumentError("the pickle takes more steps than any weights need; refused");
       if (absl::Status status = Execute(code[0]); !status.ok()) {
         return absl::InvalidArgumentError(
             fmt::format("pickle byte {}: {}", all_.size() - rest_.size(),
                         std::string_view(status.message().data(), status.message().size())));
       }
     }
-    return Pop();
+    LOUPE_ASSIGN_OR_RETURN(pickle_.root, Pop());
+    return std::move(pickle_);
   }
   std::string_view rest() const { return rest_; }
 
@@ -57,6 +66,11 @@ class PickleMachine {
     const std::string_view taken = rest_.substr(0, count);
     rest_.remove_prefix(count);
     return taken;
+  }
+  PickleValue Container(Kind kind, Items items = {}) {
+    PickleValue value = Of(kind);
+    value.items = &pickle_.containers.emplace_back(std::move(items));
+    return value;
   }
   absl::StatusOr<uint64_t> TakeNumber(size_t bytes) {
     LOUPE_ASSIGN_OR_RETURN(const std::string_view taken, Take(bytes));
@@ -75,20 +89,20 @@ class PickleMachine {
     if (stack_.empty() || (!marks_.empty() && stack_.size() <= marks_.back())) {
       return absl::InvalidArgumentError("the pickle takes from an empty stack");
     }
-    PickleValue value = std::move(stack_.back());
+    const PickleValue value = stack_.back();
     stack_.pop_back();
     return value;
   }
   absl::StatusOr<Items> PopToMark() {
     if (marks_.empty()) return absl::InvalidArgumentError("the pickle has no mark");
     const auto first = stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back());
-    Items items(std::make_move_iterator(first), std::make_move_iterator(stack_.end()));
+    Items items(first, stack_.end());
     stack_.erase(first, stack_.end());
     marks_.pop_back();
     return items;
   }
-  absl::Status Push(PickleValue value) {
-    stack_.push_back(std::move(value));
+  absl::Status Push(const PickleValue& value) {
+    stack_.push_back(value);
     return absl::OkStatus();
   }
   absl::Status PushText(size_t length_bytes) {
@@ -97,12 +111,11 @@ class PickleMachine {
     return Push(TextValue(text));
   }
   absl::Status PushTuple(size_t count) {
-    PickleValue tuple = Of(Kind::kTuple);
-    tuple.items->resize(count);
+    Items items(count);
     for (size_t i = count; i-- > 0;) {
-      LOUPE_ASSIGN_OR_RETURN((*tuple.items)[i], Pop());
+      LOUPE_ASSIGN_OR_RETURN(items[i], Pop());
     }
-    return Push(std::move(tuple));
+    return Push(Container(Kind::kTuple, std::move(items)));
   }
   // Python's LONG: little-endian two's complement.
   absl::Status PushLong(size_t bytes) {
@@ -126,18 +139,12 @@ class PickleMachine {
     if (found == memo_.end()) return absl::InvalidArgumentError("the pickle recalls what it never remembered");
     return Push(found->second);
   }
-  absl::Status AppendAll(Items items) {
-    if (stack_.empty() || stack_.back().kind != Kind::kList) return absl::InvalidArgumentError("expected a list");
-    for (PickleValue& item : items) stack_.back().items->push_back(std::move(item));
-    return absl::OkStatus();
-  }
-  absl::Status SetAll(Items items) {
-    if (stack_.empty() || stack_.back().kind != Kind::kDictionary || items.size() % 2 != 0) {
-      return absl::InvalidArgumentError("expected a dictionary");
+  // Adds to the list (or the dictionary, as keys and values in turn) on top of the stack.
+  absl::Status Extend(Kind kind, const Items& items) {
+    if (stack_.empty() || stack_.back().kind != kind || (kind == Kind::kDictionary && items.size() % 2 != 0)) {
+      return absl::InvalidArgumentError(kind == Kind::kList ? "expected a list" : "expected a dictionary");
     }
-    for (size_t i = 0; i < items.size(); i += 2) {
-      stack_.back().entries->emplace_back(std::move(items[i]), std::move(items[i + 1]));
-    }
+    stack_.back().items->insert(stack_.back().items->end(), items.begin(), items.end());
     return absl::OkStatus();
   }
 
@@ -149,23 +156,22 @@ class PickleMachine {
       return absl::InvalidArgumentError("expected a call of a named function");
     }
     const Items& given = *arguments.items;
-    if (callee.text == "collections OrderedDict" && given.empty()) return Push(Of(Kind::kDictionary));
-    if (callee.text == "torch._utils _rebuild_tensor_v2" && given.size() >= 4 && given[0].kind == Kind::kStorage) {
-      PickleValue tensor = Of(Kind::kTensor);
-      tensor.items = std::make_shared<Items>(given.begin(), given.begin() + 4);
-      return Push(std::move(tensor));
+    if (callee.text == "collections\nOrderedDict" && given.empty()) return Push(Container(Kind::kDictionary));
+    if (callee.text == "torch._utils\n_rebuild_tensor_v2" && given.size() >= 4 && given[0].kind == Kind::kStorage) {
+      return Push(Container(Kind::kTensor, Items(given.begin(), given.begin() + 4)));
     }
-    if (callee.text == "torch._utils _rebuild_parameter" && !given.empty() && given[0].kind == Kind::kTensor) {
+    if (callee.text == "torch._utils\n_rebuild_parameter" && !given.empty() && given[0].kind == Kind::kTensor) {
       return Push(given[0]);
     }
     return absl::InvalidArgumentError(
-        fmt::format("it wants to call '{}', which weights do not need; refused", callee.text));
+        fmt::format("it wants to call '{}', which weights do not need; refused", DottedName(callee)));
   }
 
   absl::Status Execute(char code);
 
   const std::string_view all_;
   std::string_view rest_;
+  Pickle pickle_;
   Items stack_;
   std::vector<size_t> marks_;
   std::map<uint64_t, PickleValue> memo_;
@@ -209,7 +215,7 @@ absl::Status PickleMachine::Execute(char code) {
       return with_number(8, [&](uint64_t n) {
         PickleValue value = Of(Kind::kReal);
         value.real = std::bit_cast<double>(__builtin_bswap64(n));
-        return Push(std::move(value));
+        return Push(value);
       });
     case 'X':  // BINUNICODE
       return PushText(4);
@@ -219,7 +225,7 @@ absl::Status PickleMachine::Execute(char code) {
     case 'T':  // BINSTRING
       return PushText(4);
     case ')':  // EMPTY_TUPLE
-      return Push(Of(Kind::kTuple));
+      return Push(Container(Kind::kTuple));
     case '\x85':  // TUPLE1
       return PushTuple(1);
     case '\x86':  // TUPLE2
@@ -227,28 +233,24 @@ absl::Status PickleMachine::Execute(char code) {
     case '\x87':  // TUPLE3
       return PushTuple(3);
     case 't':  // TUPLE
-      return with_items([&](Items items) {
-        PickleValue tuple = Of(Kind::kTuple);
-        *tuple.items = std::move(items);
-        return Push(std::move(tuple));
-      });
+      return with_items([&](Items items) { return Push(Container(Kind::kTuple, std::move(items))); });
     case ']':  // EMPTY_LIST
-      return Push(Of(Kind::kList));
+      return Push(Container(Kind::kList));
     case '}':  // EMPTY_DICT
-      return Push(Of(Kind::kDictionary));
+      return Push(Container(Kind::kDictionary));
     case 'a': {  // APPEND
-      LOUPE_ASSIGN_OR_RETURN(PickleValue item, Pop());
-      return AppendAll({std::move(item)});
+      LOUPE_ASSIGN_OR_RETURN(const PickleValue item, Pop());
+      return Extend(Kind::kList, {item});
     }
     case 'e':  // APPENDS
-      return with_items([&](Items items) { return AppendAll(std::move(items)); });
+      return with_items([&](const Items& items) { return Extend(Kind::kList, items); });
     case 's': {  // SETITEM
-      LOUPE_ASSIGN_OR_RETURN(PickleValue value, Pop());
-      LOUPE_ASSIGN_OR_RETURN(PickleValue key, Pop());
-      return SetAll({std::move(key), std::move(value)});
+      LOUPE_ASSIGN_OR_RETURN(const PickleValue value, Pop());
+      LOUPE_ASSIGN_OR_RETURN(const PickleValue key, Pop());
+      return Extend(Kind::kDictionary, {key, value});
     }
     case 'u':  // SETITEMS
-      return with_items([&](Items items) { return SetAll(std::move(items)); });
+      return with_items([&](const Items& items) { return Extend(Kind::kDictionary, items); });
     case 'q':  // BINPUT
       return with_number(1, [&](uint64_t n) { return Remember(n); });
     case 'r':  // LONG_BINPUT
@@ -262,14 +264,19 @@ absl::Status PickleMachine::Execute(char code) {
     case 'c': {  // GLOBAL: only named here; see Call
       LOUPE_ASSIGN_OR_RETURN(const std::string_view module, TakeLine());
       LOUPE_ASSIGN_OR_RETURN(const std::string_view name, TakeLine());
-      return Push(TextValue(fmt::format("{} {}", module, name), Kind::kGlobal));
+      return Push(TextValue({module.data(), module.size() + 1 + name.size()}, Kind::kGlobal));
+    }
+    case '\x93': {  // STACK_GLOBAL
+      LOUPE_ASSIGN_OR_RETURN(const PickleValue name, Pop());
+      LOUPE_ASSIGN_OR_RETURN(const PickleValue module, Pop());
+      return Push(TextValue(pickle_.names.emplace_back(fmt::format("{}\n{}", module.text, name.text)), Kind::kGlobal));
     }
     case 'Q': {  // BINPERSID
       LOUPE_ASSIGN_OR_RETURN(const PickleValue id, Pop());
       if (id.kind != Kind::kTuple) return absl::InvalidArgumentError("expected a storage's id");
       PickleValue storage = Of(Kind::kStorage);
       storage.items = id.items;
-      return Push(std::move(storage));
+      return Push(storage);
     }
     case 'R':  // REDUCE
       return Call();
@@ -288,11 +295,11 @@ absl::Status PickleMachine::Execute(char code) {
 
 }  // namespace
 
-absl::StatusOr<PickleValue> ReadPickle(std::string_view& bytes) {
+absl::StatusOr<Pickle> ReadPickle(std::string_view& bytes) {
   PickleMachine machine(bytes);
-  LOUPE_ASSIGN_OR_RETURN(PickleValue value, machine.Run());
+  LOUPE_ASSIGN_OR_RETURN(Pickle pickle, machine.Run());
   bytes = machine.rest();
-  return value;
+  return pickle;
 }
 
 }  // namespace loupe::worker

@@ -1,6 +1,7 @@
 #include "worker/io/torch_checkpoint.h"
 
-#include <cstring>
+#include <zlib.h>
+
 #include <limits>
 #include <utility>
 #include <vector>
@@ -24,9 +25,29 @@ uint64_t NumberAt(std::string_view bytes, size_t at, size_t count) {
 
 absl::Status CutOff() { return absl::InvalidArgumentError("the file is cut off"); }
 
+// The content of a stored entry, from its record in the archive's directory.
+absl::StatusOr<std::string_view> EntryContent(std::string_view bytes, size_t record) {
+  constexpr size_t kLocalSize = 30;
+  const uint64_t method = NumberAt(bytes, record + 10, 2), checksum = NumberAt(bytes, record + 16, 4);
+  const uint64_t size = NumberAt(bytes, record + 24, 4), local = NumberAt(bytes, record + 42, 4);
+  if (method != 0) return absl::InvalidArgumentError("a compressed archive; expected one that torch.save wrote");
+  constexpr uint64_t kInExtraField = std::numeric_limits<uint32_t>::max();
+  if (size == kInExtraField || local == kInExtraField) {
+    return absl::InvalidArgumentError("an archive of more than 4 GB; expected .safetensors for weights of that size");
+  }
+  if (local > bytes.size() || bytes.size() - local < kLocalSize) return CutOff();
+  const uint64_t begin = local + kLocalSize + NumberAt(bytes, local + 26, 2) + NumberAt(bytes, local + 28, 2);
+  if (begin > bytes.size() || bytes.size() - begin < size) return CutOff();
+  const std::string_view content = bytes.substr(begin, size);
+  if (::crc32_z(0, reinterpret_cast<const Bytef*>(content.data()), content.size()) != checksum) {
+    return absl::InvalidArgumentError("its checksum does not match: the file is damaged");
+  }
+  return content;
+}
+
 // The stored entries of a zip archive by name. APPNOTE.TXT sections 4.3.7, 4.3.12 and 4.3.16; PyTorch never compresses.
 absl::StatusOr<std::map<std::string, std::string_view>> ReadStoredZip(std::string_view bytes) {
-  constexpr size_t kEndSize = 22, kCentralSize = 46, kLocalSize = 30;
+  constexpr size_t kEndSize = 22, kCentralSize = 46;
   const size_t end = bytes.rfind("PK\5\6");
   if (end == std::string_view::npos || bytes.size() - end < kEndSize) return CutOff();
   const uint64_t count = NumberAt(bytes, end + 10, 2);
@@ -34,30 +55,29 @@ absl::StatusOr<std::map<std::string, std::string_view>> ReadStoredZip(std::strin
   std::map<std::string, std::string_view> entries;
   for (uint64_t i = 0; i < count; ++i) {
     if (at > bytes.size() || bytes.size() - at < kCentralSize) return CutOff();
-    const uint64_t method = NumberAt(bytes, at + 10, 2), size = NumberAt(bytes, at + 24, 4);
     const uint64_t name_size = NumberAt(bytes, at + 28, 2), extra = NumberAt(bytes, at + 30, 2);
-    const uint64_t comment = NumberAt(bytes, at + 32, 2), local = NumberAt(bytes, at + 42, 4);
-    if (method != 0) return absl::InvalidArgumentError("a compressed archive; expected one that torch.save wrote");
+    const uint64_t comment = NumberAt(bytes, at + 32, 2);
     if (bytes.size() - at - kCentralSize < name_size + extra + comment) return CutOff();
-    if (local > bytes.size() || bytes.size() - local < kLocalSize) return CutOff();
-    const uint64_t data =
-        local + kLocalSize + NumberAt(bytes, local + 26, 2) + NumberAt(bytes, local + 28, 2);
-    if (data > bytes.size() || bytes.size() - data < size) return CutOff();
-    entries[std::string(bytes.substr(at + kCentralSize, name_size))] = bytes.substr(data, size);
+    const std::string name(bytes.substr(at + kCentralSize, name_size));
+    auto content = EntryContent(bytes, at);
+    if (!content.ok()) return Annotate(content.status(), name);
+    entries[name] = *content;
     at += kCentralSize + name_size + extra + comment;
   }
   return entries;
 }
 
-absl::StatusOr<ElementType> ElementTypeOfStorage(const std::string& global) {
-  static const std::map<std::string, ElementType> types = {
-      {"torch FloatStorage", ElementType::kF32}, {"torch DoubleStorage", ElementType::kF64},
-      {"torch HalfStorage", ElementType::kF16},  {"torch BFloat16Storage", ElementType::kBF16},
-      {"torch LongStorage", ElementType::kI64},  {"torch IntStorage", ElementType::kI32},
-      {"torch ByteStorage", ElementType::kU8}};
+absl::StatusOr<ElementType> ElementTypeOfStorage(std::string_view global) {
+  static const std::map<std::string_view, ElementType> types = {
+      {"torch\nFloatStorage", ElementType::kF32}, {"torch\nDoubleStorage", ElementType::kF64},
+      {"torch\nHalfStorage", ElementType::kF16},  {"torch\nBFloat16Storage", ElementType::kBF16},
+      {"torch\nLongStorage", ElementType::kI64},  {"torch\nIntStorage", ElementType::kI32},
+      {"torch\nByteStorage", ElementType::kU8}};
   const auto found = types.find(global);
   if (found != types.end()) return found->second;
-  return absl::InvalidArgumentError(fmt::format("a tensor of '{}', which is not supported", global));
+  return absl::InvalidArgumentError(fmt::format("a tensor of {}, expected a Float-, Double-, Half-, BFloat16-, Long-, Int- or "
+                                                "ByteStorage",
+                                                global.substr(global.find('\n') + 1)));
 }
 
 // A persistent id is ('storage', type, key, device, count, …).
@@ -66,11 +86,11 @@ bool IsStorageId(const PickleValue& storage) {
          (*storage.items)[2].kind == ValueKind::kText && (*storage.items)[4].kind == ValueKind::kInteger;
 }
 
-using Storages = std::map<std::string, std::string_view>;
+using Storages = std::map<std::string, std::string_view, std::less<>>;
 
 absl::StatusOr<ArrayView> ViewOf(const PickleValue& tensor, const Storages& storages) {
   const std::vector<PickleValue>& parts = *tensor.items;
-  if (!IsStorageId(parts[0]) || parts[1].kind != ValueKind::kInteger || parts[2].kind != ValueKind::kTuple ||
+  if (parts[1].kind != ValueKind::kInteger || parts[2].kind != ValueKind::kTuple ||
       parts[3].kind != ValueKind::kTuple || parts[2].items->size() != parts[3].items->size()) {
     return absl::InvalidArgumentError("a tensor that is not understood");
   }
@@ -96,16 +116,25 @@ absl::StatusOr<ArrayView> ViewOf(const PickleValue& tensor, const Storages& stor
   return view;
 }
 
-absl::StatusOr<std::map<std::string, ArrayView>> ArraysOf(const PickleValue& root, const Storages& storages) {
+// That `root` is a dictionary of names to tensors, each with a storage.
+absl::Status CheckStateDictionary(const PickleValue& root) {
   if (root.kind != ValueKind::kDictionary) return absl::InvalidArgumentError("expected a dictionary of tensors (a state_dict)");
-  std::map<std::string, ArrayView> arrays;
-  for (const auto& [key, value] : *root.entries) {
-    if (key.kind != ValueKind::kText || value.kind != ValueKind::kTensor) {
+  for (size_t i = 0; i < root.items->size(); i += 2) {
+    const PickleValue &key = (*root.items)[i], &value = (*root.items)[i + 1];
+    if (key.kind != ValueKind::kText || value.kind != ValueKind::kTensor || !IsStorageId((*value.items)[0])) {
       return absl::InvalidArgumentError(fmt::format("entry '{}' is no tensor; expected a state_dict", key.text));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::map<std::string, ArrayView>> ArraysOf(const PickleValue& root, const Storages& storages) {
+  std::map<std::string, ArrayView> arrays;
+  for (size_t i = 0; i < root.items->size(); i += 2) {
+    const PickleValue &key = (*root.items)[i], &value = (*root.items)[i + 1];
     auto view = ViewOf(value, storages);
-    if (!view.ok()) return Annotate(view.status(), key.text);
-    arrays[key.text] = *std::move(view);
+    if (!view.ok()) return Annotate(view.status(), std::string(key.text));
+    arrays[std::string(key.text)] = *std::move(view);
   }
   return arrays;
 }
@@ -124,27 +153,40 @@ absl::StatusOr<std::map<std::string, ArrayView>> ReadArchive(std::string_view by
     if (inner.starts_with("data/")) storages[inner.substr(5)] = content;
   }
   if (pickle.empty()) return absl::InvalidArgumentError("an archive without data.pkl; expected one that torch.save wrote");
-  LOUPE_ASSIGN_OR_RETURN(const PickleValue root, ReadPickle(pickle));
-  return ArraysOf(root, storages);
+  LOUPE_ASSIGN_OR_RETURN(const Pickle content, ReadPickle(pickle));
+  LOUPE_RETURN_IF_ERROR(CheckStateDictionary(content.root));
+  return ArraysOf(content.root, storages);
+}
+
+// {"protocol_version": 1001, "little_endian": True, "type_sizes": {…}}
+absl::Status CheckSystem(const PickleValue& system) {
+  if (system.kind == ValueKind::kDictionary) {
+    for (size_t i = 0; i < system.items->size(); i += 2) {
+      if ((*system.items)[i].text != "little_endian") continue;
+      if ((*system.items)[i + 1].integer == 1) return absl::OkStatus();
+      return absl::InvalidArgumentError("a file of big-endian numbers");
+    }
+  }
+  return absl::InvalidArgumentError("it does not begin as torch.save's files do");
 }
 
 // Before PyTorch 1.6: magic number, version, system, the object, its storages' keys, then each storage as count and numbers.
 absl::StatusOr<std::map<std::string, ArrayView>> ReadSequence(std::string_view bytes) {
-  for (int i = 0; i < 3; ++i) LOUPE_RETURN_IF_ERROR(ReadPickle(bytes).status());
-  LOUPE_ASSIGN_OR_RETURN(const PickleValue root, ReadPickle(bytes));
-  LOUPE_ASSIGN_OR_RETURN(const PickleValue keys, ReadPickle(bytes));
-  if (root.kind != ValueKind::kDictionary || keys.kind != ValueKind::kList) {
-    return absl::InvalidArgumentError("expected a dictionary of tensors (a state_dict)");
-  }
-  std::map<std::string, int64_t> widths;
-  for (const auto& [key, value] : *root.entries) {
-    if (value.kind != ValueKind::kTensor || !IsStorageId((*value.items)[0])) continue;
-    const auto& id = *(*value.items)[0].items;
+  for (int i = 0; i < 2; ++i) LOUPE_RETURN_IF_ERROR(ReadPickle(bytes).status());
+  LOUPE_ASSIGN_OR_RETURN(const Pickle system, ReadPickle(bytes));
+  LOUPE_RETURN_IF_ERROR(CheckSystem(system.root));
+  LOUPE_ASSIGN_OR_RETURN(const Pickle content, ReadPickle(bytes));
+  LOUPE_ASSIGN_OR_RETURN(const Pickle keys, ReadPickle(bytes));
+  LOUPE_RETURN_IF_ERROR(CheckStateDictionary(content.root));
+  if (keys.root.kind != ValueKind::kList) return absl::InvalidArgumentError("expected the list of its storages");
+  std::map<std::string_view, int64_t> widths;
+  for (size_t i = 1; i < content.root.items->size(); i += 2) {
+    const std::vector<PickleValue>& id = *(*(*content.root.items)[i].items)[0].items;
     LOUPE_ASSIGN_OR_RETURN(const ElementType type, ElementTypeOfStorage(id[1].text));
     widths[id[2].text] = ElementSize(type);
   }
   Storages storages;
-  for (const PickleValue& key : *keys.items) {
+  for (const PickleValue& key : *keys.root.items) {
     if (bytes.size() < 8) return CutOff();
     const uint64_t count = NumberAt(bytes, 0, 8);
     const auto width = widths.find(key.text);
@@ -152,10 +194,10 @@ absl::StatusOr<std::map<std::string, ArrayView>> ReadSequence(std::string_view b
     bytes.remove_prefix(8);
     if (count > bytes.size() / static_cast<uint64_t>(width->second)) return CutOff();
     const size_t size = count * static_cast<uint64_t>(width->second);
-    storages[key.text] = bytes.substr(0, size);
+    storages[std::string(key.text)] = bytes.substr(0, size);
     bytes.remove_prefix(size);
   }
-  return ArraysOf(root, storages);
+  return ArraysOf(content.root, storages);
 }
 
 }  // namespace

@@ -3,13 +3,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 #include <torch/utils.h>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "worker/io/json_config.h"
 #include "worker/io/safetensors.h"
 #include "worker/models/weights.h"
 
@@ -125,49 +123,6 @@ absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions&
   return base;
 }
 
-absl::StatusOr<ClipPreprocessing> ClipPreprocessing::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
-  ClipPreprocessing result;
-  for (const char* key : {"do_resize", "do_center_crop", "do_normalize"}) json.MustBe(key, {true});
-  json.MustBe("do_rescale", {true});
-  json.MustBe("resample", {3});
-  if (json.Has("rescale_factor") && std::abs(json.Number("rescale_factor") * 255 - 1) > 1e-6) {
-    json.Refuse("rescale_factor", "1/255");
-  }
-  // Written as a number by older versions, as an object by newer ones.
-  const auto side = [&](const char* key, const char* inner) -> int64_t {
-    if (!json.Has(key)) return 224;
-    if (json.object().at(key).is_number_integer()) return json.Int(key);
-    JsonConfig object = json.Object(key);
-    const int64_t value = object.Int(inner);
-    if (!object.status().ok()) json.Refuse(key, fmt::format("a number or an object with {}", inner));
-    return value;
-  };
-  result.size = side("crop_size", "height");
-  if (side("size", "shortest_edge") != result.size) json.Refuse("size", "the same as crop_size");
-  if (result.size < 1) json.Refuse("crop_size", "at least 1");
-  const auto mean = json.Numbers("image_mean"), deviation = json.Numbers("image_std");
-  if (mean.size() != 3) json.Refuse("image_mean", "three numbers");
-  if (deviation.size() != 3 || *std::min_element(deviation.begin(), deviation.end()) <= 0) {
-    json.Refuse("image_std", "three numbers above 0");
-  }
-  LOUPE_RETURN_IF_ERROR(json.status());
-  for (size_t c = 0; c < 3; ++c) {
-    result.mean[c] = static_cast<float>(mean[c]);
-    result.deviation[c] = static_cast<float>(deviation[c]);
-  }
-  return result;
-}
-
-torch::Tensor ClipPreprocessing::Apply(const Image& image) const {
-  const Image square = ResizeAndCrop(image, static_cast<int>(size));
-  const auto bytes = torch::tensor(at::ArrayRef<uint8_t>(square.rgb)).view({size, size, 3}).permute({2, 0, 1});
-  const auto column = [](const std::array<float, 3>& values) {
-    return torch::tensor(at::ArrayRef<float>(values)).view({3, 1, 1});
-  };
-  return ((bytes.to(torch::kFloat32) * (1.0 / 255.0) - column(mean)) / column(deviation)).contiguous();
-}
-
 torch::Tensor ClipScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pixels;
@@ -185,7 +140,8 @@ torch::Tensor ClipScorer::EmbedTexts(const std::vector<std::string>& texts) {
 absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const LoadOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const auto config, ClipConfig::Read(folder + "/config.json"));
   LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder));
-  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, ClipPreprocessing::Read(folder + "/preprocessor_config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder + "/preprocessor_config.json",
+                                                                        PicturePreprocessing::Defaults::kClip));
   LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, config.text));
   LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the preprocessing's crop_size", preprocessing.size,
                                  "the vision tower's image_size", config.vision.image_size));

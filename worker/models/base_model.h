@@ -4,7 +4,6 @@
 
 #include <torch/types.h>
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "worker/io/image.h"
 #include "worker/models/autoencoder_kl.h"
 #include "worker/models/clip.h"
+#include "worker/models/picture_preprocessing.h"
 #include "worker/models/unet_2d_condition.h"
 
 namespace loupe::worker {
@@ -53,22 +53,11 @@ struct BaseModel {
 // also where the parts do not fit each other (widths of text and cross-attention, channels of latents, vocabulary).
 absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options = {});
 
-// How a scorer wants its pictures, from preprocessor_config.json.
-struct ClipPreprocessing {
-  int64_t size = 224;
-  std::array<float, 3> mean{};
-  std::array<float, 3> deviation{};
-
-  static absl::StatusOr<ClipPreprocessing> Read(const std::string& path);
-  // Shorter side to `size` (bicubic), middle square, (x/255 − mean) / deviation: [3, size, size], float32, CPU.
-  torch::Tensor Apply(const Image& image) const;
-};
-
 struct ClipScorer {
   std::string folder;
   CLIPModel clip{nullptr};
   ClipTokenizer tokenizer;
-  ClipPreprocessing preprocessing;
+  PicturePreprocessing preprocessing;
 
   // [N, projection_dim], float32, not normalised, without gradients.
   torch::Tensor EmbedImages(const std::vector<Image>& images);

@@ -6,9 +6,9 @@
 #include <memory>
 #include <torch/utils.h>
 
+#include "common/sha256.h"
 #include "common/status_macros.h"
-#include "worker/io/safetensors.h"
-#include "worker/io/torch_checkpoint.h"
+#include "fmt/format.h"
 #include "worker/models/weights.h"
 
 namespace loupe::worker {
@@ -175,7 +175,7 @@ struct InceptionEImpl : InceptionBlockImpl {
 };
 
 // Pillow's bicubic for pictures of floats (mode F): the same widened kernel as for bytes (a = −1/2), in float64 sums, each pass
-// rounded to float32 and neither clipped nor rounded to bytes.
+// rounded to float32.
 torch::Tensor BicubicWeights(int64_t from, int64_t to) {
   const double scale = static_cast<double>(from) / static_cast<double>(to), filter_scale = std::max(scale, 1.0);
   const double support = 2.0 * filter_scale;
@@ -248,13 +248,24 @@ torch::Tensor InceptionPixels(const Image& image, InceptionResize resize) {
                2 -
            1;
   }
-  auto pixels = bytes.to(torch::kFloat64);
-  if (image.width != kInceptionSide) {
-    pixels = pixels.matmul(BicubicWeights(image.width, kInceptionSide).t()).to(torch::kFloat32).to(torch::kFloat64);
+  auto pixels = bytes;
+  const auto resize_rows = [&] {
+    if (image.width == kInceptionSide) return;
+    pixels = pixels.to(torch::kFloat64).matmul(BicubicWeights(image.width, kInceptionSide).t()).to(torch::kFloat32);
+  };
+  const auto resize_columns = [&] {
+    if (image.height == kInceptionSide) return;
+    pixels = BicubicWeights(image.height, kInceptionSide).matmul(pixels.to(torch::kFloat64)).to(torch::kFloat32);
+  };
+  if (ResizesColumnsFirst(image, kInceptionSide, kInceptionSide)) {
+    resize_columns();
+    resize_rows();
+  } else {
+    resize_rows();
+    resize_columns();
   }
-  if (image.height != kInceptionSide) pixels = BicubicWeights(image.height, kInceptionSide).matmul(pixels);
-  // clean-fid's network takes 0 … 255 and subtracts 128.
-  return ((pixels.to(torch::kFloat32) - 128) / 128).unsqueeze(0);
+  // The kernel overshoots: clean-fid cuts to 0 … 255, which its network takes.
+  return ((pixels.clamp(0, 255) - 128) / 128).unsqueeze(0);
 }
 
 torch::Tensor InceptionScorer::EmbedImages(const std::vector<Image>& images) {
@@ -272,19 +283,35 @@ torch::Tensor InceptionScorer::EmbedImages(const std::vector<Image>& images) {
   return torch::cat(features);
 }
 
+namespace {
+
+// torch.hub's convention: a published file's name ends in the first digits of its SHA-256 (…-6726825d.pth).
+absl::Status CheckDigestInName(const std::string& path) {
+  const size_t end = path.rfind('.'), dash = path.rfind('-', end);
+  if (end == std::string::npos || dash == std::string::npos) return absl::OkStatus();
+  const std::string named = path.substr(dash + 1, end - dash - 1);
+  constexpr size_t kLeastDigits = 8;
+  if (named.size() < kLeastDigits || named.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    return absl::OkStatus();
+  }
+  LOUPE_ASSIGN_OR_RETURN(const std::string found, Sha256HexOfFile(path));
+  if (found.starts_with(named)) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("{}: its SHA-256 begins with {}, expected {} as its name says: it is damaged or "
+                                                "another file; get it again",
+                                                path, found.substr(0, named.size()), named));
+}
+
+}  // namespace
+
 absl::StatusOr<InceptionScorer> LoadInceptionScorer(const std::string& path, InceptionResize resize,
                                                     const LoadOptions& options) {
   InceptionScorer scorer{path, Inception(), resize};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   // The classifier on top, and a counter of training.
   rules.passed_over = {"num_batches_tracked", "fc.weight", "fc.bias"};
-  if (path.ends_with(".safetensors")) {
-    LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
-    LOUPE_RETURN_IF_ERROR(LoadWeights(*scorer.network, file, rules));
-  } else {
-    LOUPE_ASSIGN_OR_RETURN(const TorchCheckpoint file, TorchCheckpoint::Open(path));
-    LOUPE_RETURN_IF_ERROR(LoadWeights(*scorer.network, file.path(), file.arrays(), rules));
-  }
+  rules.network = "the Inception network of pytorch-fid's weights";
+  LOUPE_RETURN_IF_ERROR(CheckDigestInName(path));
+  LOUPE_RETURN_IF_ERROR(LoadWeightFile(*scorer.network, path, rules));
   scorer.network->eval();
   return scorer;
 }

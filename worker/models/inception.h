@@ -26,7 +26,9 @@ TORCH_MODULE(Inception);
 // How pictures of other sizes come to 299 pixels; named, because FID depends on it (Parmar et al. 2022, arXiv 2104.11222).
 enum class InceptionResize {
   kPytorchFid,  // bilinear, without smoothing when shrinking, on values in [0, 1] (align_corners off)
-  kCleanFid,    // bicubic with a kernel widened when shrinking, per channel in float32, as Pillow does for pictures of floats
+  // Bicubic with a kernel widened when shrinking, per channel in float32, as Pillow does for pictures of floats; then cut to
+  // 0 … 255, without rounding.
+  kCleanFid,
 };
 
 struct InceptionScorer {
@@ -39,7 +41,8 @@ struct InceptionScorer {
 };
 
 // From pytorch-fid's pt_inception-2015-12-05-6726825d.pth or the same weights as .safetensors. Nothing in the file is executed.
-// Errors name the file and what does not fit (torch_checkpoint.h, weights.h).
+// Errors name the file and what does not fit (torch_checkpoint.h, weights.h); INVALID_ARGUMENT too when the name ends in digits
+// of a SHA-256, as the published one does, that are not the file's.
 absl::StatusOr<InceptionScorer> LoadInceptionScorer(const std::string& path, InceptionResize resize,
                                                     const LoadOptions& options = {});
 

@@ -4,8 +4,10 @@
 
 #include <cstring>
 
+#include "common/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "worker/io/torch_checkpoint.h"
 
 namespace loupe::worker {
 namespace {
@@ -58,11 +60,10 @@ class Problems {
   void Add(std::string problem) {
     if (++count_ <= kShown) text_ += (text_.empty() ? "" : "; ") + problem;
   }
-  absl::Status ToStatus(const std::string& path) const {
+  absl::Status ToStatus(const std::string& path, const std::string& network) const {
     if (count_ == 0) return absl::OkStatus();
     const std::string more = count_ > kShown ? fmt::format("; and {} more", count_ - kShown) : "";
-    return absl::InvalidArgumentError(fmt::format("{}: does not fit the network of config.json beside it: {}{}", path,
-                                                  text_, more));
+    return absl::InvalidArgumentError(fmt::format("{}: does not fit {}: {}{}", path, network, text_, more));
   }
 
  private:
@@ -79,12 +80,10 @@ torch::Tensor ToTensor(const ArrayView& array) {
   return tensor;
 }
 
-absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file, const WeightOptions& options) {
-  return LoadWeights(network, file.path(), file.arrays(), options);
-}
+namespace {
 
-absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
-                         const std::map<std::string, ArrayView>& in_file, const WeightOptions& options) {
+absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
+                            const std::map<std::string, ArrayView>& in_file, const WeightOptions& options) {
   Problems problems;
   auto parameters = network.named_parameters();
   std::vector<std::pair<torch::Tensor*, const ArrayView*>> pairs;
@@ -109,7 +108,7 @@ absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
       pairs.emplace_back(&item.value(), found->second);
     }
   }
-  if (absl::Status status = problems.ToStatus(path); !status.ok()) return status;
+  if (absl::Status status = problems.ToStatus(path, options.network); !status.ok()) return status;
 
   torch::NoGradGuard no_grad;
   for (auto& [parameter, array] : pairs) {
@@ -121,6 +120,21 @@ absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
     parameter->set_requires_grad(false);
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file, const WeightOptions& options) {
+  return FillFromArrays(network, file.path(), file.arrays(), options);
+}
+
+absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path, const WeightOptions& options) {
+  if (path.ends_with(".safetensors")) {
+    LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+    return LoadWeights(network, file, options);
+  }
+  LOUPE_ASSIGN_OR_RETURN(const TorchCheckpoint file, TorchCheckpoint::Open(path));
+  return FillFromArrays(network, path, file.arrays(), options);
 }
 
 TensorArrays ToArrays(const std::map<std::string, torch::Tensor>& tensors) {

@@ -1,4 +1,4 @@
-// Filling a network from a safetensors file, by name, with nothing left over on either side.
+// Filling a network from a file of weights, by name, with nothing left over on either side.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -26,6 +26,8 @@ struct WeightOptions {
   std::vector<std::pair<std::string, std::string>> renamed;
   // Endings of names in the file that are no weights (".position_ids").
   std::vector<std::string> passed_over;
+  // What the weights must fit, for messages.
+  std::string network = "the network of config.json beside it";
 };
 
 // Replaces every parameter of `network` by the file's array of the same name, converted, requires_grad off.
@@ -33,9 +35,8 @@ struct WeightOptions {
 // the network's; then no parameter has been changed.
 absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file, const WeightOptions& options);
 
-// The same from arrays of another kind of file; `path` is for messages.
-absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
-                         const std::map<std::string, ArrayView>& arrays, const WeightOptions& options);
+// The same from a file of either kind: .safetensors, or under any other name what torch.save wrote (torch_checkpoint.h).
+absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path, const WeightOptions& options);
 
 // One array as a tensor of its own memory.
 torch::Tensor ToTensor(const ArrayView& array);

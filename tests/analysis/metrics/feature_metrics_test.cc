@@ -1,4 +1,5 @@
-// FID, KID, precision/recall and cosines against numpy and scipy (reference/make_metrics.py), and laws they must obey.
+// FID, KID, precision/recall and cosines against numpy and scipy (reference/make_metrics.py) and the field's own packages
+// (reference/make_package_metrics.py), and laws they must obey.
 #include <cmath>
 #include <fstream>
 #include <random>
@@ -19,8 +20,8 @@ using ::testing::HasSubstr;
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
-nlohmann::json References() {
-  std::ifstream file("tests/analysis/metrics/reference/metrics.json");
+nlohmann::json References(const std::string& name = "metrics.json") {
+  std::ifstream file("tests/analysis/metrics/reference/" + name);
   return nlohmann::json::parse(file);
 }
 
@@ -75,6 +76,47 @@ TEST(FeatureMetricsTest, EqualNumpyAndScipyOnTheSameFeatures) {
     EXPECT_NEAR(MeanPairwiseCosine(x, y).value(), reference["pairwise"].get<double>(), 1e-13);
     EXPECT_NEAR(MeanNearestCosine(x, y).value(), reference["nearest"].get<double>(), 1e-13);
     EXPECT_NEAR(MeanCosineWithin(x).value(), reference["within"].get<double>(), 1e-13);
+  }
+}
+
+TEST(FeatureMetricsTest, EqualPytorchFidTorchmetricsAndTorchFidelityOnTheSameFeatures) {
+  const auto cases = References(), packages = References("package_metrics.json");
+  ASSERT_EQ(cases.size(), packages.size());
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const auto& package = packages[i];
+    ASSERT_EQ(package["name"], cases[i]["name"]);
+    SCOPED_TRACE(package["name"].get<std::string>());
+    const int64_t cols = cases[i]["cols"];
+    const FeatureMatrix x = Matrix(cases[i]["generated"], cases[i]["rows"][0], cols);
+    const FeatureMatrix y = Matrix(cases[i]["reference"], cases[i]["rows"][1], cols);
+
+    const double fid = ComputeFrechetDistance(x, y)->value;
+    if (package.contains("pytorch_fid")) {
+      EXPECT_NEAR(fid, package["pytorch_fid"].get<double>(), 1e-9);
+    }
+    // torchmetrics takes roots of the eigenvalues of Σ1Σ2: where some are zero, √ε ≈ 1.5e-8 of the largest for each of at
+    // most 24, as above.
+    EXPECT_NEAR(fid, package["torchmetrics_fid"].get<double>(), 1e-6);
+    if (package.contains("torchmetrics_kid")) {
+      EXPECT_NEAR(ComputeKernelDistance(x, y)->mean / package["torchmetrics_kid"].get<double>(), 1.0, 1e-9);
+    }
+    // Other subsets are drawn, so the means may differ by five standard errors of their difference. The subsets' values are
+    // heavy-tailed (a cubic kernel), which makes their sd, from 2000 of them, good to some 5 % on each side.
+    const auto& drawn = package["torchmetrics_kid_subsets"];
+    const auto kid = ComputeKernelDistance(x, y, {.subsets = drawn["subsets"], .subset_size = drawn["subset_size"]});
+    const double sd = drawn["sd"], subsets = drawn["subsets"];
+    EXPECT_NEAR(kid->mean, drawn["mean"].get<double>(), 5 * sd * std::sqrt(2 / subsets));
+    EXPECT_NEAR(kid->sd / sd, 1.0, 0.2);
+
+    // torch-fidelity averages in float32.
+    const auto shares = ComputePrecisionRecall(x, y, 3);
+    EXPECT_NEAR(shares->precision, package["torch_fidelity_precision_recall"][0].get<double>(), 1e-7);
+    EXPECT_NEAR(shares->recall, package["torch_fidelity_precision_recall"][1].get<double>(), 1e-7);
+
+    const auto& cosine = package["torchmetrics_cosine"];
+    EXPECT_NEAR(MeanPairwiseCosine(x, y).value(), cosine["pairwise"].get<double>(), 1e-13);
+    EXPECT_NEAR(MeanNearestCosine(x, y).value(), cosine["nearest"].get<double>(), 1e-13);
+    EXPECT_NEAR(MeanCosineWithin(x).value(), cosine["within"].get<double>(), 1e-13);
   }
 }
 

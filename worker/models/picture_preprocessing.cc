@@ -1,0 +1,77 @@
+#include "worker/models/picture_preprocessing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <torch/utils.h>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/io/json_config.h"
+
+namespace loupe::worker {
+namespace {
+
+// A number of pixels that older versions write as a number and newer ones as an object; `stretch` is set where that object
+// gives height and width.
+int64_t ReadSide(JsonConfig& json, const char* key, int64_t or_else, bool& stretch) {
+  if (!json.Has(key)) return or_else;
+  if (json.object().at(key).is_number_integer()) return json.Int(key);
+  JsonConfig object = json.Object(key);
+  stretch = !object.Has("shortest_edge");
+  const int64_t side = object.Int(stretch ? "height" : "shortest_edge");
+  if (stretch && object.Int("width") != side) object.Refuse("width", fmt::format("the same as height ({})", side));
+  if (!object.status().ok()) json.Refuse(key, "a number, or an object with shortest_edge or equal height and width");
+  return side;
+}
+
+std::array<float, 3> ReadChannels(JsonConfig& json, const char* key, double above) {
+  std::array<float, 3> channels{};
+  const std::vector<double> values = json.Numbers(key);
+  if (values.size() != 3 || *std::min_element(values.begin(), values.end()) <= above) {
+    json.Refuse(key, above == 0 ? "three numbers above 0" : "three numbers");
+    return channels;
+  }
+  std::copy(values.begin(), values.end(), channels.begin());
+  return channels;
+}
+
+}  // namespace
+
+absl::StatusOr<PicturePreprocessing> PicturePreprocessing::Read(const std::string& path, Defaults defaults) {
+  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  const bool clip = defaults == Defaults::kClip;
+  for (const char* key : {"do_resize", "do_rescale", "do_normalize"}) json.MustBe(key, {true});
+  if (json.Has("rescale_factor") && std::abs(json.Number("rescale_factor") * 255 - 1) > 1e-6) {
+    json.Refuse("rescale_factor", "1/255");
+  }
+  PicturePreprocessing result;
+  // Pillow's numbers of its filters.
+  const int64_t resample = json.Int("resample", clip ? 3 : 2);
+  if (resample != 2 && resample != 3) json.Refuse("resample", "2 (bilinear) or 3 (bicubic)");
+  result.resize = resample == 2 ? ResizeBilinear : ResizeBicubic;
+  const bool crop = json.Bool("do_center_crop", clip);
+  result.stretch = !crop;  // a bare number
+  result.resized = ReadSide(json, "size", 224, result.stretch);
+  bool square = true;
+  result.size = crop ? ReadSide(json, "crop_size", 224, square) : result.resized;
+  if (!crop && !result.stretch) json.Refuse("size", "height and width, or do_center_crop with crop_size");
+  if (result.size < 1) json.Refuse(crop ? "crop_size" : "size", "at least 1");
+  if (result.size > result.resized) json.Refuse("crop_size", fmt::format("at most size ({})", result.resized));
+  result.mean = ReadChannels(json, "image_mean", -INFINITY);
+  result.deviation = ReadChannels(json, "image_std", 0);
+  LOUPE_RETURN_IF_ERROR(json.status());
+  return result;
+}
+
+torch::Tensor PicturePreprocessing::Apply(const Image& image) const {
+  const int side = static_cast<int>(resized);
+  const Image fitted = stretch ? resize(image, side, side) : ResizeShorterSide(image, side, resize);
+  const Image square = CentreCrop(fitted, static_cast<int>(size), static_cast<int>(size));
+  const auto bytes = torch::tensor(at::ArrayRef<uint8_t>(square.rgb)).view({size, size, 3}).permute({2, 0, 1});
+  const auto column = [](const std::array<float, 3>& values) {
+    return torch::tensor(at::ArrayRef<float>(values)).view({3, 1, 1});
+  };
+  return ((bytes.to(torch::kFloat32) * (1.0 / 255.0) - column(mean)) / column(deviation)).contiguous();
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,34 @@
+// How a scoring network wants its pictures: a model folder's preprocessor_config.json, as transformers writes it.
+#pragma once
+
+#include <torch/types.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "worker/io/image.h"
+
+namespace loupe::worker {
+
+struct PicturePreprocessing {
+  // What absent keys mean, and a bare number as size: CLIP's processor resizes the shorter side by bicubic interpolation and
+  // takes the middle square; ViT's resizes both sides by bilinear interpolation and takes everything.
+  enum class Defaults { kClip, kViT };
+
+  int64_t resized = 224;  // what the shorter side, or with `stretch` both sides, come to
+  bool stretch = false;
+  Image (*resize)(const Image& image, int width, int height) = ResizeBicubic;
+  int64_t size = 224;  // of the middle square that is taken then; at most `resized`
+  std::array<float, 3> mean{};
+  std::array<float, 3> deviation{};
+
+  // INVALID_ARGUMENT names the key that is missing or says what this program does not do.
+  static absl::StatusOr<PicturePreprocessing> Read(const std::string& path, Defaults defaults);
+
+  // Resized and cut as above, then (x/255 − mean) / deviation: [3, size, size], float32, CPU.
+  torch::Tensor Apply(const Image& image) const;
+};
+
+}  // namespace loupe::worker
