@@ -46,6 +46,7 @@ def main():
     import adapters
     import checkpoints
     import inception
+    import learned_variance
     import networks
     import pictures
     import pipeline
@@ -56,6 +57,7 @@ def main():
     networks.write(repository, out)
     adapters.write(repository, out)
     samplers.write(repository, out)
+    learned_variance.write(repository, out)
     tokens.write(repository, out)
     pictures.write(repository, out)
     pipeline.write(repository, out)

@@ -1,14 +1,14 @@
 #include "worker/adapters/module_files.h"
 
-#include <ATen/core/Dict.h>
-#include <torch/csrc/jit/serialization/pickle.h>
-
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
-#include "common/atomic_file.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
+#include "worker/io/torch_archive.h"
+#include "worker/models/weights.h"
 
 namespace loupe::worker {
 namespace {
@@ -73,18 +73,16 @@ absl::Status WriteModuleFiles(const std::string& folder, const AdapterFile& file
       return absl::InvalidArgumentError(fmt::format("'{}' has no name in the original Stable Diffusion code", block));
     }
     const bool residual = file.arrays.contains(block + ".adapter.norm.weight");
-    c10::Dict<std::string, at::Tensor> entries;
+    std::map<std::string, torch::Tensor> entries;
     for (const auto& [ours, theirs] : LayerNames(residual)) {
       const auto found = file.arrays.find(block + ".adapter." + ours);
       if (found == file.arrays.end()) {
         return absl::InvalidArgumentError(fmt::format("the adapter has no array '{}.adapter.{}'", block, ours));
       }
-      entries.insert(theirs, found->second.contiguous());
+      entries[theirs] = found->second;
     }
-    const std::vector<char> bytes = torch::jit::pickle_save(entries);
-    LOUPE_RETURN_IF_ERROR(
-        WriteFileAtomically(fmt::format("{}/{}.{}.pt", folder, original, residual ? "adapter" : "adapter_inout"),
-                            {bytes.data(), bytes.size()}));
+    LOUPE_RETURN_IF_ERROR(WriteTorchArchive(
+        fmt::format("{}/{}.{}.pt", folder, original, residual ? "adapter" : "adapter_inout"), ToArrays(entries).views));
   }
   return absl::OkStatus();
 }

@@ -1,4 +1,3 @@
-#include <map>
 #include <memory>
 #include <string>
 
@@ -23,20 +22,23 @@ absl::Status Export(const ExportRequest& request) {
 void AddExportCommand(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("export", "Write a tuned base, or its adapter, as other programs read it");
   const auto request = std::make_shared<ExportRequest>();
-  const std::map<std::string, ExportLayout> layouts = {
-      {"merged", ExportLayout::kMerged}, {"bundle", ExportLayout::kBundle}, {"modules", ExportLayout::kModules}};
+  const auto layout = std::make_shared<std::string>("merged");
   command->add_option("--base", request->base, "Folder of the base that the adapter was trained on")->required();
   command->add_option("--adapter", request->adapter, "Adapter file (a trial's adapter.safetensors)")->required();
   command->add_option("--out", request->out, "New folder")->required();
   command
-      ->add_option("--as", request->layout,
+      ->add_option("--as", *layout,
                    "merged: a diffusers folder with the adapter in the UNet's weights (linear cells only); bundle: the "
                    "base's folder with adapter.safetensors in it; modules: one .pt file per module, as the paper's code "
                    "reads them")
-      ->transform(CLI::CheckedTransformer(layouts, CLI::ignore_case))
-      ->default_str("merged");
+      ->check(CLI::IsMember({"merged", "bundle", "modules"}))
+      ->capture_default_str();
   command->add_flag("--half", request->half, "merged: UNet weights in float16");
-  command->callback([request, &exit_code] { exit_code = Report("export", Export(*request)); });
+  command->callback([request, layout, &exit_code] {
+    if (*layout == "bundle") request->layout = ExportLayout::kBundle;
+    if (*layout == "modules") request->layout = ExportLayout::kModules;
+    exit_code = Report("export", Export(*request));
+  });
 }
 
 }  // namespace loupe::worker

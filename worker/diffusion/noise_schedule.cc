@@ -58,7 +58,7 @@ absl::StatusOr<NoiseScheduleConfig> NoiseScheduleConfig::Read(const std::string&
 }
 
 NoiseSchedule::NoiseSchedule(const NoiseScheduleConfig& config)
-    : config_(config), alphas_cumprod_(torch::cumprod(1.0 - Betas(config), 0)) {}
+    : config_(config), betas_(Betas(config)), alphas_cumprod_(torch::cumprod(1.0 - betas_, 0)) {}
 
 double NoiseSchedule::AlphaBar(int64_t t) const {
   TORCH_CHECK(t >= 0 && t < config_.num_train_timesteps, "timestep ", t, " is not in 0 … ",

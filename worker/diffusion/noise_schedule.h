@@ -40,6 +40,8 @@ class NoiseSchedule {
   explicit NoiseSchedule(const NoiseScheduleConfig& config);
 
   const NoiseScheduleConfig& config() const { return config_; }
+  // β: [T], float32, CPU.
+  const torch::Tensor& betas() const { return betas_; }
   // ᾱ: [T], float32, CPU; computed in float32, in diffusers' order of operations.
   const torch::Tensor& alphas_cumprod() const { return alphas_cumprod_; }
   // ᾱ_t as a number; 0 ≤ t < T.
@@ -67,6 +69,7 @@ class NoiseSchedule {
   Scales ScalesAt(const torch::Tensor& timesteps, const torch::Tensor& like) const;
 
   NoiseScheduleConfig config_;
+  torch::Tensor betas_;
   torch::Tensor alphas_cumprod_;
 };
 

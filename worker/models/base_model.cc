@@ -19,6 +19,20 @@ bool Exists(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0;
 }
 
+// That these files are there, and if not, what the folder should have been.
+absl::Status CheckLayout(const std::string& folder, std::initializer_list<const char*> files, std::string_view layout) {
+  for (const char* file : files) {
+    if (!Exists(folder + "/" + file)) {
+      return absl::NotFoundError(fmt::format("{}/{}: not found; expected the folder of {}", folder, file, layout));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WithSentence(const absl::Status& status, std::string_view sentence) {
+  return absl::Status(status.code(), fmt::format("{}; {}", std::string(status.message()), sentence));
+}
+
 // `stem`.safetensors, or its float16 variant; the error of a folder that has neither says what to do.
 absl::StatusOr<SafetensorsFile> OpenWeights(const std::string& folder, const std::string& stem) {
   for (const char* ending : {".safetensors", ".fp16.safetensors"}) {
@@ -45,6 +59,15 @@ absl::Status CheckFit(const std::string& folder, std::string_view what, int64_t 
   if (found == expected) return absl::OkStatus();
   return absl::InvalidArgumentError(
       fmt::format("{}: its parts do not fit: {} is {}, but {} is {}", folder, what, found, other, expected));
+}
+
+// Noise alone, or noise and variance.
+absl::Status CheckOutput(const std::string& folder, const UNet2DConditionConfig& unet) {
+  if (unet.out_channels == unet.in_channels || unet.out_channels == 2 * unet.in_channels) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "{}/unet/config.json: out_channels is {}, expected in_channels ({}), or twice that for a network that "
+      "predicts its variance",
+      folder, unet.out_channels, unet.in_channels));
 }
 
 absl::Status CheckTokenizer(const std::string& folder, const ClipTokenizer& tokenizer, const ClipTextConfig& text) {
@@ -92,7 +115,13 @@ torch::Tensor BaseModel::DecodeLatents(const torch::Tensor& latents_scaled) {
 }
 
 absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options) {
-  LOUPE_ASSIGN_OR_RETURN(auto unet_config, UNet2DConditionConfig::Read(folder + "/unet/config.json"));
+  LOUPE_RETURN_IF_ERROR(CheckLayout(
+      folder, {"unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"},
+      "a base in the diffusers layout of Stable Diffusion v1, with unet/, vae/, text_encoder/, "
+      "tokenizer/ and scheduler/"));
+  auto read = UNet2DConditionConfig::Read(folder + "/unet/config.json");
+  if (!read.ok()) return WithSentence(read.status(), "a base must have the architecture of Stable Diffusion v1 or v2");
+  const UNet2DConditionConfig unet_config = *std::move(read);
   LOUPE_ASSIGN_OR_RETURN(auto vae_config, AutoencoderKLConfig::Read(folder + "/vae/config.json"));
   LOUPE_ASSIGN_OR_RETURN(auto text_config, ClipTextConfig::Read(folder + "/text_encoder/config.json"));
   LOUPE_ASSIGN_OR_RETURN(auto schedule_config, NoiseScheduleConfig::Read(folder + "/scheduler/scheduler_config.json"));
@@ -101,8 +130,7 @@ absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions&
                                  "the UNet's cross_attention_dim", unet_config.cross_attention_dim));
   LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the UNet's in_channels", unet_config.in_channels, "the VAE's latent_channels",
                                  vae_config.latent_channels));
-  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the UNet's out_channels", unet_config.out_channels, "its in_channels",
-                                 unet_config.in_channels));
+  LOUPE_RETURN_IF_ERROR(CheckOutput(folder, unet_config));
   LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, text_config));
 
   BaseModel base{.folder = folder,
@@ -138,6 +166,9 @@ torch::Tensor ClipScorer::EmbedTexts(const std::vector<std::string>& texts) {
 }
 
 absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const LoadOptions& options) {
+  LOUPE_RETURN_IF_ERROR(CheckLayout(folder, {"config.json", "preprocessor_config.json"},
+                                    "a CLIP model in the transformers layout, with config.json, model.safetensors, "
+                                    "preprocessor_config.json and the tokenizer's files"));
   LOUPE_ASSIGN_OR_RETURN(const auto config, ClipConfig::Read(folder + "/config.json"));
   LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder));
   LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder + "/preprocessor_config.json",

@@ -37,6 +37,12 @@ struct BaseModel {
 
   int64_t latent_size() const { return unet->config().sample_size; }
   int64_t image_size() const { return latent_size() * vae->config().downscale(); }
+  // Whether the UNet says a variance beside the noise (diffusion/learned_variance.h): its out_channels are then twice
+  // its in_channels, the noise's first.
+  bool predicts_variance() const { return unet->config().out_channels > unet->config().in_channels; }
+  // The part of the UNet's output [N, out_channels, h, w] that means the noise (or v): all of it, as a rule.
+  torch::Tensor NoisePart(const torch::Tensor& output) const { return output.narrow(1, 0, unet->config().in_channels); }
+
   int64_t text_length() const;  // ids per caption: the tokenizer's limit or the text tower's positions, the lesser
 
   // Token ids of captions, [N, text_length()], int64, CPU.

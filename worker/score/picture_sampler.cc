@@ -15,9 +15,9 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
                           const SampleOptions& options, const std::function<void()>& after_call) {
   ContextCache cache;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
-    auto output = base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
+    const auto output = base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
     if (after_call) after_call();
-    return output;
+    return base.NoisePart(output);
   };
   const auto sampler = MakeSampler(options.sampler, base.schedule, options.steps);
   return RunSampler(*sampler, noise.to(rows.device(), rows.dtype()),

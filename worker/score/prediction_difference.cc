@@ -41,7 +41,7 @@ torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents
   const auto noisy = base.schedule.AddNoise(x0, noise, timesteps);
   const auto predicted = [&](const std::string& caption) {
     const auto output = base.unet(noisy, timesteps, base.EncodeText({caption}).expand({3 * n, -1, -1}));
-    return base.schedule.EpsFromOutput(noisy, output, timesteps);
+    return base.schedule.EpsFromOutput(noisy, base.NoisePart(output), timesteps);
   };
   return (predicted(prompt) - predicted(other)).cpu().view({3, n, x0.size(1), x0.size(2), x0.size(3)});
 }

@@ -33,6 +33,11 @@ TensorMap WithPrefixRemoved(const std::string& prefix, const TensorMap& from) {
   return found;
 }
 
+std::vector<double> Numbers(const torch::Tensor& row) {
+  const auto numbers = row.to(torch::kCPU, torch::kFloat64).contiguous();
+  return {numbers.const_data_ptr<double>(), numbers.const_data_ptr<double>() + numbers.numel()};
+}
+
 std::string SlotPrefix(size_t slot) { return fmt::format("slot{}.", slot); }
 
 }  // namespace
@@ -43,7 +48,10 @@ Trainer::Trainer(BaseModel& base, Method& method, std::vector<TrainSlot> slots, 
       slots_(std::move(slots)),
       options_(options),
       optimizer_(method.parameters(), options.optimizer),
-      scaler_(options.loss_scale > 0 ? options.loss_scale : 1) {
+      scaler_(options.loss_scale > 0 ? options.loss_scale : 1),
+      variance_(base.schedule),
+      errors_(torch::zeros({2, method.slots()}, torch::kFloat64)) {
+  TORCH_CHECK(options_.vlb_weight == 0 || base.predicts_variance(), "the base predicts no variance to train");
   TORCH_CHECK(static_cast<int64_t>(slots_.size()) == method.slots(), "the pack has ", slots_.size(),
               " trials, the method ", method.slots(), " slots");
   for (const TrainSlot& slot : slots_) {
@@ -87,13 +95,23 @@ torch::Tensor Trainer::SlotLosses(const Drawn& drawn) {
   const auto noisy = base_.schedule.AddNoise(drawn.latents, drawn.noise, drawn.timesteps);
   const auto target = base_.schedule.Target(drawn.latents, drawn.noise, drawn.timesteps);
   const auto output = Predict(noisy, drawn);
-  auto errors = (output - target).square().flatten(1).mean(1);
+  const auto noise_part = base_.NoisePart(output);
+  auto errors = (noise_part - target).square().flatten(1).mean(1);
+  const auto relative = errors.detach().view({method_.slots(), -1}).mean(1) /
+                        target.square().flatten(1).mean(1).view({method_.slots(), -1}).mean(1);
   if (options_.min_snr_gamma > 0) {
     const auto snr = base_.schedule.SignalToNoise(drawn.timesteps);
     const bool predicts_v = base_.schedule.config().prediction_type == PredictionType::kVPrediction;
     errors = errors * snr.clamp_max(options_.min_snr_gamma) / (predicts_v ? snr + 1 : snr);
   }
-  return (errors * drawn.weights).view({method_.slots(), -1}).sum(1);
+  if (options_.vlb_weight > 0) {
+    const auto x0 = base_.schedule.X0FromOutput(noisy, noise_part, drawn.timesteps);
+    const auto variance_part = output.narrow(1, noise_part.size(1), noise_part.size(1));
+    const auto bound = variance_.BoundTerms(drawn.latents, noisy, x0, variance_part, drawn.timesteps);
+    const auto timesteps = static_cast<double>(base_.schedule.config().num_train_timesteps);
+    errors = errors + options_.vlb_weight * timesteps * bound.to(torch::kFloat32);
+  }
+  return torch::stack({(errors * drawn.weights).view({method_.slots(), -1}).sum(1), relative});
 }
 
 Trainer::StepResult Trainer::Step() {
@@ -101,12 +119,13 @@ Trainer::StepResult Trainer::Step() {
   for (int64_t i = 0; i < options_.accumulation; ++i) {
     const auto losses = SlotLosses(Draw()) / static_cast<double>(options_.accumulation);
     // The slots' losses are added, not averaged: a trial's gradient does not depend on the pack's size.
-    (options_.loss_scale > 0 ? losses.sum() * scaler_.scale() : losses.sum()).backward();
+    const auto loss = losses[0].sum();
+    (options_.loss_scale > 0 ? loss * scaler_.scale() : loss).backward();
     total = total.defined() ? total + losses.detach() : losses.detach();
   }
-  const auto losses_cpu = total.to(torch::kCPU, torch::kFloat64).contiguous();
+  total = total.to(torch::kCPU, torch::kFloat64);
   StepResult result;
-  result.losses.assign(losses_cpu.const_data_ptr<double>(), losses_cpu.const_data_ptr<double>() + losses_cpu.numel());
+  result.losses = Numbers(total[0]);
   for (const double loss : result.losses) {
     if (!std::isfinite(loss)) return result;
   }
@@ -114,8 +133,10 @@ Trainer::StepResult Trainer::Step() {
     result.skipped = true;
     return result;
   }
-  const auto norms = optimizer_.Step(options_.schedule.FactorAt(steps())).to(torch::kCPU, torch::kFloat64).contiguous();
-  result.gradient_norms.assign(norms.const_data_ptr<double>(), norms.const_data_ptr<double>() + norms.numel());
+  UpdateErrors(total[1]);
+  result.first_errors = Numbers(errors_[0]);
+  result.running_errors = Numbers(errors_[1]);
+  result.gradient_norms = Numbers(optimizer_.Step(options_.schedule.FactorAt(steps())));
   UpdateAverage();
   return result;
 }
@@ -150,6 +171,13 @@ void Trainer::UpdateAverage() {
   for (size_t i = 0; i < average_.size(); ++i) average_[i].lerp_(method_.parameters()[i].value, 1 - decay);
 }
 
+// Of the step that is about to be taken: a plain mean at first, then a decaying one.
+void Trainer::UpdateErrors(const torch::Tensor& errors) {
+  const auto t = static_cast<double>(steps());
+  if (steps() == 0) errors_[0].copy_(errors);
+  errors_[1].lerp_(errors, 1 - std::min(0.95, t / (t + 1)));
+}
+
 void Trainer::SwapAverage() {
   torch::NoGradGuard no_grad;
   for (size_t i = 0; i < average_.size(); ++i) {
@@ -169,6 +197,7 @@ void Trainer::SaveCheckpoint(const std::string& path, const std::string& fingerp
   for (size_t i = 0; i < average_.size(); ++i) {
     arrays["average." + method_.parameters()[i].name] = average_[i].cpu().clone();
   }
+  arrays["errors"] = errors_;
   arrays["loss_scale"] = torch::tensor({scaler_.scale(), static_cast<double>(scaler_.good_steps())}, torch::kFloat64);
   for (size_t k = 0; k < slots_.size(); ++k) {
     const TrainSlot& slot = slots_[k];
@@ -204,6 +233,7 @@ bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerp
   for (size_t i = 0; i < average_.size(); ++i) {
     average_[i].copy_(TakeState(arrays, "average." + method_.parameters()[i].name));
   }
+  errors_.copy_(TakeState(arrays, "errors"));
   const torch::Tensor& loss_scale = TakeState(arrays, "loss_scale");
   scaler_ = LossScaler(loss_scale[0].item<double>(), loss_scale[1].item<int64_t>());
   for (size_t k = 0; k < slots_.size(); ++k) {
@@ -224,7 +254,7 @@ double ValidationLoss(BaseModel& base, const ValidationRows& rows) {
     const auto noisy = base.schedule.AddNoise(part(rows.latents), part(rows.noise), part(rows.timesteps));
     const auto target = base.schedule.Target(part(rows.latents), part(rows.noise), part(rows.timesteps));
     const auto output = base.unet(noisy, part(rows.timesteps), part(rows.context));
-    sum += (output - target).square().flatten(1).mean(1).sum().item<double>();
+    sum += (base.NoisePart(output) - target).square().flatten(1).mean(1).sum().item<double>();
   }
   return sum / static_cast<double>(rows.latents.size(0));
 }

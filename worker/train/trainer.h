@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "worker/adapters/method.h"
+#include "worker/diffusion/learned_variance.h"
 #include "worker/models/base_model.h"
 #include "worker/train/adamw.h"
 #include "worker/train/batch_source.h"
@@ -33,6 +34,9 @@ struct TrainOptions {
   int64_t accumulation = 1;
   // Rows are weighted by min(SNR, gamma)/SNR (for v-prediction /(SNR + 1)): Hang et al. 2023, arXiv 2303.09556 §3.4. 0: off.
   double min_snr_gamma = 0;
+  // λ of L_hybrid = L_simple + λ L_vlb, which trains a predicted variance (learned_variance.h); only for a base that
+  // predicts one. L_vlb in bits per number, so 0.001 with 1,000 timesteps is the paper's. 0: off.
+  double vlb_weight = 0;
   // The noise gets this much of a second draw that is constant over each channel of a row. 0: off.
   double noise_offset = 0;
   // The running average's decay d; at step t it is min(d, (1 + t)/(10 + t)), so that early values count little. 0: off.
@@ -54,6 +58,9 @@ class Trainer {
   struct StepResult {
     std::vector<double> losses;          // per slot
     std::vector<double> gradient_norms;  // per slot, before clipping; NaN where not computed (mixed packs)
+    // Per slot: the squared error of the prediction over that of predicting 0, of the run's first step (before any
+    // change) and averaged over about the last 20. A network that knows anything stays below 1.
+    std::vector<double> first_errors, running_errors;
     // The scaled gradients overflowed: no step was taken, and the next one is scaled less.
     bool skipped = false;
   };
@@ -80,9 +87,11 @@ class Trainer {
   };
   Drawn Draw();
   torch::Tensor Predict(const torch::Tensor& noisy, const Drawn& drawn);
+  // [2, K]: each slot's loss; and, without gradients, its squared error over that of predicting 0.
   torch::Tensor SlotLosses(const Drawn& drawn);
   bool UnscaleGradients();
   void UpdateAverage();
+  void UpdateErrors(const torch::Tensor& errors);
 
   BaseModel& base_;
   Method& method_;
@@ -90,6 +99,8 @@ class Trainer {
   const TrainOptions options_;
   AdamW optimizer_;
   LossScaler scaler_;
+  LearnedVariance variance_;
+  torch::Tensor errors_;                // [2, K], float64, CPU: the first step's, the running ones
   std::vector<torch::Tensor> average_;  // beside the method's parameters; empty without EMA
 };
 

@@ -100,7 +100,24 @@ TEST_F(BaseModelTest, UnsupportedSettingsNameFileAndKey) {
 
 TEST_F(BaseModelTest, AnotherModelFamilyIsRefused) {
   Change("unet/config.json", [](json& c) { c = {{"_class_name", "DiTTransformer2DModel"}, {"num_layers", 28}}; });
-  ExpectRefused("unet/config.json", "expected \"UNet2DConditionModel\"");
+  ExpectRefused("unet/config.json",
+                "expected \"UNet2DConditionModel\"; a base must have the architecture of Stable Diffusion");
+}
+
+TEST_F(BaseModelTest, AFolderOfAnotherKindIsToldWhatWasExpected) {
+  fs::remove_all(folder_);
+  ExpectRefused("unet/config.json", "not found; expected the folder of a base in the diffusers layout");
+  const auto scorer = LoadClipScorer("configs/bases/emoji-sd");
+  EXPECT_EQ(scorer.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(scorer.status().message()),
+              HasSubstr("emoji-sd/config.json: not found; expected the folder of a CLIP model"));
+}
+
+TEST_F(BaseModelTest, OutputsAreTheNoiseOrTheNoiseAndAVariance) {
+  Change("unet/config.json", [](json& c) { c["out_channels"] = 6; });
+  ExpectRefused("unet/config.json", "out_channels is 6, expected in_channels (4), or twice that");
+  Change("unet/config.json", [](json& c) { c["out_channels"] = 8; });
+  ExpectRefused("unet/diffusion_pytorch_model.safetensors", "'conv_out.bias' has shape [4], expected [8]");
 }
 
 TEST_F(BaseModelTest, WeightsOfAnotherShapeAreNamedWithBothShapes) {

@@ -9,8 +9,9 @@
 
 namespace loupe::worker {
 
-inline UNet2DConditionConfig SmallUNetConfig() {
+inline UNet2DConditionConfig SmallUNetConfig(bool variance = false) {
   UNet2DConditionConfig config;
+  if (variance) config.out_channels = 8;
   config.sample_size = 8;
   config.cross_attention_dim = 16;
   config.norm_num_groups = 8;
@@ -19,9 +20,9 @@ inline UNet2DConditionConfig SmallUNetConfig() {
   return config;
 }
 
-// Only the UNet and the schedule: what the Trainer uses.
-inline BaseModel MakeSmallBase() {
-  BaseModel base{.folder = "small", .unet = UNet2DConditionModel(SmallUNetConfig()),
+// Only the UNet and the schedule: what the Trainer uses. With `variance`, one that predicts its variance.
+inline BaseModel MakeSmallBase(bool variance = false) {
+  BaseModel base{.folder = "small", .unet = UNet2DConditionModel(SmallUNetConfig(variance)),
                  .tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer"),
                  .schedule = NoiseSchedule(NoiseScheduleConfig{})};
   RandomStream stream(11);

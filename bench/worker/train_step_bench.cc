@@ -1,0 +1,114 @@
+// What an optimiser step costs in time and memory: an adapter on a UNet of random weights, by precision and with or
+// without gradient checkpointing.
+//
+//   train_step_bench [--config UNET_CONFIG_JSON] [--latent-size N] [--rows N] [--precision float32|bf16]
+//                    [--checkpointing] [--threads N] [--steps N]
+//
+// One process measures one kind of step, since a process's peak of memory never falls. Prints the median of the steps
+// (the first one warms up) and the peak before and after.
+#include <sys/resource.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "fmt/format.h"
+#include "worker/adapters/method_registry.h"
+#include "worker/layers/tappable.h"
+#include "worker/train/dreambooth.h"
+#include "worker/train/trainer.h"
+
+namespace {
+
+using namespace loupe::worker;  // NOLINT: a program of one file
+
+struct Flags {
+  std::string config = "configs/bases/emoji-sd/unet/config.json";
+  std::string precision = "float32";
+  int64_t latent_size = 0;  // 0: the network's own
+  int64_t rows = 8;
+  int steps = 5;
+  int threads = 1;
+  bool checkpointing = false;
+};
+
+double PeakMb() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1e3;
+}
+
+loupe::Settings AdapterSettings() {
+  const auto settings = loupe::Settings::Create({{"base", "b"},
+                                                 {"scorer", "s"},
+                                                 {"task.images", "i"},
+                                                 {"task.instance_prompt", "a sks"},
+                                                 {"task.class_prompt", "a"},
+                                                 {"method.input", "CA_out"},
+                                                 {"method.output", "FFN_in"},
+                                                 {"method.width", "32"},
+                                                 {"budget.steps", "1"}});
+  TORCH_CHECK(settings.ok(), settings.status().ToString());
+  return *settings;
+}
+
+void Run(const Flags& flags) {
+  const auto config = UNet2DConditionConfig::Read(flags.config);
+  TORCH_CHECK(config.ok(), config.status().ToString());
+  BaseModel base{.folder = flags.config,
+                 .unet = UNet2DConditionModel(*config),
+                 .tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer"),
+                 .schedule = NoiseSchedule(NoiseScheduleConfig{})};
+  RandomStream stream(1);
+  InitialiseAsTorch(*base.unet, stream.generator());
+  for (torch::Tensor& weight : base.unet->parameters()) {
+    weight.set_requires_grad(false);
+    if (weight.dim() == 4) weight.set_data(weight.contiguous(torch::MemoryFormat::ChannelsLast));
+  }
+  const int64_t side = flags.latent_size > 0 ? flags.latent_size : config->sample_size;
+  auto data = std::make_shared<DreamBoothData>();
+  data->instance.latents = stream.Normal({flags.rows, config->in_channels, side, side});
+  data->instance.context = stream.Normal({1, 77, config->cross_attention_dim});
+  const auto method = MakeMethod(TappableBlocksIn(*base.unet), {{AdapterSettings(), 1}}, torch::kCPU);
+  TrainOptions options;
+  options.precision = flags.precision == "bf16" ? torch::kBFloat16 : torch::kFloat;
+  options.recompute = flags.checkpointing;
+  std::vector<TrainSlot> slots;
+  slots.push_back({MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), RandomStream(4), RandomStream(5)});
+  Trainer trainer(base, *method, std::move(slots), options);
+
+  const double before = PeakMb();
+  std::vector<double> seconds;
+  for (int step = 0; step <= flags.steps; ++step) {
+    const auto start = std::chrono::steady_clock::now();
+    trainer.Step();
+    if (step > 0) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::sort(seconds.begin(), seconds.end());
+  fmt::print("{} rows of {}x{}, {}{}: {:.3f} s per step (best {:.3f}), peak {:.0f} MB, {:.0f} MB of it the steps'\n",
+             flags.rows, side, side, flags.precision, flags.checkpointing ? ", checkpointing" : "",
+             seconds[seconds.size() / 2], seconds.front(), PeakMb(), PeakMb() - before);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("What an optimiser step costs in time and memory");
+  Flags flags;
+  app.add_option("--config", flags.config, "A UNet's config.json");
+  app.add_option("--latent-size", flags.latent_size, "Height and width of the latents; 0: the network's own");
+  app.add_option("--rows", flags.rows, "Rows per step")->check(CLI::PositiveNumber);
+  app.add_option("--precision", flags.precision, "Of the network")->check(CLI::IsMember({"float32", "bf16"}));
+  app.add_flag("--checkpointing", flags.checkpointing, "Blocks are computed again in the backward pass");
+  app.add_option("--threads", flags.threads, "Threads of LibTorch");
+  app.add_option("--steps", flags.steps, "Timed steps")->check(CLI::PositiveNumber);
+  CLI11_PARSE(app, argc, argv);
+  at::set_num_threads(flags.threads);
+  Run(flags);
+  return 0;
+}

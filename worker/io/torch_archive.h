@@ -1,0 +1,29 @@
+// Writing named arrays as torch.save writes a state_dict: the counterpart of torch_checkpoint.h. No class of ours is in
+// the file, so torch.load reads it with weights_only=True.
+//
+//   a zip archive of stored (uncompressed) entries, as PyTorch 1.6 and later write it:
+//     archive/data.pkl    a pickle of protocol 2: a dictionary of text to
+//                         torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict()), a storage
+//                         being the persistent id ('storage', torch.FloatStorage, '0', 'cpu', count)
+//     archive/byteorder   "little"
+//     archive/data/0 …    the arrays' bytes, each beginning at a multiple of 64
+//     archive/version     "3\n"
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/io/safetensors.h"
+
+namespace loupe::worker {
+
+// The file's bytes; the same arrays give the same bytes. INVALID_ARGUMENT when it would be over the 4 GB and 65,535
+// entries that a zip archive without extensions holds.
+absl::StatusOr<std::string> SerialiseTorchArchive(const std::map<std::string, ArrayView>& arrays);
+
+// Serialises to `path`, whole or not at all (see WriteFileAtomically for the errors).
+absl::Status WriteTorchArchive(const std::string& path, const std::map<std::string, ArrayView>& arrays);
+
+}  // namespace loupe::worker
