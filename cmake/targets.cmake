@@ -17,11 +17,12 @@ endfunction()
 
 # A precompiled header, built once and used by every target of its kind. A source still includes what it uses; precompiling
 # is most of a small file's compile time saved. All targets of a kind compile with exactly the flags of the header.
+# With GCC only; -fpch-preprocess, which ccache wants, is GCC's.
 #   _loupe_precompiled_header(kind HEADERS <a> <b> [LINK target…] [OPTIONS option…])
 function(_loupe_precompiled_header kind)
   cmake_parse_arguments(ARG "" "" "HEADERS;LINK;OPTIONS" ${ARGN})
   set(pch loupe_${kind}_pch)
-  if(TARGET ${pch})
+  if(TARGET ${pch} OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     return()
   endif()
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${pch}.cc CONTENT "// Carries a precompiled header.\n")
@@ -32,6 +33,9 @@ function(_loupe_precompiled_header kind)
 endfunction()
 
 function(_loupe_use_precompiled target kind)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    return()
+  endif()
   target_compile_options(${target} PRIVATE -fpch-preprocess -Winvalid-pch)
   target_precompile_headers(${target} REUSE_FROM loupe_${kind}_pch)
   _loupe_compile_as_library(${target})
@@ -55,11 +59,22 @@ endfunction()
 
 # What is tested is optimised; the tests themselves are compiled once and run for seconds.
 function(_loupe_test_settings target)
-  _loupe_precompiled_header(test LINK absl::statusor absl::time fmt::fmt GTest::gmock GTest::gtest OPTIONS -O1
+  set(optimise $<$<CONFIG:Release>:-O1>)
+  _loupe_precompiled_header(test LINK absl::statusor absl::time fmt::fmt GTest::gmock GTest::gtest OPTIONS ${optimise}
     HEADERS ${_loupe_standard_headers} <gmock/gmock.h> <gtest/gtest.h>)
-  target_compile_options(${target} PRIVATE -O1)
+  target_compile_options(${target} PRIVATE ${optimise})
   target_link_libraries(${target} PRIVATE fmt::fmt)
   _loupe_use_precompiled(${target} test)
+endfunction()
+
+# A sanitizer's build may take the libraries in which that sanitizer has nothing to find from another build of the same sources:
+# LOUPE_READY names them, LOUPE_READY_FROM is that build's folder. Compiling them again is half of such a build's time.
+function(_loupe_take_ready target)
+  file(RELATIVE_PATH folder ${CMAKE_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+  add_library(${target} STATIC IMPORTED GLOBAL)
+  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${LOUPE_READY_FROM}/${folder}/lib${target}.a
+    IMPORTED_NO_SYSTEM ON)
+  target_link_libraries(${target} INTERFACE ${ARGN})
 endfunction()
 
 # loupe_library(NAME name SRCS a.cc … [DEPS …] [PRIVATE_DEPS …] [TORCH] [UNITY])
@@ -67,6 +82,11 @@ endfunction()
 # headers costs more than our code. TORCH implies it. Names in their anonymous namespaces must then differ.
 function(loupe_library)
   cmake_parse_arguments(ARG "TORCH;UNITY" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  if(ARG_NAME IN_LIST LOUPE_READY)
+    _loupe_take_ready(${ARG_NAME} ${ARG_DEPS} ${ARG_PRIVATE_DEPS} fmt::fmt)
+    target_include_directories(${ARG_NAME} INTERFACE ${CMAKE_SOURCE_DIR})
+    return()
+  endif()
   add_library(${ARG_NAME} STATIC ${ARG_SRCS})
   _loupe_common_settings(${ARG_NAME})
   target_link_libraries(${ARG_NAME} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
@@ -93,11 +113,23 @@ function(loupe_executable)
   endif()
 endfunction()
 
-# loupe_test(NAME folder/foo_test SRCS … [DEPS …] [TORCH] [TIMEOUT seconds] [WHOLE])
+# What ./test also runs under a sanitizer (SANITIZERS address, thread or both): `cmake --build … --target sanitized_tests` and
+# `ctest -L sanitized` in such a build, whose preset sets LOUPE_SANITIZER. Sets `labels` for the caller.
+function(_loupe_sanitized_test target sanitizers)
+  if(LOUPE_SANITIZER AND LOUPE_SANITIZER IN_LIST sanitizers)
+    if(NOT TARGET sanitized_tests)
+      add_custom_target(sanitized_tests)
+    endif()
+    add_dependencies(sanitized_tests ${target})
+    set(labels LABELS sanitized PARENT_SCOPE)
+  endif()
+endfunction()
+
+# loupe_test(NAME folder/foo_test SRCS … [DEPS …] [TORCH] [TIMEOUT seconds] [WHOLE] [SANITIZERS address|thread …])
 # The ctest names are `folder/foo_test:Suite.Case`. WHOLE registers the binary as one ctest entry: for suites that share a
 # costly fixture, and for TORCH tests, where each process start costs a second.
 function(loupe_test)
-  cmake_parse_arguments(ARG "TORCH;WHOLE" "NAME;TIMEOUT" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;WHOLE" "NAME;TIMEOUT" "SRCS;DEPS;SANITIZERS" ${ARGN})
   if(NOT ARG_TIMEOUT AND ARG_TORCH)
     set(ARG_TIMEOUT 300)
   elseif(NOT ARG_TIMEOUT)
@@ -113,18 +145,25 @@ function(loupe_test)
   else()
     _loupe_test_settings(${target})
   endif()
+  set(labels)
+  _loupe_sanitized_test(${target} "${ARG_SANITIZERS}")
   if(ARG_WHOLE OR ARG_TORCH)
     add_test(NAME ${ARG_NAME} COMMAND ${target} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${ARG_NAME} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+    set_tests_properties(${ARG_NAME} PROPERTIES TIMEOUT ${ARG_TIMEOUT} ${labels})
   else()
     gtest_discover_tests(${target} TEST_PREFIX "${ARG_NAME}:" WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
-      DISCOVERY_TIMEOUT 30 PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+      DISCOVERY_TIMEOUT 30 PROPERTIES TIMEOUT ${ARG_TIMEOUT} ${labels})
   endif()
 endfunction()
 
 # loupe_proto(NAME name PROTOS a.proto …): messages and gRPC stubs, included as system headers (generated code).
 function(loupe_proto)
   cmake_parse_arguments(ARG "" "NAME" "PROTOS" ${ARGN})
+  if(ARG_NAME IN_LIST LOUPE_READY)
+    _loupe_take_ready(${ARG_NAME} protobuf::libprotobuf PkgConfig::GRPCPP)
+    target_include_directories(${ARG_NAME} SYSTEM INTERFACE ${LOUPE_READY_FROM}/gen)
+    return()
+  endif()
   set(out ${CMAKE_BINARY_DIR}/gen)
   file(MAKE_DIRECTORY ${out})
   set(generated)

@@ -1,6 +1,7 @@
 #include "analysis/stats/csv_reader.h"
 
 #include <algorithm>
+#include <array>
 
 #include "fmt/format.h"
 #include "common/status_macros.h"
@@ -8,17 +9,28 @@
 namespace loupe::analysis {
 namespace {
 
-char MostFrequentSeparator(std::string_view first_line) {
-  char best = ',';
-  auto most = std::count(first_line.begin(), first_line.end(), ',');
-  for (const char candidate : {';', '\t'}) {
-    const auto count = std::count(first_line.begin(), first_line.end(), candidate);
-    if (count > most) {
-      most = count;
-      best = candidate;
+constexpr std::string_view kSeparators = ",;\t";
+
+// Of the record at the front of `text`: what stands in quotes does not count.
+char MostFrequentSeparator(std::string_view text) {
+  std::array<int64_t, kSeparators.size()> counts{};
+  bool begins_field = true, is_quoted = false;
+  for (size_t i = 0; i < text.size() && (is_quoted || text[i] != '\n'); ++i) {
+    if (is_quoted) {
+      if (text[i] != '"') continue;
+      if (i + 1 < text.size() && text[i + 1] == '"') {
+        ++i;
+      } else {
+        is_quoted = false;
+      }
+      continue;
     }
+    is_quoted = begins_field && text[i] == '"';
+    const size_t which = kSeparators.find(text[i]);
+    begins_field = which != std::string_view::npos;
+    if (begins_field) ++counts[which];
   }
-  return best;
+  return kSeparators[static_cast<size_t>(std::max_element(counts.begin(), counts.end()) - counts.begin())];
 }
 
 }  // namespace
@@ -29,7 +41,7 @@ CsvReader::CsvReader(std::string_view text) : text_(text) {
   while (begin < text_.size()) {
     const std::string_view line = text_.substr(begin, text_.find('\n', begin) - begin);
     if (!line.empty() && line != "\r" && line.front() != '#') {
-      separator_ = MostFrequentSeparator(line);
+      separator_ = MostFrequentSeparator(text_.substr(begin));
       break;
     }
     begin += line.size() + 1;

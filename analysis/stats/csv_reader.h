@@ -12,7 +12,8 @@
 namespace loupe::analysis {
 
 // Walks over `text`, which must outlive the reader. A UTF-8 byte order mark, empty lines and lines that begin with '#'
-// are skipped; lines end in LF or CRLF. The separator is the one of , ; tab that occurs most in the first record.
+// are skipped; lines end in LF or CRLF. The separator is the one of , ; tab that occurs most in the first record
+// (outside quotes).
 class CsvReader {
  public:
   explicit CsvReader(std::string_view text);

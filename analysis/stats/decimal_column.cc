@@ -14,6 +14,7 @@ namespace {
 constexpr int32_t kMissing = std::numeric_limits<int32_t>::min();
 constexpr int32_t kWide = std::numeric_limits<int32_t>::max();
 constexpr int kMaxDigits = 18;         // 10^18 < 2^63
+constexpr int kLeastPowerOfTen = -400;   // the least double is 4.9·10^-324
 constexpr int kMaxExactPowerOfTen = 22;  // 10^22 is the largest power of ten that a double holds exactly
 
 using Decimal = boost::multiprecision::cpp_dec_float_50;
@@ -59,6 +60,11 @@ bool Parse(std::string_view text, Parsed& out) {
   }
   if (i != text.size()) return false;
   if (mantissa != 0 && exponent + significant > 308) return false;  // not a finite double
+  // Far below what a double can tell from 0, and at some point below what a wide decimal can hold.
+  if (exponent + significant < kLeastPowerOfTen) {
+    out = {};
+    return true;
+  }
   out = {negative ? -mantissa : mantissa, mantissa == 0 ? 0 : exponent, significant > kMaxDigits};
   return true;
 }

@@ -42,7 +42,9 @@ absl::StatusOr<std::unique_ptr<LinearModel>> LinearModel::Fit(const DataTable& d
   model->r_ = qr.matrixQR().topRows(rank).triangularView<Eigen::Upper>();
   const auto upper = model->r_.triangularView<Eigen::Upper>();
   const MatrixXd q_dropped = qr.householderQ().adjoint() * MatrixXd(reduced.r(Eigen::all, model->dropped_));
-  model->dependence_ = upper.solve(q_dropped.topRows(rank));
+  // Solving for no columns at all, Eigen takes the address of the first.
+  model->dependence_.resize(rank, q_dropped.cols());
+  if (q_dropped.cols() > 0) model->dependence_ = upper.solve(q_dropped.topRows(rank));
   const VectorXd qty = qr.householderQ().adjoint() * reduced.qty;
   model->coefficients_ = upper.solve(qty.head(rank));
 

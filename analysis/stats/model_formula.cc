@@ -11,48 +11,59 @@ namespace {
 
 using Terms = std::vector<ModelTerm>;
 
-void AddTerm(Terms& terms, ModelTerm term) {
-  if (std::find(terms.begin(), terms.end(), term) == terms.end()) terms.push_back(std::move(term));
-}
-
 ModelTerm Union(const ModelTerm& a, const ModelTerm& b) {
   ModelTerm both;
   std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
   return both;
 }
 
-Terms Interact(const Terms& a, const Terms& b) {
-  Terms result;
-  for (const ModelTerm& x : a) {
-    for (const ModelTerm& y : b) AddTerm(result, Union(x, y));
-  }
-  return result;
-}
-
-Terms Cross(const Terms& a, const Terms& b) {
-  Terms result = a;
-  for (const ModelTerm& term : b) AddTerm(result, term);
-  for (ModelTerm& term : Interact(a, b)) AddTerm(result, std::move(term));
-  return result;
-}
-
 bool IsNameCharacter(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' || static_cast<unsigned char>(c) >= 0x80;
 }
 
-// Recursive descent; each method reads one level of precedence.
+// Recursive descent; each method reads one level of precedence. Formulas come over the network too, so what they can cost is
+// bounded: the depth of parentheses (the stack), the number of terms, and how often one is added (time).
 class Parser {
  public:
   Parser(std::string_view text, const DataTable& data) : text_(text), data_(data) {}
 
   absl::StatusOr<Terms> Parse() {
     LOUPE_ASSIGN_OR_RETURN(Terms terms, Sum());
+    if (has_too_many_) return TooMany();
     if (at_ < text_.size()) return Error(fmt::format("unexpected '{}'", text_[at_]));
     if (terms.empty()) return Error("no term is left");
     return terms;
   }
 
  private:
+  static constexpr size_t kMostTerms = 256;
+  static constexpr int kMostParentheses = 64, kMostAdditions = 1 << 18;
+
+  void AddTerm(Terms& terms, ModelTerm term) {
+    if (++additions_ > kMostAdditions) has_too_many_ = true;
+    if (has_too_many_ || std::find(terms.begin(), terms.end(), term) != terms.end()) return;
+    if (terms.size() == kMostTerms) {
+      has_too_many_ = true;
+    } else {
+      terms.push_back(std::move(term));
+    }
+  }
+
+  Terms Interact(const Terms& a, const Terms& b) {
+    Terms result;
+    for (const ModelTerm& x : a) {
+      for (const ModelTerm& y : b) AddTerm(result, Union(x, y));
+    }
+    return result;
+  }
+
+  Terms Cross(const Terms& a, const Terms& b) {
+    Terms result = a;
+    for (const ModelTerm& term : b) AddTerm(result, term);
+    for (ModelTerm& term : Interact(a, b)) AddTerm(result, std::move(term));
+    return result;
+  }
+
   absl::StatusOr<Terms> Sum() {
     LOUPE_ASSIGN_OR_RETURN(Terms terms, Product());
     while (Peek() == '+' || Peek() == '-') {
@@ -101,12 +112,15 @@ class Parser {
   }
 
   absl::StatusOr<Terms> Atom() {
+    if (has_too_many_) return TooMany();
     const char first = Peek();
     if (first == '(') {
       ++at_;
+      if (++open_ > kMostParentheses) return Error(fmt::format("more than {} parentheses in each other", kMostParentheses));
       LOUPE_ASSIGN_OR_RETURN(Terms terms, Sum());
       if (Peek() != ')') return Error("a '(' is never closed");
       ++at_;
+      --open_;
       return terms;
     }
     std::string_view name;
@@ -142,6 +156,7 @@ class Parser {
     return at_ < text_.size() ? text_[at_] : '\0';
   }
 
+  absl::Status TooMany() const { return Error(fmt::format("too many terms, expected at most {}", kMostTerms)); }
   absl::Status Error(std::string_view what) const {
     return absl::InvalidArgumentError(
         fmt::format("model '{}', character {}: {}; write terms such as 'a*b + c'", text_, at_ + 1, what));
@@ -150,6 +165,9 @@ class Parser {
   std::string_view text_;
   const DataTable& data_;
   size_t at_ = 0;
+  int open_ = 0;  // parentheses
+  int additions_ = 0;
+  bool has_too_many_ = false;
 };
 
 }  // namespace

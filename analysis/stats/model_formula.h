@@ -19,7 +19,8 @@ namespace loupe::analysis {
 // Indices into DataTable::factors, ascending, no repeats. {} is the intercept and never listed.
 using ModelTerm = std::vector<size_t>;
 
-// InvalidArgument (a sentence with the place): unknown name, unbalanced parenthesis, another response before a '~', an empty formula or term.
+// InvalidArgument (a sentence with the place): unknown name, unbalanced parenthesis, another response before a '~', an empty
+// formula or term, more than 64 parentheses in each other or 256 terms.
 absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formula, const DataTable& data);
 
 // "a:b" in factor order of the term.

@@ -100,6 +100,7 @@ absl::StatusOr<ClipTokenizer> ClipTokenizer::Load(const std::string& folder) {
     const char* or_else = std::string_view(key) == "bos_token" ? "<|startoftext|>" : "<|endoftext|>";
     LOUPE_ASSIGN_OR_RETURN(const std::string token, SpecialToken(config_path, config.object(), key, or_else));
     const auto found = tokenizer.vocab_.find(token);
+    if (token.empty()) return absl::InvalidArgumentError(fmt::format("{}: {} is empty, expected a token", config_path, key));
     if (found == tokenizer.vocab_.end()) {
       return absl::InvalidArgumentError(fmt::format("{}: {} '{}' is not in vocab.json", config_path, key, token));
     }

@@ -24,8 +24,8 @@ enum class Alpha { kDrop, kOverWhite };
 
 // The kind is told by the first bytes, not by the name. Grey and palette pictures become RGB, 16-bit ones keep their high
 // bytes; colour profiles and orientation tags are ignored. NOT_FOUND or PERMISSION_DENIED from the file;
-// INVALID_ARGUMENT, with the path and the decoder's reason, if it is not a whole PNG or JPEG picture or has more than
-// 2^28 pixels.
+// INVALID_ARGUMENT, with the path and the decoder's reason, if it is not a whole PNG or JPEG picture, has more than 2^28 pixels or
+// one side over 256 times the other, or is an arithmetic-coded JPEG or one of more than 200 scans.
 absl::StatusOr<Image> ReadImage(const std::string& path, Alpha alpha = Alpha::kDrop);
 // The same from memory; `name` is for messages.
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, const std::string& name, Alpha alpha = Alpha::kDrop);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -15,11 +16,23 @@ namespace loupe::worker {
 namespace {
 
 constexpr uint64_t kMaxPixels = uint64_t{1} << 28;
+// Squares are made of pictures: of one much longer than wide, at a fixed shorter side, nothing would fit into memory.
+constexpr int kMaxAspect = 256;
+
+// A few bytes must not ask for a gigabyte, so a file has to be long enough for the picture that it announces. Deflate, of PNG,
+// expands at most 1032 times (zlib's own figure).
+constexpr uint64_t kMostDeflated = 1032;
+// Of JPEG a block takes at least a bit, and with whatever subsampling there is a block for every 128 pixels.
+constexpr uint64_t kMostPixelsPerJpegByte = 1024;
+// Each scan of a progressive JPEG goes over the whole picture again. Encoders write about ten.
+constexpr int kMostJpegScans = 200;
+constexpr const char* kTooShort = "the file is too short for a picture of its size";
 
 // Both libraries report errors by longjmp, which skips destructors: in the functions between setjmp and the libraries'
 // calls, everything that owns memory is declared before setjmp, by the caller.
 
 struct PngSource {
+  std::string_view all;
   std::string_view rest;
   std::string error;
   std::jmp_buf jump;
@@ -53,6 +66,7 @@ bool DecodePngRows(png_structp png, png_infop info, PngSource& source, RgbaImage
   image.width = png_get_image_width(png, info);
   image.height = png_get_image_height(png, info);
   if (image.width * image.height > kMaxPixels) png_error(png, "more than 2^28 pixels");
+  if (image.height * png_get_rowbytes(png, info) / kMostDeflated > source.all.size()) png_error(png, kTooShort);
   png_set_strip_16(png);
   png_set_expand(png);
   png_set_gray_to_rgb(png);
@@ -74,7 +88,7 @@ uint8_t OverWhite(unsigned value, unsigned alpha) {
 }
 
 std::optional<std::string> DecodePng(std::string_view bytes, Alpha alpha, Image& image) {
-  PngSource source{bytes, "", {}};
+  PngSource source{bytes, bytes, "", {}};
   RgbaImage decoded;
   png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, OnPngError, OnPngWarning);
   png_infop info = png_create_info_struct(png);
@@ -106,6 +120,16 @@ struct JpegErrors {
   std::longjmp(errors->jump, 1);
 }
 
+[[noreturn]] void RefuseJpeg(j_common_ptr jpeg, const char* why) {
+  auto* errors = reinterpret_cast<JpegErrors*>(jpeg->err);
+  std::snprintf(errors->message, sizeof(errors->message), "%s", why);
+  std::longjmp(errors->jump, 1);
+}
+
+void OnJpegProgress(j_common_ptr jpeg) {
+  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number > kMostJpegScans) RefuseJpeg(jpeg, "more than 200 scans");
+}
+
 // libjpeg goes on past damage with a warning; a picture that is not whole is refused instead.
 void OnJpegMessage(j_common_ptr jpeg, int level) {
   if (level < 0) OnJpegError(jpeg);
@@ -114,12 +138,17 @@ void OnJpegMessage(j_common_ptr jpeg, int level) {
 bool DecodeJpegRows(jpeg_decompress_struct& jpeg, JpegErrors& errors, std::string_view bytes, Image& image) {
   if (setjmp(errors.jump) != 0) return false;
   jpeg_create_decompress(&jpeg);
+  jpeg_progress_mgr progress{};
+  progress.progress_monitor = OnJpegProgress;
+  jpeg.progress = &progress;
   jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_read_header(&jpeg, TRUE);
-  if (uint64_t{jpeg.image_width} * jpeg.image_height > kMaxPixels) {
-    std::snprintf(errors.message, sizeof(errors.message), "more than 2^28 pixels");
-    return false;
-  }
+  const auto common = reinterpret_cast<j_common_ptr>(&jpeg);
+  const uint64_t pixels = uint64_t{jpeg.image_width} * jpeg.image_height;
+  if (pixels > kMaxPixels) RefuseJpeg(common, "more than 2^28 pixels");
+  // In arithmetic coding, which hardly anything writes, no bytes at all can stand for any number of blocks.
+  if (jpeg.arith_code) RefuseJpeg(common, "arithmetic coding; expected Huffman's");
+  if (pixels / kMostPixelsPerJpegByte > bytes.size()) RefuseJpeg(common, kTooShort);
   jpeg.out_color_space = JCS_RGB;
   jpeg_start_decompress(&jpeg);
   image.width = static_cast<int>(jpeg.output_width);
@@ -160,6 +189,9 @@ absl::StatusOr<Image> DecodeImage(std::string_view bytes, const std::string& nam
     error = DecodeJpeg(bytes, image);
   } else {
     error = "it begins like neither a PNG nor a JPEG file";
+  }
+  if (!error && std::max(image.width, image.height) > kMaxAspect * std::min(image.width, image.height)) {
+    error = fmt::format("{} × {} pixels, one side more than {} times the other", image.width, image.height, kMaxAspect);
   }
   if (error) return absl::InvalidArgumentError(fmt::format("{}: not a picture this program can read: {}", name, *error));
   return image;

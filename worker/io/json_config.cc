@@ -12,6 +12,9 @@ namespace {
 
 using nlohmann::json;
 
+// No configuration is this deep, and the JSON library copies, compares and writes values by calling itself once per level.
+constexpr int kMostLevels = 64;
+
 // Python's json writes these bare words for floats that JSON cannot hold; outside of strings they become null, padded so
 // that an error's column stays right.
 std::string WithoutPythonFloats(std::string text) {
@@ -42,8 +45,17 @@ std::string WithoutPythonFloats(std::string text) {
 absl::StatusOr<json> ReadJsonFile(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
   text = WithoutPythonFloats(std::move(text));
+  bool is_too_deep = false;
+  const auto take_shallow = [&](int depth, json::parse_event_t, json&) {
+    is_too_deep = is_too_deep || depth > kMostLevels;
+    return !is_too_deep;
+  };
   try {
-    return json::parse(text);
+    json parsed = json::parse(text, take_shallow);
+    if (!is_too_deep) return parsed;
+    return absl::InvalidArgumentError(fmt::format("{}: more than {} levels of lists and objects in each other", path, kMostLevels));
+  } catch (const json::out_of_range& error) {
+    return absl::InvalidArgumentError(fmt::format("{}: a number too large for a double: {}", path, error.what()));
   } catch (const json::parse_error& error) {
     const size_t at = std::min(text.size(), error.byte > 0 ? error.byte - 1 : 0);
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');

@@ -16,7 +16,8 @@
 namespace loupe::worker {
 
 // The file as JSON; the bare words NaN, Infinity and -Infinity, which Python writes, become null. NOT_FOUND or
-// PERMISSION_DENIED from the file; INVALID_ARGUMENT with path, and line and column where it is not JSON.
+// PERMISSION_DENIED from the file; INVALID_ARGUMENT with path, and line and column where it is not JSON; also when a number is too
+// large for a double, or lists and objects lie in each other more than 64 deep.
 absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path);
 
 // One JSON object of a config file. The getters return the value, or the default where the key is absent or null, and

@@ -81,13 +81,18 @@ absl::StatusOr<std::shared_ptr<const std::string_view>> MapFile(const std::strin
 absl::StatusOr<json> ParseHeader(const std::string& path, std::string_view text) {
   std::set<std::string> names;
   std::string repeated;
+  bool is_too_deep = false;
   const auto note_names = [&](int depth, json::parse_event_t event, json& parsed) {
+    // A shape's numbers are on the third level. The JSON library writes values, for messages, by calling itself once per level.
+    is_too_deep = is_too_deep || depth > 8;
+    if (is_too_deep) return false;
     if (event == json::parse_event_t::key && depth == 1 && !names.insert(parsed.get<std::string>()).second) {
       repeated = parsed.get<std::string>();
     }
     return true;
   };
   json header = json::parse(text.begin(), text.end(), note_names, /*allow_exceptions=*/false);
+  if (is_too_deep) return Malformed(path, "its header has lists or objects far deeper than an array's shape");
   if (header.is_discarded()) return Malformed(path, "its header is not JSON");
   if (!header.is_object()) return Malformed(path, "its header is not a JSON object");
   if (!repeated.empty()) return Malformed(path, fmt::format("its header names '{}' twice", repeated));

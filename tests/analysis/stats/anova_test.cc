@@ -48,6 +48,17 @@ TEST(AnovaTest, OneLevelIsRefusedOrLeftOutOnRequest) {
   EXPECT_THAT(table->warnings, ElementsAre(HasSubstr("Factor a was left out")));
 }
 
+TEST(AnovaTest, AFormulaMayNotCostWhatItLikes) {
+  const DataTable data = Table("a,b,c,d,e,f,g,h,i,y\n1,1,1,1,1,1,1,1,1,1\n", {"a", "b", "c", "d", "e", "f", "g", "h", "i"});
+  // Each parenthesis was a call of the parser: some ten thousand of them ended the program.
+  EXPECT_THAT(ErrorOf(data, {.formula = std::string(100'000, '(')}), HasSubstr("more than 64 parentheses"));
+  EXPECT_THAT(ErrorOf(data, {.formula = std::string(64, '(') + "z" + std::string(64, ')')}), HasSubstr("'z'"));
+  EXPECT_THAT(ErrorOf(data, {.formula = "(a+b+c+d+e+f+g+h+i)^9"}), HasSubstr("at most 256"));
+  std::string products = "(a+b+c+d+e+f+g+h)^8";
+  for (int i = 0; i < 100'000; ++i) products += "*(a+b+c+d+e+f+g+h)^8";
+  EXPECT_THAT(ErrorOf(data, {.formula = products}), HasSubstr("too many terms"));
+}
+
 TEST(AnovaTest, SaturatedModelWithoutReplicatesIsRefusedWithAdvice) {
   const DataTable data = Table("a,b,y\n1,1,1\n1,2,2\n2,1,4\n2,2,3\n", {"a", "b"});
   EXPECT_THAT(ErrorOf(data, {.formula = "a*b"}),

@@ -37,6 +37,13 @@ TEST(CsvTableTest, ErrorsNameLineAndColumn) {
               HasSubstr("given twice"));
 }
 
+TEST(CsvTableTest, SeparatorsInQuotesDoNotDecideWhichOneItIs) {
+  const auto table = ReadCsvTable("\"a;b;\"\";c\",y\n\"x;z\",1\n",
+                                  {.response = "y", .factors = {"a;b;\";c"}, .block = "", .status_column = ""});
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_THAT(table->factors[0].levels, ElementsAre("x;z"));
+}
+
 TEST(CsvTableTest, QuotesSeparatorsAndLineEndsAreRead) {
   const auto table = ReadCsvTable("\xEF\xBB\xBF# made by hand\r\na;y\r\n\"x; \"\"1\"\"\";1.5\r\n\"two\nlines\";2\r\n\r\n", kOptions);
   ASSERT_TRUE(table.ok()) << table.status();
@@ -78,6 +85,10 @@ TEST(CsvTableTest, DeviationsAreExactInDecimal) {
   }
   const auto tiny = ReadCsvTable("a,y\nx,1e-30\nx,3e-30\nx,-2.5E-30\n", kOptions);
   EXPECT_NEAR(tiny->Response(1), 3e-30, 1e-45);
+  // More digits than a double's, at an exponent that no decimal type holds: 0 as far as a double can tell.
+  const auto vanishing = ReadCsvTable("a,y\nx,3201456789012340123456789012345678e-400690123456700\nx,2\n", kOptions);
+  ASSERT_TRUE(vanishing.ok()) << vanishing.status();
+  EXPECT_EQ(vanishing->Response(0), 0.0);
   const auto mixed = ReadCsvTable("a,y\nx,1e300\nx,-1e-300\nx,+7.\nx,.5\n", kOptions);
   EXPECT_DOUBLE_EQ(mixed->Response(0), 1e300);
 }

@@ -76,6 +76,11 @@ TEST_F(ClipTokenizerTest, BadVocabularyAndSpecialTokensAreRefused) {
   ExpectRefused("tokenizer_config.json", "'<s>' is not in vocab.json");
   Write("tokenizer_config.json", R"({"bos_token": 3})");
   ExpectRefused("tokenizer_config.json", "bos_token");
+  // Found at every place of every text, for ever.
+  Write("tokenizer_config.json", R"({"bos_token": ""})");
+  Write("vocab.json", R"({"": 0, "<|endoftext|>": 1})");
+  Write("merges.txt", "");
+  ExpectRefused("tokenizer_config.json", "bos_token is empty");
   Write("vocab.json", R"({"a": -1})");
   ExpectRefused("vocab.json", "'a' has id -1");
 }

@@ -5,12 +5,13 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/picture_kinds.h"
 
 namespace loupe::worker {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 Image Gradient(int width, int height) {
   Image image{width, height, {}};
@@ -65,6 +66,42 @@ TEST(ImageTest, FlippedBytesNeverCrash) {
     if (!image.ok()) continue;
     EXPECT_EQ(image->rgb.size(), size_t{3} * image->width * image->height);
   }
+}
+
+TEST(ImageTest, OtherKindsOfPngAndJpegAreRead) {
+  for (const auto& kinds : {testing::PngKinds(), testing::JpegKinds()}) {
+    for (const std::string& bytes : kinds) {
+      const auto image = DecodeImage(bytes, "x", Alpha::kOverWhite);
+      ASSERT_TRUE(image.ok()) << image.status();
+      EXPECT_EQ(image->width, 20);
+      EXPECT_EQ(image->height, 20);
+      EXPECT_EQ(image->rgb.size(), 3u * 20 * 20);
+    }
+  }
+}
+
+// A few bytes that announce 2^28 pixels took a gigabyte.
+TEST(ImageTest, AFileTooShortForItsPictureIsRefusedBeforeRoomIsMade) {
+  const std::string side("\x3e\x80", 2);  // 16,000
+  std::string png = EncodePng(Gradient(9, 8));
+  png.replace(18, 2, side).replace(22, 2, side);
+  ExpectRefused(testing::WithPngChecksums(png), "too short for a picture of its size");
+  std::string jpeg = testing::JpegKinds().front();
+  jpeg.replace(jpeg.find("\xff\xc0") + 5, 4, side + side);
+  ExpectRefused(jpeg, "too short for a picture of its size");
+}
+
+TEST(ImageTest, PicturesThatCostFarMoreThanTheyHoldAreRefused) {
+  // At a fixed shorter side.
+  ExpectRefused(EncodePng(Gradient(1, 257)), "one side more than 256 times the other");
+  EXPECT_TRUE(DecodeImage(EncodePng(Gradient(256, 1)), "x").ok());
+  // Without a byte per block.
+  std::string arithmetic = testing::JpegKinds().front();
+  arithmetic[arithmetic.find("\xff\xc0") + 1] = '\xc9';
+  ExpectRefused(arithmetic, "arithmetic coding");
+  // Pass after pass over the whole picture.
+  EXPECT_TRUE(DecodeImage(testing::JpegOfScans(1 + 63), "x").ok());
+  ExpectRefused(testing::JpegOfScans(1 + 4 * 63), "more than 200 scans");
 }
 
 TEST(ImageTest, MissingFileIsNotFound) {

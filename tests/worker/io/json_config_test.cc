@@ -63,6 +63,11 @@ TEST(JsonConfigTest, FilesOfPythonsJsonAreReadAndBrokenOnesLocated) {
   EXPECT_EQ(*parsed, json::parse(R"({"a": null, "b": null, "c": "NaN \" Infinity"})"));
   std::ofstream(path) << "{\n  \"a\": ,\n}";
   EXPECT_THAT(std::string(ReadJsonFile(path).status().message()), AllOf(HasSubstr(path), HasSubstr("line 2, column 8")));
+  std::ofstream(path) << R"({"a": 1e999})";
+  EXPECT_THAT(std::string(ReadJsonFile(path).status().message()), AllOf(HasSubstr(path), HasSubstr("1e999")));
+  // The JSON library writes a value by calling itself once per level: a message about this one ended the program.
+  std::ofstream(path) << "{\"a\": " << std::string(200'000, '[') << std::string(200'000, ']') << "}";
+  EXPECT_THAT(std::string(JsonConfig::Read(path).status().message()), AllOf(HasSubstr(path), HasSubstr("more than 64 levels")));
   std::ofstream(path) << "[]";
   EXPECT_THAT(std::string(JsonConfig::Read(path).status().message()), HasSubstr("expected a JSON object"));
   std::filesystem::remove(path);

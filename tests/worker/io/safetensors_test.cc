@@ -140,6 +140,10 @@ TEST_F(SafetensorsTest, MalformedHeadersSayWhatIsWrong) {
   const auto array = [](const std::string& rest) { return "{\"w\": {" + rest + "}}"; };
   ExpectRefused(WriteHeader("[1]", 0), "not a JSON object");
   ExpectRefused(WriteHeader("{", 0), "not JSON");
+  ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [)" + std::string(200'000, '[') + std::string(200'000, ']') +
+                                  R"(], "data_offsets": [0, 1])"),
+                            1),
+                "far deeper");
   ExpectRefused(WriteHeader(R"({"w": 3})", 0), "'w' is not {dtype");
   ExpectRefused(WriteHeader(array(R"("dtype": "F8", "shape": [1], "data_offsets": [0, 1])"), 1), "expected F16, BF16");
   ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [-1], "data_offsets": [0, 1])"), 1), "whole number");
