@@ -1,9 +1,11 @@
 // What every fuzz target provides: libFuzzer's interface. fuzz_main.cc drives them with a fixed number of inputs from a fixed seed,
-// so that they run in every test run.
+// so that they run in every test run; libFuzzer itself (tests/fuzz/run) for as long as one likes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -19,7 +21,11 @@ std::vector<std::string> Dictionary();
 int DefaultRuns();
 
 // Ends the process with a message unless `holds`: how a target states what must be true of every input.
-void Require(bool holds, const char* what);
+inline void Require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "broken: %s\n", what);
+  std::abort();
+}
 
 }  // namespace loupe::fuzz
 
