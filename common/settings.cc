@@ -187,6 +187,22 @@ bool IsMeaningful(const SettingRule& rule, const std::map<std::string, std::stri
                                             found->second) != rule.condition_values.end();
 }
 
+// With all defaults filled in: adds the choices that lack what they need.
+void CheckNeeds(CheckedSettings& checked) {
+  for (const SettingRule& rule : SettingRules()) {
+    const auto choice = checked.values.find(rule.key);
+    if (choice == checked.values.end()) continue;
+    const auto needs = rule.choice_needs.find(choice->second);
+    if (needs == rule.choice_needs.end()) continue;
+    for (const std::string& needed : needs->second) {
+      const auto found = checked.values.find(needed);
+      if (found != checked.values.end() && found->second != "0") continue;
+      checked.violations.push_back(
+          {rule.key, fmt::format("{}: {} is not computed without {}; give that too", rule.key, choice->second, needed)});
+    }
+  }
+}
+
 CheckedSettings CheckSettings(const std::map<std::string, std::string>& given) {
   CheckedSettings checked;
   for (const auto& [key, value] : given) {
@@ -238,6 +254,7 @@ CheckedSettings CheckSettings(const std::map<std::string, std::string>& given) {
       checked.values.emplace(rule.key, rule.default_value);
     }
   }
+  CheckNeeds(checked);
   return checked;
 }
 

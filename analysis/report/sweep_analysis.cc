@@ -85,6 +85,11 @@ absl::Status CheckResponse(const SweepResults& results, const std::string& respo
       fmt::format("no trial has a score named '{}'; there are: {}", response, fmt::join(names, ", ")));
 }
 
+// "clip_fid_base", the untuned base's score, is "clip_fid" of other pictures.
+std::string WithoutBaseSuffix(const std::string& score) {
+  return score.ends_with("_base") ? score.substr(0, score.size() - 5) : score;
+}
+
 void AddPart(std::string& text, int64_t count, std::string_view what) {
   if (count > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, what);
 }
@@ -103,8 +108,8 @@ std::string ScoreTitle(const std::string& score) {
   static constexpr std::pair<const char*, const char*> kTitles[] = {
       {"clip_i", "CLIP-I"},       {"clip_t", "CLIP-T"}, {"clip_fid", "CLIP-FID"},
       {"clip_kid", "CLIP-KID"},   {"fid", "FID"},       {"kid", "KID"},
-      {"precision", "precision"}, {"recall", "recall"}, {"dino", "DINO"},
-      {"pres", "PRES"},           {"div", "DIV"}};
+      {"precision", "precision"}, {"recall", "recall"}, {"dino_i", "DINO"},
+      {"dino_pres", "PRES"},      {"clip_pres", "CLIP-PRES"}};
   for (const auto& [name, title] : kTitles) {
     if (score == name) return title;
   }
@@ -300,6 +305,10 @@ absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const Re
   LOUPE_ASSIGN_OR_RETURN(sweep.analysis,
                          AnalyseFactorial(std::move(table), QuestionsOf(results, options, sweep.response)));
   sweep.analysis.notes.insert(sweep.analysis.notes.end(), results.notes.begin(), results.notes.end());
+  if (const auto warning = results.score_warnings.find(WithoutBaseSuffix(sweep.response));
+      warning != results.score_warnings.end()) {
+    sweep.analysis.notes.push_back(fmt::format("{}: {}", warning->first, warning->second));
+  }
   if (options.compare_with != nullptr) {
     LOUPE_ASSIGN_OR_RETURN(sweep.agreement, Agreement(sweep.analysis, options));
   }

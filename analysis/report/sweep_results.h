@@ -59,6 +59,8 @@ struct SweepResults {
   std::vector<TrialRecord> trials;                // ascending by index; every planned trial is here, whatever its state
   std::vector<MetricCurve> curves;                // ascending by (metric, trial_index)
   std::map<std::string, double> baseline_scores;  // of the untuned base, by the same names; may be empty
+  // By score: a whole sentence that belongs beside its values wherever they are shown ("FID from 16 generated and …").
+  std::map<std::string, std::string> score_warnings;
   // PNG or JPEG bytes of a trial's sample sheet. NotFound: it has none (the grid says so). Called at most once per
   // trial, shown, from the rendering thread, in ascending order of index. Null: no trial has pictures.
   std::function<absl::StatusOr<std::string>(int64_t trial_index)> load_sample_picture;

@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr std::string_view kBaseSuffix = "_base";
+constexpr std::string_view kWarningPrefix = "warning.";
 
 absl::StatusOr<analysis::ReportOptions> OptionsFrom(const std::string& response, const std::string& terms, int32_t ss_type) {
   analysis::ReportOptions options;
@@ -46,6 +47,16 @@ std::map<std::string, double> BaselineScores(const SweepSnapshot& snapshot) {
   std::map<std::string, double> means;
   for (const auto& [name, sum] : sums) means.emplace(name, sum.first / static_cast<double>(sum.second));
   return means;
+}
+
+// Moves what the worker said about its scores ("warning.fid": a sentence) out of the rest of a trial's provenance.
+std::map<std::string, std::string> TakeScoreWarnings(std::map<std::string, std::string>& provenance) {
+  std::map<std::string, std::string> warnings;
+  for (auto at = provenance.lower_bound(std::string(kWarningPrefix));
+       at != provenance.end() && at->first.starts_with(kWarningPrefix); at = provenance.erase(at)) {
+    warnings.emplace(at->first.substr(kWarningPrefix.size()), at->second);
+  }
+  return warnings;
 }
 
 analysis::TrialRecord ToRecord(const SweepSnapshot::Trial& trial, const Plan& plan) {
@@ -100,6 +111,7 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Backend& backend, const
   results.provenance.seed = snapshot.sweep.seed;
   results.provenance.spec_text = plan->spec().source_text;
   results.provenance.settings = plan->spec().settings;
+  results.score_warnings = TakeScoreWarnings(snapshot.provenance);
   results.provenance.versions = std::move(snapshot.provenance);
   return results;
 }

@@ -196,5 +196,31 @@ TEST(SettingsTest, WrongConditionValueDoesNotAccuseWhatRestsOnIt) {
   EXPECT_THAT(SettingViolations(values), ElementsAre(Field(&FieldViolation::field, "method.kind")));
 }
 
+TEST(SettingsTest, APrimaryScoreThatWouldNotBeComputedIsRefusedBeforehand) {
+  auto values = Complete();
+  values["score.primary"] = "fid";
+  EXPECT_THAT(Message(Settings::Create(values).status()),
+              HasSubstr("score.primary: fid is not computed without score.inception; give that too"));
+  values["score.inception"] = "/inception.pth";
+  EXPECT_TRUE(Settings::Create(values).ok());
+  values["score.primary"] = "clip_pres";
+  EXPECT_FALSE(Settings::Create(values).ok());
+  values["score.prior_samples"] = "16";
+  EXPECT_TRUE(Settings::Create(values).ok());
+  values["score.primary"] = "clip_fid_class";  // the default number of class images is not 0
+  EXPECT_TRUE(Settings::Create(values).ok());
+  values["task.class_images"] = "0";
+  EXPECT_FALSE(Settings::Create(values).ok());
+}
+
+TEST(SettingRulesTest, NeedsAreOfChoicesAndNameRowsOfTheTable) {
+  for (const SettingRule& rule : SettingRules()) {
+    for (const auto& [choice, needs] : rule.choice_needs) {
+      EXPECT_THAT(rule.choices, Contains(choice)) << rule.key;
+      for (const std::string& needed : needs) EXPECT_NE(FindSettingRule(needed), nullptr) << needed;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace loupe

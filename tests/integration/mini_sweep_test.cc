@@ -14,6 +14,7 @@ namespace loupe {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::FakeExecutorOptions;
 using testing::FakeScore;
 using testing::MiniSweep;
@@ -85,7 +86,7 @@ TEST(MiniSweepTest, RunsToTheEndWithTwoWorkers) {
   EXPECT_EQ(anova.terms_size(), 3);
 }
 
-TEST(MiniSweepTest, ReportHtmlCarriesThePictures) {
+TEST(MiniSweepTest, ReportHtmlCarriesThePicturesAndTheWorkersWarnings) {
   MiniSweep mini;
   mini.Create("small", SmallSpec(2, 1));
   mini.AddWorker("a");
@@ -101,6 +102,8 @@ TEST(MiniSweepTest, ReportHtmlCarriesThePictures) {
   while (reader->Read(&part)) html += part.chunk();
   ASSERT_TRUE(reader->Finish().ok());
   EXPECT_THAT(html, HasSubstr("data:image/png"));
+  EXPECT_THAT(html, HasSubstr("clip_i: Nothing was trained."));
+  EXPECT_THAT(html, Not(HasSubstr("warning.clip_i"))) << "among the versions";
 }
 
 TEST(MiniSweepTest, FailedAttemptsAreTriedAgain) {

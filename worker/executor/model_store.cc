@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <vector>
 
 #include "common/sha256.h"
@@ -14,15 +15,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool IsModelFile(const fs::path& path) {
-  const std::string ending = path.extension().string();
-  return ending == ".json" || ending == ".safetensors" || ending == ".txt";
-}
+// The files that make up a model's identity, by ending. A base's digest stands in adapter files: do not add to these.
+const std::set<std::string> kModelFiles = {".json", ".safetensors", ".txt"};
+const std::set<std::string> kModelFilesOfEitherKind = {".bin", ".json", ".safetensors", ".txt"};
 
-std::string DigestOfFolder(const std::string& folder) {
+std::string DigestOfFolder(const std::string& folder, const std::set<std::string>& endings) {
   std::vector<std::string> paths;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file() && IsModelFile(entry.path())) {
+    if (entry.is_regular_file() && endings.contains(entry.path().extension().string())) {
       paths.push_back(fs::relative(entry.path(), folder).string());
     }
   }
@@ -35,10 +35,11 @@ std::string DigestOfFolder(const std::string& folder) {
 }
 
 template <typename Model, typename Load>
-LoadedModel<Model>& Keep(std::map<std::string, LoadedModel<Model>>& kept, const std::string& folder, const Load& load) {
+LoadedModel<Model>& Keep(std::map<std::string, LoadedModel<Model>>& kept, const std::string& folder, const Load& load,
+                         const std::set<std::string>& endings = kModelFiles) {
   const auto found = kept.find(folder);
   if (found != kept.end()) return found->second;
-  LoadedModel<Model> loaded{ValueOrThrow(load(folder)), DigestOfFolder(folder)};
+  LoadedModel<Model> loaded{ValueOrThrow(load(folder)), DigestOfFolder(folder, endings)};
   spdlog::info("loaded {}", folder);
   return kept.emplace(folder, std::move(loaded)).first->second;
 }
@@ -60,6 +61,11 @@ LoadedModel<InceptionScorer>& ModelStore::InceptionNetwork(const std::string& pa
 
 LoadedModel<ClipScorer>& ModelStore::Scorer(const std::string& folder) {
   return Keep(scorers_, folder, [&](const std::string& f) { return LoadClipScorer(f, {.device = device_}); });
+}
+
+LoadedModel<DinoScorer>& ModelStore::Dino(const std::string& folder) {
+  return Keep(dinos_, folder, [&](const std::string& f) { return LoadDinoScorer(f, {.device = device_}); },
+              kModelFilesOfEitherKind);
 }
 
 }  // namespace loupe::worker

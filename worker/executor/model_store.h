@@ -9,6 +9,7 @@
 
 #include "worker/models/base_model.h"
 #include "worker/models/inception.h"
+#include "worker/models/vit.h"
 
 namespace loupe::worker {
 
@@ -28,6 +29,7 @@ class ModelStore {
   // stays valid for the store's life.
   LoadedModel<BaseModel>& Base(const std::string& folder);
   LoadedModel<ClipScorer>& Scorer(const std::string& folder);
+  LoadedModel<DinoScorer>& Dino(const std::string& folder);
   // sha256 is the weight file's.
   LoadedModel<InceptionScorer>& InceptionNetwork(const std::string& path, InceptionResize resize);
 
@@ -37,6 +39,7 @@ class ModelStore {
   const torch::Device device_;
   std::map<std::string, LoadedModel<BaseModel>> bases_;
   std::map<std::string, LoadedModel<ClipScorer>> scorers_;
+  std::map<std::string, LoadedModel<DinoScorer>> dinos_;
   std::map<std::pair<std::string, InceptionResize>, LoadedModel<InceptionScorer>> inceptions_;
 };
 

@@ -9,58 +9,82 @@
 namespace loupe::worker {
 namespace {
 
+using analysis::FeatureMatrix;
+
 constexpr int64_t kNeighbours = 3;
 
-absl::Status AddDistances(const analysis::FeatureMatrix& generated, const analysis::FeatureMatrix& reference,
-                          const std::string& suffix, std::map<std::string, double>& scores) {
-  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
-  LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
-  scores["clip_fid" + suffix] = frechet.value;
-  scores["clip_kid" + suffix] = kernel.mean;
+// `prefix`: "clip_" or "dino_".
+absl::Status AddSimilarities(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& subject,
+                             const FeatureMatrix& own_pictures, PictureScores& scores) {
+  LOUPE_ASSIGN_OR_RETURN(scores.values[prefix + "i"], own_pictures.rows > 0
+                                                          ? analysis::MeanMatchedCosine(generated, own_pictures)
+                                                          : analysis::MeanPairwiseCosine(generated, subject));
+  LOUPE_ASSIGN_OR_RETURN(scores.values[prefix + "nearest"], analysis::MeanNearestCosine(generated, subject));
+  LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(generated));
+  scores.values[prefix + "diversity"] = 1 - within;
   return absl::OkStatus();
 }
 
-absl::Status AddInceptionScores(const analysis::FeatureMatrix& generated, const analysis::FeatureMatrix& reference,
-                                std::map<std::string, double>& scores) {
+// `prefix`: "clip_", or nothing for Inception's, whose names are the published ones; `suffix`: "_class" against the class.
+absl::Status AddDistances(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& reference,
+                          const std::string& suffix, PictureScores& scores) {
   LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
   LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
-  scores["fid"] = frechet.value;
-  scores["kid"] = kernel.mean;
+  const std::string fid = prefix + "fid" + suffix, kid = prefix + "kid" + suffix;
+  scores.values[fid] = frechet.value;
+  if (frechet.few_samples) scores.warnings[fid] = frechet.warning;
+  scores.values[kid] = kernel.mean;
+  scores.values[kid + "_sd"] = kernel.sd;
+  return absl::OkStatus();
+}
+
+absl::Status AddPrecisionRecall(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& reference,
+                                PictureScores& scores) {
   if (generated.rows <= kNeighbours || reference.rows <= kNeighbours) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto both, analysis::ComputePrecisionRecall(generated, reference, kNeighbours));
-  scores["precision"] = both.precision;
-  scores["recall"] = both.recall;
+  scores.values[prefix + "precision"] = both.precision;
+  scores.values[prefix + "recall"] = both.recall;
+  return absl::OkStatus();
+}
+
+absl::Status AddPriorPreservation(const std::string& prefix, const FeatureMatrix& of_class_prompt,
+                                  const FeatureMatrix& subject, std::map<std::string, double>& scores) {
+  LOUPE_ASSIGN_OR_RETURN(scores[prefix + "pres"], analysis::MeanPairwiseCosine(of_class_prompt, subject));
+  LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(of_class_prompt));
+  scores[prefix + "div"] = 1 - within;
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<std::map<std::string, double>> ScorePictures(const analysis::FeatureMatrix& generated,
-                                                            const ScoreReferences& references,
-                                                            const analysis::FeatureMatrix& inception) {
-  std::map<std::string, double> scores;
-  LOUPE_ASSIGN_OR_RETURN(scores["clip_i"],
-                         references.own_pictures.rows > 0
-                             ? analysis::MeanMatchedCosine(generated, references.own_pictures)
-                             : analysis::MeanPairwiseCosine(generated, references.subject));
-  LOUPE_ASSIGN_OR_RETURN(scores["clip_t"], references.texts.rows > 1
-                                               ? analysis::MeanMatchedCosine(generated, references.texts)
-                                               : analysis::MeanPairwiseCosine(generated, references.texts));
-  LOUPE_ASSIGN_OR_RETURN(scores["clip_nearest"], analysis::MeanNearestCosine(generated, references.subject));
-  LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(generated));
-  scores["clip_diversity"] = 1 - within;
-  LOUPE_RETURN_IF_ERROR(AddDistances(generated, references.subject, "", scores));
-  if (inception.rows > 0 && references.inception_subject.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(AddInceptionScores(inception, references.inception_subject, scores));
-  }
+absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, const ScoreReferences& references) {
+  PictureScores scores;
+  const PictureFeatures &subject = references.subject, &own = references.own_pictures;
+  LOUPE_RETURN_IF_ERROR(AddSimilarities("clip_", generated.clip, subject.clip, own.clip, scores));
+  LOUPE_ASSIGN_OR_RETURN(scores.values["clip_t"],
+                         references.texts.rows > 1 ? analysis::MeanMatchedCosine(generated.clip, references.texts)
+                                                   : analysis::MeanPairwiseCosine(generated.clip, references.texts));
+  LOUPE_RETURN_IF_ERROR(AddDistances("clip_", generated.clip, subject.clip, "", scores));
+  LOUPE_RETURN_IF_ERROR(AddPrecisionRecall("clip_", generated.clip, subject.clip, scores));
   if (references.class_set.rows >= 2) {
-    LOUPE_RETURN_IF_ERROR(AddDistances(generated, references.class_set, "_class", scores));
+    LOUPE_RETURN_IF_ERROR(AddDistances("clip_", generated.clip, references.class_set, "_class", scores));
   }
-  if (generated.rows > kNeighbours && references.subject.rows > kNeighbours) {
-    LOUPE_ASSIGN_OR_RETURN(const auto both,
-                           analysis::ComputePrecisionRecall(generated, references.subject, kNeighbours));
-    scores["clip_precision"] = both.precision;
-    scores["clip_recall"] = both.recall;
+  if (generated.dino.rows > 0) {
+    LOUPE_RETURN_IF_ERROR(AddSimilarities("dino_", generated.dino, subject.dino, own.dino, scores));
+  }
+  if (generated.inception.rows > 0) {
+    LOUPE_RETURN_IF_ERROR(AddDistances("", generated.inception, subject.inception, "", scores));
+    LOUPE_RETURN_IF_ERROR(AddPrecisionRecall("", generated.inception, subject.inception, scores));
+  }
+  return scores;
+}
+
+absl::StatusOr<std::map<std::string, double>> ScorePriorPreservation(const PictureFeatures& of_class_prompt,
+                                                                     const ScoreReferences& references) {
+  std::map<std::string, double> scores;
+  LOUPE_RETURN_IF_ERROR(AddPriorPreservation("clip_", of_class_prompt.clip, references.subject.clip, scores));
+  if (of_class_prompt.dino.rows > 0) {
+    LOUPE_RETURN_IF_ERROR(AddPriorPreservation("dino_", of_class_prompt.dino, references.subject.dino, scores));
   }
   return scores;
 }

@@ -9,34 +9,50 @@
 
 namespace loupe::worker {
 
+// Pictures as the scoring networks see them, one row each.
+struct PictureFeatures {
+  analysis::FeatureMatrix clip;
+  analysis::FeatureMatrix inception;  // pool3; no rows without score.inception
+  analysis::FeatureMatrix dino;       // the class token; no rows without score.dino
+};
+
 struct ScoreReferences {
-  analysis::FeatureMatrix subject;    // embeddings of the training pictures
-  analysis::FeatureMatrix class_set;  // DreamBooth: of the class pictures; may have no rows
+  PictureFeatures subject;            // the training pictures
+  analysis::FeatureMatrix class_set;  // DreamBooth: CLIP embeddings of the class pictures; may have no rows
   // Text embeddings: one row for all generated pictures, or one for each (then cosines are of matching rows).
   analysis::FeatureMatrix texts;
   // The training picture that belongs to each generated one (same caption); no rows: compare with all of `subject`.
-  analysis::FeatureMatrix own_pictures;
-  // Inception features of the training pictures; no rows without that network.
-  analysis::FeatureMatrix inception_subject;
+  PictureFeatures own_pictures;
 };
 
-// All of CLIP's image features:
+struct PictureScores {
+  std::map<std::string, double> values;
+  // By the score's name: a whole sentence on how to read it ("FID from 16 generated and 9 reference pictures …").
+  std::map<std::string, std::string> warnings;
+};
+
+// Of CLIP's image features:
 //   clip_i    DreamBooth: mean cosine over all pairs generated × subject, the paper's "CLIP similarity" (arXiv 2303.18181
 //             §4). Fine-tuning: mean cosine of each generated picture and the training picture of its caption
 //   clip_t    mean cosine of generated pictures and text. DreamBooth: the class prompt (the prompt without its rare token,
 //             which no CLIP was trained on); fine-tuning: each picture's caption
-//   clip_fid, clip_kid               Fréchet and kernel distance of generated and training pictures
-//   clip_fid_class, clip_kid_class   the same against the class pictures, where there are at least two
-//   clip_precision, clip_recall      k-nearest-neighbour precision and recall, k = 3, where both sets have four rows
 //   clip_nearest     mean cosine to the nearest training picture: near 1 when pictures are copied
 //   clip_diversity   1 − mean cosine among the generated pictures
-// INVALID_ARGUMENT when an embedding is not finite or a set has fewer than two rows.
+//   clip_fid, clip_kid, clip_kid_sd                    Fréchet and kernel distance of generated and training pictures
+//   clip_fid_class, clip_kid_class, clip_kid_class_sd  the same against the class pictures, where there are at least two
+//   clip_precision, clip_recall      k-nearest-neighbour precision and recall, k = 3, where both sets have four rows
+// With a ViT's features: dino_i, dino_nearest and dino_diversity, as those of CLIP.
+// With Inception's features: fid, kid, kid_sd, precision and recall, as commonly published.
 //
-// With Inception features (`inception`: of the generated pictures; may have no rows), of these:
-//   fid, kid               Fréchet and kernel distance of generated and training pictures, as commonly published
-//   precision, recall      as above
-absl::StatusOr<std::map<std::string, double>> ScorePictures(const analysis::FeatureMatrix& generated,
-                                                            const ScoreReferences& references,
-                                                            const analysis::FeatureMatrix& inception = {});
+// A kid_sd is over the kernel distance's random subsets. A Fréchet distance from no more pictures than dimensions comes with a
+// warning. INVALID_ARGUMENT when an embedding is not finite or a set has fewer than two rows.
+absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, const ScoreReferences& references);
+
+// What became of the class, from pictures of the class prompt (arXiv 2208.12242 §4.4):
+//   clip_pres, dino_pres   mean cosine over all pairs of them × subject: rises when the subject takes the class over
+//   clip_div, dino_div     1 − mean cosine among them: falls when they all become alike
+// Errors as above.
+absl::StatusOr<std::map<std::string, double>> ScorePriorPreservation(const PictureFeatures& of_class_prompt,
+                                                                     const ScoreReferences& references);
 
 }  // namespace loupe::worker

@@ -104,6 +104,13 @@ TEST(SweepJsonTest, CellsAreRankedFromTheBest) {
   }
 }
 
+TEST(SweepTextTest, AWarningStandsBesideItsScoreAndNoOther) {
+  SweepResults sweep = MakeAdapterSweep(Plain());
+  sweep.score_warnings["clip_fid"] = "FID from 16 generated and 9 reference pictures is biased upward.";
+  EXPECT_THAT(RenderText(sweep, {.response = "clip_fid"}).value(), HasSubstr("clip_fid: FID from 16 generated"));
+  EXPECT_THAT(RenderText(sweep, {.response = "clip_i"}).value(), Not(HasSubstr("16 generated")));
+}
+
 TEST(SweepCsvTest, AnotherReaderComputesTheSameTable) {
   const SweepResults sweep = MakeAdapterSweep(Plain());
   const std::string csv = RenderCsv(sweep, {}).value();
@@ -325,10 +332,11 @@ TEST(SweepReportTest, PicturesStopAtTheBudgetAndBrokenOnesAreSaid) {
 }
 
 TEST(ScoreNamesTest, DistancesAndLossesAreBetterWhenSmaller) {
-  for (const char* name : {"fid", "clip_fid", "clip_kid", "clip_kid_base", "loss", "validation_loss", "pres"}) {
+  for (const char* name : {"fid", "clip_fid", "clip_kid", "clip_kid_base", "clip_kid_sd", "loss", "validation_loss", "clip_pres",
+                           "dino_pres"}) {
     EXPECT_TRUE(SmallerIsBetter(name)) << name;
   }
-  for (const char* name : {"clip_i", "clip_t", "dino", "div", "precision", "recall"})
+  for (const char* name : {"clip_i", "clip_t", "dino_i", "dino_div", "clip_div", "precision", "recall"})
     EXPECT_FALSE(SmallerIsBetter(name)) << name;
 }
 

@@ -1,0 +1,119 @@
+// Which scores a set of pictures gets from which features. (Their values: tests/analysis/metrics.)
+#include "worker/score/picture_scores.h"
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "analysis/metrics/cosine_similarity.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace loupe::worker {
+namespace {
+
+using analysis::FeatureMatrix;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Key;
+using testing::Pair;
+using testing::UnorderedElementsAre;
+
+FeatureMatrix Random(int64_t rows, int64_t cols, uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  std::normal_distribution<double> normal(0.5, 1);
+  FeatureMatrix features{rows, cols, {}};
+  for (int64_t i = 0; i < rows * cols; ++i) features.values.push_back(static_cast<float>(normal(generator)));
+  return features;
+}
+
+std::vector<std::string> Names(const std::map<std::string, double>& scores) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : scores) names.push_back(name);
+  return names;
+}
+
+// Six generated and five training pictures, CLIP in four dimensions.
+struct Sets {
+  PictureFeatures generated{.clip = Random(6, 4, 1), .inception = {}, .dino = {}};
+  ScoreReferences references;
+  Sets() {
+    references.subject.clip = Random(5, 4, 2);
+    references.texts = Random(1, 4, 3);
+  }
+};
+
+TEST(PictureScoresTest, ClipAloneGivesItsOwnScores) {
+  const Sets sets;
+  const auto scores = ScorePictures(sets.generated, sets.references);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_THAT(Names(scores->values), ElementsAre("clip_diversity", "clip_fid", "clip_i", "clip_kid", "clip_kid_sd",
+                                                 "clip_nearest", "clip_precision", "clip_recall", "clip_t"));
+  EXPECT_EQ(scores->values.at("clip_i"),
+            *analysis::MeanPairwiseCosine(sets.generated.clip, sets.references.subject.clip));
+}
+
+TEST(PictureScoresTest, OtherNetworksAndTheClassAddTheirs) {
+  Sets sets;
+  const Sets plain;
+  sets.references.class_set = Random(3, 4, 4);
+  sets.generated.dino = Random(6, 7, 5);
+  sets.references.subject.dino = Random(5, 7, 6);
+  sets.generated.inception = Random(6, 8, 7);
+  sets.references.subject.inception = Random(5, 8, 8);
+  const auto scores = ScorePictures(sets.generated, sets.references);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  for (const char* name : {"clip_fid_class", "clip_kid_class", "clip_kid_class_sd", "dino_i", "dino_nearest",
+                           "dino_diversity", "fid", "kid", "kid_sd", "precision", "recall"}) {
+    EXPECT_TRUE(scores->values.contains(name)) << name;
+  }
+  EXPECT_EQ(scores->values.size(), 9u + 11u);
+  EXPECT_EQ(scores->values.at("dino_i"),
+            *analysis::MeanPairwiseCosine(sets.generated.dino, sets.references.subject.dino));
+  EXPECT_EQ(scores->values.at("clip_fid"), ScorePictures(plain.generated, plain.references)->values.at("clip_fid"))
+      << "what CLIP says does not depend on the others";
+}
+
+TEST(PictureScoresTest, PicturesWithCaptionsAreComparedWithTheirOwn) {
+  Sets sets;
+  sets.generated.dino = Random(6, 7, 5);
+  sets.references.subject.dino = Random(5, 7, 6);
+  sets.references.own_pictures = sets.generated;
+  sets.references.texts = sets.generated.clip;
+  const auto scores = ScorePictures(sets.generated, sets.references);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  for (const char* name : {"clip_i", "clip_t", "dino_i"}) EXPECT_NEAR(scores->values.at(name), 1, 1e-15) << name;
+}
+
+TEST(PictureScoresTest, AFrechetDistanceFromFewPicturesWarnsUnderItsName) {
+  Sets sets;
+  sets.generated.inception = Random(6, 8, 7);
+  sets.references.subject.inception = Random(5, 8, 8);
+  const auto scores = ScorePictures(sets.generated, sets.references);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_THAT(scores->warnings, ElementsAre(Pair("fid", HasSubstr("6 generated and 5 reference pictures in 8 dimensions"))))
+      << "CLIP's four dimensions have pictures enough";
+}
+
+TEST(PictureScoresTest, PriorPreservationIsOfTheNetworksThereAre) {
+  Sets sets;
+  const auto clip = ScorePriorPreservation(sets.generated, sets.references);
+  ASSERT_TRUE(clip.ok()) << clip.status();
+  EXPECT_THAT(*clip, UnorderedElementsAre(Key("clip_pres"), Key("clip_div")));
+  sets.generated.dino = sets.references.subject.dino = {2, 2, {1, 0, 1, 0}};
+  const auto both = ScorePriorPreservation(sets.generated, sets.references);
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_DOUBLE_EQ(both->at("dino_pres"), 1) << "the class became the subject";
+  EXPECT_DOUBLE_EQ(both->at("dino_div"), 0) << "and all its pictures alike";
+  EXPECT_EQ(both->at("clip_pres"), clip->at("clip_pres"));
+}
+
+TEST(PictureScoresTest, EmbeddingsThatAreNotFiniteAreAnError) {
+  Sets sets;
+  sets.generated.clip.values[5] = std::nanf("");
+  EXPECT_EQ(ScorePictures(sets.generated, sets.references).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace loupe::worker
