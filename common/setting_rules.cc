@@ -92,6 +92,9 @@ std::vector<SettingRule> MakeRules() {
        .description = "Batches whose gradients are averaged before one optimiser step."},
       {.key = "train.min_snr_gamma", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 1e6,
        .description = "Weights each row's loss by min(SNR, gamma)/SNR (arXiv 2303.09556); 0 turns it off."},
+      {.key = "train.vlb_weight", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 1e6,
+       .description = "Weight of the bound that trains a predicted variance (L_hybrid of arXiv 2102.09672, there 0.001); only "
+                      "for a base that predicts one; 0 turns it off."},
       {.key = "train.noise_offset", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 10,
        .description = "Adds noise of this size that is constant over each channel of a row; 0 turns it off."},
       {.key = "train.ema_decay", .type = kReal, .default_value = "0", .minimum = 0, .maximum = 0.999999,
@@ -100,8 +103,11 @@ std::vector<SettingRule> MakeRules() {
        .description = "Of the network's forward and backward pass: bf16 and fp16 run products and convolutions in 16 bits "
                       "(autocast), fp16 with a loss scale that adapts itself; fp16 needs a GPU."},
       {.key = "train.gradient_checkpointing", .type = kBoolean, .default_value = "false",
-       .description = "Computes each block a second time in the backward pass instead of remembering it: less memory, about a "
-                      "third more time."},
+       .description = "Computes each block a second time in the backward pass instead of remembering it: less memory, "
+                      "about half more time."},
+      {.key = "train.max_error", .type = kReal, .default_value = "0.9", .minimum = 0, .maximum = 1e9,
+       .description = "Ends the attempt as diverged when the squared error of the prediction, averaged over about 20 steps, has "
+                      "risen above this many times that of predicting nothing; 0 turns it off."},
       {.key = "train.validate_every", .type = kInteger, .default_value = "0", .minimum = 0, .maximum = 1e9,
        .description = "Steps between losses on fixed images, noise and timesteps (metric validation_loss); 0 turns it off."},
       {.key = "train.checkpoint_every", .type = kInteger, .default_value = "50", .minimum = 0, .maximum = 1e9,

@@ -13,6 +13,7 @@ import tempfile
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
+from safetensors import safe_open
 from statsmodels.formula.api import ols
 
 from service import BIN, ROOT, Service, wait_until
@@ -29,6 +30,7 @@ factors:
   activation: [relu, silu]
 replicates: 2
 budget: {{steps: 6, batch: 1, samples: 4}}
+train: {{checkpoint_every: 2}}
 sample: {{steps: 3}}
 seed: 3
 """
@@ -49,6 +51,7 @@ def main():
             report = service.json("report", "small-sweep")
             check_report_against_database(report, data / "coordinator.db")
             check_scores_against_embeddings(service, data / "coordinator.db", folder)
+            check_the_killed_trial_against_a_run_by_hand(service, data / "coordinator.db", folder)
             service.loupe("report", "small-sweep", "--format", "html", "--output", folder / "report.html")
         html = (folder / "report.html").read_text()
         assert html.count("<svg") >= 2 and "data:image/png;base64," in html, "the report shows no plots or pictures"
@@ -117,6 +120,26 @@ def check_scores_against_embeddings(service, database, folder):
     subject /= np.linalg.norm(subject, axis=1, keepdims=True)
     # float32 embeddings, float64 sums on both sides.
     np.testing.assert_allclose((generated @ subject.T).mean(), stored, atol=1e-6)
+
+
+def check_the_killed_trial_against_a_run_by_hand(service, database, folder):
+    """What its adapter file says of itself is enough to train it again, on a machine of the same kind: the same numbers."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    index = connection.execute("SELECT trial_index FROM attempts WHERE outcome <> 1").fetchone()[0]
+    provenance = json.loads(connection.execute("SELECT provenance FROM results WHERE trial_index = ?", [index]).fetchone()[0])
+    connection.close()
+    service.loupe("download", "small-sweep", index, "adapter.safetensors", "--output", folder / "killed.safetensors")
+    with safe_open(folder / "killed.safetensors", "numpy") as file:
+        said = file.metadata()
+        killed = {name: file.get_tensor(name) for name in file.keys()}
+    settings = [f"{key}={value}" for key, value in json.loads(said["loupe.settings"]).items()]
+    subprocess.run([BIN / "loupe-worker", "trial", "--threads", provenance["threads"], "--seed", said["loupe.sweep_seed"],
+                    "--replicate", said["loupe.replicate"], "--out", folder / "again", "--settings", *settings],
+                   check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with safe_open(folder / "again/adapter.safetensors", "numpy") as file:
+        assert set(file.keys()) == set(killed)
+        for name, value in killed.items():
+            assert np.array_equal(file.get_tensor(name), value), name
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
 #include <system_error>
 #include <vector>
-
-#include <unistd.h>
 
 #include "common/logging.h"
 #include "common/settings.h"
@@ -31,7 +32,8 @@ struct TrialFlags {
   std::string log_level = "warn";
 };
 
-// Prints progress on a terminal and copies artifacts to a folder.
+// Prints progress on a terminal and copies artifacts to a folder; the curves go into its metrics.csv as they come, in
+// the form of `loupe metrics`.
 class LocalObserver : public AttemptObserver {
  public:
   explicit LocalObserver(std::string out) : out_(std::move(out)), terminal_(::isatty(STDERR_FILENO) != 0) {}
@@ -44,8 +46,13 @@ class LocalObserver : public AttemptObserver {
     }
     if (terminal_ && total_steps > 0) fmt::print(stderr, "\r{} {}/{}  loss {:.4f} ", phase_, step, total_steps, loss_);
   }
-  void OnMetric(std::string_view metric, int64_t /*step*/, double value) override {
+  void OnMetric(std::string_view metric, int64_t step, double value) override {
     if (metric == "loss") loss_ = value;
+    if (!metrics_.is_open()) {
+      metrics_.open(out_ + "/metrics.csv");
+      metrics_ << "metric,step,value\n";
+    }
+    metrics_ << fmt::format("{},{},{}\n", metric, step, value) << std::flush;
   }
   absl::Status OnArtifact(std::string_view name, std::string_view /*media_type*/, const std::string& path) override {
     std::error_code error;
@@ -58,6 +65,7 @@ class LocalObserver : public AttemptObserver {
  private:
   const std::string out_;
   const bool terminal_;
+  std::ofstream metrics_;
   std::string phase_;
   double loss_ = 0;
 };
@@ -99,12 +107,12 @@ absl::Status RunTrialHere(TrialFlags flags) {
   LOUPE_ASSIGN_OR_RETURN(const auto executor, MakeTrialExecutor(flags.executor));
   LocalObserver observer(flags.out);
   const AttemptOutcome outcome = executor->Run(spec, observer);
+  fs::remove_all(spec.scratch_folder);
   fmt::print(stderr, "\n");
   if (outcome.kind != AttemptOutcome::Kind::kSuccess) {
     if (outcome.failure_class == FailureClass::kUserError) return absl::InvalidArgumentError(outcome.failure_message);
     return absl::InternalError(outcome.failure_message);
   }
-  fs::remove_all(spec.scratch_folder);
   for (const auto& [name, value] : outcome.scores) fmt::print("{:<22} {:.6f}\n", name, value);
   for (const auto& [name, value] : outcome.provenance) fmt::print("{:<22} {}\n", name, value);
   fmt::print("{:<22} {:.3f}\n{:<22} {}\n", "seconds", outcome.total_seconds, "files", flags.out);
@@ -120,7 +128,8 @@ void AddTrialCommand(CLI::App& app, int& exit_code) {
       ->required();
   command->add_option("--seed", flags->seed, "The sweep's seed")->capture_default_str();
   command->add_option("--replicate", flags->replicate, "Replicate")->capture_default_str();
-  command->add_option("--out", flags->out, "Folder for samples, embeddings, adapter, checkpoint")->capture_default_str();
+  command->add_option("--out", flags->out, "Folder for samples, embeddings, adapter, curves, checkpoint")
+      ->capture_default_str();
   command->add_option("--data", flags->data_folder, "Folder for caches (default: --out)");
   command->add_option("--device", flags->executor.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--threads", flags->executor.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);

@@ -9,7 +9,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "analysis/metrics/cosine_similarity.h"
 #include "analysis/metrics/npy_file.h"
 #include "common/seed.h"
 #include "common/sha256.h"
@@ -45,7 +44,7 @@ AdamWOptions OptimizerFrom(const Settings& settings) {
           .clip_norm = settings.Real("train.clip_norm")};
 }
 
-TrainOptions TrainOptionsFrom(const Settings& settings, torch::Device device) {
+TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, torch::Device device) {
   TrainOptions options;
   options.optimizer = OptimizerFrom(settings);
   options.schedule = {.warmup_steps = settings.Integer("train.warmup_steps"),
@@ -53,6 +52,13 @@ TrainOptions TrainOptionsFrom(const Settings& settings, torch::Device device) {
                       .total_steps = settings.Integer("budget.steps")};
   options.accumulation = settings.Integer("train.accumulation");
   options.min_snr_gamma = settings.Real("train.min_snr_gamma");
+  options.vlb_weight = settings.Real("train.vlb_weight");
+  if (options.vlb_weight > 0 && !base.predicts_variance()) {
+    throw UserError(
+        fmt::format("train.vlb_weight is {}, but {} predicts no variance; expected 0, or a base whose "
+                    "unet/config.json has out_channels twice in_channels",
+                    settings.Text("train.vlb_weight"), base.folder));
+  }
   options.noise_offset = settings.Real("train.noise_offset");
   options.ema_decay = settings.Real("train.ema_decay");
   options.recompute = settings.Boolean("train.gradient_checkpointing");
@@ -72,6 +78,21 @@ double ProcessCpuSeconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
+// A running error of fewer steps is the luck of the draw.
+constexpr int64_t kErrorSteps = 20;
+// How much more than the first step's error is a rise: large initial values of an adapter may make a network that is
+// wrong from the start, which is a result and no divergence.
+constexpr double kRise = 1.25;
+
+analysis::FeatureMatrix RowsOf(const analysis::FeatureMatrix& from, const std::vector<int64_t>& rows) {
+  analysis::FeatureMatrix taken{static_cast<int64_t>(rows.size()), from.cols, {}};
+  for (const int64_t row : rows) {
+    const auto values = from.Row(row);
+    taken.values.insert(taken.values.end(), values.begin(), values.end());
+  }
+  return taken;
+}
+
 // One attempt's walk through its phases.
 class Trial {
  public:
@@ -81,10 +102,16 @@ class Trial {
         models_(models),
         inputs_(inputs),
         settings_(spec.settings),
-        base_(models.Base(settings_.Text("base"))) {}
+        base_(models.Base(settings_.Text("base"))),
+        train_options_(TrainOptionsFrom(settings_, base_.model, models.device())) {}
 
   AttemptOutcome Run() {
     const auto start = SteadyClock::now();
+    // What does not fit is said before anything is computed.
+    models_.Scorer(settings_.Text("scorer"));
+    inputs_.InceptionOf(settings_);
+    inputs_.DinoOf(settings_);
+    MakeTrialMethod();
     task_ = Timed("prepare", [&] {
       observer_.OnProgress("prepare", 0, 0);
       return &inputs_.Task(settings_, spec_.sweep_seed, Progress("prepare"));
@@ -92,7 +119,11 @@ class Trial {
     ChoosePrompts();
     // Before the method is attached: the untuned base's pictures.
     base_features_ = Timed("base", [&] {
-      return &inputs_.BaseFeatures(settings_, prompts_, Seed("sample-latents"), Progress("base"));
+      if (prior_samples() > 0) {
+        base_prior_features_ = inputs_.BaseFeatures(settings_, {settings_.Text("task.class_prompt")}, prior_samples(),
+                                                    Seed("prior-latents"), Progress("base"));
+      }
+      return inputs_.BaseFeatures(settings_, prompts_, budget("samples"), Seed("sample-latents"), Progress("base"));
     });
     method_ = MakeTrialMethod();
     Timed("train", [&] { Train(); });
@@ -111,6 +142,11 @@ class Trial {
   uint64_t Seed(std::string_view stream) const { return DeriveSeed(spec_.sweep_seed, spec_.replicate, stream); }
   int64_t budget(const std::string& what) const { return settings_.Integer("budget." + what); }
   bool IsDreamBooth() const { return task_->dreambooth != nullptr; }
+  // Pictures of the class prompt to score; a single one has no diversity and counts as none.
+  int64_t prior_samples() const {
+    const int64_t count = IsDreamBooth() ? settings_.Integer("score.prior_samples") : 0;
+    return count >= 2 ? count : 0;
+  }
 
   // DreamBooth samples the subject's prompt; fine-tuning, captions of the data set in an order of the replicate's own.
   void ChoosePrompts() {
@@ -120,14 +156,10 @@ class Trial {
       return;
     }
     EpochOrder order(static_cast<int64_t>(task_->captions.size()), RandomStream(Seed("sample-captions")));
-    analysis::FeatureMatrix& own = references_.own_pictures;
-    own.cols = references_.subject.cols;
-    for (const int64_t index : order.Next(budget("samples"))) {
-      prompts_.push_back(task_->captions[static_cast<size_t>(index)]);
-      const auto row = references_.subject.Row(index);
-      own.values.insert(own.values.end(), row.begin(), row.end());
-      ++own.rows;
-    }
+    const std::vector<int64_t> chosen = order.Next(budget("samples"));
+    for (const int64_t index : chosen) prompts_.push_back(task_->captions[static_cast<size_t>(index)]);
+    references_.own_pictures.clip = RowsOf(references_.subject.clip, chosen);
+    if (references_.subject.dino.rows > 0) references_.own_pictures.dino = RowsOf(references_.subject.dino, chosen);
     references_.texts = inputs_.EmbedTexts(settings_, prompts_);
   }
 
@@ -164,8 +196,8 @@ class Trial {
 
   // Everything that training depends on; a checkpoint of anything else is not used.
   std::string Fingerprint() const {
-    std::string text = fmt::format("train-v2\n{}\n{}\n{}\n{}\n{}\n", base_.sha256, task_->data_sha256,
-                                   spec_.sweep_seed, spec_.replicate, TORCH_VERSION);
+    std::string text = fmt::format("train-v3\n{}\n{}\n{}\n{}\n{}\n", base_.sha256, task_->data_sha256, spec_.sweep_seed,
+                                   spec_.replicate, TORCH_VERSION);
     for (const auto& [key, value] : settings_.values()) text += fmt::format("{}={}\n", key, value);
     return Sha256Hex(text);
   }
@@ -194,7 +226,7 @@ class Trial {
   void Train() {
     std::vector<TrainSlot> slots;
     slots.push_back({MakeSource(), RandomStream(Seed("noise")), RandomStream(Seed("timesteps"))});
-    Trainer trainer(base_.model, *method_, std::move(slots), TrainOptionsFrom(settings_, models_.device()));
+    Trainer trainer(base_.model, *method_, std::move(slots), train_options_);
     const std::string checkpoint = spec_.checkpoint_folder + "/checkpoint.safetensors";
     const std::string fingerprint = Fingerprint();
     const int64_t every = settings_.Integer("train.checkpoint_every"), total = budget("steps");
@@ -223,14 +255,27 @@ class Trial {
   bool TakeStep(Trainer& trainer) {
     const Trainer::StepResult result = trainer.Step();
     const double loss = result.losses.front();
-    if (!std::isfinite(loss)) {
-      throw UserError(fmt::format("the loss is {} at step {}: training diverged; lower train.learning_rate ({}) or "
-                                  "method.scale, or set train.clip_norm",
-                                  loss, trainer.steps() + 1, settings_.Text("train.learning_rate")));
-    }
+    if (!std::isfinite(loss)) throw Diverged(fmt::format("the loss is {} at step {}", loss, trainer.steps() + 1));
     if (result.skipped) return false;
+    if (!std::isfinite(result.gradient_norms.front())) {
+      throw Diverged(fmt::format("the gradient is {} at step {}", result.gradient_norms.front(), trainer.steps()));
+    }
+    const double error = result.running_errors.front(), limit = settings_.Real("train.max_error");
+    if (limit > 0 && trainer.steps() >= kErrorSteps && error > limit && error > kRise * result.first_errors.front()) {
+      throw Diverged(fmt::format(
+          "the squared error of the {} steps up to {} is {:.3g} times that of predicting nothing, and "
+          "was {:.3g} times that at the start (train.max_error: {})",
+          kErrorSteps, trainer.steps(), error, result.first_errors.front(), settings_.Text("train.max_error")));
+    }
     observer_.OnMetric("loss", trainer.steps(), loss);
     return true;
+  }
+
+  UserError Diverged(const std::string& how) const {
+    return UserError(
+        fmt::format("{}: training diverged; lower train.learning_rate ({}) or method.scale, or set "
+                    "train.clip_norm",
+                    how, settings_.Text("train.learning_rate")));
   }
 
   // A point of every score's curve. Nothing of it is drawn from training's streams.
@@ -239,7 +284,7 @@ class Trial {
     const auto images = Sample(prompts_, "sample-latents", budget("samples"));
     trainer.SwapAverage();
     const PictureFeatures features = inputs_.Features(settings_, images);
-    for (const auto& [name, value] : ValueOrThrow(ScorePictures(features.clip, references_, features.inception))) {
+    for (const auto& [name, value] : ValueOrThrow(ScorePictures(features, references_)).values) {
       observer_.OnMetric(name, trainer.steps(), value);
     }
   }
@@ -252,37 +297,36 @@ class Trial {
   void Score(const std::vector<Image>& images) {
     observer_.OnProgress("score", 0, 0);
     const PictureFeatures features = inputs_.Features(settings_, images);
-    outcome_.scores = ValueOrThrow(ScorePictures(features.clip, references_, features.inception));
-    for (const auto& [name, value] : outcome_.scores) observer_.OnMetric(name, budget("steps"), value);
-    for (const auto& [name, value] : ValueOrThrow(ScorePictures(base_features_->clip, references_, base_features_->inception))) {
-      outcome_.scores[name + "_base"] = value;
-    }
+    const PictureScores scores = ValueOrThrow(ScorePictures(features, references_));
+    outcome_.scores = scores.values;
+    for (const auto& [name, value] : scores.values) observer_.OnMetric(name, budget("steps"), value);
+    for (const auto& [name, warning] : scores.warnings) outcome_.provenance["warning." + name] = warning;
+    AddBaseScores(ValueOrThrow(ScorePictures(base_features_, references_)).values);
     if (IsDreamBooth()) ScorePriorPreservation();
     const std::string sheet = spec_.scratch_folder + "/samples.png";
     ThrowIfError(WritePng(sheet, MakeSheet(images)));
     HandOver("samples.png", "image/png", sheet);
-    HandOverEmbeddings("embeddings", features.clip);
-    HandOverEmbeddings("embeddings-base", base_features_->clip);
-    if (features.inception.rows > 0) {
-      HandOverEmbeddings("inception", features.inception);
-      HandOverEmbeddings("inception-base", base_features_->inception);
-      HandOverEmbeddings("inception-subject", references_.inception_subject);
-    }
-    HandOverEmbeddings("embeddings-subject", references_.subject);
+    HandOverFeatures("", features);
+    HandOverFeatures("-base", base_features_);
+    HandOverFeatures("-subject", references_.subject);
+    HandOverFeatures("-own", references_.own_pictures);
     HandOverEmbeddings("embeddings-text", references_.texts);
-    if (references_.class_set.rows > 0) HandOverEmbeddings("embeddings-class", references_.class_set);
-    if (references_.own_pictures.rows > 0) HandOverEmbeddings("embeddings-own", references_.own_pictures);
+    HandOverEmbeddings("embeddings-class", references_.class_set);
+  }
+
+  void AddBaseScores(const std::map<std::string, double>& scores) {
+    for (const auto& [name, value] : scores) outcome_.scores[name + "_base"] = value;
   }
 
   // What the tuned model still makes of the class, and how far it hears the identifier.
   void ScorePriorPreservation() {
-    const int64_t count = settings_.Integer("score.prior_samples");
-    if (count >= 2) {
-      const auto images = Sample({settings_.Text("task.class_prompt")}, "prior-latents", count);
-      const analysis::FeatureMatrix embeddings = inputs_.Embed(settings_, images);
-      outcome_.scores["clip_pres"] = ValueOrThrow(analysis::MeanPairwiseCosine(embeddings, references_.subject));
-      outcome_.scores["clip_div"] = 1 - ValueOrThrow(analysis::MeanCosineWithin(embeddings));
-      HandOverEmbeddings("embeddings-prior", embeddings);
+    if (prior_samples() > 0) {
+      const auto images = Sample({settings_.Text("task.class_prompt")}, "prior-latents", prior_samples());
+      const PictureFeatures features = inputs_.Features(settings_, images);
+      outcome_.scores.merge(ValueOrThrow(worker::ScorePriorPreservation(features, references_)));
+      AddBaseScores(ValueOrThrow(worker::ScorePriorPreservation(base_prior_features_, references_)));
+      HandOverFeatures("-prior", features);
+      HandOverFeatures("-prior-base", base_prior_features_);
     }
     if (task_->dreambooth->prior.latents.defined()) ScoreNoiseDifference();
   }
@@ -305,7 +349,15 @@ class Trial {
                                 settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt"));
   }
 
+  // `of`: which pictures ("-base").
+  void HandOverFeatures(const std::string& of, const PictureFeatures& features) {
+    HandOverEmbeddings("embeddings" + of, features.clip);
+    HandOverEmbeddings("dino" + of, features.dino);
+    HandOverEmbeddings("inception" + of, features.inception);
+  }
+
   void HandOverEmbeddings(const std::string& stem, const analysis::FeatureMatrix& embeddings) {
+    if (embeddings.rows == 0) return;
     const std::string path = spec_.scratch_folder + "/" + stem + ".npy";
     ThrowIfError(analysis::WriteNpyFile(path, embeddings));
     HandOver(stem + ".npy", "application/x-npy", path);
@@ -341,10 +393,12 @@ class Trial {
     record["threads"] = fmt::format("{}", at::get_num_threads());
     record["base_sha256"] = base_.sha256;
     record["scorer_sha256"] = models_.Scorer(settings_.Text("scorer")).sha256;
+    if (const auto* inception = inputs_.InceptionOf(settings_)) record["inception_sha256"] = inception->sha256;
+    if (const auto* dino = inputs_.DinoOf(settings_)) record["dino_sha256"] = dino->sha256;
     record["data_sha256"] = task_->data_sha256;
     record["trainable_parameters"] = fmt::format("{}", method_->ParametersPerSlot());
     for (const char* stream : {"adapter-init", "instance-order", "class-order", "flips", "noise", "timesteps",
-                               "sample-latents", "caption-dropout", "sample-captions", "validation"}) {
+                               "sample-latents", "prior-latents", "caption-dropout", "sample-captions", "validation"}) {
       record[fmt::format("seed.{}", stream)] = fmt::format("{}", Seed(stream));
     }
     for (const auto& [phase, seconds] : seconds_) record["seconds." + phase] = fmt::format("{:.3f}", seconds);
@@ -357,9 +411,10 @@ class Trial {
   TrialInputs& inputs_;
   const Settings& settings_;
   LoadedModel<BaseModel>& base_;
-  const TaskInputs* task_ = nullptr;                            // kept by inputs_
-  const PictureFeatures* base_features_ = nullptr;  // kept by inputs_
-  std::vector<std::string> prompts_;                           // one, or one per sample
+  const TrainOptions train_options_;
+  const TaskInputs* task_ = nullptr;  // kept by inputs_
+  PictureFeatures base_features_, base_prior_features_;
+  std::vector<std::string> prompts_;  // one, or one per sample
   ScoreReferences references_;
   std::unique_ptr<Method> method_;
   std::map<std::string, double> seconds_;      // by phase

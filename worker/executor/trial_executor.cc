@@ -31,7 +31,7 @@ std::string FirstLine(const std::string& text) { return text.substr(0, text.find
 class TrialExecutor : public Executor {
  public:
   TrialExecutor(torch::Device device, const std::string& cache_folder)
-      : models_(device), inputs_(models_, ContentCache(cache_folder)) {}
+      : models_(device), inputs_(models_, TensorCache(cache_folder)) {}
 
   AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override {
     try {

@@ -1,5 +1,9 @@
 #include "worker/executor/trial_inputs.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -11,38 +15,38 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "worker/data/captioned_folder.h"
-#include "worker/data/image_folder.h"
+#include "worker/executor/device.h"
 #include "worker/executor/tensor_conversion.h"
-#include "worker/io/safetensors.h"
-#include "worker/models/weights.h"
 #include "worker/train/random_stream.h"
 #include "worker/train/user_error.h"
 
 namespace loupe::worker {
 namespace {
 
-constexpr char kPicturesArray[] = "pictures";      // uint8 [n, H, W, 3]
+constexpr char kPicturesArray[] = "pictures";  // uint8 [n, H, W, 3]
+constexpr char kLatentsArray[] = "latents";    // latents_scaled [n, C, h, w]
+constexpr char kMirroredArray[] = "mirrored";
+constexpr char kContextsArray[] = "contexts";      // [n, text tokens, width]
 constexpr char kEmbeddingsArray[] = "embeddings";  // float32 [n, d]
 constexpr char kInceptionArray[] = "inception";
+constexpr char kDinoArray[] = "dino";
 
-// Everything that the pixels of sampled pictures depend on. A change of the sampling code must change the version.
+// Everything that the pixels of sampled pictures depend on, the machine's arithmetic aside. A change of the sampling
+// code must change the version.
 std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::string& prompt, int64_t count, uint64_t seed,
                         const SampleOptions& options) {
   return fmt::format("sampling-v1\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256, prompt, count, seed,
                      static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
 }
 
-absl::Status WriteOne(const std::string& path, const std::string& name, const torch::Tensor& value) {
-  return WriteSafetensors(path, ToArrays({{name, value}}).views, {});
+// What rounding depends on: workers that round alike share entries, others do not.
+std::string Arithmetic(torch::Device device) {
+  return fmt::format("{} {} {} {}", TORCH_VERSION, DescribeDevice(device), at::get_cpu_capability(),
+                     at::get_num_threads());
 }
 
-torch::Tensor ReadOne(const std::string& path, const std::string& name) {
-  const SafetensorsFile file = ValueOrThrow(SafetensorsFile::Open(path));
-  const auto found = file.arrays().find(name);
-  if (found == file.arrays().end()) {
-    throw UserError(fmt::format("{}: a cache file without '{}'; delete it", path, name));
-  }
-  return ToTensor(found->second);
+torch::Tensor Taken(const TensorMap& entry, const char* name, torch::Device device) {
+  return entry.at(name).to(device);
 }
 
 // Names, sizes and times of change of a folder's files: tells a folder that was edited since without reading it. Empty when
@@ -78,13 +82,13 @@ torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>&
   return torch::cat(contexts);
 }
 
-EncodedPictures Encode(BaseModel& base, const std::vector<Image>& images, const std::string& caption, bool flip) {
-  const torch::Tensor pictures = PicturesFromImages(images);
-  EncodedPictures encoded;
-  encoded.latents = EncodeInParts(base, pictures);
-  if (flip) encoded.mirrored = EncodeInParts(base, pictures.flip({3}));
-  encoded.context = base.EncodeText({caption});
-  return encoded;
+std::string HashOf(const std::vector<Image>& images) {
+  Sha256 digest;
+  for (const Image& image : images) {
+    digest.Update(fmt::format("{} {}\n", image.width, image.height));
+    digest.Update({reinterpret_cast<const char*>(image.rgb.data()), image.rgb.size()});
+  }
+  return digest.FinishHex();
 }
 
 }  // namespace
@@ -99,6 +103,17 @@ SampleOptions SampleOptionsFrom(const Settings& settings) {
   return options;
 }
 
+TrialInputs::TrialInputs(ModelStore& models, TensorCache cache)
+    : models_(models), cache_(std::move(cache)), arithmetic_(Arithmetic(models.device())) {}
+
+TensorMap TrialInputs::Cached(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
+                              const SampleProgress& progress) const {
+  const auto while_waiting = [&] {
+    if (progress) progress(0, 0);
+  };
+  return cache_.GetOrMake(kind, fmt::format("{}\n{}", arithmetic_, key), make, while_waiting);
+}
+
 std::vector<Image> TrialInputs::ClassPictures(const Settings& settings, uint64_t sweep_seed,
                                               const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
@@ -106,17 +121,38 @@ std::vector<Image> TrialInputs::ClassPictures(const Settings& settings, uint64_t
   const int64_t count = settings.Integer("task.class_images");
   const uint64_t seed = DeriveSeed(sweep_seed, 0, "class-pictures");
   const SampleOptions options = SampleOptionsFrom(settings);
-  const auto make = [&](const std::string& path) {
+  const auto make = [&]() -> TensorMap {
     const torch::Tensor noise = RandomStream(seed).Normal(NoiseShape(base.model, count));
-    return WriteOne(path, kPicturesArray,
-                    TensorFromImages(SamplePictures(base.model, {prompt}, noise, options, progress)));
+    return {{kPicturesArray, TensorFromImages(SamplePictures(base.model, {prompt}, noise, options, progress))}};
   };
-  const auto while_waiting = [&] {
-    if (progress) progress(0, count);
+  const auto entry = Cached("class-pictures", SamplingKey(base, prompt, count, seed, options), make, progress);
+  return ImagesFromTensor(entry.at(kPicturesArray));
+}
+
+torch::Tensor TrialInputs::Contexts(const Settings& settings, const std::vector<std::string>& captions) {
+  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  std::string key = "text-v1\n" + base.sha256;
+  for (const std::string& caption : captions) key += fmt::format("\n{} {}", caption.size(), caption);
+  const auto make = [&]() -> TensorMap { return {{kContextsArray, EncodeTextInParts(base.model, captions)}}; };
+  return Taken(Cached("text", key, make, {}), kContextsArray, models_.device());
+}
+
+EncodedPictures TrialInputs::Latents(const Settings& settings, const std::vector<Image>& images,
+                                     const std::string& content_hash, const SampleProgress& progress) {
+  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  const bool flip = settings.Boolean("task.flip");
+  const auto make = [&] {
+    const torch::Tensor pictures = PicturesFromImages(images);
+    TensorMap arrays = {{kLatentsArray, EncodeInParts(base.model, pictures)}};
+    if (flip) arrays[kMirroredArray] = EncodeInParts(base.model, pictures.flip({3}));
+    return arrays;
   };
-  const std::string key = Sha256Hex(SamplingKey(base, prompt, count, seed, options));
-  const std::string path = ValueOrThrow(cache_.GetOrMake("class-pictures", key, make, while_waiting));
-  return ImagesFromTensor(ReadOne(path, kPicturesArray));
+  const auto entry =
+      Cached("latents", fmt::format("latents-v1\n{}\n{}\n{}", base.sha256, content_hash, flip), make, progress);
+  EncodedPictures encoded;
+  encoded.latents = Taken(entry, kLatentsArray, models_.device());
+  if (flip) encoded.mirrored = Taken(entry, kMirroredArray, models_.device());
+  return encoded;
 }
 
 TaskInputs TrialInputs::MakeDreamBooth(const Settings& settings, uint64_t sweep_seed,
@@ -124,26 +160,27 @@ TaskInputs TrialInputs::MakeDreamBooth(const Settings& settings, uint64_t sweep_
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
   const ImageFolder subject =
       ValueOrThrow(ReadImageFolder(settings.Text("task.images"), static_cast<int>(base.model.image_size())));
-  const bool flip = settings.Boolean("task.flip");
+  const std::string &instance_prompt = settings.Text("task.instance_prompt"),
+                    &class_prompt = settings.Text("task.class_prompt");
   TaskInputs inputs;
   inputs.data_sha256 = subject.content_hash;
   auto data = std::make_shared<DreamBoothData>();
   data->prior_weight = settings.Real("task.prior_weight");
-  data->instance = Encode(base.model, subject.images, settings.Text("task.instance_prompt"), flip);
-  PictureFeatures features = Features(settings, subject.images);
-  inputs.references.subject = std::move(features.clip);
-  inputs.references.inception_subject = std::move(features.inception);
-  inputs.references.texts = EmbedTexts(settings, {settings.Text("task.class_prompt")});
+  data->instance = Latents(settings, subject.images, subject.content_hash, progress);
+  data->instance.context = Contexts(settings, {instance_prompt});
+  inputs.references.subject = DataFeatures(settings, subject, progress);
+  inputs.references.texts = EmbedTexts(settings, {class_prompt});
   if (settings.Integer("task.class_images") > 0) {
     const std::vector<Image> class_pictures = ClassPictures(settings, sweep_seed, progress);
-    data->prior = Encode(base.model, class_pictures, settings.Text("task.class_prompt"), flip);
+    data->prior = Latents(settings, class_pictures, HashOf(class_pictures), progress);
+    data->prior.context = Contexts(settings, {class_prompt});
     inputs.references.class_set = Embed(settings, class_pictures);
   }
   inputs.dreambooth = std::move(data);
   return inputs;
 }
 
-TaskInputs TrialInputs::MakeFineTuning(const Settings& settings) {
+TaskInputs TrialInputs::MakeFineTuning(const Settings& settings, const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
   const CaptionedFolder folder =
       ValueOrThrow(ReadCaptionedFolder(settings.Text("task.images"), static_cast<int>(base.model.image_size())));
@@ -151,9 +188,9 @@ TaskInputs TrialInputs::MakeFineTuning(const Settings& settings) {
   inputs.captions = folder.captions;
   inputs.data_sha256 = Sha256Hex(fmt::format("{}\n{}", folder.pictures.content_hash, fmt::join(folder.captions, "\n")));
   auto data = std::make_shared<CaptionedPictures>();
-  const torch::Tensor pictures = PicturesFromImages(folder.pictures.images);
-  data->latents = EncodeInParts(base.model, pictures);
-  if (settings.Boolean("task.flip")) data->mirrored = EncodeInParts(base.model, pictures.flip({3}));
+  const EncodedPictures pictures = Latents(settings, folder.pictures.images, folder.pictures.content_hash, progress);
+  data->latents = pictures.latents;
+  data->mirrored = pictures.mirrored;
   std::vector<std::string> different;
   std::vector<int64_t> caption_of;
   std::map<std::string, int64_t> row_of;
@@ -162,14 +199,12 @@ TaskInputs TrialInputs::MakeFineTuning(const Settings& settings) {
     if (is_new) different.push_back(caption);
     caption_of.push_back(found->second);
   }
-  data->contexts = EncodeTextInParts(base.model, different);
+  data->contexts = Contexts(settings, different);
   data->caption_of = torch::tensor(caption_of, torch::kInt64).to(models_.device());
-  data->empty_context = base.model.EncodeText({""});
+  data->empty_context = Contexts(settings, {""});
   data->caption_dropout = settings.Real("task.caption_dropout");
   inputs.captioned = std::move(data);
-  PictureFeatures features = Features(settings, folder.pictures.images);
-  inputs.references.subject = std::move(features.clip);
-  inputs.references.inception_subject = std::move(features.inception);
+  inputs.references.subject = DataFeatures(settings, folder.pictures, progress);
   return inputs;
 }
 
@@ -178,18 +213,17 @@ const TaskInputs& TrialInputs::Task(const Settings& settings, uint64_t sweep_see
   std::string key = fmt::format("{}\n{}\n", sweep_seed, StampOf(settings.Text("task.images")));
   for (const auto& [name, value] : settings.values()) {
     if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.") ||
-        name.starts_with("score.inception")) {
+        name.starts_with("score.inception") || name == "score.dino") {
       key += fmt::format("{}={}\n", name, value);
     }
   }
   const auto found = tasks_.find(key);
   if (found != tasks_.end()) return found->second;
-  TaskInputs inputs = settings.Text("task.kind") == "finetune" ? MakeFineTuning(settings)
+  TaskInputs inputs = settings.Text("task.kind") == "finetune" ? MakeFineTuning(settings, progress)
                                                                : MakeDreamBooth(settings, sweep_seed, progress);
   return tasks_.emplace(key, std::move(inputs)).first->second;
 }
 
-// Null when the settings name none.
 LoadedModel<InceptionScorer>* TrialInputs::InceptionOf(const Settings& settings) {
   if (!settings.Has("score.inception")) return nullptr;
   const bool clean = settings.Text("score.inception_resize") == "clean-fid";
@@ -197,40 +231,60 @@ LoadedModel<InceptionScorer>* TrialInputs::InceptionOf(const Settings& settings)
                                    clean ? InceptionResize::kCleanFid : InceptionResize::kPytorchFid);
 }
 
-const PictureFeatures& TrialInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
-                                                 uint64_t noise_seed, const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
-  const LoadedModel<InceptionScorer>* inception = InceptionOf(settings);
-  const std::string& scorer_sha256 = models_.Scorer(settings.Text("scorer")).sha256;
-  const int64_t count = settings.Integer("budget.samples");
-  const SampleOptions options = SampleOptionsFrom(settings);
-  std::string what = fmt::format(
-      "{}\n{}", SamplingKey(base, fmt::format("{}", fmt::join(prompts, "\n")), count, noise_seed, options), scorer_sha256);
-  if (inception != nullptr) what += fmt::format("\n{}\n{}", inception->sha256, settings.Text("score.inception_resize"));
-  const std::string key = Sha256Hex(what);
-  const auto found = base_features_.find(key);
-  if (found != base_features_.end()) return found->second;
+LoadedModel<DinoScorer>* TrialInputs::DinoOf(const Settings& settings) {
+  return settings.Has("score.dino") ? &models_.Dino(settings.Text("score.dino")) : nullptr;
+}
 
-  const auto make = [&](const std::string& path) {
-    const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count));
-    const PictureFeatures features = Features(settings, SamplePictures(base.model, prompts, noise, options, progress));
-    std::map<std::string, torch::Tensor> arrays = {{kEmbeddingsArray, TensorFromFeatures(features.clip)}};
+PictureFeatures TrialInputs::CachedFeatures(const Settings& settings, const std::string& kind,
+                                            const std::string& pictures_key,
+                                            const std::function<std::vector<Image>()>& pictures,
+                                            const SampleProgress& progress) {
+  std::string key = fmt::format("features-v1\n{}\n{}", pictures_key, models_.Scorer(settings.Text("scorer")).sha256);
+  const LoadedModel<InceptionScorer>* inception = InceptionOf(settings);
+  if (inception != nullptr) key += fmt::format("\n{}\n{}", inception->sha256, settings.Text("score.inception_resize"));
+  const LoadedModel<DinoScorer>* dino = DinoOf(settings);
+  if (dino != nullptr) key += fmt::format("\ndino {}", dino->sha256);
+  const auto make = [&] {
+    const PictureFeatures features = Features(settings, pictures());
+    TensorMap arrays = {{kEmbeddingsArray, TensorFromFeatures(features.clip)}};
     if (inception != nullptr) arrays[kInceptionArray] = TensorFromFeatures(features.inception);
-    return WriteSafetensors(path, ToArrays(arrays).views, {});
+    if (dino != nullptr) arrays[kDinoArray] = TensorFromFeatures(features.dino);
+    return arrays;
   };
-  const auto while_waiting = [&] {
-    if (progress) progress(0, count);
-  };
-  const std::string path = ValueOrThrow(cache_.GetOrMake("base-embeddings", key, make, while_waiting));
+  const TensorMap entry = Cached(kind, key, make, progress);
   PictureFeatures features;
-  features.clip = FeaturesFromTensor(ReadOne(path, kEmbeddingsArray));
-  if (inception != nullptr) features.inception = FeaturesFromTensor(ReadOne(path, kInceptionArray));
-  return base_features_.emplace(key, std::move(features)).first->second;
+  features.clip = FeaturesFromTensor(entry.at(kEmbeddingsArray));
+  if (inception != nullptr) features.inception = FeaturesFromTensor(entry.at(kInceptionArray));
+  if (dino != nullptr) features.dino = FeaturesFromTensor(entry.at(kDinoArray));
+  return features;
+}
+
+PictureFeatures TrialInputs::DataFeatures(const Settings& settings, const ImageFolder& folder,
+                                          const SampleProgress& progress) {
+  const auto pictures = [&] { return folder.images; };
+  const int side = folder.images.front().width;
+  return CachedFeatures(settings, "data-embeddings", fmt::format("{}\n{}", folder.content_hash, side), pictures,
+                        progress);
+}
+
+PictureFeatures TrialInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
+                                          int64_t count, uint64_t noise_seed, const SampleProgress& progress) {
+  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  const SampleOptions options = SampleOptionsFrom(settings);
+  const auto pictures = [&] {
+    const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count));
+    return SamplePictures(base.model, prompts, noise, options, progress);
+  };
+  const std::string key = SamplingKey(base, fmt::format("{}", fmt::join(prompts, "\n")), count, noise_seed, options);
+  return CachedFeatures(settings, "base-embeddings", key, pictures, progress);
 }
 
 PictureFeatures TrialInputs::Features(const Settings& settings, const std::vector<Image>& images) {
   PictureFeatures features;
   features.clip = Embed(settings, images);
+  if (LoadedModel<DinoScorer>* dino = DinoOf(settings); dino != nullptr) {
+    features.dino = FeaturesFromTensor(dino->model.EmbedImages(images));
+  }
   if (LoadedModel<InceptionScorer>* inception = InceptionOf(settings); inception != nullptr) {
     features.inception = FeaturesFromTensor(inception->model.EmbedImages(images));
   }

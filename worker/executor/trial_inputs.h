@@ -1,5 +1,6 @@
-// Everything that trials share and that is costly: class pictures sampled from the base, latents, captions, embeddings of
-// references and of the untuned base's pictures. Kept in memory for the process, and on disk by content for the machine.
+// Everything that trials share and that is costly: class pictures sampled from the base, latents, captions, embeddings
+// of the data set and of the untuned base's pictures. Kept in memory for the process, and on disk by content for the
+// machine.
 #pragma once
 
 #include <torch/types.h>
@@ -12,8 +13,9 @@
 
 #include "analysis/metrics/feature_matrix.h"
 #include "common/settings.h"
-#include "worker/data/content_cache.h"
+#include "worker/data/image_folder.h"
 #include "worker/executor/model_store.h"
+#include "worker/executor/tensor_cache.h"
 #include "worker/score/picture_sampler.h"
 #include "worker/score/picture_scores.h"
 #include "worker/train/captioned.h"
@@ -45,41 +47,52 @@ struct TaskInputs {
   }
 };
 
-// What the scores of a set of pictures are computed from.
-struct PictureFeatures {
-  analysis::FeatureMatrix clip;
-  analysis::FeatureMatrix inception;  // no rows unless score.inception is set
-};
-
 // Not thread-safe. All methods throw UserError for what the user can mend.
 class TrialInputs {
  public:
-  TrialInputs(ModelStore& models, ContentCache cache) : models_(models), cache_(std::move(cache)) {}
+  // Threads of the CPU's tensor code are set before: cached results depend on their number.
+  TrialInputs(ModelStore& models, TensorCache cache);
 
-  // `progress` hears of the sampling of class pictures and may throw to end it. The class pictures' noise depends on the
-  // sweep's seed alone: all replicates and cells share them, as they would share a folder.
+  // `progress` hears of the sampling of class pictures, and of waiting for another worker that makes what is needed; it
+  // may throw to end either. The class pictures' noise depends on the sweep's seed alone: all replicates and cells
+  // share them, as they would share a folder.
   const TaskInputs& Task(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
 
-  // Features of what the untuned base makes of the prompts (one, or one per sample) from this noise. The
-  // base's taps must be empty.
-  const PictureFeatures& BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
-                                      uint64_t noise_seed, const SampleProgress& progress);
+  // Features of `count` pictures that the untuned base makes of the prompts (one, or one per picture) from this noise.
+  // The base's taps must be empty.
+  PictureFeatures BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts, int64_t count,
+                               uint64_t noise_seed, const SampleProgress& progress);
 
+  // By every network that the settings name.
   PictureFeatures Features(const Settings& settings, const std::vector<Image>& images);
   // Embeds with the settings' scorer: one row per picture or text.
   analysis::FeatureMatrix Embed(const Settings& settings, const std::vector<Image>& images);
   analysis::FeatureMatrix EmbedTexts(const Settings& settings, const std::vector<std::string>& texts);
+  // Null when the settings name none.
+  LoadedModel<InceptionScorer>* InceptionOf(const Settings& settings);
+  LoadedModel<DinoScorer>* DinoOf(const Settings& settings);
 
  private:
   TaskInputs MakeDreamBooth(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
-  TaskInputs MakeFineTuning(const Settings& settings);
-  LoadedModel<InceptionScorer>* InceptionOf(const Settings& settings);
+  TaskInputs MakeFineTuning(const Settings& settings, const SampleProgress& progress);
   std::vector<Image> ClassPictures(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
 
+  // The cached steps. Keys hold a version: what changes their results must change it.
+  TensorMap Cached(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
+                   const SampleProgress& progress) const;
+  torch::Tensor Contexts(const Settings& settings, const std::vector<std::string>& captions);  // one row each
+  // Without a context. `content_hash` is the pictures' identity.
+  EncodedPictures Latents(const Settings& settings, const std::vector<Image>& images, const std::string& content_hash,
+                          const SampleProgress& progress);
+  // `pictures` is called when the entry is not there; `pictures_key` says what it gives.
+  PictureFeatures CachedFeatures(const Settings& settings, const std::string& kind, const std::string& pictures_key,
+                                 const std::function<std::vector<Image>()>& pictures, const SampleProgress& progress);
+  PictureFeatures DataFeatures(const Settings& settings, const ImageFolder& folder, const SampleProgress& progress);
+
   ModelStore& models_;
-  const ContentCache cache_;
-  std::map<std::string, TaskInputs> tasks_;                         // by key
-  std::map<std::string, PictureFeatures> base_features_;            // by key
+  const TensorCache cache_;
+  const std::string arithmetic_;
+  std::map<std::string, TaskInputs> tasks_;  // by key
 };
 
 }  // namespace loupe::worker

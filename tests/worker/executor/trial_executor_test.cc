@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -11,13 +12,19 @@
 #include "analysis/metrics/cosine_similarity.h"
 #include "analysis/metrics/npy_file.h"
 #include "common/atomic_file.h"
+#include "nlohmann/json.hpp"
 #include "worker/data/emoji_renderer.h"
 #include "worker/data/emoji_set.h"
+#include "worker/io/safetensors.h"
+#include "worker/models/inception.h"
+#include "worker/models/vit.h"
+#include "worker/models/weights.h"
 
 namespace loupe::worker {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::HasSubstr;
 
 // Keeps copies of artifacts; can tell the attempt to stop at a step.
@@ -147,13 +154,79 @@ TEST_F(TrialExecutorTest, AStoppedTrialGoesOnToTheSameAdapterFile) {
   EXPECT_EQ(*ReadFile(resumed.File("embeddings.npy")), *ReadFile(whole.File("embeddings.npy")));
 }
 
+// Weights that keep a signal's size.
+void WriteRandomWeights(torch::nn::Module& network, const std::string& path) {
+  torch::manual_seed(5);
+  std::map<std::string, torch::Tensor> tensors;
+  for (const auto& item : network.named_parameters()) {
+    const torch::Tensor& shape = item.value();
+    if (shape.dim() > 1) {
+      tensors[item.key()] = torch::randn(shape.sizes()) * std::sqrt(2.0 / static_cast<double>(shape[0].numel()));
+    } else {
+      const bool one = item.key().ends_with("weight") || item.key().ends_with("running_var");
+      tensors[item.key()] = torch::full(shape.sizes(), one ? 1.0 : 0.0);
+    }
+  }
+  const absl::Status status = WriteSafetensors(path, ToArrays(tensors).views, {{"format", "pt"}});
+  TORCH_CHECK(status.ok(), status.ToString());
+}
+
+std::string WriteSmallViT(const std::string& folder) {
+  fs::create_directories(folder);
+  std::ofstream(folder + "/config.json") << R"({"model_type": "vit", "hidden_size": 8, "num_attention_heads": 2,
+    "num_hidden_layers": 1, "intermediate_size": 16, "image_size": 16, "patch_size": 8})";
+  std::ofstream(folder + "/preprocessor_config.json") << R"({"size": 16, "resample": 2, "do_normalize": true,
+    "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]})";
+  WriteRandomWeights(*ViTModel(*ViTConfig::Read(folder + "/config.json")), folder + "/model.safetensors");
+  return folder;
+}
+
+TEST_F(TrialExecutorTest, OtherNetworksAddTheirScoresAndWhatTheyAreComputedFrom) {
+  const std::string inception = root_ + "/inception.safetensors";
+  WriteRandomWeights(*Inception(), inception);
+  RecordingObserver observer(root_ + "/networks");
+  const AttemptOutcome outcome = executor_->Run(Spec("networks", {{"score.dino", WriteSmallViT(root_ + "/vit")},
+                                                                  {"score.inception", inception},
+                                                                  {"score.prior_samples", "3"}}),
+                                                observer);
+  ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
+  for (const char* name : {"dino_i", "dino_nearest", "dino_diversity", "dino_pres", "dino_div", "clip_pres", "clip_div",
+                           "fid", "kid", "kid_sd", "precision", "recall"}) {
+    EXPECT_TRUE(outcome.scores.contains(name)) << name;
+    EXPECT_TRUE(outcome.scores.contains(std::string(name) + "_base")) << name;
+  }
+  const auto rows = [&](const std::string& name) {
+    const auto features = analysis::ReadNpyFile(observer.File(name + ".npy"));
+    return features.ok() ? std::pair(features->rows, features->cols) : std::pair<int64_t, int64_t>(0, 0);
+  };
+  for (const std::string of : {"", "-base"}) {
+    EXPECT_EQ(rows("dino" + of), std::pair(int64_t{4}, int64_t{8}));
+    EXPECT_EQ(rows("inception" + of), std::pair(int64_t{4}, int64_t{2048}));
+  }
+  for (const std::string of : {"-prior", "-prior-base"})
+    EXPECT_EQ(rows("dino" + of), std::pair(int64_t{3}, int64_t{8}));
+  EXPECT_EQ(rows("inception-subject"), std::pair(int64_t{9}, int64_t{2048}));
+  const auto generated = analysis::ReadNpyFile(observer.File("dino.npy"));
+  const auto subject = analysis::ReadNpyFile(observer.File("dino-subject.npy"));
+  EXPECT_EQ(*analysis::MeanPairwiseCosine(*generated, *subject), outcome.scores.at("dino_i"));
+  EXPECT_THAT(outcome.provenance.at("warning.fid"),
+              HasSubstr("4 generated and 9 reference pictures in 2048 dimensions"));
+  EXPECT_THAT(outcome.provenance.at("warning.clip_fid"), HasSubstr("in 128 dimensions"));
+}
+
 TEST_F(TrialExecutorTest, FineTuningScoresAgainstItsCaptionsAndGivesCurves) {
   RecordingObserver observer(root_ + "/finetune");
-  const AttemptOutcome outcome = executor_->Run(
-      Spec("finetune", {{"task.kind", "finetune"}, {"score.every", "2"}, {"train.validate_every", "1"}}), observer);
+  const AttemptOutcome outcome =
+      executor_->Run(Spec("finetune", {{"task.kind", "finetune"},
+                                       {"score.every", "2"},
+                                       {"train.validate_every", "1"},
+                                       {"score.dino", WriteSmallViT(root_ + "/vit-finetune")}}),
+                     observer);
   ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
   EXPECT_TRUE(outcome.scores.contains("clip_fid_base"));
   EXPECT_FALSE(outcome.scores.contains("clip_fid_class"));
+  EXPECT_TRUE(outcome.scores.contains("dino_i"));
+  EXPECT_TRUE(fs::exists(observer.File("dino-own.npy")));
   EXPECT_THAT(observer.metrics, testing::IsSupersetOf({"loss", "validation_loss", "clip_fid"}));
 }
 
@@ -167,11 +240,63 @@ TEST_F(TrialExecutorTest, WhatTheUserCanMendIsAUserErrorThatNamesIt) {
   };
   EXPECT_THAT(message({{"task.images", "/nowhere"}}), HasSubstr("/nowhere"));
   EXPECT_THAT(message({{"base", "/nowhere"}}), HasSubstr("/nowhere"));
+  EXPECT_THAT(message({{"score.inception", "/nowhere.pth"}}), HasSubstr("/nowhere.pth"));
+  EXPECT_THAT(message({{"score.dino", "/nowhere"}}), HasSubstr("/nowhere/config.json"));
   fs::create_directories(root_ + "/broken");
   std::ofstream(root_ + "/broken/a.png") << "no picture";
   EXPECT_THAT(message({{"task.images", root_ + "/broken"}}), HasSubstr("broken/a.png"));
   fs::create_directories(root_ + "/empty");
   EXPECT_THAT(message({{"task.images", root_ + "/empty"}}), HasSubstr("holds no image"));
+  EXPECT_THAT(message({{"method.input", "CA_c"}, {"method.output", "SA_in"}}), HasSubstr("cannot read at CA_c"));
+  EXPECT_THAT(message({{"train.precision", "fp16"}}), HasSubstr("fp16 needs a GPU"));
+  EXPECT_THAT(message({{"train.vlb_weight", "0.001"}}), HasSubstr("emoji-sd predicts no variance"));
+  EXPECT_FALSE(fs::exists(observer.File("adapter.safetensors")));
+}
+
+TEST_F(TrialExecutorTest, ALossThatDivergesEndsTheAttemptWithTheReason) {
+  RecordingObserver observer(root_ + "/diverged");
+  const auto message = [&](const std::map<std::string, std::string>& changes) {
+    const AttemptSpec spec = Spec("diverged", changes);
+    const AttemptOutcome outcome = executor_->Run(spec, observer);
+    EXPECT_EQ(outcome.kind, AttemptOutcome::Kind::kFailure);
+    EXPECT_EQ(outcome.failure_class, FailureClass::kUserError) << outcome.failure_message;
+    EXPECT_FALSE(fs::exists(spec.checkpoint_folder + "/checkpoint.safetensors")) << "diverged values are not kept";
+    return outcome.failure_message;
+  };
+  // From a second layer of zeros, the first layer's first gradient is 0, and AdamW without an epsilon divides 0 by 0.
+  EXPECT_THAT(message({{"method.init", "zero"}, {"train.epsilon", "0"}}),
+              HasSubstr("the loss is nan at step 2: training diverged; lower train.learning_rate (0.01)"));
+  // From a base that is right by four fifths to noise of its own: the UNet's last norm keeps that at about 1.
+  EXPECT_THAT(message({{"budget.steps", "30"}, {"train.learning_rate", "10"}, {"train.checkpoint_every", "30"}}),
+              AllOf(HasSubstr("times that of predicting nothing, and was 0."), HasSubstr("(train.max_error: 0.9)")));
+}
+
+// The built-in base with a second half of outputs, the variance's: the same pictures, and a loss with the bound in it.
+TEST_F(TrialExecutorTest, ABaseThatPredictsItsVarianceTrainsAndSamples) {
+  const std::string folder = root_ + "/variance-base", weights = folder + "/unet/diffusion_pytorch_model.safetensors";
+  fs::copy("configs/bases/emoji-sd", folder, fs::copy_options::recursive);
+  auto config = nlohmann::json::parse(*ReadFile(folder + "/unet/config.json"));
+  config["out_channels"] = 8;
+  std::ofstream(folder + "/unet/config.json") << config;
+  std::map<std::string, torch::Tensor> arrays;
+  {
+    const auto file = SafetensorsFile::Open(weights);
+    ASSERT_TRUE(file.ok()) << file.status();
+    for (const auto& [name, view] : file->arrays()) arrays[name] = ToTensor(view);
+  }
+  for (const char* name : {"conv_out.weight", "conv_out.bias"}) {
+    arrays[name] = torch::cat({arrays.at(name), torch::zeros_like(arrays.at(name))});
+  }
+  ASSERT_TRUE(WriteSafetensors(weights, ToArrays(arrays).views, {}).ok());
+
+  RecordingObserver plain(root_ + "/plain"), observer(root_ + "/variance");
+  const AttemptOutcome expected = executor_->Run(Spec("plain"), plain);
+  const AttemptOutcome outcome =
+      executor_->Run(Spec("variance", {{"base", folder}, {"train.vlb_weight", "0.001"}}), observer);
+  ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
+  // Other kernels for other shapes: rounding, seen through 8-bit pictures.
+  EXPECT_NEAR(outcome.scores.at("clip_i_base"), expected.scores.at("clip_i_base"), 1e-3);
+  EXPECT_GT(observer.losses.at(1), plain.losses.at(1)) << "the bound is never negative";
 }
 
 TEST(MakeTrialExecutorTest, RefusesADeviceThatIsNone) {

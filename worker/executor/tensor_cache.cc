@@ -1,0 +1,103 @@
+#include "worker/executor/tensor_cache.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <system_error>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "common/sha256.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "spdlog/spdlog.h"
+#include "worker/io/safetensors.h"
+#include "worker/models/weights.h"
+#include "worker/train/user_error.h"
+
+namespace loupe::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kDigestKey[] = "loupe.arrays_sha256";
+
+// Held while an entry is made; the kernel lets go of it when the process dies.
+class LockFile {
+ public:
+  explicit LockFile(const std::string& path) : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+    if (descriptor_ < 0)
+      throw UserError(fmt::format("{}: cannot be made ({})", path, std::generic_category().message(errno)));
+  }
+  ~LockFile() { ::close(descriptor_); }
+  LockFile(const LockFile&) = delete;
+  LockFile& operator=(const LockFile&) = delete;
+  bool TryLock() const { return ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0; }
+
+ private:
+  const int descriptor_;
+};
+
+std::string DigestOf(const std::map<std::string, ArrayView>& arrays) {
+  Sha256 digest;
+  for (const auto& [name, array] : arrays) {
+    digest.Update(fmt::format("{}\n{}\n{}\n", name, ElementTypeName(array.type), fmt::join(array.shape, " ")));
+    digest.Update(array.bytes);
+  }
+  return digest.FinishHex();
+}
+
+// NOT_FOUND when there is no entry, INVALID_ARGUMENT when it is damaged.
+absl::StatusOr<TensorMap> Read(const std::string& path) {
+  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+  const auto digest = file.metadata().find(kDigestKey);
+  if (digest == file.metadata().end() || digest->second != DigestOf(file.arrays())) {
+    return absl::InvalidArgumentError(fmt::format("{}: its arrays do not have the digest that it names", path));
+  }
+  TensorMap arrays;
+  for (const auto& [name, view] : file.arrays()) arrays[name] = ToTensor(view);
+  return arrays;
+}
+
+TensorMap MakeAndWrite(const std::string& path, const std::function<TensorMap()>& make) {
+  const TensorArrays made = ToArrays(make());
+  const absl::Status status = WriteSafetensors(path, made.views, {{kDigestKey, DigestOf(made.views)}});
+  if (!status.ok()) {
+    spdlog::warn("a cache entry is not kept; it will be computed again: {}", std::string(status.message()));
+  }
+  TensorMap arrays;
+  for (const auto& [name, view] : made.views) arrays[name] = ToTensor(view);
+  return arrays;
+}
+
+}  // namespace
+
+TensorMap TensorCache::GetOrMake(const std::string& kind, const std::string& key,
+                                 const std::function<TensorMap()>& make,
+                                 const std::function<void()>& while_waiting) const {
+  const std::string folder = root_ + "/" + kind, path = folder + "/" + Sha256Hex(key) + ".safetensors";
+  if (auto found = Read(path); found.ok()) return *std::move(found);
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw UserError(fmt::format("{}: the cache folder cannot be made ({})", folder, error.message()));
+  // The lock file stays: removing it would let two in.
+  const LockFile lock(path + ".lock");
+  while (!lock.TryLock()) {
+    if (while_waiting) while_waiting();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  // Another process may have made it while this one waited.
+  auto found = Read(path);
+  if (found.ok()) return *std::move(found);
+  if (!absl::IsNotFound(found.status())) {
+    spdlog::warn("a damaged cache entry is made anew: {}", std::string(found.status().message()));
+  }
+  return MakeAndWrite(path, make);
+}
+
+}  // namespace loupe::worker
