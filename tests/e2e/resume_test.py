@@ -87,7 +87,7 @@ def main():
             trial = Trial(folder / f"killed-{number}", images, folder / f"killed-cache-{number}")
             first, second = sorted(moments.sample(range(0, STEPS + 1, EVERY), 2))
             for step in (first, second):
-                delay = moments.uniform(0, seconds / 4)
+                delay = moments.uniform(0, seconds / 6)
                 was_killed = trial.start().kill_after(step, delay)
                 print(f"round {number}: {'killed' if was_killed else 'had finished'} {delay:.3f} s after step {step}; "
                       f"its checkpoint is of step {trial.step()}", flush=True)

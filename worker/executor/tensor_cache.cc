@@ -64,6 +64,17 @@ absl::StatusOr<TensorMap> Read(const std::string& path) {
   return arrays;
 }
 
+// What writers that were killed have left of this entry. Only by the holder of its lock.
+void RemoveTemporaries(const fs::path& path) {
+  std::error_code error;
+  for (fs::directory_iterator files(path.parent_path(), error), end; !error && files != end; files.increment(error)) {
+    const fs::path& file = files->path();
+    if (file.extension() == ".tmp" && file.filename().string().starts_with(path.filename().string())) {
+      fs::remove(file, error);
+    }
+  }
+}
+
 TensorMap MakeAndWrite(const std::string& path, const std::function<TensorMap()>& make) {
   const TensorArrays made = ToArrays(make());
   const absl::Status status = WriteSafetensors(path, made.views, {{kDigestKey, DigestOf(made.views)}});
@@ -97,6 +108,7 @@ TensorMap TensorCache::GetOrMake(const std::string& kind, const std::string& key
   if (!absl::IsNotFound(found.status())) {
     spdlog::warn("a damaged cache entry is made anew: {}", std::string(found.status().message()));
   }
+  RemoveTemporaries(path);
   return MakeAndWrite(path, make);
 }
 

@@ -104,6 +104,16 @@ TEST_F(TensorCacheTest, AWorkerThatIsKilledWhileMakingLeavesNoEntryAndNoLock) {
   EXPECT_EQ(waited, 0);
 }
 
+TEST_F(TensorCacheTest, WhatAKilledWriterLeftIsRemovedWithTheNextEntry) {
+  const TensorCache cache(root_);
+  cache.GetOrMake("numbers", "one", Make());
+  const fs::path path = Entries().at(0);
+  fs::rename(path, path.string() + ".0123456789ab.tmp");
+  std::ofstream(path.parent_path() / "other.safetensors.0123456789ab.tmp") << "another entry's writer may be alive";
+  cache.GetOrMake("numbers", "one", Make());
+  EXPECT_THAT(Entries(), testing::UnorderedElementsAre(path, path.parent_path() / "other.safetensors.0123456789ab.tmp"));
+}
+
 TEST_F(TensorCacheTest, EveryTruncationAndEveryFlippedByteIsMadeAnew) {
   const TensorCache cache(root_);
   cache.GetOrMake("numbers", "one", Make());
