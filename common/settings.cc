@@ -274,6 +274,12 @@ absl::StatusOr<Settings> Settings::Create(const std::map<std::string, std::strin
   return settings;
 }
 
+Settings Settings::With(const std::map<std::string, std::string>& values) const {
+  Settings changed = *this;
+  for (const auto& [key, value] : values) changed.values_.insert_or_assign(key, value);
+  return changed;
+}
+
 const std::string& Settings::Text(std::string_view key) const { return ValueOf(values_, key); }
 
 int64_t Settings::Integer(std::string_view key) const {

@@ -80,6 +80,9 @@ class Settings {
   // (FieldViolationsOf).
   static absl::StatusOr<Settings> Create(const std::map<std::string, std::string>& values);
 
+  // A copy with other values for some keys. Precondition: Create would accept it as it is: nothing is checked.
+  Settings With(const std::map<std::string, std::string>& values) const;
+
   // Preconditions for all: the key is in the table with that type (else the process aborts: a programming error).
   const std::string& Text(std::string_view key) const;
   int64_t Integer(std::string_view key) const;

@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "absl/synchronization/mutex.h"
 #include "bench/coordinator/load_workers.h"
 #include "fmt/format.h"
 #include "loupe/v1/sweep.grpc.pb.h"
@@ -75,57 +76,42 @@ void Million(testing::CoordinatorProcess& coordinator) {
              coordinator.process().PeakMegabytes());
 }
 
-struct LoadOptions {
-  int workers = 1000;
-  double seconds = 10;
-  double trial_seconds = 0;
-  int64_t trials = 0;
-  int points = 0;
-};
-
-void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options) {
+void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, bool json) {
   Create(coordinator, "load",
          options.trials > 0 ? testing::SmallSpec(static_cast<int>((options.trials + 2) / 3), 1) : testing::SmallSpec(1000, 100));
-  Totals totals;
-  Timer timer;
-  std::vector<std::unique_ptr<LoadWorker>> workers;
+  std::vector<std::shared_ptr<Connection>> connections;
   for (int i = 0; i < options.workers; ++i) {
-    const auto connection = coordinator.Connect();
-    DieUnless(connection->WaitUntilConnected(absl::Seconds(30)), "connect");
-    workers.push_back(std::make_unique<LoadWorker>(
-        LoadWorker::Options{i, options.trial_seconds, options.points}, connection, timer, totals));
+    connections.push_back(coordinator.Connect());
+    DieUnless(connections.back()->WaitUntilConnected(absl::Seconds(30)), "connect");
   }
+  LoadWorkers workers(options, connections);
   const double cpu = coordinator.process().CpuSeconds();
-  const auto start = SteadyClock::now();
-  for (size_t i = 0; i < workers.size(); ++i) {
-    // Workers of a fleet do not beat in time.
-    const double offset = options.trials > 0 ? 0 : options.trial_seconds * static_cast<double>(i) / static_cast<double>(workers.size());
-    timer.At(start + std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(offset)),
-             [worker = workers[i].get()] { worker->Start(); });
-  }
-  const auto done = [&] {
-    return options.trials > 0 ? totals.completed >= options.trials : Seconds(SteadyClock::now() - start) >= options.seconds;
-  };
-  while (!done()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  const double took = Seconds(SteadyClock::now() - start);
+  const double own_cpu = OwnCpuSeconds();
+  LoadOutcome outcome = workers.Run();
   const double used = coordinator.process().CpuSeconds() - cpu;
-  const int64_t completed = totals.completed;
-  const int64_t stored_points = totals.points;
-  totals.stop = true;
-  while (!std::all_of(workers.begin(), workers.end(), [](const auto& worker) { return worker->idle(); })) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const double own_used = OwnCpuSeconds() - own_cpu;
+  const double trials = static_cast<double>(std::max<int64_t>(1, outcome.completed));
+  const double rate = trials / outcome.seconds;
+  const double median_ms = Percentile(outcome.lease_seconds, 0.5) * 1000;
+  const double p99_ms = Percentile(outcome.lease_seconds, 0.99) * 1000;
+  const double most_ms = Percentile(outcome.lease_seconds, 1) * 1000;
+  if (json) {
+    fmt::print("{{\"trials\": {}, \"seconds\": {:.4f}, \"median_ms\": {:.3f}, \"p99_ms\": {:.3f}, \"cpu_seconds\": {:.3f}, "
+               "\"own_cpu_seconds\": {:.3f}}}\n",
+               outcome.completed, outcome.seconds, median_ms, p99_ms, used, own_used);
+    return;
   }
-  const std::lock_guard<std::mutex> lock(totals.mutex);
   fmt::print("{} workers, {:.1f} s: {} completions, each with the next lease, {:.0f}/s; {:.0f} metric points/s; {} failed calls\n"
-             "completion to next lease: median {:.1f} ms, p99 {:.1f} ms\n"
-             "coordinator: {:.2f} CPU seconds ({:.0f} % of a core), {:.2f} ms per trial; peak memory {:.0f} MB\n",
-             options.workers, took, completed, static_cast<double>(completed) / took, static_cast<double>(stored_points) / took,
-             totals.errors.load(), Percentile(totals.lease_seconds, 0.5) * 1000, Percentile(totals.lease_seconds, 0.99) * 1000,
-             used, 100 * used / took, 1000 * used / static_cast<double>(std::max<int64_t>(1, completed)),
-             coordinator.process().PeakMegabytes());
+             "completion to next lease: median {:.1f} ms, p99 {:.1f} ms, longest {:.1f} ms\n"
+             "coordinator: {:.2f} CPU seconds ({:.0f} % of a core), {:.3f} ms per trial; peak memory {:.0f} MB\n"
+             "load generator: {:.2f} CPU seconds ({:.0f} % of a core), {:.3f} ms per trial\n",
+             options.workers, outcome.seconds, outcome.completed, rate, rate * options.points, outcome.failed_calls, median_ms,
+             p99_ms, most_ms, used, 100 * used / outcome.seconds, 1000 * used / trials, coordinator.process().PeakMegabytes(),
+             own_used, 100 * own_used / outcome.seconds, 1000 * own_used / trials);
   if (options.trials > 0 && options.trial_seconds > 0) {
     const double ideal = options.trial_seconds * static_cast<double>((options.trials + options.workers - 1) / options.workers);
-    fmt::print("ideal {:.1f} s: overhead {:.2f} %\n", ideal, 100 * (took / ideal - 1));
+    fmt::print("ideal {:.1f} s: overhead {:.2f} %; the generator's timer ended each trial {:.2f} ms late\n", ideal,
+               100 * (outcome.seconds / ideal - 1), 1000 * outcome.timer_delay_seconds);
   }
 }
 
@@ -136,20 +122,26 @@ int main(int argc, char** argv) {
   CLI::App app{"Load on a coordinator over gRPC on loopback."};
   loupe::bench::LoadOptions options;
   bool million = false;
+  bool json = false;
   std::string data;
+  std::string program = LOUPE_COORDINATOR;
   app.add_option("--workers", options.workers, "Simulated workers, each with its own connection")->capture_default_str();
   app.add_option("--seconds", options.seconds, "How long (unless --trials)")->capture_default_str();
   app.add_option("--trial-seconds", options.trial_seconds, "Length of a trial")->capture_default_str();
   app.add_option("--trials", options.trials, "End after so many trials, which are all of the sweep's");
   app.add_option("--points", options.points, "Metric points per trial");
+  app.add_flag("--json", json, "One line for programs");
   app.add_flag("--million", million, "A sweep of a million trials instead");
   app.add_option("--data", data, "New folder for the coordinator's data")->required();
+  app.add_option("--coordinator", program, "Another coordinator than this build's, for comparison");
   CLI11_PARSE(app, argc, argv);
-  loupe::testing::CoordinatorProcess coordinator({LOUPE_COORDINATOR}, data, {"--log-level", "warn"});
+  // As in the coordinator: see Server::Start.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  loupe::testing::CoordinatorProcess coordinator({program}, data, {"--log-level", "warn"});
   if (million) {
     loupe::bench::Million(coordinator);
   } else {
-    loupe::bench::Load(coordinator, options);
+    loupe::bench::Load(coordinator, options, json);
   }
   return 0;
 }

@@ -1,16 +1,15 @@
-// Simulated workers over real gRPC: each completes its trial and asks for the next in the same message.
+// Simulated workers over real gRPC: each completes its trial and takes the next in the same message.
+//
+// All of them run on the calling thread, from one completion queue: the load generator shares the machine with what it
+// measures, so it must cost little, and what it costs is reported (OwnCpuSeconds).
 #pragma once
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/client_context.h>
+#include <grpcpp/completion_queue.h>
 
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <functional>
 #include <memory>
-#include <mutex>
-#include <queue>
-#include <thread>
 #include <vector>
 
 #include "clients/rpc/connection.h"
@@ -22,69 +21,56 @@ using SteadyClock = std::chrono::steady_clock;
 
 inline double Seconds(SteadyClock::duration time) { return std::chrono::duration<double>(time).count(); }
 
-// Runs functions at given times on one thread: the length of all simulated trials.
-class Timer {
- public:
-  Timer();
-  ~Timer();
-  void At(SteadyClock::time_point when, std::function<void()> run);
+// User and system time of this process so far.
+double OwnCpuSeconds();
 
- private:
-  struct Entry {
-    SteadyClock::time_point when;
-    std::function<void()> run;
-    bool operator<(const Entry& other) const { return other.when < when; }
-  };
-  void Loop();
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::priority_queue<Entry> queue_;
-  bool stopping_ = false;
-  std::thread thread_;
+struct LoadOptions {
+  int workers = 1000;
+  // Ends after so many seconds, or, where `trials` is given, when so many are completed.
+  double seconds = 10;
+  int64_t trials = 0;
+  // How long a worker holds each trial; 0 completes it at once.
+  double trial_seconds = 0;
+  // Metric points that come with each completion.
+  int points = 0;
 };
 
-struct Totals {
-  std::atomic<int64_t> completed{0};
-  std::atomic<int64_t> points{0};
-  std::atomic<int64_t> errors{0};
-  std::atomic<bool> stop{false};
-  std::mutex mutex;
-  // From the sending of a completion to the receipt of the next lease.
+struct LoadOutcome {
+  // From the first message to the last completion.
+  double seconds = 0;
+  int64_t completed = 0;
+  int64_t failed_calls = 0;
+  // From the sending of a completion to the receipt of its answer with the next lease.
   std::vector<double> lease_seconds;
+  // By how much the timer ended trials later than asked, on average: the generator's own share of a timed trial.
+  double timer_delay_seconds = 0;
 };
 
-class LoadWorker {
+class LoadWorkers {
  public:
-  struct Options {
-    int number = 0;
-    double trial_seconds = 0;
-    // Metric points that come with each completion.
-    int points = 0;
-  };
-  // `connection`, `timer` and `totals` outlive it, and it outlives its last answer (idle()).
-  LoadWorker(const Options& options, std::shared_ptr<Connection> connection, Timer& timer, Totals& totals);
+  // One worker per connection; `connections` has options.workers of them.
+  LoadWorkers(const LoadOptions& options, const std::vector<std::shared_ptr<Connection>>& connections);
+  ~LoadWorkers();
 
-  void Start() { Send(base_); }
-  // Whether nothing of it is under way; only after totals.stop.
-  bool idle() const { return in_flight_ == 0; }
+  // Once.
+  LoadOutcome Run();
 
  private:
-  void Send(v1::SynchronizeRequest request);
-  void Answered(const grpc::Status& status);
-  v1::SynchronizeRequest Completion(const v1::LeaseKey& lease) const;
+  struct Worker;
 
-  const Options options_;
-  const std::shared_ptr<Connection> connection_;
-  Timer& timer_;
-  Totals& totals_;
-  const std::unique_ptr<v1::WorkerService::Stub> stub_;
-  v1::SynchronizeRequest base_;
-  v1::SynchronizeRequest request_;
-  v1::SynchronizeResponse response_;
-  std::unique_ptr<grpc::ClientContext> context_;
-  SteadyClock::time_point sent_;
-  std::atomic<int> in_flight_{0};
+  void Send(Worker& worker);
+  void FillCompletion(Worker& worker, const v1::LeaseKey& lease) const;
+  void OnAnswer(Worker& worker);
+  void OnTimer(Worker& worker);
+  void WakeAfter(Worker& worker, double seconds);
+
+  const LoadOptions options_;
+  grpc::CompletionQueue queue_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  LoadOutcome outcome_;
+  SteadyClock::time_point last_completion_;
+  int64_t timers_ = 0;
+  bool stopping_ = false;
 };
 
 }  // namespace loupe::bench

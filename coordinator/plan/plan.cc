@@ -40,20 +40,27 @@ std::string FieldOfSetting(const SweepSpec& given, const std::string& key) {
   return fmt::format("spec.settings[\"{}\"]", key);
 }
 
-// The factors on whose level it depends whether other settings are meaningful: one cell per combination of their levels
-// has to be checked, and no more, since each value has been checked by itself.
+// Whether it depends on this setting's value which others are meaningful or needed.
+bool IsCondition(const std::string& key) {
+  const auto needs_it = [&](const auto& needs) {
+    return std::find(needs.second.begin(), needs.second.end(), key) != needs.second.end();
+  };
+  return std::any_of(SettingRules().begin(), SettingRules().end(), [&](const SettingRule& rule) {
+    return rule.condition_key == key || (rule.key == key && !rule.choice_needs.empty()) ||
+           std::any_of(rule.choice_needs.begin(), rule.choice_needs.end(), needs_it);
+  });
+}
+
+// One cell per combination of these factors' levels has to be checked, and no more: each value has been checked by itself.
 std::vector<size_t> ConditionFactors(const SweepSpec& spec) {
   std::vector<size_t> factors;
   for (size_t f = 0; f < spec.factors.size(); ++f) {
-    const bool is_condition = std::any_of(SettingRules().begin(), SettingRules().end(), [&](const SettingRule& rule) {
-      return rule.condition_key == spec.factors[f].key;
-    });
-    if (is_condition) factors.push_back(f);
+    if (IsCondition(spec.factors[f].key)) factors.push_back(f);
   }
   return factors;
 }
 
-// Collects what is wrong with the settings of cells that differ in the condition factors.
+// Makes the settings of cells that differ in the condition factors, and collects what is wrong with them.
 class SettingsCheck {
  public:
   // `given` is the spec as written, `spec` its canonical form; both must outlive this.
@@ -68,7 +75,12 @@ class SettingsCheck {
     if (!seen_kinds_.insert(kind).second) return;
     std::map<std::string, std::string> values = spec_.settings;
     for (size_t f = 0; f < spec_.factors.size(); ++f) values[spec_.factors[f].key] = spec_.factors[f].levels[levels[f]];
-    for (const FieldViolation& violation : SettingViolations(values)) {
+    absl::StatusOr<Settings> settings = Settings::Create(values);
+    if (settings.ok()) {
+      settings_.emplace(std::move(kind), *std::move(settings));
+      return;
+    }
+    for (const FieldViolation& violation : FieldViolationsOf(settings.status())) {
       // Written, but refused on its own account already: not missing.
       if (!values.contains(violation.field) && Mentions(given_, violation.field)) continue;
       FieldViolation placed{FieldOfSetting(given_, violation.field), violation.description};
@@ -77,6 +89,8 @@ class SettingsCheck {
   }
 
   const std::vector<FieldViolation>& violations() const { return violations_; }
+  const std::vector<size_t>& conditions() const { return conditions_; }
+  std::map<std::vector<uint32_t>, Settings> TakeSettings() { return std::move(settings_); }
 
  private:
   const SweepSpec& given_;
@@ -84,6 +98,7 @@ class SettingsCheck {
   const std::vector<size_t> conditions_;
   bool checked_any_ = false;
   std::set<std::vector<uint32_t>> seen_kinds_;
+  std::map<std::vector<uint32_t>, Settings> settings_;
   std::vector<FieldViolation> violations_;
 };
 
@@ -221,6 +236,8 @@ absl::StatusOr<Plan> Plan::Create(SweepSpec given) {
                                         ShortSettingName(factor.key), factor.levels.front()));
     }
   }
+  plan.condition_factors_ = settings_check.conditions();
+  plan.settings_of_kind_ = settings_check.TakeSettings();
   plan.cell_codes_.shrink_to_fit();
   return plan;
 }
@@ -250,10 +267,12 @@ std::map<std::string, std::string> Plan::CellLevels(int64_t cell) const {
 }
 
 Settings Plan::CellSettings(int64_t cell) const {
-  std::map<std::string, std::string> values = spec_.settings;
+  std::vector<uint32_t> kind;
+  for (const size_t f : condition_factors_) kind.push_back(static_cast<uint32_t>(LevelIndex(cell, f)));
+  std::map<std::string, std::string> levels;
   for (size_t f = 0; f < spec_.factors.size(); ++f)
-    values[spec_.factors[f].key] = spec_.factors[f].levels[LevelIndex(cell, f)];
-  return *Settings::Create(values);
+    levels[spec_.factors[f].key] = spec_.factors[f].levels[LevelIndex(cell, f)];
+  return settings_of_kind_.at(kind).With(levels);
 }
 
 }  // namespace loupe::coordinator

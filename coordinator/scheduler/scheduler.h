@@ -93,6 +93,11 @@ struct DesiredAttempt {
   std::string sweep_id;
   int64_t epoch = 0;
   Token128 token{};
+  // With which the service looks up what the trial's settings are.
+  std::string sweep_uid;
+  int64_t cell = 0;
+  int32_t replicate = 0;
+  uint64_t sweep_seed = 0;
 };
 
 struct SyncAnswer {
@@ -232,7 +237,9 @@ class Scheduler {
   void Forget(Attempt& attempt);
   void Requeue(Sweep& sweep, int64_t index, absl::Duration not_before, const Now& now);
 
-  Verdict HandleReport(WorkerEntry& worker, const AttemptReport& report, const Now& now, Effects& effects);
+  // Adds the attempt to `running` where it goes on.
+  Verdict HandleReport(WorkerEntry& worker, const AttemptReport& report, const Now& now, std::set<TrialKey>& running,
+                       Effects& effects);
   Verdict RefuseStale(const AttemptReport& report, Effects& effects);
   void NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects);
   void Renew(Attempt& attempt, const Now& now);

@@ -137,7 +137,8 @@ Verdict Scheduler::RefuseStale(const AttemptReport& report, Effects& effects) {
   return {LeaseLost(claim), 0};
 }
 
-Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report, const Now& now, Effects& effects) {
+Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report, const Now& now, std::set<TrialKey>& running,
+                                Effects& effects) {
   Attempt* attempt = FindLive(report.lease);
   const bool own = attempt != nullptr && attempt->worker == worker.record.id && attempt->session == worker.record.session;
   if (!own && !(attempt != nullptr && options_.mutation == SchedulerOptions::Mutation::kSkipTokenCheck)) {
@@ -171,6 +172,8 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
                       report.phase, report.step)},
          now, effects);
     return {LeaseLost(report.lease), 0};
+  } else {
+    running.insert(attempt->trial);
   }
   return good;
 }
@@ -211,9 +214,8 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
   SyncAnswer answer;
   std::set<TrialKey> reported;
   for (const AttemptReport& report : request.attempts) {
-    answer.verdicts.push_back(HandleReport(*worker, report, now, effects));
+    answer.verdicts.push_back(HandleReport(*worker, report, now, reported, effects));
     answer.news |= !answer.verdicts.back().status.ok() || report.outcome.index() != 0;
-    if (const Attempt* attempt = FindLive(report.lease)) reported.insert(attempt->trial);
   }
   if (request.draining) {
     // A worker on its way out takes nothing: what it does not report, because the answer that offered it came too late or
@@ -241,7 +243,15 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
   }
   for (const TrialKey& trial : worker->attempts) {
     const Attempt& attempt = *attempts_.at(trial);
-    answer.desired.push_back({trial, sweeps_.at(trial.sweep)->record.id, attempt.epoch, *attempt.token});
+    const SweepRecord& sweep = sweeps_.at(trial.sweep)->record;
+    answer.desired.push_back({.trial = trial,
+                              .sweep_id = sweep.id,
+                              .epoch = attempt.epoch,
+                              .token = *attempt.token,
+                              .sweep_uid = sweep.uid,
+                              .cell = CellOf(sweep, trial.index),
+                              .replicate = ReplicateOf(sweep, trial.index),
+                              .sweep_seed = sweep.seed});
     answer.news |= !reported.contains(trial);
   }
   answer.lease = options_.lease;

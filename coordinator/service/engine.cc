@@ -92,8 +92,9 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
     if (rebuilt && IsOneRequestsFault(status)) {
       // One request with impossible effects must not fail its neighbours.
       for (const EngineInput* input : all) {
+        std::vector<const EngineInput*> one = {input};
         Outbox alone;
-        if (const absl::Status verdict = TryBatch({input}, alone); !verdict.ok()) {
+        if (const absl::Status verdict = TryBatch(one, alone); !verdict.ok()) {
           Recover().IgnoreError();
           Refuse(alone, verdict);
         }
@@ -106,7 +107,7 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
   if (recovered_) UpdateWatches(ReadClock());
 }
 
-absl::Status Engine::TryBatch(const std::vector<const EngineInput*>& inputs, Outbox& outbox) {
+absl::Status Engine::TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox) {
   const Now now = ReadClock();
   Effects effects;
   scheduler_->OnTick(now, effects);
@@ -121,12 +122,13 @@ absl::Status Engine::TryBatch(const std::vector<const EngineInput*>& inputs, Out
     const absl::Duration deadline = now.monotonic + std::min(call.max_wait, options_.lease / 3);
     // Two calls of one worker in one batch: the later one is kept.
     if (const auto held = parked_.find(worker); held != parked_.end()) CancelSync(worker, held->second.call.id);
-    parked_.insert_or_assign(worker, ParkedSync{std::move(call), deadline});
+    Hold(std::move(call), deadline);
     scheduler_->Park(worker, now);
   }
   // Work that was queued in this very batch may fit a call that was parked in it.
+  inputs.clear();
   outbox = Outbox{};
-  return TryBatch({}, outbox);
+  return TryBatch(inputs, outbox);
 }
 
 void Engine::Refuse(const Outbox& outbox, const absl::Status& status) {
@@ -155,8 +157,9 @@ void Engine::DecideSync(const SyncCall& call, const Now& now, Effects& effects, 
   // A worker has one conversation: an older call that is still held is let go.
   if (answer.ok() && parked_.contains(call.request.worker)) outbox.replies.push_back(LetGo(call.request.worker));
   if (!answer.ok() || answer->news || call.max_wait <= absl::ZeroDuration()) {
-    outbox.replies.push_back([reply = call.reply, answer = std::move(answer)](const absl::Status& durable) {
-      reply(durable.ok() ? answer : durable);
+    outbox.replies.push_back([reply = call.reply, answer = std::move(answer)](const absl::Status& durable) mutable {
+      if (!durable.ok()) answer = durable;
+      reply(std::move(answer));
     });
     return;
   }
@@ -178,21 +181,20 @@ void Engine::AnswerParked(const std::string& worker, const Now& now, Effects& ef
   scheduler_->Unpark(worker);
   absl::StatusOr<SyncAnswer> answer = scheduler_->OnSync(held->second.call.request, now, effects);
   outbox.replies.push_back(
-      [this, worker, id = held->second.call.id, answer = std::move(answer)](const absl::Status& durable) {
+      [this, worker, id = held->second.call.id, answer = std::move(answer)](const absl::Status& durable) mutable {
         const auto found = parked_.find(worker);
         // Not durable: the call stays held, and is answered when the store can be written again.
         if (!durable.ok() || found == parked_.end() || found->second.call.id != id) return;
-        const auto reply = std::move(found->second.call.reply);
-        parked_.erase(found);
-        reply(answer);
+        Release(found)(std::move(answer));
       });
 }
 
 void Engine::FollowUp(const Now& now, Effects& effects, Outbox& outbox) {
   scheduler_->Dispatch(now, effects);
   std::vector<std::string> due = scheduler_->TakeWoken();
-  for (const auto& [worker, parked] : parked_) {
-    if (parked.deadline <= now.monotonic) due.push_back(worker);
+  for (const auto& [deadline, worker] : deadlines_) {
+    if (deadline > now.monotonic) break;
+    due.push_back(worker);
   }
   std::sort(due.begin(), due.end());
   due.erase(std::unique(due.begin(), due.end()), due.end());
@@ -203,14 +205,26 @@ void Engine::CancelSync(const std::string& worker, uint64_t id) {
   const auto held = parked_.find(worker);
   if (held == parked_.end() || held->second.call.id != id) return;
   scheduler_->Unpark(worker);
-  const auto reply = std::move(held->second.call.reply);
+  Release(held)(absl::CancelledError("the worker has hung up, or calls again"));
+}
+
+void Engine::Hold(SyncCall call, absl::Duration deadline) {
+  const std::string worker = call.request.worker;
+  deadlines_.emplace(deadline, worker);
+  parked_.insert_or_assign(worker, ParkedSync{std::move(call), deadline});
+}
+
+std::function<void(absl::StatusOr<SyncAnswer>)> Engine::Release(std::map<std::string, ParkedSync>::iterator held) {
+  auto reply = std::move(held->second.call.reply);
+  deadlines_.erase({held->second.deadline, held->first});
   parked_.erase(held);
-  reply(absl::CancelledError("the worker has hung up, or calls again"));
+  return reply;
 }
 
 void Engine::CancelAll() {
   auto parked = std::move(parked_);
   parked_.clear();
+  deadlines_.clear();
   for (auto& [worker, held] : parked) held.call.reply(absl::UnavailableError("the coordinator is stopping"));
   auto watches = std::move(watches_);
   watches_.clear();
@@ -220,19 +234,21 @@ void Engine::CancelAll() {
 void Engine::UpdateWatches(const Now& now) {
   for (auto it = watches_.begin(); it != watches_.end();) {
     Watch& watch = *it;
+    if (now.monotonic < watch.next_update) {
+      ++it;
+      continue;
+    }
+    watch.next_update = now.monotonic + kWatchInterval;
     const absl::StatusOr<Scheduler::SweepView> view = scheduler_->View(watch.call.sweep_id, now);
     bool more = true;
     if (!view.ok()) {
       watch.call.update(view.status());
       more = false;
-    } else if (view->change != watch.seen_change && now.monotonic >= watch.next_update) {
+    } else if (view->change != watch.seen_change) {
       watch.seen_change = view->change;
-      watch.next_update = now.monotonic + kWatchInterval;
       more = watch.call.update(WatchUpdate{*view->record, view->counts, view->estimated_time_left,
                                            scheduler_->Running(watch.call.sweep_id, now)}) &&
              !IsTerminal(view->record->state);
-    } else if (now.monotonic >= watch.next_update) {
-      watch.next_update = now.monotonic + kWatchInterval;
     }
     it = more ? std::next(it) : watches_.erase(it);
   }
@@ -241,7 +257,7 @@ void Engine::UpdateWatches(const Now& now) {
 absl::Duration Engine::NextDeadline() const {
   if (!recovered_) return retry_at_;
   absl::Duration next = scheduler_->NextDeadline();
-  for (const auto& [worker, parked] : parked_) next = std::min(next, parked.deadline);
+  if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
   // Whether a watched sweep has changed is looked at when something happens; a change that came too soon after the last
   // update is shown when its time comes.
   for (const Watch& watch : watches_) next = std::min(next, watch.next_update);

@@ -9,7 +9,9 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -103,10 +105,13 @@ class Engine {
   void DecideSync(const SyncCall& call, const Now& now, Effects& effects, Outbox& outbox);
   void AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox);
   void FollowUp(const Now& now, Effects& effects, Outbox& outbox);
-  // Decides and commits; answers only when that went well.
-  absl::Status TryBatch(const std::vector<const EngineInput*>& inputs, Outbox& outbox);
+  // Decides and commits; answers only when that went well. After an error `inputs` and `outbox` hold what has no answer yet.
+  absl::Status TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox);
   void Refuse(const Outbox& outbox, const absl::Status& status);
   Reply LetGo(const std::string& worker);
+  void Hold(SyncCall call, absl::Duration deadline);
+  // Ends the holding of a call; its reply is left to the caller.
+  std::function<void(absl::StatusOr<SyncAnswer>)> Release(std::map<std::string, ParkedSync>::iterator held);
   void UpdateWatches(const Now& now);
   void SetHealthy(bool healthy);
 
@@ -114,6 +119,8 @@ class Engine {
   const Deps deps_;
   std::unique_ptr<Scheduler> scheduler_;
   std::map<std::string, ParkedSync> parked_;
+  // Of all parked calls: thousands may be held, and each batch asks for those whose time has come.
+  std::set<std::pair<absl::Duration, std::string>> deadlines_;
   std::list<Watch> watches_;
   bool recovered_ = false;
   // After a refused commit: what is due by time alone waits until then (a full disk must not be asked in a loop).

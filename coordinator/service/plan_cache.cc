@@ -29,11 +29,14 @@ absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const SweepRecord& sweep) {
 
 }  // namespace
 
+std::shared_ptr<const Plan> PlanCache::Find(const std::string& uid) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = plans_.find(uid);
+  return found == plans_.end() ? nullptr : found->second;
+}
+
 absl::StatusOr<std::shared_ptr<const Plan>> PlanCache::Get(const SweepRecord& sweep) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (const auto found = plans_.find(sweep.uid); found != plans_.end()) return found->second;
-  }
+  if (std::shared_ptr<const Plan> known = Find(sweep.uid)) return known;
   LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, MakePlan(sweep));
   Put(sweep.uid, plan);
   return plan;

@@ -18,6 +18,8 @@ class PlanCache {
  public:
   // INTERNAL when the stored specification no longer makes a plan of the stored size (a newer program's plan differs).
   absl::StatusOr<std::shared_ptr<const Plan>> Get(const SweepRecord& sweep);
+  // nullptr when it is not kept now.
+  std::shared_ptr<const Plan> Find(const std::string& uid);
   // Spares the first Get after creation.
   void Put(const std::string& uid, std::shared_ptr<const Plan> plan);
 

@@ -27,15 +27,18 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
   const uint64_t id_;
 };
 
+// On the engine's thread: the store is only read where the plan is not at hand, for the first trial after a start.
 absl::Status FillAssignment(const Backend& backend, const DesiredAttempt& attempt, v1::TrialAssignment& assignment) {
-  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend.store->GetSweep(attempt.sweep_id));
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend.plans->Get(sweep));
-  const int64_t cell = CellOf(sweep, attempt.trial.index);
-  const Settings settings = plan->CellSettings(cell);
+  std::shared_ptr<const Plan> plan = backend.plans->Find(attempt.sweep_uid);
+  if (plan == nullptr) {
+    LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend.store->GetSweep(attempt.sweep_id));
+    LOUPE_ASSIGN_OR_RETURN(plan, backend.plans->Get(sweep));
+  }
+  const Settings settings = plan->CellSettings(attempt.cell);
   for (const auto& [key, value] : settings.values()) (*assignment.mutable_settings())[key] = value;
-  assignment.set_sweep_seed(sweep.seed);
-  assignment.set_replicate(ReplicateOf(sweep, attempt.trial.index));
-  for (const auto& [factor, level] : plan->CellLevels(cell)) (*assignment.mutable_cell())[factor] = level;
+  assignment.set_sweep_seed(attempt.sweep_seed);
+  assignment.set_replicate(attempt.replicate);
+  for (const auto& [factor, level] : plan->CellLevels(attempt.cell)) (*assignment.mutable_cell())[factor] = level;
   return absl::OkStatus();
 }
 

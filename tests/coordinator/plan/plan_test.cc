@@ -133,6 +133,26 @@ TEST(PlanTest, CellSettingsAreCompleteAndCarryTheCellsLevels) {
   EXPECT_EQ(settings.Integer("budget.batch"), 4);  // a default
 }
 
+TEST(PlanTest, CellSettingsAreWhatEachCellsValuesMakeByThemselves) {
+  SweepSpec spec = FullSpec();
+  spec.factors.push_back({"score.primary", {"clip_i", "clip_t"}});
+  const absl::StatusOr<Plan> plan = Plan::Create(spec);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  for (int64_t cell = 0; cell < plan->cell_count(); ++cell) {
+    std::map<std::string, std::string> values = plan->spec().settings;
+    for (size_t f = 0; f < plan->factors().size(); ++f) {
+      values[plan->factors()[f].key] = plan->factors()[f].levels[plan->LevelIndex(cell, f)];
+    }
+    EXPECT_EQ(plan->CellSettings(cell).values(), Settings::Create(values)->values());
+  }
+}
+
+TEST(PlanTest, ALevelThatNeedsAnotherSettingIsRefusedInWhicheverCellItStands) {
+  SweepSpec spec = SmallSpec();
+  spec.factors.push_back({"score.primary", {"clip_i", "fid"}});
+  EXPECT_THAT(ViolationsOf(spec), ElementsAre(Violation("spec.factors[3].key", "fid is not computed without score.inception")));
+}
+
 TEST(PlanTest, ExclusionsTakeAwayExactlyTheMatchingCells) {
   SweepSpec spec = FullSpec();
   spec.exclusions = {{{"activation", "sigmoid"}, {"scale", "4"}}, {{"input", "CA_c"}}};
