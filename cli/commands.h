@@ -12,6 +12,7 @@ void AddAnovaCommand(CLI::App& app, int& exit_code);
 void AddKeysCommand(CLI::App& app, int& exit_code);
 
 void AddUpCommand(CLI::App& app, int& exit_code);
+void AddDataCommands(CLI::App& app, int& exit_code);
 
 // With one.
 void AddSubmitCommand(CLI::App& app, int& exit_code);

@@ -18,7 +18,8 @@ int ExitCodeFor(const absl::Status& status) {
     case absl::StatusCode::kOutOfRange:
       return kBadInput;
     case absl::StatusCode::kUnavailable:
-      return kUnreachable;
+      // With a reason it is an answer: of a coordinator, or of this machine's disk.
+      return ReasonOf(status).empty() ? kUnreachable : kFailed;
     case absl::StatusCode::kCancelled:
       return kInterrupted;
     default:

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   loupe::cli::AddTrialCommands(app, exit_code);
   loupe::cli::AddWorkerCommands(app, exit_code);
   loupe::cli::AddAnovaCommand(app, exit_code);
+  loupe::cli::AddDataCommands(app, exit_code);
   loupe::cli::AddKeysCommand(app, exit_code);
   try {
     app.parse(argc, argv);

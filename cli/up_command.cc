@@ -44,6 +44,10 @@ struct UpFlags {
   std::string device = "auto";
   int threads = 0;
   bool detach = false;
+  // Regular snapshots; none when `backup_to` is empty.
+  std::string backup_to;
+  std::string backup_every = "1h";
+  int backup_keep = 24;
 };
 
 // The devices of the workers, one each.
@@ -149,6 +153,17 @@ absl::Status AddWorkers(const UpFlags& flags, const WorkerPlan& plan, const std:
   return absl::OkStatus();
 }
 
+ChildCommand CoordinatorCommand(const UpFlags& flags, const std::string& program, const std::string& listen) {
+  ChildCommand command{.program = program,
+                       .arguments = {"--listen", listen, "--data", flags.data},
+                       .log_path = flags.data + "/logs/coordinator.log"};
+  if (!flags.backup_to.empty()) {
+    command.arguments.insert(command.arguments.end(), {"--backup-to", flags.backup_to, "--backup-every", flags.backup_every,
+                                                       "--backup-keep", fmt::format("{}", flags.backup_keep)});
+  }
+  return command;
+}
+
 absl::Status Serve(const UpFlags& flags, StartReport report) {
   LOUPE_RETURN_IF_ERROR(PrepareFolder(flags));
   const WorkerPlan plan = PlanWorkers(flags);
@@ -161,18 +176,13 @@ absl::Status Serve(const UpFlags& flags, StartReport report) {
     std::fflush(stdout);
   };
   Supervisor supervisor(SystemClock(), say);
-  const std::string log = flags.data + "/logs/coordinator.log";
-  LOUPE_RETURN_IF_ERROR(supervisor.Add(
-      "coordinator",
-      {.program = coordinator, .arguments = {"--listen", flags.listen, "--data", flags.data}, .log_path = log},
-      /*essential=*/true));
+  LOUPE_RETURN_IF_ERROR(
+      supervisor.Add("coordinator", CoordinatorCommand(flags, coordinator, flags.listen), /*essential=*/true));
   LOUPE_ASSIGN_OR_RETURN(const std::string address,
                          supervisor.AwaitFile("coordinator", flags.data + "/" + kAddressFile, kStartTimeout,
                                               [&] { return interrupt.interrupted(); }));
   // With port 0 the first start has chosen one; later starts must come back where the workers look for them.
-  supervisor.SetCommand(
-      "coordinator",
-      {.program = coordinator, .arguments = {"--listen", address, "--data", flags.data}, .log_path = log});
+  supervisor.SetCommand("coordinator", CoordinatorCommand(flags, coordinator, address));
   LOUPE_RETURN_IF_ERROR(AddWorkers(flags, plan, address, supervisor));
   const std::string started = fmt::format(
       "coordinator at {}, {} worker{}{}; logs in {}/logs", address, plan.devices.size(),
@@ -287,6 +297,24 @@ void AddUpCommand(CLI::App& app, int& exit_code) {
   up->add_option("--listen", flags->listen, "The coordinator's host:port; port 0 takes a free one")
       ->capture_default_str();
   up->add_flag("--detach,-d", flags->detach, "Return when they run, and leave them running");
+  constexpr char kSnapshots[] = "Snapshots";
+  up->add_option("--backup-to", flags->backup_to, "Folder for regular snapshots of the data; none are made without it")
+      ->group(kSnapshots);
+  up->add_option("--backup-every", flags->backup_every, "Time between snapshots: 30m, 1h, …")
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            absl::Duration interval;
+            const bool good = absl::ParseDuration(text, &interval) && interval >= absl::Seconds(1);
+            return good ? std::string()
+                        : fmt::format("--backup-every is '{}': expected a time of at least a second, such as 30m or 1h", text);
+          },
+          "TIME"))
+      ->capture_default_str()
+      ->group(kSnapshots);
+  up->add_option("--backup-keep", flags->backup_keep, "How many snapshots are kept")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str()
+      ->group(kSnapshots);
   up->callback([flags, &exit_code] { exit_code = flags->detach ? RunDetached(*flags) : RunHere(*flags); });
 
   CLI::App* down = app.add_subcommand("down", "Stop what 'loupe up' started");

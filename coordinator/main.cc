@@ -8,13 +8,11 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "common/clock.h"
 #include "common/logging.h"
 #include "coordinator/service/access.h"
 #include "coordinator/service/server.h"
-#include "coordinator/store/doctor.h"
 #include "coordinator/store/snapshots.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
@@ -29,8 +27,7 @@ int Report(const absl::Status& status) {
   return 1;
 }
 
-// As many connections as the system lets this user have: the usual soft limit of 1,024 is less than a large fleet, and gRPC 1.51
-// never accepts again after an accept that found no file descriptor.
+// As many connections as the system lets this user have: the usual soft limit of 1,024 is less than a large fleet.
 void RaiseFileLimit() {
   struct rlimit limit {};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -109,13 +106,6 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);
   app.fallthrough();
 
-  std::string path;
-  CLI::App* backup = app.add_subcommand("backup", "Write a verified copy of the database and its artifacts, while it runs");
-  backup->add_option("--to", path, "New folder for the copy")->required();
-  CLI::App* restore = app.add_subcommand("restore", "Make the data folder from a backup; the coordinator must be stopped");
-  restore->add_option("--from", path, "Folder that backup wrote")->required();
-  CLI::App* doctor = app.add_subcommand("doctor", "Check the database, its schema, its counts and every artifact's digest");
-
   CLI::App* token = app.add_subcommand("token", "Add or revoke access tokens");
   token->require_subcommand(1);
   std::string token_name;
@@ -134,15 +124,6 @@ int main(int argc, char** argv) {
   setenv("GRPC_VERBOSITY", "NONE", /*replace=*/0);
 
   if (absl::Status status = loupe::InitLogging("loupe-coordinator", log_level); !status.ok()) return Report(status);
-  if (backup->parsed()) return Report(loupe::coordinator::BackupData(options.data_folder, path));
-  if (restore->parsed()) return Report(loupe::coordinator::RestoreData(path, options.data_folder));
-  if (doctor->parsed()) {
-    absl::StatusOr<std::vector<std::string>> findings = loupe::coordinator::Examine(options.data_folder);
-    if (!findings.ok()) return Report(findings.status());
-    for (const std::string& finding : *findings) fmt::print("{}\n", finding);
-    if (findings->empty()) fmt::print("no damage found\n");
-    return findings->empty() ? 0 : 1;
-  }
   if (add->parsed()) {
     absl::StatusOr<loupe::coordinator::Role> role = loupe::coordinator::ParseRole(token_role);
     if (!role.ok()) return Report(role.status());

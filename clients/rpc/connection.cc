@@ -10,6 +10,7 @@
 
 #include "clients/rpc/rpc_status.h"
 #include "common/atomic_file.h"
+#include "common/error_details.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -125,6 +126,8 @@ absl::Status Connection::Check(const grpc::Status& status) const {
   const absl::Status converted = FromGrpcStatus(status);
   switch (converted.code()) {
     case absl::StatusCode::kUnavailable:
+      // With a reason it is the coordinator's own answer.
+      if (!ReasonOf(converted).empty()) return converted;
       return Annotate(converted, fmt::format("no coordinator answers at {} (start one with 'loupe up', or give its address "
                                              "with --address or LOUPE_ADDRESS)",
                                              address_));

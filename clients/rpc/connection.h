@@ -56,9 +56,9 @@ class Connection {
   // Adds the token and the deadline. Give streaming calls absl::InfiniteDuration().
   void Prepare(grpc::ClientContext& context, absl::Duration deadline = kDefaultDeadline) const;
 
-  // FromGrpcStatus, plus what to do: UNAVAILABLE names the address and how to start a coordinator, UNAUTHENTICATED says
-  // where the token is looked for. After UNAUTHENTICATED the token file, if there is one, is read again for the next call:
-  // a token is renewed by replacing its file.
+  // FromGrpcStatus, plus what to do: UNAVAILABLE (unless the coordinator itself said so) names the address and how to start a
+  // coordinator, UNAUTHENTICATED says where the token is looked for. After UNAUTHENTICATED the token file, if there is one, is
+  // read again for the next call: a token is renewed by replacing its file.
   absl::Status Check(const grpc::Status& status) const;
 
   // Waits until the coordinator answers or `timeout` has passed (UNAVAILABLE, as Check words it).

@@ -182,9 +182,9 @@ std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::Attem
     case v1::AttemptReport::kSuccess: break;
     case v1::AttemptReport::kFailure: {
       Failure failure;
-      failure.failure_class = proto.failure().class_() == v1::Failure::CLASS_UNSPECIFIED
-                                  ? FailureClass::kRetryable
-                                  : static_cast<FailureClass>(proto.failure().class_());
+      // Lost is what the coordinator decides; a class that only a newer worker knows is worth another try.
+      failure.failure_class =
+          proto.failure().class_() == v1::Failure::USER_ERROR ? FailureClass::kUserError : FailureClass::kRetryable;
       failure.message = Cut(proto.failure().message());
       return failure;
     }

@@ -14,13 +14,16 @@
 #include <chrono>
 #include <mutex>
 
+#include "absl/synchronization/mutex.h"
 #include "common/atomic_file.h"
 #include "common/status_macros.h"
 #include "coordinator/service/analysis_service.h"
 #include "coordinator/service/audit_log.h"
+#include "coordinator/service/listener.h"
 #include "coordinator/service/sweep_service.h"
 #include "coordinator/service/trial_service.h"
 #include "coordinator/service/worker_service.h"
+#include "coordinator/store/data_folder.h"
 #include "coordinator/store/lock_file.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
@@ -35,6 +38,16 @@ constexpr int kMaxMessageBytes = 4 << 20;
 constexpr int kMaxThreads = 256;
 // Of one connection. Clients queue what is beyond.
 constexpr int kMaxStreams = 4096;
+// What clients have sent and nobody has read: gRPC looks at a message's size when it has all of it. Beyond this it ends calls and
+// connections, whose clients try again.
+constexpr size_t kMemoryBytes = 512 << 20;
+// How much a client may send before it is read. gRPC would let it grow with the line's speed, to tens of megabytes for each
+// connection, read or not. An upload over 50 ms of distance still makes 20 MB/s.
+constexpr int kWindowBytes = 1 << 20;
+// Workers and watchers always have a call open; others connect again when they need to.
+constexpr int kIdleMs = 10 * 60 * 1000;
+constexpr int kKeepaliveMs = 60 * 1000;
+constexpr int kKeepaliveTimeoutMs = 20 * 1000;
 
 bool IsLoopback(const std::string& host) {
   return host == "localhost" || host == "[::1]" || host.starts_with("127.") || host == "::1";
@@ -98,6 +111,7 @@ struct Server::Parts {
   std::unique_ptr<AnalysisServiceImpl> analysis;
   std::unique_ptr<EngineThread> thread;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<Listener> listener;
 
   void SetServing(bool serving) {
     const std::lock_guard<std::mutex> lock_health(health_mutex);
@@ -109,14 +123,16 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const Clock& clock,
                                                       RandomSource& random) {
+  // Debian builds abseil with its checks for debugging on: each lock that gRPC takes would be entered in a graph of all locks.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeCredentials(options));
   LOUPE_RETURN_IF_ERROR(MakeDataFolder(options.data_folder));
   auto parts = std::make_unique<Parts>();
   Parts& p = *parts;
   p.folder = options.data_folder;
-  LOUPE_ASSIGN_OR_RETURN(p.lock, LockFile::Acquire(p.folder + "/lock"));
-  LOUPE_ASSIGN_OR_RETURN(p.store, SqliteStore::Open({.path = p.folder + "/coordinator.db"}));
-  LOUPE_ASSIGN_OR_RETURN(p.artifacts, ArtifactFolder::Open(p.folder + "/artifacts"));
+  LOUPE_ASSIGN_OR_RETURN(p.lock, LockFile::Acquire(p.folder + kLockFile));
+  LOUPE_ASSIGN_OR_RETURN(p.store, SqliteStore::Open({.path = p.folder + kDatabaseFile}));
+  LOUPE_ASSIGN_OR_RETURN(p.artifacts, ArtifactFolder::Open(p.folder + kArtifactsFolder));
   LOUPE_ASSIGN_OR_RETURN(p.access, AccessControl::Open(p.folder, clock));
   LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
   p.engine = std::make_unique<Engine>(
@@ -145,35 +161,37 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort(options.listen, credentials, &port);
+  LOUPE_ASSIGN_OR_RETURN(p.listener, Listener::Open(options.listen));
+  using ConnectionType = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  auto acceptor = builder.experimental().AddExternalConnectionAcceptor(ConnectionType::FROM_FD, credentials);
   for (grpc::Service* service : {static_cast<grpc::Service*>(p.sweeps.get()), static_cast<grpc::Service*>(p.trials.get()),
                                  static_cast<grpc::Service*>(p.workers.get()), static_cast<grpc::Service*>(p.analysis.get())}) {
     builder.RegisterService(service);
   }
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   grpc::ResourceQuota quota("coordinator");
   quota.SetMaxThreads(kMaxThreads);
+  quota.Resize(kMemoryBytes);
   builder.SetResourceQuota(quota);
-  // Two coordinators must never share a port in silence.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // A connection costs a file descriptor: one that nobody uses is closed, and so is one whose other end has vanished.
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   // Fits clients/rpc/connection.cc, which pings every 20 s.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   p.server = builder.BuildAndStart();
-  if (p.server == nullptr || port == 0) {
-    return absl::AlreadyExistsError(
-        fmt::format("cannot listen on '{}': the port is in use by another program, or the address is not this machine's; choose "
-                    "another with --listen",
-                    options.listen));
-  }
+  if (p.server == nullptr) return absl::InternalError("gRPC cannot start: its log says why (GRPC_VERBOSITY=INFO)");
+  p.listener->Start(std::move(acceptor));
   {
     const std::lock_guard<std::mutex> lock_health(p.health_mutex);
     p.health = p.server->GetHealthCheckService();
   }
   p.SetServing(true);
-  p.address = fmt::format("{}:{}", options.listen.substr(0, options.listen.rfind(':')), port);
+  p.address = fmt::format("{}:{}", options.listen.substr(0, options.listen.rfind(':')), p.listener->port());
   LOUPE_RETURN_IF_ERROR(WriteFileAtomically(p.folder + "/address", p.address + "\n"));
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
@@ -183,6 +201,7 @@ const std::string& Server::address() const { return parts_->address; }
 void Server::Stop(absl::Duration grace) {
   if (parts_->stopping.exchange(true)) return;
   parts_->SetServing(false);
+  parts_->listener->Stop();
   {
     const std::lock_guard<std::mutex> lock_health(parts_->health_mutex);
     parts_->health = nullptr;
@@ -195,6 +214,8 @@ void Server::Stop(absl::Duration grace) {
 
 Server::~Server() {
   Stop(absl::Seconds(2));
+  // Holds a handle of the server.
+  parts_->listener.reset();
   // Every reply must have reached its call before the server goes away.
   parts_->thread.reset();
   parts_->server.reset();

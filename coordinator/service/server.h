@@ -31,7 +31,7 @@ struct ServerOptions {
 class Server {
  public:
   // Everything up and listening. FAILED_PRECONDITION: another coordinator holds the folder, a newer schema, an address that
-  // needs TLS; ALREADY_EXISTS: the port is in use; errors of the store name the file.
+  // needs TLS; ALREADY_EXISTS: the port is in use; errors of Listener::Open; errors of the store name the file.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const Clock& clock = SystemClock(),
                                                        RandomSource& random = SystemRandom());
   // Stops in order: health says NOT_SERVING, held calls are answered, calls under way get `grace`, the store is closed.

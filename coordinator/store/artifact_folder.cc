@@ -149,17 +149,31 @@ absl::StatusOr<int> ArtifactFolder::OpenToRead(std::string_view sha256) const {
   return absl::DataLossError(fmt::format("the file of artifact {} is missing in the data folder, or is no plain file", sha256));
 }
 
-absl::StatusOr<std::string> ArtifactFolder::Read(std::string_view sha256) const {
+absl::Status ArtifactFolder::ForEachBlock(std::string_view sha256,
+                                          const std::function<absl::Status(std::string_view)>& on_block) const {
   LOUPE_ASSIGN_OR_RETURN(const int fd, OpenToRead(sha256));
-  std::string content;
-  char buffer[1 << 16];
+  Sha256 digest;
+  std::string buffer(1 << 18, '\0');
+  absl::Status status;
   ssize_t got = 0;
-  while ((got = ::read(fd, buffer, sizeof(buffer))) > 0 || (got < 0 && errno == EINTR)) {
-    if (got > 0) content.append(buffer, static_cast<size_t>(got));
+  while (status.ok() && ((got = ::read(fd, buffer.data(), buffer.size())) > 0 || (got < 0 && errno == EINTR))) {
+    if (got < 0) continue;
+    const std::string_view block(buffer.data(), static_cast<size_t>(got));
+    digest.Update(block);
+    status = on_block(block);
   }
-  const int error = errno;
+  if (got < 0) status = absl::ErrnoToStatus(errno, fmt::format("cannot read artifact {}", sha256));
   ::close(fd);
-  if (got < 0) return absl::ErrnoToStatus(error, fmt::format("cannot read artifact {}", sha256));
+  if (!status.ok() || digest.FinishHex() == sha256) return status;
+  return absl::DataLossError(fmt::format("the content of artifact {} has changed: it no longer has its digest", sha256));
+}
+
+absl::StatusOr<std::string> ArtifactFolder::Read(std::string_view sha256) const {
+  std::string content;
+  LOUPE_RETURN_IF_ERROR(ForEachBlock(sha256, [&](std::string_view block) {
+    content.append(block);
+    return absl::OkStatus();
+  }));
   return content;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -55,7 +56,10 @@ class ArtifactFolder {
   // The content, opened for reading; the caller closes it. Only a plain file in a real folder is opened: a link that somebody
   // put there is an error (DATA_LOSS), as is a missing file.
   absl::StatusOr<int> OpenToRead(std::string_view sha256) const;
-  // The whole content; for small ones.
+  // Reads the whole content, block by block, and checks it: DATA_LOSS when it is missing, no plain file, or no longer has its
+  // digest (known after the last block). An error of `on_block` ends it.
+  absl::Status ForEachBlock(std::string_view sha256, const std::function<absl::Status(std::string_view)>& on_block) const;
+  // The whole content, checked; for small ones.
   absl::StatusOr<std::string> Read(std::string_view sha256) const;
 
   // All digests that have a file, sorted.

@@ -1,172 +1,187 @@
 #include "coordinator/store/doctor.h"
 
-#include <unistd.h>
-
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <set>
 #include <system_error>
 
-#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/store/artifact_folder.h"
 #include "coordinator/store/artifacts_table.h"
 #include "coordinator/store/lock_file.h"
 #include "coordinator/store/migrations.h"
-#include "coordinator/store/sqlite_db.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
 namespace {
 
-namespace fs = std::filesystem;
+constexpr int kMostFindings = 20;
+constexpr char kAdviceRestore[] = "no coordinator writes this: restore a backup ('loupe restore'), or keep the folder for study";
 
-constexpr char kDatabase[] = "/coordinator.db";
-constexpr char kArtifacts[] = "/artifacts";
-
-constexpr char kResultsWithoutSuccessSql[] =
-    "SELECT s.sweep_id, r.trial_index FROM results AS r JOIN trials AS t USING (sweep_key, trial_index) "
-    "JOIN sweeps AS s USING (sweep_key) WHERE t.state <> 3 OR t.epoch <> r.epoch ORDER BY s.sweep_id, r.trial_index LIMIT 20";
-constexpr char kSuccessWithoutResultSql[] =
-    "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) WHERE t.state = 3 AND NOT EXISTS "
-    "(SELECT 1 FROM results AS r WHERE r.sweep_key = t.sweep_key AND r.trial_index = t.trial_index) "
-    "ORDER BY s.sweep_id, t.trial_index LIMIT 20";
+// Each query names trials (sweep, index) that break a rule; every trial of a sound folder keeps all of them.
+struct TrialRule {
+  const char* problem;
+  const char* sql;
+};
+constexpr std::array kTrialRules = {
+    TrialRule{"has a result, but has not succeeded with it",
+              "SELECT s.sweep_id, r.trial_index FROM results AS r JOIN trials AS t USING (sweep_key, trial_index) "
+              "JOIN sweeps AS s USING (sweep_key) WHERE t.state <> 3 OR t.epoch <> r.epoch ORDER BY 1, 2"},
+    TrialRule{"has succeeded, but has no result",
+              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) WHERE t.state = 3 AND NOT "
+              "EXISTS (SELECT 1 FROM results AS r WHERE r.sweep_key = t.sweep_key AND r.trial_index = t.trial_index) ORDER BY 1, 2"},
+    TrialRule{"does not count the attempts that are stored of it",
+              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) LEFT JOIN attempts AS a "
+              "USING (sweep_key, trial_index) GROUP BY t.sweep_key, t.trial_index HAVING count(a.epoch) <> t.epoch "
+              "OR coalesce(max(a.epoch), 0) <> t.epoch OR t.failed_attempts > coalesce(sum(a.outcome = 2), 0) "
+              "OR t.worker_losses > coalesce(sum(a.outcome = 3), 0) ORDER BY 1, 2"},
+    TrialRule{"runs without an attempt that runs, or the other way round",
+              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) LEFT JOIN attempts AS a "
+              "USING (sweep_key, trial_index) GROUP BY t.sweep_key, t.trial_index "
+              "HAVING coalesce(sum(a.outcome = 0), 0) <> (t.state = 2) ORDER BY 1, 2"},
+    TrialRule{"is not done, and its sweep has ended",
+              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) "
+              "WHERE s.state = 4 AND t.state IN (1, 2) ORDER BY 1, 2"}};
 constexpr char kMissingTrialsSql[] =
     "SELECT s.sweep_id, s.cell_count * s.replicates, (SELECT count(*) FROM trials AS t WHERE t.sweep_key = s.sweep_key) AS n "
     "FROM sweeps AS s WHERE n <> s.cell_count * s.replicates ORDER BY s.sweep_id";
 
-absl::Status FromErrorCode(const std::error_code& error, const std::string& doing) {
-  return error ? absl::ErrnoToStatus(error.value(), doing) : absl::OkStatus();
-}
+class Examiner {
+ public:
+  Examiner(const std::string& folder, SqliteDb& db, const ProgressFn& progress)
+      : folder_(folder), db_(db), progress_(progress) {}
 
-absl::StatusOr<std::unique_ptr<SqliteDb>> OpenForReading(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDb> db, SqliteDb::Open(path, SqliteDb::Mode::kReadOnly, ""));
-  LOUPE_RETURN_IF_ERROR(CheckSchema(*db));
-  return db;
-}
-
-absl::Status CheckIntegrity(SqliteDb& db) {
-  std::string verdict;
-  LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA integrity_check(1)", [&](const SqliteRow& row) { verdict = row.Text(0); }));
-  return verdict == "ok" ? absl::OkStatus() : absl::DataLossError(fmt::format("'{}': {}", db.path(), verdict));
-}
-
-// Copies one artifact, or shares it with an earlier copy, and checks its digest on the way out.
-absl::Status CopyArtifact(const std::string& sha256, const ArtifactFolder& from, const ArtifactFolder& to,
-                          const ArtifactFolder* earlier) {
-  LOUPE_ASSIGN_OR_RETURN(const std::string source, from.PathOf(sha256));
-  LOUPE_ASSIGN_OR_RETURN(const std::string target, to.PathOf(sha256));
-  std::error_code error;
-  fs::create_directories(fs::path(target).parent_path(), error);
-  LOUPE_RETURN_IF_ERROR(FromErrorCode(error, fmt::format("cannot make the folder of '{}'", target)));
-  if (earlier != nullptr) {
-    LOUPE_ASSIGN_OR_RETURN(const std::string shared, earlier->PathOf(sha256));
-    // A file that is missing there, or was damaged there, is copied afresh.
-    const absl::StatusOr<std::string> digest = Sha256HexOfFile(shared);
-    if (digest.ok() && *digest == sha256 && ::link(shared.c_str(), target.c_str()) == 0) return absl::OkStatus();
+  absl::StatusOr<HealthReport> Run() && {
+    LOUPE_ASSIGN_OR_RETURN(report_.schema_version, StoredSchemaVersion(db_));
+    LOUPE_ASSIGN_OR_RETURN(const std::vector<std::string> damage, IntegrityFindings(db_, kMostFindings, progress_));
+    for (const std::string& line : damage) {
+      Add("database", "integrity_check: " + line,
+          "stop the coordinator and restore a backup ('loupe restore'); what can still be read, "
+          "'sqlite3 coordinator.db .recover' gives");
+    }
+    if (!damage.empty()) return std::move(report_);
+    if (report_.schema_version < SchemaVersion()) {
+      Add("database", fmt::format("has schema version {}; this program writes {}", report_.schema_version, SchemaVersion()),
+          "nothing: the coordinator migrates it when it starts", Finding::Kind::kNote);
+    }
+    LOUPE_RETURN_IF_ERROR(WithProgress(
+        db_, progress_, [] { return WorkProgress{.step = "recounting"}; }, [&] { return CheckRows(); }));
+    LOUPE_ASSIGN_OR_RETURN(report_.counts, CountData(db_));
+    LOUPE_RETURN_IF_ERROR(CheckArtifacts());
+    return std::move(report_);
   }
-  fs::copy_file(source, target, fs::copy_options::skip_existing, error);
-  LOUPE_RETURN_IF_ERROR(FromErrorCode(error, fmt::format("cannot copy '{}'", source)));
-  LOUPE_ASSIGN_OR_RETURN(const std::string found, Sha256HexOfFile(target));
-  if (found == sha256) return absl::OkStatus();
-  return absl::DataLossError(fmt::format("'{}' does not have the digest that is its name: it is damaged", source));
-}
 
-absl::Status CopyData(const std::string& from, const std::string& to, const std::string& earlier) {
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> source, OpenForReading(from + kDatabase));
-  // VACUUM INTO reads one snapshot and writes a whole new file; commits go on meanwhile.
-  LOUPE_RETURN_IF_ERROR(source->Execute("PRAGMA query_only=OFF"));
-  const std::string copy_path = to + kDatabase;
-  LOUPE_RETURN_IF_ERROR(source->Run("VACUUM INTO ?", std::string_view(copy_path)));
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> copy, OpenForReading(copy_path));
-  LOUPE_RETURN_IF_ERROR(CheckIntegrity(*copy));
-  // Artifacts come after the snapshot: each that it refers to was durable before it, and none is ever changed.
-  LOUPE_ASSIGN_OR_RETURN(const std::set<std::string> digests, artifacts_table::Digests(*copy));
-  if (digests.empty()) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactFolder> target, ArtifactFolder::Open(to + kArtifacts));
-  const ArtifactFolder* const all = target.get();
-  LOUPE_ASSIGN_OR_RETURN(const ArtifactFolder origin, ArtifactFolder::Existing(from + kArtifacts));
-  const absl::StatusOr<ArtifactFolder> shared = ArtifactFolder::Existing(earlier + kArtifacts);
-  const ArtifactFolder* const other = !earlier.empty() && shared.ok() ? &*shared : nullptr;
-  for (const std::string& sha256 : digests) LOUPE_RETURN_IF_ERROR(CopyArtifact(sha256, origin, *all, other));
-  return absl::OkStatus();
-}
+ private:
+  void Add(std::string subject, std::string problem, std::string advice, Finding::Kind kind = Finding::Kind::kDamage) {
+    report_.findings.push_back({kind, std::move(subject), std::move(problem), std::move(advice)});
+  }
+
+  absl::Status CheckRows() {
+    LOUPE_RETURN_IF_ERROR(db_.ForEach("PRAGMA foreign_key_check", [&](const SqliteRow& row) {
+      Add("database", fmt::format("a row of table {} refers to a row of {} that is not there", row.Text(0), row.Text(2)),
+          kAdviceRestore);
+    }));
+    for (const TrialRule& rule : kTrialRules) {
+      int64_t broken = 0;
+      LOUPE_RETURN_IF_ERROR(db_.ForEach(rule.sql, [&](const SqliteRow& row) {
+        if (++broken <= kMostFindings) {
+          Add(fmt::format("sweeps/{}/trials/{}", row.Text(0), row.Int(1)), rule.problem, kAdviceRestore);
+        }
+      }));
+      if (broken > kMostFindings) {
+        Add("database", fmt::format("{} more trials: each {}", broken - kMostFindings, rule.problem), kAdviceRestore);
+      }
+    }
+    return db_.ForEach(kMissingTrialsSql, [&](const SqliteRow& row) {
+      Add(fmt::format("sweeps/{}", row.Text(0)), fmt::format("{} trials planned, {} stored", row.Int(1), row.Int(2)),
+          kAdviceRestore);
+    });
+  }
+
+  absl::Status CheckArtifacts() {
+    // Files before rows: a file without a row was there before its row could have been.
+    const absl::StatusOr<ArtifactFolder> folder = ArtifactFolder::Existing(folder_ + kArtifactsFolder);
+    std::vector<std::string> files;
+    if (folder.ok()) {
+      LOUPE_ASSIGN_OR_RETURN(files, folder->List());
+    }
+    LOUPE_ASSIGN_OR_RETURN(const std::set<std::string> referenced, artifacts_table::Digests(db_));
+    WorkProgress state{.step = "checking artifacts", .done_bytes = 0, .total_bytes = report_.counts.artifact_bytes};
+    for (const std::string& sha256 : referenced) {
+      absl::Status sound = folder.status();
+      if (folder.ok()) {
+        sound = folder->ForEachBlock(sha256, [&](std::string_view block) -> absl::Status {
+          state.done_bytes += static_cast<int64_t>(block.size());
+          return !progress_ || progress_(state) ? absl::OkStatus() : absl::CancelledError("interrupted");
+        });
+      }
+      if (absl::IsCancelled(sound)) return sound;
+      if (sound.ok()) continue;
+      Add("artifact " + sha256, std::string(sound.message()),
+          fmt::format("copy artifacts/{}/{} from a backup into its place; scores do not depend on it", sha256.substr(0, 2), sha256));
+    }
+    CountOrphans(folder, files, referenced);
+    return absl::OkStatus();
+  }
+
+  void CountOrphans(const absl::StatusOr<ArtifactFolder>& folder, const std::vector<std::string>& files,
+                    const std::set<std::string>& referenced) {
+    for (const std::string& sha256 : files) {
+      if (referenced.contains(sha256)) continue;
+      std::error_code gone;
+      const auto bytes = std::filesystem::file_size(*folder->PathOf(sha256), gone);
+      ++report_.orphans;
+      report_.orphan_bytes += gone ? 0 : static_cast<int64_t>(bytes);
+    }
+    if (report_.orphans == 0) return;
+    Add("artifacts",
+        fmt::format("{} file{} ({} bytes) that no attempt refers to: of uploads that were cut off, or of deleted sweeps",
+                    report_.orphans, report_.orphans == 1 ? "" : "s", report_.orphan_bytes),
+        "they do no harm; with the coordinator stopped, 'loupe doctor --remove-orphans' removes them", Finding::Kind::kNote);
+  }
+
+  const std::string& folder_;
+  SqliteDb& db_;
+  const ProgressFn& progress_;
+  HealthReport report_;
+};
 
 }  // namespace
 
-absl::Status BackupData(const std::string& data_folder, const std::string& to, const std::string& earlier) {
-  std::error_code error;
-  if (fs::exists(to, error)) {
-    return absl::AlreadyExistsError(fmt::format("'{}' is there already: a backup never overwrites, give a new folder", to));
+std::vector<std::string> HealthReport::Damage() const {
+  std::vector<std::string> damage;
+  for (const Finding& finding : findings) {
+    if (finding.kind == Finding::Kind::kDamage) damage.push_back(fmt::format("{}: {}", finding.subject, finding.problem));
   }
-  const std::string partial = to + ".partial";
-  fs::remove_all(partial, error);
-  fs::create_directories(partial, error);
-  LOUPE_RETURN_IF_ERROR(FromErrorCode(error, fmt::format("cannot make the folder '{}'", partial)));
-  absl::Status status = CopyData(data_folder, partial, earlier);
-  if (status.ok()) {
-    ::sync();
-    fs::rename(partial, to, error);
-    status = FromErrorCode(error, fmt::format("cannot rename '{}' to '{}'", partial, to));
-  }
-  if (!status.ok()) fs::remove_all(partial, error);
-  return Annotate(status, fmt::format("backup of '{}'", data_folder));
+  return damage;
 }
 
-absl::Status RestoreData(const std::string& from, const std::string& data_folder) {
-  std::error_code error;
-  fs::create_directories(data_folder, error);
-  LOUPE_RETURN_IF_ERROR(FromErrorCode(error, fmt::format("cannot make the folder '{}'", data_folder)));
-  fs::permissions(data_folder, fs::perms::owner_all, error);
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<LockFile> lock, LockFile::Acquire(data_folder + "/lock"));
-  if (fs::exists(data_folder + kDatabase, error)) {
-    return absl::AlreadyExistsError(
-        fmt::format("'{}' holds a database already: restore into a new folder, or move the old one away", data_folder));
-  }
-  const absl::Status status = CopyData(from, data_folder, "");
-  if (!status.ok()) fs::remove(data_folder + kDatabase, error);
-  return Annotate(status, fmt::format("restore from '{}'", from));
+absl::StatusOr<HealthReport> Examine(const std::string& data_folder, const ProgressFn& progress) {
+  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> db, OpenDatabase(data_folder));
+  return Examiner(data_folder, *db, progress).Run();
 }
 
-absl::StatusOr<std::vector<std::string>> Examine(const std::string& data_folder) {
-  std::vector<std::string> findings;
-  absl::StatusOr<std::unique_ptr<SqliteDb>> opened = OpenForReading(data_folder + kDatabase);
-  LOUPE_RETURN_IF_ERROR(opened.status());
-  SqliteDb& db = **opened;
-  const auto note_trial = [&](std::string_view what) {
-    return [&findings, what](const SqliteRow& row) {
-      findings.push_back(fmt::format("sweeps/{}/trials/{}: {}", row.Text(0), row.Int(1), what));
-    };
-  };
-  LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA integrity_check(20)", [&](const SqliteRow& row) {
-    if (row.Text(0) != "ok") findings.push_back("integrity_check: " + row.Text(0));
-  }));
-  if (!findings.empty()) return findings;
-  LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA foreign_key_check", [&](const SqliteRow& row) {
-    findings.push_back(fmt::format("a row of table {} refers to a row of {} that is not there", row.Text(0), row.Text(2)));
-  }));
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kResultsWithoutSuccessSql, note_trial("has a result, but has not succeeded")));
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kSuccessWithoutResultSql, note_trial("has succeeded, but has no result")));
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kMissingTrialsSql, [&](const SqliteRow& row) {
-    findings.push_back(fmt::format("sweeps/{}: {} trials planned, {} stored", row.Text(0), row.Int(1), row.Int(2)));
-  }));
-  LOUPE_ASSIGN_OR_RETURN(const std::set<std::string> referenced, artifacts_table::Digests(db));
-  std::vector<std::string> present;
-  absl::StatusOr<ArtifactFolder> folder = ArtifactFolder::Existing(data_folder + kArtifacts);
-  if (folder.ok()) {
-    LOUPE_ASSIGN_OR_RETURN(present, folder->List());
+absl::StatusOr<int64_t> RemoveOrphans(const std::string& data_folder) {
+  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> db, OpenDatabase(data_folder));
+  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<LockFile> lock, LockFile::Acquire(data_folder + kLockFile));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<std::string> damage, IntegrityFindings(*db, 1, nullptr));
+  if (!damage.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("'{}' is damaged ({}): nothing is removed, since rows may be missing", data_folder, damage.front()));
   }
-  const std::set<std::string> files(present.begin(), present.end());
-  for (const std::string& sha256 : referenced) {
-    if (!files.contains(sha256)) findings.push_back(fmt::format("artifact {}: its file is missing", sha256));
-  }
+  LOUPE_ASSIGN_OR_RETURN(const ArtifactFolder folder, ArtifactFolder::Existing(data_folder + kArtifactsFolder));
+  LOUPE_ASSIGN_OR_RETURN(const std::set<std::string> referenced, artifacts_table::Digests(*db));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<std::string> files, folder.List());
+  int64_t removed = 0;
   for (const std::string& sha256 : files) {
-    LOUPE_ASSIGN_OR_RETURN(const std::string path, folder->PathOf(sha256));
-    LOUPE_ASSIGN_OR_RETURN(const std::string found, Sha256HexOfFile(path));
-    if (found != sha256) findings.push_back(fmt::format("artifact {}: its content has changed", sha256));
-    if (!referenced.contains(sha256)) findings.push_back(fmt::format("artifact {}: no attempt refers to it (an upload that was cut off; may be deleted)", sha256));
+    if (referenced.contains(sha256)) continue;
+    std::error_code error;
+    if (std::filesystem::remove(*folder.PathOf(sha256), error)) ++removed;
+    if (error) return absl::ErrnoToStatus(error.value(), fmt::format("cannot remove artifact {}", sha256));
   }
-  return findings;
+  return removed;
 }
 
 }  // namespace loupe::coordinator

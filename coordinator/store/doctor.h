@@ -1,4 +1,4 @@
-// Care of a data folder: copies of it, and whether it is sound.
+// Whether a data folder (or a copy of one) is sound.
 #pragma once
 
 #include <string>
@@ -6,20 +6,40 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "coordinator/store/data_folder.h"
 
 namespace loupe::coordinator {
 
-// A consistent copy of `data_folder` (database and every artifact it refers to) in the new folder `to`, while the coordinator
-// may go on. The database's copy passes integrity_check and every artifact its digest before this says OK. On an error
-// nothing is left at `to`. ALREADY_EXISTS when `to` is there. Artifacts that `earlier` (another copy; may be empty) has are
-// shared with it by hard links where the file system can: they are named by their content and never change.
-absl::Status BackupData(const std::string& data_folder, const std::string& to, const std::string& earlier = "");
+struct Finding {
+  // What is wrong, and what is merely worth knowing.
+  enum class Kind { kDamage, kNote };
+  Kind kind = Kind::kDamage;
+  std::string subject;  // "sweeps/a/trials/3", "artifact 0123…", "database"
+  std::string problem;  // a sentence about the subject
+  std::string advice;   // what to do
+};
 
-// Makes `data_folder` from a backup. The folder must not hold a database (ALREADY_EXISTS): nothing is ever overwritten.
-absl::Status RestoreData(const std::string& from, const std::string& data_folder);
+struct HealthReport {
+  int schema_version = 0;
+  DataCounts counts;
+  std::vector<Finding> findings;
+  // How many files, and bytes, RemoveOrphans would remove.
+  int64_t orphans = 0;
+  int64_t orphan_bytes = 0;
 
-// What is wrong, a sentence each; empty when all is well: SQLite's integrity_check and foreign keys, schema version, results
-// that do not fit their trials' states, artifacts whose file is missing, changed, or referred to by no row.
-absl::StatusOr<std::vector<std::string>> Examine(const std::string& data_folder);
+  // "subject: problem" of what is damage; empty for a sound folder.
+  std::vector<std::string> Damage() const;
+};
+
+// Reads everything: SQLite's integrity_check and foreign keys; schema version; that trials, attempts, results and counters
+// agree (a recount); that each artifact is there with the content that its digest names. An older schema and artifacts that no
+// row refers to (uploads that were cut off, files of deleted sweeps) are notes. A coordinator may run meanwhile; an upload that
+// is just under way then looks like one that was cut off. Of a file that does not pass integrity_check nothing more is read.
+// Errors of OpenDatabase; CANCELLED.
+absl::StatusOr<HealthReport> Examine(const std::string& data_folder, const ProgressFn& progress = nullptr);
+
+// Removes the files of artifacts that no row refers to; how many. FAILED_PRECONDITION while a coordinator runs there, whose
+// uploads might be among them, or when the database is damaged, which might have lost the rows.
+absl::StatusOr<int64_t> RemoveOrphans(const std::string& data_folder);
 
 }  // namespace loupe::coordinator

@@ -169,7 +169,11 @@ void Sha256OfText(sqlite3_context* context, int, sqlite3_value** values) {
 // database of every earlier version, written by the program of its time, and says how to add the next.
 constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql};
 
-absl::StatusOr<int> ReadVersion(SqliteDb& db) {
+}  // namespace
+
+int SchemaVersion() { return static_cast<int>(kSteps.size()); }
+
+absl::StatusOr<int> StoredSchemaVersion(SqliteDb& db) {
   int version = 0;
   LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA user_version", [&](const SqliteRow& row) { version = row.Int32(0); }));
   int32_t application = 0;
@@ -189,12 +193,8 @@ absl::StatusOr<int> ReadVersion(SqliteDb& db) {
   return version;
 }
 
-}  // namespace
-
-int SchemaVersion() { return static_cast<int>(kSteps.size()); }
-
 absl::Status Migrate(SqliteDb& db) {
-  LOUPE_ASSIGN_OR_RETURN(const int version, ReadVersion(db));
+  LOUPE_ASSIGN_OR_RETURN(const int version, StoredSchemaVersion(db));
   sqlite3_create_function_v2(db.handle(), "loupe_sha256", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, nullptr,
                              &Sha256OfText, nullptr, nullptr, nullptr);
   for (int step = version; step < SchemaVersion(); ++step) {
@@ -206,14 +206,6 @@ absl::Status Migrate(SqliteDb& db) {
     }));
   }
   return absl::OkStatus();
-}
-
-absl::Status CheckSchema(SqliteDb& db) {
-  LOUPE_ASSIGN_OR_RETURN(const int version, ReadVersion(db));
-  if (version == SchemaVersion()) return absl::OkStatus();
-  return absl::FailedPreconditionError(fmt::format("'{}' has schema version {}, expected {}: start a coordinator on it once, "
-                                                   "which migrates it",
-                                                   db.path(), version, SchemaVersion()));
 }
 
 }  // namespace loupe::coordinator

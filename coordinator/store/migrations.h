@@ -2,6 +2,7 @@
 #pragma once
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "coordinator/store/sqlite_db.h"
 
 namespace loupe::coordinator {
@@ -16,7 +17,7 @@ int SchemaVersion();
 // FAILED_PRECONDITION for a newer schema, and for a database of some other program: nothing is changed then.
 absl::Status Migrate(SqliteDb& db);
 
-// FAILED_PRECONDITION unless the file has exactly SchemaVersion(): for readers, which change nothing.
-absl::Status CheckSchema(SqliteDb& db);
+// The version that the file has; 0 for an empty one. FAILED_PRECONDITION as Migrate's.
+absl::StatusOr<int> StoredSchemaVersion(SqliteDb& db);
 
 }  // namespace loupe::coordinator

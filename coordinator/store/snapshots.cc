@@ -8,7 +8,7 @@
 
 #include "common/clock.h"
 #include "common/status_macros.h"
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/copies.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
@@ -27,6 +27,17 @@ std::optional<absl::Time> TimeOfName(const std::string& name) {
   return time;
 }
 
+// A snapshot that a kill cut off: the next one has another name, and would leave it lying.
+void RemoveCutOff(const std::string& folder) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::filesystem::path name = entry.path().filename();
+    if (name.extension() != ".partial" || !TimeOfName(name.stem().string())) continue;
+    std::filesystem::remove_all(entry.path(), error);
+    if (error) spdlog::warn("'{}', which was cut off, cannot be removed: {}", entry.path().string(), error.message());
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<absl::Time>> ListSnapshots(const std::string& folder) {
@@ -43,14 +54,15 @@ absl::StatusOr<std::vector<absl::Time>> ListSnapshots(const std::string& folder)
   return times;
 }
 
-absl::Status TakeSnapshot(const SnapshotOptions& options, absl::Time now) {
+absl::Status TakeSnapshot(const SnapshotOptions& options, absl::Time now, const ProgressFn& progress) {
   LOUPE_ASSIGN_OR_RETURN(std::vector<absl::Time> taken, ListSnapshots(options.to));
   std::error_code error;
   std::filesystem::create_directories(options.to, error);
   if (error) return absl::ErrnoToStatus(error.value(), fmt::format("cannot make the folder '{}'", options.to));
+  RemoveCutOff(options.to);
   const auto path = [&](absl::Time time) { return fmt::format("{}/{}", options.to, SnapshotName(time)); };
   LOUPE_RETURN_IF_ERROR(
-      BackupData(options.data_folder, path(now), taken.empty() ? std::string() : path(taken.back())));
+      BackupData(options.data_folder, path(now), taken.empty() ? std::string() : path(taken.back()), progress).status());
   taken.push_back(now);
   std::sort(taken.begin(), taken.end());
   const size_t keep = static_cast<size_t>(std::max(1, options.keep));
@@ -82,18 +94,18 @@ void SnapshotThread::Loop() {
   const Clock& clock = SystemClock();
   std::unique_lock<std::mutex> lock(mutex_);
   absl::Duration wait;
-  while (!changed_.wait_for(lock, absl::ToChronoNanoseconds(wait), [this] { return stopping_; })) {
+  while (!changed_.wait_for(lock, absl::ToChronoNanoseconds(wait), [this] { return stopping_.load(); })) {
     lock.unlock();
     const absl::Time now = clock.WallNow();
     absl::StatusOr<std::vector<absl::Time>> taken = ListSnapshots(options_.to);
     absl::Status status = taken.status();
     absl::Duration due = status.ok() ? NextSnapshotTime(options_, *taken, now) - now : options_.every / 10;
     if (status.ok() && due <= absl::ZeroDuration()) {
-      status = TakeSnapshot(options_, now);
+      status = TakeSnapshot(options_, now, [this](const WorkProgress&) { return !stopping_; });
       due = status.ok() ? options_.every : options_.every / 10;
       if (status.ok()) spdlog::info("snapshot '{}/{}'", options_.to, SnapshotName(now));
     }
-    if (!status.ok()) spdlog::error("no snapshot could be made: {}", std::string(status.message()));
+    if (!status.ok() && !stopping_) spdlog::error("no snapshot could be made: {}", std::string(status.message()));
     // Looked at again from time to time: civil time may jump.
     wait = std::clamp(due, absl::Milliseconds(10), absl::Minutes(10));
     lock.lock();

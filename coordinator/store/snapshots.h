@@ -1,6 +1,7 @@
 // Copies of a data folder at regular times, the oldest of which go.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "coordinator/store/data_folder.h"
 
 namespace loupe::coordinator {
 
@@ -19,7 +21,8 @@ struct SnapshotOptions {
   // Where the snapshots lie: one folder each, named after its time ("loupe-20261122T090000Z"). Made where it is missing.
   std::string to;
   absl::Duration every = absl::Hours(1);
-  // How many are kept. Only folders with such a name are ever removed, and only after a newer one is complete.
+  // How many are kept. Only folders with such a name are ever removed, and only after a newer one is complete (what a kill
+  // left of an unfinished one goes before the next). One folder is for the snapshots of one coordinator.
   int keep = 24;
 };
 
@@ -29,13 +32,13 @@ absl::StatusOr<std::vector<absl::Time>> ListSnapshots(const std::string& folder)
 
 // Makes one named after `now` and removes those beyond `keep`. Files that the latest snapshot has already are shared with it
 // (hard links): an artifact never changes. Errors as BackupData's.
-absl::Status TakeSnapshot(const SnapshotOptions& options, absl::Time now);
+absl::Status TakeSnapshot(const SnapshotOptions& options, absl::Time now, const ProgressFn& progress = nullptr);
 
 // When the next one is due: `every` after the latest, at once when there is none. A restart does not put it off.
 absl::Time NextSnapshotTime(const SnapshotOptions& options, const std::vector<absl::Time>& taken, absl::Time now);
 
-// Takes them on a thread of its own until it is destroyed. A snapshot that fails is logged and tried again after a tenth of
-// the interval.
+// Takes them on a thread of its own until it is destroyed, which cuts one that is under way short. A snapshot that fails is
+// logged and tried again after a tenth of the interval.
 class SnapshotThread {
  public:
   explicit SnapshotThread(SnapshotOptions options);
@@ -49,7 +52,7 @@ class SnapshotThread {
   const SnapshotOptions options_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };
 

@@ -43,7 +43,7 @@ std::string_view AdviceFor(int result) {
     case SQLITE_FULL: return "the disk is full: free some space; the coordinator goes on by itself";
     case SQLITE_READONLY: return "the file or its folder is read-only: make it writable for this user";
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return "the file is damaged or no database: run 'loupe-coordinator doctor', or restore a backup";
+    case SQLITE_NOTADB: return "the file is damaged or no database: run 'loupe doctor', or restore a backup";
     case SQLITE_CANTOPEN: return "it cannot be opened: check that the folder exists and may be read";
     case SQLITE_IOERR: return "the disk reported an error: check the kernel's log";
     default: return "";

@@ -1,7 +1,5 @@
 #include "coordinator/store/sqlite_store.h"
 
-#include <unistd.h>
-
 #include <climits>
 #include <utility>
 
@@ -231,15 +229,6 @@ absl::StatusOr<ArtifactRecord> SqliteStore::GetArtifact(TrialKey trial, int64_t 
   return artifact;
 }
 
-absl::StatusOr<std::set<std::string>> SqliteStore::ReferencedDigests() {
-  std::set<std::string> digests;
-  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
-    LOUPE_ASSIGN_OR_RETURN(digests, artifacts_table::Digests(db));
-    return absl::OkStatus();
-  }));
-  return digests;
-}
-
 absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id) {
   SweepSnapshot snapshot;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
@@ -269,22 +258,6 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
     return absl::OkStatus();
   }));
   return snapshot;
-}
-
-absl::Status SqliteStore::Backup(const std::string& path) {
-  if (::access(path.c_str(), F_OK) == 0) {
-    return absl::AlreadyExistsError(fmt::format("'{}' is there already: a backup never overwrites", path));
-  }
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> source,
-                         SqliteDb::Open(options_.path, SqliteDb::Mode::kReadOnly, options_.vfs));
-  // VACUUM INTO reads one snapshot and writes a whole new file, while commits go on.
-  LOUPE_RETURN_IF_ERROR(source->Execute("PRAGMA query_only=OFF"));
-  LOUPE_RETURN_IF_ERROR(Annotate(source->Run("VACUUM INTO ?", std::string_view(path)), fmt::format("backup to '{}'", path)));
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteDb> copy, SqliteDb::Open(path, SqliteDb::Mode::kReadOnly, options_.vfs));
-  std::string verdict;
-  LOUPE_RETURN_IF_ERROR(copy->ForEach("PRAGMA integrity_check(1)", [&](const SqliteRow& row) { verdict = row.Text(0); }));
-  if (verdict != "ok") return absl::DataLossError(fmt::format("the backup '{}' is not sound: {}", path, verdict));
-  return absl::OkStatus();
 }
 
 }  // namespace loupe::coordinator

@@ -38,9 +38,7 @@ class SqliteStore final : public Store {
                                                       const std::optional<PointPosition>& after, int64_t limit) override;
   absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) override;
   absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) override;
-  absl::StatusOr<std::set<std::string>> ReferencedDigests() override;
   absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) override;
-  absl::Status Backup(const std::string& path) override;
 
  private:
   SqliteStore(Options options, std::unique_ptr<SqliteDb> writer);

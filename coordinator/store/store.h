@@ -158,13 +158,8 @@ class Store {
   virtual absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) = 0;
   // NOT_FOUND when the attempt handed over no such artifact.
   virtual absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) = 0;
-  // Every digest that some artifact row refers to.
-  virtual absl::StatusOr<std::set<std::string>> ReferencedDigests() = 0;
 
   virtual absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) = 0;
-
-  // A consistent copy of the database into a new file, verified by integrity_check. ALREADY_EXISTS when `path` is there.
-  virtual absl::Status Backup(const std::string& path) = 0;
 };
 
 }  // namespace loupe::coordinator

@@ -26,18 +26,24 @@ using testing::ChildProcess;
 class ProcessTest : public ::testing::Test {
  protected:
   // `before`: a program that starts the coordinator, with its arguments.
-  void StartCoordinator(std::vector<std::string> before = {}, const std::string& listen = "127.0.0.1:0") {
+  void StartCoordinator(std::vector<std::string> before = {}, const std::string& listen = "127.0.0.1:0",
+                        double lease_seconds = 2) {
     before.push_back(LOUPE_COORDINATOR);
     coordinator_ = std::make_unique<testing::CoordinatorProcess>(
-        std::move(before), data_, std::vector<std::string>{"--lease-seconds", "2", "--log-level", "off"}, listen);
+        std::move(before), data_,
+        std::vector<std::string>{"--lease-seconds", fmt::format("{}", lease_seconds), "--log-level", "off"}, listen);
     connection_ = coordinator_->connection();
   }
 
-  std::unique_ptr<ChildProcess> StartWorker(int number, double seconds) {
-    return std::make_unique<ChildProcess>(std::vector<std::string>{
-        LOUPE_FAKE_WORKER, "--address", coordinator_->address(), "--token-file", coordinator_->token_file(), "--name",
-        fmt::format("w{}", number), "--data", folder_ / fmt::format("worker-{}", number), "--seconds",
-        fmt::format("{}", seconds), "--log-level", "off"});
+  // `address`: of something between it and the coordinator; `more`: further arguments.
+  std::unique_ptr<ChildProcess> StartWorker(int number, double seconds, const std::string& address = "",
+                                            const std::vector<std::string>& more = {}) {
+    std::vector<std::string> command = {
+        LOUPE_FAKE_WORKER, "--address", address.empty() ? coordinator_->address() : address, "--token-file",
+        coordinator_->token_file(), "--name", fmt::format("w{}", number), "--data", folder_ / fmt::format("worker-{}", number),
+        "--seconds", fmt::format("{}", seconds), "--log-level", "off"};
+    command.insert(command.end(), more.begin(), more.end());
+    return std::make_unique<ChildProcess>(command);
   }
 
   static void Pause(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
@@ -78,6 +84,24 @@ class ProcessTest : public ::testing::Test {
     return false;
   }
 
+  std::vector<v1::Trial> Trials(const std::string& id) {
+    v1::ListTrialsRequest request;
+    request.set_parent("sweeps/" + id);
+    request.set_page_size(1000);
+    std::vector<v1::Trial> all;
+    do {
+      grpc::ClientContext context;
+      connection_->Prepare(context);
+      v1::ListTrialsResponse response;
+      const absl::Status status =
+          connection_->Check(v1::TrialService::NewStub(connection_->channel())->ListTrials(&context, request, &response));
+      EXPECT_TRUE(status.ok()) << status;
+      all.insert(all.end(), response.trials().begin(), response.trials().end());
+      request.set_page_token(response.next_page_token());
+    } while (!request.page_token().empty());
+    return all;
+  }
+
   // The F table as bytes: two sweeps with the same scores have the same.
   std::string AnovaOf(const std::string& id) {
     v1::GetAnovaRequest request;
@@ -92,24 +116,24 @@ class ProcessTest : public ::testing::Test {
   }
 
   void ExpectEveryScoreRight(const std::string& id, int trials) {
-    v1::ListTrialsRequest request;
-    request.set_parent("sweeps/" + id);
-    request.set_page_size(1000);
-    std::vector<v1::Trial> all;
-    do {
-      grpc::ClientContext context;
-      connection_->Prepare(context);
-      v1::ListTrialsResponse response;
-      ASSERT_TRUE(
-          connection_->Check(v1::TrialService::NewStub(connection_->channel())->ListTrials(&context, request, &response)).ok());
-      all.insert(all.end(), response.trials().begin(), response.trials().end());
-      request.set_page_token(response.next_page_token());
-    } while (!request.page_token().empty());
+    const std::vector<v1::Trial> all = Trials(id);
     ASSERT_EQ(static_cast<int>(all.size()), trials);
     for (const v1::Trial& trial : all) {
       const std::map<std::string, std::string> cell(trial.cell().begin(), trial.cell().end());
       EXPECT_EQ(trial.scores().at("clip_i"), testing::FakeScore(cell, trial.replicate(), 7)) << trial.name();
     }
+  }
+
+  // Runs the same sweep again with nothing in its way: nothing may be missing in `id`, nothing doubled, and the F table must
+  // be the same bytes. `spec` has the seed 7.
+  void ExpectSameAsCleanRun(const std::string& id, const v1::SweepSpec& spec) {
+    Create("clean", spec);
+    const std::unique_ptr<ChildProcess> worker = StartWorker(1000, 0);
+    ASSERT_TRUE(WaitUntilCompleted("clean", 90));
+    const absl::StatusOr<v1::Sweep> clean = Get("clean");
+    ExpectEveryScoreRight(id, static_cast<int>(clean->counts().total()));
+    EXPECT_EQ(Get(id)->counts().SerializeAsString(), clean->counts().SerializeAsString());
+    EXPECT_EQ(AnovaOf(id), AnovaOf("clean"));
   }
 
   testing::TempFolder folder_;

@@ -87,9 +87,7 @@ class WatchedStore final : public co::Store {
   absl::StatusOr<co::ArtifactRecord> GetArtifact(co::TrialKey trial, int64_t epoch, const std::string& name) override {
     return store_->GetArtifact(trial, epoch, name);
   }
-  absl::StatusOr<std::set<std::string>> ReferencedDigests() override { return store_->ReferencedDigests(); }
   absl::StatusOr<co::SweepSnapshot> Snapshot(const std::string& id) override { return store_->Snapshot(id); }
-  absl::Status Backup(const std::string& path) override { return store_->Backup(path); }
 
  private:
   const std::unique_ptr<co::SqliteStore> store_;

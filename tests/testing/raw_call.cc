@@ -6,11 +6,21 @@
 
 namespace loupe::testing {
 
-grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& token,
-                     const std::vector<std::string>& messages, absl::Duration deadline) {
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(deadline));
-  if (!token.empty()) context.AddMetadata("authorization", "Bearer " + token);
+std::string ToString(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  buffer.Dump(&slices).ok();
+  std::string bytes;
+  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  return bytes;
+}
+
+grpc::ByteBuffer ToByteBuffer(const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+RawAnswer RawExchange(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, grpc::ClientContext& context,
+                      const std::vector<std::string>& messages) {
   grpc::GenericStub stub(channel);
   grpc::CompletionQueue queue;
   void* tag = nullptr;
@@ -19,24 +29,32 @@ grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::s
   call->StartCall(nullptr);
   queue.Next(&tag, &ok);
   for (size_t i = 0; ok && i < messages.size(); ++i) {
-    const grpc::Slice slice(messages[i]);
-    const grpc::ByteBuffer bytes(&slice, 1);
     if (i + 1 < messages.size()) {
-      call->Write(bytes, nullptr);
+      call->Write(ToByteBuffer(messages[i]), nullptr);
     } else {
-      call->WriteLast(bytes, grpc::WriteOptions(), nullptr);
+      call->WriteLast(ToByteBuffer(messages[i]), grpc::WriteOptions(), nullptr);
     }
     queue.Next(&tag, &ok);
   }
-  do {
-    grpc::ByteBuffer answer;
-    call->Read(&answer, nullptr);
+  RawAnswer answer;
+  for (;;) {
+    grpc::ByteBuffer message;
+    call->Read(&message, nullptr);
     queue.Next(&tag, &ok);
-  } while (ok);
-  grpc::Status status;
-  call->Finish(&status, nullptr);
+    if (!ok) break;
+    answer.messages.push_back(ToString(message));
+  }
+  call->Finish(&answer.status, nullptr);
   queue.Next(&tag, &ok);
-  return status;
+  return answer;
+}
+
+grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& token,
+                     const std::vector<std::string>& messages, absl::Duration deadline) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(deadline));
+  if (!token.empty()) context.AddMetadata("authorization", "Bearer " + token);
+  return RawExchange(channel, method, context, messages).status;
 }
 
 }  // namespace loupe::testing

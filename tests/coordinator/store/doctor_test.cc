@@ -1,93 +1,114 @@
-// Backup, restore and doctor on a real folder.
+// The doctor on a sound folder, and on one with each kind of damage.
 #include "coordinator/store/doctor.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <memory>
 #include <vector>
 
 #include "common/atomic_file.h"
-#include "common/sha256.h"
-#include "coordinator/store/artifact_folder.h"
-#include "coordinator/store/sqlite_store.h"
-#include "tests/coordinator/store/store_fixture.h"
-#include "tests/testing/temp_folder.h"
+#include "coordinator/store/lock_file.h"
+#include "coordinator/store/migrations.h"
+#include "tests/coordinator/store/data_fixture.h"
 
 namespace loupe::coordinator {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
-class DoctorTest : public ::testing::Test {
+class DoctorTest : public DataTest {
  protected:
-  DoctorTest() {
-    std::filesystem::create_directory(data_);
-    artifacts_ = *ArtifactFolder::Open(data_ + "/artifacts");
-    store_ = *SqliteStore::Open({.path = data_ + "/coordinator.db"});
-    const TrialKey trial{1, 0};
-    EXPECT_TRUE(store_->Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
-                                RecordArtifact{trial, {"log.txt", "text/plain", 5, Put("hello"), 1}}})
-                    .ok());
-    EXPECT_TRUE(store_->Commit(Accepting(trial, 1, 0.5)).ok());
+  std::vector<std::string> Damage() {
+    const absl::StatusOr<HealthReport> report = Examine(data_);
+    EXPECT_TRUE(report.ok()) << report.status();
+    if (!report.ok()) return {report.status().ToString()};
+    for (const Finding& finding : report->findings) EXPECT_FALSE(finding.advice.empty()) << finding.problem;
+    return report->Damage();
   }
-
-  std::string Put(const std::string& content) {
-    auto upload = artifacts_->Begin();
-    EXPECT_TRUE((*upload)->Append(content).ok());
-    const std::string sha256 = Sha256Hex(content);
-    EXPECT_TRUE((*upload)->Finish(static_cast<int64_t>(content.size()), sha256).ok());
-    return sha256;
+  // With one statement that no coordinator would run, undone afterwards.
+  std::vector<std::string> DamageAfter(const char* sql, const char* undo) {
+    Execute(sql);
+    const std::vector<std::string> damage = Damage();
+    Execute(undo);
+    EXPECT_THAT(Damage(), IsEmpty());
+    return damage;
   }
-
-  testing::TempFolder folder_;
-  const std::string data_ = folder_ / "data";
-  std::unique_ptr<ArtifactFolder> artifacts_;
-  std::unique_ptr<SqliteStore> store_;
 };
 
-TEST_F(DoctorTest, ASoundFolderHasNoFindings) {
-  const auto findings = Examine(data_);
-  ASSERT_TRUE(findings.ok()) << findings.status();
-  EXPECT_THAT(*findings, IsEmpty());
+TEST_F(DoctorTest, ASoundFolderIsCountedAndHasNoFindings) {
+  const auto report = Examine(data_);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->findings, IsEmpty());
+  EXPECT_EQ(report->schema_version, SchemaVersion());
+  EXPECT_EQ(report->counts.sweeps, 1);
+  EXPECT_EQ(report->counts.trials, 6);
+  EXPECT_EQ(report->counts.results, 1);
+  EXPECT_EQ(report->counts.artifacts, 1);
+  EXPECT_EQ(report->counts.artifact_bytes, 5);
 }
 
-TEST_F(DoctorTest, EachKindOfDamageIsNamed) {
-  const std::string sha256 = Sha256Hex("hello");
-  ASSERT_TRUE(WriteFileAtomically(*artifacts_->PathOf(sha256), "hellO").ok());
-  EXPECT_THAT(*Examine(data_), ElementsAre(HasSubstr("content has changed")));
-  std::filesystem::remove(*artifacts_->PathOf(sha256));
-  EXPECT_THAT(*Examine(data_), ElementsAre(HasSubstr("its file is missing")));
-  Put("hello");
-  Put("nobody's");
-  EXPECT_THAT(*Examine(data_), ElementsAre(HasSubstr("no attempt refers to it")));
-  auto db = SqliteDb::Open(data_ + "/coordinator.db", SqliteDb::Mode::kReadWrite, "");
-  ASSERT_TRUE((*db)->Execute("UPDATE trials SET state = 4 WHERE trial_index = 0").ok());
-  EXPECT_THAT(*Examine(data_), ElementsAre(HasSubstr("has a result, but has not succeeded"), HasSubstr("no attempt")));
+TEST_F(DoctorTest, ArtifactsThatChangedOrWentAreDamage) {
+  const std::string path = *artifacts_->PathOf(Sha256Hex("hello"));
+  ASSERT_TRUE(WriteFileAtomically(path, "hellO").ok());
+  EXPECT_THAT(Damage(), ElementsAre(AllOf(StartsWith("artifact " + Sha256Hex("hello")), HasSubstr("has changed"))));
+  std::filesystem::remove(path);
+  EXPECT_THAT(Damage(), ElementsAre(HasSubstr("missing")));
+  std::filesystem::create_symlink("/etc/hostname", path);
+  EXPECT_THAT(Damage(), ElementsAre(HasSubstr("no plain file")));
+  std::filesystem::remove_all(data_ + "/artifacts");
+  EXPECT_THAT(Damage(), ElementsAre(HasSubstr("cannot read the folder")));
 }
 
-TEST_F(DoctorTest, ABackupMadeWhileTheStoreIsOpenRestoresToTheSameState) {
-  ASSERT_TRUE(BackupData(data_, folder_ / "backup").ok());
-  ASSERT_TRUE(store_->Commit({NewSweep(2, "later")}).ok());
-  const absl::Status restored = RestoreData(folder_ / "backup", folder_ / "restored");
-  ASSERT_TRUE(restored.ok()) << restored;
-  EXPECT_THAT(*Examine(folder_ / "restored"), IsEmpty());
-  auto copy = SqliteStore::Open({.path = folder_ / "restored/coordinator.db"});
-  EXPECT_EQ((*copy)->GetTrial({1, 0})->scores.at("clip_i"), 0.5);
-  EXPECT_EQ((*copy)->GetSweep("later").status().code(), absl::StatusCode::kNotFound);
+TEST_F(DoctorTest, RowsThatDoNotAgreeAreDamage) {
+  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 4 WHERE trial_index = 0", "UPDATE trials SET state = 3 WHERE trial_index = 0"),
+              ElementsAre("sweeps/first/trials/0: has a result, but has not succeeded with it"));
+  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 3 WHERE trial_index = 1", "UPDATE trials SET state = 1 WHERE trial_index = 1"),
+              ElementsAre("sweeps/first/trials/1: has succeeded, but has no result"));
+  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 2 WHERE trial_index = 1", "UPDATE trials SET state = 1 WHERE trial_index = 1"),
+              ElementsAre("sweeps/first/trials/1: runs without an attempt that runs, or the other way round"));
+  EXPECT_THAT(DamageAfter("UPDATE sweeps SET state = 4", "UPDATE sweeps SET state = 1").size(), 5u)
+      << "five trials of the ended sweep are queued";
+  EXPECT_THAT(DamageAfter("UPDATE trials SET worker_losses = 1 WHERE trial_index = 0",
+                          "UPDATE trials SET worker_losses = 0 WHERE trial_index = 0"),
+              ElementsAre("sweeps/first/trials/0: does not count the attempts that are stored of it"));
+  EXPECT_THAT(DamageAfter("UPDATE trials SET epoch = 1 WHERE trial_index = 1", "UPDATE trials SET epoch = 0 WHERE trial_index = 1"),
+              ElementsAre("sweeps/first/trials/1: does not count the attempts that are stored of it"));
+  EXPECT_THAT(DamageAfter("PRAGMA foreign_keys=OFF; UPDATE scores SET trial_index = 3", "UPDATE scores SET trial_index = 0"),
+              ElementsAre(HasSubstr("a row of table scores")));
+  Execute("DELETE FROM trials WHERE trial_index = 5");
+  EXPECT_THAT(Damage(), ElementsAre("sweeps/first: 6 trials planned, 5 stored"));
 }
 
-TEST_F(DoctorTest, NothingIsOverwrittenAndADamagedSourceIsNotCopied) {
-  std::filesystem::create_directory(folder_ / "backup");
-  EXPECT_EQ(BackupData(data_, folder_ / "backup").code(), absl::StatusCode::kAlreadyExists);
-  std::filesystem::remove(folder_ / "backup");
-  ASSERT_TRUE(WriteFileAtomically(*artifacts_->PathOf(Sha256Hex("hello")), "hellO").ok());
-  EXPECT_EQ(BackupData(data_, folder_ / "backup").code(), absl::StatusCode::kDataLoss);
-  EXPECT_FALSE(std::filesystem::exists(folder_ / "backup"));
-  EXPECT_EQ(RestoreData(folder_ / "backup", data_).code(), absl::StatusCode::kAlreadyExists);
+TEST_F(DoctorTest, OrphansAreANoteAndAreRemovedOnceTheCoordinatorIsStopped) {
+  const std::string orphan = Put("nobody's");
+  auto report = Examine(data_);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->Damage(), IsEmpty());
+  ASSERT_EQ(report->findings.size(), 1u);
+  EXPECT_EQ(report->orphans, 1);
+  EXPECT_EQ(report->orphan_bytes, 8);
+  {
+    // flock is of the open file: a second one is refused in the same process too.
+    const auto running = LockFile::Acquire(data_ + "/lock");
+    EXPECT_EQ(RemoveOrphans(data_).status().code(), absl::StatusCode::kFailedPrecondition);
+  }
+  EXPECT_EQ(RemoveOrphans(data_).value(), 1);
+  EXPECT_FALSE(std::filesystem::exists(*artifacts_->PathOf(orphan)));
+  EXPECT_THAT(Examine(data_)->findings, IsEmpty()) << "what is referred to has stayed";
+}
+
+TEST_F(DoctorTest, AFolderWithoutADatabaseIsNamed) {
+  EXPECT_EQ(Examine(folder_ / "nothing").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(Examine(folder_ / "nothing").status().message()), HasSubstr("no data folder"));
+}
+
+TEST_F(DoctorTest, ItEndsWhenItIsToldTo) {
+  EXPECT_EQ(Examine(data_, [](const WorkProgress&) { return false; }).status().code(), absl::StatusCode::kCancelled);
 }
 
 TEST(ArtifactNameTest, OnlyPlainNamesPass) {

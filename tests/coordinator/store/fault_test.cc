@@ -176,8 +176,8 @@ TEST(DamageTest, ACorruptPageIsFoundByDoctorAndIsAnErrorWhereItIsRead) {
     std::string damaged = bytes;
     damaged.replace(at, 4096, std::string(4096, '\x5a'));
     ASSERT_TRUE(WriteFileAtomically(path, damaged).ok());
-    const auto findings = Examine(folder.path());
-    noticed += !findings.ok() || !findings->empty() ? 1 : 0;
+    const auto report = Examine(folder.path());
+    noticed += !report.ok() || !report->Damage().empty() ? 1 : 0;
     // Opening and reading it answers with an error or with what is there; it never crashes.
     if (const auto store = SqliteStore::Open({.path = path}); store.ok()) {
       const absl::Status read = (*store)->ListTrials(1, {.limit = 2000}).status();

@@ -9,6 +9,7 @@
 #include "common/atomic_file.h"
 #include "common/sha256.h"
 #include "coordinator/store/artifact_folder.h"
+#include "coordinator/store/copies.h"
 #include "coordinator/store/doctor.h"
 #include "coordinator/store/sqlite_store.h"
 #include "tests/coordinator/store/store_fixture.h"
@@ -56,6 +57,15 @@ TEST_F(SnapshotsTest, TheNewestAreKeptAndWhatIsNoSnapshotIsLeftAlone) {
   EXPECT_TRUE(std::filesystem::exists(options_.to + "/loupe-20261122T120000"));
 }
 
+TEST_F(SnapshotsTest, WhatAKillLeftOfOneGoesBeforeTheNext) {
+  std::filesystem::create_directories(options_.to + "/loupe-20261122T120000Z.partial/artifacts");
+  std::filesystem::create_directories(options_.to + "/my.partial");
+  ASSERT_TRUE(TakeSnapshot(options_, kNoon + absl::Hours(1)).ok());
+  EXPECT_THAT(*ListSnapshots(options_.to), ElementsAre(kNoon + absl::Hours(1)));
+  EXPECT_FALSE(std::filesystem::exists(options_.to + "/loupe-20261122T120000Z.partial"));
+  EXPECT_TRUE(std::filesystem::exists(options_.to + "/my.partial"));
+}
+
 TEST_F(SnapshotsTest, EachRestoresByItselfThoughTheyShareTheirFiles) {
   ASSERT_TRUE(TakeSnapshot(options_, kNoon).ok());
   ASSERT_TRUE(store_->Commit({NewSweep(2, "later")}).ok());
@@ -65,7 +75,7 @@ TEST_F(SnapshotsTest, EachRestoresByItselfThoughTheyShareTheirFiles) {
   EXPECT_EQ(info.st_nlink, 2u);
   std::filesystem::remove_all(options_.to + "/loupe-20261122T120000Z");
   ASSERT_TRUE(RestoreData(options_.to + "/loupe-20261122T130000Z", folder_ / "restored").ok());
-  EXPECT_THAT(*Examine(folder_ / "restored"), IsEmpty());
+  EXPECT_THAT(Examine(folder_ / "restored")->findings, IsEmpty());
   EXPECT_TRUE((*SqliteStore::Open({.path = folder_ / "restored/coordinator.db"}))->GetSweep("later").ok());
 }
 

@@ -1,0 +1,59 @@
+// The coordinator's listening sockets: accepts connections and hands them to gRPC, as many as there are file descriptors for.
+//
+// gRPC 1.51 would accept by itself, but its socket is dead for good once accept has met the limit of open files. Here some
+// descriptors are always kept back for database and artifacts: a connection beyond that is closed at once, its client tries
+// again later, and everybody else goes on.
+#pragma once
+
+#include <grpcpp/server_builder.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+struct addrinfo;
+
+namespace loupe::coordinator {
+
+// Open, Start once, Stop. Not thread-safe; accepts on a thread of its own.
+class Listener {
+ public:
+  // Listens on every address that the host of "host:port" stands for; port 0 takes a free one. Connections wait in the
+  // kernel's queue until Start. INVALID_ARGUMENT for what is no host:port or no known host; ALREADY_EXISTS when another
+  // program has the port, FAILED_PRECONDITION when the address is not this machine's; errors name the address.
+  static absl::StatusOr<std::unique_ptr<Listener>> Open(const std::string& address);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  int port() const { return port_; }
+
+  // Gives connections to a server that has been started.
+  void Start(std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> server);
+  // Closes the sockets; call it before the server is shut down. Again: nothing.
+  void Stop();
+
+ private:
+  Listener() = default;
+  // 0, or an errno.
+  int Bind(const addrinfo& where);
+  void Loop();
+  void Accept(int socket);
+  void WarnOfLimit();
+
+  std::vector<int> sockets_;
+  int port_ = 0;
+  // Ends the loop when it is written to.
+  int stop_event_ = -1;
+  // Descriptors from this number on are for others than connections: the kernel gives out the lowest free number.
+  int first_reserved_ = 0;
+  std::chrono::steady_clock::time_point silent_until_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> server_;
+  std::thread thread_;
+};
+
+}  // namespace loupe::coordinator
