@@ -10,7 +10,7 @@
 namespace loupe::analysis {
 namespace {
 
-constexpr double kCellWidth = 82, kCellHeight = 40, kTop = 52, kRight = 20, kLegendHeight = 62;
+constexpr double kCellWidth = 82, kCellHeight = 40, kHeaderHeight = 52, kRightMargin = 20, kLegendHeight = 62;
 
 struct Range {
   double low = std::numeric_limits<double>::infinity();
@@ -79,18 +79,18 @@ HtmlSection HeatMapSection(const HtmlContext& context) {
   for (const std::string& level : map.column_levels) cell_width = std::max(cell_width, TextWidth(level) + 10);
   const double grid_width = cell_width * static_cast<double>(map.column_levels.size());
   const double grid_height = kCellHeight * static_cast<double>(map.row_levels.size());
-  const double width = std::max(left + grid_width + kRight, left + 340);
-  SvgFigure figure(width, kTop + grid_height + kLegendHeight,
+  const double width = std::max(left + grid_width + kRightMargin, left + 340);
+  SvgFigure figure(width, kHeaderHeight + grid_height + kLegendHeight,
                    fmt::format("Heat map of mean {} by {} and {}", context.Title(), map.row_factor, map.column_factor),
                    "heat");
-  figure.Text(left - 10, kTop - 10, "e h", fmt::format("{} ↓", map.row_factor));
+  figure.Text(left - 10, kHeaderHeight - 10, "e h", fmt::format("{} ↓", map.row_factor));
   figure.Text(left + grid_width / 2, 16, "m h", fmt::format("{} →", map.column_factor));
   for (size_t c = 0; c < map.column_levels.size(); ++c) {
-    figure.Text(left + cell_width * (static_cast<double>(c) + 0.5), kTop - 10, "m", map.column_levels[c]);
+    figure.Text(left + cell_width * (static_cast<double>(c) + 0.5), kHeaderHeight - 10, "m", map.column_levels[c]);
   }
   bool any_unplanned = false, any_missing = false;
   for (size_t r = 0; r < map.row_levels.size(); ++r) {
-    const double y = kTop + kCellHeight * static_cast<double>(r);
+    const double y = kHeaderHeight + kCellHeight * static_cast<double>(r);
     figure.Text(left - 10, y + kCellHeight / 2 + 4, "e", map.row_levels[r]);
     for (size_t c = 0; c < map.column_levels.size(); ++c) {
       const double x = left + cell_width * static_cast<double>(c);
@@ -119,9 +119,10 @@ HtmlSection HeatMapSection(const HtmlContext& context) {
   }
   const auto best_at = static_cast<size_t>(best - map.cells.data());
   figure.Rect(left + cell_width * static_cast<double>(best_at % map.column_levels.size()) + 1.5,
-              kTop + kCellHeight * static_cast<double>(best_at / map.column_levels.size()) + 1.5, cell_width - 3,
-              kCellHeight - 3, "best");
-  DrawLegend(figure, left, kTop + grid_height + 18, std::min(std::max(grid_width, 320.0), 460.0), range, context);
+              kHeaderHeight + kCellHeight * static_cast<double>(best_at / map.column_levels.size()) + 1.5,
+              cell_width - 3, kCellHeight - 3, "best");
+  DrawLegend(figure, left, kHeaderHeight + grid_height + 18, std::min(std::max(grid_width, 320.0), 460.0), range,
+             context);
 
   section.body = fmt::format(
       "<figure>{}<figcaption>Mean {} over everything else; the best is framed.{}{}</figcaption></figure>\n",

@@ -37,7 +37,7 @@ class Parser {
 
  private:
   static constexpr size_t kMostTerms = 256;
-  static constexpr int kMostParentheses = 64, kMostAdditions = 1 << 18;
+  static constexpr int kMostParentheses = 64, kMostAdditions = 1 << 15;
 
   void AddTerm(Terms& terms, ModelTerm term) {
     if (++additions_ > kMostAdditions) has_too_many_ = true;

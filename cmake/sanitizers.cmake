@@ -1,0 +1,23 @@
+# Builds under a sanitizer. LOUPE_SANITIZER is address (with undefined behaviour), thread, or empty; LOUPE_LIBFUZZER, with address,
+# lets libFuzzer drive the fuzz targets (clang only). For the whole program, third-party headers included, since a sanitizer sees
+# only what was compiled for it. Hardly optimised: ./test compiles such a build anew each time and runs it for seconds.
+set(LOUPE_SANITIZER "" CACHE STRING "Sanitizer of this build: address, thread or none")
+option(LOUPE_LIBFUZZER "Link the fuzz targets with libFuzzer" OFF)
+
+set(_sanitizer_flags)
+if(LOUPE_SANITIZER STREQUAL "address")
+  set(_sanitizer_flags -fsanitize=address,undefined -fno-sanitize-recover=undefined)
+elseif(LOUPE_SANITIZER STREQUAL "thread")
+  # By __SANITIZE_THREAD__ protobuf's headers give messages members that Debian's library, built without it, does not know of.
+  # The standard library's headers go by a name of their own.
+  set(_sanitizer_flags -fsanitize=thread -U__SANITIZE_THREAD__ -D_GLIBCXX_TSAN=1)
+elseif(LOUPE_SANITIZER)
+  message(FATAL_ERROR "LOUPE_SANITIZER is '${LOUPE_SANITIZER}', expected address or thread")
+endif()
+if(LOUPE_LIBFUZZER)
+  list(APPEND _sanitizer_flags -O1 -fsanitize=fuzzer-no-link)
+endif()
+if(LOUPE_SANITIZER)
+  add_compile_options(-Og -g1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS ${_sanitizer_flags})
+  add_link_options(${_sanitizer_flags})
+endif()
