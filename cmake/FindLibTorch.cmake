@@ -25,9 +25,10 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   target_compile_options(LibTorch::LibTorch INTERFACE
     "SHELL:-idirafter ${LIBTORCH_ROOT}/include" "SHELL:-idirafter ${LIBTORCH_ROOT}/include/torch/csrc/api/include")
   target_compile_definitions(LibTorch::LibTorch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO)
-  # First on the link line, before any other BLAS: the wheel exports its own under the standard names, and whichever comes
-  # first serves both. OpenBLAS in its place would bring a second pool of threads that spins beside LibTorch's.
-  target_link_options(LibTorch::LibTorch INTERFACE "LINKER:--no-as-needed" ${_torch_libs})
+  # Before any other BLAS on the link line: the wheel exports its own under the standard names, and whichever comes first
+  # serves both. OpenBLAS in its place would bring a second pool of threads that spins beside LibTorch's. But behind the C++
+  # library: CUDA wheels export pieces of std::filesystem that crash outside LibTorch.
+  target_link_options(LibTorch::LibTorch INTERFACE "LINKER:--no-as-needed" -lstdc++ ${_torch_libs})
   target_link_libraries(LibTorch::LibTorch INTERFACE ${_torch_libs})
   set_target_properties(LibTorch::LibTorch PROPERTIES INTERFACE_LINK_DIRECTORIES ${_torch_lib})
   set(LIBTORCH_HAS_CUDA OFF)

@@ -105,6 +105,17 @@ pip_install_apart() {
   touch "$stamp"
 }
 
+# LibTorch's CUDA headers include CUDA's own, which its wheel leaves to two others.
+install_cuda_headers() {
+  local version
+  if ! compgen -G "$ROOT/.venv/lib/python3*/site-packages/torch/lib/libtorch_cuda.so" >/dev/null; then
+    nothing_to_do
+    return
+  fi
+  version=$("$ROOT/.venv/bin/python" -c 'import torch; print(torch.version.cuda)')
+  "$ROOT/.venv/bin/python" -m pip install --disable-pip-version-check "nvidia-cuda-crt==$version.*" "nvidia-cuda-cccl==$version.*"
+}
+
 configure() {
   cmake -S "$ROOT" --preset release
 }
@@ -119,4 +130,5 @@ set_up_tools() {
   check_can_install
   step "Debian packages" install_packages
   step "LibTorch (PyTorch wheel in .venv)" pip_install "$ROOT/deploy/requirements.txt"
+  step "CUDA headers, for a wheel with CUDA" install_cuda_headers
 }

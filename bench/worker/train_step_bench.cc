@@ -1,15 +1,20 @@
 // What an optimiser step costs in time and memory: an adapter on a UNet of random weights, by precision and with or
 // without gradient checkpointing.
 //
-//   train_step_bench [--config UNET_CONFIG_JSON] [--latent-size N] [--rows N] [--precision float32|bf16]
-//                    [--checkpointing] [--threads N] [--steps N]
+//   train_step_bench [--config UNET_CONFIG_JSON] [--latent-size N] [--rows N] [--precision float32|bf16|fp16]
+//                    [--checkpointing] [--channels-first] [--device cpu|cuda] [--threads N] [--steps N]
 //
 // One process measures one kind of step, since a process's peak of memory never falls. Prints the median of the steps
-// (the first one warms up) in elapsed and in processor time (the machine may be shared), and the peak of memory.
+// (the first one warms up) in elapsed and in processor time (the machine may be shared), and the peak of memory: the
+// process's on a CPU, LibTorch's allocations on a GPU.
 #include <sys/resource.h>
 #include <time.h>
+#include <torch/cuda.h>
 #include <torch/types.h>
 #include <torch/utils.h>
+#ifdef LOUPE_WITH_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -20,6 +25,7 @@
 #include "CLI/CLI.hpp"
 #include "fmt/format.h"
 #include "worker/adapters/method_registry.h"
+#include "worker/layers/device.h"
 #include "worker/layers/tappable.h"
 #include "worker/train/dreambooth.h"
 #include "worker/train/trainer.h"
@@ -31,11 +37,13 @@ using namespace loupe::worker;  // NOLINT: a program of one file
 struct Flags {
   std::string config = "configs/bases/emoji-sd/unet/config.json";
   std::string precision = "float32";
+  std::string device = "cpu";
   int64_t latent_size = 0;  // 0: the network's own
   int64_t rows = 8;
   int steps = 5;
   int threads = 1;
   bool checkpointing = false;
+  bool channels_first = false;
 };
 
 double ProcessorSeconds() {
@@ -49,7 +57,13 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-double PeakMb() {
+double PeakMb(torch::Device device) {
+#ifdef LOUPE_WITH_CUDA
+  if (device.is_cuda()) {
+    return static_cast<double>(c10::cuda::CUDACachingAllocator::getDeviceStats(device.index()).allocated_bytes[0].peak) / 1e6;
+  }
+#endif
+  TORCH_CHECK(device.is_cpu(), "no peak of memory is known for ", device);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<double>(usage.ru_maxrss) / 1e3;
@@ -70,6 +84,9 @@ loupe::Settings AdapterSettings() {
 }
 
 void Run(const Flags& flags) {
+  const auto prepared = PrepareDevice(flags.device, flags.threads);
+  TORCH_CHECK(prepared.ok(), prepared.status().ToString());
+  const torch::Device device = *prepared;
   const auto config = UNet2DConditionConfig::Read(flags.config);
   TORCH_CHECK(config.ok(), config.status().ToString());
   BaseModel base{.folder = flags.config,
@@ -80,34 +97,41 @@ void Run(const Flags& flags) {
   InitialiseAsTorch(*base.unet, stream.generator());
   for (torch::Tensor& weight : base.unet->parameters()) {
     weight.set_requires_grad(false);
-    if (weight.dim() == 4) weight.set_data(weight.contiguous(torch::MemoryFormat::ChannelsLast));
+    const bool last = weight.dim() == 4 && !flags.channels_first;
+    weight.set_data(weight.to(device).contiguous(last ? torch::MemoryFormat::ChannelsLast : torch::MemoryFormat::Contiguous));
   }
   const int64_t side = flags.latent_size > 0 ? flags.latent_size : config->sample_size;
   auto data = std::make_shared<DreamBoothData>();
-  data->instance.latents = stream.Normal({flags.rows, config->in_channels, side, side});
-  data->instance.context = stream.Normal({1, 77, config->cross_attention_dim});
-  const auto method = MakeMethod(TappableBlocksIn(*base.unet), {{AdapterSettings(), 1}}, torch::kCPU);
+  data->instance.latents = stream.Normal({flags.rows, config->in_channels, side, side}).to(device);
+  data->instance.context = stream.Normal({1, 77, config->cross_attention_dim}).to(device);
+  const auto method = MakeMethod(TappableBlocksIn(*base.unet), {{AdapterSettings(), 1}}, device);
   TrainOptions options;
-  options.precision = flags.precision == "bf16" ? torch::kBFloat16 : torch::kFloat;
+  if (flags.precision == "bf16") options.precision = torch::kBFloat16;
+  if (flags.precision == "fp16") {
+    options.precision = torch::kHalf;
+    options.loss_scale = LossScaler::kInitialScale;
+  }
   options.recompute = flags.checkpointing;
   std::vector<TrainSlot> slots;
   slots.push_back({MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), RandomStream(4), RandomStream(5)});
   Trainer trainer(base, *method, std::move(slots), options);
 
-  const double before = PeakMb();
+  const double before = PeakMb(device);
   std::vector<double> elapsed, processor;
   for (int step = 0; step <= flags.steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
     const double processor_start = ProcessorSeconds();
     trainer.Step();
+    if (device.is_cuda()) torch::cuda::synchronize(device.index());
     if (step == 0) continue;
     elapsed.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     processor.push_back(ProcessorSeconds() - processor_start);
   }
   fmt::print(
-      "{} rows of {}x{}, {}{}: {:.3f} s per step, {:.3f} s of processor; peak {:.0f} MB, {:.0f} MB of it the steps'\n",
-      flags.rows, side, side, flags.precision, flags.checkpointing ? ", checkpointing" : "", Median(elapsed),
-      Median(processor), PeakMb(), PeakMb() - before);
+      "{} rows of {}x{}, {}{}{}: {:.4f} s per step, {:.4f} s of processor; peak {:.0f} MB, {:.0f} MB of it the steps'\n",
+      flags.rows, side, side, flags.precision, flags.checkpointing ? ", checkpointing" : "",
+      flags.channels_first ? ", channels first" : "", Median(elapsed),
+      Median(processor), PeakMb(device), PeakMb(device) - before);
 }
 
 }  // namespace
@@ -118,12 +142,13 @@ int main(int argc, char** argv) {
   app.add_option("--config", flags.config, "A UNet's config.json");
   app.add_option("--latent-size", flags.latent_size, "Height and width of the latents; 0: the network's own");
   app.add_option("--rows", flags.rows, "Rows per step")->check(CLI::PositiveNumber);
-  app.add_option("--precision", flags.precision, "Of the network")->check(CLI::IsMember({"float32", "bf16"}));
+  app.add_option("--precision", flags.precision, "Of the network")->check(CLI::IsMember({"float32", "bf16", "fp16"}));
   app.add_flag("--checkpointing", flags.checkpointing, "Blocks are computed again in the backward pass");
+  app.add_flag("--channels-first", flags.channels_first, "Convolution weights as they are in files");
+  app.add_option("--device", flags.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", flags.threads, "Threads of LibTorch");
   app.add_option("--steps", flags.steps, "Timed steps")->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
-  at::set_num_threads(flags.threads);
   Run(flags);
   return 0;
 }

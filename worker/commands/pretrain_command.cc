@@ -12,13 +12,14 @@ namespace {
 struct PretrainFlags {
   std::string config;
   std::string out;
+  std::string device = "cpu";
   std::string log_level;
   double hours = 0;
 };
 
 absl::Status RunPretrain(const PretrainFlags& flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("pretrain", flags.log_level));
-  return PretrainFromFile(flags.config, flags.out, flags.hours);
+  return PretrainFromFile(flags.config, flags.out, flags.hours, flags.device);
 }
 
 }  // namespace
@@ -34,6 +35,8 @@ void AddPretrainCommand(CLI::App& app, int& exit_code) {
       ->add_option("--hours", flags->hours,
                    "Stop after this long, to go on later with the same command; 0: until finished")
       ->check(CLI::NonNegativeNumber);
+  // Not "auto": a run that is going on must not change its rounding with the machine's drivers.
+  command->add_option("--device", flags->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off");
   command->callback([flags, &exit_code] { exit_code = Report("pretrain", RunPretrain(*flags)); });
 }

@@ -4,22 +4,11 @@
 
 #include "spdlog/spdlog.h"
 #include "worker/adapters/method_registry.h"
-#include "worker/executor/device.h"
+#include "worker/layers/device.h"
 #include "worker/layers/tappable.h"
 #include "worker/train/user_error.h"
 
 namespace loupe::worker {
-namespace {
-
-// Threads are set before anything is loaded.
-torch::Device PreparedDevice(const std::string& name, int threads) {
-  const torch::Device device = ValueOrThrow(ParseDevice(name));
-  if (threads > 0) at::set_num_threads(threads);
-  return device;
-}
-
-}  // namespace
-
 AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device) {
   AdapterFile file = ValueOrThrow(ReadAdapterFile(path));
   if (file.base_sha256 != base.sha256) {
@@ -31,7 +20,7 @@ AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel
 }
 
 OpenedBase::OpenedBase(const std::string& folder, const std::string& adapter_path, const std::string& device, int threads)
-    : models(PreparedDevice(device, threads)), base(models.Base(folder)) {
+    : models(ValueOrThrow(PrepareDevice(device, threads))), base(models.Base(folder)) {
   if (!adapter_path.empty()) adapter = AttachAdapterFile(adapter_path, base, models.device());
 }
 

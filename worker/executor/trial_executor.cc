@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
-#include "worker/executor/device.h"
+#include "worker/layers/device.h"
 #include "worker/executor/model_store.h"
 #include "worker/executor/trial.h"
 #include "worker/executor/trial_inputs.h"
@@ -65,12 +65,9 @@ class TrialExecutor : public Executor {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorOptions& options) {
-  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, ParseDevice(options.device));
-  if (options.threads > 0) {
-    at::set_num_threads(options.threads);
-    // One network at a time: a second pool of threads would only compete with the first.
-    at::set_num_interop_threads(1);
-  }
+  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, PrepareDevice(options.device, options.threads));
+  // One network at a time: a second pool of threads would only compete with the first.
+  if (options.threads > 0) at::set_num_interop_threads(1);
   return std::unique_ptr<Executor>(new TrialExecutor(device, options.cache_folder));
 }
 

@@ -15,7 +15,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "worker/data/captioned_folder.h"
-#include "worker/executor/device.h"
+#include "worker/layers/device.h"
 #include "worker/executor/tensor_conversion.h"
 #include "worker/train/random_stream.h"
 #include "worker/train/user_error.h"

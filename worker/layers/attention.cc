@@ -15,12 +15,16 @@ class NamedHolder : public torch::nn::Module {
   NamedHolder(const std::string& name, const Linear& layer) { register_module(name, layer); }
 };
 
+// 16 MB a row and eight heads: beyond it, what the fused attention never stores would be most of a training step's memory.
+constexpr int64_t kMostWrittenOutScores = 1 << 20;
+
 // LibTorch's fused attention, but for bfloat16 gradients on a CPU: there its backward pass takes several times as long as the
 // four operations it stands for, whose products CPUs with matrix units (AMX) do fast.
 torch::Tensor ScaledDotProduct(const torch::Tensor& queries, const KeysValues& context) {
   const bool trains = at::GradMode::is_enabled() &&
                       (queries.requires_grad() || context.keys.requires_grad() || context.values.requires_grad());
-  if (!trains || !queries.is_cpu() || queries.scalar_type() != torch::kBFloat16) {
+  const bool small = queries.size(2) * context.keys.size(2) <= kMostWrittenOutScores;
+  if (!trains || !small || !queries.is_cpu() || queries.scalar_type() != torch::kBFloat16) {
     return at::scaled_dot_product_attention(queries, context.keys, context.values);
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(queries.size(3)));

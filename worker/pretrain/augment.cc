@@ -11,6 +11,7 @@ namespace {
 namespace F = torch::nn::functional;
 using torch::indexing::Slice;
 
+// Draws are the CPU's whatever the device.
 torch::Tensor Uniform(at::IntArrayRef shape, double low, double high, at::Generator& random) {
   return torch::rand(shape, random) * (high - low) + low;
 }
@@ -38,7 +39,7 @@ torch::Tensor RandomAffine(const torch::Tensor& pictures, double angle, double s
   const auto matrix = torch::stack({torch::stack({c * aspect, -s, moves.index({Slice(), 0})}, 1),
                                     torch::stack({s * aspect, c, moves.index({Slice(), 1})}, 1)},
                                    1);
-  const auto grid = F::affine_grid(matrix, pictures.sizes(), /*align_corners=*/false);
+  const auto grid = F::affine_grid(matrix.to(pictures.device()), pictures.sizes(), /*align_corners=*/false);
   const auto options = F::GridSampleFuncOptions().mode(torch::kBilinear).padding_mode(torch::kZeros).align_corners(false);
   return 1 - F::grid_sample(1 - pictures, grid, options);
 }
@@ -51,7 +52,7 @@ torch::Tensor RandomColours(const torch::Tensor& pictures, double strong, at::Ge
   const auto which = torch::rand({n, 1, 1}, random);
   auto matrix = torch::where(which < 0.6 * strong, mixed, gentle);
   matrix = torch::where(which.ge(0.6 * strong).logical_and(which < strong), grey, matrix);
-  const auto ink = torch::bmm(matrix, (1 - pictures).flatten(2));
+  const auto ink = torch::bmm(matrix.to(pictures.device()), (1 - pictures).flatten(2));
   return 1 - ink.clamp(0, 1).view(pictures.sizes());
 }
 
@@ -64,7 +65,7 @@ torch::Tensor TransplantMiddles(const torch::Tensor& pictures, const torch::Tens
   const auto centre_y = Uniform({n, 1, 1}, -0.05, 0.25, random);
   const auto inside = (x - centre_x).square() + (y - centre_y).square() < radius.square();
   const auto mask = inside.logical_and(Chance(n, share, random).view({n, 1, 1}));
-  return torch::where(mask.unsqueeze(1), donors, pictures);
+  return torch::where(mask.unsqueeze(1).to(pictures.device()), donors, pictures);
 }
 
 torch::Tensor EraseRectangles(const torch::Tensor& pictures, double share, at::Generator& random) {
@@ -74,7 +75,7 @@ torch::Tensor EraseRectangles(const torch::Tensor& pictures, double share, at::G
   const auto centre_x = Uniform({n, 1, 1}, -1, 1, random), centre_y = Uniform({n, 1, 1}, -1, 1, random);
   const auto inside = ((x - centre_x).abs() < half_width).logical_and((y - centre_y).abs() < half_height);
   const auto mask = inside.logical_and(Chance(n, share, random).view({n, 1, 1}));
-  return torch::where(mask.unsqueeze(1), torch::ones({}), pictures);
+  return torch::where(mask.unsqueeze(1).to(pictures.device()), torch::ones({}, pictures.options()), pictures);
 }
 
 torch::Tensor RandomBlur(const torch::Tensor& pictures, double share, at::Generator& random) {
@@ -84,7 +85,8 @@ torch::Tensor RandomBlur(const torch::Tensor& pictures, double share, at::Genera
                            .mode(torch::kBilinear)
                            .align_corners(false);
   const auto blurred = F::interpolate(half, options);
-  return torch::where(Chance(pictures.size(0), share, random).view({-1, 1, 1, 1}), blurred, pictures);
+  const auto mask = Chance(pictures.size(0), share, random).view({-1, 1, 1, 1});
+  return torch::where(mask.to(pictures.device()), blurred, pictures);
 }
 
 torch::Tensor FlipRollPermute(const torch::Tensor& pictures, at::Generator& random) {
@@ -93,7 +95,7 @@ torch::Tensor FlipRollPermute(const torch::Tensor& pictures, at::Generator& rand
   const auto shifts = torch::randint(-reach, reach + 1, {n, 2}, random, torch::kInt64);
   std::vector<torch::Tensor> out;
   for (int64_t i = 0; i < n; ++i) {
-    auto picture = pictures[i].index_select(0, torch::randperm(3, random, torch::kInt64));
+    auto picture = pictures[i].index_select(0, torch::randperm(3, random, torch::kInt64).to(pictures.device()));
     if (flips[i].item<bool>()) picture = picture.flip({2});
     out.push_back(picture.roll({shifts[i][0].item<int64_t>(), shifts[i][1].item<int64_t>()}, {1, 2}));
   }

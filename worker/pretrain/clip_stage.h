@@ -44,7 +44,7 @@ class ClipStage : public Stage {
   absl::StatusOr<std::string> Look(int64_t step) override { return look_(step); }
 
  private:
-  torch::Tensor CaptionIds(int64_t step, const torch::Tensor& rows) const;
+  torch::Tensor CaptionIds(int64_t step, const torch::Tensor& batch) const;
 
   CLIPModel network_;
   const ClipTokenizer& tokenizer_;

@@ -30,7 +30,7 @@ absl::StatusOr<torch::Tensor> DrawPictures(const std::string& font_path, const C
 torch::Tensor PicturesOf(const torch::Tensor& pictures, const std::vector<EmojiItem>& items) {
   std::vector<int64_t> rows;
   for (const EmojiItem& item : items) rows.push_back(item.index);
-  return pictures.index_select(0, torch::tensor(rows));
+  return pictures.index_select(0, torch::tensor(rows).to(pictures.device()));
 }
 
 }  // namespace loupe::worker

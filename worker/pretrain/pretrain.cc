@@ -87,8 +87,8 @@ void InitialiseClip(CLIPModel& clip, at::Generator random) {
 // One run: what is common to the parts, and each part in turn. The networks live here, since later parts use them.
 class Run {
  public:
-  Run(const PretrainConfig& config, std::string out, const StageLimit& limit)
-      : config_(config), out_(std::move(out)), base_(out_ + "/base"), limit_(limit) {}
+  Run(const PretrainConfig& config, std::string out, const StageLimit& limit, torch::Device device)
+      : config_(config), out_(std::move(out)), base_(out_ + "/base"), limit_(limit), device_(device) {}
 
   absl::Status Prepare();
   absl::Status Tokenizer();
@@ -111,8 +111,9 @@ class Run {
   const PretrainConfig& config_;
   std::string out_, base_;
   StageLimit limit_;
+  const torch::Device device_;
   Corpus corpus_;
-  torch::Tensor pictures_;  // uint8 [all, 3, S, S]
+  torch::Tensor pictures_;  // uint8 [all, 3, S, S], on device_ as the networks are
   std::optional<ClipTokenizer> tokenizer_;
   AutoencoderKL vae_{nullptr};
   CLIPModel clip_{nullptr};
@@ -125,7 +126,8 @@ absl::Status Run::Prepare() {
   LOUPE_RETURN_IF_ERROR(MakeFolder(out_ + "/work"));
   LOUPE_RETURN_IF_ERROR(MakeFolder(out_ + "/sheets"));
   LOUPE_ASSIGN_OR_RETURN(corpus_, Corpus::Read(config_.items));
-  LOUPE_ASSIGN_OR_RETURN(pictures_, DrawPictures(config_.font, corpus_, config_.picture_size));
+  LOUPE_ASSIGN_OR_RETURN(const torch::Tensor pictures, DrawPictures(config_.font, corpus_, config_.picture_size));
+  pictures_ = pictures.to(device_);
   spdlog::info("{} emoji to train on, {} held out", corpus_.training.size(), corpus_.held_out.size());
   return absl::OkStatus();
 }
@@ -165,11 +167,13 @@ absl::StatusOr<StageEnd> Run::Vae() {
   vae_ = AutoencoderKL(shape);
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(Load(*vae_, folder + kDiffusionWeights));
+    vae_->to(device_);
     return StageEnd::kFinished;
   }
   InitialiseAsTorch(*vae_, StepGenerator(config_.seed, 0, "vae/init"));
   ZeroLastLayers(*vae_, {"conv2"});
   if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*vae_, part.source.init_from + kDiffusionWeights));
+  vae_->to(device_);
   VaeStage stage(vae_, PicturesOf(pictures_, corpus_.training), part.options, config_.seed,
                  [this](int64_t step) { return LookAtVae(step); });
   return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("vae"));
@@ -209,10 +213,12 @@ absl::StatusOr<StageEnd> Run::Clip() {
   clip_ = CLIPModel(shape);
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(Load(*clip_, folder + kTextWeights));
+    clip_->to(device_);
     return StageEnd::kFinished;
   }
   InitialiseClip(clip_, StepGenerator(config_.seed, 0, "clip/init"));
   if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*clip_, part.source.init_from + kTextWeights));
+  clip_->to(device_);
   ClipStage stage(clip_, *tokenizer_, corpus_.training, PicturesOf(pictures_, corpus_.training),
                   tokenizer_->max_length(), part.options, config_.seed, [this](int64_t) { return LookAtClip(); });
   return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("clip"));
@@ -240,7 +246,9 @@ absl::Status Run::TextEncoder() {
   // Read back: the UNet learns on the float16 weights that it will be used with.
   LOUPE_ASSIGN_OR_RETURN(const ClipTextConfig shape, ClipTextConfig::Read(folder + "/config.json"));
   text_ = CLIPTextModel(shape);
-  return Load(*text_, folder + kTextWeights, kTextPrefix);
+  LOUPE_RETURN_IF_ERROR(Load(*text_, folder + kTextWeights, kTextPrefix));
+  text_->to(device_);
+  return absl::OkStatus();
 }
 
 torch::Tensor Run::Contexts(const std::vector<std::string>& captions) {
@@ -254,7 +262,7 @@ torch::Tensor Run::Contexts(const std::vector<std::string>& captions) {
       const auto row = tokenizer_->Encode(captions[i], length);
       ids.insert(ids.end(), row.begin(), row.end());
     }
-    parts.push_back(text_(torch::tensor(ids).view({-1, length})));
+    parts.push_back(text_(torch::tensor(ids).view({-1, length}).to(device_)));
   }
   return torch::cat(parts);
 }
@@ -299,6 +307,7 @@ absl::StatusOr<StageEnd> Run::UNet() {
   LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig vae_shape, AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
   vae_ = AutoencoderKL(vae_shape);
   LOUPE_RETURN_IF_ERROR(Load(*vae_, base_ + "/vae" + kDiffusionWeights));
+  vae_->to(device_);
   LOUPE_RETURN_IF_ERROR(
       WriteUNetConfig(folder, part, config_.picture_size / vae_shape.downscale(), text_->config().encoder.hidden_size));
   LOUPE_ASSIGN_OR_RETURN(const UNet2DConditionConfig shape, UNet2DConditionConfig::Read(folder + "/config.json"));
@@ -306,6 +315,7 @@ absl::StatusOr<StageEnd> Run::UNet() {
   InitialiseAsTorch(*unet_, StepGenerator(config_.seed, 0, "unet/init"));
   ZeroLastLayers(*unet_, {"conv2", "proj_out", "conv_out"});
   if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*unet_, part.source.init_from + kDiffusionWeights));
+  unet_->to(device_);
   UNetStage stage(unet_, MakeUNetData(), part.options, config_.seed, [this](int64_t step) { return LookAtUNet(step); });
   return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("unet"));
 }
@@ -326,7 +336,7 @@ absl::StatusOr<std::string> Run::LookAtUNet(int64_t step) {
   const auto context = torch::cat({Contexts({""}).expand({n, -1, -1}), Contexts(captions)});
   ContextCache cache;
   const auto predict = [&](const torch::Tensor& latents, int64_t t) {
-    return unet_(latents, torch::tensor({t}), context, &cache);
+    return unet_(latents, torch::tensor({t}).to(device_), context, &cache);
   };
   const UNetStageOptions& diffusion = config_.unet.options;
   const NoiseSchedule schedule(NoiseScheduleConfig{.num_train_timesteps = diffusion.train_steps,
@@ -336,7 +346,7 @@ absl::StatusOr<std::string> Run::LookAtUNet(int64_t step) {
   auto sampler = MakeSampler(SamplerKind::kDpmSolverPlusPlus2M, schedule, config_.unet.sheet_steps);
   const int64_t side = unet_->config().sample_size;
   auto random = StepGenerator(config_.seed, 0, "unet/sheet");
-  const auto latents = RunSampler(*sampler, torch::randn({n, 4, side, side}, random),
+  const auto latents = RunSampler(*sampler, torch::randn({n, 4, side, side}, random).to(device_),
                                   WithGuidance(predict, config_.unet.sheet_guidance));
   const auto samples = AsUnit(vae_->DecodeScaled(latents)).clamp(0, 1);
   const auto real = PicturesOf(pictures_, items).to(torch::kFloat32) / 255;
@@ -367,8 +377,8 @@ absl::Status RunParts(Run& run) {
 
 }  // namespace
 
-absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit) {
-  Run run(config, out, limit);
+absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit, torch::Device device) {
+  Run run(config, out, limit, device);
   try {
     return RunParts(run);
   } catch (const c10::Error& e) {

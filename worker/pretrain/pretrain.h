@@ -15,8 +15,10 @@ namespace loupe::worker {
 //   work/    one checkpoint per part
 //   sheets/  reconstructions, and samples beside the real pictures
 // Called again with the same config and `out` it goes on where it was, whatever ended it; a finished part is not trained
-// again. Held-out emoji are used for nothing but the reported measurements. OK when everything is finished or the limit
-// was reached; errors name the file or the part.
-absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit);
+// again. Everything but random draws is computed on `device`; a run may go on on another one, with other rounding. Held-out
+// emoji are used for nothing but the reported measurements. OK when everything is finished or the limit was reached; errors
+// name the file or the part.
+absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit,
+                      torch::Device device = torch::kCPU);
 
 }  // namespace loupe::worker

@@ -1,15 +1,18 @@
 #include "worker/pretrain/pretrain_from_file.h"
 
 #include "common/status_macros.h"
+#include "worker/layers/device.h"
 #include "worker/pretrain/pretrain.h"
 
 namespace loupe::worker {
 
-absl::Status PretrainFromFile(const std::string& config_path, const std::string& out, double hours) {
+absl::Status PretrainFromFile(const std::string& config_path, const std::string& out, double hours,
+                              const std::string& device) {
   LOUPE_ASSIGN_OR_RETURN(const auto config, PretrainConfig::Read(config_path));
   StageLimit limit;
   if (hours > 0) limit = {.clock = &SystemClock(), .deadline = SystemClock().MonotonicNow() + absl::Hours(hours)};
-  return Pretrain(config, out, limit);
+  LOUPE_ASSIGN_OR_RETURN(const torch::Device where, PrepareDevice(device, /*threads=*/0));
+  return Pretrain(config, out, limit, where);
 }
 
 }  // namespace loupe::worker

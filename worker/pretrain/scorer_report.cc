@@ -20,7 +20,7 @@ torch::Tensor EmbedPictures(CLIPModel& clip, const torch::Tensor& pictures) {
 }
 
 std::vector<FamilyMargin> FamilyMargins(CLIPModel& clip, const Corpus& corpus, const torch::Tensor& pictures) {
-  const auto embeds = EmbedPictures(clip, pictures);
+  const auto embeds = EmbedPictures(clip, pictures).cpu();
   std::map<std::string, std::vector<int64_t>> families;
   for (const EmojiItem& item : corpus.held_out) families[item.held_out].push_back(item.index);
 
@@ -58,11 +58,11 @@ NameRetrieval RetrieveNames(CLIPModel& clip, const ClipTokenizer& tokenizer, con
   }
   const auto n = static_cast<int64_t>(rows.size());
   std::vector<torch::Tensor> texts;
-  for (const auto& some : torch::tensor(ids).view({n, max_length}).split(256)) {
+  for (const auto& some : torch::tensor(ids).view({n, max_length}).to(pictures.device()).split(256)) {
     texts.push_back(UnitRows(clip->TextFeatures(some)));
   }
-  const auto images = EmbedPictures(clip, pictures.index_select(0, torch::tensor(rows)));
-  const auto best = std::get<1>(torch::mm(images, torch::cat(texts).t()).topk(std::min<int64_t>(5, n), 1));
+  const auto images = EmbedPictures(clip, pictures.index_select(0, torch::tensor(rows).to(pictures.device())));
+  const auto best = std::get<1>(torch::mm(images, torch::cat(texts).t()).cpu().topk(std::min<int64_t>(5, n), 1));
   const auto hits = best == torch::arange(n).unsqueeze(1);
   return {hits.select(1, 0).to(torch::kFloat64).mean().item<double>(),
           hits.any(1).to(torch::kFloat64).mean().item<double>()};

@@ -31,7 +31,7 @@ torch::Tensor EdgeHistogram(const torch::Tensor& plane) {
   const auto gx = Padded(across, 1, 1, 0, 0) / 2, gy = Padded(down, 0, 0, 1, 1) / 2;
   const auto magnitude = (gx.square() + gy.square() + 1e-12).sqrt();
   const auto direction = torch::atan2(gy, gx);
-  const auto bins = (torch::arange(kOrientations) * (M_PI / kOrientations)).view({1, -1, 1, 1});
+  const auto bins = (torch::arange(kOrientations) * (M_PI / kOrientations)).view({1, -1, 1, 1}).to(plane.device());
   // Twice the angle: an edge from light to dark is the same as one from dark to light.
   const auto energy = torch::relu(torch::cos(2 * (direction - bins))).square() * magnitude.sqrt();
   const int64_t margin = kEdgeCell / 2;
@@ -41,7 +41,7 @@ torch::Tensor EdgeHistogram(const torch::Tensor& plane) {
 std::vector<torch::Tensor> Blocks(const torch::Tensor& pictures) {
   const auto ink = 1 - std::get<0>(pictures.min(1, /*keepdim=*/true));
   const auto silhouette = torch::sigmoid((ink - 0.08) * 40);
-  const auto weights = torch::tensor({0.30F, 0.59F, 0.11F}).view({1, 3, 1, 1});
+  const auto weights = torch::tensor({0.30F, 0.59F, 0.11F}).view({1, 3, 1, 1}).to(pictures.device());
   const auto brightness = (pictures * weights).sum(1, /*keepdim=*/true);
   return {torch::avg_pool2d(silhouette, kAverageCell).flatten(1), EdgeHistogram(brightness), EdgeHistogram(silhouette),
           torch::avg_pool2d(pictures, kAverageCell).flatten(1)};
@@ -63,11 +63,12 @@ ShapeDescriptor::ShapeDescriptor(const torch::Tensor& pictures, int64_t dimensio
   }
   std::vector<torch::Tensor> joined;
   for (const auto& some : pictures.split(256)) joined.push_back(Joined(some));
-  const auto rows = torch::cat(joined);
+  const auto rows = torch::cat(joined).cpu();  // so that axes point the same way on every device
   const auto axes = std::get<2>(torch::linalg_svd(rows, /*full_matrices=*/false)).t();  // [d, min(N, d)]
   axes_ = torch::zeros({rows.size(1), dimensions});
   const int64_t kept = std::min(dimensions, axes.size(1));
   axes_.slice(1, 0, kept).copy_(axes.slice(1, 0, kept));
+  axes_ = axes_.to(pictures.device());
 }
 
 torch::Tensor ShapeDescriptor::Joined(const torch::Tensor& pictures) const {

@@ -10,7 +10,7 @@ absl::Status WriteSheet(const std::string& path, const torch::Tensor& pictures, 
   const int64_t n = pictures.size(0), h = pictures.size(2), w = pictures.size(3);
   const int64_t rows = (n + columns - 1) / columns;
   auto grid = torch::ones({rows * columns, 3, h, w});
-  grid.slice(0, 0, n).copy_(pictures.detach().clamp(0, 1));
+  grid.slice(0, 0, n).copy_(pictures.detach().clamp(0, 1).cpu());
   const auto bytes = (grid * 255)
                          .round()
                          .view({rows, columns, 3, h, w})

@@ -221,18 +221,19 @@ absl::StatusOr<StageEnd> RunStage(Stage& stage, const StageSchedule& schedule, u
     progress.Add(value, parts);
     if (done % schedule.checkpoint_every == 0 || done == schedule.steps) {
       progress.Log(done);
-      LOUPE_RETURN_IF_ERROR(state.Write(checkpoint, Describe(stage, seed, done)));
-      written = done;
+      // Before the checkpoint: killed in between, the run does both again; the other way round the files would stay old.
       if (done % schedule.look_every == 0 || done == schedule.steps) {
         LOUPE_RETURN_IF_ERROR(LookAtAverage(stage, state, done));
       }
+      LOUPE_RETURN_IF_ERROR(state.Write(checkpoint, Describe(stage, seed, done)));
+      written = done;
     }
   }
   state.optimiser.ZeroGrad();
   if (written != done) {
     progress.Log(done);
-    LOUPE_RETURN_IF_ERROR(state.Write(checkpoint, Describe(stage, seed, done)));
     LOUPE_RETURN_IF_ERROR(LookAtAverage(stage, state, done));
+    LOUPE_RETURN_IF_ERROR(state.Write(checkpoint, Describe(stage, seed, done)));
   }
   state.Swap();
   for (auto& parameter : stage.network().parameters()) parameter.set_requires_grad(false);

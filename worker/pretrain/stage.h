@@ -27,8 +27,8 @@ class Stage {
   virtual torch::nn::Module& network() = 0;
   // The loss to be minimised (with its graph) at this step, and its parts for the log (any numbers by name).
   virtual torch::Tensor Loss(int64_t step, std::map<std::string, double>& parts) = 0;
-  // After every checkpoint, with the averaged weights in the network: measure, draw a sheet, write the folder. Returns one
-  // line for the log.
+  // Just before a checkpoint, with the averaged weights in the network: measure, draw a sheet, write the folder. Returns
+  // one line for the log. What it writes must be the same when it is called again for the same step.
   virtual absl::StatusOr<std::string> Look(int64_t step) = 0;
 };
 

@@ -18,17 +18,18 @@ VaeStage::VaeStage(AutoencoderKL network, torch::Tensor pictures, const VaeStage
       look_(std::move(look)) {}
 
 std::pair<LatentDistribution, torch::Tensor> VaeStage::Rebuild(const torch::Tensor& x, at::Generator& random) {
-  const AutocastScope autocast({torch::kCPU, options_.precision != torch::kFloat32, torch::kBFloat16});
+  const AutocastScope autocast({x.device().type(), options_.precision != torch::kFloat32, torch::kBFloat16});
   LatentDistribution q = network_->Encode(x);
   q.mean = q.mean.to(torch::kFloat32);
   q.logvar = q.logvar.to(torch::kFloat32);
-  auto rebuilt = network_->Decode(q.Sample(torch::randn(q.mean.sizes(), random))).to(torch::kFloat32);
+  const auto noise = torch::randn(q.mean.sizes(), random).to(x.device());
+  auto rebuilt = network_->Decode(q.Sample(noise)).to(torch::kFloat32);
   return {std::move(q), std::move(rebuilt)};
 }
 
 torch::Tensor VaeStage::Loss(int64_t step, std::map<std::string, double>& parts) {
   auto random = StepGenerator(seed_, step, "vae/changes");
-  const auto rows = BatchRows(seed_, "vae", step, options_.batch, pictures_.size(0));
+  const auto rows = BatchRows(seed_, "vae", step, options_.batch, pictures_.size(0)).to(pictures_.device());
   const auto unit = pictures_.index_select(0, rows).to(torch::kFloat32) / 255;
   const auto x = (FlipRollPermute(unit, random) * 2 - 1).contiguous(torch::MemoryFormat::ChannelsLast);
 

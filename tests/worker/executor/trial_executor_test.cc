@@ -7,14 +7,12 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <set>
 
 #include "analysis/metrics/cosine_similarity.h"
 #include "analysis/metrics/npy_file.h"
 #include "common/atomic_file.h"
 #include "nlohmann/json.hpp"
-#include "worker/data/emoji_renderer.h"
-#include "worker/data/emoji_set.h"
+#include "tests/worker/executor/trial_fixture.h"
 #include "worker/io/safetensors.h"
 #include "worker/models/inception.h"
 #include "worker/models/vit.h"
@@ -27,94 +25,20 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 
-// Keeps copies of artifacts; can tell the attempt to stop at a step.
-class RecordingObserver : public AttemptObserver {
- public:
-  explicit RecordingObserver(std::string folder, int64_t stop_at_step = -1)
-      : folder_(std::move(folder)), stop_at_step_(stop_at_step) {
-    fs::create_directories(folder_);
-  }
-  void OnProgress(std::string_view phase, int64_t step, int64_t) override {
-    phases.emplace(phase);
-    if (phase == "train" && step == stop_at_step_) stop_ = true;
-  }
-  void OnMetric(std::string_view metric, int64_t step, double value) override {
-    if (metric == "loss") losses[step] = value;
-    metrics.emplace(metric);
-  }
-  absl::Status OnArtifact(std::string_view name, std::string_view, const std::string& path) override {
-    fs::copy_file(path, fs::path(folder_) / name, fs::copy_options::overwrite_existing);
-    return absl::OkStatus();
-  }
-  bool ShouldStop() const override { return stop_; }
-  std::string File(const std::string& name) const { return folder_ + "/" + name; }
-
-  std::set<std::string> phases, metrics;
-  std::map<int64_t, double> losses;
-
- private:
-  const std::string folder_;
-  const int64_t stop_at_step_;
-  bool stop_ = false;
-};
-
-class TrialExecutorTest : public testing::Test {
+class TrialExecutorTest : public TrialTest {
  protected:
   static void SetUpTestSuite() {
-    root_ = testing::TempDir() + "trial_executor_test";
-    fs::remove_all(root_);
-    const auto items = ReadEmojiItems("configs/bases/emoji-sd/items.json");
-    ASSERT_TRUE(items.ok()) << items.status();
-    const auto cats = SelectEmojiFamily(*items, "cat-faces");
-    ASSERT_TRUE(cats.ok());
-    const auto count = RenderEmoji(*cats, {.font_path = kNotoColorEmojiPath, .out_folder = root_ + "/cats", .side = 64});
-    ASSERT_TRUE(count.ok()) << count.status();
-    ASSERT_EQ(*count, 9);
-    auto executor = MakeTrialExecutor({.device = "cpu", .threads = 1, .cache_folder = root_ + "/cache"});
-    ASSERT_TRUE(executor.ok()) << executor.status();
-    executor_ = executor->release();
+    MakeFolder("trial_executor_test");
+    executor_ = MakeExecutor("cpu", /*threads=*/1);
+    ASSERT_NE(executor_, nullptr);
   }
   static void TearDownTestSuite() {
-    delete executor_;
-    fs::remove_all(root_);
+    executor_.reset();
+    TrialTest::TearDownTestSuite();
   }
 
-  AttemptSpec Spec(const std::string& name, std::map<std::string, std::string> changes = {}) {
-    std::map<std::string, std::string> values = {{"base", "configs/bases/emoji-sd"},
-                                                 {"scorer", "configs/scorers/emoji-clip"},
-                                                 {"task.images", root_ + "/cats"},
-                                                 {"method.input", "CA_out"},
-                                                 {"method.output", "FFN_in"},
-                                                 {"method.width", "4"},
-                                                 {"budget.steps", "3"},
-                                                 {"budget.batch", "1"},
-                                                 {"budget.samples", "4"},
-                                                 {"sample.steps", "2"},
-                                                 {"train.learning_rate", "0.01"}};
-    for (const auto& [key, value] : changes) values[key] = value;
-    if (values["task.kind"] != "finetune") {
-      values["task.instance_prompt"] = "a photo of sks";
-      values["task.class_prompt"] = "a photo of cat face";
-      values["task.class_images"] = "2";
-    }
-    if (values["task.kind"].empty()) values.erase("task.kind");
-    AttemptSpec spec;
-    spec.trial = "sweeps/s/trials/0";
-    spec.settings = *Settings::Create(values);
-    spec.sweep_seed = 7;
-    spec.cell = {{"input", "CA_out"}};
-    spec.scratch_folder = root_ + "/scratch-" + name;
-    spec.checkpoint_folder = root_ + "/checkpoint-" + name;
-    fs::create_directories(spec.scratch_folder);
-    fs::create_directories(spec.checkpoint_folder);
-    return spec;
-  }
-
-  static std::string root_;
-  static Executor* executor_;
+  inline static std::unique_ptr<Executor> executor_;
 };
-std::string TrialExecutorTest::root_;
-Executor* TrialExecutorTest::executor_ = nullptr;
 
 TEST_F(TrialExecutorTest, ATrialEndsWithScoresThatCanBeRecomputedFromItsArtifacts) {
   RecordingObserver observer(root_ + "/whole");
