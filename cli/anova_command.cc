@@ -77,7 +77,7 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
                    "Cell to contrast all others with, such as 'a=1,b=2': a level of every factor")
       ->delimiter(',');
   AddFormatOption(*command, flags->format, {"text", "json", "csv"});
-  command->add_option("--output,-o", flags->output, "File to write instead of standard output");
+  AddOutputOption(*command, flags->output, flags->format, {"text", "json", "csv"});
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }
 

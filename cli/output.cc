@@ -1,6 +1,9 @@
 #include "cli/output.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <utility>
 
 #include "common/atomic_file.h"
 #include "fmt/format.h"
@@ -13,6 +16,17 @@ void AddFormatOption(CLI::App& command, std::string& format, std::vector<std::st
   command.add_option("--format", format, fmt::format("How data is printed: {}", fmt::join(formats, ", ")))
       ->check(CLI::IsMember(formats))
       ->capture_default_str();
+}
+
+void AddOutputOption(CLI::App& command, std::string& output, std::string& format, std::vector<std::string> formats) {
+  command.add_option("--output,-o", output,
+                     "File to write instead of standard output; without --format, its ending says how");
+  command.parse_complete_callback([&command, &output, &format, formats = std::move(formats)] {
+    const std::string ending = std::filesystem::path(output).extension().string();
+    if (command.count("--format") > 0 || ending.empty()) return;
+    const auto named = std::find(formats.begin(), formats.end(), ending.substr(1));
+    if (named != formats.end()) format = *named;
+  });
 }
 
 absl::StatusOr<std::string> ReadInput(const std::string& path) {

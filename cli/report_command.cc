@@ -84,7 +84,7 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
       ->delimiter(',');
   command->add_option("--compare", flags->compare, "Sweep whose ranking of the cells is compared with this one's");
   AddFormatOption(*command, flags->format, {"text", "json", "csv", "html"});
-  command->add_option("--output,-o", flags->output, "File to write instead of standard output");
+  AddOutputOption(*command, flags->output, flags->format, {"text", "json", "csv", "html"});
   AddConnectOptions(*command, flags->connect);
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }

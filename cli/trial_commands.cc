@@ -221,8 +221,8 @@ void AddTrialCommands(CLI::App& app, int& exit_code) {
   CLI::App* metrics =
       AddOne(app, exit_code, flags, "metrics", "A trial's curves: loss and scores by step", true, &ListMetrics);
   metrics->add_option("--metric", flags->metric, "Only this one, such as loss");
-  metrics->add_option("--output,-o", flags->output, "File to write instead of standard output");
   AddFormatOption(*metrics, flags->format, {"csv", "json"});
+  AddOutputOption(*metrics, flags->output, flags->format, {"csv", "json"});
 
   flags = std::make_shared<TrialFlags>();
   AddFormatOption(*AddOne(app, exit_code, flags, "artifacts", "List what a trial left behind", true, &ListArtifacts),

@@ -30,7 +30,7 @@ class PretrainConfigTest : public ::testing::Test {
 };
 
 TEST_F(PretrainConfigTest, ShippedFilesAreValid) {
-  for (const char* name : {"emoji-sd", "emoji-sd-continued", "emoji-clip"}) {
+  for (const char* name : {"emoji-sd", "emoji-clip"}) {
     const auto config = PretrainConfig::Read(std::string("configs/bases/") + name + ".yaml");
     EXPECT_TRUE(config.ok()) << config.status();
   }
