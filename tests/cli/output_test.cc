@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "CLI/CLI.hpp"
+
 namespace loupe::cli {
 namespace {
 
