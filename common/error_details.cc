@@ -1,8 +1,10 @@
 #include "common/error_details.h"
 
+#include <charconv>
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "fmt/format.h"
 
 namespace loupe {
 namespace {
@@ -10,12 +12,21 @@ namespace {
 constexpr char kReasonUrl[] = "loupe.v1/reason";
 constexpr char kViolationsUrl[] = "loupe.v1/field-violations";
 constexpr char kRetryAfterUrl[] = "loupe.v1/retry-after";
-// Violations travel as "field NUL description NUL …": no text field contains NUL.
-constexpr char kEnd = '\0';
-
 std::string PayloadOf(const absl::Status& status, const char* url) {
   const auto payload = status.GetPayload(url);
   return payload.has_value() ? std::string(*payload) : std::string();
+}
+
+// Violations travel as texts one after another, "5:field11:description…": a text that quotes what somebody sent has any byte in it.
+void AppendText(std::string& packed, std::string_view text) { packed += fmt::format("{}:{}", text.size(), text); }
+
+std::string TakeText(std::string_view& packed) {
+  size_t size = 0;
+  const char* end = std::from_chars(packed.data(), packed.data() + packed.size(), size).ptr;
+  packed.remove_prefix(static_cast<size_t>(end - packed.data()) + 1);
+  const std::string text(packed.substr(0, size));
+  packed.remove_prefix(size);
+  return text;
 }
 
 }  // namespace
@@ -31,24 +42,19 @@ absl::Status WithFieldViolations(absl::Status status, const std::vector<FieldVio
   if (status.ok() || violations.empty()) return status;
   std::string packed;
   for (const FieldViolation& violation : violations) {
-    packed += violation.field;
-    packed += kEnd;
-    packed += violation.description;
-    packed += kEnd;
+    AppendText(packed, violation.field);
+    AppendText(packed, violation.description);
   }
   status.SetPayload(kViolationsUrl, absl::Cord(std::move(packed)));
   return status;
 }
 
 std::vector<FieldViolation> FieldViolationsOf(const absl::Status& status) {
-  const std::string packed = PayloadOf(status, kViolationsUrl);
+  const std::string payload = PayloadOf(status, kViolationsUrl);
   std::vector<FieldViolation> violations;
-  size_t at = 0;
-  while (at < packed.size()) {
-    const size_t field_end = packed.find(kEnd, at);
-    const size_t description_end = packed.find(kEnd, field_end + 1);
-    violations.push_back({packed.substr(at, field_end - at), packed.substr(field_end + 1, description_end - field_end - 1)});
-    at = description_end + 1;
+  for (std::string_view packed = payload; !packed.empty();) {
+    std::string field = TakeText(packed);
+    violations.push_back({std::move(field), TakeText(packed)});
   }
   return violations;
 }

@@ -43,8 +43,10 @@ std::string SweepId::name() const { return fmt::format("{}{}", kSweeps, id_); }
 
 absl::StatusOr<TrialId> TrialId::FromName(std::string_view name) {
   const size_t split = name.find(kTrials);
+  const std::string digits(split == std::string_view::npos ? "" : name.substr(split + kTrials.size()));
   int64_t index = 0;
-  if (split == std::string_view::npos || !absl::SimpleAtoi(std::string(name.substr(split + kTrials.size())), &index) || index < 0) {
+  // One name for each trial: no sign, space or leading zero.
+  if (!absl::SimpleAtoi(digits, &index) || index < 0 || digits != fmt::format("{}", index)) {
     return absl::InvalidArgumentError(
         fmt::format("'{}' is not a trial name of the form 'sweeps/{{sweep}}/trials/{{index}}'", name));
   }

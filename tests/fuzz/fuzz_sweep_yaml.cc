@@ -18,6 +18,7 @@ std::vector<std::string> Seeds() {
       "name: a\nbase: b\nscorer: c\ntask: {images: d, instance_prompt: e, class_prompt: f}\nmethod: {output: Trans_out}\n"
       "budget: {steps: 5}\nfactors: {input: [SA_in, CA_in], scale: [1, 2.5, 1e3]}\nreplicates: 3\nseed: 7\n",
       "name: a\nfactors: &f {scale: [1, 2]}\nother: *f\n",
+      "name: a\nfactors: {scale: [\"\\u0000\", 2]}\n",
       "- [1, {a: b}]\n",
       "",
   };

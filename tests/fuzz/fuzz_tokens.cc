@@ -18,6 +18,7 @@ namespace loupe::fuzz {
 
 std::vector<std::string> Seeds() {
   return {"sweeps/quickstart/trials/17",
+          "sweeps/quickstart/trials/017",
           "workers/gpu-01",
           "samples.png",
           "Bearer 0123456789abcdef0123456789abcdef",
