@@ -3,7 +3,7 @@
 //   coordinator_load_bench --workers 1000 --trial-seconds 1      1,000 workers, each a trial a second: latency under a given load
 //   coordinator_load_bench --workers 64 --points 10              as fast as it goes: leases, completions and points per second
 //   coordinator_load_bench --workers 16 --trial-seconds 1 --trials 10000   overhead over ideal packing (Ray Tune's workload)
-//   coordinator_load_bench --million                             planning, creating and paging through 999,000 trials
+//   coordinator_load_bench --million                             planning, creating and paging through a million trials
 //
 // Commits are durable (synchronous=FULL): --data says on which disk. Each worker has a connection of its own.
 #include <signal.h>
@@ -77,8 +77,11 @@ void Million(testing::CoordinatorProcess& coordinator) {
 }
 
 void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, bool json) {
+  // At most 1,000 scales are allowed; three cells each.
+  const auto replicates = static_cast<int>((options.trials + 2999) / 3000);
   Create(coordinator, "load",
-         options.trials > 0 ? testing::SmallSpec(static_cast<int>((options.trials + 2) / 3), 1) : testing::SmallSpec(1000, 100));
+         options.trials > 0 ? testing::SmallSpec(static_cast<int>((options.trials + 3 * replicates - 1) / (3 * replicates)), replicates)
+                            : testing::SmallSpec(1000, 100));
   std::vector<std::shared_ptr<Connection>> connections;
   for (int i = 0; i < options.workers; ++i) {
     connections.push_back(coordinator.Connect());
@@ -128,7 +131,7 @@ int main(int argc, char** argv) {
   app.add_option("--workers", options.workers, "Simulated workers, each with its own connection")->capture_default_str();
   app.add_option("--seconds", options.seconds, "How long (unless --trials)")->capture_default_str();
   app.add_option("--trial-seconds", options.trial_seconds, "Length of a trial")->capture_default_str();
-  app.add_option("--trials", options.trials, "End after so many trials, which are all of the sweep's");
+  app.add_option("--trials", options.trials, "End after so many trials; the sweep has hardly more");
   app.add_option("--points", options.points, "Metric points per trial");
   app.add_flag("--json", json, "One line for programs");
   app.add_flag("--million", million, "A sweep of a million trials instead");

@@ -23,10 +23,12 @@ TEST_F(ProcessTest, KillingCoordinatorAndWorkersInALoopLosesNothingAndChangesNoN
   const char* wanted = std::getenv("LOUPE_KILL_SECONDS");
   const double seconds = wanted == nullptr ? 6 : std::atof(wanted);
   StartCoordinator();
-  v1::SweepSpec spec = testing::SmallSpec(4, std::max(4, static_cast<int>(seconds * 2)));
+  // 36 trials a second: more than are done under fire. (Not all of them replicates: the F table's work grows with the cube of those.)
+  const double size = std::sqrt(std::max(1.0, seconds / 4));
+  v1::SweepSpec spec = testing::SmallSpec(static_cast<int>(4 * size), static_cast<int>(12 * size));
   // Three losses would quarantine a trial that is merely unlucky here.
   spec.mutable_retry()->set_max_worker_losses(100);
-  const int trials = 12 * spec.replicates();
+  const int trials = 3 * static_cast<int>(4 * size) * spec.replicates();
   Create("clean", spec);
   std::vector<std::unique_ptr<ChildProcess>> workers;
   for (int i = 0; i < 3; ++i) workers.push_back(StartWorker(i, 0.0));
