@@ -57,7 +57,14 @@ TEST_F(ProcessTest, KillingCoordinatorAndWorkersInALoopLosesNothingAndChangesNoN
     }
   }
   EXPECT_GT(coordinator_kills, 0);
-  const int64_t under_fire = Get("faulted")->counts().succeeded();
+  // The first call may still go to the one that was killed last.
+  absl::StatusOr<v1::Sweep> sweep = Get("faulted");
+  for (int i = 0; i < 100 && !sweep.ok(); ++i) {
+    Pause(0.1);
+    sweep = Get("faulted");
+  }
+  ASSERT_TRUE(sweep.ok()) << sweep.status();
+  const int64_t under_fire = sweep->counts().succeeded();
   // Fresh names: workers that died too often are set aside for a while.
   for (int i = 3; i < 5; ++i) workers.push_back(StartWorker(i, 0.0));
   ASSERT_TRUE(WaitUntilCompleted("faulted", 80 + seconds));
