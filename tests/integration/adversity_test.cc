@@ -230,7 +230,7 @@ TEST_F(AdversityTest, BeyondTheHardLimitTheCrowdWaitsTheOthersWorkAndWhoeverLeav
 
 // What one message or file may cost is bounded, so many of them are: a kill by the kernel for memory is a kill -9 (process_test).
 TEST_F(AdversityTest, MessagesBeyondTheLimitAndLargeFilesDoNotGrowTheProcess) {
-  StartCoordinator();
+  StartCoordinator({}, "127.0.0.1:0", /*lease_seconds=*/60);
   ASSERT_TRUE(TryCreate("before").ok());
   const double before = coordinator_->process().PeakMegabytes();
   const std::string huge(32 << 20, 'x');
