@@ -7,21 +7,18 @@
 #include "common/atomic_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/temp_folder.h"
 #include "worker/data/emoji_set.h"
 
 namespace loupe::worker {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
-class EmojiAssetsTest : public testing::Test {
+class EmojiAssetsTest : public ::testing::Test {
  protected:
-  EmojiAssetsTest() : root_(testing::TempDir() + "emoji_assets_test") {
-    fs::remove_all(root_);
-    fs::create_directories(root_ + "/assets");
-  }
-  ~EmojiAssetsTest() override { fs::remove_all(root_); }
+  EmojiAssetsTest() { fs::create_directories(assets()); }
 
   void Picture(const std::string& name, int width, int height, uint8_t value) {
     const auto pixels = static_cast<size_t>(width) * static_cast<size_t>(height) * 3;
@@ -29,7 +26,8 @@ class EmojiAssetsTest : public testing::Test {
   }
   std::string assets() const { return root_ + "/assets"; }
 
-  const std::string root_;
+  const loupe::testing::TempFolder folder_;
+  const std::string root_ = folder_.path();
 };
 
 TEST_F(EmojiAssetsTest, FilesAreNamedByCodePointsWithoutVariationSelectors) {
@@ -57,7 +55,7 @@ TEST_F(EmojiAssetsTest, AFamilyIsWrittenWithWhatTheFolderHas) {
   EXPECT_EQ(*count, 1);
   EXPECT_EQ(ReadImage(root_ + "/out/0000-grinning-face.png")->width, 32);
   EXPECT_THAT(*ReadFile(root_ + "/out/metadata.jsonl"), HasSubstr("\"grinning face\""));
-  EXPECT_THAT(*ReadFile(root_ + "/out/metadata.jsonl"), testing::Not(HasSubstr("melting")));
+  EXPECT_THAT(*ReadFile(root_ + "/out/metadata.jsonl"), ::testing::Not(HasSubstr("melting")));
   EXPECT_THAT(std::string(RenderEmoji({items[1]}, options).status().message()), HasSubstr("none of the 1 emoji"));
 }
 

@@ -6,34 +6,32 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/temp_folder.h"
 
 namespace loupe::worker {
 namespace {
 
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
-class ClipTokenizerTest : public testing::Test {
+class ClipTokenizerTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) / "clip_tokenizer_test";
-    std::filesystem::create_directories(folder_);
     Write("vocab.json", R"({"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3, "<|startoftext|>": 4, "<|endoftext|>": 5, "!": 6})");
     Write("merges.txt", "#version: 0.2\na b</w>\n");
     Write("tokenizer_config.json", R"({"model_max_length": 5, "pad_token": {"content": "!"}})");
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   void Write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
-  absl::StatusOr<ClipTokenizer> Load() { return ClipTokenizer::Load(folder_.string()); }
+  absl::StatusOr<ClipTokenizer> Load() { return ClipTokenizer::Load(folder_.path()); }
   void ExpectRefused(const std::string& file, const std::string& why) {
     const auto tokenizer = Load();
     ASSERT_FALSE(tokenizer.ok());
     EXPECT_THAT(std::string(tokenizer.status().message()), AllOf(HasSubstr(file), HasSubstr(why)));
   }
 
-  std::filesystem::path folder_;
+  const loupe::testing::TempFolder folder_;
 };
 
 TEST_F(ClipTokenizerTest, MergesCutsAndPads) {

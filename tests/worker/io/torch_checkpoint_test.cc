@@ -7,13 +7,14 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/temp_folder.h"
 
 namespace loupe::worker {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 using namespace std::string_literals;
 
 // Opcodes by their names in Python's pickletools.
@@ -30,17 +31,10 @@ std::string Header() {
          Text("little_endian") + "\x88u.";
 }
 
-class TorchCheckpointTest : public testing::Test {
+class TorchCheckpointTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) / "torch_checkpoint_test";
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string ErrorOf(const std::string& bytes) {
-    const std::string path = (folder_ / "weights.pth").string();
+    const std::string path = folder_ / "weights.pth";
     std::ofstream(path, std::ios::binary) << bytes;
     const auto checkpoint = TorchCheckpoint::Open(path);
     if (checkpoint.ok()) return "";
@@ -49,7 +43,7 @@ class TorchCheckpointTest : public testing::Test {
     return std::string(checkpoint.status().message());
   }
 
-  fs::path folder_;
+  const loupe::testing::TempFolder folder_;
 };
 
 TEST_F(TorchCheckpointTest, APickleThatWouldCallAnythingElseIsRefusedByNameAndNothingRuns) {
@@ -78,7 +72,7 @@ TEST_F(TorchCheckpointTest, OtherFilesAreToldApart) {
   std::string big_endian = Header();
   big_endian[big_endian.size() - 3] = '\x89';  // NEWFALSE
   EXPECT_THAT(ErrorOf(big_endian), HasSubstr("big-endian"));
-  EXPECT_EQ(TorchCheckpoint::Open((folder_ / "none.pth").string()).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(TorchCheckpoint::Open(folder_ / "none.pth").status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(TorchCheckpointTest, NestingAndLengthOfAHostilePickleCostLittle) {
