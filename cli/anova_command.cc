@@ -76,8 +76,7 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
       ->add_option("--baseline", flags->baseline,
                    "Cell to contrast all others with, such as 'a=1,b=2': a level of every factor")
       ->delimiter(',');
-  AddFormatOption(*command, flags->format, {"text", "json", "csv"});
-  AddOutputOption(*command, flags->output, flags->format, {"text", "json", "csv"});
+  AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv"});
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }
 

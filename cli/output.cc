@@ -18,7 +18,8 @@ void AddFormatOption(CLI::App& command, std::string& format, std::vector<std::st
       ->capture_default_str();
 }
 
-void AddOutputOption(CLI::App& command, std::string& output, std::string& format, std::vector<std::string> formats) {
+void AddFormatAndOutputOptions(CLI::App& command, std::string& format, std::string& output, std::vector<std::string> formats) {
+  AddFormatOption(command, format, formats);
   command.add_option("--output,-o", output,
                      "File to write instead of standard output; without --format, its ending says how");
   command.parse_complete_callback([&command, &output, &format, formats = std::move(formats)] {

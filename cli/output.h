@@ -14,9 +14,9 @@ namespace loupe::cli {
 // --format, among `formats` (the first is the default).
 void AddFormatOption(CLI::App& command, std::string& format, std::vector<std::string> formats);
 
-// --output, after AddFormatOption with the same `formats`: without --format, a file's ending that is the name of one of them
-// chooses it ("report.html"). Both strings must live until `command` has run.
-void AddOutputOption(CLI::App& command, std::string& output, std::string& format, std::vector<std::string> formats);
+// AddFormatOption, and --output: without --format, a file's ending that is the name of one of the formats chooses it
+// ("report.html"). Both strings must live until `command` has run.
+void AddFormatAndOutputOptions(CLI::App& command, std::string& format, std::string& output, std::vector<std::string> formats);
 
 // The bytes of an input file named on the command line; "-" is standard input. A file that cannot be read is bad input
 // (INVALID_ARGUMENT), and the sentence names it.

@@ -83,8 +83,7 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
                    "Cell to contrast all others with, such as 'input=SA_in,output=FFN_in': a level of every factor")
       ->delimiter(',');
   command->add_option("--compare", flags->compare, "Sweep whose ranking of the cells is compared with this one's");
-  AddFormatOption(*command, flags->format, {"text", "json", "csv", "html"});
-  AddOutputOption(*command, flags->output, flags->format, {"text", "json", "csv", "html"});
+  AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv", "html"});
   AddConnectOptions(*command, flags->connect);
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }

@@ -221,8 +221,7 @@ void AddTrialCommands(CLI::App& app, int& exit_code) {
   CLI::App* metrics =
       AddOne(app, exit_code, flags, "metrics", "A trial's curves: loss and scores by step", true, &ListMetrics);
   metrics->add_option("--metric", flags->metric, "Only this one, such as loss");
-  AddFormatOption(*metrics, flags->format, {"csv", "json"});
-  AddOutputOption(*metrics, flags->output, flags->format, {"csv", "json"});
+  AddFormatAndOutputOptions(*metrics, flags->format, flags->output, {"csv", "json"});
 
   flags = std::make_shared<TrialFlags>();
   AddFormatOption(*AddOne(app, exit_code, flags, "artifacts", "List what a trial left behind", true, &ListArtifacts),

@@ -27,6 +27,7 @@
 #include "common/atomic_file.h"
 #include "common/clock.h"
 #include "common/status_macros.h"
+#include "coordinator/store/snapshots.h"
 #include "fmt/format.h"
 
 namespace loupe::cli {
@@ -303,10 +304,7 @@ void AddUpCommand(CLI::App& app, int& exit_code) {
   up->add_option("--backup-every", flags->backup_every, "Time between snapshots: 30m, 1h, …")
       ->check(CLI::Validator(
           [](std::string& text) {
-            absl::Duration interval;
-            const bool good = absl::ParseDuration(text, &interval) && interval >= absl::Seconds(1);
-            return good ? std::string()
-                        : fmt::format("--backup-every is '{}': expected a time of at least a second, such as 30m or 1h", text);
+            return std::string(coordinator::ParseSnapshotInterval(text).status().message());
           },
           "TIME"))
       ->capture_default_str()

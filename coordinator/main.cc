@@ -35,13 +35,6 @@ void RaiseFileLimit() {
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("the limit of open files cannot be raised to {}", limit.rlim_max);
 }
 
-// "90s", "15m", "1h" and the like.
-absl::Status ParseInterval(const std::string& text, absl::Duration* interval) {
-  if (absl::ParseDuration(text, interval) && *interval >= absl::Seconds(1)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      fmt::format("--backup-every is '{}': expected a time of at least a second, such as 30m or 1h", text));
-}
-
 int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordinator::SnapshotOptions& snapshots) {
   // Blocked in every thread, and waited for in this one: no handler runs in the middle of something.
   sigset_t signals;
@@ -138,6 +131,8 @@ int main(int argc, char** argv) {
   options.scheduler.lease = absl::Seconds(lease_seconds);
   options.scheduler.progress_timeout = absl::Minutes(progress_minutes);
   snapshots.data_folder = options.data_folder;
-  if (absl::Status status = ParseInterval(backup_every, &snapshots.every); !status.ok()) return Report(status);
+  const auto every = loupe::coordinator::ParseSnapshotInterval(backup_every);
+  if (!every.ok()) return Report(every.status());
+  snapshots.every = *every;
   return Serve(options, snapshots);
 }

@@ -40,6 +40,13 @@ void RemoveCutOff(const std::string& folder) {
 
 }  // namespace
 
+absl::StatusOr<absl::Duration> ParseSnapshotInterval(const std::string& text) {
+  absl::Duration interval;
+  if (absl::ParseDuration(text, &interval) && interval >= absl::Seconds(1)) return interval;
+  return absl::InvalidArgumentError(
+      fmt::format("--backup-every is '{}': expected a time of at least a second, such as 30m or 1h", text));
+}
+
 absl::StatusOr<std::vector<absl::Time>> ListSnapshots(const std::string& folder) {
   std::vector<absl::Time> times;
   std::error_code error;

@@ -26,6 +26,9 @@ struct SnapshotOptions {
   int keep = 24;
 };
 
+// The value of --backup-every ("90s", "15m", "1h"). INVALID_ARGUMENT, naming the option, for what is no time or less than a second.
+absl::StatusOr<absl::Duration> ParseSnapshotInterval(const std::string& text);
+
 // Times of the complete snapshots in `folder`, oldest first; what is not a snapshot is passed over. Empty when there is no
 // such folder.
 absl::StatusOr<std::vector<absl::Time>> ListSnapshots(const std::string& folder);

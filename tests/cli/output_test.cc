@@ -15,8 +15,7 @@ namespace {
 std::string FormatAfter(std::vector<std::string> arguments) {
   CLI::App app;
   std::string format, output;
-  AddFormatOption(app, format, {"text", "json", "html"});
-  AddOutputOption(app, output, format, {"text", "json", "html"});
+  AddFormatAndOutputOptions(app, format, output, {"text", "json", "html"});
   std::reverse(arguments.begin(), arguments.end());  // as CLI::App takes them
   app.parse(arguments);
   return format;

@@ -1,5 +1,6 @@
 // safetensors files: whatever the bytes, an error or arrays that tile the file's data part; what is read can be written, and is
 // then read as the same.
+#include "tests/fuzz/array_bytes.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/input_file.h"
 #include "worker/io/safetensors.h"
@@ -62,8 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   size_t covered = 0;
   for (const auto& [name, array] : file->arrays()) {
-    auto count = static_cast<size_t>(ElementSize(array.type));
-    for (const int64_t extent : array.shape) count *= static_cast<size_t>(extent);
+    const size_t count = fuzz::BytesOfShape(array);
     fuzz::Require(count == array.bytes.size(), "an array's bytes fit its shape");
     covered += count;
   }

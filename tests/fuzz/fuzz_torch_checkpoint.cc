@@ -1,6 +1,7 @@
 // .pth files: an error that names the file, or arrays that lie in it and fit their shapes; what is read can be written as
 // torch.save would, and is then read as the same.
 #include "absl/status/status.h"
+#include "tests/fuzz/array_bytes.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/input_file.h"
 #include "worker/io/torch_archive.h"
@@ -60,8 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   for (const auto& [name, array] : file->arrays()) {
-    auto count = static_cast<size_t>(ElementSize(array.type));
-    for (const int64_t extent : array.shape) count *= static_cast<size_t>(extent);
+    const size_t count = fuzz::BytesOfShape(array);
     fuzz::Require(count == array.bytes.size() && count <= size, "an array's bytes fit its shape");
   }
   const auto written = SerialiseTorchArchive(file->arrays());

@@ -47,9 +47,9 @@ absl::Status CopyFolder(const std::string& from, const std::string& to) {
   return absl::OkStatus();
 }
 
-absl::Status Load(torch::nn::Module& network, const std::string& path, const std::string& prefix = "") {
+absl::Status Load(torch::nn::Module& network, const std::string& path, torch::Device device, const std::string& prefix = "") {
   LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
-  return LoadWeights(network, file, {.strip_prefix = prefix});
+  return LoadWeights(network, file, {.device = device, .strip_prefix = prefix});
 }
 
 torch::Tensor AsUnit(const torch::Tensor& minus_one_to_one) { return minus_one_to_one * 0.5 + 0.5; }
@@ -166,13 +166,12 @@ absl::StatusOr<StageEnd> Run::Vae() {
   LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig shape, AutoencoderKLConfig::Read(folder + "/config.json"));
   vae_ = AutoencoderKL(shape);
   if (!part.source.from.empty()) {
-    LOUPE_RETURN_IF_ERROR(Load(*vae_, folder + kDiffusionWeights));
-    vae_->to(device_);
+    LOUPE_RETURN_IF_ERROR(Load(*vae_, folder + kDiffusionWeights, device_));
     return StageEnd::kFinished;
   }
   InitialiseAsTorch(*vae_, StepGenerator(config_.seed, 0, "vae/init"));
   ZeroLastLayers(*vae_, {"conv2"});
-  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*vae_, part.source.init_from + kDiffusionWeights));
+  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*vae_, part.source.init_from + kDiffusionWeights, device_));
   vae_->to(device_);
   VaeStage stage(vae_, PicturesOf(pictures_, corpus_.training), part.options, config_.seed,
                  [this](int64_t step) { return LookAtVae(step); });
@@ -212,12 +211,11 @@ absl::StatusOr<StageEnd> Run::Clip() {
   LOUPE_ASSIGN_OR_RETURN(const ClipConfig shape, ClipConfig::Read(folder + "/config.json"));
   clip_ = CLIPModel(shape);
   if (!part.source.from.empty()) {
-    LOUPE_RETURN_IF_ERROR(Load(*clip_, folder + kTextWeights));
-    clip_->to(device_);
+    LOUPE_RETURN_IF_ERROR(Load(*clip_, folder + kTextWeights, device_));
     return StageEnd::kFinished;
   }
   InitialiseClip(clip_, StepGenerator(config_.seed, 0, "clip/init"));
-  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*clip_, part.source.init_from + kTextWeights));
+  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*clip_, part.source.init_from + kTextWeights, device_));
   clip_->to(device_);
   ClipStage stage(clip_, *tokenizer_, corpus_.training, PicturesOf(pictures_, corpus_.training),
                   tokenizer_->max_length(), part.options, config_.seed, [this](int64_t) { return LookAtClip(); });
@@ -246,9 +244,7 @@ absl::Status Run::TextEncoder() {
   // Read back: the UNet learns on the float16 weights that it will be used with.
   LOUPE_ASSIGN_OR_RETURN(const ClipTextConfig shape, ClipTextConfig::Read(folder + "/config.json"));
   text_ = CLIPTextModel(shape);
-  LOUPE_RETURN_IF_ERROR(Load(*text_, folder + kTextWeights, kTextPrefix));
-  text_->to(device_);
-  return absl::OkStatus();
+  return Load(*text_, folder + kTextWeights, device_, kTextPrefix);
 }
 
 torch::Tensor Run::Contexts(const std::vector<std::string>& captions) {
@@ -306,15 +302,14 @@ absl::StatusOr<StageEnd> Run::UNet() {
   // The scaling factor as it is written: a VAE trained in this run got it after the network was made.
   LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig vae_shape, AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
   vae_ = AutoencoderKL(vae_shape);
-  LOUPE_RETURN_IF_ERROR(Load(*vae_, base_ + "/vae" + kDiffusionWeights));
-  vae_->to(device_);
+  LOUPE_RETURN_IF_ERROR(Load(*vae_, base_ + "/vae" + kDiffusionWeights, device_));
   LOUPE_RETURN_IF_ERROR(
       WriteUNetConfig(folder, part, config_.picture_size / vae_shape.downscale(), text_->config().encoder.hidden_size));
   LOUPE_ASSIGN_OR_RETURN(const UNet2DConditionConfig shape, UNet2DConditionConfig::Read(folder + "/config.json"));
   unet_ = UNet2DConditionModel(shape);
   InitialiseAsTorch(*unet_, StepGenerator(config_.seed, 0, "unet/init"));
   ZeroLastLayers(*unet_, {"conv2", "proj_out", "conv_out"});
-  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*unet_, part.source.init_from + kDiffusionWeights));
+  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*unet_, part.source.init_from + kDiffusionWeights, device_));
   unet_->to(device_);
   UNetStage stage(unet_, MakeUNetData(), part.options, config_.seed, [this](int64_t step) { return LookAtUNet(step); });
   return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("unet"));

@@ -1,0 +1,14 @@
+// How many bytes an array has by its type and shape: what a reader's answer is held to.
+#pragma once
+
+#include "worker/io/safetensors.h"
+
+namespace loupe::fuzz {
+
+inline size_t BytesOfShape(const worker::ArrayView& array) {
+  auto count = static_cast<size_t>(worker::ElementSize(array.type));
+  for (const int64_t extent : array.shape) count *= static_cast<size_t>(extent);
+  return count;
+}
+
+}  // namespace loupe::fuzz
