@@ -1,6 +1,5 @@
 #include "analysis/stats/linear_model.h"
 
-#include <cmath>
 #include <limits>
 
 #include "Eigen/QR"
@@ -62,31 +61,39 @@ absl::StatusOr<std::unique_ptr<LinearModel>> LinearModel::Fit(const DataTable& d
   return model;
 }
 
-VectorXd LinearModel::Whiten(const RowVectorXd& combination) const {
-  const VectorXd kept = combination(kept_).transpose();
-  return r_.transpose().triangularView<Eigen::Lower>().solve(kept);
+CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinations) const {
+  const auto count = static_cast<Index>(combinations.size());
+  MatrixXd all(matrix_->column_count(), count);
+  for (Index i = 0; i < count; ++i) all.col(i) = combinations[static_cast<size_t>(i)].transpose();
+  const MatrixXd kept = all(kept_, Eigen::all);
+  CombinationParts parts;
+  parts.deviation = kept.transpose() * coefficients_;
+  parts.white = r_.transpose().triangularView<Eigen::Lower>().solve(kept);
+  parts.gap = all(dropped_, Eigen::all) - dependence_.transpose() * kept;
+  parts.intercept = all.row(0).transpose();
+  parts.length = all.colwise().norm().transpose();
+  return parts;
+}
+
+Estimate LinearModel::Combine(const CombinationParts& parts, const VectorXd& weights) const {
+  constexpr double kGapTolerance = 1e-7;  // as the rank's: entries are either clearly there or rounding
+  const double yardstick = parts.length.cwiseProduct(weights.cwiseAbs()).sum();
+  if (parts.gap.rows() > 0 && !((parts.gap * weights).lpNorm<Eigen::Infinity>() <= kGapTolerance * yardstick)) {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    return {.estimable = false, .value = nan, .deviation = nan, .std_error = nan};
+  }
+  const double level = parts.intercept.dot(weights) * (data_->response_origin + cells_.centre);
+  const double deviation = parts.deviation.dot(weights);
+  return {.estimable = true, .value = level + deviation, .deviation = deviation,
+          .std_error = residual_sd() * (parts.white * weights).norm()};
 }
 
 Estimate LinearModel::Evaluate(const RowVectorXd& combination) const {
-  const RowVectorXd kept = combination(kept_);
-  const double scale = combination.norm();
-  for (size_t j = 0; j < dropped_.size(); ++j) {
-    const double implied = kept * dependence_.col(static_cast<Index>(j));
-    if (std::abs(combination(dropped_[j]) - implied) > 1e-7 * (scale + std::abs(implied))) {
-      const double nan = std::numeric_limits<double>::quiet_NaN();
-      return {.estimable = false, .value = nan, .deviation = nan, .std_error = nan};
-    }
-  }
-  const double level = combination(0) * (data_->response_origin + cells_.centre);
-  const double deviation = kept * coefficients_;
-  return {.estimable = true, .value = level + deviation, .deviation = deviation,
-          .std_error = std::sqrt(residual_mean_sq()) * Whiten(combination).norm()};
+  return Combine(Decompose({combination}), VectorXd::Ones(1));
 }
 
 MatrixXd LinearModel::UnscaledCovariance(const std::vector<RowVectorXd>& combinations) const {
-  MatrixXd kept(rank(), static_cast<Index>(combinations.size()));
-  for (size_t i = 0; i < combinations.size(); ++i) kept.col(static_cast<Index>(i)) = combinations[i](kept_).transpose();
-  const MatrixXd white = r_.transpose().triangularView<Eigen::Lower>().solve(kept);
+  const MatrixXd white = Decompose(combinations).white;
   return white.transpose() * white;
 }
 

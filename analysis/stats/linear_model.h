@@ -4,6 +4,7 @@
 // Immutable after Fit; safe to read from many threads.
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,6 +26,16 @@ struct Estimate {
   double std_error = 0;  // σ̂·√(L(XᵀX)⁻Lᵀ)
 };
 
+// Many combinations L_i β taken apart, so that every weighted sum of them is had without forming its L again: Σ w_i L_i has
+// the value Σ w_i deviation_i, the standard error residual_sd()·‖Σ w_i white_i‖, and is estimable where Σ w_i gap_i is 0.
+struct CombinationParts {
+  Eigen::VectorXd deviation;  // [k] about the data's centre; meaningful for estimable sums only
+  Eigen::MatrixXd white;      // [rank, k]
+  Eigen::MatrixXd gap;        // [dependent columns, k]: what lies outside the row space of X
+  Eigen::VectorXd intercept;  // [k] each combination's own entry for the intercept
+  Eigen::VectorXd length;     // [k] ‖L_i‖, the yardstick of `gap`
+};
+
 class LinearModel {
  public:
   // Fits options.formula (+ the block) to `data`; ss_type and confidence are not used. Errors as FitAnova's.
@@ -40,10 +51,15 @@ class LinearModel {
   double residual_df() const { return residual_df_; }
   double residual_sum_sq() const { return residual_sum_sq_; }
   double residual_mean_sq() const { return residual_sum_sq_ / residual_df_; }
+  double residual_sd() const { return std::sqrt(residual_mean_sq()); }
 
   // `combination`: [column_count], in the model matrix's coding. Values are about 0, not about the centre: a combination
   // whose intercept entry is 1 gets the response's own level.
   Estimate Evaluate(const Eigen::RowVectorXd& combination) const;
+
+  CombinationParts Decompose(const std::vector<Eigen::RowVectorXd>& combinations) const;
+  // The sum of combinations with these weights; `parts` are this model's.
+  Estimate Combine(const CombinationParts& parts, const Eigen::VectorXd& weights) const;
 
   // Covariances of the combinations divided by σ²: [k, k]. Entry differences such as G_ii + G_jj − 2G_ij are meaningful for
   // every estimable difference, even where the combinations themselves are not estimable.
@@ -57,7 +73,6 @@ class LinearModel {
 
  private:
   LinearModel() = default;
-  Eigen::VectorXd Whiten(const Eigen::RowVectorXd& combination) const;  // R⁻ᵀ of the kept entries
 
   const DataTable* data_ = nullptr;
   CellTable cells_;
