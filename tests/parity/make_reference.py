@@ -51,12 +51,14 @@ def main():
     import pictures
     import pipeline
     import samplers
+    import schedules
     import tokens
     import vit
 
     networks.write(repository, out)
     adapters.write(repository, out)
     samplers.write(repository, out)
+    schedules.write(repository, out)
     learned_variance.write(repository, out)
     tokens.write(repository, out)
     pictures.write(repository, out)

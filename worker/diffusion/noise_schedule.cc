@@ -1,61 +1,56 @@
 #include "worker/diffusion/noise_schedule.h"
 
-#include <cmath>
-#include <vector>
+#include <torch/utils.h>
 
-#include "common/status_macros.h"
-#include "worker/io/json_config.h"
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <vector>
 
 namespace loupe::worker {
 namespace {
 
-torch::Tensor Betas(const NoiseScheduleConfig& config) {
+// β_t = 1 − f(t + 1)/f(t), at most 0.999, f(t) = cos²((t/T + 0.008)/1.008 · π/2) (Nichol & Dhariwal 2021, arXiv 2102.09672 eq. 17).
+torch::Tensor SquaredCosineBetas(int64_t timesteps) {
+  const auto alpha_bar = [&](int64_t t) {
+    const double angle = (static_cast<double>(t) / static_cast<double>(timesteps) + 0.008) / 1.008 * std::numbers::pi / 2;
+    return std::cos(angle) * std::cos(angle);
+  };
+  std::vector<double> betas;
+  for (int64_t t = 0; t < timesteps; ++t) betas.push_back(std::min(1 - alpha_bar(t + 1) / alpha_bar(t), 0.999));
+  return torch::tensor(betas, torch::kFloat64).to(torch::kFloat32);
+}
+
+torch::Tensor PlainBetas(const NoiseScheduleConfig& config) {
   const auto float32 = torch::dtype(torch::kFloat32);
-  if (config.beta_schedule == BetaSchedule::kLinear) {
-    return torch::linspace(config.beta_start, config.beta_end, config.num_train_timesteps, float32);
+  const int64_t timesteps = config.num_train_timesteps;
+  if (!config.trained_betas.empty()) return torch::tensor(config.trained_betas, torch::kFloat64).to(torch::kFloat32);
+  switch (config.beta_schedule) {
+    case BetaSchedule::kLinear:
+      return torch::linspace(config.beta_start, config.beta_end, timesteps, float32);
+    case BetaSchedule::kScaledLinear:
+      return torch::linspace(std::sqrt(config.beta_start), std::sqrt(config.beta_end), timesteps, float32).square();
+    case BetaSchedule::kSquaredCosine:
+      return SquaredCosineBetas(timesteps);
   }
-  return torch::linspace(std::sqrt(config.beta_start), std::sqrt(config.beta_end), config.num_train_timesteps, float32)
-      .square();
+  TORCH_CHECK(false, "beta schedule ", static_cast<int>(config.beta_schedule), " is none");
+}
+
+// √ᾱ moved and stretched so that the last one is 0 and the first one stays (Lin et al. 2023, arXiv 2305.08891, algorithm 1).
+torch::Tensor RescaledToZeroSnr(const torch::Tensor& betas) {
+  auto root = torch::cumprod(1.0 - betas, 0).sqrt();
+  const auto first = root[0].clone(), last = root[-1].clone();
+  root = (root - last) * (first / (first - last));
+  const auto alpha_bar = root.square();
+  return 1.0 - torch::cat({alpha_bar.slice(0, 0, 1), alpha_bar.slice(0, 1) / alpha_bar.slice(0, 0, -1)});
+}
+
+torch::Tensor Betas(const NoiseScheduleConfig& config) {
+  const auto betas = PlainBetas(config);
+  return config.rescale_betas_zero_snr ? RescaledToZeroSnr(betas) : betas;
 }
 
 }  // namespace
-
-absl::StatusOr<NoiseScheduleConfig> NoiseScheduleConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
-  json.MustBe("trained_betas", {nullptr});
-  json.MustBe("rescale_betas_zero_snr", {false});
-  json.MustBe("use_karras_sigmas", {false});
-  json.MustBe("thresholding", {false});
-  json.MustBe("clip_sample", {false});
-  NoiseScheduleConfig config;
-  config.num_train_timesteps = json.Int("num_train_timesteps", 1000);
-  config.beta_start = json.Number("beta_start");
-  config.beta_end = json.Number("beta_end");
-  const std::string betas = json.String("beta_schedule");
-  if (betas != "linear" && betas != "scaled_linear") json.Refuse("beta_schedule", "linear or scaled_linear");
-  config.beta_schedule = betas == "linear" ? BetaSchedule::kLinear : BetaSchedule::kScaledLinear;
-  const std::string prediction = json.String("prediction_type", "epsilon");
-  if (prediction != "epsilon" && prediction != "v_prediction") {
-    json.Refuse("prediction_type", "epsilon or v_prediction");
-  }
-  config.prediction_type = prediction == "epsilon" ? PredictionType::kEpsilon : PredictionType::kVPrediction;
-  const std::string spacing = json.String("timestep_spacing", "");
-  if (spacing == "linspace") {
-    config.timestep_spacing = TimestepSpacing::kLinspace;
-  } else if (spacing == "leading") {
-    config.timestep_spacing = TimestepSpacing::kLeading;
-  } else if (!spacing.empty()) {
-    json.Refuse("timestep_spacing", "linspace or leading");
-  }
-  config.steps_offset = json.Int("steps_offset", 0);
-  config.set_alpha_to_one = json.Bool("set_alpha_to_one", true);
-  if (config.num_train_timesteps < 2) json.Refuse("num_train_timesteps", "at least 2");
-  if (!(config.beta_start > 0 && config.beta_start < 1)) json.Refuse("beta_start", "a number between 0 and 1");
-  if (!(config.beta_end >= config.beta_start && config.beta_end < 1)) json.Refuse("beta_end", "beta_start to 1");
-  if (config.steps_offset < 0 || config.steps_offset > 1) json.Refuse("steps_offset", "0 or 1");
-  LOUPE_RETURN_IF_ERROR(json.status());
-  return config;
-}
 
 NoiseSchedule::NoiseSchedule(const NoiseScheduleConfig& config)
     : config_(config), betas_(Betas(config)), alphas_cumprod_(torch::cumprod(1.0 - betas_, 0)) {}

@@ -8,29 +8,35 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
 namespace loupe::worker {
 
-enum class BetaSchedule { kLinear, kScaledLinear };    // β, or √β, rises evenly
+enum class BetaSchedule { kLinear, kScaledLinear, kSquaredCosine };  // β, or √β, rises evenly; or √ᾱ falls as a cosine
 enum class PredictionType { kEpsilon, kVPrediction };  // what the network's output means: ε, or v = √ᾱ ε − √(1−ᾱ) x_0
-enum class TimestepSpacing { kLinspace, kLeading };    // how samplers pick their timesteps; see Timesteps of each
+enum class TimestepSpacing { kLinspace, kLeading, kTrailing };  // how samplers pick their timesteps; see Timesteps of each
 
 struct NoiseScheduleConfig {
   int64_t num_train_timesteps = 1000;
   double beta_start = 0.00085;
   double beta_end = 0.012;
   BetaSchedule beta_schedule = BetaSchedule::kScaledLinear;
+  std::vector<double> trained_betas;  // if not empty: num_train_timesteps βs, instead of the three above
   PredictionType prediction_type = PredictionType::kEpsilon;
+  // √ᾱ is stretched so that the last timestep is noise alone, ᾱ = 0 (arXiv 2305.08891). With kVPrediction only.
+  bool rescale_betas_zero_snr = false;
 
   // The rest is for samplers only. Unset: each sampler's own default.
   std::optional<TimestepSpacing> timestep_spacing;
   int64_t steps_offset = 0;
   bool set_alpha_to_one = true;  // DDIM: the last step ends at ᾱ = 1 rather than at ᾱ_0
 
-  // From scheduler/scheduler_config.json of any diffusers scheduler (Stable Diffusion v1 names PNDM there): only what the
-  // file says of the noise, and the sampler settings above. INVALID_ARGUMENT names file, key and what is supported.
+  // From scheduler/scheduler_config.json of any diffusers scheduler of noise in discrete time (Stable Diffusion v1 names PNDM
+  // there), as that library's DDIMScheduler and DPMSolverMultistepScheduler would be made from it (from_config), but without
+  // clipping, as its Stable Diffusion pipeline has it. INVALID_ARGUMENT names file, key and what is supported for whatever would
+  // give another noise or another picture, and for keys that are not known.
   static absl::StatusOr<NoiseScheduleConfig> Read(const std::string& path);
 };
 
@@ -44,7 +50,7 @@ class NoiseSchedule {
   const torch::Tensor& betas() const { return betas_; }
   // ᾱ: [T], float32, CPU; computed in float32, in diffusers' order of operations.
   const torch::Tensor& alphas_cumprod() const { return alphas_cumprod_; }
-  // ᾱ_t as a number; 0 ≤ t < T.
+  // ᾱ_t as a number; 0 ≤ t < T. 0 at the last t of a schedule with rescale_betas_zero_snr.
   double AlphaBar(int64_t t) const;
 
   // In all of these x and its like are [N, …], timesteps is [N] int64, each entry for one row; results are in x's dtype

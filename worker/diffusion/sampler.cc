@@ -25,6 +25,18 @@ std::vector<int64_t> Leading(int64_t count, int64_t ratio, int64_t offset) {
   return timesteps;
 }
 
+// From the last timestep down by T/steps, as numpy's arange and round have it. For some numbers of steps (61 and 121 of 1,000)
+// rounding makes diffusers' arange one longer, with a timestep of −1; here there are always `steps`.
+std::vector<int64_t> Trailing(int64_t train_steps, int64_t steps) {
+  const auto from = static_cast<double>(train_steps);
+  const double stride = from - (from - from / static_cast<double>(steps));
+  std::vector<int64_t> timesteps;
+  for (int64_t i = 0; i < steps; ++i) {
+    timesteps.push_back(static_cast<int64_t>(std::nearbyint(from - static_cast<double>(i) * stride)) - 1);
+  }
+  return timesteps;
+}
+
 class DdimSampler : public Sampler {
  public:
   DdimSampler(const NoiseSchedule& schedule, int64_t steps)
@@ -46,10 +58,15 @@ class DdimSampler : public Sampler {
 
  private:
   static std::vector<int64_t> Timesteps(const NoiseScheduleConfig& config, int64_t steps) {
-    if (config.timestep_spacing.value_or(TimestepSpacing::kLeading) == TimestepSpacing::kLinspace) {
-      return Linspace(config.num_train_timesteps - 1, steps);
+    switch (config.timestep_spacing.value_or(TimestepSpacing::kLeading)) {
+      case TimestepSpacing::kLinspace:
+        return Linspace(config.num_train_timesteps - 1, steps);
+      case TimestepSpacing::kLeading:
+        return Leading(steps, config.num_train_timesteps / steps, config.steps_offset);
+      case TimestepSpacing::kTrailing:
+        return Trailing(config.num_train_timesteps, steps);
     }
-    return Leading(steps, config.num_train_timesteps / steps, config.steps_offset);
+    return {};
   }
 
   int64_t stride_;
@@ -63,11 +80,13 @@ class DpmSolverPlusPlus2M : public Sampler {
  protected:
   torch::Tensor StepAt(size_t index, const torch::Tensor& output, const torch::Tensor& xt) override {
     const size_t last = timesteps().size() - 1;
-    const auto x0 = schedule().X0FromOutput(xt, output, torch::full({xt.size(0)}, timesteps()[index], torch::kInt64));
+    const Level from = LevelAt(timesteps()[index]);
+    const auto x0 = schedule().config().prediction_type == PredictionType::kEpsilon ? (xt - from.sigma * output) / from.alpha
+                                                                                    : from.alpha * xt - from.sigma * output;
     const auto x0_before = std::exchange(x0_before_, x0);
     // At σ = 0 both λ and h are infinite and the first-order step is x̂_0 itself.
     if (index == last) return x0;
-    const Level from = LevelAt(timesteps()[index]), to = LevelAt(timesteps()[index + 1]);
+    const Level to = LevelAt(timesteps()[index + 1]);
     const double h = to.lambda - from.lambda;
     const double gain = -to.alpha * std::expm1(-h);
     auto next = (to.sigma / from.sigma) * xt + gain * x0;
@@ -78,21 +97,26 @@ class DpmSolverPlusPlus2M : public Sampler {
   }
 
  private:
+  // ᾱ = 0 would have no λ: there diffusers takes the least number that float16 holds.
+  static constexpr double kLeastAlphaBar = 0x1p-24;
+
   // α = √ᾱ, σ = √(1 − ᾱ), λ = log(α/σ).
   struct Level {
     double alpha, sigma, lambda;
   };
   Level LevelAt(int64_t t) const {
-    const double alpha_bar = schedule().AlphaBar(t);
+    const double exact = schedule().AlphaBar(t);
+    const double alpha_bar = exact > 0 ? exact : kLeastAlphaBar;
     return {std::sqrt(alpha_bar), std::sqrt(1.0 - alpha_bar), 0.5 * std::log(alpha_bar / (1.0 - alpha_bar))};
   }
 
   static std::vector<int64_t> Timesteps(const NoiseScheduleConfig& config, int64_t steps) {
+    const TimestepSpacing spacing = config.timestep_spacing.value_or(TimestepSpacing::kLinspace);
+    if (spacing == TimestepSpacing::kTrailing) return Trailing(config.num_train_timesteps, steps);
     // One more than asked, down to 0; the last one is left out, as the walk ends at σ = 0.
-    std::vector<int64_t> timesteps =
-        config.timestep_spacing.value_or(TimestepSpacing::kLinspace) == TimestepSpacing::kLinspace
-            ? Linspace(config.num_train_timesteps - 1, steps + 1)
-            : Leading(steps + 1, config.num_train_timesteps / (steps + 1), config.steps_offset);
+    std::vector<int64_t> timesteps = spacing == TimestepSpacing::kLinspace
+                                         ? Linspace(config.num_train_timesteps - 1, steps + 1)
+                                         : Leading(steps + 1, config.num_train_timesteps / (steps + 1), config.steps_offset);
     timesteps.pop_back();
     return timesteps;
   }
