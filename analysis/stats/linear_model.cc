@@ -75,8 +75,16 @@ CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinat
   return parts;
 }
 
+// As the rank's tolerance: entries of a gap are either clearly there or rounding.
+constexpr double kGapTolerance = 1e-7;
+
+bool LinearModel::IsEstimable(const CombinationParts& parts, Index i, Index j) {
+  if (parts.gap.rows() == 0) return true;
+  const double distance = (parts.gap.col(i) - parts.gap.col(j)).lpNorm<Eigen::Infinity>();
+  return distance <= kGapTolerance * (parts.length(i) + parts.length(j));
+}
+
 Estimate LinearModel::Combine(const CombinationParts& parts, const VectorXd& weights) const {
-  constexpr double kGapTolerance = 1e-7;  // as the rank's: entries are either clearly there or rounding
   const double yardstick = parts.length.cwiseProduct(weights.cwiseAbs()).sum();
   if (parts.gap.rows() > 0 && !((parts.gap * weights).lpNorm<Eigen::Infinity>() <= kGapTolerance * yardstick)) {
     const double nan = std::numeric_limits<double>::quiet_NaN();

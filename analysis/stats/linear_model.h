@@ -60,6 +60,8 @@ class LinearModel {
   CombinationParts Decompose(const std::vector<Eigen::RowVectorXd>& combinations) const;
   // The sum of combinations with these weights; `parts` are this model's.
   Estimate Combine(const CombinationParts& parts, const Eigen::VectorXd& weights) const;
+  // Whether L_i − L_j lies in the row space of X.
+  static bool IsEstimable(const CombinationParts& parts, Eigen::Index i, Eigen::Index j);
 
   // Covariances of the combinations divided by σ²: [k, k]. Entry differences such as G_ii + G_jj − 2G_ij are meaningful for
   // every estimable difference, even where the combinations themselves are not estimable.
