@@ -37,9 +37,9 @@ absl::Status SyncFolder(const std::string& folder) {
 
 }  // namespace
 
-absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
+absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode) {
   const std::string temporary = fmt::format("{}.{}.tmp", path, ToHex(SystemRandom().NextToken()).substr(0, 12));
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot create '{}'", path));
   absl::Status status = Annotate(WriteAndSync(fd, bytes), fmt::format("cannot write '{}'", path));
   if (::close(fd) != 0 && status.ok()) status = absl::ErrnoToStatus(errno, fmt::format("cannot close '{}'", path));
