@@ -1,5 +1,5 @@
-// PNG and JPEG pictures: an error that names the picture, or pixels as many as its size says, which survive being written as PNG
-// and can be made into a square of any side.
+// Pictures of every format that is read: an error that names the picture, or pixels as many as its size says, which survive being
+// written as PNG and can be made into a square of any side.
 //
 // libpng stops at the first chunk whose checksum is wrong, so every input is also tried with its checksums put right.
 #include "absl/status/status.h"
@@ -34,7 +34,12 @@ std::vector<std::string> Seeds() {
   worker::Image small{6, 4, {}};
   for (int i = 0; i < 72; ++i) small.rgb.push_back(static_cast<uint8_t>(5 * i));
   std::vector<std::string> seeds = {worker::EncodePng(small)};
-  for (const auto& more : {testing::PngKinds(), testing::JpegKinds()}) seeds.insert(seeds.end(), more.begin(), more.end());
+  for (const auto& more : {testing::PngKinds(), testing::JpegKinds(), testing::WebpKinds(), testing::GifKinds(), testing::TiffKinds()}) {
+    seeds.insert(seeds.end(), more.begin(), more.end());
+  }
+  const std::string exif = testing::ExifOfOrientation(6, true);
+  seeds.push_back(testing::JpegWithExif(testing::JpegKinds().front(), exif));
+  seeds.push_back(testing::PngWithExif(seeds.front(), exif));
   return seeds;
 }
 
@@ -42,7 +47,8 @@ std::vector<std::string> Dictionary() {
   return {"IHDR", "PLTE", "IDAT", "IEND", "tRNS", "gAMA", "cHRM", "iCCP", "sBIT", "bKGD", "pHYs", "tEXt", "zTXt", "iTXt", "tIME", "eXIf",
           "acTL", "\x89PNG\r\n\x1a\n", "\xff\xd8", "\xff\xd9", "\xff\xda", "\xff\xc0", "\xff\xc2", "\xff\xc4", "\xff\xc9", "\xff\xca",
           "\xff\xcc", "\xff\xdb", "\xff\xdd", "\xff\xd0", "\xff\xee", std::string("Adobe\0", 6), std::string("JFIF\0", 5),
-          std::string("\0\1\0\0", 4)};
+          std::string("\0\1\0\0", 4), std::string("Exif\0\0", 6), std::string("\1\x12", 2), "tiff:Orientation=\"", "RIFF", "WEBPVP8 ",
+          "VP8L", "VP8X", "ANIM", "ANMF", "ALPH", "EXIF", "GIF89a", ",", "!\xf9\4", std::string("II*\0", 4), std::string("MM\0*", 4)};
 }
 
 int DefaultRuns() { return 4000; }

@@ -68,5 +68,26 @@ TEST(PictureParity, ReadingAndResizingGivePillowsBytes) {
   }
 }
 
+// Orientations, kinds of PNG, JPEG, WebP, GIF and TIFF, transparency over white, stray bytes.
+TEST(PictureParity, EveryKindOfFileHasPillowsPixels) {
+  const auto file = SafetensorsFile::Open(Folder() + "/picture_files.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status();
+  for (const auto& item : nlohmann::json::parse(std::ifstream(Folder() + "/picture_files.json"))) {
+    const auto name = item.get<std::string>();
+    SCOPED_TRACE(name);
+    const auto image = ReadImage(Folder() + "/picture_files/" + name, Alpha::kOverWhite);
+    ASSERT_TRUE(image.ok()) << image.status();
+    const ArrayView& expected = file->arrays().at(name);
+    ASSERT_EQ((std::vector<int64_t>{image->height, image->width, 3}), expected.shape);
+    // JPEG as above. Alpha is rounded once here, twice by Pillow; libtiff rounds 16 bits, inks and chroma in its own way.
+    const bool is_jpeg = name.ends_with(".jpg") || name.starts_with("jpeg");
+    const bool is_exact = name.find("alpha") == std::string::npos && name.find("rgba") == std::string::npos &&
+                          name != "inks.tif" && name != "ycbcr.tif";
+    const int tolerance = is_jpeg ? 2 : is_exact ? 0 : 1;
+    const auto bytes = Numbers<uint8_t>(expected);
+    for (size_t i = 0; i < bytes.size(); ++i) ASSERT_NEAR(image->rgb[i], bytes[i], tolerance) << "byte " << i;
+  }
+}
+
 }  // namespace
 }  // namespace loupe::worker

@@ -48,6 +48,7 @@ def main():
     import inception
     import learned_variance
     import networks
+    import picture_files
     import pictures
     import pipeline
     import samplers
@@ -62,6 +63,7 @@ def main():
     learned_variance.write(repository, out)
     tokens.write(repository, out)
     pictures.write(repository, out)
+    picture_files.write(repository, out)
     pipeline.write(repository, out)
     checkpoints.write(repository, out)
     vit.write(repository, out)

@@ -1,4 +1,4 @@
-// Pictures as bytes: reading PNG and JPEG files, writing PNG, resizing and cropping as Pillow does.
+// Pictures as bytes: reading picture files, writing PNG, resizing and cropping as Pillow does.
 #pragma once
 
 #include <array>
@@ -19,16 +19,35 @@ struct Image {
   std::vector<uint8_t> rgb;  // 3·width·height
 };
 
-// What becomes of a PNG's transparency. Dropping keeps the stored colours, as Pillow's convert("RGB") does.
+// What becomes of transparency. Dropping keeps the stored colours, as Pillow's convert("RGB") does.
 enum class Alpha { kDrop, kOverWhite };
 
-// The kind is told by the first bytes, not by the name. Grey and palette pictures become RGB, 16-bit ones keep their high
-// bytes; colour profiles and orientation tags are ignored. NOT_FOUND or PERMISSION_DENIED from the file;
-// INVALID_ARGUMENT, with the path and the decoder's reason, if it is not a whole PNG or JPEG picture, has more than 2^28 pixels or
-// one side over 256 times the other, or is an arithmetic-coded JPEG or one of more than 200 scans.
-absl::StatusOr<Image> ReadImage(const std::string& path, Alpha alpha = Alpha::kDrop);
-// The same from memory; `name` is for messages.
+inline constexpr std::string_view kReadableFormats = "PNG, JPEG, WebP, GIF and TIFF";
+
+// What a file's first 16 bytes (or more) say that it is, as "a HEIC picture"; no name where they say nothing.
+struct FileKind {
+  std::string_view name = {};
+  bool is_read = false;  // by DecodePicture
+};
+FileKind KindOf(std::string_view bytes);
+
+struct PictureFile {
+  Image image;
+  bool turned = false;                // brought upright: not as the file stores it
+  std::vector<std::string> warnings;  // "has several pages; the first is used", without the file's name
+};
+
+// The format is told by the first bytes, not by the name. Turned upright as EXIF or XMP say (ImageOps.exif_transpose). Grey,
+// palette and four-ink pictures become RGB, 16-bit ones keep their high bytes; colour profiles and gamma are ignored, as Pillow
+// does; of several pictures in a file the first is taken. INVALID_ARGUMENT, with `name` and the decoder's reason, if it is not a
+// whole picture of kReadableFormats, has more than 2^28 pixels (WebP, GIF and TIFF: 2^26) or one side over 256 times the other, or
+// is an arithmetic-coded JPEG or one of more than 200 scans. docs/compatibility.md has the table.
+absl::StatusOr<PictureFile> DecodePicture(std::string_view bytes, const std::string& name, Alpha alpha = Alpha::kDrop);
+
+// Its picture alone.
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, const std::string& name, Alpha alpha = Alpha::kDrop);
+// The same from a file; besides, NOT_FOUND or PERMISSION_DENIED from it.
+absl::StatusOr<Image> ReadImage(const std::string& path, Alpha alpha = Alpha::kDrop);
 
 // The same picture gives the same bytes.
 std::string EncodePng(const Image& image);

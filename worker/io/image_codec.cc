@@ -1,227 +1,153 @@
+// Which format a file has, and from pixels as they are stored to a picture as it is looked at.
 #include <algorithm>
-#include <csetjmp>
-#include <cstdio>
-#include <cstring>
-#include <optional>
-
-#include <jpeglib.h>
-#include <png.h>
+#include <array>
 
 #include "common/atomic_file.h"
+#include "common/lfs_pointer.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "worker/io/image.h"
+#include "worker/io/picture_formats.h"
 
 namespace loupe::worker {
 namespace {
 
-constexpr uint64_t kMaxPixels = uint64_t{1} << 28;
+using namespace std::string_view_literals;
+
 // Squares are made of pictures: of one much longer than wide, at a fixed shorter side, nothing would fit into memory.
-constexpr int kMaxAspect = 256;
+constexpr uint64_t kMaxAspect = 256;
 
-// A few bytes must not ask for a gigabyte, so a file has to be long enough for the picture that it announces. Deflate, of PNG,
-// expands at most 1032 times (zlib's own figure).
-constexpr uint64_t kMostDeflated = 1032;
-// Of JPEG a block takes at least a bit, and with whatever subsampling there is a block for every 128 pixels.
-constexpr uint64_t kMostPixelsPerJpegByte = 1024;
-// Each scan of a progressive JPEG goes over the whole picture again. Encoders write about ten.
-constexpr int kMostJpegScans = 200;
-constexpr const char* kTooShort = "the file is too short for a picture of its size";
-
-// Both libraries report errors by longjmp, which skips destructors: in the functions between setjmp and the libraries'
-// calls, everything that owns memory is declared before setjmp, by the caller.
-
-struct PngSource {
-  std::string_view all;
-  std::string_view rest;
-  std::string error;
-  std::jmp_buf jump;
+struct Beginning {
+  size_t at;  // where the bytes stand
+  std::string_view bytes;
+  std::string_view name;
+  std::optional<std::string> (*decode)(std::string_view bytes, StoredPicture& picture);  // null: known by name only
 };
 
-[[noreturn]] void OnPngError(png_structp png, png_const_charp message) {
-  auto* source = static_cast<PngSource*>(png_get_error_ptr(png));
-  source->error = message;
-  std::longjmp(source->jump, 1);
-}
-
-void OnPngWarning(png_structp, png_const_charp) {}
-
-void ReadPngBytes(png_structp png, png_bytep to, png_size_t count) {
-  auto* source = static_cast<PngSource*>(png_get_io_ptr(png));
-  if (count > source->rest.size()) png_error(png, "the file ends in the middle of the picture");
-  std::memcpy(to, source->rest.data(), count);
-  source->rest.remove_prefix(count);
-}
-
-struct RgbaImage {
-  uint64_t width = 0;
-  uint64_t height = 0;
-  std::vector<uint8_t> rgba;
-  std::vector<png_bytep> rows;
+// In this order. An ISO media file (HEIC, AVIF) has its brand at 8.
+constexpr std::array kBeginnings = {
+    Beginning{0, "\x89PNG\r\n\x1a\n"sv, "a PNG picture", DecodePng},
+    Beginning{0, "\xFF\xD8\xFF"sv, "a JPEG picture", DecodeJpeg},
+    Beginning{8, "WEBPVP8"sv, "a WebP picture", DecodeWebp},
+    Beginning{0, "GIF87a"sv, "a GIF picture", DecodeGif},
+    Beginning{0, "GIF89a"sv, "a GIF picture", DecodeGif},
+    Beginning{0, "II*\0"sv, "a TIFF picture", DecodeTiff},
+    Beginning{0, "MM\0*"sv, "a TIFF picture", DecodeTiff},
+    Beginning{0, "II+\0"sv, "a TIFF picture", DecodeTiff},
+    Beginning{0, "MM\0+"sv, "a TIFF picture", DecodeTiff},
+    Beginning{4, "ftypavi"sv, "an AVIF picture", nullptr},
+    Beginning{4, "ftyphe"sv, "a HEIC picture", nullptr},
+    Beginning{4, "ftypm"sv, "a HEIF picture or a film", nullptr},
+    Beginning{4, "ftyp"sv, "a film", nullptr},
+    Beginning{0, "\0\0\0\x0cJXL "sv, "a JPEG XL picture", nullptr},
+    Beginning{0, "\xFF\x0A"sv, "a JPEG XL picture", nullptr},
+    Beginning{0, "\0\0\0\x0cjP  "sv, "a JPEG 2000 picture", nullptr},
+    Beginning{0, "\xFF\x4F\xFF\x51"sv, "a JPEG 2000 picture", nullptr},
+    Beginning{0, "BM"sv, "a BMP picture", nullptr},
+    Beginning{0, "8BPS"sv, "a Photoshop picture", nullptr},
+    Beginning{0, "\0\0\1\0"sv, "an ICO picture", nullptr},
+    Beginning{0, "\x76\x2F\x31\x01"sv, "an OpenEXR picture", nullptr},
+    Beginning{0, "#?RADIANCE"sv, "a Radiance picture", nullptr},
+    Beginning{0, "qoif"sv, "a QOI picture", nullptr},
+    Beginning{0, "DDS "sv, "a DDS picture", nullptr},
+    Beginning{0, "P4\n"sv, "a PBM picture", nullptr},
+    Beginning{0, "P5\n"sv, "a PGM picture", nullptr},
+    Beginning{0, "P6\n"sv, "a PPM picture", nullptr},
+    Beginning{0, "<svg"sv, "an SVG picture", nullptr},
 };
 
-bool DecodePngRows(png_structp png, png_infop info, PngSource& source, RgbaImage& image) {
-  if (setjmp(source.jump) != 0) return false;
-  png_read_info(png, info);
-  image.width = png_get_image_width(png, info);
-  image.height = png_get_image_height(png, info);
-  if (image.width * image.height > kMaxPixels) png_error(png, "more than 2^28 pixels");
-  if (image.height * png_get_rowbytes(png, info) / kMostDeflated > source.all.size()) png_error(png, kTooShort);
-  png_set_strip_16(png);
-  png_set_expand(png);
-  png_set_gray_to_rgb(png);
-  png_set_add_alpha(png, 0xFF, PNG_FILLER_AFTER);
-  png_set_interlace_handling(png);
-  png_read_update_info(png, info);
-  if (png_get_rowbytes(png, info) != 4 * image.width) png_error(png, "unexpected row size");
-  image.rgba.resize(4 * image.width * image.height);
-  image.rows.resize(image.height);
-  for (uint64_t y = 0; y < image.height; ++y) image.rows[y] = image.rgba.data() + 4 * image.width * y;
-  png_read_image(png, image.rows.data());
-  png_read_end(png, nullptr);
-  return true;
+const Beginning* Find(std::string_view bytes) {
+  for (const Beginning& kind : kBeginnings) {
+    if (bytes.size() >= kind.at && bytes.substr(kind.at).starts_with(kind.bytes)) return &kind;
+  }
+  return nullptr;
 }
 
-// Alpha over a white background, rounded.
-uint8_t OverWhite(unsigned value, unsigned alpha) {
+// Why a file of no known format is none, where it can be told.
+std::string NoPicture(std::string_view bytes) {
+  if (bytes.empty()) return "it is empty";
+  if (bytes.starts_with("<") || bytes.starts_with("\xEF\xBB\xBF<")) return "it is a web page or another XML file";
+  if (bytes.find_first_not_of('\0') == std::string_view::npos) return "it holds nothing but zeros";
+  return fmt::format("it begins like no picture; read are {}", kReadableFormats);
+}
+
+// Where the pixel that a viewer shows at (x, y) is stored (EXIF 2.32, table 6: what row 0 and column 0 are).
+uint64_t StoredAt(const StoredPicture& picture, uint64_t x, uint64_t y) {
+  const uint64_t right = picture.width - 1, bottom = picture.height - 1;
+  const auto at = [&](uint64_t column, uint64_t row) { return picture.width * row + column; };
+  switch (picture.orientation) {
+    case 2: return at(right - x, y);
+    case 3: return at(right - x, bottom - y);
+    case 4: return at(x, bottom - y);
+    case 5: return at(y, x);
+    case 6: return at(y, bottom - x);
+    case 7: return at(right - y, bottom - x);
+    case 8: return at(right - y, x);
+    default: return at(x, y);
+  }
+}
+
+// Over a white background, rounded.
+uint8_t OverWhite(unsigned value, unsigned alpha, bool premultiplied) {
+  if (premultiplied) return static_cast<uint8_t>(std::min(value + 255 - alpha, 255u));
   return static_cast<uint8_t>((value * alpha + 255 * (255 - alpha) + 127) / 255);
 }
 
-std::optional<std::string> DecodePng(std::string_view bytes, Alpha alpha, Image& image) {
-  PngSource source{bytes, bytes, "", {}};
-  RgbaImage decoded;
-  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, OnPngError, OnPngWarning);
-  png_infop info = png_create_info_struct(png);
-  png_set_read_fn(png, &source, ReadPngBytes);
-  const bool ok = DecodePngRows(png, info, source, decoded);
-  png_destroy_read_struct(&png, &info, nullptr);
-  if (!ok) return source.error;
-  image.width = static_cast<int>(decoded.width);
-  image.height = static_cast<int>(decoded.height);
-  image.rgb.reserve(decoded.rgba.size() / 4 * 3);
-  for (size_t i = 0; i < decoded.rgba.size(); i += 4) {
-    for (size_t c = 0; c < 3; ++c) {
-      const uint8_t value = decoded.rgba[i + c];
-      image.rgb.push_back(alpha == Alpha::kDrop ? value : OverWhite(value, decoded.rgba[i + 3]));
+uint8_t WithoutAlpha(unsigned value, unsigned alpha, bool premultiplied) {
+  if (!premultiplied || alpha == 0) return static_cast<uint8_t>(value);
+  return static_cast<uint8_t>(std::min((value * 255 + alpha / 2) / alpha, 255u));
+}
+
+Image Upright(const StoredPicture& picture, Alpha alpha) {
+  const bool swapped = picture.orientation >= 5;
+  Image image{static_cast<int>(swapped ? picture.height : picture.width), static_cast<int>(swapped ? picture.width : picture.height), {}};
+  image.rgb.reserve(picture.rgba.size() / 4 * 3);
+  for (uint64_t y = 0; y < static_cast<uint64_t>(image.height); ++y) {
+    for (uint64_t x = 0; x < static_cast<uint64_t>(image.width); ++x) {
+      const uint8_t* pixel = picture.rgba.data() + 4 * StoredAt(picture, x, y);
+      for (int c = 0; c < 3; ++c) {
+        image.rgb.push_back(alpha == Alpha::kDrop ? WithoutAlpha(pixel[c], pixel[3], picture.premultiplied)
+                                                  : OverWhite(pixel[c], pixel[3], picture.premultiplied));
+      }
     }
   }
-  return std::nullopt;
-}
-
-struct JpegErrors {
-  jpeg_error_mgr manager;  // first, so that the library's pointer to it is ours
-  char message[JMSG_LENGTH_MAX];
-  std::jmp_buf jump;
-};
-
-[[noreturn]] void OnJpegError(j_common_ptr jpeg) {
-  auto* errors = reinterpret_cast<JpegErrors*>(jpeg->err);
-  errors->manager.format_message(jpeg, errors->message);
-  std::longjmp(errors->jump, 1);
-}
-
-[[noreturn]] void RefuseJpeg(j_common_ptr jpeg, const char* why) {
-  auto* errors = reinterpret_cast<JpegErrors*>(jpeg->err);
-  std::snprintf(errors->message, sizeof(errors->message), "%s", why);
-  std::longjmp(errors->jump, 1);
-}
-
-void OnJpegProgress(j_common_ptr jpeg) {
-  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number > kMostJpegScans) RefuseJpeg(jpeg, "more than 200 scans");
-}
-
-// libjpeg goes on past damage with a warning; a picture that is not whole is refused instead.
-void OnJpegMessage(j_common_ptr jpeg, int level) {
-  if (level < 0) OnJpegError(jpeg);
-}
-
-bool DecodeJpegRows(jpeg_decompress_struct& jpeg, JpegErrors& errors, std::string_view bytes, Image& image) {
-  if (setjmp(errors.jump) != 0) return false;
-  jpeg_create_decompress(&jpeg);
-  jpeg_progress_mgr progress{};
-  progress.progress_monitor = OnJpegProgress;
-  jpeg.progress = &progress;
-  jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
-  jpeg_read_header(&jpeg, TRUE);
-  const auto common = reinterpret_cast<j_common_ptr>(&jpeg);
-  const uint64_t pixels = uint64_t{jpeg.image_width} * jpeg.image_height;
-  if (pixels > kMaxPixels) RefuseJpeg(common, "more than 2^28 pixels");
-  // In arithmetic coding, which hardly anything writes, no bytes at all can stand for any number of blocks.
-  if (jpeg.arith_code) RefuseJpeg(common, "arithmetic coding; expected Huffman's");
-  if (pixels / kMostPixelsPerJpegByte > bytes.size()) RefuseJpeg(common, kTooShort);
-  jpeg.out_color_space = JCS_RGB;
-  jpeg_start_decompress(&jpeg);
-  image.width = static_cast<int>(jpeg.output_width);
-  image.height = static_cast<int>(jpeg.output_height);
-  image.rgb.resize(size_t{3} * jpeg.output_width * jpeg.output_height);
-  while (jpeg.output_scanline < jpeg.output_height) {
-    JSAMPROW row = image.rgb.data() + size_t{3} * jpeg.output_width * jpeg.output_scanline;
-    jpeg_read_scanlines(&jpeg, &row, 1);
-  }
-  jpeg_finish_decompress(&jpeg);
-  return true;
-}
-
-std::optional<std::string> DecodeJpeg(std::string_view bytes, Image& image) {
-  jpeg_decompress_struct jpeg{};
-  JpegErrors errors{};
-  jpeg.err = jpeg_std_error(&errors.manager);
-  errors.manager.error_exit = OnJpegError;
-  errors.manager.emit_message = OnJpegMessage;
-  const bool ok = DecodeJpegRows(jpeg, errors, bytes, image);
-  jpeg_destroy_decompress(&jpeg);
-  if (!ok) return errors.message;
-  return std::nullopt;
-}
-
-void AppendPngBytes(png_structp png, png_bytep bytes, png_size_t count) {
-  static_cast<std::string*>(png_get_io_ptr(png))->append(reinterpret_cast<const char*>(bytes), count);
+  return image;
 }
 
 }  // namespace
 
-absl::StatusOr<Image> DecodeImage(std::string_view bytes, const std::string& name, Alpha alpha) {
-  Image image;
+FileKind KindOf(std::string_view bytes) {
+  const Beginning* kind = Find(bytes);
+  return kind == nullptr ? FileKind{} : FileKind{kind->name, kind->decode != nullptr};
+}
+
+absl::StatusOr<PictureFile> DecodePicture(std::string_view bytes, const std::string& name, Alpha alpha) {
+  LOUPE_RETURN_IF_ERROR(CheckIsNoLfsPointer(name, bytes));
+  StoredPicture stored;
   std::optional<std::string> error;
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) {
-    error = DecodePng(bytes, alpha, image);
-  } else if (bytes.starts_with("\xFF\xD8\xFF")) {
-    error = DecodeJpeg(bytes, image);
+  const Beginning* kind = Find(bytes);
+  if (kind == nullptr) {
+    error = NoPicture(bytes);
+  } else if (kind->decode == nullptr) {
+    error = fmt::format("it is {}, which is not read; convert it to PNG or JPEG", kind->name);
   } else {
-    error = "it begins like neither a PNG nor a JPEG file";
+    error = kind->decode(bytes, stored);
   }
-  if (!error && std::max(image.width, image.height) > kMaxAspect * std::min(image.width, image.height)) {
-    error = fmt::format("{} × {} pixels, one side more than {} times the other", image.width, image.height, kMaxAspect);
+  if (!error && std::max(stored.width, stored.height) > kMaxAspect * std::min(stored.width, stored.height)) {
+    error = fmt::format("{} × {} pixels, one side more than {} times the other", stored.width, stored.height, kMaxAspect);
   }
   if (error) return absl::InvalidArgumentError(fmt::format("{}: not a picture this program can read: {}", name, *error));
-  return image;
+  return PictureFile{.image = Upright(stored, alpha), .turned = stored.orientation != 1, .warnings = std::move(stored.warnings)};
+}
+
+absl::StatusOr<Image> DecodeImage(std::string_view bytes, const std::string& name, Alpha alpha) {
+  LOUPE_ASSIGN_OR_RETURN(PictureFile picture, DecodePicture(bytes, name, alpha));
+  return std::move(picture.image);
 }
 
 absl::StatusOr<Image> ReadImage(const std::string& path, Alpha alpha) {
   LOUPE_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   return DecodeImage(bytes, path, alpha);
 }
-
-std::string EncodePng(const Image& image) {
-  std::string out;
-  PngSource errors;
-  std::vector<png_const_bytep> rows(static_cast<size_t>(image.height));
-  for (size_t y = 0; y < rows.size(); ++y) rows[y] = image.rgb.data() + 3 * static_cast<size_t>(image.width) * y;
-  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &errors, OnPngError, OnPngWarning);
-  png_infop info = png_create_info_struct(png);
-  // Writing valid rows to memory cannot fail; the jump is there because the library wants one.
-  if (setjmp(errors.jump) == 0) {
-    png_set_write_fn(png, &out, AppendPngBytes, nullptr);
-    png_set_IHDR(png, info, static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height), 8,
-                 PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-    png_write_info(png, info);
-    png_write_image(png, const_cast<png_bytepp>(rows.data()));
-    png_write_end(png, nullptr);
-  }
-  png_destroy_write_struct(&png, &info);
-  return out;
-}
-
-absl::Status WritePng(const std::string& path, const Image& image) { return WriteFileAtomically(path, EncodePng(image)); }
 
 }  // namespace loupe::worker

@@ -110,5 +110,98 @@ TEST_F(CaptionedFolderTest, OneCaptionCannotServeTwoImages) {
   EXPECT_THAT(Error(), HasSubstr("would share the caption a.txt"));
 }
 
+// A byte order mark changes the conditioning as a whole other caption would (cosine .35 to the right one).
+TEST_F(CaptionedFolderTest, AByteOrderMarkIsNoPartOfACaption) {
+  Picture("a.png");
+  Text("a.txt", "\xEF\xBB\xBF" "a cat\r\n");
+  EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("a cat"));
+  Text("metadata.jsonl", "\xEF\xBB\xBF{\"file_name\": \"a.png\", \"text\": \"\\ufeffa cat\"}\r\n");
+  EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("a cat"));
+}
+
+TEST_F(CaptionedFolderTest, CaptionsThatAreNotUtf8AreRefused) {
+  Picture("a.png");
+  const std::string line = "{\"file_name\": \"a.png\", \"text\": \"";
+  const std::pair<std::string, const char*> texts[] = {
+      {std::string("\xFF\xFE" "c\0a\0t\0", 8), "is UTF-16"},       {std::string("\xFE\xFF\0c\0a\0t", 8), "is UTF-16"},
+      {std::string("c\0a\0t\0", 6), "line 1 has a NUL"},           {std::string("\xFF\xFE\0\0c\0\0\0", 8), "is UTF-32"},
+      {"a\ncaf\xe9", "line 2 has the byte 0xE9"},                   {"\x93quoted\x94", "line 1 has the byte 0x93"},
+      {"a\xC0\x80", "0xC0"},                                        {"\xED\xA0\x80", "0xED"},
+      {"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"}};
+  for (const auto& [text, why] : texts) {
+    Text("a.txt", text);
+    EXPECT_THAT(Error(), testing::AllOf(HasSubstr(folder_ + "/a.txt: "), HasSubstr(why)));
+    fs::remove(folder_ + "/a.txt");
+    Text("metadata.jsonl", text.starts_with("\xFF") || text.starts_with("\xFE") || text.starts_with("version") ? text : line + text + "\"}");
+    EXPECT_THAT(Error(), testing::AllOf(HasSubstr(folder_ + "/metadata.jsonl"), HasSubstr(why)));
+    fs::remove(folder_ + "/metadata.jsonl");
+  }
+  Text("metadata.jsonl", line + "a \\u0000 cat\"}");
+  EXPECT_THAT(Error(), HasSubstr("has a NUL"));
+  fs::remove(folder_ + "/metadata.jsonl");
+  fs::remove(folder_ + "/a.png");
+  Picture("caf\xe9/a.png");
+  EXPECT_THAT(Error(), testing::AllOf(HasSubstr("caf\\xe9: "), HasSubstr("is not UTF-8")));
+}
+
+TEST_F(CaptionedFolderTest, AFileNamedTwiceIsRefusedWithBothLines) {
+  Picture("a.png");
+  Picture("b.png");
+  const std::string a = "{\"file_name\": \"a.png\", \"text\": \"ant\"}\n", b = "{\"file_name\": \"b.png\", \"text\": \"bee\"}\n";
+  for (const char* name : {"a.png", "./a.png", "x/../a.png", ".//a.png"}) {
+    Text("metadata.jsonl", a + b + "{\"file_name\": \"" + name + "\", \"text\": \"dog\"}\n");
+    EXPECT_THAT(Error(), HasSubstr("metadata.jsonl: lines 1 and 3 both have a caption for a.png"));
+  }
+  Text("metadata.jsonl", b + "{\"file_name\": \"a.png\", \"text\": \"ant\", \"text\": \"dog\"}\n");
+  EXPECT_THAT(Error(), HasSubstr("metadata.jsonl: line 2: the key 'text' is there twice"));
+}
+
+TEST_F(CaptionedFolderTest, NamesMayBeginWithADotAndASlash) {
+  Picture("a.png", 10);
+  Picture("in/b.png", 20);
+  Text("metadata.jsonl", "{\"file_name\": \"./a.png\", \"text\": \"ant\"}\n{\"file_name\": \"in//b.png\", \"text\": \"bee\"}\n");
+  const auto folder = ReadCaptionedFolder(folder_, 8);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_THAT(folder->captions, ElementsAre("ant", "bee"));
+}
+
+TEST_F(CaptionedFolderTest, EndingsInUpperCaseAreTheSame) {
+  Picture("a.PNG");
+  Text("a.TXT", "an ant");
+  EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("an ant"));
+  Text("a.txt", "a bee");
+  EXPECT_THAT(Error(), testing::AllOf(HasSubstr("a.TXT"), HasSubstr("a.txt"), HasSubstr("both captions")));
+  Text("METADATA.JSONL", "{\"file_name\": \"a.PNG\", \"text\": \"a cat\"}\n");
+  EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("a cat"));
+  Text("metadata.jsonl", "");
+  EXPECT_THAT(Error(), HasSubstr("has METADATA.JSONL and metadata.jsonl"));
+}
+
+TEST_F(CaptionedFolderTest, WhatMacOsAddsIsNoClassAndNoCaption) {
+  Picture("rose/1.png");
+  Text("rose/._1.png", "no picture");
+  fs::create_directories(folder_ + "/__MACOSX/rose");
+  Text("__MACOSX/rose/._1.png", "no picture");
+  Text(".DS_Store", "no picture");
+  const auto classes = ReadCaptionedFolder(folder_, 8);
+  ASSERT_TRUE(classes.ok()) << classes.status();
+  EXPECT_THAT(classes->captions, ElementsAre("a photo of rose"));
+  Picture("a.png");
+  Text("a.txt", "an ant");
+  Text("._a.txt", "\xFF\xFE");
+  EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("an ant"));
+}
+
+TEST_F(CaptionedFolderTest, ALeftOutPictureTakesItsCaptionAlong) {
+  Picture("a.png");
+  Text("a.txt", "");
+  Text("b.bmp", "BM");
+  Text("b.txt", "a bee");
+  const auto folder = ReadCaptionedFolder(folder_, 8);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_THAT(folder->captions, ElementsAre(""));
+  EXPECT_THAT(folder->pictures.notes, ElementsAre(HasSubstr("b.bmp: left out"), HasSubstr("a.png: has an empty caption")));
+}
+
 }  // namespace
 }  // namespace loupe::worker
