@@ -1,10 +1,13 @@
 #include "worker/score/picture_scores.h"
 
+#include <vector>
+
 #include "analysis/metrics/cosine_similarity.h"
 #include "analysis/metrics/frechet_distance.h"
 #include "analysis/metrics/kernel_distance.h"
 #include "analysis/metrics/precision_recall.h"
 #include "common/status_macros.h"
+#include "fmt/format.h"
 
 namespace loupe::worker {
 namespace {
@@ -12,6 +15,17 @@ namespace {
 using analysis::FeatureMatrix;
 
 constexpr int64_t kNeighbours = 3;
+
+// Whether both sets have the rows that these scores need; if not, says so under the scores' names.
+bool HaveRows(const FeatureMatrix& generated, const FeatureMatrix& reference, const char* of, int64_t least,
+              const std::vector<std::string>& names, PictureScores& scores) {
+  if (generated.rows >= least && reference.rows >= least) return true;
+  for (const std::string& name : names) {
+    scores.missing[name] = fmt::format("{} needs {} pictures of either kind, but there are {} generated and {} of the {}.", name,
+                                       least, generated.rows, reference.rows, of);
+  }
+  return false;
+}
 
 // `prefix`: "clip_" or "dino_".
 absl::Status AddSimilarities(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& subject,
@@ -28,6 +42,8 @@ absl::Status AddSimilarities(const std::string& prefix, const FeatureMatrix& gen
 // `prefix`: "clip_", or nothing for Inception's, whose names are the published ones; `suffix`: "_class" against the class.
 absl::Status AddDistances(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& reference,
                           const std::string& suffix, PictureScores& scores) {
+  const char* of = suffix.empty() ? "training set" : "class";
+  if (!HaveRows(generated, reference, of, 2, {prefix + "fid" + suffix, prefix + "kid" + suffix}, scores)) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
   LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
   const std::string fid = prefix + "fid" + suffix, kid = prefix + "kid" + suffix;
@@ -40,7 +56,9 @@ absl::Status AddDistances(const std::string& prefix, const FeatureMatrix& genera
 
 absl::Status AddPrecisionRecall(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& reference,
                                 PictureScores& scores) {
-  if (generated.rows <= kNeighbours || reference.rows <= kNeighbours) return absl::OkStatus();
+  if (!HaveRows(generated, reference, "training set", kNeighbours + 1, {prefix + "precision", prefix + "recall"}, scores)) {
+    return absl::OkStatus();
+  }
   LOUPE_ASSIGN_OR_RETURN(const auto both, analysis::ComputePrecisionRecall(generated, reference, kNeighbours));
   scores.values[prefix + "precision"] = both.precision;
   scores.values[prefix + "recall"] = both.recall;
@@ -66,7 +84,7 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
                                                    : analysis::MeanPairwiseCosine(generated.clip, references.texts));
   LOUPE_RETURN_IF_ERROR(AddDistances("clip_", generated.clip, subject.clip, "", scores));
   LOUPE_RETURN_IF_ERROR(AddPrecisionRecall("clip_", generated.clip, subject.clip, scores));
-  if (references.class_set.rows >= 2) {
+  if (references.class_set.rows > 0) {
     LOUPE_RETURN_IF_ERROR(AddDistances("clip_", generated.clip, references.class_set, "_class", scores));
   }
   if (generated.dino.rows > 0) {

@@ -1,6 +1,7 @@
 // Which scores a set of pictures gets from which features. (Their values: tests/analysis/metrics.)
 #include "worker/score/picture_scores.h"
 
+#include <cmath>
 #include <cstdint>
 #include <random>
 #include <string>
@@ -107,6 +108,39 @@ TEST(PictureScoresTest, PriorPreservationIsOfTheNetworksThereAre) {
   EXPECT_DOUBLE_EQ(both->at("dino_pres"), 1) << "the class became the subject";
   EXPECT_DOUBLE_EQ(both->at("dino_div"), 0) << "and all its pictures alike";
   EXPECT_EQ(both->at("clip_pres"), clip->at("clip_pres"));
+}
+
+TEST(PictureScoresTest, OnePictureHasTheScoresThatItCanHave) {
+  Sets sets;
+  sets.references.subject.clip = Random(1, 4, 2);
+  sets.references.class_set = Random(1, 4, 4);
+  const auto scores = ScorePictures(sets.generated, sets.references);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_THAT(Names(scores->values), ElementsAre("clip_diversity", "clip_i", "clip_nearest", "clip_t"));
+  EXPECT_THAT(scores->missing,
+              UnorderedElementsAre(Pair("clip_fid", HasSubstr("needs 2 pictures of either kind, but there are 6 generated and 1 of "
+                                                              "the training set")),
+                                   Key("clip_kid"), Key("clip_precision"), Key("clip_recall"),
+                                   Pair("clip_fid_class", HasSubstr("1 of the class")), Key("clip_kid_class")));
+}
+
+TEST(PictureScoresTest, ThreePicturesHaveNoNeighbourhoods) {
+  Sets sets;
+  sets.references.subject.clip = Random(3, 4, 2);
+  const auto scores = ScorePictures(sets.generated, sets.references);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_TRUE(scores->values.contains("clip_fid"));
+  EXPECT_THAT(scores->missing, UnorderedElementsAre(Key("clip_precision"), Key("clip_recall")));
+}
+
+TEST(PictureScoresTest, EqualPicturesAreALegitimateSet) {
+  Sets sets;
+  sets.generated.clip = {6, 4, std::vector<float>(24, 0.25F)};
+  sets.references.subject.clip = {5, 4, std::vector<float>(20, 0.25F)};
+  const auto scores = ScorePictures(sets.generated, sets.references);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_NEAR(scores->values.at("clip_fid"), 0, 1e-12);
+  for (const auto& [name, value] : scores->values) EXPECT_TRUE(std::isfinite(value)) << name;
 }
 
 TEST(PictureScoresTest, EmbeddingsThatAreNotFiniteAreAnError) {
