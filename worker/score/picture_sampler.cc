@@ -4,6 +4,9 @@
 #include <cmath>
 #include <torch/utils.h>
 
+#include "fmt/format.h"
+#include "worker/layers/finite.h"
+
 namespace loupe::worker {
 namespace {
 
@@ -11,17 +14,29 @@ torch::Device DeviceOf(BaseModel& base) { return base.unet->parameters().front()
 
 // One batch from noise to latents. `rows` is what the network is conditioned on: [n, T, D], or with guidance [2n, T, D], the
 // empty caption's rows first.
+//
+// Each call's verdict stays on the device until the end: a look at every step would wait for the device there.
 torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
                           const SampleOptions& options, const std::function<void()>& after_call) {
   ContextCache cache;
+  std::vector<torch::Tensor> finite;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
     const auto output = base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
+    finite.push_back(output.isfinite().all());
     if (after_call) after_call();
     return base.NoisePart(output);
   };
   const auto sampler = MakeSampler(options.sampler, base.schedule, options.steps);
-  return RunSampler(*sampler, noise.to(rows.device(), rows.dtype()),
-                    options.guidance == 1 ? network : WithGuidance(network, options.guidance));
+  const torch::Tensor latents = RunSampler(*sampler, noise.to(rows.device(), rows.dtype()),
+                                           options.guidance == 1 ? network : WithGuidance(network, options.guidance));
+  const torch::Tensor good = torch::stack(finite).cpu();
+  for (int64_t call = 0; call < good.size(0); ++call) {
+    if (good[call].item<bool>()) continue;
+    throw NotFinite(fmt::format("{}: what the UNet predicts in step {} of {} of sampling is not finite", base.folder, call + 1,
+                                options.steps));
+  }
+  CheckFinite(latents, fmt::format("{}: the latents that sampling ends in (guidance {})", base.folder, options.guidance));
+  return latents;
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "fmt/format.h"
+#include "worker/layers/finite.h"
 #include "worker/score/picture_sampler.h"
 
 namespace loupe::worker {
@@ -41,6 +43,7 @@ torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents
   const auto noisy = base.schedule.AddNoise(x0, noise, timesteps);
   const auto predicted = [&](const std::string& caption) {
     const auto output = base.unet(noisy, timesteps, base.EncodeText({caption}).expand({3 * n, -1, -1}));
+    CheckFinite(output, fmt::format("{}: what the UNet predicts for '{}'", base.folder, caption));
     return base.schedule.EpsFromOutput(noisy, base.NoisePart(output), timesteps);
   };
   return (predicted(prompt) - predicted(other)).cpu().view({3, n, x0.size(1), x0.size(2), x0.size(3)});

@@ -21,7 +21,7 @@ inline constexpr int64_t kDifferencePictures = 4;
 
 // The predicted noise for `prompt` minus that for `other`, [3, m, C, h, w], CPU: for the first m latents, each noised to each
 // of DifferenceTimesteps. Latents: latents_scaled [n, C, h, w]. The noise is drawn from `seed`. Attached methods take part.
-// Without gradients.
+// Without gradients. Throws NotFinite when a prediction is none.
 torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents, uint64_t seed, const std::string& prompt,
                                    const std::string& other);
 
