@@ -78,10 +78,8 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_option("--with", flags->with,
                       "Sweeps of the same design to analyse together with it, such as what 'loupe augment' added");
-  command
-      ->add_option("--baseline", flags->baseline,
-                   "Cell to contrast all others with, such as 'input=SA_in,output=FFN_in': a level of every factor")
-      ->delimiter(',');
+  command->add_option("--baseline", flags->baseline,
+                      "Cell to contrast all others with, such as 'input=SA_in,output=FFN_in': a level of every factor");
   command->add_option("--compare", flags->compare, "Sweep whose ranking of the cells is compared with this one's");
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv", "html"});
   AddConnectOptions(*command, flags->connect);

@@ -1,12 +1,13 @@
 #include "analysis/stats/data_table.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <unordered_map>
 
+#include "analysis/stats/decimal_column.h"
 #include "analysis/stats/name_suggestion.h"
 #include "fmt/format.h"
 
@@ -37,21 +38,10 @@ std::string SampleAccount::Sentence() const {
   return text + ".";
 }
 
-namespace {
-
-std::optional<double> AsNumber(const std::string& text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
-  return value;
-}
-
-}  // namespace
-
 void SortNumericLevels(Factor& factor) {
   std::vector<double> numbers;
   for (const std::string& level : factor.levels) {
-    const std::optional<double> number = AsNumber(level);
+    const std::optional<double> number = DecimalValue(level);
     if (!number) return;
     numbers.push_back(*number);
   }
@@ -70,26 +60,35 @@ void SortNumericLevels(Factor& factor) {
   }
 }
 
+bool AreNearEachOther(double least, double greatest) {
+  return least > 0 ? 0.5 * greatest <= least : greatest < 0 && 0.5 * least >= greatest;
+}
+
 void SetResponse(DataTable& table, std::vector<double> values) {
-  double sum = 0;
-  double count = 0;
+  double least = std::numeric_limits<double>::infinity(), greatest = -least;
+  double mean = 0, count = 0;
   for (const double value : values) {
     if (std::isnan(value)) continue;
+    least = std::min(least, value);
+    greatest = std::max(greatest, value);
     count += 1;
-    sum += (value - sum) / count;  // running mean: no overflow
+    mean += value / count - mean / count;  // a running mean does not overflow
   }
   // The origin is one of the data's own values: differences of two such doubles near each other are exact.
   double origin = 0;
-  double nearest = std::numeric_limits<double>::infinity();
-  for (const double value : values) {
-    if (!std::isnan(value) && std::abs(value - sum) < nearest) {
-      nearest = std::abs(value - sum);
+  if (count > 0 && AreNearEachOther(least, greatest)) {
+    double nearest = std::numeric_limits<double>::infinity();
+    for (const double value : values) {
+      if (std::isnan(value) || std::abs(value - mean) >= nearest) continue;
+      nearest = std::abs(value - mean);
       origin = value;
     }
+    for (double& value : values) value -= origin;
   }
-  for (double& value : values) value -= origin;
   table.response_origin = origin;
   table.response_deviation = std::move(values);
+  table.response_rounding =
+      count > 0 ? 0.5 * std::numeric_limits<double>::epsilon() * std::max(std::abs(least), std::abs(greatest)) : 0.0;
 }
 
 DataTableBuilder::DataTableBuilder(std::string response_name, std::vector<FactorSpec> factors) {

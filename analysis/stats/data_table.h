@@ -33,6 +33,9 @@ struct DataTable {
   std::string response_name;
   double response_origin = 0.0;
   std::vector<double> response_deviation;
+  // How far a response may be from what was meant: half a unit in the last place of the largest double. 0 for decimals, which
+  // are read exactly. Differences of this size say nothing.
+  double response_rounding = 0.0;
   std::vector<Factor> factors;
   std::vector<RowStatus> status;       // empty means every row is kComplete
   std::vector<std::string> warnings;   // whole sentences, e.g. about duplicated lines; carried into every report
@@ -70,7 +73,11 @@ struct FactorSpec {
 // Puts the levels of a factor whose level names are all numbers in ascending order; others stay as they are.
 void SortNumericLevels(Factor& factor);
 
-// Fills response_origin and response_deviation from doubles (NaN = missing).
+// Whether values between these two are better held as deviations from one of them: all have one sign and are within a factor of
+// two, so that their differences are exact in doubles (Sterbenz 1974) and smaller than they are. Otherwise the origin is 0.
+bool AreNearEachOther(double least, double greatest);
+
+// Fills response_origin, response_deviation and response_rounding from doubles (NaN = missing). Precondition: none is infinite.
 void SetResponse(DataTable& table, std::vector<double> values);
 
 // Builds a table from values already in memory. Single-threaded.

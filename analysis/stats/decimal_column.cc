@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -81,6 +82,53 @@ const std::array<int64_t, kMaxDigits + 1>& PowersOfTen() {
 
 }  // namespace
 
+std::string CanonicalDecimal(std::string_view text) {
+  constexpr size_t kMostExponentDigits = 9;
+  size_t i = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+  std::string digits;
+  int64_t exponent = 0;
+  bool after_point = false, has_digits = false;
+  for (; i < text.size() && (IsDigit(text[i]) || (text[i] == '.' && !after_point)); ++i) {
+    if (text[i] == '.') {
+      after_point = true;
+      continue;
+    }
+    has_digits = true;
+    if (after_point) --exponent;
+    if (!digits.empty() || text[i] != '0') digits += text[i];
+  }
+  if (!has_digits) return "";
+  if (i < text.size() && (text[i] == 'e' || text[i] == 'E')) {
+    ++i;
+    const bool down = i < text.size() && text[i] == '-';
+    if (i < text.size() && (text[i] == '-' || text[i] == '+')) ++i;
+    const size_t first = i;
+    int64_t power = 0;
+    for (; i < text.size() && IsDigit(text[i]); ++i) {
+      if (i - first == kMostExponentDigits) return "";
+      power = power * 10 + (text[i] - '0');
+    }
+    if (i == first) return "";
+    exponent += down ? -power : power;
+  }
+  if (i != text.size()) return "";
+  if (digits.empty()) return "0";
+  while (digits.back() == '0') {
+    digits.pop_back();
+    ++exponent;
+  }
+  return (text[0] == '-' ? "-" : "") + digits + "e" + std::to_string(exponent);
+}
+
+std::optional<double> DecimalValue(std::string_view text) {
+  if (CanonicalDecimal(text).empty()) return std::nullopt;
+  if (text.front() == '+') text.remove_prefix(1);
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
 bool DecimalColumn::Append(std::string_view text) {
   text = Trim(text);
   Parsed parsed;
@@ -113,11 +161,15 @@ bool DecimalColumn::FillExactly(DataTable& table) const {
   std::vector<int64_t> scaled(mantissa_.size());
   __int128 sum = 0;
   int64_t count = 0;
+  int64_t least = std::numeric_limits<int64_t>::max(), greatest = std::numeric_limits<int64_t>::min();
   for (size_t i = 0; i < mantissa_.size(); ++i) {
     if (exponent_[i] == kMissing) continue;
     const int32_t shift = exponent_[i] - lowest;
     if (shift > kMaxDigits) {
       if (mantissa_[i] != 0) return false;
+      least = std::min(least, int64_t{0});
+      greatest = std::max(greatest, int64_t{0});
+      ++count;
       continue;
     }
     const __int128 value = static_cast<__int128>(mantissa_[i]) * PowersOfTen()[static_cast<size_t>(shift)];
@@ -126,8 +178,11 @@ bool DecimalColumn::FillExactly(DataTable& table) const {
     scaled[i] = static_cast<int64_t>(value);
     sum += value;
     ++count;
+    least = std::min(least, scaled[i]);
+    greatest = std::max(greatest, scaled[i]);
   }
-  const int64_t origin = count == 0 ? 0 : static_cast<int64_t>(sum / count);
+  const bool near = count > 0 && AreNearEachOther(static_cast<double>(least), static_cast<double>(greatest));
+  const int64_t origin = near ? static_cast<int64_t>(sum / count) : 0;
   double unit = 1.0;  // exact: at most 10^22
   for (int32_t i = 0; i > lowest; --i) unit *= 10.0;
   table.response_origin = static_cast<double>(origin) / unit;
@@ -142,7 +197,7 @@ bool DecimalColumn::FillExactly(DataTable& table) const {
 void DecimalColumn::FillInFiftyDigits(DataTable& table) const {
   std::vector<Decimal> values(mantissa_.size());
   auto next_wide = wide_.begin();
-  Decimal sum = 0;
+  Decimal sum = 0, least = 0, greatest = 0;
   int64_t count = 0;
   for (size_t i = 0; i < mantissa_.size(); ++i) {
     if (exponent_[i] == kMissing) continue;
@@ -153,9 +208,12 @@ void DecimalColumn::FillInFiftyDigits(DataTable& table) const {
       values[i] = Decimal(mantissa_[i]) * boost::multiprecision::pow(Decimal(10), exponent_[i]);
     }
     sum += values[i];
+    if (count == 0 || values[i] < least) least = values[i];
+    if (count == 0 || values[i] > greatest) greatest = values[i];
     ++count;
   }
-  const Decimal origin = count == 0 ? Decimal(0) : Decimal(sum / count);
+  const bool near = count > 0 && AreNearEachOther(least.convert_to<double>(), greatest.convert_to<double>());
+  const Decimal origin = near ? Decimal(sum / count) : Decimal(0);
   table.response_origin = origin.convert_to<double>();
   table.response_deviation.resize(mantissa_.size());
   for (size_t i = 0; i < mantissa_.size(); ++i) {

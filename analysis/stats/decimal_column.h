@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,6 +15,13 @@
 #include "analysis/stats/data_table.h"
 
 namespace loupe::analysis {
+
+// The number in `text` (the notation of DecimalColumn::Append, without blanks) in one spelling: "-12e-4" for "-0.0012", "0" for
+// "-0.00"; equal for two texts exactly when they are the same decimal number. Empty if `text` is none.
+std::string CanonicalDecimal(std::string_view text);
+
+// The nearest double. Nothing if `text` is no number in that notation, or beyond what a double holds.
+std::optional<double> DecimalValue(std::string_view text);
 
 class DecimalColumn {
  public:

@@ -1,9 +1,11 @@
 #include "analysis/stats/model_formula.h"
 
 #include <algorithm>
-#include <cctype>
 
+#include "analysis/stats/quoted_name.h"
+#include "analysis/stats/trim.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
@@ -17,8 +19,10 @@ ModelTerm Union(const ModelTerm& a, const ModelTerm& b) {
   return both;
 }
 
-bool IsNameCharacter(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' || static_cast<unsigned char>(c) >= 0x80;
+// Where the '~' behind a response stands; npos if there is none. Within back-quotes it belongs to a name.
+size_t FindTilde(std::string_view formula) {
+  const std::string_view left = SplitOutsideQuotes(formula, '~').front();
+  return left.size() == formula.size() ? std::string_view::npos : left.size();
 }
 
 // Recursive descent; each method reads one level of precedence. Formulas come over the network too, so what they can cost is
@@ -30,7 +34,7 @@ class Parser {
   absl::StatusOr<Terms> Parse() {
     LOUPE_ASSIGN_OR_RETURN(Terms terms, Sum());
     if (has_too_many_) return TooMany();
-    if (at_ < text_.size()) return Error(fmt::format("unexpected '{}'", text_[at_]));
+    if (at_ < text_.size()) return Error(fmt::format("unexpected '{}'", Shown()));
     if (terms.empty()) return Error("no term is left");
     return terms;
   }
@@ -123,20 +127,17 @@ class Parser {
       --open_;
       return terms;
     }
-    std::string_view name;
+    std::string name;
     if (first == '`') {
-      const size_t end = text_.find('`', at_ + 1);
-      if (end == std::string_view::npos) return Error("a '`' is never closed");
-      name = text_.substr(at_ + 1, end - at_ - 1);
-      at_ = end + 1;
+      auto quoted = ReadQuotedName(text_, at_);
+      if (!quoted.ok()) return Error(std::string(quoted.status().message()));
+      name = *std::move(quoted);
     } else {
       const size_t begin = at_;
-      while (at_ < text_.size() && IsNameCharacter(text_[at_])) ++at_;
-      name = text_.substr(begin, at_ - begin);
+      while (at_ < text_.size() && IsPlainNameCharacter(text_[at_])) ++at_;
+      name = std::string(text_.substr(begin, at_ - begin));
       if (name.empty()) {
-        return Error(first == '\0' ? std::string("a factor is missing at the end")
-                                   : fmt::format("expected a factor before '{}' (names with such characters go in "
-                                                 "backquotes)", first));
+        return Error(first == '\0' ? std::string("a factor is missing at the end") : fmt::format("expected a factor before '{}'", Shown()));
       }
     }
     LOUPE_ASSIGN_OR_RETURN(const size_t index, FindFactor(name));
@@ -146,7 +147,8 @@ class Parser {
   absl::StatusOr<size_t> FindFactor(std::string_view name) {
     auto index = data_.FactorIndex(name);
     if (!index.ok()) {
-      return absl::InvalidArgumentError(Annotate(index.status(), fmt::format("model '{}'", text_)).message());
+      return absl::InvalidArgumentError(
+          fmt::format("{}{}", std::string(Annotate(index.status(), fmt::format("model '{}'", text_)).message()), QuotingHint()));
     }
     return index;
   }
@@ -159,7 +161,21 @@ class Parser {
   absl::Status TooMany() const { return Error(fmt::format("too many terms, expected at most {}", kMostTerms)); }
   absl::Status Error(std::string_view what) const {
     return absl::InvalidArgumentError(
-        fmt::format("model '{}', character {}: {}; write terms such as 'a*b + c'", text_, at_ + 1, what));
+        fmt::format("model '{}', character {}: {}; write terms such as 'a*b + c'{}", text_, at_ + 1, what, QuotingHint()));
+  }
+
+  // The character at at_, whole.
+  std::string Shown() const { return Printable(text_.substr(at_, std::max<size_t>(1, CharacterLength(text_.substr(at_))))); }
+
+  // What to do about a factor whose name stands in the formula without the back-quotes that it needs.
+  std::string QuotingHint() const {
+    for (const Factor& factor : data_.factors) {
+      const std::string quoted = QuoteName(factor.name);
+      if (quoted != factor.name && text_.find(factor.name) != std::string_view::npos && text_.find(quoted) == std::string_view::npos) {
+        return fmt::format("; the factor '{}' goes in back-quotes: {}", factor.name, quoted);
+      }
+    }
+    return "";
   }
 
   std::string_view text_;
@@ -173,11 +189,9 @@ class Parser {
 }  // namespace
 
 absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formula, const DataTable& data) {
-  if (const size_t tilde = formula.find('~'); tilde != std::string_view::npos && formula.find('`') == std::string_view::npos) {
-    std::string_view left = formula.substr(0, tilde);
-    while (left.ends_with(' ')) left.remove_suffix(1);
-    while (left.starts_with(' ')) left.remove_prefix(1);
-    if (left != data.response_name) {
+  if (const size_t tilde = FindTilde(formula); tilde != std::string_view::npos) {
+    LOUPE_ASSIGN_OR_RETURN(const std::string left, UnquoteName(formula.substr(0, tilde)));
+    if (left != data.response_name && Trim(formula.substr(0, tilde)) != data.response_name) {
       return absl::InvalidArgumentError(fmt::format("model '{}': the response is '{}', not '{}'; give only what stands right "
                                                     "of the '~'", formula, data.response_name, left));
     }
@@ -192,7 +206,7 @@ std::string TermName(const ModelTerm& term, const DataTable& data) {
   std::string name;
   for (const size_t factor : term) {
     if (!name.empty()) name += ':';
-    name += data.factors[factor].name;
+    name += QuoteName(data.factors[factor].name);
   }
   return name;
 }

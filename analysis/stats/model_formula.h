@@ -3,7 +3,7 @@
 //   a + b      both            a:b        their interaction        a*b     a + b + a:b
 //   (a+b+c)^2  all of a, b, c and their pairs                      a*b-a:b  a + b
 // Precedence ^ before : before * before + and −. A name with other characters than letters, digits, '_' and '.' goes in
-// backquotes; "response ~" may stand in front. The intercept is always in the model. Terms come out ordered by order of interaction (main effects first),
+// back-quotes (quoted_name.h); "response ~" may stand in front. The intercept is always in the model. Terms come out ordered by order of interaction (main effects first),
 // then as written, as R orders them.
 #pragma once
 
@@ -23,7 +23,7 @@ using ModelTerm = std::vector<size_t>;
 // formula or term, more than 64 parentheses in each other or 256 terms.
 absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formula, const DataTable& data);
 
-// "a:b" in factor order of the term.
+// "a:b" in factor order of the term; names as in a formula, so that the factor `a:b` is not taken for the interaction.
 std::string TermName(const ModelTerm& term, const DataTable& data);
 
 // "a + b + a:b".

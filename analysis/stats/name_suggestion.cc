@@ -9,6 +9,8 @@
 namespace loupe::analysis {
 namespace {
 
+constexpr size_t kMostShown = 40;  // names in one sentence
+
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
@@ -38,7 +40,9 @@ std::string SuggestName(std::string_view name, const std::vector<std::string>& n
     }
   }
   const std::string hint = best != nullptr ? fmt::format("; did you mean '{}'? In all", *best) : std::string(";");
-  return fmt::format("{} there are: {}", hint, fmt::join(names, ", "));
+  const auto shown = names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), kMostShown));
+  const std::string more = shown == names.end() ? "" : fmt::format(" and {} more", names.end() - shown);
+  return fmt::format("{} there are: {}{}", hint, fmt::join(names.begin(), shown, ", "), more);
 }
 
 }  // namespace loupe::analysis

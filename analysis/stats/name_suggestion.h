@@ -8,7 +8,7 @@
 namespace loupe::analysis {
 
 // "; did you mean 'x'? In all there are: x, y, z"; the question only when a name is near (edit distance ≤ 2 or a third of the
-// length). Empty when `names` is empty.
+// length). At most 40 names are listed. Empty when `names` is empty.
 std::string SuggestName(std::string_view name, const std::vector<std::string>& names);
 
 }  // namespace loupe::analysis

@@ -1,10 +1,14 @@
 // CSV tables: an error in a sentence, or a table whose law holds; the records survive being written with every field quoted.
 #include <cmath>
+#include <set>
 
 #include "absl/status/status.h"
 #include "analysis/stats/csv_reader.h"
 #include "analysis/stats/csv_table.h"
+#include "analysis/stats/decimal_column.h"
+#include "analysis/stats/level_names.h"
 #include "analysis/stats/trim.h"
+#include "common/text.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace loupe::fuzz {
@@ -28,7 +32,7 @@ absl::StatusOr<Records> ReadRecords(std::string_view text) {
 }
 
 std::string WriteQuoted(const Records& records) {
-  std::string text;
+  std::string text = "sep=,\n";
   for (const std::vector<std::string>& record : records) {
     for (size_t i = 0; i < record.size(); ++i) {
       text += i == 0 ? "\"" : ",\"";
@@ -48,6 +52,13 @@ void CheckTable(const analysis::DataTable& table) {
     for (const int32_t code : factor.codes) {
       Require(code == analysis::kMissingLevel || (code >= 0 && static_cast<size_t>(code) < factor.levels.size()), "a code is a level's");
     }
+    std::set<std::string> numbers;
+    for (size_t i = 0; i < factor.levels.size(); ++i) {
+      const std::string number = analysis::CanonicalDecimal(factor.levels[i]);
+      Require(number.empty() || numbers.insert(number).second, "no number is two levels");
+      Require(!factor.levels[i].empty() && FindNotUtf8(factor.levels[i]) == std::string::npos, "a level is UTF-8");
+      Require(analysis::FindLevel(factor.levels, factor.levels[i]) == i, "a level is found by its name");
+    }
   }
 }
 
@@ -59,12 +70,17 @@ std::vector<std::string> Seeds() {
           "a\tb\ty\n4\tsilu\t1000000000000.4\n0.5\trelu\t1000000000000.3\n",
           "a,status,y\nx,complete,1\nz,failed,\nx,stopped early,3\n",
           "a,y\nx,123456789012345678901234567890.5\nz,1e-300\nz,1e300\n",
-          "\"a\",\"y\"\nx,1\nx,1\n"};
+          "\"a\",\"y\"\nx,1\nx,1\n",
+          "#a|y\r#ff0000|1\r.|2\r# note\r1e-4|3\r0.0001|4\r",
+          "sep=;\na,b;y\n1;2,5\n",
+          std::string("\xFF\xFE" "a\0,\0y\0\n\0x\0,\0" "1\0", 18),
+          "a,y\ncaf\xe9,1\n"};
 }
 
 std::vector<std::string> Dictionary() {
   return {"\"", "\"\"", ",", ";", "\t", "\n", "\r\n", "#", "\xEF\xBB\xBF", "status", "complete", "cancelled", "pruned", "NA", "nan", "inf",
-          "1e308", "1e309", "-1e-400", "1e99999999999", "e", ".", "+", "-0", "123456789012345678", "1234567890123456789", "\"\n"};
+          "1e308", "1e309", "-1e-400", "1e99999999999", "e", ".", "+", "-0", "123456789012345678", "1234567890123456789", "\"\n", "|", "\r", "sep=", "\xFF\xFE", "\xFE\xFF",
+          "\xe9", "é", "\xc2\xa0", "<NA>", "1e-4", "0.0001", "None"};
 }
 
 int DefaultRuns() { return 20000; }

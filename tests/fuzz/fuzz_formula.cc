@@ -12,7 +12,8 @@ const analysis::DataTable& Table() {
   static const analysis::DataTable table = [] {
     analysis::DataTable made;
     made.response_name = "y";
-    for (const char* name : {"input", "output", "scale", "a", "b", "c", "d", "e"}) made.factors.push_back({name, {"1", "2"}, {}});
+    for (const char* name : {"input", "output", "scale", "a", "b", "c", "d", "e", "a:b", "C(x)", "lr (x10)", "-act", "b`c", "x~y"})
+      made.factors.push_back({name, {"1", "2"}, {}});
     return made;
   }();
   return table;
@@ -21,11 +22,12 @@ const analysis::DataTable& Table() {
 }  // namespace
 
 std::vector<std::string> Seeds() {
-  return {"input*output + scale", "(a+b+c)^2", "a*b-a:b", "y ~ `input` + (a + b):c", "(a+b+c+d+e+input+output+scale)^9", "((((a))))", "a - a"};
+  return {"input*output + scale", "(a+b+c)^2", "a*b-a:b", "y ~ `input` + (a + b):c", "(a+b+c+d+e+input+output+scale)^9", "((((a))))", "a - a", "`a:b` + a:b", "`y` ~ `x~y`*`C(x)` - `-act`",
+          "`b``c`:`lr (x10)`", "C(x)"};
 }
 
 std::vector<std::string> Dictionary() {
-  return {"input", "output", "scale", "a", "b", "*", ":", "+", "-", "^2", "^9", "(", ")", "((((((((((((((((", "`", "~", "y ~ "};
+  return {"input", "output", "scale", "a", "b", "*", ":", "+", "-", "^2", "^9", "(", ")", "((((((((((((((((", "`", "~", "y ~ ", "`a:b`", "`C(x)`", "``", "`lr (x10)`", "-act", "`x~y`"};
 }
 
 int DefaultRuns() { return 20000; }

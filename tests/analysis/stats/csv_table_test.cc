@@ -69,6 +69,126 @@ TEST(CsvTableTest, MissingValuesAreKeptAsMissing) {
   EXPECT_TRUE(std::isnan(table->Response(2)));
 }
 
+CsvOptions OptionsOf(std::vector<std::string> factors) {
+  return {.response = "y", .factors = std::move(factors), .block = "", .status_column = ""};
+}
+
+TEST(CsvTableTest, LevelsThatBeginWithHashAreRows) {
+  const auto table = ReadCsvTable("# two colours\ncolour,lr,y\n#ff0000,a,1\n#00ff00,b,2\nblack,a,3\n", OptionsOf({"colour", "lr"}));
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_THAT(table->factors[0].levels, ElementsAre("#ff0000", "#00ff00", "black"));
+  EXPECT_EQ(table->rows(), 3u);
+  EXPECT_THAT(table->warnings, ElementsAre());
+}
+
+TEST(CsvTableTest, HeaderMayBeWrittenAsComment) {
+  for (const std::string header : {"# made by hand, y\n#a,y\n", "#\n# a,y\n"}) {
+    const auto table = ReadCsvTable(header + "x,1\n#z,2\n", kOptions);
+    ASSERT_TRUE(table.ok()) << table.status();
+    EXPECT_THAT(table->factors[0].levels, ElementsAre("x", "#z"));
+  }
+  const auto named = ReadCsvTable("#a,y\nx,1\n", OptionsOf({"#a"}));
+  EXPECT_TRUE(named.ok()) << named.status();
+}
+
+TEST(CsvTableTest, CommentsAmongRowsAreReported) {
+  const auto table = ReadCsvTable("a,y\nx,1\n# second day\nz,2\n", kOptions);
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_EQ(table->rows(), 2u);
+  EXPECT_THAT(table->warnings, ElementsAre(AllOf(HasSubstr("1 line that begins with '#'"), HasSubstr("line 3"))));
+  EXPECT_THAT(ErrorOf("a,b,y\n#x,1\n"), HasSubstr("line 2: 2 fields where the header has 3"));
+}
+
+TEST(CsvTableTest, SpellingsOfOneNumberAreOneLevel) {
+  const auto table = ReadCsvTable("a,y\n0.001,1\n1e-4,2\n0.0001,3\n1E-04,4\n1.0e-03,5\n+1e-3,6\n.001,7\n", kOptions);
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_THAT(table->factors[0].levels, ElementsAre("1e-4", "0.001"));
+  EXPECT_THAT(table->factors[0].codes, ElementsAre(1, 0, 0, 0, 1, 1, 1));
+  EXPECT_THAT(table->warnings, testing::UnorderedElementsAre(HasSubstr("'1e-4', '0.0001', '1E-04' are one number"),
+                                                             HasSubstr("'0.001', '1.0e-03', '+1e-3', '.001' are one number")));
+  const auto mixed = ReadCsvTable("a,y\n1,1\nauto,2\n1.0,3\n-0,4\n0,5\n", kOptions);
+  EXPECT_THAT(mixed->factors[0].levels, ElementsAre("1", "auto", "-0"));
+  // More digits than a double's: other numbers.
+  const auto fine = ReadCsvTable("a,y\n1.00000000000000000001,1\n1,2\n", kOptions);
+  EXPECT_EQ(fine->factors[0].levels.size(), 2u);
+  EXPECT_THAT(fine->warnings, ElementsAre(HasSubstr("rounding error")));
+}
+
+TEST(CsvTableTest, LevelsThatLookAlikeAreReported) {
+  const auto table = ReadCsvTable("a,y\nReLU,1\nrelu,2\nsi lu,3\n\xC2\xA0silu\xC2\xA0,4\n", kOptions);
+  ASSERT_TRUE(table.ok());
+  EXPECT_THAT(table->factors[0].levels, ElementsAre("ReLU", "relu", "si lu", "silu"));
+  EXPECT_THAT(table->warnings, ElementsAre(HasSubstr("'ReLU', 'relu'"), HasSubstr("'si lu', 'silu'")));
+}
+
+TEST(CsvTableTest, MarkersOfMissingValuesAreNoLevels) {
+  for (const std::string marker : {".", "-", "<NA>", "#N/A", "NA", "n/a", "NaN", "NULL", "", "\\N", "?", "—", "#DIV/0!", "1.#IND", "(null)"}) {
+    const auto table = ReadCsvTable("a,y\nx,1\n" + marker + ",2\nz," + marker + "\n", kOptions);
+    ASSERT_TRUE(table.ok()) << marker << table.status();
+    EXPECT_THAT(table->factors[0].levels, ElementsAre("x", "z")) << marker;
+    EXPECT_EQ(table->factors[0].codes[1], kMissingLevel) << marker;
+    EXPECT_TRUE(std::isnan(table->Response(2))) << marker;
+  }
+  const auto coded = ReadCsvTable("a,y\n+,1\n-,2\n", kOptions);  // a two-level design
+  EXPECT_THAT(coded->factors[0].levels, ElementsAre("+", "-"));
+  const auto none = ReadCsvTable("a,y\nNone,1\nx,None\n", kOptions);
+  ASSERT_TRUE(none.ok());
+  EXPECT_THAT(none->factors[0].levels, ElementsAre("None", "x"));
+  EXPECT_THAT(none->warnings, ElementsAre(HasSubstr("'None' is read as a level")));
+}
+
+std::string Utf16(std::string_view ascii, bool little, bool mark) {
+  std::string bytes = !mark ? "" : little ? "\xFF\xFE" : "\xFE\xFF";
+  for (const char c : ascii) bytes += little ? std::string{c, '\0'} : std::string{'\0', c};
+  return bytes;
+}
+
+TEST(CsvTableTest, EncodingsAreReadOrNamed) {
+  const std::string text = "a\ty\nrelu\t1\nsilu\t2\n";
+  for (const bool little : {true, false}) {
+    for (const bool mark : {true, false}) {
+      const auto table = ReadCsvTable(Utf16(text, little, mark), kOptions);
+      ASSERT_TRUE(table.ok()) << table.status();
+      EXPECT_THAT(table->factors[0].levels, ElementsAre("relu", "silu"));
+    }
+  }
+  const std::string latin1 = "a,y\ncaf\xe9,1\nth\xe9,2\n";
+  EXPECT_THAT(ErrorOf(latin1), AllOf(HasSubstr("line 2: the byte \\xe9 is not UTF-8"), HasSubstr("--encoding windows-1252")));
+  CsvOptions named = kOptions;
+  named.encoding = "windows-1252";
+  EXPECT_THAT(ReadCsvTable(latin1, named)->factors[0].levels, ElementsAre("café", "thé"));
+  named.encoding = "klingon";
+  EXPECT_THAT(ErrorOf(latin1, named), HasSubstr("there is no encoding 'klingon'"));
+  named.encoding = "utf-8";
+  EXPECT_THAT(ErrorOf(latin1, named), HasSubstr("line 2: not utf-8 text"));
+  EXPECT_THAT(ErrorOf(std::string("a,y\nx,1\n\0,2\n", 12)), HasSubstr("line 3: a zero byte"));
+  EXPECT_THAT(ErrorOf("PK\x03\x04..."), HasSubstr("spreadsheet"));
+  EXPECT_THAT(ErrorOf("\x1f\x8b..."), HasSubstr("gzip"));
+}
+
+TEST(CsvTableTest, LinesMayEndInCarriageReturns) {
+  const auto table = ReadCsvTable("a,y\rx,1\r\r\"z\rw\",2\r", kOptions);
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_THAT(table->factors[0].levels, ElementsAre("x", "z\rw"));
+  EXPECT_THAT(ErrorOf("a,y\rx,1\r\r\"z\rw\",2\rv,fast\r"), HasSubstr("line 6, column 'y'"));
+}
+
+TEST(CsvTableTest, SeparatorFollowsItsLineOrTheHeader) {
+  const auto named = ReadCsvTable("\xEF\xBB\xBFsep=;\r\na,b,c,d;y\r\nx;1\r\n", OptionsOf({"a,b,c,d"}));
+  ASSERT_TRUE(named.ok()) << named.status();
+  EXPECT_THAT(named->factors[0].levels, ElementsAre("x"));
+  EXPECT_THAT(ErrorOf("sep=;\na;y\nx;fast\n"), HasSubstr("line 3"));
+  for (const std::string text : {"a;b;c,y\nx,1\n", "a;b;c\ty\nx\t1\n", "a;b;c|y\nx|1\n"}) {
+    const auto table = ReadCsvTable(text, OptionsOf({"a;b;c"}));
+    EXPECT_TRUE(table.ok()) << table.status();
+  }
+  EXPECT_THAT(ErrorOf("a;y\nx;1,5\n"), HasSubstr("write a decimal point: 1.5"));
+}
+
+TEST(CsvTableTest, PieceOfNameWithCommaIsExplained) {
+  EXPECT_THAT(ErrorOf("\"lr, x10\",y\n1,1\n", OptionsOf({"lr"})), HasSubstr("goes in back-quotes: `lr, x10`"));
+}
+
 TEST(CsvTableTest, RepeatedLinesAreReported) {
   const auto table = ReadCsvTable("a,y\nx,1\nz,2\nx,1\n", kOptions);
   ASSERT_TRUE(table.ok());
