@@ -16,6 +16,8 @@ inline constexpr std::string_view kReasonLeaseLost = "LEASE_LOST";
 inline constexpr std::string_view kReasonSessionSuperseded = "SESSION_SUPERSEDED";
 inline constexpr std::string_view kReasonEtagMismatch = "ETAG_MISMATCH";
 inline constexpr std::string_view kReasonStoreUnavailable = "STORE_UNAVAILABLE";
+// A result that was computed from other files (base, scorer, pictures) than the sweep's accepted ones.
+inline constexpr std::string_view kReasonInputsDiffer = "INPUTS_DIFFER";
 inline constexpr std::string_view kReasonRateLimited = "RATE_LIMITED";
 
 // One field of a request and what is wrong with it ("spec.factors[1].levels[0]", "…").

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/strip.h"
+#include "clients/rpc/rpc_status.h"
 #include "common/error_details.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
@@ -200,7 +201,10 @@ void Agent::Apply(const v1::SynchronizeRequest& request, const v1::SynchronizeRe
 void Agent::ApplyVerdict(const v1::AttemptReport& report, const v1::AttemptVerdict& verdict) {
   const auto attempt = Find(report.lease());
   if (attempt == nullptr) return;
-  if (verdict.status().code() != 0) return Drop(report.lease(), verdict.status().message());
+  if (verdict.status().code() != 0) {
+    if (ReasonOf(FromRpcStatus(verdict.status())) == kReasonInputsDiffer) deps_.executor->ReadInputsAnew();
+    return Drop(report.lease(), verdict.status().message());
+  }
   attempt->AcknowledgePoints(verdict.acknowledged_point_sequence());
   if (report.outcome_case() == v1::AttemptReport::OUTCOME_NOT_SET) return;
   std::erase(held_, attempt);

@@ -1,6 +1,7 @@
 // A coordinator and an executor under the test's control, for the agent's tests.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -106,6 +107,9 @@ class FakeExecutor : public Executor {
   explicit FakeExecutor(Body body) : body_(std::move(body)) {}
   AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override { return body_(spec, observer); }
   std::string DeviceDescription() const override { return "fake"; }
+  void ReadInputsAnew() override { ++times_read_anew; }
+
+  std::atomic<int> times_read_anew{0};
 
  private:
   const Body body_;

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "common/error_details.h"
+#include "google/rpc/error_details.pb.h"
 #include "tests/worker/agent/agent_fakes.h"
 
 namespace loupe::worker {
@@ -110,6 +111,39 @@ TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {
   for (const auto& request : client_.requests()) {
     for (const auto& report : request.attempts()) EXPECT_FALSE(report.stopped()) << "a lost attempt reports nothing";
   }
+}
+
+TEST_F(AgentTest, AResultFromOtherFilesMakesItReadThemAnew) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) {
+    AttemptOutcome outcome;
+    outcome.kind = AttemptOutcome::Kind::kSuccess;
+    return outcome;
+  });
+  Agent agent(Options(), DepsFor(executor));
+  bool refused = false;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    v1::SynchronizeResponse response;
+    if (request.attempts_size() == 0) {
+      if (refused) {
+        agent.RequestDrain();
+      } else {
+        *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+      }
+      return response;
+    }
+    response = Acknowledge(request);
+    if (!request.attempts(0).has_success()) return response;
+    google::rpc::ErrorInfo info;
+    info.set_reason(std::string(kReasonInputsDiffer));
+    auto* status = response.mutable_verdicts(0)->mutable_status();
+    status->set_code(10);
+    status->set_message("the files of 'scorer /a' differ");
+    status->add_details()->PackFrom(info);
+    refused = true;
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_EQ(executor.times_read_anew, 1);
 }
 
 TEST_F(AgentTest, AnAttemptMissingFromTheAnswerIsDropped) {
