@@ -167,6 +167,15 @@ absl::StatusOr<std::string> MetadataName(const std::string& folder, const std::v
   return found;
 }
 
+// Folders that no caption leads into.
+void NoteUnusedFolders(const std::string& folder, const CaptionsByName& captions, FolderListing& listing) {
+  for (const std::string& name : listing.folders) {
+    const auto first = captions.lower_bound(name + "/");
+    if (first != captions.end() && first->first.starts_with(name + "/")) continue;
+    listing.notes.push_back(fmt::format("{}: left out: no caption names a picture in it", Printable(folder + "/" + name)));
+  }
+}
+
 absl::StatusOr<CaptionsByName> ReadCaptions(const std::string& folder, FolderListing& listing) {
   LOUPE_ASSIGN_OR_RETURN(const std::string metadata, MetadataName(folder, listing.others));
   if (!metadata.empty()) {
@@ -187,6 +196,7 @@ absl::StatusOr<CaptionedFolder> ReadCaptionedFolder(const std::string& folder, i
   LOUPE_ASSIGN_OR_RETURN(FolderListing listing, ListFolder(folder));
   LOUPE_ASSIGN_OR_RETURN(const CaptionsByName captions, ReadCaptions(folder, listing));
   if (captions.empty()) return absl::InvalidArgumentError(fmt::format("{}: no picture in it is read: {}", folder, listing.notes.front()));
+  NoteUnusedFolders(folder, captions, listing);
   CaptionedFolder result;
   std::vector<std::string> ordered;
   for (const auto& [name, caption] : captions) {

@@ -99,15 +99,19 @@ uint8_t WithoutAlpha(unsigned value, unsigned alpha, bool premultiplied) {
 }
 
 Image Upright(const StoredPicture& picture, Alpha alpha) {
-  const bool swapped = picture.orientation >= 5;
-  Image image{static_cast<int>(swapped ? picture.height : picture.width), static_cast<int>(swapped ? picture.width : picture.height), {}};
-  image.rgb.reserve(picture.rgba.size() / 4 * 3);
-  for (uint64_t y = 0; y < static_cast<uint64_t>(image.height); ++y) {
-    for (uint64_t x = 0; x < static_cast<uint64_t>(image.width); ++x) {
-      const uint8_t* pixel = picture.rgba.data() + 4 * StoredAt(picture, x, y);
+  const bool swapped = picture.orientation >= 5, premultiplied = picture.premultiplied;
+  const uint64_t width = swapped ? picture.height : picture.width, height = swapped ? picture.width : picture.height;
+  Image image{static_cast<int>(width), static_cast<int>(height), std::vector<uint8_t>(3 * width * height)};
+  uint8_t* to = image.rgb.data();
+  for (uint64_t y = 0; y < height; ++y) {
+    const uint8_t* from = picture.rgba.data() + 4 * StoredAt(picture, 0, y);
+    // Along a shown row the stored pixels lie at equal distances.
+    const ptrdiff_t step = width < 2 ? 0 : 4 * (static_cast<ptrdiff_t>(StoredAt(picture, 1, y)) - static_cast<ptrdiff_t>(StoredAt(picture, 0, y)));
+    for (uint64_t x = 0; x < width; ++x, from += step) {
       for (int c = 0; c < 3; ++c) {
-        image.rgb.push_back(alpha == Alpha::kDrop ? WithoutAlpha(pixel[c], pixel[3], picture.premultiplied)
-                                                  : OverWhite(pixel[c], pixel[3], picture.premultiplied));
+        *to++ = from[3] == 255              ? from[c]
+                : alpha == Alpha::kDrop     ? WithoutAlpha(from[c], from[3], premultiplied)
+                                            : OverWhite(from[c], from[3], premultiplied);
       }
     }
   }

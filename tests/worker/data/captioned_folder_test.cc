@@ -159,10 +159,12 @@ TEST_F(CaptionedFolderTest, AFileNamedTwiceIsRefusedWithBothLines) {
 TEST_F(CaptionedFolderTest, NamesMayBeginWithADotAndASlash) {
   Picture("a.png", 10);
   Picture("in/b.png", 20);
+  Picture("out/c.png", 30);
   Text("metadata.jsonl", "{\"file_name\": \"./a.png\", \"text\": \"ant\"}\n{\"file_name\": \"in//b.png\", \"text\": \"bee\"}\n");
   const auto folder = ReadCaptionedFolder(folder_, 8);
   ASSERT_TRUE(folder.ok()) << folder.status();
   EXPECT_THAT(folder->captions, ElementsAre("ant", "bee"));
+  EXPECT_THAT(folder->pictures.notes, ElementsAre(HasSubstr("/out: left out: no caption names a picture in it")));
 }
 
 TEST_F(CaptionedFolderTest, EndingsInUpperCaseAreTheSame) {
