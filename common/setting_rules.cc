@@ -25,7 +25,7 @@ std::vector<SettingRule> MakeRules() {
       {.key = "task.kind", .type = kChoice, .default_value = "dreambooth", .choices = {"dreambooth", "finetune"},
        .description = "What is trained for: dreambooth, one subject from a few images; finetune, a data set with captions."},
       {.key = "task.images", .type = kPath, .required = true,
-       .description = "Folder of the training images (PNG or JPEG). For finetune with captions: metadata.jsonl, a .txt file "
+       .description = "Folder of the training images (docs/compatibility.md). For finetune with captions: metadata.jsonl, a .txt file "
                       "beside each image, or one folder per class."},
       {.key = "task.instance_prompt", .type = kText, .required = true, .condition_key = "task.kind",
        .condition_values = dreambooth, .description = "Caption of the subject, with the rare-token identifier."},

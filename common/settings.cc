@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -123,6 +124,9 @@ std::string ExpectedValue(const SettingRule& rule) {
 }
 
 absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_view value) {
+  // No part of a prompt: it would change what the model is conditioned on.
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (value.starts_with(kByteOrderMark)) value.remove_prefix(kByteOrderMark.size());
   const std::string text(absl::StripAsciiWhitespace(absl::string_view(value.data(), value.size())));
   if (text.size() > kMaxValueBytes) {
     return absl::InvalidArgumentError(
@@ -138,6 +142,11 @@ absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_
             fmt::format("{}: the value holds a control character or line break; expected "
                         "one line of text",
                         rule.key));
+      }
+      // A path may be any bytes.
+      if (const size_t at = FindNotUtf8(text); rule.type == SettingType::kText && at != std::string::npos) {
+        return absl::InvalidArgumentError(
+            fmt::format("{}: byte {} of '{}' is not UTF-8; expected text in UTF-8", rule.key, at + 1, Printable(text)));
       }
       return text;
     case SettingType::kInteger: {

@@ -132,6 +132,14 @@ TEST(CanonicalValueTest, TextIsOneLineOfBoundedLength) {
   EXPECT_FALSE(CanonicalValue(prompt, std::string(4097, 'a')).ok());
 }
 
+// What is not the text that was meant conditions the model on something else, without a word.
+TEST(CanonicalValueTest, TextIsUtf8WithoutAByteOrderMark) {
+  const SettingRule& prompt = *FindSettingRule("task.instance_prompt");
+  EXPECT_EQ(CanonicalValue(prompt, "\xEF\xBB\xBF" "a cat").value(), "a cat");
+  EXPECT_THAT(Message(CanonicalValue(prompt, "a caf\xe9").status()), HasSubstr("byte 6 of 'a caf\\xe9' is not UTF-8"));
+  EXPECT_TRUE(CanonicalValue(*FindSettingRule("task.images"), "/data/caf\xe9").ok()) << "a path is bytes";
+}
+
 TEST(CanonicalValueTest, BooleansHaveTwoSpellings) {
   const SettingRule& flip = *FindSettingRule("task.flip");
   for (const char* text : {"true", "True", "yes", "ON"}) EXPECT_EQ(CanonicalValue(flip, text).value(), "true");
