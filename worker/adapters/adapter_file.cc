@@ -5,6 +5,7 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 #include "worker/io/safetensors.h"
+#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
 
 namespace loupe::worker {
@@ -98,7 +99,12 @@ absl::StatusOr<AdapterFile> ReadAdapterFile(const std::string& path) {
   auto parsed = Settings::Create(settings);
   if (!parsed.ok()) return Annotate(parsed.status(), path);
   file.settings = *std::move(parsed);
-  for (const auto& [name, view] : opened.arrays()) file.arrays[name] = ToTensor(view);
+  for (const auto& [name, view] : opened.arrays()) {
+    file.arrays[name] = ToTensor(view);
+    if (const std::string found = DescribeNotFinite(file.arrays[name]); !found.empty()) {
+      return absl::InvalidArgumentError(fmt::format("{}: '{}': {}: the adapter is broken", path, name, found));
+    }
+  }
   return file;
 }
 

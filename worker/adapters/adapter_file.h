@@ -31,7 +31,7 @@ struct AdapterFile {
 absl::Status WriteAdapterFile(const std::string& path, const AdapterFile& file);
 
 // INVALID_ARGUMENT when it is not an adapter file (the sentence says which metadata is missing) or its settings are not
-// known to this version; NOT_FOUND and the like from the file.
+// known to this version, or a value is not finite; NOT_FOUND and the like from the file.
 absl::StatusOr<AdapterFile> ReadAdapterFile(const std::string& path);
 
 }  // namespace loupe::worker

@@ -17,6 +17,7 @@
 #include "worker/executor/failure_status.h"
 #include "worker/executor/model_store.h"
 #include "worker/io/safetensors.h"
+#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
 
 namespace loupe::worker {
@@ -77,6 +78,12 @@ absl::Status WriteMerged(const ExportRequest& request, const AdapterFile& adapte
   if (absl::Status status = FoldAdapter(adapter, weights); !status.ok()) return Annotate(status, request.adapter);
   if (request.half) {
     for (auto& [name, value] : weights) value = value.to(torch::kFloat16);
+  }
+  for (const auto& [name, value] : weights) {
+    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+      return absl::InvalidArgumentError(fmt::format("{}: folded into '{}': {}{}", request.adapter, name, found,
+                                                    request.half ? "; export without --half" : ""));
+    }
   }
   LOUPE_RETURN_IF_ERROR(folder.CopyFrom(request.base));
   const std::string unet = folder.partial() + "/unet/diffusion_pytorch_model";

@@ -9,6 +9,7 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
+#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
 
 namespace loupe::worker {
@@ -280,7 +281,9 @@ torch::Tensor InceptionScorer::EmbedImages(const std::vector<Image>& images) {
     }
     features.push_back(network(torch::cat(pixels).to(options)).to(torch::kCPU, torch::kFloat32));
   }
-  return torch::cat(features);
+  torch::Tensor all = torch::cat(features);
+  CheckFinite(all, path + ": what the Inception network gives");
+  return all;
 }
 
 namespace {

@@ -36,7 +36,7 @@ struct InceptionScorer {
   Inception network{nullptr};
   InceptionResize resize = InceptionResize::kPytorchFid;
 
-  // [N, 2048], float32, CPU; without gradients. Images may differ in size.
+  // [N, 2048], float32, CPU; without gradients. Images may differ in size. Throws NotFinite when a value is none.
   torch::Tensor EmbedImages(const std::vector<Image>& images);
 };
 

@@ -6,6 +6,7 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 #include "worker/io/safetensors.h"
+#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
 
 namespace loupe::worker {
@@ -170,7 +171,11 @@ absl::Status WriteModelIndex(const std::string& folder) {
 absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network, const std::string& prefix) {
   std::map<std::string, torch::Tensor> half;
   for (const auto& item : network.named_parameters()) {
-    half[prefix + item.key()] = item.value().detach().to(torch::kHalf);
+    torch::Tensor& value = half[prefix + item.key()] = item.value().detach().to(torch::kHalf);
+    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+      return absl::FailedPreconditionError(fmt::format("{}: '{}' in float16: {}; training diverged, lower its rates", path,
+                                                       item.key(), found));
+    }
   }
   return WriteSafetensors(path, ToArrays(half).views, {{"format", "pt"}});
 }

@@ -29,7 +29,7 @@ absl::Status WriteSchedulerConfig(const std::string& folder, const UNetStageOpti
 // model_index.json; `folder` is the base's.
 absl::Status WriteModelIndex(const std::string& folder);
 
-// The network's parameters in float16, each name after `prefix`.
+// The network's parameters in float16, each name after `prefix`. FAILED_PRECONDITION names one that is not finite.
 absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network, const std::string& prefix = "");
 
 }  // namespace loupe::worker
