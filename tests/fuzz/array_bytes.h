@@ -6,9 +6,9 @@
 namespace loupe::fuzz {
 
 inline size_t BytesOfShape(const worker::ArrayView& array) {
-  auto count = static_cast<size_t>(worker::ElementSize(array.type));
-  for (const int64_t extent : array.shape) count *= static_cast<size_t>(extent);
-  return count;
+  auto bits = static_cast<size_t>(worker::ElementBits(array.type));
+  for (const int64_t extent : array.shape) bits *= static_cast<size_t>(extent);
+  return bits / 8;
 }
 
 }  // namespace loupe::fuzz

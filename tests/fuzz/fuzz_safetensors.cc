@@ -39,12 +39,15 @@ std::vector<std::string> Seeds() {
           WithHeader(R"({"a":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]},"b":{"dtype":"I32","shape":[1,1],"data_offsets":[0,4]}}  )",
                      data.substr(0, 8)),
           WithHeader(R"({"a":{"dtype":"F64","shape":[2147483648,2147483648,4],"data_offsets":[0,0]}})", ""),
+          WithHeader(R"({"__metadata__":null,"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4],"x":[{}]},"b":{"dtype":"BOOL","shape":[0],"data_offsets":[0,0]}})",
+                     data.substr(0, 4)),
+          WithHeader(R"({"a":{"dtype":"F4","shape":[2,3],"data_offsets":[0,3]},"b":{"dtype":"F6_E2M3","shape":[4],"data_offsets":[3,6]}})", data.substr(0, 6)),
           WithHeader("[[[[[[[[", "")};
 }
 
 std::vector<std::string> Dictionary() {
   return {"\"dtype\":", "\"shape\":", "\"data_offsets\":", "\"__metadata__\":", "\"F16\"", "\"BF16\"", "\"F32\"", "\"F64\"", "\"I64\"",
-          "\"I32\"", "\"U8\"", "\"F8\"", "[0,0]", "[", "]", "{", "}", ":", ",", "\"\"", "-1", "1e9", "1.5", "9223372036854775808",
+          "\"I32\"", "\"U8\"", "\"F8_E5M2\"", "\"F4\"", "\"F6_E3M2\"", "\"BOOL\"", "\"C64\"", "\"U16\"", "[0,0]", "[", "]", "{", "}", ":", ",", "\"\"", "-1", "1e9", "1.5", "9223372036854775808",
           "18446744073709551615", "4294967296", "\\u0000", "\\ud800", "null", "[[[[[[[[[[[[[[[["};
 }
 

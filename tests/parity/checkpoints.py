@@ -29,6 +29,10 @@ def tensors():
         "long": torch.arange(-3, 4),
         "int": torch.arange(5, dtype=torch.int32),
         "byte": torch.arange(250, 256, dtype=torch.uint8),
+        "short": torch.arange(-2, 2, dtype=torch.int16),
+        "char": torch.arange(-2, 2, dtype=torch.int8),
+        "bool": torch.tensor([True, False]),
+        "complex": torch.tensor([1 + 2j]),
         "scalar": torch.tensor(17),
         "empty": torch.zeros(0),
         "upper": shared[:3],  # two views of one storage, the second with an offset
@@ -53,7 +57,7 @@ def write(repository, out):
         save(dict(weight=module.weight), "parameter")
         save(dict(good, weight=Evil(folder / "marker")), "evil")
         save(dict(transposed=good["float"].t()), "transposed")
-        save(dict(complex=torch.zeros(2, dtype=torch.complex64)), "complex")
+        save(dict(complex=torch.zeros(2, dtype=torch.complex128)), "complex")
         save(module, "whole-module")
         save(dict(model=good, step=3), "nested")
     with zipfile.ZipFile(folder / "good.archive.pth") as source, \

@@ -85,8 +85,7 @@ TEST(ClipParity, BothTowersProject) {
 
 TEST(ClipParity, PreprocessingOfPictureFiles) {
   const std::string folder = ReferenceFolder();
-  auto preprocessing = PicturePreprocessing::Read(folder + "/clip/preprocessor_config.json",
-                                                  PicturePreprocessing::Defaults::kClip);
+  auto preprocessing = PicturePreprocessing::Read(folder + "/clip", PicturePreprocessing::Defaults::kClip);
   ASSERT_TRUE(preprocessing.ok()) << preprocessing.status();
   auto expected = ReadReference("pictures.safetensors");
   for (const auto& name : nlohmann::json::parse(std::ifstream(folder + "/pictures.json"))) {

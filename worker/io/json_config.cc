@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/atomic_file.h"
+#include "common/lfs_pointer.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -44,7 +45,12 @@ std::string WithoutPythonFloats(std::string text) {
 
 absl::StatusOr<json> ReadJsonFile(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  LOUPE_RETURN_IF_ERROR(CheckIsNoLfsPointer(path, text));
   text = WithoutPythonFloats(std::move(text));
+  // The JSON library takes a zero byte for the end.
+  if (const size_t at = text.find('\0'); at != std::string::npos) {
+    return absl::InvalidArgumentError(fmt::format("{}: not JSON: a zero byte at {}", path, at));
+  }
   bool is_too_deep = false;
   const auto take_shallow = [&](int depth, json::parse_event_t, json&) {
     is_too_deep = is_too_deep || depth > kMostLevels;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/atomic_file.h"
+#include "common/lfs_pointer.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
@@ -29,12 +30,31 @@ constexpr std::string_view kMetadataKey = "__metadata__";
 struct TypeRow {
   ElementType type;
   std::string_view name;
-  int64_t size;
+  int64_t bits;
 };
 constexpr TypeRow kTypes[] = {
-    {ElementType::kF16, "F16", 2}, {ElementType::kBF16, "BF16", 2}, {ElementType::kF32, "F32", 4},
-    {ElementType::kF64, "F64", 8}, {ElementType::kI64, "I64", 8},   {ElementType::kI32, "I32", 4},
-    {ElementType::kU8, "U8", 1},
+    {ElementType::kF16, "F16", 16},
+    {ElementType::kBF16, "BF16", 16},
+    {ElementType::kF32, "F32", 32},
+    {ElementType::kF64, "F64", 64},
+    {ElementType::kI64, "I64", 64},
+    {ElementType::kI32, "I32", 32},
+    {ElementType::kU8, "U8", 8},
+    {ElementType::kBool, "BOOL", 8},
+    {ElementType::kI8, "I8", 8},
+    {ElementType::kI16, "I16", 16},
+    {ElementType::kU16, "U16", 16},
+    {ElementType::kU32, "U32", 32},
+    {ElementType::kU64, "U64", 64},
+    {ElementType::kC64, "C64", 64},
+    {ElementType::kF8E4M3, "F8_E4M3", 8},
+    {ElementType::kF8E5M2, "F8_E5M2", 8},
+    {ElementType::kF8E4M3Fnuz, "F8_E4M3FNUZ", 8},
+    {ElementType::kF8E5M2Fnuz, "F8_E5M2FNUZ", 8},
+    {ElementType::kF8E8M0, "F8_E8M0", 8},
+    {ElementType::kF6E2M3, "F6_E2M3", 6},
+    {ElementType::kF6E3M2, "F6_E3M2", 6},
+    {ElementType::kF4, "F4", 4},
 };
 
 const TypeRow& RowOf(ElementType type) {
@@ -45,13 +65,14 @@ absl::Status Malformed(const std::string& path, const std::string& what) {
   return absl::InvalidArgumentError(fmt::format("{}: not a valid safetensors file: {}", path, what));
 }
 
-// The product of the shape and the element size; nothing if negative or over int64.
+// The product of the shape and the element size; nothing if negative, over int64 or no whole number of bytes.
 std::optional<int64_t> ByteCount(const std::vector<int64_t>& shape, ElementType type) {
-  int64_t bytes = RowOf(type).size;
+  int64_t bits = RowOf(type).bits;
   for (const int64_t extent : shape) {
-    if (extent < 0 || __builtin_mul_overflow(bytes, extent, &bytes)) return std::nullopt;
+    if (extent < 0 || __builtin_mul_overflow(bits, extent, &bits)) return std::nullopt;
   }
-  return bytes;
+  if (bits % 8 != 0) return std::nullopt;
+  return bits / 8;
 }
 
 absl::StatusOr<std::shared_ptr<const std::string_view>> MapFile(const std::string& path) {
@@ -79,22 +100,33 @@ absl::StatusOr<std::shared_ptr<const std::string_view>> MapFile(const std::strin
 }
 
 absl::StatusOr<json> ParseHeader(const std::string& path, std::string_view text) {
-  std::set<std::string> names;
-  std::string repeated;
+  // An array's name, or one of its fields, must not stand there twice.
+  std::set<std::string> names, fields;
+  std::string name, repeated;
   bool is_too_deep = false;
   const auto note_names = [&](int depth, json::parse_event_t event, json& parsed) {
     // A shape's numbers are on the third level. The JSON library writes values, for messages, by calling itself once per level.
-    is_too_deep = is_too_deep || depth > 8;
+    is_too_deep = is_too_deep || depth > 100;
     if (is_too_deep) return false;
-    if (event == json::parse_event_t::key && depth == 1 && !names.insert(parsed.get<std::string>()).second) {
-      repeated = parsed.get<std::string>();
+    if (event != json::parse_event_t::key || depth > 2) return true;
+    const auto& key = parsed.get_ref<const std::string&>();
+    if (depth == 1) {
+      name = key;
+      fields.clear();
+      if (!names.insert(key).second) repeated = key;
+    } else if (name != kMetadataKey && !fields.insert(key).second) {
+      repeated = name + "'s '" + key;
     }
     return true;
   };
+  // The JSON library takes a byte order mark for nothing and a zero byte for the end.
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string_view::npos || text[begin] != '{' || text.find('\0') != std::string_view::npos) {
+    return Malformed(path, "its header is not a JSON object");
+  }
   json header = json::parse(text.begin(), text.end(), note_names, /*allow_exceptions=*/false);
   if (is_too_deep) return Malformed(path, "its header has lists or objects far deeper than an array's shape");
   if (header.is_discarded()) return Malformed(path, "its header is not JSON");
-  if (!header.is_object()) return Malformed(path, "its header is not a JSON object");
   if (!repeated.empty()) return Malformed(path, fmt::format("its header names '{}' twice", repeated));
   return header;
 }
@@ -117,7 +149,7 @@ struct Placed {
 
 absl::StatusOr<Placed> ParseArray(const std::string& path, const std::string& name, const json& entry,
                                   std::string_view data) {
-  if (!entry.is_object() || entry.size() != 3 || !entry.contains("dtype") || !entry.contains("shape") ||
+  if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
       !entry.contains("data_offsets") || !entry["dtype"].is_string() || !entry["shape"].is_array() ||
       !entry["data_offsets"].is_array() || entry["data_offsets"].size() != 2) {
     return Malformed(path, fmt::format("'{}' is not {{dtype, shape, data_offsets: [begin, end]}}", name));
@@ -126,8 +158,9 @@ absl::StatusOr<Placed> ParseArray(const std::string& path, const std::string& na
   const auto* row =
       std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeRow& r) { return r.name == type_name; });
   if (row == std::end(kTypes)) {
-    return Malformed(path, fmt::format("'{}' has dtype {}, expected F16, BF16, F32, F64, I64, I32 or U8", name,
-                                       entry["dtype"].dump()));
+    std::string known;
+    for (const TypeRow& each : kTypes) known += (known.empty() ? "" : ", ") + std::string(each.name);
+    return Malformed(path, fmt::format("'{}' has dtype {}, expected one of {}", name, entry["dtype"].dump(), known));
   }
   Placed placed{{row->type, {}, {}}, 0, 0};
   for (const json& extent : entry["shape"]) {
@@ -171,13 +204,14 @@ absl::Status CheckTiling(const std::string& path, std::vector<std::pair<std::pai
 }  // namespace
 
 std::string_view ElementTypeName(ElementType type) { return RowOf(type).name; }
-int64_t ElementSize(ElementType type) { return RowOf(type).size; }
+int64_t ElementBits(ElementType type) { return RowOf(type).bits; }
 
 absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
   SafetensorsFile file;
   file.path_ = path;
   LOUPE_ASSIGN_OR_RETURN(file.map_, MapFile(path));
   const std::string_view all = *file.map_;
+  LOUPE_RETURN_IF_ERROR(CheckIsNoLfsPointer(path, all));
   uint64_t header_size = 0;
   if (all.size() < sizeof(header_size)) return Malformed(path, fmt::format("it has only {} bytes", all.size()));
   std::memcpy(&header_size, all.data(), sizeof(header_size));
@@ -194,6 +228,7 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
   std::vector<std::pair<std::pair<int64_t, int64_t>, std::string>> spans;
   for (const auto& [name, entry] : header.items()) {
     if (name == kMetadataKey) {
+      if (entry.is_null()) continue;
       if (!entry.is_object()) return Malformed(path, "its __metadata__ is not an object");
       for (const auto& [key, value] : entry.items()) {
         if (!value.is_string()) return Malformed(path, fmt::format("its metadata '{}' is not a string", key));
@@ -223,7 +258,7 @@ absl::StatusOr<std::string> SerialiseSafetensors(const std::map<std::string, Arr
     order.push_back(&named);
   }
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-    return ElementSize(a->second.type) > ElementSize(b->second.type);
+    return ElementBits(a->second.type) > ElementBits(b->second.type);
   });
 
   json header = json::object();

@@ -84,26 +84,6 @@ class StoredZip {
   uint64_t count_ = 0;
 };
 
-const char* StorageClass(ElementType type) {
-  switch (type) {
-    case ElementType::kF16:
-      return "HalfStorage";
-    case ElementType::kBF16:
-      return "BFloat16Storage";
-    case ElementType::kF32:
-      return "FloatStorage";
-    case ElementType::kF64:
-      return "DoubleStorage";
-    case ElementType::kI64:
-      return "LongStorage";
-    case ElementType::kI32:
-      return "IntStorage";
-    case ElementType::kU8:
-      return "ByteStorage";
-  }
-  return "";
-}
-
 // Opcodes by their names in Python's pickletools.
 class PickleWriter {
  public:
@@ -145,7 +125,7 @@ class PickleWriter {
     Global("torch._utils", "_rebuild_tensor_v2");
     out_ += "((";
     Text("storage");
-    Global("torch", StorageClass(array.type));
+    Global("torch", TorchStorageClass(array.type));
     Text(key);
     Text("cpu");
     Integer(count);
@@ -163,7 +143,41 @@ class PickleWriter {
 
 }  // namespace
 
+std::string_view TorchStorageClass(ElementType type) {
+  switch (type) {
+    case ElementType::kF16:
+      return "HalfStorage";
+    case ElementType::kBF16:
+      return "BFloat16Storage";
+    case ElementType::kF32:
+      return "FloatStorage";
+    case ElementType::kF64:
+      return "DoubleStorage";
+    case ElementType::kC64:
+      return "ComplexFloatStorage";
+    case ElementType::kI64:
+      return "LongStorage";
+    case ElementType::kI32:
+      return "IntStorage";
+    case ElementType::kI16:
+      return "ShortStorage";
+    case ElementType::kI8:
+      return "CharStorage";
+    case ElementType::kU8:
+      return "ByteStorage";
+    case ElementType::kBool:
+      return "BoolStorage";
+    default:
+      return "";  // written by torch.save as untyped storages
+  }
+}
+
 absl::StatusOr<std::string> SerialiseTorchArchive(const std::map<std::string, ArrayView>& arrays) {
+  for (const auto& [name, array] : arrays) {
+    if (!TorchStorageClass(array.type).empty()) continue;
+    return absl::InvalidArgumentError(fmt::format("'{}' is of type {}, for which torch.save's files have no class of their own", name,
+                                                  ElementTypeName(array.type)));
+  }
   StoredZip zip;
   zip.Add("archive/data.pkl", PickleWriter().Write(arrays));
   zip.Add("archive/byteorder", "little");

@@ -12,6 +12,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,8 +20,11 @@
 
 namespace loupe::worker {
 
+// torch's class of storages of this type; empty where it has none.
+std::string_view TorchStorageClass(ElementType type);
+
 // The file's bytes; the same arrays give the same bytes. INVALID_ARGUMENT when it would be over the 4 GB and 65,535
-// entries that a zip archive without extensions holds.
+// entries that a zip archive without extensions holds, or an array's type has no class of storages.
 absl::StatusOr<std::string> SerialiseTorchArchive(const std::map<std::string, ArrayView>& arrays);
 
 // Serialises to `path`, whole or not at all (see WriteFileAtomically for the errors).

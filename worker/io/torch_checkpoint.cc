@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "common/atomic_file.h"
+#include "common/lfs_pointer.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "worker/io/restricted_pickle.h"
+#include "worker/io/torch_archive.h"
 
 namespace loupe::worker {
 namespace {
@@ -68,16 +70,15 @@ absl::StatusOr<std::map<std::string, std::string_view>> ReadStoredZip(std::strin
 }
 
 absl::StatusOr<ElementType> ElementTypeOfStorage(std::string_view global) {
-  static const std::map<std::string_view, ElementType> types = {
-      {"torch\nFloatStorage", ElementType::kF32}, {"torch\nDoubleStorage", ElementType::kF64},
-      {"torch\nHalfStorage", ElementType::kF16},  {"torch\nBFloat16Storage", ElementType::kBF16},
-      {"torch\nLongStorage", ElementType::kI64},  {"torch\nIntStorage", ElementType::kI32},
-      {"torch\nByteStorage", ElementType::kU8}};
-  const auto found = types.find(global);
-  if (found != types.end()) return found->second;
-  return absl::InvalidArgumentError(fmt::format("a tensor of {}, expected a Float-, Double-, Half-, BFloat16-, Long-, Int- or "
-                                                "ByteStorage",
-                                                global.substr(global.find('\n') + 1)));
+  const std::string_view name = global.substr(global.find('\n') + 1);
+  constexpr ElementType kRead[] = {ElementType::kF32, ElementType::kF64, ElementType::kF16, ElementType::kBF16,
+                                   ElementType::kI64, ElementType::kI32, ElementType::kI16, ElementType::kI8,
+                                   ElementType::kU8,  ElementType::kBool, ElementType::kC64};
+  for (const ElementType type : kRead) {
+    if (global.starts_with("torch\n") && name == TorchStorageClass(type)) return type;
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("a tensor of {}, expected one of floats, integers or truth values (FloatStorage, …, BoolStorage)", name));
 }
 
 // A persistent id is ('storage', type, key, device, count, …).
@@ -109,7 +110,7 @@ absl::StatusOr<ArrayView> ViewOf(const PickleValue& tensor, const Storages& stor
   }
   const auto found = storages.find((*parts[0].items)[2].text);
   if (found == storages.end()) return absl::InvalidArgumentError("a tensor's storage is missing");
-  const int64_t width = ElementSize(view.type), offset = parts[1].integer;
+  const int64_t width = ElementBits(view.type) / 8, offset = parts[1].integer;
   const auto available = static_cast<int64_t>(found->second.size()) / width;
   if (offset < 0 || offset > available || expected_stride > available - offset) return CutOff();
   view.bytes = found->second.substr(static_cast<size_t>(offset * width), static_cast<size_t>(expected_stride * width));
@@ -183,7 +184,7 @@ absl::StatusOr<std::map<std::string, ArrayView>> ReadSequence(std::string_view b
   for (size_t i = 1; i < content.root.items->size(); i += 2) {
     const std::vector<PickleValue>& id = *(*(*content.root.items)[i].items)[0].items;
     LOUPE_ASSIGN_OR_RETURN(const ElementType type, ElementTypeOfStorage(id[1].text));
-    widths[id[2].text] = ElementSize(type);
+    widths[id[2].text] = ElementBits(type) / 8;
   }
   Storages storages;
   for (const PickleValue& key : *keys.root.items) {
@@ -208,6 +209,7 @@ absl::StatusOr<TorchCheckpoint> TorchCheckpoint::Open(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path));
   checkpoint.bytes_ = std::make_shared<const std::string>(std::move(bytes));
   const std::string_view all = *checkpoint.bytes_;
+  LOUPE_RETURN_IF_ERROR(CheckIsNoLfsPointer(path, all));
   auto arrays = all.starts_with("PK\3\4") ? ReadArchive(all) : ReadSequence(all);
   if (!arrays.ok()) return Annotate(arrays.status(), path + ": not weights that torch.save wrote");
   checkpoint.arrays_ = *std::move(arrays);

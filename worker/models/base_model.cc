@@ -8,7 +8,8 @@
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "worker/io/safetensors.h"
+#include "worker/io/weight_files.h"
+#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
 
 namespace loupe::worker {
@@ -33,23 +34,12 @@ absl::Status WithSentence(const absl::Status& status, std::string_view sentence)
   return absl::Status(status.code(), fmt::format("{}; {}", std::string(status.message()), sentence));
 }
 
-// `stem`.safetensors, or its float16 variant; the error of a folder that has neither says what to do.
-absl::StatusOr<SafetensorsFile> OpenWeights(const std::string& folder, const std::string& stem) {
-  for (const char* ending : {".safetensors", ".fp16.safetensors"}) {
-    if (Exists(folder + "/" + stem + ending)) return SafetensorsFile::Open(folder + "/" + stem + ending);
-  }
-  const std::string hint = Exists(folder + "/" + stem + ".bin") || Exists(folder + "/pytorch_model.bin")
-                               ? "; there is a .bin file: convert it (save_pretrained with safe_serialization)"
-                               : "";
-  return absl::NotFoundError(fmt::format("{}/{}.safetensors: not found{}", folder, stem, hint));
-}
-
 WeightOptions Rules(const LoadOptions& options) { return {.dtype = options.dtype, .device = options.device}; }
 
 template <typename Network>
 absl::Status Fill(Network& network, const std::string& folder, const std::string& stem, const WeightOptions& rules) {
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, OpenWeights(folder, stem));
-  LOUPE_RETURN_IF_ERROR(LoadWeights(*network, file, rules));
+  LOUPE_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder, stem));
+  LOUPE_RETURN_IF_ERROR(LoadWeights(*network, files, rules));
   network->eval();
   return absl::OkStatus();
 }
@@ -89,6 +79,12 @@ torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::
 // Where the network's weights are, and their type.
 torch::TensorOptions OptionsOf(torch::nn::Module& network) { return network.parameters().front().options(); }
 
+// `values`, or NotFinite naming the part that gave them.
+torch::Tensor Finite(torch::Tensor values, const std::string& folder, const char* part) {
+  CheckFinite(values, fmt::format("{}: what the {} gives", folder, part));
+  return values;
+}
+
 }  // namespace
 
 int64_t BaseModel::text_length() const {
@@ -101,17 +97,18 @@ torch::Tensor BaseModel::Tokenise(const std::vector<std::string>& captions) cons
 
 torch::Tensor BaseModel::EncodeText(const std::vector<std::string>& captions) {
   torch::NoGradGuard no_grad;
-  return text_encoder(Tokenise(captions).to(OptionsOf(*text_encoder).device()));
+  return Finite(text_encoder(Tokenise(captions).to(OptionsOf(*text_encoder).device())), folder, "text encoder");
 }
 
 torch::Tensor BaseModel::EncodePictures(const torch::Tensor& pictures) {
   torch::NoGradGuard no_grad;
-  return vae->Scale(vae->Encode(pictures.to(OptionsOf(*vae))).mean);
+  return Finite(vae->Scale(vae->Encode(pictures.to(OptionsOf(*vae))).mean), folder, "VAE's encoder");
 }
 
 torch::Tensor BaseModel::DecodeLatents(const torch::Tensor& latents_scaled) {
   torch::NoGradGuard no_grad;
-  return vae->DecodeScaled(latents_scaled.to(OptionsOf(*vae))).clamp(-1.0, 1.0);
+  // Before it is clamped, which would make white of an infinity.
+  return Finite(vae->DecodeScaled(latents_scaled.to(OptionsOf(*vae))), folder, "VAE's decoder").clamp(-1.0, 1.0);
 }
 
 absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options) {
@@ -155,24 +152,24 @@ torch::Tensor ClipScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pixels;
   for (const Image& image : images) pixels.push_back(preprocessing.Apply(image));
-  return clip->ImageFeatures(torch::stack(pixels).to(OptionsOf(*clip))).to(torch::kCPU, torch::kFloat32);
+  return Finite(clip->ImageFeatures(torch::stack(pixels).to(OptionsOf(*clip))).to(torch::kCPU, torch::kFloat32), folder,
+                "vision tower");
 }
 
 torch::Tensor ClipScorer::EmbedTexts(const std::vector<std::string>& texts) {
   torch::NoGradGuard no_grad;
   const int64_t length = std::min(tokenizer.max_length(), clip->text_model->config().max_positions);
   const auto ids = TokeniseTo(tokenizer, texts, length).to(OptionsOf(*clip).device());
-  return clip->TextFeatures(ids).to(torch::kCPU, torch::kFloat32);
+  return Finite(clip->TextFeatures(ids).to(torch::kCPU, torch::kFloat32), folder, "text tower");
 }
 
 absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const LoadOptions& options) {
-  LOUPE_RETURN_IF_ERROR(CheckLayout(folder, {"config.json", "preprocessor_config.json"},
+  LOUPE_RETURN_IF_ERROR(CheckLayout(folder, {"config.json"},
                                     "a CLIP model in the transformers layout, with config.json, model.safetensors, "
                                     "preprocessor_config.json and the tokenizer's files"));
   LOUPE_ASSIGN_OR_RETURN(const auto config, ClipConfig::Read(folder + "/config.json"));
   LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder));
-  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder + "/preprocessor_config.json",
-                                                                        PicturePreprocessing::Defaults::kClip));
+  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kClip));
   LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, config.text));
   LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the preprocessing's crop_size", preprocessing.size,
                                  "the vision tower's image_size", config.vision.image_size));

@@ -47,6 +47,7 @@ struct BaseModel {
 
   // Token ids of captions, [N, text_length()], int64, CPU.
   torch::Tensor Tokenise(const std::vector<std::string>& captions) const;
+  // These three throw NotFinite (layers/finite.h) naming the part whose result is none.
   // What the UNet is conditioned on: [N, text_length(), cross_attention_dim], on the base's device, without gradients.
   torch::Tensor EncodeText(const std::vector<std::string>& captions);
   // Pictures [N, 3, H, W] in [−1, 1] to latents_scaled [N, 4, H/f, W/f] (the mean of the VAE's distribution), and back
@@ -65,7 +66,7 @@ struct ClipScorer {
   ClipTokenizer tokenizer;
   PicturePreprocessing preprocessing;
 
-  // [N, projection_dim], float32, not normalised, without gradients.
+  // [N, projection_dim], float32, not normalised, without gradients. Throw NotFinite when a value is none.
   torch::Tensor EmbedImages(const std::vector<Image>& images);
   torch::Tensor EmbedTexts(const std::vector<std::string>& texts);
 };

@@ -24,6 +24,15 @@ ClipEncoderConfig ReadEncoder(JsonConfig& json, int64_t width, int64_t intermedi
   return config;
 }
 
+// A tower's part of a CLIPModel's file. Old files (OpenAI's own) have it a second time under this name with _dict: where that is
+// not null, transformers takes its values and its absent keys' defaults over the first's. Without both there are the defaults.
+JsonConfig TowerOf(JsonConfig& json, const std::string& key) {
+  for (const std::string& name : {key + "_dict", key}) {
+    if (json.Has(name)) return json.Object(name);
+  }
+  return JsonConfig(json.path(), nlohmann::json::object());
+}
+
 }  // namespace
 
 // Absent keys mean transformers' defaults (CLIP ViT-B/32). These files carry dozens of keys about text generation that a
@@ -67,8 +76,8 @@ absl::StatusOr<ClipConfig> ClipConfig::Read(const std::string& path) {
   ClipConfig config;
   config.projection_dim = json.Int("projection_dim", 512);
   if (config.projection_dim < 1) json.Refuse("projection_dim", "at least 1");
-  JsonConfig text = json.Object("text_config");
-  JsonConfig vision = json.Object("vision_config");
+  JsonConfig text = TowerOf(json, "text_config");
+  JsonConfig vision = TowerOf(json, "vision_config");
   LOUPE_RETURN_IF_ERROR(json.status());
   config.text = ClipTextConfig::From(text);
   config.vision = ClipVisionConfig::From(vision);

@@ -35,10 +35,22 @@ std::array<float, 3> ReadChannels(JsonConfig& json, const char* key, double abov
   return channels;
 }
 
+// Version 5 of transformers writes a CLIPProcessor as one file, with the pictures' part in it; that goes before the older file.
+absl::StatusOr<JsonConfig> ReadFileOf(const std::string& folder) {
+  auto whole = JsonConfig::Read(folder + "/processor_config.json");
+  if (whole.ok() && whole->Has("image_processor")) {
+    JsonConfig part = whole->Object("image_processor");
+    LOUPE_RETURN_IF_ERROR(whole->status());
+    return part;
+  }
+  if (!whole.ok() && !absl::IsNotFound(whole.status())) return whole.status();
+  return JsonConfig::Read(folder + "/preprocessor_config.json");
+}
+
 }  // namespace
 
-absl::StatusOr<PicturePreprocessing> PicturePreprocessing::Read(const std::string& path, Defaults defaults) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+absl::StatusOr<PicturePreprocessing> PicturePreprocessing::Read(const std::string& folder, Defaults defaults) {
+  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, ReadFileOf(folder));
   const bool clip = defaults == Defaults::kClip;
   for (const char* key : {"do_resize", "do_rescale", "do_normalize"}) json.MustBe(key, {true});
   if (json.Has("rescale_factor") && std::abs(json.Number("rescale_factor") * 255 - 1) > 1e-6) {

@@ -1,4 +1,5 @@
-// How a scoring network wants its pictures: a model folder's preprocessor_config.json, as transformers writes it.
+// How a scoring network wants its pictures: a model folder's processor_config.json or
+// preprocessor_config.json, as transformers writes it.
 #pragma once
 
 #include <torch/types.h>
@@ -24,8 +25,8 @@ struct PicturePreprocessing {
   std::array<float, 3> mean{};
   std::array<float, 3> deviation{};
 
-  // INVALID_ARGUMENT names the key that is missing or says what this program does not do.
-  static absl::StatusOr<PicturePreprocessing> Read(const std::string& path, Defaults defaults);
+  // NOT_FOUND: neither file. INVALID_ARGUMENT names the key that is missing or says what this program does not do.
+  static absl::StatusOr<PicturePreprocessing> Read(const std::string& folder, Defaults defaults);
 
   // Resized and cut as above, then (x/255 − mean) / deviation: [3, size, size], float32, CPU.
   torch::Tensor Apply(const Image& image) const;

@@ -1,12 +1,12 @@
 #include "worker/models/vit.h"
 
-#include <filesystem>
 #include <memory>
 #include <torch/utils.h>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
+#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
 
 namespace loupe::worker {
@@ -59,14 +59,6 @@ class ViTLayerImpl : public torch::nn::Module {
   Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, attended_{nullptr}, up_{nullptr}, down_{nullptr};
   LayerNorm before_{nullptr}, after_{nullptr};
 };
-
-// The folder's file of weights.
-absl::StatusOr<std::string> FindViTWeights(const std::string& folder) {
-  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
-    if (std::filesystem::exists(fmt::format("{}/{}", folder, name))) return fmt::format("{}/{}", folder, name);
-  }
-  return absl::NotFoundError(fmt::format("{}: expected model.safetensors or pytorch_model.bin in it", folder));
-}
 
 }  // namespace
 
@@ -137,13 +129,14 @@ torch::Tensor DinoScorer::EmbedImages(const std::vector<Image>& images) {
     for (size_t i = first; i < std::min(images.size(), first + kPart); ++i) pixels.push_back(preprocessing.Apply(images[i]));
     embeddings.push_back(vit(torch::stack(pixels).to(options)).to(torch::kCPU, torch::kFloat32));
   }
-  return torch::cat(embeddings);
+  torch::Tensor all = torch::cat(embeddings);
+  CheckFinite(all, folder + ": what the ViT gives");
+  return all;
 }
 
 absl::StatusOr<DinoScorer> LoadDinoScorer(const std::string& folder, const LoadOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const auto config, ViTConfig::Read(folder + "/config.json"));
-  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder + "/preprocessor_config.json",
-                                                                        PicturePreprocessing::Defaults::kViT));
+  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kViT));
   if (preprocessing.size != config.image_size) {
     return absl::InvalidArgumentError(
         fmt::format("{}: its parts do not fit: preprocessor_config.json makes pictures of {} pixels, but config.json's "
@@ -153,8 +146,8 @@ absl::StatusOr<DinoScorer> LoadDinoScorer(const std::string& folder, const LoadO
   DinoScorer scorer{folder, ViTModel(config), std::move(preprocessing)};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   rules.passed_over = {"pooler.dense.weight", "pooler.dense.bias"};  // a head that DINO does not use
-  LOUPE_ASSIGN_OR_RETURN(const std::string weights, FindViTWeights(folder));
-  LOUPE_RETURN_IF_ERROR(LoadWeightFile(*scorer.vit, weights, rules));
+  LOUPE_ASSIGN_OR_RETURN(const WeightFiles weights, WeightFiles::Open(folder, "model"));
+  LOUPE_RETURN_IF_ERROR(LoadWeights(*scorer.vit, weights, rules));
   scorer.vit->eval();
   return scorer;
 }

@@ -57,7 +57,7 @@ struct DinoScorer {
   ViTModel vit{nullptr};
   PicturePreprocessing preprocessing;
 
-  // [N, hidden_size], float32, CPU, not normalised; without gradients.
+  // [N, hidden_size], float32, CPU, not normalised; without gradients. Throws NotFinite when a value is none.
   torch::Tensor EmbedImages(const std::vector<Image>& images);
 };
 

@@ -3,41 +3,59 @@
 #include <torch/utils.h>
 
 #include <cstring>
+#include <optional>
 
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
-#include "worker/io/torch_checkpoint.h"
+#include "worker/layers/finite.h"
 
 namespace loupe::worker {
 namespace {
 
-torch::ScalarType ScalarTypeOf(ElementType type) {
-  switch (type) {
-    case ElementType::kF16:
-      return torch::kFloat16;
-    case ElementType::kBF16:
-      return torch::kBFloat16;
-    case ElementType::kF32:
-      return torch::kFloat32;
-    case ElementType::kF64:
-      return torch::kFloat64;
-    case ElementType::kI64:
-      return torch::kInt64;
-    case ElementType::kI32:
-      return torch::kInt32;
-    case ElementType::kU8:
-      return torch::kUInt8;
+// What tensors there are for; the narrowest floats (F6, F4) have none.
+constexpr std::pair<ElementType, torch::ScalarType> kScalarTypes[] = {
+    {ElementType::kF16, torch::kFloat16},
+    {ElementType::kBF16, torch::kBFloat16},
+    {ElementType::kF32, torch::kFloat32},
+    {ElementType::kF64, torch::kFloat64},
+    {ElementType::kI64, torch::kInt64},
+    {ElementType::kI32, torch::kInt32},
+    {ElementType::kU8, torch::kUInt8},
+    {ElementType::kBool, torch::kBool},
+    {ElementType::kI8, torch::kInt8},
+    {ElementType::kI16, torch::kInt16},
+    {ElementType::kU16, torch::kUInt16},
+    {ElementType::kU32, torch::kUInt32},
+    {ElementType::kU64, torch::kUInt64},
+    {ElementType::kC64, torch::kComplexFloat},
+    {ElementType::kF8E4M3, torch::kFloat8_e4m3fn},
+    {ElementType::kF8E5M2, torch::kFloat8_e5m2},
+    {ElementType::kF8E4M3Fnuz, torch::kFloat8_e4m3fnuz},
+    {ElementType::kF8E5M2Fnuz, torch::kFloat8_e5m2fnuz},
+    {ElementType::kF8E8M0, torch::kFloat8_e8m0fnu},
+};
+
+std::optional<torch::ScalarType> ScalarTypeOf(ElementType type) {
+  for (const auto& [element, scalar] : kScalarTypes) {
+    if (element == type) return scalar;
   }
-  TORCH_CHECK(false, "element type ", static_cast<int>(type), " has no tensor type");
+  return std::nullopt;
 }
 
 ElementType ElementTypeOf(torch::ScalarType type) {
-  for (const ElementType candidate : {ElementType::kF16, ElementType::kBF16, ElementType::kF32, ElementType::kF64,
-                                      ElementType::kI64, ElementType::kI32, ElementType::kU8}) {
-    if (ScalarTypeOf(candidate) == type) return candidate;
+  for (const auto& [element, scalar] : kScalarTypes) {
+    if (scalar == type) return element;
   }
   TORCH_CHECK(false, "tensors of type ", type, " cannot be written as safetensors");
+}
+
+// A network's weights are floats. Integers of the right shape are what a quantised network was packed into: their numbers mean
+// nothing without the rest.
+bool IsWeightType(ElementType type) {
+  const auto scalar = ScalarTypeOf(type);
+  return scalar.has_value() && torch::isFloatingType(*scalar);
 }
 
 // The file's name for a weight as the network knows it; empty: no weight.
@@ -60,10 +78,11 @@ class Problems {
   void Add(std::string problem) {
     if (++count_ <= kShown) text_ += (text_.empty() ? "" : "; ") + problem;
   }
-  absl::Status ToStatus(const std::string& path, const std::string& network) const {
+  // `judgement`: "does not fit …".
+  absl::Status ToStatus(const std::string& path, const std::string& judgement) const {
     if (count_ == 0) return absl::OkStatus();
     const std::string more = count_ > kShown ? fmt::format("; and {} more", count_ - kShown) : "";
-    return absl::InvalidArgumentError(fmt::format("{}: does not fit {}: {}{}", path, network, text_, more));
+    return absl::InvalidArgumentError(fmt::format("{}: {}: {}{}", path, judgement, text_, more));
   }
 
  private:
@@ -75,7 +94,9 @@ class Problems {
 }  // namespace
 
 torch::Tensor ToTensor(const ArrayView& array) {
-  auto tensor = torch::empty(array.shape, ScalarTypeOf(array.type));
+  const auto type = ScalarTypeOf(array.type);
+  TORCH_CHECK(type.has_value(), "there are no tensors of type ", ElementTypeName(array.type));
+  auto tensor = torch::empty(array.shape, *type);
   if (!array.bytes.empty()) std::memcpy(tensor.data_ptr(), array.bytes.data(), array.bytes.size());
   return tensor;
 }
@@ -87,6 +108,7 @@ absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
   Problems problems;
   auto parameters = network.named_parameters();
   std::vector<std::pair<torch::Tensor*, const ArrayView*>> pairs;
+  std::map<const torch::Tensor*, std::string> names;
   std::map<std::string, const ArrayView*> arrays;
   for (const auto& [file_name, array] : in_file) {
     const std::string name = NetworkName(file_name, options);
@@ -104,37 +126,49 @@ absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
     } else if (at::IntArrayRef(found->second->shape) != item.value().sizes()) {
       problems.Add(fmt::format("'{}' has shape {}, expected {}", item.key(), ShapeText(found->second->shape),
                                ShapeText(item.value().sizes())));
+    } else if (!IsWeightType(found->second->type)) {
+      problems.Add(fmt::format("'{}' is of type {}, expected floats (F32, F16, BF16, F64 or F8_…) and no quantised weights", item.key(),
+                               ElementTypeName(found->second->type)));
     } else {
       pairs.emplace_back(&item.value(), found->second);
+      names[&item.value()] = item.key();
     }
   }
-  if (absl::Status status = problems.ToStatus(path, options.network); !status.ok()) return status;
+  if (absl::Status status = problems.ToStatus(path, "does not fit " + options.network); !status.ok()) return status;
 
   torch::NoGradGuard no_grad;
+  Problems not_finite;
   for (auto& [parameter, array] : pairs) {
     const bool image_weight = options.channels_last && parameter->dim() == 4;
+    const torch::Tensor value = ToTensor(*array).to(options.device, options.dtype);
+    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+      not_finite.Add(fmt::format("'{}': {}", names.at(parameter), found));
+    }
     parameter->set_data(
-        ToTensor(*array)
-            .to(options.device, options.dtype)
-            .contiguous(image_weight ? torch::MemoryFormat::ChannelsLast : torch::MemoryFormat::Contiguous));
+        value.contiguous(image_weight ? torch::MemoryFormat::ChannelsLast : torch::MemoryFormat::Contiguous));
     parameter->set_requires_grad(false);
   }
-  return absl::OkStatus();
+  return not_finite.ToStatus(path, "is broken: get it again");
 }
 
 }  // namespace
 
-absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file, const WeightOptions& options) {
-  return FillFromArrays(network, file.path(), file.arrays(), options);
+absl::Status LoadWeights(torch::nn::Module& network, const WeightFiles& files, const WeightOptions& options) {
+  return FillFromArrays(network, files.path(), files.arrays(), options);
 }
 
 absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path, const WeightOptions& options) {
-  if (path.ends_with(".safetensors")) {
-    LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
-    return LoadWeights(network, file, options);
+  LOUPE_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::OpenFile(path));
+  return LoadWeights(network, files, options);
+}
+
+std::string DigestOfArrays(const std::map<std::string, ArrayView>& arrays) {
+  Sha256 digest;
+  for (const auto& [name, array] : arrays) {
+    digest.Update(fmt::format("{}\n{}\n{}\n", name, ElementTypeName(array.type), fmt::join(array.shape, " ")));
+    digest.Update(array.bytes);
   }
-  LOUPE_ASSIGN_OR_RETURN(const TorchCheckpoint file, TorchCheckpoint::Open(path));
-  return FillFromArrays(network, path, file.arrays(), options);
+  return digest.FinishHex();
 }
 
 TensorArrays ToArrays(const std::map<std::string, torch::Tensor>& tensors) {

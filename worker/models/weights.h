@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "worker/io/safetensors.h"
+#include "worker/io/weight_files.h"
 
 namespace loupe::worker {
 
@@ -31,15 +32,19 @@ struct WeightOptions {
 };
 
 // Replaces every parameter of `network` by the file's array of the same name, converted, requires_grad off.
-// INVALID_ARGUMENT, naming the file and up to three weights, with shapes, if one is missing, has another shape or is not
-// the network's; then no parameter has been changed.
-absl::Status LoadWeights(torch::nn::Module& network, const SafetensorsFile& file, const WeightOptions& options);
+// INVALID_ARGUMENT, naming the file and up to three weights, with shapes, if one is missing, has another shape, holds no floats or
+// is not the network's; then no parameter has been changed. Also if a value is not finite, in the file or in options.dtype; then the
+// network is not to be used.
+absl::Status LoadWeights(torch::nn::Module& network, const WeightFiles& files, const WeightOptions& options);
 
-// The same from a file of either kind: .safetensors, or under any other name what torch.save wrote (torch_checkpoint.h).
+// The same from one file, of either kind (WeightFiles::OpenFile).
 absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path, const WeightOptions& options);
 
 // One array as a tensor of its own memory.
 torch::Tensor ToTensor(const ArrayView& array);
+
+// SHA-256 over names, types, shapes and bytes, in order of the names: what a file keeps of its arrays to tell a flipped bit.
+std::string DigestOfArrays(const std::map<std::string, ArrayView>& arrays);
 
 // Tensors as arrays for WriteSafetensors: `kept` owns what the views show (contiguous, on the CPU).
 struct TensorArrays {

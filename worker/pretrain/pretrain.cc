@@ -12,6 +12,7 @@
 #include "spdlog/spdlog.h"
 #include "worker/diffusion/sampler.h"
 #include "worker/io/clip_tokenizer.h"
+#include "worker/layers/finite.h"
 #include "worker/models/autoencoder_kl.h"
 #include "worker/models/clip.h"
 #include "worker/models/unet_2d_condition.h"
@@ -48,8 +49,7 @@ absl::Status CopyFolder(const std::string& from, const std::string& to) {
 }
 
 absl::Status Load(torch::nn::Module& network, const std::string& path, torch::Device device, const std::string& prefix = "") {
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
-  return LoadWeights(network, file, {.device = device, .strip_prefix = prefix});
+  return LoadWeightFile(network, path, {.device = device, .strip_prefix = prefix});
 }
 
 torch::Tensor AsUnit(const torch::Tensor& minus_one_to_one) { return minus_one_to_one * 0.5 + 0.5; }
@@ -376,6 +376,8 @@ absl::Status Pretrain(const PretrainConfig& config, const std::string& out, cons
   Run run(config, out, limit, device);
   try {
     return RunParts(run);
+  } catch (const NotFinite& e) {
+    return absl::FailedPreconditionError(e.what());
   } catch (const c10::Error& e) {
     return absl::InternalError(fmt::format("pretraining: {}", e.what_without_backtrace()));
   }

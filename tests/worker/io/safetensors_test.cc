@@ -128,12 +128,24 @@ TEST_F(SafetensorsTest, EveryFlippedHeaderByteIsRefusedOrHarmless) {
       if (!file.ok()) continue;
       // Another name, or another type of the same size: whatever is there must lie inside.
       for (const auto& [name, array] : file->arrays()) {
-        int64_t size = ElementSize(array.type);
-        for (const int64_t extent : array.shape) size *= extent;
-        EXPECT_EQ(size, static_cast<int64_t>(array.bytes.size())) << i << " " << bit;
+        int64_t bits = ElementBits(array.type);
+        for (const int64_t extent : array.shape) bits *= extent;
+        EXPECT_EQ(bits, 8 * static_cast<int64_t>(array.bytes.size())) << i << " " << bit;
       }
     }
   }
+}
+
+// As the safetensors library reads them (tests/parity/safetensors_files.py has many more).
+TEST_F(SafetensorsTest, NullMetadataAndUnknownFieldsAreFine) {
+  const auto file = SafetensorsFile::Open(
+      WriteHeader(R"({"__metadata__": null, "w": {"dtype": "BOOL", "shape": [2], "data_offsets": [0, 2], "note": {"deep": [[[1]]]}}})", 2));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_TRUE(file->metadata().empty());
+  EXPECT_EQ(file->arrays().at("w").type, ElementType::kBool);
+  // Two elements of F4 fill a byte, three do not.
+  EXPECT_TRUE(SafetensorsFile::Open(WriteHeader(R"({"w": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}})", 1)).ok());
+  ExpectRefused(WriteHeader(R"({"w": {"dtype": "F4", "shape": [3], "data_offsets": [0, 1]}})", 1), "does not fill");
 }
 
 TEST_F(SafetensorsTest, MalformedHeadersSayWhatIsWrong) {
@@ -145,7 +157,7 @@ TEST_F(SafetensorsTest, MalformedHeadersSayWhatIsWrong) {
                             1),
                 "far deeper");
   ExpectRefused(WriteHeader(R"({"w": 3})", 0), "'w' is not {dtype");
-  ExpectRefused(WriteHeader(array(R"("dtype": "F8", "shape": [1], "data_offsets": [0, 1])"), 1), "expected F16, BF16");
+  ExpectRefused(WriteHeader(array(R"("dtype": "F8", "shape": [1], "data_offsets": [0, 1])"), 1), "expected one of F16, BF16");
   ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [-1], "data_offsets": [0, 1])"), 1), "whole number");
   ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [1.5], "data_offsets": [0, 1])"), 1), "whole number");
   ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [2], "data_offsets": [0, 1])"), 1), "does not fill");

@@ -12,6 +12,7 @@
 #include "nlohmann/json.hpp"
 #include "worker/io/json_config.h"
 #include "worker/layers/tappable.h"
+#include "worker/models/weights.h"
 
 namespace loupe::worker {
 namespace {
@@ -69,6 +70,7 @@ TEST_F(BaseModelTest, MissingFilesAreNamed) {
   for (const char* file : {"unet/config.json", "vae/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt",
                            "scheduler/scheduler_config.json", "text_encoder/model.safetensors"}) {
     SetUp();
+    fs::remove(folder_ / "tokenizer/tokenizer.json");  // which would do without merges.txt
     fs::remove(folder_ / file);
     ExpectRefused(file, "");
     EXPECT_EQ(LoadBase(folder_.string()).status().code(), absl::StatusCode::kNotFound) << file;
@@ -91,7 +93,7 @@ TEST_F(BaseModelTest, UnsupportedSettingsNameFileAndKey) {
   Change("vae/config.json", [](json& c) { c["shift_factor"] = 0.1; });
   ExpectRefused("vae/config.json", "'shift_factor'");
   SetUp();
-  Change("scheduler/scheduler_config.json", [](json& c) { c["beta_schedule"] = "squaredcos_cap_v2"; });
+  Change("scheduler/scheduler_config.json", [](json& c) { c["beta_schedule"] = "sigmoid"; });
   ExpectRefused("scheduler/scheduler_config.json", "'beta_schedule'");
   SetUp();
   Change("text_encoder/config.json", [](json& c) { c["hidden_act"] = "relu"; });
@@ -137,9 +139,61 @@ TEST_F(BaseModelTest, WeightsOfAnotherShapeAreNamedWithBothShapes) {
   ExpectRefused("vae/diffusion_pytorch_model.safetensors", "in the file but not in the network");
 }
 
+TEST_F(BaseModelTest, Float8IsReadAndIntegersAreNot) {
+  const std::string path = (folder_ / "text_encoder/model.safetensors").string();
+  const auto rewrite = [&](torch::ScalarType type) {
+    std::map<std::string, torch::Tensor> tensors;
+    {
+      const auto file = SafetensorsFile::Open("configs/bases/emoji-sd/text_encoder/model.safetensors");
+      ASSERT_TRUE(file.ok()) << file.status();
+      for (const auto& [name, array] : file->arrays()) tensors[name] = ToTensor(array).to(torch::kFloat32).to(type);
+    }
+    ASSERT_TRUE(WriteSafetensors(path, ToArrays(tensors).views, {}).ok());
+  };
+  auto original = LoadBase(folder_.string());
+  ASSERT_TRUE(original.ok()) << original.status();
+  for (const auto type : {torch::kFloat8_e4m3fn, torch::kFloat8_e5m2}) {
+    rewrite(type);
+    auto base = LoadBase(folder_.string());
+    ASSERT_TRUE(base.ok()) << base.status();
+    const auto expected = original->text_encoder->parameters().back();
+    EXPECT_TRUE(base->text_encoder->parameters().back().equal(expected.to(type).to(torch::kFloat32)));
+  }
+  rewrite(torch::kUInt8);
+  ExpectRefused("text_encoder/model.safetensors", "is of type U8, expected floats");
+}
+
+TEST_F(BaseModelTest, AnLfsPointerIsNamed) {
+  for (const char* file : {"unet/diffusion_pytorch_model.safetensors", "unet/config.json", "tokenizer/tokenizer.json"}) {
+    SetUp();
+    std::ofstream(folder_ / file) << "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    ExpectRefused(file, "a pointer of Git LFS");
+  }
+}
+
 TEST_F(BaseModelTest, TruncatedWeightsAreRefused) {
   fs::resize_file(folder_ / "unet/diffusion_pytorch_model.safetensors", 1'000'000);
   ExpectRefused("unet/diffusion_pytorch_model.safetensors", "truncated");
+}
+
+TEST(ClipScorerTest, OldConfigsHaveTheirTowersTwice) {
+  const fs::path folder = fs::path(testing::TempDir()) / "clip_scorer_test";
+  fs::remove_all(folder);
+  fs::copy("configs/scorers/emoji-clip", folder, fs::copy_options::recursive);
+  json config = *ReadJsonFile((folder / "config.json").string());
+  const auto load = [&] {
+    std::ofstream(folder / "config.json") << config;
+    return LoadClipScorer(folder.string());
+  };
+  config["text_config_dict"] = config["text_config"];
+  config["vision_config_dict"] = nullptr;
+  config["text_config"]["num_attention_heads"] = 2;  // passed over
+  auto scorer = load();
+  ASSERT_TRUE(scorer.ok()) << scorer.status();
+  EXPECT_EQ(scorer->clip->text_model->config().encoder.heads, 4);
+  config["text_config_dict"].erase("hidden_size");  // then transformers' default, and not text_config's
+  EXPECT_THAT(std::string(load().status().message()), HasSubstr("512"));
+  fs::remove_all(folder);
 }
 
 TEST(ClipScorerTest, BuiltInScorerEmbedsPicturesAndTexts) {
