@@ -1,8 +1,9 @@
-// The tokenizer: its three files, and the text.
+// The tokenizer: its six files, and the text.
 //
-// An input without NUL is a text for the built-in base's tokenizer. With three, it is vocab.json, merges.txt,
-// tokenizer_config.json and a text.
+// An input without NUL is a text for the built-in base's tokenizer. With three or more, it is a text and six files, in the order of
+// `kFiles` below; one that is empty or not there is left out.
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -17,6 +18,8 @@ namespace {
 using worker::ClipTokenizer;
 
 constexpr char kFolder[] = "configs/bases/emoji-sd/tokenizer";
+constexpr const char* kFiles[] = {"vocab.json",     "merges.txt",             "tokenizer_config.json",
+                                  "tokenizer.json", "special_tokens_map.json", "added_tokens.json"};
 
 const ClipTokenizer& BuiltIn() {
   static const auto tokenizer = ClipTokenizer::Load(kFolder);
@@ -27,7 +30,7 @@ const ClipTokenizer& BuiltIn() {
 std::vector<std::string> SplitAtNul(const std::string& text) {
   std::vector<std::string> parts = {""};
   for (const char c : text) {
-    if (c == '\0' && parts.size() < 4) {
+    if (c == '\0' && parts.size() < 1 + std::size(kFiles)) {
       parts.emplace_back();
     } else {
       parts.back() += c;
@@ -62,15 +65,22 @@ std::vector<std::string> Seeds() {
   return {"a photo of sks dog, it's 2 o'clock\t\nNOW!!",
           "<|startoftext|>ab<|endoftext|> \u00c5\u0301\u0130 \U0001f600\U0001f44d\U0001f3fd \u4f60\u597d \u0663",
           "a\xff\xe2\x82 b\xf0\x9f", "I'LL I'Ve I'M i'd i're 's't",
-          vocab + nul + "#version: 0.2\na b</w>\n" + nul + R"({"model_max_length": 5, "pad_token": {"content": "!"}})" + nul + "ab AB z",
-          vocab + nul + nul + R"({"bos_token": "a", "eos_token": "ab</w>", "unk_token": "b"})" + nul + "aab</w>b",
-          vocab + nul + "a b</w>\r\n\r\n" + nul + "{}" + nul,
-          nul + nul + FileAt(std::string(kFolder) + "/tokenizer_config.json") + nul + "x"};
+          "ab AB z" + nul + vocab + nul + "#version: 0.2\na b</w>\n" + nul + R"({"model_max_length": 5, "pad_token": {"content": "!"}})",
+          "aab</w>b" + nul + vocab + nul + nul + R"({"bos_token": "a", "eos_token": "ab</w>", "unk_token": "b"})",
+          nul + vocab + nul + "a b</w>\r\n\r\n" + nul + "{}" + nul,
+          "ab <X>ab  <x> !" + nul + vocab + nul + "a b</w>" + nul + R"({"additional_special_tokens": ["<x>"]})" + nul + nul +
+              R"({"pad_token": {"content": "!", "lstrip": true, "normalized": true}})" + nul + R"({"<x>": 7, "b": 1})",
+          "ab <y>" + nul + nul + nul + R"({"added_tokens_decoder": {"6": {"content": "<y>", "single_word": true, "rstrip": true}}})" + nul +
+              R"({"model": {"end_of_word_suffix": "</w>", "merges": ["a b</w>"], "vocab": {"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3,
+                 "<|startoftext|>": 4, "<|endoftext|>": 5}}, "normalizer": {"normalizers": [{"type": "NFC"}, {"type": "Replace"},
+                 {"type": "Lowercase"}]}, "pre_tokenizer": {"pretokenizers": [{"type": "Split"}, {"type": "ByteLevel"}]}})",
+          "x" + nul + nul + nul + FileAt(std::string(kFolder) + "/tokenizer_config.json")};
 }
 
 std::vector<std::string> Dictionary() {
   return {"<|startoftext|>", "<|endoftext|>", "</w>", "'s", "'re", "'ll", "\"bos_token\":", "\"eos_token\":", "\"pad_token\":", "\"unk_token\":",
-          "\"content\":", "\"model_max_length\":", "{", "}", "\"\"", ": 0", "2147483648", "1e30", "#version", "\n", " ", std::string(1, '\0'),
+          "\"content\":", "\"added_tokens_decoder\":", "\"lstrip\": true", "\"rstrip\": true", "\"single_word\": true", "\"normalized\": true",
+          "\"special\": true", "\"added_tokens\":", "\"model\":", "\"vocab\":", "\"merges\":", "\"post_processor\":", "\"model_max_length\":", "{", "}", "\"\"", ": 0", "2147483648", "1e30", "#version", "\n", " ", std::string(1, '\0'),
           "\u0130", "\u00df", "\u0301", "\u3000", "\U0001f600", "\u00b2", "\u2167", "\xff", "\xed\xa0\x80"};
 }
 
@@ -90,15 +100,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   static const testing::TempFolder folder;
-  const char* const names[] = {"vocab.json", "merges.txt", "tokenizer_config.json"};
-  for (size_t i = 0; i < 3; ++i) std::ofstream(folder / names[i], std::ios::binary) << parts[i];
+  for (size_t i = 0; i < std::size(kFiles); ++i) {
+    const std::string path = folder / kFiles[i];
+    std::filesystem::remove(path);
+    if (i + 1 < parts.size() && !parts[i + 1].empty()) std::ofstream(path, std::ios::binary) << parts[i + 1];
+  }
   const auto tokenizer = ClipTokenizer::Load(folder.path());
   if (!tokenizer.ok()) {
-    Require(absl::IsInvalidArgument(tokenizer.status()) &&
+    Require((absl::IsInvalidArgument(tokenizer.status()) || absl::IsNotFound(tokenizer.status())) &&
                 tokenizer.status().message().find(folder.path().c_str()) != absl::string_view::npos,
             "a refusal names the file");
     return 0;
   }
-  CheckEncoding(*tokenizer, parts[3]);
+  CheckEncoding(*tokenizer, parts[0]);
   return 0;
 }

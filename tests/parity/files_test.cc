@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "fmt/format.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "worker/io/clip_tokenizer.h"
@@ -26,6 +27,12 @@ std::vector<T> Numbers(const ArrayView& array) {
   return numbers;
 }
 
+std::string Hex(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
 TEST(TokenizerParity, MoreThanAThousandCaptionsWithOddUnicode) {
   const auto tokenizer = ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer");
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
@@ -42,6 +49,50 @@ TEST(TokenizerParity, MoreThanAThousandCaptionsWithOddUnicode) {
     EXPECT_EQ(tokenizer->Encode(captions[i], 400), std::vector<int64_t>(long_begin, long_begin + 400))
         << i << ": " << captions[i];
   }
+}
+
+// tests/parity/tokenizer_folders.py made them up.
+TEST(TokenizerParity, FoldersOfEveryAgeAndAddedTokens) {
+  int same = 0;
+  for (const auto& item : nlohmann::json::parse(std::ifstream(Folder() + "/tokenizers.json"))) {
+    SCOPED_TRACE(item["folder"].get<std::string>());
+    const auto tokenizer = ClipTokenizer::Load(Folder() + "/tokenizers/" + item["folder"].get<std::string>());
+    if (!tokenizer.ok()) {
+      // An added token with another id than the next one: its row in the text tower would be another one's.
+      EXPECT_TRUE(item["wrong_id"].get<bool>() || item.contains("error")) << tokenizer.status();
+      continue;
+    }
+    ASSERT_TRUE(item.contains("ids")) << "transformers refuses it: " << item["error"];
+    EXPECT_EQ(tokenizer->pad_id(), item["pad"].get<int64_t>());
+    for (size_t i = 0; i < item["texts"].size(); ++i) {
+      const auto text = item["texts"][i].get<std::string>();
+      EXPECT_EQ(tokenizer->Encode(text), item["ids"][i].get<std::vector<int64_t>>()) << text;
+    }
+    ++same;
+  }
+  EXPECT_GE(same, 140);
+}
+
+// tests/parity/safetensors_files.py made them up, and asked the safetensors library.
+TEST(SafetensorsParity, SameFilesAreReadWithTheSameArrays) {
+  int read = 0, refused = 0;
+  for (const auto& item : nlohmann::json::parse(std::ifstream(Folder() + "/safetensors_files.json"))) {
+    const auto path = Folder() + "/safetensors_files/" + item["name"].get<std::string>() + ".safetensors";
+    SCOPED_TRACE(path);
+    const auto file = SafetensorsFile::Open(path);
+    ASSERT_EQ(file.ok(), item.contains("arrays")) << file.status() << "; the library: " << item.value("error", "reads it");
+    ++(file.ok() ? read : refused);
+    if (!file.ok()) continue;
+    ASSERT_EQ(file->arrays().size(), item["arrays"].size());
+    for (const auto& [name, expected] : item["arrays"].items()) {
+      const ArrayView& found = file->arrays().at(name);
+      EXPECT_EQ(ElementTypeName(found.type), expected["dtype"].get<std::string>());
+      EXPECT_EQ(found.shape, expected["shape"].get<std::vector<int64_t>>());
+      EXPECT_EQ(Hex(found.bytes), expected["data"].get<std::string>());
+    }
+  }
+  EXPECT_GT(read, 150);
+  EXPECT_GT(refused, 150);
 }
 
 TEST(PictureParity, ReadingAndResizingGivePillowsBytes) {

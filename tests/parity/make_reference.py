@@ -25,7 +25,7 @@ def stamp_of(here, repository):
                for path in (repository / "configs" / folder).rglob("*") if path.is_file()]
     for path in [*sorted(here.glob("*.py")), *sorted(shipped)]:
         digest.update(path.read_bytes())
-    for package in ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillow"):
+    for package in ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "numpy", "pillow"):
         digest.update(f"{package} {metadata.version(package)}\n".encode())
     return digest.hexdigest()
 
@@ -51,17 +51,21 @@ def main():
     import picture_files
     import pictures
     import pipeline
+    import safetensors_files
     import samplers
     import schedules
+    import tokenizer_folders
     import tokens
     import vit
 
     networks.write(repository, out)
     adapters.write(repository, out)
+    safetensors_files.write(repository, out)
     samplers.write(repository, out)
     schedules.write(repository, out)
     learned_variance.write(repository, out)
     tokens.write(repository, out)
+    tokenizer_folders.write(repository, out)
     pictures.write(repository, out)
     picture_files.write(repository, out)
     pipeline.write(repository, out)

@@ -55,5 +55,30 @@ TEST(PipelineParity, SamePicturesFromTheSameLatentsAndCaptions) {
   }
 }
 
+// pipeline.py had the current transformers and diffusers load and save the built-in base and scorer.
+TEST(ResavedParity, BaseGivesTheSameIdsAndPicture) {
+  auto base = LoadBase("configs/bases/emoji-sd"), resaved = LoadBase(ReferenceFolder() + "/resaved/base");
+  ASSERT_TRUE(base.ok()) << base.status();
+  ASSERT_TRUE(resaved.ok()) << resaved.status();
+  const std::vector<std::string> captions = {"a photo of a RED heart!", "", "<|endoftext|>grinning face"};
+  EXPECT_TRUE(resaved->Tokenise(captions).equal(base->Tokenise(captions)));
+  const auto noise = torch::randn({1, 4, 16, 16}, torch::make_generator<at::CPUGeneratorImpl>(uint64_t{5}));
+  SampleOptions options;
+  options.steps = 4;
+  const auto latents = SampleLatents(*base, {captions[0]}, noise, options);
+  const auto again = SampleLatents(*resaved, {captions[0]}, noise, options);
+  EXPECT_TRUE(again.equal(latents));
+  EXPECT_TRUE(resaved->DecodeLatents(again).equal(base->DecodeLatents(latents)));
+}
+
+TEST(ResavedParity, ScorerGivesTheSameEmbeddings) {
+  auto scorer = LoadClipScorer("configs/scorers/emoji-clip"), resaved = LoadClipScorer(ReferenceFolder() + "/resaved/scorer");
+  ASSERT_TRUE(scorer.ok()) << scorer.status();
+  ASSERT_TRUE(resaved.ok()) << resaved.status();
+  const Image image{30, 20, std::vector<uint8_t>(3 * 30 * 20, 77)};
+  EXPECT_TRUE(resaved->EmbedImages({image}).equal(scorer->EmbedImages({image})));
+  EXPECT_TRUE(resaved->EmbedTexts({"a cat", ""}).equal(scorer->EmbedTexts({"a cat", ""})));
+}
+
 }  // namespace
 }  // namespace loupe::worker

@@ -6,19 +6,14 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <utility>
 
-#include "common/atomic_file.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "worker/io/json_config.h"
 #include "worker/io/word_pattern.h"
 
 namespace loupe::worker {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::string_view kWordEnd = "</w>";
 
@@ -63,76 +58,46 @@ icu::UnicodeString Normalise(std::string_view text) {
   return out;
 }
 
-// A special token is a string or an object with "content".
-absl::StatusOr<std::string> SpecialToken(const std::string& path, const json& config, const std::string& key,
-                                         const std::string& or_else) {
-  const auto found = config.find(key);
-  if (found == config.end() || found->is_null()) return or_else;
-  if (found->is_string()) return found->get<std::string>();
-  if (found->is_object() && found->contains("content") && (*found)["content"].is_string()) {
-    return (*found)["content"].get<std::string>();
-  }
-  return absl::InvalidArgumentError(
-      fmt::format("{}: key '{}' is {}, expected a token or an object with its content", path, key, found->dump()));
+std::string Utf8Of(const icu::UnicodeString& text) {
+  std::string bytes;
+  text.toUTF8String(bytes);
+  return bytes;
 }
 
 }  // namespace
 
 absl::StatusOr<ClipTokenizer> ClipTokenizer::Load(const std::string& folder) {
+  LOUPE_ASSIGN_OR_RETURN(const ClipTokenizerFiles files, ClipTokenizerFiles::Read(folder));
   ClipTokenizer tokenizer;
-  const std::string vocab_path = folder + "/vocab.json", config_path = folder + "/tokenizer_config.json";
-  LOUPE_ASSIGN_OR_RETURN(const JsonConfig vocab, JsonConfig::Read(vocab_path));
-  for (const auto& [token, id] : vocab.object().items()) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > std::numeric_limits<int32_t>::max()) {
-      return absl::InvalidArgumentError(
-          fmt::format("{}: token '{}' has id {}, expected a whole number ≥ 0", vocab_path, token, id.dump()));
+  tokenizer.vocab_ = files.vocabulary;
+  LOUPE_RETURN_IF_ERROR(tokenizer.TakeMerges(files));
+  tokenizer.bos_id_ = files.bos_id;
+  tokenizer.eos_id_ = files.eos_id;
+  tokenizer.pad_id_ = files.pad_id;
+  tokenizer.unknown_id_ = files.unknown_id;
+  tokenizer.max_length_ = files.max_length;
+  for (const auto& [token, id] : tokenizer.vocab_) tokenizer.vocab_size_ = std::max(tokenizer.vocab_size_, id + 1);
+  for (const auto& [token, id] : files.added) {
+    tokenizer.vocab_size_ = std::max(tokenizer.vocab_size_, id + 1);
+    if (token.normalized) {
+      tokenizer.normalized_tokens_.Add(Utf8Of(Normalise(token.content)), token, id);
+    } else {
+      tokenizer.written_tokens_.Add(token.content, token, id);
     }
-    tokenizer.vocab_[token] = id.get<int64_t>();
   }
-  LOUPE_RETURN_IF_ERROR(tokenizer.LoadMerges(folder + "/merges.txt"));
-
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig config, JsonConfig::Read(config_path));
-  const std::pair<const char*, int64_t*> specials[] = {{"bos_token", &tokenizer.bos_id_},
-                                                       {"eos_token", &tokenizer.eos_id_},
-                                                       {"pad_token", &tokenizer.pad_id_},
-                                                       {"unk_token", &tokenizer.unknown_id_}};
-  for (const auto& [key, id] : specials) {
-    const char* or_else = std::string_view(key) == "bos_token" ? "<|startoftext|>" : "<|endoftext|>";
-    LOUPE_ASSIGN_OR_RETURN(const std::string token, SpecialToken(config_path, config.object(), key, or_else));
-    const auto found = tokenizer.vocab_.find(token);
-    if (token.empty()) return absl::InvalidArgumentError(fmt::format("{}: {} is empty, expected a token", config_path, key));
-    if (found == tokenizer.vocab_.end()) {
-      return absl::InvalidArgumentError(fmt::format("{}: {} '{}' is not in vocab.json", config_path, key, token));
-    }
-    *id = found->second;
-    tokenizer.special_tokens_[token] = found->second;
-  }
-  // transformers writes 1e30 for "no limit".
-  const double max_length = config.Number("model_max_length", 77.0);
-  LOUPE_RETURN_IF_ERROR(config.status());
-  if (max_length >= 2 && max_length < 1e6) tokenizer.max_length_ = static_cast<int64_t>(max_length);
   return tokenizer;
 }
 
-absl::Status ClipTokenizer::LoadMerges(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  int64_t rank = 0, line_number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line = std::string_view(text).substr(begin, end - begin);
-    begin = end + 1;
-    ++line_number;
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || line.starts_with("#version")) continue;
-    const size_t space = line.find(' ');
-    const std::string left(line.substr(0, space));
-    const std::string right(space == std::string_view::npos ? "" : line.substr(space + 1));
+absl::Status ClipTokenizer::TakeMerges(const ClipTokenizerFiles& files) {
+  for (size_t i = 0; i < files.merges.size(); ++i) {
+    const auto& [left, right] = files.merges[i];
     const auto left_id = vocab_.find(left), right_id = vocab_.find(right), merged_id = vocab_.find(left + right);
     if (left_id == vocab_.end() || right_id == vocab_.end() || merged_id == vocab_.end()) {
-      return absl::InvalidArgumentError(fmt::format(
-          "{}: line {}: expected two tokens of vocab.json whose join is there too, not '{}'", path, line_number, line));
+      return absl::InvalidArgumentError(fmt::format("{}: {} {}: expected two tokens of the vocabulary whose join is there too, not '{} {}'",
+                                                    files.merges_path, files.merges_path.ends_with(".json") ? "merge" : "line",
+                                                    files.merge_lines[i], left, right));
     }
-    merges_[{left_id->second, right_id->second}] = {rank++, merged_id->second};
+    merges_[{left_id->second, right_id->second}] = {static_cast<int64_t>(i), merged_id->second};
   }
   return absl::OkStatus();
 }
@@ -163,26 +128,25 @@ void ClipTokenizer::AppendWord(std::string_view word, std::vector<int64_t>& ids)
   ids.insert(ids.end(), symbols.begin(), symbols.end());
 }
 
-void ClipTokenizer::AppendText(std::string_view text, std::vector<int64_t>& ids) const {
-  for (const std::string& word : ClipWords(Normalise(text))) AppendWord(word, ids);
-}
-
 std::vector<int64_t> ClipTokenizer::Tokenise(std::string_view text) const {
+  const std::string valid = Utf8Of(icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size()))));
   std::vector<int64_t> ids;
-  while (!text.empty()) {
-    size_t at = std::string_view::npos;
-    const std::pair<const std::string, int64_t>* next = nullptr;
-    for (const auto& special : special_tokens_) {
-      const size_t found = text.find(special.first);
-      if (found < at) {
-        at = found;
-        next = &special;
+  for (const TokenOrText& written : written_tokens_.Split(valid)) {
+    if (written.id) {
+      ids.push_back(*written.id);
+      continue;
+    }
+    const std::string normal = Utf8Of(Normalise(written.text));
+    for (const TokenOrText& part : normalized_tokens_.Split(normal)) {
+      if (part.id) {
+        ids.push_back(*part.id);
+        continue;
+      }
+      const auto size = static_cast<int32_t>(part.text.size());
+      for (const std::string& word : ClipWords(icu::UnicodeString::fromUTF8(icu::StringPiece(part.text.data(), size)))) {
+        AppendWord(word, ids);
       }
     }
-    AppendText(text.substr(0, at), ids);
-    if (next == nullptr) break;
-    ids.push_back(next->second);
-    text.remove_prefix(at + next->first.size());
   }
   return ids;
 }

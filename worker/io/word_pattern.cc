@@ -3,6 +3,7 @@
 #include <unicode/uchar.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 
 namespace loupe::worker {
@@ -16,11 +17,11 @@ CharacterClass ClassOf(UChar32 c) {
   return u_isUWhiteSpace(c) ? CharacterClass::kSpace : CharacterClass::kOther;
 }
 
-// The length of the contraction at `at`, 0 if there is none. In the pattern's order; none is another's beginning.
-int32_t ContractionAt(const icu::UnicodeString& text, int32_t at) {
-  for (const std::u16string_view contraction : {u"'s", u"'t", u"'re", u"'ve", u"'m", u"'ll", u"'d"}) {
-    const auto length = static_cast<int32_t>(contraction.size());
-    if (text.compare(at, length, contraction.data(), 0, length) == 0) return length;
+// The length of the first of `words` that stands at `at`, 0 if there is none.
+int32_t OneOfAt(const icu::UnicodeString& text, int32_t at, std::initializer_list<std::u16string_view> words) {
+  for (const std::u16string_view word : words) {
+    const auto length = static_cast<int32_t>(word.size());
+    if (text.compare(at, length, word.data(), 0, length) == 0) return length;
   }
   return 0;
 }
@@ -32,7 +33,13 @@ std::vector<std::string> ClipWords(const icu::UnicodeString& text) {
   for (int32_t begin = 0; begin < text.length();) {
     const CharacterClass kind = ClassOf(text.char32At(begin));
     int32_t end = text.moveIndex32(begin, 1);
-    if (const int32_t contraction = ContractionAt(text, begin); contraction > 0) {
+    if (const int32_t special = OneOfAt(text, begin, {u"<|startoftext|>", u"<|endoftext|>"}); special > 0) {
+      // Cut again, by the byte-level step: a run, a letter run and a run.
+      end = begin + special;
+      text.tempSubStringBetween(begin, begin + 2).toUTF8String(words.emplace_back());
+      text.tempSubStringBetween(begin + 2, end - 2).toUTF8String(words.emplace_back());
+      begin = end - 2;
+    } else if (const int32_t contraction = OneOfAt(text, begin, {u"'s", u"'t", u"'re", u"'ve", u"'m", u"'ll", u"'d"}); contraction > 0) {
       end = begin + contraction;
     } else if (kind == CharacterClass::kLetter || kind == CharacterClass::kOther) {
       while (end < text.length() && ClassOf(text.char32At(end)) == kind) end = text.moveIndex32(end, 1);
