@@ -11,8 +11,8 @@
 #include "analysis/stats/model_formula.h"
 #include "analysis/stats/model_matrix.h"
 #include "analysis/stats/model_plan.h"
+#include "analysis/stats/model_reduction.h"
 #include "analysis/stats/nan.h"
-#include "analysis/stats/ordered_projection.h"
 #include "analysis/stats/tested_after.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -22,9 +22,6 @@ namespace {
 
 using Eigen::Index;
 
-// A residual below this share of the total is rounding, not error: the model reproduces the data.
-constexpr double kPerfectFit = 1e-24;
-
 bool IsInsideAnother(const std::vector<ModelTerm>& terms, size_t t) {
   for (size_t u = 0; u < terms.size(); ++u) {
     if (u != t && IsContained(terms[t], terms[u])) return true;
@@ -32,19 +29,16 @@ bool IsInsideAnother(const std::vector<ModelTerm>& terms, size_t t) {
   return false;
 }
 
-AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMatrix& model, const Reduced& reduced,
-                   size_t t, SumOfSquares type) {
+AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMatrix& model,
+                   const ModelReduction& reduction, size_t t, SumOfSquares type, double& sum_sq) {
   AnovaTerm out;
   out.term = TermName(model.terms()[t], data);
   const TermColumns columns = model.columns()[t];
   out.nominal_df = static_cast<double>(columns.nominal_df);
   const std::vector<size_t> after = TestedAfter(model.terms(), t, type);
-  OrderedProjection projection(reduced.r, reduced.qty);
-  projection.Add(0, 1);
-  for (const size_t u : after) projection.Add(model.columns()[u].first, model.columns()[u].count);
-  const OrderedProjection::Gain gain = projection.Add(columns.first, columns.count);
+  const OrderedProjection::Gain gain = reduction.Test(t, after);
   out.df = static_cast<double>(gain.rank);
-  out.sum_sq = gain.sum_sq;
+  sum_sq = gain.sum_sq;
   if (gain.rank >= columns.nominal_df) return out;
 
   if (type == SumOfSquares::kType3 && IsInsideAnother(model.terms(), t)) {
@@ -54,27 +48,39 @@ AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMat
                            "all exist, and a number would depend on the coding. Use Type II.", out.term);
     return out;
   }
-  const Estimability lost = ExplainLostDegrees(data, cells, model, reduced, t, after, gain.rank);
+  const Estimability lost = ExplainLostDegrees(data, cells, model, reduction, t, after, gain.rank);
   for (const size_t u : lost.partners) out.aliased_with.push_back(TermName(model.terms()[u], data));
   out.note = lost.note;
   out.estimable = out.df > 0;
   return out;
 }
 
-void Finish(const AnovaTable& table, double confidence, AnovaTerm& term) {
-  const bool has_error = table.residual.sum_sq > 0;
+// `sum_sq` of the term, the residual and the total in unit².
+void Finish(const AnovaTable& table, const CellTable& cells, double sum_sq, double residual_sum_sq, double confidence,
+            AnovaTerm& term) {
   if (!term.estimable) {
     term.sum_sq = 0;
     term.mean_sq = term.f = term.p = kNaN;
     term.effect = ComputeEffectSize(FTest{}, confidence);
     return;
   }
-  term.mean_sq = term.sum_sq / term.df;
-  term.f = has_error ? term.mean_sq / table.residual.mean_sq : kNaN;
+  term.sum_sq = cells.unit.UpSquared(sum_sq);
+  term.mean_sq = cells.unit.UpSquared(sum_sq / term.df);
+  term.f = residual_sum_sq > 0 ? sum_sq / term.df / (residual_sum_sq / table.residual.df) : kNaN;
   term.p = FUpperTail(term.f, term.df, table.residual.df);
-  term.effect = ComputeEffectSize({.df = term.df, .sum_sq = term.sum_sq, .residual_df = table.residual.df,
-                                   .residual_sum_sq = table.residual.sum_sq, .total_sum_sq = table.total_sum_sq,
+  term.effect = ComputeEffectSize({.df = term.df, .sum_sq = sum_sq, .residual_df = table.residual.df,
+                                   .residual_sum_sq = residual_sum_sq, .total_sum_sq = cells.total_sum_sq,
                                    .n = table.total_df + 1}, confidence);
+}
+
+// Sums of squares that no double holds, said once.
+void WarnOfWideNumbers(AnovaTable& table) {
+  bool fits = table.total_sum_sq.FitsDouble() && table.residual.sum_sq.FitsDouble() && table.residual.mean_sq.FitsDouble();
+  for (const AnovaTerm& term : table.terms) fits = fits && term.sum_sq.FitsDouble() && term.mean_sq.FitsDouble();
+  if (fits) return;
+  table.warnings.push_back(
+      "Some sums of squares of this response are outside what a double holds (2.2e-308 to 1.8e308): they are written out in "
+      "decimal, and a program that reads them as doubles gets 0 or infinity. F, p, effect sizes and intervals are not affected.");
 }
 
 void CountCells(const CellTable& cells, const ModelPlan& plan, AnovaTable& table) {
@@ -92,7 +98,7 @@ void CountCells(const CellTable& cells, const ModelPlan& plan, AnovaTable& table
     seen.insert(std::move(key));
   }
   table.cells_observed = static_cast<int64_t>(seen.size());
-  table.cells_possible = possible < 9e18 ? static_cast<int64_t>(possible) : std::numeric_limits<int64_t>::max();
+  table.cells_possible = possible;
 }
 
 }  // namespace
@@ -104,38 +110,38 @@ absl::StatusOr<AnovaTable> FitAnova(const DataTable& data, const AnovaOptions& o
   const CellTable& cells = planned.cells;
   table.warnings = planned.warnings;
   const ModelMatrix model(cells, plan.terms);
-  LOUPE_ASSIGN_OR_RETURN(const Reduced reduced, ReduceModel(model, cells));
-  OrderedProjection full(reduced.r, reduced.qty);
-  full.Add(0, model.column_count());
+  LOUPE_ASSIGN_OR_RETURN(const ModelReduction reduction, ModelReduction::Create(model, cells));
 
   table.response = data.response_name;
   table.block = plan.has_block ? options.block : "";
   table.formula = FormulaText({plan.terms.begin() + (plan.has_block ? 1 : 0), plan.terms.end()}, data);
   table.ss_type = options.ss_type;
   table.sample = cells.sample;
-  table.grand_mean = data.response_origin + cells.centre;
+  table.grand_mean = data.response_origin + cells.centre();
   table.total_df = cells.total_n - 1;
-  table.total_sum_sq = cells.total_sum_sq;
+  table.total_sum_sq = cells.unit.UpSquared(cells.total_sum_sq);
   table.pure_error_df = cells.pure_error_df;
-  table.pure_error_sum_sq = cells.pure_error_sum_sq;
-  table.residual.df = cells.total_n - static_cast<double>(full.rank());
-  if (table.residual.df < 1) return NoResidualError(data, planned, full.rank());
-  table.residual.sum_sq = reduced.lack_of_fit_sum_sq + full.residual_sum_sq() + cells.pure_error_sum_sq;
-  if (table.residual.sum_sq <= kPerfectFit * table.total_sum_sq) {
-    table.residual.sum_sq = 0;
+  table.pure_error_sum_sq = cells.unit.UpSquared(cells.pure_error_sum_sq);
+  table.residual.df = cells.total_n - static_cast<double>(reduction.rank());
+  if (table.residual.df < 1) return NoResidualError(data, planned, reduction.rank());
+  const double residual_sum_sq = cells.WithoutRounding(reduction.lack_of_fit_sum_sq() + cells.pure_error_sum_sq);
+  if (residual_sum_sq == 0) {
     table.warnings.push_back("The model reproduces every response exactly, so there is no error to test against and no F: "
                              "check that the response is not computed from the factors.");
   }
-  table.residual.mean_sq = table.residual.sum_sq / table.residual.df;
-  table.r_squared = 1.0 - table.residual.sum_sq / table.total_sum_sq;
+  table.residual.sum_sq = cells.unit.UpSquared(residual_sum_sq);
+  table.residual.mean_sq = cells.unit.UpSquared(residual_sum_sq / table.residual.df);
+  table.r_squared = 1.0 - residual_sum_sq / cells.total_sum_sq;
   CountCells(cells, plan, table);
 
   for (size_t t = 0; t < plan.terms.size(); ++t) {
-    AnovaTerm term = TestTerm(data, cells, model, reduced, t, options.ss_type);
+    double sum_sq = 0;
+    AnovaTerm term = TestTerm(data, cells, model, reduction, t, options.ss_type, sum_sq);
     term.is_block = plan.has_block && t == 0;
-    Finish(table, options.confidence, term);
+    Finish(table, cells, sum_sq, residual_sum_sq, options.confidence, term);
     table.terms.push_back(std::move(term));
   }
+  WarnOfWideNumbers(table);
   const SampleAccount& sample = table.sample;
   if (sample.used < sample.rows || sample.stopped_early_included > 0) table.warnings.push_back(sample.Sentence());
   return table;

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/effect_size.h"
+#include "analysis/stats/wide_number.h"
 
 namespace loupe::analysis {
 
@@ -45,8 +46,8 @@ struct AnovaTerm {
   bool is_block = false;
   double nominal_df = 0;  // product of (levels − 1): what complete data would give
   double df = 0;          // what is tested here
-  double sum_sq = 0;
-  double mean_sq = 0;     // NaN when df is 0
+  WideNumber sum_sq;
+  WideNumber mean_sq;     // NaN when df is 0
   double f = 0;           // NaN when not estimable
   double p = 0;           // NaN when not estimable
   bool estimable = true;
@@ -56,7 +57,8 @@ struct AnovaTerm {
 };
 
 struct AnovaResidual {
-  double df = 0, sum_sq = 0, mean_sq = 0;
+  double df = 0;
+  WideNumber sum_sq, mean_sq;  // 0 where the model reproduces every response: then there is no F
 };
 
 struct AnovaTable {
@@ -67,13 +69,13 @@ struct AnovaTable {
   std::vector<AnovaTerm> terms;
   AnovaResidual residual;
   double pure_error_df = 0;      // within identical cells: 0 when no cell is replicated
-  double pure_error_sum_sq = 0;
+  WideNumber pure_error_sum_sq;
   double total_df = 0;           // n − 1
-  double total_sum_sq = 0;       // about the mean
+  WideNumber total_sum_sq;       // about the mean
   double grand_mean = 0;
   double r_squared = 0;
   SampleAccount sample;
-  int64_t cells_possible = 0;    // product of the level counts of the model's factors (without the block)
+  double cells_possible = 0;     // product of the level counts of the model's factors (without the block)
   int64_t cells_observed = 0;
   std::vector<std::string> warnings;  // whole sentences
 };

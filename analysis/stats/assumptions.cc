@@ -5,6 +5,7 @@
 #include <map>
 
 #include "analysis/stats/linear_model.h"
+#include "analysis/stats/nan.h"
 #include "analysis/stats/residuals.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -122,6 +123,14 @@ absl::StatusOr<AssumptionReport> CheckAssumptions(const DataTable& data, const A
   LOUPE_ASSIGN_OR_RETURN(const auto model, LinearModel::Fit(data, options));
   const std::vector<ResidualRow> rows = ComputeResiduals(*model);
   AssumptionReport report;
+  if (model->reproduces_response()) {
+    report.normality_name = "Shapiro–Wilk";
+    report.normality = {kNaN, kNaN};
+    report.cooks_threshold = 4.0 / static_cast<double>(rows.size());
+    report.sentences.push_back("The model reproduces every response exactly: there are no errors whose normality, spread or "
+                               "influence could be looked at.");
+    return report;
+  }
   CheckNormality(rows, report);
   CheckSpread(*model, rows, report);
   CheckInfluence(*model, rows, report);
@@ -134,7 +143,8 @@ absl::StatusOr<AssumptionReport> CheckAssumptions(const DataTable& data, const A
     report.box_cox = *box_cox;
     report.sentences.push_back(box_cox->hint);
   } else {
-    report.sentences.push_back("No power transformation was looked for: the response is not positive throughout.");
+    const auto why = box_cox.status().message();
+    report.sentences.push_back(fmt::format("No power transformation was looked for: {}.", std::string_view(why.data(), why.size())));
   }
   return report;
 }

@@ -11,34 +11,51 @@
 namespace loupe::analysis {
 namespace {
 
-constexpr int64_t kDenseKeys = int64_t{1} << 22;  // up to here a plain array maps keys to cells
+// A residual below this share of the total is rounding, not error.
+constexpr double kPerfectFit = 1e-24;
 
-// Mixed-radix key of a combination of levels -> index of its cell, in order of first appearance.
-class CellIndex {
- public:
-  explicit CellIndex(int64_t keys) {
-    if (keys <= kDenseKeys) dense_.assign(static_cast<size_t>(keys), -1);
-  }
-
-  // `is_new` tells whether this key was met for the first time.
-  int32_t FindOrAdd(int64_t key, bool& is_new) {
-    if (!dense_.empty()) {
-      int32_t& cell = dense_[static_cast<size_t>(key)];
-      is_new = cell < 0;
-      if (is_new) cell = next_++;
-      return cell;
+// Replaces keys in [0, range) by 0, 1, … in order of first appearance; negative ones stay. Returns how many there are.
+int64_t NumberKeys(std::vector<int64_t>& keys, int64_t range) {
+  int64_t next = 0;
+  if (range <= std::max(int64_t{1} << 22, 16 * static_cast<int64_t>(keys.size()))) {  // a plain array maps keys to numbers
+    std::vector<int32_t> number(static_cast<size_t>(range), -1);
+    for (int64_t& key : keys) {
+      if (key < 0) continue;
+      int32_t& known = number[static_cast<size_t>(key)];
+      if (known < 0) known = static_cast<int32_t>(next++);
+      key = known;
     }
-    const auto [entry, inserted] = sparse_.try_emplace(key, next_);
-    is_new = inserted;
-    if (inserted) ++next_;
-    return entry->second;
+    return next;
   }
+  std::unordered_map<int64_t, int64_t> number;
+  number.reserve(keys.size());
+  for (int64_t& key : keys) {
+    if (key < 0) continue;
+    const auto [entry, is_new] = number.try_emplace(key, next);
+    if (is_new) ++next;
+    key = entry->second;
+  }
+  return next;
+}
 
- private:
-  std::vector<int32_t> dense_;
-  std::unordered_map<int64_t, int32_t> sparse_;
-  int32_t next_ = 0;
-};
+// Numbers the combinations of levels that occur; cell_of_row holds 0 for used rows and −1 for others on entry. Factor by factor,
+// so that combinations that do not occur never count: numbers stay below rows × levels of one factor.
+int64_t NumberCells(const DataTable& data, const std::vector<size_t>& factors, std::vector<int32_t>& cell_of_row) {
+  std::vector<int64_t> keys(cell_of_row.begin(), cell_of_row.end());
+  int64_t range = 1;
+  for (const size_t factor : factors) {
+    const auto levels = static_cast<int64_t>(data.factors[factor].levels.size());
+    if (range * levels > 4 * static_cast<int64_t>(keys.size()) + 4096) range = NumberKeys(keys, range);
+    const std::vector<int32_t>& codes = data.factors[factor].codes;
+    for (size_t row = 0; row < keys.size(); ++row) {
+      if (keys[row] >= 0) keys[row] = keys[row] * levels + codes[row];
+    }
+    range *= levels;
+  }
+  const int64_t cells = NumberKeys(keys, range);
+  for (size_t row = 0; row < keys.size(); ++row) cell_of_row[row] = static_cast<int32_t>(keys[row]);
+  return cells;
+}
 
 // Replaces original level codes by positions among the levels that occur.
 void CompactLevels(const DataTable& data, CellTable& table) {
@@ -74,7 +91,7 @@ bool RowIsUsed(const DataTable& data, size_t row, const std::vector<size_t>& fac
         return false;
       }
   }
-  if (std::isnan(data.response_deviation[row])) {
+  if (!std::isfinite(data.response_deviation[row])) {
     ++account.missing_response;
     return false;
   }
@@ -89,80 +106,78 @@ bool RowIsUsed(const DataTable& data, size_t row, const std::vector<size_t>& fac
   return true;
 }
 
+double CellTable::WithoutRounding(double residual_sum_sq) const {
+  const double least = std::max(kPerfectFit * total_sum_sq, 4 * rounding * rounding * total_n);
+  return residual_sum_sq <= least ? 0.0 : residual_sum_sq;
+}
+
 absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size_t> factors, bool include_stopped_early) {
   CellTable table;
   table.factors = std::move(factors);
-  table.codes.resize(table.factors.size());
-  double key_count = 1;
-  for (const size_t factor : table.factors) key_count *= static_cast<double>(data.factors[factor].levels.size());
-  if (key_count > 9e18) {
-    return absl::InvalidArgumentError("the factors have more than 9e18 combinations of levels; leave some factors out");
-  }
-
-  CellIndex index(static_cast<int64_t>(key_count));
   std::vector<int32_t>& cell_of_row = table.cell_of_row;
   cell_of_row.assign(data.rows(), -1);
-  std::vector<double> sum;
   double smallest = std::numeric_limits<double>::infinity();
   double largest = -smallest;
   table.sample.rows = static_cast<int64_t>(data.rows());
   for (size_t row = 0; row < data.rows(); ++row) {
     if (!RowIsUsed(data, row, table.factors, include_stopped_early, table.sample)) continue;
-    int64_t key = 0;
-    for (const size_t factor : table.factors) {
-      key = key * static_cast<int64_t>(data.factors[factor].levels.size()) + data.factors[factor].codes[row];
-    }
-    bool is_new = false;
-    const int32_t cell = index.FindOrAdd(key, is_new);
-    if (is_new) {
-      for (size_t i = 0; i < table.factors.size(); ++i) table.codes[i].push_back(data.factors[table.factors[i]].codes[row]);
-      sum.push_back(0);
-      table.n.push_back(0);
-    }
-    const double value = data.response_deviation[row];
-    cell_of_row[row] = cell;
-    sum[static_cast<size_t>(cell)] += value;
-    table.n[static_cast<size_t>(cell)] += 1;
-    smallest = std::min(smallest, value);
-    largest = std::max(largest, value);
+    cell_of_row[row] = 0;
+    smallest = std::min(smallest, data.response_deviation[row]);
+    largest = std::max(largest, data.response_deviation[row]);
   }
   if (table.sample.used == 0) {
     return absl::InvalidArgumentError(fmt::format(
         "no row can be analysed ({}); check the response column '{}'", table.sample.Sentence(), data.response_name));
   }
-  if (smallest == largest) {
+  if (0.5 * largest - 0.5 * smallest <= data.response_rounding) {
     return absl::InvalidArgumentError(fmt::format(
         "the response '{}' is the same ({}) in all {} rows used, so there is no variation to explain; check that it is the "
         "column you mean", data.response_name, data.response_origin + smallest, table.sample.used));
   }
+  const auto cells = static_cast<size_t>(NumberCells(data, table.factors, cell_of_row));
+  table.unit = PowerOfTwo(std::max(std::abs(smallest), std::abs(largest)));
+  table.rounding = table.unit.Down(data.response_rounding);
 
+  table.codes.assign(table.factors.size(), std::vector<int32_t>(cells));
+  table.n.assign(cells, 0.0);
+  std::vector<double> sum(cells, 0.0);
+  for (size_t row = 0; row < data.rows(); ++row) {
+    if (cell_of_row[row] < 0) continue;
+    const auto cell = static_cast<size_t>(cell_of_row[row]);
+    if (table.n[cell] == 0) {
+      for (size_t i = 0; i < table.factors.size(); ++i) table.codes[i][cell] = data.factors[table.factors[i]].codes[row];
+    }
+    sum[cell] += table.unit.Down(data.response_deviation[row]);
+    table.n[cell] += 1;
+  }
   double grand_sum = 0;
-  for (size_t cell = 0; cell < sum.size(); ++cell) {
+  for (size_t cell = 0; cell < cells; ++cell) {
     table.mean.push_back(sum[cell] / table.n[cell]);
     table.total_n += table.n[cell];
     grand_sum += sum[cell];
   }
-  table.centre = grand_sum / table.total_n;
-  table.within_sum_sq.assign(table.cells(), 0.0);
+  table.scaled_centre = grand_sum / table.total_n;
+  table.within_sum_sq.assign(cells, 0.0);
   // Second pass: squares about each cell's mean, with the rounding error of that mean taken out again
   // (Chan, Golub & LeVeque 1983, The American Statistician 37:242).
-  std::vector<double> remainder(table.cells(), 0.0);
+  std::vector<double> remainder(cells, 0.0);
   double total_remainder = 0;
   for (size_t row = 0; row < data.rows(); ++row) {
     if (cell_of_row[row] < 0) continue;
     const auto cell = static_cast<size_t>(cell_of_row[row]);
-    const double within = data.response_deviation[row] - table.mean[cell];
+    const double value = table.unit.Down(data.response_deviation[row]);
+    const double within = value - table.mean[cell];
     table.within_sum_sq[cell] += within * within;
     remainder[cell] += within;
-    const double about_grand = data.response_deviation[row] - table.centre;
+    const double about_grand = value - table.scaled_centre;
     table.total_sum_sq += about_grand * about_grand;
     total_remainder += about_grand;
   }
   table.total_sum_sq -= total_remainder * total_remainder / table.total_n;
-  for (size_t cell = 0; cell < table.cells(); ++cell) {
+  for (size_t cell = 0; cell < cells; ++cell) {
     table.within_sum_sq[cell] -= remainder[cell] * remainder[cell] / table.n[cell];
     if (table.n[cell] == 1) table.within_sum_sq[cell] = 0;
-    table.mean[cell] = (table.mean[cell] - table.centre) + remainder[cell] / table.n[cell];
+    table.mean[cell] = (table.mean[cell] - table.scaled_centre) + remainder[cell] / table.n[cell];
     table.pure_error_sum_sq += table.within_sum_sq[cell];
     table.pure_error_df += table.n[cell] - 1;
   }

@@ -8,7 +8,7 @@
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/nan.h"
 #include "analysis/stats/quadrature.h"
-#include "boost/math/tools/toms748_solve.hpp"
+#include "analysis/stats/root_finder.h"
 
 namespace loupe::analysis {
 namespace {
@@ -57,10 +57,7 @@ double Quantile(double alpha, const std::vector<double>& lambda, double df, bool
     high *= 2.0;
   }
   while (excess(low) > 0 && low > -1e9) low *= 2.0;
-  std::uintmax_t iterations = 100;
-  const auto [a, b] = boost::math::tools::toms748_solve(excess, low, high, boost::math::tools::eps_tolerance<double>(36),
-                                                        iterations);
-  return 0.5 * (a + b);
+  return FindRoot(excess, low, high, 36);
 }
 
 }  // namespace

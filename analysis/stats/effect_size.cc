@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "analysis/stats/distributions.h"
-#include "boost/math/tools/toms748_solve.hpp"
+#include "analysis/stats/root_finder.h"
 
 namespace loupe::analysis {
 namespace {
@@ -20,10 +20,7 @@ double NoncentralityAt(double f, double df1, double df2, double probability) {
     low = high;
     high *= 2.0;
   }
-  std::uintmax_t iterations = 200;
-  const auto [a, b] = boost::math::tools::toms748_solve(excess, low, high, boost::math::tools::eps_tolerance<double>(48),
-                                                        iterations);
-  return 0.5 * (a + b);
+  return FindRoot(excess, low, high, 48);
 }
 
 }  // namespace
@@ -35,7 +32,7 @@ NoncentralityInterval NoncentralFInterval(double f, double df1, double df2, doub
 
 EffectSize ComputeEffectSize(const FTest& test, double confidence) {
   EffectSize effect;
-  if (!(test.df > 0 && test.residual_df > 0 && test.residual_sum_sq > 0)) {
+  if (!(test.df > 0 && test.residual_df > 0 && test.residual_sum_sq > 0 && test.total_sum_sq > 0)) {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     return {nan, nan, nan, nan, nan, nan, nan, nan, nan};
   }

@@ -5,7 +5,6 @@
 #include <numeric>
 #include <set>
 
-#include "analysis/stats/ordered_projection.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -27,15 +26,12 @@ std::vector<size_t> MarginsInModel(const ModelMatrix& model, const ModelTerm& te
 }
 
 // Degrees of freedom of `term` after the intercept and the terms `before`.
-Index RankAfter(const ModelMatrix& model, const Reduced& reduced, size_t term, const std::vector<size_t>& before) {
-  OrderedProjection projection(reduced.r, reduced.qty);
-  projection.Add(0, 1);
-  for (const size_t u : before) projection.Add(model.columns()[u].first, model.columns()[u].count);
-  return projection.Add(model.columns()[term].first, model.columns()[term].count).rank;
+Index RankAfter(const ModelReduction& reduction, size_t term, const std::vector<size_t>& before) {
+  return reduction.Test(term, before).rank;
 }
 
 // The fewest terms that already take something from `term`: first those that do it alone, then one after another.
-std::vector<size_t> FindPartners(const ModelMatrix& model, const Reduced& reduced, size_t term,
+std::vector<size_t> FindPartners(const ModelMatrix& model, const ModelReduction& reduction, size_t term,
                                  const std::vector<size_t>& tested_after, Index own_df) {
   const ModelTerm& own = model.terms()[term];
   const std::vector<size_t> margins = MarginsInModel(model, own);
@@ -55,14 +51,14 @@ std::vector<size_t> FindPartners(const ModelMatrix& model, const Reduced& reduce
     std::vector<size_t> before = margins;
     for (const size_t margin : MarginsInModel(model, model.terms()[u])) before.push_back(margin);
     before.push_back(u);
-    if (RankAfter(model, reduced, term, before) < own_df) partners.push_back(u);
+    if (RankAfter(reduction, term, before) < own_df) partners.push_back(u);
   }
   if (!partners.empty()) return partners;
   std::vector<size_t> before = margins;
   Index left = own_df;
   for (const size_t u : others) {
     before.push_back(u);
-    const Index now = RankAfter(model, reduced, term, before);
+    const Index now = RankAfter(reduction, term, before);
     if (now < left) partners.push_back(u);
     left = now;
   }
@@ -93,43 +89,48 @@ std::string GroupSentence(const DataTable& data, const CellTable& cells, size_t 
 
 }  // namespace
 
-std::vector<LevelGroup> ConnectedLevelGroups(const DataTable& data, const CellTable& cells, size_t first, size_t second) {
-  const size_t a = PositionOf(cells, first);
-  const size_t b = PositionOf(cells, second);
-  const size_t first_count = cells.levels(a);
-  std::vector<size_t> parent(first_count + cells.levels(b));
+ConnectedLevels ConnectLevels(const CellTable& cells, size_t first, size_t second) {
+  const size_t first_count = cells.levels(first);
+  std::vector<size_t> parent(first_count + cells.levels(second));
   std::iota(parent.begin(), parent.end(), size_t{0});
   const auto root = [&](size_t node) {
     while (parent[node] != node) node = parent[node] = parent[parent[node]];
     return node;
   };
   for (size_t cell = 0; cell < cells.cells(); ++cell) {
-    const size_t x = root(static_cast<size_t>(cells.codes[a][cell]));
-    const size_t y = root(first_count + static_cast<size_t>(cells.codes[b][cell]));
+    const size_t x = root(static_cast<size_t>(cells.codes[first][cell]));
+    const size_t y = root(first_count + static_cast<size_t>(cells.codes[second][cell]));
     parent[std::max(x, y)] = std::min(x, y);
   }
-  std::map<size_t, LevelGroup> groups;
+  ConnectedLevels result;
+  std::map<size_t, size_t> number;
   for (size_t node = 0; node < parent.size(); ++node) {
-    LevelGroup& group = groups[root(node)];
-    if (node < first_count) {
-      group.first_levels.push_back(data.factors[first].levels[static_cast<size_t>(cells.used_levels[a][node])]);
-    } else {
-      group.second_levels.push_back(
-          data.factors[second].levels[static_cast<size_t>(cells.used_levels[b][node - first_count])]);
-    }
+    const size_t group = number.try_emplace(root(node), number.size()).first->second;
+    (node < first_count ? result.first : result.second).push_back(group);
   }
-  std::vector<LevelGroup> result;
-  for (auto& [unused, group] : groups) result.push_back(std::move(group));
+  result.groups = number.size();
   return result;
 }
 
+std::vector<LevelGroup> ConnectedLevelGroups(const DataTable& data, const CellTable& cells, size_t first, size_t second) {
+  const size_t a = PositionOf(cells, first), b = PositionOf(cells, second);
+  const ConnectedLevels connected = ConnectLevels(cells, a, b);
+  std::vector<LevelGroup> groups(connected.groups);
+  const auto name = [&](size_t factor, size_t position, size_t level) {
+    return data.factors[factor].levels[static_cast<size_t>(cells.used_levels[position][level])];
+  };
+  for (size_t i = 0; i < connected.first.size(); ++i) groups[connected.first[i]].first_levels.push_back(name(first, a, i));
+  for (size_t i = 0; i < connected.second.size(); ++i) groups[connected.second[i]].second_levels.push_back(name(second, b, i));
+  return groups;
+}
+
 Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, const ModelMatrix& model,
-                                const Reduced& reduced, size_t term, const std::vector<size_t>& tested_after, Index df) {
+                                const ModelReduction& reduction, size_t term, const std::vector<size_t>& tested_after, Index df) {
   Estimability result;
   const ModelTerm& own = model.terms()[term];
   const Index nominal = model.columns()[term].nominal_df;
   if (df >= nominal) return result;
-  const Index own_df = RankAfter(model, reduced, term, MarginsInModel(model, own));
+  const Index own_df = RankAfter(reduction, term, MarginsInModel(model, own));
   result.lost_to_empty_cells = nominal - own_df;
   result.lost_to_aliasing = own_df - df;
   const std::string name = TermName(own, data);
@@ -140,7 +141,7 @@ Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, c
                                result.lost_to_empty_cells, nominal, OccurringCombinations(cells, own), possible, name);
   }
   if (result.lost_to_aliasing > 0) {
-    result.partners = FindPartners(model, reduced, term, tested_after, own_df);
+    result.partners = FindPartners(model, reduction, term, tested_after, own_df);
     std::vector<std::string> names;
     for (const size_t u : result.partners) names.push_back(TermName(model.terms()[u], data));
     if (!result.note.empty()) result.note += ' ';

@@ -15,7 +15,7 @@ namespace {
 
 struct Rows {
   std::vector<std::vector<int32_t>> codes;  // per factor, per row
-  std::vector<double> y;                    // about the mean
+  std::vector<double> y;                    // about the mean, in the cells' unit
   std::vector<size_t> levels;               // per factor
 };
 
@@ -207,7 +207,7 @@ absl::StatusOr<Importance> ComputeImportance(const DataTable& data, const Import
     const int32_t cell = cells.cell_of_row[row];
     if (cell < 0) continue;
     for (size_t f = 0; f < factors.size(); ++f) rows.codes[f].push_back(cells.codes[f][static_cast<size_t>(cell)]);
-    rows.y.push_back(data.response_deviation[row] - cells.centre);
+    rows.y.push_back(cells.Centred(data.response_deviation[row]));
   }
 
   const size_t k = factors.size();

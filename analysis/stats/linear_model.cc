@@ -4,7 +4,6 @@
 
 #include "Eigen/QR"
 #include "analysis/stats/model_plan.h"
-#include "analysis/stats/ordered_projection.h"
 #include "common/status_macros.h"
 
 namespace loupe::analysis {
@@ -21,57 +20,159 @@ absl::StatusOr<std::unique_ptr<LinearModel>> LinearModel::Fit(const DataTable& d
   model->has_block_ = planned.plan.has_block;
   model->formula_ = FormulaText(planned.plan.terms, data);
   model->cells_ = planned.cells;
-  model->matrix_ = std::make_unique<ModelMatrix>(model->cells_, planned.plan.terms);
-  LOUPE_ASSIGN_OR_RETURN(const Reduced reduced, ReduceModel(*model->matrix_, model->cells_));
-  OrderedProjection full(reduced.r, reduced.qty);
-  full.Add(0, model->matrix_->column_count());
-  model->kept_ = full.kept();
-  model->residual_df_ = model->cells_.total_n - static_cast<double>(full.rank());
-  if (model->residual_df_ < 1) return NoResidualError(data, planned, full.rank());
-  model->residual_sum_sq_ = reduced.lack_of_fit_sum_sq + full.residual_sum_sq() + model->cells_.pure_error_sum_sq;
+  const CellTable& cells = model->cells_;
+  model->matrix_ = std::make_unique<ModelMatrix>(cells, planned.plan.terms);
+  LOUPE_ASSIGN_OR_RETURN(ModelReduction created, ModelReduction::Create(*model->matrix_, cells));
+  model->reduction_ = std::make_unique<ModelReduction>(std::move(created));
+  const ModelReduction& reduction = *model->reduction_;
+  model->residual_df_ = cells.total_n - static_cast<double>(reduction.rank());
+  if (model->residual_df_ < 1) return NoResidualError(data, planned, reduction.rank());
+  model->scaled_residual_sum_sq_ = cells.WithoutRounding(reduction.lack_of_fit_sum_sq() + cells.pure_error_sum_sq);
 
-  std::vector<bool> is_kept(static_cast<size_t>(model->matrix_->column_count()), false);
-  for (const Index column : model->kept_) is_kept[static_cast<size_t>(column)] = true;
-  for (Index column = 0; column < model->matrix_->column_count(); ++column) {
-    if (!is_kept[static_cast<size_t>(column)]) model->dropped_.push_back(column);
+  model->kept_ = reduction.kept();
+  const Index columns = reduction.r().cols(), rank = static_cast<Index>(model->kept_.size());
+  for (Index column = 0, next = 0; column < columns; ++column) {
+    if (next < rank && model->kept_[static_cast<size_t>(next)] == column) {
+      ++next;
+    } else {
+      model->dropped_.push_back(column);
+    }
   }
-  const Index rank = full.rank();
-  const MatrixXd kept = reduced.r(Eigen::all, model->kept_);
-  const Eigen::HouseholderQR<MatrixXd> qr(kept);
-  model->r_ = qr.matrixQR().topRows(rank).triangularView<Eigen::Upper>();
-  const auto upper = model->r_.triangularView<Eigen::Upper>();
-  const MatrixXd q_dropped = qr.householderQ().adjoint() * MatrixXd(reduced.r(Eigen::all, model->dropped_));
-  // Solving for no columns at all, Eigen takes the address of the first.
-  model->dependence_.resize(rank, q_dropped.cols());
-  if (q_dropped.cols() > 0) model->dependence_ = upper.solve(q_dropped.topRows(rank));
-  const VectorXd qty = qr.householderQ().adjoint() * reduced.qty;
-  model->coefficients_ = upper.solve(qty.head(rank));
+  model->dependence_.resize(rank, static_cast<Index>(model->dropped_.size()));
+  model->coefficients_.resize(rank);
+  if (rank > 0) {
+    const Eigen::HouseholderQR<MatrixXd> qr(MatrixXd(reduction.r()(Eigen::all, model->kept_)));
+    model->r_ = qr.matrixQR().topRows(rank).triangularView<Eigen::Upper>();
+    const auto upper = model->r_.triangularView<Eigen::Upper>();
+    const VectorXd qty = qr.householderQ().adjoint() * reduction.qty();
+    model->coefficients_ = upper.solve(qty.head(rank));
+    if (!model->dropped_.empty()) {
+      const MatrixXd q_dropped = qr.householderQ().adjoint() * MatrixXd(reduction.r()(Eigen::all, model->dropped_));
+      model->dependence_ = upper.solve(q_dropped.topRows(rank));
+    }
+  } else {
+    model->r_.resize(0, 0);
+  }
+  model->group_effects_ = reduction.group_mean();
+  if (rank > 0) model->group_effects_ -= MatrixXd(reduction.group_rows()(Eigen::all, model->kept_)) * model->coefficients_;
 
-  const auto cell_count = static_cast<Index>(model->cells_.cells());
-  model->fitted_.resize(cell_count);
-  model->leverage_.resize(cell_count);
-  constexpr Index kBlock = 1024;
-  for (Index begin = 0; begin < cell_count; begin += kBlock) {
-    const Index count = std::min(kBlock, cell_count - begin);
-    const MatrixXd rows = model->matrix_->Rows(begin, count)(Eigen::all, model->kept_);
-    model->fitted_.segment(begin, count) = rows * model->coefficients_;
-    const MatrixXd white = model->r_.transpose().triangularView<Eigen::Lower>().solve(rows.transpose());
-    model->leverage_.segment(begin, count) = white.colwise().squaredNorm().transpose();
-  }
+  model->fitted_.resize(static_cast<Index>(cells.cells()));
+  model->ForEachCell([&](size_t cell, Index group, const Eigen::Ref<const VectorXd>& outside) {
+    model->fitted_(static_cast<Index>(cell)) = model->group_effects_(group) + outside.dot(model->coefficients_);
+  });
   return model;
 }
 
+// `outside`: the cell's kept outside columns.
+template <typename Body>
+void LinearModel::ForEachCell(const Body& body) const {
+  const std::vector<size_t>& terms = reduction_->outside();
+  std::vector<double> row(static_cast<size_t>(reduction_->r().cols()) + 1);
+  std::vector<int32_t> levels(cells_.factors.size());
+  VectorXd outside(static_cast<Index>(kept_.size()));
+  for (size_t cell = 0; cell < cells_.cells(); ++cell) {
+    for (size_t f = 0; f < levels.size(); ++f) levels[f] = cells_.codes[f][cell];
+    matrix_->FillTerms(terms, levels, row.data());
+    for (size_t k = 0; k < kept_.size(); ++k) outside(static_cast<Index>(k)) = row[static_cast<size_t>(kept_[k])];
+    body(cell, static_cast<Index>(reduction_->group_of_cell()[cell]), outside);
+  }
+}
+
+// Semi-normal equations with R from QR, and one step of correction (Björck 1987): as good as a new QR.
+double LinearModel::LackOfFit(const VectorXd& cell_means) const {
+  const Index groups = reduction_->groups(), rank = static_cast<Index>(kept_.size());
+  const MatrixXd group_rows = reduction_->group_rows()(Eigen::all, kept_);
+  VectorXd left = cell_means;
+  for (int pass = 0; pass < 2; ++pass) {
+    VectorXd group_mean = VectorXd::Zero(groups), moment = VectorXd::Zero(rank);
+    ForEachCell([&](size_t cell, Index group, const Eigen::Ref<const VectorXd>& outside) {
+      const double weighted = cells_.n[cell] * left(static_cast<Index>(cell));
+      group_mean(group) += weighted;
+      moment += weighted * (outside - group_rows.row(group).transpose());
+    });
+    group_mean.array() /= reduction_->group_n().array();
+    VectorXd slope = moment;
+    if (rank > 0) {
+      r_.transpose().triangularView<Eigen::Lower>().solveInPlace(slope);
+      r_.triangularView<Eigen::Upper>().solveInPlace(slope);
+    }
+    ForEachCell([&](size_t cell, Index group, const Eigen::Ref<const VectorXd>& outside) {
+      left(static_cast<Index>(cell)) -= group_mean(group) + (outside - group_rows.row(group).transpose()).dot(slope);
+    });
+  }
+  double sum = 0;
+  for (size_t cell = 0; cell < cells_.cells(); ++cell) sum += cells_.n[cell] * left(static_cast<Index>(cell)) * left(static_cast<Index>(cell));
+  return sum;
+}
+
+std::vector<double> LinearModel::Leverages() const {
+  std::vector<double> leverages(cells_.cells());
+  const MatrixXd group_rows = reduction_->group_rows()(Eigen::all, kept_);
+  constexpr Index kBlock = 512;
+  MatrixXd block(static_cast<Index>(kept_.size()), kBlock);
+  Index filled = 0;
+  const auto flush = [&](size_t end) {
+    if (filled == 0) return;
+    if (!kept_.empty()) r_.transpose().triangularView<Eigen::Lower>().solveInPlace(block.leftCols(filled));
+    for (Index i = 0; i < filled; ++i) {
+      const size_t cell = end - static_cast<size_t>(filled - i);
+      leverages[cell] = 1 / reduction_->group_n()(reduction_->group_of_cell()[cell]) + block.col(i).squaredNorm();
+    }
+    filled = 0;
+  };
+  ForEachCell([&](size_t cell, Index group, const Eigen::Ref<const VectorXd>& outside) {
+    block.col(filled++) = outside - group_rows.row(group).transpose();
+    if (filled == kBlock) flush(cell + 1);
+  });
+  flush(cells_.cells());
+  return leverages;
+}
+
+// Per combination: its weights on the group means, and what is left for the outside columns. The inside columns of all groups
+// are an orthogonal matrix T times √groups, so that L β_inside = (L Tᵀ/groups) γ.
 CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinations) const {
   const auto count = static_cast<Index>(combinations.size());
-  MatrixXd all(matrix_->column_count(), count);
-  for (Index i = 0; i < count; ++i) all.col(i) = combinations[static_cast<size_t>(i)].transpose();
-  const MatrixXd kept = all(kept_, Eigen::all);
+  const Index groups = reduction_->groups(), columns = reduction_->r().cols(), rank_outside = static_cast<Index>(kept_.size());
+  MatrixXd weights(groups, count), outside(columns, count);
   CombinationParts parts;
-  parts.deviation = kept.transpose() * coefficients_;
-  parts.white = r_.transpose().triangularView<Eigen::Lower>().solve(kept);
-  parts.gap = all(dropped_, Eigen::all) - dependence_.transpose() * kept;
-  parts.intercept = all.row(0).transpose();
-  parts.length = all.colwise().norm().transpose();
+  parts.intercept.resize(count);
+  parts.length.resize(count);
+  for (Index i = 0; i < count; ++i) {
+    const RowVectorXd& l = combinations[static_cast<size_t>(i)];
+    parts.intercept(i) = l(0);
+    parts.length(i) = l.norm();
+    weights.col(i).setConstant(l(0) / static_cast<double>(groups));
+    Index at = 0;
+    for (const size_t t : reduction_->outside()) {
+      const TermColumns own = matrix_->columns()[t];
+      outside.col(i).segment(at, own.count) = l.segment(own.first, own.count).transpose();
+      at += own.count;
+    }
+  }
+  std::vector<double> row;
+  for (const size_t t : reduction_->inside()) {
+    const TermColumns own = matrix_->columns()[t];
+    MatrixXd part(own.count, count);
+    for (Index i = 0; i < count; ++i) part.col(i) = combinations[static_cast<size_t>(i)].segment(own.first, own.count).transpose();
+    if (part.isZero(0.0)) continue;
+    row.resize(static_cast<size_t>(own.count));
+    for (Index g = 0; g < groups; ++g) {
+      matrix_->FillTerms({t}, reduction_->group_levels(g), row.data());
+      const Eigen::Map<const RowVectorXd> values(row.data(), own.count);
+      weights.row(g) += values * part / static_cast<double>(groups);
+    }
+  }
+  outside -= reduction_->group_rows().transpose() * weights;
+  const MatrixXd kept = outside(kept_, Eigen::all);
+  parts.white.resize(groups + rank_outside, count);
+  parts.white.topRows(groups) = reduction_->group_n().cwiseSqrt().cwiseInverse().asDiagonal() * weights;
+  if (rank_outside > 0) parts.white.bottomRows(rank_outside) = r_.transpose().triangularView<Eigen::Lower>().solve(kept);
+  parts.gap = outside(dropped_, Eigen::all);
+  if (rank_outside > 0 && !dropped_.empty()) parts.gap -= dependence_.transpose() * kept;
+  // L β = w·γ + L_B β_B = w·ȳ + (L_B − w·x̄_B) β_B.
+  parts.deviation = weights.transpose() * reduction_->group_mean();
+  if (rank_outside > 0) parts.deviation += kept.transpose() * coefficients_;
+  parts.deviation = parts.deviation.unaryExpr([this](double value) { return cells_.unit.Up(value); });
   return parts;
 }
 
@@ -90,7 +191,7 @@ Estimate LinearModel::Combine(const CombinationParts& parts, const VectorXd& wei
     const double nan = std::numeric_limits<double>::quiet_NaN();
     return {.estimable = false, .value = nan, .deviation = nan, .std_error = nan};
   }
-  const double level = parts.intercept.dot(weights) * (data_->response_origin + cells_.centre);
+  const double level = parts.intercept.dot(weights) * (data_->response_origin + cells_.centre());
   const double deviation = parts.deviation.dot(weights);
   return {.estimable = true, .value = level + deviation, .deviation = deviation,
           .std_error = residual_sd() * (parts.white * weights).norm()};

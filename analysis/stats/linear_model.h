@@ -16,6 +16,7 @@
 #include "analysis/stats/cell_table.h"
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/model_matrix.h"
+#include "analysis/stats/model_reduction.h"
 
 namespace loupe::analysis {
 
@@ -47,11 +48,18 @@ class LinearModel {
   bool has_block() const { return has_block_; }  // the block is then terms()[0]
   const std::string& formula() const { return formula_; }
   const SampleAccount& sample() const { return cells_.sample; }
-  Eigen::Index rank() const { return static_cast<Eigen::Index>(kept_.size()); }
+  Eigen::Index rank() const { return reduction_->rank(); }
   double residual_df() const { return residual_df_; }
-  double residual_sum_sq() const { return residual_sum_sq_; }
-  double residual_mean_sq() const { return residual_sum_sq_ / residual_df_; }
-  double residual_sd() const { return std::sqrt(residual_mean_sq()); }
+  // True where the residuals are no more than rounding: there is no error, and residual_sd() is 0.
+  bool reproduces_response() const { return scaled_residual_sum_sq_ == 0; }
+  // Squares may be beyond a double where residual_sd(), in the response's unit, is not.
+  WideNumber residual_sum_sq() const { return cells_.unit.UpSquared(scaled_residual_sum_sq_); }
+  WideNumber residual_mean_sq() const { return cells_.unit.UpSquared(scaled_residual_sum_sq_ / residual_df_); }
+  double residual_sd() const { return cells_.unit.Up(scaled_residual_sd()); }
+  double scaled_residual_sd() const { return std::sqrt(scaled_residual_sum_sq_ / residual_df_); }  // in cells().unit
+
+  // What the model's columns leave of another response, without its spread within cells: `cell_means` about its grand mean.
+  double LackOfFit(const Eigen::VectorXd& cell_means) const;
 
   // `combination`: [column_count], in the model matrix's coding. Values are about 0, not about the centre: a combination
   // whose intercept entry is 1 gets the response's own level.
@@ -67,28 +75,35 @@ class LinearModel {
   // every estimable difference, even where the combinations themselves are not estimable.
   Eigen::MatrixXd UnscaledCovariance(const std::vector<Eigen::RowVectorXd>& combinations) const;
 
-  // Fitted value of a cell about the centre, and its leverage per observation (x(XᵀX)⁻xᵀ).
-  double FittedDeviation(size_t cell) const { return fitted_(static_cast<Eigen::Index>(cell)); }
-  double Leverage(size_t cell) const { return leverage_(static_cast<Eigen::Index>(cell)); }
+  // Fitted value of a cell about the centre, in cells().unit.
+  double ScaledFit(size_t cell) const { return fitted_(static_cast<Eigen::Index>(cell)); }
+  // Per cell, the leverage of one of its observations (x(XᵀX)⁻xᵀ).
+  std::vector<double> Leverages() const;
   // Cell of each row of the table; −1 for rows that are not used.
   const std::vector<int32_t>& cell_of_row() const { return cells_.cell_of_row; }
 
  private:
   LinearModel() = default;
+  template <typename Body>
+  void ForEachCell(const Body& body) const;
 
   const DataTable* data_ = nullptr;
   CellTable cells_;
   std::unique_ptr<ModelMatrix> matrix_;
   bool has_block_ = false;
   std::string formula_;
-  std::vector<Eigen::Index> kept_;     // independent columns
+  // The terms inside the reduction's set S are held as a mean γ per combination of S, the others by their own columns:
+  // ŷ = γ_g + x_B β, where γ = ȳ_g − x̄_B,g β.
+  std::unique_ptr<ModelReduction> reduction_;
+  std::vector<Eigen::Index> kept_;     // independent outside columns
   std::vector<Eigen::Index> dropped_;  // dependent ones
-  Eigen::MatrixXd r_;                  // [rank, rank]
-  Eigen::MatrixXd dependence_;         // dropped column j = X_kept · dependence_.col(j)
-  Eigen::VectorXd coefficients_;       // of the kept columns
+  Eigen::MatrixXd r_;                  // [kept, kept], upper triangular
+  Eigen::MatrixXd dependence_;         // within groups, dropped column j = X_kept · dependence_.col(j)
+  Eigen::VectorXd coefficients_;       // of the kept columns, scaled
+  Eigen::VectorXd group_effects_;      // γ, scaled
   double residual_df_ = 0;
-  double residual_sum_sq_ = 0;
-  Eigen::VectorXd fitted_, leverage_;
+  double scaled_residual_sum_sq_ = 0;
+  Eigen::VectorXd fitted_;
 };
 
 }  // namespace loupe::analysis

@@ -7,6 +7,7 @@
 #include "Eigen/QR"
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/model_matrix.h"
+#include "analysis/stats/model_reduction.h"
 #include "analysis/stats/model_plan.h"
 #include "analysis/stats/ordered_projection.h"
 #include "analysis/stats/tested_after.h"
@@ -74,6 +75,13 @@ class SplitRows {
     return criterion + (n_ - static_cast<double>(p)) * std::log(rss);
   }
 
+  // Residual sum of squares with one mean per block.
+  double WithinResidual() const {
+    const MatrixXd x = within_.leftCols(within_.cols() - 1);
+    OrderedProjection projection(x, within_.col(within_.cols() - 1));
+    projection.Add(1, x.cols() - 1);
+    return projection.residual_sum_sq() + pure_error_;
+  }
   bool VariesWithin(TermColumns columns) const { return varies_within_.segment(columns.first, columns.count).any(); }
   Index blocks() const { return block_n_.size(); }
   double n() const { return n_; }
@@ -108,7 +116,8 @@ absl::StatusOr<MeanSquares> ExpectedMeanSquares(const DataTable& data, const Pla
   std::vector<ModelTerm> block_last(planned.plan.terms.begin() + 1, planned.plan.terms.end());
   block_last.push_back(planned.plan.terms.front());
   const ModelMatrix model(planned.cells, block_last);
-  LOUPE_ASSIGN_OR_RETURN(const Reduced reduced, ReduceModel(model, planned.cells));
+  LOUPE_ASSIGN_OR_RETURN(const ModelReduction reduction, ModelReduction::Create(model, planned.cells));
+  const Reduced reduced = reduction.Whole();
   OrderedProjection projection(reduced.r, reduced.qty);
   const TermColumns block = model.columns().back();
   projection.Add(0, block.first);
@@ -142,7 +151,7 @@ absl::StatusOr<MeanSquares> ExpectedMeanSquares(const DataTable& data, const Pla
 }
 
 void TestTerms(const DataTable& data, const SplitRows& rows, const ModelMatrix& fixed, SumOfSquares type, double theta,
-               MixedModel& result) {
+               double residual_variance, MixedModel& result) {
   const MatrixXd whitened = rows.Whitened(theta);
   const MatrixXd x = whitened.leftCols(fixed.column_count());
   const VectorXd y = whitened.col(fixed.column_count());
@@ -165,8 +174,8 @@ void TestTerms(const DataTable& data, const SplitRows& rows, const ModelMatrix& 
     term.between_blocks = !rows.VariesWithin(fixed.columns()[t]);
     const auto blocks = static_cast<double>(rows.blocks());
     term.denominator_df = term.between_blocks ? blocks - 1 - outer : rows.n() - blocks - inner;
-    term.estimable = gain.rank > 0 && term.denominator_df > 0 && result.residual_variance > 0;
-    term.f = term.estimable ? gain.sum_sq / term.df / result.residual_variance : std::numeric_limits<double>::quiet_NaN();
+    term.estimable = gain.rank > 0 && term.denominator_df > 0 && residual_variance > 0;
+    term.f = term.estimable ? gain.sum_sq / term.df / residual_variance : std::numeric_limits<double>::quiet_NaN();
     term.p = FUpperTail(term.f, term.df, term.denominator_df);
   }
 }
@@ -196,6 +205,10 @@ absl::StatusOr<MixedModel> FitMixedModel(const DataTable& data, const AnovaOptio
   result.sample = planned.cells.sample;
   result.warnings = planned.warnings;
 
+  if (planned.cells.WithoutRounding(rows.WithinResidual()) == 0) {
+    return absl::InvalidArgumentError("blocks and terms together reproduce every response exactly, so there is no error and "
+                                      "no variance to estimate");
+  }
   const MatrixXd unweighted = rows.Whitened(0.0);
   const MatrixXd x = unweighted.leftCols(fixed.column_count());
   OrderedProjection independent(x, unweighted.col(fixed.column_count()));
@@ -203,20 +216,21 @@ absl::StatusOr<MixedModel> FitMixedModel(const DataTable& data, const AnovaOptio
   const double freedom = rows.n() - static_cast<double>(independent.rank());
   if (freedom < 1) return NoResidualError(data, planned, independent.rank());
 
-  double theta = 0;
+  double theta = 0, residual_variance = 0;  // in unit²
   if (method == VarianceMethod::kReml) {
     theta = MinimiseReml(rows, independent.kept());
     const MatrixXd whitened = rows.Whitened(theta);
     const MatrixXd x_white = whitened.leftCols(fixed.column_count());
     OrderedProjection fit(x_white, whitened.col(fixed.column_count()));
     fit.Add(0, fixed.column_count());
-    result.residual_variance = (fit.residual_sum_sq() + rows.pure_error()) / freedom;
+    residual_variance = (fit.residual_sum_sq() + rows.pure_error()) / freedom;
   } else {
     LOUPE_ASSIGN_OR_RETURN(const MeanSquares squares, ExpectedMeanSquares(data, planned));
-    result.residual_variance = squares.residual_variance;
+    residual_variance = squares.residual_variance;
     theta = std::max(0.0, squares.block_variance) / squares.residual_variance;
   }
-  result.block_variance = theta * result.residual_variance;
+  result.residual_variance = planned.cells.unit.UpSquared(residual_variance);
+  result.block_variance = planned.cells.unit.UpSquared(theta * residual_variance);
   result.intraclass_correlation = theta / (1 + theta);
   if (theta == 0) {
     result.warnings.push_back(fmt::format("The variance between blocks of {} is estimated as 0 (its boundary): blocks do not "
@@ -226,7 +240,7 @@ absl::StatusOr<MixedModel> FitMixedModel(const DataTable& data, const AnovaOptio
     result.warnings.push_back(fmt::format("{} blocks say little about the variance between blocks; with fewer than five, "
                                           "blocks as a fixed factor are the safer reading.", result.blocks));
   }
-  TestTerms(data, rows, fixed, options.ss_type, theta, result);
+  TestTerms(data, rows, fixed, options.ss_type, theta, residual_variance, result);
   return result;
 }
 

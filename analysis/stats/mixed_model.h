@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/anova.h"
 #include "analysis/stats/data_table.h"
+#include "analysis/stats/wide_number.h"
 
 namespace loupe::analysis {
 
@@ -33,8 +34,8 @@ struct MixedModel {
   std::string formula, block;
   VarianceMethod method = VarianceMethod::kReml;
   std::vector<MixedTerm> terms;      // without the block
-  double residual_variance = 0;      // σ²
-  double block_variance = 0;         // σ_b²; 0 at the boundary
+  WideNumber residual_variance;      // σ²
+  WideNumber block_variance;         // σ_b²; 0 at the boundary
   double intraclass_correlation = 0;  // σ_b²/(σ_b² + σ²)
   int64_t blocks = 0;
   SampleAccount sample;

@@ -2,17 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
-#include "Eigen/QR"
-#include "fmt/format.h"
 
 namespace loupe::analysis {
 namespace {
 
 using Eigen::Index;
 using Eigen::MatrixXd;
-
-constexpr Index kMaxColumns = 4000;
 
 bool IsInModel(const ModelTerm& term, const std::vector<ModelTerm>& terms) {
   return term.empty() || std::find(terms.begin(), terms.end(), term) != terms.end();
@@ -51,6 +48,20 @@ MatrixXd HelmertContrasts(Index levels) {
   return contrasts;
 }
 
+void ModelMatrix::FactorCoding::Fill(int32_t level, double* out) const {
+  if (!by_contrasts) {
+    const bool averaged = level == kAveraged;
+    std::fill(out, out + levels, averaged ? 1.0 / static_cast<double>(levels) : 0.0);
+    if (!averaged) out[level] = 1.0;
+    return;
+  }
+  // Helmert's: contrast j compares level j + 1 with the mean of those before it. All contrasts average to 0.
+  std::fill(out, out + levels - 1, 0.0);
+  if (level == kAveraged) return;
+  if (level > 0) out[level - 1] = static_cast<double>(level) * scale[static_cast<size_t>(level - 1)];
+  for (Index j = level; j < levels - 1; ++j) out[j] = -scale[static_cast<size_t>(j)];
+}
+
 ModelMatrix::ModelMatrix(const CellTable& cells, std::vector<ModelTerm> terms) : cells_(cells), terms_(std::move(terms)) {
   for (const ModelTerm& term : terms_) {
     std::vector<FactorCoding>& codings = codings_.emplace_back();
@@ -59,39 +70,52 @@ ModelMatrix::ModelMatrix(const CellTable& cells, std::vector<ModelTerm> terms) :
       FactorCoding& coding = codings.emplace_back();
       coding.position = static_cast<size_t>(
           std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin());
-      const auto levels = static_cast<Index>(cells.levels(coding.position));
+      coding.levels = static_cast<Index>(cells.levels(coding.position));
       ModelTerm margin = term;
       std::erase(margin, factor);
-      // Scaled to unit mean square, so that columns of deep interactions keep the size of the others.
-      coding.basis = IsInModel(margin, terms_) ? MatrixXd(HelmertContrasts(levels) * std::sqrt(static_cast<double>(levels)))
-                                               : MatrixXd(MatrixXd::Identity(levels, levels));
-      coding.average = coding.basis.colwise().mean();
-      count *= coding.basis.cols();
+      coding.by_contrasts = IsInModel(margin, terms_);
+      const double root = std::sqrt(static_cast<double>(coding.levels));
+      for (Index j = 0; coding.by_contrasts && j < coding.levels - 1; ++j) {
+        const double k = static_cast<double>(j) + 1.0;
+        coding.scale.push_back(root / std::sqrt(k * (k + 1.0)));
+      }
+      count *= coding.columns();
     }
     columns_.push_back({column_count_, count, NominalDegrees(term, terms_, cells)});
     column_count_ += count;
   }
 }
 
+void ModelMatrix::FillTerms(const std::vector<size_t>& terms, const std::vector<int32_t>& level_positions, double* out) const {
+  std::vector<double> values;
+  for (const size_t t : terms) {
+    const std::vector<FactorCoding>& codings = codings_[t];
+    if (codings.size() == 1) {
+      codings[0].Fill(level_positions[codings[0].position], out);
+    } else {
+      Index size = 1;
+      out[0] = 1.0;
+      for (const FactorCoding& coding : codings) {
+        const Index width = coding.columns();
+        values.resize(static_cast<size_t>(std::max(width, coding.levels)));
+        coding.Fill(level_positions[coding.position], values.data());
+        for (Index i = size - 1; i >= 0; --i) {  // backwards: the outer product grows in place
+          const double value = out[i];
+          for (Index j = width - 1; j >= 0; --j) out[i * width + j] = value * values[static_cast<size_t>(j)];
+        }
+        size *= width;
+      }
+    }
+    out += columns_[t].count;
+  }
+}
+
 Eigen::RowVectorXd ModelMatrix::Row(const std::vector<int32_t>& level_positions) const {
   Eigen::RowVectorXd row(column_count_);
   row(0) = 1.0;
-  for (size_t t = 0; t < terms_.size(); ++t) {
-    Index size = 1;
-    double* out = row.data() + columns_[t].first;
-    out[0] = 1.0;
-    for (const FactorCoding& coding : codings_[t]) {
-      const Index level = level_positions[coding.position];
-      const Index width = coding.basis.cols();
-      for (Index i = size - 1; i >= 0; --i) {  // backwards: the outer product grows in place
-        const double value = out[i];
-        for (Index j = width - 1; j >= 0; --j) {
-          out[i * width + j] = value * (level == kAveraged ? coding.average(j) : coding.basis(level, j));
-        }
-      }
-      size *= width;
-    }
-  }
+  std::vector<size_t> all(terms_.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  FillTerms(all, level_positions, row.data() + 1);
   return row;
 }
 
@@ -103,45 +127,6 @@ MatrixXd ModelMatrix::Rows(Index begin, Index count) const {
     rows.row(i) = Row(levels);
   }
   return rows;
-}
-
-absl::StatusOr<Reduced> ReduceModel(const ModelMatrix& model, const CellTable& cells) {
-  const Index columns = model.column_count();
-  if (columns > kMaxColumns) {
-    return absl::InvalidArgumentError(fmt::format(
-        "the model has {} columns, more than {}; leave out interactions between factors with many levels", columns,
-        kMaxColumns));
-  }
-  const auto cell_count = static_cast<Index>(cells.cells());
-  const Index block = std::max<Index>(4 * columns, 256);
-  Reduced reduced;
-  reduced.column_norms = Eigen::VectorXd::Zero(columns);
-  MatrixXd kept(0, columns + 1);  // the last column is y
-  for (Index begin = 0; begin < cell_count; begin += block) {
-    const Index count = std::min(block, cell_count - begin);
-    MatrixXd stacked(kept.rows() + count, columns + 1);
-    stacked.topRows(kept.rows()) = kept;
-    stacked.bottomLeftCorner(count, columns) = model.Rows(begin, count);
-    for (Index i = 0; i < count; ++i) {
-      const auto cell = static_cast<size_t>(begin + i);
-      stacked(kept.rows() + i, columns) = cells.mean[cell];
-      stacked.row(kept.rows() + i) *= std::sqrt(cells.n[cell]);
-    }
-    reduced.column_norms += stacked.bottomLeftCorner(count, columns).colwise().squaredNorm().transpose();
-    const Index rows = stacked.rows();
-    const Index rank_limit = std::min(rows, columns + 1);
-    Eigen::HouseholderQR<Eigen::Ref<MatrixXd>> qr(stacked);
-    kept = stacked.topRows(rank_limit);
-    for (Index j = 0; j < kept.cols(); ++j) {
-      if (j + 1 < rank_limit) kept.col(j).tail(rank_limit - j - 1).setZero();
-    }
-  }
-  reduced.column_norms = reduced.column_norms.cwiseSqrt();
-  const Index m = std::min(kept.rows(), columns);
-  reduced.r = kept.topLeftCorner(m, columns);
-  reduced.qty = kept.col(columns).head(m);
-  if (kept.rows() > columns) reduced.lack_of_fit_sum_sq = kept(columns, columns) * kept(columns, columns);
-  return reduced;
 }
 
 }  // namespace loupe::analysis

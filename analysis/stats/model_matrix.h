@@ -41,12 +41,18 @@ class ModelMatrix {
   // levels of that factor with equal weights (the row of an estimated marginal mean).
   static constexpr int32_t kAveraged = -1;
   Eigen::RowVectorXd Row(const std::vector<int32_t>& level_positions) const;
+  // The columns of some terms alone, side by side, into `out`.
+  void FillTerms(const std::vector<size_t>& terms, const std::vector<int32_t>& level_positions, double* out) const;
 
  private:
   struct FactorCoding {
-    size_t position = 0;     // in cells.factors
-    Eigen::MatrixXd basis;   // [levels, columns]
-    Eigen::RowVectorXd average;  // mean of its rows
+    size_t position = 0;  // in cells.factors
+    Eigen::Index levels = 0;
+    bool by_contrasts = true;  // else one indicator per level
+    // Contrasts are scaled to unit mean square, so that columns of deep interactions keep the size of the others.
+    std::vector<double> scale;  // per contrast j: √levels/√((j + 1)(j + 2))
+    Eigen::Index columns() const { return by_contrasts ? levels - 1 : levels; }
+    void Fill(int32_t level, double* out) const;  // the row of one level, or the mean of all rows for kAveraged
   };
 
   const CellTable& cells_;
@@ -55,18 +61,5 @@ class ModelMatrix {
   std::vector<std::vector<FactorCoding>> codings_;
   Eigen::Index column_count_ = 1;
 };
-
-// R and Qᵀy of the cells' rows weighted by √n: all least-squares fits of subsets of the columns can be done on these
-// few rows, as Q is orthogonal. `residual_sum_sq` is what no column explains (without the within-cell part).
-struct Reduced {
-  Eigen::MatrixXd r;   // [m, column_count], m ≤ column_count; upper triangular
-  Eigen::VectorXd qty;  // [m]
-  double lack_of_fit_sum_sq = 0;
-  // Norms of the weighted columns, the yardstick of the rank tolerance.
-  Eigen::VectorXd column_norms;
-};
-
-// Householder QR in row blocks, so that memory stays small. InvalidArgument if there are more than 4000 columns.
-absl::StatusOr<Reduced> ReduceModel(const ModelMatrix& model, const CellTable& cells);
 
 }  // namespace loupe::analysis

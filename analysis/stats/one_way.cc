@@ -12,18 +12,20 @@ namespace loupe::analysis {
 namespace {
 
 OneWayResult FromCells(const CellTable& cells) {
+  double between = 0;
+  for (size_t cell = 0; cell < cells.cells(); ++cell) between += cells.n[cell] * cells.mean[cell] * cells.mean[cell];
+  const double within = cells.WithoutRounding(cells.pure_error_sum_sq);
   OneWayResult result;
-  for (size_t cell = 0; cell < cells.cells(); ++cell) result.between_sum_sq += cells.n[cell] * cells.mean[cell] * cells.mean[cell];
   result.between_df = static_cast<double>(cells.cells()) - 1;
   result.within_df = cells.pure_error_df;
-  result.within_sum_sq = cells.pure_error_sum_sq;
-  result.between_mean_sq = result.between_sum_sq / result.between_df;
-  result.within_mean_sq = result.within_sum_sq / result.within_df;
-  result.f = result.within_sum_sq > 0 ? result.between_mean_sq / result.within_mean_sq
-                                      : std::numeric_limits<double>::quiet_NaN();
+  result.between_sum_sq = cells.unit.UpSquared(between);
+  result.within_sum_sq = cells.unit.UpSquared(within);
+  result.between_mean_sq = cells.unit.UpSquared(between / result.between_df);
+  result.within_mean_sq = cells.unit.UpSquared(within / result.within_df);
+  result.f = within > 0 ? between / result.between_df / (within / result.within_df) : std::numeric_limits<double>::quiet_NaN();
   result.p = FUpperTail(result.f, result.between_df, result.within_df);
-  result.r_squared = result.between_sum_sq / (result.between_sum_sq + result.within_sum_sq);
-  result.residual_sd = std::sqrt(result.within_mean_sq);
+  result.r_squared = between / (between + within);
+  result.residual_sd = cells.unit.Up(std::sqrt(within / result.within_df));
   return result;
 }
 

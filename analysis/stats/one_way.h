@@ -10,14 +10,17 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/anova.h"
 #include "analysis/stats/data_table.h"
+#include "analysis/stats/wide_number.h"
 
 namespace loupe::analysis {
 
 struct OneWayResult {
   std::string factor;
-  double between_df = 0, between_sum_sq = 0, between_mean_sq = 0;
-  double within_df = 0, within_sum_sq = 0, within_mean_sq = 0;
-  double f = 0, p = 0;
+  double between_df = 0;
+  WideNumber between_sum_sq, between_mean_sq;
+  double within_df = 0;
+  WideNumber within_sum_sq, within_mean_sq;  // 0 where every group's values are equal to rounding
+  double f = 0, p = 0;                       // NaN then
   double r_squared = 0;
   double residual_sd = 0;
 };

@@ -21,8 +21,9 @@ class OrderedProjection {
     double sum_sq = 0;
   };
 
-  // `x` and `y` have the same number of rows; `x` must outlive this, `y` is copied.
-  OrderedProjection(const Eigen::MatrixXd& x, const Eigen::VectorXd& y);
+  // `x` and `y` have the same number of rows; `x` must outlive this, `y` is copied. `lengths`: per column the length that its
+  // remainder is compared with, where x is only a part of the rows; empty: its own.
+  OrderedProjection(const Eigen::MatrixXd& x, const Eigen::VectorXd& y, Eigen::VectorXd lengths = {});
 
   // Adds columns first … first + count − 1 of x.
   Gain Add(Eigen::Index first, Eigen::Index count);
@@ -40,6 +41,7 @@ class OrderedProjection {
   void ExtendTriangle(Eigen::Index k);
 
   const Eigen::MatrixXd& x_;
+  const Eigen::VectorXd lengths_;
   Eigen::MatrixXd reflectors_;  // column k: reflection k, of unit length, zero above row k
   Eigen::MatrixXd triangles_;   // [kBlock, k]: the compact-WY triangle of each block of reflections, side by side
   Eigen::VectorXd y_;

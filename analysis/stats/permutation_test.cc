@@ -48,7 +48,7 @@ Rows ExpandRows(const DataTable& data, const PlannedCells& planned, const ModelM
     const int32_t cell = cells.cell_of_row[row];
     if (cell < 0) continue;
     rows.x.row(at) = by_cell.row(cell);
-    rows.y(at) = data.response_deviation[row] - cells.centre;
+    rows.y(at) = cells.Centred(data.response_deviation[row]);
     groups[planned.plan.has_block ? data.factors[planned.plan.terms.front()[0]].codes[row] : 0].push_back(at);
     ++at;
   }

@@ -13,8 +13,8 @@ struct ResidualRow {
   double fitted = 0;
   double residual = 0;     // e = y − ŷ
   double leverage = 0;     // h = x(XᵀX)⁻xᵀ
-  double studentized = 0;  // internally: e/(s√(1 − h)); NaN when h = 1
-  double cooks_distance = 0;  // e² h/(rank·s²·(1 − h)²) (Cook 1977, Technometrics 19:15); NaN when h = 1
+  double studentized = 0;  // internally: e/(s√(1 − h)); NaN when h = 1 or s = 0
+  double cooks_distance = 0;  // e² h/(rank·s²·(1 − h)²) (Cook 1977, Technometrics 19:15); NaN as above
 };
 
 // One entry per used row, in row order.
