@@ -1,30 +1,31 @@
-// AnalysisService: reports over one snapshot of the store (loupe/v1/analysis.proto has the contract).
+// AnalysisService: the F table and reports, computed apart (loupe/v1/analysis.proto has the contract).
 #pragma once
 
-#include "analysis/report/report.h"
-#include "coordinator/service/backend.h"
+#include "coordinator/service/analysis_runner.h"
+#include "coordinator/service/calls.h"
+#include "coordinator/service/sweep_versions.h"
 #include "loupe/v1/analysis.grpc.pb.h"
 
 namespace loupe::coordinator {
 
-// Thread-safe.
-class AnalysisServiceImpl final : public v1::AnalysisService::Service {
+// Thread-safe. `runner` and `versions` outlive it.
+class AnalysisServiceImpl final : public v1::AnalysisService::CallbackService {
  public:
-  explicit AnalysisServiceImpl(const Backend& backend) : backend_(backend) {}
+  AnalysisServiceImpl(const Backend& backend, AnalysisRunner& runner, const SweepVersions& versions)
+      : backend_(backend), runner_(runner), versions_(versions) {}
 
-  grpc::Status GetAnova(grpc::ServerContext* context, const v1::GetAnovaRequest* request,
-                        v1::GetAnovaResponse* response) override;
-  grpc::Status RenderReport(grpc::ServerContext* context, const v1::RenderReportRequest* request,
-                            grpc::ServerWriter<v1::RenderReportResponse>* writer) override;
+  grpc::ServerUnaryReactor* GetAnova(grpc::CallbackServerContext* context, const v1::GetAnovaRequest* request,
+                                     v1::GetAnovaResponse* response) override;
+  grpc::ServerWriteReactor<v1::RenderReportResponse>* RenderReport(grpc::CallbackServerContext* context,
+                                                                   const v1::RenderReportRequest* request) override;
 
  private:
-  absl::Status Anova(const v1::GetAnovaRequest& request, v1::GetAnovaResponse& response);
-  absl::Status Render(const v1::RenderReportRequest& request, grpc::ServerWriter<v1::RenderReportResponse>& writer);
+  // What the data of these sweeps are now, as AnalysisRunner::Run wants to know it. NOT_FOUND names the sweep.
+  absl::StatusOr<std::string> DataVersion(const std::vector<std::string>& names);
 
   const Backend backend_;
+  AnalysisRunner& runner_;
+  const SweepVersions& versions_;
 };
-
-// What the analysis reads, from one snapshot. NOT_FOUND names the sweep.
-absl::StatusOr<analysis::SweepResults> ReadResults(const Backend& backend, const std::string& sweep_id);
 
 }  // namespace loupe::coordinator

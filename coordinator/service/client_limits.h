@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "coordinator/service/access.h"
+#include "coordinator/service/open_calls.h"
 #include "coordinator/service/rate_limiter.h"
 
 namespace loupe::coordinator {
@@ -17,6 +18,13 @@ struct ClientLimits {
   RateLimit workers = {10000, 20000};
   // Calls without a valid token, per machine. These also reach the audit log, which nobody unknown may fill.
   RateLimit strangers = {5, 50};
+  // What may be open at once, and unread. A viewer's page has a handful of calls open; a thousand workers that share a token and a
+  // machine hold a call each. All together: 192 transfers with a chunk of at most 1 MiB each, and 128 MiB of answers.
+  OpenCalls::Options open = {
+      .people = {.unary = 256, .streams = 32, .held = 1000, .unread_bytes = int64_t{32} << 20},
+      .workers = {.unary = 2048, .streams = 128, .held = 200000, .unread_bytes = int64_t{64} << 20},
+      .all = {.unary = 8192, .streams = 192, .held = 400000, .unread_bytes = int64_t{128} << 20},
+  };
   // Largest artifact, in bytes. Whole fine-tuned networks are the largest things that trials hand over.
   int64_t max_artifact_bytes = int64_t{8} << 30;
 

@@ -2,28 +2,86 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
-#include <set>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "common/ids.h"
 #include "common/status_macros.h"
+#include "coordinator/service/chunk_writer.h"
 #include "coordinator/service/convert.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
 namespace {
 
-constexpr size_t kChunkBytes = 1 << 20;
+// Small, for each download that is open has one in memory.
+constexpr size_t kChunkBytes = 256 << 10;
+
+// FAILED_PRECONDITION while it is being deleted: its rows go one after the other.
+absl::StatusOr<SweepRecord> Readable(Store& store, const std::string& id) {
+  LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, store.GetSweep(id));
+  if (sweep.has_job(JobKind::kDelete)) return absl::FailedPreconditionError(fmt::format("sweep '{}' is being deleted", id));
+  return sweep;
+}
 
 // The sweep's record and the trial's key, from a trial's resource name.
 absl::StatusOr<std::pair<SweepRecord, TrialKey>> Locate(Store& store, const std::string& name) {
   LOUPE_ASSIGN_OR_RETURN(const TrialId trial, TrialId::FromName(name));
-  LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, store.GetSweep(trial.sweep().id()));
+  LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, Readable(store, trial.sweep().id()));
   const TrialKey key{sweep.key, trial.index()};
   return std::make_pair(std::move(sweep), key);
 }
+
+// An artifact on its way out: first its description, then its bytes.
+class Download {
+ public:
+  Download(const Backend& backend, v1::DownloadArtifactRequest request) : backend_(backend), request_(std::move(request)) {}
+  ~Download() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Download(const Download&) = delete;
+  Download& operator=(const Download&) = delete;
+
+  // False when all has been sent.
+  absl::StatusOr<bool> Next(v1::DownloadArtifactResponse& response) {
+    if (fd_ < 0) {
+      LOUPE_RETURN_IF_ERROR(Open(response));
+      return true;
+    }
+    std::string& chunk = *response.mutable_chunk();
+    chunk.resize(kChunkBytes);
+    ssize_t got = 0;
+    do {
+      got = ::read(fd_, chunk.data(), chunk.size());
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot read artifact '{}'", request_.artifact_name()));
+    chunk.resize(static_cast<size_t>(got));
+    return got > 0;
+  }
+
+ private:
+  absl::Status Open(v1::DownloadArtifactResponse& response) {
+    LOUPE_RETURN_IF_ERROR(CheckArtifactName(request_.artifact_name()));
+    LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request_.trial()));
+    LOUPE_ASSIGN_OR_RETURN(const std::vector<ArtifactRecord> artifacts, backend_.store->ListArtifacts(located.second));
+    const auto found = std::find_if(artifacts.begin(), artifacts.end(), [&](const ArtifactRecord& artifact) {
+      return artifact.name == request_.artifact_name();
+    });
+    if (found == artifacts.end()) {
+      return absl::NotFoundError(fmt::format("'{}' has no artifact '{}'", request_.trial(), request_.artifact_name()));
+    }
+    LOUPE_ASSIGN_OR_RETURN(fd_, backend_.artifacts->OpenToRead(found->sha256));
+    *response.mutable_artifact() = ToProto(*found);
+    return absl::OkStatus();
+  }
+
+  const Backend& backend_;
+  const v1::DownloadArtifactRequest request_;
+  int fd_ = -1;
+};
 
 }  // namespace
 
@@ -42,7 +100,7 @@ absl::Status TrialServiceImpl::List(const v1::ListTrialsRequest& request, v1::Li
     return absl::InvalidArgumentError("page_token is damaged");
   }
   filter.limit = size;
-  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend_.store->GetSweep(id.id()));
+  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Readable(*backend_.store, id.id()));
   LOUPE_ASSIGN_OR_RETURN(const std::vector<TrialRow> trials, backend_.store->ListTrials(sweep.key, filter));
   for (const TrialRow& trial : trials) *response.add_trials() = ToProto(sweep, trial);
   if (static_cast<int64_t>(trials.size()) == size && trials.back().index + 1 < sweep.trials()) {
@@ -86,37 +144,8 @@ absl::Status TrialServiceImpl::Points(const v1::ListMetricPointsRequest& request
   return absl::OkStatus();
 }
 
-absl::Status TrialServiceImpl::Download(const v1::DownloadArtifactRequest& request,
-                                        grpc::ServerWriter<v1::DownloadArtifactResponse>& writer) {
-  LOUPE_RETURN_IF_ERROR(CheckArtifactName(request.artifact_name()));
-  LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request.trial()));
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<ArtifactRecord> artifacts, backend_.store->ListArtifacts(located.second));
-  const auto found = std::find_if(artifacts.begin(), artifacts.end(), [&](const ArtifactRecord& artifact) {
-    return artifact.name == request.artifact_name();
-  });
-  if (found == artifacts.end()) {
-    return absl::NotFoundError(fmt::format("'{}' has no artifact '{}'", request.trial(), request.artifact_name()));
-  }
-  LOUPE_ASSIGN_OR_RETURN(const int fd, backend_.artifacts->OpenToRead(found->sha256));
-  const auto close = [](const int* open) { ::close(*open); };
-  const std::unique_ptr<const int, decltype(close)> file(&fd, close);
-  v1::DownloadArtifactResponse response;
-  *response.mutable_artifact() = ToProto(*found);
-  if (!writer.Write(response)) return absl::CancelledError("the reader has hung up");
-  std::string chunk(kChunkBytes, '\0');
-  ssize_t got = 0;
-  while ((got = ::read(fd, chunk.data(), chunk.size())) > 0 || (got < 0 && errno == EINTR)) {
-    if (got < 0) continue;
-    response.set_chunk(chunk.data(), static_cast<size_t>(got));
-    if (!writer.Write(response)) return absl::CancelledError("the reader has hung up");
-  }
-  if (got < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot read artifact '{}'", found->name));
-  return absl::OkStatus();
-}
-
-grpc::Status TrialServiceImpl::GetTrial(grpc::ServerContext* context, const v1::GetTrialRequest* request,
-                                        v1::Trial* response) {
-  return Serve(backend_, *context, Role::kViewer, [&]() -> absl::Status {
+grpc::ServerUnaryReactor* TrialServiceImpl::GetTrial(grpc::CallbackServerContext* context, const v1::GetTrialRequest* request, v1::Trial* response) {
+  return Serve(backend_, context, Role::kViewer, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request->name()));
     LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, backend_.store->GetTrial(located.second));
     *response = ToProto(located.first, trial);
@@ -124,19 +153,16 @@ grpc::Status TrialServiceImpl::GetTrial(grpc::ServerContext* context, const v1::
   });
 }
 
-grpc::Status TrialServiceImpl::ListTrials(grpc::ServerContext* context, const v1::ListTrialsRequest* request,
-                                          v1::ListTrialsResponse* response) {
-  return Serve(backend_, *context, Role::kViewer, [&] { return List(*request, *response); });
+grpc::ServerUnaryReactor* TrialServiceImpl::ListTrials(grpc::CallbackServerContext* context, const v1::ListTrialsRequest* request, v1::ListTrialsResponse* response) {
+  return Serve(backend_, context, Role::kViewer, response, [=, this] { return List(*request, *response); });
 }
 
-grpc::Status TrialServiceImpl::ListMetricPoints(grpc::ServerContext* context, const v1::ListMetricPointsRequest* request,
-                                                v1::ListMetricPointsResponse* response) {
-  return Serve(backend_, *context, Role::kViewer, [&] { return Points(*request, *response); });
+grpc::ServerUnaryReactor* TrialServiceImpl::ListMetricPoints(grpc::CallbackServerContext* context, const v1::ListMetricPointsRequest* request, v1::ListMetricPointsResponse* response) {
+  return Serve(backend_, context, Role::kViewer, response, [=, this] { return Points(*request, *response); });
 }
 
-grpc::Status TrialServiceImpl::ListArtifacts(grpc::ServerContext* context, const v1::ListArtifactsRequest* request,
-                                             v1::ListArtifactsResponse* response) {
-  return Serve(backend_, *context, Role::kViewer, [&]() -> absl::Status {
+grpc::ServerUnaryReactor* TrialServiceImpl::ListArtifacts(grpc::CallbackServerContext* context, const v1::ListArtifactsRequest* request, v1::ListArtifactsResponse* response) {
+  return Serve(backend_, context, Role::kViewer, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request->parent()));
     LOUPE_ASSIGN_OR_RETURN(const std::vector<ArtifactRecord> artifacts, backend_.store->ListArtifacts(located.second));
     for (const ArtifactRecord& artifact : artifacts) *response->add_artifacts() = ToProto(artifact);
@@ -144,9 +170,19 @@ grpc::Status TrialServiceImpl::ListArtifacts(grpc::ServerContext* context, const
   });
 }
 
-grpc::Status TrialServiceImpl::DownloadArtifact(grpc::ServerContext* context, const v1::DownloadArtifactRequest* request,
-                                                grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) {
-  return Serve(backend_, *context, Role::kViewer, [&] { return Download(*request, *writer); });
+grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* TrialServiceImpl::DownloadArtifact(
+    grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
+  auto* writer = new ChunkWriter<v1::DownloadArtifactResponse>(backend_);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream);
+  if (!open.ok()) {
+    writer->End(open.status());
+    return writer;
+  }
+  writer->SetOpen(*std::move(open));
+  writer->Start([download = std::make_shared<Download>(backend_, *request)](v1::DownloadArtifactResponse& response) {
+    return download->Next(response);
+  });
+  return writer;
 }
 
 }  // namespace loupe::coordinator

@@ -20,13 +20,14 @@ bool WatchReactor::Update(absl::StatusOr<WatchUpdate> update) {
   }
   v1::WatchSweepResponse response;
   *response.mutable_sweep() = ToProto(update->sweep, update->counts, update->estimated_time_left, /*with_spec=*/false);
-  if (const auto plan = plans_.Get(update->sweep); plan.ok()) {
-    for (const RunningAttempt& attempt : update->running) *response.add_running() = ToProto(update->sweep, attempt, **plan);
+  // On the engine's thread, which makes no plans: what runs is shown again when somebody has made it.
+  if (const auto plan = plans_.Find(update->sweep.uid); plan != nullptr) {
+    for (const RunningAttempt& attempt : update->running) *response.add_running() = ToProto(update->sweep, attempt, *plan);
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_ || end_) return false;
   next_ = std::move(response);
-  if (IsTerminal(update->sweep.state)) end_ = absl::OkStatus();
+  if (IsTerminal(update->sweep.shown_state())) end_ = absl::OkStatus();
   Advance();
   return !end_;
 }
@@ -42,9 +43,11 @@ void WatchReactor::Advance() {
   if (next_) {
     sending_ = *std::exchange(next_, std::nullopt);
     writing_ = true;
+    if (open_ != nullptr) open_->AwaitClient();
     StartWrite(&sending_);
   } else if (end_) {
     finished_ = true;
+    if (open_ != nullptr) open_->AwaitClient();
     Finish(ToGrpcStatus(*end_));
   }
 }
@@ -52,6 +55,7 @@ void WatchReactor::Advance() {
 void WatchReactor::OnWriteDone(bool ok) {
   const std::lock_guard<std::mutex> lock(mutex_);
   writing_ = false;
+  if (open_ != nullptr) open_->ClientMoved();
   if (!ok) {
     next_.reset();
     end_ = absl::CancelledError("the watcher has hung up");
@@ -68,8 +72,11 @@ void WatchReactor::OnCancel() {
 
 void WatchReactor::OnDone() {
   std::shared_ptr<WatchReactor> last;
+  // The engine may hold this object for longer than the call lasts.
+  std::unique_ptr<OpenCall> closed;
   const std::lock_guard<std::mutex> lock(mutex_);
   last.swap(self_);
+  closed.swap(open_);
 }
 
 }  // namespace loupe::coordinator

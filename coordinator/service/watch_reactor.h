@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "coordinator/service/engine.h"
+#include "coordinator/service/open_calls.h"
 #include "coordinator/service/plan_cache.h"
 #include "loupe/v1/sweep.pb.h"
 
@@ -19,6 +20,8 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchSweepRespons
                            public std::enable_shared_from_this<WatchReactor> {
  public:
   static std::shared_ptr<WatchReactor> Start(PlanCache& plans);
+  // Before the first update; not for a caller that was not admitted.
+  void SetOpen(std::unique_ptr<OpenCall> open) { open_ = std::move(open); }
 
   // Sends it, or keeps it until the write that is under way is done. False when no more are wanted.
   bool Update(absl::StatusOr<WatchUpdate> update);
@@ -34,6 +37,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchSweepRespons
   void Advance();
 
   PlanCache& plans_;
+  std::unique_ptr<OpenCall> open_;
   std::mutex mutex_;
   std::shared_ptr<WatchReactor> self_;
   v1::WatchSweepResponse sending_;

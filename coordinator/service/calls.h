@@ -1,0 +1,75 @@
+// The frame of every method: who calls, whether it may, whether it has room; then the body on the pool's threads, and the answer.
+//
+// No call ever holds a thread while it waits for its client: requests are complete before their body runs, and answers leave by
+// callbacks. A body may wait for the engine or the store.
+#pragma once
+
+#include <google/protobuf/message.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/service/backend.h"
+#include "coordinator/service/open_calls.h"
+
+namespace loupe::coordinator {
+
+// Whoever calls, admitted for `role` and entered among the open calls. UNAUTHENTICATED, PERMISSION_DENIED, or RESOURCE_EXHAUSTED
+// with the reason RATE_LIMITED.
+absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context, Role role,
+                                                  CallKind kind);
+
+// One unary call: lives until gRPC is done with it, and deletes itself then. Answer is called exactly once, on any thread.
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  // `response` lives until the call is done; it is emptied where it cannot be sent.
+  explicit UnaryCall(google::protobuf::Message* response) : response_(response) {}
+
+  void Answer(const absl::Status& status);
+  // From before Answer on; null where the caller was not admitted.
+  void SetOpen(std::unique_ptr<OpenCall> open) { open_ = std::move(open); }
+  OpenCall* open() const { return open_.get(); }
+
+  void OnCancel() override {
+    if (open_ != nullptr) open_->MarkCancelled();
+    if (on_cancel_) on_cancel_();
+  }
+  void OnDone() override { delete this; }
+  // For calls that something else holds; set before the call can be cancelled, that is before the method returns.
+  void SetOnCancel(std::function<void()> on_cancel) { on_cancel_ = std::move(on_cancel); }
+
+ private:
+  google::protobuf::Message* const response_;
+  std::unique_ptr<OpenCall> open_;
+  std::function<void()> on_cancel_;
+};
+
+// Runs on a thread of the pool; request and response live until it returns.
+using Body = std::function<absl::Status()>;
+
+// A method that reads.
+grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerContext* context, Role role,
+                                google::protobuf::Message* response, Body body);
+// A method that changes something: its outcome goes to the audit log under `method` and `object`.
+grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
+                                      const std::string& object, google::protobuf::Message* response, Body body);
+// The same for a body that is told whose call it is (OpenCall::client): what it begins takes turns with what others begin.
+using ClientBody = std::function<absl::Status(const std::string& client)>;
+grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
+                                      const std::string& object, google::protobuf::Message* response, ClientBody body);
+
+// For methods whose answer comes from elsewhere: `begin` runs on a thread of the pool, and sees to it that `call` is answered. It is
+// answered here when too many calls wait.
+void RunLater(const Backend& backend, UnaryCall* call, std::function<void()> begin);
+// RESOURCE_EXHAUSTED, reason RATE_LIMITED.
+absl::Status TooManyWaiting(const std::string& client);
+
+// One line for the audit log. Calls that were held back for their number leave none: they could fill the disk.
+void Audit(const Backend& backend, const absl::StatusOr<Caller>& caller, const char* method, const std::string& object,
+           const absl::Status& status);
+
+}  // namespace loupe::coordinator
