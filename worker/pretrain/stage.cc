@@ -15,6 +15,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
+#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
 
 namespace loupe::worker {
@@ -23,6 +24,7 @@ namespace {
 constexpr char kNetworkPrefix[] = "network.";
 constexpr char kAveragePrefix[] = "average.";
 constexpr char kOptimiserPrefix[] = "optimiser.";
+constexpr char kDigestKey[] = "arrays_sha256";
 
 // The network's weights, their average and the momenta, as one set of named tensors.
 class TrainingState {
@@ -53,11 +55,27 @@ class TrainingState {
     }
   }
 
-  absl::Status Write(const std::string& path, const Metadata& metadata) const {
-    return WriteSafetensors(path, ToArrays(tensors_).views, metadata);
+  // With a digest of the arrays. FAILED_PRECONDITION when a value is not finite: nothing could go on from it.
+  absl::Status Write(const std::string& path, Metadata metadata) const {
+    for (const auto& [name, tensor] : tensors_) {
+      if (const std::string found = DescribeNotFinite(tensor); !found.empty()) {
+        return absl::FailedPreconditionError(fmt::format(
+            "'{}' after step {}: {}; {} still has the checkpoint before it: lower the rates and go on from there", name,
+            metadata["step"], found, path));
+      }
+    }
+    const TensorArrays written = ToArrays(tensors_);
+    metadata[kDigestKey] = DigestOfArrays(written.views);
+    return WriteSafetensors(path, written.views, metadata);
   }
 
   absl::Status Read(const SafetensorsFile& file) {
+    // Checkpoints of earlier versions have none.
+    const auto digest = file.metadata().find(kDigestKey);
+    if (digest != file.metadata().end() && digest->second != DigestOfArrays(file.arrays())) {
+      return absl::DataLossError(fmt::format(
+          "{}: its arrays do not have the digest that it names: it is damaged; remove it to begin this part anew", file.path()));
+    }
     for (const auto& [name, tensor] : tensors_) {
       const auto found = file.arrays().find(name);
       if (found == file.arrays().end() || at::IntArrayRef(found->second.shape) != tensor.sizes()) {
@@ -208,6 +226,12 @@ absl::StatusOr<StageEnd> RunStage(Stage& stage, const StageSchedule& schedule, u
     std::map<std::string, double> parts;
     const torch::Tensor loss = stage.Loss(done, parts);
     const double value = loss.item<double>();
+    if (!std::isfinite(value) && done == 0) {
+      return absl::FailedPreconditionError(
+          fmt::format("{}: the loss is {} before anything was trained: the weights that it starts from, or the parts that it is "
+                      "computed with, are broken",
+                      stage.name(), value));
+    }
     if (!std::isfinite(value)) {
       return absl::FailedPreconditionError(
           fmt::format("{}: the loss at step {} is {}; the last checkpoint is of step {}: lower the rates and go on from there",

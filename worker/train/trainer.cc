@@ -11,6 +11,7 @@
 #include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
 #include "worker/layers/autocast_scope.h"
+#include "worker/layers/finite.h"
 #include "worker/layers/recompute.h"
 #include "worker/models/weights.h"
 #include "worker/train/user_error.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr char kFingerprintKey[] = "loupe.checkpoint";
 constexpr char kStepKey[] = "loupe.step";
+constexpr char kDigestKey[] = "loupe.arrays_sha256";
 
 void AddWithPrefix(const std::string& prefix, const TensorMap& from, TensorMap& into) {
   for (const auto& [name, value] : from) into[prefix + name] = value;
@@ -114,10 +116,31 @@ torch::Tensor Trainer::SlotLosses(const Drawn& drawn) {
   return torch::stack({(errors * drawn.weights).view({method_.slots(), -1}).sum(1), relative});
 }
 
+std::string Trainer::CauseOf(const Drawn& drawn) {
+  torch::NoGradGuard no_grad;
+  const auto noisy = base_.schedule.AddNoise(drawn.latents, drawn.noise, drawn.timesteps);
+  {
+    const MethodDisabled off(&method_);
+    const std::string alone = worker::DescribeNotFinite(base_.unet(noisy, drawn.timesteps, drawn.context));
+    if (!alone.empty()) return fmt::format("{}: what the UNet predicts: {}; the base is broken", base_.folder, alone);
+    const std::string rounded = worker::DescribeNotFinite(Predict(noisy, drawn));
+    if (!rounded.empty()) {
+      return fmt::format("{}: what the UNet predicts in 16 bits: {}; set train.precision to float32", base_.folder, rounded);
+    }
+  }
+  if (steps() > 0) return "";
+  const std::string initial = worker::DescribeNotFinite(Predict(noisy, drawn));
+  if (initial.empty()) return "";
+  return fmt::format("what the UNet predicts with the adapter's initial values: {}; lower method.scale, or set method.init to zero",
+                     initial);
+}
+
 Trainer::StepResult Trainer::Step() {
   torch::Tensor total;
+  Drawn drawn;
   for (int64_t i = 0; i < options_.accumulation; ++i) {
-    const auto losses = SlotLosses(Draw()) / static_cast<double>(options_.accumulation);
+    drawn = Draw();
+    const auto losses = SlotLosses(drawn) / static_cast<double>(options_.accumulation);
     // The slots' losses are added, not averaged: a trial's gradient does not depend on the pack's size.
     const auto loss = losses[0].sum();
     (options_.loss_scale > 0 ? loss * scaler_.scale() : loss).backward();
@@ -127,7 +150,10 @@ Trainer::StepResult Trainer::Step() {
   StepResult result;
   result.losses = Numbers(total[0]);
   for (const double loss : result.losses) {
-    if (!std::isfinite(loss)) return result;
+    if (std::isfinite(loss)) continue;
+    result.cause = CauseOf(drawn);
+    ClearGradients();
+    return result;
   }
   if (options_.loss_scale > 0 && !UnscaleGradients()) {
     result.skipped = true;
@@ -155,13 +181,19 @@ bool Trainer::UnscaleGradients() {
   const bool good = !finite.defined() || finite.item<bool>();
   scaler_.Update(good);
   if (good) return true;
-  for (const NamedParameter& parameter : method_.parameters()) parameter.value.mutable_grad().reset();
+  ClearGradients();
   if (scaler_.exhausted()) {
-    throw UserError(fmt::format("the gradients overflow at step {} whatever the loss scale: training diverged, or the network "
-                                "overflows in 16 bits; lower train.learning_rate, or set train.precision to float32",
-                                steps() + 1));
+    // Nothing has been trained at the first step: no learning rate is to blame.
+    throw UserError(fmt::format("the gradients overflow at step {} whatever the loss scale: {}set train.precision to float32",
+                                steps() + 1,
+                                steps() == 0 ? "the network overflows in 16 bits; "
+                                             : "training diverged, or the network overflows in 16 bits; lower train.learning_rate, or "));
   }
   return false;
+}
+
+void Trainer::ClearGradients() {
+  for (const NamedParameter& parameter : method_.parameters()) parameter.value.mutable_grad().reset();
 }
 
 void Trainer::UpdateAverage() {
@@ -176,6 +208,16 @@ void Trainer::UpdateErrors(const torch::Tensor& errors) {
   const auto t = static_cast<double>(steps());
   if (steps() == 0) errors_[0].copy_(errors);
   errors_[1].lerp_(errors, 1 - std::min(0.95, t / (t + 1)));
+}
+
+std::string Trainer::DescribeNotFinite() const {
+  for (size_t i = 0; i < method_.parameters().size(); ++i) {
+    const NamedParameter& parameter = method_.parameters()[i];
+    std::string found = worker::DescribeNotFinite(parameter.value);
+    if (found.empty() && i < average_.size()) found = worker::DescribeNotFinite(average_[i]);
+    if (!found.empty()) return fmt::format("{}: {}", parameter.name, found);
+  }
+  return "";
 }
 
 void Trainer::SwapAverage() {
@@ -205,8 +247,11 @@ void Trainer::SaveCheckpoint(const std::string& path, const std::string& fingerp
     arrays[SlotPrefix(k) + "noise"] = slot.noise.State();
     arrays[SlotPrefix(k) + "timesteps"] = slot.timesteps.State();
   }
-  const Metadata metadata = {{kFingerprintKey, fingerprint}, {kStepKey, fmt::format("{}", steps())}};
-  const absl::Status status = WriteSafetensors(path, ToArrays(arrays).views, metadata);
+  const TensorArrays written = ToArrays(arrays);
+  const Metadata metadata = {{kFingerprintKey, fingerprint},
+                             {kStepKey, fmt::format("{}", steps())},
+                             {kDigestKey, DigestOfArrays(written.views)}};
+  const absl::Status status = WriteSafetensors(path, written.views, metadata);
   if (!status.ok()) throw std::runtime_error(std::string(status.message()));
 }
 
@@ -220,6 +265,11 @@ bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerp
   const auto found = file->metadata().find(kFingerprintKey);
   if (found == file->metadata().end() || found->second != fingerprint) {
     spdlog::info("{}: a checkpoint of other settings, seeds or data; training starts anew", path);
+    return false;
+  }
+  const auto digest = file->metadata().find(kDigestKey);
+  if (digest == file->metadata().end() || digest->second != DigestOfArrays(file->arrays())) {
+    spdlog::warn("{}: its arrays do not have the digest that it names; the checkpoint is not used, training starts anew", path);
     return false;
   }
   TensorMap arrays;

@@ -63,6 +63,9 @@ class Trainer {
     std::vector<double> first_errors, running_errors;
     // The scaled gradients overflowed: no step was taken, and the next one is scaled less.
     bool skipped = false;
+    // Of a loss that is not finite: a sentence on the base, the precision or the adapter's initial values, where these and not
+    // training gave it; empty otherwise.
+    std::string cause;
   };
   // Draws `accumulation` batches with noise and timesteps for every slot, predicts, and takes one optimiser step. A loss that is not finite
   // is returned as it is and no step is taken.
@@ -71,14 +74,17 @@ class Trainer {
 
   int64_t steps() const { return optimizer_.steps(); }
 
+  // Of the trained values (and their average): which are not finite, as "name: …"; empty when all are. Waits for the device.
+  std::string DescribeNotFinite() const;
+
   // Exchanges the trained values and their running average; nothing without one. Call it twice to go on training.
   void SwapAverage();
 
   // Writes everything that Step depends on, atomically. `fingerprint` names the run: settings, seeds, base, data.
   // Throws std::runtime_error when the disk refuses.
   void SaveCheckpoint(const std::string& path, const std::string& fingerprint) const;
-  // Goes on from a checkpoint. False, and nothing is changed, when there is none at `path` or it is of another run;
-  // throws c10::Error when it is of this run but damaged inside.
+  // Goes on from a checkpoint. False, and nothing is changed, when there is none at `path`, it is of another run, or it is
+  // damaged (it holds a digest of its arrays).
   bool LoadCheckpoint(const std::string& path, const std::string& fingerprint);
 
  private:
@@ -89,7 +95,10 @@ class Trainer {
   torch::Tensor Predict(const torch::Tensor& noisy, const Drawn& drawn);
   // [2, K]: each slot's loss; and, without gradients, its squared error over that of predicting 0.
   torch::Tensor SlotLosses(const Drawn& drawn);
+  // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is lost anyway.
+  std::string CauseOf(const Drawn& drawn);
   bool UnscaleGradients();
+  void ClearGradients();
   void UpdateAverage();
   void UpdateErrors(const torch::Tensor& errors);
 

@@ -2,6 +2,7 @@
 #include "worker/train/trainer.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <torch/utils.h>
@@ -9,7 +10,10 @@
 #include <cmath>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <limits>
 
+#include "common/atomic_file.h"
 #include "tests/worker/adapters/small_network.h"
 #include "tests/worker/train/small_base.h"
 #include "worker/adapters/method_registry.h"
@@ -23,6 +27,9 @@
 
 namespace loupe::worker {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 std::unique_ptr<Method> Attach(BaseModel& base, const std::vector<uint64_t>& seeds) {
   std::vector<SlotOptions> slots;
@@ -379,6 +386,65 @@ TEST_F(TrainerTest, ACheckpointOfAnotherRunIsNotUsed) {
   std::filesystem::resize_file(path_, 100);
   EXPECT_FALSE(trainer.LoadCheckpoint(path_, "run")) << "a torn file is no checkpoint";
   EXPECT_EQ(trainer.steps(), 1);
+}
+
+TEST_F(TrainerTest, AFlippedBitInACheckpointIsSeen) {
+  const auto method = Attach(base_, {5});
+  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}), options_);
+  trainer.Step();
+  trainer.SaveCheckpoint(path_, "run");
+  std::string bytes = *ReadFile(path_);
+  bytes[bytes.size() - 100] = static_cast<char>(bytes[bytes.size() - 100] ^ 0x40);
+  std::ofstream(path_, std::ios::binary) << bytes;
+  const auto before = method->Export(0);
+  EXPECT_FALSE(trainer.LoadCheckpoint(path_, "run"));
+  for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, before.at(name))) << name;
+}
+
+// One value of a network's parameter.
+void SetFirst(torch::nn::Module& network, const std::string& name, double value) {
+  torch::NoGradGuard no_grad;
+  auto parameters = network.named_parameters();
+  ASSERT_TRUE(parameters.contains(name)) << name;
+  parameters[name].flatten()[0].fill_(value);
+}
+
+TEST_F(TrainerTest, ABrokenBaseIsTheCauseWheneverItShows) {
+  const auto method = Attach(base_, {5});
+  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}), options_);
+  SetFirst(*base_.unet, "conv_out.bias", std::numeric_limits<double>::infinity());
+  EXPECT_THAT(trainer.Step().cause, AllOf(HasSubstr("small: what the UNet predicts: "), HasSubstr("not finite"),
+                                          HasSubstr("the base is broken")));
+  SetFirst(*base_.unet, "conv_out.bias", 0);
+  EXPECT_EQ(trainer.Step().cause, "");
+  SetFirst(*base_.unet, "conv_out.bias", std::nan(""));
+  EXPECT_THAT(trainer.Step().cause, HasSubstr("the base is broken")) << "after a step as before the first";
+}
+
+TEST_F(TrainerTest, InitialValuesAreTheCauseBeforeTrainingOnly) {
+  const auto method = Attach(base_, {5});
+  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}), options_);
+  const auto spoil = [&](double value) {
+    torch::NoGradGuard no_grad;
+    torch::Tensor parameter = method->parameters().front().value;
+    const torch::Tensor before = parameter.detach().clone();
+    parameter.fill_(value);
+    return before;
+  };
+  const torch::Tensor initial = spoil(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_THAT(trainer.Step().cause, HasSubstr("with the adapter's initial values"));
+  {
+    torch::NoGradGuard no_grad;
+    torch::Tensor parameter = method->parameters().front().value;
+    parameter.copy_(initial);
+  }
+  EXPECT_TRUE(std::isfinite(trainer.Step().losses.front()));
+  EXPECT_EQ(trainer.DescribeNotFinite(), "");
+  spoil(std::numeric_limits<double>::quiet_NaN());
+  const Trainer::StepResult diverged = trainer.Step();
+  EXPECT_FALSE(std::isfinite(diverged.losses.front()));
+  EXPECT_EQ(diverged.cause, "") << "training did it";
+  EXPECT_THAT(trainer.DescribeNotFinite(), AllOf(HasSubstr(method->parameters().front().name), HasSubstr("nan")));
 }
 
 // A limit on the size of files stands in for a full disk.
