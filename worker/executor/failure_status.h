@@ -6,11 +6,12 @@
 #include <exception>
 
 #include "absl/status/status.h"
+#include "worker/layers/finite.h"
 #include "worker/train/user_error.h"
 
 namespace loupe::worker {
 
-// OK, or what `body` threw: INVALID_ARGUMENT for what the user can mend (UserError, and LibTorch's own, which are of shapes
+// OK, or what `body` threw: INVALID_ARGUMENT for what the user can mend (UserError, NotFinite, and LibTorch's own, which are of shapes
 // and arguments), else INTERNAL.
 template <typename Body>
 absl::Status StatusOfThrown(const Body& body) {
@@ -18,6 +19,8 @@ absl::Status StatusOfThrown(const Body& body) {
     body();
     return absl::OkStatus();
   } catch (const UserError& error) {
+    return absl::InvalidArgumentError(error.what());
+  } catch (const NotFinite& error) {
     return absl::InvalidArgumentError(error.what());
   } catch (const c10::Error& error) {
     return absl::InvalidArgumentError(error.what_without_backtrace());

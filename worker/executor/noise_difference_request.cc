@@ -6,11 +6,14 @@
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "worker/data/caption_text.h"
 #include "worker/data/image_folder.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
 #include "worker/executor/tensor_conversion.h"
 #include "worker/io/image.h"
+#include "worker/io/prompt_length.h"
 #include "worker/score/picture_sampler.h"
 #include "worker/score/prediction_difference.h"
 #include "worker/train/random_stream.h"
@@ -20,7 +23,7 @@ namespace {
 
 // `given`, or the adapter's own setting.
 std::string PromptOr(const std::string& given, const AttachedAdapter& adapter, const char* flag, const char* setting) {
-  if (!given.empty()) return given;
+  if (!given.empty()) return ValueOrThrow(CaptionText(given, flag));
   if (adapter.method != nullptr && adapter.file.settings.Has(setting)) return adapter.file.settings.Text(setting);
   throw UserError(fmt::format("{} is missing: give it, or an adapter that was trained with {}", flag, setting));
 }
@@ -28,6 +31,7 @@ std::string PromptOr(const std::string& given, const AttachedAdapter& adapter, c
 std::vector<Image> ClassPicturesOf(const NoiseDifferenceRequest& request, BaseModel& base, const std::string& prompt) {
   if (!request.images.empty()) {
     auto folder = ValueOrThrow(ReadImageFolder(request.images, static_cast<int>(base.image_size())));
+    for (const std::string& note : folder.notes) spdlog::warn("{}", note);
     if (folder.images.size() > kDifferencePictures) folder.images.resize(kDifferencePictures);
     return std::move(folder.images);
   }
@@ -51,6 +55,10 @@ NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
   const std::string prompt = PromptOr(request.prompt, adapter, "--prompt", "task.instance_prompt");
   const std::string class_prompt = PromptOr(request.class_prompt, adapter, "--class-prompt", "task.class_prompt");
 
+  for (const std::string& text : {prompt, class_prompt}) {
+    const std::string cut = DescribeCutOff(base.tokenizer, text, base.text_length());
+    if (!cut.empty()) spdlog::warn("{}", cut);
+  }
   NoiseDifference result;
   result.timesteps = DifferenceTimesteps(base);
   std::vector<torch::Tensor> shown;

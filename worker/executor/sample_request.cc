@@ -2,9 +2,13 @@
 
 #include <torch/types.h>
 
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "worker/data/caption_text.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
 #include "worker/io/image.h"
+#include "worker/io/prompt_length.h"
 #include "worker/score/picture_sampler.h"
 #include "worker/train/random_stream.h"
 #include "worker/train/user_error.h"
@@ -15,12 +19,22 @@ namespace {
 void SampleOrThrow(const SampleRequest& request) {
   OpenedBase opened(request.base, request.adapter, request.device, request.threads);
   BaseModel& base = opened.base.model;
+  const std::string prompt = ValueOrThrow(CaptionText(request.prompt, "--prompt"));
+  const std::string cut = DescribeCutOff(base.tokenizer, prompt, base.text_length());
+  if (!cut.empty()) spdlog::warn("--prompt: {}", cut);
   SampleOptions options;
   options.sampler = request.sampler == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M;
   options.steps = request.steps;
   options.guidance = request.guidance;
   const torch::Tensor noise = RandomStream(request.seed).Normal(NoiseShape(base, request.count));
-  ThrowIfError(WritePng(request.out, MakeSheet(SamplePictures(base, {request.prompt}, noise, options))));
+  std::vector<Image> images;
+  try {
+    images = SamplePictures(base, {prompt}, noise, options);
+  } catch (const NotFinite& error) {
+    if (request.adapter.empty()) throw;
+    throw NotFinite(fmt::format("{}, with the adapter {}", error.what(), request.adapter));
+  }
+  ThrowIfError(WritePng(request.out, MakeSheet(images)));
 }
 
 }  // namespace

@@ -14,9 +14,9 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "fmt/ranges.h"
 #include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
+#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
 #include "worker/train/user_error.h"
 
@@ -43,24 +43,20 @@ class LockFile {
   const int descriptor_;
 };
 
-std::string DigestOf(const std::map<std::string, ArrayView>& arrays) {
-  Sha256 digest;
-  for (const auto& [name, array] : arrays) {
-    digest.Update(fmt::format("{}\n{}\n{}\n", name, ElementTypeName(array.type), fmt::join(array.shape, " ")));
-    digest.Update(array.bytes);
-  }
-  return digest.FinishHex();
-}
-
-// NOT_FOUND when there is no entry, INVALID_ARGUMENT when it is damaged.
+// NOT_FOUND when there is no entry, INVALID_ARGUMENT when it is damaged or was made by a network that is broken.
 absl::StatusOr<TensorMap> Read(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
   const auto digest = file.metadata().find(kDigestKey);
-  if (digest == file.metadata().end() || digest->second != DigestOf(file.arrays())) {
+  if (digest == file.metadata().end() || digest->second != DigestOfArrays(file.arrays())) {
     return absl::InvalidArgumentError(fmt::format("{}: its arrays do not have the digest that it names", path));
   }
   TensorMap arrays;
-  for (const auto& [name, view] : file.arrays()) arrays[name] = ToTensor(view);
+  for (const auto& [name, view] : file.arrays()) {
+    arrays[name] = ToTensor(view);
+    if (const std::string found = DescribeNotFinite(arrays[name]); !found.empty()) {
+      return absl::InvalidArgumentError(fmt::format("{}: '{}': {}", path, name, found));
+    }
+  }
   return arrays;
 }
 
@@ -77,7 +73,7 @@ void RemoveTemporaries(const fs::path& path) {
 
 TensorMap MakeAndWrite(const std::string& path, const std::function<TensorMap()>& make) {
   const TensorArrays made = ToArrays(make());
-  const absl::Status status = WriteSafetensors(path, made.views, {{kDigestKey, DigestOf(made.views)}});
+  const absl::Status status = WriteSafetensors(path, made.views, {{kDigestKey, DigestOfArrays(made.views)}});
   if (!status.ok()) {
     spdlog::warn("a cache entry is not kept; it will be computed again: {}", std::string(status.message()));
   }

@@ -17,7 +17,9 @@
 #include "worker/adapters/adapter_file.h"
 #include "worker/adapters/method_registry.h"
 #include "worker/executor/tensor_conversion.h"
+#include "worker/executor/train_settings.h"
 #include "worker/io/image.h"
+#include "worker/layers/finite.h"
 #include "worker/layers/tappable.h"
 #include "worker/score/prediction_difference.h"
 #include "worker/train/captioned.h"
@@ -33,42 +35,6 @@ using SteadyClock = std::chrono::steady_clock;
 
 double SecondsSince(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
-}
-
-AdamWOptions OptimizerFrom(const Settings& settings) {
-  return {.learning_rate = settings.Real("train.learning_rate"),
-          .beta1 = settings.Real("train.beta1"),
-          .beta2 = settings.Real("train.beta2"),
-          .epsilon = settings.Real("train.epsilon"),
-          .weight_decay = settings.Real("train.weight_decay"),
-          .clip_norm = settings.Real("train.clip_norm")};
-}
-
-TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, torch::Device device) {
-  TrainOptions options;
-  options.optimizer = OptimizerFrom(settings);
-  options.schedule = {.warmup_steps = settings.Integer("train.warmup_steps"),
-                      .cosine = settings.Text("train.schedule") == "cosine",
-                      .total_steps = settings.Integer("budget.steps")};
-  options.accumulation = settings.Integer("train.accumulation");
-  options.min_snr_gamma = settings.Real("train.min_snr_gamma");
-  options.vlb_weight = settings.Real("train.vlb_weight");
-  if (options.vlb_weight > 0 && !base.predicts_variance()) {
-    throw UserError(
-        fmt::format("train.vlb_weight is {}, but {} predicts no variance; expected 0, or a base whose "
-                    "unet/config.json has out_channels twice in_channels",
-                    settings.Text("train.vlb_weight"), base.folder));
-  }
-  options.noise_offset = settings.Real("train.noise_offset");
-  options.ema_decay = settings.Real("train.ema_decay");
-  options.recompute = settings.Boolean("train.gradient_checkpointing");
-  if (settings.Text("train.precision") == "bf16") options.precision = torch::kBFloat16;
-  if (settings.Text("train.precision") == "fp16") {
-    if (!device.is_cuda()) throw UserError("train.precision fp16 needs a GPU; expected bf16 or float32 on a CPU");
-    options.precision = torch::kHalf;
-    options.loss_scale = LossScaler::kInitialScale;
-  }
-  return options;
 }
 
 // Of all threads of this process: what a phase costs, also on a machine that others use.
@@ -116,6 +82,8 @@ class Trial {
       observer_.OnProgress("prepare", 0, 0);
       return &inputs_.Task(settings_, spec_.sweep_seed, Progress("prepare"));
     });
+    SayNotes("pictures", task_->picture_notes);
+    SayNotes("prompts", task_->prompt_notes);
     ChoosePrompts();
     // Before the method is attached: the untuned base's pictures.
     base_features_ = Timed("base", [&] {
@@ -125,11 +93,14 @@ class Trial {
       }
       return inputs_.BaseFeatures(settings_, prompts_, budget("samples"), Seed("sample-latents"), Progress("base"));
     });
+    base_scores_ = Scores(base_features_);
+    CheckPrimaryScore();
     method_ = MakeTrialMethod();
     Timed("train", [&] { Train(); });
     const auto images = Timed("sample", [&] { return Sample(prompts_, "sample-latents", budget("samples")); });
     Timed("score", [&] { Score(images); });
     HandOverAdapter();
+    CheckScores();
 
     outcome_.kind = AttemptOutcome::Kind::kSuccess;
     outcome_.train_seconds = seconds_["train"];
@@ -161,6 +132,66 @@ class Trial {
     references_.own_pictures.clip = RowsOf(references_.subject.clip, chosen);
     if (references_.subject.dino.rows > 0) references_.own_pictures.dino = RowsOf(references_.subject.dino, chosen);
     references_.texts = inputs_.EmbedTexts(settings_, prompts_);
+  }
+
+  // In the log, and beside the result: the sweep's report shows the provenance under "note." to its reader.
+  void SayNotes(std::string_view about, const std::vector<std::string>& notes) {
+    constexpr size_t kMostInReport = 5;
+    std::string text;
+    for (size_t i = 0; i < notes.size(); ++i) {
+      spdlog::warn("{}: {}", spec_.trial, notes[i]);
+      if (i < kMostInReport) text += fmt::format("{}{}", i == 0 ? "" : "; ", notes[i]);
+    }
+    if (notes.size() > kMostInReport) text += fmt::format("; and {} more in the worker's log", notes.size() - kMostInReport);
+    if (!text.empty()) outcome_.provenance[fmt::format("note.{}", about)] = text;
+  }
+
+  // Scores by the references' networks; an embedding that cannot be compared is one of the scorer's.
+  PictureScores Scores(const PictureFeatures& features) const {
+    auto scores = ScorePictures(features, references_);
+    if (!scores.ok()) {
+      throw UserError(fmt::format("{}: no scores: {}", settings_.Text("scorer"), std::string(scores.status().message())));
+    }
+    return *std::move(scores);
+  }
+
+  // Before anything trains: which scores there will be depends on numbers of pictures alone, and those of the untuned base have
+  // been computed from as many. One that is missing is said; that of the sweep ends the attempt.
+  void CheckPrimaryScore() {
+    auto& missing = base_scores_.missing;
+    if (IsDreamBooth() && settings_.Integer("score.prior_samples") == 1) {
+      for (const std::string name : {"clip_pres", "clip_div", "dino_pres", "dino_div"}) {
+        if (name.starts_with("dino") && !settings_.Has("score.dino")) continue;
+        missing[name] = fmt::format("{} needs a score.prior_samples of 2 or more, but it is 1.", name);
+      }
+    }
+    const std::string& primary = settings_.Text("score.primary");
+    bool available = base_scores_.values.contains(primary);
+    if (primary.ends_with("_pres") || primary.ends_with("_div")) {
+      available = prior_samples() > 0 && (!primary.starts_with("dino") || settings_.Has("score.dino"));
+    }
+    if (primary == "noise_difference") available = IsDreamBooth() && task_->dreambooth->prior.latents.defined();
+    if (!available) {
+      const auto why = missing.find(primary);
+      throw UserError(fmt::format(
+          "{}: the sweep's primary score {} cannot be computed{}; nothing was trained. Give more pictures, or another score.primary",
+          settings_.Text("task.images"), primary,
+          why == missing.end() ? std::string(" from this task and these settings") : ": " + why->second));
+    }
+    for (const auto& [name, why] : missing) {
+      spdlog::warn("{}: {} The trial goes on without it", spec_.trial, why);
+      outcome_.provenance["warning." + name] = why;
+    }
+  }
+
+  // What is handed in is a number, and the sweep's own is there.
+  void CheckScores() const {
+    for (const auto& [name, value] : outcome_.scores) {
+      if (!std::isfinite(value)) throw UserError(fmt::format("the score {} is {}; expected a finite number", name, value));
+    }
+    if (!outcome_.scores.contains(settings_.Text("score.primary"))) {
+      throw std::logic_error(fmt::format("the primary score {} was not computed", settings_.Text("score.primary")));
+    }
   }
 
   // Runs a phase and remembers how long it took.
@@ -196,7 +227,7 @@ class Trial {
 
   // Everything that training depends on; a checkpoint of anything else is not used.
   std::string Fingerprint() const {
-    std::string text = fmt::format("train-v3\n{}\n{}\n{}\n{}\n{}\n", base_.sha256, task_->data_sha256, spec_.sweep_seed,
+    std::string text = fmt::format("train-v4\n{}\n{}\n{}\n{}\n{}\n", base_.sha256, task_->data_sha256, spec_.sweep_seed,
                                    spec_.replicate, TORCH_VERSION);
     for (const auto& [key, value] : settings_.values()) text += fmt::format("{}={}\n", key, value);
     return Sha256Hex(text);
@@ -234,31 +265,47 @@ class Trial {
     if (every > 0 && trainer.LoadCheckpoint(checkpoint, fingerprint)) {
       spdlog::info("{}: goes on from step {}", spec_.trial, trainer.steps());
     }
+    const auto save = [&] {
+      CheckTrained(trainer);
+      trainer.SaveCheckpoint(checkpoint, fingerprint);
+    };
     const ValidationRows validation = MakeValidationRows();
     while (trainer.steps() < total) {
       if (observer_.ShouldStop()) {
-        if (every > 0) trainer.SaveCheckpoint(checkpoint, fingerprint);
+        if (every > 0) save();
         throw Stopped();
       }
       if (!TakeStep(trainer)) continue;
       observer_.OnProgress("train", trainer.steps(), total);
       if (is_due(settings_.Integer("train.validate_every"))) {
-        observer_.OnMetric("validation_loss", trainer.steps(), ValidationLoss(base_.model, validation));
+        const double loss = ValidationLoss(base_.model, validation);
+        if (!std::isfinite(loss)) throw Diverged(fmt::format("the validation loss is {} after step {}", loss, trainer.steps()));
+        observer_.OnMetric("validation_loss", trainer.steps(), loss);
       }
       if (is_due(settings_.Integer("score.every")) && trainer.steps() < total) ScoreAlongTheWay(trainer);
-      if (is_due(every) || (every > 0 && trainer.steps() == total)) trainer.SaveCheckpoint(checkpoint, fingerprint);
+      if (is_due(every) || (every > 0 && trainer.steps() == total)) save();
     }
+    CheckTrained(trainer);
     trainer.SwapAverage();
+  }
+
+  // A last step may leave what no loss has seen yet.
+  void CheckTrained(const Trainer& trainer) const {
+    const std::string found = trainer.DescribeNotFinite();
+    if (!found.empty()) throw Diverged(fmt::format("after step {} {}", trainer.steps(), found));
   }
 
   // False when the step was skipped for its loss scale: another batch is tried.
   bool TakeStep(Trainer& trainer) {
     const Trainer::StepResult result = trainer.Step();
     const double loss = result.losses.front();
-    if (!std::isfinite(loss)) throw Diverged(fmt::format("the loss is {} at step {}", loss, trainer.steps() + 1));
+    if (!std::isfinite(loss)) {
+      if (!result.cause.empty()) throw UserError(result.cause);
+      throw NotFiniteAt(trainer.steps() + 1, fmt::format("the loss is {}", loss));
+    }
     if (result.skipped) return false;
     if (!std::isfinite(result.gradient_norms.front())) {
-      throw Diverged(fmt::format("the gradient is {} at step {}", result.gradient_norms.front(), trainer.steps()));
+      throw NotFiniteAt(trainer.steps(), fmt::format("the gradient is {}", result.gradient_norms.front()));
     }
     const double error = result.running_errors.front(), limit = settings_.Real("train.max_error");
     if (limit > 0 && trainer.steps() >= kErrorSteps && error > limit && error > kRise * result.first_errors.front()) {
@@ -269,6 +316,15 @@ class Trial {
     }
     observer_.OnMetric("loss", trainer.steps(), loss);
     return true;
+  }
+
+  // At the first step nothing has been trained: no learning rate is to blame.
+  UserError NotFiniteAt(int64_t step, const std::string& what) const {
+    const std::string how = fmt::format("{} at step {}", what, step);
+    if (step > 1) return Diverged(how);
+    return UserError(fmt::format("{}, before anything was trained: the adapter's initial values are too large for this base; lower "
+                                 "method.scale, set method.init to zero, or train.precision to float32",
+                                 how));
   }
 
   UserError Diverged(const std::string& how) const {
@@ -284,24 +340,29 @@ class Trial {
     const auto images = Sample(prompts_, "sample-latents", budget("samples"));
     trainer.SwapAverage();
     const PictureFeatures features = inputs_.Features(settings_, images);
-    for (const auto& [name, value] : ValueOrThrow(ScorePictures(features, references_)).values) {
+    for (const auto& [name, value] : Scores(features).values) {
       observer_.OnMetric(name, trainer.steps(), value);
     }
   }
 
   std::vector<Image> Sample(const std::vector<std::string>& prompts, std::string_view stream, int64_t count) {
     const torch::Tensor noise = RandomStream(Seed(stream)).Normal(NoiseShape(base_.model, count));
-    return SamplePictures(base_.model, prompts, noise, SampleOptionsFrom(settings_), Progress("sample"));
+    try {
+      return SamplePictures(base_.model, prompts, noise, SampleOptionsFrom(settings_), Progress("sample"));
+    } catch (const NotFinite& error) {
+      // The untuned base has sampled the same before.
+      throw Diverged(error.what());
+    }
   }
 
   void Score(const std::vector<Image>& images) {
     observer_.OnProgress("score", 0, 0);
     const PictureFeatures features = inputs_.Features(settings_, images);
-    const PictureScores scores = ValueOrThrow(ScorePictures(features, references_));
+    const PictureScores scores = Scores(features);
     outcome_.scores = scores.values;
     for (const auto& [name, value] : scores.values) observer_.OnMetric(name, budget("steps"), value);
     for (const auto& [name, warning] : scores.warnings) outcome_.provenance["warning." + name] = warning;
-    AddBaseScores(ValueOrThrow(ScorePictures(base_features_, references_)).values);
+    AddBaseScores(base_scores_.values);
     if (IsDreamBooth()) ScorePriorPreservation();
     const std::string sheet = spec_.scratch_folder + "/samples.png";
     ThrowIfError(WritePng(sheet, MakeSheet(images)));
@@ -414,6 +475,7 @@ class Trial {
   const TrainOptions train_options_;
   const TaskInputs* task_ = nullptr;  // kept by inputs_
   PictureFeatures base_features_, base_prior_features_;
+  PictureScores base_scores_;
   std::vector<std::string> prompts_;  // one, or one per sample
   ScoreReferences references_;
   std::unique_ptr<Method> method_;

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <atomic>
 #include <exception>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/layers/device.h"
+#include "worker/layers/finite.h"
 #include "worker/executor/model_store.h"
 #include "worker/executor/trial.h"
 #include "worker/executor/trial_inputs.h"
@@ -35,12 +37,15 @@ class TrialExecutor : public Executor {
 
   AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override {
     try {
+      ForgetWhatChanged();
       return RunTrial(spec, observer, models_, inputs_);
     } catch (const Stopped&) {
       AttemptOutcome outcome;
       outcome.kind = AttemptOutcome::Kind::kStopped;
       return outcome;
     } catch (const UserError& error) {
+      return Failure(FailureClass::kUserError, FirstLine(error.what()));
+    } catch (const NotFinite& error) {
       return Failure(FailureClass::kUserError, FirstLine(error.what()));
     } catch (const c10::OutOfMemoryError& error) {
       return Failure(FailureClass::kRetryable,
@@ -57,7 +62,20 @@ class TrialExecutor : public Executor {
 
   std::string DeviceDescription() const override { return DescribeDevice(models_.device()); }
 
+  void ReadInputsAnew() override { read_anew_ = true; }
+
  private:
+  // An attempt sees one state of base and scorers, from its start to its end.
+  void ForgetWhatChanged() {
+    if (read_anew_.exchange(false)) {
+      models_.ForgetAll();
+    } else if (!models_.ForgetChanged()) {
+      return;
+    }
+    inputs_.Forget();
+  }
+
+  std::atomic<bool> read_anew_{false};
   ModelStore models_;
   TrialInputs inputs_;
 };

@@ -5,9 +5,6 @@
 #include <torch/version.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <set>
-#include <system_error>
 #include <utility>
 
 #include "common/seed.h"
@@ -16,7 +13,9 @@
 #include "fmt/ranges.h"
 #include "worker/data/captioned_folder.h"
 #include "worker/layers/device.h"
+#include "worker/executor/file_stamp.h"
 #include "worker/executor/tensor_conversion.h"
+#include "worker/io/prompt_length.h"
 #include "worker/train/random_stream.h"
 #include "worker/train/user_error.h"
 
@@ -31,12 +30,29 @@ constexpr char kEmbeddingsArray[] = "embeddings";  // float32 [n, d]
 constexpr char kInceptionArray[] = "inception";
 constexpr char kDinoArray[] = "dino";
 
+std::string HashOf(const std::vector<Image>& images) {
+  Sha256 digest;
+  for (const Image& image : images) {
+    digest.Update(fmt::format("{} {}\n", image.width, image.height));
+    digest.Update({reinterpret_cast<const char*>(image.rgb.data()), image.rgb.size()});
+  }
+  return digest.FinishHex();
+}
+
+// int64, contiguous, CPU.
+std::string HashOf(const torch::Tensor& ids) {
+  Sha256 digest;
+  digest.Update(fmt::format("{}\n", fmt::join(ids.sizes().begin(), ids.sizes().end(), " ")));
+  digest.Update({reinterpret_cast<const char*>(ids.const_data_ptr<int64_t>()), ids.nbytes()});
+  return digest.FinishHex();
+}
+
 // Everything that the pixels of sampled pictures depend on, the machine's arithmetic aside. A change of the sampling
-// code must change the version.
-std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::string& prompt, int64_t count, uint64_t seed,
+// code must change the version. Prompts by their token ids: a tokenizer that reads them otherwise makes other pictures.
+std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<std::string>& prompts, int64_t count, uint64_t seed,
                         const SampleOptions& options) {
-  return fmt::format("sampling-v1\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256, prompt, count, seed,
-                     static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
+  return fmt::format("sampling-v2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256, HashOf(base.model.Tokenise(prompts)), count,
+                     seed, static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
 }
 
 // What rounding depends on: workers that round alike share entries, others do not.
@@ -49,26 +65,20 @@ torch::Tensor Taken(const TensorMap& entry, const char* name, torch::Device devi
   return entry.at(name).to(device);
 }
 
-// Names, sizes and times of change of a folder's files: tells a folder that was edited since without reading it. Empty when
-// it cannot be listed (reading it will say why).
-std::string StampOf(const std::string& folder) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  std::set<std::string> lines;
-  for (fs::recursive_directory_iterator entries(folder, error), end; !error && entries != end;
-       entries.increment(error)) {
-    if (!entries->is_regular_file(error)) continue;
-    lines.insert(fmt::format("{} {} {}", entries->path().string(), entries->file_size(error),
-                             entries->last_write_time(error).time_since_epoch().count()));
-  }
-  return fmt::format("{}", fmt::join(lines, "\n"));
-}
-
 torch::Tensor EncodeInParts(BaseModel& base, const torch::Tensor& pictures) {
   constexpr int64_t kPart = 8;  // bounds the VAE's memory
   std::vector<torch::Tensor> latents;
   for (const torch::Tensor& part : pictures.split(kPart)) latents.push_back(base.EncodePictures(part));
   return torch::cat(latents);
+}
+
+std::vector<std::string> CutOffs(const BaseModel& base, const std::vector<std::string>& prompts) {
+  std::vector<std::string> notes;
+  for (const std::string& prompt : prompts) {
+    std::string cut = DescribeCutOff(base.tokenizer, prompt, base.text_length());
+    if (!cut.empty()) notes.push_back(std::move(cut));
+  }
+  return notes;
 }
 
 torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>& captions) {
@@ -80,15 +90,6 @@ torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>&
                                         captions.begin() + static_cast<std::ptrdiff_t>(end)}));
   }
   return torch::cat(contexts);
-}
-
-std::string HashOf(const std::vector<Image>& images) {
-  Sha256 digest;
-  for (const Image& image : images) {
-    digest.Update(fmt::format("{} {}\n", image.width, image.height));
-    digest.Update({reinterpret_cast<const char*>(image.rgb.data()), image.rgb.size()});
-  }
-  return digest.FinishHex();
 }
 
 }  // namespace
@@ -125,20 +126,19 @@ std::vector<Image> TrialInputs::ClassPictures(const Settings& settings, uint64_t
     const torch::Tensor noise = RandomStream(seed).Normal(NoiseShape(base.model, count));
     return {{kPicturesArray, TensorFromImages(SamplePictures(base.model, {prompt}, noise, options, progress))}};
   };
-  const auto entry = Cached("class-pictures", SamplingKey(base, prompt, count, seed, options), make, progress);
+  const auto entry = Cached("class-pictures", SamplingKey(base, {prompt}, count, seed, options), make, progress);
   return ImagesFromTensor(entry.at(kPicturesArray));
 }
 
 torch::Tensor TrialInputs::Contexts(const Settings& settings, const std::vector<std::string>& captions) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
-  std::string key = "text-v1\n" + base.sha256;
-  for (const std::string& caption : captions) key += fmt::format("\n{} {}", caption.size(), caption);
+  const std::string key = fmt::format("text-v2\n{}\n{}", base.sha256, HashOf(base.model.Tokenise(captions)));
   const auto make = [&]() -> TensorMap { return {{kContextsArray, EncodeTextInParts(base.model, captions)}}; };
   return Taken(Cached("text", key, make, {}), kContextsArray, models_.device());
 }
 
 EncodedPictures TrialInputs::Latents(const Settings& settings, const std::vector<Image>& images,
-                                     const std::string& content_hash, const SampleProgress& progress) {
+                                     const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
   const bool flip = settings.Boolean("task.flip");
   const auto make = [&] {
@@ -148,7 +148,7 @@ EncodedPictures TrialInputs::Latents(const Settings& settings, const std::vector
     return arrays;
   };
   const auto entry =
-      Cached("latents", fmt::format("latents-v1\n{}\n{}\n{}", base.sha256, content_hash, flip), make, progress);
+      Cached("latents", fmt::format("latents-v2\n{}\n{}\n{}", base.sha256, HashOf(images), flip), make, progress);
   EncodedPictures encoded;
   encoded.latents = Taken(entry, kLatentsArray, models_.device());
   if (flip) encoded.mirrored = Taken(entry, kMirroredArray, models_.device());
@@ -164,15 +164,17 @@ TaskInputs TrialInputs::MakeDreamBooth(const Settings& settings, uint64_t sweep_
                     &class_prompt = settings.Text("task.class_prompt");
   TaskInputs inputs;
   inputs.data_sha256 = subject.content_hash;
+  inputs.picture_notes = subject.notes;
+  inputs.prompt_notes = CutOffs(base.model, {instance_prompt, class_prompt});
   auto data = std::make_shared<DreamBoothData>();
   data->prior_weight = settings.Real("task.prior_weight");
-  data->instance = Latents(settings, subject.images, subject.content_hash, progress);
+  data->instance = Latents(settings, subject.images, progress);
   data->instance.context = Contexts(settings, {instance_prompt});
   inputs.references.subject = DataFeatures(settings, subject, progress);
   inputs.references.texts = EmbedTexts(settings, {class_prompt});
   if (settings.Integer("task.class_images") > 0) {
     const std::vector<Image> class_pictures = ClassPictures(settings, sweep_seed, progress);
-    data->prior = Latents(settings, class_pictures, HashOf(class_pictures), progress);
+    data->prior = Latents(settings, class_pictures, progress);
     data->prior.context = Contexts(settings, {class_prompt});
     inputs.references.class_set = Embed(settings, class_pictures);
   }
@@ -188,7 +190,7 @@ TaskInputs TrialInputs::MakeFineTuning(const Settings& settings, const SamplePro
   inputs.captions = folder.captions;
   inputs.data_sha256 = Sha256Hex(fmt::format("{}\n{}", folder.pictures.content_hash, fmt::join(folder.captions, "\n")));
   auto data = std::make_shared<CaptionedPictures>();
-  const EncodedPictures pictures = Latents(settings, folder.pictures.images, folder.pictures.content_hash, progress);
+  const EncodedPictures pictures = Latents(settings, folder.pictures.images, progress);
   data->latents = pictures.latents;
   data->mirrored = pictures.mirrored;
   std::vector<std::string> different;
@@ -199,6 +201,8 @@ TaskInputs TrialInputs::MakeFineTuning(const Settings& settings, const SamplePro
     if (is_new) different.push_back(caption);
     caption_of.push_back(found->second);
   }
+  inputs.picture_notes = folder.pictures.notes;
+  inputs.prompt_notes = CutOffs(base.model, different);
   data->contexts = Contexts(settings, different);
   data->caption_of = torch::tensor(caption_of, torch::kInt64).to(models_.device());
   data->empty_context = Contexts(settings, {""});
@@ -210,7 +214,7 @@ TaskInputs TrialInputs::MakeFineTuning(const Settings& settings, const SamplePro
 
 const TaskInputs& TrialInputs::Task(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress) {
   // By the settings that the inputs depend on, and by what the folder looks like from outside.
-  std::string key = fmt::format("{}\n{}\n", sweep_seed, StampOf(settings.Text("task.images")));
+  std::string key = fmt::format("{}\n{}\n", sweep_seed, FileStamp(settings.Text("task.images")));
   for (const auto& [name, value] : settings.values()) {
     if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.") ||
         name.starts_with("score.inception") || name == "score.dino") {
@@ -239,7 +243,7 @@ PictureFeatures TrialInputs::CachedFeatures(const Settings& settings, const std:
                                             const std::string& pictures_key,
                                             const std::function<std::vector<Image>()>& pictures,
                                             const SampleProgress& progress) {
-  std::string key = fmt::format("features-v1\n{}\n{}", pictures_key, models_.Scorer(settings.Text("scorer")).sha256);
+  std::string key = fmt::format("features-v2\n{}\n{}", pictures_key, models_.Scorer(settings.Text("scorer")).sha256);
   const LoadedModel<InceptionScorer>* inception = InceptionOf(settings);
   if (inception != nullptr) key += fmt::format("\n{}\n{}", inception->sha256, settings.Text("score.inception_resize"));
   const LoadedModel<DinoScorer>* dino = DinoOf(settings);
@@ -262,9 +266,7 @@ PictureFeatures TrialInputs::CachedFeatures(const Settings& settings, const std:
 PictureFeatures TrialInputs::DataFeatures(const Settings& settings, const ImageFolder& folder,
                                           const SampleProgress& progress) {
   const auto pictures = [&] { return folder.images; };
-  const int side = folder.images.front().width;
-  return CachedFeatures(settings, "data-embeddings", fmt::format("{}\n{}", folder.content_hash, side), pictures,
-                        progress);
+  return CachedFeatures(settings, "data-embeddings", HashOf(folder.images), pictures, progress);
 }
 
 PictureFeatures TrialInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
@@ -275,7 +277,7 @@ PictureFeatures TrialInputs::BaseFeatures(const Settings& settings, const std::v
     const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count));
     return SamplePictures(base.model, prompts, noise, options, progress);
   };
-  const std::string key = SamplingKey(base, fmt::format("{}", fmt::join(prompts, "\n")), count, noise_seed, options);
+  const std::string key = SamplingKey(base, prompts, count, noise_seed, options);
   return CachedFeatures(settings, "base-embeddings", key, pictures, progress);
 }
 

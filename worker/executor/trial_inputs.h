@@ -38,6 +38,8 @@ struct TaskInputs {
   std::vector<std::string> captions;
   // Of the training pictures and captions.
   std::string data_sha256;
+  // What the user is told of them: files left out or read with a warning; captions that the base's text tower cuts off.
+  std::vector<std::string> picture_notes, prompt_notes;
 
   // The task's own pictures for losses on fixed rows: latents and their captions' contexts.
   const torch::Tensor& latents() const { return dreambooth ? dreambooth->instance.latents : captioned->latents; }
@@ -56,7 +58,11 @@ class TrialInputs {
   // `progress` hears of the sampling of class pictures, and of waiting for another worker that makes what is needed; it
   // may throw to end either. The class pictures' noise depends on the sweep's seed alone: all replicates and cells
   // share them, as they would share a folder.
+  // Kept until Forget.
   const TaskInputs& Task(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
+
+  // After ModelStore's ForgetChanged or ForgetAll: what was computed from the models that are gone.
+  void Forget() { tasks_.clear(); }
 
   // Features of `count` pictures that the untuned base makes of the prompts (one, or one per picture) from this noise.
   // The base's taps must be empty.
@@ -81,9 +87,8 @@ class TrialInputs {
   TensorMap Cached(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
                    const SampleProgress& progress) const;
   torch::Tensor Contexts(const Settings& settings, const std::vector<std::string>& captions);  // one row each
-  // Without a context. `content_hash` is the pictures' identity.
-  EncodedPictures Latents(const Settings& settings, const std::vector<Image>& images, const std::string& content_hash,
-                          const SampleProgress& progress);
+  // Without a context. The pixels are the pictures' identity: how a file is decoded may change.
+  EncodedPictures Latents(const Settings& settings, const std::vector<Image>& images, const SampleProgress& progress);
   // `pictures` is called when the entry is not there; `pictures_key` says what it gives.
   PictureFeatures CachedFeatures(const Settings& settings, const std::string& kind, const std::string& pictures_key,
                                  const std::function<std::vector<Image>()>& pictures, const SampleProgress& progress);

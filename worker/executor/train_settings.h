@@ -1,0 +1,15 @@
+// The settings train.… as the trainer takes them.
+#pragma once
+
+#include <torch/types.h>
+
+#include "common/settings.h"
+#include "worker/models/base_model.h"
+#include "worker/train/trainer.h"
+
+namespace loupe::worker {
+
+// Throws UserError where a setting does not suit the base or the device.
+TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, torch::Device device);
+
+}  // namespace loupe::worker
