@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <variant>
@@ -13,18 +14,42 @@
 
 namespace loupe::coordinator {
 
-// A new sweep with all its cells and (queued) trials.
+// JSON object of cell i, {"scale": "1", …}. Called once per cell, in order, while the transaction is open.
+using CellLevelsJson = std::function<std::string(int64_t)>;
+
+// A new sweep, with all its cells and (queued) trials; without `cell_levels_json` its row alone.
 struct InsertSweep {
   SweepRecord sweep;
-  // JSON object of cell i, {"scale": "1", …}; called once per cell, in order, while the transaction is open.
-  std::function<std::string(int64_t)> cell_levels_json;
+  CellLevelsJson cell_levels_json;
+};
+
+// Queued trials [from, to) of a sweep, with their cells where they are the cells' first.
+struct InsertTrials {
+  SweepKey sweep = 0;
+  int64_t cells = 0;
+  int64_t from = 0;
+  int64_t to = 0;
+  CellLevelsJson cell_levels_json;
 };
 
 struct UpdateSweep {
   SweepRecord sweep;  // state, state_reason, times and revision are written
 };
 
-struct DeleteSweep {
+// Removes about `most_rows` of the sweep's rows, its own row last. `report` is called while the transaction is open.
+struct PurgeSweep {
+  SweepKey sweep = 0;
+  int64_t most_rows = std::numeric_limits<int64_t>::max();
+  std::function<void(bool gone)> report;
+};
+
+// The sweep's job as it is now, in place of what was stored of one.
+struct PutJob {
+  SweepKey sweep = 0;
+  SweepJob job;
+};
+
+struct EndJob {
   SweepKey sweep = 0;
 };
 
@@ -40,9 +65,11 @@ struct UpdateTrial {
   bool clear_failure = false;
 };
 
-// Every queued trial of the sweep becomes cancelled.
+// Every queued trial of the sweep in [from, to) becomes cancelled.
 struct CancelQueuedTrials {
   SweepKey sweep = 0;
+  int64_t from = 0;
+  int64_t to = std::numeric_limits<int64_t>::max();
 };
 
 struct StartAttempt {
@@ -70,6 +97,13 @@ struct AcceptResult {
   uint64_t digest = 0;
   Result result;
   absl::Time accept_time;
+};
+
+// What an input of the sweep was when the first result computed from it was accepted (Result::inputs): later ones must agree.
+struct RecordInput {
+  SweepKey sweep = 0;
+  std::string name;
+  std::string sha256;
 };
 
 // A result that came after its lease was lost: kept beside its attempt as evidence, counted nowhere. The store ignores it
@@ -115,8 +149,8 @@ struct RecordRequest {
   absl::Time time;
 };
 
-using Effect = std::variant<InsertSweep, UpdateSweep, DeleteSweep, UpdateTrial, CancelQueuedTrials, StartAttempt, EndAttempt,
-                            AcceptResult, KeepSupersededResult, AppendPoints, RecordArtifact, UpsertWorker, CountWorker,
+using Effect = std::variant<InsertSweep, InsertTrials, UpdateSweep, PurgeSweep, PutJob, EndJob, UpdateTrial, CancelQueuedTrials, StartAttempt, EndAttempt,
+                            AcceptResult, RecordInput, KeepSupersededResult, AppendPoints, RecordArtifact, UpsertWorker, CountWorker,
                             RecordRequest>;
 using Effects = std::vector<Effect>;
 

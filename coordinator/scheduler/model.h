@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,17 @@ struct TrialKey {
 };
 
 // Stored, and equal to loupe.v1's enums: do not renumber.
-enum class SweepState { kActive = 1, kPaused = 2, kStopping = 3, kCompleted = 4, kStopped = 5, kCancelled = 6 };
+enum class SweepState {
+  kActive = 1,
+  kPaused = 2,
+  kStopping = 3,
+  kCompleted = 4,
+  kStopped = 5,
+  kCancelled = 6,
+  // Shown and never stored: they follow from the sweep's job.
+  kCreating = 7,
+  kDeleting = 8
+};
 enum class TrialState : uint8_t { kQueued = 1, kRunning = 2, kSucceeded = 3, kFailed = 4, kCancelled = 5, kQuarantined = 6 };
 enum class FailureClass { kLostWorker = 1, kRetryable = 2, kUserError = 3 };
 // How an attempt ended. Stored: do not renumber.
@@ -46,6 +57,21 @@ struct RetryLimits {
 };
 inline constexpr absl::Duration kMaxBackoff = absl::Minutes(5);
 
+// Work on all trials of a sweep. It is done in steps of bounded size between other requests, and goes on after a restart
+// where its last durable step ended. Stored: do not renumber.
+enum class JobKind { kCreate = 1, kRetry = 2, kStop = 3, kCancel = 4, kDelete = 5 };
+
+struct SweepJob {
+  JobKind kind = JobKind::kCreate;
+  // The next trial to look at; a deletion has none.
+  int64_t cursor = 0;
+  // Of a retry: which ended trials, and of which cells, in a form that only its maker reads (empty: of all).
+  std::set<TrialState> states;
+  std::string cell_filter;
+  // Whose it is: the jobs of different clients take turns.
+  std::string client;
+};
+
 struct SweepRecord {
   SweepKey key = 0;
   std::string id;
@@ -67,8 +93,14 @@ struct SweepRecord {
   std::optional<absl::Time> end_time;
   // Rises with every change of the sweep's own state: the etag.
   int64_t revision = 1;
+  std::optional<SweepJob> job;
 
   int64_t trials() const { return cells * replicates; }
+  bool has_job(JobKind kind) const { return job && job->kind == kind; }
+  SweepState shown_state() const {
+    if (has_job(JobKind::kCreate)) return SweepState::kCreating;
+    return has_job(JobKind::kDelete) ? SweepState::kDeleting : state;
+  }
 };
 
 // A trial's index counts replicate by replicate: all cells of replicate 0, then all of replicate 1, …
@@ -116,6 +148,8 @@ struct Result {
   double train_seconds = 0;
   double total_seconds = 0;
   std::map<std::string, std::string> provenance;
+  // What it was computed from, by setting and its value ("scorer configs/scorers/emoji-clip") -> SHA-256 of those files.
+  std::map<std::string, std::string> inputs;
 };
 
 struct WorkerDescription {

@@ -32,6 +32,11 @@ void RunQueue::AddFresh(int64_t index) {
   ++fresh_count_;
 }
 
+void RunQueue::AddAllFresh() {
+  fresh_.assign(fresh_.size(), true);
+  fresh_count_ = static_cast<int64_t>(fresh_.size());
+}
+
 void RunQueue::AddAgain(int64_t index) { again_.insert(index); }
 
 void RunQueue::Remove(int64_t index) {

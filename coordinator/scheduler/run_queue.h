@@ -19,6 +19,7 @@ class RunQueue {
 
   // Puts a trial in its place in the fresh order. Only before the first Pop.
   void AddFresh(int64_t index);
+  void AddAllFresh();
   // Puts back a trial that was popped, or that left the queue by Remove. Not while it is queued.
   void AddAgain(int64_t index);
   // Takes one out, wherever it stands. OK when it is not queued.

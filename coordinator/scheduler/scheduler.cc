@@ -11,16 +11,26 @@
 namespace loupe::coordinator {
 
 Scheduler::Scheduler(const SchedulerOptions& options, RandomSource& random)
-    : options_(options), random_(random), workers_(options.workers) {}
+    : options_(options), random_(random), workers_(options.workers), turn_rows_(options.job_rows), rows_left_(options.job_rows) {}
 Scheduler::~Scheduler() = default;
 
 // ---- Rebuilding --------------------------------------------------------------------------------------------------------
 
-void Scheduler::RestoreSweep(SweepRecord record) {
+void Scheduler::RestoreSweep(SweepRecord record, absl::StatusOr<CellFunctions> cells) {
   const SweepKey key = record.key;
   next_key_ = std::max(next_key_, key + 1);
   keys_by_id_.emplace(record.id, key);
-  sweeps_.emplace(key, std::make_unique<Sweep>(std::move(record)));
+  Sweep& sweep = *sweeps_.emplace(key, std::make_unique<Sweep>(std::move(record))).first->second;
+  if (!sweep.record.job) return;
+  sweep.job_stored = true;
+  // Also those that are not stored yet: none runs before all are.
+  if (sweep.record.has_job(JobKind::kCreate)) sweep.queue.AddAllFresh();
+  if (cells.ok()) {
+    sweep.cells = *std::move(cells);
+    TakeTurn(sweep);
+  } else {
+    sweep.record.state_reason = std::string(cells.status().message());
+  }
 }
 
 void Scheduler::RestoreTrial(SweepKey key, int64_t index, TrialState state, int64_t epoch, int32_t failed_attempts,
@@ -32,8 +42,9 @@ void Scheduler::RestoreTrial(SweepKey key, int64_t index, TrialState state, int6
   trial.worker_losses = static_cast<uint8_t>(std::min(worker_losses, 255));
   trial.digest = result_digest;
   SetState(sweep, index, state);
-  // A trial whose back-off was running is offered at once: the restart was wait enough.
-  if (state == TrialState::kQueued) sweep.queue.AddFresh(index);
+  // A trial whose back-off was running is offered at once: the restart was wait enough. What is about to be cancelled is not.
+  const bool runs = !sweep.record.job || sweep.record.has_job(JobKind::kRetry);
+  if (state == TrialState::kQueued && runs) sweep.queue.AddFresh(index);
   if (index + 1 == sweep.record.trials()) Reindex(sweep);
 }
 
@@ -60,6 +71,12 @@ void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const std::string&
   sweep.running.insert(trial.index);
   attempts_.emplace(trial, std::move(attempt));
   Reindex(sweep);
+}
+
+void Scheduler::RestoreInput(const RecordInput& input) {
+  if (const auto sweep = sweeps_.find(input.sweep); sweep != sweeps_.end()) {
+    sweep->second->inputs.insert_or_assign(input.name, input.sha256);
+  }
 }
 
 void Scheduler::RestoreRequest(RecordRequest request) {
@@ -131,7 +148,7 @@ void Scheduler::EmitSweep(Sweep& sweep, const Now& now, Effects& effects) {
 
 void Scheduler::Reindex(Sweep& sweep) {
   std::optional<RunnableKey> key;
-  if (sweep.record.state == SweepState::kActive && !sweep.queue.empty()) {
+  if (sweep.record.shown_state() == SweepState::kActive && !sweep.queue.empty()) {
     key = RunnableKey{-static_cast<int64_t>(sweep.record.priority), static_cast<int64_t>(sweep.running.size()),
                       sweep.last_grant, sweep.record.key};
   }
@@ -141,15 +158,11 @@ void Scheduler::Reindex(Sweep& sweep) {
   sweep.runnable_key = key;
 }
 
-void Scheduler::CancelQueued(Sweep& sweep, Effects& effects) {
+void Scheduler::ClearQueue(Sweep& sweep) {
   sweep.queue.Clear();
   for (const auto& [index, when] : sweep.delayed) delayed_.erase({when, {sweep.record.key, index}});
   sweep.delayed.clear();
-  if (sweep.counts.queued == 0) return;
-  for (int64_t index = 0; index < sweep.record.trials(); ++index) {
-    if (sweep.trial(index).state == TrialState::kQueued) SetState(sweep, index, TrialState::kCancelled);
-  }
-  effects.push_back(CancelQueuedTrials{sweep.record.key});
+  Reindex(sweep);
 }
 
 void Scheduler::CancelRunning(Sweep& sweep, const Now& now, Effects& effects) {
@@ -165,7 +178,7 @@ void Scheduler::CancelRunning(Sweep& sweep, const Now& now, Effects& effects) {
 }
 
 void Scheduler::EndSweepIfDone(Sweep& sweep, const Now& now, Effects& effects) {
-  if (IsTerminal(sweep.record.state) || sweep.counts.queued + sweep.counts.running > 0) return;
+  if (sweep.record.job || IsTerminal(sweep.record.state) || sweep.counts.queued + sweep.counts.running > 0) return;
   const bool drained_early = sweep.record.state == SweepState::kStopping && sweep.counts.cancelled > 0;
   sweep.record.state = drained_early ? SweepState::kStopped : SweepState::kCompleted;
   sweep.record.end_time = now.wall;
@@ -174,16 +187,20 @@ void Scheduler::EndSweepIfDone(Sweep& sweep, const Now& now, Effects& effects) {
 
 // ---- Commands ----------------------------------------------------------------------------------------------------------
 
-absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, std::function<std::string(int64_t)> cell_levels_json,
-                                                const std::string& request_id, const std::string& fingerprint,
-                                                const Now& now, Effects& effects) {
+absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, CellLevelsJson cell_levels_json, const std::string& request_id,
+                                                const std::string& fingerprint, const Now& now, Effects& effects,
+                                                const std::string& client) {
   LOUPE_ASSIGN_OR_RETURN(const RecordRequest* earlier, FindRequest(request_id, "CreateSweep", fingerprint));
   if (earlier != nullptr) {
     if (const Sweep* sweep = FindSweep(earlier->sweep_id); sweep != nullptr) return sweep->record;
     return absl::NotFoundError(
         fmt::format("the sweep '{}' that this request created has been deleted since", earlier->sweep_id));
   }
-  if (FindSweep(record.id) != nullptr) {
+  if (const Sweep* taken = FindSweep(record.id); taken != nullptr) {
+    if (taken->record.has_job(JobKind::kDelete)) {
+      return absl::AlreadyExistsError(fmt::format(
+          "the sweep '{}' is being deleted: wait until it is gone ('loupe status {}' says so), or choose another name", record.id, record.id));
+    }
     return absl::AlreadyExistsError(
         fmt::format("there is a sweep '{}' already: choose another name, or delete that one first", record.id));
   }
@@ -191,7 +208,8 @@ absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, std::functio
   record.state = SweepState::kActive;
   record.create_time = record.update_time = now.wall;
   record.revision = 1;
-  effects.push_back(InsertSweep{record, std::move(cell_levels_json)});
+  record.job.reset();
+  effects.push_back(InsertSweep{record, nullptr});
   if (!request_id.empty()) {
     RecordRequest request{request_id, "CreateSweep", fingerprint, record.id, 0, now.wall};
     effects.push_back(request);
@@ -199,68 +217,69 @@ absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, std::functio
   }
   RestoreSweep(record);
   Sweep& sweep = *sweeps_.at(record.key);
-  for (int64_t index = 0; index < record.trials(); ++index) sweep.queue.AddFresh(index);
-  Reindex(sweep);
-  return record;
+  sweep.queue.AddAllFresh();
+  StartJob(sweep, {.kind = JobKind::kCreate, .client = client}, {std::move(cell_levels_json), nullptr}, now, effects);
+  return sweep.record;
 }
 
 absl::StatusOr<SweepRecord> Scheduler::OnVerb(const std::string& sweep_id, SweepVerb verb, const std::string& etag,
-                                              const Now& now, Effects& effects) {
+                                              const Now& now, Effects& effects, const std::string& client) {
   LOUPE_ASSIGN_OR_RETURN(Sweep* const sweep, FindSweepForWrite(sweep_id, etag));
+  const bool ends = verb == SweepVerb::kStop || verb == SweepVerb::kCancel;
+  const SweepRecord& record = sweep->record;
+  if (record.has_job(JobKind::kDelete) || (ends && record.has_job(JobKind::kCreate))) {
+    return absl::FailedPreconditionError(fmt::format("sweep '{}' is {}: it cannot be {} now", sweep_id, NameOf(record.shown_state()),
+                                                     NameOf(verb)));
+  }
+  if (verb == SweepVerb::kCancel && record.has_job(JobKind::kCancel)) return record;
   absl::StatusOr<SweepState> next = Apply(verb, sweep->record.state);
   if (!next.ok()) return Annotate(next.status(), fmt::format("sweep '{}'", sweep_id));
   if (*next == sweep->record.state) return sweep->record;
-  sweep->record.state = *next;
+  sweep->record.state = ends ? SweepState::kStopping : *next;
   sweep->record.state_reason.clear();
   if (verb == SweepVerb::kResume) sweep->failed_since_active = 0;
-  if (verb == SweepVerb::kStop || verb == SweepVerb::kCancel) CancelQueued(*sweep, effects);
-  if (verb == SweepVerb::kCancel) {
-    CancelRunning(*sweep, now, effects);
-    sweep->record.end_time = now.wall;
-  }
+  if (ends) ClearQueue(*sweep);
+  if (verb == SweepVerb::kCancel) CancelRunning(*sweep, now, effects);
   EmitSweep(*sweep, now, effects);
-  EndSweepIfDone(*sweep, now, effects);
+  if (ends) {
+    const JobKind kind = verb == SweepVerb::kStop ? JobKind::kStop : JobKind::kCancel;
+    StartJob(*sweep, {.kind = kind, .client = client}, {}, now, effects);
+  }
   return sweep->record;
 }
 
 absl::Status Scheduler::OnDelete(const std::string& sweep_id, bool force, const std::string& etag, const Now& now,
-                                 Effects& effects) {
+                                 Effects& effects, const std::string& client) {
   LOUPE_ASSIGN_OR_RETURN(Sweep* const sweep, FindSweepForWrite(sweep_id, etag));
-  if (!IsTerminal(sweep->record.state)) {
-    if (!force) {
-      return absl::FailedPreconditionError(
-          fmt::format("sweep '{}' is {}: cancel it first, or delete it with force", sweep_id, NameOf(sweep->record.state)));
-    }
-    LOUPE_RETURN_IF_ERROR(OnVerb(sweep_id, SweepVerb::kCancel, "", now, effects).status());
+  if (sweep->record.has_job(JobKind::kDelete)) return absl::OkStatus();
+  if (!IsTerminal(sweep->record.state) && !force) {
+    return absl::FailedPreconditionError(fmt::format("sweep '{}' is {}: cancel it first, or delete it with force", sweep_id,
+                                                     NameOf(sweep->record.shown_state())));
   }
-  effects.push_back(DeleteSweep{sweep->record.key});
-  const SweepKey key = sweep->record.key;
-  keys_by_id_.erase(sweep_id);
-  sweeps_.erase(key);
+  ClearQueue(*sweep);
+  CancelRunning(*sweep, now, effects);
+  ++sweep->change;
+  StartJob(*sweep, {.kind = JobKind::kDelete, .client = client}, {}, now, effects);
   return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> Scheduler::OnRetry(const std::string& sweep_id, const std::set<TrialState>& states,
                                            const std::function<bool(int64_t)>& cell_matches, const std::string& request_id,
-                                           const std::string& fingerprint, const Now& now, Effects& effects) {
+                                           const std::string& fingerprint, const Now& now, Effects& effects,
+                                           const std::string& cell_filter, const std::string& client) {
   LOUPE_ASSIGN_OR_RETURN(const RecordRequest* earlier, FindRequest(request_id, "RetryTrials", fingerprint));
   if (earlier != nullptr) return earlier->answer;
   LOUPE_ASSIGN_OR_RETURN(Sweep* const sweep, FindSweepForWrite(sweep_id, ""));
   if (sweep->record.state == SweepState::kStopping) {
     return absl::FailedPreconditionError(fmt::format("sweep '{}' is stopping: wait until it has stopped", sweep_id));
   }
-  int64_t retried = 0;
-  for (int64_t index = 0; index < sweep->record.trials(); ++index) {
-    Trial& trial = sweep->trial(index);
-    if (!states.contains(trial.state) || trial.state == TrialState::kSucceeded || !IsTerminal(trial.state)) continue;
-    if (cell_matches && !cell_matches(CellOf(sweep->record, index))) continue;
-    trial.failed_attempts = 0;
-    trial.worker_losses = 0;
-    SetState(*sweep, index, TrialState::kQueued);
-    sweep->queue.AddAgain(index);
-    EmitTrial(*sweep, index, std::nullopt, /*clear_failure=*/true, effects);
-    ++retried;
+  if (sweep->record.job) {
+    return absl::FailedPreconditionError(
+        fmt::format("sweep '{}' is {}: try again when that is done", sweep_id,
+                    sweep->record.has_job(JobKind::kRetry) ? "queuing trials for an earlier retry" : NameOf(sweep->record.shown_state())));
   }
+  SweepJob job{.kind = JobKind::kRetry, .states = states, .cell_filter = cell_filter, .client = client};
+  const int64_t retried = MarkTrialsToRetry(*sweep, job, cell_matches);
   if (retried > 0) {
     if (IsTerminal(sweep->record.state)) {
       sweep->record.state = SweepState::kActive;
@@ -268,6 +287,7 @@ absl::StatusOr<int64_t> Scheduler::OnRetry(const std::string& sweep_id, const st
     }
     sweep->failed_since_active = 0;
     EmitSweep(*sweep, now, effects);
+    StartJob(*sweep, std::move(job), {nullptr, cell_matches}, now, effects);
   }
   if (!request_id.empty()) {
     RecordRequest request{request_id, "RetryTrials", fingerprint, sweep_id, retried, now.wall};
@@ -321,7 +341,9 @@ absl::StatusOr<Scheduler::SweepView> Scheduler::View(const std::string& sweep_id
   const Sweep* sweep = FindSweep(sweep_id);
   if (sweep == nullptr) return absl::NotFoundError(fmt::format("there is no sweep '{}'", sweep_id));
   SweepView view{&sweep->record, sweep->counts, sweep->change, std::nullopt};
-  if (IsTerminal(sweep->record.state)) {
+  if (sweep->record.has_job(JobKind::kDelete)) {
+    view.counts = {};
+  } else if (IsTerminal(sweep->record.state)) {
     view.estimated_time_left = absl::ZeroDuration();
   } else if (!sweep->durations.empty()) {
     int64_t slots = 0;

@@ -4,8 +4,9 @@
 // drives it makes the effects durable before any answer leaves (service/engine.h in production, the simulator in tests).
 // Every write under a lease (progress, artifact, completion) is checked against trial, epoch, token, worker and session; a
 // stale one changes nothing but may be kept as evidence.
-// Cost: O(log n) per message in the number of live attempts, workers and sweeps; never a walk over a sweep's trials, but
-// for the commands that concern all of them (create, stop, cancel, retry).
+// Cost: O(log n) per message in the number of live attempts, workers and sweeps; never a walk over a sweep's trials. What concerns
+// all of them (create, stop, cancel, retry, delete) is a job: its intent is one effect, its work is done in steps of bounded size
+// by Work, and a restart goes on with the next step. Only RetryTrials looks at each trial once, in memory, to say how many it is.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@
 
 namespace loupe::coordinator {
 
-// The moment of an event: leases by the first, what people read by the second.
+// The moment of an event: leases by the first, what people read by the second. The first is serving time (service/serving_clock.h):
+// it stands still while the coordinator does.
 struct Now {
   absl::Duration monotonic;
   absl::Time wall;
@@ -44,9 +46,11 @@ struct SchedulerOptions {
   absl::Duration lease = absl::Seconds(30);
   // How long an attempt may go without a new step, phase or metric point, though its worker is alive.
   absl::Duration progress_timeout = absl::Minutes(30);
-  // How soon a busy worker is asked to report again.
+  // How soon a busy worker is asked to report again; a quarter of the lease where that is sooner.
   absl::Duration report_interval = absl::Seconds(1);
   WorkerRules workers;
+  // The most rows that jobs write between two batches of requests. Larger: less overhead; smaller: shorter waits for everybody else.
+  int64_t job_rows = 4096;
   // For tests of the tests: a scheduler broken on purpose, which the simulator must catch.
   enum class Mutation { kNone, kSkipTokenCheck, kDoubleLease, kForgetEpoch };
   Mutation mutation = Mutation::kNone;
@@ -74,6 +78,10 @@ struct AttemptReport {
   std::variant<std::monostate, Result, Failure, Stopped> outcome;
 };
 
+// Completes a result by what its sweep's plan says of the trial (`inputs`). An error's message says what the plan asks for and
+// the result lacks: the attempt has failed then.
+using ResultExaminer = std::function<absl::StatusOr<Result>(const SweepRecord& sweep, int64_t index, Result result)>;
+
 struct SyncRequest {
   std::string worker;
   std::string session;
@@ -81,6 +89,8 @@ struct SyncRequest {
   std::vector<AttemptReport> attempts;
   int32_t slots = 1;
   bool draining = false;
+  // Empty: results are taken as they are.
+  ResultExaminer examine;
 };
 
 struct Verdict {
@@ -122,6 +132,13 @@ struct RunningAttempt {
   absl::Duration elapsed;
 };
 
+// What a job needs of its sweep's plan: the scheduler knows cells by their number only.
+struct CellFunctions {
+  CellLevelsJson levels_json;
+  // Whether a cell passes the job's cell_filter; empty: each does. Quick: it is asked for every trial.
+  std::function<bool(int64_t cell)> matches;
+};
+
 struct SchedulerCounters {
   int64_t leases_granted = 0;
   int64_t leases_expired = 0;
@@ -137,8 +154,9 @@ class Scheduler {
   ~Scheduler();
 
   // Rebuilding after a restart, in the order of RecoverySink. Live attempts get one full fresh lease from `now`: whatever
-  // time passed while the coordinator was down was not the worker's fault.
-  void RestoreSweep(SweepRecord sweep);
+  // time passed while the coordinator was down was not the worker's fault. A job whose `cells` are an error waits for the next
+  // restart, and the sweep says why (state_reason).
+  void RestoreSweep(SweepRecord sweep, absl::StatusOr<CellFunctions> cells = CellFunctions{});
   void RestoreTrial(SweepKey sweep, int64_t index, TrialState state, int64_t epoch, int32_t failed_attempts,
                     int32_t worker_losses, uint64_t result_digest);
   void RestoreWorker(WorkerRecord worker, const Now& now);
@@ -146,24 +164,38 @@ class Scheduler {
   // in its next message does not hold it, and the trial goes back to the queue.
   void RestoreAttempt(TrialKey trial, int64_t epoch, const std::string& token_sha256, const std::string& worker,
                       const std::string& session, int64_t point_sequence, std::set<std::string> artifacts, const Now& now);
+  void RestoreInput(const RecordInput& input);
   void RestoreRequest(RecordRequest request);
 
-  // A new sweep, all trials queued. `sweep` needs no key, times or state: they are set here. `request_id` may be empty.
+  // The commands below that concern all trials of a sweep begin a job for `client`, and do as much of it as this turn has room for.
+
+  // A new sweep, all trials queued; none runs before all are stored. `sweep` needs no key, times or state: they are set here.
+  // `request_id` may be empty.
   // ALREADY_EXISTS when the id is taken; a repeat of the same request returns the first sweep; INVALID_ARGUMENT when
   // `request_id` was used with other content.
-  absl::StatusOr<SweepRecord> OnCreate(SweepRecord sweep, std::function<std::string(int64_t)> cell_levels_json,
-                                       const std::string& request_id, const std::string& fingerprint, const Now& now,
-                                       Effects& effects);
-  // `etag` empty means any. ABORTED when it does not match; NOT_FOUND; FAILED_PRECONDITION as sweep_transitions.h says.
+  absl::StatusOr<SweepRecord> OnCreate(SweepRecord sweep, CellLevelsJson cell_levels_json, const std::string& request_id,
+                                       const std::string& fingerprint, const Now& now, Effects& effects,
+                                       const std::string& client = "");
+  // `etag` empty means any. ABORTED when it does not match; NOT_FOUND; FAILED_PRECONDITION as sweep_transitions.h says, while the
+  // sweep is being deleted, and for stop and cancel while it is being created. A sweep is CANCELLED when its last trial is.
   absl::StatusOr<SweepRecord> OnVerb(const std::string& sweep_id, SweepVerb verb, const std::string& etag, const Now& now,
-                                     Effects& effects);
-  // FAILED_PRECONDITION unless terminal or `force`.
-  absl::Status OnDelete(const std::string& sweep_id, bool force, const std::string& etag, const Now& now, Effects& effects);
+                                     Effects& effects, const std::string& client = "");
+  // FAILED_PRECONDITION unless terminal or `force`. The name is taken until the last row is gone; a repeat is OK until then.
+  absl::Status OnDelete(const std::string& sweep_id, bool force, const std::string& etag, const Now& now, Effects& effects,
+                        const std::string& client = "");
   // Queues trials in one of `states` whose cell passes `cell_matches` (empty: all), with their budgets renewed; an ended
-  // sweep becomes active again if there are any. Returns how many. Idempotent by request id as OnCreate.
+  // sweep becomes active again if there are any. Returns how many. Idempotent by request id as OnCreate. `cell_filter` is what
+  // `cell_matches` is made from again after a restart. FAILED_PRECONDITION while another job of the sweep is going on.
   absl::StatusOr<int64_t> OnRetry(const std::string& sweep_id, const std::set<TrialState>& states,
                                   const std::function<bool(int64_t cell)>& cell_matches, const std::string& request_id,
-                                  const std::string& fingerprint, const Now& now, Effects& effects);
+                                  const std::string& fingerprint, const Now& now, Effects& effects,
+                                  const std::string& cell_filter = "", const std::string& client = "");
+
+  // Before a batch of requests, after the last one's effects are durable: jobs may write `job_rows` rows in it.
+  void BeginTurn(int64_t job_rows);
+  // After the batch: steps of jobs, client by client in turn, as far as there is room. How much was done, in rows.
+  int64_t Work(const Now& now, Effects& effects);
+  bool HasWork() const { return !turns_.empty(); }
 
   // ABORTED / SESSION_SUPERSEDED when a newer process has taken the worker's name.
   absl::StatusOr<SyncAnswer> OnSync(const SyncRequest& request, const Now& now, Effects& effects);
@@ -223,14 +255,30 @@ class Scheduler {
   void EmitTrial(Sweep& sweep, int64_t index, std::optional<Failure> failure, bool clear_failure, Effects& effects);
   void EmitSweep(Sweep& sweep, const Now& now, Effects& effects);
   void Reindex(Sweep& sweep);
-  void CancelQueued(Sweep& sweep, Effects& effects);
   void CancelRunning(Sweep& sweep, const Now& now, Effects& effects);
   void EndSweepIfDone(Sweep& sweep, const Now& now, Effects& effects);
+  void ClearQueue(Sweep& sweep);
+
+  // scheduler_jobs.cc. A new job replaces the sweep's old one.
+  void StartJob(Sweep& sweep, SweepJob job, CellFunctions cells, const Now& now, Effects& effects);
+  // At most `room` rows (> 0); how many. Ends the job when it is done.
+  int64_t Step(Sweep& sweep, int64_t room, const Now& now, Effects& effects);
+  int64_t StepRetry(Sweep& sweep, int64_t room, Effects& effects);
+  int64_t StepCancel(Sweep& sweep, int64_t room, Effects& effects);
+  void FinishJob(Sweep& sweep, const Now& now, Effects& effects);
+  void TakeTurn(Sweep& sweep);
+  void LeaveTurn(Sweep& sweep);
+  void StoreJob(Sweep& sweep, Effects& effects);
+  // How many ended trials a retry is about, from its cursor on; notes which.
+  static int64_t MarkTrialsToRetry(Sweep& sweep, const SweepJob& job, const std::function<bool(int64_t)>& matches);
 
   void CountOutcome(const WorkerEntry& worker, Effects& effects);
 
   // An attempt's ends. Each leaves no live attempt behind.
   void Accept(Attempt& attempt, Result result, const Now& now, Effects& effects);
+  // Computed from other files than the sweep's accepted results: costs the trial nothing, it runs again. Several in a row pause
+  // the sweep, so that a base that was replaced for good does not burn its time.
+  void RefuseInputs(Attempt& attempt, const std::string& why, const Now& now, Effects& effects);
   void Fail(Attempt& attempt, Failure failure, const Now& now, Effects& effects);
   void Lose(Attempt& attempt, const std::string& why, const Now& now, Effects& effects);
   void GiveBack(Attempt& attempt, const Now& now, Effects& effects);
@@ -238,8 +286,11 @@ class Scheduler {
   void Requeue(Sweep& sweep, int64_t index, absl::Duration not_before, const Now& now);
 
   // Adds the attempt to `running` where it goes on.
-  Verdict HandleReport(WorkerEntry& worker, const AttemptReport& report, const Now& now, std::set<TrialKey>& running,
-                       Effects& effects);
+  Verdict HandleReport(WorkerEntry& worker, const AttemptReport& report, const ResultExaminer& examine, const Now& now,
+                       std::set<TrialKey>& running, Effects& effects);
+  // Of a live attempt's result: accepts it, or says why not.
+  absl::Status HandleResult(Attempt& attempt, const Result& result, const ResultExaminer& examine, const Now& now,
+                            Effects& effects);
   Verdict RefuseStale(const AttemptReport& report, Effects& effects);
   void NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects);
   void Renew(Attempt& attempt, const Now& now);
@@ -263,6 +314,12 @@ class Scheduler {
   std::set<std::string> woken_;
   std::map<std::string, RecordRequest> requests_;
   SchedulerCounters counters_;
+  // Clients with jobs, whose turn is next in front; each with its sweeps in the order in which they came.
+  std::deque<std::pair<std::string, std::deque<SweepKey>>> turns_;
+  int64_t turn_rows_;
+  int64_t rows_left_;
+  // Deletions: each notes itself here when its last row is gone.
+  std::shared_ptr<std::vector<SweepKey>> purged_ = std::make_shared<std::vector<SweepKey>>();
 };
 
 // FNV-1a over the result's scores, bit for bit: tells a repeated completion from a different one.

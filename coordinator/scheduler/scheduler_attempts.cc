@@ -11,6 +11,7 @@ namespace loupe::coordinator {
 namespace {
 
 constexpr size_t kRememberedDurations = 101;
+constexpr int kMaxRefusedInARow = 3;
 constexpr uint64_t kFnvPrime = 0x100000001b3ULL;
 
 void Mix(uint64_t& hash, std::string_view bytes) {
@@ -76,6 +77,26 @@ void Scheduler::Accept(Attempt& attempt, Result result, const Now& now, Effects&
   SetState(sweep, index, TrialState::kSucceeded);
   EmitTrial(sweep, index, std::nullopt, false, effects);
   Forget(attempt);
+  EndSweepIfDone(sweep, now, effects);
+}
+
+void Scheduler::RefuseInputs(Attempt& attempt, const std::string& why, const Now& now, Effects& effects) {
+  Sweep& sweep = *sweeps_.at(attempt.trial.sweep);
+  const int64_t index = attempt.trial.index;
+  const Failure failure{FailureClass::kRetryable, why};
+  effects.push_back(EndAttempt{attempt.trial, attempt.epoch, AttemptEnd::kFailed, failure, now.wall});
+  const bool draining = sweep.record.state == SweepState::kStopping;
+  SetState(sweep, index, draining ? TrialState::kCancelled : TrialState::kQueued);
+  EmitTrial(sweep, index, failure, false, effects);
+  Forget(attempt);
+  ++sweep.refused_in_a_row;
+  if (!draining) Requeue(sweep, index, now.monotonic + BackoffAfter(sweep.record.limits, sweep.refused_in_a_row), now);
+  if (sweep.refused_in_a_row >= kMaxRefusedInARow && sweep.record.state == SweepState::kActive) {
+    sweep.refused_in_a_row = 0;
+    sweep.record.state = SweepState::kPaused;
+    sweep.record.state_reason = fmt::format("{} results in a row were refused: {}; then resume", kMaxRefusedInARow, why);
+    EmitSweep(sweep, now, effects);
+  }
   EndSweepIfDone(sweep, now, effects);
 }
 

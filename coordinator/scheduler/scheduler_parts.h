@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -35,8 +36,19 @@ struct Scheduler::Sweep {
   std::optional<RunnableKey> runnable_key;
   // Seconds of the latest accepted trials, for the estimate.
   std::deque<double> durations;
+  // What the accepted results were computed from (Result::inputs).
+  std::map<std::string, std::string> inputs;
+  // Results refused for other inputs since one was last accepted.
+  int refused_in_a_row = 0;
   // Failed since the sweep was last made active: what max_failed_trials counts.
   int64_t failed_since_active = 0;
+  // Of record.job.
+  CellFunctions cells;
+  // Of a retry: by index, the trials that are still to be queued.
+  std::vector<bool> to_retry;
+  // Whether the store has a row of the job.
+  bool job_stored = false;
+  bool in_turn = false;
 };
 
 struct Scheduler::Attempt {

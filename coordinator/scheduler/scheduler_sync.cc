@@ -137,8 +137,41 @@ Verdict Scheduler::RefuseStale(const AttemptReport& report, Effects& effects) {
   return {LeaseLost(claim), 0};
 }
 
-Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report, const Now& now, std::set<TrialKey>& running,
-                                Effects& effects) {
+absl::Status Scheduler::HandleResult(Attempt& attempt, const Result& result, const ResultExaminer& examine, const Now& now,
+                                     Effects& effects) {
+  const auto missing = std::find_if(result.artifacts.begin(), result.artifacts.end(),
+                                    [&](const std::string& name) { return !attempt.artifacts.contains(name); });
+  if (missing != result.artifacts.end()) {
+    Fail(attempt, {FailureClass::kRetryable, fmt::format("the result names the artifact '{}', which has not arrived", *missing)},
+         now, effects);
+    return absl::OkStatus();
+  }
+  Sweep& sweep = *sweeps_.at(attempt.trial.sweep);
+  absl::StatusOr<Result> examined = examine ? examine(sweep.record, attempt.trial.index, result) : result;
+  if (!examined.ok()) {
+    Fail(attempt, {FailureClass::kUserError, std::string(examined.status().message())}, now, effects);
+    return absl::OkStatus();
+  }
+  for (const auto& [name, sha256] : examined->inputs) {
+    const auto agreed = sweep.inputs.find(name);
+    if (agreed == sweep.inputs.end() || agreed->second == sha256) continue;
+    const std::string why = fmt::format(
+        "the files of '{}' differ from those of this sweep's accepted results (SHA-256 {}… now, {}… then): they were replaced, or "
+        "differ between machines; put back the files that the sweep began with, or start a new sweep",
+        name, sha256.substr(0, 12), agreed->second.substr(0, 12));
+    RefuseInputs(attempt, why, now, effects);
+    return WithReason(absl::AbortedError(why), kReasonInputsDiffer);
+  }
+  for (const auto& [name, sha256] : examined->inputs) {
+    if (sweep.inputs.emplace(name, sha256).second) effects.push_back(RecordInput{attempt.trial.sweep, name, sha256});
+  }
+  sweep.refused_in_a_row = 0;
+  Accept(attempt, *std::move(examined), now, effects);
+  return absl::OkStatus();
+}
+
+Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report, const ResultExaminer& examine, const Now& now,
+                                std::set<TrialKey>& running, Effects& effects) {
   Attempt* attempt = FindLive(report.lease);
   const bool own = attempt != nullptr && attempt->worker == worker.record.id && attempt->session == worker.record.session;
   if (!own && !(attempt != nullptr && options_.mutation == SchedulerOptions::Mutation::kSkipTokenCheck)) {
@@ -148,15 +181,7 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
   NoteProgress(*attempt, report, now, effects);
   const Verdict good{absl::OkStatus(), attempt->point_sequence};
   if (const Result* result = std::get_if<Result>(&report.outcome)) {
-    const auto missing = std::find_if(result->artifacts.begin(), result->artifacts.end(),
-                                      [&](const std::string& name) { return !attempt->artifacts.contains(name); });
-    if (missing == result->artifacts.end()) {
-      Accept(*attempt, *result, now, effects);
-    } else {
-      Fail(*attempt,
-           {FailureClass::kRetryable, fmt::format("the result names the artifact '{}', which has not arrived", *missing)}, now,
-           effects);
-    }
+    if (absl::Status refused = HandleResult(*attempt, *result, examine, now, effects); !refused.ok()) return {refused, 0};
   } else if (const Failure* failure = std::get_if<Failure>(&report.outcome)) {
     if (failure->failure_class == FailureClass::kLostWorker) {
       Lose(*attempt, failure->message, now, effects);
@@ -214,7 +239,7 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
   SyncAnswer answer;
   std::set<TrialKey> reported;
   for (const AttemptReport& report : request.attempts) {
-    answer.verdicts.push_back(HandleReport(*worker, report, now, reported, effects));
+    answer.verdicts.push_back(HandleReport(*worker, report, request.examine, now, reported, effects));
     answer.news |= !answer.verdicts.back().status.ok() || report.outcome.index() != 0;
   }
   if (request.draining) {
@@ -255,7 +280,7 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
     answer.news |= !reported.contains(trial);
   }
   answer.lease = options_.lease;
-  answer.next_sync_after = worker->attempts.empty() ? absl::ZeroDuration() : options_.report_interval;
+  answer.next_sync_after = worker->attempts.empty() ? absl::ZeroDuration() : std::min(options_.report_interval, options_.lease / 4);
   answer.draining = worker->record.draining;
   woken_.erase(request.worker);
   return answer;

@@ -34,6 +34,8 @@ const char* NameOf(SweepState state) {
     case SweepState::kCompleted: return "completed";
     case SweepState::kStopped: return "stopped";
     case SweepState::kCancelled: return "cancelled";
+    case SweepState::kCreating: return "being created";
+    case SweepState::kDeleting: return "being deleted";
   }
   return "unknown";
 }

@@ -9,6 +9,7 @@
 
 #include "common/ids.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -20,7 +21,7 @@ constexpr int32_t kMaxSlots = 1024;
 constexpr size_t kMaxText = 4096;
 
 // What a worker says is shown to people and kept: it is cut to a sensible length.
-std::string Cut(const std::string& text) { return text.substr(0, kMaxText); }
+std::string Cut(const std::string& text) { return Shortened(text, kMaxText); }
 
 std::string TrialName(const std::string& sweep_id, int64_t index) { return fmt::format("sweeps/{}/trials/{}", sweep_id, index); }
 
@@ -72,7 +73,7 @@ v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts, std::opti
   } else {
     proto.mutable_spec()->set_display_name(sweep.display_name);
   }
-  proto.set_state(static_cast<v1::Sweep::State>(sweep.state));
+  proto.set_state(static_cast<v1::Sweep::State>(sweep.shown_state()));
   *proto.mutable_counts() = ToProto(counts);
   SetTimestamp(sweep.create_time, proto.mutable_create_time());
   SetTimestamp(sweep.update_time, proto.mutable_update_time());
@@ -80,7 +81,7 @@ v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts, std::opti
   proto.set_etag(fmt::format("{}", sweep.revision));
   proto.set_cell_count(sweep.cells);
   if (estimated_time_left) SetDuration(*estimated_time_left, proto.mutable_estimated_time_left());
-  proto.set_state_reason(sweep.state_reason);
+  proto.set_state_reason(ToUtf8(sweep.state_reason));
   return proto;
 }
 
@@ -94,7 +95,7 @@ v1::Trial ToProto(const SweepRecord& sweep, const TrialRow& trial) {
   for (const auto& [name, value] : trial.scores) (*proto.mutable_scores())[name] = value;
   if (trial.last_failure) {
     proto.mutable_last_failure()->set_class_(static_cast<v1::Failure::Class>(trial.last_failure->failure_class));
-    proto.mutable_last_failure()->set_message(trial.last_failure->message);
+    proto.mutable_last_failure()->set_message(ToUtf8(trial.last_failure->message));  // rows of older versions may be cut
   }
   proto.set_attempts(trial.epoch);
   proto.set_worker_losses(trial.worker_losses);
@@ -120,9 +121,9 @@ v1::Worker ToProto(const WorkerEntry& worker, const std::map<SweepKey, std::stri
   const WorkerRecord& record = worker.record;
   proto.set_name(fmt::format("workers/{}", record.id));
   auto* description = proto.mutable_description();
-  description->set_hostname(record.description.hostname);
-  description->set_device(record.description.device);
-  description->set_version(record.description.version);
+  description->set_hostname(ToUtf8(record.description.hostname));
+  description->set_device(ToUtf8(record.description.device));
+  description->set_version(ToUtf8(record.description.version));
   description->set_process_id(record.description.process_id);
   description->set_threads(record.description.threads);
   description->set_memory_bytes(record.description.memory_bytes);
@@ -153,7 +154,7 @@ v1::RunningAttempt ToProto(const SweepRecord& sweep, const RunningAttempt& attem
   proto.set_epoch(attempt.epoch);
   for (const auto& [factor, level] : plan.CellLevels(CellOf(sweep, attempt.trial.index))) (*proto.mutable_cell())[factor] = level;
   proto.set_replicate(ReplicateOf(sweep, attempt.trial.index));
-  proto.set_phase(attempt.phase);
+  proto.set_phase(ToUtf8(attempt.phase));
   proto.set_step(attempt.step);
   proto.set_total_steps(attempt.total_steps);
   for (const auto& [metric, value] : attempt.metrics) (*proto.mutable_metrics())[metric] = value;

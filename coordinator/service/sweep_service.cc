@@ -47,15 +47,22 @@ RetryLimits LimitsOf(const RetryPolicySpec& spec) {
 }  // namespace
 
 absl::StatusOr<v1::Sweep> SweepServiceImpl::View(const std::string& sweep_id) {
-  const Clock* clock = backend_.clock;
-  return backend_.engine->Call<v1::Sweep>([=](Scheduler& scheduler, const Now&, Effects&) -> absl::StatusOr<v1::Sweep> {
-    LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view,
-                           scheduler.View(sweep_id, {clock->MonotonicNow(), clock->WallNow()}));
-    return ToProto(*view.record, view.counts, view.estimated_time_left, /*with_spec=*/true);
-  });
+  struct Seen {
+    SweepRecord record;
+    TrialCounts counts;
+    std::optional<absl::Duration> estimated_time_left;
+  };
+  // The specification is parsed here, not on the engine's thread: it may be large.
+  LOUPE_ASSIGN_OR_RETURN(
+      const Seen seen, backend_.engine->Call<Seen>([=](Scheduler& scheduler, const Now& now, Effects&) -> absl::StatusOr<Seen> {
+        LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
+        return Seen{*view.record, view.counts, view.estimated_time_left};
+      }));
+  return ToProto(seen.record, seen.counts, seen.estimated_time_left, /*with_spec=*/true);
 }
 
-absl::Status SweepServiceImpl::Create(const v1::CreateSweepRequest& request, v1::CreateSweepResponse& response) {
+absl::Status SweepServiceImpl::Create(const v1::CreateSweepRequest& request, const std::string& client,
+                                      v1::CreateSweepResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(SweepSpec spec, SpecFromProto(request.spec()));
   LOUPE_ASSIGN_OR_RETURN(Plan made, Plan::Create(std::move(spec)));
   const auto plan = std::make_shared<const Plan>(std::move(made));
@@ -79,13 +86,14 @@ absl::Status SweepServiceImpl::Create(const v1::CreateSweepRequest& request, v1:
   record.limits = LimitsOf(plan->spec().retry);
   const std::string fingerprint = Sha256Hex(request.sweep_id() + "\n" + record.spec);
   const auto levels = [plan](int64_t cell) { return LevelsJson(plan->CellLevels(cell)); };
+  // Before the sweep is there: its trials may be leased, and its job resumed, at once.
+  backend_.plans->Put(record, plan);
   LOUPE_ASSIGN_OR_RETURN(
       const SweepRecord created,
       backend_.engine->Call<SweepRecord>([=, request_id = request.request_id()](Scheduler& scheduler, const Now& now,
                                                                                 Effects& effects) {
-        return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects);
+        return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects, client);
       }));
-  if (created.uid == record.uid) backend_.plans->Put(created.uid, plan);
   LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(created.id));
   return absl::OkStatus();
 }
@@ -111,7 +119,8 @@ absl::Status SweepServiceImpl::List(const v1::ListSweepsRequest& request, v1::Li
   return absl::OkStatus();
 }
 
-absl::Status SweepServiceImpl::Retry(const v1::RetryTrialsRequest& request, v1::RetryTrialsResponse& response) {
+absl::Status SweepServiceImpl::Retry(const v1::RetryTrialsRequest& request, const std::string& client,
+                                     v1::RetryTrialsResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
   std::set<TrialState> states;
   if (request.failed()) states.insert(TrialState::kFailed);
@@ -119,40 +128,37 @@ absl::Status SweepServiceImpl::Retry(const v1::RetryTrialsRequest& request, v1::
   if (request.cancelled()) states.insert(TrialState::kCancelled);
   if (states.empty()) states = {TrialState::kFailed, TrialState::kQuarantined};
   std::function<bool(int64_t)> matches;
+  std::string filter;
   if (request.cell_size() > 0) {
     LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend_.store->GetSweep(id.id()));
     LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend_.plans->Get(sweep));
     const std::map<std::string, std::string> wanted(request.cell().begin(), request.cell().end());
-    for (const auto& [factor, level] : wanted) {
-      if (!plan->CellLevels(0).contains(factor)) {
-        return absl::InvalidArgumentError(fmt::format("sweep '{}' has no factor '{}'", id.id(), factor));
-      }
-    }
-    matches = [plan, wanted](int64_t cell) {
-      const std::map<std::string, std::string> levels = plan->CellLevels(cell);
-      return std::all_of(wanted.begin(), wanted.end(), [&](const auto& pair) { return levels.at(pair.first) == pair.second; });
-    };
+    // Here, and not on the engine's thread, each cell is looked at.
+    LOUPE_ASSIGN_OR_RETURN(std::vector<bool> matching, MatchingCells(*plan, wanted));
+    matches = [matching = std::move(matching)](int64_t cell) { return matching[static_cast<size_t>(cell)]; };
+    filter = LevelsJson(wanted);
   }
   const std::string fingerprint = Sha256Hex(DeterministicBytes(request));
   LOUPE_ASSIGN_OR_RETURN(
       const int64_t retried,
       backend_.engine->Call<int64_t>([=, request_id = request.request_id()](Scheduler& scheduler, const Now& now,
                                                                             Effects& effects) {
-        return scheduler.OnRetry(id.id(), states, matches, request_id, fingerprint, now, effects);
+        return scheduler.OnRetry(id.id(), states, matches, request_id, fingerprint, now, effects, filter, client);
       }));
   response.set_retried(retried);
   LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(id.id()));
   return absl::OkStatus();
 }
 
-grpc::Status SweepServiceImpl::Verb(grpc::ServerContext* context, const v1::SweepVerbRequest& request, SweepVerb verb,
-                                    v1::Sweep& response) {
-  return ServeChange(backend_, *context, Role::kSubmitter, NameOf(verb), request.name(), [&]() -> absl::Status {
+grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* context, const v1::SweepVerbRequest& request,
+                                                 SweepVerb verb, v1::Sweep& response) {
+  return ServeChange(backend_, context, Role::kSubmitter, NameOf(verb), request.name(), &response,
+                     [this, &request, verb, &response](const std::string& client) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
     LOUPE_RETURN_IF_ERROR(backend_.engine
                               ->Call<SweepRecord>([=, etag = request.etag()](Scheduler& scheduler, const Now& now,
                                                                              Effects& effects) {
-                                return scheduler.OnVerb(id.id(), verb, etag, now, effects);
+                                return scheduler.OnVerb(id.id(), verb, etag, now, effects, client);
                               })
                               .status());
     LOUPE_ASSIGN_OR_RETURN(response, View(id.id()));
@@ -160,78 +166,82 @@ grpc::Status SweepServiceImpl::Verb(grpc::ServerContext* context, const v1::Swee
   });
 }
 
-grpc::Status SweepServiceImpl::CreateSweep(grpc::ServerContext* context, const v1::CreateSweepRequest* request,
-                                           v1::CreateSweepResponse* response) {
-  return ServeChange(backend_, *context, request->validate_only() ? Role::kViewer : Role::kSubmitter, "created",
-                     request->sweep_id(), [&] { return Create(*request, *response); });
+grpc::ServerUnaryReactor* SweepServiceImpl::CreateSweep(grpc::CallbackServerContext* context, const v1::CreateSweepRequest* request, v1::CreateSweepResponse* response) {
+  return ServeChange(backend_, context, request->validate_only() ? Role::kViewer : Role::kSubmitter, "created",
+                     request->sweep_id(), response, [=, this](const std::string& client) { return Create(*request, client, *response); });
 }
 
-grpc::Status SweepServiceImpl::GetSweep(grpc::ServerContext* context, const v1::GetSweepRequest* request,
-                                        v1::Sweep* response) {
-  return Serve(backend_, *context, Role::kViewer, [&]() -> absl::Status {
+grpc::ServerUnaryReactor* SweepServiceImpl::GetSweep(grpc::CallbackServerContext* context, const v1::GetSweepRequest* request, v1::Sweep* response) {
+  return Serve(backend_, context, Role::kViewer, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
     LOUPE_ASSIGN_OR_RETURN(*response, View(id.id()));
     return absl::OkStatus();
   });
 }
 
-grpc::Status SweepServiceImpl::ListSweeps(grpc::ServerContext* context, const v1::ListSweepsRequest* request,
-                                          v1::ListSweepsResponse* response) {
-  return Serve(backend_, *context, Role::kViewer, [&] { return List(*request, *response); });
+grpc::ServerUnaryReactor* SweepServiceImpl::ListSweeps(grpc::CallbackServerContext* context, const v1::ListSweepsRequest* request, v1::ListSweepsResponse* response) {
+  return Serve(backend_, context, Role::kViewer, response, [=, this] { return List(*request, *response); });
 }
 
-grpc::Status SweepServiceImpl::DeleteSweep(grpc::ServerContext* context, const v1::DeleteSweepRequest* request,
-                                           v1::DeleteSweepResponse*) {
-  return ServeChange(backend_, *context, Role::kSubmitter, "deleted", request->name(), [&]() -> absl::Status {
+grpc::ServerUnaryReactor* SweepServiceImpl::DeleteSweep(grpc::CallbackServerContext* context, const v1::DeleteSweepRequest* request, v1::DeleteSweepResponse* response) {
+  return ServeChange(backend_, context, Role::kSubmitter, "deleted", request->name(), response,
+                     [=, this](const std::string& client) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
     return backend_.engine
         ->Call<bool>([=, force = request->force(), etag = request->etag()](Scheduler& scheduler, const Now& now,
                                                                           Effects& effects) -> absl::StatusOr<bool> {
-          LOUPE_RETURN_IF_ERROR(scheduler.OnDelete(id.id(), force, etag, now, effects));
+          LOUPE_RETURN_IF_ERROR(scheduler.OnDelete(id.id(), force, etag, now, effects, client));
           return true;
         })
         .status();
   });
 }
 
-grpc::Status SweepServiceImpl::PauseSweep(grpc::ServerContext* context, const v1::SweepVerbRequest* request,
-                                          v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::PauseSweep(grpc::CallbackServerContext* context, const v1::SweepVerbRequest* request, v1::Sweep* response) {
   return Verb(context, *request, SweepVerb::kPause, *response);
 }
 
-grpc::Status SweepServiceImpl::ResumeSweep(grpc::ServerContext* context, const v1::SweepVerbRequest* request,
-                                           v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::ResumeSweep(grpc::CallbackServerContext* context, const v1::SweepVerbRequest* request, v1::Sweep* response) {
   return Verb(context, *request, SweepVerb::kResume, *response);
 }
 
-grpc::Status SweepServiceImpl::StopSweep(grpc::ServerContext* context, const v1::SweepVerbRequest* request,
-                                         v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::StopSweep(grpc::CallbackServerContext* context, const v1::SweepVerbRequest* request, v1::Sweep* response) {
   return Verb(context, *request, SweepVerb::kStop, *response);
 }
 
-grpc::Status SweepServiceImpl::CancelSweep(grpc::ServerContext* context, const v1::SweepVerbRequest* request,
-                                           v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::CancelSweep(grpc::CallbackServerContext* context, const v1::SweepVerbRequest* request, v1::Sweep* response) {
   return Verb(context, *request, SweepVerb::kCancel, *response);
 }
 
-grpc::Status SweepServiceImpl::RetryTrials(grpc::ServerContext* context, const v1::RetryTrialsRequest* request,
-                                           v1::RetryTrialsResponse* response) {
-  return ServeChange(backend_, *context, Role::kSubmitter, "retried", request->name(),
-                     [&] { return Retry(*request, *response); });
+grpc::ServerUnaryReactor* SweepServiceImpl::RetryTrials(grpc::CallbackServerContext* context, const v1::RetryTrialsRequest* request, v1::RetryTrialsResponse* response) {
+  return ServeChange(backend_, context, Role::kSubmitter, "retried", request->name(), response,
+                     [=, this](const std::string& client) { return Retry(*request, client, *response); });
 }
 
 grpc::ServerWriteReactor<v1::WatchSweepResponse>* SweepServiceImpl::WatchSweep(grpc::CallbackServerContext* context,
                                                                                const v1::WatchSweepRequest* request) {
   const std::shared_ptr<WatchReactor> reactor = WatchReactor::Start(*backend_.plans);
-  absl::Status status = Admit(backend_, *context, Role::kViewer).status();
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kHeld);
+  absl::Status status = open.status();
+  const std::string client = open.ok() ? (*open)->client() : "";
+  if (open.ok()) reactor->SetOpen(*std::move(open));
   absl::StatusOr<SweepId> id = SweepId::FromName(request->name());
   if (status.ok()) status = id.status();
   if (!status.ok()) {
     reactor->End(status);
   } else {
-    backend_.engine->Submit(WatchCall{id->id(), [reactor](absl::StatusOr<WatchUpdate> update) {
-                                        return reactor->Update(std::move(update));
-                                      }});
+    const auto watch = [this, reactor, id = id->id()] {
+      backend_.engine->Submit(
+          WatchCall{id, [reactor](absl::StatusOr<WatchUpdate> update) { return reactor->Update(std::move(update)); }});
+    };
+    if (backend_.plans->Knows(id->id())) {
+      watch();
+    } else if (!backend_.pool->Submit(client, [this, watch, id = id->id()] {
+                 if (const auto sweep = backend_.store->GetSweep(id); sweep.ok()) backend_.plans->Get(*sweep).status().IgnoreError();
+                 watch();
+               })) {
+      reactor->End(TooManyWaiting(client));
+    }
   }
   return reactor.get();
 }

@@ -1,33 +1,18 @@
 #include "coordinator/service/worker_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/ids.h"
 #include "common/status_macros.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/result_check.h"
+#include "coordinator/service/upload_reactor.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
 namespace {
 
-constexpr size_t kMaxChunkBytes = (1 << 20) + 1024;
-
-// One Synchronize that may be held. Deletes itself when gRPC is done with it.
-class SyncReactor final : public grpc::ServerUnaryReactor {
- public:
-  SyncReactor(EngineThread& engine, std::string worker, uint64_t id) : engine_(engine), worker_(std::move(worker)), id_(id) {}
-  void OnCancel() override {
-    engine_.Post([worker = worker_, id = id_](Engine& engine) { engine.CancelSync(worker, id); });
-  }
-  void OnDone() override { delete this; }
-
- private:
-  EngineThread& engine_;
-  const std::string worker_;
-  const uint64_t id_;
-};
-
-// On the engine's thread: the store is only read where the plan is not at hand, for the first trial after a start.
 absl::Status FillAssignment(const Backend& backend, const DesiredAttempt& attempt, v1::TrialAssignment& assignment) {
   std::shared_ptr<const Plan> plan = backend.plans->Find(attempt.sweep_uid);
   if (plan == nullptr) {
@@ -61,72 +46,69 @@ absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& 
   return absl::OkStatus();
 }
 
+// Plans that are not at hand (the first trial after a start, a sweep that nobody has worked on for long) are made on the pool's
+// threads: the engine's has other workers waiting.
+bool HasPlansOf(const Backend& backend, const SyncRequest& request) {
+  return std::all_of(request.attempts.begin(), request.attempts.end(), [&](const AttemptReport& report) {
+    return !std::holds_alternative<Result>(report.outcome) || backend.plans->Knows(report.lease.sweep_id);
+  });
+}
+
+void MakePlansOf(const Backend& backend, const SyncRequest& request) {
+  for (const AttemptReport& report : request.attempts) {
+    if (backend.plans->Knows(report.lease.sweep_id)) continue;
+    // Without a plan the result is taken as it is.
+    if (const auto sweep = backend.store->GetSweep(report.lease.sweep_id); sweep.ok()) backend.plans->Get(*sweep).status().IgnoreError();
+  }
+}
+
 }  // namespace
+
+void WorkerServiceImpl::Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest* request,
+                               v1::SynchronizeResponse* response, uint64_t id) {
+  // Request and response live until Answer, which is called exactly once.
+  backend_.engine->Submit(SyncCall{
+      std::move(sync), ToAbslDuration(request->max_wait()),
+      [this, call, request, response](absl::StatusOr<SyncAnswer> answer) {
+        if (!answer.ok()) return call->Answer(answer.status());
+        const bool at_hand = std::all_of(answer->desired.begin(), answer->desired.end(),
+                                         [&](const DesiredAttempt& attempt) { return backend_.plans->Knows(attempt.sweep_id); });
+        const auto fill = [this, call, request, response, answer = *std::move(answer)] {
+          call->Answer(FillResponse(backend_, *request, answer, *response));
+        };
+        at_hand ? fill() : RunLater(backend_, call, fill);
+      },
+      id});
+}
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::Synchronize(grpc::CallbackServerContext* context,
                                                          const v1::SynchronizeRequest* request,
                                                          v1::SynchronizeResponse* response) {
   const uint64_t id = next_call_++;
+  auto* call = new UnaryCall(response);
   absl::StatusOr<SyncRequest> sync = FromProto(*request);
-  auto* reactor = new SyncReactor(*backend_.engine, sync.ok() ? sync->worker : "", id);
-  absl::Status status = Admit(backend_, *context, Role::kWorker).status();
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kWorker, CallKind::kHeld);
+  absl::Status status = open.status();
+  if (open.ok()) call->SetOpen(*std::move(open));
   if (status.ok()) status = sync.status();
+  if (status.ok() && backend_.access != nullptr) status = backend_.access->ClaimWorker(call->open()->caller(), sync->worker);
   if (!status.ok()) {
-    reactor->Finish(ToGrpcStatus(status));
-    return reactor;
+    call->Answer(status);
+    return call;
   }
-  // Request and response live until Finish, which is called exactly once.
-  backend_.engine->Submit(SyncCall{
-      *std::move(sync), ToAbslDuration(request->max_wait()),
-      [this, reactor, request, response](absl::StatusOr<SyncAnswer> answer) {
-        absl::Status outcome = answer.status();
-        if (outcome.ok()) outcome = FillResponse(backend_, *request, *answer, *response);
-        reactor->Finish(ToGrpcStatus(outcome));
-      },
-      id});
-  return reactor;
-}
-
-absl::Status WorkerServiceImpl::Upload(grpc::ServerReader<v1::UploadArtifactRequest>& reader,
-                                       v1::UploadArtifactResponse& response) {
-  v1::UploadArtifactRequest message;
-  if (!reader.Read(&message) || !message.has_header()) {
-    return absl::InvalidArgumentError("the first message of an upload must be its header");
+  sync->examine = MakeResultExaminer(*backend_.plans);
+  call->SetOnCancel([engine = backend_.engine, worker = sync->worker, id] {
+    engine->Post([worker, id](Engine& held) { held.CancelSync(worker, id); });
+  });
+  if (HasPlansOf(backend_, *sync)) {
+    Submit(call, *std::move(sync), request, response, id);
+  } else {
+    RunLater(backend_, call, [this, call, sync = *std::move(sync), request, response, id] {
+      MakePlansOf(backend_, sync);
+      Submit(call, sync, request, response, id);
+    });
   }
-  const v1::UploadArtifactRequest::Header header = message.header();
-  LOUPE_ASSIGN_OR_RETURN(const LeaseClaim claim, FromProto(header.lease()));
-  LOUPE_RETURN_IF_ERROR(CheckArtifactName(header.artifact().name()));
-  LOUPE_RETURN_IF_ERROR(backend_.artifacts->PathOf(header.artifact().sha256()).status());
-  if (header.artifact().size_bytes() < 0 || header.artifact().size_bytes() > backend_.limits.max_artifact_bytes) {
-    return absl::InvalidArgumentError(fmt::format("artifact '{}' has {} bytes: expected 0 to {}", header.artifact().name(),
-                                                  header.artifact().size_bytes(), backend_.limits.max_artifact_bytes));
-  }
-  // Refused before the bytes come, and again when they are there: the lease may be lost in between.
-  const auto check = [claim](Scheduler& scheduler, const Now&, Effects&) { return scheduler.CheckLease(claim); };
-  LOUPE_RETURN_IF_ERROR(backend_.engine->Call<TrialKey>(check).status());
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactFolder::Upload> upload, backend_.artifacts->Begin());
-  int64_t received = 0;
-  while (reader.Read(&message)) {
-    received += static_cast<int64_t>(message.chunk().size());
-    if (message.has_header() || message.chunk().size() > kMaxChunkBytes || received > header.artifact().size_bytes()) {
-      return absl::InvalidArgumentError("after its header an upload has chunks of at most 1 MiB, and no more bytes than announced");
-    }
-    LOUPE_RETURN_IF_ERROR(upload->Append(message.chunk()));
-  }
-  LOUPE_RETURN_IF_ERROR(upload->Finish(header.artifact().size_bytes(), header.artifact().sha256()));
-  const ArtifactRecord record{.name = header.artifact().name(),
-                              .media_type = header.artifact().media_type().substr(0, 128),
-                              .size_bytes = header.artifact().size_bytes(),
-                              .sha256 = header.artifact().sha256(),
-                              .epoch = claim.epoch};
-  LOUPE_RETURN_IF_ERROR(backend_.engine
-                            ->Call<bool>([claim, record](Scheduler& scheduler, const Now&, Effects& effects) -> absl::StatusOr<bool> {
-                              LOUPE_RETURN_IF_ERROR(scheduler.OnArtifact(claim, record, effects));
-                              return true;
-                            })
-                            .status());
-  *response.mutable_artifact() = ToProto(record);
-  return absl::OkStatus();
+  return call;
 }
 
 absl::StatusOr<std::vector<v1::Worker>> WorkerServiceImpl::Workers() {
@@ -158,9 +140,10 @@ absl::Status WorkerServiceImpl::List(const v1::ListWorkersRequest& request, v1::
   return absl::OkStatus();
 }
 
-grpc::Status WorkerServiceImpl::Drain(grpc::ServerContext* context, const std::string& name, bool draining,
-                                      v1::Worker& response) {
-  return ServeChange(backend_, *context, Role::kAdmin, draining ? "drained" : "undrained", name, [&]() -> absl::Status {
+grpc::ServerUnaryReactor* WorkerServiceImpl::Drain(grpc::CallbackServerContext* context, const std::string& name, bool draining,
+                                                   v1::Worker& response) {
+  return ServeChange(backend_, context, Role::kAdmin, draining ? "drained" : "undrained", name, &response,
+                     [this, name, draining, &response]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromName(name));
     LOUPE_RETURN_IF_ERROR(
         backend_.engine
@@ -177,24 +160,20 @@ grpc::Status WorkerServiceImpl::Drain(grpc::ServerContext* context, const std::s
   });
 }
 
-grpc::Status WorkerServiceImpl::UploadArtifact(grpc::ServerContext* context,
-                                               grpc::ServerReader<v1::UploadArtifactRequest>* reader,
-                                               v1::UploadArtifactResponse* response) {
-  return Serve(backend_, *context, Role::kWorker, [&] { return Upload(*reader, *response); });
+grpc::ServerReadReactor<v1::UploadArtifactRequest>* WorkerServiceImpl::UploadArtifact(grpc::CallbackServerContext* context,
+                                                                                    v1::UploadArtifactResponse* response) {
+  return UploadReactor::Begin(backend_, *context, *response);
 }
 
-grpc::Status WorkerServiceImpl::ListWorkers(grpc::ServerContext* context, const v1::ListWorkersRequest* request,
-                                            v1::ListWorkersResponse* response) {
-  return Serve(backend_, *context, Role::kViewer, [&] { return List(*request, *response); });
+grpc::ServerUnaryReactor* WorkerServiceImpl::ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request, v1::ListWorkersResponse* response) {
+  return Serve(backend_, context, Role::kViewer, response, [=, this] { return List(*request, *response); });
 }
 
-grpc::Status WorkerServiceImpl::DrainWorker(grpc::ServerContext* context, const v1::WorkerVerbRequest* request,
-                                            v1::Worker* response) {
+grpc::ServerUnaryReactor* WorkerServiceImpl::DrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) {
   return Drain(context, request->name(), true, *response);
 }
 
-grpc::Status WorkerServiceImpl::UndrainWorker(grpc::ServerContext* context, const v1::WorkerVerbRequest* request,
-                                              v1::Worker* response) {
+grpc::ServerUnaryReactor* WorkerServiceImpl::UndrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) {
   return Drain(context, request->name(), false, *response);
 }
 

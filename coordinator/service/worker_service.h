@@ -3,30 +3,28 @@
 
 #include <atomic>
 
-#include "coordinator/service/backend.h"
+#include "coordinator/service/calls.h"
 #include "loupe/v1/worker.grpc.pb.h"
 
 namespace loupe::coordinator {
 
-// Thread-safe. Synchronize is served by callbacks: a held call costs memory, not a thread.
-class WorkerServiceImpl final : public v1::WorkerService::WithCallbackMethod_Synchronize<v1::WorkerService::Service> {
+// Thread-safe.
+class WorkerServiceImpl final : public v1::WorkerService::CallbackService {
  public:
   explicit WorkerServiceImpl(const Backend& backend) : backend_(backend) {}
 
   grpc::ServerUnaryReactor* Synchronize(grpc::CallbackServerContext* context, const v1::SynchronizeRequest* request,
                                         v1::SynchronizeResponse* response) override;
-  grpc::Status UploadArtifact(grpc::ServerContext* context, grpc::ServerReader<v1::UploadArtifactRequest>* reader,
-                              v1::UploadArtifactResponse* response) override;
-  grpc::Status ListWorkers(grpc::ServerContext* context, const v1::ListWorkersRequest* request,
-                           v1::ListWorkersResponse* response) override;
-  grpc::Status DrainWorker(grpc::ServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) override;
-  grpc::Status UndrainWorker(grpc::ServerContext* context, const v1::WorkerVerbRequest* request,
-                             v1::Worker* response) override;
+  grpc::ServerReadReactor<v1::UploadArtifactRequest>* UploadArtifact(grpc::CallbackServerContext* context,
+                                                                     v1::UploadArtifactResponse* response) override;
+  grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request, v1::ListWorkersResponse* response) override;
+  grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) override;
+  grpc::ServerUnaryReactor* UndrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) override;
 
  private:
-  absl::Status Upload(grpc::ServerReader<v1::UploadArtifactRequest>& reader, v1::UploadArtifactResponse& response);
+  void Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest* request, v1::SynchronizeResponse* response, uint64_t id);
   absl::Status List(const v1::ListWorkersRequest& request, v1::ListWorkersResponse& response);
-  grpc::Status Drain(grpc::ServerContext* context, const std::string& name, bool draining, v1::Worker& response);
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const std::string& name, bool draining, v1::Worker& response);
   absl::StatusOr<std::vector<v1::Worker>> Workers();
 
   const Backend backend_;

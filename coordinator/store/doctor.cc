@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <set>
+#include <string_view>
 #include <system_error>
 
 #include "common/status_macros.h"
@@ -20,6 +22,11 @@ namespace {
 constexpr int kMostFindings = 20;
 constexpr char kAdviceRestore[] = "no coordinator writes this: restore a backup ('loupe restore'), or keep the folder for study";
 
+// What the rules are about: sweeps that are all there. `{}` in a rule stands for them.
+constexpr char kAllSweeps[] = "sweeps";
+// From schema version 3 on.
+constexpr char kWholeSweeps[] = "(SELECT * FROM sweeps WHERE sweep_key NOT IN (SELECT sweep_key FROM jobs WHERE kind IN (1, 5)))";
+
 // Each query names trials (sweep, index) that break a rule; every trial of a sound folder keeps all of them.
 struct TrialRule {
   const char* problem;
@@ -28,25 +35,25 @@ struct TrialRule {
 constexpr std::array kTrialRules = {
     TrialRule{"has a result, but has not succeeded with it",
               "SELECT s.sweep_id, r.trial_index FROM results AS r JOIN trials AS t USING (sweep_key, trial_index) "
-              "JOIN sweeps AS s USING (sweep_key) WHERE t.state <> 3 OR t.epoch <> r.epoch ORDER BY 1, 2"},
+              "JOIN {} AS s USING (sweep_key) WHERE t.state <> 3 OR t.epoch <> r.epoch ORDER BY 1, 2"},
     TrialRule{"has succeeded, but has no result",
-              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) WHERE t.state = 3 AND NOT "
+              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) WHERE t.state = 3 AND NOT "
               "EXISTS (SELECT 1 FROM results AS r WHERE r.sweep_key = t.sweep_key AND r.trial_index = t.trial_index) ORDER BY 1, 2"},
     TrialRule{"does not count the attempts that are stored of it",
-              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) LEFT JOIN attempts AS a "
+              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) LEFT JOIN attempts AS a "
               "USING (sweep_key, trial_index) GROUP BY t.sweep_key, t.trial_index HAVING count(a.epoch) <> t.epoch "
               "OR coalesce(max(a.epoch), 0) <> t.epoch OR t.failed_attempts > coalesce(sum(a.outcome = 2), 0) "
               "OR t.worker_losses > coalesce(sum(a.outcome = 3), 0) ORDER BY 1, 2"},
     TrialRule{"runs without an attempt that runs, or the other way round",
-              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) LEFT JOIN attempts AS a "
+              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) LEFT JOIN attempts AS a "
               "USING (sweep_key, trial_index) GROUP BY t.sweep_key, t.trial_index "
               "HAVING coalesce(sum(a.outcome = 0), 0) <> (t.state = 2) ORDER BY 1, 2"},
     TrialRule{"is not done, and its sweep has ended",
-              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN sweeps AS s USING (sweep_key) "
+              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) "
               "WHERE s.state = 4 AND t.state IN (1, 2) ORDER BY 1, 2"}};
 constexpr char kMissingTrialsSql[] =
     "SELECT s.sweep_id, s.cell_count * s.replicates, (SELECT count(*) FROM trials AS t WHERE t.sweep_key = s.sweep_key) AS n "
-    "FROM sweeps AS s WHERE n <> s.cell_count * s.replicates ORDER BY s.sweep_id";
+    "FROM {} AS s WHERE n <> s.cell_count * s.replicates ORDER BY s.sweep_id";
 
 class Examiner {
  public:
@@ -78,6 +85,13 @@ class Examiner {
     report_.findings.push_back({kind, std::move(subject), std::move(problem), std::move(advice)});
   }
 
+  // Kept: a statement's text has to outlive the connection's use of it.
+  const char* OfWholeSweeps(std::string_view rule) {
+    std::string& sql = queries_.emplace_back(rule);
+    sql.replace(sql.find("{}"), 2, report_.schema_version < 3 ? kAllSweeps : kWholeSweeps);
+    return sql.c_str();
+  }
+
   absl::Status CheckRows() {
     LOUPE_RETURN_IF_ERROR(db_.ForEach("PRAGMA foreign_key_check", [&](const SqliteRow& row) {
       Add("database", fmt::format("a row of table {} refers to a row of {} that is not there", row.Text(0), row.Text(2)),
@@ -85,7 +99,7 @@ class Examiner {
     }));
     for (const TrialRule& rule : kTrialRules) {
       int64_t broken = 0;
-      LOUPE_RETURN_IF_ERROR(db_.ForEach(rule.sql, [&](const SqliteRow& row) {
+      LOUPE_RETURN_IF_ERROR(db_.ForEach(OfWholeSweeps(rule.sql), [&](const SqliteRow& row) {
         if (++broken <= kMostFindings) {
           Add(fmt::format("sweeps/{}/trials/{}", row.Text(0), row.Int(1)), rule.problem, kAdviceRestore);
         }
@@ -94,7 +108,7 @@ class Examiner {
         Add("database", fmt::format("{} more trials: each {}", broken - kMostFindings, rule.problem), kAdviceRestore);
       }
     }
-    return db_.ForEach(kMissingTrialsSql, [&](const SqliteRow& row) {
+    return db_.ForEach(OfWholeSweeps(kMissingTrialsSql), [&](const SqliteRow& row) {
       Add(fmt::format("sweeps/{}", row.Text(0)), fmt::format("{} trials planned, {} stored", row.Int(1), row.Int(2)),
           kAdviceRestore);
     });
@@ -145,6 +159,7 @@ class Examiner {
   const std::string& folder_;
   SqliteDb& db_;
   const ProgressFn& progress_;
+  std::deque<std::string> queries_;
   HealthReport report_;
 };
 

@@ -157,6 +157,27 @@ ALTER TABLE attempts RENAME COLUMN token TO token_sha256;
 UPDATE attempts SET token_sha256 = loupe_sha256(token_sha256);
 )sql";
 
+// What the accepted results of a sweep were computed from; work on all of a sweep's trials that is still to be done.
+constexpr char kSchema3Sql[] = R"sql(
+CREATE TABLE sweep_inputs (
+  sweep_key INTEGER NOT NULL REFERENCES sweeps ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  sha256 TEXT NOT NULL CHECK (length(sha256) = 64),
+  PRIMARY KEY (sweep_key, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE jobs (
+  sweep_key INTEGER PRIMARY KEY REFERENCES sweeps ON DELETE CASCADE,
+  kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 5),
+  next_trial INTEGER NOT NULL,
+  trial_states INTEGER NOT NULL,
+  cell_filter TEXT NOT NULL,
+  client TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX requests_by_time ON requests (time_us);
+)sql";
+
 // For migrations: SQLite has no digests of its own.
 void Sha256OfText(sqlite3_context* context, int, sqlite3_value** values) {
   const void* bytes = sqlite3_value_blob(values[0]);
@@ -167,7 +188,7 @@ void Sha256OfText(sqlite3_context* context, int, sqlite3_value** values) {
 
 // kSteps[i] takes a file from version i to i + 1. A released step is never edited; tests/coordinator/store/fixtures has a
 // database of every earlier version, written by the program of its time, and says how to add the next.
-constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql};
+constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql, kSchema3Sql};
 
 }  // namespace
 

@@ -12,10 +12,20 @@ constexpr char kInsertResultSql[] =
     "INSERT INTO results (sweep_key, trial_index, epoch, digest, train_seconds, total_seconds, provenance, accept_time_us) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kInsertScoreSql[] = "INSERT INTO scores (sweep_key, trial_index, name, value) VALUES (?, ?, ?, ?)";
+constexpr char kInsertInputSql[] = "INSERT INTO sweep_inputs (sweep_key, name, sha256) VALUES (?, ?, ?)";
+constexpr char kInputsSql[] = "SELECT sweep_key, name, sha256 FROM sweep_inputs ORDER BY sweep_key, name";
 constexpr char kScoresSql[] =
     "SELECT trial_index, name, value FROM scores WHERE sweep_key = ? AND trial_index BETWEEN ? AND ? "
     "ORDER BY trial_index, name";
 constexpr char kResultsSql[] = "SELECT trial_index, total_seconds FROM results WHERE sweep_key = ? ORDER BY trial_index";
+constexpr char kDigestsSql[] =
+    "SELECT results.trial_index, entry.key, entry.value FROM results, json_each(results.provenance) AS entry "
+    "WHERE results.sweep_key = ? AND entry.type = 'text' AND entry.key LIKE '%\\_sha256' ESCAPE '\\' "
+    "ORDER BY results.trial_index, entry.key";
+// A worker says the same for every trial of a data set, as a rule: each sentence once.
+constexpr char kNotesSql[] =
+    "SELECT DISTINCT entry.value FROM results, json_each(results.provenance) AS entry "
+    "WHERE results.sweep_key = ? AND entry.type = 'text' AND entry.key LIKE 'note.%' ORDER BY entry.value LIMIT 20";
 constexpr char kProvenanceSql[] =
     "SELECT provenance FROM results WHERE sweep_key = ? ORDER BY trial_index LIMIT 1";
 
@@ -34,6 +44,14 @@ absl::Status Insert(SqliteDb& db, const AcceptResult& accept) {
   return absl::OkStatus();
 }
 
+absl::Status InsertInput(SqliteDb& db, const RecordInput& input) {
+  return db.Run(kInsertInputSql, input.sweep, std::string_view(input.name), std::string_view(input.sha256));
+}
+
+absl::Status ForEachInput(SqliteDb& db, const std::function<void(RecordInput)>& fn) {
+  return db.ForEach(kInputsSql, [&](const SqliteRow& row) { fn({row.Int(0), row.Text(1), row.Text(2)}); });
+}
+
 absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t last,
                           const std::function<void(int64_t, std::string, double)>& fn) {
   return db.ForEach(
@@ -42,6 +60,18 @@ absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t l
 
 absl::Status ForEachResult(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, double)>& fn) {
   return db.ForEach(kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1)); }, sweep);
+}
+
+absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,
+                           const std::function<void(int64_t, std::string, std::string)>& fn) {
+  return db.ForEach(
+      kDigestsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1), row.Text(2)); }, sweep);
+}
+
+absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, SweepKey sweep) {
+  std::vector<std::string> notes;
+  LOUPE_RETURN_IF_ERROR(db.ForEach(kNotesSql, [&](const SqliteRow& row) { notes.push_back(row.Text(0)); }, sweep));
+  return notes;
 }
 
 absl::StatusOr<std::map<std::string, std::string>> FirstProvenance(SqliteDb& db, SweepKey sweep) {

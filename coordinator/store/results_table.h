@@ -1,9 +1,11 @@
-// Tables `results` and `scores`: exactly one accepted result per trial, by the primary key.
+// Tables `results` and `scores`: exactly one accepted result per trial, by the primary key; and `sweep_inputs`: what a sweep's
+// results were computed from.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,12 +18,21 @@ namespace loupe::coordinator::results_table {
 // ALREADY_EXISTS when the trial has an accepted result.
 absl::Status Insert(SqliteDb& db, const AcceptResult& accept);
 
+// ALREADY_EXISTS when the sweep has that input.
+absl::Status InsertInput(SqliteDb& db, const RecordInput& input);
+absl::Status ForEachInput(SqliteDb& db, const std::function<void(RecordInput)>& fn);
+
 // Scores of trials with index in [first, last], by (trial, name).
 absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t last,
                           const std::function<void(int64_t index, std::string name, double value)>& fn);
 // Accepted results by trial index.
 absl::Status ForEachResult(SqliteDb& db, SweepKey sweep,
                            const std::function<void(int64_t index, double total_seconds)>& fn);
+// The digests ("scorer_sha256") in accepted results' provenance, by trial.
+absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,
+                           const std::function<void(int64_t index, std::string name, std::string sha256)>& fn);
+// What workers noted about pictures and prompts ("note.…" in a result's provenance): each sentence once, 20 at most.
+absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, SweepKey sweep);
 // Of the sweep's first accepted result; empty when there is none.
 absl::StatusOr<std::map<std::string, std::string>> FirstProvenance(SqliteDb& db, SweepKey sweep);
 

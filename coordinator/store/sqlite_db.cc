@@ -1,5 +1,6 @@
 #include "coordinator/store/sqlite_db.h"
 
+#include <cerrno>
 #include <limits>
 
 #include "common/error_details.h"
@@ -38,14 +39,16 @@ absl::StatusCode CodeOf(int result) {
   return absl::StatusCode::kInternal;
 }
 
-std::string_view AdviceFor(int result) {
+std::string_view AdviceFor(int result, int system_error) {
   switch (result & 0xff) {
     case SQLITE_FULL: return "the disk is full: free some space; the coordinator goes on by itself";
     case SQLITE_READONLY: return "the file or its folder is read-only: make it writable for this user";
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB: return "the file is damaged or no database: run 'loupe doctor', or restore a backup";
     case SQLITE_CANTOPEN: return "it cannot be opened: check that the folder exists and may be read";
-    case SQLITE_IOERR: return "the disk reported an error: check the kernel's log";
+    case SQLITE_IOERR:
+      return system_error == EFBIG ? "the file has reached this process' limit on file sizes: raise it (ulimit -f) and start again"
+                                   : "the disk reported an error: check the kernel's log";
     default: return "";
   }
 }
@@ -103,7 +106,7 @@ absl::StatusOr<sqlite3_stmt*> SqliteDb::Prepared(const char* sql) {
 }
 
 absl::Status SqliteDb::ErrorStatus(int result, std::string_view doing) const {
-  const std::string_view advice = AdviceFor(result);
+  const std::string_view advice = AdviceFor(result, handle_ == nullptr ? 0 : sqlite3_system_errno(handle_));
   const char* detail = handle_ == nullptr ? sqlite3_errstr(result) : sqlite3_errmsg(handle_);
   const absl::Status status(CodeOf(result), fmt::format("database '{}': {} (SQLite code {}, during: {:.60}){}{}", path_, detail,
                                                         result, doing, advice.empty() ? "" : "; ", advice));

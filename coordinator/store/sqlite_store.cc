@@ -1,11 +1,16 @@
 #include "coordinator/store/sqlite_store.h"
 
+#include <unistd.h>
+
 #include <climits>
 #include <utility>
 
+#include "common/error_details.h"
 #include "common/status_macros.h"
+#include "coordinator/scheduler/sweep_transitions.h"
 #include "coordinator/store/artifacts_table.h"
 #include "coordinator/store/attempts_table.h"
+#include "coordinator/store/jobs_table.h"
 #include "coordinator/store/metric_points_table.h"
 #include "coordinator/store/migrations.h"
 #include "coordinator/store/requests_table.h"
@@ -25,15 +30,24 @@ struct Writer {
 
   absl::Status operator()(const InsertSweep& effect) const {
     LOUPE_RETURN_IF_ERROR(sweeps_table::Insert(db, effect.sweep));
-    return trials_table::InsertAll(db, effect);
+    if (!effect.cell_levels_json) return absl::OkStatus();
+    return trials_table::Insert(db, {effect.sweep.key, effect.sweep.cells, 0, effect.sweep.trials(), effect.cell_levels_json});
   }
+  absl::Status operator()(const InsertTrials& effect) const { return trials_table::Insert(db, effect); }
   absl::Status operator()(const UpdateSweep& effect) const { return sweeps_table::UpdateState(db, effect.sweep); }
-  absl::Status operator()(const DeleteSweep& effect) const { return sweeps_table::Delete(db, effect.sweep); }
+  absl::Status operator()(const PurgeSweep& effect) const {
+    LOUPE_ASSIGN_OR_RETURN(const bool gone, jobs_table::Purge(db, effect.sweep, effect.most_rows));
+    if (effect.report) effect.report(gone);
+    return absl::OkStatus();
+  }
+  absl::Status operator()(const PutJob& effect) const { return jobs_table::Put(db, effect); }
+  absl::Status operator()(const EndJob& effect) const { return jobs_table::Remove(db, effect.sweep); }
   absl::Status operator()(const UpdateTrial& effect) const { return trials_table::Update(db, effect); }
-  absl::Status operator()(const CancelQueuedTrials& effect) const { return trials_table::CancelQueued(db, effect.sweep); }
+  absl::Status operator()(const CancelQueuedTrials& effect) const { return trials_table::CancelQueued(db, effect); }
   absl::Status operator()(const StartAttempt& effect) const { return attempts_table::Insert(db, effect); }
   absl::Status operator()(const EndAttempt& effect) const { return attempts_table::End(db, effect); }
   absl::Status operator()(const AcceptResult& effect) const { return results_table::Insert(db, effect); }
+  absl::Status operator()(const RecordInput& effect) const { return results_table::InsertInput(db, effect); }
   absl::Status operator()(const KeepSupersededResult& effect) const { return attempts_table::KeepSuperseded(db, effect); }
   absl::Status operator()(const AppendPoints& effect) const {
     LOUPE_RETURN_IF_ERROR(metric_points_table::Append(db, effect));
@@ -73,13 +87,65 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const Options& op
   LOUPE_RETURN_IF_ERROR(Migrate(*writer));
   std::unique_ptr<SqliteStore> store(new SqliteStore(options, std::move(writer)));
   sqlite3_wal_hook(store->writer_->handle(), &SqliteStore::OnCommitted, store.get());
+  if (options.vfs.empty()) store->file_ = IdentityOf(options.path);
+  return store;
+}
+
+absl::Status SqliteStore::CheckFile() const {
+  if (!file_ || IdentityOf(options_.path) == file_) return absl::OkStatus();
+  return WithReason(
+      absl::FailedPreconditionError(fmt::format(
+          "the database '{0}' was removed or replaced while the coordinator runs: nothing is accepted any more. What it holds is still in "
+          "the file that process {1} has open: copy /proc/{1}/fd/N, where N is the number that 'ls -l /proc/{1}/fd' shows for '{0}', "
+          "and the one for '{0}-wal', back to their places, then start the coordinator again",
+          options_.path, ::getpid())),
+      kReasonStoreUnavailable);
+}
+
+absl::Status SqliteStore::CheckLog() {
+  if (!file_) return absl::OkStatus();
+  LOUPE_RETURN_IF_ERROR(CheckFile());
+  const std::string path = options_.path + "-wal";
+  const std::optional<FileIdentity> now = IdentityOf(path);
+  if (!log_) log_ = now;
+  if (now && now == log_) return absl::OkStatus();
+  spdlog::error("'{}' was removed or replaced while the coordinator runs: its commits are taken over into the database, and it is begun anew",
+                path);
+  const int result = sqlite3_wal_checkpoint_v2(writer_->handle(), nullptr, SQLITE_CHECKPOINT_FULL, nullptr, nullptr);
+  if (result != SQLITE_OK) {
+    return WithReason(absl::UnavailableError(fmt::format("the commits of the removed '{}' cannot be taken over: {}", path,
+                                                         sqlite3_errmsg(writer_->handle()))),
+                      kReasonStoreUnavailable);
+  }
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_readers_.clear();
+    ++log_number_;
+  }
+  // What is left under these names belongs to no commit.
+  writer_.reset();
+  ::unlink(path.c_str());
+  ::unlink((options_.path + "-shm").c_str());
+  log_.reset();
+  LOUPE_ASSIGN_OR_RETURN(writer_, SqliteDb::Open(options_.path, SqliteDb::Mode::kReadWrite, options_.vfs));
+  sqlite3_wal_hook(writer_->handle(), &SqliteStore::OnCommitted, this);
+  if (options_.on_checkpoint) options_.on_checkpoint();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::OpenToRead(const Options& options) {
+  std::unique_ptr<SqliteStore> store(new SqliteStore(options, nullptr));
+  LOUPE_RETURN_IF_ERROR(store->Read([](SqliteDb& db) { return StoredSchemaVersion(db).status(); }));
   return store;
 }
 
 // In place of SQLite's own hook, which does the same without the alarm.
 int SqliteStore::OnCommitted(void* self, sqlite3* db, const char*, int pages) {
   auto& store = *static_cast<SqliteStore*>(self);
-  if (pages >= kCheckpointPages) sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  if (pages >= kCheckpointPages) {
+    sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    if (store.options_.on_checkpoint) store.options_.on_checkpoint();
+  }
   if (pages < kAlarmPages) {
     store.alarm_pages_ = kAlarmPages;
   } else if (pages >= store.alarm_pages_) {
@@ -92,17 +158,22 @@ int SqliteStore::OnCommitted(void* self, sqlite3* db, const char*, int pages) {
 
 absl::Status SqliteStore::Commit(const Effects& effects) {
   if (effects.empty()) return absl::OkStatus();
-  return writer_->WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
+  if (writer_ == nullptr) return absl::FailedPreconditionError("the store cannot be written: it was opened to read, or could not be opened again");
+  LOUPE_RETURN_IF_ERROR(CheckFile());
+  LOUPE_RETURN_IF_ERROR(writer_->WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
     for (const Effect& effect : effects) LOUPE_RETURN_IF_ERROR(std::visit(Writer{*writer_}, effect));
     return absl::OkStatus();
-  });
+  }));
+  return CheckLog();
 }
 
 template <typename Body>
 absl::Status SqliteStore::Read(Body body) {
   std::unique_ptr<SqliteDb> reader;
+  int64_t log_number = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    log_number = log_number_;
     if (!idle_readers_.empty()) {
       reader = std::move(idle_readers_.back());
       idle_readers_.pop_back();
@@ -113,9 +184,9 @@ absl::Status SqliteStore::Read(Body body) {
   }
   const absl::Status status = reader->WithTransaction("BEGIN", [&] { return body(*reader); });
   // A connection that met a hard error is not used again.
-  if (status.ok() || status.code() == absl::StatusCode::kNotFound) {
+  if (status.ok() || absl::IsNotFound(status) || absl::IsFailedPrecondition(status)) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    idle_readers_.push_back(std::move(reader));
+    if (log_number == log_number_) idle_readers_.push_back(std::move(reader));
   }
   return status;
 }
@@ -126,9 +197,12 @@ absl::Status SqliteStore::Recover(RecoverySink& sink) {
     LOUPE_RETURN_IF_ERROR(sweeps_table::ForEachByKey(db, [&](SweepRecord sweep) { sweeps.push_back(std::move(sweep)); }));
     for (SweepRecord& sweep : sweeps) {
       const SweepKey key = sweep.key;
+      const bool going = sweep.has_job(JobKind::kDelete);
       sink.OnSweep(std::move(sweep));
+      if (going) continue;
       LOUPE_RETURN_IF_ERROR(trials_table::ForEachSeed(db, key, [&](const TrialSeed& trial) { sink.OnTrial(key, trial); }));
     }
+    LOUPE_RETURN_IF_ERROR(results_table::ForEachInput(db, [&](RecordInput input) { sink.OnInput(std::move(input)); }));
     LOUPE_RETURN_IF_ERROR(workers_table::ForEach(db, [&](WorkerRecord worker) { sink.OnWorker(std::move(worker)); }));
     LOUPE_RETURN_IF_ERROR(
         attempts_table::ForEachLive(db, [&](LiveAttempt attempt) { sink.OnLiveAttempt(std::move(attempt)); }));
@@ -233,6 +307,9 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
   SweepSnapshot snapshot;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(snapshot.sweep, sweeps_table::Get(db, sweep_id));
+    if (const SweepState shown = snapshot.sweep.shown_state(); shown != snapshot.sweep.state) {
+      return absl::FailedPreconditionError(fmt::format("sweep '{}' is {}: it has no results to look at", sweep_id, NameOf(shown)));
+    }
     const SweepKey key = snapshot.sweep.key;
     auto& trials = snapshot.trials;
     LOUPE_RETURN_IF_ERROR(trials_table::ForEachForReport(
@@ -254,6 +331,17 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
           }
           curves.back().points.emplace_back(step, value);
         }));
+    std::map<int64_t, std::map<std::string, std::string>> digests;
+    LOUPE_RETURN_IF_ERROR(results_table::ForEachDigest(db, key, [&](int64_t index, std::string name, std::string sha256) {
+      digests[index].emplace(std::move(name), std::move(sha256));
+    }));
+    std::map<std::map<std::string, std::string>, int32_t> sets;
+    for (auto& [index, of_trial] : digests) {
+      at(index).input_set = sets.emplace(std::move(of_trial), static_cast<int32_t>(sets.size())).first->second;
+    }
+    snapshot.input_sets.resize(sets.size());
+    for (const auto& [set, place] : sets) snapshot.input_sets[static_cast<size_t>(place)] = set;
+    LOUPE_ASSIGN_OR_RETURN(snapshot.notes, results_table::Notes(db, key));
     LOUPE_ASSIGN_OR_RETURN(snapshot.provenance, results_table::FirstProvenance(db, key));
     return absl::OkStatus();
   }));

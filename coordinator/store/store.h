@@ -45,13 +45,15 @@ struct LiveAttempt {
   std::set<std::string> artifacts;
 };
 
-// Receives the whole state, in this order: sweeps, each followed by its trials in index order; then workers; then live
-// attempts; then requests.
+// Receives the whole state, in this order: sweeps, each followed by its trials in index order (those that are there: none of a
+// sweep that is being deleted, the first ones of one that is being created); then their inputs; then workers;
+// then live attempts; then requests.
 class RecoverySink {
  public:
   virtual ~RecoverySink() = default;
   virtual void OnSweep(SweepRecord sweep) = 0;
   virtual void OnTrial(SweepKey sweep, const TrialSeed& trial) = 0;
+  virtual void OnInput(RecordInput input) = 0;
   virtual void OnWorker(WorkerRecord worker) = 0;
   virtual void OnLiveAttempt(LiveAttempt attempt) = 0;
   virtual void OnRequest(RecordRequest request) = 0;
@@ -103,6 +105,8 @@ struct SweepSnapshot {
     double total_seconds = 0;
     // Digest of the accepted attempt's artifact "samples.png"; empty when it has none.
     std::string samples_sha256;
+    // Place in input_sets of what its result was computed from; -1 without a result.
+    int32_t input_set = -1;
   };
   // All planned trials, by index.
   std::vector<Trial> trials;
@@ -113,6 +117,10 @@ struct SweepSnapshot {
   };
   // Of accepted attempts, by (metric, trial).
   std::vector<Curve> curves;
+  // Each different set of digests in the results' provenance ("scorer_sha256": …) once.
+  std::vector<std::map<std::string, std::string>> input_sets;
+  // What workers noted about the sweep's pictures and prompts: each sentence once.
+  std::vector<std::string> notes;
   // Of the first accepted result: versions and the like.
   std::map<std::string, std::string> provenance;
 };
@@ -159,6 +167,7 @@ class Store {
   // NOT_FOUND when the attempt handed over no such artifact.
   virtual absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) = 0;
 
+  // FAILED_PRECONDITION while the sweep is being created or deleted.
   virtual absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) = 0;
 };
 

@@ -16,15 +16,14 @@ constexpr char kInsertSql[] =
 constexpr char kUpdateStateSql[] =
     "UPDATE sweeps SET state = ?, state_reason = ?, priority = ?, update_time_us = ?, end_time_us = ?, revision = ? "
     "WHERE sweep_key = ?";
-constexpr char kDeleteSql[] = "DELETE FROM sweeps WHERE sweep_key = ?";
 
 #define LOUPE_SWEEP_COLUMNS                                                                                             \
   "sweep_key, sweep_id, uid, display_name, spec, cell_count, replicates, seed, priority, max_trial_attempts, "          \
   "max_worker_losses, backoff_us, max_failed_trials, state, state_reason, create_time_us, update_time_us, end_time_us, " \
-  "revision"
-constexpr char kGetSql[] = "SELECT " LOUPE_SWEEP_COLUMNS " FROM sweeps WHERE sweep_id = ?";
-constexpr char kAllSql[] = "SELECT " LOUPE_SWEEP_COLUMNS " FROM sweeps ORDER BY sweep_key";
-constexpr char kListSql[] = "SELECT " LOUPE_SWEEP_COLUMNS " FROM sweeps WHERE sweep_key < ? ORDER BY sweep_key DESC LIMIT ?";
+  "revision, kind, next_trial, trial_states, cell_filter, client FROM sweeps LEFT JOIN jobs USING (sweep_key) "
+constexpr char kGetSql[] = "SELECT " LOUPE_SWEEP_COLUMNS "WHERE sweep_id = ?";
+constexpr char kAllSql[] = "SELECT " LOUPE_SWEEP_COLUMNS "ORDER BY sweep_key";
+constexpr char kListSql[] = "SELECT " LOUPE_SWEEP_COLUMNS "WHERE sweep_key < ? ORDER BY sweep_key DESC LIMIT ?";
 #undef LOUPE_SWEEP_COLUMNS
 
 SweepRecord Read(const SqliteRow& row) {
@@ -48,6 +47,15 @@ SweepRecord Read(const SqliteRow& row) {
   sweep.update_time = row.Time(16);
   sweep.end_time = row.OptionalTime(17);
   sweep.revision = row.Int(18);
+  if (row.IsNull(19)) return sweep;
+  SweepJob& job = sweep.job.emplace();
+  job.kind = static_cast<JobKind>(row.Int32(19));
+  job.cursor = row.Int(20);
+  for (int state = 1; state <= static_cast<int>(TrialState::kQuarantined); ++state) {
+    if ((row.Int(21) >> state & 1) != 0) job.states.insert(static_cast<TrialState>(state));
+  }
+  job.cell_filter = row.Text(22);
+  job.client = row.Text(23);
   return sweep;
 }
 
@@ -66,8 +74,6 @@ absl::Status UpdateState(SqliteDb& db, const SweepRecord& sweep) {
   return db.Run(kUpdateStateSql, static_cast<int32_t>(sweep.state), std::string_view(sweep.state_reason), sweep.priority,
                 sweep.update_time, sweep.end_time, sweep.revision, sweep.key);
 }
-
-absl::Status Delete(SqliteDb& db, SweepKey key) { return db.Run(kDeleteSql, key); }
 
 absl::StatusOr<SweepRecord> Get(SqliteDb& db, const std::string& id) {
   std::optional<SweepRecord> found;

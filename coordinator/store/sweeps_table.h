@@ -10,11 +10,9 @@
 
 namespace loupe::coordinator::sweeps_table {
 
-absl::Status Insert(SqliteDb& db, const SweepRecord& sweep);
+absl::Status Insert(SqliteDb& db, const SweepRecord& sweep);  // its job is jobs_table's business
 // State, reason, priority, update and end time, revision.
 absl::Status UpdateState(SqliteDb& db, const SweepRecord& sweep);
-// With everything that belongs to it.
-absl::Status Delete(SqliteDb& db, SweepKey key);
 
 // NOT_FOUND names the sweep.
 absl::StatusOr<SweepRecord> Get(SqliteDb& db, const std::string& id);

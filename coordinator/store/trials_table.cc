@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator::trials_table {
@@ -16,7 +17,8 @@ constexpr char kUpdateSql[] =
     "UPDATE trials SET state = ?, epoch = ?, failed_attempts = ?, worker_losses = ? WHERE sweep_key = ? AND trial_index = ?";
 constexpr char kUpdateFailureSql[] =
     "UPDATE trials SET failure_class = ?, failure_message = ? WHERE sweep_key = ? AND trial_index = ?";
-constexpr char kCancelQueuedSql[] = "UPDATE trials SET state = 5 WHERE sweep_key = ? AND state = 1";
+constexpr char kCancelQueuedSql[] =
+    "UPDATE trials SET state = 5 WHERE sweep_key = ? AND trial_index >= ? AND trial_index < ? AND state = 1";
 
 constexpr char kSeedsSql[] =
     "SELECT t.trial_index, t.state, t.epoch, t.failed_attempts, t.worker_losses, coalesce(r.digest, 0) FROM trials AS t "
@@ -56,7 +58,7 @@ TrialRow Read(const SqliteRow& row) {
   trial.epoch = row.Int(4);
   trial.failed_attempts = row.Int32(5);
   trial.worker_losses = row.Int32(6);
-  if (!row.IsNull(7)) trial.last_failure = Failure{static_cast<FailureClass>(row.Int32(7)), row.Text(8)};
+  if (!row.IsNull(7)) trial.last_failure = Failure{static_cast<FailureClass>(row.Int32(7)), ToUtf8(row.Text(8))};  // older versions cut within a character
   trial.cell_levels_json = row.Text(9);
   trial.worker = row.Text(10);
   trial.start_time = row.OptionalTime(11);
@@ -66,14 +68,13 @@ TrialRow Read(const SqliteRow& row) {
 
 }  // namespace
 
-absl::Status InsertAll(SqliteDb& db, const InsertSweep& insert) {
-  const SweepRecord& sweep = insert.sweep;
-  for (int64_t cell = 0; cell < sweep.cells; ++cell) {
-    const std::string levels = insert.cell_levels_json(cell);
-    LOUPE_RETURN_IF_ERROR(db.Run(kInsertCellSql, sweep.key, cell, std::string_view(levels)));
-  }
-  for (int64_t index = 0; index < sweep.trials(); ++index) {
-    LOUPE_RETURN_IF_ERROR(db.Run(kInsertTrialSql, sweep.key, index, CellOf(sweep, index), ReplicateOf(sweep, index)));
+absl::Status Insert(SqliteDb& db, const InsertTrials& insert) {
+  for (int64_t index = insert.from; index < insert.to; ++index) {
+    if (index < insert.cells) {
+      const std::string levels = insert.cell_levels_json(index);
+      LOUPE_RETURN_IF_ERROR(db.Run(kInsertCellSql, insert.sweep, index, std::string_view(levels)));
+    }
+    LOUPE_RETURN_IF_ERROR(db.Run(kInsertTrialSql, insert.sweep, index, index % insert.cells, index / insert.cells));
   }
   return absl::OkStatus();
 }
@@ -94,7 +95,9 @@ absl::Status Update(SqliteDb& db, const UpdateTrial& update) {
   return absl::OkStatus();
 }
 
-absl::Status CancelQueued(SqliteDb& db, SweepKey sweep) { return db.Run(kCancelQueuedSql, sweep); }
+absl::Status CancelQueued(SqliteDb& db, const CancelQueuedTrials& cancel) {
+  return db.Run(kCancelQueuedSql, cancel.sweep, cancel.from, cancel.to);
+}
 
 absl::Status ForEachSeed(SqliteDb& db, SweepKey sweep, const std::function<void(const TrialSeed&)>& fn) {
   return db.ForEach(
@@ -148,7 +151,7 @@ absl::Status ForEachForReport(SqliteDb& db, SweepKey sweep, const std::function<
         trial.replicate = row.Int32(2);
         trial.state = static_cast<TrialState>(row.Int32(3));
         trial.attempts = row.Int(4);
-        trial.failure_message = row.Text(5);
+        trial.failure_message = ToUtf8(row.Text(5));
         fn(std::move(trial));
       },
       sweep);

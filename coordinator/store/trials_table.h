@@ -11,10 +11,9 @@
 
 namespace loupe::coordinator::trials_table {
 
-// All cells and all trials (queued) of a new sweep.
-absl::Status InsertAll(SqliteDb& db, const InsertSweep& insert);
+absl::Status Insert(SqliteDb& db, const InsertTrials& insert);
 absl::Status Update(SqliteDb& db, const UpdateTrial& update);
-absl::Status CancelQueued(SqliteDb& db, SweepKey sweep);
+absl::Status CancelQueued(SqliteDb& db, const CancelQueuedTrials& cancel);
 
 // In index order, with the digest of the accepted result.
 absl::Status ForEachSeed(SqliteDb& db, SweepKey sweep, const std::function<void(const TrialSeed&)>& fn);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
@@ -76,6 +77,13 @@ class SchedulerTest : public ::testing::Test {
     now_.monotonic += time;
     now_.wall += time;
     scheduler_.OnTick(now_, effects_);
+  }
+  // The steps of jobs that are left.
+  void Finish() {
+    while (scheduler_.HasWork()) {
+      scheduler_.BeginTurn(scheduler_.options().job_rows);
+      scheduler_.Work(now_, effects_);
+    }
   }
   TrialCounts Counts(const std::string& id) { return scheduler_.View(id, now_)->counts; }
   SweepState State(const std::string& id) { return scheduler_.View(id, now_)->record->state; }
@@ -382,6 +390,127 @@ TEST_F(SchedulerTest, AResultThatNamesAnArtifactThatNeverCameIsNoResult) {
   EXPECT_EQ(Counts("first").succeeded, 1);
 }
 
+// Jobs on whole sweeps: work in steps of ten rows.
+class JobsTest : public SchedulerTest {
+ protected:
+  static constexpr int64_t kRoom = 10;
+  // One turn; the rows of trials that it wrote.
+  int64_t Turn() {
+    effects_.clear();
+    scheduler_.BeginTurn(kRoom);
+    const int64_t rows = scheduler_.Work(now_, effects_);
+    return rows;
+  }
+  // How many turns until there is no work.
+  int Turns() {
+    int turns = 0;
+    for (; scheduler_.HasWork(); ++turns) EXPECT_LE(Turn(), kRoom);
+    return turns;
+  }
+  SweepState Shown(const std::string& id) { return scheduler_.View(id, now_)->record->shown_state(); }
+  void CreateLarge(const std::string& id, int64_t cells, const std::string& client = "") {
+    scheduler_.BeginTurn(0);
+    SweepRecord sweep;
+    sweep.id = id;
+    sweep.cells = cells;
+    sweep.replicates = 1;
+    ASSERT_TRUE(scheduler_.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now_, effects_, client).ok());
+  }
+  template <typename E>
+  int64_t Count() const {
+    return std::count_if(effects_.begin(), effects_.end(), [](const Effect& effect) { return std::holds_alternative<E>(effect); });
+  }
+};
+
+TEST_F(JobsTest, NothingRunsBeforeAllIsStored) {
+  CreateLarge("large", 95);
+  EXPECT_EQ(Shown("large"), SweepState::kCreating);
+  EXPECT_TRUE(Sync(Request("a")).desired.empty());
+  EXPECT_EQ(scheduler_.OnVerb("large", SweepVerb::kCancel, "", now_, effects_).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Turns(), 10);
+  EXPECT_EQ(Shown("large"), SweepState::kActive);
+  EXPECT_EQ(Sync(Request("a")).desired.size(), 1u);
+}
+
+TEST_F(JobsTest, SmallSweepsAreDoneWithTheirCall) {
+  Create("small", 8);
+  EXPECT_FALSE(scheduler_.HasWork());
+  EXPECT_EQ(Count<PutJob>(), 0);
+  ASSERT_TRUE(scheduler_.OnVerb("small", SweepVerb::kCancel, "", now_, effects_).ok());
+  EXPECT_EQ(State("small"), SweepState::kCancelled);
+  EXPECT_EQ(Count<PutJob>() + Count<EndJob>(), 0);
+}
+
+TEST_F(JobsTest, ClientsTakeTurns) {
+  for (const char* id : {"a1", "a2", "a3"}) CreateLarge(id, 100, "greedy");
+  CreateLarge("b1", 30, "modest");
+  for (int turn = 0; turn < 6; ++turn) Turn();
+  EXPECT_EQ(Shown("b1"), SweepState::kActive) << "every second turn was its own";
+  EXPECT_EQ(Shown("a1"), SweepState::kCreating);
+  Turns();
+  EXPECT_EQ(Shown("a3"), SweepState::kActive);
+}
+
+TEST_F(JobsTest, ACancelledSweepEndsWithItsLastTrial) {
+  Create("large", 95);
+  const DesiredAttempt attempt = Lease("a");
+  scheduler_.BeginTurn(kRoom);
+  ASSERT_TRUE(scheduler_.OnVerb("large", SweepVerb::kCancel, "", now_, effects_).ok());
+  EXPECT_EQ(State("large"), SweepState::kStopping);
+  EXPECT_EQ(Counts("large").running, 0) << "what runs ends at once";
+  EXPECT_TRUE(Sync(Request("b")).desired.empty());
+  Turns();
+  EXPECT_EQ(State("large"), SweepState::kCancelled);
+  EXPECT_EQ(Counts("large").cancelled, 95);
+}
+
+TEST_F(JobsTest, RetriesAreCountedAtOnceAndQueuedInSteps) {
+  Create("large", 95);
+  ASSERT_TRUE(scheduler_.OnVerb("large", SweepVerb::kCancel, "", now_, effects_).ok());
+  scheduler_.BeginTurn(kRoom);
+  const auto even = [](int64_t cell) { return cell % 2 == 0; };
+  EXPECT_EQ(*scheduler_.OnRetry("large", {TrialState::kCancelled}, even, "r", "f", now_, effects_), 48);
+  EXPECT_EQ(Counts("large").queued, 10);
+  EXPECT_EQ(State("large"), SweepState::kActive);
+  EXPECT_EQ(Lease("a").trial.index, 0) << "what is queued runs meanwhile";
+  EXPECT_EQ(scheduler_.OnRetry("large", {TrialState::kCancelled}, nullptr, "", "", now_, effects_).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(*scheduler_.OnRetry("large", {TrialState::kCancelled}, even, "r", "f", now_, effects_), 48) << "idempotent";
+  Turns();
+  EXPECT_EQ(Counts("large").queued, 47);
+  EXPECT_EQ(Counts("large").cancelled, 47);
+}
+
+TEST_F(JobsTest, ASweepThatIsBeingDeletedTakesNoCommands) {
+  Create("large", 95);
+  const DesiredAttempt attempt = Lease("a");
+  scheduler_.BeginTurn(kRoom);
+  EXPECT_EQ(scheduler_.OnDelete("large", false, "", now_, effects_).code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(scheduler_.OnDelete("large", true, "", now_, effects_).ok());
+  EXPECT_EQ(Shown("large"), SweepState::kDeleting);
+  EXPECT_EQ(ReasonOf(Tell("a", attempt, Result{}).verdicts[0].status), kReasonLeaseLost);
+  EXPECT_EQ(scheduler_.OnVerb("large", SweepVerb::kPause, "", now_, effects_).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(scheduler_.OnDelete("large", true, "", now_, effects_).ok()) << "idempotent";
+  SweepRecord again;
+  again.id = "large";
+  again.cells = again.replicates = 1;
+  const absl::Status taken = scheduler_.OnCreate(again, [](int64_t) { return "{}"; }, "", "", now_, effects_).status();
+  EXPECT_EQ(taken.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(taken.message()), HasSubstr("being deleted"));
+  // The store says when the last row is gone.
+  effects_.clear();
+  scheduler_.BeginTurn(kRoom);
+  scheduler_.Work(now_, effects_);
+  for (const Effect& effect : effects_) {
+    if (const PurgeSweep* purge = std::get_if<PurgeSweep>(&effect)) purge->report(true);
+  }
+  scheduler_.BeginTurn(kRoom);
+  EXPECT_EQ(scheduler_.View("large", now_).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(scheduler_.HasWork());
+}
+
 // A scheduler as it is after a restart: one trial runs on worker "a", and of its token only the digest is known.
 class RestoredSchedulerTest : public SchedulerTest {
  protected:
@@ -435,6 +564,7 @@ TEST_F(RestoredSchedulerTest, AForgedTokenIsStillRefused) {
 // Linear work per message would take minutes here; what is asserted is memory's and the queue's correctness at size.
 TEST_F(SchedulerTest, HoldsAMillionTrialsAndGivesEachOnce) {
   Create("huge", 250'000, 4);
+  Finish();
   effects_.clear();
   SyncRequest request = Request("a", "s1", 1000);
   const SyncAnswer first = Sync(request);
@@ -450,6 +580,82 @@ TEST_F(SchedulerTest, HoldsAMillionTrialsAndGivesEachOnce) {
   for (const DesiredAttempt& attempt : second.desired) EXPECT_TRUE(seen.insert(attempt.trial).second);
   EXPECT_EQ(Counts("huge").succeeded, 1000);
   EXPECT_EQ(Counts("huge").total(), 1'000'000);
+}
+
+Result ResultFrom(const std::string& scorer_sha256, const std::string& scorer = "scorer /a") {
+  Result result{.scores = {{"s", 1.0}}};
+  result.inputs = {{scorer, scorer_sha256}};
+  return result;
+}
+
+TEST_F(SchedulerTest, AResultFromOtherFilesRunsAgainAtNoCost) {
+  RetryLimits one_attempt;
+  one_attempt.max_trial_attempts = 1;
+  Create("first", 2, 1, 0, one_attempt);
+  Tell("a", Lease("a"), ResultFrom("old-digest-1"));
+  effects_.clear();
+  const DesiredAttempt attempt = Sync(Request("a")).desired.at(0);
+  const SyncAnswer refused = Tell("a", attempt, ResultFrom("new-digest-2"));
+  EXPECT_EQ(ReasonOf(refused.verdicts[0].status), kReasonInputsDiffer);
+  EXPECT_THAT(std::string(refused.verdicts[0].status.message()),
+              ::testing::AllOf(HasSubstr("'scorer /a'"), HasSubstr("new-digest-2"), HasSubstr("old-digest-1")));
+  EXPECT_EQ(Counts("first").queued, 1) << "not failed, though one attempt is all it has";
+  Pass(absl::Seconds(2));
+  const DesiredAttempt again = Sync(Request("a")).desired.at(0);
+  EXPECT_EQ(again.trial, attempt.trial);
+  Tell("a", again, ResultFrom("old-digest-1"));
+  EXPECT_EQ(State("first"), SweepState::kCompleted);
+  EXPECT_EQ(Counts("first").succeeded, 2);
+}
+
+TEST_F(SchedulerTest, InputsOfAnotherValueHaveTheirOwnDigest) {
+  Create("first", 2);
+  Tell("a", Lease("a"), ResultFrom("digest-1", "scorer /a"));
+  Tell("a", Sync(Request("a")).desired.at(0), ResultFrom("digest-2", "scorer /b"));
+  EXPECT_EQ(Counts("first").succeeded, 2);
+}
+
+TEST_F(SchedulerTest, FilesThatWereReplacedForGoodPauseTheSweep) {
+  Create("first", 3);
+  Tell("a", Lease("a"), ResultFrom("old-digest"));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(State("first"), SweepState::kActive);
+    Pass(absl::Seconds(10));
+    Tell("a", Sync(Request("a")).desired.at(0), ResultFrom("new-digest"));
+  }
+  EXPECT_EQ(State("first"), SweepState::kPaused);
+  EXPECT_THAT(scheduler_.View("first", now_)->record->state_reason, HasSubstr("'scorer /a'"));
+  EXPECT_EQ(Counts("first").queued, 2) << "nothing is lost";
+}
+
+TEST_F(SchedulerTest, WhatTheResultsCameFromOutlivesARestart) {
+  const SweepRecord sweep = Create("first", 2);
+  Tell("a", Lease("a"), ResultFrom("old-digest"));
+  const auto kept = std::find_if(effects_.begin(), effects_.end(),
+                                 [](const Effect& effect) { return std::holds_alternative<RecordInput>(effect); });
+  ASSERT_NE(kept, effects_.end());
+  Scheduler restored(MakeOptions(), random_);
+  restored.RestoreSweep(sweep);
+  restored.RestoreTrial(sweep.key, 0, TrialState::kQueued, 0, 0, 0, 0);
+  restored.RestoreTrial(sweep.key, 1, TrialState::kQueued, 0, 0, 0, 0);
+  restored.RestoreInput(std::get<RecordInput>(*kept));
+  SyncRequest request = Request("b");
+  request.attempts.push_back(ReportOf(restored.OnSync(request, now_, effects_)->desired.at(0)));
+  request.attempts[0].outcome = ResultFrom("new-digest");
+  EXPECT_EQ(ReasonOf(restored.OnSync(request, now_, effects_)->verdicts[0].status), kReasonInputsDiffer);
+}
+
+TEST_F(SchedulerTest, AResultThatThePlanRefusesIsAFailure) {
+  Create("first", 1);
+  SyncRequest request = Request("a");
+  request.attempts.push_back(ReportOf(Lease("a")));
+  request.attempts[0].outcome = Result{.scores = {{"s", 1.0}}};
+  request.examine = [](const SweepRecord&, int64_t, Result) -> absl::StatusOr<Result> {
+    return absl::InvalidArgumentError("it lacks the primary score");
+  };
+  EXPECT_TRUE(Sync(request).verdicts[0].status.ok());
+  EXPECT_EQ(Counts("first").failed, 1);
+  EXPECT_EQ(Counts("first").succeeded, 0);
 }
 
 }  // namespace

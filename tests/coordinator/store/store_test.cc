@@ -54,11 +54,13 @@ struct Collected final : RecoverySink {
   void OnTrial(SweepKey, const TrialSeed& trial) override { trials.push_back(trial); }
   void OnWorker(WorkerRecord worker) override { workers.push_back(std::move(worker)); }
   void OnLiveAttempt(LiveAttempt attempt) override { live.push_back(std::move(attempt)); }
+  void OnInput(RecordInput input) override { inputs.push_back(std::move(input)); }
   void OnRequest(RecordRequest request) override { requests.push_back(std::move(request)); }
   std::vector<SweepRecord> sweeps;
   std::vector<TrialSeed> trials;
   std::vector<WorkerRecord> workers;
   std::vector<LiveAttempt> live;
+  std::vector<RecordInput> inputs;
   std::vector<RecordRequest> requests;
 };
 
@@ -159,7 +161,8 @@ TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
   worker.draining = true;
   worker.first_seen = kSomeTime;
   Commit({NewSweep(1, "first"), UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
-          AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 7}, RecordRequest{"r1", "CreateSweep", "f", "first", 0, kSomeTime}});
+          AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 7}, RecordInput{1, "scorer /a", Sha256Hex("scorer")},
+          RecordRequest{"r1", "CreateSweep", "f", "first", 0, kSomeTime}});
   Collected all;
   ASSERT_TRUE(store().Recover(all).ok());
   ASSERT_EQ(all.trials.size(), 6u);
@@ -171,6 +174,9 @@ TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
   ASSERT_EQ(all.workers.size(), 1u);
   EXPECT_TRUE(all.workers[0].draining);
   EXPECT_THAT(all.workers[0].past_sessions, ElementsAre("r"));
+  ASSERT_EQ(all.inputs.size(), 1u);
+  EXPECT_EQ(all.inputs[0].name, "scorer /a");
+  EXPECT_EQ(all.inputs[0].sha256, Sha256Hex("scorer"));
   ASSERT_EQ(all.requests.size(), 1u);
   EXPECT_EQ(all.requests[0].fingerprint, "f");
 }
@@ -204,7 +210,7 @@ TEST_P(StoreTest, DeletingASweepTakesAllThatIsIts) {
   Commit({NewSweep(1, "first"), NewSweep(2, "second"), Running(trial, 1), Start(trial, 1),
           AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 1}});
   Commit(Accepting(trial, 1, 0.5));
-  Commit({DeleteSweep{1}});
+  Commit({PurgeSweep{1}});
   EXPECT_EQ(store().GetSweep("first").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(store().CountTrials(1)->total(), 0);
   EXPECT_EQ(store().CountTrials(2)->total(), 6);
