@@ -11,16 +11,35 @@ namespace loupe::coordinator {
 namespace {
 
 constexpr absl::Duration kRetryInterval = absl::Seconds(1);
+// A job that cannot be carried out must not fail every batch.
+constexpr absl::Duration kJobRetryInterval = absl::Seconds(60);
+// What a commit with a step of a job in it should take, and the least that a step does.
+constexpr absl::Duration kJobTurn = absl::Milliseconds(8);
+constexpr int64_t kLeastJobRows = 256;
+
+// How much of the time between two turns counts: short against a lease, long against a turn on a busy machine.
+absl::Duration MostPerTurn(absl::Duration lease) {
+  return std::clamp(lease / 20, absl::Milliseconds(50), absl::Seconds(1));
+}
 
 // Feeds a fresh scheduler from the store.
 class SchedulerBuilder final : public RecoverySink {
  public:
-  SchedulerBuilder(Scheduler& scheduler, const Now& now) : scheduler_(scheduler), now_(now) {}
-  void OnSweep(SweepRecord sweep) override { scheduler_.RestoreSweep(std::move(sweep)); }
+  SchedulerBuilder(Scheduler& scheduler, const Engine::Deps& deps, const Now& now)
+      : scheduler_(scheduler), deps_(deps), now_(now) {}
+  void OnSweep(SweepRecord sweep) override {
+    absl::StatusOr<CellFunctions> cells = CellFunctions{};
+    if (sweep.has_job(JobKind::kCreate) || (sweep.has_job(JobKind::kRetry) && !sweep.job->cell_filter.empty())) {
+      cells = deps_.cells ? deps_.cells(sweep) : absl::UnimplementedError("nothing here knows the sweep's plan");
+      if (!cells.ok()) spdlog::error("work on sweep '{}' waits: {}", sweep.id, std::string(cells.status().message()));
+    }
+    scheduler_.RestoreSweep(std::move(sweep), std::move(cells));
+  }
   void OnTrial(SweepKey sweep, const TrialSeed& trial) override {
     scheduler_.RestoreTrial(sweep, trial.index, trial.state, trial.epoch, trial.failed_attempts, trial.worker_losses,
                             trial.result_digest);
   }
+  void OnInput(RecordInput input) override { scheduler_.RestoreInput(input); }
   void OnWorker(WorkerRecord worker) override { scheduler_.RestoreWorker(std::move(worker), now_); }
   void OnLiveAttempt(LiveAttempt attempt) override {
     scheduler_.RestoreAttempt(attempt.trial, attempt.epoch, attempt.token_sha256, attempt.worker, attempt.session,
@@ -30,6 +49,7 @@ class SchedulerBuilder final : public RecoverySink {
 
  private:
   Scheduler& scheduler_;
+  const Engine::Deps& deps_;
   const Now now_;
 };
 
@@ -50,19 +70,24 @@ SyncRequest Reminder(const SyncRequest& request) {
 
 }  // namespace
 
-Engine::Engine(const SchedulerOptions& options, Deps deps) : options_(options), deps_(std::move(deps)) {
+Engine::Engine(const SchedulerOptions& options, Deps deps)
+    : options_(options),
+      deps_(std::move(deps)),
+      serving_(*deps_.clock, MostPerTurn(options.lease)),
+      job_rows_(std::min(options.job_rows, 4 * kLeastJobRows)) {
   scheduler_ = std::make_unique<Scheduler>(options_, *deps_.random);
 }
 
 absl::Status Engine::Recover() {
   const Now now = ReadClock();
   auto fresh = std::make_unique<Scheduler>(options_, *deps_.random);
-  SchedulerBuilder builder(*fresh, now);
+  SchedulerBuilder builder(*fresh, deps_, now);
   recovered_ = false;
   LOUPE_RETURN_IF_ERROR(deps_.store->Recover(builder));
   scheduler_ = std::move(fresh);
   for (const auto& [worker, parked] : parked_) scheduler_->Park(worker, now);
   recovered_ = true;
+  serving_.BeginTurn();  // what it took counts against nobody
   return absl::OkStatus();
 }
 
@@ -72,12 +97,18 @@ void Engine::SetHealthy(bool healthy) {
   if (deps_.on_health) deps_.on_health(healthy);
 }
 
+int64_t Engine::JobRows() const { return deps_.clock->MonotonicNow() < jobs_wait_until_ ? 0 : job_rows_; }
+
 void Engine::Process(const std::vector<EngineInput>& inputs) {
+  if (const absl::Duration lost = serving_.BeginTurn(); lost > options_.lease / 10) {
+    spdlog::warn("served nobody for {}: it counts against no lease", absl::FormatDuration(lost));
+  }
   std::vector<const EngineInput*> all;
   for (const EngineInput& input : inputs) all.push_back(&input);
   Outbox outbox;
   absl::Status status = recovered_ ? absl::OkStatus() : Recover();
   if (status.ok()) {
+    scheduler_->BeginTurn(JobRows());
     status = TryBatch(all, outbox);
   } else {
     // Nothing can be decided, but each request gets its answer.
@@ -90,10 +121,12 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
     retry_at_ = deps_.clock->MonotonicNow() + kRetryInterval;
     const bool rebuilt = Recover().ok();
     if (rebuilt && IsOneRequestsFault(status)) {
-      // One request with impossible effects must not fail its neighbours.
+      // One request with impossible effects must not fail its neighbours, and neither must a job.
+      if (scheduler_->HasWork()) jobs_wait_until_ = deps_.clock->MonotonicNow() + kJobRetryInterval;
       for (const EngineInput* input : all) {
         std::vector<const EngineInput*> one = {input};
         Outbox alone;
+        scheduler_->BeginTurn(0);
         if (const absl::Status verdict = TryBatch(one, alone); !verdict.ok()) {
           Recover().IgnoreError();
           Refuse(alone, verdict);
@@ -110,11 +143,13 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
 absl::Status Engine::TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox) {
   const Now now = ReadClock();
   Effects effects;
-  scheduler_->OnTick(now, effects);
   for (const EngineInput* input : inputs) Decide(*input, now, effects, outbox);
+  scheduler_->OnTick(now, effects);
+  const bool work = scheduler_->Work(now, effects) > 0;
   FollowUp(now, effects, outbox);
-  LOUPE_RETURN_IF_ERROR(deps_.store->Commit(effects));
+  LOUPE_RETURN_IF_ERROR(Commit(effects, work));
   if (!effects.empty()) SetHealthy(true);
+  if (deps_.on_commit && !effects.empty()) deps_.on_commit(effects);
   for (const Reply& reply : outbox.replies) reply(absl::OkStatus());
   if (outbox.to_park.empty()) return absl::OkStatus();
   for (SyncCall& call : outbox.to_park) {
@@ -128,7 +163,18 @@ absl::Status Engine::TryBatch(std::vector<const EngineInput*>& inputs, Outbox& o
   // Work that was queued in this very batch may fit a call that was parked in it.
   inputs.clear();
   outbox = Outbox{};
+  scheduler_->BeginTurn(0);
   return TryBatch(inputs, outbox);
+}
+
+absl::Status Engine::Commit(const Effects& effects, bool with_work) {
+  const absl::Duration start = deps_.clock->MonotonicNow();
+  LOUPE_RETURN_IF_ERROR(deps_.store->Commit(effects));
+  if (!with_work) return absl::OkStatus();
+  const absl::Duration took = deps_.clock->MonotonicNow() - start;
+  job_rows_ = took > kJobTurn ? job_rows_ * 3 / 4 : job_rows_ + job_rows_ / 8;
+  job_rows_ = std::clamp(job_rows_, std::min(kLeastJobRows, options_.job_rows), options_.job_rows);
+  return absl::OkStatus();
 }
 
 void Engine::Refuse(const Outbox& outbox, const absl::Status& status) {
@@ -248,7 +294,7 @@ void Engine::UpdateWatches(const Now& now) {
       watch.seen_change = view->change;
       more = watch.call.update(WatchUpdate{*view->record, view->counts, view->estimated_time_left,
                                            scheduler_->Running(watch.call.sweep_id, now)}) &&
-             !IsTerminal(view->record->state);
+             !IsTerminal(view->record->shown_state());
     }
     it = more ? std::next(it) : watches_.erase(it);
   }
@@ -261,6 +307,8 @@ absl::Duration Engine::NextDeadline() const {
   // Whether a watched sweep has changed is looked at when something happens; a change that came too soon after the last
   // update is shown when its time comes.
   for (const Watch& watch : watches_) next = std::min(next, watch.next_update);
+  next = serving_.NextTurn(next);
+  if (scheduler_->HasWork()) next = std::min(next, jobs_wait_until_);
   return std::max(next, retry_at_);
 }
 

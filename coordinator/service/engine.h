@@ -2,6 +2,8 @@
 //
 // Law: a batch of requests is decided in memory, its effects are committed in one transaction, and only then does any answer
 // leave. When the commit fails, the state is rebuilt from the store as after a restart, so memory never runs ahead of it.
+// What a request brought is decided before anything expires: a heartbeat that waited behind a slow disk came in time.
+// Jobs on whole sweeps get a bounded share of each batch, so that nobody waits long for them.
 // Thread law: none of its own. EngineThread runs one Engine on one thread; the simulator calls it directly.
 #pragma once
 
@@ -21,6 +23,7 @@
 #include "common/clock.h"
 #include "common/random_source.h"
 #include "coordinator/scheduler/scheduler.h"
+#include "coordinator/service/serving_clock.h"
 #include "coordinator/store/store.h"
 
 namespace loupe::coordinator {
@@ -65,6 +68,10 @@ class Engine {
     RandomSource* random;
     // Told when commits begin to fail (false) and when one succeeds again (true). May be empty.
     std::function<void(bool)> on_health;
+    // Told what has become durable, before any answer leaves. May be empty.
+    std::function<void(const Effects&)> on_commit;
+    // What the job of a restored sweep needs of its plan. May be empty: then such jobs wait.
+    std::function<absl::StatusOr<CellFunctions>(const SweepRecord&)> cells;
   };
   Engine(const SchedulerOptions& options, Deps deps);
 
@@ -100,13 +107,15 @@ class Engine {
     std::vector<SyncCall> to_park;
   };
 
-  Now ReadClock() const { return {deps_.clock->MonotonicNow(), deps_.clock->WallNow()}; }
+  Now ReadClock() const { return {serving_.now(), deps_.clock->WallNow()}; }
   void Decide(const EngineInput& input, const Now& now, Effects& effects, Outbox& outbox);
   void DecideSync(const SyncCall& call, const Now& now, Effects& effects, Outbox& outbox);
   void AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox);
   void FollowUp(const Now& now, Effects& effects, Outbox& outbox);
   // Decides and commits; answers only when that went well. After an error `inputs` and `outbox` hold what has no answer yet.
   absl::Status TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox);
+  absl::Status Commit(const Effects& effects, bool with_work);
+  int64_t JobRows() const;
   void Refuse(const Outbox& outbox, const absl::Status& status);
   Reply LetGo(const std::string& worker);
   void Hold(SyncCall call, absl::Duration deadline);
@@ -117,14 +126,20 @@ class Engine {
 
   const SchedulerOptions options_;
   const Deps deps_;
+  ServingClock serving_;
   std::unique_ptr<Scheduler> scheduler_;
   std::map<std::string, ParkedSync> parked_;
   // Of all parked calls: thousands may be held, and each batch asks for those whose time has come.
   std::set<std::pair<absl::Duration, std::string>> deadlines_;
   std::list<Watch> watches_;
   bool recovered_ = false;
-  // After a refused commit: what is due by time alone waits until then (a full disk must not be asked in a loop).
+  // After a refused commit: what is due by time alone waits until then (a full disk must not be asked in a loop). On the machine's
+  // clock, as the next one.
   absl::Duration retry_at_;
+  // After a job whose effects the schema refused.
+  absl::Duration jobs_wait_until_;
+  // Room for jobs in one turn, by how long turns take on this disk.
+  int64_t job_rows_;
   bool healthy_ = true;
 };
 

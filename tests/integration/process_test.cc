@@ -11,6 +11,7 @@
 #include <random>
 
 #include "coordinator/store/doctor.h"
+#include "loupe/v1/worker.grpc.pb.h"
 #include "tests/integration/process_fixture.h"
 #include "tests/testing/small_spec.h"
 
@@ -98,6 +99,88 @@ TEST_F(ProcessTest, AWorkerStoppedBeyondItsLeaseLosesItsTrialAndItsLateResult) {
   sleeper->Send(SIGCONT);
   Pause(0.5);
   ExpectSameAsCleanRun("stopped", spec);
+}
+
+// Stopped for longer than the lease, three times: nobody could be heard meanwhile, so nobody is charged.
+TEST_F(ProcessTest, AStoppedCoordinatorCostsNobodyAnything) {
+  StartCoordinator();
+  Create("stalled", testing::SmallSpec(1, 7));
+  std::vector<std::unique_ptr<ChildProcess>> workers;
+  for (int i = 0; i < 20; ++i) workers.push_back(StartWorker(i, 3.0));
+  for (int i = 0; i < 200 && Get("stalled")->counts().running() < 20; ++i) Pause(0.05);
+  for (int stall = 0; stall < 3; ++stall) {
+    coordinator_->process().Send(SIGSTOP);
+    Pause(3.0);  // one and a half leases
+    coordinator_->process().Send(SIGCONT);
+    Pause(0.7);
+  }
+  ASSERT_TRUE(WaitUntilCompleted("stalled", 60));
+  for (const v1::Trial& trial : Trials("stalled")) {
+    EXPECT_EQ(trial.state(), v1::Trial::SUCCEEDED) << trial.name();
+    EXPECT_EQ(trial.attempts(), 1) << trial.name() << ": its worker goes on under the same lease";
+    EXPECT_EQ(trial.worker_losses(), 0) << trial.name();
+  }
+  grpc::ClientContext context;
+  connection_->Prepare(context);
+  v1::ListWorkersResponse all;
+  ASSERT_TRUE(
+      connection_->Check(v1::WorkerService::NewStub(connection_->channel())->ListWorkers(&context, {}, &all)).ok());
+  EXPECT_EQ(all.workers_size(), 20);
+  for (const v1::Worker& worker : all.workers()) EXPECT_NE(worker.state(), v1::Worker::SET_ASIDE) << worker.name();
+}
+
+// Work on a whole sweep that is cut off goes on by itself.
+TEST_F(ProcessTest, AKillInTheMiddleOfALongJobOnlyDelaysIt) {
+  StartCoordinator();
+  const auto wait_for = [&](v1::Sweep::State state) {
+    for (int i = 0; i < 600; ++i, Pause(0.05)) {
+      const absl::StatusOr<v1::Sweep> sweep = Get("large");
+      if (sweep.ok() && sweep->state() == state) return true;
+    }
+    return false;
+  };
+  const auto kill = [&] {
+    coordinator_->Kill(SIGKILL);
+    coordinator_->StartAgain();
+  };
+  const auto verb = [&](auto method) {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    connection_->Prepare(context);
+    v1::SweepVerbRequest request;
+    request.set_name("sweeps/large");
+    v1::Sweep sweep;
+    const auto stub = v1::SweepService::NewStub(connection_->channel());
+    return connection_->Check((*stub.*method)(&context, request, &sweep));
+  };
+  Create("large", testing::SmallSpec(300, 200));
+  EXPECT_EQ(Get("large")->state(), v1::Sweep::CREATING);
+  kill();
+  ASSERT_TRUE(wait_for(v1::Sweep::ACTIVE));
+  EXPECT_EQ(Get("large")->counts().queued(), 180'000);
+  ASSERT_TRUE(verb(&v1::SweepService::Stub::CancelSweep).ok());
+  kill();
+  ASSERT_TRUE(wait_for(v1::Sweep::CANCELLED));
+  EXPECT_EQ(Get("large")->counts().cancelled(), 180'000);
+  v1::DeleteSweepRequest request;
+  request.set_name("sweeps/large");
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  connection_->Prepare(context);
+  v1::DeleteSweepResponse gone;
+  ASSERT_TRUE(
+      connection_->Check(v1::SweepService::NewStub(connection_->channel())->DeleteSweep(&context, request, &gone)).ok());
+  kill();
+  // The first call may still go to the one that was killed.
+  if (const absl::StatusOr<v1::Sweep> going = Get("large"); going.ok()) EXPECT_EQ(going->state(), v1::Sweep::DELETING);
+  for (int i = 0; i < 600 && !absl::IsNotFound(Get("large").status()); ++i) Pause(0.05);
+  EXPECT_TRUE(absl::IsNotFound(Get("large").status()));
+  Create("large", testing::SmallSpec(1, 1));
+  coordinator_->Kill(SIGTERM);
+  const auto report = coordinator::Examine(data_);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->Damage(), IsEmpty());
+  EXPECT_EQ(report->counts.trials, 3);
 }
 
 TEST_F(ProcessTest, ASecondCoordinatorOnTheSameFolderRefusesAndTheFirstGoesOn) {

@@ -44,6 +44,18 @@ TEST_F(SimulationTest, TheSameSeedGivesTheSameHistory) {
   }
 }
 
+// A coordinator that is stopped, suspended, or waits for its disk: nothing else goes wrong, so nothing may be lost.
+TEST_F(SimulationTest, NobodyPaysForStalls) {
+  int64_t stalls = 0;
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    const SimulatorResult result = Simulate({.seed = seed, .with_commands = false, .only_stalls = true});
+    for (const std::string& violation : result.violations) ADD_FAILURE() << violation;
+    if (HasFailure()) break;
+    stalls += result.stalls;
+  }
+  EXPECT_GT(stalls, 3000);
+}
+
 // One process per slice, so that ctest can run them side by side.
 class SimulationSlices : public SimulationTest, public ::testing::WithParamInterface<int> {};
 
@@ -64,17 +76,23 @@ TEST_P(SimulationSlices, EveryInvariantHoldsInEveryHistory) {
     total.stale_writes_refused += result.stale_writes_refused;
     total.messages_lost += result.messages_lost;
     total.messages_duplicated += result.messages_duplicated;
+    total.stalls += result.stalls;
+    total.jobs_resumed += result.jobs_resumed;
+    total.sweeps_deleted += result.sweeps_deleted;
   }
   fmt::print("{} seeds: {} commits, {} failed commits, {} coordinator crashes ({} inside a commit), {} worker crashes, {} leases "
-             "expired, {} stale writes refused, {} messages lost, {} duplicated\n",
+             "expired, {} stale writes refused, {} messages lost, {} duplicated, {} stalls, {} jobs resumed, {} sweeps deleted\n",
              seeds, total.commits, total.failed_commits, total.coordinator_crashes, total.crashes_inside_commits,
              total.worker_crashes, total.leases_expired, total.stale_writes_refused, total.messages_lost,
-             total.messages_duplicated);
+             total.messages_duplicated, total.stalls, total.jobs_resumed, total.sweeps_deleted);
   // A simulation in which nothing happens proves nothing.
   EXPECT_GT(total.crashes_inside_commits, seeds / 4);
   EXPECT_GT(total.failed_commits, seeds / 4);
   EXPECT_GT(total.leases_expired, seeds / 4);
   EXPECT_GT(total.stale_writes_refused, seeds / 4);
+  EXPECT_GT(total.stalls, seeds / 4);
+  EXPECT_GT(total.jobs_resumed, seeds / 40);
+  EXPECT_GT(total.sweeps_deleted, seeds / 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Quarters, SimulationSlices, ::testing::Range(0, 4));

@@ -48,12 +48,17 @@ const std::string& PristineDatabase() {
 // Notes commits that a constraint refused: the schema is the last line of defence, and must never be needed.
 class WatchedStore final : public co::Store {
  public:
-  WatchedStore(std::unique_ptr<co::SqliteStore> store, std::vector<std::string>& violations, SimulatorResult& result)
-      : store_(std::move(store)), violations_(violations), result_(result) {}
+  // `slow`: time that passes in every commit.
+  WatchedStore(std::unique_ptr<co::SqliteStore> store, std::vector<std::string>& violations, SimulatorResult& result,
+               std::function<void()> slow)
+      : store_(std::move(store)), violations_(violations), result_(result), slow_(std::move(slow)) {}
 
   absl::Status Commit(const co::Effects& effects) override {
     const absl::Status status = store_->Commit(effects);
-    if (!effects.empty()) ++result_.commits;
+    if (!effects.empty()) {
+      ++result_.commits;
+      slow_();
+    }
     if (!status.ok()) ++result_.failed_commits;
     if (status.code() == absl::StatusCode::kAlreadyExists || status.code() == absl::StatusCode::kInternal) {
       violations_.push_back(fmt::format("I1: the schema had to refuse a commit: {}", std::string(status.message())));
@@ -93,7 +98,17 @@ class WatchedStore final : public co::Store {
   const std::unique_ptr<co::SqliteStore> store_;
   std::vector<std::string>& violations_;
   SimulatorResult& result_;
+  const std::function<void()> slow_;
 };
+
+// What a job needs of a sweep's plan.
+absl::StatusOr<co::CellFunctions> CellsOf(const co::SweepRecord& sweep) {
+  co::CellFunctions cells{[](int64_t) { return "{}"; }, nullptr};
+  if (!sweep.job->cell_filter.empty()) {
+    cells.matches = [wanted = std::stoll(sweep.job->cell_filter)](int64_t cell) { return cell == wanted; };
+  }
+  return cells;
+}
 
 // What a worker process believes it holds.
 struct Held {
@@ -134,6 +149,7 @@ class Simulation {
     scheduler_options_.mutation = options.mutation;
     scheduler_options_.workers.losses_to_set_aside = 5;
     scheduler_options_.workers.set_aside_for = absl::Seconds(20);
+    scheduler_options_.job_rows = 2;
     for (int i = 0; i < kWorkers; ++i) workers_.push_back({.name = fmt::format("w{}", i)});
     partitions_.resize(kWorkers);
   }
@@ -163,6 +179,7 @@ class Simulation {
     if (engine_) {
       CheckCounters();
       CheckEnd();
+      if (options_.only_stalls) CheckNobodyPaid();
       result_.leases_expired += engine_->scheduler().counters().leases_expired;
       result_.stale_writes_refused += engine_->scheduler().counters().stale_writes_refused;
     } else if (result_.violations.empty()) {
@@ -183,6 +200,8 @@ class Simulation {
   int64_t Uniform(int64_t low, int64_t high) { return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1)); }
   bool Chance(double p) { return static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
   bool Faulty() const { return clock_.MonotonicNow() < faults_end_; }
+  // Whether more goes wrong than the coordinator's time.
+  bool Hostile() const { return Faulty() && !options_.only_stalls; }
   void Violation(std::string text) { result_.violations.push_back(fmt::format("{} (seed {})", text, options_.seed)); }
   void Log(const std::string& text) const {
     if (options_.verbose) fmt::print("{:9.3f} {}\n", absl::ToDoubleSeconds(clock_.MonotonicNow()) - 1000, text);
@@ -196,11 +215,14 @@ class Simulation {
   void StartCoordinator() {
     auto store = co::SqliteStore::Open({.path = kDatabase, .vfs = disk_.name()});
     if (store.ok()) {
-      store_ = std::make_unique<WatchedStore>(*std::move(store), result_.violations, result_);
-      engine_ = std::make_unique<co::Engine>(scheduler_options_,
-                                             co::Engine::Deps{store_.get(), &clock_, &tokens_, nullptr});
+      store_ = std::make_unique<WatchedStore>(*std::move(store), result_.violations, result_, [this] {
+        if (clock_.MonotonicNow() < slow_disk_until_) clock_.Advance(absl::Milliseconds(Uniform(100, 9000)));
+      });
+      engine_ = std::make_unique<co::Engine>(
+          scheduler_options_, co::Engine::Deps{.store = store_.get(), .clock = &clock_, .random = &tokens_, .cells = CellsOf});
       if (engine_->Recover().ok()) {
         ++generation_;
+        result_.jobs_resumed += engine_->scheduler().HasWork() ? 1 : 0;
         CheckCounters();
         CheckAcknowledged();
         return;
@@ -225,6 +247,7 @@ class Simulation {
   void CrashCoordinator() {
     if (!engine_) return;
     Log("coordinator loses power");
+    waiting_.clear();
     ++result_.coordinator_crashes;
     result_.leases_expired += engine_->scheduler().counters().leases_expired;
     result_.stale_writes_refused += engine_->scheduler().counters().stale_writes_refused;
@@ -241,6 +264,11 @@ class Simulation {
 
   void Feed(std::vector<co::EngineInput> inputs) {
     if (!engine_) return;
+    if (clock_.MonotonicNow() < stopped_until_) {
+      // Lies in a socket that nobody reads.
+      waiting_.insert(waiting_.end(), std::make_move_iterator(inputs.begin()), std::make_move_iterator(inputs.end()));
+      return;
+    }
     engine_->Process(inputs);
     if (disk_.frozen()) {
       ++result_.crashes_inside_commits;
@@ -288,16 +316,61 @@ class Simulation {
     if (!created_.contains(id)) After(absl::Seconds(2), [this, id, tries] { if (!created_.contains(id)) CreateSweep(id, tries + 1); });
   }
 
+  // Sweeps that come and go, each under a name of its own.
+  void CreateBrief() {
+    const std::string id = fmt::format("brief-{}", brief_keys_.size());
+    brief_keys_.emplace(id, 0);
+    co::SweepRecord sweep;
+    sweep.id = id;
+    sweep.uid = "uid-" + id;
+    sweep.cells = 4;
+    sweep.replicates = 3;
+    const uint64_t generation = generation_;
+    Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
+      const absl::StatusOr<co::SweepRecord> made =
+          scheduler.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now, effects, "brief");
+      return [=, this](const absl::Status& durable) {
+        if (generation != generation_ || !durable.ok() || disk_.frozen() || !made.ok()) return;
+        brief_keys_[id] = made->key;
+        standing_.insert(id);
+      };
+    })});
+  }
+
+  void DeleteBrief(const std::string& id) {
+    standing_.erase(id);
+    const uint64_t generation = generation_;
+    Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
+      const absl::Status going = scheduler.OnDelete(id, true, "", now, effects, "brief");
+      return [=, this](const absl::Status& durable) {
+        if (generation == generation_ && durable.ok() && !disk_.frozen() && going.ok() && deleted_.insert(id).second) {
+          ++result_.sweeps_deleted;
+        }
+      };
+    })});
+  }
+
   void RandomCommand() {
-    const int64_t what = Uniform(0, 4);
+    const int64_t what = Uniform(0, 6);
     const bool last = !Faulty();
+    if (last) {
+      for (const auto& [id, key] : brief_keys_) DeleteBrief(id);
+    } else if (what == 5) {
+      CreateBrief();
+    } else if (what == 6 && !brief_keys_.empty()) {
+      auto victim = brief_keys_.begin();
+      std::advance(victim, Uniform(0, static_cast<int64_t>(brief_keys_.size()) - 1));
+      DeleteBrief(victim->first);
+    }
     Feed({co::Job([this, what, last](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
-      if (last || what == 4) {
+      if (last || what >= 4) {
         // At the end everything is brought back, so that the sweep can be compared with a clean one.
         scheduler.OnVerb("side", co::SweepVerb::kResume, "", now, effects).IgnoreError();
+        const bool all = last || what == 4;
         scheduler
-            .OnRetry("side", {co::TrialState::kFailed, co::TrialState::kCancelled, co::TrialState::kQuarantined}, nullptr, "",
-                     "", now, effects)
+            .OnRetry("side", {co::TrialState::kFailed, co::TrialState::kCancelled, co::TrialState::kQuarantined},
+                     all ? std::function<bool(int64_t)>() : [](int64_t cell) { return cell == 1; }, "", "", now, effects,
+                     all ? "" : "1")
             .IgnoreError();
       } else {
         scheduler.OnVerb("side", static_cast<co::SweepVerb>(what), "", now, effects).IgnoreError();
@@ -357,15 +430,15 @@ class Simulation {
 
   void Send(int index, const co::SyncRequest& request) {
     const uint64_t number = ++workers_[static_cast<size_t>(index)].latest_call;
-    const int copies = Faulty() && Chance(0.05) ? 2 : 1;
+    const int copies = Hostile() && Chance(0.05) ? 2 : 1;
     if (copies == 2) ++result_.messages_duplicated;
     for (int copy = 0; copy < copies; ++copy) {
-      if (Faulty() && (Chance(0.05) || clock_.MonotonicNow() < partitions_[static_cast<size_t>(index)].until_to_coordinator)) {
+      if (Hostile() && (Chance(0.05) || clock_.MonotonicNow() < partitions_[static_cast<size_t>(index)].until_to_coordinator)) {
         ++result_.messages_lost;
         continue;
       }
       // Sometimes a message is very late: it overtakes nothing and is overtaken by much.
-      const int64_t delay = Faulty() && Chance(0.05) ? Uniform(1000, 60000) : Uniform(1, 200);
+      const int64_t delay = Hostile() && Chance(0.05) ? Uniform(1000, 60000) : Uniform(1, 200);
       After(absl::Milliseconds(delay), [this, index, request, number] { Receive(index, request, number); });
     }
   }
@@ -382,11 +455,11 @@ class Simulation {
       // A coordinator whose disk is frozen in this very commit is gone before the answer leaves.
       if (generation != generation_ || disk_.frozen()) return;
       CheckAnswer(request, answer);
-      if (Faulty() && (Chance(0.05) || clock_.MonotonicNow() < partitions_[static_cast<size_t>(index)].until_from_coordinator)) {
+      if (Hostile() && (Chance(0.05) || clock_.MonotonicNow() < partitions_[static_cast<size_t>(index)].until_from_coordinator)) {
         ++result_.messages_lost;
         return;
       }
-      const int64_t delay = Faulty() && Chance(0.03) ? Uniform(1000, 40000) : Uniform(1, 200);
+      const int64_t delay = Hostile() && Chance(0.03) ? Uniform(1000, 40000) : Uniform(1, 200);
       After(absl::Milliseconds(delay), [this, index, request, answer, session, number] {
         if (workers_[static_cast<size_t>(index)].latest_call == number) Answered(index, request, answer, session);
       });
@@ -452,10 +525,31 @@ class Simulation {
     });
   }
 
+  // The coordinator's own time: nothing is lost, it comes late.
+  void RandomStall() {
+    ++result_.stalls;
+    const absl::Duration length = absl::Milliseconds(Uniform(1000, 60000));
+    switch (Uniform(0, 2)) {
+      case 0:  // SIGSTOP
+        Log("coordinator is stopped");
+        stopped_until_ = std::max(stopped_until_, clock_.MonotonicNow() + length);
+        After(length, [this] { Feed(std::exchange(waiting_, {})); });
+        break;
+      case 1:  // the whole machine, workers and all
+        Log("machine is suspended");
+        clock_.Advance(length);
+        break;
+      default:
+        Log("disk is slow");
+        slow_disk_until_ = clock_.MonotonicNow() + length;
+    }
+  }
+
   void RandomFault() {
+    if (options_.only_stalls) return RandomStall();
     const int index = static_cast<int>(Uniform(0, kWorkers - 1));
     Worker& worker = workers_[static_cast<size_t>(index)];
-    switch (Uniform(0, 10)) {
+    switch (Uniform(0, 11)) {
       case 0:
         CrashCoordinator();
         break;
@@ -494,6 +588,9 @@ class Simulation {
         break;
       case 9:
         SendConfusedReport(index);
+        break;
+      case 10:
+        RandomStall();
         break;
       default:
         clock_.JumpWall(absl::Hours(Uniform(-100000, 100000)));
@@ -568,6 +665,8 @@ class Simulation {
         Violation(fmt::format("I2: the acknowledged sweep '{}' is gone", id));
         continue;
       }
+      // Its counters are the plan's, until all trials are stored.
+      if (view->record->has_job(co::JobKind::kCreate)) continue;
       const absl::StatusOr<co::TrialCounts> recount = store_->CountTrials(view->record->key);
       if (recount.ok() && !(*recount == view->counts)) {
         Violation(fmt::format("I6: the counters of '{}' differ from a recount ({} succeeded of {}, counted {} of {})", id,
@@ -576,11 +675,45 @@ class Simulation {
     }
   }
 
+  // What was said to be created is there, and what was said to go does not come back.
+  void CheckBrief() {
+    for (const std::string& id : standing_) {
+      if (!ViewOf(id).ok()) Violation(fmt::format("I2: the acknowledged sweep '{}' is gone", id));
+    }
+    for (const std::string& id : deleted_) {
+      const auto view = ViewOf(id);
+      if (view.ok() && view->record->shown_state() != co::SweepState::kDeleting) {
+        Violation(fmt::format("I2: the deleted sweep '{}' is back", id));
+      }
+    }
+  }
+
+  absl::StatusOr<co::Scheduler::SweepView> ViewOf(const std::string& id) const {
+    return engine_->scheduler().View(id, {clock_.MonotonicNow(), clock_.WallNow()});
+  }
+
+  void CheckNobodyPaid() {
+    if (engine_->scheduler().counters().leases_expired > 0) {
+      Violation(fmt::format("I8: {} leases expired", engine_->scheduler().counters().leases_expired));
+    }
+    for (const auto& [id, worker] : engine_->scheduler().workers().all()) {
+      if (worker.set_aside_until > absl::ZeroDuration()) Violation(fmt::format("I8: {} was set aside", id));
+    }
+    const auto sweep = store_->GetSweep("main");
+    const auto trials = sweep.ok() ? store_->ListTrials(sweep->key, {.limit = 1000}) : sweep.status();
+    if (!trials.ok()) return Violation(fmt::format("I8: {}", std::string(trials.status().message())));
+    for (const co::TrialRow& trial : *trials) {
+      if (trial.worker_losses > 0) Violation(fmt::format("I8: trial {} was lost {} times", trial.index, trial.worker_losses));
+    }
+  }
+
   void CheckAcknowledged() {
+    CheckBrief();
     for (const auto& [trial, accepted] : acknowledged_) {
       const size_t slash = trial.find('/');
       const absl::StatusOr<co::SweepRecord> sweep = store_->GetSweep(trial.substr(0, slash));
-      if (!sweep.ok()) continue;  // an I/O error; a missing sweep is CheckCounters' business
+      // An I/O error; a missing sweep is CheckCounters' business. One that is being deleted goes row by row.
+      if (!sweep.ok() || sweep->has_job(co::JobKind::kDelete)) continue;
       const absl::StatusOr<co::TrialRow> row = store_->GetTrial({sweep->key, std::stoll(trial.substr(slash + 1))});
       if (!row.ok()) continue;
       if (row->state != co::TrialState::kSucceeded || !row->scores.contains("score")) {
@@ -597,12 +730,17 @@ class Simulation {
       const auto view = engine_->scheduler().View(id, {clock_.MonotonicNow(), clock_.WallNow()});
       if (!view.ok() || view->counts.succeeded != view->counts.total()) return false;
     }
-    return true;
+    if (engine_->scheduler().HasWork()) return false;
+    return std::none_of(brief_keys_.begin(), brief_keys_.end(), [&](const auto& brief) { return ViewOf(brief.first).ok(); });
   }
 
   void CheckEnd() {
     CheckAcknowledged();
     if (!result_.violations.empty()) return;
+    for (const auto& [id, key] : brief_keys_) {
+      if (ViewOf(id).ok()) Violation(fmt::format("I5: the deleted sweep '{}' is still there long after the faults stopped", id));
+      if (key != 0 && store_->CountTrials(key)->total() > 0) Violation(fmt::format("I6: rows of the deleted sweep '{}' are left", id));
+    }
     for (const std::string& id : created_) {
       const auto view = engine_->scheduler().View(id, {clock_.MonotonicNow(), clock_.WallNow()});
       if (!view.ok()) return Violation(fmt::format("I2: sweep '{}' is gone", id));
@@ -642,6 +780,13 @@ class Simulation {
   std::vector<Worker> workers_;
   std::vector<Partition> partitions_;
   std::set<std::string> created_;
+  // All that come and go, with their keys where they are known; acknowledged ones; those whose deletion was acknowledged.
+  std::map<std::string, co::SweepKey> brief_keys_;
+  std::set<std::string> standing_;
+  std::set<std::string> deleted_;
+  absl::Duration stopped_until_;
+  absl::Duration slow_disk_until_;
+  std::vector<co::EngineInput> waiting_;
   // What the coordinator has let out into the world.
   std::map<std::string, std::pair<int64_t, double>> acknowledged_;  // trial -> (epoch, score)
   std::map<std::string, int64_t> highest_epoch_;

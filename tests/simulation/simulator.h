@@ -1,5 +1,6 @@
 // One seed, one history: the production engine, scheduler and store, with virtual time, an unreliable network, workers that
-// crash, freeze and come back as zombies, and a coordinator that loses power at any write, under one pseudo-random hand.
+// crash, freeze and come back as zombies, and a coordinator that is stopped, suspended, slow, and loses power at any write, under one
+// pseudo-random hand. Jobs on whole sweeps take many steps there, a row or two each.
 //
 // The same seed gives the same history, so a failure is replayed by its number alone.
 #pragma once
@@ -18,8 +19,10 @@ struct SimulatorOptions {
   coordinator::SchedulerOptions::Mutation mutation = coordinator::SchedulerOptions::Mutation::kNone;
   // The disk that says "synced" and is not.
   bool forget_fsync = false;
-  // Also pauses, resumes, stops, cancels and retries a second sweep at random.
+  // Also pauses, resumes, stops, cancels and retries a second sweep at random, and creates and deletes others.
   bool with_commands = true;
+  // Nothing goes wrong but the coordinator's own time: it is stopped, suspended, or waits for its disk. Nobody may pay for that.
+  bool only_stalls = false;
   // Prints every event.
   bool verbose = false;
 };
@@ -38,6 +41,10 @@ struct SimulatorResult {
   int64_t stale_writes_refused = 0;
   int64_t messages_lost = 0;
   int64_t messages_duplicated = 0;
+  int64_t stalls = 0;
+  // Jobs that a restart found unfinished.
+  int64_t jobs_resumed = 0;
+  int64_t sweeps_deleted = 0;
 };
 
 // Invariants (checked while it runs, after every restart, and at the end):
@@ -45,6 +52,7 @@ struct SimulatorResult {
 //   I2 an acknowledged completion is never lost       I6 the counters equal a recount of the rows
 //   I3 epochs of a trial strictly rise                I7 the scores are, bit for bit, those of a run without faults
 //   I4 no write under an old epoch or wrong token is accepted
+//   I8 with only_stalls: no lease expires, no trial is lost, nobody is set aside
 SimulatorResult Simulate(const SimulatorOptions& options);
 
 }  // namespace loupe::simulation
