@@ -174,9 +174,9 @@ class Trial {
     if (!available) {
       const auto why = missing.find(primary);
       throw UserError(fmt::format(
-          "{}: the sweep's primary score {} cannot be computed{}; nothing was trained. Give more pictures, or another score.primary",
+          "{}: the sweep's primary score {} cannot be computed, so nothing was trained. {} Give more pictures, or another score.primary",
           settings_.Text("task.images"), primary,
-          why == missing.end() ? std::string(" from this task and these settings") : ": " + why->second));
+          why == missing.end() ? std::string("This task and these settings do not have it.") : why->second));
     }
     for (const auto& [name, why] : missing) {
       spdlog::warn("{}: {} The trial goes on without it", spec_.trial, why);

@@ -148,7 +148,7 @@ absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
         value.contiguous(image_weight ? torch::MemoryFormat::ChannelsLast : torch::MemoryFormat::Contiguous));
     parameter->set_requires_grad(false);
   }
-  return not_finite.ToStatus(path, "is broken: get it again");
+  return not_finite.ToStatus(path, "holds weights that are not finite, get it again");
 }
 
 }  // namespace
