@@ -12,6 +12,7 @@
 #include "cli/failure.h"
 #include "cli/output.h"
 #include "cli/plan_view.h"
+#include "cli/prompt_notes.h"
 #include "cli/subset.h"
 #include "cli/sweep_input.h"
 #include "cli/trial_history.h"
@@ -113,7 +114,7 @@ absl::Status WriteChosen(const PlanFlags& flags, const SweepInput& input, const 
         "that ends in .csv gets the list of cells");
   }
   LOUPE_ASSIGN_OR_RETURN(const std::string text, WithSelections(input.file.spec.source_text, input.plan.spec()));
-  return WriteOutput(text, flags.write);
+  return WriteBytes(text, flags.write);
 }
 
 absl::Status Run(const PlanFlags& flags) {
@@ -129,6 +130,7 @@ absl::Status Run(const PlanFlags& flags) {
   view.plan = &input.plan;
   LOUPE_ASSIGN_OR_RETURN(view.outlook, coordinator::Outlook(input.plan, flags.terms));
   for (std::string& note : MissingPathNotes(input.plan)) view.outlook.notes.push_back(std::move(note));
+  for (std::string& note : PromptNotes(input.plan)) view.outlook.notes.push_back(std::move(note));
   view.estimate = EstimateSweep(input.plan, flags, view.outlook.notes);
   if (!flags.write.empty()) {
     LOUPE_RETURN_IF_ERROR(WriteChosen(flags, input, view));

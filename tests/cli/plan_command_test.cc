@@ -282,5 +282,22 @@ TEST(UnreachableTest, CommandsSayWhichAddressWasTriedAndExitThree) {
   EXPECT_THAT(by_variable.err, HasSubstr("127.0.0.1:2"));
 }
 
+// Two prompts that differ only in what the text tower never sees give the same pictures.
+TEST(PromptNotesTest, APlanSaysWhatOfAPromptIsCutOff) {
+  const auto notes_of = [](const std::string& base) {
+    std::string words = "a photo of sks cat";
+    for (int i = 0; i < 30; ++i) words += " two";
+    const ProcessResult result =
+        Loupe({"plan", "-", "--no-history", "--format", "json"},
+              "name: long\nbase: " + base + "\nscorer: configs/scorers/emoji-clip\ntask:\n  images: configs\n  instance_prompt: " + words +
+                  " red hat\n  class_prompt: a photo of cat\nmethod:\n  input: CA_out\n  output: FFN_in\nfactors:\n  scale: [1, 2]\n");
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return json::parse(result.out, nullptr, false)["notes"].dump();
+  };
+  EXPECT_THAT(notes_of("configs/bases/emoji-sd"),
+              AllOf(HasSubstr("task.instance_prompt: 'a photo of sks cat two"), HasSubstr("red hat' is cut off"), Not(HasSubstr("class_prompt"))));
+  EXPECT_THAT(notes_of("/no/such/base"), HasSubstr("/no/such/base is not on this machine, so whether its text tower takes the prompts whole"));
+}
+
 }  // namespace
 }  // namespace loupe::cli

@@ -1,0 +1,62 @@
+#include "cli/prompt_notes.h"
+
+#include <filesystem>
+#include <set>
+#include <system_error>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/io/clip_tokenizer.h"
+#include "worker/io/prompt_length.h"
+
+namespace loupe::cli {
+namespace {
+
+// Whatever value the setting has in some cell, with where it comes from a factor as for all.
+std::set<std::string> ValuesOf(const coordinator::Plan& plan, const std::string& key) {
+  std::set<std::string> values;
+  for (const coordinator::SweepFactor& factor : plan.factors()) {
+    if (factor.key == key) values.insert(factor.levels.begin(), factor.levels.end());
+  }
+  const auto fixed = plan.spec().settings.find(key);
+  if (values.empty() && fixed != plan.spec().settings.end()) values.insert(fixed->second);
+  return values;
+}
+
+absl::StatusOr<std::vector<std::string>> CutOffs(const std::string& base, const std::vector<std::pair<std::string, std::string>>& prompts) {
+  LOUPE_ASSIGN_OR_RETURN(const auto tokenizer, worker::ClipTokenizer::Load(base + "/tokenizer"));
+  LOUPE_ASSIGN_OR_RETURN(const int64_t length, worker::PromptLength(base, tokenizer));
+  std::vector<std::string> notes;
+  for (const auto& [key, prompt] : prompts) {
+    const std::string cut = worker::DescribeCutOff(tokenizer, prompt, length);
+    if (!cut.empty()) notes.push_back(fmt::format("{}: {}", key, cut));
+  }
+  return notes;
+}
+
+}  // namespace
+
+std::vector<std::string> PromptNotes(const coordinator::Plan& plan) {
+  std::vector<std::pair<std::string, std::string>> prompts;
+  for (const char* key : {"task.instance_prompt", "task.class_prompt"}) {
+    for (const std::string& prompt : ValuesOf(plan, key)) prompts.emplace_back(key, prompt);
+  }
+  std::vector<std::string> notes;
+  if (prompts.empty()) return notes;
+  std::error_code error;
+  for (const std::string& base : ValuesOf(plan, "base")) {
+    if (!std::filesystem::exists(base, error)) {
+      notes.push_back(fmt::format("base: {} is not on this machine, so whether its text tower takes the prompts whole is not checked; the report will say", base));
+      continue;
+    }
+    absl::StatusOr<std::vector<std::string>> found = CutOffs(base, prompts);
+    if (!found.ok()) {
+      notes.push_back(fmt::format("base: whether its text tower takes the prompts whole is not checked: {}", std::string(found.status().message())));
+      continue;
+    }
+    notes.insert(notes.end(), found->begin(), found->end());
+  }
+  return notes;
+}
+
+}  // namespace loupe::cli
