@@ -7,6 +7,7 @@
 #include "analysis/report/anova_format.h"
 #include "analysis/report/factorial_analysis.h"
 #include "analysis/stats/csv_table.h"
+#include "analysis/stats/quoted_name.h"
 #include "cli/commands.h"
 #include "cli/failure.h"
 #include "cli/named_cell.h"
@@ -18,6 +19,7 @@ namespace {
 
 struct AnovaFlags {
   std::string file;
+  std::string encoding;
   std::string response;
   std::vector<std::string> factors;
   std::string status_column;
@@ -30,14 +32,19 @@ struct AnovaFlags {
 
 absl::Status Run(AnovaFlags flags) {
   LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadInput(flags.file));
+  LOUPE_ASSIGN_OR_RETURN(flags.factors, ParseNames(flags.factors));
+  for (std::string* name : {&flags.response, &flags.analysis.anova.block, &flags.status_column}) {
+    LOUPE_ASSIGN_OR_RETURN(*name, analysis::UnquoteName(*name));
+  }
   const analysis::CsvOptions csv{.response = flags.response,
                                  .factors = flags.factors,
                                  .block = flags.analysis.anova.block,
-                                 .status_column = flags.status_column};
+                                 .status_column = flags.status_column,
+                                 .encoding = flags.encoding};
   absl::StatusOr<analysis::DataTable> table = analysis::ReadCsvTable(text, csv);
   if (!table.ok()) return Annotate(table.status(), flags.file);
   flags.analysis.anova.ss_type = static_cast<analysis::SumOfSquares>(flags.ss_type);
-  LOUPE_ASSIGN_OR_RETURN(flags.analysis.baseline, ParseNamedCell(flags.baseline));
+  LOUPE_ASSIGN_OR_RETURN(flags.analysis.questions.baseline, ParseNamedCell(flags.baseline));
   LOUPE_ASSIGN_OR_RETURN(const analysis::FactorialAnalysis result,
                          analysis::AnalyseFactorial(*std::move(table), flags.analysis));
   const std::string formatted = flags.format == "json"  ? analysis::FormatAnovaJson(result)
@@ -53,11 +60,12 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
   const auto flags = std::make_shared<AnovaFlags>();
   command->add_option("file", flags->file, "CSV file with a header line; '-' reads standard input")->required();
   command->add_option("--response,-y", flags->response, "Column with the numbers to explain")->required();
-  command->add_option("--factors,-f", flags->factors, "Columns to explain them by, separated by commas")
-      ->required()
-      ->delimiter(',');
+  command
+      ->add_option("--factors,-f", flags->factors,
+                   "Columns to explain them by, separated by commas; a name that holds a comma or begins with '-' goes in back-quotes")
+      ->required();
   command->add_option("--terms", flags->analysis.anova.formula,
-                      "Model terms, such as 'a*b+c' (a*b is a + b + a:b); default: the main effects");
+                      "Model terms, such as 'a*b+c' (a*b is a + b + a:b; a name with operators goes in back-quotes); default: the main effects");
   command->add_option("--block", flags->analysis.anova.block,
                       "Column whose additive effect is removed first (replicate, seed)");
   command->add_option("--ss", flags->ss_type, "Type of the sums of squares: 1, 2 or 3")
@@ -74,8 +82,19 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
                     "The best cell is the one with the smallest mean");
   command
       ->add_option("--baseline", flags->baseline,
-                   "Cell to contrast all others with, such as 'a=1,b=2': a level of every factor")
-      ->delimiter(',');
+                   "Cell to contrast all others with, such as 'a=1,b=2': a level of every factor");
+  // Not a list each: CLI11 would take what stands in brackets apart at its commas.
+  command
+      ->add_option("--simple-effects", flags->analysis.questions.simple_effects,
+                   "Compare means within the levels of other factors, such as 'input | output'; may be given again")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--contrast", flags->analysis.questions.contrasts,
+                   "Sum of means to estimate and test, such as '[input=SA_in] - ([input=CA_in] + [input=CA_out])/2'; may be "
+                   "given again")
+      ->allow_extra_args(false);
+  command->add_option("--encoding", flags->encoding,
+                      "Of the file, such as windows-1252 (see 'iconv -l'); default: UTF-8, UTF-16 and UTF-32 are recognised");
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv"});
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }

@@ -1,7 +1,9 @@
 #include <cmath>
 
 #include "analysis/report/anova_format.h"
+#include "analysis/report/fold_cells.h"
 #include "analysis/report/reached_power.h"
+#include "common/text.h"
 #include "nlohmann/json.hpp"
 
 namespace loupe::analysis {
@@ -10,6 +12,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+// A text with all its digits ("3.2174…e+412") where no double holds it.
+Json Number(const WideNumber& value) {
+  return value.FitsDouble() ? Number(static_cast<double>(value)) : Json(value.Decimal(17));
+}
 
 Json EffectJson(const EffectSize& effect) {
   return {{"eta_sq", Number(effect.eta_sq)},
@@ -107,11 +113,14 @@ Json HeatMapJson(const TwoWayMeans& map) {
   return {{"rows", map.row_factor}, {"columns", map.column_factor}, {"cells", std::move(cells)}};
 }
 
+Json ReasonOrNull(const std::string& reason) { return reason.empty() ? Json(nullptr) : Json(reason); }
+
 Json MarginalMeansJson(const MarginalMeans& means) {
   Json levels = Json::array();
   for (const MarginalMean& mean : means.means) {
-    levels.push_back({{"level", mean.levels.front()},
+    levels.push_back({{"level", CellName(mean.levels)},
                       {"estimable", mean.estimable},
+                      {"reason", ReasonOrNull(mean.reason)},
                       {"n", mean.n},
                       {"mean", Number(mean.mean)},
                       {"std_error", Number(mean.std_error)},
@@ -127,8 +136,11 @@ Json PairsJson(const std::vector<Comparison>& pairs) {
     out.push_back({{"first", pair.first},
                    {"second", pair.second},
                    {"estimable", pair.estimable},
+                   {"reason", ReasonOrNull(pair.reason)},
                    {"difference", Number(pair.difference)},
                    {"std_error", Number(pair.std_error)},
+                   {"t", Number(pair.t)},
+                   {"p", Number(pair.p)},
                    {"p_tukey", Number(pair.p_tukey)},
                    {"p_holm", Number(pair.p_holm)},
                    {"p_benjamini_hochberg", Number(pair.p_benjamini_hochberg)},
@@ -136,6 +148,35 @@ Json PairsJson(const std::vector<Comparison>& pairs) {
                    {"high", Number(pair.high)}});
   }
   return out;
+}
+
+Json SimpleEffectsJson(const SimpleEffects& simple) {
+  Json effects = Json::array();
+  for (const SimpleEffect& effect : simple.effects) {
+    Json held = Json::object();
+    for (size_t i = 0; i < simple.within.size(); ++i) held[simple.within[i]] = effect.within[i];
+    effects.push_back({{"within", std::move(held)},
+                       {"df", Number(effect.test.df)},
+                       {"nominal_df", Number(effect.test.nominal_df)},
+                       {"f", Number(effect.test.f)},
+                       {"p", Number(effect.test.p)},
+                       {"marginal_means", MarginalMeansJson(effect.means)},
+                       {"comparisons", PairsJson(effect.pairs)}});
+  }
+  return {{"factors", simple.factors}, {"within", simple.within}, {"effects", std::move(effects)}};
+}
+
+Json ContrastJson(const Contrast& contrast) {
+  return {{"contrast", contrast.formula},
+          {"estimable", contrast.estimable},
+          {"reason", ReasonOrNull(contrast.reason)},
+          {"estimate", Number(contrast.estimate)},
+          {"std_error", Number(contrast.std_error)},
+          {"t", Number(contrast.t)},
+          {"p", Number(contrast.p)},
+          {"p_holm", Number(contrast.p_holm)},
+          {"low", Number(contrast.low)},
+          {"high", Number(contrast.high)}};
 }
 
 Json RankingJson(const CellRanking& ranking, const std::vector<std::string>& factors) {
@@ -231,6 +272,8 @@ Json BaselineJson(const ModelDetails& details, const std::vector<std::string>& f
   for (size_t f = 0; f < factors.size(); ++f) levels[factors[f]] = baseline.levels[f];
   for (const Comparison& contrast : baseline.contrasts) {
     contrasts.push_back({{"cell", contrast.first},
+                         {"estimable", contrast.estimable},
+                         {"reason", ReasonOrNull(contrast.reason)},
                          {"difference", Number(contrast.difference)},
                          {"std_error", Number(contrast.std_error)},
                          {"low", Number(contrast.low)},
@@ -262,13 +305,17 @@ Json PowerJson(const AnovaTable& anova) {
 Json DetailsJson(const FactorialAnalysis& analysis) {
   if (analysis.details == nullptr) return nullptr;
   const ModelDetails& details = *analysis.details;
-  Json means = Json::object(), pairs = Json::object();
+  Json means = Json::object(), pairs = Json::object(), simple = Json::array(), contrasts = Json::array();
+  for (const SimpleEffects& effects : details.simple_effects) simple.push_back(SimpleEffectsJson(effects));
+  for (const Contrast& contrast : details.contrasts) contrasts.push_back(ContrastJson(contrast));
   for (const FactorComparison& comparison : details.comparisons) {
     means[comparison.factor] = MarginalMeansJson(comparison.means);
     pairs[comparison.factor] = PairsJson(comparison.pairs);
   }
   return {{"marginal_means", std::move(means)},
           {"comparisons", std::move(pairs)},
+          {"simple_effects", std::move(simple)},
+          {"contrasts", std::move(contrasts)},
           {"ranking", RankingJson(details.ranking, analysis.cell_factors)},
           {"assumptions", AssumptionsJson(details)},
           {"importance", ImportanceJson(details)},
@@ -336,7 +383,7 @@ Json AnovaJson(const FactorialAnalysis& analysis) {
 
 std::string FormatAnovaJson(const FactorialAnalysis& analysis) {
   // Level names come from users: bytes that are not UTF-8 are replaced and not thrown at the caller.
-  return AnovaJson(analysis).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return PrintableJson(AnovaJson(analysis).dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
 
 }  // namespace loupe::analysis

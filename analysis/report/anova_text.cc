@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kCellsShown = 10;
 constexpr size_t kSharesShown = 8;
+constexpr size_t kPairsShown = 15;
 constexpr double kSmallestShareShown = 0.0005;
 
 std::string FTable(const FactorialAnalysis& analysis) {
@@ -46,18 +47,132 @@ std::string OneWayTable(const FactorialAnalysis& analysis) {
   return table.Text();
 }
 
+// The model's mean of a level; null where there is no model, or the factor is not in it.
+const MarginalMean* ModelMean(const FactorialAnalysis& analysis, const std::string& factor, const std::string& level) {
+  if (analysis.details == nullptr) return nullptr;
+  for (const FactorComparison& comparison : analysis.details->comparisons) {
+    if (comparison.factor != factor) continue;
+    for (const MarginalMean& mean : comparison.means.means) {
+      if (mean.levels.front() == level) return &mean;
+    }
+  }
+  return nullptr;
+}
+
 std::string MeansTable(const FactorialAnalysis& analysis) {
-  TextTable table({"factor", "level", "n", "mean", "sd", fmt::format("{:g} % interval", 100 * analysis.confidence)},
+  TextTable table({"factor", "level", "n", "plain mean", "sd", "model's mean",
+                   fmt::format("{:g} % interval", 100 * analysis.confidence)},
                   /*left_columns=*/2);
   for (const FactorMeans& factor : analysis.means) {
     bool first = true;
     for (const LevelMean& level : factor.levels) {
+      const MarginalMean* mean = ModelMean(analysis, factor.factor, level.level);
+      const bool known = mean != nullptr && mean->estimable;
       table.Add({first ? factor.factor : "", level.level, fmt::format("{}", level.n), FormatNumber(level.mean),
-                 FormatNumber(level.sd, 3), FormatInterval(level.low, level.high)});
+                 FormatNumber(level.sd, 3),
+                 known             ? FormatNumber(mean->mean)
+                 : mean == nullptr ? "–"
+                                   : "not estimable",
+                 known ? FormatInterval(mean->low, mean->high) : ""});
       first = false;
     }
   }
   return table.Text();
+}
+
+// Why some of a factor's means are not estimable, once for all of them.
+std::string MeanReasons(const FactorialAnalysis& analysis) {
+  std::string text;
+  if (analysis.details == nullptr) return text;
+  for (const FactorComparison& comparison : analysis.details->comparisons) {
+    for (const MarginalMean& mean : comparison.means.means) {
+      if (mean.estimable) continue;
+      text += WrapText(fmt::format("{} = {} has no mean in the model: {}.", comparison.factor, mean.levels.front(), mean.reason),
+                       98, "", "  ");
+      break;
+    }
+  }
+  return text;
+}
+
+// Estimable pairs in order, or those with the smallest p when they are too many to read; then how many there are besides.
+std::string PairsTable(const std::vector<Comparison>& pairs, size_t shown, double confidence) {
+  std::vector<const Comparison*> rows;
+  const Comparison* unknown = nullptr;
+  size_t not_estimable = 0;
+  for (const Comparison& pair : pairs) {
+    if (pair.estimable) {
+      rows.push_back(&pair);
+    } else {
+      ++not_estimable;
+      if (unknown == nullptr) unknown = &pair;
+    }
+  }
+  const size_t estimable = rows.size();
+  if (estimable > shown) {
+    std::stable_sort(rows.begin(), rows.end(), [](const Comparison* a, const Comparison* b) { return a->p < b->p; });
+    rows.resize(shown);
+  }
+  TextTable table({"levels", "difference", "std. error", fmt::format("{:g} % interval (Tukey)", 100 * confidence), "p",
+                   "p Tukey", "p Holm", ""});
+  for (const Comparison* pair : rows) {
+    table.Add({fmt::format("{} − {}", pair->first, pair->second), FormatNumber(pair->difference, 3),
+               FormatNumber(pair->std_error, 3), FormatInterval(pair->low, pair->high, 3), FormatP(pair->p),
+               FormatP(pair->p_tukey), FormatP(pair->p_holm), std::string(SignificanceStars(pair->p_tukey))});
+  }
+  std::string text = rows.empty() ? "" : table.Text();
+  if (estimable > shown) text += fmt::format("  and {} more (--format json has all)\n", estimable - shown);
+  if (unknown != nullptr) {
+    text += WrapText(fmt::format("{} of {} pairs are not estimable, such as {} − {}: {}.", not_estimable, pairs.size(),
+                                 unknown->first, unknown->second, unknown->reason),
+                     98, "  ", "  ");
+  }
+  return text;
+}
+
+std::string DifferencesText(const FactorialAnalysis& analysis) {
+  std::string text;
+  for (const FactorComparison& comparison : analysis.details->comparisons) {
+    if (comparison.pairs.empty() && comparison.pairs_reason.empty()) continue;
+    text += fmt::format("\n{}\n{}", comparison.factor, PairsTable(comparison.pairs, kPairsShown, analysis.confidence));
+    if (!comparison.pairs_reason.empty()) text += WrapText(comparison.pairs_reason, 98, "  ", "  ");
+  }
+  if (text.empty()) return "";
+  return "\nDifferences between levels, adjusted for the rest of the model (its means, other levels equally weighted)\n" + text;
+}
+
+std::string SimpleEffectsText(const FactorialAnalysis& analysis) {
+  std::string text;
+  for (const SimpleEffects& simple : analysis.details->simple_effects) {
+    for (const SimpleEffect& effect : simple.effects) {
+      std::vector<std::string> held;
+      for (size_t i = 0; i < simple.within.size(); ++i) held.push_back(fmt::format("{} = {}", simple.within[i], effect.within[i]));
+      text += fmt::format("\n{}{}{}: {}\n{}", fmt::join(simple.factors, ":"), held.empty() ? "" : " within ",
+                          fmt::join(held, ", "),
+                          effect.test.df > 0 ? fmt::format("F = {} on {} and {} df, p = {}", FormatNumber(effect.test.f),
+                                                           FormatCount(effect.test.df), FormatCount(effect.means.df),
+                                                           FormatP(effect.test.p))
+                                             : std::string("nothing can be compared"),
+                          PairsTable(effect.pairs, kPairsShown, analysis.confidence));
+    }
+  }
+  return text.empty() ? "" : "\nSimple effects\n" + text;
+}
+
+std::string ContrastsText(const FactorialAnalysis& analysis) {
+  if (analysis.details->contrasts.empty()) return "";
+  TextTable table({"contrast", "estimate", "std. error", fmt::format("{:g} % interval", 100 * analysis.confidence), "p", "p Holm",
+                   ""});
+  std::string reasons;
+  for (const Contrast& contrast : analysis.details->contrasts) {
+    table.Add({contrast.formula, contrast.estimable ? FormatNumber(contrast.estimate) : "not estimable",
+               FormatNumber(contrast.std_error, 3), FormatInterval(contrast.low, contrast.high), FormatP(contrast.p),
+               FormatP(contrast.p_holm), std::string(SignificanceStars(contrast.p))});
+    if (!contrast.estimable) {
+      reasons += WrapText(fmt::format("{} is not estimable: {}.", contrast.formula, contrast.reason), 98, "", "  ");
+    }
+  }
+  return fmt::format("\nContrasts (intervals and p of each alone; Holm's p of all together)\n\n{}{}", table.Text(), reasons);
 }
 
 std::string CellsTable(const FactorialAnalysis& analysis) {
@@ -155,7 +270,10 @@ std::string FormatAnovaText(const FactorialAnalysis& analysis) {
         ImportanceTable(analysis.details->importance));
   }
   if (!analysis.means.empty())
-    text += fmt::format("\nMeans of {} per level\n\n", analysis.response) + MeansTable(analysis);
+    text += fmt::format("\nMeans of {} per level\n\n", analysis.response) + MeansTable(analysis) + MeanReasons(analysis);
+  if (analysis.details != nullptr) {
+    text += DifferencesText(analysis) + SimpleEffectsText(analysis) + ContrastsText(analysis);
+  }
   if (!analysis.cells.empty()) {
     text += fmt::format("\nBest cells ({} is better), {} of {}\n\n", analysis.smaller_is_better ? "less" : "more",
                         std::min(kCellsShown, analysis.cells.size()), analysis.cells.size()) +

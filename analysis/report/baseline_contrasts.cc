@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "analysis/report/fold_cells.h"
+#include "analysis/stats/level_names.h"
 #include "analysis/stats/marginal_means.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -31,11 +32,12 @@ absl::StatusOr<std::vector<std::string>> LevelsOf(const DataTable& data, const s
       return absl::InvalidArgumentError(
           fmt::format("baseline: no level of '{}' is given; one of {} is needed", factor, fmt::join(known, ", ")));
     }
-    if (std::find(known.begin(), known.end(), found->second) == known.end()) {
+    const std::optional<size_t> level = FindLevel(known, found->second);
+    if (!level) {
       return absl::InvalidArgumentError(fmt::format("baseline: '{}' is not a level of '{}'; there are {}",
                                                     found->second, factor, fmt::join(known, ", ")));
     }
-    levels.push_back(found->second);
+    levels.push_back(known[*level]);
   }
   return levels;
 }
@@ -44,22 +46,23 @@ absl::StatusOr<BaselineContrasts> Contrast(const LinearModel& model, const std::
                                            const std::vector<std::string>& baseline, double confidence,
                                            bool smaller_is_better) {
   LOUPE_ASSIGN_OR_RETURN(const MarginalMeans means,
-                         ComputeMarginalMeans(model, factors, GridWeights::kOccurringCells, confidence));
+                         ComputeMarginalMeans(model, factors, Combinations::kOccurring, confidence));
   if (means.means.size() > kMostContrasts) {
     return absl::InvalidArgumentError(
         fmt::format("baseline: {} cells are too many to contrast (at most {})", means.means.size(), kMostContrasts));
   }
   const auto base = std::find_if(means.means.begin(), means.means.end(),
                                  [&](const MarginalMean& mean) { return mean.levels == baseline; });
-  if (base == means.means.end() || !base->estimable) {
+  if (base == means.means.end()) {
     return absl::FailedPreconditionError(
         fmt::format("baseline: the cell {} has no result to compare with", CellName(baseline)));
   }
   BaselineContrasts result;
   result.mean = base->mean;
   LOUPE_ASSIGN_OR_RETURN(result.contrasts, CompareToBaseline(model, means, baseline));
-  std::erase_if(result.contrasts, [](const Comparison& contrast) { return !contrast.estimable; });
-  std::stable_sort(result.contrasts.begin(), result.contrasts.end(), [&](const Comparison& a, const Comparison& b) {
+  const auto end = std::stable_partition(result.contrasts.begin(), result.contrasts.end(),
+                                         [](const Comparison& contrast) { return contrast.estimable; });
+  std::stable_sort(result.contrasts.begin(), end, [&](const Comparison& a, const Comparison& b) {
     return smaller_is_better ? a.difference < b.difference : a.difference > b.difference;
   });
   return result;

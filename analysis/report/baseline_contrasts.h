@@ -22,14 +22,13 @@ struct BaselineContrasts {
   // True: the error is the spread among replicates of one cell; false: no cell is replicated, so the contrasts are
   // those of the fitted model's predictions.
   bool from_replicates = false;
-  // Cell less baseline, best cell first; `first` names the cell. Simultaneous intervals: Dunnett's, or Bonferroni's
+  // Cell less baseline, best cell first and those that are not estimable last; `first` names the cell. Simultaneous intervals: Dunnett's, or Bonferroni's
   // where the means' correlations have no product form (then p_dunnett is NaN; read p_holm).
   std::vector<Comparison> contrasts;
 };
 
 // INVALID_ARGUMENT: `baseline` does not name exactly one level of every cell factor, or a level that does not exist
-// (the sentence lists what there is); more than 1000 cells. FAILED_PRECONDITION: the baseline cell has no result, or
-// the model cannot predict it.
+// (the sentence lists what there is); more than 1000 cells. FAILED_PRECONDITION: the baseline cell has no result.
 absl::StatusOr<BaselineContrasts> ContrastWithBaseline(const DataTable& data, const AnovaOptions& options,
                                                        const LinearModel& fitted,
                                                        const std::vector<std::string>& cell_factors,

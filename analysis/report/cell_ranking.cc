@@ -75,7 +75,7 @@ CellRanking RankByReplicates(const LinearModel& saturated, const std::vector<Cel
   CellRanking ranking;
   ranking.from_replicates = true;
   ranking.error_df = saturated.residual_df();
-  const double s = std::sqrt(saturated.residual_mean_sq()), t = TQuantile(0.5 * (1 + confidence), ranking.error_df);
+  const double s = saturated.residual_sd(), t = TQuantile(0.5 * (1 + confidence), ranking.error_df);
   for (const CellMean& cell : cells) {
     const double half = t * s / std::sqrt(static_cast<double>(cell.mean.n));
     ranking.cells.push_back(
@@ -96,7 +96,7 @@ CellRanking RankByModel(const LinearModel& fitted, const std::vector<std::string
                         const std::vector<CellMean>& cells, double confidence, bool smaller_is_better) {
   CellRanking ranking;
   ranking.error_df = fitted.residual_df();
-  const auto means = ComputeMarginalMeans(fitted, cell_factors, GridWeights::kOccurringCells, confidence);
+  const auto means = ComputeMarginalMeans(fitted, cell_factors, Combinations::kOccurring, confidence);
   if (!means.ok()) {
     ranking.reason = "No cell is replicated and the model does not have every factor, so the cells have no intervals.";
     return ranking;

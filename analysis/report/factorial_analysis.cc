@@ -110,7 +110,7 @@ absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const Analysi
   if (analysis.problem.empty()) {
     LOUPE_ASSIGN_OR_RETURN(ModelDetails details,
                            ComputeModelDetails(table, options.anova, analysis.cell_factors, analysis.cells,
-                                               options.baseline, analysis.smaller_is_better));
+                                               options.questions, analysis.smaller_is_better));
     analysis.details = std::make_shared<const ModelDetails>(std::move(details));
   }
   return analysis;

@@ -23,8 +23,8 @@ struct AnalysisOptions {
   bool smaller_is_better = false;  // decides which cell is called best
   // Factors of the heat map's rows and columns; empty: "input" and "output" if both exist, else the first two.
   std::string heat_map_rows, heat_map_columns;
-  // The cell that all others are contrasted with: one level of every factor but the block. Empty: none.
-  NamedCell baseline;
+  // Baseline cell (a level of every factor but the block), simple effects, contrasts.
+  DetailQuestions questions;
   // On: data that are too few for an F table give an analysis without one, and `problem` says why (what a sweep that is
   // still running wants). Off: that is an error.
   bool allow_no_table = false;

@@ -8,12 +8,14 @@
 #include "analysis/report/svg_figure.h"
 #include "analysis/stats/distributions.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 
 namespace loupe::analysis {
 namespace {
 
 constexpr size_t kCellsDrawn = 40;
 constexpr size_t kMostDots = 1500;
+constexpr size_t kPairsListed = 120;
 constexpr double kSide = 250;  // of the square diagnostic plots
 
 struct PlotFrame {
@@ -83,30 +85,82 @@ std::string CellsFigure(const HtmlContext& context, const CellRanking& ranking) 
   return figure.Html();
 }
 
-std::string ComparisonTable(const FactorComparison& comparison) {
+std::string PairTable(const std::vector<Comparison>& pairs) {
+  std::vector<const Comparison*> rows;
+  for (const Comparison& pair : pairs) rows.push_back(&pair);
+  if (rows.size() > kPairsListed) {
+    std::stable_sort(rows.begin(), rows.end(), [](const Comparison* a, const Comparison* b) {
+      return a->estimable != b->estimable ? a->estimable : a->estimable && a->p < b->p;
+    });
+    rows.resize(kPairsListed);
+  }
   std::string out =
-      fmt::format("<details><summary>{}: differences between levels</summary>\n<div class=\"wide\"><table>",
-                  EscapeHtml(comparison.factor));
-  out +=
-      "<thead><tr><th scope=\"col\">levels</th><th scope=\"col\">difference</th><th scope=\"col\">std. error</th>"
-      "<th scope=\"col\">Tukey interval</th><th scope=\"col\">p (Tukey)</th><th scope=\"col\">p (Holm)</th>"
-      "<th scope=\"col\">p (Benjamini–Hochberg)</th></tr></thead>\n<tbody>\n";
-  for (const Comparison& pair : comparison.pairs) {
-    out += fmt::format("<tr><th scope=\"row\">{} − {}</th>", EscapeHtml(pair.first), EscapeHtml(pair.second));
-    if (!pair.estimable) {
-      out +=
-          "<td colspan=\"6\" class=\"l soft\">not estimable: the two never meet the same level of a confounded "
-          "factor</td></tr>\n";
+      "<div class=\"wide\"><table><thead><tr><th scope=\"col\">levels</th><th scope=\"col\">difference</th>"
+      "<th scope=\"col\">std. error</th><th scope=\"col\">Tukey interval</th><th scope=\"col\">p (unadjusted)</th>"
+      "<th scope=\"col\">p (Tukey)</th><th scope=\"col\">p (Holm)</th><th scope=\"col\">p (Benjamini–Hochberg)</th></tr>"
+      "</thead>\n<tbody>\n";
+  for (const Comparison* pair : rows) {
+    out += fmt::format("<tr><th scope=\"row\">{} − {}</th>", EscapeHtml(pair->first), EscapeHtml(pair->second));
+    if (!pair->estimable) {
+      out += fmt::format("<td colspan=\"7\" class=\"l soft\">not estimable: {}</td></tr>\n", EscapeHtml(pair->reason));
       continue;
     }
     for (const std::string& text :
-         {FormatNumber(pair.difference, 3), FormatNumber(pair.std_error, 3), FormatInterval(pair.low, pair.high, 3),
-          FormatP(pair.p_tukey), FormatP(pair.p_holm), FormatP(pair.p_benjamini_hochberg)}) {
+         {FormatNumber(pair->difference, 3), FormatNumber(pair->std_error, 3), FormatInterval(pair->low, pair->high, 3),
+          FormatP(pair->p), FormatP(pair->p_tukey), FormatP(pair->p_holm), FormatP(pair->p_benjamini_hochberg)}) {
       out += fmt::format("<td>{}</td>", EscapeHtml(text));
     }
     out += "</tr>\n";
   }
-  return out + "</tbody></table></div></details>\n";
+  out += "</tbody></table></div>";
+  if (pairs.size() > rows.size()) {
+    out += Paragraph(fmt::format("The {} pairs with the smallest p of {}; the JSON form has all.", rows.size(), pairs.size()), "soft");
+  }
+  return out;
+}
+
+std::string ComparisonTable(const FactorComparison& comparison) {
+  return fmt::format("<details><summary>{}: differences between levels</summary>\n{}</details>\n",
+                     EscapeHtml(comparison.factor), PairTable(comparison.pairs));
+}
+
+std::string SimpleEffectsTables(const SimpleEffects& simple) {
+  std::string out;
+  for (const SimpleEffect& effect : simple.effects) {
+    std::string held;
+    for (size_t i = 0; i < simple.within.size(); ++i) {
+      held += fmt::format("{}{} = {}", i == 0 ? " within " : ", ", simple.within[i], effect.within[i]);
+    }
+    const JointTest& test = effect.test;
+    out += fmt::format(
+        "<details><summary>{}{}: {}</summary>\n{}</details>\n", EscapeHtml(fmt::format("{}", fmt::join(simple.factors, ":"))),
+        EscapeHtml(held),
+        test.df > 0 ? EscapeHtml(fmt::format("F = {} on {} and {} degrees of freedom, p = {}", FormatNumber(test.f),
+                                             FormatCount(test.df), FormatCount(effect.means.df), FormatP(test.p)))
+                    : "nothing can be compared",
+        PairTable(effect.pairs));
+  }
+  return out;
+}
+
+std::string ContrastsTable(const std::vector<Contrast>& contrasts) {
+  std::string out =
+      "<h3>Contrasts</h3>\n<div class=\"wide\"><table id=\"contrasts\"><thead><tr><th scope=\"col\">contrast</th>"
+      "<th scope=\"col\">estimate</th><th scope=\"col\">std. error</th><th scope=\"col\">interval</th>"
+      "<th scope=\"col\">p</th><th scope=\"col\">p (Holm)</th></tr></thead>\n<tbody>\n";
+  for (const Contrast& contrast : contrasts) {
+    out += fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(contrast.formula));
+    if (!contrast.estimable) {
+      out += fmt::format("<td colspan=\"5\" class=\"l soft\">not estimable: {}</td></tr>\n", EscapeHtml(contrast.reason));
+      continue;
+    }
+    for (const std::string& text : {FormatNumber(contrast.estimate), FormatNumber(contrast.std_error, 3),
+                                    FormatInterval(contrast.low, contrast.high), FormatP(contrast.p), FormatP(contrast.p_holm)}) {
+      out += fmt::format("<td>{}</td>", EscapeHtml(text));
+    }
+    out += "</tr>\n";
+  }
+  return out + "</tbody></table></div>\n";
 }
 
 std::string ResidualsFigure(const ModelDetails& details) {
@@ -215,16 +269,21 @@ HtmlSection CellsSection(const HtmlContext& context) {
 HtmlSection ComparisonsSection(const HtmlContext& context) {
   HtmlSection section{"comparisons", "Differences between levels", ""};
   if (context.analysis().details == nullptr) return section;
+  const ModelDetails& details = *context.analysis().details;
   std::string tables;
-  for (const FactorComparison& comparison : context.analysis().details->comparisons) {
+  for (const FactorComparison& comparison : details.comparisons) {
     if (!comparison.pairs.empty()) tables += ComparisonTable(comparison);
+    if (!comparison.pairs_reason.empty()) tables += Paragraph(comparison.pairs_reason, "soft");
   }
-  if (tables.empty()) return section;
-  section.body =
-      "<p>Differences of the model's marginal means (averaged over the cells that occur with each level), all pairs of "
-      "a "
-      "factor at once.</p>\n" +
-      tables;
+  if (!tables.empty()) {
+    section.body =
+        "<p>Differences of the model's marginal means, all pairs of a factor at once. Each is formed from the model's "
+        "coefficients, all levels of the other factors with the same weight, so that it is adjusted for them; what the trials "
+        "do not determine is not estimable.</p>\n" + tables;
+  }
+  if (!details.simple_effects.empty()) section.body += "<h3>Simple effects</h3>\n";
+  for (const SimpleEffects& simple : details.simple_effects) section.body += SimpleEffectsTables(simple);
+  if (!details.contrasts.empty()) section.body += ContrastsTable(details.contrasts);
   return section;
 }
 

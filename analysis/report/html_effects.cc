@@ -90,6 +90,7 @@ std::vector<AdjustedLevel> AdjustedLevels(const FactorialAnalysis& analysis, con
 std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& factor, const YRange& range,
                             double grand_mean, int number) {
   const std::vector<AdjustedLevel> adjusted = AdjustedLevels(context.analysis(), factor);
+  const bool has_model = context.analysis().details != nullptr;
   std::vector<std::string> levels;
   for (const LevelMean& level : factor.levels) levels.push_back(level.level);
   const LevelAxis axis = PlanLevelAxis(levels, levels.size() > 6 ? 46 : 54);
@@ -106,11 +107,16 @@ std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& facto
   for (size_t i = 0; i < factor.levels.size(); ++i) {
     const LevelMean& level = factor.levels[i];
     if (level.n == 0) continue;
-    // The model's mean where it has one, beside the plain one; else the plain mean with its own interval.
+    const double x = kLeft + axis.step * (static_cast<double>(i) + 0.5);
     const bool by_model = !std::isnan(adjusted[i].mean);
+    if (has_model && !by_model) {  // a plain mean is shown as one, without an interval that would compare it with others
+      figure.Marker(x, y.At(level.mean), 0, "raw",
+                    fmt::format("{} = {}: plain mean {}, n = {}; the model's mean is not estimable", factor.factor, level.level,
+                                FormatNumber(level.mean), level.n));
+      continue;
+    }
     const double mean = by_model ? adjusted[i].mean : level.mean;
     const double low = by_model ? adjusted[i].low : level.low, high = by_model ? adjusted[i].high : level.high;
-    const double x = kLeft + axis.step * (static_cast<double>(i) + 0.5);
     line.emplace_back(x, y.At(mean));
     if (!std::isnan(low)) {
       figure.Line(x, y.At(low), x, y.At(high), "ci s0");
@@ -198,8 +204,9 @@ HtmlSection MainEffectsSection(const HtmlContext& context) {
       EscapeHtml(context.Title()), 100 * analysis.confidence);
   section.body +=
       by_model
-          ? "Blue: the model's means, averaged over the cells that occur with the level, with intervals from its "
-            "residual; hollow: plain means of the trials, where they differ."
+          ? "Blue: the model's means, all levels of the other factors with the same weight, with intervals from its "
+            "residual; hollow: plain means of the trials, which are not adjusted, where they differ or where the model's mean "
+            "is not estimable."
           : "Intervals are from the spread of the trials at that level, which includes the other factors' effects.";
   section.body += "</figcaption></figure>\n";
   return section;
@@ -236,7 +243,7 @@ HtmlSection InteractionsSection(const HtmlContext& context) {
   for (size_t i = 0; i < panels.size(); ++i)
     section.body += InteractionPanel(context, panels[i], range, static_cast<int>(i));
   section.body += fmt::format(
-      "</div><figcaption>Mean {} for pairs of levels. Parallel lines: the factors act independently. Lines stop where "
+      "</div><figcaption>Plain mean {} of the trials for pairs of levels, not adjusted for the other factors. Parallel lines: the factors act independently. Lines stop where "
       "a "
       "combination has no trials.</figcaption></figure>\n",
       EscapeHtml(context.Title()));

@@ -6,14 +6,14 @@
 
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/model_plan.h"
-#include "analysis/stats/ordered_projection.h"
+#include "analysis/stats/model_reduction.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
 namespace {
 
-constexpr size_t kMostLevelsCompared = 12;
+constexpr size_t kMostLevelsCompared = 40;  // 780 differences
 // The forest is there to compare with other tools, not to wait for.
 constexpr size_t kMostRowsForImportance = 5000;
 constexpr int kTrees = 32;
@@ -28,14 +28,37 @@ std::vector<FactorComparison> CompareLevels(const LinearModel& model, const std:
                                             double confidence) {
   std::vector<FactorComparison> out;
   for (const std::string& factor : factors) {
-    auto means = ComputeMarginalMeans(model, {factor}, GridWeights::kOccurringCells, confidence);
+    auto means = ComputeMarginalMeans(model, {factor}, Combinations::kAll, confidence);
     if (!means.ok()) continue;  // not in the model
-    FactorComparison comparison{factor, *std::move(means), {}};
-    if (comparison.means.means.size() <= kMostLevelsCompared)
+    FactorComparison& comparison = out.emplace_back(FactorComparison{factor, *std::move(means), "", {}});
+    const size_t levels = comparison.means.means.size();
+    if (levels <= kMostLevelsCompared) {
       comparison.pairs = CompareAllPairs(model, comparison.means);
-    out.push_back(std::move(comparison));
+    } else {
+      comparison.pairs_reason = fmt::format("{} has {} levels, so {} pairs; up to {} levels all are compared. Ask for those of "
+                                            "interest as contrasts.", factor, levels, levels * (levels - 1) / 2,
+                                            kMostLevelsCompared);
+    }
   }
   return out;
+}
+
+// "a | b" and "b | a" for each interaction of two factors in the model that is small enough to be read.
+std::vector<std::string> InteractionsOf(const LinearModel& model) {
+  constexpr size_t kMostLevelsWithin = 12;
+  const CellTable& cells = model.cells();
+  std::vector<std::string> questions;
+  const auto levels = [&](size_t factor) {
+    return cells.levels(static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin()));
+  };
+  for (const ModelTerm& term : model.matrix().terms()) {
+    if (term.size() != 2 || levels(term[0]) > kMostLevelsWithin || levels(term[1]) > kMostLevelsWithin) continue;
+    const std::string first = Quoted(model.data().factors[term[0]].name), second = Quoted(model.data().factors[term[1]].name);
+    questions.push_back(fmt::format("{} | {}", first, second));
+    questions.push_back(fmt::format("{} | {}", second, first));
+  }
+  if (questions.size() > 12) questions.clear();  // six interactions: more is asked for by name
+  return questions;
 }
 
 double Median(std::vector<double> values) {
@@ -58,26 +81,19 @@ HalfNormal ComputeHalfNormal(const DataTable& data, const AnovaOptions& options,
   }
   half.formula = FormulaText(planned->plan.terms, data);
   const ModelMatrix matrix(planned->cells, planned->plan.terms);
-  if (matrix.column_count() > 1500) {
+  const Eigen::Index block_columns = planned->plan.has_block ? matrix.columns().front().count : 0;
+  if (matrix.column_count() - block_columns > 1500) {
     half.reason = "The two-way model has too many effects to plot.";
     return half;
   }
-  const auto reduced = ReduceModel(matrix, planned->cells);
-  if (!reduced.ok()) {
-    half.reason = Text(reduced.status());
+  const auto reduction = ModelReduction::Create(matrix, planned->cells);
+  if (!reduction.ok()) {
+    half.reason = Text(reduction.status());
     return half;
   }
-  OrderedProjection projection(reduced->r, reduced->qty);
-  projection.Add(0, 1);
-  for (size_t t = 0; t < matrix.terms().size(); ++t) {
-    const TermColumns columns = matrix.columns()[t];
-    const bool block = planned->plan.has_block && t == 0;
-    for (Eigen::Index k = 0; k < columns.count; ++k) {
-      const OrderedProjection::Gain gain = projection.Add(columns.first + k, 1);
-      if (gain.rank == 0 || block) continue;
-      half.effects.push_back(
-          {TermName(matrix.terms()[t], data), std::sqrt(std::max(0.0, gain.sum_sq) / planned->cells.total_n), 0});
-    }
+  for (const auto& [term, sum_sq] : reduction->SingleColumns(planned->plan.has_block ? 1 : 0)) {
+    const double size = std::sqrt(std::max(0.0, sum_sq) / planned->cells.total_n);
+    half.effects.push_back({TermName(matrix.terms()[term], data), planned->cells.unit.Up(size), 0});
   }
   if (half.effects.size() < 5) {
     half.reason = "There are too few effects for a half-normal plot.";
@@ -106,14 +122,20 @@ HalfNormal ComputeHalfNormal(const DataTable& data, const AnovaOptions& options,
 
 absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const AnovaOptions& options,
                                                  const std::vector<std::string>& cell_factors,
-                                                 const std::vector<CellMean>& cells, const NamedCell& baseline,
+                                                 const std::vector<CellMean>& cells, const DetailQuestions& questions,
                                                  bool smaller_is_better) {
   LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<LinearModel> model, LinearModel::Fit(data, options));
   ModelDetails details;
   details.comparisons = CompareLevels(*model, cell_factors, options.confidence);
   details.ranking = RankCells(data, options, *model, cell_factors, cells, smaller_is_better);
-  if (!baseline.empty()) {
-    auto contrasts = ContrastWithBaseline(data, options, *model, cell_factors, baseline, smaller_is_better);
+  std::vector<std::string> asked = InteractionsOf(*model);
+  asked.insert(asked.end(), questions.simple_effects.begin(), questions.simple_effects.end());
+  for (const std::string& question : asked) {
+    LOUPE_ASSIGN_OR_RETURN(details.simple_effects.emplace_back(), ComputeSimpleEffects(*model, question, options.confidence));
+  }
+  LOUPE_ASSIGN_OR_RETURN(details.contrasts, EvaluateContrasts(*model, questions.contrasts, options.confidence));
+  if (!questions.baseline.empty()) {
+    auto contrasts = ContrastWithBaseline(data, options, *model, cell_factors, questions.baseline, smaller_is_better);
     // A cell that does not exist is the reader's mistake; one without a result may come to have one.
     if (absl::IsInvalidArgument(contrasts.status())) return contrasts.status();
     details.has_baseline = contrasts.ok();
@@ -130,7 +152,7 @@ absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const An
     details.assumptions_reason = Text(assumptions.status());
   }
   details.residuals = ComputeResiduals(*model);
-  details.residual_sd = std::sqrt(model->residual_mean_sq());
+  details.residual_sd = model->residual_sd();
   details.half_normal = ComputeHalfNormal(data, options, cell_factors);
   if (data.rows() > kMostRowsForImportance) {
     details.importance_reason = fmt::format("There are more than {} rows.", kMostRowsForImportance);

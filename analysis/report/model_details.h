@@ -12,6 +12,7 @@
 #include "analysis/stats/anova.h"
 #include "analysis/stats/assumptions.h"
 #include "analysis/stats/comparisons.h"
+#include "analysis/stats/contrasts.h"
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/importance.h"
 #include "analysis/stats/level_means.h"
@@ -22,11 +23,19 @@
 
 namespace loupe::analysis {
 
-// A factor's means as the model predicts them, averaged over the cells that occur with each level, and all differences.
+// A factor's means as the model predicts them, the other factors' levels averaged with equal weights, and all differences.
 struct FactorComparison {
   std::string factor;
   MarginalMeans means;
-  std::vector<Comparison> pairs;  // empty above 12 levels: nobody reads 66 differences
+  std::string pairs_reason;       // why there are none; empty when there are
+  std::vector<Comparison> pairs;
+};
+
+// What the reader asks beyond the factors' own means. Empty: nothing.
+struct DetailQuestions {
+  NamedCell baseline;                       // the cell that all others are contrasted with
+  std::vector<std::string> simple_effects;  // "input | output"; see contrasts.h
+  std::vector<std::string> contrasts;       // "[input=SA_in] - [input=CA_in]"; see contrast_formula.h
 };
 
 // Effects of single degrees of freedom, each after those before it (orthogonal, so that under no effect they are
@@ -46,6 +55,8 @@ struct HalfNormal {
 
 struct ModelDetails {
   std::vector<FactorComparison> comparisons;
+  std::vector<SimpleEffects> simple_effects;  // of the model's interactions of two factors, then as asked
+  std::vector<Contrast> contrasts;            // as asked
   CellRanking ranking;
   std::string assumptions_reason;
   AssumptionReport assumptions;
@@ -63,12 +74,11 @@ struct ModelDetails {
   MixedModel mixed_model;
 };
 
-// `options` are those the F table was fitted with; `cell_factors` and `cells` as in FactorialAnalysis; `baseline` names
-// the cell to contrast with, or is empty. InvalidArgument when the model itself cannot be fitted, or for a baseline
-// that is no cell of these factors.
+// `options` are those the F table was fitted with; `cell_factors` and `cells` as in FactorialAnalysis.
+// InvalidArgument when the model itself cannot be fitted, or for a question about what is not in it.
 absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const AnovaOptions& options,
                                                  const std::vector<std::string>& cell_factors,
-                                                 const std::vector<CellMean>& cells, const NamedCell& baseline,
+                                                 const std::vector<CellMean>& cells, const DetailQuestions& questions,
                                                  bool smaller_is_better);
 
 }  // namespace loupe::analysis

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "analysis/report/factorial_analysis.h"
@@ -23,6 +24,9 @@ struct ReportOptions {
   bool include_stopped_early = false;
   // The cell that all others are contrasted with: one level of every factor. Empty: none.
   NamedCell baseline;
+  // Questions about means beyond those of each factor, see analysis/stats/contrasts.h: "input | output", and
+  // "[input=SA_in] - [input=CA_in]". A question about what is not in the model is InvalidArgument.
+  std::vector<std::string> simple_effects, contrasts;
   // A sweep whose cell ranking is compared with this one's, by the same response where it has that. Null: none.
   std::shared_ptr<const SweepResults> compare_with;
   // Pictures are embedded until this many bytes are used up; the rest of the grid says that they were left out. Keeps a

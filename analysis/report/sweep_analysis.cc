@@ -17,7 +17,7 @@ namespace loupe::analysis {
 namespace {
 
 // Counted into the hash: raise it when the numbers that a report derives from the same trials change.
-constexpr int kAnalysisVersion = 2;
+constexpr int kAnalysisVersion = 3;
 
 // The order in which a factor's levels are shown: the paper's for positions, else as the sweep file lists them.
 std::vector<std::string> LevelsInOrder(const SweepFactor& factor) {
@@ -214,9 +214,14 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
     text(factor);
     text(level);
   }
+  digest.Update(fmt::format("{} {}\n", options.simple_effects.size(), options.contrasts.size()));
+  for (const std::string& question : options.simple_effects) text(question);
+  for (const std::string& formula : options.contrasts) text(formula);
   if (options.compare_with != nullptr) {
     ReportOptions alone = options;
     alone.baseline.clear();
+    alone.simple_effects.clear();
+    alone.contrasts.clear();
     alone.compare_with = nullptr;
     text(SnapshotHash(*options.compare_with, alone));
   }
@@ -247,7 +252,7 @@ AnalysisOptions QuestionsOf(const SweepResults& results, const ReportOptions& op
   // Replicates share their random streams over all cells: they are blocks.
   if (results.replicates > 1) analysis.anova.block = kReplicateFactor;
   analysis.smaller_is_better = SmallerIsBetter(response);
-  analysis.baseline = options.baseline;
+  analysis.questions = {options.baseline, options.simple_effects, options.contrasts};
   analysis.allow_no_table = true;
   return analysis;
 }

@@ -8,6 +8,7 @@
 
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/dunnett.h"
+#include "analysis/stats/estimability_reasons.h"
 #include "analysis/stats/nan.h"
 #include "analysis/stats/p_adjust.h"
 #include "analysis/stats/studentized_range.h"
@@ -21,37 +22,57 @@ namespace {
 using Eigen::Index;
 using Eigen::MatrixXd;
 
-
 std::string Name(const MarginalMean& mean) { return fmt::format("{}", fmt::join(mean.levels, ", ")); }
 
-Comparison Compare(const LinearModel& model, const MarginalMean& a, const MarginalMean& b, double unscaled_variance) {
-  Comparison result{.first = Name(a), .second = Name(b), .estimable = false, .difference = kNaN, .std_error = kNaN,
-                    .t = kNaN, .p = kNaN, .p_tukey = kNaN, .p_dunnett = kNaN, .p_holm = kNaN,
-                    .p_benjamini_hochberg = kNaN, .low = kNaN, .high = kNaN};
-  // A difference may be estimable where the means are not (two levels of one group of a confounded factor).
-  const bool both = a.estimable && b.estimable;
-  const Estimate estimate = both ? Estimate{} : model.Evaluate(a.combination - b.combination);
-  const double error = std::sqrt(model.residual_mean_sq() * unscaled_variance);
-  result.estimable = (both || estimate.estimable) && error > 0;
-  if (!result.estimable) return result;
-  result.difference = both ? a.deviation - b.deviation : estimate.value;
-  result.std_error = error;
-  result.t = result.difference / result.std_error;
-  result.p = TTwoSided(result.t, model.residual_df());
-  return result;
-}
+// Every mean taken apart once; differences are then sums of two columns.
+class Differences {
+ public:
+  Differences(const LinearModel& model, const std::vector<const MarginalMean*>& means)
+      : model_(model), means_(means), parts_(model.Decompose(CombinationsOf(means))), reasons_(model) {}
 
-// Variance of mean i − mean j, divided by σ².
-double DifferenceVariance(const MatrixXd& covariance, size_t i, size_t j) {
-  const auto a = static_cast<Index>(i);
-  const auto b = static_cast<Index>(j);
-  return std::max(0.0, covariance(a, a) + covariance(b, b) - 2 * covariance(a, b));
-}
+  // means[i] − means[j], without what depends on the other comparisons.
+  Comparison Of(size_t i, size_t j) {
+    Comparison result{.first = Name(*means_[i]), .second = Name(*means_[j]), .estimable = false, .reason = "",
+                      .difference = kNaN, .std_error = kNaN, .t = kNaN, .p = kNaN, .p_tukey = kNaN, .p_dunnett = kNaN,
+                      .p_holm = kNaN, .p_benjamini_hochberg = kNaN, .low = kNaN, .high = kNaN};
+    const Index a = static_cast<Index>(i), b = static_cast<Index>(j);
+    if (!LinearModel::IsEstimable(parts_, a, b)) {
+      result.reason = reasons_.OfDifference(means_[i]->at, means_[j]->at);
+      return result;
+    }
+    result.estimable = true;
+    result.difference = parts_.deviation(a) - parts_.deviation(b);
+    result.std_error = StdError(i, j);
+    if (result.std_error > 0) {
+      result.t = result.difference / result.std_error;
+      result.p = TTwoSided(result.t, model_.residual_df());
+    }
+    return result;
+  }
 
-MatrixXd CovarianceOf(const LinearModel& model, const std::vector<const MarginalMean*>& means) {
-  std::vector<Eigen::RowVectorXd> combinations;
-  for (const MarginalMean* mean : means) combinations.push_back(mean->combination);
-  return model.UnscaledCovariance(combinations);
+  double StdError(size_t i, size_t j) const {
+    return model_.residual_sd() * (parts_.white.col(static_cast<Index>(i)) - parts_.white.col(static_cast<Index>(j))).norm();
+  }
+  // Of all means, divided by σ².
+  MatrixXd Covariance() const { return parts_.white.transpose() * parts_.white; }
+
+ private:
+  static std::vector<Eigen::RowVectorXd> CombinationsOf(const std::vector<const MarginalMean*>& means) {
+    std::vector<Eigen::RowVectorXd> combinations;
+    for (const MarginalMean* mean : means) combinations.push_back(mean->combination);
+    return combinations;
+  }
+
+  const LinearModel& model_;
+  const std::vector<const MarginalMean*>& means_;
+  CombinationParts parts_;
+  EstimabilityReasons reasons_;
+};
+
+std::vector<const MarginalMean*> PointersTo(const MarginalMeans& means) {
+  std::vector<const MarginalMean*> pointers;
+  for (const MarginalMean& mean : means.means) pointers.push_back(&mean);
+  return pointers;
 }
 
 void AdjustForCount(std::vector<Comparison>& comparisons) {
@@ -104,7 +125,7 @@ std::optional<std::vector<double>> ProductCorrelation(const MatrixXd& covariance
 }
 
 // P(Q > q) for many q. Each exact value costs a double integral, so above some hundred comparisons a table of its
-// logarithm is interpolated (cubic spline; relative error under 1e-5 where the tail is above 1e-12).
+// logarithm is interpolated (cubic spline; relative error under 1e-5).
 class TukeyTail {
  public:
   TukeyTail(int k, double df, size_t uses, double largest) : k_(k), df_(df) {
@@ -116,8 +137,7 @@ class TukeyTail {
     std::vector<double> log_tail;
     for (int i = 0; i <= kNodes; ++i) {
       const double tail = StudentizedRangeUpperTail(i * step, k_, df_);
-      tail_ends_ = tail < 1e-13;  // rounding from here on
-      if (tail_ends_) break;
+      if (tail < 1e-290) break;  // no double holds it for long
       log_tail.push_back(std::log(tail));
     }
     end_ = step * static_cast<double>(log_tail.size() - 1);
@@ -126,7 +146,7 @@ class TukeyTail {
 
   double operator()(double q) const {
     if (!table_) return StudentizedRangeUpperTail(q, k_, df_);
-    if (q >= end_) return tail_ends_ ? 0.0 : StudentizedRangeUpperTail(q, k_, df_);
+    if (q >= end_) return StudentizedRangeUpperTail(q, k_, df_);
     return std::exp((*table_)(q));
   }
 
@@ -134,34 +154,42 @@ class TukeyTail {
   int k_;
   double df_;
   double end_ = 0;
-  bool tail_ends_ = false;
   std::optional<boost::math::interpolators::cardinal_cubic_b_spline<double>> table_;
 };
 
 }  // namespace
 
-std::vector<Comparison> CompareAllPairs(const LinearModel& model, const MarginalMeans& means) {
+std::vector<Comparison> DifferencesOfAllPairs(const LinearModel& model, const MarginalMeans& means) {
+  const std::vector<const MarginalMean*> all = PointersTo(means);
+  Differences differences(model, all);
   std::vector<Comparison> comparisons;
-  const auto k = static_cast<int>(std::count_if(means.means.begin(), means.means.end(),
-                                                [](const MarginalMean& mean) { return mean.estimable; }));
-  const double critical =
-      k >= 2 ? StudentizedRangeQuantile(means.confidence, k, model.residual_df()) / std::sqrt(2.0) : kNaN;
-  std::vector<const MarginalMean*> all;
-  for (const MarginalMean& mean : means.means) all.push_back(&mean);
-  const MatrixXd covariance = CovarianceOf(model, all);
-  double largest = 0;
-  for (size_t i = 0; i < means.means.size(); ++i) {
-    for (size_t j = i + 1; j < means.means.size(); ++j) {
-      const Comparison& comparison = comparisons.emplace_back(
-          Compare(model, *all[i], *all[j], DifferenceVariance(covariance, i, j)));
-      if (comparison.estimable) largest = std::max(largest, std::abs(comparison.t) * std::sqrt(2.0));
-    }
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (size_t j = i + 1; j < all.size(); ++j) comparisons.push_back(differences.Of(i, j));
   }
   AdjustForCount(comparisons);
-  if (k < 2) return comparisons;
+  return comparisons;
+}
+
+std::vector<Comparison> CompareAllPairs(const LinearModel& model, const MarginalMeans& means) {
+  std::vector<Comparison> comparisons = DifferencesOfAllPairs(model, means);
+  double largest = 0;
+  bool any = false;
+  for (const Comparison& comparison : comparisons) {
+    if (!std::isfinite(comparison.t)) continue;
+    any = true;
+    largest = std::max(largest, std::abs(comparison.t) * std::sqrt(2.0));
+  }
+  if (!any) return comparisons;
+  const auto k = static_cast<int>(means.means.size());
+  if (k == 2) {  // one difference: Student's t, without integrals
+    comparisons[0].p_tukey = comparisons[0].p;
+    SetInterval(comparisons[0], TQuantile(0.5 * (1 + means.confidence), model.residual_df()));
+    return comparisons;
+  }
+  const double critical = StudentizedRangeQuantile(means.confidence, k, model.residual_df()) / std::sqrt(2.0);
   const TukeyTail tail(k, model.residual_df(), comparisons.size(), largest);
   for (Comparison& comparison : comparisons) {
-    if (!comparison.estimable) continue;
+    if (!std::isfinite(comparison.t)) continue;
     comparison.p_tukey = tail(std::abs(comparison.t) * std::sqrt(2.0));
     SetInterval(comparison, critical);
   }
@@ -178,26 +206,25 @@ absl::StatusOr<std::vector<Comparison>> CompareToBaseline(const LinearModel& mod
     return absl::NotFoundError(fmt::format("no baseline '{}' among the means of {}; there are: {}", fmt::join(baseline, ", "),
                                            fmt::join(means.factors, " and "), fmt::join(names, "; ")));
   }
-  if (!base->estimable) {
-    return absl::InvalidArgumentError(
-        fmt::format("the baseline '{}' is not estimable in the model {}; choose another", Name(*base), model.formula()));
-  }
+  std::vector<const MarginalMean*> all = PointersTo(means);
+  std::swap(all[0], all[static_cast<size_t>(base - means.means.begin())]);
+  std::sort(all.begin() + 1, all.end());  // the others stay in order
+  Differences differences(model, all);
   std::vector<Comparison> comparisons;
-  std::vector<const MarginalMean*> involved{&*base};
-  for (const MarginalMean& mean : means.means) {
-    if (&mean == &*base) continue;
-    const MatrixXd covariance = CovarianceOf(model, {&mean, &*base});
-    comparisons.push_back(Compare(model, mean, *base, DifferenceVariance(covariance, 0, 1)));
-    if (comparisons.back().estimable) involved.push_back(&mean);
+  std::vector<Index> involved{0};
+  for (size_t i = 1; i < all.size(); ++i) {
+    comparisons.push_back(differences.Of(i, 0));
+    if (std::isfinite(comparisons.back().t)) involved.push_back(static_cast<Index>(i));
   }
   AdjustForCount(comparisons);
   if (involved.size() == 1) return comparisons;
-  const auto lambda = ProductCorrelation(CovarianceOf(model, involved), 0);
+  const MatrixXd covariance = differences.Covariance()(involved, involved);
+  const auto lambda = ProductCorrelation(covariance, 0);
   const double alpha = 1 - means.confidence;
   const double critical = lambda ? DunnettTwoSidedQuantile(alpha, *lambda, model.residual_df())
                                  : TQuantile(1 - 0.5 * alpha / static_cast<double>(involved.size() - 1), model.residual_df());
   for (Comparison& comparison : comparisons) {
-    if (!comparison.estimable) continue;
+    if (!std::isfinite(comparison.t)) continue;
     if (lambda) comparison.p_dunnett = DunnettTwoSidedUpperTail(std::abs(comparison.t), *lambda, model.residual_df());
     SetInterval(comparison, critical);
   }
@@ -216,10 +243,9 @@ absl::StatusOr<std::vector<BestComparison>> CompareWithBest(const LinearModel& m
   const double alpha = 1 - means.confidence;
 
   const auto difference = [&](size_t i, size_t j) { return sign * (list[i]->deviation - list[j]->deviation); };
-  const MatrixXd covariance = CovarianceOf(model, list);
-  const auto error = [&](size_t i, size_t j) {
-    return std::sqrt(model.residual_mean_sq() * DifferenceVariance(covariance, i, j));
-  };
+  const Differences differences(model, list);
+  const MatrixXd covariance = differences.Covariance();
+  const auto error = [&](size_t i, size_t j) { return differences.StdError(i, j); };
   // One-sided critical value with mean i as the control; cells of equal size share one.
   std::map<std::vector<double>, double> known;
   std::vector<double> critical(k);

@@ -1,5 +1,8 @@
 // Comparisons among marginal means, with the multiplicity said: all pairs (Tukey–Kramer, Holm, Benjamini–Hochberg), each
 // against a named baseline (Dunnett, Holm), and with the best (Hsu's MCB).
+//
+// Law: a difference is formed from the model's coefficients and given only where it lies in the row space of X, whether or not
+// the two means do. A model without error (residual 0) gives differences without t and p.
 #pragma once
 
 #include <string>
@@ -14,6 +17,7 @@ namespace loupe::analysis {
 struct Comparison {
   std::string first, second;  // level names; factors joined by ", "
   bool estimable = false;
+  std::string reason;         // one sentence, why it is not estimable; else empty
   double difference = 0;      // first − second; NaN when not estimable, as all below
   double std_error = 0;
   double t = 0;
@@ -25,11 +29,14 @@ struct Comparison {
   double low = 0, high = 0;        // simultaneous: Tukey for all pairs, Dunnett (else Bonferroni) for a baseline
 };
 
-// Every pair, in the order of `means`. Tukey's k is the number of estimable means.
+// Every pair, in the order of `means`. Tukey's k is the number of means, estimable or not (as emmeans: never too small); Holm
+// and Benjamini–Hochberg count the estimable pairs.
 std::vector<Comparison> CompareAllPairs(const LinearModel& model, const MarginalMeans& means);
 
-// Every other mean minus the one with the levels `baseline`. NotFound: no such combination (the sentence lists them);
-// InvalidArgument: it is not estimable.
+// The same without what costs the integrals: p_tukey, low and high are NaN.
+std::vector<Comparison> DifferencesOfAllPairs(const LinearModel& model, const MarginalMeans& means);
+
+// Every other mean minus the one with the levels `baseline`. NotFound: no such combination (the sentence lists them).
 absl::StatusOr<std::vector<Comparison>> CompareToBaseline(const LinearModel& model, const MarginalMeans& means,
                                                           const std::vector<std::string>& baseline);
 

@@ -1,44 +1,22 @@
 #include "analysis/stats/marginal_means.h"
 
 #include <algorithm>
+#include <map>
 
 #include "analysis/stats/distributions.h"
+#include "analysis/stats/estimability_reasons.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
 namespace {
 
-// All combinations of level positions of `positions`, last fastest.
-std::vector<std::vector<int32_t>> Grid(const CellTable& cells, const std::vector<size_t>& positions) {
-  std::vector<std::vector<int32_t>> grid{{}};
-  for (const size_t position : positions) {
-    std::vector<std::vector<int32_t>> longer;
-    for (const auto& prefix : grid) {
-      for (size_t level = 0; level < cells.levels(position); ++level) {
-        longer.push_back(prefix);
-        longer.back().push_back(static_cast<int32_t>(level));
-      }
-    }
-    grid = std::move(longer);
-  }
-  return grid;
-}
+constexpr double kMostMeans = 1e5;
 
-bool CellHas(const CellTable& cells, size_t cell, const std::vector<size_t>& positions, const std::vector<int32_t>& levels) {
-  for (size_t i = 0; i < positions.size(); ++i) {
-    if (cells.codes[positions[i]][cell] != levels[i]) return false;
-  }
-  return true;
-}
-
-}  // namespace
-
-absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, const std::vector<std::string>& factors,
-                                                   GridWeights weights, double confidence) {
+// Positions in cells.factors of the factors asked for.
+absl::StatusOr<std::vector<size_t>> PositionsOf(const LinearModel& model, const std::vector<std::string>& factors) {
   const CellTable& cells = model.cells();
   std::vector<size_t> positions;
-  double grid_size = 1;
   for (const std::string& name : factors) {
     LOUPE_ASSIGN_OR_RETURN(const size_t factor, model.data().FactorIndex(name));
     const auto found = std::find(cells.factors.begin(), cells.factors.end(), factor);
@@ -47,41 +25,69 @@ absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, con
           fmt::format("factor '{}' is not in the model {}, so it has no marginal means", name, model.formula()));
     }
     positions.push_back(static_cast<size_t>(found - cells.factors.begin()));
-    grid_size *= static_cast<double>(cells.levels(positions.back()));
   }
-  if (factors.empty() || grid_size > 1e5) {
-    return absl::InvalidArgumentError("ask for the marginal means of one to a few factors (at most 100,000 combinations)");
+  return positions;
+}
+
+// Combinations of level positions, ascending (the last factor fastest), with the rows that have them.
+using CombinationRows = std::map<std::vector<int32_t>, double>;
+
+CombinationRows OccurringCombinationsOf(const CellTable& cells, const std::vector<size_t>& positions) {
+  CombinationRows rows;
+  std::vector<int32_t> key(positions.size());
+  for (size_t cell = 0; cell < cells.cells(); ++cell) {
+    for (size_t i = 0; i < positions.size(); ++i) key[i] = cells.codes[positions[i]][cell];
+    rows[key] += cells.n[cell];
   }
-  MarginalMeans result{.factors = factors, .means = {}, .df = model.residual_df(), .confidence = confidence, .weights = weights};
-  const double t = TQuantile(0.5 * (1 + confidence), model.residual_df());
-  for (const std::vector<int32_t>& levels : Grid(cells, positions)) {
-    MarginalMean mean;
-    std::vector<int32_t> at(cells.factors.size(), ModelMatrix::kAveraged);
-    for (size_t i = 0; i < positions.size(); ++i) {
-      at[positions[i]] = levels[i];
-      const Factor& factor = model.data().factors[cells.factors[positions[i]]];
-      mean.levels.push_back(factor.levels[static_cast<size_t>(cells.used_levels[positions[i]][static_cast<size_t>(levels[i])])]);
+  return rows;
+}
+
+void AddMissingCombinations(const CellTable& cells, const std::vector<size_t>& positions, CombinationRows& rows) {
+  std::vector<int32_t> key(positions.size(), 0);
+  for (size_t at = positions.size();;) {
+    rows.try_emplace(key, 0.0);
+    for (at = positions.size(); at > 0; --at) {
+      if (++key[at - 1] < static_cast<int32_t>(cells.levels(positions[at - 1]))) break;
+      key[at - 1] = 0;
     }
-    Eigen::RowVectorXd sum = Eigen::RowVectorXd::Zero(model.matrix().column_count());
-    double occurring = 0;
-    double n = 0;
-    for (size_t cell = 0; cell < cells.cells(); ++cell) {
-      if (!CellHas(cells, cell, positions, levels)) continue;
-      n += cells.n[cell];
-      if (weights == GridWeights::kOccurringCells) {
-        sum += model.matrix().Rows(static_cast<Eigen::Index>(cell), 1).row(0);
-        occurring += 1;
-      }
+    if (at == 0) return;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, const std::vector<std::string>& factors,
+                                                   Combinations combinations, double confidence) {
+  const CellTable& cells = model.cells();
+  if (factors.empty()) return absl::InvalidArgumentError("ask for the marginal means of one factor or more");
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<size_t> positions, PositionsOf(model, factors));
+  CombinationRows rows = OccurringCombinationsOf(cells, positions);
+  double count = static_cast<double>(rows.size());
+  if (combinations == Combinations::kAll) {
+    count = 1;
+    for (const size_t position : positions) count *= static_cast<double>(cells.levels(position));
+  }
+  if (count > kMostMeans) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} combinations of levels are too many means (at most {}); ask for fewer factors", count, kMostMeans));
+  }
+  if (combinations == Combinations::kAll) AddMissingCombinations(cells, positions, rows);
+
+  MarginalMeans result{.factors = factors, .means = {}, .df = model.residual_df(), .confidence = confidence};
+  const double t = TQuantile(0.5 * (1 + confidence), model.residual_df());
+  EstimabilityReasons reasons(model);
+  for (const auto& [levels, n] : rows) {
+    MarginalMean mean;
+    mean.at.assign(cells.factors.size(), ModelMatrix::kAveraged);
+    for (size_t i = 0; i < positions.size(); ++i) {
+      mean.at[positions[i]] = levels[i];
+      mean.levels.push_back(LevelName(model, positions[i], levels[i]));
     }
     mean.n = static_cast<int64_t>(n);
-    if (weights == GridWeights::kOccurringCells) {
-      if (occurring == 0) continue;
-      mean.combination = sum / occurring;
-    } else {
-      mean.combination = model.matrix().Row(at);
-    }
+    mean.combination = model.matrix().Row(mean.at);
     const Estimate estimate = model.Evaluate(mean.combination);
     mean.estimable = estimate.estimable;
+    if (!mean.estimable) mean.reason = reasons.OfMean(mean.at);
     mean.mean = estimate.value;
     mean.deviation = estimate.deviation;
     mean.std_error = estimate.std_error;

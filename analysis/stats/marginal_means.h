@@ -1,5 +1,10 @@
 // Estimated marginal means: a factor's level means as the model predicts them on a reference grid, so that imbalance in
 // the other factors does not leak in (Searle, Speed & Milliken 1980, The American Statistician 34:216).
+//
+// The grid is the full cross of the levels that occur of every other factor in the model, the block included, each
+// combination with the same weight (the default of R's emmeans). The row of such an average is a product of averages per
+// factor, so the cross itself is never formed. A mean that needs what the trials do not determine is not estimable, and
+// says why; differences of such means may be estimable all the same (see comparisons.h).
 #pragma once
 
 #include <string>
@@ -11,21 +16,22 @@
 
 namespace loupe::analysis {
 
-enum class GridWeights {
-  kEqual,         // all combinations of the other factors' levels count the same (emmeans' default); a mean that needs a
-                  // combination the data say nothing about is not estimable
-  kOccurringCells,  // only combinations that occur with the level, each counting once: always estimable, and what is wanted
-                  // when the others are impossible rather than missing (illegal position pairs)
+// Which combinations of the levels of several factors get a mean.
+enum class Combinations {
+  kAll,        // the full cross of the factors asked for
+  kOccurring,  // those that some row has: the cells of a design, however many factors it has
 };
 
 struct MarginalMean {
   std::vector<std::string> levels;  // one per factor asked for
   bool estimable = false;
+  std::string reason;              // one sentence, why it is not; else empty
   double mean = 0, std_error = 0;  // NaN when not estimable
   double deviation = 0;            // mean less the data's centre, for differences
   double low = 0, high = 0;        // t interval on the residual degrees of freedom
   int64_t n = 0;                   // rows with these levels
   Eigen::RowVectorXd combination;  // the L of Lβ, for comparisons
+  std::vector<int32_t> at;         // per factor of the model's cells: level position, or ModelMatrix::kAveraged
 };
 
 struct MarginalMeans {
@@ -33,12 +39,10 @@ struct MarginalMeans {
   std::vector<MarginalMean> means;  // level order, last factor fastest; only levels that occur
   double df = 0;
   double confidence = 0;
-  GridWeights weights = GridWeights::kEqual;
 };
 
-// NotFound / InvalidArgument: no such factor, or not in the model. Combinations of several factors that never occur are
-// left out under kOccurringCells, and listed as not estimable (unless the model says otherwise) under kEqual.
+// NotFound / InvalidArgument: no such factor, not in the model, or more than 100,000 combinations.
 absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, const std::vector<std::string>& factors,
-                                                   GridWeights weights = GridWeights::kEqual, double confidence = 0.95);
+                                                   Combinations combinations = Combinations::kAll, double confidence = 0.95);
 
 }  // namespace loupe::analysis

@@ -37,8 +37,8 @@ double MinimumDetectableF(const FTestPlan& plan, double power) {
   return std::sqrt(0.5 * (a + b) / plan.n);
 }
 
-double MinimumDetectableDifference(const FTestPlan& plan, int levels, double power) {
-  return MinimumDetectableF(plan, power) * std::sqrt(2.0 * levels);
+double MinimumDetectableDifference(const FTestPlan& plan, double variance, double power) {
+  return MinimumDetectableF(plan, power) * std::sqrt(plan.n * variance);
 }
 
 int ReplicatesNeeded(int cells, int parameters, double df, double cohens_f, double alpha, double power,

@@ -19,9 +19,9 @@ double FTestPower(const FTestPlan& plan, double cohens_f);
 // The f at which the power is reached; NaN as above or unless alpha < power < 1.
 double MinimumDetectableF(const FTestPlan& plan, double power = 0.8);
 
-// The same as a distance between two of k level means, in units of σ: the smallest that is sure to be seen, i.e. with the
-// other levels half-way between (λ = n·δ²/(2k), the least favourable case).
-double MinimumDetectableDifference(const FTestPlan& plan, int levels, double power = 0.8);
+// The same as a distance δ between two level means in units of σ, sure to be seen wherever the other levels lie: λ = δ²/v with v
+// the variance of the estimated difference in units of σ² (pair_information.h; 2k/n for k balanced levels).
+double MinimumDetectableDifference(const FTestPlan& plan, double variance, double power = 0.8);
 
 // Smallest number of replicates of a design with `cells` cells and `parameters` model parameters (the mean and blocks − 1
 // included by adding `blocks_are_replicates`) whose power for an effect f of `df` degrees of freedom reaches `power`;

@@ -26,7 +26,7 @@ TEST(PowerTest, DetectableEffectInvertsThePower) {
   EXPECT_NEAR(FTestPower(plan, f), 0.8, 1e-10);
   EXPECT_NEAR(FTestPower(plan, 0), 0.05, 1e-12);  // no effect: the level of the test
   // Two levels δ apart, the others half-way: f² = δ²/(2k).
-  EXPECT_NEAR(MinimumDetectableDifference(plan, 4, 0.8), f * std::sqrt(8.0), 1e-12);
+  EXPECT_NEAR(MinimumDetectableDifference(plan, 2.0 * 4 / plan.n, 0.8), f * std::sqrt(8.0), 1e-12);
   EXPECT_TRUE(std::isnan(FTestPower({.df = 3, .residual_df = 0, .n = 4, .alpha = 0.05}, 1)));
 }
 
