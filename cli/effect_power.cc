@@ -15,11 +15,8 @@ EffectPower PowerOfTerm(const coordinator::Plan& plan, const coordinator::PlanOu
                                  .n = static_cast<double>(plan.trial_count()),
                                  .alpha = question.alpha};
   const int64_t parameters = plan.trial_count() - outlook.residual_df - outlook.block_df;
-  const bool interaction = term.term.find(':') != std::string::npos;
   return {.detectable_f = analysis::MinimumDetectableF(test, question.power),
-          .detectable_difference =
-              interaction ? nan
-                          : analysis::MinimumDetectableDifference(test, static_cast<int>(term.levels), question.power),
+          .detectable_difference = analysis::MinimumDetectableDifference(test, term.hardest_variance, question.power),
           .power = analysis::FTestPower(test, question.effect),
           .replicates_needed = analysis::ReplicatesNeeded(
               static_cast<int>(plan.cell_count()), static_cast<int>(parameters), test.df, question.effect,

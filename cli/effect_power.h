@@ -16,8 +16,9 @@ struct PowerQuestion {
 struct EffectPower {
   // The smallest f that is found with the asked probability.
   double detectable_f = 0;
-  // The same as the distance of two level means, in standard deviations of one trial, in the least favourable case (the
-  // other levels lie half-way between). NaN for interactions.
+  // The distance of two level means, in standard deviations of one trial, that is found with the asked probability whichever
+  // estimable pair it is and wherever the other levels lie: that of TermOutlook::hardest_pair. NaN for interactions, and where no
+  // pair is estimable.
   double detectable_difference = 0;
   // Probability of finding the assumed effect.
   double power = 0;
@@ -25,8 +26,8 @@ struct EffectPower {
   int replicates_needed = 0;
 };
 
-// The noncentral F of analysis/stats/power.h with n = all trials. Exact for balanced designs; where cells are missing
-// the trials tell a little less than this says, or more, by the term's D-efficiency.
+// The noncentral F of analysis/stats/power.h with n = all trials. `detectable_difference` is exact for every design. Cohen's f
+// is an average over the trials: in unbalanced designs the other numbers hold for effects that are spread over the term's levels.
 EffectPower PowerOfTerm(const coordinator::Plan& plan, const coordinator::PlanOutlook& outlook,
                         const coordinator::TermOutlook& term, const PowerQuestion& question);
 

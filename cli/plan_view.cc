@@ -8,7 +8,10 @@
 #include "analysis/report/text_table.h"
 #include "cli/run_order.h"
 #include "cli/time_text.h"
+#include "cli/views.h"
+#include "common/text.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "nlohmann/json.hpp"
 
 namespace loupe::cli {
@@ -19,6 +22,7 @@ using nlohmann::ordered_json;
 constexpr size_t kWidth = 98;
 // Pairs of the alias table that the text shows; JSON lists all.
 constexpr size_t kAliasesShown = 10;
+constexpr size_t kPairsNamed = 6;
 
 std::string Plural(int64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
@@ -28,8 +32,8 @@ std::string PowerLegend(const PlanView& view) {
   const PowerQuestion& question = view.question;
   std::string text = fmt::format(
       "min. f, min. Δ: the smallest effect that the F test at the level {} finds with probability {}, as Cohen's f and "
-      "as "
-      "the distance of two level means in σ, the standard deviation of one trial's score about the model{}. power: the "
+      "as the distance of two level means in σ, the standard deviation of one trial's score about the model{}, for the pair that "
+      "is hardest to tell apart. power: the "
       "probability of finding f = {}. replicates: how many would find that f with probability {}.",
       question.alpha, question.power,
       view.sigma ? fmt::format(" (in brackets: in units of the score, with the given σ = {})", *view.sigma) : "",
@@ -57,6 +61,25 @@ std::string TermTable(const PlanView& view) {
   }
   table.Add({"residual", "", fmt::format("{}", outlook.residual_df), "", "", "", "", ""});
   return table.Text();
+}
+
+// Which pair min. Δ is of where it matters, and which pairs no trial of this plan can tell apart.
+std::string PairsNote(const coordinator::TermOutlook& term) {
+  std::string text;
+  if (term.pairs_differ) {
+    text = fmt::format("{}: min. Δ is that of {} and {}; other pairs are easier to tell apart.", term.term,
+                       term.hardest_pair.first, term.hardest_pair.second);
+  }
+  if (term.not_estimable.empty()) return text;
+  std::vector<std::string> names;
+  for (const auto& [first, second] : term.not_estimable) {
+    if (names.size() == kPairsNamed) break;
+    names.push_back(fmt::format("{} − {}", first, second));
+  }
+  const size_t more = term.not_estimable.size() - names.size();
+  return text + fmt::format("{}{} of {} differences between levels will not be estimable: {}{}.",
+                            text.empty() ? term.term + ": " : " ", term.not_estimable.size(), term.pairs, fmt::join(names, ", "),
+                            more > 0 ? fmt::format(" and {} more (--format json has all)", more) : "");
 }
 
 std::string CellsText(const coordinator::Plan& plan) {
@@ -87,9 +110,14 @@ ordered_json TermJson(const PlanView& view, const coordinator::TermOutlook& term
                        {"aliased_df", term.aliased_df()},
                        {"detectable_f", NumberOrNull(power.detectable_f)},
                        {"detectable_difference_sd", NumberOrNull(power.detectable_difference)},
+                       {"hardest_pair", nullptr},
+                       {"pairs", term.pairs},
+                       {"not_estimable_pairs", ordered_json::array()},
                        {"power", NumberOrNull(power.power)},
                        {"replicates_needed", nullptr},
                        {"note", term.note}};
+  if (!term.hardest_pair.first.empty()) json["hardest_pair"] = {term.hardest_pair.first, term.hardest_pair.second};
+  for (const auto& [first, second] : term.not_estimable) json["not_estimable_pairs"].push_back({first, second});
   if (power.replicates_needed > 0) json["replicates_needed"] = power.replicates_needed;
   return json;
 }
@@ -105,13 +133,6 @@ ordered_json SubsetJson(const PlanView& view) {
     json["aliases"].push_back({{"omitted", alias.omitted}, {"term", alias.term}, {"share", alias.share}});
   }
   return json;
-}
-
-std::string CsvField(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
 }
 
 }  // namespace
@@ -159,6 +180,7 @@ std::string PlanText(const PlanView& view) {
   std::vector<std::string> notes;
   for (const coordinator::TermOutlook& term : view.outlook.terms) {
     if (!term.note.empty()) notes.push_back(fmt::format("{}: {}", term.term, term.note));
+    if (std::string pairs = PairsNote(term); !pairs.empty()) notes.push_back(std::move(pairs));
   }
   notes.insert(notes.end(), view.outlook.notes.begin(), view.outlook.notes.end());
   if (!notes.empty()) text += "\nNotes\n";
@@ -208,7 +230,7 @@ std::string PlanJson(const PlanView& view) {
     for (int64_t cell = 0; cell < plan.cell_count(); ++cell) json["cell_list"].push_back(plan.CellLevels(cell));
     json["run_order"] = RunOrder(plan);
   }
-  return json.dump(2) + "\n";
+  return JsonText(json);
 }
 
 std::string PlanCsv(const PlanView& view) {

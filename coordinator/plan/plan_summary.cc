@@ -1,6 +1,7 @@
 #include "coordinator/plan/plan_summary.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <unordered_set>
 
@@ -8,7 +9,9 @@
 #include "analysis/stats/estimability.h"
 #include "analysis/stats/model_formula.h"
 #include "analysis/stats/model_matrix.h"
+#include "analysis/stats/model_reduction.h"
 #include "analysis/stats/ordered_projection.h"
+#include "analysis/stats/pair_information.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -18,6 +21,7 @@ namespace {
 
 // Multiplications of the design matrix's QR that are still a matter of seconds.
 constexpr double kMaxFactorWork = 1e10;
+constexpr size_t kMostLevelsPaired = 200;
 
 // The cells as the analysis will see them, without responses: ranks need none.
 struct Design {
@@ -85,31 +89,51 @@ absl::StatusOr<std::vector<analysis::ModelTerm>> TestableTerms(const Design& des
   return terms;
 }
 
+void FillPairs(const Plan& plan, const Design& design, const std::vector<analysis::PairInformation>& pairs, size_t factor,
+               TermOutlook& term) {
+  const auto name = [&](int32_t level) {
+    const auto code = design.cells.used_levels[factor][static_cast<size_t>(level)];
+    return design.table.factors[factor].levels[static_cast<size_t>(code)];
+  };
+  double easiest = std::numeric_limits<double>::infinity(), hardest = 0;
+  for (const analysis::PairInformation& pair : pairs) {
+    ++term.pairs;
+    if (!pair.estimable) {
+      term.not_estimable.emplace_back(name(pair.first), name(pair.second));
+      continue;
+    }
+    easiest = std::min(easiest, pair.variance);
+    if (pair.variance <= hardest * (1 + 1e-9)) continue;  // of equal ones the first
+    hardest = pair.variance;
+    term.hardest_pair = {name(pair.first), name(pair.second)};
+    term.hardest_variance = pair.variance / plan.spec().replicates;
+  }
+  term.pairs_differ = easiest < hardest * (1 - 1e-9);
+}
+
 void FillTerms(const Plan& plan, const Design& design, const analysis::ModelMatrix& model,
-               const analysis::Reduced& reduced, PlanOutlook& outlook) {
+               const analysis::ModelReduction& reduction, PlanOutlook& outlook) {
   const std::vector<analysis::ModelTerm>& terms = model.terms();
-  const Eigen::VectorXd no_response = Eigen::VectorXd::Zero(reduced.r.rows());
+  const analysis::Reduced reduced = reduction.Whole();
   for (size_t t = 0; t < terms.size(); ++t) {
-    analysis::OrderedProjection projection(reduced.r, no_response);
-    projection.Add(0, 1);
     std::vector<size_t> before;
     for (size_t other = 0; other < terms.size(); ++other) {
-      if (analysis::IsContained(terms[t], terms[other])) continue;
-      projection.Add(model.columns()[other].first, model.columns()[other].count);
-      before.push_back(other);
+      if (other != t && !analysis::IsContained(terms[t], terms[other])) before.push_back(other);
     }
-    const Eigen::Index df = projection.Add(model.columns()[t].first, model.columns()[t].count).rank;
+    const Eigen::Index df = reduction.Test(t, before).rank;
     TermOutlook term{.term = analysis::TermName(terms[t], design.table),
                      .levels = OccurringCombinations(design, terms[t]),
                      .nominal_df = model.columns()[t].count,
                      .df = df};
     if (term.aliased_df() > 0) {
-      term.note = analysis::ExplainLostDegrees(design.table, design.cells, model, reduced, t, before, df).note;
+      term.note = analysis::ExplainLostDegrees(design.table, design.cells, model, reduction, t, before, df).note;
+    }
+    if (terms[t].size() == 1 && design.cells.levels(terms[t][0]) <= kMostLevelsPaired) {
+      FillPairs(plan, design, analysis::ComparePairsOfLevels(model, design.cells, reduced, t, before), terms[t][0], term);
     }
     outlook.terms.push_back(std::move(term));
   }
-  analysis::OrderedProjection whole(reduced.r, no_response);
-  const Eigen::Index rank = whole.Add(0, model.column_count()).rank;
+  const Eigen::Index rank = reduction.rank();
   outlook.residual_df = plan.trial_count() - rank - outlook.block_df;
   outlook.has_terms = true;
   if (outlook.residual_df < 1) {
@@ -145,8 +169,8 @@ absl::StatusOr<PlanOutlook> Outlook(const Plan& plan, std::string_view formula) 
     return outlook;
   }
   const analysis::ModelMatrix model(design.cells, terms);
-  LOUPE_ASSIGN_OR_RETURN(const analysis::Reduced reduced, analysis::ReduceModel(model, design.cells));
-  FillTerms(plan, design, model, reduced, outlook);
+  LOUPE_ASSIGN_OR_RETURN(const analysis::ModelReduction reduction, analysis::ModelReduction::Create(model, design.cells));
+  FillTerms(plan, design, model, reduction, outlook);
   return outlook;
 }
 

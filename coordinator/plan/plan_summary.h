@@ -6,7 +6,9 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -21,6 +23,14 @@ struct TermOutlook {
   int64_t df = 0;          // left after every term that does not contain it
   int64_t aliased_df() const { return nominal_df - df; }
   std::string note;  // sentences: what is lost, and to which terms
+  // Terms of one factor: its pairs of levels as the term's F test sees them.
+  int64_t pairs = 0;
+  std::vector<std::pair<std::string, std::string>> not_estimable;
+  // The estimable pair that is hardest to tell apart, and the variance of its difference in units of σ² when every trial gives a
+  // result; names empty and NaN where there is none.
+  std::pair<std::string, std::string> hardest_pair;
+  double hardest_variance = std::numeric_limits<double>::quiet_NaN();
+  bool pairs_differ = false;  // whether some estimable pair is easier
 };
 
 struct PlanOutlook {
