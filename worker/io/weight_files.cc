@@ -67,12 +67,11 @@ bool ComesBefore(const Candidate& a, const Candidate& b) {
 
 absl::Status NothingFound(const std::string& folder, const std::string& stem, const std::vector<std::string>& others) {
   std::string hint;
-  for (const std::string& name : others) {
-    if (IsShard(name)) {
-      hint = fmt::format("; there is {}, a part: its index ({}.safetensors.index.json) is missing", name, stem);
-    } else if (hint.empty()) {
-      hint = fmt::format("; there is {}, which is not read: save the model again as .safetensors (save_pretrained)", name);
-    }
+  const auto shard = std::find_if(others.begin(), others.end(), IsShard);
+  if (shard != others.end()) {
+    hint = fmt::format("; there is {}, a part: its index ({}.safetensors.index.json) is missing", *shard, stem);
+  } else if (!others.empty()) {
+    hint = fmt::format("; there is {}, which is not read: save the model again as .safetensors (save_pretrained)", others.front());
   }
   return absl::NotFoundError(fmt::format("{}/{}.safetensors: not found, nor its .index.json, nor a .bin{}", folder, stem, hint));
 }

@@ -63,6 +63,8 @@ TEST(JsonConfigTest, FilesOfPythonsJsonAreReadAndBrokenOnesLocated) {
   EXPECT_EQ(*parsed, json::parse(R"({"a": null, "b": null, "c": "NaN \" Infinity"})"));
   std::ofstream(path) << "{\n  \"a\": ,\n}";
   EXPECT_THAT(std::string(ReadJsonFile(path).status().message()), AllOf(HasSubstr(path), HasSubstr("line 2, column 8")));
+  std::ofstream(path) << std::string("{\"a\": 1}\0}", 10);
+  EXPECT_THAT(std::string(ReadJsonFile(path).status().message()), AllOf(HasSubstr(path), HasSubstr("a zero byte at 8")));
   std::ofstream(path) << R"({"a": 1e999})";
   EXPECT_THAT(std::string(ReadJsonFile(path).status().message()), AllOf(HasSubstr(path), HasSubstr("1e999")));
   // The JSON library writes a value by calling itself once per level: a message about this one ended the program.
