@@ -100,6 +100,17 @@ TEST_F(PretrainRunTest, InterruptedAfterEveryTwoStepsEndsInTheSameFilesAsUndistu
   EXPECT_TRUE(fs::exists(whole / "sheets" / "unet-000005.png"));
 }
 
+TEST_F(PretrainRunTest, ADamagedCheckpointIsRefused) {
+  ASSERT_TRUE(Pretrain(config_, root_ / "run", {.steps = 2}).ok());
+  const fs::path checkpoint = root_ / "run/work/vae.safetensors";
+  std::string bytes = Bytes(checkpoint);
+  bytes[bytes.size() - 5] = static_cast<char>(bytes[bytes.size() - 5] ^ 0x40);
+  ASSERT_TRUE(WriteFileAtomically(checkpoint, bytes).ok());
+  const absl::Status status = Pretrain(config_, root_ / "run", {.steps = 2});
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_NE(std::string(status.message()).find("vae.safetensors: its arrays do not have the digest"), std::string::npos) << status;
+}
+
 // The same draws on both, sums in another order: five steps' weights differ by no more than rounding grows in them.
 TEST_F(PretrainRunTest, OnAGpuItTrainsTheSameNetworksAndTheSameBytesAgain) {
   const auto gpu = PrepareDevice("cuda", 0);
