@@ -30,6 +30,10 @@ void AddConnectOptions(CLI::App& command, ConnectFlags& flags) {
       .add_option("--token-file", flags.options.token_file,
                   "File with the access token; default: LOUPE_TOKEN, LOUPE_TOKEN_FILE, or DATA/token")
       ->group(kGroup);
+  command
+      .add_option("--credentials", flags.options.credentials_file,
+                  "Credentials file: address, token and certificates in one (default: LOUPE_CREDENTIALS)")
+      ->group(kGroup);
   command.add_option("--ca-file", flags.options.ca_file, "PEM file of the authority to trust: turns TLS on")
       ->group(kGroup);
   command.add_option("--cert-file", flags.options.certificate_file, "PEM file of this client's certificate")
@@ -37,9 +41,35 @@ void AddConnectOptions(CLI::App& command, ConnectFlags& flags) {
   command.add_option("--key-file", flags.options.key_file, "PEM file of this client's key")->group(kGroup);
 }
 
+std::vector<std::string> WithConnectOptionsBehind(std::vector<std::string> arguments) {
+  CLI::App known;
+  ConnectFlags unused;
+  AddConnectOptions(known, unused);
+  std::vector<std::string> moved;
+  size_t at = 0;
+  while (at < arguments.size() && arguments[at].starts_with("--")) {
+    const std::string& argument = arguments[at];
+    const size_t equals = argument.find('=');
+    if (known.get_option_no_throw(argument.substr(0, equals)) == nullptr || argument.starts_with("--help")) break;
+    const size_t length = equals == std::string::npos && at + 1 < arguments.size() ? 2 : 1;
+    moved.insert(moved.end(), arguments.begin() + static_cast<ptrdiff_t>(at), arguments.begin() + static_cast<ptrdiff_t>(at + length));
+    at += length;
+  }
+  if (at == 0 || at == arguments.size()) return arguments;  // none, or no subcommand to move them behind
+  std::vector<std::string> ordered{arguments[at]};
+  ordered.insert(ordered.end(), moved.begin(), moved.end());
+  ordered.insert(ordered.end(), arguments.begin() + static_cast<ptrdiff_t>(at + 1), arguments.end());
+  return ordered;
+}
+
 absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags) {
   ConnectOptions options = flags.options;
-  const bool elsewhere = !options.address.empty() || IsSet("LOUPE_ADDRESS");
+  const bool elsewhere = !options.address.empty() || IsSet("LOUPE_ADDRESS") || !options.credentials_file.empty() ||
+                         IsSet("LOUPE_CREDENTIALS");
+  if (const std::string local = flags.data + "/" + kCredentialsFile; !elsewhere && options.ca_file.empty() && ReadFile(local).ok()) {
+    options.credentials_file = local;
+    return ResolveConnectOptions(std::move(options));
+  }
   if (!elsewhere) {
     const absl::StatusOr<std::string> address = ReadFile(flags.data + "/" + kAddressFile);
     if (address.ok()) options.address = std::string(absl::StripAsciiWhitespace(*address));

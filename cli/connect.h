@@ -5,10 +5,12 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "CLI/App.hpp"
 #include "absl/status/statusor.h"
 #include "clients/rpc/connection.h"
+#include "clients/rpc/message_text.h"
 
 namespace loupe::cli {
 
@@ -16,14 +18,20 @@ namespace loupe::cli {
 inline constexpr char kDefaultDataFolder[] = ".loupe";
 inline constexpr char kAddressFile[] = "address";
 inline constexpr char kTokenFile[] = "token";
+// Left by a coordinator with TLS of its own; holds all that its clients need.
+inline constexpr char kCredentialsFile[] = "credentials";
 
 struct ConnectFlags {
   std::string data = kDefaultDataFolder;
   ConnectOptions options;
 };
 
-// --address, --data, --token-file, --ca-file, --cert-file, --key-file.
+// --address, --data, --credentials, --token-file, --ca-file, --cert-file, --key-file.
 void AddConnectOptions(CLI::App& command, ConnectFlags& flags);
+
+// The options of AddConnectOptions may also stand before the subcommand: `loupe --address HOST:PORT sweeps`. The arguments of main
+// (without the program's name) with those moved behind it; a subcommand that has no such option refuses it as ever.
+std::vector<std::string> WithConnectOptionsBehind(std::vector<std::string> arguments);
 
 // Address: --address, else LOUPE_ADDRESS, else DATA/address (a running `loupe up`), else the default one. Token:
 // --token-file, else LOUPE_TOKEN or LOUPE_TOKEN_FILE, else DATA/token; the last only for the address of DATA or the
@@ -33,11 +41,15 @@ absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags);
 // Opens the connection; nothing is sent yet.
 absl::StatusOr<std::shared_ptr<Connection>> Connect(const ConnectFlags& flags);
 
-// One unary call. The error is Connection::Check's.
+// One unary call. The error is Connection::Check's; INVALID_ARGUMENT, before anything is sent, for a request with text that is not
+// UTF-8 (of an argument, or of a path), which no message can carry.
 template <typename Stub, typename Request, typename Response>
 absl::StatusOr<Response> Call(const Connection& connection, Stub& stub,
                               grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                               const Request& request) {
+  if (const std::string field = FieldNotUtf8(request); !field.empty()) {
+    return absl::InvalidArgumentError("the request's '" + field + "' is not UTF-8 text; is it an argument or a path in another encoding?");
+  }
   grpc::ClientContext context;
   connection.Prepare(context);
   Response response;

@@ -26,7 +26,10 @@
 #include "cli/supervisor.h"
 #include "common/atomic_file.h"
 #include "common/clock.h"
+#include "common/credentials.h"
+#include "common/private_file.h"
 #include "common/status_macros.h"
+#include "coordinator/service/access.h"
 #include "coordinator/store/snapshots.h"
 #include "fmt/format.h"
 
@@ -140,12 +143,22 @@ absl::Status AddWorkers(const UpFlags& flags, const WorkerPlan& plan, const std:
                         Supervisor& supervisor) {
   if (plan.devices.empty()) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const std::string program, ProgramBeside("loupe-worker"));
+  // Each has a token of its own, which is good for its name alone; the administrator's stays with this command.
+  std::error_code error;
+  std::filesystem::create_directories(flags.data + "/work/credentials", error);
+  const absl::StatusOr<Credentials> local = ReadCredentials(flags.data + "/" + kCredentialsFile);
+  if (!local.ok() && !absl::IsNotFound(local.status())) return local.status();
   for (size_t i = 0; i < plan.devices.size(); ++i) {
     const std::string name = fmt::format("local-{}", i + 1);
+    Credentials credentials = local.value_or(Credentials{.address = address});
+    credentials.comment = fmt::format("the worker '{}'", name);
+    LOUPE_ASSIGN_OR_RETURN(credentials.token, coordinator::AccessControl::ReplaceWorkerToken(flags.data, name));
+    const std::string file = fmt::format("{}/work/credentials/{}.pem", flags.data, name);
+    LOUPE_RETURN_IF_ERROR(WritePrivateFile(file, ToText(credentials)));
     LOUPE_RETURN_IF_ERROR(
         supervisor.Add("worker " + name,
                        {.program = program,
-                        .arguments = {"run", "--coordinator", address, "--token-file", flags.data + "/" + kTokenFile,
+                        .arguments = {"run", "--credentials", file,
                                       "--data", flags.data + "/work", "--id", name, "--device", plan.devices[i],
                                       "--threads", fmt::format("{}", plan.threads)},
                         .log_path = fmt::format("{}/logs/worker-{}.log", flags.data, i + 1)},

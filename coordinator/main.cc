@@ -11,19 +11,19 @@
 
 #include "common/clock.h"
 #include "common/logging.h"
-#include "coordinator/service/access.h"
+#include "common/text.h"
+#include "coordinator/service/analysis_job.h"
 #include "coordinator/service/server.h"
 #include "coordinator/store/snapshots.h"
+#include "coordinator/token_command.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
 namespace {
 
-using loupe::coordinator::AccessControl;
-
 int Report(const absl::Status& status) {
   if (status.ok()) return 0;
-  fmt::print(stderr, "loupe-coordinator: {}\n", std::string(status.message()));
+  fmt::print(stderr, "loupe-coordinator: {}\n", loupe::Printable(std::string(status.message()), loupe::LineBreaks::kKept));
   return 1;
 }
 
@@ -35,6 +35,13 @@ void RaiseFileLimit() {
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("the limit of open files cannot be raised to {}", limit.rlim_max);
 }
 
+void WarnOfSizeLimit() {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  spdlog::warn("files of this process may grow to {} MiB only (ulimit -f): the database and large artifacts will meet that limit",
+               limit.rlim_cur >> 20);
+}
+
 int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordinator::SnapshotOptions& snapshots) {
   // Blocked in every thread, and waited for in this one: no handler runs in the middle of something.
   sigset_t signals;
@@ -43,6 +50,9 @@ int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordin
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  // A file that reaches a limit on file sizes is an error of that write, not the end of the coordinator.
+  signal(SIGXFSZ, SIG_IGN);
+  WarnOfSizeLimit();
   RaiseFileLimit();
   absl::StatusOr<std::unique_ptr<loupe::coordinator::Server>> server = loupe::coordinator::Server::Start(options);
   if (!server.ok()) return Report(server.status());
@@ -64,6 +74,7 @@ int main(int argc, char** argv) {
   std::string log_level;
   loupe::coordinator::ServerOptions options;
   loupe::coordinator::SnapshotOptions snapshots;
+  int64_t analysis_memory_mb = options.analysis.memory_bytes >> 20;
   std::string backup_every = "1h";
   double lease_seconds = 30;
   double progress_minutes = 30;
@@ -76,9 +87,14 @@ int main(int argc, char** argv) {
   app.add_option("--progress-minutes", progress_minutes, "Standstill after which a live worker's trial counts as failed")
       ->capture_default_str()
       ->check(CLI::Range(0.01, 100000.0));
-  app.add_option("--tls-certificate", options.certificate_file, "PEM certificate chain; turns TLS on");
-  app.add_option("--tls-key", options.key_file, "PEM private key of the certificate");
-  app.add_option("--tls-client-ca", options.client_ca_file, "PEM CA: clients must show a certificate that it signed");
+  app.add_option("--tls-certificate", options.tls.certificate_file,
+                 "PEM certificate chain; turns TLS on (off loopback the coordinator issues its own without it)");
+  app.add_option("--tls-key", options.tls.key_file, "PEM private key of the certificate");
+  app.add_option("--tls-client-ca", options.tls.client_ca_file,
+                 "PEM CA: clients must show a certificate that it signed (off loopback the default is the coordinator's own CA)");
+  app.add_option("--tls-name", options.tls.names, "A further name or address by which clients call this coordinator");
+  app.add_flag("--clients-without-certificate", options.tls.clients_without_certificate,
+               "Off loopback: let clients in that show no certificate; read 'What remains' in docs/reliability.md first");
   app.add_option("--calls-per-second", options.limits.people.per_second,
                  "Calls that one viewer or submitter token may make from one machine; 0 means no limit")
       ->capture_default_str()
@@ -90,6 +106,12 @@ int main(int argc, char** argv) {
   app.add_option("--max-artifact-mb", max_artifact_mb, "Largest file that a trial may hand over")
       ->capture_default_str()
       ->check(CLI::Range(1.0, 1e9));
+  app.add_option("--analysis-processes", options.analysis.processes, "Analyses and reports that are computed at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--analysis-memory-mb", analysis_memory_mb, "Memory that one of them may take")
+      ->capture_default_str()
+      ->check(CLI::Range(64, 1 << 24));
   app.add_option("--backup-to", snapshots.to, "Folder for regular snapshots of the data; none are made without it");
   app.add_option("--backup-every", backup_every, "Time between snapshots: 30m, 1h, …")->capture_default_str();
   app.add_option("--backup-keep", snapshots.keep, "How many snapshots are kept")
@@ -99,35 +121,23 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);
   app.fallthrough();
 
-  CLI::App* token = app.add_subcommand("token", "Add or revoke access tokens");
-  token->require_subcommand(1);
-  std::string token_name;
-  std::string token_role;
-  double token_days = 0;
-  CLI::App* add = token->add_subcommand("add", "Print a new token; only its digest is kept");
-  add->add_option("--name", token_name, "Whose it is")->required();
-  add->add_option("--role", token_role, "viewer, submitter, worker or admin")->required();
-  add->add_option("--days", token_days, "Days until it expires; 0 means never")->check(CLI::Range(0.0, 36500.0));
-  CLI::App* revoke = token->add_subcommand("revoke", "Remove a token, at once");
-  revoke->add_option("--name", token_name, "Whose it is")->required();
+  // Not for people: the coordinator runs itself so for each analysis (analysis_runner.h).
+  CLI::App* analyse = app.add_subcommand("analyse", "")->group("");
+  int64_t memory_mb = 0;
+  analyse->add_option("--memory-mb", memory_mb);
+  int token_exit_code = -1;
+  loupe::coordinator::AddTokenCommand(app, options.data_folder, token_exit_code);
   CLI11_PARSE(app, argc, argv);
+  if (token_exit_code >= 0) return token_exit_code;
+  if (analyse->parsed()) return loupe::coordinator::RunAnalysisProcess(options.data_folder, memory_mb << 20);
   // Database, artifacts and tokens are this user's business.
   umask(077);
   // gRPC's own log repeats our sentences as dumps of its insides.
   setenv("GRPC_VERBOSITY", "NONE", /*replace=*/0);
 
   if (absl::Status status = loupe::InitLogging("loupe-coordinator", log_level); !status.ok()) return Report(status);
-  if (add->parsed()) {
-    absl::StatusOr<loupe::coordinator::Role> role = loupe::coordinator::ParseRole(token_role);
-    if (!role.ok()) return Report(role.status());
-    const absl::Duration lifetime = token_days == 0 ? absl::InfiniteDuration() : absl::Hours(24) * token_days;
-    absl::StatusOr<std::string> made =
-        AccessControl::AddToken(options.data_folder, token_name, *role, lifetime, loupe::SystemClock());
-    if (made.ok()) fmt::print("{}\n", *made);
-    return Report(made.status());
-  }
-  if (revoke->parsed()) return Report(AccessControl::RemoveToken(options.data_folder, token_name));
   options.limits.max_artifact_bytes = static_cast<int64_t>(max_artifact_mb) << 20;
+  options.analysis.memory_bytes = analysis_memory_mb << 20;
   options.scheduler.lease = absl::Seconds(lease_seconds);
   options.scheduler.progress_timeout = absl::Minutes(progress_minutes);
   snapshots.data_folder = options.data_folder;

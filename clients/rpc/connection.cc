@@ -2,16 +2,23 @@
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "clients/rpc/proxy.h"
 #include "clients/rpc/rpc_status.h"
 #include "common/atomic_file.h"
+#include "common/credentials.h"
 #include "common/error_details.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe {
@@ -22,13 +29,9 @@ void FillFromEnvironment(std::string& value, const char* variable) {
   if (const char* found = std::getenv(variable); found != nullptr) value = found;
 }
 
-absl::StatusOr<std::string> FirstLineOf(const std::string& path) {
+absl::StatusOr<std::string> TokenOfFile(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  std::string line = text.substr(0, text.find_first_of("\r\n"));
-  if (line.empty()) {
-    return absl::InvalidArgumentError(fmt::format("token file '{}' is empty: expected the token on its first line", path));
-  }
-  return line;
+  return TokenIn(text, fmt::format("token file '{}'", path));
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const ConnectOptions& options) {
@@ -41,6 +44,16 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const 
     }
     return grpc::InsecureChannelCredentials();
   }
+  if (options.ca_file == options.credentials_file) {
+    // gRPC looks at the file again by itself: a renewed certificate needs no new channel.
+    constexpr unsigned kWatchSeconds = 10;
+    const std::string& file = options.credentials_file;
+    grpc::experimental::TlsChannelCredentialsOptions tls;
+    tls.set_certificate_provider(std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(file, file, file, kWatchSeconds));
+    tls.watch_root_certs();
+    tls.watch_identity_key_cert_pairs();
+    return grpc::experimental::TlsCredentials(tls);
+  }
   grpc::SslCredentialsOptions ssl;
   LOUPE_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadFile(options.ca_file));
   if (!options.certificate_file.empty()) {
@@ -50,29 +63,43 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const 
   return grpc::SslCredentials(ssl);
 }
 
+// What is set already stays.
+absl::Status FillFromCredentials(ConnectOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(const Credentials credentials, ReadCredentials(options.credentials_file));
+  if (options.address.empty()) options.address = credentials.address;
+  if (options.token.empty() && options.token_file.empty()) options.token = credentials.token;
+  if (!credentials.key.empty() && options.ca_file.empty() && options.certificate_file.empty()) {
+    options.ca_file = options.certificate_file = options.key_file = options.credentials_file;
+  }
+  return absl::OkStatus();
+}
+
 bool IsHostPort(const std::string& address) {
   const size_t colon = address.rfind(':');
-  return colon != std::string::npos && colon > 0 && colon + 1 < address.size() &&
-         address.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+  if (colon == std::string::npos || colon == 0 || colon + 1 == address.size()) return false;
+  if (address.find_first_not_of("0123456789", colon + 1) != std::string::npos) return false;
+  return std::all_of(address.begin(), address.end(), [](char c) { return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/'; });
 }
 
 }  // namespace
 
 absl::StatusOr<ConnectOptions> ResolveConnectOptions(ConnectOptions flags) {
+  // A credentials file given as a flag wins over single things in the environment, and these over a credentials file there.
+  if (!flags.credentials_file.empty()) LOUPE_RETURN_IF_ERROR(FillFromCredentials(flags));
   FillFromEnvironment(flags.address, "LOUPE_ADDRESS");
-  if (flags.address.empty()) flags.address = kDefaultAddress;
-  // A token file given as a flag wins over a token in the environment.
-  if (flags.token_file.empty()) FillFromEnvironment(flags.token, "LOUPE_TOKEN");
-  if (flags.token.empty()) {
-    FillFromEnvironment(flags.token_file, "LOUPE_TOKEN_FILE");
-  } else {
-    flags.token_file.clear();
-  }
   FillFromEnvironment(flags.ca_file, "LOUPE_CA_FILE");
   FillFromEnvironment(flags.certificate_file, "LOUPE_CERT_FILE");
   FillFromEnvironment(flags.key_file, "LOUPE_KEY_FILE");
+  if (flags.token_file.empty()) FillFromEnvironment(flags.token, "LOUPE_TOKEN");
+  if (flags.token.empty()) FillFromEnvironment(flags.token_file, "LOUPE_TOKEN_FILE");
+  if (flags.credentials_file.empty()) {
+    FillFromEnvironment(flags.credentials_file, "LOUPE_CREDENTIALS");
+    if (!flags.credentials_file.empty()) LOUPE_RETURN_IF_ERROR(FillFromCredentials(flags));
+  }
+  if (flags.address.empty()) flags.address = kDefaultAddress;
+  if (!flags.token.empty()) flags.token_file.clear();
   if (flags.token.empty() && !flags.token_file.empty()) {
-    LOUPE_ASSIGN_OR_RETURN(flags.token, FirstLineOf(flags.token_file));
+    LOUPE_ASSIGN_OR_RETURN(flags.token, TokenOfFile(flags.token_file));
   }
   return flags;
 }
@@ -82,6 +109,12 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const ConnectOption
     return absl::InvalidArgumentError(
         fmt::format("'{}' is not a coordinator's address: expected host:port, such as {}", options.address, kDefaultAddress));
   }
+  ConnectOptions checked = options;
+  if (!options.token.empty()) {
+    // gRPC ends the process over a header that HTTP cannot carry, and prints it.
+    LOUPE_ASSIGN_OR_RETURN(checked.token, TokenIn(options.token, options.token_file.empty() ? "the access token" : options.token_file));
+  }
+  LOUPE_ASSIGN_OR_RETURN(const std::optional<Proxy> proxy, ProxyFor(options.address));
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, MakeCredentials(options));
   grpc::ChannelArguments arguments;
   // A coordinator that restarts should be found again quickly; gRPC's own default waits up to two minutes.
@@ -94,19 +127,30 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const ConnectOption
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   // Connections of one process to several coordinators, and of tests, must not share state.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return std::shared_ptr<Connection>(new Connection(
-      options.address, options.token, options.token_file, grpc::CreateCustomChannel(options.address, credentials, arguments)));
+  // gRPC would send loopback addresses to a proxy too, and reads no networks in no_proxy.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, proxy ? 1 : 0);
+  if (proxy) arguments.SetString(GRPC_ARG_HTTP_PROXY, proxy->url);
+  return std::shared_ptr<Connection>(new Connection(checked, proxy, grpc::CreateCustomChannel(options.address, credentials, arguments)));
 }
 
-Connection::Connection(std::string address, std::string token, std::string token_file, std::shared_ptr<grpc::Channel> channel)
-    : address_(std::move(address)),
-      token_file_(std::move(token_file)),
-      token_(std::move(token)),
+Connection::Connection(const ConnectOptions& options, const std::optional<Proxy>& proxy, std::shared_ptr<grpc::Channel> channel)
+    : address_(options.address),
+      proxy_(proxy ? fmt::format("the proxy {} of {} (no_proxy makes exceptions)", proxy->shown, proxy->variable) : ""),
+      has_tls_(!options.ca_file.empty()),
+      token_file_(options.token_file),
+      credentials_file_(options.credentials_file),
+      token_(options.token),
       channel_(std::move(channel)) {}
 
 void Connection::ReadTokenAgain() const {
-  if (token_file_.empty()) return;
-  absl::StatusOr<std::string> token = FirstLineOf(token_file_);
+  absl::StatusOr<std::string> token = absl::NotFoundError("");
+  if (!token_file_.empty()) {
+    token = TokenOfFile(token_file_);
+  } else if (!credentials_file_.empty()) {
+    if (const absl::StatusOr<Credentials> credentials = ReadCredentials(credentials_file_); credentials.ok()) {
+      token = TokenIn(credentials->token, credentials_file_);
+    }
+  }
   if (!token.ok()) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   token_ = *std::move(token);
@@ -128,9 +172,9 @@ absl::Status Connection::Check(const grpc::Status& status) const {
     case absl::StatusCode::kUnavailable:
       // With a reason it is the coordinator's own answer.
       if (!ReasonOf(converted).empty()) return converted;
-      return Annotate(converted, fmt::format("no coordinator answers at {} (start one with 'loupe up', or give its address "
+      return Annotate(converted, fmt::format("no coordinator answers at {}: {} (start one with 'loupe up', or give its address "
                                              "with --address or LOUPE_ADDRESS)",
-                                             address_));
+                                             address_, HowItWasTried()));
     case absl::StatusCode::kUnauthenticated:
       ReadTokenAgain();
       return Annotate(converted, fmt::format("the coordinator at {} refused the token (give --token-file DATA/token, or set "
@@ -139,6 +183,16 @@ absl::Status Connection::Check(const grpc::Status& status) const {
     default:
       return converted;
   }
+}
+
+std::string Connection::HowItWasTried() const {
+  std::string where = proxy_;  // a proxy looks names up itself
+  if (where.empty()) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!looked_up_) looked_up_ = AddressesOf(address_);
+    where = looked_up_->empty() ? "a name that no server knows" : *looked_up_;
+  }
+  return fmt::format("tried {} {} TLS", where, has_tls_ ? "with" : "without");
 }
 
 absl::Status Connection::WaitUntilConnected(absl::Duration timeout) const {

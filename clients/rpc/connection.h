@@ -14,11 +14,13 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "clients/rpc/proxy.h"
 
 namespace loupe {
 
@@ -36,18 +38,22 @@ struct ConnectOptions {
   std::string ca_file;
   std::string certificate_file;
   std::string key_file;
+  // A credentials file (common/credentials.h): address, token and certificates in one. What is given besides wins. Its
+  // certificates and its token are read again when the file is replaced.
+  std::string credentials_file;
 };
 
 // Fills what the flags left empty from the environment: LOUPE_ADDRESS, LOUPE_TOKEN, LOUPE_TOKEN_FILE, LOUPE_CA_FILE,
-// LOUPE_CERT_FILE, LOUPE_KEY_FILE; then reads the token file. NOT_FOUND or PERMISSION_DENIED names a file that cannot be
-// read; INVALID_ARGUMENT an empty one. No token at all is allowed (the coordinator will refuse if it wants one).
+// LOUPE_CERT_FILE, LOUPE_KEY_FILE, LOUPE_CREDENTIALS; then reads credentials and token file. NOT_FOUND or PERMISSION_DENIED names a file that cannot be
+// read; INVALID_ARGUMENT one without a token (see TokenIn in common/text.h). No token at all is allowed (the coordinator will refuse if it wants one).
 absl::StatusOr<ConnectOptions> ResolveConnectOptions(ConnectOptions flags);
 
 // Thread-safe. Holds the channel; stubs are cheap and made from it.
 class Connection {
  public:
-  // Makes the channel (lazily connected: nothing is sent yet). INVALID_ARGUMENT for an address that is not host:port,
-  // NOT_FOUND for a PEM file that is not there.
+  // Makes the channel (lazily connected: nothing is sent yet), through a proxy where proxy.h says so. INVALID_ARGUMENT for an
+  // address that is not host:port, a token that no header can carry (never shown) and a proxy that gRPC cannot use; NOT_FOUND for
+  // a PEM file that is not there.
   static absl::StatusOr<std::shared_ptr<Connection>> Open(const ConnectOptions& options);
 
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
@@ -56,8 +62,8 @@ class Connection {
   // Adds the token and the deadline. Give streaming calls absl::InfiniteDuration().
   void Prepare(grpc::ClientContext& context, absl::Duration deadline = kDefaultDeadline) const;
 
-  // FromGrpcStatus, plus what to do: UNAVAILABLE (unless the coordinator itself said so) names the address and how to start a
-  // coordinator, UNAUTHENTICATED says where the token is looked for. After UNAUTHENTICATED the token file, if there is one, is
+  // FromGrpcStatus, plus what to do: UNAVAILABLE (unless the coordinator itself said so) names the address, what was
+  // tried (the families of its addresses, the proxy, whether TLS was on) and how to start a coordinator, UNAUTHENTICATED says where the token is looked for. After UNAUTHENTICATED the token file, if there is one, is
   // read again for the next call: a token is renewed by replacing its file.
   absl::Status Check(const grpc::Status& status) const;
 
@@ -65,13 +71,18 @@ class Connection {
   absl::Status WaitUntilConnected(absl::Duration timeout) const;
 
  private:
-  Connection(std::string address, std::string token, std::string token_file, std::shared_ptr<grpc::Channel> channel);
+  Connection(const ConnectOptions& options, const std::optional<Proxy>& proxy, std::shared_ptr<grpc::Channel> channel);
   void ReadTokenAgain() const;
+  std::string HowItWasTried() const;
 
   const std::string address_;
+  const std::string proxy_;  // for messages; empty without one
+  const bool has_tls_;
   const std::string token_file_;
+  const std::string credentials_file_;
   mutable std::mutex mutex_;
   mutable std::string token_;
+  mutable std::optional<std::string> looked_up_;  // what the address means, at the first failure
   const std::shared_ptr<grpc::Channel> channel_;
 };
 

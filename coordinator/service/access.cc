@@ -1,16 +1,14 @@
 #include "coordinator/service/access.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <sstream>
+#include <cctype>
+#include <ctime>
 #include <utility>
 
-#include "common/atomic_file.h"
-#include "common/random_source.h"
+#include "common/credentials.h"
+#include "common/private_file.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -19,127 +17,112 @@
 namespace loupe::coordinator {
 namespace {
 
+constexpr size_t kMaxTokenName = 80;
+// Beyond it the claims that have lapsed are dropped.
+constexpr size_t kManyClaims = 10000;
+
 std::string AdminPath(const std::string& folder) { return folder + "/token"; }
-std::string TokensPath(const std::string& folder) { return folder + "/tokens"; }
 
-std::string NewToken() {
-  return fmt::format("{}{}", ToHex(SystemRandom().NextToken()), ToHex(SystemRandom().NextToken()));
+bool IsTokenName(std::string_view name) {
+  return !name.empty() && name.size() <= kMaxTokenName && name != "admin" && std::all_of(name.begin(), name.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("._@-").find(c) != std::string_view::npos;
+  });
 }
 
-// Private from its first byte: created with 0600 before anything is written.
-absl::Status WritePrivateFile(const std::string& path, std::string_view text) {
-  const std::string temporary = path + ".new";
-  ::unlink(temporary.c_str());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot create '{}'", temporary));
-  const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(fd) == 0;
-  const int error = errno;
-  ::close(fd);
-  if (written && ::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  ::unlink(temporary.c_str());
-  return absl::ErrnoToStatus(written ? errno : error, fmt::format("cannot write '{}'", path));
+bool HasExpired(const TokenEntry& entry, absl::Time now) {
+  return entry.expiry != 0 && now >= absl::FromUnixSeconds(entry.expiry);
 }
 
-// Takes as long for a wrong digest as for the right one.
-bool SameDigest(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
-  unsigned difference = 0;
-  for (size_t i = 0; i < a.size(); ++i) difference |= static_cast<unsigned>(static_cast<unsigned char>(a[i] ^ b[i]));
-  return difference == 0;
-}
+int64_t Nanoseconds(const timespec& time) { return static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec; }
 
-// Changes whenever the file is written anew; -1 when it is not there.
-int64_t VersionOf(const std::string& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return -1;
-  return static_cast<int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec + static_cast<int64_t>(info.st_ino);
+absl::Status NotAWorkersOwn(const Caller& caller) {
+  return absl::InvalidArgumentError(
+      fmt::format("the token '{}' is no worker's own: only a token that an enrolment gave can be renewed", caller.name));
 }
 
 }  // namespace
 
-absl::StatusOr<Role> ParseRole(std::string_view text) {
-  for (const Role role : {Role::kViewer, Role::kSubmitter, Role::kWorker, Role::kAdmin}) {
-    if (text == NameOf(role)) return role;
-  }
-  return absl::InvalidArgumentError(fmt::format("'{}' is not a role: expected viewer, submitter, worker or admin", text));
+AccessControl::Version AccessControl::VersionOf(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return {};
+  Version version{Nanoseconds(info.st_mtim), Nanoseconds(info.st_ctim), info.st_size, info.st_ino};
+  // The kernel's file times move in steps: a second change within one step would look like none. As long as the last change is
+  // so young, no version equals it, and the file is read again.
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  constexpr int64_t kStep = 20'000'000;
+  if (Nanoseconds(now) - version.changed < kStep) version.changed = Nanoseconds(now);
+  return version;
 }
 
-const char* NameOf(Role role) {
-  switch (role) {
-    case Role::kViewer: return "viewer";
-    case Role::kSubmitter: return "submitter";
-    case Role::kWorker: return "worker";
-    case Role::kAdmin: return "admin";
+absl::StatusOr<std::string> AccessControl::ReadAdminDigest(const std::string& folder) {
+  LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadPrivateFile(AdminPath(folder), "the administrator's token"));
+  const std::string first_line = text.substr(0, text.find_first_of("\r\n"));
+  if (first_line.size() < 16) {
+    return absl::InvalidArgumentError(fmt::format(
+        "'{}' holds no token of at least 16 characters: delete it, and the next start makes a new one", AdminPath(folder)));
   }
-  return "unknown";
+  return Sha256Hex(first_line);
 }
 
 absl::StatusOr<std::unique_ptr<AccessControl>> AccessControl::Open(const std::string& folder, const Clock& clock) {
   std::unique_ptr<AccessControl> access(new AccessControl(folder, clock));
-  absl::StatusOr<std::string> token = ReadFile(AdminPath(folder));
-  if (absl::IsNotFound(token.status())) {
-    token = NewToken();
-    LOUPE_RETURN_IF_ERROR(WritePrivateFile(AdminPath(folder), *token + "\n"));
+  access->admin_version_ = VersionOf(AdminPath(folder));
+  absl::StatusOr<std::string> admin = ReadAdminDigest(folder);
+  if (absl::IsNotFound(admin.status())) {
+    LOUPE_RETURN_IF_ERROR(WritePrivateFile(AdminPath(folder), NewToken() + "\n"));
+    access->admin_version_ = VersionOf(AdminPath(folder));
+    admin = ReadAdminDigest(folder);
   }
-  LOUPE_RETURN_IF_ERROR(token.status());
-  struct stat info {};
-  if (::stat(AdminPath(folder).c_str(), &info) == 0 && (info.st_mode & 077) != 0) {
-    return absl::FailedPreconditionError(
-        fmt::format("others may read '{}', the administrator's token: run chmod 600 on it, or delete it to get a new one",
-                    AdminPath(folder)));
-  }
-  const std::string first_line = token->substr(0, token->find_first_of("\r\n"));
-  if (first_line.size() < 16) {
-    return absl::InvalidArgumentError(
-        fmt::format("'{}' holds no token of at least 16 characters: delete it to get a new one", AdminPath(folder)));
-  }
-  access->admin_sha256_ = Sha256Hex(first_line);
-  LOUPE_RETURN_IF_ERROR(ReadEntries(folder).status());
+  LOUPE_RETURN_IF_ERROR(admin.status());
+  access->admin_sha256_ = *std::move(admin);
+  access->entries_version_ = VersionOf(TokensPath(folder));
+  LOUPE_ASSIGN_OR_RETURN(std::vector<TokenEntry> entries, ReadTokens(folder));
+  access->Take(std::move(entries));
   return access;
 }
 
-absl::StatusOr<std::vector<AccessControl::Entry>> AccessControl::ReadEntries(const std::string& folder) {
-  std::vector<Entry> entries;
-  absl::StatusOr<std::string> text = ReadFile(TokensPath(folder));
-  if (absl::IsNotFound(text.status())) return entries;
-  LOUPE_RETURN_IF_ERROR(text.status());
-  std::istringstream lines(*text);
-  std::string line;
-  for (int number = 1; std::getline(lines, line); ++number) {
-    if (line.empty() || line.front() == '#') continue;
-    Entry entry;
-    std::string role;
-    std::istringstream fields(line);
-    if (!(fields >> entry.name >> role >> entry.sha256 >> entry.expiry) || entry.sha256.size() != 64) {
-      return absl::InvalidArgumentError(
-          fmt::format("{}:{}: expected \"name role sha256 expiry\"", TokensPath(folder), number));
-    }
-    LOUPE_ASSIGN_OR_RETURN(entry.role, ParseRole(role));
-    entries.push_back(std::move(entry));
+void AccessControl::Take(std::vector<TokenEntry> entries) {
+  entries_.clear();
+  enrolled_.clear();
+  for (TokenEntry& entry : entries) {
+    if (!entry.worker().empty()) enrolled_.emplace(entry.worker(), entry.sha256);
+    entries_.emplace(entry.sha256, std::move(entry));
   }
-  return entries;
-}
-
-absl::Status AccessControl::WriteEntries(const std::string& folder, const std::vector<Entry>& entries) {
-  std::string text = "# name role sha256-of-token expiry-unix-seconds\n";
-  for (const Entry& entry : entries) {
-    text += fmt::format("{} {} {} {}\n", entry.name, NameOf(entry.role), entry.sha256, entry.expiry);
-  }
-  return WritePrivateFile(TokensPath(folder), text);
 }
 
 void AccessControl::ReloadIfChanged() {
-  const int64_t version = VersionOf(TokensPath(folder_));
-  if (version == entries_version_) return;
-  absl::StatusOr<std::vector<Entry>> entries = ReadEntries(folder_);
-  if (!entries.ok()) {
-    // Fail closed: a file that cannot be read admits nobody but the administrator.
-    spdlog::error("{}", std::string(entries.status().message()));
-    entries_.clear();
-  } else {
-    entries_ = *std::move(entries);
+  // The version before the content: a change in between is met by the next call.
+  if (const Version version = VersionOf(TokensPath(folder_)); version != entries_version_) {
+    entries_version_ = version;
+    absl::StatusOr<std::vector<TokenEntry>> entries = ReadTokens(folder_);
+    if (entries.ok()) {
+      Take(*std::move(entries));
+    } else {
+      spdlog::error("{}; the tokens are what they were before", std::string(entries.status().message()));
+    }
   }
-  entries_version_ = version;
+  if (const Version version = VersionOf(AdminPath(folder_)); version != admin_version_) {
+    admin_version_ = version;
+    absl::StatusOr<std::string> admin = ReadAdminDigest(folder_);
+    if (admin.ok()) {
+      admin_sha256_ = *std::move(admin);
+    } else {
+      spdlog::error("{}; the administrator's token is what it was before", std::string(admin.status().message()));
+    }
+  }
+}
+
+// Digests are looked up and not compared byte by byte in constant time: who does not know a token cannot choose its digest.
+absl::StatusOr<Caller> AccessControl::Find(const std::string& sha256) const {
+  if (sha256 == admin_sha256_) return Caller{"admin", Role::kAdmin, sha256, ""};
+  const auto found = entries_.find(sha256);
+  if (found == entries_.end()) return absl::UnauthenticatedError("the coordinator does not know this token");
+  const TokenEntry& entry = found->second;
+  if (HasExpired(entry, clock_.WallNow())) {
+    return absl::UnauthenticatedError(fmt::format("the token '{}' has expired", entry.name));
+  }
+  return Caller{entry.name, entry.role, sha256, std::string(entry.worker())};
 }
 
 absl::StatusOr<Caller> AccessControl::Authenticate(std::string_view authorization) {
@@ -148,47 +131,155 @@ absl::StatusOr<Caller> AccessControl::Authenticate(std::string_view authorizatio
     return absl::UnauthenticatedError("the call carries no bearer token");
   }
   const std::string sha256 = Sha256Hex(authorization.substr(kBearer.size()));
-  if (SameDigest(sha256, admin_sha256_)) return Caller{"admin", Role::kAdmin};
   const std::lock_guard<std::mutex> lock(mutex_);
   ReloadIfChanged();
-  for (const Entry& entry : entries_) {
-    if (!SameDigest(sha256, entry.sha256)) continue;
-    if (entry.expiry != 0 && clock_.WallNow() >= absl::FromUnixSeconds(entry.expiry)) {
-      return absl::UnauthenticatedError(fmt::format("the token '{}' has expired", entry.name));
-    }
-    return Caller{entry.name, entry.role};
-  }
-  return absl::UnauthenticatedError("the coordinator does not know this token");
+  return Find(sha256);
+}
+
+absl::Status AccessControl::CheckStill(const Caller& caller) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ReloadIfChanged();
+  const absl::Status status = Find(caller.sha256).status();
+  if (status.ok() || (caller.role != Role::kAdmin && entries_.contains(caller.sha256))) return status;
+  return absl::UnauthenticatedError(fmt::format("the token '{}' was revoked", caller.name));
 }
 
 absl::Status AccessControl::Authorize(const Caller& caller, Role needed) {
-  if (caller.role == Role::kAdmin || caller.role == needed || needed == Role::kViewer) return absl::OkStatus();
+  const bool may_look = needed == Role::kViewer && caller.role != Role::kEnrol;
+  if (caller.role == Role::kAdmin || caller.role == needed || may_look) return absl::OkStatus();
   return absl::PermissionDeniedError(
-      fmt::format("the token '{}' has the role {}, but this needs {}", caller.name, NameOf(caller.role), NameOf(needed)));
+      fmt::format("the token '{}' has the role {}, but this needs {}{}", caller.name, NameOf(caller.role), NameOf(needed),
+                  caller.role == Role::kEnrol ? " (an enrolment only gives a worker its own token: hand it to 'loupe-worker run')" : ""));
+}
+
+absl::Status AccessControl::ClaimWorker(const Caller& caller, const std::string& worker) {
+  if (!caller.worker.empty()) {
+    if (caller.worker == worker) return absl::OkStatus();
+    return absl::PermissionDeniedError(
+        fmt::format("the token '{}' is that worker's own and does not work under the name '{}'", caller.name, worker));
+  }
+  const absl::Duration now = clock_.MonotonicNow();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (enrolled_.contains(worker)) {
+    return absl::PermissionDeniedError(fmt::format(
+        "the name '{}' belongs to an enrolled worker: only its own token may use it; give this worker another --id, or revoke "
+        "'{}{}'", worker, kWorkerPrefix, worker));
+  }
+  const auto lapsed = [&](const Claim& claim) {
+    return now - claim.last_used > kClaimLifetime || (claim.sha256 != admin_sha256_ && !entries_.contains(claim.sha256));
+  };
+  const auto [found, is_new] = claims_.try_emplace(worker, Claim{caller.sha256, caller.name, now});
+  Claim& claim = found->second;
+  if (!is_new && claim.sha256 != caller.sha256 && !lapsed(claim)) {
+    return absl::PermissionDeniedError(
+        fmt::format("a worker with the token '{}' works under the name '{}': give this one another --id, or wait {:.0f} minutes "
+                    "after the other has ended", claim.token_name, worker, absl::ToDoubleMinutes(kClaimLifetime)));
+  }
+  claim = {caller.sha256, caller.name, now};
+  if (is_new && claims_.size() > kManyClaims) std::erase_if(claims_, [&](const auto& entry) { return lapsed(entry.second); });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<absl::Time> AccessControl::Enrol(const Caller& caller, const std::string& worker,
+                                                const std::string& token_sha256) {
+  const absl::Time now = clock_.WallNow();
+  const absl::Time end = absl::FromUnixSeconds(absl::ToUnixSeconds(now + kWorkerTokenLifetime));
+  const std::string name = fmt::format("{}{}", kWorkerPrefix, worker);
+  LOUPE_RETURN_IF_ERROR(EditTokens(folder_, [&](std::vector<TokenEntry>& entries) -> absl::Status {
+    // Workers that have been away for too long are forgotten.
+    std::erase_if(entries, [&](const TokenEntry& entry) { return !entry.worker().empty() && HasExpired(entry, now); });
+    const auto find = [&](const auto& matches) { return std::find_if(entries.begin(), entries.end(), matches); };
+    const auto same = find([&](const TokenEntry& entry) { return entry.sha256 == token_sha256; });
+    if (same != entries.end() && same->name == name && same->by == caller.name) {
+      same->expiry = absl::ToUnixSeconds(end);
+      return absl::OkStatus();
+    }
+    if (same != entries.end() || find([&](const TokenEntry& entry) { return entry.name == name; }) != entries.end()) {
+      return absl::AlreadyExistsError(
+          fmt::format("a worker '{0}' is enrolled already: give this one another --id, or run 'loupe-coordinator token revoke "
+                      "--name {1}' first (if its disk was lost, say)", worker, name));
+    }
+    // An administrator could make itself an enrolment just as well.
+    if (caller.role == Role::kAdmin) {
+      entries.push_back({.name = name, .role = Role::kWorker, .sha256 = token_sha256, .expiry = absl::ToUnixSeconds(end),
+                         .by = caller.name});
+      return absl::OkStatus();
+    }
+    const auto enrolment = find([&](const TokenEntry& entry) { return entry.sha256 == caller.sha256; });
+    if (enrolment == entries.end()) return absl::UnauthenticatedError(fmt::format("the token '{}' was revoked", caller.name));
+    if (enrolment->uses == 0) {
+      return absl::PermissionDeniedError(fmt::format(
+          "the enrolment '{}' has enrolled as many workers as it may: make another with 'loupe-coordinator token add --role enrol'",
+          caller.name));
+    }
+    if (enrolment->uses != TokenEntry::kAnyNumber) --enrolment->uses;
+    entries.push_back({.name = name, .role = Role::kWorker, .sha256 = token_sha256, .expiry = absl::ToUnixSeconds(end),
+                       .by = caller.name});
+    return absl::OkStatus();
+  }));
+  return end;
+}
+
+absl::StatusOr<absl::Time> AccessControl::Renew(const Caller& caller) {
+  if (caller.worker.empty()) return NotAWorkersOwn(caller);
+  const absl::Time end = absl::FromUnixSeconds(absl::ToUnixSeconds(clock_.WallNow() + kWorkerTokenLifetime));
+  LOUPE_RETURN_IF_ERROR(EditTokens(folder_, [&](std::vector<TokenEntry>& entries) -> absl::Status {
+    for (TokenEntry& entry : entries) {
+      if (entry.sha256 != caller.sha256) continue;
+      if (entry.expiry != 0) entry.expiry = absl::ToUnixSeconds(end);
+      return absl::OkStatus();
+    }
+    return absl::UnauthenticatedError(fmt::format("the token '{}' was revoked", caller.name));
+  }));
+  return end;
+}
+
+absl::StatusOr<std::string> AccessControl::AddToken(const std::string& folder, std::string_view name, Role role,
+                                                    const NewTokenOptions& options, const Clock& clock) {
+  if (!IsTokenName(name)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "'{}' cannot be a token's name: expected at most {} letters, digits and ._@-, and not admin", name, kMaxTokenName));
+  }
+  if (role == Role::kEnrol && options.uses < 1) return absl::InvalidArgumentError("an enrolment needs at least one use");
+  std::string token = role == Role::kEnrol ? fmt::format("{}{}", kEnrolmentPrefix, NewToken()) : NewToken();
+  LOUPE_RETURN_IF_ERROR(EditTokens(folder, [&](std::vector<TokenEntry>& entries) -> absl::Status {
+    if (std::any_of(entries.begin(), entries.end(), [&](const TokenEntry& entry) { return entry.name == name; })) {
+      return absl::AlreadyExistsError(fmt::format("there is a token '{}' already: revoke it first", name));
+    }
+    entries.push_back(
+        {.name = std::string(name),
+         .role = role,
+         .sha256 = Sha256Hex(token),
+         .expiry = options.lifetime == absl::InfiniteDuration() ? 0 : absl::ToUnixSeconds(clock.WallNow() + options.lifetime),
+         .uses = role == Role::kEnrol ? options.uses : TokenEntry::kAnyNumber,
+         .by = ""});
+    return absl::OkStatus();
+  }));
+  return token;
 }
 
 absl::StatusOr<std::string> AccessControl::AddToken(const std::string& folder, std::string_view name, Role role,
                                                     absl::Duration lifetime, const Clock& clock) {
-  if (name.empty() || name == "admin" || name.find_first_of(" \t\r\n#") != std::string_view::npos) {
-    return absl::InvalidArgumentError(fmt::format("'{}' cannot be a token's name: expected one word other than admin", name));
-  }
-  LOUPE_ASSIGN_OR_RETURN(std::vector<Entry> entries, ReadEntries(folder));
-  const auto same_name = [&](const Entry& entry) { return entry.name == name; };
-  if (std::any_of(entries.begin(), entries.end(), same_name)) {
-    return absl::AlreadyExistsError(fmt::format("there is a token '{}' already: revoke it first", name));
-  }
+  return AddToken(folder, name, role, NewTokenOptions{.lifetime = lifetime}, clock);
+}
+
+absl::StatusOr<std::string> AccessControl::ReplaceWorkerToken(const std::string& folder, std::string_view worker) {
+  const std::string name = fmt::format("{}{}", kWorkerPrefix, worker);
   std::string token = NewToken();
-  const int64_t expiry = lifetime == absl::InfiniteDuration() ? 0 : absl::ToUnixSeconds(clock.WallNow() + lifetime);
-  entries.push_back({std::string(name), role, Sha256Hex(token), expiry});
-  LOUPE_RETURN_IF_ERROR(WriteEntries(folder, entries));
+  LOUPE_RETURN_IF_ERROR(EditTokens(folder, [&](std::vector<TokenEntry>& entries) -> absl::Status {
+    std::erase_if(entries, [&](const TokenEntry& entry) { return entry.name == name; });
+    entries.push_back({.name = name, .role = Role::kWorker, .sha256 = Sha256Hex(token), .by = ""});
+    return absl::OkStatus();
+  }));
   return token;
 }
 
 absl::Status AccessControl::RemoveToken(const std::string& folder, std::string_view name) {
-  LOUPE_ASSIGN_OR_RETURN(std::vector<Entry> entries, ReadEntries(folder));
-  const auto removed = std::erase_if(entries, [&](const Entry& entry) { return entry.name == name; });
-  if (removed == 0) return absl::NotFoundError(fmt::format("there is no token '{}'", name));
-  return WriteEntries(folder, entries);
+  return EditTokens(folder, [&](std::vector<TokenEntry>& entries) -> absl::Status {
+    const auto removed = std::erase_if(entries, [&](const TokenEntry& entry) { return entry.name == name; });
+    if (removed == 0) return absl::NotFoundError(fmt::format("there is no token '{}'", name));
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace loupe::coordinator

@@ -3,27 +3,34 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <mutex>
+#include <optional>
 
 #include "absl/synchronization/mutex.h"
 #include "common/atomic_file.h"
+#include "common/credentials.h"
+#include "common/private_file.h"
 #include "common/status_macros.h"
 #include "coordinator/service/analysis_service.h"
+#include "coordinator/service/access_service.h"
+#include "coordinator/service/access_watch.h"
 #include "coordinator/service/audit_log.h"
 #include "coordinator/service/listener.h"
 #include "coordinator/service/sweep_service.h"
+#include "coordinator/service/sweep_versions.h"
 #include "coordinator/service/trial_service.h"
 #include "coordinator/service/worker_service.h"
 #include "coordinator/store/data_folder.h"
+#include "coordinator/store/data_guard.h"
 #include "coordinator/store/lock_file.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
@@ -33,9 +40,11 @@ namespace loupe::coordinator {
 namespace {
 
 constexpr int kMaxMessageBytes = 4 << 20;
-// Threads for calls that are not held by callbacks (uploads, downloads, reports). More callers at once are told
-// RESOURCE_EXHAUSTED: slow ones must not eat the machine.
-constexpr int kMaxThreads = 256;
+// Threads of gRPC's own for reflection, the one service that holds a thread for each stream.
+constexpr int kMaxThreads = 16;
+// On which bodies of calls run; they wait for the engine and the disk, never for a client. Of one client this many may wait.
+constexpr int kPoolThreads = 16;
+constexpr size_t kMostWaiting = 512;
 // Of one connection. Clients queue what is beyond.
 constexpr int kMaxStreams = 4096;
 // What clients have sent and nobody has read: gRPC looks at a message's size when it has all of it. Beyond this it ends calls and
@@ -49,43 +58,27 @@ constexpr int kIdleMs = 10 * 60 * 1000;
 constexpr int kKeepaliveMs = 60 * 1000;
 constexpr int kKeepaliveTimeoutMs = 20 * 1000;
 
-bool IsLoopback(const std::string& host) {
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.") || host == "::1";
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOptions& options) {
-  const std::string host = options.listen.substr(0, options.listen.rfind(':'));
-  if (options.certificate_file.empty() != options.key_file.empty()) {
-    return absl::InvalidArgumentError("TLS needs both --tls-certificate and --tls-key");
-  }
-  if (options.certificate_file.empty()) {
-    if (!options.client_ca_file.empty()) {
-      return absl::InvalidArgumentError("--tls-client-ca needs --tls-certificate and --tls-key");
-    }
-    if (!IsLoopback(host)) {
-      return absl::FailedPreconditionError(
-          fmt::format("'{}' can be reached from other machines, and without TLS its tokens could be read on the way: give "
-                      "--tls-certificate and --tls-key, or listen on 127.0.0.1",
-                      options.listen));
-    }
-    return grpc::InsecureServerCredentials();
-  }
-  grpc::SslServerCredentialsOptions ssl(options.client_ca_file.empty()
-                                            ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
-                                            : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
-  LOUPE_ASSIGN_OR_RETURN(pair.private_key, ReadFile(options.key_file));
-  LOUPE_ASSIGN_OR_RETURN(pair.cert_chain, ReadFile(options.certificate_file));
-  ssl.pem_key_cert_pairs.push_back(std::move(pair));
-  if (!options.client_ca_file.empty()) {
-    LOUPE_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadFile(options.client_ca_file));
-  }
-  return grpc::SslServerCredentials(ssl);
-}
-
 absl::Status MakeDataFolder(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
   return absl::ErrnoToStatus(errno, fmt::format("cannot make the data folder '{}'", path));
+}
+
+// DATA/credentials: under TLS, what programs of the same user need beside the token. Removed where there is no TLS.
+absl::Status WriteLocalCredentials(const std::string& folder, const std::string& address, const ServerTls& tls) {
+  const std::string path = folder + "/credentials";
+  if (!tls.on() || !tls.authority() || !tls.issues_own_certificate()) {
+    ::unlink(path.c_str());
+    return absl::OkStatus();
+  }
+  LOUPE_ASSIGN_OR_RETURN(std::string token, ReadFile(folder + "/token"));
+  token.resize(std::min(token.size(), token.find_first_of("\r\n")));
+  LOUPE_ASSIGN_OR_RETURN(const Certificate made, tls.authority()->IssueClient("admin", kLongestClientCertificate));
+  return WritePrivateFile(path, ToText({.comment = "the administrator, for this machine",
+                                        .address = fmt::format("localhost{}", address.substr(address.rfind(':'))),
+                                        .token = token,
+                                        .certificate = made.certificate,
+                                        .key = made.key,
+                                        .authority = tls.authority()->certificate()}));
 }
 
 }  // namespace
@@ -95,21 +88,30 @@ struct Server::Parts {
   std::string folder;
   std::string address;
   std::unique_ptr<LockFile> lock;
+  // Goes after the store, whose end makes the log part of the database.
+  std::optional<RunningMark> running;
   std::unique_ptr<SqliteStore> store;
   std::unique_ptr<ArtifactFolder> artifacts;
   std::unique_ptr<AccessControl> access;
+  std::unique_ptr<ServerTls> tls;
   std::unique_ptr<AuditLog> audit;
   RateLimiter limiter;
+  SweepVersions versions;
   PlanCache plans;
   std::mutex health_mutex;
   grpc::HealthCheckServiceInterface* health = nullptr;
   std::atomic<bool> stopping{false};
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<OpenCalls> calls;
+  std::unique_ptr<AccessWatch> access_watch;
+  std::unique_ptr<AccessServiceImpl> identities;
   std::unique_ptr<SweepServiceImpl> sweeps;
   std::unique_ptr<TrialServiceImpl> trials;
   std::unique_ptr<WorkerServiceImpl> workers;
   std::unique_ptr<AnalysisServiceImpl> analysis;
   std::unique_ptr<EngineThread> thread;
+  std::unique_ptr<WorkPool> pool;
+  std::unique_ptr<AnalysisRunner> analyses;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<Listener> listener;
 
@@ -125,24 +127,34 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                                       RandomSource& random) {
   // Debian builds abseil with its checks for debugging on: each lock that gRPC takes would be entered in a graph of all locks.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeCredentials(options));
   LOUPE_RETURN_IF_ERROR(MakeDataFolder(options.data_folder));
   auto parts = std::make_unique<Parts>();
   Parts& p = *parts;
   p.folder = options.data_folder;
   LOUPE_ASSIGN_OR_RETURN(p.lock, LockFile::Acquire(p.folder + kLockFile));
-  LOUPE_ASSIGN_OR_RETURN(p.store, SqliteStore::Open({.path = p.folder + kDatabaseFile}));
+  LOUPE_RETURN_IF_ERROR(CheckDataFolder(p.folder));
+  LOUPE_ASSIGN_OR_RETURN(p.store, SqliteStore::Open({.path = p.folder + kDatabaseFile, .on_checkpoint = [&p] {
+                                                       if (p.running) p.running->Update();
+                                                     }}));
+  p.running.emplace(p.folder);
   LOUPE_ASSIGN_OR_RETURN(p.artifacts, ArtifactFolder::Open(p.folder + kArtifactsFolder));
   LOUPE_ASSIGN_OR_RETURN(p.access, AccessControl::Open(p.folder, clock));
+  LOUPE_ASSIGN_OR_RETURN(p.tls, ServerTls::Open(options.tls, options.listen, p.folder));
   LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
   p.engine = std::make_unique<Engine>(
       options.scheduler,
       Engine::Deps{p.store.get(), &clock, &random, [&p](bool healthy) {
                      if (healthy) spdlog::info("the store accepts commits again");
                      p.SetServing(healthy);
-                   }});
+                   },
+                   [&p](const Effects& committed) { p.versions.Note(committed); },
+                   [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); }});
   LOUPE_RETURN_IF_ERROR(p.engine->Recover());
   p.thread = std::make_unique<EngineThread>(*p.engine, clock);
+  p.calls = std::make_unique<OpenCalls>(options.limits.open, clock);
+  p.access_watch = std::make_unique<AccessWatch>(*p.access, *p.calls, *p.tls);
+  p.pool = std::make_unique<WorkPool>(kPoolThreads, kMostWaiting);
+  p.analyses = std::make_unique<AnalysisRunner>(options.analysis, options.data_folder);
   const Backend backend{.engine = p.thread.get(),
                         .store = p.store.get(),
                         .artifacts = p.artifacts.get(),
@@ -151,21 +163,25 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                         .random = &random,
                         .access = p.access.get(),
                         .limiter = &p.limiter,
+                        .calls = p.calls.get(),
+                        .pool = p.pool.get(),
                         .limits = options.limits,
                         .audit = [audit = p.audit.get()](const std::string& line) { audit->Append(line); }};
+  p.identities = std::make_unique<AccessServiceImpl>(backend, *p.tls);
   p.sweeps = std::make_unique<SweepServiceImpl>(backend);
   p.trials = std::make_unique<TrialServiceImpl>(backend);
   p.workers = std::make_unique<WorkerServiceImpl>(backend);
-  p.analysis = std::make_unique<AnalysisServiceImpl>(backend);
+  p.analysis = std::make_unique<AnalysisServiceImpl>(backend, *p.analyses, p.versions);
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   LOUPE_ASSIGN_OR_RETURN(p.listener, Listener::Open(options.listen));
   using ConnectionType = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
-  auto acceptor = builder.experimental().AddExternalConnectionAcceptor(ConnectionType::FROM_FD, credentials);
+  auto acceptor = builder.experimental().AddExternalConnectionAcceptor(ConnectionType::FROM_FD, p.tls->credentials());
   for (grpc::Service* service : {static_cast<grpc::Service*>(p.sweeps.get()), static_cast<grpc::Service*>(p.trials.get()),
-                                 static_cast<grpc::Service*>(p.workers.get()), static_cast<grpc::Service*>(p.analysis.get())}) {
+                                 static_cast<grpc::Service*>(p.workers.get()), static_cast<grpc::Service*>(p.analysis.get()),
+                                 static_cast<grpc::Service*>(p.identities.get())}) {
     builder.RegisterService(service);
   }
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -192,6 +208,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   }
   p.SetServing(true);
   p.address = fmt::format("{}:{}", options.listen.substr(0, options.listen.rfind(':')), p.listener->port());
+  LOUPE_RETURN_IF_ERROR(WriteLocalCredentials(p.folder, p.address, *p.tls));
   LOUPE_RETURN_IF_ERROR(WriteFileAtomically(p.folder + "/address", p.address + "\n"));
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
@@ -208,6 +225,7 @@ void Server::Stop(absl::Duration grace) {
   }
   // Held calls would last as long as the grace: they are answered now, and again if new ones come in between.
   parts_->thread->Post([](Engine& engine) { engine.CancelAll(); });
+  parts_->analyses->Stop();
   parts_->server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
   ::unlink((parts_->folder + "/address").c_str());
 }
@@ -216,7 +234,9 @@ Server::~Server() {
   Stop(absl::Seconds(2));
   // Holds a handle of the server.
   parts_->listener.reset();
-  // Every reply must have reached its call before the server goes away.
+  // Every reply must have reached its call before the server goes away; what still waits in the pool asks the engine.
+  parts_->analyses.reset();
+  parts_->pool.reset();
   parts_->thread.reset();
   parts_->server.reset();
 }

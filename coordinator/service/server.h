@@ -10,28 +10,28 @@
 #include "common/clock.h"
 #include "common/random_source.h"
 #include "coordinator/scheduler/scheduler.h"
+#include "coordinator/service/analysis_runner.h"
 #include "coordinator/service/client_limits.h"
+#include "coordinator/service/server_tls.h"
 
 namespace loupe::coordinator {
 
 struct ServerOptions {
-  // Holds coordinator.db, artifacts/, token, tokens, address, audit.log and lock. Made (0700) where it is missing.
+  // Holds coordinator.db, artifacts/, token, tokens, tls/, address, credentials, audit.log and lock. Made (0700) where it is missing.
   std::string data_folder;
-  // "host:port"; port 0 takes a free one. Other than loopback is refused without TLS: tokens would travel in the clear.
+  // "host:port"; port 0 takes a free one. Other than loopback means mutual TLS (server_tls.h).
   std::string listen = "127.0.0.1:7117";
-  // PEM files. Certificate and key turn TLS on; a CA file also demands a client's certificate that it has signed.
-  std::string certificate_file;
-  std::string key_file;
-  std::string client_ca_file;
+  TlsOptions tls;
   ClientLimits limits;
+  // How analyses run; the program is the coordinator's own unless another is named.
+  AnalysisOptions analysis = {.program = {"/proc/self/exe", "analyse"}};
   SchedulerOptions scheduler;
 };
 
 // Start … Stop once. Thread-safe after Start.
 class Server {
  public:
-  // Everything up and listening. FAILED_PRECONDITION: another coordinator holds the folder, a newer schema, an address that
-  // needs TLS; ALREADY_EXISTS: the port is in use; errors of Listener::Open; errors of the store name the file.
+  // Everything up and listening. FAILED_PRECONDITION: another coordinator holds the folder, a newer schema; ALREADY_EXISTS: the port is in use; errors of Listener::Open; errors of the store name the file.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const Clock& clock = SystemClock(),
                                                        RandomSource& random = SystemRandom());
   // Stops in order: health says NOT_SERVING, held calls are answered, calls under way get `grace`, the store is closed.

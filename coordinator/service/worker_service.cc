@@ -1,12 +1,15 @@
 #include "coordinator/service/worker_service.h"
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "common/ids.h"
 #include "common/status_macros.h"
 #include "coordinator/service/convert.h"
 #include "coordinator/service/result_check.h"
+#include "coordinator/service/request_limits.h"
 #include "coordinator/service/upload_reactor.h"
 #include "fmt/format.h"
 
@@ -27,13 +30,31 @@ absl::Status FillAssignment(const Backend& backend, const DesiredAttempt& attemp
   return absl::OkStatus();
 }
 
+// Clients take messages of at most 4 MiB: what a worker is to begin is told in portions. (Leases and verdicts of a thousand attempts
+// take a quarter of the rest.)
+constexpr size_t kMaxAssignedBytes = 2 << 20;
+
 absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& request, const SyncAnswer& answer,
                           v1::SynchronizeResponse& response) {
+  std::set<std::string_view> reported;
+  for (const v1::AttemptReport& report : request.attempts()) reported.insert(report.lease().lease_token());
+  size_t assigned_bytes = 0;
+  bool all = true;
   for (const DesiredAttempt& attempt : answer.desired) {
+    v1::LeaseKey lease = ToProto(attempt);
+    // What a worker reports it has, and needs no telling again.
+    const bool known = reported.contains(lease.lease_token());
+    if (!known && assigned_bytes > kMaxAssignedBytes) {
+      // It is told at its next call, which comes at once; until then its lease is renewed like the others'.
+      all = false;
+      continue;
+    }
     v1::DesiredAttempt* desired = response.add_attempts();
-    *desired->mutable_lease() = ToProto(attempt);
-    LOUPE_RETURN_IF_ERROR(FillAssignment(backend, attempt, *desired->mutable_assignment()));
+    *desired->mutable_lease() = std::move(lease);
     SetDuration(answer.lease, desired->mutable_lease_duration());
+    if (known) continue;
+    LOUPE_RETURN_IF_ERROR(FillAssignment(backend, attempt, *desired->mutable_assignment()));
+    assigned_bytes += desired->ByteSizeLong();
   }
   for (size_t i = 0; i < answer.verdicts.size(); ++i) {
     v1::AttemptVerdict* verdict = response.add_verdicts();
@@ -41,7 +62,7 @@ absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& 
     *verdict->mutable_status() = ToRpcStatus(answer.verdicts[i].status);
     verdict->set_acknowledged_point_sequence(answer.verdicts[i].acknowledged_point_sequence);
   }
-  SetDuration(answer.next_sync_after, response.mutable_next_sync_after());
+  SetDuration(all ? answer.next_sync_after : absl::ZeroDuration(), response.mutable_next_sync_after());
   response.set_draining(answer.draining);
   return absl::OkStatus();
 }
@@ -90,6 +111,7 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::Synchronize(grpc::CallbackServerCon
   absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kWorker, CallKind::kHeld);
   absl::Status status = open.status();
   if (open.ok()) call->SetOpen(*std::move(open));
+  if (status.ok()) status = CheckLimits(*request);
   if (status.ok()) status = sync.status();
   if (status.ok() && backend_.access != nullptr) status = backend_.access->ClaimWorker(call->open()->caller(), sync->worker);
   if (!status.ok()) {
@@ -131,7 +153,7 @@ absl::Status WorkerServiceImpl::List(const v1::ListWorkersRequest& request, v1::
   LOUPE_ASSIGN_OR_RETURN(const std::vector<v1::Worker> workers, Workers());
   for (const v1::Worker& worker : workers) {
     if (worker.name() <= after) continue;
-    if (response.workers_size() == size) {
+    if (response.workers_size() == size || response.ByteSizeLong() > kPageBytes) {
       response.set_next_page_token(MakePageToken(response.workers(response.workers_size() - 1).name(), "ListWorkers"));
       break;
     }
@@ -142,7 +164,7 @@ absl::Status WorkerServiceImpl::List(const v1::ListWorkersRequest& request, v1::
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::Drain(grpc::CallbackServerContext* context, const std::string& name, bool draining,
                                                    v1::Worker& response) {
-  return ServeChange(backend_, context, Role::kAdmin, draining ? "drained" : "undrained", name, &response,
+  return ServeChange(backend_, context, Role::kAdmin, draining ? "drained" : "undrained", name, request, &response,
                      [this, name, draining, &response]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromName(name));
     LOUPE_RETURN_IF_ERROR(
@@ -166,7 +188,7 @@ grpc::ServerReadReactor<v1::UploadArtifactRequest>* WorkerServiceImpl::UploadArt
 }
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request, v1::ListWorkersResponse* response) {
-  return Serve(backend_, context, Role::kViewer, response, [=, this] { return List(*request, *response); });
+  return Serve(backend_, context, Role::kViewer, *request, response, [=, this] { return List(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::DrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) {

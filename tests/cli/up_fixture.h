@@ -35,9 +35,9 @@ class UpTest : public ::testing::Test {
     const std::string worker = folder_->Write(
         "loupe-worker",
         std::string("#!/bin/bash\nshift\n"
-                    "while [ $# -gt 0 ]; do case $1 in --coordinator) a=$2;; --token-file) t=$2;;"
+                    "while [ $# -gt 0 ]; do case $1 in --credentials) c=$2;;"
                     " --data) d=$2;; --id) n=$2;; esac; shift 2; done\n"
-                    "exec " LOUPE_FAKE_WORKER " --address $a --token-file $t --data $d/$n --name $n --seconds 0.05\n"));
+                    "exec " LOUPE_FAKE_WORKER " --credentials $c --data $d/$n --name $n --seconds 0.05\n"));
     std::filesystem::permissions(worker, std::filesystem::perms::owner_all);
     const ProcessResult up = RunProcess(
         folder_->path() + "/loupe", {"up", "--detach", "--data", Data(), "--listen", "127.0.0.1:0", "--workers", "2"});

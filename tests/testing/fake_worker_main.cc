@@ -7,11 +7,13 @@
 
 #include "clients/rpc/connection.h"
 #include "common/clock.h"
+#include "common/credentials.h"
 #include "common/logging.h"
 #include "common/random_source.h"
 #include "fmt/format.h"
 #include "tests/testing/fake_executor.h"
 #include "worker/agent/agent.h"
+#include "worker/agent/enrolment.h"
 #include "worker/agent/grpc_coordinator_client.h"
 
 int main(int argc, char** argv) {
@@ -19,10 +21,11 @@ int main(int argc, char** argv) {
   loupe::ConnectOptions flags;
   loupe::worker::AgentOptions options;
   loupe::testing::FakeExecutorOptions executor_options;
-  std::string name = fmt::format("fake-{}", getpid());
+  std::string name;
   std::string log_level = "warn";
   app.add_option("--address", flags.address);
   app.add_option("--token-file", flags.token_file);
+  app.add_option("--credentials", flags.credentials_file);
   app.add_option("--name", name);
   app.add_option("--data", options.data_folder)->required();
   app.add_option("--seconds", executor_options.seconds);
@@ -41,6 +44,18 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
   absl::StatusOr<loupe::ConnectOptions> resolved = loupe::ResolveConnectOptions(flags);
+  std::unique_ptr<loupe::worker::Identity> identity;
+  if (resolved.ok() && resolved->token.starts_with(loupe::kEnrolmentPrefix)) {
+    auto taken = loupe::worker::Identity::Take(*resolved, options.data_folder, name, "fake");
+    if (taken.ok()) {
+      identity = *std::move(taken);
+      name = identity->id();
+      resolved = identity->ConnectAs(*resolved);
+    } else {
+      resolved = taken.status();
+    }
+  }
+  if (name.empty()) name = fmt::format("fake-{}", getpid());
   absl::StatusOr<std::shared_ptr<loupe::Connection>> connection =
       resolved.ok() ? loupe::Connection::Open(*resolved) : resolved.status();
   if (!connection.ok()) {

@@ -10,6 +10,7 @@
 
 #include "clients/rpc/connection.h"
 #include "common/clock.h"
+#include "common/credentials.h"
 #include "common/ids.h"
 #include "common/logging.h"
 #include "common/random_source.h"
@@ -17,6 +18,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/agent/agent.h"
+#include "worker/agent/enrolment.h"
 #include "worker/agent/grpc_coordinator_client.h"
 #include "worker/commands/commands.h"
 #include "worker/executor/trial_executor.h"
@@ -39,9 +41,9 @@ std::string Hostname() {
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
 }
 
-// A worker's id made of what is at hand: letters, digits, dots and dashes only.
-std::string DefaultId() {
-  std::string id = fmt::format("{}-{}", Hostname(), ::getpid());
+// The host's name as a part of a worker's id: letters, digits, dots and dashes only.
+std::string HostId() {
+  std::string id = Hostname().substr(0, 48);
   for (char& c : id) {
     c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.') c = '-';
@@ -108,10 +110,17 @@ absl::Status RunWorker(RunFlags flags) {
   const sigset_t signals = EndSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (flags.data_folder.empty()) flags.data_folder = DefaultDataFolder();
-  if (flags.id.empty()) flags.id = DefaultId();
+  LOUPE_ASSIGN_OR_RETURN(ConnectOptions connect, ResolveConnectOptions(flags.connect));
+  std::unique_ptr<Identity> identity;
+  if (connect.token.starts_with(kEnrolmentPrefix)) {
+    LOUPE_ASSIGN_OR_RETURN(identity, Identity::Take(connect, flags.data_folder, flags.id, HostId()));
+    flags.id = identity->id();
+    connect = identity->ConnectAs(connect);
+  }
+  if (flags.id.empty()) flags.id = fmt::format("{}-{}", HostId(), ::getpid());
   LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromId(flags.id));
-  LOUPE_ASSIGN_OR_RETURN(const ConnectOptions connect, ResolveConnectOptions(flags.connect));
   LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<Connection> connection, Connection::Open(connect));
+  if (identity != nullptr) identity->KeepRenewed(connection);
   LOUPE_ASSIGN_OR_RETURN(const auto executor, MakeTrialExecutor({.device = flags.device,
                                                                  .threads = flags.threads,
                                                                  .cache_folder = flags.data_folder + "/cache"}));
@@ -126,7 +135,12 @@ absl::Status RunWorker(RunFlags flags) {
   Agent agent(options, {&client, executor.get(), &SystemClock(), &SystemRandom()});
   const SignalThread signal_thread(agent, flags.grace_seconds);
   spdlog::info("{} on {}, coordinator {}", options.worker, executor->DeviceDescription(), connect.address);
-  return agent.Run();
+  absl::Status status = agent.Run();
+  if (identity != nullptr && absl::IsUnauthenticated(status)) {
+    status = Annotate(status, fmt::format("this worker's own token in '{}' is refused: if it is to work again, delete that file and "
+                                          "start it with an enrolment", identity->file()));
+  }
+  return status;
 }
 
 }  // namespace
@@ -136,7 +150,10 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
   const auto flags = std::make_shared<RunFlags>();
   command->add_option("--coordinator,--address", flags->connect.address,
                       "host:port (default: LOUPE_ADDRESS, or " + std::string(kDefaultAddress) + ")");
-  command->add_option("--token-file", flags->connect.token_file, "File with the coordinator's token");
+  command->add_option("--credentials", flags->connect.credentials_file,
+                      "Credentials file: address, token and certificates in one (default: LOUPE_CREDENTIALS). One of an enrolment "
+                      "gives this worker its own, which it keeps in DATA/credentials");
+  command->add_option("--token-file", flags->connect.token_file, "File with a worker's or an enrolment's token");
   command->add_option("--ca-file", flags->connect.ca_file, "PEM file: use TLS");
   command->add_option("--cert-file", flags->connect.certificate_file, "PEM file of this worker's certificate");
   command->add_option("--key-file", flags->connect.key_file, "PEM file of its key");

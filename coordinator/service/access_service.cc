@@ -1,0 +1,58 @@
+#include "coordinator/service/access_service.h"
+
+#include <algorithm>
+
+#include "common/ids.h"
+#include "common/status_macros.h"
+#include "coordinator/service/calls.h"
+
+namespace loupe::coordinator {
+namespace {
+
+// The token is renewed before; a worker whose clock is late must not lose its certificate first.
+constexpr absl::Duration kLongerThanToken = absl::Hours(24);
+
+bool IsDigest(const std::string& text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+}  // namespace
+
+absl::Status AccessServiceImpl::Fill(absl::Time end, const std::string& worker, v1::WorkerCredentials& response) const {
+  response.mutable_expire_time()->set_seconds(absl::ToUnixSeconds(end));
+  if (!tls_.authority()) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const Certificate made, tls_.authority()->IssueClient(worker, kWorkerTokenLifetime + kLongerThanToken));
+  response.set_certificate(made.certificate);
+  response.set_key(made.key);
+  if (tls_.issues_own_certificate()) response.set_authority(tls_.authority()->certificate());
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* AccessServiceImpl::Enrol(grpc::CallbackServerContext* context, const v1::EnrolRequest* request,
+                                                   v1::WorkerCredentials* response) {
+  const absl::StatusOr<Caller> caller = Identify(backend_, *context);
+  return ServeChange(backend_, context, Role::kEnrol, "enrolled", request->worker_id(), *request, response,
+                     [this, caller, request, response]() -> absl::Status {
+                       LOUPE_RETURN_IF_ERROR(caller.status());
+                       LOUPE_ASSIGN_OR_RETURN(const WorkerId worker, WorkerId::FromId(request->worker_id()));
+                       if (!IsDigest(request->token_sha256())) {
+                         return absl::InvalidArgumentError("token_sha256 is no SHA-256: expected 64 hexadecimal digits");
+                       }
+                       LOUPE_ASSIGN_OR_RETURN(const absl::Time end,
+                                              backend_.access->Enrol(*caller, worker.id(), request->token_sha256()));
+                       return Fill(end, worker.name(), *response);
+                     });
+}
+
+grpc::ServerUnaryReactor* AccessServiceImpl::RenewCredentials(grpc::CallbackServerContext* context,
+                                                              const v1::RenewCredentialsRequest*, v1::WorkerCredentials* response) {
+  const absl::StatusOr<Caller> caller = Identify(backend_, *context);
+  const std::string worker = caller.ok() ? caller->worker : "";
+  return ServeChange(backend_, context, Role::kWorker, "renewed", worker, *request, response, [this, caller, response]() -> absl::Status {
+    LOUPE_RETURN_IF_ERROR(caller.status());
+    LOUPE_ASSIGN_OR_RETURN(const absl::Time end, backend_.access->Renew(*caller));
+    return Fill(end, caller->name, *response);
+  });
+}
+
+}  // namespace loupe::coordinator
