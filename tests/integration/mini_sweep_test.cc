@@ -104,6 +104,8 @@ TEST(MiniSweepTest, ReportHtmlCarriesThePicturesAndTheWorkersWarnings) {
   EXPECT_THAT(html, HasSubstr("data:image/png"));
   EXPECT_THAT(html, HasSubstr("clip_i: Nothing was trained."));
   EXPECT_THAT(html, Not(HasSubstr("warning.clip_i"))) << "among the versions";
+  EXPECT_THAT(html, HasSubstr("the text tower takes 2"));
+  EXPECT_THAT(html, Not(HasSubstr("note.prompts"))) << "among the versions";
 }
 
 TEST(MiniSweepTest, FailedAttemptsAreTriedAgain) {
@@ -186,6 +188,48 @@ TEST(MiniSweepTest, ARepeatedCompletionIsAcceptedOnceAndAnsweredAlike) {
   absl::StatusOr<v1::SynchronizeResponse> other = Sync(mini, Reporting(request, lease, 0.6));
   EXPECT_EQ(ReasonOf(FromRpcStatus(other->verdicts(0).status())), kReasonLeaseLost);
   EXPECT_EQ(mini.Get("repeat").counts().succeeded(), 1);
+}
+
+v1::SynchronizeRequest ScoredWith(const v1::SynchronizeRequest& request, const v1::LeaseKey& lease, char digit) {
+  v1::SynchronizeRequest report = Reporting(request, lease, 0.5);
+  (*report.mutable_attempts(0)->mutable_success()->mutable_provenance())["scorer_sha256"] = std::string(64, digit);
+  return report;
+}
+
+TEST(MiniSweepTest, OneSweepHasOneScorerAlsoAfterARestart) {
+  MiniSweep mini;
+  mini.Create("small", SmallSpec(1, 1));
+  const v1::SynchronizeRequest request = RequestOf("a", "s1");
+  const auto first = Sync(mini, request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = Sync(mini, ScoredWith(request, first->attempts(0).lease(), 'a'));
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(second->verdicts(0).status().code(), 0) << second->verdicts(0).status().message();
+  const v1::LeaseKey lease = second->attempts(0).lease();
+  mini.RestartCoordinator();
+  const auto refused = Sync(mini, ScoredWith(request, lease, 'b'));
+  ASSERT_TRUE(refused.ok()) << refused.status();
+  EXPECT_EQ(ReasonOf(FromRpcStatus(refused->verdicts(0).status())), kReasonInputsDiffer);
+  EXPECT_THAT(refused->verdicts(0).status().message(), HasSubstr("'scorer /scorer'"));
+  EXPECT_EQ(mini.Get("small").counts().succeeded(), 1);
+  EXPECT_EQ(mini.Get("small").counts().failed(), 0) << "it runs again";
+}
+
+TEST(MiniSweepTest, ASuccessWithoutThePrimaryScoreIsAFailure) {
+  MiniSweep mini;
+  v1::SweepSpec spec = SmallSpec(1, 1);
+  (*spec.mutable_settings())["score.primary"] = "clip_t";
+  mini.Create("small", spec);
+  const v1::SynchronizeRequest request = RequestOf("a", "s1");
+  const auto first = Sync(mini, request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const v1::LeaseKey lease = first->attempts(0).lease();
+  ASSERT_TRUE(Sync(mini, Reporting(request, lease, 0.5)).ok());
+  EXPECT_EQ(mini.Get("small").counts().failed(), 1);
+  for (const v1::Trial& trial : mini.Trials("small")) {
+    if (trial.name() != lease.trial()) continue;
+    EXPECT_THAT(trial.last_failure().message(), HasSubstr("lacks the sweep's primary score 'clip_t'; its scores: clip_i"));
+  }
 }
 
 TEST(MiniSweepTest, ArtifactNamesThatArePathsAreRefused) {
