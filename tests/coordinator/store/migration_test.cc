@@ -131,6 +131,21 @@ TEST_F(MigrationTest, Version1KeepsResultsAndLiveAttemptsAndLosesOnlyTheTokensTh
   EXPECT_FALSE(snapshot->curves.empty());
 }
 
+TEST_F(MigrationTest, Version2KeepsEverythingAndHasNoJobsAndNoInputs) {
+  const std::string data = FolderOf(2);
+  const auto store = SqliteStore::Open({.path = data + "/coordinator.db"});
+  ASSERT_TRUE(store.ok()) << store.status();
+  Counting all;
+  ASSERT_TRUE((*store)->Recover(all).ok());
+  ASSERT_EQ(all.sweeps.size(), 1u);
+  EXPECT_FALSE(all.sweeps[0].job.has_value());
+  EXPECT_EQ(all.trials[TrialState::kSucceeded], 5);
+  ASSERT_EQ(all.live.size(), 2u);
+  EXPECT_EQ(all.live[0].token_sha256.size(), 64u);
+  const auto db = SqliteDb::Open(data + "/coordinator.db", SqliteDb::Mode::kReadOnly, "");
+  EXPECT_EQ(Value(**db, "SELECT count(*) FROM sweep_inputs"), "0");
+}
+
 // A step that is cut off leaves the version before it, and the next start does it whole.
 TEST_F(MigrationTest, AStepThatFailsLeavesTheFileAsItWas) {
   const std::string path = FolderOf(1) + "/coordinator.db";
