@@ -93,6 +93,7 @@ worker::AttemptOutcome FakeExecutor::Run(const worker::AttemptSpec& spec, worker
   outcome.train_seconds = options_.seconds;
   outcome.provenance["executor"] = "fake";
   outcome.provenance["warning.clip_i"] = "Nothing was trained.";
+  outcome.provenance["note.prompts"] = "'a cat in a hat' has 5 tokens, and the text tower takes 2: 'in a hat' is cut off";
   return outcome;
 }
 

@@ -114,6 +114,19 @@ TEST_P(StoreTest, AnAcceptedResultIsSeenEverywhere) {
   EXPECT_EQ(store().ListArtifacts(trial)->at(0).name, "samples.png");
 }
 
+TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
+  Commit({NewSweep(1, "first"), Running({1, 0}, 1), Start({1, 0}, 1), Running({1, 1}, 1), Start({1, 1}, 1), Running({1, 2}, 1), Start({1, 2}, 1)});
+  const auto accept = [&](int64_t index, const std::string& prompts) {
+    Effects effects = Accepting({1, index}, 1, 0.25);
+    std::get<AcceptResult>(effects[1]).result.provenance = {{"version", "x"}, {"note.pictures", "b.bmp: left out"}, {"note.prompts", prompts}};
+    Commit(effects);
+  };
+  accept(0, "'in a hat' is cut off");
+  accept(1, "'on a mat' is cut off");
+  accept(2, "'in a hat' is cut off");
+  EXPECT_THAT(store().Snapshot("first")->notes, ElementsAre("'in a hat' is cut off", "'on a mat' is cut off", "b.bmp: left out"));
+}
+
 TEST_P(StoreTest, ASecondResultOfATrialIsRefusedWhateverTheCallerDoes) {
   const TrialKey trial{1, 0};
   Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
