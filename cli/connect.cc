@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
 #include "absl/strings/ascii.h"
 #include "common/atomic_file.h"
 #include "common/status_macros.h"

@@ -1,19 +1,24 @@
 // `loupe`: plans, submits and watches sweeps, and analyses their results.
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
 #include "cli/commands.h"
+#include "cli/connect.h"
 #include "cli/exit_code.h"
 #include "cli/name_hint.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace {
 
 constexpr char kFooter[] =
     "Exit codes: 0 done, 1 failed, 2 wrong command line or input, 3 no coordinator answers,\n"
-    "4 the sweep ended with trials that have no result, 130 interrupted.";
+    "4 the sweep ended with trials that have no result, 130 interrupted.\n"
+    "Options of the connection (--address, --data, --token-file, …) may also stand before the command.";
 
 }  // namespace
 
@@ -35,12 +40,15 @@ int main(int argc, char** argv) {
   loupe::cli::AddAnovaCommand(app, exit_code);
   loupe::cli::AddDataCommands(app, exit_code);
   loupe::cli::AddKeysCommand(app, exit_code);
+  std::vector<std::string> arguments = loupe::cli::WithConnectOptionsBehind({argv + 1, argv + argc});
+  std::vector<const char*> words{argv[0]};
+  for (const std::string& argument : arguments) words.push_back(argument.c_str());
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(words.size()), words.data());
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
-    const std::string hint = loupe::cli::CommandHint(app, argc, argv);
-    fmt::print(stderr, "loupe: {}{}\nRun 'loupe {}--help' for more.\n", error.what(), hint,
+    const std::string hint = loupe::cli::CommandHint(app, static_cast<int>(words.size()), words.data());
+    fmt::print(stderr, "loupe: {}{}\nRun 'loupe {}--help' for more.\n", loupe::Printable(error.what(), loupe::LineBreaks::kKept), loupe::Printable(hint),
                app.get_subcommands().empty() ? "" : app.get_subcommands().front()->get_name() + " ");
     return loupe::cli::kBadInput;
   }

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "clients/rpc/message_text.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -28,8 +29,15 @@ absl::StatusOr<v1::SynchronizeResponse> GrpcCoordinatorClient::Synchronize(const
     if (std::exchange(interrupted_, false)) return absl::CancelledError("interrupted");
     synchronizing_ = &context;
   }
+  // Failures hold names of files and texts of exceptions: whatever their bytes are, the report must arrive.
+  v1::SynchronizeRequest escaped;
+  const bool is_text = FieldNotUtf8(request).empty();
+  if (!is_text) {
+    escaped = request;
+    EscapeFieldsNotUtf8(escaped);
+  }
   v1::SynchronizeResponse response;
-  const grpc::Status status = stub_->Synchronize(&context, request, &response);
+  const grpc::Status status = stub_->Synchronize(&context, is_text ? request : escaped, &response);
   {
     const std::lock_guard lock(mutex_);
     synchronizing_ = nullptr;
@@ -58,6 +66,7 @@ absl::Status GrpcCoordinatorClient::Upload(const v1::LeaseKey& lease, const Arti
   artifact.set_size_bytes(size);
   artifact.set_sha256(digest);
   artifact.set_epoch(lease.epoch());
+  EscapeFieldsNotUtf8(message);
 
   // A refused Write means that the server has already answered; Finish says what.
   bool open = writer->Write(message);
