@@ -149,8 +149,9 @@ std::string SimpleEffectsText(const FactorialAnalysis& analysis) {
       for (size_t i = 0; i < simple.within.size(); ++i) held.push_back(fmt::format("{} = {}", simple.within[i], effect.within[i]));
       text += fmt::format("\n{}{}{}: {}\n{}", fmt::join(simple.factors, ":"), held.empty() ? "" : " within ",
                           fmt::join(held, ", "),
-                          effect.test.df > 0 ? fmt::format("F = {} on {} and {} df, p = {}", FormatNumber(effect.test.f),
+                          effect.test.df > 0 ? fmt::format("F = {} on {} and {} df, p {}{}", FormatNumber(effect.test.f),
                                                            FormatCount(effect.test.df), FormatCount(effect.means.df),
+                                                           FormatP(effect.test.p).starts_with('<') ? "" : "= ",
                                                            FormatP(effect.test.p))
                                              : std::string("nothing can be compared"),
                           PairsTable(effect.pairs, kPairsShown, analysis.confidence));

@@ -135,8 +135,9 @@ std::string SimpleEffectsTables(const SimpleEffects& simple) {
     out += fmt::format(
         "<details><summary>{}{}: {}</summary>\n{}</details>\n", EscapeHtml(fmt::format("{}", fmt::join(simple.factors, ":"))),
         EscapeHtml(held),
-        test.df > 0 ? EscapeHtml(fmt::format("F = {} on {} and {} degrees of freedom, p = {}", FormatNumber(test.f),
-                                             FormatCount(test.df), FormatCount(effect.means.df), FormatP(test.p)))
+        test.df > 0 ? EscapeHtml(fmt::format("F = {} on {} and {} degrees of freedom, p {}{}", FormatNumber(test.f),
+                                             FormatCount(test.df), FormatCount(effect.means.df),
+                                             FormatP(test.p).starts_with('<') ? "" : "= ", FormatP(test.p)))
                     : "nothing can be compared",
         PairTable(effect.pairs));
   }

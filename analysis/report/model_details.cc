@@ -131,7 +131,11 @@ absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const An
   std::vector<std::string> asked = InteractionsOf(*model);
   asked.insert(asked.end(), questions.simple_effects.begin(), questions.simple_effects.end());
   for (const std::string& question : asked) {
-    LOUPE_ASSIGN_OR_RETURN(details.simple_effects.emplace_back(), ComputeSimpleEffects(*model, question, options.confidence));
+    LOUPE_ASSIGN_OR_RETURN(SimpleEffects effects, ComputeSimpleEffects(*model, question, options.confidence));
+    const bool known = std::any_of(details.simple_effects.begin(), details.simple_effects.end(), [&](const SimpleEffects& other) {
+      return other.factors == effects.factors && other.within == effects.within;
+    });
+    if (!known) details.simple_effects.push_back(std::move(effects));
   }
   LOUPE_ASSIGN_OR_RETURN(details.contrasts, EvaluateContrasts(*model, questions.contrasts, options.confidence));
   if (!questions.baseline.empty()) {

@@ -56,7 +56,7 @@ DataTable ThreeCells() {
 
 TEST(BaselineTest, ContrastsAreDunnetts) {
   AnalysisOptions options;
-  options.baseline = {{"a", "low"}};
+  options.questions.baseline = {{"a", "low"}};
   const auto analysis = AnalyseFactorial(ThreeCells(), options);
   ASSERT_TRUE(analysis.ok()) << analysis.status();
   ASSERT_TRUE(analysis->details->has_baseline);
@@ -227,6 +227,8 @@ TEST(QuestionsTest, EveryFormatAnswersThem) {
   ReportOptions options;
   options.baseline = {{"input", "SA_in"}, {"output", "SA_in"}, {"activation", "relu"}, {"scale", "1"}};
   options.compare_with = std::make_shared<const SweepResults>(Sweep());
+  options.simple_effects = {"input | output"};
+  options.contrasts = {"[input=SA_in] - [input=CA_in]", "[input=SA_in] - [input=Res_in]"};
   std::ifstream file("docs/report.schema.json");
   const Json json = Json::parse(RenderJson(Sweep(), options).value());
   EXPECT_THAT(JsonSchema(Json::parse(file)).Violations(json), IsEmpty());
@@ -234,13 +236,28 @@ TEST(QuestionsTest, EveryFormatAnswersThem) {
   EXPECT_EQ(json["details"]["baseline"]["contrasts"].size(), 319u);
   EXPECT_EQ(json["details"]["importance"]["shares"][0]["factors"], Json::array({"input"}));
   EXPECT_EQ(json["details"]["power"]["terms"].size(), 4u);
+  EXPECT_EQ(json["details"]["simple_effects"][0]["effects"].size(), 7u);
+  EXPECT_TRUE(json["details"]["contrasts"][0]["estimable"].get<bool>());
+  EXPECT_TRUE(json["details"]["contrasts"][1]["estimate"].is_null());
+  EXPECT_THAT(json["details"]["contrasts"][1]["reason"].get<std::string>(), HasSubstr("never share a level of output"));
   const std::string text = RenderText(Sweep(), options).value();
   EXPECT_THAT(
       text, AllOf(HasSubstr("Importance (functional ANOVA"), HasSubstr("Cells less the baseline SA_in, SA_in, relu, 1"),
-                  HasSubstr("Spearman's ρ"), HasSubstr("min. f")));
+                  HasSubstr("Spearman's ρ"), HasSubstr("min. f"), HasSubstr("23 of 45 pairs are not estimable"),
+                  HasSubstr("input within output = FFN_in"), HasSubstr("[input=SA_in] - [input=CA_in]")));
   const std::string html = RenderHtml(Sweep(), options).value();
   EXPECT_THAT(html, AllOf(HasSubstr("id=\"importance\""), HasSubstr("id=\"baseline-contrasts\""),
-                          HasSubstr("id=\"agreement\""), HasSubstr("id=\"power\"")));
+                          HasSubstr("id=\"agreement\""), HasSubstr("id=\"power\""), HasSubstr("id=\"contrasts\""),
+                          HasSubstr("Simple effects")));
+}
+
+TEST(QuestionsTest, AboutWhatIsNotThereAreRefused) {
+  ReportOptions options;
+  options.contrasts = {"[input=SA_inn]"};
+  EXPECT_THAT(Message(RenderText(Sweep(), options).status()), HasSubstr("'SA_inn' is not a level of 'input'"));
+  options.contrasts.clear();
+  options.simple_effects = {"input | outptu"};
+  EXPECT_THAT(Message(RenderText(Sweep(), options).status()), HasSubstr("outptu"));
 }
 
 }  // namespace
