@@ -21,6 +21,7 @@
 #include "cli/watch.h"
 #include "common/ids.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "coordinator/plan_proto/spec_proto.h"
 #include "fmt/format.h"
 #include "loupe/v1/sweep.grpc.pb.h"
@@ -131,7 +132,7 @@ int Run(const AugmentFlags& flags) {
   const auto submitted = submit();
   if (!submitted.ok()) return Fail(submitted.status());
   const auto& [sweep, addition] = *submitted;
-  for (const std::string& note : addition.notes) fmt::print(stderr, "note: {}\n", note);
+  for (const std::string& note : addition.notes) fmt::print(stderr, "note: {}\n", Printable(note));
   const std::string id = LastPart(sweep.name());
   std::string text;
   if (flags.format == "json") {
@@ -146,7 +147,7 @@ int Run(const AugmentFlags& flags) {
     for (const size_t cell : addition.subset.fraction.chosen) {
       json["cell_list"].push_back(addition.all.CellLevels(static_cast<int64_t>(cell)));
     }
-    text = json.dump(2) + "\n";
+    text = JsonText(json);
   } else {
     text = fmt::format("{}: {} trials {}, {} cells beside the {} that have run\n", id, sweep.counts().total(),
                        flags.dry_run ? "would be added" : "added", addition.subset.fraction.chosen.size(),

@@ -3,6 +3,7 @@
 #include "cli/connect.h"
 #include "common/random_source.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "coordinator/plan_proto/spec_proto.h"
 #include "fmt/format.h"
 #include "loupe/v1/sweep.grpc.pb.h"
@@ -48,7 +49,7 @@ absl::StatusOr<v1::Sweep> CreateSweep(const Connection& connection, const SweepI
         id.id()));
   }
   LOUPE_RETURN_IF_ERROR(response.status());
-  for (const std::string& note : response->plan().notes()) fmt::print(stderr, "note: {}\n", note);
+  for (const std::string& note : response->plan().notes()) fmt::print(stderr, "note: {}\n", Printable(note));
   if (!options.validate_only) return response->sweep();
   v1::Sweep planned;
   planned.set_name(id.name());

@@ -14,6 +14,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/size_text.h"
+#include "cli/views.h"
 #include "common/clock.h"
 #include "common/status_macros.h"
 #include "coordinator/store/copies.h"
@@ -99,7 +100,7 @@ absl::Status WriteMade(const DataFlags& flags, const char* key, const std::strin
   nlohmann::ordered_json json;
   json[key] = folder;
   AddCounts(counts, json);
-  return WriteOutput(json.dump(2) + "\n", "");
+  return WriteOutput(JsonText(json), "");
 }
 
 absl::Status Backup(const DataFlags& flags) {
@@ -159,7 +160,7 @@ int Doctor(const DataFlags& flags) {
   const bool sound = report->Damage().empty();
   absl::StatusOr<int64_t> removed = 0;
   if (flags.remove_orphans && sound) removed = coordinator::RemoveOrphans(flags.data);
-  std::string text = flags.format == "json" ? HealthJson(flags.data, *report, removed.value_or(0)).dump(2) + "\n" : HealthText(*report);
+  std::string text = flags.format == "json" ? JsonText(HealthJson(flags.data, *report, removed.value_or(0))) : HealthText(*report);
   if (flags.format == "text" && flags.remove_orphans && removed.ok()) {
     text += sound ? fmt::format("{} orphan files removed\n", *removed) : "no orphan file was removed: repair the damage first\n";
   }

@@ -6,6 +6,7 @@
 
 #include "cli/exit_code.h"
 #include "common/error_details.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe::cli {
@@ -31,10 +32,10 @@ int Fail(const absl::Status& status) {
   if (status.ok()) return kOk;
   const std::vector<FieldViolation> violations = FieldViolationsOf(status);
   if (violations.empty()) {
-    fmt::print(stderr, "loupe: {}\n", std::string(status.message()));
+    fmt::print(stderr, "loupe: {}\n", Printable(std::string(status.message()), LineBreaks::kKept));
   } else {
     for (const FieldViolation& violation : violations) {
-      fmt::print(stderr, "loupe: {}: {}\n", violation.field, violation.description);
+      fmt::print(stderr, "loupe: {}: {}\n", Printable(violation.field), Printable(violation.description, LineBreaks::kKept));
     }
     if (violations.size() > 1) fmt::print(stderr, "loupe: {} problems; nothing was done\n", violations.size());
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/atomic_file.h"
+#include "common/text.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -37,8 +38,12 @@ absl::StatusOr<std::string> ReadInput(const std::string& path) {
 }
 
 absl::Status WriteOutput(std::string_view text, const std::string& path) {
-  if (!path.empty()) return WriteFileAtomically(path, text);
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+  return WriteBytes(Printable(text, LineBreaks::kKept), path);
+}
+
+absl::Status WriteBytes(std::string_view bytes, const std::string& path) {
+  if (!path.empty()) return WriteFileAtomically(path, bytes);
+  if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0) {
     return absl::ResourceExhaustedError("cannot write to standard output: is the disk full or the pipe closed?");
   }
   return absl::OkStatus();

@@ -23,6 +23,10 @@ void AddFormatAndOutputOptions(CLI::App& command, std::string& format, std::stri
 absl::StatusOr<std::string> ReadInput(const std::string& path);
 
 // Writes to `path`, or to stdout when it is empty. A file appears whole or not at all. The error names the file.
+// The text is made Printable (common/text.h), line breaks kept: names and messages in it come from others.
 absl::Status WriteOutput(std::string_view text, const std::string& path);
+
+// The same for what is no text of ours: an artifact, a sweep file. Not a byte is changed.
+absl::Status WriteBytes(std::string_view bytes, const std::string& path);
 
 }  // namespace loupe::cli

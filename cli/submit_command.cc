@@ -45,7 +45,7 @@ int Run(const SubmitFlags& flags) {
   if (!sweep.ok()) return Fail(sweep.status());
   const std::string id = LastPart(sweep->name());
   const std::string text =
-      flags.format == "json" ? SweepJson(*sweep).dump(2) + "\n"
+      flags.format == "json" ? JsonText(SweepJson(*sweep))
       : flags.dry_run ? fmt::format("{}: {} trials would be run; nothing was submitted\n", id, sweep->counts().total())
                       : fmt::format("{}: {} trials, {} of them done; see 'loupe watch {}'\n", id,
                                     sweep->counts().total(), EndedTrials(sweep->counts()), id);

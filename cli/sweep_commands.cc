@@ -54,7 +54,7 @@ std::string SweepText(const v1::Sweep& sweep) {
 }
 
 absl::Status PrintSweep(const v1::Sweep& sweep, const std::string& format) {
-  return WriteOutput(format == "json" ? SweepJson(sweep).dump(2) + "\n" : SweepText(sweep), "");
+  return WriteOutput(format == "json" ? JsonText(SweepJson(sweep)) : SweepText(sweep), "");
 }
 
 absl::StatusOr<std::vector<v1::Sweep>> AllSweeps(const Connection& connection) {
@@ -77,7 +77,7 @@ absl::Status ListSweeps(const SweepFlags& flags) {
     nlohmann::ordered_json json;
     json["sweeps"] = nlohmann::ordered_json::array();
     for (const v1::Sweep& sweep : sweeps) json["sweeps"].push_back(SweepJson(sweep));
-    return WriteOutput(json.dump(2) + "\n", "");
+    return WriteOutput(JsonText(json), "");
   }
   if (sweeps.empty()) return WriteOutput("no sweeps yet; submit one with 'loupe submit FILE'\n", "");
   analysis::TextTable table({"sweep", "state", "trials", "done", "running", "failed", "left"}, /*left_columns=*/2);
@@ -136,7 +136,7 @@ absl::Status RetryTrials(const SweepFlags& flags) {
     nlohmann::ordered_json json;
     json["retried"] = response.retried();
     json["sweep"] = SweepJson(response.sweep());
-    return WriteOutput(json.dump(2) + "\n", "");
+    return WriteOutput(JsonText(json), "");
   }
   return WriteOutput(fmt::format("{} trial{} queued again\n", response.retried(), response.retried() == 1 ? "" : "s") +
                          SweepText(response.sweep()),

@@ -16,6 +16,7 @@
 #include "cli/views.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 #include "loupe/v1/trial.grpc.pb.h"
 
@@ -78,7 +79,7 @@ absl::Status ListTrials(const TrialFlags& flags) {
     nlohmann::ordered_json json;
     json["trials"] = nlohmann::ordered_json::array();
     for (const v1::Trial& trial : trials) json["trials"].push_back(TrialJson(trial));
-    return WriteOutput(json.dump(2) + "\n", "");
+    return WriteOutput(JsonText(json), "");
   }
   analysis::TextTable table({"trial", "state", "replicate", "cell", "attempts", "outcome"}, /*left_columns=*/6);
   for (const v1::Trial& trial : trials) {
@@ -95,17 +96,17 @@ absl::Status ShowTrial(const TrialFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), TrialName(flags.sweep, flags.index));
   LOUPE_ASSIGN_OR_RETURN(const v1::Trial trial,
                          Call(*connection, static_cast<TrialStub&>(*stub), &TrialStub::GetTrial, request));
-  if (flags.format == "json") return WriteOutput(TrialJson(trial).dump(2) + "\n", "");
+  if (flags.format == "json") return WriteOutput(JsonText(TrialJson(trial)), "");
   std::string text = fmt::format("{}: {}\n  cell: {} (replicate {})\n  attempts: {}, lost workers: {}\n", trial.name(),
                                  v1::Trial::State_Name(trial.state()), CellText(trial.cell()), trial.replicate(),
                                  trial.attempts(), trial.worker_losses());
   if (!trial.worker().empty()) text += fmt::format("  worker: {}\n", LastPart(trial.worker()));
   for (const auto& [name, value] : std::map<std::string, double>(trial.scores().begin(), trial.scores().end())) {
-    text += fmt::format("  {}: {}\n", name, analysis::FormatNumber(value, 6));
+    text += fmt::format("  {}: {}\n", Printable(name), analysis::FormatNumber(value, 6));
   }
   if (trial.has_last_failure()) {
     text += fmt::format("  last failure ({}): {}\n", v1::Failure::Class_Name(trial.last_failure().class_()),
-                        trial.last_failure().message());
+                        Printable(trial.last_failure().message()));
   }
   return WriteOutput(text, "");
 }
@@ -124,12 +125,12 @@ absl::Status ListMetrics(const TrialFlags& flags) {
     LOUPE_ASSIGN_OR_RETURN(const v1::ListMetricPointsResponse response,
                            Call(*connection, static_cast<TrialStub&>(*stub), &TrialStub::ListMetricPoints, request));
     for (const v1::MetricPoint& point : response.points()) {
-      csv += fmt::format("{},{},{}\n", point.metric(), point.step(), point.value());
+      csv += fmt::format("{},{},{}\n", CsvField(point.metric()), point.step(), point.value());
       json["points"].push_back({{"metric", point.metric()}, {"step", point.step()}, {"value", point.value()}});
     }
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
-  return WriteOutput(flags.format == "json" ? json.dump(2) + "\n" : csv, flags.output);
+  return WriteOutput(flags.format == "json" ? JsonText(json) : csv, flags.output);
 }
 
 absl::Status ListArtifacts(const TrialFlags& flags) {
@@ -143,7 +144,7 @@ absl::Status ListArtifacts(const TrialFlags& flags) {
     nlohmann::ordered_json json;
     json["artifacts"] = nlohmann::ordered_json::array();
     for (const v1::Artifact& artifact : response.artifacts()) json["artifacts"].push_back(ArtifactJson(artifact));
-    return WriteOutput(json.dump(2) + "\n", "");
+    return WriteOutput(JsonText(json), "");
   }
   analysis::TextTable table({"artifact", "type", "bytes", "sha256"}, /*left_columns=*/2);
   for (const v1::Artifact& artifact : response.artifacts()) {
@@ -182,8 +183,8 @@ absl::Status DownloadArtifact(const TrialFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(const std::string bytes, Download(flags, *connection));
   const std::string path =
       flags.output.empty() ? fmt::format("{}-{}-{}", flags.sweep, flags.index, flags.artifact) : flags.output;
-  if (path == "-") return WriteOutput(bytes, "");
-  LOUPE_RETURN_IF_ERROR(WriteOutput(bytes, path));
+  if (path == "-") return WriteBytes(bytes, "");
+  LOUPE_RETURN_IF_ERROR(WriteBytes(bytes, path));
   return WriteOutput(fmt::format("{} bytes in {}\n", bytes.size(), path), "");
 }
 

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "common/text.h"
 #include "fmt/format.h"
 #include "google/protobuf/util/time_util.h"
 
@@ -23,6 +24,10 @@ Json SortedMap(const google::protobuf::Map<std::string, Value>& map) {
 }
 
 }  // namespace
+
+std::string JsonText(const Json& json, int indent) {
+  return PrintableJson(json.dump(indent, ' ', false, Json::error_handler_t::replace)) + "\n";
+}
 
 double Seconds(const google::protobuf::Duration& duration) {
   return static_cast<double>(duration.seconds()) + static_cast<double>(duration.nanos()) * 1e-9;

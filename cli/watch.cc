@@ -17,6 +17,7 @@
 #include "cli/views.h"
 #include "common/clock.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 #include "loupe/v1/sweep.grpc.pb.h"
 
@@ -43,14 +44,14 @@ class ProgressPrinter {
     shown_ended_ = ended;
     shown_state_ = state.sweep().state();
     shown_at_ = now;
-    fmt::print("{}\n", view_.PlainLine());
+    fmt::print("{}\n", Printable(view_.PlainLine()));
     std::fflush(stdout);
   }
 
   // A line that stays, above or after the progress.
   void Say(const std::string& line) {
     Erase();
-    fmt::print(stderr, "{}\n", line);
+    fmt::print(stderr, "{}\n", Printable(line));
   }
 
   // Leaves the cursor below what is drawn.
@@ -62,7 +63,7 @@ class ProgressPrinter {
     json["sweep"] = SweepJson(state.sweep());
     json["running"] = nlohmann::ordered_json::array();
     for (const v1::RunningAttempt& attempt : state.running()) json["running"].push_back(RunningJson(attempt));
-    fmt::print("{}\n", json.dump());
+    fmt::print("{}", JsonText(json, -1));
     std::fflush(stdout);
   }
 

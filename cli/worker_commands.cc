@@ -42,7 +42,7 @@ absl::Status ListWorkers(const WorkerFlags& flags) {
     nlohmann::ordered_json json;
     json["workers"] = nlohmann::ordered_json::array();
     for (const v1::Worker& worker : workers) json["workers"].push_back(WorkerJson(worker));
-    return WriteOutput(json.dump(2) + "\n", "");
+    return WriteOutput(JsonText(json), "");
   }
   if (workers.empty()) return WriteOutput("no workers have been seen yet; 'loupe up' starts some\n", "");
   analysis::TextTable table({"worker", "state", "device", "host", "running", "done", "failed", "last seen"},
@@ -70,7 +70,7 @@ absl::Status RunVerb(const WorkerFlags& flags, Verb verb) {
   v1::WorkerVerbRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), WorkerName(flags.worker));
   LOUPE_ASSIGN_OR_RETURN(const v1::Worker worker, Call(*connection, static_cast<WorkerStub&>(*stub), verb, request));
-  if (flags.format == "json") return WriteOutput(WorkerJson(worker).dump(2) + "\n", "");
+  if (flags.format == "json") return WriteOutput(JsonText(WorkerJson(worker)), "");
   return WriteOutput(fmt::format("{}: {}\n", LastPart(worker.name()), v1::Worker::State_Name(worker.state())), "");
 }
 

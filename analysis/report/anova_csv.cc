@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "analysis/report/anova_format.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
@@ -20,17 +21,11 @@ std::string_view SumOfSquaresName(SumOfSquares type) {
   return type == SumOfSquares::kType1 ? "I" : type == SumOfSquares::kType2 ? "II" : "III";
 }
 
-std::string CsvField(std::string_view text) {
-  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"') quoted += '"';
-    quoted += c;
-  }
-  return quoted + '"';
-}
-
 std::string CsvNumber(double value) { return std::isnan(value) ? "" : fmt::format("{}", value); }
+// With all its digits, also where no double holds it.
+std::string CsvNumber(const WideNumber& value) {
+  return value.FitsDouble() ? CsvNumber(static_cast<double>(value)) : value.Decimal(17);
+}
 
 std::string FormatAnovaCsv(const FactorialAnalysis& analysis) {
   std::string out =

@@ -26,8 +26,6 @@ std::string FormatAnovaCsv(const FactorialAnalysis& analysis);
 // "I", "II" or "III".
 std::string_view SumOfSquaresName(SumOfSquares type);
 
-// A field of a CSV file, quoted where it must be (RFC 4180).
-std::string CsvField(std::string_view text);
 // Shortest text that reads back to the same double; empty for NaN.
 std::string CsvNumber(double value);
 

@@ -5,13 +5,14 @@
 #include <cmath>
 
 #include "analysis/report/number_format.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
 
 std::string EscapeHtml(std::string_view text) {
   std::string out;
-  for (const char c : text) {
+  for (const char c : Printable(text, LineBreaks::kKept)) {
     switch (c) {
       case '&':
         out += "&amp;";
@@ -29,7 +30,7 @@ std::string EscapeHtml(std::string_view text) {
         out += "&#39;";
         break;
       default:
-        if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t') out += c;
+        out += c;
     }
   }
   return out;

@@ -10,6 +10,7 @@
 #include "analysis/report/sweep_analysis.h"
 #include "analysis/report/text_table.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 
@@ -114,7 +115,7 @@ absl::StatusOr<std::string> RenderJson(const SweepResults& results, const Report
                         {"versions", results.provenance.versions},
                         {"settings", results.provenance.settings},
                         {"spec", results.provenance.spec_text}};
-  return json.dump(2, ' ', false, Json::error_handler_t::replace).append("\n");
+  return PrintableJson(json.dump(2, ' ', false, Json::error_handler_t::replace)).append("\n");
 }
 
 absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportOptions& options) {

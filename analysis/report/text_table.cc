@@ -4,14 +4,18 @@
 #include <utility>
 
 #include "analysis/report/number_format.h"
+#include "common/text.h"
 
 namespace loupe::analysis {
 
 TextTable::TextTable(std::vector<std::string> header, size_t left_columns) : left_columns_(left_columns) {
-  rows_.push_back(std::move(header));
+  Add(std::move(header));
 }
 
-void TextTable::Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+void TextTable::Add(std::vector<std::string> row) {
+  for (std::string& cell : row) cell = Printable(cell);
+  rows_.push_back(std::move(row));
+}
 
 std::string TextTable::Text() const {
   std::vector<size_t> widths(rows_[0].size(), 0);

@@ -11,7 +11,7 @@ namespace loupe::analysis {
 class TextTable {
  public:
   explicit TextTable(std::vector<std::string> header, size_t left_columns = 1);
-  // As many entries as the header has.
+  // As many entries as the header has; each is made Printable (common/text.h).
   void Add(std::vector<std::string> row);
   std::string Text() const;  // each line ends in '\n'; no trailing blanks
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/error_details.h"
+#include "common/text.h"
 #include "coordinator/service/convert.h"
 #include "google/rpc/error_details.pb.h"
 
@@ -13,11 +14,8 @@ constexpr size_t kMaxMessageTextBytes = 1500;
 constexpr size_t kMaxDetailBytes = 1500;
 
 // The message travels twice, as itself (percent-encoded) and in the details (base64).
-std::string CutMessage(std::string text) {
-  if (text.size() <= kMaxMessageTextBytes) return text;
-  size_t end = kMaxMessageTextBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return text.substr(0, end) + " …";
+std::string CutMessage(const absl::Status& status) {
+  return Shortened({status.message().data(), status.message().size()}, kMaxMessageTextBytes);
 }
 
 }  // namespace
@@ -27,7 +25,7 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
   google::rpc::Status converted;
   converted.set_code(static_cast<int>(status.code()));
   if (status.ok()) return converted;
-  converted.set_message(CutMessage(std::string(status.message())));
+  converted.set_message(CutMessage(status));
   google::rpc::ErrorInfo info;
   const std::string reason = ReasonOf(status);
   info.set_reason(reason.empty() ? absl::StatusCodeToString(status.code()) : reason);
@@ -38,8 +36,8 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
   for (const FieldViolation& violation : FieldViolationsOf(status)) {
     if (bad_request.ByteSizeLong() + violation.field.size() + violation.description.size() > kMaxDetailBytes) break;
     auto* added = bad_request.add_field_violations();
-    added->set_field(violation.field);
-    added->set_description(violation.description);
+    added->set_field(ToUtf8(violation.field));
+    added->set_description(ToUtf8(violation.description));
   }
   if (bad_request.field_violations_size() > 0) converted.add_details()->PackFrom(bad_request);
   if (const absl::Duration wait = RetryAfterOf(status); wait > absl::ZeroDuration()) {
@@ -52,7 +50,7 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), CutMessage(std::string(status.message())),
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), CutMessage(status),
                       ToRpcStatus(status).SerializeAsString());
 }
 

@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "fmt/format.h"
+#include "common/text.h"
 #include "worker/commands/commands.h"
 
 namespace loupe::worker {
@@ -8,7 +9,7 @@ namespace loupe::worker {
 int Report(std::string_view command, const absl::Status& status) {
   if (status.ok()) return 0;
   fmt::print(stderr, "loupe-worker {}: {}\n", command,
-             std::string_view(status.message().data(), status.message().size()));
+             Printable({status.message().data(), status.message().size()}, LineBreaks::kKept));
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:

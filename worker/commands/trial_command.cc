@@ -13,6 +13,7 @@
 #include "common/logging.h"
 #include "common/settings.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 #include "worker/commands/commands.h"
 #include "worker/executor/trial_executor.h"
@@ -114,7 +115,7 @@ absl::Status RunTrialHere(TrialFlags flags) {
     return absl::InternalError(outcome.failure_message);
   }
   for (const auto& [name, value] : outcome.scores) fmt::print("{:<22} {:.6f}\n", name, value);
-  for (const auto& [name, value] : outcome.provenance) fmt::print("{:<22} {}\n", name, value);
+  for (const auto& [name, value] : outcome.provenance) fmt::print("{:<22} {}\n", Printable(name), Printable(value));
   fmt::print("{:<22} {:.3f}\n{:<22} {}\n", "seconds", outcome.total_seconds, "files", flags.out);
   return absl::OkStatus();
 }
