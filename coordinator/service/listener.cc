@@ -1,5 +1,6 @@
 #include "coordinator/service/listener.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -28,6 +29,7 @@ constexpr rlim_t kMostReserved = 1280;
 // While nothing can be accepted.
 constexpr std::chrono::milliseconds kPause{100};
 constexpr std::chrono::minutes kBetweenWarnings{1};
+constexpr size_t kManyMachines = 10000;
 
 int FirstReserved() {
   rlimit limit{};
@@ -42,6 +44,28 @@ int PortOf(int socket) {
   if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
   return ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
                                              : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+}
+
+// Empty for this machine itself.
+std::string MachineAt(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = {};
+  if (address.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    if ((ntohl(v4.sin_addr.s_addr) >> 24) == 127) return {};
+    ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+  } else if (address.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    if (IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr)) return {};
+    ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+  }
+  return text;
+}
+
+// Zero for a descriptor that is closed or no socket.
+uint64_t CookieOf(int socket) {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  return ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
 }
 
 void SetPort(sockaddr_storage& address, int port) {
@@ -153,13 +177,15 @@ void Listener::Loop() {
 }
 
 void Listener::Accept(int socket) {
-  const int connection = ::accept4(socket, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  sockaddr_storage peer{};
+  socklen_t peer_size = sizeof peer;
+  const int connection = ::accept4(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size, SOCK_CLOEXEC | SOCK_NONBLOCK);
   // Others have used up what was kept for them, or the whole machine's: the queue waits.
   const bool none_left = connection < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
   if (none_left) std::this_thread::sleep_for(kPause);
   if (none_left || connection >= first_reserved_) WarnOfLimit();
   if (connection < 0) return;
-  if (connection >= first_reserved_) {
+  if (connection >= first_reserved_ || !HasRoom(connection, MachineAt(peer))) {
     ::close(connection);
     return;
   }
@@ -167,6 +193,26 @@ void Listener::Accept(int socket) {
   parameters.listener_fd = socket;
   parameters.fd = connection;
   server_->HandleNewConnection(&parameters);
+}
+
+bool Listener::HasRoom(int connection, const std::string& machine) {
+  if (machine.empty()) return true;
+  auto& open = connections_[machine];
+  const auto closed = [](const auto& entry) { return CookieOf(entry.first) != entry.second; };
+  // Looked through when it is full, and now and then for all machines, so that those which are gone are forgotten.
+  if (open.size() >= kMostOfOneMachine) std::erase_if(open, closed);
+  if (open.size() >= kMostOfOneMachine) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= silent_until_) spdlog::warn("{} has {} connections, which is the most: further ones are turned away", machine, open.size());
+    if (now >= silent_until_) silent_until_ = now + kBetweenWarnings;
+    return false;
+  }
+  open.emplace_back(connection, CookieOf(connection));
+  if (connections_.size() > kManyMachines) {
+    for (auto& entry : connections_) std::erase_if(entry.second, closed);
+    std::erase_if(connections_, [](const auto& entry) { return entry.second.empty(); });
+  }
+  return true;
 }
 
 void Listener::WarnOfLimit() {

@@ -11,6 +11,9 @@
 #include <set>
 #include <thread>
 
+#include "common/atomic_file.h"
+#include "common/credentials.h"
+#include "fmt/format.h"
 #include "nlohmann/json.hpp"
 #include "tests/cli/up_fixture.h"
 
@@ -58,6 +61,15 @@ TEST_F(SweepLifecycleTest, SweepRunsToItsEndAndItsReportHoldsAnFTable) {
   const std::string copy = folder_->path() + "/copy";
   EXPECT_EQ(Loupe({"download", "first-sweep", "3", artifacts[0]["name"], "-o", copy}).exit_code, 0);
   EXPECT_EQ(std::filesystem::file_size(copy), artifacts[0]["size_bytes"].get<uint64_t>());
+}
+
+TEST_F(SweepLifecycleTest, WorkersHaveTokensOfTheirOwn) {
+  std::set<std::string> tokens = {ReadFile(Data() + "/token")->substr(0, 64)};
+  for (const char* worker : {"local-1", "local-2"}) {
+    const auto credentials = ReadCredentials(fmt::format("{}/work/credentials/{}.pem", Data(), worker));
+    ASSERT_TRUE(credentials.ok()) << credentials.status();
+    EXPECT_TRUE(tokens.insert(credentials->token).second) << "neither the administrator's nor another worker's";
+  }
 }
 
 TEST_F(SweepLifecycleTest, SubmittingAgainNeedsExistOkAndTheSameDesign) {
