@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numbers>
 #include <utility>
 
 #include "analysis/report/fold_cells.h"
@@ -26,27 +27,67 @@ std::string Key(const std::vector<std::string>& levels) {
   return key;
 }
 
-struct Critical {
-  double alpha = 0.05;
-  double df = 0;
-  std::map<std::vector<std::pair<int64_t, int64_t>>, double> known;  // by (own n, others' n and how many)
-
-  double Dunnett(const std::vector<RankedCell>& cells, size_t control) {
-    std::map<int64_t, int64_t> sizes;
-    for (size_t j = 0; j < cells.size(); ++j) {
-      if (j != control) ++sizes[cells[j].n];
+// One-sided Dunnett quantiles d with a cell of n rows as the control. d is smooth in n: where many cells have counts of their own
+// it is computed for a few and interpolated between them, and of the others' counts those near each other share their mean λ. Either
+// moves d by less than 1e-4 of itself.
+class DunnettByCount {
+ public:
+  DunnettByCount(const std::vector<RankedCell>& cells, double alpha, double df) : alpha_(alpha), df_(df) {
+    for (const RankedCell& cell : cells) ++sizes_[cell.n];
+    if (sizes_.size() <= kKnots) return;
+    const double low = std::log(static_cast<double>(sizes_.begin()->first)), high = std::log(static_cast<double>(sizes_.rbegin()->first));
+    for (size_t k = 0; k < kKnots; ++k) {  // Chebyshev's points
+      const double t = std::cos((2 * static_cast<double>(k) + 1) * std::numbers::pi / (2 * kKnots));
+      at_.push_back(0.5 * (low + high) + 0.5 * (high - low) * t);
+      value_.push_back(Quantile(std::exp(at_.back()), -1));
     }
-    std::vector<std::pair<int64_t, int64_t>> key(sizes.begin(), sizes.end());
-    key.emplace_back(cells[control].n, -1);
-    const auto [found, added] = known.emplace(std::move(key), 0.0);
-    if (!added) return found->second;
-    std::vector<double> lambda;
-    for (const auto& [n, count] : sizes) {
-      const double share = static_cast<double>(n) / static_cast<double>(n + cells[control].n);
-      lambda.insert(lambda.end(), static_cast<size_t>(count), std::sqrt(share));
-    }
-    return found->second = DunnettOneSidedQuantile(alpha, lambda, df);
   }
+
+  double operator()(int64_t n) {
+    const auto [found, added] = known_.emplace(n, 0.0);
+    if (added) found->second = at_.empty() ? Quantile(static_cast<double>(n), n) : Interpolated(std::log(static_cast<double>(n)));
+    return found->second;
+  }
+
+ private:
+  static constexpr size_t kKnots = 6, kBins = 6;
+
+  // `own`: the count of which one cell is the control itself; −1: none is left out.
+  double Quantile(double n, int64_t own) const {
+    std::vector<double> lambda;
+    for (const auto& [size, count] : sizes_) {
+      const double share = static_cast<double>(size) / (static_cast<double>(size) + n);
+      lambda.insert(lambda.end(), static_cast<size_t>(count - (size == own)), std::sqrt(share));
+    }
+    if (own < 0) lambda.erase(lambda.begin() + static_cast<std::ptrdiff_t>(lambda.size() / 2));
+    if (sizes_.size() > kBins) {
+      for (size_t bin = 0; bin < kBins; ++bin) {
+        const size_t begin = bin * lambda.size() / kBins, end = (bin + 1) * lambda.size() / kBins;
+        if (begin == end) continue;
+        double mean = 0;
+        for (size_t i = begin; i < end; ++i) mean += lambda[i] / static_cast<double>(end - begin);
+        std::fill(lambda.begin() + static_cast<std::ptrdiff_t>(begin), lambda.begin() + static_cast<std::ptrdiff_t>(end), mean);
+      }
+    }
+    return DunnettOneSidedQuantile(alpha_, lambda, df_);
+  }
+
+  double Interpolated(double x) const {
+    double sum = 0;
+    for (size_t i = 0; i < at_.size(); ++i) {
+      double weight = 1;
+      for (size_t j = 0; j < at_.size(); ++j) {
+        if (j != i) weight *= (x - at_[j]) / (at_[i] - at_[j]);
+      }
+      sum += weight * value_[i];
+    }
+    return sum;
+  }
+
+  double alpha_, df_;
+  std::map<int64_t, int64_t> sizes_;  // rows of a cell: how many cells have so many
+  std::vector<double> at_, value_;    // knots in log n
+  std::map<int64_t, double> known_;
 };
 
 void MarkPossiblyBest(CellRanking& ranking, bool smaller_is_better, const auto& critical_of, const auto& error_of) {
@@ -82,9 +123,9 @@ CellRanking RankByReplicates(const LinearModel& saturated, const std::vector<Cel
         {cell.levels, cell.mean.n, cell.mean.mean, cell.mean.mean - half, cell.mean.mean + half, 0, false});
   }
   SortBestFirst(ranking.cells, smaller_is_better);
-  Critical critical{1 - confidence, ranking.error_df, {}};
+  DunnettByCount critical(ranking.cells, 1 - confidence, ranking.error_df);
   MarkPossiblyBest(
-      ranking, smaller_is_better, [&](size_t i) { return critical.Dunnett(ranking.cells, i); },
+      ranking, smaller_is_better, [&](size_t i) { return critical(ranking.cells[i].n); },
       [&](size_t i, size_t j) {
         return s *
                std::sqrt(1.0 / static_cast<double>(ranking.cells[i].n) + 1.0 / static_cast<double>(ranking.cells[j].n));
@@ -136,6 +177,14 @@ CellRanking RankCells(const DataTable& data, const AnovaOptions& options, const 
   folded_options.formula = kCellFactor;
   const DataTable folded = FoldCells(data, cell_factors, options.block);
   const auto saturated = LinearModel::Fit(folded, folded_options);
+  if (saturated.ok() && (*saturated)->reproduces_response()) {
+    ranking.reason = "The replicates of each cell are equal (but for what their block explains), so there is no error to rank the cells by.";
+    return ranking;
+  }
+  if (!saturated.ok() && fitted.reproduces_response()) {
+    ranking.reason = "The model reproduces every response exactly, so there is no error to rank the cells by.";
+    return ranking;
+  }
   if (saturated.ok()) return RankByReplicates(**saturated, cells, options.confidence, smaller_is_better);
   return RankByModel(fitted, cell_factors, cells, options.confidence, smaller_is_better);
 }

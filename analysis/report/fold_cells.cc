@@ -1,7 +1,7 @@
 #include "analysis/report/fold_cells.h"
 
 #include <algorithm>
-#include <map>
+#include <unordered_map>
 
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -15,6 +15,7 @@ DataTable FoldCells(const DataTable& data, const std::vector<std::string>& cell_
   folded.response_name = data.response_name;
   folded.response_origin = data.response_origin;
   folded.response_deviation = data.response_deviation;
+  folded.response_rounding = data.response_rounding;
   folded.status = data.status;
   std::vector<const Factor*> factors;
   Factor cell{kCellFactor, {}, {}};
@@ -22,21 +23,32 @@ DataTable FoldCells(const DataTable& data, const std::vector<std::string>& cell_
     if (std::find(cell_factors.begin(), cell_factors.end(), factor.name) != cell_factors.end())
       factors.push_back(&factor);
   }
-  std::map<std::vector<int32_t>, int32_t> code_of;
-  for (size_t row = 0; row < data.rows(); ++row) {
-    std::vector<int32_t> codes;
-    for (const Factor* factor : factors) codes.push_back(factor->codes[row]);
-    if (std::find(codes.begin(), codes.end(), kMissingLevel) != codes.end()) {
-      cell.codes.push_back(kMissingLevel);
-      continue;
+  // Factor by factor, the combinations met so far are numbered in the order of their first row.
+  cell.codes.assign(data.rows(), 0);
+  size_t count = 1;
+  std::unordered_map<int64_t, int32_t> number;
+  for (const Factor* factor : factors) {
+    number.clear();
+    number.reserve(2 * count);
+    const auto levels = static_cast<int64_t>(factor->levels.size());
+    for (size_t row = 0; row < data.rows(); ++row) {
+      int32_t& code = cell.codes[row];
+      if (code == kMissingLevel || factor->codes[row] == kMissingLevel) {
+        code = kMissingLevel;
+        continue;
+      }
+      code = number.try_emplace(code * levels + factor->codes[row], static_cast<int32_t>(number.size())).first->second;
     }
-    const auto [found, added] = code_of.emplace(codes, static_cast<int32_t>(code_of.size()));
-    if (added) {
-      std::vector<std::string> names;
-      for (size_t f = 0; f < factors.size(); ++f) names.push_back(factors[f]->levels[static_cast<size_t>(codes[f])]);
-      cell.levels.push_back(CellName(names));
-    }
-    cell.codes.push_back(found->second);
+    count = number.size();
+  }
+  cell.levels.resize(factors.empty() ? 0 : count);
+  std::vector<bool> named(cell.levels.size(), false);
+  for (size_t row = 0; row < data.rows() && !factors.empty(); ++row) {
+    if (cell.codes[row] == kMissingLevel || named[static_cast<size_t>(cell.codes[row])]) continue;
+    std::vector<std::string> names;
+    for (const Factor* factor : factors) names.push_back(factor->levels[static_cast<size_t>(factor->codes[row])]);
+    cell.levels[static_cast<size_t>(cell.codes[row])] = CellName(names);
+    named[static_cast<size_t>(cell.codes[row])] = true;
   }
   folded.factors.push_back(std::move(cell));
   for (const Factor& factor : data.factors) {

@@ -22,6 +22,13 @@ std::string FormatNumber(double value, int digits) {
   return text;
 }
 
+std::string FormatNumber(const WideNumber& value, int digits) {
+  if (value.FitsDouble()) return FormatNumber(static_cast<double>(value), digits);
+  std::string text = value.Decimal(std::max(1, digits - 1));
+  if (text[0] == '-') text.replace(0, 1, "−");
+  return text;
+}
+
 std::string FormatP(double p) {
   if (std::isnan(p)) return "–";
   if (p < 0.0001) return "<0.0001";

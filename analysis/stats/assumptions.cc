@@ -50,15 +50,19 @@ void CheckSpread(const LinearModel& model, const std::vector<ResidualRow>& rows,
     if (cells.factors[i] != block) positions.push_back(i);
   }
   while (!positions.empty()) {
-    std::map<std::vector<int32_t>, std::vector<double>> groups;
-    for (const ResidualRow& row : rows) {
-      const auto cell = static_cast<size_t>(model.cell_of_row()[row.row]);
+    std::map<std::vector<int32_t>, size_t> number;
+    std::vector<size_t> group_of_cell(cells.cells());
+    for (size_t cell = 0; cell < cells.cells(); ++cell) {
       std::vector<int32_t> key;
       for (const size_t position : positions) key.push_back(cells.codes[position][cell]);
-      groups[key].push_back(row.residual);
+      group_of_cell[cell] = number.try_emplace(std::move(key), number.size()).first->second;
+    }
+    Groups groups(number.size());
+    for (const ResidualRow& row : rows) {
+      groups[group_of_cell[static_cast<size_t>(model.cell_of_row()[row.row])]].push_back(row.residual);
     }
     Groups replicated;
-    for (auto& [key, values] : groups) {
+    for (std::vector<double>& values : groups) {
       if (values.size() >= 3) replicated.push_back(std::move(values));  // |y − median| of two values is the same twice
     }
     if (replicated.size() >= 2 && replicated.size() * 2 >= groups.size()) {

@@ -38,25 +38,6 @@ int64_t NumberKeys(std::vector<int64_t>& keys, int64_t range) {
   return next;
 }
 
-// Numbers the combinations of levels that occur; cell_of_row holds 0 for used rows and −1 for others on entry. Factor by factor,
-// so that combinations that do not occur never count: numbers stay below rows × levels of one factor.
-int64_t NumberCells(const DataTable& data, const std::vector<size_t>& factors, std::vector<int32_t>& cell_of_row) {
-  std::vector<int64_t> keys(cell_of_row.begin(), cell_of_row.end());
-  int64_t range = 1;
-  for (const size_t factor : factors) {
-    const auto levels = static_cast<int64_t>(data.factors[factor].levels.size());
-    if (range * levels > 4 * static_cast<int64_t>(keys.size()) + 4096) range = NumberKeys(keys, range);
-    const std::vector<int32_t>& codes = data.factors[factor].codes;
-    for (size_t row = 0; row < keys.size(); ++row) {
-      if (keys[row] >= 0) keys[row] = keys[row] * levels + codes[row];
-    }
-    range *= levels;
-  }
-  const int64_t cells = NumberKeys(keys, range);
-  for (size_t row = 0; row < keys.size(); ++row) cell_of_row[row] = static_cast<int32_t>(keys[row]);
-  return cells;
-}
-
 // Replaces original level codes by positions among the levels that occur.
 void CompactLevels(const DataTable& data, CellTable& table) {
   for (size_t position = 0; position < table.factors.size(); ++position) {
@@ -73,6 +54,24 @@ void CompactLevels(const DataTable& data, CellTable& table) {
 }
 
 }  // namespace
+
+// Factor by factor, so that combinations that do not occur never count: numbers stay below rows × levels of one factor.
+int64_t NumberCells(const DataTable& data, const std::vector<size_t>& factors, std::vector<int32_t>& cell_of_row) {
+  std::vector<int64_t> keys(cell_of_row.begin(), cell_of_row.end());
+  int64_t range = 1;
+  for (const size_t factor : factors) {
+    const auto levels = static_cast<int64_t>(data.factors[factor].levels.size());
+    if (range * levels > 4 * static_cast<int64_t>(keys.size()) + 4096) range = NumberKeys(keys, range);
+    const std::vector<int32_t>& codes = data.factors[factor].codes;
+    for (size_t row = 0; row < keys.size(); ++row) {
+      if (keys[row] >= 0) keys[row] = keys[row] * levels + codes[row];
+    }
+    range *= levels;
+  }
+  const int64_t cells = NumberKeys(keys, range);
+  for (size_t row = 0; row < keys.size(); ++row) cell_of_row[row] = static_cast<int32_t>(keys[row]);
+  return cells;
+}
 
 bool RowIsUsed(const DataTable& data, size_t row, const std::vector<size_t>& factors, bool include_stopped_early,
                SampleAccount& account) {

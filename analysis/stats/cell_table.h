@@ -45,6 +45,10 @@ struct CellTable {
 // `factors` has a level. InvalidArgument: no row is left; all responses are equal (to rounding).
 absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size_t> factors, bool include_stopped_early);
 
+// Numbers the combinations of the factors' levels that occur 0, 1, … in order of first appearance. `cell_of_row` holds 0 for rows
+// to look at, whose levels must all be there, and −1 for others, which keep it. Returns how many there are.
+int64_t NumberCells(const DataTable& data, const std::vector<size_t>& factors, std::vector<int32_t>& cell_of_row);
+
 // Whether a row enters an analysis of `factors`; counts the reason in `account` if not.
 bool RowIsUsed(const DataTable& data, size_t row, const std::vector<size_t>& factors, bool include_stopped_early,
                SampleAccount& account);

@@ -16,7 +16,8 @@ namespace policies = boost::math::policies;
 using Quiet = policies::policy<
     policies::domain_error<policies::ignore_error>, policies::pole_error<policies::ignore_error>,
     policies::overflow_error<policies::ignore_error>, policies::underflow_error<policies::ignore_error>,
-    policies::evaluation_error<policies::ignore_error>, policies::promote_double<false>>;
+    policies::evaluation_error<policies::ignore_error>, policies::rounding_error<policies::ignore_error>,
+    policies::indeterminate_result_error<policies::ignore_error>, policies::promote_double<false>>;
 constexpr double kLargeNoncentrality = 1e8;
 
 bool Positive(double a, double b) { return a > 0 && b > 0; }  // false for NaN as well

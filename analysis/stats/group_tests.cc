@@ -8,6 +8,7 @@
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/one_way.h"
 #include "analysis/stats/rank.h"
+#include "analysis/stats/wide_number.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -41,9 +42,24 @@ absl::Status CheckGroups(const Groups& groups) {
   return absl::OkStatus();
 }
 
+// The same values over a power of two near the largest: no statistic here depends on the unit, and no square overflows or vanishes.
+Groups Scaled(const Groups& groups) {
+  double largest = 0;
+  for (const std::vector<double>& group : groups) {
+    for (const double value : group) largest = std::max(largest, std::abs(value));
+  }
+  const PowerOfTwo unit(largest);
+  Groups scaled = groups;
+  for (std::vector<double>& group : scaled) {
+    for (double& value : group) value = unit.Down(value);
+  }
+  return scaled;
+}
+
 template <typename Centre>
-absl::StatusOr<GroupTest> SpreadTest(const Groups& groups, Centre centre) {
-  LOUPE_RETURN_IF_ERROR(CheckGroups(groups));
+absl::StatusOr<GroupTest> SpreadTest(const Groups& unscaled, Centre centre) {
+  LOUPE_RETURN_IF_ERROR(CheckGroups(unscaled));
+  const Groups groups = Scaled(unscaled);
   Groups distances;
   for (const std::vector<double>& group : groups) {
     const double about = centre(group);
@@ -68,8 +84,9 @@ absl::StatusOr<Groups> GroupValues(const DataTable& data, std::string_view facto
   return groups;
 }
 
-absl::StatusOr<GroupTest> WelchAnova(const Groups& groups) {
-  LOUPE_RETURN_IF_ERROR(CheckGroups(groups));
+absl::StatusOr<GroupTest> WelchAnova(const Groups& unscaled) {
+  LOUPE_RETURN_IF_ERROR(CheckGroups(unscaled));
+  const Groups groups = Scaled(unscaled);
   const auto k = static_cast<double>(groups.size());
   std::vector<double> weight, mean;
   double total_weight = 0, weighted_mean = 0;
@@ -78,7 +95,8 @@ absl::StatusOr<GroupTest> WelchAnova(const Groups& groups) {
     mean.push_back(Mean(groups[g]));
     double squares = 0;
     for (const double value : groups[g]) squares += (value - mean.back()) * (value - mean.back());
-    if (n < 2 || squares <= 0) {
+    const auto [least, greatest] = std::minmax_element(groups[g].begin(), groups[g].end());
+    if (*least == *greatest || !(squares > 0)) {
       return absl::InvalidArgumentError(fmt::format(
           "Welch's test needs at least two different values in every group; group {} has {}", g + 1, groups[g].size()));
     }

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "analysis/stats/cell_table.h"
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/nan.h"
+#include "analysis/stats/wide_number.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -20,18 +22,23 @@ LevelMean Summarise(std::string level, const std::vector<double>& deviations, do
                    .std_error = kNaN, .low = kNaN, .high = kNaN};
   if (deviations.empty()) return result;
   const auto n = static_cast<double>(deviations.size());
+  const auto [least, greatest] = std::minmax_element(deviations.begin(), deviations.end());
+  // Over a power of two, so that neither sums nor squares overflow or vanish; equal values have no spread at all.
+  const PowerOfTwo unit(std::max(std::abs(*least), std::abs(*greatest)));
+  const double first = unit.Down(*least);
   double sum = 0;
-  for (const double value : deviations) sum += value;
-  const double mean = sum / n;
-  result.mean = origin + mean;
+  for (const double value : deviations) sum += unit.Down(value) - first;
+  const double mean = sum / n;  // about `first`
+  result.mean = origin + unit.Up(first + mean);
   if (deviations.size() < 2) return result;
   double squares = 0;
   double remainder = 0;
   for (const double value : deviations) {
-    squares += (value - mean) * (value - mean);
-    remainder += value - mean;
+    const double about = unit.Down(value) - first - mean;
+    squares += about * about;
+    remainder += about;
   }
-  result.sd = std::sqrt(std::max(0.0, squares - remainder * remainder / n) / (n - 1));
+  result.sd = unit.Up(std::sqrt(std::max(0.0, squares - remainder * remainder / n) / (n - 1)));
   result.std_error = result.sd / std::sqrt(n);
   const double half_width = TQuantile(0.5 * (1 + confidence), n - 1) * result.std_error;
   result.low = result.mean - half_width;
@@ -91,28 +98,30 @@ absl::StatusOr<std::vector<CellMean>> CellMeans(const DataTable& data, const std
   for (const std::string& name : factors) {
     LOUPE_ASSIGN_OR_RETURN(indices.emplace_back(), data.FactorIndex(name));
   }
-  std::vector<std::pair<std::vector<int32_t>, size_t>> keys;  // level codes of a used row, and that row
+  std::vector<int32_t> cell_of_row(data.rows(), -1);
   SampleAccount account;
   for (size_t row = 0; row < data.rows(); ++row) {
-    if (!RowIsUsed(data, row, indices, include_stopped_early, account)) continue;
-    std::vector<int32_t> key;
-    for (const size_t factor : indices) key.push_back(data.factors[factor].codes[row]);
-    keys.emplace_back(std::move(key), row);
+    if (RowIsUsed(data, row, indices, include_stopped_early, account)) cell_of_row[row] = 0;
   }
-  std::sort(keys.begin(), keys.end());
-  std::vector<CellMean> cells;
-  for (size_t begin = 0; begin < keys.size();) {
-    size_t end = begin;
-    std::vector<double> values;
-    for (; end < keys.size() && keys[end].first == keys[begin].first; ++end) {
-      values.push_back(data.response_deviation[keys[end].second]);
+  std::vector<std::vector<double>> values(static_cast<size_t>(NumberCells(data, indices, cell_of_row)));
+  std::map<std::vector<int32_t>, size_t> number;  // level codes of a combination that occurs, in level order
+  for (size_t row = 0; row < data.rows(); ++row) {
+    if (cell_of_row[row] < 0) continue;
+    const auto cell = static_cast<size_t>(cell_of_row[row]);
+    if (values[cell].empty()) {
+      std::vector<int32_t> codes;
+      for (const size_t factor : indices) codes.push_back(data.factors[factor].codes[row]);
+      number.emplace(std::move(codes), cell);
     }
+    values[cell].push_back(data.response_deviation[row]);
+  }
+  std::vector<CellMean> cells;
+  for (const auto& [codes, index] : number) {
     CellMean& cell = cells.emplace_back();
     for (size_t i = 0; i < indices.size(); ++i) {
-      cell.levels.push_back(data.factors[indices[i]].levels[static_cast<size_t>(keys[begin].first[i])]);
+      cell.levels.push_back(data.factors[indices[i]].levels[static_cast<size_t>(codes[i])]);
     }
-    cell.mean = Summarise(fmt::format("{}", fmt::join(cell.levels, " / ")), values, data.response_origin, confidence);
-    begin = end;
+    cell.mean = Summarise(fmt::format("{}", fmt::join(cell.levels, " / ")), values[index], data.response_origin, confidence);
   }
   std::stable_sort(cells.begin(), cells.end(), [](const CellMean& a, const CellMean& b) { return a.mean.mean > b.mean.mean; });
   return cells;

@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "analysis/stats/distributions.h"
+#include "analysis/stats/wide_number.h"
 
 namespace loupe::analysis {
 namespace {
@@ -48,6 +49,17 @@ std::vector<double> RoystonWeights(size_t n) {
   return a;
 }
 
+// Over a power of two near the largest: W and A² do not depend on the unit, and no square overflows or vanishes.
+void ScaleDown(std::vector<double>& sorted) {
+  const PowerOfTwo unit(std::max(std::abs(sorted.front()), std::abs(sorted.back())));
+  for (double& value : sorted) value = unit.Down(value);
+}
+
+// log Φ(z), by the tail's expansion where Φ itself is 0.
+double LogNormalCdf(double z) {
+  return z > -37 ? std::log(NormalCdf(z)) : -0.5 * z * z - std::log(-z * std::sqrt(2 * std::numbers::pi));
+}
+
 double RoystonP(double w, size_t n) {
   const auto size = static_cast<double>(n);
   if (n == 3) {
@@ -77,7 +89,8 @@ NormalityTest ShapiroWilk(std::vector<double> values) {
   const size_t n = values.size();
   if (n < 3 || n > 5000) return kUndefined;
   std::sort(values.begin(), values.end());
-  if (!(values.back() > values.front())) return kUndefined;
+  if (!(values.back() > values.front()) || !std::isfinite(values.front()) || !std::isfinite(values.back())) return kUndefined;
+  ScaleDown(values);
   double mean = 0;
   for (const double value : values) mean += value / static_cast<double>(n);
   double sum_sq = 0;
@@ -93,7 +106,8 @@ NormalityTest AndersonDarling(std::vector<double> values) {
   const size_t n = values.size();
   if (n < 8) return kUndefined;
   std::sort(values.begin(), values.end());
-  if (!(values.back() > values.front())) return kUndefined;
+  if (!(values.back() > values.front()) || !std::isfinite(values.front()) || !std::isfinite(values.back())) return kUndefined;
+  ScaleDown(values);
   const auto size = static_cast<double>(n);
   double mean = 0;
   for (const double value : values) mean += value / size;
@@ -102,8 +116,8 @@ NormalityTest AndersonDarling(std::vector<double> values) {
   const double sd = std::sqrt(sum_sq / (size - 1));
   double sum = 0;
   for (size_t i = 0; i < n; ++i) {
-    const double low = std::log(NormalCdf((values[i] - mean) / sd));
-    const double high = std::log(NormalUpperTail((values[n - 1 - i] - mean) / sd));
+    const double low = LogNormalCdf((values[i] - mean) / sd);
+    const double high = LogNormalCdf(-(values[n - 1 - i] - mean) / sd);
     sum += (2 * static_cast<double>(i) + 1) * (low + high);
   }
   const double a2 = -size - sum / size;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <utility>
 
 #include "analysis/stats/distributions.h"
 #include "fmt/format.h"
@@ -11,16 +11,16 @@
 namespace loupe::analysis {
 
 RankedValues Rank(const std::vector<double>& values) {
-  std::vector<size_t> order(values.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
+  std::vector<std::pair<double, size_t>> order(values.size());  // side by side: sorting looks at no other place
+  for (size_t i = 0; i < values.size(); ++i) order[i] = {values[i], i};
+  std::sort(order.begin(), order.end());
   RankedValues result{.rank = std::vector<double>(values.size()), .tie_sum = 0};
   for (size_t begin = 0; begin < order.size();) {
     size_t end = begin;
-    while (end < order.size() && values[order[end]] == values[order[begin]]) ++end;
+    while (end < order.size() && order[end].first == order[begin].first) ++end;
     const auto ties = static_cast<double>(end - begin);
     result.tie_sum += ties * ties * ties - ties;
-    for (size_t i = begin; i < end; ++i) result.rank[order[i]] = 0.5 * static_cast<double>(begin + end + 1);
+    for (size_t i = begin; i < end; ++i) result.rank[order[i].second] = 0.5 * static_cast<double>(begin + end + 1);
     begin = end;
   }
   return result;

@@ -101,7 +101,7 @@ int main(int argc, char** argv) {
              rows, levels, table.cells_observed, best, read_seconds, static_cast<double>(csv.size()) / 1e6, table.residual.df);
   for (size_t t = 0; t < table.terms.size(); ++t) {
     fmt::print("{}{{\"term\": \"{}\", \"df\": {:.0f}, \"sum_sq\": {:.17g}, \"f\": {:.17g}}}", t == 0 ? "" : ", ",
-               table.terms[t].term, table.terms[t].df, table.terms[t].sum_sq, table.terms[t].f);
+               table.terms[t].term, table.terms[t].df, static_cast<double>(table.terms[t].sum_sq), table.terms[t].f);
   }
   fmt::print("]}}\n");
 }

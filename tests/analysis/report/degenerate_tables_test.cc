@@ -1,0 +1,196 @@
+// Tables at the edge of what can be analysed, thrown at the whole analysis and its formats: nothing aborts or throws, and what is
+// said about them is true.
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "analysis/report/anova_format.h"
+#include "analysis/report/factorial_analysis.h"
+#include "analysis/stats/anova.h"
+#include "analysis/stats/box_cox.h"
+#include "analysis/stats/csv_table.h"
+#include "fmt/format.h"
+#include "gtest/gtest.h"
+
+namespace loupe::analysis {
+namespace {
+
+// `levels_a` × `levels_b` cells × `replicates`, y given by (a, b, replicate).
+DataTable Grid(int levels_a, int levels_b, int replicates, const std::function<double(int, int, int)>& y) {
+  DataTableBuilder builder("y", {{"a", {}}, {"b", {}}, {"replicate", {}}});
+  for (int r = 0; r < replicates; ++r) {
+    for (int a = 0; a < levels_a; ++a) {
+      for (int b = 0; b < levels_b; ++b) {
+        EXPECT_TRUE(builder.AddRow({fmt::format("a{}", a), fmt::format("b{}", b), fmt::format("{}", r)}, y(a, b, r)).ok());
+      }
+    }
+  }
+  return std::move(builder).Build();
+}
+
+double Noise(int a, int b, int r) { return std::sin(17.0 * a + 5.3 * b * b + 29.1 * r + 1); }
+
+struct Case {
+  std::string name;
+  DataTable table;
+};
+
+std::vector<Case> DegenerateTables() {
+  constexpr double kHuge = 1e308, kTiny = std::numeric_limits<double>::denorm_min(), kNaN = std::numeric_limits<double>::quiet_NaN();
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& name, int a, int b, int r, const std::function<double(int, int, int)>& y) {
+    cases.push_back({name, Grid(a, b, r, y)});
+  };
+  add("no rows", 0, 0, 0, Noise);
+  add("one row", 1, 1, 1, Noise);
+  add("one level", 1, 3, 3, Noise);
+  add("constant", 3, 3, 3, [](int, int, int) { return 0.1; });
+  add("all missing", 3, 3, 3, [&](int, int, int) { return kNaN; });
+  add("a alone gives y", 3, 3, 3, [](int a, int, int) { return 0.1 * a + 0.3; });
+  add("replicate alone gives y", 3, 3, 3, [](int, int, int r) { return 0.1 * r + 0.3; });
+  add("main effects give y", 3, 3, 3, [](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; });
+  add("products give y", 3, 3, 3, [](int a, int b, int) { return std::exp(0.3 * a + 0.7 * b); });
+  add("one replicate", 3, 3, 1, Noise);
+  add("two values", 3, 3, 3, [](int a, int b, int r) { return Noise(a, b, r) > 0 ? 1.0 : 2.0; });
+  add("±1e308", 3, 3, 3, [&](int a, int b, int r) { return (a + b + r) % 2 == 0 ? kHuge : -kHuge; });
+  add("near 1e308", 3, 3, 3, [&](int a, int b, int r) { return kHuge * (1 + 0.1 * Noise(a, b, r)); });
+  add("denormals", 3, 3, 3, [&](int a, int b, int r) { return kTiny * std::round(1000 * (2 + Noise(a, b, r))); });
+  add("twenty decades", 3, 3, 3, [](int a, int b, int r) { return std::pow(10, 10 * Noise(a, b, r)); });
+  add("one huge value", 3, 3, 3, [&](int a, int b, int r) { return a + b + r == 0 ? kHuge : 1 + Noise(a, b, r); });
+  add("rounding of a constant", 3, 3, 3, [](int a, int b, int r) { return 0.3 + ((a + b + r) % 2 == 0 ? 1e-17 : 5.6e-17); });
+  DataTable twice = Grid(3, 3, 3, Noise);
+  twice.factors[1].codes = twice.factors[0].codes;
+  cases.push_back({"a factor twice", twice});
+  DataTable holes = Grid(4, 4, 2, [&](int a, int b, int r) { return a == b || a == b + 1 ? Noise(a, b, r) : kNaN; });
+  cases.push_back({"empty cells", holes});
+  return cases;
+}
+
+AnalysisOptions Options(const std::string& formula, const std::string& block) {
+  AnalysisOptions options;
+  options.anova.formula = formula;
+  options.anova.block = block;
+  options.anova.drop_single_level_factors = true;
+  options.allow_no_table = true;
+  return options;
+}
+
+bool Says(const FactorialAnalysis& analysis, const std::string& part) {
+  std::string all = analysis.problem;
+  for (const std::string& note : analysis.notes) all += note;
+  if (analysis.details != nullptr) {
+    for (const std::string& sentence : analysis.details->assumptions.sentences) all += sentence;
+  }
+  return all.find(part) != std::string::npos;
+}
+
+bool IsSortedOut(double value) { return std::isnan(value) || (value >= 0 && value <= 1); }
+
+TEST(DegenerateTablesTest, WholeAnalysisIsFiniteOrSaysWhyNot) {
+  for (const Case& test : DegenerateTables()) {
+    for (const auto& [formula, block] : {std::pair("", ""), std::pair("a*b", "replicate")}) {
+      SCOPED_TRACE(fmt::format("{}, formula '{}', block '{}'", test.name, formula, block));
+      const auto analysis = AnalyseFactorial(test.table, Options(formula, block));
+      if (!analysis.ok()) {
+        EXPECT_FALSE(analysis.status().message().empty());
+        continue;
+      }
+      EXPECT_EQ(analysis->anova.terms.empty(), !analysis->problem.empty());
+      const bool positive = [&] {
+        for (size_t row = 0; row < test.table.rows(); ++row) {
+          if (test.table.Response(row) <= 0) return false;
+        }
+        return true;
+      }();
+      EXPECT_FALSE(positive && Says(*analysis, "positive"));
+      for (const AnovaTerm& term : analysis->anova.terms) {
+        EXPECT_TRUE(IsSortedOut(term.p)) << term.p;
+        EXPECT_FALSE(std::isinf(term.f)) << term.term;
+        EXPECT_TRUE(IsSortedOut(term.effect.partial_eta_sq)) << term.effect.partial_eta_sq;
+        EXPECT_TRUE(IsSortedOut(term.effect.partial_eta_sq_high)) << term.effect.partial_eta_sq_high;
+        EXPECT_TRUE(!std::isnan(term.f) || !term.estimable || Says(*analysis, "reproduces every response exactly")) << term.term;
+      }
+      EXPECT_FALSE(FormatAnovaText(*analysis).empty());
+      EXPECT_FALSE(FormatAnovaJson(*analysis).empty());
+      EXPECT_FALSE(FormatAnovaCsv(*analysis).empty());
+    }
+  }
+}
+
+TEST(DegenerateTablesTest, ReproducedResponseHasNoF) {
+  const auto analysis = AnalyseFactorial(Grid(3, 3, 3, [](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; }), Options("a + b", ""));
+  ASSERT_TRUE(analysis.ok());
+  for (const AnovaTerm& term : analysis->anova.terms) EXPECT_TRUE(std::isnan(term.f));
+  EXPECT_EQ(analysis->anova.residual.sum_sq, 0.0);
+  EXPECT_TRUE(Says(*analysis, "there are no errors whose normality"));
+}
+
+TEST(DegenerateTablesTest, PowerOfTwoChangesNoDigitOfF) {
+  const DataTable plain = Grid(4, 3, 3, Noise);
+  const auto expected = FitAnova(plain, Options("a*b", "replicate").anova);
+  ASSERT_TRUE(expected.ok());
+  for (const int exponent : {-990, -300, -1, 1, 300, 1000}) {
+    const auto scaled = FitAnova(Grid(4, 3, 3, [&](int a, int b, int r) { return std::ldexp(Noise(a, b, r), exponent); }),
+                                 Options("a*b", "replicate").anova);
+    ASSERT_TRUE(scaled.ok());
+    for (size_t t = 0; t < expected->terms.size(); ++t) {
+      EXPECT_EQ(scaled->terms[t].f, expected->terms[t].f) << exponent;
+      EXPECT_EQ(scaled->terms[t].p, expected->terms[t].p);
+      EXPECT_EQ(scaled->terms[t].effect.partial_eta_sq_low, expected->terms[t].effect.partial_eta_sq_low);
+    }
+  }
+}
+
+TEST(DegenerateTablesTest, UnitOf1e300GivesTheSameAnswers) {
+  const auto read = [](const std::string& suffix) {
+    std::string csv = "y,a,b\n";
+    for (int i = 0; i < 24; ++i) csv += fmt::format("{:.6f}{},a{},b{}\n", 3 + Noise(i % 3, i % 4, i), suffix, i % 3, i % 4);
+    auto table = ReadCsvTable(csv, {.response = "y", .factors = {"a", "b"}, .block = "", .status_column = ""});
+    EXPECT_TRUE(table.ok());
+    return *AnalyseFactorial(*std::move(table), Options("", ""));
+  };
+  const FactorialAnalysis plain = read("");
+  for (const char* suffix : {"e-300", "e-160", "e160", "e300"}) {
+    const FactorialAnalysis scaled = read(suffix);
+    EXPECT_TRUE(Says(scaled, "outside what a double holds"));
+    for (size_t t = 0; t < plain.anova.terms.size(); ++t) {
+      EXPECT_NEAR(scaled.anova.terms[t].f, plain.anova.terms[t].f, 1e-12 * plain.anova.terms[t].f) << suffix;
+      EXPECT_EQ(scaled.anova.terms[t].sum_sq.Decimal(6).substr(0, 7).size(), 7u);
+    }
+    EXPECT_NEAR(scaled.details->assumptions.normality.p, plain.details->assumptions.normality.p, 1e-9);
+  }
+}
+
+TEST(DegenerateTablesTest, FortyFactorsAreNoCombinationsToCount) {
+  DataTable table = Grid(4, 25, 3, Noise);
+  for (int f = 0; f < 40; ++f) {
+    Factor factor{fmt::format("f{}", f), {"x", "y", "z", "w"}, {}};
+    for (size_t row = 0; row < table.rows(); ++row) {
+      factor.codes.push_back(static_cast<int32_t>(2 + 2 * std::sin(1.7 * f + 3.1 * static_cast<double>(row * (f + 1)))) % 4);
+    }
+    table.factors.push_back(factor);
+  }
+  const auto anova = FitAnova(table, {});
+  ASSERT_TRUE(anova.ok()) << anova.status().message();
+  EXPECT_GT(anova->cells_possible, 9e18);
+  EXPECT_EQ(anova->terms.size(), 43u);
+}
+
+TEST(DegenerateTablesTest, BoxCoxNamesWhatIsTheMatter) {
+  AnovaOptions options;
+  options.formula = "a + b";
+  const auto of = [&](const std::function<double(int, int, int)>& y) {
+    return std::string(BoxCox(Grid(3, 3, 3, y), options).status().message());
+  };
+  EXPECT_NE(of([](int a, int b, int r) { return Noise(a, b, r) > 0 ? 1.0 : 2.0; }).find("two different values"), std::string::npos);
+  EXPECT_NE(of([](int a, int b, int) { return std::exp(0.3 * a + 0.7 * b); }).find("reproduces it exactly"), std::string::npos);
+  EXPECT_NE(of([](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; }).find("reproduces every response"), std::string::npos);
+  EXPECT_NE(of(Noise).find("positive response"), std::string::npos);
+  EXPECT_EQ(of([](int a, int b, int r) { return std::pow(10, 10 * Noise(a, b, r)); }), "");
+}
+
+}  // namespace
+}  // namespace loupe::analysis
