@@ -81,7 +81,13 @@ void Scheduler::RestoreInput(const RecordInput& input) {
 
 void Scheduler::RestoreRequest(RecordRequest request) {
   std::string id = request.request_id;
-  requests_.emplace(std::move(id), std::move(request));
+  // A repeat comes within minutes: the oldest are forgotten, however many come.
+  requests_in_order_.push_back(id);
+  requests_.insert_or_assign(std::move(id), std::move(request));
+  while (requests_in_order_.size() > kRememberedRequests) {
+    requests_.erase(requests_in_order_.front());
+    requests_in_order_.pop_front();
+  }
 }
 
 // ---- Bookkeeping -------------------------------------------------------------------------------------------------------

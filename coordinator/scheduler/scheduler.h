@@ -292,7 +292,8 @@ class Scheduler {
   absl::Status HandleResult(Attempt& attempt, const Result& result, const ResultExaminer& examine, const Now& now,
                             Effects& effects);
   Verdict RefuseStale(const AttemptReport& report, Effects& effects);
-  void NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects);
+  // False when the attempt reports more metrics than one may.
+  bool NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects);
   void Renew(Attempt& attempt, const Now& now);
   absl::StatusOr<WorkerEntry*> Admit(const SyncRequest& request, const Now& now, Effects& effects);
   bool GrantOne(WorkerEntry& worker, const Now& now, Effects& effects);
@@ -313,6 +314,7 @@ class Scheduler {
   WorkerTable workers_;
   std::set<std::string> woken_;
   std::map<std::string, RecordRequest> requests_;
+  std::deque<std::string> requests_in_order_;
   SchedulerCounters counters_;
   // Clients with jobs, whose turn is next in front; each with its sweeps in the order in which they came.
   std::deque<std::pair<std::string, std::deque<SweepKey>>> turns_;

@@ -12,6 +12,9 @@
 
 namespace loupe::coordinator {
 
+// A record of a request takes some 300 bytes.
+inline constexpr size_t kRememberedRequests = 100000;
+
 struct Scheduler::Sweep {
   Sweep(SweepRecord the_record)
       : record(std::move(the_record)),

@@ -12,6 +12,10 @@
 namespace loupe::coordinator {
 namespace {
 
+// Of one attempt: what it shows at a time must fit a message, and be read by people.
+constexpr size_t kMaxMetrics = 256;
+constexpr size_t kMaxArtifacts = 1000;
+
 absl::Status LeaseLost(const LeaseClaim& claim) {
   return WithReason(absl::AbortedError(fmt::format("the lease on trial {} of sweep '{}' (attempt {}) is no longer held: drop it",
                                                    claim.index, claim.sweep_id, claim.epoch)),
@@ -48,6 +52,9 @@ absl::Status Scheduler::OnArtifact(const LeaseClaim& claim, ArtifactRecord artif
   if (attempt == nullptr) {
     ++counters_.stale_writes_refused;
     return LeaseLost(claim);
+  }
+  if (attempt->artifacts.size() >= kMaxArtifacts && !attempt->artifacts.contains(artifact.name)) {
+    return absl::FailedPreconditionError(fmt::format("an attempt may hand over {} artifacts at most", kMaxArtifacts));
   }
   artifact.epoch = claim.epoch;
   attempt->artifacts.insert(artifact.name);
@@ -100,13 +107,14 @@ void Scheduler::Renew(Attempt& attempt, const Now& now) {
   expiries_.emplace(attempt.expiry, attempt.trial);
 }
 
-void Scheduler::NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects) {
+bool Scheduler::NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects) {
   // Of `points` only those after the last acknowledged one are new: a repeated message adds nothing.
   const int64_t known = std::max<int64_t>(0, attempt.point_sequence - (report.point_sequence - static_cast<int64_t>(report.points.size())));
   if (report.point_sequence > attempt.point_sequence && known < static_cast<int64_t>(report.points.size())) {
     AppendPoints append{attempt.trial, attempt.epoch, {report.points.begin() + known, report.points.end()},
                         report.point_sequence};
     for (const MetricPoint& point : append.points) attempt.metrics[point.metric] = point.value;
+    if (attempt.metrics.size() > kMaxMetrics) return false;
     effects.push_back(std::move(append));
     attempt.point_sequence = report.point_sequence;
     attempt.last_progress = now.monotonic;
@@ -119,6 +127,7 @@ void Scheduler::NoteProgress(Attempt& attempt, const AttemptReport& report, cons
     ++sweeps_.at(attempt.trial.sweep)->change;
   }
   attempt.total_steps = report.total_steps;
+  return true;
 }
 
 Verdict Scheduler::RefuseStale(const AttemptReport& report, Effects& effects) {
@@ -178,7 +187,10 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
     return RefuseStale(report, effects);
   }
   if (!attempt->token) attempt->token = TokenFromHex(report.lease.token_hex);
-  NoteProgress(*attempt, report, now, effects);
+  if (!NoteProgress(*attempt, report, now, effects)) {
+    Fail(*attempt, {FailureClass::kUserError, fmt::format("the trial reports more than {} different metrics", kMaxMetrics)}, now, effects);
+    return {LeaseLost(report.lease), 0};
+  }
   const Verdict good{absl::OkStatus(), attempt->point_sequence};
   if (const Result* result = std::get_if<Result>(&report.outcome)) {
     if (absl::Status refused = HandleResult(*attempt, *result, examine, now, effects); !refused.ok()) return {refused, 0};

@@ -30,7 +30,7 @@ absl::Status AccessServiceImpl::Fill(absl::Time end, const std::string& worker, 
 
 grpc::ServerUnaryReactor* AccessServiceImpl::Enrol(grpc::CallbackServerContext* context, const v1::EnrolRequest* request,
                                                    v1::WorkerCredentials* response) {
-  const absl::StatusOr<Caller> caller = Identify(backend_, *context);
+  const absl::StatusOr<Caller> caller = CallerOf(backend_, *context);
   return ServeChange(backend_, context, Role::kEnrol, "enrolled", request->worker_id(), *request, response,
                      [this, caller, request, response]() -> absl::Status {
                        LOUPE_RETURN_IF_ERROR(caller.status());
@@ -45,8 +45,9 @@ grpc::ServerUnaryReactor* AccessServiceImpl::Enrol(grpc::CallbackServerContext* 
 }
 
 grpc::ServerUnaryReactor* AccessServiceImpl::RenewCredentials(grpc::CallbackServerContext* context,
-                                                              const v1::RenewCredentialsRequest*, v1::WorkerCredentials* response) {
-  const absl::StatusOr<Caller> caller = Identify(backend_, *context);
+                                                              const v1::RenewCredentialsRequest* request,
+                                                              v1::WorkerCredentials* response) {
+  const absl::StatusOr<Caller> caller = CallerOf(backend_, *context);
   const std::string worker = caller.ok() ? caller->worker : "";
   return ServeChange(backend_, context, Role::kWorker, "renewed", worker, *request, response, [this, caller, response]() -> absl::Status {
     LOUPE_RETURN_IF_ERROR(caller.status());

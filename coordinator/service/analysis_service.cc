@@ -7,6 +7,7 @@
 #include "common/ids.h"
 #include "common/status_macros.h"
 #include "coordinator/service/chunk_writer.h"
+#include "coordinator/service/request_limits.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -58,8 +59,8 @@ grpc::ServerUnaryReactor* AnalysisServiceImpl::GetAnova(grpc::CallbackServerCont
                                                         v1::GetAnovaResponse* response) {
   auto* call = new UnaryCall(response);
   absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kUnary);
-  if (!open.ok()) {
-    call->Answer(open.status());
+  if (absl::Status status = open.ok() ? CheckLimits(*request) : open.status(); !status.ok()) {
+    call->Answer(status);
     return call;
   }
   call->SetOpen(*std::move(open));
@@ -81,8 +82,8 @@ grpc::ServerWriteReactor<v1::RenderReportResponse>* AnalysisServiceImpl::RenderR
                                                                                       const v1::RenderReportRequest* request) {
   auto* writer = new ChunkWriter<v1::RenderReportResponse>(backend_);
   absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream);
-  if (!open.ok()) {
-    writer->End(open.status());
+  if (absl::Status status = open.ok() ? CheckLimits(*request) : open.status(); !status.ok()) {
+    writer->End(status);
     return writer;
   }
   writer->SetOpen(*std::move(open));

@@ -30,20 +30,26 @@ absl::Status HoldBack(const Backend& backend, const std::string& client, const R
 
 }  // namespace
 
-absl::StatusOr<Caller> Identify(const Backend& backend, const grpc::ServerContextBase& context) {
+std::string ClientName(const Caller& caller, const grpc::ServerContextBase& context) {
+  return fmt::format("'{}' from {}", caller.name, MachineOf(context));
+}
+
+absl::StatusOr<Caller> CallerOf(const Backend& backend, const grpc::ServerContextBase& context) {
   if (backend.access == nullptr) return Caller{"test", Role::kAdmin};
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find("authorization");
   const std::string_view header =
       found == metadata.end() ? std::string_view() : std::string_view(found->second.data(), found->second.size());
-  absl::StatusOr<Caller> caller = backend.access->Authenticate(header);
-  const std::string machine = MachineOf(context);
+  return backend.access->Authenticate(header);
+}
+
+absl::StatusOr<Caller> Identify(const Backend& backend, const grpc::ServerContextBase& context) {
+  absl::StatusOr<Caller> caller = CallerOf(backend, context);
   if (!caller.ok()) {
-    LOUPE_RETURN_IF_ERROR(HoldBack(backend, fmt::format("a stranger from {}", machine), backend.limits.strangers));
+    LOUPE_RETURN_IF_ERROR(HoldBack(backend, fmt::format("a stranger from {}", MachineOf(context)), backend.limits.strangers));
     return caller.status();
   }
-  LOUPE_RETURN_IF_ERROR(
-      HoldBack(backend, fmt::format("'{}' from {}", caller->name, machine), backend.limits.of(caller->role)));
+  LOUPE_RETURN_IF_ERROR(HoldBack(backend, ClientName(*caller, context), backend.limits.of(caller->role)));
   return caller;
 }
 
@@ -51,13 +57,6 @@ absl::StatusOr<Caller> Admit(const Backend& backend, const grpc::ServerContextBa
   LOUPE_ASSIGN_OR_RETURN(Caller caller, Identify(backend, context));
   LOUPE_RETURN_IF_ERROR(AccessControl::Authorize(caller, role));
   return caller;
-}
-
-void Audit(const Backend& backend, const absl::StatusOr<Caller>& caller, const char* method, const std::string& object,
-           const absl::Status& status) {
-  if (!backend.audit || ReasonOf(status) == kReasonRateLimited) return;
-  backend.audit(fmt::format("{} {} {} '{:.200}' {}", absl::FormatTime(backend.clock->WallNow(), absl::UTCTimeZone()),
-                            caller.ok() ? caller->name : "-", method, object, absl::StatusCodeToString(status.code())));
 }
 
 absl::StatusOr<int64_t> PageSize(int32_t asked, int64_t fallback, int64_t most) {

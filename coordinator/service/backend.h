@@ -14,8 +14,10 @@
 #include "coordinator/service/client_limits.h"
 #include "coordinator/service/engine_thread.h"
 #include "coordinator/service/grpc_status.h"
+#include "coordinator/service/open_calls.h"
 #include "coordinator/service/plan_cache.h"
 #include "coordinator/service/rate_limiter.h"
+#include "coordinator/service/work_pool.h"
 #include "coordinator/store/artifact_folder.h"
 #include "coordinator/store/store.h"
 
@@ -33,10 +35,19 @@ struct Backend {
   AccessControl* access = nullptr;
   // nullptr: nobody is held back.
   RateLimiter* limiter = nullptr;
+  // What is open, and the threads on which bodies run (calls.h).
+  OpenCalls* calls = nullptr;
+  WorkPool* pool = nullptr;
   ClientLimits limits;
   // One line per change that a caller asked for: time, caller, method, object, outcome. May be empty.
   std::function<void(const std::string& line)> audit;
 };
+
+// Whose shares a call counts against: the caller, from the machine it calls from.
+std::string ClientName(const Caller& caller, const grpc::ServerContextBase& context);
+
+// Whose token the call carries: UNAUTHENTICATED for nobody's. Does not count against the limits.
+absl::StatusOr<Caller> CallerOf(const Backend& backend, const grpc::ServerContextBase& context);
 
 // Who calls: UNAUTHENTICATED for nobody that is known, RESOURCE_EXHAUSTED with the reason RATE_LIMITED for too many calls.
 absl::StatusOr<Caller> Identify(const Backend& backend, const grpc::ServerContextBase& context);
@@ -44,30 +55,10 @@ absl::StatusOr<Caller> Identify(const Backend& backend, const grpc::ServerContex
 // The same, and PERMISSION_DENIED when it may not do what needs `role`.
 absl::StatusOr<Caller> Admit(const Backend& backend, const grpc::ServerContextBase& context, Role role);
 
-// The frame of every synchronous method: admits the caller, runs `body` (→ absl::Status), converts its status.
-template <typename Body>
-grpc::Status Serve(const Backend& backend, const grpc::ServerContextBase& context, Role role, Body body) {
-  if (absl::StatusOr<Caller> caller = Admit(backend, context, role); !caller.ok()) return ToGrpcStatus(caller.status());
-  return ToGrpcStatus(body());
-}
-
-// One line for the audit log. Calls that were held back for their number leave none: they could fill the disk.
-void Audit(const Backend& backend, const absl::StatusOr<Caller>& caller, const char* method, const std::string& object,
-           const absl::Status& status);
-
-// The same for a method that changes something: its outcome goes to the audit log under `method` and `object`.
-template <typename Body>
-grpc::Status ServeChange(const Backend& backend, const grpc::ServerContextBase& context, Role role, const char* method,
-                         const std::string& object, Body body) {
-  const absl::StatusOr<Caller> caller = Identify(backend, context);
-  absl::Status status = caller.ok() ? AccessControl::Authorize(*caller, role) : caller.status();
-  if (status.ok()) status = body();
-  Audit(backend, caller, method, object, status);
-  return ToGrpcStatus(status);
-}
-
 // AIP-158. Page sizes: 0 means `fallback`, more than `most` is taken as `most`; INVALID_ARGUMENT when negative.
 absl::StatusOr<int64_t> PageSize(int32_t asked, int64_t fallback, int64_t most);
+// A page is also full when it has so many bytes, whatever its rows are: clients take messages of at most 4 MiB.
+inline constexpr size_t kPageBytes = 2 << 20;
 // An opaque token that only the same request continues: `position` bound to a digest of `request_key`.
 std::string MakePageToken(const std::string& position, const std::string& request_key);
 // Empty for an empty token. INVALID_ARGUMENT for one that was not made for this request.

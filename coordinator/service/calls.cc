@@ -6,6 +6,7 @@
 
 #include "common/error_details.h"
 #include "common/status_macros.h"
+#include "coordinator/service/request_limits.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -75,11 +76,11 @@ void UnaryCall::Answer(const absl::Status& status) {
 }
 
 grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerContext* context, Role role,
-                                google::protobuf::Message* response, Body body) {
+                                const google::protobuf::Message& request, google::protobuf::Message* response, Body body) {
   auto* call = new UnaryCall(response);
   absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend, *context, role, CallKind::kUnary);
-  if (!open.ok()) {
-    call->Answer(open.status());
+  if (absl::Status status = open.ok() ? CheckLimits(request) : open.status(); !status.ok()) {
+    call->Answer(status);
     return call;
   }
   call->SetOpen(*std::move(open));
@@ -88,16 +89,19 @@ grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerCont
 }
 
 grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
-                                      const std::string& object, google::protobuf::Message* response, Body body) {
-  return ServeChange(backend, context, role, method, object, response,
+                                      const std::string& object, const google::protobuf::Message& request,
+                                      google::protobuf::Message* response, Body body) {
+  return ServeChange(backend, context, role, method, object, request, response,
                      ClientBody([body = std::move(body)](const std::string&) { return body(); }));
 }
 
 grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
-                                      const std::string& object, google::protobuf::Message* response, ClientBody body) {
+                                      const std::string& object, const google::protobuf::Message& request,
+                                      google::protobuf::Message* response, ClientBody body) {
   auto* call = new UnaryCall(response);
   const absl::StatusOr<Caller> caller = Identify(backend, *context);
   absl::Status status = caller.ok() ? AccessControl::Authorize(*caller, role) : caller.status();
+  if (status.ok()) status = CheckLimits(request);
   if (status.ok()) {
     absl::StatusOr<std::unique_ptr<OpenCall>> open = Enter(backend, *context, *caller, CallKind::kUnary);
     status = open.status();

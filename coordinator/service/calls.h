@@ -51,16 +51,18 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 // Runs on a thread of the pool; request and response live until it returns.
 using Body = std::function<absl::Status()>;
 
-// A method that reads.
+// A method that reads. INVALID_ARGUMENT for a request that CheckLimits refuses.
 grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerContext* context, Role role,
-                                google::protobuf::Message* response, Body body);
+                                const google::protobuf::Message& request, google::protobuf::Message* response, Body body);
 // A method that changes something: its outcome goes to the audit log under `method` and `object`.
 grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
-                                      const std::string& object, google::protobuf::Message* response, Body body);
+                                      const std::string& object, const google::protobuf::Message& request,
+                                      google::protobuf::Message* response, Body body);
 // The same for a body that is told whose call it is (OpenCall::client): what it begins takes turns with what others begin.
 using ClientBody = std::function<absl::Status(const std::string& client)>;
 grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
-                                      const std::string& object, google::protobuf::Message* response, ClientBody body);
+                                      const std::string& object, const google::protobuf::Message& request,
+                                      google::protobuf::Message* response, ClientBody body);
 
 // For methods whose answer comes from elsewhere: `begin` runs on a thread of the pool, and sees to it that `call` is answered. It is
 // answered here when too many calls wait.

@@ -19,6 +19,10 @@ constexpr int kMaxReports = 1024;
 constexpr int kMaxPoints = 20000;
 constexpr int32_t kMaxSlots = 1024;
 constexpr size_t kMaxText = 4096;
+constexpr size_t kMaxName = 128;
+constexpr int kMaxScores = 256;
+constexpr int kMaxArtifactNames = 1000;
+constexpr size_t kMaxProvenance = 256;
 
 // What a worker says is shown to people and kept: it is cut to a sensible length.
 std::string Cut(const std::string& text) { return Shortened(text, kMaxText); }
@@ -193,8 +197,15 @@ std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::Attem
     default: return std::monostate{};
   }
   const v1::Success& success = proto.success();
+  if (success.scores_size() > kMaxScores || success.artifacts_size() > kMaxArtifactNames) {
+    return Failure{FailureClass::kUserError, fmt::format("the result has {} scores and {} artifacts: at most {} and {} are taken",
+                                                         success.scores_size(), success.artifacts_size(), kMaxScores, kMaxArtifactNames)};
+  }
   Result result;
   for (const auto& [name, value] : success.scores()) {
+    if (name.empty() || name.size() > kMaxName) {
+      return Failure{FailureClass::kUserError, fmt::format("a score's name has {} bytes: expected 1 to {}", name.size(), kMaxName)};
+    }
     if (!std::isfinite(value)) {
       return Failure{FailureClass::kUserError, fmt::format("score '{}' is {}: expected a finite number", name, value)};
     }
@@ -203,7 +214,11 @@ std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::Attem
   result.artifacts.assign(success.artifacts().begin(), success.artifacts().end());
   result.train_seconds = std::isfinite(success.train_seconds()) ? success.train_seconds() : 0;
   result.total_seconds = std::isfinite(success.total_seconds()) ? success.total_seconds() : 0;
-  result.provenance.insert(success.provenance().begin(), success.provenance().end());
+  // For the record only: what is beyond the limits is left out or cut.
+  for (const auto& [key, value] : success.provenance()) {
+    if (result.provenance.size() >= kMaxProvenance) break;
+    if (key.size() <= kMaxName) result.provenance.emplace(key, Cut(value));
+  }
   return result;
 }
 
@@ -245,7 +260,7 @@ absl::StatusOr<SyncRequest> FromProto(const v1::SynchronizeRequest& proto) {
           report.points_size(), report.point_sequence(), kMaxPoints));
     }
     for (const v1::MetricPoint& point : report.points()) {
-      if (point.metric().empty() || point.metric().size() > 128) {
+      if (point.metric().empty() || point.metric().size() > kMaxName) {
         return absl::InvalidArgumentError("attempts.points.metric: expected a name of 1 to 128 characters");
       }
       converted.points.push_back({point.metric(), point.step(), point.value()});

@@ -104,15 +104,20 @@ absl::Status SweepServiceImpl::List(const v1::ListSweepsRequest& request, v1::Li
   SweepKey before = 0;
   if (!position.empty() && !absl::SimpleAtoi(position, &before)) return absl::InvalidArgumentError("page_token is damaged");
   LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, backend_.store->ListSweeps(before, size));
-  for (const SweepRecord& sweep : sweeps) {
-    absl::StatusOr<v1::Sweep> view = View(sweep.id);
-    if (absl::IsNotFound(view.status())) continue;  // deleted in between
-    LOUPE_RETURN_IF_ERROR(view.status());
-    const std::string display_name = view->spec().display_name();
-    view->clear_spec();
-    view->mutable_spec()->set_display_name(display_name);
-    *response.add_sweeps() = *std::move(view);
-  }
+  // At one go, and without the specifications: a list shows none of them.
+  LOUPE_ASSIGN_OR_RETURN(
+      const std::vector<v1::Sweep> views,
+      backend_.engine->Call<std::vector<v1::Sweep>>(
+          [&sweeps](Scheduler& scheduler, const Now& now, Effects&) -> absl::StatusOr<std::vector<v1::Sweep>> {
+            std::vector<v1::Sweep> made;
+            for (const SweepRecord& sweep : sweeps) {
+              const absl::StatusOr<Scheduler::SweepView> view = scheduler.View(sweep.id, now);
+              if (!view.ok()) continue;  // deleted in between
+              made.push_back(ToProto(*view->record, view->counts, view->estimated_time_left, /*with_spec=*/false));
+            }
+            return made;
+          }));
+  for (const v1::Sweep& view : views) *response.add_sweeps() = view;
   if (static_cast<int64_t>(sweeps.size()) == size) {
     response.set_next_page_token(MakePageToken(fmt::format("{}", sweeps.back().key), "ListSweeps"));
   }
@@ -152,7 +157,7 @@ absl::Status SweepServiceImpl::Retry(const v1::RetryTrialsRequest& request, cons
 
 grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* context, const v1::SweepVerbRequest& request,
                                                  SweepVerb verb, v1::Sweep& response) {
-  return ServeChange(backend_, context, Role::kSubmitter, NameOf(verb), request.name(), &response,
+  return ServeChange(backend_, context, Role::kSubmitter, NameOf(verb), request.name(), request, &response,
                      [this, &request, verb, &response](const std::string& client) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
     LOUPE_RETURN_IF_ERROR(backend_.engine
@@ -168,11 +173,11 @@ grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* co
 
 grpc::ServerUnaryReactor* SweepServiceImpl::CreateSweep(grpc::CallbackServerContext* context, const v1::CreateSweepRequest* request, v1::CreateSweepResponse* response) {
   return ServeChange(backend_, context, request->validate_only() ? Role::kViewer : Role::kSubmitter, "created",
-                     request->sweep_id(), response, [=, this](const std::string& client) { return Create(*request, client, *response); });
+                     request->sweep_id(), *request, response, [=, this](const std::string& client) { return Create(*request, client, *response); });
 }
 
 grpc::ServerUnaryReactor* SweepServiceImpl::GetSweep(grpc::CallbackServerContext* context, const v1::GetSweepRequest* request, v1::Sweep* response) {
-  return Serve(backend_, context, Role::kViewer, response, [=, this]() -> absl::Status {
+  return Serve(backend_, context, Role::kViewer, *request, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
     LOUPE_ASSIGN_OR_RETURN(*response, View(id.id()));
     return absl::OkStatus();
@@ -180,11 +185,11 @@ grpc::ServerUnaryReactor* SweepServiceImpl::GetSweep(grpc::CallbackServerContext
 }
 
 grpc::ServerUnaryReactor* SweepServiceImpl::ListSweeps(grpc::CallbackServerContext* context, const v1::ListSweepsRequest* request, v1::ListSweepsResponse* response) {
-  return Serve(backend_, context, Role::kViewer, response, [=, this] { return List(*request, *response); });
+  return Serve(backend_, context, Role::kViewer, *request, response, [=, this] { return List(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* SweepServiceImpl::DeleteSweep(grpc::CallbackServerContext* context, const v1::DeleteSweepRequest* request, v1::DeleteSweepResponse* response) {
-  return ServeChange(backend_, context, Role::kSubmitter, "deleted", request->name(), response,
+  return ServeChange(backend_, context, Role::kSubmitter, "deleted", request->name(), *request, response,
                      [=, this](const std::string& client) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
     return backend_.engine
@@ -214,7 +219,7 @@ grpc::ServerUnaryReactor* SweepServiceImpl::CancelSweep(grpc::CallbackServerCont
 }
 
 grpc::ServerUnaryReactor* SweepServiceImpl::RetryTrials(grpc::CallbackServerContext* context, const v1::RetryTrialsRequest* request, v1::RetryTrialsResponse* response) {
-  return ServeChange(backend_, context, Role::kSubmitter, "retried", request->name(), response,
+  return ServeChange(backend_, context, Role::kSubmitter, "retried", request->name(), *request, response,
                      [=, this](const std::string& client) { return Retry(*request, client, *response); });
 }
 

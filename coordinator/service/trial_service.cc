@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "coordinator/service/chunk_writer.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/request_limits.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -102,10 +103,18 @@ absl::Status TrialServiceImpl::List(const v1::ListTrialsRequest& request, v1::Li
   filter.limit = size;
   LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Readable(*backend_.store, id.id()));
   LOUPE_ASSIGN_OR_RETURN(const std::vector<TrialRow> trials, backend_.store->ListTrials(sweep.key, filter));
-  for (const TrialRow& trial : trials) *response.add_trials() = ToProto(sweep, trial);
-  if (static_cast<int64_t>(trials.size()) == size && trials.back().index + 1 < sweep.trials()) {
-    response.set_next_page_token(MakePageToken(fmt::format("{}", trials.back().index + 1), request_key));
+  int64_t next = static_cast<int64_t>(trials.size()) == size ? trials.back().index + 1 : sweep.trials();
+  size_t bytes = 0;
+  for (const TrialRow& trial : trials) {
+    if (bytes > kPageBytes) {
+      next = trial.index;
+      break;
+    }
+    v1::Trial* added = response.add_trials();
+    *added = ToProto(sweep, trial);
+    bytes += added->ByteSizeLong();
   }
+  if (next < sweep.trials()) response.set_next_page_token(MakePageToken(fmt::format("{}", next), request_key));
   return absl::OkStatus();
 }
 
@@ -145,7 +154,7 @@ absl::Status TrialServiceImpl::Points(const v1::ListMetricPointsRequest& request
 }
 
 grpc::ServerUnaryReactor* TrialServiceImpl::GetTrial(grpc::CallbackServerContext* context, const v1::GetTrialRequest* request, v1::Trial* response) {
-  return Serve(backend_, context, Role::kViewer, response, [=, this]() -> absl::Status {
+  return Serve(backend_, context, Role::kViewer, *request, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request->name()));
     LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, backend_.store->GetTrial(located.second));
     *response = ToProto(located.first, trial);
@@ -154,15 +163,15 @@ grpc::ServerUnaryReactor* TrialServiceImpl::GetTrial(grpc::CallbackServerContext
 }
 
 grpc::ServerUnaryReactor* TrialServiceImpl::ListTrials(grpc::CallbackServerContext* context, const v1::ListTrialsRequest* request, v1::ListTrialsResponse* response) {
-  return Serve(backend_, context, Role::kViewer, response, [=, this] { return List(*request, *response); });
+  return Serve(backend_, context, Role::kViewer, *request, response, [=, this] { return List(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* TrialServiceImpl::ListMetricPoints(grpc::CallbackServerContext* context, const v1::ListMetricPointsRequest* request, v1::ListMetricPointsResponse* response) {
-  return Serve(backend_, context, Role::kViewer, response, [=, this] { return Points(*request, *response); });
+  return Serve(backend_, context, Role::kViewer, *request, response, [=, this] { return Points(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* TrialServiceImpl::ListArtifacts(grpc::CallbackServerContext* context, const v1::ListArtifactsRequest* request, v1::ListArtifactsResponse* response) {
-  return Serve(backend_, context, Role::kViewer, response, [=, this]() -> absl::Status {
+  return Serve(backend_, context, Role::kViewer, *request, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request->parent()));
     LOUPE_ASSIGN_OR_RETURN(const std::vector<ArtifactRecord> artifacts, backend_.store->ListArtifacts(located.second));
     for (const ArtifactRecord& artifact : artifacts) *response->add_artifacts() = ToProto(artifact);
@@ -174,8 +183,8 @@ grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* TrialServiceImpl::Downlo
     grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
   auto* writer = new ChunkWriter<v1::DownloadArtifactResponse>(backend_);
   absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream);
-  if (!open.ok()) {
-    writer->End(open.status());
+  if (absl::Status status = open.ok() ? CheckLimits(*request) : open.status(); !status.ok()) {
+    writer->End(status);
     return writer;
   }
   writer->SetOpen(*std::move(open));

@@ -4,6 +4,7 @@
 
 #include "common/status_macros.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/request_limits.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -58,6 +59,7 @@ void UploadReactor::Continue(bool ok) {
 
 absl::Status UploadReactor::TakeHeader() {
   if (!message_.has_header()) return absl::InvalidArgumentError("the first message of an upload must be its header");
+  LOUPE_RETURN_IF_ERROR(CheckLimits(message_));
   const v1::Artifact& artifact = message_.header().artifact();
   LOUPE_ASSIGN_OR_RETURN(claim_, FromProto(message_.header().lease()));
   LOUPE_RETURN_IF_ERROR(CheckArtifactName(artifact.name()));

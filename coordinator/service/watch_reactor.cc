@@ -6,6 +6,12 @@
 #include "coordinator/service/grpc_status.h"
 
 namespace loupe::coordinator {
+namespace {
+
+// What runs in a message of at most 4 MiB: some thousands of attempts.
+constexpr size_t kMaxRunningBytes = 1 << 20;
+
+}  // namespace
 
 std::shared_ptr<WatchReactor> WatchReactor::Start(PlanCache& plans) {
   std::shared_ptr<WatchReactor> reactor(new WatchReactor(plans));
@@ -22,7 +28,16 @@ bool WatchReactor::Update(absl::StatusOr<WatchUpdate> update) {
   *response.mutable_sweep() = ToProto(update->sweep, update->counts, update->estimated_time_left, /*with_spec=*/false);
   // On the engine's thread, which makes no plans: what runs is shown again when somebody has made it.
   if (const auto plan = plans_.Find(update->sweep.uid); plan != nullptr) {
-    for (const RunningAttempt& attempt : update->running) *response.add_running() = ToProto(update->sweep, attempt, *plan);
+    size_t bytes = 0;
+    for (const RunningAttempt& attempt : update->running) {
+      if (bytes > kMaxRunningBytes) {
+        response.set_running_left_out(static_cast<int64_t>(update->running.size()) - response.running_size());
+        break;
+      }
+      v1::RunningAttempt* added = response.add_running();
+      *added = ToProto(update->sweep, attempt, *plan);
+      bytes += added->ByteSizeLong();
+    }
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_ || end_) return false;

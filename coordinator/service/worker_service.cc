@@ -162,10 +162,10 @@ absl::Status WorkerServiceImpl::List(const v1::ListWorkersRequest& request, v1::
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* WorkerServiceImpl::Drain(grpc::CallbackServerContext* context, const std::string& name, bool draining,
+grpc::ServerUnaryReactor* WorkerServiceImpl::Drain(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest& request, bool draining,
                                                    v1::Worker& response) {
-  return ServeChange(backend_, context, Role::kAdmin, draining ? "drained" : "undrained", name, request, &response,
-                     [this, name, draining, &response]() -> absl::Status {
+  return ServeChange(backend_, context, Role::kAdmin, draining ? "drained" : "undrained", request.name(), request, &response,
+                     [this, name = request.name(), draining, &response]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromName(name));
     LOUPE_RETURN_IF_ERROR(
         backend_.engine
@@ -192,11 +192,11 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::ListWorkers(grpc::CallbackServerCon
 }
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::DrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) {
-  return Drain(context, request->name(), true, *response);
+  return Drain(context, *request, true, *response);
 }
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::UndrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) {
-  return Drain(context, request->name(), false, *response);
+  return Drain(context, *request, false, *response);
 }
 
 }  // namespace loupe::coordinator

@@ -24,7 +24,7 @@ class WorkerServiceImpl final : public v1::WorkerService::CallbackService {
  private:
   void Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest* request, v1::SynchronizeResponse* response, uint64_t id);
   absl::Status List(const v1::ListWorkersRequest& request, v1::ListWorkersResponse& response);
-  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const std::string& name, bool draining, v1::Worker& response);
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest& request, bool draining, v1::Worker& response);
   absl::StatusOr<std::vector<v1::Worker>> Workers();
 
   const Backend backend_;

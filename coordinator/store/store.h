@@ -141,7 +141,7 @@ class Store {
   // NOT_FOUND names the sweep.
   virtual absl::StatusOr<SweepRecord> GetSweep(const std::string& id) = 0;
 
-  // Ordered by key (the order of creation), newest first; `before` 0 means from the newest.
+  // Ordered by key (the order of creation), newest first; `before` 0 means from the newest. Without the specifications.
   virtual absl::StatusOr<std::vector<SweepRecord>> ListSweeps(SweepKey before, int64_t limit) = 0;
 
   // Recounted from the rows.

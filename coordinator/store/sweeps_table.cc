@@ -17,13 +17,14 @@ constexpr char kUpdateStateSql[] =
     "UPDATE sweeps SET state = ?, state_reason = ?, priority = ?, update_time_us = ?, end_time_us = ?, revision = ? "
     "WHERE sweep_key = ?";
 
-#define LOUPE_SWEEP_COLUMNS                                                                                             \
-  "sweep_key, sweep_id, uid, display_name, spec, cell_count, replicates, seed, priority, max_trial_attempts, "          \
+#define LOUPE_SWEEP_COLUMNS(spec)                                                                                       \
+  "sweep_key, sweep_id, uid, display_name, " spec ", cell_count, replicates, seed, priority, max_trial_attempts, "      \
   "max_worker_losses, backoff_us, max_failed_trials, state, state_reason, create_time_us, update_time_us, end_time_us, " \
   "revision, kind, next_trial, trial_states, cell_filter, client FROM sweeps LEFT JOIN jobs USING (sweep_key) "
-constexpr char kGetSql[] = "SELECT " LOUPE_SWEEP_COLUMNS "WHERE sweep_id = ?";
-constexpr char kAllSql[] = "SELECT " LOUPE_SWEEP_COLUMNS "ORDER BY sweep_key";
-constexpr char kListSql[] = "SELECT " LOUPE_SWEEP_COLUMNS "WHERE sweep_key < ? ORDER BY sweep_key DESC LIMIT ?";
+constexpr char kGetSql[] = "SELECT " LOUPE_SWEEP_COLUMNS("spec") "WHERE sweep_id = ?";
+constexpr char kAllSql[] = "SELECT " LOUPE_SWEEP_COLUMNS("spec") "ORDER BY sweep_key";
+// A specification may have a megabyte: lists leave it where it is.
+constexpr char kListSql[] = "SELECT " LOUPE_SWEEP_COLUMNS("NULL") "WHERE sweep_key < ? ORDER BY sweep_key DESC LIMIT ?";
 #undef LOUPE_SWEEP_COLUMNS
 
 SweepRecord Read(const SqliteRow& row) {
