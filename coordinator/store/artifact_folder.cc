@@ -83,7 +83,13 @@ absl::StatusOr<ArtifactFolder> ArtifactFolder::Existing(const std::string& root)
 
 absl::StatusOr<std::unique_ptr<ArtifactFolder::Upload>> ArtifactFolder::Begin() const {
   std::string path = fmt::format("{}/{}/{}", root_, kIncoming, ToHex(SystemRandom().NextToken()));
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  const auto create = [&path] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600); };
+  int fd = create();
+  // Somebody has tidied up; where the whole folder is gone, a disk may be.
+  if (fd < 0 && errno == ENOENT && ::mkdir(fmt::format("{}/{}", root_, kIncoming).c_str(), 0700) == 0) fd = create();
+  if (fd < 0 && errno == ENOENT) {
+    return absl::UnavailableError(fmt::format("the artifacts' folder '{}' is gone (removed, or its disk is not there): put it back", root_));
+  }
   if (fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot create '{}'", path));
   return std::unique_ptr<Upload>(new Upload(*this, std::move(path), fd));
 }
@@ -100,6 +106,10 @@ absl::Status ArtifactFolder::Upload::Append(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t wrote = ::write(fd_, bytes.data(), bytes.size());
     if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0 && errno == EFBIG) {
+      return absl::ResourceExhaustedError(
+          "cannot store the artifact: it has reached the coordinator's limit on file sizes (ulimit -f), which has to be raised");
+    }
     if (wrote < 0) return absl::ErrnoToStatus(errno, "cannot store the artifact");
     bytes.remove_prefix(static_cast<size_t>(wrote));
   }

@@ -12,10 +12,16 @@
 namespace loupe::coordinator {
 
 absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash);
+  const int folder_fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder_fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot open the folder '{}'", folder));
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot open the lock file '{}'", path));
-  std::unique_ptr<LockFile> lock(new LockFile(fd));
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  const int error = errno;
+  std::unique_ptr<LockFile> lock(new LockFile(folder_fd, fd));
+  if (fd < 0) return absl::ErrnoToStatus(error, fmt::format("cannot open the lock file '{}'", path));
+  for (const int each : {folder_fd, fd}) {
+    if (::flock(each, LOCK_EX | LOCK_NB) == 0) continue;
     if (errno != EWOULDBLOCK) return absl::ErrnoToStatus(errno, fmt::format("cannot lock '{}'", path));
     char holder[32] = {};
     const ssize_t got = ::pread(fd, holder, sizeof holder - 1, 0);
@@ -31,6 +37,9 @@ absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::string& p
   return lock;
 }
 
-LockFile::~LockFile() { ::close(fd_); }
+LockFile::~LockFile() {
+  if (fd_ >= 0) ::close(fd_);
+  ::close(folder_fd_);
+}
 
 }  // namespace loupe::coordinator

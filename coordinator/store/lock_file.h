@@ -1,4 +1,5 @@
-// One process per data folder: an flock on a file that lives beside the database.
+// One process per data folder: flocks on the folder itself, which nobody can remove from under a process, and on a file in it,
+// which names the process (and keeps programs out that know the file alone).
 #pragma once
 
 #include <memory>
@@ -18,7 +19,8 @@ class LockFile {
   LockFile& operator=(const LockFile&) = delete;
 
  private:
-  explicit LockFile(int fd) : fd_(fd) {}
+  LockFile(int folder_fd, int fd) : folder_fd_(folder_fd), fd_(fd) {}
+  const int folder_fd_;
   const int fd_;
 };
 
