@@ -41,6 +41,8 @@ WorkerThread::~WorkerThread() {
 MiniSweep::MiniSweep(coordinator::SchedulerOptions options) {
   options_.data_folder = folder_ / "data";
   options_.listen = "127.0.0.1:0";
+  // This process is no coordinator that could run itself.
+  options_.analysis.program = {LOUPE_COORDINATOR, "analyse"};
   options_.scheduler = options;
   options_.scheduler.report_interval = absl::Milliseconds(20);
   absl::StatusOr<std::unique_ptr<coordinator::Server>> server = coordinator::Server::Start(options_);
