@@ -13,7 +13,7 @@
 namespace loupe::analysis {
 namespace {
 
-constexpr size_t kMostShown = 6;  // names in one sentence
+constexpr size_t kMostNamesQuoted = 6;  // names in one sentence
 
 constexpr std::array<std::string_view, 38> kMissingMarkers = {
     "",        "na",       "n/a",      "n.a.",      "n.a",       "#n/a",     "#na",      "#n/a n/a", "<na>",  "nan",
@@ -45,7 +45,7 @@ bool IsPlainMarker(std::string_view text) {
 std::string Quoted(const std::vector<std::string>& names) {
   std::vector<std::string> shown;
   for (const std::string& name : names) {
-    if (shown.size() == kMostShown) {
+    if (shown.size() == kMostNamesQuoted) {
       shown.push_back("…");
       break;
     }

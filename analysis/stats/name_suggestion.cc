@@ -9,7 +9,7 @@
 namespace loupe::analysis {
 namespace {
 
-constexpr size_t kMostShown = 40;  // names in one sentence
+constexpr size_t kMostNamesListed = 40;  // names in one sentence
 
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -40,7 +40,7 @@ std::string SuggestName(std::string_view name, const std::vector<std::string>& n
     }
   }
   const std::string hint = best != nullptr ? fmt::format("; did you mean '{}'? In all", *best) : std::string(";");
-  const auto shown = names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), kMostShown));
+  const auto shown = names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), kMostNamesListed));
   const std::string more = shown == names.end() ? "" : fmt::format(" and {} more", names.end() - shown);
   return fmt::format("{} there are: {}{}", hint, fmt::join(names.begin(), shown, ", "), more);
 }
