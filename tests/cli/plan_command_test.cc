@@ -118,6 +118,17 @@ TEST(PlanCommandTest, TextSaysWhatTheTestsWillSeeAndWhereTheOrderComesFrom) {
                                 HasSubstr("Run order: replicate by replicate"), HasSubstr("the seed (7)")));
 }
 
+// Res_in and Res_out meet in one output only: 2 × 48 of 960 trials tell them apart.
+TEST(PlanCommandTest, HardestPairOfLevelsIsNamed) {
+  const ProcessResult result = Loupe({"plan", "configs/sweeps/full-320.yaml", "--format", "json", "--no-history"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json input = *Term(json::parse(result.out), "input");
+  EXPECT_NEAR(input["detectable_difference_sd"].get<double>(), 0.776, 0.001);
+  EXPECT_EQ(input["hardest_pair"], json::array({"Res_in", "Res_out"}));
+  EXPECT_EQ(input["pairs"], 45);
+  EXPECT_EQ(input["not_estimable_pairs"].size(), 23u);
+}
+
 TEST(PlanCommandTest, DetectableEffectShrinksWithReplicatesAndPowerGrows) {
   const auto term = [](const char* replicates) {
     const TemporaryFolder folder;
@@ -289,14 +300,16 @@ TEST(PromptNotesTest, APlanSaysWhatOfAPromptIsCutOff) {
     for (int i = 0; i < 30; ++i) words += " two";
     const ProcessResult result =
         Loupe({"plan", "-", "--no-history", "--format", "json"},
-              "name: long\nbase: " + base + "\nscorer: configs/scorers/emoji-clip\ntask:\n  images: configs\n  instance_prompt: " + words +
-                  " red hat\n  class_prompt: a photo of cat\nmethod:\n  input: CA_out\n  output: FFN_in\nfactors:\n  scale: [1, 2]\n");
+              "name: long\nbase: " + base + "\nscorer: configs/scorers/emoji-clip\ntask:\n  images: configs\n  instance_prompt: " +
+                  words + " red hat\n  class_prompt: a photo of cat\nmethod:\n  input: CA_out\n  output: FFN_in\nfactors:\n  scale: [1, 2]\n");
     EXPECT_EQ(result.exit_code, 0) << result.err;
     return json::parse(result.out, nullptr, false)["notes"].dump();
   };
   EXPECT_THAT(notes_of("configs/bases/emoji-sd"),
-              AllOf(HasSubstr("task.instance_prompt: 'a photo of sks cat two"), HasSubstr("red hat' is cut off"), Not(HasSubstr("class_prompt"))));
-  EXPECT_THAT(notes_of("/no/such/base"), HasSubstr("/no/such/base is not on this machine, so whether its text tower takes the prompts whole"));
+              AllOf(HasSubstr("task.instance_prompt: 'a photo of sks cat two"), HasSubstr("red hat' is cut off"),
+                    Not(HasSubstr("class_prompt"))));
+  EXPECT_THAT(notes_of("/no/such/base"),
+              HasSubstr("/no/such/base is not on this machine, so whether its text tower takes the prompts whole"));
 }
 
 }  // namespace

@@ -126,9 +126,8 @@ TEST(EmmeansTest, SimpleEffectsAreThoseOfR) {
         if (found != by.end()) {
           const auto k = static_cast<size_t>(found - by.begin());
           EXPECT_EQ(effect->test.df, joint["df"][k].get<double>());
-          EXPECT_NEAR(effect->test.f, joint["f"][k].get<double>(), 5.1e-4);  // joint_tests rounds to three places,
-          // and takes p of what it rounded.
-          EXPECT_NEAR(FUpperTail(joint["f"][k], effect->test.df, effect->means.df), joint["p"][k].get<double>(), 1e-10);
+          EXPECT_NEAR(effect->test.f, joint["f"][k].get<double>(), 5.1e-4);  // joint_tests rounds to three places
+          EXPECT_LT(RelativeError(effect->test.p, joint["p"][k]), 5e-5);  // and finds the estimable part to some five digits
         }
         ExpectSamePairs(expected, at, levels, effect->pairs);
       }

@@ -4,8 +4,12 @@
 #include <cmath>
 
 #include "analysis/stats/anova.h"
+#include "analysis/stats/comparisons.h"
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/effect_size.h"
+#include "analysis/stats/model_plan.h"
+#include "analysis/stats/model_reduction.h"
+#include "analysis/stats/pair_information.h"
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
@@ -73,6 +77,44 @@ TEST(EffectSizeTest, SizesFollowTheirFormulas) {
   EXPECT_NEAR(term.effect.cohens_f, std::sqrt(term.f * 2 / 48), 1e-14);
   EXPECT_LT(term.effect.partial_eta_sq_low, term.effect.partial_eta_sq);
   EXPECT_GT(term.effect.partial_eta_sq_high, term.effect.partial_eta_sq);
+}
+
+// The variance of every difference of a design is what a fit of it has, and min. Δ the root of λ times that.
+TEST(PairInformationTest, VariancesAreThoseOfTheFit) {
+  const DataTable data = ReadReferenceTable("paper_unbalanced.csv", "y", {"input", "output", "activation", "scale", "rep"});
+  for (const std::string formula : {"input + output + activation + scale", "input*activation + output"}) {
+    const auto planned = PlanCells(data, {.formula = formula, .block = "rep"});
+    ASSERT_TRUE(planned.ok());
+    const ModelMatrix matrix(planned->cells, planned->plan.terms);
+    const auto reduction = ModelReduction::Create(matrix, planned->cells);
+    ASSERT_TRUE(reduction.ok());
+    // Type II: input and output are tested without the interaction.
+    const auto model = LinearModel::Fit(data, {.formula = formula == "input*activation + output" ? "input + activation + output" : formula,
+                                               .block = "rep"});
+    ASSERT_TRUE(model.ok());
+    for (size_t term = 1; term <= 2; ++term) {
+      const std::string name = data.factors[matrix.terms()[term][0]].name;
+      std::vector<size_t> after;
+      for (size_t u = 0; u < matrix.terms().size(); ++u) {
+        if (!IsContained(matrix.terms()[term], matrix.terms()[u])) after.push_back(u);
+      }
+      const auto pairs = ComparePairsOfLevels(matrix, planned->cells, reduction->Whole(), term, after);
+      const auto fitted = DifferencesOfAllPairs(**model, *ComputeMarginalMeans(**model, {name}));
+      ASSERT_EQ(pairs.size(), fitted.size());
+      for (size_t i = 0; i < pairs.size(); ++i) {
+        EXPECT_EQ(pairs[i].estimable, fitted[i].estimable) << name << " " << fitted[i].first << " " << fitted[i].second;
+        if (!pairs[i].estimable) continue;
+        EXPECT_NEAR(std::sqrt(pairs[i].variance) * (*model)->residual_sd(), fitted[i].std_error, 1e-10);
+      }
+    }
+  }
+}
+
+TEST(PairInformationTest, ResidualPositionsOfThePaperNeedMore) {
+  // 320 cells × 3, tests of input on 7 and 940 degrees of freedom: Res_in and Res_out meet in 2 × 48 trials.
+  const FTestPlan plan{.df = 7, .residual_df = 940, .n = 960};
+  EXPECT_NEAR(MinimumDetectableDifference(plan, 2.0 / 48), 0.776, 0.001);
+  EXPECT_NEAR(MinimumDetectableDifference(plan, 2.0 * 10 / 960), 0.549, 0.001);  // were the ten levels balanced
 }
 
 }  // namespace
