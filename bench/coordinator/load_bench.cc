@@ -4,12 +4,17 @@
 //   coordinator_load_bench --workers 64 --points 10              as fast as it goes: leases, completions and points per second
 //   coordinator_load_bench --workers 16 --trial-seconds 1 --trials 10000   overhead over ideal packing (Ray Tune's workload)
 //   coordinator_load_bench --million                             planning, creating and paging through a million trials
+//   coordinator_load_bench --jobs --workers 200                  how long workers wait while millions of trials are created, cancelled,
+//                                                                retried and deleted (each worker holds its trial for --trial-seconds)
 //
 // Commits are durable (synchronous=FULL): --data says on which disk. Each worker has a connection of its own.
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
+#include <functional>
+#include <thread>
 
 #include "absl/synchronization/mutex.h"
 #include "bench/coordinator/load_workers.h"
@@ -46,11 +51,27 @@ void Create(testing::CoordinatorProcess& coordinator, const std::string& id, con
             "create");
 }
 
+// A large sweep is there before its last trial is.
+void WaitUntilStored(testing::CoordinatorProcess& coordinator, const std::string& id) {
+  const auto stub = v1::SweepService::NewStub(coordinator.connection()->channel());
+  v1::GetSweepRequest request;
+  request.set_name("sweeps/" + id);
+  v1::Sweep sweep;
+  do {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    grpc::ClientContext context;
+    coordinator.connection()->Prepare(context);
+    DieUnless(coordinator.connection()->Check(stub->GetSweep(&context, request, &sweep)), "get");
+  } while (sweep.state() == v1::Sweep::CREATING);
+}
+
 void Million(testing::CoordinatorProcess& coordinator) {
   const double before = coordinator.process().PeakMegabytes();
   const double cpu = coordinator.process().CpuSeconds();
   auto start = SteadyClock::now();
   Create(coordinator, "million", testing::SmallSpec(1000, 333));
+  fmt::print("answered after {:.2f} s\n", Seconds(SteadyClock::now() - start));
+  WaitUntilStored(coordinator, "million");
   fmt::print("plan and create 999,000 trials: {:.1f} s ({:.1f} s of CPU); peak memory {:.0f} MB (before: {:.0f} MB)\n",
              Seconds(SteadyClock::now() - start), coordinator.process().CpuSeconds() - cpu, coordinator.process().PeakMegabytes(),
              before);
@@ -76,12 +97,122 @@ void Million(testing::CoordinatorProcess& coordinator) {
              coordinator.process().PeakMegabytes());
 }
 
+// Jobs on whole sweeps, one after the other and then five at once, each until it is done.
+class JobRunner {
+ public:
+  explicit JobRunner(testing::CoordinatorProcess& coordinator)
+      : coordinator_(coordinator), stub_(v1::SweepService::NewStub(coordinator.connection()->channel())) {}
+
+  void Run() {
+    Timed("create a million", [&] { CreateLarge("large-0"); }, [&] { return State("large-0") == v1::Sweep::ACTIVE; });
+    Timed("cancel it", [&] { Verb("large-0"); }, [&] { return State("large-0") == v1::Sweep::CANCELLED; });
+    Timed("retry it", [&] { Retry("large-0"); }, [&] { return Counts("large-0").cancelled() == 0; });
+    Timed("delete it", [&] { Delete("large-0"); }, [&] { return State("large-0") == v1::Sweep::STATE_UNSPECIFIED; });
+    const auto all = [&](v1::Sweep::State state) {
+      for (int i = 1; i <= 5; ++i) {
+        if (State(fmt::format("large-{}", i)) != state) return false;
+      }
+      return true;
+    };
+    Timed(
+        "create five millions", [&] { for (int i = 1; i <= 5; ++i) CreateLarge(fmt::format("large-{}", i)); },
+        [&] { return all(v1::Sweep::ACTIVE); });
+    Timed(
+        "delete them", [&] { for (int i = 1; i <= 5; ++i) Delete(fmt::format("large-{}", i)); },
+        [&] { return all(v1::Sweep::STATE_UNSPECIFIED); });
+  }
+
+ private:
+  void Timed(const char* what, const std::function<void()>& begin, const std::function<bool()>& done) {
+    const auto start = SteadyClock::now();
+    begin();
+    const double answered = Seconds(SteadyClock::now() - start);
+    while (!done()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    fmt::print("{}: answered after {:.2f} s, done after {:.1f} s\n", what, answered, Seconds(SteadyClock::now() - start));
+  }
+  template <typename Request, typename Response, typename Method>
+  absl::Status Call(Method method, const Request& request, Response& response) {
+    grpc::ClientContext context;
+    coordinator_.connection()->Prepare(context, absl::Minutes(10));
+    return coordinator_.connection()->Check((*stub_.*method)(&context, request, &response));
+  }
+  void CreateLarge(const std::string& id) {
+    // Behind the sweep that the workers are busy with.
+    v1::SweepSpec spec = testing::SmallSpec(1000, 333);
+    spec.set_priority(-1);
+    Create(coordinator_, id, spec);
+  }
+  void Verb(const std::string& id) {
+    v1::SweepVerbRequest request;
+    request.set_name("sweeps/" + id);
+    v1::Sweep sweep;
+    DieUnless(Call(&v1::SweepService::Stub::CancelSweep, request, sweep), "cancel");
+  }
+  void Retry(const std::string& id) {
+    v1::RetryTrialsRequest request;
+    request.set_name("sweeps/" + id);
+    request.set_cancelled(true);
+    v1::RetryTrialsResponse response;
+    DieUnless(Call(&v1::SweepService::Stub::RetryTrials, request, response), "retry");
+  }
+  void Delete(const std::string& id) {
+    v1::DeleteSweepRequest request;
+    request.set_name("sweeps/" + id);
+    request.set_force(true);
+    v1::DeleteSweepResponse response;
+    DieUnless(Call(&v1::SweepService::Stub::DeleteSweep, request, response), "delete");
+  }
+  // Empty when there is none.
+  v1::Sweep Get(const std::string& id) {
+    v1::GetSweepRequest request;
+    request.set_name("sweeps/" + id);
+    v1::Sweep sweep;
+    if (const absl::Status status = Call(&v1::SweepService::Stub::GetSweep, request, sweep); absl::IsNotFound(status)) {
+      sweep.Clear();
+    } else {
+      DieUnless(status, "get");
+    }
+    return sweep;
+  }
+  v1::Sweep::State State(const std::string& id) { return Get(id).state(); }
+  v1::TrialCounts Counts(const std::string& id) { return Get(id).counts(); }
+
+  testing::CoordinatorProcess& coordinator_;
+  const std::unique_ptr<v1::SweepService::Stub> stub_;
+};
+
+void Jobs(testing::CoordinatorProcess& coordinator, LoadOptions options) {
+  Create(coordinator, "load", testing::SmallSpec(1000, 100));
+  WaitUntilStored(coordinator, "load");
+  std::vector<std::shared_ptr<Connection>> connections;
+  for (int i = 0; i < options.workers; ++i) {
+    connections.push_back(coordinator.Connect());
+    DieUnless(connections.back()->WaitUntilConnected(absl::Seconds(30)), "connect");
+  }
+  std::atomic<bool> stop{false};
+  options.stop = &stop;
+  options.seconds = 3600;
+  LoadWorkers workers(options, connections);
+  std::thread jobs([&] {
+    JobRunner(coordinator).Run();
+    stop = true;
+  });
+  LoadOutcome outcome = workers.Run();
+  jobs.join();
+  fmt::print("{} workers, {:.1f} s: {} completions, {} failed calls; completion to next lease: median {:.1f} ms, p99 {:.1f} ms, "
+             "p99.9 {:.1f} ms, longest {:.1f} ms; peak memory {:.0f} MB\n",
+             options.workers, outcome.seconds, outcome.completed, outcome.failed_calls, Percentile(outcome.lease_seconds, 0.5) * 1000,
+             Percentile(outcome.lease_seconds, 0.99) * 1000, Percentile(outcome.lease_seconds, 0.999) * 1000,
+             Percentile(outcome.lease_seconds, 1) * 1000, coordinator.process().PeakMegabytes());
+}
+
 void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, bool json) {
   // At most 1,000 scales are allowed; three cells each.
   const auto replicates = static_cast<int>((options.trials + 2999) / 3000);
   Create(coordinator, "load",
          options.trials > 0 ? testing::SmallSpec(static_cast<int>((options.trials + 3 * replicates - 1) / (3 * replicates)), replicates)
                             : testing::SmallSpec(1000, 100));
+  WaitUntilStored(coordinator, "load");
   std::vector<std::shared_ptr<Connection>> connections;
   for (int i = 0; i < options.workers; ++i) {
     connections.push_back(coordinator.Connect());
@@ -125,6 +256,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Load on a coordinator over gRPC on loopback."};
   loupe::bench::LoadOptions options;
   bool million = false;
+  bool jobs = false;
   bool json = false;
   std::string data;
   std::string program = LOUPE_COORDINATOR;
@@ -135,6 +267,7 @@ int main(int argc, char** argv) {
   app.add_option("--points", options.points, "Metric points per trial");
   app.add_flag("--json", json, "One line for programs");
   app.add_flag("--million", million, "A sweep of a million trials instead");
+  app.add_flag("--jobs", jobs, "Work on whole sweeps beside the workers");
   app.add_option("--data", data, "New folder for the coordinator's data")->required();
   app.add_option("--coordinator", program, "Another coordinator than this build's, for comparison");
   CLI11_PARSE(app, argc, argv);
@@ -143,6 +276,8 @@ int main(int argc, char** argv) {
   loupe::testing::CoordinatorProcess coordinator({program}, data, {"--log-level", "warn"});
   if (million) {
     loupe::bench::Million(coordinator);
+  } else if (jobs) {
+    loupe::bench::Jobs(coordinator, options);
   } else {
     loupe::bench::Load(coordinator, options, json);
   }

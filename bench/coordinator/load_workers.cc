@@ -129,6 +129,7 @@ LoadOutcome LoadWorkers::Run() {
     }
   }
   const auto done = [&] {
+    if (options_.stop != nullptr && *options_.stop) return true;
     return options_.trials > 0 ? outcome_.completed >= options_.trials
                                : SteadyClock::now() - start >= ToDuration(options_.seconds);
   };

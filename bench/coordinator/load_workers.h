@@ -8,6 +8,7 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/completion_queue.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <vector>
@@ -29,6 +30,8 @@ struct LoadOptions {
   // Ends after so many seconds, or, where `trials` is given, when so many are completed.
   double seconds = 10;
   int64_t trials = 0;
+  // Ends also when this is set.
+  const std::atomic<bool>* stop = nullptr;
   // How long a worker holds each trial; 0 completes it at once.
   double trial_seconds = 0;
   // Metric points that come with each completion.
