@@ -12,7 +12,7 @@
 namespace loupe::cli {
 namespace {
 
-// Whatever value the setting has in some cell, with where it comes from a factor as for all.
+// The values that the setting has in the plan's cells: a factor's levels, or the one for all.
 std::set<std::string> ValuesOf(const coordinator::Plan& plan, const std::string& key) {
   std::set<std::string> values;
   for (const coordinator::SweepFactor& factor : plan.factors()) {
@@ -46,12 +46,14 @@ std::vector<std::string> PromptNotes(const coordinator::Plan& plan) {
   std::error_code error;
   for (const std::string& base : ValuesOf(plan, "base")) {
     if (!std::filesystem::exists(base, error)) {
-      notes.push_back(fmt::format("base: {} is not on this machine, so whether its text tower takes the prompts whole is not checked; the report will say", base));
+      notes.push_back(fmt::format(
+          "base: {} is not on this machine, so whether its text tower takes the prompts whole is not checked; the report will say", base));
       continue;
     }
     absl::StatusOr<std::vector<std::string>> found = CutOffs(base, prompts);
     if (!found.ok()) {
-      notes.push_back(fmt::format("base: whether its text tower takes the prompts whole is not checked: {}", std::string(found.status().message())));
+      notes.push_back(fmt::format("base: whether its text tower takes the prompts whole is not checked: {}",
+                                  std::string(found.status().message())));
       continue;
     }
     notes.insert(notes.end(), found->begin(), found->end());

@@ -217,7 +217,8 @@ std::vector<std::string> TiffKinds() {
 
 std::string ExifOfOrientation(int orientation, bool big_endian) {
   // The header, the first directory at 8 with one entry (tag 0x0112, SHORT, one value), and no other directory.
-  const std::vector<std::pair<unsigned, int>> fields = {{42, 2}, {8, 4}, {1, 2}, {0x0112, 2}, {3, 2}, {1, 4}, {static_cast<unsigned>(orientation), 2}, {0, 2}, {0, 4}};
+  const auto value_of = static_cast<unsigned>(orientation);
+  const std::vector<std::pair<unsigned, int>> fields = {{42, 2}, {8, 4}, {1, 2}, {0x0112, 2}, {3, 2}, {1, 4}, {value_of, 2}, {0, 2}, {0, 4}};
   std::string exif = big_endian ? "MM" : "II";
   for (const auto& [value, bytes] : fields) {
     for (int i = 0; i < bytes; ++i) exif += static_cast<char>(value >> 8 * (big_endian ? bytes - 1 - i : i) & 0xff);

@@ -20,7 +20,10 @@ absl::Status NoUtf8(const std::string& name, std::string_view what, std::string_
       fmt::format("{}: {}; captions are UTF-8: save it so (iconv -f {} -t UTF-8)", Printable(name), what, encoding));
 }
 
-int64_t LineOf(std::string_view bytes, size_t at) { return 1 + std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(at), '\n'); }
+int64_t LineOf(std::string_view bytes, size_t at) {
+  const std::string_view before = bytes.substr(0, at);
+  return 1 + std::count(before.begin(), before.end(), '\n');
+}
 
 }  // namespace
 

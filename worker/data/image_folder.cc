@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 
 using namespace std::string_view_literals;
 
-constexpr std::array kReadEndings = {".png"sv, ".jpg"sv, ".jpeg"sv, ".jpe"sv, ".jfif"sv, ".webp"sv, ".gif"sv, ".tif"sv, ".tiff"sv, ".apng"sv};
+constexpr std::array kReadEndings = {".png"sv,  ".jpg"sv, ".jpeg"sv, ".jpe"sv,  ".jfif"sv,
+                                     ".webp"sv, ".gif"sv, ".tif"sv,  ".tiff"sv, ".apng"sv};
 // Pictures whose first bytes do not tell (or are those of TIFF, in a camera's own format).
 constexpr std::array kOtherEndings = {".bmp"sv, ".heic"sv, ".heif"sv, ".avif"sv, ".jxl"sv, ".jp2"sv, ".j2k"sv, ".psd"sv, ".svg"sv,
                                       ".tga"sv, ".ico"sv,  ".exr"sv,  ".hdr"sv,  ".qoi"sv, ".ppm"sv, ".pgm"sv, ".pbm"sv, ".pnm"sv,
@@ -105,7 +106,8 @@ absl::StatusOr<ImageFolder> ReadImageFolder(const std::string& folder, int side)
   LOUPE_ASSIGN_OR_RETURN(ImageFolder result, ReadImageFiles(folder, std::move(listing.pictures), side));
   result.notes.insert(result.notes.begin(), listing.notes.begin(), listing.notes.end());
   for (const std::string& inner : listing.folders) {
-    result.notes.push_back(fmt::format("{}: left out: pictures are taken from the folder itself and none below it", Printable(folder + "/" + inner)));
+    result.notes.push_back(
+        fmt::format("{}: left out: pictures are taken from the folder itself and none below it", Printable(folder + "/" + inner)));
   }
   return result;
 }

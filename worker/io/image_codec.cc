@@ -106,7 +106,8 @@ Image Upright(const StoredPicture& picture, Alpha alpha) {
   for (uint64_t y = 0; y < height; ++y) {
     const uint8_t* from = picture.rgba.data() + 4 * StoredAt(picture, 0, y);
     // Along a shown row the stored pixels lie at equal distances.
-    const ptrdiff_t step = width < 2 ? 0 : 4 * (static_cast<ptrdiff_t>(StoredAt(picture, 1, y)) - static_cast<ptrdiff_t>(StoredAt(picture, 0, y)));
+    const auto at = [&](uint64_t x) { return static_cast<ptrdiff_t>(StoredAt(picture, x, y)); };
+    const ptrdiff_t step = width < 2 ? 0 : 4 * (at(1) - at(0));
     for (uint64_t x = 0; x < width; ++x, from += step) {
       for (int c = 0; c < 3; ++c) {
         *to++ = from[3] == 255              ? from[c]

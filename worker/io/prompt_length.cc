@@ -28,22 +28,24 @@ absl::StatusOr<int64_t> PromptLength(const std::string& folder, const ClipTokeni
 std::string_view CutOff(const ClipTokenizer& tokenizer, std::string_view text, int64_t length) {
   const auto fits = [&](size_t size) { return static_cast<int64_t>(tokenizer.Tokenise(text.substr(0, size)).size()) <= length - 2; };
   if (fits(text.size())) return {};
+  const auto is_space = [](char c) { return absl::ascii_isspace(static_cast<unsigned char>(c)); };
   // No token reaches over white space, so whole words of the text have the tokens that they have in it.
   std::vector<size_t> ends = {0};
   for (size_t i = 1; i < text.size(); ++i) {
-    if (absl::ascii_isspace(static_cast<unsigned char>(text[i])) && !absl::ascii_isspace(static_cast<unsigned char>(text[i - 1]))) ends.push_back(i);
+    if (is_space(text[i]) && !is_space(text[i - 1])) ends.push_back(i);
   }
   const auto first_too_long = std::partition_point(ends.begin(), ends.end(), fits);
   std::string_view rest = text.substr(first_too_long == ends.begin() ? 0 : *(first_too_long - 1));
-  while (!rest.empty() && absl::ascii_isspace(static_cast<unsigned char>(rest.front()))) rest.remove_prefix(1);
+  while (!rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
   return rest;
 }
 
 std::string DescribeCutOff(const ClipTokenizer& tokenizer, std::string_view text, int64_t length) {
   const std::string_view rest = CutOff(tokenizer, text, length);
   if (rest.empty()) return "";
-  return fmt::format("'{}' has {} tokens, and the text tower takes {}: '{}' is cut off and changes nothing", Shortened(Printable(text), kMostShown),
-                     tokenizer.Tokenise(text).size(), length - 2, Shortened(Printable(rest), kMostShown));
+  return fmt::format("'{}' has {} tokens, and the text tower takes {}: '{}' is cut off and changes nothing",
+                     Shortened(Printable(text), kMostShown), tokenizer.Tokenise(text).size(), length - 2,
+                     Shortened(Printable(rest), kMostShown));
 }
 
 }  // namespace loupe::worker

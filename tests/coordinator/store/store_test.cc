@@ -115,10 +115,12 @@ TEST_P(StoreTest, AnAcceptedResultIsSeenEverywhere) {
 }
 
 TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
-  Commit({NewSweep(1, "first"), Running({1, 0}, 1), Start({1, 0}, 1), Running({1, 1}, 1), Start({1, 1}, 1), Running({1, 2}, 1), Start({1, 2}, 1)});
+  Commit({NewSweep(1, "first")});
   const auto accept = [&](int64_t index, const std::string& prompts) {
-    Effects effects = Accepting({1, index}, 1, 0.25);
-    std::get<AcceptResult>(effects[1]).result.provenance = {{"version", "x"}, {"note.pictures", "b.bmp: left out"}, {"note.prompts", prompts}};
+    const TrialKey trial{1, index};
+    Commit({Running(trial, 1), Start(trial, 1)});
+    Effects effects = Accepting(trial, 1, 0.25);
+    std::get<AcceptResult>(effects[1]).result.provenance = {{"note.pictures", "b.bmp: left out"}, {"note.prompts", prompts}};
     Commit(effects);
   };
   accept(0, "'in a hat' is cut off");

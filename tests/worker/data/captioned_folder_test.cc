@@ -132,7 +132,8 @@ TEST_F(CaptionedFolderTest, CaptionsThatAreNotUtf8AreRefused) {
     Text("a.txt", text);
     EXPECT_THAT(Error(), testing::AllOf(HasSubstr(folder_ + "/a.txt: "), HasSubstr(why)));
     fs::remove(folder_ + "/a.txt");
-    Text("metadata.jsonl", text.starts_with("\xFF") || text.starts_with("\xFE") || text.starts_with("version") ? text : line + text + "\"}");
+    const bool is_whole_file = text.starts_with("\xFF") || text.starts_with("\xFE") || text.starts_with("version");
+    Text("metadata.jsonl", is_whole_file ? text : line + text + "\"}");
     EXPECT_THAT(Error(), testing::AllOf(HasSubstr(folder_ + "/metadata.jsonl"), HasSubstr(why)));
     fs::remove(folder_ + "/metadata.jsonl");
   }
