@@ -319,7 +319,7 @@ TEST_F(SecurityTest, AnEnrolledWorkerHasItsNameAlone) {
   const auto enrolment = Connect({.token = AddToken("farm", Role::kEnrol)});
   v1::EnrolRequest request;
   request.set_worker_id("gpu-1");
-  request.set_token_sha256(Sha256Hex("a worker's own token"));
+  request.set_token_sha256(Sha256Hex("a-token-of-the-worker-alone"));
   v1::WorkerCredentials given;
   grpc::ClientContext context;
   enrolment->Prepare(context);
@@ -333,8 +333,8 @@ TEST_F(SecurityTest, AnEnrolledWorkerHasItsNameAlone) {
     connection->Prepare(sync_context);
     return v1::WorkerService::NewStub(connection->channel())->Synchronize(&sync_context, sync, &response).error_code();
   };
-  EXPECT_EQ(synchronize(Connect({.token = "a worker's own token"}), "workers/gpu-1"), grpc::StatusCode::OK);
-  EXPECT_EQ(synchronize(Connect({.token = "a worker's own token"}), "workers/gpu-2"), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(synchronize(Connect({.token = "a-token-of-the-worker-alone"}), "workers/gpu-1"), grpc::StatusCode::OK);
+  EXPECT_EQ(synchronize(Connect({.token = "a-token-of-the-worker-alone"}), "workers/gpu-2"), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(synchronize(Connect({.token = AdminToken()}), "workers/gpu-1"), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(synchronize(enrolment, "workers/gpu-3"), grpc::StatusCode::PERMISSION_DENIED);
 }
