@@ -138,7 +138,7 @@ std::string DifferencesText(const FactorialAnalysis& analysis) {
     if (!comparison.pairs_reason.empty()) text += WrapText(comparison.pairs_reason, 98, "  ", "  ");
   }
   if (text.empty()) return "";
-  return "\nDifferences between levels, adjusted for the rest of the model (its means, other levels equally weighted)\n" + text;
+  return "\nDifferences between levels, adjusted for the rest of the model (other levels weighted equally)\n" + text;
 }
 
 std::string SimpleEffectsText(const FactorialAnalysis& analysis) {
@@ -173,7 +173,7 @@ std::string ContrastsText(const FactorialAnalysis& analysis) {
       reasons += WrapText(fmt::format("{} is not estimable: {}.", contrast.formula, contrast.reason), 98, "", "  ");
     }
   }
-  return fmt::format("\nContrasts (intervals and p of each alone; Holm's p of all together)\n\n{}{}", table.Text(), reasons);
+  return fmt::format("\nContrasts (interval and p of each alone; Holm's p of all together)\n\n{}{}", table.Text(), reasons);
 }
 
 std::string CellsTable(const FactorialAnalysis& analysis) {
