@@ -328,6 +328,7 @@ TEST_F(SecurityTest, AnEnrolledWorkerHasItsNameAlone) {
     v1::SynchronizeRequest sync;
     sync.set_worker(worker);
     sync.set_session_id("s");
+    sync.set_slots(1);
     v1::SynchronizeResponse response;
     grpc::ClientContext sync_context;
     connection->Prepare(sync_context);
