@@ -56,6 +56,14 @@ absl::StatusOr<std::unique_ptr<LinearModel>> LinearModel::Fit(const DataTable& d
   model->group_effects_ = reduction.group_mean();
   if (rank > 0) model->group_effects_ -= MatrixXd(reduction.group_rows()(Eigen::all, model->kept_)) * model->coefficients_;
 
+  constexpr Index kMostKept = Index{1} << 22;
+  if (rank * static_cast<Index>(cells.cells()) <= kMostKept) {
+    MatrixXd rows(rank, static_cast<Index>(cells.cells()));
+    model->ForEachCell([&](size_t cell, Index, const Eigen::Ref<const VectorXd>& outside) {
+      rows.col(static_cast<Index>(cell)) = outside;
+    });
+    model->outside_rows_ = std::move(rows);
+  }
   model->fitted_.resize(static_cast<Index>(cells.cells()));
   model->ForEachCell([&](size_t cell, Index group, const Eigen::Ref<const VectorXd>& outside) {
     model->fitted_(static_cast<Index>(cell)) = model->group_effects_(group) + outside.dot(model->coefficients_);
@@ -66,6 +74,12 @@ absl::StatusOr<std::unique_ptr<LinearModel>> LinearModel::Fit(const DataTable& d
 // `outside`: the cell's kept outside columns.
 template <typename Body>
 void LinearModel::ForEachCell(const Body& body) const {
+  if (outside_rows_.cols() == static_cast<Index>(cells_.cells())) {
+    for (size_t cell = 0; cell < cells_.cells(); ++cell) {
+      body(cell, static_cast<Index>(reduction_->group_of_cell()[cell]), outside_rows_.col(static_cast<Index>(cell)));
+    }
+    return;
+  }
   const std::vector<size_t>& terms = reduction_->outside();
   std::vector<double> row(static_cast<size_t>(reduction_->r().cols()) + 1);
   std::vector<int32_t> levels(cells_.factors.size());

@@ -104,6 +104,7 @@ class LinearModel {
   double residual_df_ = 0;
   double scaled_residual_sum_sq_ = 0;
   Eigen::VectorXd fitted_;
+  Eigen::MatrixXd outside_rows_;  // [kept, cells], where that is small: kept outside columns of each cell
 };
 
 }  // namespace loupe::analysis
