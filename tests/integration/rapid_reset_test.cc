@@ -83,7 +83,7 @@ TEST_F(RapidResetTest, WithoutACertificateNobodyReachesHttp2) {
 TEST_F(RapidResetTest, TheFrontShedsIt) {
   ASSERT_EQ(::access(kHaproxy, X_OK), 0) << "this test needs Debian's haproxy: deploy/debian-packages.txt names it";
   StartCoordinator("127.0.0.1:0");
-  const auto authority = testing::MakeAuthority("front");
+  const auto authority = testing::MakeAuthority("authority of the front");
   const auto certificate = testing::MakeCertificate(authority, "front");
   ASSERT_TRUE(WritePrivateFile(folder_ / "front.pem", certificate.certificate + certificate.key).ok());
   ASSERT_TRUE(WriteFileAtomically(folder_ / "ca.pem", authority.certificate).ok());
