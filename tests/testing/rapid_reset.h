@@ -15,7 +15,7 @@ struct RapidResetResult {
   bool reached_http2 = false;
 };
 
-// Attacks 127.0.0.1:`port` for `seconds`, with one connection at a time; one that is closed is replaced. `tls`: behind a TLS
+// Attacks 127.0.0.1:`port` from 127.0.0.2 for `seconds`, with one connection at a time; one that is closed is replaced. `tls`: behind a TLS
 // handshake that shows no certificate and checks none.
 RapidResetResult RapidReset(int port, bool tls, double seconds);
 
