@@ -237,7 +237,7 @@ absl::StatusOr<std::string> Compute(const std::string& data_folder, std::string_
   return absl::InvalidArgumentError("standard input is no analysis job: this subcommand is the coordinator's own");
 }
 
-AnalysisAnswer Answer(const std::string& data_folder, std::string_view job) {
+AnalysisAnswer AnswerJob(const std::string& data_folder, std::string_view job) {
   AnalysisAnswer answer;
   try {
     absl::StatusOr<std::string> computed = Compute(data_folder, job);
@@ -312,7 +312,7 @@ int RunAnalysisProcess(const std::string& data_folder, int64_t memory_bytes) {
     const rlimit most{static_cast<rlim_t>(memory_bytes), static_cast<rlim_t>(memory_bytes)};
     ::setrlimit(RLIMIT_AS, &most);
   }
-  return WriteAll(STDOUT_FILENO, EncodeAnswer(Answer(data_folder, ReadAll(STDIN_FILENO)))) ? 0 : 1;
+  return WriteAll(STDOUT_FILENO, EncodeAnswer(AnswerJob(data_folder, ReadAll(STDIN_FILENO)))) ? 0 : 1;
 }
 
 }  // namespace loupe::coordinator

@@ -13,7 +13,7 @@
 namespace loupe::coordinator {
 namespace {
 
-constexpr size_t kChunkBytes = 256 << 10;
+constexpr size_t kReportChunkBytes = 256 << 10;
 
 using Answer = std::shared_ptr<const AnalysisAnswer>;
 
@@ -94,7 +94,7 @@ grpc::ServerWriteReactor<v1::RenderReportResponse>* AnalysisServiceImpl::RenderR
     if (status.ok()) status = writer->open()->Reserve(static_cast<int64_t>(answer->payload.size()));
     if (!status.ok()) return writer->End(status);
     writer->Start([answer, at = size_t{0}](v1::RenderReportResponse& response) mutable -> absl::StatusOr<bool> {
-      response.set_chunk(answer->payload.substr(at, kChunkBytes));
+      response.set_chunk(answer->payload.substr(at, kReportChunkBytes));
       at += response.chunk().size();
       return !response.chunk().empty();
     });

@@ -19,7 +19,7 @@ namespace loupe::coordinator {
 namespace {
 
 // Small, for each download that is open has one in memory.
-constexpr size_t kChunkBytes = 256 << 10;
+constexpr size_t kDownloadChunkBytes = 256 << 10;
 
 // FAILED_PRECONDITION while it is being deleted: its rows go one after the other.
 absl::StatusOr<SweepRecord> Readable(Store& store, const std::string& id) {
@@ -53,7 +53,7 @@ class Download {
       return true;
     }
     std::string& chunk = *response.mutable_chunk();
-    chunk.resize(kChunkBytes);
+    chunk.resize(kDownloadChunkBytes);
     ssize_t got = 0;
     do {
       got = ::read(fd_, chunk.data(), chunk.size());
