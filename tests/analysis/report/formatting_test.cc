@@ -5,6 +5,7 @@
 #include "analysis/report/picture_source.h"
 #include "analysis/report/svg_figure.h"
 #include "analysis/report/text_table.h"
+#include "common/text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

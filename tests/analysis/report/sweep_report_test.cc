@@ -40,7 +40,7 @@ TEST(SweepJsonTest, TermsAreThoseOfTheStatistics) {
     const Json& shown = json["terms"][i];
     EXPECT_EQ(shown["term"], term.term);
     EXPECT_EQ(shown["df"], term.df);
-    EXPECT_EQ(shown["sum_sq"], term.sum_sq);
+    EXPECT_EQ(shown["sum_sq"], static_cast<double>(term.sum_sq));
     EXPECT_EQ(shown["mean_sq"], term.mean_sq);
     EXPECT_EQ(shown["f"], term.f);
     EXPECT_EQ(shown["p"], term.p);
@@ -48,7 +48,7 @@ TEST(SweepJsonTest, TermsAreThoseOfTheStatistics) {
     EXPECT_EQ(shown["note"], term.note);
   }
   EXPECT_EQ(json["residual"]["df"], expected.residual.df);
-  EXPECT_EQ(json["residual"]["sum_sq"], expected.residual.sum_sq);
+  EXPECT_EQ(json["residual"]["sum_sq"], static_cast<double>(expected.residual.sum_sq));
   EXPECT_EQ(json["residual"]["mean_sq"], expected.residual.mean_sq);
   EXPECT_EQ(json["sample"]["used"], 630);
   EXPECT_EQ(json["sample"]["stopped_early"], 2);
