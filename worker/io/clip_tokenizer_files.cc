@@ -332,8 +332,9 @@ class FolderReader {
       ids_[content] = *id;
     }
     if (id_in_file && *id_in_file != *id) {
-      return absl::InvalidArgumentError(fmt::format("{}: the added token '{}' has id {}, expected {}: {}", folder_, content, *id_in_file, *id,
-                                                    files_.vocabulary.contains(content) ? "its id in the vocabulary" : "the next one"));
+      const char* why = files_.vocabulary.contains(content) ? "its id in the vocabulary" : "the next one";
+      return absl::InvalidArgumentError(
+          fmt::format("{}: the added token '{}' has id {}, expected {}: {}", folder_, content, *id_in_file, *id, why));
     }
     const auto same = [&](const auto& entry) { return entry.first.content == content; };
     const auto at = std::find_if(files_.added.begin(), files_.added.end(), same);
@@ -374,7 +375,8 @@ class FolderReader {
     };
     if (!ends.is_object() || ends.value("type", json()) != "RobertaProcessing" || !is_at("cls", files_.bos_id) ||
         !is_at("sep", files_.eos_id)) {
-      whole_->Refuse("post_processor", fmt::format("RobertaProcessing from bos_token ({}) to eos_token ({})", files_.bos_id, files_.eos_id));
+      whole_->Refuse("post_processor",
+                     fmt::format("RobertaProcessing from bos_token ({}) to eos_token ({})", files_.bos_id, files_.eos_id));
     }
     return whole_->status();
   }
