@@ -37,9 +37,10 @@ namespace {
 // First byte of a job.
 constexpr char kAnova = 'A';
 constexpr char kReport = 'R';
-// Of an answer: four bytes, then the status' length in four bytes, least significant first.
+// Of an answer: four bytes, then the lengths of status and payload in eight bytes each, least significant first.
 constexpr std::string_view kAnswerMark = "LAA1";
-constexpr size_t kAnswerHeadBytes = 8;
+constexpr size_t kLengthBytes = 8;
+constexpr size_t kAnswerHeadBytes = 4 + 2 * kLengthBytes;
 // Below the coordinator, which must not wait for an analysis.
 constexpr int kNiceness = 5;
 
@@ -278,16 +279,23 @@ std::string JobFor(const v1::RenderReportRequest& request) { return kReport + De
 std::string EncodeAnswer(const AnalysisAnswer& answer) {
   const std::string status = ToRpcStatus(answer.status).SerializeAsString();
   std::string bytes(kAnswerMark);
-  for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>((status.size() >> shift) & 0xff);
+  for (const size_t length : {status.size(), answer.payload.size()}) {
+    for (size_t i = 0; i < kLengthBytes; ++i) bytes += static_cast<char>((uint64_t{length} >> (8 * i)) & 0xff);
+  }
   return bytes + status + answer.payload;
 }
 
 absl::StatusOr<AnalysisAnswer> DecodeAnswer(std::string_view bytes) {
   const absl::Status damaged = absl::DataLossError("the analysis process wrote no whole answer");
   if (bytes.size() < kAnswerHeadBytes || !bytes.starts_with(kAnswerMark)) return damaged;
-  size_t size = 0;
-  for (size_t i = 0; i < 4; ++i) size |= static_cast<size_t>(static_cast<unsigned char>(bytes[kAnswerMark.size() + i])) << (8 * i);
-  if (bytes.size() < kAnswerHeadBytes + size) return damaged;
+  const auto length_at = [bytes](size_t at) {
+    uint64_t length = 0;
+    for (size_t i = 0; i < kLengthBytes; ++i) length |= uint64_t{static_cast<unsigned char>(bytes[at + i])} << (8 * i);
+    return length;
+  };
+  const uint64_t size = length_at(kAnswerMark.size());
+  const uint64_t rest = bytes.size() - kAnswerHeadBytes;
+  if (size > rest || length_at(kAnswerMark.size() + kLengthBytes) != rest - size) return damaged;
   google::rpc::Status status;
   if (!status.ParseFromArray(bytes.data() + kAnswerHeadBytes, static_cast<int>(size))) return damaged;
   AnalysisAnswer answer;

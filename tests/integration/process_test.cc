@@ -172,7 +172,9 @@ TEST_F(ProcessTest, AKillInTheMiddleOfALongJobOnlyDelaysIt) {
       connection_->Check(v1::SweepService::NewStub(connection_->channel())->DeleteSweep(&context, request, &gone)).ok());
   kill();
   // The first call may still go to the one that was killed.
-  if (const absl::StatusOr<v1::Sweep> going = Get("large"); going.ok()) EXPECT_EQ(going->state(), v1::Sweep::DELETING);
+  if (const absl::StatusOr<v1::Sweep> going = Get("large"); going.ok()) {
+    EXPECT_EQ(going->state(), v1::Sweep::DELETING);
+  }
   for (int i = 0; i < 600 && !absl::IsNotFound(Get("large").status()); ++i) Pause(0.05);
   EXPECT_TRUE(absl::IsNotFound(Get("large").status()));
   Create("large", testing::SmallSpec(1, 1));

@@ -73,14 +73,14 @@ TEST_F(AnalysisRunnerTest, AnAnswerThatIsCutOffIsNone) {
 }
 
 TEST_F(AnalysisRunnerTest, AHungProcessEndsWithItsTime) {
-  AnalysisOptions options = Options("sleep 1000");
+  AnalysisOptions options = Options("exec sleep 1000");
   options.longest = absl::Milliseconds(100);
   AnalysisRunner runner(options, folder_.path());
   EXPECT_TRUE(absl::IsDeadlineExceeded(Run(runner).status));
 }
 
 TEST_F(AnalysisRunnerTest, WhatNobodyWaitsForEnds) {
-  AnalysisRunner runner(Options("sleep 1000"), folder_.path());
+  AnalysisRunner runner(Options("exec sleep 1000"), folder_.path());
   std::promise<absl::Status> answer;
   const uint64_t id =
       runner.Run("a", "1", "job", [&](std::shared_ptr<const AnalysisAnswer> got) { answer.set_value(got->status); });
@@ -107,7 +107,7 @@ TEST_F(AnalysisRunnerTest, EqualRequestsShareAProcess) {
 }
 
 TEST_F(AnalysisRunnerTest, AClientHasSoManyAndNoMore) {
-  AnalysisRunner runner(Options("sleep 1000"), folder_.path());
+  AnalysisRunner runner(Options("exec sleep 1000"), folder_.path());
   for (const char* job : {"1", "2"}) runner.Run("a", "1", job, [](std::shared_ptr<const AnalysisAnswer>) {});
   std::promise<absl::Status> refused;
   runner.Run("a", "1", "3", [&](std::shared_ptr<const AnalysisAnswer> got) { refused.set_value(got->status); });

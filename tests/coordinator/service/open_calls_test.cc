@@ -87,9 +87,14 @@ TEST_F(OpenCallsTest, CallsOfARevokedTokenAreCutOff) {
 TEST(WorkPoolTest, ClientsTakeTurns) {
   WorkPool pool(1, 100);
   std::promise<void> begin;
+  std::promise<void> began;
   std::mutex mutex;
   std::string order;
-  pool.Submit("a", [&] { begin.get_future().wait(); });
+  pool.Submit("a", [&] {
+    began.set_value();
+    begin.get_future().wait();
+  });
+  began.get_future().wait();
   std::promise<void> last;
   const auto note = [&](char who) {
     const std::lock_guard<std::mutex> lock(mutex);
