@@ -111,9 +111,9 @@ TEST_F(ViTFolderTest, WeightsThatAreMissingOrDoNotFitAreNamed) {
   ExpectRefused("model.safetensors", "truncated");
   SetUp();
   fs::remove(folder_ / "model.safetensors");
-  ExpectRefused("", "expected model.safetensors or pytorch_model.bin");
+  ExpectRefused("", "not found, nor its .index.json, nor a .bin");
   std::ofstream(folder_ / "pytorch_model.bin") << "version https://git-lfs.github.com/spec/v1";
-  ExpectRefused("pytorch_model.bin", "not weights that torch.save wrote");
+  ExpectRefused("pytorch_model.bin", "a pointer of Git LFS");
 }
 
 }  // namespace

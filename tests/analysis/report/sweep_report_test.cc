@@ -41,7 +41,7 @@ TEST(SweepJsonTest, TermsAreThoseOfTheStatistics) {
     EXPECT_EQ(shown["term"], term.term);
     EXPECT_EQ(shown["df"], term.df);
     EXPECT_EQ(shown["sum_sq"], static_cast<double>(term.sum_sq));
-    EXPECT_EQ(shown["mean_sq"], term.mean_sq);
+    EXPECT_EQ(shown["mean_sq"], static_cast<double>(term.mean_sq));
     EXPECT_EQ(shown["f"], term.f);
     EXPECT_EQ(shown["p"], term.p);
     EXPECT_EQ(shown["effect"]["partial_eta_sq"], term.effect.partial_eta_sq);
@@ -49,7 +49,7 @@ TEST(SweepJsonTest, TermsAreThoseOfTheStatistics) {
   }
   EXPECT_EQ(json["residual"]["df"], expected.residual.df);
   EXPECT_EQ(json["residual"]["sum_sq"], static_cast<double>(expected.residual.sum_sq));
-  EXPECT_EQ(json["residual"]["mean_sq"], expected.residual.mean_sq);
+  EXPECT_EQ(json["residual"]["mean_sq"], static_cast<double>(expected.residual.mean_sq));
   EXPECT_EQ(json["sample"]["used"], 630);
   EXPECT_EQ(json["sample"]["stopped_early"], 2);
   EXPECT_EQ(json["trials"]["quarantined"], 1);
