@@ -84,6 +84,7 @@ TEST_F(AnalysisRunnerTest, WhatNobodyWaitsForEnds) {
   std::promise<absl::Status> answer;
   const uint64_t id =
       runner.Run("a", "1", "job", [&](std::shared_ptr<const AnalysisAnswer> got) { answer.set_value(got->status); });
+  while (runner.started() < 1) std::this_thread::yield();
   runner.Cancel(id);
   EXPECT_TRUE(absl::IsCancelled(answer.get_future().get()));
   runner.Cancel(id);
