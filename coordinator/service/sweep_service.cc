@@ -1,6 +1,8 @@
 #include "coordinator/service/sweep_service.h"
 
+#include <chrono>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -16,6 +18,9 @@
 
 namespace loupe::coordinator {
 namespace {
+
+constexpr std::chrono::milliseconds kCreationLook{50};
+constexpr int kMostLooks = 200;
 
 absl::StatusOr<v1::PlanSummary> Summarise(const Plan& plan) {
   LOUPE_ASSIGN_OR_RETURN(const PlanOutlook outlook, Outlook(plan));
@@ -160,6 +165,12 @@ grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* co
   return ServeChange(backend_, context, Role::kSubmitter, NameOf(verb), request.name(), request, &response,
                      [this, &request, verb, &response](const std::string& client) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
+    // Right after its creation a large sweep still gets its trials: what is asked of it then is meant for the whole of it.
+    for (int look = 0; look < kMostLooks; ++look) {
+      LOUPE_ASSIGN_OR_RETURN(const v1::Sweep seen, View(id.id()));
+      if (seen.state() != v1::Sweep::CREATING) break;
+      std::this_thread::sleep_for(kCreationLook);
+    }
     LOUPE_RETURN_IF_ERROR(backend_.engine
                               ->Call<SweepRecord>([=, etag = request.etag()](Scheduler& scheduler, const Now& now,
                                                                              Effects& effects) {
