@@ -332,12 +332,14 @@ class Simulation {
       return [=, this](const absl::Status& durable) {
         if (generation != generation_ || !durable.ok() || disk_.frozen() || !made.ok()) return;
         brief_keys_[id] = made->key;
-        standing_.insert(id);
+        // Its deletion may have been asked for before this answer came (both waited for a coordinator that stood still).
+        if (!asked_to_go_.contains(id)) standing_.insert(id);
       };
     })});
   }
 
   void DeleteBrief(const std::string& id) {
+    asked_to_go_.insert(id);
     standing_.erase(id);
     const uint64_t generation = generation_;
     Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
@@ -783,6 +785,7 @@ class Simulation {
   // All that come and go, with their keys where they are known; acknowledged ones; those whose deletion was acknowledged.
   std::map<std::string, co::SweepKey> brief_keys_;
   std::set<std::string> standing_;
+  std::set<std::string> asked_to_go_;
   std::set<std::string> deleted_;
   absl::Duration stopped_until_;
   absl::Duration slow_disk_until_;
