@@ -73,7 +73,7 @@ std::vector<std::string> Seeds() {
           "\"a\",\"y\"\nx,1\nx,1\n",
           "#a|y\r#ff0000|1\r.|2\r# note\r1e-4|3\r0.0001|4\r",
           "sep=;\na,b;y\n1;2,5\n",
-          std::string("\xFF\xFE" "a\0,\0y\0\n\0x\0,\0" "1\0", 18),
+          std::string("\xFF\xFE" "a\0,\0y\0\n\0x\0,\0" "1\0", 16),
           "a,y\ncaf\xe9,1\n"};
 }
 

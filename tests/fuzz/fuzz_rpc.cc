@@ -47,6 +47,7 @@ class Fixture {
     options.listen = "127.0.0.1:0";
     options.limits.workers.per_second = 0;
     options.analysis.program = {LOUPE_COORDINATOR, "analyse"};
+    options.analysis.memory_bytes = 0;
     // Held calls come back soon.
     options.scheduler.lease = absl::Milliseconds(60);
     options.scheduler.report_interval = absl::Milliseconds(1);

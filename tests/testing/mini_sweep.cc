@@ -43,6 +43,8 @@ MiniSweep::MiniSweep(coordinator::SchedulerOptions options) {
   options_.listen = "127.0.0.1:0";
   // This process is no coordinator that could run itself.
   options_.analysis.program = {LOUPE_COORDINATOR, "analyse"};
+  // Under a sanitizer address space is no measure of memory.
+  options_.analysis.memory_bytes = 0;
   options_.scheduler = options;
   options_.scheduler.report_interval = absl::Milliseconds(20);
   absl::StatusOr<std::unique_ptr<coordinator::Server>> server = coordinator::Server::Start(options_);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 
 #include "common/error_details.h"
@@ -85,17 +86,17 @@ TEST_F(OpenCallsTest, CallsOfARevokedTokenAreCutOff) {
 }
 
 TEST(WorkPoolTest, ClientsTakeTurns) {
-  WorkPool pool(1, 100);
   std::promise<void> begin;
   std::promise<void> began;
+  std::promise<void> last;
   std::mutex mutex;
   std::string order;
+  WorkPool pool(1, 100);
   pool.Submit("a", [&] {
     began.set_value();
     begin.get_future().wait();
   });
   began.get_future().wait();
-  std::promise<void> last;
   const auto note = [&](char who) {
     const std::lock_guard<std::mutex> lock(mutex);
     order += who;
@@ -109,15 +110,15 @@ TEST(WorkPoolTest, ClientsTakeTurns) {
 }
 
 TEST(WorkPoolTest, WhatIsTooMuchIsRefused) {
-  WorkPool pool(1, 2);
   std::promise<void> begin;
   std::promise<void> began;
+  std::atomic<int> ran = 0;
+  WorkPool pool(1, 2);
   pool.Submit("a", [&] {
     began.set_value();
     begin.get_future().wait();
   });
   began.get_future().wait();
-  int ran = 0;
   EXPECT_TRUE(pool.Submit("a", [&] { ++ran; }));
   EXPECT_TRUE(pool.Submit("a", [&] { ++ran; }));
   EXPECT_FALSE(pool.Submit("a", [&] { ++ran; }));
