@@ -72,6 +72,7 @@ void UnaryCall::Answer(const absl::Status& status) {
   }
   if (!outcome.ok()) response_->Clear();
   if (open_ != nullptr) open_->AwaitClient();
+  order_.Give();
   Finish(ToGrpcStatus(outcome));
 }
 

@@ -7,6 +7,8 @@
 #include <google/protobuf/message.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -23,6 +25,17 @@ namespace loupe::coordinator {
 absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context, Role role,
                                                   CallKind kind);
 
+// gRPC calls a reactor back in order: what one callback, or the method itself, has written is there for the next. That order is made
+// here once more, where tools see it that do not see inside gRPC.
+class CallOrder {
+ public:
+  void Give() { steps_.fetch_add(1, std::memory_order_acq_rel); }
+  void Take() { steps_.load(std::memory_order_acquire); }
+
+ private:
+  std::atomic<uint32_t> steps_{0};
+};
+
 // One unary call: lives until gRPC is done with it, and deletes itself then. Answer is called exactly once, on any thread.
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
@@ -31,21 +44,33 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   void Answer(const absl::Status& status);
   // From before Answer on; null where the caller was not admitted.
-  void SetOpen(std::unique_ptr<OpenCall> open) { open_ = std::move(open); }
+  void SetOpen(std::unique_ptr<OpenCall> open) {
+    open_ = std::move(open);
+    order_.Give();
+  }
   OpenCall* open() const { return open_.get(); }
 
   void OnCancel() override {
+    order_.Take();
     if (open_ != nullptr) open_->MarkCancelled();
     if (on_cancel_) on_cancel_();
+    order_.Give();
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    order_.Take();
+    delete this;
+  }
   // For calls that something else holds; set before the call can be cancelled, that is before the method returns.
-  void SetOnCancel(std::function<void()> on_cancel) { on_cancel_ = std::move(on_cancel); }
+  void SetOnCancel(std::function<void()> on_cancel) {
+    on_cancel_ = std::move(on_cancel);
+    order_.Give();
+  }
 
  private:
   google::protobuf::Message* const response_;
   std::unique_ptr<OpenCall> open_;
   std::function<void()> on_cancel_;
+  CallOrder order_;
 };
 
 // Runs on a thread of the pool; request and response live until it returns.

@@ -23,7 +23,10 @@ class ChunkWriter final : public grpc::ServerWriteReactor<Response> {
   explicit ChunkWriter(const Backend& backend) : backend_(backend) {}
 
   // Exactly one of Start and End is called, once, on any thread; not before SetOpen in the case of Start.
-  void SetOpen(std::unique_ptr<OpenCall> open) { open_ = std::move(open); }
+  void SetOpen(std::unique_ptr<OpenCall> open) {
+    open_ = std::move(open);
+    order_.Give();
+  }
   OpenCall* open() const { return open_.get(); }
   void Start(ChunkSource<Response> source) {
     source_ = std::move(source);
@@ -31,21 +34,31 @@ class ChunkWriter final : public grpc::ServerWriteReactor<Response> {
   }
   void End(const absl::Status& status) {
     if (open_ != nullptr) open_->AwaitClient();
+    order_.Give();
     this->Finish(ToGrpcStatus(status));
   }
 
   void OnWriteDone(bool ok) override {
+    order_.Take();
     open_->ClientMoved();
     if (!ok) return End(absl::CancelledError("the reader has hung up"));
     FetchLater();
   }
   void OnCancel() override {
+    order_.Take();
     if (open_ != nullptr) open_->MarkCancelled();
     if (on_cancel_) on_cancel_();
+    order_.Give();
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    order_.Take();
+    delete this;
+  }
   // Before the method returns.
-  void SetOnCancel(std::function<void()> on_cancel) { on_cancel_ = std::move(on_cancel); }
+  void SetOnCancel(std::function<void()> on_cancel) {
+    on_cancel_ = std::move(on_cancel);
+    order_.Give();
+  }
 
  private:
   void FetchLater() {
@@ -57,6 +70,7 @@ class ChunkWriter final : public grpc::ServerWriteReactor<Response> {
     const absl::StatusOr<bool> more = source_(message_);
     if (!more.ok() || !*more) return End(more.status());
     open_->AwaitClient();
+    order_.Give();
     this->StartWrite(&message_);
   }
 
@@ -65,6 +79,7 @@ class ChunkWriter final : public grpc::ServerWriteReactor<Response> {
   ChunkSource<Response> source_;
   Response message_;
   std::function<void()> on_cancel_;
+  CallOrder order_;
 };
 
 }  // namespace loupe::coordinator

@@ -29,20 +29,25 @@ UploadReactor* UploadReactor::Begin(const Backend& backend, grpc::CallbackServer
 
 void UploadReactor::ReadNext() {
   open_->AwaitClient();
+  order_.Give();
   StartRead(&message_);
 }
 
 void UploadReactor::End(const absl::Status& status) {
   upload_.reset();
   if (open_ != nullptr) open_->AwaitClient();
+  order_.Give();
   Finish(ToGrpcStatus(status));
 }
 
 void UploadReactor::OnCancel() {
+  order_.Take();
   if (open_ != nullptr) open_->MarkCancelled();
+  order_.Give();
 }
 
 void UploadReactor::OnReadDone(bool ok) {
+  order_.Take();
   open_->ClientMoved();
   if (backend_.pool->Submit(open_->client(), [this, ok] { Continue(ok); })) return;
   End(TooManyWaiting(open_->client()));

@@ -20,7 +20,10 @@ class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactReq
 
   void OnReadDone(bool ok) override;
   void OnCancel() override;
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    order_.Take();
+    delete this;
+  }
 
  private:
   UploadReactor(const Backend& backend, v1::UploadArtifactResponse& response) : backend_(backend), response_(response) {}
@@ -40,6 +43,7 @@ class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactReq
   LeaseClaim claim_;
   ArtifactRecord record_;
   int64_t received_ = 0;
+  CallOrder order_;
 };
 
 }  // namespace loupe::coordinator

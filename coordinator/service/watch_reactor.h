@@ -21,7 +21,10 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchSweepRespons
  public:
   static std::shared_ptr<WatchReactor> Start(PlanCache& plans);
   // Before the first update; not for a caller that was not admitted.
-  void SetOpen(std::unique_ptr<OpenCall> open) { open_ = std::move(open); }
+  void SetOpen(std::unique_ptr<OpenCall> open) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_ = std::move(open);
+  }
 
   // Sends it, or keeps it until the write that is under way is done. False when no more are wanted.
   bool Update(absl::StatusOr<WatchUpdate> update);
