@@ -7,7 +7,6 @@
 #include "common/ids.h"
 #include "common/status_macros.h"
 #include "coordinator/service/chunk_writer.h"
-#include "coordinator/service/request_limits.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -58,9 +57,9 @@ absl::StatusOr<std::string> AnalysisServiceImpl::DataVersion(const std::vector<s
 grpc::ServerUnaryReactor* AnalysisServiceImpl::GetAnova(grpc::CallbackServerContext* context, const v1::GetAnovaRequest* request,
                                                         v1::GetAnovaResponse* response) {
   auto* call = new UnaryCall(response);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kUnary);
-  if (absl::Status status = open.ok() ? CheckLimits(*request) : open.status(); !status.ok()) {
-    call->Answer(status);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kUnary, request);
+  if (!open.ok()) {
+    call->Answer(open.status());
     return call;
   }
   call->SetOpen(*std::move(open));
@@ -81,9 +80,9 @@ grpc::ServerUnaryReactor* AnalysisServiceImpl::GetAnova(grpc::CallbackServerCont
 grpc::ServerWriteReactor<v1::RenderReportResponse>* AnalysisServiceImpl::RenderReport(grpc::CallbackServerContext* context,
                                                                                       const v1::RenderReportRequest* request) {
   auto* writer = new ChunkWriter<v1::RenderReportResponse>(backend_);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream);
-  if (absl::Status status = open.ok() ? CheckLimits(*request) : open.status(); !status.ok()) {
-    writer->End(status);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request);
+  if (!open.ok()) {
+    writer->End(open.status());
     return writer;
   }
   writer->SetOpen(*std::move(open));

@@ -49,8 +49,9 @@ void AnswerLater(const Backend& backend, UnaryCall* call, Body body, std::functi
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context, Role role,
-                                                  CallKind kind) {
+                                                  CallKind kind, const google::protobuf::Message* request) {
   LOUPE_ASSIGN_OR_RETURN(Caller caller, Admit(backend, context, role));
+  if (request != nullptr) LOUPE_RETURN_IF_ERROR(CheckLimits(*request));
   return Enter(backend, context, std::move(caller), kind);
 }
 
@@ -67,21 +68,20 @@ void RunLater(const Backend& backend, UnaryCall* call, std::function<void()> beg
 
 void UnaryCall::Answer(const absl::Status& status) {
   absl::Status outcome = status;
-  if (outcome.ok() && open_ != nullptr) {
-    if (const size_t bytes = response_->ByteSizeLong(); bytes > kSmallAnswerBytes) outcome = open_->Reserve(static_cast<int64_t>(bytes));
+  if (outcome.ok() && open() != nullptr) {
+    if (const size_t bytes = response_->ByteSizeLong(); bytes > kSmallAnswerBytes) outcome = open()->Reserve(static_cast<int64_t>(bytes));
   }
   if (!outcome.ok()) response_->Clear();
-  if (open_ != nullptr) open_->AwaitClient();
-  order_.Give();
+  HandOver();
   Finish(ToGrpcStatus(outcome));
 }
 
 grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerContext* context, Role role,
                                 const google::protobuf::Message& request, google::protobuf::Message* response, Body body) {
   auto* call = new UnaryCall(response);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend, *context, role, CallKind::kUnary);
-  if (absl::Status status = open.ok() ? CheckLimits(request) : open.status(); !status.ok()) {
-    call->Answer(status);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend, *context, role, CallKind::kUnary, &request);
+  if (!open.ok()) {
+    call->Answer(open.status());
     return call;
   }
   call->SetOpen(*std::move(open));

@@ -20,57 +20,74 @@
 
 namespace loupe::coordinator {
 
-// Whoever calls, admitted for `role` and entered among the open calls. UNAUTHENTICATED, PERMISSION_DENIED, or RESOURCE_EXHAUSTED
-// with the reason RATE_LIMITED.
+// Whoever calls, admitted for `role` and entered among the open calls. UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED
+// with the reason RATE_LIMITED, or INVALID_ARGUMENT for a request that CheckLimits refuses (null: its messages come later).
 absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context, Role role,
-                                                  CallKind kind);
+                                                  CallKind kind, const google::protobuf::Message* request);
 
+// What every reactor of ours keeps of its call: its entry among the open calls, who else wants to know of its end, and an order.
+//
 // gRPC calls a reactor back in order: what one callback, or the method itself, has written is there for the next. That order is made
 // here once more, where tools see it that do not see inside gRPC.
-class CallOrder {
+class CallState {
  public:
-  void Give() { steps_.fetch_add(1, std::memory_order_acq_rel); }
+  // From before the call's first operation on; null where the caller was not admitted.
+  void SetOpen(std::unique_ptr<OpenCall> open) {
+    open_ = std::move(open);
+    Give();
+  }
+  OpenCall* open() const { return open_.get(); }
+  // For calls that something else holds; set before the call can be cancelled, that is before the method returns.
+  void SetOnCancel(std::function<void()> on_cancel) {
+    on_cancel_ = std::move(on_cancel);
+    Give();
+  }
+
+ protected:
+  // Before each operation that leaves the call to gRPC and its client, the last one included.
+  void HandOver() {
+    if (open_ != nullptr) open_->AwaitClient();
+    Give();
+  }
+  // First thing when such an operation is done.
+  void TakeBack() {
+    Take();
+    open_->ClientMoved();
+  }
+  // OnCancel.
+  void NoteCancelled() {
+    Take();
+    if (open_ != nullptr) open_->MarkCancelled();
+    if (on_cancel_) on_cancel_();
+    Give();
+  }
+  // First thing in OnDone.
   void Take() { steps_.load(std::memory_order_acquire); }
 
  private:
+  void Give() { steps_.fetch_add(1, std::memory_order_acq_rel); }
+
+  std::unique_ptr<OpenCall> open_;
+  std::function<void()> on_cancel_;
   std::atomic<uint32_t> steps_{0};
 };
 
 // One unary call: lives until gRPC is done with it, and deletes itself then. Answer is called exactly once, on any thread.
-class UnaryCall final : public grpc::ServerUnaryReactor {
+class UnaryCall final : public grpc::ServerUnaryReactor, public CallState {
  public:
   // `response` lives until the call is done; it is emptied where it cannot be sent.
   explicit UnaryCall(google::protobuf::Message* response) : response_(response) {}
 
   void Answer(const absl::Status& status);
-  // From before Answer on; null where the caller was not admitted.
-  void SetOpen(std::unique_ptr<OpenCall> open) {
-    open_ = std::move(open);
-    order_.Give();
-  }
-  OpenCall* open() const { return open_.get(); }
 
-  void OnCancel() override {
-    order_.Take();
-    if (open_ != nullptr) open_->MarkCancelled();
-    if (on_cancel_) on_cancel_();
-    order_.Give();
-  }
+  void OnCancel() override { NoteCancelled(); }
   void OnDone() override {
-    order_.Take();
+    Take();
     delete this;
-  }
-  // For calls that something else holds; set before the call can be cancelled, that is before the method returns.
-  void SetOnCancel(std::function<void()> on_cancel) {
-    on_cancel_ = std::move(on_cancel);
-    order_.Give();
   }
 
  private:
   google::protobuf::Message* const response_;
-  std::unique_ptr<OpenCall> open_;
-  std::function<void()> on_cancel_;
-  CallOrder order_;
 };
 
 // Runs on a thread of the pool; request and response live until it returns.

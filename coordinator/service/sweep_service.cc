@@ -49,6 +49,21 @@ RetryLimits LimitsOf(const RetryPolicySpec& spec) {
   return limits;
 }
 
+// Right after its creation a large sweep still gets its trials: what is asked of it then is meant for the whole of it. Looks only at
+// its state: a specification may be large.
+absl::Status AwaitCreated(EngineThread& engine, const std::string& sweep_id) {
+  for (int look = 0; look < kMostLooks; ++look) {
+    LOUPE_ASSIGN_OR_RETURN(const SweepState state,
+                           engine.Call<SweepState>([&](Scheduler& scheduler, const Now& now, Effects&) -> absl::StatusOr<SweepState> {
+                             LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
+                             return view.record->shown_state();
+                           }));
+    if (state != SweepState::kCreating) return absl::OkStatus();
+    std::this_thread::sleep_for(kCreationLook);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Sweep> SweepServiceImpl::View(const std::string& sweep_id) {
@@ -165,12 +180,7 @@ grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* co
   return ServeChange(backend_, context, Role::kSubmitter, NameOf(verb), request.name(), request, &response,
                      [this, &request, verb, &response](const std::string& client) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
-    // Right after its creation a large sweep still gets its trials: what is asked of it then is meant for the whole of it.
-    for (int look = 0; look < kMostLooks; ++look) {
-      LOUPE_ASSIGN_OR_RETURN(const v1::Sweep seen, View(id.id()));
-      if (seen.state() != v1::Sweep::CREATING) break;
-      std::this_thread::sleep_for(kCreationLook);
-    }
+    LOUPE_RETURN_IF_ERROR(AwaitCreated(*backend_.engine, id.id()));
     LOUPE_RETURN_IF_ERROR(backend_.engine
                               ->Call<SweepRecord>([=, etag = request.etag()](Scheduler& scheduler, const Now& now,
                                                                              Effects& effects) {
@@ -237,7 +247,7 @@ grpc::ServerUnaryReactor* SweepServiceImpl::RetryTrials(grpc::CallbackServerCont
 grpc::ServerWriteReactor<v1::WatchSweepResponse>* SweepServiceImpl::WatchSweep(grpc::CallbackServerContext* context,
                                                                                const v1::WatchSweepRequest* request) {
   const std::shared_ptr<WatchReactor> reactor = WatchReactor::Start(*backend_.plans);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kHeld);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kHeld, request);
   absl::Status status = open.status();
   const std::string client = open.ok() ? (*open)->client() : "";
   if (open.ok()) reactor->SetOpen(*std::move(open));

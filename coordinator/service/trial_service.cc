@@ -12,7 +12,6 @@
 #include "common/status_macros.h"
 #include "coordinator/service/chunk_writer.h"
 #include "coordinator/service/convert.h"
-#include "coordinator/service/request_limits.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -182,9 +181,9 @@ grpc::ServerUnaryReactor* TrialServiceImpl::ListArtifacts(grpc::CallbackServerCo
 grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* TrialServiceImpl::DownloadArtifact(
     grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
   auto* writer = new ChunkWriter<v1::DownloadArtifactResponse>(backend_);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream);
-  if (absl::Status status = open.ok() ? CheckLimits(*request) : open.status(); !status.ok()) {
-    writer->End(status);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request);
+  if (!open.ok()) {
+    writer->End(open.status());
     return writer;
   }
   writer->SetOpen(*std::move(open));

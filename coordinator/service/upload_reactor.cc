@@ -17,45 +17,36 @@ constexpr size_t kMaxChunkBytes = (1 << 20) + 1024;
 UploadReactor* UploadReactor::Begin(const Backend& backend, grpc::CallbackServerContext& context,
                                     v1::UploadArtifactResponse& response) {
   auto* reactor = new UploadReactor(backend, response);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend, context, Role::kWorker, CallKind::kStream);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend, context, Role::kWorker, CallKind::kStream, /*request=*/nullptr);
   if (!open.ok()) {
     reactor->End(open.status());
     return reactor;
   }
-  reactor->open_ = *std::move(open);
+  reactor->SetOpen(*std::move(open));
   reactor->ReadNext();
   return reactor;
 }
 
 void UploadReactor::ReadNext() {
-  open_->AwaitClient();
-  order_.Give();
+  HandOver();
   StartRead(&message_);
 }
 
 void UploadReactor::End(const absl::Status& status) {
   upload_.reset();
-  if (open_ != nullptr) open_->AwaitClient();
-  order_.Give();
+  HandOver();
   Finish(ToGrpcStatus(status));
 }
 
-void UploadReactor::OnCancel() {
-  order_.Take();
-  if (open_ != nullptr) open_->MarkCancelled();
-  order_.Give();
-}
-
 void UploadReactor::OnReadDone(bool ok) {
-  order_.Take();
-  open_->ClientMoved();
-  if (backend_.pool->Submit(open_->client(), [this, ok] { Continue(ok); })) return;
-  End(TooManyWaiting(open_->client()));
+  TakeBack();
+  if (backend_.pool->Submit(open()->client(), [this, ok] { Continue(ok); })) return;
+  End(TooManyWaiting(open()->client()));
 }
 
 void UploadReactor::Continue(bool ok) {
   // A call that was cut off looks like one whose client is done.
-  if (open_->cancelled()) return End(absl::CancelledError("the sender has hung up, or sent nothing for too long"));
+  if (open()->cancelled()) return End(absl::CancelledError("the sender has hung up, or sent nothing for too long"));
   if (!ok) return End(Keep());
   const absl::Status status = upload_ == nullptr ? TakeHeader() : TakeChunk();
   if (!status.ok()) return End(status);

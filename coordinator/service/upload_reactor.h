@@ -13,15 +13,15 @@ namespace loupe::coordinator {
 
 // Lives until gRPC is done with it, and deletes itself then. One chunk is in memory; while the client's next one is awaited no
 // thread is. What does not arrive whole is not kept.
-class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactRequest> {
+class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactRequest>, public CallState {
  public:
   // `response` lives as long as the call.
   static UploadReactor* Begin(const Backend& backend, grpc::CallbackServerContext& context, v1::UploadArtifactResponse& response);
 
   void OnReadDone(bool ok) override;
-  void OnCancel() override;
+  void OnCancel() override { NoteCancelled(); }
   void OnDone() override {
-    order_.Take();
+    Take();
     delete this;
   }
 
@@ -37,13 +37,11 @@ class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactReq
 
   const Backend& backend_;
   v1::UploadArtifactResponse& response_;
-  std::unique_ptr<OpenCall> open_;
   v1::UploadArtifactRequest message_;
   std::unique_ptr<ArtifactFolder::Upload> upload_;
   LeaseClaim claim_;
   ArtifactRecord record_;
   int64_t received_ = 0;
-  CallOrder order_;
 };
 
 }  // namespace loupe::coordinator

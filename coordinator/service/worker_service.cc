@@ -9,7 +9,6 @@
 #include "common/status_macros.h"
 #include "coordinator/service/convert.h"
 #include "coordinator/service/result_check.h"
-#include "coordinator/service/request_limits.h"
 #include "coordinator/service/upload_reactor.h"
 #include "fmt/format.h"
 
@@ -108,10 +107,9 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::Synchronize(grpc::CallbackServerCon
   const uint64_t id = next_call_++;
   auto* call = new UnaryCall(response);
   absl::StatusOr<SyncRequest> sync = FromProto(*request);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kWorker, CallKind::kHeld);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kWorker, CallKind::kHeld, request);
   absl::Status status = open.status();
   if (open.ok()) call->SetOpen(*std::move(open));
-  if (status.ok()) status = CheckLimits(*request);
   if (status.ok()) status = sync.status();
   if (status.ok() && backend_.access != nullptr) status = backend_.access->ClaimWorker(call->open()->caller(), sync->worker);
   if (!status.ok()) {
