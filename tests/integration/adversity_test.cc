@@ -47,35 +47,6 @@ class AdversityTest : public ProcessTest {
     v1::CreateSweepResponse response;
     return connection_->Check(v1::SweepService::NewStub(connection_->channel())->CreateSweep(&context, request, &response));
   }
-  v1::LeaseKey Lease() {
-    v1::SynchronizeRequest request;
-    request.set_worker("workers/w");
-    request.set_session_id("s");
-    request.set_slots(1);
-    v1::SynchronizeResponse response;
-    grpc::ClientContext context;
-    connection_->Prepare(context);
-    EXPECT_TRUE(v1::WorkerService::NewStub(connection_->channel())->Synchronize(&context, request, &response).ok());
-    return response.attempts(0).lease();
-  }
-  absl::Status Upload(const v1::LeaseKey& lease, const std::string& content) {
-    v1::UploadArtifactRequest message;
-    *message.mutable_header()->mutable_lease() = lease;
-    message.mutable_header()->mutable_artifact()->set_name("big.bin");
-    message.mutable_header()->mutable_artifact()->set_size_bytes(static_cast<int64_t>(content.size()));
-    message.mutable_header()->mutable_artifact()->set_sha256(Sha256Hex(content));
-    grpc::ClientContext context;
-    connection_->Prepare(context);
-    v1::UploadArtifactResponse response;
-    const auto writer = v1::WorkerService::NewStub(connection_->channel())->UploadArtifact(&context, &response);
-    writer->Write(message);
-    for (size_t at = 0; at < content.size(); at += 1 << 18) {
-      message.set_chunk(content.substr(at, 1 << 18));
-      if (!writer->Write(message)) break;
-    }
-    writer->WritesDone();
-    return FromGrpcStatus(writer->Finish());
-  }
 };
 
 // The whole data folder on a disk of eight megabytes: database, WAL, artifacts and audit log.

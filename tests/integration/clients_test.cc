@@ -13,7 +13,6 @@
 #include "clients/rpc/rpc_status.h"
 #include "common/atomic_file.h"
 #include "common/error_details.h"
-#include "common/sha256.h"
 #include "loupe/v1/worker.grpc.pb.h"
 #include "tests/integration/process_fixture.h"
 #include "tests/testing/raw_call.h"
@@ -29,41 +28,6 @@ constexpr double kMostMegabytes = 512;
 
 class ClientsTest : public ProcessTest {
  protected:
-  v1::LeaseKey Lease(const std::string& worker = "w") {
-    v1::SynchronizeRequest request;
-    request.set_worker("workers/" + worker);
-    request.set_session_id("s");
-    request.set_slots(1);
-    v1::SynchronizeResponse response;
-    grpc::ClientContext context;
-    connection_->Prepare(context);
-    EXPECT_TRUE(v1::WorkerService::NewStub(connection_->channel())->Synchronize(&context, request, &response).ok());
-    EXPECT_EQ(response.attempts_size(), 1);
-    return response.attempts(0).lease();
-  }
-  v1::UploadArtifactRequest Header(const v1::LeaseKey& lease, const std::string& content) {
-    v1::UploadArtifactRequest message;
-    *message.mutable_header()->mutable_lease() = lease;
-    message.mutable_header()->mutable_artifact()->set_name("big.bin");
-    message.mutable_header()->mutable_artifact()->set_size_bytes(static_cast<int64_t>(content.size()));
-    message.mutable_header()->mutable_artifact()->set_sha256(Sha256Hex(content));
-    return message;
-  }
-  void Upload(const v1::LeaseKey& lease, const std::string& content) {
-    grpc::ClientContext context;
-    connection_->Prepare(context);
-    v1::UploadArtifactResponse response;
-    const auto writer = v1::WorkerService::NewStub(connection_->channel())->UploadArtifact(&context, &response);
-    v1::UploadArtifactRequest message = Header(lease, content);
-    writer->Write(message);
-    for (size_t at = 0; at < content.size(); at += 1 << 20) {
-      message.set_chunk(content.substr(at, 1 << 20));
-      writer->Write(message);
-    }
-    writer->WritesDone();
-    const absl::Status status = FromGrpcStatus(writer->Finish());
-    EXPECT_TRUE(status.ok()) << status;
-  }
   // Another client's calls, of each kind, meanwhile.
   void ExpectOthersServed() {
     const auto other = coordinator_->Connect();
@@ -96,7 +60,8 @@ TEST_F(ClientsTest, DownloadsThatNobodyReadsHoldNobodyUp) {
   StartCoordinator({}, "127.0.0.1:0", /*lease_seconds=*/60);
   Create("calm", testing::SmallSpec(2, 1));
   const v1::LeaseKey lease = Lease();
-  Upload(lease, std::string(16 << 20, 'y'));
+  const absl::Status uploaded = Upload(lease, std::string(16 << 20, 'y'));
+  ASSERT_TRUE(uploaded.ok()) << uploaded;
   struct Download {
     grpc::ClientContext context;
     std::unique_ptr<grpc::ClientReader<v1::DownloadArtifactResponse>> reader;
@@ -141,7 +106,7 @@ TEST_F(ClientsTest, UploadsOfAHeaderAloneHoldNobodyUp) {
     attacker->Prepare(uploads.back()->context, absl::InfiniteDuration());
     uploads.back()->writer =
         v1::WorkerService::NewStub(attacker->channel())->UploadArtifact(&uploads.back()->context, &uploads.back()->response);
-    uploads.back()->writer->Write(Header(lease, std::string(1 << 20, 'x')));
+    uploads.back()->writer->Write(UploadHeader(lease, std::string(1 << 20, 'x')));
   }
   ExpectOthersServed();
   for (const auto& upload : uploads) upload->context.TryCancel();

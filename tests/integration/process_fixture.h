@@ -11,10 +11,13 @@
 #include <vector>
 
 #include "clients/rpc/connection.h"
+#include "clients/rpc/rpc_status.h"
+#include "common/sha256.h"
 #include "fmt/format.h"
 #include "loupe/v1/analysis.grpc.pb.h"
 #include "loupe/v1/sweep.grpc.pb.h"
 #include "loupe/v1/trial.grpc.pb.h"
+#include "loupe/v1/worker.grpc.pb.h"
 #include "tests/testing/coordinator_process.h"
 #include "tests/testing/fake_executor.h"
 #include "tests/testing/temp_folder.h"
@@ -134,6 +137,44 @@ class ProcessTest : public ::testing::Test {
     ExpectEveryScoreRight(id, static_cast<int>(clean->counts().total()));
     EXPECT_EQ(Get(id)->counts().SerializeAsString(), clean->counts().SerializeAsString());
     EXPECT_EQ(AnovaOf(id), AnovaOf("clean"));
+  }
+
+  // One trial, leased by hand.
+  v1::LeaseKey Lease() {
+    v1::SynchronizeRequest request;
+    request.set_worker("workers/w");
+    request.set_session_id("s");
+    request.set_slots(1);
+    v1::SynchronizeResponse response;
+    grpc::ClientContext context;
+    connection_->Prepare(context);
+    EXPECT_TRUE(v1::WorkerService::NewStub(connection_->channel())->Synchronize(&context, request, &response).ok());
+    EXPECT_EQ(response.attempts_size(), 1);
+    return response.attempts(0).lease();
+  }
+
+  static v1::UploadArtifactRequest UploadHeader(const v1::LeaseKey& lease, const std::string& content) {
+    v1::UploadArtifactRequest message;
+    *message.mutable_header()->mutable_lease() = lease;
+    message.mutable_header()->mutable_artifact()->set_name("big.bin");
+    message.mutable_header()->mutable_artifact()->set_size_bytes(static_cast<int64_t>(content.size()));
+    message.mutable_header()->mutable_artifact()->set_sha256(Sha256Hex(content));
+    return message;
+  }
+
+  absl::Status Upload(const v1::LeaseKey& lease, const std::string& content) {
+    grpc::ClientContext context;
+    connection_->Prepare(context);
+    v1::UploadArtifactResponse response;
+    const auto writer = v1::WorkerService::NewStub(connection_->channel())->UploadArtifact(&context, &response);
+    v1::UploadArtifactRequest message = UploadHeader(lease, content);
+    writer->Write(message);
+    for (size_t at = 0; at < content.size(); at += 1 << 18) {
+      message.set_chunk(content.substr(at, 1 << 18));
+      if (!writer->Write(message)) break;
+    }
+    writer->WritesDone();
+    return FromGrpcStatus(writer->Finish());
   }
 
   testing::TempFolder folder_;
