@@ -61,11 +61,13 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
   command->add_option("file", flags->file, "CSV file with a header line; '-' reads standard input")->required();
   command->add_option("--response,-y", flags->response, "Column with the numbers to explain")->required();
   command
-      ->add_option("--factors,-f", flags->factors,
-                   "Columns to explain them by, separated by commas; a name that holds a comma or begins with '-' goes in back-quotes")
+      ->add_option(
+          "--factors,-f", flags->factors,
+          "Columns to explain them by, separated by commas; a name that holds a comma or begins with '-' goes in back-quotes")
       ->required();
-  command->add_option("--terms", flags->analysis.anova.formula,
-                      "Model terms, such as 'a*b+c' (a*b is a + b + a:b; a name with operators goes in back-quotes); default: the main effects");
+  command->add_option(
+      "--terms", flags->analysis.anova.formula,
+      "Model terms, such as 'a*b+c' (a*b is a + b + a:b; a name with operators goes in back-quotes); default: the main effects");
   command->add_option("--block", flags->analysis.anova.block,
                       "Column whose additive effect is removed first (replicate, seed)");
   command->add_option("--ss", flags->ss_type, "Type of the sums of squares: 1, 2 or 3")
@@ -80,21 +82,22 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
                     "Use the rows of trials that were stopped early too");
   command->add_flag("--smaller-is-better", flags->analysis.smaller_is_better,
                     "The best cell is the one with the smallest mean");
-  command
-      ->add_option("--baseline", flags->baseline,
-                   "Cell to contrast all others with, such as 'a=1,b=2': a level of every factor");
+  command->add_option("--baseline", flags->baseline,
+                      "Cell to contrast all others with, such as 'a=1,b=2': a level of every factor");
   // Not a list each: CLI11 would take what stands in brackets apart at its commas.
   command
       ->add_option("--simple-effects", flags->analysis.questions.simple_effects,
                    "Compare means within the levels of other factors, such as 'input | output'; may be given again")
       ->allow_extra_args(false);
   command
-      ->add_option("--contrast", flags->analysis.questions.contrasts,
-                   "Sum of means to estimate and test, such as '[input=SA_in] - ([input=CA_in] + [input=CA_out])/2'; may be "
-                   "given again")
+      ->add_option(
+          "--contrast", flags->analysis.questions.contrasts,
+          "Sum of means to estimate and test, such as '[input=SA_in] - ([input=CA_in] + [input=CA_out])/2'; may be "
+          "given again")
       ->allow_extra_args(false);
-  command->add_option("--encoding", flags->encoding,
-                      "Of the file, such as windows-1252 (see 'iconv -l'); default: UTF-8, UTF-16 and UTF-32 are recognised");
+  command->add_option(
+      "--encoding", flags->encoding,
+      "Of the file, such as windows-1252 (see 'iconv -l'); default: UTF-8, UTF-16 and UTF-32 are recognised");
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv"});
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }

@@ -54,7 +54,8 @@ std::vector<std::string> WithConnectOptionsBehind(std::vector<std::string> argum
     const size_t equals = argument.find('=');
     if (known.get_option_no_throw(argument.substr(0, equals)) == nullptr || argument.starts_with("--help")) break;
     const size_t length = equals == std::string::npos && at + 1 < arguments.size() ? 2 : 1;
-    moved.insert(moved.end(), arguments.begin() + static_cast<ptrdiff_t>(at), arguments.begin() + static_cast<ptrdiff_t>(at + length));
+    moved.insert(moved.end(), arguments.begin() + static_cast<ptrdiff_t>(at),
+                 arguments.begin() + static_cast<ptrdiff_t>(at + length));
     at += length;
   }
   if (at == 0 || at == arguments.size()) return arguments;  // none, or no subcommand to move them behind
@@ -68,7 +69,8 @@ absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags) {
   ConnectOptions options = flags.options;
   const bool elsewhere = !options.address.empty() || IsSet("LOUPE_ADDRESS") || !options.credentials_file.empty() ||
                          IsSet("LOUPE_CREDENTIALS");
-  if (const std::string local = flags.data + "/" + kCredentialsFile; !elsewhere && options.ca_file.empty() && ReadFile(local).ok()) {
+  if (const std::string local = flags.data + "/" + kCredentialsFile;
+      !elsewhere && options.ca_file.empty() && ReadFile(local).ok()) {
     options.credentials_file = local;
     return ResolveConnectOptions(std::move(options));
   }

@@ -29,8 +29,9 @@ struct ConnectFlags {
 // --address, --data, --credentials, --token-file, --ca-file, --cert-file, --key-file.
 void AddConnectOptions(CLI::App& command, ConnectFlags& flags);
 
-// The options of AddConnectOptions may also stand before the subcommand: `loupe --address HOST:PORT sweeps`. The arguments of main
-// (without the program's name) with those moved behind it; a subcommand that has no such option refuses it as ever.
+// The options of AddConnectOptions may also stand before the subcommand: `loupe --address HOST:PORT sweeps`. The
+// arguments of main (without the program's name) with those moved behind it; a subcommand that has no such option
+// refuses it as ever.
 std::vector<std::string> WithConnectOptionsBehind(std::vector<std::string> arguments);
 
 // Address: --address, else LOUPE_ADDRESS, else DATA/address (a running `loupe up`), else the default one. Token:
@@ -41,14 +42,15 @@ absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags);
 // Opens the connection; nothing is sent yet.
 absl::StatusOr<std::shared_ptr<Connection>> Connect(const ConnectFlags& flags);
 
-// One unary call. The error is Connection::Check's; INVALID_ARGUMENT, before anything is sent, for a request with text that is not
-// UTF-8 (of an argument, or of a path), which no message can carry.
+// One unary call. The error is Connection::Check's; INVALID_ARGUMENT, before anything is sent, for a request with text
+// that is not UTF-8 (of an argument, or of a path), which no message can carry.
 template <typename Stub, typename Request, typename Response>
 absl::StatusOr<Response> Call(const Connection& connection, Stub& stub,
                               grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                               const Request& request) {
   if (const std::string field = FieldNotUtf8(request); !field.empty()) {
-    return absl::InvalidArgumentError("the request's '" + field + "' is not UTF-8 text; is it an argument or a path in another encoding?");
+    return absl::InvalidArgumentError("the request's '" + field +
+                                      "' is not UTF-8 text; is it an argument or a path in another encoding?");
   }
   grpc::ClientContext context;
   connection.Prepare(context);

@@ -1,4 +1,5 @@
-// Commands on a data folder: backup, restore, doctor. They work on its files, with or without a coordinator running on it.
+// Commands on a data folder: backup, restore, doctor. They work on its files, with or without a coordinator running on
+// it.
 #include <unistd.h>
 
 #include <algorithm>
@@ -60,7 +61,8 @@ class Work {
     std::string text(state.step);
     if (state.total_bytes > 0) {
       const int64_t done = std::min(state.done_bytes, state.total_bytes);
-      text += fmt::format(": {} of {} ({} %)", SizeText(done), SizeText(state.total_bytes), 100 * done / state.total_bytes);
+      text +=
+          fmt::format(": {} of {} ({} %)", SizeText(done), SizeText(state.total_bytes), 100 * done / state.total_bytes);
     }
     Erase();
     fmt::print(stderr, "{}{}", text, terminal_ ? "" : "\n");
@@ -81,8 +83,8 @@ class Work {
 };
 
 std::string CountsText(const DataCounts& counts) {
-  return fmt::format("{} sweeps, {} trials, {} results, {} artifacts ({})", counts.sweeps, counts.trials, counts.results,
-                     counts.artifacts, SizeText(counts.artifact_bytes));
+  return fmt::format("{} sweeps, {} trials, {} results, {} artifacts ({})", counts.sweeps, counts.trials,
+                     counts.results, counts.artifacts, SizeText(counts.artifact_bytes));
 }
 
 void AddCounts(const DataCounts& counts, nlohmann::ordered_json& json) {
@@ -112,7 +114,8 @@ absl::Status Backup(const DataFlags& flags) {
 absl::Status Restore(const DataFlags& flags) {
   Work work;
   LOUPE_ASSIGN_OR_RETURN(const DataCounts counts, coordinator::RestoreData(flags.copy, flags.data, work.progress()));
-  return WriteMade(flags, "data", flags.data, counts, fmt::format("; 'loupe up --data {}' goes on with it", flags.data));
+  return WriteMade(flags, "data", flags.data, counts,
+                   fmt::format("; 'loupe up --data {}' goes on with it", flags.data));
 }
 
 bool IsDamage(const Finding& finding) { return finding.kind == Finding::Kind::kDamage; }
@@ -126,7 +129,8 @@ std::string HealthText(const HealthReport& report) {
   }
   const auto damage = std::count_if(report.findings.begin(), report.findings.end(), IsDamage);
   if (damage > 0) return text + fmt::format("{} damage{} found\n", damage, damage == 1 ? "" : "s");
-  return text + fmt::format("no damage found: {}, schema version {}\n", CountsText(report.counts), report.schema_version);
+  return text +
+         fmt::format("no damage found: {}, schema version {}\n", CountsText(report.counts), report.schema_version);
 }
 
 nlohmann::ordered_json HealthJson(const std::string& data, const HealthReport& report, int64_t removed) {
@@ -160,9 +164,11 @@ int Doctor(const DataFlags& flags) {
   const bool sound = report->Damage().empty();
   absl::StatusOr<int64_t> removed = 0;
   if (flags.remove_orphans && sound) removed = coordinator::RemoveOrphans(flags.data);
-  std::string text = flags.format == "json" ? JsonText(HealthJson(flags.data, *report, removed.value_or(0))) : HealthText(*report);
+  std::string text =
+      flags.format == "json" ? JsonText(HealthJson(flags.data, *report, removed.value_or(0))) : HealthText(*report);
   if (flags.format == "text" && flags.remove_orphans && removed.ok()) {
-    text += sound ? fmt::format("{} orphan files removed\n", *removed) : "no orphan file was removed: repair the damage first\n";
+    text += sound ? fmt::format("{} orphan files removed\n", *removed)
+                  : "no orphan file was removed: repair the damage first\n";
   }
   if (const absl::Status written = WriteOutput(text, ""); !written.ok()) return Fail(written);
   if (!removed.ok()) return Fail(removed.status());
@@ -188,7 +194,8 @@ void AddDataCommands(CLI::App& app, int& exit_code) {
   restore->add_option("--from", restore_flags->copy, "Folder that backup made")->required();
   restore->callback([flags = restore_flags, &exit_code] { exit_code = Fail(Restore(*flags)); });
 
-  const auto [doctor, doctor_flags] = add("doctor", "Check a data folder or a backup: the database, its counts, every artifact");
+  const auto [doctor, doctor_flags] =
+      add("doctor", "Check a data folder or a backup: the database, its counts, every artifact");
   doctor->add_flag("--remove-orphans", doctor_flags->remove_orphans,
                    "Remove files that no attempt refers to; the coordinator must be stopped");
   doctor->callback([flags = doctor_flags, &exit_code] { exit_code = Doctor(*flags); });

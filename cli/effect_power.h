@@ -16,9 +16,9 @@ struct PowerQuestion {
 struct EffectPower {
   // The smallest f that is found with the asked probability.
   double detectable_f = 0;
-  // The distance of two level means, in standard deviations of one trial, that is found with the asked probability whichever
-  // estimable pair it is and wherever the other levels lie: that of TermOutlook::hardest_pair. NaN for interactions, and where no
-  // pair is estimable.
+  // The distance of two level means, in standard deviations of one trial, that is found with the asked probability
+  // whichever estimable pair it is and wherever the other levels lie: that of TermOutlook::hardest_pair. NaN for
+  // interactions, and where no pair is estimable.
   double detectable_difference = 0;
   // Probability of finding the assumed effect.
   double power = 0;
@@ -26,8 +26,9 @@ struct EffectPower {
   int replicates_needed = 0;
 };
 
-// The noncentral F of analysis/stats/power.h with n = all trials. `detectable_difference` is exact for every design. Cohen's f
-// is an average over the trials: in unbalanced designs the other numbers hold for effects that are spread over the term's levels.
+// The noncentral F of analysis/stats/power.h with n = all trials. `detectable_difference` is exact for every design.
+// Cohen's f is an average over the trials: in unbalanced designs the other numbers hold for effects that are spread
+// over the term's levels.
 EffectPower PowerOfTerm(const coordinator::Plan& plan, const coordinator::PlanOutlook& outlook,
                         const coordinator::TermOutlook& term, const PowerQuestion& question);
 

@@ -35,7 +35,8 @@ int Fail(const absl::Status& status) {
     fmt::print(stderr, "loupe: {}\n", Printable(std::string(status.message()), LineBreaks::kKept));
   } else {
     for (const FieldViolation& violation : violations) {
-      fmt::print(stderr, "loupe: {}: {}\n", Printable(violation.field), Printable(violation.description, LineBreaks::kKept));
+      fmt::print(stderr, "loupe: {}: {}\n", Printable(violation.field),
+                 Printable(violation.description, LineBreaks::kKept));
     }
     if (violations.size() > 1) fmt::print(stderr, "loupe: {} problems; nothing was done\n", violations.size());
   }

@@ -48,7 +48,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
     const std::string hint = loupe::cli::CommandHint(app, static_cast<int>(words.size()), words.data());
-    fmt::print(stderr, "loupe: {}{}\nRun 'loupe {}--help' for more.\n", loupe::Printable(error.what(), loupe::LineBreaks::kKept), loupe::Printable(hint),
+    fmt::print(stderr, "loupe: {}{}\nRun 'loupe {}--help' for more.\n",
+               loupe::Printable(error.what(), loupe::LineBreaks::kKept), loupe::Printable(hint),
                app.get_subcommands().empty() ? "" : app.get_subcommands().front()->get_name() + " ");
     return loupe::cli::kBadInput;
   }

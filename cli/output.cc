@@ -19,7 +19,8 @@ void AddFormatOption(CLI::App& command, std::string& format, std::vector<std::st
       ->capture_default_str();
 }
 
-void AddFormatAndOutputOptions(CLI::App& command, std::string& format, std::string& output, std::vector<std::string> formats) {
+void AddFormatAndOutputOptions(CLI::App& command, std::string& format, std::string& output,
+                               std::vector<std::string> formats) {
   AddFormatOption(command, format, formats);
   command.add_option("--output,-o", output,
                      "File to write instead of standard output; without --format, its ending says how");

@@ -16,7 +16,8 @@ void AddFormatOption(CLI::App& command, std::string& format, std::vector<std::st
 
 // AddFormatOption, and --output: without --format, a file's ending that is the name of one of the formats chooses it
 // ("report.html"). Both strings must live until `command` has run.
-void AddFormatAndOutputOptions(CLI::App& command, std::string& format, std::string& output, std::vector<std::string> formats);
+void AddFormatAndOutputOptions(CLI::App& command, std::string& format, std::string& output,
+                               std::vector<std::string> formats);
 
 // The bytes of an input file named on the command line; "-" is standard input. A file that cannot be read is bad input
 // (INVALID_ARGUMENT), and the sentence names it.

@@ -78,7 +78,8 @@ std::string PairsNote(const coordinator::TermOutlook& term) {
   }
   const size_t more = term.not_estimable.size() - names.size();
   return text + fmt::format("{}{} of {} differences between levels will not be estimable: {}{}.",
-                            text.empty() ? term.term + ": " : " ", term.not_estimable.size(), term.pairs, fmt::join(names, ", "),
+                            text.empty() ? term.term + ": " : " ", term.not_estimable.size(), term.pairs,
+                            fmt::join(names, ", "),
                             more > 0 ? fmt::format(" and {} more (--format json has all)", more) : "");
 }
 
@@ -150,8 +151,9 @@ std::string ChosenText(const analysis::Fraction& fraction, int64_t candidates) {
       fmt::format("\nChosen cells: {} of {} ({})\n", fraction.chosen.size(), candidates, fraction.method);
   const double efficiency = fraction.quality.d_efficiency;
   if (efficiency > 0) {
-    text += fmt::format("  D-efficiency {:.3f} (1: each chosen cell tells as much of the model as one of the whole design)\n",
-                        efficiency);
+    text += fmt::format(
+        "  D-efficiency {:.3f} (1: each chosen cell tells as much of the model as one of the whole design)\n",
+        efficiency);
   }
   // The first sentence says again what stands above.
   for (size_t i = 1; i < fraction.sentences.size(); ++i) {

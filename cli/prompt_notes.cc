@@ -23,7 +23,8 @@ std::set<std::string> ValuesOf(const coordinator::Plan& plan, const std::string&
   return values;
 }
 
-absl::StatusOr<std::vector<std::string>> CutOffs(const std::string& base, const std::vector<std::pair<std::string, std::string>>& prompts) {
+absl::StatusOr<std::vector<std::string>> CutOffs(const std::string& base,
+                                                 const std::vector<std::pair<std::string, std::string>>& prompts) {
   LOUPE_ASSIGN_OR_RETURN(const auto tokenizer, worker::ClipTokenizer::Load(base + "/tokenizer"));
   LOUPE_ASSIGN_OR_RETURN(const int64_t length, worker::PromptLength(base, tokenizer));
   std::vector<std::string> notes;
@@ -47,7 +48,8 @@ std::vector<std::string> PromptNotes(const coordinator::Plan& plan) {
   for (const std::string& base : ValuesOf(plan, "base")) {
     if (!std::filesystem::exists(base, error)) {
       notes.push_back(fmt::format(
-          "base: {} is not on this machine, so whether its text tower takes the prompts whole is not checked; the report will say", base));
+          "base: {} is not on this machine, so whether its text tower takes the prompts whole is not checked; the report will say",
+          base));
       continue;
     }
     absl::StatusOr<std::vector<std::string>> found = CutOffs(base, prompts);

@@ -158,9 +158,8 @@ absl::Status AddWorkers(const UpFlags& flags, const WorkerPlan& plan, const std:
     LOUPE_RETURN_IF_ERROR(
         supervisor.Add("worker " + name,
                        {.program = program,
-                        .arguments = {"run", "--credentials", file,
-                                      "--data", flags.data + "/work", "--id", name, "--device", plan.devices[i],
-                                      "--threads", fmt::format("{}", plan.threads)},
+                        .arguments = {"run", "--credentials", file, "--data", flags.data + "/work", "--id", name,
+                                      "--device", plan.devices[i], "--threads", fmt::format("{}", plan.threads)},
                         .log_path = fmt::format("{}/logs/worker-{}.log", flags.data, i + 1)},
                        /*essential=*/false));
   }
@@ -172,8 +171,9 @@ ChildCommand CoordinatorCommand(const UpFlags& flags, const std::string& program
                        .arguments = {"--listen", listen, "--data", flags.data},
                        .log_path = flags.data + "/logs/coordinator.log"};
   if (!flags.backup_to.empty()) {
-    command.arguments.insert(command.arguments.end(), {"--backup-to", flags.backup_to, "--backup-every", flags.backup_every,
-                                                       "--backup-keep", fmt::format("{}", flags.backup_keep)});
+    command.arguments.insert(command.arguments.end(),
+                             {"--backup-to", flags.backup_to, "--backup-every", flags.backup_every, "--backup-keep",
+                              fmt::format("{}", flags.backup_keep)});
   }
   return command;
 }
@@ -316,9 +316,7 @@ void AddUpCommand(CLI::App& app, int& exit_code) {
       ->group(kSnapshots);
   up->add_option("--backup-every", flags->backup_every, "Time between snapshots: 30m, 1h, …")
       ->check(CLI::Validator(
-          [](std::string& text) {
-            return std::string(coordinator::ParseSnapshotInterval(text).status().message());
-          },
+          [](std::string& text) { return std::string(coordinator::ParseSnapshotInterval(text).status().message()); },
           "TIME"))
       ->capture_default_str()
       ->group(kSnapshots);

@@ -19,7 +19,8 @@ nlohmann::ordered_json WorkerJson(const v1::Worker& worker);
 nlohmann::ordered_json RunningJson(const v1::RunningAttempt& attempt);
 nlohmann::ordered_json ArtifactJson(const v1::Artifact& artifact);
 
-// Any JSON as text that a terminal may show: indented, or one line where `indent` is -1; bytes that are not UTF-8 are replaced.
+// Any JSON as text that a terminal may show: indented, or one line where `indent` is -1; bytes that are not UTF-8 are
+// replaced.
 std::string JsonText(const nlohmann::ordered_json& json, int indent = 2);
 
 // "input=SA_in output=FFN_in", ordered by name.

@@ -8,9 +8,9 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "fmt/format.h"
 #include "common/random_source.h"
 #include "common/status_macros.h"
+#include "fmt/format.h"
 
 namespace loupe {
 namespace {

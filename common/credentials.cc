@@ -22,10 +22,11 @@ std::string_view WithoutSpace(std::string_view text) {
 }  // namespace
 
 std::string ToText(const Credentials& credentials) {
-  return fmt::format("# Loupe credentials{}{}. Whoever has this file may do what its owner may: keep it private (chmod 600).\n"
-                     "{} {}\n{} {}\n{}{}{}",
-                     credentials.comment.empty() ? "" : " of ", credentials.comment, kAddress, credentials.address, kToken,
-                     credentials.token, credentials.certificate, credentials.key, credentials.authority);
+  return fmt::format(
+      "# Loupe credentials{}{}. Whoever has this file may do what its owner may: keep it private (chmod 600).\n"
+      "{} {}\n{} {}\n{}{}{}",
+      credentials.comment.empty() ? "" : " of ", credentials.comment, kAddress, credentials.address, kToken,
+      credentials.token, credentials.certificate, credentials.key, credentials.authority);
 }
 
 absl::StatusOr<Credentials> ParseCredentials(std::string_view text, const std::string& path) {
@@ -48,15 +49,18 @@ absl::StatusOr<Credentials> ParseCredentials(std::string_view text, const std::s
       credentials.token = WithoutSpace(line.substr(kToken.size()));
     }
   }
-  const char* missing = credentials.address.empty()                                     ? "line 'Address: host:port'"
-                        : credentials.token.empty()                                     ? "line 'Token: …'"
-                        : block != nullptr                                              ? "end of its last PEM block"
-                        : credentials.certificate.empty() != credentials.key.empty()    ? "key for its certificate"
-                        : credentials.authority.empty() != credentials.key.empty()      ? "authority's certificate after the key"
-                                                                                        : nullptr;
+  const char* missing = credentials.address.empty()                                  ? "line 'Address: host:port'"
+                        : credentials.token.empty()                                  ? "line 'Token: …'"
+                        : block != nullptr                                           ? "end of its last PEM block"
+                        : credentials.certificate.empty() != credentials.key.empty() ? "key for its certificate"
+                        : credentials.authority.empty() != credentials.key.empty()
+                            ? "authority's certificate after the key"
+                            : nullptr;
   if (missing != nullptr) {
-    return absl::InvalidArgumentError(fmt::format("'{}' is not a credentials file: it has no {}; "
-                                                  "'loupe-coordinator token add … --output FILE' makes one", path, missing));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' is not a credentials file: it has no {}; "
+                    "'loupe-coordinator token add … --output FILE' makes one",
+                    path, missing));
   }
   return credentials;
 }

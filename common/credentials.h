@@ -1,4 +1,5 @@
-// A credentials file: what a client needs to reach one coordinator, in one private file that can be handed over as it is.
+// A credentials file: what a client needs to reach one coordinator, in one private file that can be handed over as it
+// is.
 //
 //   # Loupe credentials of 'farm' (enrol). …
 //   Address: coordinator.example.org:7117
@@ -7,8 +8,8 @@
 //   -----BEGIN PRIVATE KEY-----        its key
 //   -----BEGIN CERTIFICATE-----        the authority that signs the coordinator's certificate
 //
-// PEM allows text before its blocks, so the file also serves where a program wants a certificate, a key or an authority: gRPC
-// reads it again by itself when it is replaced, and a renewal needs no restart.
+// PEM allows text before its blocks, so the file also serves where a program wants a certificate, a key or an
+// authority: gRPC reads it again by itself when it is replaced, and a renewal needs no restart.
 #pragma once
 
 #include <string>

@@ -17,7 +17,8 @@ std::string PayloadOf(const absl::Status& status, const char* url) {
   return payload.has_value() ? std::string(*payload) : std::string();
 }
 
-// Violations travel as texts one after another, "5:field11:description…": a text that quotes what somebody sent has any byte in it.
+// Violations travel as texts one after another, "5:field11:description…": a text that quotes what somebody sent has any
+// byte in it.
 void AppendText(std::string& packed, std::string_view text) { packed += fmt::format("{}:{}", text.size(), text); }
 
 std::string TakeText(std::string_view& packed) {

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/numbers.h"
-#include "fmt/format.h"
 #include "common/status_macros.h"
+#include "fmt/format.h"
 
 namespace loupe {
 namespace {
@@ -26,7 +26,8 @@ absl::StatusOr<std::string_view> StripCollection(std::string_view name, std::str
 }  // namespace
 
 absl::StatusOr<SweepId> SweepId::FromId(std::string_view id) {
-  const bool characters = std::all_of(id.begin(), id.end(), [](char c) { return IsLower(c) || IsDigit(c) || c == '-'; });
+  const bool characters =
+      std::all_of(id.begin(), id.end(), [](char c) { return IsLower(c) || IsDigit(c) || c == '-'; });
   if (id.size() < 4 || id.size() > 63 || !characters || !IsLower(id.front()) || id.back() == '-') {
     return absl::InvalidArgumentError(fmt::format(
         "'{}' is not a sweep id: expected 4 to 63 lower-case letters, digits and '-', starting with a letter", id));
@@ -61,7 +62,8 @@ absl::StatusOr<WorkerId> WorkerId::FromId(std::string_view id) {
       std::all_of(id.begin(), id.end(), [](char c) { return IsLower(c) || IsDigit(c) || c == '-' || c == '.'; });
   if (id.empty() || id.size() > 63 || !characters || !(IsLower(id.front()) || IsDigit(id.front()))) {
     return absl::InvalidArgumentError(fmt::format(
-        "'{}' is not a worker id: expected 1 to 63 lower-case letters, digits, '.' and '-', starting with a letter or digit", id));
+        "'{}' is not a worker id: expected 1 to 63 lower-case letters, digits, '.' and '-', starting with a letter or digit",
+        id));
   }
   return WorkerId(std::string(id));
 }

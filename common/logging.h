@@ -1,5 +1,5 @@
-// One log set-up for all programs: spdlog to stderr, level from --log-level or LOUPE_LOG. Log lines never carry tokens, and
-// are Printable (common/text.h): one message is one line.
+// One log set-up for all programs: spdlog to stderr, level from --log-level or LOUPE_LOG. Log lines never carry tokens,
+// and are Printable (common/text.h): one message is one line.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,5 @@
-// The positions of an adapter (arXiv 2303.18181 §3, Fig. 2): where it reads, where it writes, and which pairs are legal.
+// The positions of an adapter (arXiv 2303.18181 §3, Fig. 2): where it reads, where it writes, and which pairs are
+// legal.
 //
 // Ten inputs: SA_in SA_out CA_in CA_c CA_out FFN_in FFN_out Trans_out Res_in Res_out. Seven outputs: SA_in CA_in CA_c
 // FFN_in Trans_out Res_in Res_out; SA_out, CA_out and FFN_out are not outputs of their own, since addition commutes

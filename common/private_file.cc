@@ -11,7 +11,9 @@
 
 namespace loupe {
 
-absl::Status WritePrivateFile(const std::string& path, std::string_view text) { return WriteFileAtomically(path, text, 0600); }
+absl::Status WritePrivateFile(const std::string& path, std::string_view text) {
+  return WriteFileAtomically(path, text, 0600);
+}
 
 absl::StatusOr<std::string> ReadPrivateFile(const std::string& path, std::string_view what) {
   // Non-blocking: a named pipe in its place must not hold the program up.

@@ -12,8 +12,8 @@ namespace loupe {
 // WriteFileAtomically with mode 0600.
 absl::Status WritePrivateFile(const std::string& path, std::string_view text);
 
-// The whole file. NOT_FOUND when there is none; FAILED_PRECONDITION, with the way out, for a symbolic link, for what is not a
-// file, and for a file that others may read; `what` ("the administrator's token") stands in those messages.
+// The whole file. NOT_FOUND when there is none; FAILED_PRECONDITION, with the way out, for a symbolic link, for what is
+// not a file, and for a file that others may read; `what` ("the administrator's token") stands in those messages.
 absl::StatusOr<std::string> ReadPrivateFile(const std::string& path, std::string_view what);
 
 }  // namespace loupe

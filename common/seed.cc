@@ -3,8 +3,8 @@
 #include <string>
 
 #include "absl/strings/numbers.h"
-#include "fmt/format.h"
 #include "common/sha256.h"
+#include "fmt/format.h"
 
 namespace loupe {
 

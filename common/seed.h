@@ -10,8 +10,8 @@
 
 namespace loupe {
 
-// The first 8 bytes (big-endian) of SHA-256("loupe-seed-v1\n{sweep_seed}\n{replicate}\n{stream}"), the top bit cleared so
-// that it also fits int64. Stable for ever: results are compared across versions.
+// The first 8 bytes (big-endian) of SHA-256("loupe-seed-v1\n{sweep_seed}\n{replicate}\n{stream}"), the top bit cleared
+// so that it also fits int64. Stable for ever: results are compared across versions.
 uint64_t DeriveSeed(uint64_t sweep_seed, int64_t replicate, std::string_view stream);
 
 }  // namespace loupe

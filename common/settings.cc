@@ -206,8 +206,8 @@ void CheckNeeds(CheckedSettings& checked) {
     for (const std::string& needed : needs->second) {
       const auto found = checked.values.find(needed);
       if (found != checked.values.end() && found->second != "0") continue;
-      checked.violations.push_back(
-          {rule.key, fmt::format("{}: {} is not computed without {}; give that too", rule.key, choice->second, needed)});
+      checked.violations.push_back({rule.key, fmt::format("{}: {} is not computed without {}; give that too", rule.key,
+                                                          choice->second, needed)});
     }
   }
 }

@@ -33,7 +33,8 @@ struct SettingRule {
   double maximum = std::numeric_limits<double>::infinity();
   // The values of kChoice.
   std::vector<std::string> choices;
-  // Of these, the ones that mean something only where other settings are given (and not 0): {"fid", {"score.inception"}}.
+  // Of these, the ones that mean something only where other settings are given (and not 0): {"fid",
+  // {"score.inception"}}.
   std::map<std::string, std::vector<std::string>> choice_needs;
   // When not empty, the setting is meaningful only where `condition_key` has one of these values (it is refused
   // elsewhere): {"method.kind", {"adapter"}}.

@@ -13,7 +13,9 @@ namespace loupe {
 // Prefixes `status`'s message with "context: ", keeping code and payloads. OK stays OK.
 inline absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
-  absl::Status annotated(status.code(), fmt::format("{}: {}", context, std::string_view(status.message().data(), status.message().size())));
+  absl::Status annotated(
+      status.code(),
+      fmt::format("{}: {}", context, std::string_view(status.message().data(), status.message().size())));
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { annotated.SetPayload(url, payload); });
   return annotated;
 }
@@ -23,11 +25,11 @@ inline absl::Status Annotate(const absl::Status& status, std::string_view contex
 #define LOUPE_CONCAT_INNER(a, b) a##b
 #define LOUPE_CONCAT(a, b) LOUPE_CONCAT_INNER(a, b)
 
-#define LOUPE_RETURN_IF_ERROR(expr)                                   \
-  do {                                                                \
-    if (absl::Status loupe_status_ = (expr); !loupe_status_.ok()) {   \
-      return loupe_status_;                                           \
-    }                                                                 \
+#define LOUPE_RETURN_IF_ERROR(expr)                                 \
+  do {                                                              \
+    if (absl::Status loupe_status_ = (expr); !loupe_status_.ok()) { \
+      return loupe_status_;                                         \
+    }                                                               \
   } while (false)
 
 #define LOUPE_ASSIGN_OR_RETURN(lhs, expr) LOUPE_ASSIGN_OR_RETURN_INNER(LOUPE_CONCAT(loupe_or_, __LINE__), lhs, expr)

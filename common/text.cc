@@ -27,10 +27,11 @@ uint32_t CodePoint(std::string_view text, size_t length) {
 
 // Whether a terminal or a browser would obey the character instead of showing it, or show nothing for it.
 bool IsUnseen(uint32_t code) {
-  return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x061C ||             // C0, DEL, C1, Arabic letter mark
-         code == 0x200B || code == 0x200E || code == 0x200F ||                          // zero-width space, LRM, RLM
-         (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) ||    // separators, bidi embeddings and isolates
-         code == 0xFEFF || (code >= 0xFFF9 && code <= 0xFFFB);                          // no-break space, annotations
+  return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x061C ||  // C0, DEL, C1, Arabic letter mark
+         code == 0x200B || code == 0x200E || code == 0x200F ||              // zero-width space, LRM, RLM
+         (code >= 0x2028 && code <= 0x202E) ||
+         (code >= 0x2060 && code <= 0x206F) ||                  // separators, bidi embeddings and isolates
+         code == 0xFEFF || (code >= 0xFFF9 && code <= 0xFFFB);  // no-break space, annotations
 }
 
 // Plain text is the rule: runs of printable ASCII are passed eight bytes at a time. Offset of the first other byte.
@@ -39,7 +40,7 @@ size_t PlainRun(std::string_view text, size_t from) {
   while (from + 8 <= text.size()) {
     uint64_t word = 0;
     std::memcpy(&word, text.data() + from, 8);
-    const uint64_t below_blank = (word - kOnes * 0x20) & ~word;     // high bit where a byte is under 0x20
+    const uint64_t below_blank = (word - kOnes * 0x20) & ~word;  // high bit where a byte is under 0x20
     const uint64_t deleted = ((word ^ kOnes * 0x7F) - kOnes) & ~(word ^ kOnes * 0x7F);
     if (((word | below_blank | deleted) & kHighBits) != 0) break;
     from += 8;
@@ -48,7 +49,8 @@ size_t PlainRun(std::string_view text, size_t from) {
   return from;
 }
 
-// Walks over `text`; what is not plain ASCII is appended by `other(out, character, code)`, one well-formed character at a time.
+// Walks over `text`; what is not plain ASCII is appended by `other(out, character, code)`, one well-formed character at
+// a time.
 template <typename Other>
 std::string Rewrite(std::string_view text, Other other) {
   std::string out;
@@ -72,36 +74,48 @@ std::string Rewrite(std::string_view text, Other other) {
 
 void AppendEscaped(std::string& out, uint32_t code) {
   switch (code) {
-    case '\n': out += "\\n"; return;
-    case '\r': out += "\\r"; return;
-    case '\t': out += "\\t"; return;
-    default: fmt::format_to(std::back_inserter(out), "\\{}{:0{}x}", code < 0x80 ? 'x' : 'u', code, code < 0x80 ? 2 : 4);
+    case '\n':
+      out += "\\n";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
+    default:
+      fmt::format_to(std::back_inserter(out), "\\{}{:0{}x}", code < 0x80 ? 'x' : 'u', code, code < 0x80 ? 2 : 4);
   }
 }
 
 // What stands around a line in files that pages and word processors wrote.
-constexpr std::array<std::string_view, 9> kBlanks = {" ", "\t", "\n", "\r", "\v", "\f", "\xC2\xA0", "\xE2\x80\x8B", kByteOrderMark};
+constexpr std::array<std::string_view, 9> kBlanks = {" ",  "\t",       "\n",           "\r",          "\v",
+                                                     "\f", "\xC2\xA0", "\xE2\x80\x8B", kByteOrderMark};
 
 size_t BlankLength(std::string_view text) {
-  const auto found = std::find_if(kBlanks.begin(), kBlanks.end(), [&](std::string_view blank) { return text.starts_with(blank); });
+  const auto found =
+      std::find_if(kBlanks.begin(), kBlanks.end(), [&](std::string_view blank) { return text.starts_with(blank); });
   return found == kBlanks.end() ? 0 : found->size();
 }
 
 size_t TrailingBlankLength(std::string_view text) {
-  const auto found = std::find_if(kBlanks.begin(), kBlanks.end(), [&](std::string_view blank) { return text.ends_with(blank); });
+  const auto found =
+      std::find_if(kBlanks.begin(), kBlanks.end(), [&](std::string_view blank) { return text.ends_with(blank); });
   return found == kBlanks.end() ? 0 : found->size();
 }
 
 // Whether spreadsheets take a text that begins so for a formula: also the full-width signs of East Asian keyboards.
 bool BeginsFormula(std::string_view text) {
-  for (const std::string_view sign : {"=", "+", "-", "@", "\xEF\xBC\x9D", "\xEF\xBC\x8B", "\xEF\xBC\x8D", "\xEF\xBC\xA0"}) {
+  for (const std::string_view sign :
+       {"=", "+", "-", "@", "\xEF\xBC\x9D", "\xEF\xBC\x8B", "\xEF\xBC\x8D", "\xEF\xBC\xA0"}) {
     if (text.starts_with(sign)) return text.size() > sign.size();  // alone it is a sign
   }
   return false;
 }
 
 bool IsNumber(std::string_view text) {
-  return text.find_first_not_of("0123456789.eE+-") == std::string_view::npos && text.find_first_of("0123456789") != std::string_view::npos &&
+  return text.find_first_not_of("0123456789.eE+-") == std::string_view::npos &&
+         text.find_first_of("0123456789") != std::string_view::npos &&
          (text.size() < 2 || text.find_first_of("+-", 1) == std::string_view::npos ||
           text.find_first_of("eE") + 1 == text.find_first_of("+-", 1));
 }
@@ -112,14 +126,18 @@ size_t CharacterLength(std::string_view text) {
   if (text.empty()) return 0;
   const auto first = static_cast<unsigned char>(text[0]);
   if (first < 0x80) return 1;
-  const size_t length = first >= 0xC2 && first < 0xE0 ? 2 : first >= 0xE0 && first < 0xF0 ? 3 : first >= 0xF0 && first < 0xF5 ? 4 : 0;
+  const size_t length = first >= 0xC2 && first < 0xE0   ? 2
+                        : first >= 0xE0 && first < 0xF0 ? 3
+                        : first >= 0xF0 && first < 0xF5 ? 4
+                                                        : 0;
   if (length == 0 || text.size() < length) return 0;
   for (size_t i = 1; i < length; ++i) {
     if (!IsContinuation(text[i])) return 0;
   }
   const auto second = static_cast<unsigned char>(text[1]);
   const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
-  const bool beyond = (first == 0xED && second >= 0xA0) || (first == 0xF4 && second >= 0x90);  // surrogates; above U+10FFFF
+  const bool beyond =
+      (first == 0xED && second >= 0xA0) || (first == 0xF4 && second >= 0x90);  // surrogates; above U+10FFFF
   return overlong || beyond ? 0 : length;
 }
 
@@ -193,7 +211,8 @@ std::string CsvField(std::string_view text) {
 
 absl::StatusOr<std::string> TokenIn(std::string_view text, std::string_view source) {
   const auto refuse = [&](std::string_view why) {
-    return absl::InvalidArgumentError(fmt::format("{}: {}; expected the token alone on one line", Printable(source), why));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {}; expected the token alone on one line", Printable(source), why));
   };
   if (text.find('\0') != std::string_view::npos || text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
     return refuse("it is not plain text (UTF-16?): save it as UTF-8");
@@ -206,12 +225,13 @@ absl::StatusOr<std::string> TokenIn(std::string_view text, std::string_view sour
     if (token[i] > 0x20 && token[i] < 0x7F) continue;
     const std::string_view rest = token.substr(i);
     return refuse(fmt::format("its character {} is {}, which no token has", i + 1,
-                              BlankLength(rest) > 0               ? "a blank"
-                              : rest.starts_with("\xE2\x80")      ? "a curly quotation mark or another typographic sign"
+                              BlankLength(rest) > 0          ? "a blank"
+                              : rest.starts_with("\xE2\x80") ? "a curly quotation mark or another typographic sign"
                               : static_cast<signed char>(rest[0]) < 0 ? "not an ASCII one"
-                                                                  : "a control character"));
+                                                                      : "a control character"));
   }
-  if (token.size() > 1 && token.front() == token.back() && std::string_view("\"'`").find(token.front()) != std::string_view::npos) {
+  if (token.size() > 1 && token.front() == token.back() &&
+      std::string_view("\"'`").find(token.front()) != std::string_view::npos) {
     return refuse("the token stands in quotation marks: remove them");
   }
   return std::string(token);

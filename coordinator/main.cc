@@ -23,7 +23,8 @@ namespace {
 
 int Report(const absl::Status& status) {
   if (status.ok()) return 0;
-  fmt::print(stderr, "loupe-coordinator: {}\n", loupe::Printable(std::string(status.message()), loupe::LineBreaks::kKept));
+  fmt::print(stderr, "loupe-coordinator: {}\n",
+             loupe::Printable(std::string(status.message()), loupe::LineBreaks::kKept));
   return 1;
 }
 
@@ -32,14 +33,16 @@ void RaiseFileLimit() {
   struct rlimit limit {};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("the limit of open files cannot be raised to {}", limit.rlim_max);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    spdlog::warn("the limit of open files cannot be raised to {}", limit.rlim_max);
 }
 
 void WarnOfSizeLimit() {
   struct rlimit limit {};
   if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
-  spdlog::warn("files of this process may grow to {} MiB only (ulimit -f): the database and large artifacts will meet that limit",
-               limit.rlim_cur >> 20);
+  spdlog::warn(
+      "files of this process may grow to {} MiB only (ulimit -f): the database and large artifacts will meet that limit",
+      limit.rlim_cur >> 20);
 }
 
 int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordinator::SnapshotOptions& snapshots) {
@@ -80,21 +83,25 @@ int main(int argc, char** argv) {
   double progress_minutes = 30;
   double max_artifact_mb = static_cast<double>(options.limits.max_artifact_bytes >> 20);
   app.add_option("--data", options.data_folder, "Folder of the database, the artifacts and the tokens")->required();
-  app.add_option("--listen", options.listen, "host:port; port 0 takes a free one (see DATA/address)")->capture_default_str();
+  app.add_option("--listen", options.listen, "host:port; port 0 takes a free one (see DATA/address)")
+      ->capture_default_str();
   app.add_option("--lease-seconds", lease_seconds, "Silence after which a worker's trials go to others")
       ->capture_default_str()
       ->check(CLI::Range(1.0, 86400.0));
-  app.add_option("--progress-minutes", progress_minutes, "Standstill after which a live worker's trial counts as failed")
+  app.add_option("--progress-minutes", progress_minutes,
+                 "Standstill after which a live worker's trial counts as failed")
       ->capture_default_str()
       ->check(CLI::Range(0.01, 100000.0));
   app.add_option("--tls-certificate", options.tls.certificate_file,
                  "PEM certificate chain; turns TLS on (off loopback the coordinator issues its own without it)");
   app.add_option("--tls-key", options.tls.key_file, "PEM private key of the certificate");
-  app.add_option("--tls-client-ca", options.tls.client_ca_file,
-                 "PEM CA: clients must show a certificate that it signed (off loopback the default is the coordinator's own CA)");
+  app.add_option(
+      "--tls-client-ca", options.tls.client_ca_file,
+      "PEM CA: clients must show a certificate that it signed (off loopback the default is the coordinator's own CA)");
   app.add_option("--tls-name", options.tls.names, "A further name or address by which clients call this coordinator");
-  app.add_flag("--clients-without-certificate", options.tls.clients_without_certificate,
-               "Off loopback: let clients in that show no certificate; read 'What remains' in docs/reliability.md first");
+  app.add_flag(
+      "--clients-without-certificate", options.tls.clients_without_certificate,
+      "Off loopback: let clients in that show no certificate; read 'What remains' in docs/reliability.md first");
   app.add_option("--calls-per-second", options.limits.people.per_second,
                  "Calls that one viewer or submitter token may make from one machine; 0 means no limit")
       ->capture_default_str()

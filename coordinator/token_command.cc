@@ -40,8 +40,8 @@ int ReportToken(const absl::Status& status) {
 absl::StatusOr<std::string> AddressOf(const std::string& data_folder) {
   absl::StatusOr<std::string> text = ReadFile(data_folder + "/address");
   if (!text.ok()) {
-    return absl::FailedPreconditionError(
-        fmt::format("no coordinator runs on '{}', so that its address is not known: give --address host:port", data_folder));
+    return absl::FailedPreconditionError(fmt::format(
+        "no coordinator runs on '{}', so that its address is not known: give --address host:port", data_folder));
   }
   const std::string address = text->substr(0, text->find('\n'));
   const std::string host = address.substr(0, address.rfind(':'));
@@ -54,7 +54,8 @@ absl::StatusOr<std::string> AddressOf(const std::string& data_folder) {
 absl::Status Add(const std::string& data_folder, const AddFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(const Role role, ParseRole(flags.role));
   const double days = flags.days >= 0 ? flags.days : role == Role::kEnrol ? kEnrolmentDays : 0;
-  const NewTokenOptions options{.lifetime = days == 0 ? absl::InfiniteDuration() : absl::Hours(24) * days, .uses = flags.uses};
+  const NewTokenOptions options{.lifetime = days == 0 ? absl::InfiniteDuration() : absl::Hours(24) * days,
+                                .uses = flags.uses};
   Credentials credentials{.comment = fmt::format("'{}' ({})", flags.name, flags.role), .address = flags.address};
   if (!flags.output.empty()) {
     // Everything that can fail before the token is made.
@@ -71,7 +72,8 @@ absl::Status Add(const std::string& data_folder, const AddFlags& flags) {
       return authority.status();
     }
   }
-  LOUPE_ASSIGN_OR_RETURN(const std::string token, AccessControl::AddToken(data_folder, flags.name, role, options, SystemClock()));
+  LOUPE_ASSIGN_OR_RETURN(const std::string token,
+                         AccessControl::AddToken(data_folder, flags.name, role, options, SystemClock()));
   if (flags.output.empty()) {
     fmt::print("{}\n", token);
     return absl::OkStatus();
@@ -82,7 +84,9 @@ absl::Status Add(const std::string& data_folder, const AddFlags& flags) {
     return written;
   }
   fmt::print(stderr, "'{}' is for {}{}\n", flags.output, credentials.address,
-             credentials.key.empty() ? "; no certificates are in it, since this coordinator issues none (it listens on loopback)" : "");
+             credentials.key.empty()
+                 ? "; no certificates are in it, since this coordinator issues none (it listens on loopback)"
+                 : "");
   return absl::OkStatus();
 }
 
@@ -90,8 +94,10 @@ absl::Status List(const std::string& data_folder) {
   LOUPE_ASSIGN_OR_RETURN(const std::vector<TokenEntry> entries, ReadTokens(data_folder));
   for (const TokenEntry& entry : entries) {
     fmt::print("{}  {}  {}{}{}\n", entry.name, NameOf(entry.role),
-               entry.expiry == 0 ? "never expires"
-                                 : "until " + absl::FormatTime("%Y-%m-%d %H:%M UTC", absl::FromUnixSeconds(entry.expiry), absl::UTCTimeZone()),
+               entry.expiry == 0
+                   ? "never expires"
+                   : "until " + absl::FormatTime("%Y-%m-%d %H:%M UTC", absl::FromUnixSeconds(entry.expiry),
+                                                 absl::UTCTimeZone()),
                entry.uses == TokenEntry::kAnyNumber ? "" : fmt::format("  enrols {} more", entry.uses),
                entry.by.empty() ? "" : fmt::format("  enrolled by {}", entry.by));
   }
@@ -104,17 +110,22 @@ void AddTokenCommand(CLI::App& app, const std::string& data_folder, int& exit_co
   CLI::App* token = app.add_subcommand("token", "Add, list or revoke access tokens");
   token->require_subcommand(1);
   const auto flags = std::make_shared<AddFlags>();
-  CLI::App* add = token->add_subcommand("add", "Print a new token, or write a credentials file; only the token's digest is kept");
+  CLI::App* add =
+      token->add_subcommand("add", "Print a new token, or write a credentials file; only the token's digest is kept");
   add->add_option("--name", flags->name, "Whose it is")->required();
-  add->add_option("--role", flags->role, "viewer, submitter, worker, admin, or enrol (gives workers tokens of their own)")->required();
+  add->add_option("--role", flags->role,
+                  "viewer, submitter, worker, admin, or enrol (gives workers tokens of their own)")
+      ->required();
   add->add_option("--days", flags->days, "Days until it expires; 0 means never (default: 1 for enrol, else never)")
       ->check(CLI::Range(0.0, 36500.0));
   add->add_option("--uses", flags->uses, "For enrol: how many workers it may enrol")
       ->check(CLI::Range(int64_t{1}, int64_t{1000000}))
       ->capture_default_str();
-  add->add_option("--output,-o", flags->output,
-                  "Write a credentials file (address, token, certificates) for --credentials instead of printing the token");
-  add->add_option("--address", flags->address, "With -o: the coordinator's host:port as others see it (default: this machine's name)");
+  add->add_option(
+      "--output,-o", flags->output,
+      "Write a credentials file (address, token, certificates) for --credentials instead of printing the token");
+  add->add_option("--address", flags->address,
+                  "With -o: the coordinator's host:port as others see it (default: this machine's name)");
   add->callback([&data_folder, flags, &exit_code] {
     ::umask(077);
     exit_code = ReportToken(Add(data_folder, *flags));

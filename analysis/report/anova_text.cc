@@ -87,15 +87,17 @@ std::string MeanReasons(const FactorialAnalysis& analysis) {
   for (const FactorComparison& comparison : analysis.details->comparisons) {
     for (const MarginalMean& mean : comparison.means.means) {
       if (mean.estimable) continue;
-      text += WrapText(fmt::format("{} = {} has no mean in the model: {}.", comparison.factor, mean.levels.front(), mean.reason),
-                       98, "", "  ");
+      text += WrapText(
+          fmt::format("{} = {} has no mean in the model: {}.", comparison.factor, mean.levels.front(), mean.reason), 98,
+          "", "  ");
       break;
     }
   }
   return text;
 }
 
-// Estimable pairs in order, or those with the smallest p when they are too many to read; then how many there are besides.
+// Estimable pairs in order, or those with the smallest p when they are too many to read; then how many there are
+// besides.
 std::string PairsTable(const std::vector<Comparison>& pairs, size_t shown, double confidence) {
   std::vector<const Comparison*> rows;
   const Comparison* unknown = nullptr;
@@ -146,15 +148,15 @@ std::string SimpleEffectsText(const FactorialAnalysis& analysis) {
   for (const SimpleEffects& simple : analysis.details->simple_effects) {
     for (const SimpleEffect& effect : simple.effects) {
       std::vector<std::string> held;
-      for (size_t i = 0; i < simple.within.size(); ++i) held.push_back(fmt::format("{} = {}", simple.within[i], effect.within[i]));
-      text += fmt::format("\n{}{}{}: {}\n{}", fmt::join(simple.factors, ":"), held.empty() ? "" : " within ",
-                          fmt::join(held, ", "),
-                          effect.test.df > 0 ? fmt::format("F = {} on {} and {} df, p {}{}", FormatNumber(effect.test.f),
-                                                           FormatCount(effect.test.df), FormatCount(effect.means.df),
-                                                           FormatP(effect.test.p).starts_with('<') ? "" : "= ",
-                                                           FormatP(effect.test.p))
-                                             : std::string("nothing can be compared"),
-                          PairsTable(effect.pairs, kPairsShown, analysis.confidence));
+      for (size_t i = 0; i < simple.within.size(); ++i)
+        held.push_back(fmt::format("{} = {}", simple.within[i], effect.within[i]));
+      text += fmt::format(
+          "\n{}{}{}: {}\n{}", fmt::join(simple.factors, ":"), held.empty() ? "" : " within ", fmt::join(held, ", "),
+          effect.test.df > 0 ? fmt::format("F = {} on {} and {} df, p {}{}", FormatNumber(effect.test.f),
+                                           FormatCount(effect.test.df), FormatCount(effect.means.df),
+                                           FormatP(effect.test.p).starts_with('<') ? "" : "= ", FormatP(effect.test.p))
+                             : std::string("nothing can be compared"),
+          PairsTable(effect.pairs, kPairsShown, analysis.confidence));
     }
   }
   return text.empty() ? "" : "\nSimple effects\n" + text;
@@ -162,8 +164,8 @@ std::string SimpleEffectsText(const FactorialAnalysis& analysis) {
 
 std::string ContrastsText(const FactorialAnalysis& analysis) {
   if (analysis.details->contrasts.empty()) return "";
-  TextTable table({"contrast", "estimate", "std. error", fmt::format("{:g} % interval", 100 * analysis.confidence), "p", "p Holm",
-                   ""});
+  TextTable table({"contrast", "estimate", "std. error", fmt::format("{:g} % interval", 100 * analysis.confidence), "p",
+                   "p Holm", ""});
   std::string reasons;
   for (const Contrast& contrast : analysis.details->contrasts) {
     table.Add({contrast.formula, contrast.estimable ? FormatNumber(contrast.estimate) : "not estimable",
@@ -173,7 +175,8 @@ std::string ContrastsText(const FactorialAnalysis& analysis) {
       reasons += WrapText(fmt::format("{} is not estimable: {}.", contrast.formula, contrast.reason), 98, "", "  ");
     }
   }
-  return fmt::format("\nContrasts (interval and p of each alone; Holm's p of all together)\n\n{}{}", table.Text(), reasons);
+  return fmt::format("\nContrasts (interval and p of each alone; Holm's p of all together)\n\n{}{}", table.Text(),
+                     reasons);
 }
 
 std::string CellsTable(const FactorialAnalysis& analysis) {
@@ -271,7 +274,8 @@ std::string FormatAnovaText(const FactorialAnalysis& analysis) {
         ImportanceTable(analysis.details->importance));
   }
   if (!analysis.means.empty())
-    text += fmt::format("\nMeans of {} per level\n\n", analysis.response) + MeansTable(analysis) + MeanReasons(analysis);
+    text +=
+        fmt::format("\nMeans of {} per level\n\n", analysis.response) + MeansTable(analysis) + MeanReasons(analysis);
   if (analysis.details != nullptr) {
     text += DifferencesText(analysis) + SimpleEffectsText(analysis) + ContrastsText(analysis);
   }

@@ -43,8 +43,8 @@ absl::StatusOr<std::vector<std::string>> LevelsOf(const DataTable& data, const s
 }
 
 absl::StatusOr<BaselineContrasts> ContrastCells(const LinearModel& model, const std::vector<std::string>& factors,
-                                           const std::vector<std::string>& baseline, double confidence,
-                                           bool smaller_is_better) {
+                                                const std::vector<std::string>& baseline, double confidence,
+                                                bool smaller_is_better) {
   LOUPE_ASSIGN_OR_RETURN(const MarginalMeans means,
                          ComputeMarginalMeans(model, factors, Combinations::kOccurring, confidence));
   if (means.means.size() > kMostContrasts) {
@@ -80,8 +80,9 @@ absl::StatusOr<BaselineContrasts> ContrastWithBaseline(const DataTable& data, co
   const DataTable folded = FoldCells(data, cell_factors, options.block);  // the model refers to it
   const auto saturated = LinearModel::Fit(folded, by_cell);
   absl::StatusOr<BaselineContrasts> result =
-      saturated.ok() ? ContrastCells(**saturated, {kCellFactor}, {CellName(levels)}, options.confidence, smaller_is_better)
-                     : ContrastCells(fitted, cell_factors, levels, options.confidence, smaller_is_better);
+      saturated.ok()
+          ? ContrastCells(**saturated, {kCellFactor}, {CellName(levels)}, options.confidence, smaller_is_better)
+          : ContrastCells(fitted, cell_factors, levels, options.confidence, smaller_is_better);
   if (!result.ok()) return result.status();
   result->from_replicates = saturated.ok();
   result->levels = std::move(levels);

@@ -22,8 +22,9 @@ struct BaselineContrasts {
   // True: the error is the spread among replicates of one cell; false: no cell is replicated, so the contrasts are
   // those of the fitted model's predictions.
   bool from_replicates = false;
-  // Cell less baseline, best cell first and those that are not estimable last; `first` names the cell. Simultaneous intervals: Dunnett's, or Bonferroni's
-  // where the means' correlations have no product form (then p_dunnett is NaN; read p_holm).
+  // Cell less baseline, best cell first and those that are not estimable last; `first` names the cell. Simultaneous
+  // intervals: Dunnett's, or Bonferroni's where the means' correlations have no product form (then p_dunnett is NaN;
+  // read p_holm).
   std::vector<Comparison> contrasts;
 };
 

@@ -27,15 +27,16 @@ std::string Key(const std::vector<std::string>& levels) {
   return key;
 }
 
-// One-sided Dunnett quantiles d with a cell of n rows as the control. d is smooth in n: where many cells have counts of their own
-// it is computed for a few and interpolated between them, and of the others' counts those near each other share their mean λ. Either
-// moves d by less than 1e-4 of itself.
+// One-sided Dunnett quantiles d with a cell of n rows as the control. d is smooth in n: where many cells have counts of
+// their own it is computed for a few and interpolated between them, and of the others' counts those near each other
+// share their mean λ. Either moves d by less than 1e-4 of itself.
 class DunnettByCount {
  public:
   DunnettByCount(const std::vector<RankedCell>& cells, double alpha, double df) : alpha_(alpha), df_(df) {
     for (const RankedCell& cell : cells) ++sizes_[cell.n];
     if (sizes_.size() <= kKnots) return;
-    const double low = std::log(static_cast<double>(sizes_.begin()->first)), high = std::log(static_cast<double>(sizes_.rbegin()->first));
+    const double low = std::log(static_cast<double>(sizes_.begin()->first)),
+                 high = std::log(static_cast<double>(sizes_.rbegin()->first));
     for (size_t k = 0; k < kKnots; ++k) {  // Chebyshev's points
       const double t = std::cos((2 * static_cast<double>(k) + 1) * std::numbers::pi / (2 * kKnots));
       at_.push_back(0.5 * (low + high) + 0.5 * (high - low) * t);
@@ -45,7 +46,9 @@ class DunnettByCount {
 
   double operator()(int64_t n) {
     const auto [found, added] = known_.emplace(n, 0.0);
-    if (added) found->second = at_.empty() ? Quantile(static_cast<double>(n), n) : Interpolated(std::log(static_cast<double>(n)));
+    if (added)
+      found->second =
+          at_.empty() ? Quantile(static_cast<double>(n), n) : Interpolated(std::log(static_cast<double>(n)));
     return found->second;
   }
 
@@ -66,7 +69,8 @@ class DunnettByCount {
         if (begin == end) continue;
         double mean = 0;
         for (size_t i = begin; i < end; ++i) mean += lambda[i] / static_cast<double>(end - begin);
-        std::fill(lambda.begin() + static_cast<std::ptrdiff_t>(begin), lambda.begin() + static_cast<std::ptrdiff_t>(end), mean);
+        std::fill(lambda.begin() + static_cast<std::ptrdiff_t>(begin),
+                  lambda.begin() + static_cast<std::ptrdiff_t>(end), mean);
       }
     }
     return DunnettOneSidedQuantile(alpha_, lambda, df_);
@@ -178,7 +182,8 @@ CellRanking RankCells(const DataTable& data, const AnovaOptions& options, const 
   const DataTable folded = FoldCells(data, cell_factors, options.block);
   const auto saturated = LinearModel::Fit(folded, folded_options);
   if (saturated.ok() && (*saturated)->reproduces_response()) {
-    ranking.reason = "The replicates of each cell are equal (but for what their block explains), so there is no error to rank the cells by.";
+    ranking.reason =
+        "The replicates of each cell are equal (but for what their block explains), so there is no error to rank the cells by.";
     return ranking;
   }
   if (!saturated.ok() && fitted.reproduces_response()) {

@@ -114,7 +114,9 @@ std::string PairTable(const std::vector<Comparison>& pairs) {
   }
   out += "</tbody></table></div>";
   if (pairs.size() > rows.size()) {
-    out += Paragraph(fmt::format("The {} pairs with the smallest p of {}; the JSON form has all.", rows.size(), pairs.size()), "soft");
+    out += Paragraph(
+        fmt::format("The {} pairs with the smallest p of {}; the JSON form has all.", rows.size(), pairs.size()),
+        "soft");
   }
   return out;
 }
@@ -133,8 +135,8 @@ std::string SimpleEffectsTables(const SimpleEffects& simple) {
     }
     const JointTest& test = effect.test;
     out += fmt::format(
-        "<details><summary>{}{}: {}</summary>\n{}</details>\n", EscapeHtml(fmt::format("{}", fmt::join(simple.factors, ":"))),
-        EscapeHtml(held),
+        "<details><summary>{}{}: {}</summary>\n{}</details>\n",
+        EscapeHtml(fmt::format("{}", fmt::join(simple.factors, ":"))), EscapeHtml(held),
         test.df > 0 ? EscapeHtml(fmt::format("F = {} on {} and {} degrees of freedom, p {}{}", FormatNumber(test.f),
                                              FormatCount(test.df), FormatCount(effect.means.df),
                                              FormatP(test.p).starts_with('<') ? "" : "= ", FormatP(test.p)))
@@ -152,11 +154,13 @@ std::string ContrastsTable(const std::vector<Contrast>& contrasts) {
   for (const Contrast& contrast : contrasts) {
     out += fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(contrast.formula));
     if (!contrast.estimable) {
-      out += fmt::format("<td colspan=\"5\" class=\"l soft\">not estimable: {}</td></tr>\n", EscapeHtml(contrast.reason));
+      out +=
+          fmt::format("<td colspan=\"5\" class=\"l soft\">not estimable: {}</td></tr>\n", EscapeHtml(contrast.reason));
       continue;
     }
-    for (const std::string& text : {FormatNumber(contrast.estimate), FormatNumber(contrast.std_error, 3),
-                                    FormatInterval(contrast.low, contrast.high), FormatP(contrast.p), FormatP(contrast.p_holm)}) {
+    for (const std::string& text :
+         {FormatNumber(contrast.estimate), FormatNumber(contrast.std_error, 3),
+          FormatInterval(contrast.low, contrast.high), FormatP(contrast.p), FormatP(contrast.p_holm)}) {
       out += fmt::format("<td>{}</td>", EscapeHtml(text));
     }
     out += "</tr>\n";
@@ -280,7 +284,8 @@ HtmlSection ComparisonsSection(const HtmlContext& context) {
     section.body =
         "<p>Differences of the model's marginal means, all pairs of a factor at once. Each is formed from the model's "
         "coefficients, all levels of the other factors with the same weight, so that it is adjusted for them; what the trials "
-        "do not determine is not estimable.</p>\n" + tables;
+        "do not determine is not estimable.</p>\n" +
+        tables;
   }
   if (!details.simple_effects.empty()) section.body += "<h3>Simple effects</h3>\n";
   for (const SimpleEffects& simple : details.simple_effects) section.body += SimpleEffectsTables(simple);

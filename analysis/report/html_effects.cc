@@ -109,10 +109,11 @@ std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& facto
     if (level.n == 0) continue;
     const double x = kLeft + axis.step * (static_cast<double>(i) + 0.5);
     const bool by_model = !std::isnan(adjusted[i].mean);
-    if (has_model && !by_model) {  // a plain mean is shown as one, without an interval that would compare it with others
+    if (has_model &&
+        !by_model) {  // a plain mean is shown as one, without an interval that would compare it with others
       figure.Marker(x, y.At(level.mean), 0, "raw",
-                    fmt::format("{} = {}: plain mean {}, n = {}; the model's mean is not estimable", factor.factor, level.level,
-                                FormatNumber(level.mean), level.n));
+                    fmt::format("{} = {}: plain mean {}, n = {}; the model's mean is not estimable", factor.factor,
+                                level.level, FormatNumber(level.mean), level.n));
       continue;
     }
     const double mean = by_model ? adjusted[i].mean : level.mean;

@@ -35,9 +35,10 @@ std::vector<FactorComparison> CompareLevels(const LinearModel& model, const std:
     if (levels <= kMostLevelsCompared) {
       comparison.pairs = CompareAllPairs(model, comparison.means);
     } else {
-      comparison.pairs_reason = fmt::format("{} has {} levels, so {} pairs; up to {} levels all are compared. Ask for those of "
-                                            "interest as contrasts.", factor, levels, levels * (levels - 1) / 2,
-                                            kMostLevelsCompared);
+      comparison.pairs_reason = fmt::format(
+          "{} has {} levels, so {} pairs; up to {} levels all are compared. Ask for those of "
+          "interest as contrasts.",
+          factor, levels, levels * (levels - 1) / 2, kMostLevelsCompared);
     }
   }
   return out;
@@ -49,11 +50,13 @@ std::vector<std::string> InteractionsOf(const LinearModel& model) {
   const CellTable& cells = model.cells();
   std::vector<std::string> questions;
   const auto levels = [&](size_t factor) {
-    return cells.levels(static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin()));
+    return cells.levels(
+        static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin()));
   };
   for (const ModelTerm& term : model.matrix().terms()) {
     if (term.size() != 2 || levels(term[0]) > kMostLevelsWithin || levels(term[1]) > kMostLevelsWithin) continue;
-    const std::string first = Quoted(model.data().factors[term[0]].name), second = Quoted(model.data().factors[term[1]].name);
+    const std::string first = Quoted(model.data().factors[term[0]].name),
+                      second = Quoted(model.data().factors[term[1]].name);
     questions.push_back(fmt::format("{} | {}", first, second));
     questions.push_back(fmt::format("{} | {}", second, first));
   }
@@ -132,9 +135,9 @@ absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const An
   asked.insert(asked.end(), questions.simple_effects.begin(), questions.simple_effects.end());
   for (const std::string& question : asked) {
     LOUPE_ASSIGN_OR_RETURN(SimpleEffects effects, ComputeSimpleEffects(*model, question, options.confidence));
-    const bool known = std::any_of(details.simple_effects.begin(), details.simple_effects.end(), [&](const SimpleEffects& other) {
-      return other.factors == effects.factors && other.within == effects.within;
-    });
+    const bool known = std::any_of(
+        details.simple_effects.begin(), details.simple_effects.end(),
+        [&](const SimpleEffects& other) { return other.factors == effects.factors && other.within == effects.within; });
     if (!known) details.simple_effects.push_back(std::move(effects));
   }
   LOUPE_ASSIGN_OR_RETURN(details.contrasts, EvaluateContrasts(*model, questions.contrasts, options.confidence));

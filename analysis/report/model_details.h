@@ -23,11 +23,12 @@
 
 namespace loupe::analysis {
 
-// A factor's means as the model predicts them, the other factors' levels averaged with equal weights, and all differences.
+// A factor's means as the model predicts them, the other factors' levels averaged with equal weights, and all
+// differences.
 struct FactorComparison {
   std::string factor;
   MarginalMeans means;
-  std::string pairs_reason;       // why there are none; empty when there are
+  std::string pairs_reason;  // why there are none; empty when there are
   std::vector<Comparison> pairs;
 };
 

@@ -106,10 +106,9 @@ bool SmallerIsBetter(const std::string& score) {
 
 std::string ScoreTitle(const std::string& score) {
   static constexpr std::pair<const char*, const char*> kTitles[] = {
-      {"clip_i", "CLIP-I"},       {"clip_t", "CLIP-T"}, {"clip_fid", "CLIP-FID"},
-      {"clip_kid", "CLIP-KID"},   {"fid", "FID"},       {"kid", "KID"},
-      {"precision", "precision"}, {"recall", "recall"}, {"dino_i", "DINO"},
-      {"dino_pres", "PRES"},      {"clip_pres", "CLIP-PRES"}};
+      {"clip_i", "CLIP-I"}, {"clip_t", "CLIP-T"},  {"clip_fid", "CLIP-FID"},   {"clip_kid", "CLIP-KID"},
+      {"fid", "FID"},       {"kid", "KID"},        {"precision", "precision"}, {"recall", "recall"},
+      {"dino_i", "DINO"},   {"dino_pres", "PRES"}, {"clip_pres", "CLIP-PRES"}};
   for (const auto& [name, title] : kTitles) {
     if (score == name) return title;
   }
@@ -262,9 +261,8 @@ absl::StatusOr<RankingAgreement> Agreement(const FactorialAnalysis& analysis, co
   const SweepResults& other = *options.compare_with;
   ReportOptions other_options = options;
   other_options.response = analysis.response;
-  const bool has_it = std::any_of(other.trials.begin(), other.trials.end(), [&](const TrialRecord& trial) {
-    return trial.scores.contains(analysis.response);
-  });
+  const bool has_it = std::any_of(other.trials.begin(), other.trials.end(),
+                                  [&](const TrialRecord& trial) { return trial.scores.contains(analysis.response); });
   if (!has_it) other_options.response.clear();
   FactorialAnalysis means;
   LOUPE_ASSIGN_OR_RETURN(means.data, ObservationTable(other, other_options));

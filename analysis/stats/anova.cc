@@ -44,8 +44,10 @@ AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMat
   if (type == SumOfSquares::kType3 && IsInsideAnother(model.terms(), t)) {
     out.df = 0;
     out.estimable = false;
-    out.note = fmt::format("Not estimable as Type III: with empty or aliased cells the equally weighted means of {} do not "
-                           "all exist, and a number would depend on the coding. Use Type II.", out.term);
+    out.note = fmt::format(
+        "Not estimable as Type III: with empty or aliased cells the equally weighted means of {} do not "
+        "all exist, and a number would depend on the coding. Use Type II.",
+        out.term);
     return out;
   }
   const Estimability lost = ExplainLostDegrees(data, cells, model, reduction, t, after, gain.rank);
@@ -68,14 +70,19 @@ void Finish(const AnovaTable& table, const CellTable& cells, double sum_sq, doub
   term.mean_sq = cells.unit.UpSquared(sum_sq / term.df);
   term.f = residual_sum_sq > 0 ? sum_sq / term.df / (residual_sum_sq / table.residual.df) : kNaN;
   term.p = FUpperTail(term.f, term.df, table.residual.df);
-  term.effect = ComputeEffectSize({.df = term.df, .sum_sq = sum_sq, .residual_df = table.residual.df,
-                                   .residual_sum_sq = residual_sum_sq, .total_sum_sq = cells.total_sum_sq,
-                                   .n = table.total_df + 1}, confidence);
+  term.effect = ComputeEffectSize({.df = term.df,
+                                   .sum_sq = sum_sq,
+                                   .residual_df = table.residual.df,
+                                   .residual_sum_sq = residual_sum_sq,
+                                   .total_sum_sq = cells.total_sum_sq,
+                                   .n = table.total_df + 1},
+                                  confidence);
 }
 
 // Sums of squares that no double holds, said once.
 void WarnOfWideNumbers(AnovaTable& table) {
-  bool fits = table.total_sum_sq.FitsDouble() && table.residual.sum_sq.FitsDouble() && table.residual.mean_sq.FitsDouble();
+  bool fits =
+      table.total_sum_sq.FitsDouble() && table.residual.sum_sq.FitsDouble() && table.residual.mean_sq.FitsDouble();
   for (const AnovaTerm& term : table.terms) fits = fits && term.sum_sq.FitsDouble() && term.mean_sq.FitsDouble();
   if (fits) return;
   table.warnings.push_back(
@@ -126,8 +133,9 @@ absl::StatusOr<AnovaTable> FitAnova(const DataTable& data, const AnovaOptions& o
   if (table.residual.df < 1) return NoResidualError(data, planned, reduction.rank());
   const double residual_sum_sq = cells.WithoutRounding(reduction.lack_of_fit_sum_sq() + cells.pure_error_sum_sq);
   if (residual_sum_sq == 0) {
-    table.warnings.push_back("The model reproduces every response exactly, so there is no error to test against and no F: "
-                             "check that the response is not computed from the factors.");
+    table.warnings.push_back(
+        "The model reproduces every response exactly, so there is no error to test against and no F: "
+        "check that the response is not computed from the factors.");
   }
   table.residual.sum_sq = cells.unit.UpSquared(residual_sum_sq);
   table.residual.mean_sq = cells.unit.UpSquared(residual_sum_sq / table.residual.df);

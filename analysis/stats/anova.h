@@ -1,8 +1,8 @@
 // N-way analysis of variance with interactions on unbalanced data and empty cells.
 //
-// Law: a number is printed only where it has a meaning. A term that the data cannot separate from others has df 0, no F,
-// `estimable == false`, and a note naming those others; a term that is partly separable is tested on what is left and the
-// note says what was lost.
+// Law: a number is printed only where it has a meaning. A term that the data cannot separate from others has df 0, no
+// F, `estimable == false`, and a note naming those others; a term that is partly separable is tested on what is left
+// and the note says what was lost.
 //
 // Model: y = Xβ + ε, sum-to-zero contrasts, fitted by Householder QR on the cells' means weighted by √n (sufficient
 // statistics: the within-cell sum of squares joins the residual), never by normal equations.
@@ -33,8 +33,8 @@ struct AnovaOptions {
   // one away. Names that are not plain words go in backquotes. Empty: the main effects of all factors but the block.
   std::string formula;
   SumOfSquares ss_type = SumOfSquares::kType2;
-  std::string block;        // factor whose additive effect every other term is adjusted for; empty: none
-  double confidence = 0.95;  // of the effect-size intervals
+  std::string block;                   // factor whose additive effect every other term is adjusted for; empty: none
+  double confidence = 0.95;            // of the effect-size intervals
   bool include_stopped_early = false;  // off: trials stopped early are counted, not mixed in
   // A factor with one level in the rows used cannot be tested. Off: an error says so. On: its terms are left out and a
   // warning says so (what a sweep's own report wants).
@@ -42,18 +42,18 @@ struct AnovaOptions {
 };
 
 struct AnovaTerm {
-  std::string term;    // "input", "input:output"
+  std::string term;  // "input", "input:output"
   bool is_block = false;
   double nominal_df = 0;  // product of (levels − 1): what complete data would give
   double df = 0;          // what is tested here
   WideNumber sum_sq;
-  WideNumber mean_sq;     // NaN when df is 0
-  double f = 0;           // NaN when not estimable
-  double p = 0;           // NaN when not estimable
+  WideNumber mean_sq;  // NaN when df is 0
+  double f = 0;        // NaN when not estimable
+  double p = 0;        // NaN when not estimable
   bool estimable = true;
   std::vector<std::string> aliased_with;  // terms that share the lost degrees of freedom
-  std::string note;       // whole sentences; empty when there is nothing to say
-  EffectSize effect;      // all NaN when not estimable
+  std::string note;                       // whole sentences; empty when there is nothing to say
+  EffectSize effect;                      // all NaN when not estimable
 };
 
 struct AnovaResidual {
@@ -68,14 +68,14 @@ struct AnovaTable {
   SumOfSquares ss_type = SumOfSquares::kType2;
   std::vector<AnovaTerm> terms;
   AnovaResidual residual;
-  double pure_error_df = 0;      // within identical cells: 0 when no cell is replicated
+  double pure_error_df = 0;  // within identical cells: 0 when no cell is replicated
   WideNumber pure_error_sum_sq;
-  double total_df = 0;           // n − 1
-  WideNumber total_sum_sq;       // about the mean
+  double total_df = 0;      // n − 1
+  WideNumber total_sum_sq;  // about the mean
   double grand_mean = 0;
   double r_squared = 0;
   SampleAccount sample;
-  double cells_possible = 0;     // product of the level counts of the model's factors (without the block)
+  double cells_possible = 0;  // product of the level counts of the model's factors (without the block)
   int64_t cells_observed = 0;
   std::vector<std::string> warnings;  // whole sentences
 };

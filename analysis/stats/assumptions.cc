@@ -33,7 +33,8 @@ void CheckNormality(const std::vector<ResidualRow>& rows, AssumptionReport& repo
   } else if (report.normality.p < kAlpha) {
     report.sentences.push_back(fmt::format(
         "The residuals do not look normal ({}, {}): with many replicates F is little moved by this; with few, look at the "
-        "quantile plot, the permutation F or Kruskal–Wallis.", report.normality_name, PText(report.normality.p)));
+        "quantile plot, the permutation F or Kruskal–Wallis.",
+        report.normality_name, PText(report.normality.p)));
   } else {
     report.sentences.push_back(fmt::format("The residuals are compatible with a normal distribution ({}, {}).",
                                            report.normality_name, PText(report.normality.p)));
@@ -82,7 +83,8 @@ void CheckSpread(const LinearModel& model, const std::vector<ResidualRow>& rows,
   } else if (report.equal_spread->p < kAlpha) {
     report.sentences.push_back(fmt::format(
         "The spread differs between levels of {} (Brown–Forsythe, {}): prefer Welch's test for single factors, or transform "
-        "the response.", report.equal_spread_by, PText(report.equal_spread->p)));
+        "the response.",
+        report.equal_spread_by, PText(report.equal_spread->p)));
   } else {
     report.sentences.push_back(fmt::format("The spread is compatible with being equal over {} (Brown–Forsythe, {}).",
                                            report.equal_spread_by, PText(report.equal_spread->p)));
@@ -103,13 +105,13 @@ void CheckInfluence(const LinearModel& model, const std::vector<ResidualRow>& ro
   for (auto& [cell, entry] : found) {
     for (size_t i = 0; i < cells.factors.size(); ++i) {
       const auto code = static_cast<size_t>(cells.codes[i][static_cast<size_t>(cell)]);
-      entry.levels.push_back(model.data().factors[cells.factors[i]].levels[static_cast<size_t>(cells.used_levels[i][code])]);
+      entry.levels.push_back(
+          model.data().factors[cells.factors[i]].levels[static_cast<size_t>(cells.used_levels[i][code])]);
     }
     report.influential.push_back(std::move(entry));
   }
-  std::stable_sort(report.influential.begin(), report.influential.end(), [](const auto& a, const auto& b) {
-    return a.largest_cooks_distance > b.largest_cooks_distance;
-  });
+  std::stable_sort(report.influential.begin(), report.influential.end(),
+                   [](const auto& a, const auto& b) { return a.largest_cooks_distance > b.largest_cooks_distance; });
   if (report.influential.empty()) {
     report.sentences.push_back("No single trial moves the fit much (Cook's distance below 4/n everywhere).");
     return;
@@ -117,8 +119,9 @@ void CheckInfluence(const LinearModel& model, const std::vector<ResidualRow>& ro
   const InfluentialCell& top = report.influential.front();
   report.sentences.push_back(fmt::format(
       "{} cell{} trials with a Cook's distance above 4/n = {:.3f}; the largest, {:.3f}, is in {}: look at its samples before "
-      "trusting a result that rests on it.", report.influential.size(), report.influential.size() == 1 ? " has" : "s have",
-      report.cooks_threshold, top.largest_cooks_distance, fmt::join(top.levels, " / ")));
+      "trusting a result that rests on it.",
+      report.influential.size(), report.influential.size() == 1 ? " has" : "s have", report.cooks_threshold,
+      top.largest_cooks_distance, fmt::join(top.levels, " / ")));
 }
 
 }  // namespace
@@ -131,15 +134,17 @@ absl::StatusOr<AssumptionReport> CheckAssumptions(const DataTable& data, const A
     report.normality_name = "Shapiro–Wilk";
     report.normality = {kNaN, kNaN};
     report.cooks_threshold = 4.0 / static_cast<double>(rows.size());
-    report.sentences.push_back("The model reproduces every response exactly: there are no errors whose normality, spread or "
-                               "influence could be looked at.");
+    report.sentences.push_back(
+        "The model reproduces every response exactly: there are no errors whose normality, spread or "
+        "influence could be looked at.");
     return report;
   }
   CheckNormality(rows, report);
   CheckSpread(*model, rows, report);
   CheckInfluence(*model, rows, report);
   if (rows.size() > kBoxCoxLimit) {
-    report.sentences.push_back("No power transformation was looked for: with this many rows it takes long; try a sample.");
+    report.sentences.push_back(
+        "No power transformation was looked for: with this many rows it takes long; try a sample.");
     return report;
   }
   const auto box_cox = BoxCox(data, options);
@@ -148,7 +153,8 @@ absl::StatusOr<AssumptionReport> CheckAssumptions(const DataTable& data, const A
     report.sentences.push_back(box_cox->hint);
   } else {
     const auto why = box_cox.status().message();
-    report.sentences.push_back(fmt::format("No power transformation was looked for: {}.", std::string_view(why.data(), why.size())));
+    report.sentences.push_back(
+        fmt::format("No power transformation was looked for: {}.", std::string_view(why.data(), why.size())));
   }
   return report;
 }

@@ -15,7 +15,7 @@
 namespace loupe::analysis {
 
 struct InfluentialCell {
-  std::vector<std::string> levels;  // of the model's factors, in the model's order
+  std::vector<std::string> levels;    // of the model's factors, in the model's order
   double largest_cooks_distance = 0;  // over its rows
   int64_t rows_above = 0;             // with Cook's D above the threshold
 };
@@ -25,8 +25,8 @@ struct AssumptionReport {
   NormalityTest normality;     // of the studentized residuals
   // Brown–Forsythe on the residuals over the cells that have at least two rows; empty where fewer than two such cells.
   std::optional<GroupTest> equal_spread;
-  std::string equal_spread_by;  // the factors whose combinations are the groups
-  double cooks_threshold = 0;   // 4/n
+  std::string equal_spread_by;               // the factors whose combinations are the groups
+  double cooks_threshold = 0;                // 4/n
   std::vector<InfluentialCell> influential;  // the most influential first
   std::optional<BoxCoxResult> box_cox;       // empty where the response is not positive
   std::vector<std::string> sentences;        // one per check, in words, each with what to do

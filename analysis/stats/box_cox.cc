@@ -19,7 +19,8 @@ namespace {
 
 constexpr double kFarthest = 5.0;
 
-// Residual sum of squares of the model for y^(λ) = (y^λ − 1)/(λ g^(λ−1)), g the geometric mean, on the cells: comparable between λ.
+// Residual sum of squares of the model for y^(λ) = (y^λ − 1)/(λ g^(λ−1)), g the geometric mean, on the cells:
+// comparable between λ.
 class Profile {
  public:
   Profile(const LinearModel& model, std::vector<double> log_y)
@@ -32,8 +33,8 @@ class Profile {
 
   // −∞ < value; +∞ where the model reproduces the transformed response exactly.
   double LogLikelihood(double lambda) {
-    // The least-squares problem does not see a common shift: where powers grow large, y^λ/λ itself is used, about its largest
-    // value, and that factor is put back in the logarithm.
+    // The least-squares problem does not see a common shift: where powers grow large, y^λ/λ itself is used, about its
+    // largest value, and that factor is put back in the logarithm.
     double largest = 0;
     for (size_t row = 0; row < log_y_.size(); ++row) {
       if (model_.cell_of_row()[row] >= 0) largest = std::max(largest, lambda * (log_y_[row] - mean_log_));
@@ -106,7 +107,8 @@ std::string Hint(const BoxCoxResult& result, double confidence) {
       name = text;
     }
   }
-  if (name == nullptr) return where + ", which excludes 1 and all simple powers: look at the residuals before you transform.";
+  if (name == nullptr)
+    return where + ", which excludes 1 and all simple powers: look at the residuals before you transform.";
   return fmt::format("{}, which excludes 1: consider analysing {} instead of the response.", where, name);
 }
 
@@ -138,7 +140,8 @@ absl::StatusOr<BoxCoxResult> BoxCox(const DataTable& data, const AnovaOptions& o
         "the response has two different values only, and a power of it is the same response in another unit");
   }
   if (model->reproduces_response()) {
-    return absl::FailedPreconditionError("the model reproduces every response exactly, so no power can make its errors more normal");
+    return absl::FailedPreconditionError(
+        "the model reproduces every response exactly, so no power can make its errors more normal");
   }
   Profile profile(*model, std::move(log_y));
   // The likelihood can have more than one top: the best of a grid, then Brent's method around it.

@@ -14,11 +14,11 @@ struct BoxCoxResult {
   double low = 0, high = 0;  // λ not rejected at the confidence of the options (likelihood ratio, χ²₁)
   double log_likelihood = 0;
   double log_likelihood_of_identity = 0;  // at λ = 1
-  std::string hint;          // one sentence: leave as it is, or transform by log, √, 1/y, …
+  std::string hint;                       // one sentence: leave as it is, or transform by log, √, 1/y, …
 };
 
-// Profile log-likelihood −n/2·log(RSS(λ)/n) + (λ − 1)·Σ log y for the model of `options`. FailedPrecondition: a response
-// is not positive (shift it first). Else the errors of FitAnova.
+// Profile log-likelihood −n/2·log(RSS(λ)/n) + (λ − 1)·Σ log y for the model of `options`. FailedPrecondition: a
+// response is not positive (shift it first). Else the errors of FitAnova.
 absl::StatusOr<BoxCoxResult> BoxCox(const DataTable& data, const AnovaOptions& options);
 
 }  // namespace loupe::analysis

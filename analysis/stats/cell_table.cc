@@ -17,7 +17,8 @@ constexpr double kPerfectFit = 1e-24;
 // Replaces keys in [0, range) by 0, 1, … in order of first appearance; negative ones stay. Returns how many there are.
 int64_t NumberKeys(std::vector<int64_t>& keys, int64_t range) {
   int64_t next = 0;
-  if (range <= std::max(int64_t{1} << 22, 16 * static_cast<int64_t>(keys.size()))) {  // a plain array maps keys to numbers
+  if (range <=
+      std::max(int64_t{1} << 22, 16 * static_cast<int64_t>(keys.size()))) {  // a plain array maps keys to numbers
     std::vector<int32_t> number(static_cast<size_t>(range), -1);
     for (int64_t& key : keys) {
       if (key < 0) continue;
@@ -110,7 +111,8 @@ double CellTable::WithoutRounding(double residual_sum_sq) const {
   return residual_sum_sq <= least ? 0.0 : residual_sum_sq;
 }
 
-absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size_t> factors, bool include_stopped_early) {
+absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size_t> factors,
+                                         bool include_stopped_early) {
   CellTable table;
   table.factors = std::move(factors);
   std::vector<int32_t>& cell_of_row = table.cell_of_row;
@@ -125,13 +127,14 @@ absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size
     largest = std::max(largest, data.response_deviation[row]);
   }
   if (table.sample.used == 0) {
-    return absl::InvalidArgumentError(fmt::format(
-        "no row can be analysed ({}); check the response column '{}'", table.sample.Sentence(), data.response_name));
+    return absl::InvalidArgumentError(fmt::format("no row can be analysed ({}); check the response column '{}'",
+                                                  table.sample.Sentence(), data.response_name));
   }
   if (0.5 * largest - 0.5 * smallest <= data.response_rounding) {
     return absl::InvalidArgumentError(fmt::format(
         "the response '{}' is the same ({}) in all {} rows used, so there is no variation to explain; check that it is the "
-        "column you mean", data.response_name, data.response_origin + smallest, table.sample.used));
+        "column you mean",
+        data.response_name, data.response_origin + smallest, table.sample.used));
   }
   const auto cells = static_cast<size_t>(NumberCells(data, table.factors, cell_of_row));
   table.unit = PowerOfTwo(std::max(std::abs(smallest), std::abs(largest)));
@@ -144,7 +147,8 @@ absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size
     if (cell_of_row[row] < 0) continue;
     const auto cell = static_cast<size_t>(cell_of_row[row]);
     if (table.n[cell] == 0) {
-      for (size_t i = 0; i < table.factors.size(); ++i) table.codes[i][cell] = data.factors[table.factors[i]].codes[row];
+      for (size_t i = 0; i < table.factors.size(); ++i)
+        table.codes[i][cell] = data.factors[table.factors[i]].codes[row];
     }
     sum[cell] += table.unit.Down(data.response_deviation[row]);
     table.n[cell] += 1;

@@ -2,8 +2,9 @@
 // squares. These are sufficient for every linear model in the cells' factors, so a million rows cost one pass and the
 // algebra runs on the cells.
 //
-// Law: means and sums of squares are those of the response divided by a power of two near its largest deviation (`unit`), so
-// that no square overflows or vanishes and every result has the same digits whatever unit the response came in.
+// Law: means and sums of squares are those of the response divided by a power of two near its largest deviation
+// (`unit`), so that no square overflows or vanishes and every result has the same digits whatever unit the response
+// came in.
 #pragma once
 
 #include <cstdint>
@@ -43,10 +44,11 @@ struct CellTable {
 
 // Rows enter when their trial is complete (or stopped early, if asked), the response is present and every one of
 // `factors` has a level. InvalidArgument: no row is left; all responses are equal (to rounding).
-absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size_t> factors, bool include_stopped_early);
+absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size_t> factors,
+                                         bool include_stopped_early);
 
-// Numbers the combinations of the factors' levels that occur 0, 1, … in order of first appearance. `cell_of_row` holds 0 for rows
-// to look at, whose levels must all be there, and −1 for others, which keep it. Returns how many there are.
+// Numbers the combinations of the factors' levels that occur 0, 1, … in order of first appearance. `cell_of_row` holds
+// 0 for rows to look at, whose levels must all be there, and −1 for others, which keep it. Returns how many there are.
 int64_t NumberCells(const DataTable& data, const std::vector<size_t>& factors, std::vector<int32_t>& cell_of_row);
 
 // Whether a row enters an analysis of `factors`; counts the reason in `account` if not.

@@ -32,9 +32,20 @@ class Differences {
 
   // means[i] − means[j], without what depends on the other comparisons.
   Comparison Of(size_t i, size_t j) {
-    Comparison result{.first = Name(*means_[i]), .second = Name(*means_[j]), .estimable = false, .reason = "",
-                      .difference = kNaN, .std_error = kNaN, .t = kNaN, .p = kNaN, .p_tukey = kNaN, .p_dunnett = kNaN,
-                      .p_holm = kNaN, .p_benjamini_hochberg = kNaN, .low = kNaN, .high = kNaN};
+    Comparison result{.first = Name(*means_[i]),
+                      .second = Name(*means_[j]),
+                      .estimable = false,
+                      .reason = "",
+                      .difference = kNaN,
+                      .std_error = kNaN,
+                      .t = kNaN,
+                      .p = kNaN,
+                      .p_tukey = kNaN,
+                      .p_dunnett = kNaN,
+                      .p_holm = kNaN,
+                      .p_benjamini_hochberg = kNaN,
+                      .low = kNaN,
+                      .high = kNaN};
     const Index a = static_cast<Index>(i), b = static_cast<Index>(j);
     if (!LinearModel::IsEstimable(parts_, a, b)) {
       result.reason = reasons_.OfDifference(means_[i]->at, means_[j]->at);
@@ -51,7 +62,8 @@ class Differences {
   }
 
   double StdError(size_t i, size_t j) const {
-    return model_.residual_sd() * (parts_.white.col(static_cast<Index>(i)) - parts_.white.col(static_cast<Index>(j))).norm();
+    return model_.residual_sd() *
+           (parts_.white.col(static_cast<Index>(i)) - parts_.white.col(static_cast<Index>(j))).norm();
   }
   // Of all means, divided by σ².
   MatrixXd Covariance() const { return parts_.white.transpose() * parts_.white; }
@@ -203,8 +215,9 @@ absl::StatusOr<std::vector<Comparison>> CompareToBaseline(const LinearModel& mod
   if (base == means.means.end()) {
     std::vector<std::string> names;
     for (const MarginalMean& mean : means.means) names.push_back(Name(mean));
-    return absl::NotFoundError(fmt::format("no baseline '{}' among the means of {}; there are: {}", fmt::join(baseline, ", "),
-                                           fmt::join(means.factors, " and "), fmt::join(names, "; ")));
+    return absl::NotFoundError(fmt::format("no baseline '{}' among the means of {}; there are: {}",
+                                           fmt::join(baseline, ", "), fmt::join(means.factors, " and "),
+                                           fmt::join(names, "; ")));
   }
   std::vector<const MarginalMean*> all = PointersTo(means);
   std::swap(all[0], all[static_cast<size_t>(base - means.means.begin())]);
@@ -221,8 +234,9 @@ absl::StatusOr<std::vector<Comparison>> CompareToBaseline(const LinearModel& mod
   const MatrixXd covariance = differences.Covariance()(involved, involved);
   const auto lambda = ProductCorrelation(covariance, 0);
   const double alpha = 1 - means.confidence;
-  const double critical = lambda ? DunnettTwoSidedQuantile(alpha, *lambda, model.residual_df())
-                                 : TQuantile(1 - 0.5 * alpha / static_cast<double>(involved.size() - 1), model.residual_df());
+  const double critical =
+      lambda ? DunnettTwoSidedQuantile(alpha, *lambda, model.residual_df())
+             : TQuantile(1 - 0.5 * alpha / static_cast<double>(involved.size() - 1), model.residual_df());
   for (Comparison& comparison : comparisons) {
     if (!std::isfinite(comparison.t)) continue;
     if (lambda) comparison.p_dunnett = DunnettTwoSidedUpperTail(std::abs(comparison.t), *lambda, model.residual_df());
@@ -257,7 +271,8 @@ absl::StatusOr<std::vector<BestComparison>> CompareWithBest(const LinearModel& m
       if (is_new) entry->second = DunnettOneSidedQuantile(alpha, *lambda, model.residual_df());
       critical[i] = entry->second;
     } else {
-      critical[i] = TQuantile(1 - alpha / static_cast<double>(k - 1), model.residual_df());  // Bonferroni: never too small
+      critical[i] =
+          TQuantile(1 - alpha / static_cast<double>(k - 1), model.residual_df());  // Bonferroni: never too small
     }
   }
 
@@ -269,7 +284,11 @@ absl::StatusOr<std::vector<BestComparison>> CompareWithBest(const LinearModel& m
       if (j == i) continue;
       high = std::min(high, difference(i, j) + critical[i] * error(i, j));
     }
-    result[i] = {.levels = Name(*list[i]), .mean = list[i]->mean, .low = 0, .high = std::max(0.0, high), .may_be_best = high > 0};
+    result[i] = {.levels = Name(*list[i]),
+                 .mean = list[i]->mean,
+                 .low = 0,
+                 .high = std::max(0.0, high),
+                 .may_be_best = high > 0};
     if (high > 0) candidates.push_back(i);
   }
   for (size_t i = 0; i < k; ++i) {

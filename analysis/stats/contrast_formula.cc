@@ -112,7 +112,8 @@ class ContrastParser {
       if (Peek() != '=') return Error(fmt::format("expected '=' and a level after '{}'", name));
       ++at_;
       LOUPE_ASSIGN_OR_RETURN(std::string level, Word(",]", "a level"));
-      if (!levels.emplace(name, std::move(level)).second) return Error(fmt::format("two levels of '{}' in one mean", name));
+      if (!levels.emplace(name, std::move(level)).second)
+        return Error(fmt::format("two levels of '{}' in one mean", name));
     } while (Peek() == ',');
     if (Peek() != ']') return Error("a '[' is never closed");
     ++at_;
@@ -146,9 +147,9 @@ class ContrastParser {
   }
 
   absl::Status Error(std::string_view what) const {
-    return absl::InvalidArgumentError(fmt::format(
-        "contrast '{}', character {}: {}; write sums of means such as '[a=1] - ([a=2] + [a=3])/2'",
-        text_.substr(0, kLongestContrast), at_ + 1, what));
+    return absl::InvalidArgumentError(
+        fmt::format("contrast '{}', character {}: {}; write sums of means such as '[a=1] - ([a=2] + [a=3])/2'",
+                    text_.substr(0, kLongestContrast), at_ + 1, what));
   }
 
   std::string_view text_;

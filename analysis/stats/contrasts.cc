@@ -49,7 +49,8 @@ absl::StatusOr<std::vector<std::string>> ReadNames(std::string_view text, std::s
     }
     if (name.empty() || (at < text.size() && text[at] != ':' && text[at] != ',')) {
       return absl::InvalidArgumentError(fmt::format(
-          "simple effects '{}': write factors to compare, '|', and factors to hold fixed, such as 'input | output'", question));
+          "simple effects '{}': write factors to compare, '|', and factors to hold fixed, such as 'input | output'",
+          question));
     }
     names.push_back(std::move(name));
     if (at >= text.size()) return names;
@@ -67,7 +68,8 @@ size_t FindBar(std::string_view question) {
   return std::string_view::npos;
 }
 
-absl::StatusOr<std::vector<int32_t>> PointOf(const LinearModel& model, const std::map<std::string, std::string>& levels) {
+absl::StatusOr<std::vector<int32_t>> PointOf(const LinearModel& model,
+                                             const std::map<std::string, std::string>& levels) {
   const CellTable& cells = model.cells();
   std::vector<int32_t> point(cells.factors.size(), ModelMatrix::kAveraged);
   for (const auto& [name, level] : levels) {
@@ -78,11 +80,12 @@ absl::StatusOr<std::vector<int32_t>> PointOf(const LinearModel& model, const std
     }
     const auto position = static_cast<size_t>(found - cells.factors.begin());
     std::vector<std::string> known;
-    for (size_t i = 0; i < cells.levels(position); ++i) known.push_back(LevelName(model, position, static_cast<int32_t>(i)));
+    for (size_t i = 0; i < cells.levels(position); ++i)
+      known.push_back(LevelName(model, position, static_cast<int32_t>(i)));
     const std::optional<size_t> index = FindLevel(known, level);
     if (!index) {
-      return absl::InvalidArgumentError(fmt::format("'{}' is not a level of '{}' in the rows used; there are {}", level, name,
-                                                    fmt::join(known, ", ")));
+      return absl::InvalidArgumentError(fmt::format("'{}' is not a level of '{}' in the rows used; there are {}", level,
+                                                    name, fmt::join(known, ", ")));
     }
     point[position] = static_cast<int32_t>(*index);
   }
@@ -108,9 +111,16 @@ absl::StatusOr<Contrast> Evaluate(const LinearModel& model, const std::string& f
   const bool adds_up_to_0 = std::abs(weights.sum()) <= 1e-12 * weights.cwiseAbs().sum();
   if (adds_up_to_0) weights.array() -= weights.mean();
   const Estimate estimate = model.Combine(model.Decompose(combinations), weights);
-  Contrast contrast{.formula = formula, .estimable = estimate.estimable, .reason = "",
+  Contrast contrast{.formula = formula,
+                    .estimable = estimate.estimable,
+                    .reason = "",
                     .estimate = adds_up_to_0 ? estimate.deviation : estimate.value,
-                    .std_error = estimate.std_error, .t = kNaN, .p = kNaN, .p_holm = kNaN, .low = kNaN, .high = kNaN};
+                    .std_error = estimate.std_error,
+                    .t = kNaN,
+                    .p = kNaN,
+                    .p_holm = kNaN,
+                    .low = kNaN,
+                    .high = kNaN};
   if (!estimate.estimable) {
     contrast.reason = reasons.OfSum(points);
   } else if (estimate.std_error > 0) {
@@ -158,7 +168,8 @@ JointTest TestEqualMeans(const LinearModel& model, const std::vector<Eigen::RowV
   return test;
 }
 
-absl::StatusOr<SimpleEffects> ComputeSimpleEffects(const LinearModel& model, std::string_view question, double confidence) {
+absl::StatusOr<SimpleEffects> ComputeSimpleEffects(const LinearModel& model, std::string_view question,
+                                                   double confidence) {
   SimpleEffects result;
   const size_t bar = FindBar(question);
   LOUPE_ASSIGN_OR_RETURN(result.factors, ReadNames(question.substr(0, bar), question));
@@ -210,8 +221,8 @@ absl::StatusOr<SimpleEffects> ComputeSimpleEffects(const LinearModel& model, std
   return result;
 }
 
-absl::StatusOr<std::vector<Contrast>> EvaluateContrasts(const LinearModel& model, const std::vector<std::string>& formulas,
-                                                        double confidence) {
+absl::StatusOr<std::vector<Contrast>> EvaluateContrasts(const LinearModel& model,
+                                                        const std::vector<std::string>& formulas, double confidence) {
   std::vector<Contrast> contrasts;
   EstimabilityReasons reasons(model);
   std::vector<double> p;

@@ -33,13 +33,16 @@ constexpr std::array<Mark, 6> kOtherFiles = {{{{"PK\x03\x04", 4}, "an .xlsx or .
                                               {{"SQLite format 3\0", 16}, "an SQLite database"},
                                               {{"%PDF-", 5}, "a PDF document"}}};
 
-int64_t LineOf(std::string_view text, size_t at) { return 1 + std::count(text.begin(), text.begin() + static_cast<int64_t>(at), '\n'); }
+int64_t LineOf(std::string_view text, size_t at) {
+  return 1 + std::count(text.begin(), text.begin() + static_cast<int64_t>(at), '\n');
+}
 
 absl::Status Convert(std::string_view bytes, const std::string& encoding, std::string& out) {
   const iconv_t made = iconv_open("UTF-8", encoding.c_str());
   if (made == reinterpret_cast<iconv_t>(-1)) {  // NOLINT: iconv's own way to say so
     return absl::InvalidArgumentError(
-        fmt::format("there is no encoding '{}'; expected one that 'iconv -l' lists, such as windows-1252 or utf-16le", Printable(encoding)));
+        fmt::format("there is no encoding '{}'; expected one that 'iconv -l' lists, such as windows-1252 or utf-16le",
+                    Printable(encoding)));
   }
   const std::unique_ptr<void, int (*)(iconv_t)> converter(made, iconv_close);
   out.clear();
@@ -53,8 +56,9 @@ absl::Status Convert(std::string_view bytes, const std::string& encoding, std::s
     const int error = errno;
     out.append(chunk.data(), chunk.size() - room);
     if (converted == static_cast<size_t>(-1) && error != E2BIG) {
-      return absl::InvalidArgumentError(fmt::format("line {}: not {} text from here on; is the file cut off, or in another encoding?",
-                                                    LineOf(out, out.size()), encoding));
+      return absl::InvalidArgumentError(
+          fmt::format("line {}: not {} text from here on; is the file cut off, or in another encoding?",
+                      LineOf(out, out.size()), encoding));
     }
   }
   return absl::OkStatus();
@@ -70,7 +74,8 @@ std::string Utf16WithoutMark(std::string_view bytes) {
 
 absl::StatusOr<std::string_view> Checked(std::string_view text) {
   if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
-    return absl::InvalidArgumentError(fmt::format("line {}: a zero byte: this is no text file; expected a CSV table", LineOf(text, zero)));
+    return absl::InvalidArgumentError(
+        fmt::format("line {}: a zero byte: this is no text file; expected a CSV table", LineOf(text, zero)));
   }
   return text;
 }
@@ -80,7 +85,8 @@ absl::StatusOr<std::string_view> Checked(std::string_view text) {
 absl::StatusOr<std::string_view> DecodeCsv(std::string_view bytes, const std::string& encoding, std::string& storage) {
   for (const Mark& other : kOtherFiles) {
     if (!bytes.starts_with(other.bytes)) continue;
-    return absl::InvalidArgumentError(fmt::format("the file is {} and no CSV table; save or export it as CSV (UTF-8)", other.means));
+    return absl::InvalidArgumentError(
+        fmt::format("the file is {} and no CSV table; save or export it as CSV (UTF-8)", other.means));
   }
   std::string from = encoding;
   for (const Mark& mark : kByteOrderMarks) {
@@ -95,10 +101,10 @@ absl::StatusOr<std::string_view> DecodeCsv(std::string_view bytes, const std::st
     bytes = storage;
   }
   if (const size_t bad = FindNotUtf8(bytes); bad != std::string_view::npos) {
-    return absl::InvalidArgumentError(
-        fmt::format("line {}: the byte {} is not UTF-8 text: the file is in another encoding; name it (--encoding windows-1252 for files of "
-                    "older Windows programs, latin1, shift_jis, …) or save the file as UTF-8",
-                    LineOf(bytes, bad), ToUtf8(bytes.substr(bad, 1))));
+    return absl::InvalidArgumentError(fmt::format(
+        "line {}: the byte {} is not UTF-8 text: the file is in another encoding; name it (--encoding windows-1252 for files of "
+        "older Windows programs, latin1, shift_jis, …) or save the file as UTF-8",
+        LineOf(bytes, bad), ToUtf8(bytes.substr(bad, 1))));
   }
   return Checked(bytes);
 }

@@ -5,8 +5,8 @@
 #include <cctype>
 #include <cstring>
 
-#include "fmt/format.h"
 #include "common/status_macros.h"
+#include "fmt/format.h"
 
 namespace loupe::analysis {
 namespace {
@@ -48,7 +48,8 @@ CsvReader::CsvReader(std::string_view text, char separator) : text_(text), separ
     at_ = LineEnd();
     SkipLineBreak();
   }
-  if (separator_ == '\0') separator_ = MostFrequentSeparator(text_.substr(std::min(text_.find_first_not_of("\r\n", at_), text_.size())));
+  if (separator_ == '\0')
+    separator_ = MostFrequentSeparator(text_.substr(std::min(text_.find_first_not_of("\r\n", at_), text_.size())));
 }
 
 size_t CsvReader::LineEnd() {
@@ -116,8 +117,8 @@ absl::Status CsvReader::ReadQuoted(std::vector<std::string_view>& fields) {
       }
       fields.push_back(field);
       if (!ends_line() && text_[at_] != separator_) {
-        return absl::InvalidArgumentError(fmt::format(
-            "line {}: text after a closing quote; write quotes inside a field twice (\"\")", record_line_));
+        return absl::InvalidArgumentError(
+            fmt::format("line {}: text after a closing quote; write quotes inside a field twice (\"\")", record_line_));
       }
     } else {
       const size_t begin = at_;

@@ -95,7 +95,8 @@ struct HeadedTable {
   CsvReader rows;  // behind the header
 };
 
-// Reads on to the header with one separator. Lines that begin with '#' before it are comments, unless all wanted columns stand there.
+// Reads on to the header with one separator. Lines that begin with '#' before it are comments, unless all wanted
+// columns stand there.
 absl::StatusOr<HeadedTable> ReadHeader(std::string_view text, char separator, const std::vector<std::string>& wanted) {
   CsvReader reader(text, separator);
   std::vector<std::string_view> fields;
@@ -104,7 +105,8 @@ absl::StatusOr<HeadedTable> ReadHeader(std::string_view text, char separator, co
     if (!more) return absl::InvalidArgumentError("the file is empty; expected a header line with column names");
     if (fields.size() == 1 && Trim(fields[0]).empty()) continue;
     Header header(fields);
-    if (!reader.record().starts_with('#') || header.CountOf(wanted) == wanted.size()) return HeadedTable{std::move(header), std::move(reader)};
+    if (!reader.record().starts_with('#') || header.CountOf(wanted) == wanted.size())
+      return HeadedTable{std::move(header), std::move(reader)};
     header.DropHash();
     if (header.CountOf(wanted) == wanted.size()) return HeadedTable{std::move(header), std::move(reader)};
   }
@@ -115,7 +117,8 @@ absl::StatusOr<HeadedTable> FindHeader(std::string_view text, const std::vector<
   absl::StatusOr<HeadedTable> best = ReadHeader(text, '\0', wanted);
   for (const char separator : CsvReader::kSeparators) {
     absl::StatusOr<HeadedTable> other = ReadHeader(text, separator, wanted);
-    if (other.ok() && (!best.ok() || other->header.CountOf(wanted) > best->header.CountOf(wanted))) best = std::move(other);
+    if (other.ok() && (!best.ok() || other->header.CountOf(wanted) > best->header.CountOf(wanted)))
+      best = std::move(other);
   }
   return best;
 }
@@ -188,9 +191,10 @@ class SkippedComments {
 
   void Warn(std::vector<std::string>& warnings) const {
     if (count_ == 0) return;
-    warnings.push_back(fmt::format("{} line{} that begin{} with '#' and {} a single field (the first is line {}) {} left out as comment{}.", count_,
-                                   count_ == 1 ? "" : "s", count_ == 1 ? "s" : "", count_ == 1 ? "has" : "have", first_,
-                                   count_ == 1 ? "was" : "were", count_ == 1 ? "" : "s"));
+    warnings.push_back(fmt::format(
+        "{} line{} that begin{} with '#' and {} a single field (the first is line {}) {} left out as comment{}.",
+        count_, count_ == 1 ? "" : "s", count_ == 1 ? "s" : "", count_ == 1 ? "has" : "have", first_,
+        count_ == 1 ? "was" : "were", count_ == 1 ? "" : "s"));
   }
 
  private:
@@ -203,8 +207,10 @@ absl::Status NotANumber(std::string_view text, int64_t line, std::string_view co
   std::string why = "expected a decimal such as 0.8731, or an empty field for a missing value";
   std::string with_point(text);
   std::replace(with_point.begin(), with_point.end(), ',', '.');
-  if (with_point != text && !CanonicalDecimal(with_point).empty()) why = fmt::format("write a decimal point: {}", with_point);
-  return absl::InvalidArgumentError(fmt::format("line {}, column '{}': '{}' is not a finite number; {}", line, column, text, why));
+  if (with_point != text && !CanonicalDecimal(with_point).empty())
+    why = fmt::format("write a decimal point: {}", with_point);
+  return absl::InvalidArgumentError(
+      fmt::format("line {}, column '{}': '{}' is not a finite number; {}", line, column, text, why));
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
-// Reads a DataTable from a CSV file: RFC 4180 quoting; lines end in LF, CRLF or CR; UTF-8, UTF-16 and UTF-32, and any other encoding
-// that is named (csv_encoding.h); comma, semicolon, tab or '|' between fields: the one that a line "sep=;" names, else the one with
-// which the header has most of the wanted columns.
+// Reads a DataTable from a CSV file: RFC 4180 quoting; lines end in LF, CRLF or CR; UTF-8, UTF-16 and UTF-32, and any
+// other encoding that is named (csv_encoding.h); comma, semicolon, tab or '|' between fields: the one that a line
+// "sep=;" names, else the one with which the header has most of the wanted columns.
 //
-// Lines that begin with '#' are comments before the header. After it they are data, since levels may begin so (colours); one that
-// has a single field where the header has more is left out with a warning. Which texts are missing values and which are spellings
-// of one level: level_names.h.
+// Lines that begin with '#' are comments before the header. After it they are data, since levels may begin so
+// (colours); one that has a single field where the header has more is left out with a warning. Which texts are missing
+// values and which are spellings of one level: level_names.h.
 #pragma once
 
 #include <string>
@@ -27,9 +27,10 @@ struct CsvOptions {
   std::string encoding = {};
 };
 
-// `bytes` are the file's. InvalidArgument with a sentence that names line and column: another encoding, unknown or repeated column, a row with too few or too many
-// fields, an unterminated quote, a response that is not a finite number, an unknown status, no data rows. Lines repeated
-// word for word are kept (replicates may agree) and reported in DataTable::warnings.
+// `bytes` are the file's. InvalidArgument with a sentence that names line and column: another encoding, unknown or
+// repeated column, a row with too few or too many fields, an unterminated quote, a response that is not a finite
+// number, an unknown status, no data rows. Lines repeated word for word are kept (replicates may agree) and reported in
+// DataTable::warnings.
 absl::StatusOr<DataTable> ReadCsvTable(std::string_view bytes, const CsvOptions& options);
 
 }  // namespace loupe::analysis

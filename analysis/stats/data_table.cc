@@ -103,12 +103,14 @@ DataTableBuilder::DataTableBuilder(std::string response_name, std::vector<Factor
 
 absl::Status DataTableBuilder::AddRow(const std::vector<std::string>& levels, double response, RowStatus status) {
   if (levels.size() != table_.factors.size()) {
-    return absl::InvalidArgumentError(
-        fmt::format("row {}: {} levels given for {} factors", values_.size() + 1, levels.size(), table_.factors.size()));
+    return absl::InvalidArgumentError(fmt::format("row {}: {} levels given for {} factors", values_.size() + 1,
+                                                  levels.size(), table_.factors.size()));
   }
   if (std::isinf(response)) {
-    return absl::InvalidArgumentError(fmt::format("row {}: response '{}' is infinite; give a finite number, or NaN for "
-                                                  "a missing value", values_.size() + 1, table_.response_name));
+    return absl::InvalidArgumentError(
+        fmt::format("row {}: response '{}' is infinite; give a finite number, or NaN for "
+                    "a missing value",
+                    values_.size() + 1, table_.response_name));
   }
   for (size_t i = 0; i < levels.size(); ++i) {
     if (fixed_levels_[i] && !levels[i].empty() && !code_of_[i].contains(levels[i])) {

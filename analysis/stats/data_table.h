@@ -1,7 +1,7 @@
 // A table of observations: categorical factors, one numeric response, and what became of each row.
 //
-// Law: every column has rows() entries; a factor's code is an index into its levels or kMissingLevel; a response's value
-// is response_origin + response_deviation[row], NaN where missing. The split is what keeps data such as
+// Law: every column has rows() entries; a factor's code is an index into its levels or kMissingLevel; a response's
+// value is response_origin + response_deviation[row], NaN where missing. The split is what keeps data such as
 // 1000000000000.4 exact: deviations are formed in decimal, before anything is rounded to double (see decimal_column.h).
 // Plain data; safe to read from many threads.
 #pragma once
@@ -33,12 +33,12 @@ struct DataTable {
   std::string response_name;
   double response_origin = 0.0;
   std::vector<double> response_deviation;
-  // How far a response may be from what was meant: half a unit in the last place of the largest double. 0 for decimals, which
-  // are read exactly. Differences of this size say nothing.
+  // How far a response may be from what was meant: half a unit in the last place of the largest double. 0 for decimals,
+  // which are read exactly. Differences of this size say nothing.
   double response_rounding = 0.0;
   std::vector<Factor> factors;
-  std::vector<RowStatus> status;       // empty means every row is kComplete
-  std::vector<std::string> warnings;   // whole sentences, e.g. about duplicated lines; carried into every report
+  std::vector<RowStatus> status;      // empty means every row is kComplete
+  std::vector<std::string> warnings;  // whole sentences, e.g. about duplicated lines; carried into every report
 
   size_t rows() const { return response_deviation.size(); }
   double Response(size_t row) const { return response_origin + response_deviation[row]; }
@@ -56,7 +56,7 @@ struct SampleAccount {
   int64_t missing_level = 0;     // a factor of the model is empty in that row
   int64_t failed = 0;
   int64_t cancelled = 0;
-  int64_t stopped_early = 0;     // left out; 0 when the caller asked to include them
+  int64_t stopped_early = 0;  // left out; 0 when the caller asked to include them
   int64_t stopped_early_included = 0;
 
   // One sentence: "96 trials: 90 used, 4 failed, 2 stopped early."
@@ -73,11 +73,13 @@ struct FactorSpec {
 // Puts the levels of a factor whose level names are all numbers in ascending order; others stay as they are.
 void SortNumericLevels(Factor& factor);
 
-// Whether values between these two are better held as deviations from one of them: all have one sign and are within a factor of
-// two, so that their differences are exact in doubles (Sterbenz 1974) and smaller than they are. Otherwise the origin is 0.
+// Whether values between these two are better held as deviations from one of them: all have one sign and are within a
+// factor of two, so that their differences are exact in doubles (Sterbenz 1974) and smaller than they are. Otherwise
+// the origin is 0.
 bool AreNearEachOther(double least, double greatest);
 
-// Fills response_origin, response_deviation and response_rounding from doubles (NaN = missing). Precondition: none is infinite.
+// Fills response_origin, response_deviation and response_rounding from doubles (NaN = missing). Precondition: none is
+// infinite.
 void SetResponse(DataTable& table, std::vector<double> values);
 
 // Builds a table from values already in memory. Single-threaded.

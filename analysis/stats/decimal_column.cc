@@ -6,15 +6,15 @@
 #include <cmath>
 #include <limits>
 
-#include "boost/multiprecision/cpp_dec_float.hpp"
 #include "analysis/stats/trim.h"
+#include "boost/multiprecision/cpp_dec_float.hpp"
 
 namespace loupe::analysis {
 namespace {
 
 constexpr int32_t kMissing = std::numeric_limits<int32_t>::min();
 constexpr int32_t kWide = std::numeric_limits<int32_t>::max();
-constexpr int kMaxDigits = 18;         // 10^18 < 2^63
+constexpr int kMaxDigits = 18;           // 10^18 < 2^63
 constexpr int kLeastPowerOfTen = -400;   // the least double is 4.9·10^-324
 constexpr int kMaxExactPowerOfTen = 22;  // 10^22 is the largest power of ten that a double holds exactly
 

@@ -1,8 +1,8 @@
 // A column of decimals read without loss, centred before it is rounded to double.
 //
 // Why: 1000000000000.4 and 1000000000000.3 differ by 0.1000 in decimal but by 0.0999755859375 after rounding each to
-// double; a variance formed from the rounded ones has three good digits. Here v − origin is formed exactly (64-bit integers
-// at a common power of ten; 50-digit decimals where those do not fit) and rounded once.
+// double; a variance formed from the rounded ones has three good digits. Here v − origin is formed exactly (64-bit
+// integers at a common power of ten; 50-digit decimals where those do not fit) and rounded once.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@
 
 namespace loupe::analysis {
 
-// The number in `text` (the notation of DecimalColumn::Append, without blanks) in one spelling: "-12e-4" for "-0.0012", "0" for
+// The number in `text` (the notation of DecimalColumn::Append, without blanks) in one spelling: "-12e-4" for "-0.0012",
+// "0" for
 // "-0.00"; equal for two texts exactly when they are the same decimal number. Empty if `text` is none.
 std::string CanonicalDecimal(std::string_view text);
 
@@ -39,7 +40,7 @@ class DecimalColumn {
   void FillInFiftyDigits(DataTable& table) const;
 
   std::vector<int64_t> mantissa_;
-  std::vector<int32_t> exponent_;  // value = mantissa·10^exponent; kMissing/kWide are markers
+  std::vector<int32_t> exponent_;                     // value = mantissa·10^exponent; kMissing/kWide are markers
   std::vector<std::pair<size_t, std::string>> wide_;  // numbers of more than 18 digits, as written
 };
 

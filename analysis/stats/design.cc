@@ -26,13 +26,14 @@ absl::Status CheckCandidates(const Candidates& candidates) {
   std::set<std::vector<int32_t>> seen;
   for (const std::vector<int32_t>& cell : candidates.cells) {
     if (cell.size() != candidates.factors.size()) {
-      return absl::InvalidArgumentError(fmt::format("a candidate cell has {} levels for {} factors", cell.size(),
-                                                    candidates.factors.size()));
+      return absl::InvalidArgumentError(
+          fmt::format("a candidate cell has {} levels for {} factors", cell.size(), candidates.factors.size()));
     }
     for (size_t f = 0; f < cell.size(); ++f) {
       if (cell[f] < 0 || static_cast<size_t>(cell[f]) >= candidates.factors[f].levels.size()) {
-        return absl::InvalidArgumentError(fmt::format("a candidate cell has level {} of factor '{}', which has {} levels",
-                                                      cell[f], candidates.factors[f].name, candidates.factors[f].levels.size()));
+        return absl::InvalidArgumentError(
+            fmt::format("a candidate cell has level {} of factor '{}', which has {} levels", cell[f],
+                        candidates.factors[f].name, candidates.factors[f].levels.size()));
       }
     }
     if (!seen.insert(cell).second) return absl::InvalidArgumentError("a candidate cell is listed twice");
@@ -55,14 +56,17 @@ absl::StatusOr<CellTable> AsCells(const Candidates& candidates, const std::vecto
     std::set<int32_t> occurring;
     for (const auto& cell : candidates.cells) occurring.insert(cell[factor]);
     if (occurring.size() < 2) {
-      return absl::InvalidArgumentError(fmt::format("factor '{}' has only one level among the candidate cells; leave it out "
-                                                    "of the model", candidates.factors[factor].name));
+      return absl::InvalidArgumentError(
+          fmt::format("factor '{}' has only one level among the candidate cells; leave it out "
+                      "of the model",
+                      candidates.factors[factor].name));
     }
     cells.used_levels.emplace_back(occurring.begin(), occurring.end());
     std::vector<int32_t>& codes = cells.codes.emplace_back();
     for (const auto& cell : candidates.cells) {
       const auto& levels = cells.used_levels.back();
-      codes.push_back(static_cast<int32_t>(std::lower_bound(levels.begin(), levels.end(), cell[factor]) - levels.begin()));
+      codes.push_back(
+          static_cast<int32_t>(std::lower_bound(levels.begin(), levels.end(), cell[factor]) - levels.begin()));
     }
   }
   cells.n.assign(candidates.cells.size(), 1.0);

@@ -29,8 +29,8 @@ struct Candidates {
 // Candidate rows of a model in an orthonormal basis of what the candidates can estimate: [C, p] with XᵀX = C·I.
 class DesignModel {
  public:
-  // `formula` as in model_formula.h; empty: all main effects. InvalidArgument: bad formula, a level index out of range, a
-  // repeated cell, a factor with one level, no candidates.
+  // `formula` as in model_formula.h; empty: all main effects. InvalidArgument: bad formula, a level index out of range,
+  // a repeated cell, a factor with one level, no candidates.
   static absl::StatusOr<DesignModel> Create(const Candidates& candidates, std::string_view formula);
 
   const Eigen::MatrixXd& rows() const { return rows_; }
@@ -51,13 +51,13 @@ class DesignModel {
 // What a selection can and cannot tell.
 struct DesignTerm {
   std::string term;
-  double df = 0;           // tested after all other terms
-  double nominal_df = 0;   // on all candidates
+  double df = 0;          // tested after all other terms
+  double nominal_df = 0;  // on all candidates
 };
 struct AliasEntry {
-  std::string omitted;     // an interaction that is not in the model
-  std::string term;        // a term that it leaks into
-  double share = 0;        // of the omitted term's variation that lies along `term`: 0 clear, 1 wholly aliased
+  std::string omitted;  // an interaction that is not in the model
+  std::string term;     // a term that it leaks into
+  double share = 0;     // of the omitted term's variation that lies along `term`: 0 clear, 1 wholly aliased
 };
 struct DesignQuality {
   double d_efficiency = 0;  // 0 when the selection cannot estimate the model

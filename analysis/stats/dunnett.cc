@@ -15,8 +15,8 @@ namespace {
 
 constexpr double kInverseRoot2Pi = 0.39894228040143267794;
 
-// Equal λ occur many times (equal cell sizes): one power instead of many factors. They are computed from covariances, so
-// equal ones may differ by rounding: 1e-12 in λ moves no tail probability by more than about that.
+// Equal λ occur many times (equal cell sizes): one power instead of many factors. They are computed from covariances,
+// so equal ones may differ by rounding: 1e-12 in λ moves no tail probability by more than about that.
 std::map<double, int> Multiplicities(const std::vector<double>& lambda) {
   std::map<double, int> counts;
   for (const double value : lambda) ++counts[std::round(value * 1e12) * 1e-12];

@@ -2,8 +2,8 @@
 // baseline, and Hsu's with the best.
 //
 // T_i = (Z_i·√(1 − λ_i²) − λ_i·Z_0)/S with independent normals Z and S = √(χ²(df)/df), so corr(T_i, T_j) = λ_i λ_j. For
-// independent means with n_i observations and n_0 in the control, λ_i = √(n_i/(n_i + n_0)) (Dunnett 1955, JASA 50:1096);
-// equal n: λ = √½. Double integral by Gauss–Legendre panels.
+// independent means with n_i observations and n_0 in the control, λ_i = √(n_i/(n_i + n_0)) (Dunnett 1955, JASA
+// 50:1096); equal n: λ = √½. Double integral by Gauss–Legendre panels.
 #pragma once
 
 #include <vector>

@@ -25,10 +25,10 @@ struct EffectSize {
 };
 
 struct FTest {
-  double df = 0, sum_sq = 0;                   // the term
+  double df = 0, sum_sq = 0;                    // the term
   double residual_df = 0, residual_sum_sq = 0;  // its error
-  double total_sum_sq = 0;                     // corrected for the mean
-  double n = 0;                                // observations
+  double total_sum_sq = 0;                      // corrected for the mean
+  double n = 0;                                 // observations
 };
 
 // Preconditions: df > 0, residual_df > 0, residual_sum_sq > 0. Else every field is NaN.

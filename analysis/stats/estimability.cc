@@ -82,9 +82,10 @@ std::string GroupSentence(const DataTable& data, const CellTable& cells, size_t 
   if (groups.size() < 2) return "";
   std::vector<std::string> texts;
   for (const LevelGroup& group : groups) texts.push_back(Braced(group.first_levels));
-  return fmt::format(" The levels of {0} fall into groups that never share a level of {1}: {2}; a difference between "
-                     "these groups may come from either factor.",
-                     data.factors[own].name, data.factors[other].name, fmt::join(texts, ", "));
+  return fmt::format(
+      " The levels of {0} fall into groups that never share a level of {1}: {2}; a difference between "
+      "these groups may come from either factor.",
+      data.factors[own].name, data.factors[other].name, fmt::join(texts, ", "));
 }
 
 }  // namespace
@@ -112,20 +113,24 @@ ConnectedLevels ConnectLevels(const CellTable& cells, size_t first, size_t secon
   return result;
 }
 
-std::vector<LevelGroup> ConnectedLevelGroups(const DataTable& data, const CellTable& cells, size_t first, size_t second) {
+std::vector<LevelGroup> ConnectedLevelGroups(const DataTable& data, const CellTable& cells, size_t first,
+                                             size_t second) {
   const size_t a = PositionOf(cells, first), b = PositionOf(cells, second);
   const ConnectedLevels connected = ConnectLevels(cells, a, b);
   std::vector<LevelGroup> groups(connected.groups);
   const auto name = [&](size_t factor, size_t position, size_t level) {
     return data.factors[factor].levels[static_cast<size_t>(cells.used_levels[position][level])];
   };
-  for (size_t i = 0; i < connected.first.size(); ++i) groups[connected.first[i]].first_levels.push_back(name(first, a, i));
-  for (size_t i = 0; i < connected.second.size(); ++i) groups[connected.second[i]].second_levels.push_back(name(second, b, i));
+  for (size_t i = 0; i < connected.first.size(); ++i)
+    groups[connected.first[i]].first_levels.push_back(name(first, a, i));
+  for (size_t i = 0; i < connected.second.size(); ++i)
+    groups[connected.second[i]].second_levels.push_back(name(second, b, i));
   return groups;
 }
 
 Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, const ModelMatrix& model,
-                                const ModelReduction& reduction, size_t term, const std::vector<size_t>& tested_after, Index df) {
+                                const ModelReduction& reduction, size_t term, const std::vector<size_t>& tested_after,
+                                Index df) {
   Estimability result;
   const ModelTerm& own = model.terms()[term];
   const Index nominal = model.columns()[term].nominal_df;
@@ -137,8 +142,9 @@ Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, c
   if (result.lost_to_empty_cells > 0) {
     double possible = 1;
     for (const size_t factor : own) possible *= static_cast<double>(cells.levels(PositionOf(cells, factor)));
-    result.note += fmt::format("{} of {} degrees of freedom are lost to empty cells: {} of {} combinations of {} occur.",
-                               result.lost_to_empty_cells, nominal, OccurringCombinations(cells, own), possible, name);
+    result.note +=
+        fmt::format("{} of {} degrees of freedom are lost to empty cells: {} of {} combinations of {} occur.",
+                    result.lost_to_empty_cells, nominal, OccurringCombinations(cells, own), possible, name);
   }
   if (result.lost_to_aliasing > 0) {
     result.partners = FindPartners(model, reduction, term, tested_after, own_df);
@@ -153,8 +159,10 @@ Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, c
       }
     }
   }
-  result.note += df == 0 ? fmt::format(" Not estimable: leave {} or its partners out, or run combinations that separate "
-                                       "them.", name)
+  result.note += df == 0 ? fmt::format(
+                               " Not estimable: leave {} or its partners out, or run combinations that separate "
+                               "them.",
+                               name)
                          : fmt::format(" The test is of the {} that are left.", df);
   return result;
 }

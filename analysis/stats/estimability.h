@@ -24,17 +24,20 @@ Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, c
                                 Eigen::Index df);
 
 // Groups of levels of two factors that never meet across groups ("connectedness", Searle 1971 §7.4): with more than one
-// group, differences between groups cannot be given to either factor. `first` and `second` are positions in cells.factors.
+// group, differences between groups cannot be given to either factor. `first` and `second` are positions in
+// cells.factors.
 struct ConnectedLevels {
   size_t groups = 0;
   std::vector<size_t> first, second;  // per level position: its group, numbered by first appearance
 };
 ConnectedLevels ConnectLevels(const CellTable& cells, size_t first, size_t second);
 
-// The same by name; `first` and `second` are indices into data.factors. Each entry lists first's and second's level names.
+// The same by name; `first` and `second` are indices into data.factors. Each entry lists first's and second's level
+// names.
 struct LevelGroup {
   std::vector<std::string> first_levels, second_levels;
 };
-std::vector<LevelGroup> ConnectedLevelGroups(const DataTable& data, const CellTable& cells, size_t first, size_t second);
+std::vector<LevelGroup> ConnectedLevelGroups(const DataTable& data, const CellTable& cells, size_t first,
+                                             size_t second);
 
 }  // namespace loupe::analysis

@@ -76,16 +76,18 @@ std::string EstimabilityReasons::MissingCombination(const Point& point, const st
   return "";
 }
 
-std::string EstimabilityReasons::GroupsApart(const Point& first, const Point& second, const std::vector<bool>& varying) {
+std::string EstimabilityReasons::GroupsApart(const Point& first, const Point& second,
+                                             const std::vector<bool>& varying) {
   for (size_t a = 0; a < varying.size(); ++a) {
     if (!varying[a] || first[a] == ModelMatrix::kAveraged || second[a] == ModelMatrix::kAveraged) continue;
     for (size_t b = 0; b < varying.size(); ++b) {
       if (a == b || !HasMainEffect(b)) continue;
       const ConnectedLevels& connected = Connected(a, b);
       if (connected.first[static_cast<size_t>(first[a])] == connected.first[static_cast<size_t>(second[a])]) continue;
-      return fmt::format("{0} and {1} never share a level of {3}, not even by way of other levels of {2}, so the difference "
-                         "may come from either factor",
-                         LevelName(model_, a, first[a]), LevelName(model_, a, second[a]), FactorName(a), FactorName(b));
+      return fmt::format(
+          "{0} and {1} never share a level of {3}, not even by way of other levels of {2}, so the difference "
+          "may come from either factor",
+          LevelName(model_, a, first[a]), LevelName(model_, a, second[a]), FactorName(a), FactorName(b));
     }
   }
   return "";
@@ -97,9 +99,10 @@ std::string EstimabilityReasons::AnyGroups(const Point& point) {
       if (!HasMainEffect(a) || !HasMainEffect(b) || Connected(a, b).groups < 2) continue;
       const ConnectedLevels& connected = Connected(a, b);
       if (point[a] == ModelMatrix::kAveraged || point[b] == ModelMatrix::kAveraged) {
-        return fmt::format("it averages over levels of {} and {} that fall into {} groups which never meet; differences within "
-                           "a group can be told",
-                           FactorName(a), FactorName(b), connected.groups);
+        return fmt::format(
+            "it averages over levels of {} and {} that fall into {} groups which never meet; differences within "
+            "a group can be told",
+            FactorName(a), FactorName(b), connected.groups);
       }
       if (connected.first[static_cast<size_t>(point[a])] == connected.second[static_cast<size_t>(point[b])]) continue;
       return fmt::format("{} = {} and {} = {} belong to groups of levels that never meet", FactorName(a),

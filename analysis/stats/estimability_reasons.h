@@ -16,8 +16,8 @@ namespace loupe::analysis {
 // Name of a level of the factor at `position` of model.cells().factors.
 const std::string& LevelName(const LinearModel& model, size_t position, int32_t level);
 
-// Keeps what it finds out about pairs of factors and about interactions, so that asking for thousands of differences costs
-// one look at the cells each. Not for several threads at once; `model` must outlive it.
+// Keeps what it finds out about pairs of factors and about interactions, so that asking for thousands of differences
+// costs one look at the cells each. Not for several threads at once; `model` must outlive it.
 class EstimabilityReasons {
  public:
   explicit EstimabilityReasons(const LinearModel& model) : model_(model) {}
@@ -32,7 +32,8 @@ class EstimabilityReasons {
 
  private:
   const ConnectedLevels& Connected(size_t first, size_t second);
-  // "no trial has a = 2 with b = x, and the model has a:b", for an interaction with one of the factors `varying`; or "".
+  // "no trial has a = 2 with b = x, and the model has a:b", for an interaction with one of the factors `varying`; or
+  // "".
   std::string MissingCombination(const Point& point, const std::vector<bool>& varying);
   // For levels of factors that fall into groups; "" when they do not.
   std::string GroupsApart(const Point& first, const Point& second, const std::vector<bool>& varying);

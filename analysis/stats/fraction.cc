@@ -223,25 +223,29 @@ absl::StatusOr<Fraction> ChooseFraction(const Candidates& candidates, const Frac
   std::set<size_t> run;
   for (const size_t index : options.already_run) {
     if (index >= candidates.cells.size()) {
-      return absl::InvalidArgumentError(fmt::format("cell {} is said to have been run, but there are {} candidates", index,
-                                                    candidates.cells.size()));
+      return absl::InvalidArgumentError(
+          fmt::format("cell {} is said to have been run, but there are {} candidates", index, candidates.cells.size()));
     }
     run.insert(index);
   }
   const size_t left = candidates.cells.size() - run.size();
   if (options.trials == 0 || options.trials > left) {
-    return absl::InvalidArgumentError(fmt::format("{} trials asked for, but {} candidate cells are left to choose from; ask "
-                                                  "for 1 to {}, and use replicates for more", options.trials, left, left));
+    return absl::InvalidArgumentError(
+        fmt::format("{} trials asked for, but {} candidate cells are left to choose from; ask "
+                    "for 1 to {}, and use replicates for more",
+                    options.trials, left, left));
   }
   const size_t total = options.trials + options.already_run.size();
   if (static_cast<Index>(total) < model.parameters()) {
     return absl::InvalidArgumentError(fmt::format(
         "the model has {} parameters, so {} trials cannot estimate it; choose at least {} (better twice as many), or leave "
-        "out interactions", model.parameters(), total, model.parameters()));
+        "out interactions",
+        model.parameters(), total, model.parameters()));
   }
 
   Fraction fraction;
-  const auto array = options.already_run.empty() ? ArrayOverGroups(candidates, candidates.cells.size() - 1) : std::nullopt;
+  const auto array =
+      options.already_run.empty() ? ArrayOverGroups(candidates, candidates.cells.size() - 1) : std::nullopt;
   if (options.trials == left) {
     fraction.method = "full design";
     for (size_t i = 0; i < candidates.cells.size(); ++i) {
@@ -268,20 +272,24 @@ absl::StatusOr<Fraction> ChooseFraction(const Candidates& candidates, const Frac
   std::vector<size_t> together = options.already_run;
   together.insert(together.end(), fraction.chosen.begin(), fraction.chosen.end());
   fraction.quality = AssessDesign(model, together);
-  fraction.sentences.push_back(fmt::format("{} of {} cells chosen ({}); D-efficiency {:.3f}, {} residual degrees of freedom.",
-                                           fraction.chosen.size(), candidates.cells.size(), fraction.method,
-                                           fraction.quality.d_efficiency, fraction.quality.residual_df));
+  fraction.sentences.push_back(fmt::format(
+      "{} of {} cells chosen ({}); D-efficiency {:.3f}, {} residual degrees of freedom.", fraction.chosen.size(),
+      candidates.cells.size(), fraction.method, fraction.quality.d_efficiency, fraction.quality.residual_df));
   if (fraction.quality.d_efficiency == 0) {
     fraction.sentences.push_back("This selection cannot estimate every term: ask for more trials or fewer terms.");
   }
   if (array && fraction.method == "D-optimal") {
-    fraction.sentences.push_back(fmt::format("An orthogonal array for the main effects has {} cells: choose that many to get "
-                                             "it.", array->size()));
+    fraction.sentences.push_back(
+        fmt::format("An orthogonal array for the main effects has {} cells: choose that many to get "
+                    "it.",
+                    array->size()));
   }
   if (!fraction.quality.aliases.empty()) {
     const AliasEntry& worst = fraction.quality.aliases.front();
-    fraction.sentences.push_back(fmt::format("If it is real, the interaction {} (not in the model) shows up most in {}: {:.0f} % "
-                                             "of it lies there.", worst.omitted, worst.term, 100 * worst.share));
+    fraction.sentences.push_back(
+        fmt::format("If it is real, the interaction {} (not in the model) shows up most in {}: {:.0f} % "
+                    "of it lies there.",
+                    worst.omitted, worst.term, 100 * worst.share));
   }
   return fraction;
 }

@@ -42,7 +42,8 @@ absl::Status CheckGroups(const Groups& groups) {
   return absl::OkStatus();
 }
 
-// The same values over a power of two near the largest: no statistic here depends on the unit, and no square overflows or vanishes.
+// The same values over a power of two near the largest: no statistic here depends on the unit, and no square overflows
+// or vanishes.
 Groups Scaled(const Groups& groups) {
   double largest = 0;
   for (const std::vector<double>& group : groups) {

@@ -1,4 +1,5 @@
-// Tests of several groups of values where the ordinary one-way F is in doubt, and tests of its equal-variance assumption.
+// Tests of several groups of values where the ordinary one-way F is in doubt, and tests of its equal-variance
+// assumption.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@ using Groups = std::vector<std::vector<double>>;
 struct GroupTest {
   double statistic = 0;  // F, or H for Kruskal–Wallis
   double df1 = 0;
-  double df2 = 0;        // NaN where the test has one
+  double df2 = 0;  // NaN where the test has one
   double p = 0;
 };
 
@@ -23,7 +24,8 @@ struct GroupTest {
 // for values). NotFound: no such factor.
 absl::StatusOr<Groups> GroupValues(const DataTable& data, std::string_view factor, bool include_stopped_early = false);
 
-// All return InvalidArgument for fewer than two groups, or groups too small or too equal for the test (the sentence says).
+// All return InvalidArgument for fewer than two groups, or groups too small or too equal for the test (the sentence
+// says).
 
 // Welch (1951) Biometrika 38:330: means under unequal variances. Needs n ≥ 2 and some spread in every group.
 absl::StatusOr<GroupTest> WelchAnova(const Groups& groups);

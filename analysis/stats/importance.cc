@@ -25,8 +25,8 @@ struct Leaf {
   double value = 0;
 };
 
-// Grows one regression tree by least squares. A split puts a factor's levels in two sets; ordering the levels by their mean
-// response makes the best split one of the few cuts of that order (Fisher 1958; Breiman et al. 1984 §9.4).
+// Grows one regression tree by least squares. A split puts a factor's levels in two sets; ordering the levels by their
+// mean response makes the best split one of the few cuts of that order (Fisher 1958; Breiman et al. 1984 §9.4).
 class TreeGrower {
  public:
   TreeGrower(const Rows& rows, size_t smallest_leaf) : rows_(rows), smallest_leaf_(smallest_leaf) {}
@@ -96,7 +96,8 @@ class TreeGrower {
         left_sum += sum[order[i]];
         left_count += count[order[i]];
         const double right_count = n - left_count;
-        if (left_count < static_cast<double>(smallest_leaf_) || right_count < static_cast<double>(smallest_leaf_)) continue;
+        if (left_count < static_cast<double>(smallest_leaf_) || right_count < static_cast<double>(smallest_leaf_))
+          continue;
         const double difference = left_sum / left_count - (total - left_sum) / right_count;
         const double gain = difference * difference * left_count * right_count / n;
         if (gain <= best.gain) continue;
@@ -138,7 +139,8 @@ class TreeVariance {
       volume_.push_back(volume);
       mean_ += volume * leaf.value;
     }
-    for (size_t i = 0; i < leaves.size(); ++i) total_ += volume_[i] * (leaves[i].value - mean_) * (leaves[i].value - mean_);
+    for (size_t i = 0; i < leaves.size(); ++i)
+      total_ += volume_[i] * (leaves[i].value - mean_) * (leaves[i].value - mean_);
   }
 
   double total() const { return total_; }
@@ -195,7 +197,8 @@ absl::StatusOr<Importance> ComputeImportance(const DataTable& data, const Import
     std::iota(factors.begin(), factors.end(), size_t{0});
   }
   if (factors.empty() || factors.size() > 16) {
-    return absl::InvalidArgumentError(fmt::format("importance is computed for 1 to 16 factors, not {}", factors.size()));
+    return absl::InvalidArgumentError(
+        fmt::format("importance is computed for 1 to 16 factors, not {}", factors.size()));
   }
   LOUPE_ASSIGN_OR_RETURN(const CellTable cells, BuildCellTable(data, factors, options.include_stopped_early));
   Rows rows;
@@ -241,7 +244,8 @@ absl::StatusOr<Importance> ComputeImportance(const DataTable& data, const Import
   size_t at = 0;
   const auto emit = [&](std::vector<std::string> names) {
     const double mean = sum[at] / trees;
-    importance.shares.push_back({.factors = std::move(names), .share = mean,
+    importance.shares.push_back({.factors = std::move(names),
+                                 .share = mean,
                                  .spread = std::sqrt(std::max(0.0, squares[at] / trees - mean * mean))});
     importance.higher_order -= mean;
     ++at;

@@ -15,11 +15,15 @@
 namespace loupe::analysis {
 namespace {
 
-
 // Mean, spread and interval from deviations about the table's origin, in two passes.
 LevelMean Summarise(std::string level, const std::vector<double>& deviations, double origin, double confidence) {
-  LevelMean result{.level = std::move(level), .n = static_cast<int64_t>(deviations.size()), .mean = kNaN, .sd = kNaN,
-                   .std_error = kNaN, .low = kNaN, .high = kNaN};
+  LevelMean result{.level = std::move(level),
+                   .n = static_cast<int64_t>(deviations.size()),
+                   .mean = kNaN,
+                   .sd = kNaN,
+                   .std_error = kNaN,
+                   .low = kNaN,
+                   .high = kNaN};
   if (deviations.empty()) return result;
   const auto n = static_cast<double>(deviations.size());
   const auto [least, greatest] = std::minmax_element(deviations.begin(), deviations.end());
@@ -80,10 +84,13 @@ absl::StatusOr<TwoWayMeans> ComputeTwoWayMeans(const DataTable& data, std::strin
                                                bool include_stopped_early) {
   LOUPE_ASSIGN_OR_RETURN(const size_t row, data.FactorIndex(row_factor));
   LOUPE_ASSIGN_OR_RETURN(const size_t column, data.FactorIndex(column_factor));
-  TwoWayMeans result{.row_factor = std::string(row_factor), .column_factor = std::string(column_factor),
-                     .row_levels = data.factors[row].levels, .column_levels = data.factors[column].levels, .cells = {}};
-  const auto split = Split(data, {row, column}, result.row_levels.size() * result.column_levels.size(),
-                           include_stopped_early);
+  TwoWayMeans result{.row_factor = std::string(row_factor),
+                     .column_factor = std::string(column_factor),
+                     .row_levels = data.factors[row].levels,
+                     .column_levels = data.factors[column].levels,
+                     .cells = {}};
+  const auto split =
+      Split(data, {row, column}, result.row_levels.size() * result.column_levels.size(), include_stopped_early);
   for (size_t i = 0; i < split.size(); ++i) {
     result.cells.push_back(Summarise(fmt::format("{} × {}", result.row_levels[i / result.column_levels.size()],
                                                  result.column_levels[i % result.column_levels.size()]),
@@ -121,9 +128,11 @@ absl::StatusOr<std::vector<CellMean>> CellMeans(const DataTable& data, const std
     for (size_t i = 0; i < indices.size(); ++i) {
       cell.levels.push_back(data.factors[indices[i]].levels[static_cast<size_t>(codes[i])]);
     }
-    cell.mean = Summarise(fmt::format("{}", fmt::join(cell.levels, " / ")), values[index], data.response_origin, confidence);
+    cell.mean =
+        Summarise(fmt::format("{}", fmt::join(cell.levels, " / ")), values[index], data.response_origin, confidence);
   }
-  std::stable_sort(cells.begin(), cells.end(), [](const CellMean& a, const CellMean& b) { return a.mean.mean > b.mean.mean; });
+  std::stable_sort(cells.begin(), cells.end(),
+                   [](const CellMean& a, const CellMean& b) { return a.mean.mean > b.mean.mean; });
   return cells;
 }
 

@@ -16,12 +16,13 @@ struct LevelMean {
   std::string level;
   int64_t n = 0;
   double mean = 0;
-  double sd = 0;        // NaN when n < 2
-  double std_error = 0;  // sd/√n; NaN when n < 2
+  double sd = 0;             // NaN when n < 2
+  double std_error = 0;      // sd/√n; NaN when n < 2
   double low = 0, high = 0;  // mean ± t(n − 1)·std_error at the asked confidence; NaN when n < 2
 };
 
-// One entry per level of `factor`, in level order; levels without rows have n = 0 and NaN means. NotFound: no such factor.
+// One entry per level of `factor`, in level order; levels without rows have n = 0 and NaN means. NotFound: no such
+// factor.
 absl::StatusOr<std::vector<LevelMean>> LevelMeans(const DataTable& data, std::string_view factor,
                                                   double confidence = 0.95, bool include_stopped_early = false);
 

@@ -16,10 +16,10 @@ namespace {
 constexpr size_t kMostNamesQuoted = 6;  // names in one sentence
 
 constexpr std::array<std::string_view, 38> kMissingMarkers = {
-    "",        "na",       "n/a",      "n.a.",      "n.a",       "#n/a",     "#na",      "#n/a n/a", "<na>",  "nan",
-    "-nan",    "+nan",     "nan(ind)", "-nan(ind)", "1.#ind",    "-1.#ind",  "1.#qnan",  "-1.#qnan", "1.#nan", "nat",
-    "null",    "<null>",   "(null)",   "#null!",    "#div/0!",   "#value!",  "#ref!",    "#name?",   "#num!", "#nan",
-    "\\n",     ".",        "?",        "<nan>",     "<n/a>",     "(na)",     "[na]",     "(n/a)"};
+    "",     "na",     "n/a",      "n.a.",      "n.a",     "#n/a",    "#na",     "#n/a n/a", "<na>",   "nan",
+    "-nan", "+nan",   "nan(ind)", "-nan(ind)", "1.#ind",  "-1.#ind", "1.#qnan", "-1.#qnan", "1.#nan", "nat",
+    "null", "<null>", "(null)",   "#null!",    "#div/0!", "#value!", "#ref!",   "#name?",   "#num!",  "#nan",
+    "\\n",  ".",      "?",        "<nan>",     "<n/a>",   "(na)",    "[na]",    "(n/a)"};
 
 constexpr std::array<std::string_view, 6> kDashes = {"-", "--", "---", "–", "—", "−"};
 
@@ -76,17 +76,19 @@ void WarnOfLookAlikes(const Factor& factor, std::vector<std::string>& warnings) 
   }
   for (const auto& [skeleton, levels] : alike) {
     if (levels.size() < 2) continue;
-    warnings.push_back(fmt::format("Factor '{}': the levels {} differ only in case or blanks and are taken as different; if they are one, "
-                                   "spell them the same.",
-                                   factor.name, Quoted(levels)));
+    warnings.push_back(fmt::format(
+        "Factor '{}': the levels {} differ only in case or blanks and are taken as different; if they are one, "
+        "spell them the same.",
+        factor.name, Quoted(levels)));
   }
   std::sort(values.begin(), values.end());
   for (size_t i = 1; i < values.size(); ++i) {
     const double scale = std::max(std::abs(values[i].first), std::abs(values[i - 1].first));
     if (values[i].first - values[i - 1].first > 1e-12 * scale) continue;
-    warnings.push_back(fmt::format("Factor '{}': the levels '{}' and '{}' differ by no more than a rounding error and are taken as different; "
-                                   "if they are one, round them.",
-                                   factor.name, values[i - 1].second, values[i].second));
+    warnings.push_back(fmt::format(
+        "Factor '{}': the levels '{}' and '{}' differ by no more than a rounding error and are taken as different; "
+        "if they are one, round them.",
+        factor.name, values[i - 1].second, values[i].second));
   }
 }
 
@@ -122,16 +124,20 @@ void TidyLevels(Factor& factor, std::vector<std::string>& warnings) {
     if (code != kMissingLevel) code = new_code[static_cast<size_t>(code)];
   }
   if (!missing.empty()) {
-    warnings.push_back(fmt::format("Factor '{}': {} {} read as a missing value.", factor.name, Quoted(missing), missing.size() == 1 ? "was" : "were"));
+    warnings.push_back(fmt::format("Factor '{}': {} {} read as a missing value.", factor.name, Quoted(missing),
+                                   missing.size() == 1 ? "was" : "were"));
   }
   if (!none.empty()) {
-    warnings.push_back(fmt::format("Factor '{}': 'None' is read as a level; where it means that there is no value, leave the field empty.", factor.name));
+    warnings.push_back(fmt::format(
+        "Factor '{}': 'None' is read as a level; where it means that there is no value, leave the field empty.",
+        factor.name));
   }
   for (const auto& [number, written] : spellings) {
     if (written.size() < 2) continue;
-    warnings.push_back(fmt::format("Factor '{}': {} are one number and were read as the one level '{}'; where they are names (versions such as "
-                                   "1.1 and 1.10), give them a letter.",
-                                   factor.name, Quoted(written), written.front()));
+    warnings.push_back(fmt::format(
+        "Factor '{}': {} are one number and were read as the one level '{}'; where they are names (versions such as "
+        "1.1 and 1.10), give them a letter.",
+        factor.name, Quoted(written), written.front()));
   }
   WarnOfLookAlikes(factor, warnings);
   SortNumericLevels(factor);
@@ -143,7 +149,8 @@ std::optional<size_t> FindLevel(const std::vector<std::string>& levels, std::str
   }
   const std::string number = CanonicalDecimal(text);
   if (number.empty()) return std::nullopt;
-  const auto same = std::find_if(levels.begin(), levels.end(), [&](const std::string& level) { return CanonicalDecimal(level) == number; });
+  const auto same = std::find_if(levels.begin(), levels.end(),
+                                 [&](const std::string& level) { return CanonicalDecimal(level) == number; });
   if (same == levels.end()) return std::nullopt;
   return static_cast<size_t>(same - levels.begin());
 }

@@ -54,7 +54,8 @@ absl::StatusOr<std::unique_ptr<LinearModel>> LinearModel::Fit(const DataTable& d
     model->r_.resize(0, 0);
   }
   model->group_effects_ = reduction.group_mean();
-  if (rank > 0) model->group_effects_ -= MatrixXd(reduction.group_rows()(Eigen::all, model->kept_)) * model->coefficients_;
+  if (rank > 0)
+    model->group_effects_ -= MatrixXd(reduction.group_rows()(Eigen::all, model->kept_)) * model->coefficients_;
 
   constexpr Index kMostKept = Index{1} << 22;
   if (rank * static_cast<Index>(cells.cells()) <= kMostKept) {
@@ -115,7 +116,8 @@ double LinearModel::LackOfFit(const VectorXd& cell_means) const {
     });
   }
   double sum = 0;
-  for (size_t cell = 0; cell < cells_.cells(); ++cell) sum += cells_.n[cell] * left(static_cast<Index>(cell)) * left(static_cast<Index>(cell));
+  for (size_t cell = 0; cell < cells_.cells(); ++cell)
+    sum += cells_.n[cell] * left(static_cast<Index>(cell)) * left(static_cast<Index>(cell));
   return sum;
 }
 
@@ -142,11 +144,12 @@ std::vector<double> LinearModel::Leverages() const {
   return leverages;
 }
 
-// Per combination: its weights on the group means, and what is left for the outside columns. The inside columns of all groups
-// are an orthogonal matrix T times √groups, so that L β_inside = (L Tᵀ/groups) γ.
+// Per combination: its weights on the group means, and what is left for the outside columns. The inside columns of all
+// groups are an orthogonal matrix T times √groups, so that L β_inside = (L Tᵀ/groups) γ.
 CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinations) const {
   const auto count = static_cast<Index>(combinations.size());
-  const Index groups = reduction_->groups(), columns = reduction_->r().cols(), rank_outside = static_cast<Index>(kept_.size());
+  const Index groups = reduction_->groups(), columns = reduction_->r().cols(),
+              rank_outside = static_cast<Index>(kept_.size());
   MatrixXd weights(groups, count), outside(columns, count);
   CombinationParts parts;
   parts.intercept.resize(count);
@@ -167,7 +170,8 @@ CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinat
   for (const size_t t : reduction_->inside()) {
     const TermColumns own = matrix_->columns()[t];
     MatrixXd part(own.count, count);
-    for (Index i = 0; i < count; ++i) part.col(i) = combinations[static_cast<size_t>(i)].segment(own.first, own.count).transpose();
+    for (Index i = 0; i < count; ++i)
+      part.col(i) = combinations[static_cast<size_t>(i)].segment(own.first, own.count).transpose();
     if (part.isZero(0.0)) continue;
     row.resize(static_cast<size_t>(own.count));
     for (Index g = 0; g < groups; ++g) {
@@ -180,7 +184,8 @@ CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinat
   const MatrixXd kept = outside(kept_, Eigen::all);
   parts.white.resize(groups + rank_outside, count);
   parts.white.topRows(groups) = reduction_->group_n().cwiseSqrt().cwiseInverse().asDiagonal() * weights;
-  if (rank_outside > 0) parts.white.bottomRows(rank_outside) = r_.transpose().triangularView<Eigen::Lower>().solve(kept);
+  if (rank_outside > 0)
+    parts.white.bottomRows(rank_outside) = r_.transpose().triangularView<Eigen::Lower>().solve(kept);
   parts.gap = outside(dropped_, Eigen::all);
   if (rank_outside > 0 && !dropped_.empty()) parts.gap -= dependence_.transpose() * kept;
   // L β = w·γ + L_B β_B = w·ȳ + (L_B − w·x̄_B) β_B.
@@ -207,7 +212,9 @@ Estimate LinearModel::Combine(const CombinationParts& parts, const VectorXd& wei
   }
   const double level = parts.intercept.dot(weights) * (data_->response_origin + cells_.centre());
   const double deviation = parts.deviation.dot(weights);
-  return {.estimable = true, .value = level + deviation, .deviation = deviation,
+  return {.estimable = true,
+          .value = level + deviation,
+          .deviation = deviation,
           .std_error = residual_sd() * (parts.white * weights).norm()};
 }
 

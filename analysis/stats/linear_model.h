@@ -27,8 +27,9 @@ struct Estimate {
   double std_error = 0;  // σ̂·√(L(XᵀX)⁻Lᵀ)
 };
 
-// Many combinations L_i β taken apart, so that every weighted sum of them is had without forming its L again: Σ w_i L_i has
-// the value Σ w_i deviation_i, the standard error residual_sd()·‖Σ w_i white_i‖, and is estimable where Σ w_i gap_i is 0.
+// Many combinations L_i β taken apart, so that every weighted sum of them is had without forming its L again: Σ w_i L_i
+// has the value Σ w_i deviation_i, the standard error residual_sd()·‖Σ w_i white_i‖, and is estimable where Σ w_i gap_i
+// is 0.
 struct CombinationParts {
   Eigen::VectorXd deviation;  // [k] about the data's centre; meaningful for estimable sums only
   Eigen::MatrixXd white;      // [rank, k]
@@ -58,11 +59,12 @@ class LinearModel {
   double residual_sd() const { return cells_.unit.Up(scaled_residual_sd()); }
   double scaled_residual_sd() const { return std::sqrt(scaled_residual_sum_sq_ / residual_df_); }  // in cells().unit
 
-  // What the model's columns leave of another response, without its spread within cells: `cell_means` about its grand mean.
+  // What the model's columns leave of another response, without its spread within cells: `cell_means` about its grand
+  // mean.
   double LackOfFit(const Eigen::VectorXd& cell_means) const;
 
-  // `combination`: [column_count], in the model matrix's coding. Values are about 0, not about the centre: a combination
-  // whose intercept entry is 1 gets the response's own level.
+  // `combination`: [column_count], in the model matrix's coding. Values are about 0, not about the centre: a
+  // combination whose intercept entry is 1 gets the response's own level.
   Estimate Evaluate(const Eigen::RowVectorXd& combination) const;
 
   CombinationParts Decompose(const std::vector<Eigen::RowVectorXd>& combinations) const;
@@ -71,8 +73,8 @@ class LinearModel {
   // Whether L_i − L_j lies in the row space of X.
   static bool IsEstimable(const CombinationParts& parts, Eigen::Index i, Eigen::Index j);
 
-  // Covariances of the combinations divided by σ²: [k, k]. Entry differences such as G_ii + G_jj − 2G_ij are meaningful for
-  // every estimable difference, even where the combinations themselves are not estimable.
+  // Covariances of the combinations divided by σ²: [k, k]. Entry differences such as G_ii + G_jj − 2G_ij are meaningful
+  // for every estimable difference, even where the combinations themselves are not estimable.
   Eigen::MatrixXd UnscaledCovariance(const std::vector<Eigen::RowVectorXd>& combinations) const;
 
   // Fitted value of a cell about the centre, in cells().unit.

@@ -68,8 +68,8 @@ absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, con
     for (const size_t position : positions) count *= static_cast<double>(cells.levels(position));
   }
   if (count > kMostMeans) {
-    return absl::InvalidArgumentError(
-        fmt::format("{} combinations of levels are too many means (at most {}); ask for fewer factors", count, kMostMeans));
+    return absl::InvalidArgumentError(fmt::format(
+        "{} combinations of levels are too many means (at most {}); ask for fewer factors", count, kMostMeans));
   }
   if (combinations == Combinations::kAll) AddMissingCombinations(cells, positions, rows);
 

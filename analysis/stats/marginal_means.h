@@ -2,9 +2,9 @@
 // the other factors does not leak in (Searle, Speed & Milliken 1980, The American Statistician 34:216).
 //
 // The grid is the full cross of the levels that occur of every other factor in the model, the block included, each
-// combination with the same weight (the default of R's emmeans). The row of such an average is a product of averages per
-// factor, so the cross itself is never formed. A mean that needs what the trials do not determine is not estimable, and
-// says why; differences of such means may be estimable all the same (see comparisons.h).
+// combination with the same weight (the default of R's emmeans). The row of such an average is a product of averages
+// per factor, so the cross itself is never formed. A mean that needs what the trials do not determine is not estimable,
+// and says why; differences of such means may be estimable all the same (see comparisons.h).
 #pragma once
 
 #include <string>
@@ -43,6 +43,7 @@ struct MarginalMeans {
 
 // NotFound / InvalidArgument: no such factor, not in the model, or more than 100,000 combinations.
 absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, const std::vector<std::string>& factors,
-                                                   Combinations combinations = Combinations::kAll, double confidence = 0.95);
+                                                   Combinations combinations = Combinations::kAll,
+                                                   double confidence = 0.95);
 
 }  // namespace loupe::analysis

@@ -7,8 +7,8 @@
 #include "Eigen/QR"
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/model_matrix.h"
-#include "analysis/stats/model_reduction.h"
 #include "analysis/stats/model_plan.h"
+#include "analysis/stats/model_reduction.h"
 #include "analysis/stats/ordered_projection.h"
 #include "analysis/stats/tested_after.h"
 #include "boost/math/tools/minima.hpp"
@@ -129,8 +129,10 @@ absl::StatusOr<MeanSquares> ExpectedMeanSquares(const DataTable& data, const Pla
   result.residual_variance =
       (reduced.lack_of_fit_sum_sq + projection.residual_sum_sq() + planned.cells.pure_error_sum_sq) / residual_df;
   if (gain.rank == 0) {
-    return absl::InvalidArgumentError(fmt::format("the block '{}' is wholly aliased with the other terms, so its variance "
-                                                  "cannot be estimated", TermName(planned.plan.terms.front(), data)));
+    return absl::InvalidArgumentError(
+        fmt::format("the block '{}' is wholly aliased with the other terms, so its variance "
+                    "cannot be estimated",
+                    TermName(planned.plan.terms.front(), data)));
   }
   // tr(ZᵀMZ): the indicators' parts outside the fixed columns, on the cells themselves.
   const auto cell_count = static_cast<Index>(planned.cells.cells());
@@ -143,7 +145,8 @@ absl::StatusOr<MeanSquares> ExpectedMeanSquares(const DataTable& data, const Pla
       std::find(planned.cells.factors.begin(), planned.cells.factors.end(), planned.plan.terms.front()[0]) -
       planned.cells.factors.begin());
   MatrixXd z = MatrixXd::Zero(cell_count, static_cast<Index>(planned.cells.levels(position)));
-  for (Index cell = 0; cell < cell_count; ++cell) z(cell, planned.cells.codes[position][static_cast<size_t>(cell)]) = weight(cell);
+  for (Index cell = 0; cell < cell_count; ++cell)
+    z(cell, planned.cells.codes[position][static_cast<size_t>(cell)]) = weight(cell);
   const double trace = z.squaredNorm() - (q.transpose() * z).squaredNorm();
   const auto df = static_cast<double>(gain.rank);
   result.block_variance = (gain.sum_sq / df - result.residual_variance) / (trace / df);
@@ -188,13 +191,15 @@ absl::StatusOr<MixedModel> FitMixedModel(const DataTable& data, const AnovaOptio
   }
   LOUPE_ASSIGN_OR_RETURN(const PlannedCells planned, PlanCells(data, options));
   if (!planned.plan.has_block) {
-    return absl::InvalidArgumentError(fmt::format("the block '{}' has only one level in the rows used; nothing varies between "
-                                                  "blocks", options.block));
+    return absl::InvalidArgumentError(
+        fmt::format("the block '{}' has only one level in the rows used; nothing varies between "
+                    "blocks",
+                    options.block));
   }
   const ModelMatrix fixed(planned.cells, {planned.plan.terms.begin() + 1, planned.plan.terms.end()});
   const auto& factors = planned.cells.factors;
-  const auto block_position = static_cast<size_t>(
-      std::find(factors.begin(), factors.end(), planned.plan.terms.front()[0]) - factors.begin());
+  const auto block_position =
+      static_cast<size_t>(std::find(factors.begin(), factors.end(), planned.plan.terms.front()[0]) - factors.begin());
   const SplitRows rows(planned.cells, fixed, block_position);
 
   MixedModel result;
@@ -206,8 +211,9 @@ absl::StatusOr<MixedModel> FitMixedModel(const DataTable& data, const AnovaOptio
   result.warnings = planned.warnings;
 
   if (planned.cells.WithoutRounding(rows.WithinResidual()) == 0) {
-    return absl::InvalidArgumentError("blocks and terms together reproduce every response exactly, so there is no error and "
-                                      "no variance to estimate");
+    return absl::InvalidArgumentError(
+        "blocks and terms together reproduce every response exactly, so there is no error and "
+        "no variance to estimate");
   }
   const MatrixXd unweighted = rows.Whitened(0.0);
   const MatrixXd x = unweighted.leftCols(fixed.column_count());
@@ -233,12 +239,16 @@ absl::StatusOr<MixedModel> FitMixedModel(const DataTable& data, const AnovaOptio
   result.block_variance = planned.cells.unit.UpSquared(theta * residual_variance);
   result.intraclass_correlation = theta / (1 + theta);
   if (theta == 0) {
-    result.warnings.push_back(fmt::format("The variance between blocks of {} is estimated as 0 (its boundary): blocks do not "
-                                          "differ more than chance explains.", options.block));
+    result.warnings.push_back(
+        fmt::format("The variance between blocks of {} is estimated as 0 (its boundary): blocks do not "
+                    "differ more than chance explains.",
+                    options.block));
   }
   if (result.blocks < 5) {
-    result.warnings.push_back(fmt::format("{} blocks say little about the variance between blocks; with fewer than five, "
-                                          "blocks as a fixed factor are the safer reading.", result.blocks));
+    result.warnings.push_back(
+        fmt::format("{} blocks say little about the variance between blocks; with fewer than five, "
+                    "blocks as a fixed factor are the safer reading.",
+                    result.blocks));
   }
   TestTerms(data, rows, fixed, options.ss_type, theta, residual_variance, result);
   return result;

@@ -25,8 +25,8 @@ size_t FindTilde(std::string_view formula) {
   return left.size() == formula.size() ? std::string_view::npos : left.size();
 }
 
-// Recursive descent; each method reads one level of precedence. Formulas come over the network too, so what they can cost is
-// bounded: the depth of parentheses (the stack), the number of terms, and how often one is added (time).
+// Recursive descent; each method reads one level of precedence. Formulas come over the network too, so what they can
+// cost is bounded: the depth of parentheses (the stack), the number of terms, and how often one is added (time).
 class Parser {
  public:
   Parser(std::string_view text, const DataTable& data) : text_(text), data_(data) {}
@@ -120,7 +120,8 @@ class Parser {
     const char first = Peek();
     if (first == '(') {
       ++at_;
-      if (++open_ > kMostParentheses) return Error(fmt::format("more than {} parentheses in each other", kMostParentheses));
+      if (++open_ > kMostParentheses)
+        return Error(fmt::format("more than {} parentheses in each other", kMostParentheses));
       LOUPE_ASSIGN_OR_RETURN(Terms terms, Sum());
       if (Peek() != ')') return Error("a '(' is never closed");
       ++at_;
@@ -137,7 +138,8 @@ class Parser {
       while (at_ < text_.size() && IsPlainNameCharacter(text_[at_])) ++at_;
       name = std::string(text_.substr(begin, at_ - begin));
       if (name.empty()) {
-        return Error(first == '\0' ? std::string("a factor is missing at the end") : fmt::format("expected a factor before '{}'", Shown()));
+        return Error(first == '\0' ? std::string("a factor is missing at the end")
+                                   : fmt::format("expected a factor before '{}'", Shown()));
       }
     }
     LOUPE_ASSIGN_OR_RETURN(const size_t index, FindFactor(name));
@@ -147,8 +149,8 @@ class Parser {
   absl::StatusOr<size_t> FindFactor(std::string_view name) {
     auto index = data_.FactorIndex(name);
     if (!index.ok()) {
-      return absl::InvalidArgumentError(
-          fmt::format("{}{}", std::string(Annotate(index.status(), fmt::format("model '{}'", text_)).message()), QuotingHint()));
+      return absl::InvalidArgumentError(fmt::format(
+          "{}{}", std::string(Annotate(index.status(), fmt::format("model '{}'", text_)).message()), QuotingHint()));
     }
     return index;
   }
@@ -160,18 +162,21 @@ class Parser {
 
   absl::Status TooMany() const { return Error(fmt::format("too many terms, expected at most {}", kMostTerms)); }
   absl::Status Error(std::string_view what) const {
-    return absl::InvalidArgumentError(
-        fmt::format("model '{}', character {}: {}; write terms such as 'a*b + c'{}", text_, at_ + 1, what, QuotingHint()));
+    return absl::InvalidArgumentError(fmt::format("model '{}', character {}: {}; write terms such as 'a*b + c'{}",
+                                                  text_, at_ + 1, what, QuotingHint()));
   }
 
   // The character at at_, whole.
-  std::string Shown() const { return Printable(text_.substr(at_, std::max<size_t>(1, CharacterLength(text_.substr(at_))))); }
+  std::string Shown() const {
+    return Printable(text_.substr(at_, std::max<size_t>(1, CharacterLength(text_.substr(at_)))));
+  }
 
   // What to do about a factor whose name stands in the formula without the back-quotes that it needs.
   std::string QuotingHint() const {
     for (const Factor& factor : data_.factors) {
       const std::string quoted = QuoteName(factor.name);
-      if (quoted != factor.name && text_.find(factor.name) != std::string_view::npos && text_.find(quoted) == std::string_view::npos) {
+      if (quoted != factor.name && text_.find(factor.name) != std::string_view::npos &&
+          text_.find(quoted) == std::string_view::npos) {
         return fmt::format("; the factor '{}' goes in back-quotes: {}", factor.name, quoted);
       }
     }
@@ -192,8 +197,10 @@ absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formul
   if (const size_t tilde = FindTilde(formula); tilde != std::string_view::npos) {
     LOUPE_ASSIGN_OR_RETURN(const std::string left, UnquoteName(formula.substr(0, tilde)));
     if (left != data.response_name && Trim(formula.substr(0, tilde)) != data.response_name) {
-      return absl::InvalidArgumentError(fmt::format("model '{}': the response is '{}', not '{}'; give only what stands right "
-                                                    "of the '~'", formula, data.response_name, left));
+      return absl::InvalidArgumentError(
+          fmt::format("model '{}': the response is '{}', not '{}'; give only what stands right "
+                      "of the '~'",
+                      formula, data.response_name, left));
     }
     formula.remove_prefix(tilde + 1);
   }

@@ -3,8 +3,8 @@
 //   a + b      both            a:b        their interaction        a*b     a + b + a:b
 //   (a+b+c)^2  all of a, b, c and their pairs                      a*b-a:b  a + b
 // Precedence ^ before : before * before + and −. A name with other characters than letters, digits, '_' and '.' goes in
-// back-quotes (quoted_name.h); "response ~" may stand in front. The intercept is always in the model. Terms come out ordered by order of interaction (main effects first),
-// then as written, as R orders them.
+// back-quotes (quoted_name.h); "response ~" may stand in front. The intercept is always in the model. Terms come out
+// ordered by order of interaction (main effects first), then as written, as R orders them.
 #pragma once
 
 #include <string>
@@ -19,8 +19,8 @@ namespace loupe::analysis {
 // Indices into DataTable::factors, ascending, no repeats. {} is the intercept and never listed.
 using ModelTerm = std::vector<size_t>;
 
-// InvalidArgument (a sentence with the place): unknown name, unbalanced parenthesis, another response before a '~', an empty
-// formula or term, more than 64 parentheses in each other or 256 terms.
+// InvalidArgument (a sentence with the place): unknown name, unbalanced parenthesis, another response before a '~', an
+// empty formula or term, more than 64 parentheses in each other or 256 terms.
 absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formula, const DataTable& data);
 
 // "a:b" in factor order of the term; names as in a formula, so that the factor `a:b` is not taken for the interaction.

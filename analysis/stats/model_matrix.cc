@@ -4,7 +4,6 @@
 #include <cmath>
 #include <numeric>
 
-
 namespace loupe::analysis {
 namespace {
 
@@ -62,14 +61,15 @@ void ModelMatrix::FactorCoding::Fill(int32_t level, double* out) const {
   for (Index j = level; j < levels - 1; ++j) out[j] = -scale[static_cast<size_t>(j)];
 }
 
-ModelMatrix::ModelMatrix(const CellTable& cells, std::vector<ModelTerm> terms) : cells_(cells), terms_(std::move(terms)) {
+ModelMatrix::ModelMatrix(const CellTable& cells, std::vector<ModelTerm> terms)
+    : cells_(cells), terms_(std::move(terms)) {
   for (const ModelTerm& term : terms_) {
     std::vector<FactorCoding>& codings = codings_.emplace_back();
     Index count = 1;
     for (const size_t factor : term) {
       FactorCoding& coding = codings.emplace_back();
-      coding.position = static_cast<size_t>(
-          std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin());
+      coding.position =
+          static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin());
       coding.levels = static_cast<Index>(cells.levels(coding.position));
       ModelTerm margin = term;
       std::erase(margin, factor);
@@ -86,7 +86,8 @@ ModelMatrix::ModelMatrix(const CellTable& cells, std::vector<ModelTerm> terms) :
   }
 }
 
-void ModelMatrix::FillTerms(const std::vector<size_t>& terms, const std::vector<int32_t>& level_positions, double* out) const {
+void ModelMatrix::FillTerms(const std::vector<size_t>& terms, const std::vector<int32_t>& level_positions,
+                            double* out) const {
   std::vector<double> values;
   for (const size_t t : terms) {
     const std::vector<FactorCoding>& codings = codings_[t];

@@ -1,9 +1,9 @@
 // Columns of a linear model on cells, and the triangular factor that all sums of squares are read from.
 //
-// Coding: sum-to-zero, in the orthonormal (Helmert) basis of that space; any basis of it gives the same sums of squares,
-// and this one makes balanced designs exactly orthogonal. In a term T a factor f is coded by contrasts when T without f
-// is in the model too (the intercept counts), and by one indicator per level when it is not: 'a:b' without a and b then
-// stands for all cell means (Wilkinson & Rogers 1973; the rule R follows).
+// Coding: sum-to-zero, in the orthonormal (Helmert) basis of that space; any basis of it gives the same sums of
+// squares, and this one makes balanced designs exactly orthogonal. In a term T a factor f is coded by contrasts when T
+// without f is in the model too (the intercept counts), and by one indicator per level when it is not: 'a:b' without a
+// and b then stands for all cell means (Wilkinson & Rogers 1973; the rule R follows).
 #pragma once
 
 #include <vector>
@@ -18,8 +18,8 @@ namespace loupe::analysis {
 struct TermColumns {
   Eigen::Index first = 0;
   Eigen::Index count = 0;
-  // Degrees of freedom if no cell were empty: Σ Π(levels − 1) over the term's own effects, those in no margin of it that
-  // is in the model. Equal to `count` unless the term stands without its margins.
+  // Degrees of freedom if no cell were empty: Σ Π(levels − 1) over the term's own effects, those in no margin of it
+  // that is in the model. Equal to `count` unless the term stands without its margins.
   Eigen::Index nominal_df = 0;
 };
 

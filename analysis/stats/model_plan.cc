@@ -28,7 +28,8 @@ absl::StatusOr<ModelPlan> PlanModel(const DataTable& data, const AnovaOptions& o
     if (plan.has_block && std::find(term.begin(), term.end(), block) != term.end()) {
       return absl::InvalidArgumentError(fmt::format(
           "'{}' is the block and also in the term '{}'; blocks enter by themselves, as one additive term: take it out of "
-          "the model or out of the block", options.block, TermName(term, data)));
+          "the model or out of the block",
+          options.block, TermName(term, data)));
     }
   }
   if (plan.has_block) plan.terms.insert(plan.terms.begin(), ModelTerm{block});
@@ -49,10 +50,11 @@ absl::StatusOr<bool> HandleSingleLevels(const DataTable& data, const CellTable& 
     if (!drop) {
       return absl::InvalidArgumentError(fmt::format(
           "factor '{}' has only one level ('{}') in the {} rows used, so there is nothing to compare; leave it out of the "
-          "factors or add rows with another level", factor.name, level, cells.sample.used));
+          "factors or add rows with another level",
+          factor.name, level, cells.sample.used));
     }
-    warnings.push_back(fmt::format("Factor {} was left out: it has only one level ({}) in the {} rows used.", factor.name,
-                                   level, cells.sample.used));
+    warnings.push_back(fmt::format("Factor {} was left out: it has only one level ({}) in the {} rows used.",
+                                   factor.name, level, cells.sample.used));
     single.push_back(cells.factors[i]);
   }
   if (single.empty()) return false;
@@ -88,14 +90,14 @@ absl::Status NoResidualError(const DataTable& data, const PlannedCells& planned,
   const ModelPlan& plan = planned.plan;
   const CellTable& cells = planned.cells;
   const size_t deepest = plan.terms.back().size();
-  const std::string advice =
-      deepest > 1 ? fmt::format("leave out the interactions of order {} (such as {}), or add replicates", deepest,
-                                TermName(plan.terms.back(), data))
-                  : std::string("leave out a factor, or add replicates");
+  const std::string advice = deepest > 1
+                                 ? fmt::format("leave out the interactions of order {} (such as {}), or add replicates",
+                                               deepest, TermName(plan.terms.back(), data))
+                                 : std::string("leave out a factor, or add replicates");
   return absl::InvalidArgumentError(fmt::format(
       "the model {} has {} parameters for {} rows, so no degree of freedom is left to estimate the error{}; {}",
-      FormulaText(plan.terms, data), rank, cells.sample.used,
-      cells.pure_error_df == 0 ? " (one row per cell)" : "", advice));
+      FormulaText(plan.terms, data), rank, cells.sample.used, cells.pure_error_df == 0 ? " (one row per cell)" : "",
+      advice));
 }
 
 }  // namespace loupe::analysis

@@ -15,7 +15,7 @@ namespace loupe::analysis {
 struct ModelPlan {
   std::vector<ModelTerm> terms;  // the block first, if there is one
   bool has_block = false;
-  std::vector<size_t> factors;   // all that occur in terms, ascending
+  std::vector<size_t> factors;  // all that occur in terms, ascending
 };
 
 struct PlannedCells {

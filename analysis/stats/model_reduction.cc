@@ -56,9 +56,10 @@ class RowReducer {
   Index used_ = 0;
 };
 
-// Numbers the combinations that `codes` (one vector per factor, entries below its levels) make, in order of first appearance.
-std::vector<int32_t> NumberGroups(const std::vector<const std::vector<int32_t>*>& codes, const std::vector<size_t>& levels,
-                                  size_t rows, size_t& groups) {
+// Numbers the combinations that `codes` (one vector per factor, entries below its levels) make, in order of first
+// appearance.
+std::vector<int32_t> NumberGroups(const std::vector<const std::vector<int32_t>*>& codes,
+                                  const std::vector<size_t>& levels, size_t rows, size_t& groups) {
   std::vector<int32_t> group(rows, 0);
   groups = rows == 0 ? 0 : 1;
   for (size_t f = 0; f < codes.size(); ++f) {
@@ -93,9 +94,9 @@ absl::StatusOr<ModelReduction> ModelReduction::Create(const ModelMatrix& model, 
   Index outside = 0;
   for (const size_t t : reduction.outside_) outside += model.columns()[t].count;
   if (outside > kMostColumns) {
-    return absl::InvalidArgumentError(fmt::format(
-        "the model has {} columns, more than {}; leave out interactions between factors with many levels",
-        model.column_count(), kMostColumns));
+    return absl::InvalidArgumentError(
+        fmt::format("the model has {} columns, more than {}; leave out interactions between factors with many levels",
+                    model.column_count(), kMostColumns));
   }
   reduction.Reduce();
   reduction.KeepIndependent();
@@ -111,12 +112,13 @@ void ModelReduction::ChooseInside() {
     std::vector<size_t> set;
     double combinations = 1;
     for (const size_t factor : term) {
-      set.push_back(static_cast<size_t>(std::find(cells_->factors.begin(), cells_->factors.end(), factor) - cells_->factors.begin()));
+      set.push_back(static_cast<size_t>(std::find(cells_->factors.begin(), cells_->factors.end(), factor) -
+                                        cells_->factors.begin()));
       combinations *= static_cast<double>(cells_->levels(set.back()));
     }
     if (combinations > static_cast<double>(cells_->cells()) || combinations <= static_cast<double>(most)) continue;
-    const auto subsets = std::count_if(terms.begin(), terms.end(),
-                                       [&](const ModelTerm& other) { return other == term || IsContained(other, term); });
+    const auto subsets = std::count_if(
+        terms.begin(), terms.end(), [&](const ModelTerm& other) { return other == term || IsContained(other, term); });
     if (static_cast<size_t>(subsets) + 1 != size_t{1} << term.size()) continue;
     std::vector<const std::vector<int32_t>*> codes;
     std::vector<size_t> levels;
@@ -142,7 +144,8 @@ void ModelReduction::ChooseInside() {
   Index at = 0;
   for (size_t t = 0; t < terms.size(); ++t) {
     const bool within = std::all_of(terms[t].begin(), terms[t].end(), [&](size_t factor) {
-      return std::any_of(set_.begin(), set_.end(), [&](size_t position) { return cells_->factors[position] == factor; });
+      return std::any_of(set_.begin(), set_.end(),
+                         [&](size_t position) { return cells_->factors[position] == factor; });
     });
     (within ? inside_ : outside_).push_back(t);
     columns_[t] = model_->columns()[t];
@@ -244,7 +247,8 @@ void ModelReduction::Reduce() {
     }
     Index from = 0;
     for (const size_t t : fresh) {
-      lengths_.segment(columns_[t].first, columns_[t].count) = fresh_squares.segment(from, columns_[t].count).cwiseSqrt();
+      lengths_.segment(columns_[t].first, columns_[t].count) =
+          fresh_squares.segment(from, columns_[t].count).cwiseSqrt();
       from += columns_[t].count;
     }
     // What the stage leaves, put where its columns belong.
@@ -361,7 +365,8 @@ ModelReduction::Rows ModelReduction::RowsOf(const std::vector<size_t>& terms) co
   return rows;
 }
 
-// The part of Qᵀy along a term after all other columns: span(R⁻ᵀ E) is what of the column space is orthogonal to the others.
+// The part of Qᵀy along a term after all other columns: span(R⁻ᵀ E) is what of the column space is orthogonal to the
+// others.
 OrderedProjection::Gain ModelReduction::TestLast(size_t term) const {
   const TermColumns own = columns_[term];
   const Index tail = r_.cols() - own.first;
@@ -406,7 +411,8 @@ std::vector<std::pair<size_t, double>> ModelReduction::SingleColumns(size_t firs
   std::iota(terms.begin(), terms.end(), size_t{0});
   const Rows rows = absorbs ? Rows{} : RowsOf(terms);
   if (absorbs) terms = outside_;
-  OrderedProjection projection(absorbs ? r_ : rows.x, absorbs ? qty_ : rows.response, absorbs ? lengths_ : rows.lengths);
+  OrderedProjection projection(absorbs ? r_ : rows.x, absorbs ? qty_ : rows.response,
+                               absorbs ? lengths_ : rows.lengths);
   if (!absorbs) projection.Add(0, 1);
   for (size_t i = 0; i < terms.size(); ++i) {
     const TermColumns own = columns_[terms[i]];

@@ -89,7 +89,8 @@ NormalityTest ShapiroWilk(std::vector<double> values) {
   const size_t n = values.size();
   if (n < 3 || n > 5000) return kUndefined;
   std::sort(values.begin(), values.end());
-  if (!(values.back() > values.front()) || !std::isfinite(values.front()) || !std::isfinite(values.back())) return kUndefined;
+  if (!(values.back() > values.front()) || !std::isfinite(values.front()) || !std::isfinite(values.back()))
+    return kUndefined;
   ScaleDown(values);
   double mean = 0;
   for (const double value : values) mean += value / static_cast<double>(n);
@@ -106,7 +107,8 @@ NormalityTest AndersonDarling(std::vector<double> values) {
   const size_t n = values.size();
   if (n < 8) return kUndefined;
   std::sort(values.begin(), values.end());
-  if (!(values.back() > values.front()) || !std::isfinite(values.front()) || !std::isfinite(values.back())) return kUndefined;
+  if (!(values.back() > values.front()) || !std::isfinite(values.front()) || !std::isfinite(values.back()))
+    return kUndefined;
   ScaleDown(values);
   const auto size = static_cast<double>(n);
   double mean = 0;

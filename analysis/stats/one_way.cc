@@ -22,7 +22,8 @@ OneWayResult FromCells(const CellTable& cells) {
   result.within_sum_sq = cells.unit.UpSquared(within);
   result.between_mean_sq = cells.unit.UpSquared(between / result.between_df);
   result.within_mean_sq = cells.unit.UpSquared(within / result.within_df);
-  result.f = within > 0 ? between / result.between_df / (within / result.within_df) : std::numeric_limits<double>::quiet_NaN();
+  result.f =
+      within > 0 ? between / result.between_df / (within / result.within_df) : std::numeric_limits<double>::quiet_NaN();
   result.p = FUpperTail(result.f, result.between_df, result.within_df);
   result.r_squared = between / (between + within);
   result.residual_sd = cells.unit.Up(std::sqrt(within / result.within_df));
@@ -55,12 +56,12 @@ absl::StatusOr<OneWayResult> OneWayAnova(const DataTable& data, std::string_view
   LOUPE_ASSIGN_OR_RETURN(const size_t index, data.FactorIndex(factor));
   LOUPE_ASSIGN_OR_RETURN(const CellTable cells, BuildCellTable(data, {index}, include_stopped_early));
   if (cells.cells() < 2) {
-    return absl::InvalidArgumentError(
-        fmt::format("factor '{}' has only one level among the {} rows used; nothing to compare", factor, cells.sample.used));
+    return absl::InvalidArgumentError(fmt::format(
+        "factor '{}' has only one level among the {} rows used; nothing to compare", factor, cells.sample.used));
   }
   if (cells.pure_error_df == 0) {
-    return absl::InvalidArgumentError(fmt::format(
-        "every level of '{}' has one row, so the spread within levels is unknown; add replicates", factor));
+    return absl::InvalidArgumentError(
+        fmt::format("every level of '{}' has one row, so the spread within levels is unknown; add replicates", factor));
   }
   OneWayResult result = FromCells(cells);
   result.factor = std::string(factor);

@@ -29,7 +29,9 @@ struct OneWayResult {
 // InvalidArgument: fewer than two groups, an empty group, a value that is not finite, no replication, all values equal.
 absl::StatusOr<OneWayResult> OneWayAnova(const std::vector<std::vector<double>>& groups);
 
-// The same for one factor of a table; rows that are missing or not complete are left out. Levels without rows are ignored.
-absl::StatusOr<OneWayResult> OneWayAnova(const DataTable& data, std::string_view factor, bool include_stopped_early = false);
+// The same for one factor of a table; rows that are missing or not complete are left out. Levels without rows are
+// ignored.
+absl::StatusOr<OneWayResult> OneWayAnova(const DataTable& data, std::string_view factor,
+                                         bool include_stopped_early = false);
 
 }  // namespace loupe::analysis

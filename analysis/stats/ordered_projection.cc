@@ -10,7 +10,11 @@ using Eigen::Index;
 using Eigen::VectorXd;
 
 OrderedProjection::OrderedProjection(const Eigen::MatrixXd& x, const VectorXd& y, VectorXd lengths)
-    : x_(x), lengths_(std::move(lengths)), reflectors_(x.rows(), std::min(x.rows(), x.cols())), triangles_(kBlock, reflectors_.cols()), y_(y) {
+    : x_(x),
+      lengths_(std::move(lengths)),
+      reflectors_(x.rows(), std::min(x.rows(), x.cols())),
+      triangles_(kBlock, reflectors_.cols()),
+      y_(y) {
   triangles_.setZero();
 }
 
@@ -27,8 +31,8 @@ OrderedProjection::Gain OrderedProjection::Add(Index first, Index count) {
 void OrderedProjection::AddSlice(Index first, Index count, Gain& gain) {
   const Index rows = x_.rows();
   Eigen::MatrixXd slice = x_.middleCols(first, count);
-  const VectorXd lengths = lengths_.size() > 0 ? VectorXd(lengths_.segment(first, count))
-                                               : VectorXd(slice.colwise().norm().transpose());
+  const VectorXd lengths =
+      lengths_.size() > 0 ? VectorXd(lengths_.segment(first, count)) : VectorXd(slice.colwise().norm().transpose());
   for (Index begin = 0; begin < rank_; begin += kBlock) ApplyBlock(begin, std::min(kBlock, rank_ - begin), slice);
   const Index before = rank_;
   for (Index j = 0; j < count && rank_ < rows; ++j) {

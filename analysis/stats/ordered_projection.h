@@ -21,8 +21,8 @@ class OrderedProjection {
     double sum_sq = 0;
   };
 
-  // `x` and `y` have the same number of rows; `x` must outlive this, `y` is copied. `lengths`: per column the length that its
-  // remainder is compared with, where x is only a part of the rows; empty: its own.
+  // `x` and `y` have the same number of rows; `x` must outlive this, `y` is copied. `lengths`: per column the length
+  // that its remainder is compared with, where x is only a part of the rows; empty: its own.
   OrderedProjection(const Eigen::MatrixXd& x, const Eigen::VectorXd& y, Eigen::VectorXd lengths = {});
 
   // Adds columns first … first + count − 1 of x.

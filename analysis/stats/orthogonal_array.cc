@@ -98,7 +98,8 @@ std::optional<Plan> PlanOver(const GaloisField& field, const std::vector<int32_t
 
 }  // namespace
 
-std::optional<std::vector<std::vector<int32_t>>> FindOrthogonalArray(const std::vector<int32_t>& levels, size_t max_runs) {
+std::optional<std::vector<std::vector<int32_t>>> FindOrthogonalArray(const std::vector<int32_t>& levels,
+                                                                     size_t max_runs) {
   std::optional<Plan> best;
   for (const GaloisField& field : Fields()) {
     const std::optional<Plan> plan = PlanOver(field, levels, max_runs);

@@ -12,10 +12,12 @@ using Eigen::Index;
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
 
-std::vector<PairInformation> ComparePairsOfLevels(const ModelMatrix& model, const CellTable& cells, const Reduced& reduced,
-                                                  size_t term, const std::vector<size_t>& tested_after) {
+std::vector<PairInformation> ComparePairsOfLevels(const ModelMatrix& model, const CellTable& cells,
+                                                  const Reduced& reduced, size_t term,
+                                                  const std::vector<size_t>& tested_after) {
   const size_t factor = model.terms()[term].front();
-  const auto position = static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin());
+  const auto position =
+      static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin());
   const TermColumns own = model.columns()[term];
   // The term's columns less what the columns before them explain.
   std::vector<Index> before{0};

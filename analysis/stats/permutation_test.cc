@@ -31,8 +31,8 @@ MatrixXd Basis(const MatrixXd& x, const std::vector<Index>& kept) {
 }
 
 struct Rows {
-  MatrixXd x;   // one row per used observation
-  VectorXd y;   // about the grand mean
+  MatrixXd x;                                    // one row per used observation
+  VectorXd y;                                    // about the grand mean
   std::vector<std::vector<Index>> exchangeable;  // rows that may trade residuals
 };
 
@@ -61,8 +61,8 @@ Rows ExpandRows(const DataTable& data, const PlannedCells& planned, const ModelM
 absl::StatusOr<PermutationResult> PermutationF(const DataTable& data, const AnovaOptions& options,
                                                const PermutationOptions& permutation) {
   if (permutation.permutations < 99) {
-    return absl::InvalidArgumentError(
-        fmt::format("{} permutations are too few for a p-value; ask for at least 99, better 9999", permutation.permutations));
+    return absl::InvalidArgumentError(fmt::format(
+        "{} permutations are too few for a p-value; ask for at least 99, better 9999", permutation.permutations));
   }
   LOUPE_ASSIGN_OR_RETURN(const AnovaTable table, FitAnova(data, options));
   if (table.sample.used > kMostRows) {

@@ -1,8 +1,8 @@
 // Permutation p-values for the F of each term: no assumption of normality, for small n.
 //
 // Freedman & Lane (1983, J. Bus. Econ. Stat. 1:292): the residuals of the model without the term (the terms that it is
-// tested after) are permuted, added to that model's fit, and F is computed again. For one factor alone this is the plain
-// permutation of responses. With a block, residuals move within blocks only.
+// tested after) are permuted, added to that model's fit, and F is computed again. For one factor alone this is the
+// plain permutation of responses. With a block, residuals move within blocks only.
 #pragma once
 
 #include <cstdint>

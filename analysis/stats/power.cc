@@ -9,7 +9,6 @@
 namespace loupe::analysis {
 namespace {
 
-
 double PowerAt(const FTestPlan& plan, double noncentrality) {
   const double critical = FQuantile(1 - plan.alpha, plan.df, plan.residual_df);
   return 1 - NoncentralFCdf(critical, plan.df, plan.residual_df, noncentrality);
@@ -32,8 +31,8 @@ double MinimumDetectableF(const FTestPlan& plan, double power) {
   double high = 8;
   while (excess(high) < 0 && high < 1e12) high *= 2;
   std::uintmax_t iterations = 200;
-  const auto [a, b] = boost::math::tools::toms748_solve(excess, 0.0, high, boost::math::tools::eps_tolerance<double>(40),
-                                                        iterations);
+  const auto [a, b] =
+      boost::math::tools::toms748_solve(excess, 0.0, high, boost::math::tools::eps_tolerance<double>(40), iterations);
   return std::sqrt(0.5 * (a + b) / plan.n);
 }
 
@@ -47,7 +46,8 @@ int ReplicatesNeeded(int cells, int parameters, double df, double cohens_f, doub
     const double n = static_cast<double>(cells) * replicates;
     const double residual_df = n - parameters - (blocks_are_replicates ? replicates - 1 : 0);
     if (residual_df < 1) continue;
-    if (FTestPower({.df = df, .residual_df = residual_df, .n = n, .alpha = alpha}, cohens_f) >= power) return replicates;
+    if (FTestPower({.df = df, .residual_df = residual_df, .n = n, .alpha = alpha}, cohens_f) >= power)
+      return replicates;
   }
   return 0;
 }

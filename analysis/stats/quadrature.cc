@@ -29,7 +29,8 @@ double ExpectationOverScale(double df, const std::function<double(double)>& g) {
   const auto integrand = [&](double s) {
     return std::exp(log_constant + (df - 1) * std::log(s) - 0.5 * df * s * s) * g(s);
   };
-  // Geometric panels: g changes with q·s, over a range of s that shrinks as q grows. Where S hardly varies, linear ones.
+  // Geometric panels: g changes with q·s, over a range of s that shrinks as q grows. Where S hardly varies, linear
+  // ones.
   constexpr double kRatio = 1.6;
   if (high < low * std::pow(kRatio, 4)) return GaussLegendre(integrand, low, high, 4);
   const double first = std::max(low, 2e-5 * high);

@@ -1,5 +1,5 @@
-// Names of columns and levels as people type them, in formulas and on the command line: a name that holds an operator, a comma
-// or a blank goes in back-quotes, as in R: `lr (x10)`. A back-quote within them is written twice.
+// Names of columns and levels as people type them, in formulas and on the command line: a name that holds an operator,
+// a comma or a blank goes in back-quotes, as in R: `lr (x10)`. A back-quote within them is written twice.
 #pragma once
 
 #include <string>
@@ -16,7 +16,8 @@ bool IsPlainNameCharacter(char c);
 // `name`, in back-quotes where it needs them.
 std::string QuoteName(std::string_view name);
 
-// The name that begins at text[at], a back-quote; `at` is moved behind the closing one. INVALID_ARGUMENT: it is never closed.
+// The name that begins at text[at], a back-quote; `at` is moved behind the closing one. INVALID_ARGUMENT: it is never
+// closed.
 absl::StatusOr<std::string> ReadQuotedName(std::string_view text, size_t& at);
 
 // A name as typed: without the blanks around it, and without back-quotes where it stands in them.

@@ -28,8 +28,10 @@ RankedValues Rank(const std::vector<double>& values) {
 
 absl::StatusOr<RankAgreement> SpearmanAgreement(const std::vector<double>& a, const std::vector<double>& b) {
   if (a.size() != b.size()) {
-    return absl::InvalidArgumentError(fmt::format("two rankings of {} and {} cells cannot be compared; give the same cells "
-                                                  "in the same order", a.size(), b.size()));
+    return absl::InvalidArgumentError(
+        fmt::format("two rankings of {} and {} cells cannot be compared; give the same cells "
+                    "in the same order",
+                    a.size(), b.size()));
   }
   std::vector<double> x, y;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -49,7 +51,8 @@ absl::StatusOr<RankAgreement> SpearmanAgreement(const std::vector<double>& a, co
     syy += dy * dy;
     sxy += dx * dy;
   }
-  if (sxx == 0 || syy == 0) return absl::InvalidArgumentError("all cells tie in one of the rankings, so it ranks nothing");
+  if (sxx == 0 || syy == 0)
+    return absl::InvalidArgumentError("all cells tie in one of the rankings, so it ranks nothing");
   RankAgreement result{.rho = std::clamp(sxy / std::sqrt(sxx * syy), -1.0, 1.0), .p = 0, .n = x.size()};
   if (n < 3) {
     result.p = std::numeric_limits<double>::quiet_NaN();

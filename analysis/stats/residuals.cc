@@ -18,7 +18,8 @@ std::vector<ResidualRow> ComputeResiduals(const LinearModel& model) {
     const auto cell = static_cast<size_t>(model.cell_of_row()[row]);
     ResidualRow& out = rows.emplace_back();
     out.row = row;
-    const double fit = model.ScaledFit(cell), residual = sd > 0 ? cells.Centred(data.response_deviation[row]) - fit : 0.0;
+    const double fit = model.ScaledFit(cell),
+                 residual = sd > 0 ? cells.Centred(data.response_deviation[row]) - fit : 0.0;
     out.fitted = data.response_origin + (centre + cells.unit.Up(fit));
     out.residual = cells.unit.Up(residual);
     out.leverage = leverages[cell];
@@ -26,7 +27,8 @@ std::vector<ResidualRow> ComputeResiduals(const LinearModel& model) {
     const bool usable = freedom > 1e-10 && sd > 0;
     out.studentized = usable ? residual / (sd * std::sqrt(freedom)) : kNaN;
     out.cooks_distance =
-        usable ? out.studentized * out.studentized * out.leverage / (static_cast<double>(model.rank()) * freedom) : kNaN;
+        usable ? out.studentized * out.studentized * out.leverage / (static_cast<double>(model.rank()) * freedom)
+               : kNaN;
   }
   return rows;
 }

@@ -10,8 +10,8 @@
 
 namespace loupe::analysis {
 
-// The root of `f` between `from` and `to` (in either order) to `bits` bits, by Algorithm 748 (Alefeld, Potra & Shi 1995). NaN
-// where f has no sign change there or is not a number: Boost's own function throws then.
+// The root of `f` between `from` and `to` (in either order) to `bits` bits, by Algorithm 748 (Alefeld, Potra & Shi
+// 1995). NaN where f has no sign change there or is not a number: Boost's own function throws then.
 template <typename Function>
 double FindRoot(const Function& f, double from, double to, int bits) {
   const double low = std::min(from, to), high = std::max(from, to);

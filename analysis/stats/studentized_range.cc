@@ -13,8 +13,8 @@ namespace {
 
 constexpr double kInverseRoot2Pi = 0.39894228040143267794;
 
-// P(range of k standard normals > w): k ∫ φ(z) {Φ(z)^(k−1) − [Φ(z) − Φ(z − w)]^(k−1)} dz over the largest value z. The tail
-// itself and not one less the rest, so that it keeps its digits however small it is.
+// P(range of k standard normals > w): k ∫ φ(z) {Φ(z)^(k−1) − [Φ(z) − Φ(z − w)]^(k−1)} dz over the largest value z. The
+// tail itself and not one less the rest, so that it keeps its digits however small it is.
 double RangeUpperTail(double w, int k) {
   if (w <= 0) return 1.0;
   constexpr double kEnd = 56;  // beyond it no double holds the tail, exp(−w²/4) and less
@@ -22,7 +22,8 @@ double RangeUpperTail(double w, int k) {
   const auto integrand = [&](double z) {
     const double below = NormalCdf(z), out = NormalCdf(z - w);
     if (!(below > 0)) return 0.0;
-    const double share = -std::expm1((k - 1) * std::log1p(-std::min(1.0, out / below)));  // of Φ^(k−1) that falls out of the range
+    const double share =
+        -std::expm1((k - 1) * std::log1p(-std::min(1.0, out / below)));  // of Φ^(k−1) that falls out of the range
     return k * kInverseRoot2Pi * std::exp(-0.5 * z * z) * std::pow(below, k - 1) * share;
   };
   constexpr double kReach = 8.5;  // φ is below 1e-16 of its top beyond; of far tails the top is at w/2
@@ -49,8 +50,8 @@ double StudentizedRangeQuantile(double probability, int k, double df) {
     high *= 2.0;
   }
   std::uintmax_t iterations = 100;
-  const auto [a, b] = boost::math::tools::toms748_solve(excess, low, high, boost::math::tools::eps_tolerance<double>(42),
-                                                        iterations);
+  const auto [a, b] =
+      boost::math::tools::toms748_solve(excess, low, high, boost::math::tools::eps_tolerance<double>(42), iterations);
   return 0.5 * (a + b);
 }
 

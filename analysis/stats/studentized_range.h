@@ -1,4 +1,5 @@
-// The studentized range Q = (max − min of k independent normals)/S, which Tukey's comparisons need and Boost.Math lacks.
+// The studentized range Q = (max − min of k independent normals)/S, which Tukey's comparisons need and Boost.Math
+// lacks.
 //
 //   P(Q ≤ q) = ∫ f_df(s) · W(q s) ds,   W(w) = k ∫ φ(z) [Φ(z) − Φ(z − w)]^(k−1) dz
 // (Tukey 1953; Copenhaver & Holland 1988, J. Statist. Comput. Simul. 30:1), by Gauss–Legendre panels. Absolute

@@ -7,8 +7,8 @@
 
 namespace loupe::analysis {
 
-// fraction · 2^exponent. Reads as a double where one is wanted; beyond a double's range that is ±∞ or 0, so what is shown to
-// people goes by Decimal().
+// fraction · 2^exponent. Reads as a double where one is wanted; beyond a double's range that is ±∞ or 0, so what is
+// shown to people goes by Decimal().
 class WideNumber {
  public:
   WideNumber(double value = 0) : fraction_(value) {}  // NOLINT: a double is one
@@ -29,9 +29,9 @@ class WideNumber {
   int exponent_ = 0;
 };
 
-// A power of two near the largest of a set of magnitudes: divided by 2^exponent they are at most 1, and their squares neither
-// overflow nor vanish, while no digit changes. Magnitudes below 2^-1000 are not brought up all the way, so that 2^±exponent
-// stays a double.
+// A power of two near the largest of a set of magnitudes: divided by 2^exponent they are at most 1, and their squares
+// neither overflow nor vanish, while no digit changes. Magnitudes below 2^-1000 are not brought up all the way, so that
+// 2^±exponent stays a double.
 class PowerOfTwo {
  public:
   PowerOfTwo() = default;
@@ -43,8 +43,8 @@ class PowerOfTwo {
   }
 
   int exponent() const { return exponent_; }
-  double Down(double value) const { return value * down_; }                    // value/2^exponent
-  double Up(double value) const { return std::ldexp(value, exponent_); }       // value·2^exponent
+  double Down(double value) const { return value * down_; }                      // value/2^exponent
+  double Up(double value) const { return std::ldexp(value, exponent_); }         // value·2^exponent
   WideNumber UpSquared(double square) const { return {square, 2 * exponent_}; }  // square·4^exponent
 
  private:

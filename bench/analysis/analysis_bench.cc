@@ -38,7 +38,8 @@ DataTable Table(const std::vector<int32_t>& levels, const std::vector<std::strin
   return data;
 }
 
-void AddRow(DataTable& data, const std::vector<int32_t>& codes, std::vector<double>& values, loupe::analysis::RandomStream& random) {
+void AddRow(DataTable& data, const std::vector<int32_t>& codes, std::vector<double>& values,
+            loupe::analysis::RandomStream& random) {
   double y = 0.8;
   for (size_t f = 0; f < codes.size(); ++f) {
     data.factors[f].codes.push_back(codes[f]);

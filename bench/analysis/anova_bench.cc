@@ -1,4 +1,5 @@
-// Times FitAnova on made-up observations of five factors with all two-way interactions, and the reading of the same as CSV.
+// Times FitAnova on made-up observations of five factors with all two-way interactions, and the reading of the same as
+// CSV.
 //
 //   anova_bench [ROWS] [LEVELS] [CSV-FILE]      defaults: 1000000 rows, 4 levels, no file
 //
@@ -92,13 +93,15 @@ int main(int argc, char** argv) {
   const std::string csv = AsCsv(data, values);
   if (argc > 3) std::ofstream(argv[3]) << csv;
   double read_seconds = SecondsOf([&] {
-    auto read = loupe::analysis::ReadCsvTable(csv, {.response = "y", .factors = {"a", "b", "c", "d", "e"}, .block = "", .status_column = ""});
+    auto read = loupe::analysis::ReadCsvTable(
+        csv, {.response = "y", .factors = {"a", "b", "c", "d", "e"}, .block = "", .status_column = ""});
     if (!read.ok() || read->rows() != values.size()) std::exit(1);
   });
 
-  fmt::print("{{\"rows\": {}, \"levels\": {}, \"cells\": {}, \"fit_seconds\": {:.4f}, \"csv_seconds\": {:.4f}, \"csv_mb\": {:.1f}, "
-             "\"residual_df\": {:.0f}, \"terms\": [",
-             rows, levels, table.cells_observed, best, read_seconds, static_cast<double>(csv.size()) / 1e6, table.residual.df);
+  fmt::print(
+      "{{\"rows\": {}, \"levels\": {}, \"cells\": {}, \"fit_seconds\": {:.4f}, \"csv_seconds\": {:.4f}, \"csv_mb\": {:.1f}, "
+      "\"residual_df\": {:.0f}, \"terms\": [",
+      rows, levels, table.cells_observed, best, read_seconds, static_cast<double>(csv.size()) / 1e6, table.residual.df);
   for (size_t t = 0; t < table.terms.size(); ++t) {
     fmt::print("{}{{\"term\": \"{}\", \"df\": {:.0f}, \"sum_sq\": {:.17g}, \"f\": {:.17g}}}", t == 0 ? "" : ", ",
                table.terms[t].term, table.terms[t].df, static_cast<double>(table.terms[t].sum_sq), table.terms[t].f);

@@ -3,10 +3,10 @@
 //   fraction_study [REPEATS] [SIGMA]        defaults: 200 repeats, noise 0.015
 //
 // Truth: score = 0.80 + input + output + activation + scale + a small activation × scale interaction + noise,
-// with input strongest, then activation, scale, output. Each repeat draws fresh noise, analyses all 320 cells (Type II main
-// effects), then only the chosen ones. Columns: mean Spearman correlation of the four F's with the full design's own, how
-// often they come in the same order, how often the first factor agrees, and how often every factor that the full design
-// finds (p < 0.05) is found. The line "random" is a subset picked by chance, for comparison.
+// with input strongest, then activation, scale, output. Each repeat draws fresh noise, analyses all 320 cells (Type II
+// main effects), then only the chosen ones. Columns: mean Spearman correlation of the four F's with the full design's
+// own, how often they come in the same order, how often the first factor agrees, and how often every factor that the
+// full design finds (p < 0.05) is found. The line "random" is a subset picked by chance, for comparison.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -34,7 +34,8 @@ double Truth(const std::vector<int32_t>& cell) {
   return 0.8 + kInput[cell[0]] + kOutput[cell[1]] + kActivation[cell[2]] + kScale[cell[3]] + interaction;
 }
 
-std::vector<AnovaTerm> Analyse(const Candidates& candidates, const std::vector<size_t>& chosen, const std::vector<double>& y) {
+std::vector<AnovaTerm> Analyse(const Candidates& candidates, const std::vector<size_t>& chosen,
+                               const std::vector<double>& y) {
   DataTable data;
   data.response_name = "score";
   for (const DesignFactor& factor : candidates.factors) data.factors.push_back({factor.name, factor.levels, {}});

@@ -1,11 +1,13 @@
 // Load on a coordinator process over real gRPC on loopback; the load generator shares the machine with it.
 //
-//   coordinator_load_bench --workers 1000 --trial-seconds 1      1,000 workers, each a trial a second: latency under a given load
-//   coordinator_load_bench --workers 64 --points 10              as fast as it goes: leases, completions and points per second
-//   coordinator_load_bench --workers 16 --trial-seconds 1 --trials 10000   overhead over ideal packing (Ray Tune's workload)
-//   coordinator_load_bench --million                             planning, creating and paging through a million trials
-//   coordinator_load_bench --jobs --workers 200                  how long workers wait while millions of trials are created, cancelled,
-//                                                                retried and deleted (each worker holds its trial for --trial-seconds)
+//   coordinator_load_bench --workers 1000 --trial-seconds 1      1,000 workers, each a trial a second: latency under a
+//   given load coordinator_load_bench --workers 64 --points 10              as fast as it goes: leases, completions and
+//   points per second coordinator_load_bench --workers 16 --trial-seconds 1 --trials 10000   overhead over ideal
+//   packing (Ray Tune's workload) coordinator_load_bench --million                             planning, creating and
+//   paging through a million trials coordinator_load_bench --jobs --workers 200                  how long workers wait
+//   while millions of trials are created, cancelled,
+//                                                                retried and deleted (each worker holds its trial for
+//                                                                --trial-seconds)
 //
 // Commits are durable (synchronous=FULL): --data says on which disk. Each worker has a connection of its own.
 #include <signal.h>
@@ -47,8 +49,9 @@ void Create(testing::CoordinatorProcess& coordinator, const std::string& id, con
   const Connection& connection = *coordinator.connection();
   connection.Prepare(context, absl::Minutes(10));
   v1::CreateSweepResponse response;
-  DieUnless(connection.Check(v1::SweepService::NewStub(connection.channel())->CreateSweep(&context, request, &response)),
-            "create");
+  DieUnless(
+      connection.Check(v1::SweepService::NewStub(connection.channel())->CreateSweep(&context, request, &response)),
+      "create");
 }
 
 // A large sweep is there before its last trial is.
@@ -73,8 +76,8 @@ void Million(testing::CoordinatorProcess& coordinator) {
   fmt::print("answered after {:.2f} s\n", Seconds(SteadyClock::now() - start));
   WaitUntilStored(coordinator, "million");
   fmt::print("plan and create 999,000 trials: {:.1f} s ({:.1f} s of CPU); peak memory {:.0f} MB (before: {:.0f} MB)\n",
-             Seconds(SteadyClock::now() - start), coordinator.process().CpuSeconds() - cpu, coordinator.process().PeakMegabytes(),
-             before);
+             Seconds(SteadyClock::now() - start), coordinator.process().CpuSeconds() - cpu,
+             coordinator.process().PeakMegabytes(), before);
   const auto stub = v1::TrialService::NewStub(coordinator.connection()->channel());
   v1::ListTrialsRequest request;
   request.set_parent("sweeps/million");
@@ -89,7 +92,8 @@ void Million(testing::CoordinatorProcess& coordinator) {
     pages.push_back(Seconds(SteadyClock::now() - start) * 1000);
     request.set_page_token(response.next_page_token());
   }
-  fmt::print("a page of 100 trials: median {:.1f} ms, p99 {:.1f} ms\n", Percentile(pages, 0.5), Percentile(pages, 0.99));
+  fmt::print("a page of 100 trials: median {:.1f} ms, p99 {:.1f} ms\n", Percentile(pages, 0.5),
+             Percentile(pages, 0.99));
   start = SteadyClock::now();
   coordinator.Kill(SIGKILL);
   coordinator.StartAgain();
@@ -104,10 +108,14 @@ class JobRunner {
       : coordinator_(coordinator), stub_(v1::SweepService::NewStub(coordinator.connection()->channel())) {}
 
   void Run() {
-    Timed("create a million", [&] { CreateLarge("large-0"); }, [&] { return State("large-0") == v1::Sweep::ACTIVE; });
-    Timed("cancel it", [&] { Verb("large-0"); }, [&] { return State("large-0") == v1::Sweep::CANCELLED; });
-    Timed("retry it", [&] { Retry("large-0"); }, [&] { return Counts("large-0").cancelled() == 0; });
-    Timed("delete it", [&] { Delete("large-0"); }, [&] { return State("large-0") == v1::Sweep::STATE_UNSPECIFIED; });
+    Timed(
+        "create a million", [&] { CreateLarge("large-0"); }, [&] { return State("large-0") == v1::Sweep::ACTIVE; });
+    Timed(
+        "cancel it", [&] { Verb("large-0"); }, [&] { return State("large-0") == v1::Sweep::CANCELLED; });
+    Timed(
+        "retry it", [&] { Retry("large-0"); }, [&] { return Counts("large-0").cancelled() == 0; });
+    Timed(
+        "delete it", [&] { Delete("large-0"); }, [&] { return State("large-0") == v1::Sweep::STATE_UNSPECIFIED; });
     const auto all = [&](v1::Sweep::State state) {
       for (int i = 1; i <= 5; ++i) {
         if (State(fmt::format("large-{}", i)) != state) return false;
@@ -115,10 +123,16 @@ class JobRunner {
       return true;
     };
     Timed(
-        "create five millions", [&] { for (int i = 1; i <= 5; ++i) CreateLarge(fmt::format("large-{}", i)); },
+        "create five millions",
+        [&] {
+          for (int i = 1; i <= 5; ++i) CreateLarge(fmt::format("large-{}", i));
+        },
         [&] { return all(v1::Sweep::ACTIVE); });
     Timed(
-        "delete them", [&] { for (int i = 1; i <= 5; ++i) Delete(fmt::format("large-{}", i)); },
+        "delete them",
+        [&] {
+          for (int i = 1; i <= 5; ++i) Delete(fmt::format("large-{}", i));
+        },
         [&] { return all(v1::Sweep::STATE_UNSPECIFIED); });
   }
 
@@ -128,7 +142,8 @@ class JobRunner {
     begin();
     const double answered = Seconds(SteadyClock::now() - start);
     while (!done()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    fmt::print("{}: answered after {:.2f} s, done after {:.1f} s\n", what, answered, Seconds(SteadyClock::now() - start));
+    fmt::print("{}: answered after {:.2f} s, done after {:.1f} s\n", what, answered,
+               Seconds(SteadyClock::now() - start));
   }
   template <typename Request, typename Response, typename Method>
   absl::Status Call(Method method, const Request& request, Response& response) {
@@ -199,19 +214,23 @@ void Jobs(testing::CoordinatorProcess& coordinator, LoadOptions options) {
   });
   LoadOutcome outcome = workers.Run();
   jobs.join();
-  fmt::print("{} workers, {:.1f} s: {} completions, {} failed calls; completion to next lease: median {:.1f} ms, p99 {:.1f} ms, "
-             "p99.9 {:.1f} ms, longest {:.1f} ms; peak memory {:.0f} MB\n",
-             options.workers, outcome.seconds, outcome.completed, outcome.failed_calls, Percentile(outcome.lease_seconds, 0.5) * 1000,
-             Percentile(outcome.lease_seconds, 0.99) * 1000, Percentile(outcome.lease_seconds, 0.999) * 1000,
-             Percentile(outcome.lease_seconds, 1) * 1000, coordinator.process().PeakMegabytes());
+  fmt::print(
+      "{} workers, {:.1f} s: {} completions, {} failed calls; completion to next lease: median {:.1f} ms, p99 {:.1f} ms, "
+      "p99.9 {:.1f} ms, longest {:.1f} ms; peak memory {:.0f} MB\n",
+      options.workers, outcome.seconds, outcome.completed, outcome.failed_calls,
+      Percentile(outcome.lease_seconds, 0.5) * 1000, Percentile(outcome.lease_seconds, 0.99) * 1000,
+      Percentile(outcome.lease_seconds, 0.999) * 1000, Percentile(outcome.lease_seconds, 1) * 1000,
+      coordinator.process().PeakMegabytes());
 }
 
 void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, bool json) {
   // At most 1,000 scales are allowed; three cells each.
   const auto replicates = static_cast<int>((options.trials + 2999) / 3000);
-  Create(coordinator, "load",
-         options.trials > 0 ? testing::SmallSpec(static_cast<int>((options.trials + 3 * replicates - 1) / (3 * replicates)), replicates)
-                            : testing::SmallSpec(1000, 100));
+  Create(
+      coordinator, "load",
+      options.trials > 0
+          ? testing::SmallSpec(static_cast<int>((options.trials + 3 * replicates - 1) / (3 * replicates)), replicates)
+          : testing::SmallSpec(1000, 100));
   WaitUntilStored(coordinator, "load");
   std::vector<std::shared_ptr<Connection>> connections;
   for (int i = 0; i < options.workers; ++i) {
@@ -230,20 +249,23 @@ void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, 
   const double p99_ms = Percentile(outcome.lease_seconds, 0.99) * 1000;
   const double most_ms = Percentile(outcome.lease_seconds, 1) * 1000;
   if (json) {
-    fmt::print("{{\"trials\": {}, \"seconds\": {:.4f}, \"median_ms\": {:.3f}, \"p99_ms\": {:.3f}, \"cpu_seconds\": {:.3f}, "
-               "\"own_cpu_seconds\": {:.3f}}}\n",
-               outcome.completed, outcome.seconds, median_ms, p99_ms, used, own_used);
+    fmt::print(
+        "{{\"trials\": {}, \"seconds\": {:.4f}, \"median_ms\": {:.3f}, \"p99_ms\": {:.3f}, \"cpu_seconds\": {:.3f}, "
+        "\"own_cpu_seconds\": {:.3f}}}\n",
+        outcome.completed, outcome.seconds, median_ms, p99_ms, used, own_used);
     return;
   }
-  fmt::print("{} workers, {:.1f} s: {} completions, each with the next lease, {:.0f}/s; {:.0f} metric points/s; {} failed calls\n"
-             "completion to next lease: median {:.1f} ms, p99 {:.1f} ms, longest {:.1f} ms\n"
-             "coordinator: {:.2f} CPU seconds ({:.0f} % of a core), {:.3f} ms per trial; peak memory {:.0f} MB\n"
-             "load generator: {:.2f} CPU seconds ({:.0f} % of a core), {:.3f} ms per trial\n",
-             options.workers, outcome.seconds, outcome.completed, rate, rate * options.points, outcome.failed_calls, median_ms,
-             p99_ms, most_ms, used, 100 * used / outcome.seconds, 1000 * used / trials, coordinator.process().PeakMegabytes(),
-             own_used, 100 * own_used / outcome.seconds, 1000 * own_used / trials);
+  fmt::print(
+      "{} workers, {:.1f} s: {} completions, each with the next lease, {:.0f}/s; {:.0f} metric points/s; {} failed calls\n"
+      "completion to next lease: median {:.1f} ms, p99 {:.1f} ms, longest {:.1f} ms\n"
+      "coordinator: {:.2f} CPU seconds ({:.0f} % of a core), {:.3f} ms per trial; peak memory {:.0f} MB\n"
+      "load generator: {:.2f} CPU seconds ({:.0f} % of a core), {:.3f} ms per trial\n",
+      options.workers, outcome.seconds, outcome.completed, rate, rate * options.points, outcome.failed_calls, median_ms,
+      p99_ms, most_ms, used, 100 * used / outcome.seconds, 1000 * used / trials, coordinator.process().PeakMegabytes(),
+      own_used, 100 * own_used / outcome.seconds, 1000 * own_used / trials);
   if (options.trials > 0 && options.trial_seconds > 0) {
-    const double ideal = options.trial_seconds * static_cast<double>((options.trials + options.workers - 1) / options.workers);
+    const double ideal =
+        options.trial_seconds * static_cast<double>((options.trials + options.workers - 1) / options.workers);
     fmt::print("ideal {:.1f} s: overhead {:.2f} %; the generator's timer ended each trial {:.2f} ms late\n", ideal,
                100 * (outcome.seconds / ideal - 1), 1000 * outcome.timer_delay_seconds);
   }
@@ -260,7 +282,8 @@ int main(int argc, char** argv) {
   bool json = false;
   std::string data;
   std::string program = LOUPE_COORDINATOR;
-  app.add_option("--workers", options.workers, "Simulated workers, each with its own connection")->capture_default_str();
+  app.add_option("--workers", options.workers, "Simulated workers, each with its own connection")
+      ->capture_default_str();
   app.add_option("--seconds", options.seconds, "How long (unless --trials)")->capture_default_str();
   app.add_option("--trial-seconds", options.trial_seconds, "Length of a trial")->capture_default_str();
   app.add_option("--trials", options.trials, "End after so many trials; the sweep has hardly more");

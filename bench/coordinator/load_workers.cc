@@ -9,7 +9,9 @@
 namespace loupe::bench {
 namespace {
 
-double Seconds(const timeval& time) { return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec); }
+double Seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+}
 
 SteadyClock::duration ToDuration(double seconds) {
   return std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(seconds));
@@ -79,8 +81,9 @@ void LoadWorkers::FillCompletion(Worker& worker, const v1::LeaseKey& lease) cons
 void LoadWorkers::WakeAfter(Worker& worker, double seconds) {
   worker.wake_at = SteadyClock::now() + ToDuration(seconds);
   worker.timer_runs = true;
-  worker.alarm.Set(&queue_, std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(
-                                                                   std::chrono::duration<double>(seconds)),
+  worker.alarm.Set(&queue_,
+                   std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(
+                                                          std::chrono::duration<double>(seconds)),
                    &worker);
 }
 

@@ -60,7 +60,9 @@ double Median(std::vector<double> values) {
 double PeakMb(torch::Device device) {
 #ifdef LOUPE_WITH_CUDA
   if (device.is_cuda()) {
-    return static_cast<double>(c10::cuda::CUDACachingAllocator::getDeviceStats(device.index()).allocated_bytes[0].peak) / 1e6;
+    return static_cast<double>(
+               c10::cuda::CUDACachingAllocator::getDeviceStats(device.index()).allocated_bytes[0].peak) /
+           1e6;
   }
 #endif
   TORCH_CHECK(device.is_cpu(), "no peak of memory is known for ", device);
@@ -98,7 +100,8 @@ void Run(const Flags& flags) {
   for (torch::Tensor& weight : base.unet->parameters()) {
     weight.set_requires_grad(false);
     const bool last = weight.dim() == 4 && !flags.channels_first;
-    weight.set_data(weight.to(device).contiguous(last ? torch::MemoryFormat::ChannelsLast : torch::MemoryFormat::Contiguous));
+    weight.set_data(
+        weight.to(device).contiguous(last ? torch::MemoryFormat::ChannelsLast : torch::MemoryFormat::Contiguous));
   }
   const int64_t side = flags.latent_size > 0 ? flags.latent_size : config->sample_size;
   auto data = std::make_shared<DreamBoothData>();
@@ -130,8 +133,8 @@ void Run(const Flags& flags) {
   fmt::print(
       "{} rows of {}x{}, {}{}{}: {:.4f} s per step, {:.4f} s of processor; peak {:.0f} MB, {:.0f} MB of it the steps'\n",
       flags.rows, side, side, flags.precision, flags.checkpointing ? ", checkpointing" : "",
-      flags.channels_first ? ", channels first" : "", Median(elapsed),
-      Median(processor), PeakMb(device), PeakMb(device) - before);
+      flags.channels_first ? ", channels first" : "", Median(elapsed), Median(processor), PeakMb(device),
+      PeakMb(device) - before);
 }
 
 }  // namespace

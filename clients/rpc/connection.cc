@@ -49,7 +49,8 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const 
     constexpr unsigned kWatchSeconds = 10;
     const std::string& file = options.credentials_file;
     grpc::experimental::TlsChannelCredentialsOptions tls;
-    tls.set_certificate_provider(std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(file, file, file, kWatchSeconds));
+    tls.set_certificate_provider(
+        std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(file, file, file, kWatchSeconds));
     tls.watch_root_certs();
     tls.watch_identity_key_cert_pairs();
     return grpc::experimental::TlsCredentials(tls);
@@ -78,13 +79,15 @@ bool IsHostPort(const std::string& address) {
   const size_t colon = address.rfind(':');
   if (colon == std::string::npos || colon == 0 || colon + 1 == address.size()) return false;
   if (address.find_first_not_of("0123456789", colon + 1) != std::string::npos) return false;
-  return std::all_of(address.begin(), address.end(), [](char c) { return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/'; });
+  return std::all_of(address.begin(), address.end(),
+                     [](char c) { return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/'; });
 }
 
 }  // namespace
 
 absl::StatusOr<ConnectOptions> ResolveConnectOptions(ConnectOptions flags) {
-  // A credentials file given as a flag wins over single things in the environment, and these over a credentials file there.
+  // A credentials file given as a flag wins over single things in the environment, and these over a credentials file
+  // there.
   if (!flags.credentials_file.empty()) LOUPE_RETURN_IF_ERROR(FillFromCredentials(flags));
   FillFromEnvironment(flags.address, "LOUPE_ADDRESS");
   FillFromEnvironment(flags.ca_file, "LOUPE_CA_FILE");
@@ -106,13 +109,14 @@ absl::StatusOr<ConnectOptions> ResolveConnectOptions(ConnectOptions flags) {
 
 absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const ConnectOptions& options) {
   if (!IsHostPort(options.address)) {
-    return absl::InvalidArgumentError(
-        fmt::format("'{}' is not a coordinator's address: expected host:port, such as {}", options.address, kDefaultAddress));
+    return absl::InvalidArgumentError(fmt::format("'{}' is not a coordinator's address: expected host:port, such as {}",
+                                                  options.address, kDefaultAddress));
   }
   ConnectOptions checked = options;
   if (!options.token.empty()) {
     // gRPC ends the process over a header that HTTP cannot carry, and prints it.
-    LOUPE_ASSIGN_OR_RETURN(checked.token, TokenIn(options.token, options.token_file.empty() ? "the access token" : options.token_file));
+    LOUPE_ASSIGN_OR_RETURN(
+        checked.token, TokenIn(options.token, options.token_file.empty() ? "the access token" : options.token_file));
   }
   LOUPE_ASSIGN_OR_RETURN(const std::optional<Proxy> proxy, ProxyFor(options.address));
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, MakeCredentials(options));
@@ -120,7 +124,8 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const ConnectOption
   // A coordinator that restarts should be found again quickly; gRPC's own default waits up to two minutes.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 3000);
-  // In spite of its name: how long one attempt may take. A busy machine, or TLS over a long way, needs more than a moment.
+  // In spite of its name: how long one attempt may take. A busy machine, or TLS over a long way, needs more than a
+  // moment.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10000);
   // Notices a peer that vanished without a word. The coordinator permits one ping in ten seconds.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20000);
@@ -130,10 +135,12 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const ConnectOption
   // gRPC would send loopback addresses to a proxy too, and reads no networks in no_proxy.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, proxy ? 1 : 0);
   if (proxy) arguments.SetString(GRPC_ARG_HTTP_PROXY, proxy->url);
-  return std::shared_ptr<Connection>(new Connection(checked, proxy, grpc::CreateCustomChannel(options.address, credentials, arguments)));
+  return std::shared_ptr<Connection>(
+      new Connection(checked, proxy, grpc::CreateCustomChannel(options.address, credentials, arguments)));
 }
 
-Connection::Connection(const ConnectOptions& options, const std::optional<Proxy>& proxy, std::shared_ptr<grpc::Channel> channel)
+Connection::Connection(const ConnectOptions& options, const std::optional<Proxy>& proxy,
+                       std::shared_ptr<grpc::Channel> channel)
     : address_(options.address),
       proxy_(proxy ? fmt::format("the proxy {} of {} (no_proxy makes exceptions)", proxy->shown, proxy->variable) : ""),
       has_tls_(!options.ca_file.empty()),
@@ -172,14 +179,16 @@ absl::Status Connection::Check(const grpc::Status& status) const {
     case absl::StatusCode::kUnavailable:
       // With a reason it is the coordinator's own answer.
       if (!ReasonOf(converted).empty()) return converted;
-      return Annotate(converted, fmt::format("no coordinator answers at {}: {} (start one with 'loupe up', or give its address "
-                                             "with --address or LOUPE_ADDRESS)",
-                                             address_, HowItWasTried()));
+      return Annotate(converted,
+                      fmt::format("no coordinator answers at {}: {} (start one with 'loupe up', or give its address "
+                                  "with --address or LOUPE_ADDRESS)",
+                                  address_, HowItWasTried()));
     case absl::StatusCode::kUnauthenticated:
       ReadTokenAgain();
-      return Annotate(converted, fmt::format("the coordinator at {} refused the token (give --token-file DATA/token, or set "
-                                             "LOUPE_TOKEN or LOUPE_TOKEN_FILE)",
-                                             address_));
+      return Annotate(converted,
+                      fmt::format("the coordinator at {} refused the token (give --token-file DATA/token, or set "
+                                  "LOUPE_TOKEN or LOUPE_TOKEN_FILE)",
+                                  address_));
     default:
       return converted;
   }

@@ -44,16 +44,17 @@ struct ConnectOptions {
 };
 
 // Fills what the flags left empty from the environment: LOUPE_ADDRESS, LOUPE_TOKEN, LOUPE_TOKEN_FILE, LOUPE_CA_FILE,
-// LOUPE_CERT_FILE, LOUPE_KEY_FILE, LOUPE_CREDENTIALS; then reads credentials and token file. NOT_FOUND or PERMISSION_DENIED names a file that cannot be
-// read; INVALID_ARGUMENT one without a token (see TokenIn in common/text.h). No token at all is allowed (the coordinator will refuse if it wants one).
+// LOUPE_CERT_FILE, LOUPE_KEY_FILE, LOUPE_CREDENTIALS; then reads credentials and token file. NOT_FOUND or
+// PERMISSION_DENIED names a file that cannot be read; INVALID_ARGUMENT one without a token (see TokenIn in
+// common/text.h). No token at all is allowed (the coordinator will refuse if it wants one).
 absl::StatusOr<ConnectOptions> ResolveConnectOptions(ConnectOptions flags);
 
 // Thread-safe. Holds the channel; stubs are cheap and made from it.
 class Connection {
  public:
-  // Makes the channel (lazily connected: nothing is sent yet), through a proxy where proxy.h says so. INVALID_ARGUMENT for an
-  // address that is not host:port, a token that no header can carry (never shown) and a proxy that gRPC cannot use; NOT_FOUND for
-  // a PEM file that is not there.
+  // Makes the channel (lazily connected: nothing is sent yet), through a proxy where proxy.h says so. INVALID_ARGUMENT
+  // for an address that is not host:port, a token that no header can carry (never shown) and a proxy that gRPC cannot
+  // use; NOT_FOUND for a PEM file that is not there.
   static absl::StatusOr<std::shared_ptr<Connection>> Open(const ConnectOptions& options);
 
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
@@ -63,8 +64,9 @@ class Connection {
   void Prepare(grpc::ClientContext& context, absl::Duration deadline = kDefaultDeadline) const;
 
   // FromGrpcStatus, plus what to do: UNAVAILABLE (unless the coordinator itself said so) names the address, what was
-  // tried (the families of its addresses, the proxy, whether TLS was on) and how to start a coordinator, UNAUTHENTICATED says where the token is looked for. After UNAUTHENTICATED the token file, if there is one, is
-  // read again for the next call: a token is renewed by replacing its file.
+  // tried (the families of its addresses, the proxy, whether TLS was on) and how to start a coordinator,
+  // UNAUTHENTICATED says where the token is looked for. After UNAUTHENTICATED the token file, if there is one, is read
+  // again for the next call: a token is renewed by replacing its file.
   absl::Status Check(const grpc::Status& status) const;
 
   // Waits until the coordinator answers or `timeout` has passed (UNAVAILABLE, as Check words it).

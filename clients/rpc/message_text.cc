@@ -28,7 +28,8 @@ std::string FieldNotUtf8(const Message& message) {
                                                        : fields.GetStringReference(message, field, &copy);
         if (IsUtf8(text)) continue;
       } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-        inner = FieldNotUtf8(field->is_repeated() ? fields.GetRepeatedMessage(message, field, i) : fields.GetMessage(message, field));
+        inner = FieldNotUtf8(field->is_repeated() ? fields.GetRepeatedMessage(message, field, i)
+                                                  : fields.GetMessage(message, field));
         if (inner.empty()) continue;
         if (field->is_map()) inner.clear();  // "key" and "value" say nothing
       } else {
@@ -48,7 +49,8 @@ void EscapeFieldsNotUtf8(Message& message) {
     const int count = field->is_repeated() ? fields.FieldSize(message, field) : 1;
     for (int i = 0; i < count; ++i) {
       if (field->type() == FieldDescriptor::TYPE_STRING) {
-        std::string text = field->is_repeated() ? fields.GetRepeatedString(message, field, i) : fields.GetString(message, field);
+        std::string text =
+            field->is_repeated() ? fields.GetRepeatedString(message, field, i) : fields.GetString(message, field);
         if (IsUtf8(text)) continue;
         if (field->is_repeated()) {
           fields.SetRepeatedString(&message, field, i, ToUtf8(text));
@@ -56,7 +58,8 @@ void EscapeFieldsNotUtf8(Message& message) {
           fields.SetString(&message, field, ToUtf8(text));
         }
       } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-        EscapeFieldsNotUtf8(field->is_repeated() ? *fields.MutableRepeatedMessage(&message, field, i) : *fields.MutableMessage(&message, field));
+        EscapeFieldsNotUtf8(field->is_repeated() ? *fields.MutableRepeatedMessage(&message, field, i)
+                                                 : *fields.MutableMessage(&message, field));
       } else {
         break;
       }

@@ -1,5 +1,5 @@
-// Text in messages. A proto3 string that is not UTF-8 is sent, but nobody can read the message that holds it: what goes out is
-// looked at first.
+// Text in messages. A proto3 string that is not UTF-8 is sent, but nobody can read the message that holds it: what goes
+// out is looked at first.
 #pragma once
 
 #include <string>

@@ -59,7 +59,8 @@ std::vector<std::string> Lookup(const std::string& name) {
   std::vector<std::string> addresses;
   for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
     std::array<char, NI_MAXHOST> text{};
-    if (getnameinfo(one->ai_addr, one->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0) addresses.emplace_back(text.data());
+    if (getnameinfo(one->ai_addr, one->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0)
+      addresses.emplace_back(text.data());
   }
   return addresses;
 }
@@ -142,15 +143,17 @@ absl::StatusOr<std::optional<Proxy>> ProxyFor(std::string_view address, const En
   std::string_view rest = proxy.url;
   if (const size_t scheme = rest.find("://"); scheme != std::string_view::npos) {
     if (absl::AsciiStrToLower(std::string(rest.substr(0, scheme + 3))) != kHttp) {
-      return absl::InvalidArgumentError(fmt::format("{} names a proxy over '{}': expected http://host:port; or list the coordinator in no_proxy",
-                                                    proxy.variable, Printable(rest.substr(0, scheme + 3))));
+      return absl::InvalidArgumentError(
+          fmt::format("{} names a proxy over '{}': expected http://host:port; or list the coordinator in no_proxy",
+                      proxy.variable, Printable(rest.substr(0, scheme + 3))));
     }
     rest.remove_prefix(scheme + 3);
   }
   rest = rest.substr(0, rest.find('/'));
   const size_t at_sign = rest.rfind('@');
   const std::string_view host = at_sign == std::string_view::npos ? rest : rest.substr(at_sign + 1);
-  if (host.empty()) return absl::InvalidArgumentError(fmt::format("{} names no proxy: expected http://host:port", proxy.variable));
+  if (host.empty())
+    return absl::InvalidArgumentError(fmt::format("{} names no proxy: expected http://host:port", proxy.variable));
   const std::string port = Split(host).port.empty() ? ":80" : "";
   proxy.shown = fmt::format("{}{}{}", kHttp, Printable(host), port);
   proxy.url = fmt::format("{}{}{}", kHttp, rest, port);

@@ -24,8 +24,8 @@ absl::Status FromRpcStatus(const google::rpc::Status& status) {
       }
       converted = WithFieldViolations(converted, violations);
     } else if (any.UnpackTo(&retry)) {
-      converted = WithRetryAfter(converted, absl::Seconds(retry.retry_delay().seconds()) +
-                                                absl::Nanoseconds(retry.retry_delay().nanos()));
+      converted = WithRetryAfter(
+          converted, absl::Seconds(retry.retry_delay().seconds()) + absl::Nanoseconds(retry.retry_delay().nanos()));
     }
   }
   return converted;

@@ -51,7 +51,8 @@ bool IsCondition(const std::string& key) {
   });
 }
 
-// One cell per combination of these factors' levels has to be checked, and no more: each value has been checked by itself.
+// One cell per combination of these factors' levels has to be checked, and no more: each value has been checked by
+// itself.
 std::vector<size_t> ConditionFactors(const SweepSpec& spec) {
   std::vector<size_t> factors;
   for (size_t f = 0; f < spec.factors.size(); ++f) {

@@ -70,8 +70,9 @@ class Plan {
   Plan() = default;
 
   SweepSpec spec_;
-  // The factors on whose levels it depends which other settings are meaningful or needed, and for each combination of their
-  // levels in the plan the complete settings of one cell. Other cells of that kind differ in their factors' levels alone.
+  // The factors on whose levels it depends which other settings are meaningful or needed, and for each combination of
+  // their levels in the plan the complete settings of one cell. Other cells of that kind differ in their factors'
+  // levels alone.
   std::vector<size_t> condition_factors_;
   std::map<std::vector<uint32_t>, Settings> settings_of_kind_;
   // Mixed-radix number of each cell, in order: Σ level · stride_[factor].

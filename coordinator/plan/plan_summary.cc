@@ -89,8 +89,8 @@ absl::StatusOr<std::vector<analysis::ModelTerm>> TestableTerms(const Design& des
   return terms;
 }
 
-void FillPairs(const Plan& plan, const Design& design, const std::vector<analysis::PairInformation>& pairs, size_t factor,
-               TermOutlook& term) {
+void FillPairs(const Plan& plan, const Design& design, const std::vector<analysis::PairInformation>& pairs,
+               size_t factor, TermOutlook& term) {
   const auto name = [&](int32_t level) {
     const auto code = design.cells.used_levels[factor][static_cast<size_t>(level)];
     return design.table.factors[factor].levels[static_cast<size_t>(code)];
@@ -129,7 +129,8 @@ void FillTerms(const Plan& plan, const Design& design, const analysis::ModelMatr
       term.note = analysis::ExplainLostDegrees(design.table, design.cells, model, reduction, t, before, df).note;
     }
     if (terms[t].size() == 1 && design.cells.levels(terms[t][0]) <= kMostLevelsPaired) {
-      FillPairs(plan, design, analysis::ComparePairsOfLevels(model, design.cells, reduced, t, before), terms[t][0], term);
+      FillPairs(plan, design, analysis::ComparePairsOfLevels(model, design.cells, reduced, t, before), terms[t][0],
+                term);
     }
     outlook.terms.push_back(std::move(term));
   }
@@ -169,7 +170,8 @@ absl::StatusOr<PlanOutlook> Outlook(const Plan& plan, std::string_view formula) 
     return outlook;
   }
   const analysis::ModelMatrix model(design.cells, terms);
-  LOUPE_ASSIGN_OR_RETURN(const analysis::ModelReduction reduction, analysis::ModelReduction::Create(model, design.cells));
+  LOUPE_ASSIGN_OR_RETURN(const analysis::ModelReduction reduction,
+                         analysis::ModelReduction::Create(model, design.cells));
   FillTerms(plan, design, model, reduction, outlook);
   return outlook;
 }

@@ -26,8 +26,8 @@ struct TermOutlook {
   // Terms of one factor: its pairs of levels as the term's F test sees them.
   int64_t pairs = 0;
   std::vector<std::pair<std::string, std::string>> not_estimable;
-  // The estimable pair that is hardest to tell apart, and the variance of its difference in units of σ² when every trial gives a
-  // result; names empty and NaN where there is none.
+  // The estimable pair that is hardest to tell apart, and the variance of its difference in units of σ² when every
+  // trial gives a result; names empty and NaN where there is none.
   std::pair<std::string, std::string> hardest_pair;
   double hardest_variance = std::numeric_limits<double>::quiet_NaN();
   bool pairs_differ = false;  // whether some estimable pair is easier

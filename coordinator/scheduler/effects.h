@@ -99,15 +99,16 @@ struct AcceptResult {
   absl::Time accept_time;
 };
 
-// What an input of the sweep was when the first result computed from it was accepted (Result::inputs): later ones must agree.
+// What an input of the sweep was when the first result computed from it was accepted (Result::inputs): later ones must
+// agree.
 struct RecordInput {
   SweepKey sweep = 0;
   std::string name;
   std::string sha256;
 };
 
-// A result that came after its lease was lost: kept beside its attempt as evidence, counted nowhere. The store ignores it
-// unless the token is the one that was handed out for that epoch.
+// A result that came after its lease was lost: kept beside its attempt as evidence, counted nowhere. The store ignores
+// it unless the token is the one that was handed out for that epoch.
 struct KeepSupersededResult {
   TrialKey trial;
   int64_t epoch = 0;
@@ -149,9 +150,10 @@ struct RecordRequest {
   absl::Time time;
 };
 
-using Effect = std::variant<InsertSweep, InsertTrials, UpdateSweep, PurgeSweep, PutJob, EndJob, UpdateTrial, CancelQueuedTrials, StartAttempt, EndAttempt,
-                            AcceptResult, RecordInput, KeepSupersededResult, AppendPoints, RecordArtifact, UpsertWorker, CountWorker,
-                            RecordRequest>;
+using Effect =
+    std::variant<InsertSweep, InsertTrials, UpdateSweep, PurgeSweep, PutJob, EndJob, UpdateTrial, CancelQueuedTrials,
+                 StartAttempt, EndAttempt, AcceptResult, RecordInput, KeepSupersededResult, AppendPoints,
+                 RecordArtifact, UpsertWorker, CountWorker, RecordRequest>;
 using Effects = std::vector<Effect>;
 
 }  // namespace loupe::coordinator

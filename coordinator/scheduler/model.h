@@ -14,7 +14,8 @@
 
 namespace loupe::coordinator {
 
-// A sweep's number in the store: short, so that a million trials can carry it. Never reused while the sweep's rows exist.
+// A sweep's number in the store: short, so that a million trials can carry it. Never reused while the sweep's rows
+// exist.
 using SweepKey = int64_t;
 
 struct TrialKey {
@@ -35,7 +36,14 @@ enum class SweepState {
   kCreating = 7,
   kDeleting = 8
 };
-enum class TrialState : uint8_t { kQueued = 1, kRunning = 2, kSucceeded = 3, kFailed = 4, kCancelled = 5, kQuarantined = 6 };
+enum class TrialState : uint8_t {
+  kQueued = 1,
+  kRunning = 2,
+  kSucceeded = 3,
+  kFailed = 4,
+  kCancelled = 5,
+  kQuarantined = 6
+};
 enum class FailureClass { kLostWorker = 1, kRetryable = 2, kUserError = 3 };
 // How an attempt ended. Stored: do not renumber.
 enum class AttemptEnd { kRunning = 0, kSucceeded = 1, kFailed = 2, kLost = 3, kStopped = 4 };
@@ -57,8 +65,8 @@ struct RetryLimits {
 };
 inline constexpr absl::Duration kMaxBackoff = absl::Minutes(5);
 
-// Work on all trials of a sweep. It is done in steps of bounded size between other requests, and goes on after a restart
-// where its last durable step ended. Stored: do not renumber.
+// Work on all trials of a sweep. It is done in steps of bounded size between other requests, and goes on after a
+// restart where its last durable step ended. Stored: do not renumber.
 enum class JobKind { kCreate = 1, kRetry = 2, kStop = 3, kCancel = 4, kDelete = 5 };
 
 struct SweepJob {
@@ -105,7 +113,9 @@ struct SweepRecord {
 
 // A trial's index counts replicate by replicate: all cells of replicate 0, then all of replicate 1, …
 inline int64_t CellOf(const SweepRecord& sweep, int64_t index) { return index % sweep.cells; }
-inline int32_t ReplicateOf(const SweepRecord& sweep, int64_t index) { return static_cast<int32_t>(index / sweep.cells); }
+inline int32_t ReplicateOf(const SweepRecord& sweep, int64_t index) {
+  return static_cast<int32_t>(index / sweep.cells);
+}
 
 struct TrialCounts {
   int64_t queued = 0;
@@ -118,12 +128,18 @@ struct TrialCounts {
   int64_t total() const { return queued + running + succeeded + failed + cancelled + quarantined; }
   int64_t& of(TrialState state) {
     switch (state) {
-      case TrialState::kQueued: return queued;
-      case TrialState::kRunning: return running;
-      case TrialState::kSucceeded: return succeeded;
-      case TrialState::kFailed: return failed;
-      case TrialState::kCancelled: return cancelled;
-      case TrialState::kQuarantined: break;
+      case TrialState::kQueued:
+        return queued;
+      case TrialState::kRunning:
+        return running;
+      case TrialState::kSucceeded:
+        return succeeded;
+      case TrialState::kFailed:
+        return failed;
+      case TrialState::kCancelled:
+        return cancelled;
+      case TrialState::kQuarantined:
+        break;
     }
     return quarantined;
   }
@@ -148,7 +164,8 @@ struct Result {
   double train_seconds = 0;
   double total_seconds = 0;
   std::map<std::string, std::string> provenance;
-  // What it was computed from, by setting and its value ("scorer configs/scorers/emoji-clip") -> SHA-256 of those files.
+  // What it was computed from, by setting and its value ("scorer configs/scorers/emoji-clip") -> SHA-256 of those
+  // files.
   std::map<std::string, std::string> inputs;
 };
 

@@ -11,10 +11,15 @@
 namespace loupe::coordinator {
 
 Scheduler::Scheduler(const SchedulerOptions& options, RandomSource& random)
-    : options_(options), random_(random), workers_(options.workers), turn_rows_(options.job_rows), rows_left_(options.job_rows) {}
+    : options_(options),
+      random_(random),
+      workers_(options.workers),
+      turn_rows_(options.job_rows),
+      rows_left_(options.job_rows) {}
 Scheduler::~Scheduler() = default;
 
-// ---- Rebuilding --------------------------------------------------------------------------------------------------------
+// ---- Rebuilding
+// --------------------------------------------------------------------------------------------------------
 
 void Scheduler::RestoreSweep(SweepRecord record, absl::StatusOr<CellFunctions> cells) {
   const SweepKey key = record.key;
@@ -42,7 +47,8 @@ void Scheduler::RestoreTrial(SweepKey key, int64_t index, TrialState state, int6
   trial.worker_losses = static_cast<uint8_t>(std::min(worker_losses, 255));
   trial.digest = result_digest;
   SetState(sweep, index, state);
-  // A trial whose back-off was running is offered at once: the restart was wait enough. What is about to be cancelled is not.
+  // A trial whose back-off was running is offered at once: the restart was wait enough. What is about to be cancelled
+  // is not.
   const bool runs = !sweep.record.job || sweep.record.has_job(JobKind::kRetry);
   if (state == TrialState::kQueued && runs) sweep.queue.AddFresh(index);
   if (index + 1 == sweep.record.trials()) Reindex(sweep);
@@ -52,9 +58,9 @@ void Scheduler::RestoreWorker(WorkerRecord worker, const Now& now) {
   workers_.Add(std::move(worker)).last_sync = now.monotonic;
 }
 
-void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const std::string& token_sha256, const std::string& worker,
-                               const std::string& session, int64_t point_sequence, std::set<std::string> artifacts,
-                               const Now& now) {
+void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const std::string& token_sha256,
+                               const std::string& worker, const std::string& session, int64_t point_sequence,
+                               std::set<std::string> artifacts, const Now& now) {
   auto attempt = std::make_unique<Attempt>();
   attempt->trial = trial;
   attempt->epoch = epoch;
@@ -90,7 +96,8 @@ void Scheduler::RestoreRequest(RecordRequest request) {
   }
 }
 
-// ---- Bookkeeping -------------------------------------------------------------------------------------------------------
+// ---- Bookkeeping
+// -------------------------------------------------------------------------------------------------------
 
 Scheduler::Sweep* Scheduler::FindSweep(const std::string& id) {
   const auto key = keys_by_id_.find(id);
@@ -106,8 +113,9 @@ absl::StatusOr<Scheduler::Sweep*> Scheduler::FindSweepForWrite(const std::string
   Sweep* sweep = FindSweep(id);
   if (sweep == nullptr) return absl::NotFoundError(fmt::format("there is no sweep '{}'", id));
   if (!etag.empty() && etag != fmt::format("{}", sweep->record.revision)) {
-    return WithReason(absl::AbortedError(fmt::format("sweep '{}' has changed since etag '{}': read it again", id, etag)),
-                      kReasonEtagMismatch);
+    return WithReason(
+        absl::AbortedError(fmt::format("sweep '{}' has changed since etag '{}': read it again", id, etag)),
+        kReasonEtagMismatch);
   }
   return sweep;
 }
@@ -191,11 +199,12 @@ void Scheduler::EndSweepIfDone(Sweep& sweep, const Now& now, Effects& effects) {
   EmitSweep(sweep, now, effects);
 }
 
-// ---- Commands ----------------------------------------------------------------------------------------------------------
+// ---- Commands
+// ----------------------------------------------------------------------------------------------------------
 
-absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, CellLevelsJson cell_levels_json, const std::string& request_id,
-                                                const std::string& fingerprint, const Now& now, Effects& effects,
-                                                const std::string& client) {
+absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, CellLevelsJson cell_levels_json,
+                                                const std::string& request_id, const std::string& fingerprint,
+                                                const Now& now, Effects& effects, const std::string& client) {
   LOUPE_ASSIGN_OR_RETURN(const RecordRequest* earlier, FindRequest(request_id, "CreateSweep", fingerprint));
   if (earlier != nullptr) {
     if (const Sweep* sweep = FindSweep(earlier->sweep_id); sweep != nullptr) return sweep->record;
@@ -205,7 +214,8 @@ absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, CellLevelsJs
   if (const Sweep* taken = FindSweep(record.id); taken != nullptr) {
     if (taken->record.has_job(JobKind::kDelete)) {
       return absl::AlreadyExistsError(fmt::format(
-          "the sweep '{}' is being deleted: wait until it is gone ('loupe status {}' says so), or choose another name", record.id, record.id));
+          "the sweep '{}' is being deleted: wait until it is gone ('loupe status {}' says so), or choose another name",
+          record.id, record.id));
     }
     return absl::AlreadyExistsError(
         fmt::format("there is a sweep '{}' already: choose another name, or delete that one first", record.id));
@@ -234,8 +244,8 @@ absl::StatusOr<SweepRecord> Scheduler::OnVerb(const std::string& sweep_id, Sweep
   const bool ends = verb == SweepVerb::kStop || verb == SweepVerb::kCancel;
   const SweepRecord& record = sweep->record;
   if (record.has_job(JobKind::kDelete) || (ends && record.has_job(JobKind::kCreate))) {
-    return absl::FailedPreconditionError(fmt::format("sweep '{}' is {}: it cannot be {} now", sweep_id, NameOf(record.shown_state()),
-                                                     NameOf(verb)));
+    return absl::FailedPreconditionError(
+        fmt::format("sweep '{}' is {}: it cannot be {} now", sweep_id, NameOf(record.shown_state()), NameOf(verb)));
   }
   if (verb == SweepVerb::kCancel && record.has_job(JobKind::kCancel)) return record;
   absl::StatusOr<SweepState> next = Apply(verb, sweep->record.state);
@@ -259,8 +269,8 @@ absl::Status Scheduler::OnDelete(const std::string& sweep_id, bool force, const 
   LOUPE_ASSIGN_OR_RETURN(Sweep* const sweep, FindSweepForWrite(sweep_id, etag));
   if (sweep->record.has_job(JobKind::kDelete)) return absl::OkStatus();
   if (!IsTerminal(sweep->record.state) && !force) {
-    return absl::FailedPreconditionError(fmt::format("sweep '{}' is {}: cancel it first, or delete it with force", sweep_id,
-                                                     NameOf(sweep->record.shown_state())));
+    return absl::FailedPreconditionError(fmt::format("sweep '{}' is {}: cancel it first, or delete it with force",
+                                                     sweep_id, NameOf(sweep->record.shown_state())));
   }
   ClearQueue(*sweep);
   CancelRunning(*sweep, now, effects);
@@ -270,9 +280,10 @@ absl::Status Scheduler::OnDelete(const std::string& sweep_id, bool force, const 
 }
 
 absl::StatusOr<int64_t> Scheduler::OnRetry(const std::string& sweep_id, const std::set<TrialState>& states,
-                                           const std::function<bool(int64_t)>& cell_matches, const std::string& request_id,
-                                           const std::string& fingerprint, const Now& now, Effects& effects,
-                                           const std::string& cell_filter, const std::string& client) {
+                                           const std::function<bool(int64_t)>& cell_matches,
+                                           const std::string& request_id, const std::string& fingerprint,
+                                           const Now& now, Effects& effects, const std::string& cell_filter,
+                                           const std::string& client) {
   LOUPE_ASSIGN_OR_RETURN(const RecordRequest* earlier, FindRequest(request_id, "RetryTrials", fingerprint));
   if (earlier != nullptr) return earlier->answer;
   LOUPE_ASSIGN_OR_RETURN(Sweep* const sweep, FindSweepForWrite(sweep_id, ""));
@@ -280,9 +291,10 @@ absl::StatusOr<int64_t> Scheduler::OnRetry(const std::string& sweep_id, const st
     return absl::FailedPreconditionError(fmt::format("sweep '{}' is stopping: wait until it has stopped", sweep_id));
   }
   if (sweep->record.job) {
-    return absl::FailedPreconditionError(
-        fmt::format("sweep '{}' is {}: try again when that is done", sweep_id,
-                    sweep->record.has_job(JobKind::kRetry) ? "queuing trials for an earlier retry" : NameOf(sweep->record.shown_state())));
+    return absl::FailedPreconditionError(fmt::format("sweep '{}' is {}: try again when that is done", sweep_id,
+                                                     sweep->record.has_job(JobKind::kRetry)
+                                                         ? "queuing trials for an earlier retry"
+                                                         : NameOf(sweep->record.shown_state())));
   }
   SweepJob job{.kind = JobKind::kRetry, .states = states, .cell_filter = cell_filter, .client = client};
   const int64_t retried = MarkTrialsToRetry(*sweep, job, cell_matches);
@@ -314,14 +326,16 @@ absl::Status Scheduler::OnDrain(const std::string& worker, bool draining, const 
   return absl::OkStatus();
 }
 
-// ---- Time --------------------------------------------------------------------------------------------------------------
+// ---- Time
+// --------------------------------------------------------------------------------------------------------------
 
 void Scheduler::OnTick(const Now& now, Effects& effects) {
   while (!expiries_.empty() && expiries_.begin()->first <= now.monotonic) {
     Attempt& attempt = *attempts_.at(expiries_.begin()->second);
     ++counters_.leases_expired;
     const std::string worker = attempt.worker;
-    Lose(attempt, fmt::format("worker '{}' was silent for {}", worker, absl::FormatDuration(options_.lease)), now, effects);
+    Lose(attempt, fmt::format("worker '{}' was silent for {}", worker, absl::FormatDuration(options_.lease)), now,
+         effects);
   }
   while (!delayed_.empty() && delayed_.begin()->first <= now.monotonic) {
     const TrialKey trial = delayed_.begin()->second;
@@ -341,7 +355,8 @@ absl::Duration Scheduler::NextDeadline() const {
   return next;
 }
 
-// ---- Looking -----------------------------------------------------------------------------------------------------------
+// ---- Looking
+// -----------------------------------------------------------------------------------------------------------
 
 absl::StatusOr<Scheduler::SweepView> Scheduler::View(const std::string& sweep_id, const Now& now) const {
   const Sweep* sweep = FindSweep(sweep_id);

@@ -1,12 +1,12 @@
 // Decides which worker runs which trial: a pure state machine.
 //
 // Law: (state, event, now, random) → (state, effects, answer), and nothing else: no I/O, no clock, no threads. Whoever
-// drives it makes the effects durable before any answer leaves (service/engine.h in production, the simulator in tests).
-// Every write under a lease (progress, artifact, completion) is checked against trial, epoch, token, worker and session; a
-// stale one changes nothing but may be kept as evidence.
-// Cost: O(log n) per message in the number of live attempts, workers and sweeps; never a walk over a sweep's trials. What concerns
-// all of them (create, stop, cancel, retry, delete) is a job: its intent is one effect, its work is done in steps of bounded size
-// by Work, and a restart goes on with the next step. Only RetryTrials looks at each trial once, in memory, to say how many it is.
+// drives it makes the effects durable before any answer leaves (service/engine.h in production, the simulator in
+// tests). Every write under a lease (progress, artifact, completion) is checked against trial, epoch, token, worker and
+// session; a stale one changes nothing but may be kept as evidence. Cost: O(log n) per message in the number of live
+// attempts, workers and sweeps; never a walk over a sweep's trials. What concerns all of them (create, stop, cancel,
+// retry, delete) is a job: its intent is one effect, its work is done in steps of bounded size by Work, and a restart
+// goes on with the next step. Only RetryTrials looks at each trial once, in memory, to say how many it is.
 #pragma once
 
 #include <cstdint>
@@ -33,23 +33,24 @@
 
 namespace loupe::coordinator {
 
-// The moment of an event: leases by the first, what people read by the second. The first is serving time (service/serving_clock.h):
-// it stands still while the coordinator does.
+// The moment of an event: leases by the first, what people read by the second. The first is serving time
+// (service/serving_clock.h): it stands still while the coordinator does.
 struct Now {
   absl::Duration monotonic;
   absl::Time wall;
 };
 
 struct SchedulerOptions {
-  // How long a worker may be silent before its attempts are given to others. Longer: slower recovery from a dead worker;
-  // shorter: a busy network or a loaded machine costs attempts.
+  // How long a worker may be silent before its attempts are given to others. Longer: slower recovery from a dead
+  // worker; shorter: a busy network or a loaded machine costs attempts.
   absl::Duration lease = absl::Seconds(30);
   // How long an attempt may go without a new step, phase or metric point, though its worker is alive.
   absl::Duration progress_timeout = absl::Minutes(30);
   // How soon a busy worker is asked to report again; a quarter of the lease where that is sooner.
   absl::Duration report_interval = absl::Seconds(1);
   WorkerRules workers;
-  // The most rows that jobs write between two batches of requests. Larger: less overhead; smaller: shorter waits for everybody else.
+  // The most rows that jobs write between two batches of requests. Larger: less overhead; smaller: shorter waits for
+  // everybody else.
   int64_t job_rows = 4096;
   // For tests of the tests: a scheduler broken on purpose, which the simulator must catch.
   enum class Mutation { kNone, kSkipTokenCheck, kDoubleLease, kForgetEpoch };
@@ -78,8 +79,8 @@ struct AttemptReport {
   std::variant<std::monostate, Result, Failure, Stopped> outcome;
 };
 
-// Completes a result by what its sweep's plan says of the trial (`inputs`). An error's message says what the plan asks for and
-// the result lacks: the attempt has failed then.
+// Completes a result by what its sweep's plan says of the trial (`inputs`). An error's message says what the plan asks
+// for and the result lacks: the attempt has failed then.
 using ResultExaminer = std::function<absl::StatusOr<Result>(const SweepRecord& sweep, int64_t index, Result result)>;
 
 struct SyncRequest {
@@ -153,39 +154,43 @@ class Scheduler {
   Scheduler(const SchedulerOptions& options, RandomSource& random);
   ~Scheduler();
 
-  // Rebuilding after a restart, in the order of RecoverySink. Live attempts get one full fresh lease from `now`: whatever
-  // time passed while the coordinator was down was not the worker's fault. A job whose `cells` are an error waits for the next
-  // restart, and the sweep says why (state_reason).
+  // Rebuilding after a restart, in the order of RecoverySink. Live attempts get one full fresh lease from `now`:
+  // whatever time passed while the coordinator was down was not the worker's fault. A job whose `cells` are an error
+  // waits for the next restart, and the sweep says why (state_reason).
   void RestoreSweep(SweepRecord sweep, absl::StatusOr<CellFunctions> cells = CellFunctions{});
   void RestoreTrial(SweepKey sweep, int64_t index, TrialState state, int64_t epoch, int32_t failed_attempts,
                     int32_t worker_losses, uint64_t result_digest);
   void RestoreWorker(WorkerRecord worker, const Now& now);
-  // Only the token's digest is known then: the worker that reports the attempt shows the token; one that does not report it
-  // in its next message does not hold it, and the trial goes back to the queue.
+  // Only the token's digest is known then: the worker that reports the attempt shows the token; one that does not
+  // report it in its next message does not hold it, and the trial goes back to the queue.
   void RestoreAttempt(TrialKey trial, int64_t epoch, const std::string& token_sha256, const std::string& worker,
-                      const std::string& session, int64_t point_sequence, std::set<std::string> artifacts, const Now& now);
+                      const std::string& session, int64_t point_sequence, std::set<std::string> artifacts,
+                      const Now& now);
   void RestoreInput(const RecordInput& input);
   void RestoreRequest(RecordRequest request);
 
-  // The commands below that concern all trials of a sweep begin a job for `client`, and do as much of it as this turn has room for.
+  // The commands below that concern all trials of a sweep begin a job for `client`, and do as much of it as this turn
+  // has room for.
 
-  // A new sweep, all trials queued; none runs before all are stored. `sweep` needs no key, times or state: they are set here.
-  // `request_id` may be empty.
-  // ALREADY_EXISTS when the id is taken; a repeat of the same request returns the first sweep; INVALID_ARGUMENT when
-  // `request_id` was used with other content.
-  absl::StatusOr<SweepRecord> OnCreate(SweepRecord sweep, CellLevelsJson cell_levels_json, const std::string& request_id,
-                                       const std::string& fingerprint, const Now& now, Effects& effects,
-                                       const std::string& client = "");
-  // `etag` empty means any. ABORTED when it does not match; NOT_FOUND; FAILED_PRECONDITION as sweep_transitions.h says, while the
-  // sweep is being deleted, and for stop and cancel while it is being created. A sweep is CANCELLED when its last trial is.
-  absl::StatusOr<SweepRecord> OnVerb(const std::string& sweep_id, SweepVerb verb, const std::string& etag, const Now& now,
-                                     Effects& effects, const std::string& client = "");
-  // FAILED_PRECONDITION unless terminal or `force`. The name is taken until the last row is gone; a repeat is OK until then.
-  absl::Status OnDelete(const std::string& sweep_id, bool force, const std::string& etag, const Now& now, Effects& effects,
-                        const std::string& client = "");
-  // Queues trials in one of `states` whose cell passes `cell_matches` (empty: all), with their budgets renewed; an ended
-  // sweep becomes active again if there are any. Returns how many. Idempotent by request id as OnCreate. `cell_filter` is what
-  // `cell_matches` is made from again after a restart. FAILED_PRECONDITION while another job of the sweep is going on.
+  // A new sweep, all trials queued; none runs before all are stored. `sweep` needs no key, times or state: they are set
+  // here. `request_id` may be empty. ALREADY_EXISTS when the id is taken; a repeat of the same request returns the
+  // first sweep; INVALID_ARGUMENT when `request_id` was used with other content.
+  absl::StatusOr<SweepRecord> OnCreate(SweepRecord sweep, CellLevelsJson cell_levels_json,
+                                       const std::string& request_id, const std::string& fingerprint, const Now& now,
+                                       Effects& effects, const std::string& client = "");
+  // `etag` empty means any. ABORTED when it does not match; NOT_FOUND; FAILED_PRECONDITION as sweep_transitions.h says,
+  // while the sweep is being deleted, and for stop and cancel while it is being created. A sweep is CANCELLED when its
+  // last trial is.
+  absl::StatusOr<SweepRecord> OnVerb(const std::string& sweep_id, SweepVerb verb, const std::string& etag,
+                                     const Now& now, Effects& effects, const std::string& client = "");
+  // FAILED_PRECONDITION unless terminal or `force`. The name is taken until the last row is gone; a repeat is OK until
+  // then.
+  absl::Status OnDelete(const std::string& sweep_id, bool force, const std::string& etag, const Now& now,
+                        Effects& effects, const std::string& client = "");
+  // Queues trials in one of `states` whose cell passes `cell_matches` (empty: all), with their budgets renewed; an
+  // ended sweep becomes active again if there are any. Returns how many. Idempotent by request id as OnCreate.
+  // `cell_filter` is what `cell_matches` is made from again after a restart. FAILED_PRECONDITION while another job of
+  // the sweep is going on.
   absl::StatusOr<int64_t> OnRetry(const std::string& sweep_id, const std::set<TrialState>& states,
                                   const std::function<bool(int64_t cell)>& cell_matches, const std::string& request_id,
                                   const std::string& fingerprint, const Now& now, Effects& effects,
@@ -276,8 +281,8 @@ class Scheduler {
 
   // An attempt's ends. Each leaves no live attempt behind.
   void Accept(Attempt& attempt, Result result, const Now& now, Effects& effects);
-  // Computed from other files than the sweep's accepted results: costs the trial nothing, it runs again. Several in a row pause
-  // the sweep, so that a base that was replaced for good does not burn its time.
+  // Computed from other files than the sweep's accepted results: costs the trial nothing, it runs again. Several in a
+  // row pause the sweep, so that a base that was replaced for good does not burn its time.
   void RefuseInputs(Attempt& attempt, const std::string& why, const Now& now, Effects& effects);
   void Fail(Attempt& attempt, Failure failure, const Now& now, Effects& effects);
   void Lose(Attempt& attempt, const std::string& why, const Now& now, Effects& effects);

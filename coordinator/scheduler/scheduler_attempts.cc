@@ -94,7 +94,8 @@ void Scheduler::RefuseInputs(Attempt& attempt, const std::string& why, const Now
   if (sweep.refused_in_a_row >= kMaxRefusedInARow && sweep.record.state == SweepState::kActive) {
     sweep.refused_in_a_row = 0;
     sweep.record.state = SweepState::kPaused;
-    sweep.record.state_reason = fmt::format("{} results in a row were refused: {}; then resume", kMaxRefusedInARow, why);
+    sweep.record.state_reason =
+        fmt::format("{} results in a row were refused: {}; then resume", kMaxRefusedInARow, why);
     EmitSweep(sweep, now, effects);
   }
   EndSweepIfDone(sweep, now, effects);
@@ -124,8 +125,8 @@ void Scheduler::Fail(Attempt& attempt, Failure failure, const Now& now, Effects&
     const int32_t limit = sweep.record.limits.max_failed_trials;
     if (limit > 0 && sweep.failed_since_active >= limit && sweep.record.state == SweepState::kActive) {
       sweep.record.state = SweepState::kPaused;
-      sweep.record.state_reason =
-          fmt::format("{} trials failed (the sweep's limit): look at their failures, then resume", sweep.failed_since_active);
+      sweep.record.state_reason = fmt::format(
+          "{} trials failed (the sweep's limit): look at their failures, then resume", sweep.failed_since_active);
       EmitSweep(sweep, now, effects);
     }
   }
@@ -141,8 +142,7 @@ void Scheduler::Lose(Attempt& attempt, const std::string& why, const Now& now, E
   if (trial.worker_losses < 255) ++trial.worker_losses;
   const bool poison = trial.worker_losses >= sweep.record.limits.max_worker_losses;
   const bool draining = sweep.record.state == SweepState::kStopping;
-  SetState(sweep, index,
-           poison ? TrialState::kQuarantined : (draining ? TrialState::kCancelled : TrialState::kQueued));
+  SetState(sweep, index, poison ? TrialState::kQuarantined : (draining ? TrialState::kCancelled : TrialState::kQueued));
   EmitTrial(sweep, index, failure, false, effects);
   const std::string worker_id = attempt.worker;
   Forget(attempt);

@@ -1,5 +1,5 @@
-// Work on all of a sweep's trials, in steps. A step's effects and the job's new cursor are one commit: cut off anywhere, it is
-// there whole or not at all, and the next start goes on behind it.
+// Work on all of a sweep's trials, in steps. A step's effects and the job's new cursor are one commit: cut off
+// anywhere, it is there whole or not at all, and the next start goes on behind it.
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -91,9 +91,13 @@ int64_t Scheduler::Step(Sweep& sweep, int64_t room, const Now& now, Effects& eff
       effects.push_back(InsertTrials{key, sweep.record.cells, job.cursor, job.cursor + rows, sweep.cells.levels_json});
       job.cursor += rows;
       break;
-    case JobKind::kRetry: rows = StepRetry(sweep, room, effects); break;
+    case JobKind::kRetry:
+      rows = StepRetry(sweep, room, effects);
+      break;
     case JobKind::kStop:
-    case JobKind::kCancel: rows = StepCancel(sweep, room, effects); break;
+    case JobKind::kCancel:
+      rows = StepCancel(sweep, room, effects);
+      break;
     case JobKind::kDelete:
       effects.push_back(PurgeSweep{key, room, [purged = purged_, key](bool gone) {
                                      if (gone) purged->push_back(key);

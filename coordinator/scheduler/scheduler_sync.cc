@@ -17,9 +17,10 @@ constexpr size_t kMaxMetrics = 256;
 constexpr size_t kMaxArtifacts = 1000;
 
 absl::Status LeaseLost(const LeaseClaim& claim) {
-  return WithReason(absl::AbortedError(fmt::format("the lease on trial {} of sweep '{}' (attempt {}) is no longer held: drop it",
-                                                   claim.index, claim.sweep_id, claim.epoch)),
-                    kReasonLeaseLost);
+  return WithReason(
+      absl::AbortedError(fmt::format("the lease on trial {} of sweep '{}' (attempt {}) is no longer held: drop it",
+                                     claim.index, claim.sweep_id, claim.epoch)),
+      kReasonLeaseLost);
 }
 
 }  // namespace
@@ -62,8 +63,8 @@ absl::Status Scheduler::OnArtifact(const LeaseClaim& claim, ArtifactRecord artif
   return absl::OkStatus();
 }
 
-// The worker's entry after its name and session have been checked. A new session of a known name is a new process: what the
-// old one held is lost.
+// The worker's entry after its name and session have been checked. A new session of a known name is a new process: what
+// the old one held is lost.
 absl::StatusOr<WorkerEntry*> Scheduler::Admit(const SyncRequest& request, const Now& now, Effects& effects) {
   WorkerEntry* worker = workers_.Find(request.worker);
   if (worker == nullptr) {
@@ -78,8 +79,8 @@ absl::StatusOr<WorkerEntry*> Scheduler::Admit(const SyncRequest& request, const 
   } else if (worker->record.session != request.session) {
     auto& past = worker->record.past_sessions;
     if (std::find(past.begin(), past.end(), request.session) != past.end()) {
-      return WithReason(absl::AbortedError(fmt::format("a newer process has taken the name of worker '{}': this one must stop",
-                                                       request.worker)),
+      return WithReason(absl::AbortedError(fmt::format(
+                            "a newer process has taken the name of worker '{}': this one must stop", request.worker)),
                         kReasonSessionSuperseded);
     }
     const std::set<TrialKey> held = worker->attempts;
@@ -109,10 +110,11 @@ void Scheduler::Renew(Attempt& attempt, const Now& now) {
 
 bool Scheduler::NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects) {
   // Of `points` only those after the last acknowledged one are new: a repeated message adds nothing.
-  const int64_t known = std::max<int64_t>(0, attempt.point_sequence - (report.point_sequence - static_cast<int64_t>(report.points.size())));
+  const int64_t known = std::max<int64_t>(
+      0, attempt.point_sequence - (report.point_sequence - static_cast<int64_t>(report.points.size())));
   if (report.point_sequence > attempt.point_sequence && known < static_cast<int64_t>(report.points.size())) {
-    AppendPoints append{attempt.trial, attempt.epoch, {report.points.begin() + known, report.points.end()},
-                        report.point_sequence};
+    AppendPoints append{
+        attempt.trial, attempt.epoch, {report.points.begin() + known, report.points.end()}, report.point_sequence};
     for (const MetricPoint& point : append.points) attempt.metrics[point.metric] = point.value;
     if (attempt.metrics.size() > kMaxMetrics) return false;
     effects.push_back(std::move(append));
@@ -146,12 +148,13 @@ Verdict Scheduler::RefuseStale(const AttemptReport& report, Effects& effects) {
   return {LeaseLost(claim), 0};
 }
 
-absl::Status Scheduler::HandleResult(Attempt& attempt, const Result& result, const ResultExaminer& examine, const Now& now,
-                                     Effects& effects) {
+absl::Status Scheduler::HandleResult(Attempt& attempt, const Result& result, const ResultExaminer& examine,
+                                     const Now& now, Effects& effects) {
   const auto missing = std::find_if(result.artifacts.begin(), result.artifacts.end(),
                                     [&](const std::string& name) { return !attempt.artifacts.contains(name); });
   if (missing != result.artifacts.end()) {
-    Fail(attempt, {FailureClass::kRetryable, fmt::format("the result names the artifact '{}', which has not arrived", *missing)},
+    Fail(attempt,
+         {FailureClass::kRetryable, fmt::format("the result names the artifact '{}', which has not arrived", *missing)},
          now, effects);
     return absl::OkStatus();
   }
@@ -179,21 +182,25 @@ absl::Status Scheduler::HandleResult(Attempt& attempt, const Result& result, con
   return absl::OkStatus();
 }
 
-Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report, const ResultExaminer& examine, const Now& now,
-                                std::set<TrialKey>& running, Effects& effects) {
+Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report, const ResultExaminer& examine,
+                                const Now& now, std::set<TrialKey>& running, Effects& effects) {
   Attempt* attempt = FindLive(report.lease);
-  const bool own = attempt != nullptr && attempt->worker == worker.record.id && attempt->session == worker.record.session;
+  const bool own =
+      attempt != nullptr && attempt->worker == worker.record.id && attempt->session == worker.record.session;
   if (!own && !(attempt != nullptr && options_.mutation == SchedulerOptions::Mutation::kSkipTokenCheck)) {
     return RefuseStale(report, effects);
   }
   if (!attempt->token) attempt->token = TokenFromHex(report.lease.token_hex);
   if (!NoteProgress(*attempt, report, now, effects)) {
-    Fail(*attempt, {FailureClass::kUserError, fmt::format("the trial reports more than {} different metrics", kMaxMetrics)}, now, effects);
+    Fail(*attempt,
+         {FailureClass::kUserError, fmt::format("the trial reports more than {} different metrics", kMaxMetrics)}, now,
+         effects);
     return {LeaseLost(report.lease), 0};
   }
   const Verdict good{absl::OkStatus(), attempt->point_sequence};
   if (const Result* result = std::get_if<Result>(&report.outcome)) {
-    if (absl::Status refused = HandleResult(*attempt, *result, examine, now, effects); !refused.ok()) return {refused, 0};
+    if (absl::Status refused = HandleResult(*attempt, *result, examine, now, effects); !refused.ok())
+      return {refused, 0};
   } else if (const Failure* failure = std::get_if<Failure>(&report.outcome)) {
     if (failure->failure_class == FailureClass::kLostWorker) {
       Lose(*attempt, failure->message, now, effects);
@@ -234,7 +241,8 @@ bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) 
 
   SetState(sweep, index, TrialState::kRunning);
   EmitTrial(sweep, index, std::nullopt, false, effects);
-  effects.push_back(StartAttempt{key, attempt->epoch, attempt->token_sha256, attempt->worker, attempt->session, now.wall});
+  effects.push_back(
+      StartAttempt{key, attempt->epoch, attempt->token_sha256, attempt->worker, attempt->session, now.wall});
   expiries_.emplace(attempt->expiry, key);
   worker.attempts.insert(key);
   sweep.running.insert(index);
@@ -255,16 +263,16 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
     answer.news |= !answer.verdicts.back().status.ok() || report.outcome.index() != 0;
   }
   if (request.draining) {
-    // A worker on its way out takes nothing: what it does not report, because the answer that offered it came too late or
-    // never, goes back to the queue at once.
+    // A worker on its way out takes nothing: what it does not report, because the answer that offered it came too late
+    // or never, goes back to the queue at once.
     const std::set<TrialKey> held = worker->attempts;
     for (const TrialKey& trial : held) {
       if (!reported.contains(trial)) GiveBack(*attempts_.at(trial), now, effects);
     }
   }
-  // Every lease of this session is renewed, also one that the worker does not know of yet: the answer tells it again. One
-  // that it never takes up does not live for ever by that. Of one that was granted before a restart the token is known only
-  // to the worker that got it: if it does not report it, nobody can.
+  // Every lease of this session is renewed, also one that the worker does not know of yet: the answer tells it again.
+  // One that it never takes up does not live for ever by that. Of one that was granted before a restart the token is
+  // known only to the worker that got it: if it does not report it, nobody can.
   const std::set<TrialKey> kept = worker->attempts;
   for (const TrialKey& trial : kept) {
     Attempt& attempt = *attempts_.at(trial);
@@ -292,7 +300,8 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
     answer.news |= !reported.contains(trial);
   }
   answer.lease = options_.lease;
-  answer.next_sync_after = worker->attempts.empty() ? absl::ZeroDuration() : std::min(options_.report_interval, options_.lease / 4);
+  answer.next_sync_after =
+      worker->attempts.empty() ? absl::ZeroDuration() : std::min(options_.report_interval, options_.lease / 4);
   answer.draining = worker->record.draining;
   woken_.erase(request.worker);
   return answer;

@@ -28,36 +28,54 @@ absl::StatusOr<SweepState> Apply(SweepVerb verb, SweepState state) {
 
 const char* NameOf(SweepState state) {
   switch (state) {
-    case SweepState::kActive: return "active";
-    case SweepState::kPaused: return "paused";
-    case SweepState::kStopping: return "stopping";
-    case SweepState::kCompleted: return "completed";
-    case SweepState::kStopped: return "stopped";
-    case SweepState::kCancelled: return "cancelled";
-    case SweepState::kCreating: return "being created";
-    case SweepState::kDeleting: return "being deleted";
+    case SweepState::kActive:
+      return "active";
+    case SweepState::kPaused:
+      return "paused";
+    case SweepState::kStopping:
+      return "stopping";
+    case SweepState::kCompleted:
+      return "completed";
+    case SweepState::kStopped:
+      return "stopped";
+    case SweepState::kCancelled:
+      return "cancelled";
+    case SweepState::kCreating:
+      return "being created";
+    case SweepState::kDeleting:
+      return "being deleted";
   }
   return "unknown";
 }
 
 const char* NameOf(SweepVerb verb) {
   switch (verb) {
-    case SweepVerb::kPause: return "paused";
-    case SweepVerb::kResume: return "resumed";
-    case SweepVerb::kStop: return "stopped";
-    case SweepVerb::kCancel: return "cancelled";
+    case SweepVerb::kPause:
+      return "paused";
+    case SweepVerb::kResume:
+      return "resumed";
+    case SweepVerb::kStop:
+      return "stopped";
+    case SweepVerb::kCancel:
+      return "cancelled";
   }
   return "changed";
 }
 
 const char* NameOf(TrialState state) {
   switch (state) {
-    case TrialState::kQueued: return "queued";
-    case TrialState::kRunning: return "running";
-    case TrialState::kSucceeded: return "succeeded";
-    case TrialState::kFailed: return "failed";
-    case TrialState::kCancelled: return "cancelled";
-    case TrialState::kQuarantined: return "quarantined";
+    case TrialState::kQueued:
+      return "queued";
+    case TrialState::kRunning:
+      return "running";
+    case TrialState::kSucceeded:
+      return "succeeded";
+    case TrialState::kFailed:
+      return "failed";
+    case TrialState::kCancelled:
+      return "cancelled";
+    case TrialState::kQuarantined:
+      return "quarantined";
   }
   return "unknown";
 }

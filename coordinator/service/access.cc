@@ -24,9 +24,11 @@ constexpr size_t kManyClaims = 10000;
 std::string AdminPath(const std::string& folder) { return folder + "/token"; }
 
 bool IsTokenName(std::string_view name) {
-  return !name.empty() && name.size() <= kMaxTokenName && name != "admin" && std::all_of(name.begin(), name.end(), [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("._@-").find(c) != std::string_view::npos;
-  });
+  return !name.empty() && name.size() <= kMaxTokenName && name != "admin" &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                  std::string_view("._@-").find(c) != std::string_view::npos;
+         });
 }
 
 bool HasExpired(const TokenEntry& entry, absl::Time now) {
@@ -36,8 +38,8 @@ bool HasExpired(const TokenEntry& entry, absl::Time now) {
 int64_t Nanoseconds(const timespec& time) { return static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec; }
 
 absl::Status NotAWorkersOwn(const Caller& caller) {
-  return absl::InvalidArgumentError(
-      fmt::format("the token '{}' is no worker's own: only a token that an enrolment gave can be renewed", caller.name));
+  return absl::InvalidArgumentError(fmt::format(
+      "the token '{}' is no worker's own: only a token that an enrolment gave can be renewed", caller.name));
 }
 
 }  // namespace
@@ -46,8 +48,8 @@ AccessControl::Version AccessControl::VersionOf(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return {};
   Version version{Nanoseconds(info.st_mtim), Nanoseconds(info.st_ctim), info.st_size, info.st_ino};
-  // The kernel's file times move in steps: a second change within one step would look like none. As long as the last change is
-  // so young, no version equals it, and the file is read again.
+  // The kernel's file times move in steps: a second change within one step would look like none. As long as the last
+  // change is so young, no version equals it, and the file is read again.
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
   constexpr int64_t kStep = 20'000'000;
@@ -59,8 +61,9 @@ absl::StatusOr<std::string> AccessControl::ReadAdminDigest(const std::string& fo
   LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadPrivateFile(AdminPath(folder), "the administrator's token"));
   const std::string first_line = text.substr(0, text.find_first_of("\r\n"));
   if (first_line.size() < 16) {
-    return absl::InvalidArgumentError(fmt::format(
-        "'{}' holds no token of at least 16 characters: delete it, and the next start makes a new one", AdminPath(folder)));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' holds no token of at least 16 characters: delete it, and the next start makes a new one",
+                    AdminPath(folder)));
   }
   return Sha256Hex(first_line);
 }
@@ -113,7 +116,8 @@ void AccessControl::ReloadIfChanged() {
   }
 }
 
-// Digests are looked up and not compared byte by byte in constant time: who does not know a token cannot choose its digest.
+// Digests are looked up and not compared byte by byte in constant time: who does not know a token cannot choose its
+// digest.
 absl::StatusOr<Caller> AccessControl::Find(const std::string& sha256) const {
   if (sha256 == admin_sha256_) return Caller{"admin", Role::kAdmin, sha256, ""};
   const auto found = entries_.find(sha256);
@@ -147,9 +151,10 @@ absl::Status AccessControl::CheckStill(const Caller& caller) {
 absl::Status AccessControl::Authorize(const Caller& caller, Role needed) {
   const bool may_look = needed == Role::kViewer && caller.role != Role::kEnrol;
   if (caller.role == Role::kAdmin || caller.role == needed || may_look) return absl::OkStatus();
-  return absl::PermissionDeniedError(
-      fmt::format("the token '{}' has the role {}, but this needs {}{}", caller.name, NameOf(caller.role), NameOf(needed),
-                  caller.role == Role::kEnrol ? " (an enrolment only gives a worker its own token: hand it to 'loupe-worker run')" : ""));
+  return absl::PermissionDeniedError(fmt::format(
+      "the token '{}' has the role {}, but this needs {}{}", caller.name, NameOf(caller.role), NameOf(needed),
+      caller.role == Role::kEnrol ? " (an enrolment only gives a worker its own token: hand it to 'loupe-worker run')"
+                                  : ""));
 }
 
 absl::Status AccessControl::ClaimWorker(const Caller& caller, const std::string& worker) {
@@ -163,20 +168,24 @@ absl::Status AccessControl::ClaimWorker(const Caller& caller, const std::string&
   if (enrolled_.contains(worker)) {
     return absl::PermissionDeniedError(fmt::format(
         "the name '{}' belongs to an enrolled worker: only its own token may use it; give this worker another --id, or revoke "
-        "'{}{}'", worker, kWorkerPrefix, worker));
+        "'{}{}'",
+        worker, kWorkerPrefix, worker));
   }
   const auto lapsed = [&](const Claim& claim) {
-    return now - claim.last_used > kClaimLifetime || (claim.sha256 != admin_sha256_ && !entries_.contains(claim.sha256));
+    return now - claim.last_used > kClaimLifetime ||
+           (claim.sha256 != admin_sha256_ && !entries_.contains(claim.sha256));
   };
   const auto [found, is_new] = claims_.try_emplace(worker, Claim{caller.sha256, caller.name, now});
   Claim& claim = found->second;
   if (!is_new && claim.sha256 != caller.sha256 && !lapsed(claim)) {
-    return absl::PermissionDeniedError(
-        fmt::format("a worker with the token '{}' works under the name '{}': give this one another --id, or wait {:.0f} minutes "
-                    "after the other has ended", claim.token_name, worker, absl::ToDoubleMinutes(kClaimLifetime)));
+    return absl::PermissionDeniedError(fmt::format(
+        "a worker with the token '{}' works under the name '{}': give this one another --id, or wait {:.0f} minutes "
+        "after the other has ended",
+        claim.token_name, worker, absl::ToDoubleMinutes(kClaimLifetime)));
   }
   claim = {caller.sha256, caller.name, now};
-  if (is_new && claims_.size() > kManyClaims) std::erase_if(claims_, [&](const auto& entry) { return lapsed(entry.second); });
+  if (is_new && claims_.size() > kManyClaims)
+    std::erase_if(claims_, [&](const auto& entry) { return lapsed(entry.second); });
   return absl::OkStatus();
 }
 
@@ -195,25 +204,33 @@ absl::StatusOr<absl::Time> AccessControl::Enrol(const Caller& caller, const std:
       return absl::OkStatus();
     }
     if (same != entries.end() || find([&](const TokenEntry& entry) { return entry.name == name; }) != entries.end()) {
-      return absl::AlreadyExistsError(
-          fmt::format("a worker '{0}' is enrolled already: give this one another --id, or run 'loupe-coordinator token revoke "
-                      "--name {1}' first (if its disk was lost, say)", worker, name));
+      return absl::AlreadyExistsError(fmt::format(
+          "a worker '{0}' is enrolled already: give this one another --id, or run 'loupe-coordinator token revoke "
+          "--name {1}' first (if its disk was lost, say)",
+          worker, name));
     }
     // An administrator could make itself an enrolment just as well.
     if (caller.role == Role::kAdmin) {
-      entries.push_back({.name = name, .role = Role::kWorker, .sha256 = token_sha256, .expiry = absl::ToUnixSeconds(end),
+      entries.push_back({.name = name,
+                         .role = Role::kWorker,
+                         .sha256 = token_sha256,
+                         .expiry = absl::ToUnixSeconds(end),
                          .by = caller.name});
       return absl::OkStatus();
     }
     const auto enrolment = find([&](const TokenEntry& entry) { return entry.sha256 == caller.sha256; });
-    if (enrolment == entries.end()) return absl::UnauthenticatedError(fmt::format("the token '{}' was revoked", caller.name));
+    if (enrolment == entries.end())
+      return absl::UnauthenticatedError(fmt::format("the token '{}' was revoked", caller.name));
     if (enrolment->uses == 0) {
       return absl::PermissionDeniedError(fmt::format(
           "the enrolment '{}' has enrolled as many workers as it may: make another with 'loupe-coordinator token add --role enrol'",
           caller.name));
     }
     if (enrolment->uses != TokenEntry::kAnyNumber) --enrolment->uses;
-    entries.push_back({.name = name, .role = Role::kWorker, .sha256 = token_sha256, .expiry = absl::ToUnixSeconds(end),
+    entries.push_back({.name = name,
+                       .role = Role::kWorker,
+                       .sha256 = token_sha256,
+                       .expiry = absl::ToUnixSeconds(end),
                        .by = caller.name});
     return absl::OkStatus();
   }));
@@ -237,22 +254,25 @@ absl::StatusOr<absl::Time> AccessControl::Renew(const Caller& caller) {
 absl::StatusOr<std::string> AccessControl::AddToken(const std::string& folder, std::string_view name, Role role,
                                                     const NewTokenOptions& options, const Clock& clock) {
   if (!IsTokenName(name)) {
-    return absl::InvalidArgumentError(fmt::format(
-        "'{}' cannot be a token's name: expected at most {} letters, digits and ._@-, and not admin", name, kMaxTokenName));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' cannot be a token's name: expected at most {} letters, digits and ._@-, and not admin", name,
+                    kMaxTokenName));
   }
-  if (role == Role::kEnrol && options.uses < 1) return absl::InvalidArgumentError("an enrolment needs at least one use");
+  if (role == Role::kEnrol && options.uses < 1)
+    return absl::InvalidArgumentError("an enrolment needs at least one use");
   std::string token = role == Role::kEnrol ? fmt::format("{}{}", kEnrolmentPrefix, NewToken()) : NewToken();
   LOUPE_RETURN_IF_ERROR(EditTokens(folder, [&](std::vector<TokenEntry>& entries) -> absl::Status {
     if (std::any_of(entries.begin(), entries.end(), [&](const TokenEntry& entry) { return entry.name == name; })) {
       return absl::AlreadyExistsError(fmt::format("there is a token '{}' already: revoke it first", name));
     }
-    entries.push_back(
-        {.name = std::string(name),
-         .role = role,
-         .sha256 = Sha256Hex(token),
-         .expiry = options.lifetime == absl::InfiniteDuration() ? 0 : absl::ToUnixSeconds(clock.WallNow() + options.lifetime),
-         .uses = role == Role::kEnrol ? options.uses : TokenEntry::kAnyNumber,
-         .by = ""});
+    entries.push_back({.name = std::string(name),
+                       .role = role,
+                       .sha256 = Sha256Hex(token),
+                       .expiry = options.lifetime == absl::InfiniteDuration()
+                                     ? 0
+                                     : absl::ToUnixSeconds(clock.WallNow() + options.lifetime),
+                       .uses = role == Role::kEnrol ? options.uses : TokenEntry::kAnyNumber,
+                       .by = ""});
     return absl::OkStatus();
   }));
   return token;

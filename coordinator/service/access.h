@@ -1,9 +1,9 @@
 // Who may do what: bearer tokens with roles, checked on every call.
 //
-// DATA/token (mode 0600, made at the first start) is the administrator's token, for programs of the same user. Further tokens
-// live in DATA/tokens (token_file.h). Both files are read again whenever they have changed: a token that is added, revoked or
-// replaced counts from the next call on. A file that cannot be read or understood changes nothing: what it said last still
-// holds, and the log says so.
+// DATA/token (mode 0600, made at the first start) is the administrator's token, for programs of the same user. Further
+// tokens live in DATA/tokens (token_file.h). Both files are read again whenever they have changed: a token that is
+// added, revoked or replaced counts from the next call on. A file that cannot be read or understood changes nothing:
+// what it said last still holds, and the log says so.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ struct Caller {
   std::string worker;
 };
 
-// How long an enrolled worker may be away before its token ends and its name is free again. While it works it renews both.
+// How long an enrolled worker may be away before its token ends and its name is free again. While it works it renews
+// both.
 inline constexpr absl::Duration kWorkerTokenLifetime = absl::Hours(24 * 30);
 // How long a name that was used with a token of several workers stays that token's.
 inline constexpr absl::Duration kClaimLifetime = absl::Minutes(10);
@@ -47,11 +48,12 @@ struct NewTokenOptions {
 // Thread-safe.
 class AccessControl {
  public:
-  // Reads or makes the token files in `folder`. `clock` must outlive it. FAILED_PRECONDITION for an administrator's token that
-  // others may read, INVALID_ARGUMENT for files that cannot be understood.
+  // Reads or makes the token files in `folder`. `clock` must outlive it. FAILED_PRECONDITION for an administrator's
+  // token that others may read, INVALID_ARGUMENT for files that cannot be understood.
   static absl::StatusOr<std::unique_ptr<AccessControl>> Open(const std::string& folder, const Clock& clock);
 
-  // Who holds the token in an "authorization" header ("Bearer …"). UNAUTHENTICATED for none, an unknown or an expired one.
+  // Who holds the token in an "authorization" header ("Bearer …"). UNAUTHENTICATED for none, an unknown or an expired
+  // one.
   absl::StatusOr<Caller> Authenticate(std::string_view authorization);
 
   // Whether the token by which a call got in still is good: UNAUTHENTICATED when it was revoked or has expired since.
@@ -60,14 +62,16 @@ class AccessControl {
   // PERMISSION_DENIED unless the caller's role covers `needed`.
   static absl::Status Authorize(const Caller& caller, Role needed);
 
-  // PERMISSION_DENIED when `worker` (its id) is another token's: an enrolled worker's name belongs to its own token, any other
-  // to the token that used it within the last kClaimLifetime.
+  // PERMISSION_DENIED when `worker` (its id) is another token's: an enrolled worker's name belongs to its own token,
+  // any other to the token that used it within the last kClaimLifetime.
   absl::Status ClaimWorker(const Caller& caller, const std::string& worker);
 
-  // Exchanges an enrolment for a worker's own token, of which the caller gives the digest. The same once more is OK and costs no
-  // use. PERMISSION_DENIED when all uses are gone, ALREADY_EXISTS when the name is another token's. Returns when the token ends.
+  // Exchanges an enrolment for a worker's own token, of which the caller gives the digest. The same once more is OK and
+  // costs no use. PERMISSION_DENIED when all uses are gone, ALREADY_EXISTS when the name is another token's. Returns
+  // when the token ends.
   absl::StatusOr<absl::Time> Enrol(const Caller& caller, const std::string& worker, const std::string& token_sha256);
-  // The caller's own worker token lasts for kWorkerTokenLifetime from now. INVALID_ARGUMENT for any other kind of token.
+  // The caller's own worker token lasts for kWorkerTokenLifetime from now. INVALID_ARGUMENT for any other kind of
+  // token.
   absl::StatusOr<absl::Time> Renew(const Caller& caller);
 
   // Adds a line and returns the new token, which is kept nowhere. ALREADY_EXISTS when the name is taken.

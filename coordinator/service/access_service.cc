@@ -21,27 +21,29 @@ bool IsDigest(const std::string& text) {
 absl::Status AccessServiceImpl::Fill(absl::Time end, const std::string& worker, v1::WorkerCredentials& response) const {
   response.mutable_expire_time()->set_seconds(absl::ToUnixSeconds(end));
   if (!tls_.authority()) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const Certificate made, tls_.authority()->IssueClient(worker, kWorkerTokenLifetime + kLongerThanToken));
+  LOUPE_ASSIGN_OR_RETURN(const Certificate made,
+                         tls_.authority()->IssueClient(worker, kWorkerTokenLifetime + kLongerThanToken));
   response.set_certificate(made.certificate);
   response.set_key(made.key);
   if (tls_.issues_own_certificate()) response.set_authority(tls_.authority()->certificate());
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* AccessServiceImpl::Enrol(grpc::CallbackServerContext* context, const v1::EnrolRequest* request,
-                                                   v1::WorkerCredentials* response) {
+grpc::ServerUnaryReactor* AccessServiceImpl::Enrol(grpc::CallbackServerContext* context,
+                                                   const v1::EnrolRequest* request, v1::WorkerCredentials* response) {
   const absl::StatusOr<Caller> caller = CallerOf(backend_, *context);
-  return ServeChange(backend_, context, Role::kEnrol, "enrolled", request->worker_id(), *request, response,
-                     [this, caller, request, response]() -> absl::Status {
-                       LOUPE_RETURN_IF_ERROR(caller.status());
-                       LOUPE_ASSIGN_OR_RETURN(const WorkerId worker, WorkerId::FromId(request->worker_id()));
-                       if (!IsDigest(request->token_sha256())) {
-                         return absl::InvalidArgumentError("token_sha256 is no SHA-256: expected 64 hexadecimal digits");
-                       }
-                       LOUPE_ASSIGN_OR_RETURN(const absl::Time end,
-                                              backend_.access->Enrol(*caller, worker.id(), request->token_sha256()));
-                       return Fill(end, worker.name(), *response);
-                     });
+  return ServeChange(
+      backend_, context, Role::kEnrol, "enrolled", request->worker_id(), *request, response,
+      [this, caller, request, response]() -> absl::Status {
+        LOUPE_RETURN_IF_ERROR(caller.status());
+        LOUPE_ASSIGN_OR_RETURN(const WorkerId worker, WorkerId::FromId(request->worker_id()));
+        if (!IsDigest(request->token_sha256())) {
+          return absl::InvalidArgumentError("token_sha256 is no SHA-256: expected 64 hexadecimal digits");
+        }
+        LOUPE_ASSIGN_OR_RETURN(const absl::Time end,
+                               backend_.access->Enrol(*caller, worker.id(), request->token_sha256()));
+        return Fill(end, worker.name(), *response);
+      });
 }
 
 grpc::ServerUnaryReactor* AccessServiceImpl::RenewCredentials(grpc::CallbackServerContext* context,
@@ -49,11 +51,12 @@ grpc::ServerUnaryReactor* AccessServiceImpl::RenewCredentials(grpc::CallbackServ
                                                               v1::WorkerCredentials* response) {
   const absl::StatusOr<Caller> caller = CallerOf(backend_, *context);
   const std::string worker = caller.ok() ? caller->worker : "";
-  return ServeChange(backend_, context, Role::kWorker, "renewed", worker, *request, response, [this, caller, response]() -> absl::Status {
-    LOUPE_RETURN_IF_ERROR(caller.status());
-    LOUPE_ASSIGN_OR_RETURN(const absl::Time end, backend_.access->Renew(*caller));
-    return Fill(end, caller->name, *response);
-  });
+  return ServeChange(backend_, context, Role::kWorker, "renewed", worker, *request, response,
+                     [this, caller, response]() -> absl::Status {
+                       LOUPE_RETURN_IF_ERROR(caller.status());
+                       LOUPE_ASSIGN_OR_RETURN(const absl::Time end, backend_.access->Renew(*caller));
+                       return Fill(end, caller->name, *response);
+                     });
 }
 
 }  // namespace loupe::coordinator

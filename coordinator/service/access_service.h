@@ -14,7 +14,8 @@ class AccessServiceImpl final : public v1::AccessService::CallbackService {
 
   grpc::ServerUnaryReactor* Enrol(grpc::CallbackServerContext* context, const v1::EnrolRequest* request,
                                   v1::WorkerCredentials* response) override;
-  grpc::ServerUnaryReactor* RenewCredentials(grpc::CallbackServerContext* context, const v1::RenewCredentialsRequest* request,
+  grpc::ServerUnaryReactor* RenewCredentials(grpc::CallbackServerContext* context,
+                                             const v1::RenewCredentialsRequest* request,
                                              v1::WorkerCredentials* response) override;
 
  private:

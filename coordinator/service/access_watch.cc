@@ -12,7 +12,8 @@ constexpr std::chrono::milliseconds kTokenInterval{250};
 
 }  // namespace
 
-AccessWatch::AccessWatch(AccessControl& access, OpenCalls& calls, ServerTls& tls) : access_(access), calls_(calls), tls_(tls) {
+AccessWatch::AccessWatch(AccessControl& access, OpenCalls& calls, ServerTls& tls)
+    : access_(access), calls_(calls), tls_(tls) {
   thread_ = std::thread([this] { Loop(); });
 }
 

@@ -1,5 +1,5 @@
-// Looks again and again whether who is in may stay: ends open calls whose tokens were revoked or have expired, and has TLS take
-// over new certificates.
+// Looks again and again whether who is in may stay: ends open calls whose tokens were revoked or have expired, and has
+// TLS take over new certificates.
 #pragma once
 
 #include <condition_variable>

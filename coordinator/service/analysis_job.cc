@@ -55,21 +55,30 @@ constexpr std::string_view kBaseSuffix = "_base";
 constexpr std::string_view kWarningPrefix = "warning.";
 constexpr std::string_view kNotePrefix = "note.";
 
-absl::StatusOr<analysis::ReportOptions> OptionsFrom(const std::string& response, const std::string& terms, int32_t ss_type) {
+absl::StatusOr<analysis::ReportOptions> OptionsFrom(const std::string& response, const std::string& terms,
+                                                    int32_t ss_type) {
   analysis::ReportOptions options;
   options.response = response;
   options.terms = terms;
   switch (ss_type) {
-    case 1: options.ss_type = analysis::SumOfSquares::kType1; break;
+    case 1:
+      options.ss_type = analysis::SumOfSquares::kType1;
+      break;
     case 0:
-    case 2: options.ss_type = analysis::SumOfSquares::kType2; break;
-    case 3: options.ss_type = analysis::SumOfSquares::kType3; break;
-    default: return absl::InvalidArgumentError(fmt::format("ss_type is {}: expected 1, 2 or 3", ss_type));
+    case 2:
+      options.ss_type = analysis::SumOfSquares::kType2;
+      break;
+    case 3:
+      options.ss_type = analysis::SumOfSquares::kType3;
+      break;
+    default:
+      return absl::InvalidArgumentError(fmt::format("ss_type is {}: expected 1, 2 or 3", ss_type));
   }
   return options;
 }
 
-// Each score's untuned base: the mean of "<score>_base" over the trials (the same base, scored with each trial's seeds).
+// Each score's untuned base: the mean of "<score>_base" over the trials (the same base, scored with each trial's
+// seeds).
 std::map<std::string, double> BaselineScores(const SweepSnapshot& snapshot) {
   std::map<std::string, std::pair<double, int64_t>> sums;
   for (const SweepSnapshot::Trial& trial : snapshot.trials) {
@@ -139,7 +148,8 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const
     if (!trial.samples_sha256.empty()) pictures->emplace(trial.index, trial.samples_sha256);
   }
   if (!pictures->empty()) {
-    results.load_sample_picture = [pictures, artifacts = sources.artifacts](int64_t index) -> absl::StatusOr<std::string> {
+    results.load_sample_picture = [pictures,
+                                   artifacts = sources.artifacts](int64_t index) -> absl::StatusOr<std::string> {
       const auto found = pictures->find(index);
       if (found == pictures->end()) return absl::NotFoundError("the trial has no sample sheet");
       return artifacts->Read(found->second);
@@ -219,22 +229,29 @@ absl::StatusOr<std::string> Render(const Sources& sources, const v1::RenderRepor
     options.compare_with = std::make_shared<const analysis::SweepResults>(std::move(compared));
   }
   switch (request.format()) {
-    case v1::RenderReportRequest::TEXT: return analysis::RenderText(results, options);
-    case v1::RenderReportRequest::JSON: return analysis::RenderJson(results, options);
-    case v1::RenderReportRequest::CSV: return analysis::RenderCsv(results, options);
-    case v1::RenderReportRequest::HTML: return analysis::RenderHtml(results, options);
-    default: return absl::InvalidArgumentError("format: expected TEXT, JSON, CSV or HTML");
+    case v1::RenderReportRequest::TEXT:
+      return analysis::RenderText(results, options);
+    case v1::RenderReportRequest::JSON:
+      return analysis::RenderJson(results, options);
+    case v1::RenderReportRequest::CSV:
+      return analysis::RenderCsv(results, options);
+    case v1::RenderReportRequest::HTML:
+      return analysis::RenderHtml(results, options);
+    default:
+      return absl::InvalidArgumentError("format: expected TEXT, JSON, CSV or HTML");
   }
 }
 
 absl::StatusOr<std::string> Compute(const std::string& data_folder, std::string_view job) {
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::OpenToRead({.path = data_folder + kDatabaseFile}));
+  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
+                         SqliteStore::OpenToRead({.path = data_folder + kDatabaseFile}));
   const absl::StatusOr<ArtifactFolder> artifacts = ArtifactFolder::Existing(data_folder + kArtifactsFolder);
   PlanCache plans;
   const Sources sources{store.get(), &plans, artifacts.ok() ? &*artifacts : nullptr};
   const std::string bytes(job.substr(job.empty() ? 0 : 1));
   if (v1::GetAnovaRequest anova; job.starts_with(kAnova) && anova.ParseFromString(bytes)) return Anova(sources, anova);
-  if (v1::RenderReportRequest report; job.starts_with(kReport) && report.ParseFromString(bytes)) return Render(sources, report);
+  if (v1::RenderReportRequest report; job.starts_with(kReport) && report.ParseFromString(bytes))
+    return Render(sources, report);
   return absl::InvalidArgumentError("standard input is no analysis job: this subcommand is the coordinator's own");
 }
 
@@ -245,7 +262,8 @@ AnalysisAnswer AnswerJob(const std::string& data_folder, std::string_view job) {
     answer.status = computed.status();
     if (computed.ok()) answer.payload = *std::move(computed);
   } catch (const std::bad_alloc&) {
-    answer = {absl::ResourceExhaustedError("the analysis needs more memory than it is given (--analysis-memory-mb)"), ""};
+    answer = {absl::ResourceExhaustedError("the analysis needs more memory than it is given (--analysis-memory-mb)"),
+              ""};
   } catch (const std::exception& error) {
     answer = {absl::InternalError(fmt::format("the analysis failed: {}", error.what())), ""};
   }

@@ -102,7 +102,8 @@ AnalysisRunner::~AnalysisRunner() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-uint64_t AnalysisRunner::Run(const std::string& client, const std::string& data_version, const std::string& job, Done done) {
+uint64_t AnalysisRunner::Run(const std::string& client, const std::string& data_version, const std::string& job,
+                             Done done) {
   const std::string key = Sha256Hex(data_version + "\n" + job);
   std::shared_ptr<const AnalysisAnswer> at_once;
   uint64_t id = 0;
@@ -122,8 +123,8 @@ uint64_t AnalysisRunner::Run(const std::string& client, const std::string& data_
                jobs_.size() >= 8 * static_cast<size_t>(options_.most_per_client)) {
       at_once = Refusal(WithRetryAfter(
           WithReason(absl::ResourceExhaustedError(fmt::format(
-                         "{} analyses are under way or wait, {} of them for {}: wait for some, then try again", jobs_.size(),
-                         per_client_[client], client)),
+                         "{} analyses are under way or wait, {} of them for {}: wait for some, then try again",
+                         jobs_.size(), per_client_[client], client)),
                      kReasonRateLimited),
           absl::Seconds(1)));
       if (per_client_[client] == 0) per_client_.erase(client);
@@ -205,7 +206,9 @@ int64_t AnalysisRunner::started() const {
 }
 
 void AnalysisRunner::Keep(const std::string& key, std::shared_ptr<const AnalysisAnswer> answer) {
-  const auto bytes = [](const Kept& one) { return static_cast<int64_t>(one.answer->payload.size() + one.key.size() + 256); };
+  const auto bytes = [](const Kept& one) {
+    return static_cast<int64_t>(one.answer->payload.size() + one.key.size() + 256);
+  };
   kept_.push_front({key, std::move(answer)});
   kept_bytes_ += bytes(kept_.front());
   while (kept_bytes_ > options_.cache_bytes) {
@@ -236,8 +239,9 @@ void AnalysisRunner::Loop() {
       answer = std::make_shared<const AnalysisAnswer>(RunProcess(*job));
       lock.lock();
     }
-    const bool reproducible = answer != nullptr && !job->abandoned &&
-                              (answer->status.ok() || absl::IsFailedPrecondition(answer->status) || absl::IsInvalidArgument(answer->status));
+    const bool reproducible =
+        answer != nullptr && !job->abandoned &&
+        (answer->status.ok() || absl::IsFailedPrecondition(answer->status) || absl::IsInvalidArgument(answer->status));
     if (reproducible) Keep(job->key, answer);
     if (--per_client_[client] == 0) per_client_.erase(client);
     // An abandoned job may have been followed by another of the same key.
@@ -252,7 +256,9 @@ void AnalysisRunner::Loop() {
 
 AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
   const auto cannot = [](const char* what, int error) {
-    return AnalysisAnswer{absl::UnavailableError(fmt::format("the analysis cannot be started ({}: {}): try again", what, std::strerror(error))), ""};
+    return AnalysisAnswer{absl::UnavailableError(fmt::format("the analysis cannot be started ({}: {}): try again", what,
+                                                             std::strerror(error))),
+                          ""};
   };
   File input(FileOf(job.input));
   if (input.get() < 0) return cannot("memfd_create", errno);
@@ -261,9 +267,11 @@ AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
   File output(ends[0]);
   File childs_output(ends[1]);
   std::vector<std::string> command = options_.program;
-  command.insert(command.end(), {"--data", data_folder_, "--memory-mb", fmt::format("{}", options_.memory_bytes >> 20)});
+  command.insert(command.end(),
+                 {"--data", data_folder_, "--memory-mb", fmt::format("{}", options_.memory_bytes >> 20)});
   pid_t pid = -1;
-  if (const int error = Spawn(command, input.get(), childs_output.get(), pid); error != 0) return cannot("spawn", error);
+  if (const int error = Spawn(command, input.get(), childs_output.get(), pid); error != 0)
+    return cannot("spawn", error);
   input.Close();
   childs_output.Close();
 
@@ -274,9 +282,11 @@ AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
   while (true) {
     if (job.abandoned) ended = absl::CancelledError("the caller has hung up");
     if (std::chrono::steady_clock::now() > deadline) {
-      ended = absl::DeadlineExceededError(fmt::format("the analysis took longer than {}", absl::FormatDuration(options_.longest)));
+      ended = absl::DeadlineExceededError(
+          fmt::format("the analysis took longer than {}", absl::FormatDuration(options_.longest)));
     }
-    if (bytes.size() > kMaxAnswerBytes) ended = absl::OutOfRangeError("the report is larger than 256 MiB: ask for fewer trials or another format");
+    if (bytes.size() > kMaxAnswerBytes)
+      ended = absl::OutOfRangeError("the report is larger than 256 MiB: ask for fewer trials or another format");
     if (!ended.ok()) break;
     pollfd waited{.fd = output.get(), .events = POLLIN, .revents = 0};
     if (::poll(&waited, 1, kLookMs) <= 0) continue;
@@ -290,16 +300,21 @@ AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
   }
   if (!ended.ok()) return {ended, ""};
   if (WIFSIGNALED(status)) {
-    spdlog::error("an analysis was ended by signal {} ({}); the coordinator goes on", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    return {absl::InternalError(fmt::format("the analysis process was ended by signal {} ({}): this is a fault of Loupe's, or the machine "
-                                            "has too little memory; the sweep and its results are not affected",
-                                            WTERMSIG(status), strsignal(WTERMSIG(status)))),
+    spdlog::error("an analysis was ended by signal {} ({}); the coordinator goes on", WTERMSIG(status),
+                  strsignal(WTERMSIG(status)));
+    return {absl::InternalError(fmt::format(
+                "the analysis process was ended by signal {} ({}): this is a fault of Loupe's, or the machine "
+                "has too little memory; the sweep and its results are not affected",
+                WTERMSIG(status), strsignal(WTERMSIG(status)))),
             ""};
   }
   absl::StatusOr<AnalysisAnswer> answer = DecodeAnswer(bytes);
   if (answer.ok()) return *std::move(answer);
-  spdlog::error("an analysis ended with exit code {} and without an answer; the coordinator goes on", WEXITSTATUS(status));
-  return {absl::InternalError(fmt::format("{} (exit code {})", std::string(answer.status().message()), WEXITSTATUS(status))), ""};
+  spdlog::error("an analysis ended with exit code {} and without an answer; the coordinator goes on",
+                WEXITSTATUS(status));
+  return {absl::InternalError(
+              fmt::format("{} (exit code {})", std::string(answer.status().message()), WEXITSTATUS(status))),
+          ""};
 }
 
 }  // namespace loupe::coordinator

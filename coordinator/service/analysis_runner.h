@@ -1,5 +1,5 @@
-// Runs analyses in processes of their own (analysis_job.h): few at a time, fairly among the clients, each only while somebody
-// wants its answer; what has been computed from the same data is kept.
+// Runs analyses in processes of their own (analysis_job.h): few at a time, fairly among the clients, each only while
+// somebody wants its answer; what has been computed from the same data is kept.
 #pragma once
 
 #include <condition_variable>
@@ -21,8 +21,8 @@
 namespace loupe::coordinator {
 
 struct AnalysisOptions {
-  // The program that runs a job, with its first arguments ("/proc/self/exe analyse"): the coordinator itself, or, in a test's
-  // process, a coordinator beside it.
+  // The program that runs a job, with its first arguments ("/proc/self/exe analyse"): the coordinator itself, or, in a
+  // test's process, a coordinator beside it.
   std::vector<std::string> program;
   int processes = 2;
   // Jobs of one client, running or waiting; eight times as many of all together. More are refused.
@@ -43,8 +43,8 @@ class AnalysisRunner {
   // Stop.
   ~AnalysisRunner();
 
-  // The answer to `job`, whose data have the version `data_version`: a kept one, that of a process that is at it, or a new
-  // process'. An answer with RESOURCE_EXHAUSTED when `client` has too many jobs; INTERNAL when the process crashed;
+  // The answer to `job`, whose data have the version `data_version`: a kept one, that of a process that is at it, or a
+  // new process'. An answer with RESOURCE_EXHAUSTED when `client` has too many jobs; INTERNAL when the process crashed;
   // DEADLINE_EXCEEDED when it took too long. Returns what Cancel takes.
   uint64_t Run(const std::string& client, const std::string& data_version, const std::string& job, Done done);
 

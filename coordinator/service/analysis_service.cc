@@ -54,10 +54,12 @@ absl::StatusOr<std::string> AnalysisServiceImpl::DataVersion(const std::vector<s
   return version;
 }
 
-grpc::ServerUnaryReactor* AnalysisServiceImpl::GetAnova(grpc::CallbackServerContext* context, const v1::GetAnovaRequest* request,
+grpc::ServerUnaryReactor* AnalysisServiceImpl::GetAnova(grpc::CallbackServerContext* context,
+                                                        const v1::GetAnovaRequest* request,
                                                         v1::GetAnovaResponse* response) {
   auto* call = new UnaryCall(response);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kUnary, request);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open =
+      OpenFor(backend_, *context, Role::kViewer, CallKind::kUnary, request);
   if (!open.ok()) {
     call->Answer(open.status());
     return call;
@@ -68,19 +70,22 @@ grpc::ServerUnaryReactor* AnalysisServiceImpl::GetAnova(grpc::CallbackServerCont
   RunLater(backend_, call, [this, call, request, response, cancellation] {
     const absl::StatusOr<std::string> version = DataVersion({request->name()});
     if (!version.ok()) return call->Answer(version.status());
-    cancellation->Started(runner_.Run(call->open()->client(), *version, JobFor(*request), [call, response](const Answer& answer) {
-      absl::Status status = answer->status;
-      if (status.ok() && !response->ParseFromString(answer->payload)) status = absl::InternalError("the analysis' answer is damaged");
-      call->Answer(status);
-    }));
+    cancellation->Started(
+        runner_.Run(call->open()->client(), *version, JobFor(*request), [call, response](const Answer& answer) {
+          absl::Status status = answer->status;
+          if (status.ok() && !response->ParseFromString(answer->payload))
+            status = absl::InternalError("the analysis' answer is damaged");
+          call->Answer(status);
+        }));
   });
   return call;
 }
 
-grpc::ServerWriteReactor<v1::RenderReportResponse>* AnalysisServiceImpl::RenderReport(grpc::CallbackServerContext* context,
-                                                                                      const v1::RenderReportRequest* request) {
+grpc::ServerWriteReactor<v1::RenderReportResponse>* AnalysisServiceImpl::RenderReport(
+    grpc::CallbackServerContext* context, const v1::RenderReportRequest* request) {
   auto* writer = new ChunkWriter<v1::RenderReportResponse>(backend_);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open =
+      OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request);
   if (!open.ok()) {
     writer->End(open.status());
     return writer;
@@ -101,11 +106,12 @@ grpc::ServerWriteReactor<v1::RenderReportResponse>* AnalysisServiceImpl::RenderR
   std::vector<std::string> names = {request->name()};
   names.insert(names.end(), request->with().begin(), request->with().end());
   if (!request->compare().empty()) names.push_back(request->compare());
-  const bool queued = backend_.pool->Submit(writer->open()->client(), [this, writer, names, job = JobFor(*request), cancellation, send] {
-    const absl::StatusOr<std::string> version = DataVersion(names);
-    if (!version.ok()) return writer->End(version.status());
-    cancellation->Started(runner_.Run(writer->open()->client(), *version, job, send));
-  });
+  const bool queued = backend_.pool->Submit(
+      writer->open()->client(), [this, writer, names, job = JobFor(*request), cancellation, send] {
+        const absl::StatusOr<std::string> version = DataVersion(names);
+        if (!version.ok()) return writer->End(version.status());
+        cancellation->Started(runner_.Run(writer->open()->client(), *version, job, send));
+      });
   if (!queued) writer->End(TooManyWaiting(writer->open()->client()));
   return writer;
 }

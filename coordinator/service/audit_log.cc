@@ -22,7 +22,8 @@ AuditLog::~AuditLog() { ::close(fd_); }
 
 void AuditLog::Append(std::string_view line) {
   std::string text(line);
-  std::replace_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '?');
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '?');
   text += '\n';
   const std::lock_guard<std::mutex> lock(mutex_);
   // What a full disk cut off must not run into the next line.

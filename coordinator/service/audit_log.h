@@ -19,7 +19,8 @@ class AuditLog {
   AuditLog(const AuditLog&) = delete;
   AuditLog& operator=(const AuditLog&) = delete;
 
-  // One whole line, control characters replaced: nobody writes a second line into it. A line that cannot be written is logged.
+  // One whole line, control characters replaced: nobody writes a second line into it. A line that cannot be written is
+  // logged.
   void Append(std::string_view line);
 
  private:

@@ -95,7 +95,8 @@ absl::StatusOr<Certificate> Issue(const Draft& draft, X509* issuer, EVP_PKEY* is
   Certificate result;
   if (good) {
     result.certificate = ToPem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate.get()); });
-    result.key = ToPem([&](BIO* bio) { return PEM_write_bio_PrivateKey(bio, key.get(), nullptr, nullptr, 0, nullptr, nullptr); });
+    result.key = ToPem(
+        [&](BIO* bio) { return PEM_write_bio_PrivateKey(bio, key.get(), nullptr, nullptr, 0, nullptr, nullptr); });
   }
   if (result.certificate.empty() || result.key.empty()) {
     return absl::InternalError(fmt::format("OpenSSL could not make a certificate for '{}'", draft.name));
@@ -111,7 +112,8 @@ bool IsAddress(const std::string& name) {
 // For a subject alternative name: what could end the list or start another item is no host name.
 bool IsHostName(const std::string& name) {
   return !name.empty() && name.size() <= 253 && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '.' || c == '*';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '.' ||
+           c == '*';
   });
 }
 
@@ -119,13 +121,15 @@ bool IsHostName(const std::string& name) {
 
 absl::StatusOr<Authority> Authority::Open(const std::string& folder) {
   const std::string path = AuthorityPath(folder);
-  LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadPrivateFile(path, "the key of the coordinator's certificate authority"));
+  LOUPE_ASSIGN_OR_RETURN(const std::string text,
+                         ReadPrivateFile(path, "the key of the coordinator's certificate authority"));
   const size_t key = text.find("-----BEGIN PRIVATE KEY");
   Certificate own{text.substr(0, key), key == std::string::npos ? "" : text.substr(key)};
   if (!CheckPair(own.certificate, own.key).ok()) {
     return absl::InvalidArgumentError(fmt::format(
         "'{}' does not hold a certificate and its key: put a copy back, or delete it, start the coordinator, and hand out new "
-        "credentials", path));
+        "credentials",
+        path));
   }
   return Authority(std::move(own));
 }
@@ -139,12 +143,13 @@ absl::StatusOr<Authority> Authority::OpenOrMake(const std::string& folder) {
   // A name of its own for each, so that a client with the credentials of another coordinator is told apart.
   unsigned char id[4] = {};
   RAND_bytes(id, sizeof id);
-  LOUPE_ASSIGN_OR_RETURN(
-      const Certificate own,
-      Issue({fmt::format("Loupe authority {:02x}{:02x}{:02x}{:02x}", id[0], id[1], id[2], id[3]), kAuthorityLifetime,
-             {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"}, {NID_key_usage, "critical,keyCertSign,cRLSign"},
-              {NID_subject_key_identifier, "hash"}}},
-            nullptr, nullptr));
+  LOUPE_ASSIGN_OR_RETURN(const Certificate own,
+                         Issue({fmt::format("Loupe authority {:02x}{:02x}{:02x}{:02x}", id[0], id[1], id[2], id[3]),
+                                kAuthorityLifetime,
+                                {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
+                                 {NID_key_usage, "critical,keyCertSign,cRLSign"},
+                                 {NID_subject_key_identifier, "hash"}}},
+                               nullptr, nullptr));
   LOUPE_RETURN_IF_ERROR(WritePrivateFile(AuthorityPath(folder), own.certificate + own.key));
   LOUPE_RETURN_IF_ERROR(WriteFileAtomically(folder + "/tls/ca.pem", own.certificate));
   return Authority(own);
@@ -153,18 +158,24 @@ absl::StatusOr<Authority> Authority::OpenOrMake(const std::string& folder) {
 absl::StatusOr<Certificate> Authority::IssueServer(const std::vector<std::string>& names) const {
   std::string alternatives;
   for (const std::string& name : names) {
-    if (!IsAddress(name) && !IsHostName(name)) return absl::InvalidArgumentError(fmt::format("'{}' is no host's name or address", name));
+    if (!IsAddress(name) && !IsHostName(name))
+      return absl::InvalidArgumentError(fmt::format("'{}' is no host's name or address", name));
     alternatives += fmt::format("{}{}:{}", alternatives.empty() ? "" : ",", IsAddress(name) ? "IP" : "DNS", name);
   }
-  return Issue({"Loupe coordinator", kServerCertificateLifetime,
-                {{NID_basic_constraints, "critical,CA:FALSE"}, {NID_key_usage, "critical,digitalSignature"},
-                 {NID_ext_key_usage, "serverAuth"}, {NID_subject_alt_name, alternatives}}},
+  return Issue({"Loupe coordinator",
+                kServerCertificateLifetime,
+                {{NID_basic_constraints, "critical,CA:FALSE"},
+                 {NID_key_usage, "critical,digitalSignature"},
+                 {NID_ext_key_usage, "serverAuth"},
+                 {NID_subject_alt_name, alternatives}}},
                ParseCertificate(own_.certificate).get(), ParseKey(own_.key).get());
 }
 
 absl::StatusOr<Certificate> Authority::IssueClient(std::string_view name, absl::Duration lifetime) const {
-  return Issue({std::string(name.substr(0, 64)), std::min(lifetime, kLongestClientCertificate),
-                {{NID_basic_constraints, "critical,CA:FALSE"}, {NID_key_usage, "critical,digitalSignature"},
+  return Issue({std::string(name.substr(0, 64)),
+                std::min(lifetime, kLongestClientCertificate),
+                {{NID_basic_constraints, "critical,CA:FALSE"},
+                 {NID_key_usage, "critical,digitalSignature"},
                  {NID_ext_key_usage, "clientAuth"}}},
                ParseCertificate(own_.certificate).get(), ParseKey(own_.key).get());
 }
@@ -197,9 +208,12 @@ std::vector<std::string> NamesOfThisMachine() {
     if (interface->ifa_addr == nullptr || (interface->ifa_flags & IFF_LOOPBACK) != 0) continue;
     char text[INET6_ADDRSTRLEN] = {};
     const int family = interface->ifa_addr->sa_family;
-    const void* address = family == AF_INET    ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in*>(interface->ifa_addr)->sin_addr)
-                          : family == AF_INET6 ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6*>(interface->ifa_addr)->sin6_addr)
-                                               : nullptr;
+    const void* address =
+        family == AF_INET
+            ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in*>(interface->ifa_addr)->sin_addr)
+        : family == AF_INET6
+            ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6*>(interface->ifa_addr)->sin6_addr)
+            : nullptr;
     if (address != nullptr && inet_ntop(family, address, text, sizeof text) != nullptr) names.emplace_back(text);
   }
   ::freeifaddrs(found);

@@ -1,9 +1,9 @@
-// The coordinator's own certificate authority: made at the first start that can be reached from other machines, so that mutual
-// TLS costs no set-up.
+// The coordinator's own certificate authority: made at the first start that can be reached from other machines, so that
+// mutual TLS costs no set-up.
 //
-// DATA/tls/authority.pem (mode 600) holds its certificate and its key (P-256, for ten years), DATA/tls/ca.pem the certificate
-// alone, for programs that want a CA file. Times are the machine's: OpenSSL compares certificates with that clock. Each
-// certificate begins a day before it is issued: clocks differ.
+// DATA/tls/authority.pem (mode 600) holds its certificate and its key (P-256, for ten years), DATA/tls/ca.pem the
+// certificate alone, for programs that want a CA file. Times are the machine's: OpenSSL compares certificates with that
+// clock. Each certificate begins a day before it is issued: clocks differ.
 #pragma once
 
 #include <string>
@@ -22,7 +22,8 @@ struct Certificate {
   std::string key;
 };
 
-// A coordinator's certificate is renewed when a third of its time is left; clients learn of it with their next connection.
+// A coordinator's certificate is renewed when a third of its time is left; clients learn of it with their next
+// connection.
 inline constexpr absl::Duration kServerCertificateLifetime = absl::Hours(24 * 90);
 // Of credentials whose token never expires.
 inline constexpr absl::Duration kLongestClientCertificate = absl::Hours(24 * 365);

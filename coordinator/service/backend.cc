@@ -22,8 +22,8 @@ absl::Status HoldBack(const Backend& backend, const std::string& client, const R
   const absl::Duration wait = backend.limiter->Take(client, limit, backend.clock->MonotonicNow());
   if (wait <= absl::ZeroDuration()) return absl::OkStatus();
   return WithRetryAfter(WithReason(absl::ResourceExhaustedError(fmt::format(
-                                       "{} calls too often: {:g} calls per second are allowed; try again in {:.3f} s", client,
-                                       limit.per_second, absl::ToDoubleSeconds(wait))),
+                                       "{} calls too often: {:g} calls per second are allowed; try again in {:.3f} s",
+                                       client, limit.per_second, absl::ToDoubleSeconds(wait))),
                                    kReasonRateLimited),
                         wait);
 }
@@ -46,7 +46,8 @@ absl::StatusOr<Caller> CallerOf(const Backend& backend, const grpc::ServerContex
 absl::StatusOr<Caller> Identify(const Backend& backend, const grpc::ServerContextBase& context) {
   absl::StatusOr<Caller> caller = CallerOf(backend, context);
   if (!caller.ok()) {
-    LOUPE_RETURN_IF_ERROR(HoldBack(backend, fmt::format("a stranger from {}", MachineOf(context)), backend.limits.strangers));
+    LOUPE_RETURN_IF_ERROR(
+        HoldBack(backend, fmt::format("a stranger from {}", MachineOf(context)), backend.limits.strangers));
     return caller.status();
   }
   LOUPE_RETURN_IF_ERROR(HoldBack(backend, ClientName(*caller, context), backend.limits.of(caller->role)));

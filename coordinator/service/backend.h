@@ -49,7 +49,8 @@ std::string ClientName(const Caller& caller, const grpc::ServerContextBase& cont
 // Whose token the call carries: UNAUTHENTICATED for nobody's. Does not count against the limits.
 absl::StatusOr<Caller> CallerOf(const Backend& backend, const grpc::ServerContextBase& context);
 
-// Who calls: UNAUTHENTICATED for nobody that is known, RESOURCE_EXHAUSTED with the reason RATE_LIMITED for too many calls.
+// Who calls: UNAUTHENTICATED for nobody that is known, RESOURCE_EXHAUSTED with the reason RATE_LIMITED for too many
+// calls.
 absl::StatusOr<Caller> Identify(const Backend& backend, const grpc::ServerContextBase& context);
 
 // The same, and PERMISSION_DENIED when it may not do what needs `role`.

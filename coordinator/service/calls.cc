@@ -15,8 +15,8 @@ namespace {
 // Below it an answer is not worth counting: it fits what a client's connection buffers.
 constexpr size_t kSmallAnswerBytes = 16 << 10;
 
-absl::StatusOr<std::unique_ptr<OpenCall>> Enter(const Backend& backend, grpc::CallbackServerContext& context, Caller caller,
-                                                CallKind kind) {
+absl::StatusOr<std::unique_ptr<OpenCall>> Enter(const Backend& backend, grpc::CallbackServerContext& context,
+                                                Caller caller, CallKind kind) {
   std::string client = ClientName(caller, context);
   return backend.calls->Open(std::move(caller), std::move(client), kind, [&context] { context.TryCancel(); });
 }
@@ -48,8 +48,8 @@ void AnswerLater(const Backend& backend, UnaryCall* call, Body body, std::functi
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context, Role role,
-                                                  CallKind kind, const google::protobuf::Message* request) {
+absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context,
+                                                  Role role, CallKind kind, const google::protobuf::Message* request) {
   LOUPE_ASSIGN_OR_RETURN(Caller caller, Admit(backend, context, role));
   if (request != nullptr) LOUPE_RETURN_IF_ERROR(CheckLimits(*request));
   return Enter(backend, context, std::move(caller), kind);
@@ -57,7 +57,8 @@ absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::
 
 absl::Status TooManyWaiting(const std::string& client) {
   return WithRetryAfter(
-      WithReason(absl::ResourceExhaustedError(fmt::format("{} has too many calls waiting: try again", client)), kReasonRateLimited),
+      WithReason(absl::ResourceExhaustedError(fmt::format("{} has too many calls waiting: try again", client)),
+                 kReasonRateLimited),
       absl::Seconds(1));
 }
 
@@ -69,7 +70,8 @@ void RunLater(const Backend& backend, UnaryCall* call, std::function<void()> beg
 void UnaryCall::Answer(const absl::Status& status) {
   absl::Status outcome = status;
   if (outcome.ok() && open() != nullptr) {
-    if (const size_t bytes = response_->ByteSizeLong(); bytes > kSmallAnswerBytes) outcome = open()->Reserve(static_cast<int64_t>(bytes));
+    if (const size_t bytes = response_->ByteSizeLong(); bytes > kSmallAnswerBytes)
+      outcome = open()->Reserve(static_cast<int64_t>(bytes));
   }
   if (!outcome.ok()) response_->Clear();
   HandOver();
@@ -77,7 +79,8 @@ void UnaryCall::Answer(const absl::Status& status) {
 }
 
 grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerContext* context, Role role,
-                                const google::protobuf::Message& request, google::protobuf::Message* response, Body body) {
+                                const google::protobuf::Message& request, google::protobuf::Message* response,
+                                Body body) {
   auto* call = new UnaryCall(response);
   absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend, *context, role, CallKind::kUnary, &request);
   if (!open.ok()) {
@@ -89,16 +92,18 @@ grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerCont
   return call;
 }
 
-grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
-                                      const std::string& object, const google::protobuf::Message& request,
-                                      google::protobuf::Message* response, Body body) {
+grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role,
+                                      const char* method, const std::string& object,
+                                      const google::protobuf::Message& request, google::protobuf::Message* response,
+                                      Body body) {
   return ServeChange(backend, context, role, method, object, request, response,
                      ClientBody([body = std::move(body)](const std::string&) { return body(); }));
 }
 
-grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
-                                      const std::string& object, const google::protobuf::Message& request,
-                                      google::protobuf::Message* response, ClientBody body) {
+grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role,
+                                      const char* method, const std::string& object,
+                                      const google::protobuf::Message& request, google::protobuf::Message* response,
+                                      ClientBody body) {
   auto* call = new UnaryCall(response);
   const absl::StatusOr<Caller> caller = Identify(backend, *context);
   absl::Status status = caller.ok() ? AccessControl::Authorize(*caller, role) : caller.status();
@@ -108,13 +113,16 @@ grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServ
     status = open.status();
     if (open.ok()) call->SetOpen(*std::move(open));
   }
-  const auto audit = [&backend, caller, method, object](const absl::Status& outcome) { Audit(backend, caller, method, object, outcome); };
+  const auto audit = [&backend, caller, method, object](const absl::Status& outcome) {
+    Audit(backend, caller, method, object, outcome);
+  };
   if (!status.ok()) {
     audit(status);
     call->Answer(status);
     return call;
   }
-  AnswerLater(backend, call, [call, body = std::move(body)] { return body(call->open()->client()); }, audit);
+  AnswerLater(
+      backend, call, [call, body = std::move(body)] { return body(call->open()->client()); }, audit);
   return call;
 }
 

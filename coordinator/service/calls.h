@@ -1,7 +1,8 @@
-// The frame of every method: who calls, whether it may, whether it has room; then the body on the pool's threads, and the answer.
+// The frame of every method: who calls, whether it may, whether it has room; then the body on the pool's threads, and
+// the answer.
 //
-// No call ever holds a thread while it waits for its client: requests are complete before their body runs, and answers leave by
-// callbacks. A body may wait for the engine or the store.
+// No call ever holds a thread while it waits for its client: requests are complete before their body runs, and answers
+// leave by callbacks. A body may wait for the engine or the store.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -20,15 +21,17 @@
 
 namespace loupe::coordinator {
 
-// Whoever calls, admitted for `role` and entered among the open calls. UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED
-// with the reason RATE_LIMITED, or INVALID_ARGUMENT for a request that CheckLimits refuses (null: its messages come later).
-absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context, Role role,
-                                                  CallKind kind, const google::protobuf::Message* request);
+// Whoever calls, admitted for `role` and entered among the open calls. UNAUTHENTICATED, PERMISSION_DENIED,
+// RESOURCE_EXHAUSTED with the reason RATE_LIMITED, or INVALID_ARGUMENT for a request that CheckLimits refuses (null:
+// its messages come later).
+absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context,
+                                                  Role role, CallKind kind, const google::protobuf::Message* request);
 
-// What every reactor of ours keeps of its call: its entry among the open calls, who else wants to know of its end, and an order.
+// What every reactor of ours keeps of its call: its entry among the open calls, who else wants to know of its end, and
+// an order.
 //
-// gRPC calls a reactor back in order: what one callback, or the method itself, has written is there for the next. That order is made
-// here once more, where tools see it that do not see inside gRPC.
+// gRPC calls a reactor back in order: what one callback, or the method itself, has written is there for the next. That
+// order is made here once more, where tools see it that do not see inside gRPC.
 class CallState {
  public:
   // From before the call's first operation on; null where the caller was not admitted.
@@ -72,7 +75,8 @@ class CallState {
   std::atomic<uint32_t> steps_{0};
 };
 
-// One unary call: lives until gRPC is done with it, and deletes itself then. Answer is called exactly once, on any thread.
+// One unary call: lives until gRPC is done with it, and deletes itself then. Answer is called exactly once, on any
+// thread.
 class UnaryCall final : public grpc::ServerUnaryReactor, public CallState {
  public:
   // `response` lives until the call is done; it is emptied where it cannot be sent.
@@ -95,19 +99,23 @@ using Body = std::function<absl::Status()>;
 
 // A method that reads. INVALID_ARGUMENT for a request that CheckLimits refuses.
 grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerContext* context, Role role,
-                                const google::protobuf::Message& request, google::protobuf::Message* response, Body body);
+                                const google::protobuf::Message& request, google::protobuf::Message* response,
+                                Body body);
 // A method that changes something: its outcome goes to the audit log under `method` and `object`.
-grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
-                                      const std::string& object, const google::protobuf::Message& request,
-                                      google::protobuf::Message* response, Body body);
-// The same for a body that is told whose call it is (OpenCall::client): what it begins takes turns with what others begin.
+grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role,
+                                      const char* method, const std::string& object,
+                                      const google::protobuf::Message& request, google::protobuf::Message* response,
+                                      Body body);
+// The same for a body that is told whose call it is (OpenCall::client): what it begins takes turns with what others
+// begin.
 using ClientBody = std::function<absl::Status(const std::string& client)>;
-grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role, const char* method,
-                                      const std::string& object, const google::protobuf::Message& request,
-                                      google::protobuf::Message* response, ClientBody body);
+grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role,
+                                      const char* method, const std::string& object,
+                                      const google::protobuf::Message& request, google::protobuf::Message* response,
+                                      ClientBody body);
 
-// For methods whose answer comes from elsewhere: `begin` runs on a thread of the pool, and sees to it that `call` is answered. It is
-// answered here when too many calls wait.
+// For methods whose answer comes from elsewhere: `begin` runs on a thread of the pool, and sees to it that `call` is
+// answered. It is answered here when too many calls wait.
 void RunLater(const Backend& backend, UnaryCall* call, std::function<void()> begin);
 // RESOURCE_EXHAUSTED, reason RATE_LIMITED.
 absl::Status TooManyWaiting(const std::string& client);

@@ -16,7 +16,8 @@ namespace loupe::coordinator {
 template <typename Response>
 using ChunkSource = std::function<absl::StatusOr<bool>(Response&)>;
 
-// Lives until gRPC is done with it, and deletes itself then. At most one message is in memory, however slowly the client reads.
+// Lives until gRPC is done with it, and deletes itself then. At most one message is in memory, however slowly the
+// client reads.
 template <typename Response>
 class ChunkWriter final : public grpc::ServerWriteReactor<Response>, public CallState {
  public:

@@ -27,7 +27,9 @@ constexpr size_t kMaxProvenance = 256;
 // What a worker says is shown to people and kept: it is cut to a sensible length.
 std::string Cut(const std::string& text) { return Shortened(text, kMaxText); }
 
-std::string TrialName(const std::string& sweep_id, int64_t index) { return fmt::format("sweeps/{}/trials/{}", sweep_id, index); }
+std::string TrialName(const std::string& sweep_id, int64_t index) {
+  return fmt::format("sweeps/{}/trials/{}", sweep_id, index);
+}
 
 v1::Trial::State ToProto(TrialState state) { return static_cast<v1::Trial::State>(state); }
 
@@ -67,8 +69,8 @@ v1::TrialCounts ToProto(const TrialCounts& counts) {
   return proto;
 }
 
-v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts, std::optional<absl::Duration> estimated_time_left,
-                  bool with_spec) {
+v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts,
+                  std::optional<absl::Duration> estimated_time_left, bool with_spec) {
   v1::Sweep proto;
   proto.set_name(fmt::format("sweeps/{}", sweep.id));
   proto.set_uid(sweep.uid);
@@ -99,7 +101,8 @@ v1::Trial ToProto(const SweepRecord& sweep, const TrialRow& trial) {
   for (const auto& [name, value] : trial.scores) (*proto.mutable_scores())[name] = value;
   if (trial.last_failure) {
     proto.mutable_last_failure()->set_class_(static_cast<v1::Failure::Class>(trial.last_failure->failure_class));
-    proto.mutable_last_failure()->set_message(ToUtf8(trial.last_failure->message));  // rows of older versions may be cut
+    proto.mutable_last_failure()->set_message(
+        ToUtf8(trial.last_failure->message));  // rows of older versions may be cut
   }
   proto.set_attempts(trial.epoch);
   proto.set_worker_losses(trial.worker_losses);
@@ -142,7 +145,8 @@ v1::Worker ToProto(const WorkerEntry& worker, const std::map<SweepKey, std::stri
   }
   proto.set_slots(record.slots);
   for (const TrialKey& trial : worker.attempts) {
-    if (const auto id = sweep_ids.find(trial.sweep); id != sweep_ids.end()) proto.add_running(TrialName(id->second, trial.index));
+    if (const auto id = sweep_ids.find(trial.sweep); id != sweep_ids.end())
+      proto.add_running(TrialName(id->second, trial.index));
   }
   SetDuration(now - worker.last_sync, proto.mutable_since_last_sync());
   SetTimestamp(record.first_seen, proto.mutable_first_seen_time());
@@ -156,7 +160,8 @@ v1::RunningAttempt ToProto(const SweepRecord& sweep, const RunningAttempt& attem
   proto.set_trial(TrialName(sweep.id, attempt.trial.index));
   proto.set_worker(fmt::format("workers/{}", attempt.worker));
   proto.set_epoch(attempt.epoch);
-  for (const auto& [factor, level] : plan.CellLevels(CellOf(sweep, attempt.trial.index))) (*proto.mutable_cell())[factor] = level;
+  for (const auto& [factor, level] : plan.CellLevels(CellOf(sweep, attempt.trial.index)))
+    (*proto.mutable_cell())[factor] = level;
   proto.set_replicate(ReplicateOf(sweep, attempt.trial.index));
   proto.set_phase(ToUtf8(attempt.phase));
   proto.set_step(attempt.step);
@@ -184,7 +189,8 @@ namespace {
 // Scores that are no numbers are a failure that another try would only repeat.
 std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::AttemptReport& proto) {
   switch (proto.outcome_case()) {
-    case v1::AttemptReport::kSuccess: break;
+    case v1::AttemptReport::kSuccess:
+      break;
     case v1::AttemptReport::kFailure: {
       Failure failure;
       // Lost is what the coordinator decides; a class that only a newer worker knows is worth another try.
@@ -193,18 +199,22 @@ std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::Attem
       failure.message = Cut(proto.failure().message());
       return failure;
     }
-    case v1::AttemptReport::kStopped: return Stopped{};
-    default: return std::monostate{};
+    case v1::AttemptReport::kStopped:
+      return Stopped{};
+    default:
+      return std::monostate{};
   }
   const v1::Success& success = proto.success();
   if (success.scores_size() > kMaxScores || success.artifacts_size() > kMaxArtifactNames) {
-    return Failure{FailureClass::kUserError, fmt::format("the result has {} scores and {} artifacts: at most {} and {} are taken",
-                                                         success.scores_size(), success.artifacts_size(), kMaxScores, kMaxArtifactNames)};
+    return Failure{FailureClass::kUserError,
+                   fmt::format("the result has {} scores and {} artifacts: at most {} and {} are taken",
+                               success.scores_size(), success.artifacts_size(), kMaxScores, kMaxArtifactNames)};
   }
   Result result;
   for (const auto& [name, value] : success.scores()) {
     if (name.empty() || name.size() > kMaxName) {
-      return Failure{FailureClass::kUserError, fmt::format("a score's name has {} bytes: expected 1 to {}", name.size(), kMaxName)};
+      return Failure{FailureClass::kUserError,
+                     fmt::format("a score's name has {} bytes: expected 1 to {}", name.size(), kMaxName)};
     }
     if (!std::isfinite(value)) {
       return Failure{FailureClass::kUserError, fmt::format("score '{}' is {}: expected a finite number", name, value)};
@@ -245,7 +255,8 @@ absl::StatusOr<SyncRequest> FromProto(const v1::SynchronizeRequest& proto) {
                          .threads = description.threads(),
                          .memory_bytes = description.memory_bytes()};
   if (proto.attempts_size() > kMaxReports) {
-    return absl::InvalidArgumentError(fmt::format("{} attempts in one message: expected at most {}", proto.attempts_size(), kMaxReports));
+    return absl::InvalidArgumentError(
+        fmt::format("{} attempts in one message: expected at most {}", proto.attempts_size(), kMaxReports));
   }
   for (const v1::AttemptReport& report : proto.attempts()) {
     AttemptReport& converted = request.attempts.emplace_back();

@@ -22,8 +22,8 @@ void SetDuration(absl::Duration duration, google::protobuf::Duration* out);
 absl::Duration ToAbslDuration(const google::protobuf::Duration& duration);
 
 // `with_spec` off leaves the specification out (lists, watches).
-v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts, std::optional<absl::Duration> estimated_time_left,
-                  bool with_spec);
+v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts,
+                  std::optional<absl::Duration> estimated_time_left, bool with_spec);
 v1::TrialCounts ToProto(const TrialCounts& counts);
 v1::Trial ToProto(const SweepRecord& sweep, const TrialRow& trial);
 v1::Artifact ToProto(const ArtifactRecord& artifact);
@@ -32,7 +32,8 @@ v1::Worker ToProto(const WorkerEntry& worker, const std::map<SweepKey, std::stri
 v1::RunningAttempt ToProto(const SweepRecord& sweep, const RunningAttempt& attempt, const Plan& plan);
 v1::LeaseKey ToProto(const DesiredAttempt& attempt);
 
-// INVALID_ARGUMENT names the field: a bad name, a lease token that is none, non-finite scores as a failure, too many points.
+// INVALID_ARGUMENT names the field: a bad name, a lease token that is none, non-finite scores as a failure, too many
+// points.
 absl::StatusOr<LeaseClaim> FromProto(const v1::LeaseKey& lease);
 absl::StatusOr<SyncRequest> FromProto(const v1::SynchronizeRequest& request);
 

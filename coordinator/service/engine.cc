@@ -216,9 +216,7 @@ void Engine::DecideSync(const SyncCall& call, const Now& now, Effects& effects, 
 
 Reply Engine::LetGo(const std::string& worker) {
   scheduler_->Unpark(worker);
-  return [this, worker, id = parked_.at(worker).call.id](const absl::Status&) {
-    CancelSync(worker, id);
-  };
+  return [this, worker, id = parked_.at(worker).call.id](const absl::Status&) { CancelSync(worker, id); };
 }
 
 void Engine::AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox) {

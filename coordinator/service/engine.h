@@ -1,10 +1,10 @@
 // Drives the scheduler and makes what it decides durable: the coordinator's one serial heart.
 //
-// Law: a batch of requests is decided in memory, its effects are committed in one transaction, and only then does any answer
-// leave. When the commit fails, the state is rebuilt from the store as after a restart, so memory never runs ahead of it.
-// What a request brought is decided before anything expires: a heartbeat that waited behind a slow disk came in time.
-// Jobs on whole sweeps get a bounded share of each batch, so that nobody waits long for them.
-// Thread law: none of its own. EngineThread runs one Engine on one thread; the simulator calls it directly.
+// Law: a batch of requests is decided in memory, its effects are committed in one transaction, and only then does any
+// answer leave. When the commit fails, the state is rebuilt from the store as after a restart, so memory never runs
+// ahead of it. What a request brought is decided before anything expires: a heartbeat that waited behind a slow disk
+// came in time. Jobs on whole sweeps get a bounded share of each batch, so that nobody waits long for them. Thread law:
+// none of its own. EngineThread runs one Engine on one thread; the simulator calls it directly.
 #pragma once
 
 #include <functional>
@@ -30,8 +30,8 @@ namespace loupe::coordinator {
 
 // Called once, after the request's effects are durable (OK), or with why they are not.
 using Reply = std::function<void(const absl::Status& durable)>;
-// Decides one request. May run a second time on a rebuilt scheduler (the first reply is then never called), so it must not
-// keep references into the first.
+// Decides one request. May run a second time on a rebuilt scheduler (the first reply is then never called), so it must
+// not keep references into the first.
 using Job = std::function<Reply(Scheduler&, const Now&, Effects&)>;
 
 // One Synchronize. `reply` is called exactly once, at once when there is news and at the latest after `max_wait`.
@@ -75,7 +75,8 @@ class Engine {
   };
   Engine(const SchedulerOptions& options, Deps deps);
 
-  // Builds the scheduler from the store. The store's error otherwise; the engine answers UNAVAILABLE until one succeeds.
+  // Builds the scheduler from the store. The store's error otherwise; the engine answers UNAVAILABLE until one
+  // succeeds.
   absl::Status Recover();
 
   // Decides, commits, answers. Calls Recover when a commit fails.
@@ -112,7 +113,8 @@ class Engine {
   void DecideSync(const SyncCall& call, const Now& now, Effects& effects, Outbox& outbox);
   void AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox);
   void FollowUp(const Now& now, Effects& effects, Outbox& outbox);
-  // Decides and commits; answers only when that went well. After an error `inputs` and `outbox` hold what has no answer yet.
+  // Decides and commits; answers only when that went well. After an error `inputs` and `outbox` hold what has no answer
+  // yet.
   absl::Status TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox);
   absl::Status Commit(const Effects& effects, bool with_work);
   int64_t JobRows() const;
@@ -133,8 +135,8 @@ class Engine {
   std::set<std::pair<absl::Duration, std::string>> deadlines_;
   std::list<Watch> watches_;
   bool recovered_ = false;
-  // After a refused commit: what is due by time alone waits until then (a full disk must not be asked in a loop). On the machine's
-  // clock, as the next one.
+  // After a refused commit: what is due by time alone waits until then (a full disk must not be asked in a loop). On
+  // the machine's clock, as the next one.
   absl::Duration retry_at_;
   // After a job whose effects the schema refused.
   absl::Duration jobs_wait_until_;

@@ -12,7 +12,8 @@ constexpr absl::Duration kMaxIdle = absl::Seconds(60);
 
 }  // namespace
 
-EngineThread::EngineThread(Engine& engine, const Clock& clock) : engine_(engine), clock_(clock), thread_([this] { Loop(); }) {}
+EngineThread::EngineThread(Engine& engine, const Clock& clock)
+    : engine_(engine), clock_(clock), thread_([this] { Loop(); }) {}
 
 EngineThread::~EngineThread() {
   {
@@ -46,7 +47,8 @@ void EngineThread::Loop() {
     bool stopping = false;
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      const absl::Duration wait = std::clamp(engine_.NextDeadline() - clock_.MonotonicNow(), absl::ZeroDuration(), kMaxIdle);
+      const absl::Duration wait =
+          std::clamp(engine_.NextDeadline() - clock_.MonotonicNow(), absl::ZeroDuration(), kMaxIdle);
       changed_.wait_for(lock, absl::ToChronoNanoseconds(wait),
                         [this] { return stopping_ || !inputs_.empty() || !tasks_.empty(); });
       const auto end = inputs_.begin() + static_cast<std::ptrdiff_t>(std::min(inputs_.size(), kMaxBatch));

@@ -1,5 +1,5 @@
-// The engine on its own thread, and the queue in front of it. Requests that arrive while one batch is being committed form
-// the next one: that is the group commit.
+// The engine on its own thread, and the queue in front of it. Requests that arrive while one batch is being committed
+// form the next one: that is the group commit.
 #pragma once
 
 #include <condition_variable>
@@ -28,8 +28,8 @@ class EngineThread {
   // Runs between batches.
   void Post(std::function<void(Engine&)> task);
 
-  // Decides on the engine's thread, waits until the effects are durable, and returns the decision. Not from the engine's
-  // thread.
+  // Decides on the engine's thread, waits until the effects are durable, and returns the decision. Not from the
+  // engine's thread.
   template <typename T>
   absl::StatusOr<T> Call(std::function<absl::StatusOr<T>(Scheduler&, const Now&, Effects&)> decide) {
     auto promise = std::make_shared<std::promise<absl::StatusOr<T>>>();

@@ -20,7 +20,6 @@ std::string CutMessage(const absl::Status& status) {
 
 }  // namespace
 
-
 google::rpc::Status ToRpcStatus(const absl::Status& status) {
   google::rpc::Status converted;
   converted.set_code(static_cast<int>(status.code()));

@@ -24,7 +24,8 @@
 namespace loupe::coordinator {
 namespace {
 
-// A reader's connection to the database has three files, an upload one; there are at most 256 threads for them (server.cc).
+// A reader's connection to the database has three files, an upload one; there are at most 256 threads for them
+// (server.cc).
 constexpr rlim_t kMostReserved = 1280;
 // While nothing can be accepted.
 constexpr std::chrono::milliseconds kPause{100};
@@ -79,9 +80,10 @@ void SetPort(sockaddr_storage& address, int port) {
 
 absl::Status BindError(const std::string& address, int error) {
   const absl::Status status = absl::ErrnoToStatus(
-      error, fmt::format("cannot listen on '{}' (another program has the port, or the address is not this machine's): choose "
-                         "another with --listen",
-                         address));
+      error,
+      fmt::format("cannot listen on '{}' (another program has the port, or the address is not this machine's): choose "
+                  "another with --listen",
+                  address));
   return error == EADDRINUSE ? absl::AlreadyExistsError(status.message()) : status;
 }
 
@@ -99,8 +101,8 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(const std::string& addr
                          ? EAI_NONAME
                          : ::getaddrinfo(host.c_str(), address.substr(colon + 1).c_str(), &hints, &found);
   if (result != 0) {
-    return absl::InvalidArgumentError(
-        fmt::format("cannot listen on '{}': {}; expected host:port, such as 127.0.0.1:7117", address, ::gai_strerror(result)));
+    return absl::InvalidArgumentError(fmt::format(
+        "cannot listen on '{}': {}; expected host:port, such as 127.0.0.1:7117", address, ::gai_strerror(result)));
   }
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, &::freeaddrinfo);
   std::unique_ptr<Listener> listener(new Listener());
@@ -179,7 +181,8 @@ void Listener::Loop() {
 void Listener::Accept(int socket) {
   sockaddr_storage peer{};
   socklen_t peer_size = sizeof peer;
-  const int connection = ::accept4(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  const int connection =
+      ::accept4(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size, SOCK_CLOEXEC | SOCK_NONBLOCK);
   // Others have used up what was kept for them, or the whole machine's: the queue waits.
   const bool none_left = connection < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
   if (none_left) std::this_thread::sleep_for(kPause);
@@ -203,7 +206,8 @@ bool Listener::HasRoom(int connection, const std::string& machine) {
   if (open.size() >= kMostOfOneMachine) std::erase_if(open, closed);
   if (open.size() >= kMostOfOneMachine) {
     const auto now = std::chrono::steady_clock::now();
-    if (now >= silent_until_) spdlog::warn("{} has {} connections, which is the most: further ones are turned away", machine, open.size());
+    if (now >= silent_until_)
+      spdlog::warn("{} has {} connections, which is the most: further ones are turned away", machine, open.size());
     if (now >= silent_until_) silent_until_ = now + kBetweenWarnings;
     return false;
   }
@@ -219,9 +223,10 @@ void Listener::WarnOfLimit() {
   const auto now = std::chrono::steady_clock::now();
   if (now < silent_until_) return;
   silent_until_ = now + kBetweenWarnings;
-  spdlog::warn("{} file descriptors are in use: further connections are turned away, and try again; raise the limit of open files "
-               "(ulimit -Hn) to serve more clients",
-               first_reserved_);
+  spdlog::warn(
+      "{} file descriptors are in use: further connections are turned away, and try again; raise the limit of open files "
+      "(ulimit -Hn) to serve more clients",
+      first_reserved_);
 }
 
 }  // namespace loupe::coordinator

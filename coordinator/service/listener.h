@@ -1,9 +1,10 @@
-// The coordinator's listening sockets: accepts connections and hands them to gRPC, as many as there are file descriptors for.
+// The coordinator's listening sockets: accepts connections and hands them to gRPC, as many as there are file
+// descriptors for.
 //
-// gRPC 1.51 would accept by itself, but its socket is dead for good once accept has met the limit of open files. Here some
-// descriptors are always kept back for database and artifacts: a connection beyond that is closed at once, its client tries
-// again later, and everybody else goes on. One machine has at most kMostOfOneMachine connections, for the same reason; programs of this
-// machine are not counted.
+// gRPC 1.51 would accept by itself, but its socket is dead for good once accept has met the limit of open files. Here
+// some descriptors are always kept back for database and artifacts: a connection beyond that is closed at once, its
+// client tries again later, and everybody else goes on. One machine has at most kMostOfOneMachine connections, for the
+// same reason; programs of this machine are not counted.
 #pragma once
 
 #include <grpcpp/server_builder.h>
@@ -61,8 +62,8 @@ class Listener {
   // Descriptors from this number on are for others than connections: the kernel gives out the lowest free number.
   int first_reserved_ = 0;
   std::chrono::steady_clock::time_point silent_until_;
-  // By machine: descriptors handed to gRPC, which closes them, and the sockets' cookies, by which one that is closed is told from
-  // another under the same number.
+  // By machine: descriptors handed to gRPC, which closes them, and the sockets' cookies, by which one that is closed is
+  // told from another under the same number.
   std::map<std::string, std::vector<std::pair<int, uint64_t>>> connections_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> server_;
   std::thread thread_;

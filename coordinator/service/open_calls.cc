@@ -14,18 +14,24 @@ constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
 int LimitOf(const OpenLimits& limits, CallKind kind) {
   switch (kind) {
-    case CallKind::kUnary: return limits.unary;
-    case CallKind::kStream: return limits.streams;
-    case CallKind::kHeld: return limits.held;
+    case CallKind::kUnary:
+      return limits.unary;
+    case CallKind::kStream:
+      return limits.streams;
+    case CallKind::kHeld:
+      return limits.held;
   }
   return 0;
 }
 
 const char* WhatAre(CallKind kind) {
   switch (kind) {
-    case CallKind::kUnary: return "calls";
-    case CallKind::kStream: return "transfers";
-    case CallKind::kHeld: return "held calls";
+    case CallKind::kUnary:
+      return "calls";
+    case CallKind::kStream:
+      return "transfers";
+    case CallKind::kHeld:
+      return "held calls";
   }
   return "";
 }
@@ -56,7 +62,9 @@ absl::Status OpenCall::Reserve(int64_t bytes) {
   OpenCalls::Use& use = calls_.clients_[client_];
   const OpenLimits& limits = calls_.LimitsOf(caller_);
   // One answer alone is never too much: it is bounded where it is made.
-  const auto full = [bytes](const OpenCalls::Use& used, int64_t most) { return used.unread_bytes > 0 && used.unread_bytes + bytes > most; };
+  const auto full = [bytes](const OpenCalls::Use& used, int64_t most) {
+    return used.unread_bytes > 0 && used.unread_bytes + bytes > most;
+  };
   if (full(use, limits.unread_bytes)) {
     return TooMuch(fmt::format("{} has {} MiB of answers that it has not read: read them, then try again", client_,
                                use.unread_bytes >> 20));
@@ -93,10 +101,12 @@ absl::StatusOr<std::unique_ptr<OpenCall>> OpenCalls::Open(Caller caller, std::st
   const int most = LimitOf(LimitsOf(caller), kind);
   const auto found = clients_.find(client);
   if (found != clients_.end() && found->second.of(kind) >= most) {
-    return TooMuch(fmt::format("{} has {} {} open, which is the most: end some, or try again", client, most, WhatAre(kind)));
+    return TooMuch(
+        fmt::format("{} has {} {} open, which is the most: end some, or try again", client, most, WhatAre(kind)));
   }
   if (all_.of(kind) >= LimitOf(options_.all, kind)) {
-    return TooMuch(fmt::format("{} {} are open, which is the most for all clients together: try again", all_.of(kind), WhatAre(kind)));
+    return TooMuch(fmt::format("{} {} are open, which is the most for all clients together: try again", all_.of(kind),
+                               WhatAre(kind)));
   }
   ++clients_[client].of(kind);
   ++all_.of(kind);

@@ -1,7 +1,9 @@
-// Every call that is open: how many one client may have, how much may lie unread for it, how long it may keep one waiting.
+// Every call that is open: how many one client may have, how much may lie unread for it, how long it may keep one
+// waiting.
 //
-// Law: a client that does not read, or does not send, holds nothing but its own share, and that for a bounded time. A call waits
-// for its client whenever bytes are on their way to it or expected from it; one that waits too long is cancelled.
+// Law: a client that does not read, or does not send, holds nothing but its own share, and that for a bounded time. A
+// call waits for its client whenever bytes are on their way to it or expected from it; one that waits too long is
+// cancelled.
 #pragma once
 
 #include <atomic>
@@ -59,8 +61,8 @@ class OpenCall {
   void AwaitClient();
   void ClientMoved();
 
-  // Takes room for bytes that are on their way to the client, until the call is closed. RESOURCE_EXHAUSTED (reason RATE_LIMITED)
-  // when too much lies there already.
+  // Takes room for bytes that are on their way to the client, until the call is closed. RESOURCE_EXHAUSTED (reason
+  // RATE_LIMITED) when too much lies there already.
   absl::Status Reserve(int64_t bytes);
 
   // The client has gone, its time was up, or somebody ended the call.
@@ -96,8 +98,10 @@ class OpenCalls {
   OpenCalls(const Options& options, const Clock& clock);
   ~OpenCalls();
 
-  // RESOURCE_EXHAUSTED, reason RATE_LIMITED, when the client or all clients have too many open. `cancel` ends the call at gRPC.
-  absl::StatusOr<std::unique_ptr<OpenCall>> Open(Caller caller, std::string client, CallKind kind, std::function<void()> cancel);
+  // RESOURCE_EXHAUSTED, reason RATE_LIMITED, when the client or all clients have too many open. `cancel` ends the call
+  // at gRPC.
+  absl::StatusOr<std::unique_ptr<OpenCall>> Open(Caller caller, std::string client, CallKind kind,
+                                                 std::function<void()> cancel);
 
   // Cancels every call whose caller `ended` names: a token that was revoked or has expired.
   void CancelIf(const std::function<bool(const Caller&)>& ended);

@@ -24,9 +24,10 @@ absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const SweepRecord& sweep) {
   LOUPE_ASSIGN_OR_RETURN(SweepSpec spec, SpecFromProto(proto));
   LOUPE_ASSIGN_OR_RETURN(Plan plan, Plan::Create(std::move(spec)));
   if (plan.cell_count() != sweep.cells || plan.trial_count() != sweep.trials()) {
-    return absl::InternalError(fmt::format("sweep '{}' was stored with {} cells, but this program plans {}: use the version of "
-                                           "Loupe that created it",
-                                           sweep.id, sweep.cells, plan.cell_count()));
+    return absl::InternalError(
+        fmt::format("sweep '{}' was stored with {} cells, but this program plans {}: use the version of "
+                    "Loupe that created it",
+                    sweep.id, sweep.cells, plan.cell_count()));
   }
   return std::make_shared<const Plan>(std::move(plan));
 }
@@ -67,7 +68,8 @@ void PlanCache::DropOldest() {
   const auto oldest = plans_.find(oldest_first_.front());
   cells_ -= oldest->second.plan->cell_count();
   // A later sweep may have the name.
-  if (const auto uid = uids_.find(oldest->second.sweep_id); uid != uids_.end() && uid->second == oldest->first) uids_.erase(uid);
+  if (const auto uid = uids_.find(oldest->second.sweep_id); uid != uids_.end() && uid->second == oldest->first)
+    uids_.erase(uid);
   plans_.erase(oldest);
   oldest_first_.pop_front();
 }
@@ -79,7 +81,8 @@ absl::StatusOr<std::vector<bool>> MatchingCells(const Plan& plan, const std::map
   for (const auto& [name, level] : wanted) {
     size_t factor = 0;
     while (factor < plan.factors().size() && plan.FactorName(factor) != name) ++factor;
-    if (factor == plan.factors().size()) return absl::InvalidArgumentError(fmt::format("the sweep has no factor '{}'", name));
+    if (factor == plan.factors().size())
+      return absl::InvalidArgumentError(fmt::format("the sweep has no factor '{}'", name));
     const std::vector<std::string>& known = plan.factors()[factor].levels;
     const auto found = std::find(known.begin(), known.end(), level);
     possible = possible && found != known.end();
@@ -87,8 +90,9 @@ absl::StatusOr<std::vector<bool>> MatchingCells(const Plan& plan, const std::map
   }
   std::vector<bool> matching(static_cast<size_t>(plan.cell_count()), false);
   for (int64_t cell = 0; possible && cell < plan.cell_count(); ++cell) {
-    matching[static_cast<size_t>(cell)] = std::all_of(
-        levels.begin(), levels.end(), [&](const auto& level) { return plan.LevelIndex(cell, level.first) == level.second; });
+    matching[static_cast<size_t>(cell)] = std::all_of(levels.begin(), levels.end(), [&](const auto& level) {
+      return plan.LevelIndex(cell, level.first) == level.second;
+    });
   }
   return matching;
 }

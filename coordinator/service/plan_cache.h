@@ -13,8 +13,8 @@
 
 namespace loupe::coordinator {
 
-// Thread-safe. Keeps the plans of the sweeps used last, as far as there is room. To make a plan of a million cells takes a second:
-// the engine's thread only asks for those that are at hand (Find, Knows).
+// Thread-safe. Keeps the plans of the sweeps used last, as far as there is room. To make a plan of a million cells
+// takes a second: the engine's thread only asks for those that are at hand (Find, Knows).
 class PlanCache {
  public:
   // INTERNAL when the stored specification no longer makes a plan of the stored size (a newer program's plan differs).
@@ -42,7 +42,8 @@ class PlanCache {
   int64_t cells_ = 0;
 };
 
-// The cells that have all the `wanted` levels (factor's last part -> level). INVALID_ARGUMENT names a factor that is none.
+// The cells that have all the `wanted` levels (factor's last part -> level). INVALID_ARGUMENT names a factor that is
+// none.
 absl::StatusOr<std::vector<bool>> MatchingCells(const Plan& plan, const std::map<std::string, std::string>& wanted);
 
 // For the sweep's job (Engine::Deps::cells); its cell_filter is the JSON of the wanted levels.

@@ -18,8 +18,8 @@ struct RateLimit {
 // Thread-safe. Memory is bounded whatever names callers make up: buckets that are full again are forgotten.
 class RateLimiter {
  public:
-  // Takes one call from `key`'s bucket at time `now` (monotonic). Zero: granted. Otherwise nothing is taken, and the bucket
-  // holds a call again after the returned wait.
+  // Takes one call from `key`'s bucket at time `now` (monotonic). Zero: granted. Otherwise nothing is taken, and the
+  // bucket holds a call again after the returned wait.
   absl::Duration Take(const std::string& key, const RateLimit& limit, absl::Duration now);
 
   // Buckets that are kept: for tests.

@@ -143,7 +143,8 @@ class Walk {
 
   void LookAtText(const std::string& text, const FieldDescriptor& field, const std::string& name) {
     const size_t most = LimitOf(field).bytes;
-    if (text.size() > most) violations_.push_back({name, fmt::format("{} bytes, at most {} are allowed", text.size(), most)});
+    if (text.size() > most)
+      violations_.push_back({name, fmt::format("{} bytes, at most {} are allowed", text.size(), most)});
   }
 
   std::vector<FieldViolation> violations_;
@@ -156,7 +157,8 @@ absl::Status CheckLimits(const Message& request) {
   Walk walk;
   walk.Look(request, "");
   const FieldViolation& first = walk.violations().front();
-  return WithFieldViolations(absl::InvalidArgumentError(fmt::format("{}: {}", first.field, first.description)), walk.violations());
+  return WithFieldViolations(absl::InvalidArgumentError(fmt::format("{}: {}", first.field, first.description)),
+                             walk.violations());
 }
 
 }  // namespace loupe::coordinator

@@ -69,12 +69,13 @@ std::vector<std::string> InputNotes(const SweepSnapshot& snapshot, const Plan& p
       if (seen.size() < 2) continue;
       std::string parts;
       for (const auto& [sha256, where] : seen) {
-        parts += fmt::format("{}{}… in {} trials (first: {})", parts.empty() ? "" : ", ", sha256.substr(0, 12), where.trials,
-                             where.first);
+        parts += fmt::format("{}{}… in {} trials (first: {})", parts.empty() ? "" : ", ", sha256.substr(0, 12),
+                             where.trials, where.first);
       }
-      notes.push_back(fmt::format("The files of '{}' were replaced during the sweep: its results come from {} states of them, "
-                                  "SHA-256 {}. Scores of different states are not comparable.",
-                                  name, seen.size(), parts));
+      notes.push_back(
+          fmt::format("The files of '{}' were replaced during the sweep: its results come from {} states of them, "
+                      "SHA-256 {}. Scores of different states are not comparable.",
+                      name, seen.size(), parts));
     }
   }
   return notes;

@@ -1,4 +1,5 @@
-// What only a sweep's plan can say of results: which setting each digest in them belongs to, and which score they must have.
+// What only a sweep's plan can say of results: which setting each digest in them belongs to, and which score they must
+// have.
 #pragma once
 
 #include <string>
@@ -23,15 +24,15 @@ inline constexpr InputSetting kInputSettings[] = {{"base", "base_sha256"},
                                                   {"score.dino", "dino_sha256"},
                                                   {"task.images", "data_sha256"}};
 
-// The input's name in Result::inputs, "scorer configs/scorers/emoji-clip"; empty when the cell does not set it. Captions belong
-// to the pictures of fine-tuning alone, so that both tasks may use one folder.
+// The input's name in Result::inputs, "scorer configs/scorers/emoji-clip"; empty when the cell does not set it.
+// Captions belong to the pictures of fine-tuning alone, so that both tasks may use one folder.
 std::string InputName(const InputSetting& setting, const Settings& cell);
 
 // `result` with its inputs. INVALID_ARGUMENT when it lacks the score that the sweep is about (score.primary).
 absl::StatusOr<Result> ExamineResult(const Settings& cell, Result result);
 
-// For a report: one sentence per input of which the accepted results saw more than one state. (Of results that an earlier version
-// of this program accepted; today's are refused.)
+// For a report: one sentence per input of which the accepted results saw more than one state. (Of results that an
+// earlier version of this program accepted; today's are refused.)
 std::vector<std::string> InputNotes(const SweepSnapshot& snapshot, const Plan& plan);
 
 // The above by the plans of sweeps; on the engine's thread. `plans` must outlive it.

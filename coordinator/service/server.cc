@@ -20,9 +20,9 @@
 #include "common/credentials.h"
 #include "common/private_file.h"
 #include "common/status_macros.h"
-#include "coordinator/service/analysis_service.h"
 #include "coordinator/service/access_service.h"
 #include "coordinator/service/access_watch.h"
+#include "coordinator/service/analysis_service.h"
 #include "coordinator/service/audit_log.h"
 #include "coordinator/service/listener.h"
 #include "coordinator/service/sweep_service.h"
@@ -42,16 +42,17 @@ namespace {
 constexpr int kMaxMessageBytes = 4 << 20;
 // Threads of gRPC's own for reflection, the one service that holds a thread for each stream.
 constexpr int kMaxThreads = 16;
-// On which bodies of calls run; they wait for the engine and the disk, never for a client. Of one client this many may wait.
+// On which bodies of calls run; they wait for the engine and the disk, never for a client. Of one client this many may
+// wait.
 constexpr int kPoolThreads = 16;
 constexpr size_t kMostWaiting = 512;
 // Of one connection. Clients queue what is beyond.
 constexpr int kMaxStreams = 4096;
-// What clients have sent and nobody has read: gRPC looks at a message's size when it has all of it. Beyond this it ends calls and
-// connections, whose clients try again.
+// What clients have sent and nobody has read: gRPC looks at a message's size when it has all of it. Beyond this it ends
+// calls and connections, whose clients try again.
 constexpr size_t kMemoryBytes = 512 << 20;
-// How much a client may send before it is read. gRPC would let it grow with the line's speed, to tens of megabytes for each
-// connection, read or not. An upload over 50 ms of distance still makes 20 MB/s.
+// How much a client may send before it is read. gRPC would let it grow with the line's speed, to tens of megabytes for
+// each connection, read or not. An upload over 50 ms of distance still makes 20 MB/s.
 constexpr int kWindowBytes = 1 << 20;
 // Workers and watchers always have a call open; others connect again when they need to.
 constexpr int kIdleMs = 10 * 60 * 1000;
@@ -126,7 +127,8 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const Clock& clock,
                                                       RandomSource& random) {
-  // Debian builds abseil with its checks for debugging on: each lock that gRPC takes would be entered in a graph of all locks.
+  // Debian builds abseil with its checks for debugging on: each lock that gRPC takes would be entered in a graph of all
+  // locks.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   LOUPE_RETURN_IF_ERROR(MakeDataFolder(options.data_folder));
   auto parts = std::make_unique<Parts>();
@@ -143,13 +145,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   LOUPE_ASSIGN_OR_RETURN(p.tls, ServerTls::Open(options.tls, options.listen, p.folder));
   LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
   p.engine = std::make_unique<Engine>(
-      options.scheduler,
-      Engine::Deps{p.store.get(), &clock, &random, [&p](bool healthy) {
-                     if (healthy) spdlog::info("the store accepts commits again");
-                     p.SetServing(healthy);
-                   },
-                   [&p](const Effects& committed) { p.versions.Note(committed); },
-                   [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); }});
+      options.scheduler, Engine::Deps{p.store.get(), &clock, &random,
+                                      [&p](bool healthy) {
+                                        if (healthy) spdlog::info("the store accepts commits again");
+                                        p.SetServing(healthy);
+                                      },
+                                      [&p](const Effects& committed) { p.versions.Note(committed); },
+                                      [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); }});
   LOUPE_RETURN_IF_ERROR(p.engine->Recover());
   p.thread = std::make_unique<EngineThread>(*p.engine, clock);
   p.calls = std::make_unique<OpenCalls>(options.limits.open, clock);
@@ -180,9 +182,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   LOUPE_ASSIGN_OR_RETURN(p.listener, Listener::Open(options.listen));
   using ConnectionType = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
   auto acceptor = builder.experimental().AddExternalConnectionAcceptor(ConnectionType::FROM_FD, p.tls->credentials());
-  for (grpc::Service* service : {static_cast<grpc::Service*>(p.sweeps.get()), static_cast<grpc::Service*>(p.trials.get()),
-                                 static_cast<grpc::Service*>(p.workers.get()), static_cast<grpc::Service*>(p.analysis.get()),
-                                 static_cast<grpc::Service*>(p.identities.get())}) {
+  for (grpc::Service* service :
+       {static_cast<grpc::Service*>(p.sweeps.get()), static_cast<grpc::Service*>(p.trials.get()),
+        static_cast<grpc::Service*>(p.workers.get()), static_cast<grpc::Service*>(p.analysis.get()),
+        static_cast<grpc::Service*>(p.identities.get())}) {
     builder.RegisterService(service);
   }
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);

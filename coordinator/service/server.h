@@ -17,7 +17,8 @@
 namespace loupe::coordinator {
 
 struct ServerOptions {
-  // Holds coordinator.db, artifacts/, token, tokens, tls/, address, credentials, audit.log and lock. Made (0700) where it is missing.
+  // Holds coordinator.db, artifacts/, token, tokens, tls/, address, credentials, audit.log and lock. Made (0700) where
+  // it is missing.
   std::string data_folder;
   // "host:port"; port 0 takes a free one. Other than loopback means mutual TLS (server_tls.h).
   std::string listen = "127.0.0.1:7117";
@@ -31,7 +32,8 @@ struct ServerOptions {
 // Start … Stop once. Thread-safe after Start.
 class Server {
  public:
-  // Everything up and listening. FAILED_PRECONDITION: another coordinator holds the folder, a newer schema; ALREADY_EXISTS: the port is in use; errors of Listener::Open; errors of the store name the file.
+  // Everything up and listening. FAILED_PRECONDITION: another coordinator holds the folder, a newer schema;
+  // ALREADY_EXISTS: the port is in use; errors of Listener::Open; errors of the store name the file.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const Clock& clock = SystemClock(),
                                                        RandomSource& random = SystemRandom());
   // Stops in order: health says NOT_SERVING, held calls are answered, calls under way get `grace`, the store is closed.

@@ -20,7 +20,8 @@ constexpr unsigned kWatchSeconds = 1;
 // A key that the operator keeps, perhaps behind a link and readable by a group; never by everybody.
 absl::Status CheckKeyFile(const std::string& path) {
   struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return absl::ErrnoToStatus(errno, fmt::format("cannot read '{}', the TLS key", path));
+  if (::stat(path.c_str(), &info) != 0)
+    return absl::ErrnoToStatus(errno, fmt::format("cannot read '{}', the TLS key", path));
   if ((info.st_mode & S_IROTH) == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(fmt::format("everybody may read '{}', the TLS key: run chmod 600 on it", path));
 }
@@ -43,7 +44,8 @@ absl::StatusOr<std::unique_ptr<ServerTls>> ServerTls::Open(const TlsOptions& opt
   }
   const bool reachable = !IsLoopback(listen);
   if (!options.client_ca_file.empty() && options.clients_without_certificate) {
-    return absl::InvalidArgumentError("--tls-client-ca demands certificates of clients, --clients-without-certificate does not: give one");
+    return absl::InvalidArgumentError(
+        "--tls-client-ca demands certificates of clients, --clients-without-certificate does not: give one");
   }
   std::unique_ptr<ServerTls> tls(new ServerTls(options, data_folder + "/tls"));
   if (!reachable && options.certificate_file.empty()) {
@@ -66,8 +68,9 @@ absl::StatusOr<std::unique_ptr<ServerTls>> ServerTls::Open(const TlsOptions& opt
   grpc::experimental::TlsServerCredentialsOptions grpc_options(tls->provider_);
   grpc_options.watch_identity_key_cert_pairs();
   if (tls->demands_certificate_) grpc_options.watch_root_certs();
-  grpc_options.set_cert_request_type(tls->demands_certificate_ ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-                                                               : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  grpc_options.set_cert_request_type(tls->demands_certificate_
+                                         ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                                         : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
   tls->credentials_ = grpc::experimental::TlsServerCredentials(grpc_options);
   if (tls->credentials_ == nullptr) return absl::InternalError("gRPC takes no TLS credentials");
   return tls;
@@ -81,7 +84,8 @@ absl::StatusOr<std::string> ServerTls::Identity() const {
   LOUPE_RETURN_IF_ERROR(CheckKeyFile(options_.key_file));
   LOUPE_ASSIGN_OR_RETURN(const std::string certificate, ReadFile(options_.certificate_file));
   LOUPE_ASSIGN_OR_RETURN(const std::string key, ReadFile(options_.key_file));
-  LOUPE_RETURN_IF_ERROR(Annotate(CheckPair(certificate, key), fmt::format("'{}', '{}'", options_.certificate_file, options_.key_file)));
+  LOUPE_RETURN_IF_ERROR(
+      Annotate(CheckPair(certificate, key), fmt::format("'{}', '{}'", options_.certificate_file, options_.key_file)));
   return fmt::format("{}\n{}", certificate, key);
 }
 

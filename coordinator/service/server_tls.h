@@ -1,7 +1,8 @@
 // The coordinator's side of TLS: whose certificate it shows, whom it lets in, and how both change while it runs.
 //
-// Law: what can be reached from other machines demands a client's certificate, so that nobody without one gets as far as HTTP/2
-// (gRPC 1.51 cannot shed a client that opens and resets streams without end). Only the operator's own word lifts that.
+// Law: what can be reached from other machines demands a client's certificate, so that nobody without one gets as far
+// as HTTP/2 (gRPC 1.51 cannot shed a client that opens and resets streams without end). Only the operator's own word
+// lifts that.
 #pragma once
 
 #include <grpcpp/security/server_credentials.h>
@@ -33,8 +34,8 @@ struct TlsOptions {
 // Not thread-safe: Refresh from one thread.
 class ServerTls {
  public:
-  // Without TLS on loopback, unless files are given. INVALID_ARGUMENT for half a configuration and for files that do not belong
-  // together, FAILED_PRECONDITION for a key that everybody may read.
+  // Without TLS on loopback, unless files are given. INVALID_ARGUMENT for half a configuration and for files that do
+  // not belong together, FAILED_PRECONDITION for a key that everybody may read.
   static absl::StatusOr<std::unique_ptr<ServerTls>> Open(const TlsOptions& options, const std::string& listen,
                                                          const std::string& data_folder);
 
@@ -44,8 +45,9 @@ class ServerTls {
   bool on() const { return provider_ != nullptr; }
   bool issues_own_certificate() const { return on() && options_.certificate_file.empty(); }
 
-  // Takes over files that have changed, and renews the coordinator's own certificate in time. Connections that are open stay;
-  // new ones meet the new certificate within two seconds. What is wrong with a file is logged, and the last good one stays.
+  // Takes over files that have changed, and renews the coordinator's own certificate in time. Connections that are open
+  // stay; new ones meet the new certificate within two seconds. What is wrong with a file is logged, and the last good
+  // one stays.
   void Refresh();
 
  private:

@@ -1,8 +1,8 @@
 // Time in which the coordinator served: what leases, back-offs, standstills and set-asides run on.
 //
-// Law: it goes with the machine's clock as long as the engine's turns follow one another in time. Of a turn that comes late,
-// because the process was stopped, the machine suspended, or a disk or a job slow, only `most` counts: in the rest nobody could be
-// heard, so nobody is charged for it.
+// Law: it goes with the machine's clock as long as the engine's turns follow one another in time. Of a turn that comes
+// late, because the process was stopped, the machine suspended, or a disk or a job slow, only `most` counts: in the
+// rest nobody could be heard, so nobody is charged for it.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 
 namespace loupe::coordinator {
 
-// Not thread-safe. Whoever drives it begins a turn at least every most/2, also when there is nothing to do: that is how it
-// knows that it served while it waited.
+// Not thread-safe. Whoever drives it begins a turn at least every most/2, also when there is nothing to do: that is how
+// it knows that it served while it waited.
 class ServingClock {
  public:
   ServingClock(const Clock& clock, absl::Duration most)

@@ -49,15 +49,15 @@ RetryLimits LimitsOf(const RetryPolicySpec& spec) {
   return limits;
 }
 
-// Right after its creation a large sweep still gets its trials: what is asked of it then is meant for the whole of it. Looks only at
-// its state: a specification may be large.
+// Right after its creation a large sweep still gets its trials: what is asked of it then is meant for the whole of it.
+// Looks only at its state: a specification may be large.
 absl::Status AwaitCreated(EngineThread& engine, const std::string& sweep_id) {
   for (int look = 0; look < kMostLooks; ++look) {
-    LOUPE_ASSIGN_OR_RETURN(const SweepState state,
-                           engine.Call<SweepState>([&](Scheduler& scheduler, const Now& now, Effects&) -> absl::StatusOr<SweepState> {
-                             LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
-                             return view.record->shown_state();
-                           }));
+    LOUPE_ASSIGN_OR_RETURN(const SweepState state, engine.Call<SweepState>([&](Scheduler& scheduler, const Now& now,
+                                                                               Effects&) -> absl::StatusOr<SweepState> {
+      LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
+      return view.record->shown_state();
+    }));
     if (state != SweepState::kCreating) return absl::OkStatus();
     std::this_thread::sleep_for(kCreationLook);
   }
@@ -73,11 +73,11 @@ absl::StatusOr<v1::Sweep> SweepServiceImpl::View(const std::string& sweep_id) {
     std::optional<absl::Duration> estimated_time_left;
   };
   // The specification is parsed here, not on the engine's thread: it may be large.
-  LOUPE_ASSIGN_OR_RETURN(
-      const Seen seen, backend_.engine->Call<Seen>([=](Scheduler& scheduler, const Now& now, Effects&) -> absl::StatusOr<Seen> {
-        LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
-        return Seen{*view.record, view.counts, view.estimated_time_left};
-      }));
+  LOUPE_ASSIGN_OR_RETURN(const Seen seen, backend_.engine->Call<Seen>([=](Scheduler& scheduler, const Now& now,
+                                                                          Effects&) -> absl::StatusOr<Seen> {
+    LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
+    return Seen{*view.record, view.counts, view.estimated_time_left};
+  }));
   return ToProto(seen.record, seen.counts, seen.estimated_time_left, /*with_spec=*/true);
 }
 
@@ -110,10 +110,10 @@ absl::Status SweepServiceImpl::Create(const v1::CreateSweepRequest& request, con
   backend_.plans->Put(record, plan);
   LOUPE_ASSIGN_OR_RETURN(
       const SweepRecord created,
-      backend_.engine->Call<SweepRecord>([=, request_id = request.request_id()](Scheduler& scheduler, const Now& now,
-                                                                                Effects& effects) {
-        return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects, client);
-      }));
+      backend_.engine->Call<SweepRecord>(
+          [=, request_id = request.request_id()](Scheduler& scheduler, const Now& now, Effects& effects) {
+            return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects, client);
+          }));
   LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(created.id));
   return absl::OkStatus();
 }
@@ -122,7 +122,8 @@ absl::Status SweepServiceImpl::List(const v1::ListSweepsRequest& request, v1::Li
   LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 50, 1000));
   LOUPE_ASSIGN_OR_RETURN(const std::string position, ReadPageToken(request.page_token(), "ListSweeps"));
   SweepKey before = 0;
-  if (!position.empty() && !absl::SimpleAtoi(position, &before)) return absl::InvalidArgumentError("page_token is damaged");
+  if (!position.empty() && !absl::SimpleAtoi(position, &before))
+    return absl::InvalidArgumentError("page_token is damaged");
   LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, backend_.store->ListSweeps(before, size));
   // At one go, and without the specifications: a list shows none of them.
   LOUPE_ASSIGN_OR_RETURN(
@@ -164,40 +165,45 @@ absl::Status SweepServiceImpl::Retry(const v1::RetryTrialsRequest& request, cons
     filter = LevelsJson(wanted);
   }
   const std::string fingerprint = Sha256Hex(DeterministicBytes(request));
-  LOUPE_ASSIGN_OR_RETURN(
-      const int64_t retried,
-      backend_.engine->Call<int64_t>([=, request_id = request.request_id()](Scheduler& scheduler, const Now& now,
-                                                                            Effects& effects) {
-        return scheduler.OnRetry(id.id(), states, matches, request_id, fingerprint, now, effects, filter, client);
-      }));
+  LOUPE_ASSIGN_OR_RETURN(const int64_t retried, backend_.engine->Call<int64_t>([=, request_id = request.request_id()](
+                                                                                   Scheduler& scheduler, const Now& now,
+                                                                                   Effects& effects) {
+    return scheduler.OnRetry(id.id(), states, matches, request_id, fingerprint, now, effects, filter, client);
+  }));
   response.set_retried(retried);
   LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(id.id()));
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* context, const v1::SweepVerbRequest& request,
-                                                 SweepVerb verb, v1::Sweep& response) {
-  return ServeChange(backend_, context, Role::kSubmitter, NameOf(verb), request.name(), request, &response,
-                     [this, &request, verb, &response](const std::string& client) -> absl::Status {
-    LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
-    LOUPE_RETURN_IF_ERROR(AwaitCreated(*backend_.engine, id.id()));
-    LOUPE_RETURN_IF_ERROR(backend_.engine
-                              ->Call<SweepRecord>([=, etag = request.etag()](Scheduler& scheduler, const Now& now,
-                                                                             Effects& effects) {
-                                return scheduler.OnVerb(id.id(), verb, etag, now, effects, client);
-                              })
-                              .status());
-    LOUPE_ASSIGN_OR_RETURN(response, View(id.id()));
-    return absl::OkStatus();
-  });
+grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* context,
+                                                 const v1::SweepVerbRequest& request, SweepVerb verb,
+                                                 v1::Sweep& response) {
+  return ServeChange(
+      backend_, context, Role::kSubmitter, NameOf(verb), request.name(), request, &response,
+      [this, &request, verb, &response](const std::string& client) -> absl::Status {
+        LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
+        LOUPE_RETURN_IF_ERROR(AwaitCreated(*backend_.engine, id.id()));
+        LOUPE_RETURN_IF_ERROR(
+            backend_.engine
+                ->Call<SweepRecord>([=, etag = request.etag()](Scheduler& scheduler, const Now& now, Effects& effects) {
+                  return scheduler.OnVerb(id.id(), verb, etag, now, effects, client);
+                })
+                .status());
+        LOUPE_ASSIGN_OR_RETURN(response, View(id.id()));
+        return absl::OkStatus();
+      });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::CreateSweep(grpc::CallbackServerContext* context, const v1::CreateSweepRequest* request, v1::CreateSweepResponse* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::CreateSweep(grpc::CallbackServerContext* context,
+                                                        const v1::CreateSweepRequest* request,
+                                                        v1::CreateSweepResponse* response) {
   return ServeChange(backend_, context, request->validate_only() ? Role::kViewer : Role::kSubmitter, "created",
-                     request->sweep_id(), *request, response, [=, this](const std::string& client) { return Create(*request, client, *response); });
+                     request->sweep_id(), *request, response,
+                     [=, this](const std::string& client) { return Create(*request, client, *response); });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::GetSweep(grpc::CallbackServerContext* context, const v1::GetSweepRequest* request, v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::GetSweep(grpc::CallbackServerContext* context,
+                                                     const v1::GetSweepRequest* request, v1::Sweep* response) {
   return Serve(backend_, context, Role::kViewer, *request, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
     LOUPE_ASSIGN_OR_RETURN(*response, View(id.id()));
@@ -205,41 +211,52 @@ grpc::ServerUnaryReactor* SweepServiceImpl::GetSweep(grpc::CallbackServerContext
   });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::ListSweeps(grpc::CallbackServerContext* context, const v1::ListSweepsRequest* request, v1::ListSweepsResponse* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::ListSweeps(grpc::CallbackServerContext* context,
+                                                       const v1::ListSweepsRequest* request,
+                                                       v1::ListSweepsResponse* response) {
   return Serve(backend_, context, Role::kViewer, *request, response, [=, this] { return List(*request, *response); });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::DeleteSweep(grpc::CallbackServerContext* context, const v1::DeleteSweepRequest* request, v1::DeleteSweepResponse* response) {
-  return ServeChange(backend_, context, Role::kSubmitter, "deleted", request->name(), *request, response,
-                     [=, this](const std::string& client) -> absl::Status {
-    LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
-    return backend_.engine
-        ->Call<bool>([=, force = request->force(), etag = request->etag()](Scheduler& scheduler, const Now& now,
-                                                                          Effects& effects) -> absl::StatusOr<bool> {
-          LOUPE_RETURN_IF_ERROR(scheduler.OnDelete(id.id(), force, etag, now, effects, client));
-          return true;
-        })
-        .status();
-  });
+grpc::ServerUnaryReactor* SweepServiceImpl::DeleteSweep(grpc::CallbackServerContext* context,
+                                                        const v1::DeleteSweepRequest* request,
+                                                        v1::DeleteSweepResponse* response) {
+  return ServeChange(
+      backend_, context, Role::kSubmitter, "deleted", request->name(), *request, response,
+      [=, this](const std::string& client) -> absl::Status {
+        LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request->name()));
+        return backend_.engine
+            ->Call<bool>([=, force = request->force(), etag = request->etag()](
+                             Scheduler& scheduler, const Now& now, Effects& effects) -> absl::StatusOr<bool> {
+              LOUPE_RETURN_IF_ERROR(scheduler.OnDelete(id.id(), force, etag, now, effects, client));
+              return true;
+            })
+            .status();
+      });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::PauseSweep(grpc::CallbackServerContext* context, const v1::SweepVerbRequest* request, v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::PauseSweep(grpc::CallbackServerContext* context,
+                                                       const v1::SweepVerbRequest* request, v1::Sweep* response) {
   return Verb(context, *request, SweepVerb::kPause, *response);
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::ResumeSweep(grpc::CallbackServerContext* context, const v1::SweepVerbRequest* request, v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::ResumeSweep(grpc::CallbackServerContext* context,
+                                                        const v1::SweepVerbRequest* request, v1::Sweep* response) {
   return Verb(context, *request, SweepVerb::kResume, *response);
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::StopSweep(grpc::CallbackServerContext* context, const v1::SweepVerbRequest* request, v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::StopSweep(grpc::CallbackServerContext* context,
+                                                      const v1::SweepVerbRequest* request, v1::Sweep* response) {
   return Verb(context, *request, SweepVerb::kStop, *response);
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::CancelSweep(grpc::CallbackServerContext* context, const v1::SweepVerbRequest* request, v1::Sweep* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::CancelSweep(grpc::CallbackServerContext* context,
+                                                        const v1::SweepVerbRequest* request, v1::Sweep* response) {
   return Verb(context, *request, SweepVerb::kCancel, *response);
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::RetryTrials(grpc::CallbackServerContext* context, const v1::RetryTrialsRequest* request, v1::RetryTrialsResponse* response) {
+grpc::ServerUnaryReactor* SweepServiceImpl::RetryTrials(grpc::CallbackServerContext* context,
+                                                        const v1::RetryTrialsRequest* request,
+                                                        v1::RetryTrialsResponse* response) {
   return ServeChange(backend_, context, Role::kSubmitter, "retried", request->name(), *request, response,
                      [=, this](const std::string& client) { return Retry(*request, client, *response); });
 }
@@ -263,7 +280,8 @@ grpc::ServerWriteReactor<v1::WatchSweepResponse>* SweepServiceImpl::WatchSweep(g
     if (backend_.plans->Knows(id->id())) {
       watch();
     } else if (!backend_.pool->Submit(client, [this, watch, id = id->id()] {
-                 if (const auto sweep = backend_.store->GetSweep(id); sweep.ok()) backend_.plans->Get(*sweep).status().IgnoreError();
+                 if (const auto sweep = backend_.store->GetSweep(id); sweep.ok())
+                   backend_.plans->Get(*sweep).status().IgnoreError();
                  watch();
                })) {
       reactor->End(TooManyWaiting(client));

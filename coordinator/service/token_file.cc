@@ -36,7 +36,8 @@ class TokensLock {
       // Somebody may have removed the file in between: others would lock its successor.
       struct stat held {};
       struct stat named {};
-      if (::fstat(lock.fd_, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino) return lock;
+      if (::fstat(lock.fd_, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino)
+        return lock;
     }
   }
   TokensLock(TokensLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
@@ -76,16 +77,22 @@ absl::StatusOr<Role> ParseRole(std::string_view text) {
   for (const Role role : kRoles) {
     if (text == NameOf(role)) return role;
   }
-  return absl::InvalidArgumentError(fmt::format("'{}' is not a role: expected viewer, submitter, worker, admin or enrol", text));
+  return absl::InvalidArgumentError(
+      fmt::format("'{}' is not a role: expected viewer, submitter, worker, admin or enrol", text));
 }
 
 const char* NameOf(Role role) {
   switch (role) {
-    case Role::kViewer: return "viewer";
-    case Role::kSubmitter: return "submitter";
-    case Role::kWorker: return "worker";
-    case Role::kAdmin: return "admin";
-    case Role::kEnrol: return "enrol";
+    case Role::kViewer:
+      return "viewer";
+    case Role::kSubmitter:
+      return "submitter";
+    case Role::kWorker:
+      return "worker";
+    case Role::kAdmin:
+      return "admin";
+    case Role::kEnrol:
+      return "enrol";
   }
   return "unknown";
 }
@@ -102,9 +109,11 @@ absl::StatusOr<std::vector<TokenEntry>> ReadTokens(const std::string& folder) {
   absl::StatusOr<std::string> text = ReadFile(TokensPath(folder));
   if (absl::IsNotFound(text.status())) return entries;
   LOUPE_RETURN_IF_ERROR(text.status());
-  // What is written here begins with a comment: no bytes at all are a disk that was full, or a program that is still writing.
+  // What is written here begins with a comment: no bytes at all are a disk that was full, or a program that is still
+  // writing.
   if (text->empty()) {
-    return absl::InvalidArgumentError(fmt::format("'{}' is empty: remove it if no tokens are wanted", TokensPath(folder)));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' is empty: remove it if no tokens are wanted", TokensPath(folder)));
   }
   std::istringstream lines(*text);
   std::string line;
@@ -113,8 +122,9 @@ absl::StatusOr<std::vector<TokenEntry>> ReadTokens(const std::string& folder) {
     TokenEntry entry;
     // A last line without its end may be half of one: "…1764300000" of "…17643000000".
     if (!ParseEntry(line, entry) || lines.eof()) {
-      return absl::InvalidArgumentError(fmt::format("{}:{}: expected \"name role sha256 expiry [uses=N] [by=NAME]\", and a line end",
-                                                    TokensPath(folder), number));
+      return absl::InvalidArgumentError(
+          fmt::format("{}:{}: expected \"name role sha256 expiry [uses=N] [by=NAME]\", and a line end",
+                      TokensPath(folder), number));
     }
     entries.push_back(std::move(entry));
   }

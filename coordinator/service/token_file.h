@@ -2,9 +2,9 @@
 //
 //   name role sha256-of-token expiry-unix-seconds [uses=N] [by=NAME]
 //
-// with expiry 0 for "never"; only the digest is kept. A line that is removed is a token revoked. "workers/{id}" are the tokens of
-// enrolled workers: such a token works under that worker's name alone, and no other token does. `uses` is what is left of an
-// enrolment, `by` the enrolment that a worker's token came from.
+// with expiry 0 for "never"; only the digest is kept. A line that is removed is a token revoked. "workers/{id}" are the
+// tokens of enrolled workers: such a token works under that worker's name alone, and no other token does. `uses` is
+// what is left of an enrolment, `by` the enrolment that a worker's token came from.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,8 @@ std::string TokensPath(const std::string& folder);
 // None where there is no file. INVALID_ARGUMENT names the line.
 absl::StatusOr<std::vector<TokenEntry>> ReadTokens(const std::string& folder);
 
-// Reads, has `edit` change and writes the entries, as one step under the lock DATA/tokens.lock: of several programs at once
-// each sees what the others have done. Nothing is written where `edit` fails.
+// Reads, has `edit` change and writes the entries, as one step under the lock DATA/tokens.lock: of several programs at
+// once each sees what the others have done. Nothing is written where `edit` fails.
 absl::Status EditTokens(const std::string& folder, const std::function<absl::Status(std::vector<TokenEntry>&)>& edit);
 
 // 256 random bits.

@@ -23,7 +23,8 @@ constexpr size_t kDownloadChunkBytes = 256 << 10;
 // FAILED_PRECONDITION while it is being deleted: its rows go one after the other.
 absl::StatusOr<SweepRecord> Readable(Store& store, const std::string& id) {
   LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, store.GetSweep(id));
-  if (sweep.has_job(JobKind::kDelete)) return absl::FailedPreconditionError(fmt::format("sweep '{}' is being deleted", id));
+  if (sweep.has_job(JobKind::kDelete))
+    return absl::FailedPreconditionError(fmt::format("sweep '{}' is being deleted", id));
   return sweep;
 }
 
@@ -38,7 +39,8 @@ absl::StatusOr<std::pair<SweepRecord, TrialKey>> Locate(Store& store, const std:
 // An artifact on its way out: first its description, then its bytes.
 class Download {
  public:
-  Download(const Backend& backend, v1::DownloadArtifactRequest request) : backend_(backend), request_(std::move(request)) {}
+  Download(const Backend& backend, v1::DownloadArtifactRequest request)
+      : backend_(backend), request_(std::move(request)) {}
   ~Download() {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -91,7 +93,8 @@ absl::Status TrialServiceImpl::List(const v1::ListTrialsRequest& request, v1::Li
   TrialFilter filter;
   std::string request_key = "ListTrials " + request.parent();
   for (const int state : request.states()) {
-    if (state < 1 || state > 6) return absl::InvalidArgumentError(fmt::format("states: {} is not a trial's state", state));
+    if (state < 1 || state > 6)
+      return absl::InvalidArgumentError(fmt::format("states: {} is not a trial's state", state));
     filter.states.insert(static_cast<TrialState>(state));
     request_key += fmt::format(" {}", state);
   }
@@ -117,7 +120,8 @@ absl::Status TrialServiceImpl::List(const v1::ListTrialsRequest& request, v1::Li
   return absl::OkStatus();
 }
 
-absl::Status TrialServiceImpl::Points(const v1::ListMetricPointsRequest& request, v1::ListMetricPointsResponse& response) {
+absl::Status TrialServiceImpl::Points(const v1::ListMetricPointsRequest& request,
+                                      v1::ListMetricPointsResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 1000, 10000));
   LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request.parent()));
   const std::string request_key = fmt::format("ListMetricPoints {} {}", request.parent(), request.metric());
@@ -152,7 +156,8 @@ absl::Status TrialServiceImpl::Points(const v1::ListMetricPointsRequest& request
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* TrialServiceImpl::GetTrial(grpc::CallbackServerContext* context, const v1::GetTrialRequest* request, v1::Trial* response) {
+grpc::ServerUnaryReactor* TrialServiceImpl::GetTrial(grpc::CallbackServerContext* context,
+                                                     const v1::GetTrialRequest* request, v1::Trial* response) {
   return Serve(backend_, context, Role::kViewer, *request, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request->name()));
     LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, backend_.store->GetTrial(located.second));
@@ -161,15 +166,21 @@ grpc::ServerUnaryReactor* TrialServiceImpl::GetTrial(grpc::CallbackServerContext
   });
 }
 
-grpc::ServerUnaryReactor* TrialServiceImpl::ListTrials(grpc::CallbackServerContext* context, const v1::ListTrialsRequest* request, v1::ListTrialsResponse* response) {
+grpc::ServerUnaryReactor* TrialServiceImpl::ListTrials(grpc::CallbackServerContext* context,
+                                                       const v1::ListTrialsRequest* request,
+                                                       v1::ListTrialsResponse* response) {
   return Serve(backend_, context, Role::kViewer, *request, response, [=, this] { return List(*request, *response); });
 }
 
-grpc::ServerUnaryReactor* TrialServiceImpl::ListMetricPoints(grpc::CallbackServerContext* context, const v1::ListMetricPointsRequest* request, v1::ListMetricPointsResponse* response) {
+grpc::ServerUnaryReactor* TrialServiceImpl::ListMetricPoints(grpc::CallbackServerContext* context,
+                                                             const v1::ListMetricPointsRequest* request,
+                                                             v1::ListMetricPointsResponse* response) {
   return Serve(backend_, context, Role::kViewer, *request, response, [=, this] { return Points(*request, *response); });
 }
 
-grpc::ServerUnaryReactor* TrialServiceImpl::ListArtifacts(grpc::CallbackServerContext* context, const v1::ListArtifactsRequest* request, v1::ListArtifactsResponse* response) {
+grpc::ServerUnaryReactor* TrialServiceImpl::ListArtifacts(grpc::CallbackServerContext* context,
+                                                          const v1::ListArtifactsRequest* request,
+                                                          v1::ListArtifactsResponse* response) {
   return Serve(backend_, context, Role::kViewer, *request, response, [=, this]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request->parent()));
     LOUPE_ASSIGN_OR_RETURN(const std::vector<ArtifactRecord> artifacts, backend_.store->ListArtifacts(located.second));
@@ -181,7 +192,8 @@ grpc::ServerUnaryReactor* TrialServiceImpl::ListArtifacts(grpc::CallbackServerCo
 grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* TrialServiceImpl::DownloadArtifact(
     grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
   auto* writer = new ChunkWriter<v1::DownloadArtifactResponse>(backend_);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open =
+      OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request);
   if (!open.ok()) {
     writer->End(open.status());
     return writer;

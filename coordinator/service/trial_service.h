@@ -11,12 +11,17 @@ class TrialServiceImpl final : public v1::TrialService::CallbackService {
  public:
   explicit TrialServiceImpl(const Backend& backend) : backend_(backend) {}
 
-  grpc::ServerUnaryReactor* GetTrial(grpc::CallbackServerContext* context, const v1::GetTrialRequest* request, v1::Trial* response) override;
-  grpc::ServerUnaryReactor* ListTrials(grpc::CallbackServerContext* context, const v1::ListTrialsRequest* request, v1::ListTrialsResponse* response) override;
-  grpc::ServerUnaryReactor* ListMetricPoints(grpc::CallbackServerContext* context, const v1::ListMetricPointsRequest* request, v1::ListMetricPointsResponse* response) override;
-  grpc::ServerUnaryReactor* ListArtifacts(grpc::CallbackServerContext* context, const v1::ListArtifactsRequest* request, v1::ListArtifactsResponse* response) override;
-  grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(grpc::CallbackServerContext* context,
-                                                                           const v1::DownloadArtifactRequest* request) override;
+  grpc::ServerUnaryReactor* GetTrial(grpc::CallbackServerContext* context, const v1::GetTrialRequest* request,
+                                     v1::Trial* response) override;
+  grpc::ServerUnaryReactor* ListTrials(grpc::CallbackServerContext* context, const v1::ListTrialsRequest* request,
+                                       v1::ListTrialsResponse* response) override;
+  grpc::ServerUnaryReactor* ListMetricPoints(grpc::CallbackServerContext* context,
+                                             const v1::ListMetricPointsRequest* request,
+                                             v1::ListMetricPointsResponse* response) override;
+  grpc::ServerUnaryReactor* ListArtifacts(grpc::CallbackServerContext* context, const v1::ListArtifactsRequest* request,
+                                          v1::ListArtifactsResponse* response) override;
+  grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(
+      grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) override;
 
  private:
   absl::Status List(const v1::ListTrialsRequest& request, v1::ListTrialsResponse& response);

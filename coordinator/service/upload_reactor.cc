@@ -17,7 +17,8 @@ constexpr size_t kMaxChunkBytes = (1 << 20) + 1024;
 UploadReactor* UploadReactor::Begin(const Backend& backend, grpc::CallbackServerContext& context,
                                     v1::UploadArtifactResponse& response) {
   auto* reactor = new UploadReactor(backend, response);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend, context, Role::kWorker, CallKind::kStream, /*request=*/nullptr);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open =
+      OpenFor(backend, context, Role::kWorker, CallKind::kStream, /*request=*/nullptr);
   if (!open.ok()) {
     reactor->End(open.status());
     return reactor;
@@ -70,7 +71,9 @@ absl::Status UploadReactor::TakeHeader() {
              .sha256 = artifact.sha256(),
              .epoch = claim_.epoch};
   // Refused before the bytes come, and again when they are there: the lease may be lost in between.
-  const auto check = [claim = claim_](Scheduler& scheduler, const Now&, Effects&) { return scheduler.CheckLease(claim); };
+  const auto check = [claim = claim_](Scheduler& scheduler, const Now&, Effects&) {
+    return scheduler.CheckLease(claim);
+  };
   LOUPE_RETURN_IF_ERROR(backend_.engine->Call<TrialKey>(check).status());
   LOUPE_ASSIGN_OR_RETURN(upload_, backend_.artifacts->Begin());
   return absl::OkStatus();
@@ -79,7 +82,8 @@ absl::Status UploadReactor::TakeHeader() {
 absl::Status UploadReactor::TakeChunk() {
   received_ += static_cast<int64_t>(message_.chunk().size());
   if (message_.has_header() || message_.chunk().size() > kMaxChunkBytes || received_ > record_.size_bytes) {
-    return absl::InvalidArgumentError("after its header an upload has chunks of at most 1 MiB, and no more bytes than announced");
+    return absl::InvalidArgumentError(
+        "after its header an upload has chunks of at most 1 MiB, and no more bytes than announced");
   }
   return upload_->Append(message_.chunk());
 }
@@ -87,13 +91,13 @@ absl::Status UploadReactor::TakeChunk() {
 absl::Status UploadReactor::Keep() {
   if (upload_ == nullptr) return absl::InvalidArgumentError("the first message of an upload must be its header");
   LOUPE_RETURN_IF_ERROR(upload_->Finish(record_.size_bytes, record_.sha256));
-  LOUPE_RETURN_IF_ERROR(
-      backend_.engine
-          ->Call<bool>([claim = claim_, record = record_](Scheduler& scheduler, const Now&, Effects& effects) -> absl::StatusOr<bool> {
-            LOUPE_RETURN_IF_ERROR(scheduler.OnArtifact(claim, record, effects));
-            return true;
-          })
-          .status());
+  LOUPE_RETURN_IF_ERROR(backend_.engine
+                            ->Call<bool>([claim = claim_, record = record_](Scheduler& scheduler, const Now&,
+                                                                            Effects& effects) -> absl::StatusOr<bool> {
+                              LOUPE_RETURN_IF_ERROR(scheduler.OnArtifact(claim, record, effects));
+                              return true;
+                            })
+                            .status());
   *response_.mutable_artifact() = ToProto(record_);
   return absl::OkStatus();
 }

@@ -11,12 +11,13 @@
 
 namespace loupe::coordinator {
 
-// Lives until gRPC is done with it, and deletes itself then. One chunk is in memory; while the client's next one is awaited no
-// thread is. What does not arrive whole is not kept.
+// Lives until gRPC is done with it, and deletes itself then. One chunk is in memory; while the client's next one is
+// awaited no thread is. What does not arrive whole is not kept.
 class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactRequest>, public CallState {
  public:
   // `response` lives as long as the call.
-  static UploadReactor* Begin(const Backend& backend, grpc::CallbackServerContext& context, v1::UploadArtifactResponse& response);
+  static UploadReactor* Begin(const Backend& backend, grpc::CallbackServerContext& context,
+                              v1::UploadArtifactResponse& response);
 
   void OnReadDone(bool ok) override;
   void OnCancel() override { NoteCancelled(); }
@@ -26,7 +27,8 @@ class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactReq
   }
 
  private:
-  UploadReactor(const Backend& backend, v1::UploadArtifactResponse& response) : backend_(backend), response_(response) {}
+  UploadReactor(const Backend& backend, v1::UploadArtifactResponse& response)
+      : backend_(backend), response_(response) {}
   // On the pool's threads, one call at a time. `ok` false: the client has sent all it had.
   void Continue(bool ok);
   absl::Status TakeHeader();

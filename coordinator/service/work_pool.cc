@@ -21,7 +21,8 @@ bool WorkPool::Submit(const std::string& client, std::function<void()> job) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = waiting_.find(client);
-    if (all_waiting_ >= 16 * most_waiting_ || (found != waiting_.end() && found->second.size() >= most_waiting_)) return false;
+    if (all_waiting_ >= 16 * most_waiting_ || (found != waiting_.end() && found->second.size() >= most_waiting_))
+      return false;
     if (found == waiting_.end()) turns_.push_back(client);
     waiting_[client].push_back(std::move(job));
     ++all_waiting_;

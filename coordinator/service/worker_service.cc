@@ -29,8 +29,8 @@ absl::Status FillAssignment(const Backend& backend, const DesiredAttempt& attemp
   return absl::OkStatus();
 }
 
-// Clients take messages of at most 4 MiB: what a worker is to begin is told in portions. (Leases and verdicts of a thousand attempts
-// take a quarter of the rest.)
+// Clients take messages of at most 4 MiB: what a worker is to begin is told in portions. (Leases and verdicts of a
+// thousand attempts take a quarter of the rest.)
 constexpr size_t kMaxAssignedBytes = 2 << 20;
 
 absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& request, const SyncAnswer& answer,
@@ -66,8 +66,8 @@ absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& 
   return absl::OkStatus();
 }
 
-// Plans that are not at hand (the first trial after a start, a sweep that nobody has worked on for long) are made on the pool's
-// threads: the engine's has other workers waiting.
+// Plans that are not at hand (the first trial after a start, a sweep that nobody has worked on for long) are made on
+// the pool's threads: the engine's has other workers waiting.
 bool HasPlansOf(const Backend& backend, const SyncRequest& request) {
   return std::all_of(request.attempts.begin(), request.attempts.end(), [&](const AttemptReport& report) {
     return !std::holds_alternative<Result>(report.outcome) || backend.plans->Knows(report.lease.sweep_id);
@@ -78,7 +78,8 @@ void MakePlansOf(const Backend& backend, const SyncRequest& request) {
   for (const AttemptReport& report : request.attempts) {
     if (backend.plans->Knows(report.lease.sweep_id)) continue;
     // Without a plan the result is taken as it is.
-    if (const auto sweep = backend.store->GetSweep(report.lease.sweep_id); sweep.ok()) backend.plans->Get(*sweep).status().IgnoreError();
+    if (const auto sweep = backend.store->GetSweep(report.lease.sweep_id); sweep.ok())
+      backend.plans->Get(*sweep).status().IgnoreError();
   }
 }
 
@@ -87,18 +88,19 @@ void MakePlansOf(const Backend& backend, const SyncRequest& request) {
 void WorkerServiceImpl::Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest* request,
                                v1::SynchronizeResponse* response, uint64_t id) {
   // Request and response live until Answer, which is called exactly once.
-  backend_.engine->Submit(SyncCall{
-      std::move(sync), ToAbslDuration(request->max_wait()),
-      [this, call, request, response](absl::StatusOr<SyncAnswer> answer) {
-        if (!answer.ok()) return call->Answer(answer.status());
-        const bool at_hand = std::all_of(answer->desired.begin(), answer->desired.end(),
-                                         [&](const DesiredAttempt& attempt) { return backend_.plans->Knows(attempt.sweep_id); });
-        const auto fill = [this, call, request, response, answer = *std::move(answer)] {
-          call->Answer(FillResponse(backend_, *request, answer, *response));
-        };
-        at_hand ? fill() : RunLater(backend_, call, fill);
-      },
-      id});
+  backend_.engine->Submit(SyncCall{std::move(sync), ToAbslDuration(request->max_wait()),
+                                   [this, call, request, response](absl::StatusOr<SyncAnswer> answer) {
+                                     if (!answer.ok()) return call->Answer(answer.status());
+                                     const bool at_hand = std::all_of(answer->desired.begin(), answer->desired.end(),
+                                                                      [&](const DesiredAttempt& attempt) {
+                                                                        return backend_.plans->Knows(attempt.sweep_id);
+                                                                      });
+                                     const auto fill = [this, call, request, response, answer = *std::move(answer)] {
+                                       call->Answer(FillResponse(backend_, *request, answer, *response));
+                                     };
+                                     at_hand ? fill() : RunLater(backend_, call, fill);
+                                   },
+                                   id});
 }
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::Synchronize(grpc::CallbackServerContext* context,
@@ -111,7 +113,8 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::Synchronize(grpc::CallbackServerCon
   absl::Status status = open.status();
   if (open.ok()) call->SetOpen(*std::move(open));
   if (status.ok()) status = sync.status();
-  if (status.ok() && backend_.access != nullptr) status = backend_.access->ClaimWorker(call->open()->caller(), sync->worker);
+  if (status.ok() && backend_.access != nullptr)
+    status = backend_.access->ClaimWorker(call->open()->caller(), sync->worker);
   if (!status.ok()) {
     call->Answer(status);
     return call;
@@ -136,7 +139,8 @@ absl::StatusOr<std::vector<v1::Worker>> WorkerServiceImpl::Workers() {
   std::map<SweepKey, std::string> ids;
   for (const SweepRecord& sweep : sweeps) ids.emplace(sweep.key, sweep.id);
   return backend_.engine->Call<std::vector<v1::Worker>>(
-      [ids = std::move(ids)](Scheduler& scheduler, const Now& now, Effects&) -> absl::StatusOr<std::vector<v1::Worker>> {
+      [ids = std::move(ids)](Scheduler& scheduler, const Now& now,
+                             Effects&) -> absl::StatusOr<std::vector<v1::Worker>> {
         std::vector<v1::Worker> workers;
         for (const auto& [id, worker] : scheduler.workers().all()) {
           workers.push_back(ToProto(worker, ids, scheduler.options().lease, now.monotonic));
@@ -160,40 +164,46 @@ absl::Status WorkerServiceImpl::List(const v1::ListWorkersRequest& request, v1::
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* WorkerServiceImpl::Drain(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest& request, bool draining,
+grpc::ServerUnaryReactor* WorkerServiceImpl::Drain(grpc::CallbackServerContext* context,
+                                                   const v1::WorkerVerbRequest& request, bool draining,
                                                    v1::Worker& response) {
-  return ServeChange(backend_, context, Role::kAdmin, draining ? "drained" : "undrained", request.name(), request, &response,
-                     [this, name = request.name(), draining, &response]() -> absl::Status {
-    LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromName(name));
-    LOUPE_RETURN_IF_ERROR(
-        backend_.engine
-            ->Call<bool>([=](Scheduler& scheduler, const Now& now, Effects& effects) -> absl::StatusOr<bool> {
-              LOUPE_RETURN_IF_ERROR(scheduler.OnDrain(id.id(), draining, now, effects));
-              return true;
-            })
-            .status());
-    LOUPE_ASSIGN_OR_RETURN(const std::vector<v1::Worker> workers, Workers());
-    for (const v1::Worker& worker : workers) {
-      if (worker.name() == name) response = worker;
-    }
-    return absl::OkStatus();
-  });
+  return ServeChange(
+      backend_, context, Role::kAdmin, draining ? "drained" : "undrained", request.name(), request, &response,
+      [this, name = request.name(), draining, &response]() -> absl::Status {
+        LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromName(name));
+        LOUPE_RETURN_IF_ERROR(
+            backend_.engine
+                ->Call<bool>([=](Scheduler& scheduler, const Now& now, Effects& effects) -> absl::StatusOr<bool> {
+                  LOUPE_RETURN_IF_ERROR(scheduler.OnDrain(id.id(), draining, now, effects));
+                  return true;
+                })
+                .status());
+        LOUPE_ASSIGN_OR_RETURN(const std::vector<v1::Worker> workers, Workers());
+        for (const v1::Worker& worker : workers) {
+          if (worker.name() == name) response = worker;
+        }
+        return absl::OkStatus();
+      });
 }
 
-grpc::ServerReadReactor<v1::UploadArtifactRequest>* WorkerServiceImpl::UploadArtifact(grpc::CallbackServerContext* context,
-                                                                                    v1::UploadArtifactResponse* response) {
+grpc::ServerReadReactor<v1::UploadArtifactRequest>* WorkerServiceImpl::UploadArtifact(
+    grpc::CallbackServerContext* context, v1::UploadArtifactResponse* response) {
   return UploadReactor::Begin(backend_, *context, *response);
 }
 
-grpc::ServerUnaryReactor* WorkerServiceImpl::ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request, v1::ListWorkersResponse* response) {
+grpc::ServerUnaryReactor* WorkerServiceImpl::ListWorkers(grpc::CallbackServerContext* context,
+                                                         const v1::ListWorkersRequest* request,
+                                                         v1::ListWorkersResponse* response) {
   return Serve(backend_, context, Role::kViewer, *request, response, [=, this] { return List(*request, *response); });
 }
 
-grpc::ServerUnaryReactor* WorkerServiceImpl::DrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) {
+grpc::ServerUnaryReactor* WorkerServiceImpl::DrainWorker(grpc::CallbackServerContext* context,
+                                                         const v1::WorkerVerbRequest* request, v1::Worker* response) {
   return Drain(context, *request, true, *response);
 }
 
-grpc::ServerUnaryReactor* WorkerServiceImpl::UndrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) {
+grpc::ServerUnaryReactor* WorkerServiceImpl::UndrainWorker(grpc::CallbackServerContext* context,
+                                                           const v1::WorkerVerbRequest* request, v1::Worker* response) {
   return Drain(context, *request, false, *response);
 }
 

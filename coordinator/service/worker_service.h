@@ -17,14 +17,19 @@ class WorkerServiceImpl final : public v1::WorkerService::CallbackService {
                                         v1::SynchronizeResponse* response) override;
   grpc::ServerReadReactor<v1::UploadArtifactRequest>* UploadArtifact(grpc::CallbackServerContext* context,
                                                                      v1::UploadArtifactResponse* response) override;
-  grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request, v1::ListWorkersResponse* response) override;
-  grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) override;
-  grpc::ServerUnaryReactor* UndrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request, v1::Worker* response) override;
+  grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
+                                        v1::ListWorkersResponse* response) override;
+  grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request,
+                                        v1::Worker* response) override;
+  grpc::ServerUnaryReactor* UndrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest* request,
+                                          v1::Worker* response) override;
 
  private:
-  void Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest* request, v1::SynchronizeResponse* response, uint64_t id);
+  void Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest* request,
+              v1::SynchronizeResponse* response, uint64_t id);
   absl::Status List(const v1::ListWorkersRequest& request, v1::ListWorkersResponse& response);
-  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest& request, bool draining, v1::Worker& response);
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest& request,
+                                  bool draining, v1::Worker& response);
   absl::StatusOr<std::vector<v1::Worker>> Workers();
 
   const Backend backend_;

@@ -60,8 +60,8 @@ absl::Status CheckArtifactName(std::string_view name) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(fmt::format(
-      "'{:.140}' is not an artifact name: expected 1 to {} letters, digits, '.', '_' and '-', not starting with '.'", name,
-      kMaxNameLength));
+      "'{:.140}' is not an artifact name: expected 1 to {} letters, digits, '.', '_' and '-', not starting with '.'",
+      name, kMaxNameLength));
 }
 
 absl::StatusOr<std::unique_ptr<ArtifactFolder>> ArtifactFolder::Open(const std::string& root) {
@@ -83,12 +83,15 @@ absl::StatusOr<ArtifactFolder> ArtifactFolder::Existing(const std::string& root)
 
 absl::StatusOr<std::unique_ptr<ArtifactFolder::Upload>> ArtifactFolder::Begin() const {
   std::string path = fmt::format("{}/{}/{}", root_, kIncoming, ToHex(SystemRandom().NextToken()));
-  const auto create = [&path] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600); };
+  const auto create = [&path] {
+    return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  };
   int fd = create();
   // Somebody has tidied up; where the whole folder is gone, a disk may be.
   if (fd < 0 && errno == ENOENT && ::mkdir(fmt::format("{}/{}", root_, kIncoming).c_str(), 0700) == 0) fd = create();
   if (fd < 0 && errno == ENOENT) {
-    return absl::UnavailableError(fmt::format("the artifacts' folder '{}' is gone (removed, or its disk is not there): put it back", root_));
+    return absl::UnavailableError(
+        fmt::format("the artifacts' folder '{}' is gone (removed, or its disk is not there): put it back", root_));
   }
   if (fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot create '{}'", path));
   return std::unique_ptr<Upload>(new Upload(*this, std::move(path), fd));
@@ -119,8 +122,9 @@ absl::Status ArtifactFolder::Upload::Append(std::string_view bytes) {
 absl::Status ArtifactFolder::Upload::Finish(int64_t expected_size, std::string_view expected_sha256) {
   const std::string sha256 = digest_.FinishHex();
   if (size_ != expected_size || sha256 != expected_sha256) {
-    return absl::DataLossError(fmt::format("the artifact arrived with {} bytes and SHA-256 {}, announced were {} and {}: send it again",
-                                           size_, sha256, expected_size, expected_sha256));
+    return absl::DataLossError(
+        fmt::format("the artifact arrived with {} bytes and SHA-256 {}, announced were {} and {}: send it again", size_,
+                    sha256, expected_size, expected_sha256));
   }
   LOUPE_ASSIGN_OR_RETURN(const std::string target, folder_.PathOf(sha256));
   const std::string folder = target.substr(0, target.rfind('/'));
@@ -137,7 +141,8 @@ absl::Status ArtifactFolder::Upload::Finish(int64_t expected_size, std::string_v
 
 absl::StatusOr<std::string> ArtifactFolder::PathOf(std::string_view sha256) const {
   if (!IsDigest(sha256)) {
-    return absl::InvalidArgumentError(fmt::format("'{:.80}' is not a SHA-256 in 64 lower-case hexadecimal digits", sha256));
+    return absl::InvalidArgumentError(
+        fmt::format("'{:.80}' is not a SHA-256 in 64 lower-case hexadecimal digits", sha256));
   }
   return fmt::format("{}/{}/{}", root_, sha256.substr(0, 2), sha256);
 }
@@ -147,16 +152,18 @@ absl::StatusOr<int> ArtifactFolder::OpenToRead(std::string_view sha256) const {
   const std::string folder = path.substr(0, path.rfind('/'));
   const int folder_fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   // O_NONBLOCK: a pipe in the place of a file must not hold the call up.
-  const int fd = folder_fd < 0 ? -1
-                               : ::openat(folder_fd, std::string(sha256).c_str(),
-                                          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  const int fd = folder_fd < 0
+                     ? -1
+                     : ::openat(folder_fd, std::string(sha256).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   const int error = errno;
   if (folder_fd >= 0) ::close(folder_fd);
-  if (fd < 0 && (error == EMFILE || error == ENFILE)) return absl::ErrnoToStatus(error, fmt::format("cannot open '{}'", path));
+  if (fd < 0 && (error == EMFILE || error == ENFILE))
+    return absl::ErrnoToStatus(error, fmt::format("cannot open '{}'", path));
   struct stat info {};
   if (fd >= 0 && ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) return fd;
   if (fd >= 0) ::close(fd);
-  return absl::DataLossError(fmt::format("the file of artifact {} is missing in the data folder, or is no plain file", sha256));
+  return absl::DataLossError(
+      fmt::format("the file of artifact {} is missing in the data folder, or is no plain file", sha256));
 }
 
 absl::Status ArtifactFolder::ForEachBlock(std::string_view sha256,
@@ -175,7 +182,8 @@ absl::Status ArtifactFolder::ForEachBlock(std::string_view sha256,
   if (got < 0) status = absl::ErrnoToStatus(errno, fmt::format("cannot read artifact {}", sha256));
   ::close(fd);
   if (!status.ok() || digest.FinishHex() == sha256) return status;
-  return absl::DataLossError(fmt::format("the content of artifact {} has changed: it no longer has its digest", sha256));
+  return absl::DataLossError(
+      fmt::format("the content of artifact {} has changed: it no longer has its digest", sha256));
 }
 
 absl::StatusOr<std::string> ArtifactFolder::Read(std::string_view sha256) const {

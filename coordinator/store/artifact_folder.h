@@ -14,8 +14,8 @@
 
 namespace loupe::coordinator {
 
-// A name that a worker may give an artifact: 1–128 of [A-Za-z0-9._-], not starting with '.': nothing that a path, a shell or
-// an archive reads as anything else. INVALID_ARGUMENT otherwise.
+// A name that a worker may give an artifact: 1–128 of [A-Za-z0-9._-], not starting with '.': nothing that a path, a
+// shell or an archive reads as anything else. INVALID_ARGUMENT otherwise.
 absl::Status CheckArtifactName(std::string_view name);
 
 // Thread-safe; names are digests only, so no name from outside ever becomes a path.
@@ -36,7 +36,8 @@ class ArtifactFolder {
 
     // RESOURCE_EXHAUSTED on a full disk.
     absl::Status Append(std::string_view bytes);
-    // Makes the file durable under its digest. DATA_LOSS when size or digest are not the announced ones; nothing is kept then.
+    // Makes the file durable under its digest. DATA_LOSS when size or digest are not the announced ones; nothing is
+    // kept then.
     absl::Status Finish(int64_t expected_size, std::string_view expected_sha256);
 
    private:
@@ -53,12 +54,13 @@ class ArtifactFolder {
   // Where the content lies (or would lie). INVALID_ARGUMENT unless `sha256` is 64 lower-case hexadecimal digits.
   absl::StatusOr<std::string> PathOf(std::string_view sha256) const;
 
-  // The content, opened for reading; the caller closes it. Only a plain file in a real folder is opened: a link that somebody
-  // put there is an error (DATA_LOSS), as is a missing file.
+  // The content, opened for reading; the caller closes it. Only a plain file in a real folder is opened: a link that
+  // somebody put there is an error (DATA_LOSS), as is a missing file.
   absl::StatusOr<int> OpenToRead(std::string_view sha256) const;
-  // Reads the whole content, block by block, and checks it: DATA_LOSS when it is missing, no plain file, or no longer has its
-  // digest (known after the last block). An error of `on_block` ends it.
-  absl::Status ForEachBlock(std::string_view sha256, const std::function<absl::Status(std::string_view)>& on_block) const;
+  // Reads the whole content, block by block, and checks it: DATA_LOSS when it is missing, no plain file, or no longer
+  // has its digest (known after the last block). An error of `on_block` ends it.
+  absl::Status ForEachBlock(std::string_view sha256,
+                            const std::function<absl::Status(std::string_view)>& on_block) const;
   // The whole content, checked; for small ones.
   absl::StatusOr<std::string> Read(std::string_view sha256) const;
 

@@ -27,7 +27,11 @@ constexpr char kAcceptedSql[] =
     "WHERE a.sweep_key = ? AND a.name = ? ORDER BY a.trial_index";
 
 ArtifactRecord Read(const SqliteRow& row) {
-  return {.name = row.Text(0), .media_type = row.Text(1), .size_bytes = row.Int(2), .sha256 = row.Text(3), .epoch = row.Int(4)};
+  return {.name = row.Text(0),
+          .media_type = row.Text(1),
+          .size_bytes = row.Int(2),
+          .sha256 = row.Text(3),
+          .epoch = row.Int(4)};
 }
 
 }  // namespace
@@ -40,15 +44,16 @@ absl::Status Upsert(SqliteDb& db, const RecordArtifact& record) {
 
 absl::StatusOr<std::vector<ArtifactRecord>> ListOfLatest(SqliteDb& db, TrialKey trial) {
   std::vector<ArtifactRecord> artifacts;
-  LOUPE_RETURN_IF_ERROR(
-      db.ForEach(kListSql, [&](const SqliteRow& row) { artifacts.push_back(Read(row)); }, trial.sweep, trial.index));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kListSql, [&](const SqliteRow& row) { artifacts.push_back(Read(row)); }, trial.sweep, trial.index));
   return artifacts;
 }
 
 absl::StatusOr<ArtifactRecord> Get(SqliteDb& db, TrialKey trial, int64_t epoch, const std::string& name) {
   std::optional<ArtifactRecord> found;
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kGetSql, [&](const SqliteRow& row) { found = Read(row); }, trial.sweep, trial.index,
-                                   epoch, std::string_view(name)));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kGetSql, [&](const SqliteRow& row) { found = Read(row); }, trial.sweep, trial.index, epoch,
+      std::string_view(name)));
   if (!found) {
     return absl::NotFoundError(fmt::format("attempt {} of trial {} has no artifact '{}'", epoch, trial.index, name));
   }

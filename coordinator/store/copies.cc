@@ -92,11 +92,11 @@ class Copier {
     };
     // VACUUM INTO reads one snapshot and writes a whole new file; commits go on meanwhile.
     LOUPE_RETURN_IF_ERROR(source->Execute("PRAGMA query_only=OFF"));
-    const absl::Status status = WithProgress(
-        *source, progress_, state, [&] { return source->Run("VACUUM INTO ?", std::string_view(target)); });
+    const absl::Status status =
+        WithProgress(*source, progress_, state, [&] { return source->Run("VACUUM INTO ?", std::string_view(target)); });
     if (!absl::IsResourceExhausted(status)) return status;
-    return absl::ResourceExhaustedError(
-        fmt::format("no space left for '{}', which needs up to {} bytes: free some, or choose another folder", target, bytes));
+    return absl::ResourceExhaustedError(fmt::format(
+        "no space left for '{}', which needs up to {} bytes: free some, or choose another folder", target, bytes));
   }
 
   absl::Status CheckIntegrity(SqliteDb& db) const {
@@ -159,12 +159,14 @@ class Copier {
   WorkProgress state_;
 };
 
-// ALREADY_EXISTS unless it is missing or empty, but for what a killed restore leaves: that began in an empty folder too.
+// ALREADY_EXISTS unless it is missing or empty, but for what a killed restore leaves: that began in an empty folder
+// too.
 absl::Status CheckEmpty(const std::string& folder) {
   std::error_code error;
   const bool cut_off = fs::exists(folder + kPartialRestore, error);
   if (!fs::exists(folder, error)) return absl::OkStatus();
-  if (!fs::is_directory(folder, error)) return absl::AlreadyExistsError(fmt::format("'{}' is a file: give a new folder", folder));
+  if (!fs::is_directory(folder, error))
+    return absl::AlreadyExistsError(fmt::format("'{}' is a file: give a new folder", folder));
   fs::directory_iterator entries(folder, error);
   LOUPE_RETURN_IF_ERROR(FromErrorCode(error, fmt::format("cannot look into '{}'", folder)));
   for (const auto& entry : entries) {
@@ -195,7 +197,8 @@ absl::StatusOr<DataCounts> BackupData(const std::string& data_folder, const std:
   const std::string target = Plain(to);
   std::error_code error;
   if (fs::exists(fs::symlink_status(target, error))) {
-    return absl::AlreadyExistsError(fmt::format("'{}' is there already: a backup never overwrites, give a new folder", target));
+    return absl::AlreadyExistsError(
+        fmt::format("'{}' is there already: a backup never overwrites, give a new folder", target));
   }
   // Before any folder is made.
   LOUPE_RETURN_IF_ERROR(OpenDatabase(data_folder).status());
@@ -216,7 +219,8 @@ absl::StatusOr<DataCounts> BackupData(const std::string& data_folder, const std:
   return Annotate(counts.status(), fmt::format("no backup of '{}' was made", data_folder));
 }
 
-absl::StatusOr<DataCounts> RestoreData(const std::string& from, const std::string& data_folder, const ProgressFn& progress) {
+absl::StatusOr<DataCounts> RestoreData(const std::string& from, const std::string& data_folder,
+                                       const ProgressFn& progress) {
   LOUPE_RETURN_IF_ERROR(CheckEmpty(data_folder));
   Copier copier(from, progress);
   LOUPE_RETURN_IF_ERROR(Annotate(copier.Verify(), fmt::format("'{}' is not restored", from)));

@@ -1,4 +1,5 @@
-// A data folder as its upkeep sees it: where things lie, the database opened for reading, how long work tells of itself.
+// A data folder as its upkeep sees it: where things lie, the database opened for reading, how long work tells of
+// itself.
 #pragma once
 
 #include <cstdint>
@@ -35,17 +36,19 @@ struct WorkProgress {
   int64_t done_bytes = 0;
   int64_t total_bytes = 0;  // 0 where nobody knows
 };
-// Called many times a second, on the thread that works. Returns whether to go on: after a `false` the work cleans up and
-// ends with CANCELLED. May be empty.
+// Called many times a second, on the thread that works. Returns whether to go on: after a `false` the work cleans up
+// and ends with CANCELLED. May be empty.
 using ProgressFn = std::function<bool(const WorkProgress&)>;
 
-// The folder's database for reading; a coordinator may run meanwhile. NOT_FOUND when there is none, FAILED_PRECONDITION for
-// a newer schema and for a database of some other program, DATA_LOSS for a damaged file. An older schema is read as it is.
+// The folder's database for reading; a coordinator may run meanwhile. NOT_FOUND when there is none, FAILED_PRECONDITION
+// for a newer schema and for a database of some other program, DATA_LOSS for a damaged file. An older schema is read as
+// it is.
 absl::StatusOr<std::unique_ptr<SqliteDb>> OpenDatabase(const std::string& folder);
 
 absl::StatusOr<DataCounts> CountData(SqliteDb& db);
 
-// Runs `body`, whose statements on `db` may take long: `progress` is told what `state` returns. `body`'s status, or CANCELLED.
+// Runs `body`, whose statements on `db` may take long: `progress` is told what `state` returns. `body`'s status, or
+// CANCELLED.
 absl::Status WithProgress(SqliteDb& db, const ProgressFn& progress, const std::function<WorkProgress()>& state,
                           const std::function<absl::Status()>& body);
 

@@ -46,7 +46,8 @@ std::vector<std::string> TracesOf(const std::string& folder) {
 
 std::string Listed(const std::vector<std::string>& names) {
   std::string text;
-  for (size_t i = 0; i < names.size(); ++i) text += fmt::format("{}'{}'", i == 0 ? "" : i + 1 == names.size() ? " and " : ", ", names[i]);
+  for (size_t i = 0; i < names.size(); ++i)
+    text += fmt::format("{}'{}'", i == 0 ? "" : i + 1 == names.size() ? " and " : ", ", names[i]);
   return text;
 }
 
@@ -59,10 +60,10 @@ absl::Status CheckLog(const std::string& folder) {
     // Written since: another program has taken the log over into the database, which loses nothing.
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(
-      fmt::format("the last coordinator on '{0}' was killed, and '{0}/coordinator.db-wal', which holds its last commits, is gone: put it "
-                  "back beside coordinator.db, or restore a backup; to go on without those commits remove '{0}{1}'",
-                  folder, kRunningFile));
+  return absl::FailedPreconditionError(fmt::format(
+      "the last coordinator on '{0}' was killed, and '{0}/coordinator.db-wal', which holds its last commits, is gone: put it "
+      "back beside coordinator.db, or restore a backup; to go on without those commits remove '{0}{1}'",
+      folder, kRunningFile));
 }
 
 }  // namespace
@@ -85,10 +86,10 @@ absl::Status CheckDataFolder(const std::string& folder) {
       bool any = false;
       LOUPE_RETURN_IF_ERROR(db->ForEach(kCountArtifactsSql, [&](const SqliteRow& row) { any = row.Int(0) > 0; }));
       if (any) {
-        return absl::FailedPreconditionError(
-            fmt::format("the database names artifacts, and their folder '{0}{1}' is gone: put it back, or restore a backup; to go on "
-                        "without them make an empty folder of that name",
-                        folder, kArtifactsFolder));
+        return absl::FailedPreconditionError(fmt::format(
+            "the database names artifacts, and their folder '{0}{1}' is gone: put it back, or restore a backup; to go on "
+            "without them make an empty folder of that name",
+            folder, kArtifactsFolder));
       }
     }
   }
@@ -100,7 +101,8 @@ absl::Status CheckDataFolder(const std::string& folder) {
 }
 
 void RunningMark::Update() const {
-  std::ofstream(folder_ + kRunningFile, std::ios::trunc) << fmt::format("database written at {}\n", WrittenAt(folder_ + kDatabaseFile));
+  std::ofstream(folder_ + kRunningFile, std::ios::trunc)
+      << fmt::format("database written at {}\n", WrittenAt(folder_ + kDatabaseFile));
 }
 
 RunningMark::~RunningMark() { ::unlink((folder_ + kRunningFile).c_str()); }

@@ -1,5 +1,5 @@
-// Whether a data folder still is what it was: files that somebody removed, replaced or left out of a copy must not become an empty
-// start or a lost result without a word.
+// Whether a data folder still is what it was: files that somebody removed, replaced or left out of a copy must not
+// become an empty start or a lost result without a word.
 #pragma once
 
 #include <sys/types.h>
@@ -18,9 +18,9 @@ namespace loupe::coordinator {
 // - the database names artifacts, and their folder is gone.
 absl::Status CheckDataFolder(const std::string& folder);
 
-// DATA/running: there while a coordinator runs, and after one that was killed. It says when the database itself was last written:
-// what was committed since lies in the write-ahead log alone, and that log must be there at the next start. Written without a word
-// on failures: it only serves to notice a loss.
+// DATA/running: there while a coordinator runs, and after one that was killed. It says when the database itself was
+// last written: what was committed since lies in the write-ahead log alone, and that log must be there at the next
+// start. Written without a word on failures: it only serves to notice a loss.
 class RunningMark {
  public:
   explicit RunningMark(std::string folder) : folder_(std::move(folder)) { Update(); }

@@ -20,12 +20,14 @@ namespace loupe::coordinator {
 namespace {
 
 constexpr int kMostFindings = 20;
-constexpr char kAdviceRestore[] = "no coordinator writes this: restore a backup ('loupe restore'), or keep the folder for study";
+constexpr char kAdviceRestore[] =
+    "no coordinator writes this: restore a backup ('loupe restore'), or keep the folder for study";
 
 // What the rules are about: sweeps that are all there. `{}` in a rule stands for them.
 constexpr char kAllSweeps[] = "sweeps";
 // From schema version 3 on.
-constexpr char kWholeSweeps[] = "(SELECT * FROM sweeps WHERE sweep_key NOT IN (SELECT sweep_key FROM jobs WHERE kind IN (1, 5)))";
+constexpr char kWholeSweeps[] =
+    "(SELECT * FROM sweeps WHERE sweep_key NOT IN (SELECT sweep_key FROM jobs WHERE kind IN (1, 5)))";
 
 // Each query names trials (sweep, index) that break a rule; every trial of a sound folder keeps all of them.
 struct TrialRule {
@@ -36,18 +38,21 @@ constexpr std::array kTrialRules = {
     TrialRule{"has a result, but has not succeeded with it",
               "SELECT s.sweep_id, r.trial_index FROM results AS r JOIN trials AS t USING (sweep_key, trial_index) "
               "JOIN {} AS s USING (sweep_key) WHERE t.state <> 3 OR t.epoch <> r.epoch ORDER BY 1, 2"},
-    TrialRule{"has succeeded, but has no result",
-              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) WHERE t.state = 3 AND NOT "
-              "EXISTS (SELECT 1 FROM results AS r WHERE r.sweep_key = t.sweep_key AND r.trial_index = t.trial_index) ORDER BY 1, 2"},
-    TrialRule{"does not count the attempts that are stored of it",
-              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) LEFT JOIN attempts AS a "
-              "USING (sweep_key, trial_index) GROUP BY t.sweep_key, t.trial_index HAVING count(a.epoch) <> t.epoch "
-              "OR coalesce(max(a.epoch), 0) <> t.epoch OR t.failed_attempts > coalesce(sum(a.outcome = 2), 0) "
-              "OR t.worker_losses > coalesce(sum(a.outcome = 3), 0) ORDER BY 1, 2"},
-    TrialRule{"runs without an attempt that runs, or the other way round",
-              "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) LEFT JOIN attempts AS a "
-              "USING (sweep_key, trial_index) GROUP BY t.sweep_key, t.trial_index "
-              "HAVING coalesce(sum(a.outcome = 0), 0) <> (t.state = 2) ORDER BY 1, 2"},
+    TrialRule{
+        "has succeeded, but has no result",
+        "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) WHERE t.state = 3 AND NOT "
+        "EXISTS (SELECT 1 FROM results AS r WHERE r.sweep_key = t.sweep_key AND r.trial_index = t.trial_index) ORDER BY 1, 2"},
+    TrialRule{
+        "does not count the attempts that are stored of it",
+        "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) LEFT JOIN attempts AS a "
+        "USING (sweep_key, trial_index) GROUP BY t.sweep_key, t.trial_index HAVING count(a.epoch) <> t.epoch "
+        "OR coalesce(max(a.epoch), 0) <> t.epoch OR t.failed_attempts > coalesce(sum(a.outcome = 2), 0) "
+        "OR t.worker_losses > coalesce(sum(a.outcome = 3), 0) ORDER BY 1, 2"},
+    TrialRule{
+        "runs without an attempt that runs, or the other way round",
+        "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) LEFT JOIN attempts AS a "
+        "USING (sweep_key, trial_index) GROUP BY t.sweep_key, t.trial_index "
+        "HAVING coalesce(sum(a.outcome = 0), 0) <> (t.state = 2) ORDER BY 1, 2"},
     TrialRule{"is not done, and its sweep has ended",
               "SELECT s.sweep_id, t.trial_index FROM trials AS t JOIN {} AS s USING (sweep_key) "
               "WHERE s.state = 4 AND t.state IN (1, 2) ORDER BY 1, 2"}};
@@ -70,7 +75,8 @@ class Examiner {
     }
     if (!damage.empty()) return std::move(report_);
     if (report_.schema_version < SchemaVersion()) {
-      Add("database", fmt::format("has schema version {}; this program writes {}", report_.schema_version, SchemaVersion()),
+      Add("database",
+          fmt::format("has schema version {}; this program writes {}", report_.schema_version, SchemaVersion()),
           "nothing: the coordinator migrates it when it starts", Finding::Kind::kNote);
     }
     LOUPE_RETURN_IF_ERROR(WithProgress(
@@ -94,7 +100,8 @@ class Examiner {
 
   absl::Status CheckRows() {
     LOUPE_RETURN_IF_ERROR(db_.ForEach("PRAGMA foreign_key_check", [&](const SqliteRow& row) {
-      Add("database", fmt::format("a row of table {} refers to a row of {} that is not there", row.Text(0), row.Text(2)),
+      Add("database",
+          fmt::format("a row of table {} refers to a row of {} that is not there", row.Text(0), row.Text(2)),
           kAdviceRestore);
     }));
     for (const TrialRule& rule : kTrialRules) {
@@ -134,7 +141,8 @@ class Examiner {
       if (absl::IsCancelled(sound)) return sound;
       if (sound.ok()) continue;
       Add("artifact " + sha256, std::string(sound.message()),
-          fmt::format("copy artifacts/{}/{} from a backup into its place; scores do not depend on it", sha256.substr(0, 2), sha256));
+          fmt::format("copy artifacts/{}/{} from a backup into its place; scores do not depend on it",
+                      sha256.substr(0, 2), sha256));
     }
     CountOrphans(folder, files, referenced);
     return absl::OkStatus();
@@ -151,9 +159,11 @@ class Examiner {
     }
     if (report_.orphans == 0) return;
     Add("artifacts",
-        fmt::format("{} file{} ({} bytes) that no attempt refers to: of uploads that were cut off, or of deleted sweeps",
-                    report_.orphans, report_.orphans == 1 ? "" : "s", report_.orphan_bytes),
-        "they do no harm; with the coordinator stopped, 'loupe doctor --remove-orphans' removes them", Finding::Kind::kNote);
+        fmt::format(
+            "{} file{} ({} bytes) that no attempt refers to: of uploads that were cut off, or of deleted sweeps",
+            report_.orphans, report_.orphans == 1 ? "" : "s", report_.orphan_bytes),
+        "they do no harm; with the coordinator stopped, 'loupe doctor --remove-orphans' removes them",
+        Finding::Kind::kNote);
   }
 
   const std::string& folder_;
@@ -168,7 +178,8 @@ class Examiner {
 std::vector<std::string> HealthReport::Damage() const {
   std::vector<std::string> damage;
   for (const Finding& finding : findings) {
-    if (finding.kind == Finding::Kind::kDamage) damage.push_back(fmt::format("{}: {}", finding.subject, finding.problem));
+    if (finding.kind == Finding::Kind::kDamage)
+      damage.push_back(fmt::format("{}: {}", finding.subject, finding.problem));
   }
   return damage;
 }
@@ -183,8 +194,8 @@ absl::StatusOr<int64_t> RemoveOrphans(const std::string& data_folder) {
   LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<LockFile> lock, LockFile::Acquire(data_folder + kLockFile));
   LOUPE_ASSIGN_OR_RETURN(const std::vector<std::string> damage, IntegrityFindings(*db, 1, nullptr));
   if (!damage.empty()) {
-    return absl::FailedPreconditionError(
-        fmt::format("'{}' is damaged ({}): nothing is removed, since rows may be missing", data_folder, damage.front()));
+    return absl::FailedPreconditionError(fmt::format(
+        "'{}' is damaged ({}): nothing is removed, since rows may be missing", data_folder, damage.front()));
   }
   LOUPE_ASSIGN_OR_RETURN(const ArtifactFolder folder, ArtifactFolder::Existing(data_folder + kArtifactsFolder));
   LOUPE_ASSIGN_OR_RETURN(const std::set<std::string> referenced, artifacts_table::Digests(*db));

@@ -31,15 +31,15 @@ struct HealthReport {
   std::vector<std::string> Damage() const;
 };
 
-// Reads everything: SQLite's integrity_check and foreign keys; schema version; that trials, attempts, results and counters
-// agree (a recount); that each artifact is there with the content that its digest names. An older schema and artifacts that no
-// row refers to (uploads that were cut off, files of deleted sweeps) are notes. A coordinator may run meanwhile; an upload that
-// is just under way then looks like one that was cut off. Of a file that does not pass integrity_check nothing more is read.
-// Errors of OpenDatabase; CANCELLED.
+// Reads everything: SQLite's integrity_check and foreign keys; schema version; that trials, attempts, results and
+// counters agree (a recount); that each artifact is there with the content that its digest names. An older schema and
+// artifacts that no row refers to (uploads that were cut off, files of deleted sweeps) are notes. A coordinator may run
+// meanwhile; an upload that is just under way then looks like one that was cut off. Of a file that does not pass
+// integrity_check nothing more is read. Errors of OpenDatabase; CANCELLED.
 absl::StatusOr<HealthReport> Examine(const std::string& data_folder, const ProgressFn& progress = nullptr);
 
-// Removes the files of artifacts that no row refers to; how many. FAILED_PRECONDITION while a coordinator runs there, whose
-// uploads might be among them, or when the database is damaged, which might have lost the rows.
+// Removes the files of artifacts that no row refers to; how many. FAILED_PRECONDITION while a coordinator runs there,
+// whose uploads might be among them, or when the database is damaged, which might have lost the rows.
 absl::StatusOr<int64_t> RemoveOrphans(const std::string& data_folder);
 
 }  // namespace loupe::coordinator

@@ -11,10 +11,10 @@ constexpr char kPutSql[] =
     "INSERT OR REPLACE INTO jobs (sweep_key, kind, next_trial, trial_states, cell_filter, client) VALUES (?, ?, ?, ?, ?, ?)";
 constexpr char kRemoveSql[] = "DELETE FROM jobs WHERE sweep_key = ?";
 
-// Each removes the sweep's first rows of one table, those that refer to others first. A trial has few rows of all tables but
-// one, so that a bound in trials is one in rows; of metric points it may have any number.
-#define LOUPE_PURGE_SQL(table, column)                                                                               \
-  "DELETE FROM " table " WHERE sweep_key = ?1 AND " column " <= coalesce((SELECT " column " FROM " table             \
+// Each removes the sweep's first rows of one table, those that refer to others first. A trial has few rows of all
+// tables but one, so that a bound in trials is one in rows; of metric points it may have any number.
+#define LOUPE_PURGE_SQL(table, column)                                                                   \
+  "DELETE FROM " table " WHERE sweep_key = ?1 AND " column " <= coalesce((SELECT " column " FROM " table \
   " WHERE sweep_key = ?1 ORDER BY " column " LIMIT 1 OFFSET ?2), 9223372036854775807)"
 constexpr char kPurgePointsSql[] =
     "DELETE FROM metric_points WHERE (sweep_key, trial_index, epoch, metric_id, step) IN (SELECT sweep_key, trial_index, epoch, "

@@ -1,5 +1,5 @@
-// One process per data folder: flocks on the folder itself, which nobody can remove from under a process, and on a file in it,
-// which names the process (and keeps programs out that know the file alone).
+// One process per data folder: flocks on the folder itself, which nobody can remove from under a process, and on a file
+// in it, which names the process (and keeps programs out that know the file alone).
 #pragma once
 
 #include <memory>

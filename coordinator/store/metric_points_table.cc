@@ -44,9 +44,12 @@ absl::StatusOr<std::vector<MetricPoint>> List(SqliteDb& db, TrialKey trial, int6
   // Metric names are never empty, so ("", lowest) comes before every point.
   const PointPosition from = after.value_or(PointPosition{"", std::numeric_limits<int64_t>::min()});
   LOUPE_RETURN_IF_ERROR(db.ForEach(
-      kListSql, [&](const SqliteRow& row) { points.push_back({row.Text(0), row.Int(1), row.Real(2)}); }, trial.sweep,
-      trial.index, epoch, std::string_view(metric), std::string_view(metric), std::string_view(from.metric), from.step,
-      limit));
+      kListSql,
+      [&](const SqliteRow& row) {
+        points.push_back({row.Text(0), row.Int(1), row.Real(2)});
+      },
+      trial.sweep, trial.index, epoch, std::string_view(metric), std::string_view(metric),
+      std::string_view(from.metric), from.step, limit));
   return points;
 }
 

@@ -186,8 +186,8 @@ void Sha256OfText(sqlite3_context* context, int, sqlite3_value** values) {
   sqlite3_result_text(context, digest.data(), static_cast<int>(digest.size()), SQLITE_TRANSIENT);
 }
 
-// kSteps[i] takes a file from version i to i + 1. A released step is never edited; tests/coordinator/store/fixtures has a
-// database of every earlier version, written by the program of its time, and says how to add the next.
+// kSteps[i] takes a file from version i to i + 1. A released step is never edited; tests/coordinator/store/fixtures has
+// a database of every earlier version, written by the program of its time, and says how to add the next.
 constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql, kSchema3Sql};
 
 }  // namespace
@@ -200,24 +200,25 @@ absl::StatusOr<int> StoredSchemaVersion(SqliteDb& db) {
   int32_t application = 0;
   LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA application_id", [&](const SqliteRow& row) { application = row.Int32(0); }));
   int64_t tables = 0;
-  LOUPE_RETURN_IF_ERROR(db.ForEach("SELECT count(*) FROM sqlite_schema", [&](const SqliteRow& row) { tables = row.Int(0); }));
+  LOUPE_RETURN_IF_ERROR(
+      db.ForEach("SELECT count(*) FROM sqlite_schema", [&](const SqliteRow& row) { tables = row.Int(0); }));
   if (application != kApplicationId && (tables > 0 || version != 0)) {
     return absl::FailedPreconditionError(
         fmt::format("'{}' is a database of another program: give a folder of its own with --data", db.path()));
   }
   if (version > SchemaVersion()) {
-    return absl::FailedPreconditionError(
-        fmt::format("'{}' has schema version {}, but this program knows only up to {}: use the newer Loupe that wrote it, or "
-                    "restore a backup made before that",
-                    db.path(), version, SchemaVersion()));
+    return absl::FailedPreconditionError(fmt::format(
+        "'{}' has schema version {}, but this program knows only up to {}: use the newer Loupe that wrote it, or "
+        "restore a backup made before that",
+        db.path(), version, SchemaVersion()));
   }
   return version;
 }
 
 absl::Status Migrate(SqliteDb& db) {
   LOUPE_ASSIGN_OR_RETURN(const int version, StoredSchemaVersion(db));
-  sqlite3_create_function_v2(db.handle(), "loupe_sha256", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, nullptr,
-                             &Sha256OfText, nullptr, nullptr, nullptr);
+  sqlite3_create_function_v2(db.handle(), "loupe_sha256", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY,
+                             nullptr, &Sha256OfText, nullptr, nullptr, nullptr);
   for (int step = version; step < SchemaVersion(); ++step) {
     const std::string mark =
         fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId, step + 1);

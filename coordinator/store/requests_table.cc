@@ -20,7 +20,8 @@ constexpr char kAllSql[] =
 absl::Status Insert(SqliteDb& db, const RecordRequest& request) {
   LOUPE_RETURN_IF_ERROR(db.Run(kForgetSql, request.time - kKept));
   return db.Run(kInsertSql, std::string_view(request.request_id), std::string_view(request.method),
-                std::string_view(request.fingerprint), std::string_view(request.sweep_id), request.answer, request.time);
+                std::string_view(request.fingerprint), std::string_view(request.sweep_id), request.answer,
+                request.time);
 }
 
 absl::Status ForEach(SqliteDb& db, const std::function<void(RecordRequest)>& fn) {

@@ -17,7 +17,8 @@ constexpr char kInputsSql[] = "SELECT sweep_key, name, sha256 FROM sweep_inputs 
 constexpr char kScoresSql[] =
     "SELECT trial_index, name, value FROM scores WHERE sweep_key = ? AND trial_index BETWEEN ? AND ? "
     "ORDER BY trial_index, name";
-constexpr char kResultsSql[] = "SELECT trial_index, total_seconds FROM results WHERE sweep_key = ? ORDER BY trial_index";
+constexpr char kResultsSql[] =
+    "SELECT trial_index, total_seconds FROM results WHERE sweep_key = ? ORDER BY trial_index";
 constexpr char kDigestsSql[] =
     "SELECT results.trial_index, entry.key, entry.value FROM results, json_each(results.provenance) AS entry "
     "WHERE results.sweep_key = ? AND entry.type = 'text' AND entry.key LIKE '%\\_sha256' ESCAPE '\\' "
@@ -26,8 +27,7 @@ constexpr char kDigestsSql[] =
 constexpr char kNotesSql[] =
     "SELECT DISTINCT entry.value FROM results, json_each(results.provenance) AS entry "
     "WHERE results.sweep_key = ? AND entry.type = 'text' AND entry.key LIKE 'note.%' ORDER BY entry.value LIMIT 20";
-constexpr char kProvenanceSql[] =
-    "SELECT provenance FROM results WHERE sweep_key = ? ORDER BY trial_index LIMIT 1";
+constexpr char kProvenanceSql[] = "SELECT provenance FROM results WHERE sweep_key = ? ORDER BY trial_index LIMIT 1";
 
 }  // namespace
 
@@ -59,7 +59,8 @@ absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t l
 }
 
 absl::Status ForEachResult(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, double)>& fn) {
-  return db.ForEach(kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1)); }, sweep);
+  return db.ForEach(
+      kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1)); }, sweep);
 }
 
 absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,
@@ -70,7 +71,8 @@ absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,
 
 absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, SweepKey sweep) {
   std::vector<std::string> notes;
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kNotesSql, [&](const SqliteRow& row) { notes.push_back(row.Text(0)); }, sweep));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kNotesSql, [&](const SqliteRow& row) { notes.push_back(row.Text(0)); }, sweep));
   return notes;
 }
 

@@ -1,5 +1,5 @@
-// Tables `results` and `scores`: exactly one accepted result per trial, by the primary key; and `sweep_inputs`: what a sweep's
-// results were computed from.
+// Tables `results` and `scores`: exactly one accepted result per trial, by the primary key; and `sweep_inputs`: what a
+// sweep's results were computed from.
 #pragma once
 
 #include <functional>

@@ -23,7 +23,8 @@ std::string SnapshotName(absl::Time time) { return absl::FormatTime(kNameFormat,
 std::optional<absl::Time> TimeOfName(const std::string& name) {
   absl::Time time;
   std::string error;
-  if (!absl::ParseTime(kNameFormat, name, absl::UTCTimeZone(), &time, &error) || SnapshotName(time) != name) return std::nullopt;
+  if (!absl::ParseTime(kNameFormat, name, absl::UTCTimeZone(), &time, &error) || SnapshotName(time) != name)
+    return std::nullopt;
   return time;
 }
 
@@ -69,7 +70,8 @@ absl::Status TakeSnapshot(const SnapshotOptions& options, absl::Time now, const 
   RemoveCutOff(options.to);
   const auto path = [&](absl::Time time) { return fmt::format("{}/{}", options.to, SnapshotName(time)); };
   LOUPE_RETURN_IF_ERROR(
-      BackupData(options.data_folder, path(now), taken.empty() ? std::string() : path(taken.back()), progress).status());
+      BackupData(options.data_folder, path(now), taken.empty() ? std::string() : path(taken.back()), progress)
+          .status());
   taken.push_back(now);
   std::sort(taken.begin(), taken.end());
   const size_t keep = static_cast<size_t>(std::max(1, options.keep));

@@ -61,7 +61,8 @@ class SqliteDb {
   // `sql` must outlive the connection (a constant): its statement is prepared once and kept.
   template <typename... Args>
   absl::Status Run(const char* sql, const Args&... args) {
-    return ForEach(sql, [](const SqliteRow&) {}, args...);
+    return ForEach(
+        sql, [](const SqliteRow&) {}, args...);
   }
 
   template <typename RowFn, typename... Args>
@@ -106,7 +107,9 @@ class SqliteDb {
   static void Bind(sqlite3_stmt* statement, int at, std::string_view value);
   static void Bind(sqlite3_stmt* statement, int at, Blob value);
   static void Bind(sqlite3_stmt* statement, int at, std::nullopt_t) { sqlite3_bind_null(statement, at); }
-  static void Bind(sqlite3_stmt* statement, int at, absl::Time value) { Bind(statement, at, absl::ToUnixMicros(value)); }
+  static void Bind(sqlite3_stmt* statement, int at, absl::Time value) {
+    Bind(statement, at, absl::ToUnixMicros(value));
+  }
   template <typename T>
   static void Bind(sqlite3_stmt* statement, int at, const std::optional<T>& value) {
     if (value.has_value()) {

@@ -31,7 +31,8 @@ struct Writer {
   absl::Status operator()(const InsertSweep& effect) const {
     LOUPE_RETURN_IF_ERROR(sweeps_table::Insert(db, effect.sweep));
     if (!effect.cell_levels_json) return absl::OkStatus();
-    return trials_table::Insert(db, {effect.sweep.key, effect.sweep.cells, 0, effect.sweep.trials(), effect.cell_levels_json});
+    return trials_table::Insert(
+        db, {effect.sweep.key, effect.sweep.cells, 0, effect.sweep.trials(), effect.cell_levels_json});
   }
   absl::Status operator()(const InsertTrials& effect) const { return trials_table::Insert(db, effect); }
   absl::Status operator()(const UpdateSweep& effect) const { return sweeps_table::UpdateState(db, effect.sweep); }
@@ -48,7 +49,9 @@ struct Writer {
   absl::Status operator()(const EndAttempt& effect) const { return attempts_table::End(db, effect); }
   absl::Status operator()(const AcceptResult& effect) const { return results_table::Insert(db, effect); }
   absl::Status operator()(const RecordInput& effect) const { return results_table::InsertInput(db, effect); }
-  absl::Status operator()(const KeepSupersededResult& effect) const { return attempts_table::KeepSuperseded(db, effect); }
+  absl::Status operator()(const KeepSupersededResult& effect) const {
+    return attempts_table::KeepSuperseded(db, effect);
+  }
   absl::Status operator()(const AppendPoints& effect) const {
     LOUPE_RETURN_IF_ERROR(metric_points_table::Append(db, effect));
     return attempts_table::SetPointSequence(db, effect.trial, effect.epoch, effect.sequence);
@@ -109,12 +112,13 @@ absl::Status SqliteStore::CheckLog() {
   const std::optional<FileIdentity> now = IdentityOf(path);
   if (!log_) log_ = now;
   if (now && now == log_) return absl::OkStatus();
-  spdlog::error("'{}' was removed or replaced while the coordinator runs: its commits are taken over into the database, and it is begun anew",
-                path);
+  spdlog::error(
+      "'{}' was removed or replaced while the coordinator runs: its commits are taken over into the database, and it is begun anew",
+      path);
   const int result = sqlite3_wal_checkpoint_v2(writer_->handle(), nullptr, SQLITE_CHECKPOINT_FULL, nullptr, nullptr);
   if (result != SQLITE_OK) {
-    return WithReason(absl::UnavailableError(fmt::format("the commits of the removed '{}' cannot be taken over: {}", path,
-                                                         sqlite3_errmsg(writer_->handle()))),
+    return WithReason(absl::UnavailableError(fmt::format("the commits of the removed '{}' cannot be taken over: {}",
+                                                         path, sqlite3_errmsg(writer_->handle()))),
                       kReasonStoreUnavailable);
   }
   {
@@ -150,15 +154,18 @@ int SqliteStore::OnCommitted(void* self, sqlite3* db, const char*, int pages) {
     store.alarm_pages_ = kAlarmPages;
   } else if (pages >= store.alarm_pages_) {
     store.alarm_pages_ = pages > INT_MAX / 2 ? INT_MAX : 2 * pages;
-    spdlog::warn("'{}-wal' has grown to {} MiB: somebody reads an old snapshot of the database, and it grows until that reader ends",
-                 store.options_.path, pages / 256);
+    spdlog::warn(
+        "'{}-wal' has grown to {} MiB: somebody reads an old snapshot of the database, and it grows until that reader ends",
+        store.options_.path, pages / 256);
   }
   return SQLITE_OK;
 }
 
 absl::Status SqliteStore::Commit(const Effects& effects) {
   if (effects.empty()) return absl::OkStatus();
-  if (writer_ == nullptr) return absl::FailedPreconditionError("the store cannot be written: it was opened to read, or could not be opened again");
+  if (writer_ == nullptr)
+    return absl::FailedPreconditionError(
+        "the store cannot be written: it was opened to read, or could not be opened again");
   LOUPE_RETURN_IF_ERROR(CheckFile());
   LOUPE_RETURN_IF_ERROR(writer_->WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
     for (const Effect& effect : effects) LOUPE_RETURN_IF_ERROR(std::visit(Writer{*writer_}, effect));
@@ -194,13 +201,15 @@ absl::Status SqliteStore::Read(Body body) {
 absl::Status SqliteStore::Recover(RecoverySink& sink) {
   return Read([&](SqliteDb& db) -> absl::Status {
     std::vector<SweepRecord> sweeps;
-    LOUPE_RETURN_IF_ERROR(sweeps_table::ForEachByKey(db, [&](SweepRecord sweep) { sweeps.push_back(std::move(sweep)); }));
+    LOUPE_RETURN_IF_ERROR(
+        sweeps_table::ForEachByKey(db, [&](SweepRecord sweep) { sweeps.push_back(std::move(sweep)); }));
     for (SweepRecord& sweep : sweeps) {
       const SweepKey key = sweep.key;
       const bool going = sweep.has_job(JobKind::kDelete);
       sink.OnSweep(std::move(sweep));
       if (going) continue;
-      LOUPE_RETURN_IF_ERROR(trials_table::ForEachSeed(db, key, [&](const TrialSeed& trial) { sink.OnTrial(key, trial); }));
+      LOUPE_RETURN_IF_ERROR(
+          trials_table::ForEachSeed(db, key, [&](const TrialSeed& trial) { sink.OnTrial(key, trial); }));
     }
     LOUPE_RETURN_IF_ERROR(results_table::ForEachInput(db, [&](RecordInput input) { sink.OnInput(std::move(input)); }));
     LOUPE_RETURN_IF_ERROR(workers_table::ForEach(db, [&](WorkerRecord worker) { sink.OnWorker(std::move(worker)); }));
@@ -274,7 +283,8 @@ absl::StatusOr<std::vector<int64_t>> SqliteStore::FindTrials(SweepKey sweep, con
   return indexes;
 }
 
-absl::StatusOr<std::vector<MetricPoint>> SqliteStore::ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
+absl::StatusOr<std::vector<MetricPoint>> SqliteStore::ListPoints(TrialKey trial, int64_t epoch,
+                                                                 const std::string& metric,
                                                                  const std::optional<PointPosition>& after,
                                                                  int64_t limit) {
   std::vector<MetricPoint> points;
@@ -308,7 +318,8 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(snapshot.sweep, sweeps_table::Get(db, sweep_id));
     if (const SweepState shown = snapshot.sweep.shown_state(); shown != snapshot.sweep.state) {
-      return absl::FailedPreconditionError(fmt::format("sweep '{}' is {}: it has no results to look at", sweep_id, NameOf(shown)));
+      return absl::FailedPreconditionError(
+          fmt::format("sweep '{}' is {}: it has no results to look at", sweep_id, NameOf(shown)));
     }
     const SweepKey key = snapshot.sweep.key;
     auto& trials = snapshot.trials;
@@ -322,7 +333,8 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
         db, key, 0, snapshot.sweep.trials(),
         [&](int64_t index, std::string name, double value) { at(index).scores.emplace(std::move(name), value); }));
     LOUPE_RETURN_IF_ERROR(artifacts_table::ForEachAccepted(
-        db, key, "samples.png", [&](int64_t index, std::string sha256) { at(index).samples_sha256 = std::move(sha256); }));
+        db, key, "samples.png",
+        [&](int64_t index, std::string sha256) { at(index).samples_sha256 = std::move(sha256); }));
     auto& curves = snapshot.curves;
     LOUPE_RETURN_IF_ERROR(metric_points_table::ForEachAccepted(
         db, key, [&](const std::string& metric, int64_t index, int64_t step, double value) {
@@ -332,9 +344,10 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
           curves.back().points.emplace_back(step, value);
         }));
     std::map<int64_t, std::map<std::string, std::string>> digests;
-    LOUPE_RETURN_IF_ERROR(results_table::ForEachDigest(db, key, [&](int64_t index, std::string name, std::string sha256) {
-      digests[index].emplace(std::move(name), std::move(sha256));
-    }));
+    LOUPE_RETURN_IF_ERROR(
+        results_table::ForEachDigest(db, key, [&](int64_t index, std::string name, std::string sha256) {
+          digests[index].emplace(std::move(name), std::move(sha256));
+        }));
     std::map<std::map<std::string, std::string>, int32_t> sets;
     for (auto& [index, of_trial] : digests) {
       at(index).input_set = sets.emplace(std::move(of_trial), static_cast<int32_t>(sets.size())).first->second;

@@ -26,8 +26,8 @@ class SqliteStore final : public Store {
     std::function<void()> on_checkpoint;
   };
 
-  // Opens or creates the file and migrates it. The caller holds the data folder's LockFile. Errors: those of SqliteDb::Open
-  // and Migrate; nothing is changed by a refused open.
+  // Opens or creates the file and migrates it. The caller holds the data folder's LockFile. Errors: those of
+  // SqliteDb::Open and Migrate; nothing is changed by a refused open.
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const Options& options);
 
   // For reading beside the process that writes: Commit is FAILED_PRECONDITION. NOT_FOUND when there is no such file.
@@ -43,7 +43,8 @@ class SqliteStore final : public Store {
   absl::StatusOr<std::string> GetCellLevelsJson(SweepKey sweep, int64_t cell) override;
   absl::StatusOr<std::vector<int64_t>> FindTrials(SweepKey sweep, const std::set<TrialState>& states) override;
   absl::StatusOr<std::vector<MetricPoint>> ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
-                                                      const std::optional<PointPosition>& after, int64_t limit) override;
+                                                      const std::optional<PointPosition>& after,
+                                                      int64_t limit) override;
   absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) override;
   absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) override;
   absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) override;
@@ -51,9 +52,11 @@ class SqliteStore final : public Store {
  private:
   SqliteStore(Options options, std::unique_ptr<SqliteDb> writer);
 
-  // FAILED_PRECONDITION when the database's file is no longer the one that was opened: what is written now would be lost.
+  // FAILED_PRECONDITION when the database's file is no longer the one that was opened: what is written now would be
+  // lost.
   absl::Status CheckFile() const;
-  // After a commit: one that went into a log that somebody has removed is brought into the database, and the log begun anew.
+  // After a commit: one that went into a log that somebody has removed is brought into the database, and the log begun
+  // anew.
   absl::Status CheckLog();
   static int OnCommitted(void* self, sqlite3* db, const char* schema, int pages);
 

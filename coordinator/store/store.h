@@ -1,9 +1,10 @@
-// The coordinator's durable memory: sweeps, cells, trials, attempts, results, metric points, artifacts, workers, requests.
+// The coordinator's durable memory: sweeps, cells, trials, attempts, results, metric points, artifacts, workers,
+// requests.
 //
 // Law: Commit is all or nothing, and durable (power loss included) when it returns OK. There is one accepted result per
 // trial and one running attempt per trial, whatever the caller does: the schema enforces both.
-// Thread law: one thread at a time calls Commit (the engine's); reads may come from any thread at any time, each sees one
-// snapshot, and none ever waits for the writer or makes it wait.
+// Thread law: one thread at a time calls Commit (the engine's); reads may come from any thread at any time, each sees
+// one snapshot, and none ever waits for the writer or makes it wait.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +46,8 @@ struct LiveAttempt {
   std::set<std::string> artifacts;
 };
 
-// Receives the whole state, in this order: sweeps, each followed by its trials in index order (those that are there: none of a
-// sweep that is being deleted, the first ones of one that is being created); then their inputs; then workers;
+// Receives the whole state, in this order: sweeps, each followed by its trials in index order (those that are there:
+// none of a sweep that is being deleted, the first ones of one that is being created); then their inputs; then workers;
 // then live attempts; then requests.
 class RecoverySink {
  public:
@@ -131,8 +132,8 @@ class Store {
 
   // All effects, in order, in one transaction. RESOURCE_EXHAUSTED when the disk is full, UNAVAILABLE on an I/O error,
   // FAILED_PRECONDITION when the file is read-only, DATA_LOSS when it is damaged, ALREADY_EXISTS or INTERNAL when a
-  // constraint refuses an effect. After an error nothing of `effects` is kept (after an I/O error in the commit itself the
-  // outcome is unknown until Recover shows it).
+  // constraint refuses an effect. After an error nothing of `effects` is kept (after an I/O error in the commit itself
+  // the outcome is unknown until Recover shows it).
   virtual absl::Status Commit(const Effects& effects) = 0;
 
   // The whole state, from one snapshot.
@@ -160,7 +161,8 @@ class Store {
 
   // Points of one attempt after `after` in (metric, step) order, at most `limit`; `metric` empty means all.
   virtual absl::StatusOr<std::vector<MetricPoint>> ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
-                                                              const std::optional<PointPosition>& after, int64_t limit) = 0;
+                                                              const std::optional<PointPosition>& after,
+                                                              int64_t limit) = 0;
 
   // Of the attempt whose result counts, or else of the latest, ordered by name.
   virtual absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) = 0;

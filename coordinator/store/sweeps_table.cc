@@ -17,8 +17,9 @@ constexpr char kUpdateStateSql[] =
     "UPDATE sweeps SET state = ?, state_reason = ?, priority = ?, update_time_us = ?, end_time_us = ?, revision = ? "
     "WHERE sweep_key = ?";
 
-#define LOUPE_SWEEP_COLUMNS(spec)                                                                                       \
-  "sweep_key, sweep_id, uid, display_name, " spec ", cell_count, replicates, seed, priority, max_trial_attempts, "      \
+#define LOUPE_SWEEP_COLUMNS(spec)                                                                                        \
+  "sweep_key, sweep_id, uid, display_name, " spec                                                                        \
+  ", cell_count, replicates, seed, priority, max_trial_attempts, "                                                       \
   "max_worker_losses, backoff_us, max_failed_trials, state, state_reason, create_time_us, update_time_us, end_time_us, " \
   "revision, kind, next_trial, trial_states, cell_filter, client FROM sweeps LEFT JOIN jobs USING (sweep_key) "
 constexpr char kGetSql[] = "SELECT " LOUPE_SWEEP_COLUMNS("spec") "WHERE sweep_id = ?";
@@ -72,13 +73,14 @@ absl::Status Insert(SqliteDb& db, const SweepRecord& sweep) {
 }
 
 absl::Status UpdateState(SqliteDb& db, const SweepRecord& sweep) {
-  return db.Run(kUpdateStateSql, static_cast<int32_t>(sweep.state), std::string_view(sweep.state_reason), sweep.priority,
-                sweep.update_time, sweep.end_time, sweep.revision, sweep.key);
+  return db.Run(kUpdateStateSql, static_cast<int32_t>(sweep.state), std::string_view(sweep.state_reason),
+                sweep.priority, sweep.update_time, sweep.end_time, sweep.revision, sweep.key);
 }
 
 absl::StatusOr<SweepRecord> Get(SqliteDb& db, const std::string& id) {
   std::optional<SweepRecord> found;
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kGetSql, [&](const SqliteRow& row) { found = Read(row); }, std::string_view(id)));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kGetSql, [&](const SqliteRow& row) { found = Read(row); }, std::string_view(id)));
   if (!found) return absl::NotFoundError(fmt::format("there is no sweep '{}'", id));
   return *std::move(found);
 }
@@ -90,7 +92,8 @@ absl::Status ForEachByKey(SqliteDb& db, const std::function<void(SweepRecord)>& 
 absl::StatusOr<std::vector<SweepRecord>> ListNewestFirst(SqliteDb& db, SweepKey before, int64_t limit) {
   std::vector<SweepRecord> sweeps;
   const SweepKey bound = before == 0 ? std::numeric_limits<SweepKey>::max() : before;
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kListSql, [&](const SqliteRow& row) { sweeps.push_back(Read(row)); }, bound, limit));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kListSql, [&](const SqliteRow& row) { sweeps.push_back(Read(row)); }, bound, limit));
   return sweeps;
 }
 

@@ -25,10 +25,10 @@ constexpr char kSeedsSql[] =
     "LEFT JOIN results AS r USING (sweep_key, trial_index) WHERE t.sweep_key = ? ORDER BY t.trial_index";
 constexpr char kCountSql[] = "SELECT state, count(*) FROM trials WHERE sweep_key = ? GROUP BY state ORDER BY state";
 
-#define LOUPE_TRIAL_SELECT                                                                                               \
-  "SELECT t.trial_index, t.cell_index, t.replicate, t.state, t.epoch, t.failed_attempts, t.worker_losses, "              \
-  "t.failure_class, t.failure_message, c.levels, a.worker, a.start_time_us, a.end_time_us FROM trials AS t "             \
-  "JOIN cells AS c USING (sweep_key, cell_index) "                                                                       \
+#define LOUPE_TRIAL_SELECT                                                                                   \
+  "SELECT t.trial_index, t.cell_index, t.replicate, t.state, t.epoch, t.failed_attempts, t.worker_losses, "  \
+  "t.failure_class, t.failure_message, c.levels, a.worker, a.start_time_us, a.end_time_us FROM trials AS t " \
+  "JOIN cells AS c USING (sweep_key, cell_index) "                                                           \
   "LEFT JOIN attempts AS a ON a.sweep_key = t.sweep_key AND a.trial_index = t.trial_index AND a.epoch = t.epoch "
 constexpr char kGetSql[] = LOUPE_TRIAL_SELECT "WHERE t.sweep_key = ? AND t.trial_index = ?";
 // The states travel as a bit set (bit n = state n), so that one prepared statement serves all filters.
@@ -58,7 +58,9 @@ TrialRow Read(const SqliteRow& row) {
   trial.epoch = row.Int(4);
   trial.failed_attempts = row.Int32(5);
   trial.worker_losses = row.Int32(6);
-  if (!row.IsNull(7)) trial.last_failure = Failure{static_cast<FailureClass>(row.Int32(7)), ToUtf8(row.Text(8))};  // older versions cut within a character
+  if (!row.IsNull(7))
+    trial.last_failure =
+        Failure{static_cast<FailureClass>(row.Int32(7)), ToUtf8(row.Text(8))};  // older versions cut within a character
   trial.cell_levels_json = row.Text(9);
   trial.worker = row.Text(10);
   trial.start_time = row.OptionalTime(11);
@@ -122,22 +124,24 @@ absl::StatusOr<TrialCounts> Count(SqliteDb& db, SweepKey sweep) {
 
 absl::StatusOr<TrialRow> Get(SqliteDb& db, TrialKey trial) {
   std::optional<TrialRow> found;
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kGetSql, [&](const SqliteRow& row) { found = Read(row); }, trial.sweep, trial.index));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kGetSql, [&](const SqliteRow& row) { found = Read(row); }, trial.sweep, trial.index));
   if (!found) return absl::NotFoundError(fmt::format("the sweep has no trial {}", trial.index));
   return *std::move(found);
 }
 
 absl::StatusOr<std::vector<TrialRow>> List(SqliteDb& db, SweepKey sweep, const TrialFilter& filter) {
   std::vector<TrialRow> trials;
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kListSql, [&](const SqliteRow& row) { trials.push_back(Read(row)); }, sweep,
-                                   filter.from_index, Mask(filter.states), filter.limit));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kListSql, [&](const SqliteRow& row) { trials.push_back(Read(row)); }, sweep, filter.from_index,
+      Mask(filter.states), filter.limit));
   return trials;
 }
 
 absl::StatusOr<std::vector<int64_t>> Find(SqliteDb& db, SweepKey sweep, const std::set<TrialState>& states) {
   std::vector<int64_t> indexes;
-  LOUPE_RETURN_IF_ERROR(
-      db.ForEach(kFindSql, [&](const SqliteRow& row) { indexes.push_back(row.Int(0)); }, sweep, Mask(states)));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kFindSql, [&](const SqliteRow& row) { indexes.push_back(row.Int(0)); }, sweep, Mask(states)));
   return indexes;
 }
 
@@ -159,7 +163,8 @@ absl::Status ForEachForReport(SqliteDb& db, SweepKey sweep, const std::function<
 
 absl::StatusOr<std::string> CellLevelsJson(SqliteDb& db, SweepKey sweep, int64_t cell) {
   std::optional<std::string> levels;
-  LOUPE_RETURN_IF_ERROR(db.ForEach(kCellSql, [&](const SqliteRow& row) { levels = row.Text(0); }, sweep, cell));
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kCellSql, [&](const SqliteRow& row) { levels = row.Text(0); }, sweep, cell));
   if (!levels) return absl::NotFoundError(fmt::format("the sweep has no cell {}", cell));
   return *std::move(levels);
 }

@@ -36,14 +36,16 @@ std::string ProxyOf(const std::string& address, std::map<std::string, std::strin
 }
 
 TEST(ProxyTest, LoopbackIsNeverProxied) {
-  for (const char* host : {"localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"}) {
+  for (const char* host : {"localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]",
+                           "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"}) {
     EXPECT_EQ(ProxyOf(std::string(host) + ":7117", {{"http_proxy", "http://p:3128"}}), "") << host;
   }
 }
 
 TEST(ProxyTest, OthersGoThroughTheFirstVariable) {
   EXPECT_EQ(ProxyOf("203.0.113.5:7117", {{"http_proxy", "http://u:secret@p:3128/"}}), "http://p:3128 http_proxy");
-  EXPECT_EQ(ProxyOf("203.0.113.5:7117", {{"http_proxy", "http://p:1"}, {"grpc_proxy", "q:2"}}), "http://q:2 grpc_proxy");
+  EXPECT_EQ(ProxyOf("203.0.113.5:7117", {{"http_proxy", "http://p:1"}, {"grpc_proxy", "q:2"}}),
+            "http://q:2 grpc_proxy");
   EXPECT_EQ(ProxyOf("203.0.113.5:7117", {{"https_proxy", "http://p"}}), "http://p:80 https_proxy");
   EXPECT_EQ(ProxyOf("203.0.113.5:7117", {}), "");
   EXPECT_THAT(ProxyOf("203.0.113.5:7117", {{"http_proxy", "socks5://p:1"}}), HasSubstr("expected http://host:port"));
@@ -97,8 +99,8 @@ TEST(ConnectionTest, FailureSaysWhatWasTried) {
   const auto connection = Connection::Open(options);
   ASSERT_TRUE(connection.ok());
   const absl::Status status = (*connection)->Check(grpc::Status(grpc::StatusCode::UNAVAILABLE, "refused"));
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("no coordinator answers at 127.0.0.1:9"), HasSubstr("127.0.0.1 (IPv4) without TLS"),
-                                      HasSubstr("refused")));
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("no coordinator answers at 127.0.0.1:9"),
+                                      HasSubstr("127.0.0.1 (IPv4) without TLS"), HasSubstr("refused")));
 }
 
 TEST(MessageTextTest, EveryStringFieldIsLookedAt) {

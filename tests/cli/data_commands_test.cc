@@ -87,7 +87,8 @@ TEST_F(DataCommandsTest, NothingIsOverwrittenAndWrongFoldersAreNamed) {
   const ProcessResult onto = Loupe({"restore", "--from", Path("first")});
   EXPECT_EQ(onto.exit_code, 1);
   EXPECT_THAT(onto.err, AllOf(HasSubstr(Data()), HasSubstr("not empty")));
-  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"doctor"}, {"backup", "--to", Path("nowhere")}}) {
+  for (const std::vector<std::string>& wrong :
+       {std::vector<std::string>{"doctor"}, {"backup", "--to", Path("nowhere")}}) {
     const ProcessResult result = LoupeOn(Path("no-data"), wrong);
     EXPECT_EQ(result.exit_code, 1);
     EXPECT_THAT(result.err, AllOf(HasSubstr("no-data"), HasSubstr("no data folder")));
@@ -109,7 +110,8 @@ TEST_F(DataCommandsTest, ADamagedBackupIsRefusedAndTheDoctorSaysWhatToDo) {
 
   const ProcessResult text = LoupeOn(Path("damaged"), {"doctor"});
   EXPECT_EQ(text.exit_code, 1);
-  EXPECT_THAT(text.out, AllOf(HasSubstr("damage: artifact "), HasSubstr("from a backup into its place"), HasSubstr("1 damage found")));
+  EXPECT_THAT(text.out, AllOf(HasSubstr("damage: artifact "), HasSubstr("from a backup into its place"),
+                              HasSubstr("1 damage found")));
   const ProcessResult doctor = LoupeOn(Path("damaged"), {"doctor", "--format", "json"});
   EXPECT_EQ(doctor.exit_code, 1);
   const json report = json::parse(doctor.out, nullptr, false);
@@ -158,8 +160,8 @@ TEST_F(DataCommandsTest, ADiskThatFillsUpLeavesNoHalfCopy) {
 // The coordinator makes snapshots by itself, and `loupe up` says when.
 TEST_F(DataCommandsTest, UpTakesSnapshots) {
   const std::string data = Path("kept");
-  ASSERT_EQ(LoupeOn(data, {"up", "--detach", "--listen", "127.0.0.1:0", "--workers", "0", "--backup-to", Path("snapshots"),
-                           "--backup-every", "1s", "--backup-keep", "2"})
+  ASSERT_EQ(LoupeOn(data, {"up", "--detach", "--listen", "127.0.0.1:0", "--workers", "0", "--backup-to",
+                           Path("snapshots"), "--backup-every", "1s", "--backup-keep", "2"})
                 .exit_code,
             0);
   std::set<std::string> seen;

@@ -124,7 +124,8 @@ TEST(PlanCommandTest, HardestPairOfLevelsIsNamed) {
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const json input = *Term(json::parse(result.out), "input");
   EXPECT_NEAR(input["detectable_difference_sd"].get<double>(), 0.776, 0.001);
-  EXPECT_THAT(input["hardest_pair"].dump(), ::testing::AnyOf("[\"Res_in\",\"Res_out\"]", "[\"FFN_out\",\"Trans_out\"]"));
+  EXPECT_THAT(input["hardest_pair"].dump(),
+              ::testing::AnyOf("[\"Res_in\",\"Res_out\"]", "[\"FFN_out\",\"Trans_out\"]"));
   EXPECT_EQ(input["pairs"], 45);
   EXPECT_EQ(input["not_estimable_pairs"].size(), 23u);
 }
@@ -298,10 +299,11 @@ TEST(PromptNotesTest, APlanSaysWhatOfAPromptIsCutOff) {
   const auto notes_of = [](const std::string& base) {
     std::string words = "a photo of sks cat";
     for (int i = 0; i < 30; ++i) words += " two";
-    const ProcessResult result =
-        Loupe({"plan", "-", "--no-history", "--format", "json"},
-              "name: long\nbase: " + base + "\nscorer: configs/scorers/emoji-clip\ntask:\n  images: configs\n  instance_prompt: " +
-                  words + " red hat\n  class_prompt: a photo of cat\nmethod:\n  input: CA_out\n  output: FFN_in\n  width: 4\nbudget:\n  steps: 10\nfactors:\n  scale: [1, 2]\n");
+    const ProcessResult result = Loupe(
+        {"plan", "-", "--no-history", "--format", "json"},
+        "name: long\nbase: " + base +
+            "\nscorer: configs/scorers/emoji-clip\ntask:\n  images: configs\n  instance_prompt: " + words +
+            " red hat\n  class_prompt: a photo of cat\nmethod:\n  input: CA_out\n  output: FFN_in\n  width: 4\nbudget:\n  steps: 10\nfactors:\n  scale: [1, 2]\n");
     EXPECT_EQ(result.exit_code, 0) << result.err;
     return json::parse(result.out, nullptr, false)["notes"].dump();
   };

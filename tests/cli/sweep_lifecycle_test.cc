@@ -264,7 +264,8 @@ TEST_F(SubsetLifecycleTest, RunningSweepIsNotAugmented) {
   ASSERT_EQ(Loupe({"submit", SweepFile("endless", text)}).exit_code, 0);
   const ProcessResult result = Loupe({"augment", "endless", "--trials", "999"});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, AllOf(::testing::AnyOf(HasSubstr("endless is ACTIVE"), HasSubstr("endless is CREATING")), HasSubstr("loupe stop")));
+  EXPECT_THAT(result.err, AllOf(::testing::AnyOf(HasSubstr("endless is ACTIVE"), HasSubstr("endless is CREATING")),
+                                HasSubstr("loupe stop")));
   EXPECT_EQ(Loupe({"cancel", "endless"}).exit_code, 0);
 }
 

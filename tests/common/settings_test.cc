@@ -135,7 +135,11 @@ TEST(CanonicalValueTest, TextIsOneLineOfBoundedLength) {
 // What is not the text that was meant conditions the model on something else, without a word.
 TEST(CanonicalValueTest, TextIsUtf8WithoutAByteOrderMark) {
   const SettingRule& prompt = *FindSettingRule("task.instance_prompt");
-  EXPECT_EQ(CanonicalValue(prompt, "\xEF\xBB\xBF" "a cat").value(), "a cat");
+  EXPECT_EQ(CanonicalValue(prompt,
+                           "\xEF\xBB\xBF"
+                           "a cat")
+                .value(),
+            "a cat");
   EXPECT_THAT(Message(CanonicalValue(prompt, "a caf\xe9").status()), HasSubstr("byte 6 of 'a caf\\xe9' is not UTF-8"));
   EXPECT_TRUE(CanonicalValue(*FindSettingRule("task.images"), "/data/caf\xe9").ok()) << "a path is bytes";
 }

@@ -1,7 +1,7 @@
 // The tokenizer: its six files, and the text.
 //
-// An input without NUL is a text for the built-in base's tokenizer. With three or more, it is a text and six files, in the order of
-// `kFiles` below; one that is empty or not there is left out.
+// An input without NUL is a text for the built-in base's tokenizer. With three or more, it is a text and six files, in
+// the order of `kFiles` below; one that is empty or not there is left out.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -18,8 +18,9 @@ namespace {
 using worker::ClipTokenizer;
 
 constexpr char kFolder[] = "configs/bases/emoji-sd/tokenizer";
-constexpr const char* kFiles[] = {"vocab.json",     "merges.txt",             "tokenizer_config.json",
-                                  "tokenizer.json", "special_tokens_map.json", "added_tokens.json"};
+constexpr const char* kFiles[] = {
+    "vocab.json",       "merges.txt", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json",
+    "added_tokens.json"};
 
 const ClipTokenizer& BuiltIn() {
   static const auto tokenizer = ClipTokenizer::Load(kFolder);
@@ -61,27 +62,71 @@ std::string FileAt(const std::string& path) {
 
 std::vector<std::string> Seeds() {
   const std::string nul(1, '\0');
-  const std::string vocab = R"({"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3, "<|startoftext|>": 4, "<|endoftext|>": 5, "!": 6})";
-  return {"a photo of sks dog, it's 2 o'clock\t\nNOW!!",
-          "<|startoftext|>ab<|endoftext|> \u00c5\u0301\u0130 \U0001f600\U0001f44d\U0001f3fd \u4f60\u597d \u0663",
-          "a\xff\xe2\x82 b\xf0\x9f", "I'LL I'Ve I'M i'd i're 's't",
-          "ab AB z" + nul + vocab + nul + "#version: 0.2\na b</w>\n" + nul + R"({"model_max_length": 5, "pad_token": {"content": "!"}})",
-          "aab</w>b" + nul + vocab + nul + nul + R"({"bos_token": "a", "eos_token": "ab</w>", "unk_token": "b"})",
-          nul + vocab + nul + "a b</w>\r\n\r\n" + nul + "{}" + nul,
-          "ab <X>ab  <x> !" + nul + vocab + nul + "a b</w>" + nul + R"({"additional_special_tokens": ["<x>"]})" + nul + nul +
-              R"({"pad_token": {"content": "!", "lstrip": true, "normalized": true}})" + nul + R"({"<x>": 7, "b": 1})",
-          "ab <y>" + nul + nul + nul + R"({"added_tokens_decoder": {"6": {"content": "<y>", "single_word": true, "rstrip": true}}})" + nul +
-              R"({"model": {"end_of_word_suffix": "</w>", "merges": ["a b</w>"], "vocab": {"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3,
+  const std::string vocab =
+      R"({"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3, "<|startoftext|>": 4, "<|endoftext|>": 5, "!": 6})";
+  return {
+      "a photo of sks dog, it's 2 o'clock\t\nNOW!!",
+      "<|startoftext|>ab<|endoftext|> \u00c5\u0301\u0130 \U0001f600\U0001f44d\U0001f3fd \u4f60\u597d \u0663",
+      "a\xff\xe2\x82 b\xf0\x9f",
+      "I'LL I'Ve I'M i'd i're 's't",
+      "ab AB z" + nul + vocab + nul + "#version: 0.2\na b</w>\n" + nul +
+          R"({"model_max_length": 5, "pad_token": {"content": "!"}})",
+      "aab</w>b" + nul + vocab + nul + nul + R"({"bos_token": "a", "eos_token": "ab</w>", "unk_token": "b"})",
+      nul + vocab + nul + "a b</w>\r\n\r\n" + nul + "{}" + nul,
+      "ab <X>ab  <x> !" + nul + vocab + nul + "a b</w>" + nul + R"({"additional_special_tokens": ["<x>"]})" + nul +
+          nul + R"({"pad_token": {"content": "!", "lstrip": true, "normalized": true}})" + nul +
+          R"({"<x>": 7, "b": 1})",
+      "ab <y>" + nul + nul + nul +
+          R"({"added_tokens_decoder": {"6": {"content": "<y>", "single_word": true, "rstrip": true}}})" + nul +
+          R"({"model": {"end_of_word_suffix": "</w>", "merges": ["a b</w>"], "vocab": {"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3,
                  "<|startoftext|>": 4, "<|endoftext|>": 5}}, "normalizer": {"normalizers": [{"type": "NFC"}, {"type": "Replace"},
                  {"type": "Lowercase"}]}, "pre_tokenizer": {"pretokenizers": [{"type": "Split"}, {"type": "ByteLevel"}]}})",
-          "x" + nul + nul + nul + FileAt(std::string(kFolder) + "/tokenizer_config.json")};
+      "x" + nul + nul + nul + FileAt(std::string(kFolder) + "/tokenizer_config.json")};
 }
 
 std::vector<std::string> Dictionary() {
-  return {"<|startoftext|>", "<|endoftext|>", "</w>", "'s", "'re", "'ll", "\"bos_token\":", "\"eos_token\":", "\"pad_token\":", "\"unk_token\":",
-          "\"content\":", "\"added_tokens_decoder\":", "\"lstrip\": true", "\"rstrip\": true", "\"single_word\": true", "\"normalized\": true",
-          "\"special\": true", "\"added_tokens\":", "\"model\":", "\"vocab\":", "\"merges\":", "\"post_processor\":", "\"model_max_length\":", "{", "}", "\"\"", ": 0", "2147483648", "1e30", "#version", "\n", " ", std::string(1, '\0'),
-          "\u0130", "\u00df", "\u0301", "\u3000", "\U0001f600", "\u00b2", "\u2167", "\xff", "\xed\xa0\x80"};
+  return {"<|startoftext|>",
+          "<|endoftext|>",
+          "</w>",
+          "'s",
+          "'re",
+          "'ll",
+          "\"bos_token\":",
+          "\"eos_token\":",
+          "\"pad_token\":",
+          "\"unk_token\":",
+          "\"content\":",
+          "\"added_tokens_decoder\":",
+          "\"lstrip\": true",
+          "\"rstrip\": true",
+          "\"single_word\": true",
+          "\"normalized\": true",
+          "\"special\": true",
+          "\"added_tokens\":",
+          "\"model\":",
+          "\"vocab\":",
+          "\"merges\":",
+          "\"post_processor\":",
+          "\"model_max_length\":",
+          "{",
+          "}",
+          "\"\"",
+          ": 0",
+          "2147483648",
+          "1e30",
+          "#version",
+          "\n",
+          " ",
+          std::string(1, '\0'),
+          "\u0130",
+          "\u00df",
+          "\u0301",
+          "\u3000",
+          "\U0001f600",
+          "\u00b2",
+          "\u2167",
+          "\xff",
+          "\xed\xa0\x80"};
 }
 
 int DefaultRuns() { return 4000; }
@@ -96,7 +141,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CheckEncoding(BuiltIn(), parts[0]);
     const std::vector<int64_t> tokens = BuiltIn().Tokenise(parts[0]);
     Require(BuiltIn().Tokenise(" \t" + parts[0] + "\n ") == tokens, "blanks around a text say nothing");
-    Require(std::all_of(tokens.begin(), tokens.end(), [](int64_t id) { return id < BuiltIn().vocab_size(); }), "ids are in the vocabulary");
+    Require(std::all_of(tokens.begin(), tokens.end(), [](int64_t id) { return id < BuiltIn().vocab_size(); }),
+            "ids are in the vocabulary");
     return 0;
   }
   static const testing::TempFolder folder;

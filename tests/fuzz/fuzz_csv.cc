@@ -1,4 +1,5 @@
-// CSV tables: an error in a sentence, or a table whose law holds; the records survive being written with every field quoted.
+// CSV tables: an error in a sentence, or a table whose law holds; the records survive being written with every field
+// quoted.
 #include <cmath>
 #include <set>
 
@@ -25,7 +26,8 @@ absl::StatusOr<Records> ReadRecords(std::string_view text) {
     if (!more.ok()) return more.status();
     if (!*more) return records;
     Require(!fields.empty() && reader.line() >= 1, "a record has fields and a line");
-    Require(reader.record().data() >= text.data() && reader.record().data() + reader.record().size() <= text.data() + text.size(),
+    Require(reader.record().data() >= text.data() &&
+                reader.record().data() + reader.record().size() <= text.data() + text.size(),
             "a record lies in the text");
     records.emplace_back(fields.begin(), fields.end());
   }
@@ -45,12 +47,14 @@ std::string WriteQuoted(const Records& records) {
 }
 
 void CheckTable(const analysis::DataTable& table) {
-  for (size_t row = 0; row < table.rows(); ++row) Require(!std::isinf(table.Response(row)), "a response is finite or missing");
+  for (size_t row = 0; row < table.rows(); ++row)
+    Require(!std::isinf(table.Response(row)), "a response is finite or missing");
   Require(table.status.empty() || table.status.size() == table.rows(), "a status per row");
   for (const analysis::Factor& factor : table.factors) {
     Require(factor.codes.size() == table.rows(), "a level per row");
     for (const int32_t code : factor.codes) {
-      Require(code == analysis::kMissingLevel || (code >= 0 && static_cast<size_t>(code) < factor.levels.size()), "a code is a level's");
+      Require(code == analysis::kMissingLevel || (code >= 0 && static_cast<size_t>(code) < factor.levels.size()),
+              "a code is a level's");
     }
     std::set<std::string> numbers;
     for (size_t i = 0; i < factor.levels.size(); ++i) {
@@ -73,14 +77,53 @@ std::vector<std::string> Seeds() {
           "\"a\",\"y\"\nx,1\nx,1\n",
           "#a|y\r#ff0000|1\r.|2\r# note\r1e-4|3\r0.0001|4\r",
           "sep=;\na,b;y\n1;2,5\n",
-          std::string("\xFF\xFE" "a\0,\0y\0\n\0x\0,\0" "1\0", 16),
+          std::string("\xFF\xFE"
+                      "a\0,\0y\0\n\0x\0,\0"
+                      "1\0",
+                      16),
           "a,y\ncaf\xe9,1\n"};
 }
 
 std::vector<std::string> Dictionary() {
-  return {"\"", "\"\"", ",", ";", "\t", "\n", "\r\n", "#", "\xEF\xBB\xBF", "status", "complete", "cancelled", "pruned", "NA", "nan", "inf",
-          "1e308", "1e309", "-1e-400", "1e99999999999", "e", ".", "+", "-0", "123456789012345678", "1234567890123456789", "\"\n", "|", "\r", "sep=", "\xFF\xFE", "\xFE\xFF",
-          "\xe9", "é", "\xc2\xa0", "<NA>", "1e-4", "0.0001", "None"};
+  return {"\"",
+          "\"\"",
+          ",",
+          ";",
+          "\t",
+          "\n",
+          "\r\n",
+          "#",
+          "\xEF\xBB\xBF",
+          "status",
+          "complete",
+          "cancelled",
+          "pruned",
+          "NA",
+          "nan",
+          "inf",
+          "1e308",
+          "1e309",
+          "-1e-400",
+          "1e99999999999",
+          "e",
+          ".",
+          "+",
+          "-0",
+          "123456789012345678",
+          "1234567890123456789",
+          "\"\n",
+          "|",
+          "\r",
+          "sep=",
+          "\xFF\xFE",
+          "\xFE\xFF",
+          "\xe9",
+          "é",
+          "\xc2\xa0",
+          "<NA>",
+          "1e-4",
+          "0.0001",
+          "None"};
 }
 
 int DefaultRuns() { return 20000; }

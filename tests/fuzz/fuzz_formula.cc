@@ -12,7 +12,8 @@ const analysis::DataTable& Table() {
   static const analysis::DataTable table = [] {
     analysis::DataTable made;
     made.response_name = "y";
-    for (const char* name : {"input", "output", "scale", "a", "b", "c", "d", "e", "a:b", "C(x)", "lr (x10)", "-act", "b`c", "x~y"})
+    for (const char* name :
+         {"input", "output", "scale", "a", "b", "c", "d", "e", "a:b", "C(x)", "lr (x10)", "-act", "b`c", "x~y"})
       made.factors.push_back({name, {"1", "2"}, {}});
     return made;
   }();
@@ -22,12 +23,22 @@ const analysis::DataTable& Table() {
 }  // namespace
 
 std::vector<std::string> Seeds() {
-  return {"input*output + scale", "(a+b+c)^2", "a*b-a:b", "y ~ `input` + (a + b):c", "(a+b+c+d+e+input+output+scale)^9", "((((a))))", "a - a", "`a:b` + a:b", "`y` ~ `x~y`*`C(x)` - `-act`",
-          "`b``c`:`lr (x10)`", "C(x)"};
+  return {"input*output + scale",
+          "(a+b+c)^2",
+          "a*b-a:b",
+          "y ~ `input` + (a + b):c",
+          "(a+b+c+d+e+input+output+scale)^9",
+          "((((a))))",
+          "a - a",
+          "`a:b` + a:b",
+          "`y` ~ `x~y`*`C(x)` - `-act`",
+          "`b``c`:`lr (x10)`",
+          "C(x)"};
 }
 
 std::vector<std::string> Dictionary() {
-  return {"input", "output", "scale", "a", "b", "*", ":", "+", "-", "^2", "^9", "(", ")", "((((((((((((((((", "`", "~", "y ~ ", "`a:b`", "`C(x)`", "``", "`lr (x10)`", "-act", "`x~y`"};
+  return {"input", "output",           "scale", "a", "b",    "*",     ":",      "+",  "-",          "^2",   "^9",   "(",
+          ")",     "((((((((((((((((", "`",     "~", "y ~ ", "`a:b`", "`C(x)`", "``", "`lr (x10)`", "-act", "`x~y`"};
 }
 
 int DefaultRuns() { return 20000; }
@@ -40,12 +51,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const DataTable& table = fuzz::Table();
   const auto terms = ParseModelFormula({reinterpret_cast<const char*>(data), size}, table);
   if (!terms.ok()) {
-    fuzz::Require(absl::IsInvalidArgument(terms.status()) && !terms.status().message().empty(), "a refusal is a sentence");
+    fuzz::Require(absl::IsInvalidArgument(terms.status()) && !terms.status().message().empty(),
+                  "a refusal is a sentence");
     return 0;
   }
   for (const ModelTerm& term : *terms) {
     fuzz::Require(!term.empty() && term.back() < table.factors.size(), "a term is made of factors");
-    fuzz::Require(std::adjacent_find(term.begin(), term.end(), std::greater_equal<>()) == term.end(), "its factors ascend");
+    fuzz::Require(std::adjacent_find(term.begin(), term.end(), std::greater_equal<>()) == term.end(),
+                  "its factors ascend");
     fuzz::Require(std::count(terms->begin(), terms->end(), term) == 1, "no term comes twice");
   }
   const auto again = ParseModelFormula(FormulaText(*terms, table), table);

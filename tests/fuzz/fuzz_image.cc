@@ -1,5 +1,5 @@
-// Pictures of every format that is read: an error that names the picture, or pixels as many as its size says, which survive being
-// written as PNG and can be made into a square of any side.
+// Pictures of every format that is read: an error that names the picture, or pixels as many as its size says, which
+// survive being written as PNG and can be made into a square of any side.
 //
 // libpng stops at the first chunk whose checksum is wrong, so every input is also tried with its checksums put right.
 #include "absl/status/status.h"
@@ -13,8 +13,9 @@ namespace {
 void Decode(const std::string& bytes) {
   const auto image = worker::DecodeImage(bytes, "fuzz.png", worker::Alpha::kOverWhite);
   if (!image.ok()) {
-    Require(absl::IsInvalidArgument(image.status()) && image.status().message().find("fuzz.png") != absl::string_view::npos,
-            "a refusal names the picture");
+    Require(
+        absl::IsInvalidArgument(image.status()) && image.status().message().find("fuzz.png") != absl::string_view::npos,
+        "a refusal names the picture");
     return;
   }
   Require(image->width > 0 && image->height > 0, "a picture has a size");
@@ -24,7 +25,8 @@ void Decode(const std::string& bytes) {
   const auto again = worker::DecodeImage(worker::EncodePng(*image), "again");
   Require(again.ok() && again->width == image->width && again->height == image->height && again->rgb == image->rgb,
           "a picture survives writing");
-  for (const int side : {1, 3, 16}) Require(worker::ResizeAndCrop(*image, side).rgb.size() == size_t(3 * side * side), "a square");
+  for (const int side : {1, 3, 16})
+    Require(worker::ResizeAndCrop(*image, side).rgb.size() == size_t(3 * side * side), "a square");
   Require(worker::ResizeLanczos(*image, 5, 2).rgb.size() == 30, "the size asked for");
 }
 
@@ -34,7 +36,8 @@ std::vector<std::string> Seeds() {
   worker::Image small{6, 4, {}};
   for (int i = 0; i < 72; ++i) small.rgb.push_back(static_cast<uint8_t>(5 * i));
   std::vector<std::string> seeds = {worker::EncodePng(small)};
-  for (const auto& more : {testing::PngKinds(), testing::JpegKinds(), testing::WebpKinds(), testing::GifKinds(), testing::TiffKinds()}) {
+  for (const auto& more :
+       {testing::PngKinds(), testing::JpegKinds(), testing::WebpKinds(), testing::GifKinds(), testing::TiffKinds()}) {
     seeds.insert(seeds.end(), more.begin(), more.end());
   }
   const std::string exif = testing::ExifOfOrientation(6, true);
@@ -44,11 +47,56 @@ std::vector<std::string> Seeds() {
 }
 
 std::vector<std::string> Dictionary() {
-  return {"IHDR", "PLTE", "IDAT", "IEND", "tRNS", "gAMA", "cHRM", "iCCP", "sBIT", "bKGD", "pHYs", "tEXt", "zTXt", "iTXt", "tIME", "eXIf",
-          "acTL", "\x89PNG\r\n\x1a\n", "\xff\xd8", "\xff\xd9", "\xff\xda", "\xff\xc0", "\xff\xc2", "\xff\xc4", "\xff\xc9", "\xff\xca",
-          "\xff\xcc", "\xff\xdb", "\xff\xdd", "\xff\xd0", "\xff\xee", std::string("Adobe\0", 6), std::string("JFIF\0", 5),
-          std::string("\0\1\0\0", 4), std::string("Exif\0\0", 6), std::string("\1\x12", 2), "tiff:Orientation=\"", "RIFF", "WEBPVP8 ",
-          "VP8L", "VP8X", "ANIM", "ANMF", "ALPH", "EXIF", "GIF89a", ",", "!\xf9\4", std::string("II*\0", 4), std::string("MM\0*", 4)};
+  return {"IHDR",
+          "PLTE",
+          "IDAT",
+          "IEND",
+          "tRNS",
+          "gAMA",
+          "cHRM",
+          "iCCP",
+          "sBIT",
+          "bKGD",
+          "pHYs",
+          "tEXt",
+          "zTXt",
+          "iTXt",
+          "tIME",
+          "eXIf",
+          "acTL",
+          "\x89PNG\r\n\x1a\n",
+          "\xff\xd8",
+          "\xff\xd9",
+          "\xff\xda",
+          "\xff\xc0",
+          "\xff\xc2",
+          "\xff\xc4",
+          "\xff\xc9",
+          "\xff\xca",
+          "\xff\xcc",
+          "\xff\xdb",
+          "\xff\xdd",
+          "\xff\xd0",
+          "\xff\xee",
+          std::string("Adobe\0", 6),
+          std::string("JFIF\0", 5),
+          std::string("\0\1\0\0", 4),
+          std::string("Exif\0\0", 6),
+          std::string("\1\x12", 2),
+          "tiff:Orientation=\"",
+          "RIFF",
+          "WEBPVP8 ",
+          "VP8L",
+          "VP8X",
+          "ANIM",
+          "ANMF",
+          "ALPH",
+          "EXIF",
+          "GIF89a",
+          ",",
+          "!\xf9\4",
+          std::string("II*\0", 4),
+          std::string("MM\0*", 4)};
 }
 
 int DefaultRuns() { return 4000; }

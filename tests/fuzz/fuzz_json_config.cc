@@ -1,5 +1,5 @@
-// A model folder's JSON: an error that names the file, or an object whose every key answers every question with a value or one
-// refusal; what is read survives being written.
+// A model folder's JSON: an error that names the file, or an object whose every key answers every question with a value
+// or one refusal; what is read survives being written.
 #include "absl/status/status.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/input_file.h"
@@ -31,18 +31,45 @@ void Ask(worker::JsonConfig config, std::string_view key, int depth) {
 }  // namespace
 
 std::vector<std::string> Seeds() {
-  return {R"({"_class_name": "UNet2DConditionModel", "act_fn": "silu", "attention_head_dim": 8, "block_out_channels": [320, 640],
+  return {
+      R"({"_class_name": "UNet2DConditionModel", "act_fn": "silu", "attention_head_dim": 8, "block_out_channels": [320, 640],
               "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "norm_eps": 1e-05, "use_linear_projection": false})",
-          R"({"model_type": "clip", "text_config": {"hidden_size": 512, "layer_norm_eps": NaN}, "vision_config": {"a": {"b": {"c": []}}}})",
-          "{\"a\": -Infinity, \"b\": \"NaN \\\" Infinity\", \"c\": [1, 2, 3]}",
-          R"({"crop_size": {"height": 224}, "image_mean": [0.48, 0.45, 0.40], "model_max_length": 1e30, "x": null})",
-          "[[[[[[[[]]]]]]]]", "\xEF\xBB\xBF{}"};
+      R"({"model_type": "clip", "text_config": {"hidden_size": 512, "layer_norm_eps": NaN}, "vision_config": {"a": {"b": {"c": []}}}})",
+      "{\"a\": -Infinity, \"b\": \"NaN \\\" Infinity\", \"c\": [1, 2, 3]}",
+      R"({"crop_size": {"height": 224}, "image_mean": [0.48, 0.45, 0.40], "model_max_length": 1e30, "x": null})",
+      "[[[[[[[[]]]]]]]]",
+      "\xEF\xBB\xBF{}"};
 }
 
 std::vector<std::string> Dictionary() {
-  return {"{", "}", "[", "]", ":", ",", "\"", "\\\"", "\\u0000", "\\ud83d", "\\ude00", "NaN", "Infinity", "-Infinity", "null", "true",
-          "false", "1e999", "-1e999", "1e-999", "18446744073709551616", "9223372036854775808", "-9223372036854775809", "0.1", "-0",
-          "{\"a\":", "[[[[[[[[[[[[[[[[", "\xff"};
+  return {"{",
+          "}",
+          "[",
+          "]",
+          ":",
+          ",",
+          "\"",
+          "\\\"",
+          "\\u0000",
+          "\\ud83d",
+          "\\ude00",
+          "NaN",
+          "Infinity",
+          "-Infinity",
+          "null",
+          "true",
+          "false",
+          "1e999",
+          "-1e999",
+          "1e-999",
+          "18446744073709551616",
+          "9223372036854775808",
+          "-9223372036854775809",
+          "0.1",
+          "-0",
+          "{\"a\":",
+          "[[[[[[[[[[[[[[[[",
+          "\xff"};
 }
 
 int DefaultRuns() { return 20000; }

@@ -46,7 +46,8 @@ void LeaveCrash(int signal_number) {
 
 class Mutator {
  public:
-  explicit Mutator(unsigned seed) : random_(seed), seeds_(loupe::fuzz::Seeds()), dictionary_(loupe::fuzz::Dictionary()) {}
+  explicit Mutator(unsigned seed)
+      : random_(seed), seeds_(loupe::fuzz::Seeds()), dictionary_(loupe::fuzz::Dictionary()) {}
 
   std::string Next() {
     std::string input = Pick(seeds_);
@@ -66,7 +67,8 @@ class Mutator {
       std::vector<uint8_t> buffer(kMaxSize);
       const size_t size = std::min(input.size(), buffer.size());
       std::memcpy(buffer.data(), input.data(), size);
-      const size_t changed = LLVMFuzzerCustomMutator(buffer.data(), size, buffer.size(), static_cast<unsigned>(random_()));
+      const size_t changed =
+          LLVMFuzzerCustomMutator(buffer.data(), size, buffer.size(), static_cast<unsigned>(random_()));
       input.assign(reinterpret_cast<const char*>(buffer.data()), changed);
       return;
     }
@@ -76,10 +78,18 @@ class Mutator {
       case 0:
         if (!input.empty()) input[at] = static_cast<char>(input[at] ^ (1 << random_() % 8));
         break;
-      case 1: input.erase(at, length); break;
-      case 2: input.insert(at, input.substr(Place(input), length * 4)); break;
-      case 3: input.insert(at, dictionary_.empty() ? "\xff" : Pick(dictionary_)); break;
-      case 4: input.insert(at, 1, static_cast<char>(random_() % 256)); break;
+      case 1:
+        input.erase(at, length);
+        break;
+      case 2:
+        input.insert(at, input.substr(Place(input), length * 4));
+        break;
+      case 3:
+        input.insert(at, dictionary_.empty() ? "\xff" : Pick(dictionary_));
+        break;
+      case 4:
+        input.insert(at, 1, static_cast<char>(random_() % 256));
+        break;
       case 5: {
         const std::string& other = Pick(seeds_);
         input = input.substr(0, at) + other.substr(Place(other));

@@ -30,8 +30,29 @@ std::vector<std::string> Seeds() {
 }
 
 std::vector<std::string> Dictionary() {
-  return {"'descr'", "'fortran_order'", "'shape'", "'<f4'", "'<f8'", "'>f4'", "'|O'", "False", "True", "(", ")", ",", ":", "{", "}",
-          "(0, 4294967296)", "4294967296", "4611686018427387904", "9223372036854775807", "9223372036854775808", "-1", "0", "1"};
+  return {"'descr'",
+          "'fortran_order'",
+          "'shape'",
+          "'<f4'",
+          "'<f8'",
+          "'>f4'",
+          "'|O'",
+          "False",
+          "True",
+          "(",
+          ")",
+          ",",
+          ":",
+          "{",
+          "}",
+          "(0, 4294967296)",
+          "4294967296",
+          "4611686018427387904",
+          "9223372036854775807",
+          "9223372036854775808",
+          "-1",
+          "0",
+          "1"};
 }
 
 int DefaultRuns() { return 20000; }
@@ -42,11 +63,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace loupe;  // NOLINT: one function
   const auto read = analysis::ParseNpy({reinterpret_cast<const char*>(data), size});
   if (!read.ok()) {
-    fuzz::Require(absl::IsInvalidArgument(read.status()) && !read.status().message().empty(), "a refusal is a sentence");
+    fuzz::Require(absl::IsInvalidArgument(read.status()) && !read.status().message().empty(),
+                  "a refusal is a sentence");
     return 0;
   }
-  fuzz::Require(read->rows >= 0 && read->cols >= 0 && static_cast<size_t>(read->rows * read->cols) == read->values.size(),
-                "as many values as rows and columns say");
+  fuzz::Require(
+      read->rows >= 0 && read->cols >= 0 && static_cast<size_t>(read->rows * read->cols) == read->values.size(),
+      "as many values as rows and columns say");
   (void)analysis::CheckFeatures(*read, "fuzz", 1);
   const auto again = analysis::ParseNpy(analysis::SerializeNpy(*read));
   fuzz::Require(again.ok() && again->rows == read->rows && again->cols == read->cols &&

@@ -1,5 +1,5 @@
-// Every method's request, as parsed messages with changed fields and as plain bytes, against a coordinator over a real socket:
-// it answers each with a status of the contract, goes on answering, and its database stays sound.
+// Every method's request, as parsed messages with changed fields and as plain bytes, against a coordinator over a real
+// socket: it answers each with a status of the contract, goes on answering, and its database stays sound.
 //
 // An input is the method's number (one byte) and the serialised request.
 #include <google/protobuf/descriptor.h>
@@ -39,7 +39,8 @@ class Fixture {
     for (const char* service : {"SweepService", "TrialService", "WorkerService", "AnalysisService"}) {
       const auto* descriptor = pool.FindServiceByName(fmt::format("loupe.v1.{}", service));
       for (int i = 0; i < descriptor->method_count(); ++i) {
-        methods_.push_back({fmt::format("loupe.v1.{}/{}", service, descriptor->method(i)->name()), descriptor->method(i)->input_type()});
+        methods_.push_back({fmt::format("loupe.v1.{}/{}", service, descriptor->method(i)->name()),
+                            descriptor->method(i)->input_type()});
       }
     }
     coordinator::ServerOptions options;
@@ -54,14 +55,16 @@ class Fixture {
     auto server = coordinator::Server::Start(options, SystemClock(), random_);
     Require(server.ok(), "the coordinator starts");
     server_ = *std::move(server);
-    connection_ = *Connection::Open(*ResolveConnectOptions({.address = server_->address(), .token_file = options.data_folder + "/token"}));
+    connection_ = *Connection::Open(
+        *ResolveConnectOptions({.address = server_->address(), .token_file = options.data_folder + "/token"}));
     v1::CreateSweepRequest request;
     request.set_sweep_id("alive");
     *request.mutable_spec() = testing::SmallSpec(3, 2);
     grpc::ClientContext context;
     connection_->Prepare(context);
     v1::CreateSweepResponse response;
-    Require(v1::SweepService::NewStub(connection_->channel())->CreateSweep(&context, request, &response).ok(), "a sweep is created");
+    Require(v1::SweepService::NewStub(connection_->channel())->CreateSweep(&context, request, &response).ok(),
+            "a sweep is created");
   }
 
   ~Fixture() {
@@ -111,9 +114,32 @@ std::string Seed(const std::string& method, const google::protobuf::Message& req
 }
 
 std::vector<std::string> Words() {
-  return {"", "alive", "sweeps/alive", "sweeps/alive/trials/0", "sweeps/alive/trials/5", "sweeps/none", "workers/w", "s",
-          "samples.png", "log.txt", "../x", "clip_i", "loss", Sha256Hex("hello"), std::string(32, '0'), "method.scale", "scale", "input",
-          "SA_in", "1", "-1", "1e999", "input * scale", "input + scale", "1-1-1", "00000000-0000-4000-8000-000000000000"};
+  return {"",
+          "alive",
+          "sweeps/alive",
+          "sweeps/alive/trials/0",
+          "sweeps/alive/trials/5",
+          "sweeps/none",
+          "workers/w",
+          "s",
+          "samples.png",
+          "log.txt",
+          "../x",
+          "clip_i",
+          "loss",
+          Sha256Hex("hello"),
+          std::string(32, '0'),
+          "method.scale",
+          "scale",
+          "input",
+          "SA_in",
+          "1",
+          "-1",
+          "1e999",
+          "input * scale",
+          "input + scale",
+          "1-1-1",
+          "00000000-0000-4000-8000-000000000000"};
 }
 
 }  // namespace
@@ -201,19 +227,26 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case grpc::StatusCode::ALREADY_EXISTS:
     case grpc::StatusCode::FAILED_PRECONDITION:
     case grpc::StatusCode::ABORTED:
-    // A held call that the worker's next one replaces; a watch that is given up; an upload that is not what was announced.
+    // A held call that the worker's next one replaces; a watch that is given up; an upload that is not what was
+    // announced.
     case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::DATA_LOSS: return 0;
-    case grpc::StatusCode::DEADLINE_EXCEEDED: Require(method.name.ends_with("WatchSweep"), "every call ends"); return 0;
-    // gRPC's own answers to bytes that are no message of the method's type; the second is that of methods served by callbacks.
+    case grpc::StatusCode::DATA_LOSS:
+      return 0;
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      Require(method.name.ends_with("WatchSweep"), "every call ends");
+      return 0;
+    // gRPC's own answers to bytes that are no message of the method's type; the second is that of methods served by
+    // callbacks.
     case grpc::StatusCode::INTERNAL:
     case grpc::StatusCode::UNIMPLEMENTED: {
       google::protobuf::DynamicMessageFactory factory;
       const std::unique_ptr<google::protobuf::Message> message(factory.GetPrototype(method.input)->New());
-      Require(!message->ParseFromArray(data + 1, static_cast<int>(size - 1)), "INTERNAL and UNIMPLEMENTED are for requests that cannot be parsed");
+      Require(!message->ParseFromArray(data + 1, static_cast<int>(size - 1)),
+              "INTERNAL and UNIMPLEMENTED are for requests that cannot be parsed");
       return 0;
     }
-    default: break;
+    default:
+      break;
   }
   Require(false, fmt::format("{} answers {}", method.name, static_cast<int>(code)).c_str());
   return 0;

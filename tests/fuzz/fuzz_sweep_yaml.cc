@@ -30,10 +30,13 @@ std::vector<std::string> Seeds() {
 }
 
 std::vector<std::string> Dictionary() {
-  return {"name:", "factors:", "exclude:", "positions:", "replicates:", "seed:", "priority:", "retry:", "backoff:", "budget:",
-          "scale", "input", "output", "SA_in", "Trans_out", "Res_out", "[", "]", "{", "}", "- ", ": ", "&a", "*a", "!!int ",
-          "<<:", "\n", "  ", "~", "null", ".nan", ".inf", "1e309", "-1", "18446744073709551616", "0x", "'", "\"", "\\u0000",
-          "|\n", "? ", "%YAML", "---", "\t", "#", "../../etc"};
+  return {"name:",     "factors:", "exclude:", "positions:", "replicates:", "seed:",  "priority:",
+          "retry:",    "backoff:", "budget:",  "scale",      "input",       "output", "SA_in",
+          "Trans_out", "Res_out",  "[",        "]",          "{",           "}",      "- ",
+          ": ",        "&a",       "*a",       "!!int ",     "<<:",         "\n",     "  ",
+          "~",         "null",     ".nan",     ".inf",       "1e309",       "-1",     "18446744073709551616",
+          "0x",        "'",        "\"",       "\\u0000",    "|\n",         "? ",     "%YAML",
+          "---",       "\t",       "#",        "../../etc"};
 }
 
 int DefaultRuns() { return 4000; }
@@ -46,7 +49,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   absl::StatusOr<SweepFile> file = ParseSweepFile(text, "fuzz.yaml");
   if (!file.ok()) {
-    fuzz::Require(absl::IsInvalidArgument(file.status()) && !file.status().message().empty(), "a refusal is a sentence");
+    fuzz::Require(absl::IsInvalidArgument(file.status()) && !file.status().message().empty(),
+                  "a refusal is a sentence");
     return 0;
   }
   absl::StatusOr<SweepSpec> back = SpecFromProto(SpecToProto(file->spec));

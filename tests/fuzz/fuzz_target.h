@@ -1,5 +1,5 @@
-// What every fuzz target provides: libFuzzer's interface. fuzz_main.cc drives them with a fixed number of inputs from a fixed seed,
-// so that they run in every test run; libFuzzer itself (tests/fuzz/run) for as long as one likes.
+// What every fuzz target provides: libFuzzer's interface. fuzz_main.cc drives them with a fixed number of inputs from a
+// fixed seed, so that they run in every test run; libFuzzer itself (tests/fuzz/run) for as long as one likes.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Text from outside: whatever the bytes are, what comes out is UTF-8, holds nothing a terminal obeys, is within its limit, and
-// is the text itself where that was harmless.
+// Text from outside: whatever the bytes are, what comes out is UTF-8, holds nothing a terminal obeys, is within its
+// limit, and is the text itself where that was harmless.
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -21,8 +21,8 @@ bool IsHarmless(std::string_view text, std::string_view allowed) {
   for (int last = 0x80; last < 0xA0; ++last) {
     if (Holds(text, std::string("\xC2") + static_cast<char>(last))) return false;
   }
-  for (const char* piece : {"\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069", "\u200e", "\u200f", "\u061c",
-                            "\u2028", "\u2029", "\ufeff"}) {
+  for (const char* piece : {"\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069",
+                            "\u200e", "\u200f", "\u061c", "\u2028", "\u2029", "\ufeff"}) {
     if (Holds(text, piece)) return false;
   }
   return true;
@@ -31,13 +31,40 @@ bool IsHarmless(std::string_view text, std::string_view allowed) {
 }  // namespace
 
 std::vector<std::string> Seeds() {
-  return {"plain text", "caf\xe9.png", std::string(61, 'a') + "é and more", "\x1b[2Jx\u202ey\r\n", "=cmd|' /C calc'!A0", "\xef\xbb\xbftoken-1234\n",
-          "“token”", "-1.5e-3", "漢字 😀 👩\u200d🔬"};
+  return {"plain text",
+          "caf\xe9.png",
+          std::string(61, 'a') + "é and more",
+          "\x1b[2Jx\u202ey\r\n",
+          "=cmd|' /C calc'!A0",
+          "\xef\xbb\xbftoken-1234\n",
+          "“token”",
+          "-1.5e-3",
+          "漢字 😀 👩\u200d🔬"};
 }
 
 std::vector<std::string> Dictionary() {
-  return {"\x1b[", "\xc2\x9b", "\u202e", "\u2066", "\r\n", "\t", "=", "-", "@", "\"", ",", "\xef\xbb\xbf", "\xff\xfe", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-          "é", "漢", "😀", "…", "\xc2\xa0", "\u200b", "\x7f"};
+  return {"\x1b[",
+          "\xc2\x9b",
+          "\u202e",
+          "\u2066",
+          "\r\n",
+          "\t",
+          "=",
+          "-",
+          "@",
+          "\"",
+          ",",
+          "\xef\xbb\xbf",
+          "\xff\xfe",
+          "\xed\xa0\x80",
+          "\xf4\x90\x80\x80",
+          "é",
+          "漢",
+          "😀",
+          "…",
+          "\xc2\xa0",
+          "\u200b",
+          "\x7f"};
 }
 
 int DefaultRuns() { return 20000; }
@@ -73,12 +100,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
   const auto token = TokenIn(text, "file");
   if (token.ok()) {
-    Require(!token->empty() && token->find_first_not_of(
-                "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~") == std::string::npos,
-            "a token is visible ASCII");
+    Require(
+        !token->empty() &&
+            token->find_first_not_of(
+                "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~") ==
+                std::string::npos,
+        "a token is visible ASCII");
     Require(Holds(text, *token), "a token stood in the text");
   } else {
-    Require(absl::IsInvalidArgument(token.status()) && IsHarmless(std::string(token.status().message()), ""), "a refusal is a sentence");
+    Require(absl::IsInvalidArgument(token.status()) && IsHarmless(std::string(token.status().message()), ""),
+            "a refusal is a sentence");
   }
   return 0;
 }

@@ -1,5 +1,5 @@
-// Everything that comes as a name or a token: resource names, page tokens, lease tokens, artifact names, bearer headers and
-// the file of access tokens.
+// Everything that comes as a name or a token: resource names, page tokens, lease tokens, artifact names, bearer headers
+// and the file of access tokens.
 #include <unistd.h>
 
 #include "common/atomic_file.h"
@@ -29,8 +29,23 @@ std::vector<std::string> Seeds() {
 }
 
 std::vector<std::string> Dictionary() {
-  return {"sweeps/", "/trials/", "workers/", "..", "/", "\\", "\n", "\r", std::string(1, '\0'), "Bearer ", " admin ", " 0",
-          "9223372036854775808", "-1", "%2e", "|", "="};
+  return {"sweeps/",
+          "/trials/",
+          "workers/",
+          "..",
+          "/",
+          "\\",
+          "\n",
+          "\r",
+          std::string(1, '\0'),
+          "Bearer ",
+          " admin ",
+          " 0",
+          "9223372036854775808",
+          "-1",
+          "%2e",
+          "|",
+          "="};
 }
 
 int DefaultRuns() { return 4000; }
@@ -45,9 +60,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   if (const auto sweep = SweepId::FromName(text); sweep.ok()) fuzz::Require(sweep->name() == text, "a name reads back");
   if (const auto trial = TrialId::FromName(text); trial.ok()) fuzz::Require(trial->name() == text, "a name reads back");
-  if (const auto worker = WorkerId::FromName(text); worker.ok()) fuzz::Require(worker->name() == text, "a name reads back");
+  if (const auto worker = WorkerId::FromName(text); worker.ok())
+    fuzz::Require(worker->name() == text, "a name reads back");
   if (CheckArtifactName(text).ok()) {
-    fuzz::Require(text.find_first_of("/\\\n ") == std::string::npos && text.front() != '.', "an artifact name is no path");
+    fuzz::Require(text.find_first_of("/\\\n ") == std::string::npos && text.front() != '.',
+                  "an artifact name is no path");
   }
   if (const auto token = TokenFromHex(text)) fuzz::Require(ToHex(*token) == text, "a token reads back");
   const std::string page = MakePageToken(text, "request");

@@ -1,5 +1,5 @@
-// .pth files: an error that names the file, or arrays that lie in it and fit their shapes; what is read can be written as
-// torch.save would, and is then read as the same.
+// .pth files: an error that names the file, or arrays that lie in it and fit their shapes; what is read can be written
+// as torch.save would, and is then read as the same.
 #include "absl/status/status.h"
 #include "tests/fuzz/array_bytes.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -20,10 +20,15 @@ std::string OlderForm() {
   const std::string version = "\x80\x02M\xe9\x03.";
   const std::string system = "\x80\x02}q\0(X\x10\0\0\0protocol_versionM\xe9\x03X\r\0\0\0little_endian\x88u."s;
   const std::string content =
-      "\x80\x02"s "ccollections\nOrderedDict\n)Rq\0(X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage"s
-      "ctorch\nFloatStorage\nX\x01\0\0\0" "7X\x03\0\0\0cpuK\x02NtQK\0K\x02\x85K\x01\x85\x89" "ccollections\nOrderedDict\n)RtRu"s
+      "\x80\x02"s
+      "ccollections\nOrderedDict\n)Rq\0(X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage"s
+      "ctorch\nFloatStorage\nX\x01\0\0\0"
+      "7X\x03\0\0\0cpuK\x02NtQK\0K\x02\x85K\x01\x85\x89"
+      "ccollections\nOrderedDict\n)RtRu"s
       "}X\x09\0\0\0_metadata}sb."s;
-  const std::string keys = "\x80\x02]q\0X\x01\0\0\0"s "7a."s;
+  const std::string keys =
+      "\x80\x02]q\0X\x01\0\0\0"s
+      "7a."s;
   return magic + version + system + content + keys + "\x02\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0\x40"s;
 }
 
@@ -39,10 +44,39 @@ std::vector<std::string> Seeds() {
 }
 
 std::vector<std::string> Dictionary() {
-  return {"PK\x01\x02", "PK\x03\x04", "PK\x05\x06", "data.pkl", "/data/0", "byteorder", "little", "ctorch\nFloatStorage\n",
-          "ctorch\nByteStorage\n", "ctorch._utils\n_rebuild_tensor_v2\n", "ctorch._utils\n_rebuild_parameter\n",
-          "ccollections\nOrderedDict\n", "cposix\nsystem\n", "tQ", "tR", ")R", "}(", "u.", "\x8a\x08", "\x8a\xff", "\x85", "\x86", "\x87",
-          "\x85\x85\x85\x85\x85\x85\x85\x85", "\x94", "h\x01", "q\x01", "e.", "a.", "s.", "b.", "\x93", "\x80\x05"};
+  return {"PK\x01\x02",
+          "PK\x03\x04",
+          "PK\x05\x06",
+          "data.pkl",
+          "/data/0",
+          "byteorder",
+          "little",
+          "ctorch\nFloatStorage\n",
+          "ctorch\nByteStorage\n",
+          "ctorch._utils\n_rebuild_tensor_v2\n",
+          "ctorch._utils\n_rebuild_parameter\n",
+          "ccollections\nOrderedDict\n",
+          "cposix\nsystem\n",
+          "tQ",
+          "tR",
+          ")R",
+          "}(",
+          "u.",
+          "\x8a\x08",
+          "\x8a\xff",
+          "\x85",
+          "\x86",
+          "\x87",
+          "\x85\x85\x85\x85\x85\x85\x85\x85",
+          "\x94",
+          "h\x01",
+          "q\x01",
+          "e.",
+          "a.",
+          "s.",
+          "b.",
+          "\x93",
+          "\x80\x05"};
 }
 
 int DefaultRuns() { return 20000; }

@@ -3,9 +3,9 @@
 // Where the machine does not let a test make a file system of its own (it needs root), the test says so and is skipped.
 // LOUPE_WATCHERS=n has so many idle watchers in place of 3,000; each costs this process memory too.
 #include <fcntl.h>
-#include <signal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -45,7 +45,8 @@ class AdversityTest : public ProcessTest {
     grpc::ClientContext context;
     connection_->Prepare(context);
     v1::CreateSweepResponse response;
-    return connection_->Check(v1::SweepService::NewStub(connection_->channel())->CreateSweep(&context, request, &response));
+    return connection_->Check(
+        v1::SweepService::NewStub(connection_->channel())->CreateSweep(&context, request, &response));
   }
 };
 
@@ -126,8 +127,9 @@ class BrokenDiskTest : public AdversityTest, public ::testing::WithParamInterfac
 };
 
 TEST_P(BrokenDiskTest, TheNthWriteOrSyncFailsOnceOrForAWhileAndNothingIsLostOrDoubled) {
-  StartCoordinator({"/usr/bin/env", "LD_PRELOAD=" LOUPE_FAILING_DISK_LIBRARY, "LOUPE_FAILING_DISK=" + (folder_ / "orders"),
-                    "LOUPE_FAILING_FOLDER=" + data_ + "/", "ASAN_OPTIONS=verify_asan_link_order=0"});
+  StartCoordinator({"/usr/bin/env", "LD_PRELOAD=" LOUPE_FAILING_DISK_LIBRARY,
+                    "LOUPE_FAILING_DISK=" + (folder_ / "orders"), "LOUPE_FAILING_FOLDER=" + data_ + "/",
+                    "ASAN_OPTIONS=verify_asan_link_order=0"});
   v1::SweepSpec spec = testing::SmallSpec(4, 6);
   spec.mutable_retry()->set_max_trial_attempts(100);
   Create("broken", spec);
@@ -199,7 +201,8 @@ TEST_F(AdversityTest, BeyondTheHardLimitTheCrowdWaitsTheOthersWorkAndWhoeverLeav
   EXPECT_TRUE(TryCreate("after").ok());
 }
 
-// What one message or file may cost is bounded, so many of them are: a kill by the kernel for memory is a kill -9 (process_test).
+// What one message or file may cost is bounded, so many of them are: a kill by the kernel for memory is a kill -9
+// (process_test).
 TEST_F(AdversityTest, MessagesBeyondTheLimitAndLargeFilesDoNotGrowTheProcess) {
   StartCoordinator({}, "127.0.0.1:0", /*lease_seconds=*/60);
   ASSERT_TRUE(TryCreate("before").ok());
@@ -213,7 +216,8 @@ TEST_F(AdversityTest, MessagesBeyondTheLimitAndLargeFilesDoNotGrowTheProcess) {
         const grpc::Status status =
             testing::RawCall(connection->channel(), "loupe.v1.SweepService/CreateSweep", "", {huge}, absl::Seconds(60));
         // When all its memory is taken gRPC also cuts connections.
-        EXPECT_THAT(status.error_code(), ::testing::AnyOf(grpc::StatusCode::RESOURCE_EXHAUSTED, grpc::StatusCode::UNAVAILABLE))
+        EXPECT_THAT(status.error_code(),
+                    ::testing::AnyOf(grpc::StatusCode::RESOURCE_EXHAUSTED, grpc::StatusCode::UNAVAILABLE))
             << status.error_message();
       }
     });
@@ -232,7 +236,8 @@ TEST_F(AdversityTest, ThousandsOfIdleWatchersCostMemoryAndNoThreads) {
   StartCoordinator();
   ASSERT_TRUE(TryCreate("watched").ok());
   const auto threads = [&] {
-    const auto folder = std::filesystem::directory_iterator("/proc/" + std::to_string(coordinator_->process().pid()) + "/task");
+    const auto folder =
+        std::filesystem::directory_iterator("/proc/" + std::to_string(coordinator_->process().pid()) + "/task");
     return std::distance(begin(folder), end(folder));
   };
   const auto before = threads();

@@ -1,5 +1,5 @@
-// Clients that do not read, do not send, or ask for too much: they hold their own share and no more, and another client's call is
-// answered within a second. And analyses, which run apart.
+// Clients that do not read, do not send, or ask for too much: they hold their own share and no more, and another
+// client's call is answered within a second. And analyses, which run apart.
 #include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
@@ -37,7 +37,8 @@ class ClientsTest : public ProcessTest {
     v1::Sweep sweep;
     grpc::ClientContext context;
     other->Prepare(context, absl::Seconds(20));
-    const absl::Status status = FromGrpcStatus(v1::SweepService::NewStub(other->channel())->GetSweep(&context, request, &sweep));
+    const absl::Status status =
+        FromGrpcStatus(v1::SweepService::NewStub(other->channel())->GetSweep(&context, request, &sweep));
     EXPECT_TRUE(status.ok()) << status;
     EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(1));
     EXPECT_LT(coordinator_->process().PeakMegabytes(), kMostMegabytes);
@@ -74,7 +75,8 @@ TEST_F(ClientsTest, DownloadsThatNobodyReadsHoldNobodyUp) {
   for (int i = 0; i < kAttackers; ++i) {
     downloads.push_back(std::make_unique<Download>());
     attacker->Prepare(downloads.back()->context, absl::InfiniteDuration());
-    downloads.back()->reader = v1::TrialService::NewStub(attacker->channel())->DownloadArtifact(&downloads.back()->context, request);
+    downloads.back()->reader =
+        v1::TrialService::NewStub(attacker->channel())->DownloadArtifact(&downloads.back()->context, request);
   }
   // By now each has its first messages, or was refused.
   int refused = 0;
@@ -104,8 +106,8 @@ TEST_F(ClientsTest, UploadsOfAHeaderAloneHoldNobodyUp) {
   for (int i = 0; i < kAttackers; ++i) {
     uploads.push_back(std::make_unique<Sending>());
     attacker->Prepare(uploads.back()->context, absl::InfiniteDuration());
-    uploads.back()->writer =
-        v1::WorkerService::NewStub(attacker->channel())->UploadArtifact(&uploads.back()->context, &uploads.back()->response);
+    uploads.back()->writer = v1::WorkerService::NewStub(attacker->channel())
+                                 ->UploadArtifact(&uploads.back()->context, &uploads.back()->response);
     uploads.back()->writer->Write(UploadHeader(lease, std::string(1 << 20, 'x')));
   }
   ExpectOthersServed();
@@ -120,8 +122,10 @@ TEST_F(ClientsTest, AnswersThatNobodyReadsHoldNobodyUp) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  const auto channel = grpc::CreateCustomChannel(coordinator_->address(), grpc::InsecureChannelCredentials(), arguments);
-  const std::string token = "Bearer " + ReadFile(coordinator_->token_file())->substr(0, ReadFile(coordinator_->token_file())->find('\n'));
+  const auto channel =
+      grpc::CreateCustomChannel(coordinator_->address(), grpc::InsecureChannelCredentials(), arguments);
+  const std::string token =
+      "Bearer " + ReadFile(coordinator_->token_file())->substr(0, ReadFile(coordinator_->token_file())->find('\n'));
   struct Call {
     grpc::ClientContext context;
     std::unique_ptr<grpc::ClientAsyncResponseReader<v1::ListTrialsResponse>> reader;
@@ -200,7 +204,8 @@ TEST_F(ClientsTest, RequestsThatAreTooLargeAreRefusedByName) {
       connection_->Check(v1::SweepService::NewStub(connection_->channel())->CreateSweep(&context, request, &response));
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
   std::string fields;
-  for (const FieldViolation& violation : FieldViolationsOf(status)) fields += violation.field + ": " + violation.description + "\n";
+  for (const FieldViolation& violation : FieldViolationsOf(status))
+    fields += violation.field + ": " + violation.description + "\n";
   EXPECT_THAT(fields, HasSubstr("request_id: 5000 bytes, at most 1024 are allowed"));
   EXPECT_THAT(fields, HasSubstr("100000 bytes, at most 16384 are allowed"));
 }
@@ -248,7 +253,8 @@ TEST_F(AnalysisTest, ScoresOfAnySizeAreAnswered) {
   ASSERT_EQ(Get("calm")->state(), v1::Sweep::COMPLETED);
   const absl::Status status = Anova("calm");
   EXPECT_TRUE(status.ok() || absl::IsFailedPrecondition(status)) << status;
-  for (const auto format : {v1::RenderReportRequest::TEXT, v1::RenderReportRequest::JSON, v1::RenderReportRequest::CSV, v1::RenderReportRequest::HTML}) {
+  for (const auto format : {v1::RenderReportRequest::TEXT, v1::RenderReportRequest::JSON, v1::RenderReportRequest::CSV,
+                            v1::RenderReportRequest::HTML}) {
     v1::RenderReportRequest render;
     render.set_name("sweeps/calm");
     render.set_format(format);

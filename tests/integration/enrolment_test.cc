@@ -32,8 +32,8 @@ class EnrolmentTest : public ::testing::Test {
   }
   // With the enrolment of farm.pem, on a machine whose disk is `machine`.
   std::unique_ptr<ChildProcess> StartWorker(const std::string& machine) {
-    return std::make_unique<ChildProcess>(std::vector<std::string>{LOUPE_FAKE_WORKER, "--credentials", folder_ / "farm.pem", "--data",
-                                                                   folder_ / machine, "--log-level", "off"});
+    return std::make_unique<ChildProcess>(std::vector<std::string>{
+        LOUPE_FAKE_WORKER, "--credentials", folder_ / "farm.pem", "--data", folder_ / machine, "--log-level", "off"});
   }
   std::vector<std::string> Workers() {
     v1::ListWorkersResponse response;
@@ -48,7 +48,8 @@ class EnrolmentTest : public ::testing::Test {
   }
   bool WaitForWorkers(size_t count) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(15);
-    while (Workers().size() < count && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    while (Workers().size() < count && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
     return Workers().size() == count;
   }
 
@@ -59,7 +60,8 @@ class EnrolmentTest : public ::testing::Test {
 
 TEST_F(EnrolmentTest, OneCommandGivesAWorkerItsOwnIdentity) {
   ASSERT_EQ(Token({"add", "--name", "farm", "--role", "enrol", "--uses", "2", "-o", folder_ / "farm.pem", "--address",
-                   "localhost" + coordinator_.address().substr(coordinator_.address().rfind(':'))}), 0);
+                   "localhost" + coordinator_.address().substr(coordinator_.address().rfind(':'))}),
+            0);
   // Two workers of one host and one disk.
   auto first = StartWorker("disk");
   auto second = StartWorker("disk");

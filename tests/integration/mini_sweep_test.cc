@@ -13,11 +13,11 @@
 namespace loupe {
 namespace {
 
-using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::FakeExecutorOptions;
 using testing::FakeScore;
+using ::testing::HasSubstr;
 using testing::MiniSweep;
+using ::testing::Not;
 using testing::SmallSpec;
 
 coordinator::SchedulerOptions ShortLeases() {
@@ -228,7 +228,8 @@ TEST(MiniSweepTest, ASuccessWithoutThePrimaryScoreIsAFailure) {
   EXPECT_EQ(mini.Get("small").counts().failed(), 1);
   for (const v1::Trial& trial : mini.Trials("small")) {
     if (trial.name() != lease.trial()) continue;
-    EXPECT_THAT(trial.last_failure().message(), HasSubstr("lacks the sweep's primary score 'clip_t'; its scores: clip_i"));
+    EXPECT_THAT(trial.last_failure().message(),
+                HasSubstr("lacks the sweep's primary score 'clip_t'; its scores: clip_i"));
   }
 }
 

@@ -17,8 +17,8 @@
 namespace loupe {
 namespace {
 
-// In a network of its own, packets to one address vanish without a word: no reset, no error, as when a cable is cut. The
-// coordinator is 127.0.0.2, everybody else 127.0.0.1.
+// In a network of its own, packets to one address vanish without a word: no reset, no error, as when a cable is cut.
+// The coordinator is 127.0.0.2, everybody else 127.0.0.1.
 class PartitionTest : public ProcessTest {
  protected:
   static void SetUpTestSuite() {
@@ -68,8 +68,9 @@ TEST_F(PartitionTest, WhatWorkersSayIsLostAndAfterItHealsEveryTrialIsDoneOnceAnd
 }
 
 TEST_F(PartitionTest, WhatTheCoordinatorAnswersIsLostThoughItHasActedOnTheCall) {
-  // The workers' calls still arrive: a trial that is done now is accepted, and nobody is told. That takes a worker that says so
-  // without waiting for an answer first, to an upload or to a call that was under way when the network went; so in several tries.
+  // The workers' calls still arrive: a trial that is done now is accepted, and nobody is told. That takes a worker that
+  // says so without waiting for an answer first, to an upload or to a call that was under way when the network went; so
+  // in several tries.
   workers_.push_back(StartWorker(2, 0.2, "", {"--artifacts", "0"}));
   while (Get("cut-off")->counts().running() < 3) Pause(0.01);
   bool acted = false;

@@ -41,10 +41,19 @@ class ProcessTest : public ::testing::Test {
   // `address`: of something between it and the coordinator; `more`: further arguments.
   std::unique_ptr<ChildProcess> StartWorker(int number, double seconds, const std::string& address = "",
                                             const std::vector<std::string>& more = {}) {
-    std::vector<std::string> command = {
-        LOUPE_FAKE_WORKER, "--address", address.empty() ? coordinator_->address() : address, "--token-file",
-        coordinator_->token_file(), "--name", fmt::format("w{}", number), "--data", folder_ / fmt::format("worker-{}", number),
-        "--seconds", fmt::format("{}", seconds), "--log-level", "off"};
+    std::vector<std::string> command = {LOUPE_FAKE_WORKER,
+                                        "--address",
+                                        address.empty() ? coordinator_->address() : address,
+                                        "--token-file",
+                                        coordinator_->token_file(),
+                                        "--name",
+                                        fmt::format("w{}", number),
+                                        "--data",
+                                        folder_ / fmt::format("worker-{}", number),
+                                        "--seconds",
+                                        fmt::format("{}", seconds),
+                                        "--log-level",
+                                        "off"};
     command.insert(command.end(), more.begin(), more.end());
     return std::make_unique<ChildProcess>(command);
   }
@@ -59,8 +68,8 @@ class ProcessTest : public ::testing::Test {
     context.set_wait_for_ready(true);
     connection_->Prepare(context);
     v1::CreateSweepResponse response;
-    const absl::Status status =
-        connection_->Check(v1::SweepService::NewStub(connection_->channel())->CreateSweep(&context, request, &response));
+    const absl::Status status = connection_->Check(
+        v1::SweepService::NewStub(connection_->channel())->CreateSweep(&context, request, &response));
     ASSERT_TRUE(status.ok()) << status;
   }
 
@@ -96,8 +105,8 @@ class ProcessTest : public ::testing::Test {
       grpc::ClientContext context;
       connection_->Prepare(context);
       v1::ListTrialsResponse response;
-      const absl::Status status =
-          connection_->Check(v1::TrialService::NewStub(connection_->channel())->ListTrials(&context, request, &response));
+      const absl::Status status = connection_->Check(
+          v1::TrialService::NewStub(connection_->channel())->ListTrials(&context, request, &response));
       EXPECT_TRUE(status.ok()) << status;
       all.insert(all.end(), response.trials().begin(), response.trials().end());
       request.set_page_token(response.next_page_token());
@@ -127,8 +136,8 @@ class ProcessTest : public ::testing::Test {
     }
   }
 
-  // Runs the same sweep again with nothing in its way: nothing may be missing in `id`, nothing doubled, and the F table must
-  // be the same bytes. `spec` has the seed 7.
+  // Runs the same sweep again with nothing in its way: nothing may be missing in `id`, nothing doubled, and the F table
+  // must be the same bytes. `spec` has the seed 7.
   void ExpectSameAsCleanRun(const std::string& id, const v1::SweepSpec& spec) {
     Create("clean", spec);
     const std::unique_ptr<ChildProcess> worker = StartWorker(1000, 0);

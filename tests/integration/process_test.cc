@@ -24,7 +24,8 @@ TEST_F(ProcessTest, KillingCoordinatorAndWorkersInALoopLosesNothingAndChangesNoN
   const char* wanted = std::getenv("LOUPE_KILL_SECONDS");
   const double seconds = wanted == nullptr ? 6 : std::atof(wanted);
   StartCoordinator();
-  // 36 trials a second: more than are done under fire. (Not all of them replicates: the F table's work grows with the cube of those.)
+  // 36 trials a second: more than are done under fire. (Not all of them replicates: the F table's work grows with the
+  // cube of those.)
   const double size = std::sqrt(std::max(1.0, seconds / 4));
   v1::SweepSpec spec = testing::SmallSpec(static_cast<int>(4 * size), static_cast<int>(12 * size));
   // Three losses would quarantine a trial that is merely unlucky here.
@@ -77,9 +78,10 @@ TEST_F(ProcessTest, KillingCoordinatorAndWorkersInALoopLosesNothingAndChangesNoN
     attempts += trial.attempts();
     losses += trial.worker_losses();
   }
-  fmt::print("{:.0f} s, seed {}: {} kills of the coordinator, {} of workers; {} of {} trials were done by then; {} attempts in all, "
-             "{} of them lost\n",
-             seconds, seed, coordinator_kills, worker_kills, under_fire, trials, attempts, losses);
+  fmt::print(
+      "{:.0f} s, seed {}: {} kills of the coordinator, {} of workers; {} of {} trials were done by then; {} attempts in all, "
+      "{} of them lost\n",
+      seconds, seed, coordinator_kills, worker_kills, under_fire, trials, attempts, losses);
   workers.clear();
   coordinator_->Kill(SIGTERM);
   const auto report = coordinator::Examine(data_);
@@ -169,7 +171,8 @@ TEST_F(ProcessTest, AKillInTheMiddleOfALongJobOnlyDelaysIt) {
   connection_->Prepare(context);
   v1::DeleteSweepResponse gone;
   ASSERT_TRUE(
-      connection_->Check(v1::SweepService::NewStub(connection_->channel())->DeleteSweep(&context, request, &gone)).ok());
+      connection_->Check(v1::SweepService::NewStub(connection_->channel())->DeleteSweep(&context, request, &gone))
+          .ok());
   kill();
   // The first call may still go to the one that was killed.
   if (const absl::StatusOr<v1::Sweep> going = Get("large"); going.ok()) {

@@ -1,5 +1,7 @@
-// HTTP/2 rapid reset against a coordinator that other machines can reach, and against the front of deploy/haproxy.cfg: nobody
-// else waits, and memory stays bounded.
+// HTTP/2 rapid reset against a coordinator that other machines can reach, and against the front of deploy/haproxy.cfg:
+// nobody else waits, and memory stays bounded.
+#include "tests/testing/rapid_reset.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -14,7 +16,6 @@
 #include "loupe/v1/sweep.grpc.pb.h"
 #include "tests/testing/certificates.h"
 #include "tests/testing/coordinator_process.h"
-#include "tests/testing/rapid_reset.h"
 #include "tests/testing/temp_folder.h"
 
 namespace loupe {
@@ -46,7 +47,8 @@ class RapidResetTest : public ::testing::Test {
     EXPECT_TRUE(List(other).ok()) << List(other);
     std::vector<testing::RapidResetResult> results(3);
     std::vector<std::thread> attackers;
-    for (auto& result : results) attackers.emplace_back([&result, port, tls] { result = testing::RapidReset(port, tls, kAttackSeconds); });
+    for (auto& result : results)
+      attackers.emplace_back([&result, port, tls] { result = testing::RapidReset(port, tls, kAttackSeconds); });
     const auto end = Clock::now() + std::chrono::duration<double>(kAttackSeconds);
     while (Clock::now() < end) {
       const auto began = Clock::now();

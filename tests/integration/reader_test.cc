@@ -48,8 +48,10 @@ class LongReaderTest : public ProcessTest {
     phase.results_per_second = static_cast<double>(Get("load")->counts().succeeded() - before) / elapsed();
     phase.wal_megabytes = WalMegabytes();
     phase.process_megabytes = coordinator_->process().PeakMegabytes();
-    fmt::print("{:<16} {:6.0f} s: {:6.1f} results/s; WAL {:7.1f} MiB at the end, {:7.1f} MiB at most; coordinator {:4.0f} MB\n", name,
-               elapsed(), phase.results_per_second, phase.wal_megabytes, phase.largest_wal_megabytes, phase.process_megabytes);
+    fmt::print(
+        "{:<16} {:6.0f} s: {:6.1f} results/s; WAL {:7.1f} MiB at the end, {:7.1f} MiB at most; coordinator {:4.0f} MB\n",
+        name, elapsed(), phase.results_per_second, phase.wal_megabytes, phase.largest_wal_megabytes,
+        phase.process_megabytes);
     return phase;
   }
   static int64_t Count(coordinator::SqliteDb& db) {

@@ -36,15 +36,15 @@
 namespace loupe {
 namespace {
 
-using ::testing::HasSubstr;
-using ::testing::Not;
 using coordinator::AccessControl;
 using coordinator::Role;
 using coordinator::Server;
 using coordinator::ServerOptions;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
-// Every method of the contract and the roles that may call it; an administrator may call all. A method that is missing here
-// fails EveryMethodIsOpenToItsRolesOnly: whoever adds one decides who may call it.
+// Every method of the contract and the roles that may call it; an administrator may call all. A method that is missing
+// here fails EveryMethodIsOpenToItsRolesOnly: whoever adds one decides who may call it.
 const std::map<std::string, std::set<Role>>& AllowedRoles() {
   static const std::set<Role> kEverybody = {Role::kViewer, Role::kSubmitter, Role::kWorker};
   static const std::map<std::string, std::set<Role>> kAllowed = {
@@ -93,7 +93,8 @@ std::set<std::string> AllMethods() {
 }
 
 // Calls any method with an empty request. An empty token sends none.
-grpc::Status CallEmpty(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& token) {
+grpc::Status CallEmpty(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                       const std::string& token) {
   return testing::RawCall(channel, method, token, {""});
 }
 
@@ -203,7 +204,8 @@ TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
   for (const std::string& method : methods) {
     const auto allowed = AllowedRoles().find(method);
     ASSERT_NE(allowed, AllowedRoles().end()) << method << " has no rule: say in AllowedRoles() who may call it";
-    EXPECT_EQ(CallEmpty(channel, method, "").error_code(), grpc::StatusCode::UNAUTHENTICATED) << method << " without a token";
+    EXPECT_EQ(CallEmpty(channel, method, "").error_code(), grpc::StatusCode::UNAUTHENTICATED)
+        << method << " without a token";
     EXPECT_EQ(CallEmpty(channel, method, "wrong").error_code(), grpc::StatusCode::UNAUTHENTICATED) << method;
     for (const auto& [role, token] : tokens) {
       const grpc::Status status = CallEmpty(channel, method, token);
@@ -266,8 +268,10 @@ TEST_F(SecurityTest, OffLoopbackACertificateIsDemanded) {
   const auto with = Connect(*ResolveConnectOptions({.credentials_file = options_.data_folder + "/credentials"}));
   EXPECT_TRUE(Get(*with).ok()) << Get(*with);
   const std::string ca = options_.data_folder + "/tls/ca.pem";
-  EXPECT_TRUE(absl::IsUnavailable(Get(*Connect({.address = "localhost" + port, .token = AdminToken(), .ca_file = ca}))));
-  EXPECT_TRUE(absl::IsUnavailable(Get(*Connect({.address = "localhost" + port, .token = AdminToken()})))) << "without TLS";
+  EXPECT_TRUE(
+      absl::IsUnavailable(Get(*Connect({.address = "localhost" + port, .token = AdminToken(), .ca_file = ca}))));
+  EXPECT_TRUE(absl::IsUnavailable(Get(*Connect({.address = "localhost" + port, .token = AdminToken()}))))
+      << "without TLS";
   for (const char* file : {"tls/authority.pem", "tls/live.pem", "credentials"}) {
     struct stat info {};
     ASSERT_EQ(::stat((options_.data_folder + "/" + file).c_str(), &info), 0) << file;
@@ -309,7 +313,8 @@ void ExpectHeldCallEnds(const std::shared_ptr<Connection>& worker, const std::st
 TEST_F(SecurityTest, RevocationAndExpiryEndOpenCalls) {
   Start();
   const auto revoked = Connect({.token = AddToken("revoked", Role::kWorker)});
-  ExpectHeldCallEnds(revoked, "workers/a", [&] { ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, "revoked").ok()); });
+  ExpectHeldCallEnds(revoked, "workers/a",
+                     [&] { ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, "revoked").ok()); });
   const auto expiring = Connect({.token = AddToken("expiring", Role::kWorker, absl::Hours(1))});
   ExpectHeldCallEnds(expiring, "workers/b", [&] { clock_.JumpWall(absl::Hours(2)); });
 }
@@ -335,7 +340,8 @@ TEST_F(SecurityTest, AnEnrolledWorkerHasItsNameAlone) {
     return v1::WorkerService::NewStub(connection->channel())->Synchronize(&sync_context, sync, &response).error_code();
   };
   EXPECT_EQ(synchronize(Connect({.token = "a-token-of-the-worker-alone"}), "workers/gpu-1"), grpc::StatusCode::OK);
-  EXPECT_EQ(synchronize(Connect({.token = "a-token-of-the-worker-alone"}), "workers/gpu-2"), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(synchronize(Connect({.token = "a-token-of-the-worker-alone"}), "workers/gpu-2"),
+            grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(synchronize(Connect({.token = AdminToken()}), "workers/gpu-1"), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(synchronize(enrolment, "workers/gpu-3"), grpc::StatusCode::PERMISSION_DENIED);
 }
@@ -494,7 +500,8 @@ TEST_F(SecurityTest, NoSecretReachesALogTheAuditLogOrTheDatabase) {
   spdlog::set_default_logger(logger);
   Start();
   std::vector<std::string> secrets = {AdminToken(), "a-token-that-nobody-knows"};
-  for (const Role role : {Role::kViewer, Role::kSubmitter, Role::kWorker}) secrets.push_back(AddToken(NameOf(role), role));
+  for (const Role role : {Role::kViewer, Role::kSubmitter, Role::kWorker})
+    secrets.push_back(AddToken(NameOf(role), role));
   for (const std::string& token : secrets) {
     const auto connection = Connect({.token = token});
     Create(*connection, "s" + token.substr(0, 4)).IgnoreError();
@@ -510,7 +517,8 @@ TEST_F(SecurityTest, NoSecretReachesALogTheAuditLogOrTheDatabase) {
     if (const auto content = ReadFile(options_.data_folder + "/" + file); content.ok()) everything += *content;
   }
   EXPECT_THAT(everything, HasSubstr("created"));
-  for (const std::string& secret : secrets) EXPECT_EQ(everything.find(secret), std::string::npos) << "of " << secret.substr(0, 4);
+  for (const std::string& secret : secrets)
+    EXPECT_EQ(everything.find(secret), std::string::npos) << "of " << secret.substr(0, 4);
 }
 
 TEST_F(SecurityTest, ALinkInTheArtifactFolderIsNeitherFollowedForReadingNorForWriting) {

@@ -1,4 +1,5 @@
-// Worker and coordinator of different versions: messages on the wire that have more or less in them than this program writes.
+// Worker and coordinator of different versions: messages on the wire that have more or less in them than this program
+// writes.
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/dynamic_message.h>
@@ -41,7 +42,8 @@ std::string Changed(const std::string& method, bool is_request, const std::strin
         visit(*reflection.MutableMessage(&part, field));
         continue;
       }
-      for (int i = 0; i < reflection.FieldSize(part, field); ++i) visit(*reflection.MutableRepeatedMessage(&part, field, i));
+      for (int i = 0; i < reflection.FieldSize(part, field); ++i)
+        visit(*reflection.MutableRepeatedMessage(&part, field, i));
     }
     change(part);
   };
@@ -74,12 +76,11 @@ class VersionTest : public ProcessTest {
   void RunThrough(const std::function<void(bool is_request, pb::Message&)>& change) {
     StartCoordinator();
     std::atomic<int> changed = 0;
-    testing::RewritingProxy proxy(coordinator_->Connect()->channel(),
-                                  [&](const std::string& method, bool is_request, const std::string& bytes) {
-                                    ++changed;
-                                    return Changed(method, is_request, bytes,
-                                                   [&](pb::Message& message) { change(is_request, message); });
-                                  });
+    testing::RewritingProxy proxy(
+        coordinator_->Connect()->channel(), [&](const std::string& method, bool is_request, const std::string& bytes) {
+          ++changed;
+          return Changed(method, is_request, bytes, [&](pb::Message& message) { change(is_request, message); });
+        });
     const v1::SweepSpec spec = testing::SmallSpec(4, 1);
     Create("versions", spec);
     std::vector<std::unique_ptr<ChildProcess>> workers;
@@ -126,18 +127,20 @@ TEST_F(VersionTest, ACoordinatorOfAnOlderVersionThatLeavesOutWhatCameLater) {
 TEST_F(VersionTest, AFailureOfAClassThatTheCoordinatorDoesNotKnowIsTriedAgain) {
   StartCoordinator();
   std::atomic<int> failures = 0;
-  testing::RewritingProxy proxy(
-      coordinator_->Connect()->channel(), [&](const std::string& method, bool is_request, const std::string& bytes) {
-        return Changed(method, is_request, bytes, [&](pb::Message& message) {
-          if (!is_request || message.GetDescriptor()->full_name() != "loupe.v1.AttemptReport") return;
-          auto& report = dynamic_cast<v1::AttemptReport&>(message);
-          // The first attempt of each trial fails in a way that only a newer version can name.
-          if (!report.has_success() || report.lease().epoch() > 1) return;
-          report.mutable_failure()->set_class_(static_cast<v1::Failure::Class>(99));
-          report.mutable_failure()->set_message("a new kind of failure");
-          ++failures;
-        });
-      });
+  testing::RewritingProxy proxy(coordinator_->Connect()->channel(),
+                                [&](const std::string& method, bool is_request, const std::string& bytes) {
+                                  return Changed(method, is_request, bytes, [&](pb::Message& message) {
+                                    if (!is_request || message.GetDescriptor()->full_name() != "loupe.v1.AttemptReport")
+                                      return;
+                                    auto& report = dynamic_cast<v1::AttemptReport&>(message);
+                                    // The first attempt of each trial fails in a way that only a newer version can
+                                    // name.
+                                    if (!report.has_success() || report.lease().epoch() > 1) return;
+                                    report.mutable_failure()->set_class_(static_cast<v1::Failure::Class>(99));
+                                    report.mutable_failure()->set_message("a new kind of failure");
+                                    ++failures;
+                                  });
+                                });
   const v1::SweepSpec spec = testing::SmallSpec(1, 2);
   Create("failing", spec);
   std::unique_ptr<ChildProcess> worker = StartWorker(0, 0, proxy.address());

@@ -27,15 +27,15 @@ using nlohmann::json;
 
 // float32 through the whole UNet, see networks_test.cc.
 constexpr double kLoss = 1e-5;
-// The greatest difference of a tensor's gradient beside its greatest entry: forward and backward, and sums over the batch.
-// Measured: 1.5e-5.
+// The greatest difference of a tensor's gradient beside its greatest entry: forward and backward, and sums over the
+// batch. Measured: 1.5e-5.
 constexpr double kGradient = 5e-5;
 // Some gradients are 0 but for rounding: a bias on a channel that a GroupNorm of one channel a group sees next. So the
 // scale of a tensor is at least this share of the case's greatest gradient.
 constexpr double kGradientFloor = 5e-2;
 // AdamW divides the gradient by its own size, so an entry whose gradient is rounding error moves by up to the learning
-// rate in any direction. So: nearly all entries agree to a thousandth of what ten steps of 1e-3 can move them (measured:
-// 99.7 % and more), and none is further away than ten steps reach.
+// rate in any direction. So: nearly all entries agree to a thousandth of what ten steps of 1e-3 can move them
+// (measured: 99.7 % and more), and none is further away than ten steps reach.
 constexpr double kNearlyAll = 1e-5;
 constexpr double kNearlyAllShare = 0.995;
 constexpr double kAny = 1e-2;
@@ -66,9 +66,7 @@ std::map<std::string, torch::Tensor> Under(const std::map<std::string, torch::Te
 }
 
 // A gradient [1, …] in the orientation of the file: token adapters keep their matrices as [in, out].
-torch::Tensor FileOrientation(const torch::Tensor& slotted) {
-  return slotted.dim() == 3 ? slotted[0].t() : slotted[0];
-}
+torch::Tensor FileOrientation(const torch::Tensor& slotted) { return slotted.dim() == 3 ? slotted[0].t() : slotted[0]; }
 
 class AdapterParity : public testing::Test {
  protected:
@@ -107,8 +105,8 @@ void AdapterParity::CompareCase(size_t index) {
   const json& test_case = cases_->at(index);
   const auto expected = Under(*reference_, std::to_string(index) + ".");
   UNet2DConditionModel unet = UNetOf(test_case["base"]);
-  const auto method = MakeMethod(TappableBlocksIn(*unet), {{SettingsOf(test_case), test_case["seed"].get<uint64_t>()}},
-                                 torch::kCPU);
+  const auto method =
+      MakeMethod(TappableBlocksIn(*unet), {{SettingsOf(test_case), test_case["seed"].get<uint64_t>()}}, torch::kCPU);
 
   const auto initial = Under(expected, "initial.");
   const auto found_initial = method->Export(0);
@@ -126,8 +124,7 @@ void AdapterParity::CompareCase(size_t index) {
     greatest_gradient = std::max(greatest_gradient, value.abs().max().item<double>());
   }
   for (int64_t step = 0; step < losses.size(0); ++step) {
-    const auto output =
-        unet(expected.at("latents")[step], expected.at("timesteps")[step], expected.at("context"));
+    const auto output = unet(expected.at("latents")[step], expected.at("timesteps")[step], expected.at("context"));
     const auto loss = torch::mse_loss(output, expected.at("noise")[step]);
     EXPECT_TRUE(Close(loss, losses[step], step == 0 ? kLoss : 10 * kLoss)) << "step " << step;
     if (step + 1 == losses.size(0)) break;

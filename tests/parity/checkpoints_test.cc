@@ -67,8 +67,9 @@ TEST_P(CheckpointParity, StateDictionariesAndParameters) {
 }
 
 TEST_P(CheckpointParity, WhatWouldRunIsRefusedByName) {
-  EXPECT_THAT(ErrorOf(File("evil")),
-              AllOf(HasSubstr(File("evil")), HasSubstr("it wants to call 'posix.system', which weights do not need; refused")));
+  EXPECT_THAT(
+      ErrorOf(File("evil")),
+      AllOf(HasSubstr(File("evil")), HasSubstr("it wants to call 'posix.system', which weights do not need; refused")));
   EXPECT_FALSE(fs::exists(Folder() + "marker"));
   EXPECT_THAT(ErrorOf(File("whole-module")), HasSubstr("refused"));
 }

@@ -80,7 +80,8 @@ TEST(SafetensorsParity, SameFilesAreReadWithTheSameArrays) {
     const auto path = Folder() + "/safetensors_files/" + item["name"].get<std::string>() + ".safetensors";
     SCOPED_TRACE(path);
     const auto file = SafetensorsFile::Open(path);
-    ASSERT_EQ(file.ok(), item.contains("arrays")) << file.status() << "; the library: " << item.value("error", "reads it");
+    ASSERT_EQ(file.ok(), item.contains("arrays"))
+        << file.status() << "; the library: " << item.value("error", "reads it");
     ++(file.ok() ? read : refused);
     if (!file.ok()) continue;
     ASSERT_EQ(file->arrays().size(), item["arrays"].size());
@@ -113,7 +114,8 @@ TEST(PictureParity, ReadingAndResizingGivePillowsBytes) {
     // Resizing is compared from the very bytes that Pillow resized.
     const Image read{image->width, image->height, bytes};
     for (const auto& [width, height] : {std::pair{64, 64}, {31, 97}, {128, 100}}) {
-      const auto resized = Numbers<uint8_t>(file->arrays().at(name + "." + std::to_string(width) + "x" + std::to_string(height)));
+      const auto resized =
+          Numbers<uint8_t>(file->arrays().at(name + "." + std::to_string(width) + "x" + std::to_string(height)));
       EXPECT_EQ(ResizeBicubic(read, width, height).rgb, resized) << width << "x" << height;
     }
   }
@@ -130,7 +132,8 @@ TEST(PictureParity, EveryKindOfFileHasPillowsPixels) {
     ASSERT_TRUE(image.ok()) << image.status();
     const ArrayView& expected = file->arrays().at(name);
     ASSERT_EQ((std::vector<int64_t>{image->height, image->width, 3}), expected.shape);
-    // JPEG as above. Alpha is rounded once here, twice by Pillow; libtiff rounds 16 bits, inks and chroma in its own way.
+    // JPEG as above. Alpha is rounded once here, twice by Pillow; libtiff rounds 16 bits, inks and chroma in its own
+    // way.
     const bool is_jpeg = name.ends_with(".jpg") || name.starts_with("jpeg");
     const bool is_exact = name.find("alpha") == std::string::npos && name.find("rgba") == std::string::npos &&
                           name != "inks.tif" && name != "ycbcr.tif";

@@ -1,5 +1,5 @@
-// FID's Inception network and the ways pictures come to it, against pytorch-fid and clean-fid: tests/parity/inception.py wrote
-// the weights, the pictures and the numbers.
+// FID's Inception network and the ways pictures come to it, against pytorch-fid and clean-fid:
+// tests/parity/inception.py wrote the weights, the pictures and the numbers.
 #include "worker/models/inception.h"
 
 #include <torch/types.h>
@@ -22,11 +22,11 @@ using testing::HasSubstr;
 // The order of inception.py's pictures().
 constexpr const char* kPictures[] = {"smooth", "noise", "exact", "wide", "tall", "tiny"};
 
-// Of each picture's own greatest feature. In float64 from float32 pixels, whose last bit may differ: measured 6e-8 and less
-// (features are handed out in float32).
+// Of each picture's own greatest feature. In float64 from float32 pixels, whose last bit may differ: measured 6e-8 and
+// less (features are handed out in float32).
 constexpr double kInDouble = 1e-6;
-// In float32 random weights amplify the rounding of 94 layers: pytorch-fid's own float32 is up to 3e-5 away from its float64,
-// this up to 5e-5.
+// In float32 random weights amplify the rounding of 94 layers: pytorch-fid's own float32 is up to 3e-5 away from its
+// float64, this up to 5e-5.
 constexpr double kInFloat = 2e-4;
 
 std::string File(const std::string& name) { return ReferenceFolder() + "/inception/" + name; }
@@ -86,8 +86,8 @@ TEST(InceptionFileTest, ADigestInTheNameIsHeldAgainstTheFile) {
 }
 
 TEST(InceptionFileTest, OtherWeightsAreNamedWithTheirShapes) {
-  const auto status = LoadInceptionScorer(ReferenceFolder() + "/checkpoints/good.sequence.pth", InceptionResize::kPytorchFid)
-                          .status();
+  const auto status =
+      LoadInceptionScorer(ReferenceFolder() + "/checkpoints/good.sequence.pth", InceptionResize::kPytorchFid).status();
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("good.sequence.pth: does not fit the Inception network of pytorch-fid's weights"),
                     HasSubstr("'bfloat16' [7] is in the file but not in the network")));

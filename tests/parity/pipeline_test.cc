@@ -72,7 +72,8 @@ TEST(ResavedParity, BaseGivesTheSameIdsAndPicture) {
 }
 
 TEST(ResavedParity, ScorerGivesTheSameEmbeddings) {
-  auto scorer = LoadClipScorer("configs/scorers/emoji-clip"), resaved = LoadClipScorer(ReferenceFolder() + "/resaved/scorer");
+  auto scorer = LoadClipScorer("configs/scorers/emoji-clip"),
+       resaved = LoadClipScorer(ReferenceFolder() + "/resaved/scorer");
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   ASSERT_TRUE(resaved.ok()) << resaved.status();
   const Image image{30, 20, std::vector<uint8_t>(3 * 30 * 20, 77)};

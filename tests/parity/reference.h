@@ -37,7 +37,8 @@ inline testing::AssertionResult Close(const torch::Tensor& found, const torch::T
     return testing::AssertionFailure() << text.str();
   }
   const auto a = found.detach().to(torch::kFloat64), b = expected.to(torch::kFloat64);
-  const double difference = (a - b).abs().max().item<double>(), scale = std::max(b.abs().max().item<double>(), least_scale);
+  const double difference = (a - b).abs().max().item<double>(),
+               scale = std::max(b.abs().max().item<double>(), least_scale);
   const auto text = fmt::format("greatest difference {:.3g} of greatest value {:.3g}: {:.3g} relative, allowed {:.3g}",
                                 difference, scale, difference / scale, tolerance);
   if (std::getenv("LOUPE_PARITY_VERBOSE") != nullptr) fmt::print("  {}\n", text);

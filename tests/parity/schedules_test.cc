@@ -21,8 +21,8 @@ torch::Tensor StandIn(const torch::Tensor& latents, int64_t timestep) {
 
 testing::AssertionResult WalksAs(const NoiseScheduleConfig& config, const std::string& kind, const torch::Tensor& start,
                                  const torch::Tensor& timesteps, const torch::Tensor& end) {
-  const auto sampler = MakeSampler(kind == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M, NoiseSchedule(config),
-                                   timesteps.size(0));
+  const auto sampler = MakeSampler(kind == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M,
+                                   NoiseSchedule(config), timesteps.size(0));
   if (!torch::tensor(sampler->timesteps()).equal(timesteps)) return testing::AssertionFailure() << "other timesteps";
   // Coefficients in float32 there and in float64 here; a walk from ᾱ near 0 multiplies their differences by 1/√ᾱ.
   return Close(RunSampler(*sampler, start, StandIn), end, 2e-4);

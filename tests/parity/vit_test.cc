@@ -1,4 +1,5 @@
-// DINO-style scorers against transformers' ViTModel and image processors: tests/parity/vit.py wrote folders and numbers.
+// DINO-style scorers against transformers' ViTModel and image processors: tests/parity/vit.py wrote folders and
+// numbers.
 #include "worker/models/vit.h"
 
 #include <torch/types.h>

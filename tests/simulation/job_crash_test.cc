@@ -1,5 +1,5 @@
-// Each kind of job, its power cut at every write and sync in turn: it goes on behind its last durable step, and ends as if nothing
-// had happened.
+// Each kind of job, its power cut at every write and sync in turn: it goes on behind its last durable step, and ends as
+// if nothing had happened.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -33,8 +33,8 @@ class Coordinator {
     store_ = *SqliteStore::Open({.path = kDatabase, .vfs = disk.name()});
     SchedulerOptions options;
     options.job_rows = job_rows;
-    engine_ = std::make_unique<Engine>(options,
-                                       Engine::Deps{.store = store_.get(), .clock = &clock_, .random = &random_, .cells = AnyCells});
+    engine_ = std::make_unique<Engine>(
+        options, Engine::Deps{.store = store_.get(), .clock = &clock_, .random = &random_, .cells = AnyCells});
     EXPECT_TRUE(engine_->Recover().ok());
   }
 
@@ -70,7 +70,10 @@ absl::Status Create(Scheduler& scheduler, const std::string& id, const Now& now,
   sweep.uid = "uid-" + id;
   sweep.cells = kCells;
   sweep.replicates = kReplicates;
-  return scheduler.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now, effects).status();
+  return scheduler
+      .OnCreate(
+          sweep, [](int64_t) { return "{}"; }, "", "", now, effects)
+      .status();
 }
 
 // Two trials have succeeded, with points, and two run.
@@ -111,17 +114,22 @@ std::vector<Case> Cases() {
            .sweep = "second",
            .counts = TrialCounts{.queued = 15}},
           {.name = "stop",
-           .command = [](Scheduler& s, const Now& now, Effects& e) { return s.OnVerb("first", SweepVerb::kStop, "", now, e).status(); },
+           .command = [](Scheduler& s, const Now& now,
+                         Effects& e) { return s.OnVerb("first", SweepVerb::kStop, "", now, e).status(); },
            .counts = TrialCounts{.running = 2, .succeeded = 2, .cancelled = 11},
            .state = SweepState::kStopping},
           {.name = "cancel",
-           .command = [](Scheduler& s, const Now& now, Effects& e) { return s.OnVerb("first", SweepVerb::kCancel, "", now, e).status(); },
+           .command = [](Scheduler& s, const Now& now,
+                         Effects& e) { return s.OnVerb("first", SweepVerb::kCancel, "", now, e).status(); },
            .counts = TrialCounts{.succeeded = 2, .cancelled = 13},
            .state = SweepState::kCancelled},
           {.name = "retry",
            .command =
                [](Scheduler& s, const Now& now, Effects& effects) {
-                 return s.OnRetry("first", {TrialState::kCancelled}, [](int64_t) { return true; }, "", "", now, effects, "all").status();
+                 return s
+                     .OnRetry(
+                         "first", {TrialState::kCancelled}, [](int64_t) { return true; }, "", "", now, effects, "all")
+                     .status();
                },
            .cancelled_before = true,
            .counts = TrialCounts{.queued = 13, .succeeded = 2}},
@@ -135,11 +143,13 @@ std::string Prepared(const Case& one) {
   testing::MemoryVfs disk;
   {
     Coordinator coordinator(disk, 1000);
-    EXPECT_TRUE(coordinator.Run([](Scheduler& s, const Now& now, Effects& effects) { return Create(s, "first", now, effects); }));
+    EXPECT_TRUE(coordinator.Run(
+        [](Scheduler& s, const Now& now, Effects& effects) { return Create(s, "first", now, effects); }));
     EXPECT_TRUE(coordinator.Run(&WorkABit));
     if (one.cancelled_before) {
-      EXPECT_TRUE(coordinator.Run(
-          [](Scheduler& s, const Now& now, Effects& e) { return s.OnVerb("first", SweepVerb::kCancel, "", now, e).status(); }));
+      EXPECT_TRUE(coordinator.Run([](Scheduler& s, const Now& now, Effects& e) {
+        return s.OnVerb("first", SweepVerb::kCancel, "", now, e).status();
+      }));
     }
   }
   return disk.ReadFile(kDatabase);

@@ -80,11 +80,12 @@ TEST_P(SimulationSlices, EveryInvariantHoldsInEveryHistory) {
     total.jobs_resumed += result.jobs_resumed;
     total.sweeps_deleted += result.sweeps_deleted;
   }
-  fmt::print("{} seeds: {} commits, {} failed commits, {} coordinator crashes ({} inside a commit), {} worker crashes, {} leases "
-             "expired, {} stale writes refused, {} messages lost, {} duplicated, {} stalls, {} jobs resumed, {} sweeps deleted\n",
-             seeds, total.commits, total.failed_commits, total.coordinator_crashes, total.crashes_inside_commits,
-             total.worker_crashes, total.leases_expired, total.stale_writes_refused, total.messages_lost,
-             total.messages_duplicated, total.stalls, total.jobs_resumed, total.sweeps_deleted);
+  fmt::print(
+      "{} seeds: {} commits, {} failed commits, {} coordinator crashes ({} inside a commit), {} worker crashes, {} leases "
+      "expired, {} stale writes refused, {} messages lost, {} duplicated, {} stalls, {} jobs resumed, {} sweeps deleted\n",
+      seeds, total.commits, total.failed_commits, total.coordinator_crashes, total.crashes_inside_commits,
+      total.worker_crashes, total.leases_expired, total.stale_writes_refused, total.messages_lost,
+      total.messages_duplicated, total.stalls, total.jobs_resumed, total.sweeps_deleted);
   // A simulation in which nothing happens proves nothing.
   EXPECT_GT(total.crashes_inside_commits, seeds / 4);
   EXPECT_GT(total.failed_commits, seeds / 4);

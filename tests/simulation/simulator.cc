@@ -137,12 +137,15 @@ struct Partition {
   absl::Duration until_from_coordinator;
 };
 
-std::string KeyOf(const co::LeaseClaim& lease) { return fmt::format("{}/{}/{}", lease.sweep_id, lease.index, lease.epoch); }
+std::string KeyOf(const co::LeaseClaim& lease) {
+  return fmt::format("{}/{}/{}", lease.sweep_id, lease.index, lease.epoch);
+}
 std::string TrialOf(const co::LeaseClaim& lease) { return fmt::format("{}/{}", lease.sweep_id, lease.index); }
 
 class Simulation {
  public:
-  explicit Simulation(const SimulatorOptions& options) : options_(options), random_(options.seed), tokens_(options.seed) {
+  explicit Simulation(const SimulatorOptions& options)
+      : options_(options), random_(options.seed), tokens_(options.seed) {
     disk_.WriteFile(kDatabase, PristineDatabase());
     disk_.IgnoreSyncs(options.forget_fsync);
     scheduler_options_.lease = kLease;
@@ -197,7 +200,9 @@ class Simulation {
     bool operator<(const Event& other) const { return std::tie(other.at, other.order) < std::tie(at, order); }
   };
 
-  int64_t Uniform(int64_t low, int64_t high) { return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1)); }
+  int64_t Uniform(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+  }
   bool Chance(double p) { return static_cast<double>(random_() >> 11) * 0x1.0p-53 < p; }
   bool Faulty() const { return clock_.MonotonicNow() < faults_end_; }
   // Whether more goes wrong than the coordinator's time.
@@ -219,7 +224,8 @@ class Simulation {
         if (clock_.MonotonicNow() < slow_disk_until_) clock_.Advance(absl::Milliseconds(Uniform(100, 9000)));
       });
       engine_ = std::make_unique<co::Engine>(
-          scheduler_options_, co::Engine::Deps{.store = store_.get(), .clock = &clock_, .random = &tokens_, .cells = CellsOf});
+          scheduler_options_,
+          co::Engine::Deps{.store = store_.get(), .clock = &clock_, .random = &tokens_, .cells = CellsOf});
       if (engine_->Recover().ok()) {
         ++generation_;
         result_.jobs_resumed += engine_->scheduler().HasWork() ? 1 : 0;
@@ -231,7 +237,8 @@ class Simulation {
     // The disk fails just now: whoever supervises the coordinator starts it again.
     engine_.reset();
     store_.reset();
-    if (!Faulty()) Violation(fmt::format("I5: the coordinator cannot start: {}", std::string(store.status().message())));
+    if (!Faulty())
+      Violation(fmt::format("I5: the coordinator cannot start: {}", std::string(store.status().message())));
     After(absl::Seconds(1), [this] {
       disk_.Heal();
       if (!engine_) StartCoordinator();
@@ -305,15 +312,19 @@ class Simulation {
     sweep.limits.max_worker_losses = 255;
     sweep.limits.backoff = absl::Milliseconds(100);
     Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
-      const absl::StatusOr<co::SweepRecord> made =
-          scheduler.OnCreate(sweep, [](int64_t) { return "{}"; }, "request-" + id, "f", now, effects);
+      const absl::StatusOr<co::SweepRecord> made = scheduler.OnCreate(
+          sweep, [](int64_t) { return "{}"; }, "request-" + id, "f", now, effects);
       return [=, this](const absl::Status& durable) {
         if (generation != generation_ || !durable.ok() || disk_.frozen()) return;
-        if (!made.ok()) Violation(fmt::format("I1: a repeated create was refused: {}", std::string(made.status().message())));
+        if (!made.ok())
+          Violation(fmt::format("I1: a repeated create was refused: {}", std::string(made.status().message())));
         created_.insert(id);
       };
     })});
-    if (!created_.contains(id)) After(absl::Seconds(2), [this, id, tries] { if (!created_.contains(id)) CreateSweep(id, tries + 1); });
+    if (!created_.contains(id))
+      After(absl::Seconds(2), [this, id, tries] {
+        if (!created_.contains(id)) CreateSweep(id, tries + 1);
+      });
   }
 
   // Sweeps that come and go, each under a name of its own.
@@ -327,12 +338,13 @@ class Simulation {
     sweep.replicates = 3;
     const uint64_t generation = generation_;
     Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
-      const absl::StatusOr<co::SweepRecord> made =
-          scheduler.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now, effects, "brief");
+      const absl::StatusOr<co::SweepRecord> made = scheduler.OnCreate(
+          sweep, [](int64_t) { return "{}"; }, "", "", now, effects, "brief");
       return [=, this](const absl::Status& durable) {
         if (generation != generation_ || !durable.ok() || disk_.frozen() || !made.ok()) return;
         brief_keys_[id] = made->key;
-        // Its deletion may have been asked for before this answer came (both waited for a coordinator that stood still).
+        // Its deletion may have been asked for before this answer came (both waited for a coordinator that stood
+        // still).
         if (!asked_to_go_.contains(id)) standing_.insert(id);
       };
     })});
@@ -364,21 +376,33 @@ class Simulation {
       std::advance(victim, Uniform(0, static_cast<int64_t>(brief_keys_.size()) - 1));
       DeleteBrief(victim->first);
     }
-    Feed({co::Job([this, what, last](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
-      if (last || what >= 4) {
-        // At the end everything is brought back, so that the sweep can be compared with a clean one.
-        scheduler.OnVerb("side", co::SweepVerb::kResume, "", now, effects).IgnoreError();
-        const bool all = last || what == 4;
-        scheduler
+    Feed({co::Job([this, what,
+                   last](co::Scheduler& scheduler,
+                         const co::Now& now, co::Effects& effects) -> co::
+                                                                       Reply {
+                                                                         if (last || what >= 4) {
+                                                                           // At the end everything is brought back, so
+                                                                           // that the sweep can be compared with a
+                                                                           // clean one.
+                                                                           scheduler
+                                                                               .OnVerb("side", co::SweepVerb::kResume,
+                                                                                       "", now, effects)
+                                                                               .IgnoreError();
+                                                                           const bool all = last || what == 4;
+                                                                           scheduler
             .OnRetry("side", {co::TrialState::kFailed, co::TrialState::kCancelled, co::TrialState::kQuarantined},
                      all ? std::function<bool(int64_t)>() : [](int64_t cell) { return cell == 1; }, "", "", now, effects,
                      all ? "" : "1")
             .IgnoreError();
-      } else {
-        scheduler.OnVerb("side", static_cast<co::SweepVerb>(what), "", now, effects).IgnoreError();
-      }
-      return [this](const absl::Status&) {};
-    })});
+                                                                         } else {
+                                                                           scheduler
+                                                                               .OnVerb("side",
+                                                                                       static_cast<co::SweepVerb>(what),
+                                                                                       "", now, effects)
+                                                                               .IgnoreError();
+                                                                         }
+                                                                         return [this](const absl::Status&) {};
+                                                                       })});
     if (!last || !Done()) After(absl::Milliseconds(Uniform(5000, 40000)), [this] { RandomCommand(); });
   }
 
@@ -435,7 +459,8 @@ class Simulation {
     const int copies = Hostile() && Chance(0.05) ? 2 : 1;
     if (copies == 2) ++result_.messages_duplicated;
     for (int copy = 0; copy < copies; ++copy) {
-      if (Hostile() && (Chance(0.05) || clock_.MonotonicNow() < partitions_[static_cast<size_t>(index)].until_to_coordinator)) {
+      if (Hostile() &&
+          (Chance(0.05) || clock_.MonotonicNow() < partitions_[static_cast<size_t>(index)].until_to_coordinator)) {
         ++result_.messages_lost;
         continue;
       }
@@ -457,7 +482,8 @@ class Simulation {
       // A coordinator whose disk is frozen in this very commit is gone before the answer leaves.
       if (generation != generation_ || disk_.frozen()) return;
       CheckAnswer(request, answer);
-      if (Hostile() && (Chance(0.05) || clock_.MonotonicNow() < partitions_[static_cast<size_t>(index)].until_from_coordinator)) {
+      if (Hostile() &&
+          (Chance(0.05) || clock_.MonotonicNow() < partitions_[static_cast<size_t>(index)].until_from_coordinator)) {
         ++result_.messages_lost;
         return;
       }
@@ -488,7 +514,8 @@ class Simulation {
           worker.held.erase(held);
         }
       } else {
-        held->second.acknowledged = std::max(held->second.acknowledged, answer->verdicts[i].acknowledged_point_sequence);
+        held->second.acknowledged =
+            std::max(held->second.acknowledged, answer->verdicts[i].acknowledged_point_sequence);
       }
     }
     for (const co::DesiredAttempt& desired : answer->desired) {
@@ -628,17 +655,18 @@ class Simulation {
       const auto accepted = acknowledged_.find(trial);
       const bool repeated = accepted != acknowledged_.end() && accepted->second.first == report.lease.epoch;
       if (report.lease.epoch < highest_epoch_[trial] && !repeated) {
-        Violation(fmt::format("I4: a write under epoch {} of {} was accepted after epoch {} was handed out", report.lease.epoch,
-                              trial, highest_epoch_[trial]));
+        Violation(fmt::format("I4: a write under epoch {} of {} was accepted after epoch {} was handed out",
+                              report.lease.epoch, trial, highest_epoch_[trial]));
       }
       const auto token = tokens_given_.find(KeyOf(report.lease));
-      if (token == tokens_given_.end() || token->second != fmt::format("{} {} {}", report.lease.token_hex, request.worker, request.session)) {
+      if (token == tokens_given_.end() ||
+          token->second != fmt::format("{} {} {}", report.lease.token_hex, request.worker, request.session)) {
         Violation(fmt::format("I4: a write by {} with a lease that it was never given was accepted", request.worker));
       }
       if (const co::Result* result = std::get_if<co::Result>(&report.outcome)) {
         if (accepted != acknowledged_.end() && !repeated) {
-          Violation(fmt::format("I1: a second result of {} was accepted (epochs {} and {})", trial, accepted->second.first,
-                                report.lease.epoch));
+          Violation(fmt::format("I1: a second result of {} was accepted (epochs {} and {})", trial,
+                                accepted->second.first, report.lease.epoch));
         }
         acknowledged_[trial] = {report.lease.epoch, result->scores.at("score")};
       }
@@ -671,8 +699,8 @@ class Simulation {
       if (view->record->has_job(co::JobKind::kCreate)) continue;
       const absl::StatusOr<co::TrialCounts> recount = store_->CountTrials(view->record->key);
       if (recount.ok() && !(*recount == view->counts)) {
-        Violation(fmt::format("I6: the counters of '{}' differ from a recount ({} succeeded of {}, counted {} of {})", id,
-                              view->counts.succeeded, view->counts.total(), recount->succeeded, recount->total()));
+        Violation(fmt::format("I6: the counters of '{}' differ from a recount ({} succeeded of {}, counted {} of {})",
+                              id, view->counts.succeeded, view->counts.total(), recount->succeeded, recount->total()));
       }
     }
   }
@@ -705,7 +733,8 @@ class Simulation {
     const auto trials = sweep.ok() ? store_->ListTrials(sweep->key, {.limit = 1000}) : sweep.status();
     if (!trials.ok()) return Violation(fmt::format("I8: {}", std::string(trials.status().message())));
     for (const co::TrialRow& trial : *trials) {
-      if (trial.worker_losses > 0) Violation(fmt::format("I8: trial {} was lost {} times", trial.index, trial.worker_losses));
+      if (trial.worker_losses > 0)
+        Violation(fmt::format("I8: trial {} was lost {} times", trial.index, trial.worker_losses));
     }
   }
 
@@ -733,24 +762,28 @@ class Simulation {
       if (!view.ok() || view->counts.succeeded != view->counts.total()) return false;
     }
     if (engine_->scheduler().HasWork()) return false;
-    return std::none_of(brief_keys_.begin(), brief_keys_.end(), [&](const auto& brief) { return ViewOf(brief.first).ok(); });
+    return std::none_of(brief_keys_.begin(), brief_keys_.end(),
+                        [&](const auto& brief) { return ViewOf(brief.first).ok(); });
   }
 
   void CheckEnd() {
     CheckAcknowledged();
     if (!result_.violations.empty()) return;
     for (const auto& [id, key] : brief_keys_) {
-      if (ViewOf(id).ok()) Violation(fmt::format("I5: the deleted sweep '{}' is still there long after the faults stopped", id));
-      if (key != 0 && store_->CountTrials(key)->total() > 0) Violation(fmt::format("I6: rows of the deleted sweep '{}' are left", id));
+      if (ViewOf(id).ok())
+        Violation(fmt::format("I5: the deleted sweep '{}' is still there long after the faults stopped", id));
+      if (key != 0 && store_->CountTrials(key)->total() > 0)
+        Violation(fmt::format("I6: rows of the deleted sweep '{}' are left", id));
     }
     for (const std::string& id : created_) {
       const auto view = engine_->scheduler().View(id, {clock_.MonotonicNow(), clock_.WallNow()});
       if (!view.ok()) return Violation(fmt::format("I2: sweep '{}' is gone", id));
       if (view->counts.succeeded != view->counts.total()) {
-        Violation(fmt::format("I5: {} of {} trials of '{}' have succeeded long after the faults stopped ({} queued, {} running, "
-                              "{} failed, {} cancelled, {} quarantined)",
-                              view->counts.succeeded, view->counts.total(), id, view->counts.queued, view->counts.running,
-                              view->counts.failed, view->counts.cancelled, view->counts.quarantined));
+        Violation(fmt::format(
+            "I5: {} of {} trials of '{}' have succeeded long after the faults stopped ({} queued, {} running, "
+            "{} failed, {} cancelled, {} quarantined)",
+            view->counts.succeeded, view->counts.total(), id, view->counts.queued, view->counts.running,
+            view->counts.failed, view->counts.cancelled, view->counts.quarantined));
         continue;
       }
       const absl::StatusOr<co::SweepSnapshot> snapshot = store_->Snapshot(id);
@@ -782,7 +815,8 @@ class Simulation {
   std::vector<Worker> workers_;
   std::vector<Partition> partitions_;
   std::set<std::string> created_;
-  // All that come and go, with their keys where they are known; acknowledged ones; those whose deletion was acknowledged.
+  // All that come and go, with their keys where they are known; acknowledged ones; those whose deletion was
+  // acknowledged.
   std::map<std::string, co::SweepKey> brief_keys_;
   std::set<std::string> standing_;
   std::set<std::string> asked_to_go_;

@@ -1,6 +1,6 @@
-// One seed, one history: the production engine, scheduler and store, with virtual time, an unreliable network, workers that
-// crash, freeze and come back as zombies, and a coordinator that is stopped, suspended, slow, and loses power at any write, under one
-// pseudo-random hand. Jobs on whole sweeps take many steps there, a row or two each.
+// One seed, one history: the production engine, scheduler and store, with virtual time, an unreliable network, workers
+// that crash, freeze and come back as zombies, and a coordinator that is stopped, suspended, slow, and loses power at
+// any write, under one pseudo-random hand. Jobs on whole sweeps take many steps there, a row or two each.
 //
 // The same seed gives the same history, so a failure is replayed by its number alone.
 #pragma once
@@ -21,7 +21,8 @@ struct SimulatorOptions {
   bool forget_fsync = false;
   // Also pauses, resumes, stops, cancels and retries a second sweep at random, and creates and deletes others.
   bool with_commands = true;
-  // Nothing goes wrong but the coordinator's own time: it is stopped, suspended, or waits for its disk. Nobody may pay for that.
+  // Nothing goes wrong but the coordinator's own time: it is stopped, suspended, or waits for its disk. Nobody may pay
+  // for that.
   bool only_stalls = false;
   // Prints every event.
   bool verbose = false;

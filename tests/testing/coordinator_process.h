@@ -40,8 +40,8 @@ class ChildProcess {
 
 class CoordinatorProcess {
  public:
-  // Runs `command` (the program, perhaps behind one that starts it) on `data_folder`, and waits until it listens. Ends the
-  // process when it does not.
+  // Runs `command` (the program, perhaps behind one that starts it) on `data_folder`, and waits until it listens. Ends
+  // the process when it does not.
   CoordinatorProcess(std::vector<std::string> command, std::string data_folder, std::vector<std::string> arguments = {},
                      const std::string& listen = "127.0.0.1:0");
 

@@ -1,5 +1,5 @@
-// A disk that fails under a real process: the process is started with this library in LD_PRELOAD, and a file that both map
-// says which of its writes or syncs fails, and how.
+// A disk that fails under a real process: the process is started with this library in LD_PRELOAD, and a file that both
+// map says which of its writes or syncs fails, and how.
 #pragma once
 
 #include <atomic>

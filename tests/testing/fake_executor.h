@@ -1,5 +1,5 @@
-// An executor that trains nothing: its scores are a fixed function of cell, replicate and seed, so that a sweep that went
-// through faults must end in exactly the numbers of one that did not.
+// An executor that trains nothing: its scores are a fixed function of cell, replicate and seed, so that a sweep that
+// went through faults must end in exactly the numbers of one that did not.
 #pragma once
 
 #include <map>

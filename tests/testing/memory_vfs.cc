@@ -22,7 +22,7 @@ constexpr size_t kShmSlots = 8;
 
 struct PendingWrite {
   int64_t offset = 0;
-  std::string bytes;     // empty for a truncation to `offset`
+  std::string bytes;  // empty for a truncation to `offset`
   bool truncate = false;
 };
 
@@ -244,10 +244,25 @@ int ShmLock(sqlite3_file* file, int offset, int count, int flags) {
 
 void ShmBarrier(sqlite3_file*) {}
 
-constexpr sqlite3_io_methods kMethods = {2,         Close,        Read,       Write,        Truncate,
-                                         Sync,      FileSize,     Lock,       Unlock,       CheckReserved,
-                                         FileControl, SectorSize, DeviceCharacteristics, ShmMap, ShmLock,
-                                         ShmBarrier, ShmUnmap,    nullptr,    nullptr};
+constexpr sqlite3_io_methods kMethods = {2,
+                                         Close,
+                                         Read,
+                                         Write,
+                                         Truncate,
+                                         Sync,
+                                         FileSize,
+                                         Lock,
+                                         Unlock,
+                                         CheckReserved,
+                                         FileControl,
+                                         SectorSize,
+                                         DeviceCharacteristics,
+                                         ShmMap,
+                                         ShmLock,
+                                         ShmBarrier,
+                                         ShmUnmap,
+                                         nullptr,
+                                         nullptr};
 
 MemoryVfs::Disk& DiskOf(sqlite3_vfs* vfs) { return *static_cast<MemoryVfs::Disk*>(vfs->pAppData); }
 

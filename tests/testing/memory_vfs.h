@@ -1,7 +1,7 @@
 // A SQLite VFS in memory that can lose power, run out of space and fail: the disk of the simulator and of fault tests.
 //
-// A file has what was written and what is durable: xSync makes the first the second. Crash() keeps, as a disk would, what was
-// synced and an arbitrary part of what was not.
+// A file has what was written and what is durable: xSync makes the first the second. Crash() keeps, as a disk would,
+// what was synced and an arbitrary part of what was not.
 #pragma once
 
 #include <cstdint>
@@ -21,15 +21,16 @@ class MemoryVfs {
 
   const std::string& name() const;
 
-  // Power is lost: every connection must have been closed. Of unsynced writes an arbitrary subset, by `random`, survives,
-  // the last of them perhaps torn.
+  // Power is lost: every connection must have been closed. Of unsynced writes an arbitrary subset, by `random`,
+  // survives, the last of them perhaps torn.
   void Crash(std::mt19937_64& random);
 
   // Kinds of trouble, counted in operations that write or sync, from the next one on.
   enum class Fault { kNone, kFull, kIoError };
   // The n-th operation from now (1 is the next) fails; with `persistent` all after it too, until Heal.
   void FailAt(int64_t n, Fault fault, bool persistent);
-  // From the n-th operation on nothing reaches the disk any more and everything fails: the moment of a crash. Thaw by Crash.
+  // From the n-th operation on nothing reaches the disk any more and everything fails: the moment of a crash. Thaw by
+  // Crash.
   void FreezeAt(int64_t n);
   bool frozen() const;
   void Heal();

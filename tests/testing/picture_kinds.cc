@@ -1,17 +1,17 @@
 #include "tests/testing/picture_kinds.h"
 
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-
 #include <gif_lib.h>
 #include <jpeglib.h>
 #include <png.h>
 #include <tiffio.h>
 #include <webp/encode.h>
 #include <zlib.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
 
 namespace loupe::testing {
 namespace {
@@ -33,7 +33,8 @@ std::string Png(int depth, int colours, int interlace) {
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
   png_infop info = png_create_info_struct(png);
   png_set_write_fn(png, &out, AppendPngBytes, nullptr);
-  png_set_IHDR(png, info, kSide, kSide, depth, colours, interlace, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_set_IHDR(png, info, kSide, kSide, depth, colours, interlace, PNG_COMPRESSION_TYPE_DEFAULT,
+               PNG_FILTER_TYPE_DEFAULT);
   if (colours == PNG_COLOR_TYPE_PALETTE) {
     const png_color palette[] = {{255, 0, 0}, {0, 255, 0}, {0, 0, 255}, {9, 9, 9}};
     const png_byte alpha[] = {0, 128};
@@ -178,9 +179,9 @@ std::string Tiff(uint16_t samples, uint16_t bits, uint16_t colours, uint16_t com
 }  // namespace
 
 std::vector<std::string> PngKinds() {
-  return {Png(1, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE),          Png(8, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_INTERLACE_ADAM7),
-          Png(2, PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_NONE),       Png(16, PNG_COLOR_TYPE_RGB_ALPHA, PNG_INTERLACE_NONE),
-          Png(16, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_ADAM7),        Png(8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE)};
+  return {Png(1, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE),    Png(8, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_INTERLACE_ADAM7),
+          Png(2, PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_NONE), Png(16, PNG_COLOR_TYPE_RGB_ALPHA, PNG_INTERLACE_NONE),
+          Png(16, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_ADAM7),  Png(8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE)};
 }
 
 std::vector<std::string> JpegKinds() {
@@ -188,7 +189,8 @@ std::vector<std::string> JpegKinds() {
   const auto progressive = [](jpeg_compress_struct& jpeg) { jpeg_simple_progression(&jpeg); };
   const auto restarting = [](jpeg_compress_struct& jpeg) { jpeg.restart_interval = 2; };
   const auto ycck = [](jpeg_compress_struct& jpeg) { jpeg_set_colorspace(&jpeg, JCS_YCCK); };
-  return {Jpeg(3, baseline), Jpeg(3, progressive), Jpeg(1, restarting), Jpeg(1, progressive), Jpeg(4, baseline), Jpeg(4, ycck)};
+  return {Jpeg(3, baseline),    Jpeg(3, progressive), Jpeg(1, restarting),
+          Jpeg(1, progressive), Jpeg(4, baseline),    Jpeg(4, ycck)};
 }
 
 std::vector<std::string> WebpKinds() {
@@ -206,19 +208,24 @@ std::vector<std::string> WebpKinds() {
 }
 
 std::vector<std::string> GifKinds() {
-  return {Gif(/*canvas=*/kSide, /*interlaced=*/false, NO_TRANSPARENT_COLOR, /*pictures=*/1), Gif(kSide + 4, true, 2, 2)};
+  return {Gif(/*canvas=*/kSide, /*interlaced=*/false, NO_TRANSPARENT_COLOR, /*pictures=*/1),
+          Gif(kSide + 4, true, 2, 2)};
 }
 
 std::vector<std::string> TiffKinds() {
-  return {Tiff(3, 8, PHOTOMETRIC_RGB, COMPRESSION_NONE, false),      Tiff(3, 16, PHOTOMETRIC_RGB, COMPRESSION_LZW, true),
-          Tiff(4, 8, PHOTOMETRIC_RGB, COMPRESSION_PACKBITS, false),  Tiff(2, 8, PHOTOMETRIC_MINISBLACK, COMPRESSION_LZW, false),
-          Tiff(1, 8, PHOTOMETRIC_PALETTE, COMPRESSION_NONE, true),   Tiff(4, 8, PHOTOMETRIC_SEPARATED, COMPRESSION_NONE, false)};
+  return {Tiff(3, 8, PHOTOMETRIC_RGB, COMPRESSION_NONE, false),
+          Tiff(3, 16, PHOTOMETRIC_RGB, COMPRESSION_LZW, true),
+          Tiff(4, 8, PHOTOMETRIC_RGB, COMPRESSION_PACKBITS, false),
+          Tiff(2, 8, PHOTOMETRIC_MINISBLACK, COMPRESSION_LZW, false),
+          Tiff(1, 8, PHOTOMETRIC_PALETTE, COMPRESSION_NONE, true),
+          Tiff(4, 8, PHOTOMETRIC_SEPARATED, COMPRESSION_NONE, false)};
 }
 
 std::string ExifOfOrientation(int orientation, bool big_endian) {
   // The header, the first directory at 8 with one entry (tag 0x0112, SHORT, one value), and no other directory.
   const auto value_of = static_cast<unsigned>(orientation);
-  const std::vector<std::pair<unsigned, int>> fields = {{42, 2}, {8, 4}, {1, 2}, {0x0112, 2}, {3, 2}, {1, 4}, {value_of, 2}, {0, 2}, {0, 4}};
+  const std::vector<std::pair<unsigned, int>> fields = {{42, 2}, {8, 4},        {1, 2}, {0x0112, 2}, {3, 2},
+                                                        {1, 4},  {value_of, 2}, {0, 2}, {0, 4}};
   std::string exif = big_endian ? "MM" : "II";
   for (const auto& [value, bytes] : fields) {
     for (int i = 0; i < bytes; ++i) exif += static_cast<char>(value >> 8 * (big_endian ? bytes - 1 - i : i) & 0xff);
@@ -229,7 +236,8 @@ std::string ExifOfOrientation(int orientation, bool big_endian) {
 std::string JpegWithExif(const std::string& jpeg, const std::string& exif) {
   const std::string payload = std::string("Exif\0\0", 6) + exif;
   const size_t length = payload.size() + 2;
-  const std::string segment = std::string("\xff\xe1") + static_cast<char>(length >> 8) + static_cast<char>(length & 0xff) + payload;
+  const std::string segment =
+      std::string("\xff\xe1") + static_cast<char>(length >> 8) + static_cast<char>(length & 0xff) + payload;
   return jpeg.substr(0, 2) + segment + jpeg.substr(2);
 }
 
@@ -245,7 +253,8 @@ std::string JpegOfScans(int scans) {
   std::vector<jpeg_scan_info> script = {{1, {0, 0, 0, 0}, 0, 0, 0, 0}};
   const int bits = (scans - 1) / (kCoefficients - 1);
   for (int bit = bits - 1; bit >= 0; --bit) {
-    for (int at = 1; at < kCoefficients; ++at) script.push_back({1, {0, 0, 0, 0}, at, at, bit == bits - 1 ? 0 : bit + 1, bit});
+    for (int at = 1; at < kCoefficients; ++at)
+      script.push_back({1, {0, 0, 0, 0}, at, at, bit == bits - 1 ? 0 : bit + 1, bit});
   }
   return Jpeg(1, [&](jpeg_compress_struct& jpeg) {
     jpeg.scan_info = script.data();

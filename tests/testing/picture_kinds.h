@@ -27,7 +27,8 @@ std::string ExifOfOrientation(int orientation, bool big_endian);
 std::string JpegWithExif(const std::string& jpeg, const std::string& exif);
 std::string PngWithExif(const std::string& png, const std::string& exif);
 
-// A grey progressive JPEG of `scans` scans: 1, or 1 + 63·k for the k highest bits of each coefficient, one by one. k ≤ 14.
+// A grey progressive JPEG of `scans` scans: 1, or 1 + 63·k for the k highest bits of each coefficient, one by one. k
+// ≤ 14.
 std::string JpegOfScans(int scans);
 
 // `bytes` with the checksum of each PNG chunk put right, as far as chunks can be made out.

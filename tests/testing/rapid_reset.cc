@@ -33,8 +33,8 @@ std::string Text(const std::string& text) { return std::string(1, static_cast<ch
 
 // RFC 7541: POST, http, and literals without indexing.
 std::string RequestHeaders() {
-  return std::string("\x83\x86", 2) + '\x04' + Text("/loupe.v1.SweepService/ListSweeps") + '\x01' + Text("localhost") + "\x0f\x10" +
-         Text("application/grpc") + std::string(1, '\0') + Text("te") + Text("trailers");
+  return std::string("\x83\x86", 2) + '\x04' + Text("/loupe.v1.SweepService/ListSweeps") + '\x01' + Text("localhost") +
+         "\x0f\x10" + Text("application/grpc") + std::string(1, '\0') + Text("te") + Text("trailers");
 }
 
 // One connection; blocking with a timeout for each read and write.
@@ -76,7 +76,8 @@ class Attacker {
     pollfd waited{fd_, POLLIN, 0};
     if (!open_ || ((ssl_ == nullptr || SSL_pending(ssl_) == 0) && ::poll(&waited, 1, wait ? 500 : 0) <= 0)) return {};
     char buffer[4096];
-    const int got = ssl_ != nullptr ? SSL_read(ssl_, buffer, sizeof buffer) : static_cast<int>(::recv(fd_, buffer, sizeof buffer, 0));
+    const int got = ssl_ != nullptr ? SSL_read(ssl_, buffer, sizeof buffer)
+                                    : static_cast<int>(::recv(fd_, buffer, sizeof buffer, 0));
     if (got <= 0) open_ = false;
     return std::string(buffer, got > 0 ? static_cast<size_t>(got) : 0);
   }
@@ -94,7 +95,8 @@ RapidResetResult RapidReset(int port, bool tls, double seconds) {
   // OpenSSL writes without MSG_NOSIGNAL.
   ::signal(SIGPIPE, SIG_IGN);
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
-  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(tls ? SSL_CTX_new(TLS_client_method()) : nullptr, &SSL_CTX_free);
+  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(tls ? SSL_CTX_new(TLS_client_method()) : nullptr,
+                                                                  &SSL_CTX_free);
   if (tls) SSL_CTX_set_alpn_protos(context.get(), reinterpret_cast<const unsigned char*>("\x02h2"), 3);
   RapidResetResult result;
   const std::string headers = RequestHeaders();

@@ -19,8 +19,8 @@ grpc::ByteBuffer ToByteBuffer(const std::string& bytes) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
-RawAnswer RawExchange(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, grpc::ClientContext& context,
-                      const std::vector<std::string>& messages) {
+RawAnswer RawExchange(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                      grpc::ClientContext& context, const std::vector<std::string>& messages) {
   grpc::GenericStub stub(channel);
   grpc::CompletionQueue queue;
   void* tag = nullptr;

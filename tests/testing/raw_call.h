@@ -19,10 +19,10 @@ struct RawAnswer {
   grpc::Status status;
 };
 
-// `method` is "package.Service/Method". Sends `messages` (serialised), reads what comes back to its end. Deadline and metadata
-// are the context's.
-RawAnswer RawExchange(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, grpc::ClientContext& context,
-                      const std::vector<std::string>& messages);
+// `method` is "package.Service/Method". Sends `messages` (serialised), reads what comes back to its end. Deadline and
+// metadata are the context's.
+RawAnswer RawExchange(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                      grpc::ClientContext& context, const std::vector<std::string>& messages);
 
 // The status alone. An empty token sends none. Ends with the deadline.
 grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& token,

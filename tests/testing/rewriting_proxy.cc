@@ -23,7 +23,8 @@ class PassedCall final : public grpc::ServerGenericBidiReactor {
       : upstream_(std::move(upstream)), rewrite_(rewrite), method_(context.method().substr(1)) {
     upstream_context_.set_deadline(context.deadline());
     for (const auto& [key, value] : context.client_metadata()) {
-      if (key == "authorization") upstream_context_.AddMetadata("authorization", std::string(value.data(), value.size()));
+      if (key == "authorization")
+        upstream_context_.AddMetadata("authorization", std::string(value.data(), value.size()));
     }
     StartRead(&buffer_);
   }

@@ -1,4 +1,5 @@
-// Stands between worker and coordinator and changes their messages, as a program of another version would have written them.
+// Stands between worker and coordinator and changes their messages, as a program of another version would have written
+// them.
 #pragma once
 
 #include <grpcpp/channel.h>

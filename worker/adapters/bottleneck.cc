@@ -84,8 +84,9 @@ class TokenBottleneck : public Bottleneck {
   TokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots)
       : activation_(options.activation),
         scale_(torch::tensor(options.scales, torch::kFloat32).view({-1, 1, 1}).to(options.device)),
-        layers_(DrawAll({options.width, options.in}, options.in, {options.out, options.width}, options.width, slots,
-                        [](const torch::Tensor& weight) { return weight.t().contiguous(); }, options.device)) {
+        layers_(DrawAll(
+            {options.width, options.in}, options.in, {options.out, options.width}, options.width, slots,
+            [](const torch::Tensor& weight) { return weight.t().contiguous(); }, options.device)) {
     parameters_ = {{"down.weight", layers_.down.weight, true},
                    {"down.bias", layers_.down.bias},
                    {"up.weight", layers_.up.weight, true},
@@ -116,8 +117,9 @@ class PictureBottleneck : public Bottleneck {
         scale_(torch::tensor(options.scales, torch::kFloat32).view({-1, 1, 1, 1, 1}).to(options.device)),
         norm_weight_(torch::ones({scale_.size(0), options.in}, options.device).set_requires_grad(true)),
         norm_bias_(torch::zeros({scale_.size(0), options.in}, options.device).set_requires_grad(true)),
-        layers_(DrawAll({options.width, options.in, 3, 3}, options.in * 9, {options.out, options.width, 3, 3},
-                        options.width * 9, slots, [](const torch::Tensor& weight) { return weight; }, options.device)) {
+        layers_(DrawAll(
+            {options.width, options.in, 3, 3}, options.in * 9, {options.out, options.width, 3, 3}, options.width * 9,
+            slots, [](const torch::Tensor& weight) { return weight; }, options.device)) {
     parameters_ = {{"norm.weight", norm_weight_},        {"norm.bias", norm_bias_},
                    {"down.weight", layers_.down.weight}, {"down.bias", layers_.down.bias},
                    {"up.weight", layers_.up.weight},     {"up.bias", layers_.up.bias}};

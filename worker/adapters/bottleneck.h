@@ -1,10 +1,11 @@
-// The adapter's function at one block, for a run of slots: s·A(x) with A a bottleneck of width r (arXiv 2303.18181 §3.1).
+// The adapter's function at one block, for a run of slots: s·A(x) with A a bottleneck of width r (arXiv 2303.18181
+// §3.1).
 //
 //   on tokens [K·B, T, d]:        A(x) = act(x W_down + b_down) W_up + b_up
 //   on pictures [K·B, C, H, W]:   A(x) = Conv3×3_up(act(Conv3×3_down(silu(GroupNorm(x)))))
 //
-// Every parameter has a leading dimension of K slots: the token form is one batched product, the picture form one grouped
-// convolution.
+// Every parameter has a leading dimension of K slots: the token form is one batched product, the picture form one
+// grouped convolution.
 #pragma once
 
 #include <torch/types.h>
@@ -35,8 +36,8 @@ struct BottleneckOptions {
 // A slot's own stream of initial values.
 struct SlotInit {
   at::Generator generator;  // on the CPU
-  // false: torch.nn's default, U(±1/√fan_in), for both layers, as in the paper's code: the adapter changes the network's
-  // output from the start. true: the second layer is 0, so that training starts from the unchanged base.
+  // false: torch.nn's default, U(±1/√fan_in), for both layers, as in the paper's code: the adapter changes the
+  // network's output from the start. true: the second layer is 0, so that training starts from the unchanged base.
   bool zero = false;
 };
 

@@ -1,7 +1,8 @@
 #include "worker/adapters/folded_weights.h"
 
-#include <optional>
 #include <torch/utils.h>
+
+#include <optional>
 #include <utility>
 
 #include "common/positions.h"
@@ -40,7 +41,8 @@ class Folding {
           fmt::format("method.kind '{}' has no form of base weights", settings.Text("method.kind")));
     }
     if (settings.Text("method.activation") != "identity") return NotLinear(settings, "it is not linear");
-    const auto input = ParsePosition(settings.Text("method.input")), output = ParsePosition(settings.Text("method.output"));
+    const auto input = ParsePosition(settings.Text("method.input")),
+               output = ParsePosition(settings.Text("method.output"));
     if (!Layer(*input, *output).has_value()) {
       return NotLinear(settings, "no single layer of the base lies between what it reads and what it writes");
     }

@@ -89,8 +89,8 @@ Position PositionOf(const Settings& settings, std::string_view key) {
 SlotRun RunOf(const std::vector<TappableBlock>& blocks, const Settings& settings) {
   SlotRun run;
   run.pair = {PositionOf(settings, "method.input"), PositionOf(settings, "method.output")};
-  TORCH_CHECK(IsLegalPair(run.pair.input, run.pair.output), "an adapter cannot read at ",
-              settings.Text("method.input"), " and write to ", settings.Text("method.output"),
+  TORCH_CHECK(IsLegalPair(run.pair.input, run.pair.output), "an adapter cannot read at ", settings.Text("method.input"),
+              " and write to ", settings.Text("method.output"),
               ": the output must lie at or after the input, in the same kind of block");
   run.activation = ParseActivation(settings.Text("method.activation"));
   run.zero_init = settings.Text("method.init") == "zero";
@@ -202,9 +202,13 @@ class InOutAdapter : public Method {
     for (const SlotRun& run : runs) {
       const AdapterWidths widths = AdapterWidthsAt(block, run.pair);
       if (!widths.attached) continue;
-      const BottleneckOptions options{.in = widths.in, .out = widths.out, .width = run.width,
-                                      .activation = run.activation, .norm_groups = NormGroups(block, widths.in),
-                                      .scales = run.scales, .device = device};
+      const BottleneckOptions options{.in = widths.in,
+                                      .out = widths.out,
+                                      .width = run.width,
+                                      .activation = run.activation,
+                                      .norm_groups = NormGroups(block, widths.in),
+                                      .scales = run.scales,
+                                      .device = device};
       std::vector<SlotInit> run_init(init.begin() + run.first, init.begin() + run.first + run.count);
       std::shared_ptr<const Bottleneck> bottleneck = block.kind == BlockKind::kResidual
                                                          ? MakePictureBottleneck(options, run_init)
@@ -228,8 +232,8 @@ class InOutAdapter : public Method {
 
 }  // namespace
 
-std::unique_ptr<Method> MakeInOutAdapter(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots,
-                                         torch::Device device) {
+std::unique_ptr<Method> MakeInOutAdapter(const std::vector<TappableBlock>& blocks,
+                                         const std::vector<SlotOptions>& slots, torch::Device device) {
   return std::make_unique<InOutAdapter>(blocks, slots, device);
 }
 

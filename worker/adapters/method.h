@@ -1,7 +1,7 @@
 // What is trained: a tuning method's parameters, attached to a frozen network.
 //
-// K trials that share a base may run as one batch (a pack): every parameter carries a leading slot dimension, [K, …], and
-// the network sees [K·B, …], trial-major. Slot k computes, and is trained, exactly as it would be alone (K = 1).
+// K trials that share a base may run as one batch (a pack): every parameter carries a leading slot dimension, [K, …],
+// and the network sees [K·B, …], trial-major. Slot k computes, and is trained, exactly as it would be alone (K = 1).
 #pragma once
 
 #include <torch/types.h>

@@ -30,7 +30,7 @@ std::vector<std::string> DottedParts(const std::string& name, size_t count) {
 // {ours, theirs} after "{block}.adapter.".
 std::vector<std::pair<std::string, std::string>> LayerNames(bool residual) {
   if (residual) {
-    return {{"norm.weight", "0.weight"}, {"norm.bias", "0.bias"}, {"down.weight", "2.weight"},
+    return {{"norm.weight", "0.weight"}, {"norm.bias", "0.bias"},   {"down.weight", "2.weight"},
             {"down.bias", "2.bias"},     {"up.weight", "4.weight"}, {"up.bias", "4.bias"}};
   }
   return {{"down.weight", "adp.0.weight"},
@@ -55,8 +55,8 @@ std::string OriginalModuleName(const std::string& name, int64_t resnets_per_leve
   if (middle) return fmt::format("middle_block.{}{}", attention ? 1 : 2 * index, rest);
   if (!absl::SimpleAtoi(parts[1], &level)) return "";
   const int64_t within = attention ? 1 : 0;
-  // The first of the input blocks is conv_in, and each level ends with its downsampler; on the way up the upsampler shares
-  // the last block's number.
+  // The first of the input blocks is conv_in, and each level ends with its downsampler; on the way up the upsampler
+  // shares the last block's number.
   const int64_t number =
       parts[0] == "down_blocks" ? 1 + level * (resnets_per_level + 1) + index : level * (resnets_per_level + 1) + index;
   if (parts[0] != "down_blocks" && parts[0] != "up_blocks") return "";

@@ -1,5 +1,5 @@
-// An adapter in the layout of the paper's own code (github.com/Xiang-cd/unet-finetune): one torch.save file per module, named
-// by the module in the original Stable Diffusion code.
+// An adapter in the layout of the paper's own code (github.com/Xiang-cd/unet-finetune): one torch.save file per module,
+// named by the module in the original Stable Diffusion code.
 #pragma once
 
 #include <string>
@@ -17,7 +17,8 @@ namespace loupe::worker {
 // count by. INVALID_ARGUMENT when a block has no name there; errors of writing as WriteFileAtomically.
 absl::Status WriteModuleFiles(const std::string& folder, const AdapterFile& file, int64_t resnets_per_level);
 
-// "input_blocks.1.1.transformer_blocks.0" for "down_blocks.0.attentions.0.transformer_blocks.0"; empty when there is none.
+// "input_blocks.1.1.transformer_blocks.0" for "down_blocks.0.attentions.0.transformer_blocks.0"; empty when there is
+// none.
 std::string OriginalModuleName(const std::string& name, int64_t resnets_per_level);
 
 }  // namespace loupe::worker

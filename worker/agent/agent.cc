@@ -33,8 +33,8 @@ bool SameLease(const v1::LeaseKey& a, const v1::LeaseKey& b) {
 
 std::string Text(absl::string_view text) { return std::string(text); }
 
-// Errors that another try would meet again. A token that ends in the middle of a trial is none: the trial's work is worth
-// waiting for a new token (the connection reads its token file again).
+// Errors that another try would meet again. A token that ends in the middle of a trial is none: the trial's work is
+// worth waiting for a new token (the connection reads its token file again).
 bool IsFinal(const absl::Status& status, bool holds_attempts) {
   switch (status.code()) {
     case absl::StatusCode::kUnauthenticated:
@@ -171,8 +171,8 @@ void Agent::ExpireLeases() {
 }
 
 std::shared_ptr<HeldAttempt> Agent::Find(const v1::LeaseKey& lease) const {
-  const auto found = std::find_if(held_.begin(), held_.end(),
-                                  [&](const auto& attempt) { return SameLease(attempt->lease(), lease); });
+  const auto found =
+      std::find_if(held_.begin(), held_.end(), [&](const auto& attempt) { return SameLease(attempt->lease(), lease); });
   return found == held_.end() ? nullptr : *found;
 }
 
@@ -239,11 +239,11 @@ void Agent::ApplyDesired(const v1::DesiredAttempt& desired, absl::Duration now) 
 }
 
 void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) {
-  const auto attempt = std::make_shared<HeldAttempt>(
-      desired.lease(),
-      HeldAttempt::Deps{deps_.client, deps_.clock, deps_.random, options_.upload_timeout, options_.backoff,
-                        [this] { Wake(); }},
-      now, FromProto(desired.lease_duration()));
+  const auto attempt =
+      std::make_shared<HeldAttempt>(desired.lease(),
+                                    HeldAttempt::Deps{deps_.client, deps_.clock, deps_.random, options_.upload_timeout,
+                                                      options_.backoff, [this] { Wake(); }},
+                                    now, FromProto(desired.lease_duration()));
   held_.push_back(attempt);
   const auto& assignment = desired.assignment();
   const std::map<std::string, std::string> values(assignment.settings().begin(), assignment.settings().end());
@@ -251,9 +251,8 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
   if (!settings.ok()) {
     AttemptOutcome outcome;
     outcome.failure_class = FailureClass::kUserError;
-    outcome.failure_message =
-        fmt::format("this worker (version {}) does not accept the trial's settings: {}", options_.version,
-                    Text(settings.status().message()));
+    outcome.failure_message = fmt::format("this worker (version {}) does not accept the trial's settings: {}",
+                                          options_.version, Text(settings.status().message()));
     attempt->Finish(std::move(outcome));
     return;
   }
@@ -269,7 +268,8 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
 
 void Agent::WaitFor(absl::Duration time) {
   std::unique_lock lock(mutex_);
-  const absl::Duration bounded = std::clamp(UntilNextExpiry(), absl::ZeroDuration(), std::max(time, absl::ZeroDuration()));
+  const absl::Duration bounded =
+      std::clamp(UntilNextExpiry(), absl::ZeroDuration(), std::max(time, absl::ZeroDuration()));
   woken_.wait_for(lock, absl::ToChronoNanoseconds(bounded), [this] { return wake_; });
   wake_ = false;
   lock.unlock();

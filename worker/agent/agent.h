@@ -43,8 +43,8 @@ struct AgentOptions {
   absl::Duration farewell = absl::Seconds(5);
 };
 
-// Owns the runner's thread; Run's caller is the synchronising thread. RequestDrain and RequestStop may be called from any
-// thread, before or during Run.
+// Owns the runner's thread; Run's caller is the synchronising thread. RequestDrain and RequestStop may be called from
+// any thread, before or during Run.
 class Agent {
  public:
   struct Deps {
@@ -57,9 +57,9 @@ class Agent {
   ~Agent();
 
   // Works until drained or stopped: then OK. A coordinator that does not answer is tried again for ever, with growing,
-  // jittered waits. FAILED_PRECONDITION when another process took this worker's name; UNAUTHENTICATED or PERMISSION_DENIED
-  // when the token is refused; INVALID_ARGUMENT or UNIMPLEMENTED when the coordinator does not understand this worker
-  // (another version): trying again would not help.
+  // jittered waits. FAILED_PRECONDITION when another process took this worker's name; UNAUTHENTICATED or
+  // PERMISSION_DENIED when the token is refused; INVALID_ARGUMENT or UNIMPLEMENTED when the coordinator does not
+  // understand this worker (another version): trying again would not help.
   absl::Status Run();
 
   // Takes nothing new, finishes what runs, hands in the results, then Run returns.

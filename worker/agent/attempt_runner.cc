@@ -20,8 +20,8 @@ AttemptOutcome Stopped() {
 
 AttemptOutcome CannotMakeFolder(const std::string& folder, const std::error_code& error) {
   AttemptOutcome outcome;
-  outcome.failure_message = fmt::format("{}: cannot be created ({}); the worker needs room and permission there", folder,
-                                        error.message());
+  outcome.failure_message =
+      fmt::format("{}: cannot be created ({}); the worker needs room and permission there", folder, error.message());
   return outcome;
 }
 

@@ -16,17 +16,17 @@ namespace loupe::worker {
 // Thread-safe. Destruction asks what runs to stop and waits for it.
 class AttemptRunner {
  public:
-  // `executor` must outlive it. `work_folder` is this process's own (emptied here); `checkpoint_root` may be shared with
-  // other workers of the machine.
+  // `executor` must outlive it. `work_folder` is this process's own (emptied here); `checkpoint_root` may be shared
+  // with other workers of the machine.
   AttemptRunner(Executor& executor, std::string work_folder, std::string checkpoint_root);
   ~AttemptRunner();
 
-  // Queues the attempt. `spec`'s two folders are filled in and made here. An attempt that was told to stop before its turn
-  // comes is finished as stopped without running.
+  // Queues the attempt. `spec`'s two folders are filled in and made here. An attempt that was told to stop before its
+  // turn comes is finished as stopped without running.
   void Start(std::shared_ptr<HeldAttempt> attempt, AttemptSpec spec);
 
-  // The trial's result is accepted or it was cancelled: its checkpoints are of no more use. Not called for the trial that
-  // runs.
+  // The trial's result is accepted or it was cancelled: its checkpoints are of no more use. Not called for the trial
+  // that runs.
   void ForgetCheckpoints(const std::string& trial);
 
  private:

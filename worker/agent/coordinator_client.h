@@ -29,8 +29,8 @@ class CoordinatorClient {
   virtual absl::StatusOr<v1::SynchronizeResponse> Synchronize(const v1::SynchronizeRequest& request,
                                                               absl::Duration timeout) = 0;
 
-  // Sends one file. Idempotent. ABORTED when the lease is lost; NOT_FOUND when the file cannot be read; DATA_LOSS when it
-  // changed under way; else as above.
+  // Sends one file. Idempotent. ABORTED when the lease is lost; NOT_FOUND when the file cannot be read; DATA_LOSS when
+  // it changed under way; else as above.
   virtual absl::Status Upload(const v1::LeaseKey& lease, const ArtifactFile& file, absl::Duration timeout) = 0;
 
   // Makes the Synchronize that is in flight, or else the next one, return CANCELLED at once.

@@ -86,7 +86,8 @@ absl::Status Store(const std::string& file, Credentials credentials, const v1::W
 }
 
 absl::Status EnrolAs(const ConnectOptions& enrolment, const std::string& id, const std::string& file) {
-  // The token is on the disk before the coordinator hears of it: an answer that is lost, or a crash, costs no second enrolment.
+  // The token is on the disk before the coordinator hears of it: an answer that is lost, or a crash, costs no second
+  // enrolment.
   const std::string pending = file + ".pending";
   absl::StatusOr<std::string> token = ReadPrivateFile(pending, "the token of an enrolment that was cut off");
   if (!token.ok()) {
@@ -116,8 +117,9 @@ absl::Status EnrolAs(const ConnectOptions& enrolment, const std::string& id, con
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Identity>> Identity::Take(const ConnectOptions& enrolment, const std::string& data_folder,
-                                                         const std::string& id, const std::string& host) {
+absl::StatusOr<std::unique_ptr<Identity>> Identity::Take(const ConnectOptions& enrolment,
+                                                         const std::string& data_folder, const std::string& id,
+                                                         const std::string& host) {
   const std::string folder = data_folder + "/credentials";
   std::error_code error;
   std::filesystem::create_directories(folder, error);
@@ -141,8 +143,8 @@ absl::StatusOr<std::unique_ptr<Identity>> Identity::Take(const ConnectOptions& e
     }
     return identity;
   }
-  return absl::FailedPreconditionError(
-      fmt::format("another process works as '{}' with the data folder '{}': give this one another --id", id, data_folder));
+  return absl::FailedPreconditionError(fmt::format(
+      "another process works as '{}' with the data folder '{}': give this one another --id", id, data_folder));
 }
 
 Identity::~Identity() {
@@ -178,16 +180,19 @@ void Identity::Loop(const Connection& connection) {
   std::unique_lock lock(mutex_);
   do {
     struct stat info {};
-    if (::stat(file_.c_str(), &info) != 0 || absl::Now() - absl::FromUnixSeconds(info.st_mtim.tv_sec) < kRenewAfter) continue;
+    if (::stat(file_.c_str(), &info) != 0 || absl::Now() - absl::FromUnixSeconds(info.st_mtim.tv_sec) < kRenewAfter)
+      continue;
     lock.unlock();
     v1::WorkerCredentials given;
     grpc::ClientContext context;
     connection.Prepare(context);
-    absl::Status status = connection.Check(v1::AccessService::NewStub(connection.channel())->RenewCredentials(&context, {}, &given));
+    absl::Status status =
+        connection.Check(v1::AccessService::NewStub(connection.channel())->RenewCredentials(&context, {}, &given));
     const absl::StatusOr<Credentials> own = ReadCredentials(file_);
     if (status.ok()) status = own.status();
     if (status.ok()) status = Store(file_, *own, given);
-    if (!status.ok()) spdlog::warn("the worker's credentials could not be renewed yet: {}", std::string(status.message()));
+    if (!status.ok())
+      spdlog::warn("the worker's credentials could not be renewed yet: {}", std::string(status.message()));
     lock.lock();
   } while (!stop_.wait_for(lock, kBetweenLooks, [this] { return stopping_; }));
 }

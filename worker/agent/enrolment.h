@@ -1,8 +1,9 @@
-// A worker's own identity: exchanges an enrolment for credentials that only this worker has, keeps them, and renews them.
+// A worker's own identity: exchanges an enrolment for credentials that only this worker has, keeps them, and renews
+// them.
 //
-// {data_folder}/credentials/{id}.pem (mode 600) is a credentials file. A worker that is started again finds it and needs the
-// enrolment no more; beside it {id}.lock is held as long as the worker lives, so that two workers of one machine that have no
-// names of their own take different identities.
+// {data_folder}/credentials/{id}.pem (mode 600) is a credentials file. A worker that is started again finds it and
+// needs the enrolment no more; beside it {id}.lock is held as long as the worker lives, so that two workers of one
+// machine that have no names of their own take different identities.
 #pragma once
 
 #include <condition_variable>
@@ -19,9 +20,10 @@ namespace loupe::worker {
 
 class Identity {
  public:
-  // Takes the identity `id` of the data folder, or enrols it. Where `id` is empty: any identity of this host that no other worker
-  // holds, or a new one, "{host}-" and four random digits. `enrolment` carries an enrolment token. FAILED_PRECONDITION when
-  // another process holds `id`; errors of AccessService.Enrol; UNAVAILABLE when nobody answered for a minute.
+  // Takes the identity `id` of the data folder, or enrols it. Where `id` is empty: any identity of this host that no
+  // other worker holds, or a new one, "{host}-" and four random digits. `enrolment` carries an enrolment token.
+  // FAILED_PRECONDITION when another process holds `id`; errors of AccessService.Enrol; UNAVAILABLE when nobody
+  // answered for a minute.
   static absl::StatusOr<std::unique_ptr<Identity>> Take(const ConnectOptions& enrolment, const std::string& data_folder,
                                                         const std::string& id, const std::string& host);
   ~Identity();

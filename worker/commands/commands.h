@@ -1,5 +1,5 @@
-// The sub-commands of loupe-worker. Each adds itself to the command line and leaves its exit code: 0 done, 1 failed, 2 wrong
-// command line or input (as `loupe` has them).
+// The sub-commands of loupe-worker. Each adds itself to the command line and leaves its exit code: 0 done, 1 failed, 2
+// wrong command line or input (as `loupe` has them).
 #pragma once
 
 #include <string_view>

@@ -27,10 +27,11 @@ void AddExportCommand(CLI::App& app, int& exit_code) {
   command->add_option("--adapter", request->adapter, "Adapter file (a trial's adapter.safetensors)")->required();
   command->add_option("--out", request->out, "New folder")->required();
   command
-      ->add_option("--as", *layout,
-                   "merged: a diffusers folder with the adapter in the UNet's weights (linear cells only); bundle: the "
-                   "base's folder with adapter.safetensors in it; modules: one .pt file per module, as the paper's code "
-                   "reads them")
+      ->add_option(
+          "--as", *layout,
+          "merged: a diffusers folder with the adapter in the UNet's weights (linear cells only); bundle: the "
+          "base's folder with adapter.safetensors in it; modules: one .pt file per module, as the paper's code "
+          "reads them")
       ->check(CLI::IsMember({"merged", "bundle", "modules"}))
       ->capture_default_str();
   command->add_flag("--half", request->half, "merged: UNet weights in float16");

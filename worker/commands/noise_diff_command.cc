@@ -40,8 +40,9 @@ void AddNoiseDiffCommand(CLI::App& app, int& exit_code) {
   command->add_option("--adapter", request->adapter, "Adapter file (a trial's adapter.safetensors)");
   command->add_option("--prompt", request->prompt, "With the identifier (default: the adapter's instance prompt)");
   command->add_option("--class-prompt", request->class_prompt, "Without it (default: the adapter's class prompt)");
-  command->add_option("--images", request->images,
-                      "Folder of pictures of the class, of which four are used (default: sampled from the untuned base)");
+  command->add_option(
+      "--images", request->images,
+      "Folder of pictures of the class, of which four are used (default: sampled from the untuned base)");
   command->add_option("--out", request->out, "PNG file")->required();
   command->add_option("--seed", request->seed, "Of the noise, and of the sampled pictures")->capture_default_str();
   command->add_option("--steps", request->steps, "Sampling steps")->check(CLI::Range(2, 999))->capture_default_str();

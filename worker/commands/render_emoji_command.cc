@@ -24,8 +24,8 @@ absl::Status RenderEmojiFamily(RenderEmojiFlags flags) {
   LOUPE_ASSIGN_OR_RETURN(const auto items, ReadEmojiItems(flags.items));
   LOUPE_ASSIGN_OR_RETURN(const auto family, SelectEmojiFamily(items, flags.family));
   LOUPE_ASSIGN_OR_RETURN(const int64_t count, RenderEmoji(family, flags.options));
-  fmt::print("{}: {} pictures of {} pixels ({}, {})\n", flags.options.out_folder, count, flags.options.side, flags.family,
-             flags.style);
+  fmt::print("{}: {} pictures of {} pixels ({}, {})\n", flags.options.out_folder, count, flags.options.side,
+             flags.family, flags.style);
   if (count < static_cast<int64_t>(family.size())) {
     fmt::print("{} emoji of the family are not among {}'s pictures\n", static_cast<int64_t>(family.size()) - count,
                flags.style);
@@ -39,8 +39,9 @@ void AddRenderEmojiCommand(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("render-emoji", "Write the built-in data set, or a family of it, as PNG files");
   const auto flags = std::make_shared<RenderEmojiFlags>();
   command->add_option("--out", flags->options.out_folder, "Folder for the pictures and metadata.jsonl")->required();
-  command->add_option("--family", flags->family,
-                      "cat-faces, monkeys (both held out of the base's training), training, all, or a Unicode subgroup")
+  command
+      ->add_option("--family", flags->family,
+                   "cat-faces, monkeys (both held out of the base's training), training, all, or a Unicode subgroup")
       ->capture_default_str();
   command->add_option("--items", flags->items, "The list of emoji")->capture_default_str();
   command->add_option("--style", flags->style, "noto: from the font; gemojione: from a folder of pictures")

@@ -1,7 +1,7 @@
 #include <cstdio>
 
-#include "fmt/format.h"
 #include "common/text.h"
+#include "fmt/format.h"
 #include "worker/commands/commands.h"
 
 namespace loupe::worker {

@@ -65,8 +65,8 @@ sigset_t EndSignals() {
   return signals;
 }
 
-// SIGTERM: finish what runs if that takes no longer than `grace`, else stop it (it keeps its checkpoint). SIGINT or a second
-// signal: stop it at once. The signals must be blocked in every thread.
+// SIGTERM: finish what runs if that takes no longer than `grace`, else stop it (it keeps its checkpoint). SIGINT or a
+// second signal: stop it at once. The signals must be blocked in every thread.
 class SignalThread {
  public:
   SignalThread(Agent& agent, double grace_seconds)
@@ -137,8 +137,10 @@ absl::Status RunWorker(RunFlags flags) {
   spdlog::info("{} on {}, coordinator {}", options.worker, executor->DeviceDescription(), connect.address);
   absl::Status status = agent.Run();
   if (identity != nullptr && absl::IsUnauthenticated(status)) {
-    status = Annotate(status, fmt::format("this worker's own token in '{}' is refused: if it is to work again, delete that file and "
-                                          "start it with an enrolment", identity->file()));
+    status = Annotate(
+        status, fmt::format("this worker's own token in '{}' is refused: if it is to work again, delete that file and "
+                            "start it with an enrolment",
+                            identity->file()));
   }
   return status;
 }
@@ -150,15 +152,17 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
   const auto flags = std::make_shared<RunFlags>();
   command->add_option("--coordinator,--address", flags->connect.address,
                       "host:port (default: LOUPE_ADDRESS, or " + std::string(kDefaultAddress) + ")");
-  command->add_option("--credentials", flags->connect.credentials_file,
-                      "Credentials file: address, token and certificates in one (default: LOUPE_CREDENTIALS). One of an enrolment "
-                      "gives this worker its own, which it keeps in DATA/credentials");
+  command->add_option(
+      "--credentials", flags->connect.credentials_file,
+      "Credentials file: address, token and certificates in one (default: LOUPE_CREDENTIALS). One of an enrolment "
+      "gives this worker its own, which it keeps in DATA/credentials");
   command->add_option("--token-file", flags->connect.token_file, "File with a worker's or an enrolment's token");
   command->add_option("--ca-file", flags->connect.ca_file, "PEM file: use TLS");
   command->add_option("--cert-file", flags->connect.certificate_file, "PEM file of this worker's certificate");
   command->add_option("--key-file", flags->connect.key_file, "PEM file of its key");
-  command->add_option("--data", flags->data_folder,
-                      "Folder for caches and checkpoints; workers of one machine may share it (default: ~/.cache/loupe)");
+  command->add_option(
+      "--data", flags->data_folder,
+      "Folder for caches and checkpoints; workers of one machine may share it (default: ~/.cache/loupe)");
   command->add_option("--id", flags->id, "This worker's name, unlike any other's (default: host and process id)");
   command->add_option("--device", flags->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--threads", flags->threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);

@@ -29,7 +29,8 @@ int64_t LineOf(std::string_view bytes, size_t at) {
 
 absl::StatusOr<std::string> Utf8Text(std::string_view bytes, const std::string& name) {
   LOUPE_RETURN_IF_ERROR(CheckIsNoLfsPointer(Printable(name), bytes));
-  if (bytes.starts_with("\xFF\xFE\0\0"sv) || bytes.starts_with("\0\0\xFE\xFF"sv)) return NoUtf8(name, "is UTF-32", "UTF-32");
+  if (bytes.starts_with("\xFF\xFE\0\0"sv) || bytes.starts_with("\0\0\xFE\xFF"sv))
+    return NoUtf8(name, "is UTF-32", "UTF-32");
   if (bytes.starts_with("\xFF\xFE"sv) || bytes.starts_with("\xFE\xFF"sv)) return NoUtf8(name, "is UTF-16", "UTF-16");
   if (bytes.starts_with(kByteOrderMark)) bytes.remove_prefix(kByteOrderMark.size());
   if (const size_t nul = bytes.find('\0'); nul != std::string_view::npos) {
@@ -37,10 +38,12 @@ absl::StatusOr<std::string> Utf8Text(std::string_view bytes, const std::string& 
     return NoUtf8(name, fmt::format("line {} has a NUL, as UTF-16 text has everywhere", LineOf(bytes, nul)), guess);
   }
   if (const size_t at = FindNotUtf8(bytes); at != std::string_view::npos) {
-    return NoUtf8(name,
-                  fmt::format("line {} has the byte 0x{:02X}, which is not UTF-8 there (Latin-1, Windows-1252 or another old encoding?)",
-                              LineOf(bytes, at), static_cast<unsigned char>(bytes[at])),
-                  "LATIN1");
+    return NoUtf8(
+        name,
+        fmt::format(
+            "line {} has the byte 0x{:02X}, which is not UTF-8 there (Latin-1, Windows-1252 or another old encoding?)",
+            LineOf(bytes, at), static_cast<unsigned char>(bytes[at])),
+        "LATIN1");
   }
   return std::string(bytes);
 }

@@ -41,7 +41,8 @@ absl::StatusOr<MetadataLine> ParseMetadataLine(const std::string& line, const st
     return true;
   };
   const auto entry = nlohmann::json::parse(line, on_key, /*allow_exceptions=*/false);
-  if (!twice.empty()) return absl::InvalidArgumentError(fmt::format("{}: the key '{}' is there twice", where, Printable(twice)));
+  if (!twice.empty())
+    return absl::InvalidArgumentError(fmt::format("{}: the key '{}' is there twice", where, Printable(twice)));
   const auto is_text = [&](const char* key) { return entry.contains(key) && entry[key].is_string(); };
   if (!entry.is_object() || !is_text("file_name") || !is_text("text")) {
     return absl::InvalidArgumentError(fmt::format("{}: expected {{\"file_name\": \"….png\", \"text\": \"…\"}}", where));
@@ -65,8 +66,9 @@ absl::StatusOr<CaptionsByName> ReadMetadataLines(const std::string& path) {
     LOUPE_ASSIGN_OR_RETURN(MetadataLine entry, ParseMetadataLine(line, fmt::format("{}: line {}", path, number)));
     const auto [first, is_new] = line_of.emplace(entry.file_name, number);
     if (!is_new) {
-      return absl::InvalidArgumentError(fmt::format("{}: lines {} and {} both have a caption for {}; an image has one: remove a line", path,
-                                                    first->second, number, Printable(entry.file_name)));
+      return absl::InvalidArgumentError(
+          fmt::format("{}: lines {} and {} both have a caption for {}; an image has one: remove a line", path,
+                      first->second, number, Printable(entry.file_name)));
     }
     captions[entry.file_name] = std::move(entry.text);
   }
@@ -75,14 +77,15 @@ absl::StatusOr<CaptionsByName> ReadMetadataLines(const std::string& path) {
 }
 
 // The captions beside the pictures: stem -> name of the text file. Two for one stem ("a.txt", "a.TXT") are an error.
-absl::StatusOr<std::map<std::string, std::string>> TextFilesIn(const std::string& folder, const FolderListing& listing) {
+absl::StatusOr<std::map<std::string, std::string>> TextFilesIn(const std::string& folder,
+                                                               const FolderListing& listing) {
   std::map<std::string, std::string> texts;
   for (const std::string& name : listing.others) {
     if (absl::AsciiStrToLower(fs::path(name).extension().string()) != ".txt") continue;
     const auto [other, is_new] = texts.emplace(Stem(name), name);
     if (!is_new) {
-      return absl::InvalidArgumentError(
-          fmt::format("{}: {} and {} are both captions of one image", folder, Printable(other->second), Printable(name)));
+      return absl::InvalidArgumentError(fmt::format("{}: {} and {} are both captions of one image", folder,
+                                                    Printable(other->second), Printable(name)));
     }
   }
   return texts;
@@ -103,8 +106,9 @@ absl::StatusOr<CaptionsByName> ReadTextFiles(const std::string& folder, const Fo
   for (const std::string& name : listing.left_out) left_out.insert(Stem(name));
   for (const auto& [stem, text] : texts) {
     if (!image_of.contains(stem) && !left_out.contains(stem)) {
-      return absl::InvalidArgumentError(fmt::format("{}/{}: a caption without its image; expected {}.png or .jpg beside it", folder,
-                                                    Printable(text), Printable(stem)));
+      return absl::InvalidArgumentError(
+          fmt::format("{}/{}: a caption without its image; expected {}.png or .jpg beside it", folder, Printable(text),
+                      Printable(stem)));
     }
   }
   CaptionsByName captions;
@@ -127,11 +131,13 @@ absl::StatusOr<CaptionsByName> ReadClassFolders(const std::string& folder, const
   for (const std::string& name : classes) {
     const std::string path = folder + "/" + name;
     std::string words = name;
-    std::replace_if(words.begin(), words.end(), [](char c) { return c == '-' || c == '_'; }, ' ');
+    std::replace_if(
+        words.begin(), words.end(), [](char c) { return c == '-' || c == '_'; }, ' ');
     LOUPE_ASSIGN_OR_RETURN(words, CaptionText(words, path));
     LOUPE_ASSIGN_OR_RETURN(FolderListing listing, ListFolder(path));
     if (listing.pictures.empty()) {
-      return absl::InvalidArgumentError(fmt::format("{}: a class folder without an image; expected {} in it", path, kPictureEndings));
+      return absl::InvalidArgumentError(
+          fmt::format("{}: a class folder without an image; expected {} in it", path, kPictureEndings));
     }
     for (const std::string& file : listing.pictures) captions[name + "/" + file] = "a photo of " + words;
     std::move(listing.notes.begin(), listing.notes.end(), std::back_inserter(notes));
@@ -144,13 +150,15 @@ absl::Status CheckComplete(const std::string& folder, const std::vector<std::str
                            const CaptionsByName& captions) {
   for (const std::string& name : names) {
     if (!captions.contains(name)) {
-      return absl::InvalidArgumentError(fmt::format("{}/{}: has no caption in metadata.jsonl", folder, Printable(name)));
+      return absl::InvalidArgumentError(
+          fmt::format("{}/{}: has no caption in metadata.jsonl", folder, Printable(name)));
     }
   }
   std::error_code error;
   for (const auto& [name, caption] : captions) {
     if (!fs::exists(folder + "/" + name, error)) {
-      return absl::InvalidArgumentError(fmt::format("{}/{}: has a caption, but there is no such image", folder, Printable(name)));
+      return absl::InvalidArgumentError(
+          fmt::format("{}/{}: has a caption, but there is no such image", folder, Printable(name)));
     }
   }
   return absl::OkStatus();
@@ -161,7 +169,8 @@ absl::StatusOr<std::string> MetadataName(const std::string& folder, const std::v
   std::string found;
   for (const std::string& name : others) {
     if (absl::AsciiStrToLower(name) != "metadata.jsonl") continue;
-    if (!found.empty()) return absl::InvalidArgumentError(fmt::format("{}: has {} and {}; expected one of them", folder, found, name));
+    if (!found.empty())
+      return absl::InvalidArgumentError(fmt::format("{}: has {} and {}; expected one of them", folder, found, name));
     found = name;
   }
   return found;
@@ -172,7 +181,8 @@ void NoteUnusedFolders(const std::string& folder, const CaptionsByName& captions
   for (const std::string& name : listing.folders) {
     const auto first = captions.lower_bound(name + "/");
     if (first != captions.end() && first->first.starts_with(name + "/")) continue;
-    listing.notes.push_back(fmt::format("{}: left out: no caption names a picture in it", Printable(folder + "/" + name)));
+    listing.notes.push_back(
+        fmt::format("{}: left out: no caption names a picture in it", Printable(folder + "/" + name)));
   }
 }
 
@@ -185,9 +195,10 @@ absl::StatusOr<CaptionsByName> ReadCaptions(const std::string& folder, FolderLis
   }
   LOUPE_ASSIGN_OR_RETURN(const auto texts, TextFilesIn(folder, listing));
   if (!texts.empty()) return ReadTextFiles(folder, listing, texts);
-  if (listing.pictures.empty() && !listing.folders.empty()) return ReadClassFolders(folder, listing.folders, listing.notes);
-  return absl::InvalidArgumentError(
-      fmt::format("{}: has no captions; expected metadata.jsonl, a .txt file beside each image, or one folder per class", folder));
+  if (listing.pictures.empty() && !listing.folders.empty())
+    return ReadClassFolders(folder, listing.folders, listing.notes);
+  return absl::InvalidArgumentError(fmt::format(
+      "{}: has no captions; expected metadata.jsonl, a .txt file beside each image, or one folder per class", folder));
 }
 
 }  // namespace
@@ -195,7 +206,8 @@ absl::StatusOr<CaptionsByName> ReadCaptions(const std::string& folder, FolderLis
 absl::StatusOr<CaptionedFolder> ReadCaptionedFolder(const std::string& folder, int side) {
   LOUPE_ASSIGN_OR_RETURN(FolderListing listing, ListFolder(folder));
   LOUPE_ASSIGN_OR_RETURN(const CaptionsByName captions, ReadCaptions(folder, listing));
-  if (captions.empty()) return absl::InvalidArgumentError(fmt::format("{}: no picture in it is read: {}", folder, listing.notes.front()));
+  if (captions.empty())
+    return absl::InvalidArgumentError(fmt::format("{}: no picture in it is read: {}", folder, listing.notes.front()));
   NoteUnusedFolders(folder, captions, listing);
   CaptionedFolder result;
   std::vector<std::string> ordered;

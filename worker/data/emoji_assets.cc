@@ -39,8 +39,8 @@ absl::StatusOr<Image> ReadEmojiAsset(const std::string& folder, const std::vecto
     if (!std::filesystem::exists(path, error)) continue;
     LOUPE_ASSIGN_OR_RETURN(const Image image, ReadImage(path, Alpha::kOverWhite));
     if (image.width != image.height) {
-      return absl::InvalidArgumentError(fmt::format("{}: {} x {} pixels; expected a square picture of one emoji", path,
-                                                    image.width, image.height));
+      return absl::InvalidArgumentError(
+          fmt::format("{}: {} x {} pixels; expected a square picture of one emoji", path, image.width, image.height));
     }
     return image.width == side ? image : ResizeLanczos(image, side, side);
   }

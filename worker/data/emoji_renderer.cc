@@ -93,8 +93,8 @@ absl::StatusOr<std::unique_ptr<EmojiRenderer>> EmojiRenderer::Create(const std::
   }
   if (font->face->num_fixed_sizes < 1 || FT_Select_Size(font->face, 0) != 0 ||
       font->face->available_sizes[0].height < 64) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: has no colour bitmaps of at least 64 pixels; expected Noto Color Emoji with CBDT tables", font_path));
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: has no colour bitmaps of at least 64 pixels; expected Noto Color Emoji with CBDT tables", font_path));
   }
   font->shaper = hb_ft_font_create_referenced(font->face);
   return std::unique_ptr<EmojiRenderer>(new EmojiRenderer(std::move(font)));
@@ -104,7 +104,8 @@ absl::StatusOr<Image> EmojiRenderer::Render(const std::vector<uint32_t>& code_po
   const FT_UInt glyph = font_->Shape(code_points);
   if (glyph == 0 || FT_Load_Glyph(font_->face, glyph, FT_LOAD_COLOR) != 0 ||
       font_->face->glyph->bitmap.pixel_mode != FT_PIXEL_MODE_BGRA) {
-    return absl::NotFoundError(fmt::format("the font has no colour picture for U+{:04X}", fmt::join(code_points, " U+")));
+    return absl::NotFoundError(
+        fmt::format("the font has no colour picture for U+{:04X}", fmt::join(code_points, " U+")));
   }
   const FT_Bitmap& bitmap = font_->face->glyph->bitmap;
   Image canvas{kCanvas, kCanvas, std::vector<uint8_t>(size_t{3} * kCanvas * kCanvas, 255)};

@@ -16,14 +16,14 @@ inline constexpr char kNotoColorEmojiPath[] = "/usr/share/fonts/truetype/noto/No
 // Not thread-safe.
 class EmojiRenderer {
  public:
-  // NOT_FOUND when there is no such font (the sentence names the Debian package); INVALID_ARGUMENT when it has no colour
-  // bitmaps of at least 64 pixels.
+  // NOT_FOUND when there is no such font (the sentence names the Debian package); INVALID_ARGUMENT when it has no
+  // colour bitmaps of at least 64 pixels.
   static absl::StatusOr<std::unique_ptr<EmojiRenderer>> Create(const std::string& font_path);
   ~EmojiRenderer();
 
-  // The glyph of a code point sequence (shaped: a sequence joined by U+200D is one glyph), at the font's own size (109 pixels
-  // per em in Noto), cut to the box of its visible pixels, in the middle of a white square of 136 pixels, then brought to
-  // `side` by a Lanczos filter. NOT_FOUND when the font has no single glyph for it.
+  // The glyph of a code point sequence (shaped: a sequence joined by U+200D is one glyph), at the font's own size (109
+  // pixels per em in Noto), cut to the box of its visible pixels, in the middle of a white square of 136 pixels, then
+  // brought to `side` by a Lanczos filter. NOT_FOUND when the font has no single glyph for it.
   absl::StatusOr<Image> Render(const std::vector<uint32_t>& code_points, int side) const;
 
  private:

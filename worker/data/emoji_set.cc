@@ -93,7 +93,8 @@ absl::StatusOr<std::vector<EmojiItem>> ReadEmojiItems(const std::string& path) {
   return items;
 }
 
-absl::StatusOr<std::vector<EmojiItem>> SelectEmojiFamily(const std::vector<EmojiItem>& items, const std::string& family) {
+absl::StatusOr<std::vector<EmojiItem>> SelectEmojiFamily(const std::vector<EmojiItem>& items,
+                                                         const std::string& family) {
   const std::string subgroup = SubgroupOf(family);
   std::vector<EmojiItem> selected;
   std::set<std::string> families = {"all", "training", "cat-faces", "monkeys"};

@@ -23,10 +23,10 @@ using namespace std::string_view_literals;
 constexpr std::array kReadEndings = {".png"sv,  ".jpg"sv, ".jpeg"sv, ".jpe"sv,  ".jfif"sv,
                                      ".webp"sv, ".gif"sv, ".tif"sv,  ".tiff"sv, ".apng"sv};
 // Pictures whose first bytes do not tell (or are those of TIFF, in a camera's own format).
-constexpr std::array kOtherEndings = {".bmp"sv, ".heic"sv, ".heif"sv, ".avif"sv, ".jxl"sv, ".jp2"sv, ".j2k"sv, ".psd"sv, ".svg"sv,
-                                      ".tga"sv, ".ico"sv,  ".exr"sv,  ".hdr"sv,  ".qoi"sv, ".ppm"sv, ".pgm"sv, ".pbm"sv, ".pnm"sv,
-                                      ".dds"sv, ".xcf"sv,  ".eps"sv,  ".dng"sv,  ".cr2"sv, ".cr3"sv, ".nef"sv, ".arw"sv, ".raf"sv,
-                                      ".orf"sv, ".rw2"sv};
+constexpr std::array kOtherEndings = {".bmp"sv, ".heic"sv, ".heif"sv, ".avif"sv, ".jxl"sv, ".jp2"sv, ".j2k"sv, ".psd"sv,
+                                      ".svg"sv, ".tga"sv,  ".ico"sv,  ".exr"sv,  ".hdr"sv, ".qoi"sv, ".ppm"sv, ".pgm"sv,
+                                      ".pbm"sv, ".pnm"sv,  ".dds"sv,  ".xcf"sv,  ".eps"sv, ".dng"sv, ".cr2"sv, ".cr3"sv,
+                                      ".nef"sv, ".arw"sv,  ".raf"sv,  ".orf"sv,  ".rw2"sv};
 // Texts that lie beside pictures, one for each: not opened to see whether they hold a picture.
 constexpr std::array kTextEndings = {".txt"sv, ".caption"sv, ".json"sv, ".jsonl"sv, ".csv"sv, ".md"sv, ".npz"sv};
 
@@ -50,7 +50,8 @@ std::string WhyLeftOut(const std::string& path, const std::string& name) {
   if (EndsAs(name, kTextEndings)) return "";
   const FileKind kind = KindOf(FirstBytes(path));
   const bool named_as_read = EndsAs(name, kReadEndings), is_known = !kind.name.empty();
-  if (is_known && !kind.is_read) return fmt::format("it is {}, which is not read; convert it to PNG or JPEG", kind.name);
+  if (is_known && !kind.is_read)
+    return fmt::format("it is {}, which is not read; convert it to PNG or JPEG", kind.name);
   if (named_as_read) return "";
   if (EndsAs(name, kOtherEndings)) return "pictures of this kind are not read; convert it to PNG or JPEG";
   if (is_known) return fmt::format("it is {} whose name does not end so; rename it", kind.name);
@@ -69,8 +70,8 @@ absl::StatusOr<FolderListing> ListFolder(const std::string& folder) {
   std::error_code error;
   fs::directory_iterator entries(folder, error);
   if (error) {
-    return absl::NotFoundError(fmt::format("{}: the folder of images cannot be read ({}); expected a folder with {}", folder,
-                                           error.message(), kPictureEndings));
+    return absl::NotFoundError(fmt::format("{}: the folder of images cannot be read ({}); expected a folder with {}",
+                                           folder, error.message(), kPictureEndings));
   }
   FolderListing listing;
   for (const fs::directory_entry& entry : entries) {
@@ -80,7 +81,8 @@ absl::StatusOr<FolderListing> ListFolder(const std::string& folder) {
       listing.folders.push_back(name);
       continue;
     }
-    // Reading a pipe would wait for ever. A link that leads nowhere is no such thing, and reading it says what is missing.
+    // Reading a pipe would wait for ever. A link that leads nowhere is no such thing, and reading it says what is
+    // missing.
     const bool is_special = entry.is_other(error);
     const std::string why = is_special ? "it is no file" : WhyLeftOut(path, name);
     if (!why.empty()) {
@@ -106,8 +108,8 @@ absl::StatusOr<ImageFolder> ReadImageFolder(const std::string& folder, int side)
   LOUPE_ASSIGN_OR_RETURN(ImageFolder result, ReadImageFiles(folder, std::move(listing.pictures), side));
   result.notes.insert(result.notes.begin(), listing.notes.begin(), listing.notes.end());
   for (const std::string& inner : listing.folders) {
-    result.notes.push_back(
-        fmt::format("{}: left out: pictures are taken from the folder itself and none below it", Printable(folder + "/" + inner)));
+    result.notes.push_back(fmt::format("{}: left out: pictures are taken from the folder itself and none below it",
+                                       Printable(folder + "/" + inner)));
   }
   return result;
 }
@@ -122,7 +124,8 @@ absl::StatusOr<ImageFolder> ReadImageFiles(const std::string& folder, std::vecto
     digest.Update(Sha256Hex(bytes));
     // What was made of a turned picture before pictures were turned must not be taken for this one's.
     if (picture.turned) digest.Update("upright");
-    for (const std::string& warning : picture.warnings) result.notes.push_back(fmt::format("{}: {}", Printable(path), warning));
+    for (const std::string& warning : picture.warnings)
+      result.notes.push_back(fmt::format("{}: {}", Printable(path), warning));
     result.images.push_back(ResizeAndCrop(picture.image, side));
   }
   result.content_hash = digest.FinishHex();

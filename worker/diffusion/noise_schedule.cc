@@ -10,10 +10,12 @@
 namespace loupe::worker {
 namespace {
 
-// β_t = 1 − f(t + 1)/f(t), at most 0.999, f(t) = cos²((t/T + 0.008)/1.008 · π/2) (Nichol & Dhariwal 2021, arXiv 2102.09672 eq. 17).
+// β_t = 1 − f(t + 1)/f(t), at most 0.999, f(t) = cos²((t/T + 0.008)/1.008 · π/2) (Nichol & Dhariwal 2021, arXiv
+// 2102.09672 eq. 17).
 torch::Tensor SquaredCosineBetas(int64_t timesteps) {
   const auto alpha_bar = [&](int64_t t) {
-    const double angle = (static_cast<double>(t) / static_cast<double>(timesteps) + 0.008) / 1.008 * std::numbers::pi / 2;
+    const double angle =
+        (static_cast<double>(t) / static_cast<double>(timesteps) + 0.008) / 1.008 * std::numbers::pi / 2;
     return std::cos(angle) * std::cos(angle);
   };
   std::vector<double> betas;
@@ -36,7 +38,8 @@ torch::Tensor PlainBetas(const NoiseScheduleConfig& config) {
   TORCH_CHECK(false, "beta schedule ", static_cast<int>(config.beta_schedule), " is none");
 }
 
-// √ᾱ moved and stretched so that the last one is 0 and the first one stays (Lin et al. 2023, arXiv 2305.08891, algorithm 1).
+// √ᾱ moved and stretched so that the last one is 0 and the first one stays (Lin et al. 2023, arXiv 2305.08891,
+// algorithm 1).
 torch::Tensor RescaledToZeroSnr(const torch::Tensor& betas) {
   auto root = torch::cumprod(1.0 - betas, 0).sqrt();
   const auto first = root[0].clone(), last = root[-1].clone();

@@ -1,4 +1,5 @@
-// The forward process of a diffusion model in discrete time (DDPM, arXiv 2006.11239): how much noise each timestep means.
+// The forward process of a diffusion model in discrete time (DDPM, arXiv 2006.11239): how much noise each timestep
+// means.
 //
 //   x_t = √ᾱ_t · x_0 + √(1 − ᾱ_t) · ε,   ᾱ_t = Π_{s ≤ t} (1 − β_s),   t = 0 … T − 1
 #pragma once
@@ -16,7 +17,11 @@ namespace loupe::worker {
 
 enum class BetaSchedule { kLinear, kScaledLinear, kSquaredCosine };  // β, or √β, rises evenly; or √ᾱ falls as a cosine
 enum class PredictionType { kEpsilon, kVPrediction };  // what the network's output means: ε, or v = √ᾱ ε − √(1−ᾱ) x_0
-enum class TimestepSpacing { kLinspace, kLeading, kTrailing };  // how samplers pick their timesteps; see Timesteps of each
+enum class TimestepSpacing {
+  kLinspace,
+  kLeading,
+  kTrailing
+};  // how samplers pick their timesteps; see Timesteps of each
 
 struct NoiseScheduleConfig {
   int64_t num_train_timesteps = 1000;
@@ -33,10 +38,10 @@ struct NoiseScheduleConfig {
   int64_t steps_offset = 0;
   bool set_alpha_to_one = true;  // DDIM: the last step ends at ᾱ = 1 rather than at ᾱ_0
 
-  // From scheduler/scheduler_config.json of any diffusers scheduler of noise in discrete time (Stable Diffusion v1 names PNDM
-  // there), as that library's DDIMScheduler and DPMSolverMultistepScheduler would be made from it (from_config), but without
-  // clipping, as its Stable Diffusion pipeline has it. INVALID_ARGUMENT names file, key and what is supported for whatever would
-  // give another noise or another picture, and for keys that are not known.
+  // From scheduler/scheduler_config.json of any diffusers scheduler of noise in discrete time (Stable Diffusion v1
+  // names PNDM there), as that library's DDIMScheduler and DPMSolverMultistepScheduler would be made from it
+  // (from_config), but without clipping, as its Stable Diffusion pipeline has it. INVALID_ARGUMENT names file, key and
+  // what is supported for whatever would give another noise or another picture, and for keys that are not known.
   static absl::StatusOr<NoiseScheduleConfig> Read(const std::string& path);
 };
 
@@ -61,7 +66,8 @@ class NoiseSchedule {
   // What the network is trained to say: ε or v.
   torch::Tensor Target(const torch::Tensor& x0, const torch::Tensor& noise, const torch::Tensor& timesteps) const;
   // x_0 and ε as the network's output has them.
-  torch::Tensor X0FromOutput(const torch::Tensor& xt, const torch::Tensor& output, const torch::Tensor& timesteps) const;
+  torch::Tensor X0FromOutput(const torch::Tensor& xt, const torch::Tensor& output,
+                             const torch::Tensor& timesteps) const;
   torch::Tensor EpsFromOutput(const torch::Tensor& xt, const torch::Tensor& output,
                               const torch::Tensor& timesteps) const;
   // ᾱ_t / (1 − ᾱ_t): [N], float32, on the timesteps' device.

@@ -10,16 +10,25 @@
 namespace loupe::worker {
 namespace {
 
-// diffusers' samplers of one and the same thing: a network trained in discrete time on βs. Which of them a file names does not
-// matter, as a trial's settings choose the sampler. Its other classes mean other networks (flow matching, EDM, consistency
-// models, steps distilled into the weights), to which neither this noise nor these samplers belong.
-constexpr std::string_view kClasses[] = {
-    "DDIMScheduler",          "DDIMParallelScheduler",         "DDPMScheduler",
-    "DDPMParallelScheduler",  "PNDMScheduler",                 "LMSDiscreteScheduler",
-    "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler",
-    "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
-    "DPMSolverSDEScheduler",  "DPMSolverSinglestepScheduler",  "DEISMultistepScheduler",
-    "UniPCMultistepScheduler"};
+// diffusers' samplers of one and the same thing: a network trained in discrete time on βs. Which of them a file names
+// does not matter, as a trial's settings choose the sampler. Its other classes mean other networks (flow matching, EDM,
+// consistency models, steps distilled into the weights), to which neither this noise nor these samplers belong.
+constexpr std::string_view kClasses[] = {"DDIMScheduler",
+                                         "DDIMParallelScheduler",
+                                         "DDPMScheduler",
+                                         "DDPMParallelScheduler",
+                                         "PNDMScheduler",
+                                         "LMSDiscreteScheduler",
+                                         "EulerDiscreteScheduler",
+                                         "EulerAncestralDiscreteScheduler",
+                                         "HeunDiscreteScheduler",
+                                         "KDPM2DiscreteScheduler",
+                                         "KDPM2AncestralDiscreteScheduler",
+                                         "DPMSolverMultistepScheduler",
+                                         "DPMSolverSDEScheduler",
+                                         "DPMSolverSinglestepScheduler",
+                                         "DEISMultistepScheduler",
+                                         "UniPCMultistepScheduler"};
 
 constexpr int64_t kMostTimesteps = 100'000;
 
@@ -31,14 +40,15 @@ void CheckClass(JsonConfig& json) {
   json.Refuse("_class_name", "a scheduler of noise in discrete time: " + known);
 }
 
-// What diffusers' DDIMScheduler and DPMSolverMultistepScheduler take from the file, when they are made from it (from_config), and
-// the samplers here know in one form only.
+// What diffusers' DDIMScheduler and DPMSolverMultistepScheduler take from the file, when they are made from it
+// (from_config), and the samplers here know in one form only.
 void RefuseOtherSampling(JsonConfig& json) {
-  for (const char* key : {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas",
-                          "use_dynamic_shifting", "thresholding", "clip_sample"}) {
+  for (const char* key : {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
+                          "use_flow_sigmas", "use_dynamic_shifting", "thresholding", "clip_sample"}) {
     json.MustBe(key, {false});
   }
-  for (const char* key : {"lambda_min_clipped", "sigma_min", "sigma_max", "shift_terminal"}) json.MustBe(key, {nullptr});
+  for (const char* key : {"lambda_min_clipped", "sigma_min", "sigma_max", "shift_terminal"})
+    json.MustBe(key, {nullptr});
   json.MustBe("solver_order", {2});
   // DEIS's and UniPC's words, which from_config takes for the first one.
   json.MustBe("algorithm_type", {"dpmsolver++", "deis"});
@@ -49,12 +59,12 @@ void RefuseOtherSampling(JsonConfig& json) {
   json.MustBe("variance_type", {"fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned_range"});
   // An old spelling of prediction_type.
   json.MustBe("predict_epsilon", {true});
-  // The first two are decided by final_sigmas_type at this order; then what means something only beside settings refused above;
-  // then what belongs to samplers that are not here.
+  // The first two are decided by final_sigmas_type at this order; then what means something only beside settings
+  // refused above; then what belongs to samplers that are not here.
   json.Ignore({"lower_order_final", "euler_at_final"});
   json.Ignore({"dynamic_thresholding_ratio", "sample_max_value", "clip_sample_range", "flow_shift", "time_shift_type"});
-  json.Ignore({"skip_prk_steps", "interpolation_type", "predict_x0", "disable_corrector", "solver_p", "noise_sampler_seed",
-               "tensor_format", "timestep_values"});
+  json.Ignore({"skip_prk_steps", "interpolation_type", "predict_x0", "disable_corrector", "solver_p",
+               "noise_sampler_seed", "tensor_format", "timestep_values"});
 }
 
 // Of the keys that say the βs, those that count: trained_betas alone, or beta_schedule and what it asks for.
@@ -65,7 +75,8 @@ void ReadBetas(JsonConfig& json, NoiseScheduleConfig& config) {
     const auto is_share = [](double beta) { return beta > 0 && beta < 1; };
     if (static_cast<int64_t>(config.trained_betas.size()) != config.num_train_timesteps ||
         !std::all_of(config.trained_betas.begin(), config.trained_betas.end(), is_share)) {
-      json.Refuse("trained_betas", fmt::format("num_train_timesteps ({}) numbers between 0 and 1", config.num_train_timesteps));
+      json.Refuse("trained_betas",
+                  fmt::format("num_train_timesteps ({}) numbers between 0 and 1", config.num_train_timesteps));
     }
     return;
   }
@@ -102,7 +113,8 @@ absl::StatusOr<NoiseScheduleConfig> NoiseScheduleConfig::Read(const std::string&
   config.prediction_type = prediction == "epsilon" ? PredictionType::kEpsilon : PredictionType::kVPrediction;
   config.rescale_betas_zero_snr = json.Bool("rescale_betas_zero_snr", false);
   if (config.rescale_betas_zero_snr && config.prediction_type == PredictionType::kEpsilon) {
-    json.Refuse("rescale_betas_zero_snr", "false, or prediction_type v_prediction: from noise alone no ε tells a picture");
+    json.Refuse("rescale_betas_zero_snr",
+                "false, or prediction_type v_prediction: from noise alone no ε tells a picture");
   }
   const std::string spacing = json.String("timestep_spacing", "");
   if (spacing == "linspace") {

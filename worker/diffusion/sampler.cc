@@ -1,9 +1,10 @@
 #include "worker/diffusion/sampler.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
-#include <torch/utils.h>
 
 namespace loupe::worker {
 namespace {
@@ -25,8 +26,8 @@ std::vector<int64_t> Leading(int64_t count, int64_t ratio, int64_t offset) {
   return timesteps;
 }
 
-// From the last timestep down by T/steps, as numpy's arange and round have it. For some numbers of steps (61 and 121 of 1,000)
-// rounding makes diffusers' arange one longer, with a timestep of −1; here there are always `steps`.
+// From the last timestep down by T/steps, as numpy's arange and round have it. For some numbers of steps (61 and 121 of
+// 1,000) rounding makes diffusers' arange one longer, with a timestep of −1; here there are always `steps`.
 std::vector<int64_t> Trailing(int64_t train_steps, int64_t steps) {
   const auto from = static_cast<double>(train_steps);
   const double stride = from - (from - from / static_cast<double>(steps));
@@ -47,7 +48,7 @@ class DdimSampler : public Sampler {
   torch::Tensor StepAt(size_t index, const torch::Tensor& output, const torch::Tensor& xt) override {
     const int64_t t = timesteps()[index];
     const int64_t s = t - stride_;
-    const double alpha_s = s >= 0                                  ? schedule().AlphaBar(s)
+    const double alpha_s = s >= 0                                 ? schedule().AlphaBar(s)
                            : schedule().config().set_alpha_to_one ? 1.0
                                                                   : schedule().AlphaBar(0);
     const auto at = torch::full({xt.size(0)}, t, torch::kInt64);
@@ -81,8 +82,9 @@ class DpmSolverPlusPlus2M : public Sampler {
   torch::Tensor StepAt(size_t index, const torch::Tensor& output, const torch::Tensor& xt) override {
     const size_t last = timesteps().size() - 1;
     const Level from = LevelAt(timesteps()[index]);
-    const auto x0 = schedule().config().prediction_type == PredictionType::kEpsilon ? (xt - from.sigma * output) / from.alpha
-                                                                                    : from.alpha * xt - from.sigma * output;
+    const auto x0 = schedule().config().prediction_type == PredictionType::kEpsilon
+                        ? (xt - from.sigma * output) / from.alpha
+                        : from.alpha * xt - from.sigma * output;
     const auto x0_before = std::exchange(x0_before_, x0);
     // At σ = 0 both λ and h are infinite and the first-order step is x̂_0 itself.
     if (index == last) return x0;
@@ -114,9 +116,10 @@ class DpmSolverPlusPlus2M : public Sampler {
     const TimestepSpacing spacing = config.timestep_spacing.value_or(TimestepSpacing::kLinspace);
     if (spacing == TimestepSpacing::kTrailing) return Trailing(config.num_train_timesteps, steps);
     // One more than asked, down to 0; the last one is left out, as the walk ends at σ = 0.
-    std::vector<int64_t> timesteps = spacing == TimestepSpacing::kLinspace
-                                         ? Linspace(config.num_train_timesteps - 1, steps + 1)
-                                         : Leading(steps + 1, config.num_train_timesteps / (steps + 1), config.steps_offset);
+    std::vector<int64_t> timesteps =
+        spacing == TimestepSpacing::kLinspace
+            ? Linspace(config.num_train_timesteps - 1, steps + 1)
+            : Leading(steps + 1, config.num_train_timesteps / (steps + 1), config.steps_offset);
     timesteps.pop_back();
     return timesteps;
   }

@@ -41,9 +41,9 @@ class Sampler {
   size_t next_ = 0;
 };
 
-// `steps` from 1 to the schedule's num_train_timesteps (less one for DPM-Solver++). The timesteps are those of diffusers'
-// schedulers of the same name for the schedule's timestep_spacing (default: leading for DDIM, linspace for DPM-Solver++)
-// and steps_offset.
+// `steps` from 1 to the schedule's num_train_timesteps (less one for DPM-Solver++). The timesteps are those of
+// diffusers' schedulers of the same name for the schedule's timestep_spacing (default: leading for DDIM, linspace for
+// DPM-Solver++) and steps_offset.
 //   DDIM (arXiv 2010.02502, equation 12, η = 0): x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s) ε̂, s = t − ⌊T/steps⌋, without clipping.
 //   DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2), midpoint form, with the last step first-order to σ = 0.
 std::unique_ptr<Sampler> MakeSampler(SamplerKind kind, const NoiseSchedule& schedule, int64_t steps);

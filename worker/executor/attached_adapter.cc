@@ -19,7 +19,8 @@ AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel
   return {std::move(file), std::move(method)};
 }
 
-OpenedBase::OpenedBase(const std::string& folder, const std::string& adapter_path, const std::string& device, int threads)
+OpenedBase::OpenedBase(const std::string& folder, const std::string& adapter_path, const std::string& device,
+                       int threads)
     : models(ValueOrThrow(PrepareDevice(device, threads))), base(models.Base(folder)) {
   if (!adapter_path.empty()) adapter = AttachAdapterFile(adapter_path, base, models.device());
 }

@@ -15,8 +15,8 @@ struct AttachedAdapter {
   std::unique_ptr<Method> method;  // attached to the base, which must outlive it
 };
 
-// Reads and attaches; a warning is logged when the adapter was trained on another base. Throws UserError or c10::Error naming
-// what does not fit.
+// Reads and attaches; a warning is logged when the adapter was trained on another base. Throws UserError or c10::Error
+// naming what does not fit.
 AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device);
 
 // A base loaded for one command, with the adapter on it that the command names, if any.

@@ -70,8 +70,8 @@ class Executor {
   // Never throws: every error becomes a kFailure outcome with a sentence for the user.
   virtual AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) = 0;
 
-  // The coordinator refused a result for the files that it was computed from: base and scorers are read anew before the next
-  // attempt, whatever their times say. From any thread.
+  // The coordinator refused a result for the files that it was computed from: base and scorers are read anew before the
+  // next attempt, whatever their times say. From any thread.
   virtual void ReadInputsAnew() {}
 
   // "cpu" or "cuda:0 NVIDIA H200".

@@ -26,7 +26,8 @@ namespace {
 // A folder that is filled beside its place and then put there.
 class NewFolder {
  public:
-  explicit NewFolder(std::string path) : path_(std::move(path)), partial_(fmt::format("{}.partial-{}", path_, ::getpid())) {}
+  explicit NewFolder(std::string path)
+      : path_(std::move(path)), partial_(fmt::format("{}.partial-{}", path_, ::getpid())) {}
   ~NewFolder() {
     std::error_code error;
     std::filesystem::remove_all(partial_, error);
@@ -52,7 +53,8 @@ class NewFolder {
   absl::Status CopyFrom(const std::string& folder) {
     std::error_code error;
     std::filesystem::copy(folder, partial_,
-                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing, error);
+                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing,
+                          error);
     return Failure(error);
   }
 

@@ -11,8 +11,8 @@
 
 namespace loupe::worker {
 
-// OK, or what `body` threw: INVALID_ARGUMENT for what the user can mend (UserError, NotFinite, and LibTorch's own, which are of shapes
-// and arguments), else INTERNAL.
+// OK, or what `body` threw: INVALID_ARGUMENT for what the user can mend (UserError, NotFinite, and LibTorch's own,
+// which are of shapes and arguments), else INTERNAL.
 template <typename Body>
 absl::Status StatusOfThrown(const Body& body) {
   try {

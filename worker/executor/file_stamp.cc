@@ -18,9 +18,10 @@ namespace fs = std::filesystem;
 using FolderId = std::pair<dev_t, ino_t>;
 
 // By its own walk: the library's follows no links, or runs in circles with them.
-void AddFilesBelow(const std::string& root, const std::string& below, std::set<FolderId>& seen, std::vector<std::string>& files) {
+void AddFilesBelow(const std::string& root, const std::string& below, std::set<FolderId>& seen,
+                   std::vector<std::string>& files) {
   const std::string folder = root + "/" + below;
-  struct stat info{};
+  struct stat info {};
   if (::stat(folder.c_str(), &info) != 0 || !seen.emplace(info.st_dev, info.st_ino).second) return;
   std::error_code error;
   std::vector<std::string> names;
@@ -53,7 +54,7 @@ std::vector<std::string> FilesBelow(const std::string& folder) {
 }
 
 std::string FileStamp(const std::string& path) {
-  struct stat info{};
+  struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return "";
   if (!S_ISDIR(info.st_mode)) return StampLine(path, info);
   std::string stamp;

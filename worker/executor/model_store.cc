@@ -22,8 +22,8 @@ const std::set<std::string> kModelFilesOfEitherKind = {".bin", ".json", ".safete
 
 std::string Ending(const std::string& path) { return std::filesystem::path(path).extension().string(); }
 
-// Whether a .bin file is what is loaded of its folder: a network's own, without safetensors beside it. (Where there are some,
-// the digests of earlier versions hold.)
+// Whether a .bin file is what is loaded of its folder: a network's own, without safetensors beside it. (Where there are
+// some, the digests of earlier versions hold.)
 bool CountsAsWeights(const std::string& path, const std::vector<std::string>& all) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
   static const std::set<std::string> kNetworks = {"", "unet", "vae", "text_encoder"};
@@ -79,38 +79,43 @@ LoadedModel<Model>& ModelStore::Keep(std::map<Key, LoadedModel<Model>>& kept, co
     ever_loaded_.insert(path);
     return kept.emplace(key, LoadedModel<Model>{*std::move(model), *sha256, stamp}).first->second;
   }
-  throw std::runtime_error(fmt::format("{}: its files change while they are read; copy them elsewhere and put them in place by "
-                                       "renaming",
-                                       path));
+  throw std::runtime_error(
+      fmt::format("{}: its files change while they are read; copy them elsewhere and put them in place by "
+                  "renaming",
+                  path));
 }
 
 LoadedModel<BaseModel>& ModelStore::Base(const std::string& folder) {
-  return Keep(bases_, folder, folder, [&](const std::string& f) { return LoadBase(f, {.device = device_}); },
-              [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
+  return Keep(
+      bases_, folder, folder, [&](const std::string& f) { return LoadBase(f, {.device = device_}); },
+      [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
 }
 
 LoadedModel<InceptionScorer>& ModelStore::InceptionNetwork(const std::string& path, InceptionResize resize) {
-  return Keep(inceptions_, std::pair{path, resize}, path,
-              [&](const std::string& f) { return LoadInceptionScorer(f, resize, {.device = device_}); },
-              [](const std::string& f) { return Sha256HexOfFile(f); });
+  return Keep(
+      inceptions_, std::pair{path, resize}, path,
+      [&](const std::string& f) { return LoadInceptionScorer(f, resize, {.device = device_}); },
+      [](const std::string& f) { return Sha256HexOfFile(f); });
 }
 
 LoadedModel<ClipScorer>& ModelStore::Scorer(const std::string& folder) {
-  return Keep(scorers_, folder, folder, [&](const std::string& f) { return LoadClipScorer(f, {.device = device_}); },
-              [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
+  return Keep(
+      scorers_, folder, folder, [&](const std::string& f) { return LoadClipScorer(f, {.device = device_}); },
+      [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
 }
 
 LoadedModel<DinoScorer>& ModelStore::Dino(const std::string& folder) {
-  return Keep(dinos_, folder, folder, [&](const std::string& f) { return LoadDinoScorer(f, {.device = device_}); },
-              [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
+  return Keep(
+      dinos_, folder, folder, [&](const std::string& f) { return LoadDinoScorer(f, {.device = device_}); },
+      [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
 }
 
 bool ModelStore::ForgetChanged() {
   const auto itself = [](const std::string& path) -> const std::string& { return path; };
   const auto first = [](const auto& key) -> const std::string& { return key.first; };
   // Each of them: no short cut.
-  const bool bases = DropChanged(bases_, itself), scorers = DropChanged(scorers_, itself), dinos = DropChanged(dinos_, itself),
-             inceptions = DropChanged(inceptions_, first);
+  const bool bases = DropChanged(bases_, itself), scorers = DropChanged(scorers_, itself),
+             dinos = DropChanged(dinos_, itself), inceptions = DropChanged(inceptions_, first);
   return bases || scorers || dinos || inceptions;
 }
 

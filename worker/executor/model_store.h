@@ -28,17 +28,17 @@ class ModelStore {
  public:
   explicit ModelStore(torch::Device device) : device_(device) {}
 
-  // Loads at the first call for `folder`; files that change while they are read are read again. Throws UserError naming file
-  // and key when it cannot be loaded; std::runtime_error, for another try, when it could be before and its files have changed
-  // since, or when they do not stop changing. The reference stays valid until ForgetChanged or ForgetAll.
+  // Loads at the first call for `folder`; files that change while they are read are read again. Throws UserError naming
+  // file and key when it cannot be loaded; std::runtime_error, for another try, when it could be before and its files
+  // have changed since, or when they do not stop changing. The reference stays valid until ForgetChanged or ForgetAll.
   LoadedModel<BaseModel>& Base(const std::string& folder);
   LoadedModel<ClipScorer>& Scorer(const std::string& folder);
   LoadedModel<DinoScorer>& Dino(const std::string& folder);
   // sha256 is the weight file's.
   LoadedModel<InceptionScorer>& InceptionNetwork(const std::string& path, InceptionResize resize);
 
-  // Between attempts: drops each model whose files are no longer those that it was loaded from. True when there was one; then
-  // nothing that was computed from it may be used.
+  // Between attempts: drops each model whose files are no longer those that it was loaded from. True when there was
+  // one; then nothing that was computed from it may be used.
   bool ForgetChanged();
   void ForgetAll();
 
@@ -46,8 +46,8 @@ class ModelStore {
 
  private:
   template <typename Model, typename Key, typename Load, typename Digest>
-  LoadedModel<Model>& Keep(std::map<Key, LoadedModel<Model>>& kept, const Key& key, const std::string& path, const Load& load,
-                           const Digest& digest);
+  LoadedModel<Model>& Keep(std::map<Key, LoadedModel<Model>>& kept, const Key& key, const std::string& path,
+                           const Load& load, const Digest& digest);
 
   const torch::Device device_;
   std::map<std::string, LoadedModel<BaseModel>> bases_;

@@ -75,7 +75,8 @@ NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
   }
   shown.insert(shown.begin(), PredictionDifference(base, latents, request.seed, prompt, class_prompt));
   result.tuned = MeanPerTimestep(shown.front());
-  for (const torch::Tensor& difference : shown) result.full_scale = std::max(result.full_scale, DifferenceScale(difference));
+  for (const torch::Tensor& difference : shown)
+    result.full_scale = std::max(result.full_scale, DifferenceScale(difference));
   ThrowIfError(WritePng(request.out, DifferenceSheet(pictures, shown, result.full_scale)));
   return result;
 }

@@ -22,9 +22,9 @@ class TensorCache {
   // `while_waiting` is called ten times a second meanwhile and may throw. The lock of a process that dies is free
   // again.
   //
-  // A damaged entry (each holds a digest of its arrays), and one with a value that is not finite, is made anew; when the disk refuses the entry, what was made is
-  // used all the same. Both are logged as warnings. Throws UserError naming the folder when it cannot be made; what
-  // `make` throws flies through and leaves no entry.
+  // A damaged entry (each holds a digest of its arrays), and one with a value that is not finite, is made anew; when
+  // the disk refuses the entry, what was made is used all the same. Both are logged as warnings. Throws UserError
+  // naming the folder when it cannot be made; what `make` throws flies through and leaves no entry.
   TensorMap GetOrMake(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
                       const std::function<void()>& while_waiting = {}) const;
 

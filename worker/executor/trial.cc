@@ -142,7 +142,8 @@ class Trial {
       spdlog::warn("{}: {}", spec_.trial, notes[i]);
       if (i < kMostInReport) text += fmt::format("{}{}", i == 0 ? "" : "; ", notes[i]);
     }
-    if (notes.size() > kMostInReport) text += fmt::format("; and {} more in the worker's log", notes.size() - kMostInReport);
+    if (notes.size() > kMostInReport)
+      text += fmt::format("; and {} more in the worker's log", notes.size() - kMostInReport);
     if (!text.empty()) outcome_.provenance[fmt::format("note.{}", about)] = text;
   }
 
@@ -150,13 +151,14 @@ class Trial {
   PictureScores Scores(const PictureFeatures& features) const {
     auto scores = ScorePictures(features, references_);
     if (!scores.ok()) {
-      throw UserError(fmt::format("{}: no scores: {}", settings_.Text("scorer"), std::string(scores.status().message())));
+      throw UserError(
+          fmt::format("{}: no scores: {}", settings_.Text("scorer"), std::string(scores.status().message())));
     }
     return *std::move(scores);
   }
 
-  // Before anything trains: which scores there will be depends on numbers of pictures alone, and those of the untuned base have
-  // been computed from as many. One that is missing is said; that of the sweep ends the attempt.
+  // Before anything trains: which scores there will be depends on numbers of pictures alone, and those of the untuned
+  // base have been computed from as many. One that is missing is said; that of the sweep ends the attempt.
   void CheckPrimaryScore() {
     auto& missing = base_scores_.missing;
     if (IsDreamBooth() && settings_.Integer("score.prior_samples") == 1) {
@@ -187,7 +189,8 @@ class Trial {
   // What is handed in is a number, and the sweep's own is there.
   void CheckScores() const {
     for (const auto& [name, value] : outcome_.scores) {
-      if (!std::isfinite(value)) throw UserError(fmt::format("the score {} is {}; expected a finite number", name, value));
+      if (!std::isfinite(value))
+        throw UserError(fmt::format("the score {} is {}; expected a finite number", name, value));
     }
     if (!outcome_.scores.contains(settings_.Text("score.primary"))) {
       throw std::logic_error(fmt::format("the primary score {} was not computed", settings_.Text("score.primary")));
@@ -279,7 +282,8 @@ class Trial {
       observer_.OnProgress("train", trainer.steps(), total);
       if (is_due(settings_.Integer("train.validate_every"))) {
         const double loss = ValidationLoss(base_.model, validation);
-        if (!std::isfinite(loss)) throw Diverged(fmt::format("the validation loss is {} after step {}", loss, trainer.steps()));
+        if (!std::isfinite(loss))
+          throw Diverged(fmt::format("the validation loss is {} after step {}", loss, trainer.steps()));
         observer_.OnMetric("validation_loss", trainer.steps(), loss);
       }
       if (is_due(settings_.Integer("score.every")) && trainer.steps() < total) ScoreAlongTheWay(trainer);
@@ -322,9 +326,10 @@ class Trial {
   UserError NotFiniteAt(int64_t step, const std::string& what) const {
     const std::string how = fmt::format("{} at step {}", what, step);
     if (step > 1) return Diverged(how);
-    return UserError(fmt::format("{}, before anything was trained: the adapter's initial values are too large for this base; lower "
-                                 "method.scale, set method.init to zero, or train.precision to float32",
-                                 how));
+    return UserError(
+        fmt::format("{}, before anything was trained: the adapter's initial values are too large for this base; lower "
+                    "method.scale, set method.init to zero, or train.precision to float32",
+                    how));
   }
 
   UserError Diverged(const std::string& how) const {

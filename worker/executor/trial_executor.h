@@ -18,8 +18,8 @@ struct TrialExecutorOptions {
   std::string cache_folder;
 };
 
-// Base and scorer are loaded at the first trial that needs them and kept until their files change. INVALID_ARGUMENT when the device is not one of
-// the forms above, FAILED_PRECONDITION when this machine or build has no such GPU.
+// Base and scorer are loaded at the first trial that needs them and kept until their files change. INVALID_ARGUMENT
+// when the device is not one of the forms above, FAILED_PRECONDITION when this machine or build has no such GPU.
 absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorOptions& options);
 
 }  // namespace loupe::worker

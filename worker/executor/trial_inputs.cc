@@ -12,10 +12,10 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "worker/data/captioned_folder.h"
-#include "worker/layers/device.h"
 #include "worker/executor/file_stamp.h"
 #include "worker/executor/tensor_conversion.h"
 #include "worker/io/prompt_length.h"
+#include "worker/layers/device.h"
 #include "worker/train/random_stream.h"
 #include "worker/train/user_error.h"
 
@@ -49,10 +49,10 @@ std::string HashOf(const torch::Tensor& ids) {
 
 // Everything that the pixels of sampled pictures depend on, the machine's arithmetic aside. A change of the sampling
 // code must change the version. Prompts by their token ids: a tokenizer that reads them otherwise makes other pictures.
-std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<std::string>& prompts, int64_t count, uint64_t seed,
-                        const SampleOptions& options) {
-  return fmt::format("sampling-v2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256, HashOf(base.model.Tokenise(prompts)), count,
-                     seed, static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
+std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<std::string>& prompts, int64_t count,
+                        uint64_t seed, const SampleOptions& options) {
+  return fmt::format("sampling-v2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256, HashOf(base.model.Tokenise(prompts)),
+                     count, seed, static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
 }
 
 // What rounding depends on: workers that round alike share entries, others do not.
@@ -86,8 +86,8 @@ torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>&
   std::vector<torch::Tensor> contexts;
   for (size_t first = 0; first < captions.size(); first += kPart) {
     const size_t end = std::min(captions.size(), first + kPart);
-    contexts.push_back(base.EncodeText({captions.begin() + static_cast<std::ptrdiff_t>(first),
-                                        captions.begin() + static_cast<std::ptrdiff_t>(end)}));
+    contexts.push_back(base.EncodeText(
+        {captions.begin() + static_cast<std::ptrdiff_t>(first), captions.begin() + static_cast<std::ptrdiff_t>(end)}));
   }
   return torch::cat(contexts);
 }
@@ -96,8 +96,7 @@ torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>&
 
 SampleOptions SampleOptionsFrom(const Settings& settings) {
   SampleOptions options;
-  options.sampler =
-      settings.Text("sample.sampler") == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M;
+  options.sampler = settings.Text("sample.sampler") == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M;
   options.steps = settings.Integer("sample.steps");
   options.guidance = settings.Real("sample.guidance");
   options.batch = settings.Integer("sample.chunk");
@@ -155,8 +154,7 @@ EncodedPictures TrialInputs::Latents(const Settings& settings, const std::vector
   return encoded;
 }
 
-TaskInputs TrialInputs::MakeDreamBooth(const Settings& settings, uint64_t sweep_seed,
-                                       const SampleProgress& progress) {
+TaskInputs TrialInputs::MakeDreamBooth(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
   const ImageFolder subject =
       ValueOrThrow(ReadImageFolder(settings.Text("task.images"), static_cast<int>(base.model.image_size())));

@@ -1,5 +1,5 @@
-// Tokens that are taken out of a text before it is cut into words: special tokens, and tokens that were added to a vocabulary
-// (textual inversion's <cat-toy>). As the tokenizers library's AddedVocabulary has them (0.23).
+// Tokens that are taken out of a text before it is cut into words: special tokens, and tokens that were added to a
+// vocabulary (textual inversion's <cat-toy>). As the tokenizers library's AddedVocabulary has them (0.23).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@ struct AddedToken {
   bool single_word = false;  // not where a word's character stands before or behind it
   bool lstrip = false;       // takes the white space before it with it
   bool rstrip = false;       // and behind it
-  bool normalized = false;   // searched in the normalised text, as a normalised token; otherwise in the text as it was written
+  bool normalized =
+      false;  // searched in the normalised text, as a normalised token; otherwise in the text as it was written
 };
 
 // A text's part: a token, or text between tokens.
@@ -30,8 +31,8 @@ class TokenSplitter {
   // `pattern`: what is searched, not empty. Of two tokens with one pattern the first one added counts.
   void Add(std::string pattern, const AddedToken& token, int64_t id);
 
-  // The leftmost token, the longest one there, then the next behind it, with the texts between them (never empty). `text` is UTF-8
-  // and must outlive the result.
+  // The leftmost token, the longest one there, then the next behind it, with the texts between them (never empty).
+  // `text` is UTF-8 and must outlive the result.
   std::vector<TokenOrText> Split(std::string_view text) const;
 
  private:

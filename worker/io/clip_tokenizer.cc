@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::string_view kWordEnd = "</w>";
 
-// Byte-level BPE writes every byte as a visible character: printable Latin-1 bytes as themselves, the other 68 as U+0100
-// and up, in order (GPT-2's table; Radford et al. 2019).
+// Byte-level BPE writes every byte as a visible character: printable Latin-1 bytes as themselves, the other 68 as
+// U+0100 and up, in order (GPT-2's table; Radford et al. 2019).
 std::array<std::string, 256> MakeByteCharacters() {
   std::array<std::string, 256> table;
   UChar32 next = 0x100;
@@ -93,9 +93,9 @@ absl::Status ClipTokenizer::TakeMerges(const ClipTokenizerFiles& files) {
     const auto& [left, right] = files.merges[i];
     const auto left_id = vocab_.find(left), right_id = vocab_.find(right), merged_id = vocab_.find(left + right);
     if (left_id == vocab_.end() || right_id == vocab_.end() || merged_id == vocab_.end()) {
-      return absl::InvalidArgumentError(fmt::format("{}: {} {}: expected two tokens of the vocabulary whose join is there too, not '{} {}'",
-                                                    files.merges_path, files.merges_path.ends_with(".json") ? "merge" : "line",
-                                                    files.merge_lines[i], left, right));
+      return absl::InvalidArgumentError(fmt::format(
+          "{}: {} {}: expected two tokens of the vocabulary whose join is there too, not '{} {}'", files.merges_path,
+          files.merges_path.ends_with(".json") ? "merge" : "line", files.merge_lines[i], left, right));
     }
     merges_[{left_id->second, right_id->second}] = {static_cast<int64_t>(i), merged_id->second};
   }
@@ -129,7 +129,8 @@ void ClipTokenizer::AppendWord(std::string_view word, std::vector<int64_t>& ids)
 }
 
 std::vector<int64_t> ClipTokenizer::Tokenise(std::string_view text) const {
-  const std::string valid = Utf8Of(icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size()))));
+  const std::string valid =
+      Utf8Of(icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size()))));
   std::vector<int64_t> ids;
   for (const TokenOrText& written : written_tokens_.Split(valid)) {
     if (written.id) {
@@ -143,7 +144,8 @@ std::vector<int64_t> ClipTokenizer::Tokenise(std::string_view text) const {
         continue;
       }
       const auto size = static_cast<int32_t>(part.text.size());
-      for (const std::string& word : ClipWords(icu::UnicodeString::fromUTF8(icu::StringPiece(part.text.data(), size)))) {
+      for (const std::string& word :
+           ClipWords(icu::UnicodeString::fromUTF8(icu::StringPiece(part.text.data(), size)))) {
         AppendWord(word, ids);
       }
     }

@@ -1,9 +1,10 @@
 // CLIP's byte-level BPE tokenizer, from a folder's files (clip_tokenizer_files.h).
 //
 // Text becomes ids as in transformers' CLIPTokenizer: special and added tokens written out in the text are taken first
-// (added_tokens.h); the rest is brought to NFC, white space runs become one space, letters lower case; it is cut into words
-// by CLIP's pattern (contractions, letter runs, single digits, runs of anything else); each word's UTF-8 bytes, the last one
-// marked </w>, are merged pair by pair in the order of the merges (Sennrich et al. 2016, arXiv 1508.07909). Unicode 15 (ICU 72).
+// (added_tokens.h); the rest is brought to NFC, white space runs become one space, letters lower case; it is cut into
+// words by CLIP's pattern (contractions, letter runs, single digits, runs of anything else); each word's UTF-8 bytes,
+// the last one marked </w>, are merged pair by pair in the order of the merges (Sennrich et al. 2016, arXiv
+// 1508.07909). Unicode 15 (ICU 72).
 #pragma once
 
 #include <cstdint>

@@ -29,7 +29,8 @@ struct NamedToken {
 
   bool operator==(const NamedToken& other) const {
     const auto key = [](const NamedToken& n) {
-      return std::tie(n.token.content, n.token.single_word, n.token.lstrip, n.token.rstrip, n.token.normalized, n.special, n.is_string);
+      return std::tie(n.token.content, n.token.single_word, n.token.lstrip, n.token.rstrip, n.token.normalized,
+                      n.special, n.is_string);
     };
     return key(*this) == key(other);
   }
@@ -39,9 +40,10 @@ absl::Status RefusedKey(const std::string& path, const std::string& key, const j
   return absl::InvalidArgumentError(fmt::format("{}: key '{}' is {}, expected {}", path, key, value.dump(), expected));
 }
 
-// {"content": "<|endoftext|>", "lstrip": false, "normalized": true, "rstrip": false, "single_word": false}, or the string alone.
-// `special_by_file`: what an object that does not say is.
-absl::StatusOr<NamedToken> ParseToken(const std::string& path, const std::string& key, const json& value, bool special_by_file) {
+// {"content": "<|endoftext|>", "lstrip": false, "normalized": true, "rstrip": false, "single_word": false}, or the
+// string alone. `special_by_file`: what an object that does not say is.
+absl::StatusOr<NamedToken> ParseToken(const std::string& path, const std::string& key, const json& value,
+                                      bool special_by_file) {
   NamedToken named;
   if (value.is_string()) {
     named.token.content = value.get<std::string>();
@@ -71,7 +73,8 @@ absl::StatusOr<JsonConfig> ReadIfThere(const std::string& path) {
 
 absl::StatusOr<int64_t> ParseId(const std::string& path, const std::string& token, const json& id) {
   if (id.is_number_unsigned() && id.get<uint64_t>() <= std::numeric_limits<int32_t>::max()) return id.get<int64_t>();
-  return absl::InvalidArgumentError(fmt::format("{}: token '{}' has id {}, expected a whole number ≥ 0", path, token, id.dump()));
+  return absl::InvalidArgumentError(
+      fmt::format("{}: token '{}' has id {}, expected a whole number ≥ 0", path, token, id.dump()));
 }
 
 class FolderReader {
@@ -172,14 +175,16 @@ class FolderReader {
     return CheckSteps();
   }
 
-  // transformers' class has its own normaliser and cuts words by itself; older versions took the file's. They must be the same.
+  // transformers' class has its own normaliser and cuts words by itself; older versions took the file's. They must be
+  // the same.
   absl::Status CheckSteps() {
     const auto types = [&](const char* key, const char* list) {
       std::string names;
       const json steps = whole_->object().value(key, json());
       if (!steps.is_object() || !steps.contains(list) || !steps[list].is_array()) return names;
       for (const json& step : steps[list]) {
-        if (step.is_object() && step.contains("type") && step["type"].is_string()) names += step["type"].get<std::string>() + " ";
+        if (step.is_object() && step.contains("type") && step["type"].is_string())
+          names += step["type"].get<std::string>() + " ";
       }
       return names;
     };
@@ -222,7 +227,8 @@ class FolderReader {
     LOUPE_RETURN_IF_ERROR(ReadNamed(named, file_of));
     LOUPE_RETURN_IF_ERROR(ReadExtra(map.object().value("extra_special_tokens", json())));
     LOUPE_RETURN_IF_ERROR(ReadAdded());
-    // Only now: what added_tokens.json has counts as special by the old name in tokenizer_config.json, and not by the one here.
+    // Only now: what added_tokens.json has counts as special by the old name in tokenizer_config.json, and not by the
+    // one here.
     has_extra = has_extra || map.object().contains("extra_special_tokens");
     return has_extra ? absl::OkStatus() : ReadExtra(map.object().value("additional_special_tokens", json()));
   }
@@ -230,22 +236,26 @@ class FolderReader {
   absl::Status ReadDecoder(const json& decoder) {
     if (!decoder.is_object()) return RefusedKey(settings_.path(), "added_tokens_decoder", decoder, "an object");
     for (const auto& [text, value] : decoder.items()) {
-      const bool is_number = !text.empty() && text.size() < 10 && text.find_first_not_of("0123456789") == std::string::npos;
+      const bool is_number =
+          !text.empty() && text.size() < 10 && text.find_first_not_of("0123456789") == std::string::npos;
       if (!is_number) return RefusedKey(settings_.path(), "added_tokens_decoder", json(text), "ids as keys");
-      LOUPE_ASSIGN_OR_RETURN(added_[std::stoll(text)], ParseToken(settings_.path(), "added_tokens_decoder", value, false));
+      LOUPE_ASSIGN_OR_RETURN(added_[std::stoll(text)],
+                             ParseToken(settings_.path(), "added_tokens_decoder", value, false));
     }
     return absl::OkStatus();
   }
 
   absl::Status ReadNamed(const json& named, const std::map<std::string, std::string>& file_of) {
     static constexpr std::pair<const char*, const char*> kNames[] = {
-        {"bos_token", "<|startoftext|>"}, {"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}, {"sep_token", nullptr},
-        {"pad_token", "<|endoftext|>"},   {"cls_token", nullptr},         {"mask_token", nullptr}};
+        {"bos_token", "<|startoftext|>"}, {"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"},
+        {"sep_token", nullptr},           {"pad_token", "<|endoftext|>"}, {"cls_token", nullptr},
+        {"mask_token", nullptr}};
     const auto read = [&](const std::string& key, const json& value) -> absl::Status {
       const auto file = file_of.find(key);
       const std::string& path = file == file_of.end() ? settings_.path() : file->second;
       LOUPE_ASSIGN_OR_RETURN(NamedToken token, ParseToken(path, key, value, file != file_of.end()));
-      if (token.token.content.empty()) return absl::InvalidArgumentError(fmt::format("{}: {} is empty, expected a token", path, key));
+      if (token.token.content.empty())
+        return absl::InvalidArgumentError(fmt::format("{}: {} is empty, expected a token", path, key));
       if (value.is_string() || file != file_of.end()) special_by_name_.insert(token.token.content);
       named_.emplace_back(key, std::move(token));
       return absl::OkStatus();
@@ -261,7 +271,8 @@ class FolderReader {
     }
     for (const auto& [key, value] : named.items()) {
       const auto is_this = [&](const auto& name) { return key == name.first; };
-      if (!key.ends_with("_token") || !value.is_string() || std::any_of(std::begin(kNames), std::end(kNames), is_this)) continue;
+      if (!key.ends_with("_token") || !value.is_string() || std::any_of(std::begin(kNames), std::end(kNames), is_this))
+        continue;
       named_.push_back({key, {.token = {.content = value.get<std::string>()}}});
     }
     return absl::OkStatus();
@@ -270,7 +281,8 @@ class FolderReader {
   // A list of tokens, or an object of names to tokens.
   absl::Status ReadExtra(const json& extra) {
     if (extra.is_null()) return absl::OkStatus();
-    if (!extra.is_array() && !extra.is_object()) return RefusedKey(settings_.path(), "extra_special_tokens", extra, "a list of tokens");
+    if (!extra.is_array() && !extra.is_object())
+      return RefusedKey(settings_.path(), "extra_special_tokens", extra, "a list of tokens");
     for (const json& value : extra) {
       LOUPE_ASSIGN_OR_RETURN(NamedToken token, ParseToken(settings_.path(), "extra_special_tokens", value, true));
       if (value.is_string()) special_by_name_.insert(token.token.content);
@@ -291,14 +303,17 @@ class FolderReader {
     const json tokens = whole_->object().value("added_tokens", json::array());
     if (!tokens.is_array()) return RefusedKey(whole_->path(), "added_tokens", tokens, "a list");
     for (const json& value : tokens) {
-      if (!value.is_object() || !value.contains("id")) return RefusedKey(whole_->path(), "added_tokens", value, "tokens with an id");
-      LOUPE_ASSIGN_OR_RETURN(const int64_t number, ParseId(whole_->path(), value.value("content", json()).dump(), value["id"]));
+      if (!value.is_object() || !value.contains("id"))
+        return RefusedKey(whole_->path(), "added_tokens", value, "tokens with an id");
+      LOUPE_ASSIGN_OR_RETURN(const int64_t number,
+                             ParseId(whole_->path(), value.value("content", json()).dump(), value["id"]));
       LOUPE_ASSIGN_OR_RETURN(added_[number], ParseToken(whole_->path(), "added_tokens", value, false));
     }
     return absl::OkStatus();
   }
 
-  // By rising id, then special tokens that are not among them. A special token goes by the flags of an added one of its content.
+  // By rising id, then special tokens that are not among them. A special token goes by the flags of an added one of its
+  // content.
   absl::Status AddTokens() {
     std::vector<NamedToken> tokens;
     std::vector<std::string> contents;
@@ -325,8 +340,9 @@ class FolderReader {
     if (!id) {
       const auto size = static_cast<int64_t>(files_.vocabulary.size());
       if (greatest_id_ + 1 != size) {
-        return absl::InvalidArgumentError(fmt::format("{}: its ids end at {} for {} tokens, so that no id follows for the added '{}'",
-                                                      folder_, greatest_id_, size, content));
+        return absl::InvalidArgumentError(
+            fmt::format("{}: its ids end at {} for {} tokens, so that no id follows for the added '{}'", folder_,
+                        greatest_id_, size, content));
       }
       id = size + new_ids_++;
       ids_[content] = *id;
@@ -363,11 +379,13 @@ class FolderReader {
     if (!whole_) {
       // Where there is no tokenizer.json, these would leave out the tokens that CLIP was trained between.
       for (const char* key : {"add_bos_token", "add_eos_token"}) {
-        if (settings_.object().contains("add_bos_token") || settings_.object().contains("add_eos_token")) settings_.MustBe(key, {true});
+        if (settings_.object().contains("add_bos_token") || settings_.object().contains("add_eos_token"))
+          settings_.MustBe(key, {true});
       }
       return settings_.status();
     }
-    // What stands at both ends: {"type": "RobertaProcessing", "sep": ["<|endoftext|>", 49407], "cls": ["<|startoftext|>", 49406]}
+    // What stands at both ends: {"type": "RobertaProcessing", "sep": ["<|endoftext|>", 49407], "cls":
+    // ["<|startoftext|>", 49406]}
     if (!whole_->Has("post_processor")) return absl::OkStatus();
     const json ends = whole_->object()["post_processor"];
     const auto is_at = [&](const char* key, int64_t id) {
@@ -375,8 +393,8 @@ class FolderReader {
     };
     if (!ends.is_object() || ends.value("type", json()) != "RobertaProcessing" || !is_at("cls", files_.bos_id) ||
         !is_at("sep", files_.eos_id)) {
-      whole_->Refuse("post_processor",
-                     fmt::format("RobertaProcessing from bos_token ({}) to eos_token ({})", files_.bos_id, files_.eos_id));
+      whole_->Refuse("post_processor", fmt::format("RobertaProcessing from bos_token ({}) to eos_token ({})",
+                                                   files_.bos_id, files_.eos_id));
     }
     return whole_->status();
   }
@@ -389,7 +407,8 @@ class FolderReader {
   std::unordered_map<std::string, int64_t> ids_;  // of what is not in the vocabulary
   std::vector<std::pair<std::string, NamedToken>> named_;
   std::vector<NamedToken> extra_;
-  // What added_tokens.json, which has no flags, must have as special: the tokens named as plain text, or in special_tokens_map.json.
+  // What added_tokens.json, which has no flags, must have as special: the tokens named as plain text, or in
+  // special_tokens_map.json.
   std::set<std::string> special_by_name_;
   std::map<int64_t, NamedToken> added_;
 };

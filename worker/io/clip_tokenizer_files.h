@@ -24,16 +24,17 @@ namespace loupe::worker {
 struct ClipTokenizerFiles {
   std::unordered_map<std::string, int64_t> vocabulary;  // without what was added
   std::vector<std::pair<std::string, std::string>> merges;
-  std::string merges_path;          // for messages: merges.txt or tokenizer.json
+  std::string merges_path;           // for messages: merges.txt or tokenizer.json
   std::vector<int64_t> merge_lines;  // of each merge in merges_path; its number within tokenizer.json
-  // In the order in which they are added; a later one of the same content takes an earlier one's place. Those that are not in
-  // the vocabulary have the id that they get by that order.
+  // In the order in which they are added; a later one of the same content takes an earlier one's place. Those that are
+  // not in the vocabulary have the id that they get by that order.
   std::vector<std::pair<AddedToken, int64_t>> added;
   int64_t bos_id = 0, eos_id = 0, pad_id = 0, unknown_id = 0;
   int64_t max_length = 77;
 
-  // NOT_FOUND names a missing file. INVALID_ARGUMENT names file and key: what is malformed, a vocabulary that is no {token: id},
-  // an added token whose id is not the next one, and every setting under which transformers would give other ids than CLIP's.
+  // NOT_FOUND names a missing file. INVALID_ARGUMENT names file and key: what is malformed, a vocabulary that is no
+  // {token: id}, an added token whose id is not the next one, and every setting under which transformers would give
+  // other ids than CLIP's.
   static absl::StatusOr<ClipTokenizerFiles> Read(const std::string& folder);
 };
 

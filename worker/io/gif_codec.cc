@@ -1,10 +1,10 @@
 // GIF, through giflib: the first picture, on the file's canvas.
+#include <gif_lib.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <memory>
-
-#include <gif_lib.h>
 
 #include "fmt/format.h"
 #include "worker/io/picture_formats.h"
@@ -30,7 +30,8 @@ std::string GifError(int code) {
   return text == nullptr ? "a damaged GIF picture, or one that is not whole" : text;
 }
 
-// Goes over what stands before a picture and keeps the transparent colour. False at the end of the file or of what can be read.
+// Goes over what stands before a picture and keeps the transparent colour. False at the end of the file or of what can
+// be read.
 bool FindGifPicture(GifFileType* gif, int& transparent) {
   for (GifRecordType record{}; DGifGetRecordType(gif, &record) == GIF_OK;) {
     if (record == IMAGE_DESC_RECORD_TYPE) return true;
@@ -39,7 +40,8 @@ bool FindGifPicture(GifFileType* gif, int& transparent) {
     GifByteType* block = nullptr;
     if (DGifGetExtension(gif, &kind, &block) == GIF_ERROR) return false;
     GraphicsControlBlock control;
-    if (kind == GRAPHICS_EXT_FUNC_CODE && block != nullptr && DGifExtensionToGCB(block[0], block + 1, &control) == GIF_OK) {
+    if (kind == GRAPHICS_EXT_FUNC_CODE && block != nullptr &&
+        DGifExtensionToGCB(block[0], block + 1, &control) == GIF_OK) {
       transparent = control.TransparentColor;
     }
     while (block != nullptr) {
@@ -76,16 +78,20 @@ std::optional<std::string> DecodeFirstGifPicture(GifFileType* gif, size_t file_b
 
   const auto pixel_of = [&](int index) {
     const GifColorType colour = index < colours->ColorCount ? colours->Colors[index] : GifColorType{0, 0, 0};
-    return std::array<uint8_t, 4>{colour.Red, colour.Green, colour.Blue, static_cast<uint8_t>(index == transparent ? 0 : 255)};
+    return std::array<uint8_t, 4>{colour.Red, colour.Green, colour.Blue,
+                                  static_cast<uint8_t>(index == transparent ? 0 : 255)};
   };
-  // What the picture leaves free of the canvas is transparent, or has the first colour where nothing is (as Pillow has it).
+  // What the picture leaves free of the canvas is transparent, or has the first colour where nothing is (as Pillow has
+  // it).
   const auto around = pixel_of(std::max(transparent, 0));
   picture.rgba.reserve(4 * picture.width * picture.height);
-  for (uint64_t i = 0; i < picture.width * picture.height; ++i) picture.rgba.insert(picture.rgba.end(), around.begin(), around.end());
+  for (uint64_t i = 0; i < picture.width * picture.height; ++i)
+    picture.rgba.insert(picture.rgba.end(), around.begin(), around.end());
   std::vector<GifPixelType> row(static_cast<size_t>(frame.Width));
   for (const int y : GifRowOrder(frame.Height, frame.Interlace)) {
     if (DGifGetLine(gif, row.data(), frame.Width) == GIF_ERROR) return GifError(gif->Error);
-    uint8_t* to = picture.rgba.data() + 4 * (picture.width * static_cast<uint64_t>(frame.Top + y) + static_cast<uint64_t>(frame.Left));
+    uint8_t* to = picture.rgba.data() +
+                  4 * (picture.width * static_cast<uint64_t>(frame.Top + y) + static_cast<uint64_t>(frame.Left));
     for (const GifPixelType index : row) {
       const auto pixel = pixel_of(index);
       to = std::copy(pixel.begin(), pixel.end(), to);

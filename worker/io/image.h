@@ -37,11 +37,12 @@ struct PictureFile {
   std::vector<std::string> warnings;  // "has several pages; the first is used", without the file's name
 };
 
-// The format is told by the first bytes, not by the name. Turned upright as EXIF or XMP say (ImageOps.exif_transpose). Grey,
-// palette and four-ink pictures become RGB, 16-bit ones keep their high bytes; colour profiles and gamma are ignored, as Pillow
-// does; of several pictures in a file the first is taken. INVALID_ARGUMENT, with `name` and the decoder's reason, if it is not a
-// whole picture of kReadableFormats, has more than 2^28 pixels (WebP, GIF and TIFF: 2^26) or one side over 256 times the other, or
-// is an arithmetic-coded JPEG or one of more than 200 scans. docs/compatibility.md has the table.
+// The format is told by the first bytes, not by the name. Turned upright as EXIF or XMP say (ImageOps.exif_transpose).
+// Grey, palette and four-ink pictures become RGB, 16-bit ones keep their high bytes; colour profiles and gamma are
+// ignored, as Pillow does; of several pictures in a file the first is taken. INVALID_ARGUMENT, with `name` and the
+// decoder's reason, if it is not a whole picture of kReadableFormats, has more than 2^28 pixels (WebP, GIF and TIFF:
+// 2^26) or one side over 256 times the other, or is an arithmetic-coded JPEG or one of more than 200 scans.
+// docs/compatibility.md has the table.
 absl::StatusOr<PictureFile> DecodePicture(std::string_view bytes, const std::string& name, Alpha alpha = Alpha::kDrop);
 
 // Its picture alone.
@@ -58,7 +59,8 @@ absl::Status WritePng(const std::string& path, const Image& image);
 // the two passes, in fixed point of 22 bits: Pillow 13's Image.resize(BICUBIC) byte for byte. Sizes ≥ 1.
 Image ResizeBicubic(const Image& image, int width, int height);
 
-// The same with the Lanczos kernel of three lobes, or a triangle's: Pillow's Image.resize(LANCZOS) and (BILINEAR) byte for byte.
+// The same with the Lanczos kernel of three lobes, or a triangle's: Pillow's Image.resize(LANCZOS) and (BILINEAR) byte
+// for byte.
 Image ResizeLanczos(const Image& image, int width, int height);
 Image ResizeBilinear(const Image& image, int width, int height);
 

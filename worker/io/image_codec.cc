@@ -76,14 +76,22 @@ uint64_t StoredAt(const StoredPicture& picture, uint64_t x, uint64_t y) {
   const uint64_t right = picture.width - 1, bottom = picture.height - 1;
   const auto at = [&](uint64_t column, uint64_t row) { return picture.width * row + column; };
   switch (picture.orientation) {
-    case 2: return at(right - x, y);
-    case 3: return at(right - x, bottom - y);
-    case 4: return at(x, bottom - y);
-    case 5: return at(y, x);
-    case 6: return at(y, bottom - x);
-    case 7: return at(right - y, bottom - x);
-    case 8: return at(right - y, x);
-    default: return at(x, y);
+    case 2:
+      return at(right - x, y);
+    case 3:
+      return at(right - x, bottom - y);
+    case 4:
+      return at(x, bottom - y);
+    case 5:
+      return at(y, x);
+    case 6:
+      return at(y, bottom - x);
+    case 7:
+      return at(right - y, bottom - x);
+    case 8:
+      return at(right - y, x);
+    default:
+      return at(x, y);
   }
 }
 
@@ -110,9 +118,9 @@ Image Upright(const StoredPicture& picture, Alpha alpha) {
     const ptrdiff_t step = width < 2 ? 0 : 4 * (at(1) - at(0));
     for (uint64_t x = 0; x < width; ++x, from += step) {
       for (int c = 0; c < 3; ++c) {
-        *to++ = from[3] == 255              ? from[c]
-                : alpha == Alpha::kDrop     ? WithoutAlpha(from[c], from[3], premultiplied)
-                                            : OverWhite(from[c], from[3], premultiplied);
+        *to++ = from[3] == 255          ? from[c]
+                : alpha == Alpha::kDrop ? WithoutAlpha(from[c], from[3], premultiplied)
+                                        : OverWhite(from[c], from[3], premultiplied);
       }
     }
   }
@@ -139,10 +147,13 @@ absl::StatusOr<PictureFile> DecodePicture(std::string_view bytes, const std::str
     error = kind->decode(bytes, stored);
   }
   if (!error && std::max(stored.width, stored.height) > kMaxAspect * std::min(stored.width, stored.height)) {
-    error = fmt::format("{} × {} pixels, one side more than {} times the other", stored.width, stored.height, kMaxAspect);
+    error =
+        fmt::format("{} × {} pixels, one side more than {} times the other", stored.width, stored.height, kMaxAspect);
   }
-  if (error) return absl::InvalidArgumentError(fmt::format("{}: not a picture this program can read: {}", name, *error));
-  return PictureFile{.image = Upright(stored, alpha), .turned = stored.orientation != 1, .warnings = std::move(stored.warnings)};
+  if (error)
+    return absl::InvalidArgumentError(fmt::format("{}: not a picture this program can read: {}", name, *error));
+  return PictureFile{
+      .image = Upright(stored, alpha), .turned = stored.orientation != 1, .warnings = std::move(stored.warnings)};
 }
 
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, const std::string& name, Alpha alpha) {

@@ -106,9 +106,8 @@ Image ResizeColumns(const Filter& filter, const Image& image, int height) {
 }
 
 Image Resize(const Filter& filter, const Image& image, int width, int height) {
-  return ResizesColumnsFirst(image, width, height)
-             ? ResizeRows(filter, ResizeColumns(filter, image, height), width)
-             : ResizeColumns(filter, ResizeRows(filter, image, width), height);
+  return ResizesColumnsFirst(image, width, height) ? ResizeRows(filter, ResizeColumns(filter, image, height), width)
+                                                   : ResizeColumns(filter, ResizeRows(filter, image, width), height);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // JPEG, through libjpeg-turbo.
+#include <jpeglib.h>
+
 #include <csetjmp>
 #include <cstdio>
-
-#include <jpeglib.h>
 // The library's message numbers, which tell a harmless warning from damage.
 #include <jerror.h>
 
@@ -39,7 +39,8 @@ JpegErrors& ErrorsOf(j_common_ptr jpeg) { return *reinterpret_cast<JpegErrors*>(
 }
 
 void OnJpegProgress(j_common_ptr jpeg) {
-  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number > kMostJpegScans) RefuseJpeg(jpeg, "more than 200 scans");
+  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number > kMostJpegScans)
+    RefuseJpeg(jpeg, "more than 200 scans");
 }
 
 // Whether every block of the picture was there all the same.
@@ -50,9 +51,12 @@ bool IsHarmless(j_common_ptr jpeg) {
     case JWRN_JFIF_MAJOR:       // another revision of the header
     case JWRN_NOT_SEQUENTIAL:   // a scan's header that means nothing in a picture of this kind
       return true;
-    // The end marker is missing. Of one scan the entropy decoder says besides if data are missing; of several, whole scans may be.
-    case JWRN_JPEG_EOF: return jpeg_has_multiple_scans(reinterpret_cast<j_decompress_ptr>(jpeg)) == FALSE;
-    default: return false;
+    // The end marker is missing. Of one scan the entropy decoder says besides if data are missing; of several, whole
+    // scans may be.
+    case JWRN_JPEG_EOF:
+      return jpeg_has_multiple_scans(reinterpret_cast<j_decompress_ptr>(jpeg)) == FALSE;
+    default:
+      return false;
   }
 }
 
@@ -87,8 +91,8 @@ unsigned Times(unsigned x, unsigned y) {
   return ((product >> 8) + product) >> 8;
 }
 
-// Four inks as Adobe stores them, 255 for none, to red, green and blue by R = (1 − C)(1 − K): what Pillow makes of them. Without the
-// inks' colour profile there is no truer way.
+// Four inks as Adobe stores them, 255 for none, to red, green and blue by R = (1 − C)(1 − K): what Pillow makes of
+// them. Without the inks' colour profile there is no truer way.
 void InksToRgb(std::vector<uint8_t>& pixels) {
   for (size_t i = 0; i < pixels.size(); i += 4) {
     const unsigned light = pixels[i + 3];

@@ -13,11 +13,12 @@ namespace {
 
 using nlohmann::json;
 
-// No configuration is this deep, and the JSON library copies, compares and writes values by calling itself once per level.
+// No configuration is this deep, and the JSON library copies, compares and writes values by calling itself once per
+// level.
 constexpr int kMostLevels = 64;
 
-// Python's json writes these bare words for floats that JSON cannot hold; outside of strings they become null, padded so
-// that an error's column stays right.
+// Python's json writes these bare words for floats that JSON cannot hold; outside of strings they become null, padded
+// so that an error's column stays right.
 std::string WithoutPythonFloats(std::string text) {
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -59,7 +60,8 @@ absl::StatusOr<json> ReadJsonFile(const std::string& path) {
   try {
     json parsed = json::parse(text, take_shallow);
     if (!is_too_deep) return parsed;
-    return absl::InvalidArgumentError(fmt::format("{}: more than {} levels of lists and objects in each other", path, kMostLevels));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: more than {} levels of lists and objects in each other", path, kMostLevels));
   } catch (const json::out_of_range& error) {
     return absl::InvalidArgumentError(fmt::format("{}: a number too large for a double: {}", path, error.what()));
   } catch (const json::parse_error& error) {

@@ -16,13 +16,13 @@
 namespace loupe::worker {
 
 // The file as JSON; the bare words NaN, Infinity and -Infinity, which Python writes, become null. NOT_FOUND or
-// PERMISSION_DENIED from the file; INVALID_ARGUMENT with path, and line and column where it is not JSON; also when a number is too
-// large for a double, or lists and objects lie in each other more than 64 deep.
+// PERMISSION_DENIED from the file; INVALID_ARGUMENT with path, and line and column where it is not JSON; also when a
+// number is too large for a double, or lists and objects lie in each other more than 64 deep.
 absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path);
 
 // One JSON object of a config file. The getters return the value, or the default where the key is absent or null, and
-// remember the first error; ask status() or Finish() once at the end. A getter without a default makes the key required.
-// Errors read "{path}: key 'act_fn' is \"relu\", expected \"silu\"". Not thread-safe.
+// remember the first error; ask status() or Finish() once at the end. A getter without a default makes the key
+// required. Errors read "{path}: key 'act_fn' is \"relu\", expected \"silu\"". Not thread-safe.
 class JsonConfig {
  public:
   // INVALID_ARGUMENT if `path` is not a JSON object.

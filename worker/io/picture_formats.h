@@ -1,5 +1,6 @@
-// One reader per picture format, each a thin shell around the library that everybody uses for it; image.h is what the rest of the
-// program sees. A reader gives the pixels as they are stored: turning them upright and the background are image_codec.cc's.
+// One reader per picture format, each a thin shell around the library that everybody uses for it; image.h is what the
+// rest of the program sees. A reader gives the pixels as they are stored: turning them upright and the background are
+// image_codec.cc's.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,9 @@
 
 namespace loupe::worker {
 
-// What a file may ask for before its pixels are read. A few bytes must not cost gigabytes, so each reader also refuses a file that
-// is too short for the picture that it announces, by its format's greatest possible expansion, before it makes room.
+// What a file may ask for before its pixels are read. A few bytes must not cost gigabytes, so each reader also refuses
+// a file that is too short for the picture that it announces, by its format's greatest possible expansion, before it
+// makes room.
 inline constexpr uint64_t kMaxPixels = uint64_t{1} << 28;
 // Of formats in which a flat picture of any size takes a few bytes: here the size alone is the bound.
 inline constexpr uint64_t kMaxPixelsOfFlat = uint64_t{1} << 26;
@@ -35,8 +37,8 @@ std::optional<std::string> DecodeWebp(std::string_view bytes, StoredPicture& pic
 std::optional<std::string> DecodeGif(std::string_view bytes, StoredPicture& picture);
 std::optional<std::string> DecodeTiff(std::string_view bytes, StoredPicture& picture);
 
-// The orientation that an EXIF block (a small TIFF file, as in JPEG's APP1 after "Exif\0\0", PNG's eXIf, WebP's EXIF) or an XMP
-// packet (tiff:Orientation) names; nullopt where it names none of the eight. Any bytes are safe.
+// The orientation that an EXIF block (a small TIFF file, as in JPEG's APP1 after "Exif\0\0", PNG's eXIf, WebP's EXIF)
+// or an XMP packet (tiff:Orientation) names; nullopt where it names none of the eight. Any bytes are safe.
 std::optional<int> ExifOrientation(std::string_view exif);
 std::optional<int> XmpOrientation(std::string_view xmp);
 

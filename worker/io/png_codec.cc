@@ -1,9 +1,9 @@
 // PNG, through libpng.
+#include <png.h>
+
 #include <algorithm>
 #include <csetjmp>
 #include <cstring>
-
-#include <png.h>
 
 #include "common/atomic_file.h"
 #include "worker/io/image.h"
@@ -15,8 +15,8 @@ namespace {
 // Deflate expands at most 1032 times (zlib's own figure).
 constexpr uint64_t kMostDeflated = 1032;
 
-// The library reports errors by longjmp, which skips destructors: in the functions between setjmp and the library's calls, everything
-// that owns memory is declared before setjmp, by the caller.
+// The library reports errors by longjmp, which skips destructors: in the functions between setjmp and the library's
+// calls, everything that owns memory is declared before setjmp, by the caller.
 struct PngSource {
   std::string_view all;
   std::string_view rest;
@@ -69,7 +69,8 @@ int PngOrientation(png_structp png, png_infop info) {
   int count = 0;
   png_get_text(png, info, &texts, &count);
   for (int i = 0; i < count; ++i) {
-    const std::string_view key = texts[i].key, text(texts[i].text, std::max(texts[i].text_length, texts[i].itxt_length));
+    const std::string_view key = texts[i].key,
+                           text(texts[i].text, std::max(texts[i].text_length, texts[i].itxt_length));
     std::optional<int> found;
     if (key == "Raw profile type exif") found = ExifOrientation(FromRawProfile(text));
     if (key == "XML:com.adobe.xmp") found = XmpOrientation(text);
@@ -79,7 +80,8 @@ int PngOrientation(png_structp png, png_infop info) {
 }
 
 // `rows` is the caller's.
-bool DecodePngRows(png_structp png, png_infop info, PngSource& source, StoredPicture& picture, std::vector<png_bytep>& rows) {
+bool DecodePngRows(png_structp png, png_infop info, PngSource& source, StoredPicture& picture,
+                   std::vector<png_bytep>& rows) {
   if (setjmp(source.jump) != 0) return false;
   png_read_info(png, info);
   picture.width = png_get_image_width(png, info);
@@ -144,6 +146,8 @@ std::string EncodePng(const Image& image) {
   return out;
 }
 
-absl::Status WritePng(const std::string& path, const Image& image) { return WriteFileAtomically(path, EncodePng(image)); }
+absl::Status WritePng(const std::string& path, const Image& image) {
+  return WriteFileAtomically(path, EncodePng(image));
+}
 
 }  // namespace loupe::worker

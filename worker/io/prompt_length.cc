@@ -26,7 +26,9 @@ absl::StatusOr<int64_t> PromptLength(const std::string& folder, const ClipTokeni
 }
 
 std::string_view CutOff(const ClipTokenizer& tokenizer, std::string_view text, int64_t length) {
-  const auto fits = [&](size_t size) { return static_cast<int64_t>(tokenizer.Tokenise(text.substr(0, size)).size()) <= length - 2; };
+  const auto fits = [&](size_t size) {
+    return static_cast<int64_t>(tokenizer.Tokenise(text.substr(0, size)).size()) <= length - 2;
+  };
   if (fits(text.size())) return {};
   const auto is_space = [](char c) { return absl::ascii_isspace(static_cast<unsigned char>(c)); };
   // No token reaches over white space, so whole words of the text have the tokens that they have in it.

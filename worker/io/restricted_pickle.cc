@@ -48,7 +48,8 @@ class PickleMachine {
     for (int64_t step = 0;; ++step) {
       LOUPE_ASSIGN_OR_RETURN(const std::string_view code, Take(1));
       if (code[0] == '.') break;
-      if (step == kMostSteps) return absl::InvalidArgumentError("the pickle takes more steps than any weights need; refused");
+      if (step == kMostSteps)
+        return absl::InvalidArgumentError("the pickle takes more steps than any weights need; refused");
       if (absl::Status status = Execute(code[0]); !status.ok()) {
         return absl::InvalidArgumentError(
             fmt::format("pickle byte {}: {}", all_.size() - rest_.size(),

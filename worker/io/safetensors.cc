@@ -82,7 +82,7 @@ absl::StatusOr<std::shared_ptr<const std::string_view>> MapFile(const std::strin
     if (errno == ENOENT) return absl::NotFoundError(what);
     return errno == EACCES ? absl::PermissionDeniedError(what) : absl::InternalError(what);
   }
-  struct stat info{};
+  struct stat info {};
   const bool is_file = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   const size_t size = is_file ? static_cast<size_t>(info.st_size) : 0;
   void* data = size > 0 ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
@@ -92,11 +92,12 @@ absl::StatusOr<std::shared_ptr<const std::string_view>> MapFile(const std::strin
   if (data == MAP_FAILED) {
     return absl::InternalError(fmt::format("{}: cannot be mapped: {}", path, std::strerror(map_errno)));
   }
-  return std::shared_ptr<const std::string_view>(
-      new std::string_view(static_cast<const char*>(data), size), [](const std::string_view* view) {
-        if (!view->empty()) ::munmap(const_cast<char*>(view->data()), view->size());
-        delete view;
-      });
+  return std::shared_ptr<const std::string_view>(new std::string_view(static_cast<const char*>(data), size),
+                                                 [](const std::string_view* view) {
+                                                   if (!view->empty())
+                                                     ::munmap(const_cast<char*>(view->data()), view->size());
+                                                   delete view;
+                                                 });
 }
 
 absl::StatusOr<json> ParseHeader(const std::string& path, std::string_view text) {
@@ -105,7 +106,8 @@ absl::StatusOr<json> ParseHeader(const std::string& path, std::string_view text)
   std::string name, repeated;
   bool is_too_deep = false;
   const auto note_names = [&](int depth, json::parse_event_t event, json& parsed) {
-    // A shape's numbers are on the third level. The JSON library writes values, for messages, by calling itself once per level.
+    // A shape's numbers are on the third level. The JSON library writes values, for messages, by calling itself once
+    // per level.
     is_too_deep = is_too_deep || depth > 100;
     if (is_too_deep) return false;
     if (event != json::parse_event_t::key || depth > 2) return true;
@@ -149,9 +151,9 @@ struct Placed {
 
 absl::StatusOr<Placed> ParseArray(const std::string& path, const std::string& name, const json& entry,
                                   std::string_view data) {
-  if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
-      !entry.contains("data_offsets") || !entry["dtype"].is_string() || !entry["shape"].is_array() ||
-      !entry["data_offsets"].is_array() || entry["data_offsets"].size() != 2) {
+  if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets") ||
+      !entry["dtype"].is_string() || !entry["shape"].is_array() || !entry["data_offsets"].is_array() ||
+      entry["data_offsets"].size() != 2) {
     return Malformed(path, fmt::format("'{}' is not {{dtype, shape, data_offsets: [begin, end]}}", name));
   }
   const auto& type_name = entry["dtype"].get_ref<const std::string&>();
@@ -178,14 +180,13 @@ absl::StatusOr<Placed> ParseArray(const std::string& path, const std::string& na
     return Malformed(path, fmt::format("'{}' of shape {} and dtype {} does not fill its {} bytes", name,
                                        entry["shape"].dump(), type_name, placed.end - placed.begin));
   }
-  placed.array.bytes =
-      data.substr(static_cast<size_t>(placed.begin), static_cast<size_t>(placed.end - placed.begin));
+  placed.array.bytes = data.substr(static_cast<size_t>(placed.begin), static_cast<size_t>(placed.end - placed.begin));
   return placed;
 }
 
 // The arrays must tile the data part: no overlap, no gap, nothing after the last.
-absl::Status CheckTiling(const std::string& path, std::vector<std::pair<std::pair<int64_t, int64_t>, std::string>> spans,
-                         size_t data_size) {
+absl::Status CheckTiling(const std::string& path,
+                         std::vector<std::pair<std::pair<int64_t, int64_t>, std::string>> spans, size_t data_size) {
   std::sort(spans.begin(), spans.end());
   int64_t reached = 0;
   for (const auto& [span, name] : spans) {
@@ -251,9 +252,8 @@ absl::StatusOr<std::string> SerialiseSafetensors(const std::map<std::string, Arr
     const auto& [name, array] = named;
     const std::optional<int64_t> bytes = ByteCount(array.shape, array.type);
     if (!bytes || *bytes != static_cast<int64_t>(array.bytes.size()) || name.empty() || name == kMetadataKey) {
-      return absl::InvalidArgumentError(
-          fmt::format("array '{}' cannot be written: a bad name, or {} bytes do not fit its shape", name,
-                      array.bytes.size()));
+      return absl::InvalidArgumentError(fmt::format(
+          "array '{}' cannot be written: a bad name, or {} bytes do not fit its shape", name, array.bytes.size()));
     }
     order.push_back(&named);
   }

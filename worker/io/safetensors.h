@@ -5,8 +5,8 @@
 //                    "__metadata__": {"key": "value", …}}; may be padded with spaces
 //   the rest  the arrays, little-endian, row-major; offsets count from the first byte after the header
 //
-// The reader trusts nothing: see Open. It takes what the safetensors library (0.8) takes, but for a name that stands twice, which the
-// format forbids and that library overlooks. The format is docs/formats.md's for adapter files.
+// The reader trusts nothing: see Open. It takes what the safetensors library (0.8) takes, but for a name that stands
+// twice, which the format forbids and that library overlooks. The format is docs/formats.md's for adapter files.
 #pragma once
 
 #include <cstdint>
@@ -21,12 +21,31 @@
 
 namespace loupe::worker {
 
-// All that the format has; nothing outside the process sees the numbers. The F8, F6 and F4 types are named by the bits of exponent
-// and mantissa (Open Compute Project, Microscaling Formats 1.0; arXiv 2209.05433).
+// All that the format has; nothing outside the process sees the numbers. The F8, F6 and F4 types are named by the bits
+// of exponent and mantissa (Open Compute Project, Microscaling Formats 1.0; arXiv 2209.05433).
 enum class ElementType {
-  kF16, kBF16, kF32, kF64, kI64, kI32, kU8,
-  kBool, kI8, kI16, kU16, kU32, kU64, kC64,
-  kF8E4M3, kF8E5M2, kF8E4M3Fnuz, kF8E5M2Fnuz, kF8E8M0, kF6E2M3, kF6E3M2, kF4,
+  kF16,
+  kBF16,
+  kF32,
+  kF64,
+  kI64,
+  kI32,
+  kU8,
+  kBool,
+  kI8,
+  kI16,
+  kU16,
+  kU32,
+  kU64,
+  kC64,
+  kF8E4M3,
+  kF8E5M2,
+  kF8E4M3Fnuz,
+  kF8E5M2Fnuz,
+  kF8E8M0,
+  kF6E2M3,
+  kF6E3M2,
+  kF4,
 };
 
 // "F16", … as in the header; and the bits of one element, which for F6 and F4 are no whole bytes.
@@ -46,9 +65,9 @@ using Metadata = std::map<std::string, std::string>;
 class SafetensorsFile {
  public:
   // NOT_FOUND / PERMISSION_DENIED if it cannot be read; INVALID_ARGUMENT, with the path and what is wrong, if it is not
-  // well formed: a Git LFS pointer, shorter than its header, a header over 100 MB or not JSON, a repeated name, a type that the
-  // format does not have, a negative or overflowing shape, offsets that leave the file, overlap, leave a gap or do not fit the shape.
-  // Fields of an array that are not known are passed over.
+  // well formed: a Git LFS pointer, shorter than its header, a header over 100 MB or not JSON, a repeated name, a type
+  // that the format does not have, a negative or overflowing shape, offsets that leave the file, overlap, leave a gap
+  // or do not fit the shape. Fields of an array that are not known are passed over.
   static absl::StatusOr<SafetensorsFile> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -64,9 +83,9 @@ class SafetensorsFile {
   Metadata metadata_;
 };
 
-// The file's bytes. The same arrays and metadata give the same bytes: names are sorted in the header, and the arrays lie
-// by falling element size, then by name, so that all are aligned. INVALID_ARGUMENT if an array's bytes do not fit its
-// shape or its name is empty or "__metadata__".
+// The file's bytes. The same arrays and metadata give the same bytes: names are sorted in the header, and the arrays
+// lie by falling element size, then by name, so that all are aligned. INVALID_ARGUMENT if an array's bytes do not fit
+// its shape or its name is empty or "__metadata__".
 absl::StatusOr<std::string> SerialiseSafetensors(const std::map<std::string, ArrayView>& arrays,
                                                  const Metadata& metadata);
 

@@ -1,11 +1,11 @@
 // TIFF, through libtiff: the first page.
+#include <tiffio.h>
+
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <memory>
-
-#include <tiffio.h>
 
 #include "worker/io/picture_formats.h"
 
@@ -62,8 +62,8 @@ int OnTiffError(TIFF*, void* source, const char*, const char* format, va_list ar
   return 1;
 }
 
-// libtiff warns of tags that it passes over. Most say nothing about the pixels; a table of colours that cannot be read would make
-// grey of a picture in colours.
+// libtiff warns of tags that it passes over. Most say nothing about the pixels; a table of colours that cannot be read
+// would make grey of a picture in colours.
 int OnTiffWarning(TIFF* tiff, void* source, const char* module, const char* format, va_list arguments) {
   va_list again;
   va_copy(again, arguments);
@@ -71,21 +71,24 @@ int OnTiffWarning(TIFF* tiff, void* source, const char* module, const char* form
   std::vsnprintf(text, sizeof(text), format, again);
   va_end(again);
   const std::string_view warning = text;
-  if (warning.find("ColorMap") == std::string_view::npos && warning.find("IO error") == std::string_view::npos) return 1;
+  if (warning.find("ColorMap") == std::string_view::npos && warning.find("IO error") == std::string_view::npos)
+    return 1;
   return OnTiffError(tiff, source, module, format, arguments);
 }
 
 std::unique_ptr<TIFF, decltype(&TIFFClose)> OpenTiff(TiffSource& source) {
-  const std::unique_ptr<TIFFOpenOptions, decltype(&TIFFOpenOptionsFree)> options(TIFFOpenOptionsAlloc(), TIFFOpenOptionsFree);
+  const std::unique_ptr<TIFFOpenOptions, decltype(&TIFFOpenOptionsFree)> options(TIFFOpenOptionsAlloc(),
+                                                                                 TIFFOpenOptionsFree);
   TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), kMostTiffBytesAtOnce);
   TIFFOpenOptionsSetErrorHandlerExtR(options.get(), OnTiffError, &source);
   TIFFOpenOptionsSetWarningHandlerExtR(options.get(), OnTiffWarning, &source);
-  return {TIFFClientOpenExt("TIFF", "r", &source, ReadTiffBytes, WriteNoTiffBytes, SeekTiff, CloseNoTiff, TiffSize, MapTiff, UnmapNoTiff,
-                            options.get()),
+  return {TIFFClientOpenExt("TIFF", "r", &source, ReadTiffBytes, WriteNoTiffBytes, SeekTiff, CloseNoTiff, TiffSize,
+                            MapTiff, UnmapNoTiff, options.get()),
           TIFFClose};
 }
 
-// libtiff's own picture of any page whose samples are whole numbers of up to 16 bits, in RGBA, colours multiplied by alpha.
+// libtiff's own picture of any page whose samples are whole numbers of up to 16 bits, in RGBA, colours multiplied by
+// alpha.
 bool ReadTiffPage(TIFF* tiff, TiffSource& source, StoredPicture& picture) {
   char why[1024] = "";
   TIFFRGBAImage page;

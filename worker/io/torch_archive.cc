@@ -175,8 +175,9 @@ std::string_view TorchStorageClass(ElementType type) {
 absl::StatusOr<std::string> SerialiseTorchArchive(const std::map<std::string, ArrayView>& arrays) {
   for (const auto& [name, array] : arrays) {
     if (!TorchStorageClass(array.type).empty()) continue;
-    return absl::InvalidArgumentError(fmt::format("'{}' is of type {}, for which torch.save's files have no class of their own", name,
-                                                  ElementTypeName(array.type)));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' is of type {}, for which torch.save's files have no class of their own", name,
+                    ElementTypeName(array.type)));
   }
   StoredZip zip;
   zip.Add("archive/data.pkl", PickleWriter().Write(arrays));

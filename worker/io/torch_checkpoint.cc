@@ -71,14 +71,14 @@ absl::StatusOr<std::map<std::string, std::string_view>> ReadStoredZip(std::strin
 
 absl::StatusOr<ElementType> ElementTypeOfStorage(std::string_view global) {
   const std::string_view name = global.substr(global.find('\n') + 1);
-  constexpr ElementType kRead[] = {ElementType::kF32, ElementType::kF64, ElementType::kF16, ElementType::kBF16,
-                                   ElementType::kI64, ElementType::kI32, ElementType::kI16, ElementType::kI8,
+  constexpr ElementType kRead[] = {ElementType::kF32, ElementType::kF64,  ElementType::kF16, ElementType::kBF16,
+                                   ElementType::kI64, ElementType::kI32,  ElementType::kI16, ElementType::kI8,
                                    ElementType::kU8,  ElementType::kBool, ElementType::kC64};
   for (const ElementType type : kRead) {
     if (global.starts_with("torch\n") && name == TorchStorageClass(type)) return type;
   }
-  return absl::InvalidArgumentError(
-      fmt::format("a tensor of {}, expected one of floats, integers or truth values (FloatStorage, …, BoolStorage)", name));
+  return absl::InvalidArgumentError(fmt::format(
+      "a tensor of {}, expected one of floats, integers or truth values (FloatStorage, …, BoolStorage)", name));
 }
 
 // A persistent id is ('storage', type, key, device, count, …).
@@ -119,7 +119,8 @@ absl::StatusOr<ArrayView> ViewOf(const PickleValue& tensor, const Storages& stor
 
 // That `root` is a dictionary of names to tensors, each with a storage.
 absl::Status CheckStateDictionary(const PickleValue& root) {
-  if (root.kind != ValueKind::kDictionary) return absl::InvalidArgumentError("expected a dictionary of tensors (a state_dict)");
+  if (root.kind != ValueKind::kDictionary)
+    return absl::InvalidArgumentError("expected a dictionary of tensors (a state_dict)");
   for (size_t i = 0; i < root.items->size(); i += 2) {
     const PickleValue &key = (*root.items)[i], &value = (*root.items)[i + 1];
     if (key.kind != ValueKind::kText || value.kind != ValueKind::kTensor || !IsStorageId((*value.items)[0])) {
@@ -153,7 +154,8 @@ absl::StatusOr<std::map<std::string, ArrayView>> ReadArchive(std::string_view by
     if (inner == "byteorder" && content != "little") return absl::InvalidArgumentError("a file of big-endian numbers");
     if (inner.starts_with("data/")) storages[inner.substr(5)] = content;
   }
-  if (pickle.empty()) return absl::InvalidArgumentError("an archive without data.pkl; expected one that torch.save wrote");
+  if (pickle.empty())
+    return absl::InvalidArgumentError("an archive without data.pkl; expected one that torch.save wrote");
   LOUPE_ASSIGN_OR_RETURN(const Pickle content, ReadPickle(pickle));
   LOUPE_RETURN_IF_ERROR(CheckStateDictionary(content.root));
   return ArraysOf(content.root, storages);
@@ -171,7 +173,8 @@ absl::Status CheckSystem(const PickleValue& system) {
   return absl::InvalidArgumentError("it does not begin as torch.save's files do");
 }
 
-// Before PyTorch 1.6: magic number, version, system, the object, its storages' keys, then each storage as count and numbers.
+// Before PyTorch 1.6: magic number, version, system, the object, its storages' keys, then each storage as count and
+// numbers.
 absl::StatusOr<std::map<std::string, ArrayView>> ReadSequence(std::string_view bytes) {
   for (int i = 0; i < 2; ++i) LOUPE_RETURN_IF_ERROR(ReadPickle(bytes).status());
   LOUPE_ASSIGN_OR_RETURN(const Pickle system, ReadPickle(bytes));

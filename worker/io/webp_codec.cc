@@ -1,8 +1,8 @@
 // WebP, through libwebp.
-#include <memory>
-
 #include <webp/decode.h>
 #include <webp/demux.h>
+
+#include <memory>
 
 #include "worker/io/picture_formats.h"
 
@@ -50,11 +50,13 @@ std::optional<std::string> DecodeWebp(std::string_view bytes, StoredPicture& pic
   // The size within the picture, which the canvas only repeats.
   WebPBitstreamFeatures features;
   if (WebPGetFeatures(data.bytes, data.size, &features) != VP8_STATUS_OK ||
-      static_cast<uint64_t>(features.width) != picture.width || static_cast<uint64_t>(features.height) != picture.height) {
+      static_cast<uint64_t>(features.width) != picture.width ||
+      static_cast<uint64_t>(features.height) != picture.height) {
     return kBadWebp;
   }
   picture.rgba.resize(4 * picture.width * picture.height);
-  if (WebPDecodeRGBAInto(data.bytes, data.size, picture.rgba.data(), picture.rgba.size(), 4 * features.width) == nullptr) {
+  if (WebPDecodeRGBAInto(data.bytes, data.size, picture.rgba.data(), picture.rgba.size(), 4 * features.width) ==
+      nullptr) {
     return kBadWebp;
   }
   return std::nullopt;

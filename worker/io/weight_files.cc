@@ -52,7 +52,8 @@ std::optional<Candidate> Parse(const std::string& name, const std::string& stem,
 
 // Weights in a form or under a name that is not read: a part without its index, or another library's.
 bool IsOtherFormat(std::string_view name) {
-  for (const std::string_view ending : {".safetensors", ".bin", ".msgpack", ".h5", ".ckpt", ".pt", ".pth", ".onnx", ".gguf"}) {
+  for (const std::string_view ending :
+       {".safetensors", ".bin", ".msgpack", ".h5", ".ckpt", ".pt", ".pth", ".onnx", ".gguf"}) {
     if (name.ends_with(ending)) return true;
   }
   return false;
@@ -61,7 +62,9 @@ bool IsOtherFormat(std::string_view name) {
 int RankOfVariant(const std::string& variant) { return variant.empty() ? 0 : variant == "fp16" ? 1 : 2; }
 
 bool ComesBefore(const Candidate& a, const Candidate& b) {
-  const auto key = [](const Candidate& c) { return std::tuple(RankOfVariant(c.variant), c.is_bin, c.variant, c.is_index); };
+  const auto key = [](const Candidate& c) {
+    return std::tuple(RankOfVariant(c.variant), c.is_bin, c.variant, c.is_index);
+  };
   return key(a) < key(b);
 }
 
@@ -71,9 +74,11 @@ absl::Status NothingFound(const std::string& folder, const std::string& stem, co
   if (shard != others.end()) {
     hint = fmt::format("; there is {}, a part: its index ({}.safetensors.index.json) is missing", *shard, stem);
   } else if (!others.empty()) {
-    hint = fmt::format("; there is {}, which is not read: save the model again as .safetensors (save_pretrained)", others.front());
+    hint = fmt::format("; there is {}, which is not read: save the model again as .safetensors (save_pretrained)",
+                       others.front());
   }
-  return absl::NotFoundError(fmt::format("{}/{}.safetensors: not found, nor its .index.json, nor a .bin{}", folder, stem, hint));
+  return absl::NotFoundError(
+      fmt::format("{}/{}.safetensors: not found, nor its .index.json, nor a .bin{}", folder, stem, hint));
 }
 
 }  // namespace
@@ -101,8 +106,9 @@ absl::StatusOr<WeightFiles> WeightFiles::Open(const std::string& folder, const s
   const Candidate& first = candidates.front();
   for (const Candidate& other : candidates) {
     if (RankOfVariant(first.variant) < 2 || other.variant == first.variant) continue;
-    return absl::InvalidArgumentError(fmt::format("{}: both {} and {}, which can be other weights: keep one, or name it {}.safetensors",
-                                                  folder, first.file, other.file, stem));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: both {} and {}, which can be other weights: keep one, or name it {}.safetensors", folder,
+                    first.file, other.file, stem));
   }
   const std::string path = folder + "/" + first.file;
   return first.is_index ? OpenIndex(path, folder) : OpenFile(path);
@@ -131,9 +137,10 @@ absl::StatusOr<WeightFiles> WeightFiles::OpenIndex(const std::string& path, cons
   std::map<std::string, std::string> shard_of;
   std::set<std::string> shards;
   for (const auto& [name, shard] : map.object().items()) {
-    if (!shard.is_string() || shard.get<std::string>().empty() || shard.get<std::string>().find('/') != std::string::npos) {
-      return absl::InvalidArgumentError(
-          fmt::format("{}: weight_map has {} for '{}', expected the name of a file beside it", path, shard.dump(), name));
+    if (!shard.is_string() || shard.get<std::string>().empty() ||
+        shard.get<std::string>().find('/') != std::string::npos) {
+      return absl::InvalidArgumentError(fmt::format(
+          "{}: weight_map has {} for '{}', expected the name of a file beside it", path, shard.dump(), name));
     }
     shards.insert(shard_of[name] = shard.get<std::string>());
   }
@@ -144,7 +151,8 @@ absl::StatusOr<WeightFiles> WeightFiles::OpenIndex(const std::string& path, cons
     LOUPE_ASSIGN_OR_RETURN(WeightFiles part, OpenFile(folder + "/" + shard));
     for (auto& [name, array] : part.arrays_) {
       if (const auto [at, is_new] = found_in.emplace(name, shard); !is_new) {
-        return absl::InvalidArgumentError(fmt::format("{}: '{}' is both in {} and in {}", path, name, at->second, shard));
+        return absl::InvalidArgumentError(
+            fmt::format("{}: '{}' is both in {} and in {}", path, name, at->second, shard));
       }
       files.arrays_[name] = array;
     }

@@ -16,11 +16,12 @@ class WeightFiles {
  public:
   // `stem`: "model" (transformers) or "diffusion_pytorch_model" (diffusers). Of what is in `folder`, the first of
   //   {stem}.safetensors, {stem}.safetensors.index.json                   one file, or an index and its shards
-  //   {stem}.bin, {stem}.bin.index.json                                   the same by torch.save; "model" is pytorch_model there
-  //   the same with a variant's name: {stem}.fp16.safetensors, {stem}.safetensors.index.fp16.json, …
-  // Of several variants fp16 is taken, which is the plain one rounded; others could be other weights, and two of them are an error.
-  // NOT_FOUND says what was looked for and what is there instead; INVALID_ARGUMENT: a file that is not well formed, an index that
-  // does not fit its shards.
+  //   {stem}.bin, {stem}.bin.index.json                                   the same by torch.save; "model" is
+  //   pytorch_model there the same with a variant's name: {stem}.fp16.safetensors, {stem}.safetensors.index.fp16.json,
+  //   …
+  // Of several variants fp16 is taken, which is the plain one rounded; others could be other weights, and two of them
+  // are an error. NOT_FOUND says what was looked for and what is there instead; INVALID_ARGUMENT: a file that is not
+  // well formed, an index that does not fit its shards.
   static absl::StatusOr<WeightFiles> Open(const std::string& folder, const std::string& stem);
 
   // One file: .safetensors, or under any other name what torch.save wrote (torch_checkpoint.h).

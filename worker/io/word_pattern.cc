@@ -39,7 +39,8 @@ std::vector<std::string> ClipWords(const icu::UnicodeString& text) {
       text.tempSubStringBetween(begin, begin + 2).toUTF8String(words.emplace_back());
       text.tempSubStringBetween(begin + 2, end - 2).toUTF8String(words.emplace_back());
       begin = end - 2;
-    } else if (const int32_t contraction = OneOfAt(text, begin, {u"'s", u"'t", u"'re", u"'ve", u"'m", u"'ll", u"'d"}); contraction > 0) {
+    } else if (const int32_t contraction = OneOfAt(text, begin, {u"'s", u"'t", u"'re", u"'ve", u"'m", u"'ll", u"'d"});
+               contraction > 0) {
       end = begin + contraction;
     } else if (kind == CharacterClass::kLetter || kind == CharacterClass::kOther) {
       while (end < text.length() && ClassOf(text.char32At(end)) == kind) end = text.moveIndex32(end, 1);

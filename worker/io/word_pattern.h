@@ -11,8 +11,9 @@ namespace loupe::worker {
 // The matches, left to right, as UTF-8, of
 //   <|startoftext|> | <|endoftext|> | 's|'t|'re|'ve|'m|'ll|'d | letters (\p{L}+) | one number character (\p{N})
 //   | a run of neither those nor white space
-// `text` is already lower case. The first two, which are special tokens only where the text had them before it was in lower case,
-// are three words each ("<|", "endoftext", "|>"): all that is different from other text is that the last one ends there.
+// `text` is already lower case. The first two, which are special tokens only where the text had them before it was in
+// lower case, are three words each ("<|", "endoftext", "|>"): all that is different from other text is that the last
+// one ends there.
 std::vector<std::string> ClipWords(const icu::UnicodeString& text);
 
 }  // namespace loupe::worker

@@ -1,8 +1,8 @@
 #include "worker/layers/attention.h"
 
-#include <cmath>
-
 #include <torch/nn/modules/linear.h>
+
+#include <cmath>
 
 #include "worker/layers/autocast_scope.h"
 
@@ -15,11 +15,12 @@ class NamedHolder : public torch::nn::Module {
   NamedHolder(const std::string& name, const Linear& layer) { register_module(name, layer); }
 };
 
-// 16 MB a row and eight heads: beyond it, what the fused attention never stores would be most of a training step's memory.
+// 16 MB a row and eight heads: beyond it, what the fused attention never stores would be most of a training step's
+// memory.
 constexpr int64_t kMostWrittenOutScores = 1 << 20;
 
-// LibTorch's fused attention, but for bfloat16 gradients on a CPU: there its backward pass takes several times as long as the
-// four operations it stands for, whose products CPUs with matrix units (AMX) do fast.
+// LibTorch's fused attention, but for bfloat16 gradients on a CPU: there its backward pass takes several times as long
+// as the four operations it stands for, whose products CPUs with matrix units (AMX) do fast.
 torch::Tensor ScaledDotProduct(const torch::Tensor& queries, const KeysValues& context) {
   const bool trains = at::GradMode::is_enabled() &&
                       (queries.requires_grad() || context.keys.requires_grad() || context.values.requires_grad());

@@ -1,5 +1,5 @@
-// Mixed precision: inside a scope, matrix products and convolutions run in a 16-bit type and what needs the range (norms,
-// softmax, losses) in float32, as torch.autocast has it; weights stay float32.
+// Mixed precision: inside a scope, matrix products and convolutions run in a 16-bit type and what needs the range
+// (norms, softmax, losses) in float32, as torch.autocast has it; weights stay float32.
 #pragma once
 
 #include <torch/types.h>

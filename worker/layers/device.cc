@@ -16,7 +16,8 @@
 namespace loupe::worker {
 namespace {
 
-// Some CUDA kernels add in the order in which their threads finish, and cuDNN would choose among its own by a stopwatch.
+// Some CUDA kernels add in the order in which their threads finish, and cuDNN would choose among its own by a
+// stopwatch.
 void ComputeReproducibly() {
   // cuBLAS reads it when its first handle is made: two buffers of 4 MB, which each stream keeps to itself.
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);

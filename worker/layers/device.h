@@ -9,12 +9,13 @@
 
 namespace loupe::worker {
 
-// From "auto", "cpu", "cuda" or "cuda:N". INVALID_ARGUMENT for anything else; FAILED_PRECONDITION when there is no such GPU.
+// From "auto", "cpu", "cuda" or "cuda:N". INVALID_ARGUMENT for anything else; FAILED_PRECONDITION when there is no such
+// GPU.
 absl::StatusOr<torch::Device> ParseDevice(const std::string& name);
 
-// ParseDevice, and this process made ready to compute there: `threads` of LibTorch's pool on the CPU (0: as many as it chose),
-// and on a GPU only kernels that give the same bits each time, with float32 products in float32 (no TF32). For the whole
-// process; call it before any tensor is computed.
+// ParseDevice, and this process made ready to compute there: `threads` of LibTorch's pool on the CPU (0: as many as it
+// chose), and on a GPU only kernels that give the same bits each time, with float32 products in float32 (no TF32). For
+// the whole process; call it before any tensor is computed.
 absl::StatusOr<torch::Device> PrepareDevice(const std::string& name, int threads);
 
 // "cpu" or "cuda:0 NVIDIA H200".

@@ -14,8 +14,8 @@ class NotFinite : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// "2 of 64 values are not finite (the first is nan, at [0, 3])"; empty when all are finite. Waits for the device. One pass and
-// no memory where all are finite.
+// "2 of 64 values are not finite (the first is nan, at [0, 3])"; empty when all are finite. Waits for the device. One
+// pass and no memory where all are finite.
 std::string DescribeNotFinite(const torch::Tensor& values);
 
 // Throws NotFinite: `what` ("the VAE's decoder of /base"), then DescribeNotFinite.

@@ -1,7 +1,8 @@
 #include "worker/layers/leaf_layers.h"
 
-#include <cmath>
 #include <torch/utils.h>
+
+#include <cmath>
 
 namespace loupe::worker {
 namespace {
@@ -10,7 +11,8 @@ torch::Tensor Uninitialised(at::IntArrayRef shape) {
   return torch::empty(shape, torch::dtype(torch::kFloat32).requires_grad(false));
 }
 
-// U(−1/√fan_in, 1/√fan_in), which is kaiming_uniform with a = √5: torch.nn's default for Linear and Conv, bias included.
+// U(−1/√fan_in, 1/√fan_in), which is kaiming_uniform with a = √5: torch.nn's default for Linear and Conv, bias
+// included.
 void ResetUniform(torch::Tensor& weight, torch::Tensor& bias, const at::Generator& generator) {
   torch::NoGradGuard no_grad;
   const double bound = 1.0 / std::sqrt(static_cast<double>(weight[0].numel()));

@@ -1,7 +1,7 @@
 // The layers that hold weights: Linear, Conv2d, GroupNorm, LayerNorm, Embedding. They are torch.nn's layers of the same
 // name with one difference: construction leaves the weights uninitialised, since a network is nearly always filled from
-// a checkpoint (860 M random numbers for Stable Diffusion v1 would be thrown away). InitialiseAsTorch gives torch.nn's own
-// initial values to a network that is to be trained from nothing.
+// a checkpoint (860 M random numbers for Stable Diffusion v1 would be thrown away). InitialiseAsTorch gives torch.nn's
+// own initial values to a network that is to be trained from nothing.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -49,8 +49,8 @@ class Conv2dImpl : public torch::nn::Module, public LeafLayer {
 };
 TORCH_MODULE(Conv2d);
 
-// Per group of channels: (x − mean) / √(variance + eps), then weight and bias per channel. x: [N, C, …]. On a CPU a bfloat16
-// input gives a float32 output.
+// Per group of channels: (x − mean) / √(variance + eps), then weight and bias per channel. x: [N, C, …]. On a CPU a
+// bfloat16 input gives a float32 output.
 class GroupNormImpl : public torch::nn::Module, public LeafLayer {
  public:
   GroupNormImpl(int64_t groups, int64_t channels, double eps);

@@ -15,8 +15,9 @@ ResnetBlock2DImpl::ResnetBlock2DImpl(const ResnetBlock2DOptions& options) : opti
 }
 
 TappableBlock ResnetBlock2DImpl::Describe(std::string name) {
-  return {std::move(name), BlockKind::kResidual,     options_.in_channels, options_.out_channels,
-          /*context_width=*/0, options_.norm_num_groups, &taps};
+  return {std::move(name),       BlockKind::kResidual,     options_.in_channels,
+          options_.out_channels,
+          /*context_width=*/0,   options_.norm_num_groups, &taps};
 }
 
 torch::Tensor ResnetBlock2DImpl::forward(torch::Tensor x, const torch::Tensor& time_silu) {

@@ -42,8 +42,8 @@ class ResnetBlock2DImpl : public torch::nn::Module, public Tappable {
 };
 TORCH_MODULE(ResnetBlock2D);
 
-// 3×3 convolution of stride 2. Padding 1 on all sides (UNet), or, for the VAE's encoder, one row below and one column to
-// the right only. Key: conv.
+// 3×3 convolution of stride 2. Padding 1 on all sides (UNet), or, for the VAE's encoder, one row below and one column
+// to the right only. Key: conv.
 class Downsample2DImpl : public torch::nn::Module {
  public:
   Downsample2DImpl(int64_t channels, bool pad_right_below_only);

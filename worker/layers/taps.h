@@ -1,7 +1,8 @@
-// Taps: the named positions of a block where a tuning method may read and write, without the network knowing the method.
+// Taps: the named positions of a block where a tuning method may read and write, without the network knowing the
+// method.
 //
-// A tappable block (BasicTransformerBlock, ResnetBlock2D) owns one TapSlot. In each forward it shows the tensor at every
-// tap, in the order below, and goes on with the tensor it gets back:
+// A tappable block (BasicTransformerBlock, ResnetBlock2D) owns one TapSlot. In each forward it shows the tensor at
+// every tap, in the order below, and goes on with the tensor it gets back:
 //
 //   transformer block                                residual block
 //     x = SA_in(x)                                     x = Res_in(x)          (what norm1 and the skip both see)
@@ -12,9 +13,10 @@
 //     x = x + FFN_out(ff(norm3(x)))
 //     x = Trans_out(x)
 //
-// (the positions of "A Closer Look at Parameter-Efficient Tuning in Diffusion Models", arXiv 2303.18181). An adapter that
-// reads at one tap and adds at a later one keeps what it read in its BlockPass, which lives for one forward of one block:
-// nothing is shared between forwards, so a block may be recomputed (gradient checkpointing) or run from two threads.
+// (the positions of "A Closer Look at Parameter-Efficient Tuning in Diffusion Models", arXiv 2303.18181). An adapter
+// that reads at one tap and adds at a later one keeps what it read in its BlockPass, which lives for one forward of one
+// block: nothing is shared between forwards, so a block may be recomputed (gradient checkpointing) or run from two
+// threads.
 #pragma once
 
 #include <torch/types.h>
@@ -39,9 +41,9 @@ class BlockPass {
  public:
   virtual ~BlockPass() = default;
 
-  // `x` is the tensor at `tap`; returns the tensor the block goes on with (of the same shape and dtype; `x` itself where
-  // the method has nothing to do). Must not write into `x` in place. Transformer taps: [N, tokens, d] (CaC:
-  // [N, text tokens, context width]); residual taps: [N, C, H, W]. N = K·B when K trials are packed, trial-major.
+  // `x` is the tensor at `tap`; returns the tensor the block goes on with (of the same shape and dtype; `x` itself
+  // where the method has nothing to do). Must not write into `x` in place. Transformer taps: [N, tokens, d] (CaC: [N,
+  // text tokens, context width]); residual taps: [N, C, H, W]. N = K·B when K trials are packed, trial-major.
   virtual torch::Tensor At(Tap tap, const torch::Tensor& x) = 0;
 };
 

@@ -15,7 +15,8 @@
 namespace loupe::worker {
 
 // Keys and values of the cross-attentions, kept over the steps of one sampling run, where the context stays the same.
-// CA_c taps run only when an entry is made. Valid for one context, one set of weights and no gradients; not thread-safe.
+// CA_c taps run only when an entry is made. Valid for one context, one set of weights and no gradients; not
+// thread-safe.
 class ContextCache {
  public:
   KeysValues* Find(const void* block) {
@@ -52,8 +53,8 @@ class BasicTransformerBlockImpl : public torch::nn::Module, public Tappable {
 TORCH_MODULE(BasicTransformerBlock);
 
 // GroupNorm, projection in, the blocks over the H·W tokens, projection out, plus the input. The projections are 1×1
-// convolutions or, with use_linear_projection, linear layers (the same arithmetic; only the checkpoint's shapes differ).
-// Keys: norm, proj_in, transformer_blocks.N, proj_out.
+// convolutions or, with use_linear_projection, linear layers (the same arithmetic; only the checkpoint's shapes
+// differ). Keys: norm, proj_in, transformer_blocks.N, proj_out.
 struct Transformer2DOptions {
   int64_t channels = 0;
   int64_t context_width = 0;

@@ -45,7 +45,8 @@ class PixelAttentionImpl : public AttentionImpl {
 class VaeDownBlockImpl : public torch::nn::Module {
  public:
   VaeDownBlockImpl(const AutoencoderKLConfig& config, int64_t in, int64_t out, bool halve) {
-    for (int64_t i = 0; i < config.layers_per_block; ++i) resnets_->push_back(MakeResnet(config, i == 0 ? in : out, out));
+    for (int64_t i = 0; i < config.layers_per_block; ++i)
+      resnets_->push_back(MakeResnet(config, i == 0 ? in : out, out));
     register_module("resnets", resnets_);
     if (!halve) return;
     downsampler_ = Downsample2D(out, /*pad_right_below_only=*/true);
@@ -64,7 +65,8 @@ class VaeDownBlockImpl : public torch::nn::Module {
 class VaeUpBlockImpl : public torch::nn::Module {
  public:
   VaeUpBlockImpl(const AutoencoderKLConfig& config, int64_t in, int64_t out, bool twice) {
-    for (int64_t i = 0; i <= config.layers_per_block; ++i) resnets_->push_back(MakeResnet(config, i == 0 ? in : out, out));
+    for (int64_t i = 0; i <= config.layers_per_block; ++i)
+      resnets_->push_back(MakeResnet(config, i == 0 ? in : out, out));
     register_module("resnets", resnets_);
     if (!twice) return;
     upsampler_ = Upsample2D(out);
@@ -123,7 +125,8 @@ VaeDecoderImpl::VaeDecoderImpl(const AutoencoderKLConfig& config) {
   conv_in_ = register_module("conv_in", Conv3x3(config.latent_channels, widths.back()));
   mid_block_ = register_module("mid_block", VaeMidBlock(config));
   for (size_t i = widths.size(); i-- > 0;) {
-    up_blocks_->push_back(std::make_shared<VaeUpBlockImpl>(config, widths[i + 1 == widths.size() ? i : i + 1], widths[i],
+    up_blocks_->push_back(std::make_shared<VaeUpBlockImpl>(config, widths[i + 1 == widths.size() ? i : i + 1],
+                                                           widths[i],
                                                            /*twice=*/i > 0));
   }
   register_module("up_blocks", up_blocks_);

@@ -1,10 +1,10 @@
 #include "worker/models/base_model.h"
 
 #include <sys/stat.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <utility>
-#include <torch/utils.h>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -16,7 +16,7 @@ namespace loupe::worker {
 namespace {
 
 bool Exists(const std::string& path) {
-  struct stat info{};
+  struct stat info {};
   return ::stat(path.c_str(), &info) == 0;
 }
 
@@ -62,9 +62,9 @@ absl::Status CheckOutput(const std::string& folder, const UNet2DConditionConfig&
 
 absl::Status CheckTokenizer(const std::string& folder, const ClipTokenizer& tokenizer, const ClipTextConfig& text) {
   if (tokenizer.vocab_size() <= text.vocab_size) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format(
-      "{}: its parts do not fit: the tokenizer has {} tokens, but the text tower's vocab_size is {}", folder,
-      tokenizer.vocab_size(), text.vocab_size));
+  return absl::InvalidArgumentError(
+      fmt::format("{}: its parts do not fit: the tokenizer has {} tokens, but the text tower's vocab_size is {}",
+                  folder, tokenizer.vocab_size(), text.vocab_size));
 }
 
 torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::string>& captions, int64_t length) {
@@ -139,7 +139,8 @@ absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions&
   LOUPE_RETURN_IF_ERROR(Fill(base.unet, folder + "/unet", "diffusion_pytorch_model", Rules(options)));
   WeightOptions vae_rules = Rules(options);
   // Stable Diffusion v1's own VAE files are from before diffusers renamed the attention layers.
-  vae_rules.renamed = {{".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
+  vae_rules.renamed = {
+      {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
   LOUPE_RETURN_IF_ERROR(Fill(base.vae, folder + "/vae", "diffusion_pytorch_model", vae_rules));
   WeightOptions text_rules = Rules(options);
   text_rules.strip_prefix = "text_model.";
@@ -196,8 +197,8 @@ std::vector<Image> ImagesFromPictures(const torch::Tensor& pictures) {
   for (int64_t i = 0; i < bytes.size(0); ++i) {
     const auto one = bytes[i];
     const uint8_t* data = one.const_data_ptr<uint8_t>();
-    images.push_back({static_cast<int>(one.size(1)), static_cast<int>(one.size(0)),
-                      std::vector<uint8_t>(data, data + one.numel())});
+    images.push_back(
+        {static_cast<int>(one.size(1)), static_cast<int>(one.size(0)), std::vector<uint8_t>(data, data + one.numel())});
   }
   return images;
 }

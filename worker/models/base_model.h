@@ -74,8 +74,8 @@ struct ClipScorer {
 // Errors as LoadBase.
 absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const LoadOptions& options = {});
 
-// Pictures between bytes and tensors: [3, H, W] or [N, 3, H, W], float32, −1 … 1 for 0 … 255; clamped and rounded on the
-// way back.
+// Pictures between bytes and tensors: [3, H, W] or [N, 3, H, W], float32, −1 … 1 for 0 … 255; clamped and rounded on
+// the way back.
 torch::Tensor PictureFromImage(const Image& image);
 std::vector<Image> ImagesFromPictures(const torch::Tensor& pictures);
 

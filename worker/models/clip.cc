@@ -136,8 +136,7 @@ CLIPModelImpl::CLIPModelImpl(const ClipConfig& config)
       vision_model(register_module("vision_model", CLIPVisionModel(config.vision))),
       logit_scale(register_parameter("logit_scale", torch::empty({}), false)),
       visual_projection_(register_module(
-          "visual_projection",
-          Linear(config.vision.encoder.hidden_size, config.projection_dim, /*with_bias=*/false))),
+          "visual_projection", Linear(config.vision.encoder.hidden_size, config.projection_dim, /*with_bias=*/false))),
       text_projection_(register_module(
           "text_projection", Linear(config.text.encoder.hidden_size, config.projection_dim, /*with_bias=*/false))) {}
 

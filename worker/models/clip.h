@@ -1,5 +1,5 @@
-// CLIP (Radford et al. 2021, arXiv 2103.00020), both towers, under transformers' names and with its checkpoint keys: the
-// text tower conditions the diffusion, both towers together score pictures.
+// CLIP (Radford et al. 2021, arXiv 2103.00020), both towers, under transformers' names and with its checkpoint keys:
+// the text tower conditions the diffusion, both towers together score pictures.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -67,8 +67,8 @@ class ClipEncoderImpl : public torch::nn::Module {
 };
 TORCH_MODULE(ClipEncoder);
 
-// CLIPTextModel. Keys: embeddings.*, encoder.layers.N.*, final_layer_norm (a checkpoint has them under "text_model.", newer
-// ones also without).
+// CLIPTextModel. Keys: embeddings.*, encoder.layers.N.*, final_layer_norm (a checkpoint has them under "text_model.",
+// newer ones also without).
 class CLIPTextModelImpl : public torch::nn::Module {
  public:
   explicit CLIPTextModelImpl(ClipTextConfig config);
@@ -94,8 +94,8 @@ class CLIPVisionModelImpl : public torch::nn::Module {
  public:
   explicit CLIPVisionModelImpl(ClipVisionConfig config);
 
-  // pixels: [N, 3, image_size, image_size], normalised as preprocessor_config.json says. Returns the class token after the
-  // last norm, [N, hidden_size].
+  // pixels: [N, 3, image_size, image_size], normalised as preprocessor_config.json says. Returns the class token after
+  // the last norm, [N, hidden_size].
   torch::Tensor forward(const torch::Tensor& pixels);
 
   const ClipVisionConfig& config() const { return config_; }

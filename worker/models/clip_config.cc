@@ -24,8 +24,9 @@ ClipEncoderConfig ReadEncoder(JsonConfig& json, int64_t width, int64_t intermedi
   return config;
 }
 
-// A tower's part of a CLIPModel's file. Old files (OpenAI's own) have it a second time under this name with _dict: where that is
-// not null, transformers takes its values and its absent keys' defaults over the first's. Without both there are the defaults.
+// A tower's part of a CLIPModel's file. Old files (OpenAI's own) have it a second time under this name with _dict:
+// where that is not null, transformers takes its values and its absent keys' defaults over the first's. Without both
+// there are the defaults.
 JsonConfig TowerOf(JsonConfig& json, const std::string& key) {
   for (const std::string& name : {key + "_dict", key}) {
     if (json.Has(name)) return json.Object(name);
@@ -35,8 +36,8 @@ JsonConfig TowerOf(JsonConfig& json, const std::string& key) {
 
 }  // namespace
 
-// Absent keys mean transformers' defaults (CLIP ViT-B/32). These files carry dozens of keys about text generation that a
-// CLIP tower has no use for; those are passed over, unlike in the diffusion networks' configs.
+// Absent keys mean transformers' defaults (CLIP ViT-B/32). These files carry dozens of keys about text generation that
+// a CLIP tower has no use for; those are passed over, unlike in the diffusion networks' configs.
 
 ClipTextConfig ClipTextConfig::From(JsonConfig& json) {
   json.MustBe("model_type", {"clip_text_model"});

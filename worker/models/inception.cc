@@ -1,10 +1,11 @@
 #include "worker/models/inception.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <memory>
-#include <torch/utils.h>
 
 #include "common/sha256.h"
 #include "common/status_macros.h"
@@ -44,8 +45,10 @@ struct PlainConvImpl : torch::nn::Module {
     register_parameter("weight", UnsetParameter({shape.out, shape.in, shape.height, shape.width}), false);
   }
   torch::Tensor forward(const torch::Tensor& x) {
-    const std::array<int64_t, 2> strides = {shape_.stride, shape_.stride}, padding = {shape_.pad_height, shape_.pad_width};
-    return torch::conv2d(x, named_parameters()["weight"], /*bias=*/{}, at::IntArrayRef(strides), at::IntArrayRef(padding));
+    const std::array<int64_t, 2> strides = {shape_.stride, shape_.stride},
+                                 padding = {shape_.pad_height, shape_.pad_width};
+    return torch::conv2d(x, named_parameters()["weight"], /*bias=*/{}, at::IntArrayRef(strides),
+                         at::IntArrayRef(padding));
   }
   ConvShape shape_;
 };
@@ -66,7 +69,8 @@ struct InceptionBlockImpl : torch::nn::Module {
   // 'kernel': {3, 3} means padding 1 unless `stride` is 2; {1, 7} pads the long side.
   void Add(const std::string& name, int64_t in, int64_t out, int64_t height, int64_t width, int64_t stride = 1) {
     const int64_t pad_height = stride == 2 ? 0 : height / 2, pad_width = stride == 2 ? 0 : width / 2;
-    register_module(name, std::make_shared<ConvUnitImpl>(ConvShape{in, out, height, width, stride, pad_height, pad_width}));
+    register_module(name,
+                    std::make_shared<ConvUnitImpl>(ConvShape{in, out, height, width, stride, pad_height, pad_width}));
   }
   // The units of these names, one after another.
   torch::Tensor Chain(torch::Tensor x, std::initializer_list<const char*> names) {
@@ -94,10 +98,10 @@ struct InceptionAImpl : InceptionBlockImpl {
     Add("branch_pool", in, pool, 1, 1);
   }
   torch::Tensor forward(const torch::Tensor& x) override {
-    return torch::cat({Chain(x, {"branch1x1"}), Chain(x, {"branch5x5_1", "branch5x5_2"}),
-                       Chain(x, {"branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"}),
-                       Chain(AveragePool(x), {"branch_pool"})},
-                      1);
+    return torch::cat(
+        {Chain(x, {"branch1x1"}), Chain(x, {"branch5x5_1", "branch5x5_2"}),
+         Chain(x, {"branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"}), Chain(AveragePool(x), {"branch_pool"})},
+        1);
   }
 };
 
@@ -109,8 +113,8 @@ struct InceptionBImpl : InceptionBlockImpl {
     Add("branch3x3dbl_3", 96, 96, 3, 3, 2);
   }
   torch::Tensor forward(const torch::Tensor& x) override {
-    return torch::cat({Chain(x, {"branch3x3"}), Chain(x, {"branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"}), Shrink(x)},
-                      1);
+    return torch::cat(
+        {Chain(x, {"branch3x3"}), Chain(x, {"branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"}), Shrink(x)}, 1);
   }
 };
 
@@ -128,10 +132,11 @@ struct InceptionCImpl : InceptionBlockImpl {
     Add("branch_pool", in, 192, 1, 1);
   }
   torch::Tensor forward(const torch::Tensor& x) override {
-    return torch::cat({Chain(x, {"branch1x1"}), Chain(x, {"branch7x7_1", "branch7x7_2", "branch7x7_3"}),
-                       Chain(x, {"branch7x7dbl_1", "branch7x7dbl_2", "branch7x7dbl_3", "branch7x7dbl_4", "branch7x7dbl_5"}),
-                       Chain(AveragePool(x), {"branch_pool"})},
-                      1);
+    return torch::cat(
+        {Chain(x, {"branch1x1"}), Chain(x, {"branch7x7_1", "branch7x7_2", "branch7x7_3"}),
+         Chain(x, {"branch7x7dbl_1", "branch7x7dbl_2", "branch7x7dbl_3", "branch7x7dbl_4", "branch7x7dbl_5"}),
+         Chain(AveragePool(x), {"branch_pool"})},
+        1);
   }
 };
 
@@ -167,16 +172,16 @@ struct InceptionEImpl : InceptionBlockImpl {
   torch::Tensor forward(const torch::Tensor& x) override {
     const auto single = Chain(x, {"branch3x3_1"}), twice = Chain(x, {"branch3x3dbl_1", "branch3x3dbl_2"});
     const auto pooled = largest_ ? torch::max_pool2d(x, {3, 3}, {1, 1}, {1, 1}) : AveragePool(x);
-    return torch::cat({Chain(x, {"branch1x1"}), Chain(single, {"branch3x3_2a"}), Chain(single, {"branch3x3_2b"}),
-                       Chain(twice, {"branch3x3dbl_3a"}), Chain(twice, {"branch3x3dbl_3b"}),
-                       Chain(pooled, {"branch_pool"})},
-                      1);
+    return torch::cat(
+        {Chain(x, {"branch1x1"}), Chain(single, {"branch3x3_2a"}), Chain(single, {"branch3x3_2b"}),
+         Chain(twice, {"branch3x3dbl_3a"}), Chain(twice, {"branch3x3dbl_3b"}), Chain(pooled, {"branch_pool"})},
+        1);
   }
   const bool largest_;
 };
 
-// Pillow's bicubic for pictures of floats (mode F): the same widened kernel as for bytes (a = −1/2), in float64 sums, each pass
-// rounded to float32.
+// Pillow's bicubic for pictures of floats (mode F): the same widened kernel as for bytes (a = −1/2), in float64 sums,
+// each pass rounded to float32.
 torch::Tensor BicubicWeights(int64_t from, int64_t to) {
   const double scale = static_cast<double>(from) / static_cast<double>(to), filter_scale = std::max(scale, 1.0);
   const double support = 2.0 * filter_scale;
@@ -245,7 +250,8 @@ torch::Tensor InceptionPixels(const Image& image, InceptionResize resize) {
                          .permute({2, 0, 1})
                          .to(torch::kFloat32);
   if (resize == InceptionResize::kPytorchFid) {
-    return torch::upsample_bilinear2d((bytes / 255).unsqueeze(0), {kInceptionSide, kInceptionSide}, /*align_corners=*/false) *
+    return torch::upsample_bilinear2d((bytes / 255).unsqueeze(0), {kInceptionSide, kInceptionSide},
+                                      /*align_corners=*/false) *
                2 -
            1;
   }
@@ -299,9 +305,10 @@ absl::Status CheckDigestInName(const std::string& path) {
   }
   LOUPE_ASSIGN_OR_RETURN(const std::string found, Sha256HexOfFile(path));
   if (found.starts_with(named)) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format("{}: its SHA-256 begins with {}, expected {} as its name says: it is damaged or "
-                                                "another file; get it again",
-                                                path, found.substr(0, named.size()), named));
+  return absl::InvalidArgumentError(
+      fmt::format("{}: its SHA-256 begins with {}, expected {} as its name says: it is damaged or "
+                  "another file; get it again",
+                  path, found.substr(0, named.size()), named));
 }
 
 }  // namespace

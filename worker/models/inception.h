@@ -1,6 +1,6 @@
-// The Inception network behind published FID values: the one of TensorFlow's inception-2015-12-05 graph (Szegedy et al. 2016,
-// arXiv 1512.00567), as pytorch-fid's weights have it. It differs from torchvision's Inception v3 in its pooling branches, so
-// that features of the two cannot be compared.
+// The Inception network behind published FID values: the one of TensorFlow's inception-2015-12-05 graph (Szegedy et al.
+// 2016, arXiv 1512.00567), as pytorch-fid's weights have it. It differs from torchvision's Inception v3 in its pooling
+// branches, so that features of the two cannot be compared.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -23,11 +23,12 @@ class InceptionImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Inception);
 
-// How pictures of other sizes come to 299 pixels; named, because FID depends on it (Parmar et al. 2022, arXiv 2104.11222).
+// How pictures of other sizes come to 299 pixels; named, because FID depends on it (Parmar et al. 2022, arXiv
+// 2104.11222).
 enum class InceptionResize {
   kPytorchFid,  // bilinear, without smoothing when shrinking, on values in [0, 1] (align_corners off)
-  // Bicubic with a kernel widened when shrinking, per channel in float32, as Pillow does for pictures of floats; then cut to
-  // 0 … 255, without rounding.
+  // Bicubic with a kernel widened when shrinking, per channel in float32, as Pillow does for pictures of floats; then
+  // cut to 0 … 255, without rounding.
   kCleanFid,
 };
 
@@ -40,9 +41,9 @@ struct InceptionScorer {
   torch::Tensor EmbedImages(const std::vector<Image>& images);
 };
 
-// From pytorch-fid's pt_inception-2015-12-05-6726825d.pth or the same weights as .safetensors. Nothing in the file is executed.
-// Errors name the file and what does not fit (torch_checkpoint.h, weights.h); INVALID_ARGUMENT too when the name ends in digits
-// of a SHA-256, as the published one does, that are not the file's.
+// From pytorch-fid's pt_inception-2015-12-05-6726825d.pth or the same weights as .safetensors. Nothing in the file is
+// executed. Errors name the file and what does not fit (torch_checkpoint.h, weights.h); INVALID_ARGUMENT too when the
+// name ends in digits of a SHA-256, as the published one does, that are not the file's.
 absl::StatusOr<InceptionScorer> LoadInceptionScorer(const std::string& path, InceptionResize resize,
                                                     const LoadOptions& options = {});
 

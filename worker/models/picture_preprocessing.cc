@@ -1,8 +1,9 @@
 #include "worker/models/picture_preprocessing.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
-#include <torch/utils.h>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -11,8 +12,8 @@
 namespace loupe::worker {
 namespace {
 
-// A number of pixels that older versions write as a number and newer ones as an object; `stretch` is set where that object
-// gives height and width.
+// A number of pixels that older versions write as a number and newer ones as an object; `stretch` is set where that
+// object gives height and width.
 int64_t ReadSide(JsonConfig& json, const char* key, int64_t or_else, bool& stretch) {
   if (!json.Has(key)) return or_else;
   if (json.object().at(key).is_number_integer()) return json.Int(key);
@@ -35,7 +36,8 @@ std::array<float, 3> ReadChannels(JsonConfig& json, const char* key, double abov
   return channels;
 }
 
-// Version 5 of transformers writes a CLIPProcessor as one file, with the pictures' part in it; that goes before the older file.
+// Version 5 of transformers writes a CLIPProcessor as one file, with the pictures' part in it; that goes before the
+// older file.
 absl::StatusOr<JsonConfig> ReadFileOf(const std::string& folder) {
   auto whole = JsonConfig::Read(folder + "/processor_config.json");
   if (whole.ok() && whole->Has("image_processor")) {

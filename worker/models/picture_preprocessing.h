@@ -14,8 +14,8 @@
 namespace loupe::worker {
 
 struct PicturePreprocessing {
-  // What absent keys mean, and a bare number as size: CLIP's processor resizes the shorter side by bicubic interpolation and
-  // takes the middle square; ViT's resizes both sides by bilinear interpolation and takes everything.
+  // What absent keys mean, and a bare number as size: CLIP's processor resizes the shorter side by bicubic
+  // interpolation and takes the middle square; ViT's resizes both sides by bilinear interpolation and takes everything.
   enum class Defaults { kClip, kViT };
 
   int64_t resized = 224;  // what the shorter side, or with `stretch` both sides, come to

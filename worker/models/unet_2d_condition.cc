@@ -30,17 +30,21 @@ Transformer2DModel MakeTransformer(const UNet2DConditionConfig& config, const UN
 torch::Tensor RunResnet(torch::nn::ModuleList& resnets, size_t i, const torch::Tensor& x,
                         const torch::Tensor& time_silu) {
   const auto module = resnets[i];
-  return Recomputed([module](const auto& stream, const auto& time) {
-    return module->template as<ResnetBlock2DImpl>()->forward(stream, time);
-  }, x, time_silu);
+  return Recomputed(
+      [module](const auto& stream, const auto& time) {
+        return module->template as<ResnetBlock2DImpl>()->forward(stream, time);
+      },
+      x, time_silu);
 }
 
 torch::Tensor RunTransformer(torch::nn::ModuleList& attentions, size_t i, const torch::Tensor& x,
                              const torch::Tensor& context, ContextCache* cache) {
   const auto module = attentions[i];
-  return Recomputed([module, cache](const auto& stream, const auto& text) {
-    return module->template as<Transformer2DModelImpl>()->forward(stream, text, cache);
-  }, x, context);
+  return Recomputed(
+      [module, cache](const auto& stream, const auto& text) {
+        return module->template as<Transformer2DModelImpl>()->forward(stream, text, cache);
+      },
+      x, context);
 }
 
 }  // namespace
@@ -141,8 +145,8 @@ UNet2DConditionModelImpl::UNet2DConditionModelImpl(UNet2DConditionConfig config)
 
 torch::Tensor UNet2DConditionModelImpl::forward(const torch::Tensor& latents, const torch::Tensor& timesteps,
                                                 const torch::Tensor& context, ContextCache* cache) {
-  const auto sinusoids = SinusoidalEmbedding(timesteps, config_.levels.front().channels, config_.flip_sin_to_cos,
-                                             config_.freq_shift);
+  const auto sinusoids =
+      SinusoidalEmbedding(timesteps, config_.levels.front().channels, config_.flip_sin_to_cos, config_.freq_shift);
   const auto time_silu = torch::silu(time_embedding_(sinusoids.to(latents.scalar_type())));
 
   auto x = conv_in_(latents);

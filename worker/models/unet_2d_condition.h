@@ -89,8 +89,8 @@ class UNet2DConditionModelImpl : public torch::nn::Module {
   explicit UNet2DConditionModelImpl(UNet2DConditionConfig config);
 
   // Predicted noise (or v, as the base was trained). latents: [N, in_channels, H, W]; timesteps: [N] or [1], any number
-  // type; context: [N, text tokens, cross_attention_dim]. Returns [N, out_channels, H, W] in the latents' dtype. H and W
-  // need not be multiples of anything. `cache`: see ContextCache.
+  // type; context: [N, text tokens, cross_attention_dim]. Returns [N, out_channels, H, W] in the latents' dtype. H and
+  // W need not be multiples of anything. `cache`: see ContextCache.
   torch::Tensor forward(const torch::Tensor& latents, const torch::Tensor& timesteps, const torch::Tensor& context,
                         ContextCache* cache = nullptr);
 

@@ -25,14 +25,14 @@ void RefuseOtherArithmetic(JsonConfig& json) {
   json.MustBe("resnet_skip_time_act", {false});
   json.MustBe("resnet_time_scale_shift", {"default"});
   json.MustBe("time_embedding_type", {"positional"});
-  for (const char* key : {"addition_embed_type", "class_embed_type", "cross_attention_norm", "encoder_hid_dim",
-                          "encoder_hid_dim_type", "num_class_embeds", "projection_class_embeddings_input_dim",
-                          "reverse_transformer_layers_per_block", "time_cond_proj_dim", "time_embedding_act_fn",
-                          "time_embedding_dim", "timestep_post_act"}) {
+  for (const char* key :
+       {"addition_embed_type", "class_embed_type", "cross_attention_norm", "encoder_hid_dim", "encoder_hid_dim_type",
+        "num_class_embeds", "projection_class_embeddings_input_dim", "reverse_transformer_layers_per_block",
+        "time_cond_proj_dim", "time_embedding_act_fn", "time_embedding_dim", "timestep_post_act"}) {
     json.MustBe(key, {nullptr});
   }
-  // Mean something only beside settings refused above; dropout is for pre-training; upcast_attention is a precision, and
-  // attention is computed in float32 on the CPU anyway.
+  // Mean something only beside settings refused above; dropout is for pre-training; upcast_attention is a precision,
+  // and attention is computed in float32 on the CPU anyway.
   json.Ignore({"addition_embed_type_num_heads", "addition_time_embed_dim", "dropout", "upcast_attention"});
 }
 

@@ -1,7 +1,8 @@
 #include "worker/models/vit.h"
 
-#include <memory>
 #include <torch/utils.h>
+
+#include <memory>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -64,7 +65,8 @@ class ViTLayerImpl : public torch::nn::Module {
 
 absl::StatusOr<ViTConfig> ViTConfig::Read(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
-  if (json.String("model_type", "") != "vit") json.Refuse("model_type", "\"vit\" (a ViTModel, such as DINO's ViT-S/16)");
+  if (json.String("model_type", "") != "vit")
+    json.Refuse("model_type", "\"vit\" (a ViTModel, such as DINO's ViT-S/16)");
   json.MustBe("hidden_act", {"gelu"});
   json.MustBe("num_channels", {3});
   ViTConfig config;
@@ -89,8 +91,9 @@ absl::StatusOr<ViTConfig> ViTConfig::Read(const std::string& path) {
     json.Refuse("patch_size", fmt::format("1 to image_size ({})", config.image_size));
   }
   // Of training, of heads that are not loaded, and of the file itself.
-  json.Ignore({"architectures", "attention_probs_dropout_prob", "dtype", "encoder_stride", "hidden_dropout_prob", "id2label",
-               "initializer_range", "label2id", "pooler_act", "pooler_output_size", "torch_dtype", "transformers_version"});
+  json.Ignore({"architectures", "attention_probs_dropout_prob", "dtype", "encoder_stride", "hidden_dropout_prob",
+               "id2label", "initializer_range", "label2id", "pooler_act", "pooler_output_size", "torch_dtype",
+               "transformers_version"});
   LOUPE_RETURN_IF_ERROR(json.FinishStrictly());
   return config;
 }
@@ -112,7 +115,8 @@ ViTModelImpl::ViTModelImpl(const ViTConfig& config) : config_(config) {
 
 torch::Tensor ViTModelImpl::forward(const torch::Tensor& pixels) {
   TORCH_CHECK(pixels.dim() == 4 && pixels.size(2) == config_.image_size && pixels.size(3) == config_.image_size,
-              "ViT: pixels of shape ", pixels.sizes(), ", expected [N, 3, ", config_.image_size, ", ", config_.image_size, "]");
+              "ViT: pixels of shape ", pixels.sizes(), ", expected [N, 3, ", config_.image_size, ", ",
+              config_.image_size, "]");
   const auto patches = projection_(pixels).flatten(2).transpose(1, 2);
   auto x = torch::cat({cls_token_.expand({pixels.size(0), -1, -1}), patches}, 1) + position_embeddings_;
   for (const auto& layer : layers_) x = layer->as<ViTLayerImpl>()->forward(x);
@@ -126,7 +130,8 @@ torch::Tensor DinoScorer::EmbedImages(const std::vector<Image>& images) {
   std::vector<torch::Tensor> embeddings;
   for (size_t first = 0; first < images.size(); first += kPart) {
     std::vector<torch::Tensor> pixels;
-    for (size_t i = first; i < std::min(images.size(), first + kPart); ++i) pixels.push_back(preprocessing.Apply(images[i]));
+    for (size_t i = first; i < std::min(images.size(), first + kPart); ++i)
+      pixels.push_back(preprocessing.Apply(images[i]));
     embeddings.push_back(vit(torch::stack(pixels).to(options)).to(torch::kCPU, torch::kFloat32));
   }
   torch::Tensor all = torch::cat(embeddings);

@@ -1,5 +1,6 @@
-// The Vision Transformer (Dosovitskiy et al. 2021, arXiv 2010.11929) as transformers' ViTModel has it, with its checkpoint keys.
-// DINO's published ViT-S/16 (facebook/dino-vits16; Caron et al. 2021, arXiv 2104.14294) is such a folder.
+// The Vision Transformer (Dosovitskiy et al. 2021, arXiv 2010.11929) as transformers' ViTModel has it, with its
+// checkpoint keys. DINO's published ViT-S/16 (facebook/dino-vits16; Caron et al. 2021, arXiv 2104.14294) is such a
+// folder.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -26,8 +27,8 @@ struct ViTConfig {
   int64_t patch_size = 0;
   bool qkv_bias = true;
 
-  // From a ViTModel's config.json. INVALID_ARGUMENT names the key that is missing, not understood or of another network (a DINOv2
-  // folder's model_type is "dinov2").
+  // From a ViTModel's config.json. INVALID_ARGUMENT names the key that is missing, not understood or of another network
+  // (a DINOv2 folder's model_type is "dinov2").
   static absl::StatusOr<ViTConfig> Read(const std::string& path);
 };
 
@@ -36,8 +37,8 @@ class ViTModelImpl : public torch::nn::Module {
  public:
   explicit ViTModelImpl(const ViTConfig& config);
 
-  // pixels: [N, 3, image_size, image_size], normalised as preprocessor_config.json says. Returns the class token after the last
-  // norm, [N, hidden_size]: what DINO's own network returns.
+  // pixels: [N, 3, image_size, image_size], normalised as preprocessor_config.json says. Returns the class token after
+  // the last norm, [N, hidden_size]: what DINO's own network returns.
   torch::Tensor forward(const torch::Tensor& pixels);
 
   const ViTConfig& config() const { return config_; }
@@ -61,9 +62,10 @@ struct DinoScorer {
   torch::Tensor EmbedImages(const std::vector<Image>& images);
 };
 
-// From a folder with config.json, preprocessor_config.json, and model.safetensors or pytorch_model.bin (of which nothing is
-// executed). NOT_FOUND or INVALID_ARGUMENT names the file, and the key or weight, that is missing, not understood or does not
-// fit. Positions are not interpolated: pictures come at the size that the network was trained at.
+// From a folder with config.json, preprocessor_config.json, and model.safetensors or pytorch_model.bin (of which
+// nothing is executed). NOT_FOUND or INVALID_ARGUMENT names the file, and the key or weight, that is missing, not
+// understood or does not fit. Positions are not interpolated: pictures come at the size that the network was trained
+// at.
 absl::StatusOr<DinoScorer> LoadDinoScorer(const std::string& folder, const LoadOptions& options = {});
 
 }  // namespace loupe::worker

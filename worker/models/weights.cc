@@ -51,8 +51,8 @@ ElementType ElementTypeOf(torch::ScalarType type) {
   TORCH_CHECK(false, "tensors of type ", type, " cannot be written as safetensors");
 }
 
-// A network's weights are floats. Integers of the right shape are what a quantised network was packed into: their numbers mean
-// nothing without the rest.
+// A network's weights are floats. Integers of the right shape are what a quantised network was packed into: their
+// numbers mean nothing without the rest.
 bool IsWeightType(ElementType type) {
   const auto scalar = ScalarTypeOf(type);
   return scalar.has_value() && torch::isFloatingType(*scalar);
@@ -70,7 +70,9 @@ std::string NetworkName(std::string name, const WeightOptions& options) {
   return name;
 }
 
-std::string ShapeText(at::IntArrayRef shape) { return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", ")); }
+std::string ShapeText(at::IntArrayRef shape) {
+  return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
+}
 
 // The first few problems, in one sentence.
 class Problems {
@@ -127,8 +129,9 @@ absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
       problems.Add(fmt::format("'{}' has shape {}, expected {}", item.key(), ShapeText(found->second->shape),
                                ShapeText(item.value().sizes())));
     } else if (!IsWeightType(found->second->type)) {
-      problems.Add(fmt::format("'{}' is of type {}, expected floats (F32, F16, BF16, F64 or F8_…) and no quantised weights", item.key(),
-                               ElementTypeName(found->second->type)));
+      problems.Add(
+          fmt::format("'{}' is of type {}, expected floats (F32, F16, BF16, F64 or F8_…) and no quantised weights",
+                      item.key(), ElementTypeName(found->second->type)));
     } else {
       pairs.emplace_back(&item.value(), found->second);
       names[&item.value()] = item.key();

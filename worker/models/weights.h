@@ -17,8 +17,8 @@ namespace loupe::worker {
 struct WeightOptions {
   torch::ScalarType dtype = torch::kFloat32;  // in memory, whatever the file holds
   torch::Device device = torch::kCPU;
-  // Convolution weights as [out, k, k, in] in memory. Makes the networks' convolutions 1.2–1.3 times as fast on CPUs, and
-  // the transformers' changes between pixels and tokens free.
+  // Convolution weights as [out, k, k, in] in memory. Makes the networks' convolutions 1.2–1.3 times as fast on CPUs,
+  // and the transformers' changes between pixels and tokens free.
   bool channels_last = true;
   // The file's names begin with this, the network's do not ("text_model.").
   std::string strip_prefix;
@@ -32,9 +32,9 @@ struct WeightOptions {
 };
 
 // Replaces every parameter of `network` by the file's array of the same name, converted, requires_grad off.
-// INVALID_ARGUMENT, naming the file and up to three weights, with shapes, if one is missing, has another shape, holds no floats or
-// is not the network's; then no parameter has been changed. Also if a value is not finite, in the file or in options.dtype; then the
-// network is not to be used.
+// INVALID_ARGUMENT, naming the file and up to three weights, with shapes, if one is missing, has another shape, holds
+// no floats or is not the network's; then no parameter has been changed. Also if a value is not finite, in the file or
+// in options.dtype; then the network is not to be used.
 absl::Status LoadWeights(torch::nn::Module& network, const WeightFiles& files, const WeightOptions& options);
 
 // The same from one file, of either kind (WeightFiles::OpenFile).
@@ -43,7 +43,8 @@ absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path,
 // One array as a tensor of its own memory.
 torch::Tensor ToTensor(const ArrayView& array);
 
-// SHA-256 over names, types, shapes and bytes, in order of the names: what a file keeps of its arrays to tell a flipped bit.
+// SHA-256 over names, types, shapes and bytes, in order of the names: what a file keeps of its arrays to tell a flipped
+// bit.
 std::string DigestOfArrays(const std::map<std::string, ArrayView>& arrays);
 
 // Tensors as arrays for WriteSafetensors: `kept` owns what the views show (contiguous, on the CPU).

@@ -1,9 +1,10 @@
 #include "worker/pretrain/augment.h"
 
+#include <torch/nn/functional.h>
+
 #include <array>
 #include <cmath>
 #include <vector>
-#include <torch/nn/functional.h>
 
 namespace loupe::worker {
 namespace {
@@ -40,7 +41,8 @@ torch::Tensor RandomAffine(const torch::Tensor& pictures, double angle, double s
                                     torch::stack({s * aspect, c, moves.index({Slice(), 1})}, 1)},
                                    1);
   const auto grid = F::affine_grid(matrix.to(pictures.device()), pictures.sizes(), /*align_corners=*/false);
-  const auto options = F::GridSampleFuncOptions().mode(torch::kBilinear).padding_mode(torch::kZeros).align_corners(false);
+  const auto options =
+      F::GridSampleFuncOptions().mode(torch::kBilinear).padding_mode(torch::kZeros).align_corners(false);
   return 1 - F::grid_sample(1 - pictures, grid, options);
 }
 

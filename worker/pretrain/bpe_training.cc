@@ -27,8 +27,8 @@ bool IsPrintableByte(uint32_t byte) {
   return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
 }
 
-// GPT-2's table: a byte that prints stands for itself, the others for U+0100 and on. `in_order`: the vocabulary's order,
-// printing bytes first.
+// GPT-2's table: a byte that prints stands for itself, the others for U+0100 and on. `in_order`: the vocabulary's
+// order, printing bytes first.
 struct ByteSymbols {
   std::vector<std::string> of_byte = std::vector<std::string>(256);
   std::vector<std::string> in_order;
@@ -53,8 +53,8 @@ const ByteSymbols& Symbols() {
   return symbols;
 }
 
-// Letters together, digits one by one, other signs together. What is beyond ASCII counts as a letter: merges are learned
-// from this cut, but the tokenizer's own cut decides where they apply.
+// Letters together, digits one by one, other signs together. What is beyond ASCII counts as a letter: merges are
+// learned from this cut, but the tokenizer's own cut decides where they apply.
 std::vector<std::string> Words(std::string_view text) {
   enum class Kind { kSpace, kLetter, kDigit, kSign };
   const auto kind_of = [](unsigned char c) {
@@ -95,8 +95,8 @@ void Apply(const Pair& merge, std::vector<std::string>& symbols) {
 }
 
 Json SpecialToken(int64_t id, std::string_view content) {
-  return {{"id", id},         {"content", content},  {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},  {"normalized", false}, {"special", true}};
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
 Json Vocab(const BpeVocabulary& vocabulary) {
@@ -114,7 +114,8 @@ Json FastTokenizer(const BpeVocabulary& vocabulary) {
   Json merges = Json::array();
   for (const auto& [left, right] : vocabulary.merges) merges.push_back({left, right});
   const char* cut = R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
-  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  const Json byte_level = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
   Json model = {{"type", "BPE"},
                 {"dropout", nullptr},
                 {"unk_token", kEnd},
@@ -128,11 +129,8 @@ Json FastTokenizer(const BpeVocabulary& vocabulary) {
   const Json normalizers = Json::array({Json{{"type", "NFC"}},
                                         Json{{"type", "Replace"}, {"pattern", {{"Regex", R"(\s+)"}}}, {"content", " "}},
                                         Json{{"type", "Lowercase"}}});
-  const Json pretokenizers = Json::array({Json{{"type", "Split"},
-                                               {"pattern", {{"Regex", cut}}},
-                                               {"behavior", "Removed"},
-                                               {"invert", true}},
-                                          byte_level});
+  const Json pretokenizers = Json::array(
+      {Json{{"type", "Split"}, {"pattern", {{"Regex", cut}}}, {"behavior", "Removed"}, {"invert", true}}, byte_level});
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
@@ -169,8 +167,8 @@ BpeVocabulary TrainBpe(const std::vector<std::string>& texts, const BpeOptions& 
     for (const auto& [symbols, count] : words) {
       for (size_t i = 0; i + 1 < symbols.size(); ++i) pairs[{symbols[i], symbols[i + 1]}] += count;
     }
-    const auto best = std::max_element(pairs.begin(), pairs.end(),
-                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto best =
+        std::max_element(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
     if (best == pairs.end() || best->second < 2) break;
     merge(Pair(best->first));
   }

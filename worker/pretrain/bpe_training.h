@@ -1,5 +1,5 @@
-// Training CLIP's byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909, in CLIP's byte-level form) and writing the
-// tokenizer's files.
+// Training CLIP's byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909, in CLIP's byte-level form) and writing
+// the tokenizer's files.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,12 @@ struct BpeVocabulary {
   int64_t end_id() const { return size() - 1; }
 };
 
-// Merges the most frequent pair of symbols until enough; among equals the alphabetically first, so that the same texts give
-// the same vocabulary. Texts are lower-cased and cut into words as CLIP cuts them.
+// Merges the most frequent pair of symbols until enough; among equals the alphabetically first, so that the same texts
+// give the same vocabulary. Texts are lower-cased and cut into words as CLIP cuts them.
 BpeVocabulary TrainBpe(const std::vector<std::string>& texts, const BpeOptions& options);
 
-// vocab.json, merges.txt, tokenizer.json, tokenizer_config.json and special_tokens_map.json, as transformers reads them.
-// `folder` exists.
+// vocab.json, merges.txt, tokenizer.json, tokenizer_config.json and special_tokens_map.json, as transformers reads
+// them. `folder` exists.
 absl::Status WriteTokenizer(const std::string& folder, const BpeVocabulary& vocabulary, int64_t max_length);
 
 }  // namespace loupe::worker

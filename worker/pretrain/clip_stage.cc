@@ -88,7 +88,8 @@ torch::Tensor ClipStage::Loss(int64_t step, std::map<std::string, double>& parts
 
   const auto texts = UnitRows(network_->TextFeatures(CaptionIds(step, rows)));
   const auto likeness = likeness_.index_select(0, rows).index_select(1, rows);
-  const auto wanted = (1 - options_.soft_share) * torch::eye(half, device) + options_.soft_share * (likeness / 0.1).softmax(1);
+  const auto wanted =
+      (1 - options_.soft_share) * torch::eye(half, device) + options_.soft_share * (likeness / 0.1).softmax(1);
   const auto logits = network_->logit_scale.exp().clamp_max(80) * torch::mm(embeds.slice(0, 0, half), texts.t());
   const auto text = 0.5 * (CrossEntropy(wanted, logits) + CrossEntropy(wanted.t(), logits.t()));
 

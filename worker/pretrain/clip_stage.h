@@ -18,13 +18,13 @@
 namespace loupe::worker {
 
 struct ClipStageOptions {
-  int64_t batch = 128;         // half of them with captions, half neighbours of those in shape, strongly changed
-  double text_weight = 0.3;    // of the contrastive loss between pictures and captions
-  double soft_share = 0.2;     // of the caption targets that goes to other captions by shared words
-  double aim_weight = 5;       // of 1 − cosine between a picture's embedding and its descriptor
-  double shape_weight = 5;     // of the squared difference between the tower's cosines and the descriptor's
-  double near_weight = 4;      // pairs count 1 + near_weight · max(0, the descriptor's cosine): near pairs are rare
-  int64_t neighbours = 12;     // a picture's partner in the batch is one of its this many nearest
+  int64_t batch = 128;       // half of them with captions, half neighbours of those in shape, strongly changed
+  double text_weight = 0.3;  // of the contrastive loss between pictures and captions
+  double soft_share = 0.2;   // of the caption targets that goes to other captions by shared words
+  double aim_weight = 5;     // of 1 − cosine between a picture's embedding and its descriptor
+  double shape_weight = 5;   // of the squared difference between the tower's cosines and the descriptor's
+  double near_weight = 4;    // pairs count 1 + near_weight · max(0, the descriptor's cosine): near pairs are rare
+  int64_t neighbours = 12;   // a picture's partner in the batch is one of its this many nearest
 };
 
 // Pixels as the image tower wants them: unit [N, 3, S, S] in [0, 1], normalised with CLIP's mean and deviation.

@@ -45,7 +45,8 @@ absl::StatusOr<Corpus> Corpus::Read(const std::string& path) {
   Corpus corpus;
   for (const EmojiItem& item : items) (item.held_out.empty() ? corpus.training : corpus.held_out).push_back(item);
   if (corpus.training.empty()) {
-    return absl::InvalidArgumentError(fmt::format("{}: nothing to train on: every emoji is held out or none is listed", path));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: nothing to train on: every emoji is held out or none is listed", path));
   }
   return corpus;
 }

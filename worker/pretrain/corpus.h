@@ -25,8 +25,8 @@ struct Corpus {
 // One of: the name; "a photo of " + name; the name and 1–3 keywords; 1–3 keywords alone (only with `keywords_alone`).
 std::string DrawCaption(const EmojiItem& item, bool keywords_alone, std::mt19937_64& random);
 
-// The captions that a precomputed text embedding exists for: the name, "a photo of " + name, and `mixed` draws of name +
-// keywords.
+// The captions that a precomputed text embedding exists for: the name, "a photo of " + name, and `mixed` draws of name
+// + keywords.
 std::vector<std::string> FixedCaptions(const EmojiItem& item, int64_t mixed, std::mt19937_64& random);
 
 // A number in [0, n). The same on every platform, which std::uniform_int_distribution is not.
@@ -34,8 +34,8 @@ inline int64_t DrawBelow(int64_t n, std::mt19937_64& random) {
   return static_cast<int64_t>(random() % static_cast<uint64_t>(n));
 }
 
-// Items' likeness by shared words of names, keywords and subgroup, each weighted by the logarithm of its rarity: cosine of
-// the weighted bags of words, in [0, 1], row-major [n, n] with ones on the diagonal.
+// Items' likeness by shared words of names, keywords and subgroup, each weighted by the logarithm of its rarity: cosine
+// of the weighted bags of words, in [0, 1], row-major [n, n] with ones on the diagonal.
 std::vector<float> WordLikeness(const std::vector<EmojiItem>& items);
 
 }  // namespace loupe::worker

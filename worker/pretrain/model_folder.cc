@@ -154,18 +154,17 @@ absl::Status WriteSchedulerConfig(const std::string& folder, const UNetStageOpti
 
 absl::Status WriteModelIndex(const std::string& folder) {
   const Json none = Json::array({nullptr, nullptr});
-  return Write(folder + "/model_index.json",
-               {{"_class_name", "StableDiffusionPipeline"},
-                {"_diffusers_version", kDiffusersVersion},
-                {"feature_extractor", none},
-                {"image_encoder", none},
-                {"requires_safety_checker", false},
-                {"safety_checker", none},
-                {"scheduler", Json::array({"diffusers", "DPMSolverMultistepScheduler"})},
-                {"text_encoder", Json::array({"transformers", "CLIPTextModel"})},
-                {"tokenizer", Json::array({"transformers", "CLIPTokenizer"})},
-                {"unet", Json::array({"diffusers", "UNet2DConditionModel"})},
-                {"vae", Json::array({"diffusers", "AutoencoderKL"})}});
+  return Write(folder + "/model_index.json", {{"_class_name", "StableDiffusionPipeline"},
+                                              {"_diffusers_version", kDiffusersVersion},
+                                              {"feature_extractor", none},
+                                              {"image_encoder", none},
+                                              {"requires_safety_checker", false},
+                                              {"safety_checker", none},
+                                              {"scheduler", Json::array({"diffusers", "DPMSolverMultistepScheduler"})},
+                                              {"text_encoder", Json::array({"transformers", "CLIPTextModel"})},
+                                              {"tokenizer", Json::array({"transformers", "CLIPTokenizer"})},
+                                              {"unet", Json::array({"diffusers", "UNet2DConditionModel"})},
+                                              {"vae", Json::array({"diffusers", "AutoencoderKL"})}});
 }
 
 absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network, const std::string& prefix) {
@@ -173,8 +172,8 @@ absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network
   for (const auto& item : network.named_parameters()) {
     torch::Tensor& value = half[prefix + item.key()] = item.value().detach().to(torch::kHalf);
     if (const std::string found = DescribeNotFinite(value); !found.empty()) {
-      return absl::FailedPreconditionError(fmt::format("{}: '{}' in float16: {}; training diverged, lower its rates", path,
-                                                       item.key(), found));
+      return absl::FailedPreconditionError(
+          fmt::format("{}: '{}' in float16: {}; training diverged, lower its rates", path, item.key(), found));
     }
   }
   return WriteSafetensors(path, ToArrays(half).views, {{"format", "pt"}});

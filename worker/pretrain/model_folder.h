@@ -15,7 +15,8 @@ namespace loupe::worker {
 // All write into an existing `folder`, each file whole or not at all, and give the same bytes for the same arguments.
 
 // vae/config.json. `scaling_factor`: 1 over the latents' standard deviation.
-absl::Status WriteVaeConfig(const std::string& folder, const VaePart& part, int64_t picture_size, double scaling_factor);
+absl::Status WriteVaeConfig(const std::string& folder, const VaePart& part, int64_t picture_size,
+                            double scaling_factor);
 // unet/config.json.
 absl::Status WriteUNetConfig(const std::string& folder, const UNetPart& part, int64_t latent_size,
                              int64_t context_width);

@@ -1,8 +1,9 @@
 #include "worker/pretrain/muon_adamw.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
-#include <torch/utils.h>
 
 namespace loupe::worker {
 
@@ -54,7 +55,8 @@ void MuonAdamW::MuonStep(Slot& slot, double factor) const {
   const double rows = static_cast<double>(ahead.size(0)), columns = static_cast<double>(ahead.size(1));
   const double rate = options_.muon_rate * factor;
   slot.parameter.mul_(1 - rate * options_.weight_decay / 10);
-  slot.parameter.add_(Orthogonalised(ahead, options_.muon_precision).reshape(g.sizes()), -rate * std::sqrt(std::max(1.0, rows / columns)));
+  slot.parameter.add_(Orthogonalised(ahead, options_.muon_precision).reshape(g.sizes()),
+                      -rate * std::sqrt(std::max(1.0, rows / columns)));
 }
 
 void MuonAdamW::AdamStep(Slot& slot, int64_t step, double factor) const {

@@ -13,7 +13,8 @@ namespace loupe::worker {
 struct MuonAdamWOptions {
   double muon_rate = 0.02;
   double muon_momentum = 0.95;  // Nesterov
-  torch::ScalarType muon_precision = torch::kFloat32;  // of the iteration's products; kBFloat16 does for it, as its authors say
+  torch::ScalarType muon_precision =
+      torch::kFloat32;  // of the iteration's products; kBFloat16 does for it, as its authors say
   double adam_rate = 1e-3;
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.98;
@@ -25,7 +26,8 @@ struct MuonAdamWOptions {
 torch::Tensor Orthogonalised(const torch::Tensor& g, torch::ScalarType precision = torch::kFloat32);
 
 // A parameter p with two or more dimensions, named neither embedding nor conv_in, conv_out or logit_scale, takes
-//   b ← μ b + g;  p ← (1 − rate·decay/10) p − rate·√max(1, rows/columns)·Orthogonalised(g + μ b)   (a kernel as [out, in·k·k]);
+//   b ← μ b + g;  p ← (1 − rate·decay/10) p − rate·√max(1, rows/columns)·Orthogonalised(g + μ b)   (a kernel as [out,
+//   in·k·k]);
 // every other one takes AdamW's step (arXiv 1711.05101). Not thread-safe. Deterministic.
 class MuonAdamW {
  public:

@@ -1,11 +1,12 @@
 #include "worker/pretrain/pretrain.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <optional>
 #include <system_error>
-#include <torch/utils.h>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -48,7 +49,8 @@ absl::Status CopyFolder(const std::string& from, const std::string& to) {
   return absl::OkStatus();
 }
 
-absl::Status Load(torch::nn::Module& network, const std::string& path, torch::Device device, const std::string& prefix = "") {
+absl::Status Load(torch::nn::Module& network, const std::string& path, torch::Device device,
+                  const std::string& prefix = "") {
   return LoadWeightFile(network, path, {.device = device, .strip_prefix = prefix});
 }
 
@@ -171,7 +173,8 @@ absl::StatusOr<StageEnd> Run::Vae() {
   }
   InitialiseAsTorch(*vae_, StepGenerator(config_.seed, 0, "vae/init"));
   ZeroLastLayers(*vae_, {"conv2"});
-  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*vae_, part.source.init_from + kDiffusionWeights, device_));
+  if (!part.source.init_from.empty())
+    LOUPE_RETURN_IF_ERROR(Load(*vae_, part.source.init_from + kDiffusionWeights, device_));
   vae_->to(device_);
   VaeStage stage(vae_, PicturesOf(pictures_, corpus_.training), part.options, config_.seed,
                  [this](int64_t step) { return LookAtVae(step); });
@@ -215,7 +218,8 @@ absl::StatusOr<StageEnd> Run::Clip() {
     return StageEnd::kFinished;
   }
   InitialiseClip(clip_, StepGenerator(config_.seed, 0, "clip/init"));
-  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*clip_, part.source.init_from + kTextWeights, device_));
+  if (!part.source.init_from.empty())
+    LOUPE_RETURN_IF_ERROR(Load(*clip_, part.source.init_from + kTextWeights, device_));
   clip_->to(device_);
   ClipStage stage(clip_, *tokenizer_, corpus_.training, PicturesOf(pictures_, corpus_.training),
                   tokenizer_->max_length(), part.options, config_.seed, [this](int64_t) { return LookAtClip(); });
@@ -309,7 +313,8 @@ absl::StatusOr<StageEnd> Run::UNet() {
   unet_ = UNet2DConditionModel(shape);
   InitialiseAsTorch(*unet_, StepGenerator(config_.seed, 0, "unet/init"));
   ZeroLastLayers(*unet_, {"conv2", "proj_out", "conv_out"});
-  if (!part.source.init_from.empty()) LOUPE_RETURN_IF_ERROR(Load(*unet_, part.source.init_from + kDiffusionWeights, device_));
+  if (!part.source.init_from.empty())
+    LOUPE_RETURN_IF_ERROR(Load(*unet_, part.source.init_from + kDiffusionWeights, device_));
   unet_->to(device_);
   UNetStage stage(unet_, MakeUNetData(), part.options, config_.seed, [this](int64_t step) { return LookAtUNet(step); });
   return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("unet"));
@@ -372,7 +377,8 @@ absl::Status RunParts(Run& run) {
 
 }  // namespace
 
-absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit, torch::Device device) {
+absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit,
+                      torch::Device device) {
   Run run(config, out, limit, device);
   try {
     return RunParts(run);

@@ -14,10 +14,10 @@ namespace loupe::worker {
 //   clip/    the transformers CLIPModel folder (with `clip`), for scoring
 //   work/    one checkpoint per part
 //   sheets/  reconstructions, and samples beside the real pictures
-// Called again with the same config and `out` it goes on where it was, whatever ended it; a finished part is not trained
-// again. Everything but random draws is computed on `device`; a run may go on on another one, with other rounding. Held-out
-// emoji are used for nothing but the reported measurements. OK when everything is finished or the limit was reached; errors
-// name the file or the part.
+// Called again with the same config and `out` it goes on where it was, whatever ended it; a finished part is not
+// trained again. Everything but random draws is computed on `device`; a run may go on on another one, with other
+// rounding. Held-out emoji are used for nothing but the reported measurements. OK when everything is finished or the
+// limit was reached; errors name the file or the part.
 absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit,
                       torch::Device device = torch::kCPU);
 

@@ -76,7 +76,8 @@ class Section {
   std::set<std::string, std::less<>> asked_;
 };
 
-// Of products and convolutions: bf16 is the faster one where the processor multiplies bfloat16 matrices (AMX, AVX-512 BF16).
+// Of products and convolutions: bf16 is the faster one where the processor multiplies bfloat16 matrices (AMX, AVX-512
+// BF16).
 void ReadPrecision(Section& section, torch::ScalarType& precision) {
   std::string name = "float32";
   section.Get("precision", name);
@@ -180,7 +181,9 @@ void ReadUNet(Section section, UNetPart& part) {
 }
 
 absl::Status CheckParts(const std::string& path, const PretrainConfig& config) {
-  const auto error = [&](std::string_view what) { return absl::InvalidArgumentError(fmt::format("{}: {}", path, what)); };
+  const auto error = [&](std::string_view what) {
+    return absl::InvalidArgumentError(fmt::format("{}: {}", path, what));
+  };
   if (config.items.empty()) return error("'items' is missing: the list of emoji to train on");
   if (config.clip.present && !config.tokenizer.present) return error("'clip' needs a 'tokenizer'");
   if (!config.unet.present) return absl::OkStatus();

@@ -70,9 +70,9 @@ struct UNetPart {
 
 struct PretrainConfig {
   uint64_t seed = 0;
-  int threads = 1;          // of LibTorch; another number gives other roundings
-  std::string items;        // the list of emoji
-  std::string font;         // a colour font; empty: Noto Color Emoji where Debian puts it
+  int threads = 1;    // of LibTorch; another number gives other roundings
+  std::string items;  // the list of emoji
+  std::string font;   // a colour font; empty: Noto Color Emoji where Debian puts it
   int64_t picture_size = 64;
   TokenizerPart tokenizer;
   VaePart vae;

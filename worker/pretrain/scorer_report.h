@@ -15,8 +15,8 @@ namespace loupe::worker {
 // One held-out family (the nine cat faces) among all pictures, by cosine of image embeddings.
 struct FamilyMargin {
   std::string family;
-  double within = 0;         // mean cosine over pairs of different members
-  std::string nearest;       // the picture outside the family with the highest mean cosine to its members
+  double within = 0;    // mean cosine over pairs of different members
+  std::string nearest;  // the picture outside the family with the highest mean cosine to its members
   double to_nearest = 0;
   std::string nearest_other;  // the same without the family's training twin (below)
   double to_nearest_other = 0;
@@ -26,8 +26,8 @@ struct FamilyMargin {
 };
 
 // `pictures`: uint8 [N, 3, S, S], by EmojiItem::index, held-out ones included. A family's twin is the training emoji of
-// the same animal's face, "<family> face": as the family's plain middle it can lie nearer to the members on average than
-// they lie to each other under any honest embedding, so both margins are told.
+// the same animal's face, "<family> face": as the family's plain middle it can lie nearer to the members on average
+// than they lie to each other under any honest embedding, so both margins are told.
 std::vector<FamilyMargin> FamilyMargins(CLIPModel& clip, const Corpus& corpus, const torch::Tensor& pictures);
 
 // Image → name over the training pictures: shares of pictures whose own name is the first, and among the first five.

@@ -11,12 +11,8 @@ absl::Status WriteSheet(const std::string& path, const torch::Tensor& pictures, 
   const int64_t rows = (n + columns - 1) / columns;
   auto grid = torch::ones({rows * columns, 3, h, w});
   grid.slice(0, 0, n).copy_(pictures.detach().clamp(0, 1).cpu());
-  const auto bytes = (grid * 255)
-                         .round()
-                         .view({rows, columns, 3, h, w})
-                         .permute({0, 3, 1, 4, 2})
-                         .to(torch::kUInt8)
-                         .contiguous();
+  const auto bytes =
+      (grid * 255).round().view({rows, columns, 3, h, w}).permute({0, 3, 1, 4, 2}).to(torch::kUInt8).contiguous();
   Image image{.width = static_cast<int>(columns * w), .height = static_cast<int>(rows * h), .rgb = {}};
   image.rgb.resize(static_cast<size_t>(bytes.numel()));
   std::memcpy(image.rgb.data(), bytes.const_data_ptr(), image.rgb.size());

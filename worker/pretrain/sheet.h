@@ -10,7 +10,8 @@
 
 namespace loupe::worker {
 
-// pictures: [N, 3, H, W] in [0, 1] (clamped), written row by row, `columns` in a row, white where there is none, as a PNG.
+// pictures: [N, 3, H, W] in [0, 1] (clamped), written row by row, `columns` in a row, white where there is none, as a
+// PNG.
 absl::Status WriteSheet(const std::string& path, const torch::Tensor& pictures, int64_t columns);
 
 }  // namespace loupe::worker

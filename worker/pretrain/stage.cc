@@ -74,15 +74,16 @@ class TrainingState {
     const auto digest = file.metadata().find(kDigestKey);
     if (digest != file.metadata().end() && digest->second != DigestOfArrays(file.arrays())) {
       return absl::DataLossError(fmt::format(
-          "{}: its arrays do not have the digest that it names: it is damaged; remove it to begin this part anew", file.path()));
+          "{}: its arrays do not have the digest that it names: it is damaged; remove it to begin this part anew",
+          file.path()));
     }
     for (const auto& [name, tensor] : tensors_) {
       const auto found = file.arrays().find(name);
       if (found == file.arrays().end() || at::IntArrayRef(found->second.shape) != tensor.sizes()) {
-        return absl::InvalidArgumentError(
-            fmt::format("{}: '{}' is missing or has another shape than the config's network; start with a new --out, or "
-                        "go on with the config that this run began with",
-                        file.path(), name));
+        return absl::InvalidArgumentError(fmt::format(
+            "{}: '{}' is missing or has another shape than the config's network; start with a new --out, or "
+            "go on with the config that this run began with",
+            file.path(), name));
       }
     }
     torch::NoGradGuard no_grad;
@@ -117,8 +118,8 @@ absl::StatusOr<int64_t> Resume(const Stage& stage, uint64_t seed, const std::str
   Metadata found = file.metadata();
   for (const auto& [key, value] : Describe(stage, seed, 0)) {
     if (key != "step" && found[key] != value) {
-      return absl::InvalidArgumentError(fmt::format("{}: made with {} '{}', but this run's is '{}'; start with a new --out",
-                                                    path, key, found[key], value));
+      return absl::InvalidArgumentError(fmt::format(
+          "{}: made with {} '{}', but this run's is '{}'; start with a new --out", path, key, found[key], value));
     }
   }
   LOUPE_RETURN_IF_ERROR(state.Read(file));
@@ -227,15 +228,15 @@ absl::StatusOr<StageEnd> RunStage(Stage& stage, const StageSchedule& schedule, u
     const torch::Tensor loss = stage.Loss(done, parts);
     const double value = loss.item<double>();
     if (!std::isfinite(value) && done == 0) {
-      return absl::FailedPreconditionError(
-          fmt::format("{}: the loss is {} before anything was trained: the weights that it starts from, or the parts that it is "
-                      "computed with, are broken",
-                      stage.name(), value));
+      return absl::FailedPreconditionError(fmt::format(
+          "{}: the loss is {} before anything was trained: the weights that it starts from, or the parts that it is "
+          "computed with, are broken",
+          stage.name(), value));
     }
     if (!std::isfinite(value)) {
-      return absl::FailedPreconditionError(
-          fmt::format("{}: the loss at step {} is {}; the last checkpoint is of step {}: lower the rates and go on from there",
-                      stage.name(), done, value, written));
+      return absl::FailedPreconditionError(fmt::format(
+          "{}: the loss at step {} is {}; the last checkpoint is of step {}: lower the rates and go on from there",
+          stage.name(), done, value, written));
     }
     loss.backward();
     state.optimiser.Step(done, RateFactor(schedule, done));
@@ -245,7 +246,8 @@ absl::StatusOr<StageEnd> RunStage(Stage& stage, const StageSchedule& schedule, u
     progress.Add(value, parts);
     if (done % schedule.checkpoint_every == 0 || done == schedule.steps) {
       progress.Log(done);
-      // Before the checkpoint: killed in between, the run does both again; the other way round the files would stay old.
+      // Before the checkpoint: killed in between, the run does both again; the other way round the files would stay
+      // old.
       if (done % schedule.look_every == 0 || done == schedule.steps) {
         LOUPE_RETURN_IF_ERROR(LookAtAverage(stage, state, done));
       }

@@ -27,18 +27,18 @@ class Stage {
   virtual torch::nn::Module& network() = 0;
   // The loss to be minimised (with its graph) at this step, and its parts for the log (any numbers by name).
   virtual torch::Tensor Loss(int64_t step, std::map<std::string, double>& parts) = 0;
-  // Just before a checkpoint, with the averaged weights in the network: measure, draw a sheet, write the folder. Returns
-  // one line for the log. What it writes must be the same when it is called again for the same step.
+  // Just before a checkpoint, with the averaged weights in the network: measure, draw a sheet, write the folder.
+  // Returns one line for the log. What it writes must be the same when it is called again for the same step.
   virtual absl::StatusOr<std::string> Look(int64_t step) = 0;
 };
 
 struct StageSchedule {
   int64_t steps = 0;
   int64_t warm_up = 50;
-  double decay = 0.2;          // share of the steps, at the end, over which the rates fall to 0 along a straight line
-  double average = 0.998;      // EMA's decay; less in the first steps: min(average, (1 + step) / (10 + step))
+  double decay = 0.2;      // share of the steps, at the end, over which the rates fall to 0 along a straight line
+  double average = 0.998;  // EMA's decay; less in the first steps: min(average, (1 + step) / (10 + step))
   int64_t checkpoint_every = 200;
-  int64_t look_every = 1000;   // a multiple of checkpoint_every; the last step always
+  int64_t look_every = 1000;  // a multiple of checkpoint_every; the last step always
   MuonAdamWOptions rates;
 };
 
@@ -54,8 +54,8 @@ torch::Tensor BatchRows(uint64_t seed, const std::string& stage, int64_t step, i
 // Last layers of residual branches and of the whole network at zero, so that training starts from the identity.
 void ZeroLastLayers(torch::nn::Module& network, const std::vector<std::string>& endings);
 
-// When training must pause: at a moment (of `clock`), for hours given on the command line; after so many steps of each part
-// in this run, for tests.
+// When training must pause: at a moment (of `clock`), for hours given on the command line; after so many steps of each
+// part in this run, for tests.
 struct StageLimit {
   const Clock* clock = nullptr;  // null: no time limit
   absl::Duration deadline;       // against clock->MonotonicNow()
@@ -64,12 +64,12 @@ struct StageLimit {
 
 enum class StageEnd { kFinished, kPaused };
 
-// Trains until schedule.steps or the limit, from `checkpoint` (a safetensors file) if it is there, else from the network's
-// present weights. Writes `checkpoint` atomically every checkpoint_every steps and at the end, with weights, average,
-// momenta, step and seed: a run that was killed and resumed, any number of times, ends in the same file byte for byte
-// (on one machine with one number of threads). On return the network holds the averaged weights.
-// INVALID_ARGUMENT: the checkpoint is of another stage, seed or network. FAILED_PRECONDITION: the loss is not finite (the
-// last checkpoint stays). Errors of writing and of Look pass through.
+// Trains until schedule.steps or the limit, from `checkpoint` (a safetensors file) if it is there, else from the
+// network's present weights. Writes `checkpoint` atomically every checkpoint_every steps and at the end, with weights,
+// average, momenta, step and seed: a run that was killed and resumed, any number of times, ends in the same file byte
+// for byte (on one machine with one number of threads). On return the network holds the averaged weights.
+// INVALID_ARGUMENT: the checkpoint is of another stage, seed or network. FAILED_PRECONDITION: the loss is not finite
+// (the last checkpoint stays). Errors of writing and of Look pass through.
 absl::StatusOr<StageEnd> RunStage(Stage& stage, const StageSchedule& schedule, uint64_t seed, const StageLimit& limit,
                                   const std::string& checkpoint);
 

@@ -26,10 +26,10 @@ struct UNetStageOptions {
 
 // Everything that does not change while the UNet learns, computed once.
 struct UNetData {
-  torch::Tensor latents_scaled;           // [N, 4, h, w], the autoencoder's means
-  torch::Tensor latents_spread;           // [N, 4, h, w], their standard deviations, scaled too
-  torch::Tensor context;                  // [N, captions, tokens, width]
-  torch::Tensor empty_context;            // [tokens, width]
+  torch::Tensor latents_scaled;  // [N, 4, h, w], the autoencoder's means
+  torch::Tensor latents_spread;  // [N, 4, h, w], their standard deviations, scaled too
+  torch::Tensor context;         // [N, captions, tokens, width]
+  torch::Tensor empty_context;   // [tokens, width]
 };
 
 class UNetStage : public Stage {

@@ -1,8 +1,9 @@
 #include "worker/pretrain/vae_stage.h"
 
+#include <torch/utils.h>
+
 #include <cmath>
 #include <utility>
-#include <torch/utils.h>
 
 #include "worker/layers/autocast_scope.h"
 #include "worker/pretrain/augment.h"

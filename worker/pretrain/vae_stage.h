@@ -17,9 +17,9 @@ namespace loupe::worker {
 struct VaeStageOptions {
   int64_t batch = 8;
   torch::ScalarType precision = torch::kFloat32;  // or kBFloat16: of products and convolutions (autocast)
-  double squared = 0.5;  // weight of the squared error beside the absolute one
-  double edges = 0.5;    // weight of the absolute error of differences between neighbours, across and down
-  double kl = 5e-4;      // weight of KL(q ‖ N(0, 1)), summed over the latent and averaged over its numbers
+  double squared = 0.5;                           // weight of the squared error beside the absolute one
+  double edges = 0.5;  // weight of the absolute error of differences between neighbours, across and down
+  double kl = 5e-4;    // weight of KL(q ‖ N(0, 1)), summed over the latent and averaged over its numbers
 };
 
 class VaeStage : public Stage {
@@ -46,8 +46,8 @@ class VaeStage : public Stage {
   LookFunction look_;
 };
 
-// 10 log10(4 / mean squared error) over all of `pictures` (uint8 [N, 3, H, W]; 4 is the squared range of [−1, 1]), decoded
-// from the means; in dB.
+// 10 log10(4 / mean squared error) over all of `pictures` (uint8 [N, 3, H, W]; 4 is the squared range of [−1, 1]),
+// decoded from the means; in dB.
 double ReconstructionPsnr(AutoencoderKL& vae, const torch::Tensor& pictures);
 
 }  // namespace loupe::worker

@@ -1,8 +1,9 @@
 #include "worker/score/picture_sampler.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
-#include <torch/utils.h>
 
 #include "fmt/format.h"
 #include "worker/layers/finite.h"
@@ -12,8 +13,8 @@ namespace {
 
 torch::Device DeviceOf(BaseModel& base) { return base.unet->parameters().front().device(); }
 
-// One batch from noise to latents. `rows` is what the network is conditioned on: [n, T, D], or with guidance [2n, T, D], the
-// empty caption's rows first.
+// One batch from noise to latents. `rows` is what the network is conditioned on: [n, T, D], or with guidance [2n, T,
+// D], the empty caption's rows first.
 //
 // Each call's verdict stays on the device until the end: a look at every step would wait for the device there.
 torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
@@ -21,7 +22,8 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
   ContextCache cache;
   std::vector<torch::Tensor> finite;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
-    const auto output = base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
+    const auto output =
+        base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
     finite.push_back(output.isfinite().all());
     if (after_call) after_call();
     return base.NoisePart(output);
@@ -32,10 +34,11 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
   const torch::Tensor good = torch::stack(finite).cpu();
   for (int64_t call = 0; call < good.size(0); ++call) {
     if (good[call].item<bool>()) continue;
-    throw NotFinite(fmt::format("{}: what the UNet predicts in step {} of {} of sampling is not finite", base.folder, call + 1,
-                                options.steps));
+    throw NotFinite(fmt::format("{}: what the UNet predicts in step {} of {} of sampling is not finite", base.folder,
+                                call + 1, options.steps));
   }
-  CheckFinite(latents, fmt::format("{}: the latents that sampling ends in (guidance {})", base.folder, options.guidance));
+  CheckFinite(latents,
+              fmt::format("{}: the latents that sampling ends in (guidance {})", base.folder, options.guidance));
   return latents;
 }
 

@@ -27,8 +27,8 @@ struct SampleOptions {
 using SampleProgress = std::function<void(int64_t done, int64_t total)>;
 
 // latents_scaled [n, C, h, w] from `noise` ~ N(0, 1) of that shape (CPU), on the base's device; without gradients. One
-// prompt for all rows, or n. The base's taps count: an attached method takes part. Throws NotFinite (layers/finite.h) naming the
-// step whose prediction is none.
+// prompt for all rows, or n. The base's taps count: an attached method takes part. Throws NotFinite (layers/finite.h)
+// naming the step whose prediction is none.
 torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
                             const SampleOptions& options, const SampleProgress& progress = {});
 

@@ -21,8 +21,9 @@ bool HaveRows(const FeatureMatrix& generated, const FeatureMatrix& reference, co
               const std::vector<std::string>& names, PictureScores& scores) {
   if (generated.rows >= least && reference.rows >= least) return true;
   for (const std::string& name : names) {
-    scores.missing[name] = fmt::format("{} needs {} pictures of either kind, but there are {} generated and {} of the {}.", name,
-                                       least, generated.rows, reference.rows, of);
+    scores.missing[name] =
+        fmt::format("{} needs {} pictures of either kind, but there are {} generated and {} of the {}.", name, least,
+                    generated.rows, reference.rows, of);
   }
   return false;
 }
@@ -39,11 +40,13 @@ absl::Status AddSimilarities(const std::string& prefix, const FeatureMatrix& gen
   return absl::OkStatus();
 }
 
-// `prefix`: "clip_", or nothing for Inception's, whose names are the published ones; `suffix`: "_class" against the class.
+// `prefix`: "clip_", or nothing for Inception's, whose names are the published ones; `suffix`: "_class" against the
+// class.
 absl::Status AddDistances(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& reference,
                           const std::string& suffix, PictureScores& scores) {
   const char* of = suffix.empty() ? "training set" : "class";
-  if (!HaveRows(generated, reference, of, 2, {prefix + "fid" + suffix, prefix + "kid" + suffix}, scores)) return absl::OkStatus();
+  if (!HaveRows(generated, reference, of, 2, {prefix + "fid" + suffix, prefix + "kid" + suffix}, scores))
+    return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
   LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
   const std::string fid = prefix + "fid" + suffix, kid = prefix + "kid" + suffix;
@@ -54,9 +57,10 @@ absl::Status AddDistances(const std::string& prefix, const FeatureMatrix& genera
   return absl::OkStatus();
 }
 
-absl::Status AddPrecisionRecall(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& reference,
-                                PictureScores& scores) {
-  if (!HaveRows(generated, reference, "training set", kNeighbours + 1, {prefix + "precision", prefix + "recall"}, scores)) {
+absl::Status AddPrecisionRecall(const std::string& prefix, const FeatureMatrix& generated,
+                                const FeatureMatrix& reference, PictureScores& scores) {
+  if (!HaveRows(generated, reference, "training set", kNeighbours + 1, {prefix + "precision", prefix + "recall"},
+                scores)) {
     return absl::OkStatus();
   }
   LOUPE_ASSIGN_OR_RETURN(const auto both, analysis::ComputePrecisionRecall(generated, reference, kNeighbours));
@@ -79,9 +83,9 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
   PictureScores scores;
   const PictureFeatures &subject = references.subject, &own = references.own_pictures;
   LOUPE_RETURN_IF_ERROR(AddSimilarities("clip_", generated.clip, subject.clip, own.clip, scores));
-  LOUPE_ASSIGN_OR_RETURN(scores.values["clip_t"],
-                         references.texts.rows > 1 ? analysis::MeanMatchedCosine(generated.clip, references.texts)
-                                                   : analysis::MeanPairwiseCosine(generated.clip, references.texts));
+  LOUPE_ASSIGN_OR_RETURN(scores.values["clip_t"], references.texts.rows > 1
+                                                      ? analysis::MeanMatchedCosine(generated.clip, references.texts)
+                                                      : analysis::MeanPairwiseCosine(generated.clip, references.texts));
   LOUPE_RETURN_IF_ERROR(AddDistances("clip_", generated.clip, subject.clip, "", scores));
   LOUPE_RETURN_IF_ERROR(AddPrecisionRecall("clip_", generated.clip, subject.clip, scores));
   if (references.class_set.rows > 0) {

@@ -14,8 +14,9 @@ namespace {
 
 // [h, w] of values in 0 … 1 as a picture: white, red, black.
 Image HeatMap(const torch::Tensor& values, int width, int height) {
-  const auto v = torch::upsample_nearest2d(values.clamp(0, 1).view({1, 1, values.size(0), values.size(1)}), {height, width})
-                     .view({height, width});
+  const auto v =
+      torch::upsample_nearest2d(values.clamp(0, 1).view({1, 1, values.size(0), values.size(1)}), {height, width})
+          .view({height, width});
   const auto red = (2 - 2 * v).clamp(0, 1), others = (1 - 2 * v).clamp(0, 1);
   const auto bytes = (torch::stack({red, others, others}, -1) * 255).round().to(torch::kUInt8).contiguous();
   const uint8_t* data = bytes.const_data_ptr<uint8_t>();
@@ -32,14 +33,15 @@ std::vector<int64_t> DifferenceTimesteps(const BaseModel& base) {
   return {steps / 4, steps / 2, 3 * steps / 4};
 }
 
-torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents, uint64_t seed, const std::string& prompt,
-                                   const std::string& other) {
+torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents, uint64_t seed,
+                                   const std::string& prompt, const std::string& other) {
   torch::NoGradGuard no_grad;
   const int64_t n = std::min(kDifferencePictures, latents.size(0));
   const auto timesteps =
       torch::tensor(DifferenceTimesteps(base), torch::kInt64).repeat_interleave(n).to(latents.device());
   const auto x0 = latents.narrow(0, 0, n).repeat({3, 1, 1, 1});
-  const auto noise = torch::randn(x0.sizes(), at::detail::createCPUGenerator(seed), torch::kFloat32).to(latents.device());
+  const auto noise =
+      torch::randn(x0.sizes(), at::detail::createCPUGenerator(seed), torch::kFloat32).to(latents.device());
   const auto noisy = base.schedule.AddNoise(x0, noise, timesteps);
   const auto predicted = [&](const std::string& caption) {
     const auto output = base.unet(noisy, timesteps, base.EncodeText({caption}).expand({3 * n, -1, -1}));

@@ -16,7 +16,8 @@ AdamW::AdamW(const std::vector<NamedParameter>& parameters, const AdamWOptions& 
 
 torch::Tensor AdamW::ClipPerSlot(std::vector<torch::Tensor>& gradients) const {
   // A parameter may hold a part of the slots only (a run of a pack): its norms then stand for that part, and packs of
-  // different runs are not clipped together. Where all hold all slots, as in a solo run, the sum is over the parameters.
+  // different runs are not clipped together. Where all hold all slots, as in a solo run, the sum is over the
+  // parameters.
   torch::Tensor squares;
   bool same = true;
   for (const torch::Tensor& gradient : gradients) same = same && gradient.size(0) == gradients.front().size(0);

@@ -38,8 +38,8 @@ class AdamW {
 
   int64_t steps() const { return steps_; }
 
-  // Moments by parameter ("{name}.exp_avg", "{name}.exp_avg_sq"), and back. Import throws c10::Error naming an array that
-  // is missing or of another shape.
+  // Moments by parameter ("{name}.exp_avg", "{name}.exp_avg_sq"), and back. Import throws c10::Error naming an array
+  // that is missing or of another shape.
   std::map<std::string, torch::Tensor> Export() const;
   void Import(const std::map<std::string, torch::Tensor>& arrays, int64_t steps);
 

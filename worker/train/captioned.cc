@@ -30,9 +30,9 @@ class CaptionedSource : public BatchSource {
     }
     const auto captions = data_->contexts.index_select(0, data_->caption_of.index_select(0, rows));
     const auto context = torch::where(drop.view({-1, 1, 1}), data_->empty_context, captions);
-    return {latents, context,
-            torch::full({batch_}, 1.0 / static_cast<double>(batch_),
-                        torch::TensorOptions(torch::kFloat32).device(device))};
+    return {
+        latents, context,
+        torch::full({batch_}, 1.0 / static_cast<double>(batch_), torch::TensorOptions(torch::kFloat32).device(device))};
   }
 
   TensorMap Save() const override {

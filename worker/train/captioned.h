@@ -1,5 +1,5 @@
-// Fine-tuning on pictures with captions (the second task of arXiv 2303.18181): each row is a picture of the data set under its
-// caption or, for classifier-free guidance, now and then under the empty one.
+// Fine-tuning on pictures with captions (the second task of arXiv 2303.18181): each row is a picture of the data set
+// under its caption or, for classifier-free guidance, now and then under the empty one.
 #pragma once
 
 #include <torch/types.h>

@@ -25,8 +25,8 @@ class DreamBoothSource : public BatchSource {
     const double per_row = 1.0 / static_cast<double>(batch_);
     Batch instance = Pick(data_->instance, instance_order_.Next(batch_), flips.narrow(0, 0, batch_), per_row);
     if (!HasPrior()) return instance;
-    const Batch prior = Pick(data_->prior, class_order_.Next(batch_), flips.narrow(0, batch_, batch_),
-                             data_->prior_weight * per_row);
+    const Batch prior =
+        Pick(data_->prior, class_order_.Next(batch_), flips.narrow(0, batch_, batch_), data_->prior_weight * per_row);
     return {torch::cat({instance.latents, prior.latents}), torch::cat({instance.context, prior.context}),
             torch::cat({instance.weights, prior.weights})};
   }

@@ -1,5 +1,5 @@
-// DreamBooth with prior preservation (Ruiz et al. 2023, arXiv 2208.12242 §3.2): the subject's pictures under the prompt with
-// the rare token, and as many pictures of the class, sampled from the frozen base, under the class prompt.
+// DreamBooth with prior preservation (Ruiz et al. 2023, arXiv 2208.12242 §3.2): the subject's pictures under the prompt
+// with the rare token, and as many pictures of the class, sampled from the frozen base, under the class prompt.
 //
 //   loss = mean over the subject's rows of |ε̂ − ε|² + w · mean over the class rows
 #pragma once

@@ -1,6 +1,6 @@
-// Dynamic loss scaling for float16 (Micikevicius et al. 2018, arXiv 1710.03740 §3.2), with torch.amp.GradScaler's rule: the
-// loss is multiplied by S, so that small gradients do not vanish; a step whose gradients overflow is skipped and halves S, and
-// 2,000 good steps in a row double it.
+// Dynamic loss scaling for float16 (Micikevicius et al. 2018, arXiv 1710.03740 §3.2), with torch.amp.GradScaler's rule:
+// the loss is multiplied by S, so that small gradients do not vanish; a step whose gradients overflow is skipped and
+// halves S, and 2,000 good steps in a row double it.
 #pragma once
 
 #include <cstdint>

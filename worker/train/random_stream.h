@@ -1,5 +1,5 @@
-// The random streams of a trial: each its own CPU generator, seeded from sweep and replicate but not from the cell, whose
-// states can be saved.
+// The random streams of a trial: each its own CPU generator, seeded from sweep and replicate but not from the cell,
+// whose states can be saved.
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>

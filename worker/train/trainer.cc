@@ -1,10 +1,11 @@
 #include "worker/train/trainer.h"
 
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <stdexcept>
-#include <torch/utils.h>
 
 #include "absl/strings/numbers.h"
 #include "fmt/format.h"
@@ -75,8 +76,7 @@ Trainer::Drawn Trainer::Draw() {
     if (options_.noise_offset > 0) {
       noise.back() += options_.noise_offset * slot.noise.Normal({batch.latents.size(0), batch.latents.size(1), 1, 1});
     }
-    timesteps.push_back(
-        slot.timesteps.Integers(base_.schedule.config().num_train_timesteps, {batch.latents.size(0)}));
+    timesteps.push_back(slot.timesteps.Integers(base_.schedule.config().num_train_timesteps, {batch.latents.size(0)}));
     latents.push_back(batch.latents);
     context.push_back(batch.context);
     weights.push_back(batch.weights);
@@ -125,14 +125,16 @@ std::string Trainer::CauseOf(const Drawn& drawn) {
     if (!alone.empty()) return fmt::format("{}: what the UNet predicts: {}; the base is broken", base_.folder, alone);
     const std::string rounded = worker::DescribeNotFinite(Predict(noisy, drawn));
     if (!rounded.empty()) {
-      return fmt::format("{}: what the UNet predicts in 16 bits: {}; set train.precision to float32", base_.folder, rounded);
+      return fmt::format("{}: what the UNet predicts in 16 bits: {}; set train.precision to float32", base_.folder,
+                         rounded);
     }
   }
   if (steps() > 0) return "";
   const std::string initial = worker::DescribeNotFinite(Predict(noisy, drawn));
   if (initial.empty()) return "";
-  return fmt::format("what the UNet predicts with the adapter's initial values: {}; lower method.scale, or set method.init to zero",
-                     initial);
+  return fmt::format(
+      "what the UNet predicts with the adapter's initial values: {}; lower method.scale, or set method.init to zero",
+      initial);
 }
 
 Trainer::StepResult Trainer::Step() {
@@ -184,10 +186,10 @@ bool Trainer::UnscaleGradients() {
   ClearGradients();
   if (scaler_.exhausted()) {
     // Nothing has been trained at the first step: no learning rate is to blame.
-    throw UserError(fmt::format("the gradients overflow at step {} whatever the loss scale: {}set train.precision to float32",
-                                steps() + 1,
-                                steps() == 0 ? "the network overflows in 16 bits; "
-                                             : "training diverged, or the network overflows in 16 bits; lower train.learning_rate, or "));
+    throw UserError(fmt::format(
+        "the gradients overflow at step {} whatever the loss scale: {}set train.precision to float32", steps() + 1,
+        steps() == 0 ? "the network overflows in 16 bits; "
+                     : "training diverged, or the network overflows in 16 bits; lower train.learning_rate, or "));
   }
   return false;
 }
@@ -269,7 +271,8 @@ bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerp
   }
   const auto digest = file->metadata().find(kDigestKey);
   if (digest == file->metadata().end() || digest->second != DigestOfArrays(file->arrays())) {
-    spdlog::warn("{}: its arrays do not have the digest that it names; the checkpoint is not used, training starts anew", path);
+    spdlog::warn(
+        "{}: its arrays do not have the digest that it names; the checkpoint is not used, training starts anew", path);
     return false;
   }
   TensorMap arrays;

@@ -32,7 +32,8 @@ struct TrainOptions {
   RateSchedule schedule;
   // Batches per optimiser step; their gradients are averaged.
   int64_t accumulation = 1;
-  // Rows are weighted by min(SNR, gamma)/SNR (for v-prediction /(SNR + 1)): Hang et al. 2023, arXiv 2303.09556 §3.4. 0: off.
+  // Rows are weighted by min(SNR, gamma)/SNR (for v-prediction /(SNR + 1)): Hang et al. 2023, arXiv 2303.09556 §3.4. 0:
+  // off.
   double min_snr_gamma = 0;
   // λ of L_hybrid = L_simple + λ L_vlb, which trains a predicted variance (learned_variance.h); only for a base that
   // predicts one. L_vlb in bits per number, so 0.001 with 1,000 timesteps is the paper's. 0: off.
@@ -63,18 +64,19 @@ class Trainer {
     std::vector<double> first_errors, running_errors;
     // The scaled gradients overflowed: no step was taken, and the next one is scaled less.
     bool skipped = false;
-    // Of a loss that is not finite: a sentence on the base, the precision or the adapter's initial values, where these and not
-    // training gave it; empty otherwise.
+    // Of a loss that is not finite: a sentence on the base, the precision or the adapter's initial values, where these
+    // and not training gave it; empty otherwise.
     std::string cause;
   };
-  // Draws `accumulation` batches with noise and timesteps for every slot, predicts, and takes one optimiser step. A loss that is not finite
-  // is returned as it is and no step is taken.
-  // Throws UserError when the gradients overflow even at the least loss scale.
+  // Draws `accumulation` batches with noise and timesteps for every slot, predicts, and takes one optimiser step. A
+  // loss that is not finite is returned as it is and no step is taken. Throws UserError when the gradients overflow
+  // even at the least loss scale.
   StepResult Step();
 
   int64_t steps() const { return optimizer_.steps(); }
 
-  // Of the trained values (and their average): which are not finite, as "name: …"; empty when all are. Waits for the device.
+  // Of the trained values (and their average): which are not finite, as "name: …"; empty when all are. Waits for the
+  // device.
   std::string DescribeNotFinite() const;
 
   // Exchanges the trained values and their running average; nothing without one. Call it twice to go on training.
@@ -83,8 +85,8 @@ class Trainer {
   // Writes everything that Step depends on, atomically. `fingerprint` names the run: settings, seeds, base, data.
   // Throws std::runtime_error when the disk refuses.
   void SaveCheckpoint(const std::string& path, const std::string& fingerprint) const;
-  // Goes on from a checkpoint. False, and nothing is changed, when there is none at `path`, it is of another run, or it is
-  // damaged (it holds a digest of its arrays).
+  // Goes on from a checkpoint. False, and nothing is changed, when there is none at `path`, it is of another run, or it
+  // is damaged (it holds a digest of its arrays).
   bool LoadCheckpoint(const std::string& path, const std::string& fingerprint);
 
  private:
@@ -95,7 +97,8 @@ class Trainer {
   torch::Tensor Predict(const torch::Tensor& noisy, const Drawn& drawn);
   // [2, K]: each slot's loss; and, without gradients, its squared error over that of predicting 0.
   torch::Tensor SlotLosses(const Drawn& drawn);
-  // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is lost anyway.
+  // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is
+  // lost anyway.
   std::string CauseOf(const Drawn& drawn);
   bool UnscaleGradients();
   void ClearGradients();

@@ -1,5 +1,5 @@
-// FID, KID, precision/recall and cosines against numpy and scipy (reference/make_metrics.py) and the field's own packages
-// (reference/make_package_metrics.py), and laws they must obey.
+// FID, KID, precision/recall and cosines against numpy and scipy (reference/make_metrics.py) and the field's own
+// packages (reference/make_package_metrics.py), and laws they must obey.
 #include <cmath>
 #include <fstream>
 #include <random>
@@ -94,14 +94,14 @@ TEST(FeatureMetricsTest, EqualPytorchFidTorchmetricsAndTorchFidelityOnTheSameFea
     if (package.contains("pytorch_fid")) {
       EXPECT_NEAR(fid, package["pytorch_fid"].get<double>(), 1e-9);
     }
-    // torchmetrics takes roots of the eigenvalues of Σ1Σ2: where some are zero, √ε ≈ 1.5e-8 of the largest for each of at
-    // most 24, as above.
+    // torchmetrics takes roots of the eigenvalues of Σ1Σ2: where some are zero, √ε ≈ 1.5e-8 of the largest for each of
+    // at most 24, as above.
     EXPECT_NEAR(fid, package["torchmetrics_fid"].get<double>(), 1e-6);
     if (package.contains("torchmetrics_kid")) {
       EXPECT_NEAR(ComputeKernelDistance(x, y)->mean / package["torchmetrics_kid"].get<double>(), 1.0, 1e-9);
     }
-    // Other subsets are drawn, so the means may differ by five standard errors of their difference. The subsets' values are
-    // heavy-tailed (a cubic kernel), which makes their sd, from 2000 of them, good to some 5 % on each side.
+    // Other subsets are drawn, so the means may differ by five standard errors of their difference. The subsets' values
+    // are heavy-tailed (a cubic kernel), which makes their sd, from 2000 of them, good to some 5 % on each side.
     const auto& drawn = package["torchmetrics_kid_subsets"];
     const auto kid = ComputeKernelDistance(x, y, {.subsets = drawn["subsets"], .subset_size = drawn["subset_size"]});
     const double sd = drawn["sd"], subsets = drawn["subsets"];

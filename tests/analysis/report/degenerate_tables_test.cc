@@ -1,5 +1,5 @@
-// Tables at the edge of what can be analysed, thrown at the whole analysis and its formats: nothing aborts or throws, and what is
-// said about them is true.
+// Tables at the edge of what can be analysed, thrown at the whole analysis and its formats: nothing aborts or throws,
+// and what is said about them is true.
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -24,7 +24,8 @@ DataTable Grid(int levels_a, int levels_b, int replicates, const std::function<d
   for (int r = 0; r < replicates; ++r) {
     for (int a = 0; a < levels_a; ++a) {
       for (int b = 0; b < levels_b; ++b) {
-        EXPECT_TRUE(builder.AddRow({fmt::format("a{}", a), fmt::format("b{}", b), fmt::format("{}", r)}, y(a, b, r)).ok());
+        EXPECT_TRUE(
+            builder.AddRow({fmt::format("a{}", a), fmt::format("b{}", b), fmt::format("{}", r)}, y(a, b, r)).ok());
       }
     }
   }
@@ -39,7 +40,8 @@ struct Case {
 };
 
 std::vector<Case> DegenerateTables() {
-  constexpr double kHuge = 1e308, kTiny = std::numeric_limits<double>::denorm_min(), kNaN = std::numeric_limits<double>::quiet_NaN();
+  constexpr double kHuge = 1e308, kTiny = std::numeric_limits<double>::denorm_min(),
+                   kNaN = std::numeric_limits<double>::quiet_NaN();
   std::vector<Case> cases;
   const auto add = [&](const std::string& name, int a, int b, int r, const std::function<double(int, int, int)>& y) {
     cases.push_back({name, Grid(a, b, r, y)});
@@ -60,7 +62,8 @@ std::vector<Case> DegenerateTables() {
   add("denormals", 3, 3, 3, [&](int a, int b, int r) { return kTiny * std::round(1000 * (2 + Noise(a, b, r))); });
   add("twenty decades", 3, 3, 3, [](int a, int b, int r) { return std::pow(10, 10 * Noise(a, b, r)); });
   add("one huge value", 3, 3, 3, [&](int a, int b, int r) { return a + b + r == 0 ? kHuge : 1 + Noise(a, b, r); });
-  add("rounding of a constant", 3, 3, 3, [](int a, int b, int r) { return 0.3 + ((a + b + r) % 2 == 0 ? 1e-17 : 5.6e-17); });
+  add("rounding of a constant", 3, 3, 3,
+      [](int a, int b, int r) { return 0.3 + ((a + b + r) % 2 == 0 ? 1e-17 : 5.6e-17); });
   DataTable twice = Grid(3, 3, 3, Noise);
   twice.factors[1].codes = twice.factors[0].codes;
   cases.push_back({"a factor twice", twice});
@@ -111,7 +114,8 @@ TEST(DegenerateTablesTest, WholeAnalysisIsFiniteOrSaysWhyNot) {
         EXPECT_FALSE(std::isinf(term.f)) << term.term;
         EXPECT_TRUE(IsSortedOut(term.effect.partial_eta_sq)) << term.effect.partial_eta_sq;
         EXPECT_TRUE(IsSortedOut(term.effect.partial_eta_sq_high)) << term.effect.partial_eta_sq_high;
-        EXPECT_TRUE(!std::isnan(term.f) || !term.estimable || Says(*analysis, "reproduces every response exactly")) << term.term;
+        EXPECT_TRUE(!std::isnan(term.f) || !term.estimable || Says(*analysis, "reproduces every response exactly"))
+            << term.term;
       }
       EXPECT_FALSE(FormatAnovaText(*analysis).empty());
       EXPECT_FALSE(FormatAnovaJson(*analysis).empty());
@@ -121,7 +125,8 @@ TEST(DegenerateTablesTest, WholeAnalysisIsFiniteOrSaysWhyNot) {
 }
 
 TEST(DegenerateTablesTest, ReproducedResponseHasNoF) {
-  const auto analysis = AnalyseFactorial(Grid(3, 3, 3, [](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; }), Options("a + b", ""));
+  const auto analysis =
+      AnalyseFactorial(Grid(3, 3, 3, [](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; }), Options("a + b", ""));
   ASSERT_TRUE(analysis.ok());
   for (const AnovaTerm& term : analysis->anova.terms) EXPECT_TRUE(std::isnan(term.f));
   EXPECT_EQ(analysis->anova.residual.sum_sq, 0.0);
@@ -133,8 +138,9 @@ TEST(DegenerateTablesTest, PowerOfTwoChangesNoDigitOfF) {
   const auto expected = FitAnova(plain, Options("a*b", "replicate").anova);
   ASSERT_TRUE(expected.ok());
   for (const int exponent : {-990, -300, -1, 1, 300, 1000}) {
-    const auto scaled = FitAnova(Grid(4, 3, 3, [&](int a, int b, int r) { return std::ldexp(Noise(a, b, r), exponent); }),
-                                 Options("a*b", "replicate").anova);
+    const auto scaled =
+        FitAnova(Grid(4, 3, 3, [&](int a, int b, int r) { return std::ldexp(Noise(a, b, r), exponent); }),
+                 Options("a*b", "replicate").anova);
     ASSERT_TRUE(scaled.ok());
     for (size_t t = 0; t < expected->terms.size(); ++t) {
       EXPECT_EQ(scaled->terms[t].f, expected->terms[t].f) << exponent;
@@ -147,7 +153,8 @@ TEST(DegenerateTablesTest, PowerOfTwoChangesNoDigitOfF) {
 TEST(DegenerateTablesTest, UnitOf1e300GivesTheSameAnswers) {
   const auto read = [](const std::string& suffix) {
     std::string csv = "y,a,b\n";
-    for (int i = 0; i < 24; ++i) csv += fmt::format("{:.6f}{},a{},b{}\n", 3 + Noise(i % 3, i % 4, i), suffix, i % 3, i % 4);
+    for (int i = 0; i < 24; ++i)
+      csv += fmt::format("{:.6f}{},a{},b{}\n", 3 + Noise(i % 3, i % 4, i), suffix, i % 3, i % 4);
     auto table = ReadCsvTable(csv, {.response = "y", .factors = {"a", "b"}, .block = "", .status_column = ""});
     EXPECT_TRUE(table.ok());
     return *AnalyseFactorial(*std::move(table), Options("", ""));
@@ -169,7 +176,8 @@ TEST(DegenerateTablesTest, FortyFactorsAreNoCombinationsToCount) {
   for (int f = 0; f < 40; ++f) {
     Factor factor{fmt::format("f{}", f), {"x", "y", "z", "w"}, {}};
     for (size_t row = 0; row < table.rows(); ++row) {
-      factor.codes.push_back(static_cast<int32_t>(2 + 2 * std::sin(1.7 * f + 3.1 * static_cast<double>(row * (f + 1)))) % 4);
+      factor.codes.push_back(
+          static_cast<int32_t>(2 + 2 * std::sin(1.7 * f + 3.1 * static_cast<double>(row * (f + 1)))) % 4);
     }
     table.factors.push_back(factor);
   }
@@ -185,9 +193,12 @@ TEST(DegenerateTablesTest, BoxCoxNamesWhatIsTheMatter) {
   const auto of = [&](const std::function<double(int, int, int)>& y) {
     return std::string(BoxCox(Grid(3, 3, 3, y), options).status().message());
   };
-  EXPECT_NE(of([](int a, int b, int r) { return Noise(a, b, r) > 0 ? 1.0 : 2.0; }).find("two different values"), std::string::npos);
-  EXPECT_NE(of([](int a, int b, int) { return std::exp(0.3 * a + 0.7 * b); }).find("reproduces it exactly"), std::string::npos);
-  EXPECT_NE(of([](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; }).find("reproduces every response"), std::string::npos);
+  EXPECT_NE(of([](int a, int b, int r) { return Noise(a, b, r) > 0 ? 1.0 : 2.0; }).find("two different values"),
+            std::string::npos);
+  EXPECT_NE(of([](int a, int b, int) { return std::exp(0.3 * a + 0.7 * b); }).find("reproduces it exactly"),
+            std::string::npos);
+  EXPECT_NE(of([](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; }).find("reproduces every response"),
+            std::string::npos);
   EXPECT_NE(of(Noise).find("positive response"), std::string::npos);
   EXPECT_EQ(of([](int a, int b, int r) { return std::pow(10, 10 * Noise(a, b, r)); }), "");
 }

@@ -246,9 +246,9 @@ TEST(QuestionsTest, EveryFormatAnswersThem) {
                   HasSubstr("Spearman's ρ"), HasSubstr("min. f"), HasSubstr("23 of 45 pairs are not estimable"),
                   HasSubstr("input within output = FFN_in"), HasSubstr("[input=SA_in] - [input=CA_in]")));
   const std::string html = RenderHtml(Sweep(), options).value();
-  EXPECT_THAT(html, AllOf(HasSubstr("id=\"importance\""), HasSubstr("id=\"baseline-contrasts\""),
-                          HasSubstr("id=\"agreement\""), HasSubstr("id=\"power\""), HasSubstr("id=\"contrasts\""),
-                          HasSubstr("Simple effects")));
+  EXPECT_THAT(
+      html, AllOf(HasSubstr("id=\"importance\""), HasSubstr("id=\"baseline-contrasts\""), HasSubstr("id=\"agreement\""),
+                  HasSubstr("id=\"power\""), HasSubstr("id=\"contrasts\""), HasSubstr("Simple effects")));
 }
 
 TEST(QuestionsTest, AboutWhatIsNotThereAreRefused) {

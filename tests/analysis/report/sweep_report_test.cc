@@ -332,8 +332,8 @@ TEST(SweepReportTest, PicturesStopAtTheBudgetAndBrokenOnesAreSaid) {
 }
 
 TEST(ScoreNamesTest, DistancesAndLossesAreBetterWhenSmaller) {
-  for (const char* name : {"fid", "clip_fid", "clip_kid", "clip_kid_base", "clip_kid_sd", "loss", "validation_loss", "clip_pres",
-                           "dino_pres"}) {
+  for (const char* name : {"fid", "clip_fid", "clip_kid", "clip_kid_base", "clip_kid_sd", "loss", "validation_loss",
+                           "clip_pres", "dino_pres"}) {
     EXPECT_TRUE(SmallerIsBetter(name)) << name;
   }
   for (const char* name : {"clip_i", "clip_t", "dino_i", "dino_div", "clip_div", "precision", "recall"})

@@ -1,5 +1,5 @@
-// FitAnova against R 4.2.2 (stats::anova, car::Anova II and III, nested lm fits): numbers in reference/anova.json, made by
-// reference/anova.R from the CSV files beside it.
+// FitAnova against R 4.2.2 (stats::anova, car::Anova II and III, nested lm fits): numbers in reference/anova.json, made
+// by reference/anova.R from the CSV files beside it.
 #include "analysis/stats/anova.h"
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"

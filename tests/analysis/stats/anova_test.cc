@@ -36,7 +36,8 @@ const AnovaTerm& Term(const AnovaTable& table, const std::string& name) {
 }
 
 TEST(AnovaTest, ConstantResponseIsRefusedWithAdvice) {
-  EXPECT_THAT(ErrorOf(Table("a,y\nx,1\nz,1\nx,1\n", {"a"}), {}), AllOf(HasSubstr("'y' is the same (1)"), HasSubstr("check")));
+  EXPECT_THAT(ErrorOf(Table("a,y\nx,1\nz,1\nx,1\n", {"a"}), {}),
+              AllOf(HasSubstr("'y' is the same (1)"), HasSubstr("check")));
 }
 
 TEST(AnovaTest, OneLevelIsRefusedOrLeftOutOnRequest) {
@@ -49,7 +50,8 @@ TEST(AnovaTest, OneLevelIsRefusedOrLeftOutOnRequest) {
 }
 
 TEST(AnovaTest, AFormulaMayNotCostWhatItLikes) {
-  const DataTable data = Table("a,b,c,d,e,f,g,h,i,y\n1,1,1,1,1,1,1,1,1,1\n", {"a", "b", "c", "d", "e", "f", "g", "h", "i"});
+  const DataTable data =
+      Table("a,b,c,d,e,f,g,h,i,y\n1,1,1,1,1,1,1,1,1,1\n", {"a", "b", "c", "d", "e", "f", "g", "h", "i"});
   // Each parenthesis was a call of the parser: some ten thousand of them ended the program.
   EXPECT_THAT(ErrorOf(data, {.formula = std::string(100'000, '(')}), HasSubstr("more than 64 parentheses"));
   EXPECT_THAT(ErrorOf(data, {.formula = std::string(64, '(') + "z" + std::string(64, ')')}), HasSubstr("'z'"));
@@ -61,8 +63,9 @@ TEST(AnovaTest, AFormulaMayNotCostWhatItLikes) {
 
 TEST(AnovaTest, SaturatedModelWithoutReplicatesIsRefusedWithAdvice) {
   const DataTable data = Table("a,b,y\n1,1,1\n1,2,2\n2,1,4\n2,2,3\n", {"a", "b"});
-  EXPECT_THAT(ErrorOf(data, {.formula = "a*b"}),
-              AllOf(HasSubstr("one row per cell"), HasSubstr("leave out the interactions"), HasSubstr("add replicates")));
+  EXPECT_THAT(
+      ErrorOf(data, {.formula = "a*b"}),
+      AllOf(HasSubstr("one row per cell"), HasSubstr("leave out the interactions"), HasSubstr("add replicates")));
   EXPECT_TRUE(FitAnova(data, {.formula = "a+b"}).ok());
 }
 
@@ -108,7 +111,8 @@ TEST(AnovaTest, LegalPositionPairsLoseTheTwoContrastsBetweenTheirThreeGroups) {
   EXPECT_EQ(input.nominal_df, 9);
   EXPECT_EQ(input.df, 7);
   EXPECT_THAT(input.aliased_with, ElementsAre("output"));
-  EXPECT_THAT(input.note, HasSubstr("{SA_in, SA_out, CA_in, CA_out, FFN_in, FFN_out, Trans_out}, {CA_c}, {Res_in, Res_out}"));
+  EXPECT_THAT(input.note,
+              HasSubstr("{SA_in, SA_out, CA_in, CA_out, FFN_in, FFN_out, Trans_out}, {CA_c}, {Res_in, Res_out}"));
   EXPECT_THAT(Term(*table, "input:output").note, HasSubstr("20 of 70 combinations"));
   EXPECT_EQ(Term(*table, "input:output").df, 6);  // 20 pairs − 14 of the main effects
   EXPECT_EQ(table->cells_observed, 80);
@@ -141,8 +145,9 @@ TEST(AnovaTest, InteractionConfoundedWithBlocksIsNamed) {
 }
 
 TEST(AnovaTest, TrialsThatDidNotFinishAreCountedNotMixedIn) {
-  const std::string csv = "a,state,y\n1,complete,1\n1,complete,2\n2,complete,5\n2,complete,6\n2,stopped_early,50\n1,failed,\n"
-                          "1,cancelled,\n2,complete,NA\n,complete,3\n";
+  const std::string csv =
+      "a,state,y\n1,complete,1\n1,complete,2\n2,complete,5\n2,complete,6\n2,stopped_early,50\n1,failed,\n"
+      "1,cancelled,\n2,complete,NA\n,complete,3\n";
   const auto table = FitAnova(Table(csv, {"a"}, "", "state"), {});
   ASSERT_TRUE(table.ok()) << table.status();
   EXPECT_EQ(table->sample.used, 4);

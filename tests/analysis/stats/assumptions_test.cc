@@ -26,7 +26,8 @@ const nlohmann::json& Reference() {
 TEST(NormalityTest, ShapiroWilkAgreesWithR) {
   for (const auto& row : Reference()["shapiro"]) {
     const NormalityTest test = ShapiroWilk(row["values"].get<std::vector<double>>());
-    EXPECT_NEAR(test.statistic, row["w"].get<double>(), 1e-6) << row["name"];  // R keeps the weights' polynomials in float
+    EXPECT_NEAR(test.statistic, row["w"].get<double>(), 1e-6)
+        << row["name"];  // R keeps the weights' polynomials in float
     EXPECT_LT(RelativeError(test.p, row["p"]), 1e-4) << row["name"];
   }
 }

@@ -1,5 +1,5 @@
-// Marginal means and comparisons against R (emmeans 1.8.4, TukeyHSD, multcomp 1.4, mvtnorm) in reference/comparisons.json,
-// made by reference/comparisons.R; and second formulas for the distributions.
+// Marginal means and comparisons against R (emmeans 1.8.4, TukeyHSD, multcomp 1.4, mvtnorm) in
+// reference/comparisons.json, made by reference/comparisons.R; and second formulas for the distributions.
 #include "analysis/stats/comparisons.h"
 
 #include <algorithm>
@@ -93,8 +93,8 @@ TEST(ComparisonsTest, AllPairsAgreeWithTukeyHsd) {
   }
 }
 
-// Numbers of scipy.stats.studentized_range, made by reference/studentized_range.py. R's ptukey and qtukey are no reference
-// here: at 2 degrees of freedom and two means, where Q is √2·|t|, ptukey is off by 1e-4.
+// Numbers of scipy.stats.studentized_range, made by reference/studentized_range.py. R's ptukey and qtukey are no
+// reference here: at 2 degrees of freedom and two means, where Q is √2·|t|, ptukey is off by 1e-4.
 TEST(StudentizedRangeTest, TailsAndQuantilesAgreeWithScipy) {
   const nlohmann::json reference = ReadReferenceJson("studentized_range.json");
   for (const auto& row : reference["tail"]) {  // scipy's nested quadrature promises 1e-11 or so
@@ -102,7 +102,8 @@ TEST(StudentizedRangeTest, TailsAndQuantilesAgreeWithScipy) {
         << row.dump();
   }
   for (const auto& row : reference["quantile"]) {
-    EXPECT_LT(RelativeError(StudentizedRangeQuantile(row["p"], row["k"].get<int>(), row["df"]), row["q"]), 1e-7) << row.dump();
+    EXPECT_LT(RelativeError(StudentizedRangeQuantile(row["p"], row["k"].get<int>(), row["df"]), row["q"]), 1e-7)
+        << row.dump();
   }
 }
 
@@ -157,7 +158,8 @@ TEST(ComparisonsTest, BaselineContrastsAgreeWithMultcompsDunnett) {
     EXPECT_NEAR((*comparisons)[i].p_dunnett, Reference()["tooth_dunnett"]["p"][i].get<double>(), 2e-6);
     EXPECT_GE((*comparisons)[i].p_dunnett, (*comparisons)[i].p);
   }
-  EXPECT_THAT(std::string(CompareToBaseline(*model, *means, {"3"}).status().message()), HasSubstr("there are: 0.5; 1; 2"));
+  EXPECT_THAT(std::string(CompareToBaseline(*model, *means, {"3"}).status().message()),
+              HasSubstr("there are: 0.5; 1; 2"));
 }
 
 TEST(MarginalMeansTest, CellsThatOccurHaveMeansWhateverTheCross) {
@@ -190,7 +192,7 @@ TEST(ComparisonsTest, ComparisonWithTheBestMatchesTheTextbookFormulaForEqualGrou
     EXPECT_NEAR((*best)[i].high, std::max(0.0, m[i] - other + margin), 1e-9);
     EXPECT_EQ((*best)[i].may_be_best, m[i] - other + margin > 0);
   }
-  EXPECT_TRUE((*best)[0].may_be_best);  // L
+  EXPECT_TRUE((*best)[0].may_be_best);   // L
   EXPECT_FALSE((*best)[2].may_be_best);  // H
   const auto smallest = CompareWithBest(*model, *means, true);
   EXPECT_TRUE((*smallest)[2].may_be_best);

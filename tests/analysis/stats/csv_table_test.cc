@@ -20,7 +20,8 @@ std::string ErrorOf(const std::string& csv, const CsvOptions& options = kOptions
 }
 
 TEST(CsvTableTest, ErrorsNameLineAndColumn) {
-  EXPECT_THAT(ErrorOf("a,y\nx,1\nz,fast\n"), AllOf(HasSubstr("line 3, column 'y': 'fast'"), HasSubstr("expected a decimal")));
+  EXPECT_THAT(ErrorOf("a,y\nx,1\nz,fast\n"),
+              AllOf(HasSubstr("line 3, column 'y': 'fast'"), HasSubstr("expected a decimal")));
   EXPECT_THAT(ErrorOf("a,y\nx,inf\n"), HasSubstr("line 2, column 'y'"));
   EXPECT_THAT(ErrorOf("a,y\nx,1e999\n"), HasSubstr("not a finite number"));
   EXPECT_THAT(ErrorOf("a,y\nx,0x10\n"), HasSubstr("not a finite number"));
@@ -45,7 +46,8 @@ TEST(CsvTableTest, SeparatorsInQuotesDoNotDecideWhichOneItIs) {
 }
 
 TEST(CsvTableTest, QuotesSeparatorsAndLineEndsAreRead) {
-  const auto table = ReadCsvTable("\xEF\xBB\xBF# made by hand\r\na;y\r\n\"x; \"\"1\"\"\";1.5\r\n\"two\nlines\";2\r\n\r\n", kOptions);
+  const auto table =
+      ReadCsvTable("\xEF\xBB\xBF# made by hand\r\na;y\r\n\"x; \"\"1\"\"\";1.5\r\n\"two\nlines\";2\r\n\r\n", kOptions);
   ASSERT_TRUE(table.ok()) << table.status();
   EXPECT_THAT(table->factors[0].levels, ElementsAre("x; \"1\"", "two\nlines"));
   EXPECT_DOUBLE_EQ(table->Response(0), 1.5);
@@ -74,7 +76,8 @@ CsvOptions OptionsOf(std::vector<std::string> factors) {
 }
 
 TEST(CsvTableTest, LevelsThatBeginWithHashAreRows) {
-  const auto table = ReadCsvTable("# two colours\ncolour,lr,y\n#ff0000,a,1\n#00ff00,b,2\nblack,a,3\n", OptionsOf({"colour", "lr"}));
+  const auto table =
+      ReadCsvTable("# two colours\ncolour,lr,y\n#ff0000,a,1\n#00ff00,b,2\nblack,a,3\n", OptionsOf({"colour", "lr"}));
   ASSERT_TRUE(table.ok()) << table.status();
   EXPECT_THAT(table->factors[0].levels, ElementsAre("#ff0000", "#00ff00", "black"));
   EXPECT_EQ(table->rows(), 3u);
@@ -104,8 +107,9 @@ TEST(CsvTableTest, SpellingsOfOneNumberAreOneLevel) {
   ASSERT_TRUE(table.ok()) << table.status();
   EXPECT_THAT(table->factors[0].levels, ElementsAre("1e-4", "0.001"));
   EXPECT_THAT(table->factors[0].codes, ElementsAre(1, 0, 0, 0, 1, 1, 1));
-  EXPECT_THAT(table->warnings, testing::UnorderedElementsAre(HasSubstr("'1e-4', '0.0001', '1E-04' are one number"),
-                                                             HasSubstr("'0.001', '1.0e-03', '+1e-3', '.001' are one number")));
+  EXPECT_THAT(table->warnings,
+              testing::UnorderedElementsAre(HasSubstr("'1e-4', '0.0001', '1E-04' are one number"),
+                                            HasSubstr("'0.001', '1.0e-03', '+1e-3', '.001' are one number")));
   const auto mixed = ReadCsvTable("a,y\n1,1\nauto,2\n1.0,3\n-0,4\n0,5\n", kOptions);
   EXPECT_THAT(mixed->factors[0].levels, ElementsAre("1", "auto", "-0"));
   // More digits than a double's: other numbers.
@@ -122,7 +126,8 @@ TEST(CsvTableTest, LevelsThatLookAlikeAreReported) {
 }
 
 TEST(CsvTableTest, MarkersOfMissingValuesAreNoLevels) {
-  for (const std::string marker : {".", "-", "<NA>", "#N/A", "NA", "n/a", "NaN", "NULL", "", "\\N", "?", "—", "#DIV/0!", "1.#IND", "(null)"}) {
+  for (const std::string marker :
+       {".", "-", "<NA>", "#N/A", "NA", "n/a", "NaN", "NULL", "", "\\N", "?", "—", "#DIV/0!", "1.#IND", "(null)"}) {
     const auto table = ReadCsvTable("a,y\nx,1\n" + marker + ",2\nz," + marker + "\n", kOptions);
     ASSERT_TRUE(table.ok()) << marker << table.status();
     EXPECT_THAT(table->factors[0].levels, ElementsAre("x", "z")) << marker;
@@ -153,7 +158,8 @@ TEST(CsvTableTest, EncodingsAreReadOrNamed) {
     }
   }
   const std::string latin1 = "a,y\ncaf\xe9,1\nth\xe9,2\n";
-  EXPECT_THAT(ErrorOf(latin1), AllOf(HasSubstr("line 2: the byte \\xe9 is not UTF-8"), HasSubstr("--encoding windows-1252")));
+  EXPECT_THAT(ErrorOf(latin1),
+              AllOf(HasSubstr("line 2: the byte \\xe9 is not UTF-8"), HasSubstr("--encoding windows-1252")));
   CsvOptions named = kOptions;
   named.encoding = "windows-1252";
   EXPECT_THAT(ReadCsvTable(latin1, named)->factors[0].levels, ElementsAre("café", "thé"));

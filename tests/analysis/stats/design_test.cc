@@ -4,7 +4,6 @@
 #include <set>
 
 #include "Eigen/LU"
-
 #include "analysis/stats/fraction.h"
 #include "analysis/stats/orthogonal_array.h"
 #include "analysis/stats/random_stream.h"
@@ -20,7 +19,8 @@ using testing::HasSubstr;
 
 Candidates TwoLevel(int factors) {
   Candidates candidates;
-  for (int f = 0; f < factors; ++f) candidates.factors.push_back({std::string(1, static_cast<char>('a' + f)), {"-", "+"}});
+  for (int f = 0; f < factors; ++f)
+    candidates.factors.push_back({std::string(1, static_cast<char>('a' + f)), {"-", "+"}});
   for (int code = 0; code < 1 << factors; ++code) {
     std::vector<int32_t> cell;
     for (int f = 0; f < factors; ++f) cell.push_back(code >> f & 1);
@@ -43,10 +43,10 @@ void ExpectStrengthTwo(const std::vector<int32_t>& levels, const std::vector<std
 
 TEST(OrthogonalArrayTest, EveryPairOfColumnsIsBalanced) {
   const std::vector<std::pair<std::vector<int32_t>, size_t>> known = {
-      {{2, 2, 2}, 4},           {{2, 2, 2, 2, 2, 2, 2}, 8}, {{3, 3, 3, 3}, 9},    {{4, 4, 4, 4, 4}, 16}, {{4, 2, 2, 2}, 16},
-      {{5, 5, 5, 5, 5, 5}, 25}, {{20, 4, 4}, 80},           {{20, 4, 4, 2}, 80},  {{7, 7, 7}, 49},       {{8, 8, 4, 2}, 64},
-      {{9, 9, 3}, 81},          {{11, 11}, 121},            {{13, 13, 13}, 169},  {{16, 16, 8}, 256},    {{6, 3, 3}, 18},
-      {std::vector<int32_t>(13, 3), 27}};
+      {{2, 2, 2}, 4},      {{2, 2, 2, 2, 2, 2, 2}, 8}, {{3, 3, 3, 3}, 9}, {{4, 4, 4, 4, 4}, 16},
+      {{4, 2, 2, 2}, 16},  {{5, 5, 5, 5, 5, 5}, 25},   {{20, 4, 4}, 80},  {{20, 4, 4, 2}, 80},
+      {{7, 7, 7}, 49},     {{8, 8, 4, 2}, 64},         {{9, 9, 3}, 81},   {{11, 11}, 121},
+      {{13, 13, 13}, 169}, {{16, 16, 8}, 256},         {{6, 3, 3}, 18},   {std::vector<int32_t>(13, 3), 27}};
   for (const auto& [levels, runs] : known) {
     const auto array = FindOrthogonalArray(levels, 1000);
     ASSERT_TRUE(array.has_value()) << testing::PrintToString(levels);
@@ -103,8 +103,8 @@ TEST(FractionTest, DOptimalSelectionIsNearlyAsGoodPerTrialAsTheFullDesign) {
   EXPECT_LT(AssessDesign(*DesignModel::Create(candidates, ""), random).d_efficiency, 0.95);
 }
 
-// A second formula: for two-level main effects the best |XᵀX| of n runs is known; with 12 of the 2^4 cells the search must
-// reach what trying all 1820 subsets finds.
+// A second formula: for two-level main effects the best |XᵀX| of n runs is known; with 12 of the 2^4 cells the search
+// must reach what trying all 1820 subsets finds.
 TEST(FractionTest, ExchangeFindsTheExhaustiveOptimum) {
   const Candidates candidates = TwoLevel(4);
   const auto model = DesignModel::Create(candidates, "a+b+c+d+a:b");
@@ -117,7 +117,8 @@ TEST(FractionTest, ExchangeFindsTheExhaustiveOptimum) {
       if (mask >> i & 1) subset.push_back(i);
     }
     Eigen::MatrixXd rows(7, model->parameters());
-    for (size_t i = 0; i < 7; ++i) rows.row(static_cast<Eigen::Index>(i)) = model->rows().row(static_cast<Eigen::Index>(subset[i]));
+    for (size_t i = 0; i < 7; ++i)
+      rows.row(static_cast<Eigen::Index>(i)) = model->rows().row(static_cast<Eigen::Index>(subset[i]));
     best = std::max(best, std::pow((rows.transpose() * rows / 7).determinant(), 1.0 / 6));
   }
   const auto fraction = ChooseFraction(candidates, {.formula = "a+b+c+d+a:b", .trials = 7});
@@ -142,7 +143,8 @@ TEST(FractionTest, ImpossibleRequestsSayWhatIsPossible) {
   const Candidates candidates = AdapterCandidates();
   EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 10}).status().message()),
               testing::AllOf(HasSubstr("20 parameters"), HasSubstr("10 trials")));
-  EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 400}).status().message()), HasSubstr("ask for 1 to 320"));
+  EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 400}).status().message()),
+              HasSubstr("ask for 1 to 320"));
   EXPECT_THAT(std::string(ChooseFraction(candidates, {.formula = "imput", .trials = 80}).status().message()),
               HasSubstr("did you mean 'input'?"));
 }
@@ -150,7 +152,8 @@ TEST(FractionTest, ImpossibleRequestsSayWhatIsPossible) {
 TEST(RunOrderTest, EveryBlockIsCompleteBeforeTheNext) {
   const std::vector<size_t> order = RandomisedRunOrder(5, 3, 42);
   for (size_t block = 0; block < 3; ++block) {
-    std::set<size_t> seen(order.begin() + static_cast<std::ptrdiff_t>(5 * block), order.begin() + static_cast<std::ptrdiff_t>(5 * block + 5));
+    std::set<size_t> seen(order.begin() + static_cast<std::ptrdiff_t>(5 * block),
+                          order.begin() + static_cast<std::ptrdiff_t>(5 * block + 5));
     EXPECT_EQ(seen.size(), 5u);
     EXPECT_EQ(*seen.begin(), 5 * block);
   }

@@ -1,5 +1,6 @@
-// Adjusted means, differences, simple effects and contrasts of incomplete designs against R's emmeans 1.8.4: reference/emmeans.json,
-// made by reference/emmeans.R. And what must hold of them whatever the reference: a factor of two levels has the F of its own test.
+// Adjusted means, differences, simple effects and contrasts of incomplete designs against R's emmeans 1.8.4:
+// reference/emmeans.json, made by reference/emmeans.R. And what must hold of them whatever the reference: a factor of
+// two levels has the F of its own test.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -127,7 +128,8 @@ TEST(EmmeansTest, SimpleEffectsAreThoseOfR) {
           const auto k = static_cast<size_t>(found - by.begin());
           EXPECT_EQ(effect->test.df, joint["df"][k].get<double>());
           EXPECT_NEAR(effect->test.f, joint["f"][k].get<double>(), 5.1e-4);  // joint_tests rounds to three places
-          EXPECT_LT(RelativeError(effect->test.p, joint["p"][k]), 5e-5);  // and finds the estimable part to some five digits
+          EXPECT_LT(RelativeError(effect->test.p, joint["p"][k]),
+                    5e-5);  // and finds the estimable part to some five digits
         }
         ExpectSamePairs(expected, at, levels, effect->pairs);
       }
@@ -169,7 +171,8 @@ TEST(EmmeansTest, WhatIsNotEstimableSaysWhy) {
   EXPECT_THAT(reason("input * output", "[input=SA_in, output=Res_in]"),
               HasSubstr("no trial has input = SA_in with output = Res_in"));
   EXPECT_THAT(reason("input + output", "[input=SA_in]"), HasSubstr("groups which never meet"));
-  EXPECT_THAT(reason("input + output", "[input=SA_in, output=Res_in]"), HasSubstr("belong to groups of levels that never meet"));
+  EXPECT_THAT(reason("input + output", "[input=SA_in, output=Res_in]"),
+              HasSubstr("belong to groups of levels that never meet"));
   EXPECT_THAT(reason("input + output", "[input=SA_in]/2 + [input=CA_in]/2 - [input=CA_c]"), HasSubstr("never share"));
 }
 
@@ -183,9 +186,11 @@ TEST(EmmeansTest, TwoLevelsHaveTheFOfTheirOwnTest) {
       for (int b = 0; b < 3; ++b) {
         for (int c = 0; c < 2; ++c) {
           // Even repeats leave cells out, odd ones only make their numbers unequal.
-          const int n = (repeat % 2 == 0 && random.Normal() > 0.6) ? 0 : 1 + static_cast<int>(std::abs(2 * random.Normal()));
+          const int n =
+              (repeat % 2 == 0 && random.Normal() > 0.6) ? 0 : 1 + static_cast<int>(std::abs(2 * random.Normal()));
           for (int k = 0; k < n; ++k, ++rows) {
-            ASSERT_TRUE(builder.AddRow({std::to_string(a), std::to_string(b), std::to_string(c)}, b + random.Normal()).ok());
+            ASSERT_TRUE(
+                builder.AddRow({std::to_string(a), std::to_string(b), std::to_string(c)}, b + random.Normal()).ok());
           }
         }
       }
@@ -195,7 +200,8 @@ TEST(EmmeansTest, TwoLevelsHaveTheFOfTheirOwnTest) {
     for (const std::string formula : {"a + b + c", "a + b * c", "a * b + c"}) {
       const bool interacts = formula == "a * b + c";
       if (interacts && !filled) continue;
-      const auto table = FitAnova(data, {.formula = formula, .ss_type = interacts ? SumOfSquares::kType3 : SumOfSquares::kType2});
+      const auto table =
+          FitAnova(data, {.formula = formula, .ss_type = interacts ? SumOfSquares::kType3 : SumOfSquares::kType2});
       const auto model = LinearModel::Fit(data, {.formula = formula});
       if (!table.ok() || !model.ok()) continue;  // too few rows
       const AnovaTerm& term = table->terms[0];
@@ -209,8 +215,8 @@ TEST(EmmeansTest, TwoLevelsHaveTheFOfTheirOwnTest) {
   }
 }
 
-// 1000 designs as incomplete as the paper's without any effect of the factor asked about, but with large ones of another that
-// is partly confounded with it: the level of every test must be kept.
+// 1000 designs as incomplete as the paper's without any effect of the factor asked about, but with large ones of
+// another that is partly confounded with it: the level of every test must be kept.
 TEST(CalibrationTest, TestsOfNothingKeepTheirLevel) {
   constexpr int kDesigns = 1000, kLevels = 4;
   RandomStream random(20260401);
@@ -222,13 +228,17 @@ TEST(CalibrationTest, TestsOfNothingKeepTheirLevel) {
     for (int a = 0; a < kLevels; ++a) {
       for (const int b : {a, a + 1}) {
         for (int k = 0; k < 3; ++k) {
-          ASSERT_TRUE(builder.AddRow({std::to_string(a), std::to_string(b)}, 5.0 * b * (design % 7) + random.Normal()).ok());
+          ASSERT_TRUE(
+              builder.AddRow({std::to_string(a), std::to_string(b)}, 5.0 * b * (design % 7) + random.Normal()).ok());
         }
       }
     }
     // One row more at random places, so that numbers are unequal.
     const int extra = design % kLevels;
-    ASSERT_TRUE(builder.AddRow({std::to_string(extra), std::to_string(extra + 1)}, 5.0 * (extra + 1) * (design % 7) + random.Normal()).ok());
+    ASSERT_TRUE(builder
+                    .AddRow({std::to_string(extra), std::to_string(extra + 1)},
+                            5.0 * (extra + 1) * (design % 7) + random.Normal())
+                    .ok());
     const DataTable data = std::move(builder).Build();
     const auto model = Fit(data, "a + b");
     ASSERT_EQ(model->residual_df(), 17);
@@ -244,7 +254,8 @@ TEST(CalibrationTest, TestsOfNothingKeepTheirLevel) {
     holm += smallest_holm < 0.05;
   }
   ASSERT_EQ(pairs, 6 * kDesigns);
-  // 99.9 % of the binomial distribution. The six pairs of a design depend on each other, so that its spread is that of 1000.
+  // 99.9 % of the binomial distribution. The six pairs of a design depend on each other, so that its spread is that of
+  // 1000.
   const double spread = 3.3 * std::sqrt(0.05 * 0.95 / kDesigns);
   EXPECT_NEAR(static_cast<double>(rejected) / pairs, 0.05, spread);
   EXPECT_LT(static_cast<double>(tukey) / kDesigns, 0.05 + spread);
@@ -283,13 +294,19 @@ TEST(ContrastFormulaTest, WeightsAndBackquotesAreRead) {
   DataTableBuilder builder("y", {{"lr, x", {}}});
   const double values[] = {1, 2, 4, 7};
   for (int i = 0; i < 8; ++i) {
-    ASSERT_TRUE(builder.AddRow({i % 4 < 2 ? (i % 2 == 0 ? "a=b" : "c]") : (i % 2 == 0 ? "1e-4" : "2")}, values[i % 4] + 0.1 * (i / 4)).ok());
+    ASSERT_TRUE(builder
+                    .AddRow({i % 4 < 2 ? (i % 2 == 0 ? "a=b" : "c]") : (i % 2 == 0 ? "1e-4" : "2")},
+                            values[i % 4] + 0.1 * (i / 4))
+                    .ok());
   }
   const DataTable data = std::move(builder).Build();
   const auto model = Fit(data, "`lr, x`");
-  const auto estimate = [&](const std::string& formula) { return EvaluateContrasts(*model, {formula})->front().estimate; };
+  const auto estimate = [&](const std::string& formula) {
+    return EvaluateContrasts(*model, {formula})->front().estimate;
+  };
   EXPECT_NEAR(estimate("[`lr, x` = `c]`] - [`lr, x`=`a=b`]"), 1, 1e-12);
-  EXPECT_NEAR(estimate("-([`lr, x`=2] - 3*[`lr, x`=0.0001])/2 - 2e0*[`lr, x`=`c]`]"), -(7.05 - 3 * 4.05) / 2 - 2 * 2.05, 1e-12);
+  EXPECT_NEAR(estimate("-([`lr, x`=2] - 3*[`lr, x`=0.0001])/2 - 2e0*[`lr, x`=`c]`]"), -(7.05 - 3 * 4.05) / 2 - 2 * 2.05,
+              1e-12);
 }
 
 }  // namespace

@@ -45,8 +45,7 @@ TEST(ImportanceTest, FullTableGivesTheExactDecomposition) {
     }
     va += (ma - mean) * (ma - mean) / 3;
   }
-  const auto importance =
-      ComputeImportance(std::move(builder).Build(), {.trees = 1, .bootstrap = false});
+  const auto importance = ComputeImportance(std::move(builder).Build(), {.trees = 1, .bootstrap = false});
   ASSERT_TRUE(importance.ok()) << importance.status();
   EXPECT_NEAR(Share(*importance, {"a"}), va / total, 1e-12);
   double vb = 0;
@@ -63,9 +62,12 @@ TEST(ImportanceTest, ForestFindsTheFactorThatMattersAndTheOneThatDoesNot) {
   DataTableBuilder builder("y", {{"big", {}}, {"small", {}}, {"none", {}}});
   RandomStream random(4);
   for (int i = 0; i < 400; ++i) {
-    const auto big = static_cast<int>(random.Below(4)), small = static_cast<int>(random.Below(3)), none = static_cast<int>(random.Below(3));
-    ASSERT_TRUE(builder.AddRow({std::to_string(big), std::to_string(small), std::to_string(none)},
-                               3.0 * big + 1.0 * small + 0.1 * random.Normal()).ok());
+    const auto big = static_cast<int>(random.Below(4)), small = static_cast<int>(random.Below(3)),
+               none = static_cast<int>(random.Below(3));
+    ASSERT_TRUE(builder
+                    .AddRow({std::to_string(big), std::to_string(small), std::to_string(none)},
+                            3.0 * big + 1.0 * small + 0.1 * random.Normal())
+                    .ok());
   }
   const DataTable data = std::move(builder).Build();
   const auto importance = ComputeImportance(data, {.trees = 16});

@@ -15,7 +15,9 @@
 namespace loupe::analysis {
 namespace {
 
-double CorrectDigits(double value, double certified) { return -std::log10(std::max(RelativeError(value, certified), 1e-16)); }
+double CorrectDigits(double value, double certified) {
+  return -std::log10(std::max(RelativeError(value, certified), 1e-16));
+}
 
 // The file's data lines as CSV.
 std::string NistCsv(const std::string& file) {

@@ -72,7 +72,8 @@ TEST(EffectSizeTest, SizesFollowTheirFormulas) {
   EXPECT_NEAR(term.effect.partial_eta_sq, ss / (ss + sse), 1e-14);
   EXPECT_NEAR(term.effect.eta_sq, ss / sst, 1e-14);
   EXPECT_NEAR(term.effect.omega_sq, (ss - 2 * mse) / (sst + mse), 1e-14);
-  EXPECT_NEAR(term.effect.partial_omega_sq, 2 * (term.f - 1) / (2 * (term.f - 1) + 54), 1e-14);  // Olejnik & Algina's form
+  EXPECT_NEAR(term.effect.partial_omega_sq, 2 * (term.f - 1) / (2 * (term.f - 1) + 54),
+              1e-14);  // Olejnik & Algina's form
   EXPECT_NEAR(term.effect.epsilon_sq, (ss - 2 * mse) / sst, 1e-14);
   EXPECT_NEAR(term.effect.cohens_f, std::sqrt(term.f * 2 / 48), 1e-14);
   EXPECT_LT(term.effect.partial_eta_sq_low, term.effect.partial_eta_sq);
@@ -81,7 +82,8 @@ TEST(EffectSizeTest, SizesFollowTheirFormulas) {
 
 // The variance of every difference of a design is what a fit of it has, and min. Δ the root of λ times that.
 TEST(PairInformationTest, VariancesAreThoseOfTheFit) {
-  const DataTable data = ReadReferenceTable("paper_unbalanced.csv", "y", {"input", "output", "activation", "scale", "rep"});
+  const DataTable data =
+      ReadReferenceTable("paper_unbalanced.csv", "y", {"input", "output", "activation", "scale", "rep"});
   for (const std::string formula : {"input + output + activation + scale", "input*activation + output"}) {
     const auto planned = PlanCells(data, {.formula = formula, .block = "rep"});
     ASSERT_TRUE(planned.ok());
@@ -89,8 +91,9 @@ TEST(PairInformationTest, VariancesAreThoseOfTheFit) {
     const auto reduction = ModelReduction::Create(matrix, planned->cells);
     ASSERT_TRUE(reduction.ok());
     // Type II: input and output are tested without the interaction.
-    const auto model = LinearModel::Fit(data, {.formula = formula == "input*activation + output" ? "input + activation + output" : formula,
-                                               .block = "rep"});
+    const auto model = LinearModel::Fit(
+        data,
+        {.formula = formula == "input*activation + output" ? "input + activation + output" : formula, .block = "rep"});
     ASSERT_TRUE(model.ok());
     for (size_t term = 1; term <= 2; ++term) {
       const std::string name = data.factors[matrix.terms()[term][0]].name;

@@ -25,8 +25,8 @@ inline nlohmann::json ReadReferenceJson(const std::string& name) { return nlohma
 
 inline DataTable ReadReferenceTable(const std::string& file, const std::string& response,
                                     const std::vector<std::string>& factors, const std::string& block = "") {
-  auto table = ReadCsvTable(ReadReference(file), {.response = response, .factors = factors, .block = block,
-                                                  .status_column = ""});
+  auto table = ReadCsvTable(ReadReference(file),
+                            {.response = response, .factors = factors, .block = block, .status_column = ""});
   if (!table.ok()) throw std::runtime_error(std::string(table.status().message()));
   return *std::move(table);
 }

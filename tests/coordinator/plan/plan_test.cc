@@ -150,7 +150,8 @@ TEST(PlanTest, CellSettingsAreWhatEachCellsValuesMakeByThemselves) {
 TEST(PlanTest, ALevelThatNeedsAnotherSettingIsRefusedInWhicheverCellItStands) {
   SweepSpec spec = SmallSpec();
   spec.factors.push_back({"score.primary", {"clip_i", "fid"}});
-  EXPECT_THAT(ViolationsOf(spec), ElementsAre(Violation("spec.factors[3].key", "fid is not computed without score.inception")));
+  EXPECT_THAT(ViolationsOf(spec),
+              ElementsAre(Violation("spec.factors[3].key", "fid is not computed without score.inception")));
 }
 
 TEST(PlanTest, ExclusionsTakeAwayExactlyTheMatchingCells) {

@@ -40,7 +40,8 @@ class SchedulerTest : public ::testing::Test {
     sweep.replicates = replicates;
     sweep.priority = priority;
     sweep.limits = limits;
-    return *scheduler_.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now_, effects_);
+    return *scheduler_.OnCreate(
+        sweep, [](int64_t) { return "{}"; }, "", "", now_, effects_);
   }
 
   SyncRequest Request(const std::string& worker, const std::string& session = "s1", int32_t slots = 1) {
@@ -310,7 +311,8 @@ TEST_F(SchedulerTest, RetryQueuesWhatItsFilterNamesAndWakesTheSweep) {
   EXPECT_EQ(State("first"), SweepState::kCompleted);
   const auto only_cell_1 = [](int64_t cell) { return cell == 1; };
   EXPECT_EQ(*scheduler_.OnRetry("first", {TrialState::kFailed}, only_cell_1, "r1", "f", now_, effects_), 1);
-  EXPECT_EQ(*scheduler_.OnRetry("first", {TrialState::kFailed}, only_cell_1, "r1", "f", now_, effects_), 1) << "idempotent";
+  EXPECT_EQ(*scheduler_.OnRetry("first", {TrialState::kFailed}, only_cell_1, "r1", "f", now_, effects_), 1)
+      << "idempotent";
   EXPECT_EQ(Counts("first").queued, 1);
   EXPECT_EQ(State("first"), SweepState::kActive);
   EXPECT_EQ(Lease("a").trial.index, 1);
@@ -322,7 +324,8 @@ TEST_F(SchedulerTest, CreateIsIdempotentByRequestIdAndRefusesATakenName) {
   sweep.cells = 1;
   sweep.replicates = 1;
   const auto create = [&](const std::string& request, const std::string& fingerprint) {
-    return scheduler_.OnCreate(sweep, [](int64_t) { return "{}"; }, request, fingerprint, now_, effects_);
+    return scheduler_.OnCreate(
+        sweep, [](int64_t) { return "{}"; }, request, fingerprint, now_, effects_);
   };
   const absl::StatusOr<SweepRecord> first = create("r1", "f");
   ASSERT_TRUE(first.ok());
@@ -334,7 +337,8 @@ TEST_F(SchedulerTest, CreateIsIdempotentByRequestIdAndRefusesATakenName) {
 TEST_F(SchedulerTest, AnEtagOfAnEarlierStateIsRefused) {
   Create("first");
   ASSERT_TRUE(scheduler_.OnVerb("first", SweepVerb::kPause, "1", now_, effects_).ok());
-  EXPECT_EQ(ReasonOf(scheduler_.OnVerb("first", SweepVerb::kResume, "1", now_, effects_).status()), kReasonEtagMismatch);
+  EXPECT_EQ(ReasonOf(scheduler_.OnVerb("first", SweepVerb::kResume, "1", now_, effects_).status()),
+            kReasonEtagMismatch);
 }
 
 TEST_F(SchedulerTest, ADrainedWorkerGetsNothingNewUntilUndrained) {
@@ -414,11 +418,15 @@ class JobsTest : public SchedulerTest {
     sweep.id = id;
     sweep.cells = cells;
     sweep.replicates = 1;
-    ASSERT_TRUE(scheduler_.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now_, effects_, client).ok());
+    ASSERT_TRUE(scheduler_
+                    .OnCreate(
+                        sweep, [](int64_t) { return "{}"; }, "", "", now_, effects_, client)
+                    .ok());
   }
   template <typename E>
   int64_t Count() const {
-    return std::count_if(effects_.begin(), effects_.end(), [](const Effect& effect) { return std::holds_alternative<E>(effect); });
+    return std::count_if(effects_.begin(), effects_.end(),
+                         [](const Effect& effect) { return std::holds_alternative<E>(effect); });
   }
 };
 
@@ -496,7 +504,10 @@ TEST_F(JobsTest, ASweepThatIsBeingDeletedTakesNoCommands) {
   SweepRecord again;
   again.id = "large";
   again.cells = again.replicates = 1;
-  const absl::Status taken = scheduler_.OnCreate(again, [](int64_t) { return "{}"; }, "", "", now_, effects_).status();
+  const absl::Status taken = scheduler_
+                                 .OnCreate(
+                                     again, [](int64_t) { return "{}"; }, "", "", now_, effects_)
+                                 .status();
   EXPECT_EQ(taken.code(), absl::StatusCode::kAlreadyExists);
   EXPECT_THAT(std::string(taken.message()), HasSubstr("being deleted"));
   // The store says when the last row is gone.

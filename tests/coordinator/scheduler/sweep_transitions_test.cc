@@ -7,13 +7,15 @@
 namespace loupe::coordinator {
 namespace {
 
-// The contract of loupe/v1/sweep.proto written down a second time, as sentences: a pause or resume needs a sweep that goes on;
-// stop and cancel end one; a verb whose aim is reached already is no error.
+// The contract of loupe/v1/sweep.proto written down a second time, as sentences: a pause or resume needs a sweep that
+// goes on; stop and cancel end one; a verb whose aim is reached already is no error.
 std::optional<SweepState> Expected(SweepVerb verb, SweepState state) {
   const bool goes_on = state == SweepState::kActive || state == SweepState::kPaused;
   switch (verb) {
-    case SweepVerb::kPause: return goes_on ? std::optional(SweepState::kPaused) : std::nullopt;
-    case SweepVerb::kResume: return goes_on ? std::optional(SweepState::kActive) : std::nullopt;
+    case SweepVerb::kPause:
+      return goes_on ? std::optional(SweepState::kPaused) : std::nullopt;
+    case SweepVerb::kResume:
+      return goes_on ? std::optional(SweepState::kActive) : std::nullopt;
     case SweepVerb::kStop:
       if (goes_on || state == SweepState::kStopping) return SweepState::kStopping;
       return state == SweepState::kStopped ? std::optional(SweepState::kStopped) : std::nullopt;

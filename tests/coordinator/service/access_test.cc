@@ -125,8 +125,9 @@ TEST_F(AccessTest, EditsOfSeveralProcessesAreAllKept) {
   for (int i = 0; i < 8; ++i) {
     const pid_t pid = ::fork();
     if (pid == 0) {
-      const bool good = AccessControl::RemoveToken(folder_.path(), fmt::format("old-{}", i)).ok() &&
-                        AccessControl::AddToken(folder_.path(), fmt::format("new-{}", i), Role::kViewer, absl::Hours(1), clock_).ok();
+      const bool good =
+          AccessControl::RemoveToken(folder_.path(), fmt::format("old-{}", i)).ok() &&
+          AccessControl::AddToken(folder_.path(), fmt::format("new-{}", i), Role::kViewer, absl::Hours(1), clock_).ok();
       ::_exit(good ? 0 : 1);
     }
     children.push_back(pid);

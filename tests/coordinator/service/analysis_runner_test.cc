@@ -33,7 +33,8 @@ class AnalysisRunnerTest : public ::testing::Test {
   std::string Cat(const std::string& name) { return "cat '" + (folder_ / name) + "'"; }
   static AnalysisAnswer Run(AnalysisRunner& runner, const std::string& version = "1", const std::string& client = "a") {
     std::promise<std::shared_ptr<const AnalysisAnswer>> answer;
-    runner.Run(client, version, "job", [&](std::shared_ptr<const AnalysisAnswer> got) { answer.set_value(std::move(got)); });
+    runner.Run(client, version, "job",
+               [&](std::shared_ptr<const AnalysisAnswer> got) { answer.set_value(std::move(got)); });
     return *answer.get_future().get();
   }
 

@@ -37,7 +37,8 @@ TEST(ConvertTest, TextStoredBadlyIsListed) {
 
 TEST(ConvertTest, StatusWithAnyBytesIsRead) {
   google::rpc::Status read;
-  ASSERT_TRUE(read.ParseFromString(ToRpcStatus(absl::InvalidArgumentError("caf\xe9" + std::string(3000, 'b'))).SerializeAsString()));
+  ASSERT_TRUE(read.ParseFromString(
+      ToRpcStatus(absl::InvalidArgumentError("caf\xe9" + std::string(3000, 'b'))).SerializeAsString()));
   EXPECT_TRUE(read.message().starts_with("caf\\xe9bbb"));
   EXPECT_LE(read.message().size(), 1500u);
 }

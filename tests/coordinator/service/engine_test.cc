@@ -16,7 +16,8 @@ TEST(EngineTest, WhatHasItsAnswerIsNotDecidedAgainWhenTheCommitAfterItIsRefused)
   ASSERT_TRUE(engine.Recover().ok());
   // Sweeps can be written, leases cannot.
   const auto db = *SqliteDb::Open(folder / "db", SqliteDb::Mode::kReadWrite, "");
-  ASSERT_TRUE(db->Execute("CREATE TRIGGER no_leases BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'no'); END").ok());
+  ASSERT_TRUE(
+      db->Execute("CREATE TRIGGER no_leases BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'no'); END").ok());
 
   std::vector<absl::Status> created;
   std::vector<absl::Status> synchronised;
@@ -30,7 +31,10 @@ TEST(EngineTest, WhatHasItsAnswerIsNotDecidedAgainWhenTheCommitAfterItIsRefused)
     sweep.id = "first";
     sweep.uid = "uid";
     sweep.cells = sweep.replicates = 1;
-    const absl::Status decided = scheduler.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now, effects).status();
+    const absl::Status decided = scheduler
+                                     .OnCreate(
+                                         sweep, [](int64_t) { return "{}"; }, "", "", now, effects)
+                                     .status();
     return [&created, decided](const absl::Status& durable) { created.push_back(durable.ok() ? decided : durable); };
   };
   // In one batch: the worker's call is held, the sweep is created, and what follows from both is the refused lease.

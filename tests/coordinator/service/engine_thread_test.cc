@@ -1,4 +1,5 @@
-// The engine behind its queue, with many threads in front of it: what the thread sanitizer looks at without gRPC in between.
+// The engine behind its queue, with many threads in front of it: what the thread sanitizer looks at without gRPC in
+// between.
 #include "coordinator/service/engine_thread.h"
 
 #include <gtest/gtest.h>
@@ -30,7 +31,8 @@ class EngineThreadTest : public ::testing::Test {
     sweep.cells = kCells;
     sweep.replicates = 1;
     const auto created = thread_->Call<SweepRecord>([=](Scheduler& scheduler, const Now& now, Effects& effects) {
-      return scheduler.OnCreate(sweep, [](int64_t) { return "{}"; }, "", "", now, effects);
+      return scheduler.OnCreate(
+          sweep, [](int64_t) { return "{}"; }, "", "", now, effects);
     });
     EXPECT_TRUE(created.ok()) << created.status();
   }
@@ -39,7 +41,8 @@ class EngineThreadTest : public ::testing::Test {
     const auto promise = std::make_shared<std::promise<absl::StatusOr<SyncAnswer>>>();
     std::future<absl::StatusOr<SyncAnswer>> future = promise->get_future();
     thread_->Submit(SyncCall{request, max_wait,
-                             [promise](absl::StatusOr<SyncAnswer> answer) { promise->set_value(std::move(answer)); }, ++calls_});
+                             [promise](absl::StatusOr<SyncAnswer> answer) { promise->set_value(std::move(answer)); },
+                             ++calls_});
     return future.get();
   }
 

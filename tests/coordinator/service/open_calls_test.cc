@@ -19,7 +19,8 @@ namespace {
 class OpenCallsTest : public ::testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<OpenCall>> Open(const std::string& name, CallKind kind = CallKind::kUnary) {
-    return calls_.Open(Caller{.name = name, .role = Role::kViewer}, name, kind, [this, name] { cancelled_.push_back(name); });
+    return calls_.Open(Caller{.name = name, .role = Role::kViewer}, name, kind,
+                       [this, name] { cancelled_.push_back(name); });
   }
 
   testing::FakeClock clock_;

@@ -33,7 +33,8 @@ TEST(RateLimiterTest, OneClientDoesNotUseUpAnothersCalls) {
 
 TEST(RateLimiterTest, ZeroPerSecondIsNoLimit) {
   RateLimiter limiter;
-  for (int i = 0; i < 1000; ++i) EXPECT_EQ(limiter.Take("a", {.per_second = 0, .burst = 1}, absl::ZeroDuration()), kGranted);
+  for (int i = 0; i < 1000; ++i)
+    EXPECT_EQ(limiter.Take("a", {.per_second = 0, .burst = 1}, absl::ZeroDuration()), kGranted);
   EXPECT_EQ(limiter.size(), 0u);
 }
 

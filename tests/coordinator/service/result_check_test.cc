@@ -29,16 +29,15 @@ Settings Cell(std::map<std::string, std::string> changes = {}) {
 
 TEST(ResultCheckTest, DigestsBelongToTheValuesOfTheCell) {
   Result result{.scores = {{"clip_i", 0.5}}};
-  result.provenance = {{"base_sha256", std::string(64, 'a')},
-                       {"scorer_sha256", std::string(64, 'b')},
-                       {"data_sha256", std::string(64, 'c')},
-                       {"dino_sha256", std::string(64, 'd')},  // of nothing that the cell sets
-                       {"inception_sha256", "no digest"},
-                       {"torch", "2"}};
+  result.provenance = {
+      {"base_sha256", std::string(64, 'a')}, {"scorer_sha256", std::string(64, 'b')},
+      {"data_sha256", std::string(64, 'c')}, {"dino_sha256", std::string(64, 'd')},  // of nothing that the cell sets
+      {"inception_sha256", "no digest"},     {"torch", "2"}};
   const auto examined = ExamineResult(Cell({{"score.inception", "/inception"}}), result);
   ASSERT_TRUE(examined.ok()) << examined.status();
-  EXPECT_THAT(examined->inputs, ElementsAre(Pair("base /base", std::string(64, 'a')), Pair("scorer /scorer", std::string(64, 'b')),
-                                            Pair("task.images /images (dreambooth)", std::string(64, 'c'))));
+  EXPECT_THAT(examined->inputs,
+              ElementsAre(Pair("base /base", std::string(64, 'a')), Pair("scorer /scorer", std::string(64, 'b')),
+                          Pair("task.images /images (dreambooth)", std::string(64, 'c'))));
 }
 
 TEST(ResultCheckTest, ASuccessWithoutItsPrimaryScoreIsNone) {
@@ -63,9 +62,10 @@ SweepSnapshot TwoStates(const Plan& plan, const char* digest) {
 TEST(InputNotesTest, TwoStatesOfOneScorerAreNoted) {
   const auto plan = Plan::Create(*SpecFromProto(testing::SmallSpec(1, 1)));
   ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_THAT(InputNotes(TwoStates(*plan, "scorer_sha256"), *plan),
-              ElementsAre(::testing::AllOf(HasSubstr("'scorer /scorer'"), HasSubstr("aaaaaaaaaaaa… in 2 trials (first: 0)"),
-                                           HasSubstr("bbbbbbbbbbbb… in 1 trials (first: 2)"))));
+  EXPECT_THAT(
+      InputNotes(TwoStates(*plan, "scorer_sha256"), *plan),
+      ElementsAre(::testing::AllOf(HasSubstr("'scorer /scorer'"), HasSubstr("aaaaaaaaaaaa… in 2 trials (first: 0)"),
+                                   HasSubstr("bbbbbbbbbbbb… in 1 trials (first: 2)"))));
   EXPECT_TRUE(InputNotes(SweepSnapshot{}, *plan).empty());
 }
 

@@ -1,5 +1,5 @@
-// What every call goes through, from many threads at once: with engine_thread_test.cc what ThreadSanitizer looks at, since gRPC was
-// not built for it.
+// What every call goes through, from many threads at once: with engine_thread_test.cc what ThreadSanitizer looks at,
+// since gRPC was not built for it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -34,11 +34,13 @@ TEST(SharedPartsTest, ATokenStaysValidWhileOthersComeAndGo) {
   const testing::FakeClock clock;
   const auto access = AccessControl::Open(folder.path(), clock);
   ASSERT_TRUE(access.ok()) << access.status();
-  const std::string token = *AccessControl::AddToken(folder.path(), "stays", Role::kWorker, absl::InfiniteDuration(), clock);
+  const std::string token =
+      *AccessControl::AddToken(folder.path(), "stays", Role::kWorker, absl::InfiniteDuration(), clock);
   FromManyThreads([&](int thread) {
     for (int i = 0; i < 20; ++i) {
       if (thread == 0) {
-        EXPECT_TRUE(AccessControl::AddToken(folder.path(), "other", Role::kViewer, absl::InfiniteDuration(), clock).ok());
+        EXPECT_TRUE(
+            AccessControl::AddToken(folder.path(), "other", Role::kViewer, absl::InfiniteDuration(), clock).ok());
         EXPECT_TRUE(AccessControl::RemoveToken(folder.path(), "other").ok());
       }
       EXPECT_TRUE((*access)->Authenticate("Bearer " + token).ok());
@@ -52,7 +54,8 @@ TEST(SharedPartsTest, ABucketGrantsItsBurstAndNotACallMore) {
   std::atomic<int> granted{0};
   FromManyThreads([&](int) {
     for (int i = 0; i < kBurst; ++i) {
-      if (limiter.Take("client", {.per_second = 1, .burst = kBurst}, absl::Seconds(1)) == absl::ZeroDuration()) ++granted;
+      if (limiter.Take("client", {.per_second = 1, .burst = kBurst}, absl::Seconds(1)) == absl::ZeroDuration())
+        ++granted;
     }
   });
   EXPECT_EQ(granted, kBurst);
@@ -82,7 +85,9 @@ TEST(SharedPartsTest, LinesOfTheAuditLogStayWhole) {
   const testing::TempFolder folder;
   const auto log = AuditLog::Open(folder / "audit.log");
   ASSERT_TRUE(log.ok()) << log.status();
-  const auto line = [](int thread, int number) { return fmt::format("{} {} {}\n", thread, number, std::string(200, 'x')); };
+  const auto line = [](int thread, int number) {
+    return fmt::format("{} {} {}\n", thread, number, std::string(200, 'x'));
+  };
   FromManyThreads([&](int thread) {
     for (int i = 0; i < kLines; ++i) (*log)->Append(line(thread, i).substr(0, line(thread, i).size() - 1));
   });

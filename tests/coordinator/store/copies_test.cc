@@ -141,8 +141,9 @@ TEST_F(CopiesTest, WhatAKillLeftIsNoCopyAndInNobodysWay) {
 TEST_F(CopiesTest, ADiskThatFillsUpIsAnErrorAndLeavesNothing) {
   std::string noise;
   for (uint64_t i = 0; noise.size() < 300000; ++i) noise += Sha256Hex(std::to_string(i));
-  ASSERT_TRUE(store_->Commit({Running({1, 1}, 1), Start({1, 1}, 1),
-                              RecordArtifact{{1, 1}, {"big.bin", "", static_cast<int64_t>(noise.size()), Put(noise), 1}}})
+  ASSERT_TRUE(store_
+                  ->Commit({Running({1, 1}, 1), Start({1, 1}, 1),
+                            RecordArtifact{{1, 1}, {"big.bin", "", static_cast<int64_t>(noise.size()), Put(noise), 1}}})
                   .ok());
   ASSERT_TRUE(BackupData(data_, folder_ / "sound").ok());
   const std::string disk = folder_ / "disk";

@@ -22,8 +22,9 @@ class DataTest : public ::testing::Test {
     artifacts_ = *ArtifactFolder::Open(data_ + "/artifacts");
     store_ = *SqliteStore::Open({.path = data_ + "/coordinator.db"});
     const TrialKey trial{1, 0};
-    EXPECT_TRUE(store_->Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
-                                RecordArtifact{trial, {"log.txt", "text/plain", 5, Put("hello"), 1}}})
+    EXPECT_TRUE(store_
+                    ->Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
+                              RecordArtifact{trial, {"log.txt", "text/plain", 5, Put("hello"), 1}}})
                     .ok());
     EXPECT_TRUE(store_->Commit(Accepting(trial, 1, 0.5)).ok());
   }

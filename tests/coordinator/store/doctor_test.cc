@@ -65,21 +65,26 @@ TEST_F(DoctorTest, ArtifactsThatChangedOrWentAreDamage) {
 }
 
 TEST_F(DoctorTest, RowsThatDoNotAgreeAreDamage) {
-  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 4 WHERE trial_index = 0", "UPDATE trials SET state = 3 WHERE trial_index = 0"),
+  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 4 WHERE trial_index = 0",
+                          "UPDATE trials SET state = 3 WHERE trial_index = 0"),
               ElementsAre("sweeps/first/trials/0: has a result, but has not succeeded with it"));
-  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 3 WHERE trial_index = 1", "UPDATE trials SET state = 1 WHERE trial_index = 1"),
+  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 3 WHERE trial_index = 1",
+                          "UPDATE trials SET state = 1 WHERE trial_index = 1"),
               ElementsAre("sweeps/first/trials/1: has succeeded, but has no result"));
-  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 2 WHERE trial_index = 1", "UPDATE trials SET state = 1 WHERE trial_index = 1"),
+  EXPECT_THAT(DamageAfter("UPDATE trials SET state = 2 WHERE trial_index = 1",
+                          "UPDATE trials SET state = 1 WHERE trial_index = 1"),
               ElementsAre("sweeps/first/trials/1: runs without an attempt that runs, or the other way round"));
   EXPECT_THAT(DamageAfter("UPDATE sweeps SET state = 4", "UPDATE sweeps SET state = 1").size(), 5u)
       << "five trials of the ended sweep are queued";
   EXPECT_THAT(DamageAfter("UPDATE trials SET worker_losses = 1 WHERE trial_index = 0",
                           "UPDATE trials SET worker_losses = 0 WHERE trial_index = 0"),
               ElementsAre("sweeps/first/trials/0: does not count the attempts that are stored of it"));
-  EXPECT_THAT(DamageAfter("UPDATE trials SET epoch = 1 WHERE trial_index = 1", "UPDATE trials SET epoch = 0 WHERE trial_index = 1"),
+  EXPECT_THAT(DamageAfter("UPDATE trials SET epoch = 1 WHERE trial_index = 1",
+                          "UPDATE trials SET epoch = 0 WHERE trial_index = 1"),
               ElementsAre("sweeps/first/trials/1: does not count the attempts that are stored of it"));
-  EXPECT_THAT(DamageAfter("PRAGMA foreign_keys=OFF; UPDATE scores SET trial_index = 3", "UPDATE scores SET trial_index = 0"),
-              ElementsAre(HasSubstr("a row of table scores")));
+  EXPECT_THAT(
+      DamageAfter("PRAGMA foreign_keys=OFF; UPDATE scores SET trial_index = 3", "UPDATE scores SET trial_index = 0"),
+      ElementsAre(HasSubstr("a row of table scores")));
   Execute("DELETE FROM trials WHERE trial_index = 5");
   EXPECT_THAT(Damage(), ElementsAre("sweeps/first: 6 trials planned, 5 stored"));
 }
@@ -112,9 +117,11 @@ TEST_F(DoctorTest, ItEndsWhenItIsToldTo) {
 }
 
 TEST(ArtifactNameTest, OnlyPlainNamesPass) {
-  for (const char* good : {"samples.png", "a", "adapter-1_b.safetensors"}) EXPECT_TRUE(CheckArtifactName(good).ok()) << good;
-  for (const std::string& bad : std::vector<std::string>{std::string(), std::string("."), std::string("../x"), std::string("a/b"), std::string("a\\b"),
-                                std::string("a b"), std::string("a\0b", 3), std::string(129, 'a')}) {
+  for (const char* good : {"samples.png", "a", "adapter-1_b.safetensors"})
+    EXPECT_TRUE(CheckArtifactName(good).ok()) << good;
+  for (const std::string& bad : std::vector<std::string>{std::string(), std::string("."), std::string("../x"),
+                                                         std::string("a/b"), std::string("a\\b"), std::string("a b"),
+                                                         std::string("a\0b", 3), std::string(129, 'a')}) {
     EXPECT_EQ(CheckArtifactName(bad).code(), absl::StatusCode::kInvalidArgument) << bad;
   }
 }

@@ -219,7 +219,8 @@ TEST(ReaderTest, ALongReaderSeesItsSnapshotAndDoesNotHoldUpTheWriter) {
   ASSERT_TRUE((*reader)->Execute("BEGIN").ok());
   const auto count = [&] {
     int64_t sweeps = 0;
-    EXPECT_TRUE((*reader)->ForEach("SELECT count(*) FROM sweeps", [&](const SqliteRow& row) { sweeps = row.Int(0); }).ok());
+    EXPECT_TRUE(
+        (*reader)->ForEach("SELECT count(*) FROM sweeps", [&](const SqliteRow& row) { sweeps = row.Int(0); }).ok());
     return sweeps;
   };
   EXPECT_EQ(count(), 1);

@@ -1,6 +1,4 @@
 // Files of every earlier schema version, opened by the program of today (fixtures/README.md).
-#include "coordinator/store/migrations.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,6 +9,7 @@
 #include "common/sha256.h"
 #include "coordinator/store/copies.h"
 #include "coordinator/store/doctor.h"
+#include "coordinator/store/migrations.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
 #include "tests/testing/temp_folder.h"
@@ -74,8 +73,10 @@ TEST_F(MigrationTest, EveryEarlierVersionBecomesASoundFileOfToday) {
     EXPECT_EQ(Value(**db, "PRAGMA integrity_check"), "ok");
     // The tables are those of a new file, column by column.
     const auto columns = [&](SqliteDb& of) {
-      return Value(of, "SELECT group_concat(m.name || '.' || c.name || ' ' || c.type || ' ' || c.pk, '\n') FROM (SELECT * FROM "
-                       "sqlite_schema WHERE type = 'table' ORDER BY name) AS m JOIN pragma_table_info(m.name) AS c");
+      return Value(
+          of,
+          "SELECT group_concat(m.name || '.' || c.name || ' ' || c.type || ' ' || c.pk, '\n') FROM (SELECT * FROM "
+          "sqlite_schema WHERE type = 'table' ORDER BY name) AS m JOIN pragma_table_info(m.name) AS c");
     };
     const auto new_db = SqliteDb::Open(folder_ / fmt::format("fresh-{}.db", version), SqliteDb::Mode::kReadOnly, "");
     EXPECT_EQ(columns(**db), columns(**new_db));

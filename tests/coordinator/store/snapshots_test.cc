@@ -33,8 +33,9 @@ class SnapshotsTest : public ::testing::Test {
     EXPECT_TRUE((*upload)->Append("hello").ok());
     EXPECT_TRUE((*upload)->Finish(5, sha256_).ok());
     const TrialKey trial{1, 0};
-    EXPECT_TRUE(store_->Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
-                                RecordArtifact{trial, {"log.txt", "text/plain", 5, sha256_, 1}}})
+    EXPECT_TRUE(store_
+                    ->Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
+                              RecordArtifact{trial, {"log.txt", "text/plain", 5, sha256_, 1}}})
                     .ok());
   }
   std::string ArtifactOf(const std::string& name) const {
@@ -42,7 +43,8 @@ class SnapshotsTest : public ::testing::Test {
   }
 
   testing::TempFolder folder_;
-  SnapshotOptions options_{.data_folder = folder_ / "data", .to = folder_ / "snapshots", .every = absl::Hours(1), .keep = 3};
+  SnapshotOptions options_{
+      .data_folder = folder_ / "data", .to = folder_ / "snapshots", .every = absl::Hours(1), .keep = 3};
   const std::string sha256_ = Sha256Hex("hello");
   std::unique_ptr<ArtifactFolder> artifacts_;
   std::unique_ptr<SqliteStore> store_;
@@ -52,7 +54,8 @@ TEST_F(SnapshotsTest, TheNewestAreKeptAndWhatIsNoSnapshotIsLeftAlone) {
   std::filesystem::create_directories(options_.to + "/loupe-notes");
   std::filesystem::create_directories(options_.to + "/loupe-20261122T120000");
   for (int hour = 0; hour < 5; ++hour) ASSERT_TRUE(TakeSnapshot(options_, kNoon + absl::Hours(hour)).ok());
-  EXPECT_THAT(*ListSnapshots(options_.to), ElementsAre(kNoon + absl::Hours(2), kNoon + absl::Hours(3), kNoon + absl::Hours(4)));
+  EXPECT_THAT(*ListSnapshots(options_.to),
+              ElementsAre(kNoon + absl::Hours(2), kNoon + absl::Hours(3), kNoon + absl::Hours(4)));
   EXPECT_TRUE(std::filesystem::exists(options_.to + "/loupe-notes"));
   EXPECT_TRUE(std::filesystem::exists(options_.to + "/loupe-20261122T120000"));
 }

@@ -1,7 +1,6 @@
 // The store's contract, over a file, a file that is reopened before every look, and the memory disk of the simulator.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <cmath>
@@ -93,7 +92,8 @@ TEST_P(StoreTest, TrialsAreListedInPagesByIndexWithCellAndReplicate) {
 TEST_P(StoreTest, AnAcceptedResultIsSeenEverywhere) {
   const TrialKey trial{1, 4};
   Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
-  Commit({AppendPoints{trial, 1, {{"loss", 1, 0.5}, {"loss", 2, std::numeric_limits<double>::quiet_NaN()}, {"acc", 1, 1}}, 3},
+  Commit({AppendPoints{
+              trial, 1, {{"loss", 1, 0.5}, {"loss", 2, std::numeric_limits<double>::quiet_NaN()}, {"acc", 1, 1}}, 3},
           RecordArtifact{trial, {"samples.png", "image/png", 10, std::string(64, 'a'), 1}}});
   Commit(Accepting(trial, 1, 0.25));
   const auto row = store().GetTrial(trial);
@@ -101,7 +101,8 @@ TEST_P(StoreTest, AnAcceptedResultIsSeenEverywhere) {
   EXPECT_EQ(row->state, TrialState::kSucceeded);
   EXPECT_THAT(row->scores, ElementsAre(Pair("clip_i", 0.25)));
   EXPECT_EQ(row->worker, "w");
-  EXPECT_THAT(store().ListTrials(1, {.states = {TrialState::kSucceeded}})->at(0).scores, ElementsAre(Pair("clip_i", 0.25)));
+  EXPECT_THAT(store().ListTrials(1, {.states = {TrialState::kSucceeded}})->at(0).scores,
+              ElementsAre(Pair("clip_i", 0.25)));
   const auto snapshot = store().Snapshot("first");
   ASSERT_TRUE(snapshot.ok()) << snapshot.status();
   EXPECT_EQ(snapshot->trials.size(), 6u);
@@ -120,13 +121,15 @@ TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
     const TrialKey trial{1, index};
     Commit({Running(trial, 1), Start(trial, 1)});
     Effects effects = Accepting(trial, 1, 0.25);
-    std::get<AcceptResult>(effects[1]).result.provenance = {{"note.pictures", "b.bmp: left out"}, {"note.prompts", prompts}};
+    std::get<AcceptResult>(effects[1]).result.provenance = {{"note.pictures", "b.bmp: left out"},
+                                                            {"note.prompts", prompts}};
     Commit(effects);
   };
   accept(0, "'in a hat' is cut off");
   accept(1, "'on a mat' is cut off");
   accept(2, "'in a hat' is cut off");
-  EXPECT_THAT(store().Snapshot("first")->notes, ElementsAre("'in a hat' is cut off", "'on a mat' is cut off", "b.bmp: left out"));
+  EXPECT_THAT(store().Snapshot("first")->notes,
+              ElementsAre("'in a hat' is cut off", "'on a mat' is cut off", "b.bmp: left out"));
 }
 
 TEST_P(StoreTest, ASecondResultOfATrialIsRefusedWhateverTheCallerDoes) {

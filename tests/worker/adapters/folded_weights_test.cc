@@ -23,10 +23,8 @@ using testing::HasSubstr;
 using Weights = std::map<std::string, torch::Tensor>;
 
 Settings Cell(const std::string& input, const std::string& output, const std::string& activation = "identity") {
-  return CellSettings({{"method.input", input},
-                       {"method.output", output},
-                       {"method.activation", activation},
-                       {"method.scale", "0.5"}});
+  return CellSettings(
+      {{"method.input", input}, {"method.output", output}, {"method.activation", activation}, {"method.scale", "0.5"}});
 }
 
 class FoldedWeightsTest : public testing::Test {
@@ -63,8 +61,8 @@ class FoldedWeightsTest : public testing::Test {
 
 TEST_F(FoldedWeightsTest, EveryPairThatCanBeFoldedPredictsAsTheAttachedAdapter) {
   const torch::Tensor untuned = Predict();
-  const std::vector<std::pair<std::string, std::string>> pairs = {{"SA_in", "SA_in"},   {"SA_out", "CA_in"},
-                                                                  {"CA_c", "CA_c"},     {"CA_out", "FFN_in"},
+  const std::vector<std::pair<std::string, std::string>> pairs = {{"SA_in", "SA_in"},       {"SA_out", "CA_in"},
+                                                                  {"CA_c", "CA_c"},         {"CA_out", "FFN_in"},
                                                                   {"FFN_out", "Trans_out"}, {"Trans_out", "Trans_out"}};
   for (const auto& [input, output] : pairs) {
     SCOPED_TRACE(input + " → " + output);
@@ -126,7 +124,8 @@ TEST_F(FoldedWeightsTest, ModuleFilesHoldEachBlocksLayersUnderTheOriginalKeys) {
     const auto status = WriteModuleFiles(folder, file, 1);
     ASSERT_TRUE(status.ok()) << status;
     const bool residual = std::string(input) == "Res_in";
-    const std::string path = residual ? "input_blocks.1.0.adapter.pt" : "input_blocks.1.1.transformer_blocks.0.adapter_inout.pt";
+    const std::string path =
+        residual ? "input_blocks.1.0.adapter.pt" : "input_blocks.1.1.transformer_blocks.0.adapter_inout.pt";
     const std::string bytes = *ReadFile(folder + "/" + path);
     const auto entries = torch::jit::pickle_load({bytes.begin(), bytes.end()}).toGenericDict();
     const std::string block = residual ? "down_blocks.0.resnets.0" : "down_blocks.0.attentions.0.transformer_blocks.0";

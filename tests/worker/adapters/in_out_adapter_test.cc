@@ -98,14 +98,13 @@ TEST_F(InOutAdapterTest, TokenFormAndInitialValuesAreTorchNnsUnderTheSameSeed) {
   const auto pass = found->slot->taps->Begin();
   const torch::Tensor ca_out = torch::randn({3, 16, 64}), stream = torch::randn({3, 16, 64});
   EXPECT_TRUE(torch::equal(pass->At(Tap::kCaOut, ca_out), ca_out)) << "reading changes nothing";
-  const torch::Tensor expected =
-      stream + 0.5 * reference[1].up(torch::relu(reference[1].down(ca_out)));
+  const torch::Tensor expected = stream + 0.5 * reference[1].up(torch::relu(reference[1].down(ca_out)));
   EXPECT_LT(LargestDifference(pass->At(Tap::kFfnIn, stream), expected), kFloatTolerance);
 }
 
 TEST_F(InOutAdapterTest, PictureFormIsGroupNormSiluConvolutionActivationConvolution) {
-  const auto method =
-      Attach({{CellSettings({{"method.input", "Res_in"}, {"method.output", "Res_out"}, {"method.activation", "silu"}}), 7}});
+  const auto method = Attach(
+      {{CellSettings({{"method.input", "Res_in"}, {"method.output", "Res_out"}, {"method.activation", "silu"}}), 7}});
   torch::manual_seed(7);
   torch::nn::Conv2d down(torch::nn::Conv2dOptions(32, 4, 3).padding(1));
   torch::nn::Conv2d up(torch::nn::Conv2dOptions(4, 64, 3).padding(1));
@@ -182,8 +181,8 @@ TEST_F(InOutAdapterTest, ASlotsInitialValuesAndFirstGradientsDoNotDependOnThePac
   }
   const auto pack = Attach({a, b});
   for (const auto& [name, value] : pack->Export(1)) EXPECT_TRUE(torch::equal(value, solo_values.at(name))) << name;
-  const auto y = Forward({torch::cat({in_a.x, in_b.x}), torch::cat({in_a.time, in_b.time}),
-                          torch::cat({in_a.context, in_b.context})});
+  const auto y = Forward(
+      {torch::cat({in_a.x, in_b.x}), torch::cat({in_a.time, in_b.time}), torch::cat({in_a.context, in_b.context})});
   y.reshape({2, -1}).square().mean(1).sum().backward();
   for (const auto& p : pack->parameters()) {
     EXPECT_LT(LargestDifference(p.value.grad()[1], solo_gradients.at(p.name)), kFloatTolerance) << p.name;

@@ -12,7 +12,10 @@ class HeldAttemptTest : public testing::Test {
  protected:
   HeldAttempt Make() {
     return HeldAttempt(Lease("sweeps/s/trials/0"),
-                       {.client = &client_, .clock = &clock_, .random = &random_, .upload_timeout = absl::Seconds(1),
+                       {.client = &client_,
+                        .clock = &clock_,
+                        .random = &random_,
+                        .upload_timeout = absl::Seconds(1),
                         .backoff = {absl::Microseconds(1), absl::Microseconds(2)},
                         .on_finished = [this] { ++finished_; }},
                        clock_.MonotonicNow(), absl::Seconds(10));

@@ -40,7 +40,8 @@ class CaptionedFolderTest : public testing::Test {
 TEST_F(CaptionedFolderTest, MetadataLinesGiveEachImageItsCaption) {
   Picture("b.png", 10);
   Picture("a.png", 20);
-  Text("metadata.jsonl", "{\"file_name\": \"b.png\", \"text\": \"bee\"}\n\n{\"file_name\": \"a.png\", \"text\": \"ant\"}\n");
+  Text("metadata.jsonl",
+       "{\"file_name\": \"b.png\", \"text\": \"bee\"}\n\n{\"file_name\": \"a.png\", \"text\": \"ant\"}\n");
   const auto folder = ReadCaptionedFolder(folder_, 8);
   ASSERT_TRUE(folder.ok()) << folder.status();
   EXPECT_THAT(folder->captions, ElementsAre("ant", "bee"));
@@ -73,12 +74,14 @@ TEST_F(CaptionedFolderTest, ACaptionWithoutItsImageIsRefusedByName) {
   Text("b.txt", "a bee");
   EXPECT_THAT(Error(), HasSubstr(folder_ + "/b.txt: a caption without its image; expected b.png"));
   fs::remove(folder_ + "/a.png");
-  EXPECT_THAT(Error(), HasSubstr(folder_ + "/a.txt: a caption without its image")) << "also where there is no image at all";
+  EXPECT_THAT(Error(), HasSubstr(folder_ + "/a.txt: a caption without its image"))
+      << "also where there is no image at all";
 }
 
 TEST_F(CaptionedFolderTest, ALineWithoutItsImageIsRefusedByName) {
   Picture("a.png");
-  Text("metadata.jsonl", "{\"file_name\": \"a.png\", \"text\": \"ant\"}\n{\"file_name\": \"b.png\", \"text\": \"bee\"}\n");
+  Text("metadata.jsonl",
+       "{\"file_name\": \"a.png\", \"text\": \"ant\"}\n{\"file_name\": \"b.png\", \"text\": \"bee\"}\n");
   EXPECT_THAT(Error(), HasSubstr("b.png: has a caption, but there is no such image"));
 }
 
@@ -113,7 +116,9 @@ TEST_F(CaptionedFolderTest, OneCaptionCannotServeTwoImages) {
 // A byte order mark changes the conditioning as a whole other caption would (cosine .35 to the right one).
 TEST_F(CaptionedFolderTest, AByteOrderMarkIsNoPartOfACaption) {
   Picture("a.png");
-  Text("a.txt", "\xEF\xBB\xBF" "a cat\r\n");
+  Text("a.txt",
+       "\xEF\xBB\xBF"
+       "a cat\r\n");
   EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("a cat"));
   Text("metadata.jsonl", "\xEF\xBB\xBF{\"file_name\": \"a.png\", \"text\": \"\\ufeffa cat\"}\r\n");
   EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("a cat"));
@@ -123,10 +128,17 @@ TEST_F(CaptionedFolderTest, CaptionsThatAreNotUtf8AreRefused) {
   Picture("a.png");
   const std::string line = "{\"file_name\": \"a.png\", \"text\": \"";
   const std::pair<std::string, const char*> texts[] = {
-      {std::string("\xFF\xFE" "c\0a\0t\0", 8), "is UTF-16"},       {std::string("\xFE\xFF\0c\0a\0t", 8), "is UTF-16"},
-      {std::string("c\0a\0t\0", 6), "line 1 has a NUL"},           {std::string("\xFF\xFE\0\0c\0\0\0", 8), "is UTF-32"},
-      {"a\ncaf\xe9", "line 2 has the byte 0xE9"},                   {"\x93quoted\x94", "line 1 has the byte 0x93"},
-      {"a\xC0\x80", "0xC0"},                                        {"\xED\xA0\x80", "0xED"},
+      {std::string("\xFF\xFE"
+                   "c\0a\0t\0",
+                   8),
+       "is UTF-16"},
+      {std::string("\xFE\xFF\0c\0a\0t", 8), "is UTF-16"},
+      {std::string("c\0a\0t\0", 6), "line 1 has a NUL"},
+      {std::string("\xFF\xFE\0\0c\0\0\0", 8), "is UTF-32"},
+      {"a\ncaf\xe9", "line 2 has the byte 0xE9"},
+      {"\x93quoted\x94", "line 1 has the byte 0x93"},
+      {"a\xC0\x80", "0xC0"},
+      {"\xED\xA0\x80", "0xED"},
       {"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"}};
   for (const auto& [text, why] : texts) {
     Text("a.txt", text);
@@ -148,7 +160,8 @@ TEST_F(CaptionedFolderTest, CaptionsThatAreNotUtf8AreRefused) {
 TEST_F(CaptionedFolderTest, AFileNamedTwiceIsRefusedWithBothLines) {
   Picture("a.png");
   Picture("b.png");
-  const std::string a = "{\"file_name\": \"a.png\", \"text\": \"ant\"}\n", b = "{\"file_name\": \"b.png\", \"text\": \"bee\"}\n";
+  const std::string a = "{\"file_name\": \"a.png\", \"text\": \"ant\"}\n",
+                    b = "{\"file_name\": \"b.png\", \"text\": \"bee\"}\n";
   for (const char* name : {"a.png", "./a.png", "x/../a.png", ".//a.png"}) {
     Text("metadata.jsonl", a + b + "{\"file_name\": \"" + name + "\", \"text\": \"dog\"}\n");
     EXPECT_THAT(Error(), HasSubstr("metadata.jsonl: lines 1 and 3 both have a caption for a.png"));
@@ -161,7 +174,8 @@ TEST_F(CaptionedFolderTest, NamesMayBeginWithADotAndASlash) {
   Picture("a.png", 10);
   Picture("in/b.png", 20);
   Picture("out/c.png", 30);
-  Text("metadata.jsonl", "{\"file_name\": \"./a.png\", \"text\": \"ant\"}\n{\"file_name\": \"in//b.png\", \"text\": \"bee\"}\n");
+  Text("metadata.jsonl",
+       "{\"file_name\": \"./a.png\", \"text\": \"ant\"}\n{\"file_name\": \"in//b.png\", \"text\": \"bee\"}\n");
   const auto folder = ReadCaptionedFolder(folder_, 8);
   ASSERT_TRUE(folder.ok()) << folder.status();
   EXPECT_THAT(folder->captions, ElementsAre("ant", "bee"));
@@ -203,7 +217,8 @@ TEST_F(CaptionedFolderTest, ALeftOutPictureTakesItsCaptionAlong) {
   const auto folder = ReadCaptionedFolder(folder_, 8);
   ASSERT_TRUE(folder.ok()) << folder.status();
   EXPECT_THAT(folder->captions, ElementsAre(""));
-  EXPECT_THAT(folder->pictures.notes, ElementsAre(HasSubstr("b.bmp: left out"), HasSubstr("a.png: has an empty caption")));
+  EXPECT_THAT(folder->pictures.notes,
+              ElementsAre(HasSubstr("b.bmp: left out"), HasSubstr("a.png: has an empty caption")));
 }
 
 }  // namespace

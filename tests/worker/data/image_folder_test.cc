@@ -24,7 +24,8 @@ using ::testing::IsEmpty;
 class ImageFolderTest : public ::testing::Test {
  protected:
   ImageFolderTest()
-      : folder_(::testing::TempDir() + "image_folder_test_" + ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
+      : folder_(::testing::TempDir() + "image_folder_test_" +
+                ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
@@ -69,7 +70,10 @@ TEST_F(ImageFolderTest, WhatMacOsAndServersAddIsPassedOver) {
 }
 
 TEST_F(ImageFolderTest, EachPictureThatIsLeftOutIsNamed) {
-  const std::string heic("\0\0\0\x18" "ftypheic\0\0\0\0", 16);
+  const std::string heic(
+      "\0\0\0\x18"
+      "ftypheic\0\0\0\0",
+      16);
   File("a.png", png_);
   File("b.bmp", "BM" + std::string(60, '\0'));
   File("c.heic", heic);
@@ -82,7 +86,8 @@ TEST_F(ImageFolderTest, EachPictureThatIsLeftOutIsNamed) {
   const ImageFolder folder = Read();
   EXPECT_THAT(folder.names, ElementsAre("a.png"));
   EXPECT_THAT(folder.notes,
-              ElementsAre(HasSubstr("/b.bmp: left out: it is a BMP picture"), HasSubstr("/c.heic: left out: it is a HEIC picture"),
+              ElementsAre(HasSubstr("/b.bmp: left out: it is a BMP picture"),
+                          HasSubstr("/c.heic: left out: it is a HEIC picture"),
                           HasSubstr("/d.jpg: left out: it is a HEIC picture"), HasSubstr("/e.dng: left out"),
                           HasSubstr("/f: left out: it is a PNG picture whose name"), HasSubstr("/g.png.part: left out"),
                           HasSubstr("/i.png: left out: it is no file"), HasSubstr("/inner: left out")));

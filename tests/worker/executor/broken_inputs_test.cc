@@ -42,7 +42,8 @@ class BrokenInputsTest : public TrialTest {
   }
 
   // Rewrites one array of a file, in float32.
-  static void Change(const std::string& path, const std::string& name, const std::function<void(torch::Tensor)>& change) {
+  static void Change(const std::string& path, const std::string& name,
+                     const std::function<void(torch::Tensor)>& change) {
     std::map<std::string, torch::Tensor> arrays;
     {
       const auto file = SafetensorsFile::Open(path);
@@ -104,7 +105,8 @@ TEST_F(BrokenInputsTest, AWeightThatIsNotFiniteIsNamedAtLoad) {
                                HasSubstr("not finite (the first is inf")));
   };
   expect(UserErrorOf({{"base", Changed(kBase, kUNetFile, "conv_in.weight", spoil)}}), "unet/", "conv_in.weight");
-  expect(UserErrorOf({{"base", Changed(kBase, kVaeFile, "decoder.conv_in.weight", spoil)}}), "vae/", "decoder.conv_in.weight");
+  expect(UserErrorOf({{"base", Changed(kBase, kVaeFile, "decoder.conv_in.weight", spoil)}}), "vae/",
+         "decoder.conv_in.weight");
   expect(UserErrorOf({{"scorer", Changed(kScorer, "/model.safetensors", "visual_projection.weight", spoil)}}),
          "model.safetensors", "visual_projection.weight");
 }
@@ -118,7 +120,8 @@ TEST_F(BrokenInputsTest, APartThatOverflowsIsNamed) {
               HasSubstr("what the VAE's decoder gives: "));
   EXPECT_THAT(UserErrorOf({{"base", Changed(kBase, kVaeFile, "quant_conv.weight", huge)}}),
               HasSubstr("what the VAE's encoder gives: "));
-  EXPECT_THAT(UserErrorOf({{"base", Changed(kBase, "/text_encoder/model.safetensors", "text_model.final_layer_norm.weight", huge)}}),
+  EXPECT_THAT(UserErrorOf({{"base", Changed(kBase, "/text_encoder/model.safetensors",
+                                            "text_model.final_layer_norm.weight", huge)}}),
               HasSubstr("what the text encoder gives: "));
   EXPECT_THAT(UserErrorOf({{"scorer", Changed(kScorer, "/model.safetensors", "visual_projection.weight", huge)}}),
               HasSubstr("what the vision tower gives: "));
@@ -131,7 +134,8 @@ TEST_F(BrokenInputsTest, AScorerThatSeesNothingIsNamed) {
 }
 
 TEST_F(BrokenInputsTest, SamplingSaysWhereToo) {
-  const std::string base = Changed(kBase, kUNetFile, "conv_out.weight", [](torch::Tensor values) { values.fill_(3e38); });
+  const std::string base =
+      Changed(kBase, kUNetFile, "conv_out.weight", [](torch::Tensor values) { values.fill_(3e38); });
   const std::string out = root_ + "/sampled.png";
   const absl::Status status =
       SampleToFile({.base = base, .prompt = "cat face", .out = out, .steps = 2, .device = "cpu", .threads = 1});
@@ -144,7 +148,8 @@ TEST_F(BrokenInputsTest, AnAdapterWithNaNIsRefusedWhenRead) {
   RecordingObserver observer(root_ + "/adapter");
   ASSERT_EQ(Run({}, &observer).kind, AttemptOutcome::Kind::kSuccess);
   const std::string adapter = observer.File("adapter.safetensors"), out = root_ + "/adapted.png";
-  SampleRequest request{.base = kBase, .adapter = adapter, .prompt = "cat face", .out = out, .steps = 2, .device = "cpu"};
+  SampleRequest request{
+      .base = kBase, .adapter = adapter, .prompt = "cat face", .out = out, .steps = 2, .device = "cpu"};
   request.threads = 1;
   ASSERT_TRUE(SampleToFile(request).ok());
   fs::remove(out);
@@ -154,7 +159,8 @@ TEST_F(BrokenInputsTest, AnAdapterWithNaNIsRefusedWhenRead) {
     std::map<std::string, torch::Tensor> arrays;
     for (const auto& [key, view] : file->arrays()) arrays[key] = ToTensor(view);
     arrays.begin()->second.flatten()[0].fill_(std::nan(""));
-    ASSERT_TRUE(WriteSafetensors(request.adapter = root_ + "/nan.safetensors", ToArrays(arrays).views, file->metadata()).ok());
+    ASSERT_TRUE(
+        WriteSafetensors(request.adapter = root_ + "/nan.safetensors", ToArrays(arrays).views, file->metadata()).ok());
   }
   const absl::Status status = SampleToFile(request);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -208,7 +214,8 @@ TEST_F(BrokenInputsTest, ABaseThatVanishesIsARetryableFailure) {
   } catch (const UserError& error) {
     FAIL() << "it may come back: " << error.what();
   } catch (const std::runtime_error& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("unet/config.json: not found"), HasSubstr("changed since this worker loaded")));
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("unet/config.json: not found"), HasSubstr("changed since this worker loaded")));
   }
   fs::rename(base + "/moved", base + "/unet");
   EXPECT_EQ(models.Base(base).model.folder, base);

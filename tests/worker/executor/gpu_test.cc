@@ -55,7 +55,8 @@ class GpuTest : public TrialTest {
   inline static std::unique_ptr<Executor> gpu_, cpu_;
 };
 
-// Float32 on both sides, sums in another order: 1e-7 an operation. TF32, cuDNN's default for convolutions, would be 1e-3 off.
+// Float32 on both sides, sums in another order: 1e-7 an operation. TF32, cuDNN's default for convolutions, would be
+// 1e-3 off.
 TEST_F(GpuTest, ANetworkPredictsWhatItPredictsOnACpu) {
   BaseModel base = MakeSmallBase();
   RandomStream stream(3);

@@ -14,8 +14,8 @@ std::string LibraryOf(const char* symbol) {
   return function != nullptr && dladdr(function, &where) != 0 ? where.dli_fname : "";
 }
 
-// A second BLAS in front of LibTorch's own would serve its layers with other roundings, and with a pool of threads that does
-// not know --threads.
+// A second BLAS in front of LibTorch's own would serve its layers with other roundings, and with a pool of threads that
+// does not know --threads.
 TEST(LinkageTest, MatrixProductsAreLibTorchsOwn) {
   for (const char* name : {"sgemm_", "dgemm_"}) {
     EXPECT_NE(LibraryOf(name).find("libtorch_cpu"), std::string::npos) << name << " is " << LibraryOf(name);

@@ -111,7 +111,8 @@ TEST_F(TensorCacheTest, WhatAKilledWriterLeftIsRemovedWithTheNextEntry) {
   fs::rename(path, path.string() + ".0123456789ab.tmp");
   std::ofstream(path.parent_path() / "other.safetensors.0123456789ab.tmp") << "another entry's writer may be alive";
   cache.GetOrMake("numbers", "one", Make());
-  EXPECT_THAT(Entries(), testing::UnorderedElementsAre(path, path.parent_path() / "other.safetensors.0123456789ab.tmp"));
+  EXPECT_THAT(Entries(),
+              testing::UnorderedElementsAre(path, path.parent_path() / "other.safetensors.0123456789ab.tmp"));
 }
 
 TEST_F(TensorCacheTest, EveryTruncationAndEveryFlippedByteIsMadeAnew) {

@@ -64,8 +64,8 @@ TEST_F(TrialExecutorTest, ATrialEndsWithScoresThatCanBeRecomputedFromItsArtifact
   EXPECT_EQ(outcome.provenance.at("trainable_parameters").empty(), false);
 }
 
-// Stopped after the second step and run again from its checkpoint, by the same process: the adapter file is the same, byte for
-// byte, as without.
+// Stopped after the second step and run again from its checkpoint, by the same process: the adapter file is the same,
+// byte for byte, as without.
 TEST_F(TrialExecutorTest, AStoppedTrialGoesOnToTheSameAdapterFile) {
   RecordingObserver whole(root_ + "/undisturbed");
   ASSERT_EQ(executor_->Run(Spec("undisturbed"), whole).kind, AttemptOutcome::Kind::kSuccess);

@@ -1,5 +1,5 @@
-// What tests of whole trials share: nine pictures, an attempt of a few small steps on the built-in base, and an observer that
-// keeps what it is told.
+// What tests of whole trials share: nine pictures, an attempt of a few small steps on the built-in base, and an
+// observer that keeps what it is told.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -32,7 +32,8 @@ class RecordingObserver : public AttemptObserver {
     metrics.emplace(metric);
   }
   absl::Status OnArtifact(std::string_view name, std::string_view, const std::string& path) override {
-    std::filesystem::copy_file(path, std::filesystem::path(folder_) / name, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(path, std::filesystem::path(folder_) / name,
+                               std::filesystem::copy_options::overwrite_existing);
     return absl::OkStatus();
   }
   bool ShouldStop() const override { return stop_; }
@@ -57,7 +58,8 @@ class TrialTest : public testing::Test {
     ASSERT_TRUE(items.ok()) << items.status();
     const auto cats = SelectEmojiFamily(*items, "cat-faces");
     ASSERT_TRUE(cats.ok());
-    const auto count = RenderEmoji(*cats, {.font_path = kNotoColorEmojiPath, .out_folder = root_ + "/cats", .side = 64});
+    const auto count =
+        RenderEmoji(*cats, {.font_path = kNotoColorEmojiPath, .out_folder = root_ + "/cats", .side = 64});
     ASSERT_TRUE(count.ok()) << count.status();
     ASSERT_EQ(*count, 9);
   }

@@ -18,7 +18,8 @@ using ::testing::HasSubstr;
 class ClipTokenizerTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    Write("vocab.json", R"({"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3, "<|startoftext|>": 4, "<|endoftext|>": 5, "!": 6})");
+    Write("vocab.json",
+          R"({"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3, "<|startoftext|>": 4, "<|endoftext|>": 5, "!": 6})");
     Write("merges.txt", "#version: 0.2\na b</w>\n");
     Write("tokenizer_config.json", R"({"model_max_length": 5, "pad_token": {"content": "!"}})");
   }
@@ -72,29 +73,34 @@ TEST_F(ClipTokenizerTest, SpecialTokensMapGoesBeforeTheConfig) {
 }
 
 TEST_F(ClipTokenizerTest, OtherSettingsAreRefusedByName) {
-  for (const std::string setting : {R"("tokenizer_class": "T5Tokenizer")", R"("padding_side": "left")", R"("truncation_side": "left")",
-                                    R"("split_special_tokens": true)", R"("add_bos_token": false)", R"("model_max_length": 1)"}) {
+  for (const std::string setting :
+       {R"("tokenizer_class": "T5Tokenizer")", R"("padding_side": "left")", R"("truncation_side": "left")",
+        R"("split_special_tokens": true)", R"("add_bos_token": false)", R"("model_max_length": 1)"}) {
     Write("tokenizer_config.json", "{" + setting + "}");
     ExpectRefused("tokenizer_config.json", setting.substr(1, setting.find('"', 1) - 1));
   }
 }
 
 TEST_F(ClipTokenizerTest, OneFileAloneWithStepsOfAnotherKind) {
-  const std::string steps = R"("normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Replace"}, {"type": "Lowercase"}]},
+  const std::string steps =
+      R"("normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Replace"}, {"type": "Lowercase"}]},
       "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split"}, {"type": "ByteLevel"}]})";
   const std::string model = R"("model": {"type": "BPE", "end_of_word_suffix": "</w>", "merges": [["a", "b</w>"]],
       "vocab": {"a": 0, "b": 1, "b</w>": 2, "ab</w>": 3, "<|startoftext|>": 4, "<|endoftext|>": 5}})";
   std::filesystem::remove(folder_ / "vocab.json");
   std::filesystem::remove(folder_ / "merges.txt");
   std::filesystem::remove(folder_ / "tokenizer_config.json");
-  Write("tokenizer.json", "{" + model + ", " + steps + R"(, "added_tokens": [{"id": 6, "content": "<x>", "special": true}]})");
+  Write("tokenizer.json",
+        "{" + model + ", " + steps + R"(, "added_tokens": [{"id": 6, "content": "<x>", "special": true}]})");
   const auto tokenizer = Load();
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ(tokenizer->max_length(), 77);
   EXPECT_THAT(tokenizer->Tokenise("AB<x>"), ElementsAre(3, 6));
   Write("tokenizer.json", "{" + model + "}");
   ExpectRefused("tokenizer.json", "'normalizer'");
-  Write("tokenizer.json", "{" + model + ", " + steps + R"(, "post_processor": {"type": "RobertaProcessing", "cls": ["a", 0], "sep": ["b", 1]}})");
+  Write("tokenizer.json",
+        "{" + model + ", " + steps +
+            R"(, "post_processor": {"type": "RobertaProcessing", "cls": ["a", 0], "sep": ["b", 1]}})");
   ExpectRefused("tokenizer.json", "'post_processor'");
   Write("tokenizer.json", "{" + model + ", " + steps + R"(, "padding": {"direction": "Left"}})");
   ExpectRefused("tokenizer.json", "'direction'");

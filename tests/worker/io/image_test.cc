@@ -107,7 +107,8 @@ TEST(ImageTest, AGifIsItsFirstPictureOnItsCanvas) {
   }
 }
 
-// The picture that EXIF 2.32 (table 6) describes, corner by corner: where the stored upper left and upper right pixels are shown.
+// The picture that EXIF 2.32 (table 6) describes, corner by corner: where the stored upper left and upper right pixels
+// are shown.
 TEST(ImageTest, OrientationTagsTurnThePictureUpright) {
   const Image stored{2, 1, {255, 0, 0, 0, 0, 255}};  // red, blue
   const std::string png = EncodePng(stored);
@@ -115,7 +116,8 @@ TEST(ImageTest, OrientationTagsTurnThePictureUpright) {
   for (int orientation = 1; orientation <= 8; ++orientation) {
     for (const bool big_endian : {false, true}) {
       SCOPED_TRACE(orientation);
-      const auto picture = DecodePicture(testing::PngWithExif(png, testing::ExifOfOrientation(orientation, big_endian)), "x");
+      const auto picture =
+          DecodePicture(testing::PngWithExif(png, testing::ExifOfOrientation(orientation, big_endian)), "x");
       ASSERT_TRUE(picture.ok()) << picture.status();
       EXPECT_EQ(picture->turned, orientation != 1);
       EXPECT_EQ(picture->image.width, orientation < 5 ? 2 : 1);
@@ -136,7 +138,8 @@ TEST(ImageTest, StrayBytesInAJpegAreAWarning) {
   const auto whole = DecodePicture(jpeg, "x");
   ASSERT_TRUE(whole.ok());
   const auto before_scan = jpeg.find("\xff\xda");
-  for (const auto& [at, bytes] : {std::pair{before_scan, std::string(5, '\0')}, {jpeg.size() - 2, std::string(37, 'x')}}) {
+  for (const auto& [at, bytes] :
+       {std::pair{before_scan, std::string(5, '\0')}, {jpeg.size() - 2, std::string(37, 'x')}}) {
     const auto stray = DecodePicture(jpeg.substr(0, at) + bytes + jpeg.substr(at), "x");
     ASSERT_TRUE(stray.ok()) << stray.status();
     EXPECT_THAT(stray->warnings, ElementsAre(HasSubstr("extraneous bytes")));
@@ -156,14 +159,21 @@ TEST(ImageTest, StrayBytesInAJpegAreAWarning) {
 TEST(ImageTest, EveryTruncatedPictureIsRefused) {
   for (const auto& kinds : {testing::WebpKinds(), testing::TiffKinds(), {testing::GifKinds().front()}}) {
     for (const std::string& bytes : kinds) {
-      for (const size_t part : {1u, 2u, 3u}) EXPECT_FALSE(DecodeImage(bytes.substr(0, bytes.size() * part / 4), "x").ok());
+      for (const size_t part : {1u, 2u, 3u})
+        EXPECT_FALSE(DecodeImage(bytes.substr(0, bytes.size() * part / 4), "x").ok());
     }
   }
 }
 
 TEST(ImageTest, KindsThatAreNotReadAreNamed) {
-  ExpectRefused(std::string("\0\0\0\x18" "ftypheic\0\0\0\0", 16), "it is a HEIC picture");
-  ExpectRefused(std::string("\0\0\0\x18" "ftypavif\0\0\0\0", 16), "it is an AVIF picture");
+  ExpectRefused(std::string("\0\0\0\x18"
+                            "ftypheic\0\0\0\0",
+                            16),
+                "it is a HEIC picture");
+  ExpectRefused(std::string("\0\0\0\x18"
+                            "ftypavif\0\0\0\0",
+                            16),
+                "it is an AVIF picture");
   ExpectRefused("BM" + std::string(60, '\0'), "it is a BMP picture");
   EXPECT_EQ(KindOf(testing::WebpKinds().front()).name, "a WebP picture");
   EXPECT_TRUE(KindOf("GIF89a").is_read);

@@ -17,8 +17,8 @@ JsonConfig Config(const std::string& text) { return JsonConfig("folder/config.js
 
 void ExpectRefused(const absl::Status& status, const std::string& key, const std::string& expected) {
   ASSERT_FALSE(status.ok());
-  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("folder/config.json"), HasSubstr("'" + key + "'"),
-                                                   HasSubstr(expected)));
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("folder/config.json"), HasSubstr("'" + key + "'"), HasSubstr(expected)));
 }
 
 TEST(JsonConfigTest, ValuesAndDefaults) {
@@ -62,14 +62,17 @@ TEST(JsonConfigTest, FilesOfPythonsJsonAreReadAndBrokenOnesLocated) {
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(*parsed, json::parse(R"({"a": null, "b": null, "c": "NaN \" Infinity"})"));
   std::ofstream(path) << "{\n  \"a\": ,\n}";
-  EXPECT_THAT(std::string(ReadJsonFile(path).status().message()), AllOf(HasSubstr(path), HasSubstr("line 2, column 8")));
+  EXPECT_THAT(std::string(ReadJsonFile(path).status().message()),
+              AllOf(HasSubstr(path), HasSubstr("line 2, column 8")));
   std::ofstream(path) << std::string("{\"a\": 1}\0}", 10);
-  EXPECT_THAT(std::string(ReadJsonFile(path).status().message()), AllOf(HasSubstr(path), HasSubstr("a zero byte at 8")));
+  EXPECT_THAT(std::string(ReadJsonFile(path).status().message()),
+              AllOf(HasSubstr(path), HasSubstr("a zero byte at 8")));
   std::ofstream(path) << R"({"a": 1e999})";
   EXPECT_THAT(std::string(ReadJsonFile(path).status().message()), AllOf(HasSubstr(path), HasSubstr("1e999")));
   // The JSON library writes a value by calling itself once per level: a message about this one ended the program.
   std::ofstream(path) << "{\"a\": " << std::string(200'000, '[') << std::string(200'000, ']') << "}";
-  EXPECT_THAT(std::string(JsonConfig::Read(path).status().message()), AllOf(HasSubstr(path), HasSubstr("more than 64 levels")));
+  EXPECT_THAT(std::string(JsonConfig::Read(path).status().message()),
+              AllOf(HasSubstr(path), HasSubstr("more than 64 levels")));
   std::ofstream(path) << "[]";
   EXPECT_THAT(std::string(JsonConfig::Read(path).status().message()), HasSubstr("expected a JSON object"));
   std::filesystem::remove(path);

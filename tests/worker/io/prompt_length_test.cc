@@ -37,7 +37,8 @@ TEST(PromptLengthTest, WhatIsCutOffIsNamed) {
   const ClipTokenizer tokenizer = Tokenizer();
   EXPECT_EQ(CutOff(tokenizer, Words(30) + " in  a hat", 32), "in  a hat");
   EXPECT_EQ(CutOff(tokenizer, Words(28) + "\n\tin a red hat", 32), "red hat");
-  EXPECT_THAT(DescribeCutOff(tokenizer, Words(30) + " in a hat", 32), AllOf(HasSubstr("takes 30"), HasSubstr("'in a hat' is cut off")));
+  EXPECT_THAT(DescribeCutOff(tokenizer, Words(30) + " in a hat", 32),
+              AllOf(HasSubstr("takes 30"), HasSubstr("'in a hat' is cut off")));
 }
 
 TEST(PromptLengthTest, AWordThatIsNotKeptWholeIsCutOff) {

@@ -18,8 +18,7 @@ using testing::HasSubstr;
 class SafetensorsTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = std::filesystem::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::create_directories(folder_);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
@@ -74,7 +73,8 @@ TEST_F(SafetensorsTest, WhatIsWrittenIsReadBack) {
 }
 
 TEST_F(SafetensorsTest, SameContentGivesSameBytes) {
-  const std::map<std::string, ArrayView> arrays{{"b", {ElementType::kU8, {1}, "1"}}, {"a", {ElementType::kU8, {1}, "2"}}};
+  const std::map<std::string, ArrayView> arrays{{"b", {ElementType::kU8, {1}, "1"}},
+                                                {"a", {ElementType::kU8, {1}, "2"}}};
   EXPECT_EQ(*SerialiseSafetensors(arrays, {{"k", "v"}}), *SerialiseSafetensors(arrays, {{"k", "v"}}));
 }
 
@@ -138,13 +138,15 @@ TEST_F(SafetensorsTest, EveryFlippedHeaderByteIsRefusedOrHarmless) {
 
 // As the safetensors library reads them (tests/parity/safetensors_files.py has many more).
 TEST_F(SafetensorsTest, NullMetadataAndUnknownFieldsAreFine) {
-  const auto file = SafetensorsFile::Open(
-      WriteHeader(R"({"__metadata__": null, "w": {"dtype": "BOOL", "shape": [2], "data_offsets": [0, 2], "note": {"deep": [[[1]]]}}})", 2));
+  const auto file = SafetensorsFile::Open(WriteHeader(
+      R"({"__metadata__": null, "w": {"dtype": "BOOL", "shape": [2], "data_offsets": [0, 2], "note": {"deep": [[[1]]]}}})",
+      2));
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE(file->metadata().empty());
   EXPECT_EQ(file->arrays().at("w").type, ElementType::kBool);
   // Two elements of F4 fill a byte, three do not.
-  EXPECT_TRUE(SafetensorsFile::Open(WriteHeader(R"({"w": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}})", 1)).ok());
+  EXPECT_TRUE(
+      SafetensorsFile::Open(WriteHeader(R"({"w": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}})", 1)).ok());
   ExpectRefused(WriteHeader(R"({"w": {"dtype": "F4", "shape": [3], "data_offsets": [0, 1]}})", 1), "does not fill");
 }
 
@@ -152,12 +154,13 @@ TEST_F(SafetensorsTest, MalformedHeadersSayWhatIsWrong) {
   const auto array = [](const std::string& rest) { return "{\"w\": {" + rest + "}}"; };
   ExpectRefused(WriteHeader("[1]", 0), "not a JSON object");
   ExpectRefused(WriteHeader("{", 0), "not JSON");
-  ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [)" + std::string(200'000, '[') + std::string(200'000, ']') +
-                                  R"(], "data_offsets": [0, 1])"),
+  ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [)" + std::string(200'000, '[') +
+                                  std::string(200'000, ']') + R"(], "data_offsets": [0, 1])"),
                             1),
                 "far deeper");
   ExpectRefused(WriteHeader(R"({"w": 3})", 0), "'w' is not {dtype");
-  ExpectRefused(WriteHeader(array(R"("dtype": "F8", "shape": [1], "data_offsets": [0, 1])"), 1), "expected one of F16, BF16");
+  ExpectRefused(WriteHeader(array(R"("dtype": "F8", "shape": [1], "data_offsets": [0, 1])"), 1),
+                "expected one of F16, BF16");
   ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [-1], "data_offsets": [0, 1])"), 1), "whole number");
   ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [1.5], "data_offsets": [0, 1])"), 1), "whole number");
   ExpectRefused(WriteHeader(array(R"("dtype": "U8", "shape": [2], "data_offsets": [0, 1])"), 1), "does not fill");

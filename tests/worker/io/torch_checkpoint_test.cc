@@ -52,7 +52,8 @@ TEST_F(TorchCheckpointTest, APickleThatWouldCallAnythingElseIsRefusedByNameAndNo
   EXPECT_THAT(ErrorOf(Evil(command)), HasSubstr("it wants to call 'posix.system', which weights do not need; refused"));
   EXPECT_THAT(ErrorOf(Header() + Evil(command)), HasSubstr("'posix.system'"));
   // Protocol 4 names it by STACK_GLOBAL; protocols 0 and 1 by INST and OBJ, which are opcodes of no use to weights.
-  EXPECT_THAT(ErrorOf("\x80\x04\x8c\x05posix\x8c\x06system\x93" + Text(command) + "\x85R."), HasSubstr("'posix.system'"));
+  EXPECT_THAT(ErrorOf("\x80\x04\x8c\x05posix\x8c\x06system\x93" + Text(command) + "\x85R."),
+              HasSubstr("'posix.system'"));
   EXPECT_THAT(ErrorOf("(" + Text(command) + "iposix\nsystem\n."), HasSubstr("opcode 0x69"));
   EXPECT_THAT(ErrorOf(kProto2 + "(cposix\nsystem\n" + Text(command) + "o."), HasSubstr("opcode 0x6f"));
   EXPECT_THAT(ErrorOf(kProto2 + "cposix\nsystem\n" + Text(command) + "\x85\x81."), HasSubstr("opcode 0x81"));  // NEWOBJ
@@ -65,7 +66,8 @@ TEST_F(TorchCheckpointTest, OtherFilesAreToldApart) {
   EXPECT_THAT(ErrorOf(""), HasSubstr("cut off"));
   EXPECT_THAT(ErrorOf("<!DOCTYPE html><html>404"), HasSubstr("not weights that torch.save wrote"));
   EXPECT_THAT(ErrorOf("PK\3\4 and no directory"), HasSubstr("cut off"));
-  EXPECT_THAT(ErrorOf(kProto2 + "N." + kProto2 + "N." + kProto2 + "N."), HasSubstr("does not begin as torch.save's files do"));
+  EXPECT_THAT(ErrorOf(kProto2 + "N." + kProto2 + "N." + kProto2 + "N."),
+              HasSubstr("does not begin as torch.save's files do"));
   EXPECT_THAT(ErrorOf(Header() + kProto2 + "]." + kProto2 + "]."), HasSubstr("expected a dictionary of tensors"));
   EXPECT_THAT(ErrorOf(Header() + kProto2 + "}" + Text("epoch") + "K\x05s." + kProto2 + "]."),
               HasSubstr("entry 'epoch' is no tensor"));

@@ -26,7 +26,9 @@ class WeightFilesTest : public ::testing::Test {
   void Safetensors(const std::string& name, std::string_view byte, const std::string& array = "w") {
     ASSERT_TRUE(WriteSafetensors(Path(name), Marked(byte, array), {}).ok());
   }
-  void Bin(const std::string& name, std::string_view byte) { ASSERT_TRUE(WriteTorchArchive(Path(name), Marked(byte)).ok()); }
+  void Bin(const std::string& name, std::string_view byte) {
+    ASSERT_TRUE(WriteTorchArchive(Path(name), Marked(byte)).ok());
+  }
   void Text(const std::string& name, const std::string& text) { std::ofstream(Path(name)) << text; }
 
   // What "w" holds in the files that are read.
@@ -66,9 +68,12 @@ TEST_F(WeightFilesTest, TwoVariantsAreBothNamed) {
 TEST_F(WeightFilesTest, ShardsAreReadByTheirIndex) {
   Safetensors("model-00001-of-00002.safetensors", "1");
   Safetensors("model-00002-of-00002.safetensors", "2", "v");
-  EXPECT_THAT(Read(), HasSubstr("model-00001-of-00002.safetensors, a part: its index (model.safetensors.index.json) is missing"));
-  Text("model.safetensors.index.json",
-       R"({"metadata": {"total_size": 2}, "weight_map": {"w": "model-00001-of-00002.safetensors", "v": "model-00002-of-00002.safetensors"}})");
+  EXPECT_THAT(
+      Read(),
+      HasSubstr("model-00001-of-00002.safetensors, a part: its index (model.safetensors.index.json) is missing"));
+  Text(
+      "model.safetensors.index.json",
+      R"({"metadata": {"total_size": 2}, "weight_map": {"w": "model-00001-of-00002.safetensors", "v": "model-00002-of-00002.safetensors"}})");
   const auto files = WeightFiles::Open(folder_.path(), "model");
   ASSERT_TRUE(files.ok()) << files.status();
   EXPECT_EQ(files->path(), Path("model.safetensors.index.json"));

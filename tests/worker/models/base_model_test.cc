@@ -55,9 +55,8 @@ TEST_F(BaseModelTest, BuiltInBaseLoadsAndFreezes) {
   EXPECT_EQ(base->text_length(), 32);
   for (const auto& parameter : base->unet->parameters()) EXPECT_FALSE(parameter.requires_grad());
   const auto blocks = TappableBlocksIn(*base->unet);
-  const auto transformers = std::count_if(blocks.begin(), blocks.end(), [](const TappableBlock& block) {
-    return block.kind == BlockKind::kTransformer;
-  });
+  const auto transformers = std::count_if(
+      blocks.begin(), blocks.end(), [](const TappableBlock& block) { return block.kind == BlockKind::kTransformer; });
   EXPECT_EQ(transformers, 7);
   EXPECT_EQ(blocks.front().name, "down_blocks.0.resnets.0");
   EXPECT_EQ(base->EncodeText({"red heart", ""}).sizes(), (std::vector<int64_t>{2, 32, 128}));
@@ -164,7 +163,8 @@ TEST_F(BaseModelTest, Float8IsReadAndIntegersAreNot) {
 }
 
 TEST_F(BaseModelTest, AnLfsPointerIsNamed) {
-  for (const char* file : {"unet/diffusion_pytorch_model.safetensors", "unet/config.json", "tokenizer/tokenizer.json"}) {
+  for (const char* file :
+       {"unet/diffusion_pytorch_model.safetensors", "unet/config.json", "tokenizer/tokenizer.json"}) {
     SetUp();
     std::ofstream(folder_ / file) << "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
     ExpectRefused(file, "a pointer of Git LFS");

@@ -49,9 +49,7 @@ constexpr char kScheduler[] = R"({"_class_name": "PNDMScheduler", "_diffusers_ve
   "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000, "set_alpha_to_one": false,
   "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null, "clip_sample": false})";
 
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 double PeakGb() {
   rusage usage{};

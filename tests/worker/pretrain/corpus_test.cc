@@ -67,7 +67,8 @@ TEST(CorpusTest, SameSeedDrawsTheSameFixedCaptions) {
 TEST(CorpusTest, LikenessIsSymmetricOneOnTheDiagonalAndGreaterForRareSharedWords) {
   // 0 and 1 share the rare "cat"; 0 and 2 share only "face", which most have.
   const std::vector<EmojiItem> items = {Item("cat", {"face", "cat"}, "a"), Item("cat", {"cat"}, "b"),
-                                        Item("dog", {"face"}, "c"), Item("sun", {"face"}, "d"), Item("car", {"wheel"}, "e")};
+                                        Item("dog", {"face"}, "c"), Item("sun", {"face"}, "d"),
+                                        Item("car", {"wheel"}, "e")};
   const auto likeness = WordLikeness(items);
   ASSERT_THAT(likeness, SizeIs(25));
   for (size_t i = 0; i < 5; ++i) {

@@ -26,7 +26,8 @@ class PretrainConfigTest : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove(path_); }
 
-  std::string path_ = std::filesystem::temp_directory_path() / ("loupe_pretrain_" + std::to_string(::getpid()) + ".yaml");
+  std::string path_ =
+      std::filesystem::temp_directory_path() / ("loupe_pretrain_" + std::to_string(::getpid()) + ".yaml");
 };
 
 TEST_F(PretrainConfigTest, ShippedFilesAreValid) {

@@ -108,7 +108,8 @@ TEST_F(PretrainRunTest, ADamagedCheckpointIsRefused) {
   ASSERT_TRUE(WriteFileAtomically(checkpoint, bytes).ok());
   const absl::Status status = Pretrain(config_, root_ / "run", {.steps = 2});
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
-  EXPECT_NE(std::string(status.message()).find("vae.safetensors: its arrays do not have the digest"), std::string::npos) << status;
+  EXPECT_NE(std::string(status.message()).find("vae.safetensors: its arrays do not have the digest"), std::string::npos)
+      << status;
 }
 
 // The same draws on both, sums in another order: five steps' weights differ by no more than rounding grows in them.
@@ -124,7 +125,8 @@ TEST_F(PretrainRunTest, OnAGpuItTrainsTheSameNetworksAndTheSameBytesAgain) {
   for (const char* part : {"vae", "clip", "unet"}) {
     const std::string file = fmt::format("work/{}.safetensors", part);
     EXPECT_TRUE(Bytes(root_ / "gpu" / file) == Bytes(root_ / "again" / file)) << file;
-    const auto expected = SafetensorsFile::Open(root_ / "cpu" / file), seen = SafetensorsFile::Open(root_ / "gpu" / file);
+    const auto expected = SafetensorsFile::Open(root_ / "cpu" / file),
+               seen = SafetensorsFile::Open(root_ / "gpu" / file);
     ASSERT_TRUE(expected.ok() && seen.ok());
     double difference = 0, size = 0;
     for (const auto& [name, array] : expected->arrays()) {
@@ -143,7 +145,8 @@ TEST_F(PretrainRunTest, CheckpointOfAnotherSeedIsRefused) {
   config_.seed = 6;
   const auto status = Pretrain(config_, root_ / "out", {});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_NE(std::string(status.message().data(), status.message().size()).find("seed '5'"), std::string::npos) << status;
+  EXPECT_NE(std::string(status.message().data(), status.message().size()).find("seed '5'"), std::string::npos)
+      << status;
 }
 
 TEST_F(PretrainRunTest, PartTakenFromAFolderIsNotTrained) {
@@ -203,7 +206,8 @@ TEST(StageTest, RatesRiseThenStayThenFallToNothing) {
 }
 
 TEST(StageTest, BatchesSeeEveryItemOncePerEpochWhereverTheyAreCut) {
-  const auto first = BatchRows(3, "vae", 0, 4, 6), second = BatchRows(3, "vae", 1, 4, 6), third = BatchRows(3, "vae", 2, 4, 6);
+  const auto first = BatchRows(3, "vae", 0, 4, 6), second = BatchRows(3, "vae", 1, 4, 6),
+             third = BatchRows(3, "vae", 2, 4, 6);
   const auto two_epochs = torch::cat({first, second, third});
   const auto sorted = [](const torch::Tensor& x) { return std::get<0>(x.sort()); };
   EXPECT_TRUE(sorted(two_epochs.slice(0, 0, 6)).equal(torch::arange(6)));

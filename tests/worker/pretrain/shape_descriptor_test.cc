@@ -14,8 +14,9 @@ torch::Tensor Blob(bool disc, double r, double g, double b) {
 }
 
 TEST(ShapeDescriptorTest, OneShapeInTwoColoursIsNearerThanTwoShapesInOne) {
-  const auto pictures = torch::stack({Blob(true, 0.9, 0.2, 0.1), Blob(true, 0.1, 0.3, 0.9), Blob(false, 0.9, 0.2, 0.1),
-                                      Blob(false, 0.1, 0.3, 0.9), Blob(true, 0.9, 0.8, 0.1), Blob(false, 0.2, 0.7, 0.2)});
+  const auto pictures =
+      torch::stack({Blob(true, 0.9, 0.2, 0.1), Blob(true, 0.1, 0.3, 0.9), Blob(false, 0.9, 0.2, 0.1),
+                    Blob(false, 0.1, 0.3, 0.9), Blob(true, 0.9, 0.8, 0.1), Blob(false, 0.2, 0.7, 0.2)});
   const auto d = ShapeDescriptor(pictures, 8).Describe(pictures);
   const auto cosines = torch::mm(d, d.t());
   EXPECT_GT(cosines[0][1].item<double>(), cosines[0][2].item<double>() + 0.3);

@@ -93,7 +93,8 @@ TEST(PictureScoresTest, AFrechetDistanceFromFewPicturesWarnsUnderItsName) {
   sets.references.subject.inception = Random(5, 8, 8);
   const auto scores = ScorePictures(sets.generated, sets.references);
   ASSERT_TRUE(scores.ok()) << scores.status();
-  EXPECT_THAT(scores->warnings, ElementsAre(Pair("fid", HasSubstr("6 generated and 5 reference pictures in 8 dimensions"))))
+  EXPECT_THAT(scores->warnings,
+              ElementsAre(Pair("fid", HasSubstr("6 generated and 5 reference pictures in 8 dimensions"))))
       << "CLIP's four dimensions have pictures enough";
 }
 
@@ -118,10 +119,11 @@ TEST(PictureScoresTest, OnePictureHasTheScoresThatItCanHave) {
   ASSERT_TRUE(scores.ok()) << scores.status();
   EXPECT_THAT(Names(scores->values), ElementsAre("clip_diversity", "clip_i", "clip_nearest", "clip_t"));
   EXPECT_THAT(scores->missing,
-              UnorderedElementsAre(Pair("clip_fid", HasSubstr("needs 2 pictures of either kind, but there are 6 generated and 1 of "
-                                                              "the training set")),
-                                   Key("clip_kid"), Key("clip_precision"), Key("clip_recall"),
-                                   Pair("clip_fid_class", HasSubstr("1 of the class")), Key("clip_kid_class")));
+              UnorderedElementsAre(
+                  Pair("clip_fid", HasSubstr("needs 2 pictures of either kind, but there are 6 generated and 1 of "
+                                             "the training set")),
+                  Key("clip_kid"), Key("clip_precision"), Key("clip_recall"),
+                  Pair("clip_fid_class", HasSubstr("1 of the class")), Key("clip_kid_class")));
 }
 
 TEST(PictureScoresTest, ThreePicturesHaveNoNeighbourhoods) {

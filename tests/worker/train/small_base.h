@@ -22,7 +22,8 @@ inline UNet2DConditionConfig SmallUNetConfig(bool variance = false) {
 
 // Only the UNet and the schedule: what the Trainer uses. With `variance`, one that predicts its variance.
 inline BaseModel MakeSmallBase(bool variance = false) {
-  BaseModel base{.folder = "small", .unet = UNet2DConditionModel(SmallUNetConfig(variance)),
+  BaseModel base{.folder = "small",
+                 .unet = UNet2DConditionModel(SmallUNetConfig(variance)),
                  .tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer"),
                  .schedule = NoiseSchedule(NoiseScheduleConfig{})};
   RandomStream stream(11);

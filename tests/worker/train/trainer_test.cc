@@ -61,8 +61,8 @@ class TrainerTest : public testing::Test {
   const TrainOptions options_{.optimizer = {.learning_rate = 1e-2}};
 };
 
-// The first step's loss from the formula: mean over the subject's rows plus w times the mean over the class rows, with the
-// noise and timesteps of the named streams.
+// The first step's loss from the formula: mean over the subject's rows plus w times the mean over the class rows, with
+// the noise and timesteps of the named streams.
 TEST_F(TrainerTest, LossIsInstancePlusWeightedPriorOnTheStreamsNoise) {
   const auto data = MakeSmallData(/*prior=*/true, /*weight=*/0.25);
   const auto method = Attach(base_, {5});
@@ -222,7 +222,8 @@ TEST_F(TrainerTest, OnlyTheMethodIsTrained) {
   EXPECT_TRUE(torch::equal(before, base_.unet->parameters().front()));
 }
 
-// Killed at two arbitrary steps, each time losing what came after the checkpoint: the same values, bit for bit, as without.
+// Killed at two arbitrary steps, each time losing what came after the checkpoint: the same values, bit for bit, as
+// without.
 TEST_F(TrainerTest, ARunKilledTwiceEndsBitForBitAsAnUndisturbedOne) {
   const auto data = MakeSmallData(true);
   constexpr int kSteps = 9;
@@ -484,9 +485,9 @@ TEST_F(TrainerTest, ALossThatIsNotFiniteTakesNoStep) {
   for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, before.at(name)));
 }
 
-// The same kernels on the same numbers; only the order in which gradients of one tensor are added up may differ: float32
-// rounding, relative to the gradient's length. (Trained values would not do: AdamW turns the rounding of a gradient near 0
-// into a whole step.)
+// The same kernels on the same numbers; only the order in which gradients of one tensor are added up may differ:
+// float32 rounding, relative to the gradient's length. (Trained values would not do: AdamW turns the rounding of a
+// gradient near 0 into a whole step.)
 TEST_F(TrainerTest, RecomputedBlocksGiveTheSameLossAndGradients) {
   const auto random = at::make_generator<at::CPUGeneratorImpl>(1);
   const auto x = torch::randn({2, 4, 8, 8}, random), target = torch::ones_like(x);
