@@ -13,7 +13,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "coordinator/plan/plan.h"
 
 namespace loupe::cli {

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "fmt/format.h"
 
 namespace loupe::cli {

@@ -3,7 +3,7 @@
 #include <numeric>
 #include <set>
 
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "common/status_macros.h"
 #include "coordinator/plan/sweep_file.h"
 #include "fmt/format.h"

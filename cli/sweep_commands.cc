@@ -14,7 +14,7 @@
 #include "cli/time_text.h"
 #include "cli/views.h"
 #include "common/random_source.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "loupe/v1/sweep.grpc.pb.h"

@@ -1,6 +1,6 @@
 #include "cli/sweep_file_reference.h"
 
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "coordinator/plan/sweep_file.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"

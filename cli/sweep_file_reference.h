@@ -6,7 +6,7 @@
 namespace loupe::cli {
 
 // One table for the keys that are no settings, then one per section of settings, in the order of the tables in
-// common/setting_rules.cc and SweepFileStructure(). Ends in a line break.
+// common/settings/setting_rules.cc and SweepFileStructure(). Ends in a line break.
 std::string SweepFileReference();
 
 }  // namespace loupe::cli

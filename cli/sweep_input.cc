@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "cli/output.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 

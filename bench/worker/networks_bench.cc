@@ -13,8 +13,8 @@
 
 #include "CLI/CLI.hpp"
 #include "fmt/format.h"
-#include "worker/models/base_model.h"
-#include "worker/score/picture_sampler.h"
+#include "worker/base/base_model.h"
+#include "worker/sampling/picture_sampler.h"
 
 namespace {
 

@@ -24,10 +24,10 @@
 
 #include "CLI/CLI.hpp"
 #include "fmt/format.h"
-#include "worker/adapters/method_registry.h"
-#include "worker/layers/device.h"
-#include "worker/layers/tappable.h"
-#include "worker/train/dreambooth.h"
+#include "worker/methods/method_registry.h"
+#include "worker/nn/tappable.h"
+#include "worker/runtime/device.h"
+#include "worker/tasks/dreambooth.h"
 #include "worker/train/trainer.h"
 
 namespace {

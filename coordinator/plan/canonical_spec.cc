@@ -5,7 +5,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "coordinator/plan/plan.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "coordinator/plan/sweep_spec.h"
 
 namespace loupe::coordinator {

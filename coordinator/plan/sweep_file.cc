@@ -10,7 +10,7 @@
 #include "common/error_details.h"
 #include "common/ids.h"
 #include "common/positions.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "coordinator/plan/plan.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"

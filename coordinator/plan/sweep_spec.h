@@ -12,7 +12,8 @@ namespace loupe::coordinator {
 
 // One setting that the sweep varies, and the values it takes, in the order in which tables show them.
 struct SweepFactor {
-  // A key of common/settings.h ("method.scale"); a short one ("scale") is accepted and made full by Plan::Create.
+  // A key of common/settings/settings.h ("method.scale"); a short one ("scale") is accepted and made full by
+  // Plan::Create.
   std::string key;
   std::vector<std::string> levels;
   bool operator==(const SweepFactor&) const = default;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/service/plan_cache.h"
 #include "coordinator/store/store.h"

@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "common/atomic_file.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "coordinator/plan/sweep_file.h"
 
 namespace loupe::cli {

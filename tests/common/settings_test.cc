@@ -1,4 +1,4 @@
-#include "common/settings.h"
+#include "common/settings/settings.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "common/positions.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/parity/reference.h"
-#include "worker/adapters/method_registry.h"
-#include "worker/layers/tappable.h"
-#include "worker/models/base_model.h"
+#include "worker/base/base_model.h"
+#include "worker/methods/method_registry.h"
+#include "worker/nn/tappable.h"
 #include "worker/train/adamw.h"
 
 namespace loupe::worker {

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/parity/reference.h"
-#include "worker/models/base_model.h"
+#include "worker/base/base_model.h"
 
 namespace loupe::worker {
 namespace {

@@ -11,8 +11,8 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/parity/reference.h"
-#include "worker/models/base_model.h"
-#include "worker/score/picture_sampler.h"
+#include "worker/base/base_model.h"
+#include "worker/sampling/picture_sampler.h"
 
 namespace loupe::worker {
 namespace {

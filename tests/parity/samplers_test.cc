@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/parity/reference.h"
-#include "worker/diffusion/sampler.h"
+#include "worker/sampling/sampler.h"
 
 namespace loupe::worker {
 namespace {

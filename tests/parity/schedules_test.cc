@@ -7,8 +7,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/parity/reference.h"
-#include "worker/diffusion/sampler.h"
 #include "worker/io/json_config.h"
+#include "worker/sampling/sampler.h"
 
 namespace loupe::worker {
 namespace {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "common/logging.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "common/status_macros.h"
 #include "common/text.h"
 #include "fmt/format.h"

@@ -3,10 +3,10 @@
 #include <utility>
 
 #include "spdlog/spdlog.h"
-#include "worker/adapters/method_registry.h"
-#include "worker/layers/device.h"
-#include "worker/layers/tappable.h"
-#include "worker/train/user_error.h"
+#include "worker/methods/method_registry.h"
+#include "worker/nn/tappable.h"
+#include "worker/runtime/device.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device) {

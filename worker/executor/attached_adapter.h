@@ -4,9 +4,9 @@
 #include <memory>
 #include <string>
 
-#include "worker/adapters/adapter_file.h"
-#include "worker/adapters/method.h"
-#include "worker/executor/model_store.h"
+#include "worker/base/model_store.h"
+#include "worker/methods/files/adapter_file.h"
+#include "worker/methods/method.h"
 
 namespace loupe::worker {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 
 namespace loupe::worker {
 

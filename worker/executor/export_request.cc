@@ -10,15 +10,15 @@
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "worker/adapters/adapter_file.h"
-#include "worker/adapters/folded_weights.h"
-#include "worker/adapters/module_files.h"
+#include "worker/base/model_store.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
-#include "worker/executor/model_store.h"
 #include "worker/io/safetensors.h"
-#include "worker/layers/finite.h"
+#include "worker/methods/files/adapter_file.h"
+#include "worker/methods/files/module_files.h"
+#include "worker/methods/folded_weights.h"
 #include "worker/models/weights.h"
+#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {

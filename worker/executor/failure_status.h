@@ -6,8 +6,8 @@
 #include <exception>
 
 #include "absl/status/status.h"
-#include "worker/layers/finite.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/finite.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 

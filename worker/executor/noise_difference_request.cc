@@ -14,9 +14,9 @@
 #include "worker/executor/tensor_conversion.h"
 #include "worker/io/image.h"
 #include "worker/io/prompt_length.h"
-#include "worker/score/picture_sampler.h"
-#include "worker/score/prediction_difference.h"
-#include "worker/train/random_stream.h"
+#include "worker/runtime/random_stream.h"
+#include "worker/sampling/picture_sampler.h"
+#include "worker/sampling/prediction_difference.h"
 
 namespace loupe::worker {
 namespace {

@@ -9,9 +9,9 @@
 #include "worker/executor/failure_status.h"
 #include "worker/io/image.h"
 #include "worker/io/prompt_length.h"
-#include "worker/score/picture_sampler.h"
-#include "worker/train/random_stream.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/random_stream.h"
+#include "worker/runtime/user_error.h"
+#include "worker/sampling/picture_sampler.h"
 
 namespace loupe::worker {
 namespace {

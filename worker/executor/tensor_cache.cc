@@ -16,9 +16,9 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
-#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/finite.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 namespace {

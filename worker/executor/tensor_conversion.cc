@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "worker/models/base_model.h"
+#include "worker/base/base_model.h"
 
 namespace loupe::worker {
 

@@ -1,7 +1,7 @@
 #include "worker/executor/train_settings.h"
 
 #include "fmt/format.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 namespace {

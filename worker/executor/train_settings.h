@@ -3,8 +3,8 @@
 
 #include <torch/types.h>
 
-#include "common/settings.h"
-#include "worker/models/base_model.h"
+#include "common/settings/settings.h"
+#include "worker/base/base_model.h"
 #include "worker/train/trainer.h"
 
 namespace loupe::worker {

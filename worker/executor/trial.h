@@ -4,8 +4,8 @@
 #include <map>
 #include <string>
 
+#include "worker/base/model_store.h"
 #include "worker/executor/attempt.h"
-#include "worker/executor/model_store.h"
 #include "worker/executor/trial_inputs.h"
 
 namespace loupe::worker {

@@ -9,12 +9,12 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
-#include "worker/executor/model_store.h"
+#include "worker/base/model_store.h"
 #include "worker/executor/trial.h"
 #include "worker/executor/trial_inputs.h"
-#include "worker/layers/device.h"
-#include "worker/layers/finite.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/device.h"
+#include "worker/runtime/finite.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 namespace {

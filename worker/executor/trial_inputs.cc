@@ -11,13 +11,13 @@
 #include "common/sha256.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "worker/base/file_stamp.h"
 #include "worker/data/captioned_folder.h"
-#include "worker/executor/file_stamp.h"
 #include "worker/executor/tensor_conversion.h"
 #include "worker/io/prompt_length.h"
-#include "worker/layers/device.h"
-#include "worker/train/random_stream.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/device.h"
+#include "worker/runtime/random_stream.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 namespace {

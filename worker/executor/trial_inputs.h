@@ -12,14 +12,14 @@
 #include <vector>
 
 #include "analysis/metrics/feature_matrix.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
+#include "worker/base/model_store.h"
 #include "worker/data/image_folder.h"
-#include "worker/executor/model_store.h"
 #include "worker/executor/tensor_cache.h"
-#include "worker/score/picture_sampler.h"
+#include "worker/sampling/picture_sampler.h"
 #include "worker/score/picture_scores.h"
-#include "worker/train/captioned.h"
-#include "worker/train/dreambooth.h"
+#include "worker/tasks/captioned.h"
+#include "worker/tasks/dreambooth.h"
 
 namespace loupe::worker {
 

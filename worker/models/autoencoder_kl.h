@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/layers/attention.h"
-#include "worker/layers/resnet_block_2d.h"
+#include "worker/nn/attention.h"
+#include "worker/nn/resnet_block_2d.h"
 
 namespace loupe::worker {
 

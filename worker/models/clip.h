@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/io/json_config.h"
-#include "worker/layers/leaf_layers.h"
+#include "worker/nn/leaf_layers.h"
 
 namespace loupe::worker {
 

@@ -10,8 +10,8 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
+#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {

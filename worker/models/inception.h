@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/io/image.h"
-#include "worker/models/base_model.h"
+#include "worker/models/weights.h"
 
 namespace loupe::worker {
 

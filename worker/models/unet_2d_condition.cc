@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "worker/layers/recompute.h"
+#include "worker/runtime/recompute.h"
 
 namespace loupe::worker {
 namespace {

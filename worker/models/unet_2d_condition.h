@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/layers/resnet_block_2d.h"
-#include "worker/layers/time_embedding.h"
-#include "worker/layers/transformer_2d.h"
+#include "worker/nn/resnet_block_2d.h"
+#include "worker/nn/time_embedding.h"
+#include "worker/nn/transformer_2d.h"
 
 namespace loupe::worker {
 

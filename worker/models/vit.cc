@@ -7,8 +7,8 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
-#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
+#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {

@@ -11,9 +11,9 @@
 
 #include "absl/status/statusor.h"
 #include "worker/io/image.h"
-#include "worker/layers/leaf_layers.h"
-#include "worker/models/base_model.h"
 #include "worker/models/picture_preprocessing.h"
+#include "worker/models/weights.h"
+#include "worker/nn/leaf_layers.h"
 
 namespace loupe::worker {
 

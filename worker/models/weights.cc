@@ -9,7 +9,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
-#include "worker/layers/finite.h"
+#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {

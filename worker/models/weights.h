@@ -14,6 +14,12 @@
 
 namespace loupe::worker {
 
+// How a model folder is loaded, as its callers choose it.
+struct LoadOptions {
+  torch::ScalarType dtype = torch::kFloat32;
+  torch::Device device = torch::kCPU;
+};
+
 struct WeightOptions {
   torch::ScalarType dtype = torch::kFloat32;  // in memory, whatever the file holds
   torch::Device device = torch::kCPU;

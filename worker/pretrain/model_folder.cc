@@ -6,8 +6,8 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 #include "worker/io/safetensors.h"
-#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
+#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {

@@ -11,9 +11,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
-#include "worker/diffusion/sampler.h"
 #include "worker/io/clip_tokenizer.h"
-#include "worker/layers/finite.h"
 #include "worker/models/autoencoder_kl.h"
 #include "worker/models/clip.h"
 #include "worker/models/unet_2d_condition.h"
@@ -23,6 +21,8 @@
 #include "worker/pretrain/pictures.h"
 #include "worker/pretrain/scorer_report.h"
 #include "worker/pretrain/sheet.h"
+#include "worker/runtime/finite.h"
+#include "worker/sampling/sampler.h"
 
 namespace loupe::worker {
 namespace {

@@ -1,8 +1,8 @@
 #include "worker/pretrain/pretrain_from_file.h"
 
 #include "common/status_macros.h"
-#include "worker/layers/device.h"
 #include "worker/pretrain/pretrain.h"
+#include "worker/runtime/device.h"
 
 namespace loupe::worker {
 

@@ -15,8 +15,8 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
-#include "worker/layers/finite.h"
 #include "worker/models/weights.h"
+#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <utility>
 
-#include "worker/layers/autocast_scope.h"
+#include "worker/runtime/autocast_scope.h"
 
 namespace loupe::worker {
 

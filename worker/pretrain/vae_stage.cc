@@ -5,8 +5,8 @@
 #include <cmath>
 #include <utility>
 
-#include "worker/layers/autocast_scope.h"
 #include "worker/pretrain/augment.h"
+#include "worker/runtime/autocast_scope.h"
 
 namespace loupe::worker {
 

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/adapters/method.h"
+#include "worker/methods/method.h"
 
 namespace loupe::worker {
 

@@ -11,11 +11,11 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
-#include "worker/layers/autocast_scope.h"
-#include "worker/layers/finite.h"
-#include "worker/layers/recompute.h"
 #include "worker/models/weights.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/autocast_scope.h"
+#include "worker/runtime/finite.h"
+#include "worker/runtime/recompute.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 namespace {

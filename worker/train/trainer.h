@@ -9,13 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "worker/adapters/method.h"
+#include "worker/base/base_model.h"
 #include "worker/diffusion/learned_variance.h"
-#include "worker/models/base_model.h"
+#include "worker/methods/method.h"
+#include "worker/runtime/random_stream.h"
+#include "worker/tasks/batch_source.h"
 #include "worker/train/adamw.h"
-#include "worker/train/batch_source.h"
 #include "worker/train/loss_scaler.h"
-#include "worker/train/random_stream.h"
 #include "worker/train/rate_schedule.h"
 
 namespace loupe::worker {

@@ -7,7 +7,7 @@
 
 #include "common/error_details.h"
 #include "common/positions.h"
-#include "common/settings.h"
+#include "common/settings/settings.h"
 
 namespace loupe::coordinator {
 namespace {

@@ -9,11 +9,11 @@
 
 #include "fmt/format.h"
 #include "tests/worker/executor/trial_fixture.h"
-#include "worker/executor/model_store.h"
+#include "worker/base/model_store.h"
 #include "worker/executor/sample_request.h"
 #include "worker/io/safetensors.h"
 #include "worker/models/weights.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 namespace {

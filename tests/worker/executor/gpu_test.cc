@@ -9,11 +9,11 @@
 #include <cmath>
 
 #include "common/atomic_file.h"
-#include "tests/worker/adapters/small_network.h"
 #include "tests/worker/executor/trial_fixture.h"
+#include "tests/worker/methods/small_network.h"
 #include "tests/worker/train/small_base.h"
-#include "worker/adapters/method_registry.h"
-#include "worker/layers/device.h"
+#include "worker/methods/method_registry.h"
+#include "worker/runtime/device.h"
 #include "worker/train/trainer.h"
 
 namespace loupe::worker {

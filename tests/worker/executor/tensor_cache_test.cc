@@ -15,7 +15,7 @@
 
 #include "common/atomic_file.h"
 #include "spdlog/spdlog.h"
-#include "worker/train/user_error.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 namespace {

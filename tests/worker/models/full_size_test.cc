@@ -11,15 +11,15 @@
 #include <map>
 #include <string>
 
-#include "common/settings.h"
+#include "common/settings/settings.h"
 #include "fmt/format.h"
 #include "gtest/gtest.h"
-#include "worker/adapters/method_registry.h"
+#include "worker/base/base_model.h"
 #include "worker/io/safetensors.h"
-#include "worker/layers/tappable.h"
-#include "worker/models/base_model.h"
+#include "worker/methods/method_registry.h"
 #include "worker/models/weights.h"
-#include "worker/score/picture_sampler.h"
+#include "worker/nn/tappable.h"
+#include "worker/sampling/picture_sampler.h"
 #include "worker/train/adamw.h"
 
 namespace loupe::worker {

@@ -3,7 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "gtest/gtest.h"
-#include "worker/layers/leaf_layers.h"
+#include "worker/nn/leaf_layers.h"
 
 namespace loupe::worker {
 namespace {

@@ -10,12 +10,12 @@
 #include "fmt/format.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "worker/base/base_model.h"
 #include "worker/io/safetensors.h"
-#include "worker/layers/device.h"
-#include "worker/models/base_model.h"
 #include "worker/models/weights.h"
 #include "worker/pretrain/pretrain.h"
 #include "worker/pretrain/vae_stage.h"
+#include "worker/runtime/device.h"
 
 namespace loupe::worker {
 namespace {

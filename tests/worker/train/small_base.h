@@ -3,9 +3,9 @@
 
 #include <memory>
 
-#include "worker/models/base_model.h"
-#include "worker/train/dreambooth.h"
-#include "worker/train/random_stream.h"
+#include "worker/base/base_model.h"
+#include "worker/runtime/random_stream.h"
+#include "worker/tasks/dreambooth.h"
 
 namespace loupe::worker {
 

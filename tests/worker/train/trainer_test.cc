@@ -14,15 +14,15 @@
 #include <limits>
 
 #include "common/atomic_file.h"
-#include "tests/worker/adapters/small_network.h"
+#include "tests/worker/methods/small_network.h"
 #include "tests/worker/train/small_base.h"
-#include "worker/adapters/method_registry.h"
 #include "worker/diffusion/learned_variance.h"
 #include "worker/io/safetensors.h"
-#include "worker/layers/recompute.h"
-#include "worker/layers/tappable.h"
+#include "worker/methods/method_registry.h"
 #include "worker/models/weights.h"
-#include "worker/train/captioned.h"
+#include "worker/nn/tappable.h"
+#include "worker/runtime/recompute.h"
+#include "worker/tasks/captioned.h"
 #include "worker/train/rate_schedule.h"
 
 namespace loupe::worker {

@@ -1,0 +1,47 @@
+#include "worker/tasks/epoch_order.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace loupe::worker {
+namespace {
+
+TEST(EpochOrderTest, SeesEveryItemOnceBeforeAnyTwice) {
+  EpochOrder order(5, RandomStream(3));
+  for (int pass = 0; pass < 3; ++pass) {
+    EXPECT_THAT(order.Next(5), testing::UnorderedElementsAre(0, 1, 2, 3, 4));
+  }
+}
+
+TEST(EpochOrderTest, ABatchMayRunOverTheEndOfAPass) {
+  EpochOrder whole(3, RandomStream(3)), parts(3, RandomStream(3));
+  std::vector<int64_t> joined = parts.Next(2);
+  for (const int64_t index : parts.Next(7)) joined.push_back(index);
+  EXPECT_EQ(whole.Next(9), joined);
+}
+
+TEST(EpochOrderTest, GoesOnFromASavedStateInTheMiddleOfAPass) {
+  EpochOrder order(4, RandomStream(9));
+  order.Next(3);
+  EpochOrder resumed(4, RandomStream(0));
+  resumed.Restore(order.Save());
+  EXPECT_EQ(order.Next(10), resumed.Next(10));
+}
+
+TEST(RandomStreamTest, IsTorchsGeneratorUnderTheSameSeed) {
+  RandomStream stream(1234);
+  torch::manual_seed(1234);
+  EXPECT_TRUE(torch::equal(stream.Normal({2, 17}), torch::randn({2, 17})));
+  EXPECT_TRUE(torch::equal(stream.Integers(1000, {5}), torch::randint(0, 1000, {5})));
+}
+
+TEST(RandomStreamTest, StreamsOfOneReplicateDifferAndDoNotDependOnAnythingElse) {
+  RandomStream noise(7, 1, "noise"), again(7, 1, "noise"), timesteps(7, 1, "timesteps"), other(7, 2, "noise");
+  const auto first = noise.Normal({8});
+  EXPECT_TRUE(torch::equal(first, again.Normal({8})));
+  EXPECT_FALSE(torch::equal(first, timesteps.Normal({8})));
+  EXPECT_FALSE(torch::equal(first, other.Normal({8})));
+}
+
+}  // namespace
+}  // namespace loupe::worker

@@ -1,0 +1,206 @@
+#include "worker/base/base_model.h"
+
+#include <sys/stat.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/io/weight_files.h"
+#include "worker/models/weights.h"
+#include "worker/runtime/finite.h"
+
+namespace loupe::worker {
+namespace {
+
+bool Exists(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0;
+}
+
+// That these files are there, and if not, what the folder should have been.
+absl::Status CheckLayout(const std::string& folder, std::initializer_list<const char*> files, std::string_view layout) {
+  for (const char* file : files) {
+    if (!Exists(folder + "/" + file)) {
+      return absl::NotFoundError(fmt::format("{}/{}: not found; expected the folder of {}", folder, file, layout));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WithSentence(const absl::Status& status, std::string_view sentence) {
+  return absl::Status(status.code(), fmt::format("{}; {}", std::string(status.message()), sentence));
+}
+
+WeightOptions Rules(const LoadOptions& options) { return {.dtype = options.dtype, .device = options.device}; }
+
+template <typename Network>
+absl::Status Fill(Network& network, const std::string& folder, const std::string& stem, const WeightOptions& rules) {
+  LOUPE_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder, stem));
+  LOUPE_RETURN_IF_ERROR(LoadWeights(*network, files, rules));
+  network->eval();
+  return absl::OkStatus();
+}
+
+absl::Status CheckFit(const std::string& folder, std::string_view what, int64_t found, std::string_view other,
+                      int64_t expected) {
+  if (found == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("{}: its parts do not fit: {} is {}, but {} is {}", folder, what, found, other, expected));
+}
+
+// Noise alone, or noise and variance.
+absl::Status CheckOutput(const std::string& folder, const UNet2DConditionConfig& unet) {
+  if (unet.out_channels == unet.in_channels || unet.out_channels == 2 * unet.in_channels) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "{}/unet/config.json: out_channels is {}, expected in_channels ({}), or twice that for a network that "
+      "predicts its variance",
+      folder, unet.out_channels, unet.in_channels));
+}
+
+absl::Status CheckTokenizer(const std::string& folder, const ClipTokenizer& tokenizer, const ClipTextConfig& text) {
+  if (tokenizer.vocab_size() <= text.vocab_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("{}: its parts do not fit: the tokenizer has {} tokens, but the text tower's vocab_size is {}",
+                  folder, tokenizer.vocab_size(), text.vocab_size));
+}
+
+torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::string>& captions, int64_t length) {
+  auto ids = torch::empty({static_cast<int64_t>(captions.size()), length}, torch::kInt64);
+  for (size_t i = 0; i < captions.size(); ++i) {
+    const auto row = tokenizer.Encode(captions[i], length);
+    std::copy(row.begin(), row.end(), ids.mutable_data_ptr<int64_t>() + static_cast<int64_t>(i) * length);
+  }
+  return ids;
+}
+
+// Where the network's weights are, and their type.
+torch::TensorOptions OptionsOf(torch::nn::Module& network) { return network.parameters().front().options(); }
+
+// `values`, or NotFinite naming the part that gave them.
+torch::Tensor Finite(torch::Tensor values, const std::string& folder, const char* part) {
+  CheckFinite(values, fmt::format("{}: what the {} gives", folder, part));
+  return values;
+}
+
+}  // namespace
+
+int64_t BaseModel::text_length() const {
+  return std::min(tokenizer.max_length(), text_encoder->config().max_positions);
+}
+
+torch::Tensor BaseModel::Tokenise(const std::vector<std::string>& captions) const {
+  return TokeniseTo(tokenizer, captions, text_length());
+}
+
+torch::Tensor BaseModel::EncodeText(const std::vector<std::string>& captions) {
+  torch::NoGradGuard no_grad;
+  return Finite(text_encoder(Tokenise(captions).to(OptionsOf(*text_encoder).device())), folder, "text encoder");
+}
+
+torch::Tensor BaseModel::EncodePictures(const torch::Tensor& pictures) {
+  torch::NoGradGuard no_grad;
+  return Finite(vae->Scale(vae->Encode(pictures.to(OptionsOf(*vae))).mean), folder, "VAE's encoder");
+}
+
+torch::Tensor BaseModel::DecodeLatents(const torch::Tensor& latents_scaled) {
+  torch::NoGradGuard no_grad;
+  // Before it is clamped, which would make white of an infinity.
+  return Finite(vae->DecodeScaled(latents_scaled.to(OptionsOf(*vae))), folder, "VAE's decoder").clamp(-1.0, 1.0);
+}
+
+absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options) {
+  LOUPE_RETURN_IF_ERROR(CheckLayout(
+      folder, {"unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"},
+      "a base in the diffusers layout of Stable Diffusion v1, with unet/, vae/, text_encoder/, "
+      "tokenizer/ and scheduler/"));
+  auto read = UNet2DConditionConfig::Read(folder + "/unet/config.json");
+  if (!read.ok()) return WithSentence(read.status(), "a base must have the architecture of Stable Diffusion v1 or v2");
+  const UNet2DConditionConfig unet_config = *std::move(read);
+  LOUPE_ASSIGN_OR_RETURN(auto vae_config, AutoencoderKLConfig::Read(folder + "/vae/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto text_config, ClipTextConfig::Read(folder + "/text_encoder/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto schedule_config, NoiseScheduleConfig::Read(folder + "/scheduler/scheduler_config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder + "/tokenizer"));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the text tower's hidden_size", text_config.encoder.hidden_size,
+                                 "the UNet's cross_attention_dim", unet_config.cross_attention_dim));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the UNet's in_channels", unet_config.in_channels, "the VAE's latent_channels",
+                                 vae_config.latent_channels));
+  LOUPE_RETURN_IF_ERROR(CheckOutput(folder, unet_config));
+  LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, text_config));
+
+  BaseModel base{.folder = folder,
+                 .unet = UNet2DConditionModel(unet_config),
+                 .vae = AutoencoderKL(vae_config),
+                 .text_encoder = CLIPTextModel(text_config),
+                 .tokenizer = std::move(tokenizer),
+                 .schedule = NoiseSchedule(schedule_config)};
+  LOUPE_RETURN_IF_ERROR(Fill(base.unet, folder + "/unet", "diffusion_pytorch_model", Rules(options)));
+  WeightOptions vae_rules = Rules(options);
+  // Stable Diffusion v1's own VAE files are from before diffusers renamed the attention layers.
+  vae_rules.renamed = {
+      {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
+  LOUPE_RETURN_IF_ERROR(Fill(base.vae, folder + "/vae", "diffusion_pytorch_model", vae_rules));
+  WeightOptions text_rules = Rules(options);
+  text_rules.strip_prefix = "text_model.";
+  text_rules.passed_over = {"embeddings.position_ids"};
+  LOUPE_RETURN_IF_ERROR(Fill(base.text_encoder, folder + "/text_encoder", "model", text_rules));
+  return base;
+}
+
+torch::Tensor ClipScorer::EmbedImages(const std::vector<Image>& images) {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> pixels;
+  for (const Image& image : images) pixels.push_back(preprocessing.Apply(image));
+  return Finite(clip->ImageFeatures(torch::stack(pixels).to(OptionsOf(*clip))).to(torch::kCPU, torch::kFloat32), folder,
+                "vision tower");
+}
+
+torch::Tensor ClipScorer::EmbedTexts(const std::vector<std::string>& texts) {
+  torch::NoGradGuard no_grad;
+  const int64_t length = std::min(tokenizer.max_length(), clip->text_model->config().max_positions);
+  const auto ids = TokeniseTo(tokenizer, texts, length).to(OptionsOf(*clip).device());
+  return Finite(clip->TextFeatures(ids).to(torch::kCPU, torch::kFloat32), folder, "text tower");
+}
+
+absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const LoadOptions& options) {
+  LOUPE_RETURN_IF_ERROR(CheckLayout(folder, {"config.json"},
+                                    "a CLIP model in the transformers layout, with config.json, model.safetensors, "
+                                    "preprocessor_config.json and the tokenizer's files"));
+  LOUPE_ASSIGN_OR_RETURN(const auto config, ClipConfig::Read(folder + "/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder));
+  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kClip));
+  LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, config.text));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the preprocessing's crop_size", preprocessing.size,
+                                 "the vision tower's image_size", config.vision.image_size));
+  ClipScorer scorer{folder, CLIPModel(config), std::move(tokenizer), preprocessing};
+  WeightOptions rules = Rules(options);
+  rules.passed_over = {"embeddings.position_ids"};
+  LOUPE_RETURN_IF_ERROR(Fill(scorer.clip, folder, "model", rules));
+  return scorer;
+}
+
+torch::Tensor PictureFromImage(const Image& image) {
+  const auto bytes = torch::tensor(at::ArrayRef<uint8_t>(image.rgb)).view({image.height, image.width, 3});
+  return (bytes.permute({2, 0, 1}).to(torch::kFloat32) / 127.5 - 1.0).contiguous();
+}
+
+std::vector<Image> ImagesFromPictures(const torch::Tensor& pictures) {
+  const auto batch = pictures.dim() == 3 ? pictures.unsqueeze(0) : pictures;
+  const auto bytes = ((batch.detach().to(torch::kCPU, torch::kFloat32) / 2 + 0.5).clamp(0.0, 1.0) * 255.0)
+                         .round()
+                         .to(torch::kUInt8)
+                         .permute({0, 2, 3, 1})
+                         .contiguous();
+  std::vector<Image> images;
+  for (int64_t i = 0; i < bytes.size(0); ++i) {
+    const auto one = bytes[i];
+    const uint8_t* data = one.const_data_ptr<uint8_t>();
+    images.push_back(
+        {static_cast<int>(one.size(1)), static_cast<int>(one.size(0)), std::vector<uint8_t>(data, data + one.numel())});
+  }
+  return images;
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,78 @@
+// A base: the frozen, pretrained latent diffusion model that trials tune, loaded from a diffusers folder of Stable
+// Diffusion v1's layout (unet/, vae/, text_encoder/, tokenizer/, scheduler/). And a scorer: a CLIPModel's folder.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/diffusion/noise_schedule.h"
+#include "worker/io/clip_tokenizer.h"
+#include "worker/io/image.h"
+#include "worker/models/autoencoder_kl.h"
+#include "worker/models/clip.h"
+#include "worker/models/picture_preprocessing.h"
+#include "worker/models/unet_2d_condition.h"
+#include "worker/models/weights.h"
+
+namespace loupe::worker {
+
+// Everything in evaluation mode and with requires_grad off. Forward passes from several threads are fine as long as
+// nobody attaches taps at the same time. Copies share the networks.
+struct BaseModel {
+  std::string folder;
+  UNet2DConditionModel unet{nullptr};
+  AutoencoderKL vae{nullptr};
+  CLIPTextModel text_encoder{nullptr};
+  ClipTokenizer tokenizer;
+  NoiseSchedule schedule;
+
+  int64_t latent_size() const { return unet->config().sample_size; }
+  int64_t image_size() const { return latent_size() * vae->config().downscale(); }
+  // Whether the UNet says a variance beside the noise (diffusion/learned_variance.h): its out_channels are then twice
+  // its in_channels, the noise's first.
+  bool predicts_variance() const { return unet->config().out_channels > unet->config().in_channels; }
+  // The part of the UNet's output [N, out_channels, h, w] that means the noise (or v): all of it, as a rule.
+  torch::Tensor NoisePart(const torch::Tensor& output) const { return output.narrow(1, 0, unet->config().in_channels); }
+
+  int64_t text_length() const;  // ids per caption: the tokenizer's limit or the text tower's positions, the lesser
+
+  // Token ids of captions, [N, text_length()], int64, CPU.
+  torch::Tensor Tokenise(const std::vector<std::string>& captions) const;
+  // These three throw NotFinite (layers/finite.h) naming the part whose result is none.
+  // What the UNet is conditioned on: [N, text_length(), cross_attention_dim], on the base's device, without gradients.
+  torch::Tensor EncodeText(const std::vector<std::string>& captions);
+  // Pictures [N, 3, H, W] in [−1, 1] to latents_scaled [N, 4, H/f, W/f] (the mean of the VAE's distribution), and back
+  // (clamped to [−1, 1]); without gradients.
+  torch::Tensor EncodePictures(const torch::Tensor& pictures);
+  torch::Tensor DecodeLatents(const torch::Tensor& latents_scaled);
+};
+
+// NOT_FOUND or INVALID_ARGUMENT names the file, and the key or weight, that is missing, not understood or does not fit;
+// also where the parts do not fit each other (widths of text and cross-attention, channels of latents, vocabulary).
+absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options = {});
+
+struct ClipScorer {
+  std::string folder;
+  CLIPModel clip{nullptr};
+  ClipTokenizer tokenizer;
+  PicturePreprocessing preprocessing;
+
+  // [N, projection_dim], float32, not normalised, without gradients. Throw NotFinite when a value is none.
+  torch::Tensor EmbedImages(const std::vector<Image>& images);
+  torch::Tensor EmbedTexts(const std::vector<std::string>& texts);
+};
+
+// Errors as LoadBase.
+absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const LoadOptions& options = {});
+
+// Pictures between bytes and tensors: [3, H, W] or [N, 3, H, W], float32, −1 … 1 for 0 … 255; clamped and rounded on
+// the way back.
+torch::Tensor PictureFromImage(const Image& image);
+std::vector<Image> ImagesFromPictures(const torch::Tensor& pictures);
+
+}  // namespace loupe::worker

@@ -1,0 +1,129 @@
+#include "worker/base/model_store.h"
+
+#include <chrono>
+#include <filesystem>
+#include <set>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "common/sha256.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "worker/base/file_stamp.h"
+#include "worker/runtime/user_error.h"
+
+namespace loupe::worker {
+namespace {
+
+// The files that make up a model's identity, by ending. A base's digest stands in adapter files: do not add to these.
+const std::set<std::string> kModelFiles = {".json", ".safetensors", ".txt"};
+const std::set<std::string> kModelFilesOfEitherKind = {".bin", ".json", ".safetensors", ".txt"};
+
+std::string Ending(const std::string& path) { return std::filesystem::path(path).extension().string(); }
+
+// Whether a .bin file is what is loaded of its folder: a network's own, without safetensors beside it. (Where there are
+// some, the digests of earlier versions hold.)
+bool CountsAsWeights(const std::string& path, const std::vector<std::string>& all) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  static const std::set<std::string> kNetworks = {"", "unet", "vae", "text_encoder"};
+  if (Ending(path) != ".bin" || !kNetworks.contains(folder)) return false;
+  for (const std::string& other : all) {
+    if (Ending(other) == ".safetensors" && std::filesystem::path(other).parent_path().string() == folder) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<std::string> DigestOfFolder(const std::string& folder, const std::set<std::string>& endings) {
+  Sha256 digest;
+  const std::vector<std::string> paths = FilesBelow(folder);
+  for (const std::string& path : paths) {
+    if (!endings.contains(Ending(path)) && !CountsAsWeights(path, paths)) continue;
+    const auto sha256 = Sha256HexOfFile(folder + "/" + path);
+    if (!sha256.ok()) return sha256.status();
+    digest.Update(fmt::format("{}\n{}\n", path, *sha256));
+  }
+  return digest.FinishHex();
+}
+
+template <typename Kept>
+bool DropChanged(Kept& kept, const auto& path_of) {
+  return std::erase_if(kept, [&](const auto& entry) {
+           const std::string& path = path_of(entry.first);
+           if (FileStamp(path) == entry.second.stamp) return false;
+           spdlog::warn("{}: its files have changed: they are read again", path);
+           return true;
+         }) > 0;
+}
+
+}  // namespace
+
+template <typename Model, typename Key, typename Load, typename Digest>
+LoadedModel<Model>& ModelStore::Keep(std::map<Key, LoadedModel<Model>>& kept, const Key& key, const std::string& path,
+                                     const Load& load, const Digest& digest) {
+  if (const auto found = kept.find(key); found != kept.end()) return found->second;
+  constexpr int kTries = 10;
+  for (int i = 0; i < kTries; ++i) {
+    if (i > 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+    const std::string stamp = FileStamp(path);
+    absl::StatusOr<Model> model = load(path);
+    absl::StatusOr<std::string> sha256 = model.ok() ? digest(path) : absl::StatusOr<std::string>(model.status());
+    // What was read between two stamps that differ is of neither.
+    if (FileStamp(path) != stamp) continue;
+    if (!sha256.ok() && ever_loaded_.contains(path)) {
+      throw std::runtime_error(fmt::format("{}; its files have changed since this worker loaded them",
+                                           std::string(sha256.status().message())));
+    }
+    ThrowIfError(sha256.status());
+    spdlog::info("loaded {}", path);
+    ever_loaded_.insert(path);
+    return kept.emplace(key, LoadedModel<Model>{*std::move(model), *sha256, stamp}).first->second;
+  }
+  throw std::runtime_error(
+      fmt::format("{}: its files change while they are read; copy them elsewhere and put them in place by "
+                  "renaming",
+                  path));
+}
+
+LoadedModel<BaseModel>& ModelStore::Base(const std::string& folder) {
+  return Keep(
+      bases_, folder, folder, [&](const std::string& f) { return LoadBase(f, {.device = device_}); },
+      [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
+}
+
+LoadedModel<InceptionScorer>& ModelStore::InceptionNetwork(const std::string& path, InceptionResize resize) {
+  return Keep(
+      inceptions_, std::pair{path, resize}, path,
+      [&](const std::string& f) { return LoadInceptionScorer(f, resize, {.device = device_}); },
+      [](const std::string& f) { return Sha256HexOfFile(f); });
+}
+
+LoadedModel<ClipScorer>& ModelStore::Scorer(const std::string& folder) {
+  return Keep(
+      scorers_, folder, folder, [&](const std::string& f) { return LoadClipScorer(f, {.device = device_}); },
+      [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
+}
+
+LoadedModel<DinoScorer>& ModelStore::Dino(const std::string& folder) {
+  return Keep(
+      dinos_, folder, folder, [&](const std::string& f) { return LoadDinoScorer(f, {.device = device_}); },
+      [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
+}
+
+bool ModelStore::ForgetChanged() {
+  const auto itself = [](const std::string& path) -> const std::string& { return path; };
+  const auto first = [](const auto& key) -> const std::string& { return key.first; };
+  // Each of them: no short cut.
+  const bool bases = DropChanged(bases_, itself), scorers = DropChanged(scorers_, itself),
+             dinos = DropChanged(dinos_, itself), inceptions = DropChanged(inceptions_, first);
+  return bases || scorers || dinos || inceptions;
+}
+
+void ModelStore::ForgetAll() {
+  bases_.clear();
+  scorers_.clear();
+  dinos_.clear();
+  inceptions_.clear();
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,60 @@
+// Bases and scorers, loaded once per process and kept for as long as their files stay what they were.
+#pragma once
+
+#include <torch/types.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "worker/base/base_model.h"
+#include "worker/models/inception.h"
+#include "worker/models/vit.h"
+
+namespace loupe::worker {
+
+template <typename Model>
+struct LoadedModel {
+  Model model;
+  // SHA-256 over the folder's files (names and bytes): the model's identity in caches and provenance.
+  std::string sha256;
+  // Of the files that it was loaded from (file_stamp.h).
+  std::string stamp;
+};
+
+// Not thread-safe. Keeps everything: a worker meets one base and one scorer as a rule.
+class ModelStore {
+ public:
+  explicit ModelStore(torch::Device device) : device_(device) {}
+
+  // Loads at the first call for `folder`; files that change while they are read are read again. Throws UserError naming
+  // file and key when it cannot be loaded; std::runtime_error, for another try, when it could be before and its files
+  // have changed since, or when they do not stop changing. The reference stays valid until ForgetChanged or ForgetAll.
+  LoadedModel<BaseModel>& Base(const std::string& folder);
+  LoadedModel<ClipScorer>& Scorer(const std::string& folder);
+  LoadedModel<DinoScorer>& Dino(const std::string& folder);
+  // sha256 is the weight file's.
+  LoadedModel<InceptionScorer>& InceptionNetwork(const std::string& path, InceptionResize resize);
+
+  // Between attempts: drops each model whose files are no longer those that it was loaded from. True when there was
+  // one; then nothing that was computed from it may be used.
+  bool ForgetChanged();
+  void ForgetAll();
+
+  torch::Device device() const { return device_; }
+
+ private:
+  template <typename Model, typename Key, typename Load, typename Digest>
+  LoadedModel<Model>& Keep(std::map<Key, LoadedModel<Model>>& kept, const Key& key, const std::string& path,
+                           const Load& load, const Digest& digest);
+
+  const torch::Device device_;
+  std::map<std::string, LoadedModel<BaseModel>> bases_;
+  std::map<std::string, LoadedModel<ClipScorer>> scorers_;
+  std::map<std::string, LoadedModel<DinoScorer>> dinos_;
+  std::map<std::pair<std::string, InceptionResize>, LoadedModel<InceptionScorer>> inceptions_;
+  std::set<std::string> ever_loaded_;  // paths
+};
+
+}  // namespace loupe::worker

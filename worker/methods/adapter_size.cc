@@ -1,0 +1,40 @@
+#include "worker/methods/adapter_size.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace loupe::worker {
+
+AdapterWidths AdapterWidthsAt(const TappableBlock& block, PositionPairId pair) {
+  const PositionKind kind = KindOf(pair.input);
+  if ((kind == PositionKind::kResidual) != (block.kind == BlockKind::kResidual)) return {};
+  if (kind == PositionKind::kContext) return {true, block.context_width, block.context_width};
+  // in_width is the width at Res_in; everywhere else in a block the stream has its final width.
+  const auto width_at = [&](Position p) { return p == Position::kResIn ? block.in_width : block.out_width; };
+  return {true, width_at(pair.input), width_at(pair.output)};
+}
+
+AdapterSize SizeOfAdapter(const std::vector<TappableBlock>& blocks, PositionPairId pair) {
+  AdapterSize size;
+  for (const TappableBlock& block : blocks) {
+    const AdapterWidths widths = AdapterWidthsAt(block, pair);
+    if (!widths.attached) continue;
+    ++size.blocks;
+    if (block.kind == BlockKind::kResidual) {
+      size.per_width += 9 * widths.in + 9 * widths.out + 1;
+      size.fixed += 2 * widths.in + widths.out;
+    } else {
+      size.per_width += widths.in + widths.out + 1;
+      size.fixed += widths.out;
+    }
+  }
+  return size;
+}
+
+int64_t AdapterSize::WidthFor(int64_t parameters) const {
+  if (per_width == 0) return 1;
+  const int64_t below = std::max<int64_t>(1, (parameters - fixed) / per_width);
+  return std::llabs(At(below) - parameters) <= std::llabs(At(below + 1) - parameters) ? below : below + 1;
+}
+
+}  // namespace loupe::worker

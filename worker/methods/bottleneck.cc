@@ -1,0 +1,175 @@
+#include "worker/methods/bottleneck.h"
+
+#include <cmath>
+#include <functional>
+
+namespace loupe::worker {
+namespace {
+
+torch::Tensor Activate(Activation activation, const torch::Tensor& x) {
+  switch (activation) {
+    case Activation::kRelu:
+      return torch::relu(x);
+    case Activation::kSigmoid:
+      return torch::sigmoid(x);
+    case Activation::kSilu:
+      return torch::silu(x);
+    case Activation::kIdentity:
+      return x;
+  }
+  TORCH_CHECK(false, "activation ", static_cast<int>(activation), " has no function");
+}
+
+// torch.nn's default for Linear and Conv2d of `fan_in` inputs per output, weight and bias alike.
+torch::Tensor DrawUniform(at::IntArrayRef shape, int64_t fan_in, const at::Generator& generator) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+  return torch::empty(shape).uniform_(-bound, bound, generator);
+}
+
+// The initial values of one slot's layer, in torch.nn's orientation.
+struct Layer {
+  torch::Tensor weight;
+  torch::Tensor bias;
+};
+
+Layer DrawLayer(at::IntArrayRef weight_shape, int64_t fan_in, const SlotInit& slot) {
+  Layer layer;
+  layer.weight = DrawUniform(weight_shape, fan_in, slot.generator);
+  layer.bias = DrawUniform({weight_shape[0]}, fan_in, slot.generator);
+  return layer;
+}
+
+void Zero(Layer& layer) {
+  layer.weight.zero_();
+  layer.bias.zero_();
+}
+
+// One layer of all slots, stacked.
+struct SlotLayers {
+  torch::Tensor weight;  // [K, …]
+  torch::Tensor bias;    // [K, out]
+};
+
+struct BothLayers {
+  SlotLayers down;
+  SlotLayers up;
+};
+
+// Slot by slot, down then up: the order that a slot would be drawn in alone. `orient` turns a weight into its layout in
+// memory.
+BothLayers DrawAll(at::IntArrayRef down_shape, int64_t down_fan_in, at::IntArrayRef up_shape, int64_t up_fan_in,
+                   std::vector<SlotInit>& slots, const std::function<torch::Tensor(const torch::Tensor&)>& orient,
+                   torch::Device device) {
+  std::vector<torch::Tensor> down_weights, down_biases, up_weights, up_biases;
+  for (const SlotInit& slot : slots) {
+    const Layer down = DrawLayer(down_shape, down_fan_in, slot);
+    Layer up = DrawLayer(up_shape, up_fan_in, slot);
+    if (slot.zero) Zero(up);
+    down_weights.push_back(orient(down.weight));
+    down_biases.push_back(down.bias);
+    up_weights.push_back(orient(up.weight));
+    up_biases.push_back(up.bias);
+  }
+  const auto leaf = [&](const std::vector<torch::Tensor>& values) {
+    return torch::stack(values).to(device).set_requires_grad(true);
+  };
+  return {{leaf(down_weights), leaf(down_biases)}, {leaf(up_weights), leaf(up_biases)}};
+}
+
+// [K·B, …] seen as [K, B·T, d].
+torch::Tensor PerSlot(const torch::Tensor& x, int64_t slots) { return x.reshape({slots, -1, x.size(-1)}); }
+
+class TokenBottleneck : public Bottleneck {
+ public:
+  TokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots)
+      : activation_(options.activation),
+        scale_(torch::tensor(options.scales, torch::kFloat32).view({-1, 1, 1}).to(options.device)),
+        layers_(DrawAll(
+            {options.width, options.in}, options.in, {options.out, options.width}, options.width, slots,
+            [](const torch::Tensor& weight) { return weight.t().contiguous(); }, options.device)) {
+    parameters_ = {{"down.weight", layers_.down.weight, true},
+                   {"down.bias", layers_.down.bias},
+                   {"up.weight", layers_.up.weight, true},
+                   {"up.bias", layers_.up.bias}};
+  }
+
+  torch::Tensor operator()(const torch::Tensor& x) const override {
+    const torch::Tensor rows = PerSlot(x, scale_.size(0));
+    const auto hidden =
+        Activate(activation_, torch::baddbmm(layers_.down.bias.unsqueeze(1), rows, layers_.down.weight));
+    const auto y = torch::baddbmm(layers_.up.bias.unsqueeze(1), hidden, layers_.up.weight) * scale_;
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = y.size(-1);
+    return y.reshape(shape);
+  }
+
+ private:
+  const Activation activation_;
+  const torch::Tensor scale_;  // [K, 1, 1]
+  const BothLayers layers_;    // weights [K, in, r], [K, r, out]
+};
+
+class PictureBottleneck : public Bottleneck {
+ public:
+  PictureBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots)
+      : activation_(options.activation),
+        norm_groups_(options.norm_groups),
+        scale_(torch::tensor(options.scales, torch::kFloat32).view({-1, 1, 1, 1, 1}).to(options.device)),
+        norm_weight_(torch::ones({scale_.size(0), options.in}, options.device).set_requires_grad(true)),
+        norm_bias_(torch::zeros({scale_.size(0), options.in}, options.device).set_requires_grad(true)),
+        layers_(DrawAll(
+            {options.width, options.in, 3, 3}, options.in * 9, {options.out, options.width, 3, 3}, options.width * 9,
+            slots, [](const torch::Tensor& weight) { return weight; }, options.device)) {
+    parameters_ = {{"norm.weight", norm_weight_},        {"norm.bias", norm_bias_},
+                   {"down.weight", layers_.down.weight}, {"down.bias", layers_.down.bias},
+                   {"up.weight", layers_.up.weight},     {"up.bias", layers_.up.bias}};
+  }
+
+  torch::Tensor operator()(const torch::Tensor& x) const override {
+    const int64_t k = scale_.size(0), b = x.size(0) / k, c = x.size(1), h = x.size(2), w = x.size(3);
+    const auto per_channel = [&](const torch::Tensor& v) { return v.view({k, 1, c, 1, 1}); };
+    const auto normed = torch::group_norm(x, norm_groups_, {}, {}, kNormEps).view({k, b, c, h, w});
+    auto y = torch::silu(normed * per_channel(norm_weight_) + per_channel(norm_bias_));
+    // A picture of all slots' channels, so that slot k's filters see slot k's channels only.
+    y = y.transpose(0, 1).reshape({b, k * c, h, w});
+    y = Activate(activation_, GroupedConvolution(y, layers_.down));
+    y = GroupedConvolution(y, layers_.up);
+    y = y.view({b, k, -1, h, w}).transpose(0, 1) * scale_;
+    return y.reshape({k * b, -1, h, w});
+  }
+
+ private:
+  // torch.nn.GroupNorm's default.
+  static constexpr double kNormEps = 1e-5;
+
+  static torch::Tensor GroupedConvolution(const torch::Tensor& x, const SlotLayers& layer) {
+    return torch::conv2d(x, layer.weight.flatten(0, 1), layer.bias.flatten(), /*stride=*/1, /*padding=*/1,
+                         /*dilation=*/1, /*groups=*/layer.weight.size(0));
+  }
+
+  const Activation activation_;
+  const int64_t norm_groups_;
+  const torch::Tensor scale_;                    // [K, 1, 1, 1, 1]
+  const torch::Tensor norm_weight_, norm_bias_;  // [K, in]
+  const BothLayers layers_;                      // weights [K, r, in, 3, 3], [K, out, r, 3, 3]
+};
+
+}  // namespace
+
+Activation ParseActivation(const std::string& name) {
+  if (name == "relu") return Activation::kRelu;
+  if (name == "sigmoid") return Activation::kSigmoid;
+  if (name == "silu") return Activation::kSilu;
+  if (name == "identity") return Activation::kIdentity;
+  TORCH_CHECK(false, "method.activation '", name, "' is not known; expected relu, sigmoid, silu or identity");
+}
+
+std::unique_ptr<Bottleneck> MakeTokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots) {
+  return std::make_unique<TokenBottleneck>(options, slots);
+}
+
+std::unique_ptr<Bottleneck> MakePictureBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots) {
+  return std::make_unique<PictureBottleneck>(options, slots);
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,240 @@
+#include "worker/methods/in_out_adapter.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/utils.h>
+
+#include <utility>
+
+#include "common/positions.h"
+#include "worker/methods/adapter_size.h"
+#include "worker/methods/bottleneck.h"
+
+namespace loupe::worker {
+namespace {
+
+// Consecutive slots that share everything but scale and seed.
+struct SlotRun {
+  int64_t first = 0;
+  int64_t count = 0;
+  PositionPairId pair{};
+  Activation activation = Activation::kRelu;
+  int64_t width = 0;
+  bool zero_init = false;
+  std::vector<double> scales;
+};
+
+// A run's function at one block.
+struct PlacedRun {
+  int64_t first;
+  int64_t count;
+  PositionPairId pair;
+  std::shared_ptr<const Bottleneck> bottleneck;
+};
+
+// What one block's forward needs; immutable while attached.
+struct Placement {
+  int64_t slots;
+  std::vector<PlacedRun> runs;  // by first slot
+};
+
+class InOutPass : public BlockPass {
+ public:
+  explicit InOutPass(std::shared_ptr<const Placement> placement)
+      : placement_(std::move(placement)), kept_(placement_->runs.size()) {}
+
+  torch::Tensor At(Tap tap, const torch::Tensor& x) override {
+    const int64_t batch = x.size(0) / placement_->slots;
+    // The rows of the batch in order: those that some run writes here, changed, and those between, as they are.
+    std::vector<torch::Tensor> pieces;
+    int64_t next_slot = 0;
+    for (size_t i = 0; i < placement_->runs.size(); ++i) {
+      const PlacedRun& run = placement_->runs[i];
+      if (run.pair.input == tap) kept_[i] = Rows(x, run.first, run.count, batch);
+      if (run.pair.output != tap) continue;
+      if (run.first > next_slot) pieces.push_back(Rows(x, next_slot, run.first - next_slot, batch));
+      pieces.push_back(Rows(x, run.first, run.count, batch) + (*run.bottleneck)(kept_[i]));
+      next_slot = run.first + run.count;
+    }
+    if (pieces.empty()) return x;
+    if (next_slot < placement_->slots) {
+      pieces.push_back(Rows(x, next_slot, placement_->slots - next_slot, batch));
+    }
+    return pieces.size() == 1 ? pieces.front() : torch::cat(pieces);
+  }
+
+ private:
+  torch::Tensor Rows(const torch::Tensor& x, int64_t first, int64_t count, int64_t batch) const {
+    return count == placement_->slots ? x : x.narrow(0, first * batch, count * batch);
+  }
+
+  const std::shared_ptr<const Placement> placement_;
+  std::vector<torch::Tensor> kept_;  // per run: what it read in this forward
+};
+
+class InOutTaps : public BlockTaps {
+ public:
+  explicit InOutTaps(std::shared_ptr<const Placement> placement) : placement_(std::move(placement)) {}
+  std::unique_ptr<BlockPass> Begin() override { return std::make_unique<InOutPass>(placement_); }
+
+ private:
+  const std::shared_ptr<const Placement> placement_;
+};
+
+Position PositionOf(const Settings& settings, std::string_view key) {
+  const auto position = ParsePosition(settings.Text(key));
+  TORCH_CHECK(position.has_value(), std::string(key), " '", settings.Text(key), "' is no position");
+  return *position;
+}
+
+SlotRun RunOf(const std::vector<TappableBlock>& blocks, const Settings& settings) {
+  SlotRun run;
+  run.pair = {PositionOf(settings, "method.input"), PositionOf(settings, "method.output")};
+  TORCH_CHECK(IsLegalPair(run.pair.input, run.pair.output), "an adapter cannot read at ", settings.Text("method.input"),
+              " and write to ", settings.Text("method.output"),
+              ": the output must lie at or after the input, in the same kind of block");
+  run.activation = ParseActivation(settings.Text("method.activation"));
+  run.zero_init = settings.Text("method.init") == "zero";
+  const AdapterSize size = SizeOfAdapter(blocks, run.pair);
+  TORCH_CHECK(size.blocks > 0, "the base has no block with the position ", settings.Text("method.input"));
+  TORCH_CHECK(settings.Has("method.width") || settings.Has("method.parameters"),
+              "give method.width or method.parameters");
+  run.width = settings.Has("method.width") ? settings.Integer("method.width")
+                                           : size.WidthFor(settings.Integer("method.parameters"));
+  return run;
+}
+
+std::vector<SlotRun> RunsOf(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots) {
+  std::vector<SlotRun> runs;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    SlotRun run = RunOf(blocks, slots[i].settings);
+    run.first = static_cast<int64_t>(i);
+    const double scale = slots[i].settings.Real("method.scale");
+    const bool joins = !runs.empty() && runs.back().pair == run.pair && runs.back().activation == run.activation &&
+                       runs.back().width == run.width && runs.back().zero_init == run.zero_init;
+    if (!joins) runs.push_back(std::move(run));
+    ++runs.back().count;
+    runs.back().scales.push_back(scale);
+  }
+  return runs;
+}
+
+int64_t NormGroups(const TappableBlock& block, int64_t channels) {
+  constexpr int64_t kPapersGroups = 32;
+  return channels % kPapersGroups == 0 ? kPapersGroups : block.norm_num_groups;
+}
+
+class InOutAdapter : public Method {
+ public:
+  InOutAdapter(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots, torch::Device device)
+      : slots_(static_cast<int64_t>(slots.size())) {
+    std::vector<SlotInit> init;
+    for (const SlotOptions& slot : slots) {
+      init.push_back({at::detail::createCPUGenerator(slot.init_seed), slot.settings.Text("method.init") == "zero"});
+    }
+    const std::vector<SlotRun> runs = RunsOf(blocks, slots);
+    // Block by block, so that each slot draws its values in the network's order.
+    for (const TappableBlock& block : blocks) PlaceAt(block, runs, init, device);
+    SetEnabled(true);
+  }
+  ~InOutAdapter() override { SetEnabled(false); }
+
+  int64_t slots() const override { return slots_; }
+  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
+
+  void SetEnabled(bool enabled) override {
+    for (auto& [slot, taps] : attached_) slot->taps = enabled ? taps : nullptr;
+  }
+
+  std::map<std::string, torch::Tensor> Export(int64_t slot) const override {
+    std::map<std::string, torch::Tensor> arrays;
+    for (const FileEntry& entry : EntriesOf(slot)) {
+      const torch::Tensor value = entry.value.detach().cpu();
+      arrays[entry.name] = (entry.transposed ? value.t() : value).contiguous().clone();
+    }
+    return arrays;
+  }
+
+  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
+    const std::vector<FileEntry> entries = EntriesOf(slot);
+    for (const FileEntry& entry : entries) {
+      const auto found = arrays.find(entry.name);
+      TORCH_CHECK(found != arrays.end(), "the adapter has no array '", entry.name, "', which this cell needs");
+      const torch::Tensor expected = entry.transposed ? entry.value.t() : entry.value;
+      TORCH_CHECK(found->second.sizes() == expected.sizes(), "the adapter's array '", entry.name, "' has shape ",
+                  found->second.sizes(), "; expected ", expected.sizes());
+    }
+    TORCH_CHECK(arrays.size() == entries.size(), "the adapter holds ", arrays.size(), " arrays; expected ",
+                entries.size(), " (", entries.front().name, ", …): it was made for another cell or base");
+    torch::NoGradGuard no_grad;
+    for (FileEntry entry : entries) {
+      const torch::Tensor& value = arrays.at(entry.name);
+      entry.value.copy_(entry.transposed ? value.t() : value);
+    }
+  }
+
+ private:
+  // One slot's part of one parameter.
+  struct FileEntry {
+    std::string name;
+    torch::Tensor value;
+    bool transposed;
+  };
+  struct Owner {
+    int64_t first;
+    int64_t count;
+    bool transposed;
+  };
+
+  std::vector<FileEntry> EntriesOf(int64_t slot) const {
+    std::vector<FileEntry> entries;
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      const Owner& owner = owners_[i];
+      if (slot < owner.first || slot >= owner.first + owner.count) continue;
+      entries.push_back({parameters_[i].name, parameters_[i].value[slot - owner.first], owner.transposed});
+    }
+    return entries;
+  }
+
+  void PlaceAt(const TappableBlock& block, const std::vector<SlotRun>& runs, std::vector<SlotInit>& init,
+               torch::Device device) {
+    auto placement = std::make_shared<Placement>();
+    placement->slots = slots_;
+    for (const SlotRun& run : runs) {
+      const AdapterWidths widths = AdapterWidthsAt(block, run.pair);
+      if (!widths.attached) continue;
+      const BottleneckOptions options{.in = widths.in,
+                                      .out = widths.out,
+                                      .width = run.width,
+                                      .activation = run.activation,
+                                      .norm_groups = NormGroups(block, widths.in),
+                                      .scales = run.scales,
+                                      .device = device};
+      std::vector<SlotInit> run_init(init.begin() + run.first, init.begin() + run.first + run.count);
+      std::shared_ptr<const Bottleneck> bottleneck = block.kind == BlockKind::kResidual
+                                                         ? MakePictureBottleneck(options, run_init)
+                                                         : MakeTokenBottleneck(options, run_init);
+      for (const Bottleneck::Parameter& parameter : bottleneck->parameters()) {
+        parameters_.push_back({block.name + ".adapter." + parameter.name, parameter.value});
+        owners_.push_back({run.first, run.count, parameter.transposed_in_file});
+      }
+      placement->runs.push_back({run.first, run.count, run.pair, std::move(bottleneck)});
+    }
+    if (placement->runs.empty()) return;
+    TORCH_CHECK(block.slot->taps == nullptr, block.name, ": another method is attached here");
+    attached_.emplace_back(block.slot, std::make_shared<InOutTaps>(std::move(placement)));
+  }
+
+  const int64_t slots_;
+  std::vector<NamedParameter> parameters_;
+  std::vector<Owner> owners_;  // beside parameters_
+  std::vector<std::pair<TapSlot*, std::shared_ptr<BlockTaps>>> attached_;
+};
+
+}  // namespace
+
+std::unique_ptr<Method> MakeInOutAdapter(const std::vector<TappableBlock>& blocks,
+                                         const std::vector<SlotOptions>& slots, torch::Device device) {
+  return std::make_unique<InOutAdapter>(blocks, slots, device);
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,72 @@
+// What is trained: a tuning method's parameters, attached to a frozen network.
+//
+// K trials that share a base may run as one batch (a pack): every parameter carries a leading slot dimension, [K, …],
+// and the network sees [K·B, …], trial-major. Slot k computes, and is trained, exactly as it would be alone (K = 1).
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/settings/settings.h"
+#include "worker/nn/taps.h"
+
+namespace loupe::worker {
+
+struct NamedParameter {
+  // "{block}.adapter.down.weight": the block's name in the checkpoint, then the method's own.
+  std::string name;
+  // [K, …], float32, a leaf that requires gradients.
+  torch::Tensor value;
+};
+
+// One slot of a pack.
+struct SlotOptions {
+  Settings settings;
+  // Of the slot's own generator: its initial values do not depend on the other slots.
+  uint64_t init_seed = 0;
+};
+
+// Attached to the network from construction to destruction; the network must outlive it. One thread at a time, but the
+// network's forward may recompute blocks on others.
+class Method {
+ public:
+  virtual ~Method() = default;
+
+  virtual int64_t slots() const = 0;
+  // In a fixed order that depends on the settings alone.
+  virtual const std::vector<NamedParameter>& parameters() const = 0;
+
+  // Off: the network computes as if the method were not there, until it is on again (class images, base scores).
+  virtual void SetEnabled(bool enabled) = 0;
+
+  // One slot's values by their names in an adapter file (docs/formats.md), in torch.nn's orientation; on the CPU.
+  virtual std::map<std::string, torch::Tensor> Export(int64_t slot) const = 0;
+  // Replaces one slot's values. Throws c10::Error naming an array that is missing, left over or of another shape.
+  virtual void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) = 0;
+
+  // Trainable numbers of one slot.
+  int64_t ParametersPerSlot() const;
+};
+
+// Switches a method off for a scope.
+class MethodDisabled {
+ public:
+  // `method` may be null.
+  explicit MethodDisabled(Method* method) : method_(method) {
+    if (method_ != nullptr) method_->SetEnabled(false);
+  }
+  ~MethodDisabled() {
+    if (method_ != nullptr) method_->SetEnabled(true);
+  }
+  MethodDisabled(const MethodDisabled&) = delete;
+  MethodDisabled& operator=(const MethodDisabled&) = delete;
+
+ private:
+  Method* const method_;
+};
+
+}  // namespace loupe::worker

@@ -1,0 +1,20 @@
+#include "worker/runtime/user_error.h"
+
+namespace loupe::worker {
+
+void ThrowIfError(const absl::Status& status) {
+  if (status.ok()) return;
+  const std::string message(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kOutOfRange:
+      throw UserError(message);
+    default:
+      throw std::runtime_error(message);
+  }
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,106 @@
+#include "worker/sampling/picture_sampler.h"
+
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "fmt/format.h"
+#include "worker/runtime/finite.h"
+
+namespace loupe::worker {
+namespace {
+
+torch::Device DeviceOf(BaseModel& base) { return base.unet->parameters().front().device(); }
+
+// One batch from noise to latents. `rows` is what the network is conditioned on: [n, T, D], or with guidance [2n, T,
+// D], the empty caption's rows first.
+//
+// Each call's verdict stays on the device until the end: a look at every step would wait for the device there.
+torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
+                          const SampleOptions& options, const std::function<void()>& after_call) {
+  ContextCache cache;
+  std::vector<torch::Tensor> finite;
+  const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
+    const auto output =
+        base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
+    finite.push_back(output.isfinite().all());
+    if (after_call) after_call();
+    return base.NoisePart(output);
+  };
+  const auto sampler = MakeSampler(options.sampler, base.schedule, options.steps);
+  const torch::Tensor latents = RunSampler(*sampler, noise.to(rows.device(), rows.dtype()),
+                                           options.guidance == 1 ? network : WithGuidance(network, options.guidance));
+  const torch::Tensor good = torch::stack(finite).cpu();
+  for (int64_t call = 0; call < good.size(0); ++call) {
+    if (good[call].item<bool>()) continue;
+    throw NotFinite(fmt::format("{}: what the UNet predicts in step {} of {} of sampling is not finite", base.folder,
+                                call + 1, options.steps));
+  }
+  CheckFinite(latents,
+              fmt::format("{}: the latents that sampling ends in (guidance {})", base.folder, options.guidance));
+  return latents;
+}
+
+}  // namespace
+
+std::vector<int64_t> NoiseShape(const BaseModel& base, int64_t count) {
+  return {count, base.unet->config().in_channels, base.latent_size(), base.latent_size()};
+}
+
+torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
+                            const SampleOptions& options, const SampleProgress& progress) {
+  torch::NoGradGuard no_grad;
+  const int64_t n = noise.size(0);
+  TORCH_CHECK(prompts.size() == 1 || static_cast<int64_t>(prompts.size()) == n, "one prompt, or one per picture");
+  const torch::Tensor context = base.EncodeText(prompts).to(DeviceOf(base)).expand({n, -1, -1});
+  const torch::Tensor empty = base.EncodeText({""}).to(DeviceOf(base));
+  const int64_t batches = (n + options.batch - 1) / options.batch;
+  int64_t done = 0;
+  const auto after_call = [&] {
+    if (progress) progress(++done, batches * options.steps);
+  };
+  std::vector<torch::Tensor> latents;
+  for (int64_t first = 0; first < n; first += options.batch) {
+    const torch::Tensor part = noise.narrow(0, first, std::min(options.batch, n - first));
+    const torch::Tensor conditions = context.narrow(0, first, part.size(0));
+    const torch::Tensor rows =
+        options.guidance == 1 ? conditions : torch::cat({empty.expand_as(conditions), conditions});
+    latents.push_back(SampleBatch(base, rows, part, options, after_call));
+  }
+  return torch::cat(latents);
+}
+
+std::vector<Image> SamplePictures(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
+                                  const SampleOptions& options, const SampleProgress& progress) {
+  const torch::Tensor latents = SampleLatents(base, prompts, noise, options, progress);
+  std::vector<Image> images;
+  for (const torch::Tensor& part : latents.split(options.batch)) {
+    for (Image& image : ImagesFromPictures(base.DecodeLatents(part))) images.push_back(std::move(image));
+  }
+  return images;
+}
+
+Image MakeSheet(const std::vector<Image>& images) {
+  return MakeGrid(images, static_cast<int>(std::ceil(std::sqrt(images.size()))));
+}
+
+Image MakeGrid(const std::vector<Image>& images, int columns) {
+  constexpr int kGap = 2;
+  const int count = static_cast<int>(images.size());
+  const int rows = (count + columns - 1) / columns;
+  const int w = images.front().width, h = images.front().height;
+  Image sheet{columns * (w + kGap) - kGap, rows * (h + kGap) - kGap, {}};
+  sheet.rgb.assign(size_t{3} * static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height), 255);
+  for (int i = 0; i < count; ++i) {
+    const int left = (i % columns) * (w + kGap), top = (i / columns) * (h + kGap);
+    for (int y = 0; y < h; ++y) {
+      const auto row = images[static_cast<size_t>(i)].rgb.begin() + std::ptrdiff_t{3} * y * w;
+      std::copy(row, row + std::ptrdiff_t{3} * w,
+                sheet.rgb.begin() + std::ptrdiff_t{3} * ((top + y) * sheet.width + left));
+    }
+  }
+  return sheet;
+}
+
+}  // namespace loupe::worker

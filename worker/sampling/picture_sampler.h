@@ -1,0 +1,47 @@
+// Pictures from a prompt: initial noise, guided sampling, decoding.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "worker/base/base_model.h"
+#include "worker/io/image.h"
+#include "worker/sampling/sampler.h"
+
+namespace loupe::worker {
+
+struct SampleOptions {
+  SamplerKind sampler = SamplerKind::kDpmSolverPlusPlus2M;
+  int64_t steps = 25;
+  // Classifier-free guidance against the empty caption; 1 turns it off (and halves the cost).
+  double guidance = 7;
+  // Pictures per run of the sampler: bounds memory, changes results only by rounding.
+  int64_t batch = 8;
+};
+
+// Called after each network call; may throw to end the sampling.
+using SampleProgress = std::function<void(int64_t done, int64_t total)>;
+
+// latents_scaled [n, C, h, w] from `noise` ~ N(0, 1) of that shape (CPU), on the base's device; without gradients. One
+// prompt for all rows, or n. The base's taps count: an attached method takes part. Throws NotFinite (layers/finite.h)
+// naming the step whose prediction is none.
+torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
+                            const SampleOptions& options, const SampleProgress& progress = {});
+
+// The same, decoded.
+std::vector<Image> SamplePictures(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
+                                  const SampleOptions& options, const SampleProgress& progress = {});
+
+// The shape of the noise for `count` pictures of the base's own size.
+std::vector<int64_t> NoiseShape(const BaseModel& base, int64_t count);
+
+// Pictures of one size side by side, row by row, as near to a square as can be, two white pixels apart. At least one.
+Image MakeSheet(const std::vector<Image>& images);
+// The same with so many to a row.
+Image MakeGrid(const std::vector<Image>& images, int columns);
+
+}  // namespace loupe::worker

@@ -1,0 +1,37 @@
+// The order in which a data set's items are seen: a new permutation for each pass, no item twice before all were seen.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "worker/runtime/random_stream.h"
+
+namespace loupe::worker {
+
+// Not thread-safe. Two with the same seed and size give the same order.
+class EpochOrder {
+ public:
+  // `size` ≥ 1.
+  EpochOrder(int64_t size, RandomStream stream) : size_(size), stream_(std::move(stream)) {}
+
+  // The next `count` items' indices; a batch may run over the end of a pass.
+  std::vector<int64_t> Next(int64_t count);
+
+  // What a resumed run needs: generator, the rest of the pass.
+  struct State {
+    torch::Tensor generator;  // uint8
+    torch::Tensor rest;       // int64, what is left of this pass, next one first
+  };
+  State Save() const;
+  void Restore(const State& state);
+
+ private:
+  int64_t size_;
+  RandomStream stream_;
+  std::vector<int64_t> rest_;  // next one last
+};
+
+}  // namespace loupe::worker
