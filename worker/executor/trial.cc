@@ -462,7 +462,7 @@ class Trial {
     if (const auto* inception = inputs_.InceptionOf(settings_)) record["inception_sha256"] = inception->sha256;
     if (const auto* dino = inputs_.DinoOf(settings_)) record["dino_sha256"] = dino->sha256;
     record["data_sha256"] = task_->data_sha256;
-    record["trainable_parameters"] = fmt::format("{}", method_->ParametersPerSlot());
+    record["trainable_parameters"] = fmt::format("{}", method_->ParametersOf(0));
     for (const char* stream : {"adapter-init", "instance-order", "class-order", "flips", "noise", "timesteps",
                                "sample-latents", "prior-latents", "caption-dropout", "sample-captions", "validation"}) {
       record[fmt::format("seed.{}", stream)] = fmt::format("{}", Seed(stream));

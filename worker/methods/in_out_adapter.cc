@@ -179,18 +179,13 @@ class InOutAdapter : public Method {
     torch::Tensor value;
     bool transposed;
   };
-  struct Owner {
-    int64_t first;
-    int64_t count;
-    bool transposed;
-  };
 
   std::vector<FileEntry> EntriesOf(int64_t slot) const {
     std::vector<FileEntry> entries;
     for (size_t i = 0; i < parameters_.size(); ++i) {
-      const Owner& owner = owners_[i];
-      if (slot < owner.first || slot >= owner.first + owner.count) continue;
-      entries.push_back({parameters_[i].name, parameters_[i].value[slot - owner.first], owner.transposed});
+      const NamedParameter& parameter = parameters_[i];
+      if (!parameter.Holds(slot)) continue;
+      entries.push_back({parameter.name, parameter.value[slot - parameter.first_slot], transposed_[i]});
     }
     return entries;
   }
@@ -214,8 +209,8 @@ class InOutAdapter : public Method {
                                                          ? MakePictureBottleneck(options, run_init)
                                                          : MakeTokenBottleneck(options, run_init);
       for (const Bottleneck::Parameter& parameter : bottleneck->parameters()) {
-        parameters_.push_back({block.name + ".adapter." + parameter.name, parameter.value});
-        owners_.push_back({run.first, run.count, parameter.transposed_in_file});
+        parameters_.push_back({block.name + ".adapter." + parameter.name, parameter.value, run.first});
+        transposed_.push_back(parameter.transposed_in_file);
       }
       placement->runs.push_back({run.first, run.count, run.pair, std::move(bottleneck)});
     }
@@ -226,7 +221,7 @@ class InOutAdapter : public Method {
 
   const int64_t slots_;
   std::vector<NamedParameter> parameters_;
-  std::vector<Owner> owners_;  // beside parameters_
+  std::vector<bool> transposed_;  // beside parameters_: in a file
   std::vector<std::pair<TapSlot*, std::shared_ptr<BlockTaps>>> attached_;
 };
 

@@ -1,7 +1,8 @@
 // What is trained: a tuning method's parameters, attached to a frozen network.
 //
-// K trials that share a base may run as one batch (a pack): every parameter carries a leading slot dimension, [K, …],
-// and the network sees [K·B, …], trial-major. Slot k computes, and is trained, exactly as it would be alone (K = 1).
+// K trials that share a base may run as one batch (a pack): every parameter carries a leading dimension over the run of
+// slots that it belongs to, and the network sees [K·B, …], trial-major. Slot k computes, and is trained, exactly as it
+// would be alone (K = 1).
 #pragma once
 
 #include <torch/types.h>
@@ -19,8 +20,13 @@ namespace loupe::worker {
 struct NamedParameter {
   // "{block}.adapter.down.weight": the block's name in the checkpoint, then the method's own.
   std::string name;
-  // [K, …], float32, a leaf that requires gradients.
+  // [count, …], float32, a leaf that requires gradients: row i is slot first_slot + i's, and no other slot has a part
+  // in it. What is done per slot (steps, clipping, averages, checkpoints) is done per row.
   torch::Tensor value;
+  int64_t first_slot = 0;
+
+  int64_t count() const { return value.size(0); }
+  bool Holds(int64_t slot) const { return slot >= first_slot && slot < first_slot + count(); }
 };
 
 // One slot of a pack.
@@ -49,7 +55,7 @@ class Method {
   virtual void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) = 0;
 
   // Trainable numbers of one slot.
-  int64_t ParametersPerSlot() const;
+  int64_t ParametersOf(int64_t slot) const;
 };
 
 // Switches a method off for a scope.

@@ -21,9 +21,11 @@ const std::map<std::string, Factory>& Factories() {
 
 }  // namespace
 
-int64_t Method::ParametersPerSlot() const {
+int64_t Method::ParametersOf(int64_t slot) const {
   int64_t count = 0;
-  for (const NamedParameter& parameter : parameters()) count += parameter.value[0].numel();
+  for (const NamedParameter& parameter : parameters()) {
+    if (parameter.Holds(slot)) count += parameter.value[0].numel();
+  }
   return count;
 }
 

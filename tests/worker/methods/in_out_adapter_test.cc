@@ -220,7 +220,7 @@ TEST_F(InOutAdapterTest, ParameterCountsFollowTheFormulaAndBudgetsGiveTheNearest
     for (const int64_t width : {1, 5}) {
       auto values = Cell(pair, "relu", "1");
       values["method.width"] = std::to_string(width);
-      EXPECT_EQ(Attach({{CellSettings(values), 1}})->ParametersPerSlot(), size.At(width));
+      EXPECT_EQ(Attach({{CellSettings(values), 1}})->ParametersOf(0), size.At(width));
     }
     EXPECT_EQ(size.WidthFor(size.At(7)), 7);
     EXPECT_EQ(size.WidthFor(size.At(7) + size.per_width / 2 + 1), 8);

@@ -118,7 +118,7 @@ TEST(FullSizeTest, StableDiffusion15LoadsTrainsAndSamplesWithin20Gb) {
   ASSERT_TRUE(settings.ok()) << settings.status();
   const auto method = MakeMethod(blocks, {{*settings, 7}}, torch::kCPU);
   // The paper's 1.5 million.
-  EXPECT_EQ(method->ParametersPerSlot(), 1'511'040);
+  EXPECT_EQ(method->ParametersOf(0), 1'511'040);
 
   start = Seconds();
   const auto context = base->EncodeText({"a photo of a sks dog"});
