@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "common/status_macros.h"
 #include "common/text.h"
 #include "fmt/format.h"
@@ -119,6 +120,8 @@ std::string ExpectedValue(const SettingRule& rule) {
       return "true or false";
     case SettingType::kChoice:
       return fmt::format("one of {}", fmt::join(rule.choices, ", "));
+    case SettingType::kNames:
+      return "names with spaces or commas between them";
   }
   std::abort();
 }
@@ -168,6 +171,23 @@ absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_
       if (lower == "false" || lower == "no" || lower == "off") return "false";
       return WrongValue(rule, value, ExpectedValue(rule));
     }
+    case SettingType::kNames: {
+      const std::vector<std::string> names = absl::StrSplit(text, absl::ByAnyChar(", \t"), absl::SkipEmpty());
+      if (names.empty()) return WrongValue(rule, value, ExpectedValue(rule));
+      for (size_t i = 0; i < names.size(); ++i) {
+        const bool well_formed = std::all_of(names[i].begin(), names[i].end(), [](char c) {
+          return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-' || c == '*';
+        });
+        if (!well_formed) {
+          return WrongValue(rule, names[i], "a name of letters, digits, '_', '.', '-' and '*' for any letters");
+        }
+        if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
+            names.begin() + static_cast<std::ptrdiff_t>(i)) {
+          return absl::InvalidArgumentError(fmt::format("{}: '{}' is given twice", rule.key, names[i]));
+        }
+      }
+      return fmt::format("{}", fmt::join(names, " "));
+    }
     case SettingType::kChoice: {
       for (const std::string& choice : rule.choices) {
         if (absl::AsciiStrToLower(choice) == absl::AsciiStrToLower(text)) return choice;
@@ -212,7 +232,7 @@ void CheckNeeds(CheckedSettings& checked) {
   }
 }
 
-CheckedSettings CheckSettings(const std::map<std::string, std::string>& given) {
+CheckedSettings CheckSettings(const std::map<std::string, std::string>& given, const SettingDefaults& defaults) {
   CheckedSettings checked;
   for (const auto& [key, value] : given) {
     const SettingRule* rule = FindSettingRule(key);
@@ -259,8 +279,8 @@ CheckedSettings CheckSettings(const std::map<std::string, std::string>& given) {
     } else if (rule.required) {
       checked.violations.push_back(
           {rule.key, fmt::format("{}: missing; expected {}. {}", rule.key, ExpectedValue(rule), rule.description)});
-    } else if (!rule.default_value.empty()) {
-      checked.values.emplace(rule.key, rule.default_value);
+    } else if (const std::string_view fallback = defaults.Of(rule); !fallback.empty()) {
+      checked.values.emplace(rule.key, fallback);
     }
   }
   CheckNeeds(checked);
@@ -269,12 +289,80 @@ CheckedSettings CheckSettings(const std::map<std::string, std::string>& given) {
 
 }  // namespace
 
+bool FitsName(std::string_view pattern, std::string_view name) {
+  // Whole parts: both between dots, and as many letters as liked before and after.
+  const std::string text = fmt::format(".{}.", name);
+  const std::string wanted = fmt::format("*.{}.*", pattern);
+  // Greedy matching with one way back: at the last '*', which takes one letter more.
+  size_t t = 0, p = 0, star = std::string::npos, taken = 0;
+  while (t < text.size()) {
+    if (p < wanted.size() && wanted[p] == '*') {
+      star = p++;
+      taken = t;
+    } else if (p < wanted.size() && wanted[p] == text[t]) {
+      ++p;
+      ++t;
+    } else if (star != std::string::npos) {
+      p = star + 1;
+      t = ++taken;
+    } else {
+      return false;
+    }
+  }
+  return wanted.find_first_not_of('*', p) == std::string::npos;
+}
+
 std::vector<FieldViolation> SettingViolations(const std::map<std::string, std::string>& values) {
-  return CheckSettings(values).violations;
+  return CheckSettings(values, SettingDefaults::OfVersion(kSettingsVersion)).violations;
+}
+
+SettingDefaults SettingDefaults::OfVersion(int32_t version) {
+  SettingDefaults defaults{.version = version, .values = {}};
+  for (const SettingRule& rule : SettingRules()) {
+    if (rule.since > version) continue;
+    const auto former = std::find_if(rule.former_defaults.begin(), rule.former_defaults.end(),
+                                     [&](const auto& entry) { return version <= entry.first; });
+    const std::string& value = former == rule.former_defaults.end() ? rule.default_value : former->second;
+    if (!value.empty()) defaults.values.emplace(rule.key, value);
+  }
+  return defaults;
+}
+
+std::string_view SettingDefaults::Of(const SettingRule& rule) const {
+  if (rule.since > version) return rule.neutral;
+  const auto found = values.find(rule.key);
+  return found == values.end() ? std::string_view() : found->second;
+}
+
+int32_t RequiredSettingsVersion(const std::map<std::string, std::string, std::less<>>& values) {
+  int32_t required = 1;
+  for (const auto& [key, value] : values) {
+    const SettingRule* rule = FindSettingRule(key);
+    if (rule == nullptr) return kSettingsVersion + 1;
+    if (value != rule->neutral) required = std::max(required, rule->since);
+    const auto choice = rule->choices_since.find(value);
+    if (choice != rule->choices_since.end()) required = std::max(required, choice->second);
+  }
+  return required;
+}
+
+std::map<std::string, std::string, std::less<>> SettingsForVersion(
+    const std::map<std::string, std::string, std::less<>>& values, int32_t version) {
+  std::map<std::string, std::string, std::less<>> known;
+  for (const auto& [key, value] : values) {
+    const SettingRule* rule = FindSettingRule(key);
+    if (rule == nullptr || rule->since <= version) known.emplace(key, value);
+  }
+  return known;
 }
 
 absl::StatusOr<Settings> Settings::Create(const std::map<std::string, std::string>& values) {
-  CheckedSettings checked = CheckSettings(values);
+  return Create(values, SettingDefaults::OfVersion(kSettingsVersion));
+}
+
+absl::StatusOr<Settings> Settings::Create(const std::map<std::string, std::string>& values,
+                                          const SettingDefaults& defaults) {
+  CheckedSettings checked = CheckSettings(values, defaults);
   if (!checked.violations.empty()) {
     return WithFieldViolations(absl::InvalidArgumentError(checked.violations.front().description), checked.violations);
   }
@@ -304,6 +392,10 @@ double Settings::Real(std::string_view key) const {
 }
 
 bool Settings::Boolean(std::string_view key) const { return ValueOf(values_, key) == "true"; }
+
+std::vector<std::string> Settings::Names(std::string_view key) const {
+  return absl::StrSplit(ValueOf(values_, key), ' ');
+}
 
 bool Settings::Has(std::string_view key) const { return values_.contains(key); }
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,7 +20,15 @@
 
 namespace loupe {
 
-enum class SettingType { kText, kPath, kInteger, kReal, kChoice, kBoolean };
+// Version of the table: rises with every new setting, choice and default (setting_rules.h says how). Stored with every
+// sweep and told by every worker. 1: adapters alone; 2: lora, full, bitfit.
+inline constexpr int32_t kSettingsVersion = 2;
+
+// kNames: one or more names or patterns, written with spaces or commas between them; canonical with single spaces. A
+// pattern fits a layer when it fits some run of whole parts of the layer's name ("attn2", "attn1.to_q",
+// "down_blocks.0");
+// '*' stands for any letters.
+enum class SettingType { kText, kPath, kInteger, kReal, kChoice, kBoolean, kNames };
 
 // One row of the table.
 struct SettingRule {
@@ -42,6 +51,14 @@ struct SettingRule {
   std::vector<std::string> condition_values;
   // When not empty, exactly one of this setting and that one must be given: {"method.width", "method.parameters"}.
   std::string alternative_key;
+  // The version of the table with which the setting came.
+  int32_t since = 1;
+  // The value that means what programs before `since` did; empty means "not set". Meaningless for since = 1.
+  std::string neutral;
+  // Defaults of former versions: {last version that had it, its canonical text}, ascending.
+  std::vector<std::pair<int32_t, std::string>> former_defaults;
+  // Those of `choices` that came after `since`, and the version with which each came.
+  std::map<std::string, int32_t> choices_since;
   // One sentence for docs/sweep-file.md and for error messages.
   std::string description;
 };
@@ -69,10 +86,42 @@ std::string ExpectedValue(const SettingRule& rule);
 // The nearest of `candidates` by edit distance (letter case aside), or empty when none is near enough to be meant.
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
 
+// Whether a pattern of kNames fits `name`, the dotted name of a layer or weight.
+bool FitsName(std::string_view pattern, std::string_view name);
+
 // Everything that is wrong with `values` as a trial's settings, in table order after unknown keys: unknown, ill-typed,
 // out of range, refused by a condition, missing, given beside its alternative. FieldViolation::field is the key. Empty
 // when Settings::Create would accept them.
 std::vector<FieldViolation> SettingViolations(const std::map<std::string, std::string>& values);
+
+// What settings that are not given are taken to be. A stored sweep carries its own, so that no later program's defaults
+// enter it.
+struct SettingDefaults {
+  // Of the table that made it; 0 stands for nothing at all.
+  int32_t version = 0;
+  // By full key, canonical; a setting of that version that is not here is not set.
+  std::map<std::string, std::string> values;
+
+  // All defaults that the table had at `version` (1 … kSettingsVersion; newer ones are what this program knows).
+  static SettingDefaults OfVersion(int32_t version);
+  // For values that are complete already, as a trial's are on the wire: nothing is added but what settings that are
+  // newer than `version` need to mean what they meant before they existed.
+  static SettingDefaults None(int32_t version) { return {.version = version, .values = {}}; }
+
+  // Canonical text for `rule`: empty means "not set".
+  std::string_view Of(const SettingRule& rule) const;
+  bool operator==(const SettingDefaults&) const = default;
+};
+
+// The version of the table that a program must know to run a trial with these complete settings: the largest `since`
+// among the settings that are not at their neutral value and the choices that are taken. kSettingsVersion + 1 when a
+// key is not in this program's table.
+int32_t RequiredSettingsVersion(const std::map<std::string, std::string, std::less<>>& values);
+
+// Of complete settings, those that a program of `version` knows: what may be sent to it. Precondition:
+// RequiredSettingsVersion(values) <= version, else something is lost.
+std::map<std::string, std::string, std::less<>> SettingsForVersion(
+    const std::map<std::string, std::string, std::less<>>& values, int32_t version);
 
 // A trial's settings: complete (defaults filled in) and valid. Value type; const access is thread-safe.
 class Settings {
@@ -80,6 +129,9 @@ class Settings {
   // From explicit values by full key. INVALID_ARGUMENT says what is wrong first and carries all SettingViolations
   // (FieldViolationsOf).
   static absl::StatusOr<Settings> Create(const std::map<std::string, std::string>& values);
+  // The same with other defaults than this program's.
+  static absl::StatusOr<Settings> Create(const std::map<std::string, std::string>& values,
+                                         const SettingDefaults& defaults);
 
   // A copy with other values for some keys. Precondition: Create would accept it as it is: nothing is checked.
   Settings With(const std::map<std::string, std::string>& values) const;
@@ -89,6 +141,7 @@ class Settings {
   int64_t Integer(std::string_view key) const;
   double Real(std::string_view key) const;
   bool Boolean(std::string_view key) const;
+  std::vector<std::string> Names(std::string_view key) const;
   // Whether it has a value (given or default).
   bool Has(std::string_view key) const;
 

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <set>
 
 #include "common/positions.h"
+#include "fmt/format.h"
 
 namespace loupe {
 namespace {
@@ -151,6 +153,21 @@ TEST(CanonicalValueTest, BooleansHaveTwoSpellings) {
   EXPECT_FALSE(CanonicalValue(flip, "1").ok());
 }
 
+TEST(CanonicalValueTest, NamesAreJoinedBySpaces) {
+  const SettingRule& targets = *FindSettingRule("method.targets");
+  EXPECT_EQ(CanonicalValue(targets, " to_q,to_k ,  attn2.to_out.0\t").value(), "to_q to_k attn2.to_out.0");
+  for (const char* text : {"", " , ", "to_q to_q", "to_q;to_k", "(to_q|to_k)"})
+    EXPECT_FALSE(CanonicalValue(targets, text).ok()) << text;
+}
+
+TEST(FitsNameTest, PatternIsARunOfWholeParts) {
+  constexpr std::string_view kName = "down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_out.0";
+  for (const char* pattern : {"attn2", "to_out.0", "down_blocks.0", "attn*", "down_blocks.*.attn2", "*", "*.to_*.0"})
+    EXPECT_TRUE(FitsName(pattern, kName)) << pattern;
+  for (const char* pattern : {"attn", "to_out.1", "blocks.0", "down_blocks.0.attn2", "*.to_q", "attn1*"})
+    EXPECT_FALSE(FitsName(pattern, kName)) << pattern;
+}
+
 TEST(SettingsTest, DefaultsAreFilledIn) {
   const absl::StatusOr<Settings> settings = Settings::Create(Complete());
   ASSERT_TRUE(settings.ok()) << settings.status();
@@ -223,6 +240,82 @@ TEST(SettingsTest, APrimaryScoreThatWouldNotBeComputedIsRefusedBeforehand) {
   EXPECT_TRUE(Settings::Create(values).ok());
   values["task.class_images"] = "0";
   EXPECT_FALSE(Settings::Create(values).ok());
+}
+
+// What each version of the table took for granted, written down when it was the newest: key and default, a line each. A
+// difference here means that stored sweeps change their meaning.
+class DefaultsOfVersion : public ::testing::TestWithParam<int32_t> {};
+
+TEST_P(DefaultsOfVersion, StayWhatTheyWere) {
+  std::ifstream file(fmt::format("tests/common/setting_defaults_v{}.txt", GetParam()));
+  ASSERT_TRUE(file.is_open());
+  std::map<std::string, std::string> expected;
+  for (std::string key, value; file >> key >> value;) expected[key] = value;
+  const SettingDefaults defaults = SettingDefaults::OfVersion(GetParam());
+  EXPECT_EQ(defaults.values, expected);
+  EXPECT_EQ(defaults.version, GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DefaultsOfVersion, ::testing::Range(1, kSettingsVersion + 1));
+
+TEST(SettingDefaultsTest, VersionsOfTheTableAreConsistent) {
+  for (const SettingRule& rule : SettingRules()) {
+    EXPECT_GE(rule.since, 1) << rule.key;
+    EXPECT_LE(rule.since, kSettingsVersion) << rule.key;
+    EXPECT_TRUE(rule.neutral.empty() || rule.since > 1) << rule.key;
+    EXPECT_FALSE(rule.since > 1 && rule.required && rule.condition_key.empty()) << rule.key << " refuses older sweeps";
+    for (const auto& [choice, since] : rule.choices_since) {
+      EXPECT_THAT(rule.choices, Contains(choice)) << rule.key;
+      EXPECT_GT(since, rule.since) << rule.key;
+      EXPECT_LE(since, kSettingsVersion) << rule.key;
+    }
+    int32_t before = 0;
+    for (const auto& [last, value] : rule.former_defaults) {
+      EXPECT_GT(last, before) << rule.key;
+      EXPECT_LT(last, kSettingsVersion) << rule.key;
+      EXPECT_EQ(CanonicalValue(rule, value).value_or("?"), value) << rule.key;
+      before = last;
+    }
+  }
+}
+
+TEST(SettingDefaultsTest, DefaultOfAProgramStaysOut) {
+  std::map<std::string, std::string> values = Complete();
+  const SettingDefaults stored{
+      .version = 1, .values = {{"task.kind", "dreambooth"}, {"method.kind", "adapter"}, {"budget.batch", "2"}}};
+  const absl::StatusOr<Settings> settings = Settings::Create(values, stored);
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->Integer("budget.batch"), 2);
+  EXPECT_FALSE(settings->Has("train.learning_rate")) << "not stored: not set, whatever this program's default is";
+}
+
+TEST(SettingsVersionTest, ALaterMethodNeedsItsVersion) {
+  const Settings adapter = *Settings::Create(Complete());
+  EXPECT_EQ(RequiredSettingsVersion(adapter.values()), 1);
+  EXPECT_EQ(SettingsForVersion(adapter.values(), 1), adapter.values());
+  std::map<std::string, std::string> values = Complete();
+  for (const char* key : {"method.input", "method.output", "method.width"}) values.erase(key);
+  values["method.kind"] = "bitfit";
+  EXPECT_EQ(RequiredSettingsVersion(Settings::Create(values)->values()), 2);
+  values["method.kind"] = "lora";
+  const Settings lora = *Settings::Create(values);
+  EXPECT_EQ(RequiredSettingsVersion(lora.values()), 2);
+  EXPECT_EQ(lora.Integer("method.rank"), 4);
+  EXPECT_FALSE(lora.Has("method.alpha")) << "not set: the rank";
+  EXPECT_FALSE(SettingsForVersion(lora.values(), 1).contains("method.rank"));
+  EXPECT_EQ(RequiredSettingsVersion({{"train.of_tomorrow", "1"}}), kSettingsVersion + 1);
+}
+
+TEST(SettingsTest, OwnSettingsOfAMethodAreRefusedInOthers) {
+  std::map<std::string, std::string> values = Complete();
+  values["method.rank"] = "8";
+  EXPECT_THAT(SettingViolations(values),
+              ElementsAre(Field(&FieldViolation::description, HasSubstr("only meaningful where method.kind is lora"))));
+  values["method.kind"] = "lora";
+  values.erase("method.width");
+  EXPECT_THAT(SettingViolations(values),
+              ::testing::UnorderedElementsAre(Field(&FieldViolation::field, "method.input"),
+                                              Field(&FieldViolation::field, "method.output")));
 }
 
 TEST(SettingRulesTest, NeedsAreOfChoicesAndNameRowsOfTheTable) {

@@ -1,0 +1,35 @@
+// How pictures are drawn.
+#include "common/settings/setting_rules.h"
+
+namespace loupe {
+
+std::vector<SettingRule> SampleRules() {
+  using enum SettingType;
+  return {
+      {.key = "sample.steps",
+       .type = kInteger,
+       .default_value = "25",
+       .minimum = 1,
+       .maximum = 1000,
+       .description = "Steps of the sampler."},
+      {.key = "sample.guidance",
+       .type = kReal,
+       .default_value = "7",
+       .minimum = 0,
+       .maximum = 1000,
+       .description = "Scale of classifier-free guidance; 1 turns it off."},
+      {.key = "sample.sampler",
+       .type = kChoice,
+       .default_value = "dpm-solver++",
+       .choices = {"dpm-solver++", "ddim"},
+       .description = "Sampler of class images and scored images."},
+      {.key = "sample.chunk",
+       .type = kInteger,
+       .default_value = "8",
+       .minimum = 1,
+       .maximum = 65536,
+       .description = "Pictures sampled at a time: bounds memory; changes results by rounding only."},
+  };
+}
+
+}  // namespace loupe

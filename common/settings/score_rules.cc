@@ -1,0 +1,68 @@
+// What a trial is judged by.
+#include "common/settings/setting_rules.h"
+
+namespace loupe {
+
+std::vector<SettingRule> ScoreRules() {
+  using enum SettingType;
+  const std::vector<std::string> dreambooth = {"dreambooth"};
+  return {
+      {.key = "score.every",
+       .type = kInteger,
+       .default_value = "0",
+       .minimum = 0,
+       .maximum = 1e9,
+       .description = "Steps between samplings during training that give curves of all scores; 0 turns it off."},
+      {.key = "score.prior_samples",
+       .type = kInteger,
+       .default_value = "0",
+       .minimum = 0,
+       .maximum = 1000000,
+       .condition_key = "task.kind",
+       .condition_values = dreambooth,
+       .description =
+           "Pictures of the class prompt to sample from the tuned model for clip_pres and dino_pres (likeness to the "
+           "subject: lower is better) and clip_div and dino_div (their diversity), 2 or more; 0 turns it off."},
+      {.key = "score.dino",
+       .type = kPath,
+       .description =
+           "Folder of a ViT in the transformers layout, such as DINO's ViT-S/16 (facebook/dino-vits16): adds dino_i, "
+           "dino_nearest and dino_diversity, and with score.prior_samples dino_pres and dino_div."},
+      {.key = "score.inception",
+       .type = kPath,
+       .description =
+           "Weights of the Inception network of published FID values (pt_inception-2015-12-05-6726825d.pth, or the "
+           "same as .safetensors): adds fid, kid, precision and recall on its features."},
+      {.key = "score.inception_resize",
+       .type = kChoice,
+       .default_value = "pytorch-fid",
+       .choices = {"pytorch-fid", "clean-fid"},
+       .description = "How pictures come to Inception's 299 pixels: values are comparable only at the same choice."},
+      {.key = "score.primary",
+       .type = kChoice,
+       .default_value = "clip_i",
+       .choices = {"clip_i",           "clip_t",         "clip_fid",     "clip_kid",
+                   "clip_fid_class",   "clip_kid_class", "clip_nearest", "clip_diversity",
+                   "clip_precision",   "clip_recall",    "clip_pres",    "clip_div",
+                   "noise_difference", "dino_i",         "dino_nearest", "dino_diversity",
+                   "dino_pres",        "dino_div",       "fid",          "kid",
+                   "precision",        "recall"},
+       .choice_needs = {{"clip_fid_class", {"task.class_images"}},
+                        {"clip_kid_class", {"task.class_images"}},
+                        {"clip_pres", {"score.prior_samples"}},
+                        {"clip_div", {"score.prior_samples"}},
+                        {"noise_difference", {"task.class_images"}},
+                        {"dino_i", {"score.dino"}},
+                        {"dino_nearest", {"score.dino"}},
+                        {"dino_diversity", {"score.dino"}},
+                        {"dino_pres", {"score.dino", "score.prior_samples"}},
+                        {"dino_div", {"score.dino", "score.prior_samples"}},
+                        {"fid", {"score.inception"}},
+                        {"kid", {"score.inception"}},
+                        {"precision", {"score.inception"}},
+                        {"recall", {"score.inception"}}},
+       .description = "The score that reports use unless told otherwise."},
+  };
+}
+
+}  // namespace loupe

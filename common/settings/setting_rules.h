@@ -1,0 +1,27 @@
+// The table of settings by area: one function per source file, joined by SettingRules() in the documented order.
+// Nothing but common/settings/ includes this.
+//
+// A new setting, choice or default is a new version of the table (kSettingsVersion): older programs' sweeps and workers
+// must go on meaning what they meant.
+//   new setting    `since` = the new version, and `neutral` = the value that means what programs did before it
+//   new choice     an entry in `choices_since`
+//   new default    the old one moves to `former_defaults`
+// A setting is never removed, renamed or given another meaning; tests/common holds each version's defaults to numbers
+// written then.
+#pragma once
+
+#include <vector>
+
+#include "common/settings/settings.h"
+
+namespace loupe {
+
+std::vector<SettingRule> GeneralRules();
+std::vector<SettingRule> TaskRules();
+std::vector<SettingRule> MethodRules();
+std::vector<SettingRule> BudgetRules();
+std::vector<SettingRule> TrainRules();
+std::vector<SettingRule> SampleRules();
+std::vector<SettingRule> ScoreRules();
+
+}  // namespace loupe

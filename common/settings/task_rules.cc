@@ -1,0 +1,67 @@
+// What a trial is trained for.
+#include "common/settings/setting_rules.h"
+
+namespace loupe {
+
+std::vector<SettingRule> TaskRules() {
+  using enum SettingType;
+  const std::vector<std::string> dreambooth = {"dreambooth"};
+  const std::vector<std::string> finetune = {"finetune"};
+  return {
+      {.key = "task.kind",
+       .type = kChoice,
+       .default_value = "dreambooth",
+       .choices = {"dreambooth", "finetune"},
+       .description =
+           "What is trained for: dreambooth, one subject from a few images; finetune, a data set with captions."},
+      {.key = "task.images",
+       .type = kPath,
+       .required = true,
+       .description =
+           "Folder of the training images (docs/compatibility.md). For finetune with captions: metadata.jsonl, a .txt file "
+           "beside each image, or one folder per class."},
+      {.key = "task.instance_prompt",
+       .type = kText,
+       .required = true,
+       .condition_key = "task.kind",
+       .condition_values = dreambooth,
+       .description = "Caption of the subject, with the rare-token identifier."},
+      {.key = "task.class_prompt",
+       .type = kText,
+       .required = true,
+       .condition_key = "task.kind",
+       .condition_values = dreambooth,
+       .description = "Caption of the subject's class, for prior preservation."},
+      {.key = "task.class_images",
+       .type = kInteger,
+       .default_value = "32",
+       .minimum = 0,
+       .maximum = 100000,
+       .condition_key = "task.kind",
+       .condition_values = dreambooth,
+       .description = "Images of the class to sample from the frozen base; 0 turns prior preservation off."},
+      {.key = "task.prior_weight",
+       .type = kReal,
+       .default_value = "1",
+       .minimum = 0,
+       .maximum = 1000,
+       .condition_key = "task.kind",
+       .condition_values = dreambooth,
+       .description = "Weight of the class images' loss beside the subject's."},
+      {.key = "task.caption_dropout",
+       .type = kReal,
+       .default_value = "0.1",
+       .minimum = 0,
+       .maximum = 1,
+       .condition_key = "task.kind",
+       .condition_values = finetune,
+       .description =
+           "Share of training rows whose caption is replaced by the empty one, for classifier-free guidance."},
+      {.key = "task.flip",
+       .type = kBoolean,
+       .default_value = "true",
+       .description = "Mirror each training image left to right with probability one half."},
+  };
+}
+
+}  // namespace loupe
