@@ -4,7 +4,7 @@
 
 #include "spdlog/spdlog.h"
 #include "worker/methods/method_registry.h"
-#include "worker/nn/tappable.h"
+#include "worker/nn/tuning_sites.h"
 #include "worker/runtime/device.h"
 #include "worker/runtime/user_error.h"
 
@@ -14,7 +14,7 @@ AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel
   if (file.base_sha256 != base.sha256) {
     spdlog::warn("{} was trained on another base than {}", path, base.model.folder);
   }
-  auto method = MakeMethod(TappableBlocksIn(*base.model.unet), {{file.settings, 0}}, device);
+  auto method = MakeMethod(SitesIn(*base.model.unet, base.model.text_encoder.get()), {{file.settings, 0}}, device);
   method->Import(0, file.arrays);
   return {std::move(file), std::move(method)};
 }

@@ -7,7 +7,9 @@
 
 #include "common/positions.h"
 #include "worker/methods/adapter_size.h"
+#include "worker/methods/attachment.h"
 #include "worker/methods/bottleneck.h"
+#include "worker/methods/folded_weights.h"
 
 namespace loupe::worker {
 namespace {
@@ -125,25 +127,23 @@ int64_t NormGroups(const TappableBlock& block, int64_t channels) {
 
 class InOutAdapter : public Method {
  public:
-  InOutAdapter(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots, torch::Device device)
-      : slots_(static_cast<int64_t>(slots.size())) {
+  InOutAdapter(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots, const SlotRange& range,
+               torch::Device device)
+      : range_(range), attachment_(range) {
     std::vector<SlotInit> init;
     for (const SlotOptions& slot : slots) {
       init.push_back({at::detail::createCPUGenerator(slot.init_seed), slot.settings.Text("method.init") == "zero"});
+      settings_.push_back(slot.settings);
     }
     const std::vector<SlotRun> runs = RunsOf(blocks, slots);
     // Block by block, so that each slot draws its values in the network's order.
     for (const TappableBlock& block : blocks) PlaceAt(block, runs, init, device);
-    SetEnabled(true);
   }
-  ~InOutAdapter() override { SetEnabled(false); }
 
-  int64_t slots() const override { return slots_; }
+  int64_t slots() const override { return range_.total; }
   const std::vector<NamedParameter>& parameters() const override { return parameters_; }
 
-  void SetEnabled(bool enabled) override {
-    for (auto& [slot, taps] : attached_) slot->taps = enabled ? taps : nullptr;
-  }
+  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
 
   std::map<std::string, torch::Tensor> Export(int64_t slot) const override {
     std::map<std::string, torch::Tensor> arrays;
@@ -172,6 +172,13 @@ class InOutAdapter : public Method {
     }
   }
 
+  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
+    AdapterFile file;
+    file.arrays = Export(slot);
+    file.settings = settings_[static_cast<size_t>(slot - range_.first)];
+    return FoldAdapter(file, weights.denoiser);
+  }
+
  private:
   // One slot's part of one parameter.
   struct FileEntry {
@@ -193,7 +200,7 @@ class InOutAdapter : public Method {
   void PlaceAt(const TappableBlock& block, const std::vector<SlotRun>& runs, std::vector<SlotInit>& init,
                torch::Device device) {
     auto placement = std::make_shared<Placement>();
-    placement->slots = slots_;
+    placement->slots = range_.count;
     for (const SlotRun& run : runs) {
       const AdapterWidths widths = AdapterWidthsAt(block, run.pair);
       if (!widths.attached) continue;
@@ -209,27 +216,27 @@ class InOutAdapter : public Method {
                                                          ? MakePictureBottleneck(options, run_init)
                                                          : MakeTokenBottleneck(options, run_init);
       for (const Bottleneck::Parameter& parameter : bottleneck->parameters()) {
-        parameters_.push_back({block.name + ".adapter." + parameter.name, parameter.value, run.first});
+        parameters_.push_back({block.name + ".adapter." + parameter.name, parameter.value, range_.first + run.first});
         transposed_.push_back(parameter.transposed_in_file);
       }
       placement->runs.push_back({run.first, run.count, run.pair, std::move(bottleneck)});
     }
     if (placement->runs.empty()) return;
-    TORCH_CHECK(block.slot->taps == nullptr, block.name, ": another method is attached here");
-    attached_.emplace_back(block.slot, std::make_shared<InOutTaps>(std::move(placement)));
+    attachment_.Add(block, std::make_shared<InOutTaps>(std::move(placement)));
   }
 
-  const int64_t slots_;
+  const SlotRange range_;
+  std::vector<Settings> settings_;  // per slot
   std::vector<NamedParameter> parameters_;
   std::vector<bool> transposed_;  // beside parameters_: in a file
-  std::vector<std::pair<TapSlot*, std::shared_ptr<BlockTaps>>> attached_;
+  Attachment attachment_;
 };
 
 }  // namespace
 
-std::unique_ptr<Method> MakeInOutAdapter(const std::vector<TappableBlock>& blocks,
-                                         const std::vector<SlotOptions>& slots, torch::Device device) {
-  return std::make_unique<InOutAdapter>(blocks, slots, device);
+std::unique_ptr<Method> MakeInOutAdapter(const TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                         const SlotRange& range, torch::Device device) {
+  return std::make_unique<InOutAdapter>(sites.blocks, slots, range, device);
 }
 
 }  // namespace loupe::worker

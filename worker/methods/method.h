@@ -12,13 +12,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "common/settings/settings.h"
-#include "worker/nn/taps.h"
+#include "worker/nn/tuning_sites.h"
 
 namespace loupe::worker {
 
 struct NamedParameter {
-  // "{block}.adapter.down.weight": the block's name in the checkpoint, then the method's own.
+  // "{block}.adapter.down.weight": the block's or layer's name in the checkpoint, then the method's own.
   std::string name;
   // [count, …], float32, a leaf that requires gradients: row i is slot first_slot + i's, and no other slot has a part
   // in it. What is done per slot (steps, clipping, averages, checkpoints) is done per row.
@@ -32,27 +33,44 @@ struct NamedParameter {
 // One slot of a pack.
 struct SlotOptions {
   Settings settings;
-  // Of the slot's own generator: its initial values do not depend on the other slots.
+  // Of the slot's own generator: its initial values (and dropout) do not depend on the other slots.
   uint64_t init_seed = 0;
 };
 
-// Attached to the network from construction to destruction; the network must outlive it. One thread at a time, but the
-// network's forward may recompute blocks on others.
+// A base's weights by checkpoint name, as its networks hold them ("text_model." stripped).
+struct BaseWeights {
+  std::map<std::string, torch::Tensor> denoiser;
+  std::map<std::string, torch::Tensor> conditioner;
+};
+
+// Attached to the networks from construction to destruction; they must outlive it. One thread at a time, but the
+// networks' forward may recompute blocks on others. `slot` is always the pack's number, 0 … slots() − 1.
 class Method {
  public:
   virtual ~Method() = default;
 
+  // Of the whole pack that it is attached for, also where it holds a part of them only.
   virtual int64_t slots() const = 0;
   // In a fixed order that depends on the settings alone.
   virtual const std::vector<NamedParameter>& parameters() const = 0;
 
-  // Off: the network computes as if the method were not there, until it is on again (class images, base scores).
+  // Off: the networks compute as if the method were not there, until it is on again (class images, base scores).
   virtual void SetEnabled(bool enabled) = 0;
+
+  // Between the two (TrainingPass), forwards are those of a training step: dropout is on. `draws[k]` names slot k's
+  // random numbers of this pass: the same number gives the same ones, in a recomputed block and after a restart alike.
+  virtual void BeginTraining(const std::vector<int64_t>& /*draws*/) {}
+  virtual void EndTraining() {}
 
   // One slot's values by their names in an adapter file (docs/formats.md), in torch.nn's orientation; on the CPU.
   virtual std::map<std::string, torch::Tensor> Export(int64_t slot) const = 0;
   // Replaces one slot's values. Throws c10::Error naming an array that is missing, left over or of another shape.
   virtual void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) = 0;
+
+  // Makes one slot's values part of the base's weights: the arrays that it touches are replaced by new ones of the same
+  // dtype (computed in float64), the others left as they are. INVALID_ARGUMENT says why that cannot be exact; then
+  // nothing is changed.
+  virtual absl::Status Merge(int64_t slot, BaseWeights& weights) const = 0;
 
   // Trainable numbers of one slot.
   int64_t ParametersOf(int64_t slot) const;
@@ -73,6 +91,18 @@ class MethodDisabled {
 
  private:
   Method* const method_;
+};
+
+// A forward pass of training and its backward pass, for a scope.
+class TrainingPass {
+ public:
+  TrainingPass(Method& method, const std::vector<int64_t>& draws) : method_(method) { method_.BeginTraining(draws); }
+  ~TrainingPass() { method_.EndTraining(); }
+  TrainingPass(const TrainingPass&) = delete;
+  TrainingPass& operator=(const TrainingPass&) = delete;
+
+ private:
+  Method& method_;
 };
 
 }  // namespace loupe::worker

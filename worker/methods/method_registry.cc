@@ -1,25 +1,81 @@
 #include "worker/methods/method_registry.h"
 
-#include <map>
-#include <string>
+#include <algorithm>
+#include <utility>
 
 #include "worker/methods/in_out_adapter.h"
 
 namespace loupe::worker {
 namespace {
 
-using Factory = std::unique_ptr<Method> (*)(const std::vector<TappableBlock>&, const std::vector<SlotOptions>&,
-                                            torch::Device);
+bool Never(const Settings& /*settings*/) { return false; }
 
-// One line per method.
-const std::map<std::string, Factory>& Factories() {
-  static const std::map<std::string, Factory> factories = {
-      {"adapter", MakeInOutAdapter},
-  };
-  return factories;
-}
+// Neighbouring runs of slots, each with its own method.
+class MethodPack : public Method {
+ public:
+  MethodPack(std::vector<SlotRange> ranges, std::vector<std::unique_ptr<Method>> methods)
+      : ranges_(std::move(ranges)), methods_(std::move(methods)) {
+    for (const auto& method : methods_) {
+      parameters_.insert(parameters_.end(), method->parameters().begin(), method->parameters().end());
+    }
+  }
+
+  int64_t slots() const override { return ranges_.front().total; }
+  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
+  void SetEnabled(bool enabled) override {
+    for (const auto& method : methods_) method->SetEnabled(enabled);
+  }
+  void BeginTraining(const std::vector<int64_t>& draws) override {
+    for (const auto& method : methods_) method->BeginTraining(draws);
+  }
+  void EndTraining() override {
+    for (const auto& method : methods_) method->EndTraining();
+  }
+  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return Of(slot).Export(slot); }
+  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
+    Of(slot).Import(slot, arrays);
+  }
+  absl::Status Merge(int64_t slot, BaseWeights& weights) const override { return Of(slot).Merge(slot, weights); }
+
+ private:
+  Method& Of(int64_t slot) const {
+    const auto found =
+        std::find_if(ranges_.begin(), ranges_.end(), [&](const SlotRange& range) { return slot < range.end(); });
+    TORCH_CHECK(slot >= 0 && found != ranges_.end(), "the pack has no slot ", slot);
+    return *methods_[static_cast<size_t>(found - ranges_.begin())];
+  }
+
+  const std::vector<SlotRange> ranges_;  // ascending, without gaps
+  const std::vector<std::unique_ptr<Method>> methods_;
+  std::vector<NamedParameter> parameters_;
+};
 
 }  // namespace
+
+const std::vector<MethodTraits>& Methods() {
+  using enum ExportLayout;
+  static const std::vector<MethodTraits> methods = {
+      {"adapter", /*packable=*/true, Never, {kMerged, kModules}, MakeInOutAdapter},
+  };
+  return methods;
+}
+
+const MethodTraits* FindMethod(std::string_view name) {
+  const auto& all = Methods();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const MethodTraits& m) { return m.name == name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+const MethodTraits& MethodOf(const Settings& settings) {
+  const std::string& kind = settings.Text("method.kind");
+  const MethodTraits* found = FindMethod(kind);
+  TORCH_CHECK(found != nullptr, "method.kind '", kind, "' is not known to this worker");
+  return *found;
+}
+
+bool MethodTraits::Writes(ExportLayout layout) const {
+  return layout == ExportLayout::kBundle || std::find(files.begin(), files.end(), layout) != files.end();
+}
 
 int64_t Method::ParametersOf(int64_t slot) const {
   int64_t count = 0;
@@ -29,17 +85,22 @@ int64_t Method::ParametersOf(int64_t slot) const {
   return count;
 }
 
-std::unique_ptr<Method> MakeMethod(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots,
+std::unique_ptr<Method> MakeMethod(const TuningSites& sites, const std::vector<SlotOptions>& slots,
                                    torch::Device device) {
   TORCH_CHECK(!slots.empty(), "a pack needs at least one slot");
-  const std::string& kind = slots.front().settings.Text("method.kind");
-  for (const SlotOptions& slot : slots) {
-    TORCH_CHECK(slot.settings.Text("method.kind") == kind, "a pack holds trials of one method only: '", kind, "' and '",
-                slot.settings.Text("method.kind"), "' were given");
+  std::vector<SlotRange> ranges;
+  std::vector<std::unique_ptr<Method>> methods;
+  const auto total = static_cast<int64_t>(slots.size());
+  for (auto first = slots.begin(); first != slots.end();) {
+    const MethodTraits& traits = MethodOf(first->settings);
+    const auto end = std::find_if(
+        first, slots.end(), [&](const SlotOptions& slot) { return slot.settings.Text("method.kind") != traits.name; });
+    ranges.push_back({first - slots.begin(), end - first, total});
+    methods.push_back(traits.make(sites, {first, end}, ranges.back(), device));
+    first = end;
   }
-  const auto found = Factories().find(kind);
-  TORCH_CHECK(found != Factories().end(), "method.kind '", kind, "' is not known to this worker");
-  return found->second(blocks, slots, device);
+  if (methods.size() == 1) return std::move(methods.front());
+  return std::make_unique<MethodPack>(std::move(ranges), std::move(methods));
 }
 
 }  // namespace loupe::worker

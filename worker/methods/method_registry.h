@@ -1,17 +1,54 @@
-// The tuning methods by the name that `method.kind` gives them.
+// The tuning methods by the name that `method.kind` gives them. A new one is one file, and one line in
+// method_registry.cc (CONTRIBUTING.md has the steps).
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "worker/methods/method.h"
 
 namespace loupe::worker {
 
-// Makes the method that the slots' `method.kind` names (the same for all) and attaches it to `blocks`, the tappable
-// blocks of one network (TappableBlocksIn). Throws c10::Error with a sentence for the user when the settings do not fit
-// the network, or when a block is taken already.
-std::unique_ptr<Method> MakeMethod(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots,
+// A layout that `loupe-worker export` writes.
+enum class ExportLayout {
+  kMerged,     // a diffusers folder whose weights hold the method's
+  kBundle,     // the base's folder and adapter.safetensors in it; what diffusers loads of it is the untuned base
+  kModules,    // the paper's code: a .pt file per module (files/module_files.h)
+  kDiffusers,  // pytorch_lora_weights.safetensors (files/lora_files.h), and so on
+  kPeft,
+  kKohya,
+};
+
+// What the rest of the program must know of a method.
+struct MethodTraits {
+  std::string name;
+  // Whether a pack with it is worth it: its values are small beside the base.
+  bool packable = true;
+  // Whether trials with these settings change what the conditioner makes of a prompt: its encodings must then neither
+  // be cached nor made without gradients while the method is on.
+  bool (*trains_conditioner)(const Settings& settings) = nullptr;
+  // Layouts that it has beside kBundle, which all have.
+  std::vector<ExportLayout> files;
+  // Makes it for one run of a pack's slots. Throws c10::Error with a sentence for the user when the settings do not fit
+  // the network, or a place is taken.
+  std::unique_ptr<Method> (*make)(const TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                  const SlotRange& range, torch::Device device) = nullptr;
+
+  bool Writes(ExportLayout layout) const;
+};
+
+// In the order of `method.kind`'s choices; lives for the process.
+const std::vector<MethodTraits>& Methods();
+// nullptr when this program has none of that name.
+const MethodTraits* FindMethod(std::string_view name);
+// What the settings' method.kind names; throws c10::Error when there is none.
+const MethodTraits& MethodOf(const Settings& settings);
+
+// The methods that the slots' `method.kind`s name, attached to `sites`: one per run of neighbours of one kind. Throws
+// c10::Error with a sentence for the user when the settings do not fit the network, or a place is taken.
+std::unique_ptr<Method> MakeMethod(const TuningSites& sites, const std::vector<SlotOptions>& slots,
                                    torch::Device device);
 
 }  // namespace loupe::worker

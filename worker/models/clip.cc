@@ -98,7 +98,9 @@ CLIPTextModelImpl::CLIPTextModelImpl(ClipTextConfig config) : config_(std::move(
 torch::Tensor CLIPTextModelImpl::forward(const torch::Tensor& ids) {
   TORCH_CHECK(ids.dim() == 2 && ids.size(1) <= config_.max_positions, "CLIP text: ids of shape ", ids.sizes(),
               ", expected [N, at most ", config_.max_positions, "]");
-  const auto x = token_embedding_(ids) + position_embedding_->weight.slice(0, 0, ids.size(1));
+  // A position per row, not one for all rows: each trial of a pack may have its own embeddings.
+  const auto positions = torch::arange(ids.size(1), ids.options()).expand_as(ids);
+  const auto x = token_embedding_(ids) + position_embedding_(positions);
   return final_layer_norm_(encoder_(x, /*causal=*/true));
 }
 

@@ -3,6 +3,7 @@
 #include <torch/utils.h>
 
 #include <cmath>
+#include <vector>
 
 namespace loupe::worker {
 namespace {
@@ -34,57 +35,90 @@ void InitialiseAsTorch(torch::nn::Module& root, const at::Generator& generator) 
   });
 }
 
-LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias)
-    : weight(register_parameter("weight", Uninitialised({out, in}), false)) {
+torch::Tensor LeafLayer::Hooked(const torch::Tensor& x) const {
+  const std::vector<LayerSlot::Entry>& entries = slot.entries();
+  const int64_t total = entries.front().range.total;
+  // The slots from `own_first` on that wait for the layer's own output, and the hooks among them that go on from it.
+  int64_t own_first = 0;
+  std::vector<const LayerSlot::Entry*> extending;
+  std::vector<torch::Tensor> pieces;
+  const auto compute_own = [&](int64_t end) {
+    if (end == own_first) return;
+    const SlotRange run{own_first, end - own_first, total};
+    const torch::Tensor own = Apply(run.Rows(x), weight, bias);
+    const auto within = [&](int64_t first, int64_t slots) {
+      return SlotRange{first - run.first, slots, run.count}.Rows(own);
+    };
+    int64_t next = own_first;
+    for (const LayerSlot::Entry* entry : extending) {
+      if (entry->range.first > next) pieces.push_back(within(next, entry->range.first - next));
+      pieces.push_back(entry->part->Forward(entry->range.Rows(x), within(entry->range.first, entry->range.count)));
+      next = entry->range.end();
+    }
+    if (end > next) pieces.push_back(within(next, end - next));
+    extending.clear();
+  };
+  for (const LayerSlot::Entry& entry : entries) {
+    if (entry.part->extends()) {
+      extending.push_back(&entry);
+      continue;
+    }
+    compute_own(entry.range.first);
+    pieces.push_back(entry.part->Forward(entry.range.Rows(x), {}));
+    own_first = entry.range.end();
+  }
+  compute_own(total);
+  return pieces.size() == 1 ? pieces.front() : torch::cat(pieces);
+}
+
+LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) {
+  weight = register_parameter("weight", Uninitialised({out, in}), false);
   if (with_bias) bias = register_parameter("bias", Uninitialised({out}), false);
 }
 
 void LinearImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }
 
 Conv2dImpl::Conv2dImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, bool with_bias)
-    : weight(register_parameter("weight", Uninitialised({out, in, kernel, kernel}), false)),
-      stride_(stride),
-      padding_(padding) {
+    : stride_(stride), padding_(padding) {
+  weight = register_parameter("weight", Uninitialised({out, in, kernel, kernel}), false);
   if (with_bias) bias = register_parameter("bias", Uninitialised({out}), false);
 }
 
-torch::Tensor Conv2dImpl::forward(const torch::Tensor& x) {
-  const bool per_pixel = weight.size(2) == 1 && stride_ == 1 && padding_ == 0;
+torch::Tensor Conv2dImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const {
+  const bool per_pixel = w.size(2) == 1 && stride_ == 1 && padding_ == 0;
   if (!per_pixel || !x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
-    return torch::conv2d(x, weight, bias, stride_, padding_);
+    return torch::conv2d(x, w, b, stride_, padding_);
   }
   // A matrix product over pixels, without the copies that a convolution of small pictures makes on the CPU.
-  return torch::linear(x.permute({0, 2, 3, 1}), weight.view({weight.size(0), weight.size(1)}), bias)
-      .permute({0, 3, 1, 2});
+  return torch::linear(x.permute({0, 2, 3, 1}), w.view({w.size(0), w.size(1)}), b).permute({0, 3, 1, 2});
 }
 
 void Conv2dImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }
 
-GroupNormImpl::GroupNormImpl(int64_t groups, int64_t channels, double eps)
-    : weight(register_parameter("weight", Uninitialised({channels}), false)),
-      bias(register_parameter("bias", Uninitialised({channels}), false)),
-      groups_(groups),
-      eps_(eps) {
+GroupNormImpl::GroupNormImpl(int64_t groups, int64_t channels, double eps) : groups_(groups), eps_(eps) {
+  weight = register_parameter("weight", Uninitialised({channels}), false);
+  bias = register_parameter("bias", Uninitialised({channels}), false);
   TORCH_CHECK(channels % groups == 0, "GroupNorm: ", groups, " groups do not divide ", channels, " channels");
 }
 
-torch::Tensor GroupNormImpl::forward(const torch::Tensor& x) {
+torch::Tensor GroupNormImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const {
   // On a CPU, LibTorch's bfloat16 norm takes longer than widening and the float32 norm together.
   const bool widen = x.is_cpu() && x.scalar_type() == torch::kBFloat16;
-  return torch::group_norm(widen ? x.to(torch::kFloat32) : x, groups_, weight, bias, eps_);
+  return torch::group_norm(widen ? x.to(torch::kFloat32) : x, groups_, w, b, eps_);
 }
 
 void GroupNormImpl::Reset(const at::Generator&) { ResetAffine(weight, bias); }
 
-LayerNormImpl::LayerNormImpl(int64_t width, double eps)
-    : weight(register_parameter("weight", Uninitialised({width}), false)),
-      bias(register_parameter("bias", Uninitialised({width}), false)),
-      eps_(eps) {}
+LayerNormImpl::LayerNormImpl(int64_t width, double eps) : eps_(eps) {
+  weight = register_parameter("weight", Uninitialised({width}), false);
+  bias = register_parameter("bias", Uninitialised({width}), false);
+}
 
 void LayerNormImpl::Reset(const at::Generator&) { ResetAffine(weight, bias); }
 
-EmbeddingImpl::EmbeddingImpl(int64_t rows, int64_t width)
-    : weight(register_parameter("weight", Uninitialised({rows, width}), false)) {}
+EmbeddingImpl::EmbeddingImpl(int64_t rows, int64_t width) {
+  weight = register_parameter("weight", Uninitialised({rows, width}), false);
+}
 
 void EmbeddingImpl::Reset(const at::Generator& generator) {
   torch::NoGradGuard no_grad;

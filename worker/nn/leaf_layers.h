@@ -1,21 +1,52 @@
 // The layers that hold weights: Linear, Conv2d, GroupNorm, LayerNorm, Embedding. They are torch.nn's layers of the same
-// name with one difference: construction leaves the weights uninitialised, since a network is nearly always filled from
-// a checkpoint (860 M random numbers for Stable Diffusion v1 would be thrown away). InitialiseAsTorch gives torch.nn's
-// own initial values to a network that is to be trained from nothing.
+// name with two differences. Construction leaves the weights uninitialised, since a network is nearly always filled
+// from a checkpoint (860 M random numbers for Stable Diffusion v1 would be thrown away); InitialiseAsTorch gives
+// torch.nn's own initial values to a network that is to be trained from nothing. And each has a slot where methods may
+// hook in: a hook computes the layer's output for its trials' rows from its own values, and taking it away leaves the
+// untouched base.
 #pragma once
 
 #include <torch/nn/module.h>
 
 #include <cstdint>
 
+#include "worker/nn/pack_slot.h"
+
 namespace loupe::worker {
+
+enum class LeafKind { kLinear, kConv2d, kGroupNorm, kLayerNorm, kEmbedding };
+
+// What a method puts into a layer's slot. Forward is called once for every forward of the layer, recomputation
+// included, perhaps from several threads at a time. x: the rows of the hook's K slots, [K·B, …], trial-major.
+class LayerHook {
+ public:
+  virtual ~LayerHook() = default;
+  // Whether Forward goes on from what the layer itself gives for x. The layer is then computed once for all slots of a
+  // pack whose hooks do.
+  virtual bool extends() const = 0;
+  // The output for x. `own`: the layer's own output for x where extends(), else undefined; not to be written into.
+  virtual torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& own) const = 0;
+};
+using LayerSlot = PackSlot<const LayerHook>;
 
 // Implemented by every layer here.
 class LeafLayer {
  public:
   virtual ~LeafLayer() = default;
+  virtual LeafKind kind() const = 0;
+  // The layer's function with values of the caller's in place of its own: of a weight's shape but for the first
+  // dimension (the outputs of Linear and Conv2d), and a bias that may be undefined. Calls no hook.
+  virtual torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const = 0;
   // torch.nn's default initial values, drawn from `generator` (weight first, then bias).
   virtual void Reset(const at::Generator& generator) = 0;
+
+  torch::Tensor weight;
+  torch::Tensor bias;  // undefined without one
+  LayerSlot slot;
+
+ protected:
+  // forward() where the slot is not empty: rows of slots without a hook are the layer's own.
+  torch::Tensor Hooked(const torch::Tensor& x) const;
 };
 
 // Resets every LeafLayer under `root`, in registration order.
@@ -25,11 +56,12 @@ void InitialiseAsTorch(torch::nn::Module& root, const at::Generator& generator);
 class LinearImpl : public torch::nn::Module, public LeafLayer {
  public:
   LinearImpl(int64_t in, int64_t out, bool with_bias = true);
-  torch::Tensor forward(const torch::Tensor& x) { return torch::linear(x, weight, bias); }
+  torch::Tensor forward(const torch::Tensor& x) { return slot.empty() ? torch::linear(x, weight, bias) : Hooked(x); }
+  LeafKind kind() const override { return LeafKind::kLinear; }
+  torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override {
+    return torch::linear(x, w, b);
+  }
   void Reset(const at::Generator& generator) override;
-
-  torch::Tensor weight;
-  torch::Tensor bias;  // undefined without one
 };
 TORCH_MODULE(Linear);
 
@@ -37,11 +69,11 @@ TORCH_MODULE(Linear);
 class Conv2dImpl : public torch::nn::Module, public LeafLayer {
  public:
   Conv2dImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 0, bool with_bias = true);
-  torch::Tensor forward(const torch::Tensor& x);
+  torch::Tensor forward(const torch::Tensor& x) { return slot.empty() ? Apply(x, weight, bias) : Hooked(x); }
+  LeafKind kind() const override { return LeafKind::kConv2d; }
+  // w: [any, in, k, k].
+  torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override;
   void Reset(const at::Generator& generator) override;
-
-  torch::Tensor weight;
-  torch::Tensor bias;  // undefined without one
 
  private:
   int64_t stride_;
@@ -54,11 +86,10 @@ TORCH_MODULE(Conv2d);
 class GroupNormImpl : public torch::nn::Module, public LeafLayer {
  public:
   GroupNormImpl(int64_t groups, int64_t channels, double eps);
-  torch::Tensor forward(const torch::Tensor& x);
+  torch::Tensor forward(const torch::Tensor& x) { return slot.empty() ? Apply(x, weight, bias) : Hooked(x); }
+  LeafKind kind() const override { return LeafKind::kGroupNorm; }
+  torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override;
   void Reset(const at::Generator& generator) override;
-
-  torch::Tensor weight;
-  torch::Tensor bias;
 
  private:
   int64_t groups_;
@@ -70,11 +101,12 @@ TORCH_MODULE(GroupNorm);
 class LayerNormImpl : public torch::nn::Module, public LeafLayer {
  public:
   explicit LayerNormImpl(int64_t width, double eps = 1e-5);
-  torch::Tensor forward(const torch::Tensor& x) { return torch::layer_norm(x, {weight.size(0)}, weight, bias, eps_); }
+  torch::Tensor forward(const torch::Tensor& x) { return slot.empty() ? Apply(x, weight, bias) : Hooked(x); }
+  LeafKind kind() const override { return LeafKind::kLayerNorm; }
+  torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override {
+    return torch::layer_norm(x, {weight.size(0)}, w, b, eps_);
+  }
   void Reset(const at::Generator& generator) override;
-
-  torch::Tensor weight;
-  torch::Tensor bias;
 
  private:
   double eps_;
@@ -85,10 +117,13 @@ TORCH_MODULE(LayerNorm);
 class EmbeddingImpl : public torch::nn::Module, public LeafLayer {
  public:
   EmbeddingImpl(int64_t rows, int64_t width);
-  torch::Tensor forward(const torch::Tensor& ids) { return torch::embedding(weight, ids); }
+  torch::Tensor forward(const torch::Tensor& ids) { return slot.empty() ? torch::embedding(weight, ids) : Hooked(ids); }
+  LeafKind kind() const override { return LeafKind::kEmbedding; }
+  // `b` is undefined.
+  torch::Tensor Apply(const torch::Tensor& ids, const torch::Tensor& w, const torch::Tensor& /*b*/) const override {
+    return torch::embedding(w, ids);
+  }
   void Reset(const at::Generator& generator) override;
-
-  torch::Tensor weight;
 };
 TORCH_MODULE(Embedding);
 

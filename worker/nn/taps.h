@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "common/positions.h"
+#include "worker/nn/pack_slot.h"
 
 namespace loupe::worker {
 
@@ -43,7 +44,7 @@ class BlockPass {
 
   // `x` is the tensor at `tap`; returns the tensor the block goes on with (of the same shape and dtype; `x` itself
   // where the method has nothing to do). Must not write into `x` in place. Transformer taps: [N, tokens, d] (CaC: [N,
-  // text tokens, context width]); residual taps: [N, C, H, W]. N = K·B when K trials are packed, trial-major.
+  // text tokens, context width]); residual taps: [N, C, H, W]. N = K·B for the method's K slots, trial-major.
   virtual torch::Tensor At(Tap tap, const torch::Tensor& x) = 0;
 };
 
@@ -55,20 +56,27 @@ class BlockTaps {
   virtual std::unique_ptr<BlockPass> Begin() = 0;
 };
 
-// A block's place for a method; empty means the plain network. Attach and detach only between forwards.
-struct TapSlot {
-  std::shared_ptr<BlockTaps> taps;
-};
+// A block's place for methods, each for its slots.
+using TapSlot = PackSlot<BlockTaps>;
 
-// The block's side: one on the stack per forward. Costs one null test per tap when the slot is empty.
+// The block's side: one on the stack per forward. Costs one test per tap when the slot is empty. Each method sees and
+// returns the rows of its own slots; those of slots without one go on as they are.
 class TapPass {
  public:
-  explicit TapPass(const TapSlot& slot) : pass_(slot.taps ? slot.taps->Begin() : nullptr) {}
+  explicit TapPass(const TapSlot& slot) {
+    for (const TapSlot::Entry& entry : slot.entries()) passes_.push_back({entry.range, entry.part->Begin()});
+  }
 
-  torch::Tensor operator()(Tap tap, torch::Tensor x) const { return pass_ ? pass_->At(tap, x) : x; }
+  torch::Tensor operator()(Tap tap, torch::Tensor x) const { return passes_.empty() ? x : At(tap, x); }
 
  private:
-  std::unique_ptr<BlockPass> pass_;
+  struct SlotsPass {
+    SlotRange range;
+    std::unique_ptr<BlockPass> pass;
+  };
+  torch::Tensor At(Tap tap, const torch::Tensor& x) const;
+
+  std::vector<SlotsPass> passes_;  // by first slot
 };
 
 // What a method must know of a block to size its parameters and to attach.

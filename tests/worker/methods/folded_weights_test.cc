@@ -13,7 +13,7 @@
 #include "tests/worker/train/small_base.h"
 #include "worker/methods/files/module_files.h"
 #include "worker/methods/method_registry.h"
-#include "worker/nn/tappable.h"
+#include "worker/nn/tuning_sites.h"
 
 namespace loupe::worker {
 namespace {
@@ -42,7 +42,7 @@ class FoldedWeightsTest : public testing::Test {
   AdapterFile Adapter(const Settings& settings) {
     AdapterFile file;
     file.settings = settings;
-    file.arrays = MakeMethod(TappableBlocksIn(*base_.unet), {{settings, 5}}, torch::kCPU)->Export(0);
+    file.arrays = MakeMethod(SitesIn(*base_.unet), {{settings, 5}}, torch::kCPU)->Export(0);
     return file;
   }
   Weights UNetWeights() {
@@ -70,7 +70,7 @@ TEST_F(FoldedWeightsTest, EveryPairThatCanBeFoldedPredictsAsTheAttachedAdapter) 
     const AdapterFile file = Adapter(Cell(input, output));
     torch::Tensor attached;
     {
-      const auto method = MakeMethod(TappableBlocksIn(*base_.unet), {{file.settings, 5}}, torch::kCPU);
+      const auto method = MakeMethod(SitesIn(*base_.unet), {{file.settings, 5}}, torch::kCPU);
       attached = Predict();
     }
     Weights weights = UNetWeights();

@@ -33,7 +33,7 @@ class InOutAdapterTest : public testing::Test {
   InOutAdapterTest() { at::set_num_threads(1); }
 
   std::unique_ptr<Method> Attach(const std::vector<SlotOptions>& slots) {
-    return MakeMethod(TappableBlocksIn(*network_), slots, torch::kCPU);
+    return MakeMethod(SitesIn(*network_), slots, torch::kCPU);
   }
   torch::Tensor Forward(const SmallInputs& in) { return network_(in.x, in.time, in.context); }
 
@@ -95,7 +95,7 @@ TEST_F(InOutAdapterTest, TokenFormAndInitialValuesAreTorchNnsUnderTheSameSeed) {
   const auto found = std::find_if(blocks.begin(), blocks.end(),
                                   [](const TappableBlock& b) { return b.name == "transformer.transformer_blocks.1"; });
   ASSERT_NE(found, blocks.end());
-  const auto pass = found->slot->taps->Begin();
+  const auto pass = found->slot->entries().front().part->Begin();
   const torch::Tensor ca_out = torch::randn({3, 16, 64}), stream = torch::randn({3, 16, 64});
   EXPECT_TRUE(torch::equal(pass->At(Tap::kCaOut, ca_out), ca_out)) << "reading changes nothing";
   const torch::Tensor expected = stream + 0.5 * reference[1].up(torch::relu(reference[1].down(ca_out)));
@@ -109,7 +109,7 @@ TEST_F(InOutAdapterTest, PictureFormIsGroupNormSiluConvolutionActivationConvolut
   torch::nn::Conv2d down(torch::nn::Conv2dOptions(32, 4, 3).padding(1));
   torch::nn::Conv2d up(torch::nn::Conv2dOptions(4, 64, 3).padding(1));
   const std::vector<TappableBlock> blocks = TappableBlocksIn(*network_);
-  const auto pass = blocks.front().slot->taps->Begin();
+  const auto pass = blocks.front().slot->entries().front().part->Begin();
   const torch::Tensor in = torch::randn({2, 32, 4, 4}), out = torch::randn({2, 64, 4, 4});
   pass->At(Tap::kResIn, in);
   const torch::Tensor expected = out + up(torch::silu(down(torch::silu(torch::group_norm(in, 32)))));

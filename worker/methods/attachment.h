@@ -1,0 +1,57 @@
+// A method's parts in the slots of the networks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "worker/nn/tuning_sites.h"
+
+namespace loupe::worker {
+
+// What is added is attached at once, and taken away when this is destroyed: also where a method's construction ends in
+// an exception. Not thread-safe; the networks must outlive it.
+class Attachment {
+ public:
+  explicit Attachment(const SlotRange& range) : range_(range) {}
+  ~Attachment() { SetEnabled(false); }
+  Attachment(const Attachment&) = delete;
+  Attachment& operator=(const Attachment&) = delete;
+
+  // Throw c10::Error naming the place when it is taken.
+  void Add(const TappableBlock& block, std::shared_ptr<BlockTaps> taps) {
+    taps_.push_back({block.name, block.slot, std::move(taps)});
+    Attach(taps_.back());
+  }
+  void Add(const LayerSite& site, std::shared_ptr<const LayerHook> hook) {
+    hooks_.push_back({site.name, &site.layer->slot, std::move(hook)});
+    Attach(hooks_.back());
+  }
+
+  void SetEnabled(bool enabled) {
+    if (enabled == enabled_) return;
+    enabled_ = enabled;
+    for (const auto& part : taps_) enabled ? Attach(part) : part.slot->Detach(part.part.get());
+    for (const auto& part : hooks_) enabled ? Attach(part) : part.slot->Detach(part.part.get());
+  }
+
+ private:
+  template <typename Part>
+  struct Placed {
+    std::string name;
+    PackSlot<Part>* slot;
+    std::shared_ptr<Part> part;
+  };
+  template <typename Part>
+  void Attach(const Placed<Part>& placed) {
+    TORCH_CHECK(placed.slot->Attach(range_, placed.part), placed.name, ": another method is attached here");
+  }
+
+  const SlotRange range_;
+  bool enabled_ = true;
+  std::vector<Placed<BlockTaps>> taps_;
+  std::vector<Placed<const LayerHook>> hooks_;
+};
+
+}  // namespace loupe::worker
