@@ -12,10 +12,10 @@
 namespace loupe::analysis {
 namespace {
 
-constexpr double kPlotWidth = 340, kPlotHeight = 240, kTop = 30, kLeft = 58, kBottom = 40;
+constexpr double kCurveWidth = 340, kCurveHeight = 240, kCurveTop = 30, kCurveLeft = 58, kCurveBottom = 40;
 constexpr size_t kMostCurves = 240;  // thin lines per figure; a choice spread evenly over the trials beyond that
 constexpr size_t kMostPoints = 80;   // per line
-constexpr size_t kMostLines = 10;
+constexpr size_t kMostCurves = 10;
 
 // The factor whose levels tell the curves apart: the one with the largest one-way F.
 const OneWayResult* StrongestFactor(const FactorialAnalysis& analysis) {
@@ -111,22 +111,22 @@ std::string DrawFigure(const CurveFigure& what, const std::vector<std::string>& 
     legend = TextWidth(group_name, 12) + 10;
     for (const std::string& group : groups) legend = std::max(legend, TextWidth(group) + 34);
   }
-  const double right = kLeft + kPlotWidth;
-  SvgFigure figure(right + legend + 22, kTop + kPlotHeight + kBottom,
+  const double right = kCurveLeft + kCurveWidth;
+  SvgFigure figure(right + legend + 22, kCurveTop + kCurveHeight + kCurveBottom,
                    fmt::format("{} against training step", ScoreTitle(what.metric)), fmt::format("curve{}", number));
-  const LinearScale x{first_step, last_step, kLeft, right}, y{low, high, kTop + kPlotHeight, kTop};
-  figure.Text(kLeft, 16, "h", ScoreTitle(what.metric));
+  const LinearScale x{first_step, last_step, kCurveLeft, right}, y{low, high, kCurveTop + kCurveHeight, kCurveTop};
+  figure.Text(kCurveLeft, 16, "h", ScoreTitle(what.metric));
   const Ticks y_ticks = RoundTicks(low, high, 5), x_ticks = RoundTicks(first_step, last_step, 5);
   for (const double value : y_ticks.values) {
-    figure.Line(kLeft, y.At(value), right, y.At(value), "grid");
-    figure.Text(kLeft - 6, y.At(value) + 4, "e q", y_ticks.Label(value));
+    figure.Line(kCurveLeft, y.At(value), right, y.At(value), "grid");
+    figure.Text(kCurveLeft - 6, y.At(value) + 4, "e q", y_ticks.Label(value));
   }
   for (const double value : x_ticks.values) {
-    figure.Line(x.At(value), kTop + kPlotHeight, x.At(value), kTop + kPlotHeight + 4, "axis");
-    figure.Text(x.At(value), kTop + kPlotHeight + 17, "m q", x_ticks.Label(value));
+    figure.Line(x.At(value), kCurveTop + kCurveHeight, x.At(value), kCurveTop + kCurveHeight + 4, "axis");
+    figure.Text(x.At(value), kCurveTop + kCurveHeight + 17, "m q", x_ticks.Label(value));
   }
-  figure.Line(kLeft, kTop + kPlotHeight, right, kTop + kPlotHeight, "axis");
-  figure.Text((kLeft + right) / 2, kTop + kPlotHeight + 34, "m q", "training step");
+  figure.Line(kCurveLeft, kCurveTop + kCurveHeight, right, kCurveTop + kCurveHeight, "axis");
+  figure.Text((kCurveLeft + right) / 2, kCurveTop + kCurveHeight + 34, "m q", "training step");
   const auto to_pixels = [&](const std::vector<std::pair<double, double>>& points) {
     std::vector<std::pair<double, double>> out;
     for (const auto& [step, value] : points) out.emplace_back(x.At(step), y.At(std::clamp(value, low, high)));
@@ -148,11 +148,11 @@ std::string DrawFigure(const CurveFigure& what, const std::vector<std::string>& 
     for (size_t i = 0; i < mean.size(); i += std::max<size_t>(1, mean.size() / 6)) {
       figure.Marker(mean[i].first, mean[i].second, static_cast<int>(g), fmt::format("f{}", g % 7));
     }
-    const double key_y = kTop + 22 + 17 * static_cast<double>(g);
+    const double key_y = kCurveTop + 22 + 17 * static_cast<double>(g);
     figure.Marker(right + 26, key_y - 4, static_cast<int>(g), fmt::format("f{}", g % 7));
     figure.Text(right + 37, key_y, "", groups[g]);
   }
-  if (keyed) figure.Text(right + 20, kTop + 4, "b", group_name);
+  if (keyed) figure.Text(right + 20, kCurveTop + 4, "b", group_name);
   return figure.Html();
 }
 
@@ -167,7 +167,7 @@ HtmlSection CurvesSection(const HtmlContext& context) {
   std::map<int64_t, size_t> group_of_trial;
   if (const OneWayResult* strongest = StrongestFactor(context.analysis()); strongest != nullptr) {
     for (const FactorMeans& factor : context.analysis().means) {
-      if (factor.factor != strongest->factor || factor.levels.size() > kMostLines) continue;
+      if (factor.factor != strongest->factor || factor.levels.size() > kMostCurves) continue;
       group_name = factor.factor;
       groups.clear();
       for (const LevelMean& level : factor.levels) groups.push_back(level.level);

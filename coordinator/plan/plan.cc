@@ -12,7 +12,7 @@
 namespace loupe::coordinator {
 namespace {
 
-absl::Status Refusal(const std::vector<FieldViolation>& violations) {
+absl::Status RefusedSettings(const std::vector<FieldViolation>& violations) {
   const FieldViolation& first = violations.front();
   const std::string more = violations.size() == 1 ? "" : fmt::format(" (and {} more)", violations.size() - 1);
   return WithFieldViolations(absl::InvalidArgumentError(fmt::format("{}: {}{}", first.field, first.description, more)),
@@ -183,7 +183,7 @@ absl::StatusOr<Plan> Plan::Create(SweepSpec given) {
   const auto refuse = [&] {
     settings_check.Check(std::vector<uint32_t>(spec.factors.size(), 0));
     violations.insert(violations.end(), settings_check.violations().begin(), settings_check.violations().end());
-    return Refusal(violations);
+    return RefusedSettings(violations);
   };
   if (!violations.empty()) return refuse();
 

@@ -19,7 +19,7 @@ FilePlace PlaceOf(const YAML::Mark& mark) {
 }
 
 // Carries a refusal out of yaml-cpp's parser, which has no other way to be stopped. Caught in ParseYaml.
-struct Refusal {
+struct YamlRefusal {
   FileProblem problem;
 };
 
@@ -44,8 +44,8 @@ class TreeBuilder : public YAML::EventHandler {
       CheckHeader(mark, tag, anchor);
       const auto [first, is_new] = parent.keys.try_emplace(value, PlaceOf(mark).line);
       if (!is_new) {
-        throw Refusal{{PlaceOf(mark),
-                       fmt::format("the key '{}' stands here a second time (first in line {})", value, first->second)}};
+        throw YamlRefusal{{PlaceOf(mark), fmt::format("the key '{}' stands here a second time (first in line {})",
+                                                      value, first->second)}};
       }
       parent.node->entries.push_back({.key = value, .key_place = PlaceOf(mark)});
       parent.has_key = true;
@@ -76,7 +76,7 @@ class TreeBuilder : public YAML::EventHandler {
   };
 
   [[noreturn]] static void RefuseAnchor(const YAML::Mark& mark) {
-    throw Refusal{
+    throw YamlRefusal{
         {PlaceOf(mark), "anchors and aliases ('&', '*') are not allowed in a sweep file; write the values out"}};
   }
 
@@ -84,10 +84,10 @@ class TreeBuilder : public YAML::EventHandler {
     if (anchor != 0) RefuseAnchor(mark);
     // "?" and "!" are yaml-cpp's own marks of a plain and a quoted scalar.
     if (!tag.empty() && tag != "?" && tag != "!") {
-      throw Refusal{{PlaceOf(mark), fmt::format("the tag '{}' is not allowed in a sweep file", tag)}};
+      throw YamlRefusal{{PlaceOf(mark), fmt::format("the tag '{}' is not allowed in a sweep file", tag)}};
     }
     if (++nodes_ > kMaxYamlNodes) {
-      throw Refusal{{PlaceOf(mark), fmt::format("the file has more than {} entries", kMaxYamlNodes)}};
+      throw YamlRefusal{{PlaceOf(mark), fmt::format("the file has more than {} entries", kMaxYamlNodes)}};
     }
   }
 
@@ -98,7 +98,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (parent.node->kind == YamlNode::Kind::kList) {
       node = &parent.node->items.emplace_back();
     } else if (parent.node->kind == YamlNode::Kind::kMap) {
-      if (!parent.has_key) throw Refusal{{PlaceOf(mark), "expected a key here: a word followed by ':'"}};
+      if (!parent.has_key) throw YamlRefusal{{PlaceOf(mark), "expected a key here: a word followed by ':'"}};
       node = &parent.node->entries.back().value;
       parent.has_key = false;
     }
@@ -109,7 +109,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void Descend(const YAML::Mark& mark, YamlNode& node) {
     if (static_cast<int>(open_.size()) > kMaxYamlDepth) {
-      throw Refusal{{PlaceOf(mark), fmt::format("more than {} levels of nesting", kMaxYamlDepth)}};
+      throw YamlRefusal{{PlaceOf(mark), fmt::format("more than {} levels of nesting", kMaxYamlDepth)}};
     }
     open_.push_back({.node = &node});
   }
@@ -189,7 +189,7 @@ absl::StatusOr<YamlNode> ParseYaml(std::string_view text, FileProblem& problem) 
     if (parser.HandleNextDocument(second) && !second.is_empty()) {
       return Fail({second_root.place, "a second document begins here; a sweep file holds one"}, problem);
     }
-  } catch (const Refusal& refusal) {
+  } catch (const YamlRefusal& refusal) {
     return Fail(refusal.problem, problem);
   } catch (const YAML::Exception& error) {
     return Fail({PlaceOf(error.mark), fmt::format("not valid YAML: {}", error.msg)}, problem);
