@@ -55,7 +55,7 @@ absl::StatusOr<coordinator::Plan> EndedSweep(const Connection& connection, const
         "'loupe stop {0}'",
         LastPart(name), v1::Sweep::State_Name(sweep.state())));
   }
-  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::SpecFromProto(sweep.spec()));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::StoredSpecFromProto(sweep.spec()));
   return coordinator::Plan::Create(std::move(spec));
 }
 
@@ -88,11 +88,12 @@ absl::Status CheckSameDesign(const std::string& first, const coordinator::Plan& 
     return out;
   };
   if (a.spec().seed == b.spec().seed && a.spec().replicates == b.spec().replicates &&
-      a.spec().settings == b.spec().settings && keys(a) == keys(b)) {
+      a.spec().settings == b.spec().settings && a.spec().defaults == b.spec().defaults && keys(a) == keys(b)) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(fmt::format(
-      "--with {}: it is no part of the same design as {}: seed, replicates, settings and factors must be the same",
+      "--with {}: it is no part of the same design as {}: seed, replicates, settings (also those that the files leave "
+      "out) and factors must be the same",
       LastPart(second), LastPart(first)));
 }
 

@@ -1,11 +1,17 @@
 #include "cli/create_sweep.h"
 
+#include <algorithm>
+#include <utility>
+#include <vector>
+
 #include "cli/connect.h"
 #include "common/random_source.h"
+#include "common/settings/settings.h"
 #include "common/status_macros.h"
 #include "common/text.h"
 #include "coordinator/plan_proto/spec_proto.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "loupe/v1/sweep.grpc.pb.h"
 
 namespace loupe::cli {
@@ -13,17 +19,42 @@ namespace {
 
 using Stub = v1::SweepService::StubInterface;
 
-// The stored sweep of that id, if it plans the same trials as `plan`; ALREADY_EXISTS, with what to do, if it does not.
+// Settings that the file leaves out and that were something else by default when the sweep was made: the sweep goes on
+// with those.
+std::vector<std::string> ChangedDefaults(const coordinator::Plan& plan, const SettingDefaults& stored) {
+  std::vector<std::string> changes;
+  const SettingDefaults& now = plan.spec().defaults;
+  for (const SettingRule& rule : SettingRules()) {
+    if (rule.since > std::min(stored.version, now.version) || stored.Of(rule) == now.Of(rule)) continue;
+    const auto is_rule = [&](const coordinator::SweepFactor& factor) { return factor.key == rule.key; };
+    if (plan.spec().settings.contains(rule.key) || std::any_of(plan.factors().begin(), plan.factors().end(), is_rule)) {
+      continue;
+    }
+    changes.push_back(fmt::format("{} {} (now {})", rule.key, stored.Of(rule), now.Of(rule)));
+  }
+  return changes;
+}
+
+// The stored sweep of that id, if it is of the same file as `plan`; ALREADY_EXISTS, with what to do, if it is not. The
+// defaults of the program that made it are its own affair.
 absl::StatusOr<v1::Sweep> SameSweep(const Connection& connection, Stub& stub, const SweepId& id,
                                     const coordinator::Plan& plan) {
   v1::GetSweepRequest request;
   request.set_name(id.name());
   LOUPE_ASSIGN_OR_RETURN(v1::Sweep sweep, Call(connection, stub, &Stub::GetSweep, request));
-  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec stored, coordinator::SpecFromProto(sweep.spec()));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec stored, coordinator::StoredSpecFromProto(sweep.spec()));
   coordinator::SweepSpec wanted = plan.spec();
   stored.source_text.clear();
   wanted.source_text.clear();
-  if (stored == wanted) return sweep;
+  const SettingDefaults defaults = std::exchange(stored.defaults, {});
+  wanted.defaults = {};
+  if (stored == wanted) {
+    const std::vector<std::string> changes = ChangedDefaults(plan, defaults);
+    if (!changes.empty()) {
+      fmt::print(stderr, "note: {} keeps the defaults that it was made with: {}\n", id.id(), fmt::join(changes, ", "));
+    }
+    return sweep;
+  }
   return absl::AlreadyExistsError(fmt::format(
       "there is a sweep '{0}' already, from another file; give this one another name (--id), or remove that one with "
       "'loupe delete {0}'",

@@ -40,7 +40,7 @@ absl::Status AddSweep(const Connection& connection, const std::string& name, con
   get.set_name(name);
   LOUPE_ASSIGN_OR_RETURN(const v1::Sweep sweep, Call(connection, static_cast<v1::SweepService::StubInterface&>(*sweeps),
                                                      &v1::SweepService::StubInterface::GetSweep, get));
-  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::SpecFromProto(sweep.spec()));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::StoredSpecFromProto(sweep.spec()));
   if (BaseOf(spec) != base) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(std::move(spec)));
   const auto trials = v1::TrialService::NewStub(connection.channel());

@@ -46,6 +46,16 @@ absl::Status WrongValue(const SettingRule& rule, std::string_view value, std::st
   return absl::InvalidArgumentError(fmt::format("{}: '{}' is not {}", rule.key, value, expected));
 }
 
+// The default that the table had at `version`; empty where it had none.
+const std::string& DefaultAt(const SettingRule& rule, int32_t version) {
+  static const std::string none;
+  if (rule.since > version) return none;
+  for (const auto& [last, value] : rule.former_defaults) {
+    if (version <= last) return value;
+  }
+  return rule.default_value;
+}
+
 bool InRange(const SettingRule& rule, double value) { return value >= rule.minimum && value <= rule.maximum; }
 
 const std::string& ValueOf(const std::map<std::string, std::string, std::less<>>& values, std::string_view key) {
@@ -281,6 +291,10 @@ CheckedSettings CheckSettings(const std::map<std::string, std::string>& given, c
           {rule.key, fmt::format("{}: missing; expected {}. {}", rule.key, ExpectedValue(rule), rule.description)});
     } else if (const std::string_view fallback = defaults.Of(rule); !fallback.empty()) {
       checked.values.emplace(rule.key, fallback);
+    } else if (!DefaultAt(rule, defaults.version).empty()) {
+      checked.violations.push_back(
+          {rule.key, fmt::format("{}: missing; in version {} of the settings it always has a value", rule.key,
+                                 defaults.version)});
     }
   }
   CheckNeeds(checked);
@@ -319,11 +333,7 @@ std::vector<FieldViolation> SettingViolations(const std::map<std::string, std::s
 SettingDefaults SettingDefaults::OfVersion(int32_t version) {
   SettingDefaults defaults{.version = version, .values = {}};
   for (const SettingRule& rule : SettingRules()) {
-    if (rule.since > version) continue;
-    const auto former = std::find_if(rule.former_defaults.begin(), rule.former_defaults.end(),
-                                     [&](const auto& entry) { return version <= entry.first; });
-    const std::string& value = former == rule.former_defaults.end() ? rule.default_value : former->second;
-    if (!value.empty()) defaults.values.emplace(rule.key, value);
+    if (const std::string& value = DefaultAt(rule, version); !value.empty()) defaults.values.emplace(rule.key, value);
   }
   return defaults;
 }

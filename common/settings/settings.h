@@ -55,7 +55,7 @@ struct SettingRule {
   int32_t since = 1;
   // The value that means what programs before `since` did; empty means "not set". Meaningless for since = 1.
   std::string neutral;
-  // Defaults of former versions: {last version that had it, its canonical text}, ascending.
+  // Defaults of former versions: {last version that had it, its canonical text or nothing}, ascending.
   std::vector<std::pair<int32_t, std::string>> former_defaults;
   // Those of `choices` that came after `since`, and the version with which each came.
   std::map<std::string, int32_t> choices_since;
@@ -99,13 +99,14 @@ std::vector<FieldViolation> SettingViolations(const std::map<std::string, std::s
 struct SettingDefaults {
   // Of the table that made it; 0 stands for nothing at all.
   int32_t version = 0;
-  // By full key, canonical; a setting of that version that is not here is not set.
+  // By full key, canonical. Settings::Create refuses to go without one that the version had, so that a reader of
+  // settings never meets a hole.
   std::map<std::string, std::string> values;
 
   // All defaults that the table had at `version` (1 … kSettingsVersion; newer ones are what this program knows).
   static SettingDefaults OfVersion(int32_t version);
-  // For values that are complete already, as a trial's are on the wire: nothing is added but what settings that are
-  // newer than `version` need to mean what they meant before they existed.
+  // For values that are complete already, as a trial's are on the wire: nothing is added but the neutral values of
+  // settings that are newer than `version`.
   static SettingDefaults None(int32_t version) { return {.version = version, .values = {}}; }
 
   // Canonical text for `rule`: empty means "not set".

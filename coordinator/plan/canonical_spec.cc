@@ -29,6 +29,7 @@ class Canonicaliser {
 
   CanonicalSpec Run() && {
     CheckHeader();
+    CheckDefaults();
     CheckSettings();
     CheckFactors();
     CheckPositions();
@@ -76,6 +77,36 @@ class Canonicaliser {
     CheckRange("spec.retry.max_failed_trials", spec.retry.max_failed_trials, 0, kMaxTrialsPerSweep);
     if (spec.retry.backoff < absl::ZeroDuration() || spec.retry.backoff > absl::Hours(24)) {
       Refuse("spec.retry.backoff", "expected a duration from 0 to 24 hours");
+    }
+  }
+
+  void CheckDefaults() {
+    SettingDefaults& defaults = result_.spec.defaults;
+    if (given_.defaults.version == 0 && given_.defaults.values.empty()) {
+      defaults = SettingDefaults::OfVersion(kSettingsVersion);
+      return;
+    }
+    defaults.version = given_.defaults.version;
+    if (defaults.version < 1 || defaults.version > kSettingsVersion) {
+      return Refuse(
+          "spec.defaults.version",
+          fmt::format("the sweep was made with version {} of the settings, and this program knows up to {}: use "
+                      "one Loupe for both, the newer",
+                      defaults.version, kSettingsVersion));
+    }
+    for (const auto& [key, value] : given_.defaults.values) {
+      const std::string field = fmt::format("spec.defaults.values[\"{}\"]", key);
+      const SettingRule* rule = FindSettingRule(key);
+      if (rule == nullptr || rule->since > defaults.version) {
+        Refuse(field, fmt::format("version {} of the settings has no '{}'", defaults.version, key));
+        continue;
+      }
+      absl::StatusOr<std::string> canonical = CanonicalValue(*rule, value);
+      if (!canonical.ok()) {
+        Refuse(field, MessageOf(canonical.status()));
+      } else {
+        defaults.values.emplace(key, *std::move(canonical));
+      }
     }
   }
 

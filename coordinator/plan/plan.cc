@@ -76,7 +76,7 @@ class SettingsCheck {
     if (!seen_kinds_.insert(kind).second) return;
     std::map<std::string, std::string> values = spec_.settings;
     for (size_t f = 0; f < spec_.factors.size(); ++f) values[spec_.factors[f].key] = spec_.factors[f].levels[levels[f]];
-    absl::StatusOr<Settings> settings = Settings::Create(values);
+    absl::StatusOr<Settings> settings = Settings::Create(values, spec_.defaults);
     if (settings.ok()) {
       settings_.emplace(std::move(kind), *std::move(settings));
       return;

@@ -60,7 +60,8 @@ class Plan {
   std::map<std::string, std::string> CellLevels(int64_t cell) const;
   // The name under which factor number `factor` stands in CellLevels and in reports.
   std::string FactorName(size_t factor) const;
-  // Every setting of the cell's trials, defaults filled in. Cannot fail: Create has checked every kind of cell.
+  // Every setting of the cell's trials, with the spec's defaults and none of this program's. Cannot fail: Create has
+  // checked every kind of cell.
   Settings CellSettings(int64_t cell) const;
 
   // Sentences for the submitter: levels that no legal pair uses, pairs left out, and the like.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/settings/settings.h"
 
 namespace loupe::coordinator {
 
@@ -47,6 +48,9 @@ struct SweepSpec {
   std::string display_name;
   // Fixed settings by full key; what the factors vary is not among them.
   std::map<std::string, std::string> settings;
+  // What the settings that neither these nor the factors give are taken to be. Version 0 in a spec as written: Plan::
+  // Create takes this program's. A canonical spec has them, so that a stored sweep means the same under every program.
+  SettingDefaults defaults;
   // Ordered: the last one varies fastest from cell to cell.
   std::vector<SweepFactor> factors;
   // Cells that match any of these are left out.

@@ -57,6 +57,14 @@ absl::StatusOr<SweepSpec> SpecFromProto(const v1::SweepSpec& proto) {
                 .backoff = *backoff,
                 .max_failed_trials = proto.retry().max_failed_trials()};
   spec.source_text = proto.source_text();
+  spec.defaults = {.version = proto.defaults().version(),
+                   .values = {proto.defaults().values().begin(), proto.defaults().values().end()}};
+  return spec;
+}
+
+absl::StatusOr<SweepSpec> StoredSpecFromProto(const v1::SweepSpec& proto) {
+  absl::StatusOr<SweepSpec> spec = SpecFromProto(proto);
+  if (spec.ok() && spec->defaults == SettingDefaults()) spec->defaults = SettingDefaults::OfVersion(1);
   return spec;
 }
 
@@ -88,6 +96,10 @@ v1::SweepSpec SpecToProto(const SweepSpec& spec) {
         google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(spec.retry.backoff));
   }
   proto.set_source_text(spec.source_text);
+  if (spec.defaults != SettingDefaults()) {
+    proto.mutable_defaults()->set_version(spec.defaults.version);
+    proto.mutable_defaults()->mutable_values()->insert(spec.defaults.values.begin(), spec.defaults.values.end());
+  }
   return proto;
 }
 

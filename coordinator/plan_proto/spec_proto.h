@@ -11,6 +11,10 @@ namespace loupe::coordinator {
 // field. Plan::Create checks the rest. replicates 0 (unset) means 1.
 absl::StatusOr<SweepSpec> SpecFromProto(const v1::SweepSpec& proto);
 
+// The same for the specification of a sweep that is stored. Coordinators that stored no defaults took those of version
+// 1 of the settings.
+absl::StatusOr<SweepSpec> StoredSpecFromProto(const v1::SweepSpec& proto);
+
 // The inverse: SpecFromProto(SpecToProto(s)) == s for every spec whose replicates are at least 1.
 v1::SweepSpec SpecToProto(const SweepSpec& spec);
 

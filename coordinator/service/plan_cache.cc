@@ -21,7 +21,7 @@ absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const SweepRecord& sweep) {
   if (!proto.ParseFromString(sweep.spec)) {
     return absl::DataLossError(fmt::format("the stored specification of sweep '{}' cannot be read", sweep.id));
   }
-  LOUPE_ASSIGN_OR_RETURN(SweepSpec spec, SpecFromProto(proto));
+  LOUPE_ASSIGN_OR_RETURN(SweepSpec spec, StoredSpecFromProto(proto));
   LOUPE_ASSIGN_OR_RETURN(Plan plan, Plan::Create(std::move(spec)));
   if (plan.cell_count() != sweep.cells || plan.trial_count() != sweep.trials()) {
     return absl::InternalError(

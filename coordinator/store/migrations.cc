@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "common/settings/settings.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -186,9 +187,42 @@ void Sha256OfText(sqlite3_context* context, int, sqlite3_value** values) {
   sqlite3_result_text(context, digest.data(), static_cast<int>(digest.size()), SQLITE_TRANSIENT);
 }
 
+// Sweeps before this step took what was not given from the program that ran: version 1 of the settings, for all of
+// them. When a worker was last heard of is what is known of its attempts.
+constexpr char kSchema4Sql[] = R"sql(
+UPDATE sweeps SET spec = loupe_with_defaults(spec);
+ALTER TABLE workers ADD COLUMN last_seen_us INTEGER NOT NULL DEFAULT 0;
+UPDATE workers SET last_seen_us = first_seen_us;
+UPDATE workers SET last_seen_us = max(last_seen_us, seen.last_us)
+  FROM (SELECT worker, max(coalesce(end_time_us, start_time_us)) AS last_us FROM attempts GROUP BY worker) AS seen
+  WHERE seen.worker = workers.worker_id;
+)sql";
+
+// For migrations: the specification with the defaults of version 1 of the settings. A specification is a serialised
+// loupe.v1.SweepSpec, which this library does not know; but a field that is appended to a message belongs to it
+// (protobuf's encoding), so that nothing has to be read.
+void AppendDefaultsOfVersion1(sqlite3_context* context, int, sqlite3_value** values) {
+  const auto varint = [](size_t number) {
+    std::string bytes;
+    for (; number >= 0x80; number >>= 7) bytes += static_cast<char>(number | 0x80);
+    return bytes + static_cast<char>(number);
+  };
+  const auto field = [&](int number, const std::string& bytes) {
+    return static_cast<char>(number << 3 | 2) + varint(bytes.size()) + bytes;
+  };
+  std::string defaults = {1 << 3, 1};  // SettingDefaults.version = 1
+  for (const auto& [key, value] : SettingDefaults::OfVersion(1).values) {
+    defaults += field(2, field(1, key) + field(2, value));
+  }
+  const void* bytes = sqlite3_value_blob(values[0]);
+  std::string spec(static_cast<const char*>(bytes), static_cast<size_t>(sqlite3_value_bytes(values[0])));
+  spec += field(12, defaults);
+  sqlite3_result_blob(context, spec.data(), static_cast<int>(spec.size()), SQLITE_TRANSIENT);
+}
+
 // kSteps[i] takes a file from version i to i + 1. A released step is never edited; tests/coordinator/store/fixtures has
 // a database of every earlier version, written by the program of its time, and says how to add the next.
-constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql, kSchema3Sql};
+constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql, kSchema3Sql, kSchema4Sql};
 
 }  // namespace
 
@@ -219,6 +253,9 @@ absl::Status Migrate(SqliteDb& db) {
   LOUPE_ASSIGN_OR_RETURN(const int version, StoredSchemaVersion(db));
   sqlite3_create_function_v2(db.handle(), "loupe_sha256", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY,
                              nullptr, &Sha256OfText, nullptr, nullptr, nullptr);
+  sqlite3_create_function_v2(db.handle(), "loupe_with_defaults", 1,
+                             SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, nullptr, &AppendDefaultsOfVersion1,
+                             nullptr, nullptr, nullptr);
   for (int step = version; step < SchemaVersion(); ++step) {
     const std::string mark =
         fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId, step + 1);

@@ -273,20 +273,26 @@ TEST(SettingDefaultsTest, VersionsOfTheTableAreConsistent) {
     for (const auto& [last, value] : rule.former_defaults) {
       EXPECT_GT(last, before) << rule.key;
       EXPECT_LT(last, kSettingsVersion) << rule.key;
-      EXPECT_EQ(CanonicalValue(rule, value).value_or("?"), value) << rule.key;
+      EXPECT_EQ(value.empty() ? "" : CanonicalValue(rule, value).value_or("?"), value) << rule.key;
       before = last;
     }
   }
 }
 
-TEST(SettingDefaultsTest, DefaultOfAProgramStaysOut) {
-  std::map<std::string, std::string> values = Complete();
-  const SettingDefaults stored{
-      .version = 1, .values = {{"task.kind", "dreambooth"}, {"method.kind", "adapter"}, {"budget.batch", "2"}}};
-  const absl::StatusOr<Settings> settings = Settings::Create(values, stored);
+TEST(SettingDefaultsTest, AProgramsOwnDefaultsStayOut) {
+  SettingDefaults stored = SettingDefaults::OfVersion(1);
+  stored.values["budget.batch"] = "2";
+  const absl::StatusOr<Settings> settings = Settings::Create(Complete(), stored);
   ASSERT_TRUE(settings.ok()) << settings.status();
   EXPECT_EQ(settings->Integer("budget.batch"), 2);
-  EXPECT_FALSE(settings->Has("train.learning_rate")) << "not stored: not set, whatever this program's default is";
+  // As a worker gets them.
+  const std::map<std::string, std::string> sent(settings->values().begin(), settings->values().end());
+  EXPECT_EQ(Settings::Create(sent, SettingDefaults::None(1))->values(), settings->values());
+}
+
+TEST(SettingDefaultsTest, AHoleIsRefused) {
+  EXPECT_THAT(Message(Settings::Create(Complete(), SettingDefaults::None(1)).status()),
+              HasSubstr("task.kind: missing; in version 1 of the settings it always has a value"));
 }
 
 TEST(SettingsVersionTest, ALaterMethodNeedsItsVersion) {

@@ -8,6 +8,7 @@
 #include "common/error_details.h"
 #include "common/positions.h"
 #include "common/settings/settings.h"
+#include "tests/testing/changed_default.h"
 
 namespace loupe::coordinator {
 namespace {
@@ -131,6 +132,36 @@ TEST(PlanTest, CellSettingsAreCompleteAndCarryTheCellsLevels) {
   EXPECT_EQ(settings.Text("method.activation"), "silu");
   EXPECT_EQ(settings.Integer("budget.steps"), 5);
   EXPECT_EQ(settings.Integer("budget.batch"), 4);  // a default
+}
+
+// The half of a sweep that runs after an upgrade is the same sweep's.
+TEST(PlanTest, AnUpgradesDefaultsDoNotEnter) {
+  const Plan before = *Plan::Create(SmallSpec());
+  EXPECT_EQ(before.spec().defaults, SettingDefaults::OfVersion(kSettingsVersion));
+  const testing::ChangedDefault upgrade("budget.batch", "64");
+  const absl::StatusOr<Plan> after = Plan::Create(before.spec());
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(after->spec(), before.spec());
+  for (int64_t cell = 0; cell < before.cell_count(); ++cell)
+    EXPECT_EQ(after->CellSettings(cell).values(), before.CellSettings(cell).values());
+  EXPECT_EQ(Plan::Create(SmallSpec())->CellSettings(0).Integer("budget.batch"), 64)
+      << "a new sweep has the new default";
+}
+
+TEST(PlanTest, DefaultsOfAnotherTableAreRefused) {
+  SweepSpec spec = SmallSpec();
+  spec.defaults = SettingDefaults::OfVersion(kSettingsVersion);
+  spec.defaults.version = kSettingsVersion + 1;
+  EXPECT_THAT(ViolationsOf(spec), ElementsAre(Violation("spec.defaults.version", "use one Loupe for both")));
+  spec.defaults.version = 1;
+  EXPECT_THAT(ViolationsOf(spec),
+              Contains(Violation("spec.defaults.values[\"method.rank\"]", "version 1 of the settings has no")));
+  spec.defaults = SettingDefaults::OfVersion(1);
+  spec.defaults.values["budget.batch"] = "0";
+  EXPECT_THAT(ViolationsOf(spec),
+              Contains(Violation("spec.defaults.values[\"budget.batch\"]", "a whole number from 1")));
+  spec.defaults.values.erase("budget.batch");
+  EXPECT_THAT(ViolationsOf(spec), ElementsAre(Violation("spec.settings[\"budget.batch\"]", "it always has a value")));
 }
 
 TEST(PlanTest, CellSettingsAreWhatEachCellsValuesMakeByThemselves) {

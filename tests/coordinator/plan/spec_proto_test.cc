@@ -22,6 +22,7 @@ SweepSpec EveryFieldSet() {
   spec.retry = {
       .max_trial_attempts = 5, .max_worker_losses = 6, .backoff = absl::Milliseconds(1500), .max_failed_trials = 7};
   spec.source_text = "name: a\n";
+  spec.defaults = {.version = 1, .values = {{"budget.batch", "4"}}};
   return spec;
 }
 
@@ -57,6 +58,15 @@ TEST(SpecProtoTest, NegativeBackoffIsRefusedByName) {
   EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument);
   ASSERT_EQ(FieldViolationsOf(spec.status()).size(), 1u);
   EXPECT_EQ(FieldViolationsOf(spec.status())[0].field, "spec.retry.backoff");
+}
+
+// What a coordinator stored before sweeps had their defaults.
+TEST(SpecProtoTest, StoredSpecWithoutDefaultsHasVersion1s) {
+  SweepSpec spec = EveryFieldSet();
+  spec.defaults = {};
+  EXPECT_EQ(SpecFromProto(SpecToProto(spec))->defaults, SettingDefaults());
+  EXPECT_EQ(StoredSpecFromProto(SpecToProto(spec))->defaults, SettingDefaults::OfVersion(1));
+  EXPECT_EQ(*StoredSpecFromProto(SpecToProto(EveryFieldSet())), EveryFieldSet());
 }
 
 }  // namespace

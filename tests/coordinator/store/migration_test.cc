@@ -7,6 +7,8 @@
 
 #include "common/atomic_file.h"
 #include "common/sha256.h"
+#include "coordinator/plan/plan.h"
+#include "coordinator/plan_proto/spec_proto.h"
 #include "coordinator/store/copies.h"
 #include "coordinator/store/doctor.h"
 #include "coordinator/store/migrations.h"
@@ -145,6 +147,25 @@ TEST_F(MigrationTest, Version2KeepsEverythingAndHasNoJobsAndNoInputs) {
   EXPECT_EQ(all.live[0].token_sha256.size(), 64u);
   const auto db = SqliteDb::Open(data + "/coordinator.db", SqliteDb::Mode::kReadOnly, "");
   EXPECT_EQ(Value(**db, "SELECT count(*) FROM sweep_inputs"), "0");
+}
+
+// What their programs took for granted is written down in the sweeps, and they are still the same plan.
+TEST_F(MigrationTest, EarlierSweepsGetVersion1sDefaults) {
+  for (int version = 1; version <= 3; ++version) {
+    const auto store = SqliteStore::Open({.path = FolderOf(version) + "/coordinator.db"});
+    ASSERT_TRUE(store.ok()) << store.status();
+    const absl::StatusOr<SweepRecord> sweep = (*store)->GetSweep("fixture");
+    ASSERT_TRUE(sweep.ok()) << sweep.status();
+    v1::SweepSpec proto;
+    ASSERT_TRUE(proto.ParseFromString(sweep->spec));
+    const absl::StatusOr<SweepSpec> spec = SpecFromProto(proto);
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    EXPECT_EQ(spec->defaults, SettingDefaults::OfVersion(1));
+    const absl::StatusOr<Plan> plan = Plan::Create(*spec);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_EQ(plan->spec(), *spec) << "canonical as it stands";
+    EXPECT_EQ(plan->cell_count(), sweep->cells);
+  }
 }
 
 // A step that is cut off leaves the version before it, and the next start does it whole.

@@ -1,0 +1,58 @@
+// A sweep whose second half runs under a program with another default.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "clients/rpc/rpc_status.h"
+#include "common/settings/settings.h"
+#include "tests/testing/changed_default.h"
+#include "tests/testing/mini_sweep.h"
+
+namespace loupe {
+namespace {
+
+using SettingMap = std::map<std::string, std::string>;
+
+// Runs the sweep's next trial with score 0 and returns the settings that it was given.
+SettingMap RunOne(testing::MiniSweep& mini, const std::string& session) {
+  v1::SynchronizeRequest request;
+  request.set_worker("workers/by-hand");
+  request.set_session_id(session);
+  request.set_slots(1);
+  const auto synchronize = [&] {
+    grpc::ClientContext context;
+    mini.connection()->Prepare(context);
+    v1::SynchronizeResponse response;
+    const absl::Status status = FromGrpcStatus(mini.workers().Synchronize(&context, request, &response));
+    EXPECT_TRUE(status.ok()) << status;
+    return response;
+  };
+  const v1::SynchronizeResponse begun = synchronize();
+  if (begun.attempts_size() != 1) return {};
+  const v1::TrialAssignment& assignment = begun.attempts(0).assignment();
+  EXPECT_EQ(assignment.settings_version(), kSettingsVersion);
+  v1::AttemptReport* report = request.add_attempts();
+  *report->mutable_lease() = begun.attempts(0).lease();
+  (*report->mutable_success()->mutable_scores())["clip_i"] = 0;
+  request.set_draining(true);
+  synchronize();
+  return {assignment.settings().begin(), assignment.settings().end()};
+}
+
+TEST(UpgradeTest, AHalfRunSweepKeepsItsDefaults) {
+  testing::MiniSweep mini;
+  v1::SweepSpec spec = testing::SmallSpec(1, 2);
+  spec.mutable_factors()->RemoveLast();
+  spec.mutable_factors(0)->mutable_levels()->DeleteSubrange(1, 2);
+  mini.Create("half", spec);
+  const SettingMap before = RunOne(mini, "11111111111111111111111111111111");
+  ASSERT_EQ(before.at("budget.batch"), "4");
+  const testing::ChangedDefault upgrade("budget.batch", "64");
+  mini.RestartCoordinator();
+  EXPECT_EQ(RunOne(mini, "22222222222222222222222222222222"), before);
+  EXPECT_EQ(mini.Get("half").state(), v1::Sweep::COMPLETED);
+}
+
+}  // namespace
+}  // namespace loupe
