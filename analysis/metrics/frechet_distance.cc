@@ -9,7 +9,6 @@
 #include "fmt/format.h"
 
 namespace loupe::analysis {
-namespace {
 
 // The Gaussian fitted to one set: mean, Tr Σ, and F with FᵀF = Σ.
 struct FittedGaussian {
@@ -18,6 +17,8 @@ struct FittedGaussian {
   DenseMatrix factor;
   double trace = 0;
 };
+
+namespace {
 
 void Centre(DenseMatrix& block, const std::vector<double>& mean) {
   for (int64_t row = 0; row < block.rows; ++row) {
