@@ -84,7 +84,7 @@ absl::Status CheckSameDesign(const std::string& first, const coordinator::Plan& 
                              const coordinator::Plan& b) {
   const auto keys = [](const coordinator::Plan& plan) {
     std::vector<std::string> out;
-    for (const coordinator::SweepFactor& factor : plan.factors()) out.push_back(factor.key);
+    for (size_t f = 0; f < plan.factors().size(); ++f) out.push_back(plan.FactorName(f));
     return out;
   };
   if (a.spec().seed == b.spec().seed && a.spec().replicates == b.spec().replicates &&

@@ -26,10 +26,7 @@ std::vector<std::string> ChangedDefaults(const coordinator::Plan& plan, const Se
   const SettingDefaults& now = plan.spec().defaults;
   for (const SettingRule& rule : SettingRules()) {
     if (rule.since > std::min(stored.version, now.version) || stored.Of(rule) == now.Of(rule)) continue;
-    const auto is_rule = [&](const coordinator::SweepFactor& factor) { return factor.key == rule.key; };
-    if (plan.spec().settings.contains(rule.key) || std::any_of(plan.factors().begin(), plan.factors().end(), is_rule)) {
-      continue;
-    }
+    if (!plan.ValuesOf(rule.key).empty()) continue;
     changes.push_back(fmt::format("{} {} (now {})", rule.key, stored.Of(rule), now.Of(rule)));
   }
   return changes;

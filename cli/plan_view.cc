@@ -83,6 +83,23 @@ std::string PairsNote(const coordinator::TermOutlook& term) {
                             more > 0 ? fmt::format(" and {} more (--format json has all)", more) : "");
 }
 
+// What each method of a comparison brings: "  lora: 4 cells, varying rank and targets".
+std::string MethodsText(const coordinator::Plan& plan) {
+  std::string text;
+  const std::vector<coordinator::MethodSpec>& methods = plan.spec().methods;
+  std::vector<int64_t> cells(methods.size());
+  for (int64_t cell = 0; cell < plan.cell_count() && !methods.empty(); ++cell) ++cells[plan.LevelIndex(cell, 0)];
+  for (size_t m = 0; m < methods.size(); ++m) {
+    std::vector<std::string> own;
+    for (size_t f = 0; f < plan.factors().size(); ++f) {
+      if (plan.factors()[f].within == methods[m].label) own.push_back(plan.FactorName(f));
+    }
+    text += fmt::format("  {}: {}{}\n", methods[m].label, Plural(cells[m], "cell"),
+                        own.empty() ? "" : fmt::format(", varying {} of its own", fmt::join(own, ", ")));
+  }
+  return text;
+}
+
 std::string CellsText(const coordinator::Plan& plan) {
   std::string text = "\nCells\n";
   for (int64_t cell = 0; cell < plan.cell_count(); ++cell) {
@@ -141,7 +158,8 @@ ordered_json SubsetJson(const PlanView& view) {
 std::string CellLine(const coordinator::Plan& plan, int64_t cell) {
   std::string text = fmt::format("  {}:", cell);
   for (size_t f = 0; f < plan.factors().size(); ++f) {
-    text += fmt::format(" {}={}", plan.FactorName(f), plan.factors()[f].levels[plan.LevelIndex(cell, f)]);
+    if (plan.LevelIndex(cell, f) == coordinator::Plan::kAbsent) continue;
+    text += fmt::format(" {}={}", plan.FactorName(f), plan.Level(cell, f));
   }
   return text + "\n";
 }
@@ -178,6 +196,7 @@ std::string PlanText(const PlanView& view) {
   const coordinator::Plan& plan = *view.plan;
   std::string text = fmt::format("{}: {} × {} = {}\n", view.sweep_id, Plural(plan.cell_count(), "cell"),
                                  Plural(plan.spec().replicates, "replicate"), Plural(plan.trial_count(), "trial"));
+  text += MethodsText(plan);
   if (view.outlook.has_terms) text += fmt::format("\n{}{}", TermTable(view), PowerLegend(view));
   std::vector<std::string> notes;
   for (const coordinator::TermOutlook& term : view.outlook.terms) {
@@ -207,8 +226,10 @@ std::string PlanJson(const PlanView& view) {
   json["trials"] = plan.trial_count();
   json["factors"] = ordered_json::array();
   for (size_t f = 0; f < plan.factors().size(); ++f) {
-    json["factors"].push_back(
-        {{"name", plan.FactorName(f)}, {"key", plan.factors()[f].key}, {"levels", plan.factors()[f].levels}});
+    const coordinator::SweepFactor& factor = plan.factors()[f];
+    ordered_json& added = json["factors"].emplace_back(
+        ordered_json{{"name", plan.FactorName(f)}, {"key", factor.key}, {"levels", factor.levels}});
+    if (!factor.within.empty()) added["within"] = factor.within;
   }
   json["power"] = {{"alpha", view.question.alpha},
                    {"power", view.question.power},
@@ -249,7 +270,7 @@ std::string PlanCsv(const PlanView& view) {
   for (int64_t cell = 0; cell < plan.cell_count(); ++cell) {
     csv += fmt::format("{}", cell);
     for (size_t f = 0; f < plan.factors().size(); ++f) {
-      csv += fmt::format(",{}", CsvField(plan.factors()[f].levels[plan.LevelIndex(cell, f)]));
+      csv += fmt::format(",{}", CsvField(std::string(plan.Level(cell, f))));
     }
     for (int32_t r = 0; r < plan.spec().replicates; ++r) {
       csv += fmt::format(",{}", place[static_cast<size_t>(plan.TrialIndex(cell, r))]);

@@ -1,7 +1,6 @@
 #include "cli/prompt_notes.h"
 
 #include <filesystem>
-#include <set>
 #include <system_error>
 
 #include "common/status_macros.h"
@@ -11,17 +10,6 @@
 
 namespace loupe::cli {
 namespace {
-
-// The values that the setting has in the plan's cells: a factor's levels, or the one for all.
-std::set<std::string> ValuesOf(const coordinator::Plan& plan, const std::string& key) {
-  std::set<std::string> values;
-  for (const coordinator::SweepFactor& factor : plan.factors()) {
-    if (factor.key == key) values.insert(factor.levels.begin(), factor.levels.end());
-  }
-  const auto fixed = plan.spec().settings.find(key);
-  if (values.empty() && fixed != plan.spec().settings.end()) values.insert(fixed->second);
-  return values;
-}
 
 absl::StatusOr<std::vector<std::string>> CutOffs(const std::string& base,
                                                  const std::vector<std::pair<std::string, std::string>>& prompts) {
@@ -40,12 +28,12 @@ absl::StatusOr<std::vector<std::string>> CutOffs(const std::string& base,
 std::vector<std::string> PromptNotes(const coordinator::Plan& plan) {
   std::vector<std::pair<std::string, std::string>> prompts;
   for (const char* key : {"task.instance_prompt", "task.class_prompt"}) {
-    for (const std::string& prompt : ValuesOf(plan, key)) prompts.emplace_back(key, prompt);
+    for (const std::string& prompt : plan.ValuesOf(key)) prompts.emplace_back(key, prompt);
   }
   std::vector<std::string> notes;
   if (prompts.empty()) return notes;
   std::error_code error;
-  for (const std::string& base : ValuesOf(plan, "base")) {
+  for (const std::string& base : plan.ValuesOf("base")) {
     if (!std::filesystem::exists(base, error)) {
       notes.push_back(fmt::format(
           "base: {} is not on this machine, so whether its text tower takes the prompts whole is not checked; the report will say",

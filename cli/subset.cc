@@ -1,10 +1,13 @@
 #include "cli/subset.h"
 
+#include <algorithm>
 #include <numeric>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "common/settings/settings.h"
 #include "common/status_macros.h"
+#include "coordinator/plan/canonical_spec.h"
 #include "coordinator/plan/sweep_file.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -18,16 +21,22 @@ analysis::Candidates CandidatesOf(const coordinator::Plan& plan, const std::vect
   analysis::Candidates candidates;
   candidates.cells.resize(cells.size());
   for (size_t f = 0; f < plan.factors().size(); ++f) {
-    std::vector<int32_t> number(plan.factors()[f].levels.size(), -1);
+    // Cells of other methods have a level of their own, which tells nothing beside the method.
+    const size_t absent = plan.factors()[f].levels.size();
+    const auto level_of = [&](int64_t cell) {
+      const size_t level = plan.LevelIndex(cell, f);
+      return level == coordinator::Plan::kAbsent ? absent : level;
+    };
+    std::vector<int32_t> number(absent + 1, -1);
     analysis::DesignFactor factor{.name = plan.FactorName(f), .levels = {}};
-    for (const int64_t cell : cells) number[plan.LevelIndex(cell, f)] = 0;
+    for (const int64_t cell : cells) number[level_of(cell)] = 0;
     for (size_t level = 0; level < number.size(); ++level) {
       if (number[level] < 0) continue;
       number[level] = static_cast<int32_t>(factor.levels.size());
-      factor.levels.push_back(plan.factors()[f].levels[level]);
+      factor.levels.push_back(level == absent ? "(other methods)" : plan.factors()[f].levels[level]);
     }
-    if (factor.levels.size() < 2) continue;
-    for (size_t i = 0; i < cells.size(); ++i) candidates.cells[i].push_back(number[plan.LevelIndex(cells[i], f)]);
+    if (factor.levels.size() < 2 + static_cast<size_t>(number[absent] >= 0)) continue;
+    for (size_t i = 0; i < cells.size(); ++i) candidates.cells[i].push_back(number[level_of(cells[i])]);
     candidates.factors.push_back(std::move(factor));
   }
   return candidates;
@@ -60,10 +69,7 @@ Subset SubsetOf(const coordinator::Plan& plan, const std::vector<int64_t>& cells
   for (size_t& chosen : subset.fraction.chosen) {
     const int64_t cell = cells[chosen];
     chosen = static_cast<size_t>(cell);
-    coordinator::CellPattern& pattern = subset.spec.selections.emplace_back();
-    for (size_t f = 0; f < plan.factors().size(); ++f) {
-      pattern[plan.factors()[f].key] = plan.factors()[f].levels[plan.LevelIndex(cell, f)];
-    }
+    subset.spec.selections.push_back(plan.PatternOf(cell));
   }
   return subset;
 }
@@ -139,11 +145,20 @@ absl::StatusOr<std::string> WithSelections(std::string_view text, const coordina
   if (!result.ends_with('\n')) result += '\n';
   result += "\n# The chosen cells: these alone are run.\nonly:\n";
   for (const coordinator::CellPattern& pattern : spec.selections) {
+    // The method and what is its own, then the factors as they stand in the file.
     std::vector<std::string> levels;
-    for (const coordinator::SweepFactor& factor : spec.factors) {
-      // A JSON text is a YAML one too, whatever it holds.
-      levels.push_back(fmt::format("{}: {}", factor.key, nlohmann::json(pattern.at(factor.key)).dump()));
+    const auto add = [&](const std::string& key, const std::string& level) {
+      // A JSON text is a YAML one too, whatever it holds. A label in a key may need it.
+      const bool is_plain = std::all_of(key.begin(), key.end(), [](unsigned char c) {
+        return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+      });
+      levels.push_back(
+          fmt::format("{}: {}", is_plain ? key : nlohmann::json(key).dump(), nlohmann::json(level).dump()));
+    };
+    for (const auto& [key, level] : pattern) {
+      if (!coordinator::FindFactor(spec.factors, key).has_value()) add(key, level);
     }
+    for (const coordinator::SweepFactor& factor : spec.factors) add(factor.key, pattern.at(factor.key));
     result += fmt::format("  - {{{}}}\n", fmt::join(levels, ", "));
   }
   // A file in flow style ("{name: …}") or with an end mark cannot be appended to: read it back rather than hope.

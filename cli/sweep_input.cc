@@ -32,14 +32,14 @@ absl::StatusOr<SweepInput> ReadSweepInput(const std::string& path) {
 
 std::vector<std::string> MissingPathNotes(const coordinator::Plan& plan) {
   std::vector<std::string> notes;
-  const auto check = [&](const std::string& key, const std::string& path) {
-    std::error_code error;
-    if (FindSettingRule(key)->type != SettingType::kPath || std::filesystem::exists(path, error)) return;
-    notes.push_back(fmt::format("{}: {} is not on this machine; the workers will need it under this path", key, path));
-  };
-  for (const auto& [key, value] : plan.spec().settings) check(key, value);
-  for (const coordinator::SweepFactor& factor : plan.factors()) {
-    for (const std::string& level : factor.levels) check(factor.key, level);
+  for (const SettingRule& rule : SettingRules()) {
+    if (rule.type != SettingType::kPath) continue;
+    for (const std::string& path : plan.ValuesOf(rule.key)) {
+      std::error_code error;
+      if (std::filesystem::exists(path, error)) continue;
+      notes.push_back(
+          fmt::format("{}: {} is not on this machine; the workers will need it under this path", rule.key, path));
+    }
   }
   return notes;
 }

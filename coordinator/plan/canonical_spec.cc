@@ -1,10 +1,14 @@
 #include "coordinator/plan/canonical_spec.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 #include <unordered_set>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "common/positions.h"
+#include "common/settings/methods.h"
 #include "common/settings/settings.h"
 #include "coordinator/plan/plan.h"
 #include "fmt/format.h"
@@ -19,8 +23,33 @@ constexpr int32_t kMaxPriority = 1000;
 constexpr int32_t kMaxRetryCount = 1000;
 constexpr size_t kMaxViolations = 100;
 constexpr size_t kMaxNotes = 100;
+constexpr size_t kMaxLabelBytes = 63;
+constexpr std::string_view kMethodSection = "method.";
 
 std::string MessageOf(const absl::Status& status) { return std::string(status.message()); }
+
+// A part of the spec that fixes and varies settings: the spec itself, or an entry of its methods.
+struct Scope {
+  // "spec", "spec.methods[1]"
+  std::string field;
+  const std::map<std::string, std::string>& given_settings;
+  const std::vector<SweepFactor>& given_factors;
+  const std::vector<PositionPairSpec>& given_positions;
+  std::map<std::string, std::string>& settings;
+  std::vector<SweepFactor>& factors;
+  std::vector<PositionPairSpec>& positions;
+  absl::StatusOr<std::string> (*resolve)(std::string_view key);
+};
+
+// What the levels of `factor` set: its key, or what it has for settings.
+std::set<std::string> KeysOf(const SweepFactor& factor) {
+  if (factor.settings.empty()) return {factor.key};
+  std::set<std::string> keys;
+  for (const auto& level : factor.settings) {
+    for (const auto& [key, value] : level) keys.insert(key);
+  }
+  return keys;
+}
 
 // Walks over a spec and collects what is wrong with it.
 class Canonicaliser {
@@ -30,14 +59,18 @@ class Canonicaliser {
   CanonicalSpec Run() && {
     CheckHeader();
     CheckDefaults();
-    CheckSettings();
-    CheckFactors();
-    CheckPositions();
-    for (const SweepFactor& factor : result_.spec.factors) {
+    SweepSpec& spec = result_.spec;
+    CheckScope({"spec", given_.settings, given_.factors, given_.positions, spec.settings, spec.factors, spec.positions,
+                &ResolveSettingKey});
+    CheckMethods();
+    JoinDesigns();
+    for (const SweepFactor& factor : result_.factors) {
       level_sets_.emplace_back(factor.levels.begin(), factor.levels.end());
     }
-    result_.spec.exclusions = CheckPatterns("spec.exclusions", given_.exclusions, "leaves nothing out");
-    result_.spec.selections = CheckPatterns("spec.selections", given_.selections, "selects nothing");
+    names_ = FactorNames(result_.factors);
+    ids_ = FactorIds(result_.factors);
+    spec.exclusions = CheckPatterns("spec.exclusions", given_.exclusions, "leaves nothing out");
+    spec.selections = CheckPatterns("spec.selections", given_.selections, "selects nothing");
     return std::move(result_);
   }
 
@@ -88,11 +121,13 @@ class Canonicaliser {
     }
     defaults.version = given_.defaults.version;
     if (defaults.version < 1 || defaults.version > kSettingsVersion) {
+      // The rest is judged by what this program knows.
+      const int32_t version = std::exchange(defaults, SettingDefaults::OfVersion(kSettingsVersion)).version;
       return Refuse(
           "spec.defaults.version",
           fmt::format("the sweep was made with version {} of the settings, and this program knows up to {}: use "
                       "one Loupe for both, the newer",
-                      defaults.version, kSettingsVersion));
+                      version, kSettingsVersion));
     }
     for (const auto& [key, value] : given_.defaults.values) {
       const std::string field = fmt::format("spec.defaults.values[\"{}\"]", key);
@@ -110,74 +145,185 @@ class Canonicaliser {
     }
   }
 
-  void CheckSettings() {
-    for (const auto& [key, value] : given_.settings) {
-      const std::string field = fmt::format("spec.settings[\"{}\"]", key);
-      const absl::StatusOr<std::string> full = ResolveSettingKey(key);
+  void CheckScope(const Scope& scope) {
+    CheckSettings(scope);
+    if (scope.given_factors.size() > kMaxFactors) {
+      Refuse(scope.field + ".factors",
+             fmt::format("{} factors are more than the {} allowed", scope.given_factors.size(), kMaxFactors));
+    } else {
+      for (size_t i = 0; i < scope.given_factors.size(); ++i) CheckFactor(scope, i);
+    }
+    CheckPositions(scope);
+  }
+
+  void CheckSettings(const Scope& scope) {
+    for (const auto& [key, value] : scope.given_settings) {
+      const std::string field = fmt::format("{}.settings[\"{}\"]", scope.field, key);
+      const absl::StatusOr<std::string> full = scope.resolve(key);
       if (!full.ok()) {
         Refuse(field, MessageOf(full.status()));
         continue;
       }
       // The value itself is judged by Plan::Create, together with the settings' conditions.
       const absl::StatusOr<std::string> canonical = CanonicalValue(*FindSettingRule(*full), value);
-      if (!result_.spec.settings.emplace(*full, canonical.ok() ? *canonical : value).second) {
+      if (!scope.settings.emplace(*full, canonical.ok() ? *canonical : value).second) {
         Refuse(field, fmt::format("{} is given twice", *full));
       }
     }
   }
 
-  void CheckFactors() {
-    if (given_.factors.size() > kMaxFactors) {
-      Refuse("spec.factors",
-             fmt::format("{} factors are more than the {} allowed", given_.factors.size(), kMaxFactors));
-      return;
+  // Refuses a factor's key (or what its levels set) that this scope fixes or varies already.
+  bool IsTaken(const Scope& scope, const std::string& field, const std::string& key) {
+    for (const SweepFactor& factor : scope.factors) {
+      if (!KeysOf(factor).contains(key)) continue;
+      Refuse(field, factor.key == key ? fmt::format("{} is a factor twice", key)
+                                      : fmt::format("{} is set by the factor {} already", key, factor.key));
+      return true;
     }
-    for (size_t i = 0; i < given_.factors.size(); ++i) CheckFactor(i);
+    const auto fixed = scope.settings.find(key);
+    if (fixed == scope.settings.end()) return false;
+    Refuse(field,
+           fmt::format("{} is a factor and also has the fixed value '{}'; keep one of the two", key, fixed->second));
+    // Accused once.
+    scope.settings.erase(fixed);
+    return false;
   }
 
-  void CheckFactor(size_t i) {
-    const SweepFactor& given = given_.factors[i];
-    const std::string field = fmt::format("spec.factors[{}]", i);
-    const absl::StatusOr<std::string> full = ResolveSettingKey(given.key);
-    if (!full.ok()) return Refuse(field + ".key", MessageOf(full.status()));
-    if (FindFactor(result_.spec, *full).has_value())
-      return Refuse(field + ".key", fmt::format("{} is a factor twice", *full));
-    if (result_.spec.settings.contains(*full)) {
-      Refuse(field + ".key", fmt::format("{} is a factor and also has the fixed value '{}'; keep one of the two", *full,
-                                         result_.spec.settings.at(*full)));
-      result_.spec.settings.erase(*full);
+  void CheckFactor(const Scope& scope, size_t i) {
+    const SweepFactor& given = scope.given_factors[i];
+    const std::string field = fmt::format("{}.factors[{}]", scope.field, i);
+    SweepFactor factor;
+    const SettingRule* rule = nullptr;
+    if (!given.settings.empty()) {
+      if (!CheckFreeName(scope, field, given)) return;
+      factor.key = given.key;
+    } else {
+      const absl::StatusOr<std::string> full = scope.resolve(given.key);
+      if (!full.ok()) return Refuse(field + ".key", MessageOf(full.status()));
+      factor.key = *full;
+      rule = FindSettingRule(*full);
+      if (IsTaken(scope, field + ".key", factor.key)) return;
     }
     if (given.levels.empty())
-      return Refuse(field + ".levels", fmt::format("{} has no levels; give at least one", *full));
+      return Refuse(field + ".levels", fmt::format("{} has no levels; give at least one", factor.key));
     if (given.levels.size() > kMaxLevelsPerFactor) {
       return Refuse(field + ".levels", fmt::format("{} levels of {} are more than the {} allowed", given.levels.size(),
-                                                   *full, kMaxLevelsPerFactor));
+                                                   factor.key, kMaxLevelsPerFactor));
     }
-    const SettingRule& rule = *FindSettingRule(*full);
-    SweepFactor factor{.key = *full};
+    static const SettingRule name_of_level{.key = "a level's name", .type = SettingType::kText};
     std::set<std::string> seen;
     for (size_t j = 0; j < given.levels.size(); ++j) {
       const std::string level_field = fmt::format("{}.levels[{}]", field, j);
-      absl::StatusOr<std::string> level = CanonicalValue(rule, given.levels[j]);
+      absl::StatusOr<std::string> level = CanonicalValue(rule == nullptr ? name_of_level : *rule, given.levels[j]);
       if (!level.ok()) {
         Refuse(level_field, MessageOf(level.status()));
       } else if (!seen.insert(*level).second) {
-        Refuse(level_field, fmt::format("{}: the level '{}' is given twice", *full, *level));
+        Refuse(level_field, fmt::format("{}: the level '{}' is given twice", factor.key, *level));
       } else {
         factor.levels.push_back(*std::move(level));
+        if (rule == nullptr) factor.settings.push_back(LevelSettings(scope, field, given, j));
       }
     }
-    if (!factor.levels.empty()) result_.spec.factors.push_back(std::move(factor));
+    if (rule == nullptr) {
+      for (const std::string& key : KeysOf(factor)) {
+        if (IsTaken(scope, field, key)) return;
+      }
+      CheckSameKeys(field, factor);
+    }
+    if (!factor.levels.empty()) scope.factors.push_back(std::move(factor));
   }
 
-  void CheckPositions() {
-    if (given_.positions.empty()) return;
-    std::vector<PositionPairSpec>& pairs = result_.spec.positions;
-    for (size_t i = 0; i < given_.positions.size(); ++i) {
-      const std::string field = fmt::format("spec.positions[{}]", i);
-      const absl::StatusOr<std::string> input = CanonicalValue(*FindSettingRule(kInputKey), given_.positions[i].input);
+  // A factor whose levels set several settings: its name must be no setting's, nor one that reports use.
+  bool CheckFreeName(const Scope& scope, const std::string& field, const SweepFactor& given) {
+    const std::string& name = given.key;
+    const bool well_formed = !name.empty() && name.size() <= kMaxLabelBytes && absl::ascii_isalpha(name[0]) &&
+                             std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                               return absl::ascii_isalnum(c) || c == '_' || c == '-';
+                             });
+    if (!well_formed) {
+      Refuse(field + ".key",
+             fmt::format("'{}' is no name for a factor: expected letters, digits, '_' and '-', the first a "
+                         "letter, at most {}",
+                         name, kMaxLabelBytes));
+      return false;
+    }
+    if (name == kMethodFactor || name == "replicate") {
+      Refuse(field + ".key", fmt::format("'{}' is a factor of its own in reports; give this one another name", name));
+      return false;
+    }
+    // "steps" could be two: not NOT_FOUND either.
+    if (!absl::IsNotFound(scope.resolve(name).status())) {
+      Refuse(field + ".key",
+             fmt::format("'{}' is the name of a setting, whose levels are a list of its values; a factor "
+                         "whose levels set several settings needs a name of its own",
+                         name));
+      return false;
+    }
+    if (FindFactor(scope.factors, name).has_value()) {
+      Refuse(field + ".key", fmt::format("{} is a factor twice", name));
+      return false;
+    }
+    if (given.settings.size() != given.levels.size()) {
+      Refuse(field + ".settings",
+             fmt::format("{} has {} levels and settings for {}", name, given.levels.size(), given.settings.size()));
+      return false;
+    }
+    return true;
+  }
+
+  std::map<std::string, std::string> LevelSettings(const Scope& scope, const std::string& factor_field,
+                                                   const SweepFactor& given, size_t level) {
+    std::map<std::string, std::string> settings;
+    const std::string field = fmt::format("{}.settings[{}]", factor_field, level);
+    if (given.settings[level].empty()) {
+      Refuse(field, fmt::format("{}: the level '{}' sets nothing", given.key, given.levels[level]));
+    }
+    for (const auto& [key, value] : given.settings[level]) {
+      const std::string value_field = fmt::format("{}.values[\"{}\"]", field, key);
+      const absl::StatusOr<std::string> full = scope.resolve(key);
+      if (!full.ok()) {
+        Refuse(value_field, MessageOf(full.status()));
+        continue;
+      }
+      absl::StatusOr<std::string> canonical = CanonicalValue(*FindSettingRule(*full), value);
+      if (!canonical.ok()) {
+        Refuse(value_field, MessageOf(canonical.status()));
+      } else if (!settings.emplace(*full, *std::move(canonical)).second) {
+        Refuse(value_field, fmt::format("{} is given twice", *full));
+      }
+    }
+    return settings;
+  }
+
+  // A level without a setting that another level has would take it from the defaults, which is easily overlooked: it
+  // may only where its own condition (another task, another method) leaves the setting no meaning.
+  void CheckSameKeys(const std::string& field, const SweepFactor& factor) {
+    for (const std::string& key : KeysOf(factor)) {
+      const SettingRule& rule = *FindSettingRule(key);
+      for (size_t level = 0; level < factor.settings.size(); ++level) {
+        const auto& settings = factor.settings[level];
+        if (settings.contains(key)) continue;
+        const auto condition = settings.find(rule.condition_key);
+        if (condition != settings.end() && std::find(rule.condition_values.begin(), rule.condition_values.end(),
+                                                     condition->second) == rule.condition_values.end()) {
+          continue;
+        }
+        Refuse(fmt::format("{}.settings[{}]", field, level),
+               fmt::format("{}: the level '{}' does not set {}, which another level sets; give it in every level",
+                           factor.key, factor.levels[level], key));
+      }
+    }
+  }
+
+  void CheckPositions(const Scope& scope) {
+    if (scope.given_positions.empty()) return;
+    std::vector<PositionPairSpec>& pairs = scope.positions;
+    for (size_t i = 0; i < scope.given_positions.size(); ++i) {
+      const std::string field = fmt::format("{}.positions[{}]", scope.field, i);
+      const absl::StatusOr<std::string> input =
+          CanonicalValue(*FindSettingRule(kInputKey), scope.given_positions[i].input);
       const absl::StatusOr<std::string> output =
-          CanonicalValue(*FindSettingRule(kOutputKey), given_.positions[i].output);
+          CanonicalValue(*FindSettingRule(kOutputKey), scope.given_positions[i].output);
       if (!input.ok()) Refuse(field + ".input", MessageOf(input.status()));
       if (!output.ok()) Refuse(field + ".output", MessageOf(output.status()));
       if (!input.ok() || !output.ok()) continue;
@@ -190,39 +336,136 @@ class Canonicaliser {
         pairs.push_back(pair);
       }
     }
-    AddPositionFactor(kInputKey, InputPositions(), &PositionPairSpec::input);
-    AddPositionFactor(kOutputKey, OutputPositions(), &PositionPairSpec::output);
+    AddPositionFactor(scope, kInputKey, InputPositions(), &PositionPairSpec::input);
+    AddPositionFactor(scope, kOutputKey, OutputPositions(), &PositionPairSpec::output);
   }
 
   // Adds the factor where it is missing; checks that the pairs use its levels where it is there.
-  void AddPositionFactor(std::string_view key, const std::vector<Position>& all, std::string PositionPairSpec::*side) {
-    SweepSpec& spec = result_.spec;
-    if (spec.settings.contains(std::string(key))) {
-      Refuse(fmt::format("spec.settings[\"{}\"]", key),
+  void AddPositionFactor(const Scope& scope, std::string_view key, const std::vector<Position>& all,
+                         std::string PositionPairSpec::*side) {
+    if (scope.settings.contains(std::string(key))) {
+      Refuse(fmt::format("{}.settings[\"{}\"]", scope.field, key),
              fmt::format("{} is given beside positions; keep one of the two", key));
-      spec.settings.erase(std::string(key));
+      scope.settings.erase(std::string(key));
     }
-    if (const std::optional<size_t> present = FindFactor(spec, key); present.has_value()) {
-      const std::vector<std::string>& levels = spec.factors[*present].levels;
-      for (size_t i = 0; i < spec.positions.size(); ++i) {
-        const std::string& name = spec.positions[i].*side;
+    if (const std::optional<size_t> present = FindFactor(scope.factors, key); present.has_value()) {
+      const std::vector<std::string>& levels = scope.factors[*present].levels;
+      for (size_t i = 0; i < scope.positions.size(); ++i) {
+        const std::string& name = scope.positions[i].*side;
         if (std::find(levels.begin(), levels.end(), name) != levels.end()) continue;
-        Refuse(fmt::format("spec.positions[{}]", i),
+        Refuse(fmt::format("{}.positions[{}]", scope.field, i),
                fmt::format("{} is not among the levels of {}: {}", name, key, fmt::join(levels, ", ")));
       }
       return;
     }
     SweepFactor factor{.key = std::string(key)};
     for (const Position position : all) {
-      const bool used = std::any_of(spec.positions.begin(), spec.positions.end(),
+      const bool used = std::any_of(scope.positions.begin(), scope.positions.end(),
                                     [&](const PositionPairSpec& pair) { return pair.*side == PositionName(position); });
       if (used) factor.levels.emplace_back(PositionName(position));
     }
     if (factor.levels.empty()) return;
     // Input first, output right after it: the order in which tables and heat maps read.
-    const std::optional<size_t> input = key == kOutputKey ? FindFactor(spec, kInputKey) : std::nullopt;
-    spec.factors.insert(spec.factors.begin() + static_cast<std::ptrdiff_t>(input.has_value() ? *input + 1 : 0),
-                        std::move(factor));
+    const std::optional<size_t> input = key == kOutputKey ? FindFactor(scope.factors, kInputKey) : std::nullopt;
+    scope.factors.insert(scope.factors.begin() + static_cast<std::ptrdiff_t>(input.has_value() ? *input + 1 : 0),
+                         std::move(factor));
+  }
+
+  void CheckMethods() {
+    if (given_.methods.empty()) return;
+    SweepSpec& spec = result_.spec;
+    if (given_.methods.size() > kMaxMethods) {
+      return Refuse("spec.methods",
+                    fmt::format("{} methods are more than the {} allowed", given_.methods.size(), kMaxMethods));
+    }
+    if (!given_.positions.empty())
+      Refuse("spec.positions", "'methods' are given: put the positions into the adapter's entry");
+    for (const auto& [key, value] : spec.settings) {
+      if (!key.starts_with(kMethodSection)) continue;
+      Refuse(fmt::format("spec.settings[\"{}\"]", key),
+             fmt::format("'methods' are given: put {} into their entries", key));
+    }
+    std::erase_if(spec.settings, [](const auto& setting) { return setting.first.starts_with(kMethodSection); });
+    for (size_t i = 0; i < given_.methods.size(); ++i) CheckMethod(i);
+  }
+
+  void CheckMethod(size_t i) {
+    const MethodSpec& given = given_.methods[i];
+    SweepSpec& spec = result_.spec;
+    const std::string field = fmt::format("spec.methods[{}]", i);
+    MethodSpec method;
+    CheckScope({field, given.settings, given.factors, given.positions, method.settings, method.factors,
+                method.positions, &ResolveMethodKey});
+    // What is shared by all methods is no entry's own.
+    for (const auto& [key, value] : method.settings) CheckNotShared(field, "settings", key, given);
+    for (const SweepFactor& factor : method.factors) {
+      for (const std::string& key : KeysOf(factor)) CheckNotShared(field, "factors", key, given);
+    }
+    const auto kind = method.settings.find(std::string(kKindKey));
+    if (kind == method.settings.end()) {
+      Refuse(field, fmt::format("an entry needs a kind: {}", ExpectedValue(*FindSettingRule(kKindKey))));
+    } else if (!given.positions.empty() && kind->second != "adapter") {
+      Refuse(field + ".positions", fmt::format("positions are an adapter's; {} has none", kind->second));
+    }
+    method.label = !given.label.empty() ? given.label : kind == method.settings.end() ? "" : kind->second;
+    const bool printable =
+        std::none_of(method.label.begin(), method.label.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+    const bool is_new = std::none_of(spec.methods.begin(), spec.methods.end(),
+                                     [&](const MethodSpec& other) { return other.label == method.label; });
+    if (method.label.size() > kMaxLabelBytes || !printable) {
+      Refuse(field + ".label", fmt::format("expected one line of at most {} bytes", kMaxLabelBytes));
+    } else if (!is_new && !method.label.empty()) {
+      Refuse(field, fmt::format("there are two entries '{}': give each a label of its own", method.label));
+    }
+    spec.methods.push_back(std::move(method));
+  }
+
+  void CheckNotShared(const std::string& field, std::string_view part, const std::string& key,
+                      const MethodSpec& given) {
+    const SweepSpec& spec = result_.spec;
+    std::string where = field;
+    if (part == "settings") {
+      for (const auto& [written, value] : given.settings) {
+        if (ResolveMethodKey(written).value_or("") == key) where = fmt::format("{}.settings[\"{}\"]", field, written);
+      }
+    }
+    if (const auto fixed = spec.settings.find(key); fixed != spec.settings.end()) {
+      return Refuse(where, fmt::format("{} has the fixed value '{}' for all methods; give it there or in every entry",
+                                       key, fixed->second));
+    }
+    for (const SweepFactor& factor : spec.factors) {
+      if (!KeysOf(factor).contains(key)) continue;
+      return Refuse(where,
+                    fmt::format("{} is varied for all methods by the factor {}; keep one of the two", key, factor.key));
+    }
+  }
+
+  // The factors of the whole plan, and which of them each design has.
+  void JoinDesigns() {
+    const SweepSpec& spec = result_.spec;
+    if (spec.methods.empty()) {
+      result_.factors = spec.factors;
+      result_.designs.emplace_back(spec.factors.size());
+      std::iota(result_.designs[0].begin(), result_.designs[0].end(), 0);
+      return;
+    }
+    SweepFactor& method = result_.factors.emplace_back(SweepFactor{.key = std::string(kMethodFactor), .levels = {}});
+    for (const MethodSpec& entry : spec.methods) {
+      method.levels.push_back(entry.label);
+      method.settings.push_back(entry.settings);
+    }
+    for (const MethodSpec& entry : spec.methods) {
+      std::vector<size_t>& design = result_.designs.emplace_back();
+      for (const SweepFactor& factor : entry.factors) {
+        design.push_back(result_.factors.size());
+        result_.factors.push_back(factor);
+        result_.factors.back().within = entry.label;
+      }
+    }
+    for (const SweepFactor& factor : spec.factors) {
+      for (std::vector<size_t>& design : result_.designs) design.push_back(result_.factors.size());
+      result_.factors.push_back(factor);
+    }
   }
 
   std::vector<CellPattern> CheckPatterns(const std::string& list, const std::vector<CellPattern>& given,
@@ -242,73 +485,121 @@ class Canonicaliser {
     return patterns;
   }
 
+  // The factor that a pattern calls `key`; what is wrong with it is said in `problem`, unless it has been reported.
+  std::optional<size_t> FactorOfPattern(const std::string& key, std::string& problem) const {
+    const std::vector<SweepFactor>& factors = result_.factors;
+    for (size_t f = 0; f < factors.size(); ++f) {
+      if (names_[f] == key || ids_[f] == key) return f;
+    }
+    // A setting's name may be shared by factors and other settings ("steps"): the factors have it first.
+    std::vector<size_t> found;
+    const absl::StatusOr<std::string> full =
+        result_.spec.methods.empty() ? ResolveSettingKey(key) : ResolveMethodKey(key);
+    for (size_t f = 0; f < factors.size() && full.ok(); ++f) {
+      if (factors[f].key == *full) found.push_back(f);
+    }
+    if (found.size() == 1) return found.front();
+    if (found.empty() && WasGiven(key)) return std::nullopt;
+    if (found.size() > 1) {
+      std::vector<std::string> which;
+      for (const size_t f : found) which.push_back(names_[f]);
+      problem = fmt::format("several methods have a factor {}: write {}", key, fmt::join(which, " or "));
+    } else if (!full.ok() && absl::IsInvalidArgument(full.status())) {
+      problem = MessageOf(full.status());
+    } else {
+      // Of a free name nothing else is known than that it is none of the factors.
+      const std::string nearest = full.ok() ? "" : NearestName(key, names_);
+      problem =
+          !full.ok() && nearest.empty() && !IsFreeNameGiven()
+              ? MessageOf(full.status())
+              : fmt::format("{} is not a factor of this sweep; {}its factors are: {}", full.ok() ? *full : key,
+                            nearest.empty() ? "" : fmt::format("did you mean '{}'? ", nearest), fmt::join(ids_, ", "));
+    }
+    return std::nullopt;
+  }
+
+  bool IsFreeNameGiven() const {
+    return std::any_of(result_.factors.begin(), result_.factors.end(),
+                       [](const SweepFactor& factor) { return !factor.settings.empty(); });
+  }
+
+  // Whether a factor of this name was given and refused, which has been reported.
+  bool WasGiven(const std::string& key) const {
+    const auto is_it = [&](const SweepFactor& factor) {
+      return factor.key == key || ResolveSettingKey(factor.key).value_or("?") == ResolveSettingKey(key).value_or("");
+    };
+    return std::any_of(given_.factors.begin(), given_.factors.end(), is_it) ||
+           std::any_of(given_.methods.begin(), given_.methods.end(), [&](const MethodSpec& method) {
+             return std::any_of(method.factors.begin(), method.factors.end(), is_it);
+           });
+  }
+
   void CheckPatternLevel(const std::string& pattern_field, const std::string& key, const std::string& value,
                          std::string_view effect, CellPattern& pattern) {
     const std::string field = fmt::format("{}.levels[\"{}\"]", pattern_field, key);
-    const absl::StatusOr<std::string> full = ResolveSettingKey(key);
-    if (!full.ok()) return Refuse(field, MessageOf(full.status()));
-    const std::optional<size_t> factor = FindFactor(result_.spec, *full);
+    std::string problem;
+    const std::optional<size_t> factor = FactorOfPattern(key, problem);
     if (!factor.has_value()) {
-      // A factor that was refused has been reported already.
-      const bool reported = std::any_of(
-          given_.factors.begin(), given_.factors.end(),
-          [&](const SweepFactor& candidate) { return ResolveSettingKey(candidate.key).value_or("") == *full; });
-      if (reported) return;
-      std::vector<std::string> keys;
-      for (const SweepFactor& present : result_.spec.factors) keys.push_back(present.key);
-      return Refuse(field,
-                    fmt::format("{} is not a factor of this sweep; its factors are: {}", *full, fmt::join(keys, ", ")));
+      if (!problem.empty()) Refuse(field, problem);
+      return;
     }
-    const absl::StatusOr<std::string> level = CanonicalValue(*FindSettingRule(*full), value);
+    const SweepFactor& found = result_.factors[*factor];
+    absl::StatusOr<std::string> level = value;
+    if (found.settings.empty()) level = CanonicalValue(*FindSettingRule(found.key), value);
     if (!level.ok()) return Refuse(field, MessageOf(level.status()));
     if (!level_sets_[*factor].contains(*level) && result_.notes.size() < kMaxNotes) {
       result_.notes.push_back(fmt::format("{} {}: {} has no level '{}' (its levels are {})", pattern_field, effect,
-                                          *full, *level, fmt::join(result_.spec.factors[*factor].levels, ", ")));
+                                          ids_[*factor], *level, fmt::join(found.levels, ", ")));
     }
-    if (!pattern.emplace(*full, *level).second) Refuse(field, fmt::format("{} is given twice", *full));
+    if (!pattern.emplace(ids_[*factor], *level).second) Refuse(field, fmt::format("{} is given twice", ids_[*factor]));
   }
 
   const SweepSpec& given_;
   CanonicalSpec result_;
-  // Per factor of result_.spec.
+  // Per factor of result_.factors.
   std::vector<std::unordered_set<std::string>> level_sets_;
+  std::vector<std::string> names_, ids_;
 };
-
-std::string_view PositionKindText(PositionKind kind) {
-  switch (kind) {
-    case PositionKind::kTransformer:
-      return "in the transformer block's image stream";
-    case PositionKind::kContext:
-      return "the text context";
-    case PositionKind::kResidual:
-      return "in the residual block";
-  }
-  return "";
-}
 
 }  // namespace
 
 CanonicalSpec CanonicaliseSpec(const SweepSpec& spec) { return Canonicaliser(spec).Run(); }
 
-std::optional<size_t> FindFactor(const SweepSpec& spec, std::string_view key) {
-  for (size_t i = 0; i < spec.factors.size(); ++i) {
-    if (spec.factors[i].key == key) return i;
-  }
-  return std::nullopt;
+absl::StatusOr<std::string> ResolveMethodKey(std::string_view key) {
+  const std::string own = fmt::format("{}{}", kMethodSection, key);
+  return FindSettingRule(own) != nullptr ? own : ResolveSettingKey(key);
 }
 
-std::string WhyIllegal(Position input, Position output) {
-  std::vector<std::string_view> legal;
-  for (const PositionPairId& pair : LegalPairs()) {
-    if (pair.input == input) legal.push_back(PositionName(pair.output));
+std::vector<std::string> FactorNames(const std::vector<SweepFactor>& factors) {
+  std::vector<std::string> names;
+  for (const SweepFactor& factor : factors) {
+    const std::string name(ShortSettingName(factor.key));
+    // Of the same short name: other settings, and the same setting in other methods.
+    const auto shares = [&](bool same_key) {
+      return std::any_of(factors.begin(), factors.end(), [&](const SweepFactor& other) {
+        return &other != &factor && ShortSettingName(other.key) == name && (other.key == factor.key) == same_key;
+      });
+    };
+    const std::string own = shares(/*same_key=*/false) ? factor.key : name;
+    names.push_back(shares(/*same_key=*/true) ? fmt::format("{}.{}", factor.within, own) : own);
   }
-  const std::string why =
-      KindOf(input) != KindOf(output)
-          ? fmt::format("{} is {} and {} is {}", PositionName(input), PositionKindText(KindOf(input)),
-                        PositionName(output), PositionKindText(KindOf(output)))
-          : fmt::format("{} comes before {} on the data path", PositionName(output), PositionName(input));
-  return fmt::format("the pair {} -> {} is not legal: {}; legal outputs of {} are {}", PositionName(input),
-                     PositionName(output), why, PositionName(input), fmt::join(legal, ", "));
+  return names;
+}
+
+std::vector<std::string> FactorIds(const std::vector<SweepFactor>& factors) {
+  std::vector<std::string> ids = FactorNames(factors);
+  for (size_t f = 0; f < factors.size(); ++f) {
+    const auto same = [&](const SweepFactor& other) { return other.key == factors[f].key; };
+    if (std::count_if(factors.begin(), factors.end(), same) == 1) ids[f] = factors[f].key;
+  }
+  return ids;
+}
+
+std::optional<size_t> FindFactor(const std::vector<SweepFactor>& factors, std::string_view key) {
+  for (size_t i = 0; i < factors.size(); ++i) {
+    if (factors[i].key == key) return i;
+  }
+  return std::nullopt;
 }
 
 }  // namespace loupe::coordinator

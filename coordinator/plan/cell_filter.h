@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <string>
+#include <string_view>
 #include <unordered_set>
 #include <vector>
 
@@ -11,16 +12,24 @@
 
 namespace loupe::coordinator {
 
+// In place of a level's index: the combination does not have the factor, which belongs to another method.
+inline constexpr uint32_t kNoLevel = UINT32_MAX;
+
+// The value of a setting in a combination (one level index per factor): a factor's, else the fixed one, else the
+// default; empty where it has none.
+std::string_view ValueIn(const SweepSpec& spec, const std::vector<SweepFactor>& factors,
+                         const std::vector<uint32_t>& levels, const std::string& key);
+
 // A set of cell patterns, indexed by which factors they name, so that a lookup costs one hash per distinct set of
 // factors and not one comparison per pattern.
 class PatternSet {
  public:
-  // `patterns` are canonical. A pattern with a level its factor does not have matches nothing. INVALID_ARGUMENT when
-  // the patterns name more than kMaxShapes different sets of factors.
+  // `patterns` are canonical: they name factors by FactorIds. A pattern with a level its factor does not have matches
+  // nothing. INVALID_ARGUMENT when the patterns name more than kMaxShapes different sets of factors.
   static absl::StatusOr<PatternSet> Create(const std::vector<SweepFactor>& factors,
                                            const std::vector<CellPattern>& patterns);
 
-  // `levels`: one level index per factor.
+  // `levels`: one level index per factor, or kNoLevel, which no pattern matches.
   bool Matches(const std::vector<uint32_t>& levels) const;
 
   static constexpr size_t kMaxShapes = 64;
@@ -35,19 +44,34 @@ class PatternSet {
   std::vector<Shape> shapes_;
 };
 
-// Whether the positions of a combination are a legal pair (and, where the spec lists pairs, one of those).
-class PositionFilter {
+// Whether the method's settings in a combination are legal together (common/settings/methods.h) and, where the spec
+// lists position pairs, one of those. One for each design of a union.
+class LegalityFilter {
  public:
-  explicit PositionFilter(const SweepSpec& spec);
+  // `own`: the factors of this design, of which there are at most kMaxCandidateCells combinations. All arguments must
+  // outlive the filter.
+  LegalityFilter(const SweepSpec& spec, const std::vector<SweepFactor>& factors, const std::vector<size_t>& own,
+                 const std::vector<PositionPairSpec>& positions);
 
-  bool Allows(const std::vector<uint32_t>& levels) const;
+  bool Allows(const std::vector<uint32_t>& levels);
+
+  // Of the first combination that was not allowed: why, and what a combination is called ("pair").
+  const std::string& reason() const { return reason_; }
+  const std::string& noun() const { return noun_; }
+  // Whether the answer depends on the levels at all.
+  bool depends_on_levels() const { return !factors_.empty(); }
 
  private:
-  // Neither position is given: nothing to check.
-  bool off_ = false;
-  std::optional<size_t> input_factor_, output_factor_;
-  // [input level][output level]; a fixed position has one level.
-  std::vector<std::vector<bool>> allowed_;
+  std::string WhyNot(const std::vector<uint32_t>& levels);
+
+  const SweepSpec& spec_;
+  const std::vector<SweepFactor>& all_;
+  const std::vector<PositionPairSpec>& positions_;
+  // The factors that it depends on, and what is known by their mixed-radix number.
+  std::vector<size_t> factors_;
+  enum class Answer : char { kUnknown, kAllowed, kRefused };
+  std::vector<Answer> answers_;
+  std::string reason_, noun_ = "combination";
 };
 
 }  // namespace loupe::coordinator

@@ -23,21 +23,34 @@ namespace {
 constexpr double kMaxFactorWork = 1e10;
 constexpr size_t kMostLevelsPaired = 200;
 
-// The cells as the analysis will see them, without responses: ranks need none.
+// The cells as the analysis will see them, without responses: ranks need none. Where methods are compared, a factor
+// that is nested in one of them has a level more, that of the other methods' cells: beside the method itself that level
+// tells nothing, so that ranks and differences of the others are those of the nested factor.
 struct Design {
   analysis::DataTable table;
   analysis::CellTable cells;
+  // Per factor: whether it is nested in "method", which is factor 0 then.
+  std::vector<bool> nested;
+
+  // Levels that occur, without that of other methods' cells.
+  size_t own_levels(size_t factor) const { return cells.levels(factor) - (nested[factor] ? 1 : 0); }
 };
+
+constexpr std::string_view kElsewhere = "(other methods)";
 
 Design DesignOf(const Plan& plan) {
   Design design;
   const auto count = static_cast<size_t>(plan.cell_count());
   for (size_t f = 0; f < plan.factors().size(); ++f) {
     analysis::Factor factor{.name = plan.FactorName(f), .levels = plan.factors()[f].levels, .codes = {}};
+    const bool nested = !plan.factors()[f].within.empty();
+    const size_t elsewhere = factor.levels.size();
+    if (nested) factor.levels.emplace_back(kElsewhere);
     std::vector<int32_t> used_as(factor.levels.size(), analysis::kMissingLevel);
     factor.codes.reserve(count);
     for (size_t cell = 0; cell < count; ++cell) {
-      const size_t level = plan.LevelIndex(static_cast<int64_t>(cell), f);
+      const size_t index = plan.LevelIndex(static_cast<int64_t>(cell), f);
+      const size_t level = index == Plan::kAbsent ? elsewhere : index;
       factor.codes.push_back(static_cast<int32_t>(level));
       used_as[level] = 0;
     }
@@ -50,6 +63,8 @@ Design DesignOf(const Plan& plan) {
     std::vector<int32_t> codes;
     codes.reserve(count);
     for (const int32_t code : factor.codes) codes.push_back(used_as[static_cast<size_t>(code)]);
+    // With one method left by 'only', no cell is elsewhere.
+    design.nested.push_back(nested && used_as[elsewhere] != analysis::kMissingLevel);
     design.cells.factors.push_back(f);
     design.cells.used_levels.push_back(std::move(used));
     design.cells.codes.push_back(std::move(codes));
@@ -67,12 +82,36 @@ int64_t OccurringCombinations(const Design& design, const analysis::ModelTerm& t
   std::unordered_set<uint64_t> seen;
   for (size_t cell = 0; cell < design.cells.cells(); ++cell) {
     uint64_t code = 0;
+    bool elsewhere = false;
     for (const size_t factor : term) {
-      code = code * design.cells.levels(factor) + static_cast<uint64_t>(design.cells.codes[factor][cell]);
+      const auto level = static_cast<uint64_t>(design.cells.codes[factor][cell]);
+      // The level of other methods' cells is the last.
+      elsewhere = elsewhere || (design.nested[factor] && level + 1 == design.cells.levels(factor));
+      code = code * design.cells.levels(factor) + level;
     }
-    seen.insert(code);
+    if (!elsewhere) seen.insert(code);
   }
   return static_cast<int64_t>(seen.size());
+}
+
+// A nested factor's term always holds the method, which is factor 0.
+analysis::ModelTerm WithMethod(const Design& design, analysis::ModelTerm term) {
+  const bool nested = std::any_of(term.begin(), term.end(), [&](size_t factor) { return design.nested[factor]; });
+  if (nested && std::find(term.begin(), term.end(), 0) == term.end()) term.insert(term.begin(), 0);
+  return term;
+}
+
+// A nested factor's effects are differences within its method: its terms contain the method, as an interaction contains
+// its factors, and the method is tested without them.
+bool IsContainedIn(const Design& design, const analysis::ModelTerm& term, const analysis::ModelTerm& other) {
+  return term != other && analysis::IsContained(WithMethod(design, term), WithMethod(design, other));
+}
+
+// Σ over what occurs of the products of (levels − 1), the other methods' level left out.
+int64_t NominalDf(const Design& design, const analysis::ModelTerm& term) {
+  int64_t df = 1;
+  for (const size_t factor : term) df *= static_cast<int64_t>(design.own_levels(factor)) - 1;
+  return df;
 }
 
 // The terms that can be tested at all: those whose factors all have two levels or more.
@@ -84,7 +123,8 @@ absl::StatusOr<std::vector<analysis::ModelTerm>> TestableTerms(const Design& des
     LOUPE_ASSIGN_OR_RETURN(terms, analysis::ParseModelFormula(formula, design.table));
   }
   std::erase_if(terms, [&](const analysis::ModelTerm& term) {
-    return std::any_of(term.begin(), term.end(), [&](size_t factor) { return design.cells.levels(factor) < 2; });
+    return std::any_of(term.begin(), term.end(), [&](size_t factor) { return design.own_levels(factor) < 2; }) ||
+           OccurringCombinations(design, term) == 0;
   });
   return terms;
 }
@@ -97,6 +137,9 @@ void FillPairs(const Plan& plan, const Design& design, const std::vector<analysi
   };
   double easiest = std::numeric_limits<double>::infinity(), hardest = 0;
   for (const analysis::PairInformation& pair : pairs) {
+    // With the other methods' cells there is nothing to compare.
+    const auto elsewhere = static_cast<int32_t>(design.own_levels(factor));
+    if (design.nested[factor] && (pair.first == elsewhere || pair.second == elsewhere)) continue;
     ++term.pairs;
     if (!pair.estimable) {
       term.not_estimable.emplace_back(name(pair.first), name(pair.second));
@@ -118,12 +161,12 @@ void FillTerms(const Plan& plan, const Design& design, const analysis::ModelMatr
   for (size_t t = 0; t < terms.size(); ++t) {
     std::vector<size_t> before;
     for (size_t other = 0; other < terms.size(); ++other) {
-      if (other != t && !analysis::IsContained(terms[t], terms[other])) before.push_back(other);
+      if (other != t && !IsContainedIn(design, terms[t], terms[other])) before.push_back(other);
     }
     const Eigen::Index df = reduction.Test(t, before).rank;
-    TermOutlook term{.term = analysis::TermName(terms[t], design.table),
+    TermOutlook term{.term = analysis::TermName(WithMethod(design, terms[t]), design.table),
                      .levels = OccurringCombinations(design, terms[t]),
-                     .nominal_df = model.columns()[t].count,
+                     .nominal_df = NominalDf(design, terms[t]),
                      .df = df};
     if (term.aliased_df() > 0) {
       term.note = analysis::ExplainLostDegrees(design.table, design.cells, model, reduction, t, before, df).note;

@@ -11,12 +11,18 @@
 
 namespace loupe::coordinator {
 
-// One setting that the sweep varies, and the values it takes, in the order in which tables show them.
+// What the sweep varies, and the levels it takes, in the order in which tables show them: one setting, or a name of its
+// own whose levels set several settings together.
 struct SweepFactor {
   // A key of common/settings/settings.h ("method.scale"); a short one ("scale") is accepted and made full by
-  // Plan::Create.
+  // Plan::Create. With `settings`, a name that is no setting's ("subject").
   std::string key;
+  // The setting's values, or the names of what `settings` hold.
   std::vector<std::string> levels;
+  // Empty, or for each level what it sets: key -> value.
+  std::vector<std::map<std::string, std::string>> settings = {};
+  // In Plan::factors(): the entry of `methods` in which alone the factor varies (it is nested in "method"); else empty.
+  std::string within = {};
   bool operator==(const SweepFactor&) const = default;
 };
 
@@ -28,6 +34,19 @@ struct PositionPairSpec {
   std::string input;
   std::string output;
   bool operator==(const PositionPairSpec&) const = default;
+};
+
+// One of the methods that a sweep compares: a design of its own, crossed with the sweep's factors.
+struct MethodSpec {
+  // The level of the factor "method"; empty in a spec as written means the kind.
+  std::string label;
+  // Fixed settings of this entry, method.kind among them.
+  std::map<std::string, std::string> settings;
+  // Nested in this entry: other entries' cells do not have them.
+  std::vector<SweepFactor> factors;
+  // As SweepSpec's, for the cells of this entry.
+  std::vector<PositionPairSpec> positions;
+  bool operator==(const MethodSpec&) const = default;
 };
 
 // 0 (or a zero duration) everywhere means the coordinator's default.
@@ -51,6 +70,9 @@ struct SweepSpec {
   // What the settings that neither these nor the factors give are taken to be. Version 0 in a spec as written: Plan::
   // Create takes this program's. A canonical spec has them, so that a stored sweep means the same under every program.
   SettingDefaults defaults;
+  // When not empty, the sweep is the union of these designs: its first factor is "method", each entry's own factors
+  // come next, and every entry is crossed with `factors`.
+  std::vector<MethodSpec> methods;
   // Ordered: the last one varies fastest from cell to cell.
   std::vector<SweepFactor> factors;
   // Cells that match any of these are left out.

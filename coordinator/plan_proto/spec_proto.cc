@@ -20,6 +20,44 @@ void PatternsToProto(const std::vector<CellPattern>& patterns,
   }
 }
 
+std::vector<SweepFactor> FactorsFromProto(const google::protobuf::RepeatedPtrField<v1::Factor>& protos) {
+  std::vector<SweepFactor> factors;
+  for (const v1::Factor& proto : protos) {
+    SweepFactor& factor =
+        factors.emplace_back(SweepFactor{.key = proto.key(), .levels = {proto.levels().begin(), proto.levels().end()}});
+    for (const v1::LevelSettings& level : proto.settings()) {
+      factor.settings.emplace_back(level.values().begin(), level.values().end());
+    }
+  }
+  return factors;
+}
+
+void FactorsToProto(const std::vector<SweepFactor>& factors, google::protobuf::RepeatedPtrField<v1::Factor>* protos) {
+  for (const SweepFactor& factor : factors) {
+    v1::Factor* proto = protos->Add();
+    proto->set_key(factor.key);
+    for (const std::string& level : factor.levels) proto->add_levels(level);
+    for (const auto& settings : factor.settings) {
+      proto->add_settings()->mutable_values()->insert(settings.begin(), settings.end());
+    }
+  }
+}
+
+std::vector<PositionPairSpec> PositionsFromProto(const google::protobuf::RepeatedPtrField<v1::PositionPair>& protos) {
+  std::vector<PositionPairSpec> positions;
+  for (const v1::PositionPair& pair : protos) positions.push_back({.input = pair.input(), .output = pair.output()});
+  return positions;
+}
+
+void PositionsToProto(const std::vector<PositionPairSpec>& positions,
+                      google::protobuf::RepeatedPtrField<v1::PositionPair>* protos) {
+  for (const PositionPairSpec& pair : positions) {
+    v1::PositionPair* proto = protos->Add();
+    proto->set_input(pair.input);
+    proto->set_output(pair.output);
+  }
+}
+
 absl::StatusOr<absl::Duration> BackoffFromProto(const v1::RetryPolicy& proto) {
   const google::protobuf::Duration& backoff = proto.backoff();
   // The bounds of google.protobuf.Duration's own documentation, tightened to what a wait can sensibly be.
@@ -39,14 +77,16 @@ absl::StatusOr<SweepSpec> SpecFromProto(const v1::SweepSpec& proto) {
   SweepSpec spec;
   spec.display_name = proto.display_name();
   spec.settings.insert(proto.settings().begin(), proto.settings().end());
-  for (const v1::Factor& factor : proto.factors()) {
-    spec.factors.push_back({.key = factor.key(), .levels = {factor.levels().begin(), factor.levels().end()}});
+  spec.factors = FactorsFromProto(proto.factors());
+  for (const v1::Method& method : proto.methods()) {
+    spec.methods.push_back({.label = method.label(),
+                            .settings = {method.settings().begin(), method.settings().end()},
+                            .factors = FactorsFromProto(method.factors()),
+                            .positions = PositionsFromProto(method.positions())});
   }
   spec.exclusions = PatternsFromProto(proto.exclusions());
   spec.selections = PatternsFromProto(proto.selections());
-  for (const v1::PositionPair& pair : proto.positions()) {
-    spec.positions.push_back({.input = pair.input(), .output = pair.output()});
-  }
+  spec.positions = PositionsFromProto(proto.positions());
   spec.replicates = proto.replicates() == 0 ? 1 : proto.replicates();
   spec.seed = proto.seed();
   spec.priority = proto.priority();
@@ -72,18 +112,17 @@ v1::SweepSpec SpecToProto(const SweepSpec& spec) {
   v1::SweepSpec proto;
   proto.set_display_name(spec.display_name);
   for (const auto& [key, value] : spec.settings) (*proto.mutable_settings())[key] = value;
-  for (const SweepFactor& factor : spec.factors) {
-    v1::Factor* added = proto.add_factors();
-    added->set_key(factor.key);
-    for (const std::string& level : factor.levels) added->add_levels(level);
+  FactorsToProto(spec.factors, proto.mutable_factors());
+  for (const MethodSpec& method : spec.methods) {
+    v1::Method* added = proto.add_methods();
+    added->set_label(method.label);
+    added->mutable_settings()->insert(method.settings.begin(), method.settings.end());
+    FactorsToProto(method.factors, added->mutable_factors());
+    PositionsToProto(method.positions, added->mutable_positions());
   }
   PatternsToProto(spec.exclusions, proto.mutable_exclusions());
   PatternsToProto(spec.selections, proto.mutable_selections());
-  for (const PositionPairSpec& pair : spec.positions) {
-    v1::PositionPair* added = proto.add_positions();
-    added->set_input(pair.input);
-    added->set_output(pair.output);
-  }
+  PositionsToProto(spec.positions, proto.mutable_positions());
   proto.set_replicates(spec.replicates);
   proto.set_seed(spec.seed);
   proto.set_priority(spec.priority);

@@ -22,6 +22,11 @@ SweepSpec EveryFieldSet() {
   spec.retry = {
       .max_trial_attempts = 5, .max_worker_losses = 6, .backoff = absl::Milliseconds(1500), .max_failed_trials = 7};
   spec.source_text = "name: a\n";
+  spec.methods = {{.label = "low rank",
+                   .settings = {{"method.kind", "lora"}},
+                   .factors = {{"method.rank", {"4", "16"}}},
+                   .positions = {{"CA_out", "FFN_in"}}}};
+  spec.factors.push_back({"subject", {"cats", "dogs"}, {{{"task.images", "/c"}}, {{"task.images", "/d"}}}});
   spec.defaults = {.version = 1, .values = {{"budget.batch", "4"}}};
   return spec;
 }
