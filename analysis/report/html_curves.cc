@@ -13,9 +13,9 @@ namespace loupe::analysis {
 namespace {
 
 constexpr double kCurveWidth = 340, kCurveHeight = 240, kCurveTop = 30, kCurveLeft = 58, kCurveBottom = 40;
-constexpr size_t kMostCurves = 240;  // thin lines per figure; a choice spread evenly over the trials beyond that
-constexpr size_t kMostPoints = 80;   // per line
-constexpr size_t kMostCurves = 10;
+constexpr size_t kMostCurves = 240;      // thin lines per figure; a choice spread evenly over the trials beyond that
+constexpr size_t kMostPoints = 80;       // per line
+constexpr size_t kMostKeyedLevels = 10;  // told apart by colour and marker
 
 // The factor whose levels tell the curves apart: the one with the largest one-way F.
 const OneWayResult* StrongestFactor(const FactorialAnalysis& analysis) {
@@ -167,7 +167,7 @@ HtmlSection CurvesSection(const HtmlContext& context) {
   std::map<int64_t, size_t> group_of_trial;
   if (const OneWayResult* strongest = StrongestFactor(context.analysis()); strongest != nullptr) {
     for (const FactorMeans& factor : context.analysis().means) {
-      if (factor.factor != strongest->factor || factor.levels.size() > kMostCurves) continue;
+      if (factor.factor != strongest->factor || factor.levels.size() > kMostKeyedLevels) continue;
       group_name = factor.factor;
       groups.clear();
       for (const LevelMean& level : factor.levels) groups.push_back(level.level);
