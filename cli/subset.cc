@@ -7,7 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "common/settings/settings.h"
 #include "common/status_macros.h"
-#include "coordinator/plan/canonical_spec.h"
+#include "coordinator/plan/factor_names.h"
 #include "coordinator/plan/sweep_file.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"

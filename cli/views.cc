@@ -76,6 +76,16 @@ Json SweepJson(const v1::Sweep& sweep) {
     json["factors"].push_back(
         {{"key", factor.key()}, {"levels", std::vector<std::string>(factor.levels().begin(), factor.levels().end())}});
   }
+  for (const v1::Method& method : sweep.spec().methods()) {
+    Json& added =
+        json["methods"].emplace_back(Json{{"label", method.label()}, {"settings", SortedMap(method.settings())}});
+    added["factors"] = Json::array();
+    for (const v1::Factor& factor : method.factors()) {
+      added["factors"].push_back(
+          {{"key", factor.key()},
+           {"levels", std::vector<std::string>(factor.levels().begin(), factor.levels().end())}});
+    }
+  }
   json["seconds_left"] = sweep.has_estimated_time_left() ? Json(Seconds(sweep.estimated_time_left())) : Json(nullptr);
   json["create_time"] = Time(sweep.has_create_time(), sweep.create_time());
   json["update_time"] = Time(sweep.has_update_time(), sweep.update_time());

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
-#include <unordered_set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "common/positions.h"
 #include "common/settings/methods.h"
 #include "common/settings/settings.h"
+#include "coordinator/plan/factor_names.h"
+#include "coordinator/plan/pattern_check.h"
 #include "coordinator/plan/plan.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -21,8 +22,6 @@ constexpr size_t kMaxDisplayNameBytes = 200;
 constexpr size_t kMaxSourceTextBytes = 1 << 20;
 constexpr int32_t kMaxPriority = 1000;
 constexpr int32_t kMaxRetryCount = 1000;
-constexpr size_t kMaxViolations = 100;
-constexpr size_t kMaxNotes = 100;
 constexpr size_t kMaxLabelBytes = 63;
 constexpr std::string_view kMethodSection = "method.";
 
@@ -64,19 +63,15 @@ class Canonicaliser {
                 &ResolveSettingKey});
     CheckMethods();
     JoinDesigns();
-    for (const SweepFactor& factor : result_.factors) {
-      level_sets_.emplace_back(factor.levels.begin(), factor.levels.end());
-    }
-    names_ = FactorNames(result_.factors);
-    ids_ = FactorIds(result_.factors);
-    spec.exclusions = CheckPatterns("spec.exclusions", given_.exclusions, "leaves nothing out");
-    spec.selections = CheckPatterns("spec.selections", given_.selections, "selects nothing");
+    PatternCheck patterns(given_, result_);
+    spec.exclusions = patterns.Check("spec.exclusions", given_.exclusions, "leaves nothing out");
+    spec.selections = patterns.Check("spec.selections", given_.selections, "selects nothing");
     return std::move(result_);
   }
 
  private:
   void Refuse(std::string field, std::string description) {
-    if (result_.violations.size() < kMaxViolations) {
+    if (result_.violations.size() < kMaxSpecViolations) {
       result_.violations.push_back({std::move(field), std::move(description)});
     }
   }
@@ -468,138 +463,12 @@ class Canonicaliser {
     }
   }
 
-  std::vector<CellPattern> CheckPatterns(const std::string& list, const std::vector<CellPattern>& given,
-                                         std::string_view effect) {
-    std::vector<CellPattern> patterns;
-    if (given.size() > kMaxPatterns) {
-      Refuse(list, fmt::format("{} entries are more than the {} allowed", given.size(), kMaxPatterns));
-      return patterns;
-    }
-    for (size_t i = 0; i < given.size(); ++i) {
-      const std::string field = fmt::format("{}[{}]", list, i);
-      CellPattern pattern;
-      if (given[i].empty()) Refuse(field, "names no factor: it would match every cell");
-      for (const auto& [key, value] : given[i]) CheckPatternLevel(field, key, value, effect, pattern);
-      if (pattern.size() == given[i].size() && !pattern.empty()) patterns.push_back(std::move(pattern));
-    }
-    return patterns;
-  }
-
-  // The factor that a pattern calls `key`; what is wrong with it is said in `problem`, unless it has been reported.
-  std::optional<size_t> FactorOfPattern(const std::string& key, std::string& problem) const {
-    const std::vector<SweepFactor>& factors = result_.factors;
-    for (size_t f = 0; f < factors.size(); ++f) {
-      if (names_[f] == key || ids_[f] == key) return f;
-    }
-    // A setting's name may be shared by factors and other settings ("steps"): the factors have it first.
-    std::vector<size_t> found;
-    const absl::StatusOr<std::string> full =
-        result_.spec.methods.empty() ? ResolveSettingKey(key) : ResolveMethodKey(key);
-    for (size_t f = 0; f < factors.size() && full.ok(); ++f) {
-      if (factors[f].key == *full) found.push_back(f);
-    }
-    if (found.size() == 1) return found.front();
-    if (found.empty() && WasGiven(key)) return std::nullopt;
-    if (found.size() > 1) {
-      std::vector<std::string> which;
-      for (const size_t f : found) which.push_back(names_[f]);
-      problem = fmt::format("several methods have a factor {}: write {}", key, fmt::join(which, " or "));
-    } else if (!full.ok() && absl::IsInvalidArgument(full.status())) {
-      problem = MessageOf(full.status());
-    } else {
-      // Of a free name nothing else is known than that it is none of the factors.
-      const std::string nearest = full.ok() ? "" : NearestName(key, names_);
-      problem =
-          !full.ok() && nearest.empty() && !IsFreeNameGiven()
-              ? MessageOf(full.status())
-              : fmt::format("{} is not a factor of this sweep; {}its factors are: {}", full.ok() ? *full : key,
-                            nearest.empty() ? "" : fmt::format("did you mean '{}'? ", nearest), fmt::join(ids_, ", "));
-    }
-    return std::nullopt;
-  }
-
-  bool IsFreeNameGiven() const {
-    return std::any_of(result_.factors.begin(), result_.factors.end(),
-                       [](const SweepFactor& factor) { return !factor.settings.empty(); });
-  }
-
-  // Whether a factor of this name was given and refused, which has been reported.
-  bool WasGiven(const std::string& key) const {
-    const auto is_it = [&](const SweepFactor& factor) {
-      return factor.key == key || ResolveSettingKey(factor.key).value_or("?") == ResolveSettingKey(key).value_or("");
-    };
-    return std::any_of(given_.factors.begin(), given_.factors.end(), is_it) ||
-           std::any_of(given_.methods.begin(), given_.methods.end(), [&](const MethodSpec& method) {
-             return std::any_of(method.factors.begin(), method.factors.end(), is_it);
-           });
-  }
-
-  void CheckPatternLevel(const std::string& pattern_field, const std::string& key, const std::string& value,
-                         std::string_view effect, CellPattern& pattern) {
-    const std::string field = fmt::format("{}.levels[\"{}\"]", pattern_field, key);
-    std::string problem;
-    const std::optional<size_t> factor = FactorOfPattern(key, problem);
-    if (!factor.has_value()) {
-      if (!problem.empty()) Refuse(field, problem);
-      return;
-    }
-    const SweepFactor& found = result_.factors[*factor];
-    absl::StatusOr<std::string> level = value;
-    if (found.settings.empty()) level = CanonicalValue(*FindSettingRule(found.key), value);
-    if (!level.ok()) return Refuse(field, MessageOf(level.status()));
-    if (!level_sets_[*factor].contains(*level) && result_.notes.size() < kMaxNotes) {
-      result_.notes.push_back(fmt::format("{} {}: {} has no level '{}' (its levels are {})", pattern_field, effect,
-                                          ids_[*factor], *level, fmt::join(found.levels, ", ")));
-    }
-    if (!pattern.emplace(ids_[*factor], *level).second) Refuse(field, fmt::format("{} is given twice", ids_[*factor]));
-  }
-
   const SweepSpec& given_;
   CanonicalSpec result_;
-  // Per factor of result_.factors.
-  std::vector<std::unordered_set<std::string>> level_sets_;
-  std::vector<std::string> names_, ids_;
 };
 
 }  // namespace
 
 CanonicalSpec CanonicaliseSpec(const SweepSpec& spec) { return Canonicaliser(spec).Run(); }
-
-absl::StatusOr<std::string> ResolveMethodKey(std::string_view key) {
-  const std::string own = fmt::format("{}{}", kMethodSection, key);
-  return FindSettingRule(own) != nullptr ? own : ResolveSettingKey(key);
-}
-
-std::vector<std::string> FactorNames(const std::vector<SweepFactor>& factors) {
-  std::vector<std::string> names;
-  for (const SweepFactor& factor : factors) {
-    const std::string name(ShortSettingName(factor.key));
-    // Of the same short name: other settings, and the same setting in other methods.
-    const auto shares = [&](bool same_key) {
-      return std::any_of(factors.begin(), factors.end(), [&](const SweepFactor& other) {
-        return &other != &factor && ShortSettingName(other.key) == name && (other.key == factor.key) == same_key;
-      });
-    };
-    const std::string own = shares(/*same_key=*/false) ? factor.key : name;
-    names.push_back(shares(/*same_key=*/true) ? fmt::format("{}.{}", factor.within, own) : own);
-  }
-  return names;
-}
-
-std::vector<std::string> FactorIds(const std::vector<SweepFactor>& factors) {
-  std::vector<std::string> ids = FactorNames(factors);
-  for (size_t f = 0; f < factors.size(); ++f) {
-    const auto same = [&](const SweepFactor& other) { return other.key == factors[f].key; };
-    if (std::count_if(factors.begin(), factors.end(), same) == 1) ids[f] = factors[f].key;
-  }
-  return ids;
-}
-
-std::optional<size_t> FindFactor(const std::vector<SweepFactor>& factors, std::string_view key) {
-  for (size_t i = 0; i < factors.size(); ++i) {
-    if (factors[i].key == key) return i;
-  }
-  return std::nullopt;
-}
 
 }  // namespace loupe::coordinator

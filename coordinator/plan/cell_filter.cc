@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "common/settings/methods.h"
-#include "coordinator/plan/canonical_spec.h"
+#include "coordinator/plan/factor_names.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {

@@ -7,6 +7,7 @@
 #include "common/error_details.h"
 #include "coordinator/plan/canonical_spec.h"
 #include "coordinator/plan/cell_filter.h"
+#include "coordinator/plan/factor_names.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 

@@ -5,7 +5,7 @@
 
 #include "common/error_details.h"
 #include "common/settings/settings.h"
-#include "coordinator/plan/canonical_spec.h"
+#include "coordinator/plan/factor_names.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/sweep_file_reader.h"
 #include "fmt/format.h"

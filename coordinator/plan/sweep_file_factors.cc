@@ -4,7 +4,7 @@
 #include "absl/strings/str_split.h"
 #include "common/positions.h"
 #include "common/settings/settings.h"
-#include "coordinator/plan/canonical_spec.h"
+#include "coordinator/plan/factor_names.h"
 #include "coordinator/plan/sweep_file_reader.h"
 #include "fmt/format.h"
 

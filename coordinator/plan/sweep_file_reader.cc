@@ -6,7 +6,7 @@
 #include "absl/time/time.h"
 #include "common/ids.h"
 #include "common/settings/settings.h"
-#include "coordinator/plan/canonical_spec.h"
+#include "coordinator/plan/factor_names.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
