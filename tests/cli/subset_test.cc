@@ -80,6 +80,33 @@ TEST(SubsetTest, WrittenFileRunsExactlyTheChosenCells) {
   EXPECT_EQ(CellsOf(PlanOf(*text)), CellsOf(*Plan::Create(subset->spec)));
 }
 
+constexpr char kMethodsFile[] = R"(name: subset-methods
+base: /b
+scorer: /s
+task: {images: /i, instance_prompt: a photo of sks, class_prompt: a photo of cat face}
+methods:
+  - {kind: adapter, width: 8, positions: all, activation: [relu, silu]}
+  - {kind: lora, label: low rank, rank: [2, 4, 8], targets: [attention, all]}
+  - {kind: lora, label: dora, rank: [2, 4], dora: true}
+factors: {learning_rate: [0.01, 0.001]}
+budget: {steps: 5}
+seed: 11
+)";
+
+TEST(SubsetTest, MethodsAreChosenFromAndWritten) {
+  const Plan plan = PlanOf(kMethodsFile);
+  ASSERT_EQ(plan.cell_count(), (40 + 6 + 2) * 2);
+  const auto subset = ChooseSubset(plan, 40, "");
+  ASSERT_TRUE(subset.ok()) << subset.status();
+  EXPECT_GT(subset->fraction.quality.d_efficiency, 0) << "every term can be estimated";
+  std::set<std::map<std::string, std::string>> chosen;
+  for (const size_t cell : subset->fraction.chosen) chosen.insert(plan.CellLevels(static_cast<int64_t>(cell)));
+  EXPECT_EQ(chosen.size(), 40u);
+  const auto text = WithSelections(kMethodsFile, subset->spec);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(CellsOf(PlanOf(*text)), chosen);
+}
+
 TEST(SubsetTest, SameSeedChoosesTheSameCells) {
   const Plan plan = PlanOf(kFile);
   EXPECT_EQ(ChooseSubset(plan, 60, "")->fraction.chosen, ChooseSubset(plan, 60, "")->fraction.chosen);

@@ -19,7 +19,7 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
 
-constexpr char kFile[] = R"(name: methods
+constexpr char kMethodsYaml[] = R"(name: methods
 base: /b
 scorer: /s
 task: {images: /i, instance_prompt: a photo of sks, class_prompt: a photo of cat face}
@@ -47,20 +47,20 @@ std::string RefusalOf(const std::string& text) {
   return std::string(LocateInFile(status, *file).message());
 }
 
-std::string Replaced(std::string text, std::string_view part, std::string_view by) {
+std::string WithPart(std::string text, std::string_view part, std::string_view by) {
   const size_t at = text.find(part);
   EXPECT_NE(at, std::string::npos) << part;
   return text.replace(at, part.size(), by);
 }
 
 std::string WithMethods(const std::string& entries) {
-  std::string text = kFile;
+  std::string text = kMethodsYaml;
   const size_t begin = text.find("  - {kind: adapter"), end = text.find("factors:");
   return text.replace(begin, end - begin, entries);
 }
 
 TEST(MethodsTest, PlanIsAUnionOfDesigns) {
-  const absl::StatusOr<Plan> plan = Plan::Create(SpecOf(kFile));
+  const absl::StatusOr<Plan> plan = Plan::Create(SpecOf(kMethodsYaml));
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->cell_count(), (2 * 2 + 2 * 2 + 1) * 2);
   EXPECT_EQ(plan->trial_count(), 36);
@@ -87,7 +87,7 @@ TEST(MethodsTest, PlanIsAUnionOfDesigns) {
 }
 
 TEST(MethodsTest, CellsHaveTheirMethodsSettings) {
-  const Plan plan = *Plan::Create(SpecOf(kFile));
+  const Plan plan = *Plan::Create(SpecOf(kMethodsYaml));
   const Settings adapter = plan.CellSettings(4), lora = plan.CellSettings(15), biases = plan.CellSettings(17);
   EXPECT_EQ(adapter.Text("method.kind"), "adapter");
   EXPECT_EQ(adapter.Text("method.input"), "CA_out");
@@ -101,7 +101,7 @@ TEST(MethodsTest, CellsHaveTheirMethodsSettings) {
 }
 
 TEST(MethodsTest, CanonicalSpecGivesTheSamePlan) {
-  const Plan first = *Plan::Create(SpecOf(kFile));
+  const Plan first = *Plan::Create(SpecOf(kMethodsYaml));
   const absl::StatusOr<Plan> second = Plan::Create(first.spec());
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_EQ(second->spec(), first.spec());
@@ -110,8 +110,8 @@ TEST(MethodsTest, CanonicalSpecGivesTheSamePlan) {
 }
 
 TEST(MethodsTest, PatternSelectsItsCellAlone) {
-  const Plan all =
-      *Plan::Create(SpecOf(Replaced(kFile, "kind: bitfit, label: biases", "kind: lora, label: wide, rank: [32, 64]")));
+  const Plan all = *Plan::Create(
+      SpecOf(WithPart(kMethodsYaml, "kind: bitfit, label: biases", "kind: lora, label: wide, rank: [32, 64]")));
   for (int64_t cell = 0; cell < all.cell_count(); ++cell) {
     SweepSpec spec = all.spec();
     spec.selections = {all.PatternOf(cell)};
@@ -123,11 +123,11 @@ TEST(MethodsTest, PatternSelectsItsCellAlone) {
 }
 
 TEST(MethodsTest, PatternsNameMethodsAndTheirFactors) {
-  const Plan plan =
-      *Plan::Create(SpecOf(std::string(kFile) + "exclude: [{method: biases}, {rank: 16, learning_rate: 1e-4}]\n"));
+  const Plan plan = *Plan::Create(
+      SpecOf(std::string(kMethodsYaml) + "exclude: [{method: biases}, {rank: 16, learning_rate: 1e-4}]\n"));
   EXPECT_EQ(plan.cell_count(), 18 - 2 - 2);
   EXPECT_THAT(plan.notes(), Contains("method: the exclusions and selections leave no cell with biases"));
-  EXPECT_THAT(RefusalOf(std::string(kFile) + "exclude: [{rnk: 16}]\n"),
+  EXPECT_THAT(RefusalOf(std::string(kMethodsYaml) + "exclude: [{rnk: 16}]\n"),
               HasSubstr("f:12:17: rnk is not a factor of this sweep; did you mean 'rank'?"));
 }
 
@@ -173,7 +173,7 @@ TEST(MethodsTest, EntriesThatAreNoDesignAreRefused) {
 }
 
 TEST(MethodsTest, OutlookKeepsNestedFactorsApart) {
-  const absl::StatusOr<PlanOutlook> outlook = Outlook(*Plan::Create(SpecOf(kFile)));
+  const absl::StatusOr<PlanOutlook> outlook = Outlook(*Plan::Create(SpecOf(kMethodsYaml)));
   ASSERT_TRUE(outlook.ok()) << outlook.status();
   std::map<std::string, int64_t> df;
   for (const TermOutlook& term : outlook->terms) {
@@ -193,8 +193,8 @@ TEST(MethodsTest, OutlookKeepsNestedFactorsApart) {
 }
 
 std::string WithFactors(const std::string& factors) {
-  return Replaced(
-      Replaced(Replaced(kFile, "images: /i, instance_prompt: a photo of sks, class_prompt: a photo of cat face",
+  return WithPart(
+      WithPart(WithPart(kMethodsYaml, "images: /i, instance_prompt: a photo of sks, class_prompt: a photo of cat face",
                         "class_images: 8"),
                "task: {class_images: 8}\n", ""),
       "{train.learning_rate: [0.001, 0.0001]}", factors);
@@ -213,7 +213,7 @@ TEST(LevelSettingsTest, ALevelSetsSeveralSettings) {
   EXPECT_EQ(plan->CellSettings(1).Text("task.class_prompt"), "a dog");
   EXPECT_THAT(plan->ValuesOf("task.images"), ElementsAre("/c", "/d"));
   EXPECT_EQ(Plan::Create(plan->spec())->spec(), plan->spec());
-  SweepSpec spec = SpecOf(Replaced(WithFactors(kSubjects), "/c", "c"));
+  SweepSpec spec = SpecOf(WithPart(WithFactors(kSubjects), "/c", "c"));
   MakePathsAbsolute(spec, "/work");
   EXPECT_EQ(Plan::Create(spec)->CellSettings(0).Text("task.images"), "/work/c");
 }
@@ -231,7 +231,7 @@ TEST(LevelSettingsTest, NamesAndLevelsThatMisleadAreRefused) {
   EXPECT_THAT(RefusalOf(WithFactors("{steps: {a: {task.images: /c}}}")), HasSubstr("'steps' is the name of a setting"));
   EXPECT_THAT(RefusalOf(WithFactors("{replicate: {a: {task.images: /c}}}")),
               HasSubstr("'replicate' is a factor of its own"));
-  EXPECT_THAT(RefusalOf(Replaced(WithFactors(kSubjects), ", class_prompt: a dog", "")),
+  EXPECT_THAT(RefusalOf(WithPart(WithFactors(kSubjects), ", class_prompt: a dog", "")),
               HasSubstr("subject: the level 'dogs' does not set task.class_prompt, which another level sets"));
   EXPECT_THAT(RefusalOf(WithFactors("{subject: {cats: {task.imges: /c}}}")),
               HasSubstr("f:8:40: there is no setting 'task.imges'; did you mean 'task.images'?"));
