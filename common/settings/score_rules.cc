@@ -1,7 +1,29 @@
 // What a trial is judged by.
+#include "common/score_table.h"
 #include "common/settings/setting_rules.h"
 
 namespace loupe {
+namespace {
+
+std::vector<std::string> PrimaryScores() {
+  std::vector<std::string> names;
+  for (const ScoreEntry& score : kScores) {
+    if (score.primary) names.emplace_back(score.name);
+  }
+  return names;
+}
+
+std::map<std::string, std::vector<std::string>> NeedsOfScores() {
+  std::map<std::string, std::vector<std::string>> needs;
+  for (const ScoreEntry& score : kScores) {
+    for (const std::string_view setting : score.needs) {
+      if (score.primary && !setting.empty()) needs[std::string(score.name)].emplace_back(setting);
+    }
+  }
+  return needs;
+}
+
+}  // namespace
 
 std::vector<SettingRule> ScoreRules() {
   using enum SettingType;
@@ -41,26 +63,8 @@ std::vector<SettingRule> ScoreRules() {
       {.key = "score.primary",
        .type = kChoice,
        .default_value = "clip_i",
-       .choices = {"clip_i",           "clip_t",         "clip_fid",     "clip_kid",
-                   "clip_fid_class",   "clip_kid_class", "clip_nearest", "clip_diversity",
-                   "clip_precision",   "clip_recall",    "clip_pres",    "clip_div",
-                   "noise_difference", "dino_i",         "dino_nearest", "dino_diversity",
-                   "dino_pres",        "dino_div",       "fid",          "kid",
-                   "precision",        "recall"},
-       .choice_needs = {{"clip_fid_class", {"task.class_images"}},
-                        {"clip_kid_class", {"task.class_images"}},
-                        {"clip_pres", {"score.prior_samples"}},
-                        {"clip_div", {"score.prior_samples"}},
-                        {"noise_difference", {"task.class_images"}},
-                        {"dino_i", {"score.dino"}},
-                        {"dino_nearest", {"score.dino"}},
-                        {"dino_diversity", {"score.dino"}},
-                        {"dino_pres", {"score.dino", "score.prior_samples"}},
-                        {"dino_div", {"score.dino", "score.prior_samples"}},
-                        {"fid", {"score.inception"}},
-                        {"kid", {"score.inception"}},
-                        {"precision", {"score.inception"}},
-                        {"recall", {"score.inception"}}},
+       .choices = PrimaryScores(),
+       .choice_needs = NeedsOfScores(),
        .description = "The score that reports use unless told otherwise."},
   };
 }
