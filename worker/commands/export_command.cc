@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/logging.h"
 #include "common/status_macros.h"
@@ -24,20 +25,23 @@ void AddExportCommand(CLI::App& app, int& exit_code) {
   const auto request = std::make_shared<ExportRequest>();
   const auto layout = std::make_shared<std::string>("merged");
   command->add_option("--base", request->base, "Folder of the base that the adapter was trained on")->required();
-  command->add_option("--adapter", request->adapter, "Adapter file (a trial's adapter.safetensors)")->required();
-  command->add_option("--out", request->out, "New folder")->required();
   command
-      ->add_option(
-          "--as", *layout,
-          "merged: a diffusers folder with the adapter in the UNet's weights (linear cells only); bundle: the "
-          "base's folder with adapter.safetensors in it; modules: one .pt file per module, as the paper's code "
-          "reads them")
-      ->check(CLI::IsMember({"merged", "bundle", "modules"}))
-      ->capture_default_str();
-  command->add_flag("--half", request->half, "merged: UNet weights in float16");
+      ->add_option("--adapter", request->adapter,
+                   "A trial's adapter.safetensors, or a LoRA of another program (a file, or peft's folder)")
+      ->required();
+  command->add_option("--out", request->out, "New folder")->required();
+  std::string layouts;
+  std::vector<std::string> names;
+  for (const ExportLayoutName& known : kExportLayouts) {
+    layouts += fmt::format("{}{}: {}", layouts.empty() ? "" : "; ", known.name, known.description);
+    names.emplace_back(known.name);
+  }
+  command->add_option("--as", *layout, layouts)->check(CLI::IsMember(names))->capture_default_str();
+  command->add_flag("--half", request->half, "merged: weights in float16");
   command->callback([request, layout, &exit_code] {
-    if (*layout == "bundle") request->layout = ExportLayout::kBundle;
-    if (*layout == "modules") request->layout = ExportLayout::kModules;
+    for (const ExportLayoutName& known : kExportLayouts) {
+      if (known.name == *layout) request->layout = known.layout;
+    }
     exit_code = Report("export", Export(*request));
   });
 }

@@ -3,10 +3,12 @@
 #include <torch/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -14,9 +16,10 @@
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
 #include "worker/io/safetensors.h"
+#include "worker/io/weight_files.h"
 #include "worker/methods/files/adapter_file.h"
+#include "worker/methods/files/lora_files.h"
 #include "worker/methods/files/module_files.h"
-#include "worker/methods/folded_weights.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
@@ -68,31 +71,83 @@ class NewFolder {
   const std::string partial_;
 };
 
-// The UNet's weights as the network holds them, float32, under their checkpoint names.
-std::map<std::string, torch::Tensor> WeightsOf(torch::nn::Module& network) {
-  std::map<std::string, torch::Tensor> weights;
+using Weights = std::map<std::string, torch::Tensor>;
+
+// As the network holds them, float32, under their checkpoint names.
+Weights WeightsOf(torch::nn::Module& network) {
+  Weights weights;
   for (const auto& item : network.named_parameters()) weights[item.key()] = item.value().contiguous();
   return weights;
 }
 
-absl::Status WriteMerged(const ExportRequest& request, const AdapterFile& adapter, BaseModel& base, NewFolder& folder) {
-  auto weights = WeightsOf(*base.unet);
-  if (absl::Status status = FoldAdapter(adapter, weights); !status.ok()) return Annotate(status, request.adapter);
-  if (request.half) {
-    for (auto& [name, value] : weights) value = value.to(torch::kFloat16);
-  }
-  for (const auto& [name, value] : weights) {
-    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
-      return absl::InvalidArgumentError(fmt::format("{}: folded into '{}': {}{}", request.adapter, name, found,
-                                                    request.half ? "; export without --half" : ""));
+bool SameArrays(const Weights& a, const Weights& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const auto& x, const auto& y) { return x.second.is_same(y.second); });
+}
+
+// Puts a network's merged weights into the copied folder, in place of those that are there.
+class MergedNetwork {
+ public:
+  MergedNetwork(const ExportRequest& request, NewFolder& folder, std::string part, std::string stem)
+      : request_(request), folder_(folder), part_(std::move(part)), stem_(std::move(stem)) {}
+
+  // Before anything is written.
+  absl::Status Check(Weights& weights) const {
+    for (auto& [name, value] : weights) {
+      if (request_.half) value = value.to(torch::kFloat16);
+      if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+        return absl::InvalidArgumentError(fmt::format("{}: folded into '{}': {}{}", request_.adapter, name, found,
+                                                      request_.half ? "; export without --half" : ""));
+      }
     }
+    return absl::OkStatus();
   }
+  absl::Status Write(const Weights& weights, const std::string& base_sha256) const {
+    const std::string folder = folder_.partial() + "/" + part_;
+    LOUPE_ASSIGN_OR_RETURN(const std::string prefix, PrefixInFile(folder));
+    // All that a loader would take for weights, whatever the base had.
+    std::error_code error;
+    std::vector<std::filesystem::path> former;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+      const std::string name = entry.path().filename();
+      if (name.starts_with(stem_) || name.starts_with("pytorch_model")) former.push_back(entry.path());
+    }
+    for (const auto& path : former) std::filesystem::remove(path, error);
+    Weights named;
+    for (const auto& [name, value] : weights) named[prefix + name] = value;
+    return WriteSafetensors(fmt::format("{}/{}.safetensors", folder, stem_), ToArrays(named).views,
+                            {{"format", "pt"}, {"loupe.folded_adapter_base_sha256", base_sha256}});
+  }
+
+ private:
+  // A text encoder's names have "text_model." in front of ours, but for files of newer versions of transformers.
+  absl::StatusOr<std::string> PrefixInFile(const std::string& folder) const {
+    LOUPE_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder, stem_));
+    const std::string prefix = "text_model.";
+    for (const auto& [name, array] : files.arrays()) {
+      if (name.starts_with(prefix)) return prefix;
+    }
+    return std::string();
+  }
+
+  const ExportRequest& request_;
+  NewFolder& folder_;
+  const std::string part_, stem_;
+};
+
+absl::Status WriteMerged(const ExportRequest& request, const AttachedAdapter& adapter, BaseModel& base,
+                         NewFolder& folder) {
+  const BaseWeights before{WeightsOf(*base.unet), WeightsOf(*base.text_encoder)};
+  BaseWeights weights = before;
+  if (absl::Status status = adapter.method->Merge(0, weights); !status.ok()) return Annotate(status, request.adapter);
+  const MergedNetwork unet(request, folder, "unet", "diffusion_pytorch_model");
+  const MergedNetwork text(request, folder, "text_encoder", "model");
+  const bool tunes_text = !SameArrays(before.conditioner, weights.conditioner);
+  LOUPE_RETURN_IF_ERROR(unet.Check(weights.denoiser));
+  if (tunes_text) LOUPE_RETURN_IF_ERROR(text.Check(weights.conditioner));
   LOUPE_RETURN_IF_ERROR(folder.CopyFrom(request.base));
-  const std::string unet = folder.partial() + "/unet/diffusion_pytorch_model";
-  std::error_code error;
-  std::filesystem::remove(unet + ".fp16.safetensors", error);
-  return WriteSafetensors(unet + ".safetensors", ToArrays(weights).views,
-                          {{"format", "pt"}, {"loupe.folded_adapter_base_sha256", adapter.base_sha256}});
+  LOUPE_RETURN_IF_ERROR(unet.Write(weights.denoiser, adapter.file.base_sha256));
+  return tunes_text ? text.Write(weights.conditioner, adapter.file.base_sha256) : absl::OkStatus();
 }
 
 absl::Status WriteBundle(const ExportRequest& request, NewFolder& folder) {
@@ -103,25 +158,44 @@ absl::Status WriteBundle(const ExportRequest& request, NewFolder& folder) {
   return absl::InternalError(fmt::format("{}: cannot be copied ({})", request.adapter, error.message()));
 }
 
+absl::Status CheckLayout(const ExportRequest& request, const MethodTraits& traits) {
+  if (traits.Writes(request.layout)) return absl::OkStatus();
+  std::string has, asked;
+  for (const ExportLayoutName& known : kExportLayouts) {
+    if (known.layout == request.layout) asked = known.name;
+    if (traits.Writes(known.layout)) has += fmt::format("{}{}", has.empty() ? "" : ", ", known.name);
+  }
+  return absl::InvalidArgumentError(fmt::format("{}: the method {} has no layout '{}'; it can be exported as {}",
+                                                request.adapter, traits.name, asked, has));
+}
+
+absl::Status Write(const ExportRequest& request, const AttachedAdapter& adapter, BaseModel& base, NewFolder& folder) {
+  switch (request.layout) {
+    case ExportLayout::kMerged:
+      return WriteMerged(request, adapter, base, folder);
+    case ExportLayout::kBundle:
+      return WriteBundle(request, folder);
+    case ExportLayout::kModules:
+      return WriteModuleFiles(folder.partial(), adapter.file, base.unet->config().levels.front().resnets);
+    case ExportLayout::kDiffusers:
+      return WriteDiffusersLora(folder.partial(), *adapter.lora);
+    case ExportLayout::kPeft:
+      return WritePeftLora(folder.partial(), *adapter.lora);
+    case ExportLayout::kKohya:
+      return WriteKohyaLora(folder.partial(), *adapter.lora);
+  }
+  return absl::InternalError("a layout without a writer");
+}
+
 absl::Status Export(const ExportRequest& request) {
   ModelStore models(torch::kCPU);
   LoadedModel<BaseModel>& base = models.Base(request.base);
   // Attached once, so that an adapter of another base is refused here and not by its later reader.
   const AttachedAdapter adapter = AttachAdapterFile(request.adapter, base, torch::kCPU);
+  LOUPE_RETURN_IF_ERROR(CheckLayout(request, *adapter.traits));
   NewFolder folder(request.out);
   LOUPE_RETURN_IF_ERROR(folder.Begin());
-  switch (request.layout) {
-    case ExportLayout::kMerged:
-      LOUPE_RETURN_IF_ERROR(WriteMerged(request, adapter.file, base.model, folder));
-      break;
-    case ExportLayout::kBundle:
-      LOUPE_RETURN_IF_ERROR(WriteBundle(request, folder));
-      break;
-    case ExportLayout::kModules:
-      LOUPE_RETURN_IF_ERROR(
-          WriteModuleFiles(folder.partial(), adapter.file, base.model.unet->config().levels.front().resnets));
-      break;
-  }
+  LOUPE_RETURN_IF_ERROR(Write(request, adapter, base.model, folder));
   return folder.Finish();
 }
 

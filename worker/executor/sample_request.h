@@ -10,7 +10,7 @@ namespace loupe::worker {
 
 struct SampleRequest {
   std::string base;
-  std::string adapter;  // an adapter file made on this base; empty: the base alone
+  std::string adapter;  // a trial's adapter file, or another program's LoRA; empty: the base alone
   std::string prompt;
   std::string out;  // PNG: one picture, or a sheet
   int64_t count = 1;

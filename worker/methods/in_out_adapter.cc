@@ -9,6 +9,7 @@
 #include "worker/methods/adapter_size.h"
 #include "worker/methods/attachment.h"
 #include "worker/methods/bottleneck.h"
+#include "worker/methods/file_parts.h"
 #include "worker/methods/folded_weights.h"
 
 namespace loupe::worker {
@@ -145,33 +146,10 @@ class InOutAdapter : public Method {
 
   void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
 
-  std::map<std::string, torch::Tensor> Export(int64_t slot) const override {
-    std::map<std::string, torch::Tensor> arrays;
-    for (const FileEntry& entry : EntriesOf(slot)) {
-      const torch::Tensor value = entry.value.detach().cpu();
-      arrays[entry.name] = (entry.transposed ? value.t() : value).contiguous().clone();
-    }
-    return arrays;
-  }
-
+  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
   void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
-    const std::vector<FileEntry> entries = EntriesOf(slot);
-    for (const FileEntry& entry : entries) {
-      const auto found = arrays.find(entry.name);
-      TORCH_CHECK(found != arrays.end(), "the adapter has no array '", entry.name, "', which this cell needs");
-      const torch::Tensor expected = entry.transposed ? entry.value.t() : entry.value;
-      TORCH_CHECK(found->second.sizes() == expected.sizes(), "the adapter's array '", entry.name, "' has shape ",
-                  found->second.sizes(), "; expected ", expected.sizes());
-    }
-    TORCH_CHECK(arrays.size() == entries.size(), "the adapter holds ", arrays.size(), " arrays; expected ",
-                entries.size(), " (", entries.front().name, ", …): it was made for another cell or base");
-    torch::NoGradGuard no_grad;
-    for (FileEntry entry : entries) {
-      const torch::Tensor& value = arrays.at(entry.name);
-      entry.value.copy_(entry.transposed ? value.t() : value);
-    }
+    ImportParts(PartsOf(slot), arrays);
   }
-
   absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
     AdapterFile file;
     file.arrays = Export(slot);
@@ -180,21 +158,15 @@ class InOutAdapter : public Method {
   }
 
  private:
-  // One slot's part of one parameter.
-  struct FileEntry {
-    std::string name;
-    torch::Tensor value;
-    bool transposed;
-  };
-
-  std::vector<FileEntry> EntriesOf(int64_t slot) const {
-    std::vector<FileEntry> entries;
+  std::vector<FilePart> PartsOf(int64_t slot) const {
+    std::vector<FilePart> parts;
     for (size_t i = 0; i < parameters_.size(); ++i) {
       const NamedParameter& parameter = parameters_[i];
       if (!parameter.Holds(slot)) continue;
-      entries.push_back({parameter.name, parameter.value[slot - parameter.first_slot], transposed_[i]});
+      const torch::Tensor value = parameter.value[slot - parameter.first_slot];
+      parts.push_back({parameter.name, transposed_[i] ? value.t() : value});
     }
-    return entries;
+    return parts;
   }
 
   void PlaceAt(const TappableBlock& block, const std::vector<SlotRun>& runs, std::vector<SlotInit>& init,

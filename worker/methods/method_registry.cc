@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "worker/methods/bitfit.h"
+#include "worker/methods/full.h"
 #include "worker/methods/in_out_adapter.h"
+#include "worker/methods/lora.h"
 
 namespace loupe::worker {
 namespace {
@@ -56,6 +59,9 @@ const std::vector<MethodTraits>& Methods() {
   using enum ExportLayout;
   static const std::vector<MethodTraits> methods = {
       {"adapter", /*packable=*/true, Never, {kMerged, kModules}, MakeInOutAdapter},
+      {"lora", /*packable=*/true, LoraTrainsConditioner, {kMerged, kDiffusers, kPeft, kKohya}, MakeLora},
+      {"full", /*packable=*/false, FullTrainsConditioner, {kMerged}, MakeFull},
+      {"bitfit", /*packable=*/true, Never, {kMerged}, MakeBitFit},
   };
   return methods;
 }

@@ -7,19 +7,10 @@
 #include <string_view>
 #include <vector>
 
+#include "worker/methods/export_layout.h"
 #include "worker/methods/method.h"
 
 namespace loupe::worker {
-
-// A layout that `loupe-worker export` writes.
-enum class ExportLayout {
-  kMerged,     // a diffusers folder whose weights hold the method's
-  kBundle,     // the base's folder and adapter.safetensors in it; what diffusers loads of it is the untuned base
-  kModules,    // the paper's code: a .pt file per module (files/module_files.h)
-  kDiffusers,  // pytorch_lora_weights.safetensors (files/lora_files.h), and so on
-  kPeft,
-  kKohya,
-};
 
 // What the rest of the program must know of a method.
 struct MethodTraits {

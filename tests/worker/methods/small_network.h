@@ -42,20 +42,26 @@ inline SmallInputs MakeInputs(int64_t batch, uint64_t seed) {
   return {draw({batch, 32, 4, 4}), draw({batch, 8}), draw({batch, 5, 24})};
 }
 
-inline Settings CellSettings(const std::map<std::string, std::string>& values) {
+// Of any method: `values` must be complete but for what has nothing to do with it.
+inline Settings MethodSettings(const std::map<std::string, std::string>& values) {
   std::map<std::string, std::string> all = {{"base", "b"},
                                             {"scorer", "s"},
                                             {"task.images", "i"},
                                             {"task.instance_prompt", "a sks"},
                                             {"task.class_prompt", "a"},
-                                            {"method.input", "CA_out"},
-                                            {"method.output", "FFN_in"},
                                             {"budget.steps", "3"}};
   for (const auto& [key, value] : values) all[key] = value;
-  if (!all.contains("method.parameters") && !all.contains("method.width")) all["method.width"] = "4";
   auto settings = Settings::Create(all);
   TORCH_CHECK(settings.ok(), std::string(settings.status().message()));
   return *std::move(settings);
+}
+
+// Of an adapter.
+inline Settings CellSettings(const std::map<std::string, std::string>& values) {
+  std::map<std::string, std::string> all = {{"method.input", "CA_out"}, {"method.output", "FFN_in"}};
+  for (const auto& [key, value] : values) all[key] = value;
+  if (!all.contains("method.parameters") && !all.contains("method.width")) all["method.width"] = "4";
+  return MethodSettings(all);
 }
 
 }  // namespace loupe::worker

@@ -5,6 +5,7 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 #include "worker/io/safetensors.h"
+#include "worker/methods/lora.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
@@ -66,17 +67,25 @@ class MetadataReader {
 
 absl::Status WriteAdapterFile(const std::string& path, const AdapterFile& file) {
   const std::map<std::string, std::string> settings(file.settings.values().begin(), file.settings.values().end());
-  const Metadata metadata = {{kFormatKey, kFormat},
-                             {"format", "pt"},  // what other readers of safetensors look for
-                             {kSettingsKey, nlohmann::json(settings).dump()},
-                             {kCellKey, nlohmann::json(file.cell).dump()},
-                             {kSweepSeedKey, fmt::format("{}", file.sweep_seed)},
-                             {kReplicateKey, fmt::format("{}", file.replicate)},
-                             {kStepsKey, fmt::format("{}", file.steps)},
-                             {kTrialKey, file.trial},
-                             {kBaseKey, file.base_sha256},
-                             {kProvenanceKey, nlohmann::json(file.provenance).dump()}};
+  Metadata metadata = {{kFormatKey, kFormat},
+                       {"format", "pt"},  // what other readers of safetensors look for
+                       {kSettingsKey, nlohmann::json(settings).dump()},
+                       {kCellKey, nlohmann::json(file.cell).dump()},
+                       {kSweepSeedKey, fmt::format("{}", file.sweep_seed)},
+                       {kReplicateKey, fmt::format("{}", file.replicate)},
+                       {kStepsKey, fmt::format("{}", file.steps)},
+                       {kTrialKey, file.trial},
+                       {kBaseKey, file.base_sha256},
+                       {kProvenanceKey, nlohmann::json(file.provenance).dump()}};
+  if (file.settings.Text("method.kind") == "lora") {
+    metadata.merge(DiffusersLoraMetadata(LoraFileOf(file.arrays, file.settings)));
+  }
   return WriteSafetensors(path, ToArrays(file.arrays).views, metadata);
+}
+
+bool IsAdapterFile(const std::string& path) {
+  const auto opened = SafetensorsFile::Open(path);
+  return opened.ok() && opened->metadata().contains(kFormatKey);
 }
 
 absl::StatusOr<AdapterFile> ReadAdapterFile(const std::string& path) {

@@ -27,7 +27,10 @@ struct AdapterFile {
   std::map<std::string, std::string> provenance;  // versions and seeds
 };
 
-// Atomically; errors as WriteFileAtomically.
+// Whether `path` is a file with this program's metadata. False also where there is no such file: its reader says so.
+bool IsAdapterFile(const std::string& path);
+
+// Atomically; errors as WriteFileAtomically. A LoRA's file is diffusers' as well (files/lora_files.h).
 absl::Status WriteAdapterFile(const std::string& path, const AdapterFile& file);
 
 // INVALID_ARGUMENT when it is not an adapter file (the sentence says which metadata is missing) or its settings are not

@@ -1,0 +1,299 @@
+// LoRA, BitFit and full fine-tuning on a small network: what they start from, packs against solo runs, dropout,
+// recomputed blocks, autocast, cached keys and values, merging. Their arithmetic is held to peft's in tests/parity.
+#include <ATen/CPUGeneratorImpl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/worker/methods/small_network.h"
+#include "worker/methods/method_registry.h"
+#include "worker/runtime/autocast_scope.h"
+#include "worker/runtime/recompute.h"
+
+namespace loupe::worker {
+namespace {
+
+using ::testing::HasSubstr;
+using Values = std::map<std::string, std::string>;
+
+Values Lora(const Values& more = {}) {
+  Values values = {{"method.kind", "lora"}, {"method.targets", "all"}};
+  for (const auto& [key, value] : more) values[key] = value;
+  return values;
+}
+
+double Difference(const torch::Tensor& a, const torch::Tensor& b) { return (a - b).abs().max().item<double>(); }
+
+class LayerMethodsTest : public testing::Test {
+ protected:
+  LayerMethodsTest() { at::set_num_threads(1); }
+
+  std::unique_ptr<Method> Attach(const std::vector<Values>& slots, uint64_t seed = 40) {
+    std::vector<SlotOptions> options;
+    for (const Values& values : slots) {
+      const bool adapter = !values.contains("method.kind");
+      options.push_back({adapter ? CellSettings(values) : MethodSettings(values), seed++});
+    }
+    return MakeMethod(SitesIn(*network_), options, torch::kCPU);
+  }
+  // Every value away from where it starts, slot by slot the same as alone.
+  static void Shake(Method& method) {
+    torch::NoGradGuard no_grad;
+    for (const NamedParameter& parameter : method.parameters()) {
+      for (int64_t i = 0; i < parameter.count(); ++i) {
+        torch::Tensor row = parameter.value[i];
+        auto generator = at::detail::createCPUGenerator(static_cast<uint64_t>(parameter.first_slot + i) + 7);
+        row.add_(0.05 * torch::randn(row.sizes(), generator));
+      }
+    }
+  }
+  torch::Tensor Forward(const SmallInputs& in) { return network_(in.x, in.time, in.context); }
+  std::string Refusal(const Values& values) {
+    try {
+      Attach({values});
+    } catch (const c10::Error& error) {
+      return error.what_without_backtrace();
+    }
+    return "";
+  }
+  BaseWeights Weights() {
+    BaseWeights weights;
+    for (const auto& item : network_->named_parameters()) weights.denoiser[item.key()] = item.value();
+    return weights;
+  }
+
+  SmallNetwork network_;
+};
+
+TEST_F(LayerMethodsTest, AllStartFromTheUntouchedBase) {
+  const SmallInputs in = MakeInputs(2, 5);
+  const torch::Tensor plain = Forward(in);
+  for (const Values& values :
+       {Lora(), Lora({{"method.dora", "true"}}), Values{{"method.kind", "bitfit"}}, Values{{"method.kind", "full"}}}) {
+    const auto method = Attach({values});
+    // A bias added after the product is rounded once more than within it; DoRA's ratio is 1 but for rounding.
+    EXPECT_LT(Difference(Forward(in), plain), 2e-5) << values.at("method.kind");
+    Shake(*method);
+    EXPECT_GT(Difference(Forward(in), plain), 1e-3) << values.at("method.kind");
+    const MethodDisabled off(method.get());
+    EXPECT_TRUE(Forward(in).equal(plain));
+  }
+  EXPECT_TRUE(Forward(in).equal(plain));
+}
+
+TEST_F(LayerMethodsTest, LoraDrawsAsTorchDoesAndCountsItsRanks) {
+  const auto method = Attach({Lora({{"method.rank", "3"}, {"method.targets", "conv1 attn1.to_q"}})}, 99);
+  auto generator = at::detail::createCPUGenerator(99);
+  int64_t numbers = 0;
+  for (const LayerSite& site : SitesIn(*network_).denoiser) {
+    if (!FitsName("conv1", site.name) && !FitsName("attn1.to_q", site.name)) continue;
+    auto shape = site.layer->weight.sizes().vec();
+    numbers += 3 * (shape[0] + site.layer->weight[0].numel());
+    shape[0] = 3;
+    // kaiming_uniform with a = √5: a gain of √(2/6), a bound of gain·√(3/fan_in).
+    const double bound = std::sqrt(1.0 / 3) * std::sqrt(3.0 / static_cast<double>(site.layer->weight[0].numel()));
+    const auto expected = torch::empty(shape).uniform_(-bound, bound, generator);
+    const auto arrays = method->Export(0);
+    EXPECT_TRUE(arrays.at("unet." + site.name + ".lora_A.weight").allclose(expected, 0, 1e-7)) << site.name;
+    EXPECT_EQ(arrays.at("unet." + site.name + ".lora_B.weight").abs().max().item<double>(), 0);
+  }
+  EXPECT_EQ(method->ParametersOf(0), numbers);
+}
+
+TEST_F(LayerMethodsTest, WhatTargetsNameIsWhatIsTrained) {
+  const auto count = [&](const std::string& targets) {
+    return Attach({Lora({{"method.targets", targets}})})->Export(0).size() / 2;
+  };
+  EXPECT_EQ(count("attention"), 2u * 2 * 4);  // two blocks of two attentions
+  EXPECT_EQ(count("cross-attention"), 2u * 4);
+  EXPECT_EQ(count("linear"), 2u * (2 * 4 + 2));  // and two layers of the feed-forward
+  EXPECT_EQ(count("all"), 20u + 2 + 2 * 3 + 2);  // and proj_in, proj_out; conv1, conv2, time_emb_proj; two shortcuts
+  EXPECT_EQ(count("cross-attention first.conv1"), 9u);
+  EXPECT_EQ(count("attn*.to_k"), 4u);
+  EXPECT_THAT(Refusal(Lora({{"method.targets", "attn3.to_q"}})), HasSubstr("'attn3.to_q' fits no linear layer"));
+  EXPECT_THAT(Refusal(Lora({{"method.targets", "norm1"}})), HasSubstr("'norm1' fits no linear layer"));
+  EXPECT_THAT(Refusal(Lora({{"method.text_encoder", "true"}})), HasSubstr("fits no layer of the text encoder"));
+  EXPECT_THAT(Refusal({{"method.kind", "full"}, {"method.layers", "conv9"}}), HasSubstr("'conv9' fits no weight"));
+}
+
+TEST_F(LayerMethodsTest, BitFitTrainsEveryBias) {
+  const auto method = Attach({{{"method.kind", "bitfit"}}});
+  size_t biases = 0;
+  const auto arrays = method->Export(0);
+  for (const auto& item : network_->named_parameters()) {
+    if (!item.key().ends_with(".bias")) continue;
+    ++biases;
+    EXPECT_TRUE(arrays.at("unet." + item.key()).equal(item.value())) << item.key();
+  }
+  EXPECT_EQ(arrays.size(), biases);
+}
+
+TEST_F(LayerMethodsTest, FullTakesTheWeightsThatAreChosen) {
+  EXPECT_EQ(Attach({{{"method.kind", "full"}}})->Export(0).size(), network_->named_parameters().size());
+  const auto arrays = Attach({{{"method.kind", "full"}, {"method.layers", "first.conv1.weight norm1"}}})->Export(0);
+  // norm1 of two residual and two transformer blocks, weight and bias.
+  EXPECT_EQ(arrays.size(), 1u + 4 * 2);
+  EXPECT_TRUE(arrays.at("unet.first.conv1.weight").equal(network_->first->named_parameters()["conv1.weight"]));
+}
+
+// Kinds, ranks, DoRA and dropout mixed; two steps of plain descent each.
+TEST_F(LayerMethodsTest, AMixedPackTrainsAsSoloRunsDo) {
+  const std::vector<Values> slots = {
+      Lora({{"method.rank", "2"}, {"method.dropout", "0.3"}}),
+      Lora({{"method.rank", "2"}, {"method.alpha", "8"}}),
+      Lora({{"method.rank", "5"}, {"method.rslora", "true"}, {"method.targets", "linear"}}),
+      Lora({{"method.dora", "true"}, {"method.dropout", "0.2"}}),
+      {},
+      {{"method.kind", "bitfit"}},
+      {{"method.kind", "bitfit"}},
+      {{"method.kind", "full"}},
+      {{"method.scale", "2"}}};
+  const auto inputs = [](size_t slot) { return MakeInputs(2, 60 + slot); };
+  const auto step = [&](Method& method, const SmallInputs& in, int64_t number) {
+    const std::vector<int64_t> draws(static_cast<size_t>(method.slots()), number);
+    const TrainingPass pass(method, draws);
+    const auto output = Forward(in);
+    output.square().flatten(1).mean(1).view({method.slots(), -1}).mean(1).sum().backward();
+    torch::NoGradGuard no_grad;
+    for (const NamedParameter& parameter : method.parameters()) {
+      torch::Tensor value = parameter.value;
+      value.sub_(0.05 * value.grad());
+      value.mutable_grad().reset();
+    }
+  };
+  std::vector<std::map<std::string, torch::Tensor>> solo;
+  for (size_t k = 0; k < slots.size(); ++k) {
+    const auto method = Attach({slots[k]}, 40 + k);
+    for (int64_t number = 0; number < 2; ++number) step(*method, inputs(k), number);
+    solo.push_back(method->Export(0));
+  }
+  const auto pack = Attach(slots, 40);
+  EXPECT_EQ(pack->slots(), 9);
+  SmallInputs together;
+  std::vector<torch::Tensor> x, time, context;
+  for (size_t k = 0; k < slots.size(); ++k) {
+    const SmallInputs in = inputs(k);
+    x.push_back(in.x);
+    time.push_back(in.time);
+    context.push_back(in.context);
+  }
+  together = {torch::cat(x), torch::cat(time), torch::cat(context)};
+  for (int64_t number = 0; number < 2; ++number) step(*pack, together, number);
+  for (size_t k = 0; k < slots.size(); ++k) {
+    const auto found = pack->Export(static_cast<int64_t>(k));
+    ASSERT_EQ(found.size(), solo[k].size()) << k;
+    for (const auto& [name, value] : solo[k]) {
+      // The base's products over more rows are summed in another order: rounding of float32, seen through two steps.
+      EXPECT_LT(Difference(found.at(name), value), 2e-5 * std::max(1.0, value.abs().max().item<double>())) << k << name;
+    }
+  }
+}
+
+TEST_F(LayerMethodsTest, DropoutIsAFunctionOfSlotLayerAndDraw) {
+  const SmallInputs in = MakeInputs(2, 5);
+  const auto method = Attach({Lora({{"method.dropout", "0.5"}})});
+  Shake(*method);
+  const torch::Tensor without = Forward(in);
+  const auto at = [&](int64_t draw) {
+    const TrainingPass pass(*method, {draw});
+    return Forward(in);
+  };
+  const torch::Tensor first = at(1);
+  EXPECT_GT(Difference(first, without), 1e-3);
+  EXPECT_TRUE(at(1).equal(first));
+  EXPECT_GT(Difference(at(2), first), 1e-3);
+  EXPECT_TRUE(Forward(in).equal(without)) << "off outside of a training pass";
+}
+
+TEST_F(LayerMethodsTest, RecomputedBlocksGiveTheSameGradients) {
+  const SmallInputs in = MakeInputs(2, 5);
+  for (const Values& values : {Lora({{"method.dropout", "0.5"}}), Lora({{"method.dora", "true"}}),
+                               Values{{"method.kind", "bitfit"}}, Values{{"method.kind", "full"}}}) {
+    const auto method = Attach({values});
+    Shake(*method);
+    std::vector<std::vector<torch::Tensor>> gradients;
+    for (const bool recompute : {false, true}) {
+      const TrainingPass pass(*method, {3});
+      const RecomputeScope scope(recompute);
+      const auto output = Recomputed([&](const auto& x, const auto& context) { return network_(x, in.time, context); },
+                                     in.x, in.context);
+      output.square().mean().backward();
+      gradients.emplace_back();
+      for (const NamedParameter& parameter : method->parameters()) {
+        gradients.back().push_back(parameter.value.grad().clone());
+        parameter.value.mutable_grad().reset();
+      }
+    }
+    for (size_t i = 0; i < gradients[0].size(); ++i) {
+      EXPECT_TRUE(gradients[0][i].equal(gradients[1][i])) << method->parameters()[i].name;
+    }
+  }
+}
+
+TEST_F(LayerMethodsTest, UnderAutocastALayerKeepsItsType) {
+  const SmallInputs in = MakeInputs(2, 5);
+  for (const Values& values :
+       {Lora(), Lora({{"method.dora", "true"}}), Values{{"method.kind", "bitfit"}}, Values{{"method.kind", "full"}}}) {
+    const auto method = Attach({values});
+    Shake(*method);
+    const torch::Tensor exact = Forward(in);
+    const AutocastScope scope({torch::kCPU, true, torch::kBFloat16});
+    const torch::Tensor rounded = Forward(in);
+    EXPECT_EQ(network_->transformer->named_modules()["transformer_blocks.0.attn1.to_q"]
+                  ->as<LinearImpl>()
+                  ->forward(torch::randn({1, 3, 64}))
+                  .scalar_type(),
+              torch::kBFloat16);
+    // Eight bits, over some twenty layers.
+    EXPECT_LT(Difference(rounded.to(torch::kFloat32), exact), 0.05 * exact.abs().max().item<double>());
+  }
+}
+
+TEST_F(LayerMethodsTest, KeptKeysAndValuesAreTheHookedLayers) {
+  torch::NoGradGuard no_grad;
+  const auto method = Attach({Lora({{"method.rank", "2"}}), Lora({{"method.rank", "3"}}), {{"method.kind", "full"}}});
+  Shake(*method);
+  const auto x = torch::randn({6, 64, 4, 4}), context = torch::randn({6, 5, 24});
+  const auto expected = network_->transformer(x, context, nullptr);
+  ContextCache cache;
+  EXPECT_TRUE(network_->transformer(x, context, &cache).equal(expected));
+  EXPECT_TRUE(network_->transformer(x, context, &cache).equal(expected)) << "from the cache";
+}
+
+TEST_F(LayerMethodsTest, MergedWeightsComputeAsTheMethodDoes) {
+  const SmallInputs in = MakeInputs(2, 5);
+  for (const Values& values :
+       {Lora(), Lora({{"method.alpha", "2"}, {"method.rslora", "true"}}), Lora({{"method.dora", "true"}}),
+        Values{{"method.kind", "bitfit"}}, Values{{"method.kind", "full"}}}) {
+    BaseWeights weights = Weights();
+    torch::Tensor attached;
+    {
+      const auto method = Attach({values});
+      Shake(*method);
+      attached = Forward(in);
+      const auto status = method->Merge(0, weights);
+      ASSERT_TRUE(status.ok()) << status;
+    }
+    SmallNetwork merged;
+    torch::NoGradGuard no_grad;
+    for (auto& item : merged->named_parameters()) item.value().copy_(weights.denoiser.at(item.key()));
+    EXPECT_LT(Difference(merged(in.x, in.time, in.context), attached), 1e-4) << values.at("method.kind");
+  }
+}
+
+TEST_F(LayerMethodsTest, ValuesOfAnotherCellAreRefused) {
+  const auto method = Attach({Lora()}),
+             other =
+                 MakeMethod(SitesIn(*SmallNetwork()), {{MethodSettings(Lora({{"method.rank", "7"}})), 1}}, torch::kCPU);
+  EXPECT_THROW(method->Import(0, other->Export(0)), c10::Error);
+  auto arrays = method->Export(0);
+  arrays.erase(arrays.begin());
+  EXPECT_THROW(method->Import(0, arrays), c10::Error);
+}
+
+}  // namespace
+}  // namespace loupe::worker

@@ -1,0 +1,83 @@
+#include "worker/methods/bitfit.h"
+
+#include <torch/utils.h>
+
+#include "worker/methods/attachment.h"
+#include "worker/methods/file_parts.h"
+#include "worker/methods/layer_names.h"
+
+namespace loupe::worker {
+namespace {
+
+// The layer without its bias, plus each slot's own.
+class BiasHook : public LayerHook {
+ public:
+  BiasHook(const LeafLayer& layer, torch::Tensor biases) : layer_(layer), biases_(std::move(biases)) {}
+
+  bool extends() const override { return false; }
+
+  torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& /*own*/) const override {
+    const torch::Tensor y = layer_.Apply(x, layer_.weight, {});
+    // [K, out] → [K·B, 1 …, out] or, where channels come second, [K·B, out, 1 …].
+    const int64_t slots = biases_.size(0), batch = y.size(0) / slots;
+    std::vector<int64_t> shape(static_cast<size_t>(y.dim()), 1);
+    shape.front() = slots * batch;
+    const bool channels = layer_.kind() == LeafKind::kConv2d || layer_.kind() == LeafKind::kGroupNorm;
+    shape[channels ? 1 : shape.size() - 1] = biases_.size(1);
+    // In the type that the layer gives: under autocast the sum would be wider.
+    return y + biases_.unsqueeze(1).expand({-1, batch, -1}).reshape(shape).to(y.scalar_type());
+  }
+
+ private:
+  const LeafLayer& layer_;
+  const torch::Tensor biases_;  // [K, out]
+};
+
+class BitFit : public Method {
+ public:
+  BitFit(const TuningSites& sites, const SlotRange& range, torch::Device device) : range_(range), attachment_(range) {
+    for (const NamedSite& named : NamedSites(sites)) {
+      const LeafLayer& layer = *named.site.layer;
+      if (named.conditioner || !layer.bias.defined()) continue;
+      const auto start = layer.bias.detach().to(device, torch::kFloat32);
+      const auto biases = start.repeat({range.count, 1}).set_requires_grad(true);
+      parameters_.push_back({named.file_name + ".bias", biases, range.first});
+      attachment_.Add(named.site, std::make_shared<BiasHook>(layer, biases));
+    }
+    TORCH_CHECK(!parameters_.empty(), "the base's network has no biases to train");
+  }
+
+  int64_t slots() const override { return range_.total; }
+  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
+  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
+
+  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
+  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
+    ImportParts(PartsOf(slot), arrays);
+  }
+  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
+    return ReplaceWeights(PartsOf(slot), weights);
+  }
+
+ private:
+  std::vector<FilePart> PartsOf(int64_t slot) const {
+    std::vector<FilePart> parts;
+    for (const NamedParameter& parameter : parameters_) {
+      parts.push_back({parameter.name, parameter.value[slot - parameter.first_slot]});
+    }
+    return parts;
+  }
+
+  const SlotRange range_;
+  std::vector<NamedParameter> parameters_;  // all hold the whole range
+  Attachment attachment_;
+};
+
+}  // namespace
+
+std::unique_ptr<Method> MakeBitFit(const TuningSites& sites, const std::vector<SlotOptions>& /*slots*/,
+                                   const SlotRange& range, torch::Device device) {
+  return std::make_unique<BitFit>(sites, range, device);
+}
+
+}  // namespace loupe::worker

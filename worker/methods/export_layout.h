@@ -1,0 +1,26 @@
+// The layouts in which `loupe-worker export` writes a method's values. No LibTorch in this header.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+namespace loupe::worker {
+
+enum class ExportLayout { kMerged, kBundle, kModules, kDiffusers, kPeft, kKohya };
+
+struct ExportLayoutName {
+  ExportLayout layout;
+  std::string_view name;         // as --as has it
+  std::string_view description;  // of the folder
+};
+
+inline constexpr std::array<ExportLayoutName, 6> kExportLayouts = {{
+    {ExportLayout::kMerged, "merged", "a diffusers folder whose weights hold the tuned ones"},
+    {ExportLayout::kBundle, "bundle", "the base's folder with adapter.safetensors in it"},
+    {ExportLayout::kModules, "modules", "an adapter's .pt file per module, as the paper's code reads them"},
+    {ExportLayout::kDiffusers, "diffusers", "a LoRA's pytorch_lora_weights.safetensors"},
+    {ExportLayout::kPeft, "peft", "a LoRA's adapter_model.safetensors and adapter_config.json"},
+    {ExportLayout::kKohya, "kohya", "a LoRA's lora.safetensors with the names of kohya's scripts"},
+}};
+
+}  // namespace loupe::worker

@@ -1,0 +1,146 @@
+#include "worker/methods/full.h"
+
+#include <torch/utils.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_join.h"
+#include "worker/methods/attachment.h"
+#include "worker/methods/file_parts.h"
+#include "worker/methods/layer_names.h"
+
+namespace loupe::worker {
+namespace {
+
+// One slot's values of a layer: [1, …], or undefined where the layer's own stay.
+struct OwnValues {
+  torch::Tensor weight, bias;
+};
+
+// Slot by slot: each has all of the layer's weights to itself.
+class OwnLayerHook : public LayerHook {
+ public:
+  OwnLayerHook(const LeafLayer& layer, std::vector<OwnValues> values) : layer_(layer), values_(std::move(values)) {}
+
+  bool extends() const override { return false; }
+
+  torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& /*own*/) const override {
+    std::vector<torch::Tensor> pieces;
+    const auto count = static_cast<int64_t>(values_.size());
+    for (int64_t k = 0; k < count; ++k) {
+      const OwnValues& own = values_[static_cast<size_t>(k)];
+      pieces.push_back(layer_.Apply(SlotRange{k, 1, count}.Rows(x),
+                                    own.weight.defined() ? own.weight[0] : layer_.weight,
+                                    own.bias.defined() ? own.bias[0] : layer_.bias));
+    }
+    return pieces.size() == 1 ? pieces.front() : torch::cat(pieces);
+  }
+
+ private:
+  const LeafLayer& layer_;
+  const std::vector<OwnValues> values_;  // per slot
+};
+
+// What of the base a slot trains.
+class Choice {
+ public:
+  explicit Choice(const Settings& settings)
+      : patterns_(settings.Names("method.layers")),
+        used_(patterns_.size()),
+        all_(patterns_ == std::vector<std::string>{"all"}),
+        text_(settings.Boolean("method.text_encoder")) {}
+
+  bool Takes(const NamedSite& named, const char* value) {
+    if (named.conditioner && !text_) return false;
+    const std::string name = named.site.name + value;
+    bool takes = all_;
+    for (size_t i = 0; i < patterns_.size() && !all_; ++i) {
+      const bool fits = FitsName(patterns_[i], name);
+      used_[i] = used_[i] || fits;
+      takes = takes || fits;
+    }
+    in_conditioner_ = in_conditioner_ || (takes && named.conditioner);
+    return takes;
+  }
+
+  // Throws when something was asked for that the base does not have.
+  void CheckUsed() const {
+    for (size_t i = 0; i < patterns_.size() && !all_; ++i) {
+      TORCH_CHECK(used_[i], "method.layers '", patterns_[i],
+                  "' fits no weight of the base, whose names are like "
+                  "'conv_in.weight' and 'down_blocks.0.resnets.0.conv1.bias'");
+    }
+    TORCH_CHECK(!text_ || in_conditioner_, "method.text_encoder is true, but method.layers '",
+                absl::StrJoin(patterns_, " "), "' fits no weight of the text encoder");
+  }
+
+ private:
+  const std::vector<std::string> patterns_;
+  std::vector<bool> used_;
+  const bool all_;
+  const bool text_;
+  bool in_conditioner_ = false;
+};
+
+class Full : public Method {
+ public:
+  Full(const TuningSites& sites, const std::vector<SlotOptions>& slots, const SlotRange& range, torch::Device device)
+      : range_(range), attachment_(range) {
+    std::vector<Choice> choices;
+    for (const SlotOptions& slot : slots) choices.emplace_back(slot.settings);
+    for (const NamedSite& named : NamedSites(sites)) {
+      std::vector<OwnValues> values(slots.size());
+      bool any = false;
+      for (size_t k = 0; k < slots.size(); ++k) {
+        const auto take = [&](const torch::Tensor& from, const char* value, torch::Tensor& own) {
+          if (!from.defined() || !choices[k].Takes(named, value)) return;
+          // In the base's layout, which convolutions are fast in.
+          own = from.detach().to(device, torch::kFloat32, /*non_blocking=*/false, /*copy=*/true);
+          own = own.unsqueeze(0).set_requires_grad(true);
+          parameters_.push_back({named.file_name + value, own, range.first + static_cast<int64_t>(k)});
+          any = true;
+        };
+        take(named.site.layer->weight, ".weight", values[k].weight);
+        take(named.site.layer->bias, ".bias", values[k].bias);
+      }
+      if (any) attachment_.Add(named.site, std::make_shared<OwnLayerHook>(*named.site.layer, std::move(values)));
+    }
+    for (const Choice& choice : choices) choice.CheckUsed();
+  }
+
+  int64_t slots() const override { return range_.total; }
+  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
+  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
+
+  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
+  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
+    ImportParts(PartsOf(slot), arrays);
+  }
+  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
+    return ReplaceWeights(PartsOf(slot), weights);
+  }
+
+ private:
+  std::vector<FilePart> PartsOf(int64_t slot) const {
+    std::vector<FilePart> parts;
+    for (const NamedParameter& parameter : parameters_) {
+      if (parameter.Holds(slot)) parts.push_back({parameter.name, parameter.value[0]});
+    }
+    return parts;
+  }
+
+  const SlotRange range_;
+  std::vector<NamedParameter> parameters_;  // each of one slot
+  Attachment attachment_;
+};
+
+}  // namespace
+
+bool FullTrainsConditioner(const Settings& settings) { return settings.Boolean("method.text_encoder"); }
+
+std::unique_ptr<Method> MakeFull(const TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                 const SlotRange& range, torch::Device device) {
+  return std::make_unique<Full>(sites, slots, range, device);
+}
+
+}  // namespace loupe::worker

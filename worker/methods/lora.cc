@@ -1,0 +1,429 @@
+#include "worker/methods/lora.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "worker/methods/attachment.h"
+#include "worker/methods/file_parts.h"
+#include "worker/methods/layer_names.h"
+#include "worker/runtime/autocast_scope.h"
+
+namespace loupe::worker {
+namespace {
+
+bool IsMatrix(const LeafLayer& layer) { return layer.kind() == LeafKind::kLinear || layer.kind() == LeafKind::kConv2d; }
+
+// ---- which layers
+
+bool FitsAny(const std::vector<std::string>& patterns, const std::string& name) {
+  return std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) { return FitsName(pattern, name); });
+}
+
+// Whether the group of layers that a word of method.targets stands for has this one in it; nullopt: it is no such word.
+std::optional<bool> InTargetGroup(const std::string& word, const NamedSite& named) {
+  const std::string& name = named.site.name;
+  const bool linear = named.site.layer->kind() == LeafKind::kLinear;
+  if (named.conditioner) {
+    const bool attention = FitsAny({"q_proj", "k_proj", "v_proj", "out_proj"}, name);
+    if (word == "attention" || word == "cross-attention") return attention;
+    if (word == "linear" || word == "all") return attention || FitsAny({"fc1", "fc2"}, name);
+    return std::nullopt;
+  }
+  const bool attention = linear && FitsAny({"to_q", "to_k", "to_v", "to_out.0"}, name);
+  if (word == "attention") return attention;
+  if (word == "cross-attention") return attention && FitsName("attn2", name);
+  if (word == "linear") return linear && FitsName("transformer_blocks", name);
+  if (word == "all") return IsMatrix(*named.site.layer);
+  return std::nullopt;
+}
+
+// Of a slot; per layer of NamedSites.
+struct LayerPlan {
+  size_t layer;
+  int64_t rank;
+  double scale;
+};
+
+struct SlotPlan {
+  std::vector<LayerPlan> layers;  // ascending
+  bool dora = false;
+  double dropout = 0;
+  uint64_t seed = 0;
+
+  const LayerPlan* Find(size_t layer) const {
+    const auto found = std::lower_bound(layers.begin(), layers.end(), layer,
+                                        [](const LayerPlan& plan, size_t wanted) { return plan.layer < wanted; });
+    return found == layers.end() || found->layer != layer ? nullptr : &*found;
+  }
+};
+
+double ScaleOf(const Settings& settings) {
+  const auto rank = static_cast<double>(settings.Integer("method.rank"));
+  const double alpha = settings.Has("method.alpha") ? settings.Real("method.alpha") : rank;
+  return alpha / (settings.Boolean("method.rslora") ? std::sqrt(rank) : rank);
+}
+
+SlotPlan PlanOf(const std::vector<NamedSite>& sites, const SlotOptions& slot) {
+  const Settings& settings = slot.settings;
+  const std::vector<std::string> targets = settings.Names("method.targets");
+  const bool text = settings.Boolean("method.text_encoder");
+  SlotPlan plan{{}, settings.Boolean("method.dora"), settings.Real("method.dropout"), slot.init_seed};
+  std::vector<bool> used(targets.size());
+  bool in_denoiser = false, in_conditioner = false;
+  for (size_t i = 0; i < sites.size(); ++i) {
+    if (sites[i].conditioner && !text) continue;
+    bool chosen = false;
+    for (size_t t = 0; t < targets.size(); ++t) {
+      const bool fits = InTargetGroup(targets[t], sites[i])
+                            .value_or(IsMatrix(*sites[i].site.layer) && FitsName(targets[t], sites[i].site.name));
+      used[t] = used[t] || fits;
+      chosen = chosen || fits;
+    }
+    if (!chosen) continue;
+    (sites[i].conditioner ? in_conditioner : in_denoiser) = true;
+    plan.layers.push_back({i, settings.Integer("method.rank"), ScaleOf(settings)});
+  }
+  for (size_t t = 0; t < targets.size(); ++t) {
+    TORCH_CHECK(used[t], "method.targets '", targets[t],
+                "' fits no linear layer or convolution of the base; its layers are "
+                "called ",
+                sites.empty() ? "" : sites.front().site.name, " and so on, as in the checkpoint");
+  }
+  TORCH_CHECK(in_denoiser || in_conditioner, "method.targets '", absl::StrJoin(targets, " "), "' fits no layer");
+  TORCH_CHECK(!text || in_conditioner, "method.text_encoder is true, but method.targets '", absl::StrJoin(targets, " "),
+              "' fits no layer of the text encoder (q_proj, k_proj, v_proj, out_proj, fc1, fc2)");
+  return plan;
+}
+
+// ---- dropout
+
+// SplitMix64's finaliser (Steele et al. 2014): neighbouring inputs give unrelated outputs.
+uint64_t Mixed(uint64_t x) {
+  x += 0x9e3779b97f4a7c15;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+// What every hook of a method must know of the pass that it is in.
+struct PassState {
+  bool training = false;
+  std::vector<int64_t> draws;  // per slot of the pack
+};
+
+// 0 with probability p, else 1/(1 − p). A function of its arguments alone, so that a recomputed block and a resumed run
+// get the same one; drawn on the CPU, so that devices agree.
+torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, size_t layer, int64_t draw) {
+  const uint64_t stream = Mixed(Mixed(Mixed(seed) ^ static_cast<uint64_t>(draw)) ^ layer);
+  const auto keep = torch::empty(like.sizes()).bernoulli_(1 - p, at::detail::createCPUGenerator(stream));
+  return keep.div_(1 - p).to(like.device(), like.scalar_type());
+}
+
+// ---- the change of one layer
+
+// Neighbouring slots that agree in their ranks at a layer.
+struct Group {
+  int64_t first;               // slot of the pack
+  std::vector<double> scales;  // per slot
+  torch::Tensor a, b;          // [n, r, in…], [n, out, r…]
+  torch::Tensor magnitude;     // [n, out]; undefined without DoRA
+  std::vector<double> dropout;
+  std::vector<uint64_t> seeds;
+
+  int64_t count() const { return static_cast<int64_t>(scales.size()); }
+};
+
+// Of W + s·B·A, over each output's weights; [out]. `w` [out, …].
+torch::Tensor NormOfSum(const torch::Tensor& w, const torch::Tensor& a, const torch::Tensor& b, double scale) {
+  const auto delta = b.flatten(1).mm(a.flatten(1));
+  return (w.flatten(1) + scale * delta).norm(2, {1});
+}
+
+class LoraHook : public LayerHook {
+ public:
+  LoraHook(const LeafLayer& layer, size_t number, SlotRange range, std::vector<Group> groups,
+           std::shared_ptr<const PassState> pass)
+      : layer_(layer), number_(number), range_(range), groups_(std::move(groups)), pass_(std::move(pass)) {}
+
+  bool extends() const override { return true; }
+
+  torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& own) const override {
+    std::vector<torch::Tensor> pieces;
+    int64_t next = 0;  // within the range
+    for (const Group& group : groups_) {
+      const SlotRange run{group.first - range_.first, group.count(), range_.count};
+      if (run.first > next) pieces.push_back(SlotRange{next, run.first - next, range_.count}.Rows(own));
+      pieces.push_back(Changed(group, run.Rows(x), run.Rows(own)));
+      next = run.end();
+    }
+    if (next < range_.count) pieces.push_back(SlotRange{next, range_.count - next, range_.count}.Rows(own));
+    return pieces.size() == 1 ? pieces.front() : torch::cat(pieces);
+  }
+
+ private:
+  torch::Tensor Changed(const Group& group, const torch::Tensor& x, const torch::Tensor& own) const {
+    const bool plain = !group.magnitude.defined();
+    if (plain && layer_.kind() == LeafKind::kLinear) {
+      return own + Products(group, Dropped(group, x)).view(own.sizes());
+    }
+    // Convolutions slot by slot: each as it would be alone.
+    std::vector<torch::Tensor> pieces;
+    for (int64_t i = 0; i < group.count(); ++i) {
+      const SlotRange one{i, 1, group.count()};
+      pieces.push_back(ChangedAlone(group, i, one.Rows(x), one.Rows(own)));
+    }
+    return pieces.size() == 1 ? pieces.front() : torch::cat(pieces);
+  }
+
+  // s·B(A(x)) for all slots of the group at once, [n, rows, out].
+  static torch::Tensor Products(const Group& group, const torch::Tensor& x) {
+    const auto rows = x.reshape({group.count(), -1, x.size(-1)});
+    const auto y = rows.bmm(group.a.transpose(1, 2)).bmm(group.b.transpose(1, 2));
+    const bool same =
+        std::adjacent_find(group.scales.begin(), group.scales.end(), std::not_equal_to<>()) == group.scales.end();
+    if (same) return y * group.scales.front();
+    return y * torch::tensor(group.scales, torch::kFloat32).to(y.device(), y.scalar_type()).view({-1, 1, 1});
+  }
+
+  torch::Tensor ChangedAlone(const Group& group, int64_t i, const torch::Tensor& x, const torch::Tensor& own) const {
+    const auto at = static_cast<size_t>(i);
+    const torch::Tensor a = group.a[i], b = group.b[i];
+    const double scale = group.scales[at];
+    const bool drops = pass_->training && group.dropout[at] > 0;
+    const torch::Tensor seen = drops ? x * MaskOf(group, at, x) : x;
+    const torch::Tensor change = Up(layer_.Apply(seen, a, {}), b);
+    if (!group.magnitude.defined()) return own + change * scale;
+    torch::Tensor norm;
+    {
+      const torch::NoGradGuard constant;
+      const AutocastScope exact({x.device().type(), false, torch::kBFloat16});
+      norm = NormOfSum(layer_.weight, a, b, scale);
+    }
+    const auto per_output = [&](const torch::Tensor& values) {
+      return (layer_.kind() == LeafKind::kConv2d ? values.view({1, -1, 1, 1}) : values).to(own.scalar_type());
+    };
+    // As peft has it: without dropout the layer's own output serves, with it W sees the same input as A.
+    const torch::Tensor base =
+        drops ? layer_.Apply(seen, layer_.weight, {}) : (layer_.bias.defined() ? own - per_output(layer_.bias) : own);
+    const torch::Tensor ratio = per_output(group.magnitude[i] / norm);
+    return own + (ratio - 1) * base + ratio * change * scale;
+  }
+
+  // B on what A gave.
+  torch::Tensor Up(const torch::Tensor& h, const torch::Tensor& b) const {
+    if (layer_.kind() == LeafKind::kLinear) return torch::linear(h, b);
+    if (!h.is_contiguous(at::MemoryFormat::ChannelsLast)) return torch::conv2d(h, b);
+    return torch::linear(h.permute({0, 2, 3, 1}), b.flatten(1)).permute({0, 3, 1, 2});
+  }
+
+  torch::Tensor MaskOf(const Group& group, size_t i, const torch::Tensor& x) const {
+    const int64_t draw = pass_->draws[static_cast<size_t>(group.first) + i];
+    return DropoutMask(x, group.dropout[i], group.seeds[i], number_, draw);
+  }
+
+  torch::Tensor Dropped(const Group& group, const torch::Tensor& x) const {
+    const bool drops =
+        pass_->training && std::any_of(group.dropout.begin(), group.dropout.end(), [](double p) { return p > 0; });
+    if (!drops) return x;
+    std::vector<torch::Tensor> masks;
+    for (int64_t i = 0; i < group.count(); ++i) {
+      masks.push_back(MaskOf(group, static_cast<size_t>(i), SlotRange{i, 1, group.count()}.Rows(x)));
+    }
+    return x * torch::cat(masks);
+  }
+
+  const LeafLayer& layer_;
+  const size_t number_;
+  const SlotRange range_;
+  const std::vector<Group> groups_;  // by first slot
+  const std::shared_ptr<const PassState> pass_;
+};
+
+// ---- the method
+
+class Lora : public Method {
+ public:
+  Lora(const TuningSites& sites, const std::vector<SlotPlan>& plans, const SlotRange& range, torch::Device device)
+      : range_(range), attachment_(range) {
+    std::vector<at::Generator> generators;
+    for (const SlotPlan& plan : plans) generators.push_back(at::detail::createCPUGenerator(plan.seed));
+    const std::vector<NamedSite> named = NamedSites(sites);
+    for (size_t i = 0; i < named.size(); ++i) PlaceAt(named[i], i, plans, generators, device);
+  }
+
+  int64_t slots() const override { return range_.total; }
+  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
+  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
+  void BeginTraining(const std::vector<int64_t>& draws) override {
+    TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
+    *pass_ = {true, draws};
+  }
+  void EndTraining() override { pass_->training = false; }
+
+  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
+  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
+    ImportParts(PartsOf(slot), arrays);
+  }
+
+  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
+    torch::NoGradGuard no_grad;
+    for (const Placed& placed : placed_) {
+      for (const Group& group : placed.groups) {
+        if (slot < group.first || slot >= group.first + group.count()) continue;
+        torch::Tensor* const weight = FindWeight(weights, placed.name + ".weight");
+        TORCH_CHECK(weight != nullptr, "the base has no weight '", placed.name, ".weight'");
+        *weight = Merged(group, slot - group.first, *weight);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Placed {
+    std::string name;
+    std::vector<Group> groups;
+  };
+
+  std::vector<FilePart> PartsOf(int64_t slot) const {
+    std::vector<FilePart> parts;
+    for (const NamedParameter& parameter : parameters_) {
+      if (!parameter.Holds(slot)) continue;
+      parts.push_back({parameter.name, parameter.value[slot - parameter.first_slot]});
+      // peft keeps a convolution's magnitudes with the dimensions of its output.
+      const bool magnitude = parameter.name.ends_with("magnitude_vector");
+      if (magnitude && convolutions_.contains(parameter.name))
+        parts.back().value = parts.back().value.view({1, -1, 1, 1});
+    }
+    return parts;
+  }
+
+  static torch::Tensor Merged(const Group& group, int64_t i, const torch::Tensor& weight) {
+    const auto exact = [](const torch::Tensor& value) { return value.cpu().to(torch::kFloat64); };
+    const auto delta = exact(group.b[i]).flatten(1).mm(exact(group.a[i]).flatten(1));
+    auto sum = exact(weight).flatten(1) + group.scales[static_cast<size_t>(i)] * delta;
+    if (group.magnitude.defined()) sum = sum * (exact(group.magnitude[i]) / sum.norm(2, {1})).unsqueeze(1);
+    return sum.view(weight.sizes()).to(weight.scalar_type());
+  }
+
+  void PlaceAt(const NamedSite& named, size_t number, const std::vector<SlotPlan>& plans,
+               std::vector<at::Generator>& generators, torch::Device device) {
+    Placed placed{named.file_name, {}};
+    for (size_t k = 0; k < plans.size();) {
+      const LayerPlan* const plan = plans[k].Find(number);
+      if (plan == nullptr) {
+        ++k;
+        continue;
+      }
+      const auto joins = [&](size_t other) {
+        const LayerPlan* const next = plans[other].Find(number);
+        return next != nullptr && next->rank == plan->rank && plans[other].dora == plans[k].dora;
+      };
+      size_t end = k + 1;
+      while (end < plans.size() && joins(end)) ++end;
+      placed.groups.push_back(MakeGroup(*named.site.layer, number, plans, k, end, generators, device));
+      AddParameters(named, placed.groups.back());
+      k = end;
+    }
+    if (placed.groups.empty()) return;
+    attachment_.Add(named.site, std::make_shared<LoraHook>(*named.site.layer, number, range_, placed.groups, pass_));
+    placed_.push_back(std::move(placed));
+  }
+
+  Group MakeGroup(const LeafLayer& layer, size_t number, const std::vector<SlotPlan>& plans, size_t first, size_t end,
+                  std::vector<at::Generator>& generators, torch::Device device) const {
+    Group group{range_.first + static_cast<int64_t>(first), {}, {}, {}, {}, {}, {}};
+    std::vector<int64_t> shape = layer.weight.sizes().vec();
+    const int64_t outputs = shape.front(), rank = plans[first].Find(number)->rank;
+    shape.front() = rank;
+    const double bound = 1.0 / std::sqrt(static_cast<double>(layer.weight[0].numel()));
+    std::vector<torch::Tensor> downs;
+    for (size_t k = first; k < end; ++k) {
+      downs.push_back(torch::empty(shape).uniform_(-bound, bound, generators[k]));
+      group.scales.push_back(plans[k].Find(number)->scale);
+      group.dropout.push_back(plans[k].dropout);
+      group.seeds.push_back(Mixed(plans[k].seed));
+    }
+    group.a = torch::stack(downs).to(device).set_requires_grad(true);
+    shape.assign(shape.size(), 1);
+    shape[0] = outputs;
+    shape[1] = rank;
+    shape.insert(shape.begin(), group.count());
+    group.b = torch::zeros(shape, device).set_requires_grad(true);
+    if (plans[first].dora) {
+      const auto norm = layer.weight.detach().to(torch::kFloat32).flatten(1).norm(2, {1});
+      group.magnitude = norm.repeat({group.count(), 1}).to(device).set_requires_grad(true);
+    }
+    return group;
+  }
+
+  void AddParameters(const NamedSite& named, const Group& group) {
+    parameters_.push_back({named.file_name + ".lora_A.weight", group.a, group.first});
+    parameters_.push_back({named.file_name + ".lora_B.weight", group.b, group.first});
+    if (!group.magnitude.defined()) return;
+    parameters_.push_back({named.file_name + ".lora_magnitude_vector", group.magnitude, group.first});
+    if (named.site.layer->kind() == LeafKind::kConv2d) convolutions_.insert(parameters_.back().name);
+  }
+
+  const SlotRange range_;
+  const std::shared_ptr<PassState> pass_ = std::make_shared<PassState>();
+  std::vector<NamedParameter> parameters_;
+  std::set<std::string> convolutions_;  // names of their magnitudes
+  std::vector<Placed> placed_;
+  Attachment attachment_;
+};
+
+}  // namespace
+
+bool LoraTrainsConditioner(const Settings& settings) { return settings.Boolean("method.text_encoder"); }
+
+std::unique_ptr<Method> MakeLora(const TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                 const SlotRange& range, torch::Device device) {
+  const std::vector<NamedSite> named = NamedSites(sites);
+  std::vector<SlotPlan> plans;
+  for (const SlotOptions& slot : slots) plans.push_back(PlanOf(named, slot));
+  return std::make_unique<Lora>(sites, plans, range, device);
+}
+
+std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& sites, torch::Device device) {
+  const std::vector<NamedSite> named = NamedSites(sites);
+  SlotPlan plan;
+  for (size_t i = 0; i < named.size(); ++i) {
+    const auto found = file.layers.find(named[i].file_name);
+    if (found == file.layers.end()) continue;
+    plan.layers.push_back({i, found->second.rank(), found->second.scale});
+    plan.dora = plan.dora || found->second.magnitude.defined();
+  }
+  TORCH_CHECK(plan.layers.size() == file.layers.size(), "the LoRA has layers that the base does not have");
+  auto method = std::make_unique<Lora>(sites, std::vector{plan}, SlotRange{}, device);
+  method->Import(0, DiffusersLoraArrays(file));
+  return method;
+}
+
+LoraFile LoraFileOf(const std::map<std::string, torch::Tensor>& arrays, const Settings& settings) {
+  LoraFile file;
+  file.rslora = settings.Boolean("method.rslora");
+  const double scale = ScaleOf(settings);
+  for (const auto& [name, value] : arrays) {
+    for (const auto& [ending, member] : {std::pair{".lora_A.weight", &LoraLayer::a},
+                                         {".lora_B.weight", &LoraLayer::b},
+                                         {".lora_magnitude_vector", &LoraLayer::magnitude}}) {
+      if (!name.ends_with(ending)) continue;
+      LoraLayer& layer = file.layers[name.substr(0, name.size() - std::string_view(ending).size())];
+      layer.*member = member == &LoraLayer::magnitude ? value.flatten() : value;
+      layer.scale = scale;
+    }
+  }
+  for (const auto& [name, layer] : file.layers) {
+    TORCH_CHECK(layer.a.defined() && layer.b.defined(), name, ": one of the LoRA's two matrices is missing");
+  }
+  return file;
+}
+
+}  // namespace loupe::worker
