@@ -25,7 +25,7 @@ def stamp_of(here, repository):
                for path in (repository / "configs" / folder).rglob("*") if path.is_file()]
     for path in [*sorted(here.glob("*.py")), *sorted(shipped)]:
         digest.update(path.read_bytes())
-    for package in ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "numpy", "pillow"):
+    for package in ("torch", "diffusers", "peft", "transformers", "tokenizers", "safetensors", "numpy", "pillow"):
         digest.update(f"{package} {metadata.version(package)}\n".encode())
     return digest.hexdigest()
 
@@ -47,6 +47,7 @@ def main():
     import checkpoints
     import inception
     import learned_variance
+    import methods
     import networks
     import picture_files
     import pictures
@@ -60,6 +61,7 @@ def main():
 
     networks.write(repository, out)
     adapters.write(repository, out)
+    methods.write(repository, out)
     safetensors_files.write(repository, out)
     samplers.write(repository, out)
     schedules.write(repository, out)

@@ -1,0 +1,122 @@
+// LoRA against peft, BitFit and full fine-tuning against torch, all on diffusers' UNet and transformers' text encoder:
+// tests/parity/methods.py wrote initial values, outputs, losses, gradients and the values after ten AdamW steps.
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <string>
+
+#include "common/settings/settings.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/parity/reference.h"
+#include "worker/base/base_model.h"
+#include "worker/methods/method_registry.h"
+#include "worker/nn/tuning_sites.h"
+#include "worker/train/adamw.h"
+#include "worker/train/slot_parameters.h"
+
+namespace loupe::worker {
+namespace {
+
+using nlohmann::json;
+
+// For all of them see adapters_test.cc.
+constexpr double kOutput = 2e-5;
+constexpr double kLossError = 1e-5;
+constexpr double kGradientError = 5e-5;
+constexpr double kLeastGradient = 5e-2;
+constexpr double kNearStep = 1e-5;
+constexpr double kNearShare = 0.995;
+constexpr double kTenSteps = 1e-2;
+
+Settings MethodSettings(const json& test_case) {
+  std::map<std::string, std::string> values = {{"base", "b"},
+                                               {"scorer", "s"},
+                                               {"task.images", "i"},
+                                               {"task.instance_prompt", "a sks"},
+                                               {"task.class_prompt", "a"},
+                                               {"budget.steps", "10"}};
+  for (const auto& [key, value] : test_case["settings"].items()) values[key] = value.get<std::string>();
+  auto settings = Settings::Create(values);
+  TORCH_CHECK(settings.ok(), settings.status().ToString());
+  return *std::move(settings);
+}
+
+std::map<std::string, torch::Tensor> WithPrefix(const std::map<std::string, torch::Tensor>& all,
+                                                const std::string& prefix) {
+  std::map<std::string, torch::Tensor> found;
+  for (auto at = all.lower_bound(prefix); at != all.end() && at->first.starts_with(prefix); ++at) {
+    found[at->first.substr(prefix.size())] = at->second;
+  }
+  return found;
+}
+
+void CompareMethod(const json& test_case, const std::map<std::string, torch::Tensor>& expected) {
+  auto base = LoadBase(ReferenceFolder() + "/" + test_case["base"].get<std::string>());
+  ASSERT_TRUE(base.ok()) << base.status();
+  const auto method =
+      MakeMethod(SitesIn(*base->unet, base->text_encoder.get()), {{MethodSettings(test_case), 1}}, torch::kCPU);
+  const auto initial = WithPrefix(expected, "initial.");
+  ASSERT_EQ(method->Export(0).size(), initial.size());
+  method->Import(0, initial);
+
+  AdamW optimiser(ParametersOfSlot(method->parameters(), 0), {.learning_rate = 1e-3, .weight_decay = 0.01});
+  const auto losses = expected.at("losses");
+  const auto gradients = WithPrefix(expected, "gradient.");
+  double greatest_gradient = 0;
+  for (const auto& [name, value] : gradients) {
+    greatest_gradient = std::max(greatest_gradient, value.abs().max().item<double>());
+  }
+  for (int64_t step = 0; step < losses.size(0); ++step) {
+    const auto output = base->unet(expected.at("latents")[step], expected.at("timesteps")[step],
+                                   base->text_encoder(expected.at("ids")));
+    if (step == 0) EXPECT_TRUE(Close(output, expected.at("output"), kOutput));
+    const auto loss = torch::mse_loss(output, expected.at("noise")[step]);
+    EXPECT_TRUE(Close(loss, losses[step], step == 0 ? kLossError : 10 * kLossError)) << "step " << step;
+    if (step + 1 == losses.size(0)) break;
+    loss.backward();
+    for (const NamedParameter& parameter : method->parameters()) {
+      if (step == 0) {
+        const auto wanted = gradients.at(parameter.name);
+        ASSERT_TRUE(parameter.value.grad().defined()) << parameter.name;
+        EXPECT_TRUE(Close(parameter.value.grad()[0].view(wanted.sizes()), wanted, kGradientError,
+                          kLeastGradient * greatest_gradient))
+            << parameter.name;
+      }
+    }
+    optimiser.Step();
+    for (const NamedParameter& parameter : method->parameters()) parameter.value.mutable_grad().reset();
+  }
+
+  int64_t entries = 0, near = 0;
+  double furthest = 0;
+  const auto found = method->Export(0);
+  for (const auto& [name, value] : WithPrefix(expected, "final.")) {
+    const auto difference = (found.at(name) - value).abs();
+    entries += value.numel();
+    near += difference.le(kNearStep).sum().item<int64_t>();
+    furthest = std::max(furthest, difference.max().item<double>());
+  }
+  if (std::getenv("LOUPE_PARITY_VERBOSE") != nullptr) {
+    fmt::print("  final: {} of {} near, furthest {:.3g}\n", near, entries, furthest);
+  }
+  EXPECT_GE(static_cast<double>(near), kNearShare * static_cast<double>(entries));
+  EXPECT_LE(furthest, kTenSteps);
+}
+
+TEST(MethodParity, ForwardGradientsAndTenSteps) {
+  const auto reference = ReadReference("methods.safetensors");
+  const json cases = json::parse(std::ifstream(ReferenceFolder() + "/methods.json"));
+  ASSERT_GE(cases.size(), 9u);
+  for (size_t index = 0; index < cases.size(); ++index) {
+    SCOPED_TRACE(cases[index].dump());
+    CompareMethod(cases[index], WithPrefix(reference, std::to_string(index) + "."));
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace loupe::worker
