@@ -40,7 +40,7 @@ void Report(const std::string& what, int64_t samples, double gflop, double ms) {
 
 void Run(BaseModel& base, int repeats, double gflop_per_sample) {
   auto& unet = base.unet;
-  const int64_t size = base.latent_size();
+  const int64_t size = base.denoiser->Shape().back();
   for (const int64_t batch : {4, 8, 16, 32}) {
     const auto latents = torch::randn({batch, 4, size, size});
     const auto timesteps = torch::randint(0, 1000, {batch}, torch::kInt64);

@@ -24,8 +24,9 @@
 
 #include "CLI/CLI.hpp"
 #include "fmt/format.h"
+#include "worker/base/clip_unet.h"
 #include "worker/methods/method_registry.h"
-#include "worker/nn/tappable.h"
+#include "worker/nn/tuning_sites.h"
 #include "worker/runtime/device.h"
 #include "worker/tasks/dreambooth.h"
 #include "worker/train/trainer.h"
@@ -92,11 +93,14 @@ void Run(const Flags& flags) {
   const auto config = UNet2DConditionConfig::Read(flags.config);
   TORCH_CHECK(config.ok(), config.status().ToString());
   BaseModel base{.folder = flags.config,
+                 .denoiser = nullptr,
+                 .conditioner = nullptr,
                  .unet = UNet2DConditionModel(*config),
                  .tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer"),
                  .schedule = NoiseSchedule(NoiseScheduleConfig{})};
   RandomStream stream(1);
   InitialiseAsTorch(*base.unet, stream.generator());
+  base.denoiser = MakeUNetDenoiser(base.unet);
   for (torch::Tensor& weight : base.unet->parameters()) {
     weight.set_requires_grad(false);
     const bool last = weight.dim() == 4 && !flags.channels_first;
@@ -107,7 +111,7 @@ void Run(const Flags& flags) {
   auto data = std::make_shared<DreamBoothData>();
   data->instance.latents = stream.Normal({flags.rows, config->in_channels, side, side}).to(device);
   data->instance.context = stream.Normal({1, 77, config->cross_attention_dim}).to(device);
-  const auto method = MakeMethod(TappableBlocksIn(*base.unet), {{AdapterSettings(), 1}}, device);
+  const auto method = MakeMethod(SitesIn(*base.unet), {{AdapterSettings(), 1}}, device);
   TrainOptions options;
   if (flags.precision == "bf16") options.precision = torch::kBFloat16;
   if (flags.precision == "fp16") {
@@ -116,8 +120,8 @@ void Run(const Flags& flags) {
   }
   options.recompute = flags.checkpointing;
   std::vector<TrainSlot> slots;
-  slots.push_back({MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), RandomStream(4), RandomStream(5)});
-  Trainer trainer(base, *method, std::move(slots), options);
+  slots.push_back({MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), RandomStream(4), RandomStream(5), options});
+  Trainer trainer(base, *method, std::move(slots));
 
   const double before = PeakMb(device);
   std::vector<double> elapsed, processor;

@@ -17,7 +17,7 @@
 #include "tests/parity/reference.h"
 #include "worker/base/base_model.h"
 #include "worker/methods/method_registry.h"
-#include "worker/nn/tappable.h"
+#include "worker/nn/tuning_sites.h"
 #include "worker/train/adamw.h"
 
 namespace loupe::worker {
@@ -106,7 +106,7 @@ void AdapterParity::CompareCase(size_t index) {
   const auto expected = Under(*reference_, std::to_string(index) + ".");
   UNet2DConditionModel unet = UNetOf(test_case["base"]);
   const auto method =
-      MakeMethod(TappableBlocksIn(*unet), {{SettingsOf(test_case), test_case["seed"].get<uint64_t>()}}, torch::kCPU);
+      MakeMethod(SitesIn(*unet), {{SettingsOf(test_case), test_case["seed"].get<uint64_t>()}}, torch::kCPU);
 
   const auto initial = Under(expected, "initial.");
   const auto found_initial = method->Export(0);
@@ -116,7 +116,7 @@ void AdapterParity::CompareCase(size_t index) {
     EXPECT_TRUE(found_initial.at(name).equal(value)) << name << ": torch.nn's initial values, bit for bit";
   }
 
-  AdamW optimiser(method->parameters(), {.learning_rate = 1e-3, .weight_decay = 0.01});
+  AdamW optimiser(ParametersOfSlot(method->parameters(), 0), {.learning_rate = 1e-3, .weight_decay = 0.01});
   const auto losses = expected.at("losses");
   const auto gradients = Under(expected, "gradient.");
   double greatest_gradient = 0;
@@ -137,6 +137,7 @@ void AdapterParity::CompareCase(size_t index) {
       }
     }
     optimiser.Step();
+    for (const NamedParameter& parameter : method->parameters()) parameter.value.mutable_grad().reset();
   }
 
   int64_t entries = 0, near = 0;

@@ -67,7 +67,7 @@ TEST_P(BaseParity, VaeEncodesAndDecodes) {
 TEST_P(BaseParity, TextTowerFromCaptions) {
   const auto captions =
       nlohmann::json::parse(std::ifstream(ReferenceFolder() + "/captions.json")).get<std::vector<std::string>>();
-  EXPECT_TRUE(base_->Tokenise(captions).equal(expected_["ids"]));
+  EXPECT_TRUE(base_->conditioner->Ids(captions).equal(expected_["ids"]));
   EXPECT_TRUE(Close(base_->EncodeText(captions), expected_["text_hidden"], kForward));
 }
 

@@ -61,7 +61,7 @@ TEST(ResavedParity, BaseGivesTheSameIdsAndPicture) {
   ASSERT_TRUE(base.ok()) << base.status();
   ASSERT_TRUE(resaved.ok()) << resaved.status();
   const std::vector<std::string> captions = {"a photo of a RED heart!", "", "<|endoftext|>grinning face"};
-  EXPECT_TRUE(resaved->Tokenise(captions).equal(base->Tokenise(captions)));
+  EXPECT_TRUE(resaved->conditioner->Ids(captions).equal(base->conditioner->Ids(captions)));
   const auto noise = torch::randn({1, 4, 16, 16}, torch::make_generator<at::CPUGeneratorImpl>(uint64_t{5}));
   SampleOptions options;
   options.steps = 4;

@@ -8,6 +8,7 @@
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
+#include "worker/base/clip_unet.h"
 #include "worker/io/weight_files.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
@@ -67,15 +68,6 @@ absl::Status CheckTokenizer(const std::string& folder, const ClipTokenizer& toke
                   folder, tokenizer.vocab_size(), text.vocab_size));
 }
 
-torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::string>& captions, int64_t length) {
-  auto ids = torch::empty({static_cast<int64_t>(captions.size()), length}, torch::kInt64);
-  for (size_t i = 0; i < captions.size(); ++i) {
-    const auto row = tokenizer.Encode(captions[i], length);
-    std::copy(row.begin(), row.end(), ids.mutable_data_ptr<int64_t>() + static_cast<int64_t>(i) * length);
-  }
-  return ids;
-}
-
 // Where the network's weights are, and their type.
 torch::TensorOptions OptionsOf(torch::nn::Module& network) { return network.parameters().front().options(); }
 
@@ -91,13 +83,9 @@ int64_t BaseModel::text_length() const {
   return std::min(tokenizer.max_length(), text_encoder->config().max_positions);
 }
 
-torch::Tensor BaseModel::Tokenise(const std::vector<std::string>& captions) const {
-  return TokeniseTo(tokenizer, captions, text_length());
-}
-
-torch::Tensor BaseModel::EncodeText(const std::vector<std::string>& captions) {
+Condition BaseModel::EncodeText(const std::vector<std::string>& captions) {
   torch::NoGradGuard no_grad;
-  return Finite(text_encoder(Tokenise(captions).to(OptionsOf(*text_encoder).device())), folder, "text encoder");
+  return Finite(conditioner->Encode(captions), folder, conditioner->name().c_str());
 }
 
 torch::Tensor BaseModel::EncodePictures(const torch::Tensor& pictures) {
@@ -131,6 +119,8 @@ absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions&
   LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, text_config));
 
   BaseModel base{.folder = folder,
+                 .denoiser = nullptr,
+                 .conditioner = nullptr,
                  .unet = UNet2DConditionModel(unet_config),
                  .vae = AutoencoderKL(vae_config),
                  .text_encoder = CLIPTextModel(text_config),
@@ -146,6 +136,8 @@ absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions&
   text_rules.strip_prefix = "text_model.";
   text_rules.passed_over = {"embeddings.position_ids"};
   LOUPE_RETURN_IF_ERROR(Fill(base.text_encoder, folder + "/text_encoder", "model", text_rules));
+  base.denoiser = MakeUNetDenoiser(base.unet);
+  base.conditioner = MakeClipConditioner(base.text_encoder, base.tokenizer);
   return base;
 }
 

@@ -5,11 +5,13 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "worker/base/denoiser.h"
 #include "worker/diffusion/noise_schedule.h"
 #include "worker/io/clip_tokenizer.h"
 #include "worker/io/image.h"
@@ -22,30 +24,25 @@
 namespace loupe::worker {
 
 // Everything in evaluation mode and with requires_grad off. Forward passes from several threads are fine as long as
-// nobody attaches taps at the same time. Copies share the networks.
+// nobody attaches a method at the same time. Copies share the networks.
 struct BaseModel {
   std::string folder;
+  // What training and sampling know of the networks.
+  std::shared_ptr<Denoiser> denoiser;
+  std::shared_ptr<Conditioner> conditioner;
+  // The same networks for those who must know which they are: files of weights, folding.
   UNet2DConditionModel unet{nullptr};
   AutoencoderKL vae{nullptr};
   CLIPTextModel text_encoder{nullptr};
   ClipTokenizer tokenizer;
   NoiseSchedule schedule;
 
-  int64_t latent_size() const { return unet->config().sample_size; }
-  int64_t image_size() const { return latent_size() * vae->config().downscale(); }
-  // Whether the UNet says a variance beside the noise (diffusion/learned_variance.h): its out_channels are then twice
-  // its in_channels, the noise's first.
-  bool predicts_variance() const { return unet->config().out_channels > unet->config().in_channels; }
-  // The part of the UNet's output [N, out_channels, h, w] that means the noise (or v): all of it, as a rule.
-  torch::Tensor NoisePart(const torch::Tensor& output) const { return output.narrow(1, 0, unet->config().in_channels); }
-
+  int64_t image_size() const { return denoiser->Shape().back() * vae->config().downscale(); }
   int64_t text_length() const;  // ids per caption: the tokenizer's limit or the text tower's positions, the lesser
 
-  // Token ids of captions, [N, text_length()], int64, CPU.
-  torch::Tensor Tokenise(const std::vector<std::string>& captions) const;
-  // These three throw NotFinite (layers/finite.h) naming the part whose result is none.
-  // What the UNet is conditioned on: [N, text_length(), cross_attention_dim], on the base's device, without gradients.
-  torch::Tensor EncodeText(const std::vector<std::string>& captions);
+  // These three throw NotFinite (runtime/finite.h) naming the part whose result is none.
+  // conditioner->Encode without gradients.
+  Condition EncodeText(const std::vector<std::string>& captions);
   // Pictures [N, 3, H, W] in [−1, 1] to latents_scaled [N, 4, H/f, W/f] (the mean of the VAE's distribution), and back
   // (clamped to [−1, 1]); without gradients.
   torch::Tensor EncodePictures(const torch::Tensor& pictures);

@@ -11,12 +11,12 @@
 #include "worker/data/image_folder.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
-#include "worker/executor/tensor_conversion.h"
 #include "worker/io/image.h"
 #include "worker/io/prompt_length.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/sampling/picture_sampler.h"
 #include "worker/sampling/prediction_difference.h"
+#include "worker/tasks/tensor_conversion.h"
 
 namespace loupe::worker {
 namespace {

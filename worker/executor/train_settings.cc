@@ -1,6 +1,7 @@
 #include "worker/executor/train_settings.h"
 
 #include "fmt/format.h"
+#include "worker/methods/method_registry.h"
 #include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
@@ -26,7 +27,7 @@ TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, t
   options.accumulation = settings.Integer("train.accumulation");
   options.min_snr_gamma = settings.Real("train.min_snr_gamma");
   options.vlb_weight = settings.Real("train.vlb_weight");
-  if (options.vlb_weight > 0 && !base.predicts_variance()) {
+  if (options.vlb_weight > 0 && !base.denoiser->PredictsVariance()) {
     throw UserError(
         fmt::format("train.vlb_weight is {}, but {} predicts no variance; expected 0, or a base whose "
                     "unet/config.json has out_channels twice in_channels",
@@ -34,6 +35,9 @@ TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, t
   }
   options.noise_offset = settings.Real("train.noise_offset");
   options.ema_decay = settings.Real("train.ema_decay");
+  // One that is not known here is refused where it is made.
+  const MethodTraits* method = FindMethod(settings.Text("method.kind"));
+  options.trains_conditioner = method != nullptr && method->trains_conditioner(settings);
   options.recompute = settings.Boolean("train.gradient_checkpointing");
   if (settings.Text("train.precision") == "bf16") options.precision = torch::kBFloat16;
   if (settings.Text("train.precision") == "fp16") {

@@ -11,10 +11,11 @@
 #include "spdlog/spdlog.h"
 #include "worker/base/model_store.h"
 #include "worker/executor/trial.h"
-#include "worker/executor/trial_inputs.h"
 #include "worker/runtime/device.h"
 #include "worker/runtime/finite.h"
 #include "worker/runtime/user_error.h"
+#include "worker/tasks/shared_inputs.h"
+#include "worker/tasks/task_registry.h"
 
 namespace loupe::worker {
 namespace {
@@ -33,12 +34,12 @@ std::string FirstLine(const std::string& text) { return text.substr(0, text.find
 class TrialExecutor : public Executor {
  public:
   TrialExecutor(torch::Device device, const std::string& cache_folder)
-      : models_(device), inputs_(models_, TensorCache(cache_folder)) {}
+      : models_(device), inputs_(models_, TensorCache(cache_folder)), tasks_(inputs_) {}
 
   AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override {
     try {
       ForgetWhatChanged();
-      return RunTrial(spec, observer, models_, inputs_);
+      return RunTrial(spec, observer, models_, inputs_, tasks_);
     } catch (const Stopped&) {
       AttemptOutcome outcome;
       outcome.kind = AttemptOutcome::Kind::kStopped;
@@ -72,12 +73,13 @@ class TrialExecutor : public Executor {
     } else if (!models_.ForgetChanged()) {
       return;
     }
-    inputs_.Forget();
+    tasks_.Forget();
   }
 
   std::atomic<bool> read_anew_{false};
   ModelStore models_;
-  TrialInputs inputs_;
+  SharedInputs inputs_;
+  Tasks tasks_;
 };
 
 }  // namespace

@@ -6,12 +6,11 @@
 #include <cmath>
 
 #include "fmt/format.h"
+#include "worker/nn/transformer_2d.h"
 #include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {
-
-torch::Device DeviceOf(BaseModel& base) { return base.unet->parameters().front().device(); }
 
 // One batch from noise to latents. `rows` is what the network is conditioned on: [n, T, D], or with guidance [2n, T,
 // D], the empty caption's rows first.
@@ -22,11 +21,11 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
   ContextCache cache;
   std::vector<torch::Tensor> finite;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
-    const auto output =
-        base.unet(latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
+    const auto output = base.denoiser->Forward(
+        latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
     finite.push_back(output.isfinite().all());
     if (after_call) after_call();
-    return base.NoisePart(output);
+    return base.denoiser->NoisePart(output);
   };
   const auto sampler = MakeSampler(options.sampler, base.schedule, options.steps);
   const torch::Tensor latents = RunSampler(*sampler, noise.to(rows.device(), rows.dtype()),
@@ -34,8 +33,8 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
   const torch::Tensor good = torch::stack(finite).cpu();
   for (int64_t call = 0; call < good.size(0); ++call) {
     if (good[call].item<bool>()) continue;
-    throw NotFinite(fmt::format("{}: what the UNet predicts in step {} of {} of sampling is not finite", base.folder,
-                                call + 1, options.steps));
+    throw NotFinite(fmt::format("{}: what the {} predicts in step {} of {} of sampling is not finite", base.folder,
+                                base.denoiser->name(), call + 1, options.steps));
   }
   CheckFinite(latents,
               fmt::format("{}: the latents that sampling ends in (guidance {})", base.folder, options.guidance));
@@ -45,7 +44,9 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
 }  // namespace
 
 std::vector<int64_t> NoiseShape(const BaseModel& base, int64_t count) {
-  return {count, base.unet->config().in_channels, base.latent_size(), base.latent_size()};
+  std::vector<int64_t> shape = base.denoiser->Shape();
+  shape.insert(shape.begin(), count);
+  return shape;
 }
 
 torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
@@ -53,8 +54,8 @@ torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& pro
   torch::NoGradGuard no_grad;
   const int64_t n = noise.size(0);
   TORCH_CHECK(prompts.size() == 1 || static_cast<int64_t>(prompts.size()) == n, "one prompt, or one per picture");
-  const torch::Tensor context = base.EncodeText(prompts).to(DeviceOf(base)).expand({n, -1, -1});
-  const torch::Tensor empty = base.EncodeText({""}).to(DeviceOf(base));
+  const torch::Tensor context = RowsOf(base.EncodeText(prompts).to(base.denoiser->device()), n);
+  const torch::Tensor empty = base.EncodeText({""}).to(base.denoiser->device());
   const int64_t batches = (n + options.batch - 1) / options.batch;
   int64_t done = 0;
   const auto after_call = [&] {

@@ -44,9 +44,9 @@ torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents
       torch::randn(x0.sizes(), at::detail::createCPUGenerator(seed), torch::kFloat32).to(latents.device());
   const auto noisy = base.schedule.AddNoise(x0, noise, timesteps);
   const auto predicted = [&](const std::string& caption) {
-    const auto output = base.unet(noisy, timesteps, base.EncodeText({caption}).expand({3 * n, -1, -1}));
-    CheckFinite(output, fmt::format("{}: what the UNet predicts for '{}'", base.folder, caption));
-    return base.schedule.EpsFromOutput(noisy, base.NoisePart(output), timesteps);
+    const auto output = base.denoiser->Forward(noisy, timesteps, RowsOf(base.EncodeText({caption}), 3 * n));
+    CheckFinite(output, fmt::format("{}: what the {} predicts for '{}'", base.folder, base.denoiser->name(), caption));
+    return base.schedule.EpsFromOutput(noisy, base.denoiser->NoisePart(output), timesteps);
   };
   return (predicted(prompt) - predicted(other)).cpu().view({3, n, x0.size(1), x0.size(2), x0.size(3)});
 }

@@ -1,8 +1,14 @@
 #include "worker/tasks/dreambooth.h"
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
+#include "fmt/format.h"
+#include "worker/data/image_folder.h"
 #include "worker/runtime/random_stream.h"
+#include "worker/runtime/user_error.h"
+#include "worker/sampling/prediction_difference.h"
 #include "worker/tasks/epoch_order.h"
 
 namespace loupe::worker {
@@ -27,8 +33,10 @@ class DreamBoothSource : public BatchSource {
     if (!HasPrior()) return instance;
     const Batch prior =
         Pick(data_->prior, class_order_.Next(batch_), flips.narrow(0, batch_, batch_), data_->prior_weight * per_row);
-    return {torch::cat({instance.latents, prior.latents}), torch::cat({instance.context, prior.context}),
-            torch::cat({instance.weights, prior.weights})};
+    Batch both{torch::cat({instance.latents, prior.latents}), torch::cat({instance.context, prior.context}),
+               torch::cat({instance.weights, prior.weights}), std::move(instance.prompts)};
+    both.prompts.insert(both.prompts.end(), prior.prompts.begin(), prior.prompts.end());
+    return both;
   }
 
   TensorMap Save() const override {
@@ -49,17 +57,18 @@ class DreamBoothSource : public BatchSource {
  private:
   bool HasPrior() const { return data_->prior.latents.defined(); }
 
-  static Batch Pick(const EncodedPictures& pictures, const std::vector<int64_t>& indices, const torch::Tensor& flips,
+  static Batch Pick(const CaptionedLatents& from, const std::vector<int64_t>& indices, const torch::Tensor& flips,
                     double weight) {
-    const auto device = pictures.latents.device();
+    const auto device = from.latents.device();
     const auto rows = torch::tensor(indices, torch::kInt64).to(device);
-    auto latents = pictures.latents.index_select(0, rows);
-    if (pictures.mirrored.defined()) {
-      latents = torch::where(flips.to(device).view({-1, 1, 1, 1}), pictures.mirrored.index_select(0, rows), latents);
+    auto latents = from.latents.index_select(0, rows);
+    if (from.mirrored.defined()) {
+      latents = torch::where(flips.to(device).view({-1, 1, 1, 1}), from.mirrored.index_select(0, rows), latents);
     }
     const int64_t n = static_cast<int64_t>(indices.size());
-    return {latents, pictures.context.expand({n, -1, -1}),
-            torch::full({n}, weight, torch::TensorOptions(torch::kFloat32).device(device))};
+    return {latents, RowsOf(from.context, n),
+            torch::full({n}, weight, torch::TensorOptions(torch::kFloat32).device(device)),
+            std::vector<std::string>(indices.size(), from.caption)};
   }
 
   const std::shared_ptr<const DreamBoothData> data_;
@@ -69,17 +78,148 @@ class DreamBoothSource : public BatchSource {
   RandomStream flips_;
 };
 
-}  // namespace
-
-const torch::Tensor& TakeState(const TensorMap& state, const std::string& name) {
-  const auto found = state.find(name);
-  TORCH_CHECK(found != state.end(), "the checkpoint has no array '", name, "'");
-  return found->second;
+CaptionedLatents Encode(SharedInputs& inputs, const Settings& settings, const std::vector<Image>& pictures,
+                        const std::string& caption, const SampleProgress& progress) {
+  const EncodedPictures encoded = inputs.Latents(settings, pictures, progress);
+  return {encoded.latents, encoded.mirrored, inputs.Contexts(settings, {caption}), caption};
 }
+
+class DreamBoothTask : public Task {
+ public:
+  DreamBoothTask(const Settings& settings, uint64_t sweep_seed, SharedInputs& inputs, const SampleProgress& progress) {
+    BaseModel& base = inputs.Base(settings);
+    const ImageFolder subject =
+        ValueOrThrow(ReadImageFolder(settings.Text("task.images"), static_cast<int>(base.image_size())));
+    const std::string &instance_prompt = settings.Text("task.instance_prompt"),
+                      &class_prompt = settings.Text("task.class_prompt");
+    data_sha256_ = subject.content_hash;
+    picture_notes_ = subject.notes;
+    prompt_notes_ = inputs.CutOffs(settings, {instance_prompt, class_prompt});
+    auto data = std::make_shared<DreamBoothData>();
+    data->prior_weight = settings.Real("task.prior_weight");
+    data->instance = Encode(inputs, settings, subject.images, instance_prompt, progress);
+    references_.subject = inputs.DataFeatures(settings, subject, progress);
+    references_.texts = inputs.EmbedTexts(settings, {class_prompt});
+    const int64_t count = settings.Integer("task.class_images");
+    if (count > 0) {
+      const uint64_t seed = TrialSeeds{sweep_seed}(Stream::kClassPictures);
+      const std::vector<Image> pictures = inputs.SampledPictures(settings, class_prompt, count, seed, progress);
+      data->prior = Encode(inputs, settings, pictures, class_prompt, progress);
+      references_.class_set = inputs.Embed(settings, pictures);
+    }
+    data_ = std::move(data);
+  }
+
+  const torch::Tensor& latents() const override { return data_->instance.latents; }
+  std::vector<std::string> captions() const override {
+    return std::vector<std::string>(static_cast<size_t>(latents().size(0)), data_->instance.caption);
+  }
+  Condition contexts() const override { return RowsOf(data_->instance.context, latents().size(0)); }
+
+  std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
+                                 SharedInputs& inputs) const override;
+
+  const std::shared_ptr<const DreamBoothData>& data() const { return data_; }
+  const ScoreReferences& references() const { return references_; }
+
+ private:
+  std::shared_ptr<const DreamBoothData> data_;
+  ScoreReferences references_;
+};
+
+class DreamBoothRun : public TaskRun {
+ public:
+  DreamBoothRun(const DreamBoothTask& task, const Settings& settings, const TrialSeeds& seeds, SharedInputs& inputs)
+      : data_(task.data()), settings_(settings), seeds_(seeds), inputs_(inputs) {
+    prompts_ = {data_->instance.caption};
+    references_ = task.references();
+  }
+
+  std::unique_ptr<BatchSource> MakeSource(int64_t batch) const override {
+    return MakeDreamBoothSource(data_, batch,
+                                {seeds_(Stream::kInstanceOrder), seeds_(Stream::kClassOrder), seeds_(Stream::kFlips)});
+  }
+
+  void SeeBase(const SampleProgress& progress) override {
+    if (prior_samples() == 0) return;
+    base_features_ =
+        inputs_.BaseFeatures(settings_, class_prompts(), prior_samples(), seeds_(Stream::kPriorLatents), progress);
+  }
+
+  OwnScores Announce() const override {
+    OwnScores scores;
+    const int64_t asked = settings_.Integer("score.prior_samples");
+    for (const std::string name : {"clip_pres", "clip_div", "dino_pres", "dino_div"}) {
+      if (name.starts_with("dino") && !settings_.Has("score.dino")) continue;
+      if (prior_samples() > 0) scores.names.insert(name);
+      if (asked == 1) {
+        scores.missing[name] = fmt::format("{} needs a score.prior_samples of 2 or more, but it is 1.", name);
+      }
+    }
+    if (HasClassPictures()) scores.names.insert("noise_difference");
+    return scores;
+  }
+
+  void Score(TunedModel& model) override {
+    if (prior_samples() > 0) {
+      const auto images = model.Sample(class_prompts(), Stream::kPriorLatents, prior_samples());
+      const PictureFeatures features = inputs_.Features(settings_, images);
+      model.AddScores(ValueOrThrow(ScorePriorPreservation(features, references_)),
+                      ValueOrThrow(ScorePriorPreservation(base_features_, references_)));
+      model.HandOverFeatures("-prior", features);
+      model.HandOverFeatures("-prior-base", base_features_);
+    }
+    if (HasClassPictures()) ScoreNoiseDifference(model);
+  }
+
+ private:
+  // Pictures of the class prompt to score; a single one has no diversity and counts as none.
+  int64_t prior_samples() const {
+    const int64_t count = settings_.Integer("score.prior_samples");
+    return count >= 2 ? count : 0;
+  }
+  bool HasClassPictures() const { return data_->prior.latents.defined(); }
+  std::vector<std::string> class_prompts() const { return {settings_.Text("task.class_prompt")}; }
+
+  void ScoreNoiseDifference(TunedModel& model) const {
+    const torch::Tensor tuned = Difference(model.base());
+    const MethodDisabled off(&model.method());
+    const torch::Tensor untuned = Difference(model.base());
+    model.AddScores({{"noise_difference", tuned.abs().mean().item<double>()}},
+                    {{"noise_difference", untuned.abs().mean().item<double>()}});
+    const auto shown = data_->prior.latents.narrow(0, 0, tuned.size(1));
+    model.HandOverPicture("noise-difference.png",
+                          DifferenceSheet(ImagesFromPictures(model.base().DecodeLatents(shown)), {tuned, untuned},
+                                          std::max(DifferenceScale(tuned), DifferenceScale(untuned))));
+  }
+
+  torch::Tensor Difference(BaseModel& base) const {
+    return PredictionDifference(base, data_->prior.latents, seeds_(Stream::kNoiseDifference),
+                                settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt"));
+  }
+
+  const std::shared_ptr<const DreamBoothData> data_;
+  const Settings& settings_;
+  const TrialSeeds seeds_;
+  SharedInputs& inputs_;
+  PictureFeatures base_features_;
+};
+
+std::unique_ptr<TaskRun> DreamBoothTask::Begin(const Settings& settings, const TrialSeeds& seeds,
+                                               SharedInputs& inputs) const {
+  return std::make_unique<DreamBoothRun>(*this, settings, seeds, inputs);
+}
+
+}  // namespace
 
 std::unique_ptr<BatchSource> MakeDreamBoothSource(std::shared_ptr<const DreamBoothData> data, int64_t batch,
                                                   const DreamBoothSeeds& seeds) {
   return std::make_unique<DreamBoothSource>(std::move(data), batch, seeds);
+}
+
+std::unique_ptr<const Task> MakeDreamBoothTask(const Settings& settings, uint64_t sweep_seed, SharedInputs& inputs,
+                                               const SampleProgress& progress) {
+  return std::make_unique<DreamBoothTask>(settings, sweep_seed, inputs, progress);
 }
 
 }  // namespace loupe::worker

@@ -8,21 +8,25 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
-#include "worker/tasks/batch_source.h"
+#include "worker/tasks/shared_inputs.h"
+#include "worker/tasks/task.h"
+#include "worker/train/batch_source.h"
 
 namespace loupe::worker {
 
 // Pictures of one caption, encoded once.
-struct EncodedPictures {
+struct CaptionedLatents {
   torch::Tensor latents;   // latents_scaled, [n, C, h, w]
   torch::Tensor mirrored;  // of the pictures mirrored left to right; undefined when flips are off
-  torch::Tensor context;   // [1, text tokens, width]
+  Condition context;       // one row
+  std::string caption;
 };
 
 struct DreamBoothData {
-  EncodedPictures instance;
-  EncodedPictures prior;  // latents undefined: no prior preservation
+  CaptionedLatents instance;
+  CaptionedLatents prior;  // latents undefined: no prior preservation
   double prior_weight = 1;
 };
 
@@ -35,5 +39,12 @@ struct DreamBoothSeeds {
 // Batches of `batch` subject rows, then `batch` class rows. `data` is shared between trials.
 std::unique_ptr<BatchSource> MakeDreamBoothSource(std::shared_ptr<const DreamBoothData> data, int64_t batch,
                                                   const DreamBoothSeeds& seeds);
+
+// Pictures are sampled from the instance prompt and compared with the subject's pictures. Its own scores: what the
+// tuned model still makes of the class (clip_pres, clip_div, dino_…), and how far it hears the identifier
+// (noise_difference). The class pictures' noise depends on the sweep's seed alone: all replicates and cells share them,
+// as they would share a folder.
+std::unique_ptr<const Task> MakeDreamBoothTask(const Settings& settings, uint64_t sweep_seed, SharedInputs& inputs,
+                                               const SampleProgress& progress);
 
 }  // namespace loupe::worker

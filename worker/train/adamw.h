@@ -1,9 +1,11 @@
-// AdamW with torch.optim.AdamW's arithmetic, in one fused call for all parameters, and with a state that can be saved.
+// AdamW with torch.optim.AdamW's arithmetic, in one fused call for all parameters of a slot, and with a state that can
+// be saved.
 //
 //   p ← p (1 − lr·wd);  m ← β1 m + (1−β1) g;  v ← β2 v + (1−β2) g²;
 //   p ← p − lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + ε)              (Loshchilov & Hutter 2019, arXiv 1711.05101)
 //
-// Element by element, so a pack's slots do not meet; clipping is per slot.
+// One per slot: each has its own rates, steps and clipping, and its arithmetic is the same whether the slot is alone or
+// in a pack.
 #pragma once
 
 #include <torch/types.h>
@@ -13,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/methods/method.h"
+#include "worker/train/slot_parameters.h"
 
 namespace loupe::worker {
 
@@ -23,20 +25,24 @@ struct AdamWOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0.01;
-  // A slot whose gradient's 2-norm is larger is scaled down to it; 0: never.
+  // A gradient whose 2-norm over all parameters is larger is scaled down to it; 0: never.
   double clip_norm = 0;
 };
 
-// The parameters' values are changed in place; they must outlive it. Not thread-safe.
+// Changes the parameters' values in place. Not thread-safe.
 class AdamW {
  public:
-  AdamW(const std::vector<NamedParameter>& parameters, const AdamWOptions& options);
+  AdamW(std::vector<SlotParameter> parameters, const AdamWOptions& options);
 
-  // One step with the gradients that the parameters hold (those without one count as 0), which are then cleared.
-  // `rate_factor` multiplies the learning rate (schedules). Returns each slot's gradient norm before clipping, [K].
+  // One step with the gradients that the parameters hold (those without one count as 0); their holder clears them.
+  // `rate_factor` multiplies the learning rate (schedules). Returns the gradient's norm before clipping, [1], on the
+  // parameters' device.
   torch::Tensor Step(double rate_factor = 1);
 
   int64_t steps() const { return steps_; }
+
+  // The same parameters in another pack: moments and steps stay.
+  void Rebind(std::vector<SlotParameter> parameters);
 
   // Moments by parameter ("{name}.exp_avg", "{name}.exp_avg_sq"), and back. Import throws c10::Error naming an array
   // that is missing or of another shape.
@@ -44,11 +50,12 @@ class AdamW {
   void Import(const std::map<std::string, torch::Tensor>& arrays, int64_t steps);
 
  private:
-  torch::Tensor ClipPerSlot(std::vector<torch::Tensor>& gradients) const;
+  torch::Tensor Clip(std::vector<torch::Tensor>& gradients) const;
 
   const AdamWOptions options_;
-  std::vector<std::string> names_;
-  std::vector<torch::Tensor> values_, exp_avg_, exp_avg_sq_, step_counts_;
+  std::vector<SlotParameter> parameters_;
+  // Beside parameters_, with a leading dimension of 1 as the gradients have.
+  std::vector<torch::Tensor> exp_avg_, exp_avg_sq_;
   int64_t steps_ = 0;
 };
 

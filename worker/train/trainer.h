@@ -1,125 +1,107 @@
 // The training loop's body: one optimiser step of a method on a frozen base, for a pack of K trials at once (K = 1 as a
-// rule), and the state that makes an interrupted run go on bit for bit.
+// rule).
+//
+// A pack equals K runs alone: everything but the network's passes is a slot's own (trained_slot.h), and a slot that
+// ends, fails, is stopped or cancelled leaves, without the others noticing. The passes are shared by the slots of one
+// forward group: their rows are one batch [K·B, …]. Matrix products and convolutions may add up a batch of K·B rows in
+// another order than one of B (docs/trial.md has the measured differences), so a group of several slots equals solo
+// runs up to rounding, and groups of one slot each equal them bit for bit. On a CPU, where eight passes of B rows cost
+// about what one of 8·B costs, give each slot a group of its own; on a GPU, one group.
 #pragma once
 
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "worker/base/base_model.h"
-#include "worker/diffusion/learned_variance.h"
 #include "worker/methods/method.h"
-#include "worker/runtime/random_stream.h"
-#include "worker/tasks/batch_source.h"
-#include "worker/train/adamw.h"
-#include "worker/train/loss_scaler.h"
-#include "worker/train/rate_schedule.h"
+#include "worker/train/trained_slot.h"
 
 namespace loupe::worker {
 
-// One trial of the pack.
-struct TrainSlot {
-  std::unique_ptr<BatchSource> source;
-  RandomStream noise;
-  RandomStream timesteps;
-};
+// Why two slots cannot share a forward pass, as a sentence; empty when they can. (Their methods must be packable too:
+// the method registry knows.)
+std::string WhyNotOneForward(const TrainSlot& a, const TrainSlot& b);
 
-struct TrainOptions {
-  AdamWOptions optimizer;
-  RateSchedule schedule;
-  // Batches per optimiser step; their gradients are averaged.
-  int64_t accumulation = 1;
-  // Rows are weighted by min(SNR, gamma)/SNR (for v-prediction /(SNR + 1)): Hang et al. 2023, arXiv 2303.09556 §3.4. 0:
-  // off.
-  double min_snr_gamma = 0;
-  // λ of L_hybrid = L_simple + λ L_vlb, which trains a predicted variance (learned_variance.h); only for a base that
-  // predicts one. L_vlb in bits per number, so 0.001 with 1,000 timesteps is the paper's. 0: off.
-  double vlb_weight = 0;
-  // The noise gets this much of a second draw that is constant over each channel of a row. 0: off.
-  double noise_offset = 0;
-  // The running average's decay d; at step t it is min(d, (1 + t)/(10 + t)), so that early values count little. 0: off.
-  double ema_decay = 0;
-  // The network's forward pass under autocast in kBFloat16 or kHalf (autocast_scope.h); kFloat: as it is.
-  torch::ScalarType precision = torch::kFloat;
-  // The loss is scaled dynamically from here on (loss_scaler.h), for kHalf; 0: not at all.
-  double loss_scale = 0;
-  // Blocks are computed a second time in the backward pass instead of being remembered (recompute.h).
-  bool recompute = false;
-};
-
-// The base and the method must outlive it; nothing of the base but its taps changes. Not thread-safe.
+// The base must outlive it; nothing of it but its method's places changes. Not thread-safe.
 class Trainer {
  public:
-  // As many slots as the method has; all sources with the same batch size.
-  Trainer(BaseModel& base, Method& method, std::vector<TrainSlot> slots, const TrainOptions& options);
+  // Makes the method of these slots (indices into the constructor's, rising), attached to the base. The same slot gets
+  // the same initial values whatever the others are.
+  using MethodFactory = std::function<std::unique_ptr<Method>(const std::vector<size_t>& slots)>;
 
-  struct StepResult {
-    std::vector<double> losses;          // per slot
-    std::vector<double> gradient_norms;  // per slot, before clipping; NaN where not computed (mixed packs)
-    // Per slot: the squared error of the prediction over that of predicting 0, of the run's first step (before any
-    // change) and averaged over about the last 20. A network that knows anything stays below 1.
-    std::vector<double> first_errors, running_errors;
-    // The scaled gradients overflowed: no step was taken, and the next one is scaled less.
-    bool skipped = false;
-    // Of a loss that is not finite: a sentence on the base, the precision or the adapter's initial values, where these
-    // and not training gave it; empty otherwise.
-    std::string cause;
-  };
-  // Draws `accumulation` batches with noise and timesteps for every slot, predicts, and takes one optimiser step. A
-  // loss that is not finite is returned as it is and no step is taken. Throws UserError when the gradients overflow
-  // even at the least loss scale.
-  StepResult Step();
+  // Throws c10::Error with WhyNotOneForward's sentence where the slots of a forward group do not fit each other.
+  Trainer(BaseModel& base, MethodFactory make, std::vector<TrainSlot> slots);
+  // One group with a method that is the caller's and outlives the trainer; slots cannot leave one by one.
+  Trainer(BaseModel& base, Method& method, std::vector<TrainSlot> slots);
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
 
-  int64_t steps() const { return optimizer_.steps(); }
+  // Draws `accumulation` batches with noise and timesteps for every slot that is still in, predicts, and takes one
+  // optimiser step each. By slot. A slot that fails is still in: whoever drives the trainer lets it leave.
+  std::vector<SlotStep> Step();
+
+  int64_t steps(size_t slot = 0) const { return slots_.at(slot)->steps(); }
+
+  // Takes the slot out of its pack: the method of those that stay is made anew around their values, moments, averages
+  // and streams, which do not change by a bit. Its own state stays as it is: it may be saved still.
+  void Leave(size_t slot);
+
+  // Runs `use` with the slot's method alone on the base: sampling, validation, export.
+  void WithSlotAlone(size_t slot, const std::function<void(Method&)>& use);
 
   // Of the trained values (and their average): which are not finite, as "name: …"; empty when all are. Waits for the
   // device.
-  std::string DescribeNotFinite() const;
+  std::string DescribeNotFinite(size_t slot = 0) const { return slots_.at(slot)->DescribeNotFinite(); }
 
   // Exchanges the trained values and their running average; nothing without one. Call it twice to go on training.
-  void SwapAverage();
+  void SwapAverage(size_t slot = 0) { slots_.at(slot)->SwapAverage(); }
 
-  // Writes everything that Step depends on, atomically. `fingerprint` names the run: settings, seeds, base, data.
-  // Throws std::runtime_error when the disk refuses.
-  void SaveCheckpoint(const std::string& path, const std::string& fingerprint) const;
-  // Goes on from a checkpoint. False, and nothing is changed, when there is none at `path`, it is of another run, or it
-  // is damaged (it holds a digest of its arrays).
-  bool LoadCheckpoint(const std::string& path, const std::string& fingerprint);
+  // Writes everything that the slot's steps depend on, in a form that does not know of packs: what was saved in one
+  // goes on alone, and the other way round. Errors as WriteCheckpoint's.
+  void SaveCheckpoint(const std::string& path, const std::string& fingerprint, size_t slot = 0) const;
+  // Goes on from a checkpoint. False, and nothing is changed, where ReadCheckpoint has nothing.
+  bool LoadCheckpoint(const std::string& path, const std::string& fingerprint, size_t slot = 0);
 
  private:
-  struct Drawn {
-    torch::Tensor latents, context, weights, noise, timesteps;
+  // Slots that go through the base together.
+  struct Group {
+    std::vector<size_t> slots;
+    Method* method = nullptr;
+    std::unique_ptr<Method> owned;  // null when it is the caller's
   };
-  Drawn Draw();
-  torch::Tensor Predict(const torch::Tensor& noisy, const Drawn& drawn);
-  // [2, K]: each slot's loss; and, without gradients, its squared error over that of predicting 0.
-  torch::Tensor SlotLosses(const Drawn& drawn);
+
+  void CheckGroup(const std::vector<TrainSlot>& slots, const std::vector<size_t>& group) const;
+  // Attaches this group's method alone; nullptr: none.
+  void Enable(const Group* only);
+  // As between calls: the only method there is, or none of several.
+  void Rest() { Enable(groups_.size() == 1 ? groups_.data() : nullptr); }
+  Group& GroupOf(size_t slot);
+
+  void StepGroup(Group& group, std::vector<SlotStep>& results);
+  torch::Tensor Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn);
   // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is
   // lost anyway.
-  std::string CauseOf(const Drawn& drawn);
-  bool UnscaleGradients();
-  void ClearGradients();
-  void UpdateAverage();
-  void UpdateErrors(const torch::Tensor& errors);
+  std::string CauseOf(size_t slot, const TrainedSlot::Drawn& drawn);
 
   BaseModel& base_;
-  Method& method_;
-  std::vector<TrainSlot> slots_;
-  const TrainOptions options_;
-  AdamW optimizer_;
-  LossScaler scaler_;
-  LearnedVariance variance_;
-  torch::Tensor errors_;                // [2, K], float64, CPU: the first step's, the running ones
-  std::vector<torch::Tensor> average_;  // beside the method's parameters; empty without EMA
+  const MethodFactory make_;
+  std::vector<std::unique_ptr<TrainedSlot>> slots_;
+  std::vector<Group> groups_;
 };
 
 // The mean squared error of the base's (and its method's) prediction on fixed rows: a loss that can be compared between
 // steps and trials. Without gradients; nothing is drawn.
 struct ValidationRows {
   torch::Tensor latents, context, noise, timesteps;
+  // Where the method trains the conditioner: each row's caption, which is encoded instead of taking `context`.
+  std::vector<std::string> prompts;
 };
 double ValidationLoss(BaseModel& base, const ValidationRows& rows);
 

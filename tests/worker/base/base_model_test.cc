@@ -50,7 +50,7 @@ class BaseModelTest : public testing::Test {
 TEST_F(BaseModelTest, BuiltInBaseLoadsAndFreezes) {
   auto base = LoadBase(folder_.string());
   ASSERT_TRUE(base.ok()) << base.status();
-  EXPECT_EQ(base->latent_size(), 16);
+  EXPECT_EQ(base->denoiser->Shape().back(), 16);
   EXPECT_EQ(base->image_size(), 64);
   EXPECT_EQ(base->text_length(), 32);
   for (const auto& parameter : base->unet->parameters()) EXPECT_FALSE(parameter.requires_grad());

@@ -1,5 +1,5 @@
 // Entries shared by several workers: made once, made anew when damaged, never half there.
-#include "worker/executor/tensor_cache.h"
+#include "worker/tasks/tensor_cache.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -116,7 +116,7 @@ TEST(FullSizeTest, StableDiffusion15LoadsTrainsAndSamplesWithin20Gb) {
                                           {"method.width", "60"},
                                           {"budget.steps", "1"}});
   ASSERT_TRUE(settings.ok()) << settings.status();
-  const auto method = MakeMethod(blocks, {{*settings, 7}}, torch::kCPU);
+  const auto method = MakeMethod(SitesIn(*base->unet), {{*settings, 7}}, torch::kCPU);
   // The paper's 1.5 million.
   EXPECT_EQ(method->ParametersOf(0), 1'511'040);
 
@@ -124,7 +124,7 @@ TEST(FullSizeTest, StableDiffusion15LoadsTrainsAndSamplesWithin20Gb) {
   const auto context = base->EncodeText({"a photo of a sks dog"});
   const auto x0 = torch::randn({1, 4, 64, 64}), noise = torch::randn_like(x0);
   const auto at = torch::tensor({int64_t{500}});
-  AdamW optimiser(method->parameters(), {});
+  AdamW optimiser(ParametersOfSlot(method->parameters(), 0), {});
   const auto loss = torch::mse_loss(base->unet(base->schedule.AddNoise(x0, noise, at), at, context), noise);
   loss.backward();
   const auto norm = optimiser.Step();

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "worker/base/base_model.h"
+#include "worker/base/clip_unet.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/tasks/dreambooth.h"
 
@@ -23,11 +24,14 @@ inline UNet2DConditionConfig SmallUNetConfig(bool variance = false) {
 // Only the UNet and the schedule: what the Trainer uses. With `variance`, one that predicts its variance.
 inline BaseModel MakeSmallBase(bool variance = false) {
   BaseModel base{.folder = "small",
+                 .denoiser = nullptr,
+                 .conditioner = nullptr,
                  .unet = UNet2DConditionModel(SmallUNetConfig(variance)),
                  .tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer"),
                  .schedule = NoiseSchedule(NoiseScheduleConfig{})};
   RandomStream stream(11);
   InitialiseAsTorch(*base.unet, stream.generator());
+  base.denoiser = MakeUNetDenoiser(base.unet);
   return base;
 }
 

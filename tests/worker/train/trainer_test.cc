@@ -20,9 +20,9 @@
 #include "worker/io/safetensors.h"
 #include "worker/methods/method_registry.h"
 #include "worker/models/weights.h"
-#include "worker/nn/tappable.h"
+#include "worker/nn/tuning_sites.h"
 #include "worker/runtime/recompute.h"
-#include "worker/tasks/captioned.h"
+#include "worker/tasks/finetune.h"
 #include "worker/train/rate_schedule.h"
 
 namespace loupe::worker {
@@ -34,16 +34,18 @@ using ::testing::HasSubstr;
 std::unique_ptr<Method> Attach(BaseModel& base, const std::vector<uint64_t>& seeds) {
   std::vector<SlotOptions> slots;
   for (const uint64_t seed : seeds) slots.push_back({CellSettings({}), seed});
-  return MakeMethod(TappableBlocksIn(*base.unet), slots, torch::kCPU);
+  return MakeMethod(SitesIn(*base.unet), slots, torch::kCPU);
 }
 
-TrainSlot Slot(const std::shared_ptr<const DreamBoothData>& data, uint64_t seed) {
-  return {MakeDreamBoothSource(data, 2, {seed, seed + 1, seed + 2}), RandomStream(seed + 3), RandomStream(seed + 4)};
+TrainSlot Slot(const std::shared_ptr<const DreamBoothData>& data, uint64_t seed, const TrainOptions& options) {
+  return {MakeDreamBoothSource(data, 2, {seed, seed + 1, seed + 2}), RandomStream(seed + 3), RandomStream(seed + 4),
+          options};
 }
 
-std::vector<TrainSlot> Slots(const std::shared_ptr<const DreamBoothData>& data, const std::vector<uint64_t>& seeds) {
+std::vector<TrainSlot> Slots(const std::shared_ptr<const DreamBoothData>& data, const std::vector<uint64_t>& seeds,
+                             const TrainOptions& options) {
   std::vector<TrainSlot> slots;
-  for (const uint64_t seed : seeds) slots.push_back(Slot(data, seed));
+  for (const uint64_t seed : seeds) slots.push_back(Slot(data, seed, options));
   return slots;
 }
 
@@ -66,7 +68,7 @@ class TrainerTest : public testing::Test {
 TEST_F(TrainerTest, LossIsInstancePlusWeightedPriorOnTheStreamsNoise) {
   const auto data = MakeSmallData(/*prior=*/true, /*weight=*/0.25);
   const auto method = Attach(base_, {5});
-  Trainer trainer(base_, *method, Slots(data, {50}), options_);
+  Trainer trainer(base_, *method, Slots(data, {50}, options_));
 
   const Batch batch = MakeDreamBoothSource(data, 2, {50, 51, 52})->Next();
   ASSERT_EQ(batch.latents.size(0), 4);
@@ -79,7 +81,7 @@ TEST_F(TrainerTest, LossIsInstancePlusWeightedPriorOnTheStreamsNoise) {
   const double expected =
       rows.narrow(0, 0, 2).mean().item<double>() + 0.25 * rows.narrow(0, 2, 2).mean().item<double>();
   // The same float32 operations in nearly the same order.
-  EXPECT_NEAR(trainer.Step().losses.front(), expected, 1e-5);
+  EXPECT_NEAR(trainer.Step().front().loss, expected, 1e-5);
 }
 
 // min(SNR, 5)/SNR on each row, SNR = ᾱ/(1 − ᾱ); and noise with a second draw of 0.3 that is constant over each channel.
@@ -89,7 +91,7 @@ TEST_F(TrainerTest, LossIsWeightedBySignalToNoiseOnOffsetNoise) {
   TrainOptions options = options_;
   options.min_snr_gamma = 5;
   options.noise_offset = 0.3;
-  Trainer trainer(base_, *method, Slots(data, {50}), options);
+  Trainer trainer(base_, *method, Slots(data, {50}, options));
 
   const Batch batch = MakeDreamBoothSource(data, 2, {50, 51, 52})->Next();
   RandomStream stream(53);
@@ -102,7 +104,7 @@ TEST_F(TrainerTest, LossIsWeightedBySignalToNoiseOnOffsetNoise) {
     const double alpha = base_.schedule.AlphaBar(t[row].item<int64_t>()), snr = alpha / (1 - alpha);
     expected += std::min(snr, 5.0) / snr * (prediction[row] - noise[row]).square().mean().item<double>() / 2;
   }
-  EXPECT_NEAR(trainer.Step().losses.front(), expected, 1e-5);
+  EXPECT_NEAR(trainer.Step().front().loss, expected, 1e-5);
 }
 
 // L_hybrid = L_simple + λ T L: the loss, and the gradient that reaches the adapter, which is the bound's with the mean
@@ -117,8 +119,8 @@ TEST_F(TrainerTest, APredictedVarianceIsTrainedByItsBoundBesideTheNoise) {
     const auto method = Attach(base, {5});
     TrainOptions options = options_;
     options.vlb_weight = weight;
-    Trainer trainer(base, *method, Slots(data, {50}), options);
-    losses.push_back(trainer.Step().losses.front());
+    Trainer trainer(base, *method, Slots(data, {50}, options));
+    losses.push_back(trainer.Step().front().loss);
     trainer.SaveCheckpoint(path_, "run");
     const auto file = SafetensorsFile::Open(path_);
     ASSERT_TRUE(file.ok()) << file.status();
@@ -142,7 +144,7 @@ TEST_F(TrainerTest, APredictedVarianceIsTrainedByItsBoundBesideTheNoise) {
     const std::string name = "optimizer." + parameter.name + ".exp_avg";
     // AdamW's first moment is a tenth of the first gradient.
     const auto difference = 10 * (moments[1].at(name) - moments[0].at(name));
-    const auto expected = parameter.value.grad();
+    const auto expected = parameter.value.grad()[0];
     // Float32 gradients of two runs, subtracted.
     EXPECT_LE((difference - expected).norm().item<double>(),
               1e-4 * 10 * moments[0].at(name).norm().item<double>() + 1e-9)
@@ -155,7 +157,7 @@ TEST_F(TrainerTest, AVarianceCannotBeTrainedOnABaseThatPredictsNone) {
   const auto method = Attach(base_, {5});
   TrainOptions options = options_;
   options.vlb_weight = 0.001;
-  EXPECT_THROW(Trainer(base_, *method, Slots(MakeSmallData(false), {50}), options), c10::Error);
+  EXPECT_THROW(Trainer(base_, *method, Slots(MakeSmallData(false), {50}, options)), c10::Error);
 }
 
 // Σ of the squared errors over Σ of the squared targets in each step, averaged: the first 20 count alike.
@@ -164,7 +166,7 @@ TEST_F(TrainerTest, RunningErrorsAreMeansBesidePredictingNothing) {
   const auto method = Attach(base_, {5});
   TrainOptions options = options_;
   options.optimizer.learning_rate = 0;
-  Trainer trainer(base_, *method, Slots(data, {50}), options);
+  Trainer trainer(base_, *method, Slots(data, {50}, options));
   RandomStream noise(53), timesteps(54);
   const auto source = MakeDreamBoothSource(data, 2, {50, 51, 52});
   double sum = 0;
@@ -173,7 +175,7 @@ TEST_F(TrainerTest, RunningErrorsAreMeansBesidePredictingNothing) {
     const auto e = noise.Normal({2, 4, 8, 8}), t = timesteps.Integers(1000, {2});
     const auto prediction = base_.unet(base_.schedule.AddNoise(batch.latents, e, t), t, batch.context);
     sum += ((prediction - e).square().mean() / e.square().mean()).item<double>();
-    EXPECT_NEAR(trainer.Step().running_errors.front(), sum / step, 1e-5) << step;
+    EXPECT_NEAR(trainer.Step().front().running_error, sum / step, 1e-5) << step;
   }
 }
 
@@ -190,7 +192,7 @@ TEST_F(TrainerTest, FortyStepsLowerTheLossOnFixedNoise) {
     return (base_.unet(base_.schedule.AddNoise(latents, noise, t), t, context) - noise).square().mean().item<double>();
   };
   const double before = validation();
-  Trainer trainer(base_, *method, Slots(data, {50}), options_);
+  Trainer trainer(base_, *method, Slots(data, {50}, options_));
   for (int i = 0; i < 40; ++i) trainer.Step();
   EXPECT_LT(validation(), before);
 }
@@ -216,7 +218,7 @@ TEST_F(TrainerTest, ValidationLossIsTheMeanSquaredErrorOfItsRows) {
 TEST_F(TrainerTest, OnlyTheMethodIsTrained) {
   const auto before = base_.unet->parameters().front().clone();
   const auto method = Attach(base_, {5});
-  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}), options_);
+  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}, options_));
   trainer.Step();
   for (const auto& weight : base_.unet->parameters()) EXPECT_FALSE(weight.grad().defined());
   EXPECT_TRUE(torch::equal(before, base_.unet->parameters().front()));
@@ -231,13 +233,13 @@ TEST_F(TrainerTest, ARunKilledTwiceEndsBitForBitAsAnUndisturbedOne) {
   std::vector<double> losses;
   {
     const auto method = Attach(base_, {5});
-    Trainer trainer(base_, *method, Slots(data, {50}), options_);
-    for (int i = 0; i < kSteps; ++i) losses.push_back(trainer.Step().losses.front());
+    Trainer trainer(base_, *method, Slots(data, {50}, options_));
+    for (int i = 0; i < kSteps; ++i) losses.push_back(trainer.Step().front().loss);
     undisturbed = method->Export(0);
   }
   {
     const auto method = Attach(base_, {5});
-    Trainer trainer(base_, *method, Slots(data, {50}), options_);
+    Trainer trainer(base_, *method, Slots(data, {50}, options_));
     while (trainer.steps() < 2) trainer.Step();
     trainer.SaveCheckpoint(path_, "run");
     for (int lost = 0; lost < 3; ++lost) trainer.Step();
@@ -245,18 +247,18 @@ TEST_F(TrainerTest, ARunKilledTwiceEndsBitForBitAsAnUndisturbedOne) {
   {
     // Another process: other values and streams until the checkpoint is loaded.
     const auto method = Attach(base_, {77});
-    Trainer trainer(base_, *method, Slots(data, {5000}), options_);
+    Trainer trainer(base_, *method, Slots(data, {5000}, options_));
     ASSERT_TRUE(trainer.LoadCheckpoint(path_, "run"));
     EXPECT_EQ(trainer.steps(), 2);
     while (trainer.steps() < 7) {
       const auto step = static_cast<size_t>(trainer.steps());
-      EXPECT_EQ(trainer.Step().losses.front(), losses[step]);
+      EXPECT_EQ(trainer.Step().front().loss, losses[step]);
     }
     trainer.SaveCheckpoint(path_, "run");
     trainer.Step();
   }
   const auto method = Attach(base_, {78});
-  Trainer trainer(base_, *method, Slots(data, {6000}), options_);
+  Trainer trainer(base_, *method, Slots(data, {6000}, options_));
   ASSERT_TRUE(trainer.LoadCheckpoint(path_, "run"));
   EXPECT_EQ(trainer.steps(), 7);
   while (trainer.steps() < kSteps) trainer.Step();
@@ -275,18 +277,18 @@ TEST_F(TrainerTest, ResumesBitForBitWithAccumulationScheduleAndAverage) {
   double running_error = 0;
   {
     const auto method = Attach(base_, {5});
-    Trainer trainer(base_, *method, Slots(data, {50}), options);
+    Trainer trainer(base_, *method, Slots(data, {50}, options));
     for (int i = 0; i < 3; ++i) trainer.Step();
     trainer.SaveCheckpoint(path_, "run");
-    for (int i = 0; i < 3; ++i) running_error = trainer.Step().running_errors.front();
+    for (int i = 0; i < 3; ++i) running_error = trainer.Step().front().running_error;
     trainer.SwapAverage();
     undisturbed = method->Export(0);
   }
   const auto method = Attach(base_, {6});
-  Trainer trainer(base_, *method, Slots(data, {60}), options);
+  Trainer trainer(base_, *method, Slots(data, {60}, options));
   ASSERT_TRUE(trainer.LoadCheckpoint(path_, "run"));
   for (int i = 0; i < 2; ++i) trainer.Step();
-  EXPECT_EQ(trainer.Step().running_errors.front(), running_error);
+  EXPECT_EQ(trainer.Step().front().running_error, running_error);
   const auto trained = method->Export(0);
   trainer.SwapAverage();
   for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, undisturbed.at(name))) << name;
@@ -304,12 +306,13 @@ TEST_F(TrainerTest, AccumulatedBatchesAreOneLargeBatch) {
     TrainOptions options = options_;
     options.accumulation = accumulation;
     std::vector<TrainSlot> slots;
-    slots.push_back({MakeDreamBoothSource(data, 4 / accumulation, {50, 51, 52}), RandomStream(53), RandomStream(54)});
-    Trainer trainer(base_, *method, std::move(slots), options);
+    slots.push_back(
+        {MakeDreamBoothSource(data, 4 / accumulation, {50, 51, 52}), RandomStream(53), RandomStream(54), options});
+    Trainer trainer(base_, *method, std::move(slots));
     for (int i = 0; i < 2; ++i) {
-      const auto step = trainer.Step();
-      losses.push_back(step.losses.front());
-      norms.push_back(step.gradient_norms.front());
+      const SlotStep step = trainer.Step().front();
+      losses.push_back(step.loss);
+      norms.push_back(step.gradient_norm);
     }
   }
   for (size_t step : {0u, 1u}) {
@@ -326,7 +329,7 @@ TEST_F(TrainerTest, TheAverageDecaysAsItsFormulaSays) {
   const auto method = Attach(base_, {5});
   TrainOptions options = options_;
   options.ema_decay = 0.2;
-  Trainer trainer(base_, *method, Slots(data, {50}), options);
+  Trainer trainer(base_, *method, Slots(data, {50}, options));
   auto expected = method->Export(0);
   for (auto& [name, value] : expected) value = value.clone();
   for (int t = 1; t <= 3; ++t) {
@@ -379,7 +382,7 @@ TEST(CaptionedSourceTest, DropsCaptionsAtTheGivenShareAndSeesEveryPicture) {
 TEST_F(TrainerTest, ACheckpointOfAnotherRunIsNotUsed) {
   const auto data = MakeSmallData(true);
   const auto method = Attach(base_, {5});
-  Trainer trainer(base_, *method, Slots(data, {50}), options_);
+  Trainer trainer(base_, *method, Slots(data, {50}, options_));
   EXPECT_FALSE(trainer.LoadCheckpoint(path_, "run")) << "there is none";
   trainer.Step();
   trainer.SaveCheckpoint(path_, "run");
@@ -391,7 +394,7 @@ TEST_F(TrainerTest, ACheckpointOfAnotherRunIsNotUsed) {
 
 TEST_F(TrainerTest, AFlippedBitInACheckpointIsSeen) {
   const auto method = Attach(base_, {5});
-  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}), options_);
+  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}, options_));
   trainer.Step();
   trainer.SaveCheckpoint(path_, "run");
   std::string bytes = *ReadFile(path_);
@@ -412,19 +415,19 @@ void SetFirst(torch::nn::Module& network, const std::string& name, double value)
 
 TEST_F(TrainerTest, ABrokenBaseIsTheCauseWheneverItShows) {
   const auto method = Attach(base_, {5});
-  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}), options_);
+  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}, options_));
   SetFirst(*base_.unet, "conv_out.bias", std::numeric_limits<double>::infinity());
-  EXPECT_THAT(trainer.Step().cause, AllOf(HasSubstr("small: what the UNet predicts: "), HasSubstr("not finite"),
-                                          HasSubstr("the base is broken")));
+  EXPECT_THAT(trainer.Step().front().cause, AllOf(HasSubstr("small: what the UNet predicts: "), HasSubstr("not finite"),
+                                                  HasSubstr("the base is broken")));
   SetFirst(*base_.unet, "conv_out.bias", 0);
-  EXPECT_EQ(trainer.Step().cause, "");
+  EXPECT_EQ(trainer.Step().front().cause, "");
   SetFirst(*base_.unet, "conv_out.bias", std::nan(""));
-  EXPECT_THAT(trainer.Step().cause, HasSubstr("the base is broken")) << "after a step as before the first";
+  EXPECT_THAT(trainer.Step().front().cause, HasSubstr("the base is broken")) << "after a step as before the first";
 }
 
 TEST_F(TrainerTest, InitialValuesAreTheCauseBeforeTrainingOnly) {
   const auto method = Attach(base_, {5});
-  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}), options_);
+  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}, options_));
   const auto spoil = [&](double value) {
     torch::NoGradGuard no_grad;
     torch::Tensor parameter = method->parameters().front().value;
@@ -433,17 +436,17 @@ TEST_F(TrainerTest, InitialValuesAreTheCauseBeforeTrainingOnly) {
     return before;
   };
   const torch::Tensor initial = spoil(std::numeric_limits<double>::quiet_NaN());
-  EXPECT_THAT(trainer.Step().cause, HasSubstr("with the adapter's initial values"));
+  EXPECT_THAT(trainer.Step().front().cause, HasSubstr("with the adapter's initial values"));
   {
     torch::NoGradGuard no_grad;
     torch::Tensor parameter = method->parameters().front().value;
     parameter.copy_(initial);
   }
-  EXPECT_TRUE(std::isfinite(trainer.Step().losses.front()));
+  EXPECT_TRUE(std::isfinite(trainer.Step().front().loss));
   EXPECT_EQ(trainer.DescribeNotFinite(), "");
   spoil(std::numeric_limits<double>::quiet_NaN());
-  const Trainer::StepResult diverged = trainer.Step();
-  EXPECT_FALSE(std::isfinite(diverged.losses.front()));
+  const SlotStep diverged = trainer.Step().front();
+  EXPECT_FALSE(std::isfinite(diverged.loss));
   EXPECT_EQ(diverged.cause, "") << "training did it";
   EXPECT_THAT(trainer.DescribeNotFinite(), AllOf(HasSubstr(method->parameters().front().name), HasSubstr("nan")));
 }
@@ -451,7 +454,7 @@ TEST_F(TrainerTest, InitialValuesAreTheCauseBeforeTrainingOnly) {
 // A limit on the size of files stands in for a full disk.
 TEST_F(TrainerTest, OnAFullDiskTheErrorNamesTheCheckpointAndTheOldOneStays) {
   const auto method = Attach(base_, {5});
-  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}), options_);
+  Trainer trainer(base_, *method, Slots(MakeSmallData(true), {50}, options_));
   trainer.Step();
   trainer.SaveCheckpoint(path_, "run");
   trainer.Step();
@@ -479,8 +482,8 @@ TEST_F(TrainerTest, ALossThatIsNotFiniteTakesNoStep) {
   data->instance.mirrored = data->instance.latents;
   const auto method = Attach(base_, {5});
   const auto before = method->Export(0);
-  Trainer trainer(base_, *method, Slots(data, {50}), options_);
-  EXPECT_TRUE(std::isnan(trainer.Step().losses.front()));
+  Trainer trainer(base_, *method, Slots(data, {50}, options_));
+  EXPECT_TRUE(std::isnan(trainer.Step().front().loss));
   EXPECT_EQ(trainer.steps(), 0);
   for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, before.at(name)));
 }
@@ -500,7 +503,7 @@ TEST_F(TrainerTest, RecomputedBlocksGiveTheSameLossAndGradients) {
     std::vector<std::vector<torch::Tensor>> gradients;
     for (const bool recompute : {false, true}) {
       const Settings settings = CellSettings({{"method.input", input}, {"method.output", output}});
-      const auto method = MakeMethod(TappableBlocksIn(*base_.unet), {{settings, 5}}, torch::kCPU);
+      const auto method = MakeMethod(SitesIn(*base_.unet), {{settings, 5}}, torch::kCPU);
       const RecomputeScope scope(recompute);
       const auto loss = torch::mse_loss(base_.unet(x, at, context), target);
       loss.backward();
@@ -531,9 +534,9 @@ TEST_F(TrainerTest, Bfloat16StepsStayNearFloat32WithAndWithoutRecomputing) {
     TrainOptions options = options_;
     options.precision = precision;
     options.recompute = recompute;
-    Trainer trainer(base_, *method, Slots(data, {50}), options);
+    Trainer trainer(base_, *method, Slots(data, {50}, options));
     double loss = 0;
-    for (int i = 0; i < 4; ++i) loss = trainer.Step().losses.front();
+    for (int i = 0; i < 4; ++i) loss = trainer.Step().front().loss;
     losses.push_back(loss);
     for (const NamedParameter& parameter : method->parameters()) {
       EXPECT_EQ(parameter.value.scalar_type(), torch::kFloat) << "the trained values stay float32";
@@ -549,7 +552,7 @@ TEST_F(TrainerTest, ALossScaleChangesNothingUntilGradientsOverflow) {
   const auto plain = Attach(base_, {5});
   std::map<std::string, torch::Tensor> expected;
   {
-    Trainer trainer(base_, *plain, Slots(data, {50}), options_);
+    Trainer trainer(base_, *plain, Slots(data, {50}, options_));
     for (int i = 0; i < 3; ++i) trainer.Step();
     expected = plain->Export(0);
   }
@@ -557,8 +560,8 @@ TEST_F(TrainerTest, ALossScaleChangesNothingUntilGradientsOverflow) {
   const auto method = Attach(scaled, {5});
   TrainOptions options = options_;
   options.loss_scale = 65536;
-  Trainer trainer(scaled, *method, Slots(data, {50}), options);
-  for (int i = 0; i < 3; ++i) EXPECT_FALSE(trainer.Step().skipped);
+  Trainer trainer(scaled, *method, Slots(data, {50}, options));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(trainer.Step().front().kind, SlotStep::Kind::kStepped);
   // A power of two is exact in float32.
   for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, expected.at(name))) << name;
 }
@@ -569,25 +572,25 @@ TEST_F(TrainerTest, OverflowedStepsAreSkippedAndHalveTheScaleAlsoAfterAResume) {
   const auto before = method->Export(0);
   TrainOptions options = options_;
   options.loss_scale = 0x1p+140;  // beyond float32
-  Trainer trainer(base_, *method, Slots(data, {50}), options);
-  ASSERT_TRUE(trainer.Step().skipped);
+  Trainer trainer(base_, *method, Slots(data, {50}, options));
+  ASSERT_EQ(trainer.Step().front().kind, SlotStep::Kind::kSkipped);
   EXPECT_EQ(trainer.steps(), 0);
   for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, before.at(name))) << name;
   int skipped = 1;
   while (trainer.steps() < 1) {
-    skipped += trainer.Step().skipped ? 1 : 0;
+    skipped += trainer.Step().front().kind == SlotStep::Kind::kSkipped ? 1 : 0;
     ASSERT_LT(skipped, 100);
   }
   trainer.SaveCheckpoint(path_, "run");
-  const auto next = trainer.Step();
+  const SlotStep next = trainer.Step().front();
   const auto expected = method->Export(0);
   BaseModel base = MakeSmallBase();
   const auto again = Attach(base, {77});
-  Trainer resumed(base, *again, Slots(data, {5000}), options);
+  Trainer resumed(base, *again, Slots(data, {5000}, options));
   ASSERT_TRUE(resumed.LoadCheckpoint(path_, "run"));
-  const auto step = resumed.Step();
-  EXPECT_FALSE(step.skipped) << "goes on with the scale that was found";
-  EXPECT_EQ(step.losses.front(), next.losses.front());
+  const SlotStep step = resumed.Step().front();
+  EXPECT_EQ(step.kind, SlotStep::Kind::kStepped) << "goes on with the scale that was found";
+  EXPECT_EQ(step.loss, next.loss);
   for (const auto& [name, value] : again->Export(0)) EXPECT_TRUE(torch::equal(value, expected.at(name))) << name;
 }
 
@@ -602,33 +605,6 @@ TEST(LossScalerTest, HalvesAfterAnOverflowAndDoublesAfterTwoThousandGoodSteps) {
   EXPECT_EQ(scaler.good_steps(), 0);
   for (int i = 0; i < 27; ++i) scaler.Update(false);
   EXPECT_TRUE(scaler.exhausted());
-}
-
-TEST_F(TrainerTest, APackOfTwoTrainsAsTwoSoloRuns) {
-  const auto data = MakeSmallData(true);
-  std::vector<std::map<std::string, torch::Tensor>> solo;
-  std::vector<double> solo_losses;
-  for (const uint64_t seed : {5, 6}) {
-    const auto method = Attach(base_, {seed});
-    Trainer trainer(base_, *method, Slots(data, {10 * seed}), options_);
-    for (int i = 0; i < 5; ++i) {
-      const double loss = trainer.Step().losses.front();
-      if (i == 4) solo_losses.push_back(loss);
-    }
-    solo.push_back(method->Export(0));
-  }
-  const auto pack = Attach(base_, {5, 6});
-  Trainer trainer(base_, *pack, Slots(data, {50, 60}), options_);
-  std::vector<double> losses;
-  for (int i = 0; i < 5; ++i) losses = trainer.Step().losses;
-  for (int64_t k = 0; k < 2; ++k) {
-    const auto slot = static_cast<size_t>(k);
-    // Batched kernels add in another order: rounding of float32, five steps long.
-    EXPECT_NEAR(losses[slot], solo_losses[slot], 1e-4);
-    for (const auto& [name, value] : pack->Export(k)) {
-      EXPECT_LT((value - solo[slot].at(name)).abs().mean().item<double>(), 1e-4) << "slot " << k << " " << name;
-    }
-  }
 }
 
 }  // namespace

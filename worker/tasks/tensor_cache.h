@@ -7,7 +7,7 @@
 #include <functional>
 #include <string>
 
-#include "worker/tasks/batch_source.h"
+#include "worker/train/batch_source.h"
 
 namespace loupe::worker {
 

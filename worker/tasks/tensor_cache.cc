@@ -1,4 +1,4 @@
-#include "worker/executor/tensor_cache.h"
+#include "worker/tasks/tensor_cache.h"
 
 #include <fcntl.h>
 #include <sys/file.h>

@@ -1,4 +1,4 @@
-#include "worker/executor/trial_inputs.h"
+#include "worker/tasks/shared_inputs.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
@@ -7,17 +7,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/seed.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
-#include "worker/base/file_stamp.h"
-#include "worker/data/captioned_folder.h"
-#include "worker/executor/tensor_conversion.h"
-#include "worker/io/prompt_length.h"
 #include "worker/runtime/device.h"
 #include "worker/runtime/random_stream.h"
-#include "worker/runtime/user_error.h"
+#include "worker/tasks/tensor_conversion.h"
 
 namespace loupe::worker {
 namespace {
@@ -51,8 +46,9 @@ std::string HashOf(const torch::Tensor& ids) {
 // code must change the version. Prompts by their token ids: a tokenizer that reads them otherwise makes other pictures.
 std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<std::string>& prompts, int64_t count,
                         uint64_t seed, const SampleOptions& options) {
-  return fmt::format("sampling-v2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256, HashOf(base.model.Tokenise(prompts)),
-                     count, seed, static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
+  return fmt::format("sampling-v2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256,
+                     HashOf(base.model.conditioner->Ids(prompts)), count, seed, static_cast<int>(options.sampler),
+                     options.steps, options.guidance, options.batch);
 }
 
 // What rounding depends on: workers that round alike share entries, others do not.
@@ -70,15 +66,6 @@ torch::Tensor EncodeInParts(BaseModel& base, const torch::Tensor& pictures) {
   std::vector<torch::Tensor> latents;
   for (const torch::Tensor& part : pictures.split(kPart)) latents.push_back(base.EncodePictures(part));
   return torch::cat(latents);
-}
-
-std::vector<std::string> CutOffs(const BaseModel& base, const std::vector<std::string>& prompts) {
-  std::vector<std::string> notes;
-  for (const std::string& prompt : prompts) {
-    std::string cut = DescribeCutOff(base.tokenizer, prompt, base.text_length());
-    if (!cut.empty()) notes.push_back(std::move(cut));
-  }
-  return notes;
 }
 
 torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>& captions) {
@@ -103,23 +90,29 @@ SampleOptions SampleOptionsFrom(const Settings& settings) {
   return options;
 }
 
-TrialInputs::TrialInputs(ModelStore& models, TensorCache cache)
+SharedInputs::SharedInputs(ModelStore& models, TensorCache cache)
     : models_(models), cache_(std::move(cache)), arithmetic_(Arithmetic(models.device())) {}
 
-TensorMap TrialInputs::Cached(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
-                              const SampleProgress& progress) const {
+TensorMap SharedInputs::Cached(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
+                               const SampleProgress& progress) const {
   const auto while_waiting = [&] {
     if (progress) progress(0, 0);
   };
   return cache_.GetOrMake(kind, fmt::format("{}\n{}", arithmetic_, key), make, while_waiting);
 }
 
-std::vector<Image> TrialInputs::ClassPictures(const Settings& settings, uint64_t sweep_seed,
-                                              const SampleProgress& progress) {
+std::vector<std::string> SharedInputs::CutOffs(const Settings& settings, const std::vector<std::string>& prompts) {
+  std::vector<std::string> notes;
+  for (const std::string& prompt : prompts) {
+    std::string cut = Base(settings).conditioner->DescribeCutOff(prompt);
+    if (!cut.empty()) notes.push_back(std::move(cut));
+  }
+  return notes;
+}
+
+std::vector<Image> SharedInputs::SampledPictures(const Settings& settings, const std::string& prompt, int64_t count,
+                                                 uint64_t seed, const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
-  const std::string& prompt = settings.Text("task.class_prompt");
-  const int64_t count = settings.Integer("task.class_images");
-  const uint64_t seed = DeriveSeed(sweep_seed, 0, "class-pictures");
   const SampleOptions options = SampleOptionsFrom(settings);
   const auto make = [&]() -> TensorMap {
     const torch::Tensor noise = RandomStream(seed).Normal(NoiseShape(base.model, count));
@@ -129,15 +122,15 @@ std::vector<Image> TrialInputs::ClassPictures(const Settings& settings, uint64_t
   return ImagesFromTensor(entry.at(kPicturesArray));
 }
 
-torch::Tensor TrialInputs::Contexts(const Settings& settings, const std::vector<std::string>& captions) {
+Condition SharedInputs::Contexts(const Settings& settings, const std::vector<std::string>& captions) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
-  const std::string key = fmt::format("text-v2\n{}\n{}", base.sha256, HashOf(base.model.Tokenise(captions)));
+  const std::string key = fmt::format("text-v2\n{}\n{}", base.sha256, HashOf(base.model.conditioner->Ids(captions)));
   const auto make = [&]() -> TensorMap { return {{kContextsArray, EncodeTextInParts(base.model, captions)}}; };
   return Taken(Cached("text", key, make, {}), kContextsArray, models_.device());
 }
 
-EncodedPictures TrialInputs::Latents(const Settings& settings, const std::vector<Image>& images,
-                                     const SampleProgress& progress) {
+EncodedPictures SharedInputs::Latents(const Settings& settings, const std::vector<Image>& images,
+                                      const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
   const bool flip = settings.Boolean("task.flip");
   const auto make = [&] {
@@ -154,93 +147,21 @@ EncodedPictures TrialInputs::Latents(const Settings& settings, const std::vector
   return encoded;
 }
 
-TaskInputs TrialInputs::MakeDreamBooth(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
-  const ImageFolder subject =
-      ValueOrThrow(ReadImageFolder(settings.Text("task.images"), static_cast<int>(base.model.image_size())));
-  const std::string &instance_prompt = settings.Text("task.instance_prompt"),
-                    &class_prompt = settings.Text("task.class_prompt");
-  TaskInputs inputs;
-  inputs.data_sha256 = subject.content_hash;
-  inputs.picture_notes = subject.notes;
-  inputs.prompt_notes = CutOffs(base.model, {instance_prompt, class_prompt});
-  auto data = std::make_shared<DreamBoothData>();
-  data->prior_weight = settings.Real("task.prior_weight");
-  data->instance = Latents(settings, subject.images, progress);
-  data->instance.context = Contexts(settings, {instance_prompt});
-  inputs.references.subject = DataFeatures(settings, subject, progress);
-  inputs.references.texts = EmbedTexts(settings, {class_prompt});
-  if (settings.Integer("task.class_images") > 0) {
-    const std::vector<Image> class_pictures = ClassPictures(settings, sweep_seed, progress);
-    data->prior = Latents(settings, class_pictures, progress);
-    data->prior.context = Contexts(settings, {class_prompt});
-    inputs.references.class_set = Embed(settings, class_pictures);
-  }
-  inputs.dreambooth = std::move(data);
-  return inputs;
-}
-
-TaskInputs TrialInputs::MakeFineTuning(const Settings& settings, const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
-  const CaptionedFolder folder =
-      ValueOrThrow(ReadCaptionedFolder(settings.Text("task.images"), static_cast<int>(base.model.image_size())));
-  TaskInputs inputs;
-  inputs.captions = folder.captions;
-  inputs.data_sha256 = Sha256Hex(fmt::format("{}\n{}", folder.pictures.content_hash, fmt::join(folder.captions, "\n")));
-  auto data = std::make_shared<CaptionedPictures>();
-  const EncodedPictures pictures = Latents(settings, folder.pictures.images, progress);
-  data->latents = pictures.latents;
-  data->mirrored = pictures.mirrored;
-  std::vector<std::string> different;
-  std::vector<int64_t> caption_of;
-  std::map<std::string, int64_t> row_of;
-  for (const std::string& caption : folder.captions) {
-    const auto [found, is_new] = row_of.emplace(caption, static_cast<int64_t>(different.size()));
-    if (is_new) different.push_back(caption);
-    caption_of.push_back(found->second);
-  }
-  inputs.picture_notes = folder.pictures.notes;
-  inputs.prompt_notes = CutOffs(base.model, different);
-  data->contexts = Contexts(settings, different);
-  data->caption_of = torch::tensor(caption_of, torch::kInt64).to(models_.device());
-  data->empty_context = Contexts(settings, {""});
-  data->caption_dropout = settings.Real("task.caption_dropout");
-  inputs.captioned = std::move(data);
-  inputs.references.subject = DataFeatures(settings, folder.pictures, progress);
-  return inputs;
-}
-
-const TaskInputs& TrialInputs::Task(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress) {
-  // By the settings that the inputs depend on, and by what the folder looks like from outside.
-  std::string key = fmt::format("{}\n{}\n", sweep_seed, FileStamp(settings.Text("task.images")));
-  for (const auto& [name, value] : settings.values()) {
-    if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.") ||
-        name.starts_with("score.inception") || name == "score.dino") {
-      key += fmt::format("{}={}\n", name, value);
-    }
-  }
-  const auto found = tasks_.find(key);
-  if (found != tasks_.end()) return found->second;
-  TaskInputs inputs = settings.Text("task.kind") == "finetune" ? MakeFineTuning(settings, progress)
-                                                               : MakeDreamBooth(settings, sweep_seed, progress);
-  return tasks_.emplace(key, std::move(inputs)).first->second;
-}
-
-LoadedModel<InceptionScorer>* TrialInputs::InceptionOf(const Settings& settings) {
+LoadedModel<InceptionScorer>* SharedInputs::InceptionOf(const Settings& settings) {
   if (!settings.Has("score.inception")) return nullptr;
   const bool clean = settings.Text("score.inception_resize") == "clean-fid";
   return &models_.InceptionNetwork(settings.Text("score.inception"),
                                    clean ? InceptionResize::kCleanFid : InceptionResize::kPytorchFid);
 }
 
-LoadedModel<DinoScorer>* TrialInputs::DinoOf(const Settings& settings) {
+LoadedModel<DinoScorer>* SharedInputs::DinoOf(const Settings& settings) {
   return settings.Has("score.dino") ? &models_.Dino(settings.Text("score.dino")) : nullptr;
 }
 
-PictureFeatures TrialInputs::CachedFeatures(const Settings& settings, const std::string& kind,
-                                            const std::string& pictures_key,
-                                            const std::function<std::vector<Image>()>& pictures,
-                                            const SampleProgress& progress) {
+PictureFeatures SharedInputs::CachedFeatures(const Settings& settings, const std::string& kind,
+                                             const std::string& pictures_key,
+                                             const std::function<std::vector<Image>()>& pictures,
+                                             const SampleProgress& progress) {
   std::string key = fmt::format("features-v2\n{}\n{}", pictures_key, models_.Scorer(settings.Text("scorer")).sha256);
   const LoadedModel<InceptionScorer>* inception = InceptionOf(settings);
   if (inception != nullptr) key += fmt::format("\n{}\n{}", inception->sha256, settings.Text("score.inception_resize"));
@@ -261,14 +182,14 @@ PictureFeatures TrialInputs::CachedFeatures(const Settings& settings, const std:
   return features;
 }
 
-PictureFeatures TrialInputs::DataFeatures(const Settings& settings, const ImageFolder& folder,
-                                          const SampleProgress& progress) {
+PictureFeatures SharedInputs::DataFeatures(const Settings& settings, const ImageFolder& folder,
+                                           const SampleProgress& progress) {
   const auto pictures = [&] { return folder.images; };
   return CachedFeatures(settings, "data-embeddings", HashOf(folder.images), pictures, progress);
 }
 
-PictureFeatures TrialInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
-                                          int64_t count, uint64_t noise_seed, const SampleProgress& progress) {
+PictureFeatures SharedInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
+                                           int64_t count, uint64_t noise_seed, const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
   const SampleOptions options = SampleOptionsFrom(settings);
   const auto pictures = [&] {
@@ -279,7 +200,7 @@ PictureFeatures TrialInputs::BaseFeatures(const Settings& settings, const std::v
   return CachedFeatures(settings, "base-embeddings", key, pictures, progress);
 }
 
-PictureFeatures TrialInputs::Features(const Settings& settings, const std::vector<Image>& images) {
+PictureFeatures SharedInputs::Features(const Settings& settings, const std::vector<Image>& images) {
   PictureFeatures features;
   features.clip = Embed(settings, images);
   if (LoadedModel<DinoScorer>* dino = DinoOf(settings); dino != nullptr) {
@@ -291,7 +212,7 @@ PictureFeatures TrialInputs::Features(const Settings& settings, const std::vecto
   return features;
 }
 
-analysis::FeatureMatrix TrialInputs::Embed(const Settings& settings, const std::vector<Image>& images) {
+analysis::FeatureMatrix SharedInputs::Embed(const Settings& settings, const std::vector<Image>& images) {
   constexpr size_t kPart = 64;
   ClipScorer& scorer = models_.Scorer(settings.Text("scorer")).model;
   std::vector<torch::Tensor> parts;
@@ -302,7 +223,7 @@ analysis::FeatureMatrix TrialInputs::Embed(const Settings& settings, const std::
   return FeaturesFromTensor(torch::cat(parts));
 }
 
-analysis::FeatureMatrix TrialInputs::EmbedTexts(const Settings& settings, const std::vector<std::string>& texts) {
+analysis::FeatureMatrix SharedInputs::EmbedTexts(const Settings& settings, const std::vector<std::string>& texts) {
   return FeaturesFromTensor(models_.Scorer(settings.Text("scorer")).model.EmbedTexts(texts));
 }
 

@@ -1,4 +1,4 @@
-// What a task feeds into training: one batch of latents, captions and weights per step.
+// What training reads: one batch of latents, captions and weights per step. Tasks implement it (worker/tasks).
 #pragma once
 
 #include <torch/types.h>
@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace loupe::worker {
 
@@ -14,8 +15,10 @@ using TensorMap = std::map<std::string, torch::Tensor>;
 
 struct Batch {
   torch::Tensor latents;  // latents_scaled, [B, C, h, w]
-  torch::Tensor context;  // [B, text tokens, width]
+  torch::Tensor context;  // a Condition of B rows, encoded by the untouched conditioner
   torch::Tensor weights;  // [B]: loss = Σ_i weights_i · (squared error of row i, averaged over its numbers)
+  // The captions that `context` was encoded from, one per row: for methods that train the conditioner.
+  std::vector<std::string> prompts;
 };
 
 // One trial's. Not thread-safe. Two with the same data and seeds give the same batches; B does not change.

@@ -1,4 +1,4 @@
-#include "worker/executor/tensor_conversion.h"
+#include "worker/tasks/tensor_conversion.h"
 
 #include <algorithm>
 

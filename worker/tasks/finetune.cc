@@ -1,0 +1,173 @@
+#include "worker/tasks/finetune.h"
+
+#include <utility>
+
+#include "common/sha256.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "worker/data/captioned_folder.h"
+#include "worker/runtime/random_stream.h"
+#include "worker/runtime/user_error.h"
+#include "worker/tasks/epoch_order.h"
+
+namespace loupe::worker {
+namespace {
+
+// [n], shaped to choose between rows of `condition`.
+torch::Tensor LikeRows(const torch::Tensor& flags, const Condition& condition) {
+  std::vector<int64_t> shape(static_cast<size_t>(condition.dim()), 1);
+  shape[0] = flags.size(0);
+  return flags.view(shape);
+}
+
+class CaptionedSource : public BatchSource {
+ public:
+  CaptionedSource(std::shared_ptr<const CaptionedPictures> data, int64_t batch, const CaptionedSeeds& seeds)
+      : data_(std::move(data)),
+        batch_(batch),
+        order_(data_->latents.size(0), RandomStream(seeds.order)),
+        flips_(seeds.flips),
+        dropout_(seeds.dropout) {}
+
+  int64_t batch_size() const override { return batch_; }
+
+  Batch Next() override {
+    const auto device = data_->latents.device();
+    const std::vector<int64_t> chosen = order_.Next(batch_);
+    const auto rows = torch::tensor(chosen, torch::kInt64).to(device);
+    const auto flip = (flips_.Uniform({batch_}) < 0.5).to(device);
+    const torch::Tensor dropped = dropout_.Uniform({batch_}) < data_->caption_dropout;
+    const auto drop = dropped.to(device);
+    auto latents = data_->latents.index_select(0, rows);
+    if (data_->mirrored.defined()) {
+      latents = torch::where(flip.view({-1, 1, 1, 1}), data_->mirrored.index_select(0, rows), latents);
+    }
+    const auto captions = data_->contexts.index_select(0, data_->caption_of.index_select(0, rows));
+    const auto context = torch::where(LikeRows(drop, captions), data_->empty_context, captions);
+    std::vector<std::string> prompts;
+    for (size_t i = 0; i < chosen.size() && !data_->captions.empty(); ++i) {
+      const bool empty = dropped[static_cast<int64_t>(i)].item<bool>();
+      prompts.push_back(empty ? "" : data_->captions[static_cast<size_t>(chosen[i])]);
+    }
+    const auto weights =
+        torch::full({batch_}, 1.0 / static_cast<double>(batch_), torch::TensorOptions(torch::kFloat32).device(device));
+    return {latents, context, weights, std::move(prompts)};
+  }
+
+  TensorMap Save() const override {
+    const EpochOrder::State order = order_.Save();
+    return {{"order.generator", order.generator},
+            {"order.rest", order.rest},
+            {"flips.generator", flips_.State()},
+            {"dropout.generator", dropout_.State()}};
+  }
+
+  void Restore(const TensorMap& state) override {
+    order_.Restore({TakeState(state, "order.generator"), TakeState(state, "order.rest")});
+    flips_.SetState(TakeState(state, "flips.generator"));
+    dropout_.SetState(TakeState(state, "dropout.generator"));
+  }
+
+ private:
+  const std::shared_ptr<const CaptionedPictures> data_;
+  const int64_t batch_;
+  EpochOrder order_;
+  RandomStream flips_;
+  RandomStream dropout_;
+};
+
+analysis::FeatureMatrix Chosen(const analysis::FeatureMatrix& from, const std::vector<int64_t>& rows) {
+  analysis::FeatureMatrix taken{static_cast<int64_t>(rows.size()), from.cols, {}};
+  for (const int64_t row : rows) {
+    const auto values = from.Row(row);
+    taken.values.insert(taken.values.end(), values.begin(), values.end());
+  }
+  return taken;
+}
+
+class FinetuneTask : public Task {
+ public:
+  FinetuneTask(const Settings& settings, SharedInputs& inputs, const SampleProgress& progress) {
+    BaseModel& base = inputs.Base(settings);
+    const CaptionedFolder folder =
+        ValueOrThrow(ReadCaptionedFolder(settings.Text("task.images"), static_cast<int>(base.image_size())));
+    data_sha256_ = Sha256Hex(fmt::format("{}\n{}", folder.pictures.content_hash, fmt::join(folder.captions, "\n")));
+    auto data = std::make_shared<CaptionedPictures>();
+    const EncodedPictures pictures = inputs.Latents(settings, folder.pictures.images, progress);
+    data->latents = pictures.latents;
+    data->mirrored = pictures.mirrored;
+    std::vector<std::string> different;
+    std::vector<int64_t> caption_of;
+    std::map<std::string, int64_t> row_of;
+    for (const std::string& caption : folder.captions) {
+      const auto [found, is_new] = row_of.emplace(caption, static_cast<int64_t>(different.size()));
+      if (is_new) different.push_back(caption);
+      caption_of.push_back(found->second);
+    }
+    picture_notes_ = folder.pictures.notes;
+    prompt_notes_ = inputs.CutOffs(settings, different);
+    data->captions = folder.captions;
+    data->contexts = inputs.Contexts(settings, different);
+    data->caption_of = torch::tensor(caption_of, torch::kInt64).to(data->contexts.device());
+    data->empty_context = inputs.Contexts(settings, {""});
+    data->caption_dropout = settings.Real("task.caption_dropout");
+    subject_ = inputs.DataFeatures(settings, folder.pictures, progress);
+    data_ = std::move(data);
+  }
+
+  const torch::Tensor& latents() const override { return data_->latents; }
+  std::vector<std::string> captions() const override { return data_->captions; }
+  Condition contexts() const override { return data_->contexts.index_select(0, data_->caption_of); }
+
+  std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
+                                 SharedInputs& inputs) const override;
+
+  const std::shared_ptr<const CaptionedPictures>& data() const { return data_; }
+  const PictureFeatures& subject() const { return subject_; }
+
+ private:
+  std::shared_ptr<const CaptionedPictures> data_;
+  PictureFeatures subject_;  // of the training pictures
+};
+
+class FinetuneRun : public TaskRun {
+ public:
+  FinetuneRun(const FinetuneTask& task, const Settings& settings, const TrialSeeds& seeds, SharedInputs& inputs)
+      : data_(task.data()), seeds_(seeds) {
+    EpochOrder order(static_cast<int64_t>(data_->captions.size()), RandomStream(seeds(Stream::kSampleCaptions)));
+    const std::vector<int64_t> chosen = order.Next(settings.Integer("budget.samples"));
+    for (const int64_t index : chosen) prompts_.push_back(data_->captions[static_cast<size_t>(index)]);
+    references_.subject = task.subject();
+    references_.own_pictures.clip = Chosen(references_.subject.clip, chosen);
+    if (references_.subject.dino.rows > 0) references_.own_pictures.dino = Chosen(references_.subject.dino, chosen);
+    references_.texts = inputs.EmbedTexts(settings, prompts_);
+  }
+
+  std::unique_ptr<BatchSource> MakeSource(int64_t batch) const override {
+    return MakeCaptionedSource(
+        data_, batch, {seeds_(Stream::kInstanceOrder), seeds_(Stream::kFlips), seeds_(Stream::kCaptionDropout)});
+  }
+
+ private:
+  const std::shared_ptr<const CaptionedPictures> data_;
+  const TrialSeeds seeds_;
+};
+
+std::unique_ptr<TaskRun> FinetuneTask::Begin(const Settings& settings, const TrialSeeds& seeds,
+                                             SharedInputs& inputs) const {
+  return std::make_unique<FinetuneRun>(*this, settings, seeds, inputs);
+}
+
+}  // namespace
+
+std::unique_ptr<BatchSource> MakeCaptionedSource(std::shared_ptr<const CaptionedPictures> data, int64_t batch,
+                                                 const CaptionedSeeds& seeds) {
+  return std::make_unique<CaptionedSource>(std::move(data), batch, seeds);
+}
+
+std::unique_ptr<const Task> MakeFinetuneTask(const Settings& settings, uint64_t /*sweep_seed*/, SharedInputs& inputs,
+                                             const SampleProgress& progress) {
+  return std::make_unique<FinetuneTask>(settings, inputs, progress);
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,42 @@
+// Fine-tuning on pictures with captions (the second task of arXiv 2303.18181): each row is a picture of the data set
+// under its caption or, for classifier-free guidance, now and then under the empty one.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "worker/tasks/shared_inputs.h"
+#include "worker/tasks/task.h"
+#include "worker/train/batch_source.h"
+
+namespace loupe::worker {
+
+struct CaptionedPictures {
+  torch::Tensor latents;              // latents_scaled, [n, C, h, w]
+  torch::Tensor mirrored;             // of the pictures mirrored left to right; undefined when flips are off
+  torch::Tensor contexts;             // [captions, text tokens, width]: each different caption once
+  torch::Tensor caption_of;           // int64 [n]: row of `contexts`
+  std::vector<std::string> captions;  // n
+  torch::Tensor empty_context;        // [1, text tokens, width]
+  double caption_dropout = 0;
+};
+
+struct CaptionedSeeds {
+  uint64_t order = 0;
+  uint64_t flips = 0;
+  uint64_t dropout = 0;
+};
+
+std::unique_ptr<BatchSource> MakeCaptionedSource(std::shared_ptr<const CaptionedPictures> data, int64_t batch,
+                                                 const CaptionedSeeds& seeds);
+
+// Pictures are sampled from captions of the data set, in an order of the replicate's own, and each is compared with the
+// picture of its caption.
+std::unique_ptr<const Task> MakeFinetuneTask(const Settings& settings, uint64_t sweep_seed, SharedInputs& inputs,
+                                             const SampleProgress& progress);
+
+}  // namespace loupe::worker

@@ -1,0 +1,78 @@
+// What tasks are made from and trials share because it is costly: pictures sampled from the base, latents, encoded
+// captions, embeddings of the data set and of the untuned base's pictures. Kept on disk by content, for the machine.
+#pragma once
+
+#include <torch/types.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "analysis/metrics/feature_matrix.h"
+#include "common/settings/settings.h"
+#include "worker/base/model_store.h"
+#include "worker/data/image_folder.h"
+#include "worker/sampling/picture_sampler.h"
+#include "worker/score/picture_scores.h"
+#include "worker/tasks/tensor_cache.h"
+
+namespace loupe::worker {
+
+// The settings of sampling, as the trial's settings have them.
+SampleOptions SampleOptionsFrom(const Settings& settings);
+
+// Pictures, encoded once.
+struct EncodedPictures {
+  torch::Tensor latents;   // latents_scaled, [n, C, h, w]
+  torch::Tensor mirrored;  // of the pictures mirrored left to right; undefined when flips are off
+};
+
+// Not thread-safe. All methods throw UserError for what the user can mend.
+class SharedInputs {
+ public:
+  // Threads of the CPU's tensor code are set before: cached results depend on their number.
+  SharedInputs(ModelStore& models, TensorCache cache);
+
+  BaseModel& Base(const Settings& settings) { return models_.Base(settings.Text("base")).model; }
+  // Null when the settings name none.
+  LoadedModel<InceptionScorer>* InceptionOf(const Settings& settings);
+  LoadedModel<DinoScorer>* DinoOf(const Settings& settings);
+
+  // Those of the prompts that the base's conditioner does not see whole, as sentences.
+  std::vector<std::string> CutOffs(const Settings& settings, const std::vector<std::string>& prompts);
+
+  // These are kept in the cache. `progress` hears of sampling, and of waiting for another worker that makes what is
+  // needed; it may throw to end either. The base must have no method attached.
+  //
+  // Pictures that the base makes of the prompt from this noise.
+  std::vector<Image> SampledPictures(const Settings& settings, const std::string& prompt, int64_t count, uint64_t seed,
+                                     const SampleProgress& progress);
+  // One row per caption, on the base's device.
+  Condition Contexts(const Settings& settings, const std::vector<std::string>& captions);
+  // Mirrored too where task.flip says so. The pixels are the pictures' identity: how a file is decoded may change.
+  EncodedPictures Latents(const Settings& settings, const std::vector<Image>& images, const SampleProgress& progress);
+  PictureFeatures DataFeatures(const Settings& settings, const ImageFolder& folder, const SampleProgress& progress);
+  // Features of `count` pictures that the base makes of the prompts (one, or one per picture) from this noise.
+  PictureFeatures BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts, int64_t count,
+                               uint64_t noise_seed, const SampleProgress& progress);
+
+  // By every network that the settings name.
+  PictureFeatures Features(const Settings& settings, const std::vector<Image>& images);
+  // Embeds with the settings' scorer: one row per picture or text.
+  analysis::FeatureMatrix Embed(const Settings& settings, const std::vector<Image>& images);
+  analysis::FeatureMatrix EmbedTexts(const Settings& settings, const std::vector<std::string>& texts);
+
+ private:
+  // The cached steps. Keys hold a version: what changes their results must change it.
+  TensorMap Cached(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
+                   const SampleProgress& progress) const;
+  // `pictures` is called when the entry is not there; `pictures_key` says what it gives.
+  PictureFeatures CachedFeatures(const Settings& settings, const std::string& kind, const std::string& pictures_key,
+                                 const std::function<std::vector<Image>()>& pictures, const SampleProgress& progress);
+
+  ModelStore& models_;
+  const TensorCache cache_;
+  const std::string arithmetic_;
+};
+
+}  // namespace loupe::worker

@@ -1,0 +1,100 @@
+// What trials are trained for: a task gives the batches, the prompts that pictures are sampled from, what these are
+// scored against, and scores of its own. One file and one line in task_registry.cc per task; nothing else knows which
+// tasks there are.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/settings/settings.h"
+#include "common/streams.h"
+#include "worker/base/base_model.h"
+#include "worker/io/image.h"
+#include "worker/methods/method.h"
+#include "worker/sampling/picture_sampler.h"
+#include "worker/score/picture_scores.h"
+#include "worker/train/batch_source.h"
+
+namespace loupe::worker {
+
+class SharedInputs;
+
+// A trained model, as the trial that trained it lends it to its task.
+class TunedModel {
+ public:
+  virtual ~TunedModel() = default;
+
+  // Pictures of the prompts (one, or one per picture) from the stream's noise, by the tuned model.
+  virtual std::vector<Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) = 0;
+  // The base with the method attached, which may be switched off for a scope.
+  virtual BaseModel& base() = 0;
+  virtual Method& method() = 0;
+
+  // What the task has found: scores of the tuned model and, by the same names, of the untuned one.
+  virtual void AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) = 0;
+  // Files beside the result: "embeddings-prior.npy" (and dino-, inception-) for `of` "-prior"; a PNG.
+  virtual void HandOverFeatures(const std::string& of, const PictureFeatures& features) = 0;
+  virtual void HandOverPicture(const std::string& name, const Image& picture) = 0;
+};
+
+// Which scores of a task's own there will be.
+struct OwnScores {
+  std::set<std::string> names;
+  // What the settings ask for and cannot be: name -> a whole sentence.
+  std::map<std::string, std::string> missing;
+};
+
+// The task's part in one trial. Everything throws UserError for what the user can mend.
+class TaskRun {
+ public:
+  virtual ~TaskRun() = default;
+
+  // What the scored pictures are sampled from: one prompt, or one per picture; and what they are compared with.
+  const std::vector<std::string>& prompts() const { return prompts_; }
+  const ScoreReferences& references() const { return references_; }
+
+  // One stream of batches; two are alike.
+  virtual std::unique_ptr<BatchSource> MakeSource(int64_t batch) const = 0;
+
+  // Before the method is attached: what its own scores need of the untuned base.
+  virtual void SeeBase(const SampleProgress& /*progress*/) {}
+  virtual OwnScores Announce() const { return {}; }
+  virtual void Score(TunedModel& /*model*/) {}
+
+ protected:
+  std::vector<std::string> prompts_;
+  ScoreReferences references_;
+};
+
+// What a task's trials share: read once, kept by Tasks (task_registry.h). Immutable.
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  // Of the training pictures and captions.
+  const std::string& data_sha256() const { return data_sha256_; }
+  // What the user is told of them: files left out or read with a warning; captions that the conditioner cuts off.
+  const std::vector<std::string>& picture_notes() const { return picture_notes_; }
+  const std::vector<std::string>& prompt_notes() const { return prompt_notes_; }
+
+  // The task's own pictures, for losses on fixed rows: latents_scaled [n, C, h, w], and a caption and a condition each.
+  virtual const torch::Tensor& latents() const = 0;
+  virtual std::vector<std::string> captions() const = 0;
+  virtual Condition contexts() const = 0;
+
+  // The task, `settings` and `inputs` must outlive the run.
+  virtual std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
+                                         SharedInputs& inputs) const = 0;
+
+ protected:
+  std::string data_sha256_;
+  std::vector<std::string> picture_notes_, prompt_notes_;
+};
+
+}  // namespace loupe::worker

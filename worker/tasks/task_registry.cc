@@ -1,0 +1,47 @@
+#include "worker/tasks/task_registry.h"
+
+#include <utility>
+
+#include "fmt/format.h"
+#include "worker/base/file_stamp.h"
+#include "worker/runtime/user_error.h"
+#include "worker/tasks/dreambooth.h"
+#include "worker/tasks/finetune.h"
+
+namespace loupe::worker {
+namespace {
+
+using MakeTask = std::unique_ptr<const Task> (*)(const Settings&, uint64_t sweep_seed, SharedInputs&,
+                                                 const SampleProgress&);
+
+// One line per task.
+const std::map<std::string, MakeTask>& TaskMakers() {
+  static const std::map<std::string, MakeTask> makers = {
+      {"dreambooth", MakeDreamBoothTask},
+      {"finetune", MakeFinetuneTask},
+  };
+  return makers;
+}
+
+}  // namespace
+
+const Task& Tasks::Of(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress) {
+  // By the settings that a task depends on, and by what the folder looks like from outside.
+  std::string key = fmt::format("{}\n{}\n", sweep_seed, FileStamp(settings.Text("task.images")));
+  for (const auto& [name, value] : settings.values()) {
+    if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.") ||
+        name.starts_with("score.inception") || name == "score.dino") {
+      key += fmt::format("{}={}\n", name, value);
+    }
+  }
+  auto& task = tasks_[key];
+  if (task == nullptr) {
+    const std::string& kind = settings.Text("task.kind");
+    const auto maker = TaskMakers().find(kind);
+    if (maker == TaskMakers().end()) throw UserError(fmt::format("task.kind '{}' is not known to this worker", kind));
+    task = maker->second(settings, sweep_seed, inputs_, progress);
+  }
+  return *task;
+}
+
+}  // namespace loupe::worker

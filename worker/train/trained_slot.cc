@@ -1,0 +1,218 @@
+#include "worker/train/trained_slot.h"
+
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "fmt/format.h"
+#include "worker/runtime/finite.h"
+
+namespace loupe::worker {
+namespace {
+
+void AddWithPrefix(const std::string& prefix, const TensorMap& from, TensorMap& into) {
+  for (const auto& [name, value] : from) into[prefix + name] = value;
+}
+
+TensorMap WithPrefixRemoved(const std::string& prefix, const TensorMap& from) {
+  TensorMap found;
+  for (const auto& [name, value] : from) {
+    if (name.starts_with(prefix)) found[name.substr(prefix.size())] = value;
+  }
+  return found;
+}
+
+void CopyInto(torch::Tensor into, const TensorMap& arrays, const std::string& name) {
+  const torch::Tensor& found = TakeState(arrays, name);
+  TORCH_CHECK(found.sizes() == into.sizes(), "the checkpoint's array '", name, "' has shape ", found.sizes(),
+              "; expected ", into.sizes());
+  into.copy_(found);
+}
+
+}  // namespace
+
+const torch::Tensor& TakeState(const TensorMap& state, const std::string& name) {
+  const auto found = state.find(name);
+  TORCH_CHECK(found != state.end(), "the checkpoint has no array '", name, "'");
+  return found->second;
+}
+
+TrainedSlot::TrainedSlot(const BaseModel& base, TrainSlot given, const Method& method, int64_t row)
+    : base_(base),
+      given_(std::move(given)),
+      parameters_(ParametersOfSlot(method.parameters(), row)),
+      optimizer_(parameters_, options().optimizer),
+      scaler_(options().loss_scale > 0 ? options().loss_scale : 1),
+      variance_(base.schedule),
+      errors_(torch::zeros({2}, torch::kFloat64)) {
+  TORCH_CHECK(options().vlb_weight == 0 || base.denoiser->PredictsVariance(), "the base predicts no variance to train");
+  if (options().ema_decay == 0) return;
+  for (const SlotParameter& parameter : parameters_) average_.push_back(parameter.value().clone());
+}
+
+TrainedSlot::Drawn TrainedSlot::Draw() {
+  Drawn drawn;
+  drawn.number = drawn_++;
+  drawn.batch = given_.source->Next();
+  const torch::Tensor& latents = drawn.batch.latents;
+  auto noise = given_.noise.Normal(latents.sizes());
+  if (options().noise_offset > 0) {
+    noise += options().noise_offset * given_.noise.Normal({latents.size(0), latents.size(1), 1, 1});
+  }
+  drawn.noise = noise.to(latents.device());
+  drawn.timesteps =
+      given_.timesteps.Integers(base_.schedule.config().num_train_timesteps, {latents.size(0)}).to(latents.device());
+  drawn.noisy = base_.schedule.AddNoise(latents, drawn.noise, drawn.timesteps);
+  return drawn;
+}
+
+TrainedSlot::Losses TrainedSlot::LossesOf(const torch::Tensor& output, const Drawn& drawn) const {
+  const auto target = base_.schedule.Target(drawn.batch.latents, drawn.noise, drawn.timesteps);
+  const auto noise_part = base_.denoiser->NoisePart(output);
+  auto errors = (noise_part - target).square().flatten(1).mean(1);
+  const auto relative = errors.detach().mean() / target.square().flatten(1).mean(1).mean();
+  if (options().min_snr_gamma > 0) {
+    const auto snr = base_.schedule.SignalToNoise(drawn.timesteps);
+    const bool predicts_v = base_.schedule.config().prediction_type == PredictionType::kVPrediction;
+    errors = errors * snr.clamp_max(options().min_snr_gamma) / (predicts_v ? snr + 1 : snr);
+  }
+  if (options().vlb_weight > 0) {
+    const auto x0 = base_.schedule.X0FromOutput(drawn.noisy, noise_part, drawn.timesteps);
+    const auto variance_part = output.narrow(1, noise_part.size(1), noise_part.size(1));
+    const auto bound = variance_.BoundTerms(drawn.batch.latents, drawn.noisy, x0, variance_part, drawn.timesteps);
+    const auto timesteps = static_cast<double>(base_.schedule.config().num_train_timesteps);
+    errors = errors + options().vlb_weight * timesteps * bound.to(torch::kFloat32);
+  }
+  const auto count = static_cast<double>(options().accumulation);
+  return {(errors * drawn.batch.weights).sum() / count, relative / count};
+}
+
+SlotStep TrainedSlot::Step(double loss, double relative_error) {
+  SlotStep result;
+  result.loss = loss;
+  if (options().loss_scale > 0 && !UnscaleGradients()) {
+    result.kind = scaler_.exhausted() ? SlotStep::Kind::kFailed : SlotStep::Kind::kSkipped;
+    if (!scaler_.exhausted()) return result;
+    // Nothing has been trained at the first step: no learning rate is to blame.
+    result.cause = fmt::format(
+        "the gradients overflow at step {} whatever the loss scale: {}set train.precision to float32", steps() + 1,
+        steps() == 0 ? "the network overflows in 16 bits; "
+                     : "training diverged, or the network overflows in 16 bits; lower train.learning_rate, or ");
+    return result;
+  }
+  result.kind = SlotStep::Kind::kStepped;
+  UpdateErrors(relative_error);
+  result.first_error = errors_[0].item<double>();
+  result.running_error = errors_[1].item<double>();
+  result.gradient_norm = optimizer_.Step(options().schedule.FactorAt(steps())).item<double>();
+  UpdateAverage();
+  return result;
+}
+
+// Divides the gradients by the scale; false when one of them overflowed.
+bool TrainedSlot::UnscaleGradients() {
+  torch::NoGradGuard no_grad;
+  torch::Tensor finite;
+  for (const SlotParameter& parameter : parameters_) {
+    torch::Tensor gradient = parameter.GradientInPlace();
+    if (!gradient.defined()) continue;
+    gradient.div_(scaler_.scale());
+    const auto all = gradient.isfinite().all();
+    finite = finite.defined() ? finite.logical_and(all) : all;
+  }
+  const bool good = !finite.defined() || finite.item<bool>();
+  scaler_.Update(good);
+  return good;
+}
+
+void TrainedSlot::UpdateAverage() {
+  torch::NoGradGuard no_grad;
+  const auto t = static_cast<double>(steps());
+  const double decay = std::min(options().ema_decay, (1 + t) / (10 + t));
+  for (size_t i = 0; i < average_.size(); ++i) average_[i].lerp_(parameters_[i].value(), 1 - decay);
+}
+
+// Of the step that is about to be taken: a plain mean at first, then a decaying one.
+void TrainedSlot::UpdateErrors(double error) {
+  const auto t = static_cast<double>(steps());
+  if (steps() == 0) errors_[0].fill_(error);
+  errors_[1].lerp_(torch::tensor(error, torch::kFloat64), 1 - std::min(0.95, t / (t + 1)));
+}
+
+void TrainedSlot::MoveTo(const Method& method, int64_t row) {
+  torch::NoGradGuard no_grad;
+  std::vector<SlotParameter> there = ParametersOfSlot(method.parameters(), row);
+  TORCH_CHECK(there.size() == parameters_.size(), "the slot has ", parameters_.size(), " parameters, but ",
+              there.size(), " in another pack");
+  for (size_t i = 0; i < there.size(); ++i) {
+    TORCH_CHECK(there[i].name() == parameters_[i].name(), "the slot's parameter ", i, " is '", parameters_[i].name(),
+                "', but '", there[i].name(), "' in another pack");
+    there[i].value().copy_(parameters_[i].value());
+  }
+  parameters_ = std::move(there);
+  optimizer_.Rebind(parameters_);
+}
+
+void TrainedSlot::CopyTo(Method& solo) const {
+  torch::NoGradGuard no_grad;
+  const std::vector<SlotParameter> there = ParametersOfSlot(solo.parameters(), 0);
+  TORCH_CHECK(there.size() == parameters_.size(), "the slot has ", parameters_.size(), " parameters, but ",
+              there.size(), " alone");
+  for (size_t i = 0; i < there.size(); ++i) there[i].value().copy_(parameters_[i].value());
+}
+
+std::string TrainedSlot::DescribeNotFinite() const {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    std::string found = worker::DescribeNotFinite(parameters_[i].value());
+    if (found.empty() && i < average_.size()) found = worker::DescribeNotFinite(average_[i]);
+    if (!found.empty()) return fmt::format("{}: {}", parameters_[i].name(), found);
+  }
+  return "";
+}
+
+void TrainedSlot::SwapAverage() {
+  torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < average_.size(); ++i) {
+    torch::Tensor value = parameters_[i].value();
+    const torch::Tensor trained = value.clone();
+    value.copy_(average_[i]);
+    average_[i].copy_(trained);
+  }
+}
+
+Checkpoint TrainedSlot::Save() const {
+  TensorMap arrays;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    arrays["value." + parameters_[i].name()] = parameters_[i].value().cpu().clone();
+    if (i < average_.size()) arrays["average." + parameters_[i].name()] = average_[i].cpu().clone();
+  }
+  AddWithPrefix("optimizer.", optimizer_.Export(), arrays);
+  arrays["errors"] = errors_;
+  arrays["loss_scale"] = torch::tensor({scaler_.scale(), static_cast<double>(scaler_.good_steps())}, torch::kFloat64);
+  arrays["drawn"] = torch::tensor(drawn_, torch::kInt64);
+  AddWithPrefix("source.", given_.source->Save(), arrays);
+  arrays["noise"] = given_.noise.State();
+  arrays["timesteps"] = given_.timesteps.State();
+  return {std::move(arrays), steps()};
+}
+
+void TrainedSlot::Restore(const Checkpoint& checkpoint) {
+  torch::NoGradGuard no_grad;
+  const TensorMap& arrays = checkpoint.arrays;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    CopyInto(parameters_[i].value(), arrays, "value." + parameters_[i].name());
+    if (i < average_.size()) CopyInto(average_[i], arrays, "average." + parameters_[i].name());
+  }
+  optimizer_.Import(WithPrefixRemoved("optimizer.", arrays), checkpoint.step);
+  CopyInto(errors_, arrays, "errors");
+  const torch::Tensor& loss_scale = TakeState(arrays, "loss_scale");
+  scaler_ = LossScaler(loss_scale[0].item<double>(), loss_scale[1].item<int64_t>());
+  drawn_ = TakeState(arrays, "drawn").item<int64_t>();
+  given_.source->Restore(WithPrefixRemoved("source.", arrays));
+  given_.noise.SetState(TakeState(arrays, "noise"));
+  given_.timesteps.SetState(TakeState(arrays, "timesteps"));
+}
+
+}  // namespace loupe::worker

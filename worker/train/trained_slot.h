@@ -1,0 +1,110 @@
+// One trial's training but for the network's passes, which a pack may share: what it draws, its loss, its optimiser
+// step, its average, and the state that makes an interrupted run go on bit for bit.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "worker/base/base_model.h"
+#include "worker/diffusion/learned_variance.h"
+#include "worker/methods/method.h"
+#include "worker/runtime/random_stream.h"
+#include "worker/train/batch_source.h"
+#include "worker/train/checkpoint.h"
+#include "worker/train/loss_scaler.h"
+#include "worker/train/train_options.h"
+
+namespace loupe::worker {
+
+// One trial of the pack, as it is handed in.
+struct TrainSlot {
+  std::unique_ptr<BatchSource> source;
+  RandomStream noise;
+  RandomStream timesteps;
+  TrainOptions options;
+  // Slots with one number go through the base together, as one batch (trainer.h).
+  int64_t forward_group = 0;
+};
+
+// What became of a slot in a step.
+struct SlotStep {
+  enum class Kind {
+    kStepped,
+    kSkipped,  // the scaled gradients overflowed: no step was taken, and the next one is scaled less
+    kFailed,   // the loss is not finite, or the gradients overflow even at the least loss scale: no step was taken
+    kLeft,     // it is no longer in the pack
+  };
+  Kind kind = Kind::kLeft;
+  double loss = 0;
+  double gradient_norm = 0;  // before clipping
+  // The squared error of the prediction over that of predicting 0, of the run's first step (before any change) and
+  // averaged over about the last 20. A network that knows anything stays below 1.
+  double first_error = 0, running_error = 0;
+  // kFailed: a sentence on the base, the precision or the method's initial values, where these and not training are the
+  // reason; empty otherwise.
+  std::string cause;
+};
+
+// Its arithmetic does not depend on the pack. The base must outlive it; not thread-safe.
+class TrainedSlot {
+ public:
+  TrainedSlot(const BaseModel& base, TrainSlot given, const Method& method, int64_t row);
+
+  const TrainOptions& options() const { return given_.options; }
+  int64_t forward_group() const { return given_.forward_group; }
+  int64_t batch_size() const { return given_.source->batch_size(); }
+  int64_t steps() const { return optimizer_.steps(); }
+  const std::vector<SlotParameter>& parameters() const { return parameters_; }
+
+  // Rows of its next batch.
+  struct Drawn {
+    Batch batch;
+    torch::Tensor noise, timesteps, noisy;
+    int64_t number = 0;  // of this batch in the run: what the method's own random numbers of its pass go by
+  };
+  Drawn Draw();
+
+  // From the network's output for these rows: the loss, with its graph; and its squared error over that of predicting
+  // 0. Both scalars, divided by the accumulation.
+  struct Losses {
+    torch::Tensor loss, relative_error;
+  };
+  Losses LossesOf(const torch::Tensor& output, const Drawn& drawn) const;
+  // What the loss is multiplied by before the backward pass.
+  double loss_scale() const { return options().loss_scale > 0 ? scaler_.scale() : 1; }
+
+  // One step from the gradients that have come; the losses are those of its batches, summed. `loss` is finite.
+  SlotStep Step(double loss, double relative_error);
+
+  // Its row of another pack's method, made from the same settings: takes the trained values there.
+  void MoveTo(const Method& method, int64_t row);
+  // The values written into the parameters of a method of its own.
+  void CopyTo(Method& solo) const;
+
+  std::string DescribeNotFinite() const;
+  void SwapAverage();
+  Checkpoint Save() const;
+  // Throws c10::Error naming an array that is missing or of another shape.
+  void Restore(const Checkpoint& checkpoint);
+
+ private:
+  bool UnscaleGradients();
+  void UpdateAverage();
+  void UpdateErrors(double error);
+
+  const BaseModel& base_;
+  TrainSlot given_;
+  std::vector<SlotParameter> parameters_;
+  AdamW optimizer_;
+  LossScaler scaler_;
+  LearnedVariance variance_;
+  int64_t drawn_ = 0;                   // batches
+  torch::Tensor errors_;                // [2], float64, CPU: the first step's, the running ones
+  std::vector<torch::Tensor> average_;  // beside parameters_; empty without EMA
+};
+
+}  // namespace loupe::worker
