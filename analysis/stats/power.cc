@@ -4,7 +4,7 @@
 
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/nan.h"
-#include "boost/math/tools/toms748_solve.hpp"
+#include "analysis/stats/root_finder.h"
 
 namespace loupe::analysis {
 namespace {
@@ -30,10 +30,7 @@ double MinimumDetectableF(const FTestPlan& plan, double power) {
   const auto excess = [&](double lambda) { return PowerAt(plan, lambda) - power; };
   double high = 8;
   while (excess(high) < 0 && high < 1e12) high *= 2;
-  std::uintmax_t iterations = 200;
-  const auto [a, b] =
-      boost::math::tools::toms748_solve(excess, 0.0, high, boost::math::tools::eps_tolerance<double>(40), iterations);
-  return std::sqrt(0.5 * (a + b) / plan.n);
+  return std::sqrt(FindRoot(excess, 0.0, high, 40) / plan.n);
 }
 
 double MinimumDetectableDifference(const FTestPlan& plan, double variance, double power) {

@@ -6,7 +6,7 @@
 
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/quadrature.h"
-#include "boost/math/tools/toms748_solve.hpp"
+#include "analysis/stats/root_finder.h"
 
 namespace loupe::analysis {
 namespace {
@@ -49,10 +49,7 @@ double StudentizedRangeQuantile(double probability, int k, double df) {
     low = high;
     high *= 2.0;
   }
-  std::uintmax_t iterations = 100;
-  const auto [a, b] =
-      boost::math::tools::toms748_solve(excess, low, high, boost::math::tools::eps_tolerance<double>(42), iterations);
-  return 0.5 * (a + b);
+  return FindRoot(excess, low, high, 42);
 }
 
 }  // namespace loupe::analysis

@@ -161,5 +161,40 @@ TEST(RunOrderTest, EveryBlockIsCompleteBeforeTheNext) {
   EXPECT_NE(order, RandomisedRunOrder(5, 3, 43));
 }
 
+TEST(FractionTest, DegenerateCandidatesAreChosenFromOrRefused) {
+  Candidates none, single = TwoLevel(1), one_cell = TwoLevel(3), confounded = TwoLevel(2), out_of_range = TwoLevel(2);
+  one_cell.cells.resize(1);
+  confounded.cells = {{0, 0}, {1, 1}};
+  out_of_range.cells.push_back({0, 7});
+  Candidates no_factors;
+  no_factors.cells = {{}};
+  Candidates wide;  // more factors than cells
+  for (int f = 0; f < 12; ++f) wide.factors.push_back({"f" + std::to_string(f), {"-", "+"}});
+  for (int cell = 0; cell < 5; ++cell) {
+    std::vector<int32_t>& levels = wide.cells.emplace_back();
+    for (int f = 0; f < 12; ++f) levels.push_back((cell * (f + 3) + f) / 2 % 2);
+  }
+  for (const Candidates& candidates : {none, single, one_cell, confounded, out_of_range, no_factors, wide}) {
+    for (const size_t trials : {size_t{0}, size_t{1}, size_t{2}, size_t{5}, size_t{1000}}) {
+      for (const std::vector<size_t>& run : {std::vector<size_t>{}, {0}, {0, 0, 0}, {99}}) {
+        FractionOptions options;
+        options.trials = trials;
+        options.already_run = run;
+        options.restarts = 2;
+        const auto fraction = ChooseFraction(candidates, options);
+        if (!fraction.ok()) {
+          EXPECT_FALSE(fraction.status().message().empty());
+          continue;
+        }
+        EXPECT_EQ(fraction->chosen.size(), trials);
+        EXPECT_TRUE(fraction->quality.d_efficiency >= 0 && fraction->quality.d_efficiency < 1e3);
+      }
+    }
+  }
+  EXPECT_TRUE(RandomisedRunOrder(0, 3, 1).empty());
+  EXPECT_FALSE(FindOrthogonalArray({}, 10).has_value() && !FindOrthogonalArray({}, 10)->empty() &&
+               !FindOrthogonalArray({}, 10)->front().empty());
+}
+
 }  // namespace
 }  // namespace loupe::analysis

@@ -2,14 +2,18 @@
 #include "analysis/stats/power.h"
 
 #include <cmath>
+#include <limits>
+#include <vector>
 
 #include "analysis/stats/anova.h"
 #include "analysis/stats/comparisons.h"
 #include "analysis/stats/distributions.h"
+#include "analysis/stats/dunnett.h"
 #include "analysis/stats/effect_size.h"
 #include "analysis/stats/model_plan.h"
 #include "analysis/stats/model_reduction.h"
 #include "analysis/stats/pair_information.h"
+#include "analysis/stats/studentized_range.h"
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
@@ -32,6 +36,36 @@ TEST(PowerTest, DetectableEffectInvertsThePower) {
   // Two levels δ apart, the others half-way: f² = δ²/(2k).
   EXPECT_NEAR(MinimumDetectableDifference(plan, 2.0 * 4 / plan.n, 0.8), f * std::sqrt(8.0), 1e-12);
   EXPECT_TRUE(std::isnan(FTestPower({.df = 3, .residual_df = 0, .n = 4, .alpha = 0.05}, 1)));
+}
+
+// What a report asks of a design that leaves next to nothing: a number or NaN, and no exception from a root finder.
+TEST(PowerTest, QuantilesAtTheEdgeAreNumbersOrNaN) {
+  const double kSmall = std::numeric_limits<double>::min(), kLarge = std::numeric_limits<double>::max();
+  const double kInfinity = std::numeric_limits<double>::infinity(), kNone = std::nan("");
+  for (const double df : {kSmall, 1e-3, 1.0, kLarge, kInfinity, -1.0, kNone}) {
+    for (const double p : {0.0, kSmall, 0.5, 1 - 1e-16, 2.0, kNone}) {
+      SCOPED_TRACE(testing::Message() << "df " << df << ", p " << p);
+      for (const int k : {0, 500}) {
+        double q = 0;
+        EXPECT_NO_THROW(q = StudentizedRangeQuantile(p, k, df));
+        EXPECT_FALSE(q < 0);
+        EXPECT_NO_THROW(StudentizedRangeUpperTail(p * 1e3, k, df));
+      }
+      for (const std::vector<double>& lambda : {std::vector<double>{}, {0.5, 0.5, 1.0}}) {
+        EXPECT_NO_THROW(DunnettTwoSidedQuantile(p, lambda, df));
+        EXPECT_NO_THROW(DunnettOneSidedQuantile(p, lambda, df));
+      }
+      EXPECT_NO_THROW(TQuantile(p, df));
+      EXPECT_NO_THROW(FQuantile(p, df, df));
+      EXPECT_NO_THROW(NormalQuantile(p));
+      const FTestPlan plan{.df = df, .residual_df = df, .n = df, .alpha = p};
+      EXPECT_NO_THROW(FTestPower(plan, 0.25));
+      EXPECT_NO_THROW(MinimumDetectableF(plan, 0.8));
+      EXPECT_NO_THROW(MinimumDetectableF({.df = 3, .residual_df = df, .n = df, .alpha = 0.05}, p));
+      EXPECT_NO_THROW(ComputeEffectSize(
+          {.df = 1, .sum_sq = p, .residual_df = df, .residual_sum_sq = p, .total_sum_sq = p, .n = df}, 0.95));
+    }
+  }
 }
 
 TEST(PowerTest, ReplicatesNeededIsTheSmallestThatReachesThePower) {
