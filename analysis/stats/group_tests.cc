@@ -57,6 +57,39 @@ Groups Scaled(const Groups& groups) {
   return scaled;
 }
 
+// `values`: one per row.
+absl::StatusOr<Groups> Grouped(const DataTable& data, std::string_view factor, bool include_stopped_early,
+                               const std::vector<double>& values) {
+  LOUPE_ASSIGN_OR_RETURN(const size_t index, data.FactorIndex(factor));
+  Groups groups(data.factors[index].levels.size());
+  const std::vector<size_t> factors = {index};
+  SampleAccount account;
+  for (size_t row = 0; row < data.rows(); ++row) {
+    if (!RowIsUsed(data, row, factors, include_stopped_early, account)) continue;
+    groups[static_cast<size_t>(data.factors[index].codes[row])].push_back(values[row]);
+  }
+  std::erase_if(groups, [](const std::vector<double>& group) { return group.empty(); });
+  return groups;
+}
+
+// Ranks are halves of whole numbers: their sums are exact in whatever order.
+absl::StatusOr<GroupTest> TestOfRanks(const Groups& ranks, double tie_sum) {
+  double n = 0;
+  for (const std::vector<double>& group : ranks) n += static_cast<double>(group.size());
+  if (tie_sum >= n * n * n - n) {
+    return absl::InvalidArgumentError("all values are equal; a test on ranks has nothing to work on");
+  }
+  double h = 0;
+  for (const std::vector<double>& group : ranks) {
+    double sum = 0;
+    for (const double rank : group) sum += rank - 0.5 * (n + 1);
+    h += sum * sum / static_cast<double>(group.size());
+  }
+  h *= 12 / (n * (n + 1)) / (1 - tie_sum / (n * n * n - n));
+  const double df = static_cast<double>(ranks.size()) - 1;
+  return GroupTest{h, df, std::numeric_limits<double>::quiet_NaN(), ChiSquaredUpperTail(h, df)};
+}
+
 template <typename Centre>
 absl::StatusOr<GroupTest> SpreadTest(const Groups& unscaled, Centre centre) {
   LOUPE_RETURN_IF_ERROR(CheckGroups(unscaled));
@@ -74,15 +107,7 @@ absl::StatusOr<GroupTest> SpreadTest(const Groups& unscaled, Centre centre) {
 }  // namespace
 
 absl::StatusOr<Groups> GroupValues(const DataTable& data, std::string_view factor, bool include_stopped_early) {
-  LOUPE_ASSIGN_OR_RETURN(const size_t index, data.FactorIndex(factor));
-  Groups groups(data.factors[index].levels.size());
-  SampleAccount account;
-  for (size_t row = 0; row < data.rows(); ++row) {
-    if (!RowIsUsed(data, row, {index}, include_stopped_early, account)) continue;
-    groups[static_cast<size_t>(data.factors[index].codes[row])].push_back(data.response_deviation[row]);
-  }
-  std::erase_if(groups, [](const std::vector<double>& group) { return group.empty(); });
-  return groups;
+  return Grouped(data, factor, include_stopped_early, data.response_deviation);
 }
 
 absl::StatusOr<GroupTest> WelchAnova(const Groups& unscaled) {
@@ -121,21 +146,40 @@ absl::StatusOr<GroupTest> KruskalWallis(const Groups& groups) {
   LOUPE_RETURN_IF_ERROR(CheckGroups(groups));
   std::vector<double> all;
   for (const std::vector<double>& group : groups) all.insert(all.end(), group.begin(), group.end());
-  const auto n = static_cast<double>(all.size());
   const RankedValues ranked = Rank(all);
-  if (ranked.tie_sum >= n * n * n - n) {
-    return absl::InvalidArgumentError("all values are equal; a test on ranks has nothing to work on");
-  }
-  double h = 0;
+  Groups ranks;
   size_t at = 0;
   for (const std::vector<double>& group : groups) {
-    double sum = 0;
-    for (size_t i = 0; i < group.size(); ++i) sum += ranked.rank[at++] - 0.5 * (n + 1);
-    h += sum * sum / static_cast<double>(group.size());
+    const auto begin = ranked.rank.begin() + static_cast<std::ptrdiff_t>(at);
+    at += group.size();
+    ranks.emplace_back(begin, ranked.rank.begin() + static_cast<std::ptrdiff_t>(at));
   }
-  h *= 12 / (n * (n + 1)) / (1 - ranked.tie_sum / (n * n * n - n));
-  const double df = static_cast<double>(groups.size()) - 1;
-  return GroupTest{h, df, std::numeric_limits<double>::quiet_NaN(), ChiSquaredUpperTail(h, df)};
+  return TestOfRanks(ranks, ranked.tie_sum);
+}
+
+RankTests::RankTests(const DataTable& data, bool include_stopped_early)
+    : data_(data), include_stopped_early_(include_stopped_early), rank_of_row_(data.rows()) {
+  std::vector<double> values;
+  std::vector<size_t> row_of_value;
+  SampleAccount account;
+  for (size_t row = 0; row < data.rows(); ++row) {
+    if (!RowIsUsed(data, row, {}, include_stopped_early, account)) continue;
+    values.push_back(data.response_deviation[row]);
+    row_of_value.push_back(row);
+  }
+  const RankedValues ranked = Rank(values);
+  for (size_t i = 0; i < values.size(); ++i) rank_of_row_[row_of_value[i]] = ranked.rank[i];
+  tie_sum_ = ranked.tie_sum;
+  used_ = account.used;
+}
+
+absl::StatusOr<GroupTest> RankTests::KruskalWallis(std::string_view factor, const Groups& groups) const {
+  int64_t used = 0;
+  for (const std::vector<double>& group : groups) used += static_cast<int64_t>(group.size());
+  if (used != used_) return analysis::KruskalWallis(groups);
+  LOUPE_RETURN_IF_ERROR(CheckGroups(groups));
+  LOUPE_ASSIGN_OR_RETURN(const Groups ranks, Grouped(data_, factor, include_stopped_early_, rank_of_row_));
+  return TestOfRanks(ranks, tie_sum_);
 }
 
 absl::StatusOr<GroupTest> Levene(const Groups& groups) { return SpreadTest(groups, Mean); }

@@ -31,6 +31,20 @@ absl::StatusOr<Groups> GroupValues(const DataTable& data, std::string_view facto
 absl::StatusOr<GroupTest> WelchAnova(const Groups& groups);
 // Kruskal & Wallis (1952) JASA 47:583, with the correction for ties; χ² approximation.
 absl::StatusOr<GroupTest> KruskalWallis(const Groups& groups);
+// The same of every factor of a table: its response is ranked once, and anew only for a factor that leaves rows out.
+class RankTests {
+ public:
+  RankTests(const DataTable& data, bool include_stopped_early);  // `data` must outlive this
+  // `groups` are the factor's GroupValues.
+  absl::StatusOr<GroupTest> KruskalWallis(std::string_view factor, const Groups& groups) const;
+
+ private:
+  const DataTable& data_;
+  bool include_stopped_early_;
+  int64_t used_ = 0;
+  std::vector<double> rank_of_row_;  // 0 for rows that are not used
+  double tie_sum_ = 0;
+};
 // Levene (1960): one-way F on |y − group mean|.
 absl::StatusOr<GroupTest> Levene(const Groups& groups);
 // Brown & Forsythe (1974) JASA 69:364: the same about group medians; robust to skew, the one to prefer.
