@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "analysis/stats/cell_table.h"
@@ -33,6 +34,10 @@ AnovaTerm TestTerm(const DataTable& data, const CellTable& cells, const ModelMat
                    const ModelReduction& reduction, size_t t, SumOfSquares type, double& sum_sq) {
   AnovaTerm out;
   out.term = TermName(model.terms()[t], data);
+  for (const size_t factor : model.terms()[t]) {
+    if (!data.factors[factor].nested_in.empty() && cells.NestingOf(cells.PositionOf(factor)).nested)
+      out.within = data.factors[factor].nested_level;
+  }
   const TermColumns columns = model.columns()[t];
   out.nominal_df = static_cast<double>(columns.nominal_df);
   const std::vector<size_t> after = TestedAfter(model.terms(), t, type);
@@ -94,8 +99,22 @@ void CountCells(const CellTable& cells, const ModelPlan& plan, AnovaTable& table
   const size_t block = plan.has_block ? plan.terms.front()[0] : std::numeric_limits<size_t>::max();
   std::set<std::vector<int32_t>> seen;
   double possible = 1;
+  std::map<int32_t, double> settings;  // per level that has factors of its own
+  size_t outer_levels = 0;
   for (size_t i = 0; i < cells.factors.size(); ++i) {
-    if (cells.factors[i] != block) possible *= static_cast<double>(cells.levels(i));
+    if (cells.factors[i] == block) continue;
+    const CellNesting nesting = cells.NestingOf(i);
+    if (nesting.nested) {
+      outer_levels = cells.levels(nesting.outer);
+      settings.try_emplace(nesting.outer_level, 1.0).first->second *= static_cast<double>(cells.own_levels(i));
+    } else {
+      possible *= static_cast<double>(cells.levels(i));
+    }
+  }
+  if (outer_levels > 0) {  // each other level has one setting
+    double all = static_cast<double>(outer_levels - settings.size());
+    for (const auto& [level, count] : settings) all += count;
+    possible *= all / static_cast<double>(outer_levels);
   }
   for (size_t cell = 0; cell < cells.cells(); ++cell) {
     std::vector<int32_t> key;

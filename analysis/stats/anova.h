@@ -44,6 +44,7 @@ struct AnovaOptions {
 struct AnovaTerm {
   std::string term;  // "input", "input:output"
   bool is_block = false;
+  std::string within;     // of a nested factor's term: the level of the other at which it exists ("lora"); else empty
   double nominal_df = 0;  // product of (levels − 1): what complete data would give
   double df = 0;          // what is tested here
   WideNumber sum_sq;

@@ -54,7 +54,47 @@ void CompactLevels(const DataTable& data, CellTable& table) {
   }
 }
 
+// Precondition: levels are compact.
+void FindNesting(const DataTable& data, CellTable& table) {
+  const auto position_of_level = [&](size_t position, size_t code) {
+    const std::vector<int32_t>& used = table.used_levels[position];
+    const auto found = std::find(used.begin(), used.end(), static_cast<int32_t>(code));
+    return found == used.end() ? -1 : static_cast<int32_t>(found - used.begin());
+  };
+  if (std::all_of(table.factors.begin(), table.factors.end(),
+                  [&](size_t factor) { return data.factors[factor].nested_in.empty(); })) {
+    return;
+  }
+  table.nesting.resize(table.factors.size());
+  for (size_t position = 0; position < table.factors.size(); ++position) {
+    const Factor& factor = data.factors[table.factors[position]];
+    CellNesting& nesting = table.nesting[position];
+    for (size_t outer = 0; outer < table.factors.size() && !factor.nested_in.empty(); ++outer) {
+      const Factor& other = data.factors[table.factors[outer]];
+      if (other.name != factor.nested_in) continue;
+      const auto level = std::find(other.levels.begin(), other.levels.end(), factor.nested_level);
+      nesting = {.nested = true,
+                 .outer = outer,
+                 .outer_level = level == other.levels.end()
+                                    ? -1
+                                    : position_of_level(outer, static_cast<size_t>(level - other.levels.begin())),
+                 .absent = position_of_level(position, factor.levels.size() - 1)};
+    }
+  }
+}
+
 }  // namespace
+
+size_t CellTable::PositionOf(size_t factor) const {
+  return static_cast<size_t>(std::find(factors.begin(), factors.end(), factor) - factors.begin());
+}
+
+bool CellTable::IsImplied(size_t outer, const std::vector<size_t>& term) const {
+  return std::any_of(term.begin(), term.end(), [&](size_t factor) {
+    const CellNesting other = NestingOf(PositionOf(factor));
+    return other.nested && factors[other.outer] == outer;
+  });
+}
 
 // Factor by factor, so that combinations that do not occur never count: numbers stay below rows × levels of one factor.
 int64_t NumberCells(const DataTable& data, const std::vector<size_t>& factors, std::vector<int32_t>& cell_of_row) {
@@ -185,6 +225,7 @@ absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size
     table.pure_error_df += table.n[cell] - 1;
   }
   CompactLevels(data, table);
+  FindNesting(data, table);
   return table;
 }
 

@@ -16,10 +16,19 @@
 
 namespace loupe::analysis {
 
+// A factor that exists at one level of another only (Factor::nested_in), in level positions of the cell table.
+struct CellNesting {
+  bool nested = false;
+  size_t outer = 0;          // position of the factor that it is nested in
+  int32_t outer_level = -1;  // the level at which it exists; −1 when no row has it
+  int32_t absent = -1;       // its last level, which stands for all other rows; −1 when no row has it
+};
+
 struct CellTable {
   std::vector<size_t> factors;                    // indices into DataTable::factors, in the order asked for
   std::vector<std::vector<int32_t>> used_levels;  // per factor: original level codes that occur, ascending
   std::vector<std::vector<int32_t>> codes;        // per factor, per cell: index into used_levels
+  std::vector<CellNesting> nesting;               // per factor; empty where none is nested
   std::vector<double> n;                          // per cell
   std::vector<double> mean;                       // per cell, about the grand mean, in `unit`
   std::vector<double> within_sum_sq;              // per cell, in unit²
@@ -35,6 +44,12 @@ struct CellTable {
 
   size_t cells() const { return n.size(); }
   size_t levels(size_t position) const { return used_levels[position].size(); }
+  // Without the one that stands for rows where the factor does not exist.
+  size_t own_levels(size_t position) const { return levels(position) - (NestingOf(position).absent >= 0 ? 1 : 0); }
+  CellNesting NestingOf(size_t position) const { return nesting.empty() ? CellNesting{} : nesting[position]; }
+  // Whether `outer` is what another factor of `term` is nested in (all of them indices into the table's factors).
+  bool IsImplied(size_t outer, const std::vector<size_t>& term) const;
+  size_t PositionOf(size_t factor) const;  // in `factors`, of an index into the table's
   double centre() const { return unit.Up(scaled_centre); }
   // A response_deviation about the grand mean, in `unit`.
   double Centred(double deviation) const { return unit.Down(deviation) - scaled_centre; }

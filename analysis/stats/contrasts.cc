@@ -92,6 +92,12 @@ absl::StatusOr<std::vector<int32_t>> PointOf(const LinearModel& model,
   return point;
 }
 
+std::string NamesOf(const std::map<std::string, std::string>& levels) {
+  std::string text;
+  for (const auto& [name, level] : levels) text += fmt::format("{}{} = {}", text.empty() ? "" : ", ", name, level);
+  return text;
+}
+
 absl::StatusOr<Contrast> Evaluate(const LinearModel& model, const std::string& formula, double confidence,
                                   EstimabilityReasons& reasons) {
   LOUPE_ASSIGN_OR_RETURN(const WeightedMeans means, ParseContrast(formula));
@@ -104,7 +110,13 @@ absl::StatusOr<Contrast> Evaluate(const LinearModel& model, const std::string& f
       return absl::InvalidArgumentError(Annotate(point.status(), fmt::format("contrast '{}'", formula)).message());
     }
     weights(static_cast<Index>(points.size())) = weight;
-    combinations.push_back(model.matrix().Row(*point));
+    std::optional<Eigen::RowVectorXd> row = model.MeanRow(*point);
+    if (!row) {
+      return absl::InvalidArgumentError(
+          fmt::format("contrast '{}': no trial can have {} together, since one of them exists at another level only",
+                      formula, NamesOf(levels)));
+    }
+    combinations.push_back(*std::move(row));
     points.push_back(*std::move(point));
   }
   // A contrast's weights add up to 0: what rounding leaves of that (thirds) must not bring the mean's own level in.

@@ -19,6 +19,8 @@ namespace loupe::analysis {
 
 inline constexpr int32_t kMissingLevel = -1;
 
+inline constexpr std::string_view kAbsentLevel = "–";
+
 // What became of the trial behind a row. Only kComplete rows enter an analysis unless the caller asks for the stopped
 // ones by name; all others are counted and reported (SampleAccount).
 enum class RowStatus : uint8_t { kComplete, kFailed, kCancelled, kStoppedEarly };
@@ -27,6 +29,10 @@ struct Factor {
   std::string name;
   std::vector<std::string> levels;  // in display order; the first is the default baseline
   std::vector<int32_t> codes;       // one per row
+  // A factor that exists at one level of another only, such as a method's own setting: that factor's name, and the
+  // level. The last of `levels` is then kAbsentLevel, which all rows of the other levels have. Empty: it exists
+  // everywhere. See nesting.h.
+  std::string nested_in = {}, nested_level = {};
 };
 
 struct DataTable {

@@ -17,6 +17,13 @@ size_t PositionOf(const CellTable& cells, size_t factor) {
   return static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin());
 }
 
+// Those with columns of their own: all but what another is nested in.
+std::vector<size_t> CodedFactors(const CellTable& cells, const ModelTerm& term) {
+  std::vector<size_t> coded = term;
+  std::erase_if(coded, [&](size_t factor) { return cells.IsImplied(factor, term); });
+  return coded;
+}
+
 std::vector<size_t> MarginsInModel(const ModelMatrix& model, const ModelTerm& term) {
   std::vector<size_t> margins;
   for (size_t u = 0; u < model.terms().size(); ++u) {
@@ -69,8 +76,14 @@ size_t OccurringCombinations(const CellTable& cells, const ModelTerm& term) {
   std::set<std::vector<int32_t>> seen;
   for (size_t cell = 0; cell < cells.cells(); ++cell) {
     std::vector<int32_t> key;
-    for (const size_t factor : term) key.push_back(cells.codes[PositionOf(cells, factor)][cell]);
-    seen.insert(std::move(key));
+    bool exists = true;
+    for (const size_t factor : term) {
+      const size_t position = PositionOf(cells, factor);
+      key.push_back(cells.codes[position][cell]);
+      const CellNesting nesting = cells.NestingOf(position);
+      exists = exists && !(nesting.nested && key.back() == nesting.absent);
+    }
+    if (exists) seen.insert(std::move(key));
   }
   return seen.size();
 }
@@ -81,7 +94,12 @@ std::string GroupSentence(const DataTable& data, const CellTable& cells, size_t 
   const std::vector<LevelGroup> groups = ConnectedLevelGroups(data, cells, own, other);
   if (groups.size() < 2) return "";
   std::vector<std::string> texts;
-  for (const LevelGroup& group : groups) texts.push_back(Braced(group.first_levels));
+  for (const LevelGroup& group : groups) {
+    const bool absent = !data.factors[own].nested_in.empty() && group.first_levels.size() == 1 &&
+                        group.first_levels.front() == kAbsentLevel;
+    if (!absent) texts.push_back(Braced(group.first_levels));
+  }
+  if (texts.size() < 2) return "";
   return fmt::format(
       " The levels of {0} fall into groups that never share a level of {1}: {2}; a difference between "
       "these groups may come from either factor.",
@@ -141,7 +159,8 @@ Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, c
   const std::string name = TermName(own, data);
   if (result.lost_to_empty_cells > 0) {
     double possible = 1;
-    for (const size_t factor : own) possible *= static_cast<double>(cells.levels(PositionOf(cells, factor)));
+    for (const size_t factor : CodedFactors(cells, own))
+      possible *= static_cast<double>(cells.own_levels(PositionOf(cells, factor)));
     result.note +=
         fmt::format("{} of {} degrees of freedom are lost to empty cells: {} of {} combinations of {} occur.",
                     result.lost_to_empty_cells, nominal, OccurringCombinations(cells, own), possible, name);
@@ -154,9 +173,8 @@ Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, c
     result.note += fmt::format("{} of {} degrees of freedom are aliased with {}: the data cannot tell them apart.",
                                result.lost_to_aliasing, own_df, fmt::join(names, " and "));
     for (const size_t u : result.partners) {
-      if (own.size() == 1 && model.terms()[u].size() == 1) {
-        result.note += GroupSentence(data, cells, own[0], model.terms()[u][0]);
-      }
+      const std::vector<size_t> coded = CodedFactors(cells, own), others = CodedFactors(cells, model.terms()[u]);
+      if (coded.size() == 1 && others.size() == 1) result.note += GroupSentence(data, cells, coded[0], others[0]);
     }
   }
   result.note += df == 0 ? fmt::format(

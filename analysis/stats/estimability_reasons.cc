@@ -31,7 +31,27 @@ const std::string& EstimabilityReasons::FactorName(size_t position) const {
 
 bool EstimabilityReasons::HasMainEffect(size_t position) const {
   const std::vector<ModelTerm>& terms = model_.matrix().terms();
-  return std::find(terms.begin(), terms.end(), ModelTerm{model_.cells().factors[position]}) != terms.end();
+  ModelTerm term = {model_.cells().factors[position]};
+  if (const CellNesting nesting = model_.cells().NestingOf(position); nesting.nested) {
+    term.push_back(model_.cells().factors[nesting.outer]);
+    std::sort(term.begin(), term.end());
+  }
+  return std::find(terms.begin(), terms.end(), term) != terms.end();
+}
+
+bool EstimabilityReasons::IsNestedIn(size_t inner, size_t outer) const {
+  const CellNesting nesting = model_.cells().NestingOf(inner);
+  return nesting.nested && nesting.outer == outer;
+}
+
+bool EstimabilityReasons::CanExist(const std::vector<size_t>& positions, const std::vector<int32_t>& key) const {
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const CellNesting nesting = model_.cells().NestingOf(positions[i]);
+    for (size_t j = 0; j < positions.size() && nesting.nested; ++j) {
+      if (positions[j] == nesting.outer && (key[j] == nesting.outer_level) == (key[i] == nesting.absent)) return false;
+    }
+  }
+  return true;
 }
 
 const ConnectedLevels& EstimabilityReasons::Connected(size_t first, size_t second) {
@@ -57,7 +77,7 @@ std::string EstimabilityReasons::MissingCombination(const Point& point, const st
     // Every combination that the point takes in, until one is missing: at most one more than there are.
     for (size_t i = 0; i < positions.size(); ++i) key[i] = std::max(point[positions[i]], 0);
     for (size_t at = 1; at > 0;) {
-      if (!occurring.contains(key)) {
+      if (!occurring.contains(key) && CanExist(positions, key)) {
         std::vector<std::string> parts;
         for (size_t i = 0; i < positions.size(); ++i) {
           parts.push_back(fmt::format("{} = {}", FactorName(positions[i]), LevelName(model_, positions[i], key[i])));
@@ -81,7 +101,7 @@ std::string EstimabilityReasons::GroupsApart(const Point& first, const Point& se
   for (size_t a = 0; a < varying.size(); ++a) {
     if (!varying[a] || first[a] == ModelMatrix::kAveraged || second[a] == ModelMatrix::kAveraged) continue;
     for (size_t b = 0; b < varying.size(); ++b) {
-      if (a == b || !HasMainEffect(b)) continue;
+      if (a == b || !HasMainEffect(b) || IsNestedIn(a, b) || IsNestedIn(b, a)) continue;
       const ConnectedLevels& connected = Connected(a, b);
       if (connected.first[static_cast<size_t>(first[a])] == connected.first[static_cast<size_t>(second[a])]) continue;
       return fmt::format(
@@ -96,6 +116,9 @@ std::string EstimabilityReasons::GroupsApart(const Point& first, const Point& se
 std::string EstimabilityReasons::AnyGroups(const Point& point) {
   for (size_t a = 0; a < point.size(); ++a) {
     for (size_t b = a + 1; b < point.size(); ++b) {
+      if (IsNestedIn(a, b) || IsNestedIn(b, a)) continue;
+      // Within one level of the outer factor means are over the settings that occur.
+      if (model_.cells().NestingOf(a).nested && model_.cells().NestingOf(b).nested) continue;
       if (!HasMainEffect(a) || !HasMainEffect(b) || Connected(a, b).groups < 2) continue;
       const ConnectedLevels& connected = Connected(a, b);
       if (point[a] == ModelMatrix::kAveraged || point[b] == ModelMatrix::kAveraged) {

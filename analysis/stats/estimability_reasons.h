@@ -40,6 +40,9 @@ class EstimabilityReasons {
   std::string AnyGroups(const Point& point);
   std::string NotTold() const;
   bool HasMainEffect(size_t position) const;
+  bool IsNestedIn(size_t inner, size_t outer) const;
+  // False for a level of a nested factor where it does not exist.
+  bool CanExist(const std::vector<size_t>& positions, const std::vector<int32_t>& key) const;
   const std::string& FactorName(size_t position) const;
 
   const LinearModel& model_;

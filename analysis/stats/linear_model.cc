@@ -22,6 +22,7 @@ absl::StatusOr<std::unique_ptr<LinearModel>> LinearModel::Fit(const DataTable& d
   model->cells_ = planned.cells;
   const CellTable& cells = model->cells_;
   model->matrix_ = std::make_unique<ModelMatrix>(cells, planned.plan.terms);
+  model->grid_ = std::make_unique<ReferenceGrid>(cells, *model->matrix_);
   LOUPE_ASSIGN_OR_RETURN(ModelReduction created, ModelReduction::Create(*model->matrix_, cells));
   model->reduction_ = std::make_unique<ModelReduction>(std::move(created));
   const ModelReduction& reduction = *model->reduction_;
@@ -145,12 +146,15 @@ std::vector<double> LinearModel::Leverages() const {
 }
 
 // Per combination: its weights on the group means, and what is left for the outside columns. The inside columns of all
-// groups are an orthogonal matrix T times √groups, so that L β_inside = (L Tᵀ/groups) γ.
+// G combinations of S, occurring or not, are an orthogonal matrix T times √G, so that L β_inside = (L Tᵀ/G) γ; what
+// falls on combinations that do not occur is determined by nothing.
 CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinations) const {
   const auto count = static_cast<Index>(combinations.size());
   const Index groups = reduction_->groups(), columns = reduction_->r().cols(),
               rank_outside = static_cast<Index>(kept_.size());
-  MatrixXd weights(groups, count), outside(columns, count);
+  const auto missing = static_cast<Index>(reduction_->missing_groups().size());
+  const Index combinations_of_set = groups + missing;
+  MatrixXd all_weights(combinations_of_set, count), outside(columns, count);
   CombinationParts parts;
   parts.intercept.resize(count);
   parts.length.resize(count);
@@ -158,7 +162,7 @@ CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinat
     const RowVectorXd& l = combinations[static_cast<size_t>(i)];
     parts.intercept(i) = l(0);
     parts.length(i) = l.norm();
-    weights.col(i).setConstant(l(0) / static_cast<double>(groups));
+    all_weights.col(i).setConstant(l(0) / static_cast<double>(combinations_of_set));
     Index at = 0;
     for (const size_t t : reduction_->outside()) {
       const TermColumns own = matrix_->columns()[t];
@@ -174,20 +178,26 @@ CombinationParts LinearModel::Decompose(const std::vector<RowVectorXd>& combinat
       part.col(i) = combinations[static_cast<size_t>(i)].segment(own.first, own.count).transpose();
     if (part.isZero(0.0)) continue;
     row.resize(static_cast<size_t>(own.count));
-    for (Index g = 0; g < groups; ++g) {
-      matrix_->FillTerms({t}, reduction_->group_levels(g), row.data());
+    for (Index g = 0; g < combinations_of_set; ++g) {
+      matrix_->FillTerms(
+          {t}, g < groups ? reduction_->group_levels(g) : reduction_->missing_groups()[static_cast<size_t>(g - groups)],
+          row.data());
       const Eigen::Map<const RowVectorXd> values(row.data(), own.count);
-      weights.row(g) += values * part / static_cast<double>(groups);
+      all_weights.row(g) += values * part / static_cast<double>(combinations_of_set);
     }
   }
+  const auto weights = all_weights.topRows(groups);
   outside -= reduction_->group_rows().transpose() * weights;
   const MatrixXd kept = outside(kept_, Eigen::all);
   parts.white.resize(groups + rank_outside, count);
   parts.white.topRows(groups) = reduction_->group_n().cwiseSqrt().cwiseInverse().asDiagonal() * weights;
   if (rank_outside > 0)
     parts.white.bottomRows(rank_outside) = r_.transpose().triangularView<Eigen::Lower>().solve(kept);
-  parts.gap = outside(dropped_, Eigen::all);
-  if (rank_outside > 0 && !dropped_.empty()) parts.gap -= dependence_.transpose() * kept;
+  MatrixXd dependent = outside(dropped_, Eigen::all);
+  if (rank_outside > 0 && !dropped_.empty()) dependent -= dependence_.transpose() * kept;
+  parts.gap.resize(missing + dependent.rows(), count);
+  parts.gap.topRows(missing) = all_weights.bottomRows(missing);
+  parts.gap.bottomRows(dependent.rows()) = dependent;
   // L β = w·γ + L_B β_B = w·ȳ + (L_B − w·x̄_B) β_B.
   parts.deviation = weights.transpose() * reduction_->group_mean();
   if (rank_outside > 0) parts.deviation += kept.transpose() * coefficients_;

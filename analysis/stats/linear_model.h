@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/model_matrix.h"
 #include "analysis/stats/model_reduction.h"
+#include "analysis/stats/reference_grid.h"
 
 namespace loupe::analysis {
 
@@ -33,7 +35,7 @@ struct Estimate {
 struct CombinationParts {
   Eigen::VectorXd deviation;  // [k] about the data's centre; meaningful for estimable sums only
   Eigen::MatrixXd white;      // [rank, k]
-  Eigen::MatrixXd gap;        // [dependent columns, k]: what lies outside the row space of X
+  Eigen::MatrixXd gap;        // [directions that nothing determines, k]: what lies outside the row space of X
   Eigen::VectorXd intercept;  // [k] each combination's own entry for the intercept
   Eigen::VectorXd length;     // [k] ‖L_i‖, the yardstick of `gap`
 };
@@ -67,6 +69,9 @@ class LinearModel {
   // combination whose intercept entry is 1 gets the response's own level.
   Estimate Evaluate(const Eigen::RowVectorXd& combination) const;
 
+  // The combination of a mean: see reference_grid.h.
+  std::optional<Eigen::RowVectorXd> MeanRow(const std::vector<int32_t>& at) const { return grid_->Row(at); }
+
   CombinationParts Decompose(const std::vector<Eigen::RowVectorXd>& combinations) const;
   // The sum of combinations with these weights; `parts` are this model's.
   Estimate Combine(const CombinationParts& parts, const Eigen::VectorXd& weights) const;
@@ -92,6 +97,7 @@ class LinearModel {
   const DataTable* data_ = nullptr;
   CellTable cells_;
   std::unique_ptr<ModelMatrix> matrix_;
+  std::unique_ptr<ReferenceGrid> grid_;
   bool has_block_ = false;
   std::string formula_;
   // The terms inside the reduction's set S are held as a mean γ per combination of S, the others by their own columns:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/estimability_reasons.h"
@@ -54,6 +56,15 @@ void AddMissingCombinations(const CellTable& cells, const std::vector<size_t>& p
   }
 }
 
+// Whether a nested factor stands at the level that is none.
+bool NamesAbsence(const CellTable& cells, const std::vector<size_t>& positions, const std::vector<int32_t>& levels) {
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const CellNesting nesting = cells.NestingOf(positions[i]);
+    if (nesting.nested && levels[i] == nesting.absent) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, const std::vector<std::string>& factors,
@@ -77,6 +88,7 @@ absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, con
   const double t = TQuantile(0.5 * (1 + confidence), model.residual_df());
   EstimabilityReasons reasons(model);
   for (const auto& [levels, n] : rows) {
+    if (combinations == Combinations::kAll && NamesAbsence(cells, positions, levels)) continue;
     MarginalMean mean;
     mean.at.assign(cells.factors.size(), ModelMatrix::kAveraged);
     for (size_t i = 0; i < positions.size(); ++i) {
@@ -84,7 +96,9 @@ absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, con
       mean.levels.push_back(LevelName(model, positions[i], levels[i]));
     }
     mean.n = static_cast<int64_t>(n);
-    mean.combination = model.matrix().Row(mean.at);
+    std::optional<Eigen::RowVectorXd> row = model.MeanRow(mean.at);
+    if (!row) continue;  // a nested factor where it does not exist
+    mean.combination = *std::move(row);
     const Estimate estimate = model.Evaluate(mean.combination);
     mean.estimable = estimate.estimable;
     if (!mean.estimable) mean.reason = reasons.OfMean(mean.at);

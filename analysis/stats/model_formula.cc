@@ -212,6 +212,11 @@ absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formul
 std::string TermName(const ModelTerm& term, const DataTable& data) {
   std::string name;
   for (const size_t factor : term) {
+    // "rank" of the term method:rank, since rank says that it is one method's.
+    const bool implied = std::any_of(term.begin(), term.end(), [&](size_t other) {
+      return data.factors[other].nested_in == data.factors[factor].name;
+    });
+    if (implied) continue;
     if (!name.empty()) name += ':';
     name += QuoteName(data.factors[factor].name);
   }

@@ -24,6 +24,7 @@ using ModelTerm = std::vector<size_t>;
 absl::StatusOr<std::vector<ModelTerm>> ParseModelFormula(std::string_view formula, const DataTable& data);
 
 // "a:b" in factor order of the term; names as in a formula, so that the factor `a:b` is not taken for the interaction.
+// What a nested factor of the term is nested in is not named.
 std::string TermName(const ModelTerm& term, const DataTable& data);
 
 // "a + b + a:b".

@@ -17,15 +17,20 @@ bool IsInModel(const ModelTerm& term, const std::vector<ModelTerm>& terms) {
 // See TermColumns::nominal_df.
 Index NominalDegrees(const ModelTerm& term, const std::vector<ModelTerm>& terms, const CellTable& cells) {
   Index degrees = 0;
-  for (size_t mask = 1; mask < size_t{1} << term.size(); ++mask) {
+  ModelTerm coded = term;
+  std::erase_if(coded, [&](size_t factor) { return cells.IsImplied(factor, term); });
+  for (size_t mask = 1; mask < size_t{1} << coded.size(); ++mask) {
     ModelTerm effect;
     Index product = 1;
-    for (size_t i = 0; i < term.size(); ++i) {
+    for (size_t i = 0; i < coded.size(); ++i) {
       if (((mask >> i) & 1) == 0) continue;
-      effect.push_back(term[i]);
-      const auto position = std::find(cells.factors.begin(), cells.factors.end(), term[i]) - cells.factors.begin();
-      product *= static_cast<Index>(cells.levels(static_cast<size_t>(position))) - 1;
+      effect.push_back(coded[i]);
+      const size_t position = cells.PositionOf(coded[i]);
+      product *= static_cast<Index>(cells.own_levels(position)) - 1;
+      if (cells.NestingOf(position).nested) effect.push_back(cells.factors[cells.NestingOf(position).outer]);
     }
+    std::sort(effect.begin(), effect.end());
+    effect.erase(std::unique(effect.begin(), effect.end()), effect.end());
     const bool in_margin = std::any_of(terms.begin(), terms.end(), [&](const ModelTerm& other) {
       return other != term && IsContained(other, term) && IsContained(effect, other);
     });
@@ -48,6 +53,10 @@ MatrixXd HelmertContrasts(Index levels) {
 }
 
 void ModelMatrix::FactorCoding::Fill(int32_t level, double* out) const {
+  if (level != kAveraged && level == absent) {
+    std::fill(out, out + columns(), 0.0);
+    return;
+  }
   if (!by_contrasts) {
     const bool averaged = level == kAveraged;
     std::fill(out, out + levels, averaged ? 1.0 / static_cast<double>(levels) : 0.0);
@@ -67,10 +76,11 @@ ModelMatrix::ModelMatrix(const CellTable& cells, std::vector<ModelTerm> terms)
     std::vector<FactorCoding>& codings = codings_.emplace_back();
     Index count = 1;
     for (const size_t factor : term) {
+      if (cells.IsImplied(factor, term)) continue;  // a nested factor's columns are 0 at the other's other levels
       FactorCoding& coding = codings.emplace_back();
-      coding.position =
-          static_cast<size_t>(std::find(cells.factors.begin(), cells.factors.end(), factor) - cells.factors.begin());
-      coding.levels = static_cast<Index>(cells.levels(coding.position));
+      coding.position = cells.PositionOf(factor);
+      coding.levels = static_cast<Index>(cells.own_levels(coding.position));
+      coding.absent = cells.NestingOf(coding.position).absent;
       ModelTerm margin = term;
       std::erase(margin, factor);
       coding.by_contrasts = IsInModel(margin, terms_);

@@ -3,7 +3,8 @@
 // Coding: sum-to-zero, in the orthonormal (Helmert) basis of that space; any basis of it gives the same sums of
 // squares, and this one makes balanced designs exactly orthogonal. In a term T a factor f is coded by contrasts when T
 // without f is in the model too (the intercept counts), and by one indicator per level when it is not: 'a:b' without a
-// and b then stands for all cell means (Wilkinson & Rogers 1973; the rule R follows).
+// and b then stands for all cell means (Wilkinson & Rogers 1973; the rule R follows). A nested factor has contrasts of
+// its own levels, and zeros where it does not exist; the factor that it is nested in has no columns in its terms.
 #pragma once
 
 #include <vector>
@@ -48,7 +49,8 @@ class ModelMatrix {
   struct FactorCoding {
     size_t position = 0;  // in cells.factors
     Eigen::Index levels = 0;
-    bool by_contrasts = true;  // else one indicator per level
+    int32_t absent = kAveraged;  // the level at which a nested factor does not exist; kAveraged: there is none
+    bool by_contrasts = true;    // else one indicator per level
     // Contrasts are scaled to unit mean square, so that columns of deep interactions keep the size of the others.
     std::vector<double> scale;  // per contrast j: √levels/√((j + 1)(j + 2))
     Eigen::Index columns() const { return by_contrasts ? levels - 1 : levels; }

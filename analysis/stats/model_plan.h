@@ -16,6 +16,7 @@ struct ModelPlan {
   std::vector<ModelTerm> terms;  // the block first, if there is one
   bool has_block = false;
   std::vector<size_t> factors;  // all that occur in terms, ascending
+  std::vector<std::string> warnings;
 };
 
 struct PlannedCells {

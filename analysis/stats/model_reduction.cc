@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "Eigen/QR"
 #include "common/status_macros.h"
@@ -103,12 +104,17 @@ absl::StatusOr<ModelReduction> ModelReduction::Create(const ModelMatrix& model, 
   return reduction;
 }
 
-// The fully crossed set with the most columns. All subsets of S are terms and all combinations of its levels occur.
+// The set with the most combinations that occur. All subsets of S are terms.
 void ModelReduction::ChooseInside() {
   const std::vector<ModelTerm>& terms = model_->terms();
   size_t most = 1;
   for (const ModelTerm& term : terms) {
     if (term.size() > 10) continue;
+    // A nested factor's columns are 0 where it does not exist: they do not span the indicators.
+    if (std::any_of(term.begin(), term.end(),
+                    [&](size_t factor) { return cells_->NestingOf(cells_->PositionOf(factor)).nested; })) {
+      continue;
+    }
     std::vector<size_t> set;
     double combinations = 1;
     for (const size_t factor : term) {
@@ -116,7 +122,12 @@ void ModelReduction::ChooseInside() {
                                         cells_->factors.begin()));
       combinations *= static_cast<double>(cells_->levels(set.back()));
     }
-    if (combinations > static_cast<double>(cells_->cells()) || combinations <= static_cast<double>(most)) continue;
+    // Those that do not occur are held too, where they are not much more than the data.
+    constexpr double kMostPerCell = 4;
+    if (combinations > kMostPerCell * static_cast<double>(cells_->cells()) ||
+        combinations <= static_cast<double>(most)) {
+      continue;
+    }
     const auto subsets = std::count_if(
         terms.begin(), terms.end(), [&](const ModelTerm& other) { return other == term || IsContained(other, term); });
     if (static_cast<size_t>(subsets) + 1 != size_t{1} << term.size()) continue;
@@ -128,7 +139,7 @@ void ModelReduction::ChooseInside() {
     }
     size_t groups = 0;
     std::vector<int32_t> group = NumberGroups(codes, levels, cells_->cells(), groups);
-    if (static_cast<double>(groups) != combinations) continue;
+    if (groups <= most) continue;
     most = groups;
     set_ = set;
     group_of_cell_ = std::move(group);
@@ -140,6 +151,7 @@ void ModelReduction::ChooseInside() {
       group_levels_[static_cast<size_t>(group_of_cell_[cell])][position] = cells_->codes[position][cell];
     }
   }
+  FindMissingGroups();
   columns_.resize(terms.size());
   Index at = 0;
   for (size_t t = 0; t < terms.size(); ++t) {
@@ -152,6 +164,23 @@ void ModelReduction::ChooseInside() {
     if (within) continue;
     columns_[t].first = at;
     at += columns_[t].count;
+  }
+}
+
+void ModelReduction::FindMissingGroups() {
+  double combinations = 1;
+  for (const size_t position : set_) combinations *= static_cast<double>(cells_->levels(position));
+  if (combinations == static_cast<double>(group_levels_.size())) return;
+  const std::set<std::vector<int32_t>> occurring(group_levels_.begin(), group_levels_.end());
+  std::vector<int32_t> at(cells_->factors.size(), ModelMatrix::kAveraged);
+  for (const size_t position : set_) at[position] = 0;
+  // An odometer over S.
+  for (size_t wheel = 0; wheel < set_.size();) {
+    if (!occurring.contains(at)) missing_groups_.push_back(at);
+    for (wheel = 0; wheel < set_.size(); ++wheel) {
+      if (++at[set_[wheel]] < static_cast<int32_t>(cells_->levels(set_[wheel]))) break;
+      at[set_[wheel]] = 0;
+    }
   }
 }
 

@@ -1,11 +1,11 @@
 // The least-squares problem of a model on cells, made small: what every fit and every test of its terms is read from.
 //
-// Two things make it fast where designs are large. First, the terms inside one fully crossed set S of factors (the
-// blocks, or a × b where the model has a, b and a:b) span the indicators of S's combinations: they are taken out by
-// group means, exactly, and never enter a QR. Second, the rest is reduced one factor at a time: cells that differ in
-// one factor only are turned into their weighted mean and the deviations from it, which only the columns of terms with
-// that factor, or with one that is gone already, have a part in. Both are orthogonal transformations of the rows
-// (Helmert's), as Householder's are.
+// Two things make it fast where designs are large. First, where the model has every interaction within a set S of
+// factors (the blocks alone, or a × b with a, b and a:b), those terms span the indicators of S's combinations that
+// occur: they are taken out by group means, exactly, and never enter a QR. Second, the rest is reduced one factor at a
+// time: cells that differ in one factor only are turned into their weighted mean and the deviations from it, which only
+// the columns of terms with that factor, or with one that is gone already, have a part in. Both are orthogonal
+// transformations of the rows (Helmert's), as Householder's are.
 #pragma once
 
 #include <utility>
@@ -54,7 +54,7 @@ class ModelReduction {
   // The parts that a fitted model is made of.
   const std::vector<size_t>& inside() const { return inside_; }    // terms of S
   const std::vector<size_t>& outside() const { return outside_; }  // the others: columns of r() in this order
-  Eigen::Index groups() const { return group_n_.size(); }          // combinations of S: those of all levels occur
+  Eigen::Index groups() const { return group_n_.size(); }          // combinations of S that occur
   const std::vector<int32_t>& group_of_cell() const { return group_of_cell_; }
   const Eigen::VectorXd& group_n() const { return group_n_; }
   const Eigen::VectorXd& group_mean() const { return group_mean_; }  // of the response about the grand mean, in `unit`
@@ -65,10 +65,13 @@ class ModelReduction {
   const std::vector<int32_t>& group_levels(Eigen::Index group) const {
     return group_levels_[static_cast<size_t>(group)];
   }
+  // The combinations of S that do not occur, as group_levels: what the inside terms say of them, nothing determines.
+  const std::vector<std::vector<int32_t>>& missing_groups() const { return missing_groups_; }
 
  private:
   ModelReduction(const ModelMatrix& model, const CellTable& cells) : model_(&model), cells_(&cells) {}
   void ChooseInside();
+  void FindMissingGroups();
   void Reduce();
   void KeepIndependent();
   bool IsInside(size_t term) const;
@@ -82,6 +85,7 @@ class ModelReduction {
   std::vector<int32_t> group_of_cell_;
   std::vector<std::vector<int32_t>>
       group_levels_;  // per group, per factor of the cells: level, of S's factors; else kAveraged
+  std::vector<std::vector<int32_t>> missing_groups_;
   Eigen::VectorXd group_n_, group_mean_;
   Eigen::MatrixXd group_rows_, r_;
   Eigen::VectorXd qty_, lengths_;
