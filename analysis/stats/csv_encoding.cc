@@ -64,11 +64,16 @@ absl::Status Convert(std::string_view bytes, const std::string& encoding, std::s
   return absl::OkStatus();
 }
 
-// Text of which every second byte is zero: what UTF-16 makes of ASCII (RFC 4627, 3). Empty if it is not.
-std::string Utf16WithoutMark(std::string_view bytes) {
+// Text of whose first bytes every second is zero, or three of four: what UTF-16 and UTF-32 make of ASCII (RFC 4627, 3).
+// Empty if it is not.
+std::string WideWithoutMark(std::string_view bytes) {
   if (bytes.size() < 4 || bytes.size() % 2 != 0) return "";
-  if (bytes[0] != 0 && bytes[1] == 0 && bytes[2] != 0 && bytes[3] == 0) return "UTF-16LE";
-  if (bytes[0] == 0 && bytes[1] != 0 && bytes[2] == 0 && bytes[3] != 0) return "UTF-16BE";
+  std::string pattern;
+  for (const char c : bytes.substr(0, 4)) pattern += c == '\0' ? '0' : 'x';
+  if (pattern == "x0x0") return "UTF-16LE";
+  if (pattern == "0x0x") return "UTF-16BE";
+  if (pattern == "x000" && bytes.size() % 4 == 0) return "UTF-32LE";
+  if (pattern == "000x" && bytes.size() % 4 == 0) return "UTF-32BE";
   return "";
 }
 
@@ -95,7 +100,7 @@ absl::StatusOr<std::string_view> DecodeCsv(std::string_view bytes, const std::st
     from = mark.means;
     break;
   }
-  if (from.empty()) from = Utf16WithoutMark(bytes);
+  if (from.empty()) from = WideWithoutMark(bytes);
   if (!from.empty()) {
     LOUPE_RETURN_IF_ERROR(Convert(bytes, from, storage));
     bytes = storage;

@@ -1,9 +1,16 @@
 #include "analysis/stats/csv_table.h"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
 
+#include "analysis/stats/anova.h"
+#include "analysis/stats/cell_table.h"
+#include "analysis/stats/decimal_column.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/analysis/stats/reference_files.h"
 
 namespace loupe::analysis {
 namespace {
@@ -217,6 +224,53 @@ TEST(CsvTableTest, DeviationsAreExactInDecimal) {
   EXPECT_EQ(vanishing->Response(0), 0.0);
   const auto mixed = ReadCsvTable("a,y\nx,1e300\nx,-1e-300\nx,+7.\nx,.5\n", kOptions);
   EXPECT_DOUBLE_EQ(mixed->Response(0), 1e300);
+}
+
+// reference/csv_readers.R: encodings, line ends, separators, quotes, '#', missing values, spellings, a response
+// ×1e-160.
+TEST(CsvTableTest, TablesAreReadAsRReadsThem) {
+  for (const nlohmann::json& expected : ReadReferenceJson("csv_readers.json")) {
+    SCOPED_TRACE(expected["file"].get<std::string>());
+    CsvOptions options;
+    options.response = "y";
+    options.factors = expected["factors"].get<std::vector<std::string>>();
+    options.encoding = expected["encoding"];
+    const auto table = ReadCsvTable(ReadReference(expected["file"]), options);
+    ASSERT_TRUE(table.ok()) << table.status();
+    EXPECT_EQ(table->rows(), expected["rows"].get<size_t>());
+    const auto anova = FitAnova(*table, {});
+    ASSERT_TRUE(anova.ok()) << anova.status();
+    EXPECT_EQ(anova->sample.used, expected["used"].get<int64_t>());
+    EXPECT_LT(RelativeError(anova->terms.back().f, expected["last_f"]), 1e-10);
+    EXPECT_LT(RelativeError(anova->terms.back().p, expected["last_p"]), 1e-10);
+    std::vector<size_t> factors(table->factors.size());
+    std::iota(factors.begin(), factors.end(), size_t{0});
+    for (const Factor& factor : table->factors) {
+      std::map<std::string, std::pair<int64_t, double>> found;
+      SampleAccount account;
+      for (size_t row = 0; row < table->rows(); ++row) {
+        if (!RowIsUsed(*table, row, factors, false, account)) continue;
+        auto& [n, sum] = found[factor.levels[static_cast<size_t>(factor.codes[row])]];
+        ++n;
+        sum += table->Response(row);
+      }
+      const nlohmann::json& levels = expected["levels"][factor.name];
+      EXPECT_EQ(found.size(), levels.size());
+      const bool numbers =
+          std::find(expected["numbers"].begin(), expected["numbers"].end(), factor.name) != expected["numbers"].end();
+      for (const nlohmann::json& level : levels) {
+        // R writes a number in its own way.
+        const auto at = std::find_if(found.begin(), found.end(), [&](const auto& entry) {
+          return numbers ? DecimalValue(entry.first) == DecimalValue(level["level"].get<std::string>())
+                         : entry.first == level["level"];
+        });
+        ASSERT_NE(at, found.end()) << level;
+        EXPECT_EQ(at->second.first, level["n"].get<int64_t>()) << level;
+        EXPECT_LT(RelativeError(at->second.second / static_cast<double>(at->second.first), level["mean"]), 1e-13)
+            << level;
+      }
+    }
+  }
 }
 
 }  // namespace
