@@ -1,0 +1,215 @@
+"""LoRAs go between `loupe-worker`, diffusers and peft through their files, and the pictures stay the same.
+
+    lora_files_test.py REPOSITORY LOUPE_WORKER
+
+What `loupe-worker export` writes is loaded by StableDiffusionPipeline.load_lora_weights and peft.PeftModel; what peft and
+diffusers write, and kohya's names, are given to `loupe-worker sample --adapter`. One level of difference where a value lies on
+the border between two, as in export_test.py.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DIFFUSERS_VERBOSITY"] = "error"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+import numpy as np
+import peft
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import save_file
+
+REPOSITORY, WORKER = pathlib.Path(sys.argv[1]), sys.argv[2]
+BASE = REPOSITORY / "configs/bases/emoji-sd"
+PROMPT, SEED, STEPS, GUIDANCE = "a photo of a red heart", 5, 4, 3.0
+ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
+# Ours, and what peft is told.
+CASES = {
+    "attention": ({"method.rank": "4"}, dict(r=4, lora_alpha=4, target_modules=ATTENTION)),
+    "all": ({"method.rank": "2", "method.alpha": "6", "method.targets": "all"},
+            dict(r=2, lora_alpha=6, target_modules="matrices")),
+    "rslora": ({"method.rank": "8", "method.alpha": "4", "method.rslora": "true"},
+               dict(r=8, lora_alpha=4, use_rslora=True, target_modules=ATTENTION)),
+    "dora": ({"method.rank": "2", "method.dora": "true", "method.targets": "all"},
+             dict(r=2, lora_alpha=2, use_dora=True, target_modules="matrices")),
+}
+
+
+def pipeline(folder=BASE):
+    loaded = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+    loaded.set_progress_bar_config(disable=True)
+    loaded.scheduler = DPMSolverMultistepScheduler.from_config(loaded.scheduler.config)
+    return loaded
+
+
+def picture(loaded):
+    size = loaded.unet.config.sample_size
+    noise = torch.randn(1, 4, size, size, generator=torch.Generator().manual_seed(SEED))
+    image = loaded(PROMPT, latents=noise, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np").images[0]
+    return (image * 255).round().astype(np.int64)
+
+
+def inject(module, options, seed=3):
+    """peft's layers with values that change the picture; their state as get_peft_model_state_dict gives it."""
+    options = dict(options)
+    if options["target_modules"] == "matrices":
+        options["target_modules"] = [name for name, layer in module.named_modules()
+                                     if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d))]
+    config = peft.LoraConfig(**options)
+    peft.inject_adapter_in_model(config, module)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        if ".lora_" in name:
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.data = parameter.data * (1 + 0.2 * noise) if "magnitude" in name else (
+                0.5 * noise * parameter[0].numel() ** -0.5)
+    return config, {name: value.detach().clone().contiguous()
+                    for name, value in peft.get_peft_model_state_dict(module).items()}
+
+
+def our_file(path, settings, unet, text=None):
+    """A trial's adapter file from docs/formats.md alone."""
+    arrays = {f"unet.{name}": value for name, value in unet.items()}
+    arrays |= {f"text_encoder.text_model.{name}": value for name, value in (text or {}).items()}
+    settings = {"base": str(BASE), "scorer": "s", "task.images": "i", "task.instance_prompt": "a", "task.class_prompt": "b",
+                "budget.steps": "1", "method.kind": "lora"} | settings
+    save_file(arrays, path, {"loupe.format": "loupe-adapter-v1", "loupe.settings": json.dumps(settings), "loupe.cell": "{}",
+                             "loupe.sweep_seed": "0", "loupe.replicate": "0", "loupe.steps": "1", "loupe.trial": "",
+                             "loupe.base_sha256": "", "loupe.provenance": "{}", "format": "pt"})
+
+
+class LoraFilesTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.untuned = picture(pipeline())
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = pathlib.Path(folder.name)
+
+    def worker(self, *arguments):
+        return subprocess.run([WORKER, *map(str, arguments)], capture_output=True, text=True)
+
+    def sample(self, adapter):
+        done = self.worker("sample", "--base", BASE, "--prompt", PROMPT, "--seed", SEED, "--steps", STEPS, "--guidance",
+                           GUIDANCE, "--out", self.path / "p.png", "--adapter", adapter)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return np.asarray(Image.open(self.path / "p.png").convert("RGB")).astype(np.int64)
+
+    def export(self, adapter, layout):
+        out = self.path / layout
+        done = self.worker("export", "--base", BASE, "--adapter", adapter, "--out", out, "--as", layout)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return out
+
+    def expect_same(self, found, expected):
+        self.assertGreater(np.abs(expected - self.untuned).mean(), 2, "the LoRA changes the picture")
+        self.assertLessEqual(np.abs(found - expected).max(), 2)
+
+    def test_what_we_export_loads_in_diffusers_and_peft(self):
+        for name, (settings, options) in CASES.items():
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                self.path = pathlib.Path(folder)
+                reference = pipeline()
+                _, arrays = inject(reference.unet, options)
+                expected = picture(reference)
+                ours = self.path / "adapter.safetensors"
+                our_file(ours, settings, arrays)
+                self.expect_same(self.sample(ours), expected)
+                layouts = ["diffusers", "merged"] + ([] if name == "dora" else ["kohya"])
+                for layout in layouts:
+                    out = self.export(ours, layout)
+                    loaded = pipeline(out if layout == "merged" else BASE)
+                    if layout != "merged":
+                        loaded.load_lora_weights(out)
+                    self.expect_same(picture(loaded), expected)
+                out = self.export(ours, "peft")
+                loaded = pipeline()
+                loaded.unet = peft.PeftModel.from_pretrained(loaded.unet, out).base_model.model
+                self.expect_same(picture(loaded), expected)
+                for layout in ("diffusers", "peft", "kohya"):
+                    written = self.path / layout if layout == "peft" else next((self.path / layout).iterdir())
+                    if layout == "kohya" and name == "dora":
+                        written = next(self.export(ours, "kohya").iterdir())
+                    self.expect_same(self.sample(written), expected)
+
+    def test_what_diffusers_and_peft_write_loads_here(self):
+        for name, (_, options) in CASES.items():
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                self.path = pathlib.Path(folder)
+                reference = pipeline()
+                config, arrays = inject(reference.unet, options)
+                expected = picture(reference)
+                metadata = {key: list(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
+                metadata["peft_type"] = "LORA"
+                StableDiffusionPipeline.save_lora_weights(self.path / "d", arrays, unet_lora_adapter_metadata=metadata)
+                self.expect_same(self.sample(self.path / "d/pytorch_lora_weights.safetensors"), expected)
+                fresh = pipeline()
+                wrapped = peft.get_peft_model(fresh.unet, config)
+                peft.set_peft_model_state_dict(wrapped, {f"base_model.model.{k}": v for k, v in arrays.items()})
+                wrapped.save_pretrained(self.path / "p")
+                self.expect_same(self.sample(self.path / "p"), expected)
+
+    def test_a_text_encoders_lora_goes_along(self):
+        reference = pipeline()
+        _, unet = inject(reference.unet, dict(r=4, lora_alpha=8, target_modules=ATTENTION))
+        _, text = inject(reference.text_encoder, dict(r=4, lora_alpha=8, target_modules=TEXT_ATTENTION), seed=4)
+        expected = picture(reference)
+        ours = self.path / "adapter.safetensors"
+        our_file(ours, {"method.rank": "4", "method.alpha": "8", "method.text_encoder": "true"}, unet,
+                 {name.removeprefix("text_model."): value for name, value in text.items()})
+        self.expect_same(self.sample(ours), expected)
+        for layout in ("diffusers", "kohya"):
+            loaded = pipeline()
+            loaded.load_lora_weights(self.export(ours, layout))
+            self.expect_same(picture(loaded), expected)
+        self.expect_same(picture(pipeline(self.export(ours, "merged"))), expected)
+        out = self.export(ours, "peft")
+        loaded = pipeline()
+        loaded.unet = peft.PeftModel.from_pretrained(loaded.unet, out).base_model.model
+        loaded.text_encoder = peft.PeftModel.from_pretrained(loaded.text_encoder, out / "text_encoder").base_model.model
+        self.expect_same(picture(loaded), expected)
+        self.expect_same(self.sample(out), expected)
+
+    def test_older_names_load_here(self):
+        reference = pipeline()
+        _, arrays = inject(reference.unet, CASES["attention"][1])
+        expected = picture(reference)
+        for down, up in ((".processor.{}_lora.down.weight", ".processor.{}_lora.up.weight"),
+                         (".{}.lora.down.weight", ".{}.lora.up.weight")):
+            renamed = {}
+            for name, value in arrays.items():
+                module, layer = name.split(".to_")
+                layer, matrix = layer.split(".lora_")
+                layer = "to_" + (layer if ".lora." in down else layer.removesuffix(".0"))
+                renamed["unet." + module + (down if matrix.startswith("A") else up).format(layer)] = value
+            save_file(renamed, self.path / "old.safetensors")
+            self.expect_same(self.sample(self.path / "old.safetensors"), expected)
+
+    def test_a_layout_of_another_method_is_refused(self):
+        _, arrays = inject(pipeline().unet, CASES["attention"][1])
+        our_file(self.path / "a.safetensors", CASES["attention"][0], arrays)
+        done = self.worker("export", "--base", BASE, "--adapter", self.path / "a.safetensors", "--out", self.path / "out", "--as",
+                           "modules")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("the method lora has no layout 'modules'; it can be exported as merged, bundle, diffusers, peft, kohya",
+                      done.stderr)
+        arrays = {name.replace("attn1", "attn7"): value for name, value in arrays.items()}
+        save_file(arrays, self.path / "b.safetensors")
+        done = self.worker("sample", "--base", BASE, "--prompt", "a", "--out", self.path / "p.png", "--adapter",
+                           self.path / "b.safetensors")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("the LoRA was made for another base", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
