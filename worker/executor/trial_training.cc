@@ -18,6 +18,9 @@ constexpr double kRise = 1.25;
 UserError NotFiniteAt(const Settings& settings, int64_t step, const std::string& what) {
   const std::string how = fmt::format("{} at step {}", what, step);
   if (step > 1) return DivergedError(settings, how);
+  if (!settings.Has("method.scale")) {
+    return UserError(fmt::format("{}, before anything was trained; set train.precision to float32", how));
+  }
   return UserError(
       fmt::format("{}, before anything was trained: the adapter's initial values are too large for this base; lower "
                   "method.scale, set method.init to zero, or train.precision to float32",
@@ -54,10 +57,9 @@ void CheckStep(const Settings& settings, const SlotStep& step, int64_t steps) {
 }  // namespace
 
 UserError DivergedError(const Settings& settings, const std::string& how) {
-  return UserError(
-      fmt::format("{}: training diverged; lower train.learning_rate ({}) or method.scale, or set "
-                  "train.clip_norm",
-                  how, settings.Text("train.learning_rate")));
+  return UserError(fmt::format("{}: training diverged; lower train.learning_rate ({}){}, or set train.clip_norm", how,
+                               settings.Text("train.learning_rate"),
+                               settings.Has("method.scale") ? " or method.scale" : ""));
 }
 
 void TrainToTheEnd(const TrialTraining& training, Trainer& trainer) {
