@@ -78,6 +78,36 @@ TEST_F(TrialExecutorTest, AStoppedTrialGoesOnToTheSameAdapterFile) {
   EXPECT_EQ(*ReadFile(resumed.File("embeddings.npy")), *ReadFile(whole.File("embeddings.npy")));
 }
 
+// Captions are then encoded in each step, for the validation loss and for pictures too; a stopped trial goes on to the
+// same bytes.
+TEST_F(TrialExecutorTest, ATextEncoderIsTrainedWithItsCaptions) {
+  for (const std::string task : {"dreambooth", "finetune"}) {
+    SCOPED_TRACE(task);
+    const std::map<std::string, std::string> lora = {
+        {"task.kind", task},  {"method.kind", "lora"}, {"method.rank", "2"}, {"method.text_encoder", "true"},
+        {"method.input", ""}, {"method.output", ""},   {"method.width", ""}, {"train.validate_every", "1"}};
+    RecordingObserver whole(root_ + "/text-" + task);
+    const AttemptOutcome outcome = executor_->Run(Spec("text-" + task, lora), whole);
+    ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
+    EXPECT_TRUE(whole.metrics.contains("validation_loss"));
+    const auto file = SafetensorsFile::Open(whole.File("adapter.safetensors"));
+    ASSERT_TRUE(file.ok()) << file.status();
+    int64_t trained = 0;
+    for (const auto& [name, view] : file->arrays()) {
+      // The second factor begins at 0 and moves only where a gradient comes.
+      if (!name.starts_with("text_encoder.") || !name.ends_with("lora_B.weight")) continue;
+      EXPECT_GT(ToTensor(view).abs().max().item<double>(), 0) << name;
+      ++trained;
+    }
+    EXPECT_GT(trained, 0);
+    if (task == "finetune") continue;
+    RecordingObserver stopped(root_ + "/text-stopped", /*stop_at_step=*/2), resumed(root_ + "/text-resumed");
+    EXPECT_EQ(executor_->Run(Spec("text-resumed", lora), stopped).kind, AttemptOutcome::Kind::kStopped);
+    ASSERT_EQ(executor_->Run(Spec("text-resumed", lora), resumed).kind, AttemptOutcome::Kind::kSuccess);
+    EXPECT_EQ(*ReadFile(resumed.File("adapter.safetensors")), *ReadFile(whole.File("adapter.safetensors")));
+  }
+}
+
 // Weights that keep a signal's size.
 void WriteRandomWeights(torch::nn::Module& network, const std::string& path) {
   torch::manual_seed(5);

@@ -70,6 +70,7 @@ class TrialTest : public testing::Test {
   }
   static void TearDownTestSuite() { std::filesystem::remove_all(root_); }
 
+  // A change to nothing takes a setting away.
   AttemptSpec Spec(const std::string& name, std::map<std::string, std::string> changes = {}) {
     std::map<std::string, std::string> values = {{"base", "configs/bases/emoji-sd"},
                                                  {"scorer", "configs/scorers/emoji-clip"},
@@ -88,7 +89,7 @@ class TrialTest : public testing::Test {
       values["task.class_prompt"] = "a photo of cat face";
       values["task.class_images"] = "2";
     }
-    if (values["task.kind"].empty()) values.erase("task.kind");
+    std::erase_if(values, [](const auto& setting) { return setting.second.empty(); });
     AttemptSpec spec;
     spec.trial = "sweeps/s/trials/0";
     spec.settings = *Settings::Create(values);
