@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   loupe::worker::AddNoiseDiffCommand(app, exit_code);
   loupe::worker::AddExportCommand(app, exit_code);
   loupe::worker::AddRenderEmojiCommand(app, exit_code);
+  loupe::worker::AddRenderPhotographsCommand(app, exit_code);
   loupe::worker::AddPretrainCommand(app, exit_code);
   try {
     app.parse(argc, argv);

@@ -21,6 +21,8 @@ void AddNoiseDiffCommand(CLI::App& app, int& exit_code);
 void AddExportCommand(CLI::App& app, int& exit_code);
 // render-emoji: the built-in data as image files.
 void AddRenderEmojiCommand(CLI::App& app, int& exit_code);
+// render-photographs: photographed things as image files.
+void AddRenderPhotographsCommand(CLI::App& app, int& exit_code);
 // pretrain: the built-in base and its scorer, from the emoji alone.
 void AddPretrainCommand(CLI::App& app, int& exit_code);
 

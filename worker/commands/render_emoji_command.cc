@@ -1,4 +1,5 @@
 #include <memory>
+#include <set>
 #include <string>
 
 #include "common/status_macros.h"
@@ -7,6 +8,7 @@
 #include "worker/data/emoji_assets.h"
 #include "worker/data/emoji_renderer.h"
 #include "worker/data/emoji_set.h"
+#include "worker/data/photographs.h"
 
 namespace loupe::worker {
 namespace {
@@ -14,22 +16,36 @@ namespace {
 struct RenderEmojiFlags {
   std::string items = "configs/bases/emoji-sd/items.json";
   std::string family = "cat-faces";
-  std::string style = "noto";
-  std::string assets = kGemojionePath;
-  RenderEmojiOptions options{.font_path = kNotoColorEmojiPath, .out_folder = {}, .side = 64};
+  std::string held_out = "configs/bases/held-out.json";
+  RenderEmojiOptions options{.font_path = kNotoColorEmojiPath, .out_folder = {}};
 };
 
 absl::Status RenderEmojiFamily(RenderEmojiFlags flags) {
-  if (flags.style == "gemojione") flags.options.asset_folder = flags.assets;
   LOUPE_ASSIGN_OR_RETURN(const auto items, ReadEmojiItems(flags.items));
   LOUPE_ASSIGN_OR_RETURN(const auto family, SelectEmojiFamily(items, flags.family));
+  if (flags.options.styled) {
+    LOUPE_ASSIGN_OR_RETURN(flags.options.held_out, HeldOutRule::Read(flags.held_out));
+  }
   LOUPE_ASSIGN_OR_RETURN(const int64_t count, RenderEmoji(family, flags.options));
   fmt::print("{}: {} pictures of {} pixels ({}, {})\n", flags.options.out_folder, count, flags.options.side,
-             flags.family, flags.style);
+             flags.family, flags.options.style);
   if (count < static_cast<int64_t>(family.size())) {
     fmt::print("{} emoji of the family are not among {}'s pictures\n", static_cast<int64_t>(family.size()) - count,
-               flags.style);
+               flags.options.style);
   }
+  return absl::OkStatus();
+}
+
+struct RenderPhotographsFlags {
+  std::string sources = "configs/bases/photographs.json";
+  RenderPhotographsOptions options;
+};
+
+absl::Status RenderPhotographFamily(RenderPhotographsFlags flags) {
+  LOUPE_ASSIGN_OR_RETURN(flags.options.sources, PhotographSources::Read(flags.sources));
+  LOUPE_ASSIGN_OR_RETURN(const int64_t count, RenderPhotographs(flags.options));
+  fmt::print("{}: {} pictures of {} pixels ({})\n", flags.options.out_folder, count, flags.options.side,
+             flags.options.family);
   return absl::OkStatus();
 }
 
@@ -44,13 +60,40 @@ void AddRenderEmojiCommand(CLI::App& app, int& exit_code) {
                    "cat-faces, monkeys (both held out of the base's training), training, all, or a Unicode subgroup")
       ->capture_default_str();
   command->add_option("--items", flags->items, "The list of emoji")->capture_default_str();
-  command->add_option("--style", flags->style, "noto: from the font; gemojione: from a folder of pictures")
-      ->check(CLI::IsMember({"noto", "gemojione"}))
+  std::set<std::string> styles;
+  for (const EmojiStyle& style : EmojiStyles()) styles.insert(style.name);
+  command
+      ->add_option("--style", flags->options.style,
+                   "Who drew them: noto from the font, the others from folders of pictures")
+      ->check(CLI::IsMember(styles))
       ->capture_default_str();
-  command->add_option("--assets", flags->assets, "Folder of gemojione's pictures")->capture_default_str();
+  command->add_option("--assets", flags->options.asset_folder,
+                      "Folder of the style's pictures, where it is not in its usual place");
   command->add_option("--font", flags->options.font_path, "Font with colour bitmaps")->capture_default_str();
   command->add_option("--side", flags->options.side, "Pixels")->check(CLI::Range(8, 136))->capture_default_str();
+  command->add_flag("--styled", flags->options.styled,
+                    "Captions say the style, and metadata.jsonl has what pretraining reads");
+  command->add_option("--held-out", flags->held_out, "With --styled: which styles and pairs are marked as held out")
+      ->capture_default_str();
   command->callback([flags, &exit_code] { exit_code = Report("render-emoji", RenderEmojiFamily(*flags)); });
+}
+
+void AddRenderPhotographsCommand(CLI::App& app, int& exit_code) {
+  auto* command =
+      app.add_subcommand("render-photographs", "Write photographed things on grounds and colours as PNG files");
+  const auto flags = std::make_shared<RenderPhotographsFlags>();
+  command->add_option("--out", flags->options.out_folder, "Folder for the pictures and metadata.jsonl")->required();
+  command
+      ->add_option(
+          "--family", flags->options.family,
+          "training, held-out, all, a held-out family (dogs, bears, flowers, fruit), or one thing by its name (teapot)")
+      ->capture_default_str();
+  command->add_option("--sources", flags->sources, "Which stamps and grounds")->capture_default_str();
+  command->add_option("--variations", flags->options.variations, "Pictures of each thing: the first on white")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--side", flags->options.side, "Pixels")->check(CLI::Range(8, 512))->capture_default_str();
+  command->callback([flags, &exit_code] { exit_code = Report("render-photographs", RenderPhotographFamily(*flags)); });
 }
 
 }  // namespace loupe::worker

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <set>
 #include <system_error>
 
@@ -11,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "common/atomic_file.h"
 #include "common/settings/settings.h"
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -67,13 +69,13 @@ std::string FileName(const EmojiItem& item) {
   return fmt::format("{:04}-{}.png", item.index, slug);
 }
 
-absl::Status WriteIfChanged(const std::string& path, const std::string& bytes) {
+}  // namespace
+
+absl::Status WriteFileIfChanged(const std::string& path, const std::string& bytes) {
   const auto before = ReadFile(path);
   if (before.ok() && *before == bytes) return absl::OkStatus();
   return WriteFileAtomically(path, bytes);
 }
-
-}  // namespace
 
 absl::StatusOr<std::vector<EmojiItem>> ReadEmojiItems(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(const nlohmann::json list, ReadJsonFile(path));
@@ -109,13 +111,87 @@ absl::StatusOr<std::vector<EmojiItem>> SelectEmojiFamily(const std::vector<Emoji
       fmt::format("there is no family '{}' of emoji; expected one of {}", family, fmt::join(families, ", ")));
 }
 
-absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const RenderEmojiOptions& options) {
-  std::unique_ptr<EmojiRenderer> renderer;
-  if (options.asset_folder.empty()) {
-    LOUPE_ASSIGN_OR_RETURN(renderer, EmojiRenderer::Create(options.font_path));
-  } else {
-    LOUPE_RETURN_IF_ERROR(CheckEmojiAssets(options.asset_folder));
+absl::StatusOr<HeldOutRule> HeldOutRule::Read(const std::string& path) {
+  LOUPE_ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  HeldOutRule rule;
+  try {
+    rule.styles = json.at("styles").get<std::vector<std::string>>();
+    rule.pairs_share = json.at("pairs_share").get<double>();
+  } catch (const nlohmann::json::exception& error) {
+    return absl::InvalidArgumentError(fmt::format("{}: {}", path, error.what()));
   }
+  if (!(rule.pairs_share >= 0 && rule.pairs_share < 1)) {
+    return absl::InvalidArgumentError(fmt::format("{}: 'pairs_share' is {}, expected 0 to 1", path, rule.pairs_share));
+  }
+  return rule;
+}
+
+std::string HeldOutRule::Why(const std::string& style, const std::string& thing) const {
+  if (std::find(styles.begin(), styles.end(), style) != styles.end()) return "style";
+  uint32_t number = 0;
+  const bool parsed = absl::SimpleHexAtoi(Sha256Hex(style + "/" + thing).substr(0, 8), &number);
+  return parsed && number < pairs_share * 4294967296.0 ? "pair" : "";
+}
+
+std::string StyledName(const std::string& name, const std::string& style) {
+  return fmt::format("{} in {} style", name, style);
+}
+
+namespace {
+
+// One style's pictures, wherever they come from.
+class StylePictures {
+ public:
+  static absl::StatusOr<StylePictures> Open(const RenderEmojiOptions& options) {
+    const auto& styles = EmojiStyles();
+    const auto found = std::find_if(styles.begin(), styles.end(),
+                                    [&](const EmojiStyle& style) { return style.name == options.style; });
+    if (found == styles.end()) {
+      return absl::InvalidArgumentError(fmt::format("there is no style '{}' of emoji", options.style));
+    }
+    StylePictures pictures;
+    if (found->folder.empty()) {
+      LOUPE_ASSIGN_OR_RETURN(pictures.renderer_, EmojiRenderer::Create(options.font_path));
+    } else {
+      pictures.folder_ = options.asset_folder.empty() ? found->folder : options.asset_folder;
+      LOUPE_ASSIGN_OR_RETURN(pictures.assets_, EmojiAssets::Open(pictures.folder_, found->source));
+    }
+    return pictures;
+  }
+
+  // NOT_FOUND: the style has no such emoji. A font that lacks one of the list is another font than the list was made
+  // for.
+  absl::StatusOr<Image> Draw(const EmojiItem& item, int side) const {
+    if (!renderer_) return assets_->Read(item.code_points, side);
+    auto image = renderer_->Render(item.code_points, side);
+    return absl::IsNotFound(image.status()) ? absl::InvalidArgumentError(image.status().message()) : std::move(image);
+  }
+
+  const std::string& folder() const { return folder_; }
+
+ private:
+  std::string folder_;
+  std::unique_ptr<EmojiRenderer> renderer_;
+  std::optional<EmojiAssets> assets_;
+};
+
+std::string MetadataLine(const EmojiItem& item, const std::string& file, const RenderEmojiOptions& options) {
+  nlohmann::json line = {{"file_name", file}, {"text", item.name}};
+  if (options.styled) {
+    line["text"] = StyledName(item.name, options.style);
+    line["name"] = item.name;
+    line["keywords"] = item.keywords;
+    line["group"] = item.subgroup;
+    line["style"] = options.style;
+    line["hold"] = item.held_out.empty() ? options.held_out.Why(options.style, item.name) : item.held_out;
+  }
+  return line.dump() + "\n";
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const RenderEmojiOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(const StylePictures pictures, StylePictures::Open(options));
   std::error_code error;
   std::filesystem::create_directories(options.out_folder, error);
   if (error) {
@@ -125,20 +201,19 @@ absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const R
   std::string metadata;
   int64_t count = 0;
   for (const EmojiItem& item : items) {
-    auto image = renderer ? renderer->Render(item.code_points, options.side)
-                          : ReadEmojiAsset(options.asset_folder, item.code_points, options.side);
-    if (!renderer && absl::IsNotFound(image.status())) continue;
+    const auto image = pictures.Draw(item, options.side);
+    if (absl::IsNotFound(image.status())) continue;
     if (!image.ok()) return Annotate(image.status(), item.name);
     const std::string name = FileName(item);
-    LOUPE_RETURN_IF_ERROR(WriteIfChanged(options.out_folder + "/" + name, EncodePng(*image)));
-    metadata += nlohmann::json({{"file_name", name}, {"text", item.name}}).dump() + "\n";
+    LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(options.out_folder + "/" + name, EncodePng(*image)));
+    metadata += MetadataLine(item, name, options);
     ++count;
   }
   if (count == 0) {
     return absl::InvalidArgumentError(
-        fmt::format("{}: has none of the {} emoji asked for", options.asset_folder, items.size()));
+        fmt::format("{}: has none of the {} emoji asked for", pictures.folder(), items.size()));
   }
-  LOUPE_RETURN_IF_ERROR(WriteIfChanged(options.out_folder + "/metadata.jsonl", metadata));
+  LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(options.out_folder + "/metadata.jsonl", metadata));
   return count;
 }
 

@@ -19,8 +19,9 @@ struct Image {
   std::vector<uint8_t> rgb;  // 3·width·height
 };
 
-// What becomes of transparency. Dropping keeps the stored colours, as Pillow's convert("RGB") does.
-enum class Alpha { kDrop, kOverWhite };
+// What becomes of transparency. Dropping keeps the stored colours, as Pillow's convert("RGB") does. Over white less
+// over black is what shows of the background, 255 − α: the two together are a cut-out.
+enum class Alpha { kDrop, kOverWhite, kOverBlack };
 
 inline constexpr std::string_view kReadableFormats = "PNG, JPEG, WebP, GIF and TIFF";
 

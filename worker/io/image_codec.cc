@@ -101,6 +101,10 @@ uint8_t OverWhite(unsigned value, unsigned alpha, bool premultiplied) {
   return static_cast<uint8_t>((value * alpha + 255 * (255 - alpha) + 127) / 255);
 }
 
+uint8_t OverBlack(unsigned value, unsigned alpha, bool premultiplied) {
+  return static_cast<uint8_t>(premultiplied ? std::min(value, 255u) : (value * alpha + 127) / 255);
+}
+
 uint8_t WithoutAlpha(unsigned value, unsigned alpha, bool premultiplied) {
   if (!premultiplied || alpha == 0) return static_cast<uint8_t>(value);
   return static_cast<uint8_t>(std::min((value * 255 + alpha / 2) / alpha, 255u));
@@ -118,9 +122,10 @@ Image Upright(const StoredPicture& picture, Alpha alpha) {
     const ptrdiff_t step = width < 2 ? 0 : 4 * (at(1) - at(0));
     for (uint64_t x = 0; x < width; ++x, from += step) {
       for (int c = 0; c < 3; ++c) {
-        *to++ = from[3] == 255          ? from[c]
-                : alpha == Alpha::kDrop ? WithoutAlpha(from[c], from[3], premultiplied)
-                                        : OverWhite(from[c], from[3], premultiplied);
+        *to++ = from[3] == 255               ? from[c]
+                : alpha == Alpha::kDrop      ? WithoutAlpha(from[c], from[3], premultiplied)
+                : alpha == Alpha::kOverWhite ? OverWhite(from[c], from[3], premultiplied)
+                                             : OverBlack(from[c], from[3], premultiplied);
       }
     }
   }
