@@ -394,6 +394,9 @@ class Canonicaliser {
     // What is shared by all methods is no entry's own.
     for (const auto& [key, value] : method.settings) CheckNotShared(field, "settings", key, given);
     for (const SweepFactor& factor : method.factors) {
+      if (!factor.settings.empty() && FindFactor(spec.factors, factor.key).has_value()) {
+        Refuse(field, fmt::format("{} is a factor of all methods too; give one of the two another name", factor.key));
+      }
       for (const std::string& key : KeysOf(factor)) CheckNotShared(field, "factors", key, given);
     }
     const auto kind = method.settings.find(std::string(kKindKey));

@@ -114,6 +114,30 @@ int64_t NominalDf(const Design& design, const analysis::ModelTerm& term) {
   return df;
 }
 
+// As the analysis takes terms of nested factors: each by itself, its columns beside those of the method (whose part of
+// it the other methods' level is), after the term that is left without the nested ones; fewer factors first.
+void CloseOverNesting(const Design& design, std::vector<analysis::ModelTerm>& terms) {
+  if (std::find(design.nested.begin(), design.nested.end(), true) == design.nested.end()) return;
+  std::vector<analysis::ModelTerm> closed;
+  const auto add = [&](analysis::ModelTerm term) {
+    if (std::find(closed.begin(), closed.end(), term) == closed.end()) closed.push_back(std::move(term));
+  };
+  for (analysis::ModelTerm term : terms) {
+    analysis::ModelTerm margin = WithMethod(design, term);
+    if (std::any_of(term.begin(), term.end(), [&](size_t factor) { return design.nested[factor]; })) {
+      std::erase(term, 0);
+      std::erase_if(margin, [&](size_t factor) { return design.nested[factor]; });
+      add({0});
+      add(std::move(margin));
+    }
+    add(std::move(term));
+  }
+  std::stable_sort(closed.begin(), closed.end(), [&](const analysis::ModelTerm& a, const analysis::ModelTerm& b) {
+    return WithMethod(design, a).size() < WithMethod(design, b).size();
+  });
+  terms = std::move(closed);
+}
+
 // The terms that can be tested at all: those whose factors all have two levels or more.
 absl::StatusOr<std::vector<analysis::ModelTerm>> TestableTerms(const Design& design, std::string_view formula) {
   std::vector<analysis::ModelTerm> terms;
@@ -122,6 +146,7 @@ absl::StatusOr<std::vector<analysis::ModelTerm>> TestableTerms(const Design& des
   } else {
     LOUPE_ASSIGN_OR_RETURN(terms, analysis::ParseModelFormula(formula, design.table));
   }
+  CloseOverNesting(design, terms);
   std::erase_if(terms, [&](const analysis::ModelTerm& term) {
     return std::any_of(term.begin(), term.end(), [&](size_t factor) { return design.own_levels(factor) < 2; }) ||
            OccurringCombinations(design, term) == 0;

@@ -100,6 +100,13 @@ TEST(MethodsTest, CellsHaveTheirMethodsSettings) {
   EXPECT_FALSE(biases.Has("method.rank"));
 }
 
+TEST(MethodsTest, ReportsSeeWhatEachMethodFixes) {
+  const std::map<std::string, std::string> fixed = Plan::Create(SpecOf(kMethodsYaml))->FixedSettings();
+  EXPECT_EQ(fixed.at("budget.steps"), "5");
+  EXPECT_EQ(fixed.at("adapter: method.width"), "8");
+  EXPECT_EQ(fixed.at("biases: method.kind"), "bitfit");
+}
+
 TEST(MethodsTest, CanonicalSpecGivesTheSamePlan) {
   const Plan first = *Plan::Create(SpecOf(kMethodsYaml));
   const absl::StatusOr<Plan> second = Plan::Create(first.spec());
@@ -189,6 +196,23 @@ TEST(MethodsTest, OutlookKeepsNestedFactorsApart) {
     if (term.term == "method:rank") {
       EXPECT_NEAR(term.hardest_variance, 2.0 / 8, 1e-9);
     }
+  }
+}
+
+TEST(MethodsTest, OutlookOfANestedFactorsInteraction) {
+  const Plan plan = *Plan::Create(SpecOf(kMethodsYaml));
+  // However it is written: method and method:learning_rate are its margins.
+  for (const char* formula : {"rank*learning_rate", "method*rank*learning_rate"}) {
+    const absl::StatusOr<PlanOutlook> outlook = Outlook(plan, formula);
+    ASSERT_TRUE(outlook.ok()) << outlook.status();
+    std::vector<std::pair<std::string, int64_t>> df;
+    for (const TermOutlook& term : outlook->terms) {
+      df.emplace_back(term.term, term.df);
+      EXPECT_EQ(term.aliased_df(), 0) << term.term;
+    }
+    EXPECT_THAT(df, UnorderedElementsAre(Pair("method", 2), Pair("learning_rate", 1), Pair("method:rank", 1),
+                                         Pair("method:learning_rate", 2), Pair("method:rank:learning_rate", 1)));
+    EXPECT_EQ(outlook->residual_df, 36 - 8 - 1);
   }
 }
 
