@@ -22,7 +22,7 @@ struct ScoreEntry {
   Better better = Better::kLarger;
   // Settings without which (or with 0 in which) there is no such score; the unused ones are empty.
   std::array<std::string_view, 2> needs = {};
-  // Whether a sweep may have it as its primary score. The others stand beside one: a spread, a curve, a duration.
+  // Whether a sweep may have it as its primary score. The others stand beside one: a spread, a curve, a cost.
   bool primary = true;
 };
 
@@ -57,6 +57,10 @@ inline constexpr std::array kScores = {
     // Curves.
     ScoreEntry{"loss", "loss", Better::kSmaller, {}, false},
     ScoreEntry{"validation_loss", "validation_loss", Better::kSmaller, {}, false},
+    // What a trial costs.
+    ScoreEntry{"parameters", "parameters", Better::kSmaller, {}, false},
+    ScoreEntry{"seconds", "seconds", Better::kSmaller, {}, false},
+    ScoreEntry{"file_bytes", "file, bytes", Better::kSmaller, {}, false},
 };
 
 // The row of a score; of "clip_i_base", the untuned base's, clip_i's. nullptr for a name that is not in the table.

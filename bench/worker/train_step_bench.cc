@@ -3,6 +3,7 @@
 //
 //   train_step_bench [--config UNET_CONFIG_JSON] [--latent-size N] [--rows N] [--precision float32|bf16|fp16]
 //                    [--checkpointing] [--channels-first] [--device cpu|cuda] [--threads N] [--steps N]
+//                    [--slots K] [--one-pass]
 //
 // One process measures one kind of step, since a process's peak of memory never falls. Prints the median of the steps
 // (the first one warms up) in elapsed and in processor time (the machine may be shared), and the peak of memory: the
@@ -45,6 +46,8 @@ struct Flags {
   int threads = 1;
   bool checkpointing = false;
   bool channels_first = false;
+  int64_t slots = 1;
+  bool one_pass = false;
 };
 
 double ProcessorSeconds() {
@@ -111,7 +114,9 @@ void Run(const Flags& flags) {
   auto data = std::make_shared<DreamBoothData>();
   data->instance.latents = stream.Normal({flags.rows, config->in_channels, side, side}).to(device);
   data->instance.context = stream.Normal({1, 77, config->cross_attention_dim}).to(device);
-  const auto method = MakeMethod(SitesIn(*base.unet), {{AdapterSettings(), 1}}, device);
+  const auto make = [&](const std::vector<size_t>& slots) {
+    return MakeMethod(SitesIn(*base.unet), std::vector<SlotOptions>(slots.size(), {AdapterSettings(), 1}), device);
+  };
   TrainOptions options;
   if (flags.precision == "bf16") options.precision = torch::kBFloat16;
   if (flags.precision == "fp16") {
@@ -120,8 +125,11 @@ void Run(const Flags& flags) {
   }
   options.recompute = flags.checkpointing;
   std::vector<TrainSlot> slots;
-  slots.push_back({MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), RandomStream(4), RandomStream(5), options});
-  Trainer trainer(base, *method, std::move(slots));
+  for (int64_t slot = 0; slot < flags.slots; ++slot) {
+    slots.push_back({MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), RandomStream(4), RandomStream(5), options,
+                     flags.one_pass ? 0 : slot});
+  }
+  Trainer trainer(base, make, std::move(slots));
 
   const double before = PeakMb(device);
   std::vector<double> elapsed, processor;
@@ -135,10 +143,11 @@ void Run(const Flags& flags) {
     processor.push_back(ProcessorSeconds() - processor_start);
   }
   fmt::print(
-      "{} rows of {}x{}, {}{}{}: {:.4f} s per step, {:.4f} s of processor; peak {:.0f} MB, {:.0f} MB of it the steps'\n",
-      flags.rows, side, side, flags.precision, flags.checkpointing ? ", checkpointing" : "",
-      flags.channels_first ? ", channels first" : "", Median(elapsed), Median(processor), PeakMb(device),
-      PeakMb(device) - before);
+      "{} slots, {} rows of {}x{}, {}{}{}{}: {:.4f} s per step, {:.4f} s of processor; peak {:.0f} MB, {:.0f} MB of it "
+      "the steps'\n",
+      flags.slots, flags.rows, side, side, flags.slots > 1 ? (flags.one_pass ? "in one pass, " : "a pass each, ") : "",
+      flags.precision, flags.checkpointing ? ", checkpointing" : "", flags.channels_first ? ", channels first" : "",
+      Median(elapsed), Median(processor), PeakMb(device), PeakMb(device) - before);
 }
 
 }  // namespace
@@ -148,7 +157,9 @@ int main(int argc, char** argv) {
   Flags flags;
   app.add_option("--config", flags.config, "A UNet's config.json");
   app.add_option("--latent-size", flags.latent_size, "Height and width of the latents; 0: the network's own");
-  app.add_option("--rows", flags.rows, "Rows per step")->check(CLI::PositiveNumber);
+  app.add_option("--slots", flags.slots, "Trials in the pack")->check(CLI::PositiveNumber);
+  app.add_flag("--one-pass", flags.one_pass, "They share the passes through the network");
+  app.add_option("--rows", flags.rows, "Rows per step and trial")->check(CLI::PositiveNumber);
   app.add_option("--precision", flags.precision, "Of the network")->check(CLI::IsMember({"float32", "bf16", "fp16"}));
   app.add_flag("--checkpointing", flags.checkpointing, "Blocks are computed again in the backward pass");
   app.add_flag("--channels-first", flags.channels_first, "Convolution weights as they are in files");

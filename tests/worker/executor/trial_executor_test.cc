@@ -11,6 +11,7 @@
 #include "analysis/metrics/cosine_similarity.h"
 #include "analysis/metrics/npy_file.h"
 #include "common/atomic_file.h"
+#include "common/score_table.h"
 #include "nlohmann/json.hpp"
 #include "tests/worker/executor/trial_fixture.h"
 #include "worker/io/safetensors.h"
@@ -149,6 +150,8 @@ TEST_F(TrialExecutorTest, OtherNetworksAddTheirScoresAndWhatTheyAreComputedFrom)
     EXPECT_TRUE(outcome.scores.contains(name)) << name;
     EXPECT_TRUE(outcome.scores.contains(std::string(name) + "_base")) << name;
   }
+  for (const auto& [name, value] : outcome.scores)
+    EXPECT_NE(FindScore(name), nullptr) << name << " is not in the table";
   const auto rows = [&](const std::string& name) {
     const auto features = analysis::ReadNpyFile(observer.File(name + ".npy"));
     return features.ok() ? std::pair(features->rows, features->cols) : std::pair<int64_t, int64_t>(0, 0);

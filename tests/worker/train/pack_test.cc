@@ -62,6 +62,7 @@ struct TrialRun {
   std::vector<double> losses;
   std::map<std::string, torch::Tensor> values;
   std::string checkpoint;
+  double validation = 0;  // loss with the average
 };
 
 class PackTest : public testing::Test {
@@ -69,6 +70,12 @@ class PackTest : public testing::Test {
   PackTest() : base_(MakeSmallBase()), trials_(EightTrials()), data_(MakeSmallData(/*prior=*/true)) {
     at::set_num_threads(1);
     path_ = testing::TempDir() + "pack_test.safetensors";
+    RandomStream stream(21);
+    validation_ = {stream.Normal({4, 4, 8, 8}),
+                   stream.Normal({4, 5, 16}),
+                   stream.Normal({4, 4, 8, 8}),
+                   stream.Integers(1000, {4}),
+                   {}};
   }
 
   TrainSlot SlotOf(size_t i, int64_t group) const {
@@ -113,7 +120,10 @@ class PackTest : public testing::Test {
         trainer.SaveCheckpoint(path_, "run", i);
         runs[i].checkpoint = *ReadFile(path_);
         trainer.SwapAverage(i);
-        trainer.WithSlotAlone(i, [&](Method& method) { runs[i].values = method.Export(0); });
+        trainer.WithSlotAlone(i, [&](Method& method) {
+          runs[i].values = method.Export(0);
+          runs[i].validation = ValidationLoss(base_, validation_);
+        });
         trainer.Leave(i);
         in[i] = false;
         --left;
@@ -144,6 +154,9 @@ class PackTest : public testing::Test {
         if (i == kDiverges) continue;
         EXPECT_LE((pack[i].values.at(name) - value).abs().mean().item<double>(), value_tolerance) << name;
       }
+      if (i != kDiverges) {
+        EXPECT_LE(std::abs(pack[i].validation / solo.validation - 1), loss_tolerance);
+      }
       if (!one_pass) {
         EXPECT_EQ(pack[i].checkpoint, solo.checkpoint) << "byte for byte";
       }
@@ -159,6 +172,7 @@ class PackTest : public testing::Test {
   const std::vector<Trial> trials_;
   const std::shared_ptr<const DreamBoothData> data_;
   std::string path_;
+  ValidationRows validation_;
 };
 
 TEST_F(PackTest, EightTrialsTrainAsTheyWouldAlone) { CompareWithSolo(/*one_pass=*/false); }
