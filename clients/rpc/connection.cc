@@ -143,7 +143,8 @@ Connection::Connection(const ConnectOptions& options, const std::optional<Proxy>
                        std::shared_ptr<grpc::Channel> channel)
     : address_(options.address),
       proxy_(proxy ? fmt::format("the proxy {} of {} (no_proxy makes exceptions)", proxy->shown, proxy->variable) : ""),
-      has_tls_(!options.ca_file.empty()),
+      ca_file_(options.ca_file),
+      certificate_file_(options.certificate_file),
       token_file_(options.token_file),
       credentials_file_(options.credentials_file),
       token_(options.token),
@@ -179,6 +180,10 @@ absl::Status Connection::Check(const grpc::Status& status) const {
     case absl::StatusCode::kUnavailable:
       // With a reason it is the coordinator's own answer.
       if (!ReasonOf(converted).empty()) return converted;
+      if (const std::string trouble = TlsTrouble(status.error_message()); !trouble.empty()) {
+        return Annotate(converted, fmt::format("no connection to the coordinator at {}: {}; {}", address_,
+                                               HowItWasTried(), trouble));
+      }
       return Annotate(converted,
                       fmt::format("no coordinator answers at {}: {} (start one with 'loupe up', or give its address "
                                   "with --address or LOUPE_ADDRESS)",
@@ -201,7 +206,40 @@ std::string Connection::HowItWasTried() const {
     if (!looked_up_) looked_up_ = AddressesOf(address_);
     where = looked_up_->empty() ? "a name that no server knows" : *looked_up_;
   }
-  return fmt::format("tried {} {} TLS", where, has_tls_ ? "with" : "without");
+  return fmt::format("tried {} {} TLS", where, ca_file_.empty() ? "without" : "with");
+}
+
+std::string Connection::TlsTrouble(std::string_view message) const {
+  const auto says = [&](std::string_view words) { return message.find(words) != std::string_view::npos; };
+  constexpr std::string_view kGetCredentials =
+      "get credentials from the coordinator's machine with 'loupe-coordinator token add -o FILE' and give them with "
+      "--credentials FILE";
+  if (says("Peer name") || says("Hostname Verification Check failed")) {
+    const std::string host = address_.substr(0, address_.rfind(':'));
+    return fmt::format(
+        "TLS failed over the name: the coordinator's certificate is not for '{0}' (use a name that it is for, or start the "
+        "coordinator with --tls-name {0})",
+        host);
+  }
+  if (says("certificate verify failed") || says("Custom verification check failed")) {
+    return fmt::format(
+        "TLS failed over the coordinator's certificate: it has expired, is not valid yet, or is not signed by an authority in '{}' ({})",
+        ca_file_, kGetCredentials);
+  }
+  if (says("andshake failed")) {
+    return "TLS failed: what answers there does not speak TLS (leave out --credentials, LOUPE_CREDENTIALS and LOUPE_CA_FILE "
+           "if it is a coordinator without TLS)";
+  }
+  // A server that is not content with what it is shown ends the connection without a word.
+  if (!says("Socket closed") && !says("Connection reset") && !says("onnection closed")) return "";
+  if (ca_file_.empty()) return fmt::format("it ended the connection: it may want TLS ({})", kGetCredentials);
+  if (certificate_file_.empty())
+    return fmt::format("it ended the connection after TLS began: it may want a client's certificate ({})",
+                       kGetCredentials);
+  return fmt::format(
+      "it ended the connection after TLS began: the client's certificate in '{}' may have expired or be of an authority that it does not "
+      "know ({})",
+      certificate_file_, kGetCredentials);
 }
 
 absl::Status Connection::WaitUntilConnected(absl::Duration timeout) const {

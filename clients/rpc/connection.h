@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -64,9 +65,10 @@ class Connection {
   void Prepare(grpc::ClientContext& context, absl::Duration deadline = kDefaultDeadline) const;
 
   // FromGrpcStatus, plus what to do: UNAVAILABLE (unless the coordinator itself said so) names the address, what was
-  // tried (the families of its addresses, the proxy, whether TLS was on) and how to start a coordinator,
-  // UNAUTHENTICATED says where the token is looked for. After UNAUTHENTICATED the token file, if there is one, is read
-  // again for the next call: a token is renewed by replacing its file.
+  // tried (the families of its addresses, the proxy, whether TLS was on) and how to start a coordinator, or where TLS
+  // failed, over what: the name, the certificate, or one side that speaks none. UNAUTHENTICATED says where the token is
+  // looked for. After UNAUTHENTICATED the token file, if there is one, is read again for the next call: a token is
+  // renewed by replacing its file.
   absl::Status Check(const grpc::Status& status) const;
 
   // Waits until the coordinator answers or `timeout` has passed (UNAVAILABLE, as Check words it).
@@ -76,10 +78,13 @@ class Connection {
   Connection(const ConnectOptions& options, const std::optional<Proxy>& proxy, std::shared_ptr<grpc::Channel> channel);
   void ReadTokenAgain() const;
   std::string HowItWasTried() const;
+  // What went wrong and what to do, by gRPC's words for it; empty when TLS was not the trouble.
+  std::string TlsTrouble(std::string_view message) const;
 
   const std::string address_;
-  const std::string proxy_;  // for messages; empty without one
-  const bool has_tls_;
+  const std::string proxy_;             // for messages; empty without one
+  const std::string ca_file_;           // TLS is on where there is one
+  const std::string certificate_file_;  // the client's; empty without one
   const std::string token_file_;
   const std::string credentials_file_;
   mutable std::mutex mutex_;

@@ -16,6 +16,7 @@
 #include "clients/rpc/connection.h"
 #include "clients/rpc/rpc_status.h"
 #include "common/atomic_file.h"
+#include "common/credentials.h"
 #include "common/error_details.h"
 #include "common/sha256.h"
 #include "coordinator/service/server.h"
@@ -402,6 +403,51 @@ TEST_F(TlsTest, MutualTlsDemandsACertificateOfTheClientsAuthority) {
   EXPECT_TRUE(absl::IsUnavailable(GetWith("ca.pem", "stranger"))) << "signed by another authority";
   EXPECT_TRUE(absl::IsUnavailable(GetWith("ca.pem", "expired"))) << "expired";
   EXPECT_TRUE(absl::IsUnauthenticated(GetWith("ca.pem", "client", /*with_token=*/false)));
+}
+
+// Each failed handshake says that TLS was the trouble, over what, where it was tried, and what to do.
+TEST_F(TlsTest, AFailedHandshakeSaysWhy) {
+  options_.tls.client_ca_file = folder_ / "ca.pem";
+  Start();
+  const std::string port = server_->address().substr(server_->address().rfind(':'));
+  const auto says = [](const std::string& cause, const std::string& what_to_do) {
+    return ::testing::ResultOf([](const absl::Status& status) { return std::string(status.message()); },
+                               ::testing::AllOf(HasSubstr("127.0.0."), HasSubstr("(IPv4) with"), HasSubstr("TLS"),
+                                                HasSubstr(cause), HasSubstr(what_to_do)));
+  };
+  EXPECT_THAT(GetWith("other-ca.pem", "client"), says("over the coordinator's certificate", "token add -o FILE"));
+  EXPECT_THAT(GetWith("ca.pem", ""), says("may want a client's certificate", "--credentials FILE"));
+  EXPECT_THAT(GetWith("ca.pem", "expired"), says("may have expired", "--credentials FILE"));
+  EXPECT_THAT(GetWith("", ""), says("may want TLS", "--credentials FILE"));
+  const absl::Status other_name = Get(*Connect({.address = "127.0.0.2" + port,
+                                                .token = AdminToken(),
+                                                .ca_file = folder_ / "ca.pem",
+                                                .certificate_file = folder_ / "client.pem",
+                                                .key_file = folder_ / "client.key"}));
+  EXPECT_THAT(other_name, says("certificate is not for '127.0.0.2'", "--tls-name 127.0.0.2"));
+  // A credentials file takes another way through gRPC.
+  const testing::Certificate client = testing::MakeCertificate(authority_, "client");
+  const std::string credentials = folder_ / "client-credentials.pem";
+  ASSERT_TRUE(WriteFileAtomically(credentials,
+                                  ToText({.comment = "a client",
+                                          .address = "127.0.0.2" + port,
+                                          .token = AdminToken(),
+                                          .certificate = client.certificate,
+                                          .key = client.key,
+                                          .authority = authority_.certificate}),
+                                  0600)
+                  .ok());
+  const auto with = Connect(*ResolveConnectOptions({.credentials_file = credentials}));
+  EXPECT_THAT(Get(*with), says("certificate is not for '127.0.0.2'", "--tls-name 127.0.0.2"));
+}
+
+TEST_F(SecurityTest, TlsToACoordinatorWithoutSaysSo) {
+  Start();
+  const testing::Certificate authority = testing::MakeAuthority("somebody");
+  ASSERT_TRUE(WriteFileAtomically(folder_ / "ca.pem", authority.certificate).ok());
+  const absl::Status status = Get(*Connect({.token = AdminToken(), .ca_file = folder_ / "ca.pem"}));
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("does not speak TLS"));
 }
 
 TEST_F(TlsTest, ANewCertificateIsTakenOverWithoutARestart) {
