@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/connect.h"
+#include "cli/views.h"
 #include "common/random_source.h"
 #include "common/settings/settings.h"
 #include "common/status_macros.h"
@@ -78,6 +79,8 @@ absl::StatusOr<v1::Sweep> CreateSweep(const Connection& connection, const SweepI
   }
   LOUPE_RETURN_IF_ERROR(response.status());
   for (const std::string& note : response->plan().notes()) fmt::print(stderr, "note: {}\n", Printable(note));
+  for (const v1::WaitingTrials& waiting : response->plan().waiting())
+    fmt::print(stderr, "note: now {}\n", Printable(WaitingText(waiting)));
   if (!options.validate_only) return response->sweep();
   v1::Sweep planned;
   planned.set_name(id.name());

@@ -16,9 +16,12 @@
 #include "cli/subset.h"
 #include "cli/sweep_input.h"
 #include "cli/trial_history.h"
+#include "cli/views.h"
 #include "common/status_macros.h"
 #include "coordinator/plan/plan_summary.h"
+#include "coordinator/plan_proto/spec_proto.h"
 #include "fmt/format.h"
+#include "loupe/v1/sweep.grpc.pb.h"
 
 namespace loupe::cli {
 namespace {
@@ -61,6 +64,26 @@ std::optional<TrialHistory> History(const coordinator::Plan& plan, const PlanFla
   absl::StatusOr<TrialHistory> history = ReadTrialHistory(**connection, plan, kHistoryPatience);
   if (!history.ok()) return std::nullopt;
   return *history;
+}
+
+// Which trials none of the workers that are connected could run, where a coordinator is there to say so.
+std::vector<std::string> WaitingNotes(const coordinator::Plan& plan, const PlanFlags& flags) {
+  if (flags.no_history) return {};
+  const absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(flags.connect);
+  if (!connection.ok()) return {};
+  v1::CreateSweepRequest request;
+  *request.mutable_spec() = coordinator::SpecToProto(plan.spec());
+  request.set_validate_only(true);
+  grpc::ClientContext context;
+  (*connection)->Prepare(context, kHistoryPatience);
+  v1::CreateSweepResponse response;
+  const grpc::Status status =
+      v1::SweepService::NewStub((*connection)->channel())->CreateSweep(&context, request, &response);
+  if (!status.ok()) return {};
+  std::vector<std::string> notes;
+  for (const v1::WaitingTrials& waiting : response.plan().waiting())
+    notes.push_back(fmt::format("now {}", WaitingText(waiting)));
+  return notes;
 }
 
 // nullopt, and a note, where nothing is known of the base.
@@ -131,6 +154,7 @@ absl::Status Run(const PlanFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(view.outlook, coordinator::Outlook(input.plan, flags.terms));
   for (std::string& note : MissingPathNotes(input.plan)) view.outlook.notes.push_back(std::move(note));
   for (std::string& note : PromptNotes(input.plan)) view.outlook.notes.push_back(std::move(note));
+  for (std::string& note : WaitingNotes(input.plan, flags)) view.outlook.notes.push_back(std::move(note));
   view.estimate = EstimateSweep(input.plan, flags, view.outlook.notes);
   if (!flags.write.empty()) {
     LOUPE_RETURN_IF_ERROR(WriteChosen(flags, input, view));

@@ -96,10 +96,12 @@ std::vector<std::string> ProgressView::TerminalLines(int width, int max_lines) c
   if (sweep.state() != v1::Sweep::ACTIVE) head += "  " + v1::Sweep::State_Name(sweep.state());
   if (!sweep.state_reason().empty()) head += ": " + sweep.state_reason();
   std::vector<std::string> lines = {head};
+  for (const v1::WaitingTrials& waiting : sweep.waiting()) lines.push_back("  " + WaitingText(waiting));
   const auto room = static_cast<size_t>(std::max(1, max_lines));
   for (const v1::RunningAttempt& attempt : state_.running()) {
     const auto shown = static_cast<size_t>(lines.size());
-    const auto hidden = static_cast<size_t>(state_.running_size()) - (shown - 1);
+    const auto hidden =
+        static_cast<size_t>(state_.running_size()) - (shown - 1 - static_cast<size_t>(sweep.waiting_size()));
     if (shown + 1 >= room && hidden > 1) {
       lines.push_back(fmt::format("  and {} more", hidden));
       break;
@@ -132,6 +134,7 @@ std::string ProgressView::PlainLine() const {
   }
   if (sweep.state() != v1::Sweep::ACTIVE) line += ", " + v1::Sweep::State_Name(sweep.state());
   if (!sweep.state_reason().empty()) line += fmt::format(" ({})", sweep.state_reason());
+  for (const v1::WaitingTrials& waiting : sweep.waiting()) line += "; " + WaitingText(waiting);
   for (const v1::RunningAttempt& attempt : state_.running()) {
     if (attempt.metrics().empty()) continue;
     line += fmt::format("; trial {} {}", LastPart(attempt.trial()), attempt.phase());

@@ -47,6 +47,7 @@ std::string SweepText(const v1::Sweep& sweep) {
   text +=
       fmt::format("  queued {}, running {}, succeeded {}, failed {}, quarantined {}, cancelled {}\n", counts.queued(),
                   counts.running(), counts.succeeded(), counts.failed(), counts.quarantined(), counts.cancelled());
+  for (const v1::WaitingTrials& waiting : sweep.waiting()) text += fmt::format("  {}\n", WaitingText(waiting));
   if (const std::string left = LeftText(sweep); !left.empty() && !IsTerminal(sweep.state())) {
     text += fmt::format("  about {} left\n", left);
   }

@@ -46,6 +46,11 @@ std::string CellText(const google::protobuf::Map<std::string, std::string>& cell
   return text;
 }
 
+std::string WaitingText(const v1::WaitingTrials& waiting) {
+  return fmt::format("{} trial{} wait{}: {}", waiting.trials(), waiting.trials() == 1 ? "" : "s",
+                     waiting.trials() == 1 ? "s" : "", waiting.reason());
+}
+
 bool IsTerminal(v1::Sweep::State state) {
   return state == v1::Sweep::COMPLETED || state == v1::Sweep::STOPPED || state == v1::Sweep::CANCELLED;
 }
@@ -60,6 +65,9 @@ Json SweepJson(const v1::Sweep& sweep) {
   json["title"] = sweep.spec().display_name();
   json["state"] = v1::Sweep::State_Name(sweep.state());
   json["state_reason"] = sweep.state_reason();
+  json["waiting"] = Json::array();
+  for (const v1::WaitingTrials& waiting : sweep.waiting())
+    json["waiting"].push_back({{"trials", waiting.trials()}, {"reason", waiting.reason()}});
   const v1::TrialCounts& counts = sweep.counts();
   json["counts"] = {{"total", counts.total()},
                     {"queued", counts.queued()},
@@ -125,6 +133,14 @@ Json WorkerJson(const v1::Worker& worker) {
   json["process_id"] = worker.description().process_id();
   json["threads"] = worker.description().threads();
   json["memory_bytes"] = worker.description().memory_bytes();
+  const v1::WorkerAbilities& abilities = worker.description().abilities();
+  const auto list = [](const auto& values) { return std::vector<std::string>(values.begin(), values.end()); };
+  json["abilities"] = {{"settings_version", abilities.settings_version()},
+                       {"methods", list(abilities.methods())},
+                       {"tasks", list(abilities.tasks())},
+                       {"bases", list(abilities.bases())},
+                       {"devices", list(abilities.devices())},
+                       {"device_memory_bytes", abilities.device_memory_bytes()}};
   json["slots"] = worker.slots();
   json["running"] = std::vector<std::string>(worker.running().begin(), worker.running().end());
   json["seconds_since_last_sync"] = Seconds(worker.since_last_sync());

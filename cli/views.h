@@ -26,6 +26,9 @@ std::string JsonText(const nlohmann::ordered_json& json, int indent = 2);
 // "input=SA_in output=FFN_in", ordered by name.
 std::string CellText(const google::protobuf::Map<std::string, std::string>& cell);
 
+// "12 trials wait: method lora, and no connected worker runs it".
+std::string WaitingText(const v1::WaitingTrials& waiting);
+
 // "sweeps/quickstart/trials/7" -> "7"; "workers/w1" -> "w1": what people type.
 std::string LastPart(const std::string& name);
 

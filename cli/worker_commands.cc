@@ -32,21 +32,26 @@ absl::Status ListWorkers(const WorkerFlags& flags) {
   const auto stub = v1::WorkerService::NewStub(connection->channel());
   v1::ListWorkersRequest request;
   std::vector<v1::Worker> workers;
+  std::vector<v1::WaitingTrials> waiting;
   do {
     LOUPE_ASSIGN_OR_RETURN(v1::ListWorkersResponse response,
                            Call(*connection, static_cast<WorkerStub&>(*stub), &WorkerStub::ListWorkers, request));
     for (v1::Worker& worker : *response.mutable_workers()) workers.push_back(std::move(worker));
+    for (v1::WaitingTrials& trials : *response.mutable_waiting()) waiting.push_back(std::move(trials));
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
   if (flags.format == "json") {
     nlohmann::ordered_json json;
     json["workers"] = nlohmann::ordered_json::array();
     for (const v1::Worker& worker : workers) json["workers"].push_back(WorkerJson(worker));
+    json["waiting"] = nlohmann::ordered_json::array();
+    for (const v1::WaitingTrials& trials : waiting)
+      json["waiting"].push_back({{"sweep", trials.sweep()}, {"trials", trials.trials()}, {"reason", trials.reason()}});
     return WriteOutput(JsonText(json), "");
   }
   if (workers.empty()) return WriteOutput("no workers have been seen yet; 'loupe up' starts some\n", "");
-  analysis::TextTable table({"worker", "state", "device", "host", "running", "done", "failed", "last seen"},
-                            /*left_columns=*/5);
+  analysis::TextTable table({"worker", "state", "device", "host", "methods", "running", "done", "failed", "last seen"},
+                            /*left_columns=*/6);
   for (const v1::Worker& worker : workers) {
     std::vector<std::string> running;
     for (const std::string& trial : worker.running()) {
@@ -55,11 +60,15 @@ absl::Status ListWorkers(const WorkerFlags& flags) {
       running.push_back(fmt::format("{}/{}", LastPart(sweep), LastPart(trial)));
     }
     table.Add({LastPart(worker.name()), v1::Worker::State_Name(worker.state()), worker.description().device(),
-               worker.description().hostname(), fmt::format("{}", fmt::join(running, " ")),
-               fmt::format("{}", worker.trials_succeeded()), fmt::format("{}", worker.trials_failed()),
-               TimeText(Seconds(worker.since_last_sync())) + " ago"});
+               worker.description().hostname(),
+               fmt::format("{}", fmt::join(worker.description().abilities().methods(), " ")),
+               fmt::format("{}", fmt::join(running, " ")), fmt::format("{}", worker.trials_succeeded()),
+               fmt::format("{}", worker.trials_failed()), TimeText(Seconds(worker.since_last_sync())) + " ago"});
   }
-  return WriteOutput(table.Text(), "");
+  std::string text = table.Text();
+  for (const v1::WaitingTrials& trials : waiting)
+    text += fmt::format("{}: {}\n", LastPart(trials.sweep()), WaitingText(trials));
+  return WriteOutput(text, "");
 }
 
 using Verb = grpc::Status (WorkerStub::*)(grpc::ClientContext*, const v1::WorkerVerbRequest&, v1::Worker*);

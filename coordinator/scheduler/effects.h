@@ -132,11 +132,17 @@ struct UpsertWorker {
   WorkerRecord worker;
 };
 
-// How many trials a worker has brought to which end, in all.
+// How many trials a worker has brought to which end, in all, and when it was last heard of.
 struct CountWorker {
   std::string worker;
   int64_t succeeded = 0;
   int64_t failed = 0;
+  absl::Time last_seen;
+};
+
+// It has been away for too long (WorkerRules): its row goes, what it did stays with the trials.
+struct ForgetWorker {
+  std::string worker;
 };
 
 // Makes a request idempotent: a repeat with the same id finds this instead of acting again.
@@ -153,7 +159,7 @@ struct RecordRequest {
 using Effect =
     std::variant<InsertSweep, InsertTrials, UpdateSweep, PurgeSweep, PutJob, EndJob, UpdateTrial, CancelQueuedTrials,
                  StartAttempt, EndAttempt, AcceptResult, RecordInput, KeepSupersededResult, AppendPoints,
-                 RecordArtifact, UpsertWorker, CountWorker, RecordRequest>;
+                 RecordArtifact, UpsertWorker, CountWorker, ForgetWorker, RecordRequest>;
 using Effects = std::vector<Effect>;
 
 }  // namespace loupe::coordinator

@@ -169,6 +169,45 @@ struct Result {
   std::map<std::string, std::string> inputs;
 };
 
+// What a trial asks of the worker that is to run it.
+struct TrialNeeds {
+  // Version of the table of settings (common/settings/settings.h); kSettingsVersion's successor where not even the
+  // coordinator knows a setting.
+  int32_t settings_version = 1;
+  // Values of method.kind and task.kind. Empty: any will do.
+  std::string method;
+  std::string task;
+  auto operator<=>(const TrialNeeds&) const = default;
+};
+
+// The needs of a sweep's trials, which are those of their cells.
+struct SweepNeeds {
+  // Each different one once; at most 256, at least one.
+  std::vector<TrialNeeds> classes = {TrialNeeds{}};
+  // By cell: place in `classes`. Empty: the first for all.
+  std::vector<uint8_t> class_of_cell;
+
+  size_t class_of(int64_t cell) const { return class_of_cell.empty() ? 0 : class_of_cell[static_cast<size_t>(cell)]; }
+};
+
+// What a worker says it can run. As it stands: what programs could that do not say.
+struct WorkerAbilities {
+  int32_t settings_version = 1;
+  std::set<std::string> methods = {"adapter"};
+  std::set<std::string> tasks = {"dreambooth", "finetune"};
+  // Classes of denoisers. Empty: any. No setting names a trial's yet: shown only.
+  std::set<std::string> bases;
+  std::vector<std::string> devices;
+  int64_t device_memory_bytes = 0;
+  auto operator<=>(const WorkerAbilities&) const = default;
+};
+
+inline bool CanRun(const WorkerAbilities& worker, const TrialNeeds& trial) {
+  return trial.settings_version <= worker.settings_version &&
+         (trial.method.empty() || worker.methods.contains(trial.method)) &&
+         (trial.task.empty() || worker.tasks.contains(trial.task));
+}
+
 struct WorkerDescription {
   std::string hostname;
   std::string device;
@@ -176,6 +215,8 @@ struct WorkerDescription {
   int64_t process_id = 0;
   int32_t threads = 0;
   int64_t memory_bytes = 0;
+  // Not stored: a worker says it with every message.
+  WorkerAbilities abilities;
   bool operator==(const WorkerDescription&) const = default;
 };
 
@@ -189,6 +230,8 @@ struct WorkerRecord {
   // An operator's wish, kept over restarts.
   bool draining = false;
   absl::Time first_seen;
+  // Of its latest message; what is stored may be kSeenInterval older.
+  absl::Time last_seen;
   int64_t succeeded = 0;
   int64_t failed = 0;
 };

@@ -32,11 +32,6 @@ void RunQueue::AddFresh(int64_t index) {
   ++fresh_count_;
 }
 
-void RunQueue::AddAllFresh() {
-  fresh_.assign(fresh_.size(), true);
-  fresh_count_ = static_cast<int64_t>(fresh_.size());
-}
-
 void RunQueue::AddAgain(int64_t index) { again_.insert(index); }
 
 void RunQueue::Remove(int64_t index) {
@@ -64,13 +59,24 @@ int64_t RunQueue::AtPosition(int64_t position) {
   return replicate * cells_ + cell_order_[static_cast<size_t>(position % cells_)];
 }
 
+std::optional<int64_t> RunQueue::NextFresh() {
+  if (fresh_count_ == 0) return std::nullopt;
+  // Each position is passed once: constant time per trial, over the sweep.
+  while (!fresh_[static_cast<size_t>(AtPosition(cursor_))]) ++cursor_;
+  return AtPosition(cursor_);
+}
+
+std::optional<RunQueue::Place> RunQueue::NextPlace() {
+  const std::optional<int64_t> next_fresh = NextFresh();
+  std::optional<Place> place;
+  if (next_fresh) place = {*next_fresh / cells_, true, cursor_};
+  if (again_.empty()) return place;
+  const Place again{*again_.begin() / cells_, false, *again_.begin()};
+  return place ? std::min(*place, again) : again;
+}
+
 std::optional<int64_t> RunQueue::Pop() {
-  std::optional<int64_t> next_fresh;
-  if (fresh_count_ > 0) {
-    // Each position is passed once: constant time per trial, over the sweep.
-    while (!fresh_[static_cast<size_t>(AtPosition(cursor_))]) ++cursor_;
-    next_fresh = AtPosition(cursor_);
-  }
+  const std::optional<int64_t> next_fresh = NextFresh();
   if (!again_.empty() && (!next_fresh || *again_.begin() / cells_ <= *next_fresh / cells_)) {
     const int64_t index = *again_.begin();
     again_.erase(again_.begin());

@@ -7,19 +7,21 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <vector>
 
 namespace loupe::coordinator {
 
-// Keeps indexes only; the caller knows states. Not thread-safe. Memory: 1 byte per trial and 4 per cell.
+// A sweep whose trials do not all need the same of a worker (SweepNeeds) has a queue for each class; each keeps to the
+// one order of the sweep.
+// Keeps indexes only; the caller knows states. Not thread-safe. Memory: 1 bit per trial and 4 bytes per cell.
 class RunQueue {
  public:
-  // Empty: nothing is queued yet.
+  // Empty: nothing is queued yet. `seed` fixes the order, whichever of the trials are ever put into this queue.
   RunQueue(int64_t cells, int32_t replicates, uint64_t seed);
 
   // Puts a trial in its place in the fresh order. Only before the first Pop.
   void AddFresh(int64_t index);
-  void AddAllFresh();
   // Puts back a trial that was popped, or that left the queue by Remove. Not while it is queued.
   void AddAgain(int64_t index);
   // Takes one out, wherever it stands. OK when it is not queued.
@@ -28,6 +30,10 @@ class RunQueue {
 
   // The next trial to run, or nothing.
   std::optional<int64_t> Pop();
+  // Its place in the run order, to compare with that of another queue of the same sweep: replicate, whether it is a
+  // fresh one, place in the replicate. Nothing when the queue is empty.
+  using Place = std::tuple<int64_t, bool, int64_t>;
+  std::optional<Place> NextPlace();
 
   int64_t size() const { return fresh_count_ + static_cast<int64_t>(again_.size()); }
   bool empty() const { return size() == 0; }
@@ -35,6 +41,8 @@ class RunQueue {
  private:
   // The trial at a position of the fresh order.
   int64_t AtPosition(int64_t position);
+  // The next fresh one; the cursor stands on it then.
+  std::optional<int64_t> NextFresh();
 
   const int64_t cells_;
   const int32_t replicates_;

@@ -9,6 +9,12 @@
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
+namespace {
+
+// Workers in one turn.
+constexpr int kMostForgotten = 256;
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options, RandomSource& random)
     : options_(options),
@@ -21,15 +27,18 @@ Scheduler::~Scheduler() = default;
 // ---- Rebuilding
 // --------------------------------------------------------------------------------------------------------
 
-void Scheduler::RestoreSweep(SweepRecord record, absl::StatusOr<CellFunctions> cells) {
+void Scheduler::RestoreSweep(SweepRecord record, absl::StatusOr<CellFunctions> cells,
+                             std::shared_ptr<const SweepNeeds> needs) {
+  static const auto* const kNoNeeds = new std::shared_ptr<const SweepNeeds>(std::make_shared<SweepNeeds>());
+  if (needs == nullptr) needs = *kNoNeeds;
   const SweepKey key = record.key;
   next_key_ = std::max(next_key_, key + 1);
   keys_by_id_.emplace(record.id, key);
-  Sweep& sweep = *sweeps_.emplace(key, std::make_unique<Sweep>(std::move(record))).first->second;
+  Sweep& sweep = *sweeps_.emplace(key, std::make_unique<Sweep>(std::move(record), std::move(needs))).first->second;
   if (!sweep.record.job) return;
   sweep.job_stored = true;
   // Also those that are not stored yet: none runs before all are.
-  if (sweep.record.has_job(JobKind::kCreate)) sweep.queue.AddAllFresh();
+  if (sweep.record.has_job(JobKind::kCreate)) sweep.AddAllFresh();
   if (cells.ok()) {
     sweep.cells = *std::move(cells);
     TakeTurn(sweep);
@@ -50,12 +59,16 @@ void Scheduler::RestoreTrial(SweepKey key, int64_t index, TrialState state, int6
   // A trial whose back-off was running is offered at once: the restart was wait enough. What is about to be cancelled
   // is not.
   const bool runs = !sweep.record.job || sweep.record.has_job(JobKind::kRetry);
-  if (state == TrialState::kQueued && runs) sweep.queue.AddFresh(index);
+  if (state == TrialState::kQueued && runs) sweep.queue_of(index).AddFresh(index);
   if (index + 1 == sweep.record.trials()) Reindex(sweep);
 }
 
 void Scheduler::RestoreWorker(WorkerRecord worker, const Now& now) {
   workers_.Add(std::move(worker)).last_sync = now.monotonic;
+}
+
+void Scheduler::RestoreAbilities(const std::string& worker, const WorkerAbilities& abilities) {
+  if (WorkerEntry* entry = workers_.Find(worker); entry != nullptr) entry->record.description.abilities = abilities;
 }
 
 void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const std::string& token_sha256,
@@ -161,19 +174,24 @@ void Scheduler::EmitSweep(Sweep& sweep, const Now& now, Effects& effects) {
 }
 
 void Scheduler::Reindex(Sweep& sweep) {
-  std::optional<RunnableKey> key;
-  if (sweep.record.shown_state() == SweepState::kActive && !sweep.queue.empty()) {
-    key = RunnableKey{-static_cast<int64_t>(sweep.record.priority), static_cast<int64_t>(sweep.running.size()),
-                      sweep.last_grant, sweep.record.key};
+  const bool active = sweep.record.shown_state() == SweepState::kActive;
+  for (size_t i = 0; i < sweep.queues.size(); ++i) {
+    std::optional<RunnableKey> key;
+    if (active && !sweep.queues[i].empty()) {
+      key = RunnableKey{-static_cast<int64_t>(sweep.record.priority), static_cast<int64_t>(sweep.running.size()),
+                        sweep.last_grant, sweep.record.key};
+    }
+    if (key == sweep.runnable_keys[i]) continue;
+    auto& of_needs = runnable_[sweep.needs->classes[i]];
+    if (sweep.runnable_keys[i]) of_needs.erase(*sweep.runnable_keys[i]);
+    if (key) of_needs.insert(*key);
+    if (of_needs.empty()) runnable_.erase(sweep.needs->classes[i]);
+    sweep.runnable_keys[i] = key;
   }
-  if (key == sweep.runnable_key) return;
-  if (sweep.runnable_key) runnable_.erase(*sweep.runnable_key);
-  if (key) runnable_.insert(*key);
-  sweep.runnable_key = key;
 }
 
 void Scheduler::ClearQueue(Sweep& sweep) {
-  sweep.queue.Clear();
+  for (RunQueue& queue : sweep.queues) queue.Clear();
   for (const auto& [index, when] : sweep.delayed) delayed_.erase({when, {sweep.record.key, index}});
   sweep.delayed.clear();
   Reindex(sweep);
@@ -204,7 +222,8 @@ void Scheduler::EndSweepIfDone(Sweep& sweep, const Now& now, Effects& effects) {
 
 absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, CellLevelsJson cell_levels_json,
                                                 const std::string& request_id, const std::string& fingerprint,
-                                                const Now& now, Effects& effects, const std::string& client) {
+                                                const Now& now, Effects& effects, const std::string& client,
+                                                std::shared_ptr<const SweepNeeds> needs) {
   LOUPE_ASSIGN_OR_RETURN(const RecordRequest* earlier, FindRequest(request_id, "CreateSweep", fingerprint));
   if (earlier != nullptr) {
     if (const Sweep* sweep = FindSweep(earlier->sweep_id); sweep != nullptr) return sweep->record;
@@ -231,9 +250,9 @@ absl::StatusOr<SweepRecord> Scheduler::OnCreate(SweepRecord record, CellLevelsJs
     effects.push_back(request);
     RestoreRequest(std::move(request));
   }
-  RestoreSweep(record);
+  RestoreSweep(record, CellFunctions{}, std::move(needs));
   Sweep& sweep = *sweeps_.at(record.key);
-  sweep.queue.AddAllFresh();
+  sweep.AddAllFresh();
   StartJob(sweep, {.kind = JobKind::kCreate, .client = client}, {std::move(cell_levels_json), nullptr}, now, effects);
   return sweep.record;
 }
@@ -342,10 +361,17 @@ void Scheduler::OnTick(const Now& now, Effects& effects) {
     delayed_.erase(delayed_.begin());
     Sweep& sweep = *sweeps_.at(trial.sweep);
     sweep.delayed.erase(trial.index);
-    sweep.queue.AddAgain(trial.index);
+    sweep.queue_of(trial.index).AddAgain(trial.index);
     Reindex(sweep);
   }
   workers_.Tick(now.monotonic);
+  for (int forgotten = 0; forgotten < kMostForgotten; ++forgotten) {
+    const WorkerEntry* worker = workers_.Forgettable(now.monotonic, now.wall, options_.lease);
+    if (worker == nullptr) break;
+    const std::string id = worker->record.id;
+    effects.push_back(ForgetWorker{id});
+    workers_.Forget(id);
+  }
 }
 
 absl::Duration Scheduler::NextDeadline() const {
@@ -361,16 +387,14 @@ absl::Duration Scheduler::NextDeadline() const {
 absl::StatusOr<Scheduler::SweepView> Scheduler::View(const std::string& sweep_id, const Now& now) const {
   const Sweep* sweep = FindSweep(sweep_id);
   if (sweep == nullptr) return absl::NotFoundError(fmt::format("there is no sweep '{}'", sweep_id));
-  SweepView view{&sweep->record, sweep->counts, sweep->change, std::nullopt};
+  SweepView view{&sweep->record, sweep->counts, sweep->change, std::nullopt, {}};
+  for (size_t i = 0; i < sweep->queues.size(); ++i) AddWaiting(*sweep, i, now, view.waiting);
   if (sweep->record.has_job(JobKind::kDelete)) {
     view.counts = {};
   } else if (IsTerminal(sweep->record.state)) {
     view.estimated_time_left = absl::ZeroDuration();
-  } else if (!sweep->durations.empty()) {
-    int64_t slots = 0;
-    for (const auto& [id, worker] : workers_.all()) {
-      if (worker.parked || now.monotonic - worker.last_sync < options_.lease) slots += worker.record.slots;
-    }
+  } else if (!sweep->durations.empty() && view.waiting.empty()) {
+    const int64_t slots = FleetAt(now).slots;
     std::vector<double> sorted(sweep->durations.begin(), sweep->durations.end());
     std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
     const double left = static_cast<double>(sweep->counts.queued) + 0.5 * static_cast<double>(sweep->counts.running);

@@ -53,7 +53,7 @@ struct SchedulerOptions {
   // everybody else.
   int64_t job_rows = 4096;
   // For tests of the tests: a scheduler broken on purpose, which the simulator must catch.
-  enum class Mutation { kNone, kSkipTokenCheck, kDoubleLease, kForgetEpoch };
+  enum class Mutation { kNone, kSkipTokenCheck, kDoubleLease, kForgetEpoch, kLeaseToAnybody };
   Mutation mutation = Mutation::kNone;
 };
 
@@ -140,6 +140,15 @@ struct CellFunctions {
   std::function<bool(int64_t cell)> matches;
 };
 
+// Queued trials of one sweep that no connected worker can run. They wait, and cost no attempt.
+struct WaitingTrials {
+  std::string sweep_id;
+  int64_t trials = 0;
+  // "method lora, and no connected worker runs it"
+  std::string reason;
+  bool operator==(const WaitingTrials&) const = default;
+};
+
 struct SchedulerCounters {
   int64_t leases_granted = 0;
   int64_t leases_expired = 0;
@@ -157,10 +166,13 @@ class Scheduler {
   // Rebuilding after a restart, in the order of RecoverySink. Live attempts get one full fresh lease from `now`:
   // whatever time passed while the coordinator was down was not the worker's fault. A job whose `cells` are an error
   // waits for the next restart, and the sweep says why (state_reason).
-  void RestoreSweep(SweepRecord sweep, absl::StatusOr<CellFunctions> cells = CellFunctions{});
+  void RestoreSweep(SweepRecord sweep, absl::StatusOr<CellFunctions> cells = CellFunctions{},
+                    std::shared_ptr<const SweepNeeds> needs = nullptr);
   void RestoreTrial(SweepKey sweep, int64_t index, TrialState state, int64_t epoch, int32_t failed_attempts,
                     int32_t worker_losses, uint64_t result_digest);
   void RestoreWorker(WorkerRecord worker, const Now& now);
+  // Of a worker whose call is held, before Park: what workers can do is not stored.
+  void RestoreAbilities(const std::string& worker, const WorkerAbilities& abilities);
   // Only the token's digest is known then: the worker that reports the attempt shows the token; one that does not
   // report it in its next message does not hold it, and the trial goes back to the queue.
   void RestoreAttempt(TrialKey trial, int64_t epoch, const std::string& token_sha256, const std::string& worker,
@@ -173,11 +185,12 @@ class Scheduler {
   // has room for.
 
   // A new sweep, all trials queued; none runs before all are stored. `sweep` needs no key, times or state: they are set
-  // here. `request_id` may be empty. ALREADY_EXISTS when the id is taken; a repeat of the same request returns the
-  // first sweep; INVALID_ARGUMENT when `request_id` was used with other content.
+  // here. Without `needs` any worker will do. `request_id` may be empty. ALREADY_EXISTS when the id is taken; a repeat
+  // of the same request returns the first sweep; INVALID_ARGUMENT when `request_id` was used with other content.
   absl::StatusOr<SweepRecord> OnCreate(SweepRecord sweep, CellLevelsJson cell_levels_json,
                                        const std::string& request_id, const std::string& fingerprint, const Now& now,
-                                       Effects& effects, const std::string& client = "");
+                                       Effects& effects, const std::string& client = "",
+                                       std::shared_ptr<const SweepNeeds> needs = nullptr);
   // `etag` empty means any. ABORTED when it does not match; NOT_FOUND; FAILED_PRECONDITION as sweep_transitions.h says,
   // while the sweep is being deleted, and for stop and cancel while it is being created. A sweep is CANCELLED when its
   // last trial is.
@@ -209,7 +222,8 @@ class Scheduler {
   // ABORTED / LEASE_LOST unless the claim is good now.
   absl::StatusOr<TrialKey> CheckLease(const LeaseClaim& claim) const;
   absl::Status OnArtifact(const LeaseClaim& claim, ArtifactRecord artifact, Effects& effects);
-  // Lease expiry, back-off, set-asides. Call it at NextDeadline() or later.
+  // Lease expiry, back-off, set-asides; workers that are to be forgotten, some at a time. Call it at NextDeadline() or
+  // later.
   void OnTick(const Now& now, Effects& effects);
   absl::Duration NextDeadline() const;
 
@@ -226,10 +240,16 @@ class Scheduler {
     TrialCounts counts;
     // Rises with every change that WatchSweep shows.
     uint64_t change = 0;
+    // Unset too while trials wait for a worker that can run them.
     std::optional<absl::Duration> estimated_time_left;
+    std::vector<WaitingTrials> waiting;
   };
   absl::StatusOr<SweepView> View(const std::string& sweep_id, const Now& now) const;
   std::vector<RunningAttempt> Running(const std::string& sweep_id, const Now& now) const;
+  // Of all sweeps, at most `most`.
+  std::vector<WaitingTrials> Waiting(const Now& now, size_t most) const;
+  // Why no connected worker can run trials that need this; empty when one can.
+  std::string WhyNobodyRuns(const TrialNeeds& needs, const Now& now) const;
   const WorkerTable& workers() const { return workers_; }
   const SchedulerCounters& counters() const { return counters_; }
   const SchedulerOptions& options() const { return options_; }
@@ -304,19 +324,33 @@ class Scheduler {
   bool GrantOne(WorkerEntry& worker, const Now& now, Effects& effects);
   void Wake(const std::string& worker);
 
+  // scheduler_needs.cc. Who is connected, as of one moment.
+  struct Fleet {
+    absl::Duration at;
+    int64_t slots = 0;
+    std::set<WorkerAbilities> abilities;
+  };
+  const Fleet& FleetAt(const Now& now) const;
+  bool HasWorkFor(const WorkerAbilities& worker) const;
+  // The sweep whose turn it is among those with something for this worker, or nullptr.
+  Sweep* NextSweepFor(const WorkerAbilities& worker);
+  void AddWaiting(const Sweep& sweep, size_t of_class, const Now& now, std::vector<WaitingTrials>& waiting) const;
+
   const SchedulerOptions options_;
   RandomSource& random_;
   SweepKey next_key_ = 1;
   std::map<SweepKey, std::unique_ptr<Sweep>> sweeps_;
   std::map<std::string, SweepKey> keys_by_id_;
-  // Active sweeps with something to run: (−priority, running, last grant, key).
-  std::set<RunnableKey> runnable_;
+  // Active sweeps with something to run, by what that needs: (−priority, running, last grant, key). Different needs are
+  // few, however many sweeps there are.
+  std::map<TrialNeeds, std::set<RunnableKey>> runnable_;
   uint64_t grant_sequence_ = 0;
   std::map<TrialKey, std::unique_ptr<Attempt>> attempts_;
   std::set<std::pair<absl::Duration, TrialKey>> expiries_;
   // Trials that wait out their back-off.
   std::set<std::pair<absl::Duration, TrialKey>> delayed_;
   WorkerTable workers_;
+  mutable std::optional<Fleet> fleet_;
   std::set<std::string> woken_;
   std::map<std::string, RecordRequest> requests_;
   std::deque<std::string> requests_in_order_;

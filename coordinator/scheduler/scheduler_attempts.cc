@@ -47,7 +47,7 @@ void Scheduler::Forget(Attempt& attempt) {
 
 void Scheduler::Requeue(Sweep& sweep, int64_t index, absl::Duration not_before, const Now& now) {
   if (not_before <= now.monotonic) {
-    sweep.queue.AddAgain(index);
+    sweep.queue_of(index).AddAgain(index);
   } else {
     sweep.delayed.emplace(index, not_before);
     delayed_.emplace(not_before, TrialKey{sweep.record.key, index});
@@ -56,7 +56,8 @@ void Scheduler::Requeue(Sweep& sweep, int64_t index, absl::Duration not_before, 
 }
 
 void Scheduler::CountOutcome(const WorkerEntry& worker, Effects& effects) {
-  effects.push_back(CountWorker{worker.record.id, worker.record.succeeded, worker.record.failed});
+  effects.push_back(
+      CountWorker{worker.record.id, worker.record.succeeded, worker.record.failed, worker.record.last_seen});
 }
 
 void Scheduler::Accept(Attempt& attempt, Result result, const Now& now, Effects& effects) {

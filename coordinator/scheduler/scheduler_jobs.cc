@@ -155,7 +155,7 @@ int64_t Scheduler::StepRetry(Sweep& sweep, int64_t room, Effects& effects) {
     trial.failed_attempts = 0;
     trial.worker_losses = 0;
     SetState(sweep, cursor, TrialState::kQueued);
-    sweep.queue.AddAgain(cursor);
+    sweep.queue_of(cursor).AddAgain(cursor);
     EmitTrial(sweep, cursor, std::nullopt, /*clear_failure=*/true, effects);
     ++rows;
   }

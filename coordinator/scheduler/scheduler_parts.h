@@ -16,27 +16,46 @@ namespace loupe::coordinator {
 inline constexpr size_t kRememberedRequests = 100000;
 
 struct Scheduler::Sweep {
-  Sweep(SweepRecord the_record)
+  Sweep(SweepRecord the_record, std::shared_ptr<const SweepNeeds> the_needs)
       : record(std::move(the_record)),
+        needs(std::move(the_needs)),
         trials(static_cast<size_t>(record.trials())),
-        queue(record.cells, record.replicates, record.seed) {
+        queues(needs->classes.size(), RunQueue(record.cells, record.replicates, record.seed)),
+        runnable_keys(queues.size()) {
     counts.queued = record.trials();
   }
 
   Trial& trial(int64_t index) { return trials[static_cast<size_t>(index)]; }
+  RunQueue& queue_of(int64_t index) { return queues[needs->class_of(CellOf(record, index))]; }
+  void AddAllFresh() {
+    for (int64_t index = 0; index < record.trials(); ++index) queue_of(index).AddFresh(index);
+  }
+  // The next trial in the run order that `worker` can run.
+  std::optional<int64_t> Pop(const WorkerAbilities& worker) {
+    RunQueue* first = nullptr;
+    std::optional<RunQueue::Place> first_place;
+    for (size_t i = 0; i < queues.size(); ++i) {
+      if (queues[i].empty() || !CanRun(worker, needs->classes[i])) continue;
+      const std::optional<RunQueue::Place> place = queues[i].NextPlace();
+      if (first == nullptr || *place < *first_place) first = &queues[i], first_place = place;
+    }
+    return first == nullptr ? std::nullopt : first->Pop();
+  }
 
   SweepRecord record;
+  std::shared_ptr<const SweepNeeds> needs;
   TrialCounts counts;
   std::vector<Trial> trials;
-  RunQueue queue;
+  // By class of needs.
+  std::vector<RunQueue> queues;
+  // Its entries in runnable_, by class, where it has one.
+  std::vector<std::optional<RunnableKey>> runnable_keys;
   // Of which trials have an attempt now.
   std::set<int64_t> running;
   // Waiting out a back-off: index -> when (monotonic).
   std::map<int64_t, absl::Duration> delayed;
   uint64_t last_grant = 0;
   uint64_t change = 1;
-  // Its entry in runnable_, where it has one.
-  std::optional<RunnableKey> runnable_key;
   // Seconds of the latest accepted trials, for the estimate.
   std::deque<double> durations;
   // What the accepted results were computed from (Result::inputs).

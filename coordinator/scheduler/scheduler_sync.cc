@@ -71,7 +71,7 @@ absl::StatusOr<WorkerEntry*> Scheduler::Admit(const SyncRequest& request, const 
     WorkerRecord record;
     record.id = request.worker;
     record.session = request.session;
-    record.first_seen = now.wall;
+    record.first_seen = record.last_seen = now.wall;
     record.slots = request.slots;
     record.description = request.description;
     worker = &workers_.Add(record);
@@ -97,8 +97,13 @@ absl::StatusOr<WorkerEntry*> Scheduler::Admit(const SyncRequest& request, const 
     worker->record.description = request.description;
     effects.push_back(UpsertWorker{worker->record});
   }
-  worker->last_sync = now.monotonic;
+  workers_.See(*worker, now.monotonic, now.wall);
+  if (absl::AbsDuration(now.wall - worker->seen_stored) >= kSeenInterval) {
+    worker->seen_stored = now.wall;
+    CountOutcome(*worker, effects);
+  }
   worker->leaving = request.draining;
+  fleet_.reset();
   return worker;
 }
 
@@ -223,9 +228,14 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
 }
 
 bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) {
-  if (runnable_.empty() || !workers_.CanTakeMore(worker, now.monotonic)) return false;
-  Sweep& sweep = *sweeps_.at(std::get<3>(*runnable_.begin()));
-  const int64_t index = *sweep.queue.Pop();
+  if (!workers_.CanTakeMore(worker, now.monotonic)) return false;
+  const WorkerAbilities& abilities = worker.record.description.abilities;
+  Sweep* const next = NextSweepFor(abilities);
+  if (next == nullptr) return false;
+  Sweep& sweep = *next;
+  const int64_t index = *(options_.mutation == SchedulerOptions::Mutation::kLeaseToAnybody
+                              ? sweep.queues[sweep.queues.front().empty() ? sweep.queues.size() - 1 : 0].Pop()
+                              : sweep.Pop(abilities));
   Trial& trial = sweep.trial(index);
   const TrialKey key{sweep.record.key, index};
 
@@ -248,7 +258,8 @@ bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) 
   sweep.running.insert(index);
   attempts_[key] = std::move(attempt);
   sweep.last_grant = ++grant_sequence_;
-  if (options_.mutation == SchedulerOptions::Mutation::kDoubleLease && trial.epoch == 1) sweep.queue.AddAgain(index);
+  if (options_.mutation == SchedulerOptions::Mutation::kDoubleLease && trial.epoch == 1)
+    sweep.queue_of(index).AddAgain(index);
   Reindex(sweep);
   ++counters_.leases_granted;
   return true;
@@ -310,11 +321,13 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
 void Scheduler::Park(const std::string& id, const Now& now) {
   WorkerEntry* worker = workers_.Find(id);
   if (worker == nullptr) return;
+  fleet_.reset();
   workers_.Park(*worker);
   workers_.Reconsider(*worker, now.monotonic);
 }
 
 void Scheduler::Unpark(const std::string& id) {
+  fleet_.reset();
   if (WorkerEntry* worker = workers_.Find(id); worker != nullptr) workers_.Unpark(*worker);
 }
 
@@ -324,7 +337,8 @@ void Scheduler::Wake(const std::string& id) {
 
 void Scheduler::Dispatch(const Now& now, Effects& effects) {
   while (!runnable_.empty()) {
-    WorkerEntry* worker = workers_.LongestWaiting(now.monotonic);
+    WorkerEntry* worker = workers_.LongestWaiting(
+        now.monotonic, [this](const WorkerAbilities& abilities) { return HasWorkFor(abilities); });
     if (worker == nullptr || !GrantOne(*worker, now, effects)) return;
     Wake(worker->record.id);
     workers_.Reconsider(*worker, now.monotonic);

@@ -11,8 +11,36 @@ WorkerEntry* WorkerTable::Find(const std::string& id) {
 
 WorkerEntry& WorkerTable::Add(WorkerRecord record) {
   WorkerEntry& entry = workers_[record.id];
+  last_seen_.erase({entry.record.last_seen, record.id});
+  last_seen_.emplace(record.last_seen, record.id);
+  entry.seen_stored = record.last_seen;
   entry.record = std::move(record);
   return entry;
+}
+
+void WorkerTable::See(WorkerEntry& worker, absl::Duration now, absl::Time wall) {
+  worker.last_sync = now;
+  if (worker.record.last_seen == wall) return;
+  last_seen_.erase({worker.record.last_seen, worker.record.id});
+  worker.record.last_seen = wall;
+  last_seen_.emplace(wall, worker.record.id);
+}
+
+const WorkerEntry* WorkerTable::Forgettable(absl::Duration now, absl::Time wall, absl::Duration lease) const {
+  if (last_seen_.empty()) return nullptr;
+  const auto& [seen, id] = *last_seen_.begin();
+  if (workers_.size() <= rules_.most_names && seen + rules_.forget_after > wall) return nullptr;
+  const WorkerEntry& worker = workers_.at(id);
+  const bool present = worker.parked || !worker.attempts.empty() || now - worker.last_sync < lease;
+  return present ? nullptr : &worker;
+}
+
+void WorkerTable::Forget(const std::string& id) {
+  const auto found = workers_.find(id);
+  Strike(found->second);
+  last_seen_.erase({found->second.record.last_seen, id});
+  set_aside_.erase({found->second.set_aside_until, id});
+  workers_.erase(found);
 }
 
 bool WorkerTable::CanTakeMore(const WorkerEntry& worker, absl::Duration now) const {
@@ -28,23 +56,50 @@ void WorkerTable::Park(WorkerEntry& worker) {
 
 void WorkerTable::Unpark(WorkerEntry& worker) {
   worker.parked = false;
-  waiting_.erase(worker.parked_order);
+  Strike(worker);
 }
 
-WorkerEntry* WorkerTable::LongestWaiting(absl::Duration now) {
-  while (!waiting_.empty()) {
-    WorkerEntry* worker = Find(waiting_.begin()->second);
-    if (worker != nullptr && worker->parked && CanTakeMore(*worker, now)) return worker;
-    waiting_.erase(waiting_.begin());
+void WorkerTable::Enlist(WorkerEntry& worker) {
+  if (worker.waits_as) return;
+  worker.waits_as = worker.record.description.abilities;
+  waiting_[*worker.waits_as].emplace(worker.parked_order, worker.record.id);
+}
+
+void WorkerTable::Strike(WorkerEntry& worker) {
+  if (!worker.waits_as) return;
+  const auto alike = waiting_.find(*worker.waits_as);
+  alike->second.erase(worker.parked_order);
+  if (alike->second.empty()) waiting_.erase(alike);
+  worker.waits_as.reset();
+}
+
+WorkerEntry* WorkerTable::LongestWaiting(absl::Duration now,
+                                         const std::function<bool(const WorkerAbilities&)>& wanted) {
+  WorkerEntry* longest = nullptr;
+  for (auto alike = waiting_.begin(); alike != waiting_.end();) {
+    if (!wanted(alike->first)) {
+      ++alike;
+      continue;
+    }
+    // Goes on at the next one: striking the last of these removes them all.
+    auto& waiting = (alike++)->second;
+    for (size_t left = waiting.size(); left > 0; --left) {
+      WorkerEntry& worker = workers_.at(waiting.begin()->second);
+      if (CanTakeMore(worker, now)) {
+        if (longest == nullptr || worker.parked_order < longest->parked_order) longest = &worker;
+        break;
+      }
+      Strike(worker);
+    }
   }
-  return nullptr;
+  return longest;
 }
 
 void WorkerTable::Reconsider(WorkerEntry& worker, absl::Duration now) {
   if (worker.parked && CanTakeMore(worker, now)) {
-    waiting_.emplace(worker.parked_order, worker.record.id);
+    Enlist(worker);
   } else {
-    waiting_.erase(worker.parked_order);
+    Strike(worker);
   }
 }
 

@@ -1,7 +1,5 @@
 #include "coordinator/service/calls.h"
 
-#include <exception>
-#include <new>
 #include <utility>
 
 #include "common/error_details.h"
@@ -21,38 +19,40 @@ absl::StatusOr<std::unique_ptr<OpenCall>> Enter(const Backend& backend, grpc::Ca
   return backend.calls->Open(std::move(caller), std::move(client), kind, [&context] { context.TryCancel(); });
 }
 
-// What a body returns; an exception that leaves it is an answer too.
-absl::Status RunBody(const UnaryCall& call, const Body& body) {
-  if (call.open()->cancelled()) return absl::CancelledError("the caller has hung up");
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("the coordinator is short of memory: try again");
-  } catch (const std::exception& error) {
-    return absl::InternalError(fmt::format("the call failed: {}", error.what()));
-  }
-}
-
-// Lets the body run when its turn comes; `ended` is told the outcome.
-void AnswerLater(const Backend& backend, UnaryCall* call, Body body, std::function<void(const absl::Status&)> ended) {
-  const auto job = [call, body = std::move(body), ended] {
-    const absl::Status status = RunBody(*call, body);
-    ended(status);
+// Lets the body run when its turn comes, and not before `gate` lets it; `ended` is told the outcome.
+void AnswerLater(const Backend& backend, UnaryCall* call, Body body, std::function<void(const absl::Status&)> ended,
+                 const Gate& gate = nullptr) {
+  const auto end = [call, ended](const absl::Status& status) {
+    // The audit log's trouble is not the caller's.
+    Guarded([&] { ended(status); }).IgnoreError();
     call->Answer(status);
   };
-  if (backend.pool->Submit(call->open()->client(), job)) return;
-  const absl::Status status = TooManyWaiting(call->open()->client());
-  ended(status);
-  call->Answer(status);
+  const auto job = [call, body = std::move(body), end] {
+    end(call->open()->cancelled() ? absl::CancelledError("the caller has hung up") : Guarded(body));
+  };
+  if (!gate) return RunOnPool(backend, call->open()->client(), job, end);
+  const auto passed = std::make_shared<std::atomic<bool>>(false);
+  const auto open = [&backend, client = call->open()->client(), job, end, passed](const absl::Status& status) {
+    if (passed->exchange(true)) return;
+    status.ok() ? RunOnPool(backend, client, job, end) : end(status);
+  };
+  call->SetOnCancel([open] { open(absl::CancelledError("the caller has hung up")); });
+  if (const absl::Status failed = Guarded([&] { gate(open); }); !failed.ok()) open(failed);
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context,
                                                   Role role, CallKind kind, const google::protobuf::Message* request) {
-  LOUPE_ASSIGN_OR_RETURN(Caller caller, Admit(backend, context, role));
-  if (request != nullptr) LOUPE_RETURN_IF_ERROR(CheckLimits(*request));
-  return Enter(backend, context, std::move(caller), kind);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = absl::UnknownError("");
+  const absl::Status status = Guarded([&]() -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(Caller caller, Admit(backend, context, role));
+    if (request != nullptr) LOUPE_RETURN_IF_ERROR(CheckLimits(*request));
+    open = Enter(backend, context, std::move(caller), kind);
+    return open.status();
+  });
+  if (!status.ok()) return status;
+  return open;
 }
 
 absl::Status TooManyWaiting(const std::string& client) {
@@ -62,16 +62,31 @@ absl::Status TooManyWaiting(const std::string& client) {
       absl::Seconds(1));
 }
 
+void RunOnPool(const Backend& backend, const std::string& client, std::function<void()> job,
+               std::function<void(const absl::Status&)> end) {
+  const absl::Status refused = Guarded([&] {
+    const bool queued = backend.pool->Submit(client, [job = std::move(job), end] {
+      if (const absl::Status failed = Guarded(job); !failed.ok()) end(failed);
+    });
+    return queued ? absl::OkStatus() : TooManyWaiting(client);
+  });
+  if (!refused.ok()) end(refused);
+}
+
 void RunLater(const Backend& backend, UnaryCall* call, std::function<void()> begin) {
-  const std::string client = call->open()->client();
-  if (!backend.pool->Submit(client, std::move(begin))) call->Answer(TooManyWaiting(client));
+  RunOnPool(backend, call->open()->client(), std::move(begin),
+            [call](const absl::Status& status) { call->Answer(status); });
+}
+
+void RunNow(UnaryCall* call, const std::function<void()>& begin) {
+  if (const absl::Status failed = Guarded(begin); !failed.ok()) call->Answer(failed);
 }
 
 void UnaryCall::Answer(const absl::Status& status) {
   absl::Status outcome = status;
   if (outcome.ok() && open() != nullptr) {
     if (const size_t bytes = response_->ByteSizeLong(); bytes > kSmallAnswerBytes)
-      outcome = open()->Reserve(static_cast<int64_t>(bytes));
+      outcome = Guarded([&] { return open()->Reserve(static_cast<int64_t>(bytes)); });
   }
   if (!outcome.ok()) response_->Clear();
   HandOver();
@@ -88,7 +103,7 @@ grpc::ServerUnaryReactor* Serve(const Backend& backend, grpc::CallbackServerCont
     return call;
   }
   call->SetOpen(*std::move(open));
-  AnswerLater(backend, call, std::move(body), [](const absl::Status&) {});
+  RunNow(call, [&] { AnswerLater(backend, call, std::move(body), [](const absl::Status&) {}); });
   return call;
 }
 
@@ -103,26 +118,27 @@ grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServ
 grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role,
                                       const char* method, const std::string& object,
                                       const google::protobuf::Message& request, google::protobuf::Message* response,
-                                      ClientBody body) {
+                                      ClientBody body, Gate gate) {
   auto* call = new UnaryCall(response);
-  const absl::StatusOr<Caller> caller = Identify(backend, *context);
-  absl::Status status = caller.ok() ? AccessControl::Authorize(*caller, role) : caller.status();
-  if (status.ok()) status = CheckLimits(request);
-  if (status.ok()) {
-    absl::StatusOr<std::unique_ptr<OpenCall>> open = Enter(backend, *context, *caller, CallKind::kUnary);
-    status = open.status();
-    if (open.ok()) call->SetOpen(*std::move(open));
-  }
-  const auto audit = [&backend, caller, method, object](const absl::Status& outcome) {
-    Audit(backend, caller, method, object, outcome);
-  };
-  if (!status.ok()) {
-    audit(status);
-    call->Answer(status);
-    return call;
-  }
-  AnswerLater(
-      backend, call, [call, body = std::move(body)] { return body(call->open()->client()); }, audit);
+  RunNow(call, [&] {
+    const absl::StatusOr<Caller> caller = Identify(backend, *context);
+    absl::Status status = caller.ok() ? AccessControl::Authorize(*caller, role) : caller.status();
+    if (status.ok()) status = CheckLimits(request);
+    if (status.ok()) {
+      absl::StatusOr<std::unique_ptr<OpenCall>> open = Enter(backend, *context, *caller, CallKind::kUnary);
+      status = open.status();
+      if (open.ok()) call->SetOpen(*std::move(open));
+    }
+    const auto audit = [&backend, caller, method, object](const absl::Status& outcome) {
+      Audit(backend, caller, method, object, outcome);
+    };
+    if (!status.ok()) {
+      audit(status);
+      return call->Answer(status);
+    }
+    AnswerLater(
+        backend, call, [call, body = std::move(body)] { return body(call->open()->client()); }, audit, gate);
+  });
   return call;
 }
 

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/service/backend.h"
+#include "coordinator/service/guarded.h"
 #include "coordinator/service/open_calls.h"
 
 namespace loupe::coordinator {
@@ -61,7 +62,8 @@ class CallState {
   void NoteCancelled() {
     Take();
     if (open_ != nullptr) open_->MarkCancelled();
-    if (on_cancel_) on_cancel_();
+    // A call that cannot be let go now is answered when its time is over.
+    if (on_cancel_) Guarded(on_cancel_).IgnoreError();
     Give();
   }
   // First thing in OnDone.
@@ -109,14 +111,23 @@ grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServ
 // The same for a body that is told whose call it is (OpenCall::client): what it begins takes turns with what others
 // begin.
 using ClientBody = std::function<absl::Status(const std::string& client)>;
+// What the body waits for, without a thread: calls `open` once, on any thread, when the body may run (OK) or why it is
+// not to. More calls of `open` are ignored; a call that ends before is answered by itself.
+using Gate = std::function<void(std::function<void(const absl::Status&)> open)>;
 grpc::ServerUnaryReactor* ServeChange(const Backend& backend, grpc::CallbackServerContext* context, Role role,
                                       const char* method, const std::string& object,
                                       const google::protobuf::Message& request, google::protobuf::Message* response,
-                                      ClientBody body);
+                                      ClientBody body, Gate gate = nullptr);
 
+// Has `job`, a part of a client's call, run on a thread of the pool. `end` is told when it cannot (too many wait), and
+// what an exception that left it means: it ends the call. Itself lets no exception through.
+void RunOnPool(const Backend& backend, const std::string& client, std::function<void()> job,
+               std::function<void(const absl::Status&)> end);
 // For methods whose answer comes from elsewhere: `begin` runs on a thread of the pool, and sees to it that `call` is
-// answered. It is answered here when too many calls wait.
+// answered, as its last act. It is answered here when RunOnPool ends it.
 void RunLater(const Backend& backend, UnaryCall* call, std::function<void()> begin);
+// The same at once: the call is answered here when an exception leaves `begin`.
+void RunNow(UnaryCall* call, const std::function<void()>& begin);
 // RESOURCE_EXHAUSTED, reason RATE_LIMITED.
 absl::Status TooManyWaiting(const std::string& client);
 

@@ -3,6 +3,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -23,6 +24,7 @@ constexpr size_t kMaxName = 128;
 constexpr int kMaxScores = 256;
 constexpr int kMaxArtifactNames = 1000;
 constexpr size_t kMaxProvenance = 256;
+constexpr size_t kMaxAbilities = 64;
 
 // What a worker says is shown to people and kept: it is cut to a sensible length.
 std::string Cut(const std::string& text) { return Shortened(text, kMaxText); }
@@ -32,6 +34,37 @@ std::string TrialName(const std::string& sweep_id, int64_t index) {
 }
 
 v1::Trial::State ToProto(TrialState state) { return static_cast<v1::Trial::State>(state); }
+
+v1::WorkerAbilities ToProto(const WorkerAbilities& abilities) {
+  v1::WorkerAbilities proto;
+  proto.set_settings_version(abilities.settings_version);
+  proto.mutable_methods()->Add(abilities.methods.begin(), abilities.methods.end());
+  proto.mutable_tasks()->Add(abilities.tasks.begin(), abilities.tasks.end());
+  proto.mutable_bases()->Add(abilities.bases.begin(), abilities.bases.end());
+  proto.mutable_devices()->Add(abilities.devices.begin(), abilities.devices.end());
+  proto.set_device_memory_bytes(abilities.device_memory_bytes);
+  return proto;
+}
+
+// What does not fit is left out: at worst the worker is not given what it could run.
+WorkerAbilities FromProto(const v1::WorkerAbilities& proto) {
+  const auto names = [](const auto& given) {
+    std::set<std::string> kept;
+    for (const std::string& name : given) {
+      if (kept.size() < kMaxAbilities && !name.empty() && name.size() <= kMaxName) kept.insert(name);
+    }
+    return kept;
+  };
+  WorkerAbilities abilities{.settings_version = std::max(1, proto.settings_version()),
+                            .methods = names(proto.methods()),
+                            .tasks = names(proto.tasks()),
+                            .bases = names(proto.bases()),
+                            .device_memory_bytes = proto.device_memory_bytes()};
+  for (const std::string& device : proto.devices()) {
+    if (abilities.devices.size() < kMaxAbilities) abilities.devices.push_back(Cut(device));
+  }
+  return abilities;
+}
 
 }  // namespace
 
@@ -70,7 +103,8 @@ v1::TrialCounts ToProto(const TrialCounts& counts) {
 }
 
 v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts,
-                  std::optional<absl::Duration> estimated_time_left, bool with_spec) {
+                  std::optional<absl::Duration> estimated_time_left, const std::vector<WaitingTrials>& waiting,
+                  bool with_spec) {
   v1::Sweep proto;
   proto.set_name(fmt::format("sweeps/{}", sweep.id));
   proto.set_uid(sweep.uid);
@@ -88,6 +122,15 @@ v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts,
   proto.set_cell_count(sweep.cells);
   if (estimated_time_left) SetDuration(*estimated_time_left, proto.mutable_estimated_time_left());
   proto.set_state_reason(ToUtf8(sweep.state_reason));
+  for (const WaitingTrials& trials : waiting) *proto.add_waiting() = ToProto(trials);
+  return proto;
+}
+
+v1::WaitingTrials ToProto(const WaitingTrials& waiting) {
+  v1::WaitingTrials proto;
+  proto.set_sweep(fmt::format("sweeps/{}", waiting.sweep_id));
+  proto.set_trials(waiting.trials);
+  proto.set_reason(ToUtf8(waiting.reason));
   return proto;
 }
 
@@ -134,6 +177,7 @@ v1::Worker ToProto(const WorkerEntry& worker, const std::map<SweepKey, std::stri
   description->set_process_id(record.description.process_id);
   description->set_threads(record.description.threads);
   description->set_memory_bytes(record.description.memory_bytes);
+  *description->mutable_abilities() = ToProto(record.description.abilities);
   if (!worker.parked && now - worker.last_sync > lease) {
     proto.set_state(v1::Worker::LOST);
   } else if (now < worker.set_aside_until) {
@@ -248,12 +292,14 @@ absl::StatusOr<SyncRequest> FromProto(const v1::SynchronizeRequest& proto) {
   request.slots = proto.slots();
   request.draining = proto.draining();
   const v1::WorkerDescription& description = proto.description();
-  request.description = {.hostname = Cut(description.hostname()),
-                         .device = Cut(description.device()),
-                         .version = Cut(description.version()),
-                         .process_id = description.process_id(),
-                         .threads = description.threads(),
-                         .memory_bytes = description.memory_bytes()};
+  request.description = {
+      .hostname = Cut(description.hostname()),
+      .device = Cut(description.device()),
+      .version = Cut(description.version()),
+      .process_id = description.process_id(),
+      .threads = description.threads(),
+      .memory_bytes = description.memory_bytes(),
+      .abilities = description.has_abilities() ? FromProto(description.abilities()) : WorkerAbilities()};
   if (proto.attempts_size() > kMaxReports) {
     return absl::InvalidArgumentError(
         fmt::format("{} attempts in one message: expected at most {}", proto.attempts_size(), kMaxReports));

@@ -23,7 +23,9 @@ absl::Duration ToAbslDuration(const google::protobuf::Duration& duration);
 
 // `with_spec` off leaves the specification out (lists, watches).
 v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts,
-                  std::optional<absl::Duration> estimated_time_left, bool with_spec);
+                  std::optional<absl::Duration> estimated_time_left, const std::vector<WaitingTrials>& waiting,
+                  bool with_spec);
+v1::WaitingTrials ToProto(const WaitingTrials& waiting);
 v1::TrialCounts ToProto(const TrialCounts& counts);
 v1::Trial ToProto(const SweepRecord& sweep, const TrialRow& trial);
 v1::Artifact ToProto(const ArtifactRecord& artifact);

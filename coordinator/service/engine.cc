@@ -5,6 +5,7 @@
 
 #include "common/error_details.h"
 #include "common/status_macros.h"
+#include "coordinator/service/guarded.h"
 #include "spdlog/spdlog.h"
 
 namespace loupe::coordinator {
@@ -33,7 +34,8 @@ class SchedulerBuilder final : public RecoverySink {
       cells = deps_.cells ? deps_.cells(sweep) : absl::UnimplementedError("nothing here knows the sweep's plan");
       if (!cells.ok()) spdlog::error("work on sweep '{}' waits: {}", sweep.id, std::string(cells.status().message()));
     }
-    scheduler_.RestoreSweep(std::move(sweep), std::move(cells));
+    std::shared_ptr<const SweepNeeds> needs = deps_.needs ? deps_.needs(sweep) : nullptr;
+    scheduler_.RestoreSweep(std::move(sweep), std::move(cells), std::move(needs));
   }
   void OnTrial(SweepKey sweep, const TrialSeed& trial) override {
     scheduler_.RestoreTrial(sweep, trial.index, trial.state, trial.epoch, trial.failed_attempts, trial.worker_losses,
@@ -56,6 +58,13 @@ class SchedulerBuilder final : public RecoverySink {
 // An error that speaks of one request's effects, not of the disk: the others of its batch can be tried without it.
 bool IsOneRequestsFault(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInternal || status.code() == absl::StatusCode::kAlreadyExists;
+}
+
+// Answers are not to throw; one that does costs nobody else his own.
+template <typename Answer, typename... Arguments>
+void Tell(const Answer& answer, Arguments&&... arguments) {
+  const absl::Status failed = Guarded([&] { answer(std::forward<Arguments>(arguments)...); });
+  if (!failed.ok()) spdlog::error("an answer was cut off: {}", std::string(failed.message()));
 }
 
 // What is asked again when a held call wakes: what the worker holds, without what has been dealt with already.
@@ -85,7 +94,10 @@ absl::Status Engine::Recover() {
   recovered_ = false;
   LOUPE_RETURN_IF_ERROR(deps_.store->Recover(builder));
   scheduler_ = std::move(fresh);
-  for (const auto& [worker, parked] : parked_) scheduler_->Park(worker, now);
+  for (const auto& [worker, parked] : parked_) {
+    scheduler_->RestoreAbilities(worker, parked.call.request.description.abilities);
+    scheduler_->Park(worker, now);
+  }
   recovered_ = true;
   serving_.BeginTurn();  // what it took counts against nobody
   return absl::OkStatus();
@@ -104,62 +116,87 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
     spdlog::warn("served nobody for {}: it counts against no lease", absl::FormatDuration(lost));
   }
   std::vector<const EngineInput*> all;
-  for (const EngineInput& input : inputs) all.push_back(&input);
   Outbox outbox;
-  absl::Status status = recovered_ ? absl::OkStatus() : Recover();
+  absl::Status status = Guarded([&] {
+    all.reserve(inputs.size());
+    for (const EngineInput& input : inputs) all.push_back(&input);
+  });
+  if (!status.ok()) {
+    for (const EngineInput& input : inputs) RefuseUndecided(input, status);
+    return;
+  }
+  if (!recovered_) status = RecoverGuarded();
+  cut_off_ = false;
   if (status.ok()) {
     scheduler_->BeginTurn(JobRows());
     status = TryBatch(all, outbox);
   } else {
-    // Nothing can be decided, but each request gets its answer.
-    Effects thrown_away;
-    for (const EngineInput* input : all) Decide(*input, ReadClock(), thrown_away, outbox);
+    RefuseAll(std::exchange(all, {}), status);
   }
   if (!status.ok()) {
-    spdlog::error("the store refused a commit of {} requests: {}", inputs.size(),
-                  std::string_view(status.message().data(), status.message().size()));
+    spdlog::error("{} of {} requests: {}", cut_off_ ? "an exception cut off a turn" : "the store refused a commit",
+                  inputs.size(), std::string_view(status.message().data(), status.message().size()));
     retry_at_ = deps_.clock->MonotonicNow() + kRetryInterval;
-    const bool rebuilt = Recover().ok();
-    if (rebuilt && IsOneRequestsFault(status)) {
+    const bool rebuilt = RecoverGuarded().ok();
+    if (rebuilt && (cut_off_ || IsOneRequestsFault(status))) {
       // One request with impossible effects must not fail its neighbours, and neither must a job.
       if (scheduler_->HasWork()) jobs_wait_until_ = deps_.clock->MonotonicNow() + kJobRetryInterval;
-      for (const EngineInput* input : all) {
-        std::vector<const EngineInput*> one = {input};
-        Outbox alone;
-        scheduler_->BeginTurn(0);
-        if (const absl::Status verdict = TryBatch(one, alone); !verdict.ok()) {
-          Recover().IgnoreError();
-          Refuse(alone, verdict);
-        }
-      }
+      for (const EngineInput* input : all) DecideAlone(*input);
+    } else if (cut_off_) {
+      RefuseAll(all, status);
+      SetHealthy(false);
     } else {
       Refuse(outbox, status);
       SetHealthy(false);
     }
   }
-  if (recovered_) UpdateWatches(ReadClock());
+  if (recovered_) {
+    const absl::Status failed = Guarded([this] { UpdateWatches(ReadClock()); });
+    if (!failed.ok()) spdlog::error("watches wait: {}", std::string(failed.message()));
+  }
+}
+
+void Engine::DecideAlone(const EngineInput& input) {
+  Outbox alone;
+  std::vector<const EngineInput*> one;
+  absl::Status verdict = recovered_ ? absl::OkStatus() : RecoverGuarded();
+  if (verdict.ok()) verdict = Guarded([&] { one.push_back(&input); });
+  cut_off_ = !verdict.ok();
+  if (verdict.ok()) {
+    scheduler_->BeginTurn(0);
+    verdict = TryBatch(one, alone);
+  }
+  if (verdict.ok()) return;
+  const bool has_reply = !alone.replies.empty() || !alone.to_park.empty();
+  RecoverGuarded().IgnoreError();
+  if (cut_off_ && !has_reply && !one.empty()) return RefuseUndecided(input, verdict);
+  Refuse(alone, verdict);
+}
+
+absl::Status Engine::RecoverGuarded() {
+  return Guarded([this] { return Recover(); });
 }
 
 absl::Status Engine::TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox) {
   const Now now = ReadClock();
   Effects effects;
-  for (const EngineInput* input : inputs) Decide(*input, now, effects, outbox);
-  scheduler_->OnTick(now, effects);
-  const bool work = scheduler_->Work(now, effects) > 0;
-  FollowUp(now, effects, outbox);
+  bool work = false;
+  const absl::Status decided = Guarded([&] {
+    for (const EngineInput* input : inputs) Decide(*input, now, effects, outbox);
+    scheduler_->OnTick(now, effects);
+    work = scheduler_->Work(now, effects) > 0;
+    FollowUp(now, effects, outbox);
+  });
+  if (!decided.ok()) {
+    cut_off_ = true;
+    return decided;
+  }
   LOUPE_RETURN_IF_ERROR(Commit(effects, work));
   if (!effects.empty()) SetHealthy(true);
-  if (deps_.on_commit && !effects.empty()) deps_.on_commit(effects);
-  for (const Reply& reply : outbox.replies) reply(absl::OkStatus());
+  if (deps_.on_commit && !effects.empty()) Tell(deps_.on_commit, effects);
+  for (const Reply& reply : outbox.replies) Tell(reply, absl::OkStatus());
   if (outbox.to_park.empty()) return absl::OkStatus();
-  for (SyncCall& call : outbox.to_park) {
-    const std::string worker = call.request.worker;
-    const absl::Duration deadline = now.monotonic + std::min(call.max_wait, options_.lease / 3);
-    // Two calls of one worker in one batch: the later one is kept.
-    if (const auto held = parked_.find(worker); held != parked_.end()) CancelSync(worker, held->second.call.id);
-    Hold(std::move(call), deadline);
-    scheduler_->Park(worker, now);
-  }
+  for (SyncCall& call : outbox.to_park) Keep(call, now);
   // Work that was queued in this very batch may fit a call that was parked in it.
   inputs.clear();
   outbox = Outbox{};
@@ -167,9 +204,22 @@ absl::Status Engine::TryBatch(std::vector<const EngineInput*>& inputs, Outbox& o
   return TryBatch(inputs, outbox);
 }
 
+void Engine::Keep(SyncCall& call, const Now& now) {
+  const absl::Status kept = Guarded([&] {
+    const std::string worker = call.request.worker;
+    const absl::Duration deadline = now.monotonic + std::min(call.max_wait, options_.lease / 3);
+    // Two calls of one worker in one batch: the later one is kept.
+    if (const auto held = parked_.find(worker); held != parked_.end()) CancelSync(worker, held->second.call.id);
+    Hold(call, deadline);
+    scheduler_->Park(worker, now);
+  });
+  // Where it could not be held, it is answered instead; where it is held and cannot be woken, its deadline answers it.
+  if (!kept.ok() && call.reply) Tell(call.reply, kept);
+}
+
 absl::Status Engine::Commit(const Effects& effects, bool with_work) {
   const absl::Duration start = deps_.clock->MonotonicNow();
-  LOUPE_RETURN_IF_ERROR(deps_.store->Commit(effects));
+  LOUPE_RETURN_IF_ERROR(Guarded([&] { return deps_.store->Commit(effects); }));
   if (!with_work) return absl::OkStatus();
   const absl::Duration took = deps_.clock->MonotonicNow() - start;
   job_rows_ = took > kJobTurn ? job_rows_ * 3 / 4 : job_rows_ + job_rows_ / 8;
@@ -178,8 +228,25 @@ absl::Status Engine::Commit(const Effects& effects, bool with_work) {
 }
 
 void Engine::Refuse(const Outbox& outbox, const absl::Status& status) {
-  for (const Reply& reply : outbox.replies) reply(status);
-  for (const SyncCall& call : outbox.to_park) call.reply(status);
+  for (const Reply& reply : outbox.replies) Tell(reply, status);
+  for (const SyncCall& call : outbox.to_park) Tell(call.reply, status);
+}
+
+void Engine::RefuseUndecided(const EngineInput& input, const absl::Status& status) {
+  if (const SyncCall* call = std::get_if<SyncCall>(&input)) Tell(call->reply, status);
+  if (const WatchCall* watch = std::get_if<WatchCall>(&input)) Tell(watch->update, status);
+}
+
+void Engine::RefuseAll(const std::vector<const EngineInput*>& inputs, const absl::Status& status) {
+  for (const EngineInput* input : inputs) {
+    Outbox outbox;
+    Effects thrown_away;
+    if (Guarded([&] { Decide(*input, ReadClock(), thrown_away, outbox); }).ok()) {
+      Refuse(outbox, status);
+    } else {
+      RefuseUndecided(*input, status);
+    }
+  }
 }
 
 void Engine::Decide(const EngineInput& input, const Now& now, Effects& effects, Outbox& outbox) {
@@ -190,7 +257,7 @@ void Engine::Decide(const EngineInput& input, const Now& now, Effects& effects, 
   } else {
     outbox.replies.push_back([this, watch = std::get<WatchCall>(input)](const absl::Status& durable) {
       if (durable.ok()) {
-        watches_.push_back({watch, 0, absl::ZeroDuration()});
+        watches_.push_back({.call = watch});
       } else {
         watch.update(durable);
       }
@@ -252,10 +319,15 @@ void Engine::CancelSync(const std::string& worker, uint64_t id) {
   Release(held)(absl::CancelledError("the worker has hung up, or calls again"));
 }
 
-void Engine::Hold(SyncCall call, absl::Duration deadline) {
-  const std::string worker = call.request.worker;
-  deadlines_.emplace(deadline, worker);
-  parked_.insert_or_assign(worker, ParkedSync{std::move(call), deadline});
+void Engine::Hold(SyncCall& call, absl::Duration deadline) {
+  const auto place = parked_.try_emplace(call.request.worker).first;
+  try {
+    deadlines_.emplace(deadline, call.request.worker);
+  } catch (...) {
+    parked_.erase(place);
+    throw;
+  }
+  place->second = ParkedSync{std::move(call), deadline};
 }
 
 std::function<void(absl::StatusOr<SyncAnswer>)> Engine::Release(std::map<std::string, ParkedSync>::iterator held) {
@@ -269,10 +341,10 @@ void Engine::CancelAll() {
   auto parked = std::move(parked_);
   parked_.clear();
   deadlines_.clear();
-  for (auto& [worker, held] : parked) held.call.reply(absl::UnavailableError("the coordinator is stopping"));
+  for (auto& [worker, held] : parked) Tell(held.call.reply, absl::UnavailableError("the coordinator is stopping"));
   auto watches = std::move(watches_);
   watches_.clear();
-  for (Watch& watch : watches) watch.call.update(absl::UnavailableError("the coordinator is stopping"));
+  for (Watch& watch : watches) Tell(watch.call.update, absl::UnavailableError("the coordinator is stopping"));
 }
 
 void Engine::UpdateWatches(const Now& now) {
@@ -288,9 +360,10 @@ void Engine::UpdateWatches(const Now& now) {
     if (!view.ok()) {
       watch.call.update(view.status());
       more = false;
-    } else if (view->change != watch.seen_change) {
+    } else if (view->change != watch.seen_change || view->waiting != watch.seen_waiting) {
       watch.seen_change = view->change;
-      more = watch.call.update(WatchUpdate{*view->record, view->counts, view->estimated_time_left,
+      watch.seen_waiting = view->waiting;
+      more = watch.call.update(WatchUpdate{*view->record, view->counts, view->estimated_time_left, view->waiting,
                                            scheduler_->Running(watch.call.sweep_id, now)}) &&
              !IsTerminal(view->record->shown_state());
     }

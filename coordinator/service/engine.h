@@ -2,9 +2,10 @@
 //
 // Law: a batch of requests is decided in memory, its effects are committed in one transaction, and only then does any
 // answer leave. When the commit fails, the state is rebuilt from the store as after a restart, so memory never runs
-// ahead of it. What a request brought is decided before anything expires: a heartbeat that waited behind a slow disk
-// came in time. Jobs on whole sweeps get a bounded share of each batch, so that nobody waits long for them. Thread law:
-// none of its own. EngineThread runs one Engine on one thread; the simulator calls it directly.
+// ahead of it; the same when an exception cuts a decision off half-way (memory was short). What a request brought is
+// decided before anything expires: a heartbeat that waited behind a slow disk came in time. Jobs on whole sweeps get a
+// bounded share of each batch, so that nobody waits long for them. Thread law: none of its own. EngineThread runs one
+// Engine on one thread; the simulator calls it directly.
 #pragma once
 
 #include <functional>
@@ -31,7 +32,8 @@ namespace loupe::coordinator {
 // Called once, after the request's effects are durable (OK), or with why they are not.
 using Reply = std::function<void(const absl::Status& durable)>;
 // Decides one request. May run a second time on a rebuilt scheduler (the first reply is then never called), so it must
-// not keep references into the first.
+// not keep references into the first. One that an exception cuts off has no reply: whoever waits for it learns that by
+// the job's destruction.
 using Job = std::function<Reply(Scheduler&, const Now&, Effects&)>;
 
 // One Synchronize. `reply` is called exactly once, at once when there is news and at the latest after `max_wait`.
@@ -49,6 +51,7 @@ struct WatchUpdate {
   SweepRecord sweep;
   TrialCounts counts;
   std::optional<absl::Duration> estimated_time_left;
+  std::vector<WaitingTrials> waiting;
   std::vector<RunningAttempt> running;
 };
 struct WatchCall {
@@ -72,6 +75,8 @@ class Engine {
     std::function<void(const Effects&)> on_commit;
     // What the job of a restored sweep needs of its plan. May be empty: then such jobs wait.
     std::function<absl::StatusOr<CellFunctions>(const SweepRecord&)> cells;
+    // What the trials of a restored sweep need of a worker. May be empty, and give nullptr: then any will do.
+    std::function<std::shared_ptr<const SweepNeeds>(const SweepRecord&)> needs;
   };
   Engine(const SchedulerOptions& options, Deps deps);
 
@@ -101,6 +106,7 @@ class Engine {
   struct Watch {
     WatchCall call;
     uint64_t seen_change = 0;
+    std::vector<WaitingTrials> seen_waiting;
     absl::Duration next_update;
   };
   struct Outbox {
@@ -114,13 +120,23 @@ class Engine {
   void AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox);
   void FollowUp(const Now& now, Effects& effects, Outbox& outbox);
   // Decides and commits; answers only when that went well. After an error `inputs` and `outbox` hold what has no answer
-  // yet.
+  // yet; `cut_off_` says whether an exception was the cause, which leaves the scheduler in no state and requests
+  // without a reply.
   absl::Status TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox);
   absl::Status Commit(const Effects& effects, bool with_work);
   int64_t JobRows() const;
   void Refuse(const Outbox& outbox, const absl::Status& status);
+  // Of a request that has no reply in an outbox.
+  void RefuseUndecided(const EngineInput& input, const absl::Status& status);
+  // Decides each only to learn whom to tell.
+  void RefuseAll(const std::vector<const EngineInput*>& inputs, const absl::Status& status);
+  absl::Status RecoverGuarded();
+  void DecideAlone(const EngineInput& input);
+  // Of a call that is to be held, after what it brought is durable.
+  void Keep(SyncCall& call, const Now& now);
   Reply LetGo(const std::string& worker);
-  void Hold(SyncCall call, absl::Duration deadline);
+  // Takes the call, or throws and leaves it. None of its worker's is held.
+  void Hold(SyncCall& call, absl::Duration deadline);
   // Ends the holding of a call; its reply is left to the caller.
   std::function<void(absl::StatusOr<SyncAnswer>)> Release(std::map<std::string, ParkedSync>::iterator held);
   void UpdateWatches(const Now& now);
@@ -143,6 +159,7 @@ class Engine {
   // Room for jobs in one turn, by how long turns take on this disk.
   int64_t job_rows_;
   bool healthy_ = true;
+  bool cut_off_ = false;
 };
 
 }  // namespace loupe::coordinator

@@ -27,6 +27,7 @@
 #include "coordinator/service/listener.h"
 #include "coordinator/service/sweep_service.h"
 #include "coordinator/service/sweep_versions.h"
+#include "coordinator/service/trial_needs.h"
 #include "coordinator/service/trial_service.h"
 #include "coordinator/service/worker_service.h"
 #include "coordinator/store/data_folder.h"
@@ -151,7 +152,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                         p.SetServing(healthy);
                                       },
                                       [&p](const Effects& committed) { p.versions.Note(committed); },
-                                      [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); }});
+                                      [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); },
+                                      [&p](const SweepRecord& sweep) { return NeedsOf(p.plans, sweep); }});
   LOUPE_RETURN_IF_ERROR(p.engine->Recover());
   p.thread = std::make_unique<EngineThread>(*p.engine, clock);
   p.calls = std::make_unique<OpenCalls>(options.limits.open, clock);

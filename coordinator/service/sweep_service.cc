@@ -1,8 +1,7 @@
 #include "coordinator/service/sweep_service.h"
 
-#include <chrono>
+#include <algorithm>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -13,14 +12,13 @@
 #include "coordinator/plan/plan_summary.h"
 #include "coordinator/plan_proto/spec_proto.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/guarded.h"
+#include "coordinator/service/trial_needs.h"
 #include "coordinator/service/watch_reactor.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
 namespace {
-
-constexpr std::chrono::milliseconds kCreationLook{50};
-constexpr int kMostLooks = 200;
 
 absl::StatusOr<v1::PlanSummary> Summarise(const Plan& plan) {
   LOUPE_ASSIGN_OR_RETURN(const PlanOutlook outlook, Outlook(plan));
@@ -49,19 +47,43 @@ RetryLimits LimitsOf(const RetryPolicySpec& spec) {
   return limits;
 }
 
-// Right after its creation a large sweep still gets its trials: what is asked of it then is meant for the whole of it.
-// Looks only at its state: a specification may be large.
-absl::Status AwaitCreated(EngineThread& engine, const std::string& sweep_id) {
-  for (int look = 0; look < kMostLooks; ++look) {
-    LOUPE_ASSIGN_OR_RETURN(const SweepState state, engine.Call<SweepState>([&](Scheduler& scheduler, const Now& now,
-                                                                               Effects&) -> absl::StatusOr<SweepState> {
-      LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
-      return view.record->shown_state();
-    }));
-    if (state != SweepState::kCreating) return absl::OkStatus();
-    std::this_thread::sleep_for(kCreationLook);
+// Which trials nobody who is connected could run. Without any worker there is nothing to say yet.
+absl::Status NoteWhatWouldWait(EngineThread& engine, const Plan& plan, const std::shared_ptr<const SweepNeeds>& needs,
+                               v1::PlanSummary& summary) {
+  using Reasons = std::vector<std::string>;
+  LOUPE_ASSIGN_OR_RETURN(const Reasons reasons, engine.Call<Reasons>([needs](Scheduler& scheduler, const Now& now,
+                                                                             Effects&) -> absl::StatusOr<Reasons> {
+    Reasons made;
+    if (scheduler.WhyNobodyRuns(TrialNeeds(), now).empty()) {
+      for (const TrialNeeds& one : needs->classes) made.push_back(scheduler.WhyNobodyRuns(one, now));
+    }
+    return made;
+  }));
+  for (size_t i = 0; i < reasons.size(); ++i) {
+    if (reasons[i].empty()) continue;
+    const auto& classes = needs->class_of_cell;
+    const int64_t cells =
+        classes.empty() ? plan.cell_count() : std::count(classes.begin(), classes.end(), static_cast<uint8_t>(i));
+    v1::WaitingTrials* added = summary.add_waiting();
+    added->set_trials(cells * plan.spec().replicates);
+    added->set_reason(reasons[i]);
   }
   return absl::OkStatus();
+}
+
+// Right after its creation a large sweep still gets its trials: what is asked of it then is meant for the whole of it.
+// What is wrong with the name, or the sweep, is the body's to say; so is that its creation does not go on.
+Gate WhenCreated(EngineThread& engine, const std::string& name) {
+  return [&engine, name](const std::function<void(const absl::Status&)>& open) {
+    const absl::StatusOr<SweepId> id = SweepId::FromName(name);
+    if (!id.ok()) return open(absl::OkStatus());
+    engine.Submit(WatchCall{id->id(), [open](const absl::StatusOr<WatchUpdate>& update) {
+                              const bool waits = update.ok() && update->sweep.shown_state() == SweepState::kCreating &&
+                                                 update->sweep.state_reason.empty();
+                              if (!waits) open(absl::IsNotFound(update.status()) ? absl::OkStatus() : update.status());
+                              return waits;
+                            }});
+  };
 }
 
 }  // namespace
@@ -71,14 +93,15 @@ absl::StatusOr<v1::Sweep> SweepServiceImpl::View(const std::string& sweep_id) {
     SweepRecord record;
     TrialCounts counts;
     std::optional<absl::Duration> estimated_time_left;
+    std::vector<WaitingTrials> waiting;
   };
   // The specification is parsed here, not on the engine's thread: it may be large.
   LOUPE_ASSIGN_OR_RETURN(const Seen seen, backend_.engine->Call<Seen>([=](Scheduler& scheduler, const Now& now,
                                                                           Effects&) -> absl::StatusOr<Seen> {
     LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
-    return Seen{*view.record, view.counts, view.estimated_time_left};
+    return Seen{*view.record, view.counts, view.estimated_time_left, view.waiting};
   }));
-  return ToProto(seen.record, seen.counts, seen.estimated_time_left, /*with_spec=*/true);
+  return ToProto(seen.record, seen.counts, seen.estimated_time_left, seen.waiting, /*with_spec=*/true);
 }
 
 absl::Status SweepServiceImpl::Create(const v1::CreateSweepRequest& request, const std::string& client,
@@ -92,6 +115,8 @@ absl::Status SweepServiceImpl::Create(const v1::CreateSweepRequest& request, con
     return WithFieldViolations(valid, {{"sweep_id", std::string(valid.message())}});
   }
   LOUPE_ASSIGN_OR_RETURN(*response.mutable_plan(), Summarise(*plan));
+  const std::shared_ptr<const SweepNeeds> needs = NeedsOf(*plan);
+  LOUPE_RETURN_IF_ERROR(NoteWhatWouldWait(*backend_.engine, *plan, needs, *response.mutable_plan()));
   if (request.validate_only()) return absl::OkStatus();
 
   SweepRecord record;
@@ -112,7 +137,7 @@ absl::Status SweepServiceImpl::Create(const v1::CreateSweepRequest& request, con
       const SweepRecord created,
       backend_.engine->Call<SweepRecord>(
           [=, request_id = request.request_id()](Scheduler& scheduler, const Now& now, Effects& effects) {
-            return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects, client);
+            return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects, client, needs);
           }));
   LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(created.id));
   return absl::OkStatus();
@@ -134,7 +159,8 @@ absl::Status SweepServiceImpl::List(const v1::ListSweepsRequest& request, v1::Li
             for (const SweepRecord& sweep : sweeps) {
               const absl::StatusOr<Scheduler::SweepView> view = scheduler.View(sweep.id, now);
               if (!view.ok()) continue;  // deleted in between
-              made.push_back(ToProto(*view->record, view->counts, view->estimated_time_left, /*with_spec=*/false));
+              made.push_back(
+                  ToProto(*view->record, view->counts, view->estimated_time_left, view->waiting, /*with_spec=*/false));
             }
             return made;
           }));
@@ -182,7 +208,6 @@ grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* co
       backend_, context, Role::kSubmitter, NameOf(verb), request.name(), request, &response,
       [this, &request, verb, &response](const std::string& client) -> absl::Status {
         LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
-        LOUPE_RETURN_IF_ERROR(AwaitCreated(*backend_.engine, id.id()));
         LOUPE_RETURN_IF_ERROR(
             backend_.engine
                 ->Call<SweepRecord>([=, etag = request.etag()](Scheduler& scheduler, const Now& now, Effects& effects) {
@@ -191,7 +216,8 @@ grpc::ServerUnaryReactor* SweepServiceImpl::Verb(grpc::CallbackServerContext* co
                 .status());
         LOUPE_ASSIGN_OR_RETURN(response, View(id.id()));
         return absl::OkStatus();
-      });
+      },
+      WhenCreated(*backend_.engine, request.name()));
 }
 
 grpc::ServerUnaryReactor* SweepServiceImpl::CreateSweep(grpc::CallbackServerContext* context,
@@ -264,29 +290,29 @@ grpc::ServerUnaryReactor* SweepServiceImpl::RetryTrials(grpc::CallbackServerCont
 grpc::ServerWriteReactor<v1::WatchSweepResponse>* SweepServiceImpl::WatchSweep(grpc::CallbackServerContext* context,
                                                                                const v1::WatchSweepRequest* request) {
   const std::shared_ptr<WatchReactor> reactor = WatchReactor::Start(*backend_.plans);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kViewer, CallKind::kHeld, request);
-  absl::Status status = open.status();
-  const std::string client = open.ok() ? (*open)->client() : "";
-  if (open.ok()) reactor->SetOpen(*std::move(open));
-  absl::StatusOr<SweepId> id = SweepId::FromName(request->name());
-  if (status.ok()) status = id.status();
-  if (!status.ok()) {
-    reactor->End(status);
-  } else {
-    const auto watch = [this, reactor, id = id->id()] {
+  const absl::Status begun = Guarded([&]() -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<OpenCall> open,
+                           OpenFor(backend_, *context, Role::kViewer, CallKind::kHeld, request));
+    const std::string client = open->client();
+    reactor->SetOpen(std::move(open));
+    LOUPE_ASSIGN_OR_RETURN(const SweepId sweep_id, SweepId::FromName(request->name()));
+    const auto watch = [this, reactor, id = sweep_id.id()] {
       backend_.engine->Submit(
           WatchCall{id, [reactor](absl::StatusOr<WatchUpdate> update) { return reactor->Update(std::move(update)); }});
     };
-    if (backend_.plans->Knows(id->id())) {
+    const auto make_plan_and_watch = [this, watch, id = sweep_id.id()] {
+      if (const auto sweep = backend_.store->GetSweep(id); sweep.ok())
+        backend_.plans->Get(*sweep).status().IgnoreError();
       watch();
-    } else if (!backend_.pool->Submit(client, [this, watch, id = id->id()] {
-                 if (const auto sweep = backend_.store->GetSweep(id); sweep.ok())
-                   backend_.plans->Get(*sweep).status().IgnoreError();
-                 watch();
-               })) {
-      reactor->End(TooManyWaiting(client));
+    };
+    if (backend_.plans->Knows(sweep_id.id())) {
+      watch();
+    } else {
+      RunOnPool(backend_, client, make_plan_and_watch, [reactor](const absl::Status& failed) { reactor->End(failed); });
     }
-  }
+    return absl::OkStatus();
+  });
+  if (!begun.ok()) reactor->End(begun);
   return reactor.get();
 }
 

@@ -4,6 +4,7 @@
 
 #include "coordinator/service/convert.h"
 #include "coordinator/service/grpc_status.h"
+#include "coordinator/service/guarded.h"
 
 namespace loupe::coordinator {
 namespace {
@@ -20,24 +21,12 @@ std::shared_ptr<WatchReactor> WatchReactor::Start(PlanCache& plans) {
 }
 
 bool WatchReactor::Update(absl::StatusOr<WatchUpdate> update) {
-  if (!update.ok()) {
-    End(update.status());
-    return false;
-  }
   v1::WatchSweepResponse response;
-  *response.mutable_sweep() = ToProto(update->sweep, update->counts, update->estimated_time_left, /*with_spec=*/false);
-  // On the engine's thread, which makes no plans: what runs is shown again when somebody has made it.
-  if (const auto plan = plans_.Find(update->sweep.uid); plan != nullptr) {
-    size_t bytes = 0;
-    for (const RunningAttempt& attempt : update->running) {
-      if (bytes > kMaxRunningBytes) {
-        response.set_running_left_out(static_cast<int64_t>(update->running.size()) - response.running_size());
-        break;
-      }
-      v1::RunningAttempt* added = response.add_running();
-      *added = ToProto(update->sweep, attempt, *plan);
-      bytes += added->ByteSizeLong();
-    }
+  absl::Status status = update.status();
+  if (status.ok()) status = Guarded([&] { Fill(*update, response); });
+  if (!status.ok()) {
+    End(status);
+    return false;
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   if (finished_ || end_) return false;
@@ -45,6 +34,24 @@ bool WatchReactor::Update(absl::StatusOr<WatchUpdate> update) {
   if (IsTerminal(update->sweep.shown_state())) end_ = absl::OkStatus();
   Advance();
   return !end_;
+}
+
+void WatchReactor::Fill(const WatchUpdate& update, v1::WatchSweepResponse& response) const {
+  *response.mutable_sweep() =
+      ToProto(update.sweep, update.counts, update.estimated_time_left, update.waiting, /*with_spec=*/false);
+  // On the engine's thread, which makes no plans: what runs is shown again when somebody has made it.
+  if (const auto plan = plans_.Find(update.sweep.uid); plan != nullptr) {
+    size_t bytes = 0;
+    for (const RunningAttempt& attempt : update.running) {
+      if (bytes > kMaxRunningBytes) {
+        response.set_running_left_out(static_cast<int64_t>(update.running.size()) - response.running_size());
+        break;
+      }
+      v1::RunningAttempt* added = response.add_running();
+      *added = ToProto(update.sweep, attempt, *plan);
+      bytes += added->ByteSizeLong();
+    }
+  }
 }
 
 void WatchReactor::End(const absl::Status& status) {

@@ -36,6 +36,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchSweepRespons
 
  private:
   explicit WatchReactor(PlanCache& plans) : plans_(plans) {}
+  void Fill(const WatchUpdate& update, v1::WatchSweepResponse& response) const;
   // With the lock held; starts the next write or finishes.
   void Advance();
 

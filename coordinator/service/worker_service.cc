@@ -15,14 +15,18 @@
 namespace loupe::coordinator {
 namespace {
 
-absl::Status FillAssignment(const Backend& backend, const DesiredAttempt& attempt, v1::TrialAssignment& assignment) {
+absl::Status FillAssignment(const Backend& backend, const DesiredAttempt& attempt, int32_t worker_version,
+                            v1::TrialAssignment& assignment) {
   std::shared_ptr<const Plan> plan = backend.plans->Find(attempt.sweep_uid);
   if (plan == nullptr) {
     LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend.store->GetSweep(attempt.sweep_id));
     LOUPE_ASSIGN_OR_RETURN(plan, backend.plans->Get(sweep));
   }
   const Settings settings = plan->CellSettings(attempt.cell);
-  for (const auto& [key, value] : settings.values()) (*assignment.mutable_settings())[key] = value;
+  // What the worker does not know is at its neutral value, or it would not have been given the trial.
+  for (const auto& [key, value] : SettingsForVersion(settings.values(), worker_version))
+    (*assignment.mutable_settings())[key] = value;
+  assignment.set_settings_version(plan->spec().defaults.version);
   assignment.set_sweep_seed(attempt.sweep_seed);
   assignment.set_replicate(attempt.replicate);
   for (const auto& [factor, level] : plan->CellLevels(attempt.cell)) (*assignment.mutable_cell())[factor] = level;
@@ -32,11 +36,14 @@ absl::Status FillAssignment(const Backend& backend, const DesiredAttempt& attemp
 // Clients take messages of at most 4 MiB: what a worker is to begin is told in portions. (Leases and verdicts of a
 // thousand attempts take a quarter of the rest.)
 constexpr size_t kMaxAssignedBytes = 2 << 20;
+// Beside the list of workers.
+constexpr size_t kMostWaitingListed = 1000;
 
 absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& request, const SyncAnswer& answer,
                           v1::SynchronizeResponse& response) {
   std::set<std::string_view> reported;
   for (const v1::AttemptReport& report : request.attempts()) reported.insert(report.lease().lease_token());
+  const int32_t worker_version = std::max(1, request.description().abilities().settings_version());
   size_t assigned_bytes = 0;
   bool all = true;
   for (const DesiredAttempt& attempt : answer.desired) {
@@ -52,7 +59,7 @@ absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& 
     *desired->mutable_lease() = std::move(lease);
     SetDuration(answer.lease, desired->mutable_lease_duration());
     if (known) continue;
-    LOUPE_RETURN_IF_ERROR(FillAssignment(backend, attempt, *desired->mutable_assignment()));
+    LOUPE_RETURN_IF_ERROR(FillAssignment(backend, attempt, worker_version, *desired->mutable_assignment()));
     assigned_bytes += desired->ByteSizeLong();
   }
   for (size_t i = 0; i < answer.verdicts.size(); ++i) {
@@ -87,20 +94,21 @@ void MakePlansOf(const Backend& backend, const SyncRequest& request) {
 
 void WorkerServiceImpl::Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest* request,
                                v1::SynchronizeResponse* response, uint64_t id) {
-  // Request and response live until Answer, which is called exactly once.
-  backend_.engine->Submit(SyncCall{std::move(sync), ToAbslDuration(request->max_wait()),
-                                   [this, call, request, response](absl::StatusOr<SyncAnswer> answer) {
-                                     if (!answer.ok()) return call->Answer(answer.status());
-                                     const bool at_hand = std::all_of(answer->desired.begin(), answer->desired.end(),
-                                                                      [&](const DesiredAttempt& attempt) {
-                                                                        return backend_.plans->Knows(attempt.sweep_id);
-                                                                      });
-                                     const auto fill = [this, call, request, response, answer = *std::move(answer)] {
-                                       call->Answer(FillResponse(backend_, *request, answer, *response));
-                                     };
-                                     at_hand ? fill() : RunLater(backend_, call, fill);
-                                   },
-                                   id});
+  // Request and response live until Answer, which is called exactly once. On the engine's thread no exception may leave
+  // the reply.
+  auto reply = [this, call, request, response](absl::StatusOr<SyncAnswer> answer) {
+    RunNow(call, [&] {
+      if (!answer.ok()) return call->Answer(answer.status());
+      const bool at_hand =
+          std::all_of(answer->desired.begin(), answer->desired.end(),
+                      [&](const DesiredAttempt& attempt) { return backend_.plans->Knows(attempt.sweep_id); });
+      const auto fill = [this, call, request, response, answer = *std::move(answer)] {
+        call->Answer(FillResponse(backend_, *request, answer, *response));
+      };
+      at_hand ? fill() : RunLater(backend_, call, fill);
+    });
+  };
+  backend_.engine->Submit(SyncCall{std::move(sync), ToAbslDuration(request->max_wait()), std::move(reply), id});
 }
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::Synchronize(grpc::CallbackServerContext* context,
@@ -108,29 +116,30 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::Synchronize(grpc::CallbackServerCon
                                                          v1::SynchronizeResponse* response) {
   const uint64_t id = next_call_++;
   auto* call = new UnaryCall(response);
-  absl::StatusOr<SyncRequest> sync = FromProto(*request);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend_, *context, Role::kWorker, CallKind::kHeld, request);
-  absl::Status status = open.status();
-  if (open.ok()) call->SetOpen(*std::move(open));
-  if (status.ok()) status = sync.status();
-  if (status.ok() && backend_.access != nullptr)
-    status = backend_.access->ClaimWorker(call->open()->caller(), sync->worker);
-  if (!status.ok()) {
-    call->Answer(status);
-    return call;
-  }
-  sync->examine = MakeResultExaminer(*backend_.plans);
-  call->SetOnCancel([engine = backend_.engine, worker = sync->worker, id] {
-    engine->Post([worker, id](Engine& held) { held.CancelSync(worker, id); });
-  });
-  if (HasPlansOf(backend_, *sync)) {
-    Submit(call, *std::move(sync), request, response, id);
-  } else {
-    RunLater(backend_, call, [this, call, sync = *std::move(sync), request, response, id] {
-      MakePlansOf(backend_, sync);
-      Submit(call, sync, request, response, id);
+  RunNow(call, [&] {
+    absl::StatusOr<std::unique_ptr<OpenCall>> open =
+        OpenFor(backend_, *context, Role::kWorker, CallKind::kHeld, request);
+    absl::Status status = open.status();
+    if (open.ok()) call->SetOpen(*std::move(open));
+    if (!status.ok()) return call->Answer(status);
+    absl::StatusOr<SyncRequest> sync = FromProto(*request);
+    status = sync.status();
+    if (status.ok() && backend_.access != nullptr)
+      status = backend_.access->ClaimWorker(call->open()->caller(), sync->worker);
+    if (!status.ok()) return call->Answer(status);
+    sync->examine = MakeResultExaminer(*backend_.plans);
+    call->SetOnCancel([engine = backend_.engine, worker = sync->worker, id] {
+      engine->Post([worker, id](Engine& held) { held.CancelSync(worker, id); });
     });
-  }
+    if (HasPlansOf(backend_, *sync)) {
+      Submit(call, *std::move(sync), request, response, id);
+    } else {
+      RunLater(backend_, call, [this, call, sync = *std::move(sync), request, response, id] {
+        MakePlansOf(backend_, sync);
+        Submit(call, sync, request, response, id);
+      });
+    }
+  });
   return call;
 }
 
@@ -149,9 +158,19 @@ absl::StatusOr<std::vector<v1::Worker>> WorkerServiceImpl::Workers() {
       });
 }
 
+absl::Status WorkerServiceImpl::AddWaiting(v1::ListWorkersResponse& response) {
+  using All = std::vector<WaitingTrials>;
+  LOUPE_ASSIGN_OR_RETURN(const All all, backend_.engine->Call<All>([](Scheduler& scheduler, const Now& now, Effects&) {
+    return absl::StatusOr<All>(scheduler.Waiting(now, kMostWaitingListed));
+  }));
+  for (const WaitingTrials& waiting : all) *response.add_waiting() = ToProto(waiting);
+  return absl::OkStatus();
+}
+
 absl::Status WorkerServiceImpl::List(const v1::ListWorkersRequest& request, v1::ListWorkersResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 100, 1000));
   LOUPE_ASSIGN_OR_RETURN(const std::string after, ReadPageToken(request.page_token(), "ListWorkers"));
+  if (after.empty()) LOUPE_RETURN_IF_ERROR(AddWaiting(response));
   LOUPE_ASSIGN_OR_RETURN(const std::vector<v1::Worker> workers, Workers());
   for (const v1::Worker& worker : workers) {
     if (worker.name() <= after) continue;

@@ -31,6 +31,7 @@ class WorkerServiceImpl final : public v1::WorkerService::CallbackService {
   grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest& request,
                                   bool draining, v1::Worker& response);
   absl::StatusOr<std::vector<v1::Worker>> Workers();
+  absl::Status AddWaiting(v1::ListWorkersResponse& response);
 
   const Backend backend_;
   std::atomic<uint64_t> next_call_{1};

@@ -59,6 +59,7 @@ struct Writer {
   absl::Status operator()(const RecordArtifact& effect) const { return artifacts_table::Upsert(db, effect); }
   absl::Status operator()(const UpsertWorker& effect) const { return workers_table::Upsert(db, effect.worker); }
   absl::Status operator()(const CountWorker& effect) const { return workers_table::Count(db, effect); }
+  absl::Status operator()(const ForgetWorker& effect) const { return workers_table::Delete(db, effect.worker); }
   absl::Status operator()(const RecordRequest& effect) const { return requests_table::Insert(db, effect); }
 };
 
@@ -327,8 +328,13 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
         db, key, [&](SweepSnapshot::Trial trial) { trials.push_back(std::move(trial)); }));
     // Trials are numbered from 0 without gaps.
     const auto at = [&](int64_t index) -> SweepSnapshot::Trial& { return trials.at(static_cast<size_t>(index)); };
-    LOUPE_RETURN_IF_ERROR(results_table::ForEachResult(
-        db, key, [&](int64_t index, double total_seconds) { at(index).total_seconds = total_seconds; }));
+    LOUPE_RETURN_IF_ERROR(
+        results_table::ForEachResult(db, key, [&](int64_t index, double total_seconds, double parameters) {
+          at(index).total_seconds = total_seconds;
+          at(index).parameters = parameters;
+        }));
+    LOUPE_RETURN_IF_ERROR(artifacts_table::ForEachWeightFile(
+        db, key, [&](int64_t index, int64_t bytes) { at(index).weight_bytes = bytes; }));
     LOUPE_RETURN_IF_ERROR(results_table::ForEachScore(
         db, key, 0, snapshot.sweep.trials(),
         [&](int64_t index, std::string name, double value) { at(index).scores.emplace(std::move(name), value); }));

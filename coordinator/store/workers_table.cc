@@ -8,11 +8,13 @@ namespace {
 
 constexpr char kUpsertSql[] =
     "INSERT OR REPLACE INTO workers (worker_id, session, past_sessions, hostname, device, version, process_id, threads, "
-    "memory_bytes, slots, draining, first_seen_us, succeeded, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-constexpr char kCountSql[] = "UPDATE workers SET succeeded = ?, failed = ? WHERE worker_id = ?";
+    "memory_bytes, slots, draining, first_seen_us, succeeded, failed, last_seen_us) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+constexpr char kCountSql[] = "UPDATE workers SET succeeded = ?, failed = ?, last_seen_us = ? WHERE worker_id = ?";
 constexpr char kAllSql[] =
     "SELECT worker_id, session, past_sessions, hostname, device, version, process_id, threads, memory_bytes, slots, draining, "
-    "first_seen_us, succeeded, failed FROM workers ORDER BY worker_id";
+    "first_seen_us, succeeded, failed, last_seen_us FROM workers ORDER BY worker_id";
+constexpr char kDeleteSql[] = "DELETE FROM workers WHERE worker_id = ?";
 
 }  // namespace
 
@@ -24,11 +26,13 @@ absl::Status Upsert(SqliteDb& db, const WorkerRecord& worker) {
                 std::string_view(description.hostname), std::string_view(description.device),
                 std::string_view(description.version), description.process_id, description.threads,
                 description.memory_bytes, worker.slots, static_cast<int32_t>(worker.draining), worker.first_seen,
-                worker.succeeded, worker.failed);
+                worker.succeeded, worker.failed, worker.last_seen);
 }
 
+absl::Status Delete(SqliteDb& db, const std::string& worker) { return db.Run(kDeleteSql, std::string_view(worker)); }
+
 absl::Status Count(SqliteDb& db, const CountWorker& count) {
-  return db.Run(kCountSql, count.succeeded, count.failed, std::string_view(count.worker));
+  return db.Run(kCountSql, count.succeeded, count.failed, count.last_seen, std::string_view(count.worker));
 }
 
 absl::Status ForEach(SqliteDb& db, const std::function<void(WorkerRecord)>& fn) {
@@ -53,6 +57,7 @@ absl::Status ForEach(SqliteDb& db, const std::function<void(WorkerRecord)>& fn) 
     worker.first_seen = row.Time(11);
     worker.succeeded = row.Int(12);
     worker.failed = row.Int(13);
+    worker.last_seen = row.Time(14);
     fn(std::move(worker));
   });
 }

@@ -12,6 +12,7 @@ namespace loupe::coordinator::workers_table {
 absl::Status Upsert(SqliteDb& db, const WorkerRecord& worker);
 // Of a worker that is there.
 absl::Status Count(SqliteDb& db, const CountWorker& count);
+absl::Status Delete(SqliteDb& db, const std::string& worker);
 absl::Status ForEach(SqliteDb& db, const std::function<void(WorkerRecord)>& fn);
 
 }  // namespace loupe::coordinator::workers_table

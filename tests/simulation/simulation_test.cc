@@ -122,6 +122,10 @@ TEST_F(SimulationTest, ASchedulerThatLeasesATrialTwiceIsCaught) {
   EXPECT_GT(SeedsUntilCaught(Mutation::kDoubleLease, false, "I1"), 0);
 }
 
+TEST_F(SimulationTest, ASchedulerThatLeasesToAnybodyIsCaught) {
+  EXPECT_GT(SeedsUntilCaught(Mutation::kLeaseToAnybody, false, "I9"), 0);
+}
+
 TEST_F(SimulationTest, ADiskThatForgetsFsyncIsCaught) { EXPECT_GT(SeedsUntilCaught(Mutation::kNone, true, ""), 0); }
 
 }  // namespace

@@ -110,6 +110,27 @@ absl::StatusOr<co::CellFunctions> CellsOf(const co::SweepRecord& sweep) {
   return cells;
 }
 
+// One cell in three is of a method that only newer workers run.
+const std::shared_ptr<const co::SweepNeeds>& MixedNeeds() {
+  static const auto needs = std::make_shared<const co::SweepNeeds>(co::SweepNeeds{
+      .classes = {{.method = "adapter"}, {.settings_version = 2, .method = "lora"}}, .class_of_cell = {0, 1, 0}});
+  return needs;
+}
+
+std::shared_ptr<const co::SweepNeeds> NeedsOf(const co::SweepRecord& sweep) {
+  return sweep.id.starts_with("brief") ? nullptr : MixedNeeds();
+}
+
+// The first worker is an older program, the second runs the newer method alone, the third is now the one and now the
+// other with everything, from process to process.
+co::WorkerAbilities AbilitiesOf(int index, int session) {
+  co::WorkerAbilities abilities;
+  if (index == 0 || (index == 2 && session % 2 == 1)) return abilities;
+  abilities.settings_version = 2;
+  abilities.methods = index == 1 ? std::set<std::string>{"lora"} : std::set<std::string>{"adapter", "lora"};
+  return abilities;
+}
+
 // What a worker process believes it holds.
 struct Held {
   co::LeaseClaim lease;
@@ -225,7 +246,8 @@ class Simulation {
       });
       engine_ = std::make_unique<co::Engine>(
           scheduler_options_,
-          co::Engine::Deps{.store = store_.get(), .clock = &clock_, .random = &tokens_, .cells = CellsOf});
+          co::Engine::Deps{
+              .store = store_.get(), .clock = &clock_, .random = &tokens_, .cells = CellsOf, .needs = NeedsOf});
       if (engine_->Recover().ok()) {
         ++generation_;
         result_.jobs_resumed += engine_->scheduler().HasWork() ? 1 : 0;
@@ -313,7 +335,7 @@ class Simulation {
     sweep.limits.backoff = absl::Milliseconds(100);
     Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
       const absl::StatusOr<co::SweepRecord> made = scheduler.OnCreate(
-          sweep, [](int64_t) { return "{}"; }, "request-" + id, "f", now, effects);
+          sweep, [](int64_t) { return "{}"; }, "request-" + id, "f", now, effects, "", MixedNeeds());
       return [=, this](const absl::Status& durable) {
         if (generation != generation_ || !durable.ok() || disk_.frozen()) return;
         if (!made.ok())
@@ -423,6 +445,7 @@ class Simulation {
     co::SyncRequest request;
     request.worker = worker.name;
     request.session = fmt::format("s{}", worker.session);
+    request.description.abilities = AbilitiesOf(index, worker.session);
     request.slots = 1;
     for (auto it = worker.held.begin(); it != worker.held.end();) {
       Held& held = it->second;
@@ -639,6 +662,7 @@ class Simulation {
     co::SyncRequest request;
     request.worker = workers_[static_cast<size_t>(index)].name;
     request.session = fmt::format("s{}", workers_[static_cast<size_t>(index)].session);
+    request.description.abilities = AbilitiesOf(index, workers_[static_cast<size_t>(index)].session);
     request.attempts.push_back(std::move(report));
     Receive(index, request, 0);
   }
@@ -672,6 +696,12 @@ class Simulation {
       }
     }
     for (const co::DesiredAttempt& desired : answer->desired) {
+      const bool mixed = created_.contains(desired.sweep_id);
+      if (mixed &&
+          !co::CanRun(request.description.abilities, MixedNeeds()->classes[MixedNeeds()->class_of(desired.cell)])) {
+        Violation(fmt::format("I9: {} was given trial {} of {}, which it cannot run", request.worker,
+                              desired.trial.index, desired.sweep_id));
+      }
       const co::LeaseClaim lease{desired.sweep_id, desired.trial.index, desired.epoch, ToHex(desired.token)};
       const std::string holder = fmt::format("{} {} {}", lease.token_hex, request.worker, request.session);
       const auto [given, is_new] = tokens_given_.emplace(KeyOf(lease), holder);

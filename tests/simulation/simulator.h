@@ -54,6 +54,7 @@ struct SimulatorResult {
 //   I3 epochs of a trial strictly rise                I7 the scores are, bit for bit, those of a run without faults
 //   I4 no write under an old epoch or wrong token is accepted
 //   I8 with only_stalls: no lease expires, no trial is lost, nobody is set aside
+//   I9 no worker is given a trial that it cannot run
 SimulatorResult Simulate(const SimulatorOptions& options);
 
 }  // namespace loupe::simulation

@@ -23,6 +23,8 @@ struct FakeExecutorOptions {
   double failure_rate = 0;
   // Cells with this level in any factor end the process, as a crash in a library would.
   std::string poison_level;
+  // What it says it can run.
+  worker::WorkerAbilities abilities;
 };
 
 // Thread-safe in the sense of Executor.
@@ -31,6 +33,7 @@ class FakeExecutor final : public worker::Executor {
   explicit FakeExecutor(const FakeExecutorOptions& options) : options_(options) {}
   worker::AttemptOutcome Run(const worker::AttemptSpec& spec, worker::AttemptObserver& observer) override;
   std::string DeviceDescription() const override { return "fake"; }
+  worker::WorkerAbilities Abilities() const override { return options_.abilities; }
 
  private:
   const FakeExecutorOptions options_;

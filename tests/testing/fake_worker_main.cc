@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   app.add_option("--artifacts", executor_options.artifacts);
   app.add_option("--failure-rate", executor_options.failure_rate);
   app.add_option("--poison-level", executor_options.poison_level);
+  app.add_option("--methods", executor_options.abilities.methods)->delimiter(',');
   app.add_option("--log-level", log_level);
   CLI11_PARSE(app, argc, argv);
   loupe::InitLogging("loupe-fake-worker", log_level).IgnoreError();

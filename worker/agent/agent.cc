@@ -48,6 +48,20 @@ bool IsFinal(const absl::Status& status, bool holds_attempts) {
   }
 }
 
+v1::WorkerAbilities AbilitiesOf(const Executor& executor, int64_t memory_bytes) {
+  const WorkerAbilities can = executor.Abilities();
+  v1::WorkerAbilities abilities;
+  abilities.set_settings_version(can.settings_version);
+  abilities.mutable_methods()->Add(can.methods.begin(), can.methods.end());
+  abilities.mutable_tasks()->Add(can.tasks.begin(), can.tasks.end());
+  abilities.mutable_bases()->Add(can.bases.begin(), can.bases.end());
+  abilities.mutable_devices()->Add(can.devices.begin(), can.devices.end());
+  if (can.devices.empty()) abilities.add_devices(executor.DeviceDescription());
+  const bool on_cpu = abilities.devices(0).starts_with("cpu");
+  abilities.set_device_memory_bytes(can.device_memory_bytes == 0 && on_cpu ? memory_bytes : can.device_memory_bytes);
+  return abilities;
+}
+
 std::string WorkerFolder(const AgentOptions& options) {
   return fmt::format("{}/workers/{}", options.data_folder, Text(absl::StripPrefix(options.worker, "workers/")));
 }
@@ -58,6 +72,7 @@ Agent::Agent(AgentOptions options, Deps deps)
     : options_(std::move(options)),
       deps_(deps),
       session_id_(ToHex(deps.random->NextToken())),
+      abilities_(AbilitiesOf(*deps.executor, options_.memory_bytes)),
       runner_(*deps.executor, WorkerFolder(options_), options_.data_folder + "/checkpoints") {}
 
 Agent::~Agent() {
@@ -139,6 +154,7 @@ v1::SynchronizeRequest Agent::MakeRequest() const {
   description.set_process_id(getpid());
   description.set_threads(options_.threads);
   description.set_memory_bytes(options_.memory_bytes);
+  *description.mutable_abilities() = abilities_;
   for (const auto& attempt : held_) *request.add_attempts() = attempt->Report();
   request.set_slots(1);
   request.set_draining(draining_);
@@ -247,7 +263,8 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
   held_.push_back(attempt);
   const auto& assignment = desired.assignment();
   const std::map<std::string, std::string> values(assignment.settings().begin(), assignment.settings().end());
-  auto settings = Settings::Create(values);
+  // All that the trial has were settled when its sweep was made: this worker's own defaults are none of it.
+  auto settings = Settings::Create(values, SettingDefaults::None(std::max(1, assignment.settings_version())));
   if (!settings.ok()) {
     AttemptOutcome outcome;
     outcome.failure_class = FailureClass::kUserError;

@@ -86,6 +86,7 @@ class Agent {
   const AgentOptions options_;
   const Deps deps_;
   const std::string session_id_;
+  const v1::WorkerAbilities abilities_;
 
   // Used by Run's thread alone.
   std::vector<std::shared_ptr<HeldAttempt>> held_;

@@ -62,6 +62,21 @@ class AttemptObserver {
   virtual bool ShouldStop() const = 0;
 };
 
+// What an executor can run: the coordinator offers it no trial that needs more.
+struct WorkerAbilities {
+  // Of the table of settings: this program's own.
+  int32_t settings_version = kSettingsVersion;
+  // Values of method.kind and of task.kind.
+  std::vector<std::string> methods = {"adapter"};
+  std::vector<std::string> tasks = {"dreambooth", "finetune"};
+  // Classes of denoisers that it can load ("UNet2DConditionModel"). Empty: not said, any.
+  std::vector<std::string> bases;
+  // As DeviceDescription; empty: that one alone.
+  std::vector<std::string> devices;
+  // Of one device. 0: not said; the machine's, where the device is the CPU.
+  int64_t device_memory_bytes = 0;
+};
+
 // Runs attempts. One Run at a time per executor; the caller's thread does the work.
 class Executor {
  public:
@@ -76,6 +91,9 @@ class Executor {
 
   // "cpu" or "cuda:0 NVIDIA H200".
   virtual std::string DeviceDescription() const = 0;
+
+  // The same for the executor's whole life.
+  virtual WorkerAbilities Abilities() const { return {}; }
 };
 
 }  // namespace loupe::worker

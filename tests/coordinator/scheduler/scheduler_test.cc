@@ -16,6 +16,7 @@
 namespace loupe::coordinator {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr absl::Duration kTick = absl::Nanoseconds(1);
@@ -87,6 +88,11 @@ class SchedulerTest : public ::testing::Test {
     }
   }
   TrialCounts Counts(const std::string& id) { return scheduler_.View(id, now_)->counts; }
+  std::vector<std::string> Names() {
+    std::vector<std::string> names;
+    for (const auto& [id, worker] : scheduler_.workers().all()) names.push_back(id);
+    return names;
+  }
   SweepState State(const std::string& id) { return scheduler_.View(id, now_)->record->state; }
 
   testing::FakeRandom random_;
@@ -257,6 +263,161 @@ TEST_F(SchedulerTest, AWorkerThatKeepsDyingIsSetAsideForAWhile) {
   EXPECT_EQ(Sync(Request("b")).desired.size(), 1u);
   Pass(absl::Minutes(2));
   EXPECT_EQ(Sync(Request("a", "s3")).desired.size(), 1u);
+}
+
+TEST_F(SchedulerTest, AWorkerLongAwayIsForgotten) {
+  const absl::Duration month = WorkerRules().forget_after;
+  Create("first");
+  Sync(Request("away"));
+  const DesiredAttempt held = Lease("here");
+  Sync(Request("waits"));
+  scheduler_.Park("waits", now_);
+  Pass(month - kTick);
+  Tell("here", held, {});
+  EXPECT_THAT(Names(), ElementsAre("away", "here", "waits"));
+  effects_.clear();
+  Pass(kTick);
+  EXPECT_THAT(Names(), ElementsAre("here", "waits")) << "who is connected stays, however long it says nothing";
+  ASSERT_EQ(std::count_if(effects_.begin(), effects_.end(),
+                          [](const Effect& effect) { return std::holds_alternative<ForgetWorker>(effect); }),
+            1);
+  // Civil time that jumps costs nobody who is there anything.
+  now_.wall += 100 * month;
+  Pass(kTick);
+  EXPECT_THAT(Names(), ElementsAre("here", "waits"));
+  EXPECT_EQ(Counts("first").running, 1);
+  Sync(Request("away"));
+  EXPECT_THAT(Names(), ElementsAre("away", "here", "waits")) << "it comes back as a new one";
+}
+
+TEST_F(SchedulerTest, ManyNamesAreForgottenLongestAwayFirst) {
+  const size_t most = WorkerRules().most_names;
+  for (size_t i = 0; i < most + 5; ++i) {
+    now_.wall += absl::Seconds(1);
+    Sync(Request(fmt::format("w{:06}", most + 5 - i)));
+  }
+  Pass(kTick);
+  EXPECT_EQ(Names().size(), most + 5) << "all were heard of within a lease";
+  Pass(absl::Seconds(31));
+  EXPECT_EQ(Names().size(), most);
+  EXPECT_EQ(Names().back(), fmt::format("w{:06}", most));
+}
+
+TEST_F(SchedulerTest, WhenAWorkerWasHeardOfIsStoredDaily) {
+  Sync(Request("a"));
+  const auto stored = [&] {
+    return std::count_if(effects_.begin(), effects_.end(), [&](const Effect& effect) {
+      const auto* count = std::get_if<CountWorker>(&effect);
+      return count != nullptr && count->last_seen == now_.wall;
+    });
+  };
+  Pass(kSeenInterval - kTick);
+  Sync(Request("a"));
+  EXPECT_EQ(stored(), 0);
+  Pass(kTick);
+  Sync(Request("a"));
+  EXPECT_EQ(stored(), 1);
+}
+
+class NeedsTest : public SchedulerTest {
+ protected:
+  // Cells 0 and 2 need method adapter, cell 1 lora; cell 3 settings of version 9.
+  NeedsTest() {
+    SweepNeeds needs;
+    needs.classes = {{.method = "adapter"}, {.settings_version = 2, .method = "lora"}, {.settings_version = 9}};
+    needs.class_of_cell = {0, 1, 0, 2};
+    SweepRecord sweep;
+    sweep.id = "mixed";
+    sweep.uid = "uid";
+    sweep.cells = 4;
+    sweep.replicates = 2;
+    EXPECT_TRUE(scheduler_
+                    .OnCreate(
+                        sweep, [](int64_t) { return "{}"; }, "", "", now_, effects_, "",
+                        std::make_shared<const SweepNeeds>(needs))
+                    .ok());
+  }
+  SyncRequest RequestOf(const std::string& worker, std::set<std::string> methods, int32_t version, int32_t slots = 1) {
+    SyncRequest request = Request(worker, "s1", slots);
+    request.description.abilities.settings_version = version;
+    request.description.abilities.methods = std::move(methods);
+    return request;
+  }
+  static std::multiset<int64_t> CellsOf(const SyncAnswer& answer) {
+    std::multiset<int64_t> cells;
+    for (const DesiredAttempt& attempt : answer.desired) cells.insert(attempt.cell);
+    return cells;
+  }
+  std::vector<WaitingTrials> Waiting() { return scheduler_.View("mixed", now_)->waiting; }
+};
+
+TEST_F(NeedsTest, AWorkerIsGivenWhatItCanRun) {
+  // A program that says nothing about itself runs adapters.
+  EXPECT_THAT(CellsOf(Sync(Request("old", "s1", 8))), ElementsAre(0, 0, 2, 2));
+  EXPECT_THAT(CellsOf(Sync(RequestOf("lora", {"lora"}, 2, 8))), ElementsAre(1, 1));
+  EXPECT_THAT(CellsOf(Sync(RequestOf("both", {"adapter", "lora"}, 8, 8))), ElementsAre());
+  EXPECT_THAT(CellsOf(Sync(RequestOf("new", {}, 9, 8))), ElementsAre(3, 3));
+}
+
+TEST_F(NeedsTest, ClassesKeepTheOneRunOrder) {
+  const auto granted = [&](const SyncRequest& request) {
+    effects_.clear();
+    Sync(request);
+    std::vector<int64_t> indexes;
+    for (const Effect& effect : effects_) {
+      if (const auto* start = std::get_if<StartAttempt>(&effect)) indexes.push_back(start->trial.index);
+    }
+    return indexes;
+  };
+  const std::vector<int64_t> mixed = granted(RequestOf("all", {"adapter", "lora"}, 9, 8));
+  Create("plain", 4, 2);
+  EXPECT_EQ(mixed, granted(Request("any", "s1", 8)));
+  EXPECT_EQ(mixed.size(), 8u);
+}
+
+TEST_F(NeedsTest, WhatNobodyCanRunWaitsAtNoCost) {
+  EXPECT_THAT(Waiting(), ElementsAre(WaitingTrials{"mixed", 8, "no worker is connected"}));
+  const SyncAnswer old = Sync(Request("old", "s1", 8));
+  EXPECT_EQ(old.desired.size(), 4u);
+  EXPECT_THAT(Waiting(),
+              ElementsAre(WaitingTrials{"mixed", 2, "method lora, and no connected worker runs it"},
+                          WaitingTrials{"mixed", 2,
+                                        "settings of version 9, and connected workers know version 1 at most: update "
+                                        "them"}));
+  EXPECT_EQ(scheduler_.Waiting(now_, 10), Waiting());
+  EXPECT_EQ(scheduler_.Waiting(now_, 1).size(), 1u);
+  // No attempt was used up, and a worker that comes is given them at once.
+  EXPECT_EQ(Counts("mixed").queued, 4);
+  scheduler_.Park("old", now_);
+  const SyncAnswer lora = Sync(RequestOf("lora", {"lora"}, 2, 8));
+  ASSERT_EQ(lora.desired.size(), 2u);
+  EXPECT_EQ(lora.desired[0].epoch, 1);
+  EXPECT_EQ(Waiting().size(), 1u);
+  // It goes, and they wait again.
+  Pass(absl::Seconds(31));
+  EXPECT_EQ(Waiting().size(), 2u);
+}
+
+TEST_F(NeedsTest, WorkGoesToAWaitingWorkerThatCanRunIt) {
+  Sync(Request("old", "s1", 4));
+  for (const char* worker : {"older", "newer"}) {
+    SyncRequest request = RequestOf(worker, {"other"}, 1);
+    Sync(request);
+    scheduler_.Park(worker, now_);
+  }
+  Sync(RequestOf("lora", {"lora"}, 2, 1));
+  Sync(RequestOf("lora2", {"lora"}, 2, 1));
+  // Both trials of cell 1 are out; one comes back, and of those that wait only this one runs it.
+  Sync(RequestOf("third", {"lora"}, 2, 1));
+  scheduler_.Park("third", now_);
+  const std::set<TrialKey> held = scheduler_.workers().all().at("lora").attempts;
+  ASSERT_EQ(held.size(), 1u);
+  SyncRequest leaving = RequestOf("lora", {"lora"}, 2, 1);
+  leaving.draining = true;
+  Sync(leaving);
+  scheduler_.Dispatch(now_, effects_);
+  EXPECT_THAT(scheduler_.TakeWoken(), ElementsAre("third"));
+  EXPECT_EQ(scheduler_.workers().all().at("third").attempts, held);
 }
 
 TEST_F(SchedulerTest, ANewSessionTakesTheNameAndTheOldOneIsToldForGood) {

@@ -160,7 +160,8 @@ TEST_P(StoreTest, AWorkersCountsAndALiveAttemptsArtifactsSurvive) {
   worker.id = "w";
   worker.session = "s";
   Commit({NewSweep(1, "first"), UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
-          RecordArtifact{trial, {"log.txt", "text/plain", 5, Sha256Hex("hello"), 1}}, CountWorker{"w", 3, 2}});
+          RecordArtifact{trial, {"log.txt", "text/plain", 5, Sha256Hex("hello"), 1}},
+          CountWorker{"w", 3, 2, kSomeTime}});
   Collected all;
   ASSERT_TRUE(store().Recover(all).ok());
   ASSERT_EQ(all.workers.size(), 1u);
@@ -168,6 +169,19 @@ TEST_P(StoreTest, AWorkersCountsAndALiveAttemptsArtifactsSurvive) {
   EXPECT_EQ(all.workers[0].failed, 2);
   ASSERT_EQ(all.live.size(), 1u);
   EXPECT_THAT(all.live[0].artifacts, ElementsAre("log.txt"));
+}
+
+TEST_P(StoreTest, AForgottenWorkerIsGone) {
+  WorkerRecord stays;
+  stays.id = "stays";
+  WorkerRecord goes;
+  goes.id = "goes";
+  Commit({UpsertWorker{stays}, UpsertWorker{goes}, ForgetWorker{"goes"}, CountWorker{"stays", 1, 0, kSomeTime}});
+  Collected all;
+  ASSERT_TRUE(store().Recover(all).ok());
+  ASSERT_EQ(all.workers.size(), 1u);
+  EXPECT_EQ(all.workers[0].id, "stays");
+  EXPECT_EQ(all.workers[0].last_seen, kSomeTime);
 }
 
 TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {

@@ -1,0 +1,86 @@
+// Which workers can run which trials: a worker is offered only what it can run, and what nobody can run waits.
+#include <algorithm>
+
+#include "coordinator/scheduler/scheduler.h"
+#include "coordinator/scheduler/scheduler_parts.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+
+const Scheduler::Fleet& Scheduler::FleetAt(const Now& now) const {
+  if (fleet_ && fleet_->at == now.monotonic) return *fleet_;
+  fleet_ = Fleet{.at = now.monotonic};
+  for (const auto& [id, worker] : workers_.all()) {
+    if (!worker.parked && now.monotonic - worker.last_sync >= options_.lease) continue;
+    fleet_->slots += worker.record.slots;
+    if (!worker.leaving) fleet_->abilities.insert(worker.record.description.abilities);
+  }
+  return *fleet_;
+}
+
+bool Scheduler::HasWorkFor(const WorkerAbilities& worker) const {
+  return std::any_of(runnable_.begin(), runnable_.end(),
+                     [&](const auto& of_needs) { return CanRun(worker, of_needs.first); });
+}
+
+Scheduler::Sweep* Scheduler::NextSweepFor(const WorkerAbilities& worker) {
+  const RunnableKey* next = nullptr;
+  for (const auto& [needs, keys] : runnable_) {
+    if (!CanRun(worker, needs) && options_.mutation != SchedulerOptions::Mutation::kLeaseToAnybody) continue;
+    if (next == nullptr || *keys.begin() < *next) next = &*keys.begin();
+  }
+  return next == nullptr ? nullptr : sweeps_.at(std::get<3>(*next)).get();
+}
+
+std::string Scheduler::WhyNobodyRuns(const TrialNeeds& needs, const Now& now) const {
+  const std::set<WorkerAbilities>& fleet = FleetAt(now).abilities;
+  if (fleet.empty()) return "no worker is connected";
+  const auto somebody = [&](const TrialNeeds& asked) {
+    return std::any_of(fleet.begin(), fleet.end(), [&](const auto& worker) { return CanRun(worker, asked); });
+  };
+  if (somebody(needs)) return "";
+  if (!somebody({.method = needs.method}))
+    return fmt::format("method {}, and no connected worker runs it", needs.method);
+  if (!somebody({.task = needs.task})) return fmt::format("task {}, and no connected worker runs it", needs.task);
+  if (!somebody({.settings_version = needs.settings_version})) {
+    int32_t newest = 0;
+    for (const WorkerAbilities& worker : fleet) newest = std::max(newest, worker.settings_version);
+    return fmt::format("settings of version {}, and connected workers know version {} at most: update them",
+                       needs.settings_version, newest);
+  }
+  return fmt::format("method {}, task {} and settings of version {}, and no connected worker runs all of that",
+                     needs.method, needs.task, needs.settings_version);
+}
+
+void Scheduler::AddWaiting(const Sweep& sweep, size_t of_class, const Now& now,
+                           std::vector<WaitingTrials>& waiting) const {
+  if (!sweep.runnable_keys[of_class]) return;
+  std::string reason = WhyNobodyRuns(sweep.needs->classes[of_class], now);
+  if (reason.empty()) return;
+  const int64_t trials = sweep.queues[of_class].size();
+  const auto same = std::find_if(waiting.begin(), waiting.end(), [&](const WaitingTrials& other) {
+    return other.sweep_id == sweep.record.id && other.reason == reason;
+  });
+  if (same != waiting.end()) {
+    same->trials += trials;
+  } else {
+    waiting.push_back({sweep.record.id, trials, std::move(reason)});
+  }
+}
+
+std::vector<WaitingTrials> Scheduler::Waiting(const Now& now, size_t most) const {
+  std::vector<WaitingTrials> waiting;
+  for (const auto& [needs, keys] : runnable_) {
+    if (WhyNobodyRuns(needs, now).empty()) continue;
+    for (const RunnableKey& key : keys) {
+      if (waiting.size() >= most) return waiting;
+      const Sweep& sweep = *sweeps_.at(std::get<3>(key));
+      const auto& classes = sweep.needs->classes;
+      AddWaiting(sweep, static_cast<size_t>(std::find(classes.begin(), classes.end(), needs) - classes.begin()), now,
+                 waiting);
+    }
+  }
+  return waiting;
+}
+
+}  // namespace loupe::coordinator

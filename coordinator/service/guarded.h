@@ -1,0 +1,30 @@
+// Where no exception may get through: callbacks of gRPC, the loops of threads, a turn of the engine.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+
+namespace loupe::coordinator {
+
+// Of the exception that is being handled: RESOURCE_EXHAUSTED when memory was short (the caller may try again), INTERNAL
+// otherwise. Itself needs no memory.
+absl::Status StatusOfException() noexcept;
+
+// Runs `body`, which returns nothing or a status; what leaves it as an exception is one.
+template <typename Body>
+absl::Status Guarded(Body&& body) noexcept {
+  try {
+    if constexpr (std::is_void_v<std::invoke_result_t<Body>>) {
+      std::forward<Body>(body)();
+      return absl::OkStatus();
+    } else {
+      return std::forward<Body>(body)();
+    }
+  } catch (...) {
+    return StatusOfException();
+  }
+}
+
+}  // namespace loupe::coordinator
