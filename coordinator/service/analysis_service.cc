@@ -106,13 +106,14 @@ grpc::ServerWriteReactor<v1::RenderReportResponse>* AnalysisServiceImpl::RenderR
   std::vector<std::string> names = {request->name()};
   names.insert(names.end(), request->with().begin(), request->with().end());
   if (!request->compare().empty()) names.push_back(request->compare());
-  const bool queued = backend_.pool->Submit(
-      writer->open()->client(), [this, writer, names, job = JobFor(*request), cancellation, send] {
+  RunOnPool(
+      backend_, writer->open()->client(),
+      [this, writer, names, job = JobFor(*request), cancellation, send] {
         const absl::StatusOr<std::string> version = DataVersion(names);
         if (!version.ok()) return writer->End(version.status());
         cancellation->Started(runner_.Run(writer->open()->client(), *version, job, send));
-      });
-  if (!queued) writer->End(TooManyWaiting(writer->open()->client()));
+      },
+      [writer](const absl::Status& status) { writer->End(status); });
   return writer;
 }
 

@@ -12,7 +12,8 @@
 
 namespace loupe::coordinator {
 
-// Fills the next message; false at the end. Runs on the pool's threads, one call at a time.
+// Fills the next message; false at the end. Runs on the pool's threads, one call at a time. An exception ends the
+// stream with what it means (guarded.h).
 template <typename Response>
 using ChunkSource = std::function<absl::StatusOr<bool>(Response&)>;
 
@@ -46,8 +47,8 @@ class ChunkWriter final : public grpc::ServerWriteReactor<Response>, public Call
 
  private:
   void FetchLater() {
-    if (backend_.pool->Submit(open()->client(), [this] { Fetch(); })) return;
-    End(TooManyWaiting(open()->client()));
+    RunOnPool(
+        backend_, open()->client(), [this] { Fetch(); }, [this](const absl::Status& status) { End(status); });
   }
   void Fetch() {
     if (open()->cancelled()) return End(absl::CancelledError("the reader has hung up"));

@@ -3,12 +3,19 @@
 #include <algorithm>
 #include <chrono>
 
+#include "spdlog/spdlog.h"
+
 namespace loupe::coordinator {
 namespace {
 
 // Bounds one transaction, and so the wait of the first request in it.
 constexpr size_t kMaxBatch = 2048;
 constexpr absl::Duration kMaxIdle = absl::Seconds(60);
+constexpr std::chrono::milliseconds kPause{10};
+
+void Log(const absl::Status& status) {
+  if (!status.ok()) spdlog::error("the engine met an exception: {}", std::string(status.message()));
+}
 
 }  // namespace
 
@@ -45,7 +52,7 @@ void EngineThread::Loop() {
     std::vector<EngineInput> batch;
     std::vector<std::function<void(Engine&)>> tasks;
     bool stopping = false;
-    {
+    const absl::Status taken = Guarded([&] {
       std::unique_lock<std::mutex> lock(mutex_);
       const absl::Duration wait =
           std::clamp(engine_.NextDeadline() - clock_.MonotonicNow(), absl::ZeroDuration(), kMaxIdle);
@@ -56,9 +63,11 @@ void EngineThread::Loop() {
       inputs_.erase(inputs_.begin(), end);
       tasks.swap(tasks_);
       stopping = stopping_ && inputs_.empty();
-    }
-    for (const auto& task : tasks) task(engine_);
-    engine_.Process(batch);
+    });
+    // Memory for the batch itself: what waits goes on waiting.
+    if (!taken.ok()) std::this_thread::sleep_for(kPause);
+    for (const auto& task : tasks) Log(Guarded([&] { task(engine_); }));
+    Log(Guarded([&] { engine_.Process(batch); }));
     if (stopping) break;
   }
   engine_.CancelAll();

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "coordinator/service/engine.h"
+#include "coordinator/service/guarded.h"
 
 namespace loupe::coordinator {
 
@@ -28,18 +29,30 @@ class EngineThread {
   // Runs between batches.
   void Post(std::function<void(Engine&)> task);
 
-  // Decides on the engine's thread, waits until the effects are durable, and returns the decision. Not from the
-  // engine's thread.
+  // Decides on the engine's thread, waits until the effects are durable, and returns the decision; what an exception
+  // that cut it off means, as guarded.h says. Not from the engine's thread.
   template <typename T>
   absl::StatusOr<T> Call(std::function<absl::StatusOr<T>(Scheduler&, const Now&, Effects&)> decide) {
     auto promise = std::make_shared<std::promise<absl::StatusOr<T>>>();
     std::future<absl::StatusOr<T>> future = promise->get_future();
-    Submit(Job([decide = std::move(decide), promise](Scheduler& scheduler, const Now& now, Effects& effects) -> Reply {
-      return [promise, decision = decide(scheduler, now, effects)](const absl::Status& durable) {
-        promise->set_value(durable.ok() ? decision : absl::StatusOr<T>(durable));
-      };
+    const auto cut_off = std::make_shared<absl::Status>();
+    Submit(Job([decide = std::move(decide), promise = std::move(promise), cut_off](Scheduler& scheduler, const Now& now,
+                                                                                   Effects& effects) -> Reply {
+      try {
+        return [promise, decision = decide(scheduler, now, effects)](const absl::Status& durable) {
+          promise->set_value(durable.ok() ? decision : absl::StatusOr<T>(durable));
+        };
+      } catch (...) {
+        *cut_off = StatusOfException();
+        throw;
+      }
     }));
-    return future.get();
+    try {
+      return future.get();
+    } catch (const std::future_error&) {
+      // The job is gone without an answer.
+      return cut_off->ok() ? absl::ResourceExhaustedError("the coordinator is short of memory: try again") : *cut_off;
+    }
   }
 
  private:

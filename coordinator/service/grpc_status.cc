@@ -5,6 +5,7 @@
 #include "common/error_details.h"
 #include "common/text.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/guarded.h"
 #include "google/rpc/error_details.pb.h"
 
 namespace loupe::coordinator {
@@ -49,8 +50,12 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), CutMessage(status),
-                      ToRpcStatus(status).SerializeAsString());
+  grpc::Status converted(static_cast<grpc::StatusCode>(status.code()), "");
+  // Where memory is too short for words, the code alone is the answer.
+  Guarded([&] {
+    converted = grpc::Status(converted.error_code(), CutMessage(status), ToRpcStatus(status).SerializeAsString());
+  }).IgnoreError();
+  return converted;
 }
 
 }  // namespace loupe::coordinator

@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "coordinator/service/chunk_writer.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/guarded.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -199,9 +200,12 @@ grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* TrialServiceImpl::Downlo
     return writer;
   }
   writer->SetOpen(*std::move(open));
-  writer->Start([download = std::make_shared<Download>(backend_, *request)](v1::DownloadArtifactResponse& response) {
-    return download->Next(response);
+  const absl::Status begun = Guarded([&] {
+    writer->Start([download = std::make_shared<Download>(backend_, *request)](v1::DownloadArtifactResponse& response) {
+      return download->Next(response);
+    });
   });
+  if (!begun.ok()) writer->End(begun);
   return writer;
 }
 

@@ -41,8 +41,8 @@ void UploadReactor::End(const absl::Status& status) {
 
 void UploadReactor::OnReadDone(bool ok) {
   TakeBack();
-  if (backend_.pool->Submit(open()->client(), [this, ok] { Continue(ok); })) return;
-  End(TooManyWaiting(open()->client()));
+  RunOnPool(
+      backend_, open()->client(), [this, ok] { Continue(ok); }, [this](const absl::Status& status) { End(status); });
 }
 
 void UploadReactor::Continue(bool ok) {

@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "coordinator/service/guarded.h"
+#include "spdlog/spdlog.h"
+
 namespace loupe::coordinator {
 
 WorkPool::WorkPool(int threads, size_t most_waiting) : most_waiting_(most_waiting) {
@@ -47,7 +50,8 @@ void WorkPool::Loop() {
       turns_.push_back(client->first);
     }
     lock.unlock();
-    job();
+    if (const absl::Status failed = Guarded(job); !failed.ok())
+      spdlog::error("work for a client failed: {}", std::string(failed.message()));
     // What it holds goes while nobody waits for the lock.
     job = nullptr;
     lock.lock();

@@ -21,7 +21,8 @@ class WorkPool {
   // Runs what waits, then ends.
   ~WorkPool();
 
-  // False, and `job` is not kept, when too many wait. Jobs are not to throw.
+  // False, and `job` is not kept, when too many wait. An exception that leaves a job is logged and answers nobody:
+  // what belongs to a call goes through RunOnPool (calls.h).
   bool Submit(const std::string& client, std::function<void()> job);
 
  private:
