@@ -23,7 +23,6 @@ constexpr size_t kMaxSourceTextBytes = 1 << 20;
 constexpr int32_t kMaxPriority = 1000;
 constexpr int32_t kMaxRetryCount = 1000;
 constexpr size_t kMaxLabelBytes = 63;
-constexpr std::string_view kMethodSection = "method.";
 
 std::string MessageOf(const absl::Status& status) { return std::string(status.message()); }
 

@@ -14,6 +14,7 @@ namespace loupe::coordinator {
 inline constexpr std::string_view kInputKey = "method.input";
 inline constexpr std::string_view kOutputKey = "method.output";
 inline constexpr std::string_view kKindKey = "method.kind";
+inline constexpr std::string_view kMethodSection = "method.";
 // The factor whose levels are the entries of SweepSpec::methods.
 inline constexpr std::string_view kMethodFactor = "method";
 
