@@ -23,13 +23,16 @@ namespace {
 
 using nlohmann::json;
 
-// For all of them see adapters_test.cc.
+// For all of them see adapters_test.cc. What AdamW makes of a gradient that is 0 but for rounding is left out of the
+// share (here: whole biases before a GroupNorm of one channel a group, a fiftieth of BitFit's numbers on that base):
+// entries whose first gradient is below this part of the greatest.
+constexpr double kRoundingShare = 1e-5;
 constexpr double kOutput = 2e-5;
 constexpr double kLossError = 1e-5;
 constexpr double kGradientError = 5e-5;
 constexpr double kLeastGradient = 5e-2;
 constexpr double kNearStep = 1e-5;
-constexpr double kNearShare = 0.995;
+constexpr double kNearShare = 0.9999;  // measured: 99.998 % and more
 constexpr double kTenSteps = 1e-2;
 
 Settings MethodSettings(const json& test_case) {
@@ -73,7 +76,9 @@ void CompareMethod(const json& test_case, const std::map<std::string, torch::Ten
   for (int64_t step = 0; step < losses.size(0); ++step) {
     const auto output = base->unet(expected.at("latents")[step], expected.at("timesteps")[step],
                                    base->text_encoder(expected.at("ids")));
-    if (step == 0) EXPECT_TRUE(Close(output, expected.at("output"), kOutput));
+    if (step == 0) {
+      EXPECT_TRUE(Close(output, expected.at("output"), kOutput));
+    }
     const auto loss = torch::mse_loss(output, expected.at("noise")[step]);
     EXPECT_TRUE(Close(loss, losses[step], step == 0 ? kLossError : 10 * kLossError)) << "step " << step;
     if (step + 1 == losses.size(0)) break;
@@ -96,8 +101,9 @@ void CompareMethod(const json& test_case, const std::map<std::string, torch::Ten
   const auto found = method->Export(0);
   for (const auto& [name, value] : WithPrefix(expected, "final.")) {
     const auto difference = (found.at(name) - value).abs();
-    entries += value.numel();
-    near += difference.le(kNearStep).sum().item<int64_t>();
+    const auto counts = gradients.at(name).abs().gt(kRoundingShare * greatest_gradient);
+    entries += counts.sum().item<int64_t>();
+    near += difference.le(kNearStep).logical_and(counts).sum().item<int64_t>();
     furthest = std::max(furthest, difference.max().item<double>());
   }
   if (std::getenv("LOUPE_PARITY_VERBOSE") != nullptr) {

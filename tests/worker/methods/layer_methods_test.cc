@@ -286,9 +286,9 @@ TEST_F(LayerMethodsTest, MergedWeightsComputeAsTheMethodDoes) {
 }
 
 TEST_F(LayerMethodsTest, ValuesOfAnotherCellAreRefused) {
-  const auto method = Attach({Lora()}),
-             other =
-                 MakeMethod(SitesIn(*SmallNetwork()), {{MethodSettings(Lora({{"method.rank", "7"}})), 1}}, torch::kCPU);
+  SmallNetwork another;
+  const auto method = Attach({Lora()});
+  const auto other = MakeMethod(SitesIn(*another), {{MethodSettings(Lora({{"method.rank", "7"}})), 1}}, torch::kCPU);
   EXPECT_THROW(method->Import(0, other->Export(0)), c10::Error);
   auto arrays = method->Export(0);
   arrays.erase(arrays.begin());

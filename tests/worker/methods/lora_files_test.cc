@@ -63,7 +63,9 @@ void ExpectSame(const LoraFile& found, const LoraFile& expected) {
     EXPECT_TRUE(other.a.equal(layer.a)) << name;
     EXPECT_TRUE(other.b.equal(layer.b)) << name;
     EXPECT_EQ(other.magnitude.defined(), layer.magnitude.defined());
-    if (layer.magnitude.defined()) EXPECT_TRUE(other.magnitude.equal(layer.magnitude)) << name;
+    if (layer.magnitude.defined()) {
+      EXPECT_TRUE(other.magnitude.equal(layer.magnitude)) << name;
+    }
     // alpha goes through float32 in kohya's files.
     EXPECT_NEAR(other.scale, layer.scale, 1e-6) << name;
   }
