@@ -12,7 +12,6 @@
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
 #include "worker/io/image.h"
-#include "worker/io/prompt_length.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/sampling/picture_sampler.h"
 #include "worker/sampling/prediction_difference.h"
@@ -56,7 +55,7 @@ NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
   const std::string class_prompt = PromptOr(request.class_prompt, adapter, "--class-prompt", "task.class_prompt");
 
   for (const std::string& text : {prompt, class_prompt}) {
-    const std::string cut = DescribeCutOff(base.tokenizer, text, base.text_length());
+    const std::string cut = base.conditioner->DescribeCutOff(text);
     if (!cut.empty()) spdlog::warn("{}", cut);
   }
   NoiseDifference result;

@@ -8,7 +8,6 @@
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
 #include "worker/io/image.h"
-#include "worker/io/prompt_length.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/runtime/user_error.h"
 #include "worker/sampling/picture_sampler.h"
@@ -20,7 +19,7 @@ void SampleOrThrow(const SampleRequest& request) {
   OpenedBase opened(request.base, request.adapter, request.device, request.threads);
   BaseModel& base = opened.base.model;
   const std::string prompt = ValueOrThrow(CaptionText(request.prompt, "--prompt"));
-  const std::string cut = DescribeCutOff(base.tokenizer, prompt, base.text_length());
+  const std::string cut = base.conditioner->DescribeCutOff(prompt);
   if (!cut.empty()) spdlog::warn("--prompt: {}", cut);
   SampleOptions options;
   options.sampler = request.sampler == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M;
