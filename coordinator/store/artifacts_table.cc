@@ -26,6 +26,10 @@ constexpr char kAcceptedSql[] =
     "SELECT a.trial_index, a.sha256 FROM artifacts AS a JOIN results AS r USING (sweep_key, trial_index, epoch) "
     "WHERE a.sweep_key = ? AND a.name = ? ORDER BY a.trial_index";
 
+constexpr char kWeightBytesSql[] =
+    "SELECT a.trial_index, SUM(a.size_bytes) FROM artifacts AS a JOIN results AS r USING (sweep_key, trial_index, epoch) "
+    "WHERE a.sweep_key = ? AND a.name LIKE '%.safetensors' GROUP BY a.trial_index ORDER BY a.trial_index";
+
 ArtifactRecord Read(const SqliteRow& row) {
   return {.name = row.Text(0),
           .media_type = row.Text(1),
@@ -70,6 +74,11 @@ absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::string& na
                              const std::function<void(int64_t, std::string)>& fn) {
   return db.ForEach(
       kAcceptedSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1)); }, sweep, std::string_view(name));
+}
+
+absl::Status ForEachWeightFile(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, int64_t)>& fn) {
+  return db.ForEach(
+      kWeightBytesSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Int(1)); }, sweep);
 }
 
 }  // namespace loupe::coordinator::artifacts_table

@@ -23,5 +23,8 @@ absl::StatusOr<std::set<std::string>> Digests(SqliteDb& db);
 // Digest of the artifact `name` of each accepted result that has it, by trial.
 absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::string& name,
                              const std::function<void(int64_t index, std::string sha256)>& fn);
+// Bytes of what each accepted result trained (its .safetensors files), by trial.
+absl::Status ForEachWeightFile(SqliteDb& db, SweepKey sweep,
+                               const std::function<void(int64_t index, int64_t bytes)>& fn);
 
 }  // namespace loupe::coordinator::artifacts_table

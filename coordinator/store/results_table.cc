@@ -18,7 +18,8 @@ constexpr char kScoresSql[] =
     "SELECT trial_index, name, value FROM scores WHERE sweep_key = ? AND trial_index BETWEEN ? AND ? "
     "ORDER BY trial_index, name";
 constexpr char kResultsSql[] =
-    "SELECT trial_index, total_seconds FROM results WHERE sweep_key = ? ORDER BY trial_index";
+    "SELECT trial_index, total_seconds, CAST(json_extract(provenance, '$.trainable_parameters') AS REAL) FROM results "
+    "WHERE sweep_key = ? ORDER BY trial_index";
 constexpr char kDigestsSql[] =
     "SELECT results.trial_index, entry.key, entry.value FROM results, json_each(results.provenance) AS entry "
     "WHERE results.sweep_key = ? AND entry.type = 'text' AND entry.key LIKE '%\\_sha256' ESCAPE '\\' "
@@ -58,9 +59,9 @@ absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t l
       kScoresSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1), row.Real(2)); }, sweep, first, last);
 }
 
-absl::Status ForEachResult(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, double)>& fn) {
+absl::Status ForEachResult(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, double, double)>& fn) {
   return db.ForEach(
-      kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1)); }, sweep);
+      kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1), row.Real(2)); }, sweep);
 }
 
 absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,

@@ -104,6 +104,9 @@ struct SweepSnapshot {
     // Of the accepted result.
     std::map<std::string, double> scores;
     double total_seconds = 0;
+    // Parameters trained, and bytes of their files; 0 when unknown.
+    double parameters = 0;
+    int64_t weight_bytes = 0;
     // Digest of the accepted attempt's artifact "samples.png"; empty when it has none.
     std::string samples_sha256;
     // Place in input_sets of what its result was computed from; -1 without a result.
