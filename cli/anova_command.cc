@@ -7,12 +7,15 @@
 #include "analysis/report/anova_format.h"
 #include "analysis/report/factorial_analysis.h"
 #include "analysis/stats/csv_table.h"
+#include "analysis/stats/nesting.h"
 #include "analysis/stats/quoted_name.h"
+#include "cli/analysis_options.h"
 #include "cli/commands.h"
 #include "cli/failure.h"
 #include "cli/named_cell.h"
 #include "cli/output.h"
 #include "common/status_macros.h"
+#include "fmt/format.h"
 
 namespace loupe::cli {
 namespace {
@@ -27,10 +30,13 @@ struct AnovaFlags {
   int ss_type = 2;
   analysis::AnalysisOptions analysis;
   std::string format;
+  std::string table;
+  std::string nested_in;
   std::string output;
 };
 
 absl::Status Run(AnovaFlags flags) {
+  LOUPE_RETURN_IF_ERROR(CheckTable(flags.table, flags.format));
   LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadInput(flags.file));
   LOUPE_ASSIGN_OR_RETURN(flags.factors, ParseNames(flags.factors));
   for (std::string* name : {&flags.response, &flags.analysis.anova.block, &flags.status_column}) {
@@ -43,14 +49,24 @@ absl::Status Run(AnovaFlags flags) {
                                  .encoding = flags.encoding};
   absl::StatusOr<analysis::DataTable> table = analysis::ReadCsvTable(text, csv);
   if (!table.ok()) return Annotate(table.status(), flags.file);
+  if (!flags.nested_in.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(flags.nested_in, analysis::UnquoteName(flags.nested_in));
+    table = analysis::NestFactors(*table, flags.nested_in, flags.analysis.anova.block);
+    if (!table.ok())
+      return absl::InvalidArgumentError(fmt::format("--nested-in: {}", std::string(table.status().message())));
+    flags.analysis.questions.methods.factor = flags.nested_in;
+    LOUPE_ASSIGN_OR_RETURN(flags.analysis.questions.methods.baseline,
+                           analysis::UnquoteName(flags.analysis.questions.methods.baseline));
+  }
   flags.analysis.anova.ss_type = static_cast<analysis::SumOfSquares>(flags.ss_type);
   LOUPE_ASSIGN_OR_RETURN(flags.analysis.questions.baseline, ParseNamedCell(flags.baseline));
   LOUPE_ASSIGN_OR_RETURN(const analysis::FactorialAnalysis result,
                          analysis::AnalyseFactorial(*std::move(table), flags.analysis));
-  const std::string formatted = flags.format == "json"  ? analysis::FormatAnovaJson(result)
-                                : flags.format == "csv" ? analysis::FormatAnovaCsv(result)
-                                                        : analysis::FormatAnovaText(result);
-  return WriteOutput(formatted, flags.output);
+  if (flags.format == "json") return WriteOutput(analysis::FormatAnovaJson(result), flags.output);
+  if (flags.format == "text") return WriteOutput(analysis::FormatAnovaText(result), flags.output);
+  LOUPE_ASSIGN_OR_RETURN(const std::string rows,
+                         analysis::FormatCsvTable(result, flags.table.empty() ? "anova" : flags.table));
+  return WriteOutput(rows, flags.output);
 }
 
 }  // namespace
@@ -84,21 +100,18 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
                     "The best cell is the one with the smallest mean");
   command->add_option("--baseline", flags->baseline,
                       "Cell to contrast all others with, such as 'a=1,b=2': a level of every factor");
-  // Not a list each: CLI11 would take what stands in brackets apart at its commas.
-  command
-      ->add_option("--simple-effects", flags->analysis.questions.simple_effects,
-                   "Compare means within the levels of other factors, such as 'input | output'; may be given again")
-      ->allow_extra_args(false);
-  command
-      ->add_option(
-          "--contrast", flags->analysis.questions.contrasts,
-          "Sum of means to estimate and test, such as '[input=SA_in] - ([input=CA_in] + [input=CA_out])/2'; may be "
-          "given again")
-      ->allow_extra_args(false);
+  command->add_option(
+      "--nested-in", flags->nested_in,
+      "Factor whose levels have factors of their own, such as 'method': a factor that is empty in all rows "
+      "of a level exists at the others only");
+  command->add_option("--baseline-method", flags->analysis.questions.methods.baseline,
+                      "With --nested-in: the level that the others are compared with; default: the first");
+  AddQuestionOptions(*command, flags->analysis.questions.simple_effects, flags->analysis.questions.contrasts);
   command->add_option(
       "--encoding", flags->encoding,
       "Of the file, such as windows-1252 (see 'iconv -l'); default: UTF-8, UTF-16 and UTF-32 are recognised");
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv"});
+  AddTableOption(*command, flags->table, flags->format, analysis::CsvTableNames());
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }
 

@@ -4,6 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "analysis/report/anova_format.h"
+#include "analysis/report/report.h"
+#include "cli/analysis_options.h"
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/failure.h"
@@ -26,11 +29,16 @@ struct ReportFlags {
   std::vector<std::string> with;
   std::vector<std::string> baseline;
   std::string compare;
+  std::vector<std::string> simple_effects;
+  std::vector<std::string> contrasts;
+  std::string table;
+  std::string baseline_method;
   std::string format;
   std::string output;
 };
 
 absl::Status Run(const ReportFlags& flags) {
+  LOUPE_RETURN_IF_ERROR(CheckTable(flags.table, flags.format));
   v1::RenderReportRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));
   request.set_response(flags.response);
@@ -44,6 +52,10 @@ absl::Status Run(const ReportFlags& flags) {
   if (!flags.compare.empty()) {
     LOUPE_ASSIGN_OR_RETURN(*request.mutable_compare(), SweepName(flags.compare));
   }
+  *request.mutable_simple_effects() = {flags.simple_effects.begin(), flags.simple_effects.end()};
+  *request.mutable_contrasts() = {flags.contrasts.begin(), flags.contrasts.end()};
+  request.set_table(flags.table);
+  request.set_baseline_method(flags.baseline_method);
   request.set_format(flags.format == "json"   ? v1::RenderReportRequest::JSON
                      : flags.format == "csv"  ? v1::RenderReportRequest::CSV
                      : flags.format == "html" ? v1::RenderReportRequest::HTML
@@ -80,8 +92,14 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
                       "Sweeps of the same design to analyse together with it, such as what 'loupe augment' added");
   command->add_option("--baseline", flags->baseline,
                       "Cell to contrast all others with, such as 'input=SA_in,output=FFN_in': a level of every factor");
+  command->add_option("--baseline-method", flags->baseline_method,
+                      "Of a sweep over methods: the one that the others are compared with; default: the first");
   command->add_option("--compare", flags->compare, "Sweep whose ranking of the cells is compared with this one's");
+  AddQuestionOptions(*command, flags->simple_effects, flags->contrasts);
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv", "html"});
+  std::vector<std::string> tables = analysis::CsvTableNames();
+  tables.insert(tables.begin(), analysis::kTrialsTable);
+  AddTableOption(*command, flags->table, flags->format, std::move(tables));
   AddConnectOptions(*command, flags->connect);
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }

@@ -3,7 +3,9 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "analysis/report/factorial_analysis.h"
 #include "nlohmann/json_fwd.hpp"
 
@@ -22,6 +24,17 @@ nlohmann::ordered_json AnovaJson(const FactorialAnalysis& analysis);
 // One line per term: kind,term,df,sum_sq,mean_sq,f,p,partial_eta_sq,partial_eta_sq_low,partial_eta_sq_high,omega_sq,
 // estimable,note. The kinds: "anova", "residual", "one_way" (and "one_way_residual": each factor has its own).
 std::string FormatAnovaCsv(const FactorialAnalysis& analysis);
+
+// One of the tables as CSV, one line per term, mean, pair, …: "anova" (FormatAnovaCsv), "means" and "pairs" (of every
+// factor, then of the simple effects, told apart by the column `within`), "simple-effects" (their F), "contrasts",
+// "baseline" (cells less the named one), "cells" (best first), "methods" and "methods-baseline" (of a sweep over
+// methods). What does not exist is an empty field; a table of which there is nothing is its header. INVALID_ARGUMENT:
+// another name.
+absl::StatusOr<std::string> FormatCsvTable(const FactorialAnalysis& analysis, std::string_view table);
+std::vector<std::string> CsvTableNames();
+
+// "output = FFN_in, scale = 1": what a simple effect holds fixed; "" for nothing.
+std::string HeldText(const SimpleEffects& simple, const SimpleEffect& effect);
 
 // "I", "II" or "III".
 std::string_view SumOfSquaresName(SumOfSquares type);

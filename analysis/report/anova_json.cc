@@ -37,6 +37,7 @@ Json TermJson(const AnovaTerm& term) {
           {"f", Number(term.f)},
           {"p", Number(term.p)},
           {"block", term.is_block},
+          {"within", term.within.empty() ? Json(nullptr) : Json(term.within)},
           {"nominal_df", Number(term.nominal_df)},
           {"estimable", term.estimable},
           {"aliased_with", term.aliased_with},
@@ -290,6 +291,64 @@ Json BaselineJson(const ModelDetails& details, const std::vector<std::string>& f
           {"contrasts", std::move(contrasts)}};
 }
 
+Json MethodComparisonJson(const std::optional<MethodComparison>& asked) {
+  if (!asked) return nullptr;
+  const MethodComparison& comparison = *asked;
+  Json methods = Json::array(), pairs = Json::array();
+  for (const MethodSummary& method : comparison.methods) {
+    Json costs = Json::object(), best = nullptr;
+    for (size_t i = 0; i < method.costs.size(); ++i) {
+      costs[comparison.cost_names[i]] = {{"trials", method.costs[i].n},
+                                         {"mean", Number(method.costs[i].mean)},
+                                         {"low", Number(method.costs[i].low)},
+                                         {"high", Number(method.costs[i].high)}};
+    }
+    if (!method.best_levels.empty()) {
+      Json levels = Json::object();
+      for (size_t i = 0; i < method.best_levels.size(); ++i) levels[method.own_factors[i]] = method.best_levels[i];
+      best = {{"levels", std::move(levels)},
+              {"mean", Number(method.best.mean)},
+              {"std_error", Number(method.best.std_error)},
+              {"low", Number(method.best.low)},
+              {"high", Number(method.best.high)}};
+    }
+    methods.push_back({{"method", method.method},
+                       {"trials", method.trials},
+                       {"settings", method.settings},
+                       {"own_factors", method.own_factors},
+                       {"estimable", method.mean.estimable},
+                       {"reason", ReasonOrNull(method.mean.reason)},
+                       {"mean", Number(method.mean.mean)},
+                       {"std_error", Number(method.mean.std_error)},
+                       {"low", Number(method.mean.low)},
+                       {"high", Number(method.mean.high)},
+                       {"best", std::move(best)},
+                       {"costs", std::move(costs)}});
+  }
+  for (const Comparison& pair : comparison.with_baseline) {
+    pairs.push_back({{"method", pair.first},
+                     {"estimable", pair.estimable},
+                     {"reason", ReasonOrNull(pair.reason)},
+                     {"difference", Number(pair.difference)},
+                     {"std_error", Number(pair.std_error)},
+                     {"low", Number(pair.low)},
+                     {"high", Number(pair.high)},
+                     {"p", Number(pair.p)},
+                     {"p_dunnett", Number(pair.p_dunnett)},
+                     {"p_holm", Number(pair.p_holm)}});
+  }
+  return {{"factor", comparison.factor},
+          {"baseline", comparison.baseline},
+          {"equal",
+           {{"df", Number(comparison.equal.df)},
+            {"residual_df", Number(comparison.df)},
+            {"f", Number(comparison.equal.f)},
+            {"p", Number(comparison.equal.p)}}},
+          {"methods", std::move(methods)},
+          {"with_baseline", std::move(pairs)},
+          {"sentences", comparison.sentences}};
+}
+
 Json PowerJson(const AnovaTable& anova) {
   Json terms = Json::array();
   for (const ReachedPower& row : ComputeReachedPower(anova)) {
@@ -324,6 +383,7 @@ Json DetailsJson(const FactorialAnalysis& analysis) {
           {"baseline", BaselineJson(details, analysis.cell_factors)},
           {"residual_sd", Number(details.residual_sd)},
           {"half_normal", HalfNormalJson(details.half_normal)},
+          {"methods", MethodComparisonJson(details.methods)},
           {"mixed_model", details.has_mixed_model ? MixedModelJson(details.mixed_model) : Json(nullptr)}};
 }
 

@@ -23,9 +23,11 @@ std::string FTable(const FactorialAnalysis& analysis) {
     const auto reached =
         std::find_if(power.begin(), power.end(), [&](const ReachedPower& row) { return row.term == term.term; });
     const bool tested = reached != power.end();
-    table.Add({term.is_block ? term.term + " (block)" : term.term, FormatCount(term.df), FormatNumber(term.sum_sq),
-               FormatNumber(term.mean_sq), FormatNumber(term.f), FormatP(term.p),
-               std::string(SignificanceStars(term.p)), FormatNumber(term.effect.partial_eta_sq, 3),
+    const std::string name = term.is_block          ? term.term + " (block)"
+                             : !term.within.empty() ? fmt::format("{} in {}", term.term, term.within)
+                                                    : term.term;
+    table.Add({name, FormatCount(term.df), FormatNumber(term.sum_sq), FormatNumber(term.mean_sq), FormatNumber(term.f),
+               FormatP(term.p), std::string(SignificanceStars(term.p)), FormatNumber(term.effect.partial_eta_sq, 3),
                tested ? FormatNumber(reached->found_f, 2) : "", tested ? FormatNumber(reached->detectable_f, 2) : ""});
   }
   const AnovaResidual& residual = analysis.anova.residual;
@@ -143,20 +145,77 @@ std::string DifferencesText(const FactorialAnalysis& analysis) {
   return "\nDifferences between levels, adjusted for the rest of the model (other levels weighted equally)\n" + text;
 }
 
+std::string BestSettingText(const MethodSummary& method) {
+  std::string text;
+  for (size_t i = 0; i < method.best_levels.size(); ++i)
+    text += fmt::format("{}{} {}", i == 0 ? "" : ", ", method.own_factors[i], method.best_levels[i]);
+  return text;
+}
+
+std::string MethodComparisonText(const FactorialAnalysis& analysis) {
+  if (!analysis.details->methods) return "";
+  const MethodComparison& comparison = *analysis.details->methods;
+  std::vector<std::string> header = {comparison.factor,
+                                     "settings",
+                                     "trials",
+                                     "mean",
+                                     fmt::format("{:g} % interval", 100 * comparison.confidence),
+                                     "best"};
+  header.insert(header.end(), comparison.cost_titles.begin(), comparison.cost_titles.end());
+  TextTable table(header);
+  std::string best;
+  for (const MethodSummary& method : comparison.methods) {
+    std::vector<std::string> row = {method.method,
+                                    fmt::format("{}", method.settings),
+                                    fmt::format("{}", method.trials),
+                                    method.mean.estimable ? FormatNumber(method.mean.mean) : "not estimable",
+                                    method.mean.estimable ? FormatInterval(method.mean.low, method.mean.high) : "",
+                                    FormatNumber(method.best.mean)};
+    for (const MethodCost& cost : method.costs) row.push_back(FormatNumber(cost.mean, 3));
+    table.Add(row);
+    if (!method.best_levels.empty()) {
+      best += WrapText(fmt::format("Best of {}: {} ({}).", method.method, BestSettingText(method),
+                                   FormatInterval(method.best.low, method.best.high)),
+                       98, "", "  ");
+    }
+  }
+  std::string text = fmt::format("\nMethods (mean {} over each one's own settings; costs are means per trial)\n\n{}{}",
+                                 analysis.response, table.Text(), best);
+  const JointTest& equal = comparison.equal;
+  if (equal.df > 0 && !std::isnan(equal.f)) {
+    text += fmt::format("All these means equal: F = {} on {} and {} df, p {}{}\n", FormatNumber(equal.f),
+                        FormatCount(equal.df), FormatCount(comparison.df),
+                        FormatP(equal.p).starts_with('<') ? "" : "= ", FormatP(equal.p));
+  }
+  TextTable against({fmt::format("less {}", comparison.baseline), "difference", "std. error",
+                     fmt::format("{:g} % interval (together)", 100 * comparison.confidence), "p", "p Dunnett", "p Holm",
+                     ""});
+  bool any = false;
+  for (const Comparison& pair : comparison.with_baseline) {
+    if (!pair.estimable) continue;
+    any = true;
+    against.Add({pair.first, FormatNumber(pair.difference, 3), FormatNumber(pair.std_error, 3),
+                 FormatInterval(pair.low, pair.high, 3), FormatP(pair.p),
+                 std::isnan(pair.p_dunnett) ? "–" : FormatP(pair.p_dunnett), FormatP(pair.p_holm),
+                 std::string(SignificanceStars(pair.p_holm))});
+  }
+  if (any) text += fmt::format("\n{}", against.Text());
+  for (const std::string& sentence : comparison.sentences) text += WrapText(sentence, 98, "- ", "  ");
+  return text;
+}
+
 std::string SimpleEffectsText(const FactorialAnalysis& analysis) {
   std::string text;
   for (const SimpleEffects& simple : analysis.details->simple_effects) {
     for (const SimpleEffect& effect : simple.effects) {
-      std::vector<std::string> held;
-      for (size_t i = 0; i < simple.within.size(); ++i)
-        held.push_back(fmt::format("{} = {}", simple.within[i], effect.within[i]));
-      text += fmt::format(
-          "\n{}{}{}: {}\n{}", fmt::join(simple.factors, ":"), held.empty() ? "" : " within ", fmt::join(held, ", "),
-          effect.test.df > 0 ? fmt::format("F = {} on {} and {} df, p {}{}", FormatNumber(effect.test.f),
-                                           FormatCount(effect.test.df), FormatCount(effect.means.df),
-                                           FormatP(effect.test.p).starts_with('<') ? "" : "= ", FormatP(effect.test.p))
-                             : std::string("nothing can be compared"),
-          PairsTable(effect.pairs, kPairsShown, analysis.confidence));
+      const std::string held = HeldText(simple, effect);
+      text += fmt::format("\n{}{}{}: {}\n{}", fmt::join(simple.factors, ":"), held.empty() ? "" : " within ", held,
+                          effect.test.df > 0
+                              ? fmt::format("F = {} on {} and {} df, p {}{}", FormatNumber(effect.test.f),
+                                            FormatCount(effect.test.df), FormatCount(effect.means.df),
+                                            FormatP(effect.test.p).starts_with('<') ? "" : "= ", FormatP(effect.test.p))
+                              : std::string("nothing can be compared"),
+                          PairsTable(effect.pairs, kPairsShown, analysis.confidence));
     }
   }
   return text.empty() ? "" : "\nSimple effects\n" + text;
@@ -263,6 +322,7 @@ std::string FormatAnovaText(const FactorialAnalysis& analysis) {
   } else {
     text += fmt::format("No F table yet: {}\n", analysis.problem);
   }
+  if (analysis.details != nullptr) text += MethodComparisonText(analysis);
   if (!analysis.one_way.empty()) {
     text += fmt::format(
         "\nEach factor by itself (one-way F = between / within mean square; Welch: unequal spread; K–W: ranks)\n\n{}",

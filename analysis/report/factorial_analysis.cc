@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "analysis/stats/model_formula.h"
+#include "analysis/stats/nesting.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -13,6 +15,16 @@ namespace {
 
 bool Has(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Those that every trial has, or all where a method's positions make the heat map.
+std::vector<std::string> FactorsOfAll(const DataTable& data, const std::vector<std::string>& names) {
+  if (Has(names, "input") && Has(names, "output")) return names;
+  std::vector<std::string> of_all;
+  for (const Factor& factor : data.factors) {
+    if (factor.nested_in.empty() && Has(names, factor.name)) of_all.push_back(factor.name);
+  }
+  return of_all;
 }
 
 // Rows and columns of the heat map, or nothing to draw.
@@ -41,12 +53,13 @@ OneWayResult UndefinedOneWay(const std::string& factor) {
   return result;
 }
 
-RobustTests TestRobustly(const DataTable& data, const std::string& factor, bool include_stopped_early) {
+RobustTests TestRobustly(const DataTable& data, const std::string& factor, bool include_stopped_early,
+                         const RankTests& on_ranks) {
   RobustTests tests;
   const auto groups = GroupValues(data, factor, include_stopped_early);
   if (!groups.ok()) return tests;
   if (const auto welch = WelchAnova(*groups); welch.ok()) tests.welch = *welch;
-  if (const auto ranks = KruskalWallis(*groups); ranks.ok()) tests.kruskal_wallis = *ranks;
+  if (const auto ranks = on_ranks.KruskalWallis(factor, *groups); ranks.ok()) tests.kruskal_wallis = *ranks;
   return tests;
 }
 
@@ -65,6 +78,10 @@ absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const Analysi
   analysis.confidence = options.anova.confidence;
   analysis.data = std::move(data);
   const DataTable& table = analysis.data;
+  // Factor by factor only rows in which it exists are looked at.
+  const std::optional<DataTable> without_absent =
+      HasNestedFactors(table) ? std::optional<DataTable>(WithoutAbsentLevels(table)) : std::nullopt;
+  const DataTable& observed = without_absent ? *without_absent : table;
   const bool stopped_early = options.anova.include_stopped_early;
 
   if (!options.anova.formula.empty()) {  // a formula that cannot be read is an error whatever the data
@@ -84,20 +101,21 @@ absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const Analysi
     return anova.status();
   }
 
-  for (const Factor& factor : table.factors) {
+  const RankTests on_ranks(observed, stopped_early);
+  for (const Factor& factor : observed.factors) {
     if (factor.name == options.anova.block) continue;
     analysis.cell_factors.push_back(factor.name);
-    absl::StatusOr<OneWayResult> one_way = OneWayAnova(table, factor.name, stopped_early);
+    absl::StatusOr<OneWayResult> one_way = OneWayAnova(observed, factor.name, stopped_early);
     analysis.one_way.push_back(one_way.ok() ? *std::move(one_way) : UndefinedOneWay(factor.name));
-    analysis.robust.push_back(TestRobustly(table, factor.name, stopped_early));
+    analysis.robust.push_back(TestRobustly(observed, factor.name, stopped_early, on_ranks));
     LOUPE_ASSIGN_OR_RETURN(std::vector<LevelMean> means,
-                           LevelMeans(table, factor.name, analysis.confidence, stopped_early));
+                           LevelMeans(observed, factor.name, analysis.confidence, stopped_early));
     analysis.means.push_back({factor.name, std::move(means)});
   }
   std::string rows, columns;
-  if (PickHeatMap(analysis.cell_factors, options, rows, columns)) {
+  if (PickHeatMap(FactorsOfAll(table, analysis.cell_factors), options, rows, columns)) {
     LOUPE_ASSIGN_OR_RETURN(analysis.heat_map,
-                           ComputeTwoWayMeans(table, rows, columns, analysis.confidence, stopped_early));
+                           ComputeTwoWayMeans(observed, rows, columns, analysis.confidence, stopped_early));
     analysis.has_heat_map = true;
   }
   if (!analysis.cell_factors.empty()) {

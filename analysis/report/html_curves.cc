@@ -21,7 +21,9 @@ constexpr size_t kMostKeyedLevels = 10;  // told apart by colour and marker
 const OneWayResult* StrongestFactor(const FactorialAnalysis& analysis) {
   const OneWayResult* strongest = nullptr;
   for (const OneWayResult& row : analysis.one_way) {
-    if (std::isnan(row.f)) continue;
+    const auto factor = analysis.data.FactorIndex(row.factor);
+    const bool of_all = factor.ok() && analysis.data.factors[*factor].nested_in.empty();  // every trial has it
+    if (std::isnan(row.f) || !of_all) continue;
     if (strongest == nullptr || row.f > strongest->f) strongest = &row;
   }
   return strongest;
@@ -176,9 +178,9 @@ HtmlSection CurvesSection(const HtmlContext& context) {
   for (size_t f = 0; f < context.results.factors.size(); ++f) {
     if (context.results.factors[f].name != group_name) continue;
     for (const TrialRecord& trial : context.results.trials) {
-      const std::string& level = context.results.factors[f].levels[static_cast<size_t>(trial.levels[f])];
-      group_of_trial[trial.index] =
-          static_cast<size_t>(std::find(groups.begin(), groups.end(), level) - groups.begin());
+      const std::string& level = LevelName(context.results, trial, f);
+      const auto found = std::find(groups.begin(), groups.end(), level);
+      if (found != groups.end()) group_of_trial[trial.index] = static_cast<size_t>(found - groups.begin());
     }
   }
   section.body = "<figure><div class=\"panels\">\n";

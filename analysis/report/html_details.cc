@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "analysis/report/anova_format.h"
 #include "analysis/report/html_sections.h"
 #include "analysis/report/number_format.h"
 #include "analysis/report/svg_figure.h"
@@ -129,10 +130,8 @@ std::string ComparisonTable(const FactorComparison& comparison) {
 std::string SimpleEffectsTables(const SimpleEffects& simple) {
   std::string out;
   for (const SimpleEffect& effect : simple.effects) {
-    std::string held;
-    for (size_t i = 0; i < simple.within.size(); ++i) {
-      held += fmt::format("{}{} = {}", i == 0 ? " within " : ", ", simple.within[i], effect.within[i]);
-    }
+    std::string held = HeldText(simple, effect);
+    if (!held.empty()) held = " within " + held;
     const JointTest& test = effect.test;
     out += fmt::format(
         "<details><summary>{}{}: {}</summary>\n{}</details>\n",

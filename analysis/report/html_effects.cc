@@ -6,6 +6,7 @@
 #include "analysis/report/number_format.h"
 #include "analysis/report/svg_figure.h"
 #include "analysis/stats/level_means.h"
+#include "analysis/stats/nesting.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
@@ -217,6 +218,8 @@ HtmlSection InteractionsSection(const HtmlContext& context) {
   const FactorialAnalysis& analysis = context.analysis();
   HtmlSection section{"interactions", "Interactions", ""};
   std::vector<TwoWayMeans> panels;
+  const bool nested = HasNestedFactors(analysis.data);
+  const DataTable observed = nested ? WithoutAbsentLevels(analysis.data) : DataTable{};
   for (size_t a = 0; a < analysis.means.size(); ++a) {
     for (size_t b = a + 1; b < analysis.means.size() && panels.size() < kMostPanels; ++b) {
       // The factor with more levels along x, the other one as lines.
@@ -227,8 +230,9 @@ HtmlSection InteractionsSection(const HtmlContext& context) {
           analysis.means[b].factor == analysis.heat_map.column_factor && analysis.means.size() > 2) {
         continue;  // shown above, with its empty combinations
       }
-      auto means = ComputeTwoWayMeans(analysis.data, analysis.means[lines].factor, analysis.means[x].factor,
-                                      analysis.confidence, context.options.include_stopped_early);
+      auto means =
+          ComputeTwoWayMeans(nested ? observed : analysis.data, analysis.means[lines].factor, analysis.means[x].factor,
+                             analysis.confidence, context.options.include_stopped_early);
       if (means.ok()) panels.push_back(*std::move(means));
     }
   }

@@ -50,8 +50,7 @@ int64_t PlannedTrials(const SweepResults& results, const std::string& row_factor
   const size_t row = find(row_factor), column = find(column_factor);
   if (row == results.factors.size() || column == results.factors.size()) return 0;
   return std::count_if(results.trials.begin(), results.trials.end(), [&](const TrialRecord& trial) {
-    return results.factors[row].levels[static_cast<size_t>(trial.levels[row])] == row_level &&
-           results.factors[column].levels[static_cast<size_t>(trial.levels[column])] == column_level;
+    return LevelName(results, trial, row) == row_level && LevelName(results, trial, column) == column_level;
   });
 }
 

@@ -12,10 +12,11 @@ absl::StatusOr<std::string> RenderHtml(const SweepResults& results, const Report
   const HtmlContext context{results, options, sweep};
   const std::string name = results.display_name.empty() ? results.sweep_id : results.display_name;
   const std::vector<HtmlSection> sections = {
-      FTableSection(context),      HeatMapSection(context),   MainEffectsSection(context), InteractionsSection(context),
-      ComparisonsSection(context), CellsSection(context),     BaselineSection(context),    AgreementSection(context),
-      SamplesSection(context),     CurvesSection(context),    DiagnosticsSection(context), MissingSection(context),
-      MethodsSection(context),     ProvenanceSection(context)};
+      FTableSection(context),      MethodComparisonSection(context), HeatMapSection(context),
+      MainEffectsSection(context), InteractionsSection(context),     ComparisonsSection(context),
+      CellsSection(context),       BaselineSection(context),         AgreementSection(context),
+      SamplesSection(context),     CurvesSection(context),           DiagnosticsSection(context),
+      MissingSection(context),     MethodsSection(context),          ProvenanceSection(context)};
 
   std::string page = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"

@@ -38,7 +38,7 @@ class GridWriter {
   }
 
   const std::string& LevelOf(const TrialRecord& trial, size_t factor) const {
-    return context_.results.factors[factor].levels[static_cast<size_t>(trial.levels[factor])];
+    return LevelName(context_.results, trial, factor);
   }
   std::pair<std::string, std::string> PairOf(const TrialRecord& trial) const {
     return {LevelOf(trial, row_), LevelOf(trial, column_)};
@@ -47,7 +47,7 @@ class GridWriter {
   std::string OtherLevels(const TrialRecord& trial) const {
     std::string out;
     for (size_t f = 0; f < context_.results.factors.size(); ++f) {
-      if (f == row_ || f == column_) continue;
+      if (f == row_ || f == column_ || trial.levels[f] == kNoSuchFactor) continue;
       out += fmt::format("{}{} {}", out.empty() ? "" : ", ", context_.results.factors[f].name, LevelOf(trial, f));
     }
     return out;

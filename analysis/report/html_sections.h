@@ -25,22 +25,23 @@ struct HtmlSection {
   std::string body;     // empty: leave the section out
 };
 
-std::string SummaryTiles(const HtmlContext& context);         // html_tables.cc
-HtmlSection FTableSection(const HtmlContext& context);        // html_tables.cc
-std::string BestCellsTable(const HtmlContext& context);       // html_tables.cc
-HtmlSection CellsSection(const HtmlContext& context);         // html_details.cc
-HtmlSection AgreementSection(const HtmlContext& context);     // html_agreement.cc
-HtmlSection BaselineSection(const HtmlContext& context);      // html_agreement.cc
-HtmlSection ComparisonsSection(const HtmlContext& context);   // html_details.cc
-HtmlSection DiagnosticsSection(const HtmlContext& context);   // html_details.cc
-HtmlSection MissingSection(const HtmlContext& context);       // html_tables.cc
-HtmlSection HeatMapSection(const HtmlContext& context);       // html_heat_map.cc
-HtmlSection MainEffectsSection(const HtmlContext& context);   // html_effects.cc
-HtmlSection InteractionsSection(const HtmlContext& context);  // html_effects.cc
-HtmlSection SamplesSection(const HtmlContext& context);       // html_samples.cc
-HtmlSection CurvesSection(const HtmlContext& context);        // html_curves.cc
-HtmlSection MethodsSection(const HtmlContext& context);       // html_methods.cc
-HtmlSection ProvenanceSection(const HtmlContext& context);    // html_methods.cc
+std::string SummaryTiles(const HtmlContext& context);             // html_tables.cc
+HtmlSection FTableSection(const HtmlContext& context);            // html_tables.cc
+std::string BestCellsTable(const HtmlContext& context);           // html_tables.cc
+HtmlSection CellsSection(const HtmlContext& context);             // html_details.cc
+HtmlSection AgreementSection(const HtmlContext& context);         // html_agreement.cc
+HtmlSection BaselineSection(const HtmlContext& context);          // html_agreement.cc
+HtmlSection ComparisonsSection(const HtmlContext& context);       // html_details.cc
+HtmlSection DiagnosticsSection(const HtmlContext& context);       // html_details.cc
+HtmlSection MissingSection(const HtmlContext& context);           // html_tables.cc
+HtmlSection MethodComparisonSection(const HtmlContext& context);  // html_method_comparison.cc
+HtmlSection HeatMapSection(const HtmlContext& context);           // html_heat_map.cc
+HtmlSection MainEffectsSection(const HtmlContext& context);       // html_effects.cc
+HtmlSection InteractionsSection(const HtmlContext& context);      // html_effects.cc
+HtmlSection SamplesSection(const HtmlContext& context);           // html_samples.cc
+HtmlSection CurvesSection(const HtmlContext& context);            // html_curves.cc
+HtmlSection MethodsSection(const HtmlContext& context);           // html_methods.cc
+HtmlSection ProvenanceSection(const HtmlContext& context);        // html_methods.cc
 
 // What the sweep planned for a pair of levels: nothing (an illegal or left-out combination), or how many trials.
 int64_t PlannedTrials(const SweepResults& results, const std::string& row_factor, const std::string& row_level,

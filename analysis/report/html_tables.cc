@@ -83,6 +83,7 @@ std::string MultiFactorTable(const HtmlContext& context) {
       df += fmt::format(" <span class=\"soft\">of {}</span>", FormatCount(term.nominal_df));
     std::string name = EscapeHtml(term.term);
     if (term.is_block) name += " <span class=\"soft\">(block)</span>";
+    if (!term.within.empty()) name += fmt::format(" <span class=\"soft\">in {}</span>", EscapeHtml(term.within));
     if (!term.estimable) name += " <span class=\"soft\">(not estimable)</span>";
     out += Row({name, df, FormatNumber(term.sum_sq), FormatNumber(term.mean_sq), FormatNumber(term.f),
                 PWithStars(term.p), FormatNumber(effect.partial_eta_sq, 3),

@@ -1,5 +1,6 @@
 #include "analysis/report/methods_text.h"
 
+#include <map>
 #include <set>
 
 #include "analysis/report/anova_format.h"
@@ -11,16 +12,35 @@ namespace loupe::analysis {
 namespace {
 
 std::string DesignSentence(const SweepResults& results) {
-  std::vector<std::string> factors;
+  std::vector<std::string> factors, own;
   int64_t product = 1;
+  std::map<std::string, int64_t> settings;  // of each method with factors of its own
+  int64_t methods = 0;
   for (const SweepFactor& factor : results.factors) {
-    factors.push_back(fmt::format("{} ({} levels)", factor.name, factor.levels.size()));
-    product *= static_cast<int64_t>(factor.levels.size());
+    const auto levels = static_cast<int64_t>(factor.levels.size());
+    std::string named = fmt::format("{} ({} levels)", factor.name, levels);
+    if (!factor.within.empty()) {
+      own.push_back(fmt::format("{} in {}", named, factor.within));
+      settings.try_emplace(factor.within, 1).first->second *= levels;
+      continue;
+    }
+    factors.push_back(std::move(named));
+    if (factor.name == kMethodFactor && factor.key == kMethodFactor) {
+      methods = levels;
+    } else {
+      product *= levels;
+    }
+  }
+  if (methods > 0) {
+    int64_t all = methods - static_cast<int64_t>(settings.size());  // those without factors of their own have one
+    for (const auto& [method, count] : settings) all += count;
+    product *= all;
   }
   std::set<std::vector<int32_t>> cells;
   for (const TrialRecord& trial : results.trials) cells.insert(trial.levels);
   std::string text = fmt::format("The design crosses {}; {} of the {} combinations were planned",
                                  fmt::join(factors, ", "), cells.size(), product);
+  if (!own.empty()) text += fmt::format(" (the methods' own factors: {})", fmt::join(own, ", "));
   text += results.replicates > 1 ? fmt::format(", each with {} replicates.", results.replicates) : ", each once.";
   if (results.replicates > 1) {
     text +=

@@ -7,6 +7,7 @@
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/model_plan.h"
 #include "analysis/stats/model_reduction.h"
+#include "analysis/stats/nesting.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -62,6 +63,13 @@ std::vector<std::string> InteractionsOf(const LinearModel& model) {
   }
   if (questions.size() > 12) questions.clear();  // six interactions: more is asked for by name
   return questions;
+}
+
+bool HasFactor(const LinearModel& model, const std::string& name) {
+  const auto factor = model.data().FactorIndex(name);
+  if (name.empty() || !factor.ok()) return false;
+  const std::vector<size_t>& used = model.cells().factors;
+  return std::find(used.begin(), used.end(), *factor) != used.end();
 }
 
 double Median(std::vector<double> values) {
@@ -141,6 +149,10 @@ absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const An
     if (!known) details.simple_effects.push_back(std::move(effects));
   }
   LOUPE_ASSIGN_OR_RETURN(details.contrasts, EvaluateContrasts(*model, questions.contrasts, options.confidence));
+  if (HasFactor(*model, questions.methods.factor)) {
+    LOUPE_ASSIGN_OR_RETURN(details.methods,
+                           CompareMethods(*model, questions.methods, smaller_is_better, options.confidence));
+  }
   if (!questions.baseline.empty()) {
     auto contrasts = ContrastWithBaseline(data, options, *model, cell_factors, questions.baseline, smaller_is_better);
     // A cell that does not exist is the reader's mistake; one without a result may come to have one.
@@ -161,7 +173,10 @@ absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const An
   details.residuals = ComputeResiduals(*model);
   details.residual_sd = model->residual_sd();
   details.half_normal = ComputeHalfNormal(data, options, cell_factors);
-  if (data.rows() > kMostRowsForImportance) {
+  if (HasNestedFactors(data)) {
+    details.importance_reason =
+        "Factors of single methods have no importance over all combinations: most combinations do not exist.";
+  } else if (data.rows() > kMostRowsForImportance) {
     details.importance_reason = fmt::format("There are more than {} rows.", kMostRowsForImportance);
   } else {
     auto importance = ComputeImportance(

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "analysis/report/baseline_contrasts.h"
 #include "analysis/report/cell_ranking.h"
+#include "analysis/report/method_comparison.h"
 #include "analysis/stats/anova.h"
 #include "analysis/stats/assumptions.h"
 #include "analysis/stats/comparisons.h"
@@ -37,6 +39,7 @@ struct DetailQuestions {
   NamedCell baseline;                       // the cell that all others are contrasted with
   std::vector<std::string> simple_effects;  // "input | output"; see contrasts.h
   std::vector<std::string> contrasts;       // "[input=SA_in] - [input=CA_in]"; see contrast_formula.h
+  MethodQuestion methods;                   // of a sweep over methods
 };
 
 // Effects of single degrees of freedom, each after those before it (orthogonal, so that under no effect they are
@@ -71,7 +74,8 @@ struct ModelDetails {
   bool has_baseline = false;    // only where the reader names one
   std::string baseline_reason;  // why there are no contrasts though a baseline was named
   BaselineContrasts baseline;
-  bool has_mixed_model = false;  // only with a block
+  std::optional<MethodComparison> methods;  // only where asked for, and at least two methods have results
+  bool has_mixed_model = false;             // only with a block
   MixedModel mixed_model;
 };
 

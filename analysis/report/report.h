@@ -16,6 +16,9 @@
 
 namespace loupe::analysis {
 
+// The name of RenderCsv's own table.
+inline constexpr const char* kTrialsTable = "trials";
+
 struct ReportOptions {
   std::string response;  // a score's name; empty means the sweep's primary score
   std::string terms;     // formula, see analysis/stats/anova.h; empty means main effects
@@ -24,9 +27,13 @@ struct ReportOptions {
   bool include_stopped_early = false;
   // The cell that all others are contrasted with: one level of every factor. Empty: none.
   NamedCell baseline;
+  // Of a sweep over methods: the one that the others are compared with. Empty: the first that has results.
+  std::string baseline_method;
   // Questions about means beyond those of each factor, see analysis/stats/contrasts.h: "input | output", and
   // "[input=SA_in] - [input=CA_in]". A question about what is not in the model is InvalidArgument.
   std::vector<std::string> simple_effects, contrasts;
+  // Of RenderCsv: "trials" or one of FormatCsvTable's (anova_format.h). Empty: "trials".
+  std::string csv_table;
   // A sweep whose cell ranking is compared with this one's, by the same response where it has that. Null: none.
   std::shared_ptr<const SweepResults> compare_with;
   // Pictures are embedded until this many bytes are used up; the rest of the grid says that they were left out. Keeps a
@@ -38,7 +45,8 @@ struct ReportOptions {
 // sentence lists those there are); a bad formula; a baseline that is no cell of the factors. Never for missing trials.
 absl::StatusOr<std::string> RenderText(const SweepResults& results, const ReportOptions& options);
 absl::StatusOr<std::string> RenderJson(const SweepResults& results, const ReportOptions& options);
-// One line per planned trial: trial, cell, replicate, state, stopped_early, the factors, every score (sorted by name).
+// One line per planned trial: trial, cell, replicate, state, stopped_early, the factors, every score (sorted by name);
+// or what options.csv_table names (InvalidArgument: no such table).
 absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportOptions& options);
 absl::StatusOr<std::string> RenderHtml(const SweepResults& results, const ReportOptions& options);
 

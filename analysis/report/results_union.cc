@@ -88,7 +88,10 @@ absl::Status Append(SweepResults& into, SweepResults from) {
   const std::vector<LevelMap> maps = MapLevels(into, from);
   for (TrialRecord& trial : from.trials) {
     std::vector<int32_t> levels;
-    for (const LevelMap& map : maps) levels.push_back(map.code[static_cast<size_t>(trial.levels[map.factor])]);
+    for (const LevelMap& map : maps) {
+      const int32_t level = trial.levels[map.factor];
+      levels.push_back(level == kNoSuchFactor ? level : map.code[static_cast<size_t>(level)]);
+    }
     trial.levels = std::move(levels);
     if (!known.emplace(trial.levels, trial.replicate).second) {
       return Differ(

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
+#include <limits>
 
 #include "analysis/report/number_format.h"
 #include "common/text.h"
@@ -40,6 +42,11 @@ namespace {
 
 std::string FillAttribute(std::string_view fill) { return fill.empty() ? "" : fmt::format(" style=\"fill:{}\"", fill); }
 
+// What has a coordinate that is no number is not drawn: browsers drop it, or what it stands in, each in its own way.
+bool AreNumbers(std::initializer_list<double> coordinates) {
+  return std::all_of(coordinates.begin(), coordinates.end(), [](double value) { return std::isfinite(value); });
+}
+
 std::string Tooltip(std::string_view text) {
   return text.empty() ? "" : fmt::format("<title>{}</title>", EscapeHtml(text));
 }
@@ -50,36 +57,44 @@ SvgFigure::SvgFigure(double width, double height, std::string_view label, std::s
     : width_(width), height_(height), label_(label), key_(key) {}
 
 void SvgFigure::Line(double x1, double y1, double x2, double y2, std::string_view cls) {
+  if (!AreNumbers({x1, y1, x2, y2})) return;
   body_ += fmt::format("<line class=\"{}\" x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\"/>\n", cls, x1, y1,
                        x2, y2);
 }
 
 void SvgFigure::Rect(double x, double y, double width, double height, std::string_view cls, std::string_view fill,
                      std::string_view tooltip) {
+  if (!AreNumbers({x, y, width, height})) return;
   body_ += fmt::format("<rect class=\"{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\"{}>{}</rect>\n",
                        cls, x, y, width, height, FillAttribute(fill), Tooltip(tooltip));
 }
 
 void SvgFigure::Text(double x, double y, std::string_view cls, std::string_view text, std::string_view fill) {
+  if (!AreNumbers({x, y})) return;
   body_ += fmt::format("<text class=\"{}\" x=\"{:.1f}\" y=\"{:.1f}\"{}>{}</text>\n", cls, x, y, FillAttribute(fill),
                        EscapeHtml(text));
 }
 
 void SvgFigure::RotatedText(double x, double y, double degrees, std::string_view cls, std::string_view text) {
+  if (!AreNumbers({x, y})) return;
   body_ += fmt::format("<text class=\"{}\" transform=\"translate({:.1f} {:.1f}) rotate({:.0f})\">{}</text>\n", cls, x,
                        y, degrees, EscapeHtml(text));
 }
 
 void SvgFigure::Path(const std::vector<std::pair<double, double>>& points, std::string_view cls) {
-  if (points.size() < 2) return;
-  body_ += fmt::format("<polyline class=\"{}\" points=\"", cls);
-  for (size_t i = 0; i < points.size(); ++i) {
-    body_ += fmt::format("{}{:.1f},{:.1f}", i == 0 ? "" : " ", points[i].first, points[i].second);
+  std::string drawn;
+  size_t count = 0;
+  for (const auto& [x, y] : points) {
+    if (!AreNumbers({x, y})) continue;
+    drawn += fmt::format("{}{:.1f},{:.1f}", count++ == 0 ? "" : " ", x, y);
   }
+  if (count < 2) return;
+  body_ += fmt::format("<polyline class=\"{}\" points=\"{}", cls, drawn);
   body_ += "\"/>\n";
 }
 
 void SvgFigure::Marker(double x, double y, int shape, std::string_view cls, std::string_view tooltip) {
+  if (!AreNumbers({x, y})) return;
   const std::string tip = Tooltip(tooltip);
   switch (shape % 6) {
     case 0:
@@ -99,6 +114,7 @@ void SvgFigure::Marker(double x, double y, int shape, std::string_view cls, std:
 }
 
 void SvgFigure::Dot(double x, double y, std::string_view cls, std::string_view tooltip) {
+  if (!AreNumbers({x, y})) return;
   body_ += fmt::format("<circle class=\"{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.2\">{}</circle>\n", cls, x, y,
                        Tooltip(tooltip));
 }
@@ -125,13 +141,16 @@ std::string SvgFigure::Html() const {
 }
 
 void AddMargin(double& low, double& high, double share) {
+  constexpr double kLargest = std::numeric_limits<double>::max();
   double room = (high - low) * share;
   if (!(room > 0)) room = low == 0 ? 1 : std::abs(low) * 0.05;
-  low -= room;
-  high += room;
+  low = std::max(low - std::min(room, kLargest), -kLargest);
+  high = std::min(high + std::min(room, kLargest), kLargest);
 }
 
 std::string Ticks::Label(double value) const {
+  constexpr double kMostWritten = 1e15;  // beyond it digits say nothing
+  if (std::abs(value) >= kMostWritten) return FormatNumber(value, 3);
   // Rounded first, so that no "-0.0" appears.
   const double scale = std::pow(10.0, decimals);
   double shown = std::round(value * scale) / scale;
@@ -143,7 +162,7 @@ std::string Ticks::Label(double value) const {
 
 Ticks RoundTicks(double low, double high, int count) {
   Ticks ticks;
-  const double raw = (high - low) / std::max(1, count);
+  const double raw = (0.5 * high - 0.5 * low) / std::max(1, count) * 2;
   if (!(raw > 0) || !std::isfinite(raw)) {
     ticks.values = {low};
     ticks.decimals = 3;

@@ -2,6 +2,7 @@
 // dark mode and print.
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,7 +44,11 @@ class SvgFigure {
 struct LinearScale {
   double low = 0, high = 1;  // data
   double low_pixel = 0, high_pixel = 1;
-  double At(double value) const { return low_pixel + (value - low) / (high - low) * (high_pixel - low_pixel); }
+  // The middle where there is no length to measure by.
+  double At(double value) const {
+    const double share = (0.5 * value - 0.5 * low) / (0.5 * high - 0.5 * low);  // halves: no difference overflows
+    return low_pixel + (std::isfinite(share) ? share : 0.5) * (high_pixel - low_pixel);
+  }
 };
 
 // Widens [low, high] by `share` of its length on both sides; a single point gets a little room around it.

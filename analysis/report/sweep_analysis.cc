@@ -7,7 +7,9 @@
 #include <set>
 
 #include "analysis/report/anova_format.h"
+#include "analysis/stats/nesting.h"
 #include "common/positions.h"
+#include "common/score_table.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -56,6 +58,7 @@ absl::Status CheckTrials(const SweepResults& results) {
     }
     for (size_t f = 0; f < results.factors.size(); ++f) {
       const int64_t count = static_cast<int64_t>(results.factors[f].levels.size());
+      if (trial.levels[f] == kNoSuchFactor && !results.factors[f].within.empty()) continue;
       if (trial.levels[f] < 0 || trial.levels[f] >= count) {
         return absl::InvalidArgumentError(fmt::format("trial {} has level {} of factor '{}', which has {} levels",
                                                       trial.index, trial.levels[f], results.factors[f].name, count));
@@ -90,29 +93,49 @@ std::string WithoutBaseSuffix(const std::string& score) {
   return score.ends_with("_base") ? score.substr(0, score.size() - 5) : score;
 }
 
+// A factor of that name is no setting's: those have longer keys ("method.kind").
+bool ComparesMethods(const SweepResults& results) {
+  return std::any_of(results.factors.begin(), results.factors.end(), [](const SweepFactor& factor) {
+    return factor.name == kMethodFactor && factor.key == kMethodFactor;
+  });
+}
+
+// Of the trials that ObservationTable has rows of, in that order.
+std::vector<CostColumn> CostsOf(const SweepResults& results) {
+  std::vector<CostColumn> costs = {
+      {"parameters", "parameters", {}}, {"seconds", "seconds", {}}, {"file_bytes", "file, bytes", {}}};
+  for (const TrialRecord& trial : results.trials) {
+    if (!IsTerminal(trial.state)) continue;
+    const double values[] = {trial.parameters, trial.duration_seconds, trial.file_bytes};
+    for (size_t i = 0; i < costs.size(); ++i)
+      costs[i].values.push_back(values[i] > 0 ? values[i] : std::numeric_limits<double>::quiet_NaN());
+  }
+  std::erase_if(costs, [](const CostColumn& cost) {
+    return std::all_of(cost.values.begin(), cost.values.end(), [](double value) { return std::isnan(value); });
+  });
+  return costs;
+}
+
 void AddPart(std::string& text, int64_t count, std::string_view what) {
   if (count > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, what);
 }
 
 }  // namespace
 
+const std::string& LevelName(const SweepResults& results, const TrialRecord& trial, size_t factor) {
+  static const std::string none;
+  const int32_t level = trial.levels[factor];
+  return level == kNoSuchFactor ? none : results.factors[factor].levels[static_cast<size_t>(level)];
+}
+
 bool SmallerIsBetter(const std::string& score) {
-  for (const char* part : {"fid", "kid", "loss", "pres", "mse", "distance", "error", "duration", "seconds"}) {
-    const std::string name = "_" + score + "_";
-    if (name.find(fmt::format("_{}_", part)) != std::string::npos) return true;
-  }
-  return false;
+  const ScoreEntry* entry = FindScore(score);
+  return entry != nullptr && entry->better == Better::kSmaller;
 }
 
 std::string ScoreTitle(const std::string& score) {
-  static constexpr std::pair<const char*, const char*> kTitles[] = {
-      {"clip_i", "CLIP-I"}, {"clip_t", "CLIP-T"},  {"clip_fid", "CLIP-FID"},   {"clip_kid", "CLIP-KID"},
-      {"fid", "FID"},       {"kid", "KID"},        {"precision", "precision"}, {"recall", "recall"},
-      {"dino_i", "DINO"},   {"dino_pres", "PRES"}, {"clip_pres", "CLIP-PRES"}};
-  for (const auto& [name, title] : kTitles) {
-    if (score == name) return title;
-  }
-  return score;
+  const ScoreEntry* entry = FindScore(score);
+  return entry != nullptr && entry->name == score ? std::string(entry->title) : score;
 }
 
 std::string_view TrialStateName(TrialState state) {
@@ -187,7 +210,7 @@ absl::StatusOr<DataTable> ObservationTable(const SweepResults& results, const Re
     if (!IsTerminal(trial.state)) continue;
     std::vector<std::string> levels;
     for (size_t f = 0; f < results.factors.size(); ++f) {
-      levels.push_back(results.factors[f].levels[static_cast<size_t>(trial.levels[f])]);
+      levels.push_back(LevelName(results, trial, f));
     }
     if (replicated) levels.push_back(fmt::format("{}", trial.replicate));
     const auto score = trial.scores.find(response);
@@ -196,7 +219,9 @@ absl::StatusOr<DataTable> ObservationTable(const SweepResults& results, const Re
     LOUPE_RETURN_IF_ERROR(
         Annotate(builder.AddRow(levels, value, StatusOf(trial)), fmt::format("trial {}", trial.index)));
   }
-  return std::move(builder).Build();
+  DataTable table = std::move(builder).Build();
+  if (!ComparesMethods(results)) return table;
+  return NestFactors(table, kMethodFactor, replicated ? kReplicateFactor : "");
 }
 
 std::string SnapshotHash(const SweepResults& results, const ReportOptions& options) {
@@ -213,12 +238,14 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
     text(factor);
     text(level);
   }
+  if (!options.baseline_method.empty()) text(options.baseline_method);
   digest.Update(fmt::format("{} {}\n", options.simple_effects.size(), options.contrasts.size()));
   for (const std::string& question : options.simple_effects) text(question);
   for (const std::string& formula : options.contrasts) text(formula);
   if (options.compare_with != nullptr) {
     ReportOptions alone = options;
     alone.baseline.clear();
+    alone.baseline_method.clear();
     alone.simple_effects.clear();
     alone.contrasts.clear();
     alone.compare_with = nullptr;
@@ -227,6 +254,7 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
   for (const SweepFactor& factor : results.factors) {
     text(factor.name);
     for (const std::string& level : factor.levels) text(level);
+    if (!factor.within.empty()) text(factor.within);
     digest.Update("\n");
   }
   for (const TrialRecord& trial : results.trials) {
@@ -251,7 +279,8 @@ AnalysisOptions QuestionsOf(const SweepResults& results, const ReportOptions& op
   // Replicates share their random streams over all cells: they are blocks.
   if (results.replicates > 1) analysis.anova.block = kReplicateFactor;
   analysis.smaller_is_better = SmallerIsBetter(response);
-  analysis.questions = {options.baseline, options.simple_effects, options.contrasts};
+  analysis.questions = {options.baseline, options.simple_effects, options.contrasts, {}};
+  if (ComparesMethods(results)) analysis.questions.methods = {kMethodFactor, options.baseline_method, CostsOf(results)};
   analysis.allow_no_table = true;
   return analysis;
 }

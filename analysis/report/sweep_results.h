@@ -21,12 +21,19 @@ struct SweepFactor {
   std::string name;                 // as shown: the key's last part, "scale"
   std::string key;                  // the setting it varies, "method.scale"
   std::vector<std::string> levels;  // in the order to show; positions in data-path order as in common/positions.h
+  // Of a sweep over methods: the level of the factor kMethodFactor at which alone this factor exists; else empty.
+  std::string within = {};
 };
+
+// Compares the sweep's methods: the factor whose levels have factors of their own.
+inline constexpr const char* kMethodFactor = "method";
+// TrialRecord::levels of a factor that another method has.
+inline constexpr int32_t kNoSuchFactor = -1;
 
 struct TrialRecord {
   int64_t index = 0;  // the trial's number in the sweep; unique
   int64_t cell_index = 0;
-  std::vector<int32_t> levels;  // per factor: index into its levels
+  std::vector<int32_t> levels;  // per factor: index into its levels, or kNoSuchFactor
   int32_t replicate = 0;
   TrialState state = TrialState::kQueued;
   bool stopped_early = false;            // ended by an early-stopping rule: counted, never mixed in silently
@@ -34,6 +41,8 @@ struct TrialRecord {
   std::string failure_message;           // of the last failed attempt; empty when there was none
   int64_t attempts = 0;
   double duration_seconds = 0;  // of the accepted attempt; 0 when unknown
+  double parameters = 0;        // trained ones; 0 when unknown
+  double file_bytes = 0;        // of what was trained, as a file; 0 when unknown
 };
 
 struct MetricCurve {
@@ -68,8 +77,10 @@ struct SweepResults {
   std::vector<std::string> notes;  // whole sentences on how the snapshot was put together, for the reader
 };
 
-// Whether less is better for a score of this name: distances, losses and prior drift (fid, kid, loss, pres, …), with
-// any prefix ("clip_fid") or suffix ("_base").
+// The level's name; empty for kNoSuchFactor.
+const std::string& LevelName(const SweepResults& results, const TrialRecord& trial, size_t factor);
+
+// Whether less is better for this score (common/score_table.h), or for "{score}_base". False for names not there.
 bool SmallerIsBetter(const std::string& score);
 
 }  // namespace loupe::analysis

@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "common/text.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "nlohmann/json.hpp"
 
 namespace loupe::analysis {
@@ -119,6 +120,16 @@ absl::StatusOr<std::string> RenderJson(const SweepResults& results, const Report
 }
 
 absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportOptions& options) {
+  if (!options.csv_table.empty() && options.csv_table != kTrialsTable) {
+    const std::vector<std::string> names = CsvTableNames();
+    if (std::find(names.begin(), names.end(), options.csv_table) == names.end()) {
+      return absl::InvalidArgumentError(fmt::format("there is no table '{}'; expected one of {}, {}",
+                                                    Printable(options.csv_table), kTrialsTable,
+                                                    fmt::join(names, ", ")));
+    }
+    LOUPE_ASSIGN_OR_RETURN(const SweepAnalysis sweep, AnalyseSweep(results, options));
+    return FormatCsvTable(sweep.analysis, options.csv_table);
+  }
   LOUPE_RETURN_IF_ERROR(ObservationTable(results, options).status());  // the same errors as the other formats
   const std::vector<std::string> scores = ScoreNames(results);
   std::string text = "trial,cell,replicate,state,stopped_early";
@@ -129,7 +140,7 @@ absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportO
     text += fmt::format("{},{},{},{},{}", trial.index, trial.cell_index, trial.replicate, TrialStateName(trial.state),
                         trial.stopped_early ? "true" : "false");
     for (size_t f = 0; f < results.factors.size(); ++f) {
-      text += fmt::format(",{}", CsvField(results.factors[f].levels[static_cast<size_t>(trial.levels[f])]));
+      text += fmt::format(",{}", CsvField(LevelName(results, trial, f)));
     }
     for (const std::string& score : scores) {
       const auto found = trial.scores.find(score);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <exception>
 #include <map>
 #include <memory>
@@ -80,17 +81,27 @@ absl::StatusOr<analysis::ReportOptions> OptionsFrom(const std::string& response,
 // Each score's untuned base: the mean of "<score>_base" over the trials (the same base, scored with each trial's
 // seeds).
 std::map<std::string, double> BaselineScores(const SweepSnapshot& snapshot) {
-  std::map<std::string, std::pair<double, int64_t>> sums;
+  struct Sum {
+    double sum = 0;
+    long double wide = 0;  // where the sum is beyond a double, though the mean is not
+    int64_t count = 0;
+  };
+  std::map<std::string, Sum> sums;
   for (const SweepSnapshot::Trial& trial : snapshot.trials) {
     for (const auto& [name, value] : trial.scores) {
-      if (!name.ends_with(kBaseSuffix)) continue;
-      auto& [sum, count] = sums[name.substr(0, name.size() - kBaseSuffix.size())];
-      sum += value;
-      ++count;
+      if (!name.ends_with(kBaseSuffix) || !std::isfinite(value)) continue;
+      Sum& of = sums[name.substr(0, name.size() - kBaseSuffix.size())];
+      of.sum += value;
+      of.wide += value;
+      ++of.count;
     }
   }
   std::map<std::string, double> means;
-  for (const auto& [name, sum] : sums) means.emplace(name, sum.first / static_cast<double>(sum.second));
+  for (const auto& [name, of] : sums) {
+    const double mean = std::isfinite(of.sum) ? of.sum / static_cast<double>(of.count)
+                                              : static_cast<double>(of.wide / static_cast<long double>(of.count));
+    means.emplace(name, mean);
+  }
   return means;
 }
 
@@ -118,6 +129,8 @@ analysis::TrialRecord ToRecord(const SweepSnapshot::Trial& trial, const Plan& pl
   record.failure_message = trial.failure_message;
   record.attempts = trial.attempts;
   record.duration_seconds = trial.total_seconds;
+  record.parameters = trial.parameters;
+  record.file_bytes = static_cast<double>(trial.weight_bytes);
   return record;
 }
 
@@ -130,7 +143,7 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const
   results.state = v1::Sweep::State_Name(static_cast<v1::Sweep::State>(snapshot.sweep.state));
   for (size_t factor = 0; factor < plan->factors().size(); ++factor) {
     const SweepFactor& source = plan->factors()[factor];
-    results.factors.push_back({plan->FactorName(factor), source.key, source.levels});
+    results.factors.push_back({plan->FactorName(factor), source.key, source.levels, source.within});
   }
   results.replicates = snapshot.sweep.replicates;
   const Settings first_cell = plan->CellSettings(0);
@@ -157,7 +170,7 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const
   }
   results.provenance.seed = snapshot.sweep.seed;
   results.provenance.spec_text = plan->spec().source_text;
-  results.provenance.settings = plan->spec().settings;
+  results.provenance.settings = plan->FixedSettings();
   results.score_warnings = TakeScoreWarnings(snapshot.provenance);
   results.provenance.versions = std::move(snapshot.provenance);
   return results;
@@ -222,6 +235,13 @@ absl::StatusOr<std::string> Render(const Sources& sources, const v1::RenderRepor
   LOUPE_ASSIGN_OR_RETURN(analysis::ReportOptions options,
                          OptionsFrom(request.response(), request.terms(), request.ss_type()));
   options.baseline = {request.baseline().begin(), request.baseline().end()};
+  options.simple_effects = {request.simple_effects().begin(), request.simple_effects().end()};
+  options.contrasts = {request.contrasts().begin(), request.contrasts().end()};
+  options.baseline_method = request.baseline_method();
+  options.csv_table = request.table();
+  if (!request.table().empty() && request.format() != v1::RenderReportRequest::CSV)
+    return absl::InvalidArgumentError(
+        "table: chooses among the tables of the CSV format; leave it out, or ask for CSV");
   LOUPE_ASSIGN_OR_RETURN(const analysis::SweepResults results, ReadTogether(sources, request.name(), request.with()));
   if (!request.compare().empty()) {
     LOUPE_ASSIGN_OR_RETURN(const SweepId other, SweepId::FromName(request.compare()));

@@ -35,6 +35,12 @@ const Limit& LimitOf(const FieldDescriptor& field) {
   static const std::unordered_map<std::string_view, Limit> own = {
       // Prompts are settings, and levels.
       {"loupe.v1.SweepSpec.SettingsEntry.value", {.bytes = 16 << 10}},
+      {"loupe.v1.Method.SettingsEntry.value", {.bytes = 16 << 10}},
+      {"loupe.v1.LevelSettings.ValuesEntry.value", {.bytes = 16 << 10}},
+      {"loupe.v1.SettingDefaults.ValuesEntry.value", {.bytes = 16 << 10}},
+      {"loupe.v1.SweepSpec.methods", {.entries = 100}},
+      {"loupe.v1.Method.factors", {.entries = 64}},
+      {"loupe.v1.Factor.settings", {.entries = 10000}},
       {"loupe.v1.Factor.levels", {.bytes = 4 << 10, .entries = 10000}},
       {"loupe.v1.SweepSpec.factors", {.entries = 64}},
       // A design that is chosen cell by cell names them all.
@@ -45,6 +51,8 @@ const Limit& LimitOf(const FieldDescriptor& field) {
       {"loupe.v1.RetryTrialsRequest.CellEntry.value", {.bytes = 4 << 10}},
       {"loupe.v1.RenderReportRequest.BaselineEntry.value", {.bytes = 4 << 10}},
       {"loupe.v1.RenderReportRequest.with", {.entries = 64}},
+      {"loupe.v1.RenderReportRequest.simple_effects", {.bytes = 64 << 10, .entries = 64}},
+      {"loupe.v1.RenderReportRequest.contrasts", {.bytes = 64 << 10}},
       {"loupe.v1.RenderReportRequest.terms", {.bytes = 64 << 10}},
       {"loupe.v1.GetAnovaRequest.terms", {.bytes = 64 << 10}},
       {"loupe.v1.ListTrialsRequest.states", {.entries = 16}},

@@ -1,0 +1,132 @@
+#include "analysis/report/method_comparison.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "analysis/stats/nan.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace loupe::analysis {
+namespace {
+
+MethodCost CostOf(const CostColumn& column, const std::vector<int32_t>& cell_of_row, const std::vector<bool>& is_cell) {
+  MethodCost cost{.n = 0, .mean = 0, .low = kNaN, .high = kNaN};
+  for (size_t row = 0; row < std::min(cell_of_row.size(), column.values.size()); ++row) {
+    const double value = column.values[row];
+    if (cell_of_row[row] < 0 || !is_cell[static_cast<size_t>(cell_of_row[row])] || !std::isfinite(value)) continue;
+    ++cost.n;
+    cost.mean += (value - cost.mean) / static_cast<double>(cost.n);
+    cost.low = cost.n == 1 ? value : std::min(cost.low, value);
+    cost.high = cost.n == 1 ? value : std::max(cost.high, value);
+  }
+  if (cost.n == 0) cost.mean = kNaN;
+  return cost;
+}
+
+// The setting of a method's own factors whose mean is best; nothing when it has no factors of its own.
+absl::Status FindBest(const LinearModel& model, const std::string& factor, bool smaller_is_better, double confidence,
+                      MethodSummary& summary) {
+  summary.best.mean = summary.best.std_error = summary.best.low = summary.best.high = kNaN;
+  if (summary.own_factors.empty()) return absl::OkStatus();
+  std::vector<std::string> asked = {factor};
+  asked.insert(asked.end(), summary.own_factors.begin(), summary.own_factors.end());
+  LOUPE_ASSIGN_OR_RETURN(const MarginalMeans settings,
+                         ComputeMarginalMeans(model, asked, Combinations::kOccurring, confidence));
+  for (const MarginalMean& setting : settings.means) {
+    if (setting.levels.front() != summary.method) continue;
+    ++summary.settings;
+    if (!setting.estimable) continue;
+    const bool better = std::isnan(summary.best.mean) ||
+                        (smaller_is_better ? setting.mean < summary.best.mean : setting.mean > summary.best.mean);
+    if (!better) continue;
+    summary.best = setting;
+    summary.best_levels.assign(setting.levels.begin() + 1, setting.levels.end());
+  }
+  return absl::OkStatus();
+}
+
+void SayWhatIsNotCompared(const LinearModel& model, size_t factor, MethodComparison& result) {
+  std::set<std::string> with_results;
+  std::vector<std::string> alone, without;
+  for (const MethodSummary& summary : result.methods) {
+    with_results.insert(summary.method);
+    if (summary.own_factors.empty()) alone.push_back(summary.method);
+  }
+  for (const std::string& level : model.data().factors[factor].levels) {
+    if (!with_results.contains(level)) without.push_back(level);
+  }
+  if (!without.empty()) {
+    result.sentences.push_back(fmt::format("No result so far of {}: not compared.", fmt::join(without, ", ")));
+  }
+  for (const Comparison& pair : result.with_baseline) {
+    if (pair.estimable) continue;
+    result.sentences.push_back(fmt::format("{} cannot be compared with {}: {}.", pair.first, pair.second, pair.reason));
+  }
+  result.sentences.push_back(
+      "A method's mean is that of its settings that were run, each with the same weight: settings that nobody would "
+      "choose count too. A best setting is chosen by these very trials, so its mean is flattered, the more so the more "
+      "settings it was chosen from.");
+  if (!alone.empty() && alone.size() < result.methods.size()) {
+    result.sentences.push_back(
+        fmt::format("{} {} one setting here; how {} would do with others, this sweep cannot say.",
+                    fmt::join(alone, ", "), alone.size() == 1 ? "has" : "have", alone.size() == 1 ? "it" : "they"));
+  }
+  result.sentences.push_back(
+      "Levels of one method's own factors are compared within that method alone; nothing is said of a setting in "
+      "methods that do not have it.");
+}
+
+}  // namespace
+
+absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const MethodQuestion& question,
+                                                bool smaller_is_better, double confidence) {
+  MethodComparison result;
+  result.factor = question.factor;
+  result.confidence = confidence;
+  result.df = model.residual_df();
+  for (const CostColumn& cost : question.costs) {
+    result.cost_names.push_back(cost.name);
+    result.cost_titles.push_back(cost.title);
+  }
+  LOUPE_ASSIGN_OR_RETURN(const size_t factor, model.data().FactorIndex(question.factor));
+  LOUPE_ASSIGN_OR_RETURN(const MarginalMeans means,
+                         ComputeMarginalMeans(model, {question.factor}, Combinations::kAll, confidence));
+  const CellTable& cells = model.cells();
+  const size_t position = cells.PositionOf(factor);
+  std::vector<Eigen::RowVectorXd> combinations;
+  for (const MarginalMean& mean : means.means) {
+    MethodSummary& summary = result.methods.emplace_back();
+    summary.method = mean.levels.front();
+    summary.mean = mean;
+    combinations.push_back(mean.combination);
+    std::vector<bool> is_cell(cells.cells());
+    for (size_t cell = 0; cell < cells.cells(); ++cell) {
+      is_cell[cell] = cells.codes[position][cell] == mean.at[position];
+      if (is_cell[cell]) summary.trials += static_cast<int64_t>(cells.n[cell]);
+    }
+    for (size_t other = 0; other < cells.factors.size(); ++other) {
+      const CellNesting nesting = cells.NestingOf(other);
+      if (nesting.nested && nesting.outer == position && nesting.outer_level == mean.at[position])
+        summary.own_factors.push_back(model.data().factors[cells.factors[other]].name);
+    }
+    LOUPE_RETURN_IF_ERROR(FindBest(model, question.factor, smaller_is_better, confidence, summary));
+    if (summary.own_factors.empty()) summary.settings = 1;
+    for (const CostColumn& cost : question.costs) summary.costs.push_back(CostOf(cost, cells.cell_of_row, is_cell));
+  }
+  result.equal = TestEqualMeans(model, combinations);
+  result.baseline = question.baseline.empty() ? result.methods.front().method : question.baseline;
+  auto compared = CompareToBaseline(model, means, {result.baseline});
+  if (!compared.ok()) {
+    return absl::InvalidArgumentError(fmt::format("baseline method: {}", std::string(compared.status().message())));
+  }
+  result.with_baseline = *std::move(compared);
+  SayWhatIsNotCompared(model, factor, result);
+  return result;
+}
+
+}  // namespace loupe::analysis

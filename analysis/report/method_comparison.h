@@ -1,0 +1,61 @@
+// A sweep over methods, method by method: adjusted means over each one's own settings, whether they differ, each
+// against a baseline, what its best setting does, and what it costs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "analysis/stats/comparisons.h"
+#include "analysis/stats/contrasts.h"
+#include "analysis/stats/linear_model.h"
+#include "analysis/stats/marginal_means.h"
+
+namespace loupe::analysis {
+
+// What a trial cost: one number per row of the table, NaN where it is not known.
+struct CostColumn {
+  std::string name;   // "parameters"
+  std::string title;  // as a table's head
+  std::vector<double> values;
+};
+
+struct MethodQuestion {
+  std::string factor;    // whose levels are the methods; empty: no comparison is asked for
+  std::string baseline;  // the method that the others are compared with; empty: the first one that has results
+  std::vector<CostColumn> costs;
+};
+
+// Over the trials of a method that the analysis uses.
+struct MethodCost {
+  int64_t n = 0;                       // trials whose cost is known
+  double mean = 0, low = 0, high = 0;  // smallest and largest; NaN when n is 0
+};
+
+struct MethodSummary {
+  std::string method;
+  int64_t trials = 0;                    // used
+  int64_t settings = 0;                  // combinations of its own factors that occur; 1 when it has none
+  std::vector<std::string> own_factors;  // in the model
+  MarginalMean mean;                     // over its settings, each with the same weight
+  std::vector<std::string> best_levels;  // of own_factors, where the model's mean is best; empty when it has none
+  MarginalMean best;                     // NaN when there is none
+  std::vector<MethodCost> costs;         // in the order of MethodQuestion::costs
+};
+
+struct MethodComparison {
+  std::string factor, baseline;
+  double df = 0, confidence = 0;
+  std::vector<MethodSummary> methods;     // in level order; only methods with results
+  JointTest equal;                        // of all means being equal, as far as they can be compared
+  std::vector<Comparison> with_baseline;  // every other method less the baseline: Dunnett, Holm
+  std::vector<std::string> cost_names, cost_titles;
+  std::vector<std::string> sentences;  // what cannot be compared, and how to read the rest
+};
+
+// InvalidArgument: question.factor is not in the model, or the baseline is none of its levels.
+absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const MethodQuestion& question,
+                                                bool smaller_is_better, double confidence);
+
+}  // namespace loupe::analysis
