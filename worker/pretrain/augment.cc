@@ -92,16 +92,17 @@ torch::Tensor RandomBlur(const torch::Tensor& pictures, double share, at::Genera
 }
 
 torch::Tensor FlipRollPermute(const torch::Tensor& pictures, at::Generator& random) {
-  const int64_t n = pictures.size(0), reach = pictures.size(3) / 8;
-  const auto flips = Chance(n, 0.5, random);
+  const int64_t n = pictures.size(0), height = pictures.size(2), width = pictures.size(3), reach = width / 8;
+  const auto flips = Chance(n, 0.5, random).view({n, 1});
   const auto shifts = torch::randint(-reach, reach + 1, {n, 2}, random, torch::kInt64);
-  std::vector<torch::Tensor> out;
-  for (int64_t i = 0; i < n; ++i) {
-    auto picture = pictures[i].index_select(0, torch::randperm(3, random, torch::kInt64).to(pictures.device()));
-    if (flips[i].item<bool>()) picture = picture.flip({2});
-    out.push_back(picture.roll({shifts[i][0].item<int64_t>(), shifts[i][1].item<int64_t>()}, {1, 2}));
-  }
-  return torch::stack(out);
+  const auto channels = torch::rand({n, 3}, random).argsort(int64_t{1}).view({n, 3, 1, 1});
+  // Where each row and each column comes from: one look-up for the whole batch, since a device starts it once.
+  const auto y = (torch::arange(height) - shifts.slice(1, 0, 1)).remainder(height).view({n, 1, height, 1});
+  const auto x = (torch::arange(width) - shifts.slice(1, 1, 2)).remainder(width);
+  const auto from = torch::where(flips, width - 1 - x, x).view({n, 1, 1, width});
+  const auto rows = torch::arange(n).view({n, 1, 1, 1});
+  const auto device = pictures.device();
+  return pictures.index({rows.to(device), channels.to(device), y.to(device), from.to(device)});
 }
 
 }  // namespace loupe::worker

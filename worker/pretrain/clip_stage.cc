@@ -58,7 +58,7 @@ torch::Tensor ClipStage::CaptionIds(int64_t step, const torch::Tensor& batch) co
   return table.slice(1, 0, ends.max().item<int64_t>() + 1).contiguous().to(batch.device());
 }
 
-torch::Tensor ClipStage::Loss(int64_t step, std::map<std::string, double>& parts) {
+torch::Tensor ClipStage::Loss(int64_t step, std::map<std::string, torch::Tensor>& parts) {
   auto random = StepGenerator(seed_, step, "clip/changes");
   const int64_t half = options_.batch / 2;
   const torch::Device device = pictures_.device();
@@ -93,9 +93,9 @@ torch::Tensor ClipStage::Loss(int64_t step, std::map<std::string, double>& parts
   const auto logits = network_->logit_scale.exp().clamp_max(80) * torch::mm(embeds.slice(0, 0, half), texts.t());
   const auto text = 0.5 * (CrossEntropy(wanted, logits) + CrossEntropy(wanted.t(), logits.t()));
 
-  parts["shape"] = shape.item<double>();
-  parts["aim"] = aim.item<double>();
-  parts["text"] = text.item<double>();
+  parts["shape"] = shape.detach();
+  parts["aim"] = aim.detach();
+  parts["text"] = text.detach();
   return options_.aim_weight * aim + options_.shape_weight * shape + options_.text_weight * text;
 }
 

@@ -40,7 +40,7 @@ class ClipStage : public Stage {
 
   std::string name() const override { return "clip"; }
   torch::nn::Module& network() override { return *network_; }
-  torch::Tensor Loss(int64_t step, std::map<std::string, double>& parts) override;
+  torch::Tensor Loss(int64_t step, std::map<std::string, torch::Tensor>& parts) override;
   absl::StatusOr<std::string> Look(int64_t step) override { return look_(step); }
 
  private:

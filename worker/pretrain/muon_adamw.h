@@ -22,13 +22,15 @@ struct MuonAdamWOptions {
 };
 
 // G ≈ U Vᵀ of G = U S Vᵀ, by five steps of the quintic Newton–Schulz iteration (Jordan et al. 2024, "Muon"): singular
-// values come out between about 0.7 and 1.2. g: [r, c]; the result has g's type.
+// values come out between about 0.7 and 1.2. g: [r, c], or [n, r, c] for n matrices; the result has g's shape and type.
 torch::Tensor Orthogonalised(const torch::Tensor& g, torch::ScalarType precision = torch::kFloat32);
 
 // A parameter p with two or more dimensions, named neither embedding nor conv_in, conv_out or logit_scale, takes
 //   b ← μ b + g;  p ← (1 − rate·decay/10) p − rate·√max(1, rows/columns)·Orthogonalised(g + μ b)   (a kernel as [out,
 //   in·k·k]);
-// every other one takes AdamW's step (arXiv 1711.05101). Not thread-safe. Deterministic.
+// every other one takes AdamW's step (arXiv 1711.05101). Matrices of one shape are orthogonalised together, and what is
+// done number by number is done for a whole list of tensors at a time: a network of 200 small tensors would else be
+// 5,000 kernels a step, which a GPU takes longer to start than to run. Not thread-safe. Deterministic.
 class MuonAdamW {
  public:
   // The parameters are shared with the network and must outlive neither.
@@ -50,8 +52,12 @@ class MuonAdamW {
     bool muon;
     torch::Tensor first, second;  // Muon: momentum and nothing
   };
-  void MuonStep(Slot& slot, double factor) const;
-  void AdamStep(Slot& slot, int64_t step, double factor) const;
+  // Slots that take the step together, as lists: matrices of one shape, or all of AdamW's with (without) weight decay.
+  struct Group {
+    std::vector<torch::Tensor> parameters, gradients, first, second;
+  };
+  void MuonStep(Group& group, double factor) const;
+  void AdamStep(Group& group, int64_t step, double factor, double decay) const;
 
   MuonAdamWOptions options_;
   std::vector<Slot> slots_;

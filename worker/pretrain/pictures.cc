@@ -19,6 +19,15 @@ absl::Status Fill(const EmojiRenderer& renderer, const std::vector<EmojiItem>& i
 }  // namespace
 
 absl::StatusOr<torch::Tensor> DrawPictures(const std::string& font_path, const Corpus& corpus, int64_t side) {
+  if (!corpus.files.empty()) {
+    auto pixels = torch::empty({corpus.size(), side, side, 3}, torch::kUInt8);
+    for (size_t i = 0; i < corpus.files.size(); ++i) {
+      LOUPE_ASSIGN_OR_RETURN(Image image, ReadImage(corpus.files[i], Alpha::kOverWhite));
+      if (image.width != side || image.height != side) image = ResizeAndCrop(image, static_cast<int>(side));
+      std::memcpy(pixels[static_cast<int64_t>(i)].data_ptr(), image.rgb.data(), image.rgb.size());
+    }
+    return pixels.permute({0, 3, 1, 2}).contiguous();
+  }
   LOUPE_ASSIGN_OR_RETURN(const auto renderer,
                          EmojiRenderer::Create(font_path.empty() ? std::string(kNotoColorEmojiPath) : font_path));
   auto pixels = torch::empty({corpus.size(), side, side, 3}, torch::kUInt8);

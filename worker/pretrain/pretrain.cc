@@ -56,6 +56,25 @@ absl::Status Load(torch::nn::Module& network, const std::string& path, torch::De
 
 torch::Tensor AsUnit(const torch::Tensor& minus_one_to_one) { return minus_one_to_one * 0.5 + 0.5; }
 
+// `count` of them, or all, evenly over the list.
+std::vector<EmojiItem> Spread(const std::vector<EmojiItem>& items, size_t count) {
+  count = std::min(count, items.size());
+  std::vector<EmojiItem> some;
+  for (size_t i = 0; i < count; ++i) some.push_back(items[i * items.size() / count]);
+  return some;
+}
+
+// Pictures moved by a drawn number of whole pixels, up to two each way, edges repeated; view 0 is as they are.
+torch::Tensor Moved(const torch::Tensor& pictures, int64_t view, uint64_t seed) {
+  if (view == 0) return pictures;
+  constexpr int64_t kReach = 2;
+  auto random = StepGenerator(seed, view, "unet/views");
+  const auto moves = torch::randint(0, 2 * kReach + 1, {2}, random, torch::kInt64);
+  const auto padded = torch::replication_pad2d(pictures, {kReach, kReach, kReach, kReach});
+  return padded.narrow(2, moves[0].item<int64_t>(), pictures.size(2))
+      .narrow(3, moves[1].item<int64_t>(), pictures.size(3));
+}
+
 // [side·side, width]: sines and cosines of a place's two coordinates in [−1, 1], at wavelengths from 2 down to 2/20.
 torch::Tensor PlaceWaves(int64_t side, int64_t width) {
   const int64_t quarter = width / 4;
@@ -107,6 +126,7 @@ class Run {
   absl::StatusOr<std::string> LookAtVae(int64_t step);
   absl::StatusOr<std::string> LookAtClip();
   absl::StatusOr<std::string> LookAtUNet(int64_t step);
+  absl::StatusOr<std::string> SampleSheet(const std::string& sheet, const std::vector<EmojiItem>& items);
   torch::Tensor Contexts(const std::vector<std::string>& captions);
   UNetData MakeUNetData();
 
@@ -127,10 +147,14 @@ absl::Status Run::Prepare() {
   torch::set_num_threads(config_.threads);
   LOUPE_RETURN_IF_ERROR(MakeFolder(out_ + "/work"));
   LOUPE_RETURN_IF_ERROR(MakeFolder(out_ + "/sheets"));
-  LOUPE_ASSIGN_OR_RETURN(corpus_, Corpus::Read(config_.items));
+  if (config_.pictures.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(corpus_, Corpus::Read(config_.items));
+  } else {
+    LOUPE_ASSIGN_OR_RETURN(corpus_, Corpus::ReadFolders(config_.pictures));
+  }
   LOUPE_ASSIGN_OR_RETURN(const torch::Tensor pictures, DrawPictures(config_.font, corpus_, config_.picture_size));
   pictures_ = pictures.to(device_);
-  spdlog::info("{} emoji to train on, {} held out", corpus_.training.size(), corpus_.held_out.size());
+  spdlog::info("{} pictures to train on, {} held out", corpus_.training.size(), corpus_.held_out.size());
   return absl::OkStatus();
 }
 
@@ -144,7 +168,7 @@ absl::Status Run::Tokenizer() {
     std::vector<std::string> texts;
     for (const EmojiItem& item : corpus_.training) {
       // Names come alone, after "a photo of" and before keywords, so they count for three.
-      texts.insert(texts.end(), {item.name, "a photo of " + item.name, item.name});
+      texts.insert(texts.end(), {item.name, "a photo of " + item.name, MainCaption(item)});
       texts.insert(texts.end(), item.keywords.begin(), item.keywords.end());
     }
     LOUPE_RETURN_IF_ERROR(WriteTokenizer(folder, TrainBpe(texts, config_.tokenizer.bpe), config_.tokenizer.max_length));
@@ -183,7 +207,8 @@ absl::StatusOr<StageEnd> Run::Vae() {
 
 absl::StatusOr<std::string> Run::LookAtVae(int64_t step) {
   torch::NoGradGuard no_grad;
-  const auto training = PicturesOf(pictures_, corpus_.training);
+  constexpr size_t kMeasured = 2048;  // of more pictures, so many, evenly over the list
+  const auto training = PicturesOf(pictures_, Spread(corpus_.training, kMeasured));
   auto deviation = 0.0;
   std::vector<torch::Tensor> latents;
   for (const auto& some : training.split(64)) {
@@ -194,13 +219,18 @@ absl::StatusOr<std::string> Run::LookAtVae(int64_t step) {
   LOUPE_RETURN_IF_ERROR(WriteVaeConfig(folder, config_.vae, config_.picture_size, 1 / std::max(deviation, 1e-6)));
   LOUPE_RETURN_IF_ERROR(WriteHalf(folder + kDiffusionWeights, *vae_));
 
-  const auto shown = (corpus_.held_out.empty() ? training : PicturesOf(pictures_, corpus_.held_out)).slice(0, 0, 16);
+  const auto& others = corpus_.held_out.empty() ? corpus_.training : corpus_.held_out;
+  const auto shown = PicturesOf(pictures_, Spread(others, 16));
   const auto unit = shown.to(torch::kFloat32) / 255;
   const auto rebuilt = AsUnit(vae_->Decode(vae_->Encode(unit * 2 - 1).mean));
   LOUPE_RETURN_IF_ERROR(WriteSheet(Sheet("vae", step), torch::cat({unit, rebuilt}), shown.size(0)));
-  return fmt::format("PSNR {:.2f} dB on training pictures, {:.2f} dB on the {} shown; scaling {:.4f}",
-                     ReconstructionPsnr(vae_, training), ReconstructionPsnr(vae_, shown),
-                     corpus_.held_out.empty() ? "first" : "held-out ones", 1 / deviation);
+  std::string seen = fmt::format("PSNR {:.2f} dB on training pictures", ReconstructionPsnr(vae_, training));
+  std::map<std::string, std::vector<EmojiItem>> held_out;
+  for (const EmojiItem& item : corpus_.held_out) held_out[item.held_out].push_back(item);
+  for (const auto& [family, items] : held_out) {
+    seen += fmt::format(", {:.2f} of held out '{}'", ReconstructionPsnr(vae_, PicturesOf(pictures_, items)), family);
+  }
+  return fmt::format("{}; scaling {:.4f}", seen, 1 / deviation);
 }
 
 absl::StatusOr<StageEnd> Run::Clip() {
@@ -270,14 +300,20 @@ torch::Tensor Run::Contexts(const std::vector<std::string>& captions) {
 UNetData Run::MakeUNetData() {
   torch::NoGradGuard no_grad;
   UNetData data;
-  std::vector<torch::Tensor> means, spreads;
-  for (const auto& some : PicturesOf(pictures_, corpus_.training).split(64)) {
-    const LatentDistribution q = vae_->Encode(some.to(torch::kFloat32) / 127.5 - 1);
-    means.push_back(vae_->Scale(q.mean));
-    spreads.push_back(vae_->Scale((0.5 * q.logvar).exp()));
+  std::vector<torch::Tensor> views, view_spreads;
+  for (int64_t view = 0; view < config_.unet.views; ++view) {
+    std::vector<torch::Tensor> means, spreads;
+    for (const auto& some : PicturesOf(pictures_, corpus_.training).split(64)) {
+      const auto moved = Moved(some.to(torch::kFloat32) / 127.5 - 1, view, config_.seed);
+      const LatentDistribution q = vae_->Encode(moved);
+      means.push_back(vae_->Scale(q.mean));
+      spreads.push_back(vae_->Scale((0.5 * q.logvar).exp()));
+    }
+    views.push_back(torch::cat(means));
+    view_spreads.push_back(torch::cat(spreads));
   }
-  data.latents_scaled = torch::cat(means).contiguous();
-  data.latents_spread = torch::cat(spreads).contiguous();
+  data.latents_scaled = torch::stack(views);
+  data.latents_spread = torch::stack(view_spreads);
 
   std::mt19937_64 random(config_.seed);
   std::vector<std::string> captions;
@@ -320,18 +356,27 @@ absl::StatusOr<StageEnd> Run::UNet() {
   return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("unet"));
 }
 
-// Samples for captions spread evenly over the list, the real picture above each.
 absl::StatusOr<std::string> Run::LookAtUNet(int64_t step) {
   torch::NoGradGuard no_grad;
   LOUPE_RETURN_IF_ERROR(WriteHalf(base_ + "/unet" + kDiffusionWeights, *unet_));
-  constexpr size_t kRow = 10, kRows = 3;
-  const size_t count = std::min(kRow * kRows, corpus_.training.size());
-  std::vector<EmojiItem> items;
-  std::vector<std::string> captions;
-  for (size_t i = 0; i < count; ++i) {
-    items.push_back(corpus_.training[i * corpus_.training.size() / count]);
-    captions.push_back(items.back().name);
+  std::vector<EmojiItem> pairs;
+  for (const EmojiItem& item : corpus_.held_out) {
+    if (item.held_out == kHeldOutPair) pairs.push_back(item);
   }
+  LOUPE_ASSIGN_OR_RETURN(std::string seen, SampleSheet(Sheet("unet", step), Spread(corpus_.training, 30)));
+  if (!pairs.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(const std::string held_out, SampleSheet(Sheet("unet-held-out", step), Spread(pairs, 30)));
+    seen += "; " + held_out;
+  }
+  return seen;
+}
+
+// Samples of the items' captions, the real picture above each.
+absl::StatusOr<std::string> Run::SampleSheet(const std::string& sheet, const std::vector<EmojiItem>& items) {
+  constexpr size_t kRow = 10;
+  const size_t count = items.size();
+  std::vector<std::string> captions;
+  for (const EmojiItem& item : items) captions.push_back(MainCaption(item));
   const auto n = static_cast<int64_t>(count);
   const auto context = torch::cat({Contexts({""}).expand({n, -1, -1}), Contexts(captions)});
   ContextCache cache;
@@ -356,7 +401,6 @@ absl::StatusOr<std::string> Run::LookAtUNet(int64_t step) {
     rows.push_back(real.slice(0, begin, end));
     rows.push_back(samples.slice(0, begin, end));
   }
-  const std::string sheet = Sheet("unet", step);
   LOUPE_RETURN_IF_ERROR(WriteSheet(sheet, torch::cat(rows), std::min<int64_t>(n, kRow)));
   const double error = (samples - real).square().mean().item<double>();
   return fmt::format("{} (mean squared distance of a sample to its caption's picture {:.4f})", sheet, error);

@@ -168,6 +168,7 @@ void ReadUNet(Section section, UNetPart& part) {
   section.Get("channels", part.channels);
   section.Get<int64_t>("groups", part.groups, 1, 1024);
   section.Get<int64_t>("heads", part.heads, 1, 1024);
+  section.Get<int64_t>("views", part.views, 1, 64);
   section.Get<int64_t>("mixed_captions", part.mixed_captions, 0, 1024);
   section.Get<int64_t>("batch", part.options.batch, 1, 65536);
   ReadPrecision(section, part.options.precision);
@@ -184,7 +185,9 @@ absl::Status CheckParts(const std::string& path, const PretrainConfig& config) {
   const auto error = [&](std::string_view what) {
     return absl::InvalidArgumentError(fmt::format("{}: {}", path, what));
   };
-  if (config.items.empty()) return error("'items' is missing: the list of emoji to train on");
+  if (config.items.empty() == config.pictures.empty()) {
+    return error("expected one of 'items', a list of emoji to train on, and 'pictures', folders of them");
+  }
   if (config.clip.present && !config.tokenizer.present) return error("'clip' needs a 'tokenizer'");
   if (!config.unet.present) return absl::OkStatus();
   if (!config.vae.present) return error("'unet' needs a 'vae'");
@@ -219,6 +222,7 @@ absl::StatusOr<PretrainConfig> PretrainConfig::Read(const std::string& path) {
   top.Get<uint64_t>("seed", config.seed);
   top.Get<int>("threads", config.threads, 1, 1024);
   top.Get("items", config.items);
+  top.Get("pictures", config.pictures);
   top.Get("font", config.font);
   top.Get<int64_t>("picture_size", config.picture_size, 8, 1024);
   top.Get("text_encoder_from", config.text_encoder_from);

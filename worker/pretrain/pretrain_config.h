@@ -61,6 +61,7 @@ struct UNetPart {
   std::vector<int64_t> channels = {64, 96, 160};  // cross-attention in all but the last, and in the middle
   int64_t groups = 16;
   int64_t heads = 4;
+  int64_t views = 1;  // of each picture: as it is, and moved by up to two pixels; half of what is trained on is moved
   int64_t mixed_captions = 6;  // captions of name and keywords per picture, beside the name and "a photo of" it
   UNetStageOptions options;
   StageSchedule schedule;
@@ -71,8 +72,10 @@ struct UNetPart {
 struct PretrainConfig {
   uint64_t seed = 0;
   int threads = 1;    // of LibTorch; another number gives other roundings
-  std::string items;  // the list of emoji
-  std::string font;   // a colour font; empty: Noto Color Emoji where Debian puts it
+  std::string items;  // the list of emoji, drawn from the font
+  std::vector<std::string>
+      pictures;      // or, in place of it: folders as render-emoji --styled and render-photographs write them
+  std::string font;  // a colour font; empty: Noto Color Emoji where Debian puts it
   int64_t picture_size = 64;
   TokenizerPart tokenizer;
   VaePart vae;

@@ -22,7 +22,9 @@ torch::Tensor EmbedPictures(CLIPModel& clip, const torch::Tensor& pictures) {
 std::vector<FamilyMargin> FamilyMargins(CLIPModel& clip, const Corpus& corpus, const torch::Tensor& pictures) {
   const auto embeds = EmbedPictures(clip, pictures).cpu();
   std::map<std::string, std::vector<int64_t>> families;
-  for (const EmojiItem& item : corpus.held_out) families[item.held_out].push_back(item.index);
+  for (const EmojiItem& item : corpus.held_out) {
+    if (item.held_out != kHeldOutPair) families[item.held_out].push_back(item.index);
+  }
 
   std::vector<FamilyMargin> margins;
   for (const auto& [family, members] : families) {
@@ -53,7 +55,7 @@ NameRetrieval RetrieveNames(CLIPModel& clip, const ClipTokenizer& tokenizer, con
   std::vector<int64_t> rows, ids;
   for (const EmojiItem& item : corpus.training) {
     rows.push_back(item.index);
-    const auto row = tokenizer.Encode(item.name, max_length);
+    const auto row = tokenizer.Encode(MainCaption(item), max_length);
     ids.insert(ids.end(), row.begin(), row.end());
   }
   const auto n = static_cast<int64_t>(rows.size());

@@ -42,7 +42,7 @@ class TrainingState {
 
   void Average(double decay) {
     torch::NoGradGuard no_grad;
-    for (size_t i = 0; i < weights_.size(); ++i) averages_[i].lerp_(weights_[i], 1 - decay);
+    at::_foreach_lerp_(averages_, weights_, 1 - decay);
   }
 
   // Weights and averages change places; twice is as before.
@@ -126,15 +126,54 @@ absl::StatusOr<int64_t> Resume(const Stage& stage, uint64_t seed, const std::str
   return std::strtoll(found["step"].c_str(), nullptr, 10);
 }
 
+// Losses and their parts as the device has them, until they are read, all at once: reading one waits for everything
+// before it.
+class PendingLosses {
+ public:
+  explicit PendingLosses(int64_t first_step) : first_step_(first_step) {}
+
+  struct Step {
+    int64_t step;
+    std::map<std::string, double> values;  // "loss" and the parts
+  };
+
+  void Add(const torch::Tensor& loss, std::map<std::string, torch::Tensor> parts) {
+    parts["loss"] = loss;
+    for (auto& [name, value] : parts) values_[name].push_back(value.detach().to(torch::kFloat64));
+    ++count_;
+  }
+
+  int64_t size() const { return count_; }
+
+  std::vector<Step> Read() {
+    std::vector<Step> steps(static_cast<size_t>(count_));
+    for (size_t i = 0; i < steps.size(); ++i) steps[i].step = first_step_ + static_cast<int64_t>(i);
+    for (const auto& [name, values] : values_) {
+      const auto read = torch::stack(values).cpu();
+      for (size_t i = 0; i < steps.size(); ++i) steps[i].values[name] = read[static_cast<int64_t>(i)].item<double>();
+    }
+    first_step_ += count_;
+    count_ = 0;
+    values_.clear();
+    return steps;
+  }
+
+ private:
+  int64_t first_step_, count_ = 0;
+  std::map<std::string, std::vector<torch::Tensor>> values_;
+};
+
+// How many steps' losses may wait to be read: on a CPU nothing is gained by waiting.
+int64_t MostPending(Stage& stage) { return stage.network().parameters().front().is_cuda() ? 32 : 1; }
+
 // Means since the last line, and the time that is left.
 class Progress {
  public:
   Progress(const Stage& stage, const StageSchedule& schedule, const StageLimit& limit)
       : stage_(stage), schedule_(schedule), limit_(limit) {}
 
-  void Add(double loss, const std::map<std::string, double>& parts) {
-    sums_["loss"] += loss;
-    for (const auto& [name, value] : parts) sums_[name] += value;
+  void Add(const std::map<std::string, double>& values) {
+    for (const auto& [name, value] : values) sums_[name] += value;
     ++count_;
   }
 
@@ -146,7 +185,7 @@ class Progress {
     if (limit_.clock) left = std::min(left, absl::ToDoubleSeconds(limit_.deadline - limit_.clock->MonotonicNow()));
     std::string means;
     for (const auto& [name, sum] : sums_) means += fmt::format(" {} {:.4f}", name, sum / static_cast<double>(count_));
-    spdlog::info("{} {}/{}{}, {:.2f} s a step, {:.0f} min left", stage_.name(), done, schedule_.steps, means, each,
+    spdlog::info("{} {}/{}{}, {:.3f} s a step, {:.0f} min left", stage_.name(), done, schedule_.steps, means, each,
                  std::max(0.0, left) / 60);
     sums_.clear();
     count_ = 0;
@@ -161,6 +200,20 @@ class Progress {
   int64_t count_ = 0;
   absl::Duration since_ = SystemClock().MonotonicNow();
 };
+
+// `written`: the last checkpoint's step; −1 when there is none.
+absl::Status CheckLoss(const Stage& stage, int64_t step, double value, int64_t written) {
+  if (std::isfinite(value)) return absl::OkStatus();
+  if (step == 0) {
+    return absl::FailedPreconditionError(fmt::format(
+        "{}: the loss is {} before anything was trained: the weights that it starts from, or the parts that it is "
+        "computed with, are broken",
+        stage.name(), value));
+  }
+  return absl::FailedPreconditionError(fmt::format(
+      "{}: the loss at step {} is {}; the last checkpoint is of step {}: lower the rates and go on from there",
+      stage.name(), step, value, written));
+}
 
 bool Reached(const StageLimit& limit, int64_t done_here) {
   return (limit.clock && limit.clock->MonotonicNow() >= limit.deadline) || done_here == limit.steps;
@@ -222,29 +275,29 @@ absl::StatusOr<StageEnd> RunStage(Stage& stage, const StageSchedule& schedule, u
   }
   const int64_t begun = done;
   Progress progress(stage, schedule, limit);
+  PendingLosses pending(done);
+  const int64_t most_pending = MostPending(stage);
+  // Before anything is written: no checkpoint is made after a loss that was not finite.
+  const auto read_losses = [&]() -> absl::Status {
+    for (const auto& [step, values] : pending.Read()) {
+      LOUPE_RETURN_IF_ERROR(CheckLoss(stage, step, values.at("loss"), written));
+      progress.Add(values);
+    }
+    return absl::OkStatus();
+  };
   while (done < schedule.steps && !Reached(limit, done - begun)) {
     state.optimiser.ZeroGrad();
-    std::map<std::string, double> parts;
+    std::map<std::string, torch::Tensor> parts;
     const torch::Tensor loss = stage.Loss(done, parts);
-    const double value = loss.item<double>();
-    if (!std::isfinite(value) && done == 0) {
-      return absl::FailedPreconditionError(fmt::format(
-          "{}: the loss is {} before anything was trained: the weights that it starts from, or the parts that it is "
-          "computed with, are broken",
-          stage.name(), value));
-    }
-    if (!std::isfinite(value)) {
-      return absl::FailedPreconditionError(fmt::format(
-          "{}: the loss at step {} is {}; the last checkpoint is of step {}: lower the rates and go on from there",
-          stage.name(), done, value, written));
-    }
+    pending.Add(loss, std::move(parts));
+    if (pending.size() >= most_pending) LOUPE_RETURN_IF_ERROR(read_losses());
     loss.backward();
     state.optimiser.Step(done, RateFactor(schedule, done));
     const double seen = static_cast<double>(done);
     state.Average(std::min(schedule.average, (1 + seen) / (10 + seen)));
     ++done;
-    progress.Add(value, parts);
     if (done % schedule.checkpoint_every == 0 || done == schedule.steps) {
+      LOUPE_RETURN_IF_ERROR(read_losses());
       progress.Log(done);
       // Before the checkpoint: killed in between, the run does both again; the other way round the files would stay
       // old.
@@ -257,6 +310,7 @@ absl::StatusOr<StageEnd> RunStage(Stage& stage, const StageSchedule& schedule, u
   }
   state.optimiser.ZeroGrad();
   if (written != done) {
+    LOUPE_RETURN_IF_ERROR(read_losses());
     progress.Log(done);
     LOUPE_RETURN_IF_ERROR(LookAtAverage(stage, state, done));
     LOUPE_RETURN_IF_ERROR(state.Write(checkpoint, Describe(stage, seed, done)));

@@ -25,8 +25,9 @@ class Stage {
 
   virtual std::string name() const = 0;  // "vae", "clip", "unet"; stands in file names and seeds
   virtual torch::nn::Module& network() = 0;
-  // The loss to be minimised (with its graph) at this step, and its parts for the log (any numbers by name).
-  virtual torch::Tensor Loss(int64_t step, std::map<std::string, double>& parts) = 0;
+  // The loss to be minimised (with its graph) at this step, and its parts for the log (any single numbers by name,
+  // without a graph: they are read later, many steps at once, since reading one waits for the device).
+  virtual torch::Tensor Loss(int64_t step, std::map<std::string, torch::Tensor>& parts) = 0;
   // Just before a checkpoint, with the averaged weights in the network: measure, draw a sheet, write the folder.
   // Returns one line for the log. What it writes must be the same when it is called again for the same step.
   virtual absl::StatusOr<std::string> Look(int64_t step) = 0;
@@ -45,7 +46,8 @@ struct StageSchedule {
 // 1 for most of the way.
 double RateFactor(const StageSchedule& schedule, int64_t step);
 
-// A generator for one purpose in one step: seeded with DeriveSeed(seed, step, "pretrain/" + purpose).
+// A generator for one purpose in one step: seeded with DeriveSeed(seed, step, "pretrain/" + purpose). The CPU's,
+// whatever the device: draws are the same on all.
 at::Generator StepGenerator(uint64_t seed, int64_t step, const std::string& purpose);
 
 // Rows of the step's batch: every item once per epoch, in an order drawn per epoch; a batch may span two epochs.

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,8 +27,8 @@ struct UNetStageOptions {
 
 // Everything that does not change while the UNet learns, computed once.
 struct UNetData {
-  torch::Tensor latents_scaled;  // [N, 4, h, w], the autoencoder's means
-  torch::Tensor latents_spread;  // [N, 4, h, w], their standard deviations, scaled too
+  torch::Tensor latents_scaled;  // [views, N, 4, h, w], the autoencoder's means of each picture as it is and shifted
+  torch::Tensor latents_spread;  // [views, N, 4, h, w], their standard deviations, scaled too
   torch::Tensor context;         // [N, captions, tokens, width]
   torch::Tensor empty_context;   // [tokens, width]
 };
@@ -42,13 +43,20 @@ class UNetStage : public Stage {
   std::string name() const override { return "unet"; }
   torch::nn::Module& network() override { return *network_; }
   // Timesteps are stratified: row i of the batch draws from the i-th of `batch` equal parts of [0, train_steps).
-  torch::Tensor Loss(int64_t step, std::map<std::string, double>& parts) override;
+  torch::Tensor Loss(int64_t step, std::map<std::string, torch::Tensor>& parts) override;
   absl::StatusOr<std::string> Look(int64_t step) override { return look_(step); }
 
   // √ᾱ_t, [train_steps].
   const torch::Tensor& signal() const { return signal_; }
 
  private:
+  // Every random number of one step, on the CPU.
+  struct Draws {
+    torch::Tensor rows, view, spread, t, captions, dropped, eps;
+  };
+  Draws Draw(int64_t step) const;
+  // The step's, and on a GPU the next step's begun beside it.
+  Draws DrawsOf(int64_t step);
   torch::Tensor Predict(const torch::Tensor& noised, const torch::Tensor& t, const torch::Tensor& context);
 
   UNet2DConditionModel network_;
@@ -57,6 +65,8 @@ class UNetStage : public Stage {
   uint64_t seed_;
   LookFunction look_;
   torch::Tensor signal_, noise_;  // √ᾱ_t and √(1 − ᾱ_t)
+  int64_t next_step_ = -1;
+  std::future<Draws> next_;  // last: it reads the others
 };
 
 }  // namespace loupe::worker

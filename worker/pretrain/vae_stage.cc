@@ -28,7 +28,7 @@ std::pair<LatentDistribution, torch::Tensor> VaeStage::Rebuild(const torch::Tens
   return {std::move(q), std::move(rebuilt)};
 }
 
-torch::Tensor VaeStage::Loss(int64_t step, std::map<std::string, double>& parts) {
+torch::Tensor VaeStage::Loss(int64_t step, std::map<std::string, torch::Tensor>& parts) {
   auto random = StepGenerator(seed_, step, "vae/changes");
   const auto rows = BatchRows(seed_, "vae", step, options_.batch, pictures_.size(0)).to(pictures_.device());
   const auto unit = pictures_.index_select(0, rows).to(torch::kFloat32) / 255;
@@ -39,8 +39,8 @@ torch::Tensor VaeStage::Loss(int64_t step, std::map<std::string, double>& parts)
   const auto absolute = error.abs().mean();
   const auto edges = error.diff(1, 3).abs().mean() + error.diff(1, 2).abs().mean();
   const auto kl = 0.5 * (q.mean.square() + q.logvar.exp() - 1 - q.logvar).mean();
-  parts["l1"] = absolute.item<double>();
-  parts["kl"] = kl.item<double>();
+  parts["l1"] = absolute.detach();
+  parts["kl"] = kl.detach();
   return absolute + options_.squared * error.square().mean() + options_.edges * edges + options_.kl * kl;
 }
 

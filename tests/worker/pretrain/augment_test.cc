@@ -56,6 +56,17 @@ TEST(AugmentTest, ShareZeroChangesNothing) {
   EXPECT_TRUE(RandomBlur(pictures, 0, random).equal(pictures));
 }
 
+TEST(AugmentTest, RollsAndFlipsKeepEveryPixelAndItsNeighbour) {
+  const auto pictures = SomePictures(8);
+  auto random = Seeded(5);
+  const auto moved = FlipRollPermute(pictures, random);
+  const auto sorted = [](const torch::Tensor& x) { return std::get<0>(x.flatten(1).sort(1)); };
+  EXPECT_TRUE(sorted(moved).equal(sorted(pictures)));
+  // Differences around the circle are the same, whichever way round.
+  const auto steps = [](const torch::Tensor& x) { return (x - x.roll({1}, {3})).abs(); };
+  EXPECT_TRUE(sorted(steps(moved)).allclose(sorted(steps(pictures)), 0, 1e-6));
+}
+
 TEST(AugmentTest, TransplantKeepsTheBorderAndTakesTheMiddle) {
   const auto host = torch::zeros({8, 3, 32, 32}), donor = torch::full({8, 3, 32, 32}, 0.5);
   auto random = Seeded(4);

@@ -2,8 +2,11 @@
 
 #include <set>
 
+#include "absl/strings/str_replace.h"
+#include "common/atomic_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/temp_folder.h"
 #include "worker/pretrain/bpe_training.h"
 
 namespace loupe::worker {
@@ -62,6 +65,37 @@ TEST(CorpusTest, SameSeedDrawsTheSameFixedCaptions) {
   std::mt19937_64 first(5), second(5);
   EXPECT_EQ(FixedCaptions(item, 4, first), FixedCaptions(item, 4, second));
   EXPECT_THAT(FixedCaptions(item, 4, first), SizeIs(6));
+}
+
+TEST(CorpusTest, StyledCaptionsSayTheStyleButForOne) {
+  EmojiItem item = Item("red heart", {"love"});
+  item.style = "noto";
+  std::mt19937_64 random(5);
+  EXPECT_THAT(FixedCaptions(item, 1, random),
+              ::testing::ElementsAre("red heart in noto style", "noto emoji of red heart", "red heart",
+                                     "red heart love in noto style"));
+  EXPECT_EQ(MainCaption(item), "red heart in noto style");
+  item.style = kPhotoStyle;
+  item.setting = "on wood";
+  EXPECT_THAT(FixedCaptions(item, 0, random),
+              ::testing::ElementsAre("a photo of red heart", "a photo of red heart on wood", "a photo of red heart"));
+}
+
+TEST(CorpusTest, FoldersAreReadInOrderAndALineIsNamed) {
+  const loupe::testing::TempFolder folder;
+  const std::string line =
+      R"({"file_name":"a.png","text":"x","name":"cat","keywords":["k"],"group":"g","style":"noto","hold":"%"})";
+  const auto with = [&](const std::string& hold) { return absl::StrReplaceAll(line, {{"%", hold}}); };
+  ASSERT_TRUE(WriteFileAtomically(folder / "metadata.jsonl", with("pair") + "\n" + with("") + "\n").ok());
+  const auto corpus = Corpus::ReadFolders({folder.path()});
+  ASSERT_TRUE(corpus.ok()) << corpus.status();
+  EXPECT_THAT(corpus->training, SizeIs(1));
+  EXPECT_EQ(corpus->training[0].index, 1);
+  EXPECT_EQ(corpus->held_out[0].held_out, kHeldOutPair);
+  EXPECT_EQ(corpus->files[1], folder / "a.png");
+  ASSERT_TRUE(WriteFileAtomically(folder / "metadata.jsonl", with("") + "\n{\"text\": 1}\n").ok());
+  EXPECT_THAT(std::string(Corpus::ReadFolders({folder.path()}).status().message()),
+              ::testing::HasSubstr("metadata.jsonl: line 2"));
 }
 
 TEST(CorpusTest, LikenessIsSymmetricOneOnTheDiagonalAndGreaterForRareSharedWords) {

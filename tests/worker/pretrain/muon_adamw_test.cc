@@ -31,6 +31,17 @@ TEST(MuonAdamWTest, OrthogonalisedHasSingularValuesNearOne) {
   }
 }
 
+TEST(MuonAdamWTest, MatricesOfOneShapeComeOutAsEachAlone) {
+  auto random = at::make_generator<at::CPUGeneratorImpl>(7);
+  for (const auto& shape : {std::vector<int64_t>{3, 6, 20}, {3, 20, 6}}) {
+    const auto many = torch::randn(shape, random);
+    const auto together = Orthogonalised(many);
+    for (int64_t i = 0; i < 3; ++i) {
+      EXPECT_TRUE(together[i].allclose(Orthogonalised(many[i]), 1e-5, 1e-6)) << i;
+    }
+  }
+}
+
 TEST(MuonAdamWTest, OrthogonalisedInBfloat16IsTheSameDirection) {
   auto random = at::make_generator<at::CPUGeneratorImpl>(7);
   const auto g = torch::randn({24, 60}, random);

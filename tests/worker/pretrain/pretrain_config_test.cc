@@ -58,7 +58,7 @@ TEST_F(PretrainConfigTest, PrecisionIsOneOfTwo) {
 }
 
 TEST_F(PretrainConfigTest, PartsThatNeedOthersAreRefusedWithoutThem) {
-  ExpectRefused("seed: 1\n", "'items' is missing");
+  ExpectRefused("seed: 1\n", "expected one of 'items'");
   ExpectRefused("items: x\nclip: {}\n", "'clip' needs a 'tokenizer'");
   ExpectRefused("items: x\nunet: {}\n", "'unet' needs a 'vae'");
   ExpectRefused("items: x\ntokenizer: {}\nvae: {}\nunet: {}\n", "'unet' needs a text tower");

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "worker/base/base_model.h"
+#include "worker/io/image.h"
 #include "worker/io/safetensors.h"
 #include "worker/models/weights.h"
 #include "worker/pretrain/pretrain.h"
@@ -98,6 +99,42 @@ TEST_F(PretrainRunTest, InterruptedAfterEveryTwoStepsEndsInTheSameFilesAsUndistu
   const auto scorer = LoadClipScorer(whole / "clip");
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   EXPECT_TRUE(fs::exists(whole / "sheets" / "unet-000005.png"));
+}
+
+// As in InterruptedAfter…, but with pictures from folders in two styles, shifted views, and a pair that is held out.
+TEST_F(PretrainRunTest, FoldersOfStyledPicturesAreTrainedOnAndHeldOutPairsShown) {
+  for (const char* style : {"noto", "dark"}) {
+    const std::string folder = root_ / style;
+    fs::create_directories(folder);
+    std::string lines;
+    for (int i = 0; i < 6; ++i) {
+      const std::string file = fmt::format("{}.png", i);
+      Image image{16, 16, std::vector<uint8_t>(16 * 16 * 3, static_cast<uint8_t>(style[0] == 'n' ? 255 : 90))};
+      std::fill_n(image.rgb.begin() + 48 * i, 96, static_cast<uint8_t>(30 * i));
+      ASSERT_TRUE(WritePng(folder + "/" + file, image).ok());
+      lines += nlohmann::json({{"file_name", file},
+                               {"name", fmt::format("thing {}", i)},
+                               {"keywords", {"word"}},
+                               {"group", "things"},
+                               {"style", style},
+                               {"hold", i == 4 ? "pair" : ""}})
+                   .dump() +
+               "\n";
+    }
+    ASSERT_TRUE(WriteFileAtomically(folder + "/metadata.jsonl", lines).ok());
+    config_.pictures.push_back(folder);
+  }
+  config_.items.clear();
+  config_.unet.views = 3;
+  for (const auto& [out, steps] : {std::pair<const char*, int>{"whole", -1}, {"pieces", 3}, {"pieces", -1}}) {
+    const auto status = Pretrain(config_, root_ / out, {.steps = steps});
+    ASSERT_TRUE(status.ok()) << status;
+    for (int more = 0; more < 3 && steps > 0; ++more) {
+      ASSERT_TRUE(Pretrain(config_, root_ / out, {.steps = steps}).ok());
+    }
+  }
+  EXPECT_TRUE(Bytes(root_ / "whole/work/unet.safetensors") == Bytes(root_ / "pieces/work/unet.safetensors"));
+  EXPECT_TRUE(fs::exists(root_ / "whole/sheets/unet-held-out-000005.png"));
 }
 
 TEST_F(PretrainRunTest, ADamagedCheckpointIsRefused) {
@@ -188,7 +225,7 @@ TEST_F(PretrainRunTest, NoCheckpointSaysDoneBeforeTheFolderIsWritten) {
 
 TEST_F(PretrainRunTest, AutoencodersLossFalls) {
   VaeStage stage = SmallVaeStage([](int64_t) { return std::string("seen"); });
-  std::map<std::string, double> parts;
+  std::map<std::string, torch::Tensor> parts;
   const double before = stage.Loss(0, parts).item<double>();
   StageSchedule schedule{.steps = 60, .warm_up = 5, .average = 0.8, .checkpoint_every = 60, .look_every = 60};
   const auto end = RunStage(stage, schedule, 1, {}, root_ / "vae.safetensors");
