@@ -32,7 +32,7 @@ class VaeStage : public Stage {
 
   std::string name() const override { return "vae"; }
   torch::nn::Module& network() override { return *network_; }
-  torch::Tensor Loss(int64_t step, std::map<std::string, double>& parts) override;
+  torch::Tensor Loss(int64_t step, std::map<std::string, torch::Tensor>& parts) override;
   absl::StatusOr<std::string> Look(int64_t step) override { return look_(step); }
 
  private:
