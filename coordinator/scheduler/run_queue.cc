@@ -1,5 +1,6 @@
 #include "coordinator/scheduler/run_queue.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -66,13 +67,11 @@ std::optional<int64_t> RunQueue::NextFresh() {
   return AtPosition(cursor_);
 }
 
-std::optional<RunQueue::Place> RunQueue::NextPlace() {
-  const std::optional<int64_t> next_fresh = NextFresh();
-  std::optional<Place> place;
-  if (next_fresh) place = {*next_fresh / cells_, true, cursor_};
-  if (again_.empty()) return place;
+RunQueue::Place RunQueue::NextPlace() {
+  const std::optional<int64_t> fresh = NextFresh();
+  if (again_.empty()) return {*fresh / cells_, true, cursor_};
   const Place again{*again_.begin() / cells_, false, *again_.begin()};
-  return place ? std::min(*place, again) : again;
+  return fresh ? std::min(again, Place{*fresh / cells_, true, cursor_}) : again;
 }
 
 std::optional<int64_t> RunQueue::Pop() {

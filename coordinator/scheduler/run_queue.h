@@ -31,9 +31,9 @@ class RunQueue {
   // The next trial to run, or nothing.
   std::optional<int64_t> Pop();
   // Its place in the run order, to compare with that of another queue of the same sweep: replicate, whether it is a
-  // fresh one, place in the replicate. Nothing when the queue is empty.
+  // fresh one, place in the replicate. Precondition: not empty().
   using Place = std::tuple<int64_t, bool, int64_t>;
-  std::optional<Place> NextPlace();
+  Place NextPlace();
 
   int64_t size() const { return fresh_count_ + static_cast<int64_t>(again_.size()); }
   bool empty() const { return size() == 0; }

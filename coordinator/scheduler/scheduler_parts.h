@@ -33,11 +33,13 @@ struct Scheduler::Sweep {
   // The next trial in the run order that `worker` can run.
   std::optional<int64_t> Pop(const WorkerAbilities& worker) {
     RunQueue* first = nullptr;
-    std::optional<RunQueue::Place> first_place;
+    RunQueue::Place first_place{};
     for (size_t i = 0; i < queues.size(); ++i) {
       if (queues[i].empty() || !CanRun(worker, needs->classes[i])) continue;
-      const std::optional<RunQueue::Place> place = queues[i].NextPlace();
-      if (first == nullptr || *place < *first_place) first = &queues[i], first_place = place;
+      const RunQueue::Place place = queues[i].NextPlace();
+      if (first != nullptr && first_place <= place) continue;
+      first = &queues[i];
+      first_place = place;
     }
     return first == nullptr ? std::nullopt : first->Pop();
   }

@@ -11,6 +11,7 @@
 #include "spdlog/spdlog.h"
 #include "worker/base/model_store.h"
 #include "worker/executor/trial.h"
+#include "worker/methods/method_registry.h"
 #include "worker/runtime/device.h"
 #include "worker/runtime/finite.h"
 #include "worker/runtime/user_error.h"
@@ -62,6 +63,13 @@ class TrialExecutor : public Executor {
   }
 
   std::string DeviceDescription() const override { return DescribeDevice(models_.device()); }
+
+  WorkerAbilities Abilities() const override {
+    WorkerAbilities abilities{.bases = {"UNet2DConditionModel"}};
+    abilities.methods.clear();
+    for (const MethodTraits& method : Methods()) abilities.methods.push_back(method.name);
+    return abilities;
+  }
 
   void ReadInputsAnew() override { read_anew_ = true; }
 

@@ -108,7 +108,9 @@ class FakeExecutor : public Executor {
   AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override { return body_(spec, observer); }
   std::string DeviceDescription() const override { return "fake"; }
   void ReadInputsAnew() override { ++times_read_anew; }
+  WorkerAbilities Abilities() const override { return abilities; }
 
+  WorkerAbilities abilities;
   std::atomic<int> times_read_anew{0};
 
  private:

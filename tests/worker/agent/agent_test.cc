@@ -1,5 +1,6 @@
 #include "worker/agent/agent.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -85,6 +86,24 @@ TEST_F(AgentTest, RunsWhatIsDesiredAndHandsInTheResult) {
   EXPECT_EQ(seen.settings.Text("method.input"), "CA_out");
   EXPECT_FALSE(std::filesystem::exists(seen.scratch_folder));
   EXPECT_FALSE(std::filesystem::exists(seen.checkpoint_folder)) << "an accepted trial needs no checkpoints";
+}
+
+TEST_F(AgentTest, SaysWhatItCanRun) {
+  FakeExecutor executor([](const AttemptSpec&, AttemptObserver&) { return Success(0); });
+  executor.abilities = {.methods = {"adapter", "lora"}, .tasks = {"finetune"}, .bases = {"UNet2DConditionModel"}};
+  Agent agent(Options(), DepsFor(executor));
+  v1::WorkerAbilities said;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    said = request.description().abilities();
+    agent.RequestDrain();
+    return v1::SynchronizeResponse();
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_EQ(said.settings_version(), kSettingsVersion);
+  EXPECT_THAT(said.methods(), testing::ElementsAre("adapter", "lora"));
+  EXPECT_THAT(said.tasks(), testing::ElementsAre("finetune"));
+  EXPECT_THAT(said.bases(), testing::ElementsAre("UNet2DConditionModel"));
+  EXPECT_THAT(said.devices(), testing::ElementsAre("fake"));
 }
 
 TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {
