@@ -56,8 +56,8 @@ torch::Tensor AdamW::Step(double rate_factor) {
 std::map<std::string, torch::Tensor> AdamW::Export() const {
   std::map<std::string, torch::Tensor> arrays;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    arrays[parameters_[i].name() + ".exp_avg"] = exp_avg_[i][0].cpu().clone();
-    arrays[parameters_[i].name() + ".exp_avg_sq"] = exp_avg_sq_[i][0].cpu().clone();
+    arrays[parameters_[i].name() + ".exp_avg"] = exp_avg_[i][0].cpu();
+    arrays[parameters_[i].name() + ".exp_avg_sq"] = exp_avg_sq_[i][0].cpu();
   }
   return arrays;
 }

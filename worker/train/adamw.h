@@ -44,7 +44,8 @@ class AdamW {
   // The same parameters in another pack: moments and steps stay.
   void Rebind(std::vector<SlotParameter> parameters);
 
-  // Moments by parameter ("{name}.exp_avg", "{name}.exp_avg_sq"), and back. Import throws c10::Error naming an array
+  // Moments by parameter ("{name}.exp_avg", "{name}.exp_avg_sq"), and back. On the CPU they are the optimiser's own
+  // memory: a network's moments are not held twice. Import throws c10::Error naming an array
   // that is missing or of another shape.
   std::map<std::string, torch::Tensor> Export() const;
   void Import(const std::map<std::string, torch::Tensor>& arrays, int64_t steps);

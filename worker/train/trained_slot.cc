@@ -185,8 +185,8 @@ void TrainedSlot::SwapAverage() {
 Checkpoint TrainedSlot::Save() const {
   TensorMap arrays;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    arrays["value." + parameters_[i].name()] = parameters_[i].value().cpu().clone();
-    if (i < average_.size()) arrays["average." + parameters_[i].name()] = average_[i].cpu().clone();
+    arrays["value." + parameters_[i].name()] = parameters_[i].value().cpu();
+    if (i < average_.size()) arrays["average." + parameters_[i].name()] = average_[i].cpu();
   }
   AddWithPrefix("optimizer.", optimizer_.Export(), arrays);
   arrays["errors"] = errors_;

@@ -87,6 +87,7 @@ class TrainedSlot {
 
   std::string DescribeNotFinite() const;
   void SwapAverage();
+  // To be written before the next step: on the CPU its arrays are the slot's own memory.
   Checkpoint Save() const;
   // Throws c10::Error naming an array that is missing or of another shape.
   void Restore(const Checkpoint& checkpoint);
