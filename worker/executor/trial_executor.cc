@@ -68,6 +68,7 @@ class TrialExecutor : public Executor {
     WorkerAbilities abilities{.bases = {"UNet2DConditionModel"}};
     abilities.methods.clear();
     for (const MethodTraits& method : Methods()) abilities.methods.push_back(method.name);
+    abilities.tasks = TaskNames();
     return abilities;
   }
 

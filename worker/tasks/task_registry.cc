@@ -25,6 +25,12 @@ const std::map<std::string, MakeTask>& TaskMakers() {
 
 }  // namespace
 
+std::vector<std::string> TaskNames() {
+  std::vector<std::string> names;
+  for (const auto& [name, make] : TaskMakers()) names.push_back(name);
+  return names;
+}
+
 const Task& Tasks::Of(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress) {
   // By the settings that a task depends on, and by what the folder looks like from outside.
   std::string key = fmt::format("{}\n{}\n", sweep_seed, FileStamp(settings.Text("task.images")));

@@ -5,11 +5,15 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task.h"
 
 namespace loupe::worker {
+
+// What this program can be asked for.
+std::vector<std::string> TaskNames();
 
 // Keeps each task that was made. Not thread-safe.
 class Tasks {
