@@ -1,11 +1,16 @@
 // A sweep whose second half runs under a program with another default.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
 #include <string>
 
+#include "cli/create_sweep.h"
 #include "clients/rpc/rpc_status.h"
+#include "common/ids.h"
 #include "common/settings/settings.h"
+#include "coordinator/plan/plan.h"
+#include "coordinator/plan_proto/spec_proto.h"
 #include "tests/testing/changed_default.h"
 #include "tests/testing/mini_sweep.h"
 
@@ -52,6 +57,30 @@ TEST(UpgradeTest, AHalfRunSweepKeepsItsDefaults) {
   mini.RestartCoordinator();
   EXPECT_EQ(RunOne(mini, "22222222222222222222222222222222"), before);
   EXPECT_EQ(mini.Get("half").state(), v1::Sweep::COMPLETED);
+}
+
+// What a file leaves out is not what tells sweeps apart: the sweep that is there goes on as it was begun.
+TEST(UpgradeTest, TheSameFileIsTheSameSweep) {
+  testing::MiniSweep mini;
+  const auto plan_of = [](const v1::SweepSpec& proto) {
+    return *coordinator::Plan::Create(*coordinator::SpecFromProto(proto));
+  };
+  const SweepId id = *SweepId::FromId("same-file");
+  v1::SweepSpec spec = testing::SmallSpec(1, 1);
+  const absl::StatusOr<v1::Sweep> first = cli::CreateSweep(*mini.connection(), id, plan_of(spec), {});
+  ASSERT_TRUE(first.ok()) << first.status();
+  const testing::ChangedDefault upgrade("budget.batch", "64");
+  const absl::StatusOr<v1::Sweep> again = cli::CreateSweep(*mini.connection(), id, plan_of(spec), {.exist_ok = true});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->uid(), first->uid());
+  EXPECT_EQ(again->spec().defaults().values().at("budget.batch"), "4");
+  // Under another name it is a new sweep, and another file is another sweep.
+  const absl::StatusOr<v1::Sweep> other =
+      cli::CreateSweep(*mini.connection(), *SweepId::FromId("other-name"), plan_of(spec), {});
+  EXPECT_EQ(other->spec().defaults().values().at("budget.batch"), "64");
+  (*spec.mutable_settings())["budget.batch"] = "8";
+  EXPECT_THAT(cli::CreateSweep(*mini.connection(), id, plan_of(spec), {.exist_ok = true}).status().message(),
+              ::testing::HasSubstr("from another file"));
 }
 
 }  // namespace
