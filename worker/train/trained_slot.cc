@@ -48,8 +48,7 @@ TrainedSlot::TrainedSlot(const BaseModel& base, TrainSlot given, const Method& m
       variance_(base.schedule),
       errors_(torch::zeros({2}, torch::kFloat64)) {
   TORCH_CHECK(options().vlb_weight == 0 || base.denoiser->PredictsVariance(), "the base predicts no variance to train");
-  if (options().ema_decay == 0) return;
-  for (const SlotParameter& parameter : parameters_) average_.push_back(parameter.value().clone());
+  if (options().ema_decay > 0) average_ = RunningAverage(Values());
 }
 
 TrainedSlot::Drawn TrainedSlot::Draw() {
@@ -107,7 +106,7 @@ SlotStep TrainedSlot::Step(double loss, double relative_error) {
   result.first_error = errors_[0].item<double>();
   result.running_error = errors_[1].item<double>();
   result.gradient_norm = optimizer_.Step(options().schedule.FactorAt(steps())).item<double>();
-  UpdateAverage();
+  average_.Update(Values(), options().ema_decay, steps());
   return result;
 }
 
@@ -127,11 +126,10 @@ bool TrainedSlot::UnscaleGradients() {
   return good;
 }
 
-void TrainedSlot::UpdateAverage() {
-  torch::NoGradGuard no_grad;
-  const auto t = static_cast<double>(steps());
-  const double decay = std::min(options().ema_decay, (1 + t) / (10 + t));
-  for (size_t i = 0; i < average_.size(); ++i) average_[i].lerp_(parameters_[i].value(), 1 - decay);
+std::vector<torch::Tensor> TrainedSlot::Values() const {
+  std::vector<torch::Tensor> values;
+  for (const SlotParameter& parameter : parameters_) values.push_back(parameter.value());
+  return values;
 }
 
 // Of the step that is about to be taken: a plain mean at first, then a decaying one.
@@ -166,27 +164,21 @@ void TrainedSlot::CopyTo(Method& solo) const {
 std::string TrainedSlot::DescribeNotFinite() const {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     std::string found = worker::DescribeNotFinite(parameters_[i].value());
-    if (found.empty() && i < average_.size()) found = worker::DescribeNotFinite(average_[i]);
+    const auto& averages = average_.averages();
+    if (found.empty() && i < averages.size()) found = worker::DescribeNotFinite(averages[i]);
     if (!found.empty()) return fmt::format("{}: {}", parameters_[i].name(), found);
   }
   return "";
 }
 
-void TrainedSlot::SwapAverage() {
-  torch::NoGradGuard no_grad;
-  for (size_t i = 0; i < average_.size(); ++i) {
-    torch::Tensor value = parameters_[i].value();
-    const torch::Tensor trained = value.clone();
-    value.copy_(average_[i]);
-    average_[i].copy_(trained);
-  }
-}
+void TrainedSlot::SwapAverage() { average_.Swap(Values()); }
 
 Checkpoint TrainedSlot::Save() const {
   TensorMap arrays;
+  const auto& averages = average_.averages();
   for (size_t i = 0; i < parameters_.size(); ++i) {
     arrays["value." + parameters_[i].name()] = parameters_[i].value().cpu();
-    if (i < average_.size()) arrays["average." + parameters_[i].name()] = average_[i].cpu();
+    if (i < averages.size()) arrays["average." + parameters_[i].name()] = averages[i].cpu();
   }
   AddWithPrefix("optimizer.", optimizer_.Export(), arrays);
   arrays["errors"] = errors_;
@@ -201,9 +193,10 @@ Checkpoint TrainedSlot::Save() const {
 void TrainedSlot::Restore(const Checkpoint& checkpoint) {
   torch::NoGradGuard no_grad;
   const TensorMap& arrays = checkpoint.arrays;
+  const auto& averages = average_.averages();
   for (size_t i = 0; i < parameters_.size(); ++i) {
     CopyInto(parameters_[i].value(), arrays, "value." + parameters_[i].name());
-    if (i < average_.size()) CopyInto(average_[i], arrays, "average." + parameters_[i].name());
+    if (i < averages.size()) CopyInto(averages[i], arrays, "average." + parameters_[i].name());
   }
   optimizer_.Import(WithPrefixRemoved("optimizer.", arrays), checkpoint.step);
   CopyInto(errors_, arrays, "errors");

@@ -16,6 +16,7 @@
 #include "worker/train/batch_source.h"
 #include "worker/train/checkpoint.h"
 #include "worker/train/loss_scaler.h"
+#include "worker/train/running_average.h"
 #include "worker/train/train_options.h"
 
 namespace loupe::worker {
@@ -94,7 +95,7 @@ class TrainedSlot {
 
  private:
   bool UnscaleGradients();
-  void UpdateAverage();
+  std::vector<torch::Tensor> Values() const;
   void UpdateErrors(double error);
 
   const BaseModel& base_;
@@ -103,9 +104,9 @@ class TrainedSlot {
   AdamW optimizer_;
   LossScaler scaler_;
   LearnedVariance variance_;
-  int64_t drawn_ = 0;                   // batches
-  torch::Tensor errors_;                // [2], float64, CPU: the first step's, the running ones
-  std::vector<torch::Tensor> average_;  // beside parameters_; empty without EMA
+  int64_t drawn_ = 0;       // batches
+  torch::Tensor errors_;    // [2], float64, CPU: the first step's, the running ones
+  RunningAverage average_;  // beside parameters_; none without EMA
 };
 
 }  // namespace loupe::worker
