@@ -17,6 +17,7 @@
 #include "worker/io/safetensors.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
+#include "worker/train/running_average.h"
 
 namespace loupe::worker {
 namespace {
@@ -31,29 +32,20 @@ class TrainingState {
  public:
   TrainingState(Stage& stage, const StageSchedule& schedule) : optimiser(Trainable(stage.network()), schedule.rates) {
     torch::NoGradGuard no_grad;
-    for (const auto& item : stage.network().named_parameters()) {
-      weights_.push_back(item.value());
-      averages_.push_back(item.value().detach().clone());
-      tensors_[kNetworkPrefix + item.key()] = weights_.back();
-      tensors_[kAveragePrefix + item.key()] = averages_.back();
+    const auto parameters = stage.network().named_parameters();
+    for (const auto& item : parameters) weights_.push_back(item.value());
+    average_ = RunningAverage(weights_);
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      tensors_[kNetworkPrefix + parameters[i].key()] = weights_[i];
+      tensors_[kAveragePrefix + parameters[i].key()] = average_.averages()[i];
     }
     for (auto& [name, tensor] : optimiser.State()) tensors_[kOptimiserPrefix + name] = tensor;
   }
 
-  void Average(double decay) {
-    torch::NoGradGuard no_grad;
-    at::_foreach_lerp_(averages_, weights_, 1 - decay);
-  }
+  void Average(double decay, int64_t step) { average_.Update(weights_, decay, step); }
 
   // Weights and averages change places; twice is as before.
-  void Swap() {
-    torch::NoGradGuard no_grad;
-    for (size_t i = 0; i < weights_.size(); ++i) {
-      const auto kept = weights_[i].detach().clone();
-      weights_[i].copy_(averages_[i]);
-      averages_[i].copy_(kept);
-    }
-  }
+  void Swap() { average_.Swap(weights_); }
 
   // With a digest of the arrays. FAILED_PRECONDITION when a value is not finite: nothing could go on from it.
   absl::Status Write(const std::string& path, Metadata metadata) const {
@@ -104,7 +96,8 @@ class TrainingState {
     return network;
   }
 
-  std::vector<torch::Tensor> weights_, averages_;
+  std::vector<torch::Tensor> weights_;
+  RunningAverage average_;
   std::map<std::string, torch::Tensor> tensors_;
 };
 
@@ -293,8 +286,7 @@ absl::StatusOr<StageEnd> RunStage(Stage& stage, const StageSchedule& schedule, u
     if (pending.size() >= most_pending) LOUPE_RETURN_IF_ERROR(read_losses());
     loss.backward();
     state.optimiser.Step(done, RateFactor(schedule, done));
-    const double seen = static_cast<double>(done);
-    state.Average(std::min(schedule.average, (1 + seen) / (10 + seen)));
+    state.Average(schedule.average, done);
     ++done;
     if (done % schedule.checkpoint_every == 0 || done == schedule.steps) {
       LOUPE_RETURN_IF_ERROR(read_losses());
