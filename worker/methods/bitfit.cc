@@ -1,10 +1,13 @@
-#include "worker/methods/bitfit.h"
-
+// BitFit (Ben Zaken et al. 2022, arXiv 2106.10199): every bias of the denoiser is trained, those of its norms included,
+// and nothing else. The example of a method: one file, and a line of the registry.
 #include <torch/utils.h>
+
+#include <utility>
 
 #include "worker/methods/attachment.h"
 #include "worker/methods/file_parts.h"
 #include "worker/methods/layer_names.h"
+#include "worker/methods/method.h"
 
 namespace loupe::worker {
 namespace {
@@ -75,6 +78,7 @@ class BitFit : public Method {
 
 }  // namespace
 
+// No settings of its own. All slots of a layer are computed together.
 std::unique_ptr<Method> MakeBitFit(const TuningSites& sites, const std::vector<SlotOptions>& /*slots*/,
                                    const SlotRange& range, torch::Device device) {
   return std::make_unique<BitFit>(sites, range, device);

@@ -1,5 +1,5 @@
-#include "worker/methods/full.h"
-
+// Full fine-tuning: the base's own weights are trained, all of them or those that are chosen, as copies: the base itself
+// stays as it is.
 #include <torch/utils.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include "worker/methods/attachment.h"
 #include "worker/methods/file_parts.h"
 #include "worker/methods/layer_names.h"
+#include "worker/methods/method.h"
 
 namespace loupe::worker {
 namespace {
@@ -136,8 +137,8 @@ class Full : public Method {
 
 }  // namespace
 
-bool FullTrainsConditioner(const Settings& settings) { return settings.Boolean("method.text_encoder"); }
-
+// Reads method.{layers, text_encoder}: patterns are held against the names of weights in the checkpoint
+// ("down_blocks.0.resnets.0.conv1.weight").
 std::unique_ptr<Method> MakeFull(const TuningSites& sites, const std::vector<SlotOptions>& slots,
                                  const SlotRange& range, torch::Device device) {
   return std::make_unique<Full>(sites, slots, range, device);

@@ -17,7 +17,6 @@ namespace loupe::worker {
 
 // Slots may sit at different positions with different activations, scales and widths: neighbours that agree in all but
 // the scale are computed together. Reads method.{input, output, activation, scale, width | parameters, init}.
-std::unique_ptr<Method> MakeInOutAdapter(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                         const SlotRange& range, torch::Device device);
+MethodMaker MakeInOutAdapter;
 
 }  // namespace loupe::worker

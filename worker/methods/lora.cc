@@ -130,8 +130,9 @@ torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, si
 
 // Neighbouring slots that agree in their ranks at a layer.
 struct Group {
-  int64_t first;               // slot of the pack
+  int64_t first = 0;           // slot of the pack
   std::vector<double> scales;  // per slot
+  torch::Tensor mixed_scales;  // [n, 1, 1] where they differ
   torch::Tensor a, b;          // [n, r, in…], [n, out, r…]
   torch::Tensor magnitude;     // [n, out]; undefined without DoRA
   std::vector<double> dropout;
@@ -186,10 +187,7 @@ class LoraHook : public LayerHook {
   static torch::Tensor Products(const Group& group, const torch::Tensor& x) {
     const auto rows = x.reshape({group.count(), -1, x.size(-1)});
     const auto y = rows.bmm(group.a.transpose(1, 2)).bmm(group.b.transpose(1, 2));
-    const bool same =
-        std::adjacent_find(group.scales.begin(), group.scales.end(), std::not_equal_to<>()) == group.scales.end();
-    if (same) return y * group.scales.front();
-    return y * torch::tensor(group.scales, torch::kFloat32).to(y.device(), y.scalar_type()).view({-1, 1, 1});
+    return group.mixed_scales.defined() ? y * group.mixed_scales.to(y.scalar_type()) : y * group.scales.front();
   }
 
   torch::Tensor ChangedAlone(const Group& group, int64_t i, const torch::Tensor& x, const torch::Tensor& own) const {
@@ -338,7 +336,8 @@ class Lora : public Method {
 
   Group MakeGroup(const LeafLayer& layer, size_t number, const std::vector<SlotPlan>& plans, size_t first, size_t end,
                   std::vector<at::Generator>& generators, torch::Device device) const {
-    Group group{range_.first + static_cast<int64_t>(first), {}, {}, {}, {}, {}, {}};
+    Group group;
+    group.first = range_.first + static_cast<int64_t>(first);
     std::vector<int64_t> shape = layer.weight.sizes().vec();
     const int64_t outputs = shape.front(), rank = plans[first].Find(number)->rank;
     shape.front() = rank;
@@ -349,6 +348,9 @@ class Lora : public Method {
       group.scales.push_back(plans[k].Find(number)->scale);
       group.dropout.push_back(plans[k].dropout);
       group.seeds.push_back(Mixed(plans[k].seed));
+    }
+    if (std::set<double>(group.scales.begin(), group.scales.end()).size() > 1) {
+      group.mixed_scales = torch::tensor(group.scales, torch::kFloat32).view({-1, 1, 1}).to(device);
     }
     group.a = torch::stack(downs).to(device).set_requires_grad(true);
     shape.assign(shape.size(), 1);
@@ -380,8 +382,6 @@ class Lora : public Method {
 };
 
 }  // namespace
-
-bool LoraTrainsConditioner(const Settings& settings) { return settings.Boolean("method.text_encoder"); }
 
 std::unique_ptr<Method> MakeLora(const TuningSites& sites, const std::vector<SlotOptions>& slots,
                                  const SlotRange& range, torch::Device device) {

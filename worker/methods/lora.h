@@ -21,15 +21,11 @@ namespace loupe::worker {
 
 // Slots may differ in everything; neighbours whose ranks agree at a layer are computed together there. Reads
 // method.{rank, alpha, dropout, targets, rslora, dora, text_encoder}.
-std::unique_ptr<Method> MakeLora(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                 const SlotRange& range, torch::Device device);
+MethodMaker MakeLora;
 
 // One slot with the layers, ranks, scales and values of a file. Throws c10::Error naming a layer that the base does not
 // have, or whose shape does not fit it.
 std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& sites, torch::Device device);
-
-// method.text_encoder.
-bool LoraTrainsConditioner(const Settings& settings);
 
 // What a slot's exported arrays are, with the settings' scale: for the files of other programs. Throws c10::Error when
 // they are no LoRA's.

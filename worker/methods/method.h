@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -75,6 +76,11 @@ class Method {
   // Trainable numbers of one slot.
   int64_t ParametersOf(int64_t slot) const;
 };
+
+// Makes a method for one run of a pack's slots; `range` is their place, `slots` their options. Throws c10::Error with a
+// sentence for the user when the settings do not fit the network, or a place is taken.
+using MethodMaker = std::unique_ptr<Method>(const TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                            const SlotRange& range, torch::Device device);
 
 // Switches a method off for a scope.
 class MethodDisabled {

@@ -3,15 +3,18 @@
 #include <algorithm>
 #include <utility>
 
-#include "worker/methods/bitfit.h"
-#include "worker/methods/full.h"
 #include "worker/methods/in_out_adapter.h"
 #include "worker/methods/lora.h"
 
 namespace loupe::worker {
+
+// Of methods that have nothing else to tell: no header of their own.
+MethodMaker MakeFull, MakeBitFit;
+
 namespace {
 
 bool Never(const Settings& /*settings*/) { return false; }
+bool WhereAsked(const Settings& settings) { return settings.Boolean("method.text_encoder"); }
 
 // Neighbouring runs of slots, each with its own method.
 class MethodPack : public Method {
@@ -59,8 +62,8 @@ const std::vector<MethodTraits>& Methods() {
   using enum ExportLayout;
   static const std::vector<MethodTraits> methods = {
       {"adapter", /*packable=*/true, Never, {kMerged, kModules}, MakeInOutAdapter},
-      {"lora", /*packable=*/true, LoraTrainsConditioner, {kMerged, kDiffusers, kPeft, kKohya}, MakeLora},
-      {"full", /*packable=*/false, FullTrainsConditioner, {kMerged}, MakeFull},
+      {"lora", /*packable=*/true, WhereAsked, {kMerged, kDiffusers, kPeft, kKohya}, MakeLora},
+      {"full", /*packable=*/false, WhereAsked, {kMerged}, MakeFull},
       {"bitfit", /*packable=*/true, Never, {kMerged}, MakeBitFit},
   };
   return methods;
