@@ -90,7 +90,7 @@ std::vector<SettingRule> MethodRules() {
        .condition_key = "method.kind",
        .condition_values = lora,
        .since = 2,
-       .description = "Rank of every layer's change (of a layer with fewer inputs or outputs: theirs)."},
+       .description = "Rank of every layer's change."},
       {.key = "method.alpha",
        .type = kReal,
        .minimum = 0.0001,
