@@ -17,7 +17,10 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "common/text.h"
+#include "coordinator/plan/plan.h"
+#include "coordinator/plan_proto/spec_proto.h"
 #include "fmt/format.h"
+#include "loupe/v1/sweep.grpc.pb.h"
 #include "loupe/v1/trial.grpc.pb.h"
 
 namespace loupe::cli {
@@ -35,6 +38,7 @@ struct TrialFlags {
   std::string artifact;
   std::string output;
   std::string format;
+  bool as_command = false;
 };
 
 // The scores of a trial in few words; its failure where it has none.
@@ -89,6 +93,34 @@ absl::Status ListTrials(const TrialFlags& flags) {
   return WriteOutput(table.Text(), "");
 }
 
+// As one word of a POSIX shell.
+std::string ShellWord(std::string_view text) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=:,+-";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string_view::npos) return std::string(text);
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+// What a worker runs for this trial, as a command for one machine: every setting, so that another program's defaults
+// have no part in it.
+absl::StatusOr<std::string> CommandOf(const Connection& connection, const TrialFlags& flags, const v1::Trial& trial) {
+  using SweepStub = v1::SweepService::StubInterface;
+  const auto stub = v1::SweepService::NewStub(connection.channel());
+  v1::GetSweepRequest request;
+  LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));
+  LOUPE_ASSIGN_OR_RETURN(const v1::Sweep sweep,
+                         Call(connection, static_cast<SweepStub&>(*stub), &SweepStub::GetSweep, request));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::StoredSpecFromProto(sweep.spec()));
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(std::move(spec)));
+  std::string text = fmt::format("loupe-worker trial --seed {} --replicate {} --out {} --settings", plan.spec().seed,
+                                 trial.replicate(), ShellWord(fmt::format("{}-{}", flags.sweep, flags.index)));
+  for (const auto& [key, value] : plan.CellSettings(trial.cell_index()).values()) {
+    text += fmt::format(" \\\n  {}", ShellWord(fmt::format("{}={}", key, value)));
+  }
+  return text + "\n";
+}
+
 absl::Status ShowTrial(const TrialFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
   const auto stub = v1::TrialService::NewStub(connection->channel());
@@ -96,6 +128,10 @@ absl::Status ShowTrial(const TrialFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), TrialName(flags.sweep, flags.index));
   LOUPE_ASSIGN_OR_RETURN(const v1::Trial trial,
                          Call(*connection, static_cast<TrialStub&>(*stub), &TrialStub::GetTrial, request));
+  if (flags.as_command) {
+    LOUPE_ASSIGN_OR_RETURN(const std::string command, CommandOf(*connection, flags, trial));
+    return WriteOutput(command, "");
+  }
   if (flags.format == "json") return WriteOutput(JsonText(TrialJson(trial)), "");
   std::string text = fmt::format("{}: {}\n  cell: {} (replicate {})\n  attempts: {}, lost workers: {}\n", trial.name(),
                                  v1::Trial::State_Name(trial.state()), CellText(trial.cell()), trial.replicate(),
@@ -215,8 +251,9 @@ void AddTrialCommands(CLI::App& app, int& exit_code) {
   AddFormatOption(*trials, flags->format, {"text", "json"});
 
   flags = std::make_shared<TrialFlags>();
-  AddFormatOption(*AddOne(app, exit_code, flags, "trial", "Everything about one trial", true, &ShowTrial),
-                  flags->format, {"text", "json"});
+  CLI::App* trial = AddOne(app, exit_code, flags, "trial", "Everything about one trial", true, &ShowTrial);
+  AddFormatOption(*trial, flags->format, {"text", "json"});
+  trial->add_flag("--as-command", flags->as_command, "Print the command that runs this trial alone, on this machine");
 
   flags = std::make_shared<TrialFlags>();
   CLI::App* metrics =

@@ -61,6 +61,10 @@ TEST_F(SweepLifecycleTest, SweepRunsToItsEndAndItsReportHoldsAnFTable) {
   const std::string copy = folder_->path() + "/copy";
   EXPECT_EQ(Loupe({"download", "first-sweep", "3", artifacts[0]["name"], "-o", copy}).exit_code, 0);
   EXPECT_EQ(std::filesystem::file_size(copy), artifacts[0]["size_bytes"].get<uint64_t>());
+  const ProcessResult command = Loupe({"trial", "first-sweep", "3", "--as-command"});
+  EXPECT_EQ(command.exit_code, 0) << command.err;
+  EXPECT_THAT(command.out, AllOf(HasSubstr("loupe-worker trial --seed"), HasSubstr("--out first-sweep-3"),
+                                 HasSubstr("\n  budget.steps="), HasSubstr("\n  train.learning_rate=")));
 }
 
 TEST_F(SweepLifecycleTest, WorkersHaveTokensOfTheirOwn) {
