@@ -115,7 +115,8 @@ absl::StatusOr<std::string> CommandOf(const Connection& connection, const TrialF
   LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(std::move(spec)));
   std::string text = fmt::format("loupe-worker trial --seed {} --replicate {} --out {} --settings", plan.spec().seed,
                                  trial.replicate(), ShellWord(fmt::format("{}-{}", flags.sweep, flags.index)));
-  for (const auto& [key, value] : plan.CellSettings(trial.cell_index()).values()) {
+  const Settings settings = plan.CellSettings(trial.cell_index());  // its map is looped over
+  for (const auto& [key, value] : settings.values()) {
     text += fmt::format(" \\\n  {}", ShellWord(fmt::format("{}={}", key, value)));
   }
   return text + "\n";
