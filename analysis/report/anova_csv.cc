@@ -208,7 +208,7 @@ std::string HeldText(const SimpleEffects& simple, const SimpleEffect& effect) {
   return held;
 }
 
-std::string CsvNumber(double value) { return std::isnan(value) ? "" : fmt::format("{}", value); }
+std::string CsvNumber(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 // With all its digits, also where no double holds it.
 std::string CsvNumber(const WideNumber& value) {
   return value.FitsDouble() ? CsvNumber(static_cast<double>(value)) : value.Decimal(17);

@@ -39,7 +39,7 @@ std::string HeldText(const SimpleEffects& simple, const SimpleEffect& effect);
 // "I", "II" or "III".
 std::string_view SumOfSquaresName(SumOfSquares type);
 
-// Shortest text that reads back to the same double; empty for NaN.
+// Shortest text that reads back to the same double; empty for NaN and what no double holds, as null in JSON.
 std::string CsvNumber(double value);
 
 }  // namespace loupe::analysis

@@ -1,5 +1,7 @@
 // Tables at the edge of what can be analysed, thrown at the whole analysis and its formats: nothing aborts or throws,
 // and what is said about them is true.
+#include "tests/analysis/report/degenerate_tables.h"
+
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -12,65 +14,15 @@
 #include "analysis/stats/anova.h"
 #include "analysis/stats/box_cox.h"
 #include "analysis/stats/csv_table.h"
+#include "analysis/stats/group_tests.h"
+#include "analysis/stats/importance.h"
+#include "analysis/stats/mixed_model.h"
+#include "analysis/stats/permutation_test.h"
 #include "fmt/format.h"
 #include "gtest/gtest.h"
 
 namespace loupe::analysis {
 namespace {
-
-// `levels_a` × `levels_b` cells × `replicates`, y given by (a, b, replicate).
-DataTable Grid(int levels_a, int levels_b, int replicates, const std::function<double(int, int, int)>& y) {
-  DataTableBuilder builder("y", {{"a", {}}, {"b", {}}, {"replicate", {}}});
-  for (int r = 0; r < replicates; ++r) {
-    for (int a = 0; a < levels_a; ++a) {
-      for (int b = 0; b < levels_b; ++b) {
-        EXPECT_TRUE(
-            builder.AddRow({fmt::format("a{}", a), fmt::format("b{}", b), fmt::format("{}", r)}, y(a, b, r)).ok());
-      }
-    }
-  }
-  return std::move(builder).Build();
-}
-
-double Noise(int a, int b, int r) { return std::sin(17.0 * a + 5.3 * b * b + 29.1 * r + 1); }
-
-struct Case {
-  std::string name;
-  DataTable table;
-};
-
-std::vector<Case> DegenerateTables() {
-  constexpr double kHuge = 1e308, kTiny = std::numeric_limits<double>::denorm_min(),
-                   kNaN = std::numeric_limits<double>::quiet_NaN();
-  std::vector<Case> cases;
-  const auto add = [&](const std::string& name, int a, int b, int r, const std::function<double(int, int, int)>& y) {
-    cases.push_back({name, Grid(a, b, r, y)});
-  };
-  add("no rows", 0, 0, 0, Noise);
-  add("one row", 1, 1, 1, Noise);
-  add("one level", 1, 3, 3, Noise);
-  add("constant", 3, 3, 3, [](int, int, int) { return 0.1; });
-  add("all missing", 3, 3, 3, [&](int, int, int) { return kNaN; });
-  add("a alone gives y", 3, 3, 3, [](int a, int, int) { return 0.1 * a + 0.3; });
-  add("replicate alone gives y", 3, 3, 3, [](int, int, int r) { return 0.1 * r + 0.3; });
-  add("main effects give y", 3, 3, 3, [](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; });
-  add("products give y", 3, 3, 3, [](int a, int b, int) { return std::exp(0.3 * a + 0.7 * b); });
-  add("one replicate", 3, 3, 1, Noise);
-  add("two values", 3, 3, 3, [](int a, int b, int r) { return Noise(a, b, r) > 0 ? 1.0 : 2.0; });
-  add("±1e308", 3, 3, 3, [&](int a, int b, int r) { return (a + b + r) % 2 == 0 ? kHuge : -kHuge; });
-  add("near 1e308", 3, 3, 3, [&](int a, int b, int r) { return kHuge * (1 + 0.1 * Noise(a, b, r)); });
-  add("denormals", 3, 3, 3, [&](int a, int b, int r) { return kTiny * std::round(1000 * (2 + Noise(a, b, r))); });
-  add("twenty decades", 3, 3, 3, [](int a, int b, int r) { return std::pow(10, 10 * Noise(a, b, r)); });
-  add("one huge value", 3, 3, 3, [&](int a, int b, int r) { return a + b + r == 0 ? kHuge : 1 + Noise(a, b, r); });
-  add("rounding of a constant", 3, 3, 3,
-      [](int a, int b, int r) { return 0.3 + ((a + b + r) % 2 == 0 ? 1e-17 : 5.6e-17); });
-  DataTable twice = Grid(3, 3, 3, Noise);
-  twice.factors[1].codes = twice.factors[0].codes;
-  cases.push_back({"a factor twice", twice});
-  DataTable holes = Grid(4, 4, 2, [&](int a, int b, int r) { return a == b || a == b + 1 ? Noise(a, b, r) : kNaN; });
-  cases.push_back({"empty cells", holes});
-  return cases;
-}
 
 AnalysisOptions Options(const std::string& formula, const std::string& block) {
   AnalysisOptions options;
@@ -93,7 +45,7 @@ bool Says(const FactorialAnalysis& analysis, const std::string& part) {
 bool IsSortedOut(double value) { return std::isnan(value) || (value >= 0 && value <= 1); }
 
 TEST(DegenerateTablesTest, WholeAnalysisIsFiniteOrSaysWhyNot) {
-  for (const Case& test : DegenerateTables()) {
+  for (const DegenerateTable& test : DegenerateTables()) {
     for (const auto& [formula, block] : {std::pair("", ""), std::pair("a*b", "replicate")}) {
       SCOPED_TRACE(fmt::format("{}, formula '{}', block '{}'", test.name, formula, block));
       const auto analysis = AnalyseFactorial(test.table, Options(formula, block));
@@ -119,7 +71,48 @@ TEST(DegenerateTablesTest, WholeAnalysisIsFiniteOrSaysWhyNot) {
       }
       EXPECT_FALSE(FormatAnovaText(*analysis).empty());
       EXPECT_FALSE(FormatAnovaJson(*analysis).empty());
-      EXPECT_FALSE(FormatAnovaCsv(*analysis).empty());
+      for (const std::string& table : CsvTableNames()) {
+        const auto csv = FormatCsvTable(*analysis, table);
+        ASSERT_TRUE(csv.ok());
+        EXPECT_TRUE(csv->find(",inf") == std::string::npos && csv->find(",-inf") == std::string::npos &&
+                    csv->find(",nan") == std::string::npos)
+            << table << *csv;
+      }
+    }
+  }
+}
+
+TEST(DegenerateTablesTest, EachStatisticAloneIsFiniteOrSaysWhyNot) {
+  for (const DegenerateTable& test : DegenerateTables()) {
+    SCOPED_TRACE(test.name);
+    const AnovaOptions options = Options("a + b", "replicate").anova;
+    for (const VarianceMethod method : {VarianceMethod::kReml, VarianceMethod::kExpectedMeanSquares}) {
+      const auto mixed = FitMixedModel(test.table, options, method);
+      if (!mixed.ok()) {
+        EXPECT_FALSE(mixed.status().message().empty());
+        continue;
+      }
+      EXPECT_TRUE(std::isnan(mixed->intraclass_correlation) ||
+                  (mixed->intraclass_correlation >= 0 && mixed->intraclass_correlation <= 1));
+      for (const MixedTerm& term : mixed->terms) EXPECT_TRUE(IsSortedOut(term.p)) << term.term << term.p;
+    }
+    const auto groups = GroupValues(test.table, "a");
+    ASSERT_TRUE(groups.ok());
+    for (const auto& result : {WelchAnova(*groups), KruskalWallis(*groups), Levene(*groups), BrownForsythe(*groups)}) {
+      if (result.ok()) {
+        EXPECT_TRUE(IsSortedOut(result->p)) << result->p;
+      }
+    }
+    const auto permuted = PermutationF(test.table, options, {.permutations = 99});
+    if (permuted.ok()) {
+      for (const PermutationTerm& term : permuted->terms) EXPECT_TRUE(IsSortedOut(term.p));
+    }
+    const auto importance = ComputeImportance(test.table, {.factors = {"a", "b"}, .trees = 4});
+    if (importance.ok()) {
+      // A share is a difference of variances over their sum: rounding takes it past its ends by a few units.
+      constexpr double kRounding = 1e-14;
+      for (const ImportanceShare& share : importance->shares)
+        EXPECT_TRUE(share.share >= -kRounding && share.share <= 1 + kRounding) << share.share;
     }
   }
 }
