@@ -1,6 +1,8 @@
 // A coordinator and an executor under the test's control, for the agent's tests.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -129,16 +131,19 @@ inline v1::DesiredAttempt Desired(const v1::LeaseKey& lease) {
   v1::DesiredAttempt desired;
   *desired.mutable_lease() = lease;
   desired.mutable_lease_duration()->set_seconds(30);
-  auto& settings = *desired.mutable_assignment()->mutable_settings();
-  settings["base"] = "b";
-  settings["scorer"] = "s";
-  settings["task.images"] = "i";
-  settings["task.instance_prompt"] = "a sks";
-  settings["task.class_prompt"] = "a";
-  settings["method.input"] = "CA_out";
-  settings["method.output"] = "FFN_in";
-  settings["method.width"] = "4";
-  settings["budget.steps"] = "3";
+  // Complete, as a coordinator sends them.
+  const auto settings = Settings::Create({{"base", "b"},
+                                          {"scorer", "s"},
+                                          {"task.images", "i"},
+                                          {"task.instance_prompt", "a sks"},
+                                          {"task.class_prompt", "a"},
+                                          {"method.input", "CA_out"},
+                                          {"method.output", "FFN_in"},
+                                          {"method.width", "4"},
+                                          {"budget.steps", "3"}});
+  EXPECT_TRUE(settings.ok()) << settings.status();
+  for (const auto& [key, value] : settings->values()) (*desired.mutable_assignment()->mutable_settings())[key] = value;
+  desired.mutable_assignment()->set_settings_version(kSettingsVersion);
   desired.mutable_assignment()->set_sweep_seed(7);
   desired.mutable_assignment()->set_replicate(2);
   return desired;
