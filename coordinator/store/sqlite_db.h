@@ -81,14 +81,17 @@ class SqliteDb {
   // Rows that the last INSERT, UPDATE or DELETE changed.
   int64_t Changes() const { return sqlite3_changes64(handle_); }
 
-  // Runs `body` between BEGIN and COMMIT (BEGIN IMMEDIATE where it writes); rolls back when it fails.
+  // Runs `body` between BEGIN and COMMIT (BEGIN IMMEDIATE where it writes); rolls back when it fails, by an exception
+  // too.
   template <typename Body>
   absl::Status WithTransaction(const char* begin_sql, Body body) {
     if (absl::Status begun = Execute(begin_sql); !begun.ok()) return begun;
+    // What is still open at the end, be it by a failed COMMIT, is not to be there. Takes none of our memory.
+    const std::unique_ptr<sqlite3, void (*)(sqlite3*)> rollback(handle_, [](sqlite3* handle) {
+      if (sqlite3_get_autocommit(handle) == 0) sqlite3_exec(handle, "ROLLBACK", nullptr, nullptr, nullptr);
+    });
     absl::Status status = body();
     if (status.ok()) status = Execute("COMMIT");
-    // A failed COMMIT can leave the transaction open.
-    if (!status.ok() && sqlite3_get_autocommit(handle_) == 0) Execute("ROLLBACK").IgnoreError();
     return status;
   }
 

@@ -18,9 +18,7 @@
 #include "fmt/format.h"
 #include "loupe/v1/trial.grpc.pb.h"
 #include "loupe/v1/worker.grpc.pb.h"
-#include "spdlog/spdlog.h"
 #include "tests/testing/failing_memory.h"
-#include "tests/testing/memory_vfs.h"
 #include "tests/testing/temp_folder.h"
 
 namespace loupe::coordinator {
@@ -46,14 +44,11 @@ absl::StatusOr<SweepRecord> Create(const SweepRecord& sweep, Scheduler& schedule
 
 class ShortOfMemoryTest : public ::testing::Test {
  protected:
-  ShortOfMemoryTest() {
-    spdlog::set_level(spdlog::level::off);
-    EXPECT_TRUE(engine_.Recover().ok());
-  }
-  ~ShortOfMemoryTest() override { spdlog::set_level(spdlog::level::info); }
+  ShortOfMemoryTest() { EXPECT_TRUE(engine_.Recover().ok()); }
 
-  testing::MemoryVfs disk_;
-  const std::unique_ptr<SqliteStore> store_ = *SqliteStore::Open({.path = "/db", .vfs = disk_.name()});
+  // On a real disk: an exception in a VFS of ours would go through SQLite, which is C.
+  const testing::TempFolder folder_;
+  const std::unique_ptr<SqliteStore> store_ = *SqliteStore::Open({.path = folder_ / "db"});
   Engine engine_{SchedulerOptions(), {store_.get(), &SystemClock(), &SystemRandom(), nullptr}};
 };
 
@@ -64,6 +59,7 @@ TEST_F(ShortOfMemoryTest, EveryAllocationOfATurn) {
     EXPECT_TRUE(Create(SweepOf("s", kCells), scheduler, now, effects).ok());
     return [](const absl::Status& durable) { EXPECT_TRUE(durable.ok()); };
   })});
+  while (engine_.scheduler().HasWork()) engine_.Process({});
   int refused = 0;
   int64_t accepted = 0;
   std::optional<DesiredAttempt> held;
@@ -101,7 +97,7 @@ TEST_F(ShortOfMemoryTest, EveryAllocationOfATurn) {
     ASSERT_EQ(answer->desired.size(), 1U) << n;
     held = answer->desired[0];
   }
-  EXPECT_GT(n, 50);
+  EXPECT_GT(n, 30);
   EXPECT_GT(accepted, n / 2);
   const auto view = engine_.scheduler().View("s", {absl::ZeroDuration(), absl::UnixEpoch()});
   ASSERT_TRUE(view.ok()) << view.status();
@@ -199,7 +195,6 @@ class ReactorTest : public ShortOfMemoryTest {
     armed.get_future().wait();
   }
 
-  const testing::TempFolder folder_;
   EngineThread thread_{engine_, SystemClock()};
   OpenCalls calls_{ClientLimits().open, SystemClock()};
   WorkPool pool_{1, 16};
