@@ -96,9 +96,16 @@ absl::StatusOr<KernelDistance> ComputeKernelDistance(const FeatureMatrix& genera
   }
   const double count = static_cast<double>(values.size());
   distance.mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
-  double sum_sq = 0;
-  for (double value : values) sum_sq += (value - distance.mean) * (value - distance.mean);
-  distance.sd = std::sqrt(sum_sq / count);
+  // Over a power of two near the largest deviation: the same digits, and no square overflows.
+  double largest = 0, sum_sq = 0;
+  for (const double value : values) largest = std::max(largest, std::abs(value - distance.mean));
+  int exponent = 0;
+  std::frexp(largest, &exponent);
+  for (const double value : values) {
+    const double deviation = std::ldexp(value - distance.mean, -exponent);
+    sum_sq += deviation * deviation;
+  }
+  distance.sd = std::ldexp(std::sqrt(sum_sq / count), exponent);
   return distance;
 }
 

@@ -2,6 +2,7 @@
 // packages (reference/make_package_metrics.py), and laws they must obey.
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <random>
 #include <string>
 
@@ -230,6 +231,38 @@ TEST(FeatureChecksTest, BadFeaturesGetASentence) {
   EXPECT_THAT(Message(ComputePrecisionRecall(Rows(good, 0, 3), good, 3).status()), HasSubstr("at least 4"));
   EXPECT_THAT(Message(MeanMatchedCosine(Rows(good, 0, 3), good).status()), HasSubstr("there are 5 and 3"));
   EXPECT_THAT(Message(ComputeFrechetDistance(FeatureMatrix{2, 3, {1, 2}}, good).status()), HasSubstr("hold 2 numbers"));
+}
+
+// Whatever the features are, a score is a finite number or a refusal with a sentence.
+TEST(FeatureMetricsTest, DegenerateFeaturesGiveNumbersOrSentences) {
+  constexpr float kLargest = std::numeric_limits<float>::max(), kTiny = std::numeric_limits<float>::denorm_min();
+  std::vector<FeatureMatrix> sets = {{0, 4, {}}, {4, 0, {}}, {1, 4, {1, 2, 3, 4}}, {2, 4, {1, 2}}, {-1, 4, {}}};
+  for (const float value : {0.0F, 1.0F, kLargest, -kLargest, kTiny, std::nanf(""), HUGE_VALF})
+    sets.push_back({5, 4, std::vector<float>(20, value)});
+  FeatureMatrix opposite{6, 4, std::vector<float>(24, kLargest)}, line = Gaussian(6, 4, 0, 1, 1);
+  for (size_t i = 0; i < 24; i += 2) opposite.values[i] = -kLargest;
+  for (size_t i = 0; i < 24; ++i) line.values[i] = static_cast<float>(i / 4) * (i % 4 == 0 ? 1e30F : 1e-30F);
+  sets.insert(sets.end(), {opposite, line, Gaussian(6, 4, 0, 1, 2), Gaussian(6, 3, 0, 1, 3)});
+  const auto expect = [](const auto& result, const auto& number) {
+    if (result.ok()) {
+      EXPECT_TRUE(std::isfinite(number(*result))) << number(*result);
+    } else {
+      EXPECT_FALSE(result.status().message().empty());
+    }
+  };
+  for (size_t i = 0; i < sets.size(); ++i) {
+    for (size_t j = 0; j < sets.size(); ++j) {
+      SCOPED_TRACE(::testing::Message() << i << " and " << j);
+      expect(ComputeFrechetDistance(sets[i], sets[j]), [](const FrechetDistance& d) { return d.value; });
+      expect(ComputeKernelDistance(sets[i], sets[j]), [](const KernelDistance& d) { return d.mean + d.sd; });
+      expect(ComputePrecisionRecall(sets[i], sets[j]), [](const PrecisionRecall& d) { return d.precision + d.recall; });
+      const auto itself = [](double value) { return value; };
+      expect(MeanPairwiseCosine(sets[i], sets[j]), itself);
+      expect(MeanMatchedCosine(sets[i], sets[j]), itself);
+      expect(MeanNearestCosine(sets[i], sets[j]), itself);
+      expect(MeanCosineWithin(sets[i]), itself);
+    }
+  }
 }
 
 }  // namespace
