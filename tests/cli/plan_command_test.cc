@@ -249,6 +249,28 @@ TEST(AnovaCommandTest, OutputFileIsWrittenWholeOrNotAtAll) {
   EXPECT_EQ(Loupe({"anova", file, "-y", "y", "-f", "a", "-o", folder.path() + "/no/such/folder/out"}).exit_code, 1);
 }
 
+// The columns are those of emmeans' data frames; a = 2 less a = 1 is 1 with variance 2·0.4/4.
+TEST(AnovaCommandTest, TableChoosesWhatCsvPrints) {
+  const TemporaryFolder folder;
+  const std::string file =
+      folder.Write("d.csv", "a,b,y\n1,1,-0.5\n1,1,0.5\n2,1,0.5\n2,1,1.5\n1,2,1.5\n1,2,2.5\n2,2,2.5\n2,2,3.5\n");
+  const auto run = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"anova", file, "-y", "y", "-f", "a,b"};
+    words.insert(words.end(), more.begin(), more.end());
+    return Loupe(words);
+  };
+  const ProcessResult pairs = run({"--table", "pairs"});
+  EXPECT_EQ(pairs.exit_code, 0) << pairs.err;
+  EXPECT_THAT(pairs.out, AllOf(HasSubstr("factor,within,first,second,difference,std_error,df,t,p,"),
+                               HasSubstr("\na,,1,2,-1,0.447213595499")));
+  EXPECT_THAT(run({"--table", "means"}).out, HasSubstr("\nb,,2,4,2.5,"));
+  EXPECT_THAT(run({"--table", "contrasts", "--contrast", "[a=2] - [a=1]"}).out, HasSubstr("\n[a=2] - [a=1],1,0.44"));
+  const ProcessResult wrong = run({"--table", "means", "--format", "json"});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("csv"));
+  EXPECT_EQ(run({"--table", "medians"}).exit_code, 2);
+}
+
 TEST(AnovaCommandTest, UnknownColumnIsNamedAndExitsTwo) {
   const TemporaryFolder folder;
   const std::string file = folder.Write("d.csv", "alpha,y\n1,1\n2,2\n");

@@ -9,6 +9,7 @@
 #include "clients/rpc/rpc_status.h"
 #include "common/error_details.h"
 #include "common/sha256.h"
+#include "fmt/format.h"
 
 namespace loupe {
 namespace {
@@ -106,6 +107,41 @@ TEST(MiniSweepTest, ReportHtmlCarriesThePicturesAndTheWorkersWarnings) {
   EXPECT_THAT(html, Not(HasSubstr("warning.clip_i"))) << "among the versions";
   EXPECT_THAT(html, HasSubstr("the text tower takes 2"));
   EXPECT_THAT(html, Not(HasSubstr("note.prompts"))) << "among the versions";
+}
+
+TEST(MiniSweepTest, ReportAnswersQuestionsAboutMeans) {
+  MiniSweep mini;
+  mini.Create("small", SmallSpec(3, 2));
+  mini.AddWorker("a");
+  mini.WaitUntilEnded("small");
+  const v1::Trial first = mini.Trials("small").front();
+  ASSERT_EQ(first.cell_size(), 2);
+  const auto& [factor, level] = *first.cell().begin();
+  const std::string other = std::next(first.cell().begin())->first;
+  v1::RenderReportRequest request;
+  request.set_name("sweeps/small");
+  request.set_format(v1::RenderReportRequest::CSV);
+  request.add_contrasts(fmt::format("[{}={}]", factor, level));
+  request.add_simple_effects(fmt::format("{} | {}", factor, other));
+  const auto render = [&](const std::string& table) {
+    request.set_table(table);
+    grpc::ClientContext context;
+    mini.connection()->Prepare(context);
+    const auto reader = mini.analysis().RenderReport(&context, request);
+    std::string csv;
+    v1::RenderReportResponse part;
+    while (reader->Read(&part)) csv += part.chunk();
+    const absl::Status status = FromGrpcStatus(reader->Finish());
+    return status.ok() ? csv : std::string(status.message());
+  };
+  EXPECT_THAT(render("contrasts"), HasSubstr(fmt::format("\n[{}={}],", factor, level)));
+  EXPECT_THAT(render("simple-effects"), HasSubstr(fmt::format("\n{},{} = ", factor, other)));
+  EXPECT_THAT(render("medians"), HasSubstr("no table 'medians'; expected one of trials, anova, means"));
+  request.set_format(v1::RenderReportRequest::TEXT);
+  EXPECT_THAT(render("means"), HasSubstr("CSV"));
+  request.clear_contrasts();
+  request.add_contrasts("[no_such=1]");
+  EXPECT_THAT(render(""), HasSubstr("no_such"));
 }
 
 TEST(MiniSweepTest, FailedAttemptsAreTriedAgain) {
