@@ -1,5 +1,5 @@
-// Full fine-tuning: the base's own weights are trained, all of them or those that are chosen, as copies: the base itself
-// stays as it is.
+// Full fine-tuning: the base's own weights are trained, all of them or those that are chosen, as copies: the base
+// itself stays as it is.
 #include <torch/utils.h>
 
 #include <algorithm>
