@@ -23,9 +23,12 @@ namespace {
 
 using nlohmann::json;
 
-// For all of them see adapters_test.cc. What AdamW makes of a gradient that is 0 but for rounding is left out of the
-// share (here: whole biases before a GroupNorm of one channel a group, a fiftieth of BitFit's numbers on that base):
-// entries whose first gradient is below this part of the greatest.
+// For all of them see adapters_test.cc. AdamW makes a whole step of a gradient that is 0 but for rounding, in whichever
+// direction the rounding went: entries whose first gradient is below this part of the greatest are left out of the
+// share (the bound on the furthest entry holds for them too). Looked at: on sd_v1_like they are whole arrays, what a
+// GroupNorm of one channel a group takes away again (time_emb_proj and conv1.bias of its 32-channel blocks): 14 of
+// BitFit's, 4 % of its numbers, and 10 of LoRA's, 1.7 %; elsewhere 0.1 to 0.5 %, 3.5 % of full's, and the rows of the
+// token embedding that no caption uses, which are 0.
 constexpr double kRoundingShare = 1e-5;
 constexpr double kOutput = 2e-5;
 constexpr double kLossError = 1e-5;
