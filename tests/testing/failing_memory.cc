@@ -31,7 +31,12 @@ bool HasFailedAllocation() { return has_failed; }
 
 void* operator new(std::size_t size) { return loupe::testing::Allocate(size); }
 void* operator new[](std::size_t size) { return loupe::testing::Allocate(size); }
+// These too: a sanitizer has its own, whose memory our operator delete must not free.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return std::malloc(size == 0 ? 1 : size); }
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return std::malloc(size == 0 ? 1 : size); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { std::free(memory); }

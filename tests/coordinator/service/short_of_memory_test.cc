@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <memory>
 #include <new>
 #include <stdexcept>
 
@@ -187,12 +188,13 @@ class ReactorTest : public ShortOfMemoryTest {
 
   // On the pool's one thread, before anything else that is submitted later.
   void FailOnPool(int64_t n) {
-    std::promise<void> armed;
-    pool_.Submit("test", [&] {
-      armed.set_value();
+    // Owned by both: this function may be gone when the job's last line runs.
+    const auto armed = std::make_shared<std::promise<void>>();
+    pool_.Submit("test", [armed, n] {
+      armed->set_value();
       FailAllocation(n);
     });
-    armed.get_future().wait();
+    armed->get_future().wait();
   }
 
   EngineThread thread_{engine_, SystemClock()};
