@@ -4,10 +4,8 @@
 
 #include <utility>
 
-#include "worker/methods/attachment.h"
-#include "worker/methods/file_parts.h"
 #include "worker/methods/layer_names.h"
-#include "worker/methods/method.h"
+#include "worker/methods/own_weights.h"
 
 namespace loupe::worker {
 namespace {
@@ -36,9 +34,9 @@ class BiasHook : public LayerHook {
   const torch::Tensor biases_;  // [K, out]
 };
 
-class BitFit : public Method {
+class BitFit : public OwnWeights {
  public:
-  BitFit(const TuningSites& sites, const SlotRange& range, torch::Device device) : range_(range), attachment_(range) {
+  BitFit(const TuningSites& sites, const SlotRange& range, torch::Device device) : OwnWeights(range) {
     for (const NamedSite& named : NamedSites(sites)) {
       const LeafLayer& layer = *named.site.layer;
       if (named.conditioner || !layer.bias.defined()) continue;
@@ -49,31 +47,6 @@ class BitFit : public Method {
     }
     TORCH_CHECK(!parameters_.empty(), "the base's network has no biases to train");
   }
-
-  int64_t slots() const override { return range_.total; }
-  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
-  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
-
-  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
-  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
-    ImportParts(PartsOf(slot), arrays);
-  }
-  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
-    return ReplaceWeights(PartsOf(slot), weights);
-  }
-
- private:
-  std::vector<FilePart> PartsOf(int64_t slot) const {
-    std::vector<FilePart> parts;
-    for (const NamedParameter& parameter : parameters_) {
-      parts.push_back({parameter.name, parameter.value[slot - parameter.first_slot]});
-    }
-    return parts;
-  }
-
-  const SlotRange range_;
-  std::vector<NamedParameter> parameters_;  // all hold the whole range
-  Attachment attachment_;
 };
 
 }  // namespace

@@ -5,10 +5,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_join.h"
-#include "worker/methods/attachment.h"
-#include "worker/methods/file_parts.h"
 #include "worker/methods/layer_names.h"
-#include "worker/methods/method.h"
+#include "worker/methods/own_weights.h"
 
 namespace loupe::worker {
 namespace {
@@ -83,10 +81,10 @@ class Choice {
   bool in_conditioner_ = false;
 };
 
-class Full : public Method {
+class Full : public OwnWeights {
  public:
   Full(const TuningSites& sites, const std::vector<SlotOptions>& slots, const SlotRange& range, torch::Device device)
-      : range_(range), attachment_(range) {
+      : OwnWeights(range) {
     std::vector<Choice> choices;
     for (const SlotOptions& slot : slots) choices.emplace_back(slot.settings);
     for (const NamedSite& named : NamedSites(sites)) {
@@ -108,31 +106,6 @@ class Full : public Method {
     }
     for (const Choice& choice : choices) choice.CheckUsed();
   }
-
-  int64_t slots() const override { return range_.total; }
-  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
-  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
-
-  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
-  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
-    ImportParts(PartsOf(slot), arrays);
-  }
-  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
-    return ReplaceWeights(PartsOf(slot), weights);
-  }
-
- private:
-  std::vector<FilePart> PartsOf(int64_t slot) const {
-    std::vector<FilePart> parts;
-    for (const NamedParameter& parameter : parameters_) {
-      if (parameter.Holds(slot)) parts.push_back({parameter.name, parameter.value[0]});
-    }
-    return parts;
-  }
-
-  const SlotRange range_;
-  std::vector<NamedParameter> parameters_;  // each of one slot
-  Attachment attachment_;
 };
 
 }  // namespace

@@ -1,0 +1,47 @@
+// A method whose parameters are arrays of the base's own, each slot's under the base's name for it.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "worker/methods/attachment.h"
+#include "worker/methods/file_parts.h"
+#include "worker/methods/layer_names.h"
+#include "worker/methods/method.h"
+
+namespace loupe::worker {
+
+// Its maker fills parameters_ (file name, value [count, …], first slot) and attachment_; the rest follows from these.
+class OwnWeights : public Method {
+ public:
+  int64_t slots() const override { return range_.total; }
+  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
+  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
+
+  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
+  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
+    ImportParts(PartsOf(slot), arrays);
+  }
+  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
+    return ReplaceWeights(PartsOf(slot), weights);
+  }
+
+ protected:
+  explicit OwnWeights(const SlotRange& range) : range_(range), attachment_(range) {}
+
+  const SlotRange range_;
+  std::vector<NamedParameter> parameters_;
+  Attachment attachment_;
+
+ private:
+  std::vector<FilePart> PartsOf(int64_t slot) const {
+    std::vector<FilePart> parts;
+    for (const NamedParameter& parameter : parameters_) {
+      if (parameter.Holds(slot)) parts.push_back({parameter.name, parameter.value[slot - parameter.first_slot]});
+    }
+    return parts;
+  }
+};
+
+}  // namespace loupe::worker
