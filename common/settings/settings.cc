@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <unordered_map>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -70,10 +71,14 @@ const std::string& ValueOf(const std::map<std::string, std::string, std::less<>>
 }  // namespace
 
 const SettingRule* FindSettingRule(std::string_view key) {
-  for (const SettingRule& rule : SettingRules()) {
-    if (rule.key == key) return &rule;
-  }
-  return nullptr;
+  // Looked up for each setting of each lease.
+  static const auto* const by_key = [] {
+    auto* index = new std::unordered_map<std::string_view, const SettingRule*>();
+    for (const SettingRule& rule : SettingRules()) index->emplace(rule.key, &rule);
+    return index;
+  }();
+  const auto found = by_key->find(key);
+  return found == by_key->end() ? nullptr : found->second;
 }
 
 std::string_view ShortSettingName(std::string_view key) {
@@ -358,6 +363,7 @@ int32_t RequiredSettingsVersion(const std::map<std::string, std::string, std::le
 
 std::map<std::string, std::string, std::less<>> SettingsForVersion(
     const std::map<std::string, std::string, std::less<>>& values, int32_t version) {
+  if (version >= kSettingsVersion) return values;
   std::map<std::string, std::string, std::less<>> known;
   for (const auto& [key, value] : values) {
     const SettingRule* rule = FindSettingRule(key);
