@@ -10,6 +10,10 @@ const std::vector<SettingRule>& SettingRules() {
     for (const auto area :
          {&GeneralRules, &TaskRules, &MethodRules, &BudgetRules, &TrainRules, &SampleRules, &ScoreRules}) {
       std::vector<SettingRule> rows = area();
+      // Each trial of a pack has a method of its own.
+      if (area == &MethodRules) {
+        for (SettingRule& rule : rows) rule.may_differ_in_pack = true;
+      }
       all.insert(all.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
     }
     return all;

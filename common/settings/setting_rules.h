@@ -6,7 +6,9 @@
 //   new setting    `since` = the new version, and `neutral` = the value that means what programs did before it
 //   new choice     an entry in `choices_since`
 //   new default    the old one moves to `former_defaults`
-// A setting is never removed, renamed or given another meaning; tests/common holds each version's defaults to numbers
+// Trials that differ in it alone can share a pack where `may_differ_in_pack` says so: every setting of the method and
+// of its optimiser, and none that says what a trial sees, how much of it, when it is looked at or how it is scored. A
+// setting is never removed, renamed or given another meaning; tests/common holds each version's defaults to numbers
 // written then.
 #pragma once
 

@@ -361,6 +361,16 @@ int32_t RequiredSettingsVersion(const std::map<std::string, std::string, std::le
   return required;
 }
 
+std::string PackKey(const std::map<std::string, std::string, std::less<>>& values) {
+  std::string key;
+  for (const auto& [name, value] : values) {
+    const SettingRule* rule = FindSettingRule(name);
+    // A value may hold anything but a NUL.
+    if (rule == nullptr || !rule->may_differ_in_pack) key.append(name).append("=").append(value).push_back('\0');
+  }
+  return key;
+}
+
 std::map<std::string, std::string, std::less<>> SettingsForVersion(
     const std::map<std::string, std::string, std::less<>>& values, int32_t version) {
   if (version >= kSettingsVersion) return values;

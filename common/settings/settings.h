@@ -59,6 +59,8 @@ struct SettingRule {
   std::vector<std::pair<int32_t, std::string>> former_defaults;
   // Those of `choices` that came after `since`, and the version with which each came.
   std::map<std::string, int32_t> choices_since;
+  // Whether trials that differ in it can be trained together, as one pack on one base (PackKey).
+  bool may_differ_in_pack = false;
   // One sentence for docs/sweep-file.md and for error messages.
   std::string description;
 };
@@ -123,6 +125,10 @@ int32_t RequiredSettingsVersion(const std::map<std::string, std::string, std::le
 // RequiredSettingsVersion(values) <= version, else something is lost.
 std::map<std::string, std::string, std::less<>> SettingsForVersion(
     const std::map<std::string, std::string, std::less<>>& values, int32_t version);
+
+// What trials must have in common to be trained together as one pack: of complete settings, those that may not differ,
+// as text. Trials with equal keys fit each other; settings that this program does not know are part of it.
+std::string PackKey(const std::map<std::string, std::string, std::less<>>& values);
 
 // A trial's settings: complete (defaults filled in) and valid. Value type; const access is thread-safe.
 class Settings {
