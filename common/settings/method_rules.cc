@@ -17,16 +17,34 @@ std::vector<SettingRule> MethodRules() {
   using enum SettingType;
   const std::vector<std::string> adapter = {"adapter"};
   const std::vector<std::string> lora = {"lora"};
+  const std::vector<std::string> inversion = {"textual-inversion"};
+  const std::vector<std::string> hypernetwork = {"hypernetwork"};
   return {
       {.key = "method.kind",
        .type = kChoice,
        .default_value = "adapter",
-       .choices = {"adapter", "lora", "full", "bitfit"},
-       .choices_since = {{"lora", 2}, {"full", 2}, {"bitfit", 2}},
+       .choices = {"adapter", "lora", "full", "bitfit", "difffit", "vpt-deep", "vpt-shallow", "adaptformer",
+                   "sequential-adapter", "textual-inversion", "hypernetwork", "file"},
+       .choices_since = {{"lora", 2},
+                         {"full", 2},
+                         {"bitfit", 2},
+                         {"difffit", 3},
+                         {"vpt-deep", 3},
+                         {"vpt-shallow", 3},
+                         {"adaptformer", 3},
+                         {"sequential-adapter", 3},
+                         {"textual-inversion", 3},
+                         {"hypernetwork", 3},
+                         {"file", 3}},
        .description =
            "What is tuned: adapter, a small network that reads and writes at named positions (arXiv 2303.18181); lora, a "
            "low-rank change of layers' weights (arXiv 2106.09685); full, the weights themselves; bitfit, the biases "
-           "alone (arXiv 2106.10199)."},
+           "alone (arXiv 2106.10199); difffit, biases, norms and factors per channel (arXiv 2304.06648); vpt-deep and "
+           "vpt-shallow, tokens in front of every transformer block's or the first's stream (arXiv 2203.12119); "
+           "adaptformer, a bottleneck beside each feed-forward (arXiv 2205.13535); sequential-adapter, one after each "
+           "attention and feed-forward (arXiv 1902.00751); textual-inversion, the vectors of one word (arXiv 2208.01618); hypernetwork, small "
+           "networks before to_k and to_v, as AUTOMATIC1111's web UI has them; file, nothing: a file that was trained "
+           "elsewhere is scored."},
       {.key = "method.input",
        .type = kChoice,
        .required = true,
@@ -105,9 +123,10 @@ std::vector<SettingRule> MethodRules() {
        .minimum = 0,
        .maximum = 0.999,
        .condition_key = "method.kind",
-       .condition_values = lora,
+       .condition_values = {"lora", "hypernetwork"},
        .since = 2,
-       .description = "Share of the change's inputs that a training step sets to 0."},
+       .description =
+           "Share of what a training step sets to 0: of a LoRA's inputs, of a hypernetwork's hidden values."},
       {.key = "method.targets",
        .type = kNames,
        .default_value = "attention",
@@ -146,6 +165,92 @@ std::vector<SettingRule> MethodRules() {
        .condition_values = {"lora", "full"},
        .since = 2,
        .description = "Tunes the text encoder as well."},
+
+      // Defaults as in diffusers' script for textual inversion: one vector, which starts as that of a word.
+      {.key = "method.token",
+       .type = kText,
+       .condition_key = "method.kind",
+       .condition_values = {"textual-inversion", "file"},
+       .since = 3,
+       .description =
+           "The word whose vectors are learned, or that a file's embedding stands for; a word that the tokenizer does not "
+           "have as one token is added to it. Not set, it is the words of the instance prompt that the class prompt "
+           "lacks."},
+      {.key = "method.vectors",
+       .type = kInteger,
+       .default_value = "1",
+       .minimum = 1,
+       .maximum = 75,
+       .condition_key = "method.kind",
+       .condition_values = inversion,
+       .since = 3,
+       .description = "How many vectors the word has: it takes as many places of a prompt."},
+      {.key = "method.initialiser",
+       .type = kText,
+       .condition_key = "method.kind",
+       .condition_values = inversion,
+       .since = 3,
+       .description =
+           "The words whose vectors are the initial ones. Not set, it is the last word of the class prompt that is one "
+           "token."},
+
+      // Names and defaults as in the web UI's form for a new hypernetwork.
+      {.key = "method.layer_structure",
+       .type = kText,
+       .default_value = "1, 2, 1",
+       .condition_key = "method.kind",
+       .condition_values = hypernetwork,
+       .since = 3,
+       .description = "Widths of a hypernetwork's layers as multiples of the context's width: from 1 to 1."},
+      {.key = "method.hidden_activation",
+       .type = kChoice,
+       .default_value = "linear",
+       .choices = {"linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "gelu", "silu", "mish",
+                   "softsign"},
+       .condition_key = "method.kind",
+       .condition_values = hypernetwork,
+       .since = 3,
+       .description = "Function after each of a hypernetwork's layers but the last; linear: none; swish: hard-swish."},
+      {.key = "method.activate_output",
+       .type = kBoolean,
+       .default_value = "false",
+       .condition_key = "method.kind",
+       .condition_values = hypernetwork,
+       .since = 3,
+       .description = "The function comes after the last layer too."},
+      {.key = "method.layer_norm",
+       .type = kBoolean,
+       .default_value = "false",
+       .condition_key = "method.kind",
+       .condition_values = hypernetwork,
+       .since = 3,
+       .description = "A layer norm after each of a hypernetwork's layers."},
+      {.key = "method.weight_init",
+       .type = kChoice,
+       .default_value = "normal",
+       .choices = {"normal", "xavier-uniform", "xavier-normal", "kaiming-uniform", "kaiming-normal"},
+       .condition_key = "method.kind",
+       .condition_values = hypernetwork,
+       .since = 3,
+       .description = "What a hypernetwork's weights are drawn from; normal: N(0, 0.01²). Biases start at 0."},
+      {.key = "method.widths",
+       .type = kNames,
+       .default_value = "all",
+       .condition_key = "method.kind",
+       .condition_values = hypernetwork,
+       .since = 3,
+       .description =
+           "The context widths that get a hypernetwork, as numbers (768 is Stable Diffusion v1's text), or all."},
+
+      {.key = "method.path",
+       .type = kPath,
+       .required = true,
+       .condition_key = "method.kind",
+       .condition_values = {"file"},
+       .since = 3,
+       .description =
+           "A LoRA, an embedding, a hypernetwork or a trial's adapter.safetensors, of this or another program: what is "
+           "scored as it is, without training."},
   };
 }
 

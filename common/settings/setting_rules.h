@@ -21,6 +21,7 @@ namespace loupe {
 std::vector<SettingRule> GeneralRules();
 std::vector<SettingRule> TaskRules();
 std::vector<SettingRule> MethodRules();
+std::vector<SettingRule> TransformerMethodRules();
 std::vector<SettingRule> BudgetRules();
 std::vector<SettingRule> TrainRules();
 std::vector<SettingRule> SampleRules();

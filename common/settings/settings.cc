@@ -47,6 +47,12 @@ absl::Status WrongValue(const SettingRule& rule, std::string_view value, std::st
   return absl::InvalidArgumentError(fmt::format("{}: '{}' is not {}", rule.key, value, expected));
 }
 
+absl::Status WrongChoice(const SettingRule& rule, std::string_view value) {
+  const std::string nearest = NearestName(value, rule.choices);
+  return WrongValue(rule, value,
+                    ExpectedValue(rule) + (nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
+}
+
 // The default that the table had at `version`; empty where it had none.
 const std::string& DefaultAt(const SettingRule& rule, int32_t version) {
   static const std::string none;
@@ -136,7 +142,8 @@ std::string ExpectedValue(const SettingRule& rule) {
     case SettingType::kChoice:
       return fmt::format("one of {}", fmt::join(rule.choices, ", "));
     case SettingType::kNames:
-      return "names with spaces or commas between them";
+      return rule.choices.empty() ? "names with spaces or commas between them"
+                                  : fmt::format("one or more of {}", fmt::join(rule.choices, ", "));
   }
   std::abort();
 }
@@ -196,6 +203,10 @@ absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_
         if (!well_formed) {
           return WrongValue(rule, names[i], "a name of letters, digits, '_', '.', '-' and '*' for any letters");
         }
+        if (!rule.choices.empty() &&
+            std::find(rule.choices.begin(), rule.choices.end(), names[i]) == rule.choices.end()) {
+          return WrongChoice(rule, names[i]);
+        }
         if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
             names.begin() + static_cast<std::ptrdiff_t>(i)) {
           return absl::InvalidArgumentError(fmt::format("{}: '{}' is given twice", rule.key, names[i]));
@@ -207,9 +218,7 @@ absl::StatusOr<std::string> CanonicalValue(const SettingRule& rule, std::string_
       for (const std::string& choice : rule.choices) {
         if (absl::AsciiStrToLower(choice) == absl::AsciiStrToLower(text)) return choice;
       }
-      const std::string nearest = NearestName(text, rule.choices);
-      return WrongValue(rule, value,
-                        ExpectedValue(rule) + (nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
+      return WrongChoice(rule, text);
     }
   }
   std::abort();

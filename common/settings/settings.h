@@ -40,7 +40,7 @@ struct SettingRule {
   // Inclusive bounds of kInteger and kReal.
   double minimum = -std::numeric_limits<double>::infinity();
   double maximum = std::numeric_limits<double>::infinity();
-  // The values of kChoice.
+  // The values of kChoice; the names of kNames where only these are known.
   std::vector<std::string> choices;
   // Of these, the ones that mean something only where other settings are given (and not 0): {"fid",
   // {"score.inception"}}.
