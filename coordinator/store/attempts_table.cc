@@ -1,5 +1,6 @@
 #include "coordinator/store/attempts_table.h"
 
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -8,6 +9,7 @@
 
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator::attempts_table {
@@ -29,6 +31,30 @@ constexpr char kLiveArtifactsSql[] =
 constexpr char kLiveSql[] =
     "SELECT sweep_key, trial_index, epoch, token_sha256, worker, session, start_time_us, point_sequence FROM attempts "
     "WHERE outcome = 0 ORDER BY sweep_key, trial_index";
+
+#define LOUPE_ATTEMPT_SELECT(which)                                                                            \
+  "SELECT s.sweep_id, a.sweep_key, a.trial_index, a.epoch, a.worker, a.outcome, a.failure_class, "             \
+  "a.failure_message, a.start_time_us, a.end_time_us FROM attempts AS a JOIN sweeps AS s USING (sweep_key) "   \
+  "WHERE " which                                                                                               \
+  "(a.end_time_us IS NULL OR a.end_time_us > ?) AND (a.start_time_us, a.sweep_key, a.trial_index, a.epoch) < " \
+  "(?, ?, ?, ?) ORDER BY a.start_time_us DESC, a.sweep_key DESC, a.trial_index DESC, a.epoch DESC LIMIT ?"
+constexpr char kListSql[] = LOUPE_ATTEMPT_SELECT("");
+constexpr char kListOfSweepSql[] = LOUPE_ATTEMPT_SELECT("a.sweep_key = ? AND ");
+constexpr char kListOfTrialSql[] = LOUPE_ATTEMPT_SELECT("a.sweep_key = ? AND a.trial_index = ? AND ");
+#undef LOUPE_ATTEMPT_SELECT
+
+AttemptRow ReadAttempt(const SqliteRow& row) {
+  AttemptRow attempt;
+  attempt.sweep_id = row.Text(0);
+  attempt.trial = {row.Int(1), row.Int(2)};
+  attempt.epoch = row.Int(3);
+  attempt.worker = row.Text(4);
+  attempt.outcome = static_cast<AttemptEnd>(row.Int32(5));
+  if (!row.IsNull(6)) attempt.failure = Failure{static_cast<FailureClass>(row.Int32(6)), ToUtf8(row.Text(7))};
+  attempt.start_time = row.Time(8);
+  attempt.end_time = row.OptionalTime(9);
+  return attempt;
+}
 
 }  // namespace
 
@@ -63,6 +89,30 @@ absl::Status KeepSuperseded(SqliteDb& db, const KeepSupersededResult& late) {
 
 absl::Status SetPointSequence(SqliteDb& db, TrialKey trial, int64_t epoch, int64_t sequence) {
   return db.Run(kSequenceSql, sequence, trial.sweep, trial.index, epoch);
+}
+
+absl::StatusOr<std::vector<AttemptRow>> List(SqliteDb& db, const AttemptFilter& filter) {
+  std::vector<AttemptRow> attempts;
+  const auto add = [&](const SqliteRow& row) { attempts.push_back(ReadAttempt(row)); };
+  constexpr int64_t kLast = std::numeric_limits<int64_t>::max();
+  // Microseconds: those of the infinite past would not fit.
+  const int64_t ended_after = filter.ended_after == absl::InfinitePast() ? std::numeric_limits<int64_t>::min()
+                                                                         : absl::ToUnixMicros(filter.ended_after);
+  const int64_t before = filter.after ? absl::ToUnixMicros(filter.after->start_time) : kLast;
+  const TrialKey trial = filter.after ? filter.after->trial : TrialKey{kLast, kLast};
+  const int64_t epoch = filter.after ? filter.after->epoch : kLast;
+  absl::Status status;
+  if (filter.sweep == 0) {
+    status = db.ForEach(kListSql, add, ended_after, before, trial.sweep, trial.index, epoch, filter.limit);
+  } else if (!filter.trial) {
+    status = db.ForEach(kListOfSweepSql, add, filter.sweep, ended_after, before, trial.sweep, trial.index, epoch,
+                        filter.limit);
+  } else {
+    status = db.ForEach(kListOfTrialSql, add, filter.sweep, *filter.trial, ended_after, before, trial.sweep,
+                        trial.index, epoch, filter.limit);
+  }
+  LOUPE_RETURN_IF_ERROR(status);
+  return attempts;
 }
 
 absl::Status ForEachLive(SqliteDb& db, const std::function<void(LiveAttempt)>& fn) {

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "coordinator/scheduler/effects.h"
 #include "coordinator/store/sqlite_db.h"
 #include "coordinator/store/store.h"
@@ -15,6 +17,9 @@ absl::Status End(SqliteDb& db, const EndAttempt& end);
 // Kept only where the token is the attempt's own.
 absl::Status KeepSuperseded(SqliteDb& db, const KeepSupersededResult& late);
 absl::Status SetPointSequence(SqliteDb& db, TrialKey trial, int64_t epoch, int64_t sequence);
+
+// Latest start first.
+absl::StatusOr<std::vector<AttemptRow>> List(SqliteDb& db, const AttemptFilter& filter);
 
 absl::Status ForEachLive(SqliteDb& db, const std::function<void(LiveAttempt)>& fn);
 

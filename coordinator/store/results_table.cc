@@ -1,5 +1,6 @@
 #include "coordinator/store/results_table.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -29,6 +30,20 @@ constexpr char kNotesSql[] =
     "SELECT DISTINCT entry.value FROM results, json_each(results.provenance) AS entry "
     "WHERE results.sweep_key = ? AND entry.type = 'text' AND entry.key LIKE 'note.%' ORDER BY entry.value LIMIT 20";
 constexpr char kProvenanceSql[] = "SELECT provenance FROM results WHERE sweep_key = ? ORDER BY trial_index LIMIT 1";
+constexpr char kTrialProvenanceSql[] = "SELECT provenance FROM results WHERE sweep_key = ? AND trial_index = ?";
+constexpr char kScoreSql[] = "SELECT count(*), avg(value) FROM scores WHERE sweep_key = ? AND name = ?";
+constexpr char kSmallestSql[] =
+    "SELECT trial_index, value FROM scores WHERE sweep_key = ? AND name = ? ORDER BY value, trial_index LIMIT 1";
+constexpr char kLargestSql[] =
+    "SELECT trial_index, value FROM scores WHERE sweep_key = ? AND name = ? ORDER BY value DESC, trial_index LIMIT 1";
+constexpr char kSinceSql[] = "SELECT count(*) FROM results WHERE sweep_key = ? AND accept_time_us > ?";
+
+void ReadProvenance(const SqliteRow& row, std::map<std::string, std::string>& provenance) {
+  const nlohmann::json parsed = nlohmann::json::parse(row.Text(0), nullptr, /*allow_exceptions=*/false);
+  for (const auto& [key, value] : parsed.items()) {
+    if (value.is_string()) provenance.emplace(key, value.get<std::string>());
+  }
+}
 
 }  // namespace
 
@@ -80,15 +95,42 @@ absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, SweepKey sweep) {
 absl::StatusOr<std::map<std::string, std::string>> FirstProvenance(SqliteDb& db, SweepKey sweep) {
   std::map<std::string, std::string> provenance;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
-      kProvenanceSql,
-      [&](const SqliteRow& row) {
-        const nlohmann::json parsed = nlohmann::json::parse(row.Text(0), nullptr, /*allow_exceptions=*/false);
-        for (const auto& [key, value] : parsed.items()) {
-          if (value.is_string()) provenance.emplace(key, value.get<std::string>());
-        }
-      },
-      sweep));
+      kProvenanceSql, [&](const SqliteRow& row) { ReadProvenance(row, provenance); }, sweep));
   return provenance;
+}
+
+absl::StatusOr<std::map<std::string, std::string>> Provenance(SqliteDb& db, TrialKey trial) {
+  std::map<std::string, std::string> provenance;
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kTrialProvenanceSql, [&](const SqliteRow& row) { ReadProvenance(row, provenance); }, trial.sweep, trial.index));
+  return provenance;
+}
+
+absl::StatusOr<ScoreSummary> Summarise(SqliteDb& db, SweepKey sweep, const std::string& score, bool smaller_is_better) {
+  ScoreSummary summary;
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kScoreSql,
+      [&](const SqliteRow& row) {
+        summary.results = row.Int(0);
+        summary.mean = row.Real(1);
+      },
+      sweep, std::string_view(score)));
+  summary.best = std::numeric_limits<double>::quiet_NaN();
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      smaller_is_better ? kSmallestSql : kLargestSql,
+      [&](const SqliteRow& row) {
+        summary.best_trial = row.Int(0);
+        summary.best = row.Real(1);
+      },
+      sweep, std::string_view(score)));
+  return summary;
+}
+
+absl::StatusOr<int64_t> CountSince(SqliteDb& db, SweepKey sweep, absl::Time since) {
+  int64_t count = 0;
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kSinceSql, [&](const SqliteRow& row) { count = row.Int(0); }, sweep, since));
+  return count;
 }
 
 }  // namespace loupe::coordinator::results_table

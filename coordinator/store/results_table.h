@@ -33,6 +33,11 @@ absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,
                            const std::function<void(int64_t index, std::string name, std::string sha256)>& fn);
 // What workers noted about pictures and prompts ("note.…" in a result's provenance): each sentence once, 20 at most.
 absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, SweepKey sweep);
+// One score over all accepted results of a sweep; of equally good trials the first is the best.
+absl::StatusOr<ScoreSummary> Summarise(SqliteDb& db, SweepKey sweep, const std::string& score, bool smaller_is_better);
+absl::StatusOr<int64_t> CountSince(SqliteDb& db, SweepKey sweep, absl::Time since);
+// Of a trial's accepted result; empty when there is none.
+absl::StatusOr<std::map<std::string, std::string>> Provenance(SqliteDb& db, TrialKey trial);
 // Of the sweep's first accepted result; empty when there is none.
 absl::StatusOr<std::map<std::string, std::string>> FirstProvenance(SqliteDb& db, SweepKey sweep);
 

@@ -296,6 +296,43 @@ absl::StatusOr<std::vector<MetricPoint>> SqliteStore::ListPoints(TrialKey trial,
   return points;
 }
 
+absl::StatusOr<std::vector<AttemptRow>> SqliteStore::ListAttempts(const AttemptFilter& filter) {
+  std::vector<AttemptRow> attempts;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(attempts, attempts_table::List(db, filter));
+    return absl::OkStatus();
+  }));
+  return attempts;
+}
+
+absl::StatusOr<ScoreSummary> SqliteStore::SummariseScore(SweepKey sweep, const std::string& score,
+                                                         bool smaller_is_better) {
+  ScoreSummary summary;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(summary, results_table::Summarise(db, sweep, score, smaller_is_better));
+    return absl::OkStatus();
+  }));
+  return summary;
+}
+
+absl::StatusOr<int64_t> SqliteStore::CountAcceptedSince(SweepKey sweep, absl::Time since) {
+  int64_t count = 0;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(count, results_table::CountSince(db, sweep, since));
+    return absl::OkStatus();
+  }));
+  return count;
+}
+
+absl::StatusOr<std::map<std::string, std::string>> SqliteStore::GetProvenance(TrialKey trial) {
+  std::map<std::string, std::string> provenance;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(provenance, results_table::Provenance(db, trial));
+    return absl::OkStatus();
+  }));
+  return provenance;
+}
+
 absl::StatusOr<std::vector<ArtifactRecord>> SqliteStore::ListArtifacts(TrialKey trial) {
   std::vector<ArtifactRecord> artifacts;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {

@@ -45,6 +45,11 @@ class SqliteStore final : public Store {
   absl::StatusOr<std::vector<MetricPoint>> ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
                                                       const std::optional<PointPosition>& after,
                                                       int64_t limit) override;
+  absl::StatusOr<std::vector<AttemptRow>> ListAttempts(const AttemptFilter& filter) override;
+  absl::StatusOr<ScoreSummary> SummariseScore(SweepKey sweep, const std::string& score,
+                                              bool smaller_is_better) override;
+  absl::StatusOr<int64_t> CountAcceptedSince(SweepKey sweep, absl::Time since) override;
+  absl::StatusOr<std::map<std::string, std::string>> GetProvenance(TrialKey trial) override;
   absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) override;
   absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) override;
   absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) override;

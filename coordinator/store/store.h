@@ -91,6 +91,45 @@ struct PointPosition {
   int64_t step = 0;
 };
 
+// One lease that was handed out, and what became of it.
+struct AttemptRow {
+  TrialKey trial;
+  std::string sweep_id;
+  int64_t epoch = 0;
+  std::string worker;
+  AttemptEnd outcome = AttemptEnd::kRunning;
+  std::optional<Failure> failure;
+  absl::Time start_time;
+  std::optional<absl::Time> end_time;
+};
+
+// Which attempts: of one trial, of one sweep, or of all.
+struct AttemptFilter {
+  // 0: of all sweeps.
+  SweepKey sweep = 0;
+  // Unset: of all the sweep's trials.
+  std::optional<int64_t> trial;
+  // Those that ended later, or still run.
+  absl::Time ended_after = absl::InfinitePast();
+  // Of attempts, those that come after this one in the order of the list.
+  struct Position {
+    absl::Time start_time;
+    TrialKey trial;
+    int64_t epoch = 0;
+  };
+  std::optional<Position> after;
+  int64_t limit = 1000;
+};
+
+// One score over all accepted results of a sweep.
+struct ScoreSummary {
+  int64_t results = 0;
+  // NaN, and -1, when there are no results.
+  double mean = 0;
+  double best = 0;
+  int64_t best_trial = -1;
+};
+
 // Everything a report reads, from one snapshot.
 struct SweepSnapshot {
   SweepRecord sweep;
@@ -166,6 +205,16 @@ class Store {
   virtual absl::StatusOr<std::vector<MetricPoint>> ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
                                                               const std::optional<PointPosition>& after,
                                                               int64_t limit) = 0;
+
+  // Latest start first.
+  virtual absl::StatusOr<std::vector<AttemptRow>> ListAttempts(const AttemptFilter& filter) = 0;
+
+  virtual absl::StatusOr<ScoreSummary> SummariseScore(SweepKey sweep, const std::string& score,
+                                                      bool smaller_is_better) = 0;
+  // Results accepted after `since`.
+  virtual absl::StatusOr<int64_t> CountAcceptedSince(SweepKey sweep, absl::Time since) = 0;
+  // What the accepted result says of its origin; empty when there is none.
+  virtual absl::StatusOr<std::map<std::string, std::string>> GetProvenance(TrialKey trial) = 0;
 
   // Of the attempt whose result counts, or else of the latest, ordered by name.
   virtual absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) = 0;
