@@ -5,6 +5,7 @@
 #include "common/settings/settings.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "coordinator/store/analyst_views.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -260,11 +261,12 @@ absl::Status Migrate(SqliteDb& db) {
     const std::string mark =
         fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId, step + 1);
     LOUPE_RETURN_IF_ERROR(db.WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
+      LOUPE_RETURN_IF_ERROR(DropAnalystViews(db));
       LOUPE_RETURN_IF_ERROR(db.Execute(kSteps[static_cast<size_t>(step)]));
       return db.Execute(mark.c_str());
     }));
   }
-  return absl::OkStatus();
+  return RenewAnalystViews(db);
 }
 
 }  // namespace loupe::coordinator
