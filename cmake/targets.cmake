@@ -55,7 +55,7 @@ set(_loupe_torch_own PUBLIC LibTorch::LibTorch)
 # What speaks gRPC, or shows what came by it.
 set(_loupe_rpc_only_headers <grpcpp/grpcpp.h> <loupe/v1/access.grpc.pb.h> <loupe/v1/analysis.grpc.pb.h>
     <loupe/v1/sweep.grpc.pb.h> <loupe/v1/trial.grpc.pb.h> <loupe/v1/worker.grpc.pb.h> <nlohmann/json.hpp> <CLI/CLI.hpp>)
-set(_loupe_rpc_only_links loupe_proto nlohmann_json::nlohmann_json CLI11::CLI11)
+set(_loupe_rpc_only_links loupe_proto_grpc nlohmann_json::nlohmann_json CLI11::CLI11)
 set(_loupe_rpc_headers ${_loupe_plain_headers} ${_loupe_rpc_only_headers})
 set(_loupe_rpc_links ${_loupe_plain_links} ${_loupe_rpc_only_links})
 set(_loupe_rpc_own ${_loupe_plain_own})
@@ -196,34 +196,44 @@ function(loupe_test)
   endif()
 endfunction()
 
-# loupe_proto(NAME name PROTOS a.proto …): messages and gRPC stubs, included as system headers (generated code).
+# loupe_proto(NAME name PROTOS a.proto …): the messages as `name`, which knows no gRPC, and the services' stubs as `name`_grpc;
+# both included as system headers (generated code).
 function(loupe_proto)
   cmake_parse_arguments(ARG "" "NAME" "PROTOS" ${ARGN})
+  set(stubs ${ARG_NAME}_grpc)
   if(ARG_NAME IN_LIST LOUPE_READY)
-    _loupe_take_ready(${ARG_NAME} protobuf::libprotobuf PkgConfig::GRPCPP)
+    _loupe_take_ready(${ARG_NAME} protobuf::libprotobuf)
+    _loupe_take_ready(${stubs} ${ARG_NAME} PkgConfig::GRPCPP)
     target_include_directories(${ARG_NAME} SYSTEM INTERFACE ${LOUPE_READY_FROM}/gen)
     return()
   endif()
   set(out ${CMAKE_BINARY_DIR}/gen)
   file(MAKE_DIRECTORY ${out})
-  set(generated)
+  set(message_files)
+  set(stub_files)
   foreach(proto ${ARG_PROTOS})
     string(REGEX REPLACE "\\.proto$" "" stem ${proto})
-    set(files ${out}/${stem}.pb.cc ${out}/${stem}.grpc.pb.cc)
-    add_custom_command(OUTPUT ${files} ${out}/${stem}.pb.h ${out}/${stem}.grpc.pb.h
-      COMMAND protobuf::protoc -I ${CMAKE_SOURCE_DIR}/proto --cpp_out=${out} --grpc_out=${out}
+    set(messages ${out}/${stem}.pb.cc ${out}/${stem}.pb.h)
+    set(services ${out}/${stem}.grpc.pb.cc ${out}/${stem}.grpc.pb.h)
+    add_custom_command(OUTPUT ${messages}
+      COMMAND protobuf::protoc -I ${CMAKE_SOURCE_DIR}/proto --cpp_out=${out} ${CMAKE_SOURCE_DIR}/proto/${proto}
+      DEPENDS ${CMAKE_SOURCE_DIR}/proto/${proto} VERBATIM)
+    add_custom_command(OUTPUT ${services}
+      COMMAND protobuf::protoc -I ${CMAKE_SOURCE_DIR}/proto --grpc_out=${out}
               --plugin=protoc-gen-grpc=${GRPC_CPP_PLUGIN} ${CMAKE_SOURCE_DIR}/proto/${proto}
       DEPENDS ${CMAKE_SOURCE_DIR}/proto/${proto} VERBATIM)
-    list(APPEND generated ${files})
+    list(APPEND message_files ${messages})
+    list(APPEND stub_files ${services})
   endforeach()
-  add_library(${ARG_NAME} STATIC ${generated})
-  # Read once per message, run next to a network: half of the optimiser's time for nothing.
-  target_compile_options(${ARG_NAME} PRIVATE $<$<CONFIG:Release>:-O1>)
-  _loupe_unity(${ARG_NAME})
+  add_library(${ARG_NAME} STATIC ${message_files})
+  add_library(${stubs} STATIC ${stub_files})
   # Generated messages have static names in common; service stubs have not.
-  set(messages ${generated})
-  list(FILTER messages EXCLUDE REGEX "\\.grpc\\.pb\\.cc$")
-  set_source_files_properties(${messages} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  _loupe_unity(${stubs})
+  # Read once per message, run next to a network: half of the optimiser's time for nothing.
+  foreach(target ${ARG_NAME} ${stubs})
+    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  endforeach()
   target_include_directories(${ARG_NAME} SYSTEM PUBLIC ${out})
-  target_link_libraries(${ARG_NAME} PUBLIC protobuf::libprotobuf PkgConfig::GRPCPP)
+  target_link_libraries(${ARG_NAME} PUBLIC protobuf::libprotobuf)
+  target_link_libraries(${stubs} PUBLIC ${ARG_NAME} PkgConfig::GRPCPP)
 endfunction()

@@ -11,8 +11,8 @@
 #include "common/credentials.h"
 #include "common/private_file.h"
 #include "common/status_macros.h"
-#include "coordinator/service/access.h"
-#include "coordinator/service/authority.h"
+#include "coordinator/access/access.h"
+#include "coordinator/access/authority.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {

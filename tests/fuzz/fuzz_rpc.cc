@@ -10,7 +10,7 @@
 #include "clients/rpc/connection.h"
 #include "common/atomic_file.h"
 #include "common/sha256.h"
-#include "coordinator/service/server.h"
+#include "coordinator/server/server.h"
 #include "coordinator/store/doctor.h"
 #include "fmt/format.h"
 #include "loupe/v1/analysis.grpc.pb.h"

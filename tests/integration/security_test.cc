@@ -19,7 +19,7 @@
 #include "common/credentials.h"
 #include "common/error_details.h"
 #include "common/sha256.h"
-#include "coordinator/service/server.h"
+#include "coordinator/server/server.h"
 #include "fmt/format.h"
 #include "loupe/v1/access.grpc.pb.h"
 #include "loupe/v1/analysis.grpc.pb.h"
@@ -73,6 +73,12 @@ const std::map<std::string, std::set<Role>>& AllowedRoles() {
       {"loupe.v1.WorkerService/UndrainWorker", {}},
       {"loupe.v1.AnalysisService/GetAnova", kEverybody},
       {"loupe.v1.AnalysisService/RenderReport", kEverybody},
+      {"loupe.v1.ViewService/GetSweepDigest", kEverybody},
+      {"loupe.v1.ViewService/GetTrialTable", kEverybody},
+      {"loupe.v1.ViewService/GetCurves", kEverybody},
+      {"loupe.v1.ViewService/ListAttempts", kEverybody},
+      {"loupe.v1.ViewService/GetTrialDetails", kEverybody},
+      {"loupe.v1.ViewService/GetReport", kEverybody},
   };
   return kAllowed;
 }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/service/engine.h"
+#include "coordinator/engine/engine.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"

@@ -1,0 +1,36 @@
+#include "coordinator/access/audit_log.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/status/status.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace loupe::coordinator {
+
+absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot open the audit log '{}'", path));
+  return std::unique_ptr<AuditLog>(new AuditLog(fd));
+}
+
+AuditLog::~AuditLog() { ::close(fd_); }
+
+void AuditLog::Append(std::string_view line) {
+  std::string text(line);
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '?');
+  text += '\n';
+  const std::lock_guard<std::mutex> lock(mutex_);
+  // What a full disk cut off must not run into the next line.
+  if (torn_) text.insert(0, "\n");
+  const ssize_t wrote = ::write(fd_, text.data(), text.size());
+  torn_ = wrote >= 0 ? wrote < static_cast<ssize_t>(text.size()) : torn_;
+  if (wrote != static_cast<ssize_t>(text.size())) spdlog::error("the audit log cannot be written: {}", line);
+}
+
+}  // namespace loupe::coordinator

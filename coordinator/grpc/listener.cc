@@ -1,0 +1,232 @@
+#include "coordinator/grpc/listener.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace loupe::coordinator {
+namespace {
+
+// A reader's connection to the database has three files, an upload one; there are at most 256 threads for them
+// (server.cc).
+constexpr rlim_t kMostReserved = 1280;
+// While nothing can be accepted.
+constexpr std::chrono::milliseconds kPause{100};
+constexpr std::chrono::minutes kBetweenWarnings{1};
+constexpr size_t kManyMachines = 10000;
+
+int FirstReserved() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return INT_MAX;
+  const rlim_t most = std::min<rlim_t>(limit.rlim_cur, INT_MAX);
+  return static_cast<int>(most - std::min(most / 4, kMostReserved));
+}
+
+int PortOf(int socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
+  return ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
+                                             : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+}
+
+// Empty for this machine itself.
+std::string MachineAt(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = {};
+  if (address.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    if ((ntohl(v4.sin_addr.s_addr) >> 24) == 127) return {};
+    ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+  } else if (address.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    if (IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr)) return {};
+    ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+  }
+  return text;
+}
+
+// Zero for a descriptor that is closed or no socket.
+uint64_t CookieOf(int socket) {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  return ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
+void SetPort(sockaddr_storage& address, int port) {
+  const in_port_t number = htons(static_cast<uint16_t>(port));
+  if (address.ss_family == AF_INET6) {
+    reinterpret_cast<sockaddr_in6*>(&address)->sin6_port = number;
+  } else {
+    reinterpret_cast<sockaddr_in*>(&address)->sin_port = number;
+  }
+}
+
+absl::Status BindError(const std::string& address, int error) {
+  const absl::Status status = absl::ErrnoToStatus(
+      error,
+      fmt::format("cannot listen on '{}' (another program has the port, or the address is not this machine's): choose "
+                  "another with --listen",
+                  address));
+  return error == EADDRINUSE ? absl::AlreadyExistsError(status.message()) : status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int result = colon == std::string::npos || colon == 0
+                         ? EAI_NONAME
+                         : ::getaddrinfo(host.c_str(), address.substr(colon + 1).c_str(), &hints, &found);
+  if (result != 0) {
+    return absl::InvalidArgumentError(fmt::format(
+        "cannot listen on '{}': {}; expected host:port, such as 127.0.0.1:7117", address, ::gai_strerror(result)));
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, &::freeaddrinfo);
+  std::unique_ptr<Listener> listener(new Listener());
+  listener->first_reserved_ = FirstReserved();
+  listener->stop_event_ = ::eventfd(0, EFD_CLOEXEC);
+  if (listener->stop_event_ < 0) return absl::ErrnoToStatus(errno, "cannot make an eventfd");
+  int missing = 0;
+  for (const addrinfo* where = found; where != nullptr; where = where->ai_next) {
+    const int error = listener->Bind(*where);
+    // "localhost" also stands for ::1, on machines without IPv6 too.
+    if (error == EAFNOSUPPORT || error == EADDRNOTAVAIL) {
+      missing = error;
+    } else if (error != 0) {
+      return BindError(address, error);
+    }
+  }
+  if (listener->sockets_.empty()) return BindError(address, missing);
+  return listener;
+}
+
+int Listener::Bind(const addrinfo& where) {
+  const int socket = ::socket(where.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (socket < 0) return errno;
+  // After a restart the port is free at once. Without SO_REUSEPORT: two coordinators must never share one in silence.
+  // Connections inherit TCP_NODELAY: calls are small and wait for their answers.
+  const int on = 1;
+  ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  sockaddr_storage address{};
+  std::copy_n(reinterpret_cast<const char*>(where.ai_addr), where.ai_addrlen, reinterpret_cast<char*>(&address));
+  // One port on every address.
+  if (port_ != 0) SetPort(address, port_);
+  if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), where.ai_addrlen) != 0 ||
+      ::listen(socket, SOMAXCONN) != 0) {
+    const int error = errno;
+    ::close(socket);
+    return error;
+  }
+  sockets_.push_back(socket);
+  port_ = PortOf(socket);
+  return 0;
+}
+
+Listener::~Listener() {
+  Stop();
+  if (stop_event_ >= 0) ::close(stop_event_);
+}
+
+void Listener::Start(std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> server) {
+  server_ = std::move(server);
+  thread_ = std::thread([this] { Loop(); });
+}
+
+void Listener::Stop() {
+  if (thread_.joinable()) {
+    ::eventfd_write(stop_event_, 1);
+    thread_.join();
+  }
+  for (const int socket : sockets_) ::close(socket);
+  sockets_.clear();
+}
+
+void Listener::Loop() {
+  std::vector<pollfd> waited;
+  for (const int socket : sockets_) waited.push_back({.fd = socket, .events = POLLIN, .revents = 0});
+  waited.push_back({.fd = stop_event_, .events = POLLIN, .revents = 0});
+  for (;;) {
+    if (::poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) std::this_thread::sleep_for(kPause);
+    if (waited.back().revents != 0) return;
+    for (size_t i = 0; i < sockets_.size(); ++i) {
+      if (waited[i].revents != 0) Accept(sockets_[i]);
+    }
+  }
+}
+
+void Listener::Accept(int socket) {
+  sockaddr_storage peer{};
+  socklen_t peer_size = sizeof peer;
+  const int connection =
+      ::accept4(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  // Others have used up what was kept for them, or the whole machine's: the queue waits.
+  const bool none_left = connection < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
+  if (none_left) std::this_thread::sleep_for(kPause);
+  if (none_left || connection >= first_reserved_) WarnOfLimit();
+  if (connection < 0) return;
+  if (connection >= first_reserved_ || !HasRoom(connection, MachineAt(peer))) {
+    ::close(connection);
+    return;
+  }
+  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+  parameters.listener_fd = socket;
+  parameters.fd = connection;
+  server_->HandleNewConnection(&parameters);
+}
+
+bool Listener::HasRoom(int connection, const std::string& machine) {
+  if (machine.empty()) return true;
+  auto& open = connections_[machine];
+  const auto closed = [](const auto& entry) { return CookieOf(entry.first) != entry.second; };
+  // Looked through when it is full, and now and then for all machines, so that those which are gone are forgotten.
+  if (open.size() >= kMostOfOneMachine) std::erase_if(open, closed);
+  if (open.size() >= kMostOfOneMachine) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= silent_until_)
+      spdlog::warn("{} has {} connections, which is the most: further ones are turned away", machine, open.size());
+    if (now >= silent_until_) silent_until_ = now + kBetweenWarnings;
+    return false;
+  }
+  open.emplace_back(connection, CookieOf(connection));
+  if (connections_.size() > kManyMachines) {
+    for (auto& entry : connections_) std::erase_if(entry.second, closed);
+    std::erase_if(connections_, [](const auto& entry) { return entry.second.empty(); });
+  }
+  return true;
+}
+
+void Listener::WarnOfLimit() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < silent_until_) return;
+  silent_until_ = now + kBetweenWarnings;
+  spdlog::warn(
+      "{} file descriptors are in use: further connections are turned away, and try again; raise the limit of open files "
+      "(ulimit -Hn) to serve more clients",
+      first_reserved_);
+}
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,25 @@
+#include "coordinator/grpc/unary_reactor.h"
+
+#include <algorithm>
+#include <string>
+
+namespace loupe::coordinator {
+
+CallOrigin OriginOf(const grpc::ServerContextBase& context) {
+  CallOrigin origin;
+  const auto& metadata = context.client_metadata();
+  if (const auto found = metadata.find("authorization"); found != metadata.end())
+    origin.authorization.assign(found->second.data(), found->second.size());
+  // "ipv4:127.0.0.1:41234"
+  origin.machine = context.peer();
+  origin.machine.resize(std::min(origin.machine.size(), origin.machine.rfind(':')));
+  return origin;
+}
+
+absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context,
+                                                  Role role, CallKind kind, const google::protobuf::Message* request) {
+  return OpenFor(
+      backend, [&context] { return OriginOf(context); }, [&context] { context.TryCancel(); }, role, kind, request);
+}
+
+}  // namespace loupe::coordinator

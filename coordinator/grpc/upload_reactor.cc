@@ -1,0 +1,54 @@
+#include "coordinator/grpc/upload_reactor.h"
+
+#include <utility>
+
+#include "common/status_macros.h"
+#include "coordinator/grpc/unary_reactor.h"
+
+namespace loupe::coordinator {
+
+UploadReactor* UploadReactor::Begin(const Backend& backend, grpc::CallbackServerContext& context,
+                                    v1::UploadArtifactResponse& response) {
+  auto* reactor = new UploadReactor(backend, response);
+  absl::StatusOr<std::unique_ptr<OpenCall>> open =
+      OpenFor(backend, context, Role::kWorker, CallKind::kStream, /*request=*/nullptr);
+  if (!open.ok()) {
+    reactor->End(open.status());
+    return reactor;
+  }
+  reactor->SetOpen(*std::move(open));
+  reactor->ReadNext();
+  return reactor;
+}
+
+void UploadReactor::ReadNext() {
+  HandOver();
+  StartRead(&message_);
+}
+
+void UploadReactor::End(const absl::Status& status) {
+  upload_.reset();
+  HandOver();
+  Finish(ToGrpcStatus(status));
+}
+
+void UploadReactor::OnReadDone(bool ok) {
+  TakeBack();
+  RunOnPool(
+      backend_, open()->client(), [this, ok] { Continue(ok); }, [this](const absl::Status& status) { End(status); });
+}
+
+void UploadReactor::Continue(bool ok) {
+  // A call that was cut off looks like one whose client is done.
+  if (open()->cancelled()) return End(absl::CancelledError("the sender has hung up, or sent nothing for too long"));
+  if (!ok) return End(Keep());
+  if (const absl::Status status = upload_->Take(message_); !status.ok()) return End(status);
+  ReadNext();
+}
+
+absl::Status UploadReactor::Keep() {
+  LOUPE_ASSIGN_OR_RETURN(*response_.mutable_artifact(), upload_->Finish());
+  return absl::OkStatus();
+}
+
+}  // namespace loupe::coordinator

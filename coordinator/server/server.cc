@@ -1,0 +1,255 @@
+#include "coordinator/server/server.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "common/atomic_file.h"
+#include "common/credentials.h"
+#include "common/private_file.h"
+#include "common/status_macros.h"
+#include "coordinator/access/access_watch.h"
+#include "coordinator/access/audit_log.h"
+#include "coordinator/api/handlers.h"
+#include "coordinator/engine/sweep_versions.h"
+#include "coordinator/engine/trial_needs.h"
+#include "coordinator/grpc/grpc_server.h"
+#include "coordinator/http/front.h"
+#include "coordinator/metrics/metrics.h"
+#include "coordinator/store/data_folder.h"
+#include "coordinator/store/data_guard.h"
+#include "coordinator/store/lock_file.h"
+#include "coordinator/store/sqlite_store.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace loupe::coordinator {
+namespace {
+
+// On which bodies of calls run; they wait for the engine and the disk, never for a client. Of one client this many may
+// wait.
+constexpr int kPoolThreads = 16;
+constexpr size_t kMostWaiting = 512;
+
+absl::Status MakeDataFolder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, fmt::format("cannot make the data folder '{}'", path));
+}
+
+// DATA/credentials: under TLS, what programs of the same user need beside the token. Removed where there is no TLS.
+absl::Status WriteLocalCredentials(const std::string& folder, const std::string& address, const ServerTls& tls) {
+  const std::string path = folder + "/credentials";
+  if (!tls.on() || !tls.authority() || !tls.issues_own_certificate()) {
+    ::unlink(path.c_str());
+    return absl::OkStatus();
+  }
+  LOUPE_ASSIGN_OR_RETURN(std::string token, ReadFile(folder + "/token"));
+  token.resize(std::min(token.size(), token.find_first_of("\r\n")));
+  LOUPE_ASSIGN_OR_RETURN(const Certificate made, tls.authority()->IssueClient("admin", kLongestClientCertificate));
+  return WritePrivateFile(path, ToText({.comment = "the administrator, for this machine",
+                                        .address = fmt::format("localhost{}", address.substr(address.rfind(':'))),
+                                        .token = token,
+                                        .certificate = made.certificate,
+                                        .key = made.key,
+                                        .authority = tls.authority()->certificate()}));
+}
+
+}  // namespace
+
+constexpr char kHttpOff[] = "off";
+
+// Where the HTTP interface listens when nobody says: beside gRPC, for programs of this machine.
+std::string HttpListenBeside(int grpc_port, const std::string& grpc_listen) {
+  return fmt::format("127.0.0.1:{}", grpc_listen.ends_with(":0") || grpc_port >= 65535 ? 0 : grpc_port + 1);
+}
+
+// How a browser of this machine, or of another where others can reach it, calls it.
+std::string UrlOf(const std::string& listen, int port, bool tls) {
+  std::string host = listen.substr(0, listen.rfind(':'));
+  if (host == "0.0.0.0" || host == "[::]") {
+    char name[256] = {};
+    ::gethostname(name, sizeof name - 1);
+    host = name;
+  }
+  return fmt::format("{}://{}:{}", tls ? "https" : "http", host, port);
+}
+
+// Destroyed from the bottom up: first what serves, last the lock.
+struct Server::Parts {
+  std::string folder;
+  std::string address;
+  std::string http_address;
+  std::unique_ptr<LockFile> lock;
+  // Goes after the store, whose end makes the log part of the database.
+  std::optional<RunningMark> running;
+  std::unique_ptr<SqliteStore> store;
+  std::unique_ptr<ArtifactFolder> artifacts;
+  std::unique_ptr<AccessControl> access;
+  std::unique_ptr<ServerTls> tls;
+  // Where HTTP is reachable and gRPC is not, or the other way round.
+  std::unique_ptr<ServerTls> own_http_tls;
+  std::unique_ptr<AuditLog> audit;
+  RateLimiter limiter;
+  SweepVersions versions;
+  PlanCache plans;
+  http::EventFeeds feeds;
+  Metrics metrics;
+  std::mutex health_mutex;
+  bool healthy = true;
+  bool stopping = false;
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<OpenCalls> calls;
+  std::unique_ptr<AccessWatch> access_watch;
+  std::optional<Handlers> handlers;
+  std::unique_ptr<EngineThread> thread;
+  std::unique_ptr<WorkPool> pool;
+  std::unique_ptr<AnalysisRunner> analyses;
+  std::unique_ptr<GrpcServer> grpc;
+  std::unique_ptr<http::Front> http;
+
+  // The engine's thread learns how commits go before there is a front end to say it, and after.
+  void SetHealthy(bool is_healthy) {
+    const std::lock_guard<std::mutex> lock_health(health_mutex);
+    healthy = is_healthy;
+    if (grpc != nullptr && !stopping) grpc->SetServing(healthy);
+    if (http != nullptr && !stopping) http->SetReady(healthy);
+  }
+
+  absl::Status StartHttp(const ServerOptions& options);
+};
+
+Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const Clock& clock,
+                                                      RandomSource& random) {
+  LOUPE_RETURN_IF_ERROR(MakeDataFolder(options.data_folder));
+  auto parts = std::make_unique<Parts>();
+  Parts& p = *parts;
+  p.folder = options.data_folder;
+  LOUPE_ASSIGN_OR_RETURN(p.lock, LockFile::Acquire(p.folder + kLockFile));
+  LOUPE_RETURN_IF_ERROR(CheckDataFolder(p.folder));
+  LOUPE_ASSIGN_OR_RETURN(p.store, SqliteStore::Open({.path = p.folder + kDatabaseFile, .on_checkpoint = [&p] {
+                                                       if (p.running) p.running->Update();
+                                                     }}));
+  p.running.emplace(p.folder);
+  LOUPE_ASSIGN_OR_RETURN(p.artifacts, ArtifactFolder::Open(p.folder + kArtifactsFolder));
+  LOUPE_ASSIGN_OR_RETURN(p.access, AccessControl::Open(p.folder, clock));
+  LOUPE_ASSIGN_OR_RETURN(p.tls, ServerTls::Open(options.tls, options.listen, p.folder));
+  const bool http_is_reachable =
+      !options.http_listen.empty() && options.http_listen != kHttpOff && !IsLoopback(options.http_listen);
+  if (options.http_listen != kHttpOff && http_is_reachable == IsLoopback(options.listen)) {
+    LOUPE_ASSIGN_OR_RETURN(
+        p.own_http_tls,
+        ServerTls::Open(options.tls, http_is_reachable ? options.http_listen : "127.0.0.1:0", p.folder));
+  }
+  LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
+  p.engine = std::make_unique<Engine>(
+      options.scheduler, Engine::Deps{p.store.get(), &clock, &random,
+                                      [&p](bool healthy) {
+                                        if (healthy) spdlog::info("the store accepts commits again");
+                                        p.SetHealthy(healthy);
+                                      },
+                                      [&p](const Effects& committed, absl::Duration took) {
+                                        p.metrics.NoteCommit(committed, took);
+                                        p.versions.Note(committed);
+                                        p.feeds.Note(committed);
+                                      },
+                                      [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); },
+                                      [&p](const SweepRecord& sweep) { return NeedsOf(p.plans, sweep); }});
+  LOUPE_RETURN_IF_ERROR(p.engine->Recover());
+  p.thread = std::make_unique<EngineThread>(*p.engine, clock);
+  p.calls = std::make_unique<OpenCalls>(options.limits.open, clock);
+  p.access_watch = std::make_unique<AccessWatch>(*p.access, *p.calls, [&p] {
+    p.tls->Refresh();
+    if (p.own_http_tls != nullptr) p.own_http_tls->Refresh();
+  });
+  p.pool = std::make_unique<WorkPool>(kPoolThreads, kMostWaiting);
+  p.analyses = std::make_unique<AnalysisRunner>(options.analysis, options.data_folder);
+  const Backend backend{.engine = p.thread.get(),
+                        .store = p.store.get(),
+                        .artifacts = p.artifacts.get(),
+                        .plans = &p.plans,
+                        .clock = &clock,
+                        .random = &random,
+                        .access = p.access.get(),
+                        .limiter = &p.limiter,
+                        .calls = p.calls.get(),
+                        .pool = p.pool.get(),
+                        .limits = options.limits,
+                        .audit = [audit = p.audit.get()](const std::string& line) { audit->Append(line); }};
+  p.handlers.emplace(backend, *p.tls, *p.analyses, p.versions);
+  p.feeds.Serve(*p.handlers);
+  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<GrpcServer> grpc, GrpcServer::Start(options.listen, *p.tls, *p.handlers));
+  {
+    const std::lock_guard<std::mutex> lock_health(p.health_mutex);
+    p.grpc = std::move(grpc);
+    p.grpc->SetServing(p.healthy);
+  }
+  p.address = fmt::format("{}:{}", options.listen.substr(0, options.listen.rfind(':')), p.grpc->port());
+  if (options.http_listen != kHttpOff) LOUPE_RETURN_IF_ERROR(p.StartHttp(options));
+  LOUPE_RETURN_IF_ERROR(WriteLocalCredentials(p.folder, p.address, *p.tls));
+  LOUPE_RETURN_IF_ERROR(WriteFileAtomically(p.folder + "/address", p.address + "\n"));
+  return std::unique_ptr<Server>(new Server(std::move(parts)));
+}
+
+absl::Status Server::Parts::StartHttp(const ServerOptions& options) {
+  const ServerTls& http_tls = own_http_tls != nullptr ? *own_http_tls : *tls;
+  const http::FrontDeps deps{.handlers = *handlers, .feeds = feeds, .tls = http_tls, .metrics = [this] {
+                               return metrics.Text({.engine = thread.get(),
+                                                    .store = store.get(),
+                                                    .calls = calls.get(),
+                                                    .database = folder + kDatabaseFile,
+                                                    .version = LOUPE_VERSION});
+                             }};
+  const bool chosen = !options.http_listen.empty();
+  std::string listen = chosen ? options.http_listen : HttpListenBeside(grpc->port(), options.listen);
+  absl::StatusOr<std::unique_ptr<http::Front>> front = http::Front::Start(listen, {}, deps);
+  if (absl::IsAlreadyExists(front.status()) && !chosen) {
+    listen = "127.0.0.1:0";
+    front = http::Front::Start(listen, {}, deps);
+  }
+  LOUPE_RETURN_IF_ERROR(front.status());
+  http_address = UrlOf(listen, (*front)->port(), http_tls.on());
+  {
+    const std::lock_guard<std::mutex> lock_health(health_mutex);
+    http = *std::move(front);
+    http->SetReady(healthy);
+  }
+  return WriteFileAtomically(folder + "/http_address", http_address + "\n");
+}
+
+const std::string& Server::address() const { return parts_->address; }
+const std::string& Server::http_address() const { return parts_->http_address; }
+
+void Server::Stop(absl::Duration grace) {
+  {
+    const std::lock_guard<std::mutex> lock_health(parts_->health_mutex);
+    if (std::exchange(parts_->stopping, true)) return;
+  }
+  parts_->grpc->StopAccepting();
+  if (parts_->http != nullptr) parts_->http->StopAccepting();
+  // Held calls would last as long as the grace: they are answered now, and again if new ones come in between.
+  parts_->thread->Post([](Engine& engine) { engine.CancelAll(); });
+  parts_->analyses->Stop();
+  parts_->grpc->Shutdown(grace);
+  // What both had to end has had that time.
+  if (parts_->http != nullptr) parts_->http->Stop(absl::Milliseconds(500));
+  ::unlink((parts_->folder + "/http_address").c_str());
+  ::unlink((parts_->folder + "/address").c_str());
+}
+
+Server::~Server() {
+  Stop(absl::Seconds(2));
+  // Every reply must have reached its call before the front ends go away; what still waits in the pool asks the engine.
+  parts_->analyses.reset();
+  parts_->pool.reset();
+  parts_->thread.reset();
+}
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,107 @@
+// The engine behind its queue, with many threads in front of it: what the thread sanitizer looks at without gRPC in
+// between.
+#include "coordinator/engine/engine_thread.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+#include "common/random_source.h"
+#include "coordinator/store/sqlite_store.h"
+#include "fmt/format.h"
+#include "tests/testing/temp_folder.h"
+
+namespace loupe::coordinator {
+namespace {
+
+constexpr int64_t kCells = 40;
+
+class EngineThreadTest : public ::testing::Test {
+ protected:
+  EngineThreadTest()
+      : store_(*SqliteStore::Open({.path = folder_ / "db"})),
+        engine_(SchedulerOptions(), {store_.get(), &SystemClock(), &SystemRandom(), nullptr}) {
+    EXPECT_TRUE(engine_.Recover().ok());
+    thread_ = std::make_unique<EngineThread>(engine_, SystemClock());
+    SweepRecord sweep;
+    sweep.id = "first";
+    sweep.uid = "uid";
+    sweep.cells = kCells;
+    sweep.replicates = 1;
+    const auto created = thread_->Call<SweepRecord>([=](Scheduler& scheduler, const Now& now, Effects& effects) {
+      return scheduler.OnCreate(
+          sweep, [](int64_t) { return "{}"; }, "", "", now, effects);
+    });
+    EXPECT_TRUE(created.ok()) << created.status();
+  }
+
+  absl::StatusOr<SyncAnswer> Sync(const SyncRequest& request, absl::Duration max_wait = absl::ZeroDuration()) {
+    const auto promise = std::make_shared<std::promise<absl::StatusOr<SyncAnswer>>>();
+    std::future<absl::StatusOr<SyncAnswer>> future = promise->get_future();
+    thread_->Submit(SyncCall{request, max_wait,
+                             [promise](absl::StatusOr<SyncAnswer> answer) { promise->set_value(std::move(answer)); },
+                             ++calls_});
+    return future.get();
+  }
+
+  testing::TempFolder folder_;
+  std::unique_ptr<SqliteStore> store_;
+  Engine engine_;
+  std::unique_ptr<EngineThread> thread_;
+  std::atomic<uint64_t> calls_{0};
+};
+
+TEST_F(EngineThreadTest, ManyWorkersReadersAndCommandsAtOnceLeaveEveryTrialDoneOnce) {
+  std::atomic<int64_t> accepted{0};
+  std::atomic<bool> done{false};
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 4; ++number) {
+    threads.emplace_back([&, number] {
+      SyncRequest base;
+      base.worker = fmt::format("w{}", number);
+      base.session = "s";
+      SyncRequest request = base;
+      while (true) {
+        const absl::StatusOr<SyncAnswer> answer = Sync(request);
+        if (!answer.ok()) break;
+        for (const Verdict& verdict : answer->verdicts) accepted += verdict.status.ok() ? 1 : 0;
+        if (answer->desired.empty()) break;
+        const DesiredAttempt& attempt = answer->desired[0];
+        request = base;
+        request.attempts.resize(1);
+        request.attempts[0].lease = {attempt.sweep_id, attempt.trial.index, attempt.epoch, ToHex(attempt.token)};
+        request.attempts[0].outcome = Result{{{"clip_i", 0.5}}};
+      }
+    });
+  }
+  std::thread reader([&] {
+    while (!done) EXPECT_TRUE(store_->ListTrials(1, {}).ok());
+  });
+  for (std::thread& thread : threads) thread.join();
+  done = true;
+  reader.join();
+  EXPECT_EQ(accepted, kCells);
+  EXPECT_EQ(store_->CountTrials(1)->succeeded, kCells);
+}
+
+TEST_F(EngineThreadTest, AHeldCallIsAnsweredWhenTheThreadStops) {
+  SyncRequest all;
+  all.worker = "greedy";
+  all.session = "s";
+  all.slots = kCells;
+  ASSERT_EQ(Sync(all)->desired.size(), static_cast<size_t>(kCells));
+  SyncRequest idle;
+  idle.worker = "idle";
+  idle.session = "s";
+  const auto promise = std::make_shared<std::promise<absl::Status>>();
+  thread_->Submit(SyncCall{idle, absl::Hours(1),
+                           [promise](const absl::StatusOr<SyncAnswer>& answer) { promise->set_value(answer.status()); },
+                           ++calls_});
+  thread_.reset();
+  EXPECT_EQ(promise->get_future().get().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace loupe::coordinator
