@@ -29,7 +29,7 @@
 #include "common/credentials.h"
 #include "common/private_file.h"
 #include "common/status_macros.h"
-#include "coordinator/service/access.h"
+#include "coordinator/access/access.h"
 #include "coordinator/store/snapshots.h"
 #include "fmt/format.h"
 
@@ -166,10 +166,19 @@ absl::Status AddWorkers(const UpFlags& flags, const WorkerPlan& plan, const std:
   return absl::OkStatus();
 }
 
-ChildCommand CoordinatorCommand(const UpFlags& flags, const std::string& program, const std::string& listen) {
+// "http://127.0.0.1:7118" of the coordinator that runs; empty where it has no page.
+std::string PageAddress(const UpFlags& flags) {
+  const absl::StatusOr<std::string> text = ReadFile(flags.data + "/http_address");
+  return text.ok() ? text->substr(0, text->find('\n')) : "";
+}
+
+ChildCommand CoordinatorCommand(const UpFlags& flags, const std::string& program, const std::string& listen,
+                                const std::string& page) {
   ChildCommand command{.program = program,
                        .arguments = {"--listen", listen, "--data", flags.data},
                        .log_path = flags.data + "/logs/coordinator.log"};
+  if (const size_t scheme = page.find("://"); scheme != std::string::npos)
+    command.arguments.insert(command.arguments.end(), {"--http-listen", page.substr(scheme + 3)});
   if (!flags.backup_to.empty()) {
     command.arguments.insert(command.arguments.end(),
                              {"--backup-to", flags.backup_to, "--backup-every", flags.backup_every, "--backup-keep",
@@ -191,16 +200,18 @@ absl::Status Serve(const UpFlags& flags, StartReport report) {
   };
   Supervisor supervisor(SystemClock(), say);
   LOUPE_RETURN_IF_ERROR(
-      supervisor.Add("coordinator", CoordinatorCommand(flags, coordinator, flags.listen), /*essential=*/true));
+      supervisor.Add("coordinator", CoordinatorCommand(flags, coordinator, flags.listen, ""), /*essential=*/true));
   LOUPE_ASSIGN_OR_RETURN(const std::string address,
                          supervisor.AwaitFile("coordinator", flags.data + "/" + kAddressFile, kStartTimeout,
                                               [&] { return interrupt.interrupted(); }));
-  // With port 0 the first start has chosen one; later starts must come back where the workers look for them.
-  supervisor.SetCommand("coordinator", CoordinatorCommand(flags, coordinator, address));
+  // With port 0 the first start has chosen one; later starts must come back where the workers look for them, and where
+  // a page is open.
+  const std::string page = PageAddress(flags);
+  supervisor.SetCommand("coordinator", CoordinatorCommand(flags, coordinator, address, page));
   LOUPE_RETURN_IF_ERROR(AddWorkers(flags, plan, address, supervisor));
   const std::string started = fmt::format(
-      "coordinator at {}, {} worker{}{}; logs in {}/logs", address, plan.devices.size(),
-      plan.devices.size() == 1 ? "" : "s",
+      "coordinator at {}{}, {} worker{}{}; logs in {}/logs", address,
+      page.empty() ? "" : fmt::format(" (HTTP at {})", page), plan.devices.size(), plan.devices.size() == 1 ? "" : "s",
       plan.devices.empty()
           ? ""
           : fmt::format(" ({}, {} thread{} each)", plan.devices.front(), plan.threads, plan.threads == 1 ? "" : "s"),

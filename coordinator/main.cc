@@ -12,8 +12,8 @@
 #include "common/clock.h"
 #include "common/logging.h"
 #include "common/text.h"
-#include "coordinator/service/analysis_job.h"
-#include "coordinator/service/server.h"
+#include "coordinator/api/analysis_job.h"
+#include "coordinator/server/server.h"
 #include "coordinator/store/snapshots.h"
 #include "coordinator/token_command.h"
 #include "fmt/format.h"
@@ -61,6 +61,7 @@ int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordin
   if (!server.ok()) return Report(server.status());
   spdlog::info("listening on {}; data in '{}'; token in '{}/token'", (*server)->address(), options.data_folder,
                options.data_folder);
+  if (!(*server)->http_address().empty()) spdlog::info("HTTP at {}", (*server)->http_address());
   std::optional<loupe::coordinator::SnapshotThread> snapshot_thread;
   if (!snapshots.to.empty()) snapshot_thread.emplace(snapshots);
   int received = 0;
@@ -85,6 +86,9 @@ int main(int argc, char** argv) {
   app.add_option("--data", options.data_folder, "Folder of the database, the artifacts and the tokens")->required();
   app.add_option("--listen", options.listen, "host:port; port 0 takes a free one (see DATA/address)")
       ->capture_default_str();
+  app.add_option("--http-listen", options.http_listen,
+                 "host:port of the HTTP interface, or off (default: loopback, the port after gRPC's or a free one; see "
+                 "DATA/http_address)");
   app.add_option("--lease-seconds", lease_seconds, "Silence after which a worker's trials go to others")
       ->capture_default_str()
       ->check(CLI::Range(1.0, 86400.0));

@@ -9,6 +9,9 @@
 //                                                                retried and deleted (each worker holds its trial for
 //                                                                --trial-seconds)
 //
+//   coordinator_load_bench --workers 1000 --trial-seconds 0.9 --http-streams 1000 --http-rate 50   the same beside a
+//                                                                thousand open pages and their calls
+//
 // Commits are durable (synchronous=FULL): --data says on which disk. Each worker has a connection of its own.
 #include <signal.h>
 
@@ -19,7 +22,9 @@
 #include <thread>
 
 #include "absl/synchronization/mutex.h"
+#include "bench/coordinator/http_load.h"
 #include "bench/coordinator/load_workers.h"
+#include "common/atomic_file.h"
 #include "fmt/format.h"
 #include "loupe/v1/sweep.grpc.pb.h"
 #include "loupe/v1/trial.grpc.pb.h"
@@ -223,7 +228,28 @@ void Jobs(testing::CoordinatorProcess& coordinator, LoadOptions options) {
       coordinator.process().PeakMegabytes());
 }
 
-void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, bool json) {
+// What people's pages do meanwhile; nothing where neither is asked for.
+std::unique_ptr<HttpLoad> OpenPages(testing::CoordinatorProcess& coordinator, int streams, double rate) {
+  if (streams == 0 && rate <= 0) return nullptr;
+  Create(coordinator, "idle", testing::SmallSpec(2, 1));
+  v1::SweepVerbRequest request;
+  request.set_name("sweeps/idle");
+  grpc::ClientContext context;
+  coordinator.connection()->Prepare(context);
+  v1::Sweep sweep;
+  DieUnless(coordinator.connection()->Check(
+                v1::SweepService::NewStub(coordinator.connection()->channel())->PauseSweep(&context, request, &sweep)),
+            "pause");
+  const std::string address = *ReadFile(coordinator.data_folder() + "/http_address");
+  const std::string token = *ReadFile(coordinator.token_file());
+  return std::make_unique<HttpLoad>(HttpLoadOptions{.port = std::atoi(address.c_str() + address.rfind(':') + 1),
+                                                    .token = token.substr(0, token.find('\n')),
+                                                    .streams = streams,
+                                                    .calls_per_second = rate});
+}
+
+void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, bool json, int http_streams,
+          double http_rate) {
   // At most 1,000 scales are allowed; three cells each.
   const auto replicates = static_cast<int>((options.trials + 2999) / 3000);
   Create(
@@ -238,6 +264,7 @@ void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, 
     DieUnless(connections.back()->WaitUntilConnected(absl::Seconds(30)), "connect");
   }
   LoadWorkers workers(options, connections);
+  const std::unique_ptr<HttpLoad> pages = OpenPages(coordinator, http_streams, http_rate);
   const double cpu = coordinator.process().CpuSeconds();
   const double own_cpu = OwnCpuSeconds();
   LoadOutcome outcome = workers.Run();
@@ -248,6 +275,13 @@ void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, 
   const double median_ms = Percentile(outcome.lease_seconds, 0.5) * 1000;
   const double p99_ms = Percentile(outcome.lease_seconds, 0.99) * 1000;
   const double most_ms = Percentile(outcome.lease_seconds, 1) * 1000;
+  if (pages != nullptr) {
+    HttpLoad::Outcome http = pages->Stop();
+    fmt::print(
+        "HTTP: {} of {} streams open, {} JSON calls at {}/s, {} failed: median {:.1f} ms, p99 {:.1f} ms, longest {:.1f} ms\n",
+        http.open, http_streams, http.seconds.size(), http_rate, http.failed, Percentile(http.seconds, 0.5) * 1000,
+        Percentile(http.seconds, 0.99) * 1000, Percentile(http.seconds, 1) * 1000);
+  }
   if (json) {
     fmt::print(
         "{{\"trials\": {}, \"seconds\": {:.4f}, \"median_ms\": {:.3f}, \"p99_ms\": {:.3f}, \"cpu_seconds\": {:.3f}, "
@@ -280,6 +314,8 @@ int main(int argc, char** argv) {
   bool million = false;
   bool jobs = false;
   bool json = false;
+  int http_streams = 0;
+  double http_rate = 0;
   std::string data;
   std::string program = LOUPE_COORDINATOR;
   app.add_option("--workers", options.workers, "Simulated workers, each with its own connection")
@@ -288,6 +324,8 @@ int main(int argc, char** argv) {
   app.add_option("--trial-seconds", options.trial_seconds, "Length of a trial")->capture_default_str();
   app.add_option("--trials", options.trials, "End after so many trials; the sweep has hardly more");
   app.add_option("--points", options.points, "Metric points per trial");
+  app.add_option("--http-streams", http_streams, "Streams of events that are open meanwhile, of a sweep that rests");
+  app.add_option("--http-rate", http_rate, "JSON calls a second meanwhile")->check(CLI::Range(0.1, 1e5));
   app.add_flag("--json", json, "One line for programs");
   app.add_flag("--million", million, "A sweep of a million trials instead");
   app.add_flag("--jobs", jobs, "Work on whole sweeps beside the workers");
@@ -302,7 +340,7 @@ int main(int argc, char** argv) {
   } else if (jobs) {
     loupe::bench::Jobs(coordinator, options);
   } else {
-    loupe::bench::Load(coordinator, options, json);
+    loupe::bench::Load(coordinator, options, json, http_streams, http_rate);
   }
   return 0;
 }

@@ -52,6 +52,9 @@ MiniSweep::MiniSweep(coordinator::SchedulerOptions options) {
   server_ = *std::move(server);
   // A restart must be found where the first one was.
   options_.listen = server_->address();
+  const std::string page = server_->http_address();
+  options_.http_listen = page.substr(page.find("://") + 3);
+  http_port_ = std::atoi(page.c_str() + page.rfind(':') + 1);
   Connect();
 }
 

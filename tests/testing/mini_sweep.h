@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "clients/rpc/connection.h"
-#include "coordinator/service/server.h"
+#include "coordinator/server/server.h"
 #include "loupe/v1/analysis.grpc.pb.h"
 #include "loupe/v1/sweep.grpc.pb.h"
 #include "loupe/v1/trial.grpc.pb.h"
@@ -63,12 +63,15 @@ class MiniSweep {
   const std::shared_ptr<Connection>& connection() const { return connection_; }
   const std::string& data_folder() const { return folder_.path(); }
   std::string address() const { return server_->address(); }
+  // Of the HTTP interface; the same after a restart.
+  int http_port() const { return http_port_; }
 
  private:
   void Connect();
 
   TempFolder folder_;
   coordinator::ServerOptions options_;
+  int http_port_ = 0;
   std::unique_ptr<coordinator::Server> server_;
   std::shared_ptr<Connection> connection_;
   std::unique_ptr<v1::SweepService::Stub> sweeps_;

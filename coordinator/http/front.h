@@ -1,0 +1,55 @@
+// The coordinator's HTTP interface: which path is answered by whom (docs/http.md has the contract).
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "coordinator/access/server_tls.h"
+#include "coordinator/api/handlers.h"
+#include "coordinator/http/event_feed.h"
+#include "coordinator/http/http_server.h"
+#include "coordinator/http/methods.h"
+
+namespace loupe::coordinator::http {
+
+struct FrontDeps {
+  Handlers& handlers;
+  EventFeeds& feeds;
+  const ServerTls& tls;
+  // Prometheus' text; on the pool's threads.
+  std::function<absl::StatusOr<std::string>()> metrics;
+};
+
+// Thread-safe after Start.
+class Front {
+ public:
+  // Errors of HttpServer::Start. What is in `deps` outlives it.
+  static absl::StatusOr<std::unique_ptr<Front>> Start(const std::string& listen, const HttpLimits& limits,
+                                                      const FrontDeps& deps);
+
+  int port() const { return server_->port(); }
+  void SetReady(bool ready) { ready_ = ready; }
+  void StopAccepting();
+  // Every call must have its answer, or none to come, when this object goes.
+  void Stop(absl::Duration grace) { server_->Stop(grace); }
+
+ private:
+  explicit Front(const FrontDeps& deps);
+  void Serve(const std::shared_ptr<Exchange>& exchange);
+  // /v1/…
+  void ServeResource(const std::shared_ptr<Exchange>& exchange);
+  void ServeMetrics(const std::shared_ptr<Exchange>& exchange);
+  Response Page(const Request& request) const;
+
+  const FrontDeps deps_;
+  const Methods methods_;
+  const std::string openapi_;
+  std::atomic<bool> ready_{false};
+  std::atomic<int> listening_port_{0};
+  std::unique_ptr<HttpServer> server_;
+};
+
+}  // namespace loupe::coordinator::http

@@ -1,0 +1,271 @@
+#include "coordinator/http/http_server.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "common/atomic_file.h"
+#include "common/status_macros.h"
+#include "coordinator/http/session.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace loupe::coordinator::http {
+
+namespace asio = boost::asio;
+using Tcp = asio::ip::tcp;
+using boost::system::error_code;
+
+namespace {
+
+constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::minutes kBetweenWarnings{1};
+
+std::string MachineOf(const Tcp::endpoint& peer) {
+  return fmt::format("{}:{}", peer.address().is_v6() ? "ipv6" : "ipv4", peer.address().to_string());
+}
+
+// A quarter of what this process may have; the rest is for gRPC, the database and artifacts.
+size_t MostConnections(size_t wanted) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  return std::min<size_t>(wanted, std::max<rlim_t>(limit.rlim_cur / 4, 16));
+}
+
+// The coordinator's certificate as OpenSSL wants it, made again when its file has changed.
+class TlsContext {
+ public:
+  explicit TlsContext(const ServerTls& tls) : tls_(tls) {}
+
+  // Null where TLS is off. What cannot be read leaves the last good one.
+  absl::StatusOr<std::shared_ptr<asio::ssl::context>> Get() {
+    if (!tls_.on()) return nullptr;
+    struct stat info {};
+    const std::string path = tls_.identity_file();
+    if (::stat(path.c_str(), &info) != 0) return absl::ErrnoToStatus(errno, fmt::format("cannot read '{}'", path));
+    const auto version = std::make_pair(info.st_ino, info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec);
+    if (context_ != nullptr && version == version_) return context_;
+    auto made = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
+    error_code error;
+    made->set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_sslv2 |
+                          asio::ssl::context::no_sslv3 | asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1,
+                      error);
+    if (!error) made->use_certificate_chain_file(path, error);
+    if (!error) made->use_private_key_file(path, asio::ssl::context::pem, error);
+    if (const std::string roots = tls_.client_roots_file(); !error && !roots.empty()) {
+      made->load_verify_file(roots, error);
+      if (!error) made->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert, error);
+    }
+    if (error) return absl::InternalError(fmt::format("TLS cannot use '{}': {}", path, error.message()));
+    version_ = version;
+    context_ = std::move(made);
+    return context_;
+  }
+  std::shared_ptr<asio::ssl::context> last() const { return context_; }
+
+ private:
+  const ServerTls& tls_;
+  std::pair<ino_t, int64_t> version_;
+  std::shared_ptr<asio::ssl::context> context_;
+};
+
+}  // namespace
+
+// All but `mutex`'s is the i/o thread's, once it runs.
+struct HttpServer::Parts {
+  Parts(const ServerTls& server_tls, const HttpLimits& given, Handler given_handler)
+      : limits(given), handler(std::move(given_handler)), tls(server_tls), most(MostConnections(given.connections)) {}
+
+  const HttpLimits limits;
+  const Handler handler;
+  asio::io_context io{1};
+  TlsContext tls;
+  const size_t most;
+  bool stopping = false;
+  int port = 0;
+  std::vector<Tcp::acceptor> acceptors;
+  asio::steady_timer pause{io};
+  std::map<const Session*, std::weak_ptr<Session>> sessions;
+  std::map<std::string, size_t> machines;
+  std::chrono::steady_clock::time_point silent_until;
+  std::mutex mutex;
+  std::condition_variable changed;
+  size_t open = 0;
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
+  std::thread thread;
+
+  void Accept(Tcp::acceptor& acceptor) {
+    acceptor.async_accept([this, &acceptor](const error_code& error, Tcp::socket socket) {
+      if (stopping) return;
+      if (error) {
+        // No descriptors are left: the kernel's queue waits.
+        pause.expires_after(kAcceptPause);
+        pause.async_wait([this, &acceptor](const error_code& ended) {
+          if (!ended && !stopping) Accept(acceptor);
+        });
+        return;
+      }
+      Take(std::move(socket));
+      Accept(acceptor);
+    });
+  }
+
+  void Take(Tcp::socket socket) {
+    error_code error;
+    const Tcp::endpoint peer = socket.remote_endpoint(error);
+    if (error) return;
+    const std::string machine = MachineOf(peer);
+    const size_t of_machine = machines[machine];
+    if (sessions.size() >= most || (!peer.address().is_loopback() && of_machine >= limits.connections_of_one_machine)) {
+      if (of_machine == 0) machines.erase(machine);
+      Warn(fmt::format("{} connections by HTTP are open, {} of them from {}: further ones are turned away",
+                       sessions.size(), of_machine, machine));
+      return;
+    }
+    const auto context = tls.Get();
+    if (!context.ok()) Warn(std::string(context.status().message()));
+    if (!context.ok() && tls.last() == nullptr) return;
+    socket.set_option(Tcp::no_delay(true), error);
+    ++machines[machine];
+    auto key = std::make_shared<const Session*>(nullptr);
+    const std::shared_ptr<Session> session =
+        Session::Make({io, limits, handler, stopping}, std::move(socket), context.ok() ? *context : tls.last(), machine,
+                      [this, machine, key] { Forget(*key, machine); });
+    *key = session.get();
+    sessions.emplace(session.get(), session);
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      ++open;
+    }
+    session->Start();
+  }
+
+  void Forget(const Session* session, const std::string& machine) {
+    sessions.erase(session);
+    const auto of_machine = machines.find(machine);
+    if (of_machine != machines.end() && --of_machine->second == 0) machines.erase(of_machine);
+    const std::lock_guard<std::mutex> lock(mutex);
+    --open;
+    changed.notify_all();
+  }
+
+  void Warn(const std::string& what) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < silent_until) return;
+    silent_until = now + kBetweenWarnings;
+    spdlog::warn("{}", what);
+  }
+
+  void ForEach(void (Session::*what)()) {
+    std::vector<std::shared_ptr<Session>> all;
+    for (const auto& [key, session] : sessions) {
+      if (auto held = session.lock()) all.push_back(std::move(held));
+    }
+    for (const std::shared_ptr<Session>& session : all) ((*session).*what)();
+  }
+};
+
+HttpServer::HttpServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen, const ServerTls& tls,
+                                                              const HttpLimits& limits, Handler handler) {
+  auto parts = std::make_unique<Parts>(tls, limits, std::move(handler));
+  Parts& p = *parts;
+  LOUPE_RETURN_IF_ERROR(p.tls.Get().status());
+  const size_t colon = listen.rfind(':');
+  std::string host = listen.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  error_code error = asio::error::host_not_found;
+  Tcp::resolver::results_type found;
+  if (colon != std::string::npos && colon != 0) {
+    found = Tcp::resolver(p.io).resolve(host, listen.substr(colon + 1),
+                                        Tcp::resolver::passive | Tcp::resolver::numeric_service, error);
+  }
+  if (error) {
+    return absl::InvalidArgumentError(
+        fmt::format("cannot listen for HTTP on '{}': {}; expected host:port, such as "
+                    "127.0.0.1:7118",
+                    listen, error.message()));
+  }
+  for (const auto& entry : found) {
+    Tcp::endpoint endpoint = entry.endpoint();
+    // One port on every address.
+    if (p.port != 0) endpoint.port(static_cast<uint16_t>(p.port));
+    Tcp::acceptor acceptor(p.io);
+    error.clear();
+    acceptor.open(endpoint.protocol(), error);
+    if (!error) acceptor.set_option(Tcp::acceptor::reuse_address(true), error);
+    if (!error) acceptor.bind(endpoint, error);
+    if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+    // "localhost" also stands for ::1, on machines without IPv6 too.
+    if (error == asio::error::address_family_not_supported || error.value() == EADDRNOTAVAIL) {
+      continue;
+    }
+    if (error) {
+      const std::string sentence =
+          fmt::format("cannot listen for HTTP on '{}': {}; choose another with --http-listen", listen, error.message());
+      return error == asio::error::address_in_use ? absl::AlreadyExistsError(sentence)
+                                                  : absl::FailedPreconditionError(sentence);
+    }
+    p.port = acceptor.local_endpoint().port();
+    p.acceptors.push_back(std::move(acceptor));
+  }
+  if (p.acceptors.empty()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "cannot listen for HTTP on '{}': the address is not this machine's; choose another with --http-listen",
+        listen));
+  }
+  p.work.emplace(p.io.get_executor());
+  for (Tcp::acceptor& acceptor : p.acceptors) p.Accept(acceptor);
+  p.thread = std::thread([&p] {
+    for (;;) {
+      try {
+        p.io.run();
+        return;
+      } catch (const std::exception& failed) {
+        // Memory was short within one connection's callback; the others go on.
+        spdlog::error("a callback of HTTP failed: {}", failed.what());
+      }
+    }
+  });
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(parts)));
+}
+
+int HttpServer::port() const { return parts_->port; }
+
+void HttpServer::StopAccepting() {
+  asio::post(parts_->io, [p = parts_.get()] {
+    if (std::exchange(p->stopping, true)) return;
+    error_code ignored;
+    for (Tcp::acceptor& acceptor : p->acceptors) acceptor.close(ignored);
+    p->pause.cancel();
+    p->ForEach(&Session::CloseIfIdle);
+  });
+}
+
+void HttpServer::Stop(absl::Duration grace) {
+  if (!parts_->thread.joinable()) return;
+  StopAccepting();
+  {
+    std::unique_lock<std::mutex> lock(parts_->mutex);
+    parts_->changed.wait_for(lock, absl::ToChronoMilliseconds(grace), [this] { return parts_->open == 0; });
+  }
+  asio::post(parts_->io, [p = parts_.get()] {
+    p->ForEach(&Session::Close);
+    p->work.reset();
+  });
+  parts_->thread.join();
+}
+
+HttpServer::~HttpServer() { Stop(absl::ZeroDuration()); }
+
+}  // namespace loupe::coordinator::http

@@ -1,0 +1,182 @@
+#include "coordinator/http/transfers.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "coordinator/http/default_headers.h"
+#include "coordinator/http/errors.h"
+#include "coordinator/http/range.h"
+#include "coordinator/http/sign_in.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator::http {
+namespace {
+
+// Small, for each transfer that is open has one in memory.
+constexpr int64_t kPieceBytes = 256 << 10;
+
+// A transfer on its way; kept by whatever it waits for. `CallState` is what a stream of gRPC keeps, too.
+class Transfer : public CallState, public std::enable_shared_from_this<Transfer> {
+ public:
+  Transfer(Handlers& handlers, std::shared_ptr<Exchange> exchange)
+      : handlers_(handlers), exchange_(std::move(exchange)) {}
+
+  // False when the exchange has its answer already.
+  bool Admit(int port, const google::protobuf::Message& request) {
+    absl::StatusOr<std::unique_ptr<OpenCall>> opened = OpenFor(
+        handlers_.backend, [this, port] { return OriginOf(exchange_->request(), port); },
+        [exchange = std::weak_ptr<Exchange>(exchange_)] {
+          if (const auto held = exchange.lock()) held->Abort();
+        },
+        Role::kViewer, CallKind::kStream, &request);
+    if (!opened.ok()) {
+      exchange_->Respond(ErrorResponse(opened.status()));
+      return false;
+    }
+    SetOpen(*std::move(opened));
+    return true;
+  }
+
+  void WatchForEnd() {
+    exchange_->OnGone([weak = weak_from_this()] {
+      if (const auto transfer = weak.lock()) transfer->NoteCancelled();
+    });
+  }
+
+  Handlers& handlers() { return handlers_; }
+  Exchange& exchange() { return *exchange_; }
+  void AwaitClient() { HandOver(); }
+  void ClientMoved() { TakeBack(); }
+
+  std::optional<ArtifactSource> source;
+  int64_t at = 0;
+  int64_t left = 0;
+
+ private:
+  Handlers& handlers_;
+  const std::shared_ptr<Exchange> exchange_;
+};
+
+// Pictures and plain text are shown; anything else is saved, so that no file of a worker's runs as a page of ours.
+bool IsShown(const std::string& media_type) {
+  static constexpr std::string_view kShown[] = {"image/png", "image/jpeg", "image/webp",
+                                                "image/gif", "text/plain", "application/json"};
+  return std::find(std::begin(kShown), std::end(kShown), media_type) != std::end(kShown);
+}
+
+bool IsHeaderText(const std::string& text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+void SendArtifact(const std::shared_ptr<Transfer>& transfer) {
+  const ArtifactRecord& record = transfer->source->record();
+  const std::string etag = fmt::format("\"{}\"", record.sha256);
+  const Part part = PartOf(transfer->exchange().request(), record.size_bytes, etag);
+  Response response{.status = part.status, .headers = {}, .body = ""};
+  // Its content never changes; that this client may still see it is asked each time.
+  response.headers = {{"ETag", etag}, {"Cache-Control", "private, no-cache"}, {"Accept-Ranges", "bytes"}};
+  if (part.status == 416) response.headers.emplace_back("Content-Range", fmt::format("bytes */{}", record.size_bytes));
+  if (part.status == 206) {
+    response.headers.emplace_back(
+        "Content-Range", fmt::format("bytes {}-{}/{}", part.first, part.first + part.bytes - 1, record.size_bytes));
+  }
+  if (part.status == 200 || part.status == 206) {
+    const bool shown = IsShown(record.media_type);
+    response.headers.emplace_back("Content-Type",
+                                  IsHeaderText(record.media_type) ? record.media_type : "application/octet-stream");
+    response.headers.emplace_back("Content-Disposition",
+                                  fmt::format("{}; filename=\"{}\"", shown ? "inline" : "attachment", record.name));
+  }
+  transfer->at = part.first;
+  transfer->left = part.bytes;
+  const auto read = [transfer](const std::function<void(Piece)>& deliver) {
+    transfer->ClientMoved();
+    RunOnPool(
+        transfer->handlers().backend, transfer->open()->client(),
+        [transfer, deliver] {
+          std::string piece;
+          const auto most = static_cast<size_t>(std::min(kPieceBytes, transfer->left));
+          const absl::Status status = transfer->source->Read(transfer->at, most, piece);
+          transfer->at += static_cast<int64_t>(piece.size());
+          transfer->left -= static_cast<int64_t>(piece.size());
+          transfer->AwaitClient();
+          deliver(status.ok() ? Piece(std::move(piece)) : Piece(status));
+        },
+        [deliver](const absl::Status& failed) { deliver(failed); });
+  };
+  transfer->AwaitClient();
+  transfer->exchange().RespondFrom(std::move(response), part.bytes, read, [transfer] {});
+}
+
+}  // namespace
+
+void ServeArtifact(Handlers& handlers, int port, const std::string& trial, const std::string& artifact,
+                   std::shared_ptr<Exchange> exchange) {
+  v1::DownloadArtifactRequest request;
+  request.set_trial(trial);
+  request.set_artifact_name(artifact);
+  const auto transfer = std::make_shared<Transfer>(handlers, exchange);
+  if (!transfer->Admit(port, request)) return;
+  transfer->WatchForEnd();
+  RunOnPool(
+      handlers.backend, transfer->open()->client(),
+      [transfer, request] {
+        absl::StatusOr<ArtifactSource> source = ArtifactSource::Open(transfer->handlers().backend, request);
+        if (!source.ok()) return transfer->exchange().Respond(ErrorResponse(source.status()));
+        transfer->source.emplace(*std::move(source));
+        SendArtifact(transfer);
+      },
+      [exchange](const absl::Status& failed) { exchange->Respond(ErrorResponse(failed)); });
+}
+
+void ServeReport(Handlers& handlers, int port, std::shared_ptr<Exchange> exchange) {
+  v1::RenderReportRequest request;
+  const auto parsed = google::protobuf::util::JsonStringToMessage(exchange->request().body, &request);
+  if (!parsed.ok()) {
+    const absl::Status known = Identify(handlers.backend, OriginOf(exchange->request(), port)).status();
+    return exchange->Respond(ErrorResponse(
+        known.ok() ? absl::InvalidArgumentError(fmt::format("the body is no loupe.v1.RenderReportRequest in JSON: {}",
+                                                            parsed.message().ToString()))
+                   : known));
+  }
+  const auto transfer = std::make_shared<Transfer>(handlers, exchange);
+  if (!transfer->Admit(port, request)) return;
+  const std::shared_ptr<AnalysisCancellation> cancellation = handlers.analysis.NewCancellation();
+  transfer->SetOnCancel([cancellation] { cancellation->Cancel(); });
+  const auto send = [transfer, format = request.format()](const AnalysisApi::Answer& answer) {
+    absl::Status status = answer->status;
+    if (status.ok()) status = transfer->open()->Reserve(static_cast<int64_t>(answer->payload.size()));
+    if (!status.ok()) return transfer->exchange().Respond(ErrorResponse(status));
+    const char* type = format == v1::RenderReportRequest::HTML   ? "text/html; charset=utf-8"
+                       : format == v1::RenderReportRequest::JSON ? "application/json"
+                       : format == v1::RenderReportRequest::CSV  ? "text/csv; charset=utf-8"
+                                                                 : "text/plain; charset=utf-8";
+    Response response{.status = 200, .headers = {{"Content-Type", type}}, .body = ""};
+    // An HTML report carries its styles and pictures in itself; nothing in it runs.
+    if (format == v1::RenderReportRequest::HTML) {
+      response.headers.emplace_back("Content-Security-Policy",
+                                    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; "
+                                    "frame-ancestors 'self'");
+    }
+    const auto size = static_cast<int64_t>(answer->payload.size());
+    const auto read = [answer, at = std::make_shared<size_t>(0)](const std::function<void(Piece)>& deliver) {
+      std::string piece = answer->payload.substr(*at, static_cast<size_t>(kPieceBytes));
+      *at += piece.size();
+      deliver(std::move(piece));
+    };
+    transfer->AwaitClient();
+    transfer->exchange().RespondFrom(std::move(response), size, read, [transfer] {});
+  };
+  RunOnPool(
+      handlers.backend, transfer->open()->client(),
+      [transfer, request, cancellation, send] {
+        transfer->handlers().analysis.RenderReport(transfer->open()->client(), request, *cancellation, send);
+      },
+      [exchange](const absl::Status& failed) { exchange->Respond(ErrorResponse(failed)); });
+  transfer->WatchForEnd();
+}
+
+}  // namespace loupe::coordinator::http

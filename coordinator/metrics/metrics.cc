@@ -1,0 +1,229 @@
+#include "coordinator/metrics/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "common/atomic_file.h"
+#include "common/status_macros.h"
+
+namespace loupe::coordinator {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+// A quiet SSD commits in less than the first, a disk in trouble in more than the last.
+const prometheus::Histogram::BucketBoundaries kCommitSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+                                                                0.05,   0.1,   0.25,   0.5,   1,    2.5};
+const prometheus::Histogram::BucketBoundaries kCommitEffects = {1, 10, 100, 1000, 10000};
+constexpr int64_t kMostSweeps = 100000;
+
+constexpr std::pair<SweepState, const char*> kSweepStates[] = {
+    {SweepState::kActive, "active"},       {SweepState::kPaused, "paused"},   {SweepState::kStopping, "stopping"},
+    {SweepState::kCompleted, "completed"}, {SweepState::kStopped, "stopped"}, {SweepState::kCancelled, "cancelled"}};
+
+// All that is looked at in one turn of the engine.
+struct Seen {
+  SchedulerCounters counters;
+  TrialCounts trials;
+  // Of sweeps that may run now.
+  int64_t runnable = 0;
+  int64_t waiting = 0;
+  int64_t workers_idle = 0;
+  int64_t workers_busy = 0;
+  int64_t workers_draining = 0;
+  int64_t workers_lost = 0;
+  int64_t slots = 0;
+  absl::Duration longest_silence;
+};
+
+class Page {
+ public:
+  void Gauge(const char* name, const char* help, double value) { Add(name, help, MetricType::Gauge, {{{}, value}}); }
+  void Counter(const char* name, const char* help, double value) {
+    Add(name, help, MetricType::Counter, {{{}, value}});
+  }
+  // One value per value of a label.
+  using Values = std::vector<std::pair<std::string, double>>;
+  void Gauges(const char* name, const char* help, const char* label, const Values& values) {
+    AddByLabel(name, help, MetricType::Gauge, label, values);
+  }
+  void Counters(const char* name, const char* help, const char* label, const Values& values) {
+    AddByLabel(name, help, MetricType::Counter, label, values);
+  }
+  void Histogram(const char* name, const char* help, const prometheus::Histogram& histogram) {
+    families_.push_back({name, help, MetricType::Histogram, {histogram.Collect()}});
+  }
+  std::string Text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+ private:
+  struct Value {
+    std::vector<ClientMetric::Label> labels;
+    double value;
+  };
+  void Add(const char* name, const char* help, MetricType type, const std::vector<Value>& values) {
+    MetricFamily family{name, help, type, {}};
+    for (const Value& one : values) {
+      ClientMetric metric;
+      metric.label = one.labels;
+      metric.gauge.value = one.value;
+      metric.counter.value = one.value;
+      family.metric.push_back(std::move(metric));
+    }
+    families_.push_back(std::move(family));
+  }
+  void AddByLabel(const char* name, const char* help, MetricType type, const char* label, const Values& values) {
+    std::vector<Value> all;
+    for (const auto& [text, value] : values) {
+      ClientMetric::Label one;
+      one.name = label;
+      one.value = text;
+      all.push_back({{std::move(one)}, value});
+    }
+    Add(name, help, type, all);
+  }
+
+  std::vector<MetricFamily> families_;
+};
+
+double FileBytes(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 ? static_cast<double>(info.st_size) : 0;
+}
+
+void AddProcess(Page& page) {
+  long pages = 0;
+  long resident = 0;
+  if (const absl::StatusOr<std::string> text = ReadFile("/proc/self/statm"); text.ok())
+    static_cast<void>(std::sscanf(text->c_str(), "%ld %ld", &pages, &resident));
+  page.Gauge("process_resident_memory_bytes", "Resident memory size in bytes.",
+             static_cast<double>(resident * ::sysconf(_SC_PAGESIZE)));
+  timespec used{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  page.Counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
+               static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9);
+  std::error_code error;
+  double files = 0;
+  for (std::filesystem::directory_iterator at("/proc/self/fd", error), end; !error && at != end; at.increment(error))
+    ++files;
+  page.Gauge("process_open_fds", "Number of open file descriptors.", files);
+}
+
+Seen Look(Scheduler& scheduler, const std::vector<std::string>& sweeps, const Now& now) {
+  Seen seen;
+  seen.counters = scheduler.counters();
+  for (const std::string& id : sweeps) {
+    const absl::StatusOr<Scheduler::SweepView> view = scheduler.View(id, now);
+    if (!view.ok()) continue;
+    const TrialCounts& counts = view->counts;
+    seen.trials.queued += counts.queued;
+    seen.trials.running += counts.running;
+    seen.trials.succeeded += counts.succeeded;
+    seen.trials.failed += counts.failed;
+    seen.trials.cancelled += counts.cancelled;
+    seen.trials.quarantined += counts.quarantined;
+    if (view->record->shown_state() == SweepState::kActive) seen.runnable += counts.queued;
+    for (const WaitingTrials& waiting : view->waiting) seen.waiting += waiting.trials;
+  }
+  for (const auto& [id, worker] : scheduler.workers().all()) {
+    const absl::Duration silence = now.monotonic - worker.last_sync;
+    if (silence > scheduler.options().lease) {
+      ++seen.workers_lost;
+      continue;
+    }
+    seen.longest_silence = std::max(seen.longest_silence, silence);
+    seen.slots += worker.record.slots;
+    if (worker.leaving || worker.record.draining) {
+      ++seen.workers_draining;
+    } else {
+      ++(worker.attempts.empty() ? seen.workers_idle : seen.workers_busy);
+    }
+  }
+  return seen;
+}
+
+}  // namespace
+
+Metrics::Metrics() : commit_seconds_(kCommitSeconds), commit_effects_(kCommitEffects) {}
+
+void Metrics::NoteCommit(const Effects& committed, absl::Duration took) {
+  commit_seconds_.Observe(absl::ToDoubleSeconds(took));
+  commit_effects_.Observe(static_cast<double>(committed.size()));
+  for (const Effect& effect : committed) {
+    if (const auto* end = std::get_if<EndAttempt>(&effect)) ++attempts_ended_[static_cast<size_t>(end->outcome)];
+  }
+}
+
+absl::StatusOr<std::string> Metrics::Text(const MetricsDeps& deps) {
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, deps.store->ListSweeps(0, kMostSweeps));
+  std::vector<std::string> open;
+  std::map<SweepState, int64_t> states;
+  for (const SweepRecord& sweep : sweeps) {
+    ++states[sweep.state];
+    if (!IsTerminal(sweep.state)) open.push_back(sweep.id);
+  }
+  LOUPE_ASSIGN_OR_RETURN(const Seen seen,
+                         deps.engine->Call<Seen>([open](Scheduler& scheduler, const Now& now, Effects&) {
+                           return absl::StatusOr<Seen>(Look(scheduler, open, now));
+                         }));
+  const auto number = [](int64_t value) { return static_cast<double>(value); };
+  Page page;
+  page.Gauges("loupe_build_info", "The program, by its version; always 1.", "version", {{deps.version, 1}});
+  Page::Values by_state;
+  for (const auto& [state, name] : kSweepStates) by_state.emplace_back(name, number(states[state]));
+  page.Gauges("loupe_sweeps", "Sweeps by state.", "state", by_state);
+  page.Gauges("loupe_trials", "Trials of sweeps that have not ended, by state.", "state",
+              {{"queued", number(seen.trials.queued)},
+               {"running", number(seen.trials.running)},
+               {"succeeded", number(seen.trials.succeeded)},
+               {"failed", number(seen.trials.failed)},
+               {"cancelled", number(seen.trials.cancelled)},
+               {"quarantined", number(seen.trials.quarantined)}});
+  page.Gauge("loupe_trials_runnable", "Queued trials of active sweeps: what an autoscaler looks at.",
+             number(seen.runnable));
+  page.Gauge("loupe_trials_unfit", "Queued trials that no connected worker can run.", number(seen.waiting));
+  page.Gauge("loupe_slots_wanted", "Slots of workers that would be busy now if they were there.",
+             number(seen.runnable + seen.trials.running));
+  page.Gauge("loupe_slots", "Slots of connected workers.", number(seen.slots));
+  page.Gauges("loupe_workers", "Workers by state.", "state",
+              {{"idle", number(seen.workers_idle)},
+               {"busy", number(seen.workers_busy)},
+               {"draining", number(seen.workers_draining)},
+               {"lost", number(seen.workers_lost)}});
+  page.Gauge("loupe_worker_last_heartbeat_age_seconds", "Longest silence of a worker that holds its leases.",
+             absl::ToDoubleSeconds(seen.longest_silence));
+  page.Counter("loupe_leases_granted_total", "Leases given to workers.", number(seen.counters.leases_granted));
+  page.Counter("loupe_lease_expirations_total", "Leases that ended because their worker was silent.",
+               number(seen.counters.leases_expired));
+  page.Counter("loupe_stale_writes_rejected_total", "Writes under a lease that was lost.",
+               number(seen.counters.stale_writes_refused));
+  page.Counter("loupe_results_accepted_total", "Results that trials ended with.",
+               number(seen.counters.results_accepted));
+  page.Counters("loupe_trial_attempts_total", "Attempts that ended, by outcome.", "outcome",
+                {{"succeeded", number(attempts_ended_[static_cast<size_t>(AttemptEnd::kSucceeded)])},
+                 {"failed", number(attempts_ended_[static_cast<size_t>(AttemptEnd::kFailed)])},
+                 {"lost", number(attempts_ended_[static_cast<size_t>(AttemptEnd::kLost)])},
+                 {"stopped", number(attempts_ended_[static_cast<size_t>(AttemptEnd::kStopped)])}});
+  page.Histogram("loupe_db_commit_duration_seconds", "The store's part of a batch of requests.", commit_seconds_);
+  page.Histogram("loupe_db_commit_effects", "Changes in a batch of requests.", commit_effects_);
+  page.Gauge("loupe_db_bytes", "Size of the database's file.", FileBytes(deps.database));
+  page.Gauge("loupe_db_wal_bytes", "Size of the database's write-ahead log.", FileBytes(deps.database + "-wal"));
+  page.Gauge("loupe_open_calls", "Calls that are open, by gRPC and by HTTP, streams included.",
+             static_cast<double>(deps.calls->size()));
+  AddProcess(page);
+  return page.Text();
+}
+
+}  // namespace loupe::coordinator

@@ -1,0 +1,47 @@
+// The coordinator's metrics for Prometheus: what is counted as it happens, and what is looked at when somebody asks.
+//
+// Names and units as prometheus.io/docs/practices/naming has them: base units, `_total` for counters, and no label
+// whose values grow with the number of sweeps, trials, workers or users. docs/http.md lists them.
+#pragma once
+
+#include <prometheus/histogram.h>
+
+#include <atomic>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "coordinator/access/open_calls.h"
+#include "coordinator/engine/engine_thread.h"
+#include "coordinator/store/store.h"
+
+namespace loupe::coordinator {
+
+struct MetricsDeps {
+  EngineThread* engine;
+  Store* store;
+  const OpenCalls* calls;
+  // The database's file; beside it lies its log.
+  std::string database;
+  std::string version;
+};
+
+// Thread-safe.
+class Metrics {
+ public:
+  Metrics();
+
+  // A batch is durable; `took` is the store's part of it. On the engine's thread.
+  void NoteCommit(const Effects& committed, absl::Duration took);
+
+  // Prometheus' text format, version 0.0.4. Waits for the engine and the store; the store's error, or UNAVAILABLE.
+  absl::StatusOr<std::string> Text(const MetricsDeps& deps);
+
+ private:
+  prometheus::Histogram commit_seconds_;
+  prometheus::Histogram commit_effects_;
+  // By outcome: succeeded, failed, lost, stopped.
+  std::atomic<int64_t> attempts_ended_[5] = {};
+};
+
+}  // namespace loupe::coordinator
