@@ -1,0 +1,31 @@
+// A canvas that is sharp on every screen and is drawn anew when its size, its data or the colour scheme changes.
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { CanvasHTMLAttributes } from "preact";
+
+export type Draw = (context: CanvasRenderingContext2D, width: number, height: number) => void;
+
+export function Canvas({ draw, height, keys, label, ...rest }: { draw: Draw; height: number; keys: unknown[]; label: string } & Omit<CanvasHTMLAttributes<HTMLCanvasElement>, "label" | "height">) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [round, setRound] = useState(0);
+  useEffect(() => {
+    const again = () => setRound((n) => n + 1);
+    const watch = new ResizeObserver(again);
+    watch.observe(canvas.current!);
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    scheme.addEventListener("change", again);
+    addEventListener("loupe-theme", again);
+    return () => { watch.disconnect(); scheme.removeEventListener("change", again); removeEventListener("loupe-theme", again); };
+  }, []);
+  useEffect(() => {
+    const element = canvas.current!;
+    const scale = devicePixelRatio || 1;
+    const width = element.clientWidth;
+    element.width = Math.round(width * scale);
+    element.height = Math.round(height * scale);
+    const context = element.getContext("2d")!;
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, width, height);
+    draw(context, width, height);
+  }, [round, height, ...keys]);
+  return <canvas ref={canvas} role="img" aria-label={label} style={{ height: `${height}px` }} {...(rest as object)} />;
+}
