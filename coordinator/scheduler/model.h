@@ -180,14 +180,21 @@ struct TrialNeeds {
   auto operator<=>(const TrialNeeds&) const = default;
 };
 
-// The needs of a sweep's trials, which are those of their cells.
+// The needs of a sweep's trials, which are those of their cells, and which of them fit each other.
 struct SweepNeeds {
-  // Each different one once; at most 256, at least one.
+  // At most 256, at least one; the same needs may stand here several times, for trials of different packs.
   std::vector<TrialNeeds> classes = {TrialNeeds{}};
   // By cell: place in `classes`. Empty: the first for all.
   std::vector<uint8_t> class_of_cell;
+  // By class: trials of classes with one number can be trained together, as a pack; kAlone: only one at a time. Empty:
+  // those of one class can.
+  std::vector<int32_t> pack_of_class;
+  static constexpr int32_t kAlone = -1;
 
   size_t class_of(int64_t cell) const { return class_of_cell.empty() ? 0 : class_of_cell[static_cast<size_t>(cell)]; }
+  int32_t pack_of(size_t of_class) const {
+    return pack_of_class.empty() ? static_cast<int32_t>(of_class) : pack_of_class[of_class];
+  }
 };
 
 // What a worker says it can run. As it stands: what programs could that do not say.
@@ -227,6 +234,8 @@ struct WorkerRecord {
   std::vector<std::string> past_sessions;
   WorkerDescription description;
   int32_t slots = 1;
+  // How many trials it may hold where they fit each other as a pack. Not stored: a worker says it with every message.
+  int32_t pack_slots = 0;
   // An operator's wish, kept over restarts.
   bool draining = false;
   absl::Time first_seen;

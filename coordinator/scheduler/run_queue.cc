@@ -74,15 +74,16 @@ RunQueue::Place RunQueue::NextPlace() {
   return fresh ? std::min(again, Place{*fresh / cells_, true, cursor_}) : again;
 }
 
-std::optional<int64_t> RunQueue::Pop() {
+std::optional<int64_t> RunQueue::Peek() {
   const std::optional<int64_t> next_fresh = NextFresh();
-  if (!again_.empty() && (!next_fresh || *again_.begin() / cells_ <= *next_fresh / cells_)) {
-    const int64_t index = *again_.begin();
-    again_.erase(again_.begin());
-    return index;
-  }
-  if (next_fresh) Remove(*next_fresh);
-  return next_fresh;
+  const bool again = !again_.empty() && (!next_fresh || *again_.begin() / cells_ <= *next_fresh / cells_);
+  return again ? *again_.begin() : next_fresh;
+}
+
+std::optional<int64_t> RunQueue::Pop() {
+  const std::optional<int64_t> next = Peek();
+  if (next) Remove(*next);
+  return next;
 }
 
 }  // namespace loupe::coordinator

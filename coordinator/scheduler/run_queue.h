@@ -28,7 +28,8 @@ class RunQueue {
   void Remove(int64_t index);
   void Clear();
 
-  // The next trial to run, or nothing.
+  // The next trial to run, or nothing; Pop takes it out.
+  std::optional<int64_t> Peek();
   std::optional<int64_t> Pop();
   // Its place in the run order, to compare with that of another queue of the same sweep: replicate, whether it is a
   // fresh one, place in the replicate. Precondition: not empty().

@@ -175,18 +175,22 @@ void Scheduler::EmitSweep(Sweep& sweep, const Now& now, Effects& effects) {
 
 void Scheduler::Reindex(Sweep& sweep) {
   const bool active = sweep.record.shown_state() == SweepState::kActive;
-  for (size_t i = 0; i < sweep.queues.size(); ++i) {
-    std::optional<RunnableKey> key;
-    if (active && !sweep.queues[i].empty()) {
-      key = RunnableKey{-static_cast<int64_t>(sweep.record.priority), static_cast<int64_t>(sweep.running.size()),
+  const RunnableKey now{-static_cast<int64_t>(sweep.record.priority), static_cast<int64_t>(sweep.running.size()),
                         sweep.last_grant, sweep.record.key};
-    }
-    if (key == sweep.runnable_keys[i]) continue;
-    auto& of_needs = runnable_[sweep.needs->classes[i]];
-    if (sweep.runnable_keys[i]) of_needs.erase(*sweep.runnable_keys[i]);
-    if (key) of_needs.insert(*key);
-    if (of_needs.empty()) runnable_.erase(sweep.needs->classes[i]);
-    sweep.runnable_keys[i] = key;
+  const auto key_of = [&](size_t i) { return active && !sweep.queues[i].empty() ? std::optional(now) : std::nullopt; };
+  // All old ones go before the new ones come: classes with the same needs share an entry.
+  for (size_t i = 0; i < sweep.queues.size(); ++i) {
+    if (sweep.runnable_keys[i] && sweep.runnable_keys[i] != key_of(i))
+      runnable_[sweep.needs->classes[i]].erase(*sweep.runnable_keys[i]);
+  }
+  for (size_t i = 0; i < sweep.queues.size(); ++i) {
+    sweep.runnable_keys[i] = key_of(i);
+    if (sweep.runnable_keys[i]) runnable_[sweep.needs->classes[i]].insert(*sweep.runnable_keys[i]);
+  }
+  for (size_t i = 0; i < sweep.queues.size(); ++i) {
+    if (sweep.runnable_keys[i]) continue;
+    const auto found = runnable_.find(sweep.needs->classes[i]);
+    if (found != runnable_.end() && found->second.empty()) runnable_.erase(found);
   }
 }
 

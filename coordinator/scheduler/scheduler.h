@@ -53,7 +53,7 @@ struct SchedulerOptions {
   // everybody else.
   int64_t job_rows = 4096;
   // For tests of the tests: a scheduler broken on purpose, which the simulator must catch.
-  enum class Mutation { kNone, kSkipTokenCheck, kDoubleLease, kForgetEpoch, kLeaseToAnybody };
+  enum class Mutation { kNone, kSkipTokenCheck, kDoubleLease, kForgetEpoch, kLeaseToAnybody, kPackAnything };
   Mutation mutation = Mutation::kNone;
 };
 
@@ -89,6 +89,7 @@ struct SyncRequest {
   WorkerDescription description;
   std::vector<AttemptReport> attempts;
   int32_t slots = 1;
+  int32_t pack_slots = 0;
   bool draining = false;
   // Empty: results are taken as they are.
   ResultExaminer examine;
@@ -230,7 +231,7 @@ class Scheduler {
   // The engine holds this worker's call: it may be given work as soon as there is some.
   void Park(const std::string& worker, const Now& now);
   void Unpark(const std::string& worker);
-  // Gives work to parked workers, longest waiting first.
+  // Gives work to parked workers, longest waiting first, to each as much as it can take and no more than its share.
   void Dispatch(const Now& now, Effects& effects);
   // Parked workers whose desired state has changed since the last call.
   std::vector<std::string> TakeWoken();
@@ -322,11 +323,25 @@ class Scheduler {
   void Renew(Attempt& attempt, const Now& now);
   absl::StatusOr<WorkerEntry*> Admit(const SyncRequest& request, const Now& now, Effects& effects);
   bool GrantOne(WorkerEntry& worker, const Now& now, Effects& effects);
+  // scheduler_packs.cc. The sweep whose turn it is and the queue of its next trial, for this worker; or nothing.
+  struct Next {
+    Sweep* sweep = nullptr;
+    size_t of_class = 0;
+  };
+  std::optional<Next> NextFor(const WorkerEntry& worker);
+  // The next trial that fits all those that the worker holds. While these are new to it, any of their sweep; later only
+  // the one whose turn it is anyway, so that nothing waits for longer than a pack takes.
+  std::optional<Next> NextForPack(const WorkerEntry& worker);
+  // Another loss would quarantine it.
+  static bool OnLastChance(Sweep& sweep, int64_t index);
+  // How many trials a pack that begins with this one may have, so that the other workers get their share.
+  int64_t PackSize(const WorkerEntry& worker, const Next& first, const Now& now);
   void Wake(const std::string& worker);
 
   // scheduler_needs.cc. Who is connected, as of one moment.
   struct Fleet {
     absl::Duration at;
+    int64_t workers = 0;
     int64_t slots = 0;
     std::set<WorkerAbilities> abilities;
   };
@@ -351,6 +366,9 @@ class Scheduler {
   std::set<std::pair<absl::Duration, TrialKey>> delayed_;
   WorkerTable workers_;
   mutable std::optional<Fleet> fleet_;
+  // Connected workers, counted once a second at most: a share need not be exact.
+  int64_t crowd_ = 0;
+  absl::Duration crowd_counted_ = -absl::InfiniteDuration();
   std::set<std::string> woken_;
   std::map<std::string, RecordRequest> requests_;
   std::deque<std::string> requests_in_order_;

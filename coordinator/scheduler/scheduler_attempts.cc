@@ -145,11 +145,11 @@ void Scheduler::Lose(Attempt& attempt, const std::string& why, const Now& now, E
   const bool draining = sweep.record.state == SweepState::kStopping;
   SetState(sweep, index, poison ? TrialState::kQuarantined : (draining ? TrialState::kCancelled : TrialState::kQueued));
   EmitTrial(sweep, index, failure, false, effects);
-  const std::string worker_id = attempt.worker;
+  const std::string worker_id = attempt.worker, session = attempt.session;
   Forget(attempt);
   if (trial.state == TrialState::kQueued) Requeue(sweep, index, now.monotonic, now);
   if (WorkerEntry* worker = workers_.Find(worker_id); worker != nullptr) {
-    workers_.OnLoss(*worker, now.monotonic);
+    workers_.OnLoss(*worker, session, now.monotonic);
     workers_.Reconsider(*worker, now.monotonic);
   }
   Wake(worker_id);

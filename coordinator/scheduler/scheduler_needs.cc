@@ -12,7 +12,8 @@ const Scheduler::Fleet& Scheduler::FleetAt(const Now& now) const {
   fleet_ = Fleet{.at = now.monotonic};
   for (const auto& [id, worker] : workers_.all()) {
     if (!worker.parked && now.monotonic - worker.last_sync >= options_.lease) continue;
-    fleet_->slots += worker.record.slots;
+    ++fleet_->workers;
+    fleet_->slots += std::max(worker.record.slots, worker.record.pack_slots);
     if (!worker.leaving) fleet_->abilities.insert(worker.record.description.abilities);
   }
   return *fleet_;
@@ -75,9 +76,9 @@ std::vector<WaitingTrials> Scheduler::Waiting(const Now& now, size_t most) const
     for (const RunnableKey& key : keys) {
       if (waiting.size() >= most) return waiting;
       const Sweep& sweep = *sweeps_.at(std::get<3>(key));
-      const auto& classes = sweep.needs->classes;
-      AddWaiting(sweep, static_cast<size_t>(std::find(classes.begin(), classes.end(), needs) - classes.begin()), now,
-                 waiting);
+      for (size_t i = 0; i < sweep.needs->classes.size(); ++i) {
+        if (sweep.needs->classes[i] == needs) AddWaiting(sweep, i, now, waiting);
+      }
     }
   }
   return waiting;

@@ -30,18 +30,19 @@ struct Scheduler::Sweep {
   void AddAllFresh() {
     for (int64_t index = 0; index < record.trials(); ++index) queue_of(index).AddFresh(index);
   }
-  // The next trial in the run order that `worker` can run.
-  std::optional<int64_t> Pop(const WorkerAbilities& worker) {
-    RunQueue* first = nullptr;
+  // The class of the next trial in the run order, among the classes that are `wanted`; or nothing.
+  template <typename Wanted>
+  std::optional<size_t> NextClass(const Wanted& wanted) {
+    std::optional<size_t> first;
     RunQueue::Place first_place{};
     for (size_t i = 0; i < queues.size(); ++i) {
-      if (queues[i].empty() || !CanRun(worker, needs->classes[i])) continue;
+      if (queues[i].empty() || !wanted(i)) continue;
       const RunQueue::Place place = queues[i].NextPlace();
-      if (first != nullptr && first_place <= place) continue;
-      first = &queues[i];
+      if (first && first_place <= place) continue;
+      first = i;
       first_place = place;
     }
-    return first == nullptr ? std::nullopt : first->Pop();
+    return first;
   }
 
   SweepRecord record;

@@ -102,6 +102,8 @@ absl::StatusOr<WorkerEntry*> Scheduler::Admit(const SyncRequest& request, const 
     worker->seen_stored = now.wall;
     CountOutcome(*worker, effects);
   }
+  worker->record.pack_slots = request.pack_slots;
+  if (!request.attempts.empty()) worker->gathers = false;
   worker->leaving = request.draining;
   fleet_.reset();
   return worker;
@@ -229,13 +231,15 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
 
 bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) {
   if (!workers_.CanTakeMore(worker, now.monotonic)) return false;
-  const WorkerAbilities& abilities = worker.record.description.abilities;
-  Sweep* const next = NextSweepFor(abilities);
-  if (next == nullptr) return false;
-  Sweep& sweep = *next;
-  const int64_t index = *(options_.mutation == SchedulerOptions::Mutation::kLeaseToAnybody
-                              ? sweep.queues[sweep.queues.front().empty() ? sweep.queues.size() - 1 : 0].Pop()
-                              : sweep.Pop(abilities));
+  const bool any_will_do = static_cast<int64_t>(worker.attempts.size()) < worker.record.slots;
+  const std::optional<Next> next = any_will_do ? NextFor(worker) : NextForPack(worker);
+  if (!next) return false;
+  if (worker.attempts.empty()) {
+    worker.gathers = true;
+    worker.pack_size = PackSize(worker, *next, now);
+  }
+  Sweep& sweep = *next->sweep;
+  const int64_t index = *sweep.queues[next->of_class].Pop();
   Trial& trial = sweep.trial(index);
   const TrialKey key{sweep.record.key, index};
 
@@ -339,8 +343,15 @@ void Scheduler::Dispatch(const Now& now, Effects& effects) {
   while (!runnable_.empty()) {
     WorkerEntry* worker = workers_.LongestWaiting(
         now.monotonic, [this](const WorkerAbilities& abilities) { return HasWorkFor(abilities); });
-    if (worker == nullptr || !GrantOne(*worker, now, effects)) return;
-    Wake(worker->record.id);
+    if (worker == nullptr) return;
+    if (GrantOne(*worker, now, effects)) {
+      Wake(worker->record.id);
+    } else {
+      // Nothing that is left fits what it has: its pack is complete.
+      if (worker->attempts.empty()) return;
+      worker->gathers = true;
+      worker->pack_size = static_cast<int64_t>(worker->attempts.size());
+    }
     workers_.Reconsider(*worker, now.monotonic);
   }
 }

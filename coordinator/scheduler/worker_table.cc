@@ -1,5 +1,6 @@
 #include "coordinator/scheduler/worker_table.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace loupe::coordinator {
@@ -44,8 +45,10 @@ void WorkerTable::Forget(const std::string& id) {
 }
 
 bool WorkerTable::CanTakeMore(const WorkerEntry& worker, absl::Duration now) const {
+  const int64_t pack = worker.gathers ? std::min<int64_t>(worker.pack_size, worker.record.pack_slots)
+                                      : int64_t{worker.record.pack_slots};
   return !worker.leaving && !worker.record.draining && now >= worker.set_aside_until &&
-         static_cast<int64_t>(worker.attempts.size()) < worker.record.slots;
+         static_cast<int64_t>(worker.attempts.size()) < std::max<int64_t>(worker.record.slots, pack);
 }
 
 void WorkerTable::Park(WorkerEntry& worker) {
@@ -103,7 +106,9 @@ void WorkerTable::Reconsider(WorkerEntry& worker, absl::Duration now) {
   }
 }
 
-void WorkerTable::OnLoss(WorkerEntry& worker, absl::Duration now) {
+void WorkerTable::OnLoss(WorkerEntry& worker, const std::string& session, absl::Duration now) {
+  if (!worker.losses.empty() && worker.losses.back() == now && worker.lost_session == session) return;
+  worker.lost_session = session;
   worker.losses.push_back(now);
   while (!worker.losses.empty() && worker.losses.front() + rules_.loss_window < now) worker.losses.pop_front();
   if (worker.losses.size() < rules_.losses_to_set_aside) return;

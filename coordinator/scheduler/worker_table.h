@@ -19,6 +19,9 @@ struct WorkerEntry {
   // Monotonic; of the last message of the current session.
   absl::Duration last_sync;
   std::set<TrialKey> attempts;
+  // Nothing of what it holds has been reported yet: its pack is being put together, of `pack_size` trials at most.
+  bool gathers = false;
+  int64_t pack_size = 0;
   // The worker itself wants nothing new.
   bool leaving = false;
   // Waits for an answer: the engine holds its call.
@@ -26,8 +29,10 @@ struct WorkerEntry {
   uint64_t parked_order = 0;
   // Under which it is listed among those that wait, where it is.
   std::optional<WorkerAbilities> waits_as;
-  // Monotonic times of lost attempts without a success since.
+  // Monotonic times at which attempts were lost, without a success since.
   std::deque<absl::Duration> losses;
+  // Of the latest of them: whose it was.
+  std::string lost_session;
   // Nothing new until then (monotonic); zero when it is trusted.
   absl::Duration set_aside_until;
   // As stored.
@@ -64,7 +69,7 @@ class WorkerTable {
   void Forget(const std::string& id);
   const std::map<std::string, WorkerEntry>& all() const { return workers_; }
 
-  // Whether it may be given one more attempt.
+  // Whether it may be given one more attempt: any, or beyond its slots, one that fits the others.
   bool CanTakeMore(const WorkerEntry& worker, absl::Duration now) const;
 
   void Park(WorkerEntry& worker);
@@ -75,7 +80,8 @@ class WorkerTable {
   // After a change that may let a parked worker take more, or no more.
   void Reconsider(WorkerEntry& worker, absl::Duration now);
 
-  void OnLoss(WorkerEntry& worker, absl::Duration now);
+  // Of one attempt, by a process of the worker's. A pack that is lost at once is one loss.
+  void OnLoss(WorkerEntry& worker, const std::string& session, absl::Duration now);
   void OnSuccess(WorkerEntry& worker);
   // Ends set-asides whose time has come.
   void Tick(absl::Duration now);

@@ -79,13 +79,16 @@ TEST_P(SimulationSlices, EveryInvariantHoldsInEveryHistory) {
     total.stalls += result.stalls;
     total.jobs_resumed += result.jobs_resumed;
     total.sweeps_deleted += result.sweeps_deleted;
+    total.packs += result.packs;
+    total.packs_halved += result.packs_halved;
   }
   fmt::print(
       "{} seeds: {} commits, {} failed commits, {} coordinator crashes ({} inside a commit), {} worker crashes, {} leases "
-      "expired, {} stale writes refused, {} messages lost, {} duplicated, {} stalls, {} jobs resumed, {} sweeps deleted\n",
+      "expired, {} stale writes refused, {} messages lost, {} duplicated, {} stalls, {} jobs resumed, {} sweeps deleted, {} answers with packs, {} packs halved\n",
       seeds, total.commits, total.failed_commits, total.coordinator_crashes, total.crashes_inside_commits,
       total.worker_crashes, total.leases_expired, total.stale_writes_refused, total.messages_lost,
-      total.messages_duplicated, total.stalls, total.jobs_resumed, total.sweeps_deleted);
+      total.messages_duplicated, total.stalls, total.jobs_resumed, total.sweeps_deleted, total.packs,
+      total.packs_halved);
   // A simulation in which nothing happens proves nothing.
   EXPECT_GT(total.crashes_inside_commits, seeds / 4);
   EXPECT_GT(total.failed_commits, seeds / 4);
@@ -94,6 +97,8 @@ TEST_P(SimulationSlices, EveryInvariantHoldsInEveryHistory) {
   EXPECT_GT(total.stalls, seeds / 4);
   EXPECT_GT(total.jobs_resumed, seeds / 40);
   EXPECT_GT(total.sweeps_deleted, seeds / 4);
+  EXPECT_GT(total.packs, seeds);
+  EXPECT_GT(total.packs_halved, seeds / 40);
 }
 
 INSTANTIATE_TEST_SUITE_P(Quarters, SimulationSlices, ::testing::Range(0, 4));
@@ -124,6 +129,10 @@ TEST_F(SimulationTest, ASchedulerThatLeasesATrialTwiceIsCaught) {
 
 TEST_F(SimulationTest, ASchedulerThatLeasesToAnybodyIsCaught) {
   EXPECT_GT(SeedsUntilCaught(Mutation::kLeaseToAnybody, false, "I9"), 0);
+}
+
+TEST_F(SimulationTest, ASchedulerThatPacksAnythingIsCaught) {
+  EXPECT_GT(SeedsUntilCaught(Mutation::kPackAnything, false, "I10"), 0);
 }
 
 TEST_F(SimulationTest, ADiskThatForgetsFsyncIsCaught) { EXPECT_GT(SeedsUntilCaught(Mutation::kNone, true, ""), 0); }

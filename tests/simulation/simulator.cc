@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "common/error_details.h"
-#include "coordinator/service/engine.h"
+#include "coordinator/engine/engine.h"
 #include "coordinator/store/migrations.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
@@ -92,6 +92,19 @@ class WatchedStore final : public co::Store {
   absl::StatusOr<co::ArtifactRecord> GetArtifact(co::TrialKey trial, int64_t epoch, const std::string& name) override {
     return store_->GetArtifact(trial, epoch, name);
   }
+  absl::StatusOr<std::vector<co::AttemptRow>> ListAttempts(const co::AttemptFilter& filter) override {
+    return store_->ListAttempts(filter);
+  }
+  absl::StatusOr<co::ScoreSummary> SummariseScore(co::SweepKey sweep, const std::string& score,
+                                                  bool smaller_is_better) override {
+    return store_->SummariseScore(sweep, score, smaller_is_better);
+  }
+  absl::StatusOr<int64_t> CountAcceptedSince(co::SweepKey sweep, absl::Time since) override {
+    return store_->CountAcceptedSince(sweep, since);
+  }
+  absl::StatusOr<std::map<std::string, std::string>> GetProvenance(co::TrialKey trial) override {
+    return store_->GetProvenance(trial);
+  }
   absl::StatusOr<co::SweepSnapshot> Snapshot(const std::string& id) override { return store_->Snapshot(id); }
 
  private:
@@ -110,10 +123,15 @@ absl::StatusOr<co::CellFunctions> CellsOf(const co::SweepRecord& sweep) {
   return cells;
 }
 
-// One cell in three is of a method that only newer workers run.
+// Two cells in five are of a method that only newer workers run; one of them fits the others as a pack, and one fits
+// none.
 const std::shared_ptr<const co::SweepNeeds>& MixedNeeds() {
-  static const auto needs = std::make_shared<const co::SweepNeeds>(co::SweepNeeds{
-      .classes = {{.method = "adapter"}, {.settings_version = 2, .method = "lora"}}, .class_of_cell = {0, 1, 0}});
+  static const auto needs =
+      std::make_shared<const co::SweepNeeds>(co::SweepNeeds{.classes = {{.method = "adapter"},
+                                                                        {.settings_version = 2, .method = "lora"},
+                                                                        {.settings_version = 2, .method = "lora"}},
+                                                            .class_of_cell = {0, 1, 0, 2, 0},
+                                                            .pack_of_class = {0, 1, 0}});
   return needs;
 }
 
@@ -131,6 +149,9 @@ co::WorkerAbilities AbilitiesOf(int index, int session) {
   return abilities;
 }
 
+// The first worker is older than packs.
+int32_t MostTogether(int index) { return index == 0 ? 0 : index + 2; }
+
 // What a worker process believes it holds.
 struct Held {
   co::LeaseClaim lease;
@@ -147,6 +168,7 @@ struct Worker {
   absl::Duration frozen_until;
   // Goes on with attempts whose lease is long over, as a process does that was stopped and continued.
   bool zombie = false;
+  int32_t pack_slots = 0;
   std::map<std::string, Held> held;  // by "sweep/index/epoch"
   uint64_t timer = 0;                // of several timers only the latest counts
   // As over gRPC: the answer to a call that was given up is never seen.
@@ -174,7 +196,8 @@ class Simulation {
     scheduler_options_.workers.losses_to_set_aside = 5;
     scheduler_options_.workers.set_aside_for = absl::Seconds(20);
     scheduler_options_.job_rows = 2;
-    for (int i = 0; i < kWorkers; ++i) workers_.push_back({.name = fmt::format("w{}", i)});
+    for (int i = 0; i < kWorkers; ++i)
+      workers_.push_back({.name = fmt::format("w{}", i), .pack_slots = MostTogether(i)});
     partitions_.resize(kWorkers);
   }
 
@@ -326,7 +349,7 @@ class Simulation {
     co::SweepRecord sweep;
     sweep.id = id;
     sweep.uid = "uid-" + id;
-    sweep.cells = 3;
+    sweep.cells = 5;
     sweep.replicates = 2;
     sweep.seed = options_.seed;
     // Whatever the faults do, nothing may fail for good: the end is compared with a clean run.
@@ -447,8 +470,17 @@ class Simulation {
     request.session = fmt::format("s{}", worker.session);
     request.description.abilities = AbilitiesOf(index, worker.session);
     request.slots = 1;
+    // Memory runs out now and then, with room for half of the pack from then on: the others are given back.
+    size_t keeps = worker.held.size();
+    if (Hostile() && keeps > 1 && Chance(0.1)) {
+      keeps /= 2;
+      worker.pack_slots = static_cast<int32_t>(keeps);
+      ++result_.packs_halved;
+    }
+    request.pack_slots = worker.pack_slots;
     for (auto it = worker.held.begin(); it != worker.held.end();) {
       Held& held = it->second;
+      const bool given_back = static_cast<size_t>(std::distance(worker.held.begin(), it)) >= keeps;
       if (now >= held.until && !worker.zombie) {
         it = worker.held.erase(it);
         continue;
@@ -462,7 +494,9 @@ class Simulation {
         report.points.push_back({"loss", point, 1.0 / static_cast<double>(point)});
       }
       report.point_sequence = held.points;
-      if (held.work_left == 0) {
+      if (given_back) {
+        report.outcome = co::Stopped{};
+      } else if (held.work_left == 0) {
         // Now and then an attempt fails for its own reasons, but not for ever.
         if (Faulty() && (held.lease.epoch + held.lease.index) % 5 == 0) {
           report.outcome = co::Failure{co::FailureClass::kRetryable, "a failure on purpose"};
@@ -557,6 +591,7 @@ class Simulation {
     ++worker.session;
     worker.held.clear();
     worker.zombie = false;
+    worker.pack_slots = MostTogether(index);
     ScheduleTick(index, Uniform(10, 2000));
   }
 
@@ -695,6 +730,7 @@ class Simulation {
         acknowledged_[trial] = {report.lease.epoch, result->scores.at("score")};
       }
     }
+    CheckPack(request, *answer);
     for (const co::DesiredAttempt& desired : answer->desired) {
       const bool mixed = created_.contains(desired.sweep_id);
       if (mixed &&
@@ -713,6 +749,28 @@ class Simulation {
         Violation(fmt::format("I3: epoch {} of {} was handed out after {}", lease.epoch, TrialOf(lease), highest));
       }
       highest = std::max(highest, lease.epoch);
+    }
+  }
+
+  void CheckPack(const co::SyncRequest& request, const co::SyncAnswer& answer) {
+    const size_t held = answer.desired.size();
+    if (held <= 1) return;
+    ++result_.packs;
+    // Whose memory has run out since may hold more than it asks for now: it gives that back itself.
+    const auto room = static_cast<size_t>(std::max(1, MostTogether(request.worker.back() - '0')));
+    if (held > room) {
+      Violation(fmt::format("I9: {} was given {} trials at once, and can hold {}", request.worker, held, room));
+    }
+    const auto pack_of = [&](const co::DesiredAttempt& attempt) {
+      return created_.contains(attempt.sweep_id) ? MixedNeeds()->pack_of(MixedNeeds()->class_of(attempt.cell)) : 0;
+    };
+    const co::DesiredAttempt& first = answer.desired.front();
+    for (const co::DesiredAttempt& desired : answer.desired) {
+      if (desired.sweep_id != first.sweep_id || pack_of(desired) != pack_of(first)) {
+        Violation(fmt::format("I10: {} holds trial {} of {} and trial {} of {}, which cannot be trained together",
+                              request.worker, first.trial.index, first.sweep_id, desired.trial.index,
+                              desired.sweep_id));
+      }
     }
   }
 

@@ -46,6 +46,9 @@ struct SimulatorResult {
   // Jobs that a restart found unfinished.
   int64_t jobs_resumed = 0;
   int64_t sweeps_deleted = 0;
+  // Answers by which a worker held several trials, and times that one gave some back since its memory had run out.
+  int64_t packs = 0;
+  int64_t packs_halved = 0;
 };
 
 // Invariants (checked while it runs, after every restart, and at the end):
@@ -54,7 +57,8 @@ struct SimulatorResult {
 //   I3 epochs of a trial strictly rise                I7 the scores are, bit for bit, those of a run without faults
 //   I4 no write under an old epoch or wrong token is accepted
 //   I8 with only_stalls: no lease expires, no trial is lost, nobody is set aside
-//   I9 no worker is given a trial that it cannot run
+//   I9 no worker is given a trial that it cannot run, nor more than it can hold
+//   I10 the trials that a worker holds beyond its one slot fit each other, as a pack
 SimulatorResult Simulate(const SimulatorOptions& options);
 
 }  // namespace loupe::simulation

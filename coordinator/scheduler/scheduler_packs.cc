@@ -1,0 +1,81 @@
+// Packs: several trials of one worker that can be trained together. Which fit each other is the plan's affair
+// (SweepNeeds::pack_of_class); here is who gets how many of them, and when.
+//
+// The oldest first, and nobody waits for ever: a pack begins with the trial whose turn it is, and is then filled with
+// the next ones of its sweep that fit, though others may stand between them. Once its worker has begun, a place that
+// becomes free goes to the next trial in turn or to nobody: a trial that does not fit waits until the pack has ended,
+// and no longer.
+//
+// A trial that ends its worker's process costs every trial of its pack a loss. So the last chance before quarantine is
+// one alone: who is at fault is found, and nobody is quarantined for another.
+#include <algorithm>
+
+#include "coordinator/scheduler/scheduler.h"
+#include "coordinator/scheduler/scheduler_parts.h"
+
+namespace loupe::coordinator {
+namespace {
+
+constexpr absl::Duration kCountEvery = absl::Seconds(1);
+
+}  // namespace
+
+std::optional<Scheduler::Next> Scheduler::NextFor(const WorkerEntry& worker) {
+  const WorkerAbilities& abilities = worker.record.description.abilities;
+  Sweep* const sweep = NextSweepFor(abilities);
+  if (sweep == nullptr) return std::nullopt;
+  const bool any = options_.mutation == SchedulerOptions::Mutation::kLeaseToAnybody;
+  const std::optional<size_t> of_class =
+      sweep->NextClass([&](size_t i) { return any || CanRun(abilities, sweep->needs->classes[i]); });
+  return of_class ? std::optional(Next{sweep, *of_class}) : std::nullopt;
+}
+
+bool Scheduler::OnLastChance(Sweep& sweep, int64_t index) {
+  return sweep.trial(index).worker_losses + 1 >= sweep.record.limits.max_worker_losses;
+}
+
+std::optional<Scheduler::Next> Scheduler::NextForPack(const WorkerEntry& worker) {
+  if (options_.mutation == SchedulerOptions::Mutation::kPackAnything) return NextFor(worker);
+  Sweep* sweep = nullptr;
+  int32_t pack = SweepNeeds::kAlone;
+  for (const TrialKey& trial : worker.attempts) {
+    Sweep* const its = sweeps_.at(trial.sweep).get();
+    const int32_t its_pack = its->needs->pack_of(its->needs->class_of(CellOf(its->record, trial.index)));
+    const bool others = sweep != nullptr && (its != sweep || its_pack != pack);
+    if (others || its_pack == SweepNeeds::kAlone || OnLastChance(*its, trial.index)) return std::nullopt;
+    sweep = its;
+    pack = its_pack;
+  }
+  if (sweep == nullptr) return std::nullopt;
+  const auto fits = [&](size_t of_class) { return sweep->needs->pack_of(of_class) == pack; };
+  std::optional<Next> next;
+  if (worker.gathers) {
+    const WorkerAbilities& abilities = worker.record.description.abilities;
+    const std::optional<size_t> of_class = sweep->NextClass(
+        [&](size_t i) { return fits(i) && sweep->runnable_keys[i] && CanRun(abilities, sweep->needs->classes[i]); });
+    if (of_class) next = Next{sweep, *of_class};
+  } else {
+    next = NextFor(worker);
+  }
+  if (!next || next->sweep != sweep || !fits(next->of_class)) return std::nullopt;
+  if (OnLastChance(*sweep, *sweep->queues[next->of_class].Peek())) return std::nullopt;
+  return next;
+}
+
+int64_t Scheduler::PackSize(const WorkerEntry& worker, const Next& first, const Now& now) {
+  if (worker.record.pack_slots <= 1) return 1;
+  const SweepNeeds& needs = *first.sweep->needs;
+  const int32_t pack = needs.pack_of(first.of_class);
+  int64_t trials = 0;
+  for (size_t i = 0; i < first.sweep->queues.size(); ++i) {
+    if (needs.pack_of(i) == pack) trials += first.sweep->queues[i].size();
+  }
+  if (now.monotonic - crowd_counted_ >= kCountEvery) {
+    crowd_ = FleetAt(now).workers;
+    crowd_counted_ = now.monotonic;
+  }
+  const int64_t workers = std::max<int64_t>(1, crowd_);
+  return std::min<int64_t>(worker.record.pack_slots, (trials + workers - 1) / workers);
+}
+
+}  // namespace loupe::coordinator
