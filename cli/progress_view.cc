@@ -47,6 +47,17 @@ std::string Problems(const v1::TrialCounts& counts) {
   return text;
 }
 
+// " in packs of 4, 3": workers that train several trials together; empty where none does.
+std::string PacksText(const v1::WatchSweepResponse& state) {
+  std::map<std::string, int> held;
+  for (const v1::RunningAttempt& attempt : state.running()) ++held[attempt.worker()];
+  std::string sizes;
+  for (const auto& [worker, trials] : held) {
+    if (trials > 1) sizes += fmt::format("{}{}", sizes.empty() ? "" : ", ", trials);
+  }
+  return sizes.empty() ? "" : " in packs of " + sizes;
+}
+
 double Fraction(const v1::TrialCounts& counts) {
   return counts.total() == 0 ? 0 : static_cast<double>(EndedTrials(counts)) / static_cast<double>(counts.total());
 }
@@ -89,6 +100,8 @@ std::vector<std::string> ProgressView::TerminalLines(int width, int max_lines) c
   std::string head =
       fmt::format("{} {} {}/{} trials{}", LastPart(sweep.name()), ProgressBar(Fraction(counts), kBarWidth),
                   EndedTrials(counts), counts.total(), Problems(counts));
+  if (const std::string packs = PacksText(state_); !packs.empty())
+    head += fmt::format("  {}{}", state_.running_size(), packs);
   if (const std::string rate = RateText(TrialsPerSecond()); !rate.empty()) head += "  " + rate;
   if (!IsTerminal(sweep.state())) {
     if (const double left = SecondsLeft(); left >= 0) head += fmt::format("  {} left", TimeText(left));
@@ -126,8 +139,8 @@ std::string ProgressView::PlainLine() const {
   const v1::Sweep& sweep = state_.sweep();
   const v1::TrialCounts& counts = sweep.counts();
   std::string line =
-      fmt::format("{}: {} of {} done ({:.0f} %), {} running{}", LastPart(sweep.name()), EndedTrials(counts),
-                  counts.total(), 100 * Fraction(counts), counts.running(), Problems(counts));
+      fmt::format("{}: {} of {} done ({:.0f} %), {} running{}{}", LastPart(sweep.name()), EndedTrials(counts),
+                  counts.total(), 100 * Fraction(counts), counts.running(), PacksText(state_), Problems(counts));
   if (const std::string rate = RateText(TrialsPerSecond()); !rate.empty()) line += ", " + rate;
   if (!IsTerminal(sweep.state())) {
     if (const double left = SecondsLeft(); left >= 0) line += fmt::format(", {} left", TimeText(left));

@@ -83,6 +83,17 @@ TEST(ProgressViewTest, PlainLineSaysWhatMatters) {
                                       HasSubstr("trial 7 train 30/50: loss 0.0812")));
 }
 
+TEST(ProgressViewTest, PacksAreShown) {
+  ProgressView view;
+  v1::WatchSweepResponse state = State(6, 24);
+  state.mutable_sweep()->mutable_counts()->set_running(4);
+  for (const int trial : {7, 8, 9, 10}) AddRunning(state, trial);
+  state.mutable_running(3)->set_worker("workers/local-2");
+  view.Update(state, absl::ZeroDuration());
+  EXPECT_THAT(view.PlainLine(), HasSubstr("4 running in packs of 3"));
+  EXPECT_THAT(view.TerminalLines(120, 20).front(), HasSubstr("4 in packs of 3"));
+}
+
 TEST(ProgressViewTest, TerminalLinesFitTheTerminal) {
   ProgressView view;
   v1::WatchSweepResponse state = State(6, 24);
