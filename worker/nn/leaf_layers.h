@@ -14,7 +14,7 @@
 
 namespace loupe::worker {
 
-enum class LeafKind { kLinear, kConv2d, kGroupNorm, kLayerNorm, kEmbedding };
+enum class LeafKind { kLinear, kConv2d, kGroupNorm, kLayerNorm, kEmbedding, kStateSpace };
 
 // What a method puts into a layer's slot. Forward is called once for every forward of the layer, recomputation
 // included, perhaps from several threads at a time. x: the rows of the hook's K slots, [K·B, …], trial-major.

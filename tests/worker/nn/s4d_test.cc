@@ -1,0 +1,145 @@
+// S4D as a convolution against its recurrence, state by state; the two directions; gradients.
+#include "worker/nn/s4d.h"
+
+#include <torch/torch.h>
+
+#include <complex>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "worker/runtime/autocast_scope.h"
+
+namespace loupe::worker {
+namespace {
+
+using Complex = std::complex<double>;
+
+S4D MakeS4D(int64_t channels, int64_t states, Discretisation discretisation) {
+  S4D s4d(channels, states, discretisation);
+  s4d->Reset(at::make_generator<at::CPUGeneratorImpl>(uint64_t{5}));
+  return s4d;
+}
+
+// The header's second line, step by step in float64. u: [L, H].
+torch::Tensor Recurrence(const torch::Tensor& weight, const torch::Tensor& u, Discretisation discretisation) {
+  const auto w = weight.to(torch::kFloat64);
+  const int64_t channels = w.size(0), pairs = (w.size(1) - 2) / 4;
+  auto y = torch::zeros_like(u);
+  for (int64_t h = 0; h < channels; ++h) {
+    const auto at = [&](int64_t column) { return w[h][column].item<double>(); };
+    const double step = std::exp(at(0)), direct = at(1);
+    std::vector<Complex> decay, input, c, state(static_cast<size_t>(pairs));
+    for (int64_t n = 0; n < pairs; ++n) {
+      const Complex a(-std::exp(at(2 + n)), at(2 + pairs + n));
+      c.emplace_back(at(2 + 2 * pairs + n), at(2 + 3 * pairs + n));
+      if (discretisation == Discretisation::kZeroOrderHold) {
+        decay.push_back(std::exp(step * a));
+        input.push_back((decay.back() - 1.0) / a);
+      } else {
+        decay.push_back((1.0 + step * a / 2.0) / (1.0 - step * a / 2.0));
+        input.push_back(step / (1.0 - step * a / 2.0));
+      }
+    }
+    for (int64_t l = 0; l < u.size(0); ++l) {
+      const double now = u[l][h].item<double>();
+      double sum = direct * now;
+      for (size_t n = 0; n < state.size(); ++n) {
+        state[n] = decay[n] * state[n] + input[n] * now;
+        sum += 2 * (c[n] * state[n]).real();
+      }
+      y[l][h] = sum;
+    }
+  }
+  return y;
+}
+
+double Furthest(const torch::Tensor& a, const torch::Tensor& b) {
+  return (a.to(torch::kFloat64) - b).abs().max().item<double>() / b.abs().max().item<double>();
+}
+
+class S4DTest : public testing::TestWithParam<Discretisation> {};
+
+TEST_P(S4DTest, ConvolutionIsTheRecurrence) {
+  for (const int64_t length : {1, 2, 37, 64}) {
+    const S4D s4d = MakeS4D(3, 8, GetParam());
+    const auto u = torch::randn({2, length, 3}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{6}), torch::kFloat64);
+    const auto found = s4d->Apply(u, s4d->weight, {});
+    const auto in_float32 = s4d->Apply(u.to(torch::kFloat32), s4d->weight, {});
+    for (int64_t row = 0; row < 2; ++row) {
+      const auto wanted = Recurrence(s4d->weight, u[row], GetParam());
+      EXPECT_LE(Furthest(found[row], wanted), 1e-12) << length;
+      // A transform's float32 roundings, of sums of up to 128 terms.
+      EXPECT_LE(Furthest(in_float32[row], wanted), 1e-5) << length;
+    }
+  }
+}
+
+TEST_P(S4DTest, GradientsByFiniteDifferences) {
+  const S4D s4d = MakeS4D(2, 4, GetParam());
+  auto weight = s4d->weight.to(torch::kFloat64).requires_grad_();
+  auto u =
+      torch::randn({1, 9, 2}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{7}), torch::kFloat64).requires_grad_();
+  const auto loss = [&](const torch::Tensor& x, const torch::Tensor& w) {
+    const auto weights = torch::arange(1, 19, torch::kFloat64).view({1, 9, 2});
+    return (s4d->Apply(x, w, {}).sin() * weights).sum();
+  };
+  loss(u, weight).backward();
+  torch::NoGradGuard no_grad;
+  constexpr double kStep = 1e-6;
+  const auto compare = [&](torch::Tensor& leaf, const auto& value) {
+    const auto flat = leaf.view(-1), gradient = leaf.grad().reshape(-1);
+    for (int64_t i = 0; i < flat.numel(); ++i) {
+      const double before = flat[i].template item<double>();
+      flat[i] = before + kStep;
+      const double above = value().template item<double>();
+      flat[i] = before - kStep;
+      const double below = value().template item<double>();
+      flat[i] = before;
+      const double slope = (above - below) / (2 * kStep), found = gradient[i].template item<double>();
+      EXPECT_NEAR(found, slope, 1e-6 * (1 + std::abs(slope))) << i;
+    }
+  };
+  compare(weight, [&] { return loss(u, weight); });
+  compare(u, [&] { return loss(u, weight); });
+}
+
+INSTANTIATE_TEST_SUITE_P(Discretisations, S4DTest,
+                         testing::Values(Discretisation::kZeroOrderHold, Discretisation::kBilinear),
+                         [](const auto& info) {
+                           return info.param == Discretisation::kZeroOrderHold ? "ZeroOrderHold" : "Bilinear";
+                         });
+
+TEST(S4DPrecisionTest, TransformIsFloat32UnderAutocast) {
+  torch::NoGradGuard no_grad;
+  const S4D s4d = MakeS4D(4, 8, Discretisation::kZeroOrderHold);
+  const auto x = torch::randn({1, 300, 4}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{8})).to(torch::kBFloat16);
+  const auto plain = s4d->Apply(x.to(torch::kFloat32), s4d->weight, {});
+  const AutocastScope autocast({torch::kCPU, true, torch::kBFloat16});
+  const auto under = s4d->Apply(x, s4d->weight, {});
+  EXPECT_EQ(under.scalar_type(), torch::kBFloat16);
+  EXPECT_TRUE(under.equal(plain.to(torch::kBFloat16)));
+}
+
+TEST(BidirectionalS4DTest, FlippingExchangesTheDirections) {
+  torch::NoGradGuard no_grad;
+  BidirectionalS4D both(3, 4, Discretisation::kZeroOrderHold), swapped(3, 4, Discretisation::kZeroOrderHold);
+  InitialiseAsTorch(*both, at::make_generator<at::CPUGeneratorImpl>(uint64_t{9}));
+  auto own = both->named_parameters(), other = swapped->named_parameters();
+  other["forward.weight"].copy_(own["backward.weight"]);
+  other["backward.weight"].copy_(own["forward.weight"]);
+  const auto x = torch::randn({2, 21, 3}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{10}));
+  const auto there = both(x).chunk(2, 2), back = swapped(x.flip({1})).flip({1}).chunk(2, 2);
+  EXPECT_TRUE(there[0].equal(back[1]));
+  EXPECT_TRUE(there[1].equal(back[0]));
+  // The first half looks back alone, the second ahead alone.
+  auto changed = x.clone();
+  changed.select(1, 10).add_(1);
+  const auto after = both(changed).chunk(2, 2);
+  EXPECT_TRUE(torch::allclose(after[0].narrow(1, 0, 10), there[0].narrow(1, 0, 10), 0, 1e-5));
+  EXPECT_TRUE(torch::allclose(after[1].narrow(1, 11, 10), there[1].narrow(1, 11, 10), 0, 1e-5));
+  EXPECT_FALSE(torch::allclose(after[0].select(1, 20), there[0].select(1, 20), 0, 1e-4));
+  EXPECT_FALSE(torch::allclose(after[1].select(1, 0), there[1].select(1, 0), 0, 1e-4));
+}
+
+}  // namespace
+}  // namespace loupe::worker
