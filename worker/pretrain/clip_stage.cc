@@ -5,6 +5,7 @@
 
 #include "common/seed.h"
 #include "worker/pretrain/augment.h"
+#include "worker/pretrain/step_draws.h"
 #include "worker/pretrain/unit_rows.h"
 
 namespace loupe::worker {

@@ -13,7 +13,7 @@
 #include "worker/models/clip.h"
 #include "worker/pretrain/corpus.h"
 #include "worker/pretrain/shape_descriptor.h"
-#include "worker/pretrain/stage.h"
+#include "worker/train/network_training.h"
 
 namespace loupe::worker {
 
@@ -30,7 +30,7 @@ struct ClipStageOptions {
 // Pixels as the image tower wants them: unit [N, 3, S, S] in [0, 1], normalised with CLIP's mean and deviation.
 torch::Tensor ClipNormalised(const torch::Tensor& unit);
 
-class ClipStage : public Stage {
+class ClipStage : public Objective {
  public:
   using LookFunction = std::function<absl::StatusOr<std::string>(int64_t step)>;
 

@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "worker/pretrain/pretrain_config.h"
-#include "worker/pretrain/stage.h"
+#include "worker/train/network_training.h"
 
 namespace loupe::worker {
 
@@ -18,7 +18,7 @@ namespace loupe::worker {
 // trained again. Everything but random draws is computed on `device`; a run may go on on another one, with other
 // rounding. Held-out emoji are used for nothing but the reported measurements. OK when everything is finished or the
 // limit was reached; errors name the file or the part.
-absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit,
+absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const TrainingLimit& limit,
                       torch::Device device = torch::kCPU);
 
 }  // namespace loupe::worker

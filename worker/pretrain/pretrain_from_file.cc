@@ -9,7 +9,7 @@ namespace loupe::worker {
 absl::Status PretrainFromFile(const std::string& config_path, const std::string& out, double hours,
                               const std::string& device) {
   LOUPE_ASSIGN_OR_RETURN(const auto config, PretrainConfig::Read(config_path));
-  StageLimit limit;
+  TrainingLimit limit;
   if (hours > 0) limit = {.clock = &SystemClock(), .deadline = SystemClock().MonotonicNow() + absl::Hours(hours)};
   LOUPE_ASSIGN_OR_RETURN(const torch::Device where, PrepareDevice(device, /*threads=*/0));
   return Pretrain(config, out, limit, where);

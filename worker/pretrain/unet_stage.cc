@@ -1,22 +1,26 @@
 #include "worker/pretrain/unet_stage.h"
 
-#include <cmath>
 #include <utility>
 
+#include "worker/pretrain/step_draws.h"
 #include "worker/runtime/autocast_scope.h"
 
 namespace loupe::worker {
 
+NoiseSchedule UNetStageOptions::noise_schedule() const {
+  return NoiseSchedule(NoiseScheduleConfig{.num_train_timesteps = train_steps,
+                                           .beta_start = beta_start,
+                                           .beta_end = beta_end,
+                                           .timestep_spacing = TimestepSpacing::kLinspace});
+}
+
 UNetStage::UNetStage(UNet2DConditionModel network, UNetData data, const UNetStageOptions& options, uint64_t seed,
                      LookFunction look)
     : network_(std::move(network)), data_(std::move(data)), options_(options), seed_(seed), look_(std::move(look)) {
-  const auto betas =
-      torch::linspace(std::sqrt(options.beta_start), std::sqrt(options.beta_end), options.train_steps, torch::kFloat64)
-          .square();
-  const auto kept = torch::cumprod(1 - betas, 0);
+  const torch::Tensor kept = options.noise_schedule().alphas_cumprod();
   const torch::Device device = data_.latents_scaled.device();
-  signal_ = kept.sqrt().to(device, torch::kFloat32);
-  noise_ = (1 - kept).sqrt().to(device, torch::kFloat32);
+  signal_ = kept.sqrt().to(device);
+  noise_ = (1 - kept).sqrt().to(device);
 }
 
 torch::Tensor UNetStage::Predict(const torch::Tensor& noised, const torch::Tensor& t, const torch::Tensor& context) {

@@ -10,8 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "worker/diffusion/noise_schedule.h"
 #include "worker/models/unet_2d_condition.h"
-#include "worker/pretrain/stage.h"
+#include "worker/train/network_training.h"
 
 namespace loupe::worker {
 
@@ -23,6 +24,9 @@ struct UNetStageOptions {
   int64_t train_steps = 1000;    // of the diffusion
   double beta_start = 0.00085;   // scaled-linear: √β is linear in the step
   double beta_end = 0.012;
+
+  // What the network learns to undo, and what samples of it are drawn by.
+  NoiseSchedule noise_schedule() const;
 };
 
 // Everything that does not change while the UNet learns, computed once.
@@ -33,7 +37,7 @@ struct UNetData {
   torch::Tensor empty_context;   // [tokens, width]
 };
 
-class UNetStage : public Stage {
+class UNetStage : public Objective {
  public:
   using LookFunction = std::function<absl::StatusOr<std::string>(int64_t step)>;
 
@@ -45,9 +49,6 @@ class UNetStage : public Stage {
   // Timesteps are stratified: row i of the batch draws from the i-th of `batch` equal parts of [0, train_steps).
   torch::Tensor Loss(int64_t step, std::map<std::string, torch::Tensor>& parts) override;
   absl::StatusOr<std::string> Look(int64_t step) override { return look_(step); }
-
-  // √ᾱ_t, [train_steps].
-  const torch::Tensor& signal() const { return signal_; }
 
  private:
   // Every random number of one step, on the CPU.
@@ -64,7 +65,7 @@ class UNetStage : public Stage {
   UNetStageOptions options_;
   uint64_t seed_;
   LookFunction look_;
-  torch::Tensor signal_, noise_;  // √ᾱ_t and √(1 − ᾱ_t)
+  torch::Tensor signal_, noise_;  // √ᾱ_t and √(1 − ᾱ_t), [train_steps], on the device: looked up without waiting for it
   int64_t next_step_ = -1;
   std::future<Draws> next_;  // last: it reads the others
 };

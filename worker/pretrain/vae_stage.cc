@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "worker/pretrain/augment.h"
+#include "worker/pretrain/step_draws.h"
 #include "worker/runtime/autocast_scope.h"
 
 namespace loupe::worker {

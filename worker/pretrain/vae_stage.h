@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "worker/models/autoencoder_kl.h"
-#include "worker/pretrain/stage.h"
+#include "worker/train/network_training.h"
 
 namespace loupe::worker {
 
@@ -22,7 +22,7 @@ struct VaeStageOptions {
   double kl = 5e-4;    // weight of KL(q ‖ N(0, 1)), summed over the latent and averaged over its numbers
 };
 
-class VaeStage : public Stage {
+class VaeStage : public Objective {
  public:
   using LookFunction = std::function<absl::StatusOr<std::string>(int64_t step)>;
 

@@ -7,17 +7,11 @@
 namespace loupe::worker {
 
 AdamW::AdamW(std::vector<SlotParameter> parameters, const AdamWOptions& options)
-    : options_(options), parameters_(std::move(parameters)) {
+    : Optimizer(std::move(parameters)), options_(options) {
   for (const SlotParameter& parameter : parameters_) {
     exp_avg_.push_back(torch::zeros_like(parameter.value()).unsqueeze(0));
     exp_avg_sq_.push_back(torch::zeros_like(parameter.value()).unsqueeze(0));
   }
-}
-
-void AdamW::Rebind(std::vector<SlotParameter> parameters) {
-  TORCH_CHECK(parameters.size() == parameters_.size(), "the slot has ", parameters.size(), " parameters; expected ",
-              parameters_.size());
-  parameters_ = std::move(parameters);
 }
 
 torch::Tensor AdamW::Clip(std::vector<torch::Tensor>& gradients) const {
@@ -53,8 +47,8 @@ torch::Tensor AdamW::Step(double rate_factor) {
   return norm;
 }
 
-std::map<std::string, torch::Tensor> AdamW::Export() const {
-  std::map<std::string, torch::Tensor> arrays;
+TensorMap AdamW::Export() const {
+  TensorMap arrays;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     arrays[parameters_[i].name() + ".exp_avg"] = exp_avg_[i][0].cpu();
     arrays[parameters_[i].name() + ".exp_avg_sq"] = exp_avg_sq_[i][0].cpu();
@@ -62,17 +56,11 @@ std::map<std::string, torch::Tensor> AdamW::Export() const {
   return arrays;
 }
 
-void AdamW::Import(const std::map<std::string, torch::Tensor>& arrays, int64_t steps) {
-  const auto take = [&](const std::string& name, torch::Tensor into) {
-    const auto found = arrays.find(name);
-    TORCH_CHECK(found != arrays.end(), "the checkpoint has no array '", name, "'");
-    TORCH_CHECK(found->second.sizes() == into.sizes(), "the checkpoint's array '", name, "' has shape ",
-                found->second.sizes(), "; expected ", into.sizes());
-    into.copy_(found->second);
-  };
+void AdamW::Import(const TensorMap& arrays, int64_t steps) {
+  torch::NoGradGuard no_grad;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    take(parameters_[i].name() + ".exp_avg", exp_avg_[i][0]);
-    take(parameters_[i].name() + ".exp_avg_sq", exp_avg_sq_[i][0]);
+    CopyInto(exp_avg_[i][0], arrays, parameters_[i].name() + ".exp_avg");
+    CopyInto(exp_avg_sq_[i][0], arrays, parameters_[i].name() + ".exp_avg_sq");
   }
   steps_ = steps;
 }

@@ -11,11 +11,9 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <map>
-#include <string>
 #include <vector>
 
-#include "worker/train/slot_parameters.h"
+#include "worker/train/optimizer.h"
 
 namespace loupe::worker {
 
@@ -29,35 +27,22 @@ struct AdamWOptions {
   double clip_norm = 0;
 };
 
-// Changes the parameters' values in place. Not thread-safe.
-class AdamW {
+// Parameters without a gradient count as having one of 0: they decay.
+class AdamW : public Optimizer {
  public:
   AdamW(std::vector<SlotParameter> parameters, const AdamWOptions& options);
 
-  // One step with the gradients that the parameters hold (those without one count as 0); their holder clears them.
-  // `rate_factor` multiplies the learning rate (schedules). Returns the gradient's norm before clipping, [1], on the
-  // parameters' device.
-  torch::Tensor Step(double rate_factor = 1);
+  torch::Tensor Step(double rate_factor) override;
 
-  int64_t steps() const { return steps_; }
-
-  // The same parameters in another pack: moments and steps stay.
-  void Rebind(std::vector<SlotParameter> parameters);
-
-  // Moments by parameter ("{name}.exp_avg", "{name}.exp_avg_sq"), and back. On the CPU they are the optimiser's own
-  // memory: a network's moments are not held twice. Import throws c10::Error naming an array
-  // that is missing or of another shape.
-  std::map<std::string, torch::Tensor> Export() const;
-  void Import(const std::map<std::string, torch::Tensor>& arrays, int64_t steps);
+  TensorMap Export() const override;
+  void Import(const TensorMap& arrays, int64_t steps) override;
 
  private:
   torch::Tensor Clip(std::vector<torch::Tensor>& gradients) const;
 
   const AdamWOptions options_;
-  std::vector<SlotParameter> parameters_;
   // Beside parameters_, with a leading dimension of 1 as the gradients have.
   std::vector<torch::Tensor> exp_avg_, exp_avg_sq_;
-  int64_t steps_ = 0;
 };
 
 }  // namespace loupe::worker

@@ -36,5 +36,7 @@ class BatchSource {
 
 // The entry, or c10::Error naming it.
 const torch::Tensor& TakeState(const TensorMap& state, const std::string& name);
+// The entry copied into `into`; c10::Error also when its shape is another.
+void CopyInto(torch::Tensor into, const TensorMap& state, const std::string& name);
 
 }  // namespace loupe::worker

@@ -3,11 +3,9 @@
 #include <torch/utils.h>
 
 #include <filesystem>
-#include <stdexcept>
 
 #include "absl/strings/numbers.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
 #include "worker/models/weights.h"
 
@@ -20,36 +18,48 @@ constexpr char kDigestKey[] = "loupe.arrays_sha256";
 
 }  // namespace
 
-void WriteCheckpoint(const std::string& path, const std::string& fingerprint, const Checkpoint& checkpoint) {
+const torch::Tensor& TakeState(const TensorMap& state, const std::string& name) {
+  const auto found = state.find(name);
+  TORCH_CHECK(found != state.end(), "the checkpoint has no array '", name, "'");
+  return found->second;
+}
+
+void CopyInto(torch::Tensor into, const TensorMap& state, const std::string& name) {
+  const torch::Tensor& found = TakeState(state, name);
+  TORCH_CHECK(found.sizes() == into.sizes(), "the checkpoint's array '", name, "' has shape ", found.sizes(),
+              "; expected ", into.sizes());
+  into.copy_(found);
+}
+
+absl::Status WriteCheckpoint(const std::string& path, const std::string& fingerprint, const Checkpoint& checkpoint) {
   const TensorArrays written = ToArrays(checkpoint.arrays);
   const Metadata metadata = {{kFingerprintKey, fingerprint},
                              {kStepKey, fmt::format("{}", checkpoint.step)},
                              {kDigestKey, DigestOfArrays(written.views)}};
-  const absl::Status status = WriteSafetensors(path, written.views, metadata);
-  if (!status.ok()) throw std::runtime_error(std::string(status.message()));
+  return WriteSafetensors(path, written.views, metadata);
 }
 
-std::optional<Checkpoint> ReadCheckpoint(const std::string& path, const std::string& fingerprint) {
-  if (!std::filesystem::exists(path)) return std::nullopt;
+absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path, const std::string& fingerprint) {
+  if (!std::filesystem::exists(path)) return absl::NotFoundError(fmt::format("{}: there is no checkpoint", path));
   const auto file = SafetensorsFile::Open(path);
-  if (!file.ok()) {
-    spdlog::warn("the checkpoint is not used, training starts anew: {}", std::string(file.status().message()));
-    return std::nullopt;
-  }
+  if (!file.ok()) return absl::DataLossError(file.status().message());
   const auto found = file->metadata().find(kFingerprintKey);
   if (found == file->metadata().end() || found->second != fingerprint) {
-    spdlog::info("{}: a checkpoint of other settings, seeds or data; training starts anew", path);
-    return std::nullopt;
+    return absl::InvalidArgumentError(
+        fmt::format("{}: a checkpoint of another run: {}; this one is {}", path,
+                    found == file->metadata().end() ? "it does not say which" : found->second, fingerprint));
   }
   const auto digest = file->metadata().find(kDigestKey);
   if (digest == file->metadata().end() || digest->second != DigestOfArrays(file->arrays())) {
-    spdlog::warn(
-        "{}: its arrays do not have the digest that it names; the checkpoint is not used, training starts anew", path);
-    return std::nullopt;
+    return absl::DataLossError(
+        fmt::format("{}: the checkpoint's arrays do not have the digest that it names: it is damaged", path));
   }
   Checkpoint checkpoint;
   for (const auto& [name, view] : file->arrays()) checkpoint.arrays[name] = ToTensor(view);
-  TORCH_CHECK(absl::SimpleAtoi(file->metadata().at(kStepKey), &checkpoint.step), path, ": its step is no number");
+  const auto step = file->metadata().find(kStepKey);
+  if (step == file->metadata().end() || !absl::SimpleAtoi(step->second, &checkpoint.step)) {
+    return absl::DataLossError(fmt::format("{}: the checkpoint's step is no number", path));
+  }
   return checkpoint;
 }
 

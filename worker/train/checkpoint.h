@@ -4,9 +4,10 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "worker/train/batch_source.h"
 
 namespace loupe::worker {
@@ -17,10 +18,11 @@ struct Checkpoint {
 };
 
 // Atomically, with a digest of the arrays. `fingerprint` names the run: settings, seeds, base, data, and the format.
-// Throws std::runtime_error when the disk refuses; then the file that was there stays.
-void WriteCheckpoint(const std::string& path, const std::string& fingerprint, const Checkpoint& checkpoint);
+// The file that was there stays when the disk refuses.
+absl::Status WriteCheckpoint(const std::string& path, const std::string& fingerprint, const Checkpoint& checkpoint);
 
-// Nothing when there is none at `path`, it is of another run (said in the log), or it is damaged (a warning).
-std::optional<Checkpoint> ReadCheckpoint(const std::string& path, const std::string& fingerprint);
+// NOT_FOUND: there is none at `path`; INVALID_ARGUMENT: it is of another run, and the message has that run's
+// fingerprint; DATA_LOSS: it is damaged. Each is a sentence that begins with the path.
+absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path, const std::string& fingerprint);
 
 }  // namespace loupe::worker

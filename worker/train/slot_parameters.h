@@ -1,17 +1,20 @@
-// One slot's part of a method's parameters.
+// What an optimiser works on: one slot's part of a method's parameters, or a whole network's.
 #pragma once
 
+#include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "worker/methods/method.h"
 
 namespace loupe::worker {
 
-// A row of a parameter of the pack. Names are unique within a slot, and the same whether it is alone or in a pack.
+// A row of a parameter of the pack, or all of a network's parameter. Names are unique within a slot, and the same
+// whether it is alone or in a pack.
 class SlotParameter {
  public:
   SlotParameter(const NamedParameter& parameter, int64_t slot)
@@ -19,6 +22,8 @@ class SlotParameter {
         packed_(parameter.value),
         row_(slot - parameter.first_slot),
         value_(parameter.value.detach()[row_]) {}
+  SlotParameter(std::string name, const torch::Tensor& whole)
+      : name_(std::move(name)), packed_(whole), row_(kWhole), value_(whole.detach()) {}
 
   const std::string& name() const { return name_; }
   // The trained value, […]: writing into it changes the method's.
@@ -26,7 +31,8 @@ class SlotParameter {
   // [1, …], this slot's part of the gradient, which may be written into; undefined when nothing came.
   torch::Tensor GradientInPlace() const {
     const torch::Tensor& gradient = packed_.grad();
-    return gradient.defined() ? gradient.narrow(0, row_, 1) : gradient;
+    if (!gradient.defined()) return gradient;
+    return row_ == kWhole ? gradient.unsqueeze(0) : gradient.narrow(0, row_, 1);
   }
   // The same laid out as the value is (the fused optimiser walks both alike), copied if need be.
   torch::Tensor Gradient() const {
@@ -38,6 +44,8 @@ class SlotParameter {
   void ClearGradient() { packed_.mutable_grad().reset(); }
 
  private:
+  static constexpr int64_t kWhole = -1;
+
   std::string name_;
   torch::Tensor packed_;
   int64_t row_;
@@ -50,6 +58,13 @@ inline std::vector<SlotParameter> ParametersOfSlot(const std::vector<NamedParame
   for (const NamedParameter& parameter : parameters) {
     if (parameter.Holds(slot)) found.emplace_back(parameter, slot);
   }
+  return found;
+}
+
+// All of them, in the network's order and by its names.
+inline std::vector<SlotParameter> ParametersOfNetwork(const torch::nn::Module& network) {
+  std::vector<SlotParameter> found;
+  for (const auto& item : network.named_parameters()) found.emplace_back(item.key(), item.value());
   return found;
 }
 

@@ -3,7 +3,7 @@
 #include <torch/utils.h>
 
 #include <algorithm>
-#include <map>
+#include <memory>
 #include <utility>
 
 #include "fmt/format.h"
@@ -12,43 +12,22 @@
 namespace loupe::worker {
 namespace {
 
-void AddWithPrefix(const std::string& prefix, const TensorMap& from, TensorMap& into) {
-  for (const auto& [name, value] : from) into[prefix + name] = value;
-}
-
-TensorMap WithPrefixRemoved(const std::string& prefix, const TensorMap& from) {
-  TensorMap found;
-  for (const auto& [name, value] : from) {
-    if (name.starts_with(prefix)) found[name.substr(prefix.size())] = value;
-  }
-  return found;
-}
-
-void CopyInto(torch::Tensor into, const TensorMap& arrays, const std::string& name) {
-  const torch::Tensor& found = TakeState(arrays, name);
-  TORCH_CHECK(found.sizes() == into.sizes(), "the checkpoint's array '", name, "' has shape ", found.sizes(),
-              "; expected ", into.sizes());
-  into.copy_(found);
+TrainingState StateOf(const Method& method, int64_t row, const TrainOptions& options) {
+  std::vector<SlotParameter> parameters = ParametersOfSlot(method.parameters(), row);
+  auto optimizer = std::make_unique<AdamW>(parameters, options.optimizer);
+  return {std::move(parameters), std::move(optimizer), options.ema_decay};
 }
 
 }  // namespace
 
-const torch::Tensor& TakeState(const TensorMap& state, const std::string& name) {
-  const auto found = state.find(name);
-  TORCH_CHECK(found != state.end(), "the checkpoint has no array '", name, "'");
-  return found->second;
-}
-
 TrainedSlot::TrainedSlot(const BaseModel& base, TrainSlot given, const Method& method, int64_t row)
     : base_(base),
       given_(std::move(given)),
-      parameters_(ParametersOfSlot(method.parameters(), row)),
-      optimizer_(parameters_, options().optimizer),
+      state_(StateOf(method, row, options())),
       scaler_(options().loss_scale > 0 ? options().loss_scale : 1),
       variance_(base.schedule),
       errors_(torch::zeros({2}, torch::kFloat64)) {
   TORCH_CHECK(options().vlb_weight == 0 || base.denoiser->PredictsVariance(), "the base predicts no variance to train");
-  if (options().ema_decay > 0) average_ = RunningAverage(Values());
 }
 
 TrainedSlot::Drawn TrainedSlot::Draw() {
@@ -105,8 +84,7 @@ SlotStep TrainedSlot::Step(double loss, double relative_error) {
   UpdateErrors(relative_error);
   result.first_error = errors_[0].item<double>();
   result.running_error = errors_[1].item<double>();
-  result.gradient_norm = optimizer_.Step(options().schedule.FactorAt(steps())).item<double>();
-  average_.Update(Values(), options().ema_decay, steps());
+  result.gradient_norm = state_.Step(options().schedule.FactorAt(steps())).item<double>();
   return result;
 }
 
@@ -114,7 +92,7 @@ SlotStep TrainedSlot::Step(double loss, double relative_error) {
 bool TrainedSlot::UnscaleGradients() {
   torch::NoGradGuard no_grad;
   torch::Tensor finite;
-  for (const SlotParameter& parameter : parameters_) {
+  for (const SlotParameter& parameter : parameters()) {
     torch::Tensor gradient = parameter.GradientInPlace();
     if (!gradient.defined()) continue;
     gradient.div_(scaler_.scale());
@@ -126,12 +104,6 @@ bool TrainedSlot::UnscaleGradients() {
   return good;
 }
 
-std::vector<torch::Tensor> TrainedSlot::Values() const {
-  std::vector<torch::Tensor> values;
-  for (const SlotParameter& parameter : parameters_) values.push_back(parameter.value());
-  return values;
-}
-
 // Of the step that is about to be taken: a plain mean at first, then a decaying one.
 void TrainedSlot::UpdateErrors(double error) {
   const auto t = static_cast<double>(steps());
@@ -140,47 +112,19 @@ void TrainedSlot::UpdateErrors(double error) {
 }
 
 void TrainedSlot::MoveTo(const Method& method, int64_t row) {
-  torch::NoGradGuard no_grad;
-  std::vector<SlotParameter> there = ParametersOfSlot(method.parameters(), row);
-  TORCH_CHECK(there.size() == parameters_.size(), "the slot has ", parameters_.size(), " parameters, but ",
-              there.size(), " in another pack");
-  for (size_t i = 0; i < there.size(); ++i) {
-    TORCH_CHECK(there[i].name() == parameters_[i].name(), "the slot's parameter ", i, " is '", parameters_[i].name(),
-                "', but '", there[i].name(), "' in another pack");
-    there[i].value().copy_(parameters_[i].value());
-  }
-  parameters_ = std::move(there);
-  optimizer_.Rebind(parameters_);
+  state_.MoveTo(ParametersOfSlot(method.parameters(), row));
 }
 
 void TrainedSlot::CopyTo(Method& solo) const {
   torch::NoGradGuard no_grad;
   const std::vector<SlotParameter> there = ParametersOfSlot(solo.parameters(), 0);
-  TORCH_CHECK(there.size() == parameters_.size(), "the slot has ", parameters_.size(), " parameters, but ",
+  TORCH_CHECK(there.size() == parameters().size(), "the slot has ", parameters().size(), " parameters, but ",
               there.size(), " alone");
-  for (size_t i = 0; i < there.size(); ++i) there[i].value().copy_(parameters_[i].value());
+  for (size_t i = 0; i < there.size(); ++i) there[i].value().copy_(parameters()[i].value());
 }
-
-std::string TrainedSlot::DescribeNotFinite() const {
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    std::string found = worker::DescribeNotFinite(parameters_[i].value());
-    const auto& averages = average_.averages();
-    if (found.empty() && i < averages.size()) found = worker::DescribeNotFinite(averages[i]);
-    if (!found.empty()) return fmt::format("{}: {}", parameters_[i].name(), found);
-  }
-  return "";
-}
-
-void TrainedSlot::SwapAverage() { average_.Swap(Values()); }
 
 Checkpoint TrainedSlot::Save() const {
-  TensorMap arrays;
-  const auto& averages = average_.averages();
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    arrays["value." + parameters_[i].name()] = parameters_[i].value().cpu();
-    if (i < averages.size()) arrays["average." + parameters_[i].name()] = averages[i].cpu();
-  }
-  AddWithPrefix("optimizer.", optimizer_.Export(), arrays);
+  TensorMap arrays = state_.Save();
   arrays["errors"] = errors_;
   arrays["loss_scale"] = torch::tensor({scaler_.scale(), static_cast<double>(scaler_.good_steps())}, torch::kFloat64);
   arrays["drawn"] = torch::tensor(drawn_, torch::kInt64);
@@ -191,14 +135,8 @@ Checkpoint TrainedSlot::Save() const {
 }
 
 void TrainedSlot::Restore(const Checkpoint& checkpoint) {
-  torch::NoGradGuard no_grad;
   const TensorMap& arrays = checkpoint.arrays;
-  const auto& averages = average_.averages();
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    CopyInto(parameters_[i].value(), arrays, "value." + parameters_[i].name());
-    if (i < averages.size()) CopyInto(averages[i], arrays, "average." + parameters_[i].name());
-  }
-  optimizer_.Import(WithPrefixRemoved("optimizer.", arrays), checkpoint.step);
+  state_.Restore(arrays, checkpoint.step);
   CopyInto(errors_, arrays, "errors");
   const torch::Tensor& loss_scale = TakeState(arrays, "loss_scale");
   scaler_ = LossScaler(loss_scale[0].item<double>(), loss_scale[1].item<int64_t>());

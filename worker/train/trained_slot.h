@@ -16,8 +16,8 @@
 #include "worker/train/batch_source.h"
 #include "worker/train/checkpoint.h"
 #include "worker/train/loss_scaler.h"
-#include "worker/train/running_average.h"
 #include "worker/train/train_options.h"
+#include "worker/train/training_state.h"
 
 namespace loupe::worker {
 
@@ -58,8 +58,8 @@ class TrainedSlot {
   const TrainOptions& options() const { return given_.options; }
   int64_t forward_group() const { return given_.forward_group; }
   int64_t batch_size() const { return given_.source->batch_size(); }
-  int64_t steps() const { return optimizer_.steps(); }
-  const std::vector<SlotParameter>& parameters() const { return parameters_; }
+  int64_t steps() const { return state_.steps(); }
+  const std::vector<SlotParameter>& parameters() const { return state_.parameters(); }
 
   // Rows of its next batch.
   struct Drawn {
@@ -86,8 +86,8 @@ class TrainedSlot {
   // The values written into the parameters of a method of its own.
   void CopyTo(Method& solo) const;
 
-  std::string DescribeNotFinite() const;
-  void SwapAverage();
+  std::string DescribeNotFinite() const { return state_.DescribeNotFinite(); }
+  void SwapAverage() { state_.SwapAverage(); }
   // To be written before the next step: on the CPU its arrays are the slot's own memory.
   Checkpoint Save() const;
   // Throws c10::Error naming an array that is missing or of another shape.
@@ -95,18 +95,15 @@ class TrainedSlot {
 
  private:
   bool UnscaleGradients();
-  std::vector<torch::Tensor> Values() const;
   void UpdateErrors(double error);
 
   const BaseModel& base_;
   TrainSlot given_;
-  std::vector<SlotParameter> parameters_;
-  AdamW optimizer_;
+  TrainingState state_;
   LossScaler scaler_;
   LearnedVariance variance_;
-  int64_t drawn_ = 0;       // batches
-  torch::Tensor errors_;    // [2], float64, CPU: the first step's, the running ones
-  RunningAverage average_;  // beside parameters_; none without EMA
+  int64_t drawn_ = 0;     // batches
+  torch::Tensor errors_;  // [2], float64, CPU: the first step's, the running ones
 };
 
 }  // namespace loupe::worker

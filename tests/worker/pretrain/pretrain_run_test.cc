@@ -14,7 +14,9 @@
 #include "worker/io/image.h"
 #include "worker/io/safetensors.h"
 #include "worker/models/weights.h"
+#include "worker/nn/leaf_layers.h"
 #include "worker/pretrain/pretrain.h"
+#include "worker/pretrain/step_draws.h"
 #include "worker/pretrain/vae_stage.h"
 #include "worker/runtime/device.h"
 
@@ -61,7 +63,7 @@ class PretrainRunTest : public ::testing::Test {
     config_.unet.mixed_captions = 1;
     config_.unet.options.batch = 4;
     config_.unet.sheet_steps = 2;
-    for (StageSchedule* schedule : {&config_.vae.schedule, &config_.clip.schedule, &config_.unet.schedule}) {
+    for (NetworkTraining* schedule : {&config_.vae.schedule, &config_.clip.schedule, &config_.unet.schedule}) {
       schedule->steps = 5;
       schedule->warm_up = 2;
       schedule->checkpoint_every = 4;
@@ -145,7 +147,8 @@ TEST_F(PretrainRunTest, ADamagedCheckpointIsRefused) {
   ASSERT_TRUE(WriteFileAtomically(checkpoint, bytes).ok());
   const absl::Status status = Pretrain(config_, root_ / "run", {.steps = 2});
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
-  EXPECT_NE(std::string(status.message()).find("vae.safetensors: its arrays do not have the digest"), std::string::npos)
+  EXPECT_NE(std::string(status.message()).find("vae.safetensors: the checkpoint's arrays do not have the digest"),
+            std::string::npos)
       << status;
 }
 
@@ -167,13 +170,61 @@ TEST_F(PretrainRunTest, OnAGpuItTrainsTheSameNetworksAndTheSameBytesAgain) {
     ASSERT_TRUE(expected.ok() && seen.ok());
     double difference = 0, size = 0;
     for (const auto& [name, array] : expected->arrays()) {
-      if (!name.starts_with("network.")) continue;
+      if (!name.starts_with("value.")) continue;
       const auto reference = ToTensor(array);
       difference += (ToTensor(seen->arrays().at(name)) - reference).square().sum().item<double>();
       size += reference.square().sum().item<double>();
     }
     EXPECT_LT(std::sqrt(difference / size), 1e-2) << part;
   }
+}
+
+// The format of before trials and pretraining shared one: the same state under other names.
+void RewriteAsBefore(const std::string& path, const std::string& stage) {
+  const auto file = SafetensorsFile::Open(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  std::map<std::string, torch::Tensor> arrays;
+  for (const auto& [name, array] : file->arrays()) {
+    std::string old = name;
+    const auto move = [&](const std::string& prefix, const std::string& suffix, const std::string& before) {
+      if (!name.starts_with(prefix) || !name.ends_with(suffix)) return;
+      old = before + name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+    };
+    move("value.", "", "network.");
+    move("optimizer.", ".momentum", "optimiser.momentum.");
+    move("optimizer.", ".exp_avg", "optimiser.adam_first.");
+    move("optimizer.", ".exp_avg_sq", "optimiser.adam_second.");
+    arrays[old] = ToTensor(array);
+  }
+  const TensorArrays written = ToArrays(arrays);
+  const Metadata metadata = {{"stage", stage},
+                             {"seed", "5"},
+                             {"step", file->metadata().at("loupe.step")},
+                             {"arrays_sha256", DigestOfArrays(written.views)}};
+  ASSERT_TRUE(WriteSafetensors(path, written.views, metadata).ok());
+}
+
+TEST_F(PretrainRunTest, GoesOnFromACheckpointOfTheOldFormat) {
+  config_.unet.present = false;
+  ASSERT_TRUE(Pretrain(config_, root_ / "whole", {}).ok());
+  const std::string pieces = root_ / "pieces";
+  ASSERT_TRUE(Pretrain(config_, pieces, {.steps = 2}).ok());
+  RewriteAsBefore(pieces + "/work/vae.safetensors", "vae");
+  // The other three steps of the autoencoder, and as many of CLIP's five.
+  ASSERT_TRUE(Pretrain(config_, pieces, {.steps = 3}).ok());
+  RewriteAsBefore(pieces + "/work/clip.safetensors", "clip");
+  const auto status = Pretrain(config_, pieces, {});
+  ASSERT_TRUE(status.ok()) << status;
+  for (const char* file : {"work/vae.safetensors", "work/clip.safetensors"}) {
+    EXPECT_TRUE(Bytes(root_ / "whole" / file) == Bytes(root_ / "pieces" / file)) << file;
+  }
+
+  const fs::path old = root_ / "whole/work/vae.safetensors";
+  RewriteAsBefore(old, "vae");
+  std::string bytes = Bytes(old);
+  bytes[bytes.size() - 5] = static_cast<char>(bytes[bytes.size() - 5] ^ 0x40);
+  ASSERT_TRUE(WriteFileAtomically(old, bytes).ok());
+  EXPECT_EQ(Pretrain(config_, root_ / "whole", {}).code(), absl::StatusCode::kDataLoss);
 }
 
 TEST_F(PretrainRunTest, CheckpointOfAnotherSeedIsRefused) {
@@ -215,11 +266,11 @@ TEST_F(PretrainRunTest, NoCheckpointSaysDoneBeforeTheFolderIsWritten) {
     if (++looks == 1) return absl::AbortedError("cut off");
     return "seen";
   });
-  const StageSchedule schedule{.steps = 2, .warm_up = 1, .checkpoint_every = 2, .look_every = 2};
-  EXPECT_EQ(RunStage(stage, schedule, 1, {}, root_ / "vae.safetensors").status().message(), "cut off");
-  const auto end = RunStage(stage, schedule, 1, {}, root_ / "vae.safetensors");
+  const NetworkTraining schedule{.steps = 2, .warm_up = 1, .checkpoint_every = 2, .look_every = 2};
+  EXPECT_EQ(TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors").status().message(), "cut off");
+  const auto end = TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors");
   ASSERT_TRUE(end.ok()) << end.status();
-  EXPECT_EQ(*end, StageEnd::kFinished);
+  EXPECT_EQ(*end, TrainingEnd::kFinished);
   EXPECT_EQ(looks, 2);
 }
 
@@ -227,22 +278,13 @@ TEST_F(PretrainRunTest, AutoencodersLossFalls) {
   VaeStage stage = SmallVaeStage([](int64_t) { return std::string("seen"); });
   std::map<std::string, torch::Tensor> parts;
   const double before = stage.Loss(0, parts).item<double>();
-  StageSchedule schedule{.steps = 60, .warm_up = 5, .average = 0.8, .checkpoint_every = 60, .look_every = 60};
-  const auto end = RunStage(stage, schedule, 1, {}, root_ / "vae.safetensors");
+  NetworkTraining schedule{.steps = 60, .warm_up = 5, .average = 0.8, .checkpoint_every = 60, .look_every = 60};
+  const auto end = TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors");
   ASSERT_TRUE(end.ok()) << end.status();
   EXPECT_LT(stage.Loss(0, parts).item<double>(), 0.7 * before);
 }
 
-TEST(StageTest, RatesRiseThenStayThenFallToNothing) {
-  const StageSchedule schedule{.steps = 100, .warm_up = 10, .decay = 0.2};
-  EXPECT_DOUBLE_EQ(RateFactor(schedule, 0), 0.1);
-  EXPECT_DOUBLE_EQ(RateFactor(schedule, 9), 1);
-  EXPECT_DOUBLE_EQ(RateFactor(schedule, 80), 1);
-  EXPECT_DOUBLE_EQ(RateFactor(schedule, 90), 0.5);
-  EXPECT_DOUBLE_EQ(RateFactor(schedule, 99), 0.05);
-}
-
-TEST(StageTest, BatchesSeeEveryItemOncePerEpochWhereverTheyAreCut) {
+TEST(StepDrawsTest, BatchesSeeEveryItemOncePerEpochWhereverTheyAreCut) {
   const auto first = BatchRows(3, "vae", 0, 4, 6), second = BatchRows(3, "vae", 1, 4, 6),
              third = BatchRows(3, "vae", 2, 4, 6);
   const auto two_epochs = torch::cat({first, second, third});

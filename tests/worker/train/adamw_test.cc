@@ -28,7 +28,7 @@ TEST(AdamWTest, TakesTorchOptimAdamWsSteps) {
       ours[i].value.mutable_grad() = gradient.clone();
       theirs[i].mutable_grad() = gradient;
     }
-    optimizer.Step();
+    optimizer.Step(1);
     reference.step();
     for (size_t i = 0; i < ours.size(); ++i) {
       EXPECT_LT((ours[i].value - theirs[i]).abs().max().item<double>(), kTolerance) << "step " << step;
@@ -42,8 +42,8 @@ TEST(AdamWTest, ClipsEachSlotByItsOwnNorm) {
   parameters[1].value.mutable_grad() = torch::tensor({{4.}, {0.}}, torch::kFloat32);
   const AdamWOptions options{.learning_rate = 0, .weight_decay = 0, .clip_norm = 1};
   AdamW first(ParametersOfSlot(parameters, 0), options), second(ParametersOfSlot(parameters, 1), options);
-  EXPECT_NEAR(first.Step().item<double>(), 5, 1e-6);
-  EXPECT_NEAR(second.Step().item<double>(), 0.1, 1e-7);
+  EXPECT_NEAR(first.Step(1).item<double>(), 5, 1e-6);
+  EXPECT_NEAR(second.Step(1).item<double>(), 0.1, 1e-7);
   // exp_avg = 0.1 · clipped gradient after one step.
   EXPECT_NEAR(first.Export().at("a.exp_avg")[0].item<double>(), 0.1 * 3 / 5, 1e-6);
   EXPECT_NEAR(second.Export().at("a.exp_avg")[0].item<double>(), 0.1 * 0.1, 1e-7) << "a small one is not scaled up";
@@ -76,7 +76,7 @@ TEST(AdamWTest, AStepInAPackHasTheBitsOfOneAlone) {
         parameter.value.mutable_grad() =
             whole.value.grad().narrow(0, static_cast<int64_t>(slot) - whole.first_slot, 1).clone();
       }
-      EXPECT_EQ(packed[slot].Step().item<double>(), solo[slot].Step().item<double>());
+      EXPECT_EQ(packed[slot].Step(1).item<double>(), solo[slot].Step(1).item<double>());
       for (const auto& parameter : ParametersOfSlot(pack, static_cast<int64_t>(slot))) {
         const NamedParameter& other = alone[slot][parameter.name() == "a" ? 0 : 1];
         EXPECT_TRUE(torch::equal(parameter.value(), other.value[0])) << slot << " " << parameter.name();
@@ -92,7 +92,7 @@ TEST(AdamWTest, GoesOnFromItsExportedStateBitForBit) {
   AdamW optimizer(ParametersOfSlot(first, 0), {});
   const auto step = [](std::vector<NamedParameter>& parameters, AdamW& adamw, double gradient) {
     parameters[0].value.mutable_grad() = torch::full({1, 3}, gradient);
-    adamw.Step();
+    adamw.Step(1);
   };
   step(first, optimizer, 1);
   AdamW resumed(ParametersOfSlot(second, 0), {});

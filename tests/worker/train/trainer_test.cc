@@ -343,6 +343,16 @@ TEST_F(TrainerTest, TheAverageDecaysAsItsFormulaSays) {
   }
 }
 
+TEST(RateScheduleTest, RisesThenStaysThenFallsAlongALine) {
+  const RateSchedule schedule{.warmup_steps = 10, .linear_tail = 0.2, .total_steps = 100};
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(0), 0.1);
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(9), 1);
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(80), 1);
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(90), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(99), 0.05);
+  EXPECT_DOUBLE_EQ(schedule.FactorAt(100), 0);
+}
+
 TEST(RateScheduleTest, RisesEvenlyThenFollowsHalfACosine) {
   const RateSchedule schedule{.warmup_steps = 4, .cosine = true, .total_steps = 12};
   EXPECT_DOUBLE_EQ(schedule.FactorAt(0), 0.25);

@@ -1,9 +1,10 @@
-#include "worker/pretrain/muon_adamw.h"
+#include "worker/train/muon_adamw.h"
 
 #include <torch/utils.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 
 namespace loupe::worker {
@@ -22,6 +23,10 @@ torch::Tensor Orthogonalised(const torch::Tensor& g, torch::ScalarType precision
 
 bool MuonAdamW::TakesMuon(const std::string& name, const torch::Tensor& parameter) {
   if (parameter.dim() < 2) return false;
+  // Tables, state spaces' values (each a number of its own), the ways in and out.
+  for (const char* kept : {"embedding_table.", "ssm.forward.", "ssm.backward.", "pos_embed.", "x_embedder."}) {
+    if (name.find(kept) != std::string::npos) return false;
+  }
   for (const char* kept : {"embedding.", "conv_in.", "conv_out."}) {
     // A patch embedding is a first layer, like conv_in; a time embedding's two layers are ordinary matrices.
     if (name.find(kept) != std::string::npos && name.find("time_embedding") == std::string::npos) return false;
@@ -29,36 +34,37 @@ bool MuonAdamW::TakesMuon(const std::string& name, const torch::Tensor& paramete
   return true;
 }
 
-MuonAdamW::MuonAdamW(const torch::nn::Module& network, const MuonAdamWOptions& options) : options_(options) {
-  for (const auto& item : network.named_parameters()) {
-    const torch::Tensor& p = item.value();
-    const bool muon = TakesMuon(item.key(), p);
-    slots_.push_back({item.key(), p, muon, torch::zeros_like(p, torch::requires_grad(false)),
-                      muon ? torch::Tensor() : torch::zeros_like(p, torch::requires_grad(false))});
+MuonAdamW::MuonAdamW(std::vector<SlotParameter> parameters, const MuonAdamWOptions& options)
+    : Optimizer(std::move(parameters)), options_(options) {
+  for (const SlotParameter& parameter : parameters_) {
+    const torch::Tensor& p = parameter.value();
+    moments_.push_back({torch::zeros_like(p), TakesMuon(parameter.name(), p) ? torch::Tensor() : torch::zeros_like(p)});
   }
 }
 
-void MuonAdamW::ZeroGrad() {
-  for (Slot& slot : slots_) slot.parameter.mutable_grad().reset();
-}
-
-void MuonAdamW::Step(int64_t step, double factor) {
+torch::Tensor MuonAdamW::Step(double rate_factor) {
   torch::NoGradGuard no_grad;
   std::map<std::pair<int64_t, int64_t>, Group> matrices;  // by the flattened shape
   Group decayed, plain;
-  for (const Slot& slot : slots_) {
-    const torch::Tensor& p = slot.parameter;
-    if (!p.grad().defined()) continue;
-    // Vectors and single numbers are norms' scales and biases: shrinking those would only fight the data.
-    Group& group = slot.muon ? matrices[{p.size(0), p.numel() / p.size(0)}] : p.dim() > 1 ? decayed : plain;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const torch::Tensor& p = parameters_[i].value();
+    const torch::Tensor gradient = parameters_[i].GradientInPlace();
+    if (!gradient.defined()) continue;
+    const Moments& moments = moments_[i];
+    // Vectors and single numbers are norms' scales and biases, and so are a state space's: shrinking those would only
+    // fight the data.
+    const bool shrinks = p.dim() > 1 && parameters_[i].name().find("ssm.") == std::string::npos;
+    Group& group = moments.muon() ? matrices[{p.size(0), p.numel() / p.size(0)}] : shrinks ? decayed : plain;
     group.parameters.push_back(p);
-    group.gradients.push_back(p.grad());
-    group.first.push_back(slot.first);
-    if (!slot.muon) group.second.push_back(slot.second);
+    group.gradients.push_back(gradient[0]);
+    group.first.push_back(moments.first);
+    if (!moments.muon()) group.second.push_back(moments.second);
   }
-  for (auto& [shape, group] : matrices) MuonStep(group, factor);
-  AdamStep(decayed, step, factor, options_.weight_decay);
-  AdamStep(plain, step, factor, 0);
+  ++steps_;
+  for (auto& [shape, group] : matrices) MuonStep(group, rate_factor);
+  AdamStep(decayed, rate_factor, options_.weight_decay);
+  AdamStep(plain, rate_factor, 0);
+  return {};
 }
 
 void MuonAdamW::MuonStep(Group& group, double factor) const {
@@ -76,10 +82,10 @@ void MuonAdamW::MuonStep(Group& group, double factor) const {
   at::_foreach_add_(group.parameters, shaped, -rate * std::sqrt(std::max(1.0, rows / columns)));
 }
 
-void MuonAdamW::AdamStep(Group& group, int64_t step, double factor, double decay) const {
+void MuonAdamW::AdamStep(Group& group, double factor, double decay) const {
   if (group.parameters.empty()) return;
   const double rate = options_.adam_rate * factor;
-  const double t = static_cast<double>(step + 1);
+  const auto t = static_cast<double>(steps_);
   at::_foreach_mul_(group.first, options_.adam_beta1);
   at::_foreach_add_(group.first, group.gradients, 1 - options_.adam_beta1);
   at::_foreach_mul_(group.second, options_.adam_beta2);
@@ -91,13 +97,26 @@ void MuonAdamW::AdamStep(Group& group, int64_t step, double factor, double decay
   at::_foreach_addcdiv_(group.parameters, group.first, spread, -rate / (1 - std::pow(options_.adam_beta1, t)));
 }
 
-std::map<std::string, torch::Tensor> MuonAdamW::State() const {
-  std::map<std::string, torch::Tensor> state;
-  for (const Slot& slot : slots_) {
-    state[(slot.muon ? "momentum." : "adam_first.") + slot.name] = slot.first;
-    if (!slot.muon) state["adam_second." + slot.name] = slot.second;
+TensorMap MuonAdamW::Export() const {
+  TensorMap arrays;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const std::string& name = parameters_[i].name();
+    const Moments& moments = moments_[i];
+    arrays[name + (moments.muon() ? ".momentum" : ".exp_avg")] = moments.first.cpu();
+    if (!moments.muon()) arrays[name + ".exp_avg_sq"] = moments.second.cpu();
   }
-  return state;
+  return arrays;
+}
+
+void MuonAdamW::Import(const TensorMap& arrays, int64_t steps) {
+  torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const std::string& name = parameters_[i].name();
+    const Moments& moments = moments_[i];
+    CopyInto(moments.first, arrays, name + (moments.muon() ? ".momentum" : ".exp_avg"));
+    if (!moments.muon()) CopyInto(moments.second, arrays, name + ".exp_avg_sq");
+  }
+  steps_ = steps;
 }
 
 }  // namespace loupe::worker

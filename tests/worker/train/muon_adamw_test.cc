@@ -1,4 +1,4 @@
-#include "worker/pretrain/muon_adamw.h"
+#include "worker/train/muon_adamw.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 
@@ -63,10 +63,10 @@ TEST(MuonAdamWTest, MatricesTakeMuonAndEverythingElseAdam) {
 
 TEST(MuonAdamWTest, FirstAdamStepMovesEachNumberByTheRateAgainstItsGradient) {
   TwoKinds network;
-  MuonAdamW optimiser(*network, {.adam_rate = 0.01});
+  MuonAdamW optimiser(ParametersOfNetwork(*network), {.adam_rate = 0.01});
   const auto before = network->linear->bias.detach().clone();
   network->linear->bias.mutable_grad() = torch::tensor({2.0F, -0.5F, 1.0F});
-  optimiser.Step(0, 1.0);
+  optimiser.Step(1);
   // With both moments corrected, the first step is rate · g / (|g| + 1e-8).
   const auto moved = network->linear->bias.detach() - before;
   EXPECT_TRUE(moved.allclose(torch::tensor({-0.01F, 0.01F, -0.01F}), 1e-5, 1e-7)) << moved;
@@ -74,16 +74,16 @@ TEST(MuonAdamWTest, FirstAdamStepMovesEachNumberByTheRateAgainstItsGradient) {
 
 TEST(MuonAdamWTest, RegressionLossFallsToLittle) {
   TwoKinds network;
-  MuonAdamW optimiser(*network, {.muon_rate = 0.05, .adam_rate = 0.05, .weight_decay = 0});
+  MuonAdamW optimiser(ParametersOfNetwork(*network), {.muon_rate = 0.05, .adam_rate = 0.05, .weight_decay = 0});
   auto random = at::make_generator<at::CPUGeneratorImpl>(1);
   const auto x = torch::randn({64, 4}, random), truth = torch::randn({4, 3}, random);
   const auto y = torch::mm(x, truth) + 1;
   double first = 0, last = 0;
   for (int64_t step = 0; step < 200; ++step) {
-    optimiser.ZeroGrad();
+    for (auto& parameter : network->parameters()) parameter.mutable_grad().reset();
     const auto loss = (network->linear(x) - y).square().mean();
     loss.backward();
-    optimiser.Step(step, 1 - static_cast<double>(step) / 200);
+    optimiser.Step(1 - static_cast<double>(step) / 200);
     (step == 0 ? first : last) = loss.item<double>();
   }
   EXPECT_LT(last, first / 1000);

@@ -1,12 +1,13 @@
-// The optimiser of the base's training: Muon for matrices and convolutions, AdamW for everything else.
+// The optimiser of whole networks: Muon for matrices and convolutions, AdamW for everything else.
 #pragma once
 
-#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
+
+#include "worker/train/optimizer.h"
 
 namespace loupe::worker {
 
@@ -30,37 +31,35 @@ torch::Tensor Orthogonalised(const torch::Tensor& g, torch::ScalarType precision
 //   in·k·k]);
 // every other one takes AdamW's step (arXiv 1711.05101). Matrices of one shape are orthogonalised together, and what is
 // done number by number is done for a whole list of tensors at a time: a network of 200 small tensors would else be
-// 5,000 kernels a step, which a GPU takes longer to start than to run. Not thread-safe. Deterministic.
-class MuonAdamW {
+// 5,000 kernels a step, which a GPU takes longer to start than to run. Parameters without a gradient stay as they are.
+class MuonAdamW : public Optimizer {
  public:
-  // The parameters are shared with the network and must outlive neither.
-  MuonAdamW(const torch::nn::Module& network, const MuonAdamWOptions& options);
+  MuonAdamW(std::vector<SlotParameter> parameters, const MuonAdamWOptions& options);
 
-  void ZeroGrad();
-  // The step after `step` earlier ones, with both rates times `factor`. Parameters without a gradient stay.
-  void Step(int64_t step, double factor);
+  // Both rates times the factor. No norm is computed: nothing is clipped.
+  torch::Tensor Step(double rate_factor) override;
 
-  // Momenta by "<kind>.<parameter>", for a checkpoint; the tensors are the optimiser's own.
-  std::map<std::string, torch::Tensor> State() const;
+  // "{name}.momentum" of those that take Muon; "{name}.exp_avg" and "{name}.exp_avg_sq" of the others.
+  TensorMap Export() const override;
+  void Import(const TensorMap& arrays, int64_t steps) override;
 
   static bool TakesMuon(const std::string& name, const torch::Tensor& parameter);
 
  private:
-  struct Slot {
-    std::string name;
-    torch::Tensor parameter;
-    bool muon;
-    torch::Tensor first, second;  // Muon: momentum and nothing
+  // Beside parameters_, each of its parameter's shape and layout.
+  struct Moments {
+    torch::Tensor first, second;  // Muon: the momentum and nothing
+    bool muon() const { return !second.defined(); }
   };
-  // Slots that take the step together, as lists: matrices of one shape, or all of AdamW's with (without) weight decay.
+  // What takes the step together, as lists: matrices of one shape, or all of AdamW's with (without) weight decay.
   struct Group {
     std::vector<torch::Tensor> parameters, gradients, first, second;
   };
   void MuonStep(Group& group, double factor) const;
-  void AdamStep(Group& group, int64_t step, double factor, double decay) const;
+  void AdamStep(Group& group, double factor, double decay) const;
 
   MuonAdamWOptions options_;
-  std::vector<Slot> slots_;
+  std::vector<Moments> moments_;
 };
 
 }  // namespace loupe::worker

@@ -1,0 +1,48 @@
+// One optimiser of one trial's parameters, or of a whole network's: steps, and a state that can be saved.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "worker/train/batch_source.h"
+#include "worker/train/slot_parameters.h"
+
+namespace loupe::worker {
+
+// Changes the parameters' values in place. Not thread-safe. Deterministic: the same values, gradients and state give
+// the same bits, whatever else is trained beside.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+
+  // One step with the gradients that the parameters hold; their holder clears them. `rate_factor` multiplies every
+  // learning rate (schedules). Returns the gradients' 2-norm over all parameters before clipping, [1], on the
+  // parameters' device; undefined from an optimiser that has no use for it.
+  virtual torch::Tensor Step(double rate_factor) = 0;
+
+  int64_t steps() const { return steps_; }
+
+  // The same parameters elsewhere (in another pack): moments and steps stay.
+  void Rebind(std::vector<SlotParameter> parameters) {
+    TORCH_CHECK(parameters.size() == parameters_.size(), "the slot has ", parameters.size(), " parameters; expected ",
+                parameters_.size());
+    parameters_ = std::move(parameters);
+  }
+
+  // Moments by parameter ("{name}.exp_avg"), and back. On the CPU they are the optimiser's own memory: a network's
+  // moments are not held twice. Import throws c10::Error naming an array that is missing or of another shape.
+  virtual TensorMap Export() const = 0;
+  virtual void Import(const TensorMap& arrays, int64_t steps) = 0;
+
+ protected:
+  explicit Optimizer(std::vector<SlotParameter> parameters) : parameters_(std::move(parameters)) {}
+  Optimizer(Optimizer&&) = default;
+
+  std::vector<SlotParameter> parameters_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace loupe::worker
