@@ -45,6 +45,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     import adapters
     import checkpoints
+    import dit
     import inception
     import learned_variance
     import methods
@@ -73,6 +74,7 @@ def main():
     pipeline.write(repository, out)
     checkpoints.write(repository, out)
     vit.write(repository, out)
+    dit.write(repository, out)
     inception.write(repository, out)  # last: it makes torchvision importable, which transformers would take notice of
     stamp_file.write_text(stamp)
 

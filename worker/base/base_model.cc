@@ -8,6 +8,7 @@
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
+#include "worker/base/class_base.h"
 #include "worker/base/clip_unet.h"
 #include "worker/io/weight_files.h"
 #include "worker/models/weights.h"
@@ -53,12 +54,12 @@ absl::Status CheckFit(const std::string& folder, std::string_view what, int64_t 
 }
 
 // Noise alone, or noise and variance.
-absl::Status CheckOutput(const std::string& folder, const UNet2DConditionConfig& unet) {
-  if (unet.out_channels == unet.in_channels || unet.out_channels == 2 * unet.in_channels) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format(
-      "{}/unet/config.json: out_channels is {}, expected in_channels ({}), or twice that for a network that "
-      "predicts its variance",
-      folder, unet.out_channels, unet.in_channels));
+absl::Status CheckOutput(const std::string& folder, BaseKind kind, int64_t in_channels, int64_t out_channels) {
+  if (out_channels == in_channels || out_channels == 2 * in_channels) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("{}/{}/config.json: out_channels is {}, expected in_channels ({}), or twice that for a network that "
+                  "predicts its variance",
+                  folder, DenoiserFolder(kind), out_channels, in_channels));
 }
 
 absl::Status CheckTokenizer(const std::string& folder, const ClipTokenizer& tokenizer, const ClipTextConfig& text) {
@@ -79,10 +80,6 @@ torch::Tensor Finite(torch::Tensor values, const std::string& folder, const char
 
 }  // namespace
 
-int64_t BaseModel::text_length() const {
-  return std::min(tokenizer.max_length(), text_encoder->config().max_positions);
-}
-
 Condition BaseModel::EncodeText(const std::vector<std::string>& captions) {
   torch::NoGradGuard no_grad;
   return Finite(conditioner->Encode(captions), folder, conditioner->name().c_str());
@@ -99,46 +96,108 @@ torch::Tensor BaseModel::DecodeLatents(const torch::Tensor& latents_scaled) {
   return Finite(vae->DecodeScaled(latents_scaled.to(OptionsOf(*vae))), folder, "VAE's decoder").clamp(-1.0, 1.0);
 }
 
-absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options) {
-  LOUPE_RETURN_IF_ERROR(CheckLayout(
-      folder, {"unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"},
-      "a base in the diffusers layout of Stable Diffusion v1, with unet/, vae/, text_encoder/, "
-      "tokenizer/ and scheduler/"));
-  auto read = UNet2DConditionConfig::Read(folder + "/unet/config.json");
-  if (!read.ok()) return WithSentence(read.status(), "a base must have the architecture of Stable Diffusion v1 or v2");
-  const UNet2DConditionConfig unet_config = *std::move(read);
-  LOUPE_ASSIGN_OR_RETURN(auto vae_config, AutoencoderKLConfig::Read(folder + "/vae/config.json"));
-  LOUPE_ASSIGN_OR_RETURN(auto text_config, ClipTextConfig::Read(folder + "/text_encoder/config.json"));
-  LOUPE_ASSIGN_OR_RETURN(auto schedule_config, NoiseScheduleConfig::Read(folder + "/scheduler/scheduler_config.json"));
-  LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder + "/tokenizer"));
-  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the text tower's hidden_size", text_config.encoder.hidden_size,
-                                 "the UNet's cross_attention_dim", unet_config.cross_attention_dim));
-  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the UNet's in_channels", unet_config.in_channels, "the VAE's latent_channels",
-                                 vae_config.latent_channels));
-  LOUPE_RETURN_IF_ERROR(CheckOutput(folder, unet_config));
-  LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, text_config));
+namespace {
 
+// A base of which only the autoencoder and the noise are there yet. `in_channels`: what the denoiser reads.
+absl::StatusOr<BaseModel> LoadCommonParts(const std::string& folder, BaseKind kind, int64_t in_channels,
+                                          const LoadOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(auto vae_config, AutoencoderKLConfig::Read(folder + "/vae/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto schedule_config, NoiseScheduleConfig::Read(folder + "/scheduler/scheduler_config.json"));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, fmt::format("the {}'s in_channels", BaseKindName(kind)), in_channels,
+                                 "the VAE's latent_channels", vae_config.latent_channels));
   BaseModel base{.folder = folder,
                  .denoiser = nullptr,
                  .conditioner = nullptr,
-                 .unet = UNet2DConditionModel(unet_config),
+                 .kind = kind,
                  .vae = AutoencoderKL(vae_config),
-                 .text_encoder = CLIPTextModel(text_config),
-                 .tokenizer = std::move(tokenizer),
+                 .classes = {},
                  .schedule = NoiseSchedule(schedule_config)};
-  LOUPE_RETURN_IF_ERROR(Fill(base.unet, folder + "/unet", "diffusion_pytorch_model", Rules(options)));
   WeightOptions vae_rules = Rules(options);
   // Stable Diffusion v1's own VAE files are from before diffusers renamed the attention layers.
   vae_rules.renamed = {
       {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
   LOUPE_RETURN_IF_ERROR(Fill(base.vae, folder + "/vae", "diffusion_pytorch_model", vae_rules));
+  return base;
+}
+
+absl::StatusOr<BaseModel> LoadUNetBase(const std::string& folder, const LoadOptions& options) {
+  LOUPE_RETURN_IF_ERROR(CheckLayout(
+      folder, {"unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"},
+      "a base in the diffusers layout of Stable Diffusion v1, with unet/, vae/, text_encoder/, "
+      "tokenizer/ and scheduler/, or of DiT or DiffuSSM, with transformer/ or ssm/ in place of unet/, text_encoder/ "
+      "and tokenizer/"));
+  auto read = UNet2DConditionConfig::Read(folder + "/unet/config.json");
+  if (!read.ok()) return WithSentence(read.status(), "a base must have the architecture of Stable Diffusion v1 or v2");
+  const UNet2DConditionConfig unet_config = *std::move(read);
+  LOUPE_ASSIGN_OR_RETURN(auto text_config, ClipTextConfig::Read(folder + "/text_encoder/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder + "/tokenizer"));
+  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the text tower's hidden_size", text_config.encoder.hidden_size,
+                                 "the UNet's cross_attention_dim", unet_config.cross_attention_dim));
+  LOUPE_RETURN_IF_ERROR(CheckOutput(folder, BaseKind::kUNet, unet_config.in_channels, unet_config.out_channels));
+  LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, text_config));
+  LOUPE_ASSIGN_OR_RETURN(BaseModel base, LoadCommonParts(folder, BaseKind::kUNet, unet_config.in_channels, options));
+  base.unet = UNet2DConditionModel(unet_config);
+  base.text_encoder = CLIPTextModel(text_config);
+  LOUPE_RETURN_IF_ERROR(Fill(base.unet, folder + "/unet", "diffusion_pytorch_model", Rules(options)));
   WeightOptions text_rules = Rules(options);
   text_rules.strip_prefix = "text_model.";
   text_rules.passed_over = {"embeddings.position_ids"};
   LOUPE_RETURN_IF_ERROR(Fill(base.text_encoder, folder + "/text_encoder", "model", text_rules));
   base.denoiser = MakeUNetDenoiser(base.unet);
-  base.conditioner = MakeClipConditioner(base.text_encoder, base.tokenizer);
+  base.conditioner = MakeClipConditioner(base.text_encoder, std::move(tokenizer));
   return base;
+}
+
+absl::Status CheckClassBase(const std::string& folder, BaseKind kind) {
+  const std::string own = fmt::format("{}/config.json", DenoiserFolder(kind));
+  return CheckLayout(folder, {own.c_str(), "vae/config.json", "scheduler/scheduler_config.json"},
+                     fmt::format("a {} in the diffusers layout, with {}/, vae/ and scheduler/", BaseKindName(kind),
+                                 DenoiserFolder(kind)));
+}
+
+absl::StatusOr<BaseModel> LoadDiTBase(const std::string& folder, const LoadOptions& options) {
+  LOUPE_RETURN_IF_ERROR(CheckClassBase(folder, BaseKind::kDiT));
+  const std::string own = folder + "/transformer";
+  LOUPE_ASSIGN_OR_RETURN(DiTConfig config, DiTConfig::Read(own + "/config.json"));
+  LOUPE_RETURN_IF_ERROR(CheckOutput(folder, BaseKind::kDiT, config.in_channels, config.out_channels));
+  LOUPE_ASSIGN_OR_RETURN(BaseModel base, LoadCommonParts(folder, BaseKind::kDiT, config.in_channels, options));
+  LOUPE_ASSIGN_OR_RETURN(base.classes, ClassNames::Read(folder, config.classes));
+  LOUPE_ASSIGN_OR_RETURN(const DiTWeights weights, OpenDiTWeights(own, config));
+  base.dit = DiTTransformer2DModel(config);
+  LOUPE_RETURN_IF_ERROR(LoadWeights(*base.dit, weights.files.path(), weights.arrays, Rules(options)));
+  base.dit->eval();
+  base.denoiser = MakeDiTDenoiser(base.dit);
+  base.conditioner = MakeClassConditioner(base.classes, folder);
+  return base;
+}
+
+absl::StatusOr<BaseModel> LoadDiffuSSMBase(const std::string& folder, const LoadOptions& options) {
+  LOUPE_RETURN_IF_ERROR(CheckClassBase(folder, BaseKind::kDiffuSSM));
+  const std::string own = folder + "/ssm";
+  LOUPE_ASSIGN_OR_RETURN(const DiffuSSMConfig config, DiffuSSMConfig::Read(own + "/config.json"));
+  LOUPE_RETURN_IF_ERROR(CheckOutput(folder, BaseKind::kDiffuSSM, config.in_channels, config.out_channels));
+  LOUPE_ASSIGN_OR_RETURN(BaseModel base, LoadCommonParts(folder, BaseKind::kDiffuSSM, config.in_channels, options));
+  LOUPE_ASSIGN_OR_RETURN(base.classes, ClassNames::Read(folder, config.classes));
+  base.ssm = DiffuSSMModel(config);
+  LOUPE_RETURN_IF_ERROR(Fill(base.ssm, own, "diffusion_pytorch_model", Rules(options)));
+  base.denoiser = MakeDiffuSSMDenoiser(base.ssm);
+  base.conditioner = MakeClassConditioner(base.classes, folder);
+  return base;
+}
+
+}  // namespace
+
+absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options) {
+  LOUPE_ASSIGN_OR_RETURN(const BaseKind kind, BaseKindOf(folder));
+  switch (kind) {
+    case BaseKind::kUNet:
+      return LoadUNetBase(folder, options);
+    case BaseKind::kDiT:
+      return LoadDiTBase(folder, options);
+    case BaseKind::kDiffuSSM:
+      return LoadDiffuSSMBase(folder, options);
+  }
+  return absl::InternalError("a kind of base without a loader");
 }
 
 torch::Tensor ClipScorer::EmbedImages(const std::vector<Image>& images) {

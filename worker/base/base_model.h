@@ -1,5 +1,6 @@
-// A base: the frozen, pretrained latent diffusion model that trials tune, loaded from a diffusers folder of Stable
-// Diffusion v1's layout (unet/, vae/, text_encoder/, tokenizer/, scheduler/). And a scorer: a CLIPModel's folder.
+// A base: the frozen, pretrained latent diffusion model that trials tune, loaded from a diffusers folder: of Stable
+// Diffusion's layout (unet/, vae/, text_encoder/, tokenizer/, scheduler/), DiT's (transformer/, vae/, scheduler/) or
+// DiffuSSM's (ssm/, vae/, scheduler/). And a scorer: a CLIPModel's folder.
 #pragma once
 
 #include <torch/types.h>
@@ -13,10 +14,13 @@
 #include "absl/status/statusor.h"
 #include "worker/base/denoiser.h"
 #include "worker/diffusion/noise_schedule.h"
+#include "worker/io/base_folder.h"
 #include "worker/io/clip_tokenizer.h"
 #include "worker/io/image.h"
 #include "worker/models/autoencoder_kl.h"
 #include "worker/models/clip.h"
+#include "worker/models/diffussm.h"
+#include "worker/models/dit.h"
 #include "worker/models/picture_preprocessing.h"
 #include "worker/models/unet_2d_condition.h"
 #include "worker/models/weights.h"
@@ -30,15 +34,19 @@ struct BaseModel {
   // What training and sampling know of the networks.
   std::shared_ptr<Denoiser> denoiser;
   std::shared_ptr<Conditioner> conditioner;
-  // The same networks for those who must know which they are: files of weights, folding.
+  // The same networks for those who must know which they are: files of weights, folding. One of the denoisers is there,
+  // and the text encoder with a UNet.
+  BaseKind kind = BaseKind::kUNet;
   UNet2DConditionModel unet{nullptr};
+  DiTTransformer2DModel dit{nullptr};
+  DiffuSSMModel ssm{nullptr};
   AutoencoderKL vae{nullptr};
   CLIPTextModel text_encoder{nullptr};
-  ClipTokenizer tokenizer;
+  // Of a base whose prompts are classes.
+  ClassNames classes;
   NoiseSchedule schedule;
 
   int64_t image_size() const { return denoiser->Shape().back() * vae->config().downscale(); }
-  int64_t text_length() const;  // ids per caption: the tokenizer's limit or the text tower's positions, the lesser
 
   // These three throw NotFinite (runtime/finite.h) naming the part whose result is none.
   // conditioner->Encode without gradients.

@@ -8,6 +8,7 @@ namespace loupe::worker {
 AdapterWidths AdapterWidthsAt(const TappableBlock& block, PositionPairId pair) {
   const PositionKind kind = KindOf(pair.input);
   if ((kind == PositionKind::kResidual) != (block.kind == BlockKind::kResidual)) return {};
+  if (!block.Has(pair.input) || !block.Has(pair.output)) return {};
   if (kind == PositionKind::kContext) return {true, block.context_width, block.context_width};
   // in_width is the width at Res_in; everywhere else in a block the stream has its final width.
   const auto width_at = [&](Position p) { return p == Position::kResIn ? block.in_width : block.out_width; };

@@ -160,6 +160,11 @@ absl::Status LoadWeights(torch::nn::Module& network, const WeightFiles& files, c
   return FillFromArrays(network, files.path(), files.arrays(), options);
 }
 
+absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
+                         const std::map<std::string, ArrayView>& arrays, const WeightOptions& options) {
+  return FillFromArrays(network, path, arrays, options);
+}
+
 absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path, const WeightOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::OpenFile(path));
   return LoadWeights(network, files, options);

@@ -42,6 +42,9 @@ struct WeightOptions {
 // no floats or is not the network's; then no parameter has been changed. Also if a value is not finite, in the file or
 // in options.dtype; then the network is not to be used.
 absl::Status LoadWeights(torch::nn::Module& network, const WeightFiles& files, const WeightOptions& options);
+// The same from arrays that were made of a file's; `path` is for messages.
+absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
+                         const std::map<std::string, ArrayView>& arrays, const WeightOptions& options);
 
 // The same from one file, of either kind (WeightFiles::OpenFile).
 absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path, const WeightOptions& options);

@@ -12,8 +12,8 @@
 namespace loupe::worker {
 namespace {
 
-// One batch from noise to latents. `rows` is what the network is conditioned on: [n, T, D], or with guidance [2n, T,
-// D], the empty caption's rows first.
+// One batch from noise to latents. `rows` is what the network is conditioned on: n rows, or with guidance 2n, the empty
+// caption's first.
 //
 // Each call's verdict stays on the device until the end: a look at every step would wait for the device there.
 torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
@@ -28,8 +28,10 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
     return base.denoiser->NoisePart(output);
   };
   const auto sampler = MakeSampler(options.sampler, base.schedule, options.steps);
-  const torch::Tensor latents = RunSampler(*sampler, noise.to(rows.device(), rows.dtype()),
-                                           options.guidance == 1 ? network : WithGuidance(network, options.guidance));
+  const torch::Tensor weight = base.denoiser->network().parameters().front();
+  const torch::Tensor latents =
+      RunSampler(*sampler, noise.to(weight.device(), weight.scalar_type()),
+                 options.guidance == 1 ? network : WithGuidance(network, options.guidance, options.guided_channels));
   const torch::Tensor good = torch::stack(finite).cpu();
   for (int64_t call = 0; call < good.size(0); ++call) {
     if (good[call].item<bool>()) continue;

@@ -19,6 +19,9 @@ struct SampleOptions {
   int64_t steps = 25;
   // Classifier-free guidance against the empty caption; 1 turns it off (and halves the cost).
   double guidance = 7;
+  // Guided are the first so many channels of the latents; 0: all. 3 is what DiT's published code does (arXiv
+  // 2212.09748; its forward_with_cfg), whose numbers it is there to repeat.
+  int64_t guided_channels = 0;
   // Pictures per run of the sampler: bounds memory, changes results only by rounding.
   int64_t batch = 8;
 };

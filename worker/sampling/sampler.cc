@@ -147,10 +147,12 @@ torch::Tensor RunSampler(Sampler& sampler, torch::Tensor latents, const NoisePre
   return latents;
 }
 
-NoisePredictor WithGuidance(NoisePredictor predict_pair, double scale) {
-  return [predict_pair = std::move(predict_pair), scale](const torch::Tensor& latents, int64_t timestep) {
+NoisePredictor WithGuidance(NoisePredictor predict_pair, double scale, int64_t channels) {
+  return [predict_pair = std::move(predict_pair), scale, channels](const torch::Tensor& latents, int64_t timestep) {
     const auto parts = predict_pair(torch::cat({latents, latents}), timestep).chunk(2);
-    return parts[0] + scale * (parts[1] - parts[0]);
+    const auto guided = parts[0] + scale * (parts[1] - parts[0]);
+    if (channels == 0 || channels >= guided.size(1)) return guided;
+    return torch::cat({guided.narrow(1, 0, channels), parts[1].narrow(1, channels, guided.size(1) - channels)}, 1);
   };
 }
 

@@ -56,7 +56,8 @@ torch::Tensor RunSampler(Sampler& sampler, torch::Tensor latents, const NoisePre
 
 // Classifier-free guidance (arXiv 2207.12598): uncond + scale·(cond − uncond). `predict_pair` gets the latents twice,
 // [2N, C, h, w], first for the empty condition, then for the prompt, and answers in that order. With scale 1 the empty
-// condition cancels: use a plain predictor instead.
-NoisePredictor WithGuidance(NoisePredictor predict_pair, double scale);
+// condition cancels: use a plain predictor instead. `channels`: of the first so many; the others go on as predicted for
+// the prompt (0: all are guided).
+NoisePredictor WithGuidance(NoisePredictor predict_pair, double scale, int64_t channels = 0);
 
 }  // namespace loupe::worker

@@ -52,7 +52,7 @@ TEST_F(BaseModelTest, BuiltInBaseLoadsAndFreezes) {
   ASSERT_TRUE(base.ok()) << base.status();
   EXPECT_EQ(base->denoiser->Shape().back(), 16);
   EXPECT_EQ(base->image_size(), 64);
-  EXPECT_EQ(base->text_length(), 32);
+  EXPECT_EQ(base->conditioner->Ids({""}).size(1), 32);
   for (const auto& parameter : base->unet->parameters()) EXPECT_FALSE(parameter.requires_grad());
   const auto blocks = TappableBlocksIn(*base->unet);
   const auto transformers = std::count_if(

@@ -27,7 +27,7 @@ inline BaseModel MakeSmallBase(bool variance = false) {
                  .denoiser = nullptr,
                  .conditioner = nullptr,
                  .unet = UNet2DConditionModel(SmallUNetConfig(variance)),
-                 .tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer"),
+                 .classes = {},
                  .schedule = NoiseSchedule(NoiseScheduleConfig{})};
   RandomStream stream(11);
   InitialiseAsTorch(*base.unet, stream.generator());
