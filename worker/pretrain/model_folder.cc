@@ -14,9 +14,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The release whose files these are laid out like; both libraries only warn of newer ones.
-constexpr char kDiffusersVersion[] = "0.42.1";
-
 absl::Status Write(const std::string& path, const Json& json) { return WriteFileAtomically(path, json.dump(2) + "\n"); }
 
 Json TextTower(const ClipPart& part, const ClipTokenizer& tokenizer) {
@@ -167,16 +164,22 @@ absl::Status WriteModelIndex(const std::string& folder) {
                                               {"vae", Json::array({"diffusers", "AutoencoderKL"})}});
 }
 
-absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network, const std::string& prefix) {
+absl::Status WriteHalf(const std::string& path, const std::map<std::string, torch::Tensor>& weights) {
   std::map<std::string, torch::Tensor> half;
-  for (const auto& item : network.named_parameters()) {
-    torch::Tensor& value = half[prefix + item.key()] = item.value().detach().to(torch::kHalf);
+  for (const auto& [name, weight] : weights) {
+    torch::Tensor& value = half[name] = weight.detach().to(torch::kHalf);
     if (const std::string found = DescribeNotFinite(value); !found.empty()) {
       return absl::FailedPreconditionError(
-          fmt::format("{}: '{}' in float16: {}; training diverged, lower its rates", path, item.key(), found));
+          fmt::format("{}: '{}' in float16: {}; training diverged, lower its rates", path, name, found));
     }
   }
   return WriteSafetensors(path, ToArrays(half).views, {{"format", "pt"}});
+}
+
+absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network, const std::string& prefix) {
+  std::map<std::string, torch::Tensor> weights;
+  for (const auto& item : network.named_parameters()) weights[prefix + item.key()] = item.value();
+  return WriteHalf(path, weights);
 }
 
 }  // namespace loupe::worker

@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
@@ -11,6 +12,9 @@
 #include "worker/pretrain/pretrain_config.h"
 
 namespace loupe::worker {
+
+// The release whose files these are laid out like; both libraries only warn of newer ones.
+inline constexpr char kDiffusersVersion[] = "0.42.1";
 
 // All write into an existing `folder`, each file whole or not at all, and give the same bytes for the same arguments.
 
@@ -32,5 +36,6 @@ absl::Status WriteModelIndex(const std::string& folder);
 
 // The network's parameters in float16, each name after `prefix`. FAILED_PRECONDITION names one that is not finite.
 absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network, const std::string& prefix = "");
+absl::Status WriteHalf(const std::string& path, const std::map<std::string, torch::Tensor>& weights);
 
 }  // namespace loupe::worker

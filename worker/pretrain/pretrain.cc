@@ -17,10 +17,13 @@
 #include "worker/models/unet_2d_condition.h"
 #include "worker/models/weights.h"
 #include "worker/pretrain/corpus.h"
+#include "worker/pretrain/initial_weights.h"
 #include "worker/pretrain/model_folder.h"
+#include "worker/pretrain/old_checkpoint.h"
 #include "worker/pretrain/pictures.h"
 #include "worker/pretrain/scorer_report.h"
 #include "worker/pretrain/sheet.h"
+#include "worker/pretrain/step_draws.h"
 #include "worker/runtime/finite.h"
 #include "worker/sampling/sampler.h"
 
@@ -75,64 +78,38 @@ torch::Tensor Moved(const torch::Tensor& pictures, int64_t view, uint64_t seed) 
       .narrow(3, moves[1].item<int64_t>(), pictures.size(3));
 }
 
-// [side·side, width]: sines and cosines of a place's two coordinates in [−1, 1], at wavelengths from 2 down to 2/20.
-torch::Tensor PlaceWaves(int64_t side, int64_t width) {
-  const int64_t quarter = width / 4;
-  const auto frequency = M_PI * torch::exp(torch::arange(quarter) / static_cast<double>(quarter) * std::log(20.0));
-  const auto place = (torch::arange(side) + 0.5) / static_cast<double>(side) * 2 - 1;
-  const auto phase = place.unsqueeze(1) * frequency;
-  const auto waves = torch::cat({phase.sin(), phase.cos()}, 1);  // [side, width/2]
-  const auto across = waves.unsqueeze(0).expand({side, side, -1}), down = waves.unsqueeze(1).expand({side, side, -1});
-  return torch::cat({across, down}, -1).reshape({side * side, -1});
-}
-
-// CLIP's first weights: small embeddings, residual branches that begin at nothing, temperature 1/20. The image tower's
-// places begin as waves: shape is where things are, and 1,346 pictures teach places slowly.
-void InitialiseClip(CLIPModel& clip, at::Generator random) {
-  InitialiseAsTorch(*clip, random);
-  torch::NoGradGuard no_grad;
-  for (auto& item : clip->named_parameters()) {
-    if (item.key().find("embedding") != std::string::npos && item.value().dim() <= 2) {
-      item.value().normal_(0, 0.02, random);
-    }
-  }
-  const ClipVisionConfig& vision = clip->vision_model->config();
-  if (vision.encoder.hidden_size % 4 == 0) {
-    auto places = clip->named_parameters()["vision_model.embeddings.position_embedding.weight"];
-    places.slice(0, 1).copy_(0.5 * PlaceWaves(vision.image_size / vision.patch_size, vision.encoder.hidden_size));
-  }
-  ZeroLastLayers(*clip, {"out_proj", "fc2"});
-  clip->logit_scale.fill_(std::log(20.0));
-}
-
 // One run: what is common to the parts, and each part in turn. The networks live here, since later parts use them.
 class Run {
  public:
-  Run(const PretrainConfig& config, std::string out, const StageLimit& limit, torch::Device device)
+  Run(const PretrainConfig& config, std::string out, const TrainingLimit& limit, torch::Device device)
       : config_(config), out_(std::move(out)), base_(out_ + "/base"), limit_(limit), device_(device) {}
 
   absl::Status Prepare();
   absl::Status Tokenizer();
-  absl::StatusOr<StageEnd> Vae();
-  absl::StatusOr<StageEnd> Clip();
+  absl::StatusOr<TrainingEnd> Vae();
+  absl::StatusOr<TrainingEnd> Clip();
   absl::Status TextEncoder();
-  absl::StatusOr<StageEnd> UNet();
+  absl::StatusOr<TrainingEnd> UNet();
+  absl::StatusOr<TrainingEnd> ClassDenoiser();
 
  private:
   std::string Checkpoint(const std::string& stage) const { return fmt::format("{}/work/{}.safetensors", out_, stage); }
   std::string Sheet(const std::string& stage, int64_t step) const {
     return fmt::format("{}/sheets/{}-{:06d}.png", out_, stage, step);
   }
+  absl::StatusOr<TrainingEnd> Train(Objective& objective, const NetworkTraining& training);
   absl::StatusOr<std::string> LookAtVae(int64_t step);
   absl::StatusOr<std::string> LookAtClip();
   absl::StatusOr<std::string> LookAtUNet(int64_t step);
   absl::StatusOr<std::string> SampleSheet(const std::string& sheet, const std::vector<EmojiItem>& items);
   torch::Tensor Contexts(const std::vector<std::string>& captions);
   UNetData MakeUNetData();
+  // Of the training pictures, per view: the autoencoder's means and standard deviations, scaled.
+  void EncodeViews(int64_t count, torch::Tensor& latents_scaled, torch::Tensor& latents_spread);
 
   const PretrainConfig& config_;
   std::string out_, base_;
-  StageLimit limit_;
+  TrainingLimit limit_;
   const torch::Device device_;
   Corpus corpus_;
   torch::Tensor pictures_;  // uint8 [all, 3, S, S], on device_ as the networks are
@@ -179,9 +156,16 @@ absl::Status Run::Tokenizer() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<StageEnd> Run::Vae() {
+absl::StatusOr<TrainingEnd> Run::Train(Objective& objective, const NetworkTraining& training) {
+  const std::string checkpoint = Checkpoint(objective.name());
+  const std::string fingerprint = PretrainingFingerprint(objective.name(), config_.seed);
+  LOUPE_RETURN_IF_ERROR(UpgradeOldCheckpoint(checkpoint));
+  return TrainNetwork(objective, training, fingerprint, limit_, checkpoint);
+}
+
+absl::StatusOr<TrainingEnd> Run::Vae() {
   const VaePart& part = config_.vae;
-  if (!part.present) return StageEnd::kFinished;
+  if (!part.present) return TrainingEnd::kFinished;
   const std::string folder = base_ + "/vae";
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from, folder));
@@ -193,7 +177,7 @@ absl::StatusOr<StageEnd> Run::Vae() {
   vae_ = AutoencoderKL(shape);
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(Load(*vae_, folder + kDiffusionWeights, device_));
-    return StageEnd::kFinished;
+    return TrainingEnd::kFinished;
   }
   InitialiseAsTorch(*vae_, StepGenerator(config_.seed, 0, "vae/init"));
   ZeroLastLayers(*vae_, {"conv2"});
@@ -202,7 +186,7 @@ absl::StatusOr<StageEnd> Run::Vae() {
   vae_->to(device_);
   VaeStage stage(vae_, PicturesOf(pictures_, corpus_.training), part.options, config_.seed,
                  [this](int64_t step) { return LookAtVae(step); });
-  return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("vae"));
+  return Train(stage, part.schedule);
 }
 
 absl::StatusOr<std::string> Run::LookAtVae(int64_t step) {
@@ -233,9 +217,9 @@ absl::StatusOr<std::string> Run::LookAtVae(int64_t step) {
   return fmt::format("{}; scaling {:.4f}", seen, 1 / deviation);
 }
 
-absl::StatusOr<StageEnd> Run::Clip() {
+absl::StatusOr<TrainingEnd> Run::Clip() {
   const ClipPart& part = config_.clip;
-  if (!part.present) return StageEnd::kFinished;
+  if (!part.present) return TrainingEnd::kFinished;
   const std::string folder = out_ + "/clip";
   LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from.empty() ? base_ + "/tokenizer" : part.source.from, folder));
   if (part.source.from.empty()) {
@@ -245,7 +229,7 @@ absl::StatusOr<StageEnd> Run::Clip() {
   clip_ = CLIPModel(shape);
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(Load(*clip_, folder + kTextWeights, device_));
-    return StageEnd::kFinished;
+    return TrainingEnd::kFinished;
   }
   InitialiseClip(clip_, StepGenerator(config_.seed, 0, "clip/init"));
   if (!part.source.init_from.empty())
@@ -253,7 +237,7 @@ absl::StatusOr<StageEnd> Run::Clip() {
   clip_->to(device_);
   ClipStage stage(clip_, *tokenizer_, corpus_.training, PicturesOf(pictures_, corpus_.training),
                   tokenizer_->max_length(), part.options, config_.seed, [this](int64_t) { return LookAtClip(); });
-  return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("clip"));
+  return Train(stage, part.schedule);
 }
 
 absl::StatusOr<std::string> Run::LookAtClip() {
@@ -297,11 +281,10 @@ torch::Tensor Run::Contexts(const std::vector<std::string>& captions) {
   return torch::cat(parts);
 }
 
-UNetData Run::MakeUNetData() {
+void Run::EncodeViews(int64_t count, torch::Tensor& latents_scaled, torch::Tensor& latents_spread) {
   torch::NoGradGuard no_grad;
-  UNetData data;
   std::vector<torch::Tensor> views, view_spreads;
-  for (int64_t view = 0; view < config_.unet.views; ++view) {
+  for (int64_t view = 0; view < count; ++view) {
     std::vector<torch::Tensor> means, spreads;
     for (const auto& some : PicturesOf(pictures_, corpus_.training).split(64)) {
       const auto moved = Moved(some.to(torch::kFloat32) / 127.5 - 1, view, config_.seed);
@@ -312,8 +295,14 @@ UNetData Run::MakeUNetData() {
     views.push_back(torch::cat(means));
     view_spreads.push_back(torch::cat(spreads));
   }
-  data.latents_scaled = torch::stack(views);
-  data.latents_spread = torch::stack(view_spreads);
+  latents_scaled = torch::stack(views);
+  latents_spread = torch::stack(view_spreads);
+}
+
+UNetData Run::MakeUNetData() {
+  torch::NoGradGuard no_grad;
+  UNetData data;
+  EncodeViews(config_.unet.views, data.latents_scaled, data.latents_spread);
 
   std::mt19937_64 random(config_.seed);
   std::vector<std::string> captions;
@@ -327,9 +316,9 @@ UNetData Run::MakeUNetData() {
   return data;
 }
 
-absl::StatusOr<StageEnd> Run::UNet() {
+absl::StatusOr<TrainingEnd> Run::UNet() {
   const UNetPart& part = config_.unet;
-  if (!part.present) return StageEnd::kFinished;
+  if (!part.present) return TrainingEnd::kFinished;
   const std::string folder = base_ + "/unet";
   LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
   LOUPE_RETURN_IF_ERROR(MakeFolder(base_ + "/scheduler"));
@@ -337,7 +326,7 @@ absl::StatusOr<StageEnd> Run::UNet() {
   LOUPE_RETURN_IF_ERROR(WriteModelIndex(base_));
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from, folder));
-    return StageEnd::kFinished;
+    return TrainingEnd::kFinished;
   }
   // The scaling factor as it is written: a VAE trained in this run got it after the network was made.
   LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig vae_shape, AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
@@ -353,7 +342,27 @@ absl::StatusOr<StageEnd> Run::UNet() {
     LOUPE_RETURN_IF_ERROR(Load(*unet_, part.source.init_from + kDiffusionWeights, device_));
   unet_->to(device_);
   UNetStage stage(unet_, MakeUNetData(), part.options, config_.seed, [this](int64_t step) { return LookAtUNet(step); });
-  return RunStage(stage, part.schedule, config_.seed, limit_, Checkpoint("unet"));
+  return Train(stage, part.schedule);
+}
+
+absl::StatusOr<TrainingEnd> Run::ClassDenoiser() {
+  const ClassPart& part = config_.dit.present ? config_.dit : config_.diffussm;
+  if (!part.present) return TrainingEnd::kFinished;
+  // The scaling factor as it is written, as for the UNet.
+  LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig vae_shape, AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
+  vae_ = AutoencoderKL(vae_shape);
+  LOUPE_RETURN_IF_ERROR(Load(*vae_, base_ + "/vae" + kDiffusionWeights, device_));
+  const ClassPartInputs inputs{
+      .folder = base_,
+      .sheets = out_ + "/sheets",
+      .seed = config_.seed,
+      .corpus = &corpus_,
+      .pictures = pictures_,
+      .vae = vae_,
+      .device = device_,
+      .encode = [&](ClassData& data) { EncodeViews(part.views, data.latents_scaled, data.latents_spread); },
+      .train = [this](Objective& objective, const NetworkTraining& training) { return Train(objective, training); }};
+  return TrainClassPart(part, inputs);
 }
 
 absl::StatusOr<std::string> Run::LookAtUNet(int64_t step) {
@@ -383,11 +392,7 @@ absl::StatusOr<std::string> Run::SampleSheet(const std::string& sheet, const std
   const auto predict = [&](const torch::Tensor& latents, int64_t t) {
     return unet_(latents, torch::tensor({t}).to(device_), context, &cache);
   };
-  const UNetStageOptions& diffusion = config_.unet.options;
-  const NoiseSchedule schedule(NoiseScheduleConfig{.num_train_timesteps = diffusion.train_steps,
-                                                   .beta_start = diffusion.beta_start,
-                                                   .beta_end = diffusion.beta_end,
-                                                   .timestep_spacing = TimestepSpacing::kLinspace});
+  const NoiseSchedule schedule = config_.unet.options.noise_schedule();
   auto sampler = MakeSampler(SamplerKind::kDpmSolverPlusPlus2M, schedule, config_.unet.sheet_steps);
   const int64_t side = unet_->config().sample_size;
   auto random = StepGenerator(config_.seed, 0, "unet/sheet");
@@ -409,19 +414,21 @@ absl::StatusOr<std::string> Run::SampleSheet(const std::string& sheet, const std
 absl::Status RunParts(Run& run) {
   LOUPE_RETURN_IF_ERROR(run.Prepare());
   LOUPE_RETURN_IF_ERROR(run.Tokenizer());
-  LOUPE_ASSIGN_OR_RETURN(const StageEnd vae, run.Vae());
-  if (vae == StageEnd::kPaused) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const StageEnd clip, run.Clip());
-  if (clip == StageEnd::kPaused) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const TrainingEnd vae, run.Vae());
+  if (vae == TrainingEnd::kPaused) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const TrainingEnd clip, run.Clip());
+  if (clip == TrainingEnd::kPaused) return absl::OkStatus();
   LOUPE_RETURN_IF_ERROR(run.TextEncoder());
-  LOUPE_ASSIGN_OR_RETURN(const StageEnd unet, run.UNet());
-  spdlog::info(unet == StageEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
+  LOUPE_ASSIGN_OR_RETURN(const TrainingEnd unet, run.UNet());
+  if (unet == TrainingEnd::kPaused) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const TrainingEnd classes, run.ClassDenoiser());
+  spdlog::info(classes == TrainingEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const StageLimit& limit,
+absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const TrainingLimit& limit,
                       torch::Device device) {
   Run run(config, out, limit, device);
   try {

@@ -95,7 +95,7 @@ void ReadSource(Section& section, PartSource& source) {
   }
 }
 
-void ReadSchedule(Section& section, StageSchedule& schedule) {
+void ReadSchedule(Section& section, NetworkTraining& schedule) {
   constexpr int64_t kMost = 100'000'000;
   section.Get<int64_t>("steps", schedule.steps, 0, kMost);
   section.Get<int64_t>("warm_up", schedule.warm_up, 0, kMost);
@@ -181,6 +181,54 @@ void ReadUNet(Section section, UNetPart& part) {
   section.Finish();
 }
 
+// What both class-conditional parts have.
+void ReadClassPart(Section& section, ClassPart& part) {
+  part.present = section.present();
+  section.Get("unconditional", part.unconditional);
+  section.Get<int64_t>("views", part.views, 1, 64);
+  section.Get<int64_t>("batch", part.options.batch, 1, 65536);
+  ReadPrecision(section, part.options.precision);
+  part.schedule.rates.muon_precision = part.options.precision;
+  section.Get("snr_cap", part.options.snr_cap, 1e-6, 1e9);
+  section.Get("vlb_weight", part.options.vlb_weight, 0.0, 1e6);
+  section.Get("class_dropout", part.options.class_dropout, 0.0, 1.0);
+  section.Get("sheet_guidance", part.sheet_guidance, 0.0, 100.0);
+  section.Get<int64_t>("sheet_steps", part.sheet_steps, 1, 999);
+  ReadSchedule(section, part.schedule);
+  section.Finish();
+}
+
+void ReadDiT(Section section, ClassPart& part) {
+  section.Get<int64_t>("heads", part.dit.heads, 1, 1024);
+  section.Get<int64_t>("head_width", part.dit.head_width, 1, 65536);
+  section.Get<int64_t>("layers", part.dit.layers, 1, 1024);
+  section.Get<int64_t>("patch", part.dit.patch_size, 1, 1024);
+  ReadClassPart(section, part);
+}
+
+// `second` where the key names it; anything but the two is an error.
+bool ReadEither(Section& section, const char* key, const std::string& first, const std::string& second) {
+  std::string value = first;
+  section.Get(key, value);
+  if (value != first && value != second) {
+    section.FailHere(fmt::format("key '{}' is '{}', expected {} or {}", key, value, first, second));
+  }
+  return value == second;
+}
+
+void ReadDiffuSSM(Section section, ClassPart& part) {
+  section.Get<int64_t>("width", part.ssm.width, 4, 65536);
+  section.Get<int64_t>("layers", part.ssm.layers, 1, 1024);
+  section.Get<int64_t>("hourglass", part.ssm.hourglass, 1, 1024);
+  section.Get<int64_t>("state_size", part.ssm.state_size, 2, 65536);
+  part.ssm.discretisation = ReadEither(section, "discretisation", "zoh", "bilinear") ? Discretisation::kBilinear
+                                                                                     : Discretisation::kZeroOrderHold;
+  part.ssm.silu = ReadEither(section, "activation", "gelu", "silu");
+  part.ssm.gated = !ReadEither(section, "modulation", "shift-scale-gate", "shift-scale");
+  part.ssm.positions = !ReadEither(section, "positions", "sincos", "none");
+  ReadClassPart(section, part);
+}
+
 absl::Status CheckParts(const std::string& path, const PretrainConfig& config) {
   const auto error = [&](std::string_view what) {
     return absl::InvalidArgumentError(fmt::format("{}: {}", path, what));
@@ -189,6 +237,11 @@ absl::Status CheckParts(const std::string& path, const PretrainConfig& config) {
     return error("expected one of 'items', a list of emoji to train on, and 'pictures', folders of them");
   }
   if (config.clip.present && !config.tokenizer.present) return error("'clip' needs a 'tokenizer'");
+  if (config.unet.present + config.dit.present + config.diffussm.present > 1) {
+    return error("'unet', 'dit' and 'diffussm' exclude each other: a base has one of them");
+  }
+  if (config.dit.present && !config.vae.present) return error("'dit' needs a 'vae'");
+  if (config.diffussm.present && !config.vae.present) return error("'diffussm' needs a 'vae'");
   if (!config.unet.present) return absl::OkStatus();
   if (!config.vae.present) return error("'unet' needs a 'vae'");
   if (!config.tokenizer.present) return error("'unet' needs a 'tokenizer'");
@@ -213,7 +266,7 @@ absl::StatusOr<PretrainConfig> PretrainConfig::Read(const std::string& path) {
     return absl::InvalidArgumentError(fmt::format("{}:{}: not YAML: {}", path, e.mark.line + 1, e.msg));
   }
   PretrainConfig config;
-  // The picture tower's rates; the diffusion network's and the autoencoder's are StageSchedule's.
+  // The picture tower's rates; the diffusion network's and the autoencoder's are NetworkTraining's.
   config.clip.schedule.rates.adam_rate = 2e-3;
   config.clip.schedule.average = 0.99;
 
@@ -230,6 +283,8 @@ absl::StatusOr<PretrainConfig> PretrainConfig::Read(const std::string& path) {
   ReadVae(top.Inner("vae"), config.vae);
   ReadClip(top.Inner("clip"), config.clip);
   ReadUNet(top.Inner("unet"), config.unet);
+  ReadDiT(top.Inner("dit"), config.dit);
+  ReadDiffuSSM(top.Inner("diffussm"), config.diffussm);
   top.Finish();
   LOUPE_RETURN_IF_ERROR(status);
   LOUPE_RETURN_IF_ERROR(CheckParts(path, config));

@@ -8,10 +8,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/pretrain/bpe_training.h"
+#include "worker/pretrain/class_part.h"
 #include "worker/pretrain/clip_stage.h"
-#include "worker/pretrain/stage.h"
 #include "worker/pretrain/unet_stage.h"
 #include "worker/pretrain/vae_stage.h"
+#include "worker/train/network_training.h"
 
 namespace loupe::worker {
 
@@ -35,7 +36,7 @@ struct VaePart {
   std::vector<int64_t> channels = {16, 32, 64};  // outside in; each but the last halves the picture
   int64_t groups = 8;
   VaeStageOptions options;
-  StageSchedule schedule;
+  NetworkTraining schedule;
 };
 
 struct ClipPart {
@@ -52,7 +53,7 @@ struct ClipPart {
   int64_t patch = 16;
   int64_t projection = 128;
   ClipStageOptions options;
-  StageSchedule schedule;
+  NetworkTraining schedule;
 };
 
 struct UNetPart {
@@ -64,7 +65,7 @@ struct UNetPart {
   int64_t views = 1;  // of each picture: as it is, and moved by up to two pixels; half of what is trained on is moved
   int64_t mixed_captions = 6;  // captions of name and keywords per picture, beside the name and "a photo of" it
   UNetStageOptions options;
-  StageSchedule schedule;
+  NetworkTraining schedule;
   double sheet_guidance = 3;
   int64_t sheet_steps = 25;
 };
@@ -81,7 +82,9 @@ struct PretrainConfig {
   VaePart vae;
   ClipPart clip;
   std::string text_encoder_from;  // the UNet's text tower from a finished folder, instead of the trained CLIP's
+  // At most one of these three.
   UNetPart unet;
+  ClassPart dit, diffussm{.kind = BaseKind::kDiffuSSM};
 
   // Parts that the file does not name are neither trained nor written. INVALID_ARGUMENT names file, line and key: an
   // unknown key, a value of the wrong kind or out of range, a part that needs one that is absent. Paths are as given.
