@@ -6,6 +6,7 @@
 
 #include "worker/methods/layer_names.h"
 #include "worker/methods/own_weights.h"
+#include "worker/methods/per_channel.h"
 
 namespace loupe::worker {
 namespace {
@@ -19,14 +20,7 @@ class BiasHook : public LayerHook {
 
   torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& /*own*/) const override {
     const torch::Tensor y = layer_.Apply(x, layer_.weight, {});
-    // [K, out] → [K·B, 1 …, out] or, where channels come second, [K·B, out, 1 …].
-    const int64_t slots = biases_.size(0), batch = y.size(0) / slots;
-    std::vector<int64_t> shape(static_cast<size_t>(y.dim()), 1);
-    shape.front() = slots * batch;
-    const bool channels = layer_.kind() == LeafKind::kConv2d || layer_.kind() == LeafKind::kGroupNorm;
-    shape[channels ? 1 : shape.size() - 1] = biases_.size(1);
-    // In the type that the layer gives: under autocast the sum would be wider.
-    return y + biases_.unsqueeze(1).expand({-1, batch, -1}).reshape(shape).to(y.scalar_type());
+    return y + PerChannel(biases_, y, layer_.kind());
   }
 
  private:

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <functional>
+#include <utility>
 
 namespace loupe::worker {
 namespace {
@@ -16,6 +17,8 @@ torch::Tensor Activate(Activation activation, const torch::Tensor& x) {
       return torch::silu(x);
     case Activation::kIdentity:
       return x;
+    case Activation::kGelu:
+      return torch::gelu(x);
   }
   TORCH_CHECK(false, "activation ", static_cast<int>(activation), " has no function");
 }
@@ -39,9 +42,28 @@ Layer DrawLayer(at::IntArrayRef weight_shape, int64_t fan_in, const SlotInit& sl
   return layer;
 }
 
-void Zero(Layer& layer) {
-  layer.weight.zero_();
-  layer.bias.zero_();
+// N(0, 0.01²) between ±2 standard deviations, by inverting its distribution function Φ(z) = (1 + erf(z/√2))/2.
+torch::Tensor DrawNearZero(at::IntArrayRef shape, const at::Generator& generator) {
+  constexpr double kDeviation = 0.01, kCut = 2;
+  const double edge = std::erf(kCut / std::sqrt(2.0));
+  return torch::empty(shape).uniform_(-edge, edge, generator).erfinv_().mul_(kDeviation * std::sqrt(2.0));
+}
+
+// Both layers of one slot, in torch.nn's orientation.
+std::pair<Layer, Layer> DrawBoth(at::IntArrayRef down_shape, int64_t down_fan_in, at::IntArrayRef up_shape,
+                                 int64_t up_fan_in, const SlotInit& slot) {
+  if (slot.init == BottleneckInit::kNearZero) {
+    Layer down{DrawNearZero(down_shape, slot.generator), torch::zeros({down_shape[0]})};
+    return {std::move(down), {DrawNearZero(up_shape, slot.generator), torch::zeros({up_shape[0]})}};
+  }
+  Layer down = DrawLayer(down_shape, down_fan_in, slot);
+  Layer up = DrawLayer(up_shape, up_fan_in, slot);
+  if (slot.init == BottleneckInit::kLora) down.bias.zero_();
+  if (slot.init != BottleneckInit::kTorch) {
+    up.weight.zero_();
+    up.bias.zero_();
+  }
+  return {std::move(down), std::move(up)};
 }
 
 // One layer of all slots, stacked.
@@ -62,9 +84,7 @@ BothLayers DrawAll(at::IntArrayRef down_shape, int64_t down_fan_in, at::IntArray
                    torch::Device device) {
   std::vector<torch::Tensor> down_weights, down_biases, up_weights, up_biases;
   for (const SlotInit& slot : slots) {
-    const Layer down = DrawLayer(down_shape, down_fan_in, slot);
-    Layer up = DrawLayer(up_shape, up_fan_in, slot);
-    if (slot.zero) Zero(up);
+    const auto [down, up] = DrawBoth(down_shape, down_fan_in, up_shape, up_fan_in, slot);
     down_weights.push_back(orient(down.weight));
     down_biases.push_back(down.bias);
     up_weights.push_back(orient(up.weight));

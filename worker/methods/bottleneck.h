@@ -17,9 +17,9 @@
 
 namespace loupe::worker {
 
-enum class Activation { kRelu, kSigmoid, kSilu, kIdentity };
+enum class Activation { kRelu, kSigmoid, kSilu, kIdentity, kGelu };
 
-// Throws c10::Error for a name that is none of "relu", "sigmoid", "silu", "identity".
+// Throws c10::Error for a name that is none of "relu", "sigmoid", "silu", "identity": those that method.activation has.
 Activation ParseActivation(const std::string& name);
 
 struct BottleneckOptions {
@@ -33,12 +33,20 @@ struct BottleneckOptions {
   torch::Device device = torch::kCPU;
 };
 
+// What both layers of a bottleneck start from.
+enum class BottleneckInit {
+  kTorch,     // torch.nn's default, U(±1/√fan_in), for both layers, as in the code of arXiv 2303.18181: the adapter
+              // changes the network's output from the start
+  kZeroUp,    // the same, but the second layer is 0, so that training starts from the unchanged base
+  kLora,      // the first weight as above and all else 0 (AdaptFormer, arXiv 2205.13535)
+  kNearZero,  // weights from N(0, 0.01²) cut off at two standard deviations, biases 0 (Houlsby et al., arXiv 1902.00751
+              // §3.6)
+};
+
 // A slot's own stream of initial values.
 struct SlotInit {
   at::Generator generator;  // on the CPU
-  // false: torch.nn's default, U(±1/√fan_in), for both layers, as in the paper's code: the adapter changes the
-  // network's output from the start. true: the second layer is 0, so that training starts from the unchanged base.
-  bool zero = false;
+  BottleneckInit init = BottleneckInit::kTorch;
 };
 
 // Immutable but for its parameters' values; forward is thread-safe.
@@ -62,7 +70,7 @@ class Bottleneck {
 };
 
 // Draws from each slot's generator in the order weight, bias of the first layer, then of the second, so that a slot's
-// values are those of torch.nn modules made in that order under torch.manual_seed(seed).
+// values are those of torch.nn modules made in that order under torch.manual_seed(seed). What is 0 is drawn too.
 std::unique_ptr<Bottleneck> MakeTokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots);
 std::unique_ptr<Bottleneck> MakePictureBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots);
 

@@ -98,7 +98,8 @@ SlotRun RunOf(const std::vector<TappableBlock>& blocks, const Settings& settings
   run.activation = ParseActivation(settings.Text("method.activation"));
   run.zero_init = settings.Text("method.init") == "zero";
   const AdapterSize size = SizeOfAdapter(blocks, run.pair);
-  TORCH_CHECK(size.blocks > 0, "the base has no block with the position ", settings.Text("method.input"));
+  TORCH_CHECK(size.blocks > 0, "the base has no block with the positions ", settings.Text("method.input"), " and ",
+              settings.Text("method.output"));
   TORCH_CHECK(settings.Has("method.width") || settings.Has("method.parameters"),
               "give method.width or method.parameters");
   run.width = settings.Has("method.width") ? settings.Integer("method.width")
@@ -133,7 +134,8 @@ class InOutAdapter : public Method {
       : range_(range), attachment_(range) {
     std::vector<SlotInit> init;
     for (const SlotOptions& slot : slots) {
-      init.push_back({at::detail::createCPUGenerator(slot.init_seed), slot.settings.Text("method.init") == "zero"});
+      init.push_back({at::detail::createCPUGenerator(slot.init_seed),
+                      slot.settings.Text("method.init") == "zero" ? BottleneckInit::kZeroUp : BottleneckInit::kTorch});
       settings_.push_back(slot.settings);
     }
     const std::vector<SlotRun> runs = RunsOf(blocks, slots);

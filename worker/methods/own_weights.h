@@ -1,4 +1,4 @@
-// A method whose parameters are arrays of the base's own, each slot's under the base's name for it.
+// Methods whose files are their parameters as they are: each slot's values under the parameter's name.
 #pragma once
 
 #include <map>
@@ -12,8 +12,9 @@
 
 namespace loupe::worker {
 
-// Its maker fills parameters_ (file name, value [count, …], first slot) and attachment_; the rest follows from these.
-class OwnWeights : public Method {
+// Its maker fills parameters_ (file name, value [count, …], first slot) and attachment_; all but Merge follows from
+// these.
+class ParameterMethod : public Method {
  public:
   int64_t slots() const override { return range_.total; }
   const std::vector<NamedParameter>& parameters() const override { return parameters_; }
@@ -23,25 +24,33 @@ class OwnWeights : public Method {
   void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
     ImportParts(PartsOf(slot), arrays);
   }
-  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
-    return ReplaceWeights(PartsOf(slot), weights);
-  }
 
  protected:
-  explicit OwnWeights(const SlotRange& range) : range_(range), attachment_(range) {}
+  explicit ParameterMethod(const SlotRange& range) : range_(range), attachment_(range) {}
 
-  const SlotRange range_;
-  std::vector<NamedParameter> parameters_;
-  Attachment attachment_;
-
- private:
-  std::vector<FilePart> PartsOf(int64_t slot) const {
+  // A slot's values by their names in a file; views.
+  virtual std::vector<FilePart> PartsOf(int64_t slot) const {
     std::vector<FilePart> parts;
     for (const NamedParameter& parameter : parameters_) {
       if (parameter.Holds(slot)) parts.push_back({parameter.name, parameter.value[slot - parameter.first_slot]});
     }
     return parts;
   }
+
+  const SlotRange range_;
+  std::vector<NamedParameter> parameters_;
+  Attachment attachment_;
+};
+
+// Where the parameters are arrays of the base's own, under the base's names for them.
+class OwnWeights : public ParameterMethod {
+ public:
+  absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
+    return ReplaceWeights(PartsOf(slot), weights);
+  }
+
+ protected:
+  using ParameterMethod::ParameterMethod;
 };
 
 }  // namespace loupe::worker
