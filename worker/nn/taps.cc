@@ -26,6 +26,30 @@ torch::Tensor TapPass::At(Tap tap, const torch::Tensor& x) const {
   return changed ? torch::cat(pieces) : x;
 }
 
+const PrefixTokens* TapPass::Prefix() const {
+  for (const SlotsPass& part : passes_) {
+    const PrefixTokens* const prefix = part.pass->Prefix();
+    if (prefix == nullptr) continue;
+    TORCH_CHECK(part.range.all(), "trials whose methods put tokens in front of the stream share a pack with none but ",
+                "trials of the same method with as many tokens");
+    return prefix;
+  }
+  return nullptr;
+}
+
+torch::Tensor TapPass::Prefixed(const torch::Tensor& x) const {
+  const PrefixTokens* const prefix = Prefix();
+  if (prefix == nullptr || !prefix->values.defined()) return x;
+  const int64_t batch = x.size(0) / prefix->values.size(0);
+  const auto rows = prefix->values.unsqueeze(1).expand({-1, batch, -1, -1}).reshape({x.size(0), prefix->count, -1});
+  return torch::cat({rows.to(x.scalar_type()), x}, 1);
+}
+
+torch::Tensor TapPass::Stripped(const torch::Tensor& x) const {
+  const PrefixTokens* const prefix = Prefix();
+  return prefix == nullptr || prefix->stay ? x : x.narrow(1, prefix->count, x.size(1) - prefix->count);
+}
+
 std::vector<TappableBlock> TappableBlocksIn(torch::nn::Module& network) {
   std::vector<TappableBlock> blocks;
   for (const auto& item : network.named_modules("", /*include_self=*/false)) {
@@ -46,8 +70,8 @@ std::vector<LayerSite> LayersIn(torch::nn::Module& network) {
 
 }  // namespace
 
-TuningSites SitesIn(torch::nn::Module& denoiser, torch::nn::Module* conditioner) {
-  TuningSites sites{TappableBlocksIn(denoiser), LayersIn(denoiser), {}};
+TuningSites SitesIn(torch::nn::Module& denoiser, torch::nn::Module* conditioner, PromptSite* prompts) {
+  TuningSites sites{TappableBlocksIn(denoiser), LayersIn(denoiser), {}, prompts};
   if (conditioner != nullptr) sites.conditioner = LayersIn(*conditioner);
   return sites;
 }

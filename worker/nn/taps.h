@@ -21,6 +21,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -37,6 +38,15 @@ enum class BlockKind { kTransformer, kResidual };
 // The taps are the paper's positions, in the order in which a block's forward passes them.
 using Tap = Position;
 
+// Tokens that a method keeps in front of a transformer block's stream while the block runs.
+struct PrefixTokens {
+  int64_t count = 0;
+  // [K, count, d]: put there when the block begins. Undefined: the block before, of the same stack, left them there.
+  torch::Tensor values;
+  // They are still there when the block ends: the next block of its stack goes on with them.
+  bool stay = false;
+};
+
 // One forward through one block. Used by one thread; destroyed when the block's forward returns.
 class BlockPass {
  public:
@@ -46,6 +56,10 @@ class BlockPass {
   // where the method has nothing to do). Must not write into `x` in place. Transformer taps: [N, tokens, d] (CaC: [N,
   // text tokens, context width]); residual taps: [N, C, H, W]. N = K·B for the method's K slots, trial-major.
   virtual torch::Tensor At(Tap tap, const torch::Tensor& x) = 0;
+
+  // nullptr: none. The rows of all slots of a pack must have as many tokens, so either every slot of it has such a
+  // method, with as many, or none has. Taps see the prefix as part of the stream.
+  virtual const PrefixTokens* Prefix() const { return nullptr; }
 };
 
 // What a method puts into a slot: makes a BlockPass per forward. Begin() is called once for every forward of the block,
@@ -69,12 +83,20 @@ class TapPass {
 
   torch::Tensor operator()(Tap tap, torch::Tensor x) const { return passes_.empty() ? x : At(tap, x); }
 
+  // Of a transformer block: its stream [N, tokens, d] with the methods' prefix in front of it, before anything else;
+  // and what it gives back, without. Throws c10::Error where the slots of a pack do not have as many tokens.
+  torch::Tensor WithPrefix(torch::Tensor x) const { return passes_.empty() ? x : Prefixed(x); }
+  torch::Tensor WithoutPrefix(torch::Tensor x) const { return passes_.empty() ? x : Stripped(x); }
+
  private:
   struct SlotsPass {
     SlotRange range;
     std::unique_ptr<BlockPass> pass;
   };
   torch::Tensor At(Tap tap, const torch::Tensor& x) const;
+  const PrefixTokens* Prefix() const;
+  torch::Tensor Prefixed(const torch::Tensor& x) const;
+  torch::Tensor Stripped(const torch::Tensor& x) const;
 
   std::vector<SlotsPass> passes_;  // by first slot
 };
@@ -88,6 +110,12 @@ struct TappableBlock {
   int64_t context_width;    // transformer: width of CA_c; residual: 0
   int64_t norm_num_groups;  // groups of the network's own GroupNorm; they divide every C of its residual blocks
   TapSlot* slot;            // owned by the block; lives as long as the network
+  // Of its kind's taps, those that it does not have: a block without cross-attention has no CA_in, CA_c and CA_out.
+  std::vector<Tap> missing = {};
+  // Whether it takes tokens in front of its stream (TapPass::WithPrefix).
+  bool takes_prefix = false;
+
+  bool Has(Tap tap) const { return std::find(missing.begin(), missing.end(), tap) == missing.end(); }
 };
 
 }  // namespace loupe::worker
