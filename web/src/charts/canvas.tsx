@@ -4,17 +4,27 @@ import type { CanvasHTMLAttributes } from "preact";
 
 export type Draw = (context: CanvasRenderingContext2D, width: number, height: number) => void;
 
-export function Canvas({ draw, height, keys, label, ...rest }: { draw: Draw; height: number; keys: unknown[]; label: string } & Omit<CanvasHTMLAttributes<HTMLCanvasElement>, "label" | "height">) {
-  const canvas = useRef<HTMLCanvasElement>(null);
+// Another number whenever the colours have changed: what has drawn with them draws again.
+export function useScheme(): number {
   const [round, setRound] = useState(0);
   useEffect(() => {
     const again = () => setRound((n) => n + 1);
-    const watch = new ResizeObserver(again);
-    watch.observe(canvas.current!);
-    const scheme = matchMedia("(prefers-color-scheme: dark)");
-    scheme.addEventListener("change", again);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    dark.addEventListener("change", again);
     addEventListener("loupe-theme", again);
-    return () => { watch.disconnect(); scheme.removeEventListener("change", again); removeEventListener("loupe-theme", again); };
+    return () => { dark.removeEventListener("change", again); removeEventListener("loupe-theme", again); };
+  }, []);
+  return round;
+}
+
+export function Canvas({ draw, height, keys, label, ...rest }: { draw: Draw; height: number; keys: unknown[]; label: string } & Omit<CanvasHTMLAttributes<HTMLCanvasElement>, "label" | "height">) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [round, setRound] = useState(0);
+  const scheme = useScheme();
+  useEffect(() => {
+    const watch = new ResizeObserver(() => setRound((n) => n + 1));
+    watch.observe(canvas.current!);
+    return () => watch.disconnect();
   }, []);
   useEffect(() => {
     const element = canvas.current!;
@@ -26,6 +36,6 @@ export function Canvas({ draw, height, keys, label, ...rest }: { draw: Draw; hei
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
     draw(context, width, height);
-  }, [round, height, ...keys]);
+  }, [round, scheme, height, ...keys]);
   return <canvas ref={canvas} role="img" aria-label={label} style={{ height: `${height}px` }} {...(rest as object)} />;
 }

@@ -20,6 +20,9 @@ export function inkOn(share: number): string {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 }
 
-export const kinds = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00", "#666666"];
+// Kinds are told apart by one of eight colours, which are lighter on dark ground (app.css): for styles, and for canvases.
+export const kindsInAll = 8;
+export const kindVar = (i: number): string => `var(--kind-${i % kindsInAll})`;
+export const kindColor = (i: number): string => cssColor(`--kind-${i % kindsInAll}`);
 
 export const cssColor = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -4,12 +4,14 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { int, number } from "../format";
 import type { Curve } from "../types";
+import { useScheme } from "./canvas";
 import { cssColor } from "./colors";
 
 export function CurvePlot({ curves, colors, names, label, height = 300, onPick }: {
   curves: Curve[]; colors: string[]; names: string[]; label: string; height?: number; onPick?: (trial: number) => void;
 }) {
   const box = useRef<HTMLDivElement>(null);
+  const scheme = useScheme();
   useEffect(() => {
     const element = box.current!;
     // uPlot wants one x for all: the union of the steps, with gaps where a curve has none.
@@ -50,7 +52,7 @@ export function CurvePlot({ curves, colors, names, label, height = 300, onPick }
     const watch = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height }));
     watch.observe(element);
     return () => { watch.disconnect(); plot.destroy(); };
-  }, [curves, colors.join(), height]);
+  }, [curves, colors.join(), height, scheme]);
   const note = useRef<HTMLParagraphElement>(null);
   return (
     <div class="curves">

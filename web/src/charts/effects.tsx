@@ -1,7 +1,7 @@
 // Means of a factor's levels with their intervals, all factors on one scale; and how one factor's means differ within another's levels.
 import { number, printable } from "../format";
 import type { Level } from "../types";
-import { kinds } from "./colors";
+import { kindVar } from "./colors";
 
 const rowHeight = 24, left = 112, right = 56;
 
@@ -68,10 +68,10 @@ export function Interaction({ levels, series, across, along }: { levels: string[
         {ticks.map((tick) => <g key={tick}><line class="track" x1={side} x2={width} y1={y(tick)} y2={y(tick)} /><text class="value" x={side - 6} y={y(tick) + 4} text-anchor="end">{number(tick, 3)}</text></g>)}
         {levels.map((level) => <text key={level} class="level" x={x(level, (series.length - 1) / 2)} y={height - 10} text-anchor="middle">{printable(level).slice(0, Math.max(5, 70 / levels.length))}</text>)}
         {series.map((s, i) => {
-          const color = kinds[i % kinds.length];
+          const color = kindVar(i);
           return (
-            <g key={s.name} stroke={color} fill={color}>
-              <polyline fill="none" stroke-width="1.6" stroke-dasharray={i % 2 ? "5 3" : undefined} points={s.points.map((p) => `${x(p.level, i)},${y(p.mean)}`).join(" ")} />
+            <g key={s.name} style={{ stroke: color, fill: color }}>
+              <polyline class="line" stroke-width="1.6" stroke-dasharray={i % 2 ? "5 3" : undefined} points={s.points.map((p) => `${x(p.level, i)},${y(p.mean)}`).join(" ")} />
               {s.points.map((p) => (
                 <g key={p.level}>
                   {!Number.isNaN(p.low) && <line stroke-width="1.4" x1={x(p.level, i)} x2={x(p.level, i)} y1={y(p.low)} y2={y(p.high)} />}
@@ -83,7 +83,7 @@ export function Interaction({ levels, series, across, along }: { levels: string[
           );
         })}
       </svg>
-      <figcaption class="legend">{series.map((s, i) => <span key={s.name}><i class={i % 2 ? "dash dashed" : "dash"} style={{ borderColor: kinds[i % kinds.length] }} />{printable(s.name)}</span>)}</figcaption>
+      <figcaption class="legend">{series.map((s, i) => <span key={s.name}><i class={i % 2 ? "dash dashed" : "dash"} style={{ borderColor: kindVar(i) }} />{printable(s.name)}</span>)}</figcaption>
     </figure>
   );
 }

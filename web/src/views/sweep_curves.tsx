@@ -1,7 +1,8 @@
 // A metric against the step, for hundreds of trials at once, coloured by a factor.
 import { useMemo } from "preact/hooks";
 import { call } from "../api";
-import { amount, kinds } from "../charts/colors";
+import { amount, kindColor, kindsInAll, kindVar } from "../charts/colors";
+import { useScheme } from "../charts/canvas";
 import { CurvePlot } from "../charts/curves";
 import { Title } from "../explain";
 import { count, int, printable } from "../format";
@@ -27,10 +28,11 @@ export function CurvesTab({ route, sweep, version, table }: { route: Route; swee
   }, [table, filter, filtered]);
   const curves = useLoaded((signal) => call<CurvesAnswer>("ViewService/GetCurves", { parent: `sweeps/${sweep}`, metric, maxCurves: most, maxPoints: 150, trials: begun }, signal), [sweep, metric, version, begun]);
   const factor = table?.factors.find((f) => f.name === color);
+  useScheme();
   const list = curves.value?.curves ?? [];
   const levelOf = (trial: number) => (factor && factor.column[trial] !== absent ? factor.column[trial] : -1);
-  const many = (factor?.levels.length ?? 0) > kinds.length;
-  const colorOf = (level: number) => (level < 0 ? "#888888" : many ? rgbHex(amount(level / Math.max(1, factor!.levels.length - 1))) : kinds[level % kinds.length]);
+  const many = (factor?.levels.length ?? 0) > kindsInAll;
+  const colorOf = (level: number) => (level < 0 ? "#888888" : many ? rgbHex(amount(level / Math.max(1, factor!.levels.length - 1))) : kindColor(level));
   const colors = list.map((curve) => colorOf(levelOf(int(curve.trial))));
   const names = list.map((curve) => `trial ${int(curve.trial)}${table ? ": " + table.factors.filter((f) => f.column[int(curve.trial)] !== absent).map((f) => `${printable(f.name)}=${printable(f.levels[f.column[int(curve.trial)]])}`).join(", ") : ""}`);
   return (
@@ -41,7 +43,7 @@ export function CurvesTab({ route, sweep, version, table }: { route: Route; swee
       <Problem>{curves.error}</Problem>
       {list.length ? <CurvePlot curves={list} colors={colors} names={names} height={420} label={`${curves.value?.metric} against the step for ${list.length} trials`} onPick={(trial) => go(link(["sweeps", sweep, "trials", trial]))} />
         : curves.loading ? <p class="quiet">Loading…</p> : <p class="empty">No trial has reported a curve yet.</p>}
-      {factor && list.length > 0 && <p class="legend">{factor.levels.map((level, i) => <span key={level}><i class="dash" style={{ borderColor: colorOf(i) }} />{printable(level)}</span>)}</p>}
+      {factor && list.length > 0 && <p class="legend">{factor.levels.map((level, i) => <span key={level}><i class="dash" style={{ borderColor: many ? colorOf(i) : kindVar(i) }} />{printable(level)}</span>)}</p>}
       {curves.value && <p class="quiet">{count(list.length)} curves{int(curves.value.candidates) > list.length && ` of ${count(curves.value.candidates)} trials, evenly chosen`}{filtered && ", of the trials that pass the filter of the Trials tab"}. Drag to zoom, double click to come back, click a curve for its trial.</p>}
     </section></div>
   );

@@ -1,7 +1,8 @@
 // One trial: what it is, what came of it, and how to run it alone.
 import { useState } from "preact/hooks";
 import { artifactUrl, call } from "../api";
-import { kinds } from "../charts/colors";
+import { kindColor } from "../charts/colors";
+import { useScheme } from "../charts/canvas";
 import { CurvePlot } from "../charts/curves";
 import { Title, Explain } from "../explain";
 import { bytes, int, lastPart, number, printable, seconds, shellWord, span, when } from "../format";
@@ -25,6 +26,7 @@ function Curves({ sweep, index, version }: { sweep: string; index: number; versi
     const rest = await Promise.all((first.metrics ?? []).filter((metric) => metric !== first.metric).slice(0, 12).map(ask));
     return [first, ...rest].filter((one) => (one.curves?.[0]?.steps?.length ?? 0) > 1);  // a single point is among the scores
   }, [sweep, index, version]);
+  useScheme();
   if (answer.error) return <Problem>{answer.error}</Problem>;
   if (!answer.value?.length) return <p class="quiet">{answer.loading ? "Loading…" : "It has reported no curve."}</p>;
   return (
@@ -32,7 +34,7 @@ function Curves({ sweep, index, version }: { sweep: string; index: number; versi
       {answer.value.map((one) => {
         const curve: Curve = one.curves![0];
         return <figure key={one.metric}><figcaption>{printable(one.metric ?? "")} <small class="quiet">{int(curve.points)} points{curve.lows?.length ? ", thinned; the band is what was left out" : ""}</small></figcaption>
-          <CurvePlot curves={one.curves!} colors={[kinds[0]]} names={[one.metric ?? ""]} height={190} label={`${one.metric} against the step, last value ${number(curve.means?.at(-1))}`} /></figure>;
+          <CurvePlot curves={one.curves!} colors={[kindColor(0)]} names={[one.metric ?? ""]} height={190} label={`${one.metric} against the step, last value ${number(curve.means?.at(-1))}`} /></figure>;
       })}
     </div>
   );
@@ -101,7 +103,7 @@ export function TrialPage({ route, sweep, index }: { route: Route; sweep: string
         {log && <LogFile trial={name} file={log} />}
         <section class="card"><h2>Run it alone</h2>
           <p class="quiet">On a machine that has the base and the pictures under the same paths. The result is the same bits on the same machine and number of threads.</p>
-          <pre tabIndex={0}>{commandOf(details)}</pre>
+          <pre tabIndex={0}>{commandOf(details).split("\n").map(printable).join("\n")}</pre>
           <button type="button" onClick={() => navigator.clipboard?.writeText(commandOf(details)).then(() => setCopied(true), () => {})}>{copied ? "Copied" : "Copy"}</button>
         </section>
         <section class="card"><div class="bar"><h2>Resolved settings</h2><span class="spacer" /><input type="search" aria-label="Find a setting" placeholder="Find" value={route.query.get("q") ?? ""} onInput={(event) => setQuery(route, { q: event.currentTarget.value })} /></div>
