@@ -6,6 +6,7 @@
 #include "analysis/metrics/frechet_distance.h"
 #include "analysis/metrics/kernel_distance.h"
 #include "analysis/metrics/precision_recall.h"
+#include "common/score_table.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -15,6 +16,40 @@ namespace {
 using analysis::FeatureMatrix;
 
 constexpr int64_t kNeighbours = 3;
+constexpr char kTrainingSet[] = "training set";
+
+// A row of the table of scores: a name that has none does not compile.
+consteval const char* Score(const char* name) {
+  const ScoreEntry* entry = FindScore(name);
+  if (entry == nullptr || entry->name != name) throw "no such score";
+  return name;
+}
+
+struct SimilarityScores {
+  const char *mean, *nearest, *diversity;
+};
+constexpr SimilarityScores kClipSimilarity = {Score("clip_i"), Score("clip_nearest"), Score("clip_diversity")};
+constexpr SimilarityScores kDinoSimilarity = {Score("dino_i"), Score("dino_nearest"), Score("dino_diversity")};
+
+struct DistanceScores {
+  const char *fid, *kid, *kid_sd;
+};
+constexpr DistanceScores kClipDistance = {Score("clip_fid"), Score("clip_kid"), Score("clip_kid_sd")};
+constexpr DistanceScores kClipClassDistance = {Score("clip_fid_class"), Score("clip_kid_class"),
+                                               Score("clip_kid_class_sd")};
+constexpr DistanceScores kInceptionDistance = {Score("fid"), Score("kid"), Score("kid_sd")};
+
+struct CoverageScores {
+  const char *precision, *recall;
+};
+constexpr CoverageScores kClipCoverage = {Score("clip_precision"), Score("clip_recall")};
+constexpr CoverageScores kInceptionCoverage = {Score("precision"), Score("recall")};
+
+struct PriorScores {
+  const char *preservation, *diversity;
+};
+constexpr PriorScores kClipPrior = {Score("clip_pres"), Score("clip_div")};
+constexpr PriorScores kDinoPrior = {Score("dino_pres"), Score("dino_div")};
 
 // Whether both sets have the rows that these scores need; if not, says so under the scores' names.
 bool HaveRows(const FeatureMatrix& generated, const FeatureMatrix& reference, const char* of, int64_t least,
@@ -28,52 +63,45 @@ bool HaveRows(const FeatureMatrix& generated, const FeatureMatrix& reference, co
   return false;
 }
 
-// `prefix`: "clip_" or "dino_".
-absl::Status AddSimilarities(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& subject,
-                             const FeatureMatrix& own_pictures, PictureScores& scores) {
-  LOUPE_ASSIGN_OR_RETURN(scores.values[prefix + "i"], own_pictures.rows > 0
-                                                          ? analysis::MeanMatchedCosine(generated, own_pictures)
-                                                          : analysis::MeanPairwiseCosine(generated, subject));
-  LOUPE_ASSIGN_OR_RETURN(scores.values[prefix + "nearest"], analysis::MeanNearestCosine(generated, subject));
+absl::Status AddSimilarities(const SimilarityScores& names, const FeatureMatrix& generated,
+                             const FeatureMatrix& subject, const FeatureMatrix& own_pictures, PictureScores& scores) {
+  LOUPE_ASSIGN_OR_RETURN(scores.values[names.mean], own_pictures.rows > 0
+                                                        ? analysis::MeanMatchedCosine(generated, own_pictures)
+                                                        : analysis::MeanPairwiseCosine(generated, subject));
+  LOUPE_ASSIGN_OR_RETURN(scores.values[names.nearest], analysis::MeanNearestCosine(generated, subject));
   LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(generated));
-  scores.values[prefix + "diversity"] = 1 - within;
+  scores.values[names.diversity] = 1 - within;
   return absl::OkStatus();
 }
 
-// `prefix`: "clip_", or nothing for Inception's, whose names are the published ones; `suffix`: "_class" against the
-// class.
-absl::Status AddDistances(const std::string& prefix, const FeatureMatrix& generated, const FeatureMatrix& reference,
-                          const std::string& suffix, PictureScores& scores) {
-  const char* of = suffix.empty() ? "training set" : "class";
-  if (!HaveRows(generated, reference, of, 2, {prefix + "fid" + suffix, prefix + "kid" + suffix}, scores))
-    return absl::OkStatus();
+// `of`: what the reference is, for a sentence.
+absl::Status AddDistances(const DistanceScores& names, const FeatureMatrix& generated, const FeatureMatrix& reference,
+                          const char* of, PictureScores& scores) {
+  if (!HaveRows(generated, reference, of, 2, {names.fid, names.kid}, scores)) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
   LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
-  const std::string fid = prefix + "fid" + suffix, kid = prefix + "kid" + suffix;
-  scores.values[fid] = frechet.value;
-  if (frechet.few_samples) scores.warnings[fid] = frechet.warning;
-  scores.values[kid] = kernel.mean;
-  scores.values[kid + "_sd"] = kernel.sd;
+  scores.values[names.fid] = frechet.value;
+  if (frechet.few_samples) scores.warnings[names.fid] = frechet.warning;
+  scores.values[names.kid] = kernel.mean;
+  scores.values[names.kid_sd] = kernel.sd;
   return absl::OkStatus();
 }
 
-absl::Status AddPrecisionRecall(const std::string& prefix, const FeatureMatrix& generated,
+absl::Status AddPrecisionRecall(const CoverageScores& names, const FeatureMatrix& generated,
                                 const FeatureMatrix& reference, PictureScores& scores) {
-  if (!HaveRows(generated, reference, "training set", kNeighbours + 1, {prefix + "precision", prefix + "recall"},
-                scores)) {
+  if (!HaveRows(generated, reference, kTrainingSet, kNeighbours + 1, {names.precision, names.recall}, scores))
     return absl::OkStatus();
-  }
   LOUPE_ASSIGN_OR_RETURN(const auto both, analysis::ComputePrecisionRecall(generated, reference, kNeighbours));
-  scores.values[prefix + "precision"] = both.precision;
-  scores.values[prefix + "recall"] = both.recall;
+  scores.values[names.precision] = both.precision;
+  scores.values[names.recall] = both.recall;
   return absl::OkStatus();
 }
 
-absl::Status AddPriorPreservation(const std::string& prefix, const FeatureMatrix& of_class_prompt,
+absl::Status AddPriorPreservation(const PriorScores& names, const FeatureMatrix& of_class_prompt,
                                   const FeatureMatrix& subject, std::map<std::string, double>& scores) {
-  LOUPE_ASSIGN_OR_RETURN(scores[prefix + "pres"], analysis::MeanPairwiseCosine(of_class_prompt, subject));
+  LOUPE_ASSIGN_OR_RETURN(scores[names.preservation], analysis::MeanPairwiseCosine(of_class_prompt, subject));
   LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(of_class_prompt));
-  scores[prefix + "div"] = 1 - within;
+  scores[names.diversity] = 1 - within;
   return absl::OkStatus();
 }
 
@@ -82,21 +110,22 @@ absl::Status AddPriorPreservation(const std::string& prefix, const FeatureMatrix
 absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, const ScoreReferences& references) {
   PictureScores scores;
   const PictureFeatures &subject = references.subject, &own = references.own_pictures;
-  LOUPE_RETURN_IF_ERROR(AddSimilarities("clip_", generated.clip, subject.clip, own.clip, scores));
-  LOUPE_ASSIGN_OR_RETURN(scores.values["clip_t"], references.texts.rows > 1
-                                                      ? analysis::MeanMatchedCosine(generated.clip, references.texts)
-                                                      : analysis::MeanPairwiseCosine(generated.clip, references.texts));
-  LOUPE_RETURN_IF_ERROR(AddDistances("clip_", generated.clip, subject.clip, "", scores));
-  LOUPE_RETURN_IF_ERROR(AddPrecisionRecall("clip_", generated.clip, subject.clip, scores));
+  LOUPE_RETURN_IF_ERROR(AddSimilarities(kClipSimilarity, generated.clip, subject.clip, own.clip, scores));
+  LOUPE_ASSIGN_OR_RETURN(scores.values[Score("clip_t")],
+                         references.texts.rows > 1 ? analysis::MeanMatchedCosine(generated.clip, references.texts)
+                                                   : analysis::MeanPairwiseCosine(generated.clip, references.texts));
+  LOUPE_RETURN_IF_ERROR(AddDistances(kClipDistance, generated.clip, subject.clip, kTrainingSet, scores));
+  LOUPE_RETURN_IF_ERROR(AddPrecisionRecall(kClipCoverage, generated.clip, subject.clip, scores));
   if (references.class_set.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(AddDistances("clip_", generated.clip, references.class_set, "_class", scores));
+    LOUPE_RETURN_IF_ERROR(AddDistances(kClipClassDistance, generated.clip, references.class_set, "class", scores));
   }
   if (generated.dino.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(AddSimilarities("dino_", generated.dino, subject.dino, own.dino, scores));
+    LOUPE_RETURN_IF_ERROR(AddSimilarities(kDinoSimilarity, generated.dino, subject.dino, own.dino, scores));
   }
   if (generated.inception.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(AddDistances("", generated.inception, subject.inception, "", scores));
-    LOUPE_RETURN_IF_ERROR(AddPrecisionRecall("", generated.inception, subject.inception, scores));
+    LOUPE_RETURN_IF_ERROR(
+        AddDistances(kInceptionDistance, generated.inception, subject.inception, kTrainingSet, scores));
+    LOUPE_RETURN_IF_ERROR(AddPrecisionRecall(kInceptionCoverage, generated.inception, subject.inception, scores));
   }
   return scores;
 }
@@ -104,9 +133,9 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
 absl::StatusOr<std::map<std::string, double>> ScorePriorPreservation(const PictureFeatures& of_class_prompt,
                                                                      const ScoreReferences& references) {
   std::map<std::string, double> scores;
-  LOUPE_RETURN_IF_ERROR(AddPriorPreservation("clip_", of_class_prompt.clip, references.subject.clip, scores));
+  LOUPE_RETURN_IF_ERROR(AddPriorPreservation(kClipPrior, of_class_prompt.clip, references.subject.clip, scores));
   if (of_class_prompt.dino.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(AddPriorPreservation("dino_", of_class_prompt.dino, references.subject.dino, scores));
+    LOUPE_RETURN_IF_ERROR(AddPriorPreservation(kDinoPrior, of_class_prompt.dino, references.subject.dino, scores));
   }
   return scores;
 }
