@@ -6,9 +6,6 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <string>
-
-#include "common/seed.h"
 
 namespace loupe::worker {
 
@@ -17,8 +14,6 @@ namespace loupe::worker {
 class RandomStream {
  public:
   explicit RandomStream(uint64_t seed) : generator_(at::detail::createCPUGenerator(seed)) {}
-  RandomStream(uint64_t sweep_seed, int64_t replicate, std::string_view name)
-      : RandomStream(DeriveSeed(sweep_seed, replicate, name)) {}
 
   at::Generator& generator() { return generator_; }
 
