@@ -7,8 +7,8 @@
 
 namespace loupe::analysis {
 
-// "; did you mean 'x'? In all there are: x, y, z"; the question only when a name is near (edit distance ≤ 2 or a third
-// of the length). At most 40 names are listed. Empty when `names` is empty.
+// "; did you mean 'x'? In all there are: x, y, z"; the question only when a name is near (NearestName's rule, as for
+// settings). At most 40 names are listed. Empty when `names` is empty.
 std::string SuggestName(std::string_view name, const std::vector<std::string>& names);
 
 }  // namespace loupe::analysis

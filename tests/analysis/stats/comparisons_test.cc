@@ -20,7 +20,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const nlohmann::json& Reference() {
+const nlohmann::json& ComparisonsReference() {
   static const nlohmann::json reference = ReadReferenceJson("comparisons.json");
   return reference;
 }
@@ -39,7 +39,7 @@ size_t IndexOf(const MarginalMeans& means, const std::vector<std::string>& level
 }
 
 TEST(MarginalMeansTest, MeansErrorsIntervalsAndAllPairsAgreeWithEmmeans) {
-  for (const auto& reference : Reference()["emm"]) {
+  for (const auto& reference : ComparisonsReference()["emm"]) {
     SCOPED_TRACE(reference["name"].get<std::string>());
     const DataTable data = ReadReferenceTable(reference["file"], reference["response"], reference["factors"]);
     const auto model = Fit(data, reference["formula"]);
@@ -82,7 +82,7 @@ TEST(ComparisonsTest, AllPairsAgreeWithTukeyHsd) {
   const DataTable data = ReadReferenceTable("warpbreaks.csv", "breaks", {"tension"});
   const auto model = Fit(data, "tension");
   const auto pairs = CompareAllPairs(*model, *ComputeMarginalMeans(*model, {"tension"}));
-  const auto& hsd = Reference()["tukey_hsd"];  // pairs L-H, M-H, M-L; ours are L-M, L-H, M-H
+  const auto& hsd = ComparisonsReference()["tukey_hsd"];  // pairs L-H, M-H, M-L; ours are L-M, L-H, M-H
   const size_t ours[] = {1, 2, 0};
   const double signs[] = {1, 1, -1};
   for (size_t i = 0; i < 3; ++i) {
@@ -126,7 +126,7 @@ TEST(StudentizedRangeTest, TwoMeansAreAStudentT) {
 }
 
 TEST(DunnettTest, TailsAgreeWithTheMultivariateT) {
-  for (const auto& reference : Reference()["dunnett"]) {
+  for (const auto& reference : ComparisonsReference()["dunnett"]) {
     const std::vector<double> lambda = reference["lambda"];
     const double df = reference["df"];
     for (int t = 1; t <= 3; ++t) {  // Genz–Bretz was asked for 1e-6
@@ -154,8 +154,8 @@ TEST(ComparisonsTest, BaselineContrastsAgreeWithMultcompsDunnett) {
   const auto comparisons = CompareToBaseline(*model, *means, {"0.5"});
   ASSERT_TRUE(comparisons.ok()) << comparisons.status();
   for (size_t i = 0; i < 2; ++i) {
-    EXPECT_NEAR((*comparisons)[i].t, Reference()["tooth_dunnett"]["t"][i].get<double>(), 1e-10);
-    EXPECT_NEAR((*comparisons)[i].p_dunnett, Reference()["tooth_dunnett"]["p"][i].get<double>(), 2e-6);
+    EXPECT_NEAR((*comparisons)[i].t, ComparisonsReference()["tooth_dunnett"]["t"][i].get<double>(), 1e-10);
+    EXPECT_NEAR((*comparisons)[i].p_dunnett, ComparisonsReference()["tooth_dunnett"]["p"][i].get<double>(), 2e-6);
     EXPECT_GE((*comparisons)[i].p_dunnett, (*comparisons)[i].p);
   }
   EXPECT_THAT(std::string(CompareToBaseline(*model, *means, {"3"}).status().message()),
@@ -226,11 +226,11 @@ TEST(ComparisonsTest, ManyCellsAreComparedWithTheBestAndInPairs) {
 }
 
 TEST(PAdjustTest, HolmAndBenjaminiHochbergAgreeWithR) {
-  const std::vector<double> p = Reference()["p_adjust"]["p"];
+  const std::vector<double> p = ComparisonsReference()["p_adjust"]["p"];
   const std::vector<double> holm = AdjustHolm(p), bh = AdjustBenjaminiHochberg(p);
   for (size_t i = 0; i < p.size(); ++i) {
-    EXPECT_NEAR(holm[i], Reference()["p_adjust"]["holm"][i].get<double>(), 1e-15);
-    EXPECT_NEAR(bh[i], Reference()["p_adjust"]["bh"][i].get<double>(), 1e-15);
+    EXPECT_NEAR(holm[i], ComparisonsReference()["p_adjust"]["holm"][i].get<double>(), 1e-15);
+    EXPECT_NEAR(bh[i], ComparisonsReference()["p_adjust"]["bh"][i].get<double>(), 1e-15);
   }
   const double nan = std::numeric_limits<double>::quiet_NaN();
   EXPECT_DOUBLE_EQ(AdjustHolm({nan, 0.02, 0.5})[1], 0.04);

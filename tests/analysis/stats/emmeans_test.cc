@@ -31,7 +31,7 @@ DataTable Table(const Json& reference) {
   return ReadReferenceTable(reference["file"], response, reference["factors"]);
 }
 
-std::unique_ptr<LinearModel> Fit(const DataTable& data, const std::string& formula) {
+std::unique_ptr<LinearModel> FitModel(const DataTable& data, const std::string& formula) {
   auto model = LinearModel::Fit(data, {.formula = formula});
   if (!model.ok()) throw std::runtime_error(std::string(model.status().message()));
   return *std::move(model);
@@ -87,7 +87,7 @@ TEST(EmmeansTest, MeansAndAllPairsAreThoseOfR) {
   for (const Json& reference : Cases()) {
     SCOPED_TRACE(reference["name"].get<std::string>());
     const DataTable data = Table(reference);
-    const auto model = Fit(data, reference["formula"]);
+    const auto model = FitModel(data, reference["formula"]);
     for (const auto& [factor, expected] : reference["means"].items()) {
       SCOPED_TRACE(factor);
       const auto means = ComputeMarginalMeans(*model, {factor});
@@ -112,7 +112,7 @@ TEST(EmmeansTest, SimpleEffectsAreThoseOfR) {
     if (!reference["within"].is_object()) continue;
     SCOPED_TRACE(reference["name"].get<std::string>());
     const DataTable data = Table(reference);
-    const auto model = Fit(data, reference["formula"]);
+    const auto model = FitModel(data, reference["formula"]);
     for (const auto& [question, expected] : reference["within"].items()) {
       SCOPED_TRACE(question);
       const auto simple = ComputeSimpleEffects(*model, question);
@@ -142,7 +142,7 @@ TEST(EmmeansTest, ContrastsByFormulaAreThoseOfR) {
   for (const Json& reference : Cases()) {
     if (!reference["contrasts"].is_object()) continue;
     const DataTable data = Table(reference);
-    const auto model = Fit(data, reference["formula"]);
+    const auto model = FitModel(data, reference["formula"]);
     for (const auto& [formula, expected] : reference["contrasts"].items()) {
       SCOPED_TRACE(reference["name"].get<std::string>() + ": " + formula);
       const auto contrasts = EvaluateContrasts(*model, {formula});
@@ -163,7 +163,7 @@ TEST(EmmeansTest, ContrastsByFormulaAreThoseOfR) {
 TEST(EmmeansTest, WhatIsNotEstimableSaysWhy) {
   const DataTable data = ReadReferenceTable("paper_design.csv", "y", {"input", "output", "activation", "scale", "rep"});
   const auto reason = [&](const std::string& formula, const std::string& contrast) {
-    return EvaluateContrasts(*Fit(data, formula), {contrast})->front().reason;
+    return EvaluateContrasts(*FitModel(data, formula), {contrast})->front().reason;
   };
   EXPECT_THAT(reason("input + output", "[input=SA_in] - [input=Res_in]"),
               HasSubstr("Res_in and SA_in never share a level of output"));
@@ -240,7 +240,7 @@ TEST(CalibrationTest, TestsOfNothingKeepTheirLevel) {
                             5.0 * (extra + 1) * (design % 7) + random.Normal())
                     .ok());
     const DataTable data = std::move(builder).Build();
-    const auto model = Fit(data, "a + b");
+    const auto model = FitModel(data, "a + b");
     ASSERT_EQ(model->residual_df(), 17);
     double largest = 0, smallest_holm = 1;
     for (const Comparison& pair : DifferencesOfAllPairs(*model, *ComputeMarginalMeans(*model, {"a"}))) {
@@ -265,7 +265,7 @@ TEST(CalibrationTest, TestsOfNothingKeepTheirLevel) {
 
 TEST(ContrastFormulaTest, BadFormulasSayWhere) {
   const DataTable data = ReadReferenceTable("min_pairs.csv", "y", {"a", "b"});
-  const auto model = Fit(data, "a + b");
+  const auto model = FitModel(data, "a + b");
   const auto error = [&](const std::string& formula) {
     return std::string(EvaluateContrasts(*model, {formula}).status().message());
   };
@@ -300,7 +300,7 @@ TEST(ContrastFormulaTest, WeightsAndBackquotesAreRead) {
                     .ok());
   }
   const DataTable data = std::move(builder).Build();
-  const auto model = Fit(data, "`lr, x`");
+  const auto model = FitModel(data, "`lr, x`");
   const auto estimate = [&](const std::string& formula) {
     return EvaluateContrasts(*model, {formula})->front().estimate;
   };
