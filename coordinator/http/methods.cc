@@ -23,6 +23,13 @@ Methods::Methods(Handlers& handlers) {
   Add("/loupe.v1.WorkerService/ListWorkers", workers, &WorkerApi::ListWorkers);
   Add("/loupe.v1.WorkerService/DrainWorker", workers, &WorkerApi::DrainWorker);
   Add("/loupe.v1.WorkerService/UndrainWorker", workers, &WorkerApi::UndrainWorker);
+  ViewApi& views = handlers.views;
+  Add("/loupe.v1.ViewService/GetSweepDigest", views, &ViewApi::GetSweepDigest);
+  Add("/loupe.v1.ViewService/GetTrialTable", views, &ViewApi::GetTrialTable);
+  Add("/loupe.v1.ViewService/GetCurves", views, &ViewApi::GetCurves);
+  Add("/loupe.v1.ViewService/ListAttempts", views, &ViewApi::ListAttempts);
+  Add("/loupe.v1.ViewService/GetTrialDetails", views, &ViewApi::GetTrialDetails);
+  Add("/loupe.v1.ViewService/GetReport", views, &ViewApi::GetReport);
   Add("/loupe.v1.AnalysisService/GetAnova", handlers.analysis, &AnalysisApi::GetAnova);
   Add("/loupe.v1.AccessService/Enrol", handlers.access, &AccessApi::Enrol);
   Add("/loupe.v1.AccessService/RenewCredentials", handlers.access, &AccessApi::RenewCredentials);

@@ -9,7 +9,7 @@ export function State({ state }: { state?: string }) {
 }
 
 export function Problem({ children }: { children?: ComponentChildren }) {
-  return children ? <p class="problem" role="alert">{children}</p> : null;
+  return children ? <p class="problem" role="alert">{typeof children === "string" ? printable(children) : children}</p> : null;
 }
 
 export const Text = ({ children }: { children?: string }) => <bdi>{printable(children ?? "")}</bdi>;

@@ -22,7 +22,7 @@ export function Effects({ means, title }: { means: Record<string, Level[]>; titl
         <figure key={factor}>
           <figcaption>{printable(factor)}</figcaption>
           <svg viewBox={`0 0 ${width} ${levels.length * rowHeight + 6}`} role="img"
-            aria-label={`${title}, ${factor}: ${levels.map((l) => `${l.level} ${l.mean === null || l.estimable === false ? "not estimable" : `${number(l.mean)} from ${number(l.low)} to ${number(l.high)}`}`).join("; ")}`}>
+            aria-label={printable(`${title}, ${factor}: ${levels.map((l) => `${l.level} ${l.mean === null || l.estimable === false ? "not estimable" : `${number(l.mean)} from ${number(l.low)} to ${number(l.high)}`}`).join("; ")}`)}>
             {levels.map((level, i) => {
               const y = i * rowHeight + rowHeight / 2;
               const ok = level.mean !== null && level.estimable !== false;
@@ -37,7 +37,7 @@ export function Effects({ means, title }: { means: Record<string, Level[]>; titl
                       <text class="value" x={width} y={y + 4} text-anchor="end">{number(level.mean, 3)}</text>
                       <title>{`${printable(level.level)}: ${number(level.mean)} [${number(level.low)}, ${number(level.high)}], n = ${level.n}`}</title>
                     </>
-                  ) : <text class="value" x={width} y={y + 4} text-anchor="end">n/e<title>{level.reason ?? "not estimable"}</title></text>}
+                  ) : <text class="value" x={width} y={y + 4} text-anchor="end">n/e<title>{printable(level.reason ?? "not estimable")}</title></text>}
                 </g>
               );
             })}
@@ -64,7 +64,7 @@ export function Interaction({ levels, series, across, along }: { levels: string[
   const ticks = Array.from({ length: 5 }, (_, i) => low + ((i + 0.5) / 5) * (high - low));
   return (
     <figure class="interaction">
-      <svg viewBox={`0 0 ${width} ${height}`} role="img" aria-label={`Mean by ${along}, one line per level of ${across}. ${series.map((s) => `${s.name}: ${s.points.map((p) => `${p.level} ${number(p.mean, 3)}`).join(", ")}`).join("; ")}`}>
+      <svg viewBox={`0 0 ${width} ${height}`} role="img" aria-label={printable(`Mean by ${along}, one line per level of ${across}. ${series.map((s) => `${s.name}: ${s.points.map((p) => `${p.level} ${number(p.mean, 3)}`).join(", ")}`).join("; ")}`)}>
         {ticks.map((tick) => <g key={tick}><line class="track" x1={side} x2={width} y1={y(tick)} y2={y(tick)} /><text class="value" x={side - 6} y={y(tick) + 4} text-anchor="end">{number(tick, 3)}</text></g>)}
         {levels.map((level) => <text key={level} class="level" x={x(level, (series.length - 1) / 2)} y={height - 10} text-anchor="middle">{printable(level).slice(0, Math.max(5, 70 / levels.length))}</text>)}
         {series.map((s, i) => {
@@ -76,7 +76,7 @@ export function Interaction({ levels, series, across, along }: { levels: string[
                 <g key={p.level}>
                   {!Number.isNaN(p.low) && <line stroke-width="1.4" x1={x(p.level, i)} x2={x(p.level, i)} y1={y(p.low)} y2={y(p.high)} />}
                   <circle cx={x(p.level, i)} cy={y(p.mean)} r="3.5" />
-                  <title>{`${s.name}, ${p.level}: ${number(p.mean)} [${number(p.low)}, ${number(p.high)}], n = ${p.n}`}</title>
+                  <title>{`${printable(s.name)}, ${printable(p.level)}: ${number(p.mean)} [${number(p.low)}, ${number(p.high)}], n = ${p.n}`}</title>
                 </g>
               ))}
             </g>

@@ -15,9 +15,9 @@ export function HeatMap({ rows, columns, rowName, columnName, entries, legal, sm
   const find = (row: string, column: string) => entries.find((entry) => entry.row === row && entry.column === column);
   return (
     <figure class="heat">
-      <div class="scroll" tabIndex={0} role="region" aria-label={title}>
+      <div class="scroll" tabIndex={0} role="region" aria-label={printable(title)}>
         <table>
-          <caption class="hidden">{title}</caption>
+          <caption class="hidden">{printable(title)}</caption>
           <thead>
             <tr><th scope="col"><span class="axis">{printable(rowName)} ↓ {printable(columnName)} →</span></th>{columns.map((column) => <th scope="col" key={column}>{printable(column)}</th>)}</tr>
           </thead>
@@ -28,7 +28,7 @@ export function HeatMap({ rows, columns, rowName, columnName, entries, legal, sm
                 {columns.map((column) => {
                   const entry = find(row, column);
                   if (!legal(row, column)) return <td key={column} class="illegal"><span aria-label="not in the design">–</span></td>;
-                  if (!entry || entry.n === 0 || entry.mean === null) return <td key={column} class="open"><a href={hrefOf(row, column)} aria-label={`${row} to ${column}: no result yet`}>·</a></td>;
+                  if (!entry || entry.n === 0 || entry.mean === null) return <td key={column} class="open"><a href={hrefOf(row, column)} aria-label={printable(`${row} to ${column}: no result yet`)}>·</a></td>;
                   const at = share(entry.mean);
                   return (
                     <td key={column} style={{ background: amount(at) }}>

@@ -159,7 +159,7 @@ export function Parallel({ table, rows, filter, scores, onFilter }: {
   };
   return (
     <Canvas height={height} draw={draw} keys={[axes, rows, filter, drag]} class="parallel"
-      label={`Parallel coordinates of ${axes.map((axis) => axis.name).join(", ")}: ${rows.length} of ${table.total} trials kept. The filters above do the same by keyboard.`}
+      label={`Parallel coordinates of ${axes.map((axis) => printable(axis.name)).join(", ")}: ${rows.length} of ${table.total} trials kept. The filters above do the same by keyboard.`}
       onPointerDown={down} onPointerMove={move} onPointerUp={up} onPointerCancel={() => setDrag(undefined)} />
   );
 }

@@ -4,7 +4,7 @@ import { call, sentenceOf } from "../api";
 import { Effects, Interaction } from "../charts/effects";
 import { HeatMap } from "../charts/heat_map";
 import { Title, Explain } from "../explain";
-import { bytes, count, int, lastPart, number, printable, pValue, span, stars, terminal } from "../format";
+import { bytes, cellText, count, int, lastPart, number, printable, pValue, span, stars, terminal } from "../format";
 import { useLoaded } from "../live";
 import { Choice, Problem, Text } from "../parts";
 import { link, setQuery, type Route } from "../route";
@@ -28,7 +28,7 @@ function FTable({ report, results, total, over }: { report: Report; results: num
     <section class="card">
       <Title about="f">What matters: F table</Title>
       {(!over || results < total) && <p class="note" role="status"><b>{count(results)} of {count(total)} results so far{over ? "." : ", not final."}</b> {over ? "The sweep has ended without the others." : "Numbers move as trials end."}</p>}
-      {report.problem ? <p>{report.problem}</p> : (
+      {report.problem ? <p>{printable(report.problem)}</p> : (
         <div class="scroll" tabIndex={0} role="region" aria-label="F table">
           <table class="numbers">
             <thead><tr><th scope="col">Term</th><th scope="col">df <Explain about="df" /></th><th scope="col">Sum of squares</th><th scope="col">F <Explain about="f" /></th><th scope="col">p <Explain about="p" /></th><th scope="col">partial η² <Explain about="eta" /></th></tr></thead>
@@ -49,7 +49,7 @@ function FTable({ report, results, total, over }: { report: Report; results: num
         </div>
       )}
       <p class="quiet">Type {["", "I", "II", "III"][report.ss_type]} sums of squares of <code>{printable(report.formula)}</code>{report.r_squared !== null && <> · R² {number(report.r_squared, 3)}</>} · data {report.hash.slice(0, 12)}</p>
-      {report.details?.assumptions.sentences?.length ? <details><summary>Do the assumptions hold?</summary><ul>{report.details.assumptions.sentences.map((sentence) => <li key={sentence}>{sentence}</li>)}</ul></details> : null}
+      {report.details?.assumptions.sentences?.length ? <details><summary>Do the assumptions hold?</summary><ul>{report.details.assumptions.sentences.map((sentence) => <li key={sentence}><Text>{sentence}</Text></li>)}</ul></details> : null}
       {report.notes.length > 0 && <details><summary>Notes ({report.notes.length})</summary><ul>{report.notes.map((note) => <li key={note}><Text>{note}</Text></li>)}</ul></details>}
     </section>
   );
@@ -150,11 +150,11 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
             <table class="numbers"><thead><tr><th scope="col">Method</th><th scope="col">Mean</th><th scope="col">95 %</th><th scope="col" class="text">Best setting</th><th scope="col">Parameters</th><th scope="col">Time</th><th scope="col">File</th></tr></thead>
               <tbody>{methods.methods.map((row) => (
                 <tr key={row.method}><th scope="row"><Text>{row.method}</Text></th><td>{number(row.mean)}</td><td>{number(row.low, 3)} – {number(row.high, 3)}</td>
-                  <td class="text">{row.best ? <>{Object.entries(row.best.levels).map(([k, v]) => `${k}=${v}`).join(", ") || "–"} <small>{number(row.best.mean)}</small></> : "–"}</td>
+                  <td class="text">{row.best ? <>{cellText(row.best.levels) || "–"} <small>{number(row.best.mean)}</small></> : "–"}</td>
                   <td>{row.costs.parameters ? count(Math.round(row.costs.parameters.mean)) : "–"}</td><td>{row.costs.seconds ? span(row.costs.seconds.mean) : "–"}</td><td>{row.costs.file_bytes ? bytes(row.costs.file_bytes.mean) : "–"}</td></tr>
               ))}</tbody></table>
           </div>
-          <details><summary>What may be said of it</summary><ul>{methods.sentences.map((sentence) => <li key={sentence}>{sentence}</li>)}</ul></details>
+          <details><summary>What may be said of it</summary><ul>{methods.sentences.map((sentence) => <li key={sentence}><Text>{sentence}</Text></li>)}</ul></details>
         </section>
       )}
       {ranking?.cells?.length ? (
