@@ -102,6 +102,46 @@ absl::Status ClipTokenizer::TakeMerges(const ClipTokenizerFiles& files) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<ClipTokenizer> ClipTokenizer::WithWord(std::string_view word, int64_t first_id, int64_t count) const {
+  const std::string pattern = Utf8Of(Normalise(word));
+  if (pattern.find_first_not_of(' ') == std::string::npos) return absl::InvalidArgumentError("expected a word");
+  ClipTokenizer changed = *this;
+  const AddedToken token{.content = std::string(word), .normalized = true};
+  changed.normalized_tokens_.Add(pattern, token, first_id);
+  changed.ids_of_words_[first_id] = count;
+  changed.vocab_size_ = std::max(vocab_size_, first_id + count);
+  const std::vector<int64_t> ids = changed.Tokenise(word);
+  if (static_cast<int64_t>(ids.size()) == count && ids.front() == first_id) return changed;
+  return absl::InvalidArgumentError(fmt::format(
+      "'{}' cannot be added to the tokenizer, which has that word, or a part of it, as a token of its own", word));
+}
+
+std::vector<ClipTokenizer::Word> ClipTokenizer::Words() const {
+  std::unordered_map<int64_t, int64_t> rank_of;
+  for (const auto& [pair, merge] : merges_) {
+    const auto [found, is_new] = rank_of.emplace(merge.merged_id, merge.rank);
+    if (!is_new) found->second = std::min(found->second, merge.rank);
+  }
+  const auto last = static_cast<double>(std::max<size_t>(merges_.size(), 2) - 1);
+  std::vector<Word> words;
+  for (const auto& [token, id] : vocab_) {
+    if (!token.ends_with(kWordEnd)) continue;
+    const std::string text = token.substr(0, token.size() - kWordEnd.size());
+    const bool letters = std::all_of(text.begin(), text.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+    if (text.empty() || !letters || Tokenise(text) != std::vector<int64_t>{id}) continue;
+    const auto rank = rank_of.find(id);
+    words.push_back({text, id, rank == rank_of.end() ? 0 : static_cast<double>(rank->second) / last});
+  }
+  std::sort(words.begin(), words.end(), [](const Word& a, const Word& b) { return a.text < b.text; });
+  return words;
+}
+
+void ClipTokenizer::AppendToken(int64_t id, std::vector<int64_t>& ids) const {
+  const auto word = ids_of_words_.find(id);
+  const int64_t count = word == ids_of_words_.end() ? 1 : word->second;
+  for (int64_t i = 0; i < count; ++i) ids.push_back(id + i);
+}
+
 void ClipTokenizer::AppendWord(std::string_view word, std::vector<int64_t>& ids) const {
   std::vector<int64_t> symbols;
   for (size_t i = 0; i < word.size(); ++i) {
@@ -134,13 +174,13 @@ std::vector<int64_t> ClipTokenizer::Tokenise(std::string_view text) const {
   std::vector<int64_t> ids;
   for (const TokenOrText& written : written_tokens_.Split(valid)) {
     if (written.id) {
-      ids.push_back(*written.id);
+      AppendToken(*written.id, ids);
       continue;
     }
     const std::string normal = Utf8Of(Normalise(written.text));
     for (const TokenOrText& part : normalized_tokens_.Split(normal)) {
       if (part.id) {
-        ids.push_back(*part.id);
+        AppendToken(*part.id, ids);
         continue;
       }
       const auto size = static_cast<int32_t>(part.text.size());

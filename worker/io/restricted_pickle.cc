@@ -164,8 +164,39 @@ class PickleMachine {
     if (callee.text == "torch._utils\n_rebuild_parameter" && !given.empty() && given[0].kind == Kind::kTensor) {
       return Push(given[0]);
     }
+    // Within a module's attributes; a list serves.
+    const bool set = callee.text == "__builtin__\nset" || callee.text == "builtins\nset";
+    if (set && (given.empty() || (given.size() == 1 && given[0].kind == Kind::kList))) {
+      return Push(given.empty() ? Container(Kind::kList) : given[0]);
+    }
     return absl::InvalidArgumentError(
         fmt::format("it wants to call '{}', which weights do not need; refused", DottedName(callee)));
+  }
+
+  // The only class there is: a dictionary of parameters, as former embeddings have it. Its content comes by BUILD.
+  absl::Status NewObject() {
+    LOUPE_RETURN_IF_ERROR(Pop().status());
+    LOUPE_ASSIGN_OR_RETURN(const PickleValue type, Pop());
+    if (type.kind == Kind::kGlobal && type.text == "torch.nn.modules.container\nParameterDict") {
+      return Push(Container(Kind::kDictionary));
+    }
+    return absl::InvalidArgumentError(
+        fmt::format("it wants to make a '{}', which weights do not need; refused", DottedName(type)));
+  }
+
+  // Attributes of an object. A ParameterDict's are its content; an OrderedDict's (a state_dict's _metadata) are of no
+  // interest.
+  absl::Status SetAttributes() {
+    LOUPE_ASSIGN_OR_RETURN(const PickleValue state, Pop());
+    if (stack_.empty() || stack_.back().kind != Kind::kDictionary) {
+      return absl::InvalidArgumentError("it wants to set an object's attributes, which weights do not need; refused");
+    }
+    if (state.kind != Kind::kDictionary || !stack_.back().items->empty()) return absl::OkStatus();
+    for (size_t i = 0; i < state.items->size(); i += 2) {
+      const PickleValue &key = (*state.items)[i], &value = (*state.items)[i + 1];
+      if (key.text == "_parameters" && value.kind == Kind::kDictionary) *stack_.back().items = *value.items;
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Execute(char code);
@@ -281,13 +312,10 @@ absl::Status PickleMachine::Execute(char code) {
     }
     case 'R':  // REDUCE
       return Call();
-    case 'b': {  // BUILD: an OrderedDict's attributes (state_dict's _metadata), of no interest
-      LOUPE_RETURN_IF_ERROR(Pop().status());
-      if (stack_.empty() || stack_.back().kind != Kind::kDictionary) {
-        return absl::InvalidArgumentError("it wants to set an object's attributes, which weights do not need; refused");
-      }
-      return absl::OkStatus();
-    }
+    case 'b':  // BUILD
+      return SetAttributes();
+    case '\x81':  // NEWOBJ
+      return NewObject();
     default:
       return absl::InvalidArgumentError(
           fmt::format("opcode 0x{:02x} is not one that weights need; refused", static_cast<unsigned char>(code)));

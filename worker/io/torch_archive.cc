@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <bit>
 #include <cstdint>
 #include <limits>
 #include <string_view>
@@ -98,7 +99,51 @@ class PickleWriter {
     return std::move(out_);
   }
 
+  // Arrays are met in the order in which `arrays` then has them: keys 0, 1, …
+  std::string Write(const TorchValue& value, std::vector<ArrayView>& arrays) && {
+    out_ = "\x80\x02";
+    Value(value, arrays);
+    out_ += '.';
+    return std::move(out_);
+  }
+
  private:
+  void Value(const TorchValue& given, std::vector<ArrayView>& arrays) {
+    const auto values = [&](const std::vector<TorchValue>& items) {
+      for (const TorchValue& item : items) Value(item, arrays);
+    };
+    const auto& value = given.value;
+    if (std::holds_alternative<std::monostate>(value)) out_ += 'N';
+    if (const auto* truth = std::get_if<bool>(&value)) out_ += *truth ? '\x88' : '\x89';
+    if (const auto* number = std::get_if<int64_t>(&value)) Integer(*number);
+    if (const auto* number = std::get_if<double>(&value)) {  // BINFLOAT, big-endian
+      out_ += 'G';
+      AppendNumber(out_, __builtin_bswap64(std::bit_cast<uint64_t>(*number)), 8);
+    }
+    if (const auto* text = std::get_if<std::string>(&value)) Text(*text);
+    if (const auto* array = std::get_if<ArrayView>(&value)) {
+      Tensor(*array, fmt::format("{}", arrays.size()));
+      arrays.push_back(*array);
+    }
+    if (const auto* list = std::get_if<TorchValue::List>(&value)) {  // EMPTY_LIST, MARK … APPENDS
+      out_ += "](";
+      values(*list);
+      out_ += 'e';
+    }
+    if (const auto* tuple = std::get_if<TorchValue::Tuple>(&value)) {
+      out_ += '(';
+      values(tuple->items);
+      out_ += 't';
+    }
+    if (const auto* dictionary = std::get_if<TorchValue::Dictionary>(&value)) {
+      out_ += "}(";
+      for (const auto& [key, item] : dictionary->entries) {
+        Value(key, arrays);
+        Value(item, arrays);
+      }
+      out_ += 'u';
+    }
+  }
   void Text(std::string_view text) {  // BINUNICODE
     out_ += 'X';
     AppendNumber(out_, text.size(), 4);
@@ -141,6 +186,12 @@ class PickleWriter {
   std::string out_;
 };
 
+absl::Status CheckHasStorageClass(const ArrayView& array) {
+  if (!TorchStorageClass(array.type).empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "it is of type {}, for which torch.save's files have no class of their own", ElementTypeName(array.type)));
+}
+
 }  // namespace
 
 std::string_view TorchStorageClass(ElementType type) {
@@ -174,10 +225,7 @@ std::string_view TorchStorageClass(ElementType type) {
 
 absl::StatusOr<std::string> SerialiseTorchArchive(const std::map<std::string, ArrayView>& arrays) {
   for (const auto& [name, array] : arrays) {
-    if (!TorchStorageClass(array.type).empty()) continue;
-    return absl::InvalidArgumentError(
-        fmt::format("'{}' is of type {}, for which torch.save's files have no class of their own", name,
-                    ElementTypeName(array.type)));
+    if (absl::Status status = CheckHasStorageClass(array); !status.ok()) return Annotate(status, name);
   }
   StoredZip zip;
   zip.Add("archive/data.pkl", PickleWriter().Write(arrays));
@@ -186,6 +234,25 @@ absl::StatusOr<std::string> SerialiseTorchArchive(const std::map<std::string, Ar
   for (const auto& [name, array] : arrays) zip.Add(fmt::format("archive/data/{}", key++), array.bytes);
   zip.Add("archive/version", "3\n");
   return std::move(zip).Finish();
+}
+
+absl::StatusOr<std::string> SerialiseTorchValue(const TorchValue& value) {
+  std::vector<ArrayView> arrays;
+  StoredZip zip;
+  zip.Add("archive/data.pkl", PickleWriter().Write(value, arrays));
+  size_t key = 0;
+  for (const ArrayView& array : arrays) {
+    LOUPE_RETURN_IF_ERROR(CheckHasStorageClass(array));
+    zip.Add(fmt::format("archive/data/{}", key++), array.bytes);
+  }
+  zip.Add("archive/version", "3\n");
+  return std::move(zip).Finish();
+}
+
+absl::Status WriteTorchValue(const std::string& path, const TorchValue& value) {
+  auto bytes = SerialiseTorchValue(value);
+  if (!bytes.ok()) return Annotate(bytes.status(), path);
+  return WriteFileAtomically(path, *bytes);
 }
 
 absl::Status WriteTorchArchive(const std::string& path, const std::map<std::string, ArrayView>& arrays) {

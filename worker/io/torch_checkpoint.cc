@@ -130,6 +130,13 @@ absl::Status CheckStateDictionary(const PickleValue& root) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<ArrayView> ArrayOf(const PickleValue& value, const Storages& storages) {
+  if (value.kind != ValueKind::kTensor || !IsStorageId((*value.items)[0])) {
+    return absl::InvalidArgumentError("expected a tensor");
+  }
+  return ViewOf(value, storages);
+}
+
 absl::StatusOr<std::map<std::string, ArrayView>> ArraysOf(const PickleValue& root, const Storages& storages) {
   std::map<std::string, ArrayView> arrays;
   for (size_t i = 0; i < root.items->size(); i += 2) {
@@ -141,10 +148,16 @@ absl::StatusOr<std::map<std::string, ArrayView>> ArraysOf(const PickleValue& roo
   return arrays;
 }
 
-absl::StatusOr<std::map<std::string, ArrayView>> ReadArchive(std::string_view bytes) {
+// The object and the bytes of its storages by their keys.
+struct Unpacked {
+  Pickle pickle;
+  Storages storages;
+};
+
+absl::StatusOr<Unpacked> ReadArchive(std::string_view bytes) {
   LOUPE_ASSIGN_OR_RETURN(const auto entries, ReadStoredZip(bytes));
   std::string_view pickle;
-  Storages storages;
+  Unpacked unpacked;
   for (const auto& [name, content] : entries) {
     // "{archive}/data.pkl" and "{archive}/data/{key}"
     const size_t slash = name.find('/');
@@ -152,13 +165,12 @@ absl::StatusOr<std::map<std::string, ArrayView>> ReadArchive(std::string_view by
     const std::string inner = name.substr(slash + 1);
     if (inner == "data.pkl") pickle = content;
     if (inner == "byteorder" && content != "little") return absl::InvalidArgumentError("a file of big-endian numbers");
-    if (inner.starts_with("data/")) storages[inner.substr(5)] = content;
+    if (inner.starts_with("data/")) unpacked.storages[inner.substr(5)] = content;
   }
   if (pickle.empty())
     return absl::InvalidArgumentError("an archive without data.pkl; expected one that torch.save wrote");
-  LOUPE_ASSIGN_OR_RETURN(const Pickle content, ReadPickle(pickle));
-  LOUPE_RETURN_IF_ERROR(CheckStateDictionary(content.root));
-  return ArraysOf(content.root, storages);
+  LOUPE_ASSIGN_OR_RETURN(unpacked.pickle, ReadPickle(pickle));
+  return unpacked;
 }
 
 // {"protocol_version": 1001, "little_endian": True, "type_sizes": {…}}
@@ -175,21 +187,23 @@ absl::Status CheckSystem(const PickleValue& system) {
 
 // Before PyTorch 1.6: magic number, version, system, the object, its storages' keys, then each storage as count and
 // numbers.
-absl::StatusOr<std::map<std::string, ArrayView>> ReadSequence(std::string_view bytes) {
+absl::StatusOr<Unpacked> ReadSequence(std::string_view bytes) {
   for (int i = 0; i < 2; ++i) LOUPE_RETURN_IF_ERROR(ReadPickle(bytes).status());
   LOUPE_ASSIGN_OR_RETURN(const Pickle system, ReadPickle(bytes));
   LOUPE_RETURN_IF_ERROR(CheckSystem(system.root));
-  LOUPE_ASSIGN_OR_RETURN(const Pickle content, ReadPickle(bytes));
+  Unpacked unpacked;
+  LOUPE_ASSIGN_OR_RETURN(unpacked.pickle, ReadPickle(bytes));
   LOUPE_ASSIGN_OR_RETURN(const Pickle keys, ReadPickle(bytes));
-  LOUPE_RETURN_IF_ERROR(CheckStateDictionary(content.root));
   if (keys.root.kind != ValueKind::kList) return absl::InvalidArgumentError("expected the list of its storages");
+  // Wherever in the object a tensor stands.
   std::map<std::string_view, int64_t> widths;
-  for (size_t i = 1; i < content.root.items->size(); i += 2) {
-    const std::vector<PickleValue>& id = *(*(*content.root.items)[i].items)[0].items;
-    LOUPE_ASSIGN_OR_RETURN(const ElementType type, ElementTypeOfStorage(id[1].text));
-    widths[id[2].text] = ElementBits(type) / 8;
+  for (const std::vector<PickleValue>& values : unpacked.pickle.containers) {
+    for (const PickleValue& value : values) {
+      if (value.kind != ValueKind::kStorage || !IsStorageId(value)) continue;
+      LOUPE_ASSIGN_OR_RETURN(const ElementType type, ElementTypeOfStorage((*value.items)[1].text));
+      widths[(*value.items)[2].text] = ElementBits(type) / 8;
+    }
   }
-  Storages storages;
   for (const PickleValue& key : *keys.root.items) {
     if (bytes.size() < 8) return CutOff();
     const uint64_t count = NumberAt(bytes, 0, 8);
@@ -198,22 +212,64 @@ absl::StatusOr<std::map<std::string, ArrayView>> ReadSequence(std::string_view b
     bytes.remove_prefix(8);
     if (count > bytes.size() / static_cast<uint64_t>(width->second)) return CutOff();
     const size_t size = count * static_cast<uint64_t>(width->second);
-    storages[std::string(key.text)] = bytes.substr(0, size);
+    unpacked.storages[std::string(key.text)] = bytes.substr(0, size);
     bytes.remove_prefix(size);
   }
-  return ArraysOf(content.root, storages);
+  return unpacked;
 }
 
 }  // namespace
 
+struct TorchObject::Content {
+  std::string path;
+  std::string bytes;
+  // These point into the bytes.
+  Pickle pickle;
+  std::map<std::string, std::string_view, std::less<>> storages;
+};
+
+absl::StatusOr<TorchObject> TorchObject::Open(const std::string& path) {
+  auto content = std::make_shared<Content>();
+  content->path = path;
+  LOUPE_ASSIGN_OR_RETURN(content->bytes, ReadFile(path));
+  const std::string_view all = content->bytes;
+  LOUPE_RETURN_IF_ERROR(CheckIsNoLfsPointer(path, all));
+  auto unpacked = all.starts_with("PK\3\4") ? ReadArchive(all) : ReadSequence(all);
+  if (!unpacked.ok()) return Annotate(unpacked.status(), path + ": not weights that torch.save wrote");
+  content->pickle = std::move(unpacked->pickle);
+  content->storages = std::move(unpacked->storages);
+  TorchObject object;
+  object.content_ = std::move(content);
+  return object;
+}
+
+const std::string& TorchObject::path() const { return content_->path; }
+const PickleValue& TorchObject::root() const { return content_->pickle.root; }
+
+const PickleValue* TorchObject::Find(const PickleValue& dictionary, std::string_view key) {
+  if (dictionary.kind != ValueKind::kDictionary) return nullptr;
+  const PickleValue* found = nullptr;
+  for (size_t i = 0; i < dictionary.items->size(); i += 2) {
+    const PickleValue& name = (*dictionary.items)[i];
+    // The last one counts, as in Python.
+    if (name.kind == ValueKind::kText && name.text == key) found = &(*dictionary.items)[i + 1];
+  }
+  return found;
+}
+
+absl::StatusOr<ArrayView> TorchObject::Array(const PickleValue& value) const {
+  auto view = ArrayOf(value, content_->storages);
+  return view.ok() ? view : Annotate(view.status(), content_->path);
+}
+
 absl::StatusOr<TorchCheckpoint> TorchCheckpoint::Open(const std::string& path) {
   TorchCheckpoint checkpoint;
   checkpoint.path_ = path;
-  LOUPE_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path));
-  checkpoint.bytes_ = std::make_shared<const std::string>(std::move(bytes));
-  const std::string_view all = *checkpoint.bytes_;
-  LOUPE_RETURN_IF_ERROR(CheckIsNoLfsPointer(path, all));
-  auto arrays = all.starts_with("PK\3\4") ? ReadArchive(all) : ReadSequence(all);
+  LOUPE_ASSIGN_OR_RETURN(checkpoint.object_, TorchObject::Open(path));
+  const PickleValue& root = checkpoint.object_.root();
+  const absl::Status known = CheckStateDictionary(root);
+  if (!known.ok()) return Annotate(known, path + ": not weights that torch.save wrote");
+  auto arrays = ArraysOf(root, checkpoint.object_.content_->storages);
   if (!arrays.ok()) return Annotate(arrays.status(), path + ": not weights that torch.save wrote");
   checkpoint.arrays_ = *std::move(arrays);
   return checkpoint;

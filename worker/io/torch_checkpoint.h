@@ -1,5 +1,5 @@
-// Reading the weights out of a .pth file (torch.save's) without running anything: its pickle may only build
-// dictionaries, lists, numbers, texts and tensors, and whatever else it names is refused.
+// Reading a .pt or .pth file (torch.save's) without running anything: its pickle may only build dictionaries, lists,
+// numbers, texts and tensors, and whatever else it names is refused.
 #pragma once
 
 #include <map>
@@ -7,9 +7,31 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "worker/io/restricted_pickle.h"
 #include "worker/io/safetensors.h"
 
 namespace loupe::worker {
+
+// Whatever plain data torch.save wrote: dictionaries in dictionaries, with tensors in them. Immutable and thread-safe;
+// copies share the data.
+class TorchObject {
+ public:
+  // Files and errors as TorchCheckpoint::Open, but for what the content is.
+  static absl::StatusOr<TorchObject> Open(const std::string& path);
+
+  const std::string& path() const;
+  const PickleValue& root() const;
+  // The value under a key of a dictionary; nullptr where it has none (or is none).
+  static const PickleValue* Find(const PickleValue& dictionary, std::string_view key);
+  // INVALID_ARGUMENT when `value` is no tensor, not contiguous, or its bytes are missing. The view lives as long as the
+  // object and its copies.
+  absl::StatusOr<ArrayView> Array(const PickleValue& value) const;
+
+ private:
+  friend class TorchCheckpoint;
+  struct Content;
+  std::shared_ptr<const Content> content_;
+};
 
 // Immutable and thread-safe.
 class TorchCheckpoint {
@@ -28,7 +50,7 @@ class TorchCheckpoint {
   TorchCheckpoint() = default;
 
   std::string path_;
-  std::shared_ptr<const std::string> bytes_;
+  TorchObject object_;
   std::map<std::string, ArrayView> arrays_;
 };
 

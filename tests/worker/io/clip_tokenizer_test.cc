@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -141,6 +142,31 @@ TEST_F(ClipTokenizerTest, BadVocabularyAndSpecialTokensAreRefused) {
   ExpectRefused("tokenizer_config.json", "bos_token is empty");
   Write("vocab.json", R"({"a": -1})");
   ExpectRefused("vocab.json", "'a' has id -1");
+}
+
+// On the built-in base's, whose vocabulary ends at 2014.
+TEST(AddedWordTest, AWordBecomesIdsOfItsOwn) {
+  const ClipTokenizer plain = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer");
+  const auto with = plain.WithWord("<Toy>", 2015, 3);
+  ASSERT_TRUE(with.ok()) << with.status();
+  EXPECT_THAT(with->Tokenise("a <toy>cat"), testing::ElementsAre(320, 2015, 2016, 2017, 1257));
+  EXPECT_EQ(with->Tokenise("a toy cat"), plain.Tokenise("a toy cat"));
+  EXPECT_THAT(plain.Tokenise("a <toy>"), testing::Not(testing::Contains(2015)));
+  // Two words side by side, then a third one on top of them.
+  EXPECT_THAT(with->WithWord("<other>", 2018, 1)->Tokenise("<toy> <other>"),
+              testing::ElementsAre(2015, 2016, 2017, 2018));
+  EXPECT_THAT(std::string(with->WithWord("<toy>", 2018, 1).status().message()), HasSubstr("as a token of its own"));
+  EXPECT_FALSE(plain.WithWord("  ", 2015, 1).ok());
+}
+
+TEST(AddedWordTest, WordsKnowHowRareTheyAre) {
+  const ClipTokenizer tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer");
+  std::map<std::string, ClipTokenizer::Word> words;
+  for (const ClipTokenizer::Word& word : tokenizer.Words()) words[word.text] = word;
+  EXPECT_LT(words.at("face").rarity, 0.05);
+  EXPECT_EQ(words.at("sks").rarity, 1) << "the last merge";
+  EXPECT_EQ(words.at("a").rarity, 0);
+  EXPECT_FALSE(words.contains("toy"));
 }
 
 }  // namespace

@@ -36,6 +36,37 @@ TEST(TorchArchiveTest, WhatIsWrittenIsReadBackInEveryType) {
   }
 }
 
+TEST(TorchArchiveTest, NestedDataReadsBackWithItsArrays) {
+  using Dictionary = TorchValue::Dictionary;
+  const ArrayView array{ElementType::kI16, {2}, std::string_view("ab\0\xff", 4)};
+  const auto text = [](const char* value) { return TorchValue{std::string(value)}; };
+  const Dictionary inner{{{text("linear.0.bias"), {array}}}};
+  const Dictionary root{{{{int64_t{768}}, {TorchValue::Tuple{{{inner}, {inner}}}}},
+                         {text("list"), {TorchValue::List{{int64_t{1}}, {0.5}}}},
+                         {text("truth"), {true}},
+                         {text("none"), {}}}};
+  const std::string path = testing::TempDir() + "torch_value_test.pt";
+  ASSERT_TRUE(WriteTorchValue(path, {root}).ok());
+  const auto read = TorchObject::Open(path);
+  EXPECT_FALSE(TorchCheckpoint::Open(path).ok()) << "no state dictionary";
+  std::filesystem::remove(path);
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_EQ(read->root().kind, PickleValue::Kind::kDictionary);
+  EXPECT_EQ((*read->root().items)[0].integer, 768);
+  const auto& pair = *(*read->root().items)[1].items;
+  ASSERT_EQ(pair.size(), 2u);
+  const auto found = read->Array(*TorchObject::Find(pair[1], "linear.0.bias"));
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->bytes, array.bytes);
+  const auto& list = *TorchObject::Find(read->root(), "list")->items;
+  EXPECT_EQ(list[0].integer, 1);
+  EXPECT_EQ(list[1].real, 0.5);
+  EXPECT_EQ(TorchObject::Find(read->root(), "truth")->integer, 1);
+  EXPECT_EQ(TorchObject::Find(read->root(), "none")->kind, PickleValue::Kind::kNone);
+  EXPECT_EQ(TorchObject::Find(read->root(), "nothing"), nullptr);
+  EXPECT_FALSE(read->Array(list[0]).ok());
+}
+
 TEST(TorchArchiveTest, SameArraysGiveTheSameBytes) {
   const std::map<std::string, ArrayView> arrays{{"b", {ElementType::kU8, {1}, "1"}},
                                                 {"a", {ElementType::kU8, {1}, "2"}}};
