@@ -17,6 +17,7 @@ std::vector<SettingRule> MethodRules() {
   using enum SettingType;
   const std::vector<std::string> adapter = {"adapter"};
   const std::vector<std::string> lora = {"lora"};
+  const std::vector<std::string> changes = {"lora", "loha", "lokr"};
   const std::vector<std::string> inversion = {"textual-inversion"};
   const std::vector<std::string> hypernetwork = {"hypernetwork"};
   return {
@@ -24,7 +25,7 @@ std::vector<SettingRule> MethodRules() {
        .type = kChoice,
        .default_value = "adapter",
        .choices = {"adapter", "lora", "full", "bitfit", "difffit", "vpt-deep", "vpt-shallow", "adaptformer",
-                   "sequential-adapter", "textual-inversion", "hypernetwork", "file"},
+                   "sequential-adapter", "ia3", "loha", "lokr", "textual-inversion", "hypernetwork", "file"},
        .choices_since = {{"lora", 2},
                          {"full", 2},
                          {"bitfit", 2},
@@ -33,6 +34,9 @@ std::vector<SettingRule> MethodRules() {
                          {"vpt-shallow", 3},
                          {"adaptformer", 3},
                          {"sequential-adapter", 3},
+                         {"ia3", 3},
+                         {"loha", 3},
+                         {"lokr", 3},
                          {"textual-inversion", 3},
                          {"hypernetwork", 3},
                          {"file", 3}},
@@ -42,7 +46,9 @@ std::vector<SettingRule> MethodRules() {
            "alone (arXiv 2106.10199); difffit, biases, norms and factors per channel (arXiv 2304.06648); vpt-deep and "
            "vpt-shallow, tokens in front of every transformer block's or the first's stream (arXiv 2203.12119); "
            "adaptformer, a bottleneck beside each feed-forward (arXiv 2205.13535); sequential-adapter, one after each "
-           "attention and feed-forward (arXiv 1902.00751); textual-inversion, the vectors of one word (arXiv 2208.01618); hypernetwork, small "
+           "attention and feed-forward (arXiv 1902.00751); ia3, factors on keys, values and feed-forwards (arXiv "
+           "2205.05638); loha and lokr, changes of layers' weights by an elementwise or a Kronecker product (arXiv "
+           "2309.14859); textual-inversion, the vectors of one word (arXiv 2208.01618); hypernetwork, small "
            "networks before to_k and to_v, as AUTOMATIC1111's web UI has them; file, nothing: a file that was trained "
            "elsewhere is scored."},
       {.key = "method.input",
@@ -106,15 +112,15 @@ std::vector<SettingRule> MethodRules() {
        .minimum = 1,
        .maximum = 65536,
        .condition_key = "method.kind",
-       .condition_values = lora,
+       .condition_values = changes,
        .since = 2,
-       .description = "Rank of every layer's change."},
+       .description = "Rank of every layer's change: of its factors, for loha and lokr."},
       {.key = "method.alpha",
        .type = kReal,
        .minimum = 0.0001,
        .maximum = 1e6,
        .condition_key = "method.kind",
-       .condition_values = lora,
+       .condition_values = changes,
        .since = 2,
        .description = "The change is multiplied by alpha / rank. Not set, it is the rank: a factor of 1."},
       {.key = "method.dropout",
@@ -131,12 +137,22 @@ std::vector<SettingRule> MethodRules() {
        .type = kNames,
        .default_value = "attention",
        .condition_key = "method.kind",
-       .condition_values = lora,
+       .condition_values = changes,
        .since = 2,
        .description =
            "The layers that are changed: attention (to_q, to_k, to_v and to_out.0 of every attention); cross-attention "
            "(of those to the text alone); linear (every linear layer of the transformers); all (linear and "
            "convolutions too); or names of layers."},
+      {.key = "method.factor",
+       .type = kInteger,
+       .minimum = 2,
+       .maximum = 65536,
+       .condition_key = "method.kind",
+       .condition_values = {"lokr"},
+       .since = 3,
+       .description =
+           "Largest size of the first factor of a Kronecker product. Not set, both factors are as near to the root as they "
+           "can be."},
       {.key = "method.rslora",
        .type = kBoolean,
        .default_value = "false",
@@ -162,7 +178,7 @@ std::vector<SettingRule> MethodRules() {
        .type = kBoolean,
        .default_value = "false",
        .condition_key = "method.kind",
-       .condition_values = {"lora", "full"},
+       .condition_values = {"lora", "full", "loha", "lokr"},
        .since = 2,
        .description = "Tunes the text encoder as well."},
 

@@ -6,14 +6,16 @@ namespace loupe {
 std::vector<SettingRule> TaskRules() {
   using enum SettingType;
   const std::vector<std::string> dreambooth = {"dreambooth"};
-  const std::vector<std::string> finetune = {"finetune"};
+  const std::vector<std::string> data_set = {"finetune", "classes"};
   return {
       {.key = "task.kind",
        .type = kChoice,
        .default_value = "dreambooth",
-       .choices = {"dreambooth", "finetune"},
+       .choices = {"dreambooth", "finetune", "classes"},
+       .choices_since = {{"classes", 3}},
        .description =
-           "What is trained for: dreambooth, one subject from a few images; finetune, a data set with captions."},
+           "What is trained for: dreambooth, one subject from a few images; finetune, a data set with captions; classes, "
+           "a data set of classes, on a base whose prompts are classes (DiT, DiffuSSM)."},
       {.key = "task.images",
        .type = kPath,
        .required = true,
@@ -25,13 +27,22 @@ std::vector<SettingRule> TaskRules() {
        .required = true,
        .condition_key = "task.kind",
        .condition_values = dreambooth,
-       .description = "Caption of the subject, with the rare-token identifier."},
+       .description = "Caption of the subject, with the rare-token identifier: the word itself, or {identifier}."},
       {.key = "task.class_prompt",
        .type = kText,
        .required = true,
        .condition_key = "task.kind",
        .condition_values = dreambooth,
        .description = "Caption of the subject's class, for prior preservation."},
+      // Nothing is put in by default: a prompt without {identifier} means what it always meant.
+      {.key = "task.identifier",
+       .type = kText,
+       .condition_key = "task.kind",
+       .condition_values = dreambooth,
+       .since = 3,
+       .description =
+           "What stands for {identifier} in the instance prompt: a word, or auto for the token of three letters or fewer "
+           "that the base knows least."},
       {.key = "task.class_images",
        .type = kInteger,
        .default_value = "32",
@@ -54,9 +65,10 @@ std::vector<SettingRule> TaskRules() {
        .minimum = 0,
        .maximum = 1,
        .condition_key = "task.kind",
-       .condition_values = finetune,
+       .condition_values = data_set,
        .description =
-           "Share of training rows whose caption is replaced by the empty one, for classifier-free guidance."},
+           "Share of training rows whose caption is replaced by the empty one, or whose class by the null class, for "
+           "classifier-free guidance."},
       {.key = "task.flip",
        .type = kBoolean,
        .default_value = "true",

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "worker/io/prompt_length.h"
+#include "worker/nn/tuning_sites.h"
 
 namespace loupe::worker {
 namespace {
@@ -31,17 +32,39 @@ class UNetDenoiser : public Denoiser {
 class ClipConditioner : public Conditioner {
  public:
   ClipConditioner(CLIPTextModel text_encoder, ClipTokenizer tokenizer)
-      : text_encoder_(std::move(text_encoder)), tokenizer_(std::move(tokenizer)) {}
+      : text_encoder_(std::move(text_encoder)), tokenizer_(std::move(tokenizer)) {
+    prompts_.tokenizer = &tokenizer_;
+  }
 
   Condition Encode(const std::vector<std::string>& prompts) override {
     return text_encoder_(Ids(prompts).to(text_encoder_->parameters().front().device()));
   }
   torch::Tensor Ids(const std::vector<std::string>& prompts) const override {
-    return TokeniseTo(tokenizer_, prompts, length());
+    const auto& readers = prompts_.slot.entries();
+    if (readers.empty()) return TokeniseTo(tokenizer_, prompts, length());
+    // Each trial's rows by its method's tokenizer.
+    const auto total = static_cast<size_t>(readers.front().range.total);
+    TORCH_CHECK(prompts.size() % total == 0, "a pack of ", total, " trials cannot share ", prompts.size(), " prompts");
+    const size_t batch = prompts.size() / total;
+    std::vector<torch::Tensor> rows;
+    size_t next = 0;  // of the pack's slots
+    const auto read_to = [&](size_t end, const ClipTokenizer& tokenizer) {
+      if (end == next) return;
+      const auto at = [&](size_t slot) { return prompts.begin() + static_cast<std::ptrdiff_t>(slot * batch); };
+      rows.push_back(TokeniseTo(tokenizer, {at(next), at(end)}, length()));
+      next = end;
+    };
+    for (const auto& reader : readers) {
+      read_to(static_cast<size_t>(reader.range.first), tokenizer_);
+      read_to(static_cast<size_t>(reader.range.end()), *reader.part);
+    }
+    read_to(total, tokenizer_);
+    return torch::cat(rows);
   }
   std::string DescribeCutOff(const std::string& prompt) const override {
     return worker::DescribeCutOff(tokenizer_, prompt, length());
   }
+  PromptSite* prompts() override { return &prompts_; }
   torch::nn::Module& network() override { return *text_encoder_; }
   std::string name() const override { return "text encoder"; }
 
@@ -50,6 +73,7 @@ class ClipConditioner : public Conditioner {
 
   CLIPTextModel text_encoder_;
   const ClipTokenizer tokenizer_;
+  PromptSite prompts_;
 };
 
 }  // namespace

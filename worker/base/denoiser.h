@@ -13,6 +13,7 @@
 namespace loupe::worker {
 
 class ContextCache;  // nn/transformer_2d.h
+struct PromptSite;   // nn/tuning_sites.h
 
 // One row per picture, [N, …]; what the other dimensions mean is between a base's conditioner and its denoiser (text:
 // [N, tokens, width]). Rows are chosen, repeated and stacked by their callers.
@@ -65,6 +66,9 @@ class Conditioner {
   virtual torch::Tensor Ids(const std::vector<std::string>& prompts) const = 0;
   // What of a prompt the network never sees, as a sentence; empty when it sees it all.
   virtual std::string DescribeCutOff(const std::string& prompt) const = 0;
+
+  // Where a method may add words; null where prompts are no texts.
+  virtual PromptSite* prompts() { return nullptr; }
 
   virtual torch::nn::Module& network() = 0;
   virtual std::string name() const = 0;

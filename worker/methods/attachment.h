@@ -29,11 +29,17 @@ class Attachment {
     Attach(hooks_.back());
   }
 
+  void Add(PromptSite& site, std::shared_ptr<const ClipTokenizer> tokenizer) {
+    tokenizers_.push_back({"prompts", &site.slot, std::move(tokenizer)});
+    Attach(tokenizers_.back());
+  }
+
   void SetEnabled(bool enabled) {
     if (enabled == enabled_) return;
     enabled_ = enabled;
     for (const auto& part : taps_) enabled ? Attach(part) : part.slot->Detach(part.part.get());
     for (const auto& part : hooks_) enabled ? Attach(part) : part.slot->Detach(part.part.get());
+    for (const auto& part : tokenizers_) enabled ? Attach(part) : part.slot->Detach(part.part.get());
   }
 
  private:
@@ -52,6 +58,7 @@ class Attachment {
   bool enabled_ = true;
   std::vector<Placed<BlockTaps>> taps_;
   std::vector<Placed<const LayerHook>> hooks_;
+  std::vector<Placed<const ClipTokenizer>> tokenizers_;
 };
 
 }  // namespace loupe::worker

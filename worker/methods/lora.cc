@@ -5,44 +5,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <set>
 #include <utility>
 
-#include "absl/strings/str_join.h"
 #include "worker/methods/attachment.h"
+#include "worker/methods/dropout.h"
 #include "worker/methods/file_parts.h"
 #include "worker/methods/layer_names.h"
+#include "worker/methods/target_layers.h"
 #include "worker/runtime/autocast_scope.h"
 
 namespace loupe::worker {
 namespace {
-
-bool IsMatrix(const LeafLayer& layer) { return layer.kind() == LeafKind::kLinear || layer.kind() == LeafKind::kConv2d; }
-
-// ---- which layers
-
-bool FitsAny(const std::vector<std::string>& patterns, const std::string& name) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) { return FitsName(pattern, name); });
-}
-
-// Whether the group of layers that a word of method.targets stands for has this one in it; nullopt: it is no such word.
-std::optional<bool> InTargetGroup(const std::string& word, const NamedSite& named) {
-  const std::string& name = named.site.name;
-  const bool linear = named.site.layer->kind() == LeafKind::kLinear;
-  if (named.conditioner) {
-    const bool attention = FitsAny({"q_proj", "k_proj", "v_proj", "out_proj"}, name);
-    if (word == "attention" || word == "cross-attention") return attention;
-    if (word == "linear" || word == "all") return attention || FitsAny({"fc1", "fc2"}, name);
-    return std::nullopt;
-  }
-  const bool attention = linear && FitsAny({"to_q", "to_k", "to_v", "to_out.0"}, name);
-  if (word == "attention") return attention;
-  if (word == "cross-attention") return attention && FitsName("attn2", name);
-  if (word == "linear") return linear && FitsName("transformer_blocks", name);
-  if (word == "all") return IsMatrix(*named.site.layer);
-  return std::nullopt;
-}
 
 // Of a slot; per layer of NamedSites.
 struct LayerPlan {
@@ -72,58 +46,11 @@ double ScaleOf(const Settings& settings) {
 
 SlotPlan PlanOf(const std::vector<NamedSite>& sites, const SlotOptions& slot) {
   const Settings& settings = slot.settings;
-  const std::vector<std::string> targets = settings.Names("method.targets");
-  const bool text = settings.Boolean("method.text_encoder");
   SlotPlan plan{{}, settings.Boolean("method.dora"), settings.Real("method.dropout"), slot.init_seed};
-  std::vector<bool> used(targets.size());
-  bool in_denoiser = false, in_conditioner = false;
-  for (size_t i = 0; i < sites.size(); ++i) {
-    if (sites[i].conditioner && !text) continue;
-    bool chosen = false;
-    for (size_t t = 0; t < targets.size(); ++t) {
-      const bool fits = InTargetGroup(targets[t], sites[i])
-                            .value_or(IsMatrix(*sites[i].site.layer) && FitsName(targets[t], sites[i].site.name));
-      used[t] = used[t] || fits;
-      chosen = chosen || fits;
-    }
-    if (!chosen) continue;
-    (sites[i].conditioner ? in_conditioner : in_denoiser) = true;
-    plan.layers.push_back({i, settings.Integer("method.rank"), ScaleOf(settings)});
+  for (const size_t layer : TargetLayers(sites, settings)) {
+    plan.layers.push_back({layer, settings.Integer("method.rank"), ScaleOf(settings)});
   }
-  for (size_t t = 0; t < targets.size(); ++t) {
-    TORCH_CHECK(used[t], "method.targets '", targets[t],
-                "' fits no linear layer or convolution of the base; its layers are "
-                "called ",
-                sites.empty() ? "" : sites.front().site.name, " and so on, as in the checkpoint");
-  }
-  TORCH_CHECK(in_denoiser || in_conditioner, "method.targets '", absl::StrJoin(targets, " "), "' fits no layer");
-  TORCH_CHECK(!text || in_conditioner, "method.text_encoder is true, but method.targets '", absl::StrJoin(targets, " "),
-              "' fits no layer of the text encoder (q_proj, k_proj, v_proj, out_proj, fc1, fc2)");
   return plan;
-}
-
-// ---- dropout
-
-// SplitMix64's finaliser (Steele et al. 2014): neighbouring inputs give unrelated outputs.
-uint64_t Mixed(uint64_t x) {
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
-
-// What every hook of a method must know of the pass that it is in.
-struct PassState {
-  bool training = false;
-  std::vector<int64_t> draws;  // per slot of the pack
-};
-
-// 0 with probability p, else 1/(1 − p). A function of its arguments alone, so that a recomputed block and a resumed run
-// get the same one; drawn on the CPU, so that devices agree.
-torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, size_t layer, int64_t draw) {
-  const uint64_t stream = Mixed(Mixed(Mixed(seed) ^ static_cast<uint64_t>(draw)) ^ layer);
-  const auto keep = torch::empty(like.sizes()).bernoulli_(1 - p, at::detail::createCPUGenerator(stream));
-  return keep.div_(1 - p).to(like.device(), like.scalar_type());
 }
 
 // ---- the change of one layer
@@ -391,7 +318,8 @@ std::unique_ptr<Method> MakeLora(const TuningSites& sites, const std::vector<Slo
   return std::make_unique<Lora>(sites, plans, range, device);
 }
 
-std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& sites, torch::Device device) {
+std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& sites, const SlotRange& range,
+                                   torch::Device device) {
   const std::vector<NamedSite> named = NamedSites(sites);
   SlotPlan plan;
   for (size_t i = 0; i < named.size(); ++i) {
@@ -401,8 +329,8 @@ std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& site
     plan.dora = plan.dora || found->second.magnitude.defined();
   }
   TORCH_CHECK(plan.layers.size() == file.layers.size(), "the LoRA has layers that the base does not have");
-  auto method = std::make_unique<Lora>(sites, std::vector{plan}, SlotRange{}, device);
-  method->Import(0, DiffusersLoraArrays(file));
+  auto method = std::make_unique<Lora>(sites, std::vector{plan}, range, device);
+  method->Import(range.first, DiffusersLoraArrays(file));
   return method;
 }
 

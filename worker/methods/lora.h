@@ -24,8 +24,9 @@ namespace loupe::worker {
 MethodMaker MakeLora;
 
 // One slot with the layers, ranks, scales and values of a file. Throws c10::Error naming a layer that the base does not
-// have, or whose shape does not fit it.
-std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& sites, torch::Device device);
+// have, or whose shape does not fit it. The slot is `range.first`, of one.
+std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& sites, const SlotRange& range,
+                                   torch::Device device);
 
 // What a slot's exported arrays are, with the settings' scale: for the files of other programs. Throws c10::Error when
 // they are no LoRA's.

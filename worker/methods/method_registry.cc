@@ -3,18 +3,32 @@
 #include <algorithm>
 #include <utility>
 
+#include "worker/methods/hypernetwork.h"
 #include "worker/methods/in_out_adapter.h"
 #include "worker/methods/lora.h"
+#include "worker/methods/textual_inversion.h"
+#include "worker/methods/tuned_file.h"
+#include "worker/methods/weight_change.h"
 
 namespace loupe::worker {
 
 // Of methods that have nothing else to tell: no header of their own.
-MethodMaker MakeFull, MakeBitFit;
+MethodMaker MakeFull, MakeBitFit, MakeDiffFit, MakeVptDeep, MakeVptShallow, MakeAdaptFormer, MakeSequentialAdapter,
+    MakeIa3;
 
 namespace {
 
 bool Never(const Settings& /*settings*/) { return false; }
+bool Always(const Settings& /*settings*/) { return true; }
 bool WhereAsked(const Settings& settings) { return settings.Boolean("method.text_encoder"); }
+
+std::map<std::string, std::string> MethodSettingsOf(const Settings& settings) {
+  std::map<std::string, std::string> own;
+  for (const auto& [key, value] : settings.values()) {
+    if (key.starts_with("method.")) own.emplace(key, value);
+  }
+  return own;
+}
 
 // Neighbouring runs of slots, each with its own method.
 class MethodPack : public Method {
@@ -61,10 +75,28 @@ class MethodPack : public Method {
 const std::vector<MethodTraits>& Methods() {
   using enum ExportLayout;
   static const std::vector<MethodTraits> methods = {
-      {"adapter", /*packable=*/true, Never, {kMerged, kModules}, MakeInOutAdapter},
-      {"lora", /*packable=*/true, WhereAsked, {kMerged, kDiffusers, kPeft, kKohya}, MakeLora},
-      {"full", /*packable=*/false, WhereAsked, {kMerged}, MakeFull},
-      {"bitfit", /*packable=*/true, Never, {kMerged}, MakeBitFit},
+      {"adapter", /*packable=*/true, Never, {kMerged, kModules}, MakeInOutAdapter, /*mixes=*/true},
+      {"lora", /*packable=*/true, WhereAsked, {kMerged, kDiffusers, kPeft, kKohya}, MakeLora, /*mixes=*/true},
+      {"full", /*packable=*/false, WhereAsked, {kMerged}, MakeFull, /*mixes=*/true},
+      {"bitfit", /*packable=*/true, Never, {kMerged}, MakeBitFit, /*mixes=*/true},
+      {"difffit", /*packable=*/true, Never, {kMerged}, MakeDiffFit},
+      // Packable among themselves: taps.h, BlockPass::Prefix.
+      {"vpt-deep", /*packable=*/true, Never, {}, MakeVptDeep},
+      {"vpt-shallow", /*packable=*/true, Never, {}, MakeVptShallow},
+      {"adaptformer", /*packable=*/true, Never, {}, MakeAdaptFormer},
+      {"sequential-adapter", /*packable=*/true, Never, {}, MakeSequentialAdapter},
+      {"ia3", /*packable=*/true, Never, {kMerged}, MakeIa3},
+      {"loha", /*packable=*/true, WhereAsked, {kMerged, kKohya}, MakeLoHa},
+      {"lokr", /*packable=*/true, WhereAsked, {kMerged, kKohya}, MakeLoKr},
+      {"textual-inversion",
+       /*packable=*/true,
+       Always,
+       {kMerged, kDiffusers, kA1111, kKohya},
+       MakeTextualInversion,
+       /*mixes=*/true},
+      {"hypernetwork", /*packable=*/true, Never, {kA1111}, MakeHypernetwork, /*mixes=*/true},
+      // Each file is another method: alone.
+      {"file", /*packable=*/false, Never, {}, MakeOfFile, /*mixes=*/true, /*trains=*/false},
   };
   return methods;
 }
@@ -102,8 +134,10 @@ std::unique_ptr<Method> MakeMethod(const TuningSites& sites, const std::vector<S
   const auto total = static_cast<int64_t>(slots.size());
   for (auto first = slots.begin(); first != slots.end();) {
     const MethodTraits& traits = MethodOf(first->settings);
-    const auto end = std::find_if(
-        first, slots.end(), [&](const SlotOptions& slot) { return slot.settings.Text("method.kind") != traits.name; });
+    const auto end = std::find_if(first, slots.end(), [&](const SlotOptions& slot) {
+      return traits.mixes ? slot.settings.Text("method.kind") != traits.name
+                          : MethodSettingsOf(slot.settings) != MethodSettingsOf(first->settings);
+    });
     ranges.push_back({first - slots.begin(), end - first, total});
     methods.push_back(traits.make(sites, {first, end}, ranges.back(), device));
     first = end;

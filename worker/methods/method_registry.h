@@ -31,6 +31,11 @@ struct MethodTraits {
   // Layouts that it has beside kBundle, which all have.
   std::vector<ExportLayout> files;
   MethodMaker* make = nullptr;
+  // Whether slots whose settings of the method differ are made together. Else each run of neighbours with equal ones is
+  // made alone, and `make` may take the first's settings for all.
+  bool mixes = false;
+  // Whether it is trained at all: else a trial begins with its scores.
+  bool trains = true;
 
   bool Writes(ExportLayout layout) const;
 };
@@ -42,8 +47,9 @@ const MethodTraits* FindMethod(std::string_view name);
 // What the settings' method.kind names; throws c10::Error when there is none.
 const MethodTraits& MethodOf(const Settings& settings);
 
-// The methods that the slots' `method.kind`s name, attached to `sites`: one per run of neighbours of one kind. Throws
-// c10::Error with a sentence for the user when the settings do not fit the network, or a place is taken.
+// The methods that the slots' `method.kind`s name, attached to `sites`: one per run of neighbours that are made
+// together. Throws c10::Error with a sentence for the user when the settings do not fit the network, or a place is
+// taken.
 std::unique_ptr<Method> MakeMethod(const TuningSites& sites, const std::vector<SlotOptions>& slots,
                                    torch::Device device);
 

@@ -101,7 +101,7 @@ TEST_F(LoraFilesTest, AFileAttachesWithItsOwnRanksAndScales) {
   ExpectSame(*read, lora);
   const SmallInputs in = MakeInputs(2, 5);
   const auto plain = network_(in.x, in.time, in.context);
-  const auto method = MakeLoraOf(*read, sites_, torch::kCPU);
+  const auto method = MakeLoraOf(*read, sites_, SlotRange{}, torch::kCPU);
   EXPECT_GT((network_(in.x, in.time, in.context) - plain).abs().max().item<double>(), 1e-3);
   BaseWeights weights;
   for (const auto& item : network_->named_parameters()) weights.denoiser[item.key()] = item.value();

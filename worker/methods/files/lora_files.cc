@@ -14,6 +14,7 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 #include "worker/io/weight_files.h"
+#include "worker/methods/files/lora_names.h"
 #include "worker/methods/layer_names.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
@@ -27,37 +28,6 @@ constexpr char kAdapterMetadataKey[] = "lora_adapter_metadata";
 constexpr char kPeftPrefix[] = "base_model.model.";
 constexpr char kConfigFile[] = "adapter_config.json";
 constexpr char kPeftWeights[] = "adapter_model.safetensors";
-
-// ---- names of arrays
-
-enum class Role { kA, kB, kMagnitude, kAlpha };
-
-constexpr std::pair<std::string_view, Role> kEndings[] = {
-    {".lora_A.weight", Role::kA},  // peft; diffusers today
-    {".lora_B.weight", Role::kB},
-    {".lora.down.weight", Role::kA},  // diffusers 0.18 … 0.3x, UNet
-    {".lora.up.weight", Role::kB},
-    {".lora_linear_layer.down.weight", Role::kA},  // text encoder
-    {".lora_linear_layer.up.weight", Role::kB},
-    {".lora_down.weight", Role::kA},  // kohya
-    {".lora_up.weight", Role::kB},
-    {"_lora.down.weight", Role::kA},  // diffusers' attention processors: ".processor.to_q_lora.down.weight"
-    {"_lora.up.weight", Role::kB},
-    {".lora_magnitude_vector", Role::kMagnitude},
-    {".lora_magnitude_vector.weight", Role::kMagnitude},
-    {".dora_scale", Role::kMagnitude},  // LyCORIS
-    {".alpha", Role::kAlpha},
-};
-
-// What other tools keep under the same kinds of names.
-constexpr std::pair<std::string_view, std::string_view> kOtherKinds[] = {
-    {".hada_", "a LoHa"},
-    {".lokr_", "a LoKr"},
-    {".lora_mid", "a LoRA with a middle factor (Tucker)"},
-    {".oft_", "an OFT"},
-    {".on_input", "an IA3"},
-    {"lora_embedding_", "a LoRA of an embedding"},
-    {".diff", "a difference of weights"}};
 
 // The layers of a base by all the names that files have for them.
 class LayerIndex {
@@ -209,14 +179,11 @@ class Reader {
     } else if (Takes(name, "text_encoder.") || Takes(name, "lora_te_") || Takes(name, "lora_te1_")) {
       conditioner = true;
     }
-    for (const auto& [part, kind] : kOtherKinds) {
-      if (name.find(part) != std::string::npos) {
-        return Bad(path_, fmt::format("'{}' is of {}; only LoRAs can be read", full_name, kind));
-      }
+    if (const std::string_view kind = OtherKindOf(name); !kind.empty()) {
+      return Bad(path_, fmt::format("'{}' is of {}; only LoRAs can be read", full_name, kind));
     }
-    const auto ending = std::find_if(std::begin(kEndings), std::end(kEndings),
-                                     [&](const auto& entry) { return name.ends_with(entry.first); });
-    if (ending == std::end(kEndings)) return Bad(path_, fmt::format("'{}' is no array of a LoRA", full_name));
+    const auto* const ending = FindLoraEnding(name);
+    if (ending == nullptr) return Bad(path_, fmt::format("'{}' is no array of a LoRA", full_name));
     name.erase(name.size() - ending->first.size());
     if (!kohya) name = TodaysName(name, conditioner.value_or(false));
     const std::string layer = index_.Find(conditioner, name);
@@ -225,7 +192,7 @@ class Reader {
                  fmt::format("'{}': the base has no layer '{}': the LoRA was made for another base", full_name, name));
     }
     if (view.type != ElementType::kF32 && view.type != ElementType::kF16 && view.type != ElementType::kBF16 &&
-        view.type != ElementType::kF64 && ending->second != Role::kAlpha) {
+        view.type != ElementType::kF64 && ending->second != LoraRole::kAlpha) {
       return Bad(path_, fmt::format("'{}' is of type {}; expected floats", full_name, ElementTypeName(view.type)));
     }
     const torch::Tensor value = ToTensor(view).to(torch::kFloat32);
@@ -234,16 +201,16 @@ class Reader {
     }
     LoraLayer& into = file_.layers[layer];
     switch (ending->second) {
-      case Role::kA:
+      case LoraRole::kA:
         into.a = value;
         break;
-      case Role::kB:
+      case LoraRole::kB:
         into.b = value;
         break;
-      case Role::kMagnitude:
+      case LoraRole::kMagnitude:
         into.magnitude = value;
         break;
-      case Role::kAlpha:
+      case LoraRole::kAlpha:
         if (value.numel() != 1) return Bad(path_, fmt::format("'{}' is no single number", full_name));
         alphas_[layer] = value.item<double>();
         break;
