@@ -19,6 +19,8 @@ int main(int argc, char** argv) {
   loupe::worker::AddSampleCommand(app, exit_code);
   loupe::worker::AddNoiseDiffCommand(app, exit_code);
   loupe::worker::AddExportCommand(app, exit_code);
+  loupe::worker::AddConvertCommand(app, exit_code);
+  loupe::worker::AddInspectCommand(app, exit_code);
   loupe::worker::AddRenderEmojiCommand(app, exit_code);
   loupe::worker::AddRenderPhotographsCommand(app, exit_code);
   loupe::worker::AddPretrainCommand(app, exit_code);

@@ -19,6 +19,10 @@ void AddSampleCommand(CLI::App& app, int& exit_code);
 void AddNoiseDiffCommand(CLI::App& app, int& exit_code);
 // export: a tuned base or an adapter in other programs' layouts.
 void AddExportCommand(CLI::App& app, int& exit_code);
+// convert: a LoRA, embedding or hypernetwork in another program's form.
+void AddConvertCommand(CLI::App& app, int& exit_code);
+// inspect: what such a file is.
+void AddInspectCommand(CLI::App& app, int& exit_code);
 // render-emoji: the built-in data as image files.
 void AddRenderEmojiCommand(CLI::App& app, int& exit_code);
 // render-photographs: photographed things as image files.

@@ -26,8 +26,9 @@ void AddExportCommand(CLI::App& app, int& exit_code) {
   const auto layout = std::make_shared<std::string>("merged");
   command->add_option("--base", request->base, "Folder of the base that the adapter was trained on")->required();
   command
-      ->add_option("--adapter", request->adapter,
-                   "A trial's adapter.safetensors, or a LoRA of another program (a file, or peft's folder)")
+      ->add_option(
+          "--adapter", request->adapter,
+          "A trial's adapter.safetensors, or another program's LoRA (a file, or peft's folder), embedding or hypernetwork")
       ->required();
   command->add_option("--out", request->out, "New folder")->required();
   std::string layouts;

@@ -19,8 +19,9 @@ void AddSampleCommand(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("sample", "Make pictures from a prompt, with or without an adapter");
   const auto request = std::make_shared<SampleRequest>();
   command->add_option("--base", request->base, "Folder of the base model")->required();
-  command->add_option("--adapter", request->adapter,
-                      "A trial's adapter.safetensors, or a LoRA of another program (a file, or peft's folder)");
+  command->add_option(
+      "--adapter", request->adapter,
+      "A trial's adapter.safetensors, or another program's LoRA (a file, or peft's folder), embedding or hypernetwork");
   command->add_option("--prompt", request->prompt, "What to show")->required();
   command->add_option("--out", request->out, "PNG file")->required();
   command->add_option("--count", request->count, "Pictures; more than one make a sheet")

@@ -1,32 +1,23 @@
 #include "worker/executor/attached_adapter.h"
 
-#include <utility>
-
 #include "spdlog/spdlog.h"
-#include "worker/methods/lora.h"
-#include "worker/nn/tuning_sites.h"
 #include "worker/runtime/device.h"
 #include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
 
+TuningSites SitesOf(BaseModel& base) {
+  return SitesIn(base.denoiser->network(), &base.conditioner->network(), base.conditioner->prompts());
+}
+
 AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device) {
-  const TuningSites sites = SitesIn(*base.model.unet, base.model.text_encoder.get());
+  const TuningSites sites = SitesOf(base.model);
   AttachedAdapter attached;
-  if (!IsAdapterFile(path)) {
-    attached.lora = ValueOrThrow(ReadLora(path, sites));
-    attached.traits = FindMethod("lora");
-    attached.method = MakeLoraOf(*attached.lora, sites, device);
-    return attached;
-  }
-  attached.file = ValueOrThrow(ReadAdapterFile(path));
-  if (attached.file.base_sha256 != base.sha256) {
+  attached.file = ValueOrThrow(ReadTunedFile(path, sites));
+  if (attached.file.adapter.has_value() && attached.file.adapter->base_sha256 != base.sha256) {
     spdlog::warn("{} was trained on another base than {}", path, base.model.folder);
   }
-  attached.traits = &MethodOf(attached.file.settings);
-  attached.method = MakeMethod(sites, {{attached.file.settings, 0}}, device);
-  attached.method->Import(0, attached.file.arrays);
-  if (attached.traits->name == "lora") attached.lora = LoraFileOf(attached.file.arrays, attached.file.settings);
+  attached.method = MakeMethodOf(attached.file, "", sites, SlotRange{}, device);
   return attached;
 }
 

@@ -2,26 +2,24 @@
 #pragma once
 
 #include <memory>
-#include <optional>
+#include <string>
 
 #include "worker/base/model_store.h"
-#include "worker/methods/files/adapter_file.h"
-#include "worker/methods/files/lora_files.h"
 #include "worker/methods/method.h"
-#include "worker/methods/method_registry.h"
+#include "worker/methods/tuned_file.h"
+#include "worker/nn/tuning_sites.h"
 
 namespace loupe::worker {
 
+// All places of a base where methods can act.
+TuningSites SitesOf(BaseModel& base);
+
 struct AttachedAdapter {
-  // A trial's; of another program's file only the values are known, and the settings are none.
-  AdapterFile file;
-  // Of a LoRA, a trial's or another program's.
-  std::optional<LoraFile> lora;
-  const MethodTraits* traits = nullptr;
+  TunedFile file;
   std::unique_ptr<Method> method;  // attached to the base, which must outlive it
 };
 
-// Reads and attaches a trial's adapter file, or another program's LoRA (lora_files.h: a file, or a folder of peft's). A
+// Reads and attaches a trial's adapter file, or another program's LoRA, embedding or hypernetwork (tuned_file.h). A
 // warning is logged when a trial's was trained on another base. Throws UserError or c10::Error naming what does not
 // fit.
 AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device);

@@ -18,7 +18,6 @@
 #include "worker/io/safetensors.h"
 #include "worker/io/weight_files.h"
 #include "worker/methods/files/adapter_file.h"
-#include "worker/methods/files/lora_files.h"
 #include "worker/methods/files/module_files.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
@@ -122,6 +121,7 @@ class MergedNetwork {
  private:
   // A text encoder's names have "text_model." in front of ours, but for files of newer versions of transformers.
   absl::StatusOr<std::string> PrefixInFile(const std::string& folder) const {
+    if (part_ != "text_encoder") return std::string();
     LOUPE_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder, stem_));
     const std::string prefix = "text_model.";
     for (const auto& [name, array] : files.arrays()) {
@@ -137,17 +137,26 @@ class MergedNetwork {
 
 absl::Status WriteMerged(const ExportRequest& request, const AttachedAdapter& adapter, BaseModel& base,
                          NewFolder& folder) {
-  const BaseWeights before{WeightsOf(*base.unet), WeightsOf(*base.text_encoder)};
+  if (base.kind == BaseKind::kDiT && base.dit->config().published) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: its weights are named as in DiT's published files, and merged ones would be written by diffusers' names, "
+        "whose sinusoids of the time differ; export it as a bundle",
+        request.base));
+  }
+  const std::string base_sha256 = adapter.file.adapter.has_value() ? adapter.file.adapter->base_sha256 : "";
+  const BaseWeights before{WeightsOf(base.denoiser->network()), WeightsOf(base.conditioner->network())};
   BaseWeights weights = before;
   if (absl::Status status = adapter.method->Merge(0, weights); !status.ok()) return Annotate(status, request.adapter);
-  const MergedNetwork unet(request, folder, "unet", "diffusion_pytorch_model");
+  const MergedNetwork unet(request, folder, std::string(DenoiserFolder(base.kind)), "diffusion_pytorch_model");
   const MergedNetwork text(request, folder, "text_encoder", "model");
   const bool tunes_text = !SameArrays(before.conditioner, weights.conditioner);
   LOUPE_RETURN_IF_ERROR(unet.Check(weights.denoiser));
   if (tunes_text) LOUPE_RETURN_IF_ERROR(text.Check(weights.conditioner));
   LOUPE_RETURN_IF_ERROR(folder.CopyFrom(request.base));
-  LOUPE_RETURN_IF_ERROR(unet.Write(weights.denoiser, adapter.file.base_sha256));
-  return tunes_text ? text.Write(weights.conditioner, adapter.file.base_sha256) : absl::OkStatus();
+  const Weights in_file =
+      base.kind == BaseKind::kDiT ? AsDiffusersFile(weights.denoiser, base.dit->config()) : weights.denoiser;
+  LOUPE_RETURN_IF_ERROR(unet.Write(in_file, base_sha256));
+  return tunes_text ? text.Write(weights.conditioner, base_sha256) : absl::OkStatus();
 }
 
 absl::Status WriteBundle(const ExportRequest& request, NewFolder& folder) {
@@ -176,13 +185,16 @@ absl::Status Write(const ExportRequest& request, const AttachedAdapter& adapter,
     case ExportLayout::kBundle:
       return WriteBundle(request, folder);
     case ExportLayout::kModules:
-      return WriteModuleFiles(folder.partial(), adapter.file, base.unet->config().levels.front().resnets);
+      if (base.kind != BaseKind::kUNet) {
+        return absl::InvalidArgumentError(fmt::format(
+            "{}: the paper's module files are of a UNet, and the base is a {}", request.base, BaseKindName(base.kind)));
+      }
+      return WriteModuleFiles(folder.partial(), *adapter.file.adapter, base.unet->config().levels.front().resnets);
     case ExportLayout::kDiffusers:
-      return WriteDiffusersLora(folder.partial(), *adapter.lora);
     case ExportLayout::kPeft:
-      return WritePeftLora(folder.partial(), *adapter.lora);
     case ExportLayout::kKohya:
-      return WriteKohyaLora(folder.partial(), *adapter.lora);
+    case ExportLayout::kA1111:
+      return WriteTunedFile(adapter.file, request.layout, folder.partial());
   }
   return absl::InternalError("a layout without a writer");
 }
@@ -192,10 +204,38 @@ absl::Status Export(const ExportRequest& request) {
   LoadedModel<BaseModel>& base = models.Base(request.base);
   // Attached once, so that an adapter of another base is refused here and not by its later reader.
   const AttachedAdapter adapter = AttachAdapterFile(request.adapter, base, torch::kCPU);
-  LOUPE_RETURN_IF_ERROR(CheckLayout(request, *adapter.traits));
+  LOUPE_RETURN_IF_ERROR(CheckLayout(request, *adapter.file.traits));
   NewFolder folder(request.out);
   LOUPE_RETURN_IF_ERROR(folder.Begin());
   LOUPE_RETURN_IF_ERROR(Write(request, adapter, base.model, folder));
+  return folder.Finish();
+}
+
+absl::Status Convert(const ConvertRequest& request) {
+  LOUPE_ASSIGN_OR_RETURN(const TunedFileKind kind, RecogniseTunedFile(request.file));
+  ModelStore models(torch::kCPU);
+  TuningSites sites;
+  if (!request.base.empty()) {
+    sites = SitesOf(models.Base(request.base).model);
+  } else if (kind == TunedFileKind::kLora || kind == TunedFileKind::kLycoris) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: programs name a LoRA's layers differently: give --base, the folder of the base that it is for",
+                    request.file));
+  }
+  LOUPE_ASSIGN_OR_RETURN(TunedFile file, ReadTunedFile(request.file, sites));
+  if (!request.name.empty()) {
+    if (file.embedding.has_value()) {
+      file.embedding->token = request.name;
+    } else if (file.hypernetwork.has_value()) {
+      file.hypernetwork->name = request.name;
+    } else {
+      return absl::InvalidArgumentError(
+          fmt::format("{}: --name is for embeddings and hypernetworks, and it is none", request.file));
+    }
+  }
+  NewFolder folder(request.out);
+  LOUPE_RETURN_IF_ERROR(folder.Begin());
+  LOUPE_RETURN_IF_ERROR(WriteTunedFile(file, request.layout, folder.partial()));
   return folder.Finish();
 }
 
@@ -204,6 +244,12 @@ absl::Status Export(const ExportRequest& request) {
 absl::Status ExportToFolder(const ExportRequest& request) {
   absl::Status status;
   LOUPE_RETURN_IF_ERROR(StatusOfThrown([&] { status = Export(request); }));
+  return status;
+}
+
+absl::Status ConvertToFolder(const ConvertRequest& request) {
+  absl::Status status;
+  LOUPE_RETURN_IF_ERROR(StatusOfThrown([&] { status = Convert(request); }));
   return status;
 }
 

@@ -22,4 +22,15 @@ struct ExportRequest {
 // which layouts its method has; else as the disk has it.
 absl::Status ExportToFolder(const ExportRequest& request);
 
+struct ConvertRequest {
+  std::string file;  // a trial's adapter file, or another program's LoRA, embedding or hypernetwork
+  std::string out;   // a folder that does not exist yet
+  ExportLayout layout = ExportLayout::kDiffusers;  // IsFileForm
+  std::string base;                                // of which another program's LoRA is; not needed for the other kinds
+  std::string name;  // an embedding's word, or a hypernetwork's name, from now on; empty: as it was
+};
+
+// As ExportToFolder, of values alone.
+absl::Status ConvertToFolder(const ConvertRequest& request);
+
 }  // namespace loupe::worker

@@ -23,7 +23,8 @@ namespace {
 // `given`, or the adapter's own setting.
 std::string PromptOr(const std::string& given, const AttachedAdapter& adapter, const char* flag, const char* setting) {
   if (!given.empty()) return ValueOrThrow(CaptionText(given, flag));
-  if (adapter.method != nullptr && adapter.file.settings.Has(setting)) return adapter.file.settings.Text(setting);
+  const auto& trial = adapter.file.adapter;
+  if (trial.has_value() && trial->settings.Has(setting)) return trial->settings.Text(setting);
   throw UserError(fmt::format("{} is missing: give it, or an adapter that was trained with {}", flag, setting));
 }
 
