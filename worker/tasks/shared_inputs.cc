@@ -46,9 +46,12 @@ std::string HashOf(const torch::Tensor& ids) {
 // code must change the version. Prompts by their token ids: a tokenizer that reads them otherwise makes other pictures.
 std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<std::string>& prompts, int64_t count,
                         uint64_t seed, const SampleOptions& options) {
-  return fmt::format("sampling-v2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256,
-                     HashOf(base.model.conditioner->Ids(prompts)), count, seed, static_cast<int>(options.sampler),
-                     options.steps, options.guidance, options.batch);
+  std::string key = fmt::format("sampling-v2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256,
+                                HashOf(base.model.conditioner->Ids(prompts)), count, seed,
+                                static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
+  // Keys from before there was such a choice stay what they were.
+  if (options.guided_channels != 0) key += fmt::format("\nguided {}", options.guided_channels);
+  return key;
 }
 
 // What rounding depends on: workers that round alike share entries, others do not.
@@ -93,8 +96,8 @@ SampleOptions SampleOptionsFrom(const Settings& settings) {
 SharedInputs::SharedInputs(ModelStore& models, TensorCache cache)
     : models_(models), cache_(std::move(cache)), arithmetic_(Arithmetic(models.device())) {}
 
-TensorMap SharedInputs::Cached(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
-                               const SampleProgress& progress) const {
+TensorMap SharedInputs::Kept(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
+                             const SampleProgress& progress) const {
   const auto while_waiting = [&] {
     if (progress) progress(0, 0);
   };
@@ -118,7 +121,7 @@ std::vector<Image> SharedInputs::SampledPictures(const Settings& settings, const
     const torch::Tensor noise = RandomStream(seed).Normal(NoiseShape(base.model, count));
     return {{kPicturesArray, TensorFromImages(SamplePictures(base.model, {prompt}, noise, options, progress))}};
   };
-  const auto entry = Cached("class-pictures", SamplingKey(base, {prompt}, count, seed, options), make, progress);
+  const auto entry = Kept("class-pictures", SamplingKey(base, {prompt}, count, seed, options), make, progress);
   return ImagesFromTensor(entry.at(kPicturesArray));
 }
 
@@ -126,7 +129,7 @@ Condition SharedInputs::Contexts(const Settings& settings, const std::vector<std
   LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
   const std::string key = fmt::format("text-v2\n{}\n{}", base.sha256, HashOf(base.model.conditioner->Ids(captions)));
   const auto make = [&]() -> TensorMap { return {{kContextsArray, EncodeTextInParts(base.model, captions)}}; };
-  return Taken(Cached("text", key, make, {}), kContextsArray, models_.device());
+  return Taken(Kept("text", key, make, {}), kContextsArray, models_.device());
 }
 
 EncodedPictures SharedInputs::Latents(const Settings& settings, const std::vector<Image>& images,
@@ -140,7 +143,7 @@ EncodedPictures SharedInputs::Latents(const Settings& settings, const std::vecto
     return arrays;
   };
   const auto entry =
-      Cached("latents", fmt::format("latents-v2\n{}\n{}\n{}", base.sha256, HashOf(images), flip), make, progress);
+      Kept("latents", fmt::format("latents-v2\n{}\n{}\n{}", base.sha256, HashOf(images), flip), make, progress);
   EncodedPictures encoded;
   encoded.latents = Taken(entry, kLatentsArray, models_.device());
   if (flip) encoded.mirrored = Taken(entry, kMirroredArray, models_.device());
@@ -174,7 +177,7 @@ PictureFeatures SharedInputs::CachedFeatures(const Settings& settings, const std
     if (dino != nullptr) arrays[kDinoArray] = TensorFromFeatures(features.dino);
     return arrays;
   };
-  const TensorMap entry = Cached(kind, key, make, progress);
+  const TensorMap entry = Kept(kind, key, make, progress);
   PictureFeatures features;
   features.clip = FeaturesFromTensor(entry.at(kEmbeddingsArray));
   if (inception != nullptr) features.inception = FeaturesFromTensor(entry.at(kInceptionArray));

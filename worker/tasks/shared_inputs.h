@@ -34,6 +34,8 @@ class SharedInputs {
   SharedInputs(ModelStore& models, TensorCache cache);
 
   BaseModel& Base(const Settings& settings) { return models_.Base(settings.Text("base")).model; }
+  // What identifies it in keys.
+  const std::string& BaseDigest(const Settings& settings) { return models_.Base(settings.Text("base")).sha256; }
   // Null when the settings name none.
   LoadedModel<InceptionScorer>* InceptionOf(const Settings& settings);
   LoadedModel<DinoScorer>* DinoOf(const Settings& settings);
@@ -62,10 +64,12 @@ class SharedInputs {
   analysis::FeatureMatrix Embed(const Settings& settings, const std::vector<Image>& images);
   analysis::FeatureMatrix EmbedTexts(const Settings& settings, const std::vector<std::string>& texts);
 
+  // What is kept of all this, and of what a task makes itself, for this machine's arithmetic. Keys hold a version: what
+  // changes their results must change it.
+  TensorMap Kept(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
+                 const SampleProgress& progress) const;
+
  private:
-  // The cached steps. Keys hold a version: what changes their results must change it.
-  TensorMap Cached(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
-                   const SampleProgress& progress) const;
   // `pictures` is called when the entry is not there; `pictures_key` says what it gives.
   PictureFeatures CachedFeatures(const Settings& settings, const std::string& kind, const std::string& pictures_key,
                                  const std::function<std::vector<Image>()>& pictures, const SampleProgress& progress);
