@@ -94,7 +94,8 @@ std::string WeakestWord(const Settings& settings, SharedInputs& inputs, const Sa
   const auto make = [&]() -> TensorMap {
     return {{"priors", torch::tensor(Priors(base, prompt, words, progress), torch::kFloat64)}};
   };
-  const std::string key = fmt::format("identifier-v1\n{}\n{}", inputs.BaseDigest(settings), prompt);
+  std::string key = fmt::format("identifier-v1\n{}\n{}", inputs.BaseDigest(settings), prompt);
+  for (const ClipTokenizer::Word& word : words) key += "\n" + word.text;
   const torch::Tensor priors = inputs.Kept("identifier", key, make, progress).at("priors");
   // Three digits: machines round differently, and must not choose differently for that.
   const auto rounded = [&](size_t i) {
