@@ -136,7 +136,7 @@ void AdapterParity::CompareCase(size_t index) {
             << parameter.name;
       }
     }
-    optimiser.Step();
+    optimiser.Step(1);
     for (const NamedParameter& parameter : method->parameters()) parameter.value.mutable_grad().reset();
   }
 

@@ -1,5 +1,5 @@
-"""LoRA by peft, BitFit and full fine-tuning by torch alone, on diffusers' UNet and transformers' text encoder: loss, every
-gradient, and ten AdamW steps.
+"""LoRA by peft, BitFit and full fine-tuning by torch alone, the methods of transformer_methods.py, all on diffusers' UNet and
+transformers' text encoder: loss, every gradient, and ten AdamW steps.
 
 LoRA's B is 0 at first, which makes A's gradient 0 and every scale invisible: here both start away from 0.
 """
@@ -8,11 +8,13 @@ import json
 
 import peft
 import torch
+import transformer_methods
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
 STEPS = 10
+SKS = 2012  # the built-in tokenizer's "sks"
 ATTENTION = r".*\.attn[12]\.to_(q|k|v|out\.0)"
 TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
@@ -53,7 +55,12 @@ CASES = [
     dict(base="linear_and_lists",
          settings={"method.kind": "full", "method.layers": "attn2 conv_in.weight embeddings layers.1",
                    "method.text_encoder": "true"}),
-]
+    dict(base="linear_and_lists", settings={"method.kind": "textual-inversion", "method.token": "sks"}),
+    dict(base="sd_v1_like", settings={"method.kind": "hypernetwork"}),
+    dict(base="emoji_shape",
+         settings={"method.kind": "hypernetwork", "method.layer_structure": "1, 2, 1.5, 1", "method.hidden_activation": "swish",
+                   "method.layer_norm": "true", "method.activate_output": "true"}),
+] + transformer_methods.CASES
 
 
 def inject(module, options, settings, generator):
@@ -89,10 +96,69 @@ def chosen(module, takes):
     return found
 
 
+def word(text):
+    """The row of one word, apart from the table."""
+    table = text.get_input_embeddings()
+    vectors = torch.nn.Parameter(table.weight[SKS].detach().clone()[None])
+    table.register_forward_hook(lambda layer, ids, output: torch.where((ids[0] == SKS)[..., None], vectors[0], output))
+    return {"sks": vectors}
+
+
+class Before(torch.nn.Module):
+    """A layer that reads x + f(x) in place of x."""
+
+    def __init__(self, layer, network):
+        super().__init__()
+        self.layer, self.network = layer, network
+
+    def forward(self, x):
+        return self.layer(x + self.network(x))
+
+
+def network(width, settings, generator):
+    """f, in the order of its parts."""
+    structure = [float(part) for part in settings.get("method.layer_structure", "1, 2, 1").split(",")]
+    function = {"linear": None, "swish": torch.nn.Hardswish}[settings.get("method.hidden_activation", "linear")]
+    parts = []
+    for i in range(len(structure) - 1):
+        out = int(width * structure[i + 1])
+        parts.append(torch.nn.Linear(int(width * structure[i]), out))
+        if function and (i < len(structure) - 2 or settings.get("method.activate_output") == "true"):
+            parts.append(function())
+        if settings.get("method.layer_norm") == "true":
+            parts.append(torch.nn.LayerNorm(out))
+    sequence = torch.nn.Sequential(*parts)
+    for parameter in sequence.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.data = 0.3 * noise * parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.5 + 0.1 * noise
+    return sequence
+
+
+def hypernetworks(unet, settings, generator):
+    """One pair for each width of a context, in all attentions of that width."""
+    found, pairs = {}, {}
+    attentions = [module for name, module in unet.named_modules() if name.endswith(("attn1", "attn2"))]
+    for width in sorted({module.to_k.in_features for module in attentions}):
+        pairs[width] = {layer: network(width, settings, generator) for layer in ("to_k", "to_v")}
+        for layer, sequence in pairs[width].items():
+            found |= {f"hypernetwork.{width}.{layer}.linear.{name}": value for name, value in sequence.named_parameters()}
+    for module in attentions:
+        for layer in ("to_k", "to_v"):
+            linear = getattr(module, layer)
+            setattr(module, layer, Before(linear, pairs[linear.in_features][layer]))
+    return found
+
+
 def attach(case, unet, text, generator):
     """What is trained, by its name in our files."""
     settings, kind = case["settings"], case["settings"]["method.kind"]
+    if case in transformer_methods.CASES:
+        return transformer_methods.attach(case, unet, generator)
     with_text = settings.get("method.text_encoder") == "true"
+    if kind == "textual-inversion":
+        return word(text)
+    if kind == "hypernetwork":
+        return hypernetworks(unet, settings, generator)
     if kind == "lora":
         in_unet = inject(unet, case["unet"], settings, generator)
         in_text = inject(text, case["text"], settings, generator) if with_text else {}
@@ -121,6 +187,8 @@ def write(repository, out):
         timesteps = torch.randint(0, 1000, (STEPS + 1, 2), generator=generator)
         ids = torch.randint(0, 2000, (2, 7), generator=generator)
         ids[:, -1] = 2014
+        if case["settings"]["method.kind"] == "textual-inversion":
+            ids[:, 2] = SKS
         arrays |= {key + "latents": latents, key + "noise": noise, key + "timesteps": timesteps, key + "ids": ids}
         arrays |= {f"{key}initial.{name}": value.detach().clone() for name, value in parameters.items()}
         optimiser = torch.optim.AdamW(parameters.values(), lr=1e-3, weight_decay=0.01)
