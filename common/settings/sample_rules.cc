@@ -18,6 +18,16 @@ std::vector<SettingRule> SampleRules() {
        .minimum = 0,
        .maximum = 1000,
        .description = "Scale of classifier-free guidance; 1 turns it off."},
+      {.key = "sample.guided_channels",
+       .type = kInteger,
+       .default_value = "0",
+       .minimum = 0,
+       .maximum = 1024,
+       .since = 3,
+       .neutral = "0",
+       .description =
+           "How many of the latents' channels guidance moves; 0: all. 3 repeats DiT's published code, which leaves the "
+           "fourth as it is predicted for the class."},
       {.key = "sample.sampler",
        .type = kChoice,
        .default_value = "dpm-solver++",

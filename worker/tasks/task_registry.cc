@@ -5,6 +5,7 @@
 #include "fmt/format.h"
 #include "worker/base/file_stamp.h"
 #include "worker/runtime/user_error.h"
+#include "worker/tasks/class_conditional.h"
 #include "worker/tasks/dreambooth.h"
 #include "worker/tasks/finetune.h"
 
@@ -17,6 +18,7 @@ using MakeTask = std::unique_ptr<const Task> (*)(const Settings&, uint64_t sweep
 // One line per task.
 const std::map<std::string, MakeTask>& TaskMakers() {
   static const std::map<std::string, MakeTask> makers = {
+      {"classes", MakeClassConditionalTask},
       {"dreambooth", MakeDreamBoothTask},
       {"finetune", MakeFinetuneTask},
   };
