@@ -1,9 +1,9 @@
 // How long a trial will take, from the network's size: good to a factor of two or so, before the first trial has run.
 //
-// Basis, stated in every answer. Work of a trial, in forward passes of the U-Net over one latent:
+// Basis, stated in every answer. Work of a trial, in forward passes of the denoiser over one latent:
 //   training   steps · images per step · 2   (forward, and a backward pass that must reach every tap)
 //   sampling   samples · sampler steps · 2 when guidance is on
-// times the arithmetic of one pass (from unet/config.json) over the speed of the device; or times the seconds per pass
+// times the arithmetic of one pass (from its config.json) over the speed of the device; or times the seconds per pass
 // that earlier trials on the same base took (trial_history.h). Left out: loading, the VAE, scoring, and the class
 // images, which are sampled once per replicate and shared by all its trials; the second way has them in its seconds.
 #pragma once
@@ -13,8 +13,10 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "common/network_flops.h"
 #include "common/settings/settings.h"
 #include "coordinator/plan/plan.h"
+#include "worker/io/base_folder.h"
 
 namespace loupe::cli {
 
@@ -23,12 +25,12 @@ namespace loupe::cli {
 inline constexpr double kCpuGflopsPerCore = 35;
 inline constexpr double kGpuGflops = 20'000;
 
-// Floating-point operations (two per multiply-add) of one forward pass of a UNet2DConditionModel for one latent, from
-// the text of its config.json and the number of text tokens. INVALID_ARGUMENT when a key is missing or of a block type
+// The arithmetic of one forward pass for one latent (common/network_flops.h), from the text of the denoiser's
+// config.json and, for a UNet, the number of text tokens. INVALID_ARGUMENT when a key is missing or of a block type
 // that is not known.
-absl::StatusOr<double> UnetForwardFlops(std::string_view config_json, int64_t text_tokens);
+absl::StatusOr<NetworkWork> DenoiserWork(worker::BaseKind kind, std::string_view config_json, int64_t text_tokens);
 
-// Forward passes of the U-Net that one trial costs, by the basis above.
+// Forward passes of the denoiser that one trial costs, by the basis above.
 double NetworkPasses(const Settings& settings);
 
 // The mean over the plan's cells.
@@ -39,8 +41,8 @@ struct TrialCost {
   std::string basis;   // one sentence
 };
 
-// Reads BASE/unet/config.json and BASE/tokenizer/tokenizer_config.json for every base that the plan uses. NOT_FOUND
-// when one is not on this machine.
+// Reads the denoiser's config.json and BASE/tokenizer/tokenizer_config.json for every base that the plan uses.
+// NOT_FOUND when one is not on this machine.
 absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::Plan& plan, double gflops_per_worker);
 
 }  // namespace loupe::cli

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "cli/base_check.h"
 #include "cli/output.h"
 #include "common/settings/settings.h"
 #include "common/status_macros.h"
@@ -18,6 +19,7 @@ absl::StatusOr<SweepInput> PlanFile(coordinator::SweepFile file) {
   coordinator::MakePathsAbsolute(file.spec, working_directory.string());
   absl::StatusOr<coordinator::Plan> plan = coordinator::Plan::Create(file.spec);
   if (!plan.ok()) return coordinator::LocateInFile(plan.status(), file);
+  LOUPE_RETURN_IF_ERROR(CheckBases(*plan));
   return SweepInput{.file = std::move(file), .plan = *std::move(plan)};
 }
 
