@@ -246,7 +246,8 @@ void AddTrialCommands(CLI::App& app, int& exit_code) {
   CLI::App* trials =
       AddOne(app, exit_code, flags, "trials", "List a sweep's trials, their scores and failures", false, &ListTrials);
   trials->add_option("--state", flags->states, "Only trials in this state; may be repeated")
-      ->check(CLI::IsMember({"QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "QUARANTINED"}, CLI::ignore_case))
+      ->transform(
+          CLI::IsMember({"QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "QUARANTINED"}, CLI::ignore_case))
       ->delimiter(',');
   trials->add_option("--limit", flags->limit, "At most so many; 0 means all")->check(CLI::NonNegativeNumber);
   AddFormatOption(*trials, flags->format, {"text", "json"});

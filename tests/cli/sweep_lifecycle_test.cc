@@ -41,6 +41,7 @@ TEST_F(SweepLifecycleTest, SweepRunsToItsEndAndItsReportHoldsAnFTable) {
   EXPECT_EQ(status["cells"], 8);
 
   const json trials = LoupeJson({"trials", "first-sweep"})["trials"];
+  EXPECT_EQ(LoupeJson({"trials", "first-sweep", "--state", "succeeded"})["trials"], trials);
   ASSERT_EQ(trials.size(), 16u);
   std::set<std::string> cells;
   for (const json& trial : trials) cells.insert(trial["cell"].dump() + trial["replicate"].dump());
