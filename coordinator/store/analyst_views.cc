@@ -10,8 +10,10 @@
 namespace loupe::coordinator {
 namespace {
 
-// Enumerations by their names in the contract (proto/loupe/v1); times as ISO 8601 in UTC; names and not keys.
-#define LOUPE_TIME(column) "strftime('%Y-%m-%dT%H:%M:%fZ', " column " / 1000000.0, 'unixepoch')"
+// Enumerations by their names in the contract (proto/loupe/v1); times as seconds since 1970; names and not keys.
+// In the SQL that SQLite and DuckDB share, and without functions of one of them: DuckDB reads a view by its text, and
+// where it cannot, every column is text to it.
+#define LOUPE_TIME(column) column " / 1000000.0"
 #define LOUPE_FAILURE_CLASS(column) \
   "CASE " column " WHEN 1 THEN 'LOST_WORKER' WHEN 2 THEN 'RETRYABLE' WHEN 3 THEN 'USER_ERROR' END"
 #define LOUPE_TRIAL_STATE(column)                                                             \
@@ -23,7 +25,7 @@ constexpr char kSweeps[] =
     "CREATE VIEW view_sweeps AS SELECT s.sweep_id AS sweep, s.display_name AS title,\n"
     "  CASE WHEN j.kind = 1 THEN 'CREATING' WHEN j.kind = 5 THEN 'DELETING' ELSE CASE s.state WHEN 1 THEN 'ACTIVE' WHEN 2 THEN 'PAUSED'\n"
     "    WHEN 3 THEN 'STOPPING' WHEN 4 THEN 'COMPLETED' WHEN 5 THEN 'STOPPED' ELSE 'CANCELLED' END END AS state,\n"
-    "  s.state_reason, s.cell_count AS cells, s.replicates, printf('%u', s.seed) AS seed, s.priority,\n"
+    "  s.state_reason, s.cell_count AS cells, s.replicates, s.seed, s.priority,\n"
     "  " LOUPE_TIME("s.create_time_us") " AS created, " LOUPE_TIME("s.update_time_us") " AS updated,\n"
     "  " LOUPE_TIME("s.end_time_us") " AS ended\n"
     "FROM sweeps AS s LEFT JOIN jobs AS j USING (sweep_key)";
@@ -38,7 +40,7 @@ constexpr char kTrials[] =
     "  LEFT JOIN attempts AS a ON a.sweep_key = t.sweep_key AND a.trial_index = t.trial_index AND a.epoch = coalesce(r.epoch, t.epoch)";
 
 constexpr char kLevels[] =
-    "CREATE VIEW view_levels AS SELECT s.sweep_id AS sweep, c.cell_index AS cell, l.key AS factor, l.value AS level\n"
+    "CREATE VIEW view_levels AS SELECT s.sweep_id AS sweep, c.cell_index AS cell, l.key AS factor, (c.levels ->> ('$.\"' || l.key || '\"')) AS level\n"
     "FROM cells AS c JOIN sweeps AS s USING (sweep_key), json_each(c.levels) AS l";
 
 constexpr char kScores[] =
