@@ -96,6 +96,9 @@ class Operations:
         try:
             return await self.transport.unary(rpc.CREATE_SWEEP, request)
         except InvalidRequestError as error:
+            if any(violation.field.startswith("spec.settings") for violation in error.violations):
+                raise InvalidRequestError("the coordinator is older than this client: it reads no sweep files", code="UNIMPLEMENTED",
+                                          hint="Bring it up to date, or submit with the 'loupe' command that came with it.") from error
             raise pointed_out(error, file) from error
 
     async def plan(self, spec: Spec, relative_to: str | os.PathLike[str] | None) -> Plan:
