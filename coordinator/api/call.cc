@@ -98,7 +98,7 @@ void UnaryCall::Answer(const absl::Status& status) {
 bool Enter(const Backend& backend, UnaryCall* call, Role role, CallKind kind,
            const google::protobuf::Message& request) {
   absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(
-      backend, [call] { return call->origin(); }, [call] { call->End(); }, role, kind, &request);
+      backend, [call] { return call->origin(); }, call->MakeEnd(), role, kind, &request);
   if (!open.ok()) {
     call->Answer(open.status());
     return false;
@@ -127,7 +127,7 @@ void ServeChange(const Backend& backend, UnaryCall* call, Role role, const char*
     if (status.ok()) status = CheckLimits(request);
     if (status.ok()) {
       absl::StatusOr<std::unique_ptr<OpenCall>> open =
-          OpenAs(backend, *caller, origin.machine, CallKind::kUnary, [call] { call->End(); });
+          OpenAs(backend, *caller, origin.machine, CallKind::kUnary, call->MakeEnd());
       status = open.status();
       if (open.ok()) call->SetOpen(*std::move(open));
     }

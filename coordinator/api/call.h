@@ -92,9 +92,9 @@ class UnaryCall : public CallState {
   void Answer(const absl::Status& status);
 
   virtual CallOrigin origin() const = 0;
-  // Ends the call at its front end, which notes it as cancelled. Any thread, while the call is open; must be quick and
-  // call nothing here.
-  virtual void End() = 0;
+  // What ends the call at its front end, which then notes it as cancelled. Called on any thread while the call is open,
+  // its destruction included: it must not need the call itself, be quick, and call nothing here.
+  virtual std::function<void()> MakeEnd() const = 0;
 
  protected:
   // Sends the response, or `status` where it is not OK.

@@ -34,7 +34,9 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, public UnaryCall {
   }
 
   CallOrigin origin() const override { return OriginOf(context_); }
-  void End() override { context_.TryCancel(); }
+  std::function<void()> MakeEnd() const override {
+    return [&context = context_] { context.TryCancel(); };
+  }
   void OnCancel() override { NoteCancelled(); }
   void OnDone() override {
     Take();

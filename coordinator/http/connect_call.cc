@@ -67,7 +67,11 @@ class HttpCall final : public UnaryCall, public std::enable_shared_from_this<Htt
 
   void SetTimeout(absl::Duration timeout) { timeout_ = timeout; }
   CallOrigin origin() const override { return OriginOf(exchange_->request(), port_); }
-  void End() override { exchange_->Abort(); }
+  std::function<void()> MakeEnd() const override {
+    return [exchange = std::weak_ptr<Exchange>(exchange_)] {
+      if (const auto held = exchange.lock()) held->Abort();
+    };
+  }
 
  private:
   absl::Status Parse() {
