@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator::http {
@@ -61,6 +63,7 @@ std::string_view ReasonPhrase(int status) {
 }
 
 void AppendDefaultHeaders(const Response& response, std::string& head) {
+  head += absl::FormatTime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", absl::Now(), absl::UTCTimeZone());
   static constexpr std::pair<std::string_view, std::string_view> kDefaults[] = {
       {"Content-Security-Policy", kDataPolicy},
       {"Cache-Control", "no-store"},

@@ -18,8 +18,8 @@ inline constexpr std::string_view kDataPolicy = "default-src 'none'; sandbox; fr
 // "Not Found"
 std::string_view ReasonPhrase(int status);
 
-// Appends "Name: value\r\n" for each that `response` does not set itself: Content-Security-Policy (kDataPolicy),
-// Cache-Control (no-store), X-Content-Type-Options, Referrer-Policy, Cross-Origin-Resource-Policy.
+// Appends Date, and "Name: value\r\n" for each that `response` does not set itself: Content-Security-Policy
+// (kDataPolicy), Cache-Control (no-store), X-Content-Type-Options, Referrer-Policy, Cross-Origin-Resource-Policy.
 void AppendDefaultHeaders(const Response& response, std::string& head);
 
 }  // namespace loupe::coordinator::http

@@ -40,6 +40,11 @@ EventFeed::EventFeed(Handlers& handlers, SweepRecord sweep, std::string id)
       id_(std::move(id)),
       idle_since_(handlers.backend.clock->MonotonicNow()) {}
 
+bool EventFeed::ToldTheEndAfter(std::string_view event_id) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return complete_ && event_id.substr(0, event_id.rfind('-')) == id_ && !event_id.ends_with(kEndSuffix);
+}
+
 std::string EventFeed::IdOf(uint64_t number) const { return fmt::format("{}-{}", id_, number); }
 
 EventFeed::Start EventFeed::StartAfter(std::string_view last_event_id) const {
@@ -192,7 +197,10 @@ void EventFeed::Build() {
     }
     if (!state.empty()) Append(true, "sweep", state);
     const bool gone = news && absl::IsNotFound(news->status());
-    if (news && ((news->ok() && (*news)->last) || gone)) Append(false, "end", "{}", kEndSuffix);
+    if (news && ((news->ok() && (*news)->last) || gone)) {
+      Append(false, "end", "{}", kEndSuffix);
+      complete_ = true;
+    }
     // After any other error the streams are cut without a word, and come again.
     ended_ = ended_ || (news && (!news->ok() || (*news)->last));
     again = building_ = news_.has_value();
@@ -220,16 +228,17 @@ void EventFeed::Append(bool is_state, std::string_view name, std::string_view da
   }
 }
 
-absl::StatusOr<std::shared_ptr<EventFeed>> EventFeeds::Open(const std::string& sweep_name) {
+absl::StatusOr<std::shared_ptr<EventFeed>> EventFeeds::Open(const std::string& sweep_name,
+                                                            std::string_view last_event_id) {
   LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(sweep_name));
   LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, handlers_->backend.store->GetSweep(id.id()));
   std::shared_ptr<EventFeed> feed;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    std::erase_if(feeds_, [](const auto& entry) { return entry.second->HasEnded() || entry.second->IsIdle(); });
+    std::erase_if(feeds_, [](const auto& entry) { return entry.second->IsIdle(); });
     std::shared_ptr<EventFeed>& kept = feeds_[sweep.key];
     count_ = feeds_.size();
-    if (kept != nullptr) return kept;
+    if (kept != nullptr && (!kept->HasEnded() || kept->ToldTheEndAfter(last_event_id))) return kept;
     kept = std::make_shared<EventFeed>(*handlers_, std::move(sweep),
                                        ToHex(handlers_->backend.random->NextToken()).substr(0, 12));
     feed = kept;

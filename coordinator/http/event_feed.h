@@ -54,7 +54,9 @@ class EventFeed : public std::enable_shared_from_this<EventFeed> {
   uint64_t Subscribe(std::function<void()> wake);
   void Unsubscribe(uint64_t subscriber);
 
-  // For EventFeeds. On the engine's thread, quick: what changed …
+  // For EventFeeds. Whether the event is one of this feed's, and the sweep's end came after it.
+  bool ToldTheEndAfter(std::string_view event_id) const;
+  // On the engine's thread, quick: what changed …
   void NoteTrial(int64_t index);
   void NoteMany();
   // … and news; false when no more is wanted.
@@ -91,6 +93,8 @@ class EventFeed : public std::enable_shared_from_this<EventFeed> {
   std::optional<absl::StatusOr<SweepApi::News>> news_;
   bool building_ = false;
   bool ended_ = false;
+  // With the sweep's end as its last event; otherwise streams come again, to another feed.
+  bool complete_ = false;
   std::map<uint64_t, std::function<void()>> subscribers_;
   uint64_t next_subscriber_ = 1;
   absl::Duration idle_since_;
@@ -102,8 +106,9 @@ class EventFeeds {
   // Before the first Open; the engine may have begun by then.
   void Serve(Handlers& handlers) { handlers_ = &handlers; }
 
-  // The sweep's feed, made where there is none. NOT_FOUND, INVALID_ARGUMENT. Waits for the store.
-  absl::StatusOr<std::shared_ptr<EventFeed>> Open(const std::string& sweep_name);
+  // The sweep's feed, made where there is none. One that has ended is for those alone who were cut off before they had
+  // all of it: the sweep may have begun again. NOT_FOUND, INVALID_ARGUMENT. Waits for the store.
+  absl::StatusOr<std::shared_ptr<EventFeed>> Open(const std::string& sweep_name, std::string_view last_event_id);
 
   // `committed` is durable. On the engine's thread.
   void Note(const Effects& committed);

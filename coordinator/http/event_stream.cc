@@ -41,9 +41,9 @@ class EventStream : public CallState, public std::enable_shared_from_this<EventS
 
   // On the pool's threads.
   void Begin(EventFeeds& feeds, const std::string& sweep_name) {
-    absl::StatusOr<std::shared_ptr<EventFeed>> feed = feeds.Open(sweep_name);
-    if (!feed.ok()) return exchange_->Respond(ErrorResponse(feed.status()));
     const std::string_view last = exchange_->request().Header("last-event-id");
+    absl::StatusOr<std::shared_ptr<EventFeed>> feed = feeds.Open(sweep_name, last);
+    if (!feed.ok()) return exchange_->Respond(ErrorResponse(feed.status()));
     // It was told the end, and nothing has begun since.
     if (last.ends_with(".end")) {
       const auto sweep = handlers_.backend.store->GetSweep((*feed)->sweep().id);

@@ -263,6 +263,23 @@ TEST_F(HttpTest, ArtifactComesWholeInPartsOrNotAtAll) {
   EXPECT_EQ(Fetch(port(), "POST", "/v1/report", Bearer(), R"({"name":"sweeps/none"})").status, 404);
 }
 
+// The text that Prometheus scrapes says what the sweep says.
+TEST_F(HttpTest, MetricsCountWhatHappened) {
+  CreateSmall();
+  sweep_.AddWorker("w1");
+  sweep_.WaitUntilEnded("small");
+  const HttpAnswer metrics = Fetch(port(), "GET", "/metrics", Bearer());
+  ASSERT_EQ(metrics.status, 200) << metrics.body;
+  EXPECT_EQ(metrics.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+  const size_t trials = sweep_.Trials("small").size();
+  for (const std::string& line :
+       {fmt::format("loupe_trial_attempts_total{{outcome=\"succeeded\"}} {}\n", trials),
+        fmt::format("loupe_results_accepted_total {}\n", trials), std::string("loupe_sweeps{state=\"completed\"} 1\n"),
+        std::string("# TYPE loupe_db_commit_duration_seconds histogram\n"), std::string("loupe_slots 1\n")}) {
+    EXPECT_THAT(metrics.body, HasSubstr(line));
+  }
+}
+
 // Reads until an event of that name, and gives it.
 std::optional<SentEvent> Await(EventReader& reader, const std::string& name) {
   for (;;) {
