@@ -22,6 +22,7 @@
 #include "coordinator/grpc/grpc_server.h"
 #include "coordinator/http/front.h"
 #include "coordinator/metrics/metrics.h"
+#include "coordinator/notify/notifier.h"
 #include "coordinator/store/data_folder.h"
 #include "coordinator/store/data_guard.h"
 #include "coordinator/store/lock_file.h"
@@ -100,6 +101,7 @@ struct Server::Parts {
   PlanCache plans;
   http::EventFeeds feeds;
   Metrics metrics;
+  std::unique_ptr<Notifier> notifier;
   std::mutex health_mutex;
   bool healthy = true;
   bool stopping = false;
@@ -149,6 +151,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
         ServerTls::Open(options.tls, http_is_reachable ? options.http_listen : "127.0.0.1:0", p.folder));
   }
   LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
+  LOUPE_ASSIGN_OR_RETURN(p.notifier, Notifier::Start(p.folder, *p.store, clock, random));
   p.engine = std::make_unique<Engine>(
       options.scheduler, Engine::Deps{p.store.get(), &clock, &random,
                                       [&p](bool healthy) {
@@ -159,6 +162,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                         p.metrics.NoteCommit(committed, took);
                                         p.versions.Note(committed);
                                         p.feeds.Note(committed);
+                                        p.notifier->Note(committed);
                                       },
                                       [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); },
                                       [&p](const SweepRecord& sweep) { return NeedsOf(p.plans, sweep); }});

@@ -1,0 +1,107 @@
+// Tells webhooks what happens in sweeps: a queue in memory, a thread of its own, retries, and a log of every delivery.
+//
+// A notification is made from what is durable already, and delivered at least once while the process lives; what waits
+// when it ends is not sent later (the sweep's state is the truth, a notification a hint). One that is refused for good,
+// or was tried for an hour, is given up; the log says so.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/random_source.h"
+#include "coordinator/access/audit_log.h"
+#include "coordinator/notify/webhook.h"
+#include "coordinator/scheduler/effects.h"
+#include "coordinator/store/store_reader.h"
+
+namespace loupe::coordinator {
+
+struct NotifierOptions {
+  // Of one try.
+  absl::Duration timeout = absl::Seconds(10);
+  // Between tries; after the last one it is given up.
+  std::vector<absl::Duration> waits = {absl::Seconds(5), absl::Seconds(30), absl::Minutes(2), absl::Minutes(10),
+                                       absl::Minutes(47)};
+  // Deliveries that wait; beyond it the oldest is given up.
+  size_t most_waiting = 1000;
+  // One notification of a lost worker in this time.
+  absl::Duration worker_interval = absl::Minutes(1);
+};
+
+// Thread-safe.
+class Notifier {
+ public:
+  // `folder` has webhooks.json and gets webhooks.log; the rest outlives it. Errors of ReadWebhooks: a coordinator that
+  // is told whom to notify, and cannot, says so at once.
+  static absl::StatusOr<std::unique_ptr<Notifier>> Start(const std::string& folder, StoreReader& store,
+                                                         const Clock& clock, RandomSource& random,
+                                                         const NotifierOptions& options = {});
+  // Ends the delivery that is under way, and gives up what waits.
+  ~Notifier();
+
+  // `committed` is durable. On the engine's thread: quick.
+  void Note(const Effects& committed);
+
+ private:
+  // As it is noted; told in words on the thread below.
+  struct Happening {
+    std::string event;
+    absl::Time time;
+    SweepKey sweep = 0;
+    std::string sweep_id;
+    SweepState state = SweepState::kActive;
+    int64_t index = -1;
+    TrialState trial_state = TrialState::kQueued;
+    std::string reason;
+  };
+  struct Delivery {
+    Webhook webhook;
+    Notification notification;
+    size_t tries = 0;
+    absl::Duration due;
+  };
+  Notifier(std::string folder, StoreReader& store, const Clock& clock, RandomSource& random, NotifierOptions options)
+      : folder_(std::move(folder)), store_(store), clock_(clock), random_(random), options_(std::move(options)) {}
+
+  void Loop();
+  std::chrono::milliseconds WaitTime() const;
+  void ReadAgain();
+  void Queue(const Happening& happening);
+  // False: nothing to tell (its sweep is gone, the same worker again).
+  bool Describe(const Happening& happening, Notification& notification);
+  std::string NameOf(const Happening& happening);
+  void Deliver(Delivery delivery);
+  void Log(const Delivery& delivery, const std::string& outcome);
+
+  const std::string folder_;
+  StoreReader& store_;
+  const Clock& clock_;
+  RandomSource& random_;
+  const NotifierOptions options_;
+  std::unique_ptr<AuditLog> log_;
+  // Of the engine's thread.
+  std::map<SweepKey, SweepState> states_;
+  // Of the thread below.
+  std::vector<Webhook> webhooks_;
+  std::string version_;
+  std::deque<Delivery> deliveries_;
+  std::map<SweepKey, std::string> ids_;
+  std::map<std::string, absl::Duration> workers_told_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Happening> happenings_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace loupe::coordinator

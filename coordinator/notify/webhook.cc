@@ -1,0 +1,153 @@
+#include "coordinator/notify/webhook.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "common/private_file.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+
+namespace loupe::coordinator {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kLeastSecret = 16;
+constexpr size_t kMostWebhooks = 100;
+
+bool IsPlain(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+}
+
+// "https://host:port/path?query"
+absl::Status TakeUrl(const std::string& url, Webhook& webhook) {
+  const absl::Status wrong =
+      absl::InvalidArgumentError(fmt::format("url '{}': expected http://host/path or https://host/path", url));
+  if (!IsPlain(url)) return wrong;
+  std::string_view rest = url;
+  webhook.tls = rest.starts_with("https://");
+  if (!webhook.tls && !rest.starts_with("http://")) return wrong;
+  rest.remove_prefix(webhook.tls ? 8 : 7);
+  const std::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
+  webhook.target = std::string(rest.substr(authority.size()));
+  webhook.target.resize(std::min(webhook.target.size(), webhook.target.find('#')));
+  if (!webhook.target.starts_with('/')) webhook.target.insert(0, "/");
+  webhook.port = webhook.tls ? 443 : 80;
+  std::string_view host = authority;
+  const size_t colon = authority.rfind(':');
+  if (colon != std::string_view::npos && !authority.ends_with(']')) {
+    const std::string_view port = authority.substr(colon + 1);
+    if (!absl::SimpleAtoi(absl::string_view(port.data(), port.size()), &webhook.port)) return wrong;
+    host = authority.substr(0, colon);
+  }
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  webhook.host = std::string(host);
+  // A password in an address would be shown wherever the address is.
+  const bool good =
+      !host.empty() && host.find('@') == std::string_view::npos && webhook.port > 0 && webhook.port < 65536;
+  return good ? absl::OkStatus() : wrong;
+}
+
+absl::StatusOr<std::string> TextOf(const json& entry, const char* key, const std::string& fallback) {
+  const auto found = entry.find(key);
+  if (found == entry.end()) return fallback;
+  if (!found->is_string()) return absl::InvalidArgumentError(fmt::format("{}: expected a text", key));
+  return found->get<std::string>();
+}
+
+absl::StatusOr<Webhook> WebhookOf(const json& entry) {
+  if (!entry.is_object()) return absl::InvalidArgumentError("expected an object");
+  static const std::set<std::string> kKeys = {"name", "url", "secret", "events", "format", "allow_private"};
+  for (const auto& [key, value] : entry.items()) {
+    if (!kKeys.contains(key)) return absl::InvalidArgumentError(fmt::format("'{}' is no part of a webhook", key));
+  }
+  Webhook webhook;
+  LOUPE_ASSIGN_OR_RETURN(webhook.name, TextOf(entry, "name", ""));
+  if (!IsPlain(webhook.name) || webhook.name.size() > 80)
+    return absl::InvalidArgumentError("name: expected 1 to 80 characters without spaces");
+  LOUPE_ASSIGN_OR_RETURN(const std::string url, TextOf(entry, "url", ""));
+  LOUPE_RETURN_IF_ERROR(TakeUrl(url, webhook));
+  LOUPE_ASSIGN_OR_RETURN(webhook.secret, TextOf(entry, "secret", ""));
+  if (webhook.secret.size() < kLeastSecret)
+    return absl::InvalidArgumentError(fmt::format("secret: expected at least {} characters", kLeastSecret));
+  LOUPE_ASSIGN_OR_RETURN(const std::string format, TextOf(entry, "format", "json"));
+  if (format != "json" && format != "slack")
+    return absl::InvalidArgumentError(fmt::format("format '{}': expected json or slack", format));
+  webhook.slack = format == "slack";
+  if (const auto allow = entry.find("allow_private"); allow != entry.end()) {
+    if (!allow->is_boolean()) return absl::InvalidArgumentError("allow_private: expected true or false");
+    webhook.allow_private = allow->get<bool>();
+  }
+  if (const auto events = entry.find("events"); events != entry.end()) {
+    if (!events->is_array() || events->empty()) return absl::InvalidArgumentError("events: expected a list");
+    for (const json& event : *events) {
+      const bool known = event.is_string() && std::find(std::begin(kWebhookEvents), std::end(kWebhookEvents),
+                                                        event.get<std::string>()) != std::end(kWebhookEvents);
+      if (!known) {
+        return absl::InvalidArgumentError(
+            fmt::format("events: {} is none of sweep.finished, sweep.paused, trial.failed, worker.lost",
+                        event.dump(-1, ' ', true, json::error_handler_t::replace)));
+      }
+      webhook.events.push_back(event.get<std::string>());
+    }
+  }
+  return webhook;
+}
+
+}  // namespace
+
+bool Webhook::Wants(std::string_view event) const {
+  return events.empty() || std::find(events.begin(), events.end(), event) != events.end();
+}
+
+absl::StatusOr<std::vector<Webhook>> ReadWebhooks(const std::string& path) {
+  const absl::StatusOr<std::string> text = ReadPrivateFile(path, "the file of webhooks");
+  if (absl::IsNotFound(text.status())) return std::vector<Webhook>();
+  LOUPE_RETURN_IF_ERROR(text.status());
+  const json list = json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  if (!list.is_array() || list.size() > kMostWebhooks)
+    return absl::InvalidArgumentError(
+        fmt::format("'{}': expected a JSON list of at most {} webhooks", path, kMostWebhooks));
+  std::vector<Webhook> webhooks;
+  for (const json& entry : list) {
+    absl::StatusOr<Webhook> webhook = WebhookOf(entry);
+    const bool twice = webhook.ok() && std::any_of(webhooks.begin(), webhooks.end(),
+                                                   [&](const Webhook& other) { return other.name == webhook->name; });
+    if (twice) webhook = absl::InvalidArgumentError(fmt::format("the name '{}' is there twice", webhook->name));
+    LOUPE_RETURN_IF_ERROR(Annotate(webhook.status(), fmt::format("'{}', webhook {}", path, webhooks.size() + 1)));
+    webhooks.push_back(*std::move(webhook));
+  }
+  return webhooks;
+}
+
+std::string BodyOf(const Webhook& webhook, const Notification& notification) {
+  const auto dump = [](const json& body) { return body.dump(-1, ' ', false, json::error_handler_t::replace); };
+  if (webhook.slack) return dump({{"text", notification.message}});
+  return dump({{"id", notification.id},
+               {"event", notification.event},
+               {"time", absl::FormatTime(absl::RFC3339_sec, notification.time, absl::UTCTimeZone())},
+               {"sweep", notification.sweep},
+               {"trial", notification.trial},
+               {"worker", notification.worker},
+               {"message", notification.message}});
+}
+
+std::string SignatureOf(const std::string& secret, absl::Time time, std::string_view body) {
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  const std::string text = fmt::format("{}.{}", seconds, body);
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+       reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest, &size);
+  std::string hex;
+  for (unsigned int i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
+  return fmt::format("t={},v1={}", seconds, hex);
+}
+
+}  // namespace loupe::coordinator
