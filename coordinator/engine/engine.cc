@@ -112,7 +112,9 @@ void Engine::SetHealthy(bool healthy) {
 int64_t Engine::JobRows() const { return deps_.clock->MonotonicNow() < jobs_wait_until_ ? 0 : job_rows_; }
 
 void Engine::Process(const std::vector<EngineInput>& inputs) {
-  if (const absl::Duration lost = serving_.BeginTurn(); lost > options_.lease / 10) {
+  const absl::Duration lost = serving_.BeginTurn();
+  // Without leases no turn is due, and a coordinator at rest has nothing to say.
+  if (lost > options_.lease / 10 && scheduler_->live_attempts() > 0) {
     spdlog::warn("served nobody for {}: it counts against no lease", absl::FormatDuration(lost));
   }
   std::vector<const EngineInput*> all;
