@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/seed.h"
+
 namespace loupe::worker {
 namespace {
 
@@ -36,7 +38,9 @@ TEST(RandomStreamTest, IsTorchsGeneratorUnderTheSameSeed) {
 }
 
 TEST(RandomStreamTest, StreamsOfOneReplicateDifferAndDoNotDependOnAnythingElse) {
-  RandomStream noise(7, 1, "noise"), again(7, 1, "noise"), timesteps(7, 1, "timesteps"), other(7, 2, "noise");
+  const auto stream = [](int64_t replicate, const char* name) { return RandomStream(DeriveSeed(7, replicate, name)); };
+  RandomStream noise = stream(1, "noise"), again = stream(1, "noise"), timesteps = stream(1, "timesteps"),
+               other = stream(2, "noise");
   const auto first = noise.Normal({8});
   EXPECT_TRUE(torch::equal(first, again.Normal({8})));
   EXPECT_FALSE(torch::equal(first, timesteps.Normal({8})));
