@@ -149,7 +149,7 @@ test("hostile names are text", async () => {
 test("a file with a mistake says where; a good one runs", async () => {
   const { made, page } = await signedIn();
   await show(page, "/new");
-  const good = "name: from-page\nsettings: {base: /base, scorer: /scorer, task.images: /images, task.instance_prompt: a photo of sks, task.class_prompt: a photo of cat face, budget.steps: 5}\nfactors:\n  input: [SA_in, CA_in]\n  output: [FFN_in, Trans_out]\nreplicates: 2\n";
+  const good = "name: from-page\nbase: /base\nscorer: /scorer\ntask: {images: /images, instance_prompt: a photo of sks, class_prompt: a photo of cat face}\nmethod: {width: 8}\nbudget: {steps: 5}\nfactors:\n  input: [SA_in, CA_in]\n  output: [FFN_in, Trans_out]\nreplicates: 2\n";
   await page.getByLabel("Sweep file").fill(good.replace("input:", "imput:"));
   await page.locator(".violations, .problem").first().waitFor();
   assert.match(await page.locator(".violations, .problem").first().textContent(), /imput/);
@@ -158,6 +158,19 @@ test("a file with a mistake says where; a good one runs", async () => {
   await page.getByRole("button", { name: "Submit 8 trials" }).click();
   await page.getByRole("heading", { name: "from-page" }).waitFor();
   await until("eight results", async () => (await page.locator(".figures").textContent()).includes("8 of 8"));
+  await made.close();
+});
+
+test("a clone has the paths of its sweep", async () => {
+  const text = "name: relative\nbase: bases/small\nscorer: /scorer\ntask: {images: /images, instance_prompt: a photo of sks, class_prompt: a photo of cat face}\nmethod: {width: 8}\nbudget: {steps: 5}\nfactors:\n  input: [SA_in, CA_in]\n  output: [FFN_in, Trans_out]\n";
+  await service.call("SweepService/CreateSweep", { file: { text, fileName: "relative.yaml", workingDirectory: "/some/where" } });
+  const { made, page } = await signedIn();
+  await show(page, "/sweeps/relative");
+  await page.getByRole("link", { name: "Clone and change" }).click();
+  await page.getByText("/some/where").waitFor();
+  await page.getByRole("button", { name: "Submit 4 trials" }).click();
+  await page.getByRole("heading", { name: "relative-2" }).waitFor();
+  assert.equal((await service.sweep("relative-2")).spec.settings.base, "/some/where/bases/small");
   await made.close();
 });
 

@@ -76,7 +76,7 @@ function App() {
         <span class="spacer" />
         <label class="theme"><span class="hidden">Colours</span>
           <select value={theme} onChange={(event) => chooseTheme(event.currentTarget.value)}>
-            <option value="">as the system</option><option value="light">light</option><option value="dark">dark</option>
+            <option value="">system colours</option><option value="light">light</option><option value="dark">dark</option>
           </select>
         </label>
         {!signedOut && <button type="button" class="plain" onClick={() => signOut().catch(() => {}).then(() => setSignedOut(true))}>Sign out</button>}

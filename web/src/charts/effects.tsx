@@ -48,6 +48,15 @@ export function Effects({ means, title }: { means: Record<string, Level[]>; titl
   );
 }
 
+// Some four multiples of 1, 2 or 5 times a power of ten.
+function roundTicks(low: number, high: number): number[] {
+  const rough = (high - low) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((multiple) => multiple * power).find((one) => one >= rough)!;
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
+}
+
 export interface Series { name: string; points: { level: string; mean: number; low: number; high: number; n: number }[] }
 
 // Lines that run side by side: no interaction. Lines that cross or part: one factor's effect depends on the other.
@@ -61,11 +70,11 @@ export function Interaction({ levels, series, across, along }: { levels: string[
   const width = 600, height = 240, foot = 34, side = 56;
   const x = (level: string, i: number) => side + ((levels.indexOf(level) + 0.5) / levels.length) * (width - side - 8) + (i - (series.length - 1) / 2) * 5;
   const y = (value: number) => 8 + (1 - (value - low) / (high - low)) * (height - foot - 8);
-  const ticks = Array.from({ length: 5 }, (_, i) => low + ((i + 0.5) / 5) * (high - low));
+  const ticks = roundTicks(low, high);
   return (
     <figure class="interaction">
       <svg viewBox={`0 0 ${width} ${height}`} role="img" aria-label={printable(`Mean by ${along}, one line per level of ${across}. ${series.map((s) => `${s.name}: ${s.points.map((p) => `${p.level} ${number(p.mean, 3)}`).join(", ")}`).join("; ")}`)}>
-        {ticks.map((tick) => <g key={tick}><line class="track" x1={side} x2={width} y1={y(tick)} y2={y(tick)} /><text class="value" x={side - 6} y={y(tick) + 4} text-anchor="end">{number(tick, 3)}</text></g>)}
+        {ticks.map((tick) => <g key={tick}><line class="track" x1={side} x2={width} y1={y(tick)} y2={y(tick)} /><text class="value" x={side - 6} y={y(tick) + 4} text-anchor="end">{number(Number(tick.toPrecision(12)), 3)}</text></g>)}
         {levels.map((level) => <text key={level} class="level" x={x(level, (series.length - 1) / 2)} y={height - 10} text-anchor="middle">{printable(level).slice(0, Math.max(5, 70 / levels.length))}</text>)}
         {series.map((s, i) => {
           const color = kindVar(i);

@@ -85,7 +85,7 @@ function Pairs({ route, sweep, table, score }: { route: Route; sweep: string; ta
   if (!made || !row || !column) return null;
   const href = (r: string, c: string) => link(["sweeps", sweep, "table"], { ["f." + row.name]: levelsQuery([r]), ["f." + column.name]: levelsQuery([c]) });
   return (
-    <>
+    <div class={made.entries.length && column.levels.length <= 4 ? "beside" : "cards inner"}>
       <section class="card">
         <div class="bar"><Title about="heat">{printable(row.name)} × {printable(column.name)}</Title><span class="spacer" />
           <Choice label="rows" value={row.name} options={options} onChange={(value) => setQuery(route, { row: value })} />
@@ -102,7 +102,7 @@ function Pairs({ route, sweep, table, score }: { route: Route; sweep: string; ta
             series={column.levels.map((level) => ({ name: level, points: made.entries.filter((e) => e.column === level && e.mean !== null).sort((a, b) => row.levels.indexOf(a.row) - row.levels.indexOf(b.row)).map((e) => ({ level: e.row, mean: e.mean!, low: e.low, high: e.high, n: e.n })) })).filter((s) => s.points.length > 0)} />
         </section>
       )}
-    </>
+    </div>
   );
 }
 

@@ -5,14 +5,18 @@ import { Explain, Title } from "../explain";
 import { count, int, lastPart, number, printable, seconds, span } from "../format";
 import { Figure, Problem, Text } from "../parts";
 import { go, link, type Route } from "../route";
-import type { CreateSweepResponse, PlanSummary, Sweep } from "../types";
+import type { CreateSweepResponse, PlanSummary, Spec, Sweep } from "../types";
 
 const example = `name: my-first
 title: Where an adapter reads and writes
-settings:
-  base: /absolute/path/to/configs/bases/emoji-sd
-  scorer: /absolute/path/to/configs/scorers/emoji-clip
-  task.images: /absolute/path/to/data/emoji/cat-faces
+base: /absolute/path/to/configs/bases/emoji-sd
+scorer: /absolute/path/to/configs/scorers/emoji-clip
+task:
+  images: /absolute/path/to/data/emoji/cat-faces
+  instance_prompt: a photo of sks
+  class_prompt: a photo of cat face
+method: {width: 32, init: zero}
+budget: {steps: 50}
 factors:
   input: [SA_in, CA_in, CA_out]
   output: [FFN_in, Trans_out]
@@ -26,6 +30,16 @@ interface Violation { field: string; description: string }
 function violationsOf(error: unknown): Violation[] {
   if (!(error instanceof ApiError)) return [];
   return (error.details as { type?: string; debug?: { fieldViolations?: Violation[] } }[]).flatMap((detail) => detail.debug?.fieldViolations ?? []);
+}
+
+// From where the relative paths of a submitted file were taken: what its absolute settings have before them.
+export function workingDirectoryOf(spec: Spec | undefined): string {
+  for (const value of Object.values(spec?.settings ?? {})) {
+    for (let at = value.indexOf("/", 1); value.startsWith("/") && at > 0; at = value.indexOf("/", at + 1)) {
+      if (spec?.sourceText?.includes(`: ${value.slice(at + 1)}\n`)) return value.slice(0, at);
+    }
+  }
+  return "";
 }
 
 function Plan({ plan }: { plan: PlanSummary }) {
@@ -49,6 +63,7 @@ export function EditorPage({ route }: { route: Route }) {
   const from = route.query.get("from");
   const [text, setText] = useState(from ? "" : example);
   const [name, setName] = useState("");
+  const [folder, setFolder] = useState("");
   const [answer, setAnswer] = useState<CreateSweepResponse>();
   const [problem, setProblem] = useState("");
   const [violations, setViolations] = useState<Violation[]>([]);
@@ -60,9 +75,10 @@ export function EditorPage({ route }: { route: Route }) {
     call<Sweep>("SweepService/GetSweep", { name: `sweeps/${from}` }).then((sweep) => {
       setText(sweep.spec?.sourceText || "# This sweep was submitted without its file: its settings are in the Design tab.\n");
       setName(`${from}-2`);
+      setFolder(workingDirectoryOf(sweep.spec));
     }, (error) => setProblem(sentenceOf(error)));
   }, [from]);
-  const request = (validateOnly: boolean) => ({ file: { text, fileName: `${name || "sweep"}.yaml` }, sweepId: name, validateOnly, ...(validateOnly ? {} : { requestId: id.current }) });
+  const request = (validateOnly: boolean) => ({ file: { text, fileName: `${name || "sweep"}.yaml`, workingDirectory: folder }, sweepId: name, validateOnly, ...(validateOnly ? {} : { requestId: id.current }) });
   useEffect(() => {
     if (!text.trim()) return;
     const control = new AbortController();
@@ -82,7 +98,7 @@ export function EditorPage({ route }: { route: Route }) {
       setBusy(false);
     }, 400);
     return () => { clearTimeout(timer); control.abort(); };
-  }, [text, name]);
+  }, [text, name, folder]);
   const submit = async () => {
     setProblem("");
     try {
@@ -109,12 +125,12 @@ export function EditorPage({ route }: { route: Route }) {
         <section class="card">
           <label class="field">Name <input value={name} placeholder="from the file" spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} /></label>
           <label class="field grow">Sweep file <textarea ref={area} spellcheck={false} autocomplete="off" value={text} onInput={(event) => setText(event.currentTarget.value)} rows={Math.max(18, text.split("\n").length + 1)} /></label>
-          <p class="quiet">Paths must be absolute: the workers look for them there. Every key is listed by <code>loupe keys</code>.</p>
+          <p class="quiet">{folder ? <>Relative paths are taken from <code>{printable(folder)}</code>; the workers look for them there.</> : "Paths must be absolute: the workers look for them there."} Every key is listed by <code>loupe keys</code>.</p>
         </section>
         <section class="card" aria-live="polite">
           <Title>Dry run {busy && <small class="quiet">…</small>}</Title>
           <Problem>{problem}</Problem>
-          {violations.length > 0 && <ul class="violations" role="alert">{violations.map((violation) => <li key={violation.field + violation.description}><button type="button" class="plain" onClick={() => jump(violation.field)}><code>{printable(violation.field)}</code></button> <Text>{violation.description}</Text></li>)}</ul>}
+          {violations.length > 0 && <div role="alert"><ul class="violations">{violations.map((violation) => <li key={violation.field + violation.description}><button type="button" class="plain" onClick={() => jump(violation.field)}><code>{printable(violation.field)}</code></button> <Text>{violation.description}</Text></li>)}</ul></div>}
           {answer?.plan && <Plan plan={answer.plan} />}
           {!answer && !problem && !violations.length && <p class="quiet">{busy ? "Being planned…" : "Nothing to plan yet."}</p>}
           <p><button type="button" class="main" disabled={!answer} onClick={submit}>Submit{answer?.plan ? ` ${count(answer.plan.trials)} trials` : ""}</button>{answer?.sweepId && <small class="quiet"> as {answer.sweepId}</small>}</p>

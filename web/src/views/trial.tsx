@@ -68,7 +68,7 @@ export function TrialPage({ route, sweep, index }: { route: Route; sweep: string
         {index > 0 && <a class="button" href={link(["sweeps", sweep, "trials", index - 1])} rel="prev">‹ {index - 1}</a>}<a class="button" href={link(["sweeps", sweep, "trials", index + 1])} rel="next">{index + 1} ›</a></div>
       <Problem>{loaded.error}</Problem>
       <dl class="figures">
-        {Object.entries(trial.cell ?? {}).map(([factor, level]) => <Figure key={factor} label={printable(factor)}><Text>{level}</Text></Figure>)}
+        {Object.entries(trial.cell ?? {}).sort().map(([factor, level]) => <Figure key={factor} label={printable(factor)}><Text>{level}</Text></Figure>)}
         <Figure label="replicate">{trial.replicate ?? 0}</Figure>
         {trial.worker && <Figure label="worker"><Text>{lastPart(trial.worker)}</Text></Figure>}
         {trial.startTime && trial.endTime && <Figure label="took">{span((Date.parse(trial.endTime) - Date.parse(trial.startTime)) / 1000)}</Figure>}
