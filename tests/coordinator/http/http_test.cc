@@ -227,7 +227,7 @@ TEST_F(HttpTest, BrowserSignsInOnce) {
 }
 
 TEST_F(HttpTest, NothingOfAnAnswerRunsInABrowser) {
-  for (const char* path : {"/healthz", "/openapi.json", "/nothing"}) {
+  for (const char* path : {"/healthz", "/openapi.json", "/nothing.txt"}) {
     const HttpAnswer answer = Fetch(port(), "GET", path);
     EXPECT_THAT(answer.headers.at("content-security-policy"), HasSubstr("default-src 'none'")) << path;
     EXPECT_EQ(answer.headers.at("x-content-type-options"), "nosniff") << path;
