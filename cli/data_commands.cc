@@ -18,8 +18,8 @@
 #include "cli/views.h"
 #include "common/clock.h"
 #include "common/status_macros.h"
-#include "coordinator/store/copies.h"
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/upkeep/copies.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 

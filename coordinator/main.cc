@@ -14,7 +14,7 @@
 #include "common/text.h"
 #include "coordinator/api/analysis_job.h"
 #include "coordinator/server/server.h"
-#include "coordinator/store/snapshots.h"
+#include "coordinator/store/upkeep/snapshots.h"
 #include "coordinator/token_command.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"

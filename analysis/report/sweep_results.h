@@ -12,10 +12,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/trial_state.h"
 
 namespace loupe::analysis {
-
-enum class TrialState { kQueued, kRunning, kSucceeded, kFailed, kCancelled, kQuarantined };
 
 struct SweepFactor {
   std::string name;                 // as shown: the key's last part, "scale"

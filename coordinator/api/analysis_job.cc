@@ -48,7 +48,7 @@ constexpr int kNiceness = 5;
 
 // What an analysis reads.
 struct Sources {
-  Store* store = nullptr;
+  StoreReader* store = nullptr;
   PlanCache* plans = nullptr;
   const ArtifactFolder* artifacts = nullptr;
 };
@@ -125,7 +125,7 @@ analysis::TrialRecord ToRecord(const SweepSnapshot::Trial& trial, const Plan& pl
   }
   record.replicate = trial.replicate;
   // The same order of states on both sides, one based and zero based.
-  record.state = static_cast<analysis::TrialState>(static_cast<int>(trial.state) - 1);
+  record.state = trial.state;
   if (trial.state == TrialState::kSucceeded) record.scores = trial.scores;
   record.failure_message = trial.failure_message;
   record.attempts = trial.attempts;

@@ -17,14 +17,14 @@
 #include "coordinator/engine/engine_thread.h"
 #include "coordinator/engine/plan_cache.h"
 #include "coordinator/store/artifact_folder.h"
-#include "coordinator/store/store.h"
+#include "coordinator/store/store_reader.h"
 
 namespace loupe::coordinator {
 
 // Owns nothing; everything outlives the handlers.
 struct Backend {
   EngineThread* engine = nullptr;
-  Store* store = nullptr;
+  StoreReader* store = nullptr;
   ArtifactFolder* artifacts = nullptr;
   PlanCache* plans = nullptr;
   const Clock* clock = nullptr;

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/scheduler/scheduler.h"
-#include "coordinator/store/store.h"
+#include "coordinator/store/store_reader.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "loupe/v1/sweep.pb.h"

@@ -17,7 +17,7 @@ namespace loupe::coordinator {
 namespace {
 
 // FAILED_PRECONDITION while it is being deleted: its rows go one after the other.
-absl::StatusOr<SweepRecord> Readable(Store& store, const std::string& id) {
+absl::StatusOr<SweepRecord> Readable(StoreReader& store, const std::string& id) {
   LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, store.GetSweep(id));
   if (sweep.has_job(JobKind::kDelete))
     return absl::FailedPreconditionError(fmt::format("sweep '{}' is being deleted", id));
@@ -25,7 +25,7 @@ absl::StatusOr<SweepRecord> Readable(Store& store, const std::string& id) {
 }
 
 // The sweep's record and the trial's key, from a trial's resource name.
-absl::StatusOr<std::pair<SweepRecord, TrialKey>> Locate(Store& store, const std::string& name) {
+absl::StatusOr<std::pair<SweepRecord, TrialKey>> Locate(StoreReader& store, const std::string& name) {
   LOUPE_ASSIGN_OR_RETURN(const TrialId trial, TrialId::FromName(name));
   LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, Readable(store, trial.sweep().id()));
   const TrialKey key{sweep.key, trial.index()};

@@ -32,7 +32,7 @@ constexpr size_t kMostReportEntries = 500;
 constexpr size_t kMostReportBytes = 7 << 19;
 
 // FAILED_PRECONDITION while it is being deleted: its rows go one after the other.
-absl::StatusOr<SweepRecord> Shown(Store& store, const std::string& name) {
+absl::StatusOr<SweepRecord> Shown(StoreReader& store, const std::string& name) {
   LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(name));
   LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, store.GetSweep(id.id()));
   if (sweep.has_job(JobKind::kDelete))
@@ -78,7 +78,7 @@ v1::Attempt ToProto(const AttemptRow& row) {
   return attempt;
 }
 
-absl::StatusOr<std::vector<std::pair<int64_t, double>>> AllPoints(Store& store, TrialKey trial, int64_t epoch,
+absl::StatusOr<std::vector<std::pair<int64_t, double>>> AllPoints(StoreReader& store, TrialKey trial, int64_t epoch,
                                                                   const std::string& metric) {
   std::vector<std::pair<int64_t, double>> all;
   std::optional<PointPosition> after;
@@ -92,7 +92,7 @@ absl::StatusOr<std::vector<std::pair<int64_t, double>>> AllPoints(Store& store, 
 }
 
 // From name to name, whatever the number of their points.
-absl::StatusOr<std::vector<std::string>> MetricsOf(Store& store, TrialKey trial, int64_t epoch) {
+absl::StatusOr<std::vector<std::string>> MetricsOf(StoreReader& store, TrialKey trial, int64_t epoch) {
   std::vector<std::string> names;
   std::optional<PointPosition> after;
   for (;;) {
@@ -220,7 +220,7 @@ absl::Status ViewApi::Curves(const v1::GetCurvesRequest& request, v1::GetCurvesR
   LOUPE_ASSIGN_OR_RETURN(const int64_t points, PageSize(request.max_points(), 200, 2000));
   LOUPE_ASSIGN_OR_RETURN(const int64_t curves, PageSize(request.max_curves(), 200, 1000));
   LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Shown(*backend_.store, request.parent()));
-  Store& store = *backend_.store;
+  StoreReader& store = *backend_.store;
   std::vector<int64_t> trials(request.trials().begin(), request.trials().end());
   if (trials.empty()) {
     LOUPE_ASSIGN_OR_RETURN(trials, store.FindTrials(sweep.key, {TrialState::kRunning, TrialState::kSucceeded,

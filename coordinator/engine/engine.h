@@ -25,7 +25,7 @@
 #include "common/random_source.h"
 #include "coordinator/engine/serving_clock.h"
 #include "coordinator/scheduler/scheduler.h"
-#include "coordinator/store/store.h"
+#include "coordinator/store/journal.h"
 
 namespace loupe::coordinator {
 
@@ -66,7 +66,7 @@ using EngineInput = std::variant<Job, SyncCall, WatchCall>;
 class Engine {
  public:
   struct Deps {
-    Store* store;
+    Journal* store;
     const Clock* clock;
     RandomSource* random;
     // Told when commits begin to fail (false) and when one succeeds again (true). May be empty.

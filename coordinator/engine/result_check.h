@@ -9,7 +9,7 @@
 #include "common/settings/settings.h"
 #include "coordinator/engine/plan_cache.h"
 #include "coordinator/scheduler/scheduler.h"
-#include "coordinator/store/store.h"
+#include "coordinator/store/store_reader.h"
 
 namespace loupe::coordinator {
 
@@ -18,11 +18,10 @@ struct InputSetting {
   const char* key;         // "scorer"
   const char* provenance;  // "scorer_sha256"
 };
-inline constexpr InputSetting kInputSettings[] = {{"base", "base_sha256"},
-                                                  {"scorer", "scorer_sha256"},
-                                                  {"score.inception", "inception_sha256"},
-                                                  {"score.dino", "dino_sha256"},
-                                                  {"task.images", "data_sha256"}};
+inline constexpr InputSetting kInputSettings[] = {
+    {"base", "base_sha256"},         {"scorer", "scorer_sha256"},    {"score.inception", "inception_sha256"},
+    {"score.dino", "dino_sha256"},   {"task.images", "data_sha256"}, {"task.identifier", "identifier_sha256"},
+    {"method.path", "method_sha256"}};
 
 // The input's name in Result::inputs, "scorer configs/scorers/emoji-clip"; empty when the cell does not set it.
 // Captions belong to the pictures of fine-tuning alone, so that both tasks may use one folder.

@@ -13,13 +13,13 @@
 #include "absl/time/time.h"
 #include "coordinator/access/open_calls.h"
 #include "coordinator/engine/engine_thread.h"
-#include "coordinator/store/store.h"
+#include "coordinator/store/store_reader.h"
 
 namespace loupe::coordinator {
 
 struct MetricsDeps {
   EngineThread* engine;
-  Store* store;
+  StoreReader* store;
   const OpenCalls* calls;
   // The database's file; beside it lies its log.
   std::string database;

@@ -11,6 +11,7 @@
 
 #include "absl/time/time.h"
 #include "common/random_source.h"
+#include "common/trial_state.h"
 
 namespace loupe::coordinator {
 
@@ -36,14 +37,6 @@ enum class SweepState {
   kCreating = 7,
   kDeleting = 8
 };
-enum class TrialState : uint8_t {
-  kQueued = 1,
-  kRunning = 2,
-  kSucceeded = 3,
-  kFailed = 4,
-  kCancelled = 5,
-  kQuarantined = 6
-};
 enum class FailureClass { kLostWorker = 1, kRetryable = 2, kUserError = 3 };
 // How an attempt ended. Stored: do not renumber.
 enum class AttemptEnd { kRunning = 0, kSucceeded = 1, kFailed = 2, kLost = 3, kStopped = 4 };
@@ -51,7 +44,6 @@ enum class AttemptEnd { kRunning = 0, kSucceeded = 1, kFailed = 2, kLost = 3, kS
 inline bool IsTerminal(SweepState state) {
   return state == SweepState::kCompleted || state == SweepState::kStopped || state == SweepState::kCancelled;
 }
-inline bool IsTerminal(TrialState state) { return state != TrialState::kQueued && state != TrialState::kRunning; }
 
 struct RetryLimits {
   // Attempts a trial may fail for its own reasons before it is kFailed.

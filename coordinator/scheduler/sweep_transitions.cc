@@ -62,22 +62,4 @@ const char* NameOf(SweepVerb verb) {
   return "changed";
 }
 
-const char* NameOf(TrialState state) {
-  switch (state) {
-    case TrialState::kQueued:
-      return "queued";
-    case TrialState::kRunning:
-      return "running";
-    case TrialState::kSucceeded:
-      return "succeeded";
-    case TrialState::kFailed:
-      return "failed";
-    case TrialState::kCancelled:
-      return "cancelled";
-    case TrialState::kQuarantined:
-      return "quarantined";
-  }
-  return "unknown";
-}
-
 }  // namespace loupe::coordinator

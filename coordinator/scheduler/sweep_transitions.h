@@ -14,6 +14,5 @@ absl::StatusOr<SweepState> Apply(SweepVerb verb, SweepState state);
 
 const char* NameOf(SweepState state);
 const char* NameOf(SweepVerb verb);
-const char* NameOf(TrialState state);
 
 }  // namespace loupe::coordinator

@@ -11,7 +11,7 @@
 #include "common/atomic_file.h"
 #include "common/sha256.h"
 #include "coordinator/server/server.h"
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "fmt/format.h"
 #include "loupe/v1/analysis.grpc.pb.h"
 #include "loupe/v1/sweep.grpc.pb.h"

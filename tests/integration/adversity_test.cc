@@ -17,7 +17,7 @@
 #include "clients/rpc/rpc_status.h"
 #include "common/atomic_file.h"
 #include "common/sha256.h"
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "loupe/v1/worker.grpc.pb.h"
 #include "tests/integration/process_fixture.h"
 #include "tests/testing/failing_disk.h"

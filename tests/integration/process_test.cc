@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <random>
 
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "loupe/v1/worker.grpc.pb.h"
 #include "tests/integration/process_fixture.h"
 #include "tests/testing/small_spec.h"

@@ -10,7 +10,7 @@
 #include <filesystem>
 
 #include "coordinator/store/data_folder.h"
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "tests/integration/process_fixture.h"
 #include "tests/testing/small_spec.h"
 

@@ -1,5 +1,5 @@
 // Copies of a data folder: what is in them, and what is left when they fail.
-#include "coordinator/store/copies.h"
+#include "coordinator/store/upkeep/copies.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <filesystem>
 
 #include "common/atomic_file.h"
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "tests/coordinator/store/data_fixture.h"
 
 namespace loupe::coordinator {

@@ -1,5 +1,5 @@
 // The doctor on a sound folder, and on one with each kind of damage.
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/upkeep/doctor.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -9,9 +9,9 @@
 #include <random>
 
 #include "common/atomic_file.h"
-#include "coordinator/store/doctor.h"
 #include "coordinator/store/migrations.h"
 #include "coordinator/store/sqlite_store.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "tests/coordinator/store/store_fixture.h"
 #include "tests/testing/memory_vfs.h"
 #include "tests/testing/temp_folder.h"

@@ -9,10 +9,10 @@
 #include "common/sha256.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan_proto/spec_proto.h"
-#include "coordinator/store/copies.h"
-#include "coordinator/store/doctor.h"
 #include "coordinator/store/migrations.h"
 #include "coordinator/store/sqlite_store.h"
+#include "coordinator/store/upkeep/copies.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "fmt/format.h"
 #include "tests/testing/temp_folder.h"
 

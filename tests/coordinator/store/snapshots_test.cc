@@ -1,4 +1,4 @@
-#include "coordinator/store/snapshots.h"
+#include "coordinator/store/upkeep/snapshots.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,9 +9,9 @@
 #include "common/atomic_file.h"
 #include "common/sha256.h"
 #include "coordinator/store/artifact_folder.h"
-#include "coordinator/store/copies.h"
-#include "coordinator/store/doctor.h"
 #include "coordinator/store/sqlite_store.h"
+#include "coordinator/store/upkeep/copies.h"
+#include "coordinator/store/upkeep/doctor.h"
 #include "tests/coordinator/store/store_fixture.h"
 #include "tests/testing/temp_folder.h"
 

@@ -1,4 +1,4 @@
-#include "coordinator/store/artifacts_table.h"
+#include "coordinator/store/tables/artifacts_table.h"
 
 #include <optional>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "coordinator/store/results_table.h"
+#include "coordinator/store/tables/results_table.h"
 
 #include <limits>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-#include "coordinator/store/attempts_table.h"
+#include "coordinator/store/tables/attempts_table.h"
 
 #include <limits>
 #include <map>

@@ -1,4 +1,4 @@
-#include "coordinator/store/workers_table.h"
+#include "coordinator/store/tables/workers_table.h"
 
 #include <nlohmann/json.hpp>
 #include <utility>

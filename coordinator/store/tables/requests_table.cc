@@ -1,4 +1,4 @@
-#include "coordinator/store/requests_table.h"
+#include "coordinator/store/tables/requests_table.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "coordinator/store/snapshots.h"
+#include "coordinator/store/upkeep/snapshots.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -8,7 +8,7 @@
 
 #include "common/clock.h"
 #include "common/status_macros.h"
-#include "coordinator/store/copies.h"
+#include "coordinator/store/upkeep/copies.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 

@@ -7,8 +7,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/scheduler/effects.h"
+#include "coordinator/store/journal.h"
 #include "coordinator/store/sqlite_db.h"
-#include "coordinator/store/store.h"
+#include "coordinator/store/store_reader.h"
 
 namespace loupe::coordinator::attempts_table {
 

@@ -1,4 +1,4 @@
-#include "coordinator/store/doctor.h"
+#include "coordinator/store/upkeep/doctor.h"
 
 #include <algorithm>
 #include <array>
@@ -11,9 +11,9 @@
 
 #include "common/status_macros.h"
 #include "coordinator/store/artifact_folder.h"
-#include "coordinator/store/artifacts_table.h"
 #include "coordinator/store/lock_file.h"
 #include "coordinator/store/migrations.h"
+#include "coordinator/store/tables/artifacts_table.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/scheduler/effects.h"
 #include "coordinator/store/sqlite_db.h"
-#include "coordinator/store/store.h"
+#include "coordinator/store/store_reader.h"
 
 namespace loupe::coordinator::results_table {
 

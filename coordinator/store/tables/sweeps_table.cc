@@ -1,4 +1,4 @@
-#include "coordinator/store/sweeps_table.h"
+#include "coordinator/store/tables/sweeps_table.h"
 
 #include <limits>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "coordinator/store/metric_points_table.h"
+#include "coordinator/store/tables/metric_points_table.h"
 
 #include <cmath>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "coordinator/store/copies.h"
+#include "coordinator/store/upkeep/copies.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,8 +11,8 @@
 
 #include "common/status_macros.h"
 #include "coordinator/store/artifact_folder.h"
-#include "coordinator/store/artifacts_table.h"
 #include "coordinator/store/lock_file.h"
+#include "coordinator/store/tables/artifacts_table.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {

@@ -1,4 +1,4 @@
-#include "coordinator/store/jobs_table.h"
+#include "coordinator/store/tables/jobs_table.h"
 
 #include <string_view>
 

@@ -1,4 +1,4 @@
-#include "coordinator/store/trials_table.h"
+#include "coordinator/store/tables/trials_table.h"
 
 #include <utility>
 
