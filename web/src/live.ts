@@ -1,40 +1,54 @@
 // What changes while one looks: polling that is never in a hurry, and a sweep's live updates.
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { eventsUrl, sentenceOf } from "./api";
+import { ApiError, eventsUrl, sentenceOf } from "./api";
 import { terminal } from "./format";
 import type { SweepNews } from "./types";
 
 export interface Loaded<T> { value?: T; error?: string; loading: boolean; again: () => void }
 
-// Loads now, whenever `keys` change, and again every `every` milliseconds, but never more often than in a tenth of the time: what
-// takes 3 s is asked for every 30 s. Nothing is asked while the page is hidden. An error leaves the last value standing beside it.
-export function useLoaded<T>(load: (signal: AbortSignal) => Promise<T>, keys: unknown[], every = 0): Loaded<T> {
+// Loads now, whenever `keys` change, when `version` has changed, and every `every` milliseconds (0: not by itself); but for the last two
+// never for more than a tenth of the time: what takes 3 s is asked for every 30 s at most. A load under way is not broken off for
+// a new version: what changes all the time would never be shown. Nothing is asked by the clock while the page is hidden. The last
+// value stays until other keys are asked for, also beside an error.
+export function useLoaded<T>(load: (signal: AbortSignal) => Promise<T>, keys: unknown[], every = 0, version = ""): Loaded<T> {
   const [state, setState] = useState<{ value?: T; error?: string; loading: boolean }>({ loading: true });
   const [round, setRound] = useState(0);
   const shown = useRef("");
+  const wanted = useRef({ load, version, look: () => {} });
+  wanted.current.load = load;
+  wanted.current.version = version;
   const key = JSON.stringify(keys);
   useEffect(() => {
     const control = new AbortController();
-    let timer = 0;
-    if (shown.current !== key) setState({ loading: true });
-    shown.current = key;
+    let timer = 0, busy = false, restUntil = 0, seen: string | undefined;
+    const plan = (wait: number) => { clearTimeout(timer); timer = window.setTimeout(run, wait); };
     const run = async () => {
-      if (document.hidden && every) { timer = window.setTimeout(run, every); return; }
+      if (document.hidden && every) return plan(every);
+      busy = true;
+      seen = wanted.current.version;
       const started = performance.now();
-      let failed = false;
+      let again = false;
       try {
-        const value = await load(control.signal);
+        const value = await wanted.current.load(control.signal);
         if (!control.signal.aborted) setState({ value, loading: false });
       } catch (error) {
-        failed = true;
+        again = error instanceof ApiError && error.code === "unavailable";
         if (!control.signal.aborted) setState((before) => ({ value: before.value, error: sentenceOf(error), loading: false }));
       }
-      const took = performance.now() - started;
-      if (!control.signal.aborted && (every || failed)) timer = window.setTimeout(run, Math.max(every || 2000, 10 * took));
+      busy = false;
+      if (control.signal.aborted) return;
+      const rest = 10 * (performance.now() - started);
+      restUntil = performance.now() + rest;
+      if (every || again) plan(Math.max(every || 2000, rest));
+      else if (seen !== wanted.current.version) plan(rest);
     };
+    wanted.current.look = () => { if (!busy && seen !== wanted.current.version) plan(Math.max(0, restUntil - performance.now())); };
+    if (shown.current !== key) setState({ loading: true });
+    shown.current = key;
     run();
-    return () => { control.abort(); clearTimeout(timer); };
+    return () => { control.abort(); clearTimeout(timer); wanted.current.look = () => {}; };
   }, [key, round, every]);
+  useEffect(() => wanted.current.look(), [version]);
   return { ...state, again: useCallback(() => setRound((n) => n + 1), []) };
 }
 

@@ -4,11 +4,11 @@ import { call, sentenceOf } from "../api";
 import { Effects, Interaction } from "../charts/effects";
 import { HeatMap } from "../charts/heat_map";
 import { Title, Explain } from "../explain";
-import { bytes, cellText, count, int, lastPart, number, printable, pValue, span, stars, terminal } from "../format";
+import { bytes, cellText, count, lastPart, number, printable, pValue, span, stars, terminal } from "../format";
 import { useLoaded } from "../live";
 import { Choice, Problem, Text } from "../parts";
 import { link, setQuery, type Route } from "../route";
-import { absent, groupBy, levelsQuery, select, summarise, type TrialTable } from "../table_data";
+import { groupBy, levelsQuery, select, type TrialTable } from "../table_data";
 import type { Report, Sweep } from "../types";
 
 async function download(request: object, name: string) {
@@ -22,7 +22,9 @@ async function download(request: object, name: string) {
   URL.revokeObjectURL(address);
 }
 
-function FTable({ report, results, total, over }: { report: Report; results: number; total: number; over: boolean }) {
+function FTable({ report, over }: { report: Report; over: boolean }) {
+  // The report's own numbers: it may be a little older than the rest of the page.
+  const results = report.sample.used, total = report.trials.total;
   const rows = report.terms;
   return (
     <section class="card">
@@ -113,10 +115,9 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
   const shownScore = response || table.primary;
   const terms = route.query.get("terms") ?? "";
   const twoWay = table.factors.length > 1 ? `(${table.factors.map((factor) => (/^\w+$/.test(factor.name) ? factor.name : "`" + factor.name + "`")).join(" + ")})^2` : "";
-  const report = useLoaded(async (signal) => JSON.parse((await call<{ json: string }>("ViewService/GetReport", { name: sweep.name, response, terms }, signal)).json) as Report, [sweep.name, response, terms, version]);
+  const report = useLoaded(async (signal) => JSON.parse((await call<{ json: string }>("ViewService/GetReport", { name: sweep.name, response, terms }, signal)).json) as Report, [sweep.name, response, terms], 0, version);
   const [problem, setProblem] = useState("");
   const baseline = report.value?.baseline?.[shownScore];
-  const results = useMemo(() => summarise(table.scores.find((score) => score.name === shownScore)?.column, select(table, { levels: new Map(), ranges: new Map(), states: new Set() })), [table, shownScore]);
   const save = (format: string, ending: string) => download({ name: sweep.name, format, response, terms }, `${id}.${ending}`).catch((error) => setProblem(sentenceOf(error)));
   const ranking = report.value?.details?.ranking;
   const importance = report.value?.details?.importance;
@@ -135,7 +136,7 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
       <Problem>{report.error}</Problem>
       {!report.value && report.loading && <p class="quiet" role="status">The analysis is being computed…</p>}
       <Pairs route={route} sweep={id} table={table} score={shownScore} />
-      {report.value && <FTable report={report.value} results={results.n} total={int(sweep.counts?.total)} over={terminal(sweep.state)} />}
+      {report.value && <FTable report={report.value} over={terminal(sweep.state)} />}
       {report.value?.details && (
         <section class="card">
           <Title about="mean">Main effects</Title>
@@ -185,5 +186,3 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
     </div>
   );
 }
-
-export { absent };

@@ -1,6 +1,6 @@
 // One sweep: its state and verbs, and what its results say so far, in four tabs.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { ApiError, call, requestId, sentenceOf } from "../api";
+import { useMemo, useState } from "preact/hooks";
+import { call, requestId, sentenceOf } from "../api";
 import { count, int, lastPart, number, seconds, span, terminal, when } from "../format";
 import { useLoaded, useSweepNews } from "../live";
 import { Figure, Problem, Progress, State, Text } from "../parts";
@@ -49,26 +49,11 @@ function Verbs({ sweep, changed }: { sweep: Sweep; changed: (sweep: Sweep) => vo
   );
 }
 
-// The table of all trials, loaded anew as results come, never for more than a tenth of the time.
-export function useTable(name: string, version: string): { table?: TrialTable; share: number; error?: string } {
-  const [state, setState] = useState<{ table?: TrialTable; share: number; error?: string }>({ share: 0 });
-  const rest = useRef(0);
-  useEffect(() => {
-    if (!name) return;
-    const control = new AbortController();
-    const timer = setTimeout(async () => {
-      const started = performance.now();
-      try {
-        const table = await loadTable(name, control.signal, (share) => { if (!control.signal.aborted) setState((before) => ({ ...before, share })); });
-        if (!control.signal.aborted) setState({ table, share: 1 });
-      } catch (error) {
-        if (!control.signal.aborted) setState((before) => ({ ...before, error: sentenceOf(error) }));
-      }
-      rest.current = performance.now() + 10 * (performance.now() - started);
-    }, Math.max(0, rest.current - performance.now()));
-    return () => { control.abort(); clearTimeout(timer); };
-  }, [name, version]);
-  return state;
+// The table of all trials, with how much of it has come.
+function useTable(name: string, version: string): { table?: TrialTable; share: number; error?: string } {
+  const [share, setShare] = useState(0);
+  const loaded = useLoaded(async (signal) => (name ? loadTable(name, signal, setShare) : undefined), [name], 0, version);
+  return { table: loaded.value, share, error: loaded.error };
 }
 
 function Running({ news }: { news: SweepNews }) {
@@ -148,5 +133,3 @@ export function SweepPage({ route, sweep: id }: { route: Route; sweep: string })
     </>
   );
 }
-
-export { ApiError };

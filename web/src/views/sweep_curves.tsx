@@ -26,7 +26,7 @@ export function CurvesTab({ route, sweep, version, table }: { route: Route; swee
     const step = Math.max(1, Math.ceil(rows.length / most));
     return rows.filter((_, i) => i % step === 0);
   }, [table, filter, filtered]);
-  const curves = useLoaded((signal) => call<CurvesAnswer>("ViewService/GetCurves", { parent: `sweeps/${sweep}`, metric, maxCurves: most, maxPoints: 150, trials: begun }, signal), [sweep, metric, version, begun]);
+  const curves = useLoaded((signal) => call<CurvesAnswer>("ViewService/GetCurves", { parent: `sweeps/${sweep}`, metric, maxCurves: most, maxPoints: 150, trials: begun }, signal), [sweep, metric, begun], 0, version);
   const factor = table?.factors.find((f) => f.name === color);
   useScheme();
   const list = curves.value?.curves ?? [];

@@ -25,7 +25,7 @@ function Curves({ sweep, index, version }: { sweep: string; index: number; versi
     const first = await ask("");
     const rest = await Promise.all((first.metrics ?? []).filter((metric) => metric !== first.metric).slice(0, 12).map(ask));
     return [first, ...rest].filter((one) => (one.curves?.[0]?.steps?.length ?? 0) > 1);  // a single point is among the scores
-  }, [sweep, index, version]);
+  }, [sweep, index], 0, version);
   useScheme();
   if (answer.error) return <Problem>{answer.error}</Problem>;
   if (!answer.value?.length) return <p class="quiet">{answer.loading ? "Loading…" : "It has reported no curve."}</p>;
@@ -45,8 +45,8 @@ export function TrialPage({ route, sweep, index }: { route: Route; sweep: string
   const { news } = useSweepNews(`sweeps/${sweep}`);
   const running = news?.running?.find((attempt) => attempt.trial === name);
   const version = `${running ? Math.floor(int(running.step) / 5) : "ended"} ${running?.phase}`;
-  const loaded = useLoaded((signal) => call<TrialDetails>("ViewService/GetTrialDetails", { name }, signal), [name, running ? "running" : "", news?.sweep.counts?.succeeded, news?.sweep.counts?.failed]);
-  const artifacts = useLoaded((signal) => call<{ artifacts?: Artifact[] }>("TrialService/ListArtifacts", { parent: name }, signal), [name, loaded.value?.trial.state]);
+  const loaded = useLoaded((signal) => call<TrialDetails>("ViewService/GetTrialDetails", { name }, signal), [name], 0, `${running ? "running" : ""} ${news?.sweep.counts?.succeeded} ${news?.sweep.counts?.failed}`);
+  const artifacts = useLoaded((signal) => call<{ artifacts?: Artifact[] }>("TrialService/ListArtifacts", { parent: name }, signal), [name], 0, loaded.value?.trial.state);
   const [copied, setCopied] = useState(false);
   const details = loaded.value;
   const words = (route.query.get("q") ?? "").toLowerCase();
