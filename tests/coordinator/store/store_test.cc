@@ -228,6 +228,62 @@ TEST_P(StoreTest, PointsComeInPagesAndARepeatAddsNothing) {
   EXPECT_EQ(store().ListPoints(trial, 1, "b", std::nullopt, 10)->size(), 1u);
 }
 
+TEST_P(StoreTest, AttemptsAreListedLatestFirst) {
+  Commit({NewSweep(1, "a"), NewSweep(2, "b")});
+  for (int64_t i = 0; i < 4; ++i) {
+    StartAttempt start = Start({i < 3 ? 1 : 2, i % 3}, 1, "w" + std::to_string(i));
+    start.start_time = kSomeTime + absl::Seconds(i);
+    Commit({start, Running(start.trial, 1)});
+  }
+  Commit({EndAttempt{
+      {1, 0}, 1, AttemptEnd::kFailed, Failure{FailureClass::kUserError, "no"}, kSomeTime + absl::Seconds(9)}});
+  StartAttempt again = Start({1, 0}, 2);
+  again.start_time = kSomeTime + absl::Seconds(10);
+  Commit({again});
+  const auto workers = [&](const AttemptFilter& filter) {
+    std::vector<std::string> names;
+    for (const AttemptRow& attempt : *store().ListAttempts(filter)) names.push_back(attempt.worker);
+    return names;
+  };
+  EXPECT_THAT(workers({}), ElementsAre("w", "w3", "w2", "w1", "w0"));
+  EXPECT_THAT(workers({.sweep = 2}), ElementsAre("w3"));
+  EXPECT_THAT(workers({.sweep = 1, .trial = 0}), ElementsAre("w", "w0"));
+  EXPECT_THAT(workers({.sweep = 1, .ended_after = kSomeTime + absl::Seconds(9)}), ElementsAre("w", "w2", "w1"));
+  const AttemptFilter rest = {.after = AttemptFilter::Position{kSomeTime + absl::Seconds(2), {1, 2}, 1}, .limit = 1};
+  EXPECT_THAT(workers(rest), ElementsAre("w1"));
+  const AttemptRow failed = store().ListAttempts({.sweep = 1, .trial = 0})->back();
+  EXPECT_EQ(failed.sweep_id, "a");
+  EXPECT_EQ(failed.outcome, AttemptEnd::kFailed);
+  ASSERT_TRUE(failed.failure.has_value());
+  EXPECT_EQ(failed.failure->message, "no");
+  EXPECT_EQ(failed.end_time, kSomeTime + absl::Seconds(9));
+}
+
+TEST_P(StoreTest, AScoreIsSummedUpOverItsResults) {
+  Commit({NewSweep(1, "a"), NewSweep(2, "b")});
+  const ScoreSummary none = *store().SummariseScore(1, "clip_i", false);
+  EXPECT_EQ(none.results, 0);
+  EXPECT_TRUE(std::isnan(none.mean));
+  EXPECT_EQ(none.best_trial, -1);
+  int64_t index = 0;
+  for (const double score : {0.5, 0.75, 0.25, 0.75}) {
+    const TrialKey trial{1, index++};
+    Commit({Start(trial, 1), Running(trial, 1)});
+    Commit(Accepting(trial, 1, score));
+  }
+  const ScoreSummary largest = *store().SummariseScore(1, "clip_i", false);
+  EXPECT_EQ(largest.results, 4);
+  EXPECT_EQ(largest.mean, 0.5625);
+  EXPECT_EQ(largest.best, 0.75);
+  EXPECT_EQ(largest.best_trial, 1);
+  EXPECT_EQ(store().SummariseScore(1, "clip_i", true)->best_trial, 2);
+  EXPECT_EQ(store().SummariseScore(2, "clip_i", false)->results, 0);
+  EXPECT_EQ(*store().CountAcceptedSince(1, kSomeTime - absl::Seconds(1)), 4);
+  EXPECT_EQ(*store().CountAcceptedSince(1, kSomeTime), 0);
+  EXPECT_THAT(*store().GetProvenance({1, 0}), ElementsAre(Pair("version", "x")));
+  EXPECT_TRUE(store().GetProvenance({1, 5})->empty());
+}
+
 TEST_P(StoreTest, ALateResultIsKeptAsEvidenceOnlyWithItsOwnToken) {
   const TrialKey trial{1, 0};
   Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
