@@ -57,6 +57,24 @@ function FTable({ report, over }: { report: Report; over: boolean }) {
   );
 }
 
+// The model's means; of factors of which it has none, since others are confounded with them, the plain ones, which are called so.
+function MainEffects({ report, score }: { report: Report; score: string }) {
+  const adjusted = Object.entries(report.details!.marginal_means);
+  const some = adjusted.filter(([, levels]) => levels.some((level) => level.estimable !== false && level.mean !== null));
+  const none = adjusted.filter((entry) => !some.includes(entry));
+  return (
+    <>
+      {some.length > 0 && <Effects means={Object.fromEntries(some)} title={`Mean ${score}`} />}
+      {none.length > 0 && (
+        <>
+          <p class="note">Plain means of what was observed. The model has none for {none.map(([factor]) => printable(factor)).join(", ")}: {printable(none[0][1][0]?.reason ?? "they are not estimable")}.</p>
+          <Effects means={Object.fromEntries(none.map(([factor]) => [factor, report.means[factor] ?? []]))} title={`Plain mean ${score}`} />
+        </>
+      )}
+    </>
+  );
+}
+
 function EtaBar({ low, value, high }: { low: number | null; value: number; high: number | null }) {
   return (
     <span class="eta"><span class="eta-bar" aria-hidden="true"><i style={{ left: `${100 * (low ?? value)}%`, width: `${100 * ((high ?? value) - (low ?? value))}%` }} /><b style={{ left: `${100 * value}%` }} /></span>
@@ -141,7 +159,7 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
         <section class="card">
           <Title about="mean">Main effects</Title>
           {baseline !== undefined && <p class="quiet">The untuned base has {number(baseline)}.</p>}
-          <Effects means={report.value.details.marginal_means} title={`Mean ${shownScore}`} />
+          <MainEffects report={report.value} score={shownScore} />
         </section>
       )}
       {methods && (
