@@ -20,7 +20,6 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from lycoris.modules import get_module, make_module
 from lycoris.modules.loha import LohaModule
 from lycoris.modules.lokr import LokrModule
 from PIL import Image
@@ -63,8 +62,9 @@ def key_of(name):
 
 
 def add(layer, module):
+    """As its forward does: get_diff_weight of this version multiplies by the scale once more."""
     with torch.no_grad():
-        layer.weight += module.get_diff_weight(1.0)[0].reshape(layer.weight.shape)
+        layer.weight += module.get_weight(layer.weight.shape).reshape(layer.weight.shape)
 
 
 class LycorisFilesTest(unittest.TestCase):
@@ -106,7 +106,7 @@ class LycorisFilesTest(unittest.TestCase):
                     module = kind(key_of(layer_name), layer, 1.0, **options)
                     for parameter in module.parameters():
                         noise = torch.randn(parameter.shape, generator=generator)
-                        parameter.data = 0.5 * noise * parameter[0].numel() ** -0.25
+                        parameter.data = 0.3 * noise * parameter[0].numel() ** -0.25
                     for key, value in module.state_dict().items():
                         theirs[f"{key_of(layer_name)}.{key}"] = value.detach().clone().contiguous()
                         if key != "alpha":
@@ -127,9 +127,12 @@ class LycorisFilesTest(unittest.TestCase):
                 written = load_file(self.export(self.path / "ours.safetensors", "kohya", "k") / "lora.safetensors")
                 fresh = pipeline()
                 for layer_name, layer in layers_of(fresh.unet).items():
-                    found, parameters = get_module(written, key_of(layer_name))
-                    with torch.no_grad():
-                        add(layer, make_module(found, parameters, key_of(layer_name), layer))
+                    # Its loader guesses a convolution's factors wrong, of its own files too; its modules are strict.
+                    key = key_of(layer_name) + "."
+                    module = kind(key_of(layer_name), layer, 1.0, **options)
+                    module.load_state_dict({name.removeprefix(key): value for name, value in written.items()
+                                            if name.startswith(key)})
+                    add(layer, module)
                 self.expect_same(picture(fresh), expected)
                 again = load_file(self.export(self.path / "theirs.safetensors", "kohya", "a") / "lora.safetensors")
                 self.assertEqual(set(again), set(theirs))

@@ -15,6 +15,7 @@
 #include "nlohmann/json.hpp"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
+#include "worker/io/safetensors.h"
 #include "worker/io/weight_files.h"
 #include "worker/methods/files/lora_names.h"
 #include "worker/methods/tuned_file.h"
@@ -184,6 +185,50 @@ absl::Status DescribeLora(const std::string& path, FileDescription& description)
   return absl::OkStatus();
 }
 
+// ---- LoHa and LoKr, the same
+
+absl::Status DescribeLycoris(const std::string& path, FileDescription& description) {
+  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+  std::set<std::string> layers, in_text, untrained;
+  std::set<int64_t> ranks, text_widths;
+  std::set<double> alphas;
+  description.kind = "LoKr";
+  description.form = "kohya";
+  for (const auto& [name, view] : file.arrays()) {
+    const std::string layer = name.substr(0, name.find('.')),
+                      array = name.substr(std::min(name.size(), layer.size() + 1));
+    const torch::Tensor value = ToTensor(view).to(torch::kFloat32);
+    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+      return absl::InvalidArgumentError(fmt::format("{}: '{}': {}: the file is broken", path, name, found));
+    }
+    layers.insert(layer);
+    if (layer.starts_with("lora_te")) in_text.insert(layer);
+    if (array == "alpha") {
+      if (value.numel() == 1) alphas.insert(value.item<double>());
+      continue;
+    }
+    description.parameters += value.numel();
+    if (array.starts_with("hada_")) description.kind = "LoHa";
+    const bool ranked = (array == "hada_w1_b" || array == "lokr_w2_b") && value.dim() == 2;
+    if (ranked) ranks.insert(value.size(0));
+    const bool reads_text = layer.ends_with("attn2_to_k") || layer.ends_with("attn2_to_v");
+    if (ranked && array == "hada_w1_b" && reads_text) text_widths.insert(value.size(1));
+    if ((array == "hada_w2_a" || array == "lokr_w2_b" || array == "lokr_w2") && AllZero(value)) untrained.insert(layer);
+  }
+  description.facts = {
+      {"rank", ranks.empty() ? "none: its factors are whole" : fmt::format("{}", fmt::join(ranks, ", "))},
+      {"alpha", alphas.empty() ? "not said: the rank" : fmt::format("{}", fmt::join(alphas, ", "))},
+      {"layers",
+       fmt::format("{} of the denoiser, {} of the text encoder", layers.size() - in_text.size(), in_text.size())}};
+  description.base =
+      text_widths.size() == 1 ? BaseOfTextWidth(*text_widths.begin()) : "cannot be told by its arrays' shapes";
+  if (!untrained.empty()) {
+    description.odd.push_back(
+        fmt::format("{} of its {} layers change nothing: a factor is 0.", untrained.size(), layers.size()));
+  }
+  return absl::OkStatus();
+}
+
 // ---- the other kinds
 
 void DescribeEmbedding(const EmbeddingFile& file, FileDescription& description) {
@@ -256,8 +301,9 @@ void DescribeTrial(const AdapterFile& file, FileDescription& description) {
 absl::Status DescribeKind(const std::string& path, TunedFileKind kind, FileDescription& description) {
   switch (kind) {
     case TunedFileKind::kLora:
-    case TunedFileKind::kLycoris:
       return DescribeLora(path, description);
+    case TunedFileKind::kLycoris:
+      return DescribeLycoris(path, description);
     case TunedFileKind::kEmbedding: {
       LOUPE_ASSIGN_OR_RETURN(const EmbeddingFile file, ReadEmbedding(path));
       description.kind = "embedding";
