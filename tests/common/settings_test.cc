@@ -250,7 +250,10 @@ TEST_P(DefaultsOfVersion, StayWhatTheyWere) {
   std::ifstream file(fmt::format("tests/common/setting_defaults_v{}.txt", GetParam()));
   ASSERT_TRUE(file.is_open());
   std::map<std::string, std::string> expected;
-  for (std::string key, value; file >> key >> value;) expected[key] = value;
+  for (std::string line; std::getline(file, line);) {
+    const size_t space = line.find(' ');
+    expected[line.substr(0, space)] = line.substr(space + 1);
+  }
   const SettingDefaults defaults = SettingDefaults::OfVersion(GetParam());
   EXPECT_EQ(defaults.values, expected);
   EXPECT_EQ(defaults.version, GetParam());
@@ -322,6 +325,19 @@ TEST(SettingsTest, OwnSettingsOfAMethodAreRefusedInOthers) {
   EXPECT_THAT(SettingViolations(values),
               ::testing::UnorderedElementsAre(Field(&FieldViolation::field, "method.input"),
                                               Field(&FieldViolation::field, "method.output")));
+}
+
+TEST(SettingsTest, NamesOfAClosedListAreThose) {
+  std::map<std::string, std::string> values = Complete();
+  for (const char* key : {"method.input", "method.output", "method.width"}) values.erase(key);
+  values["method.kind"] = "difffit";
+  values["method.gamma"] = "qkv, branch";
+  EXPECT_EQ(Settings::Create(values)->Text("method.gamma"), "qkv branch");
+  values["method.gamma"] = "qkv branches";
+  EXPECT_THAT(SettingViolations(values),
+              ElementsAre(Field(&FieldViolation::description,
+                                HasSubstr("'branches' is not one or more of qkv, proj, ff, branch, none; did you mean "
+                                          "'branch'?"))));
 }
 
 TEST(SettingRulesTest, NeedsAreOfChoicesAndNameRowsOfTheTable) {
