@@ -2,7 +2,7 @@
 
 Blocks of `sh` and `python` under docs/guide and on the start page are run, page by page, in a folder of their own with real programs (and workers
 whose trials are acted: programs.py). `<!-- not run: reason -->` above a block says that it is not; then each of its commands must exist, with
-the options that it uses (`--help`), and its settings must be known. The same holds for all commands on the other pages.
+the options that it uses (`--help`), and its settings must be known. The same holds for all commands on the other pages, and within sentences.
 
     <!-- file: NAME -->       the next block is written to NAME
     <!-- before: COMMAND -->  run first, and not shown to readers
@@ -235,6 +235,20 @@ class ReferenceTest(unittest.TestCase):
                         problems.append(f"{page.relative_to(ROOT)}:{number}: {problem} in: {line}")
         self.assertEqual(problems, [])
         self.assertGreater(seen, 25)
+
+    def test_commands_within_sentences_exist_too(self):
+        problems, seen = [], 0
+        for page in [*GUIDE, *REFERENCE]:
+            for number, line in enumerate(page.read_text().splitlines(), 1):
+                for text in re.findall(r"`((?:loupe|loupe-worker|loupe-coordinator) [^`]*[a-z][^`]*)`", line):
+                    synopsis = re.sub(r"'[^']*'|\"[^\"]*\"", "TEXT", text.replace("\\|", "|"))
+                    for command in commands_in(without_choices(synopsis)):
+                        seen += 1
+                        of_ours = command and command[0] in PROGRAMS and command[1] != "COMMAND"
+                        if of_ours and (problem := problem_of(command)):
+                            problems.append(f"{page.relative_to(ROOT)}:{number}: {problem} in: {text}")
+        self.assertEqual(problems, [])
+        self.assertGreater(seen, 100)
 
     def test_what_does_not_exist_is_found(self):
         for text, problem in [

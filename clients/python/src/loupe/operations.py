@@ -169,13 +169,16 @@ class Operations:
     async def wait(self, sweep: SweepName, progress: bool | None, timeout: float | None, patience: float, check: bool) -> Sweep:
         bar = ProgressBar(progress)
         deadline = None if timeout is None else time.monotonic() + timeout
+        seen: Sweep | None = None
         try:
             async with contextlib.aclosing(self.watch(sweep, patience, deadline)) as messages:
                 async for one in messages:
-                    bar.show(one.sweep, len(one.running))
+                    seen = one.sweep
+                    bar.show(seen, len(one.running))
         except DeadlineError as error:
-            raise DeadlineError(f"the sweep '{_id(sweep)}' has not ended within {timeout:g} s",
-                                hint="It goes on; wait again, or look at it with watch().") from error
+            how_far = "" if seen is None else f": {seen.state.lower()}, {seen.counts.ended} of {seen.counts.total} trials have ended"
+            raise DeadlineError(f"the sweep '{_id(sweep)}' has not ended within {timeout:g} s{how_far}",
+                                hint="\n".join([*(seen.waiting if seen else ()), "It goes on; wait again, or look at it with watch()."])) from error
         finally:
             bar.close()
         ended = await self.sweep(sweep)
