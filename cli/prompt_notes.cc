@@ -5,6 +5,7 @@
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
+#include "worker/io/base_folder.h"
 #include "worker/io/clip_tokenizer.h"
 #include "worker/io/prompt_length.h"
 
@@ -40,6 +41,9 @@ std::vector<std::string> PromptNotes(const coordinator::Plan& plan) {
           base));
       continue;
     }
+    // Of classes nothing is cut off (base_check.h holds them to the base's).
+    const absl::StatusOr<worker::BaseKind> kind = worker::BaseKindOf(base);
+    if (kind.ok() && *kind != worker::BaseKind::kUNet) continue;
     absl::StatusOr<std::vector<std::string>> found = CutOffs(base, prompts);
     if (!found.ok()) {
       notes.push_back(fmt::format("base: whether its text tower takes the prompts whole is not checked: {}",

@@ -69,6 +69,24 @@ std::vector<SettingRule> TaskRules() {
        .description =
            "Share of training rows whose caption is replaced by the empty one, or whose class by the null class, for "
            "classifier-free guidance."},
+      {.key = "task.picture_size",
+       .type = kInteger,
+       .default_value = "0",
+       .minimum = 0,
+       .maximum = 8192,
+       .since = 3,
+       .neutral = "0",
+       .description = "Side of the pictures in pixels, for training and sampling; 0: what the base was trained on."},
+      {.key = "task.positions",
+       .type = kChoice,
+       .default_value = "stretched",
+       .choices = {"stretched", "counted"},
+       .since = 3,
+       .neutral = "stretched",
+       .description =
+           "What a DiT or DiffuSSM is told of places at another picture_size: stretched, the trained coordinates over the "
+           "whole picture (at twice the size halved: DiffFit's trick, arXiv 2304.06648); counted, one more for each "
+           "place, as in DiT's own code."},
       {.key = "task.flip",
        .type = kBoolean,
        .default_value = "true",

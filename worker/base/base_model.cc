@@ -200,6 +200,49 @@ absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions&
   return absl::InternalError("a kind of base without a loader");
 }
 
+namespace {
+
+// Another denoiser's network, at another size.
+class ResizedDenoiser : public Denoiser {
+ public:
+  ResizedDenoiser(std::shared_ptr<Denoiser> inner, int64_t side) : inner_(std::move(inner)), side_(side) {}
+
+  torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const Condition& condition,
+                        ContextCache* cache) override {
+    return inner_->Forward(x_t, timesteps, condition, cache);
+  }
+  std::vector<int64_t> Shape() const override { return {inner_->Shape().front(), side_, side_}; }
+  bool PredictsVariance() const override { return inner_->PredictsVariance(); }
+  torch::nn::Module& network() override { return inner_->network(); }
+  std::string name() const override { return inner_->name(); }
+
+ private:
+  const std::shared_ptr<Denoiser> inner_;
+  const int64_t side_;
+};
+
+}  // namespace
+
+absl::StatusOr<BaseModel> AtPictureSize(const BaseModel& base, int64_t side, PositionScaling positions) {
+  BaseModel resized = base;
+  std::shared_ptr<Denoiser> inner = base.denoiser;
+  int64_t step = base.vae->config().downscale();
+  if (base.kind == BaseKind::kDiT) {
+    step *= base.dit->config().patch_size;
+    inner = MakeDiTDenoiser(base.dit, positions);
+  } else if (base.kind == BaseKind::kDiffuSSM) {
+    step *= base.ssm->config().hourglass;
+    inner = MakeDiffuSSMDenoiser(base.ssm, positions);
+  }
+  if (side < step || side % step != 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: pictures of {} pixels do not fit it; expected a multiple of {}", base.folder, side, step));
+  }
+  resized.denoiser = std::make_shared<ResizedDenoiser>(std::move(inner), side / base.vae->config().downscale());
+  resized.size_note = fmt::format("{} pixels, positions {}", side, static_cast<int>(positions));
+  return resized;
+}
+
 torch::Tensor ClipScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> pixels;

@@ -46,6 +46,9 @@ struct BaseModel {
   ClassNames classes;
   NoiseSchedule schedule;
 
+  // Empty, or at which size and with which positions it is another than its folder's (AtPictureSize).
+  std::string size_note = {};
+
   int64_t image_size() const { return denoiser->Shape().back() * vae->config().downscale(); }
 
   // These three throw NotFinite (runtime/finite.h) naming the part whose result is none.
@@ -60,6 +63,10 @@ struct BaseModel {
 // NOT_FOUND or INVALID_ARGUMENT names the file, and the key or weight, that is missing, not understood or does not fit;
 // also where the parts do not fit each other (widths of text and cross-attention, channels of latents, vocabulary).
 absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options = {});
+
+// The same networks for pictures of `side` pixels instead of those that the base was trained on. `positions`: of a base
+// whose network is told where each place is (DiT, DiffuSSM). INVALID_ARGUMENT when its latents cannot have that size.
+absl::StatusOr<BaseModel> AtPictureSize(const BaseModel& base, int64_t side, PositionScaling positions);
 
 struct ClipScorer {
   std::string folder;

@@ -16,11 +16,11 @@ torch::Tensor ClassesOf(const Condition& condition, const torch::Tensor& x_t) {
 
 class DiTDenoiser : public Denoiser {
  public:
-  explicit DiTDenoiser(DiTTransformer2DModel dit) : dit_(std::move(dit)) {}
+  DiTDenoiser(DiTTransformer2DModel dit, PositionScaling positions) : dit_(std::move(dit)), positions_(positions) {}
 
   torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const Condition& condition,
                         ContextCache* /*cache*/) override {
-    return dit_(x_t, timesteps, ClassesOf(condition, x_t));
+    return dit_(x_t, timesteps, ClassesOf(condition, x_t), positions_);
   }
   std::vector<int64_t> Shape() const override {
     const DiTConfig& config = dit_->config();
@@ -32,15 +32,16 @@ class DiTDenoiser : public Denoiser {
 
  private:
   DiTTransformer2DModel dit_;
+  const PositionScaling positions_;
 };
 
 class DiffuSSMDenoiser : public Denoiser {
  public:
-  explicit DiffuSSMDenoiser(DiffuSSMModel ssm) : ssm_(std::move(ssm)) {}
+  DiffuSSMDenoiser(DiffuSSMModel ssm, PositionScaling positions) : ssm_(std::move(ssm)), positions_(positions) {}
 
   torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const Condition& condition,
                         ContextCache* /*cache*/) override {
-    return ssm_(x_t, timesteps, ClassesOf(condition, x_t));
+    return ssm_(x_t, timesteps, ClassesOf(condition, x_t), positions_);
   }
   std::vector<int64_t> Shape() const override {
     const DiffuSSMConfig& config = ssm_->config();
@@ -52,6 +53,7 @@ class DiffuSSMDenoiser : public Denoiser {
 
  private:
   DiffuSSMModel ssm_;
+  const PositionScaling positions_;
 };
 
 class ClassConditioner : public Conditioner {
@@ -81,12 +83,12 @@ class ClassConditioner : public Conditioner {
 
 }  // namespace
 
-std::shared_ptr<Denoiser> MakeDiTDenoiser(DiTTransformer2DModel dit) {
-  return std::make_shared<DiTDenoiser>(std::move(dit));
+std::shared_ptr<Denoiser> MakeDiTDenoiser(DiTTransformer2DModel dit, PositionScaling positions) {
+  return std::make_shared<DiTDenoiser>(std::move(dit), positions);
 }
 
-std::shared_ptr<Denoiser> MakeDiffuSSMDenoiser(DiffuSSMModel ssm) {
-  return std::make_shared<DiffuSSMDenoiser>(std::move(ssm));
+std::shared_ptr<Denoiser> MakeDiffuSSMDenoiser(DiffuSSMModel ssm, PositionScaling positions) {
+  return std::make_shared<DiffuSSMDenoiser>(std::move(ssm), positions);
 }
 
 std::shared_ptr<Conditioner> MakeClassConditioner(ClassNames names, const std::string& folder) {

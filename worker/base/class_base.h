@@ -10,9 +10,12 @@
 
 namespace loupe::worker {
 
-// A condition is the class's number, int64 [N, 1]. Both share the network that they are given.
-std::shared_ptr<Denoiser> MakeDiTDenoiser(DiTTransformer2DModel dit);
-std::shared_ptr<Denoiser> MakeDiffuSSMDenoiser(DiffuSSMModel ssm);
+// A condition is the class's number, int64 [N, 1]. Both share the network that they are given. `positions`: of latents
+// of another size than the trained one.
+std::shared_ptr<Denoiser> MakeDiTDenoiser(DiTTransformer2DModel dit,
+                                          PositionScaling positions = PositionScaling::kTrainedRange);
+std::shared_ptr<Denoiser> MakeDiffuSSMDenoiser(DiffuSSMModel ssm,
+                                               PositionScaling positions = PositionScaling::kTrainedRange);
 
 // Prompts as ClassNames::Find takes them; Encode and Ids throw UserError with its sentence. It has no weights: the
 // table of classes is the denoiser's.

@@ -1,5 +1,6 @@
 #include "worker/base/model_store.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <set>
@@ -22,12 +23,14 @@ const std::set<std::string> kModelFilesOfEitherKind = {".bin", ".json", ".safete
 
 std::string Ending(const std::string& path) { return std::filesystem::path(path).extension().string(); }
 
-// Whether a .bin file is what is loaded of its folder: a network's own, without safetensors beside it. (Where there are
-// some, the digests of earlier versions hold.)
+// Whether a .bin file, or a DiT's published .pt, is what is loaded of its folder: a network's own, without safetensors
+// beside it. (Where there are some, the digests of earlier versions hold.)
 bool CountsAsWeights(const std::string& path, const std::vector<std::string>& all) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
-  static const std::set<std::string> kNetworks = {"", "unet", "vae", "text_encoder"};
-  if (Ending(path) != ".bin" || !kNetworks.contains(folder)) return false;
+  static const std::set<std::string> kNetworks = {"", "unet", "vae", "text_encoder", "transformer", "ssm"};
+  const std::string ending = Ending(path);
+  const bool published = folder == "transformer" && (ending == ".pt" || ending == ".pth");
+  if ((ending != ".bin" && !published) || !kNetworks.contains(folder)) return false;
   for (const std::string& other : all) {
     if (Ending(other) == ".safetensors" && std::filesystem::path(other).parent_path().string() == folder) return false;
   }
@@ -44,6 +47,16 @@ absl::StatusOr<std::string> DigestOfFolder(const std::string& folder, const std:
     digest.Update(fmt::format("{}\n{}\n", path, *sha256));
   }
   return digest.FinishHex();
+}
+
+// Of a kept model's key: its path.
+const std::string& Itself(const std::string& path) { return path; }
+const std::string& First(const std::pair<std::string, InceptionResize>& key) { return key.first; }
+
+template <typename Kept>
+bool HasChanged(const Kept& kept, const auto& path_of) {
+  return std::any_of(kept.begin(), kept.end(),
+                     [&](const auto& entry) { return FileStamp(path_of(entry.first)) != entry.second.stamp; });
 }
 
 template <typename Kept>
@@ -91,6 +104,17 @@ LoadedModel<BaseModel>& ModelStore::Base(const std::string& folder) {
       [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
 }
 
+LoadedModel<BaseModel>& ModelStore::Base(const Settings& settings) {
+  LoadedModel<BaseModel>& own = Base(settings.Text("base"));
+  const int64_t side = settings.Integer("task.picture_size");
+  if (side == 0) return own;
+  const auto positions =
+      settings.Text("task.positions") == "counted" ? PositionScaling::kCounted : PositionScaling::kTrainedRange;
+  BaseModel resized = ValueOrThrow(AtPictureSize(own.model, side, positions));
+  const std::string key = fmt::format("{}\n{}", own.model.folder, resized.size_note);
+  return resized_.try_emplace(key, LoadedModel<BaseModel>{std::move(resized), own.sha256, own.stamp}).first->second;
+}
+
 LoadedModel<InceptionScorer>& ModelStore::InceptionNetwork(const std::string& path, InceptionResize resize) {
   return Keep(
       inceptions_, std::pair{path, resize}, path,
@@ -110,17 +134,22 @@ LoadedModel<DinoScorer>& ModelStore::Dino(const std::string& folder) {
       [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
 }
 
+bool ModelStore::Changed() const {
+  return HasChanged(bases_, Itself) || HasChanged(scorers_, Itself) || HasChanged(dinos_, Itself) ||
+         HasChanged(inceptions_, First);
+}
+
 bool ModelStore::ForgetChanged() {
-  const auto itself = [](const std::string& path) -> const std::string& { return path; };
-  const auto first = [](const auto& key) -> const std::string& { return key.first; };
   // Each of them: no short cut.
-  const bool bases = DropChanged(bases_, itself), scorers = DropChanged(scorers_, itself),
-             dinos = DropChanged(dinos_, itself), inceptions = DropChanged(inceptions_, first);
+  const bool bases = DropChanged(bases_, Itself), scorers = DropChanged(scorers_, Itself),
+             dinos = DropChanged(dinos_, Itself), inceptions = DropChanged(inceptions_, First);
+  if (bases) resized_.clear();
   return bases || scorers || dinos || inceptions;
 }
 
 void ModelStore::ForgetAll() {
   bases_.clear();
+  resized_.clear();
   scorers_.clear();
   dinos_.clear();
   inceptions_.clear();

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "common/settings/settings.h"
 #include "worker/base/base_model.h"
 #include "worker/models/inception.h"
 #include "worker/models/vit.h"
@@ -32,11 +33,15 @@ class ModelStore {
   // file and key when it cannot be loaded; std::runtime_error, for another try, when it could be before and its files
   // have changed since, or when they do not stop changing. The reference stays valid until ForgetChanged or ForgetAll.
   LoadedModel<BaseModel>& Base(const std::string& folder);
+  // As its trials' settings have it: task.picture_size and task.positions (AtPictureSize).
+  LoadedModel<BaseModel>& Base(const Settings& settings);
   LoadedModel<ClipScorer>& Scorer(const std::string& folder);
   LoadedModel<DinoScorer>& Dino(const std::string& folder);
   // sha256 is the weight file's.
   LoadedModel<InceptionScorer>& InceptionNetwork(const std::string& path, InceptionResize resize);
 
+  // Whether ForgetChanged would drop any.
+  bool Changed() const;
   // Between attempts: drops each model whose files are no longer those that it was loaded from. True when there was
   // one; then nothing that was computed from it may be used.
   bool ForgetChanged();
@@ -51,6 +56,8 @@ class ModelStore {
 
   const torch::Device device_;
   std::map<std::string, LoadedModel<BaseModel>> bases_;
+  // By folder and size_note; their networks are those of bases_.
+  std::map<std::string, LoadedModel<BaseModel>> resized_;
   std::map<std::string, LoadedModel<ClipScorer>> scorers_;
   std::map<std::string, LoadedModel<DinoScorer>> dinos_;
   std::map<std::pair<std::string, InceptionResize>, LoadedModel<InceptionScorer>> inceptions_;

@@ -25,8 +25,8 @@ absl::Status RunPretrain(const PretrainFlags& flags) {
 }  // namespace
 
 void AddPretrainCommand(CLI::App& app, int& exit_code) {
-  auto* command =
-      app.add_subcommand("pretrain", "Train a base model from a list of emoji: tokenizer, autoencoder, CLIP, UNet");
+  auto* command = app.add_subcommand(
+      "pretrain", "Train a base model from a list of emoji: tokenizer, autoencoder, CLIP; UNet, DiT or DiffuSSM");
   const auto flags = std::make_shared<PretrainFlags>();
   command->add_option("config", flags->config, "What to train (configs/bases/*.yaml)")->required();
   command->add_option("--out", flags->out, "Folder for checkpoints, sheets and the model; the same folder goes on")

@@ -51,6 +51,7 @@ std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<st
                                 static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
   // Keys from before there was such a choice stay what they were.
   if (options.guided_channels != 0) key += fmt::format("\nguided {}", options.guided_channels);
+  if (!base.model.size_note.empty()) key += "\n" + base.model.size_note;
   return key;
 }
 
@@ -115,7 +116,7 @@ std::vector<std::string> SharedInputs::CutOffs(const Settings& settings, const s
 
 std::vector<Image> SharedInputs::SampledPictures(const Settings& settings, const std::string& prompt, int64_t count,
                                                  uint64_t seed, const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  LoadedModel<BaseModel>& base = models_.Base(settings);
   const SampleOptions options = SampleOptionsFrom(settings);
   const auto make = [&]() -> TensorMap {
     const torch::Tensor noise = RandomStream(seed).Normal(NoiseShape(base.model, count));
@@ -126,7 +127,7 @@ std::vector<Image> SharedInputs::SampledPictures(const Settings& settings, const
 }
 
 Condition SharedInputs::Contexts(const Settings& settings, const std::vector<std::string>& captions) {
-  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  LoadedModel<BaseModel>& base = models_.Base(settings);
   const std::string key = fmt::format("text-v2\n{}\n{}", base.sha256, HashOf(base.model.conditioner->Ids(captions)));
   const auto make = [&]() -> TensorMap { return {{kContextsArray, EncodeTextInParts(base.model, captions)}}; };
   return Taken(Kept("text", key, make, {}), kContextsArray, models_.device());
@@ -134,7 +135,7 @@ Condition SharedInputs::Contexts(const Settings& settings, const std::vector<std
 
 EncodedPictures SharedInputs::Latents(const Settings& settings, const std::vector<Image>& images,
                                       const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  LoadedModel<BaseModel>& base = models_.Base(settings);
   const bool flip = settings.Boolean("task.flip");
   const auto make = [&] {
     const torch::Tensor pictures = PicturesFromImages(images);
@@ -193,7 +194,7 @@ PictureFeatures SharedInputs::DataFeatures(const Settings& settings, const Image
 
 PictureFeatures SharedInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
                                            int64_t count, uint64_t noise_seed, const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings.Text("base"));
+  LoadedModel<BaseModel>& base = models_.Base(settings);
   const SampleOptions options = SampleOptionsFrom(settings);
   const auto pictures = [&] {
     const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count));

@@ -33,9 +33,9 @@ class SharedInputs {
   // Threads of the CPU's tensor code are set before: cached results depend on their number.
   SharedInputs(ModelStore& models, TensorCache cache);
 
-  BaseModel& Base(const Settings& settings) { return models_.Base(settings.Text("base")).model; }
+  BaseModel& Base(const Settings& settings) { return models_.Base(settings).model; }
   // What identifies it in keys.
-  const std::string& BaseDigest(const Settings& settings) { return models_.Base(settings.Text("base")).sha256; }
+  const std::string& BaseDigest(const Settings& settings) { return models_.Base(settings).sha256; }
   // Null when the settings name none.
   LoadedModel<InceptionScorer>* InceptionOf(const Settings& settings);
   LoadedModel<DinoScorer>* DinoOf(const Settings& settings);

@@ -121,6 +121,29 @@ TEST_P(ClassConditionalTaskTest, UnconditionalBaseTakesAnyFolder) {
   EXPECT_EQ(inputs.Contexts(settings, {""}).item<int64_t>(), 0);
 }
 
+TEST_P(ClassConditionalTaskTest, PicturesOfAnotherSize) {
+  WriteClassBase(folder_ / "base", GetParam(), kLabels, 3);
+  WritePicture(folder_ / "data/dog/a.png", 10);
+  WritePicture(folder_ / "data/cat/b.png", 200);
+  ModelStore models(torch::kCPU);
+  SharedInputs inputs(models, TensorCache(folder_ / "cache"));
+  const Settings stretched = SettingsOf({{"task.picture_size", "128"}});
+  const Settings counted = SettingsOf({{"task.picture_size", "128"}, {"task.positions", "counted"}});
+  EXPECT_EQ(MakeClassConditionalTask(stretched, 1, inputs, {})->latents().sizes(),
+            (std::vector<int64_t>{2, 4, 32, 32}));
+  BaseModel& base = inputs.Base(stretched);
+  EXPECT_EQ(base.image_size(), 128);
+  EXPECT_EQ(&base, &inputs.Base(stretched));
+  const auto x = torch::randn({1, 4, 32, 32});
+  const auto t = torch::tensor({5}), classes = torch::tensor({{1}});
+  torch::NoGradGuard no_grad;
+  EXPECT_FALSE(base.denoiser->Forward(x, t, classes).equal(inputs.Base(counted).denoiser->Forward(x, t, classes)));
+  // At the trained size both are what the base is.
+  EXPECT_EQ(inputs.Base(SettingsOf({})).image_size(), 64);
+  const Settings odd = SettingsOf({{"task.picture_size", "66"}});
+  EXPECT_THROW(inputs.Base(odd), UserError);
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, ClassConditionalTaskTest, ::testing::Values(BaseKind::kDiT, BaseKind::kDiffuSSM),
                          [](const auto& info) { return std::string(BaseKindName(info.param)); });
 
