@@ -20,6 +20,12 @@ constexpr char kEmbedding[] = ".norm1.emb.";
 // Settings of diffusers' class that this one knows in a single form (null or absent counts as that form).
 void RefuseOtherDiTs(JsonConfig& json) {
   json.MustBe("_class_name", {"DiTTransformer2DModel", "Transformer2DModel"});
+  // The older class is also other transformers', and its defaults are theirs.
+  if (json.String("_class_name", "") == "Transformer2DModel") {
+    if (!json.Has("norm_type")) json.Refuse("norm_type", "\"ada_norm_zero\", which a Transformer2DModel has to say");
+    if (!json.Has("activation_fn")) json.Refuse("activation_fn", "\"gelu-approximate\"");
+    if (!json.Has("attention_bias")) json.Refuse("attention_bias", "true");
+  }
   json.MustBe("activation_fn", {"gelu-approximate"});
   json.MustBe("attention_bias", {true});
   json.MustBe("double_self_attention", {false});
