@@ -242,7 +242,8 @@ TEST_P(StoreTest, AttemptsAreListedLatestFirst) {
   Commit({again});
   const auto workers = [&](const AttemptFilter& filter) {
     std::vector<std::string> names;
-    for (const AttemptRow& attempt : *store().ListAttempts(filter)) names.push_back(attempt.worker);
+    const auto attempts = store().ListAttempts(filter);
+    for (const AttemptRow& attempt : *attempts) names.push_back(attempt.worker);
     return names;
   };
   EXPECT_THAT(workers({}), ElementsAre("w", "w3", "w2", "w1", "w0"));
