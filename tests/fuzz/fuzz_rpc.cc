@@ -36,7 +36,7 @@ class Fixture {
  public:
   Fixture() {
     const auto& pool = *google::protobuf::DescriptorPool::generated_pool();
-    for (const char* service : {"SweepService", "TrialService", "WorkerService", "AnalysisService"}) {
+    for (const char* service : {"SweepService", "TrialService", "WorkerService", "AnalysisService", "ViewService"}) {
       const auto* descriptor = pool.FindServiceByName(fmt::format("loupe.v1.{}", service));
       for (int i = 0; i < descriptor->method_count(); ++i) {
         methods_.push_back({fmt::format("loupe.v1.{}/{}", service, descriptor->method(i)->name()),
