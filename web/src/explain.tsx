@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 
 export const explanations = {
   progress: "Trials that have ended, of all that the plan has. A trial is one combination of settings (a cell) with one set of random seeds (a replicate).",
-  rate: "Results accepted in the last ten minutes, carried to an hour; of the whole last hour where ten minutes had none.",
+  rate: "Results accepted in the last ten minutes (or since the sweep was made), carried to an hour; those of the whole last hour where the last ten minutes had none.",
   left: "From the median time of the trials so far and the workers that are connected now. It moves when workers come or go.",
   best: "The best single trial by the sweep's primary score. The best of many is flattered by luck: the ranking of cells says what can be told apart.",
   f: "How much larger the differences between a factor's levels are than chance alone would make them: 1 means no more than chance.",

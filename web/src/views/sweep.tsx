@@ -114,7 +114,7 @@ export function SweepPage({ route, sweep: id }: { route: Route; sweep: string })
         <Figure label="Trials" hint={<Explain about="progress" />}>{count(ended)} <small>of {count(counts?.total)}</small></Figure>
         <Figure label="Running">{count(counts?.running)}</Figure>
         {int(counts?.failed) + int(counts?.quarantined) > 0 && <Figure label="Failed"><span class="bad">{count(int(counts?.failed) + int(counts?.quarantined))}</span></Figure>}
-        {!terminal(sweep.state) && <Figure label="Rate" hint={<Explain about="rate" />}>{rateText(digest)}</Figure>}
+        {!terminal(sweep.state) && <Figure label="Rate" hint={<Explain about="rate" />}>{rateText(digest, sweep)}</Figure>}
         {!terminal(sweep.state) && <Figure label="Time left" hint={<Explain about="left" />}>{span(seconds(sweep.estimatedTimeLeft))}</Figure>}
         <Figure label={`Best ${digest?.scoreTitle ?? ""}`} hint={<Explain about="best" />}>{digest?.bestTrial ? <a href={link(["sweeps", id, "trials", lastPart(digest.bestTrial)])}>{number(digest.best ?? 0)}</a> : "–"}</Figure>
         <Figure label="Made"><small>{when(sweep.createTime)}</small></Figure>

@@ -24,10 +24,12 @@ export function useDigest(sweep: Sweep | undefined): Digest | undefined {
   return digests.get(name)?.digest;
 }
 
-export function rateText(digest: Digest | undefined): string {
+// Of the last ten minutes, or of the sweep's life where that is shorter; of the last hour where nothing came lately.
+export function rateText(digest: Digest | undefined, sweep: Sweep): string {
   if (!digest) return "–";
   const lately = int(digest.accepted10Minutes);
-  return lately ? `${count(lately * 6)}/h` : int(digest.acceptedHour) ? `${count(digest.acceptedHour)}/h` : "0/h";
+  const minutes = Math.min(10, Math.max(0.25, (Date.now() - Date.parse(sweep.createTime ?? "")) / 60e3));
+  return lately ? `${count(Math.round((lately * 60) / minutes))}/h` : `${count(digest.acceptedHour)}/h`;
 }
 
 function Row({ sweep, chosen, choose }: { sweep: Sweep; chosen: boolean; choose: () => void }) {
@@ -41,7 +43,7 @@ function Row({ sweep, chosen, choose }: { sweep: Sweep; chosen: boolean; choose:
       <th scope="row"><a href={link(["sweeps", id])}><Text>{id}</Text></a>{sweep.spec?.displayName && <small><Text>{sweep.spec.displayName}</Text></small>}</th>
       <td><State state={sweep.state} />{sweep.stateReason && <small class="quiet"><Text>{sweep.stateReason}</Text></small>}</td>
       <td class="wide"><Progress counts={sweep.counts} /><small>{count(ended)} of {count(sweep.counts?.total)}{int(sweep.counts?.failed) + int(sweep.counts?.quarantined) > 0 && <span class="bad"> · {count(int(sweep.counts?.failed) + int(sweep.counts?.quarantined))} failed</span>}</small></td>
-      <td class="num">{over ? "–" : rateText(digest)}</td>
+      <td class="num">{over ? "–" : rateText(digest, sweep)}</td>
       <td class="num">{over ? "–" : span(seconds(sweep.estimatedTimeLeft))}</td>
       <td class="num">{digest?.bestTrial ? <a href={link(["sweeps", id, "trials", lastPart(digest.bestTrial)])}>{number(digest.best ?? 0)}</a> : "–"}<small>{digest?.scoreTitle ?? ""}{digest?.results ? ` · n=${count(digest.results)}` : ""}</small></td>
       <td>{when(sweep.createTime)}</td>
