@@ -8,11 +8,11 @@ import { Problem, Progress, State, Text } from "../parts";
 import { link, setQuery, type Route } from "../route";
 import type { Digest, Sweep } from "../types";
 
-// One sweep's digest, asked for again when its results have changed.
+// One sweep's digest, asked for again when its results have changed, and, for its rate, each minute while it runs.
 const digests = new Map<string, { seen: string; digest: Digest }>();
 export function useDigest(sweep: Sweep | undefined): Digest | undefined {
   const name = sweep?.name ?? "";
-  const seen = `${sweep?.uid} ${sweep?.counts?.succeeded}`;
+  const seen = `${sweep?.uid} ${sweep?.counts?.succeeded} ${terminal(sweep?.state) ? "" : Math.floor(Date.now() / 60e3)}`;
   const [, draw] = useState(0);
   useEffect(() => {
     if (!name || digests.get(name)?.seen === seen) return;
