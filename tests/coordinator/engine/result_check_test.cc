@@ -40,6 +40,19 @@ TEST(ResultCheckTest, DigestsBelongToTheValuesOfTheCell) {
                           Pair("task.images /images (dreambooth)", std::string(64, 'c'))));
 }
 
+// A file that is scored, and the word that was found for {identifier}, are inputs as the base is.
+TEST(ResultCheckTest, FilesAndIdentifiersAreInputs) {
+  Result result{.scores = {{"clip_i", 0.5}}};
+  result.provenance = {{"method_sha256", std::string(64, 'a')}, {"identifier_sha256", std::string(64, 'b')}};
+  Settings cell = Cell({{"task.identifier", "auto"}, {"task.instance_prompt", "a {identifier}"}});
+  cell = cell.With({{"method.kind", "file"}, {"method.path", "/lora.safetensors"}});
+  const auto examined = ExamineResult(cell, result);
+  ASSERT_TRUE(examined.ok()) << examined.status();
+  EXPECT_THAT(examined->inputs,
+              ElementsAre(Pair("method.path /lora.safetensors", std::string(64, 'a')),
+                          Pair("task.identifier auto (/base) (a {identifier})", std::string(64, 'b'))));
+}
+
 TEST(ResultCheckTest, ASuccessWithoutItsPrimaryScoreIsNone) {
   const Result result{.scores = {{"clip_i", 0.5}, {"clip_t", 0.2}}};
   EXPECT_TRUE(ExamineResult(Cell(), result).ok()) << "other scores may be missing";

@@ -149,12 +149,12 @@ TEST(AddedWordTest, AWordBecomesIdsOfItsOwn) {
   const ClipTokenizer plain = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer");
   const auto with = plain.WithWord("<Toy>", 2015, 3);
   ASSERT_TRUE(with.ok()) << with.status();
-  EXPECT_THAT(with->Tokenise("a <toy>cat"), testing::ElementsAre(320, 2015, 2016, 2017, 1257));
+  EXPECT_THAT(with->Tokenise("a <toy>cat"), ::testing::ElementsAre(320, 2015, 2016, 2017, 1257));
   EXPECT_EQ(with->Tokenise("a toy cat"), plain.Tokenise("a toy cat"));
-  EXPECT_THAT(plain.Tokenise("a <toy>"), testing::Not(testing::Contains(2015)));
+  EXPECT_THAT(plain.Tokenise("a <toy>"), ::testing::Not(::testing::Contains(2015)));
   // Two words side by side, then a third one on top of them.
   EXPECT_THAT(with->WithWord("<other>", 2018, 1)->Tokenise("<toy> <other>"),
-              testing::ElementsAre(2015, 2016, 2017, 2018));
+              ::testing::ElementsAre(2015, 2016, 2017, 2018));
   EXPECT_THAT(std::string(with->WithWord("<toy>", 2018, 1).status().message()), HasSubstr("as a token of its own"));
   EXPECT_FALSE(plain.WithWord("  ", 2015, 1).ok());
 }

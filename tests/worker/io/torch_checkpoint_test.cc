@@ -56,7 +56,10 @@ TEST_F(TorchCheckpointTest, APickleThatWouldCallAnythingElseIsRefusedByNameAndNo
               HasSubstr("'posix.system'"));
   EXPECT_THAT(ErrorOf("(" + Text(command) + "iposix\nsystem\n."), HasSubstr("opcode 0x69"));
   EXPECT_THAT(ErrorOf(kProto2 + "(cposix\nsystem\n" + Text(command) + "o."), HasSubstr("opcode 0x6f"));
-  EXPECT_THAT(ErrorOf(kProto2 + "cposix\nsystem\n" + Text(command) + "\x85\x81."), HasSubstr("opcode 0x81"));  // NEWOBJ
+  EXPECT_THAT(ErrorOf(kProto2 + "cposix\nsystem\n" + Text(command) + "\x85\x81."),
+              HasSubstr("it wants to make a 'posix.system', which weights do not need; refused"));
+  // A set is made of a list alone.
+  EXPECT_THAT(ErrorOf(kProto2 + "c__builtin__\nset\n" + Text(command) + "\x85R."), HasSubstr("'__builtin__.set'"));
   // Attributes set on a thing that is no dictionary.
   EXPECT_THAT(ErrorOf(kProto2 + "cposix\nsystem\n}b."), HasSubstr("wants to set an object's attributes"));
   EXPECT_FALSE(fs::exists(marker));

@@ -111,7 +111,7 @@ TEST_F(TextualInversionTest, AWordOfTheTokenizerIsLearnedInPlace) {
   BaseWeights weights;
   for (const auto& item : base_->text_encoder->named_parameters()) weights.conditioner[item.key()] = item.value();
   const auto ids = base_->conditioner->Ids({"a heart"});
-  const auto method = Attach({values});
+  auto method = Attach({values});
   EXPECT_TRUE(base_->conditioner->Ids({"a heart"}).equal(ids));
   Move(*method, 0.25);
   ASSERT_TRUE(method->Merge(0, weights).ok());
@@ -120,6 +120,7 @@ TEST_F(TextualInversionTest, AWordOfTheTokenizerIsLearnedInPlace) {
       (merged - base_->text_encoder->named_parameters()["embeddings.token_embedding.weight"]).abs().sum(1);
   EXPECT_EQ(changed.gt(0).sum().item<int64_t>(), 1);
   EXPECT_TRUE(merged[ids[0][2].item<int64_t>()].equal(method->Export(0).at("heart")[0]));
+  method.reset();
   EXPECT_THAT(std::string(Attach({Inversion()})->Merge(0, weights).message()),
               HasSubstr("new to the base's tokenizer"));
 }
