@@ -233,8 +233,13 @@ void SweepApi::Verb(UnaryCall* call, const v1::SweepVerbRequest& request, SweepV
 
 void SweepApi::CreateSweep(UnaryCall* call, const v1::CreateSweepRequest& request, v1::CreateSweepResponse* response) {
   ServeChange(backend_, call, request.validate_only() ? Role::kViewer : Role::kSubmitter, "created", request.sweep_id(),
-              request, [=, this, &request](const Caller&, const std::string& client) {
-                return Create(request, client, *response);
+              request, [=, this, &request](const Caller& caller, const std::string& client) {
+                const absl::Status status = Create(request, client, *response);
+                // The log has the request's name for it, and this one's was in its file, or drawn.
+                if (request.sweep_id().empty() && response->has_sweep()) {
+                  Audit(backend_, caller, "created", response->sweep().name(), status);
+                }
+                return status;
               });
 }
 
