@@ -81,6 +81,10 @@ class SubmitTest(unittest.TestCase):
     def test_name_replaces_the_files(self):
         self.assertEqual(client.submit(spec("unused-name"), name="own-name").name, "own-name")
 
+    def test_the_audit_log_has_the_name(self):
+        client.submit(spec("in-the-log"))
+        self.assertRegex((service.data / "audit.log").read_text(), r"created 'sweeps/in-the-log' OK")
+
     def test_relative_paths_start_where_it_runs(self):
         sweep = client.submit(spec("with-paths", base=pathlib.Path("bases/one")), relative_to="/somewhere")
         self.assertEqual(sweep.spec.settings["base"], "/somewhere/bases/one")

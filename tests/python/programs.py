@@ -42,16 +42,18 @@ def lay_out(folder, seconds=0.02):
 class Service:
     """`loupe up` with its data in `folder`/data, from start() to stop()."""
 
-    def __init__(self, folder, workers=2, seconds=0.02):
+    def __init__(self, folder, workers=2, seconds=0.02, real=False):
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
-        self.programs = lay_out(self.folder / "bin", seconds)
+        self.folder.mkdir(parents=True)
+        self.programs = BIN if real else lay_out(self.folder / "bin", seconds)
         self.workers = workers
 
     def start(self):
         self.log = open(self.folder / "up.log", "w")
         self.process = subprocess.Popen(
-            [self.programs / "loupe", "up", "--data", self.data, "--workers", str(self.workers), "--listen", "127.0.0.1:0"],
+            [self.programs / "loupe", "up", "--data", self.data, "--workers", str(self.workers), "--threads", "1", "--listen",
+             "127.0.0.1:0"],
             cwd=self.folder, stdout=self.log, stderr=subprocess.STDOUT)
         wait_until(lambda: self.loupe("sweeps").returncode == 0, 60, f"the coordinator answers\n{(self.folder / 'up.log').read_text()}")
         return self
