@@ -3,7 +3,7 @@
 //
 //   train_step_bench [--config UNET_CONFIG_JSON] [--latent-size N] [--rows N] [--precision float32|bf16|fp16]
 //                    [--checkpointing] [--channels-first] [--device cpu|cuda] [--threads N] [--steps N]
-//                    [--slots K] [--one-pass]
+//                    [--slots K] [--one-pass | --together] [--cells one|quickstart|pairs]
 //
 // One process measures one kind of step, since a process's peak of memory never falls. Prints the median of the steps
 // (the first one warms up) in elapsed and in processor time (the machine may be shared), and the peak of memory: the
@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "common/positions.h"
 #include "fmt/format.h"
 #include "worker/base/clip_unet.h"
 #include "worker/methods/method_registry.h"
@@ -48,6 +49,8 @@ struct Flags {
   bool channels_first = false;
   int64_t slots = 1;
   bool one_pass = false;
+  bool together = false;
+  std::string cells = "one";
 };
 
 double ProcessorSeconds() {
@@ -75,14 +78,26 @@ double PeakMb(torch::Device device) {
   return static_cast<double>(usage.ru_maxrss) / 1e3;
 }
 
-loupe::Settings AdapterSettings() {
+// In --cells' order, over and over: one pair; the quickstart's six; or all of them in equal parts.
+std::vector<loupe::PositionPairId> PairsOf(const std::string& cells) {
+  using loupe::Position;
+  if (cells == "pairs") return loupe::LegalPairs();
+  if (cells == "one") return {{Position::kCaOut, Position::kFfnIn}};
+  std::vector<loupe::PositionPairId> pairs;
+  for (const Position input : {Position::kSaIn, Position::kCaIn, Position::kCaOut}) {
+    for (const Position output : {Position::kFfnIn, Position::kTransOut}) pairs.push_back({input, output});
+  }
+  return pairs;
+}
+
+loupe::Settings AdapterSettings(const loupe::PositionPairId& pair) {
   const auto settings = loupe::Settings::Create({{"base", "b"},
                                                  {"scorer", "s"},
                                                  {"task.images", "i"},
                                                  {"task.instance_prompt", "a sks"},
                                                  {"task.class_prompt", "a"},
-                                                 {"method.input", "CA_out"},
-                                                 {"method.output", "FFN_in"},
+                                                 {"method.input", std::string(PositionName(pair.input))},
+                                                 {"method.output", std::string(PositionName(pair.output))},
                                                  {"method.width", "32"},
                                                  {"budget.steps", "1"}});
   TORCH_CHECK(settings.ok(), settings.status().ToString());
@@ -99,7 +114,6 @@ void Run(const Flags& flags) {
                  .denoiser = nullptr,
                  .conditioner = nullptr,
                  .unet = UNet2DConditionModel(*config),
-                 .tokenizer = *ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer"),
                  .schedule = NoiseSchedule(NoiseScheduleConfig{})};
   RandomStream stream(1);
   InitialiseAsTorch(*base.unet, stream.generator());
@@ -114,8 +128,11 @@ void Run(const Flags& flags) {
   auto data = std::make_shared<DreamBoothData>();
   data->instance.latents = stream.Normal({flags.rows, config->in_channels, side, side}).to(device);
   data->instance.context = stream.Normal({1, 77, config->cross_attention_dim}).to(device);
+  const std::vector<loupe::PositionPairId> pairs = PairsOf(flags.cells);
   const auto make = [&](const std::vector<size_t>& slots) {
-    return MakeMethod(SitesIn(*base.unet), std::vector<SlotOptions>(slots.size(), {AdapterSettings(), 1}), device);
+    std::vector<SlotOptions> options;
+    for (const size_t slot : slots) options.push_back({AdapterSettings(pairs[slot % pairs.size()]), 1});
+    return MakeMethod(SitesIn(*base.unet), options, device);
   };
   TrainOptions options;
   if (flags.precision == "bf16") options.precision = torch::kBFloat16;
@@ -136,7 +153,12 @@ void Run(const Flags& flags) {
   for (int step = 0; step <= flags.steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
     const double processor_start = ProcessorSeconds();
-    trainer.Step();
+    if (flags.together) {
+      const Trainer::Together together(trainer);
+      for (size_t slot = 0; slot < static_cast<size_t>(flags.slots); ++slot) trainer.StepOf(slot);
+    } else {
+      trainer.Step();
+    }
     if (device.is_cuda()) torch::cuda::synchronize(device.index());
     if (step == 0) continue;
     elapsed.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
@@ -145,7 +167,11 @@ void Run(const Flags& flags) {
   fmt::print(
       "{} slots, {} rows of {}x{}, {}{}{}{}: {:.4f} s per step, {:.4f} s of processor; peak {:.0f} MB, {:.0f} MB of it "
       "the steps'\n",
-      flags.slots, flags.rows, side, side, flags.slots > 1 ? (flags.one_pass ? "in one pass, " : "a pass each, ") : "",
+      flags.slots, flags.rows, side, side,
+      flags.slots > 1 ? (flags.one_pass   ? "in one pass, "
+                         : flags.together ? "together, "
+                                          : "a pass each, ")
+                      : "",
       flags.precision, flags.checkpointing ? ", checkpointing" : "", flags.channels_first ? ", channels first" : "",
       Median(elapsed), Median(processor), PeakMb(device), PeakMb(device) - before);
 }
@@ -159,6 +185,8 @@ int main(int argc, char** argv) {
   app.add_option("--latent-size", flags.latent_size, "Height and width of the latents; 0: the network's own");
   app.add_option("--slots", flags.slots, "Trials in the pack")->check(CLI::PositiveNumber);
   app.add_flag("--one-pass", flags.one_pass, "They share the passes through the network");
+  app.add_flag("--together", flags.together, "They share what the base computes before a method's first change");
+  app.add_option("--cells", flags.cells, "The trials' cells")->check(CLI::IsMember({"one", "quickstart", "pairs"}));
   app.add_option("--rows", flags.rows, "Rows per step and trial")->check(CLI::PositiveNumber);
   app.add_option("--precision", flags.precision, "Of the network")->check(CLI::IsMember({"float32", "bf16", "fp16"}));
   app.add_flag("--checkpointing", flags.checkpointing, "Blocks are computed again in the backward pass");

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "worker/nn/shared_prefix.h"
 #include "worker/runtime/recompute.h"
 
 namespace loupe::worker {
@@ -145,11 +146,13 @@ UNet2DConditionModelImpl::UNet2DConditionModelImpl(UNet2DConditionConfig config)
 
 torch::Tensor UNet2DConditionModelImpl::forward(const torch::Tensor& latents, const torch::Tensor& timesteps,
                                                 const torch::Tensor& context, ContextCache* cache) {
-  const auto sinusoids =
-      SinusoidalEmbedding(timesteps, config_.levels.front().channels, config_.flip_sin_to_cos, config_.freq_shift);
-  const auto time_silu = torch::silu(time_embedding_(sinusoids.to(latents.scalar_type())));
+  const auto time_silu = SharedOr(time_embedding_.get(), time_embedding_->untouched(), {timesteps}, [&] {
+    const auto sinusoids =
+        SinusoidalEmbedding(timesteps, config_.levels.front().channels, config_.flip_sin_to_cos, config_.freq_shift);
+    return torch::silu(time_embedding_(sinusoids.to(latents.scalar_type())));
+  });
 
-  auto x = conv_in_(latents);
+  auto x = SharedOr(conv_in_.get(), conv_in_->slot.empty(), {latents}, [&] { return conv_in_(latents); });
   std::vector<torch::Tensor> skips{x};
   for (const auto& block : *down_blocks_) {
     x = block->as<UNetDownBlockImpl>()->forward(x, time_silu, context, cache, skips);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 
 namespace loupe::worker {
@@ -55,7 +56,8 @@ torch::Tensor AttentionImpl::SplitHeads(const torch::Tensor& x) const {
 }
 
 KeysValues AttentionImpl::Project(const torch::Tensor& context) {
-  return {SplitHeads(to_k_(context)), SplitHeads(to_v_(context))};
+  return {SharedOr(to_k_.get(), to_k_->slot.empty(), {context}, [&] { return SplitHeads(to_k_(context)); }),
+          SharedOr(to_v_.get(), to_v_->slot.empty(), {context}, [&] { return SplitHeads(to_v_(context)); })};
 }
 
 torch::Tensor AttentionImpl::Attend(const torch::Tensor& x, const KeysValues& context) {
@@ -63,21 +65,28 @@ torch::Tensor AttentionImpl::Attend(const torch::Tensor& x, const KeysValues& co
   return to_out_[0]->as<LinearImpl>()->forward(y.transpose(1, 2).reshape({x.size(0), x.size(1), x.size(2)}));
 }
 
+bool AttentionImpl::untouched() const {
+  return to_q_->slot.empty() && to_k_->slot.empty() && to_v_->slot.empty() &&
+         to_out_.get()->at<LinearImpl>(0).slot.empty();
+}
+
 torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const torch::Tensor& context) {
   return Attend(x, Project(context));
 }
 
-FeedForwardImpl::FeedForwardImpl(int64_t width) : gate_(width, 8 * width), out_(4 * width, width) {
-  // net.0 is the gate with its projection, net.1 a dropout without weights, net.2 the way back.
+FeedForwardImpl::FeedForwardImpl(int64_t width, FeedForwardKind kind)
+    : kind_(kind), in_(width, (kind == FeedForwardKind::kGeglu ? 8 : 4) * width), out_(4 * width, width) {
+  // net.0 is the activation with its projection, net.1 a dropout without weights, net.2 the way back.
   torch::nn::ModuleList net;
-  net->push_back(std::make_shared<NamedHolder>("proj", gate_));
+  net->push_back(std::make_shared<NamedHolder>("proj", in_));
   net->push_back(std::make_shared<torch::nn::IdentityImpl>());
   net->push_back(out_.ptr());
   register_module("net", net);
 }
 
 torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) {
-  const auto parts = gate_(x).chunk(2, -1);
+  if (kind_ == FeedForwardKind::kGeluTanh) return out_(torch::gelu(in_(x), "tanh"));
+  const auto parts = in_(x).chunk(2, -1);
   return out_(parts[0] * torch::gelu(parts[1]));
 }
 

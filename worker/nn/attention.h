@@ -30,6 +30,9 @@ class AttentionImpl : public torch::nn::Module {
   KeysValues Project(const torch::Tensor& context);
   torch::Tensor Attend(const torch::Tensor& x, const KeysValues& context);
 
+  // No method has a hook in its layers.
+  bool untouched() const;
+
  private:
   torch::Tensor SplitHeads(const torch::Tensor& x) const;
 
@@ -39,16 +42,24 @@ class AttentionImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Attention);
 
-// (u · gelu(g)) W + b with [u, g] = x V + c and a hidden width of 4·width (GEGLU, Shazeer 2020, arXiv 2002.05202).
-// Keys in the checkpoint: net.0.proj, net.2.
+enum class FeedForwardKind {
+  kGeglu,     // (u · gelu(g)) W + b with [u, g] = x V + c (GEGLU, Shazeer 2020, arXiv 2002.05202)
+  kGeluTanh,  // gelu(x V + c) W + b, the gelu by its tanh form (Hendrycks & Gimpel 2016, arXiv 1606.08415)
+};
+
+// A layer of 4·width hidden values. Keys in the checkpoint: net.0.proj, net.2.
 class FeedForwardImpl : public torch::nn::Module {
  public:
-  explicit FeedForwardImpl(int64_t width);
+  explicit FeedForwardImpl(int64_t width, FeedForwardKind kind = FeedForwardKind::kGeglu);
   // x: [..., width] → [..., width].
   torch::Tensor forward(const torch::Tensor& x);
 
+  // No method has a hook in its layers.
+  bool untouched() const { return in_->slot.empty() && out_->slot.empty(); }
+
  private:
-  Linear gate_{nullptr}, out_{nullptr};
+  const FeedForwardKind kind_;
+  Linear in_{nullptr}, out_{nullptr};
 };
 TORCH_MODULE(FeedForward);
 

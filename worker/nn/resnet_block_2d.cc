@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "worker/nn/shared_prefix.h"
+
 namespace loupe::worker {
 
 ResnetBlock2DImpl::ResnetBlock2DImpl(const ResnetBlock2DOptions& options) : options_(options) {
@@ -23,10 +25,18 @@ TappableBlock ResnetBlock2DImpl::Describe(std::string name) {
 torch::Tensor ResnetBlock2DImpl::forward(torch::Tensor x, const torch::Tensor& time_silu) {
   const TapPass tap(taps);
   x = tap(Tap::kResIn, x);
-  auto h = conv1_(torch::silu(norm1_(x)));
-  if (!time_emb_proj_.is_empty()) h = h + time_emb_proj_(time_silu).unsqueeze(-1).unsqueeze(-1);
-  h = conv2_(torch::silu(norm2_(h)));
-  return tap(Tap::kResOut, (conv_shortcut_.is_empty() ? x : conv_shortcut_(x)) + h);
+  auto h = SharedOr(conv1_.get(), norm1_->slot.empty() && conv1_->slot.empty(), {x},
+                    [&] { return conv1_(torch::silu(norm1_(x))); });
+  torch::Tensor time;
+  if (!time_emb_proj_.is_empty()) {
+    time = SharedOr(time_emb_proj_.get(), time_emb_proj_->slot.empty(), {time_silu},
+                    [&] { return time_emb_proj_(time_silu).unsqueeze(-1).unsqueeze(-1); });
+  }
+  h = SharedOr(conv2_.get(), norm2_->slot.empty() && conv2_->slot.empty(), {h, time},
+               [&] { return conv2_(torch::silu(norm2_(time.defined() ? h + time : h))); });
+  const bool plain_skip = conv_shortcut_.is_empty();
+  return tap(Tap::kResOut, SharedOr(this, plain_skip || conv_shortcut_->slot.empty(), {x, h},
+                                    [&] { return (plain_skip ? x : conv_shortcut_(x)) + h; }));
 }
 
 Downsample2DImpl::Downsample2DImpl(int64_t channels, bool pad_right_below_only)
@@ -35,7 +45,9 @@ Downsample2DImpl::Downsample2DImpl(int64_t channels, bool pad_right_below_only)
           "conv", Conv2d(channels, channels, /*kernel=*/3, /*stride=*/2, /*padding=*/pad_right_below_only ? 0 : 1))) {}
 
 torch::Tensor Downsample2DImpl::forward(const torch::Tensor& x) {
-  return conv_(pad_right_below_only_ ? torch::constant_pad_nd(x, {0, 1, 0, 1}) : x);
+  return SharedOr(conv_.get(), conv_->slot.empty(), {x}, [&] {
+    return conv_(pad_right_below_only_ ? torch::constant_pad_nd(x, {0, 1, 0, 1}) : x);
+  });
 }
 
 Upsample2DImpl::Upsample2DImpl(int64_t channels)

@@ -21,6 +21,9 @@ class TimestepEmbeddingImpl : public torch::nn::Module {
   // x: [N, in] → [N, width].
   torch::Tensor forward(const torch::Tensor& x);
 
+  // No method has a hook in its layers.
+  bool untouched() const { return linear_1_->slot.empty() && linear_2_->slot.empty(); }
+
  private:
   Linear linear_1_{nullptr}, linear_2_{nullptr};
 };

@@ -1,5 +1,7 @@
 #include "worker/nn/transformer_2d.h"
 
+#include "worker/nn/shared_prefix.h"
+
 namespace loupe::worker {
 
 BasicTransformerBlockImpl::BasicTransformerBlockImpl(int64_t width, int64_t context_width, int64_t heads,
@@ -15,7 +17,14 @@ BasicTransformerBlockImpl::BasicTransformerBlockImpl(int64_t width, int64_t cont
       ff_(register_module("ff", FeedForward(width))) {}
 
 TappableBlock BasicTransformerBlockImpl::Describe(std::string name) {
-  return {std::move(name), BlockKind::kTransformer, width_, width_, context_width_, norm_num_groups_, &taps};
+  return {.name = std::move(name),
+          .kind = BlockKind::kTransformer,
+          .in_width = width_,
+          .out_width = width_,
+          .context_width = context_width_,
+          .norm_num_groups = norm_num_groups_,
+          .slot = &taps,
+          .takes_prefix = true};
 }
 
 KeysValues BasicTransformerBlockImpl::ContextKeysValues(const TapPass& tap, const torch::Tensor& context,
@@ -27,15 +36,26 @@ KeysValues BasicTransformerBlockImpl::ContextKeysValues(const TapPass& tap, cons
 
 torch::Tensor BasicTransformerBlockImpl::forward(torch::Tensor x, const torch::Tensor& context, ContextCache* cache) {
   const TapPass tap(taps);
-  x = tap(Tap::kSaIn, x);
-  const auto normed = norm1_(x);
-  x = x + tap(Tap::kSaOut, attn1_(normed, normed));
+  x = tap(Tap::kSaIn, tap.WithPrefix(x));
+  // Parts are named by the address of a layer in them, sums by that of the norm behind them.
+  const auto add = [&](const void* part, const torch::Tensor& change) {
+    x = SharedOr(part, true, {x, change}, [&] { return x + change; });
+  };
+  const auto self = SharedOr(attn1_.get(), norm1_->slot.empty() && attn1_->untouched(), {x}, [&] {
+    const auto normed = norm1_(x);
+    return attn1_(normed, normed);
+  });
+  add(norm2_.get(), tap(Tap::kSaOut, self));
   x = tap(Tap::kCaIn, x);
   const KeysValues context_kv = ContextKeysValues(tap, context, cache);
-  x = x + tap(Tap::kCaOut, attn2_->Attend(norm2_(x), context_kv));
+  const auto cross =
+      SharedOr(attn2_.get(), norm2_->slot.empty() && attn2_->untouched(), {x, context_kv.keys, context_kv.values},
+               [&] { return attn2_->Attend(norm2_(x), context_kv); });
+  add(norm3_.get(), tap(Tap::kCaOut, cross));
   x = tap(Tap::kFfnIn, x);
-  x = x + tap(Tap::kFfnOut, ff_(norm3_(x)));
-  return tap(Tap::kTransOut, x);
+  const auto fed = SharedOr(ff_.get(), norm3_->slot.empty() && ff_->untouched(), {x}, [&] { return ff_(norm3_(x)); });
+  add(this, tap(Tap::kFfnOut, fed));
+  return tap.WithoutPrefix(tap(Tap::kTransOut, x));
 }
 
 Transformer2DModelImpl::Transformer2DModelImpl(const Transformer2DOptions& options)
@@ -66,11 +86,14 @@ torch::Tensor Transformer2DModelImpl::forward(const torch::Tensor& x, const torc
   const auto to_tokens = [&](const torch::Tensor& y) { return y.permute({0, 2, 3, 1}).reshape({n, h * w, c}); };
   const auto to_image = [&](const torch::Tensor& y) { return y.reshape({n, h, w, c}).permute({0, 3, 1, 2}); };
 
-  auto y = norm_(x);
-  y = linear_ ? linear_in_(to_tokens(y)) : to_tokens(conv_in_(y));
+  const bool plain_in = norm_->slot.empty() && (linear_ ? linear_in_->slot.empty() : conv_in_->slot.empty());
+  auto y = SharedOr(norm_.get(), plain_in, {x}, [&] {
+    const auto normed = norm_(x);
+    return linear_ ? linear_in_(to_tokens(normed)) : to_tokens(conv_in_(normed));
+  });
   for (const auto& block : *blocks_) y = block->as<BasicTransformerBlockImpl>()->forward(y, context, cache);
-  y = linear_ ? to_image(linear_out_(y)) : conv_out_(to_image(y));
-  return y + x;
+  return SharedOr(this, linear_ ? linear_out_->slot.empty() : conv_out_->slot.empty(), {x, y},
+                  [&] { return (linear_ ? to_image(linear_out_(y)) : conv_out_(to_image(y))) + x; });
 }
 
 }  // namespace loupe::worker

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 #include <utility>
 
 #include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/finite.h"
 #include "worker/runtime/recompute.h"
@@ -99,7 +102,56 @@ std::vector<SlotStep> Trainer::Step() {
   return results;
 }
 
-torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn) {
+SlotStep Trainer::StepOf(size_t slot) {
+  Group& group = GroupOf(slot);
+  TORCH_CHECK(group.slots.size() == 1, "trial ", slot, " shares its passes with others");
+  std::vector<SlotStep> results(slots_.size());
+  const AtRest rest{*this};
+  Enable(&group);
+  StepGroup(group, results);
+  return results[slot];
+}
+
+size_t Trainer::Join(TrainSlot slot) {
+  TORCH_CHECK(make_ != nullptr, "a slot cannot join a pack around the caller's method");
+  const size_t index = slots_.size();
+  const AtRest rest{*this};
+  Enable(nullptr);
+  auto method = make_({index});
+  auto trained = std::make_unique<TrainedSlot>(base_, std::move(slot), *method, 0);
+  Method* const attached = method.get();
+  slots_.push_back(std::move(trained));
+  groups_.push_back({{index}, attached, std::move(method)});
+  return index;
+}
+
+struct Trainer::SharedPass {
+  torch::ScalarType precision;
+  torch::Tensor noisy, timesteps, context;
+  SharedPrefix prefix;
+};
+
+Trainer::Together::Together(Trainer& trainer) : trainer_(trainer) { trainer_.shared_.emplace(); }
+Trainer::Together::~Together() { trainer_.shared_.reset(); }
+
+Trainer::SharedPass& Trainer::SharedPassOf(const TrainOptions& options, const TrainedSlot::Drawn& rows) {
+  for (const auto& pass : *shared_) {
+    if (pass->precision == options.precision && torch::equal(pass->timesteps, rows.timesteps) &&
+        torch::equal(pass->noisy, rows.noisy) && torch::equal(pass->context, rows.batch.context))
+      return *pass;
+  }
+  auto& pass = *shared_->emplace_back(std::make_unique<SharedPass>());
+  pass.precision = options.precision;
+  // As Predict makes them of one slot's rows.
+  pass.noisy = torch::cat({rows.noisy});
+  pass.timesteps = torch::cat({rows.timesteps});
+  pass.context = torch::cat({rows.batch.context});
+  for (const torch::Tensor& input : {pass.noisy, pass.timesteps, pass.context}) pass.prefix.Begin(input);
+  return pass;
+}
+
+torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn,
+                               SharedPass* shared) {
   const RecomputeScope recompute(options.recompute);
   std::vector<torch::Tensor> noisy, timesteps, contexts;
   std::vector<std::string> prompts;
@@ -109,7 +161,10 @@ torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<Tr
     contexts.push_back(rows.batch.context);
     prompts.insert(prompts.end(), rows.batch.prompts.begin(), rows.batch.prompts.end());
   }
+  const SharedPrefixScope scope(shared == nullptr ? nullptr : &shared->prefix);
   const auto predict = [&] {
+    if (shared != nullptr && !options.trains_conditioner)
+      return base_.denoiser->Forward(shared->noisy, shared->timesteps, shared->context);
     const Condition condition = options.trains_conditioner ? base_.conditioner->Encode(prompts) : torch::cat(contexts);
     return base_.denoiser->Forward(torch::cat(noisy), torch::cat(timesteps), condition);
   };
@@ -128,7 +183,8 @@ void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
     std::vector<int64_t> numbers;
     for (const TrainedSlot::Drawn& rows : drawn) numbers.push_back(rows.number);
     const TrainingPass pass(*group.method, numbers);
-    const auto output = Predict(options, drawn);
+    const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1;
+    const auto output = Predict(options, drawn, shares ? &SharedPassOf(options, drawn.front()) : nullptr);
     // Each slot's rows on their own from here on: the arithmetic of a solo run.
     const std::vector<torch::Tensor> rows =
         group.slots.size() == 1 ? std::vector{output} : output.split(output.size(0) / group.method->slots());
@@ -186,13 +242,7 @@ std::string Trainer::CauseOf(size_t slot, const TrainedSlot::Drawn& drawn) {
 
 void Trainer::WithSlotAlone(size_t slot, const std::function<void(Method&)>& use) {
   Group& group = GroupOf(slot);
-  // Whatever `use` throws, the methods are as they were.
-  struct Restore {
-    Trainer& trainer;
-    const Group* before;
-    ~Restore() { trainer.Enable(before); }
-  };
-  const Restore restore{*this, groups_.size() == 1 ? &group : nullptr};
+  const AtRest rest{*this};
   if (group.slots.size() == 1) {
     Enable(&group);
     use(*group.method);
@@ -226,14 +276,35 @@ void Trainer::Leave(size_t slot) {
   Rest();
 }
 
+void Trainer::Release(size_t slot) {
+  Leave(slot);
+  slots_[slot].reset();
+}
+
+void Trainer::WithBaseAlone(const std::function<void()>& use) {
+  const AtRest rest{*this};
+  Enable(nullptr);
+  use();
+}
+
 void Trainer::SaveCheckpoint(const std::string& path, const std::string& fingerprint, size_t slot) const {
-  WriteCheckpoint(path, fingerprint, slots_.at(slot)->Save());
+  const absl::Status written = WriteCheckpoint(path, fingerprint, slots_.at(slot)->Save());
+  if (!written.ok()) throw std::runtime_error(std::string(written.message()));
 }
 
 bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerprint, size_t slot) {
   const auto checkpoint = ReadCheckpoint(path, fingerprint);
-  if (checkpoint.has_value()) slots_.at(slot)->Restore(*checkpoint);
-  return checkpoint.has_value();
+  if (checkpoint.ok()) {
+    slots_.at(slot)->Restore(*checkpoint);
+    return true;
+  }
+  const std::string why(checkpoint.status().message());
+  if (absl::IsInvalidArgument(checkpoint.status())) {
+    spdlog::info("{}; training starts anew", why);
+  } else if (absl::IsDataLoss(checkpoint.status())) {
+    spdlog::warn("{}; it is not used, training starts anew", why);
+  }
+  return false;
 }
 
 double ValidationLoss(BaseModel& base, const ValidationRows& rows) {

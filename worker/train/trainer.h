@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,12 +50,39 @@ class Trainer {
 
   int64_t steps(size_t slot = 0) const { return slots_.at(slot)->steps(); }
 
+  // The same for one slot whose group is its own.
+  SlotStep StepOf(size_t slot);
+
+  // While one lives, passes whose rows are the same (latents with noise, timesteps, condition) share what the base
+  // makes of them before the first place that a method changes (nn/shared_prefix.h): the second pass takes it from the
+  // first. It is the same computation, so no bit depends on it. For slots of groups of their own, with one batch to a
+  // step.
+  class Together {
+   public:
+    explicit Together(Trainer& trainer);
+    ~Together();
+    Together(const Together&) = delete;
+    Together& operator=(const Together&) = delete;
+
+   private:
+    Trainer& trainer_;
+  };
+
+  // Takes one more slot into the pack, in a forward group of its own; returns its number. Throws what the factory
+  // throws, and nothing is changed then.
+  size_t Join(TrainSlot slot);
+
   // Takes the slot out of its pack: the method of those that stay is made anew around their values, moments, averages
   // and streams, which do not change by a bit. Its own state stays as it is: it may be saved still.
   void Leave(size_t slot);
+  // The same, and its state is gone.
+  void Release(size_t slot);
 
   // Runs `use` with the slot's method alone on the base: sampling, validation, export.
   void WithSlotAlone(size_t slot, const std::function<void(Method&)>& use);
+
+  // Runs `use` with no method on the base.
+  void WithBaseAlone(const std::function<void()>& use);
 
   // Of the trained values (and their average): which are not finite, as "name: …"; empty when all are. Waits for the
   // device.
@@ -64,9 +92,10 @@ class Trainer {
   void SwapAverage(size_t slot = 0) { slots_.at(slot)->SwapAverage(); }
 
   // Writes everything that the slot's steps depend on, in a form that does not know of packs: what was saved in one
-  // goes on alone, and the other way round. Errors as WriteCheckpoint's.
+  // goes on alone, and the other way round. Throws std::runtime_error with WriteCheckpoint's message.
   void SaveCheckpoint(const std::string& path, const std::string& fingerprint, size_t slot = 0) const;
-  // Goes on from a checkpoint. False, and nothing is changed, where ReadCheckpoint has nothing.
+  // Goes on from a checkpoint. False, and nothing is changed, where there is none of this run (said in the log when
+  // there is another one, or a damaged one).
   bool LoadCheckpoint(const std::string& path, const std::string& fingerprint, size_t slot = 0);
 
  private:
@@ -83,9 +112,20 @@ class Trainer {
   // As between calls: the only method there is, or none of several.
   void Rest() { Enable(groups_.size() == 1 ? groups_.data() : nullptr); }
   Group& GroupOf(size_t slot);
+  // At a scope's end, whatever was thrown, the methods are as between calls.
+  struct AtRest {
+    Trainer& trainer;
+    ~AtRest() { trainer.Rest(); }
+  };
+
+  // What passes of one step have in common.
+  struct SharedPass;
+  // The first of the step with these rows, or a new one.
+  SharedPass& SharedPassOf(const TrainOptions& options, const TrainedSlot::Drawn& rows);
 
   void StepGroup(Group& group, std::vector<SlotStep>& results);
-  torch::Tensor Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn);
+  torch::Tensor Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn,
+                        SharedPass* shared = nullptr);
   // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is
   // lost anyway.
   std::string CauseOf(size_t slot, const TrainedSlot::Drawn& drawn);
@@ -94,6 +134,8 @@ class Trainer {
   const MethodFactory make_;
   std::vector<std::unique_ptr<TrainedSlot>> slots_;
   std::vector<Group> groups_;
+  // Nothing where passes share nothing.
+  std::optional<std::vector<std::unique_ptr<SharedPass>>> shared_;
 };
 
 // The mean squared error of the base's (and its method's) prediction on fixed rows: a loss that can be compared between
