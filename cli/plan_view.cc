@@ -50,7 +50,7 @@ std::string TermTable(const PlanView& view) {
     if (view.sigma && std::isfinite(power.detectable_difference)) {
       difference += fmt::format(" ({})", analysis::FormatNumber(power.detectable_difference * *view.sigma, 2));
     }
-    table.Add({term.term, fmt::format("{}", term.levels), fmt::format("{}", term.df),
+    table.Add({term.title(), fmt::format("{}", term.levels), fmt::format("{}", term.df),
                fmt::format("{}", term.aliased_df()), analysis::FormatNumber(power.detectable_f, 2), difference,
                std::isfinite(power.power) ? fmt::format("{:.2f}", power.power) : "–",
                power.replicates_needed > 0 ? fmt::format("{}", power.replicates_needed) : "–"});
@@ -67,7 +67,7 @@ std::string TermTable(const PlanView& view) {
 std::string PairsNote(const coordinator::TermOutlook& term) {
   std::string text;
   if (term.pairs_differ) {
-    text = fmt::format("{}: min. Δ is that of {} and {}; other pairs are easier to tell apart.", term.term,
+    text = fmt::format("{}: min. Δ is that of {} and {}; other pairs are easier to tell apart.", term.title(),
                        term.hardest_pair.first, term.hardest_pair.second);
   }
   if (term.not_estimable.empty()) return text;
@@ -78,7 +78,7 @@ std::string PairsNote(const coordinator::TermOutlook& term) {
   }
   const size_t more = term.not_estimable.size() - names.size();
   return text + fmt::format("{}{} of {} differences between levels will not be estimable: {}{}.",
-                            text.empty() ? term.term + ": " : " ", term.not_estimable.size(), term.pairs,
+                            text.empty() ? term.title() + ": " : " ", term.not_estimable.size(), term.pairs,
                             fmt::join(names, ", "),
                             more > 0 ? fmt::format(" and {} more (--format json has all)", more) : "");
 }
@@ -122,6 +122,7 @@ ordered_json NumberOrNull(double value) { return std::isfinite(value) ? ordered_
 ordered_json TermJson(const PlanView& view, const coordinator::TermOutlook& term) {
   const EffectPower power = PowerOfTerm(*view.plan, view.outlook, term, view.question);
   ordered_json json = {{"term", term.term},
+                       {"within", term.within.empty() ? ordered_json() : ordered_json(term.within)},
                        {"levels", term.levels},
                        {"df", term.df},
                        {"nominal_df", term.nominal_df},
@@ -200,7 +201,7 @@ std::string PlanText(const PlanView& view) {
   if (view.outlook.has_terms) text += fmt::format("\n{}{}", TermTable(view), PowerLegend(view));
   std::vector<std::string> notes;
   for (const coordinator::TermOutlook& term : view.outlook.terms) {
-    if (!term.note.empty()) notes.push_back(fmt::format("{}: {}", term.term, term.note));
+    if (!term.note.empty()) notes.push_back(fmt::format("{}: {}", term.title(), term.note));
     if (std::string pairs = PairsNote(term); !pairs.empty()) notes.push_back(std::move(pairs));
   }
   notes.insert(notes.end(), view.outlook.notes.begin(), view.outlook.notes.end());

@@ -33,6 +33,8 @@ struct ReportFlags {
   std::vector<std::string> contrasts;
   std::string table;
   std::string baseline_method;
+  double equal_parameters = 0;
+  double parameters_tolerance = 0.25;
   std::string format;
   std::string output;
 };
@@ -56,6 +58,8 @@ absl::Status Run(const ReportFlags& flags) {
   *request.mutable_contrasts() = {flags.contrasts.begin(), flags.contrasts.end()};
   request.set_table(flags.table);
   request.set_baseline_method(flags.baseline_method);
+  request.set_equal_parameters(flags.equal_parameters);
+  request.set_parameters_tolerance(flags.parameters_tolerance);
   request.set_format(flags.format == "json"   ? v1::RenderReportRequest::JSON
                      : flags.format == "csv"  ? v1::RenderReportRequest::CSV
                      : flags.format == "html" ? v1::RenderReportRequest::HTML
@@ -94,6 +98,15 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
                       "Cell to contrast all others with, such as 'input=SA_in,output=FFN_in': a level of every factor");
   command->add_option("--baseline-method", flags->baseline_method,
                       "Of a sweep over methods: the one that the others are compared with; default: the first");
+  command
+      ->add_option("--equal-parameters", flags->equal_parameters,
+                   "Of a sweep over methods: compare them also at their settings that train about this many parameters")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--parameters-within", flags->parameters_tolerance,
+                   "With --equal-parameters: how far off, as a share of it, a setting may be")
+      ->check(CLI::Range(0.001, 1.0))
+      ->capture_default_str();
   command->add_option("--compare", flags->compare, "Sweep whose ranking of the cells is compared with this one's");
   AddQuestionOptions(*command, flags->simple_effects, flags->contrasts);
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv", "html"});

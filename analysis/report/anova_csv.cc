@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cmath>
 #include <functional>
+#include <utility>
 
 #include "analysis/report/anova_format.h"
 #include "analysis/report/fold_cells.h"
@@ -164,6 +166,34 @@ std::string MethodPairsCsv(const FactorialAnalysis& analysis) {
   return out;
 }
 
+std::string EqualParametersCsv(const FactorialAnalysis& analysis) {
+  std::string out =
+      "method,settings,parameters_low,parameters_high,mean,std_error,low,high,estimable,baseline,difference,"
+      "difference_std_error,p,p_dunnett,p_holm,note\n";
+  if (analysis.details == nullptr || !analysis.details->methods) return out;
+  if (!analysis.details->methods->at_equal_parameters) return out;
+  const EqualParameters& equal = *analysis.details->methods->at_equal_parameters;
+  for (const MethodAtBudget& method : equal.methods) {
+    std::vector<std::string> row = {
+        CsvField(method.method),       CsvField(fmt::format("{}", fmt::join(method.settings, "; "))),
+        CsvNumber(method.least),       CsvNumber(method.most),
+        CsvNumber(method.mean.mean),   CsvNumber(method.mean.std_error),
+        CsvNumber(method.mean.low),    CsvNumber(method.mean.high),
+        CsvBool(method.mean.estimable)};
+    const auto pair = std::find_if(equal.with_baseline.begin(), equal.with_baseline.end(),
+                                   [&](const Comparison& other) { return other.first == method.method; });
+    if (pair == equal.with_baseline.end()) {
+      row.insert(row.end(), {CsvField(equal.baseline), "", "", "", "", "", CsvField(method.mean.reason)});
+    } else {
+      row.insert(row.end(), {CsvField(pair->second), CsvNumber(pair->difference), CsvNumber(pair->std_error),
+                             CsvNumber(pair->p), CsvNumber(pair->p_dunnett), CsvNumber(pair->p_holm),
+                             CsvField(pair->estimable ? method.mean.reason : pair->reason)});
+    }
+    Line(out, row);
+  }
+  return out;
+}
+
 std::string CellsCsv(const FactorialAnalysis& analysis) {
   std::vector<std::string> header = {"rank"};
   for (const std::string& factor : analysis.cell_factors) header.push_back(CsvField(factor));
@@ -193,7 +223,8 @@ constexpr NamedTable kCsvTables[] = {{"anova", FormatAnovaCsv},
                                      {"baseline", BaselineCsv},
                                      {"cells", CellsCsv},
                                      {"methods", MethodsCsv},
-                                     {"methods-baseline", MethodPairsCsv}};
+                                     {"methods-baseline", MethodPairsCsv},
+                                     {"equal-parameters", EqualParametersCsv}};
 
 }  // namespace
 
@@ -206,6 +237,34 @@ std::string HeldText(const SimpleEffects& simple, const SimpleEffect& effect) {
   for (size_t i = 0; i < simple.within.size(); ++i)
     held += fmt::format("{}{} = {}", i == 0 ? "" : ", ", simple.within[i], effect.within[i]);
   return held;
+}
+
+std::vector<std::string> NothingToCompare(const SimpleEffects& simple) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> by_reason;
+  for (const SimpleEffect& effect : simple.effects) {
+    if (effect.test.df > 0) continue;
+    std::vector<std::string> there;
+    for (const MarginalMean& mean : effect.means.means) {
+      if (mean.n > 0) there.push_back(fmt::format("{}", fmt::join(mean.levels, ", ")));
+    }
+    std::string reason = "no difference is estimable";
+    if (there.size() == 1) {
+      reason = fmt::format("only {} occurs there", there.front());
+    } else if (!effect.pairs.empty() && !effect.pairs.front().reason.empty()) {
+      reason = effect.pairs.front().reason;
+    }
+    const auto same =
+        std::find_if(by_reason.begin(), by_reason.end(), [&](const auto& known) { return known.first == reason; });
+    auto& held = (same == by_reason.end() ? by_reason.emplace_back(reason, std::vector<std::string>()) : *same).second;
+    held.push_back(HeldText(simple, effect));
+  }
+  std::vector<std::string> sentences;
+  for (const auto& [reason, held] : by_reason) {
+    const std::string where = fmt::format("{}", fmt::join(held, "; "));
+    sentences.push_back(fmt::format("{}: nothing to compare{}{}: {}.", fmt::join(simple.factors, ":"),
+                                    where.empty() ? "" : " within ", where, reason));
+  }
+  return sentences;
 }
 
 std::string CsvNumber(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }

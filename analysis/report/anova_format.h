@@ -27,14 +27,18 @@ std::string FormatAnovaCsv(const FactorialAnalysis& analysis);
 
 // One of the tables as CSV, one line per term, mean, pair, …: "anova" (FormatAnovaCsv), "means" and "pairs" (of every
 // factor, then of the simple effects, told apart by the column `within`), "simple-effects" (their F), "contrasts",
-// "baseline" (cells less the named one), "cells" (best first), "methods" and "methods-baseline" (of a sweep over
-// methods). What does not exist is an empty field; a table of which there is nothing is its header. INVALID_ARGUMENT:
-// another name.
+// "baseline" (cells less the named one), "cells" (best first), "methods", "methods-baseline" and "equal-parameters" (of
+// a sweep over methods). What does not exist is an empty field; a table of which there is nothing is its header.
+// INVALID_ARGUMENT: another name.
 absl::StatusOr<std::string> FormatCsvTable(const FactorialAnalysis& analysis, std::string_view table);
 std::vector<std::string> CsvTableNames();
 
 // "output = FFN_in, scale = 1": what a simple effect holds fixed; "" for nothing.
 std::string HeldText(const SimpleEffects& simple, const SimpleEffect& effect);
+
+// Combinations at which nothing can be compared, a sentence for each reason: "rank: nothing to compare within input =
+// Res_in; input = Res_out: only Res_out occurs there."
+std::vector<std::string> NothingToCompare(const SimpleEffects& simple);
 
 // "I", "II" or "III".
 std::string_view SumOfSquaresName(SumOfSquares type);

@@ -291,10 +291,57 @@ Json BaselineJson(const ModelDetails& details, const std::vector<std::string>& f
           {"contrasts", std::move(contrasts)}};
 }
 
+Json MethodPairsJson(const std::vector<Comparison>& with_baseline) {
+  Json pairs = Json::array();
+  for (const Comparison& pair : with_baseline) {
+    pairs.push_back({{"method", pair.first},
+                     {"estimable", pair.estimable},
+                     {"reason", ReasonOrNull(pair.reason)},
+                     {"difference", Number(pair.difference)},
+                     {"std_error", Number(pair.std_error)},
+                     {"low", Number(pair.low)},
+                     {"high", Number(pair.high)},
+                     {"p", Number(pair.p)},
+                     {"p_dunnett", Number(pair.p_dunnett)},
+                     {"p_holm", Number(pair.p_holm)}});
+  }
+  return pairs;
+}
+
+Json EqualMeansJson(const JointTest& equal, double residual_df) {
+  return {
+      {"df", Number(equal.df)}, {"residual_df", Number(residual_df)}, {"f", Number(equal.f)}, {"p", Number(equal.p)}};
+}
+
+Json EqualParametersJson(const MethodComparison& comparison) {
+  if (!comparison.at_equal_parameters) return nullptr;
+  const EqualParameters& equal = *comparison.at_equal_parameters;
+  Json methods = Json::array();
+  for (const MethodAtBudget& method : equal.methods) {
+    methods.push_back({{"method", method.method},
+                       {"settings", method.settings},
+                       {"parameters_low", Number(method.least)},
+                       {"parameters_high", Number(method.most)},
+                       {"estimable", method.mean.estimable},
+                       {"reason", ReasonOrNull(method.mean.reason)},
+                       {"mean", Number(method.mean.mean)},
+                       {"std_error", Number(method.mean.std_error)},
+                       {"low", Number(method.mean.low)},
+                       {"high", Number(method.mean.high)}});
+  }
+  return {{"parameters", Number(equal.budget.parameters)},
+          {"tolerance", Number(equal.budget.tolerance)},
+          {"baseline", equal.baseline.empty() ? Json(nullptr) : Json(equal.baseline)},
+          {"equal", EqualMeansJson(equal.equal, comparison.df)},
+          {"methods", std::move(methods)},
+          {"with_baseline", MethodPairsJson(equal.with_baseline)},
+          {"sentences", equal.sentences}};
+}
+
 Json MethodComparisonJson(const std::optional<MethodComparison>& asked) {
   if (!asked) return nullptr;
   const MethodComparison& comparison = *asked;
-  Json methods = Json::array(), pairs = Json::array();
+  Json methods = Json::array();
   for (const MethodSummary& method : comparison.methods) {
     Json costs = Json::object(), best = nullptr;
     for (size_t i = 0; i < method.costs.size(); ++i) {
@@ -325,27 +372,12 @@ Json MethodComparisonJson(const std::optional<MethodComparison>& asked) {
                        {"best", std::move(best)},
                        {"costs", std::move(costs)}});
   }
-  for (const Comparison& pair : comparison.with_baseline) {
-    pairs.push_back({{"method", pair.first},
-                     {"estimable", pair.estimable},
-                     {"reason", ReasonOrNull(pair.reason)},
-                     {"difference", Number(pair.difference)},
-                     {"std_error", Number(pair.std_error)},
-                     {"low", Number(pair.low)},
-                     {"high", Number(pair.high)},
-                     {"p", Number(pair.p)},
-                     {"p_dunnett", Number(pair.p_dunnett)},
-                     {"p_holm", Number(pair.p_holm)}});
-  }
   return {{"factor", comparison.factor},
           {"baseline", comparison.baseline},
-          {"equal",
-           {{"df", Number(comparison.equal.df)},
-            {"residual_df", Number(comparison.df)},
-            {"f", Number(comparison.equal.f)},
-            {"p", Number(comparison.equal.p)}}},
+          {"equal", EqualMeansJson(comparison.equal, comparison.df)},
           {"methods", std::move(methods)},
-          {"with_baseline", std::move(pairs)},
+          {"with_baseline", MethodPairsJson(comparison.with_baseline)},
+          {"at_equal_parameters", EqualParametersJson(comparison)},
           {"sentences", comparison.sentences}};
 }
 

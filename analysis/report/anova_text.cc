@@ -5,6 +5,7 @@
 #include "analysis/report/number_format.h"
 #include "analysis/report/reached_power.h"
 #include "analysis/report/text_table.h"
+#include "analysis/stats/nesting.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -23,9 +24,7 @@ std::string FTable(const FactorialAnalysis& analysis) {
     const auto reached =
         std::find_if(power.begin(), power.end(), [&](const ReachedPower& row) { return row.term == term.term; });
     const bool tested = reached != power.end();
-    const std::string name = term.is_block          ? term.term + " (block)"
-                             : !term.within.empty() ? fmt::format("{} in {}", term.term, term.within)
-                                                    : term.term;
+    const std::string name = term.is_block ? term.term + " (block)" : NestedTermName(term.term, term.within);
     table.Add({name, FormatCount(term.df), FormatNumber(term.sum_sq), FormatNumber(term.mean_sq), FormatNumber(term.f),
                FormatP(term.p), std::string(SignificanceStars(term.p)), FormatNumber(term.effect.partial_eta_sq, 3),
                tested ? FormatNumber(reached->found_f, 2) : "", tested ? FormatNumber(reached->detectable_f, 2) : ""});
@@ -152,6 +151,58 @@ std::string BestSettingText(const MethodSummary& method) {
   return text;
 }
 
+std::string EqualMeansText(const JointTest& equal, double residual_df) {
+  if (!(equal.df > 0) || std::isnan(equal.f)) return "";
+  return fmt::format("All these means equal: F = {} on {} and {} df, p {}{}\n", FormatNumber(equal.f),
+                     FormatCount(equal.df), FormatCount(residual_df), FormatP(equal.p).starts_with('<') ? "" : "= ",
+                     FormatP(equal.p));
+}
+
+// Every other method less the baseline; "" where nothing is estimable.
+std::string MethodPairsText(const std::string& baseline, const std::vector<Comparison>& with_baseline,
+                            double confidence) {
+  TextTable table({fmt::format("less {}", baseline), "difference", "std. error",
+                   fmt::format("{:g} % interval (together)", 100 * confidence), "p", "p Dunnett", "p Holm", ""});
+  bool any = false;
+  for (const Comparison& pair : with_baseline) {
+    if (!pair.estimable) continue;
+    any = true;
+    table.Add({pair.first, FormatNumber(pair.difference, 3), FormatNumber(pair.std_error, 3),
+               FormatInterval(pair.low, pair.high, 3), FormatP(pair.p),
+               std::isnan(pair.p_dunnett) ? "–" : FormatP(pair.p_dunnett), FormatP(pair.p_holm),
+               std::string(SignificanceStars(pair.p_holm))});
+  }
+  return any ? fmt::format("\n{}", table.Text()) : "";
+}
+
+std::string EqualParametersText(const MethodComparison& comparison) {
+  if (!comparison.at_equal_parameters) return "";
+  const EqualParameters& equal = *comparison.at_equal_parameters;
+  TextTable table({comparison.factor, "settings", "parameters", "mean",
+                   fmt::format("{:g} % interval", 100 * comparison.confidence)});
+  std::string settings;
+  for (const MethodAtBudget& method : equal.methods) {
+    table.Add({method.method, fmt::format("{}", method.settings.size()),
+               method.least == method.most
+                   ? FormatAmount(method.least)
+                   : fmt::format("{} … {}", FormatAmount(method.least), FormatAmount(method.most)),
+               method.mean.estimable ? FormatNumber(method.mean.mean) : "not estimable",
+               method.mean.estimable ? FormatInterval(method.mean.low, method.mean.high) : ""});
+    if (method.settings.size() > 1 || !method.settings.front().empty()) {
+      settings += WrapText(fmt::format("{}: {}.", method.method, fmt::join(method.settings, "; ")), 98, "", "  ");
+    }
+  }
+  std::string text = fmt::format(
+      "\nMethods at {} trained parameters, give or take {:g} % (mean over the settings of that "
+      "size, each with the same weight)\n",
+      FormatAmount(equal.budget.parameters), 100 * equal.budget.tolerance);
+  if (!equal.methods.empty()) text += fmt::format("\n{}{}", table.Text(), settings);
+  text += EqualMeansText(equal.equal, comparison.df);
+  text += MethodPairsText(equal.baseline, equal.with_baseline, comparison.confidence);
+  for (const std::string& sentence : equal.sentences) text += WrapText(sentence, 98, "- ", "  ");
+  return text;
+}
+
 std::string MethodComparisonText(const FactorialAnalysis& analysis) {
   if (!analysis.details->methods) return "";
   const MethodComparison& comparison = *analysis.details->methods;
@@ -171,7 +222,8 @@ std::string MethodComparisonText(const FactorialAnalysis& analysis) {
                                     method.mean.estimable ? FormatNumber(method.mean.mean) : "not estimable",
                                     method.mean.estimable ? FormatInterval(method.mean.low, method.mean.high) : "",
                                     FormatNumber(method.best.mean)};
-    for (const MethodCost& cost : method.costs) row.push_back(FormatNumber(cost.mean, 3));
+    for (size_t i = 0; i < method.costs.size(); ++i)
+      row.push_back(FormatCost(method.costs[i].mean, comparison.cost_units[i]));
     table.Add(row);
     if (!method.best_levels.empty()) {
       best += WrapText(fmt::format("Best of {}: {} ({}).", method.method, BestSettingText(method),
@@ -181,42 +233,25 @@ std::string MethodComparisonText(const FactorialAnalysis& analysis) {
   }
   std::string text = fmt::format("\nMethods (mean {} over each one's own settings; costs are means per trial)\n\n{}{}",
                                  analysis.response, table.Text(), best);
-  const JointTest& equal = comparison.equal;
-  if (equal.df > 0 && !std::isnan(equal.f)) {
-    text += fmt::format("All these means equal: F = {} on {} and {} df, p {}{}\n", FormatNumber(equal.f),
-                        FormatCount(equal.df), FormatCount(comparison.df),
-                        FormatP(equal.p).starts_with('<') ? "" : "= ", FormatP(equal.p));
-  }
-  TextTable against({fmt::format("less {}", comparison.baseline), "difference", "std. error",
-                     fmt::format("{:g} % interval (together)", 100 * comparison.confidence), "p", "p Dunnett", "p Holm",
-                     ""});
-  bool any = false;
-  for (const Comparison& pair : comparison.with_baseline) {
-    if (!pair.estimable) continue;
-    any = true;
-    against.Add({pair.first, FormatNumber(pair.difference, 3), FormatNumber(pair.std_error, 3),
-                 FormatInterval(pair.low, pair.high, 3), FormatP(pair.p),
-                 std::isnan(pair.p_dunnett) ? "–" : FormatP(pair.p_dunnett), FormatP(pair.p_holm),
-                 std::string(SignificanceStars(pair.p_holm))});
-  }
-  if (any) text += fmt::format("\n{}", against.Text());
+  text += EqualMeansText(comparison.equal, comparison.df);
+  text += MethodPairsText(comparison.baseline, comparison.with_baseline, comparison.confidence);
   for (const std::string& sentence : comparison.sentences) text += WrapText(sentence, 98, "- ", "  ");
-  return text;
+  return text + EqualParametersText(comparison);
 }
 
 std::string SimpleEffectsText(const FactorialAnalysis& analysis) {
   std::string text;
   for (const SimpleEffects& simple : analysis.details->simple_effects) {
     for (const SimpleEffect& effect : simple.effects) {
+      if (effect.test.df == 0) continue;
       const std::string held = HeldText(simple, effect);
-      text += fmt::format("\n{}{}{}: {}\n{}", fmt::join(simple.factors, ":"), held.empty() ? "" : " within ", held,
-                          effect.test.df > 0
-                              ? fmt::format("F = {} on {} and {} df, p {}{}", FormatNumber(effect.test.f),
-                                            FormatCount(effect.test.df), FormatCount(effect.means.df),
-                                            FormatP(effect.test.p).starts_with('<') ? "" : "= ", FormatP(effect.test.p))
-                              : std::string("nothing can be compared"),
-                          PairsTable(effect.pairs, kPairsShown, analysis.confidence));
+      text +=
+          fmt::format("\n{}{}{}: F = {} on {} and {} df, p {}{}\n{}", fmt::join(simple.factors, ":"),
+                      held.empty() ? "" : " within ", held, FormatNumber(effect.test.f), FormatCount(effect.test.df),
+                      FormatCount(effect.means.df), FormatP(effect.test.p).starts_with('<') ? "" : "= ",
+                      FormatP(effect.test.p), PairsTable(effect.pairs, kPairsShown, analysis.confidence));
     }
+    for (const std::string& sentence : NothingToCompare(simple)) text += "\n" + WrapText(sentence, 98, "", "  ");
   }
   return text.empty() ? "" : "\nSimple effects\n" + text;
 }

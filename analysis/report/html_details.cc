@@ -130,18 +130,18 @@ std::string ComparisonTable(const FactorComparison& comparison) {
 std::string SimpleEffectsTables(const SimpleEffects& simple) {
   std::string out;
   for (const SimpleEffect& effect : simple.effects) {
+    if (effect.test.df == 0) continue;
     std::string held = HeldText(simple, effect);
     if (!held.empty()) held = " within " + held;
     const JointTest& test = effect.test;
-    out += fmt::format(
-        "<details><summary>{}{}: {}</summary>\n{}</details>\n",
-        EscapeHtml(fmt::format("{}", fmt::join(simple.factors, ":"))), EscapeHtml(held),
-        test.df > 0 ? EscapeHtml(fmt::format("F = {} on {} and {} degrees of freedom, p {}{}", FormatNumber(test.f),
-                                             FormatCount(test.df), FormatCount(effect.means.df),
-                                             FormatP(test.p).starts_with('<') ? "" : "= ", FormatP(test.p)))
-                    : "nothing can be compared",
-        PairTable(effect.pairs));
+    out += fmt::format("<details><summary>{}{}: {}</summary>\n{}</details>\n",
+                       EscapeHtml(fmt::format("{}", fmt::join(simple.factors, ":"))), EscapeHtml(held),
+                       EscapeHtml(fmt::format("F = {} on {} and {} degrees of freedom, p {}{}", FormatNumber(test.f),
+                                              FormatCount(test.df), FormatCount(effect.means.df),
+                                              FormatP(test.p).starts_with('<') ? "" : "= ", FormatP(test.p))),
+                       PairTable(effect.pairs));
   }
+  for (const std::string& sentence : NothingToCompare(simple)) out += Paragraph(sentence, "soft");
   return out;
 }
 

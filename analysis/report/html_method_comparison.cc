@@ -5,6 +5,7 @@
 #include "analysis/report/number_format.h"
 #include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 
 namespace loupe::analysis {
 namespace {
@@ -21,11 +22,12 @@ std::string RowOf(const std::string& name, const std::vector<std::string>& cells
   return out + "</tr>\n";
 }
 
-// "1.2e+03 (900 … 1500)" where trials of a method differ.
-std::string CostText(const MethodCost& cost) {
+// "24.0 MB (20.1 MB … 31.0 MB)" where trials of a method differ.
+std::string CostText(const MethodCost& cost, CostUnit unit) {
   if (cost.n == 0) return "–";
-  if (cost.low == cost.high) return FormatNumber(cost.mean);
-  return fmt::format("{} ({} … {})", FormatNumber(cost.mean, 3), FormatNumber(cost.low, 3), FormatNumber(cost.high, 3));
+  if (cost.low == cost.high) return FormatCost(cost.mean, unit);
+  return fmt::format("{} ({} … {})", FormatCost(cost.mean, unit), FormatCost(cost.low, unit),
+                     FormatCost(cost.high, unit));
 }
 
 std::string MethodMeansTable(const HtmlContext& context, const MethodComparison& comparison) {
@@ -47,18 +49,21 @@ std::string MethodMeansTable(const HtmlContext& context, const MethodComparison&
                                       method.mean.estimable ? FormatInterval(method.mean.low, method.mean.high) : "–",
                                       best.empty() ? "–" : best,
                                       FormatNumber(method.best.mean)};
-    for (const MethodCost& cost : method.costs) cells.push_back(CostText(cost));
+    for (size_t i = 0; i < method.costs.size(); ++i)
+      cells.push_back(CostText(method.costs[i], comparison.cost_units[i]));
     out += RowOf(method.method, cells);
   }
   return out + "</tbody></table></div>\n";
 }
 
-std::string MethodBaselineTable(const MethodComparison& comparison) {
+std::string BaselineTable(const MethodComparison& comparison, const std::string& id, const std::string& baseline,
+                          const std::vector<Comparison>& with_baseline) {
+  if (with_baseline.empty()) return "";
   std::string out = fmt::format(
-      "<h3>Less {}</h3>\n<div class=\"wide\"><table id=\"methods-baseline\">\n{}", EscapeHtml(comparison.baseline),
+      "<h3>Less {}</h3>\n<div class=\"wide\"><table id=\"{}\">\n{}", EscapeHtml(baseline), id,
       HeadOf({comparison.factor, "difference", "std. error",
               fmt::format("{:g} % interval (together)", 100 * comparison.confidence), "p", "p (Dunnett)", "p (Holm)"}));
-  for (const Comparison& pair : comparison.with_baseline) {
+  for (const Comparison& pair : with_baseline) {
     if (!pair.estimable) {
       out +=
           fmt::format("<tr><th scope=\"row\">{}</th><td colspan=\"6\" class=\"l soft\">not estimable: {}</td></tr>\n",
@@ -72,6 +77,41 @@ std::string MethodBaselineTable(const MethodComparison& comparison) {
   return out + "</tbody></table></div>\n";
 }
 
+std::string EqualMeansSentence(const JointTest& equal, double residual_df) {
+  if (!(equal.df > 0) || std::isnan(equal.f)) return "";
+  return Paragraph(fmt::format("All these means equal: F = {} on {} and {} degrees of freedom, p {}{}.",
+                               FormatNumber(equal.f), FormatCount(equal.df), FormatCount(residual_df),
+                               FormatP(equal.p).starts_with('<') ? "" : "= ", FormatP(equal.p)));
+}
+
+std::string EqualParametersPart(const MethodComparison& comparison) {
+  if (!comparison.at_equal_parameters) return "";
+  const EqualParameters& equal = *comparison.at_equal_parameters;
+  std::string out = fmt::format("<h3>At {} trained parameters, give or take {:g} %</h3>\n",
+                                FormatAmount(equal.budget.parameters), 100 * equal.budget.tolerance);
+  if (!equal.methods.empty()) {
+    out += fmt::format(
+        "<div class=\"wide\"><table id=\"methods-equal\"><caption>Means over the settings of that size, each with the "
+        "same weight.</caption>\n{}",
+        HeadOf({comparison.factor, "settings", "parameters", "mean",
+                fmt::format("{:g} % interval", 100 * comparison.confidence)}));
+    for (const MethodAtBudget& method : equal.methods) {
+      const std::string settings = fmt::format("{}", fmt::join(method.settings, "; "));
+      out += RowOf(method.method, {settings.empty() ? "–" : settings,
+                                   method.least == method.most
+                                       ? FormatAmount(method.least)
+                                       : fmt::format("{} … {}", FormatAmount(method.least), FormatAmount(method.most)),
+                                   method.mean.estimable ? FormatNumber(method.mean.mean) : "not estimable",
+                                   method.mean.estimable ? FormatInterval(method.mean.low, method.mean.high) : "–"});
+    }
+    out += "</tbody></table></div>\n";
+  }
+  out += EqualMeansSentence(equal.equal, comparison.df);
+  out += BaselineTable(comparison, "methods-equal-baseline", equal.baseline, equal.with_baseline);
+  for (const std::string& sentence : equal.sentences) out += Paragraph(sentence, "soft");
+  return out;
+}
+
 }  // namespace
 
 HtmlSection MethodComparisonSection(const HtmlContext& context) {
@@ -79,14 +119,10 @@ HtmlSection MethodComparisonSection(const HtmlContext& context) {
   if (context.analysis().details == nullptr || !context.analysis().details->methods) return section;
   const MethodComparison& comparison = *context.analysis().details->methods;
   section.body = MethodMeansTable(context, comparison);
-  const JointTest& equal = comparison.equal;
-  if (equal.df > 0 && !std::isnan(equal.f)) {
-    section.body += Paragraph(fmt::format("All these means equal: F = {} on {} and {} degrees of freedom, p {}{}.",
-                                          FormatNumber(equal.f), FormatCount(equal.df), FormatCount(comparison.df),
-                                          FormatP(equal.p).starts_with('<') ? "" : "= ", FormatP(equal.p)));
-  }
-  if (!comparison.with_baseline.empty()) section.body += MethodBaselineTable(comparison);
+  section.body += EqualMeansSentence(comparison.equal, comparison.df);
+  section.body += BaselineTable(comparison, "methods-baseline", comparison.baseline, comparison.with_baseline);
   for (const std::string& sentence : comparison.sentences) section.body += Paragraph(sentence, "soft");
+  section.body += EqualParametersPart(comparison);
   return section;
 }
 

@@ -6,6 +6,7 @@
 #include "analysis/report/number_format.h"
 #include "analysis/report/reached_power.h"
 #include "analysis/report/svg_figure.h"
+#include "analysis/stats/nesting.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
@@ -83,7 +84,8 @@ std::string MultiFactorTable(const HtmlContext& context) {
       df += fmt::format(" <span class=\"soft\">of {}</span>", FormatCount(term.nominal_df));
     std::string name = EscapeHtml(term.term);
     if (term.is_block) name += " <span class=\"soft\">(block)</span>";
-    if (!term.within.empty()) name += fmt::format(" <span class=\"soft\">in {}</span>", EscapeHtml(term.within));
+    if (NestedTermName(term.term, term.within) != term.term)
+      name += fmt::format(" <span class=\"soft\">in {}</span>", EscapeHtml(term.within));
     if (!term.estimable) name += " <span class=\"soft\">(not estimable)</span>";
     out += Row({name, df, FormatNumber(term.sum_sq), FormatNumber(term.mean_sq), FormatNumber(term.f),
                 PWithStars(term.p), FormatNumber(effect.partial_eta_sq, 3),

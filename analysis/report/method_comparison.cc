@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "analysis/report/number_format.h"
 #include "analysis/stats/nan.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -81,7 +82,41 @@ void SayWhatIsNotCompared(const LinearModel& model, size_t factor, MethodCompari
       "methods that do not have it.");
 }
 
+absl::Status CompareAtBudget(const LinearModel& model, const MethodQuestion& question, double confidence,
+                             MethodComparison& result) {
+  const ParameterBudget& budget = question.budget;
+  if (budget.parameters == 0) return absl::OkStatus();
+  if (!(budget.parameters > 0) || !std::isfinite(budget.parameters) || !(budget.tolerance >= 0) ||
+      budget.tolerance > 1) {
+    return absl::InvalidArgumentError(
+        fmt::format("equal parameters: {:g} within {:g}; expected a number above 0, and a share from 0 to 1",
+                    budget.parameters, budget.tolerance));
+  }
+  std::vector<MethodSettings> methods;
+  for (const MethodSummary& summary : result.methods) methods.push_back({summary.method, summary.own_factors});
+  const auto parameters = std::find_if(question.costs.begin(), question.costs.end(),
+                                       [](const CostColumn& cost) { return cost.name == kParametersCost; });
+  LOUPE_ASSIGN_OR_RETURN(
+      result.at_equal_parameters,
+      CompareAtEqualParameters(model, question.factor, methods,
+                               parameters == question.costs.end() ? std::vector<double>() : parameters->values, budget,
+                               result.baseline, confidence));
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+std::string FormatCost(double value, CostUnit unit) {
+  switch (unit) {
+    case CostUnit::kNumber:
+      return FormatNumber(value, 3);
+    case CostUnit::kCount:
+      return FormatAmount(value);
+    case CostUnit::kBytes:
+      return FormatSize(value);
+  }
+  return "";
+}
 
 absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const MethodQuestion& question,
                                                 bool smaller_is_better, double confidence) {
@@ -92,6 +127,7 @@ absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const 
   for (const CostColumn& cost : question.costs) {
     result.cost_names.push_back(cost.name);
     result.cost_titles.push_back(cost.title);
+    result.cost_units.push_back(cost.unit);
   }
   LOUPE_ASSIGN_OR_RETURN(const size_t factor, model.data().FactorIndex(question.factor));
   LOUPE_ASSIGN_OR_RETURN(const MarginalMeans means,
@@ -126,6 +162,7 @@ absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const 
   }
   result.with_baseline = *std::move(compared);
   SayWhatIsNotCompared(model, factor, result);
+  LOUPE_RETURN_IF_ERROR(CompareAtBudget(model, question, confidence, result));
   return result;
 }
 

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "analysis/report/equal_parameters.h"
 #include "analysis/stats/comparisons.h"
 #include "analysis/stats/contrasts.h"
 #include "analysis/stats/linear_model.h"
@@ -14,17 +16,27 @@
 
 namespace loupe::analysis {
 
+// The cost that budgets are of.
+inline constexpr const char* kParametersCost = "parameters";
+
+enum class CostUnit { kNumber, kCount, kBytes };
+
 // What a trial cost: one number per row of the table, NaN where it is not known.
 struct CostColumn {
   std::string name;   // "parameters"
   std::string title;  // as a table's head
-  std::vector<double> values;
+  CostUnit unit = CostUnit::kNumber;
+  std::vector<double> values = {};
 };
+
+// As people read it: "24.0 MB", "1.20 M", "–" for NaN.
+std::string FormatCost(double value, CostUnit unit);
 
 struct MethodQuestion {
   std::string factor;    // whose levels are the methods; empty: no comparison is asked for
   std::string baseline;  // the method that the others are compared with; empty: the first one that has results
   std::vector<CostColumn> costs;
+  ParameterBudget budget;  // compares methods at their settings of this size too
 };
 
 // Over the trials of a method that the analysis uses.
@@ -51,10 +63,13 @@ struct MethodComparison {
   JointTest equal;                        // of all means being equal, as far as they can be compared
   std::vector<Comparison> with_baseline;  // every other method less the baseline: Dunnett, Holm
   std::vector<std::string> cost_names, cost_titles;
-  std::vector<std::string> sentences;  // what cannot be compared, and how to read the rest
+  std::vector<CostUnit> cost_units;
+  std::vector<std::string> sentences;                  // what cannot be compared, and how to read the rest
+  std::optional<EqualParameters> at_equal_parameters;  // only where asked for
 };
 
-// InvalidArgument: question.factor is not in the model, or the baseline is none of its levels.
+// InvalidArgument: question.factor is not in the model, the baseline is none of its levels, or the budget is no
+// positive number with a tolerance of at most 1.
 absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const MethodQuestion& question,
                                                 bool smaller_is_better, double confidence);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "fmt/format.h"
 
@@ -43,6 +44,32 @@ std::string_view SignificanceStars(double p) {
 std::string FormatCount(double value) {
   if (std::isnan(value)) return "–";
   return value == std::floor(value) ? fmt::format("{:.0f}", value) : fmt::format("{:.2f}", value);
+}
+
+namespace {
+
+// Three digits and a unit; `units` are a factor of 1,000 apart, the first is that of `value`.
+std::string ThreeDigits(double value, std::initializer_list<std::string_view> units) {
+  const std::string_view* unit = units.begin();
+  while (value >= 999.5 && unit + 1 != units.end()) {
+    value /= 1000;
+    ++unit;
+  }
+  return fmt::format("{:.{}f}{}", value, value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2, *unit);
+}
+
+}  // namespace
+
+std::string FormatAmount(double count) {
+  if (std::isnan(count)) return "–";
+  if (count < 999999.5) return fmt::format("{:.0f}", count);
+  return ThreeDigits(count / 1e6, {" M", " G", " T"});
+}
+
+std::string FormatSize(double bytes) {
+  if (std::isnan(bytes)) return "–";
+  if (bytes < 999.5) return fmt::format("{:.0f} B", bytes);
+  return ThreeDigits(bytes / 1000, {" kB", " MB", " GB", " TB"});
 }
 
 std::string FormatInterval(double low, double high, int digits) {

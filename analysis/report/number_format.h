@@ -23,6 +23,11 @@ std::string_view SignificanceStars(double p);
 // Degrees of freedom and other counts that may be fractional: "12", "7.35".
 std::string FormatCount(double value);
 
+// A large count in three or more digits: "860", "52224", "1.20 M", "860 M", "1.30 G"; whole numbers below a million.
+std::string FormatAmount(double count);
+// Bytes in three digits: "999 B", "168 kB", "24.0 MB", "1.72 GB" (1 kB is 1,000 B). Both: "–" for NaN.
+std::string FormatSize(double bytes);
+
 // "[low, high]", or "–" if either is NaN.
 std::string FormatInterval(double low, double high, int digits = 4);
 

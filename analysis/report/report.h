@@ -29,6 +29,8 @@ struct ReportOptions {
   NamedCell baseline;
   // Of a sweep over methods: the one that the others are compared with. Empty: the first that has results.
   std::string baseline_method;
+  // The same: compares methods also at their settings that train about this many parameters (equal_parameters.h).
+  ParameterBudget equal_parameters;
   // Questions about means beyond those of each factor, see analysis/stats/contrasts.h: "input | output", and
   // "[input=SA_in] - [input=CA_in]". A question about what is not in the model is InvalidArgument.
   std::vector<std::string> simple_effects, contrasts;

@@ -44,8 +44,6 @@ RowStatus StatusOf(const TrialRecord& trial) {
   }
 }
 
-bool IsTerminal(TrialState state) { return state != TrialState::kQueued && state != TrialState::kRunning; }
-
 std::string ResponseOf(const SweepResults& results, const ReportOptions& options) {
   return options.response.empty() ? results.primary_score : options.response;
 }
@@ -102,8 +100,9 @@ bool ComparesMethods(const SweepResults& results) {
 
 // Of the trials that ObservationTable has rows of, in that order.
 std::vector<CostColumn> CostsOf(const SweepResults& results) {
-  std::vector<CostColumn> costs = {
-      {"parameters", "parameters", {}}, {"seconds", "seconds", {}}, {"file_bytes", "file, bytes", {}}};
+  std::vector<CostColumn> costs = {{kParametersCost, "parameters", CostUnit::kCount},
+                                   {"seconds", "seconds"},
+                                   {"file_bytes", "file", CostUnit::kBytes}};
   for (const TrialRecord& trial : results.trials) {
     if (!IsTerminal(trial.state)) continue;
     const double values[] = {trial.parameters, trial.duration_seconds, trial.file_bytes};
@@ -136,24 +135,6 @@ bool SmallerIsBetter(const std::string& score) {
 std::string ScoreTitle(const std::string& score) {
   const ScoreEntry* entry = FindScore(score);
   return entry != nullptr && entry->name == score ? std::string(entry->title) : score;
-}
-
-std::string_view TrialStateName(TrialState state) {
-  switch (state) {
-    case TrialState::kQueued:
-      return "queued";
-    case TrialState::kRunning:
-      return "running";
-    case TrialState::kSucceeded:
-      return "succeeded";
-    case TrialState::kFailed:
-      return "failed";
-    case TrialState::kCancelled:
-      return "cancelled";
-    case TrialState::kQuarantined:
-      return "quarantined";
-  }
-  return "unknown";
 }
 
 std::string TrialCount::Sentence() const {
@@ -239,6 +220,8 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
     text(level);
   }
   if (!options.baseline_method.empty()) text(options.baseline_method);
+  const ParameterBudget& budget = options.equal_parameters;
+  if (budget.parameters != 0) digest.Update(fmt::format("{} within {}\n", budget.parameters, budget.tolerance));
   digest.Update(fmt::format("{} {}\n", options.simple_effects.size(), options.contrasts.size()));
   for (const std::string& question : options.simple_effects) text(question);
   for (const std::string& formula : options.contrasts) text(formula);
@@ -246,6 +229,7 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
     ReportOptions alone = options;
     alone.baseline.clear();
     alone.baseline_method.clear();
+    alone.equal_parameters = {};
     alone.simple_effects.clear();
     alone.contrasts.clear();
     alone.compare_with = nullptr;
@@ -280,7 +264,9 @@ AnalysisOptions QuestionsOf(const SweepResults& results, const ReportOptions& op
   if (results.replicates > 1) analysis.anova.block = kReplicateFactor;
   analysis.smaller_is_better = SmallerIsBetter(response);
   analysis.questions = {options.baseline, options.simple_effects, options.contrasts, {}};
-  if (ComparesMethods(results)) analysis.questions.methods = {kMethodFactor, options.baseline_method, CostsOf(results)};
+  if (ComparesMethods(results)) {
+    analysis.questions.methods = {kMethodFactor, options.baseline_method, CostsOf(results), options.equal_parameters};
+  }
   analysis.allow_no_table = true;
   return analysis;
 }
@@ -332,6 +318,11 @@ absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const Re
         ++count.quarantined;
         break;
     }
+  }
+  if (!ComparesMethods(results) && (!options.baseline_method.empty() || options.equal_parameters.parameters != 0)) {
+    return absl::InvalidArgumentError(
+        "this sweep compares no methods (its file has no 'methods:'), so there is no method to take as the baseline and "
+        "no number of parameters to compare them at");
   }
   LOUPE_ASSIGN_OR_RETURN(DataTable table, ObservationTable(results, options));
   LOUPE_ASSIGN_OR_RETURN(sweep.analysis,

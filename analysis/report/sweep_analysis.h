@@ -41,9 +41,6 @@ absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const Re
 // Names of all scores that some trial or the baseline has, sorted.
 std::vector<std::string> ScoreNames(const SweepResults& results);
 
-// "succeeded" and so on: how states are written in CSV and JSON.
-std::string_view TrialStateName(TrialState state);
-
 // A score as shown: "CLIP-I" for "clip_i"; unknown names as they are.
 std::string ScoreTitle(const std::string& score);
 

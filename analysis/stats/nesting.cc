@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -115,6 +117,15 @@ DataTable WithoutAbsentLevels(const DataTable& data) {
     factor.nested_level.clear();
   }
   return observed;
+}
+
+std::string NestedTermName(const std::string& term, const std::string& within) {
+  if (within.empty()) return term;
+  const std::string suffix = " in " + within, prefix = within + ".";
+  for (const absl::string_view factor : absl::StrSplit(term, ':')) {
+    if (absl::EndsWith(factor, suffix) || absl::StartsWith(factor, prefix)) return term;
+  }
+  return term + suffix;
 }
 
 bool HasNestedFactors(const DataTable& data) {

@@ -7,6 +7,7 @@
 // settings that occur, each with the same weight (reference_grid.h).
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -25,5 +26,9 @@ absl::StatusOr<DataTable> NestFactors(const DataTable& data, std::string_view ou
 DataTable WithoutAbsentLevels(const DataTable& data);
 
 bool HasNestedFactors(const DataTable& data);
+
+// How tables call a nested factor's term, its factors joined by ":" and without the outer one: "rank in lora". A name
+// that says where it belongs already ("rank in lora", "lora.rank") stays; `within` may be empty: no nested term.
+std::string NestedTermName(const std::string& term, const std::string& within);
 
 }  // namespace loupe::analysis

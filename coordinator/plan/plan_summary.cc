@@ -10,6 +10,7 @@
 #include "analysis/stats/model_formula.h"
 #include "analysis/stats/model_matrix.h"
 #include "analysis/stats/model_reduction.h"
+#include "analysis/stats/nesting.h"
 #include "analysis/stats/ordered_projection.h"
 #include "analysis/stats/pair_information.h"
 #include "common/status_macros.h"
@@ -154,6 +155,14 @@ absl::StatusOr<std::vector<analysis::ModelTerm>> TestableTerms(const Design& des
   return terms;
 }
 
+// The entry of the methods that has the nested factors of a term; empty where there are none.
+std::string WithinOf(const Plan& plan, const Design& design, const analysis::ModelTerm& term) {
+  for (const size_t factor : term) {
+    if (design.nested[factor]) return plan.factors()[factor].within;
+  }
+  return "";
+}
+
 void FillPairs(const Plan& plan, const Design& design, const std::vector<analysis::PairInformation>& pairs,
                size_t factor, TermOutlook& term) {
   const auto name = [&](int32_t level) {
@@ -189,7 +198,8 @@ void FillTerms(const Plan& plan, const Design& design, const analysis::ModelMatr
       if (other != t && !IsContainedIn(design, terms[t], terms[other])) before.push_back(other);
     }
     const Eigen::Index df = reduction.Test(t, before).rank;
-    TermOutlook term{.term = analysis::TermName(WithMethod(design, terms[t]), design.table),
+    TermOutlook term{.term = analysis::TermName(terms[t], design.table),
+                     .within = WithinOf(plan, design, terms[t]),
                      .levels = OccurringCombinations(design, terms[t]),
                      .nominal_df = NominalDf(design, terms[t]),
                      .df = df};
@@ -218,6 +228,8 @@ void FillTerms(const Plan& plan, const Design& design, const analysis::ModelMatr
 }
 
 }  // namespace
+
+std::string TermOutlook::title() const { return analysis::NestedTermName(term, within); }
 
 absl::StatusOr<PlanOutlook> Outlook(const Plan& plan, std::string_view formula) {
   PlanOutlook outlook;

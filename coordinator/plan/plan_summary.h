@@ -18,10 +18,13 @@ namespace loupe::coordinator {
 
 struct TermOutlook {
   std::string term;        // "input", "input:output"
+  std::string within;      // of a term nested in "method": the entry that has it ("lora"); else empty
   int64_t levels = 0;      // combinations of levels that occur in the plan
   int64_t nominal_df = 0;  // product of (levels − 1)
   int64_t df = 0;          // left after every term that does not contain it
   int64_t aliased_df() const { return nominal_df - df; }
+  // As tables call it, here as in reports: "rank in lora".
+  std::string title() const;
   std::string note;  // sentences: what is lost, and to which terms
   // Terms of one factor: its pairs of levels as the term's F test sees them.
   int64_t pairs = 0;

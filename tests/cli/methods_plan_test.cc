@@ -38,14 +38,15 @@ TEST(MethodsPlanTest, TermsAreMethodsAndWhatIsNestedInThem) {
   const json plan = json::parse(result.out);
   std::map<std::string, int> df;
   for (const json& term : plan["terms"]) {
-    df[term["term"]] = term["df"];
+    const std::string within = term["within"].is_null() ? "" : " in " + term["within"].get<std::string>();
+    df[term["term"].get<std::string>() + within] = term["df"];
     EXPECT_EQ(term["aliased_df"], 0) << term;
   }
   // And the positions that the adapter's cells differ in.
   EXPECT_EQ(df.size(), 4u);
   EXPECT_EQ(df["method"], 3);
-  EXPECT_EQ(df["method:rank"], 1);
-  EXPECT_EQ(df["method:targets"], 1);
+  EXPECT_EQ(df["rank in lora"], 1);
+  EXPECT_EQ(df["targets in lora"], 1);
   EXPECT_EQ(plan["residual_df"], 24 - 1 - 6 - 2);
   EXPECT_EQ(plan["cell_list"][7], json({{"method", "full"}}));
   EXPECT_EQ(plan["factors"][3]["within"], "lora");

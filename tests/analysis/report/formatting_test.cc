@@ -1,3 +1,4 @@
+#include <cmath>
 #include <limits>
 
 #include "analysis/report/anova_format.h"
@@ -25,6 +26,22 @@ TEST(NumberFormatTest, KeepsSignificantDigitsAndStaysPlainWhileShort) {
   EXPECT_EQ(FormatNumber(3e9), "3.00e+09");
   EXPECT_EQ(FormatNumber(0), "0");
   EXPECT_EQ(FormatNumber(std::numeric_limits<double>::quiet_NaN()), "–");
+}
+
+TEST(NumberFormatTest, AmountsAndSizesHaveThreeDigits) {
+  EXPECT_EQ(FormatAmount(52224), "52224");
+  EXPECT_EQ(FormatAmount(999999), "999999");
+  EXPECT_EQ(FormatAmount(1203456), "1.20 M");
+  EXPECT_EQ(FormatAmount(859520964), "860 M");
+  EXPECT_EQ(FormatAmount(1.3e9), "1.30 G");
+  EXPECT_EQ(FormatSize(0), "0 B");
+  EXPECT_EQ(FormatSize(999), "999 B");
+  EXPECT_EQ(FormatSize(1000), "1.00 kB");
+  EXPECT_EQ(FormatSize(168384), "168 kB");
+  EXPECT_EQ(FormatSize(999700), "1.00 MB");
+  EXPECT_EQ(FormatSize(24012345), "24.0 MB");
+  EXPECT_EQ(FormatSize(1.72e9), "1.72 GB");
+  EXPECT_EQ(FormatSize(std::nan("")), "–");
 }
 
 TEST(NumberFormatTest, SmallProbabilitiesAreBounded) {

@@ -112,7 +112,7 @@ TEST(MethodReportTest, EveryFormatComparesTheMethods) {
 
   const std::string text = RenderText(sweep, options).value();
   EXPECT_THAT(text, AllOf(HasSubstr("rank in lora"), HasSubstr("Best of lora: rank 16, targets"),
-                          HasSubstr("All these means equal: F = "), HasSubstr("less full"), HasSubstr("file, bytes"),
+                          HasSubstr("All these means equal: F = "), HasSubstr("less full"), HasSubstr("28.0 kB"),
                           HasSubstr("full has one setting here")));
   const std::string html = RenderHtml(sweep, options).value();
   EXPECT_THAT(html, AllOf(HasSubstr("id=\"method-comparison\""), HasSubstr("id=\"methods-baseline\""),
@@ -124,6 +124,35 @@ TEST(MethodReportTest, EveryFormatComparesTheMethods) {
   EXPECT_THAT(RenderCsv(sweep, options).value(), HasSubstr("\nlora,full,"));
   options.csv_table.clear();
   EXPECT_THAT(RenderCsv(sweep, options).value(), HasSubstr("\n0,0,0,succeeded,false,adapter,relu,,,cat,"));
+}
+
+// LoRA of rank 16 (4,000 parameters) is near the adapter's and full's 5,000.
+TEST(MethodReportTest, EveryFormatComparesAtEqualParameters) {
+  const SweepResults sweep = MethodSweep();
+  ReportOptions options;
+  options.equal_parameters = {.parameters = 4800, .tolerance = 0.2};
+  std::ifstream file("docs/report.schema.json");
+  const Json json = Json::parse(RenderJson(sweep, options).value());
+  EXPECT_THAT(JsonSchema(Json::parse(file)).Violations(json), IsEmpty());
+  const Json& equal = json["details"]["methods"]["at_equal_parameters"];
+  EXPECT_EQ(equal["methods"][1]["settings"], Json::array({"rank 16, targets attention", "rank 16, targets all"}));
+  EXPECT_NEAR(equal["methods"][1]["mean"], 0.8 + 0.005 + 0.0015, 0.003);
+  EXPECT_NEAR(equal["with_baseline"][0]["difference"], 0.1 - 0.01, 0.005);
+  EXPECT_THAT(RenderText(sweep, options).value(),
+              AllOf(HasSubstr("Methods at 4800 trained parameters, give or take 20 %"),
+                    HasSubstr("lora: rank 16, targets attention; rank 16, targets all.")));
+  EXPECT_THAT(RenderHtml(sweep, options).value(),
+              AllOf(HasSubstr("id=\"methods-equal\""), HasSubstr("id=\"methods-equal-baseline\"")));
+  options.csv_table = "equal-parameters";
+  EXPECT_THAT(RenderCsv(sweep, options).value(),
+              HasSubstr("\nlora,\"rank 16, targets attention; rank 16, targets all\",4000,4000,0.8"));
+
+  options = {.equal_parameters = {.parameters = -1}};
+  EXPECT_THAT(std::string(RenderText(sweep, options).status().message()), HasSubstr("expected a number above 0"));
+  SweepResults plain = MethodSweep();
+  plain.factors[0].key = "method.kind";
+  options = {.equal_parameters = {.parameters = 4800}};
+  EXPECT_THAT(std::string(RenderText(plain, options).status().message()), HasSubstr("compares no methods"));
 }
 
 TEST(MethodReportTest, UnknownBaselineIsNamed) {

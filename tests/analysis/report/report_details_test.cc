@@ -25,19 +25,6 @@ Json Schema() {
   return Json::parse(file);
 }
 
-FixtureOptions Plain(int32_t replicates = 2) {
-  return {.replicates = replicates, .with_pictures = false, .with_curves = false};
-}
-
-// Three cells with three replicates each: means 1, 2.9 and 3, within sum of squares 0.06.
-DataTable ThreeCells() {
-  DataTableBuilder builder("y", {{"a", {"low", "mid", "high"}}});
-  for (const auto& [level, mean] : {std::pair{"low", 1.0}, std::pair{"mid", 2.9}, std::pair{"high", 3.0}}) {
-    for (const double deviation : {-0.1, 0.0, 0.1}) EXPECT_TRUE(builder.AddRow({level}, mean + deviation).ok());
-  }
-  return std::move(builder).Build();
-}
-
 TEST(ReportSchemaTest, EveryReportFitsIt) {
   const JsonSchema schema(Schema());
   EXPECT_THAT(schema.Violations(Json::parse(RenderJson(MakeAdapterSweep(Plain()), {}).value())), IsEmpty());

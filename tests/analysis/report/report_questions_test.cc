@@ -22,6 +22,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using Json = nlohmann::json;
 
 SweepResults Sweep(int32_t replicates = 2) {
@@ -44,15 +45,6 @@ SweepResults Half(const SweepResults& whole, int64_t parity) {
 }
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
-
-// Three cells with three replicates each: means 1, 2.9 and 3, within sum of squares 0.06.
-DataTable ThreeCells() {
-  DataTableBuilder builder("y", {{"a", {"low", "mid", "high"}}});
-  for (const auto& [level, mean] : {std::pair{"low", 1.0}, std::pair{"mid", 2.9}, std::pair{"high", 3.0}}) {
-    for (const double deviation : {-0.1, 0.0, 0.1}) EXPECT_TRUE(builder.AddRow({level}, mean + deviation).ok());
-  }
-  return std::move(builder).Build();
-}
 
 TEST(BaselineTest, ContrastsAreDunnetts) {
   AnalysisOptions options;
@@ -249,6 +241,24 @@ TEST(QuestionsTest, EveryFormatAnswersThem) {
   EXPECT_THAT(
       html, AllOf(HasSubstr("id=\"importance\""), HasSubstr("id=\"baseline-contrasts\""), HasSubstr("id=\"agreement\""),
                   HasSubstr("id=\"power\""), HasSubstr("id=\"contrasts\""), HasSubstr("Simple effects")));
+}
+
+TEST(QuestionsTest, WhatHasOneLevelIsSaidOnce) {
+  DataTableBuilder builder("y", {{"a", {"p", "q", "r"}}, {"b", {"x", "y", "z"}}});
+  for (const auto& [a, b] :
+       {std::pair{"p", "x"}, std::pair{"q", "x"}, std::pair{"r", "x"}, std::pair{"p", "y"}, std::pair{"p", "z"}}) {
+    for (const double value : {1.0, 1.5, 2.25})
+      EXPECT_TRUE(builder.AddRow({a, b}, value + (*a == 'q') + (*b == 'z')).ok());
+  }
+  AnalysisOptions options;
+  options.anova.formula = "a*b";
+  const auto analysis = AnalyseFactorial(std::move(builder).Build(), options);
+  ASSERT_TRUE(analysis.ok()) << analysis.status();
+  EXPECT_THAT(FormatAnovaText(*analysis),
+              AllOf(HasSubstr("a within b = x: F = "),
+                    HasSubstr("a: nothing to compare within b = y; b = z: only p occurs there."),
+                    HasSubstr("b: nothing to compare within a = q; a = r: only x occurs there."),
+                    Not(HasSubstr("can be compared"))));
 }
 
 TEST(QuestionsTest, AboutWhatIsNotThereAreRefused) {

@@ -203,4 +203,12 @@ SweepResults MakeUnfinishedSweep(int64_t finished) {
   return results;
 }
 
+DataTable ThreeCells() {
+  DataTableBuilder builder("y", {{"a", {"low", "mid", "high"}}});
+  for (const auto& [level, mean] : {std::pair{"low", 1.0}, std::pair{"mid", 2.9}, std::pair{"high", 3.0}}) {
+    for (const double deviation : {-0.1, 0.0, 0.1}) builder.AddRow({level}, mean + deviation).IgnoreError();
+  }
+  return std::move(builder).Build();
+}
+
 }  // namespace loupe::analysis

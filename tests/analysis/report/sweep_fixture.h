@@ -5,6 +5,7 @@
 #include <string>
 
 #include "analysis/report/sweep_results.h"
+#include "analysis/stats/data_table.h"
 
 namespace loupe::analysis {
 
@@ -16,6 +17,11 @@ struct FixtureOptions {
   uint64_t seed = 1;
 };
 
+// Neither pictures nor curves.
+inline FixtureOptions Plain(int32_t replicates = 2) {
+  return {.replicates = replicates, .with_pictures = false, .with_curves = false};
+}
+
 // 20 legal pairs × 4 activations × 4 scales × replicates, all terminal.
 SweepResults MakeAdapterSweep(const FixtureOptions& options = {});
 
@@ -24,5 +30,8 @@ SweepResults MakeUnfinishedSweep(int64_t finished);
 
 // A PNG of `size` × `size` pixels in a colour pattern that `seed` decides.
 std::string MakePng(int size, uint64_t seed);
+
+// Three cells of a factor "a" with three replicates each: means 1, 2.9 and 3, within sum of squares 0.06.
+DataTable ThreeCells();
 
 }  // namespace loupe::analysis

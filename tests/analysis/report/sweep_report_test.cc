@@ -20,8 +20,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::json;
 
-FixtureOptions Plain() { return {.with_pictures = false, .with_curves = false}; }
-
 AnovaTable ExpectedAnova(const SweepResults& sweep, const std::string& response = "clip_i") {
   const auto table = ObservationTable(sweep, {.response = response});
   EXPECT_TRUE(table.ok());

@@ -184,16 +184,16 @@ TEST(MethodsTest, OutlookKeepsNestedFactorsApart) {
   ASSERT_TRUE(outlook.ok()) << outlook.status();
   std::map<std::string, int64_t> df;
   for (const TermOutlook& term : outlook->terms) {
-    df[term.term] = term.df;
+    df[term.title()] = term.df;
     EXPECT_EQ(term.aliased_df(), 0) << term.term;
     EXPECT_THAT(term.not_estimable, IsEmpty()) << term.term;
   }
-  EXPECT_THAT(df, UnorderedElementsAre(Pair("method", 2), Pair("method:input", 1), Pair("method:activation", 1),
-                                       Pair("method:rank", 1), Pair("method:targets", 1), Pair("learning_rate", 1)));
+  EXPECT_THAT(df, UnorderedElementsAre(Pair("method", 2), Pair("input in adapter", 1), Pair("activation in adapter", 1),
+                                       Pair("rank in lora", 1), Pair("targets in lora", 1), Pair("learning_rate", 1)));
   EXPECT_EQ(outlook->residual_df, 36 - 8 - 1);
   // Two means of 8 trials each, in a balanced part of the design.
   for (const TermOutlook& term : outlook->terms) {
-    if (term.term == "method:rank") {
+    if (term.title() == "rank in lora") {
       EXPECT_NEAR(term.hardest_variance, 2.0 / 8, 1e-9);
     }
   }
@@ -207,11 +207,11 @@ TEST(MethodsTest, OutlookOfANestedFactorsInteraction) {
     ASSERT_TRUE(outlook.ok()) << outlook.status();
     std::vector<std::pair<std::string, int64_t>> df;
     for (const TermOutlook& term : outlook->terms) {
-      df.emplace_back(term.term, term.df);
+      df.emplace_back(term.title(), term.df);
       EXPECT_EQ(term.aliased_df(), 0) << term.term;
     }
-    EXPECT_THAT(df, UnorderedElementsAre(Pair("method", 2), Pair("learning_rate", 1), Pair("method:rank", 1),
-                                         Pair("method:learning_rate", 2), Pair("method:rank:learning_rate", 1)));
+    EXPECT_THAT(df, UnorderedElementsAre(Pair("method", 2), Pair("learning_rate", 1), Pair("rank in lora", 1),
+                                         Pair("method:learning_rate", 2), Pair("rank:learning_rate in lora", 1)));
     EXPECT_EQ(outlook->residual_df, 36 - 8 - 1);
   }
 }
