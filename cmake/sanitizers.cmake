@@ -6,7 +6,9 @@ option(LOUPE_LIBFUZZER "Link the fuzz targets with libFuzzer" OFF)
 
 set(_sanitizer_flags)
 if(LOUPE_SANITIZER STREQUAL "address")
-  set(_sanitizer_flags -fsanitize=address,undefined -fno-sanitize-recover=undefined)
+  # Eigen as in an ordinary build, which may be asked for the mathematics (LOUPE_READY): told of AddressSanitizer it would take
+  # malloc's memory for badly aligned, and the halves would free each other's in another way.
+  set(_sanitizer_flags -fsanitize=address,undefined -fno-sanitize-recover=undefined -DEIGEN_MALLOC_ALREADY_ALIGNED=1)
 elseif(LOUPE_SANITIZER STREQUAL "thread")
   # By __SANITIZE_THREAD__ protobuf's headers give messages members that Debian's library, built without it, does not know of.
   # The standard library's headers go by a name of their own.
