@@ -157,6 +157,7 @@ v1::SynchronizeRequest Agent::MakeRequest() const {
   *description.mutable_abilities() = abilities_;
   for (const auto& attempt : held_) *request.add_attempts() = attempt->Report();
   request.set_slots(1);
+  request.set_pack_slots(deps_.executor->PackSlots());
   request.set_draining(draining_);
   SetProto(held_.empty() && !draining_ ? options_.idle_wait : absl::ZeroDuration(), *request.mutable_max_wait());
   return request;

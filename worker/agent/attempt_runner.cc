@@ -1,5 +1,6 @@
 #include "worker/agent/attempt_runner.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -38,7 +39,7 @@ AttemptRunner::~AttemptRunner() {
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
-    if (running_ != nullptr) running_->RequestStop(StopReason::kShutdown);
+    for (const Job& job : running_) job.attempt->RequestStop(StopReason::kShutdown);
     for (const Job& job : queue_) job.attempt->RequestStop(StopReason::kShutdown);
   }
   changed_.notify_all();
@@ -48,9 +49,10 @@ AttemptRunner::~AttemptRunner() {
 }
 
 void AttemptRunner::Start(std::shared_ptr<HeldAttempt> attempt, AttemptSpec spec) {
+  std::string key = PackKey(spec.settings.values());
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back({std::move(attempt), std::move(spec)});
+    queue_.push_back({std::move(attempt), std::move(spec), std::move(key)});
   }
   changed_.notify_all();
 }
@@ -65,34 +67,73 @@ std::string AttemptRunner::CheckpointFolder(const std::string& trial) const { re
 
 void AttemptRunner::Loop() {
   for (;;) {
-    Job job;
     {
       std::unique_lock lock(mutex_);
-      running_ = nullptr;
+      pack_key_.reset();
       changed_.wait(lock, [this] { return closing_ || !queue_.empty(); });
       if (queue_.empty()) return;
-      job = std::move(queue_.front());
-      queue_.pop_front();
-      running_ = job.attempt;
     }
-    RunJob(std::move(job));
+    executor_.RunPack(*this);
   }
 }
 
-void AttemptRunner::RunJob(Job job) {
-  if (job.attempt->ShouldStop()) return job.attempt->Finish(Stopped());
-  AttemptSpec& spec = job.spec;
-  spec.scratch_folder = fmt::format("{}/{}", work_folder_, ++jobs_);
-  spec.checkpoint_folder = CheckpointFolder(spec.trial);
-  for (const std::string& folder : {spec.scratch_folder, spec.checkpoint_folder}) {
+std::optional<AttemptRunner::Job> AttemptRunner::Take() {
+  const std::lock_guard lock(mutex_);
+  const auto job = std::find_if(queue_.begin(), queue_.end(), [&](const Job& waiting) {
+    // An earlier attempt of the same trial, whose lease is lost, may not have ended yet: they share a checkpoint.
+    const bool runs = std::any_of(running_.begin(), running_.end(),
+                                  [&](const Job& running) { return running.spec.trial == waiting.spec.trial; });
+    return !runs && (!pack_key_ || waiting.pack_key == *pack_key_);
+  });
+  if (job == queue_.end()) return std::nullopt;
+  Job taken = std::move(*job);
+  queue_.erase(job);
+  running_.push_back(taken);
+  return taken;
+}
+
+std::optional<HeardAttempt> AttemptRunner::Next() {
+  while (std::optional<Job> job = Take()) {
+    if (job->attempt->ShouldStop()) {
+      End(*job, Stopped());
+      continue;
+    }
+    AttemptSpec& spec = job->spec;
+    spec.scratch_folder = fmt::format("{}/{}", work_folder_, ++jobs_);
+    spec.checkpoint_folder = CheckpointFolder(spec.trial);
     std::error_code error;
+    std::string folder = spec.scratch_folder;
     fs::create_directories(folder, error);
-    if (error) return job.attempt->Finish(CannotMakeFolder(folder, error));
+    if (!error) fs::create_directories(folder = spec.checkpoint_folder, error);
+    if (error) {
+      End(*job, CannotMakeFolder(folder, error));
+      continue;
+    }
+    spdlog::info("{} (attempt {}): started", spec.trial, spec.epoch);
+    const std::lock_guard lock(mutex_);
+    pack_key_ = job->pack_key;
+    return HeardAttempt{std::move(spec), job->attempt.get()};
   }
-  spdlog::info("{} (attempt {}): started", spec.trial, spec.epoch);
-  AttemptOutcome outcome = executor_.Run(spec, *job.attempt);
+  return std::nullopt;
+}
+
+void AttemptRunner::Finish(const HeardAttempt& heard, AttemptOutcome outcome) {
   std::error_code ignored;
-  fs::remove_all(spec.scratch_folder, ignored);
+  fs::remove_all(heard.spec.scratch_folder, ignored);
+  Job job;
+  {
+    const std::lock_guard lock(mutex_);
+    job = *std::find_if(running_.begin(), running_.end(),
+                        [&](const Job& running) { return running.attempt.get() == heard.observer; });
+  }
+  End(job, std::move(outcome));
+}
+
+void AttemptRunner::End(const Job& job, AttemptOutcome outcome) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(running_, [&](const Job& running) { return running.attempt == job.attempt; });
+  }
   job.attempt->Finish(std::move(outcome));
 }
 

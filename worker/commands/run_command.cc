@@ -32,6 +32,7 @@ struct RunFlags {
   std::string id;
   std::string device = "auto";
   int threads = 0;
+  std::string slots = "1";
   double grace_seconds = 20;
   std::string log_level;
 };
@@ -121,9 +122,11 @@ absl::Status RunWorker(RunFlags flags) {
   LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromId(flags.id));
   LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<Connection> connection, Connection::Open(connect));
   if (identity != nullptr) identity->KeepRenewed(connection);
-  LOUPE_ASSIGN_OR_RETURN(const auto executor, MakeTrialExecutor({.device = flags.device,
-                                                                 .threads = flags.threads,
-                                                                 .cache_folder = flags.data_folder + "/cache"}));
+  LOUPE_ASSIGN_OR_RETURN(const auto executor,
+                         MakeTrialExecutor({.device = flags.device,
+                                            .threads = flags.threads,
+                                            .cache_folder = flags.data_folder + "/cache",
+                                            .slots = flags.slots == "auto" ? 0 : std::stoi(flags.slots)}));
   GrpcCoordinatorClient client(std::move(connection));
   AgentOptions options;
   options.worker = id.name();
@@ -166,6 +169,11 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
   command->add_option("--id", flags->id, "This worker's name, unlike any other's (default: host and process id)");
   command->add_option("--device", flags->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--threads", flags->threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--slots", flags->slots,
+                   "Trials to train together, where they fit each other: a number, or auto: as many as memory holds")
+      ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 1024))
+      ->capture_default_str();
   command->add_option("--grace", flags->grace_seconds, "Seconds that SIGTERM gives a running trial to finish")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

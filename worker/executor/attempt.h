@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -77,13 +78,41 @@ struct WorkerAbilities {
   int64_t device_memory_bytes = 0;
 };
 
-// Runs attempts. One Run at a time per executor; the caller's thread does the work.
+// An attempt with those who hear of it, which outlive its run.
+struct HeardAttempt {
+  AttemptSpec spec;
+  AttemptObserver* observer = nullptr;
+};
+
+// Where the attempts of a pack come from, and where they go.
+class PackFeed {
+ public:
+  virtual ~PackFeed() = default;
+  // One that waits and fits those that it gave before (PackKey), or nothing now.
+  virtual std::optional<HeardAttempt> Next() = 0;
+  // The attempt's last word; its observer is not used afterwards.
+  virtual void Finish(const HeardAttempt& attempt, AttemptOutcome outcome) = 0;
+};
+
+// Runs attempts. One Run or RunPack at a time per executor; the caller's thread does the work.
 class Executor {
  public:
   virtual ~Executor() = default;
 
   // Never throws: every error becomes a kFailure outcome with a sentence for the user.
   virtual AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) = 0;
+
+  // Runs what the feed has, together, and asks it for more whenever there is room; returns when nothing is left. Each
+  // attempt ends as it would by Run: nothing of its result depends on the others. Never throws. By default one after
+  // another.
+  virtual void RunPack(PackFeed& feed) {
+    while (const std::optional<HeardAttempt> attempt = feed.Next()) {
+      feed.Finish(*attempt, Run(attempt->spec, *attempt->observer));
+    }
+  }
+  // How many attempts it runs together at most: what the coordinator is asked for. From any thread; it falls when
+  // memory runs out.
+  virtual int32_t PackSlots() const { return 1; }
 
   // The coordinator refused a result for the files that it was computed from: base and scorers are read anew before the
   // next attempt, whatever their times say. From any thread.

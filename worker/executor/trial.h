@@ -1,17 +1,28 @@
-// One attempt of one trial, from settings to scores: prepare, train, sample, score.
+// One attempt of one trial, phase by phase, from settings to scores: prepare, train, sample, score. The pack that it is
+// in drives it (pack.h), alone as in company.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
+#include <type_traits>
+#include <vector>
 
+#include "common/streams.h"
 #include "worker/base/model_store.h"
 #include "worker/executor/attempt.h"
+#include "worker/executor/trial_artifacts.h"
+#include "worker/executor/trial_training.h"
+#include "worker/tasks/identifier.h"
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
 
 namespace loupe::worker {
 
-// Runs the attempt to its end. Artifacts that it hands over:
+// Artifacts that it hands over:
 //   samples.png            the generated pictures, side by side
 //   embeddings.npy         their embeddings; and embeddings-base.npy, embeddings-subject.npy, embeddings-class.npy,
 //                          embeddings-text.npy (and -own, -prior, -prior-base where the task has them): everything that
@@ -23,8 +34,83 @@ namespace loupe::worker {
 // Every score comes twice: "clip_i" of the tuned model, "clip_i_base" of the untuned one from the same noise. A
 // sentence on how to read a score is in the provenance under "warning.{score}".
 //
-// Throws UserError, Stopped (after writing a checkpoint, when training had begun), c10::Error or std::exception.
-AttemptOutcome RunTrial(const AttemptSpec& spec, AttemptObserver& observer, ModelStore& models, SharedInputs& inputs,
-                        Tasks& tasks);
+// Everything throws UserError, Stopped (after writing a checkpoint, when training had begun), c10::Error or
+// std::exception.
+class Trial : private TunedModel {
+ public:
+  // Loads base and scorers where they are not yet, and finds the identifier, with no method on the base. `on_progress`
+  // is called whenever the trial hears that its work goes on.
+  Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs, Tasks& tasks,
+        std::function<void()> on_progress);
+
+  BaseModel& base() override { return loaded_.model; }
+  SlotOptions method_options() const;
+
+  // With no method on the base: what is shared, the untuned base's pictures and scores; whether the method fits the
+  // base.
+  void Prepare();
+  // Once prepared: into a slot of its own, from its checkpoint where there is one. The trainer's factory makes its
+  // method.
+  void Join(Trainer& trainer);
+  TrialTraining& training() { return *training_; }
+  // After a step of the trainer that took so long.
+  void Take(const SlotStep& step, double seconds, double cpu_seconds);
+  // After the last step, with its method alone on the base.
+  AttemptOutcome SampleAndScore(Method& method);
+  // How many trials were trained together, at the most.
+  void NotePack(size_t trials) { largest_pack_ = std::max(largest_pack_, trials); }
+
+ private:
+  // TunedModel: what the task may use while it scores.
+  std::vector<Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) override;
+  Method& method() override { return *method_; }
+  void AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) override;
+  void HandOverFeatures(const std::string& of, const PictureFeatures& features) override {
+    artifacts_.Features(of, features);
+  }
+  void HandOverPicture(const std::string& name, const Image& picture) override { artifacts_.Picture(name, picture); }
+
+  int64_t budget(const std::string& what) const { return settings_.Integer("budget." + what); }
+  void SayNotes(std::string_view about, const std::vector<std::string>& notes);
+  PictureScores Scores(const PictureFeatures& features) const;
+  void CheckMethod();
+  void CheckPrimaryScore();
+  void CheckScores() const;
+  template <typename Phase>
+  std::invoke_result_t<const Phase&> Timed(const char* name, const Phase& phase);
+  SampleProgress Progress(const char* phase);
+  std::string Fingerprint() const;
+  ValidationRows MakeValidationRows() const;
+  void ScoreAlongTheWay(int64_t step);
+  void Score(const std::vector<Image>& images);
+  void RecordProvenance();
+
+  AttemptObserver& observer_;
+  const std::function<void()> on_progress_;
+  const Identified identified_;
+  const AttemptSpec spec_;  // with the identifier in its prompts
+  ModelStore& models_;
+  SharedInputs& inputs_;
+  Tasks& tasks_;
+  const Settings& settings_;
+  const TrialSeeds seeds_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  LoadedModel<BaseModel>& loaded_;
+  const TrainOptions train_options_;
+  const TrialArtifacts artifacts_;
+  const Task* task_ = nullptr;  // kept by tasks_
+  std::unique_ptr<TaskRun> run_;
+  PictureFeatures base_features_;
+  PictureScores base_scores_;
+  std::optional<TrialTraining> training_;
+  Method* method_ = nullptr;  // while it samples and scores
+  size_t largest_pack_ = 1;
+  std::map<std::string, double> seconds_;      // by phase
+  std::map<std::string, double> cpu_seconds_;  // by phase
+  AttemptOutcome outcome_;
+};
+
+// Of all threads of this process: what a phase costs, also on a machine that others use.
+double ProcessCpuSeconds();
 
 }  // namespace loupe::worker

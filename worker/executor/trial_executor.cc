@@ -3,64 +3,58 @@
 #include <torch/types.h>
 
 #include <atomic>
-#include <exception>
+#include <optional>
 #include <utility>
 
 #include "common/status_macros.h"
-#include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/base/model_store.h"
-#include "worker/executor/trial.h"
+#include "worker/executor/pack.h"
 #include "worker/methods/method_registry.h"
 #include "worker/runtime/device.h"
-#include "worker/runtime/finite.h"
-#include "worker/runtime/user_error.h"
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
 
 namespace loupe::worker {
 namespace {
 
-AttemptOutcome Failure(FailureClass failure_class, std::string message) {
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kFailure;
-  outcome.failure_class = failure_class;
-  outcome.failure_message = std::move(message);
-  return outcome;
-}
+class OneAttempt : public PackFeed {
+ public:
+  explicit OneAttempt(HeardAttempt attempt) : attempt_(std::move(attempt)) {}
+  std::optional<HeardAttempt> Next() override { return std::exchange(attempt_, std::nullopt); }
+  void Finish(const HeardAttempt&, AttemptOutcome outcome) override { outcome_ = std::move(outcome); }
+  AttemptOutcome TakeOutcome() { return std::move(outcome_); }
 
-// LibTorch's messages: the first line is the sentence, the rest is where in LibTorch it was raised.
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+ private:
+  std::optional<HeardAttempt> attempt_;
+  AttemptOutcome outcome_;
+};
 
 class TrialExecutor : public Executor {
  public:
-  TrialExecutor(torch::Device device, const std::string& cache_folder)
-      : models_(device), inputs_(models_, TensorCache(cache_folder)), tasks_(inputs_) {}
+  TrialExecutor(torch::Device device, const TrialExecutorOptions& options)
+      : room_(options.slots, device),
+        models_(device),
+        inputs_(models_, TensorCache(options.cache_folder)),
+        tasks_(inputs_) {}
 
   AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override {
-    try {
-      ForgetWhatChanged();
-      return RunTrial(spec, observer, models_, inputs_, tasks_);
-    } catch (const Stopped&) {
-      AttemptOutcome outcome;
-      outcome.kind = AttemptOutcome::Kind::kStopped;
-      return outcome;
-    } catch (const UserError& error) {
-      return Failure(FailureClass::kUserError, FirstLine(error.what()));
-    } catch (const NotFinite& error) {
-      return Failure(FailureClass::kUserError, FirstLine(error.what()));
-    } catch (const c10::OutOfMemoryError& error) {
-      return Failure(FailureClass::kRetryable,
-                     fmt::format("out of memory on the GPU ({}); a smaller budget.batch or sample.chunk needs less",
-                                 FirstLine(error.what_without_backtrace())));
-    } catch (const c10::Error& error) {
-      return Failure(FailureClass::kRetryable, FirstLine(error.what_without_backtrace()));
-    } catch (const std::bad_alloc&) {
-      return Failure(FailureClass::kRetryable, "out of memory; a smaller budget.batch or sample.chunk needs less");
-    } catch (const std::exception& error) {
-      return Failure(FailureClass::kRetryable, FirstLine(error.what()));
-    }
+    OneAttempt feed({spec, &observer});
+    RunPack(feed);
+    return feed.TakeOutcome();
   }
+
+  void RunPack(PackFeed& feed) override {
+    Pack({.models = &models_,
+          .inputs = &inputs_,
+          .tasks = &tasks_,
+          .room = &room_,
+          .begin = [this] { ForgetWhatChanged(); },
+          .stale = [this] { return read_anew_ || models_.Changed(); }},
+         feed)
+        .Run();
+  }
+
+  int32_t PackSlots() const override { return room_.slots(); }
 
   std::string DeviceDescription() const override { return DescribeDevice(models_.device()); }
 
@@ -86,6 +80,7 @@ class TrialExecutor : public Executor {
   }
 
   std::atomic<bool> read_anew_{false};
+  PackRoom room_;
   ModelStore models_;
   SharedInputs inputs_;
   Tasks tasks_;
@@ -96,8 +91,8 @@ class TrialExecutor : public Executor {
 absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const torch::Device device, PrepareDevice(options.device, options.threads));
   // One network at a time: a second pool of threads would only compete with the first.
-  if (options.threads > 0) at::set_num_interop_threads(1);
-  return std::unique_ptr<Executor>(new TrialExecutor(device, options.cache_folder));
+  if (options.threads > 0 && at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);
+  return std::unique_ptr<Executor>(new TrialExecutor(device, options));
 }
 
 }  // namespace loupe::worker

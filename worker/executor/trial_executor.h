@@ -1,6 +1,7 @@
-// The Executor that trains and scores with LibTorch: the one place where exceptions of the tensor code end.
+// The Executor that trains and scores with LibTorch. Exceptions of the tensor code end in its pack.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -16,6 +17,8 @@ struct TrialExecutorOptions {
   int threads = 0;
   // Class pictures and base embeddings; may be shared with other workers of the machine.
   std::string cache_folder;
+  // Trials that are trained together where they fit each other; 0: as many as memory holds, found out with the first.
+  int32_t slots = 1;
 };
 
 // Base and scorer are loaded at the first trial that needs them and kept until their files change. INVALID_ARGUMENT

@@ -1,9 +1,11 @@
 #include "worker/executor/trial_training.h"
 
 #include <cmath>
+#include <utility>
 
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
+#include "worker/methods/method_registry.h"
 
 namespace loupe::worker {
 namespace {
@@ -28,9 +30,9 @@ UserError NotFiniteAt(const Settings& settings, int64_t step, const std::string&
 }
 
 // A last step may leave what no loss has seen yet.
-void CheckTrained(const Settings& settings, const Trainer& trainer) {
-  const std::string found = trainer.DescribeNotFinite();
-  if (!found.empty()) throw DivergedError(settings, fmt::format("after step {} {}", trainer.steps(), found));
+void CheckTrained(const Settings& settings, const Trainer& trainer, size_t slot) {
+  const std::string found = trainer.DescribeNotFinite(slot);
+  if (!found.empty()) throw DivergedError(settings, fmt::format("after step {} {}", trainer.steps(slot), found));
 }
 
 // Throws where the step shows that training has gone wrong.
@@ -62,45 +64,61 @@ UserError DivergedError(const Settings& settings, const std::string& how) {
                                settings.Has("method.scale") ? " or method.scale" : ""));
 }
 
-void TrainToTheEnd(const TrialTraining& training, Trainer& trainer) {
-  const Settings& settings = training.spec.settings;
-  const std::string checkpoint = training.spec.checkpoint_folder + "/checkpoint.safetensors";
-  const int64_t every = settings.Integer("train.checkpoint_every"), total = settings.Integer("budget.steps");
-  const auto is_due = [&](int64_t period) { return period > 0 && trainer.steps() % period == 0; };
-  if (every > 0 && trainer.LoadCheckpoint(checkpoint, training.fingerprint)) {
-    spdlog::info("{}: goes on from step {}", training.spec.trial, trainer.steps());
+TrialTraining::TrialTraining(Parts parts, Trainer& trainer, size_t slot)
+    : parts_(std::move(parts)),
+      trainer_(trainer),
+      slot_(slot),
+      checkpoint_(parts_.spec.checkpoint_folder + "/checkpoint.safetensors"),
+      checkpoint_every_(parts_.spec.settings.Integer("train.checkpoint_every")),
+      total_(MethodOf(parts_.spec.settings).trains ? parts_.spec.settings.Integer("budget.steps") : 0) {
+  if (checkpoint_every_ > 0 && trainer_.LoadCheckpoint(checkpoint_, parts_.fingerprint, slot_)) {
+    spdlog::info("{}: goes on from step {}", parts_.spec.trial, steps());
   }
-  const auto save = [&] {
-    CheckTrained(settings, trainer);
-    trainer.SaveCheckpoint(checkpoint, training.fingerprint);
-  };
-  while (trainer.steps() < total) {
-    if (training.observer.ShouldStop()) {
-      if (every > 0) save();
-      throw Stopped();
+}
+
+void TrialTraining::SaveNow() {
+  if (checkpoint_every_ == 0) return;
+  CheckTrained(parts_.spec.settings, trainer_, slot_);
+  trainer_.SaveCheckpoint(checkpoint_, parts_.fingerprint, slot_);
+}
+
+bool TrialTraining::IsDue(std::string_view setting) const {
+  const int64_t period = parts_.spec.settings.Integer(setting);
+  return period > 0 && steps() % period == 0;
+}
+
+void TrialTraining::StopIfTold() {
+  if (!parts_.observer.ShouldStop()) return;
+  SaveNow();
+  throw Stopped();
+}
+
+void TrialTraining::Take(const SlotStep& step) {
+  const Settings& settings = parts_.spec.settings;
+  CheckStep(settings, step, steps());
+  // For its loss scale: another batch is tried.
+  if (step.kind == SlotStep::Kind::kSkipped) return;
+  parts_.observer.OnMetric("loss", steps(), step.loss);
+  parts_.observer.OnProgress("train", steps(), total_);
+  if (IsDue("train.validate_every")) {
+    double loss = 0;
+    trainer_.WithSlotAlone(slot_, [&](Method&) { loss = ValidationLoss(parts_.base, parts_.validation); });
+    if (!std::isfinite(loss)) {
+      throw DivergedError(settings, fmt::format("the validation loss is {} after step {}", loss, steps()));
     }
-    const SlotStep step = trainer.Step().front();
-    CheckStep(settings, step, trainer.steps());
-    // For its loss scale: another batch is tried.
-    if (step.kind == SlotStep::Kind::kSkipped) continue;
-    training.observer.OnMetric("loss", trainer.steps(), step.loss);
-    training.observer.OnProgress("train", trainer.steps(), total);
-    if (is_due(settings.Integer("train.validate_every"))) {
-      const double loss = ValidationLoss(training.base, training.validation);
-      if (!std::isfinite(loss)) {
-        throw DivergedError(settings, fmt::format("the validation loss is {} after step {}", loss, trainer.steps()));
-      }
-      training.observer.OnMetric("validation_loss", trainer.steps(), loss);
-    }
-    if (is_due(settings.Integer("score.every")) && trainer.steps() < total) {
-      trainer.SwapAverage();
-      training.score(trainer.steps());
-      trainer.SwapAverage();
-    }
-    if (is_due(every) || (every > 0 && trainer.steps() == total)) save();
+    parts_.observer.OnMetric("validation_loss", steps(), loss);
   }
-  CheckTrained(settings, trainer);
-  trainer.SwapAverage();
+  if (IsDue("score.every") && !ended()) {
+    trainer_.SwapAverage(slot_);
+    trainer_.WithSlotAlone(slot_, [&](Method&) { parts_.score(steps()); });
+    trainer_.SwapAverage(slot_);
+  }
+  if (IsDue("train.checkpoint_every") || ended()) SaveNow();
+}
+
+void TrialTraining::End() {
+  CheckTrained(parts_.spec.settings, trainer_, slot_);
+  trainer_.SwapAverage(slot_);
 }
 
 }  // namespace loupe::worker

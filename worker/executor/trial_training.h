@@ -1,5 +1,5 @@
-// The training phase of one trial: steps until its budget is spent, with checkpoints, validation, and an end with a
-// reason where training goes wrong.
+// The training phase of one trial, a step at a time: until its budget is spent, with checkpoints, validation, and an
+// end with a reason where training goes wrong.
 #pragma once
 
 #include <functional>
@@ -14,19 +14,45 @@ namespace loupe::worker {
 // A UserError that says how training diverged, and which settings are to blame.
 UserError DivergedError(const Settings& settings, const std::string& how);
 
-struct TrialTraining {
-  const AttemptSpec& spec;
-  AttemptObserver& observer;
-  BaseModel& base;
-  // Names everything that training depends on; a checkpoint of anything else is not used.
-  std::string fingerprint;
-  ValidationRows validation;
-  // Called after steps where score.every says so, with the average in place of the trained values.
-  std::function<void(int64_t step)> score;
-};
+// A slot of a pack's trainer. Everything throws what the trainer throws.
+class TrialTraining {
+ public:
+  struct Parts {
+    const AttemptSpec& spec;
+    AttemptObserver& observer;
+    BaseModel& base;
+    // Names everything that training depends on; a checkpoint of anything else is not used.
+    std::string fingerprint;
+    ValidationRows validation;
+    // Called after steps where score.every says so, with the trial's method alone on the base and the average in place
+    // of the trained values.
+    std::function<void(int64_t step)> score;
+  };
+  // Takes the trainer's slot from its checkpoint, where there is one. The trainer must outlive it.
+  TrialTraining(Parts parts, Trainer& trainer, size_t slot);
 
-// Takes the trainer's slot 0 from its checkpoint, where there is one, to the end of its budget, and leaves the average
-// (where there is one) in place of the trained values. Throws Stopped (after writing a checkpoint) and UserError.
-void TrainToTheEnd(const TrialTraining& training, Trainer& trainer);
+  size_t slot() const { return slot_; }
+  int64_t steps() const { return trainer_.steps(slot_); }
+  bool ended() const { return steps() >= total_; }
+
+  // Before a step: throws Stopped, after writing a checkpoint, where the attempt is told to stop.
+  void StopIfTold();
+  // A checkpoint, where the settings have any.
+  void SaveNow();
+  // After a step of the trainer. Throws UserError where the step shows that training has gone wrong.
+  void Take(const SlotStep& step);
+  // After the last step: leaves the average (where there is one) in place of the trained values.
+  void End();
+
+ private:
+  bool IsDue(std::string_view setting) const;
+
+  const Parts parts_;
+  Trainer& trainer_;
+  const size_t slot_;
+  const std::string checkpoint_;
+  const int64_t checkpoint_every_;
+  const int64_t total_;
+};
 
 }  // namespace loupe::worker

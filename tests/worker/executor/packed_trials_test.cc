@@ -1,0 +1,192 @@
+// Whole trials in packs, on the built-in base, beside the same trials alone: files and scores are the same bytes,
+// whoever else is in the pack and whatever becomes of the others.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <filesystem>
+#include <new>
+
+#include "common/atomic_file.h"
+#include "tests/worker/executor/trial_fixture.h"
+
+namespace loupe::worker {
+namespace {
+
+// Runs out of memory when it is told of a step.
+class ForgetfulObserver : public RecordingObserver {
+ public:
+  ForgetfulObserver(std::string folder, int64_t at_step) : RecordingObserver(std::move(folder)), at_step_(at_step) {}
+  void OnMetric(std::string_view metric, int64_t step, double value) override {
+    if (metric == "loss" && step == std::exchange(at_step_, at_step_ == step ? -1 : at_step_)) throw std::bad_alloc();
+    RecordingObserver::OnMetric(metric, step, value);
+  }
+
+ private:
+  int64_t at_step_;
+};
+
+// Attempts that wait from the start, and others that come when the pack has ended `after` of them.
+class TestFeed : public PackFeed {
+ public:
+  void Add(const AttemptSpec& spec, AttemptObserver& observer, size_t after = 0) {
+    waiting_.push_back({{spec, &observer}, after});
+  }
+  std::optional<HeardAttempt> Next() override {
+    if (waiting_.empty() || outcomes.size() < waiting_.front().after) return std::nullopt;
+    HeardAttempt next = std::move(waiting_.front().attempt);
+    waiting_.pop_front();
+    most_together = std::max(most_together, ++running_);
+    return next;
+  }
+  void Finish(const HeardAttempt& attempt, AttemptOutcome outcome) override {
+    --running_;
+    outcomes[attempt.observer] = std::move(outcome);
+  }
+
+  std::map<const AttemptObserver*, AttemptOutcome> outcomes;
+  int most_together = 0;
+
+ private:
+  struct Waiting {
+    HeardAttempt attempt;
+    size_t after;
+  };
+  std::deque<Waiting> waiting_;
+  int running_ = 0;
+};
+
+using Cell = std::map<std::string, std::string>;
+
+class PackedTrialsTest : public TrialTest {
+ protected:
+  static void SetUpTestSuite() { MakeFolder("packed_trials_test"); }
+
+  static std::unique_ptr<Executor> Packer(int32_t slots) {
+    auto executor =
+        MakeTrialExecutor({.device = "cpu", .threads = 1, .cache_folder = root_ + "/cache", .slots = slots});
+    EXPECT_TRUE(executor.ok()) << executor.status();
+    return *std::move(executor);
+  }
+  // The same cell alone, once.
+  const RecordingObserver& Alone(const std::string& name, const Cell& cell) {
+    auto& observer = alone_[name];
+    if (observer == nullptr) {
+      observer = std::make_unique<RecordingObserver>(root_ + "/alone-" + name);
+      outcomes_[name] = Packer(1)->Run(Spec("alone-" + name, cell), *observer);
+    }
+    return *observer;
+  }
+  void ExpectAsAlone(const std::string& name, const Cell& cell, const RecordingObserver& packed,
+                     const AttemptOutcome& outcome) {
+    SCOPED_TRACE(name);
+    const RecordingObserver& alone = Alone(name, cell);
+    ASSERT_EQ(outcome.kind, outcomes_[name].kind) << outcome.failure_message;
+    EXPECT_EQ(outcome.scores, outcomes_[name].scores) << "bit for bit";
+    EXPECT_EQ(packed.losses, alone.losses);
+    for (const char* file : {"adapter.safetensors", "samples.png", "embeddings.npy", "embeddings-base.npy"}) {
+      EXPECT_EQ(*ReadFile(packed.File(file)), *ReadFile(alone.File(file))) << file;
+    }
+  }
+
+  const std::map<std::string, Cell> cells_ = {
+      {"adapter", {}},
+      {"silu", {{"method.input", "SA_in"}, {"method.activation", "silu"}, {"train.ema_decay", "0.9"}}},
+      {"lora",
+       {{"method.kind", "lora"},
+        {"method.input", ""},
+        {"method.output", ""},
+        {"method.width", ""},
+        {"method.dropout", "0.2"}}},
+      {"bitfit", {{"method.kind", "bitfit"}, {"method.input", ""}, {"method.output", ""}, {"method.width", ""}}},
+  };
+
+ private:
+  static inline std::map<std::string, std::unique_ptr<RecordingObserver>> alone_;
+  static inline std::map<std::string, AttemptOutcome> outcomes_;
+};
+
+TEST_F(PackedTrialsTest, EachEndsAsItWouldAlone) {
+  const auto executor = Packer(4);
+  TestFeed feed;
+  std::map<std::string, std::unique_ptr<RecordingObserver>> packed;
+  for (const auto& [name, cell] : cells_) {
+    packed[name] = std::make_unique<RecordingObserver>(root_ + "/packed-" + name);
+    feed.Add(Spec("packed-" + name, cell), *packed[name]);
+  }
+  executor->RunPack(feed);
+  EXPECT_EQ(feed.most_together, 4);
+  for (const auto& [name, cell] : cells_) {
+    const AttemptOutcome& outcome = feed.outcomes.at(packed[name].get());
+    ExpectAsAlone(name, cell, *packed[name], outcome);
+    EXPECT_EQ(outcome.provenance.at("pack"), "4");
+  }
+}
+
+// One is told to stop after a step, one diverges, one takes a place that became free and resumes the stopped one's
+// checkpoint: the last goes through all of it.
+TEST_F(PackedTrialsTest, WhoLeavesAndWhoComesChangesNothing) {
+  const auto executor = Packer(3);
+  TestFeed feed;
+  RecordingObserver stays(root_ + "/stays"), stopped(root_ + "/stops", /*stop_at_step=*/1),
+      diverges(root_ + "/diverges"), resumed(root_ + "/resumes");
+  feed.Add(Spec("torn-stays", cells_.at("adapter")), stays);
+  feed.Add(Spec("torn-silu", cells_.at("silu")), stopped);
+  feed.Add(Spec("torn-diverges", {{"train.learning_rate", "100"}, {"train.epsilon", "0"}, {"method.init", "zero"}}),
+           diverges);
+  feed.Add(Spec("torn-silu", cells_.at("silu")), resumed, /*after=*/1);
+  executor->RunPack(feed);
+  EXPECT_EQ(feed.outcomes.at(&stopped).kind, AttemptOutcome::Kind::kStopped);
+  EXPECT_EQ(feed.outcomes.at(&diverges).failure_class, FailureClass::kUserError);
+  ExpectAsAlone("adapter", cells_.at("adapter"), stays, feed.outcomes.at(&stays));
+  const auto& silu = feed.outcomes.at(&resumed);
+  ASSERT_EQ(silu.kind, AttemptOutcome::Kind::kSuccess) << silu.failure_message;
+  EXPECT_EQ(resumed.losses.size(), 2u) << "it had a step";
+  Alone("silu", cells_.at("silu"));
+  EXPECT_EQ(*ReadFile(resumed.File("adapter.safetensors")), *ReadFile(root_ + "/alone-silu/adapter.safetensors"));
+}
+
+TEST_F(PackedTrialsTest, WithoutMemoryHalfGoOnAndNothingIsLost) {
+  const auto executor = Packer(4);
+  TestFeed feed;
+  std::vector<std::unique_ptr<RecordingObserver>> observers;
+  for (int i = 0; i < 4; ++i) {
+    const std::string folder = root_ + "/memory-" + std::to_string(i);
+    observers.push_back(i == 1 ? std::make_unique<ForgetfulObserver>(folder, 2)
+                               : std::make_unique<RecordingObserver>(folder));
+    feed.Add(Spec("memory-" + std::to_string(i), {{"train.checkpoint_every", "1"}}), *observers.back());
+  }
+  executor->RunPack(feed);
+  EXPECT_EQ(executor->PackSlots(), 2);
+  int ended = 0, given_back = 0;
+  for (const auto& observer : observers) {
+    const AttemptOutcome& outcome = feed.outcomes.at(observer.get());
+    (outcome.kind == AttemptOutcome::Kind::kSuccess ? ended : given_back)++;
+    EXPECT_NE(outcome.kind, AttemptOutcome::Kind::kFailure) << outcome.failure_message;
+  }
+  EXPECT_EQ(ended, 2);
+  EXPECT_EQ(given_back, 2);
+  // Taken up again, they go on and end as alone.
+  TestFeed again;
+  RecordingObserver last(root_ + "/memory-again"), other(root_ + "/memory-other");
+  again.Add(Spec("memory-1", {{"train.checkpoint_every", "1"}}), last);
+  again.Add(Spec("memory-3", {{"train.checkpoint_every", "1"}}), other);
+  executor->RunPack(again);
+  Alone("adapter", cells_.at("adapter"));
+  for (const RecordingObserver* observer : {&last, &other}) {
+    ASSERT_EQ(again.outcomes.at(observer).kind, AttemptOutcome::Kind::kSuccess);
+    EXPECT_EQ(*ReadFile(observer->File("embeddings.npy")), *ReadFile(root_ + "/alone-adapter/embeddings.npy"));
+  }
+}
+
+TEST_F(PackedTrialsTest, RoomIsFoundWithTheFirstTrial) {
+  const auto executor = Packer(0);
+  EXPECT_EQ(executor->PackSlots(), 1);
+  RecordingObserver observer(root_ + "/room");
+  ASSERT_EQ(executor->Run(Spec("room"), observer).kind, AttemptOutcome::Kind::kSuccess);
+  EXPECT_GT(executor->PackSlots(), 1);
+  EXPECT_LE(executor->PackSlots(), 8);
+}
+
+}  // namespace
+}  // namespace loupe::worker

@@ -1,0 +1,228 @@
+#include "worker/executor/pack.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "worker/executor/attached_adapter.h"
+#include "worker/methods/method_registry.h"
+#include "worker/runtime/finite.h"
+#include "worker/runtime/user_error.h"
+
+namespace loupe::worker {
+namespace {
+
+// A trial that is no further behind the others is waited for: from then on they share. Further, and they would stand
+// still for long.
+constexpr int64_t kCatchUp = 8;
+
+AttemptOutcome Failed(FailureClass failure_class, std::string message) {
+  AttemptOutcome outcome;
+  outcome.kind = AttemptOutcome::Kind::kFailure;
+  outcome.failure_class = failure_class;
+  outcome.failure_message = std::move(message);
+  return outcome;
+}
+
+AttemptOutcome GivenBack() {
+  AttemptOutcome outcome;
+  outcome.kind = AttemptOutcome::Kind::kStopped;
+  return outcome;
+}
+
+// LibTorch's messages: the first line is the sentence, the rest is where in LibTorch it was raised.
+std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+// What the exception that is being handled means for the attempt.
+AttemptOutcome OutcomeOfThrown() {
+  try {
+    throw;
+  } catch (const Stopped&) {
+    return GivenBack();
+  } catch (const UserError& error) {
+    return Failed(FailureClass::kUserError, FirstLine(error.what()));
+  } catch (const NotFinite& error) {
+    return Failed(FailureClass::kUserError, FirstLine(error.what()));
+  } catch (const c10::OutOfMemoryError& error) {
+    return Failed(FailureClass::kRetryable,
+                  fmt::format("out of memory on the GPU ({}); a smaller budget.batch or sample.chunk needs less",
+                              FirstLine(error.what_without_backtrace())));
+  } catch (const c10::Error& error) {
+    return Failed(FailureClass::kRetryable, FirstLine(error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    return Failed(FailureClass::kRetryable, "out of memory; a smaller budget.batch or sample.chunk needs less");
+  } catch (const std::exception& error) {
+    return Failed(FailureClass::kRetryable, FirstLine(error.what()));
+  }
+}
+
+// Whether the exception that is being handled says that there is no memory.
+bool OutOfMemory() {
+  try {
+    throw;
+  } catch (const c10::OutOfMemoryError&) {
+    return true;
+  } catch (const std::bad_alloc&) {
+    return true;
+  } catch (const c10::Error& error) {
+    // LibTorch's allocator of the CPU has no class of its own for it.
+    return std::string(error.what_without_backtrace()).find("DefaultCPUAllocator") != std::string::npos;
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace
+
+void Pack::Run() {
+  for (;;) {
+    Admit();
+    if (members_.empty()) return;
+    Step();
+    Sweep();
+  }
+}
+
+void Pack::Admit() {
+  while (static_cast<int32_t>(members_.size()) < deps_.room->slots() && (members_.empty() || !deps_.stale())) {
+    std::optional<HeardAttempt> next = feed_.Next();
+    if (!next) return;
+    members_.push_back(std::make_unique<Member>());
+    Member& member = *members_.back();
+    member.heard = *std::move(next);
+    Guarded(member, [&] { Prepare(member); });
+    Sweep();
+  }
+}
+
+void Pack::Prepare(Member& member) {
+  if (trainer_ == nullptr) {
+    deps_.begin();
+    deps_.room->BeforeFirst();
+  }
+  const auto prepare = [&] {
+    member.trial = std::make_unique<Trial>(member.heard, *deps_.models, *deps_.inputs, *deps_.tasks,
+                                           [this, &member] { TellTheOthers(member); });
+    member.trial->Prepare();
+  };
+  if (trainer_ == nullptr) {
+    prepare();
+    BaseModel& base = member.trial->base();
+    trainer_ = std::make_unique<Trainer>(
+        base,
+        [this, &base](const std::vector<size_t>& slots) {
+          std::vector<SlotOptions> options;
+          for (const size_t slot : slots) options.push_back(methods_[slot]);
+          return MakeMethod(SitesOf(base), options, deps_.models->device());
+        },
+        std::vector<TrainSlot>());
+  } else {
+    trainer_->WithBaseAlone(prepare);
+  }
+  methods_.push_back(member.trial->method_options());
+  member.trial->Join(*trainer_);
+  member.steps = true;
+  for (const auto& other : members_) other->trial->NotePack(members_.size());
+}
+
+void Pack::Step() {
+  std::vector<Member*> training;
+  for (const auto& member : members_) {
+    Member& one = *member;
+    if (one.trial == nullptr) continue;  // gave way to another
+    if (Guarded(one, [&] { one.trial->training().StopIfTold(); })) training.push_back(&one);
+  }
+  std::erase_if(training, [](const Member* member) { return member->trial == nullptr; });
+  if (training.empty()) return;
+  const auto behind = *std::min_element(training.begin(), training.end(), [](const Member* a, const Member* b) {
+    return a->trial->training().steps() < b->trial->training().steps();
+  });
+  const int64_t least = behind->trial->training().steps();
+  {
+    const Trainer::Together together(*trainer_);
+    for (Member* member : training) {
+      if (member->trial == nullptr) continue;
+      const TrialTraining& its = member->trial->training();
+      const int64_t ahead = its.steps() - least;
+      if (!its.ended() && (ahead == 0 || ahead > kCatchUp)) Guarded(*member, [&] { StepOne(*member); });
+    }
+  }
+  for (Member* member : training) {
+    if (member->trial != nullptr && member->trial->training().ended()) Guarded(*member, [&] { Score(*member); });
+  }
+  deps_.room->AfterStep();
+}
+
+void Pack::StepOne(Member& member) {
+  const auto start = std::chrono::steady_clock::now();
+  const double cpu_start = ProcessCpuSeconds();
+  const SlotStep step = trainer_->StepOf(member.trial->training().slot());
+  member.trial->Take(step, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
+                     ProcessCpuSeconds() - cpu_start);
+}
+
+void Pack::Score(Member& member) {
+  TrialTraining& training = member.trial->training();
+  training.End();
+  AttemptOutcome outcome;
+  trainer_->WithSlotAlone(training.slot(), [&](Method& method) { outcome = member.trial->SampleAndScore(method); });
+  End(member, std::move(outcome));
+}
+
+bool Pack::Guarded(Member& member, const std::function<void()>& work) {
+  try {
+    work();
+    return true;
+  } catch (...) {
+    if (members_.size() > 1 && OutOfMemory()) {
+      Shrink(member);
+    } else {
+      End(member, OutcomeOfThrown());
+    }
+    return false;
+  }
+}
+
+void Pack::Shrink(Member& member) {
+  const size_t left = members_.size() / 2;
+  spdlog::warn("memory has run out with {} trials together: {} go on, the others are given back", members_.size(),
+               left);
+  deps_.room->Halve(members_.size());
+  // What it was at is half done: its checkpoint stands.
+  End(member, GivenBack());
+  size_t staying = 0;
+  for (const auto& other : members_) {
+    if (other->trial == nullptr || ++staying <= left) continue;
+    Member& newest = *other;
+    Guarded(newest, [&] {
+      newest.trial->training().SaveNow();
+      throw Stopped();
+    });
+  }
+}
+
+void Pack::End(Member& member, AttemptOutcome outcome) {
+  if (member.steps) trainer_->Release(member.trial->training().slot());
+  member.steps = false;
+  member.trial.reset();
+  feed_.Finish(member.heard, std::move(outcome));
+  member.heard.observer = nullptr;
+}
+
+void Pack::Sweep() {
+  std::erase_if(members_, [](const auto& member) { return member->heard.observer == nullptr; });
+}
+
+void Pack::TellTheOthers(const Member& member) {
+  ++ticks_;
+  for (const auto& other : members_) {
+    if (other.get() != &member && other->heard.observer != nullptr)
+      other->heard.observer->OnProgress("wait", ticks_, 0);
+  }
+}
+
+}  // namespace loupe::worker
