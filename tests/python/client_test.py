@@ -564,7 +564,7 @@ class ConnectionTest(unittest.TestCase):
             self.assertEqual(own.submit(spec("over-tls")).state, "ACTIVE")
         viewer = self.data / "viewer.pem"
         subprocess.run([BIN / "loupe-coordinator", "--data", data, "token", "add", "--name", "eve", "--role", "viewer", "-o", viewer,
-                        "--address", f"localhost:{port}"], check=True, stdout=subprocess.DEVNULL)
+                        "--address", f"localhost:{port}"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with loupe.Client(credentials=str(viewer)) as eve:
             self.assertEqual(eve.sweep("over-tls").counts.total, 16)
             with self.assertRaisesRegex(loupe.AccessError, "submitter"):
