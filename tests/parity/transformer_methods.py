@@ -23,9 +23,9 @@ CASES = [
     dict(base="emoji_shape", settings={"method.kind": "loha", "method.rank": "3", "method.alpha": "6",
                                        "method.targets": "all"},
          peft=lambda layers: peft.LoHaConfig(r=3, alpha=6, target_modules=layers)),
-    dict(base="sd_v1_like", settings={"method.kind": "lokr", "method.rank": "3", "method.alpha": "6", "method.factor": "4",
+    dict(base="sd_v1_like", settings={"method.kind": "lokr", "method.rank": "3", "method.alpha": "6", "method.factor": "2",
                                       "method.targets": "all"},
-         peft=lambda layers: peft.LoKrConfig(r=3, alpha=6, decompose_factor=4, target_modules=layers)),
+         peft=lambda layers: peft.LoKrConfig(r=3, alpha=6, decompose_factor=2, target_modules=layers)),
     dict(base="linear_and_lists", settings={"method.kind": "lokr", "method.rank": "64"},
          peft=peft.LoKrConfig(r=64, alpha=64, target_modules=ATTENTION)),
 ]
