@@ -50,6 +50,7 @@ def main():
     import learned_variance
     import methods
     import networks
+    import original_file
     import picture_files
     import pictures
     import pipeline
@@ -75,6 +76,7 @@ def main():
     checkpoints.write(repository, out)
     vit.write(repository, out)
     dit.write(repository, out)
+    original_file.write(repository, out)
     inception.write(repository, out)  # last: it makes torchvision importable, which transformers would take notice of
     stamp_file.write_text(stamp)
 

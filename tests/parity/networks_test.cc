@@ -74,6 +74,21 @@ TEST_P(BaseParity, TextTowerFromCaptions) {
 INSTANTIATE_TEST_SUITE_P(Shapes, BaseParity, testing::Values("sd_v1_like", "emoji_shape", "linear_and_lists"),
                          [](const auto& info) { return std::string(info.param); });
 
+// original_file.py wrote sd_v1_like as one file by the original code's names.
+TEST(SingleFileParity, SameNetworksAsFromTheFolder) {
+  torch::NoGradGuard no_grad;
+  auto base = LoadBase(ReferenceFolder() + "/sd_v1_single");
+  ASSERT_TRUE(base.ok()) << base.status();
+  auto expected = ReadReference("sd_v1_like.safetensors");
+  EXPECT_TRUE(
+      Close(base->unet(expected["latents"], expected["timesteps"], expected["context"]), expected["output"], kForward));
+  EXPECT_TRUE(Close(base->vae->Encode(expected["pictures"]).mean, expected["vae_mean"], kForward));
+  EXPECT_TRUE(Close(base->vae->Decode(expected["latents"].slice(0, 0, 2)), expected["vae_decoded"], kForward));
+  const auto captions =
+      nlohmann::json::parse(std::ifstream(ReferenceFolder() + "/captions.json")).get<std::vector<std::string>>();
+  EXPECT_TRUE(Close(base->EncodeText(captions), expected["text_hidden"], kForward));
+}
+
 TEST(ClipParity, BothTowersProject) {
   torch::NoGradGuard no_grad;
   auto scorer = LoadClipScorer(ReferenceFolder() + "/clip");

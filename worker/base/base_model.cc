@@ -4,13 +4,19 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "worker/base/class_base.h"
 #include "worker/base/clip_unet.h"
 #include "worker/io/weight_files.h"
+#include "worker/models/original_names.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
@@ -98,9 +104,44 @@ torch::Tensor BaseModel::DecodeLatents(const torch::Tensor& latents_scaled) {
 
 namespace {
 
-// A base of which only the autoencoder and the noise are there yet. `in_channels`: what the denoiser reads.
+// The one file at the top of the folder that has all three networks by the original code's names, where the UNet's own
+// folder has no weights; nullopt: there is none.
+absl::StatusOr<std::optional<WeightFiles>> OpenOriginalFile(const std::string& folder) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".safetensors") files.push_back(entry.path().string());
+  }
+  if (files.empty() || !absl::IsNotFound(WeightFiles::Open(folder + "/unet", "diffusion_pytorch_model").status())) {
+    return std::nullopt;
+  }
+  std::sort(files.begin(), files.end());
+  if (files.size() > 1) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{} and {}: expected one file with the weights of all three networks, or unet/, vae/ and text_encoder/ with theirs",
+        files[0], files[1]));
+  }
+  LOUPE_ASSIGN_OR_RETURN(WeightFiles file, WeightFiles::OpenFile(files.front()));
+  if (IsOriginalCheckpoint(file.arrays())) return file;
+  return absl::InvalidArgumentError(
+      fmt::format("{}: not a single file of Stable Diffusion v1 by the original names (model.diffusion_model.…, "
+                  "first_stage_model.…, cond_stage_model.transformer.text_model.…)",
+                  files.front()));
+}
+
+template <typename Network, typename OriginalName>
+absl::Status FillFromOriginal(Network& network, const WeightFiles& file, const LoadOptions& options,
+                              const OriginalName& name) {
+  LOUPE_RETURN_IF_ERROR(
+      LoadWeights(*network, file.path(), FromOriginal(*network, file.arrays(), name), Rules(options)));
+  network->eval();
+  return absl::OkStatus();
+}
+
+// A base of which only the autoencoder and the noise are there yet. `in_channels`: what the denoiser reads. `original`:
+// where the autoencoder's weights are, if not in its folder.
 absl::StatusOr<BaseModel> LoadCommonParts(const std::string& folder, BaseKind kind, int64_t in_channels,
-                                          const LoadOptions& options) {
+                                          const LoadOptions& options, const WeightFiles* original = nullptr) {
   LOUPE_ASSIGN_OR_RETURN(auto vae_config, AutoencoderKLConfig::Read(folder + "/vae/config.json"));
   LOUPE_ASSIGN_OR_RETURN(auto schedule_config, NoiseScheduleConfig::Read(folder + "/scheduler/scheduler_config.json"));
   LOUPE_RETURN_IF_ERROR(CheckFit(folder, fmt::format("the {}'s in_channels", BaseKindName(kind)), in_channels,
@@ -112,6 +153,12 @@ absl::StatusOr<BaseModel> LoadCommonParts(const std::string& folder, BaseKind ki
                  .vae = AutoencoderKL(vae_config),
                  .classes = {},
                  .schedule = NoiseSchedule(schedule_config)};
+  if (original != nullptr) {
+    const auto levels = static_cast<int64_t>(vae_config.block_out_channels.size());
+    LOUPE_RETURN_IF_ERROR(FillFromOriginal(base.vae, *original, options,
+                                           [&](const std::string& name) { return OriginalVaeName(name, levels); }));
+    return base;
+  }
   WeightOptions vae_rules = Rules(options);
   // Stable Diffusion v1's own VAE files are from before diffusers renamed the attention layers.
   vae_rules.renamed = {
@@ -135,16 +182,31 @@ absl::StatusOr<BaseModel> LoadUNetBase(const std::string& folder, const LoadOpti
                                  "the UNet's cross_attention_dim", unet_config.cross_attention_dim));
   LOUPE_RETURN_IF_ERROR(CheckOutput(folder, BaseKind::kUNet, unet_config.in_channels, unet_config.out_channels));
   LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, text_config));
-  LOUPE_ASSIGN_OR_RETURN(BaseModel base, LoadCommonParts(folder, BaseKind::kUNet, unet_config.in_channels, options));
+  LOUPE_ASSIGN_OR_RETURN(const std::optional<WeightFiles> original, OpenOriginalFile(folder));
+  LOUPE_ASSIGN_OR_RETURN(BaseModel base, LoadCommonParts(folder, BaseKind::kUNet, unet_config.in_channels, options,
+                                                         original.has_value() ? &*original : nullptr));
   base.unet = UNet2DConditionModel(unet_config);
   base.text_encoder = CLIPTextModel(text_config);
+  base.denoiser = MakeUNetDenoiser(base.unet);
+  base.conditioner = MakeClipConditioner(base.text_encoder, std::move(tokenizer));
+  if (original.has_value()) {
+    std::map<int64_t, bool> attends;
+    const auto levels = static_cast<int64_t>(unet_config.levels.size());
+    for (int64_t i = 0; i < levels; ++i) {
+      attends[i] = unet_config.levels[static_cast<size_t>(levels - 1 - i)].up_attention;
+    }
+    const int64_t resnets = unet_config.levels.front().resnets;
+    LOUPE_RETURN_IF_ERROR(FillFromOriginal(base.unet, *original, options, [&](const std::string& name) {
+      return OriginalUNetName(name, resnets, attends);
+    }));
+    LOUPE_RETURN_IF_ERROR(FillFromOriginal(base.text_encoder, *original, options, OriginalTextName));
+    return base;
+  }
   LOUPE_RETURN_IF_ERROR(Fill(base.unet, folder + "/unet", "diffusion_pytorch_model", Rules(options)));
   WeightOptions text_rules = Rules(options);
   text_rules.strip_prefix = "text_model.";
   text_rules.passed_over = {"embeddings.position_ids"};
   LOUPE_RETURN_IF_ERROR(Fill(base.text_encoder, folder + "/text_encoder", "model", text_rules));
-  base.denoiser = MakeUNetDenoiser(base.unet);
-  base.conditioner = MakeClipConditioner(base.text_encoder, std::move(tokenizer));
   return base;
 }
 
