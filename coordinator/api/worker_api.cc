@@ -26,7 +26,8 @@ absl::Status FillAssignment(const Backend& backend, const DesiredAttempt& attemp
   // What the worker does not know is at its neutral value, or it would not have been given the trial.
   for (const auto& [key, value] : SettingsForVersion(settings.values(), worker_version))
     (*assignment.mutable_settings())[key] = value;
-  assignment.set_settings_version(plan->spec().defaults.version);
+  // Complete for that version: a worker that is newer than it says takes the rest as neutral.
+  assignment.set_settings_version(std::min(plan->spec().defaults.version, worker_version));
   assignment.set_sweep_seed(attempt.sweep_seed);
   assignment.set_replicate(attempt.replicate);
   for (const auto& [factor, level] : plan->CellLevels(attempt.cell)) (*assignment.mutable_cell())[factor] = level;
