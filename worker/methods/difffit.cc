@@ -12,6 +12,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "worker/methods/layer_names.h"
@@ -107,16 +109,26 @@ class GammaChoice {
     bool gamma = false;
     std::string block, branch;  // of a branch's γ; else empty
   };
-  At Of(const std::string& layer) const {
+  At Of(const std::string& layer) {
     for (size_t i = 0; i < blocks_.size(); ++i) {
       if (!layer.starts_with(blocks_[i] + ".")) continue;
       const auto place = GammaPlaceOf(layer.substr(blocks_[i].size() + 1));
       if (!place.has_value()) break;
+      found_.insert(place->module);
+      if (!place->branch.empty()) found_.insert("branch");
       const auto depth = static_cast<int64_t>(shallow_first_ ? i : blocks_.size() - 1 - i);
       const bool branch = !place->branch.empty() && Asked("branch") && depth < branch_blocks_;
       return {Asked(place->module), branch ? blocks_[i] : "", branch ? place->branch : ""};
     }
     return {};
+  }
+
+  // After all layers: throws when something was asked for that the base does not have.
+  void CheckFound() const {
+    for (const std::string& module : modules_) {
+      TORCH_CHECK(module == "none" || found_.contains(module), "method.gamma '", module,
+                  "' fits no layer of the base's blocks (attn1.to_q, attn1.to_out.0, ff.net.2 and so on)");
+    }
   }
 
  private:
@@ -128,6 +140,7 @@ class GammaChoice {
   const bool shallow_first_;
   const int64_t branch_blocks_;
   std::vector<std::string> blocks_;  // in the network's order
+  std::set<std::string> found_;      // words of method.gamma for which there is a layer
 };
 
 // ---- the method
@@ -136,7 +149,7 @@ class DiffFit : public ParameterMethod {
  public:
   DiffFit(const TuningSites& sites, const Settings& settings, const SlotRange& range, torch::Device device)
       : ParameterMethod(range) {
-    const GammaChoice choice(sites, settings);
+    GammaChoice choice(sites, settings);
     for (const NamedSite& named : NamedSites(sites)) {
       if (named.conditioner) continue;
       const LeafLayer& layer = *named.site.layer;
@@ -163,6 +176,7 @@ class DiffFit : public ParameterMethod {
       attachment_.Add(named.site, std::make_shared<DiffFitHook>(layer, values));
       placed_.push_back({named.file_name, values});
     }
+    choice.CheckFound();
     TORCH_CHECK(!parameters_.empty(), "the base's network has nothing that DiffFit trains");
   }
 

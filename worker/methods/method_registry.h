@@ -1,13 +1,13 @@
 // The tuning methods by the name that `method.kind` gives them. A new one is one file and one line here, in five steps
 // of which bitfit.cc is the example:
-//   1. its name among the choices of method.kind, and its settings (common/settings/method_rules.cc)
+//   1. its name among the choices of method.kind (common/settings/method_rules.cc), and its settings, there or in
+//      transformer_method_rules.cc
 //   2. a file that makes a Method: hooks on layers (leaf_layers.h) or taps on blocks (taps.h) that own its values, put
-//      in place by an Attachment; Export and Import by FileParts; Merge. A MethodMaker at its end
+//      in place by an Attachment. A ParameterMethod (own_weights.h) has all but Merge. A MethodMaker at its end
 //   3. its line of traits in method_registry.cc, and the file in CMakeLists.txt
 //   4. its arrays' names in docs/formats.md
-//   5. tests: a line in each list of tests/worker/methods/layer_methods_test.cc (start, packs, recomputed blocks,
-//   autocast,
-//      merging), and a case of tests/parity/methods.py
+//   5. tests: a line in the list of tests/worker/methods/transformer_methods_test.cc (start, packs, recomputed blocks,
+//      autocast, merging, files) and of trainer_test.cc's resuming, and a case of tests/parity/methods.py
 #pragma once
 
 #include <memory>

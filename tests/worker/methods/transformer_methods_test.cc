@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/worker/methods/method_fixture.h"
+#include "worker/models/dit.h"
 
 namespace loupe::worker {
 namespace {
@@ -210,6 +211,42 @@ TEST_F(TransformerMethodsTest, ValuesComeBackBitForBit) {
     EXPECT_THROW(method->Import(0, broken), c10::Error) << values.at("method.kind");
     saved.erase(saved.begin());
     EXPECT_THROW(method->Import(0, saved), c10::Error) << values.at("method.kind");
+  }
+}
+
+// Its blocks are one stack: tokens before the first go through all of them, and the picture has none.
+TEST_F(TransformerMethodsTest, PromptsGoThroughADiT) {
+  DiTConfig config;
+  config.sample_size = 8;
+  config.layers = 3;
+  config.heads = 2;
+  config.head_width = 8;
+  config.classes = 4;
+  DiTTransformer2DModel dit(config);
+  InitialiseAsTorch(*dit, at::detail::createCPUGenerator(2));
+  const auto latents = torch::randn({2, 4, 8, 8}, at::detail::createCPUGenerator(3));
+  const auto run = [&] { return dit(latents, torch::tensor({3, 700}), torch::tensor({1, 4})); };
+  {
+    // Gates that are 0 at first would hide every block.
+    torch::NoGradGuard no_grad;
+    auto generator = at::detail::createCPUGenerator(4);
+    for (auto& item : dit->named_parameters()) {
+      item.value().copy_(0.3 * torch::randn(item.value().sizes(), generator));
+    }
+  }
+  const torch::Tensor plain = run();
+  for (const char* kind : {"vpt-deep", "vpt-shallow"}) {
+    const auto method = MakeMethod(SitesIn(*dit), {{MethodSettings(Tuned(kind, {{"tokens", "3"}})), 5}}, torch::kCPU);
+    EXPECT_EQ(method->Export(0).size(), std::string(kind) == "vpt-deep" ? 3u : 1u);
+    const torch::Tensor prompted = run();
+    EXPECT_EQ(prompted.sizes(), plain.sizes());
+    EXPECT_GT(Difference(prompted, plain), 1e-4) << kind;
+    prompted.square().mean().backward();
+    for (const NamedParameter& parameter : method->parameters()) {
+      EXPECT_GT(parameter.value.grad().abs().max().item<double>(), 0) << parameter.name;
+    }
+    const MethodDisabled off(method.get());
+    EXPECT_TRUE(run().equal(plain)) << kind;
   }
 }
 
