@@ -68,14 +68,14 @@ TEST_F(ClassBaseTest, UnsupportedValuesNameTheKey) {
   EXPECT_THAT(after("norm_type", "ada_norm_single"), AllOf(HasSubstr(file), HasSubstr("'norm_type'")));
   EXPECT_THAT(after("sample_size", 15), AllOf(HasSubstr("'sample_size'"), HasSubstr("a multiple of patch_size (2)")));
   EXPECT_THAT(after("out_channels", 5), HasSubstr("out_channels is 5"));
-  EXPECT_THAT(after("in_channels", 3), HasSubstr("do not fit"));
+  EXPECT_THAT(after("in_channels", 8), HasSubstr("the DiT's in_channels is 8, but the VAE's latent_channels is 4"));
   EXPECT_THAT(after("num_layers", 3), HasSubstr("'transformer_blocks.2."));
   EXPECT_THAT(after("rope", true), HasSubstr("'rope'"));
   // An older class whose defaults are other transformers'.
   EXPECT_THAT(after("_class_name", "Transformer2DModel"), HasSubstr("'norm_type'"));
   EXPECT_THAT(after("_class_name", "PixArtTransformer2DModel"), HasSubstr("'_class_name'"));
   EXPECT_THAT(After(BaseKind::kDiffuSSM, "ssm/config.json", [](nlohmann::json& c) { c["hourglass"] = 4; }),
-              HasSubstr("'blocks.0.down.0.weight'"));
+              HasSubstr("'x_embedder.weight' has shape [16, 8], expected [16, 16]"));
 }
 
 }  // namespace
