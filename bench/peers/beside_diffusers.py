@@ -67,24 +67,25 @@ def loupe(flags, slots):
     """Elapsed seconds of the sweep, seconds of processor of the workers, and their peak of memory."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"127.0.0.1:{free_port()}"
-        environment = dict(os.environ, LOUPE_ADDRESS=address, OMP_NUM_THREADS="1")
+        environment = dict(os.environ, LOUPE_ADDRESS=address, LOUPE_TOKEN_FILE=f"{folder}/coordinator/token", OMP_NUM_THREADS="1")
         quiet = dict(env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
         def call(*arguments):
             return subprocess.run([flags.bin / "loupe", *arguments], env=environment, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
         coordinator = subprocess.Popen([flags.bin / "loupe-coordinator", "--data", f"{folder}/coordinator", "--listen", address], **quiet)
-        workers = [subprocess.Popen([flags.bin / "loupe-worker", "run", "--id", f"w{i}", "--data", f"{folder}/worker", "--threads", "1",
-                                     "--device", flags.device, "--slots", str(slots)], **quiet) for i in range(flags.processes)]
+        workers = []
         try:
-            time.sleep(2)
+            time.sleep(3)
+            workers += [subprocess.Popen([flags.bin / "loupe-worker", "run", "--id", f"w{i}", "--data", f"{folder}/worker", "--threads", "1",
+                                         "--device", flags.device, "--slots", str(slots)], **quiet) for i in range(flags.processes)]
             seconds = {}
             for name, trials in (("first", 1), ("measured", flags.trials)):
                 path = pathlib.Path(folder) / f"{name}.yaml"
                 path.write_text(sweep_text(name, flags, trials))
                 start, used = time.monotonic(), sum(cpu_seconds(worker.pid) for worker in workers)
                 call("submit", str(path))
-                while (state := json.loads(call("status", name, "--format", "json"))["state"]) == "ACTIVE":
+                while (state := json.loads(call("status", name, "--format", "json"))["state"]) in ("CREATING", "ACTIVE"):
                     time.sleep(0.5)
                 assert state == "COMPLETED", state
                 seconds[name] = time.monotonic() - start, sum(cpu_seconds(worker.pid) for worker in workers) - used
