@@ -52,7 +52,8 @@ class Maker:
 
     def bottleneck(self, name, width, hidden, activation):
         down = self(f"{name}.down.weight", (hidden, width), spread=width ** -0.5)
-        down_bias = self(f"{name}.down.bias", (hidden,))
+        # Most of relu's units are on: one that few tokens turn on has gradients of the size of their rounding.
+        down_bias = self(f"{name}.down.bias", (hidden,), centre=float(activation is torch.relu))
         up = self(f"{name}.up.weight", (width, hidden), spread=0.3 * hidden ** -0.5)
         up_bias = self(f"{name}.up.bias", (width,))
         return lambda x: F.linear(activation(F.linear(x, down, down_bias)), up, up_bias)
