@@ -1,0 +1,61 @@
+// Which trials of a plan can be trained together, and what they ask of a worker.
+#include "coordinator/engine/trial_needs.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+namespace loupe::coordinator {
+namespace {
+
+SweepNeeds NeedsOfFactors(std::vector<SweepFactor> factors) {
+  SweepSpec spec;
+  spec.settings = {{"base", "/b"},
+                   {"scorer", "/s"},
+                   {"task.images", "/i"},
+                   {"task.instance_prompt", "a photo of sks"},
+                   {"task.class_prompt", "a photo of cat face"},
+                   {"method.width", "8"},
+                   {"method.input", "CA_out"},
+                   {"method.output", "FFN_in"},
+                   {"budget.steps", "5"}};
+  for (const SweepFactor& factor : factors) spec.settings.erase(factor.key);
+  spec.factors = std::move(factors);
+  const absl::StatusOr<Plan> plan = Plan::Create(spec);
+  EXPECT_TRUE(plan.ok()) << plan.status();
+  return *NeedsOf(*plan);
+}
+
+// Packs of all cells.
+std::multiset<int32_t> PacksOf(const SweepNeeds& needs, int64_t cells) {
+  std::multiset<int32_t> packs;
+  for (int64_t cell = 0; cell < cells; ++cell) packs.insert(needs.pack_of(needs.class_of(cell)));
+  return packs;
+}
+
+TEST(TrialNeedsTest, CellsOfOneMethodFitEachOther) {
+  const SweepNeeds needs = NeedsOfFactors({{"method.input", {"SA_in", "CA_out"}},
+                                           {"method.activation", {"relu", "silu"}},
+                                           {"train.learning_rate", {"0.001", "0.01"}}});
+  EXPECT_EQ(needs.classes.size(), 1u);
+  EXPECT_EQ(PacksOf(needs, 8), (std::multiset<int32_t>{0, 0, 0, 0, 0, 0, 0, 0}));
+}
+
+TEST(TrialNeedsTest, OtherBudgetsAreOtherPacks) {
+  const SweepNeeds needs =
+      NeedsOfFactors({{"method.activation", {"relu", "silu"}}, {"budget.steps", {"5", "10", "20"}}});
+  EXPECT_EQ(PacksOf(needs, 6), (std::multiset<int32_t>{0, 0, 1, 1, 2, 2}));
+}
+
+TEST(TrialNeedsTest, BeyondTheMostKindsTrialsAreAlone) {
+  std::vector<std::string> steps;
+  for (int i = 1; i <= 300; ++i) steps.push_back(std::to_string(i));
+  const SweepNeeds needs = NeedsOfFactors({{"budget.steps", steps}});
+  EXPECT_EQ(needs.classes.size(), 256u);
+  EXPECT_EQ(PacksOf(needs, 300).count(SweepNeeds::kAlone), 45u) << "the last kind's, and the 44 that found no place";
+}
+
+}  // namespace
+}  // namespace loupe::coordinator
