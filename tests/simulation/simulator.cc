@@ -78,7 +78,7 @@ class WatchedStore final : public co::Store {
   absl::StatusOr<std::string> GetCellLevelsJson(co::SweepKey sweep, int64_t cell) override {
     return store_->GetCellLevelsJson(sweep, cell);
   }
-  absl::StatusOr<std::vector<int64_t>> FindTrials(co::SweepKey sweep, const std::set<co::TrialState>& states) override {
+  absl::StatusOr<std::vector<int64_t>> FindTrials(co::SweepKey sweep, const std::set<TrialState>& states) override {
     return store_->FindTrials(sweep, states);
   }
   absl::StatusOr<std::vector<co::MetricPoint>> ListPoints(co::TrialKey trial, int64_t epoch, const std::string& metric,
@@ -435,7 +435,7 @@ class Simulation {
                                                                                .IgnoreError();
                                                                            const bool all = last || what == 4;
                                                                            scheduler
-            .OnRetry("side", {co::TrialState::kFailed, co::TrialState::kCancelled, co::TrialState::kQuarantined},
+            .OnRetry("side", {TrialState::kFailed, TrialState::kCancelled, TrialState::kQuarantined},
                      all ? std::function<bool(int64_t)>() : [](int64_t cell) { return cell == 1; }, "", "", now, effects,
                      all ? "" : "1")
             .IgnoreError();
@@ -835,7 +835,7 @@ class Simulation {
       if (!sweep.ok() || sweep->has_job(co::JobKind::kDelete)) continue;
       const absl::StatusOr<co::TrialRow> row = store_->GetTrial({sweep->key, std::stoll(trial.substr(slash + 1))});
       if (!row.ok()) continue;
-      if (row->state != co::TrialState::kSucceeded || !row->scores.contains("score")) {
+      if (row->state != TrialState::kSucceeded || !row->scores.contains("score")) {
         Violation(fmt::format("I2: the acknowledged result of {} is lost", trial));
       } else if (row->scores.at("score") != accepted.second) {
         Violation(fmt::format("I1: the acknowledged result of {} has changed", trial));
