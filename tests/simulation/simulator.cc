@@ -472,9 +472,10 @@ class Simulation {
     request.slots = 1;
     // Memory runs out now and then, with room for half of the pack from then on: the others are given back.
     size_t keeps = worker.held.size();
-    if (Hostile() && keeps > 1 && Chance(0.1)) {
+    if (Hostile() && worker.pack_slots > 1 && keeps > 1 && Chance(0.1)) {
       keeps /= 2;
-      worker.pack_slots = static_cast<int32_t>(keeps);
+      // What it holds may be more than it asks for: what has ended is held until that is acknowledged.
+      worker.pack_slots = std::min(worker.pack_slots, static_cast<int32_t>(keeps));
       ++result_.packs_halved;
     }
     request.pack_slots = worker.pack_slots;
