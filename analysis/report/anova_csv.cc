@@ -126,10 +126,10 @@ std::string BaselineCsv(const FactorialAnalysis& analysis) {
 
 std::string MethodsCsv(const FactorialAnalysis& analysis) {
   std::string out = "method,trials,settings,mean,std_error,df,low,high,estimable,best_setting,best_mean,best_std_error";
-  if (analysis.details == nullptr || !analysis.details->methods) return out + ",note\n";
+  if (analysis.details == nullptr || !analysis.details->methods) return out + ",pareto_front,note\n";
   const MethodComparison& comparison = *analysis.details->methods;
   for (const std::string& cost : comparison.cost_names) out += fmt::format(",{0}_mean,{0}_low,{0}_high", cost);
-  out += ",note\n";
+  out += ",pareto_front,note\n";
   for (const MethodSummary& method : comparison.methods) {
     std::string best;
     for (size_t i = 0; i < method.best_levels.size(); ++i)
@@ -148,6 +148,7 @@ std::string MethodsCsv(const FactorialAnalysis& analysis) {
                                     CsvNumber(method.best.std_error)};
     for (const MethodCost& cost : method.costs)
       row.insert(row.end(), {CsvNumber(cost.mean), CsvNumber(cost.low), CsvNumber(cost.high)});
+    row.push_back(method.on_pareto_front ? CsvBool(*method.on_pareto_front) : "");
     row.push_back(CsvField(method.mean.reason));
     Line(out, row);
   }

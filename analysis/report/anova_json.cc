@@ -370,11 +370,13 @@ Json MethodComparisonJson(const std::optional<MethodComparison>& asked) {
                        {"low", Number(method.mean.low)},
                        {"high", Number(method.mean.high)},
                        {"best", std::move(best)},
-                       {"costs", std::move(costs)}});
+                       {"costs", std::move(costs)},
+                       {"pareto_front", method.on_pareto_front ? Json(*method.on_pareto_front) : Json(nullptr)}});
   }
   return {{"factor", comparison.factor},
           {"baseline", comparison.baseline},
           {"equal", EqualMeansJson(comparison.equal, comparison.df)},
+          {"pareto_of", comparison.pareto_of},
           {"methods", std::move(methods)},
           {"with_baseline", MethodPairsJson(comparison.with_baseline)},
           {"at_equal_parameters", EqualParametersJson(comparison)},

@@ -213,6 +213,8 @@ std::string MethodComparisonText(const FactorialAnalysis& analysis) {
                                      fmt::format("{:g} % interval", 100 * comparison.confidence),
                                      "best"};
   header.insert(header.end(), comparison.cost_titles.begin(), comparison.cost_titles.end());
+  const bool marked = !comparison.pareto_of.empty();
+  if (marked) header.emplace_back();
   TextTable table(header);
   std::string best;
   for (const MethodSummary& method : comparison.methods) {
@@ -224,6 +226,7 @@ std::string MethodComparisonText(const FactorialAnalysis& analysis) {
                                     FormatNumber(method.best.mean)};
     for (size_t i = 0; i < method.costs.size(); ++i)
       row.push_back(FormatCost(method.costs[i].mean, comparison.cost_units[i]));
+    if (marked) row.emplace_back(!method.on_pareto_front ? "?" : *method.on_pareto_front ? kParetoMark : "");
     table.Add(row);
     if (!method.best_levels.empty()) {
       best += WrapText(fmt::format("Best of {}: {} ({}).", method.method, BestSettingText(method),

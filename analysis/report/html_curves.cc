@@ -117,18 +117,7 @@ std::string DrawFigure(const CurveFigure& what, const std::vector<std::string>& 
   SvgFigure figure(right + legend + 22, kCurveTop + kCurveHeight + kCurveBottom,
                    fmt::format("{} against training step", ScoreTitle(what.metric)), fmt::format("curve{}", number));
   const LinearScale x{first_step, last_step, kCurveLeft, right}, y{low, high, kCurveTop + kCurveHeight, kCurveTop};
-  figure.Text(kCurveLeft, 16, "h", ScoreTitle(what.metric));
-  const Ticks y_ticks = RoundTicks(low, high, 5), x_ticks = RoundTicks(first_step, last_step, 5);
-  for (const double value : y_ticks.values) {
-    figure.Line(kCurveLeft, y.At(value), right, y.At(value), "grid");
-    figure.Text(kCurveLeft - 6, y.At(value) + 4, "e q", y_ticks.Label(value));
-  }
-  for (const double value : x_ticks.values) {
-    figure.Line(x.At(value), kCurveTop + kCurveHeight, x.At(value), kCurveTop + kCurveHeight + 4, "axis");
-    figure.Text(x.At(value), kCurveTop + kCurveHeight + 17, "m q", x_ticks.Label(value));
-  }
-  figure.Line(kCurveLeft, kCurveTop + kCurveHeight, right, kCurveTop + kCurveHeight, "axis");
-  figure.Text((kCurveLeft + right) / 2, kCurveTop + kCurveHeight + 34, "m q", "training step");
+  DrawFrame(figure, x, y, ScoreTitle(what.metric), "training step");
   const auto to_pixels = [&](const std::vector<std::pair<double, double>>& points) {
     std::vector<std::pair<double, double>> out;
     for (const auto& [step, value] : points) out.emplace_back(x.At(step), y.At(std::clamp(value, low, high)));
@@ -183,7 +172,9 @@ HtmlSection CurvesSection(const HtmlContext& context) {
       if (found != groups.end()) group_of_trial[trial.index] = static_cast<size_t>(found - groups.begin());
     }
   }
-  section.body = "<figure><div class=\"panels\">\n";
+  section.body = MethodCurvesFigure(context);
+  if (!section.body.empty()) section.body += "<h3>Trial by trial</h3>\n";
+  section.body += "<figure><div class=\"panels\">\n";
   int number = 0;
   size_t most = 0;
   for (const CurveFigure& figure : figures) {

@@ -30,11 +30,18 @@ std::string CostText(const MethodCost& cost, CostUnit unit) {
                      FormatCost(cost.high, unit));
 }
 
+std::string ParetoText(std::optional<bool> on_front) {
+  if (!on_front) return "not judged";
+  return *on_front ? fmt::format("{} yes", kParetoMark) : "no";
+}
+
 std::string MethodMeansTable(const HtmlContext& context, const MethodComparison& comparison) {
   std::vector<std::string> titles = {
       comparison.factor, "settings", "trials", "mean", fmt::format("{:g} % interval", 100 * comparison.confidence),
       "best setting",    "its mean"};
   titles.insert(titles.end(), comparison.cost_titles.begin(), comparison.cost_titles.end());
+  const bool marked = !comparison.pareto_of.empty();
+  if (marked) titles.insert(titles.begin() + 1, "Pareto front");  // beside the name: the costs may be out of sight
   std::string out = fmt::format(
       "<div class=\"wide\"><table id=\"methods-means\"><caption>{} of each method over its own settings; costs are means "
       "per trial, with the least and the most.</caption>\n{}",
@@ -51,6 +58,7 @@ std::string MethodMeansTable(const HtmlContext& context, const MethodComparison&
                                       FormatNumber(method.best.mean)};
     for (size_t i = 0; i < method.costs.size(); ++i)
       cells.push_back(CostText(method.costs[i], comparison.cost_units[i]));
+    if (marked) cells.insert(cells.begin(), ParetoText(method.on_pareto_front));
     out += RowOf(method.method, cells);
   }
   return out + "</tbody></table></div>\n";

@@ -40,6 +40,7 @@ HtmlSection MainEffectsSection(const HtmlContext& context);       // html_effect
 HtmlSection InteractionsSection(const HtmlContext& context);      // html_effects.cc
 HtmlSection SamplesSection(const HtmlContext& context);           // html_samples.cc
 HtmlSection CurvesSection(const HtmlContext& context);            // html_curves.cc
+std::string MethodCurvesFigure(const HtmlContext& context);       // html_method_curves.cc
 HtmlSection MethodsSection(const HtmlContext& context);           // html_methods.cc
 HtmlSection ProvenanceSection(const HtmlContext& context);        // html_methods.cc
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "analysis/report/number_format.h"
+#include "analysis/report/pareto_front.h"
 #include "analysis/stats/nan.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -49,6 +50,46 @@ absl::Status FindBest(const LinearModel& model, const std::string& factor, bool 
     summary.best_levels.assign(setting.levels.begin() + 1, setting.levels.end());
   }
   return absl::OkStatus();
+}
+
+// Costs that no method has are left out; without any cost the front would be the best mean alone, and there is none.
+void MarkParetoFront(const std::string& response, bool smaller_is_better, MethodComparison& result) {
+  std::vector<std::vector<double>> rows;
+  for (const MethodSummary& summary : result.methods) {
+    const double mean = summary.mean.estimable ? summary.mean.mean : kNaN;
+    rows.push_back({smaller_is_better ? mean : -mean});
+  }
+  std::vector<std::string> titles;
+  for (size_t cost = 0; cost < result.cost_names.size(); ++cost) {
+    if (std::none_of(result.methods.begin(), result.methods.end(),
+                     [cost](const MethodSummary& summary) { return summary.costs[cost].n > 0; }))
+      continue;
+    if (titles.empty()) result.pareto_of = {"mean"};
+    titles.push_back(result.cost_titles[cost]);
+    result.pareto_of.push_back(result.cost_names[cost]);
+    for (size_t i = 0; i < rows.size(); ++i) rows[i].push_back(result.methods[i].costs[cost].mean);
+  }
+  if (titles.empty()) return;
+  const std::vector<std::optional<bool>> front = ParetoFront(rows);
+  std::vector<std::string> on, not_judged;
+  for (size_t i = 0; i < front.size(); ++i) {
+    result.methods[i].on_pareto_front = front[i];
+    if (!front[i]) not_judged.push_back(result.methods[i].method);
+    if (front[i].value_or(false)) on.push_back(result.methods[i].method);
+  }
+  const std::string of = fmt::format("mean {}, {}", response, fmt::join(titles, ", "));
+  if (on.empty()) {
+    result.sentences.push_back(fmt::format("No Pareto front of {}: no method has all of these numbers.", of));
+    return;
+  }
+  std::string sentence = fmt::format(
+      "{} Pareto front of {}: {}. No other method is at least as good in all of these and better in one, as the numbers "
+      "stand, however wide their intervals.",
+      kParetoMark, of, fmt::join(on, ", "));
+  if (!not_judged.empty()) {
+    sentence += fmt::format(" Not judged, as one of these numbers is missing: {}.", fmt::join(not_judged, ", "));
+  }
+  result.sentences.push_back(std::move(sentence));
 }
 
 void SayWhatIsNotCompared(const LinearModel& model, size_t factor, MethodComparison& result) {
@@ -161,6 +202,7 @@ absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const 
     return absl::InvalidArgumentError(fmt::format("baseline method: {}", std::string(compared.status().message())));
   }
   result.with_baseline = *std::move(compared);
+  MarkParetoFront(model.data().response_name, smaller_is_better, result);
   SayWhatIsNotCompared(model, factor, result);
   LOUPE_RETURN_IF_ERROR(CompareAtBudget(model, question, confidence, result));
   return result;

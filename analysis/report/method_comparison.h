@@ -19,6 +19,9 @@ namespace loupe::analysis {
 // The cost that budgets are of.
 inline constexpr const char* kParametersCost = "parameters";
 
+// Beside the methods on the Pareto front, where people read.
+inline constexpr const char* kParetoMark = "●";
+
 enum class CostUnit { kNumber, kCount, kBytes };
 
 // What a trial cost: one number per row of the table, NaN where it is not known.
@@ -54,6 +57,9 @@ struct MethodSummary {
   std::vector<std::string> best_levels;  // of own_factors, where the model's mean is best; empty when it has none
   MarginalMean best;                     // NaN when there is none
   std::vector<MethodCost> costs;         // in the order of MethodQuestion::costs
+  // Whether no other method is at least as good in every number of MethodComparison::pareto_of and better in one
+  // (pareto_front.h). Nothing where one of its numbers is missing, and where pareto_of is empty.
+  std::optional<bool> on_pareto_front = {};
 };
 
 struct MethodComparison {
@@ -64,7 +70,8 @@ struct MethodComparison {
   std::vector<Comparison> with_baseline;  // every other method less the baseline: Dunnett, Holm
   std::vector<std::string> cost_names, cost_titles;
   std::vector<CostUnit> cost_units;
-  std::vector<std::string> sentences;                  // what cannot be compared, and how to read the rest
+  std::vector<std::string> pareto_of;  // "mean" and the costs that any method has; empty when there are no costs
+  std::vector<std::string> sentences;  // what cannot be compared, and how to read the rest
   std::optional<EqualParameters> at_equal_parameters;  // only where asked for
 };
 

@@ -182,6 +182,23 @@ Ticks RoundTicks(double low, double high, int count) {
   return ticks;
 }
 
+void DrawFrame(SvgFigure& figure, const LinearScale& x, const LinearScale& y, std::string_view title,
+               std::string_view x_title) {
+  const double left = x.low_pixel, right = x.high_pixel, bottom = y.low_pixel;
+  figure.Text(left, 16, "h", title);
+  const Ticks y_ticks = RoundTicks(y.low, y.high, 5), x_ticks = RoundTicks(x.low, x.high, 5);
+  for (const double value : y_ticks.values) {
+    figure.Line(left, y.At(value), right, y.At(value), "grid");
+    figure.Text(left - 6, y.At(value) + 4, "e q", y_ticks.Label(value));
+  }
+  for (const double value : x_ticks.values) {
+    figure.Line(x.At(value), bottom, x.At(value), bottom + 4, "axis");
+    figure.Text(x.At(value), bottom + 17, "m q", x_ticks.Label(value));
+  }
+  figure.Line(left, bottom, right, bottom, "axis");
+  figure.Text((left + right) / 2, bottom + 34, "m q", x_title);
+}
+
 double TextWidth(std::string_view text, double font_size) {
   return static_cast<double>(DisplayWidth(text)) * font_size * 0.6;
 }

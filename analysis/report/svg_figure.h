@@ -62,6 +62,10 @@ struct Ticks {
 };
 Ticks RoundTicks(double low, double high, int count);
 
+// Around lines: the title above, y's grid and numbers, x's ticks, numbers and title below. y.low_pixel is the bottom.
+void DrawFrame(SvgFigure& figure, const LinearScale& x, const LinearScale& y, std::string_view title,
+               std::string_view x_title);
+
 // Pixels that `text` takes at this font size, estimated a little wide.
 double TextWidth(std::string_view text, double font_size = 11);
 
