@@ -183,6 +183,7 @@ void Agent::ExpireLeases() {
     if (!attempt->ExpireIfDue(now)) return false;
     spdlog::warn("{} (attempt {}): the lease could not be renewed in time; stopping it", attempt->lease().trial(),
                  attempt->lease().epoch());
+    lapsed_.push_back(attempt);
     return true;
   });
 }
@@ -208,6 +209,7 @@ void Agent::Apply(const v1::SynchronizeRequest& request, const v1::SynchronizeRe
   for (int i = 0; i < verdicts; ++i) ApplyVerdict(request.attempts(i), response.verdicts(i));
   DropUndesired(request, response);
   for (const auto& desired : response.attempts()) ApplyDesired(desired, now);
+  lapsed_.clear();
   next_sync_after_ = std::max(FromProto(response.next_sync_after()), kLeastPause);
   for (const auto& attempt : held_) {
     // What finished while this answer was under way, or did not fit into the last report, goes at once.
@@ -261,6 +263,11 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
                                     HeldAttempt::Deps{deps_.client, deps_.clock, deps_.random, options_.upload_timeout,
                                                       options_.backoff, [this] { Wake(); }},
                                     now, FromProto(desired.lease_duration()));
+  // A machine that stood still may find its lease alive after all. The coordinator counts the points of a lease:
+  // numbered from 1 again they would be taken for repetitions, and the rest of the trial's curves be lost.
+  for (const auto& lapsed : lapsed_) {
+    if (SameLease(lapsed->lease(), desired.lease())) attempt->GoOnFrom(*lapsed);
+  }
   held_.push_back(attempt);
   const auto& assignment = desired.assignment();
   const std::map<std::string, std::string> values(assignment.settings().begin(), assignment.settings().end());

@@ -90,6 +90,8 @@ class Agent {
 
   // Used by Run's thread alone.
   std::vector<std::shared_ptr<HeldAttempt>> held_;
+  // Those whose lease ended by this machine's clock since the last answer: the next one may say that it had not.
+  std::vector<std::shared_ptr<HeldAttempt>> lapsed_;
   absl::Duration next_sync_after_;
 
   std::atomic<bool> draining_{false};

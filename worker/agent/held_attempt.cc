@@ -124,6 +124,12 @@ bool HeldAttempt::finished() const {
   return outcome_.has_value();
 }
 
+void HeldAttempt::GoOnFrom(const HeldAttempt& before) {
+  const std::scoped_lock lock(mutex_, before.mutex_);
+  acknowledged_ = before.acknowledged_;
+  points_ = before.points_;
+}
+
 v1::AttemptReport HeldAttempt::Report() const {
   const std::lock_guard lock(mutex_);
   v1::AttemptReport report;

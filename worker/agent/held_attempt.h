@@ -64,6 +64,11 @@ class HeldAttempt : public AttemptObserver {
   StopReason stop_reason() const;
   bool finished() const;
 
+  // `before` held the same lease in this process and let go of it too early (its clock said that the lease was over,
+  // the coordinator's did not): its points are numbered on, and those that are not acknowledged yet are still told.
+  // Call it before anything else.
+  void GoOnFrom(const HeldAttempt& before);
+
   // The state as of now, with at most `kMaxPointsPerReport` points that are not acknowledged.
   v1::AttemptReport Report() const;
   // Points up to `sequence` are stored. A number from the future is ignored.

@@ -204,6 +204,45 @@ TEST_F(AgentTest, StopsByItselfWhenTheLeaseCannotBeRenewed) {
   EXPECT_TRUE(agent.Run().ok());
 }
 
+// A machine that stood still longer than the lease, and a coordinator that did so too: the lease is alive after all,
+// and the points of the run that goes on are no repetitions of the first ones.
+TEST_F(AgentTest, ALeaseFoundAliveNumbersItsPointsOn) {
+  std::atomic<int> runs{0};
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) {
+    const int run = ++runs;
+    observer.OnMetric("loss", run, run);
+    if (run == 1) return RunUntilStopped(observer);
+    return Success(0.5);
+  });
+  Agent agent(Options(), DepsFor(executor));
+  int64_t stored = 0;
+  std::vector<int64_t> steps;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) -> absl::StatusOr<v1::SynchronizeResponse> {
+    v1::SynchronizeResponse response;
+    bool ended = false;
+    for (const auto& report : request.attempts()) {
+      // As the coordinator counts: what is not numbered after the last stored point is a repetition.
+      for (int i = 0; i < report.points_size(); ++i) {
+        const int64_t number = report.point_sequence() - report.points_size() + i + 1;
+        if (number <= stored) continue;
+        stored = number;
+        steps.push_back(report.points(i).step());
+      }
+      response.add_verdicts()->set_acknowledged_point_sequence(stored);
+      ended |= report.has_success();
+    }
+    if (ended) {
+      agent.RequestDrain();
+    } else {
+      *response.add_attempts() = Desired(Lease("sweeps/s/trials/0"));
+      if (stored == 1 && runs == 1) clock_.Advance(absl::Seconds(60));
+    }
+    return response;
+  });
+  EXPECT_TRUE(agent.Run().ok());
+  EXPECT_EQ(steps, (std::vector<int64_t>{1, 2}));
+}
+
 TEST_F(AgentTest, ToldToStopItReportsStopped) {
   FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));

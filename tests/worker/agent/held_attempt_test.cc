@@ -69,6 +69,20 @@ TEST_F(HeldAttemptTest, UnacknowledgedPointsAreRepeatedUnderTheSameSequenceNumbe
   EXPECT_EQ(attempt.Report().points_size(), 2);
 }
 
+TEST_F(HeldAttemptTest, ALeaseHeldAgainNumbersItsPointsOn) {
+  HeldAttempt before = Make();
+  for (int i = 1; i <= 3; ++i) before.OnMetric("loss", i, 0.5 * i);
+  before.AcknowledgePoints(2);
+  HeldAttempt attempt = Make();
+  attempt.GoOnFrom(before);
+  attempt.OnMetric("loss", 4, 2);
+  const auto report = attempt.Report();
+  EXPECT_EQ(report.point_sequence(), 4);
+  ASSERT_EQ(report.points_size(), 2);
+  EXPECT_EQ(report.points(0).step(), 3);
+  EXPECT_EQ(report.points(1).step(), 4);
+}
+
 TEST_F(HeldAttemptTest, TheOutcomeTravelsWithTheLastPoints) {
   HeldAttempt attempt = Make();
   for (int64_t i = 0; i <= HeldAttempt::kMaxPointsPerReport; ++i) attempt.OnMetric("loss", i, 1);
