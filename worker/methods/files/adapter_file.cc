@@ -66,7 +66,9 @@ class MetadataReader {
 }  // namespace
 
 absl::Status WriteAdapterFile(const std::string& path, const AdapterFile& file) {
-  const std::map<std::string, std::string> settings(file.settings.values().begin(), file.settings.values().end());
+  // Without settings that mean what programs did before there were any: an older program reads the file, too, and the
+  // same trial is the same file whatever the program has learned since.
+  const auto settings = SettingsForVersion(file.settings.values(), RequiredSettingsVersion(file.settings.values()));
   Metadata metadata = {{kFormatKey, kFormat},
                        {"format", "pt"},  // what other readers of safetensors look for
                        {kSettingsKey, nlohmann::json(settings).dump()},
@@ -105,7 +107,8 @@ absl::StatusOr<AdapterFile> ReadAdapterFile(const std::string& path) {
   if (format != kFormat) {
     return absl::InvalidArgumentError(fmt::format("{}: format '{}'; this version reads '{}'", path, format, kFormat));
   }
-  auto parsed = Settings::Create(settings);
+  auto parsed =
+      Settings::Create(settings, SettingDefaults::None(RequiredSettingsVersion({settings.begin(), settings.end()})));
   if (!parsed.ok()) return Annotate(parsed.status(), path);
   file.settings = *std::move(parsed);
   for (const auto& [name, view] : opened.arrays()) {
