@@ -107,8 +107,8 @@ absl::StatusOr<AdapterFile> ReadAdapterFile(const std::string& path) {
   if (format != kFormat) {
     return absl::InvalidArgumentError(fmt::format("{}: format '{}'; this version reads '{}'", path, format, kFormat));
   }
-  auto parsed =
-      Settings::Create(settings, SettingDefaults::None(RequiredSettingsVersion({settings.begin(), settings.end()})));
+  auto parsed = Settings::Create(
+      settings, SettingDefaults::OfVersion(RequiredSettingsVersion({settings.begin(), settings.end()})));
   if (!parsed.ok()) return Annotate(parsed.status(), path);
   file.settings = *std::move(parsed);
   for (const auto& [name, view] : opened.arrays()) {
