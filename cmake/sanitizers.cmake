@@ -12,7 +12,8 @@ if(LOUPE_SANITIZER STREQUAL "address")
 elseif(LOUPE_SANITIZER STREQUAL "thread")
   # By __SANITIZE_THREAD__ protobuf's headers give messages members that Debian's library, built without it, does not know of.
   # The standard library's headers go by a name of their own.
-  set(_sanitizer_flags -fsanitize=thread -U__SANITIZE_THREAD__ -D_GLIBCXX_TSAN=1)
+  # Asio's fences say nothing to it, and GCC warns of each; what they order is ordered by its queues' mutexes, too.
+  set(_sanitizer_flags -fsanitize=thread -U__SANITIZE_THREAD__ -D_GLIBCXX_TSAN=1 -Wno-tsan)
 elseif(LOUPE_SANITIZER)
   message(FATAL_ERROR "LOUPE_SANITIZER is '${LOUPE_SANITIZER}', expected address or thread")
 endif()
