@@ -91,7 +91,6 @@ void UnaryCall::Answer(const absl::Status& status) {
       outcome = Guarded([&] { return open()->Reserve(static_cast<int64_t>(bytes)); });
   }
   if (!outcome.ok()) response_->Clear();
-  HandOver();
   Send(outcome);
 }
 

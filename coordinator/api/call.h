@@ -97,7 +97,7 @@ class UnaryCall : public CallState {
   virtual std::function<void()> MakeEnd() const = 0;
 
  protected:
-  // Sends the response, or `status` where it is not OK.
+  // Sends the response, or `status` where it is not OK; calls HandOver just before the operation that may end the call.
   virtual void Send(const absl::Status& status) = 0;
   google::protobuf::Message& response() const { return *response_; }
 

@@ -44,7 +44,10 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, public UnaryCall {
   }
 
  private:
-  void Send(const absl::Status& status) override { Finish(ToGrpcStatus(status)); }
+  void Send(const absl::Status& status) override {
+    HandOver();
+    Finish(ToGrpcStatus(status));
+  }
 
   grpc::CallbackServerContext& context_;
 };

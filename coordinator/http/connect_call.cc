@@ -88,6 +88,7 @@ class HttpCall final : public UnaryCall, public std::enable_shared_from_this<Htt
   }
 
   void Send(const absl::Status& status) override {
+    HandOver();
     const std::shared_ptr<HttpCall> self = std::move(self_);
     const bool is_late = late_ && absl::IsCancelled(status);
     const absl::Status outcome =
