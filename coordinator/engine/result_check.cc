@@ -27,7 +27,8 @@ std::string InputName(const InputSetting& setting, const Settings& cell) {
   }
   // The word that is found depends on these.
   if (std::string_view(setting.key) == "task.identifier") {
-    for (const char* key : {"base", "task.instance_prompt"}) name += fmt::format(" ({})", cell.Has(key) ? cell.Text(key) : "");
+    for (const char* key : {"base", "task.instance_prompt"})
+      name += fmt::format(" ({})", cell.Has(key) ? cell.Text(key) : "");
   }
   return name;
 }

@@ -12,8 +12,8 @@
 #include <stdexcept>
 
 #include "common/random_source.h"
-#include "coordinator/grpc/chunk_writer.h"
 #include "coordinator/engine/engine_thread.h"
+#include "coordinator/grpc/chunk_writer.h"
 #include "coordinator/grpc/unary_reactor.h"
 #include "coordinator/grpc/upload_reactor.h"
 #include "coordinator/store/sqlite_store.h"
