@@ -25,6 +25,7 @@ constexpr int kThreads = 4;
 
 void FromManyThreads(const std::function<void(int thread)>& run) {
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) threads.emplace_back([&run, i] { run(i); });
   for (std::thread& thread : threads) thread.join();
 }
@@ -71,7 +72,7 @@ TEST(SharedPartsTest, EachSweepHasItsOwnPlanWhoeverAsksFirst) {
       SweepRecord sweep;
       sweep.uid = fmt::format("uid-{}", scales);
       sweep.spec = testing::SmallSpec(scales, 1).SerializeAsString();
-      sweep.cells = 3 * scales;
+      sweep.cells = int64_t{3} * scales;
       sweep.replicates = 1;
       const auto plan = plans.Get(sweep);
       ASSERT_TRUE(plan.ok()) << plan.status();
