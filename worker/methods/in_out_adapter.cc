@@ -7,10 +7,9 @@
 
 #include "common/positions.h"
 #include "worker/methods/adapter_size.h"
-#include "worker/methods/attachment.h"
 #include "worker/methods/bottleneck.h"
-#include "worker/methods/file_parts.h"
 #include "worker/methods/folded_weights.h"
+#include "worker/methods/own_weights.h"
 
 namespace loupe::worker {
 namespace {
@@ -127,11 +126,11 @@ int64_t NormGroups(const TappableBlock& block, int64_t channels) {
   return channels % kPapersGroups == 0 ? kPapersGroups : block.norm_num_groups;
 }
 
-class InOutAdapter : public Method {
+class InOutAdapter : public ParameterMethod {
  public:
   InOutAdapter(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots, const SlotRange& range,
                torch::Device device)
-      : range_(range), attachment_(range) {
+      : ParameterMethod(range) {
     std::vector<SlotInit> init;
     for (const SlotOptions& slot : slots) {
       init.push_back({at::detail::createCPUGenerator(slot.init_seed),
@@ -143,15 +142,6 @@ class InOutAdapter : public Method {
     for (const TappableBlock& block : blocks) PlaceAt(block, runs, init, device);
   }
 
-  int64_t slots() const override { return range_.total; }
-  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
-
-  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
-
-  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
-  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
-    ImportParts(PartsOf(slot), arrays);
-  }
   absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
     AdapterFile file;
     file.arrays = Export(slot);
@@ -160,7 +150,7 @@ class InOutAdapter : public Method {
   }
 
  private:
-  std::vector<FilePart> PartsOf(int64_t slot) const {
+  std::vector<FilePart> PartsOf(int64_t slot) const override {
     std::vector<FilePart> parts;
     for (size_t i = 0; i < parameters_.size(); ++i) {
       const NamedParameter& parameter = parameters_[i];
@@ -199,11 +189,8 @@ class InOutAdapter : public Method {
     attachment_.Add(block, std::make_shared<InOutTaps>(std::move(placement)));
   }
 
-  const SlotRange range_;
   std::vector<Settings> settings_;  // per slot
-  std::vector<NamedParameter> parameters_;
-  std::vector<bool> transposed_;  // beside parameters_: in a file
-  Attachment attachment_;
+  std::vector<bool> transposed_;    // beside parameters_: in a file
 };
 
 }  // namespace

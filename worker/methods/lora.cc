@@ -8,10 +8,9 @@
 #include <set>
 #include <utility>
 
-#include "worker/methods/attachment.h"
 #include "worker/methods/dropout.h"
-#include "worker/methods/file_parts.h"
 #include "worker/methods/layer_names.h"
+#include "worker/methods/own_weights.h"
 #include "worker/methods/target_layers.h"
 #include "worker/runtime/autocast_scope.h"
 
@@ -173,29 +172,21 @@ class LoraHook : public LayerHook {
 
 // ---- the method
 
-class Lora : public Method {
+class Lora : public ParameterMethod {
  public:
   Lora(const TuningSites& sites, const std::vector<SlotPlan>& plans, const SlotRange& range, torch::Device device)
-      : range_(range), attachment_(range) {
+      : ParameterMethod(range) {
     std::vector<at::Generator> generators;
     for (const SlotPlan& plan : plans) generators.push_back(at::detail::createCPUGenerator(plan.seed));
     const std::vector<NamedSite> named = NamedSites(sites);
     for (size_t i = 0; i < named.size(); ++i) PlaceAt(named[i], i, plans, generators, device);
   }
 
-  int64_t slots() const override { return range_.total; }
-  const std::vector<NamedParameter>& parameters() const override { return parameters_; }
-  void SetEnabled(bool enabled) override { attachment_.SetEnabled(enabled); }
   void BeginTraining(const std::vector<int64_t>& draws) override {
     TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
     *pass_ = {true, draws};
   }
   void EndTraining() override { pass_->training = false; }
-
-  std::map<std::string, torch::Tensor> Export(int64_t slot) const override { return ExportParts(PartsOf(slot)); }
-  void Import(int64_t slot, const std::map<std::string, torch::Tensor>& arrays) override {
-    ImportParts(PartsOf(slot), arrays);
-  }
 
   absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
     torch::NoGradGuard no_grad;
@@ -216,15 +207,11 @@ class Lora : public Method {
     std::vector<Group> groups;
   };
 
-  std::vector<FilePart> PartsOf(int64_t slot) const {
-    std::vector<FilePart> parts;
-    for (const NamedParameter& parameter : parameters_) {
-      if (!parameter.Holds(slot)) continue;
-      parts.push_back({parameter.name, parameter.value[slot - parameter.first_slot]});
+  std::vector<FilePart> PartsOf(int64_t slot) const override {
+    std::vector<FilePart> parts = ParameterMethod::PartsOf(slot);
+    for (FilePart& part : parts) {
       // peft keeps a convolution's magnitudes with the dimensions of its output.
-      const bool magnitude = parameter.name.ends_with("magnitude_vector");
-      if (magnitude && convolutions_.contains(parameter.name))
-        parts.back().value = parts.back().value.view({1, -1, 1, 1});
+      if (convolutions_.contains(part.name)) part.value = part.value.view({1, -1, 1, 1});
     }
     return parts;
   }
@@ -300,12 +287,9 @@ class Lora : public Method {
     if (named.site.layer->kind() == LeafKind::kConv2d) convolutions_.insert(parameters_.back().name);
   }
 
-  const SlotRange range_;
   const std::shared_ptr<PassState> pass_ = std::make_shared<PassState>();
-  std::vector<NamedParameter> parameters_;
   std::set<std::string> convolutions_;  // names of their magnitudes
   std::vector<Placed> placed_;
-  Attachment attachment_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Methods whose files are their parameters as they are: each slot's values under the parameter's name.
+// Methods whose files are their parameters, as a rule as they are: each slot's values under the parameter's name.
 #pragma once
 
 #include <map>
