@@ -9,9 +9,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "worker/data/captioned_folder.h"
-#include "worker/runtime/random_stream.h"
 #include "worker/runtime/user_error.h"
-#include "worker/tasks/epoch_order.h"
 #include "worker/tasks/finetune.h"
 
 namespace loupe::worker {
@@ -51,7 +49,7 @@ ClassFolder ReadClasses(const std::string& folder, int side, bool one_class) {
   return found;
 }
 
-class ClassConditionalTask : public Task {
+class ClassConditionalTask : public CaptionedTask {
  public:
   ClassConditionalTask(const Settings& settings, SharedInputs& inputs, const SampleProgress& progress) {
     BaseModel& base = inputs.Base(settings);
@@ -88,66 +86,38 @@ class ClassConditionalTask : public Task {
           "their names",
           path, names.size(), names.size() - 1));
     }
-    auto data = std::make_shared<CaptionedPictures>();
-    const EncodedPictures pictures = inputs.Latents(settings, folder.pictures.images, progress);
-    data->latents = pictures.latents;
-    data->mirrored = pictures.mirrored;
     std::vector<std::string> prompts;
     for (const int64_t id : matched.ids) prompts.push_back(std::to_string(id));
     std::vector<int64_t> class_rows;
+    std::vector<std::string> captions;
     for (const std::string& name : folder.classes) {
       class_rows.push_back(row_of.at(name));
-      data->captions.push_back(prompts[static_cast<size_t>(class_rows.back())]);
+      captions.push_back(prompts[static_cast<size_t>(class_rows.back())]);
       words_.push_back(name.empty() ? "a photo" : "a photo of " + Spaced(name));
     }
-    data->contexts = inputs.Contexts(settings, prompts);
-    data->caption_of = torch::tensor(class_rows, torch::kInt64).to(data->contexts.device());
-    data->empty_context = inputs.Contexts(settings, {""});
-    data->caption_dropout = settings.Real("task.caption_dropout");
-    subject_ = inputs.DataFeatures(settings, folder.pictures, progress);
-    data_ = std::move(data);
+    Load(settings, inputs, folder.pictures, std::move(captions), prompts, class_rows, progress);
   }
-
-  const torch::Tensor& latents() const override { return data_->latents; }
-  std::vector<std::string> captions() const override { return data_->captions; }
-  Condition contexts() const override { return data_->contexts.index_select(0, data_->caption_of); }
 
   std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
                                  SharedInputs& inputs) const override;
 
-  const std::shared_ptr<const CaptionedPictures>& data() const { return data_; }
-  const PictureFeatures& subject() const { return subject_; }
+  // Beside the training pictures: their class for the scorer's text tower.
   const std::vector<std::string>& words() const { return words_; }
 
  private:
-  std::shared_ptr<const CaptionedPictures> data_;
-  PictureFeatures subject_;         // of the training pictures
-  std::vector<std::string> words_;  // beside them: their class for the scorer's text tower
+  std::vector<std::string> words_;
 };
 
-class ClassConditionalRun : public TaskRun {
+class ClassConditionalRun : public CaptionedRun {
  public:
   ClassConditionalRun(const ClassConditionalTask& task, const Settings& settings, const TrialSeeds& seeds,
                       SharedInputs& inputs)
-      : data_(task.data()), seeds_(seeds) {
-    EpochOrder order(static_cast<int64_t>(data_->captions.size()), RandomStream(seeds(Stream::kSampleCaptions)));
+      : CaptionedRun(task, seeds) {
     std::vector<std::string> words;
-    for (const int64_t index : order.Next(settings.Integer("budget.samples"))) {
-      prompts_.push_back(data_->captions[static_cast<size_t>(index)]);
-      words.push_back(task.words()[static_cast<size_t>(index)]);
-    }
+    for (const int64_t index : ChoosePrompts(settings)) words.push_back(task.words()[static_cast<size_t>(index)]);
     references_.subject = task.subject();
     references_.texts = inputs.EmbedTexts(settings, words);
   }
-
-  std::unique_ptr<BatchSource> MakeSource(int64_t batch) const override {
-    return MakeCaptionedSource(
-        data_, batch, {seeds_(Stream::kInstanceOrder), seeds_(Stream::kFlips), seeds_(Stream::kCaptionDropout)});
-  }
-
- private:
-  const std::shared_ptr<const CaptionedPictures> data_;
-  const TrialSeeds seeds_;
 };
 
 std::unique_ptr<TaskRun> ClassConditionalTask::Begin(const Settings& settings, const TrialSeeds& seeds,

@@ -85,17 +85,13 @@ analysis::FeatureMatrix Chosen(const analysis::FeatureMatrix& from, const std::v
   return taken;
 }
 
-class FinetuneTask : public Task {
+class FinetuneTask : public CaptionedTask {
  public:
   FinetuneTask(const Settings& settings, SharedInputs& inputs, const SampleProgress& progress) {
     BaseModel& base = inputs.Base(settings);
     const CaptionedFolder folder =
         ValueOrThrow(ReadCaptionedFolder(settings.Text("task.images"), static_cast<int>(base.image_size())));
     data_sha256_ = Sha256Hex(fmt::format("{}\n{}", folder.pictures.content_hash, fmt::join(folder.captions, "\n")));
-    auto data = std::make_shared<CaptionedPictures>();
-    const EncodedPictures pictures = inputs.Latents(settings, folder.pictures.images, progress);
-    data->latents = pictures.latents;
-    data->mirrored = pictures.mirrored;
     std::vector<std::string> different;
     std::vector<int64_t> caption_of;
     std::map<std::string, int64_t> row_of;
@@ -106,51 +102,23 @@ class FinetuneTask : public Task {
     }
     picture_notes_ = folder.pictures.notes;
     prompt_notes_ = inputs.CutOffs(settings, different);
-    data->captions = folder.captions;
-    data->contexts = inputs.Contexts(settings, different);
-    data->caption_of = torch::tensor(caption_of, torch::kInt64).to(data->contexts.device());
-    data->empty_context = inputs.Contexts(settings, {""});
-    data->caption_dropout = settings.Real("task.caption_dropout");
-    subject_ = inputs.DataFeatures(settings, folder.pictures, progress);
-    data_ = std::move(data);
+    Load(settings, inputs, folder.pictures, folder.captions, different, caption_of, progress);
   }
-
-  const torch::Tensor& latents() const override { return data_->latents; }
-  std::vector<std::string> captions() const override { return data_->captions; }
-  Condition contexts() const override { return data_->contexts.index_select(0, data_->caption_of); }
 
   std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
                                  SharedInputs& inputs) const override;
-
-  const std::shared_ptr<const CaptionedPictures>& data() const { return data_; }
-  const PictureFeatures& subject() const { return subject_; }
-
- private:
-  std::shared_ptr<const CaptionedPictures> data_;
-  PictureFeatures subject_;  // of the training pictures
 };
 
-class FinetuneRun : public TaskRun {
+class FinetuneRun : public CaptionedRun {
  public:
   FinetuneRun(const FinetuneTask& task, const Settings& settings, const TrialSeeds& seeds, SharedInputs& inputs)
-      : data_(task.data()), seeds_(seeds) {
-    EpochOrder order(static_cast<int64_t>(data_->captions.size()), RandomStream(seeds(Stream::kSampleCaptions)));
-    const std::vector<int64_t> chosen = order.Next(settings.Integer("budget.samples"));
-    for (const int64_t index : chosen) prompts_.push_back(data_->captions[static_cast<size_t>(index)]);
+      : CaptionedRun(task, seeds) {
+    const std::vector<int64_t> chosen = ChoosePrompts(settings);
     references_.subject = task.subject();
     references_.own_pictures.clip = Chosen(references_.subject.clip, chosen);
     if (references_.subject.dino.rows > 0) references_.own_pictures.dino = Chosen(references_.subject.dino, chosen);
     references_.texts = inputs.EmbedTexts(settings, prompts_);
   }
-
-  std::unique_ptr<BatchSource> MakeSource(int64_t batch) const override {
-    return MakeCaptionedSource(
-        data_, batch, {seeds_(Stream::kInstanceOrder), seeds_(Stream::kFlips), seeds_(Stream::kCaptionDropout)});
-  }
-
- private:
-  const std::shared_ptr<const CaptionedPictures> data_;
-  const TrialSeeds seeds_;
 };
 
 std::unique_ptr<TaskRun> FinetuneTask::Begin(const Settings& settings, const TrialSeeds& seeds,
@@ -163,6 +131,34 @@ std::unique_ptr<TaskRun> FinetuneTask::Begin(const Settings& settings, const Tri
 std::unique_ptr<BatchSource> MakeCaptionedSource(std::shared_ptr<const CaptionedPictures> data, int64_t batch,
                                                  const CaptionedSeeds& seeds) {
   return std::make_unique<CaptionedSource>(std::move(data), batch, seeds);
+}
+
+void CaptionedTask::Load(const Settings& settings, SharedInputs& inputs, const ImageFolder& pictures,
+                         std::vector<std::string> captions, const std::vector<std::string>& prompts,
+                         const std::vector<int64_t>& rows, const SampleProgress& progress) {
+  auto data = std::make_shared<CaptionedPictures>();
+  const EncodedPictures encoded = inputs.Latents(settings, pictures.images, progress);
+  data->latents = encoded.latents;
+  data->mirrored = encoded.mirrored;
+  data->captions = std::move(captions);
+  data->contexts = inputs.Contexts(settings, prompts);
+  data->caption_of = torch::tensor(rows, torch::kInt64).to(data->contexts.device());
+  data->empty_context = inputs.Contexts(settings, {""});
+  data->caption_dropout = settings.Real("task.caption_dropout");
+  subject_ = inputs.DataFeatures(settings, pictures, progress);
+  data_ = std::move(data);
+}
+
+std::unique_ptr<BatchSource> CaptionedRun::MakeSource(int64_t batch) const {
+  return MakeCaptionedSource(data_, batch,
+                             {seeds_(Stream::kInstanceOrder), seeds_(Stream::kFlips), seeds_(Stream::kCaptionDropout)});
+}
+
+std::vector<int64_t> CaptionedRun::ChoosePrompts(const Settings& settings) {
+  EpochOrder order(static_cast<int64_t>(data_->captions.size()), RandomStream(seeds_(Stream::kSampleCaptions)));
+  std::vector<int64_t> chosen = order.Next(settings.Integer("budget.samples"));
+  for (const int64_t index : chosen) prompts_.push_back(data_->captions[static_cast<size_t>(index)]);
+  return chosen;
 }
 
 std::unique_ptr<const Task> MakeFinetuneTask(const Settings& settings, uint64_t /*sweep_seed*/, SharedInputs& inputs,
