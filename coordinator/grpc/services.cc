@@ -36,13 +36,7 @@ grpc::ServerWriteReactor<v1::WatchSweepResponse>* GrpcSweepService::WatchSweep(g
 grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* GrpcTrialService::DownloadArtifact(
     grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
   auto* writer = new ChunkWriter<v1::DownloadArtifactResponse>(backend_);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open =
-      OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request);
-  if (!open.ok()) {
-    writer->End(open.status());
-    return writer;
-  }
-  writer->SetOpen(*std::move(open));
+  if (!Admit(writer, backend_, *context, Role::kViewer, request)) return writer;
   struct Progress {
     std::optional<ArtifactSource> source;
     int64_t sent = 0;
@@ -74,13 +68,7 @@ grpc::ServerReadReactor<v1::UploadArtifactRequest>* GrpcWorkerService::UploadArt
 grpc::ServerWriteReactor<v1::RenderReportResponse>* GrpcAnalysisService::RenderReport(
     grpc::CallbackServerContext* context, const v1::RenderReportRequest* request) {
   auto* writer = new ChunkWriter<v1::RenderReportResponse>(backend_);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open =
-      OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request);
-  if (!open.ok()) {
-    writer->End(open.status());
-    return writer;
-  }
-  writer->SetOpen(*std::move(open));
+  if (!Admit(writer, backend_, *context, Role::kViewer, request)) return writer;
   const std::shared_ptr<AnalysisCancellation> cancellation = api_.NewCancellation();
   writer->SetOnCancel([cancellation] { cancellation->Cancel(); });
   const auto send = [writer](const AnalysisApi::Answer& answer) {

@@ -17,6 +17,19 @@ CallOrigin OriginOf(const grpc::ServerContextBase& context);
 absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, grpc::CallbackServerContext& context,
                                                   Role role, CallKind kind, const google::protobuf::Message* request);
 
+// Opens the call of a reactor that streams; false when it is not admitted, and has been ended with why.
+template <typename Reactor>
+bool Admit(Reactor* reactor, const Backend& backend, grpc::CallbackServerContext& context, Role role,
+           const google::protobuf::Message* request) {
+  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(backend, context, role, CallKind::kStream, request);
+  if (!open.ok()) {
+    reactor->End(open.status());
+    return false;
+  }
+  reactor->SetOpen(*std::move(open));
+  return true;
+}
+
 // Lives until gRPC is done with it, and deletes itself then.
 class UnaryReactor final : public grpc::ServerUnaryReactor, public UnaryCall {
  public:

@@ -10,14 +10,7 @@ namespace loupe::coordinator {
 UploadReactor* UploadReactor::Begin(const Backend& backend, grpc::CallbackServerContext& context,
                                     v1::UploadArtifactResponse& response) {
   auto* reactor = new UploadReactor(backend, response);
-  absl::StatusOr<std::unique_ptr<OpenCall>> open =
-      OpenFor(backend, context, Role::kWorker, CallKind::kStream, /*request=*/nullptr);
-  if (!open.ok()) {
-    reactor->End(open.status());
-    return reactor;
-  }
-  reactor->SetOpen(*std::move(open));
-  reactor->ReadNext();
+  if (Admit(reactor, backend, context, Role::kWorker, /*request=*/nullptr)) reactor->ReadNext();
   return reactor;
 }
 

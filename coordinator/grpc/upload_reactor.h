@@ -25,6 +25,8 @@ class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactReq
     Take();
     delete this;
   }
+  // Once, on any thread.
+  void End(const absl::Status& status);
 
  private:
   UploadReactor(const Backend& backend, v1::UploadArtifactResponse& response)
@@ -33,7 +35,6 @@ class UploadReactor final : public grpc::ServerReadReactor<v1::UploadArtifactReq
   void Continue(bool ok);
   absl::Status Keep();
   void ReadNext();
-  void End(const absl::Status& status);
 
   const Backend& backend_;
   v1::UploadArtifactResponse& response_;
