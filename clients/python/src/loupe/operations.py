@@ -89,6 +89,16 @@ class Operations:
     def __init__(self, transport: rpc.Transport) -> None:
         self.transport = transport
 
+    async def _pages(self, method: rpc.Method[rpc.Request, rpc.Response], request: rpc.Request) -> AsyncGenerator[rpc.Response, None]:
+        """Of a list, to its end; `request` asks for the first."""
+        asked: Any = request
+        while True:
+            page: Any = await self.transport.unary(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
     # Sweeps
 
     async def _create(self, file: sweep_pb2.SweepFile, name: str, dry_run: bool) -> sweep_pb2.CreateSweepResponse:
@@ -120,14 +130,8 @@ class Operations:
             raise AlreadyExistsError(f"there is a sweep '{there.name}' already", hint=hint, code=error.code) from error
 
     async def sweeps(self) -> list[Sweep]:
-        found: list[Sweep] = []
-        request = sweep_pb2.ListSweepsRequest(page_size=1000)
-        while True:
-            page = await self.transport.unary(rpc.LIST_SWEEPS, request)
-            found += map(Sweep.of, page.sweeps)
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        pages = self._pages(rpc.LIST_SWEEPS, sweep_pb2.ListSweepsRequest(page_size=1000))
+        return [Sweep.of(sweep) async for page in pages for sweep in page.sweeps]
 
     async def sweep(self, sweep: SweepName) -> Sweep:
         return Sweep.of(await self.transport.unary(rpc.GET_SWEEP, sweep_pb2.GetSweepRequest(name=_name(sweep))))
@@ -197,13 +201,7 @@ class Operations:
             if state.upper() not in trial_pb2.Trial.State.keys():
                 raise InvalidRequestError(f"there is no trial state '{state}'", hint=f"States: {', '.join(trial_pb2.Trial.State.keys()[1:])}.")
             request.states.append(getattr(trial_pb2.Trial, state.upper()))
-        found: list[Trial] = []
-        while True:
-            page = await self.transport.unary(rpc.LIST_TRIALS, request)
-            found += map(Trial.of, page.trials)
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        return [Trial.of(trial) async for page in self._pages(rpc.LIST_TRIALS, request) for trial in page.trials]
 
     async def trial(self, sweep: SweepName, index: int) -> Trial:
         return Trial.of(await self.transport.unary(rpc.GET_TRIAL, trial_pb2.GetTrialRequest(name=_trial(sweep, index))))
@@ -215,13 +213,8 @@ class Operations:
 
     async def points(self, sweep: SweepName, index: int, metric: str = "") -> list[Point]:
         request = trial_pb2.ListMetricPointsRequest(parent=_trial(sweep, index), page_size=10000, metric=metric)
-        found: list[Point] = []
-        while True:
-            page = await self.transport.unary(rpc.LIST_METRIC_POINTS, request)
-            found += [Point(point.metric, point.step, point.value) for point in page.points]
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        pages = self._pages(rpc.LIST_METRIC_POINTS, request)
+        return [Point(point.metric, point.step, point.value) async for page in pages for point in page.points]
 
     async def metric_rows(self, sweep: SweepName, trials: int | Collection[int] | None, metric: str) -> list[Row]:
         if trials is None:
@@ -297,11 +290,5 @@ class Operations:
         return target
 
     async def workers(self) -> list[Worker]:
-        request = worker_pb2.ListWorkersRequest(page_size=1000)
-        found: list[Worker] = []
-        while True:
-            page = await self.transport.unary(rpc.LIST_WORKERS, request)
-            found += map(Worker.of, page.workers)
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        pages = self._pages(rpc.LIST_WORKERS, worker_pb2.ListWorkersRequest(page_size=1000))
+        return [Worker.of(worker) async for page in pages for worker in page.workers]
