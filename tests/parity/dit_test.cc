@@ -7,8 +7,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/parity/reference.h"
-#include "worker/base/base_model.h"
+#include "tests/parity/written_base.h"
 #include "worker/nn/tuning_sites.h"
 #include "worker/runtime/user_error.h"
 #include "worker/sampling/picture_sampler.h"
@@ -20,18 +19,7 @@ namespace {
 constexpr double kDiTForward = 1e-5;
 constexpr double kDiTGradient = 3e-5;
 
-class DiTParity : public testing::TestWithParam<const char*> {
- protected:
-  void SetUp() override {
-    auto base = LoadBase(ReferenceFolder() + "/" + GetParam());
-    ASSERT_TRUE(base.ok()) << base.status();
-    base_.emplace(*std::move(base));
-    expected_ = ReadReference(std::string(GetParam()) + ".safetensors");
-  }
-
-  std::optional<BaseModel> base_;
-  std::map<std::string, torch::Tensor> expected_;
-};
+class DiTParity : public WrittenBase {};
 
 TEST_P(DiTParity, ForwardAndEveryGradient) {
   auto latents = expected_["latents"].clone().requires_grad_();

@@ -7,28 +7,18 @@ diffusers write, and kohya's names, are given to `loupe-worker sample --adapter`
 the border between two, as in export_test.py.
 """
 
-import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import unittest
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["DIFFUSERS_VERBOSITY"] = "error"
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-
-import numpy as np
 import peft
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from PIL import Image
+from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
-REPOSITORY, WORKER = pathlib.Path(sys.argv[1]), sys.argv[2]
-BASE = REPOSITORY / "configs/bases/emoji-sd"
-PROMPT, SEED, STEPS, GUIDANCE = "a photo of a red heart", 5, 2, 3.0
+from trial_pictures import BASE, FilesTest, picture, pipeline, trial_file
+
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
 # Ours, and what peft is told.
@@ -41,20 +31,6 @@ CASES = {
     "dora": ({"method.rank": "2", "method.dora": "true", "method.targets": "all"},
              dict(r=2, lora_alpha=2, use_dora=True, target_modules="matrices")),
 }
-
-
-def pipeline(folder=BASE):
-    loaded = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
-    loaded.set_progress_bar_config(disable=True)
-    loaded.scheduler = DPMSolverMultistepScheduler.from_config(loaded.scheduler.config)
-    return loaded
-
-
-def picture(loaded):
-    size = loaded.unet.config.sample_size
-    noise = torch.randn(1, 4, size, size, generator=torch.Generator().manual_seed(SEED))
-    image = loaded(PROMPT, latents=noise, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np").images[0]
-    return (image * 255).round().astype(np.int64)
 
 
 def inject(module, options, seed=3):
@@ -76,44 +52,21 @@ def inject(module, options, seed=3):
 
 
 def our_file(path, settings, unet, text=None):
-    """A trial's adapter file from docs/formats.md alone."""
     arrays = {f"unet.{name}": value for name, value in unet.items()}
     arrays |= {f"text_encoder.text_model.{name}": value for name, value in (text or {}).items()}
-    settings = {"base": str(BASE), "scorer": "s", "task.images": "i", "task.instance_prompt": "a", "task.class_prompt": "b",
-                "budget.steps": "1", "method.kind": "lora"} | settings
-    save_file(arrays, path, {"loupe.format": "loupe-adapter-v1", "loupe.settings": json.dumps(settings), "loupe.cell": "{}",
-                             "loupe.sweep_seed": "0", "loupe.replicate": "0", "loupe.steps": "1", "loupe.trial": "",
-                             "loupe.base_sha256": "", "loupe.provenance": "{}", "format": "pt"})
+    trial_file(path, arrays, {"method.kind": "lora"} | settings)
 
 
-class LoraFilesTest(unittest.TestCase):
+class LoraFilesTest(FilesTest):
     @classmethod
     def setUpClass(cls):
         cls.untuned = picture(pipeline())
 
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.path = pathlib.Path(folder.name)
-
-    def worker(self, *arguments):
-        return subprocess.run([WORKER, *map(str, arguments)], capture_output=True, text=True)
-
-    def sample(self, adapter):
-        done = self.worker("sample", "--base", BASE, "--prompt", PROMPT, "--seed", SEED, "--steps", STEPS, "--guidance",
-                           GUIDANCE, "--out", self.path / "p.png", "--adapter", adapter)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return np.asarray(Image.open(self.path / "p.png").convert("RGB")).astype(np.int64)
-
     def export(self, adapter, layout):
-        out = self.path / layout
-        done = self.worker("export", "--base", BASE, "--adapter", adapter, "--out", out, "--as", layout)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return out
+        return super().export(adapter, layout, layout)
 
     def expect_same(self, found, expected):
-        self.assertGreater(np.abs(expected - self.untuned).mean(), 2, "the LoRA changes the picture")
-        self.assertLessEqual(np.abs(found - expected).max(), 2)
+        super().expect_same(found, expected, self.untuned)
 
     def test_what_we_export_loads_in_diffusers_and_peft(self):
         for name, (settings, options) in CASES.items():

@@ -5,29 +5,18 @@
 One level of difference where a value lies on the border between two, as in export_test.py.
 """
 
-import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import unittest
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["DIFFUSERS_VERBOSITY"] = "error"
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-
-import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from lycoris.modules.loha import LohaModule
 from lycoris.modules.lokr import LokrModule
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
-REPOSITORY, WORKER = pathlib.Path(sys.argv[1]), sys.argv[2]
-BASE = REPOSITORY / "configs/bases/emoji-sd"
-PROMPT, SEED, STEPS, GUIDANCE = "a photo of a red heart", 5, 2, 3.0
+from trial_pictures import BASE, FilesTest, picture, pipeline, trial_file
+
 # Ours, and LyCORIS's module with its options.
 CASES = {
     "loha": ({"method.kind": "loha", "method.rank": "3", "method.alpha": "6", "method.targets": "all"},
@@ -37,20 +26,6 @@ CASES = {
     "lokr whole": ({"method.kind": "lokr", "method.rank": "64", "method.alpha": "32", "method.targets": "all"},
                    LokrModule, dict(lora_dim=64, alpha=32)),
 }
-
-
-def pipeline(folder=BASE):
-    loaded = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
-    loaded.set_progress_bar_config(disable=True)
-    loaded.scheduler = DPMSolverMultistepScheduler.from_config(loaded.scheduler.config)
-    return loaded
-
-
-def picture(loaded):
-    size = loaded.unet.config.sample_size
-    noise = torch.randn(1, 4, size, size, generator=torch.Generator().manual_seed(SEED))
-    image = loaded(PROMPT, latents=noise, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np").images[0]
-    return (image * 255).round().astype(np.int64)
 
 
 def layers_of(unet):
@@ -67,33 +42,13 @@ def add(layer, module):
         layer.weight += module.get_weight(layer.weight.shape).reshape(layer.weight.shape)
 
 
-class LycorisFilesTest(unittest.TestCase):
+class LycorisFilesTest(FilesTest):
     @classmethod
     def setUpClass(cls):
         cls.untuned = picture(pipeline())
 
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.path = pathlib.Path(folder.name)
-
-    def worker(self, *arguments):
-        return subprocess.run([WORKER, *map(str, arguments)], capture_output=True, text=True)
-
-    def sample(self, adapter):
-        done = self.worker("sample", "--base", BASE, "--prompt", PROMPT, "--seed", SEED, "--steps", STEPS, "--guidance",
-                           GUIDANCE, "--out", self.path / "p.png", "--adapter", adapter)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return np.asarray(Image.open(self.path / "p.png").convert("RGB")).astype(np.int64)
-
-    def export(self, adapter, layout, name):
-        done = self.worker("export", "--base", BASE, "--adapter", adapter, "--out", self.path / name, "--as", layout)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return self.path / name
-
     def expect_same(self, found, expected):
-        self.assertGreater(np.abs(expected - self.untuned).mean(), 2, "the change is seen")
-        self.assertLessEqual(np.abs(found - expected).max(), 2)
+        super().expect_same(found, expected, self.untuned)
 
     def test_files_go_both_ways(self):
         for name, (settings, kind, options) in CASES.items():
@@ -117,12 +72,7 @@ class LycorisFilesTest(unittest.TestCase):
                 self.expect_same(self.sample(self.path / "theirs.safetensors"), expected)
                 self.expect_same(picture(pipeline(self.export(self.path / "theirs.safetensors", "merged", "m"))), expected)
                 # A trial's file of the same values, written for LyCORIS.
-                own = {"base": str(BASE), "scorer": "s", "task.images": "i", "task.instance_prompt": "a",
-                       "task.class_prompt": "b", "budget.steps": "1"} | settings
-                save_file(ours, self.path / "ours.safetensors",
-                          {"loupe.format": "loupe-adapter-v1", "loupe.settings": json.dumps(own), "loupe.cell": "{}",
-                           "loupe.sweep_seed": "0", "loupe.replicate": "0", "loupe.steps": "1", "loupe.trial": "",
-                           "loupe.base_sha256": "", "loupe.provenance": "{}", "format": "pt"})
+                trial_file(self.path / "ours.safetensors", ours, settings)
                 self.expect_same(self.sample(self.path / "ours.safetensors"), expected)
                 written = load_file(self.export(self.path / "ours.safetensors", "kohya", "k") / "lora.safetensors")
                 fresh = pipeline()

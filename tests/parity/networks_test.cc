@@ -8,8 +8,7 @@
 
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "tests/parity/reference.h"
-#include "worker/base/base_model.h"
+#include "tests/parity/written_base.h"
 
 namespace loupe::worker {
 namespace {
@@ -20,19 +19,7 @@ constexpr double kForward = 1e-5;
 // Gradients run through all layers twice.
 constexpr double kGradient = 3e-5;
 
-class BaseParity : public testing::TestWithParam<const char*> {
- protected:
-  void SetUp() override {
-    torch::manual_seed(0);
-    auto base = LoadBase(ReferenceFolder() + "/" + GetParam());
-    ASSERT_TRUE(base.ok()) << base.status();
-    base_.emplace(*std::move(base));
-    expected_ = ReadReference(std::string(GetParam()) + ".safetensors");
-  }
-
-  std::optional<BaseModel> base_;
-  std::map<std::string, torch::Tensor> expected_;
-};
+class BaseParity : public WrittenBase {};
 
 TEST_P(BaseParity, UNetForwardLossAndInputGradients) {
   const auto latents = expected_["latents"].clone().requires_grad_();

@@ -7,28 +7,18 @@ UI does with one is written out here in numpy, and its published rules for readi
 """
 
 import json
-import os
-import pathlib
 import re
-import subprocess
 import sys
-import tempfile
 import unittest
 import zipfile
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["DIFFUSERS_VERBOSITY"] = "error"
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
-REPOSITORY, WORKER = pathlib.Path(sys.argv[1]), sys.argv[2]
-BASE = REPOSITORY / "configs/bases/emoji-sd"
-SEED, STEPS, GUIDANCE = 5, 2, 3.0
+import trial_pictures
+from trial_pictures import BASE, FilesTest, pipeline, trial_file
+
 WORD = "<toy>"
 PROMPT = f"a photo of {WORD} heart"
 TEXT_WIDTH = 128
@@ -37,27 +27,13 @@ ARCHIVE_NAMES = re.compile(r"^([^/]+)/((data/\d+)|version|(data\.pkl))$")
 CLASSES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage"}
 
 
-def pipeline():
-    loaded = StableDiffusionPipeline.from_pretrained(BASE, torch_dtype=torch.float32, safety_checker=None)
-    loaded.set_progress_bar_config(disable=True)
-    loaded.scheduler = DPMSolverMultistepScheduler.from_config(loaded.scheduler.config)
-    return loaded
-
-
 def picture(loaded, prompt=PROMPT):
-    size = loaded.unet.config.sample_size
-    noise = torch.randn(1, 4, size, size, generator=torch.Generator().manual_seed(SEED))
-    image = loaded(prompt, latents=noise, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np").images[0]
-    return (image * 255).round().astype(np.int64)
+    return trial_pictures.picture(loaded, prompt)
 
 
-def trial_file(path, arrays, settings):
-    """A trial's adapter file from docs/formats.md alone."""
-    settings = {"base": str(BASE), "scorer": "s", "task.images": "i", "task.instance_prompt": PROMPT,
-                "task.class_prompt": "a photo of heart", "budget.steps": "1"} | settings
-    save_file(arrays, path, {"loupe.format": "loupe-adapter-v1", "loupe.settings": json.dumps(settings), "loupe.cell": "{}",
-                             "loupe.sweep_seed": "0", "loupe.replicate": "0", "loupe.steps": "7", "loupe.trial": "",
-                             "loupe.base_sha256": "", "loupe.provenance": "{}", "format": "pt"})
+def embedding_file(path, values):
+    trial_file(path, {WORD: values}, {"method.kind": "textual-inversion", "method.vectors": str(len(values)),
+                                      "task.instance_prompt": PROMPT, "task.class_prompt": "a photo of heart"}, steps=7)
 
 
 # ---- a hypernetwork in numpy
@@ -139,31 +115,14 @@ CASES = {
 }
 
 
-class PersonalFilesTest(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.path = pathlib.Path(folder.name)
-
-    def worker(self, *arguments, code=0):
-        done = subprocess.run([WORKER, *map(str, arguments)], capture_output=True, text=True)
-        self.assertEqual(done.returncode, code, done.stderr)
-        return done
-
+class PersonalFilesTest(FilesTest):
     def sample(self, adapter, prompt=PROMPT):
-        self.worker("sample", "--base", BASE, "--prompt", prompt, "--seed", SEED, "--steps", STEPS, "--guidance", GUIDANCE,
-                    "--out", self.path / "p.png", "--adapter", adapter)
-        return np.asarray(Image.open(self.path / "p.png").convert("RGB")).astype(np.int64)
+        return super().sample(adapter, prompt)
 
     def convert(self, file, layout, *more):
         out = self.path / f"to-{layout}-{len(list(self.path.iterdir()))}"
-        self.worker("convert", file, "--as", layout, "--out", out, *more)
+        self.done("convert", file, "--as", layout, "--out", out, *more)
         return next(out.iterdir())
-
-    def expect_same(self, found, expected, untuned):
-        self.assertGreater(np.abs(expected - untuned).mean(), 2, "it changes the picture")
-        # One level where a value lies on the border between two, one more for the sums' own order.
-        self.assertLessEqual(np.abs(found - expected).max(), 2)
 
     def test_an_embedding_gives_diffusers_picture_in_every_form(self):
         untuned = picture(pipeline())
@@ -171,7 +130,7 @@ class PersonalFilesTest(unittest.TestCase):
             with self.subTest(vectors=vectors):
                 values = torch.randn(vectors, TEXT_WIDTH, generator=torch.Generator().manual_seed(vectors)) * 0.5
                 trial = self.path / f"adapter{vectors}.safetensors"
-                trial_file(trial, {WORD: values}, {"method.kind": "textual-inversion", "method.vectors": str(vectors)})
+                embedding_file(trial, values)
                 # diffusers reads the trial's file as it is.
                 reference = pipeline()
                 reference.load_textual_inversion(self.path, weight_name=trial.name)
@@ -193,7 +152,7 @@ class PersonalFilesTest(unittest.TestCase):
 
     def test_the_web_ui_reads_our_embedding(self):
         values = torch.randn(2, TEXT_WIDTH)
-        trial_file(self.path / "a.safetensors", {WORD: values}, {"method.kind": "textual-inversion", "method.vectors": "2"})
+        embedding_file(self.path / "a.safetensors", values)
         file = self.convert(self.path / "a.safetensors", "a1111")
         self.assertEqual(file.name, "toy.pt")
         self.check_archive(file)
@@ -213,7 +172,7 @@ class PersonalFilesTest(unittest.TestCase):
             self.expect_same(self.sample(self.path / "e.pt"), picture(reference), picture(pipeline()))
         # The first trainer's, with a module in it.
         torch.save({"string_to_token": {"*": 265}, "string_to_param": torch.nn.ParameterDict({"*": values})}, self.path / "toy.pt")
-        found = json.loads(self.worker("inspect", self.path / "toy.pt", "--format", "json").stdout)
+        found = json.loads(self.done("inspect", self.path / "toy.pt", "--format", "json").stdout)
         self.assertEqual((found["form"], found["parameters"], found["facts"]["word"]), ("a1111", TEXT_WIDTH, "toy"))
 
     def check_archive(self, file):
@@ -261,14 +220,14 @@ class PersonalFilesTest(unittest.TestCase):
 
     def test_inspect_says_what_a_file_is(self):
         values = torch.randn(2, TEXT_WIDTH)
-        trial_file(self.path / "a.safetensors", {WORD: values}, {"method.kind": "textual-inversion", "method.vectors": "2"})
+        embedding_file(self.path / "a.safetensors", values)
         embedding = self.convert(self.path / "a.safetensors", "kohya")
         save_file({f"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.{key}": value for key, value in
                    (("lora_down.weight", torch.randn(4, 768)), ("lora_up.weight", torch.zeros(320, 4)),
                     ("alpha", torch.tensor(2.0)))}, self.path / "lora.safetensors", {"ss_network_dim": "4"})
         found = {}
         for file in (self.path / "a.safetensors", embedding, self.path / "lora.safetensors"):
-            found[file.name] = json.loads(self.worker("inspect", file, "--base", BASE, "--format", "json").stdout)
+            found[file.name] = json.loads(self.done("inspect", file, "--base", BASE, "--format", "json").stdout)
         self.assertEqual(found["a.safetensors"]["facts"]["method"], "textual-inversion")
         self.assertEqual((found["toy.safetensors"]["kind"], found["toy.safetensors"]["parameters"]), ("embedding", 256))
         self.assertEqual(found["toy.safetensors"]["fits"], "yes")
@@ -278,7 +237,7 @@ class PersonalFilesTest(unittest.TestCase):
         self.assertIn("made for another base", lora["fits"])
         self.assertEqual(lora["metadata"], {"ss_network_dim": "4"})
         self.assertTrue(any("change nothing" in sentence for sentence in lora["odd"]), lora["odd"])
-        self.assertIn("kind ", self.worker("inspect", embedding).stdout)
+        self.assertIn("kind ", self.done("inspect", embedding).stdout)
 
     def test_bad_files_are_refused_with_a_sentence(self):
         (self.path / "a.pt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
@@ -288,11 +247,11 @@ class PersonalFilesTest(unittest.TestCase):
         for name, sentence in (("a.pt", "refused"), ("b.safetensors", "a middle factor"), ("c.safetensors", "is broken"),
                                ("d.safetensors", "d.safetensors"), ("none.pt", "none.pt")):
             for command in (["inspect"], ["convert", "--as", "diffusers", "--out", self.path / "out", "--base", BASE]):
-                done = self.worker(command[0], self.path / name, *command[1:], code=2)
+                done = self.done(command[0], self.path / name, *command[1:], code=2)
                 self.assertIn(sentence, done.stderr)
         self.assertFalse((self.path / "out").exists())
         save_file({"lora_unet_x.lora_down.weight": torch.ones(1, 2)}, self.path / "e.safetensors")
-        done = self.worker("convert", self.path / "e.safetensors", "--as", "peft", "--out", self.path / "out", code=2)
+        done = self.done("convert", self.path / "e.safetensors", "--as", "peft", "--out", self.path / "out", code=2)
         self.assertIn("give --base", done.stderr)
 
 
