@@ -81,12 +81,12 @@ class TapPass {
     for (const TapSlot::Entry& entry : slot.entries()) passes_.push_back({entry.range, entry.part->Begin()});
   }
 
-  torch::Tensor operator()(Tap tap, torch::Tensor x) const { return passes_.empty() ? x : At(tap, x); }
+  torch::Tensor operator()(Tap tap, const torch::Tensor& x) const { return passes_.empty() ? x : At(tap, x); }
 
   // Of a transformer block: its stream [N, tokens, d] with the methods' prefix in front of it, before anything else;
   // and what it gives back, without. Throws c10::Error where the slots of a pack do not have as many tokens.
-  torch::Tensor WithPrefix(torch::Tensor x) const { return passes_.empty() ? x : Prefixed(x); }
-  torch::Tensor WithoutPrefix(torch::Tensor x) const { return passes_.empty() ? x : Stripped(x); }
+  torch::Tensor WithPrefix(const torch::Tensor& x) const { return passes_.empty() ? x : Prefixed(x); }
+  torch::Tensor WithoutPrefix(const torch::Tensor& x) const { return passes_.empty() ? x : Stripped(x); }
 
  private:
   struct SlotsPass {
