@@ -91,10 +91,11 @@ torch::Tensor DiffuSSMBlockImpl::Branch(const torch::Tensor& h) {
   const int64_t n = h.size(0), j = h.size(1), m = hourglass_;
   // [N, J, M·D] → [N, L, D]: place jM + k has W_k↑'s rows.
   const auto u = Activate(up_(Activate(w0_(h)))).reshape({n, j * m, width_});
-  const auto y = ssm_(u).reshape({n, j, m, 2 * width_});
-  std::vector<torch::Tensor> parts;
+  // At once: the gradients of the M parts of y are put side by side, not added up.
+  std::vector<torch::Tensor> parts = ssm_(u).view({n, j, m, 2 * width_}).unbind(2);
   for (int64_t k = 0; k < m; ++k) {
-    parts.push_back(down_[static_cast<size_t>(k)]->as<LinearImpl>()->forward(y.select(2, k)));
+    auto& part = parts[static_cast<size_t>(k)];
+    part = down_[static_cast<size_t>(k)]->as<LinearImpl>()->forward(part);
   }
   const auto narrowed = Activate(m == 1 ? parts.front() : torch::cat(parts, 2));
   return w3_(Activate(w2_(narrowed)) * Activate(w1_(h)));

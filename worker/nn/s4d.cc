@@ -4,7 +4,9 @@
 
 #include <cmath>
 #include <numbers>
+#include <utility>
 
+#include "worker/nn/long_convolution.h"
 #include "worker/runtime/autocast_scope.h"
 
 namespace loupe::worker {
@@ -12,10 +14,14 @@ namespace {
 
 constexpr double kLeastStep = 0.001, kGreatestStep = 0.1;
 
+torch::ScalarType TransformType(const torch::Tensor& x) {
+  return x.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+}
+
 }  // namespace
 
-S4DImpl::S4DImpl(int64_t channels, int64_t states, Discretisation discretisation)
-    : pairs_(states / 2), discretisation_(discretisation) {
+S4DImpl::S4DImpl(int64_t channels, int64_t states, Discretisation discretisation, Direction direction)
+    : pairs_(states / 2), discretisation_(discretisation), direction_(direction) {
   TORCH_CHECK(states >= 2 && states % 2 == 0, "S4D: an even number of states, not ", states);
   weight = register_parameter(
       "weight", torch::empty({channels, 2 + 4 * pairs_}, torch::dtype(torch::kFloat32).requires_grad(false)), false);
@@ -33,18 +39,29 @@ void S4DImpl::Reset(const at::Generator& generator) {
   part(3).normal_(0, std::sqrt(0.5), generator);
 }
 
+// In real numbers throughout: LibTorch computes complex exponentials and logarithms one by one.
 torch::Tensor S4DImpl::Kernel(const torch::Tensor& w, int64_t length) const {
   const auto part = [&](int64_t index) { return w.narrow(1, 2 + index * pairs_, pairs_); };
   const auto step = w.narrow(1, 0, 1).exp();
-  const auto a = torch::complex(-part(0).exp(), part(1)), c = torch::complex(part(2), part(3));
-  const auto scaled = a * step;
-  torch::Tensor log_decay, input;  // log Ā and B̄, [H, pairs]
+  const auto decay = -part(0).exp();                                // Re A
+  const auto scaled_re = decay * step, scaled_im = part(1) * step;  // ΔA
+  torch::Tensor log_re, log_im, input_re, input_im;                 // log Ā and B̄, [channels, pairs]
   if (discretisation_ == Discretisation::kZeroOrderHold) {
-    log_decay = scaled;
-    input = (scaled.exp() - 1) / a;
+    log_re = scaled_re, log_im = scaled_im;
+    // exp(ΔA) − 1, small as it may be, over A.
+    const auto grown = scaled_re.expm1();
+    const auto less_re = grown * scaled_im.cos() - 2 * (0.5 * scaled_im).sin().square();
+    const auto less_im = (grown + 1) * scaled_im.sin();
+    const auto squared = decay.square() + part(1).square();
+    input_re = (less_re * decay + less_im * part(1)) / squared;
+    input_im = (less_im * decay - less_re * part(1)) / squared;
   } else {
-    log_decay = ((1 + 0.5 * scaled) / (1 - 0.5 * scaled)).log();
-    input = step / (1 - 0.5 * scaled);
+    const auto re = 0.5 * scaled_re, im = 0.5 * scaled_im;
+    const auto squared = (1 - re).square() + im.square();  // |1 − ΔA/2|²
+    log_re = 0.5 * (4 * re / squared).log1p();
+    log_im = torch::atan2(im, 1 + re) + torch::atan2(im, 1 - re);
+    input_re = step * (1 - re) / squared;
+    input_im = step * im / squared;
   }
   // Ā^l for l = r·block + s as a product of Ā^(r·block) and Ā^s: a matrix product over n, and 2√L exponentials in
   // place of L.
@@ -52,30 +69,41 @@ torch::Tensor S4DImpl::Kernel(const torch::Tensor& w, int64_t length) const {
   while (block * block < length) block *= 2;
   const int64_t rows = (length + block - 1) / block;
   const auto count = [&](int64_t n) { return torch::arange(n, w.options().requires_grad(false)); };
-  const auto outer = ((log_decay * static_cast<double>(block)).unsqueeze(1) * count(rows).view({1, -1, 1})).exp();
-  const auto inner = (log_decay.unsqueeze(2) * count(block).view({1, 1, -1})).exp();
-  const auto powers = torch::bmm((c * input).unsqueeze(1) * outer, inner);  // [H, rows, block]
-  return 2 * torch::real(powers).reshape({w.size(0), rows * block}).narrow(1, 0, length);
+  const auto powers = [&](const torch::Tensor& l) {  // [channels, pairs, l's]: Re, Im of Ā^l
+    const auto size = (log_re.unsqueeze(2) * l).exp(), angle = log_im.unsqueeze(2) * l;
+    return std::pair{size * angle.cos(), size * angle.sin()};
+  };
+  const auto [outer_re, outer_im] = powers(count(rows) * static_cast<double>(block));
+  const auto [inner_re, inner_im] = powers(count(block));
+  const auto times_re = (2 * (part(2) * input_re - part(3) * input_im)).unsqueeze(2);  // 2 C B̄
+  const auto times_im = (2 * (part(2) * input_im + part(3) * input_re)).unsqueeze(2);
+  const auto left = torch::cat({times_re * outer_re - times_im * outer_im,  //
+                                -(times_re * outer_im + times_im * outer_re)},
+                               1);
+  const auto kernel =
+      torch::bmm(left.transpose(1, 2), torch::cat({inner_re, inner_im}, 1)).view({w.size(0), rows * block});
+  return torch::cat({kernel.narrow(1, 0, 1) + w.narrow(1, 1, 1), kernel.narrow(1, 1, length - 1)}, 1);
 }
 
 torch::Tensor S4DImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& /*b*/) const {
   const AutocastScope plain({x.device().type(), false, torch::kBFloat16});
-  const auto type = x.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
-  const int64_t length = x.size(1);
-  const auto u = x.to(type), values = w.to(type);
-  // Twice the length: the convolution must not wrap around.
-  const auto kernel = at::fft_rfft(Kernel(values, length).t(), 2 * length, 0);
-  const auto spectrum = at::fft_rfft(u, 2 * length, 1) * kernel.unsqueeze(0);
-  const auto y = at::fft_irfft(spectrum, 2 * length, 1).narrow(1, 0, length);
-  return (y + u * values.select(1, 1)).to(x.scalar_type());
+  const auto type = TransformType(x);
+  const auto kernel = Kernel(w.to(type), x.size(1)).unsqueeze(0);
+  return LongConvolution(x.to(type), kernel, direction_ == Direction::kForward ? 1 : 0).to(x.scalar_type());
 }
 
 BidirectionalS4DImpl::BidirectionalS4DImpl(int64_t channels, int64_t states, Discretisation discretisation)
     : forward_(register_module("forward", S4D(channels, states, discretisation))),
-      backward_(register_module("backward", S4D(channels, states, discretisation))) {}
+      backward_(register_module("backward", S4D(channels, states, discretisation, Direction::kBackward))) {}
 
 torch::Tensor BidirectionalS4DImpl::forward(const torch::Tensor& x) {
-  return torch::cat({forward_(x), backward_(x.flip({1})).flip({1})}, 2);
+  if (!forward_->slot.empty() || !backward_->slot.empty()) return torch::cat({forward_(x), backward_(x)}, 2);
+  // Both kernels in one go, on one transform of x.
+  const AutocastScope plain({x.device().type(), false, torch::kBFloat16});
+  const auto type = TransformType(x);
+  const auto values = torch::cat({forward_->weight, backward_->weight}).to(type);
+  const auto kernels = forward_->Kernel(values, x.size(1)).view({2, x.size(2), x.size(1)});
+  return LongConvolution(x.to(type), kernels, /*back=*/1).to(x.scalar_type());
 }
 
 }  // namespace loupe::worker
