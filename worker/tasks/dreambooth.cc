@@ -94,6 +94,7 @@ class DreamBoothTask : public Task {
                       &class_prompt = settings.Text("task.class_prompt");
     data_sha256_ = subject.content_hash;
     picture_notes_ = subject.notes;
+    MakePicturesSheet(subject.images);
     prompt_notes_ = inputs.CutOffs(settings, {instance_prompt, class_prompt});
     auto data = std::make_shared<DreamBoothData>();
     data->prior_weight = settings.Real("task.prior_weight");

@@ -136,6 +136,7 @@ std::unique_ptr<BatchSource> MakeCaptionedSource(std::shared_ptr<const Captioned
 void CaptionedTask::Load(const Settings& settings, SharedInputs& inputs, const ImageFolder& pictures,
                          std::vector<std::string> captions, const std::vector<std::string>& prompts,
                          const std::vector<int64_t>& rows, const SampleProgress& progress) {
+  MakePicturesSheet(pictures.images);
   auto data = std::make_shared<CaptionedPictures>();
   const EncodedPictures encoded = inputs.Latents(settings, pictures.images, progress);
   data->latents = encoded.latents;

@@ -17,6 +17,9 @@
 namespace loupe::worker {
 namespace {
 
+// Of the untuned base's: so many are kept to be looked at.
+constexpr int64_t kMostBasePictures = 64;
+
 constexpr char kPicturesArray[] = "pictures";  // uint8 [n, H, W, 3]
 constexpr char kLatentsArray[] = "latents";    // latents_scaled [n, C, h, w]
 constexpr char kMirroredArray[] = "mirrored";
@@ -192,11 +195,30 @@ PictureFeatures SharedInputs::DataFeatures(const Settings& settings, const Image
   return CachedFeatures(settings, "data-embeddings", HashOf(folder.images), pictures, progress);
 }
 
+std::vector<Image> SharedInputs::BasePictures(const Settings& settings, const std::vector<std::string>& prompts,
+                                              int64_t count, uint64_t noise_seed, const SampleProgress& progress) {
+  LoadedModel<BaseModel>& base = models_.Base(settings);
+  const SampleOptions options = SampleOptionsFrom(settings);
+  const int64_t kept = std::min(count, kMostBasePictures);
+  const auto make = [&]() -> TensorMap {
+    // The noise of the first of `count` is not that of so many drawn alone.
+    const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count)).narrow(0, 0, kept);
+    const auto last = prompts.size() == 1 ? prompts.end() : prompts.begin() + kept;
+    return {{kPicturesArray,
+             TensorFromImages(SamplePictures(base.model, {prompts.begin(), last}, noise, options, progress))}};
+  };
+  std::string key = SamplingKey(base, prompts, count, noise_seed, options);
+  if (kept < count) key += fmt::format("\nthe first {}", kept);
+  return ImagesFromTensor(Kept("base-pictures", key, make, progress).at(kPicturesArray));
+}
+
 PictureFeatures SharedInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
                                            int64_t count, uint64_t noise_seed, const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings);
   const SampleOptions options = SampleOptionsFrom(settings);
   const auto pictures = [&] {
+    // Sampled once, for the features and for the eye.
+    if (count <= kMostBasePictures) return BasePictures(settings, prompts, count, noise_seed, progress);
     const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count));
     return SamplePictures(base.model, prompts, noise, options, progress);
   };

@@ -54,7 +54,11 @@ class SharedInputs {
   // Mirrored too where task.flip says so. The pixels are the pictures' identity: how a file is decoded may change.
   EncodedPictures Latents(const Settings& settings, const std::vector<Image>& images, const SampleProgress& progress);
   PictureFeatures DataFeatures(const Settings& settings, const ImageFolder& folder, const SampleProgress& progress);
-  // Features of `count` pictures that the base makes of the prompts (one, or one per picture) from this noise.
+  // Pictures that the base makes of the prompts (one, or one per picture) from this noise: the first of `count`, as
+  // many as a sheet to look at has.
+  std::vector<Image> BasePictures(const Settings& settings, const std::vector<std::string>& prompts, int64_t count,
+                                  uint64_t noise_seed, const SampleProgress& progress);
+  // Features of all `count` of them.
   PictureFeatures BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts, int64_t count,
                                uint64_t noise_seed, const SampleProgress& progress);
 

@@ -5,6 +5,8 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -79,6 +81,8 @@ class Task {
 
   // Of the training pictures and captions.
   const std::string& data_sha256() const { return data_sha256_; }
+  // The first of the training pictures side by side, to look at beside what was generated.
+  const Image& pictures_sheet() const { return pictures_sheet_; }
   // What the user is told of them: files left out or read with a warning; captions that the conditioner cuts off.
   const std::vector<std::string>& picture_notes() const { return picture_notes_; }
   const std::vector<std::string>& prompt_notes() const { return prompt_notes_; }
@@ -93,7 +97,15 @@ class Task {
                                          SharedInputs& inputs) const = 0;
 
  protected:
+  // Of the folder's pictures, which are all of one size.
+  void MakePicturesSheet(const std::vector<Image>& pictures) {
+    constexpr std::ptrdiff_t kMost = 16;
+    const auto shown = std::min(kMost, static_cast<std::ptrdiff_t>(pictures.size()));
+    pictures_sheet_ = MakeSheet({pictures.begin(), pictures.begin() + shown});
+  }
+
   std::string data_sha256_;
+  Image pictures_sheet_;
   std::vector<std::string> picture_notes_, prompt_notes_;
 };
 
