@@ -8,7 +8,7 @@ export class ApiError extends Error {
 let askToSignIn: () => void = () => {};
 export function onSignInNeeded(tell: () => void) { askToSignIn = tell; }
 
-async function fetchJson(url: string, init: RequestInit): Promise<unknown> {
+async function ask(url: string, init: RequestInit): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(url, { credentials: "same-origin", cache: "no-store", ...init });
@@ -16,13 +16,18 @@ async function fetchJson(url: string, init: RequestInit): Promise<unknown> {
     if ((error as Error).name === "AbortError") throw error;
     throw new ApiError("unavailable", "The coordinator does not answer.");
   }
+  if (response.ok) return response;
   const text = await response.text();
   let body: any = null;
-  try { body = text ? JSON.parse(text) : {}; } catch { /* shown as it is */ }
-  if (response.ok && body !== null) return body;
+  try { body = JSON.parse(text); } catch { /* shown as it is */ }
   const code = body?.code ?? (response.status === 401 ? "unauthenticated" : response.status >= 502 ? "unavailable" : "unknown");
   if (code === "unauthenticated") askToSignIn();
   throw new ApiError(code, body?.message ?? (text.slice(0, 300) || `The coordinator answered ${response.status}.`), body?.details ?? []);
+}
+
+async function fetchJson(url: string, init: RequestInit): Promise<unknown> {
+  const text = await (await ask(url, init)).text();
+  try { return text ? JSON.parse(text) : {}; } catch { throw new ApiError("unknown", `The coordinator's answer is no JSON: ${text.slice(0, 200)}`); }
 }
 
 // A unary method: call("SweepService/GetSweep", {name}).
@@ -30,6 +35,14 @@ export function call<T>(method: string, request: object, signal?: AbortSignal): 
   return fetchJson(`/loupe.v1.${method}`, {
     method: "POST", headers: { "Content-Type": "application/json", "Connect-Protocol-Version": "1" }, body: JSON.stringify(request), signal,
   }) as Promise<T>;
+}
+
+// The same with protobuf's bytes (wire.ts), for answers of megabytes.
+export async function callBytes(method: string, request: Uint8Array, signal?: AbortSignal): Promise<Uint8Array> {
+  const response = await ask(`/loupe.v1.${method}`, {
+    method: "POST", headers: { "Content-Type": "application/proto", "Connect-Protocol-Version": "1" }, body: request as BodyInit, signal,
+  });
+  return new Uint8Array(await response.arrayBuffer());
 }
 
 export async function signIn(token: string): Promise<void> {

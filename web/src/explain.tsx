@@ -20,18 +20,42 @@ export const explanations = {
   groups: "Over all trials that pass the filter, not only those in view. The interval is Student's, from each group's own spread; missing counts trials without this score.",
   gantt: "One bar per attempt: which worker had which trial when, and what became of it.",
   noise: "How differently the tuned model hears the subject's word: the predicted noise with the identifier less that without it. Left: tuned; right: the untuned base.",
+  subject: "The first pictures of the data set, as they are trained on: upright, cut to a square and brought to the base's size.",
+  samples: "Sampled with this trial's weights: the pictures that its scores are computed from.",
+  base: "The untuned base's pictures of the same prompts from the same noise: each stands where the tuned one's does, so that two pictures in one place show what tuning has changed.",
+  gallery: "One trial's pictures for each pair of levels, of the trials that pass the filter of the Trials tab. “The first” is the lowest number, and so the same random seeds for all of the first replicate; the best of several is flattered by luck.",
+  baseScore: "The same score of pictures that the base makes without any tuning, from the same prompts and noise.",
+  took: "From the start of the latest attempt to its end, all of its phases: base, training, sampling, scores.",
+  runningNow: "Trials that a worker holds at this moment.",
+  failed: "Trials that ended without a result for good: by their own error, or because they have cost too many workers (set aside). They can be retried.",
+  sumSq: "The part of the score's variation that goes with this term.",
+  methods: "Each method over its own settings: the mean of their trials, with a 95 % interval, and what they cost.",
+  rho: "Spearman's ρ: 1 when both sweeps put the cells in the same order, 0 when their orders have nothing to do with each other, −1 when they are opposite.",
+  confidence: "A 95 % interval: of a hundred such intervals about 95 contain the true mean. It says how sure the mean is, not how far single trials spread.",
+  early: "A search ends trials early that are seen to be worse than others. They had a part of their budget only, and so are left out of means and tests unless you ask for them.",
+  log: "What the worker logged while it worked on this attempt. The coordinator keeps a bounded part of it, the latest lines longest.",
   power: "What these trials could find if every one gives a result. “f found” is the smallest effect (Cohen's f: 0.1 small, 0.25 medium, 0.4 large) found 8 times in 10; power is how often a medium one is found.",
+  cells: "Combinations of settings that are legal and not excluded.",
+  trials: "Cells times replicates: each cell runs once with each set of random seeds.",
+  residual: "What is left to estimate chance from. With few of it only large effects are found.",
+  takes: "The median seconds of finished trials of the same kind (base, task, method, batch, samples, …), times the trials, over how many the connected workers run at once. Unknown where no such trial has finished on this coordinator.",
+  inAll: "What all trials would take one after the other.",
+  cost: "Hours times different GPUs of the connected workers times the price of a GPU-hour that you give; it is kept in this browser alone.",
   aliased: "Comparisons that this plan cannot tell from those of other factors, because some combinations do not exist.",
+  use: "As the worker measured it last: how much of the time a kernel ran on its GPU, how many of its threads were busy, and memory. A GPU's numbers are of the whole device, other processes included.",
+  perHour: "Trials that it ended with a result, since the first one in the time that the timeline below shows, carried to an hour.",
+  wanted: "By the trials that are queued or running and the time that such trials took: a fleet that has fewer than would have enough to do may grow.",
   silent: "Time since the worker was last heard of. It calls at least every few seconds; after its lease it counts as lost and its trials go to others.",
 } as const;
 
-export function Explain({ about }: { about: keyof typeof explanations }) {
+// Of what is listed above, or a text of its own.
+export function Explain({ about, text }: { about?: keyof typeof explanations; text?: string }) {
   const id = useId();
   const panel = useRef<HTMLDivElement>(null);
   return (
     <span class="explain">
       <button type="button" class="why" aria-label="What is this?" popovertarget={id}>?</button>
-      <div id={id} popover="auto" class="explanation" ref={panel} role="note">{explanations[about]}</div>
+      <div id={id} popover="auto" class="explanation" ref={panel} role="note">{about ? explanations[about] : text}</div>
     </span>
   );
 }

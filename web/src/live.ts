@@ -1,8 +1,7 @@
 // What changes while one looks: polling that is never in a hurry, and a sweep's live updates.
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, eventsUrl, sentenceOf } from "./api";
-import { terminal } from "./format";
-import type { SweepNews } from "./types";
+import type { SweepNews, Trial } from "./types";
 
 export interface Loaded<T> { value?: T; error?: string; loading: boolean; again: () => void }
 
@@ -54,8 +53,12 @@ export function useLoaded<T>(load: (signal: AbortSignal) => Promise<T>, keys: un
 
 export type Link = "connecting" | "live" | "lost" | "ended";
 
-// The sweep's updates. After a break the newest state comes at once: nothing is counted here, so nothing is lost or doubled.
-export function useSweepNews(name: string): { news?: SweepNews; link: Link } {
+// Hears which trials have changed, as they are now; and, when a stream begins or too many have changed, that all are to be read again.
+export interface TrialListener { trials: (trials: Trial[]) => void; again: () => void }
+
+// The sweep's updates. After a break the newest state comes at once: nothing is counted here, so nothing is lost or doubled. Another
+// `round` opens a stream again that has ended: a sweep may go on after its end.
+export function useSweepNews(name: string, listener?: TrialListener, round = 0): { news?: SweepNews; link: Link } {
   const [news, setNews] = useState<SweepNews>();
   const [state, setState] = useState<Link>("connecting");
   useEffect(() => {
@@ -65,16 +68,21 @@ export function useSweepNews(name: string): { news?: SweepNews; link: Link } {
     let over = false;
     const open = () => {
       source = new EventSource(eventsUrl(name));
+      let begun = false;
       const take = (event: MessageEvent) => {
         wait = 500;
         let message: SweepNews;
         try { message = JSON.parse(event.data); } catch { return; }
         if (!message.sweep) return;
+        if (!begun) { begun = true; listener?.again(); }
         setNews(message);
         setState("live");
-        if (terminal(message.sweep.state)) { setState("ended"); over = true; source?.close(); }
       };
       source.addEventListener("sweep", take as EventListener);
+      source.addEventListener("reload", () => listener?.again());
+      source.addEventListener("trials", (event) => {
+        try { listener?.trials((JSON.parse((event as MessageEvent).data) as { trials?: Trial[] }).trials ?? []); } catch { listener?.again(); }
+      });
       source.addEventListener("end", () => { over = true; setState("ended"); source?.close(); });
       source.onerror = () => {
         source?.close();
@@ -84,10 +92,10 @@ export function useSweepNews(name: string): { news?: SweepNews; link: Link } {
         wait = Math.min(2 * wait, 10000);
       };
     };
-    setNews(undefined);
     setState("connecting");
     open();
     return () => { over = true; source?.close(); clearTimeout(timer); };
-  }, [name]);
+  }, [name, round, listener]);
+  useEffect(() => () => setNews(undefined), [name]);
   return { news, link: state };
 }

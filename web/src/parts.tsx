@@ -1,6 +1,9 @@
 // Small pieces that every view is made of.
 import type { ComponentChildren } from "preact";
+import { Explain } from "./explain";
 import { int, printable, stateWord, count } from "./format";
+import { setQuery, type Route } from "./route";
+import { anyStopped, type TrialTable } from "./table_data";
 import type { Counts } from "./types";
 
 export function State({ state }: { state?: string }) {
@@ -42,4 +45,11 @@ export function Choice<T extends string>({ label, value, options, onChange }: { 
       </select>
     </label>
   );
+}
+
+// Where a search has ended trials early: whether they count in means.
+export function Early({ table, route }: { table: TrialTable; route: Route }) {
+  const early = route.query.get("early") === "1";
+  if (!anyStopped(table)) return null;
+  return <label class="choice"><input type="checkbox" checked={early} onChange={() => setQuery(route, { early: early ? undefined : "1" })} /> count those ended early <Explain about="early" /></label>;
 }

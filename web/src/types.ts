@@ -28,7 +28,7 @@ export interface SweepNews { sweep: Sweep; running?: RunningAttempt[]; runningLe
 export interface TermSummary { term: string; levels?: Int64; df?: Int64; aliasedDf?: Int64; note?: string; detectableF?: number; mediumPower?: number }
 export interface PlanSummary {
   cells?: Int64; trials?: Int64; terms?: TermSummary[]; residualDf?: Int64; notes?: string[]; waiting?: Waiting[];
-  estimatedDuration?: string; estimateBasis?: string;
+  estimatedDuration?: string; estimateBasis?: string; estimatedTrialSeconds?: number; estimatedGpus?: Int64;
 }
 export interface CreateSweepResponse { sweep?: Sweep; plan?: PlanSummary; spec?: Spec; sweepId?: string }
 
@@ -36,24 +36,24 @@ export const trialStates = ["UNSPECIFIED", "QUEUED", "RUNNING", "SUCCEEDED", "FA
 export interface Failure { class?: string; message?: string }
 export interface Trial {
   name: string; state?: string; cell?: Record<string, string>; cellIndex?: Int64; replicate?: number; scores?: Record<string, number | string>;
-  lastFailure?: Failure; attempts?: Int64; workerLosses?: Int64; worker?: string; startTime?: string; endTime?: string;
+  lastFailure?: Failure; attempts?: Int64; workerLosses?: Int64; worker?: string; startTime?: string; endTime?: string; stoppedAtStep?: Int64;
 }
+export interface LogLine { sequence?: Int64; time?: string; level?: string; text?: string }
+export interface LogAnswer { lines?: LogLine[]; more?: boolean; epoch?: Int64; ended?: boolean; dropped?: Int64; latestEpoch?: Int64 }
 export interface Attempt {
   trial: string; epoch?: Int64; worker?: string; outcome?: string; failure?: Failure; startTime: string; endTime?: string;
 }
 export interface TrialDetails { trial: Trial; settings?: Record<string, string>; sweepSeed?: Int64; attempts?: Attempt[]; provenance?: Record<string, string> }
 export interface Artifact { name: string; mediaType?: string; sizeBytes?: Int64; sha256?: string; epoch?: Int64 }
-export interface TrialTablePage {
-  total?: Int64; firstIndex?: Int64; rows?: number; primaryScore?: string; nextPageToken?: string;
-  factors?: { name: string; key: string; levels?: string[]; column?: string }[];
-  scores?: { name: string; title?: string; smallerIsBetter?: boolean; column?: string }[];
-  states?: string; cells?: string; replicates?: string; seconds?: string;
-}
 export interface Curve { trial?: Int64; state?: string; steps?: number[]; means?: number[]; lows?: number[]; highs?: number[]; points?: Int64 }
 export interface CurvesAnswer { metric?: string; metrics?: string[]; curves?: Curve[]; candidates?: Int64 }
+export interface Telemetry {
+  memoryBytes?: Int64; busyCores?: number; stepSeconds?: number; picturesPerSecond?: number;
+  gpus?: { device?: string; memoryUsedBytes?: Int64; memoryTotalBytes?: Int64; utilization?: number }[];
+}
 export interface Worker {
   name: string; state?: string; slots?: number; running?: string[]; sinceLastSync?: string; firstSeenTime?: string;
-  trialsSucceeded?: Int64; trialsFailed?: Int64;
+  trialsSucceeded?: Int64; trialsFailed?: Int64; telemetry?: Telemetry; attempts?: RunningAttempt[];
   description?: {
     hostname?: string; device?: string; version?: string; processId?: Int64; threads?: number; memoryBytes?: Int64;
     abilities?: { methods?: string[]; tasks?: string[]; bases?: string[]; devices?: string[]; deviceMemoryBytes?: Int64 };

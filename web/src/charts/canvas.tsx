@@ -10,9 +10,10 @@ export function useScheme(): number {
   useEffect(() => {
     const again = () => setRound((n) => n + 1);
     const dark = matchMedia("(prefers-color-scheme: dark)");
-    dark.addEventListener("change", again);
+    const paper = matchMedia("print");
+    for (const query of [dark, paper]) query.addEventListener("change", again);
     addEventListener("loupe-theme", again);
-    return () => { dark.removeEventListener("change", again); removeEventListener("loupe-theme", again); };
+    return () => { for (const query of [dark, paper]) query.removeEventListener("change", again); removeEventListener("loupe-theme", again); };
   }, []);
   return round;
 }

@@ -7,8 +7,11 @@ import type { Curve } from "../types";
 import { useScheme } from "./canvas";
 import { cssColor } from "./colors";
 
-export function CurvePlot({ curves, colors, names, label, height = 300, onPick }: {
-  curves: Curve[]; colors: string[]; names: string[]; label: string; height?: number; onPick?: (trial: number) => void;
+// Steps are whole numbers.
+const wholeSteps = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((one) => one * 10 ** power)).flat();
+
+export function CurvePlot({ curves, colors, names, label, height = 300, log = false, onPick }: {
+  curves: Curve[]; colors: string[]; names: string[]; label: string; height?: number; log?: boolean; onPick?: (trial: number) => void;
 }) {
   const box = useRef<HTMLDivElement>(null);
   const scheme = useScheme();
@@ -42,8 +45,8 @@ export function CurvePlot({ curves, colors, names, label, height = 300, onPick }
     const axis = { stroke: cssColor("--quiet"), grid: { stroke: cssColor("--grid"), width: 1 }, ticks: { stroke: cssColor("--grid"), width: 1 } };
     const plot = new uPlot({
       width: element.clientWidth, height, series, bands, legend: { show: false }, cursor: { focus: { prox: 24 }, drag: { x: true, y: false } }, focus: { alpha: few ? 1 : 0.25 },
-      scales: { x: { time: false } },
-      axes: [{ ...axis, label: "step", labelSize: 18, labelFont: "12px system-ui" }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => number(tick, 3)) }],
+      scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
+      axes: [{ ...axis, incrs: wholeSteps, label: "step", labelSize: 18, labelFont: "12px system-ui" }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick, 3))) }],
       hooks: {
         setSeries: [(_, index) => { nearest = index === null ? -1 : index - 1; if (note.current) note.current.textContent = nearest >= 0 && !few ? names[nearest] ?? "" : ""; }],
         ready: [(self) => self.over.addEventListener("click", () => { if (nearest >= 0 && !few && onPick) onPick(int(curves[nearest]?.trial)); })],
@@ -52,7 +55,7 @@ export function CurvePlot({ curves, colors, names, label, height = 300, onPick }
     const watch = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height }));
     watch.observe(element);
     return () => { watch.disconnect(); plot.destroy(); };
-  }, [curves, colors.join(), height, scheme]);
+  }, [curves, colors.join(), height, log, scheme]);
   const note = useRef<HTMLParagraphElement>(null);
   return (
     <div class="curves">

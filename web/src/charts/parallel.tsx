@@ -2,17 +2,18 @@
 // so that 100,000 trials cost as little as their distinct pairs.
 import { useMemo, useRef, useState } from "preact/hooks";
 import { number, printable } from "../format";
-import { absent, levelsQuery, type Filter, type TrialTable } from "../table_data";
+import { absent, levelsQuery, type FactorColumn, type Filter, type TrialTable } from "../table_data";
 import { Canvas } from "./canvas";
 import { cssColor } from "./colors";
 
 const bins = 160;
+// Of darkness: lines of one shade are one path, as a stroke each would take seconds.
+const shades = 8;
 const top = 30, bottom = 14, height = 340;
 
 interface Axis { name: string; kind: "factor" | "score"; levels?: string[]; low: number; high: number; places: Uint8Array; hasAbsent: boolean }
 
-function factorAxis(table: TrialTable, index: number): Axis {
-  const factor = table.factors[index];
+function factorAxis(table: TrialTable, factor: FactorColumn): Axis {
   const hasAbsent = factor.column.includes(absent);
   const steps = factor.levels.length + (hasAbsent ? 1 : 0);
   const places = new Uint8Array(table.total);
@@ -37,47 +38,62 @@ function scoreAxis(table: TrialTable, name: string): Axis | undefined {
   return { name, kind: "score", low, high, places, hasAbsent: false };
 }
 
-export function Parallel({ table, rows, filter, scores, onFilter }: {
-  table: TrialTable; rows: Uint32Array; filter: Filter; scores: string[]; onFilter: (changes: Record<string, string | undefined>) => void;
+export function Parallel({ table, factors, rows, filter, scores, onFilter }: {
+  table: TrialTable; factors: FactorColumn[]; rows: Uint32Array; filter: Filter; scores: string[]; onFilter: (changes: Record<string, string | undefined>) => void;
 }) {
-  const axes = useMemo(() => [...table.factors.map((_, i) => factorAxis(table, i)), ...scores.map((name) => scoreAxis(table, name))].filter((axis): axis is Axis => !!axis), [table, scores.join()]);
+  const axes = useMemo(() => [...factors.map((factor) => factorAxis(table, factor)), ...scores.map((name) => scoreAxis(table, name))].filter((axis): axis is Axis => !!axis), [table, factors.map((factor) => factor.name).join("\n"), scores.join()]);
   const everything = useMemo(() => Uint32Array.from({ length: table.total }, (_, i) => i), [table]);
   const [drag, setDrag] = useState<{ axis: number; from: number; to: number }>();
   const area = useRef({ width: 1 });
   const xOf = (axis: number, width: number) => 46 + (axis / Math.max(1, axes.length - 1)) * (width - 92);
   const yOf = (place: number) => top + (place / (bins - 1)) * (height - top - bottom);
 
+  // The lines change with what is kept, not with the brush that is being drawn: they are painted once, and then shown.
+  const lines = useRef<{ of: unknown[]; image: HTMLCanvasElement } | undefined>(undefined);
+  const paint = (context: CanvasRenderingContext2D, width: number, chosen: Uint32Array, color: string, strength: number) => {
+    const paths = Array.from({ length: shades }, () => new Path2D());
+    const counts = new Uint32Array(bins * bins);
+    for (let a = 0; a + 1 < axes.length; ++a) {
+      counts.fill(0);
+      let most = 0;
+      const here = axes[a].places, there = axes[a + 1].places;
+      for (let i = 0; i < chosen.length; ++i) {
+        const row = chosen[i];
+        if (here[row] === noPlace || there[row] === noPlace) continue;
+        const n = ++counts[here[row] * bins + there[row]];
+        if (n > most) most = n;
+      }
+      const x0 = xOf(a, width), x1 = xOf(a + 1, width), middle = (x0 + x1) / 2;
+      for (let pair = 0; pair < counts.length; ++pair) {
+        if (!counts[pair]) continue;
+        const path = paths[Math.ceil(shades * Math.sqrt(counts[pair] / most)) - 1];
+        const y0 = yOf(Math.floor(pair / bins)), y1 = yOf(pair % bins);
+        path.moveTo(x0, y0);
+        path.bezierCurveTo(middle, y0, middle, y1, x1, y1);
+      }
+    }
+    context.strokeStyle = color;
+    context.lineWidth = 1;
+    paths.forEach((path, shade) => {
+      context.globalAlpha = strength * (0.12 + (0.88 * (shade + 1)) / shades);
+      context.stroke(path);
+    });
+    context.globalAlpha = 1;
+  };
   const draw = (context: CanvasRenderingContext2D, width: number) => {
     area.current.width = width;
-    const paint = (chosen: Uint32Array, color: string, strength: number) => {
-      context.strokeStyle = color;
-      const counts = new Uint32Array(bins * bins);
-      for (let a = 0; a + 1 < axes.length; ++a) {
-        counts.fill(0);
-        let most = 0;
-        const here = axes[a].places, there = axes[a + 1].places;
-        for (let i = 0; i < chosen.length; ++i) {
-          const row = chosen[i];
-          if (here[row] === noPlace || there[row] === noPlace) continue;
-          const n = ++counts[here[row] * bins + there[row]];
-          if (n > most) most = n;
-        }
-        const x0 = xOf(a, width), x1 = xOf(a + 1, width), middle = (x0 + x1) / 2;
-        for (let pair = 0; pair < counts.length; ++pair) {
-          if (!counts[pair]) continue;
-          context.globalAlpha = strength * (0.12 + 0.88 * Math.sqrt(counts[pair] / most));
-          const y0 = yOf(Math.floor(pair / bins)), y1 = yOf(pair % bins);
-          context.beginPath();
-          context.moveTo(x0, y0);
-          context.bezierCurveTo(middle, y0, middle, y1, x1, y1);
-          context.stroke();
-        }
-      }
-      context.globalAlpha = 1;
-    };
-    context.lineWidth = 1;
-    if (rows.length < table.total) paint(everything, cssColor("--faint"), 0.5);
-    paint(rows, cssColor("--accent"), 0.8);
+    const of = [axes, rows, width, cssColor("--accent"), context.canvas.width];
+    if (!lines.current || of.some((part, i) => part !== lines.current!.of[i])) {
+      const image = document.createElement("canvas");
+      image.width = context.canvas.width;
+      image.height = context.canvas.height;
+      const layer = image.getContext("2d")!;
+      layer.setTransform(context.getTransform());
+      if (rows.length < table.total) paint(layer, width, everything, cssColor("--faint"), 0.5);
+      paint(layer, width, rows, cssColor("--accent"), 0.8);
+      lines.current = { of, image };
+    }
+    context.drawImage(lines.current.image, 0, 0, width, height);
     context.font = "12px system-ui, sans-serif";
     axes.forEach((axis, a) => {
       const x = xOf(a, width);

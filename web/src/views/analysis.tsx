@@ -6,9 +6,9 @@ import { HeatMap } from "../charts/heat_map";
 import { Title, Explain } from "../explain";
 import { bytes, cellText, count, lastPart, number, printable, pValue, span, stars, terminal } from "../format";
 import { useLoaded } from "../live";
-import { Choice, Problem, Text } from "../parts";
+import { Choice, Early, Problem, Text } from "../parts";
 import { link, setQuery, type Route } from "../route";
-import { groupBy, levelsQuery, select, type TrialTable } from "../table_data";
+import { firstPair, groupBy, levelsQuery, measured, select, type TrialTable } from "../table_data";
 import type { Report, Sweep } from "../types";
 
 async function download(request: object, name: string) {
@@ -22,6 +22,15 @@ async function download(request: object, name: string) {
   URL.revokeObjectURL(address);
 }
 
+// Canvases keep the colours that they were drawn with: dark ones are drawn anew for the paper first.
+function printInLight() {
+  const root = document.documentElement, before = root.dataset.theme;
+  const theme = (name: string | undefined) => { if (name) root.dataset.theme = name; else delete root.dataset.theme; dispatchEvent(new Event("loupe-theme")); };
+  addEventListener("afterprint", () => theme(before), { once: true });
+  theme("light");
+  setTimeout(() => print(), 150);
+}
+
 function FTable({ report, over }: { report: Report; over: boolean }) {
   // The report's own numbers: it may be a little older than the rest of the page.
   const results = report.sample.used, total = report.trials.total;
@@ -33,7 +42,7 @@ function FTable({ report, over }: { report: Report; over: boolean }) {
       {report.problem ? <p>{printable(report.problem)}</p> : (
         <div class="scroll" tabIndex={0} role="region" aria-label="F table">
           <table class="numbers">
-            <thead><tr><th scope="col">Term</th><th scope="col">df <Explain about="df" /></th><th scope="col">Sum of squares</th><th scope="col">F <Explain about="f" /></th><th scope="col">p <Explain about="p" /></th><th scope="col">partial η² <Explain about="eta" /></th></tr></thead>
+            <thead><tr><th scope="col">Term</th><th scope="col">df <Explain about="df" /></th><th scope="col">Sum of squares <Explain about="sumSq" /></th><th scope="col">F <Explain about="f" /></th><th scope="col">p <Explain about="p" /></th><th scope="col">partial η² <Explain about="eta" /></th></tr></thead>
             <tbody>
               {rows.map((term) => (
                 <tr key={term.term} class={term.block ? "quiet" : undefined}>
@@ -84,14 +93,16 @@ function EtaBar({ low, value, high }: { low: number | null; value: number; high:
 
 function useFactorPair(table: TrialTable, route: Route) {
   const names = table.factors.map((factor) => factor.name);
-  const rowName = route.query.get("row") ?? (names.includes("input") ? "input" : names[0] ?? "");
-  const columnName = route.query.get("col") ?? (names.includes("output") ? "output" : names[1] ?? "");
+  const first = useMemo(() => firstPair(table), [names.join("\n"), table.total]);
+  const rowName = route.query.get("row") ?? first[0];
+  const columnName = route.query.get("col") ?? first[1];
   return { names, row: table.factors.find((f) => f.name === rowName), column: table.factors.find((f) => f.name === columnName) };
 }
 
 function Pairs({ route, sweep, table, score }: { route: Route; sweep: string; table: TrialTable; score: string }) {
   const { names, row, column } = useFactorPair(table, route);
-  const scoreColumn = table.scores.find((s) => s.name === score);
+  const early = route.query.get("early") === "1";
+  const scoreColumn = useMemo(() => measured(table, table.scores.find((s) => s.name === score), early), [table, score, early]);
   const made = useMemo(() => {
     if (!row || !column || row === column) return undefined;
     const all = select(table, { levels: new Map(), ranges: new Map(), states: new Set() });
@@ -107,7 +118,7 @@ function Pairs({ route, sweep, table, score }: { route: Route; sweep: string; ta
   return (
     <div class={made.entries.length && column.levels.length <= 4 ? "beside" : "cards inner"}>
       <section class="card">
-        <div class="bar"><Title about="heat">{printable(row.name)} × {printable(column.name)}</Title><span class="spacer" />
+        <div class="bar"><Title about="heat">{printable(row.name)} × {printable(column.name)}</Title><span class="spacer" /><Early table={table} route={route} />
           <Choice label="rows" value={row.name} options={options} onChange={(value) => setQuery(route, { row: value })} />
           <Choice label="columns" value={column.name} options={options} onChange={(value) => setQuery(route, { col: value })} /></div>
         <HeatMap rows={row.levels.filter((level) => made.entries.some((e) => e.row === level))} columns={column.levels.filter((level) => made.entries.some((e) => e.column === level))}
@@ -132,11 +143,12 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
   const response = route.query.get("score") ?? "";
   const shownScore = response || table.primary;
   const terms = route.query.get("terms") ?? "";
+  const early = route.query.get("early") === "1";
   const twoWay = table.factors.length > 1 ? `(${table.factors.map((factor) => (/^\w+$/.test(factor.name) ? factor.name : "`" + factor.name + "`")).join(" + ")})^2` : "";
-  const report = useLoaded(async (signal) => JSON.parse((await call<{ json: string }>("ViewService/GetReport", { name: sweep.name, response, terms }, signal)).json) as Report, [sweep.name, response, terms], 0, version);
+  const report = useLoaded(async (signal) => JSON.parse((await call<{ json: string }>("ViewService/GetReport", { name: sweep.name, response, terms, includeStoppedEarly: early || undefined }, signal)).json) as Report, [sweep.name, response, terms, early], 0, version);
   const [problem, setProblem] = useState("");
   const baseline = report.value?.baseline?.[shownScore];
-  const save = (format: string, ending: string) => download({ name: sweep.name, format, response, terms }, `${id}.${ending}`).catch((error) => setProblem(sentenceOf(error)));
+  const save = (format: string, ending: string) => download({ name: sweep.name, format, response, terms, includeStoppedEarly: early || undefined }, `${id}.${ending}`).catch((error) => setProblem(sentenceOf(error)));
   const ranking = report.value?.details?.ranking;
   const importance = report.value?.details?.importance;
   const methods = report.value?.details?.methods;
@@ -148,23 +160,14 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
         <span class="spacer" />
         <button type="button" class="plain" onClick={() => save("HTML", "html")}>Report as HTML</button>
         <button type="button" class="plain" onClick={() => save("CSV", "csv")}>Trials as CSV</button>
-        <button type="button" class="plain" onClick={() => print()}>Print</button>
+        <button type="button" class="plain" onClick={printInLight}>Print</button>
       </div>
       <Problem>{problem}</Problem>
       <Problem>{report.error}</Problem>
       {!report.value && report.loading && <p class="quiet" role="status">The analysis is being computed…</p>}
-      <Pairs route={route} sweep={id} table={table} score={shownScore} />
-      {report.value && <FTable report={report.value} over={terminal(sweep.state)} />}
-      {report.value?.details && (
-        <section class="card">
-          <Title about="mean">Main effects</Title>
-          {baseline !== undefined && <p class="quiet">The untuned base has {number(baseline)}.</p>}
-          <MainEffects report={report.value} score={shownScore} />
-        </section>
-      )}
       {methods && (
         <section class="card">
-          <Title>Methods compared</Title>
+          <Title about="methods">Methods compared</Title>
           <div class="scroll" tabIndex={0} role="region" aria-label="Methods">
             <table class="numbers"><thead><tr><th scope="col">Method</th><th scope="col">Mean</th><th scope="col">95 %</th><th scope="col" class="text">Best setting</th><th scope="col">Parameters</th><th scope="col">Time</th><th scope="col">File</th></tr></thead>
               <tbody>{methods.methods.map((row) => (
@@ -176,14 +179,23 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
           <details><summary>What may be said of it</summary><ul>{methods.sentences.map((sentence) => <li key={sentence}><Text>{sentence}</Text></li>)}</ul></details>
         </section>
       )}
+      <Pairs route={route} sweep={id} table={table} score={shownScore} />
+      {report.value && <FTable report={report.value} over={terminal(sweep.state)} />}
+      {report.value?.details && (
+        <section class="card">
+          <Title about="mean">Main effects</Title>
+          {baseline !== undefined && <p class="quiet">The untuned base has {number(baseline)}.</p>}
+          <MainEffects report={report.value} score={shownScore} />
+        </section>
+      )}
       {ranking?.cells?.length ? (
         <section class="card">
           <Title about="ranking">Best cells</Title>
           {ranking.may_be_best !== undefined && <p class="quiet">{ranking.may_be_best === 1 ? "One cell stands out from all others." : `${ranking.may_be_best} cells cannot be told from the best.`}</p>}
           <div class="scroll" tabIndex={0} role="region" aria-label="Ranking">
-            <table class="numbers"><thead><tr><th scope="col">#</th>{table.factors.map((factor) => <th scope="col" class="text" key={factor.name}>{printable(factor.name)}</th>)}<th scope="col">n</th><th scope="col">Mean</th><th scope="col">95 %</th><th scope="col">may be best</th></tr></thead>
+            <table class="numbers"><thead><tr><th scope="col">#</th>{table.factors.map((factor) => <th scope="col" class="text" key={factor.name}>{printable(factor.name)}</th>)}<th scope="col">n</th><th scope="col">Mean</th><th scope="col">95 % <Explain about="confidence" /></th><th scope="col">may be best</th></tr></thead>
               <tbody>{ranking.cells.slice(0, 20).map((cell, i) => (
-                <tr key={i} class={cell.may_be_best ? "marked" : undefined}><td>{i + 1}</td>{table.factors.map((factor) => <td class="text" key={factor.name}>{printable(cell.levels[factor.name] ?? "–")}</td>)}<td>{cell.n}</td>
+                <tr key={i} class={cell.may_be_best ? "marked" : undefined}><td class="text">{i + 1}</td>{table.factors.map((factor) => <td class="text" key={factor.name}>{printable(cell.levels[factor.name] ?? "–")}</td>)}<td>{cell.n}</td>
                   <td><a href={link(["sweeps", id, "table"], Object.fromEntries(Object.entries(cell.levels).map(([factor, level]) => ["f." + factor, levelsQuery([level])])))}>{number(cell.mean)}</a></td><td>{number(cell.low, 3)} – {number(cell.high, 3)}</td><td>{cell.may_be_best ? "● yes" : "no"}</td></tr>
               ))}</tbody></table>
           </div>

@@ -1,11 +1,12 @@
 // Two sweeps beside each other: what differs in their files, and the cells that both have run.
 import { useMemo } from "preact/hooks";
 import { call } from "../api";
+import { Explain } from "../explain";
 import { count, lastPart, number, printable } from "../format";
 import { useLoaded } from "../live";
 import { Choice, Problem, State, Text } from "../parts";
 import { go, link, setQuery, type Route } from "../route";
-import { groupBy, loadTable, select, type TrialTable } from "../table_data";
+import { groupBy, loadTable, measured, select, type TrialTable } from "../table_data";
 import type { Spec, Sweep } from "../types";
 
 function facts(spec: Spec | undefined): Map<string, string> {
@@ -69,7 +70,7 @@ export function ComparePage({ route }: { route: Route }) {
             {!differences.length && <p class="quiet">Nothing: settings, factors, seed and replicates are the same.</p>}</section>
           <section class="card">
             <div class="bar"><h2>Cells that both have run</h2><span class="spacer" />{shared.length > 0 && <Choice label="Score" value={score} options={shared.map((name) => ({ value: name, text: name }))} onChange={(value) => setQuery(route, { score: value })} />}</div>
-            {cells.length > 2 && <p>Rank correlation (Spearman's ρ) over {count(cells.length)} cells: <b>{number(spearman(cells.map((cell) => cell.x), cells.map((cell) => cell.y)), 3)}</b></p>}
+            {cells.length > 2 && <p>Rank correlation (Spearman's ρ) over {count(cells.length)} cells: <b>{number(spearman(cells.map((cell) => cell.x), cells.map((cell) => cell.y)), 3)}</b> <Explain about="rho" /></p>}
             {cells.length ? <div class="scroll" tabIndex={0} role="region" aria-label="Cells"><table class="numbers"><thead><tr><th scope="col">Cell</th><th scope="col"><Text>{first}</Text></th><th scope="col"><Text>{second}</Text></th><th scope="col">difference</th></tr></thead>
               <tbody>{cells.slice(0, 200).map((cell) => <tr key={cell.name}><th scope="row"><Text>{cell.name}</Text></th><td>{number(cell.x)} <small class="quiet">n={cell.nx}</small></td><td>{number(cell.y)} <small class="quiet">n={cell.ny}</small></td><td>{number(cell.y - cell.x, 3)}</td></tr>)}</tbody></table></div> : <p class="quiet">They have no cell with results in common.</p>}
             {cells.length > 200 && <p class="quiet">The 200 furthest apart of {count(cells.length)}.</p>}
@@ -86,7 +87,7 @@ interface SharedCell { name: string; x: number; y: number; nx: number; ny: numbe
 function sharedCells(one: TrialTable, two: TrialTable, score: string): SharedCell[] {
   const everything = { levels: new Map(), ranges: new Map(), states: new Set<number>() };
   const names = one.factors.map((factor) => factor.name).filter((name) => two.factors.some((factor) => factor.name === name));
-  const means = (table: TrialTable) => new Map(groupBy(select(table, everything), names.map((name) => table.factors.find((factor) => factor.name === name)!), table.scores.find((s) => s.name === score))
+  const means = (table: TrialTable) => new Map(groupBy(select(table, everything), names.map((name) => table.factors.find((factor) => factor.name === name)!), measured(table, table.scores.find((s) => s.name === score), false))
     .filter((group) => group.summary.n > 0).map((group) => [names.map((name, i) => (group.levels[i] === null ? "" : `${name}=${group.levels[i]}`)).filter(Boolean).join(", "), group.summary]));
   const other = means(two);
   return [...means(one)].filter(([name]) => other.has(name)).map(([name, summary]) => ({ name: name || "all", x: summary.mean, y: other.get(name)!.mean, nx: summary.n, ny: other.get(name)!.n }))

@@ -42,13 +42,38 @@ export function workingDirectoryOf(spec: Spec | undefined): string {
   return "";
 }
 
+const priceKey = "loupe-gpu-hour";
+function storedPrice(): string {
+  try { return localStorage.getItem(priceKey) ?? ""; } catch { return ""; }
+}
+
+// Time and cost, from what like trials took here; where none has finished both are unknown, and nothing is made up.
+function Cost({ plan }: { plan: PlanSummary }) {
+  const [price, setPrice] = useState(storedPrice);
+  const store = (text: string) => { setPrice(text); try { localStorage.setItem(priceKey, text); } catch { /* not kept */ } };
+  const inAll = plan.estimatedTrialSeconds ?? 0, takes = seconds(plan.estimatedDuration), gpus = int(plan.estimatedGpus);
+  const perHour = Number(price.replace(",", "."));
+  const cost = takes !== undefined && gpus > 0 && perHour > 0 ? (takes / 3600) * gpus * perHour : undefined;
+  return (
+    <>
+      <dl class="figures">
+        <Figure label="Takes about" hint={<Explain about="takes" />}>{takes !== undefined ? span(takes) : "unknown"}</Figure>
+        {inAll > 0 && <Figure label="Trial time in all" hint={<Explain about="inAll" />}>{span(inAll)}</Figure>}
+        {inAll > 0 && <Figure label="GPU cost" hint={<Explain about="cost" />}>{cost !== undefined ? cost.toLocaleString("en", { maximumFractionDigits: 2, minimumFractionDigits: 2 }) : <small>{gpus ? "give a price" : "no GPU is connected"}</small>}</Figure>}
+      </dl>
+      {plan.estimateBasis && <p class="quiet"><Text>{plan.estimateBasis}</Text></p>}
+      {inAll > 0 && gpus > 0 && <label class="choice">Price of a GPU-hour <input inputMode="decimal" size={6} value={price} onInput={(event) => store(event.currentTarget.value)} /></label>}
+    </>
+  );
+}
+
 function Plan({ plan }: { plan: PlanSummary }) {
   return (
     <>
       <dl class="figures">
-        <Figure label="Cells">{count(plan.cells)}</Figure><Figure label="Trials">{count(plan.trials)}</Figure><Figure label="Residual df">{count(plan.residualDf)}</Figure>
-        {plan.estimatedDuration && <Figure label="Takes about">{span(seconds(plan.estimatedDuration))}<small>{plan.estimateBasis}</small></Figure>}
+        <Figure label="Cells" hint={<Explain about="cells" />}>{count(plan.cells)}</Figure><Figure label="Trials" hint={<Explain about="trials" />}>{count(plan.trials)}</Figure><Figure label="Residual df" hint={<Explain about="residual" />}>{count(plan.residualDf)}</Figure>
       </dl>
+      <Cost plan={plan} />
       {plan.waiting?.map((waiting) => <p class="note" key={waiting.reason}>{count(waiting.trials)} trials would wait: <Text>{waiting.reason}</Text></p>)}
       {plan.terms?.length ? (
         <div class="scroll" tabIndex={0} role="region" aria-label="Plan"><table class="numbers"><thead><tr><th scope="col">Term</th><th scope="col">levels</th><th scope="col">df <Explain about="df" /></th><th scope="col">confounded <Explain about="aliased" /></th><th scope="col">f found <Explain about="power" /></th><th scope="col">power</th></tr></thead>

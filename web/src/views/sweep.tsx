@@ -1,15 +1,16 @@
 // One sweep: its state and verbs, and what its results say so far, in four tabs.
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { call, requestId, sentenceOf } from "../api";
 import { count, int, lastPart, number, seconds, span, terminal, when } from "../format";
 import { useLoaded, useSweepNews } from "../live";
+import { useLiveTable } from "../live_table";
 import { Figure, Problem, Progress, State, Text } from "../parts";
 import { Explain } from "../explain";
 import { link, type Route } from "../route";
-import { loadTable, type TrialTable } from "../table_data";
 import type { Sweep, SweepNews } from "../types";
 import { AnalysisTab } from "./analysis";
 import { CurvesTab } from "./sweep_curves";
+import { PicturesTab } from "./sweep_pictures";
 import { DesignTab } from "./design";
 import { rateText, useDigest } from "./sweeps";
 import { TableTab } from "./trial_table";
@@ -49,13 +50,6 @@ function Verbs({ sweep, changed }: { sweep: Sweep; changed: (sweep: Sweep) => vo
   );
 }
 
-// The table of all trials, with how much of it has come.
-function useTable(name: string, version: string): { table?: TrialTable; share: number; error?: string } {
-  const [share, setShare] = useState(0);
-  const loaded = useLoaded(async (signal) => (name ? loadTable(name, signal, setShare) : undefined), [name], 0, version);
-  return { table: loaded.value, share, error: loaded.error };
-}
-
 function Running({ news }: { news: SweepNews }) {
   const running = news.running ?? [];
   if (!running.length) return null;
@@ -80,21 +74,24 @@ function Running({ news }: { news: SweepNews }) {
   );
 }
 
-const tabs = [["", "Results"], ["table", "Trials"], ["curves", "Curves"], ["design", "Design"]] as const;
+const tabs = [["", "Results"], ["table", "Trials"], ["pictures", "Pictures"], ["curves", "Curves"], ["design", "Design"]] as const;
 
 export function SweepPage({ route, sweep: id }: { route: Route; sweep: string }) {
   const name = `sweeps/${id}`;
-  const first = useLoaded((signal) => call<Sweep>("SweepService/GetSweep", { name }, signal), [name]);
-  const { news, link: state } = useSweepNews(name);
+  const [round, setRound] = useState(0);
+  const { table, share, error, listener } = useLiveTable(name);
+  const { news, link: state } = useSweepNews(name, listener, round);
+  // Of a sweep that has ended nothing is heard: somebody else may have had its failed trials tried again.
+  const first = useLoaded((signal) => call<Sweep>("SweepService/GetSweep", { name }, signal), [name], state === "ended" ? 10000 : 0);
   const [changed, setChanged] = useState<Sweep>();
   const newest = [first.value, news?.sweep, changed].filter((sweep): sweep is Sweep => !!sweep).reduce<Sweep | undefined>((best, sweep) => (!best || int(sweep.etag) > int(best.etag) || (sweep === news?.sweep && int(sweep.etag) === int(best.etag)) ? sweep : best), undefined);
   const sweep = newest ? { ...newest, spec: first.value?.spec ?? newest.spec } : undefined;
+  useEffect(() => { if (state === "ended" && sweep && !terminal(sweep.state)) setRound((n) => n + 1); }, [state, sweep?.state]);
   const digest = useDigest(sweep);
   const tab = route.parts[2] ?? "";
   const counts = sweep?.counts;
   const ended = int(counts?.total) - int(counts?.queued) - int(counts?.running);
   const version = `${sweep?.uid} ${counts?.succeeded} ${counts?.failed} ${counts?.quarantined} ${counts?.cancelled}`;
-  const { table, share, error } = useTable(sweep && sweep.state !== "DELETING" ? name : "", sweep ? version : "");
   const shown = useMemo(() => route.query.toString(), [route]);
   if (first.error && !sweep) return <><h1><Text>{id}</Text></h1><Problem>{first.error}</Problem></>;
   if (!sweep) return <p class="quiet">Loading…</p>;
@@ -112,8 +109,8 @@ export function SweepPage({ route, sweep: id }: { route: Route; sweep: string })
       <Progress counts={counts} />
       <dl class="figures">
         <Figure label="Trials" hint={<Explain about="progress" />}>{count(ended)} <small>of {count(counts?.total)}</small></Figure>
-        <Figure label="Running">{count(counts?.running)}</Figure>
-        {int(counts?.failed) + int(counts?.quarantined) > 0 && <Figure label="Failed"><span class="bad">{count(int(counts?.failed) + int(counts?.quarantined))}</span></Figure>}
+        <Figure label="Running" hint={<Explain about="runningNow" />}>{count(counts?.running)}</Figure>
+        {int(counts?.failed) + int(counts?.quarantined) > 0 && <Figure label="Failed" hint={<Explain about="failed" />}><span class="bad">{count(int(counts?.failed) + int(counts?.quarantined))}</span></Figure>}
         {!terminal(sweep.state) && <Figure label="Rate" hint={<Explain about="rate" />}>{rateText(digest, sweep)}</Figure>}
         {!terminal(sweep.state) && <Figure label="Time left" hint={<Explain about="left" />}>{span(seconds(sweep.estimatedTimeLeft))}</Figure>}
         <Figure label={`Best ${digest?.scoreTitle ?? ""}`} hint={<Explain about="best" />}>{digest?.bestTrial ? <a href={link(["sweeps", id, "trials", lastPart(digest.bestTrial)])}>{number(digest.best ?? 0)}</a> : "–"}</Figure>
@@ -128,6 +125,7 @@ export function SweepPage({ route, sweep: id }: { route: Route; sweep: string })
       {!table && !error && sweep.state !== "DELETING" && <p class="quiet" role="status">Loading the trials… {Math.round(100 * share)} %</p>}
       {tab === "" && <>{news && <Running news={news} />}{table && <AnalysisTab route={route} sweep={sweep} table={table} version={version} />}</>}
       {tab === "table" && table && <TableTab route={route} sweep={id} table={table} />}
+      {tab === "pictures" && table && <PicturesTab route={route} sweep={id} table={table} />}
       {tab === "curves" && <CurvesTab route={route} sweep={id} version={version} table={table} />}
       {tab === "design" && <DesignTab sweep={sweep} />}
     </>

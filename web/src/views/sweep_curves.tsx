@@ -30,6 +30,9 @@ export function CurvesTab({ route, sweep, version, table }: { route: Route; swee
   const factor = table?.factors.find((f) => f.name === color);
   useScheme();
   const list = curves.value?.curves ?? [];
+  // A logarithm has no place for 0 and less.
+  const positive = list.every((curve) => (curve.lows?.length ? curve.lows : curve.means ?? []).every((value) => value > 0));
+  const log = positive && route.query.get("y") === "log";
   const levelOf = (trial: number) => (factor && factor.column[trial] !== absent ? factor.column[trial] : -1);
   const many = (factor?.levels.length ?? 0) > kindsInAll;
   const colorOf = (level: number) => (level < 0 ? "#888888" : many ? rgbHex(amount(level / Math.max(1, factor!.levels.length - 1))) : kindColor(level));
@@ -39,9 +42,10 @@ export function CurvesTab({ route, sweep, version, table }: { route: Route; swee
     <div class="cards"><section class="card">
       <div class="bar"><Title about="curves">{printable(curves.value?.metric || "Curves")} by step</Title><span class="spacer" />
         <Choice label="Metric" value={metric || curves.value?.metric || ""} options={(curves.value?.metrics ?? [curves.value?.metric ?? ""]).map((name) => ({ value: name, text: name }))} onChange={(value) => setQuery(route, { metric: value })} />
+        <label class="choice"><input type="checkbox" checked={log} disabled={!positive} onChange={() => setQuery(route, { y: log ? undefined : "log" })} /> logarithmic</label>
         {table && <Choice label="Colour by" value={color} options={table.factors.map((f) => ({ value: f.name, text: f.name }))} onChange={(value) => setQuery(route, { color: value })} />}</div>
       <Problem>{curves.error}</Problem>
-      {list.length ? <CurvePlot curves={list} colors={colors} names={names} height={420} label={`${curves.value?.metric} against the step for ${list.length} trials`} onPick={(trial) => go(link(["sweeps", sweep, "trials", trial]))} />
+      {list.length ? <CurvePlot curves={list} colors={colors} names={names} height={420} log={log} label={`${curves.value?.metric} against the step for ${list.length} trials`} onPick={(trial) => go(link(["sweeps", sweep, "trials", trial]))} />
         : curves.loading ? <p class="quiet">Loading…</p> : <p class="empty">No trial has reported a curve yet.</p>}
       {factor && list.length > 0 && <p class="legend">{factor.levels.map((level, i) => <span key={level}><i class="dash" style={{ borderColor: many ? colorOf(i) : kindVar(i) }} />{printable(level)}</span>)}</p>}
       {curves.value && <p class="quiet">{count(list.length)} curves{int(curves.value.candidates) > list.length && ` of ${count(curves.value.candidates)} trials, evenly chosen`}{filtered && ", of the trials that pass the filter of the Trials tab"}. Drag to zoom, double click to come back, click a curve for its trial.</p>}

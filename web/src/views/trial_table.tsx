@@ -3,9 +3,10 @@ import { useMemo, useState } from "preact/hooks";
 import { Parallel } from "../charts/parallel";
 import { Title, Explain } from "../explain";
 import { count, number, printable, span, stateWord } from "../format";
-import { Choice, State } from "../parts";
+import { Choice, Early, State } from "../parts";
 import { link, setQuery, type Route } from "../route";
-import { absent, groupBy, levelsQuery, readFilter, select, sortRows, summarise, type TrialTable } from "../table_data";
+import { sentenceOfScore } from "../scores";
+import { absent, groupBy, levelsQuery, measured, readFilter, select, sortRows, summarise, type TrialTable } from "../table_data";
 import { trialStates } from "../types";
 
 const pageRows = 100;
@@ -98,7 +99,9 @@ export function TableTab({ route, sweep, table }: { route: Route; sweep: string;
   const rows = useMemo(() => select(table, filter), [table, filter]);
   const groupNames = (route.query.get("group") ?? "").split("|").filter(Boolean).map(decodeURIComponent);
   const factors = table.factors.filter((factor) => groupNames.includes(factor.name));
-  const score = table.scores.find((s) => s.name === (route.query.get("score") ?? table.primary)) ?? table.scores[0];
+  const early = route.query.get("early") === "1";
+  const scoreName = route.query.get("score") ?? table.primary;
+  const score = useMemo(() => measured(table, table.scores.find((s) => s.name === scoreName) ?? table.scores[0], early), [table, scoreName, early]);
   const shownScores = (route.query.get("scores") ?? "").split(",").filter(Boolean);
   const chosenScores = shownScores.length ? table.scores.filter((s) => shownScores.includes(s.name)) : table.scores.filter((s) => !s.name.endsWith("_base")).slice(0, 4);
   const differs = route.query.get("diff") === "1";
@@ -107,7 +110,8 @@ export function TableTab({ route, sweep, table }: { route: Route; sweep: string;
   const by = sort.replace(/^-/, "");
   const overall = useMemo(() => summarise(score?.column, rows), [score, rows]);
   // Columns that are the same in all rows say nothing about their differences.
-  const shownFactors = useMemo(() => (differs ? table.factors.filter((factor) => rows.some((row) => factor.column[row] !== factor.column[rows[0]])) : table.factors), [differs, table, rows]);
+  const hidden = (route.query.get("hide") ?? "").split("|").filter(Boolean).map(decodeURIComponent);
+  const shownFactors = useMemo(() => table.factors.filter((factor) => !hidden.includes(factor.name) && (!differs || rows.some((row) => factor.column[row] !== factor.column[rows[0]]))), [differs, table, rows, hidden.join("|")]);
   const groups = useMemo(() => {
     if (!factors.length) return undefined;
     const made = groupBy(rows, factors, score);
@@ -140,7 +144,7 @@ export function TableTab({ route, sweep, table }: { route: Route; sweep: string;
       <section class="card">
         <Title about="parallel">Parallel coordinates</Title>
         <Filters table={table} route={route} />
-        <Parallel table={table} rows={rows} filter={filter} scores={chosenScores.map((s) => s.name)} onFilter={(changes) => setQuery(route, { ...changes, page: undefined })} />
+        <Parallel table={table} factors={shownFactors} rows={rows} filter={filter} scores={chosenScores.map((s) => s.name)} onFilter={(changes) => setQuery(route, { ...changes, page: undefined })} />
       </section>
       <section class="card">
         <div class="bar">
@@ -148,24 +152,26 @@ export function TableTab({ route, sweep, table }: { route: Route; sweep: string;
           {score && <p class="quiet">mean {score.title} <b>{number(overall.mean)}</b> [{number(overall.low)}, {number(overall.high)}], n = {count(overall.n)}{overall.missing > 0 && `, ${count(overall.missing)} without it`} <Explain about="groups" /></p>}
           <span class="spacer" />
           <details class="menu"><summary>Group by{groupNames.length > 0 && <b> {groupNames.length}</b>}</summary><fieldset><legend class="hidden">Group by</legend>{table.factors.map((factor) => <label key={factor.name}><input type="checkbox" checked={groupNames.includes(factor.name)} onChange={() => toggle(factor.name)} /> {printable(factor.name)}</label>)}</fieldset></details>
+          <details class="menu"><summary>Columns{hidden.length > 0 && <b> −{hidden.length}</b>}</summary><fieldset><legend class="hidden">Factors shown as columns and axes</legend>{table.factors.map((factor) => <label key={factor.name}><input type="checkbox" checked={!hidden.includes(factor.name)} onChange={() => setQuery(route, { hide: levelsQuery(hidden.includes(factor.name) ? hidden.filter((name) => name !== factor.name) : [...hidden, factor.name]) })} /> {printable(factor.name)}</label>)}</fieldset></details>
           <details class="menu"><summary>Scores</summary><fieldset><legend class="hidden">Scores shown</legend>{table.scores.map((s) => <label key={s.name}><input type="checkbox" checked={chosenScores.includes(s)} onChange={() => { const next = chosenScores.includes(s) ? chosenScores.filter((other) => other !== s) : [...chosenScores, s]; setQuery(route, { scores: next.map((one) => one.name).join(",") }); }} /> {printable(s.name)}</label>)}</fieldset></details>
           <label class="choice"><input type="checkbox" checked={differs} onChange={() => setQuery(route, { diff: differs ? undefined : "1" })} /> only what differs</label>
+          <Early table={table} route={route} />
           <Views route={route} sweep={sweep} />
         </div>
         <Pager route={route} page={page} pages={pages} />
         <div class="scroll" tabIndex={0} role="region" aria-label="Trials">
           {groups && score ? (
             <table class="numbers"><caption class="hidden">Groups of trials</caption>
-              <thead><tr>{factors.map((factor) => <th scope="col" class="text" key={factor.name}>{printable(factor.name)}</th>)}<SortHead route={route} name="n" text="n" /><th scope="col">missing</th><SortHead route={route} name="mean" text={`mean ${score.title}`} /><th scope="col">95 % interval</th><SortHead route={route} name="sd" text="s.d." /><th scope="col">smallest</th><th scope="col">largest</th></tr></thead>
+              <thead><tr>{factors.map((factor) => <th scope="col" class="text" key={factor.name}>{printable(factor.name)}</th>)}<SortHead route={route} name="n" text="n" /><th scope="col">missing</th><SortHead route={route} name="mean" text={`mean ${score.title}`} /><th scope="col">95 % interval <Explain about="confidence" /></th><SortHead route={route} name="sd" text="s.d." /><th scope="col">smallest</th><th scope="col">largest</th></tr></thead>
               <tbody>{groups.slice(from, to).map((group) => (
                 <tr key={group.levels.join("\n")}>{group.levels.map((level, i) => <td class="text" key={i}>{level === null ? <i class="quiet">none</i> : <a href={link(["sweeps", sweep, "table"], Object.fromEntries(group.levels.map((l, j) => ["f." + factors[j].name, levelsQuery([l ?? ""])])))}>{printable(level)}</a>}</td>)}
                   <td>{count(group.summary.n)}</td><td class={group.summary.missing ? undefined : "quiet"}>{count(group.summary.missing)}</td><td><b>{number(group.summary.mean)}</b></td><td>{number(group.summary.low)} – {number(group.summary.high)}</td><td>{number(group.summary.sd, 3)}</td><td>{number(group.summary.min)}</td><td>{number(group.summary.max)}</td></tr>
               ))}</tbody></table>
           ) : (
             <table class="numbers"><caption class="hidden">Trials</caption>
-              <thead><tr><SortHead route={route} name="trial" text="Trial" /><SortHead route={route} name="state" text="State" number={false} />{shownFactors.map((factor) => <SortHead key={factor.name} route={route} name={"f:" + factor.name} text={factor.name} number={false} />)}<th scope="col">replicate</th>{chosenScores.map((s) => <SortHead key={s.name} route={route} name={s.name} text={s.title} />)}<SortHead route={route} name="seconds" text="Time" /></tr></thead>
+              <thead><tr><SortHead route={route} name="trial" text="Trial" /><SortHead route={route} name="state" text="State" number={false} />{shownFactors.map((factor) => <SortHead key={factor.name} route={route} name={"f:" + factor.name} text={factor.name} number={false} />)}<th scope="col">replicate</th>{chosenScores.map((s) => <SortHead key={s.name} route={route} name={s.name} text={s.title} hint={<> <Explain text={sentenceOfScore(s.name)} /></>} />)}<SortHead route={route} name="seconds" text="Time" hint={<> <Explain about="took" /></>} /></tr></thead>
               <tbody>{Array.from(sorted.slice(from, to), (row) => (
-                <tr key={row}><th scope="row"><a href={link(["sweeps", sweep, "trials", row])}>{row}</a></th><td class="text"><State state={trialStates[table.states[row]]} /></td>
+                <tr key={row}><th scope="row"><a href={link(["sweeps", sweep, "trials", row])}>{row}</a></th><td class="text"><State state={trialStates[table.states[row]]} />{table.stopped[row] > 0 && <small class="quiet"> at step {count(table.stopped[row])}</small>}</td>
                   {shownFactors.map((factor) => <td class="text" key={factor.name}>{factor.column[row] === absent ? <i class="quiet">none</i> : printable(factor.levels[factor.column[row]])}</td>)}
                   <td>{table.replicates[row]}</td>{chosenScores.map((s) => <td key={s.name}>{Number.isNaN(s.column[row]) ? <span class="quiet">missing</span> : number(s.column[row])}</td>)}<td>{Number.isNaN(table.seconds[row]) ? "–" : span(table.seconds[row])}</td></tr>
               ))}</tbody></table>
