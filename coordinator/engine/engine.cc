@@ -42,6 +42,7 @@ class SchedulerBuilder final : public RecoverySink {
                             trial.result_digest);
   }
   void OnInput(RecordInput input) override { scheduler_.RestoreInput(input); }
+  void OnRung(const NoteRung& rung) override { scheduler_.RestoreRung(rung); }
   void OnWorker(WorkerRecord worker) override { scheduler_.RestoreWorker(std::move(worker), now_); }
   void OnLiveAttempt(LiveAttempt attempt) override {
     scheduler_.RestoreAttempt(attempt.trial, attempt.epoch, attempt.token_sha256, attempt.worker, attempt.session,

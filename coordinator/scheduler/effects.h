@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "coordinator/scheduler/early_stopping.h"
 #include "coordinator/scheduler/model.h"
 
 namespace loupe::coordinator {
@@ -123,6 +124,12 @@ struct AppendPoints {
   int64_t sequence = 0;
 };
 
+// That a trial of a search has come to a rung (early_stopping.h).
+struct NoteRung {
+  SweepKey sweep = 0;
+  RungNote note;
+};
+
 struct RecordArtifact {
   TrialKey trial;
   ArtifactRecord artifact;
@@ -158,7 +165,7 @@ struct RecordRequest {
 
 using Effect =
     std::variant<InsertSweep, InsertTrials, UpdateSweep, PurgeSweep, PutJob, EndJob, UpdateTrial, CancelQueuedTrials,
-                 StartAttempt, EndAttempt, AcceptResult, RecordInput, KeepSupersededResult, AppendPoints,
+                 StartAttempt, EndAttempt, AcceptResult, RecordInput, KeepSupersededResult, AppendPoints, NoteRung,
                  RecordArtifact, UpsertWorker, CountWorker, ForgetWorker, RecordRequest>;
 using Effects = std::vector<Effect>;
 

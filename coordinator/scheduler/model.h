@@ -2,6 +2,7 @@
 // keeps. No protobuf, no SQL.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -159,6 +160,8 @@ struct Result {
   // What it was computed from, by setting and its value ("scorer configs/scorers/emoji-clip") -> SHA-256 of those
   // files.
   std::map<std::string, std::string> inputs;
+  // Not 0: training was ended early, after this step.
+  int64_t stopped_at_step = 0;
 };
 
 // What a trial asks of the worker that is to run it.
@@ -169,10 +172,22 @@ struct TrialNeeds {
   // Values of method.kind and task.kind. Empty: any will do.
   std::string method;
   std::string task;
+  // That share the trial out.
+  int32_t devices = 1;
   auto operator<=>(const TrialNeeds&) const = default;
 };
 
-// The needs of a sweep's trials, which are those of their cells, and which of them fit each other.
+// How trials of a search are ended early (early_stopping.h).
+struct SearchRules {
+  // The metric that they are compared by.
+  std::string curve;
+  bool smaller_is_better = true;
+  int64_t reduction = 3;  // > 1
+  int64_t min_steps = 1;  // > 0
+};
+
+// What is to be known of a sweep's plan to run its trials: what each needs, which is what its cell needs, which of them
+// fit each other, and whether any may be ended early.
 struct SweepNeeds {
   // At most 256, at least one; the same needs may stand here several times, for trials of different packs.
   std::vector<TrialNeeds> classes = {TrialNeeds{}};
@@ -181,6 +196,8 @@ struct SweepNeeds {
   // By class: trials of classes with one number can be trained together, as a pack; kAlone: only one at a time. Empty:
   // those of one class can.
   std::vector<int32_t> pack_of_class;
+  // Nothing: a study, which ends none.
+  std::optional<SearchRules> search;
   static constexpr int32_t kAlone = -1;
 
   size_t class_of(int64_t cell) const { return class_of_cell.empty() ? 0 : class_of_cell[static_cast<size_t>(cell)]; }
@@ -204,7 +221,8 @@ struct WorkerAbilities {
 inline bool CanRun(const WorkerAbilities& worker, const TrialNeeds& trial) {
   return trial.settings_version <= worker.settings_version &&
          (trial.method.empty() || worker.methods.contains(trial.method)) &&
-         (trial.task.empty() || worker.tasks.contains(trial.task));
+         (trial.task.empty() || worker.tasks.contains(trial.task)) &&
+         trial.devices <= std::max<int32_t>(1, static_cast<int32_t>(worker.devices.size()));
 }
 
 struct WorkerDescription {

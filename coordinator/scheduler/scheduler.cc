@@ -92,6 +92,12 @@ void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const std::string&
   Reindex(sweep);
 }
 
+void Scheduler::RestoreRung(const NoteRung& rung) {
+  if (options_.mutation == SchedulerOptions::Mutation::kForgetRungs) return;
+  const auto found = sweeps_.find(rung.sweep);
+  if (found != sweeps_.end() && found->second->early) found->second->early->Restore(rung.note);
+}
+
 void Scheduler::RestoreInput(const RecordInput& input) {
   if (const auto sweep = sweeps_.find(input.sweep); sweep != sweeps_.end()) {
     sweep->second->inputs.insert_or_assign(input.name, input.sha256);
@@ -397,14 +403,10 @@ absl::StatusOr<Scheduler::SweepView> Scheduler::View(const std::string& sweep_id
     view.counts = {};
   } else if (IsTerminal(sweep->record.state)) {
     view.estimated_time_left = absl::ZeroDuration();
-  } else if (!sweep->durations.empty() && view.waiting.empty()) {
+  } else if (const std::optional<double> seconds = MedianSeconds(*sweep); seconds && view.waiting.empty()) {
     const int64_t slots = FleetAt(now).slots;
-    std::vector<double> sorted(sweep->durations.begin(), sweep->durations.end());
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
     const double left = static_cast<double>(sweep->counts.queued) + 0.5 * static_cast<double>(sweep->counts.running);
-    if (slots > 0) {
-      view.estimated_time_left = absl::Seconds(sorted[sorted.size() / 2] * left / static_cast<double>(slots));
-    }
+    if (slots > 0) view.estimated_time_left = absl::Seconds(*seconds * left / static_cast<double>(slots));
   }
   return view;
 }

@@ -49,11 +49,21 @@ struct SchedulerOptions {
   // How soon a busy worker is asked to report again; a quarter of the lease where that is sooner.
   absl::Duration report_interval = absl::Seconds(1);
   WorkerRules workers;
+  // So much work makes one worker more worth its start (its place in a queue, loading a base): DemandAt.
+  absl::Duration worth_a_worker = absl::Minutes(5);
   // The most rows that jobs write between two batches of requests. Larger: less overhead; smaller: shorter waits for
   // everybody else.
   int64_t job_rows = 4096;
   // For tests of the tests: a scheduler broken on purpose, which the simulator must catch.
-  enum class Mutation { kNone, kSkipTokenCheck, kDoubleLease, kForgetEpoch, kLeaseToAnybody, kPackAnything };
+  enum class Mutation {
+    kNone,
+    kSkipTokenCheck,
+    kDoubleLease,
+    kForgetEpoch,
+    kLeaseToAnybody,
+    kPackAnything,
+    kForgetRungs
+  };
   Mutation mutation = Mutation::kNone;
 };
 
@@ -98,6 +108,8 @@ struct SyncRequest {
 struct Verdict {
   absl::Status status;
   int64_t acknowledged_point_sequence = 0;
+  // Of a report under a lease that was held: of which sweep, whatever has become of the attempt by it. Empty otherwise.
+  std::string sweep_uid;
 };
 
 struct DesiredAttempt {
@@ -110,6 +122,8 @@ struct DesiredAttempt {
   int64_t cell = 0;
   int32_t replicate = 0;
   uint64_t sweep_seed = 0;
+  // Not 0: it is to train no further than to this step, and be scored.
+  int64_t finish_after_step = 0;
 };
 
 struct SyncAnswer {
@@ -180,6 +194,7 @@ class Scheduler {
                       const std::string& session, int64_t point_sequence, std::set<std::string> artifacts,
                       const Now& now);
   void RestoreInput(const RecordInput& input);
+  void RestoreRung(const NoteRung& rung);
   void RestoreRequest(RecordRequest request);
 
   // The commands below that concern all trials of a sweep begin a job for `client`, and do as much of it as this turn
@@ -249,6 +264,19 @@ class Scheduler {
   std::vector<RunningAttempt> Running(const std::string& sweep_id, const Now& now) const;
   // Of all sweeps, at most `most`.
   std::vector<WaitingTrials> Waiting(const Now& now, size_t most) const;
+  // How many workers there should be, and are. A walk over sweeps and workers: for who asks now and then.
+  struct Demand {
+    // Queued or running, of active sweeps and of those that end what runs; without those that no connected worker can
+    // run.
+    int64_t trials = 0;
+    // Workers with `worth_a_worker` of work each, by the median time of each sweep's latest trials (until one has
+    // ended, a worker for each trial), and as many as are busy at least. Never more than trials, where a worker has one
+    // at a time.
+    int64_t wanted = 0;
+    // Connected and taking trials: not leaving, drained or set aside.
+    int64_t available = 0;
+  };
+  Demand DemandAt(const Now& now) const;
   // Why no connected worker can run trials that need this; empty when one can.
   std::string WhyNobodyRuns(const TrialNeeds& needs, const Now& now) const;
   const WorkerTable& workers() const { return workers_; }
@@ -321,6 +349,7 @@ class Scheduler {
   // False when the attempt reports more metrics than one may.
   bool NoteProgress(Attempt& attempt, const AttemptReport& report, const Now& now, Effects& effects);
   void Renew(Attempt& attempt, const Now& now);
+  int64_t FinishAfter(const TrialKey& trial) const;
   absl::StatusOr<WorkerEntry*> Admit(const SyncRequest& request, const Now& now, Effects& effects);
   bool GrantOne(WorkerEntry& worker, const Now& now, Effects& effects);
   // scheduler_packs.cc. The sweep whose turn it is and the queue of its next trial, for this worker; or nothing.
@@ -349,6 +378,8 @@ class Scheduler {
   bool HasWorkFor(const WorkerAbilities& worker) const;
   // The sweep whose turn it is among those with something for this worker, or nullptr.
   Sweep* NextSweepFor(const WorkerAbilities& worker);
+  // Of its latest accepted trials; nothing before the first.
+  static std::optional<double> MedianSeconds(const Sweep& sweep);
   void AddWaiting(const Sweep& sweep, size_t of_class, const Now& now, std::vector<WaitingTrials>& waiting) const;
 
   const SchedulerOptions options_;

@@ -43,14 +43,20 @@ std::string Scheduler::WhyNobodyRuns(const TrialNeeds& needs, const Now& now) co
   if (!somebody({.method = needs.method}))
     return fmt::format("method {}, and no connected worker runs it", needs.method);
   if (!somebody({.task = needs.task})) return fmt::format("task {}, and no connected worker runs it", needs.task);
+  if (!somebody({.devices = needs.devices})) {
+    size_t most = 1;
+    for (const WorkerAbilities& worker : fleet) most = std::max(most, worker.devices.size());
+    return fmt::format("{} devices for one trial, and connected workers have {} at most", needs.devices, most);
+  }
   if (!somebody({.settings_version = needs.settings_version})) {
     int32_t newest = 0;
     for (const WorkerAbilities& worker : fleet) newest = std::max(newest, worker.settings_version);
     return fmt::format("settings of version {}, and connected workers know version {} at most: update them",
                        needs.settings_version, newest);
   }
-  return fmt::format("method {}, task {} and settings of version {}, and no connected worker runs all of that",
-                     needs.method, needs.task, needs.settings_version);
+  const std::string devices = needs.devices > 1 ? fmt::format(", {} devices", needs.devices) : "";
+  return fmt::format("method {}, task {}{} and settings of version {}, and no connected worker runs all of that",
+                     needs.method, needs.task, devices, needs.settings_version);
 }
 
 void Scheduler::AddWaiting(const Sweep& sweep, size_t of_class, const Now& now,

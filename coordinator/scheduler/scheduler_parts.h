@@ -22,6 +22,7 @@ struct Scheduler::Sweep {
         trials(static_cast<size_t>(record.trials())),
         queues(needs->classes.size(), RunQueue(record.cells, record.replicates, record.seed)),
         runnable_keys(queues.size()) {
+    if (needs->search) early.emplace(*needs->search, record.cells);
     counts.queued = record.trials();
   }
 
@@ -61,6 +62,8 @@ struct Scheduler::Sweep {
   uint64_t change = 1;
   // Seconds of the latest accepted trials, for the estimate.
   std::deque<double> durations;
+  // Of a search.
+  std::optional<EarlyStopping> early;
   // What the accepted results were computed from (Result::inputs).
   std::map<std::string, std::string> inputs;
   // Results refused for other inputs since one was last accepted.

@@ -109,6 +109,11 @@ absl::StatusOr<WorkerEntry*> Scheduler::Admit(const SyncRequest& request, const 
   return worker;
 }
 
+int64_t Scheduler::FinishAfter(const TrialKey& trial) const {
+  const Sweep& sweep = *sweeps_.at(trial.sweep);
+  return sweep.early ? sweep.early->FinishAfter(trial.index) : 0;
+}
+
 void Scheduler::Renew(Attempt& attempt, const Now& now) {
   expiries_.erase({attempt.expiry, attempt.trial});
   attempt.expiry = now.monotonic + options_.lease;
@@ -122,7 +127,13 @@ bool Scheduler::NoteProgress(Attempt& attempt, const AttemptReport& report, cons
   if (report.point_sequence > attempt.point_sequence && known < static_cast<int64_t>(report.points.size())) {
     AppendPoints append{
         attempt.trial, attempt.epoch, {report.points.begin() + known, report.points.end()}, report.point_sequence};
-    for (const MetricPoint& point : append.points) attempt.metrics[point.metric] = point.value;
+    Sweep& sweep = *sweeps_.at(attempt.trial.sweep);
+    for (const MetricPoint& point : append.points) {
+      attempt.metrics[point.metric] = point.value;
+      if (!sweep.early || point.metric != sweep.early->rules().curve) continue;
+      const std::optional<RungNote> note = sweep.early->OnPoint(attempt.trial.index, point.step, point.value);
+      if (note) effects.push_back(NoteRung{attempt.trial.sweep, *note});
+    }
     if (attempt.metrics.size() > kMaxMetrics) return false;
     effects.push_back(std::move(append));
     attempt.point_sequence = report.point_sequence;
@@ -147,12 +158,12 @@ Verdict Scheduler::RefuseStale(const AttemptReport& report, Effects& effects) {
     const Trial& trial = sweep->trial(claim.index);
     // The answer to this very completion was lost on the way: say again that it is accepted.
     if (trial.state == TrialState::kSucceeded && trial.epoch == claim.epoch && trial.digest == DigestOf(*result)) {
-      return {absl::OkStatus(), report.point_sequence};
+      return {absl::OkStatus(), report.point_sequence, ""};
     }
     effects.push_back(KeepSupersededResult{{sweep->record.key, claim.index}, claim.epoch, claim.token_hex, *result});
   }
   ++counters_.stale_writes_refused;
-  return {LeaseLost(claim), 0};
+  return {LeaseLost(claim), 0, ""};
 }
 
 absl::Status Scheduler::HandleResult(Attempt& attempt, const Result& result, const ResultExaminer& examine,
@@ -198,16 +209,17 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
     return RefuseStale(report, effects);
   }
   if (!attempt->token) attempt->token = TokenFromHex(report.lease.token_hex);
+  const std::string uid = sweeps_.at(attempt->trial.sweep)->record.uid;
   if (!NoteProgress(*attempt, report, now, effects)) {
     Fail(*attempt,
          {FailureClass::kUserError, fmt::format("the trial reports more than {} different metrics", kMaxMetrics)}, now,
          effects);
-    return {LeaseLost(report.lease), 0};
+    return {LeaseLost(report.lease), 0, uid};
   }
-  const Verdict good{absl::OkStatus(), attempt->point_sequence};
+  const Verdict good{absl::OkStatus(), attempt->point_sequence, uid};
   if (const Result* result = std::get_if<Result>(&report.outcome)) {
     if (absl::Status refused = HandleResult(*attempt, *result, examine, now, effects); !refused.ok())
-      return {refused, 0};
+      return {refused, 0, uid};
   } else if (const Failure* failure = std::get_if<Failure>(&report.outcome)) {
     if (failure->failure_class == FailureClass::kLostWorker) {
       Lose(*attempt, failure->message, now, effects);
@@ -222,7 +234,7 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
           fmt::format("no progress for {} in phase '{}' at step {}", absl::FormatDuration(options_.progress_timeout),
                       report.phase, report.step)},
          now, effects);
-    return {LeaseLost(report.lease), 0};
+    return {LeaseLost(report.lease), 0, uid};
   } else {
     running.insert(attempt->trial);
   }
@@ -311,7 +323,9 @@ absl::StatusOr<SyncAnswer> Scheduler::OnSync(const SyncRequest& request, const N
                               .sweep_uid = sweep.uid,
                               .cell = CellOf(sweep, trial.index),
                               .replicate = ReplicateOf(sweep, trial.index),
-                              .sweep_seed = sweep.seed});
+                              .sweep_seed = sweep.seed,
+                              .finish_after_step = FinishAfter(trial)});
+    answer.news |= answer.desired.back().finish_after_step > 0;
     answer.news |= !reported.contains(trial);
   }
   answer.lease = options_.lease;

@@ -34,7 +34,7 @@ constexpr char kTrials[] =
     "CREATE VIEW view_trials AS SELECT s.sweep_id AS sweep, t.trial_index AS trial, t.cell_index AS cell, t.replicate,\n"
     "  " LOUPE_TRIAL_STATE("t.state") " AS state,\n"
     "  t.epoch AS attempts, t.failed_attempts, t.worker_losses, a.worker, " LOUPE_TIME("a.start_time_us") " AS started,\n"
-    "  " LOUPE_TIME("a.end_time_us") " AS ended, r.train_seconds, r.total_seconds,\n"
+    "  " LOUPE_TIME("a.end_time_us") " AS ended, r.train_seconds, r.total_seconds, r.stopped_at_step,\n"
     "  " LOUPE_FAILURE_CLASS("t.failure_class") " AS failure_class, t.failure_message AS failure\n"
     "FROM trials AS t JOIN sweeps AS s USING (sweep_key) LEFT JOIN results AS r USING (sweep_key, trial_index)\n"
     "  LEFT JOIN attempts AS a ON a.sweep_key = t.sweep_key AND a.trial_index = t.trial_index AND a.epoch = coalesce(r.epoch, t.epoch)";

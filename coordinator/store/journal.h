@@ -41,14 +41,15 @@ struct LiveAttempt {
 };
 
 // Receives the whole state, in this order: sweeps, each followed by its trials in index order (those that are there:
-// none of a sweep that is being deleted, the first ones of one that is being created); then their inputs; then workers;
-// then live attempts; then requests.
+// none of a sweep that is being deleted, the first ones of one that is being created); then their inputs and rungs;
+// then workers; then live attempts; then requests.
 class RecoverySink {
  public:
   virtual ~RecoverySink() = default;
   virtual void OnSweep(SweepRecord sweep) = 0;
   virtual void OnTrial(SweepKey sweep, const TrialSeed& trial) = 0;
   virtual void OnInput(RecordInput input) = 0;
+  virtual void OnRung(const NoteRung& rung) = 0;
   virtual void OnWorker(WorkerRecord worker) = 0;
   virtual void OnLiveAttempt(LiveAttempt attempt) = 0;
   virtual void OnRequest(RecordRequest request) = 0;

@@ -221,9 +221,23 @@ void AppendDefaultsOfVersion1(sqlite3_context* context, int, sqlite3_value** val
   sqlite3_result_blob(context, spec.data(), static_cast<int>(spec.size()), SQLITE_TRANSIENT);
 }
 
+// Where trials of a search came to a rung (scheduler/early_stopping.h), and which results were ended early.
+constexpr char kSchema5Sql[] = R"sql(
+CREATE TABLE rungs (
+  sweep_key INTEGER NOT NULL,
+  trial_index INTEGER NOT NULL,
+  rung INTEGER NOT NULL,
+  value REAL,
+  stops INTEGER NOT NULL CHECK (stops IN (0, 1)),
+  PRIMARY KEY (sweep_key, trial_index, rung),
+  FOREIGN KEY (sweep_key, trial_index) REFERENCES trials ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+ALTER TABLE results ADD COLUMN stopped_at_step INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 // kSteps[i] takes a file from version i to i + 1. A released step is never edited; tests/coordinator/store/fixtures has
 // a database of every earlier version, written by the program of its time, and says how to add the next.
-constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql, kSchema3Sql, kSchema4Sql};
+constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql, kSchema3Sql, kSchema4Sql, kSchema5Sql};
 
 }  // namespace
 

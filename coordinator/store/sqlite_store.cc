@@ -49,6 +49,7 @@ struct Writer {
   absl::Status operator()(const EndAttempt& effect) const { return attempts_table::End(db, effect); }
   absl::Status operator()(const AcceptResult& effect) const { return results_table::Insert(db, effect); }
   absl::Status operator()(const RecordInput& effect) const { return results_table::InsertInput(db, effect); }
+  absl::Status operator()(const NoteRung& effect) const { return metric_points_table::InsertRung(db, effect); }
   absl::Status operator()(const KeepSupersededResult& effect) const {
     return attempts_table::KeepSuperseded(db, effect);
   }
@@ -213,6 +214,7 @@ absl::Status SqliteStore::Recover(RecoverySink& sink) {
           trials_table::ForEachSeed(db, key, [&](const TrialSeed& trial) { sink.OnTrial(key, trial); }));
     }
     LOUPE_RETURN_IF_ERROR(results_table::ForEachInput(db, [&](RecordInput input) { sink.OnInput(std::move(input)); }));
+    LOUPE_RETURN_IF_ERROR(metric_points_table::ForEachRung(db, [&](const NoteRung& rung) { sink.OnRung(rung); }));
     LOUPE_RETURN_IF_ERROR(workers_table::ForEach(db, [&](WorkerRecord worker) { sink.OnWorker(std::move(worker)); }));
     LOUPE_RETURN_IF_ERROR(
         attempts_table::ForEachLive(db, [&](LiveAttempt attempt) { sink.OnLiveAttempt(std::move(attempt)); }));
@@ -264,6 +266,24 @@ absl::StatusOr<std::vector<TrialRow>> SqliteStore::ListTrials(SweepKey sweep, co
     return AddScores(db, sweep, rows);
   }));
   return rows;
+}
+
+absl::StatusOr<TrialColumns> SqliteStore::ReadColumns(SweepKey sweep, int64_t first, int64_t limit) {
+  TrialColumns columns;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(columns, trials_table::Columns(db, sweep, first, limit));
+    return results_table::FillScores(db, sweep, columns);
+  }));
+  return columns;
+}
+
+absl::StatusOr<std::vector<ResultSeconds>> SqliteStore::ListResultSeconds(SweepKey sweep, int64_t limit) {
+  std::vector<ResultSeconds> results;
+  LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
+    LOUPE_ASSIGN_OR_RETURN(results, results_table::ListSeconds(db, sweep, limit));
+    return absl::OkStatus();
+  }));
+  return results;
 }
 
 absl::StatusOr<std::string> SqliteStore::GetCellLevelsJson(SweepKey sweep, int64_t cell) {
@@ -365,8 +385,9 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
         db, key, [&](SweepSnapshot::Trial trial) { trials.push_back(std::move(trial)); }));
     // Trials are numbered from 0 without gaps.
     const auto at = [&](int64_t index) -> SweepSnapshot::Trial& { return trials.at(static_cast<size_t>(index)); };
-    LOUPE_RETURN_IF_ERROR(
-        results_table::ForEachResult(db, key, [&](int64_t index, double total_seconds, double parameters) {
+    LOUPE_RETURN_IF_ERROR(results_table::ForEachResult(
+        db, key, [&](int64_t index, double total_seconds, double parameters, int64_t stopped) {
+          at(index).stopped_at_step = stopped;
           at(index).total_seconds = total_seconds;
           at(index).parameters = parameters;
         }));

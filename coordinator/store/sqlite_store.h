@@ -46,6 +46,8 @@ class SqliteStore final : public Store {
                                                       const std::optional<PointPosition>& after,
                                                       int64_t limit) override;
   absl::StatusOr<std::vector<AttemptRow>> ListAttempts(const AttemptFilter& filter) override;
+  absl::StatusOr<TrialColumns> ReadColumns(SweepKey sweep, int64_t first, int64_t limit) override;
+  absl::StatusOr<std::vector<ResultSeconds>> ListResultSeconds(SweepKey sweep, int64_t limit) override;
   absl::StatusOr<ScoreSummary> SummariseScore(SweepKey sweep, const std::string& score,
                                               bool smaller_is_better) override;
   absl::StatusOr<int64_t> CountAcceptedSince(SweepKey sweep, absl::Time since) override;

@@ -31,6 +31,8 @@ struct TrialRow {
   std::optional<Failure> last_failure;
   std::string cell_levels_json;
   std::map<std::string, double> scores;
+  // Of the accepted result: not 0 where training was ended early, after this step.
+  int64_t stopped_at_step = 0;
   // Of the latest attempt; empty and unset when there was none.
   std::string worker;
   std::optional<absl::Time> start_time;
@@ -43,6 +45,27 @@ struct TrialFilter {
   int64_t limit = 100;
   // Empty means all.
   std::set<TrialState> states;
+};
+
+// Trials as columns: what a page holds of all of a sweep's. Row i is trial `first` + i.
+struct TrialColumns {
+  int64_t first = 0;
+  std::vector<TrialState> states;
+  // Of the latest attempt; NaN while it runs, and where there is none.
+  std::vector<float> seconds;
+  // As TrialRow's.
+  std::vector<uint32_t> stopped_at_steps;
+  // Those that any of these trials has, NaN where one has not.
+  std::map<std::string, std::vector<double>> scores;
+};
+
+// What an accepted result took.
+struct ResultSeconds {
+  int64_t trial = 0;
+  double train = 0;
+  double total = 0;
+  // As its worker said ("cpu", "cuda:0"); empty when it did not.
+  std::string device;
 };
 
 struct PointPosition {
@@ -102,6 +125,7 @@ struct SweepSnapshot {
     // Of the accepted result.
     std::map<std::string, double> scores;
     double total_seconds = 0;
+    int64_t stopped_at_step = 0;
     // Parameters trained, and bytes of their files; 0 when unknown.
     double parameters = 0;
     int64_t weight_bytes = 0;
@@ -144,6 +168,11 @@ class StoreReader {
   virtual absl::StatusOr<TrialRow> GetTrial(TrialKey trial) = 0;
   // Ordered by index, at most `filter.limit`.
   virtual absl::StatusOr<std::vector<TrialRow>> ListTrials(SweepKey sweep, const TrialFilter& filter) = 0;
+
+  // At most `limit` trials from index `first` on.
+  virtual absl::StatusOr<TrialColumns> ReadColumns(SweepKey sweep, int64_t first, int64_t limit) = 0;
+  // The results of the highest trial indexes, at most `limit`, of trials that had their whole budget.
+  virtual absl::StatusOr<std::vector<ResultSeconds>> ListResultSeconds(SweepKey sweep, int64_t limit) = 0;
 
   // NOT_FOUND when there is no such cell.
   virtual absl::StatusOr<std::string> GetCellLevelsJson(SweepKey sweep, int64_t cell) = 0;

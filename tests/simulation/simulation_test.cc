@@ -81,14 +81,17 @@ TEST_P(SimulationSlices, EveryInvariantHoldsInEveryHistory) {
     total.sweeps_deleted += result.sweeps_deleted;
     total.packs += result.packs;
     total.packs_halved += result.packs_halved;
+    total.told_to_finish += result.told_to_finish;
+    total.finished_early += result.finished_early;
   }
   fmt::print(
       "{} seeds: {} commits, {} failed commits, {} coordinator crashes ({} inside a commit), {} worker crashes, {} leases "
-      "expired, {} stale writes refused, {} messages lost, {} duplicated, {} stalls, {} jobs resumed, {} sweeps deleted, {} answers with packs, {} packs halved\n",
+      "expired, {} stale writes refused, {} messages lost, {} duplicated, {} stalls, {} jobs resumed, {} sweeps deleted, {} answers with packs, {} packs halved, "
+      "{} trials told to end early, {} that did\n",
       seeds, total.commits, total.failed_commits, total.coordinator_crashes, total.crashes_inside_commits,
       total.worker_crashes, total.leases_expired, total.stale_writes_refused, total.messages_lost,
       total.messages_duplicated, total.stalls, total.jobs_resumed, total.sweeps_deleted, total.packs,
-      total.packs_halved);
+      total.packs_halved, total.told_to_finish, total.finished_early);
   // A simulation in which nothing happens proves nothing.
   EXPECT_GT(total.crashes_inside_commits, seeds / 4);
   EXPECT_GT(total.failed_commits, seeds / 4);
@@ -99,6 +102,8 @@ TEST_P(SimulationSlices, EveryInvariantHoldsInEveryHistory) {
   EXPECT_GT(total.sweeps_deleted, seeds / 4);
   EXPECT_GT(total.packs, seeds);
   EXPECT_GT(total.packs_halved, seeds / 40);
+  EXPECT_GT(total.told_to_finish, seeds / 4);
+  EXPECT_GT(total.finished_early, seeds / 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Quarters, SimulationSlices, ::testing::Range(0, 4));
@@ -133,6 +138,10 @@ TEST_F(SimulationTest, ASchedulerThatLeasesToAnybodyIsCaught) {
 
 TEST_F(SimulationTest, ASchedulerThatPacksAnythingIsCaught) {
   EXPECT_GT(SeedsUntilCaught(Mutation::kPackAnything, false, "I10"), 0);
+}
+
+TEST_F(SimulationTest, ASchedulerThatForgetsRungsIsCaught) {
+  EXPECT_GT(SeedsUntilCaught(Mutation::kForgetRungs, false, ""), 0);
 }
 
 TEST_F(SimulationTest, ADiskThatForgetsFsyncIsCaught) { EXPECT_GT(SeedsUntilCaught(Mutation::kNone, true, ""), 0); }

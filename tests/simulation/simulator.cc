@@ -95,6 +95,12 @@ class WatchedStore final : public co::Store {
   absl::StatusOr<std::vector<co::AttemptRow>> ListAttempts(const co::AttemptFilter& filter) override {
     return store_->ListAttempts(filter);
   }
+  absl::StatusOr<co::TrialColumns> ReadColumns(co::SweepKey sweep, int64_t first, int64_t limit) override {
+    return store_->ReadColumns(sweep, first, limit);
+  }
+  absl::StatusOr<std::vector<co::ResultSeconds>> ListResultSeconds(co::SweepKey sweep, int64_t limit) override {
+    return store_->ListResultSeconds(sweep, limit);
+  }
   absl::StatusOr<co::ScoreSummary> SummariseScore(co::SweepKey sweep, const std::string& score,
                                                   bool smaller_is_better) override {
     return store_->SummariseScore(sweep, score, smaller_is_better);
@@ -135,8 +141,18 @@ const std::shared_ptr<const co::SweepNeeds>& MixedNeeds() {
   return needs;
 }
 
+// The sweep "main" is a study, "side" is a search.
+const std::shared_ptr<const co::SweepNeeds>& NeedsOfSweep(const std::string& id) {
+  static const auto search = [] {
+    auto needs = std::make_shared<co::SweepNeeds>(*MixedNeeds());
+    needs->search = co::SearchRules{.curve = "loss", .smaller_is_better = true, .reduction = 2, .min_steps = 1};
+    return std::shared_ptr<const co::SweepNeeds>(std::move(needs));
+  }();
+  return id == "side" ? search : MixedNeeds();
+}
+
 std::shared_ptr<const co::SweepNeeds> NeedsOf(const co::SweepRecord& sweep) {
-  return sweep.id.starts_with("brief") ? nullptr : MixedNeeds();
+  return sweep.id.starts_with("brief") ? nullptr : NeedsOfSweep(sweep.id);
 }
 
 // The first worker is an older program, the second runs the newer method alone, the third is now the one and now the
@@ -159,6 +175,7 @@ struct Held {
   int work_left = 0;     // timer ticks until it has a result
   int64_t points = 0;
   int64_t acknowledged = 0;
+  int64_t finish_after = 0;
 };
 
 struct Worker {
@@ -358,7 +375,7 @@ class Simulation {
     sweep.limits.backoff = absl::Milliseconds(100);
     Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
       const absl::StatusOr<co::SweepRecord> made = scheduler.OnCreate(
-          sweep, [](int64_t) { return "{}"; }, "request-" + id, "f", now, effects, "", MixedNeeds());
+          sweep, [](int64_t) { return "{}"; }, "request-" + id, "f", now, effects, "", NeedsOfSweep(id));
       return [=, this](const absl::Status& durable) {
         if (generation != generation_ || !durable.ok() || disk_.frozen()) return;
         if (!made.ok())
@@ -487,12 +504,15 @@ class Simulation {
         continue;
       }
       if (held.work_left > 0 && --held.work_left >= 0) ++held.points;
+      const bool early = held.work_left > 0 && held.finish_after > 0 && held.points >= held.finish_after;
+      if (early) held.work_left = 0;
       co::AttemptReport report;
       report.lease = held.lease;
       report.phase = "train";
       report.step = held.points;
       for (int64_t point = held.acknowledged + 1; point <= held.points; ++point) {
-        report.points.push_back({"loss", point, 1.0 / static_cast<double>(point)});
+        report.points.push_back(
+            {"loss", point, static_cast<double>(1 + held.lease.index) / static_cast<double>(point)});
       }
       report.point_sequence = held.points;
       if (given_back) {
@@ -502,7 +522,12 @@ class Simulation {
         if (Faulty() && (held.lease.epoch + held.lease.index) % 5 == 0) {
           report.outcome = co::Failure{co::FailureClass::kRetryable, "a failure on purpose"};
         } else {
-          report.outcome = co::Result{{{"score", CleanScore(held.lease.index)}}};
+          co::Result result{{{"score", CleanScore(held.lease.index)}}};
+          if (early) {
+            result.stopped_at_step = held.points;
+            ++result_.finished_early;
+          }
+          report.outcome = std::move(result);
         }
       }
       request.attempts.push_back(std::move(report));
@@ -581,8 +606,9 @@ class Simulation {
       const std::string key = KeyOf(lease);
       const absl::Duration until = clock_.MonotonicNow() + answer->lease;
       const auto [held, is_new] =
-          worker.held.try_emplace(key, Held{lease, until, static_cast<int>(Uniform(1, 6)), 0, 0});
+          worker.held.try_emplace(key, Held{lease, until, static_cast<int>(Uniform(1, 6)), 0, 0, 0});
       held->second.until = std::max(held->second.until, until);
+      held->second.finish_after = desired.finish_after_step;
     }
   }
 
@@ -733,6 +759,7 @@ class Simulation {
     }
     CheckPack(request, *answer);
     for (const co::DesiredAttempt& desired : answer->desired) {
+      CheckFinish(desired);
       const bool mixed = created_.contains(desired.sweep_id);
       if (mixed &&
           !co::CanRun(request.description.abilities, MixedNeeds()->classes[MixedNeeds()->class_of(desired.cell)])) {
@@ -751,6 +778,22 @@ class Simulation {
       }
       highest = std::max(highest, lease.epoch);
     }
+  }
+
+  void CheckFinish(const co::DesiredAttempt& desired) {
+    const std::string trial = fmt::format("{}/{}", desired.sweep_id, desired.trial.index);
+    const int64_t step = desired.finish_after_step;
+    if (step > 0 && desired.sweep_id != "side") Violation(fmt::format("I11: {} of a study was told to end", trial));
+    const auto [told, is_new] = told_to_finish_.emplace(trial, step);
+    if (!is_new && told->second > 0 && step != told->second) {
+      Violation(fmt::format("I11: {} was told to end after step {}, and now {}", trial, told->second, step));
+    }
+    if (step == 0 || told->second == step) {
+      if (is_new && step > 0) ++result_.told_to_finish;
+      return;
+    }
+    told->second = step;
+    ++result_.told_to_finish;
   }
 
   void CheckPack(const co::SyncRequest& request, const co::SyncAnswer& answer) {
@@ -917,6 +960,7 @@ class Simulation {
   std::map<std::string, std::pair<int64_t, double>> acknowledged_;  // trial -> (epoch, score)
   std::map<std::string, int64_t> highest_epoch_;
   std::map<std::string, std::string> tokens_given_;
+  std::map<std::string, int64_t> told_to_finish_;  // trial -> step; 0: to no end before its budget's
   SimulatorResult result_;
 };
 

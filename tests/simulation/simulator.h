@@ -49,6 +49,9 @@ struct SimulatorResult {
   // Answers by which a worker held several trials, and times that one gave some back since its memory had run out.
   int64_t packs = 0;
   int64_t packs_halved = 0;
+  // Trials of a search that were told to end early, and results that say that they did.
+  int64_t told_to_finish = 0;
+  int64_t finished_early = 0;
 };
 
 // Invariants (checked while it runs, after every restart, and at the end):
@@ -59,6 +62,9 @@ struct SimulatorResult {
 //   I8 with only_stalls: no lease expires, no trial is lost, nobody is set aside
 //   I9 no worker is given a trial that it cannot run, nor more than it can hold
 //   I10 the trials that a worker holds beyond its one slot fit each other, as a pack
+//   I11 nothing of a study is ended early; what was said of a search's trial is said again, to whoever runs it, also
+//   after
+//       a restart
 SimulatorResult Simulate(const SimulatorOptions& options);
 
 }  // namespace loupe::simulation

@@ -20,6 +20,12 @@ constexpr char kAcceptedSql[] =
     "SELECT n.name, p.trial_index, p.step, p.value FROM results AS r "
     "JOIN metric_points AS p USING (sweep_key, trial_index, epoch) JOIN metric_names AS n USING (metric_id) "
     "WHERE r.sweep_key = ? ORDER BY n.name, p.trial_index, p.step";
+constexpr char kInsertRungSql[] =
+    "INSERT INTO rungs (sweep_key, trial_index, rung, value, stops) VALUES (?, ?, ?, ?, ?)";
+constexpr char kRungsSql[] =
+    "SELECT sweep_key, trial_index, rung, value, stops FROM rungs ORDER BY sweep_key, trial_index, rung";
+
+std::optional<double> NullIfNan(double value) { return std::isnan(value) ? std::nullopt : std::optional(value); }
 
 }  // namespace
 
@@ -30,10 +36,8 @@ absl::Status Append(SqliteDb& db, const AppendPoints& append) {
       LOUPE_RETURN_IF_ERROR(db.Run(kInsertNameSql, std::string_view(point.metric)));
       known = point.metric;
     }
-    std::optional<double> value;
-    if (!std::isnan(point.value)) value = point.value;
     LOUPE_RETURN_IF_ERROR(db.Run(kInsertSql, append.trial.sweep, append.trial.index, append.epoch,
-                                 std::string_view(point.metric), point.step, value));
+                                 std::string_view(point.metric), point.step, NullIfNan(point.value)));
   }
   return absl::OkStatus();
 }
@@ -57,6 +61,17 @@ absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep,
                              const std::function<void(const std::string&, int64_t, int64_t, double)>& fn) {
   return db.ForEach(
       kAcceptedSql, [&](const SqliteRow& row) { fn(row.Text(0), row.Int(1), row.Int(2), row.Real(3)); }, sweep);
+}
+
+absl::Status InsertRung(SqliteDb& db, const NoteRung& rung) {
+  return db.Run(kInsertRungSql, rung.sweep, rung.note.trial, rung.note.rung, NullIfNan(rung.note.value),
+                rung.note.stops ? 1 : 0);
+}
+
+absl::Status ForEachRung(SqliteDb& db, const std::function<void(const NoteRung&)>& fn) {
+  return db.ForEach(kRungsSql, [&](const SqliteRow& row) {
+    fn({row.Int(0), {.trial = row.Int(1), .rung = row.Int(2), .value = row.Real(3), .stops = row.Int(4) != 0}});
+  });
 }
 
 }  // namespace loupe::coordinator::metric_points_table

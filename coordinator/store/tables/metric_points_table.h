@@ -1,4 +1,4 @@
-// Tables `metric_names` and `metric_points`.
+// Tables `metric_names`, `metric_points` and `rungs`.
 #pragma once
 
 #include <functional>
@@ -24,5 +24,8 @@ absl::StatusOr<std::vector<MetricPoint>> List(SqliteDb& db, TrialKey trial, int6
 absl::Status ForEachAccepted(
     SqliteDb& db, SweepKey sweep,
     const std::function<void(const std::string& metric, int64_t index, int64_t step, double value)>& fn);
+
+absl::Status InsertRung(SqliteDb& db, const NoteRung& rung);
+absl::Status ForEachRung(SqliteDb& db, const std::function<void(const NoteRung&)>& fn);
 
 }  // namespace loupe::coordinator::metric_points_table

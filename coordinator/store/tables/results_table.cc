@@ -10,17 +10,20 @@ namespace loupe::coordinator::results_table {
 namespace {
 
 constexpr char kInsertResultSql[] =
-    "INSERT INTO results (sweep_key, trial_index, epoch, digest, train_seconds, total_seconds, provenance, accept_time_us) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    "INSERT INTO results (sweep_key, trial_index, epoch, digest, train_seconds, total_seconds, provenance, accept_time_us, "
+    "stopped_at_step) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kInsertScoreSql[] = "INSERT INTO scores (sweep_key, trial_index, name, value) VALUES (?, ?, ?, ?)";
 constexpr char kInsertInputSql[] = "INSERT INTO sweep_inputs (sweep_key, name, sha256) VALUES (?, ?, ?)";
 constexpr char kInputsSql[] = "SELECT sweep_key, name, sha256 FROM sweep_inputs ORDER BY sweep_key, name";
 constexpr char kScoresSql[] =
     "SELECT trial_index, name, value FROM scores WHERE sweep_key = ? AND trial_index BETWEEN ? AND ? "
     "ORDER BY trial_index, name";
+constexpr char kSecondsSql[] =
+    "SELECT trial_index, train_seconds, total_seconds, coalesce(json_extract(provenance, '$.device'), '') FROM results "
+    "WHERE sweep_key = ? AND stopped_at_step = 0 ORDER BY trial_index DESC LIMIT ?";
 constexpr char kResultsSql[] =
-    "SELECT trial_index, total_seconds, CAST(json_extract(provenance, '$.trainable_parameters') AS REAL) FROM results "
-    "WHERE sweep_key = ? ORDER BY trial_index";
+    "SELECT trial_index, total_seconds, CAST(json_extract(provenance, '$.trainable_parameters') AS REAL), stopped_at_step "
+    "FROM results WHERE sweep_key = ? ORDER BY trial_index";
 constexpr char kDigestsSql[] =
     "SELECT results.trial_index, entry.key, entry.value FROM results, json_each(results.provenance) AS entry "
     "WHERE results.sweep_key = ? AND entry.type = 'text' AND entry.key LIKE '%\\_sha256' ESCAPE '\\' "
@@ -52,7 +55,8 @@ absl::Status Insert(SqliteDb& db, const AcceptResult& accept) {
       nlohmann::json(accept.result.provenance).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   LOUPE_RETURN_IF_ERROR(db.Run(kInsertResultSql, accept.trial.sweep, accept.trial.index, accept.epoch,
                                static_cast<int64_t>(accept.digest), accept.result.train_seconds,
-                               accept.result.total_seconds, std::string_view(provenance), accept.accept_time));
+                               accept.result.total_seconds, std::string_view(provenance), accept.accept_time,
+                               accept.result.stopped_at_step));
   for (const auto& [name, value] : accept.result.scores) {
     LOUPE_RETURN_IF_ERROR(
         db.Run(kInsertScoreSql, accept.trial.sweep, accept.trial.index, std::string_view(name), value));
@@ -74,9 +78,41 @@ absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t l
       kScoresSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1), row.Real(2)); }, sweep, first, last);
 }
 
-absl::Status ForEachResult(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, double, double)>& fn) {
+absl::Status FillScores(SqliteDb& db, SweepKey sweep, TrialColumns& columns) {
+  const size_t rows = columns.states.size();
+  if (rows == 0) return absl::OkStatus();
+  // A trial's scores come by name, and most trials have the same ones: the next row's column is the one behind this
+  // row's.
+  auto next = columns.scores.end();
+  std::string name;
   return db.ForEach(
-      kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1), row.Real(2)); }, sweep);
+      kScoresSql,
+      [&](const SqliteRow& row) {
+        name = row.Text(1);
+        if (next == columns.scores.end() || next->first != name) {
+          next = columns.scores.try_emplace(name, rows, std::numeric_limits<double>::quiet_NaN()).first;
+        }
+        next->second[static_cast<size_t>(row.Int(0) - columns.first)] = row.Real(2);
+        if (++next == columns.scores.end()) next = columns.scores.begin();
+      },
+      sweep, columns.first, columns.first + static_cast<int64_t>(rows) - 1);
+}
+
+absl::StatusOr<std::vector<ResultSeconds>> ListSeconds(SqliteDb& db, SweepKey sweep, int64_t limit) {
+  std::vector<ResultSeconds> results;
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kSecondsSql,
+      [&](const SqliteRow& row) {
+        results.push_back({row.Int(0), row.Real(1), row.Real(2), row.Text(3)});
+      },
+      sweep, limit));
+  return results;
+}
+
+absl::Status ForEachResult(SqliteDb& db, SweepKey sweep,
+                           const std::function<void(int64_t, double, double, int64_t)>& fn) {
+  return db.ForEach(
+      kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1), row.Real(2), row.Int(3)); }, sweep);
 }
 
 absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,

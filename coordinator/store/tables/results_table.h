@@ -25,9 +25,14 @@ absl::Status ForEachInput(SqliteDb& db, const std::function<void(RecordInput)>& 
 // Scores of trials with index in [first, last], by (trial, name).
 absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t last,
                           const std::function<void(int64_t index, std::string name, double value)>& fn);
+// The scores of the trials that `columns` has.
+absl::Status FillScores(SqliteDb& db, SweepKey sweep, TrialColumns& columns);
+// Of the highest trial indexes, at most `limit`; without those that were ended early.
+absl::StatusOr<std::vector<ResultSeconds>> ListSeconds(SqliteDb& db, SweepKey sweep, int64_t limit);
 // Accepted results by trial index; the parameters trained are 0 where the worker did not say.
-absl::Status ForEachResult(SqliteDb& db, SweepKey sweep,
-                           const std::function<void(int64_t index, double total_seconds, double parameters)>& fn);
+absl::Status ForEachResult(
+    SqliteDb& db, SweepKey sweep,
+    const std::function<void(int64_t index, double total_seconds, double parameters, int64_t stopped_at_step)>& fn);
 // The digests ("scorer_sha256") in accepted results' provenance, by trial.
 absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,
                            const std::function<void(int64_t index, std::string name, std::string sha256)>& fn);

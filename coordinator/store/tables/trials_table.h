@@ -22,6 +22,8 @@ absl::StatusOr<TrialCounts> Count(SqliteDb& db, SweepKey sweep);
 absl::StatusOr<TrialRow> Get(SqliteDb& db, TrialKey trial);
 // Without scores: results_table adds them.
 absl::StatusOr<std::vector<TrialRow>> List(SqliteDb& db, SweepKey sweep, const TrialFilter& filter);
+// At most `limit` from index `first` on; without scores.
+absl::StatusOr<TrialColumns> Columns(SqliteDb& db, SweepKey sweep, int64_t first, int64_t limit);
 absl::StatusOr<std::vector<int64_t>> Find(SqliteDb& db, SweepKey sweep, const std::set<TrialState>& states);
 // Every trial by index, with what the row itself knows.
 absl::Status ForEachForReport(SqliteDb& db, SweepKey sweep, const std::function<void(SweepSnapshot::Trial)>& fn);

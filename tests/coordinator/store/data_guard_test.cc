@@ -44,6 +44,7 @@ class DataGuardTest : public ::testing::Test {
       void OnSweep(SweepRecord) override {}
       void OnTrial(SweepKey, const TrialSeed&) override {}
       void OnInput(RecordInput) override {}
+      void OnRung(const NoteRung&) override {}
       void OnWorker(WorkerRecord) override { ++workers; }
       void OnLiveAttempt(LiveAttempt) override {}
       void OnRequest(RecordRequest) override {}

@@ -46,6 +46,7 @@ struct Counting final : RecoverySink {
   void OnSweep(SweepRecord sweep) override { sweeps.push_back(std::move(sweep)); }
   void OnTrial(SweepKey, const TrialSeed& trial) override { ++trials[trial.state]; }
   void OnInput(RecordInput) override {}
+  void OnRung(const NoteRung&) override {}
   void OnWorker(WorkerRecord worker) override { workers.push_back(std::move(worker)); }
   void OnLiveAttempt(LiveAttempt attempt) override { live.push_back(std::move(attempt)); }
   void OnRequest(RecordRequest) override {}

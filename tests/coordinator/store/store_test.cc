@@ -54,12 +54,14 @@ struct Collected final : RecoverySink {
   void OnWorker(WorkerRecord worker) override { workers.push_back(std::move(worker)); }
   void OnLiveAttempt(LiveAttempt attempt) override { live.push_back(std::move(attempt)); }
   void OnInput(RecordInput input) override { inputs.push_back(std::move(input)); }
+  void OnRung(const NoteRung& rung) override { rungs.push_back(rung); }
   void OnRequest(RecordRequest request) override { requests.push_back(std::move(request)); }
   std::vector<SweepRecord> sweeps;
   std::vector<TrialSeed> trials;
   std::vector<WorkerRecord> workers;
   std::vector<LiveAttempt> live;
   std::vector<RecordInput> inputs;
+  std::vector<NoteRung> rungs;
   std::vector<RecordRequest> requests;
 };
 
@@ -113,6 +115,56 @@ TEST_P(StoreTest, AnAcceptedResultIsSeenEverywhere) {
   EXPECT_TRUE(std::isnan(snapshot->curves[1].points[1].second));
   EXPECT_THAT(snapshot->provenance, ElementsAre(Pair("version", "x")));
   EXPECT_EQ(store().ListArtifacts(trial)->at(0).name, "samples.png");
+}
+
+TEST_P(StoreTest, ColumnsSayWhatTheListSays) {
+  Commit({NewSweep(1, "first")});
+  for (const int64_t index : {1, 4}) {
+    const TrialKey trial{1, index};
+    Commit({Running(trial, 1), Start(trial, 1)});
+    Effects effects = Accepting(trial, 1, 0.25);
+    auto& result = std::get<AcceptResult>(effects[1]).result;
+    if (index == 4) result.scores = {{"a", 1}, {"clip_i", 0.5}, {"z", 2}};
+    result.train_seconds = 3;
+    result.total_seconds = 5;
+    result.provenance = {{"device", "cuda:0"}};
+    result.stopped_at_step = index == 4 ? 33 : 0;
+    Commit(effects);
+  }
+  Commit({Running({1, 2}, 1), Start({1, 2}, 1)});
+  const auto rows = store().ListTrials(1, {.from_index = 1, .limit = 4});
+  const auto columns = store().ReadColumns(1, 1, 4);
+  ASSERT_TRUE(rows.ok() && columns.ok()) << rows.status() << columns.status();
+  ASSERT_EQ(columns->states.size(), rows->size());
+  EXPECT_EQ(columns->first, 1);
+  EXPECT_EQ(columns->scores.size(), 3u);
+  for (size_t i = 0; i < rows->size(); ++i) {
+    const TrialRow& row = (*rows)[i];
+    EXPECT_EQ(columns->states[i], row.state);
+    EXPECT_EQ(std::isnan(columns->seconds[i]), !row.end_time.has_value());
+    EXPECT_EQ(columns->stopped_at_steps[i], row.index == 4 ? 33u : 0u);
+    EXPECT_EQ(row.stopped_at_step, row.index == 4 ? 33 : 0);
+    if (row.end_time) {
+      EXPECT_FLOAT_EQ(columns->seconds[i], static_cast<float>(absl::ToDoubleSeconds(*row.end_time - *row.start_time)));
+    }
+    for (const auto& [name, values] : columns->scores) {
+      const auto found = row.scores.find(name);
+      if (found == row.scores.end()) {
+        EXPECT_TRUE(std::isnan(values[i])) << name;
+      } else {
+        EXPECT_EQ(values[i], found->second) << name;
+      }
+    }
+  }
+  EXPECT_EQ(store().ReadColumns(1, 6, 4)->states.size(), 0u);
+
+  const auto seconds = store().ListResultSeconds(1, 1);
+  ASSERT_TRUE(seconds.ok()) << seconds.status();
+  ASSERT_EQ(seconds->size(), 1u);
+  EXPECT_EQ(seconds->front().trial, 4);
+  EXPECT_EQ(seconds->front().train, 3);
+  EXPECT_EQ(seconds->front().total, 5);
+  EXPECT_EQ(seconds->front().device, "cuda:0");
 }
 
 TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
@@ -194,6 +246,8 @@ TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
   worker.first_seen = kSomeTime;
   Commit({NewSweep(1, "first"), UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
           AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 7}, RecordInput{1, "scorer /a", Sha256Hex("scorer")},
+          NoteRung{1, {.trial = 2, .rung = 10, .value = 0.5, .stops = true}},
+          NoteRung{1, {.trial = 2, .rung = 30, .value = std::numeric_limits<double>::quiet_NaN()}},
           RecordRequest{"r1", "CreateSweep", "f", "first", 0, kSomeTime}});
   Collected all;
   ASSERT_TRUE(store().Recover(all).ok());
@@ -203,6 +257,12 @@ TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
   EXPECT_EQ(all.live[0].trial, trial);
   EXPECT_EQ(all.live[0].token_sha256, Sha256Hex("token"));
   EXPECT_EQ(all.live[0].point_sequence, 7);
+  ASSERT_EQ(all.rungs.size(), 2u);
+  EXPECT_EQ(all.rungs[0].note.trial, 2);
+  EXPECT_EQ(all.rungs[0].note.rung, 10);
+  EXPECT_EQ(all.rungs[0].note.value, 0.5);
+  EXPECT_TRUE(all.rungs[0].note.stops);
+  EXPECT_TRUE(std::isnan(all.rungs[1].note.value));
   ASSERT_EQ(all.workers.size(), 1u);
   EXPECT_TRUE(all.workers[0].draining);
   EXPECT_THAT(all.workers[0].past_sessions, ElementsAre("r"));
