@@ -26,6 +26,7 @@ struct ReportFlags {
   std::string response;
   std::string terms;
   int ss_type = 2;
+  bool include_stopped_early = false;
   std::vector<std::string> with;
   std::vector<std::string> baseline;
   std::string compare;
@@ -46,6 +47,7 @@ absl::Status Run(const ReportFlags& flags) {
   request.set_response(flags.response);
   request.set_terms(flags.terms);
   request.set_ss_type(flags.ss_type);
+  request.set_include_stopped_early(flags.include_stopped_early);
   for (const std::string& other : flags.with) {
     LOUPE_ASSIGN_OR_RETURN(*request.add_with(), SweepName(other));
   }
@@ -89,6 +91,8 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
                       "Score to analyse, such as clip_i; default: the sweep's primary score");
   command->add_option("--terms", flags->terms,
                       "Model terms, such as 'input*output + scale'; default: the main effects");
+  command->add_flag("--include-stopped-early", flags->include_stopped_early,
+                    "Analyse the trials of a search that were ended early too");
   command->add_option("--ss", flags->ss_type, "Type of the sums of squares: 1, 2 or 3")
       ->check(CLI::Range(1, 3))
       ->capture_default_str();

@@ -47,7 +47,8 @@ struct ReportOptions {
 // sentence lists those there are); a bad formula; a baseline that is no cell of the factors. Never for missing trials.
 absl::StatusOr<std::string> RenderText(const SweepResults& results, const ReportOptions& options);
 absl::StatusOr<std::string> RenderJson(const SweepResults& results, const ReportOptions& options);
-// One line per planned trial: trial, cell, replicate, state, stopped_early, the factors, every score (sorted by name);
+// One line per planned trial: trial, cell, replicate, state, stopped_early, the factors, every score (sorted by name),
+// and stopped_at_step where any trial was stopped early;
 // or what options.csv_table names (InvalidArgument: no such table).
 absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportOptions& options);
 absl::StatusOr<std::string> RenderHtml(const SweepResults& results, const ReportOptions& options);

@@ -36,6 +36,7 @@ struct TrialRecord {
   int32_t replicate = 0;
   TrialState state = TrialState::kQueued;
   bool stopped_early = false;            // ended by an early-stopping rule: counted, never mixed in silently
+  int64_t stopped_at_step = 0;           // steps that it was trained for then; 0 otherwise
   std::map<std::string, double> scores;  // of the accepted result; empty unless kSucceeded
   std::string failure_message;           // of the last failed attempt; empty when there was none
   int64_t attempts = 0;

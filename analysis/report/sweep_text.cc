@@ -135,7 +135,9 @@ absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportO
   std::string text = "trial,cell,replicate,state,stopped_early";
   for (const SweepFactor& factor : results.factors) text += fmt::format(",{}", CsvField(factor.name));
   for (const std::string& score : scores) text += fmt::format(",{}", CsvField(score));
-  text += "\n";
+  const bool any_stopped = std::any_of(results.trials.begin(), results.trials.end(),
+                                       [](const TrialRecord& trial) { return trial.stopped_early; });
+  text += any_stopped ? ",stopped_at_step\n" : "\n";
   for (const TrialRecord& trial : results.trials) {
     text += fmt::format("{},{},{},{},{}", trial.index, trial.cell_index, trial.replicate, TrialStateName(trial.state),
                         trial.stopped_early ? "true" : "false");
@@ -146,6 +148,7 @@ absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportO
       const auto found = trial.scores.find(score);
       text += fmt::format(",{}", (found == trial.scores.end() ? std::string() : CsvNumber(found->second)));
     }
+    if (any_stopped) text += trial.stopped_early ? fmt::format(",{}", trial.stopped_at_step) : ",";
     text += "\n";
   }
   return text;

@@ -256,6 +256,21 @@ void CheckNeeds(CheckedSettings& checked) {
   }
 }
 
+// No device without a row of each batch.
+void CheckDevices(CheckedSettings& checked) {
+  const auto number = [&](std::string_view key) {
+    int64_t value = 0;
+    const auto found = checked.values.find(key);
+    return found != checked.values.end() && absl::SimpleAtoi(found->second, &value) ? value : int64_t{1};
+  };
+  const int64_t devices = number("train.devices"), batch = number("budget.batch");
+  if (devices <= batch) return;
+  checked.violations.push_back(
+      {"train.devices", fmt::format("train.devices: {} devices cannot share out the {} rows of budget.batch; give at "
+                                    "most as many devices as rows",
+                                    devices, batch)});
+}
+
 CheckedSettings CheckSettings(const std::map<std::string, std::string>& given, const SettingDefaults& defaults) {
   CheckedSettings checked;
   for (const auto& [key, value] : given) {
@@ -312,6 +327,7 @@ CheckedSettings CheckSettings(const std::map<std::string, std::string>& given, c
     }
   }
   CheckNeeds(checked);
+  CheckDevices(checked);
   return checked;
 }
 

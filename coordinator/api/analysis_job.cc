@@ -58,8 +58,9 @@ constexpr std::string_view kWarningPrefix = "warning.";
 constexpr std::string_view kNotePrefix = "note.";
 
 absl::StatusOr<analysis::ReportOptions> OptionsFrom(const std::string& response, const std::string& terms,
-                                                    int32_t ss_type) {
+                                                    int32_t ss_type, bool include_stopped_early) {
   analysis::ReportOptions options;
+  options.include_stopped_early = include_stopped_early;
   options.response = response;
   options.terms = terms;
   switch (ss_type) {
@@ -130,6 +131,8 @@ analysis::TrialRecord ToRecord(const SweepSnapshot::Trial& trial, const Plan& pl
   record.failure_message = trial.failure_message;
   record.attempts = trial.attempts;
   record.duration_seconds = trial.total_seconds;
+  record.stopped_early = trial.stopped_at_step > 0;
+  record.stopped_at_step = trial.stopped_at_step;
   record.parameters = trial.parameters;
   record.file_bytes = static_cast<double>(trial.weight_bytes);
   return record;
@@ -179,8 +182,9 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const
 
 absl::StatusOr<std::string> Anova(const Sources& sources, const v1::GetAnovaRequest& request) {
   LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
-  LOUPE_ASSIGN_OR_RETURN(const analysis::ReportOptions options,
-                         OptionsFrom(request.response(), request.terms(), request.ss_type()));
+  LOUPE_ASSIGN_OR_RETURN(
+      const analysis::ReportOptions options,
+      OptionsFrom(request.response(), request.terms(), request.ss_type(), request.include_stopped_early()));
   LOUPE_ASSIGN_OR_RETURN(const analysis::SweepResults results, ReadResults(sources, id.id()));
   LOUPE_ASSIGN_OR_RETURN(const analysis::SweepAnalysis sweep, analysis::AnalyseSweep(results, options));
   if (!sweep.analysis.problem.empty()) return absl::FailedPreconditionError(sweep.analysis.problem);
@@ -233,8 +237,9 @@ absl::StatusOr<analysis::SweepResults> ReadTogether(const Sources& sources, cons
 }
 
 absl::StatusOr<std::string> Render(const Sources& sources, const v1::RenderReportRequest& request) {
-  LOUPE_ASSIGN_OR_RETURN(analysis::ReportOptions options,
-                         OptionsFrom(request.response(), request.terms(), request.ss_type()));
+  LOUPE_ASSIGN_OR_RETURN(
+      analysis::ReportOptions options,
+      OptionsFrom(request.response(), request.terms(), request.ss_type(), request.include_stopped_early()));
   options.baseline = {request.baseline().begin(), request.baseline().end()};
   options.simple_effects = {request.simple_effects().begin(), request.simple_effects().end()};
   options.contrasts = {request.contrasts().begin(), request.contrasts().end()};

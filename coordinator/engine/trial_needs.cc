@@ -14,6 +14,7 @@ namespace {
 
 constexpr char kMethodKey[] = "method.kind";
 constexpr char kTaskKey[] = "task.kind";
+constexpr char kDevicesKey[] = "train.devices";
 constexpr size_t kMostClasses = 256;
 
 // Whether cells that differ in this factor's level alone may need different things of a worker, or not fit each other
@@ -28,23 +29,40 @@ bool Matters(const SweepFactor& factor) {
                      [&](const SettingRule& other) { return other.since > 1 && other.condition_key == factor.key; });
 }
 
+std::optional<SearchRules> SearchOf(const SweepSpec& spec) {
+  if (!spec.search) return std::nullopt;
+  return SearchRules{.curve = spec.search->curve,
+                     .smaller_is_better = spec.search->direction != SearchSpec::Direction::kMaximize,
+                     .reduction = std::max(2, spec.search->reduction),
+                     .min_steps = std::max<int64_t>(1, spec.search->min_steps)};
+}
+
+// Of one class for all cells.
+void SetOnly(const TrialNeeds& of_all, SweepNeeds& needs) {
+  needs.classes = {of_all};
+  // A trial on several devices has its worker to itself.
+  if (of_all.devices > 1) needs.pack_of_class = {SweepNeeds::kAlone};
+}
+
 }  // namespace
 
 TrialNeeds NeedsOf(const Settings& settings) {
   return {.settings_version = RequiredSettingsVersion(settings.values()),
           .method = settings.Has(kMethodKey) ? settings.Text(kMethodKey) : "",
-          .task = settings.Has(kTaskKey) ? settings.Text(kTaskKey) : ""};
+          .task = settings.Has(kTaskKey) ? settings.Text(kTaskKey) : "",
+          .devices = static_cast<int32_t>(settings.Integer(kDevicesKey))};
 }
 
 std::shared_ptr<const SweepNeeds> NeedsOf(const Plan& plan) {
   auto needs = std::make_shared<SweepNeeds>();
+  needs->search = SearchOf(plan.spec());
   if (plan.cell_count() == 0) return needs;
   std::vector<size_t> factors;
   for (size_t f = 0; f < plan.factors().size(); ++f) {
     if (Matters(plan.factors()[f])) factors.push_back(f);
   }
   if (factors.empty()) {
-    needs->classes = {NeedsOf(plan.CellSettings(0))};
+    SetOnly(NeedsOf(plan.CellSettings(0)), *needs);
     return needs;
   }
   needs->classes.clear();
@@ -59,13 +77,17 @@ std::shared_ptr<const SweepNeeds> NeedsOf(const Plan& plan) {
     if (is_new) {
       const Settings settings = plan.CellSettings(cell);
       const TrialNeeds of_cell = NeedsOf(settings);
-      const int32_t pack = packs.emplace(PackKey(settings.values()), static_cast<int32_t>(packs.size())).first->second;
+      const int32_t pack =
+          of_cell.devices > 1
+              ? SweepNeeds::kAlone
+              : packs.emplace(PackKey(settings.values()), static_cast<int32_t>(packs.size())).first->second;
       auto& classes = needs->classes;
       size_t at = 0;
       while (at < classes.size() && !(classes[at] == of_cell && needs->pack_of_class[at] == pack)) ++at;
       if (at == kMostClasses) {
         TrialNeeds& last = classes[--at];
-        last = {.settings_version = std::max(last.settings_version, of_cell.settings_version)};
+        last = {.settings_version = std::max(last.settings_version, of_cell.settings_version),
+                .devices = std::max(last.devices, of_cell.devices)};
         needs->pack_of_class[at] = SweepNeeds::kAlone;
       } else if (at == classes.size()) {
         classes.push_back(of_cell);
@@ -90,7 +112,8 @@ std::shared_ptr<const SweepNeeds> NeedsOf(PlanCache& plans, const SweepRecord& s
     for (const SweepFactor& factor : spec->factors) values[factor.key] = factor.levels.front();
     if (const absl::StatusOr<Settings> settings = Settings::Create(values, spec->defaults); settings.ok()) {
       auto needs = std::make_shared<SweepNeeds>();
-      needs->classes = {NeedsOf(*settings)};
+      needs->search = SearchOf(*spec);
+      SetOnly(NeedsOf(*settings), *needs);
       return needs;
     }
   }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "common/positions.h"
+#include "common/score_table.h"
 #include "common/settings/methods.h"
 #include "common/settings/settings.h"
 #include "coordinator/plan/factor_names.h"
@@ -57,6 +58,7 @@ class Canonicaliser {
   CanonicalSpec Run() && {
     CheckHeader();
     CheckDefaults();
+    CheckSearch();
     SweepSpec& spec = result_.spec;
     CheckScope({"spec", given_.settings, given_.factors, given_.positions, spec.settings, spec.factors, spec.positions,
                 &ResolveSettingKey});
@@ -105,6 +107,48 @@ class Canonicaliser {
     if (spec.retry.backoff < absl::ZeroDuration() || spec.retry.backoff > absl::Hours(24)) {
       Refuse("spec.retry.backoff", "expected a duration from 0 to 24 hours");
     }
+  }
+
+  void CheckSearch() {
+    result_.spec.search = given_.search;
+    if (!given_.search) return;
+    SearchSpec& search = *result_.spec.search;
+    const ScoreEntry* curve = FindScore(search.curve);
+    if (search.curve.empty() || curve == nullptr || curve->name != search.curve) {
+      Refuse("spec.search.curve",
+             fmt::format("'{}' is no curve of a trial: expected loss, validation_loss, or the name "
+                         "of a score, such as clip_i",
+                         search.curve));
+    } else if (search.direction == SearchSpec::Direction::kOfTheCurve) {
+      search.direction =
+          curve->better == Better::kSmaller ? SearchSpec::Direction::kMinimize : SearchSpec::Direction::kMaximize;
+    } else if (search.direction != SearchSpec::Direction::kMinimize &&
+               search.direction != SearchSpec::Direction::kMaximize) {
+      Refuse("spec.search.direction", "expected to minimize or to maximize");
+    }
+    CheckRange("spec.search.reduction", search.reduction, 2, 100);
+    CheckRange("spec.search.min_steps", search.min_steps, 1, 1'000'000'000);
+    CheckCurveIsDrawn(search.curve);
+  }
+
+  // A curve that no trial reports would end none, without a word.
+  void CheckCurveIsDrawn(const std::string& curve) {
+    if (curve == "loss") return;
+    const std::string key = curve == "validation_loss" ? "train.validate_every" : "score.every";
+    const auto is_factor = [&](const SweepFactor& factor) {
+      const absl::StatusOr<std::string> full = ResolveSettingKey(factor.key);
+      return full.ok() && *full == key;
+    };
+    if (std::any_of(given_.factors.begin(), given_.factors.end(), is_factor)) return;
+    for (const auto& [name, value] : given_.settings) {
+      const absl::StatusOr<std::string> full = ResolveSettingKey(name);
+      if (full.ok() && *full == key && value != "0") return;
+    }
+    if (const auto found = result_.spec.defaults.values.find(key);
+        found != result_.spec.defaults.values.end() && found->second != "0")
+      return;
+    Refuse("spec.search.curve",
+           fmt::format("no trial reports {} while it trains, since {} is 0: give it a number of steps", curve, key));
   }
 
   void CheckDefaults() {

@@ -84,6 +84,15 @@ const std::vector<StructureKey>& SweepFileStructure() {
        "Failed trials after which the whole sweep is paused; 0 means no limit."},
       {"retry.backoff", "a time with its unit, such as 500ms, 10s or 2m",
        "First wait before a failed trial is offered again; it doubles each time. Default 1s."},
+      {"mode", "one of study, search",
+       "study: every trial has its whole budget. search: trials that are seen to be worse than others are ended early. "
+       "Default study."},
+      {"search.curve", "loss, validation_loss, or a score", "What trials of a search are compared by, as they train."},
+      {"search.direction", "one of minimize, maximize", "Which way is better. Default: as the curve's own table says."},
+      {"search.reduction", "a whole number from 2 to 100",
+       "One in so many goes on at each rung; rungs are so many times further apart each time. Default 3."},
+      {"search.min_steps", "a whole number from 1 to 1000000000",
+       "Steps to the first rung: before it nothing is ended."},
   };
   return keys;
 }

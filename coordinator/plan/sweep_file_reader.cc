@@ -58,6 +58,7 @@ std::vector<FileProblem> SweepFileReader::Read(const YamlNode& root) && {
     Refuse({}, "name: missing; expected the sweep's id, such as 'name: quickstart'");
   }
   if (positions_place_.line > 0) CheckPositionsStandAlone();
+  CheckMode();
   return problems_;
 }
 
@@ -86,6 +87,10 @@ bool SweepFileReader::ReadStructure(const YamlEntry& entry) {
     ReadNumber(entry, "priority", "spec.priority", file_.spec.priority);
   } else if (entry.key == "retry") {
     ReadRetry(entry);
+  } else if (entry.key == "mode") {
+    ReadMode(entry);
+  } else if (entry.key == "search") {
+    ReadSearch(entry);
   } else {
     return false;
   }
@@ -201,6 +206,58 @@ void SweepFileReader::ReadRetry(const YamlEntry& entry) {
       const std::vector<std::string> keys = {"max_trial_attempts", "max_worker_losses", "max_failed_trials", "backoff"};
       Refuse(item.key_place, fmt::format("'{}' is not a key of 'retry'{}", item.key, Suggestion(item.key, keys)));
     }
+  }
+}
+
+void SweepFileReader::ReadMode(const YamlEntry& entry) {
+  mode_place_ = entry.key_place;
+  const bool known = entry.value.kind == Kind::kScalar && (entry.value.text == "study" || entry.value.text == "search");
+  if (!known) {
+    return Refuse(entry.value.place,
+                  fmt::format("mode: expected one of study, search; found {}", entry.value.Describe()));
+  }
+  searches_ = entry.value.text == "search";
+}
+
+void SweepFileReader::ReadSearch(const YamlEntry& entry) {
+  search_place_ = entry.key_place;
+  if (entry.value.kind != Kind::kMap) {
+    return Refuse(entry.value.place, fmt::format("search: expected a mapping, found {}", entry.value.Describe()));
+  }
+  SearchSpec& search = file_.spec.search.emplace();
+  file_.places["spec.search"] = entry.key_place;
+  for (const YamlEntry& item : entry.value.entries) {
+    const std::string key = "search." + item.key;
+    const std::string field = "spec." + key;
+    if (item.key == "curve") {
+      ReadText(item, field, search.curve);
+    } else if (item.key == "direction") {
+      std::string text;
+      ReadText(item, field, text);
+      if (text == "minimize" || text == "maximize") {
+        search.direction = text == "minimize" ? SearchSpec::Direction::kMinimize : SearchSpec::Direction::kMaximize;
+      } else {
+        Refuse(item.value.place,
+               fmt::format("search.direction: expected one of minimize, maximize; found {}", item.value.Describe()));
+      }
+    } else if (item.key == "reduction") {
+      ReadNumber(item, key, field, search.reduction);
+    } else if (item.key == "min_steps") {
+      ReadNumber(item, key, field, search.min_steps);
+    } else {
+      const std::vector<std::string> keys = {"curve", "direction", "reduction", "min_steps"};
+      Refuse(item.key_place, fmt::format("'{}' is not a key of 'search'{}", item.key, Suggestion(item.key, keys)));
+    }
+  }
+}
+
+void SweepFileReader::CheckMode() {
+  if (searches_ && search_place_.line == 0) {
+    Refuse(mode_place_,
+           "mode: search needs a section 'search' that says by which curve, such as "
+           "'search: {curve: validation_loss, min_steps: 100}'");
+  } else if (!searches_ && search_place_.line > 0) {
+    Refuse(search_place_, "search: trials are ended early only with 'mode: search'");
   }
 }
 

@@ -45,6 +45,10 @@ class SweepFileReader {
   void RefuseTopKey(const YamlEntry& entry, const std::vector<std::string>& sections);
   void ReadSetting(const std::string& key, const YamlNode& value);
   void ReadRetry(const YamlEntry& entry);
+  void ReadMode(const YamlEntry& entry);
+  void ReadSearch(const YamlEntry& entry);
+  // `search` belongs to mode search, and that needs it.
+  void CheckMode();
 
   // sweep_file_factors.cc: what is varied.
   void ReadFactors(const YamlEntry& entry);
@@ -62,6 +66,9 @@ class SweepFileReader {
   std::vector<FileProblem> problems_;
   std::map<std::string, FilePlace> factor_places_;  // of the file's factors, by full key
   FilePlace positions_place_;
+  FilePlace mode_place_;
+  FilePlace search_place_;
+  bool searches_ = false;
   bool name_refused_ = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,18 @@ struct RetryPolicySpec {
   bool operator==(const RetryPolicySpec&) const = default;
 };
 
+// `mode: search`: trials that are seen to be worse than others are ended early
+// (coordinator/scheduler/early_stopping.h).
+struct SearchSpec {
+  enum class Direction { kOfTheCurve = 0, kMinimize = 1, kMaximize = 2 };
+  // What they are compared by: "loss", "validation_loss", or a score.
+  std::string curve;
+  Direction direction = Direction::kOfTheCurve;
+  int32_t reduction = 3;
+  int64_t min_steps = 0;
+  bool operator==(const SearchSpec&) const = default;
+};
+
 struct SweepSpec {
   // For people; at most 200 bytes. Empty is allowed.
   std::string display_name;
@@ -88,6 +101,8 @@ struct SweepSpec {
   // Higher runs first.
   int32_t priority = 0;
   RetryPolicySpec retry;
+  // Nothing: `mode: study`, in which every trial has its whole budget.
+  std::optional<SearchSpec> search;
   // The sweep file as submitted, for the record. Not interpreted.
   std::string source_text;
   bool operator==(const SweepSpec&) const = default;

@@ -96,6 +96,13 @@ absl::StatusOr<SweepSpec> SpecFromProto(const v1::SweepSpec& proto) {
                 .max_worker_losses = proto.retry().max_worker_losses(),
                 .backoff = *backoff,
                 .max_failed_trials = proto.retry().max_failed_trials()};
+  if (proto.has_search()) {
+    const v1::Search& search = proto.search();
+    spec.search = {.curve = search.curve(),
+                   .direction = static_cast<SearchSpec::Direction>(search.direction()),
+                   .reduction = search.reduction() == 0 ? SearchSpec().reduction : search.reduction(),
+                   .min_steps = search.min_steps()};
+  }
   spec.source_text = proto.source_text();
   spec.defaults = {.version = proto.defaults().version(),
                    .values = {proto.defaults().values().begin(), proto.defaults().values().end()}};
@@ -133,6 +140,13 @@ v1::SweepSpec SpecToProto(const SweepSpec& spec) {
   if (spec.retry.backoff != absl::ZeroDuration()) {
     *retry.mutable_backoff() =
         google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(spec.retry.backoff));
+  }
+  if (spec.search) {
+    v1::Search& search = *proto.mutable_search();
+    search.set_curve(spec.search->curve);
+    search.set_direction(static_cast<v1::Search::Direction>(spec.search->direction));
+    search.set_reduction(spec.search->reduction);
+    search.set_min_steps(spec.search->min_steps);
   }
   proto.set_source_text(spec.source_text);
   if (spec.defaults != SettingDefaults()) {

@@ -57,5 +57,15 @@ TEST(TrialNeedsTest, BeyondTheMostKindsTrialsAreAlone) {
   EXPECT_EQ(PacksOf(needs, 300).count(SweepNeeds::kAlone), 45u) << "the last kind's, and the 44 that found no place";
 }
 
+TEST(TrialNeedsTest, TrialsOnSeveralDevicesAreAlone) {
+  const SweepNeeds needs = NeedsOfFactors({{"train.devices", {"1", "2"}}, {"method.scale", {"1", "2"}}});
+  EXPECT_EQ(PacksOf(needs, 4), (std::multiset<int32_t>{SweepNeeds::kAlone, SweepNeeds::kAlone, 0, 0}));
+  EXPECT_EQ(needs.classes[needs.class_of(3)].devices, 2);
+  EXPECT_EQ(needs.classes[needs.class_of(3)].settings_version, 3) << "older workers do not know the setting";
+  const SweepNeeds all = NeedsOfFactors({{"method.scale", {"1", "2"}}});
+  EXPECT_EQ(all.classes[0].devices, 1);
+  EXPECT_FALSE(all.search.has_value());
+}
+
 }  // namespace
 }  // namespace loupe::coordinator

@@ -28,6 +28,7 @@ SweepSpec EveryFieldSet() {
                    .positions = {{"CA_out", "FFN_in"}}}};
   spec.factors.push_back({"subject", {"cats", "dogs"}, {{{"task.images", "/c"}}, {{"task.images", "/d"}}}});
   spec.defaults = {.version = 1, .values = {{"budget.batch", "4"}}};
+  spec.search = {.curve = "clip_i", .direction = SearchSpec::Direction::kMaximize, .reduction = 4, .min_steps = 100};
   return spec;
 }
 

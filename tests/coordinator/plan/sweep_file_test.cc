@@ -223,5 +223,31 @@ TEST(SweepFileTest, TextOfAMutatedFileNeverCrashesTheReader) {
   }
 }
 
+TEST(SweepFileTest, ASearchSaysByWhichCurve) {
+  const std::string search = Replaced(kGood, "seed:", "mode: search\nsearch: {curve: loss, min_steps: 5}\nseed:");
+  const absl::StatusOr<SweepFile> file = ParseSweepFile(search, "f.yaml");
+  ASSERT_TRUE(file.ok()) << file.status();
+  const absl::StatusOr<Plan> plan = Plan::Create(file->spec);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(
+      plan->spec().search,
+      (SearchSpec{.curve = "loss", .direction = SearchSpec::Direction::kMinimize, .reduction = 3, .min_steps = 5}));
+  EXPECT_FALSE(ParseSweepFile(Replaced(kGood, "seed:", "mode: study\nseed:"), "f.yaml")->spec.search.has_value());
+
+  const auto refused = [](const std::string& lines, const std::string& why) {
+    EXPECT_THAT(ProblemsOf(Replaced(kGood, "seed:", lines + "\nseed:")), Contains(HasSubstr(why))) << lines;
+  };
+  refused("mode: hunt", "mode: expected one of study, search");
+  refused("mode: search", "needs a section 'search'");
+  refused("search: {curve: loss, min_steps: 5}", "only with 'mode: search'");
+  refused("mode: search\nsearch: {curve: loss, min_step: 5}", "did you mean 'min_steps'?");
+  refused("mode: search\nsearch: {curve: lost, min_steps: 5}", "'lost' is no curve of a trial");
+  refused("mode: search\nsearch: {curve: loss}", "0 is not a whole number from 1");
+  refused("mode: search\nsearch: {curve: loss, min_steps: 5, reduction: 1}", "1 is not a whole number from 2 to 100");
+  refused("mode: search\nsearch: {curve: loss, min_steps: 5, direction: up}", "expected one of minimize, maximize");
+  refused("mode: search\nsearch: {curve: validation_loss, min_steps: 5}", "train.validate_every is 0");
+  refused("mode: search\nsearch: {curve: clip_i, min_steps: 5}", "score.every is 0");
+}
+
 }  // namespace
 }  // namespace loupe::coordinator
