@@ -7,12 +7,15 @@
 #include <cstdint>
 #include <vector>
 
+#include "worker/runtime/row_share.h"
+
 namespace loupe::worker {
 
 // What every hook of a method must know of the pass that it is in (Method::BeginTraining).
 struct PassState {
   bool training = false;
   std::vector<int64_t> draws;  // per slot of the pack
+  RowShare rows;               // which of each slot's rows the pass is of
 };
 
 // SplitMix64's finaliser (Steele et al. 2014): neighbouring inputs give unrelated outputs.
@@ -24,7 +27,9 @@ inline uint64_t Mixed(uint64_t x) {
 }
 
 // 0 with probability p, else 1/(1 − p). Drawn on the CPU, so that devices agree. `layer` names the place within the
-// method, `draw` the pass.
-torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, size_t layer, int64_t draw);
+// method, `draw` the pass. `like`'s first dimension is over the rows that `rows` says, or over several entries for
+// each.
+torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, size_t layer, int64_t draw,
+                          const RowShare& rows = {});
 
 }  // namespace loupe::worker

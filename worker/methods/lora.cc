@@ -149,7 +149,7 @@ class LoraHook : public LayerHook {
 
   torch::Tensor MaskOf(const Group& group, size_t i, const torch::Tensor& x) const {
     const int64_t draw = pass_->draws[static_cast<size_t>(group.first) + i];
-    return DropoutMask(x, group.dropout[i], group.seeds[i], number_, draw);
+    return DropoutMask(x, group.dropout[i], group.seeds[i], number_, draw, pass_->rows);
   }
 
   torch::Tensor Dropped(const Group& group, const torch::Tensor& x) const {
@@ -182,9 +182,9 @@ class Lora : public ParameterMethod {
     for (size_t i = 0; i < named.size(); ++i) PlaceAt(named[i], i, plans, generators, device);
   }
 
-  void BeginTraining(const std::vector<int64_t>& draws) override {
+  void BeginTraining(const std::vector<int64_t>& draws, const RowShare& rows) override {
     TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
-    *pass_ = {true, draws};
+    *pass_ = {true, draws, rows};
   }
   void EndTraining() override { pass_->training = false; }
 

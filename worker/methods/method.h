@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "common/settings/settings.h"
 #include "worker/nn/tuning_sites.h"
+#include "worker/runtime/row_share.h"
 
 namespace loupe::worker {
 
@@ -60,7 +61,8 @@ class Method {
 
   // Between the two (TrainingPass), forwards are those of a training step: dropout is on. `draws[k]` names slot k's
   // random numbers of this pass: the same number gives the same ones, in a recomputed block and after a restart alike.
-  virtual void BeginTraining(const std::vector<int64_t>& /*draws*/) {}
+  // `rows`: which of each slot's batch the pass is of, where several processes share it out.
+  virtual void BeginTraining(const std::vector<int64_t>& /*draws*/, const RowShare& /*rows*/) {}
   virtual void EndTraining() {}
 
   // One slot's values by their names in an adapter file (docs/formats.md), in torch.nn's orientation; on the CPU.
@@ -102,7 +104,9 @@ class MethodDisabled {
 // A forward pass of training and its backward pass, for a scope.
 class TrainingPass {
  public:
-  TrainingPass(Method& method, const std::vector<int64_t>& draws) : method_(method) { method_.BeginTraining(draws); }
+  TrainingPass(Method& method, const std::vector<int64_t>& draws, const RowShare& rows = {}) : method_(method) {
+    method_.BeginTraining(draws, rows);
+  }
   ~TrainingPass() { method_.EndTraining(); }
   TrainingPass(const TrainingPass&) = delete;
   TrainingPass& operator=(const TrainingPass&) = delete;

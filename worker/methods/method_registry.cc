@@ -14,7 +14,7 @@ namespace loupe::worker {
 
 // Of methods that have nothing else to tell: no header of their own.
 MethodMaker MakeFull, MakeBitFit, MakeDiffFit, MakeVptDeep, MakeVptShallow, MakeAdaptFormer, MakeSequentialAdapter,
-    MakeIa3;
+    MakeIa3, MakeOft;
 
 namespace {
 
@@ -45,8 +45,8 @@ class MethodPack : public Method {
   void SetEnabled(bool enabled) override {
     for (const auto& method : methods_) method->SetEnabled(enabled);
   }
-  void BeginTraining(const std::vector<int64_t>& draws) override {
-    for (const auto& method : methods_) method->BeginTraining(draws);
+  void BeginTraining(const std::vector<int64_t>& draws, const RowShare& rows) override {
+    for (const auto& method : methods_) method->BeginTraining(draws, rows);
   }
   void EndTraining() override {
     for (const auto& method : methods_) method->EndTraining();
@@ -88,6 +88,7 @@ const std::vector<MethodTraits>& Methods() {
       {"ia3", /*packable=*/true, Never, {kMerged}, MakeIa3},
       {"loha", /*packable=*/true, WhereAsked, {kMerged, kKohya}, MakeLoHa},
       {"lokr", /*packable=*/true, WhereAsked, {kMerged, kKohya}, MakeLoKr},
+      {"oft", /*packable=*/true, WhereAsked, {kMerged}, MakeOft},
       {"textual-inversion",
        /*packable=*/true,
        Always,

@@ -18,6 +18,19 @@ TrainingState StateOf(const Method& method, int64_t row, const TrainOptions& opt
   return {std::move(parameters), std::move(optimizer), options.ema_decay};
 }
 
+void KeepShare(const RowShare& share, TrainedSlot::Drawn& drawn) {
+  Batch& batch = drawn.batch;
+  for (torch::Tensor* rows :
+       {&batch.latents, &batch.context, &batch.weights, &drawn.noise, &drawn.timesteps, &drawn.noisy}) {
+    *rows = rows->narrow(0, share.first, share.count);
+  }
+  if (!batch.prompts.empty()) {
+    const auto first = batch.prompts.begin() + static_cast<std::ptrdiff_t>(share.first);
+    batch.prompts = {first, first + static_cast<std::ptrdiff_t>(share.count)};
+  }
+  drawn.rows = share;
+}
+
 }  // namespace
 
 TrainedSlot::TrainedSlot(const BaseModel& base, TrainSlot given, const Method& method, int64_t row)
@@ -43,6 +56,9 @@ TrainedSlot::Drawn TrainedSlot::Draw() {
   drawn.timesteps =
       given_.timesteps.Integers(base_.schedule.config().num_train_timesteps, {latents.size(0)}).to(latents.device());
   drawn.noisy = base_.schedule.AddNoise(latents, drawn.noise, drawn.timesteps);
+  const int64_t rows = latents.size(0);
+  drawn.rows = {0, rows, rows};
+  if (given_.ranks != nullptr) KeepShare(given_.ranks->ShareOf(rows), drawn);
   return drawn;
 }
 
@@ -50,7 +66,7 @@ TrainedSlot::Losses TrainedSlot::LossesOf(const torch::Tensor& output, const Dra
   const auto target = base_.schedule.Target(drawn.batch.latents, drawn.noise, drawn.timesteps);
   const auto noise_part = base_.denoiser->NoisePart(output);
   auto errors = (noise_part - target).square().flatten(1).mean(1);
-  const auto relative = errors.detach().mean() / target.square().flatten(1).mean(1).mean();
+  const auto error = errors.detach().mean(), error_of_zero = target.square().flatten(1).mean(1).mean();
   if (options().min_snr_gamma > 0) {
     const auto snr = base_.schedule.SignalToNoise(drawn.timesteps);
     const bool predicts_v = base_.schedule.config().prediction_type == PredictionType::kVPrediction;
@@ -64,7 +80,7 @@ TrainedSlot::Losses TrainedSlot::LossesOf(const torch::Tensor& output, const Dra
     errors = errors + options().vlb_weight * timesteps * bound.to(torch::kFloat32);
   }
   const auto count = static_cast<double>(options().accumulation);
-  return {(errors * drawn.batch.weights).sum() / count, relative / count};
+  return {(errors * drawn.batch.weights).sum() / count, error, error_of_zero};
 }
 
 SlotStep TrainedSlot::Step(double loss, double relative_error) {

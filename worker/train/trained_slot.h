@@ -12,6 +12,7 @@
 #include "worker/base/base_model.h"
 #include "worker/diffusion/learned_variance.h"
 #include "worker/methods/method.h"
+#include "worker/ranks/rank_group.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/train/batch_source.h"
 #include "worker/train/checkpoint.h"
@@ -29,6 +30,8 @@ struct TrainSlot {
   TrainOptions options;
   // Slots with one number go through the base together, as one batch (trainer.h).
   int64_t forward_group = 0;
+  // Among whose members each batch's rows are shared out; null: this process computes them all. Outlives the slot.
+  RankGroup* ranks = nullptr;
 };
 
 // What became of a slot in a step.
@@ -59,20 +62,22 @@ class TrainedSlot {
   int64_t forward_group() const { return given_.forward_group; }
   int64_t batch_size() const { return given_.source->batch_size(); }
   int64_t steps() const { return state_.steps(); }
+  RankGroup* ranks() const { return given_.ranks; }
   const std::vector<SlotParameter>& parameters() const { return state_.parameters(); }
 
-  // Rows of its next batch.
+  // Rows of its next batch: all are drawn, and of several ranks each keeps its share.
   struct Drawn {
     Batch batch;
     torch::Tensor noise, timesteps, noisy;
     int64_t number = 0;  // of this batch in the run: what the method's own random numbers of its pass go by
+    RowShare rows;
   };
   Drawn Draw();
 
-  // From the network's output for these rows: the loss, with its graph; and its squared error over that of predicting
-  // 0. Both scalars, divided by the accumulation.
+  // From the network's output for these rows, as scalars: the loss, with its graph, divided by the accumulation; and
+  // the mean squared errors of the prediction and of predicting 0.
   struct Losses {
-    torch::Tensor loss, relative_error;
+    torch::Tensor loss, error, error_of_zero;
   };
   Losses LossesOf(const torch::Tensor& output, const Drawn& drawn) const;
   // What the loss is multiplied by before the backward pass.

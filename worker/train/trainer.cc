@@ -53,7 +53,7 @@ Trainer::Trainer(BaseModel& base, MethodFactory make, std::vector<TrainSlot> slo
           std::make_unique<TrainedSlot>(base, std::move(slots[members[row]]), *method, static_cast<int64_t>(row));
     }
     Method* const attached = method.get();
-    groups_.push_back({members, attached, std::move(method)});
+    groups_.push_back({members, attached, std::move(method), nullptr});
   }
   Rest();
 }
@@ -62,7 +62,7 @@ Trainer::Trainer(BaseModel& base, Method& method, std::vector<TrainSlot> slots) 
   TORCH_CHECK(static_cast<int64_t>(slots.size()) == method.slots(), "the pack has ", slots.size(),
               " trials, the method ", method.slots(), " slots");
   CheckGroup(slots, AllOf(slots));
-  groups_.push_back({AllOf(slots), &method, nullptr});
+  groups_.push_back({AllOf(slots), &method, nullptr, nullptr});
   for (size_t i = 0; i < slots.size(); ++i) {
     slots_.push_back(std::make_unique<TrainedSlot>(base, std::move(slots[i]), method, static_cast<int64_t>(i)));
   }
@@ -119,9 +119,15 @@ size_t Trainer::Join(TrainSlot slot) {
   Enable(nullptr);
   auto method = make_({index});
   auto trained = std::make_unique<TrainedSlot>(base_, std::move(slot), *method, 0);
+  std::unique_ptr<GradientSum> sum;
+  if (trained->ranks() != nullptr) {
+    std::vector<torch::Tensor> parameters;
+    for (const NamedParameter& parameter : method->parameters()) parameters.push_back(parameter.value);
+    sum = MakeGradientSum(*trained->ranks(), std::move(parameters));
+  }
   Method* const attached = method.get();
   slots_.push_back(std::move(trained));
-  groups_.push_back({{index}, attached, std::move(method)});
+  groups_.push_back({{index}, attached, std::move(method), std::move(sum)});
   return index;
 }
 
@@ -175,46 +181,83 @@ torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<Tr
 
 void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
   const TrainOptions& options = slots_[group.slots.front()]->options();
-  torch::Tensor totals;  // [2, K]: losses, and errors beside predicting 0
+  std::vector<std::vector<TrainedSlot::Losses>> batches;  // by batch and slot
   std::vector<TrainedSlot::Drawn> drawn;
   for (int64_t i = 0; i < options.accumulation; ++i) {
     drawn.clear();
     for (const size_t slot : group.slots) drawn.push_back(slots_[slot]->Draw());
     std::vector<int64_t> numbers;
     for (const TrainedSlot::Drawn& rows : drawn) numbers.push_back(rows.number);
-    const TrainingPass pass(*group.method, numbers);
+    const TrainingPass pass(*group.method, numbers, drawn.front().rows);
     const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1;
     const auto output = Predict(options, drawn, shares ? &SharedPassOf(options, drawn.front()) : nullptr);
     // Each slot's rows on their own from here on: the arithmetic of a solo run.
     const std::vector<torch::Tensor> rows =
         group.slots.size() == 1 ? std::vector{output} : output.split(output.size(0) / group.method->slots());
-    std::vector<torch::Tensor> losses, errors;
     torch::Tensor sum;
+    batches.emplace_back();
     for (size_t k = 0; k < group.slots.size(); ++k) {
       const TrainedSlot& slot = *slots_[group.slots[k]];
-      const TrainedSlot::Losses found = slot.LossesOf(rows[k], drawn[k]);
-      losses.push_back(found.loss.detach());
-      errors.push_back(found.relative_error);
+      TrainedSlot::Losses& found = batches.back().emplace_back(slot.LossesOf(rows[k], drawn[k]));
       const auto scaled = slot.options().loss_scale > 0 ? found.loss * slot.loss_scale() : found.loss;
+      found.loss = found.loss.detach();
       // Added and not averaged: a trial's gradient does not depend on the pack's size, nor on another's being NaN.
       sum = sum.defined() ? sum + scaled : scaled;
     }
+    // Gradients of a step's earlier batches wait for the last one.
+    const bool last = i + 1 == options.accumulation;
+    if (last && group.sum != nullptr) group.sum->Begin(sum);
     sum.backward();
-    const auto total = torch::stack({torch::stack(losses), torch::stack(errors)});
-    totals = totals.defined() ? totals + total : total;
+    if (last && group.sum != nullptr) group.sum->Finish();
   }
-  totals = totals.to(torch::kCPU, torch::kFloat64);
+  const Totals totals = TotalsOf(group, batches, drawn.front().rows);
   for (size_t k = 0; k < group.slots.size(); ++k) {
     const size_t slot = group.slots[k];
-    const auto row = static_cast<int64_t>(k);
-    const double loss = totals[0][row].item<double>();
+    const double loss = totals.loss[k];
     if (std::isfinite(loss)) {
-      results[slot] = slots_[slot]->Step(loss, totals[1][row].item<double>());
+      results[slot] = slots_[slot]->Step(loss, totals.relative_error[k]);
     } else {
       results[slot] = {.kind = SlotStep::Kind::kFailed, .loss = loss, .cause = CauseOf(slot, drawn[k])};
     }
   }
   for (const NamedParameter& parameter : group.method->parameters()) parameter.value.mutable_grad().reset();
+}
+
+Trainer::Totals Trainer::TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
+                                  const RowShare& rows) const {
+  const size_t slots = group.slots.size();
+  const auto count = static_cast<double>(batches.size());
+  Totals result;
+  RankGroup* const ranks = slots_[group.slots.front()]->ranks();
+  if (ranks == nullptr) {
+    torch::Tensor totals;  // [2, K]
+    for (const auto& batch : batches) {
+      std::vector<torch::Tensor> losses, errors;
+      for (const TrainedSlot::Losses& found : batch) {
+        losses.push_back(found.loss);
+        errors.push_back(found.error / found.error_of_zero / count);
+      }
+      const auto total = torch::stack({torch::stack(losses), torch::stack(errors)});
+      totals = totals.defined() ? totals + total : total;
+    }
+    totals = totals.to(torch::kCPU, torch::kFloat64);
+    for (size_t k = 0; k < slots; ++k) {
+      result.loss.push_back(totals[0][static_cast<int64_t>(k)].item<double>());
+      result.relative_error.push_back(totals[1][static_cast<int64_t>(k)].item<double>());
+    }
+    return result;
+  }
+  // The mean over all rows is that of the ranks' means, by their rows.
+  const double weight = static_cast<double>(rows.count) / static_cast<double>(rows.total);
+  std::vector<torch::Tensor> parts;
+  for (const auto& batch : batches) {
+    parts.push_back(torch::stack({batch[0].loss, batch[0].error * weight, batch[0].error_of_zero * weight}));
+  }
+  const torch::Tensor sums = torch::stack(parts).to(torch::kCPU, torch::kFloat64);  // [batches, 3]
+  ranks->SumOnCpu(sums);
+  result.loss = {sums.select(1, 0).sum().item<double>()};
+  result.relative_error = {(sums.select(1, 1) / sums.select(1, 2)).mean().item<double>()};
+  return result;
 }
 
 std::string Trainer::CauseOf(size_t slot, const TrainedSlot::Drawn& drawn) {

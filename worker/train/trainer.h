@@ -7,6 +7,11 @@
 // another order than one of B (docs/trial.md has the measured differences), so a group of several slots equals solo
 // runs up to rounding, and groups of one slot each equal them bit for bit. On a CPU, where eight passes of B rows cost
 // about what one of 8·B costs, give each slot a group of its own; on a GPU, one group.
+//
+// The other way round, one trial may have several processes (TrainSlot::ranks): each has a trainer with the same slot
+// and draws the same batches, computes its share of their rows, and takes the same optimiser step from gradients that
+// were added up over all of them. Losses are sums over rows, so that it is the step of one process, but for the order
+// in which rows are added up (docs/trial.md has the measured differences).
 #pragma once
 
 #include <torch/types.h>
@@ -21,6 +26,7 @@
 
 #include "worker/base/base_model.h"
 #include "worker/methods/method.h"
+#include "worker/ranks/gradient_sum.h"
 #include "worker/train/trained_slot.h"
 
 namespace loupe::worker {
@@ -103,7 +109,8 @@ class Trainer {
   struct Group {
     std::vector<size_t> slots;
     Method* method = nullptr;
-    std::unique_ptr<Method> owned;  // null when it is the caller's
+    std::unique_ptr<Method> owned;     // null when it is the caller's
+    std::unique_ptr<GradientSum> sum;  // of a slot with ranks, which has a group of its own
   };
 
   void CheckGroup(const std::vector<TrainSlot>& slots, const std::vector<size_t>& group) const;
@@ -124,6 +131,12 @@ class Trainer {
   SharedPass& SharedPassOf(const TrainOptions& options, const TrainedSlot::Drawn& rows);
 
   void StepGroup(Group& group, std::vector<SlotStep>& results);
+  // Of a step's batches: by slot, the loss and the error beside that of predicting 0.
+  struct Totals {
+    std::vector<double> loss, relative_error;
+  };
+  Totals TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
+                  const RowShare& rows) const;
   torch::Tensor Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn,
                         SharedPass* shared = nullptr);
   // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is

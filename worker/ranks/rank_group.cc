@@ -1,0 +1,98 @@
+#include "worker/ranks/rank_group.h"
+
+#include <torch/utils.h>
+
+#include <torch/csrc/distributed/c10d/FileStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#ifdef LOUPE_WITH_CUDA
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+#include "fmt/format.h"
+
+namespace loupe::worker {
+namespace {
+
+c10::intrusive_ptr<c10d::FileStore> StoreOf(const RankGroup::Options& options) {
+  // Told no number of users: the file goes with its folder, and not when the last of them ends.
+  return c10::make_intrusive<c10d::FileStore>(options.meeting_file, -1);
+}
+
+std::string ReadyKey(int rank) { return fmt::format("ready/{}", rank); }
+
+void WaitFor(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
+
+}  // namespace
+
+void SayReady(const RankGroup::Options& options) {
+  StoreOf(options)->set(ReadyKey(options.rank), std::vector<uint8_t>{1});
+}
+
+bool AllReady(const RankGroup::Options& options) {
+  std::vector<std::string> keys;
+  for (int rank = 1; rank < options.ranks; ++rank) keys.push_back(ReadyKey(rank));
+  return StoreOf(options)->check(keys);
+}
+
+RankGroup::RankGroup(const Options& options) : options_(options) {
+  const c10::intrusive_ptr<c10d::Store> store = StoreOf(options);
+  store->setTimeout(options.patience);
+  group_ = c10::make_intrusive<c10d::ProcessGroup>(store, options.rank, options.ranks);
+  const auto gloo = c10d::ProcessGroupGloo::Options::create(options.patience);
+  // Not the machine's own name, which may lead anywhere: the ranks are processes of one worker.
+  gloo->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1"));
+  group_->setBackend(torch::kCPU, c10d::ProcessGroup::GLOO,
+                     c10::make_intrusive<c10d::ProcessGroupGloo>(store, options.rank, options.ranks, gloo));
+#ifdef LOUPE_WITH_CUDA
+  if (options.device.is_cuda()) {
+    const auto nccl = c10d::ProcessGroupNCCL::Options::create();
+    nccl->timeout = options.patience;
+    group_->setBackend(torch::kCUDA, c10d::ProcessGroup::NCCL,
+                       c10::make_intrusive<c10d::ProcessGroupNCCL>(store, options.rank, options.ranks, nccl));
+  }
+#endif
+}
+
+RankGroup::~RankGroup() = default;
+
+void RankGroup::SumOnCpu(torch::Tensor values) {
+  std::vector<torch::Tensor> tensors{std::move(values)};
+  WaitFor(group_->getBackend(torch::kCPU)->allreduce(tensors));
+}
+
+std::string RankGroup::FromLeader(std::string bytes) {
+  const auto send = [&](torch::Tensor tensor) {
+    std::vector<torch::Tensor> tensors{tensor};
+    WaitFor(group_->getBackend(torch::kCPU)->broadcast(tensors));
+  };
+  const torch::Tensor size = torch::tensor(static_cast<int64_t>(bytes.size()), torch::kInt64);
+  send(size);
+  bytes.resize(static_cast<size_t>(size.item<int64_t>()));
+  if (!bytes.empty()) {
+    send(torch::from_blob(bytes.data(), {static_cast<int64_t>(bytes.size())}, torch::kUInt8));
+  }
+  return bytes;
+}
+
+torch::Tensor RankGroup::GatherRows(const torch::Tensor& own, const std::vector<int64_t>& rows) {
+  constexpr int kTag = 1;
+  const auto backend = group_->getBackend(torch::kCPU);
+  if (rank() != 0) {
+    std::vector<torch::Tensor> tensors{own};
+    if (own.size(0) > 0) WaitFor(backend->send(tensors, 0, kTag));
+    return {};
+  }
+  std::vector<torch::Tensor> parts{own};
+  for (int from = 1; from < ranks(); ++from) {
+    std::vector<int64_t> shape = own.sizes().vec();
+    shape[0] = rows[static_cast<size_t>(from)];
+    if (shape[0] == 0) continue;
+    std::vector<torch::Tensor> tensors{torch::empty(shape, own.options())};
+    WaitFor(backend->recv(tensors, from, kTag));
+    parts.push_back(tensors.front());
+  }
+  return torch::cat(parts);
+}
+
+}  // namespace loupe::worker

@@ -1,0 +1,77 @@
+#include "worker/ranks/rank_processes.h"
+
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "fmt/format.h"
+
+namespace loupe::worker {
+namespace {
+
+std::string HowItEnded(size_t rank, int status) {
+  if (WIFSIGNALED(status))
+    return fmt::format("rank {} was ended by signal {} ({})", rank, WTERMSIG(status), strsignal(WTERMSIG(status)));
+  return fmt::format("rank {} ended with exit code {} (its log says why)", rank, WEXITSTATUS(status));
+}
+
+}  // namespace
+
+RankProcesses::RankProcesses(const std::string& program, const std::vector<std::vector<std::string>>& arguments) {
+  for (const std::vector<std::string>& own : arguments) {
+    std::vector<char*> argv{const_cast<char*>(program.c_str())};
+    for (const std::string& argument : own) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    pid_t id = -1;
+    // Not fork: this process has LibTorch's threads.
+    if (const int error = posix_spawn(&id, program.c_str(), nullptr, nullptr, argv.data(), environ); error != 0) {
+      KillAll();
+      throw std::runtime_error(
+          fmt::format("rank {}: {} cannot be started ({})", processes_.size() + 1, program, strerror(error)));
+    }
+    processes_.push_back({id, ""});
+  }
+}
+
+RankProcesses::~RankProcesses() { KillAll(); }
+
+// They write nothing that outlives them.
+void RankProcesses::KillAll() {
+  for (Process& process : processes_) {
+    if (process.id == -1) continue;
+    ::kill(process.id, SIGKILL);
+    int status = 0;
+    while (::waitpid(process.id, &status, 0) == -1 && errno == EINTR) {
+    }
+    process.id = -1;
+  }
+}
+
+std::string RankProcesses::WhyEnded() {
+  std::string first;
+  for (size_t i = 0; i < processes_.size(); ++i) {
+    Process& process = processes_[i];
+    int status = 0;
+    if (process.id != -1 && ::waitpid(process.id, &status, WNOHANG) == process.id) {
+      process = {-1, HowItEnded(i + 1, status)};
+    }
+    if (first.empty()) first = process.end;
+  }
+  return first;
+}
+
+void EndWithParent(pid_t parent) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // It may have gone before that.
+  if (::getppid() != parent) std::_Exit(1);
+  ::signal(SIGINT, SIG_IGN);
+  ::signal(SIGTERM, SIG_IGN);
+}
+
+}  // namespace loupe::worker
