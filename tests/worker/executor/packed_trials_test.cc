@@ -123,6 +123,34 @@ TEST_F(PackedTrialsTest, EachEndsAsItWouldAlone) {
   }
 }
 
+// Their captions are encoded in each step, by each for itself, and what follows from the text is not shared: a word of
+// one's own and a tuned text encoder leave the neighbour's text alone.
+TEST_F(PackedTrialsTest, WhoTrainsTextEndsAsAlone) {
+  const std::map<std::string, Cell> cells = {
+      {"adapter", {}},
+      {"inversion",
+       {{"method.kind", "textual-inversion"}, {"method.input", ""}, {"method.output", ""}, {"method.width", ""}}},
+      {"text",
+       {{"method.kind", "lora"},
+        {"method.text_encoder", "true"},
+        {"method.input", ""},
+        {"method.output", ""},
+        {"method.width", ""}}},
+  };
+  const auto executor = Packer(3);
+  TestFeed feed;
+  std::map<std::string, std::unique_ptr<RecordingObserver>> packed;
+  for (const auto& [name, cell] : cells) {
+    packed[name] = std::make_unique<RecordingObserver>(root_ + "/packed-with-" + name);
+    feed.Add(Spec("packed-with-" + name, cell), *packed[name]);
+  }
+  executor->RunPack(feed);
+  EXPECT_EQ(feed.most_together, 3);
+  for (const auto& [name, cell] : cells) {
+    ExpectAsAlone(name, cell, *packed[name], feed.outcomes.at(packed[name].get()));
+  }
+}
+
 // One is told to stop after a step, one diverges, one takes a place that became free and resumes the stopped one's
 // checkpoint: the last goes through all of it.
 TEST_F(PackedTrialsTest, WhoLeavesAndWhoComesChangesNothing) {
