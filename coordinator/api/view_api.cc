@@ -161,57 +161,52 @@ absl::Status ViewApi::Digest(const v1::GetSweepDigestRequest& request, v1::Sweep
 }
 
 absl::Status ViewApi::Table(const v1::GetTrialTableRequest& request, v1::GetTrialTableResponse& response) {
-  TrialFilter filter;
-  LOUPE_ASSIGN_OR_RETURN(filter.limit, PageSize(request.page_size(), kMostTableRows, kMostTableRows));
+  LOUPE_ASSIGN_OR_RETURN(const int64_t limit, PageSize(request.page_size(), kMostTableRows, kMostTableRows));
   const std::string request_key = "GetTrialTable " + request.parent();
   LOUPE_ASSIGN_OR_RETURN(const std::string position, ReadPageToken(request.page_token(), request_key));
-  if (!position.empty() && !absl::SimpleAtoi(position, &filter.from_index))
+  int64_t first = request.first_index();
+  if (!position.empty() && !absl::SimpleAtoi(position, &first))
     return absl::InvalidArgumentError("page_token is damaged");
+  if (first < 0) return absl::InvalidArgumentError("first_index is negative; expected the index of a trial");
   LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Shown(*backend_.store, request.parent()));
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend_.plans->Get(sweep));
-  LOUPE_ASSIGN_OR_RETURN(std::vector<TrialRow> trials, backend_.store->ListTrials(sweep.key, filter));
+  LOUPE_ASSIGN_OR_RETURN(const TrialColumns columns, backend_.store->ReadColumns(sweep.key, first, limit));
 
-  std::map<std::string, size_t> scores;
-  size_t rows = 0, bytes = 0;
-  for (; rows < trials.size() && bytes <= kPageBytes; ++rows) {
-    for (const auto& [name, value] : trials[rows].scores) scores.emplace(name, 0);
-    bytes += 13 + 4 * plan->factors().size() + sizeof(double) * scores.size();
-  }
-  trials.resize(rows);
+  const size_t factors = plan->factors().size();
+  const bool any_stopped = std::any_of(columns.stopped_at_steps.begin(), columns.stopped_at_steps.end(),
+                                       [](uint32_t step) { return step > 0; });
+  const size_t row_bytes = 17 + sizeof(uint32_t) * factors + sizeof(double) * columns.scores.size();
+  const size_t rows = std::min(columns.states.size(), kPageBytes / row_bytes + 1);
   response.set_total(sweep.trials());
-  response.set_first_index(filter.from_index);
+  response.set_first_index(first);
   response.set_rows(static_cast<int32_t>(rows));
   response.set_primary_score(PrimaryScoreOf(*plan));
-  for (size_t factor = 0; factor < plan->factors().size(); ++factor) {
+  std::vector<int64_t> cells(rows);
+  for (size_t row = 0; row < rows; ++row) {
+    const int64_t index = first + static_cast<int64_t>(row);
+    cells[row] = CellOf(sweep, index);
+    *response.mutable_states() += static_cast<char>(columns.states[row]);
+    AppendLittleEndian(*response.mutable_cells(), static_cast<uint32_t>(cells[row]));
+    AppendLittleEndian(*response.mutable_replicates(), static_cast<uint32_t>(index / sweep.cells));
+    AppendLittleEndian(*response.mutable_seconds(), columns.seconds[row]);
+    if (any_stopped) AppendLittleEndian(*response.mutable_stopped_at_steps(), columns.stopped_at_steps[row]);
+  }
+  for (size_t factor = 0; factor < factors; ++factor) {
     v1::GetTrialTableResponse::Factor* added = response.add_factors();
     added->set_name(plan->FactorName(factor));
     added->set_key(plan->factors()[factor].key);
     for (const std::string& level : plan->factors()[factor].levels) added->add_levels(level);
-    for (const TrialRow& trial : trials)
-      AppendLittleEndian(*added->mutable_column(), static_cast<uint32_t>(plan->LevelIndex(trial.cell_index, factor)));
+    for (const int64_t cell : cells)
+      AppendLittleEndian(*added->mutable_column(), static_cast<uint32_t>(plan->LevelIndex(cell, factor)));
   }
-  for (auto& [name, column] : scores) {
-    column = static_cast<size_t>(response.scores_size());
+  for (const auto& [name, values] : columns.scores) {
     v1::GetTrialTableResponse::Score* added = response.add_scores();
     added->set_name(name);
     added->set_title(TitleOf(name));
     added->set_smaller_is_better(IsSmallerBetter(name));
+    for (size_t row = 0; row < rows; ++row) AppendLittleEndian(*added->mutable_column(), values[row]);
   }
-  for (const TrialRow& trial : trials) {
-    *response.mutable_states() += static_cast<char>(trial.state);
-    AppendLittleEndian(*response.mutable_cells(), static_cast<uint32_t>(trial.cell_index));
-    AppendLittleEndian(*response.mutable_replicates(), static_cast<uint32_t>(trial.replicate));
-    const bool ended = trial.start_time && trial.end_time;
-    AppendLittleEndian(*response.mutable_seconds(),
-                       ended ? static_cast<float>(absl::ToDoubleSeconds(*trial.end_time - *trial.start_time))
-                             : std::numeric_limits<float>::quiet_NaN());
-    auto value = trial.scores.begin();
-    for (v1::GetTrialTableResponse::Score& score : *response.mutable_scores()) {
-      const bool has = value != trial.scores.end() && value->first == score.name();
-      AppendLittleEndian(*score.mutable_column(), has ? (value++)->second : std::numeric_limits<double>::quiet_NaN());
-    }
-  }
-  const int64_t next = rows == 0 ? sweep.trials() : trials.back().index + 1;
+  const int64_t next = rows == 0 ? sweep.trials() : first + static_cast<int64_t>(rows);
   if (next < sweep.trials()) response.set_next_page_token(MakePageToken(fmt::format("{}", next), request_key));
   return absl::OkStatus();
 }

@@ -94,6 +94,26 @@ TEST_F(ViewTest, TableHasEveryTrialOnce) {
   }
 }
 
+TEST_F(ViewTest, TablePagesBeginAnywhere) {
+  Finish();
+  v1::GetTrialTableRequest request;
+  request.set_parent("sweeps/seen");
+  request.set_first_index(20);
+  const auto last = Ask(&v1::ViewService::Stub::GetTrialTable, request);
+  ASSERT_TRUE(last.ok()) << last.status();
+  EXPECT_EQ(last->first_index(), 20);
+  EXPECT_EQ(last->rows(), 4);
+  EXPECT_EQ(Column<uint32_t>(last->cells()), (std::vector<uint32_t>{8, 9, 10, 11}));
+  EXPECT_EQ(Column<uint32_t>(last->replicates()), (std::vector<uint32_t>{1, 1, 1, 1}));
+  EXPECT_EQ(last->next_page_token(), "");
+  request.set_first_index(24);
+  const auto behind = Ask(&v1::ViewService::Stub::GetTrialTable, request);
+  ASSERT_TRUE(behind.ok()) << behind.status();
+  EXPECT_EQ(behind->rows(), 0);
+  request.set_first_index(-1);
+  EXPECT_TRUE(absl::IsInvalidArgument(Ask(&v1::ViewService::Stub::GetTrialTable, request).status()));
+}
+
 TEST_F(ViewTest, TableKeepsWhatIsMissing) {
   mini_.Create("seen", SmallSpec(2, 1));
   v1::GetTrialTableRequest request;
@@ -195,6 +215,42 @@ TEST_F(ViewTest, ReportIsTheReportsJson) {
   EXPECT_EQ(json.at("trials").at("succeeded"), 24);
   EXPECT_EQ(json.at("terms").size(), 3U);  // replicate, input, scale
   EXPECT_EQ(report->left_out_size(), 0);
+}
+
+// The fake's result says that its training took just what it was told to.
+TEST_F(ViewTest, DryRunsKnowTheTimeOfLikeTrials) {
+  const auto dry_run = [this](const v1::SweepSpec& spec) {
+    v1::CreateSweepRequest request;
+    *request.mutable_spec() = spec;
+    request.set_validate_only(true);
+    grpc::ClientContext context;
+    mini_.connection()->Prepare(context);
+    v1::CreateSweepResponse response;
+    const absl::Status status = FromGrpcStatus(mini_.sweeps().CreateSweep(&context, request, &response));
+    EXPECT_TRUE(status.ok()) << status;
+    return response.plan();
+  };
+  v1::SweepSpec spec = SmallSpec(4, 2);
+  EXPECT_THAT(dry_run(spec).estimate_basis(), ::testing::HasSubstr("no finished trial of this kind"));
+  EXPECT_FALSE(dry_run(spec).has_estimated_duration());
+  Finish({.seconds = 0.02});
+  v1::PlanSummary plan = dry_run(spec);
+  EXPECT_NEAR(plan.estimated_trial_seconds(), 24 * 0.02, 1e-9) << plan.estimate_basis();
+  // Two workers with a place each.
+  EXPECT_NEAR(plan.estimated_duration().nanos() * 1e-9, 12 * 0.02, 1e-6);
+  EXPECT_EQ(plan.estimated_gpus(), 0);
+  EXPECT_THAT(plan.estimate_basis(), ::testing::HasSubstr("median of 24 finished trials of seen"));
+
+  (*spec.mutable_settings())["budget.steps"] = "15";
+  plan = dry_run(spec);
+  EXPECT_NEAR(plan.estimated_trial_seconds(), 24 * 0.06, 1e-9);
+  EXPECT_THAT(plan.estimate_basis(), ::testing::HasSubstr("carried to these steps"));
+
+  (*spec.mutable_settings())["budget.batch"] = "8";
+  plan = dry_run(spec);
+  EXPECT_EQ(plan.estimated_trial_seconds(), 0);
+  EXPECT_FALSE(plan.has_estimated_duration());
+  EXPECT_THAT(plan.estimate_basis(), ::testing::HasSubstr("Unknown: no finished trial of this kind"));
 }
 
 TEST_F(ViewTest, WhatIsNotThereIsNotFound) {
