@@ -226,6 +226,17 @@ class FramesTest(unittest.TestCase):
         self.assertEqual(len(columns), len(set(columns)))
         self.assertEqual([rows[0][name] for name in ("factor.worker", "x", "score.x", "score.state")], ["a", "b", 1.0, 2.0])
 
+    def test_logs_are_lines_of_an_attempt(self):
+        lines = client.logs(done, 3)
+        self.assertEqual([line.sequence for line in lines], list(range(1, len(lines) + 1)))
+        self.assertRegex(lines[0].text, "^taken by workers/")
+        self.assertRegex(lines[-1].text, "has a result")
+        self.assertEqual({line.level for line in lines}, {"info"})
+        self.assertRegex(str(lines[0]), r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  taken by")
+        self.assertEqual(client.logs(done, 3, attempt=1, tail=1), lines[-1:])
+        with self.assertRaises(loupe.NotFoundError):
+            client.logs(done, 3, attempt=9)
+
     def test_metrics_are_curves(self):
         frame = client.metrics(done)
         self.assertEqual(list(frame.columns), ["trial", "metric", "step", "value"])
@@ -339,7 +350,7 @@ class NotebookTest(unittest.TestCase):
 
 class FilesTest(unittest.TestCase):
     def test_download_is_whole_and_checked(self):
-        [log, picture] = client.artifacts(done, 2)
+        log, picture = ([one for one in client.artifacts(done, 2) if one.name == name][0] for name in ("log.txt", "samples.png"))
         self.assertEqual((log.name, picture.media_type), ("log.txt", "image/png"))
         path = client.download(done, 2, "samples.png", folder)
         self.assertEqual(path, folder / "samples.png")
