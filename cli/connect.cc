@@ -1,5 +1,6 @@
 #include "cli/connect.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "CLI/Config.hpp"
@@ -59,9 +60,13 @@ std::vector<std::string> WithConnectOptionsBehind(std::vector<std::string> argum
     at += length;
   }
   if (at == 0 || at == arguments.size()) return arguments;  // none, or no subcommand to move them behind
-  std::vector<std::string> ordered{arguments[at]};
+  // Behind all words in front of its first option: some subcommands have subcommands of their own.
+  const auto subcommand = arguments.begin() + static_cast<ptrdiff_t>(at);
+  const auto first_option =
+      std::find_if(subcommand, arguments.end(), [](const std::string& word) { return word.starts_with("-"); });
+  std::vector<std::string> ordered(subcommand, first_option);
   ordered.insert(ordered.end(), moved.begin(), moved.end());
-  ordered.insert(ordered.end(), arguments.begin() + static_cast<ptrdiff_t>(at + 1), arguments.end());
+  ordered.insert(ordered.end(), first_option, arguments.end());
   return ordered;
 }
 

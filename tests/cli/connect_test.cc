@@ -22,6 +22,8 @@ TEST(ConnectOptionsTest, TheyMayStandBeforeTheCommand) {
   EXPECT_THAT(WithConnectOptionsBehind({"--address", "h:1", "--data=d", "sweeps", "--format", "json"}),
               ElementsAre("sweeps", "--address", "h:1", "--data=d", "--format", "json"));
   EXPECT_THAT(WithConnectOptionsBehind({"sweeps", "--address", "h:1"}), ElementsAre("sweeps", "--address", "h:1"));
+  EXPECT_THAT(WithConnectOptionsBehind({"--data=d", "fleet", "slurm", "status", "--fleet", "f"}),
+              ElementsAre("fleet", "slurm", "status", "--data=d", "--fleet", "f"));
   EXPECT_THAT(WithConnectOptionsBehind({"--help"}), ElementsAre("--help"));
   EXPECT_THAT(WithConnectOptionsBehind({"--adress", "h:1", "sweeps"}), ElementsAre("--adress", "h:1", "sweeps"));
   EXPECT_THAT(WithConnectOptionsBehind({"--address", "h:1"}), ElementsAre("--address", "h:1"));
