@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "absl/status/status.h"
 #include "fmt/format.h"
@@ -104,6 +105,16 @@ std::optional<ChildEnd> ChildProcess::Poll() {
 
 void ChildProcess::Signal(int signal) {
   if (!end_.has_value()) kill(pid_, signal);
+}
+
+absl::StatusOr<std::string> ProgramBeside(const std::string& name) {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return absl::InternalError(fmt::format("cannot tell where this program is: {}", error.message()));
+  const std::string path = self.parent_path() / name;
+  if (access(path.c_str(), X_OK) == 0) return path;
+  return absl::NotFoundError(
+      fmt::format("'{}' is not there; build or install {} beside {}", path, name, self.filename().string()));
 }
 
 }  // namespace loupe::cli

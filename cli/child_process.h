@@ -46,4 +46,7 @@ class ChildProcess {
   std::optional<ChildEnd> end_;
 };
 
+// Programs are looked for beside this one: a build tree and an installation look the same. NOT_FOUND where it is not.
+absl::StatusOr<std::string> ProgramBeside(const std::string& name);
+
 }  // namespace loupe::cli

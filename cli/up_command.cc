@@ -80,17 +80,6 @@ WorkerPlan PlanWorkers(const UpFlags& flags) {
   return plan;
 }
 
-// Programs are looked for beside this one: a build tree and an installation look the same.
-absl::StatusOr<std::string> ProgramBeside(const std::string& name) {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return absl::InternalError(fmt::format("cannot tell where this program is: {}", error.message()));
-  const std::string path = self.parent_path() / name;
-  if (access(path.c_str(), X_OK) == 0) return path;
-  return absl::NotFoundError(
-      fmt::format("'{}' is not there; build or install {} beside {}", path, name, self.filename().string()));
-}
-
 // Held as long as this process lives: one `up` per folder. Carries the process id for `loupe down`.
 absl::Status LockFolder(const std::string& data) {
   const std::string path = data + "/up.pid";
