@@ -1,9 +1,7 @@
 // loupe-fake-worker: the real agent around an executor that trains nothing. For tests with real processes and for load.
-#include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <thread>
 
 #include "clients/rpc/connection.h"
 #include "common/clock.h"
@@ -15,6 +13,7 @@
 #include "worker/agent/agent.h"
 #include "worker/agent/enrolment.h"
 #include "worker/agent/grpc_coordinator_client.h"
+#include "worker/agent/leave.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"A worker that trains nothing."};
@@ -26,23 +25,42 @@ int main(int argc, char** argv) {
   app.add_option("--address", flags.address);
   app.add_option("--token-file", flags.token_file);
   app.add_option("--credentials", flags.credentials_file);
-  app.add_option("--name", name);
+  app.add_option("--name,--id", name);
   app.add_option("--data", options.data_folder)->required();
+  app.add_option("--scratch", options.scratch_folder);
+  // As of `loupe-worker run`, whose command line it understands.
+  std::string verb, device;
+  int threads = 0;
+  app.add_option("verb", verb);
+  app.add_option("--device", device);
+  app.add_option("--threads", threads);
+  double grace_seconds = 0;
+  std::string until, until_idle;
+  app.add_option("--grace", grace_seconds);
+  app.add_option("--until", until);
+  app.add_option("--until-idle", until_idle);
   app.add_option("--seconds", executor_options.seconds);
   app.add_option("--points", executor_options.points);
   app.add_option("--artifacts", executor_options.artifacts);
   app.add_option("--failure-rate", executor_options.failure_rate);
   app.add_option("--poison-level", executor_options.poison_level);
   app.add_option("--methods", executor_options.abilities.methods)->delimiter(',');
+  app.add_option("--log", executor_options.log);
   app.add_option("--log-level", log_level);
   CLI11_PARSE(app, argc, argv);
   loupe::InitLogging("loupe-fake-worker", log_level).IgnoreError();
 
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  loupe::worker::BlockLeaveSignals();
+  const absl::Time wall = loupe::SystemClock().WallNow();
+  const absl::StatusOr<absl::Duration> left = loupe::worker::TimeLeft(until, wall);
+  const absl::StatusOr<absl::Duration> idle = loupe::worker::TimeLeft(until_idle, wall);
+  if (!left.ok() || !idle.ok()) {
+    fmt::print(stderr, "loupe-fake-worker: --until or --until-idle is no length of time\n");
+    return 2;
+  }
+  if (grace_seconds > 0 || !until.empty())
+    loupe::worker::LeaveBy(*left, absl::Seconds(grace_seconds), loupe::SystemClock().MonotonicNow(), options);
+  options.until_idle = *idle;
 
   absl::StatusOr<loupe::ConnectOptions> resolved = loupe::ResolveConnectOptions(flags);
   std::unique_ptr<loupe::worker::Identity> identity;
@@ -70,14 +88,8 @@ int main(int argc, char** argv) {
   loupe::worker::GrpcCoordinatorClient client(*connection);
   loupe::testing::FakeExecutor executor(executor_options);
   loupe::worker::Agent agent(options, {&client, &executor, &loupe::SystemClock(), &loupe::SystemRandom()});
-  std::thread waiter([&] {
-    int received = 0;
-    sigwait(&signals, &received);
-    agent.RequestStop();
-  });
+  const loupe::worker::LeaveOnSignal leave_on_signal(agent, absl::Seconds(grace_seconds));
   const absl::Status status = agent.Run();
-  ::kill(::getpid(), SIGTERM);
-  waiter.join();
   if (!status.ok()) fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(status.message()));
   return status.ok() ? 0 : 1;
 }
