@@ -13,6 +13,8 @@ namespace loupe::worker {
 void AddRunCommand(CLI::App& app, int& exit_code);
 // trial: runs one trial here, without a coordinator.
 void AddTrialCommand(CLI::App& app, int& exit_code);
+// rank: one of the other processes of a trial on several devices; run and trial start them.
+void AddRankCommand(CLI::App& app, int& exit_code);
 // sample: pictures from a prompt.
 void AddSampleCommand(CLI::App& app, int& exit_code);
 // noise-diff: what the identifier changes in the predicted noise.

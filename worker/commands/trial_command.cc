@@ -132,7 +132,10 @@ void AddTrialCommand(CLI::App& app, int& exit_code) {
   command->add_option("--out", flags->out, "Folder for samples, embeddings, adapter, curves, checkpoint")
       ->capture_default_str();
   command->add_option("--data", flags->data_folder, "Folder for caches (default: --out)");
-  command->add_option("--device", flags->executor.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command
+      ->add_option("--device", flags->executor.device,
+                   "auto, cpu, cuda or cuda:N; several, as cuda:0,cuda:1, for trials with train.devices")
+      ->capture_default_str();
   command->add_option("--threads", flags->executor.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
   command->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off")->capture_default_str();
   command->callback([flags, &exit_code] { exit_code = Report("trial", RunTrialHere(*flags)); });

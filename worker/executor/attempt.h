@@ -29,7 +29,8 @@ struct AttemptSpec {
   std::string checkpoint_folder;
 };
 
-enum class FailureClass { kRetryable, kUserError };
+// kLost: a process that the attempt needed has gone; nothing is known against the trial.
+enum class FailureClass { kRetryable, kUserError, kLost };
 
 struct AttemptOutcome {
   enum class Kind { kSuccess, kFailure, kStopped };
@@ -39,12 +40,16 @@ struct AttemptOutcome {
   std::map<std::string, double> scores;
   double train_seconds = 0;
   double total_seconds = 0;
+  // Not 0: training was ended after this step, as FinishAfter asked.
+  int64_t stopped_at_step = 0;
   std::map<std::string, std::string> provenance;
 
   // kFailure
   FailureClass failure_class = FailureClass::kRetryable;
   std::string failure_message;
 };
+
+enum class LogLevel { kInfo, kWarning, kError };
 
 // How the attempt is heard of while it runs. Implementations are thread-safe and never block for long.
 class AttemptObserver {
@@ -55,12 +60,18 @@ class AttemptObserver {
   virtual void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) = 0;
   virtual void OnMetric(std::string_view metric, int64_t step, double value) = 0;
 
+  // A line for the attempt's log, of any bytes. What is logged by spdlog while an AttemptLogScope is open comes here by
+  // itself (attempt_log.h).
+  virtual void OnLog(LogLevel /*level*/, std::string_view /*text*/) {}
+
   // Hands over a finished file under its artifact name ("samples.png"); blocks until it is stored. ABORTED means that
   // the lease is lost: stop without a result.
   virtual absl::Status OnArtifact(std::string_view name, std::string_view media_type, const std::string& path) = 0;
 
   // Asked between steps: true means stop now (cancelled, lease lost, or shutting down).
   virtual bool ShouldStop() const = 0;
+  // Asked between steps: not 0 means train no further than to this step, or than now where it is past that, and score.
+  virtual int64_t FinishAfter() const { return 0; }
 };
 
 // What an executor can run: the coordinator offers it no trial that needs more.
@@ -72,10 +83,20 @@ struct WorkerAbilities {
   std::vector<std::string> tasks = {"dreambooth", "finetune"};
   // Classes of denoisers that it can load ("UNet2DConditionModel"). Empty: not said, any.
   std::vector<std::string> bases;
-  // As DeviceDescription; empty: that one alone.
+  // As DeviceDescription, one for each rank that a trial may have; empty: that one alone.
   std::vector<std::string> devices;
   // Of one device. 0: not said; the machine's, where the device is the CPU.
   int64_t device_memory_bytes = 0;
+};
+
+// What a process has done since its start: it is shown to people, and decides nothing.
+struct WorkDone {
+  // Optimiser steps of all trials, and the time that they took.
+  int64_t steps = 0;
+  double step_seconds = 0;
+  // Pictures drawn for scores, and the time that they took.
+  int64_t pictures = 0;
+  double picture_seconds = 0;
 };
 
 // An attempt with those who hear of it, which outlive its run.
@@ -120,6 +141,9 @@ class Executor {
 
   // "cpu" or "cuda:0 NVIDIA H200".
   virtual std::string DeviceDescription() const = 0;
+
+  // From any thread.
+  virtual WorkDone Work() const { return {}; }
 
   // The same for the executor's whole life.
   virtual WorkerAbilities Abilities() const { return {}; }

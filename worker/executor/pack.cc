@@ -9,6 +9,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/executor/attached_adapter.h"
+#include "worker/executor/attempt_log.h"
 #include "worker/methods/method_registry.h"
 #include "worker/runtime/finite.h"
 #include "worker/runtime/user_error.h"
@@ -88,7 +89,7 @@ void Pack::Run() {
 }
 
 void Pack::Admit() {
-  while (static_cast<int32_t>(members_.size()) < deps_.room->slots() && (members_.empty() || !deps_.stale())) {
+  while (HasRoom()) {
     std::optional<HeardAttempt> next = feed_.Next();
     if (!next) return;
     members_.push_back(std::make_unique<Member>());
@@ -99,14 +100,21 @@ void Pack::Admit() {
   }
 }
 
+bool Pack::HasRoom() const {
+  if (members_.empty()) return true;
+  const bool alone = Trial::HasRanks(members_.front()->heard.spec.settings);
+  return !alone && static_cast<int32_t>(members_.size()) < deps_.room->slots() && !deps_.stale();
+}
+
 void Pack::Prepare(Member& member) {
   if (trainer_ == nullptr) {
     deps_.begin();
     deps_.room->BeforeFirst();
   }
   const auto prepare = [&] {
-    member.trial = std::make_unique<Trial>(member.heard, *deps_.models, *deps_.inputs, *deps_.tasks,
+    member.trial = std::make_unique<Trial>(member.heard, *deps_.models, *deps_.inputs, *deps_.tasks, *deps_.meter,
                                            [this, &member] { TellTheOthers(member); });
+    member.trial->StartRanks(*deps_.ranks);
     member.trial->Prepare();
   };
   if (trainer_ == nullptr) {
@@ -160,9 +168,11 @@ void Pack::Step() {
 void Pack::StepOne(Member& member) {
   const auto start = std::chrono::steady_clock::now();
   const double cpu_start = ProcessCpuSeconds();
+  member.trial->AnnounceStep();
   const SlotStep step = trainer_->StepOf(member.trial->training().slot());
-  member.trial->Take(step, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
-                     ProcessCpuSeconds() - cpu_start);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  deps_.meter->AddStep(seconds);
+  member.trial->Take(step, seconds, ProcessCpuSeconds() - cpu_start);
 }
 
 void Pack::Score(Member& member) {
@@ -174,6 +184,7 @@ void Pack::Score(Member& member) {
 }
 
 bool Pack::Guarded(Member& member, const std::function<void()>& work) {
+  const AttemptLogScope its_log(member.heard.observer);
   try {
     work();
     return true;
@@ -181,10 +192,20 @@ bool Pack::Guarded(Member& member, const std::function<void()>& work) {
     if (members_.size() > 1 && OutOfMemory()) {
       Shrink(member);
     } else {
-      End(member, OutcomeOfThrown());
+      End(member, OutcomeOf(member));
     }
     return false;
   }
+}
+
+AttemptOutcome Pack::OutcomeOf(Member& member) {
+  AttemptOutcome outcome = OutcomeOfThrown();
+  const bool unexplained =
+      outcome.kind == AttemptOutcome::Kind::kFailure && outcome.failure_class == FailureClass::kRetryable;
+  if (!unexplained || member.trial == nullptr) return outcome;
+  const std::string ended = member.trial->WhyRanksEnded();
+  if (ended.empty()) return outcome;
+  return Failed(FailureClass::kLost, fmt::format("{}; {}", ended, outcome.failure_message));
 }
 
 void Pack::Shrink(Member& member) {
@@ -199,6 +220,7 @@ void Pack::Shrink(Member& member) {
     if (other->trial == nullptr || ++staying <= left) continue;
     Member& newest = *other;
     Guarded(newest, [&] {
+      spdlog::warn("{}: given back with what it has learnt, as memory has run out", newest.heard.spec.trial);
       newest.trial->training().SaveNow();
       throw Stopped();
     });

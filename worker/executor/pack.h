@@ -13,6 +13,7 @@
 #include "worker/executor/attempt.h"
 #include "worker/executor/pack_room.h"
 #include "worker/executor/trial.h"
+#include "worker/executor/work_meter.h"
 
 namespace loupe::worker {
 
@@ -23,6 +24,9 @@ class Pack {
     SharedInputs* inputs;
     Tasks* tasks;
     PackRoom* room;
+    WorkMeter* meter;
+    // For trials of several ranks, which have the pack to themselves.
+    const RankOptions* ranks;
     // Called before the first trial of the pack is prepared.
     std::function<void()> begin;
     // Whether files of base or scorers have changed: then nothing new joins, and the next pack reads them anew.
@@ -41,6 +45,7 @@ class Pack {
   };
 
   void Admit();
+  bool HasRoom() const;
   void Prepare(Member& member);
   void Step();
   void StepOne(Member& member);
@@ -48,6 +53,9 @@ class Pack {
   // Runs a part of a member's work; where it ends in an exception, the member has ended. False then.
   bool Guarded(Member& member, const std::function<void()>& work);
   void End(Member& member, AttemptOutcome outcome);
+  // Of the exception that is being handled: where another rank of the member ended, that is the reason, and the attempt
+  // is lost.
+  AttemptOutcome OutcomeOf(Member& member);
   // Memory has run out in this member's work: it and the newest others give way, to be taken up again from their
   // checkpoints.
   void Shrink(Member& member);

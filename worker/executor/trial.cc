@@ -55,9 +55,10 @@ std::invoke_result_t<const Phase&> Trial::Timed(const char* name, const Phase& p
   return phase();
 }
 
-Trial::Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs, Tasks& tasks,
+Trial::Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs, Tasks& tasks, WorkMeter& meter,
              std::function<void()> on_progress)
     : observer_(*heard.observer),
+      meter_(meter),
       on_progress_(std::move(on_progress)),
       identified_(PutInIdentifier(heard.spec.settings, inputs, Progress("prepare"))),
       spec_(WithSettings(heard.spec, identified_.settings)),
@@ -86,22 +87,25 @@ void Trial::Prepare() {
   SayNotes("pictures", task_->picture_notes());
   SayNotes("prompts", task_->prompt_notes());
   run_ = task_->Begin(settings_, seeds_, inputs_);
-  base_features_ = Timed("base", [&] {
+  Timed("base", [&] {
     run_->SeeBase(Progress("base"));
-    return inputs_.BaseFeatures(settings_, run_->prompts(), budget("samples"), seeds_(Stream::kSampleLatents),
-                                Progress("base"));
+    const uint64_t noise = seeds_(Stream::kSampleLatents);
+    base_features_ = inputs_.BaseFeatures(settings_, run_->prompts(), budget("samples"), noise, Progress("base"));
+    base_sheet_ =
+        MakeSheet(inputs_.BasePictures(settings_, run_->prompts(), budget("samples"), noise, Progress("base")));
   });
   base_scores_ = Scores(base_features_);
   CheckPrimaryScore();
 }
 
 void Trial::Join(Trainer& trainer) {
+  RankGroup* const ranks = team_ == nullptr ? nullptr : Timed("prepare", [&] { return &team_->Meet(observer_); });
   Timed("train", [&] {
-    const size_t slot = trainer.Join({run_->MakeSource(budget("batch")), RandomStream(seeds_(Stream::kNoise)),
-                                      RandomStream(seeds_(Stream::kTimesteps)), train_options_});
+    const size_t slot = trainer.Join(MakeSlot(ranks));
     training_.emplace(TrialTraining::Parts{spec_, observer_, loaded_.model, Fingerprint(), MakeValidationRows(),
                                            [this](int64_t step) { ScoreAlongTheWay(step); }},
                       trainer, slot);
+    if (ranks != nullptr) ranks->FromLeader(std::to_string(training_->steps()));
   });
 }
 
@@ -126,6 +130,7 @@ AttemptOutcome Trial::SampleAndScore(Method& method) {
 
   outcome_.kind = AttemptOutcome::Kind::kSuccess;
   outcome_.train_seconds = seconds_["train"];
+  outcome_.stopped_at_step = training_->stopped_at();
   outcome_.total_seconds = SecondsSince(start_);
   RecordProvenance();
   method_ = nullptr;
@@ -134,8 +139,13 @@ AttemptOutcome Trial::SampleAndScore(Method& method) {
 
 std::vector<Image> Trial::Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) {
   const torch::Tensor noise = RandomStream(seeds_(stream)).Normal(NoiseShape(loaded_.model, count));
+  const SteadyClock::time_point start = SteadyClock::now();
   try {
-    return SamplePictures(loaded_.model, prompts, noise, SampleOptionsFrom(settings_), Progress("sample"));
+    auto images = team_ != nullptr
+                      ? SampleAmongRanks(prompts, stream, count)
+                      : SamplePictures(loaded_.model, prompts, noise, SampleOptionsFrom(settings_), Progress("sample"));
+    meter_.AddPictures(static_cast<int64_t>(images.size()), SecondsSince(start));
+    return images;
   } catch (const NotFinite& error) {
     // The untuned base has sampled the same before.
     throw DivergedError(settings_, error.what());
@@ -220,11 +230,14 @@ void Trial::CheckMethod() {
   }
 }
 
-// Everything that training depends on; a checkpoint of anything else is not used.
+// Everything that training depends on; a checkpoint of anything else is not used. How many ranks share the work is no
+// part of it: a trial may go on with more of them, or fewer.
 std::string Trial::Fingerprint() const {
   std::string text = fmt::format("train-v5\n{}\n{}\n{}\n{}\n{}\n", loaded_.sha256, task_->data_sha256(),
                                  spec_.sweep_seed, spec_.replicate, TORCH_VERSION);
-  for (const auto& [key, value] : settings_.values()) text += fmt::format("{}={}\n", key, value);
+  for (const auto& [key, value] : settings_.values()) {
+    if (key != "train.devices") text += fmt::format("{}={}\n", key, value);
+  }
   return Sha256Hex(text);
 }
 
@@ -263,6 +276,8 @@ void Trial::Score(const std::vector<Image>& images) {
   run_->Score(*this);
   const ScoreReferences& references = run_->references();
   artifacts_.Picture("samples.png", MakeSheet(images));
+  artifacts_.Picture("samples-base.png", base_sheet_);
+  artifacts_.Picture("subject.png", task_->pictures_sheet());
   artifacts_.Features("", features);
   artifacts_.Features("-base", base_features_);
   artifacts_.Features("-subject", references.subject);
@@ -282,6 +297,7 @@ void Trial::RecordProvenance() {
   if (const auto* inception = inputs_.InceptionOf(settings_)) record["inception_sha256"] = inception->sha256;
   if (const auto* dino = inputs_.DinoOf(settings_)) record["dino_sha256"] = dino->sha256;
   record["pack"] = fmt::format("{}", largest_pack_);
+  if (HasRanks(settings_)) record["ranks"] = settings_.Text("train.devices");
   record["data_sha256"] = task_->data_sha256();
   if (!identified_.word.empty()) {
     record["identifier"] = identified_.word;

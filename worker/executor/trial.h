@@ -14,8 +14,10 @@
 #include "common/streams.h"
 #include "worker/base/model_store.h"
 #include "worker/executor/attempt.h"
+#include "worker/executor/rank_team.h"
 #include "worker/executor/trial_artifacts.h"
 #include "worker/executor/trial_training.h"
+#include "worker/executor/work_meter.h"
 #include "worker/tasks/identifier.h"
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
@@ -24,6 +26,8 @@ namespace loupe::worker {
 
 // Artifacts that it hands over:
 //   samples.png            the generated pictures, side by side
+//   samples-base.png       the untuned base's of the same prompts and noise, in the same places (the first 64)
+//   subject.png            the first of the training pictures, as they are trained on
 //   embeddings.npy         their embeddings; and embeddings-base.npy, embeddings-subject.npy, embeddings-class.npy,
 //                          embeddings-text.npy (and -own, -prior, -prior-base where the task has them): everything that
 //                          the scores are computed from
@@ -40,11 +44,22 @@ class Trial : private TunedModel {
  public:
   // Loads base and scorers where they are not yet, and finds the identifier, with no method on the base. `on_progress`
   // is called whenever the trial hears that its work goes on.
-  Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs, Tasks& tasks,
+  Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs, Tasks& tasks, WorkMeter& meter,
         std::function<void()> on_progress);
 
   BaseModel& base() override { return loaded_.model; }
   SlotOptions method_options() const;
+
+  // Of several ranks (train.devices), when they are wanted: starts the others, which load what they need meanwhile.
+  static bool HasRanks(const Settings& settings);
+  void StartRanks(const RankOptions& options);
+  // Before a step of the trainer: the other ranks take it too.
+  void AnnounceStep();
+  // After an error: which other rank ended, and how; empty when none did.
+  std::string WhyRanksEnded();
+  // In the process of another rank: prepares, and does what rank 0 announces until that has ended.
+  void PrepareToFollow();
+  void Follow(Trainer& trainer, RankGroup& group);
 
   // With no method on the base: what is shared, the untuned base's pictures and scores; whether the method fits the
   // base.
@@ -70,6 +85,9 @@ class Trial : private TunedModel {
   }
   void HandOverPicture(const std::string& name, const Image& picture) override { artifacts_.Picture(name, picture); }
 
+  TrainSlot MakeSlot(RankGroup* ranks);
+  std::vector<Image> SampleAmongRanks(const std::vector<std::string>& prompts, Stream stream, int64_t count);
+  std::vector<Image> SampleShare(RankGroup& group, const RankCommand& command);
   int64_t budget(const std::string& what) const { return settings_.Integer("budget." + what); }
   void SayNotes(std::string_view about, const std::vector<std::string>& notes);
   PictureScores Scores(const PictureFeatures& features) const;
@@ -86,6 +104,7 @@ class Trial : private TunedModel {
   void RecordProvenance();
 
   AttemptObserver& observer_;
+  WorkMeter& meter_;
   const std::function<void()> on_progress_;
   const Identified identified_;
   const AttemptSpec spec_;  // with the identifier in its prompts
@@ -100,7 +119,9 @@ class Trial : private TunedModel {
   const TrialArtifacts artifacts_;
   const Task* task_ = nullptr;  // kept by tasks_
   std::unique_ptr<TaskRun> run_;
+  std::unique_ptr<RankTeam> team_;  // of rank 0, where there are others
   PictureFeatures base_features_;
+  Image base_sheet_;
   PictureScores base_scores_;
   std::optional<TrialTraining> training_;
   Method* method_ = nullptr;  // while it samples and scores

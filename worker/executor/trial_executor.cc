@@ -6,9 +6,12 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "common/status_macros.h"
+#include "fmt/format.h"
 #include "worker/base/model_store.h"
 #include "worker/executor/pack.h"
+#include "worker/executor/work_meter.h"
 #include "worker/methods/method_registry.h"
 #include "worker/runtime/device.h"
 #include "worker/tasks/shared_inputs.h"
@@ -31,8 +34,9 @@ class OneAttempt : public PackFeed {
 
 class TrialExecutor : public Executor {
  public:
-  TrialExecutor(torch::Device device, const TrialExecutorOptions& options)
-      : room_(options.slots, device),
+  TrialExecutor(torch::Device device, const TrialExecutorOptions& options, RankOptions ranks)
+      : ranks_(std::move(ranks)),
+        room_(options.slots, device),
         models_(device),
         inputs_(models_, TensorCache(options.cache_folder)),
         tasks_(inputs_) {}
@@ -48,6 +52,8 @@ class TrialExecutor : public Executor {
           .inputs = &inputs_,
           .tasks = &tasks_,
           .room = &room_,
+          .meter = &meter_,
+          .ranks = &ranks_,
           .begin = [this] { ForgetWhatChanged(); },
           .stale = [this] { return read_anew_ || models_.Changed(); }},
          feed)
@@ -56,6 +62,8 @@ class TrialExecutor : public Executor {
 
   int32_t PackSlots() const override { return room_.slots(); }
 
+  WorkDone Work() const override { return meter_.Read(); }
+
   std::string DeviceDescription() const override { return DescribeDevice(models_.device()); }
 
   WorkerAbilities Abilities() const override {
@@ -63,6 +71,9 @@ class TrialExecutor : public Executor {
     abilities.methods.clear();
     for (const MethodTraits& method : Methods()) abilities.methods.push_back(method.name);
     abilities.tasks = TaskNames();
+    for (const std::string& device : ranks_.devices) {
+      abilities.devices.push_back(DescribeDevice(ParseDevice(device).value_or(models_.device())));
+    }
     return abilities;
   }
 
@@ -79,8 +90,10 @@ class TrialExecutor : public Executor {
     tasks_.Forget();
   }
 
+  const RankOptions ranks_;
   std::atomic<bool> read_anew_{false};
   PackRoom room_;
+  WorkMeter meter_;
   ModelStore models_;
   SharedInputs inputs_;
   Tasks tasks_;
@@ -89,10 +102,21 @@ class TrialExecutor : public Executor {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorOptions& options) {
-  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, PrepareDevice(options.device, options.threads));
+  RankOptions ranks{.devices = absl::StrSplit(options.device, ','),
+                    .threads = options.threads,
+                    .cache_folder = options.cache_folder,
+                    .program = options.rank_program};
+  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, PrepareDevice(ranks.devices.front(), options.threads));
+  for (const std::string& other : ranks.devices) {
+    LOUPE_ASSIGN_OR_RETURN(const torch::Device its, ParseDevice(other));
+    if (its.type() != device.type()) {
+      return absl::InvalidArgumentError(
+          fmt::format("'{}': the ranks of one trial are on devices of one kind", options.device));
+    }
+  }
   // One network at a time: a second pool of threads would only compete with the first.
   if (options.threads > 0 && at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);
-  return std::unique_ptr<Executor>(new TrialExecutor(device, options));
+  return std::unique_ptr<Executor>(new TrialExecutor(device, options, std::move(ranks)));
 }
 
 }  // namespace loupe::worker

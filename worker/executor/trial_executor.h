@@ -11,14 +11,17 @@
 namespace loupe::worker {
 
 struct TrialExecutorOptions {
-  // "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
+  // "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". Several of one kind with commas between them
+  // ("cuda:0,cuda:1", "cpu,cpu"): a trial may have as many ranks (train.devices); other trials use the first.
   std::string device = "auto";
-  // Threads of the CPU's tensor code; 0 leaves LibTorch's own choice (all cores).
+  // Threads of the CPU's tensor code, of each rank; 0 leaves LibTorch's own choice (all cores).
   int threads = 0;
   // Class pictures and base embeddings; may be shared with other workers of the machine.
   std::string cache_folder;
   // Trials that are trained together where they fit each other; 0: as many as memory holds, found out with the first.
   int32_t slots = 1;
+  // What a trial's other ranks run: a program with the sub-command `rank` (rank_follower.h).
+  std::string rank_program = "/proc/self/exe";
 };
 
 // Base and scorer are loaded at the first trial that needs them and kept until their files change. INVALID_ARGUMENT

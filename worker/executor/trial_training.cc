@@ -64,11 +64,13 @@ UserError DivergedError(const Settings& settings, const std::string& how) {
                                settings.Has("method.scale") ? " or method.scale" : ""));
 }
 
+std::string CheckpointFile(const AttemptSpec& spec) { return spec.checkpoint_folder + "/checkpoint.safetensors"; }
+
 TrialTraining::TrialTraining(Parts parts, Trainer& trainer, size_t slot)
     : parts_(std::move(parts)),
       trainer_(trainer),
       slot_(slot),
-      checkpoint_(parts_.spec.checkpoint_folder + "/checkpoint.safetensors"),
+      checkpoint_(CheckpointFile(parts_.spec)),
       checkpoint_every_(parts_.spec.settings.Integer("train.checkpoint_every")),
       total_(MethodOf(parts_.spec.settings).trains ? parts_.spec.settings.Integer("budget.steps") : 0) {
   if (checkpoint_every_ > 0 && trainer_.LoadCheckpoint(checkpoint_, parts_.fingerprint, slot_)) {
@@ -88,16 +90,26 @@ bool TrialTraining::IsDue(std::string_view setting) const {
 }
 
 void TrialTraining::StopIfTold() {
-  if (!parts_.observer.ShouldStop()) return;
-  SaveNow();
-  throw Stopped();
+  if (parts_.observer.ShouldStop()) {
+    SaveNow();
+    throw Stopped();
+  }
+  const int64_t finish = parts_.observer.FinishAfter();
+  if (finish > 0 && finish <= steps() && !ended()) {
+    stopped_at_ = steps();
+    spdlog::info("{}: ended early, after step {} of {}", parts_.spec.trial, stopped_at_, total_);
+  }
 }
 
 void TrialTraining::Take(const SlotStep& step) {
   const Settings& settings = parts_.spec.settings;
   CheckStep(settings, step, steps());
   // For its loss scale: another batch is tried.
-  if (step.kind == SlotStep::Kind::kSkipped) return;
+  if (step.kind == SlotStep::Kind::kSkipped) {
+    spdlog::info("{}: the gradients of the batch after step {} overflowed: it is skipped, and the loss scale lowered",
+                 parts_.spec.trial, steps());
+    return;
+  }
   parts_.observer.OnMetric("loss", steps(), step.loss);
   parts_.observer.OnProgress("train", steps(), total_);
   if (IsDue("train.validate_every")) {

@@ -14,6 +14,9 @@ namespace loupe::worker {
 // A UserError that says how training diverged, and which settings are to blame.
 UserError DivergedError(const Settings& settings, const std::string& how);
 
+// Where an attempt's checkpoint lies.
+std::string CheckpointFile(const AttemptSpec& spec);
+
 // A slot of a pack's trainer. Everything throws what the trainer throws.
 class TrialTraining {
  public:
@@ -33,9 +36,12 @@ class TrialTraining {
 
   size_t slot() const { return slot_; }
   int64_t steps() const { return trainer_.steps(slot_); }
-  bool ended() const { return steps() >= total_; }
+  bool ended() const { return stopped_at_ > 0 || steps() >= total_; }
+  // The step after which it was ended before its budget was spent; 0 where it was not.
+  int64_t stopped_at() const { return stopped_at_; }
 
-  // Before a step: throws Stopped, after writing a checkpoint, where the attempt is told to stop.
+  // Before a step: throws Stopped, after writing a checkpoint, where the attempt is told to stop. Where it is told to
+  // finish, it has ended from then on.
   void StopIfTold();
   // A checkpoint, where the settings have any.
   void SaveNow();
@@ -53,6 +59,7 @@ class TrialTraining {
   const std::string checkpoint_;
   const int64_t checkpoint_every_;
   const int64_t total_;
+  int64_t stopped_at_ = 0;
 };
 
 }  // namespace loupe::worker

@@ -128,7 +128,7 @@ TEST_P(StoreTest, ColumnsSayWhatTheListSays) {
     result.train_seconds = 3;
     result.total_seconds = 5;
     result.provenance = {{"device", "cuda:0"}};
-    result.stopped_at_step = index == 4 ? 33 : 0;
+    result.stopped_at_step = index == 1 ? 33 : 0;
     Commit(effects);
   }
   Commit({Running({1, 2}, 1), Start({1, 2}, 1)});
@@ -142,8 +142,8 @@ TEST_P(StoreTest, ColumnsSayWhatTheListSays) {
     const TrialRow& row = (*rows)[i];
     EXPECT_EQ(columns->states[i], row.state);
     EXPECT_EQ(std::isnan(columns->seconds[i]), !row.end_time.has_value());
-    EXPECT_EQ(columns->stopped_at_steps[i], row.index == 4 ? 33u : 0u);
-    EXPECT_EQ(row.stopped_at_step, row.index == 4 ? 33 : 0);
+    EXPECT_EQ(columns->stopped_at_steps[i], row.index == 1 ? 33u : 0u);
+    EXPECT_EQ(row.stopped_at_step, row.index == 1 ? 33 : 0);
     if (row.end_time) {
       EXPECT_FLOAT_EQ(columns->seconds[i], static_cast<float>(absl::ToDoubleSeconds(*row.end_time - *row.start_time)));
     }

@@ -59,10 +59,33 @@ TEST_F(TrialExecutorTest, ATrialEndsWithScoresThatCanBeRecomputedFromItsArtifact
   EXPECT_EQ(subject->rows, 9);
   EXPECT_EQ(*analysis::MeanPairwiseCosine(*generated, *subject), outcome.scores.at("clip_i"));
   EXPECT_EQ(*analysis::MeanPairwiseCosine(*base, *subject), outcome.scores.at("clip_i_base"));
-  EXPECT_TRUE(fs::exists(observer.File("samples.png")));
+  // The untuned base's pictures stand where the tuned model's do, and are what its scores were computed from.
+  const auto sheet = ReadImage(observer.File("samples.png")), base_sheet = ReadImage(observer.File("samples-base.png"));
+  ASSERT_TRUE(sheet.ok() && base_sheet.ok());
+  EXPECT_EQ(base_sheet->width, sheet->width);
+  EXPECT_EQ(base_sheet->height, sheet->height);
+  EXPECT_NE(base_sheet->rgb, sheet->rgb);
+  const auto subject_sheet = ReadImage(observer.File("subject.png"));
+  ASSERT_TRUE(subject_sheet.ok());
+  EXPECT_EQ(subject_sheet->width, 3 * (sheet->width - 2) / 2 + 4) << "nine pictures, and four of a trial";
   EXPECT_EQ(observer.losses.size(), 3u);
   EXPECT_THAT(observer.phases, testing::IsSupersetOf({"prepare", "train", "sample", "score"}));
   EXPECT_EQ(outcome.provenance.at("trainable_parameters").empty(), false);
+}
+
+// Told after its second step that enough was seen: it trains no further, and is a result like others.
+TEST_F(TrialExecutorTest, ATrialThatIsToldToFinishIsScored) {
+  class Finishing : public RecordingObserver {
+   public:
+    using RecordingObserver::RecordingObserver;
+    int64_t FinishAfter() const override { return losses.size() >= 2 ? 1 : 0; }
+  } observer(root_ + "/finished");
+  const AttemptOutcome outcome = executor_->Run(Spec("finished", {{"budget.steps", "5"}}), observer);
+  ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
+  EXPECT_EQ(outcome.stopped_at_step, 2);
+  EXPECT_EQ(observer.losses.size(), 2u);
+  EXPECT_TRUE(outcome.scores.contains("clip_i"));
+  EXPECT_TRUE(fs::exists(observer.File("adapter.safetensors")));
 }
 
 // Stopped after the second step and run again from its checkpoint, by the same process: the adapter file is the same,

@@ -1,0 +1,38 @@
+#include <memory>
+#include <string>
+
+#include "common/logging.h"
+#include "common/status_macros.h"
+#include "worker/commands/commands.h"
+#include "worker/executor/rank_follower.h"
+#include "worker/ranks/rank_processes.h"
+
+namespace loupe::worker {
+namespace {
+
+struct RankFlags {
+  std::string job;
+  int rank = 0;
+  int parent = 0;
+};
+
+absl::Status RunRank(const RankFlags& flags) {
+  EndWithParent(flags.parent);
+  LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", "warn"));
+  return FollowRank(flags.job, flags.rank);
+}
+
+}  // namespace
+
+void AddRankCommand(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("rank", "One of the other processes of a trial on several devices");
+  // Nobody starts it by hand: --help does not list it.
+  command->group("");
+  const auto flags = std::make_shared<RankFlags>();
+  command->add_option("--job", flags->job, "What the trial is")->required();
+  command->add_option("--rank", flags->rank, "Which of its ranks, from 1")->required();
+  command->add_option("--parent", flags->parent, "Rank 0's process, with which this one ends")->required();
+  command->callback([flags, &exit_code] { exit_code = Report("rank", RunRank(*flags)); });
+}
+
+}  // namespace loupe::worker

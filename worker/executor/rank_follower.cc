@@ -1,0 +1,69 @@
+#include "worker/executor/rank_follower.h"
+
+#include <torch/types.h>
+
+#include "common/atomic_file.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/base/model_store.h"
+#include "worker/executor/attached_adapter.h"
+#include "worker/executor/rank_team.h"
+#include "worker/executor/trial.h"
+#include "worker/methods/method_registry.h"
+#include "worker/runtime/device.h"
+#include "worker/tasks/shared_inputs.h"
+#include "worker/tasks/task_registry.h"
+
+namespace loupe::worker {
+namespace {
+
+// Rank 0 is the one that is heard of.
+class Silence : public AttemptObserver {
+ public:
+  void OnProgress(std::string_view, int64_t, int64_t) override {}
+  void OnMetric(std::string_view, int64_t, double) override {}
+  absl::Status OnArtifact(std::string_view, std::string_view, const std::string&) override { return absl::OkStatus(); }
+  bool ShouldStop() const override { return false; }
+};
+
+void Follow(const RankJob& job, int rank, torch::Device device) {
+  ModelStore models(device);
+  SharedInputs inputs(models, TensorCache(job.options.cache_folder));
+  Tasks tasks(inputs);
+  Silence silence;
+  WorkMeter meter;
+  Trial trial({job.spec, &silence}, models, inputs, tasks, meter, [] {});
+  trial.PrepareToFollow();
+  BaseModel& base = trial.base();
+  const SlotOptions method = trial.method_options();
+  Trainer trainer(
+      base, [&](const std::vector<size_t>&) { return MakeMethod(SitesOf(base), {method}, device); },
+      std::vector<TrainSlot>());
+  const RankGroup::Options place = job.group_of(rank, device);
+  SayReady(place);
+  RankGroup group(place);
+  trial.Follow(trainer, group);
+}
+
+}  // namespace
+
+absl::Status FollowRank(const std::string& job_file, int rank) {
+  LOUPE_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(job_file));
+  LOUPE_ASSIGN_OR_RETURN(const RankJob job, DecodeJob(bytes));
+  const int64_t ranks = job.spec.settings.Integer("train.devices");
+  if (rank < 1 || rank >= ranks || ranks > static_cast<int64_t>(job.options.devices.size())) {
+    return absl::InvalidArgumentError(fmt::format("rank {} of {} is none", rank, ranks));
+  }
+  LOUPE_ASSIGN_OR_RETURN(const torch::Device device,
+                         PrepareDevice(job.options.devices[static_cast<size_t>(rank)], job.options.threads));
+  try {
+    Follow(job, rank, device);
+  } catch (const c10::Error& error) {
+    return absl::InternalError(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace loupe::worker

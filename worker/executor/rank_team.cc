@@ -1,0 +1,132 @@
+#include "worker/executor/rank_team.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include "common/atomic_file.h"
+#include "fmt/format.h"
+#include "nlohmann/json.hpp"
+#include "worker/runtime/user_error.h"
+
+namespace loupe::worker {
+namespace {
+
+constexpr std::chrono::milliseconds kLook{20};
+constexpr std::chrono::milliseconds kLastLook{2000};
+
+// MessagePack: paths and prompts may be any bytes.
+std::string Packed(const nlohmann::json& json) {
+  const std::vector<uint8_t> bytes = nlohmann::json::to_msgpack(json);
+  return {bytes.begin(), bytes.end()};
+}
+
+int RanksOf(const AttemptSpec& spec, const RankOptions& options) {
+  const int64_t ranks = spec.settings.Integer("train.devices");
+  if (ranks > static_cast<int64_t>(options.devices.size())) {
+    throw UserError(
+        fmt::format("train.devices is {}, and this worker has {}: name that many with --device, such as cuda:0,cuda:1",
+                    ranks, options.devices.size()));
+  }
+  return static_cast<int>(ranks);
+}
+
+}  // namespace
+
+std::string EncodeJob(const RankJob& job) {
+  return Packed({{"trial", job.spec.trial},
+                 {"epoch", job.spec.epoch},
+                 {"settings", std::map<std::string, std::string>(job.spec.settings.values().begin(),
+                                                                 job.spec.settings.values().end())},
+                 {"sweep_seed", job.spec.sweep_seed},
+                 {"replicate", job.spec.replicate},
+                 {"checkpoint_folder", job.spec.checkpoint_folder},
+                 {"devices", job.options.devices},
+                 {"threads", job.options.threads},
+                 {"cache_folder", job.options.cache_folder},
+                 {"meeting_file", job.meeting_file}});
+}
+
+absl::StatusOr<RankJob> DecodeJob(const std::string& bytes) {
+  try {
+    const auto json = nlohmann::json::from_msgpack(bytes);
+    RankJob job;
+    job.spec.trial = json.at("trial");
+    job.spec.epoch = json.at("epoch");
+    job.spec.sweep_seed = json.at("sweep_seed");
+    job.spec.replicate = json.at("replicate");
+    job.spec.checkpoint_folder = json.at("checkpoint_folder");
+    job.options.devices = json.at("devices").get<std::vector<std::string>>();
+    job.options.threads = json.at("threads");
+    job.options.cache_folder = json.at("cache_folder");
+    job.meeting_file = json.at("meeting_file");
+    auto settings = Settings::Create(json.at("settings").get<std::map<std::string, std::string>>(),
+                                     SettingDefaults::None(kSettingsVersion));
+    if (!settings.ok()) return settings.status();
+    job.spec.settings = *std::move(settings);
+    return job;
+  } catch (const nlohmann::json::exception& error) {
+    return absl::InvalidArgumentError(fmt::format("no rank's job: {}", error.what()));
+  }
+}
+
+std::string EncodeCommand(const RankCommand& command) {
+  return Packed({static_cast<int>(command.kind), command.prompts, static_cast<int>(command.stream), command.count});
+}
+
+RankCommand DecodeCommand(const std::string& bytes) {
+  const auto json = nlohmann::json::from_msgpack(bytes);
+  return {.kind = static_cast<RankCommand::Kind>(json.at(0).get<int>()),
+          .prompts = json.at(1).get<std::vector<std::string>>(),
+          .stream = static_cast<Stream>(json.at(2).get<int>()),
+          .count = json.at(3)};
+}
+
+RankGroup::Options RankJob::group_of(int rank, torch::Device device) const {
+  return {.meeting_file = meeting_file,
+          .rank = rank,
+          .ranks = static_cast<int>(spec.settings.Integer("train.devices")),
+          .device = device};
+}
+
+RankTeam::RankTeam(const AttemptSpec& spec, torch::Device device, const RankOptions& options)
+    : job_{spec, options, spec.scratch_folder + "/ranks-meeting"}, ranks_(RanksOf(spec, options)), device_(device) {
+  const std::string file = spec.scratch_folder + "/ranks-job";
+  ThrowIfError(WriteFileAtomically(file, EncodeJob(job_)));
+  std::vector<std::vector<std::string>> arguments;
+  for (int rank = 1; rank < ranks_; ++rank) {
+    arguments.push_back(
+        {"rank", "--job", file, "--rank", std::to_string(rank), "--parent", std::to_string(::getpid())});
+  }
+  others_ = std::make_unique<RankProcesses>(options.program, arguments);
+}
+
+RankTeam::~RankTeam() {
+  // While they live the group may wait for them.
+  others_.reset();
+}
+
+RankGroup& RankTeam::Meet(const AttemptObserver& observer) {
+  const RankGroup::Options options = job_.group_of(0, device_);
+  while (!AllReady(options)) {
+    if (const std::string why = others_->WhyEnded(); !why.empty()) throw std::runtime_error(why);
+    if (observer.ShouldStop()) throw Stopped();
+    std::this_thread::sleep_for(kLook);
+  }
+  group_ = std::make_unique<RankGroup>(options);
+  return *group_;
+}
+
+std::string RankTeam::WhyEnded() {
+  const auto until = std::chrono::steady_clock::now() + kLastLook;
+  for (;;) {
+    std::string why = others_->WhyEnded();
+    if (!why.empty() || std::chrono::steady_clock::now() >= until) return why;
+    std::this_thread::sleep_for(kLook);
+  }
+}
+
+}  // namespace loupe::worker
