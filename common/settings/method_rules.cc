@@ -17,7 +17,7 @@ std::vector<SettingRule> MethodRules() {
   using enum SettingType;
   const std::vector<std::string> adapter = {"adapter"};
   const std::vector<std::string> lora = {"lora"};
-  const std::vector<std::string> changes = {"lora", "loha", "lokr"};
+  const std::vector<std::string> changes = {"lora", "loha", "lokr"}, targeted = {"lora", "loha", "lokr", "oft"};
   const std::vector<std::string> inversion = {"textual-inversion"};
   const std::vector<std::string> hypernetwork = {"hypernetwork"};
   return {
@@ -25,7 +25,7 @@ std::vector<SettingRule> MethodRules() {
        .type = kChoice,
        .default_value = "adapter",
        .choices = {"adapter", "lora", "full", "bitfit", "difffit", "vpt-deep", "vpt-shallow", "adaptformer",
-                   "sequential-adapter", "ia3", "loha", "lokr", "textual-inversion", "hypernetwork", "file"},
+                   "sequential-adapter", "ia3", "loha", "lokr", "oft", "textual-inversion", "hypernetwork", "file"},
        .choices_since = {{"lora", 2},
                          {"full", 2},
                          {"bitfit", 2},
@@ -37,6 +37,7 @@ std::vector<SettingRule> MethodRules() {
                          {"ia3", 3},
                          {"loha", 3},
                          {"lokr", 3},
+                         {"oft", 3},
                          {"textual-inversion", 3},
                          {"hypernetwork", 3},
                          {"file", 3}},
@@ -48,7 +49,7 @@ std::vector<SettingRule> MethodRules() {
            "adaptformer, a bottleneck beside each feed-forward (arXiv 2205.13535); sequential-adapter, one after each "
            "attention and feed-forward (arXiv 1902.00751); ia3, factors on keys, values and feed-forwards (arXiv "
            "2205.05638); loha and lokr, changes of layers' weights by an elementwise or a Kronecker product (arXiv "
-           "2309.14859); textual-inversion, the vectors of one word (arXiv 2208.01618); hypernetwork, small "
+           "2309.14859); oft, rotations of layers' inputs (arXiv 2306.07280); textual-inversion, the vectors of one word (arXiv 2208.01618); hypernetwork, small "
            "networks before to_k and to_v, as AUTOMATIC1111's web UI has them; file, nothing: a file that was trained "
            "elsewhere is scored."},
       {.key = "method.input",
@@ -137,7 +138,7 @@ std::vector<SettingRule> MethodRules() {
        .type = kNames,
        .default_value = "attention",
        .condition_key = "method.kind",
-       .condition_values = changes,
+       .condition_values = targeted,
        .since = 2,
        .description =
            "The layers that are changed: attention (to_q, to_k, to_v and to_out.0 of every attention); cross-attention "
@@ -178,9 +179,29 @@ std::vector<SettingRule> MethodRules() {
        .type = kBoolean,
        .default_value = "false",
        .condition_key = "method.kind",
-       .condition_values = {"lora", "full", "loha", "lokr"},
+       .condition_values = {"lora", "full", "loha", "lokr", "oft"},
        .since = 2,
        .description = "Tunes the text encoder as well."},
+      {.key = "method.block_size",
+       .type = kInteger,
+       .default_value = "32",
+       .minimum = 2,
+       .maximum = 65536,
+       .condition_key = "method.kind",
+       .condition_values = {"oft"},
+       .since = 3,
+       .description =
+           "Channels that are turned together; where it does not divide a layer's inputs, the nearest number that does."},
+      {.key = "method.cayley",
+       .type = kChoice,
+       .default_value = "exact",
+       .choices = {"exact", "neumann"},
+       .condition_key = "method.kind",
+       .condition_values = {"oft"},
+       .since = 3,
+       .description =
+           "How a rotation is made of what is trained: exact, by an inverse; neumann, by the first five terms of its series "
+           "(arXiv 2506.19847), which is faster and nearly a rotation."},
 
       // Defaults as in diffusers' script for textual inversion: one vector, which starts as that of a word.
       {.key = "method.token",

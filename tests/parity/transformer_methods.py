@@ -28,6 +28,12 @@ CASES = [
          peft=lambda layers: peft.LoKrConfig(r=3, alpha=6, decompose_factor=2, target_modules=layers)),
     dict(base="linear_and_lists", settings={"method.kind": "lokr", "method.rank": "64"},
          peft=peft.LoKrConfig(r=64, alpha=64, target_modules=ATTENTION)),
+    # Where 12 does not divide a width, the nearest that does is taken: 8 or 10 here.
+    dict(base="emoji_shape", settings={"method.kind": "oft", "method.block_size": "12", "method.targets": "linear"},
+         peft=peft.OFTConfig(oft_block_size=12, use_cayley_neumann=False,
+                             target_modules=r".*transformer_blocks\..*(to_q|to_k|to_v|to_out\.0|proj|net\.2)")),
+    dict(base="linear_and_lists", settings={"method.kind": "oft", "method.block_size": "8", "method.cayley": "neumann"},
+         peft=peft.OFTConfig(oft_block_size=8, use_cayley_neumann=True, target_modules=ATTENTION)),
 ]
 
 
@@ -132,13 +138,18 @@ def from_peft(unet, config, make):
     layers = [name for name, layer in unet.named_modules() if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d))]
     peft.inject_adapter_in_model(config(layers) if callable(config) else config, unet)
     for name, parameter in unet.named_parameters():
-        own = re.search(r"\.(ia3_l|hada_|lokr_)", name) is not None
+        own = re.search(r"\.(ia3_l|hada_|lokr_|oft_R)", name) is not None
         parameter.requires_grad_(own)
         if not own:
             continue
         with torch.no_grad():
             noise = torch.randn(parameter.shape, generator=make.generator)
             factors = "ia3_l" in name
+            if "oft_R" in name:  # of blocks that turn by about a tenth
+                parameter.copy_(0.1 * noise * parameter[0].numel() ** -0.25)
+                name = name.replace(".default", "")
+                make.found["unet." + name] = parameter
+                continue
             # Two of LoHa's products multiply, and so do LoKr's factors.
             parameter.copy_(1 + 0.1 * noise if factors else 0.5 * noise * parameter[0].numel() ** -0.25)
         make.found["unet." + name.removesuffix(".default")] = parameter

@@ -47,8 +47,10 @@ BlockBottlenecks::BlockBottlenecks(const TuningSites& sites, const BlockBottlene
                                    const std::vector<SlotOptions>& slots, const SlotRange& range, torch::Device device)
     : ParameterMethod(range) {
   std::vector<SlotInit> init;
+  HiddenDropout dropout{.share = options.dropout, .slots = range, .pass = pass_};
   for (const SlotOptions& slot : slots) {
     init.push_back({at::detail::createCPUGenerator(slot.init_seed), options.init});
+    dropout.seeds.push_back(slot.init_seed);
   }
   for (const TappableBlock& block : sites.blocks) {
     if (block.kind != BlockKind::kTransformer) continue;
@@ -61,7 +63,8 @@ BlockBottlenecks::BlockBottlenecks(const TuningSites& sites, const BlockBottlene
                                    .activation = options.activation,
                                    .scales = std::vector<double>(slots.size(), options.scale),
                                    .device = device};
-      std::shared_ptr<const Bottleneck> function = MakeTokenBottleneck(size, init);
+      std::shared_ptr<const Bottleneck> function = MakeTokenBottleneck(size, init, dropout);
+      ++dropout.place;
       for (const Bottleneck::Parameter& parameter : function->parameters()) {
         parameters_.push_back({block.name + "." + place.name + "." + parameter.name, parameter.value, range.first});
         transposed_.push_back(parameter.transposed_in_file);

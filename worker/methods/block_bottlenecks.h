@@ -1,6 +1,7 @@
 // Methods that are bottlenecks at fixed taps of every transformer block: AdaptFormer's and the sequential adapter.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct BlockBottlenecksOptions {
   int64_t width = 0;
   Activation activation = Activation::kRelu;
   double scale = 1;
+  double dropout = 0;  // of the hidden values
   BottleneckInit init = BottleneckInit::kTorch;
 };
 
@@ -29,12 +31,19 @@ class BlockBottlenecks : public ParameterMethod {
   BlockBottlenecks(const TuningSites& sites, const BlockBottlenecksOptions& options,
                    const std::vector<SlotOptions>& slots, const SlotRange& range, torch::Device device);
 
+  void BeginTraining(const std::vector<int64_t>& draws, const RowShare& rows) override {
+    TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
+    *pass_ = {true, draws, rows};
+  }
+  void EndTraining() override { pass_->training = false; }
+
   // They have an activation: no weights of the base equal them.
   absl::Status Merge(int64_t slot, BaseWeights& weights) const override;
 
  private:
   std::vector<FilePart> PartsOf(int64_t slot) const override;
 
+  const std::shared_ptr<PassState> pass_ = std::make_shared<PassState>();
   std::vector<bool> transposed_;  // beside parameters_: in a file
 };
 

@@ -101,8 +101,9 @@ torch::Tensor PerSlot(const torch::Tensor& x, int64_t slots) { return x.reshape(
 
 class TokenBottleneck : public Bottleneck {
  public:
-  TokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots)
+  TokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots, HiddenDropout dropout)
       : activation_(options.activation),
+        dropout_(std::move(dropout)),
         scale_(torch::tensor(options.scales, torch::kFloat32).view({-1, 1, 1}).to(options.device)),
         layers_(DrawAll(
             {options.width, options.in}, options.in, {options.out, options.width}, options.width, slots,
@@ -115,8 +116,8 @@ class TokenBottleneck : public Bottleneck {
 
   torch::Tensor operator()(const torch::Tensor& x) const override {
     const torch::Tensor rows = PerSlot(x, scale_.size(0));
-    const auto hidden =
-        Activate(activation_, torch::baddbmm(layers_.down.bias.unsqueeze(1), rows, layers_.down.weight));
+    auto hidden = Activate(activation_, torch::baddbmm(layers_.down.bias.unsqueeze(1), rows, layers_.down.weight));
+    if (dropout_.share > 0 && dropout_.pass->training) hidden = hidden * Mask(hidden, x.size(0) / scale_.size(0));
     const auto y = torch::baddbmm(layers_.up.bias.unsqueeze(1), hidden, layers_.up.weight) * scale_;
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = y.size(-1);
@@ -124,7 +125,20 @@ class TokenBottleneck : public Bottleneck {
   }
 
  private:
+  // Of `hidden`, [K, B·T, r].
+  torch::Tensor Mask(const torch::Tensor& hidden, int64_t batch) const {
+    std::vector<torch::Tensor> masks;
+    for (int64_t k = 0; k < hidden.size(0); ++k) {
+      const int64_t draw = dropout_.pass->draws[static_cast<size_t>(dropout_.slots.first + k)];
+      const auto rows = hidden[k].view({batch, -1, hidden.size(2)});
+      masks.push_back(DropoutMask(rows, dropout_.share, dropout_.seeds[static_cast<size_t>(k)], dropout_.place, draw,
+                                  dropout_.pass->rows));
+    }
+    return torch::stack(masks).view(hidden.sizes());
+  }
+
   const Activation activation_;
+  const HiddenDropout dropout_;
   const torch::Tensor scale_;  // [K, 1, 1]
   const BothLayers layers_;    // weights [K, in, r], [K, r, out]
 };
@@ -184,8 +198,9 @@ Activation ParseActivation(const std::string& name) {
   TORCH_CHECK(false, "method.activation '", name, "' is not known; expected relu, sigmoid, silu or identity");
 }
 
-std::unique_ptr<Bottleneck> MakeTokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots) {
-  return std::make_unique<TokenBottleneck>(options, slots);
+std::unique_ptr<Bottleneck> MakeTokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots,
+                                                HiddenDropout dropout) {
+  return std::make_unique<TokenBottleneck>(options, slots, std::move(dropout));
 }
 
 std::unique_ptr<Bottleneck> MakePictureBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots) {

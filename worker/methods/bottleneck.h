@@ -15,6 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "worker/methods/dropout.h"
+#include "worker/nn/pack_slot.h"
+
 namespace loupe::worker {
 
 enum class Activation { kRelu, kSigmoid, kSilu, kIdentity, kGelu };
@@ -31,6 +34,15 @@ struct BottleneckOptions {
   // Per slot; their count is K.
   std::vector<double> scales;
   torch::Device device = torch::kCPU;
+};
+
+// Of a token bottleneck's hidden values, after the activation, in training passes.
+struct HiddenDropout {
+  double share = 0;
+  size_t place = 0;             // within the method
+  SlotRange slots;              // of the pack
+  std::vector<uint64_t> seeds;  // per slot of them
+  std::shared_ptr<const PassState> pass;
 };
 
 // What both layers of a bottleneck start from.
@@ -71,7 +83,8 @@ class Bottleneck {
 
 // Draws from each slot's generator in the order weight, bias of the first layer, then of the second, so that a slot's
 // values are those of torch.nn modules made in that order under torch.manual_seed(seed). What is 0 is drawn too.
-std::unique_ptr<Bottleneck> MakeTokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots);
+std::unique_ptr<Bottleneck> MakeTokenBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots,
+                                                HiddenDropout dropout = {});
 std::unique_ptr<Bottleneck> MakePictureBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots);
 
 }  // namespace loupe::worker

@@ -32,6 +32,8 @@ const std::vector<Values>& AllTransformerMethods() {
       Tuned("loha", {{"targets", "all"}, {"alpha", "2"}}),
       Tuned("lokr", {{"targets", "all"}, {"alpha", "2"}}),
       Tuned("lokr", {{"targets", "linear"}, {"rank", "64"}}),
+      Tuned("oft", {{"targets", "linear"}, {"block_size", "8"}}),
+      Tuned("oft", {{"targets", "attention proj_in"}, {"block_size", "4"}, {"cayley", "neumann"}}),
       Tuned("adaptformer", {{"bottleneck", "8"}}),
       Tuned("sequential-adapter", {{"bottleneck", "8"}}),
       Tuned("vpt-deep", {{"tokens", "3"}}),
@@ -49,7 +51,7 @@ using TransformerMethodsTest = MethodFixture;
 
 TEST_F(TransformerMethodsTest, DefaultsAloneAreEnough) {
   for (const char* kind :
-       {"difffit", "vpt-deep", "vpt-shallow", "adaptformer", "sequential-adapter", "ia3", "loha", "lokr"}) {
+       {"difffit", "vpt-deep", "vpt-shallow", "adaptformer", "sequential-adapter", "ia3", "loha", "lokr", "oft"}) {
     EXPECT_GT(Attach({Tuned(kind)})->ParametersOf(0), 0) << kind;
   }
 }

@@ -269,7 +269,7 @@ TEST_F(TrainerTest, ARunKilledTwiceEndsBitForBitAsAnUndisturbedOne) {
 TEST_F(TrainerTest, EveryMethodResumesBitForBit) {
   const auto data = MakeSmallData(true);
   for (const char* kind : {"lora", "full", "bitfit", "difffit", "vpt-deep", "vpt-shallow", "adaptformer",
-                           "sequential-adapter", "ia3", "loha", "lokr"}) {
+                           "sequential-adapter", "ia3", "loha", "lokr", "oft"}) {
     std::map<std::string, std::string> values = {{"method.kind", kind}};
     if (values["method.kind"] == "lora") values["method.dropout"] = "0.3";
     const auto attach = [&](uint64_t seed) {
