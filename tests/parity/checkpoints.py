@@ -60,6 +60,7 @@ def write(repository, out):
         save(dict(complex=torch.zeros(2, dtype=torch.complex128)), "complex")
         save(module, "whole-module")
         save(dict(model=good, step=3), "nested")
+        save(dict(state_dict=good, step=3, callbacks={torch.nn.Linear: 1}), "training")  # a class's name, never called
     with zipfile.ZipFile(folder / "good.archive.pth") as source, \
             zipfile.ZipFile(folder / "compressed.archive.pth", "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():

@@ -64,6 +64,7 @@ TEST_P(CheckpointParity, StateDictionariesAndParameters) {
   ExpectSame(File("module"), "weight.safetensors");
   EXPECT_EQ(TorchCheckpoint::Open(File("module"))->arrays().size(), 5u);
   ExpectSame(File("parameter"), "weight.safetensors");
+  ExpectSame(File("training"), "good.safetensors");
 }
 
 TEST_P(CheckpointParity, WhatWouldRunIsRefusedByName) {

@@ -60,6 +60,7 @@ def main():
     import tokenizer_folders
     import tokens
     import vit
+    import xl
 
     networks.write(repository, out)
     adapters.write(repository, out)
@@ -77,6 +78,7 @@ def main():
     vit.write(repository, out)
     dit.write(repository, out)
     original_file.write(repository, out)
+    xl.write(repository, out)
     inception.write(repository, out)  # last: it makes torchvision importable, which transformers would take notice of
     stamp_file.write_text(stamp)
 

@@ -15,6 +15,7 @@
 #include "fmt/format.h"
 #include "worker/base/class_base.h"
 #include "worker/base/clip_unet.h"
+#include "worker/io/json_config.h"
 #include "worker/io/weight_files.h"
 #include "worker/models/original_names.h"
 #include "worker/models/weights.h"
@@ -110,7 +111,8 @@ absl::StatusOr<std::optional<WeightFiles>> OpenOriginalFile(const std::string& f
   std::vector<std::string> files;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".safetensors") files.push_back(entry.path().string());
+    const std::string ending = entry.path().extension();
+    if (ending == ".safetensors" || ending == ".ckpt") files.push_back(entry.path().string());
   }
   if (files.empty() || !absl::IsNotFound(WeightFiles::Open(folder + "/unet", "diffusion_pytorch_model").status())) {
     return std::nullopt;
@@ -124,16 +126,16 @@ absl::StatusOr<std::optional<WeightFiles>> OpenOriginalFile(const std::string& f
   LOUPE_ASSIGN_OR_RETURN(WeightFiles file, WeightFiles::OpenFile(files.front()));
   if (IsOriginalCheckpoint(file.arrays())) return file;
   return absl::InvalidArgumentError(
-      fmt::format("{}: not a single file of Stable Diffusion v1 by the original names (model.diffusion_model.…, "
-                  "first_stage_model.…, cond_stage_model.transformer.text_model.…)",
+      fmt::format("{}: not a single file of Stable Diffusion v1, v2 or XL by the original names "
+                  "(model.diffusion_model.…, first_stage_model.…, cond_stage_model.… or conditioner.embedders.…)",
                   files.front()));
 }
 
-template <typename Network, typename OriginalName>
+template <typename Network>
 absl::Status FillFromOriginal(Network& network, const WeightFiles& file, const LoadOptions& options,
-                              const OriginalName& name) {
-  LOUPE_RETURN_IF_ERROR(
-      LoadWeights(*network, file.path(), FromOriginal(*network, file.arrays(), name), Rules(options)));
+                              const OriginalPlaces& places) {
+  const OriginalArrays arrays = FromOriginal(*network, file.arrays(), places);
+  LOUPE_RETURN_IF_ERROR(LoadWeights(*network, file.path(), arrays.views, Rules(options)));
   network->eval();
   return absl::OkStatus();
 }
@@ -155,8 +157,9 @@ absl::StatusOr<BaseModel> LoadCommonParts(const std::string& folder, BaseKind ki
                  .schedule = NoiseSchedule(schedule_config)};
   if (original != nullptr) {
     const auto levels = static_cast<int64_t>(vae_config.block_out_channels.size());
-    LOUPE_RETURN_IF_ERROR(FillFromOriginal(base.vae, *original, options,
-                                           [&](const std::string& name) { return OriginalVaeName(name, levels); }));
+    LOUPE_RETURN_IF_ERROR(FillFromOriginal(base.vae, *original, options, [&](const std::string& name) {
+      return OriginalPlace{.name = OriginalVaeName(name, levels)};
+    }));
     return base;
   }
   WeightOptions vae_rules = Rules(options);
@@ -167,46 +170,97 @@ absl::StatusOr<BaseModel> LoadCommonParts(const std::string& folder, BaseKind ki
   return base;
 }
 
-absl::StatusOr<BaseModel> LoadUNetBase(const std::string& folder, const LoadOptions& options) {
-  LOUPE_RETURN_IF_ERROR(CheckLayout(
-      folder, {"unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"},
-      "a base in the diffusers layout of Stable Diffusion v1, with unet/, vae/, text_encoder/, "
-      "tokenizer/ and scheduler/, or of DiT or DiffuSSM, with transformer/ or ssm/ in place of unet/, text_encoder/ "
-      "and tokenizer/"));
-  auto read = UNet2DConditionConfig::Read(folder + "/unet/config.json");
-  if (!read.ok()) return WithSentence(read.status(), "a base must have the architecture of Stable Diffusion v1 or v2");
-  const UNet2DConditionConfig unet_config = *std::move(read);
-  LOUPE_ASSIGN_OR_RETURN(auto text_config, ClipTextConfig::Read(folder + "/text_encoder/config.json"));
-  LOUPE_ASSIGN_OR_RETURN(auto tokenizer, ClipTokenizer::Load(folder + "/tokenizer"));
-  LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the text tower's hidden_size", text_config.encoder.hidden_size,
-                                 "the UNet's cross_attention_dim", unet_config.cross_attention_dim));
-  LOUPE_RETURN_IF_ERROR(CheckOutput(folder, BaseKind::kUNet, unet_config.in_channels, unet_config.out_channels));
-  LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, text_config));
-  LOUPE_ASSIGN_OR_RETURN(const std::optional<WeightFiles> original, OpenOriginalFile(folder));
-  LOUPE_ASSIGN_OR_RETURN(BaseModel base, LoadCommonParts(folder, BaseKind::kUNet, unet_config.in_channels, options,
-                                                         original.has_value() ? &*original : nullptr));
-  base.unet = UNet2DConditionModel(unet_config);
-  base.text_encoder = CLIPTextModel(text_config);
-  base.denoiser = MakeUNetDenoiser(base.unet);
-  base.conditioner = MakeClipConditioner(base.text_encoder, std::move(tokenizer));
-  if (original.has_value()) {
-    std::map<int64_t, bool> attends;
-    const auto levels = static_cast<int64_t>(unet_config.levels.size());
-    for (int64_t i = 0; i < levels; ++i) {
-      attends[i] = unet_config.levels[static_cast<size_t>(levels - 1 - i)].up_attention;
-    }
-    const int64_t resnets = unet_config.levels.front().resnets;
-    LOUPE_RETURN_IF_ERROR(FillFromOriginal(base.unet, *original, options, [&](const std::string& name) {
-      return OriginalUNetName(name, resnets, attends);
-    }));
-    LOUPE_RETURN_IF_ERROR(FillFromOriginal(base.text_encoder, *original, options, OriginalTextName));
-    return base;
+// A text tower and its tokenizer, in "text_encoder" and "tokenizer" or in those with "_2" behind.
+absl::StatusOr<TextTower> LoadTextTower(const std::string& folder, const std::string& behind,
+                                        const LoadOptions& options, const WeightFiles* original) {
+  const std::string own = folder + "/text_encoder" + behind;
+  const bool second = !behind.empty();
+  LOUPE_ASSIGN_OR_RETURN(const ClipTextConfig config, second ? ClipTextConfig::ReadWithProjection(own + "/config.json")
+                                                             : ClipTextConfig::Read(own + "/config.json"));
+  LOUPE_ASSIGN_OR_RETURN(ClipTokenizer tokenizer, ClipTokenizer::Load(folder + "/tokenizer" + behind));
+  LOUPE_RETURN_IF_ERROR(CheckTokenizer(folder, tokenizer, config));
+  TextTower tower{CLIPTextModel(config), std::move(tokenizer)};
+  if (original != nullptr) {
+    LOUPE_RETURN_IF_ERROR(
+        FillFromOriginal(tower.network, *original, options, OriginalTextPlaces(original->arrays(), second)));
+    return tower;
   }
-  LOUPE_RETURN_IF_ERROR(Fill(base.unet, folder + "/unet", "diffusion_pytorch_model", Rules(options)));
-  WeightOptions text_rules = Rules(options);
-  text_rules.strip_prefix = "text_model.";
-  text_rules.passed_over = {"embeddings.position_ids"};
-  LOUPE_RETURN_IF_ERROR(Fill(base.text_encoder, folder + "/text_encoder", "model", text_rules));
+  WeightOptions rules = Rules(options);
+  rules.strip_prefix = "text_model.";
+  rules.passed_over = {"embeddings.position_ids"};
+  LOUPE_RETURN_IF_ERROR(Fill(tower.network, own, "model", rules));
+  return tower;
+}
+
+// Stable Diffusion XL's, by its file; diffusers' default where it does not say.
+absl::StatusOr<bool> ZeroesEmptyPrompts(const std::string& folder) {
+  const std::string path = folder + "/model_index.json";
+  if (!Exists(path)) return true;
+  LOUPE_ASSIGN_OR_RETURN(JsonConfig index, JsonConfig::Read(path));
+  const bool zeroes = index.Bool("force_zeros_for_empty_prompt", true);
+  LOUPE_RETURN_IF_ERROR(index.status());
+  return zeroes;
+}
+
+OriginalPlaces OriginalUNetPlaces(const UNet2DConditionConfig& config) {
+  std::map<int64_t, bool> attends;
+  const auto levels = static_cast<int64_t>(config.levels.size());
+  for (int64_t i = 0; i < levels; ++i) attends[i] = config.levels[static_cast<size_t>(levels - 1 - i)].up_attention;
+  return [attends, resnets = config.levels.front().resnets](const std::string& name) {
+    return OriginalPlace{.name = OriginalUNetName(name, resnets, attends)};
+  };
+}
+
+absl::Status CheckUNetFolder(const std::string& folder) {
+  return CheckLayout(
+      folder, {"unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"},
+      "a base in the diffusers layout of Stable Diffusion, with unet/, vae/, text_encoder/, "
+      "tokenizer/ and scheduler/ (XL: and text_encoder_2/ and tokenizer_2/), or of DiT or DiffuSSM, with transformer/ "
+      "or ssm/ in place of unet/, text_encoder/ and tokenizer/");
+}
+
+absl::StatusOr<BaseModel> LoadUNetBase(const std::string& folder, const LoadOptions& options) {
+  LOUPE_RETURN_IF_ERROR(CheckUNetFolder(folder));
+  auto read = UNet2DConditionConfig::Read(folder + "/unet/config.json");
+  if (!read.ok()) {
+    return WithSentence(read.status(), "a base must have the architecture of Stable Diffusion v1, v2 or XL");
+  }
+  const UNet2DConditionConfig unet_config = *std::move(read);
+  LOUPE_RETURN_IF_ERROR(CheckOutput(folder, BaseKind::kUNet, unet_config.in_channels, unet_config.out_channels));
+  LOUPE_ASSIGN_OR_RETURN(const std::optional<WeightFiles> found, OpenOriginalFile(folder));
+  const WeightFiles* const original = found.has_value() ? &*found : nullptr;
+  LOUPE_ASSIGN_OR_RETURN(TextTower tower, LoadTextTower(folder, "", options, original));
+  const int64_t text_width = tower.network->config().encoder.hidden_size;
+  std::optional<TextTower> second;
+  if (unet_config.pooled_width == 0) {
+    LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the text tower's hidden_size", text_width, "the UNet's cross_attention_dim",
+                                   unet_config.cross_attention_dim));
+  } else {
+    LOUPE_RETURN_IF_ERROR(
+        CheckLayout(folder, {"text_encoder_2/config.json"}, "a base in the diffusers layout of Stable Diffusion XL"));
+    LOUPE_ASSIGN_OR_RETURN(second, LoadTextTower(folder, "_2", options, original));
+    const ClipTextConfig& text = second->network->config();
+    LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the two text towers' hidden_size", text_width + text.encoder.hidden_size,
+                                   "the UNet's cross_attention_dim", unet_config.cross_attention_dim));
+    LOUPE_RETURN_IF_ERROR(CheckFit(folder, "the second text tower's projection_dim", text.projection_dim,
+                                   "what the UNet is told besides its sizes", unet_config.pooled_width));
+  }
+  LOUPE_ASSIGN_OR_RETURN(BaseModel base,
+                         LoadCommonParts(folder, BaseKind::kUNet, unet_config.in_channels, options, original));
+  base.unet = UNet2DConditionModel(unet_config);
+  if (original != nullptr) {
+    LOUPE_RETURN_IF_ERROR(FillFromOriginal(base.unet, *original, options, OriginalUNetPlaces(unet_config)));
+  } else {
+    LOUPE_RETURN_IF_ERROR(Fill(base.unet, folder + "/unet", "diffusion_pytorch_model", Rules(options)));
+  }
+  base.text_encoder = tower.network;
+  base.denoiser = MakeUNetDenoiser(base.unet, base.vae->config().downscale());
+  if (second.has_value()) {
+    LOUPE_ASSIGN_OR_RETURN(const bool zero_empty, ZeroesEmptyPrompts(folder));
+    base.conditioner = MakeTwoTowerConditioner(std::move(tower), *std::move(second), zero_empty);
+  } else {
+    base.conditioner = MakeClipConditioner(tower.network, std::move(tower.tokenizer));
+  }
   return base;
 }
 

@@ -1,6 +1,6 @@
 // A base: the frozen, pretrained latent diffusion model that trials tune, loaded from a diffusers folder: of Stable
-// Diffusion's layout (unet/, vae/, text_encoder/, tokenizer/, scheduler/), DiT's (transformer/, vae/, scheduler/) or
-// DiffuSSM's (ssm/, vae/, scheduler/). And a scorer: a CLIPModel's folder.
+// Diffusion's layout (unet/, vae/, text_encoder/, tokenizer/, scheduler/; XL: and text_encoder_2/, tokenizer_2/), DiT's
+// (transformer/, vae/, scheduler/) or DiffuSSM's (ssm/, vae/, scheduler/). And a scorer: a CLIPModel's folder.
 #pragma once
 
 #include <torch/types.h>
@@ -35,7 +35,7 @@ struct BaseModel {
   std::shared_ptr<Denoiser> denoiser;
   std::shared_ptr<Conditioner> conditioner;
   // The same networks for those who must know which they are: files of weights, folding. One of the denoisers is there,
-  // and the text encoder with a UNet.
+  // and the (first) text encoder with a UNet.
   BaseKind kind = BaseKind::kUNet;
   UNet2DConditionModel unet{nullptr};
   DiTTransformer2DModel dit{nullptr};

@@ -9,13 +9,23 @@
 namespace loupe::worker {
 namespace {
 
+// Rows of a condition that hold a vector of this width.
+int64_t RowsFor(int64_t pooled_width, int64_t width) { return (pooled_width + width - 1) / width; }
+
 class UNetDenoiser : public Denoiser {
  public:
-  explicit UNetDenoiser(UNet2DConditionModel unet) : unet_(std::move(unet)) {}
+  UNetDenoiser(UNet2DConditionModel unet, int64_t downscale) : unet_(std::move(unet)), downscale_(downscale) {}
 
   torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const Condition& condition,
                         ContextCache* cache) override {
-    return unet_(x_t, timesteps, condition, cache);
+    const int64_t pooled_width = unet_->config().pooled_width;
+    if (pooled_width == 0) return unet_(x_t, timesteps, condition, cache);
+    const int64_t rows = RowsFor(pooled_width, condition.size(2)), tokens = condition.size(1) - rows;
+    const int64_t height = x_t.size(2) * downscale_, width = x_t.size(3) * downscale_;
+    const AddedCondition added = {
+        condition.narrow(1, tokens, rows).flatten(1).narrow(1, 0, pooled_width),
+        torch::tensor({height, width, int64_t{0}, int64_t{0}, height, width}).unsqueeze(0).to(x_t.device())};
+    return unet_(x_t, timesteps, condition.narrow(1, 0, tokens), cache, added);
   }
   std::vector<int64_t> Shape() const override {
     const UNet2DConditionConfig& config = unet_->config();
@@ -27,6 +37,7 @@ class UNetDenoiser : public Denoiser {
 
  private:
   UNet2DConditionModel unet_;
+  const int64_t downscale_;
 };
 
 class ClipConditioner : public Conditioner {
@@ -76,6 +87,47 @@ class ClipConditioner : public Conditioner {
   PromptSite prompts_;
 };
 
+class TwoTowerConditioner : public Conditioner {
+ public:
+  TwoTowerConditioner(TextTower first, TextTower second, bool zero_empty)
+      : first_(std::move(first)), second_(std::move(second)), zero_empty_(zero_empty) {}
+
+  Condition Encode(const std::vector<std::string>& prompts) override {
+    const auto device = first_.network->parameters().front().device();
+    const auto ids = IdsOf(first_, prompts);
+    const auto left = first_.network->ForwardPenultimate(ids.to(device));
+    const auto right = second_.network->ForwardPenultimate(IdsOf(second_, prompts).to(device));
+    const auto hidden = torch::cat({left.hidden, right.hidden}, 2);
+    const int64_t n = hidden.size(0), width = hidden.size(2), rows = RowsFor(right.pooled.size(1), width);
+    const auto pooled = torch::constant_pad_nd(right.pooled, {0, rows * width - right.pooled.size(1)});
+    const auto all = torch::cat({hidden, pooled.view({n, rows, width})}, 1);
+    if (!zero_empty_) return all;
+    // By what is read of them, so that prompts with the same ids have the same encoding.
+    const auto empty = ids.eq(IdsOf(first_, {""})).all(1).view({n, 1, 1}).to(device);
+    return torch::where(empty, torch::zeros_like(all), all);
+  }
+  torch::Tensor Ids(const std::vector<std::string>& prompts) const override {
+    return torch::cat({IdsOf(first_, prompts), IdsOf(second_, prompts)}, 1);
+  }
+  std::string DescribeCutOff(const std::string& prompt) const override {
+    return worker::DescribeCutOff(first_.tokenizer, prompt, LengthOf(first_));
+  }
+  torch::nn::Module& network() override { return nothing_; }
+  std::string name() const override { return "text encoder"; }
+
+ private:
+  static int64_t LengthOf(const TextTower& tower) {
+    return std::min(tower.tokenizer.max_length(), tower.network->config().max_positions);
+  }
+  static torch::Tensor IdsOf(const TextTower& tower, const std::vector<std::string>& prompts) {
+    return TokeniseTo(tower.tokenizer, prompts, LengthOf(tower));
+  }
+
+  TextTower first_, second_;
+  const bool zero_empty_;
+  torch::nn::Module nothing_;
+};
+
 }  // namespace
 
 torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::string>& prompts, int64_t length) {
@@ -87,12 +139,16 @@ torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::
   return ids;
 }
 
-std::shared_ptr<Denoiser> MakeUNetDenoiser(UNet2DConditionModel unet) {
-  return std::make_shared<UNetDenoiser>(std::move(unet));
+std::shared_ptr<Denoiser> MakeUNetDenoiser(UNet2DConditionModel unet, int64_t downscale) {
+  return std::make_shared<UNetDenoiser>(std::move(unet), downscale);
 }
 
 std::shared_ptr<Conditioner> MakeClipConditioner(CLIPTextModel text_encoder, ClipTokenizer tokenizer) {
   return std::make_shared<ClipConditioner>(std::move(text_encoder), std::move(tokenizer));
+}
+
+std::shared_ptr<Conditioner> MakeTwoTowerConditioner(TextTower first, TextTower second, bool zero_empty) {
+  return std::make_shared<TwoTowerConditioner>(std::move(first), std::move(second), zero_empty);
 }
 
 }  // namespace loupe::worker

@@ -23,14 +23,16 @@ const std::set<std::string> kModelFilesOfEitherKind = {".bin", ".json", ".safete
 
 std::string Ending(const std::string& path) { return std::filesystem::path(path).extension().string(); }
 
-// Whether a .bin file, or a DiT's published .pt, is what is loaded of its folder: a network's own, without safetensors
-// beside it. (Where there are some, the digests of earlier versions hold.)
+// Whether a .bin file, a DiT's published .pt or a .ckpt with all networks is what is loaded of its folder: a network's
+// own, without safetensors beside it. (Where there are some, the digests of earlier versions hold.)
 bool CountsAsWeights(const std::string& path, const std::vector<std::string>& all) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
-  static const std::set<std::string> kNetworks = {"", "unet", "vae", "text_encoder", "transformer", "ssm"};
+  static const std::set<std::string> kNetworks = {"",   "unet", "vae", "text_encoder", "text_encoder_2", "transformer",
+                                                  "ssm"};
   const std::string ending = Ending(path);
   const bool published = folder == "transformer" && (ending == ".pt" || ending == ".pth");
-  if ((ending != ".bin" && !published) || !kNetworks.contains(folder)) return false;
+  const bool single = folder.empty() && ending == ".ckpt";
+  if ((ending != ".bin" && !published && !single) || !kNetworks.contains(folder)) return false;
   for (const std::string& other : all) {
     if (Ending(other) == ".safetensors" && std::filesystem::path(other).parent_path().string() == folder) return false;
   }

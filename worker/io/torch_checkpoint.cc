@@ -266,7 +266,9 @@ absl::StatusOr<TorchCheckpoint> TorchCheckpoint::Open(const std::string& path) {
   TorchCheckpoint checkpoint;
   checkpoint.path_ = path;
   LOUPE_ASSIGN_OR_RETURN(checkpoint.object_, TorchObject::Open(path));
-  const PickleValue& root = checkpoint.object_.root();
+  // What training programs wrote has other things beside the weights.
+  const PickleValue* const inner = TorchObject::Find(checkpoint.object_.root(), "state_dict");
+  const PickleValue& root = inner != nullptr ? *inner : checkpoint.object_.root();
   const absl::Status known = CheckStateDictionary(root);
   if (!known.ok()) return Annotate(known, path + ": not weights that torch.save wrote");
   auto arrays = ArraysOf(root, checkpoint.object_.content_->storages);

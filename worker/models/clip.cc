@@ -81,8 +81,11 @@ ClipEncoderImpl::ClipEncoderImpl(const ClipEncoderConfig& config) {
   register_module("layers", layers_);
 }
 
-torch::Tensor ClipEncoderImpl::forward(torch::Tensor x, bool causal) {
-  for (const auto& layer : *layers_) x = layer->as<ClipEncoderLayerImpl>()->forward(x, causal);
+torch::Tensor ClipEncoderImpl::forward(torch::Tensor x, bool causal, torch::Tensor* before_last) {
+  for (const auto& layer : *layers_) {
+    if (before_last != nullptr) *before_last = x;
+    x = layer->as<ClipEncoderLayerImpl>()->forward(x, causal);
+  }
   return x;
 }
 
@@ -93,15 +96,28 @@ CLIPTextModelImpl::CLIPTextModelImpl(ClipTextConfig config) : config_(std::move(
   position_embedding_ = embeddings->register_module("position_embedding", Embedding(config_.max_positions, width));
   encoder_ = register_module("encoder", ClipEncoder(config_.encoder));
   final_layer_norm_ = register_module("final_layer_norm", LayerNorm(width, config_.encoder.layer_norm_eps));
+  if (config_.projection_dim > 0) {
+    text_projection_ = register_module("text_projection", Linear(width, config_.projection_dim, /*with_bias=*/false));
+  }
 }
 
-torch::Tensor CLIPTextModelImpl::forward(const torch::Tensor& ids) {
+torch::Tensor CLIPTextModelImpl::Embed(const torch::Tensor& ids) {
   TORCH_CHECK(ids.dim() == 2 && ids.size(1) <= config_.max_positions, "CLIP text: ids of shape ", ids.sizes(),
               ", expected [N, at most ", config_.max_positions, "]");
   // A position per row, not one for all rows: each trial of a pack may have its own embeddings.
   const auto positions = torch::arange(ids.size(1), ids.options()).expand_as(ids);
-  const auto x = token_embedding_(ids) + position_embedding_(positions);
-  return final_layer_norm_(encoder_(x, /*causal=*/true));
+  return token_embedding_(ids) + position_embedding_(positions);
+}
+
+torch::Tensor CLIPTextModelImpl::forward(const torch::Tensor& ids) {
+  return final_layer_norm_(encoder_(Embed(ids), /*causal=*/true));
+}
+
+CLIPTextModelImpl::Penultimate CLIPTextModelImpl::ForwardPenultimate(const torch::Tensor& ids) {
+  Penultimate result;
+  const auto last = encoder_(Embed(ids), /*causal=*/true, &result.hidden);
+  if (!text_projection_.is_empty()) result.pooled = text_projection_(Pool(final_layer_norm_(last), ids));
+  return result;
 }
 
 torch::Tensor CLIPTextModelImpl::Pool(const torch::Tensor& hidden, const torch::Tensor& ids) const {

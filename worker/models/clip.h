@@ -31,10 +31,13 @@ struct ClipTextConfig {
   ClipEncoderConfig encoder;
   int64_t vocab_size = 0;
   int64_t max_positions = 0;
-  int64_t eos_token_id = 0;  // 2 means: the largest id in the row is the end (files from before the id was stored)
+  int64_t eos_token_id = 0;    // 2 means: the largest id in the row is the end (files from before the id was stored)
+  int64_t projection_dim = 0;  // of a CLIPTextModelWithProjection; else 0
 
   // From a CLIPTextModel's config.json, or a CLIPModel's text_config. Errors as for the other configs.
   static absl::StatusOr<ClipTextConfig> Read(const std::string& path);
+  // From a CLIPTextModelWithProjection's.
+  static absl::StatusOr<ClipTextConfig> ReadWithProjection(const std::string& path);
   static ClipTextConfig From(JsonConfig& json);  // errors are left in `json`
 };
 
@@ -59,16 +62,17 @@ struct ClipConfig {
 class ClipEncoderImpl : public torch::nn::Module {
  public:
   explicit ClipEncoderImpl(const ClipEncoderConfig& config);
-  // x: [N, tokens, hidden_size]; `causal`: a token sees only itself and those before.
-  torch::Tensor forward(torch::Tensor x, bool causal);
+  // x: [N, tokens, hidden_size]; `causal`: a token sees only itself and those before. `before_last`: what the last
+  // layer reads.
+  torch::Tensor forward(torch::Tensor x, bool causal, torch::Tensor* before_last = nullptr);
 
  private:
   torch::nn::ModuleList layers_;
 };
 TORCH_MODULE(ClipEncoder);
 
-// CLIPTextModel. Keys: embeddings.*, encoder.layers.N.*, final_layer_norm (a checkpoint has them under "text_model.",
-// newer ones also without).
+// CLIPTextModel, and with projection_dim CLIPTextModelWithProjection. Keys: embeddings.*, encoder.layers.N.*,
+// final_layer_norm (a checkpoint has them under "text_model.", newer ones also without), text_projection.
 class CLIPTextModelImpl : public torch::nn::Module {
  public:
   explicit CLIPTextModelImpl(ClipTextConfig config);
@@ -76,16 +80,26 @@ class CLIPTextModelImpl : public torch::nn::Module {
   // ids: [N, tokens] int64, tokens ≤ max_positions. Returns the last hidden state after the final norm,
   // [N, tokens, hidden_size]: what the UNet is conditioned on. Padding is not masked, as in Stable Diffusion v1.
   torch::Tensor forward(const torch::Tensor& ids);
+  // What Stable Diffusion XL is conditioned on: the hidden state before the last layer, without the final norm, [N,
+  // tokens, hidden_size]; and of a tower with a projection, the projection of Pool of the last, [N, projection_dim].
+  struct Penultimate {
+    torch::Tensor hidden;
+    torch::Tensor pooled;  // undefined without a projection
+  };
+  Penultimate ForwardPenultimate(const torch::Tensor& ids);
   // The row's hidden state at its (first) end token, [N, hidden_size].
   torch::Tensor Pool(const torch::Tensor& hidden, const torch::Tensor& ids) const;
 
   const ClipTextConfig& config() const { return config_; }
 
  private:
+  torch::Tensor Embed(const torch::Tensor& ids);
+
   ClipTextConfig config_;
   Embedding token_embedding_{nullptr}, position_embedding_{nullptr};
   ClipEncoder encoder_{nullptr};
   LayerNorm final_layer_norm_{nullptr};
+  Linear text_projection_{nullptr};
 };
 TORCH_MODULE(CLIPTextModel);
 

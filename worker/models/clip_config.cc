@@ -51,6 +51,15 @@ ClipTextConfig ClipTextConfig::From(JsonConfig& json) {
   return config;
 }
 
+absl::StatusOr<ClipTextConfig> ClipTextConfig::ReadWithProjection(const std::string& path) {
+  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  ClipTextConfig config = From(json);
+  config.projection_dim = json.Int("projection_dim", 512);
+  if (config.projection_dim < 1) json.Refuse("projection_dim", "at least 1");
+  LOUPE_RETURN_IF_ERROR(json.status());
+  return config;
+}
+
 absl::StatusOr<ClipTextConfig> ClipTextConfig::Read(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
   ClipTextConfig config = From(json);

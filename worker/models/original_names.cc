@@ -92,6 +92,8 @@ std::string OriginalUNetName(const std::string& name, int64_t resnets, const std
   return prefix + RenamedStart(name, {{"conv_in", "input_blocks.0.0"},
                                       {"time_embedding.linear_1", "time_embed.0"},
                                       {"time_embedding.linear_2", "time_embed.2"},
+                                      {"add_embedding.linear_1", "label_emb.0.0"},
+                                      {"add_embedding.linear_2", "label_emb.0.2"},
                                       {"conv_norm_out", "out.0"},
                                       {"conv_out", "out.2"}});
 }
@@ -125,6 +127,89 @@ std::string OriginalVaeName(const std::string& name, int64_t levels) {
   return prefix + half + RenamedStart(inner, {{"conv_norm_out", "norm_out"}});
 }
 
-std::string OriginalTextName(const std::string& name) { return "cond_stage_model.transformer.text_model." + name; }
+namespace {
+
+// OpenCLIP's name of one of transformers'.
+OriginalPlace OpenClipPlace(const std::string& name) {
+  if (name == "embeddings.position_embedding.weight") return {.name = "positional_embedding"};
+  if (name == "text_projection.weight") return {.name = "text_projection", .transposed = true};
+  const std::string layers = "encoder.layers.";
+  if (!name.starts_with(layers)) {
+    return {.name = RenamedStart(
+                name, {{"embeddings.token_embedding", "token_embedding"}, {"final_layer_norm", "ln_final"}})};
+  }
+  const size_t dot = name.find('.', layers.size());
+  const std::string layer = "transformer.resblocks." + name.substr(layers.size(), dot + 1 - layers.size());
+  const std::string rest = name.substr(dot + 1);
+  const std::string_view parts[] = {"self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."};
+  for (int64_t i = 0; i < 3; ++i) {
+    if (rest.starts_with(parts[i])) {
+      return {.name = layer + "attn.in_proj_" + rest.substr(parts[i].size()), .third = i};
+    }
+  }
+  return {.name = layer + RenamedStart(rest, {{"self_attn.out_proj", "attn.out_proj"},
+                                              {"layer_norm1", "ln_1"},
+                                              {"layer_norm2", "ln_2"},
+                                              {"mlp.fc1", "mlp.c_fc"},
+                                              {"mlp.fc2", "mlp.c_proj"}})};
+}
+
+// Rows and columns exchanged.
+std::string TransposedBytes(const ArrayView& array) {
+  const auto rows = static_cast<size_t>(array.shape[0]), columns = static_cast<size_t>(array.shape[1]);
+  const size_t width = array.bytes.size() / (rows * columns);
+  std::string bytes(array.bytes.size(), '\0');
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t column = 0; column < columns; ++column) {
+      array.bytes.copy(bytes.data() + (column * rows + row) * width, width, (row * columns + column) * width);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+OriginalPlaces OriginalTextPlaces(const std::map<std::string, ArrayView>& file, bool second) {
+  const auto has = [&](const std::string& prefix) {
+    const auto next = file.lower_bound(prefix);
+    return next != file.end() && next->first.starts_with(prefix);
+  };
+  const std::string open_clip = second ? "conditioner.embedders.1.model." : "cond_stage_model.model.";
+  if (second || has(open_clip)) {
+    return [open_clip](const std::string& name) {
+      OriginalPlace place = OpenClipPlace(name);
+      place.name = open_clip + place.name;
+      return place;
+    };
+  }
+  const std::string xl = "conditioner.embedders.0.";
+  const std::string clip = (has(xl) ? xl : "cond_stage_model.") + "transformer.text_model.";
+  return [clip](const std::string& name) { return OriginalPlace{.name = clip + name}; };
+}
+
+OriginalArrays FromOriginal(const torch::nn::Module& network, const std::map<std::string, ArrayView>& file,
+                            const OriginalPlaces& places) {
+  OriginalArrays found;
+  for (const auto& item : network.named_parameters()) {
+    const OriginalPlace place = places(item.key());
+    const auto array = file.find(place.name);
+    if (array == file.end()) continue;
+    ArrayView view = array->second;
+    const bool pointwise = view.shape.size() == 4 && view.shape[2] == 1 && view.shape[3] == 1;
+    if (pointwise && item.value().dim() == 2) view.shape.resize(2);
+    if (place.third >= 0 && !view.shape.empty() && view.shape[0] % 3 == 0) {
+      const size_t part = view.bytes.size() / 3;
+      view.bytes = view.bytes.substr(static_cast<size_t>(place.third) * part, part);
+      view.shape[0] /= 3;
+    }
+    if (place.transposed && view.shape.size() == 2 && !view.bytes.empty()) {
+      found.kept.push_back(std::make_shared<const std::string>(TransposedBytes(view)));
+      view.bytes = *found.kept.back();
+      std::swap(view.shape[0], view.shape[1]);
+    }
+    found.views[item.key()] = std::move(view);
+  }
+  return found;
+}
 
 }  // namespace loupe::worker

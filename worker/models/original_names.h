@@ -1,12 +1,16 @@
-// Stable Diffusion v1's single files (v1-5-pruned-emaonly.safetensors and what is made from it): all three networks in
-// one file, by the names of the original code (CompVis/stable-diffusion), which are not diffusers'.
+// Stable Diffusion's single files (v1-5-pruned-emaonly.safetensors, v2-1_768-ema-pruned.ckpt,
+// sd_xl_base_1.0.safetensors and what is made from them): all networks in one file, by the names of the original code
+// (CompVis/stable-diffusion, Stability-AI/stablediffusion and generative-models), which are not diffusers'.
 #pragma once
 
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "worker/io/safetensors.h"
 
@@ -22,25 +26,27 @@ std::string OriginalUNetName(const std::string& name, int64_t resnets, const std
 // "first_stage_model.decoder.up.3.block.0.conv1.weight" for "decoder.up_blocks.0.resnets.0.conv1.weight" of a VAE of 4
 // levels.
 std::string OriginalVaeName(const std::string& name, int64_t levels);
-// "cond_stage_model.transformer.text_model." and ours.
-std::string OriginalTextName(const std::string& name);
+
+// Where one of diffusers' or transformers' weights is in the file.
+struct OriginalPlace {
+  std::string name;
+  int64_t third = -1;       // 0, 1, 2: the first, second, last third of its rows (queries, keys, values in one array)
+  bool transposed = false;  // [in, out]
+};
+using OriginalPlaces = std::function<OriginalPlace(const std::string& name)>;
+
+// Of a text tower: the first or, with XL, the second. By CLIP's names (v1, XL's first) or OpenCLIP's (v2, XL's second),
+// whichever the file has.
+OriginalPlaces OriginalTextPlaces(const std::map<std::string, ArrayView>& file, bool second);
+
+struct OriginalArrays {
+  std::map<std::string, ArrayView> views;
+  std::vector<std::shared_ptr<const std::string>> kept;  // bytes of those that are not in the file as they are
+};
 
 // What of the file the network has weights for, by the network's own names: shapes as the network has them (the VAE's
 // attention is 1×1 convolutions there). What the file lacks is left out.
-template <typename OriginalName>
-std::map<std::string, ArrayView> FromOriginal(const torch::nn::Module& network,
-                                              const std::map<std::string, ArrayView>& file,
-                                              const OriginalName& original_name) {
-  std::map<std::string, ArrayView> found;
-  for (const auto& item : network.named_parameters()) {
-    const auto array = file.find(original_name(item.key()));
-    if (array == file.end()) continue;
-    ArrayView view = array->second;
-    const bool pointwise = view.shape.size() == 4 && view.shape[2] == 1 && view.shape[3] == 1;
-    if (pointwise && item.value().dim() == 2) view.shape.resize(2);
-    found[item.key()] = std::move(view);
-  }
-  return found;
-}
+OriginalArrays FromOriginal(const torch::nn::Module& network, const std::map<std::string, ArrayView>& file,
+                            const OriginalPlaces& places);
 
 }  // namespace loupe::worker

@@ -132,6 +132,10 @@ UNet2DConditionModelImpl::UNet2DConditionModelImpl(UNet2DConditionConfig config)
   const int64_t first = config_.levels.front().channels;
   conv_in_ = register_module("conv_in", Conv2d(config_.in_channels, first, /*kernel=*/3, /*stride=*/1, /*padding=*/1));
   time_embedding_ = register_module("time_embedding", TimestepEmbedding(first, TimeWidth(config_)));
+  if (config_.pooled_width > 0) {
+    const int64_t told = config_.pooled_width + AddedCondition::kSizes * config_.addition_time_embed_dim;
+    add_embedding_ = register_module("add_embedding", TimestepEmbedding(told, TimeWidth(config_)));
+  }
   for (size_t level = 0; level < config_.levels.size(); ++level) {
     down_blocks_->push_back(UNetDownBlock(config_, level));
   }
@@ -144,13 +148,24 @@ UNet2DConditionModelImpl::UNet2DConditionModelImpl(UNet2DConditionConfig config)
       register_module("conv_out", Conv2d(first, config_.out_channels, /*kernel=*/3, /*stride=*/1, /*padding=*/1));
 }
 
+torch::Tensor UNet2DConditionModelImpl::EmbedTime(const torch::Tensor& timesteps, const AddedCondition& added,
+                                                  torch::ScalarType dtype) {
+  const auto sinusoids = [&](const torch::Tensor& values, int64_t width) {
+    return SinusoidalEmbedding(values, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype);
+  };
+  const auto time = time_embedding_(sinusoids(timesteps, config_.levels.front().channels));
+  if (config_.pooled_width == 0) return time;
+  TORCH_CHECK(added.pooled.defined() && added.sizes.defined(), "UNet: it is to be told a pooled text and sizes too");
+  const auto sizes = sinusoids(added.sizes.flatten(), config_.addition_time_embed_dim).view({added.sizes.size(0), -1});
+  return time + add_embedding_(torch::cat({added.pooled, sizes.expand({added.pooled.size(0), -1})}, 1));
+}
+
 torch::Tensor UNet2DConditionModelImpl::forward(const torch::Tensor& latents, const torch::Tensor& timesteps,
-                                                const torch::Tensor& context, ContextCache* cache) {
-  const auto time_silu = SharedOr(time_embedding_.get(), time_embedding_->untouched(), {timesteps}, [&] {
-    const auto sinusoids =
-        SinusoidalEmbedding(timesteps, config_.levels.front().channels, config_.flip_sin_to_cos, config_.freq_shift);
-    return torch::silu(time_embedding_(sinusoids.to(latents.scalar_type())));
-  });
+                                                const torch::Tensor& context, ContextCache* cache,
+                                                const AddedCondition& added) {
+  const bool plain_time = time_embedding_->untouched() && (add_embedding_.is_empty() || add_embedding_->untouched());
+  const auto time_silu = SharedOr(time_embedding_.get(), plain_time, {timesteps, added.pooled, added.sizes},
+                                  [&] { return torch::silu(EmbedTime(timesteps, added, latents.scalar_type())); });
 
   auto x = SharedOr(conv_in_.get(), conv_in_->slot.empty(), {latents}, [&] { return conv_in_(latents); });
   std::vector<torch::Tensor> skips{x};

@@ -1,5 +1,5 @@
-// UNet2DConditionModel: the noise predictor of Stable Diffusion v1 (Rombach et al. 2022, arXiv 2112.10752), under
-// diffusers' name and with its checkpoint keys.
+// UNet2DConditionModel: the noise predictor of Stable Diffusion v1 and v2 (Rombach et al. 2022, arXiv 2112.10752) and
+// XL (Podell et al. 2023, arXiv 2307.01952), under diffusers' name and with its checkpoint keys.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -37,11 +37,24 @@ struct UNet2DConditionConfig {
   bool use_linear_projection = false;
   bool flip_sin_to_cos = true;
   double freq_shift = 0;
+  // Stable Diffusion XL's addition_embed_type "text_time"; 0: nothing is told besides.
+  int64_t pooled_width = 0;             // of AddedCondition::pooled
+  int64_t addition_time_embed_dim = 0;  // sinusoids of each of AddedCondition::sizes
   std::vector<UNetLevel> levels;
 
-  // From unet/config.json. Supported is the arithmetic of Stable Diffusion v1 and v2, in any width and
+  // From unet/config.json. Supported is the arithmetic of Stable Diffusion v1, v2 and XL, in any width and
   // depth; INVALID_ARGUMENT names file, key, value and what is supported, for every setting that would change it.
   static absl::StatusOr<UNet2DConditionConfig> Read(const std::string& path);
+};
+
+// What Stable Diffusion XL's network is told besides the context and the time (its §2.2); empty for the others.
+struct AddedCondition {
+  static constexpr int64_t kSizes = 6;
+
+  torch::Tensor pooled;  // [N, pooled_width]: the second text tower's vector of the whole prompt
+  // [N, kSizes] or [1, kSizes], any number type, in pixels: height and width of the picture that was cut and scaled,
+  // top and left of the cut, height and width that are wanted.
+  torch::Tensor sizes;
 };
 
 // Residual blocks, each followed by a transformer if the level has attention, then a downsampler unless it is the last.
@@ -90,16 +103,18 @@ class UNet2DConditionModelImpl : public torch::nn::Module {
 
   // Predicted noise (or v, as the base was trained). latents: [N, in_channels, H, W]; timesteps: [N] or [1], any number
   // type; context: [N, text tokens, cross_attention_dim]. Returns [N, out_channels, H, W] in the latents' dtype. H and
-  // W need not be multiples of anything. `cache`: see ContextCache.
+  // W need not be multiples of anything. `cache`: see ContextCache. `added`: where config().pooled_width is not 0.
   torch::Tensor forward(const torch::Tensor& latents, const torch::Tensor& timesteps, const torch::Tensor& context,
-                        ContextCache* cache = nullptr);
+                        ContextCache* cache = nullptr, const AddedCondition& added = {});
 
   const UNet2DConditionConfig& config() const { return config_; }
 
  private:
+  torch::Tensor EmbedTime(const torch::Tensor& timesteps, const AddedCondition& added, torch::ScalarType dtype);
+
   UNet2DConditionConfig config_;
   Conv2d conv_in_{nullptr}, conv_out_{nullptr};
-  TimestepEmbedding time_embedding_{nullptr};
+  TimestepEmbedding time_embedding_{nullptr}, add_embedding_{nullptr};
   torch::nn::ModuleList down_blocks_, up_blocks_;
   UNetMidBlock mid_block_{nullptr};
   GroupNorm conv_norm_out_{nullptr};

@@ -25,15 +25,35 @@ void RefuseOtherArithmetic(JsonConfig& json) {
   json.MustBe("resnet_skip_time_act", {false});
   json.MustBe("resnet_time_scale_shift", {"default"});
   json.MustBe("time_embedding_type", {"positional"});
-  for (const char* key :
-       {"addition_embed_type", "class_embed_type", "cross_attention_norm", "encoder_hid_dim", "encoder_hid_dim_type",
-        "num_class_embeds", "projection_class_embeddings_input_dim", "reverse_transformer_layers_per_block",
-        "time_cond_proj_dim", "time_embedding_act_fn", "time_embedding_dim", "timestep_post_act"}) {
+  for (const char* key : {"class_embed_type", "cross_attention_norm", "encoder_hid_dim", "encoder_hid_dim_type",
+                          "num_class_embeds", "reverse_transformer_layers_per_block", "time_cond_proj_dim",
+                          "time_embedding_act_fn", "time_embedding_dim", "timestep_post_act"}) {
     json.MustBe(key, {nullptr});
   }
   // Mean something only beside settings refused above; dropout is for pre-training; upcast_attention is a precision,
   // and attention is computed in float32 on the CPU anyway.
-  json.Ignore({"addition_embed_type_num_heads", "addition_time_embed_dim", "dropout", "upcast_attention"});
+  json.Ignore({"addition_embed_type_num_heads", "dropout", "upcast_attention"});
+}
+
+// Stable Diffusion XL's: the pooled text and six sizes, as one vector.
+void ReadAddedCondition(JsonConfig& json, UNet2DConditionConfig& config) {
+  if (!json.Has("addition_embed_type")) {
+    json.MustBe("projection_class_embeddings_input_dim", {nullptr});
+    json.Ignore({"addition_embed_type", "addition_time_embed_dim"});
+    return;
+  }
+  json.MustBe("addition_embed_type", {"text_time"});
+  config.addition_time_embed_dim = json.Int("addition_time_embed_dim");
+  const int64_t told = json.Int("projection_class_embeddings_input_dim");
+  if (config.addition_time_embed_dim < 2 || config.addition_time_embed_dim % 2 != 0) {
+    json.Refuse("addition_time_embed_dim", "an even number, 2 or more");
+  }
+  const int64_t sizes = AddedCondition::kSizes * config.addition_time_embed_dim;
+  config.pooled_width = told - sizes;
+  if (config.pooled_width < 1) {
+    json.Refuse("projection_class_embeddings_input_dim",
+                fmt::format("more than the {} sinusoids of {} sizes", sizes, AddedCondition::kSizes));
+  }
 }
 
 bool HasAttention(JsonConfig& json, const char* key, const std::string& type, const char* plain, const char* cross) {
@@ -56,6 +76,7 @@ absl::StatusOr<UNet2DConditionConfig> UNet2DConditionConfig::Read(const std::str
   config.use_linear_projection = json.Bool("use_linear_projection", false);
   config.flip_sin_to_cos = json.Bool("flip_sin_to_cos", true);
   config.freq_shift = json.Number("freq_shift", 0.0);
+  ReadAddedCondition(json, config);
 
   const auto channels = json.Ints("block_out_channels");
   const auto down = json.Strings("down_block_types");
