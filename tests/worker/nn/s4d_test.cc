@@ -1,12 +1,15 @@
-// S4D as a convolution against its recurrence, state by state; the two directions; gradients.
+// S4D as a convolution against its recurrence, state by state, and against another package; the two directions;
+// gradients.
 #include "worker/nn/s4d.h"
 
 #include <torch/torch.h>
 
 #include <complex>
+#include <fstream>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "worker/runtime/autocast_scope.h"
 
 namespace loupe::worker {
@@ -111,6 +114,24 @@ TEST_P(S4DTest, GradientsByFiniteDifferences) {
   };
   for (auto& weight : weights_of_both) compare(weight);
   compare(u);
+}
+
+torch::Tensor Matrix(const nlohmann::json& rows) {
+  std::vector<torch::Tensor> found;
+  for (const auto& row : rows) found.push_back(torch::tensor(row.get<std::vector<double>>(), torch::kFloat64));
+  return torch::stack(found);
+}
+
+// Another implementation, of those who published S4D: s4d_lrnnx.py wrote its numbers.
+TEST_P(S4DTest, KernelsAndOutputsAreLrnnxs) {
+  const auto cases = nlohmann::json::parse(std::ifstream("tests/worker/nn/s4d_lrnnx.json"));
+  const auto& expected = cases.at(GetParam() == Discretisation::kZeroOrderHold ? 0 : 1);
+  const auto weight = Matrix(expected["weight"]), u = Matrix(expected["u"]);
+  const S4D s4d(weight.size(0), (weight.size(1) - 2) / 2, GetParam());
+  auto kernel = Matrix(expected["kernel"]);
+  kernel.select(1, 0).add_(weight.select(1, 1));  // D on K_0
+  EXPECT_LE(Furthest(s4d->Kernel(weight, u.size(0)), kernel), 1e-13);
+  EXPECT_LE(Furthest(s4d->Apply(u.unsqueeze(0), weight, {})[0], Matrix(expected["y"])), 1e-12);
 }
 
 INSTANTIATE_TEST_SUITE_P(Discretisations, S4DTest,
