@@ -234,6 +234,12 @@ std::string TermOutlook::title() const { return analysis::NestedTermName(term, w
 absl::StatusOr<PlanOutlook> Outlook(const Plan& plan, std::string_view formula) {
   PlanOutlook outlook;
   outlook.notes = plan.notes();
+  if (const std::optional<SearchSpec>& search = plan.spec().search) {
+    outlook.notes.push_back(fmt::format(
+        "mode: search: from {} steps on, trials whose {} is not among the best 1/{} of their replicate are ended early. They are "
+        "left out of F tests, which are not those of the whole plan then",
+        search->min_steps, search->curve, search->reduction));
+  }
   outlook.block_df = plan.spec().replicates - 1;
   const Design design = DesignOf(plan);
   LOUPE_ASSIGN_OR_RETURN(const std::vector<analysis::ModelTerm> terms, TestableTerms(design, formula));
