@@ -41,8 +41,7 @@ before(async () => {
   await service.start();
   await service.create("small", { factors: { "method.input": ["SA_in", "CA_in", "CA_out"], "method.output": ["FFN_in", "Trans_out"], "method.activation": ["relu", "silu"] }, displayName: "Where an adapter reads and writes" });
   await service.create("other", { factors: { "method.input": ["SA_in", "CA_in"], "method.output": ["FFN_in", "Trans_out"] } });
-  service.startWorker("first", "--points", "400");
-  service.startWorker("second", "--points", "400");
+  for (const name of ["first", "second"]) service.startWorker(name, "--points", "400", "--seconds", "0.02", "--log", "the base <b>is</b> being loaded");
   await service.untilDone("small");
   await service.untilDone("other");
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
@@ -55,6 +54,7 @@ const pages = {
   interactions: ["/sweeps/small?terms=" + encodeURIComponent("(input + output + activation)^2"), (page) => page.getByRole("rowheader", { name: "input:output" }).waitFor()],
   trials: ["/sweeps/small/table", (page) => page.getByText("of 24 trials").waitFor()],
   groups: ["/sweeps/small/table?group=input|output", (page) => page.getByRole("columnheader", { name: "95 % interval" }).waitFor()],
+  pictures: ["/sweeps/small/pictures", (page) => page.getByRole("region", { name: "Pictures by levels" }).locator("img").nth(5).waitFor()],
   curves: ["/sweeps/small/curves", (page) => page.locator(".curves canvas").first().waitFor()],
   design: ["/sweeps/small/design", (page) => page.getByText("Fixed settings").waitFor()],
   trial: ["/sweeps/small/trials/3", (page) => page.locator(".curves canvas").first().waitFor()],
@@ -73,6 +73,9 @@ describe("every page", () => {
         await ready(page);
         assert.deepEqual(await violations(page), [], colorScheme);
       }
+      await page.emulateMedia({ media: "print" });
+      assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(255, 255, 255)", "printed on white, also from the dark");
+      await page.emulateMedia({ media: "screen", colorScheme: "light" });
       if (process.env.LOUPE_PICTURES) await page.screenshot({ path: `${process.env.LOUPE_PICTURES}/${name}.png`, fullPage: true });
       await page.setViewportSize({ width: 390, height: 800 });
       await page.waitForTimeout(100);
@@ -109,6 +112,18 @@ test("keyboard: filter, group and sort", async () => {
   await page.getByRole("button", { name: "CLIP-I", exact: true }).focus();
   await page.keyboard.press("Enter");
   await page.locator("th[aria-sort=descending]").waitFor();
+  await made.close();
+});
+
+test("a trial's pictures beside the base's; its log", async () => {
+  const { made, page } = await signedIn();
+  await show(page, "/sweeps/small/trials/3");
+  for (const title of ["The training pictures", "This trial", "The untuned base"]) {
+    const picture = page.locator("figure", { hasText: title }).locator("img");
+    await picture.waitFor();
+    await until(`${title}: a picture`, () => picture.evaluate((image) => image.complete && image.naturalWidth > 0));
+  }
+  assert.match(await page.getByRole("log").textContent(), /warning the base <b>is<\/b> being loaded/);
   await made.close();
 });
 
@@ -155,6 +170,12 @@ test("a file with a mistake says where; a good one runs", async () => {
   assert.match(await page.locator(".violations, .problem").first().textContent(), /imput/);
   assert.equal(await page.getByRole("button", { name: /^Submit/ }).isDisabled(), true);
   await page.getByLabel("Sweep file").fill(good);
+  // Of a kind that has run before, and then of one that has not.
+  await page.getByText(/the median of \d+ finished trials/).waitFor();
+  await page.getByLabel("Sweep file").fill(good.replace("steps: 5", "steps: 5, batch: 3"));
+  await page.getByText("Unknown: no finished trial of this kind").waitFor();
+  await page.getByLabel("Sweep file").fill(good);
+  await page.getByText(/the median of/).waitFor();
   await page.getByRole("button", { name: "Submit 8 trials" }).click();
   await page.getByRole("heading", { name: "from-page" }).waitFor();
   await until("eight results", async () => (await page.locator(".figures").textContent()).includes("8 of 8"));
@@ -192,6 +213,43 @@ test("a restart while open: nothing is lost or doubled", async () => {
   await service.untilDone("long");
   await until("all of them", async () => (await page.locator(".figures").textContent()).includes("96 of 96"));
   await until("the heat map's last", async () => (await page.locator(".heat td small").allTextContents()).reduce((sum, text) => sum + Number(text.replace(/\D/g, "")), 0) === 96);
+  assert.deepEqual(complaints.splice(0), []);
+  await made.close();
+});
+
+// Failed trials that are tried again after the sweep's end: the page hears of them.
+test("a sweep that has ended goes on", async () => {
+  const { made, page } = await signedIn();
+  for (const worker of service.workers.splice(0)) worker.kill("SIGTERM");
+  const failing = service.startWorker("failing", "--failure-rate", "1");
+  await service.create("again", { factors: { "method.input": ["SA_in", "CA_in"] }, settings: { "method.output": "FFN_in" } });
+  await show(page, "/sweeps/again");
+  await page.getByRole("button", { name: "Retry 4 failed" }).waitFor({ timeout: 30000 });
+  failing.kill("SIGTERM");
+  service.startWorker("mended");
+  await page.getByRole("button", { name: "Retry 4 failed" }).click();
+  await until("four results", async () => (await page.locator(".heat td small, .figures").allTextContents()).join(" ").includes("4 of 4") && (await page.getByRole("button", { name: /^Retry/ }).count()) === 0);
+  await page.locator("h1 .state-completed").waitFor();
+  assert.deepEqual(complaints.splice(0), []);
+  await made.close();
+});
+
+// Each change is told by an event: the table is loaded when the stream begins, and once more for the first result, which has columns
+// that it did not have.
+test("results come without loading all trials again", async () => {
+  const { made, page } = await signedIn();
+  let loads = 0;
+  page.on("request", (request) => { if (request.url().endsWith("/GetTrialTable")) ++loads; });
+  for (const worker of service.workers.splice(0)) worker.kill("SIGTERM");
+  await service.create("told", { factors: { "method.input": ["SA_in", "CA_in", "CA_out"], "method.output": ["FFN_in", "Trans_out"] }, replicates: 4 });
+  await show(page, "/sweeps/told/table?sort=-clip_i");
+  await page.getByText("24 of 24 trials").waitFor();
+  service.startWorker("teller", "--seconds", "0.1");
+  await service.untilDone("told");
+  await until("all results", async () => (await page.locator("tbody .state-succeeded").count()) === 24);
+  assert.equal(loads <= 3, true, `the table was loaded ${loads} times`);
+  const best = (await service.call("ViewService/GetSweepDigest", { name: "sweeps/told" })).bestTrial;
+  assert.equal(await page.locator("tbody tr").first().locator("th a").textContent(), best.split("/").at(-1));
   assert.deepEqual(complaints.splice(0), []);
   await made.close();
 });

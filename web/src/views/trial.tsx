@@ -101,8 +101,8 @@ export function TrialPage({ route, sweep, index }: { route: Route; sweep: string
             <tbody>{details.attempts.map((attempt) => <tr key={String(attempt.epoch)}><td>{int(attempt.epoch)}</td><td><Text>{lastPart(attempt.worker ?? "")}</Text></td><td>{when(attempt.startTime)}</td><td>{attempt.endTime ? span((Date.parse(attempt.endTime) - Date.parse(attempt.startTime)) / 1000) : "running"}</td><td><State state={attempt.outcome ?? "RUNNING"} />{attempt.failure?.message && <small><Text>{attempt.failure.message}</Text></small>}</td></tr>)}</tbody></table></div>
             : <p class="quiet">It has not begun.</p>}
         </section>
-        {files.length > 0 && <section class="card"><h2>Files</h2><ul class="files">{files.map((file) => <li key={file.name}><a href={artifactUrl(name, file.name)} download={file.name}><Text>{file.name}</Text></a> <small class="quiet">{bytes(int(file.sizeBytes))} · sha256 {file.sha256?.slice(0, 12)}</small></li>)}</ul></section>}
         <TrialLog trial={name} attempts={details.attempts ?? []} />
+        {files.length > 0 && <section class="card"><h2>Files</h2><ul class="files">{files.map((file) => <li key={file.name}><a href={artifactUrl(name, file.name)} download={file.name}><Text>{file.name}</Text></a> <small class="quiet">{bytes(int(file.sizeBytes))} · sha256 {file.sha256?.slice(0, 12)}</small></li>)}</ul></section>}
         {log && <LogFile trial={name} file={log} />}
         <section class="card"><h2>Run it alone</h2>
           <p class="quiet">On a machine that has the base and the pictures under the same paths. The result is the same bits on the same machine and number of threads.</p>

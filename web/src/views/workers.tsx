@@ -29,12 +29,14 @@ function Use({ worker }: { worker: Worker }) {
           {int(gpu.memoryTotalBytes) > 0 && <Share share={int(gpu.memoryUsedBytes) / int(gpu.memoryTotalBytes)} text={`${bytes(int(gpu.memoryUsedBytes))} of ${bytes(int(gpu.memoryTotalBytes))}`} />}
         </span>
       ))}
-      {threads > 0 && <Share share={(now.busyCores ?? 0) / threads} text={`${number(now.busyCores ?? 0, 2)} of ${threads} threads busy`} />}
+      {threads > 0 && <Share share={(now.busyCores ?? 0) / threads} text={`${(now.busyCores ?? 0).toFixed(1)} of ${threads} ${threads === 1 ? "thread" : "threads"} busy`} />}
       {int(now.memoryBytes) > 0 && <Share share={memory ? int(now.memoryBytes) / memory : 0} text={`${bytes(int(now.memoryBytes))} of memory`} />}
       {(now.stepSeconds ?? 0) > 0 && <small class="quiet">{number(now.stepSeconds, 2)} s a step{(now.picturesPerSecond ?? 0) > 0 && ` · ${number(now.picturesPerSecond, 2)} pictures/s`}</small>}
     </>
   );
 }
+
+const memoryOf = (worker: Worker): number => int(worker.description?.abilities?.deviceMemoryBytes) || int(worker.description?.memoryBytes);
 
 // Which trials it holds, and how far they are.
 function Holds({ worker }: { worker: Worker }) {
@@ -117,7 +119,7 @@ export function WorkersPage({ route }: { route: Route }) {
                   <th scope="row"><Text>{lastPart(worker.name)}</Text><small><Text>{about.hostname}</Text>{about.processId ? ` · process ${int(about.processId)}` : ""}{about.version ? ` · ${about.version}` : ""}</small></th>
                   <td><State state={worker.state} /></td>
                   <td><Holds worker={worker} /></td>
-                  <td><Text>{about.device}</Text>{about.threads ? <small class="quiet">{about.threads} threads · {bytes(int(about.abilities?.deviceMemoryBytes) || int(about.memoryBytes))}</small> : null}</td>
+                  <td><Text>{about.device}</Text>{about.threads ? <small class="quiet">{about.threads} {about.threads === 1 ? "thread" : "threads"}{memoryOf(worker) > 0 && ` · ${bytes(memoryOf(worker))}`}</small> : null}</td>
                   <td class="wide"><Use worker={worker} /></td>
                   <td class="num">{span(seconds(worker.sinceLastSync) ?? 0)}</td>
                   <td class="num">{count(worker.trialsSucceeded)}</td>
