@@ -135,7 +135,7 @@ function Pictures({ trial, index, files }: { trial: string; index: number; files
       <div class="pictures">
         {shown.map((picture) => {
           const url = artifactUrl(trial, picture.name);
-          return <figure key={picture.name}><figcaption>{picture.title}{picture.about && <> <Explain about={picture.about} /></>}</figcaption><a href={url}><img src={url} alt={`${picture.alt}, trial ${index}`} loading="lazy" /></a></figure>;
+          return <figure key={picture.name}><figcaption>{picture.title}{picture.about && <> <Explain about={picture.about} /></>}</figcaption><a href={url}><img src={`${url}?width=640`} alt={`${picture.alt}, trial ${index}`} loading="lazy" /></a></figure>;
         })}
       </div>
       {!files.some((file) => file.name === "samples-base.png") && <p class="quiet">The worker that ran it was of a version that handed over no pictures of the untuned base.</p>}
