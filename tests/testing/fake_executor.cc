@@ -45,9 +45,12 @@ absl::Status HandOver(const worker::AttemptSpec& spec, worker::AttemptObserver& 
   const std::string log = spec.scratch_folder + "/log.txt";
   std::ofstream(log) << "trial " << spec.trial << "\n";
   if (absl::Status status = observer.OnArtifact("log.txt", "text/plain", log); !status.ok()) return status;
-  const std::string picture = spec.scratch_folder + "/samples.png";
-  std::ofstream(picture, std::ios::binary).write(reinterpret_cast<const char*>(kPixel), sizeof kPixel);
-  return observer.OnArtifact("samples.png", "image/png", picture);
+  for (const char* name : {"samples.png", "samples-base.png", "subject.png"}) {
+    const std::string picture = fmt::format("{}/{}", spec.scratch_folder, name);
+    std::ofstream(picture, std::ios::binary).write(reinterpret_cast<const char*>(kPixel), sizeof kPixel);
+    if (absl::Status status = observer.OnArtifact(name, "image/png", picture); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -66,8 +69,10 @@ worker::AttemptOutcome FakeExecutor::Run(const worker::AttemptSpec& spec, worker
   for (const auto& [factor, level] : spec.cell) {
     if (!options_.poison_level.empty() && level == options_.poison_level) ::_exit(139);
   }
+  for (const std::string& line : options_.log) observer.OnLog(worker::LogLevel::kWarning, line);
   const auto start = std::chrono::steady_clock::now();
   const int points = std::max(1, options_.points);
+  int64_t stopped_at = 0;
   for (int point = 1; point <= points; ++point) {
     const auto until = start + std::chrono::duration<double>(options_.seconds * point / points);
     while (std::chrono::steady_clock::now() < until) {
@@ -77,7 +82,12 @@ worker::AttemptOutcome FakeExecutor::Run(const worker::AttemptSpec& spec, worker
     }
     if (observer.ShouldStop()) return StoppedOutcome();
     observer.OnProgress("train", point, points);
+    ++steps_;
     if (options_.points > 0) observer.OnMetric("loss", point, 1.0 / point);
+    if (observer.FinishAfter() > 0 && observer.FinishAfter() <= point && point < points) {
+      stopped_at = point;
+      break;
+    }
   }
   if (UnitFrom(fmt::format("{}#{}", spec.trial, spec.epoch)) < options_.failure_rate) {
     return Failed(worker::FailureClass::kRetryable, "a failure on purpose");
@@ -91,6 +101,7 @@ worker::AttemptOutcome FakeExecutor::Run(const worker::AttemptSpec& spec, worker
   worker::AttemptOutcome outcome;
   outcome.kind = worker::AttemptOutcome::Kind::kSuccess;
   outcome.scores["clip_i"] = FakeScore(spec.cell, spec.replicate, spec.sweep_seed);
+  outcome.stopped_at_step = stopped_at;
   outcome.total_seconds = options_.seconds;
   outcome.train_seconds = options_.seconds;
   outcome.provenance["executor"] = "fake";

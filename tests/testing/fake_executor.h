@@ -2,8 +2,10 @@
 // went through faults must end in exactly the numbers of one that did not.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "worker/executor/attempt.h"
 
@@ -17,7 +19,7 @@ struct FakeExecutorOptions {
   double seconds = 0;
   // Metric points per attempt.
   int points = 3;
-  // Hands over "log.txt" and "samples.png" (a one-pixel picture).
+  // Hands over "log.txt" and the pictures of a trial, of one pixel each.
   bool artifacts = true;
   // Share of attempts (by trial and epoch) that fail with a retryable error.
   double failure_rate = 0;
@@ -25,6 +27,8 @@ struct FakeExecutorOptions {
   std::string poison_level;
   // What it says it can run.
   worker::WorkerAbilities abilities;
+  // Lines that every attempt logs at its start.
+  std::vector<std::string> log;
 };
 
 // Thread-safe in the sense of Executor.
@@ -34,9 +38,15 @@ class FakeExecutor final : public worker::Executor {
   worker::AttemptOutcome Run(const worker::AttemptSpec& spec, worker::AttemptObserver& observer) override;
   std::string DeviceDescription() const override { return "fake"; }
   worker::WorkerAbilities Abilities() const override { return options_.abilities; }
+  // A step of a tenth of a second for each point.
+  worker::WorkDone Work() const override {
+    const int64_t steps = steps_;
+    return {.steps = steps, .step_seconds = 0.1 * static_cast<double>(steps), .pictures = 0, .picture_seconds = 0};
+  }
 
  private:
   const FakeExecutorOptions options_;
+  std::atomic<int64_t> steps_{0};
 };
 
 }  // namespace loupe::testing

@@ -63,7 +63,8 @@ v1::WorkerAbilities AbilitiesOf(const Executor& executor, int64_t memory_bytes) 
 }
 
 std::string WorkerFolder(const AgentOptions& options) {
-  return fmt::format("{}/workers/{}", options.data_folder, Text(absl::StripPrefix(options.worker, "workers/")));
+  const std::string parent = options.scratch_folder.empty() ? options.data_folder + "/workers" : options.scratch_folder;
+  return fmt::format("{}/{}", parent, Text(absl::StripPrefix(options.worker, "workers/")));
 }
 
 }  // namespace
@@ -73,6 +74,8 @@ Agent::Agent(AgentOptions options, Deps deps)
       deps_(deps),
       session_id_(ToHex(deps.random->NextToken())),
       abilities_(AbilitiesOf(*deps.executor, options_.memory_bytes)),
+      telemetry_(*deps.clock, *deps.executor, {abilities_.devices().begin(), abilities_.devices().end()}),
+      idle_since_(deps.clock->MonotonicNow()),
       runner_(*deps.executor, WorkerFolder(options_), options_.data_folder + "/checkpoints") {}
 
 Agent::~Agent() {
@@ -84,8 +87,10 @@ absl::Status Agent::Run() {
   Backoff backoff(options_.backoff, *deps_.random);
   absl::Duration give_up_at = absl::InfiniteDuration();
   for (;;) {
-    if (stopping_ && give_up_at == absl::InfiniteDuration()) {
-      give_up_at = deps_.clock->MonotonicNow() + options_.farewell;
+    LeaveInTime();
+    const bool leaving = stopping_ || (draining_ && held_.empty());
+    if (leaving && give_up_at == absl::InfiniteDuration()) give_up_at = deps_.clock->MonotonicNow() + options_.farewell;
+    if (stopping_) {
       for (const auto& attempt : held_) attempt->RequestStop(StopReason::kShutdown);
     }
     if (Done()) return absl::OkStatus();
@@ -141,9 +146,41 @@ void Agent::Wake() {
   woken_.notify_all();
 }
 
-bool Agent::Done() const { return draining_ && held_.empty(); }
+// Not before the coordinator knows: a trial that it gave in an answer which never arrived would else wait for the end
+// of its lease, and count as lost.
+bool Agent::Done() const { return took_leave_ && held_.empty(); }
 
-v1::SynchronizeRequest Agent::MakeRequest() const {
+absl::Duration Agent::LastStart() const {
+  const bool knows = longest_trial_ > absl::ZeroDuration();
+  return options_.until - options_.hand_back -
+         (knows ? std::min(options_.least_work, longest_trial_) : options_.least_work);
+}
+
+absl::Duration Agent::NextLeave() const {
+  if (stopping_) return absl::InfiniteDuration();
+  if (!held_.empty()) return options_.until - options_.hand_back;
+  if (draining_) return absl::InfiniteDuration();
+  return std::min(LastStart(), idle_since_ + options_.until_idle);
+}
+
+void Agent::LeaveInTime() {
+  const absl::Duration now = deps_.clock->MonotonicNow();
+  if (!held_.empty()) idle_since_ = now;
+  if (!draining_ && now >= LastStart()) {
+    spdlog::info("this worker's time is nearly up: nothing new is taken");
+    draining_ = true;
+  }
+  if (!draining_ && now - idle_since_ >= options_.until_idle) {
+    spdlog::info("nothing to run for {}: this worker leaves", absl::FormatDuration(options_.until_idle));
+    draining_ = true;
+  }
+  if (!stopping_ && !held_.empty() && now >= options_.until - options_.hand_back) {
+    spdlog::info("this worker's time is up: what runs is handed back");
+    draining_ = stopping_ = true;
+  }
+}
+
+v1::SynchronizeRequest Agent::MakeRequest() {
   v1::SynchronizeRequest request;
   request.set_worker(options_.worker);
   request.set_session_id(session_id_);
@@ -155,11 +192,16 @@ v1::SynchronizeRequest Agent::MakeRequest() const {
   description.set_threads(options_.threads);
   description.set_memory_bytes(options_.memory_bytes);
   *description.mutable_abilities() = abilities_;
-  for (const auto& attempt : held_) *request.add_attempts() = attempt->Report();
+  *request.mutable_telemetry() = telemetry_.Read();
+  const size_t log_bytes =
+      std::min(AttemptLogBuffer::kMostBytes, AttemptLogBuffer::kMostMessageBytes / std::max<size_t>(1, held_.size()));
+  for (const auto& attempt : held_) *request.add_attempts() = attempt->Report(log_bytes);
   request.set_slots(1);
   request.set_pack_slots(deps_.executor->PackSlots());
   request.set_draining(draining_);
-  SetProto(held_.empty() && !draining_ ? options_.idle_wait : absl::ZeroDuration(), *request.mutable_max_wait());
+  const absl::Duration left = std::max(NextLeave() - deps_.clock->MonotonicNow(), absl::ZeroDuration());
+  SetProto(held_.empty() && !draining_ ? std::min(options_.idle_wait, left) : absl::ZeroDuration(),
+           *request.mutable_max_wait());
   return request;
 }
 
@@ -210,6 +252,7 @@ void Agent::Apply(const v1::SynchronizeRequest& request, const v1::SynchronizeRe
   DropUndesired(request, response);
   for (const auto& desired : response.attempts()) ApplyDesired(desired, now);
   lapsed_.clear();
+  took_leave_ = request.draining() && held_.empty();
   next_sync_after_ = std::max(FromProto(response.next_sync_after()), kLeastPause);
   for (const auto& attempt : held_) {
     // What finished while this answer was under way, or did not fit into the last report, goes at once.
@@ -225,8 +268,11 @@ void Agent::ApplyVerdict(const v1::AttemptReport& report, const v1::AttemptVerdi
     return Drop(report.lease(), verdict.status().message());
   }
   attempt->AcknowledgePoints(verdict.acknowledged_point_sequence());
+  // An older coordinator reads no log: it has had its chance.
+  attempt->AcknowledgeLog(report);
   if (report.outcome_case() == v1::AttemptReport::OUTCOME_NOT_SET) return;
   std::erase(held_, attempt);
+  if (report.has_success()) longest_trial_ = std::max(longest_trial_, deps_.clock->MonotonicNow() - attempt->started());
   spdlog::info("{} (attempt {}): {}", report.lease().trial(), report.lease().epoch(),
                report.has_success() ? "result accepted"
                : report.stopped()   ? "stopped"
@@ -250,6 +296,7 @@ void Agent::ApplyDesired(const v1::DesiredAttempt& desired, absl::Duration now) 
   if (attempt != nullptr) {
     attempt->Renew(now, FromProto(desired.lease_duration()));
     if (desired.stop()) attempt->RequestStop(StopReason::kTold);
+    attempt->RequestFinishAfter(desired.finish_after_step());
     return;
   }
   // While shutting down nothing is taken; the lease lapses, or the next report shows that it is not held.
@@ -268,6 +315,9 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
   for (const auto& lapsed : lapsed_) {
     if (SameLease(lapsed->lease(), desired.lease())) attempt->GoOnFrom(*lapsed);
   }
+  attempt->OnLog(LogLevel::kInfo, fmt::format("taken by {} on {} (Loupe {})", options_.worker,
+                                              deps_.executor->DeviceDescription(), options_.version));
+  attempt->RequestFinishAfter(desired.finish_after_step());
   held_.push_back(attempt);
   const auto& assignment = desired.assignment();
   const std::map<std::string, std::string> values(assignment.settings().begin(), assignment.settings().end());
@@ -278,6 +328,17 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
     outcome.failure_class = FailureClass::kUserError;
     outcome.failure_message = fmt::format("this worker (version {}) does not accept the trial's settings: {}",
                                           options_.version, Text(settings.status().message()));
+    attempt->Finish(std::move(outcome));
+    return;
+  }
+  // Without checkpoints it would be cut off for nothing: another worker has more time.
+  const absl::Duration hand_back_at = options_.until - options_.hand_back;
+  if (settings->Integer("train.checkpoint_every") == 0 && now + longest_trial_ > hand_back_at) {
+    spdlog::info("{} has no checkpoints and would not end in this worker's time: it goes back",
+                 desired.lease().trial());
+    draining_ = true;
+    AttemptOutcome outcome;
+    outcome.kind = AttemptOutcome::Kind::kStopped;
     attempt->Finish(std::move(outcome));
     return;
   }
@@ -293,8 +354,8 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
 
 void Agent::WaitFor(absl::Duration time) {
   std::unique_lock lock(mutex_);
-  const absl::Duration bounded =
-      std::clamp(UntilNextExpiry(), absl::ZeroDuration(), std::max(time, absl::ZeroDuration()));
+  const absl::Duration bounded = std::clamp(std::min(UntilNextExpiry(), NextLeave() - deps_.clock->MonotonicNow()),
+                                            absl::ZeroDuration(), std::max(time, absl::ZeroDuration()));
   woken_.wait_for(lock, absl::ToChronoNanoseconds(bounded), [this] { return wake_; });
   wake_ = false;
   lock.unlock();

@@ -18,6 +18,7 @@
 #include "worker/agent/backoff.h"
 #include "worker/agent/coordinator_client.h"
 #include "worker/agent/held_attempt.h"
+#include "worker/agent/telemetry.h"
 #include "worker/executor/attempt.h"
 
 namespace loupe::worker {
@@ -30,8 +31,10 @@ struct AgentOptions {
   std::string version;
   int32_t threads = 0;
   int64_t memory_bytes = 0;
-  // Scratch files go to {data_folder}/workers/{id}, checkpoints to {data_folder}/checkpoints.
+  // Checkpoints go to {data_folder}/checkpoints, scratch files to {scratch_folder}/{id}: its default is
+  // {data_folder}/workers.
   std::string data_folder;
+  std::string scratch_folder;
 
   // How long the coordinator may hold a call when there is nothing to do.
   absl::Duration idle_wait = absl::Seconds(30);
@@ -39,8 +42,20 @@ struct AgentOptions {
   absl::Duration call_timeout = absl::Seconds(10);
   absl::Duration upload_timeout = absl::Seconds(60);
   BackoffOptions backoff;
-  // After RequestStop: how long to try to tell the coordinator that the attempts are stopped.
+  // When leaving: how long to try to reach a coordinator that does not answer, to tell it.
   absl::Duration farewell = absl::Seconds(5);
+
+  // When this process must have ended, by `clock`'s monotonic time: its job's time limit. Before that the worker leaves
+  // by itself, so that nothing is killed in the middle.
+  absl::Duration until = absl::InfiniteDuration();
+  // So long before `until` what runs is stopped and handed back: a step, a checkpoint and an answer must fit.
+  absl::Duration hand_back = absl::Seconds(30);
+  // With less than this left before that nothing new is taken; or with less than this worker's longest trial so far,
+  // where that is shorter. A trial in training can be handed back with what it has done; one that has only loaded its
+  // base has done nothing.
+  absl::Duration least_work = absl::Minutes(1);
+  // It leaves after so long without a trial.
+  absl::Duration until_idle = absl::InfiniteDuration();
 };
 
 // Owns the runner's thread; Run's caller is the synchronising thread. RequestDrain and RequestStop may be called from
@@ -56,10 +71,11 @@ class Agent {
   Agent(AgentOptions options, Deps deps);
   ~Agent();
 
-  // Works until drained or stopped: then OK. A coordinator that does not answer is tried again for ever, with growing,
-  // jittered waits. FAILED_PRECONDITION when another process took this worker's name; UNAUTHENTICATED or
-  // PERMISSION_DENIED when the token is refused; INVALID_ARGUMENT or UNIMPLEMENTED when the coordinator does not
-  // understand this worker (another version): trying again would not help.
+  // Works until drained or stopped, or until its time is up: then OK, once the coordinator has acknowledged that
+  // nothing is held any more (or did not answer for the farewell). A coordinator that does not answer is else tried
+  // again for ever, with growing, jittered waits. FAILED_PRECONDITION when another process took this worker's name;
+  // UNAUTHENTICATED or PERMISSION_DENIED when the token is refused; INVALID_ARGUMENT or UNIMPLEMENTED when the
+  // coordinator does not understand this worker (another version): trying again would not help.
   absl::Status Run();
 
   // Takes nothing new, finishes what runs, hands in the results, then Run returns.
@@ -68,7 +84,7 @@ class Agent {
   void RequestStop();
 
  private:
-  v1::SynchronizeRequest MakeRequest() const;
+  v1::SynchronizeRequest MakeRequest();
   absl::Duration CallTimeout(const v1::SynchronizeRequest& request) const;
   void Apply(const v1::SynchronizeRequest& request, const v1::SynchronizeResponse& response);
   void ApplyVerdict(const v1::AttemptReport& report, const v1::AttemptVerdict& verdict);
@@ -78,6 +94,12 @@ class Agent {
   void Drop(const v1::LeaseKey& lease, std::string_view why);
   void ExpireLeases();
   absl::Duration UntilNextExpiry() const;
+  // Drains or stops when the time for it has come.
+  void LeaveInTime();
+  // When LeaveInTime has to be asked again, at the latest.
+  absl::Duration NextLeave() const;
+  // Nothing new is taken from then on.
+  absl::Duration LastStart() const;
   void WaitFor(absl::Duration time);
   void Wake();
   bool Done() const;
@@ -87,12 +109,19 @@ class Agent {
   const Deps deps_;
   const std::string session_id_;
   const v1::WorkerAbilities abilities_;
+  // Used by Run's thread alone, as what follows.
+  TelemetryReader telemetry_;
 
-  // Used by Run's thread alone.
   std::vector<std::shared_ptr<HeldAttempt>> held_;
   // Those whose lease ended by this machine's clock since the last answer: the next one may say that it had not.
   std::vector<std::shared_ptr<HeldAttempt>> lapsed_;
   absl::Duration next_sync_after_;
+  // Since when nothing has been held.
+  absl::Duration idle_since_;
+  // Of the trials whose results were accepted, from their start.
+  absl::Duration longest_trial_;
+  // The coordinator knows that this worker takes nothing more and holds nothing.
+  bool took_leave_ = false;
 
   std::atomic<bool> draining_{false};
   std::atomic<bool> stopping_{false};

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
 namespace loupe::worker {
@@ -27,19 +28,64 @@ bool WorthRepeating(const absl::Status& status) {
 }
 
 v1::Failure::Class ToProto(FailureClass failure_class) {
-  return failure_class == FailureClass::kUserError ? v1::Failure::USER_ERROR : v1::Failure::RETRYABLE;
+  switch (failure_class) {
+    case FailureClass::kUserError:
+      return v1::Failure::USER_ERROR;
+    case FailureClass::kLost:
+      return v1::Failure::LOST_WORKER;
+    case FailureClass::kRetryable:
+      break;
+  }
+  return v1::Failure::RETRYABLE;
+}
+
+constexpr std::string_view kTrains = "train";
+// While others of the pack are prepared or scored.
+constexpr std::string_view kWaits = "wait";
+
+LogLevel LevelOf(const AttemptOutcome& outcome) {
+  return outcome.kind == AttemptOutcome::Kind::kFailure ? LogLevel::kError : LogLevel::kInfo;
+}
+
+std::string TextOf(const AttemptOutcome& outcome) {
+  switch (outcome.kind) {
+    case AttemptOutcome::Kind::kSuccess:
+      return fmt::format("has a result after {:.1f} s, {:.1f} s of them training", outcome.total_seconds,
+                         outcome.train_seconds);
+    case AttemptOutcome::Kind::kFailure:
+      return outcome.failure_message;
+    case AttemptOutcome::Kind::kStopped:
+      break;
+  }
+  return "stopped";
 }
 
 }  // namespace
 
 HeldAttempt::HeldAttempt(v1::LeaseKey lease, Deps deps, absl::Duration now, absl::Duration lease_duration)
-    : lease_(std::move(lease)), deps_(std::move(deps)), stop_by_(now + lease_duration * kUsableShareOfLease) {}
+    : lease_(std::move(lease)),
+      started_(now),
+      deps_(std::move(deps)),
+      stop_by_(now + lease_duration * kUsableShareOfLease) {}
 
 void HeldAttempt::OnProgress(std::string_view phase, int64_t step, int64_t total_steps) {
   const std::lock_guard lock(mutex_);
+  LogPhaseLocked(phase, total_steps);
   phase_ = phase;
   step_ = step;
   total_steps_ = total_steps;
+}
+
+void HeldAttempt::LogPhaseLocked(std::string_view phase, int64_t total_steps) {
+  if (phase == logged_phase_ || phase == kWaits) return;
+  const absl::Time now = deps_.clock->WallNow();
+  std::string text = fmt::format("{} begins", phase);
+  if (phase == kTrains && total_steps > 0) text += fmt::format(", {} steps", total_steps);
+  if (!logged_phase_.empty())
+    text += fmt::format("; {} took {:.1f} s", logged_phase_, absl::ToDoubleSeconds(now - phase_start_));
+  log_.Add(now, LogLevel::kInfo, text);
+  logged_phase_ = phase;
+  phase_start_ = now;
 }
 
 void HeldAttempt::OnMetric(std::string_view metric, int64_t step, double value) {
@@ -49,6 +95,13 @@ void HeldAttempt::OnMetric(std::string_view metric, int64_t step, double value) 
   point.set_value(value);
   const std::lock_guard lock(mutex_);
   points_.push_back(std::move(point));
+}
+
+void HeldAttempt::OnLog(LogLevel level, std::string_view text) {
+  // In a worker's own log a line says whose it is; here all are this trial's.
+  if (const std::string whose = lease_.trial() + ": "; text.starts_with(whose)) text.remove_prefix(whose.size());
+  const std::lock_guard lock(mutex_);
+  log_.Add(deps_.clock->WallNow(), level, text);
 }
 
 absl::Status HeldAttempt::OnArtifact(std::string_view name, std::string_view media_type, const std::string& path) {
@@ -85,6 +138,7 @@ void HeldAttempt::Finish(AttemptOutcome outcome) {
   {
     const std::lock_guard lock(mutex_);
     outcome_ = std::move(outcome);
+    log_.Add(deps_.clock->WallNow(), LevelOf(*outcome_), TextOf(*outcome_));
   }
   if (deps_.on_finished) deps_.on_finished();
 }
@@ -114,6 +168,16 @@ void HeldAttempt::RequestStop(StopReason reason) {
   stopped_.notify_all();
 }
 
+void HeldAttempt::RequestFinishAfter(int64_t step) {
+  const std::lock_guard lock(mutex_);
+  finish_after_ = step;
+}
+
+int64_t HeldAttempt::FinishAfter() const {
+  const std::lock_guard lock(mutex_);
+  return finish_after_;
+}
+
 StopReason HeldAttempt::stop_reason() const {
   const std::lock_guard lock(mutex_);
   return stop_reason_;
@@ -128,9 +192,10 @@ void HeldAttempt::GoOnFrom(const HeldAttempt& before) {
   const std::scoped_lock lock(mutex_, before.mutex_);
   acknowledged_ = before.acknowledged_;
   points_ = before.points_;
+  log_ = before.log_;
 }
 
-v1::AttemptReport HeldAttempt::Report() const {
+v1::AttemptReport HeldAttempt::Report(size_t log_bytes) const {
   const std::lock_guard lock(mutex_);
   v1::AttemptReport report;
   *report.mutable_lease() = lease_;
@@ -140,8 +205,10 @@ v1::AttemptReport HeldAttempt::Report() const {
   const auto count = std::min<int64_t>(static_cast<int64_t>(points_.size()), kMaxPointsPerReport);
   for (int64_t i = 0; i < count; ++i) *report.add_points() = points_[static_cast<size_t>(i)];
   report.set_point_sequence(acknowledged_ + count);
-  // The outcome goes with the last points: once it is acknowledged, nothing more is taken.
-  if (!outcome_.has_value() || count < static_cast<int64_t>(points_.size())) return report;
+  // The outcome goes with the last points: once it is acknowledged, nothing more is taken. It waits for no line.
+  const bool last = outcome_.has_value() && count == static_cast<int64_t>(points_.size());
+  log_.Fill(log_bytes, last, report);
+  if (!last) return report;
 
   switch (outcome_->kind) {
     case AttemptOutcome::Kind::kSuccess: {
@@ -150,6 +217,7 @@ v1::AttemptReport HeldAttempt::Report() const {
       for (const std::string& name : artifacts_) success.add_artifacts(name);
       success.set_train_seconds(outcome_->train_seconds);
       success.set_total_seconds(outcome_->total_seconds);
+      success.set_stopped_at_step(outcome_->stopped_at_step);
       for (const auto& [key, value] : outcome_->provenance) (*success.mutable_provenance())[key] = value;
       break;
     }
@@ -172,6 +240,12 @@ void HeldAttempt::AcknowledgePoints(int64_t sequence) {
     points_.pop_front();
     ++acknowledged_;
   }
+}
+
+void HeldAttempt::AcknowledgeLog(const v1::AttemptReport& report) {
+  if (report.log().empty()) return;
+  const std::lock_guard lock(mutex_);
+  log_.Acknowledge(report.log().rbegin()->sequence());
 }
 
 bool HeldAttempt::HasMorePoints() const {

@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/random_source.h"
 #include "loupe/v1/worker.pb.h"
+#include "worker/agent/attempt_log_buffer.h"
 #include "worker/agent/backoff.h"
 #include "worker/agent/coordinator_client.h"
 #include "worker/executor/attempt.h"
@@ -44,12 +45,16 @@ class HeldAttempt : public AttemptObserver {
   HeldAttempt(v1::LeaseKey lease, Deps deps, absl::Duration now, absl::Duration lease_duration);
 
   const v1::LeaseKey& lease() const { return lease_; }
+  // When this process took it up.
+  absl::Duration started() const { return started_; }
 
   // AttemptObserver
   void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) override;
   void OnMetric(std::string_view metric, int64_t step, double value) override;
+  void OnLog(LogLevel level, std::string_view text) override;
   absl::Status OnArtifact(std::string_view name, std::string_view media_type, const std::string& path) override;
   bool ShouldStop() const override;
+  int64_t FinishAfter() const override;
 
   // The executor's last word.
   void Finish(AttemptOutcome outcome);
@@ -61,18 +66,23 @@ class HeldAttempt : public AttemptObserver {
   // Marks the attempt lost if it still runs at `now` >= StopBy(); true when it did so now.
   bool ExpireIfDue(absl::Duration now);
   void RequestStop(StopReason reason);
+  // 0: to the end.
+  void RequestFinishAfter(int64_t step);
   StopReason stop_reason() const;
   bool finished() const;
 
   // `before` held the same lease in this process and let go of it too early (its clock said that the lease was over,
-  // the coordinator's did not): its points are numbered on, and those that are not acknowledged yet are still told.
+  // the coordinator's did not): its points and its log are numbered on, and what is not acknowledged yet is still told.
   // Call it before anything else.
   void GoOnFrom(const HeldAttempt& before);
 
-  // The state as of now, with at most `kMaxPointsPerReport` points that are not acknowledged.
-  v1::AttemptReport Report() const;
+  // The state as of now, with at most `kMaxPointsPerReport` points that are not acknowledged, and lines of the log in
+  // at most `log_bytes`.
+  v1::AttemptReport Report(size_t log_bytes = AttemptLogBuffer::kMostBytes) const;
   // Points up to `sequence` are stored. A number from the future is ignored.
   void AcknowledgePoints(int64_t sequence);
+  // The coordinator has heard `report`.
+  void AcknowledgeLog(const v1::AttemptReport& report);
   // Whether the last Report left points out.
   bool HasMorePoints() const;
 
@@ -81,8 +91,10 @@ class HeldAttempt : public AttemptObserver {
 
  private:
   bool ShouldStopLocked() const { return stop_reason_ != StopReason::kNone; }
+  void LogPhaseLocked(std::string_view phase, int64_t total_steps);
 
   const v1::LeaseKey lease_;
+  const absl::Duration started_;
   const Deps deps_;
 
   mutable std::mutex mutex_;
@@ -92,8 +104,13 @@ class HeldAttempt : public AttemptObserver {
   int64_t total_steps_ = 0;
   std::deque<v1::MetricPoint> points_;  // not acknowledged; the first has sequence acknowledged_ + 1
   int64_t acknowledged_ = 0;
+  AttemptLogBuffer log_;
+  // As the log has it: what merely waits for others of its pack has begun no phase.
+  std::string logged_phase_;
+  absl::Time phase_start_;
   std::vector<std::string> artifacts_;
   StopReason stop_reason_ = StopReason::kNone;
+  int64_t finish_after_ = 0;
   absl::Duration stop_by_;
   std::optional<AttemptOutcome> outcome_;
 };

@@ -1,7 +1,5 @@
-#include <pthread.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -20,7 +18,9 @@
 #include "worker/agent/agent.h"
 #include "worker/agent/enrolment.h"
 #include "worker/agent/grpc_coordinator_client.h"
+#include "worker/agent/leave.h"
 #include "worker/commands/commands.h"
+#include "worker/executor/attempt_log.h"
 #include "worker/executor/trial_executor.h"
 
 namespace loupe::worker {
@@ -29,12 +29,16 @@ namespace {
 struct RunFlags {
   ConnectOptions connect;
   std::string data_folder;
+  std::string scratch_folder;
   std::string id;
   std::string device = "auto";
   int threads = 0;
   std::string slots = "1";
   double grace_seconds = 20;
+  std::string until;
+  std::string until_idle;
   std::string log_level;
+  std::string log_format;
 };
 
 std::string Hostname() {
@@ -58,58 +62,28 @@ std::string DefaultDataFolder() {
   return "loupe-worker-data";
 }
 
-sigset_t EndSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
+// Where a worker that was started in a Slurm job by somebody's own script takes its end from. `loupe fleet slurm` gives
+// a length instead, since the clock may be another machine's.
+constexpr char kSlurmJobEnd[] = "SLURM_JOB_END_TIME";
+
+absl::Status PlanLeave(const RunFlags& flags, AgentOptions& options) {
+  std::string until = flags.until;
+  if (const char* end = std::getenv(kSlurmJobEnd); until.empty() && end != nullptr) until = end;
+  const absl::StatusOr<absl::Duration> left = TimeLeft(until, SystemClock().WallNow());
+  if (!left.ok()) return Annotate(left.status(), flags.until.empty() ? kSlurmJobEnd : "--until");
+  LeaveBy(*left, absl::Seconds(flags.grace_seconds), SystemClock().MonotonicNow(), options);
+  const absl::StatusOr<absl::Duration> idle = TimeLeft(flags.until_idle, SystemClock().WallNow());
+  if (!idle.ok()) return Annotate(idle.status(), "--until-idle");
+  options.until_idle = *idle;
+  return absl::OkStatus();
 }
 
-// SIGTERM: finish what runs if that takes no longer than `grace`, else stop it (it keeps its checkpoint). SIGINT or a
-// second signal: stop it at once. The signals must be blocked in every thread.
-class SignalThread {
- public:
-  SignalThread(Agent& agent, double grace_seconds)
-      : thread_([this, &agent, grace_seconds] { Wait(agent, grace_seconds); }) {}
-  ~SignalThread() {
-    ended_ = true;
-    // Wakes sigwait; nobody else waits for it any more.
-    pthread_kill(thread_.native_handle(), SIGTERM);
-    thread_.join();
-  }
-
- private:
-  void Wait(Agent& agent, double grace_seconds) {
-    const sigset_t signals = EndSignals();
-    int signal = 0;
-    sigwait(&signals, &signal);
-    if (ended_) return;
-    if (signal == SIGTERM && grace_seconds > 0) {
-      spdlog::info("finishing what runs (for at most {} s); a second signal stops it", grace_seconds);
-      agent.RequestDrain();
-      const auto nanos = static_cast<int64_t>(grace_seconds * 1e9);
-      const timespec grace{static_cast<time_t>(nanos / 1'000'000'000), static_cast<long>(nanos % 1'000'000'000)};
-      sigtimedwait(&signals, nullptr, &grace);
-      if (ended_) return;
-    }
-    spdlog::info("stopping");
-    agent.RequestStop();
-    sigwait(&signals, &signal);
-    if (ended_) return;
-    spdlog::warn("killed by a further signal");
-    std::_Exit(128 + signal);
-  }
-
-  std::atomic<bool> ended_{false};
-  std::thread thread_;
-};
-
 absl::Status RunWorker(RunFlags flags) {
-  LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level));
-  // Before any thread is made, so that all inherit it.
-  const sigset_t signals = EndSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level, flags.log_format));
+  TellAttemptsWhatIsLogged();
+  BlockLeaveSignals();
+  AgentOptions options;
+  LOUPE_RETURN_IF_ERROR(PlanLeave(flags, options));
   if (flags.data_folder.empty()) flags.data_folder = DefaultDataFolder();
   LOUPE_ASSIGN_OR_RETURN(ConnectOptions connect, ResolveConnectOptions(flags.connect));
   std::unique_ptr<Identity> identity;
@@ -120,6 +94,7 @@ absl::Status RunWorker(RunFlags flags) {
   }
   if (flags.id.empty()) flags.id = fmt::format("{}-{}", HostId(), ::getpid());
   LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromId(flags.id));
+  SetLogField("worker", id.id());
   LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<Connection> connection, Connection::Open(connect));
   if (identity != nullptr) identity->KeepRenewed(connection);
   LOUPE_ASSIGN_OR_RETURN(const auto executor,
@@ -128,15 +103,15 @@ absl::Status RunWorker(RunFlags flags) {
                                             .cache_folder = flags.data_folder + "/cache",
                                             .slots = flags.slots == "auto" ? 0 : std::stoi(flags.slots)}));
   GrpcCoordinatorClient client(std::move(connection));
-  AgentOptions options;
   options.worker = id.name();
   options.hostname = Hostname();
   options.version = LOUPE_VERSION;
   options.threads = flags.threads > 0 ? flags.threads : static_cast<int32_t>(std::thread::hardware_concurrency());
   options.memory_bytes = ::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE);
   options.data_folder = flags.data_folder;
+  options.scratch_folder = flags.scratch_folder;
   Agent agent(options, {&client, executor.get(), &SystemClock(), &SystemRandom()});
-  const SignalThread signal_thread(agent, flags.grace_seconds);
+  const LeaveOnSignal leave_on_signal(agent, absl::Seconds(flags.grace_seconds));
   spdlog::info("{} on {}, coordinator {}", options.worker, executor->DeviceDescription(), connect.address);
   absl::Status status = agent.Run();
   if (identity != nullptr && absl::IsUnauthenticated(status)) {
@@ -166,18 +141,35 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
   command->add_option(
       "--data", flags->data_folder,
       "Folder for caches and checkpoints; workers of one machine may share it (default: ~/.cache/loupe)");
+  command->add_option(
+      "--scratch", flags->scratch_folder,
+      "Folder for files that are handed over and deleted, a disk of this machine (default: DATA/workers)");
   command->add_option("--id", flags->id, "This worker's name, unlike any other's (default: host and process id)");
-  command->add_option("--device", flags->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command
+      ->add_option("--device", flags->device,
+                   "auto, cpu, cuda or cuda:N; several, as cuda:0,cuda:1, for trials with train.devices")
+      ->capture_default_str();
   command->add_option("--threads", flags->threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
   command
       ->add_option("--slots", flags->slots,
                    "Trials to train together, where they fit each other: a number, or auto: as many as memory holds")
       ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 1024))
       ->capture_default_str();
-  command->add_option("--grace", flags->grace_seconds, "Seconds that SIGTERM gives a running trial to finish")
+  command
+      ->add_option(
+          "--grace", flags->grace_seconds,
+          "Seconds from SIGTERM, SIGUSR2 or SIGHUP to this worker's end: what runs may finish in the first half "
+          "(all but 30 s of a longer grace), and is else handed back with a checkpoint")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command->add_option(
+      "--until", flags->until,
+      "When this worker must be gone: 90m, 4:00:00, 1-12:00:00 from now, 2026-11-28T18:00:00, ten digits of Unix time "
+      "(default: SLURM_JOB_END_TIME, or never). It hands back in time and takes no trial that it could do nothing for");
+  command->add_option("--until-idle", flags->until_idle, "Leave after so long without a trial: 10m (default: never)");
   command->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off");
+  command->add_option("--log-format", flags->log_format, "text, or json: an object per line (else LOUPE_LOG_FORMAT)")
+      ->check(CLI::IsMember({"text", "json"}));
   command->callback([flags, &exit_code] { exit_code = Report("run", RunWorker(*flags)); });
 }
 

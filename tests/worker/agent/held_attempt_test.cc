@@ -137,5 +137,26 @@ TEST(BackoffTest, DoublesUpToTheLongestAndStaysWithinHalfAndWholeOfTheBound) {
   EXPECT_LE(backoff.Next(), absl::Seconds(1));
 }
 
+TEST_F(HeldAttemptTest, WhatWasEndedEarlySaysAtWhichStep) {
+  HeldAttempt attempt = Make();
+  EXPECT_EQ(attempt.FinishAfter(), 0);
+  attempt.RequestFinishAfter(40);
+  EXPECT_EQ(attempt.FinishAfter(), 40);
+  EXPECT_FALSE(attempt.ShouldStop()) << "it is to be scored";
+  AttemptOutcome outcome;
+  outcome.kind = AttemptOutcome::Kind::kSuccess;
+  outcome.stopped_at_step = 41;
+  attempt.Finish(std::move(outcome));
+  EXPECT_EQ(attempt.Report().success().stopped_at_step(), 41);
+}
+
+TEST_F(HeldAttemptTest, ALostRankIsALostWorker) {
+  HeldAttempt attempt = Make();
+  AttemptOutcome outcome;
+  outcome.failure_class = FailureClass::kLost;
+  attempt.Finish(std::move(outcome));
+  EXPECT_EQ(attempt.Report().failure().class_(), v1::Failure::LOST_WORKER);
+}
+
 }  // namespace
 }  // namespace loupe::worker
