@@ -1,15 +1,32 @@
-// One log set-up for all programs: spdlog to stderr, level from --log-level or LOUPE_LOG. Log lines never carry tokens,
-// and are Printable (common/text.h): one message is one line.
+// One log set-up for all programs: spdlog to stderr. Log lines never carry tokens, and one message is one line.
+//   text: "2026-11-28T17:20:00.123 info [loupe-worker] message", local time, the message Printable (common/text.h)
+//   json: an object per line: "time" (RFC 3339, UTC), "level", "message", "program", "thread" (the system's number of
+//         it), and the fields that are set below. Valid UTF-8 whatever is logged: other bytes become "\xe9".
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 
 namespace loupe {
 
-// Names the process's default logger and sets its level (trace, debug, info, warn, error, off). Call once, from main.
-// INVALID_ARGUMENT lists the levels when `level` is none of them; an empty level means LOUPE_LOG, or info.
-absl::Status InitLogging(std::string_view program, std::string_view level);
+// Names the process's default logger, sets its level (trace, debug, info, warn, error, off) and its form (text, json).
+// Call once, from main. INVALID_ARGUMENT lists the levels or the forms when one is none of them; an empty level means
+// LOUPE_LOG, or info; an empty form LOUPE_LOG_FORMAT, or text.
+absl::Status InitLogging(std::string_view program, std::string_view level, std::string_view format = "");
+
+// A field of every line of this process from now on: "worker". Before other threads log.
+void SetLogField(const char* name, std::string value);
+
+// From its making to its end, a field of the lines that this thread logs: "trial". Text that outlives it is `name`
+// alone.
+class LogFieldScope {
+ public:
+  LogFieldScope(const char* name, std::string value);
+  ~LogFieldScope();
+  LogFieldScope(const LogFieldScope&) = delete;
+  LogFieldScope& operator=(const LogFieldScope&) = delete;
+};
 
 }  // namespace loupe

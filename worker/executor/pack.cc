@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "common/logging.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/executor/attached_adapter.h"
@@ -185,6 +186,7 @@ void Pack::Score(Member& member) {
 
 bool Pack::Guarded(Member& member, const std::function<void()>& work) {
   const AttemptLogScope its_log(member.heard.observer);
+  const LogFieldScope its_name("trial", member.heard.spec.trial);
   try {
     work();
     return true;
@@ -205,7 +207,8 @@ AttemptOutcome Pack::OutcomeOf(Member& member) {
   if (!unexplained || member.trial == nullptr) return outcome;
   const std::string ended = member.trial->WhyRanksEnded();
   if (ended.empty()) return outcome;
-  return Failed(FailureClass::kLost, fmt::format("{}; {}", ended, outcome.failure_message));
+  // What was thrown says no more than that a connection closed.
+  return Failed(FailureClass::kLost, ended);
 }
 
 void Pack::Shrink(Member& member) {
