@@ -8,6 +8,7 @@
 
 #include "common/status_macros.h"
 #include "coordinator/notify/http_post.h"
+#include "coordinator/notify/local_command.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
@@ -34,7 +35,6 @@ const char* EndOf(SweepState state) {
                                          : "was cancelled";
 }
 
-// Worth another try: trouble of the network, of the server, or too many.
 bool MayPass(const absl::StatusOr<int>& status) {
   if (!status.ok()) return !absl::IsPermissionDenied(status.status());
   return *status >= 500 || *status == 408 || *status == 425 || *status == 429;
@@ -47,7 +47,10 @@ absl::StatusOr<std::unique_ptr<Notifier>> Notifier::Start(const std::string& fol
                                                           const NotifierOptions& options) {
   std::unique_ptr<Notifier> notifier(new Notifier(folder, store, clock, random, options));
   notifier->version_ = VersionOf(folder + kFile);
-  LOUPE_ASSIGN_OR_RETURN(notifier->webhooks_, ReadWebhooks(folder + kFile));
+  if (!options.command.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(notifier->command_, CommandWords(options.command));
+  }
+  LOUPE_ASSIGN_OR_RETURN(notifier->webhooks_, notifier->Read());
   LOUPE_ASSIGN_OR_RETURN(notifier->log_, AuditLog::Open(folder + kLogFile));
   notifier->thread_ = std::thread([raw = notifier.get()] { raw->Loop(); });
   return notifier;
@@ -60,6 +63,8 @@ Notifier::~Notifier() {
   }
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
+  // All at once, so that what is under way is waited for once.
+  for (const auto& [name, lane] : lanes_) lane->Stop();
 }
 
 void Notifier::Note(const Effects& committed) {
@@ -104,10 +109,8 @@ void Notifier::Note(const Effects& committed) {
 
 void Notifier::Loop() {
   std::unique_lock<std::mutex> lock(mutex_);
-  bool at_once = false;
   while (!stopping_) {
-    // What is due at once is not waited for.
-    if (happenings_.empty() && !at_once) changed_.wait_for(lock, WaitTime());
+    if (happenings_.empty()) changed_.wait_for(lock, absl::ToChronoMilliseconds(kLookInterval));
     if (stopping_) break;
     std::deque<Happening> happenings;
     happenings.swap(happenings_);
@@ -116,35 +119,34 @@ void Notifier::Loop() {
     if (!webhooks_.empty()) {
       for (const Happening& happening : happenings) Queue(happening);
     }
-    const absl::Duration now = clock_.MonotonicNow();
-    const auto due = std::find_if(deliveries_.begin(), deliveries_.end(),
-                                  [&](const Delivery& delivery) { return delivery.due <= now; });
-    at_once = due != deliveries_.end();
-    if (at_once) {
-      Delivery delivery = std::move(*due);
-      deliveries_.erase(due);
-      Deliver(std::move(delivery));
-    }
     lock.lock();
   }
-  for (const Delivery& delivery : deliveries_) Log(delivery, "given up: the coordinator ends");
 }
 
-// Until the next delivery is due, or the file of webhooks is looked at again.
-std::chrono::milliseconds Notifier::WaitTime() const {
-  absl::Duration wait = kLookInterval;
-  const absl::Duration now = clock_.MonotonicNow();
-  for (const Delivery& delivery : deliveries_) wait = std::min(wait, delivery.due - now);
-  return std::max(absl::ToChronoMilliseconds(wait), std::chrono::milliseconds(1));
+absl::StatusOr<std::vector<Webhook>> Notifier::Read() const {
+  LOUPE_ASSIGN_OR_RETURN(std::vector<Webhook> webhooks, ReadWebhooks(folder_ + kFile));
+  for (const Webhook& webhook : webhooks) {
+    if (webhook.mail_to.empty() || !command_.empty()) continue;
+    return absl::InvalidArgumentError(
+        fmt::format("'{}', webhook '{}': e-mail needs the coordinator's --notify-command, such as "
+                    "'/usr/sbin/sendmail -t -i'",
+                    folder_ + kFile, webhook.name));
+  }
+  return webhooks;
 }
 
 void Notifier::ReadAgain() {
   const std::string version = VersionOf(folder_ + kFile);
   if (version == version_) return;
   version_ = version;
-  absl::StatusOr<std::vector<Webhook>> webhooks = ReadWebhooks(folder_ + kFile);
+  absl::StatusOr<std::vector<Webhook>> webhooks = Read();
   if (webhooks.ok()) {
     webhooks_ = *std::move(webhooks);
+    // Of those that are gone, when nothing waits for them any more.
+    std::erase_if(lanes_, [&](const auto& lane) {
+      return lane.second->IsIdle() && std::none_of(webhooks_.begin(), webhooks_.end(),
+                                                   [&](const Webhook& webhook) { return webhook.name == lane.first; });
+    });
     spdlog::info("{} webhooks", webhooks_.size());
   } else {
     spdlog::error("{}; the webhooks are what they were before", std::string(webhooks.status().message()));
@@ -207,44 +209,43 @@ void Notifier::Queue(const Happening& happening) {
   if (!wanted || !Describe(happening, notification)) return;
   for (const Webhook& webhook : webhooks_) {
     if (!webhook.Wants(happening.event)) continue;
-    if (deliveries_.size() >= options_.most_waiting) {
-      Log(deliveries_.front(), "given up: too many wait");
-      deliveries_.pop_front();
-    }
-    deliveries_.push_back({webhook, notification, 0, clock_.MonotonicNow()});
+    LaneOf(webhook).Add(webhook, notification);
   }
 }
 
-void Notifier::Deliver(Delivery delivery) {
-  const Webhook& webhook = delivery.webhook;
+DeliveryLane& Notifier::LaneOf(const Webhook& webhook) {
+  std::unique_ptr<DeliveryLane>& lane = lanes_[webhook.name];
+  if (lane == nullptr) {
+    lane = std::make_unique<DeliveryLane>(
+        clock_, *log_,
+        LaneOptions{.waits = options_.waits,
+                    .most_waiting = options_.most_waiting,
+                    .deliver = [this](const Webhook& to, const Notification& what) { return Deliver(to, what); }});
+  }
+  return *lane;
+}
+
+TryResult Notifier::Deliver(const Webhook& webhook, const Notification& notification) const {
+  const std::string body = BodyOf(webhook, notification);
+  if (!webhook.mail_to.empty()) {
+    const absl::Status taken = RunLocalCommand(command_, body, options_.command_timeout);
+    return {taken.ok(), /*may_pass=*/true, taken.ok() ? "taken by the command" : std::string(taken.message())};
+  }
   HttpPost post{.tls = webhook.tls,
                 .host = webhook.host,
                 .port = webhook.port,
                 .target = webhook.target,
                 .headers = {},
-                .body = BodyOf(webhook, delivery.notification),
+                .body = body,
                 .allow_private = webhook.allow_private};
   post.headers = {{"Content-Type", "application/json"},
                   {"User-Agent", "loupe"},
-                  {"Loupe-Event", delivery.notification.event},
-                  {"Loupe-Delivery", delivery.notification.id},
+                  {"Loupe-Event", notification.event},
+                  {"Loupe-Delivery", notification.id},
                   {"Loupe-Signature", SignatureOf(webhook.secret, clock_.WallNow(), post.body)}};
   const absl::StatusOr<int> status = Post(post, options_.timeout);
-  ++delivery.tries;
-  const std::string answer = status.ok() ? fmt::format("answered {}", *status) : std::string(status.status().message());
-  if (status.ok() && *status >= 200 && *status < 300) return Log(delivery, answer);
-  if (!MayPass(status) || delivery.tries > options_.waits.size())
-    return Log(delivery, fmt::format("{}; given up", answer));
-  const absl::Duration wait = options_.waits[delivery.tries - 1];
-  Log(delivery, fmt::format("{}; again in {}", answer, absl::FormatDuration(wait)));
-  delivery.due = clock_.MonotonicNow() + wait;
-  deliveries_.push_back(std::move(delivery));
-}
-
-void Notifier::Log(const Delivery& delivery, const std::string& outcome) {
-  log_->Append(fmt::format("{} {} {} {} try {}: {}", absl::FormatTime(clock_.WallNow(), absl::UTCTimeZone()),
-                           delivery.webhook.name, delivery.notification.event, delivery.notification.id, delivery.tries,
-                           outcome));
+  return {status.ok() && *status >= 200 && *status < 300, MayPass(status),
+          status.ok() ? fmt::format("answered {}", *status) : std::string(status.status().message())};
 }
 
 }  // namespace loupe::coordinator

@@ -1,11 +1,11 @@
-// Tells webhooks what happens in sweeps: a queue in memory, a thread of its own, retries, and a log of every delivery.
+// Tells webhooks, and people by e-mail, what happens in sweeps: retries, a log of every delivery, and for each receiver
+// a queue in memory with a thread of its own: one that waits holds up no other.
 //
 // A notification is made from what is durable already, and delivered at least once while the process lives; what waits
 // when it ends is not sent later (the sweep's state is the truth, a notification a hint). One that is refused for good,
 // or was tried for an hour, is given up; the log says so.
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -20,6 +20,7 @@
 #include "common/clock.h"
 #include "common/random_source.h"
 #include "coordinator/access/audit_log.h"
+#include "coordinator/notify/delivery_lane.h"
 #include "coordinator/notify/webhook.h"
 #include "coordinator/scheduler/effects.h"
 #include "coordinator/store/store_reader.h"
@@ -27,12 +28,15 @@
 namespace loupe::coordinator {
 
 struct NotifierOptions {
-  // Of one try.
+  // Of one try: of a POST, and of a command.
   absl::Duration timeout = absl::Seconds(10);
+  absl::Duration command_timeout = absl::Seconds(30);
+  // "/usr/sbin/sendmail -t -i": what takes e-mails on its standard input. Empty: there are none.
+  std::string command;
   // Between tries; after the last one it is given up.
   std::vector<absl::Duration> waits = {absl::Seconds(5), absl::Seconds(30), absl::Minutes(2), absl::Minutes(10),
                                        absl::Minutes(47)};
-  // Deliveries that wait; beyond it the oldest is given up.
+  // Deliveries that wait for one receiver; beyond it the oldest is given up.
   size_t most_waiting = 1000;
   // One notification of a lost worker in this time.
   absl::Duration worker_interval = absl::Minutes(1);
@@ -42,7 +46,8 @@ struct NotifierOptions {
 class Notifier {
  public:
   // `folder` has webhooks.json and gets webhooks.log; the rest outlives it. Errors of ReadWebhooks: a coordinator that
-  // is told whom to notify, and cannot, says so at once.
+  // is told whom to notify, and cannot, says so at once. INVALID_ARGUMENT also for a command that is no program, and
+  // for an entry with e-mail where there is no command.
   static absl::StatusOr<std::unique_ptr<Notifier>> Start(const std::string& folder, StoreReader& store,
                                                          const Clock& clock, RandomSource& random,
                                                          const NotifierOptions& options = {});
@@ -64,37 +69,34 @@ class Notifier {
     TrialState trial_state = TrialState::kQueued;
     std::string reason;
   };
-  struct Delivery {
-    Webhook webhook;
-    Notification notification;
-    size_t tries = 0;
-    absl::Duration due;
-  };
   Notifier(std::string folder, StoreReader& store, const Clock& clock, RandomSource& random, NotifierOptions options)
       : folder_(std::move(folder)), store_(store), clock_(clock), random_(random), options_(std::move(options)) {}
 
   void Loop();
-  std::chrono::milliseconds WaitTime() const;
+  absl::StatusOr<std::vector<Webhook>> Read() const;
   void ReadAgain();
   void Queue(const Happening& happening);
   // False: nothing to tell (its sweep is gone, the same worker again).
   bool Describe(const Happening& happening, Notification& notification);
   std::string NameOf(const Happening& happening);
-  void Deliver(Delivery delivery);
-  void Log(const Delivery& delivery, const std::string& outcome);
+  DeliveryLane& LaneOf(const Webhook& webhook);
+  // On a lane's thread.
+  TryResult Deliver(const Webhook& webhook, const Notification& notification) const;
 
   const std::string folder_;
   StoreReader& store_;
   const Clock& clock_;
   RandomSource& random_;
   const NotifierOptions options_;
+  std::vector<std::string> command_;
   std::unique_ptr<AuditLog> log_;
   // Of the engine's thread.
   std::map<SweepKey, SweepState> states_;
   // Of the thread below.
   std::vector<Webhook> webhooks_;
   std::string version_;
-  std::deque<Delivery> deliveries_;
+  // By the webhook's name.
+  std::map<std::string, std::unique_ptr<DeliveryLane>> lanes_;
   std::map<SweepKey, std::string> ids_;
   std::map<std::string, absl::Duration> workers_told_;
   std::mutex mutex_;

@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "common/private_file.h"
 #include "common/status_macros.h"
+#include "common/text.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -61,16 +62,31 @@ absl::StatusOr<std::string> TextOf(const json& entry, const char* key, const std
   return found->get<std::string>();
 }
 
-absl::StatusOr<Webhook> WebhookOf(const json& entry) {
-  if (!entry.is_object()) return absl::InvalidArgumentError("expected an object");
-  static const std::set<std::string> kKeys = {"name", "url", "secret", "events", "format", "allow_private"};
-  for (const auto& [key, value] : entry.items()) {
-    if (!kKeys.contains(key)) return absl::InvalidArgumentError(fmt::format("'{}' is no part of a webhook", key));
+// An address as it stands in a header: nothing that ends a line, or an address.
+bool IsMailAddress(const std::string& text) {
+  const size_t at = text.find('@');
+  return IsPlain(text) && text.size() <= 254 && at != std::string::npos && at > 0 && at + 1 < text.size() &&
+         text.find('@', at + 1) == std::string::npos && text.find_first_of(",;:<>()[]\\\"") == std::string::npos &&
+         text.front() != '-';
+}
+
+absl::Status TakeMail(const json& entry, Webhook& webhook) {
+  for (const char* other : {"url", "secret", "format", "allow_private"}) {
+    if (entry.contains(other)) return absl::InvalidArgumentError(fmt::format("'{}' is no part of an e-mail", other));
   }
-  Webhook webhook;
-  LOUPE_ASSIGN_OR_RETURN(webhook.name, TextOf(entry, "name", ""));
-  if (!IsPlain(webhook.name) || webhook.name.size() > 80)
-    return absl::InvalidArgumentError("name: expected 1 to 80 characters without spaces");
+  const json& addresses = entry["email"];
+  const auto good = [](const json& one) { return one.is_string() && IsMailAddress(one.get<std::string>()); };
+  if (!addresses.is_array() || addresses.empty() || !std::all_of(addresses.begin(), addresses.end(), good))
+    return absl::InvalidArgumentError("email: expected a list of addresses such as ops@example.org");
+  webhook.mail_to = addresses.get<std::vector<std::string>>();
+  LOUPE_ASSIGN_OR_RETURN(webhook.mail_from, TextOf(entry, "from", ""));
+  if (!webhook.mail_from.empty() && !IsMailAddress(webhook.mail_from))
+    return absl::InvalidArgumentError("from: expected an address such as loupe@example.org");
+  return absl::OkStatus();
+}
+
+absl::Status TakeHttp(const json& entry, Webhook& webhook) {
+  if (entry.contains("from")) return absl::InvalidArgumentError("'from' is a part of an e-mail alone");
   LOUPE_ASSIGN_OR_RETURN(const std::string url, TextOf(entry, "url", ""));
   LOUPE_RETURN_IF_ERROR(TakeUrl(url, webhook));
   LOUPE_ASSIGN_OR_RETURN(webhook.secret, TextOf(entry, "secret", ""));
@@ -84,6 +100,21 @@ absl::StatusOr<Webhook> WebhookOf(const json& entry) {
     if (!allow->is_boolean()) return absl::InvalidArgumentError("allow_private: expected true or false");
     webhook.allow_private = allow->get<bool>();
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Webhook> WebhookOf(const json& entry) {
+  if (!entry.is_object()) return absl::InvalidArgumentError("expected an object");
+  static const std::set<std::string> kKeys = {"name",   "url",           "secret", "events",
+                                              "format", "allow_private", "email",  "from"};
+  for (const auto& [key, value] : entry.items()) {
+    if (!kKeys.contains(key)) return absl::InvalidArgumentError(fmt::format("'{}' is no part of a webhook", key));
+  }
+  Webhook webhook;
+  LOUPE_ASSIGN_OR_RETURN(webhook.name, TextOf(entry, "name", ""));
+  if (!IsPlain(webhook.name) || webhook.name.size() > 80)
+    return absl::InvalidArgumentError("name: expected 1 to 80 characters without spaces");
+  LOUPE_RETURN_IF_ERROR(entry.contains("email") ? TakeMail(entry, webhook) : TakeHttp(entry, webhook));
   if (const auto events = entry.find("events"); events != entry.end()) {
     if (!events->is_array() || events->empty()) return absl::InvalidArgumentError("events: expected a list");
     for (const json& event : *events) {
@@ -98,6 +129,24 @@ absl::StatusOr<Webhook> WebhookOf(const json& entry) {
     }
   }
   return webhook;
+}
+
+// What happened is of others' making: it stands in the body alone, in which no line is a header.
+std::string MailOf(const Webhook& webhook, const Notification& notification) {
+  const std::string& about = !notification.trial.empty() ? notification.trial : notification.sweep;
+  std::string mail = "To: ";
+  for (const std::string& address : webhook.mail_to) mail += (mail.size() == 4 ? "" : ",\n ") + address;
+  if (!webhook.mail_from.empty()) mail += "\nFrom: " + webhook.mail_from;
+  mail += fmt::format(
+      "\nSubject: [loupe] {} ({})\nDate: {}\nMessage-ID: <{}@loupe.invalid>\nAuto-Submitted: auto-generated\n"
+      "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{}\n\n",
+      notification.event, about,
+      absl::FormatTime("%a, %d %b %Y %H:%M:%S +0000", notification.time, absl::UTCTimeZone()), notification.id,
+      Printable(notification.message));
+  for (const std::string* name : {&notification.sweep, &notification.trial, &notification.worker}) {
+    if (!name->empty()) mail += Printable(*name) + "\n";
+  }
+  return mail;
 }
 
 }  // namespace
@@ -127,6 +176,7 @@ absl::StatusOr<std::vector<Webhook>> ReadWebhooks(const std::string& path) {
 }
 
 std::string BodyOf(const Webhook& webhook, const Notification& notification) {
+  if (!webhook.mail_to.empty()) return MailOf(webhook, notification);
   const auto dump = [](const json& body) { return body.dump(-1, ' ', false, json::error_handler_t::replace); };
   if (webhook.slack) return dump({{"text", notification.message}});
   return dump({{"id", notification.id},

@@ -4,7 +4,8 @@
 //   [{"name": "team", "url": "https://hooks.example.org/loupe", "secret": "at least 16 characters",
 //     "events": ["sweep.finished", "sweep.paused"], "format": "json", "allow_private": false}]
 // `events` missing means all; `format` is json or slack; `allow_private` lets the url be of this machine or of a
-// private network.
+// private network. In place of url, secret, format and allow_private an entry may have "email": ["ops@example.org"] and
+// perhaps "from": the message is then given to the coordinator's --notify-command.
 #pragma once
 
 #include <string>
@@ -28,6 +29,10 @@ struct Webhook {
   std::vector<std::string> events;
   bool slack = false;
   bool allow_private = false;
+  // Not empty: these get an e-mail, and of the above only the name counts.
+  std::vector<std::string> mail_to;
+  // Empty: whoever the command sends as.
+  std::string mail_from;
 
   bool Wants(std::string_view event) const;
 };
@@ -53,6 +58,7 @@ struct Notification {
   std::string message;
 };
 
+// For mail_to: a whole message (RFC 5322), its lines ended by line feeds as sendmail reads them. Else
 // {"id", "event", "time", "sweep", "trial", "worker", "message"}; for Slack {"text": message}.
 std::string BodyOf(const Webhook& webhook, const Notification& notification);
 

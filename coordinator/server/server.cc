@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <limits>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "common/atomic_file.h"
 #include "common/credentials.h"
@@ -61,6 +64,19 @@ absl::Status WriteLocalCredentials(const std::string& folder, const std::string&
                                         .authority = tls.authority()->certificate()}));
 }
 
+// The logs of the sweeps that there are.
+absl::StatusOr<std::unique_ptr<TrialLogs>> OpenLogs(const std::string& folder, StoreReader& store) {
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps,
+                         store.ListSweeps(0, std::numeric_limits<int64_t>::max()));
+  std::set<std::string> uids;
+  for (const SweepRecord& sweep : sweeps) {
+    if (!sweep.has_job(JobKind::kDelete)) uids.insert(sweep.uid);
+  }
+  auto logs = std::make_unique<TrialLogs>(TrialLogs::Options{.database = {.path = folder + kLogsFile}});
+  logs->KeepOnly(uids);
+  return logs;
+}
+
 }  // namespace
 
 constexpr char kHttpOff[] = "off";
@@ -91,6 +107,8 @@ struct Server::Parts {
   std::optional<RunningMark> running;
   std::unique_ptr<SqliteStore> store;
   std::unique_ptr<ArtifactFolder> artifacts;
+  std::unique_ptr<TrialLogs> logs;
+  WorkerTelemetryTable telemetry;
   std::unique_ptr<AccessControl> access;
   std::unique_ptr<ServerTls> tls;
   // Where HTTP is reachable and gRPC is not, or the other way round.
@@ -141,6 +159,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                                      }}));
   p.running.emplace(p.folder);
   LOUPE_ASSIGN_OR_RETURN(p.artifacts, ArtifactFolder::Open(p.folder + kArtifactsFolder));
+  LOUPE_ASSIGN_OR_RETURN(p.logs, OpenLogs(p.folder, *p.store));
   LOUPE_ASSIGN_OR_RETURN(p.access, AccessControl::Open(p.folder, clock));
   LOUPE_ASSIGN_OR_RETURN(p.tls, ServerTls::Open(options.tls, options.listen, p.folder));
   const bool http_is_reachable =
@@ -151,7 +170,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
         ServerTls::Open(options.tls, http_is_reachable ? options.http_listen : "127.0.0.1:0", p.folder));
   }
   LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
-  LOUPE_ASSIGN_OR_RETURN(p.notifier, Notifier::Start(p.folder, *p.store, clock, random));
+  LOUPE_ASSIGN_OR_RETURN(p.notifier,
+                         Notifier::Start(p.folder, *p.store, clock, random, {.command = options.notify_command}));
   p.engine = std::make_unique<Engine>(
       options.scheduler, Engine::Deps{p.store.get(), &clock, &random,
                                       [&p](bool healthy) {
@@ -179,6 +199,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                         .store = p.store.get(),
                         .artifacts = p.artifacts.get(),
                         .plans = &p.plans,
+                        .logs = p.logs.get(),
+                        .telemetry = &p.telemetry,
                         .clock = &clock,
                         .random = &random,
                         .access = p.access.get(),
@@ -208,6 +230,7 @@ absl::Status Server::Parts::StartHttp(const ServerOptions& options) {
                                return metrics.Text({.engine = thread.get(),
                                                     .store = store.get(),
                                                     .calls = calls.get(),
+                                                    .telemetry = &telemetry,
                                                     .database = folder + kDatabaseFile,
                                                     .version = LOUPE_VERSION});
                              }};
@@ -240,6 +263,7 @@ void Server::Stop(absl::Duration grace) {
   if (parts_->http != nullptr) parts_->http->StopAccepting();
   // Held calls would last as long as the grace: they are answered now, and again if new ones come in between.
   parts_->thread->Post([](Engine& engine) { engine.CancelAll(); });
+  parts_->logs->EndWaits();
   parts_->analyses->Stop();
   parts_->grpc->Shutdown(grace);
   // What both had to end has had that time.

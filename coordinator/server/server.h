@@ -30,6 +30,8 @@ struct ServerOptions {
   // How analyses run; the program is the coordinator's own unless another is named.
   AnalysisOptions analysis = {.program = {"/proc/self/exe", "analyse"}};
   SchedulerOptions scheduler;
+  // NotifierOptions::command.
+  std::string notify_command;
 };
 
 // Start … Stop once. Thread-safe after Start.

@@ -15,16 +15,31 @@
 
 namespace loupe::testing {
 
-HttpReceiver::HttpReceiver(std::deque<int> statuses) : statuses_(std::move(statuses)) {
-  socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+namespace {
+
+// A socket that listens on a free port of this machine, which is left in `port`.
+int Listen(int& port) {
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ::bind(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  ::listen(socket_, 16);
+  ::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  ::listen(listener, 16);
   socklen_t size = sizeof address;
-  ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size);
-  port_ = ntohs(address.sin_port);
+  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  port = ntohs(address.sin_port);
+  return listener;
+}
+
+}  // namespace
+
+// The kernel takes the connections.
+SilentListener::SilentListener() : socket_(Listen(port_)) {}
+
+SilentListener::~SilentListener() { ::close(socket_); }
+
+HttpReceiver::HttpReceiver(std::deque<int> statuses) : statuses_(std::move(statuses)) {
+  socket_ = Listen(port_);
   thread_ = std::thread([this] { Loop(); });
 }
 

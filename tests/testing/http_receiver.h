@@ -44,4 +44,16 @@ class HttpReceiver {
   std::thread thread_;
 };
 
+// Takes connections and says nothing.
+class SilentListener {
+ public:
+  SilentListener();
+  ~SilentListener();
+  int port() const { return port_; }
+
+ private:
+  int port_ = 0;
+  int socket_ = -1;
+};
+
 }  // namespace loupe::testing

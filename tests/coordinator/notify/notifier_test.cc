@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "absl/time/clock.h"
@@ -18,8 +19,9 @@ namespace loupe::coordinator {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
+using ::testing::StartsWith;
 
 constexpr char kSecret[] = "sixteen-letters!";
 
@@ -132,6 +134,83 @@ TEST_F(NotifierTest, OnlyWantedEventsAreSent) {
   const std::vector<testing::ReceivedPost> posts = receiver.Wait(1);
   ASSERT_EQ(posts.size(), 1U);
   EXPECT_EQ(json::parse(posts[0].body)["message"], "Sweep 'small' is paused: 5 trials failed");
+}
+
+TEST_F(NotifierTest, AReceiverThatWaitsHoldsUpNobody) {
+  // One that takes the connection and never answers.
+  const testing::SilentListener silent;
+  testing::HttpReceiver receiver;
+  ASSERT_TRUE(WritePrivateFile(folder_ / "webhooks.json", fmt::format(R"([
+      {{"name": "a", "url": "http://127.0.0.1:{}/", "secret": "{}", "allow_private": true}},
+      {{"name": "b", "url": "http://127.0.0.1:{}/", "secret": "{}", "allow_private": true}}])",
+                                                                      silent.port(), kSecret, receiver.port(), kSecret))
+                  .ok());
+  const auto notifier = Start();
+  // One after the other, the third would wait for the time limit of three tries: longer than is waited here.
+  for (int64_t trial = 0; trial < 3; ++trial)
+    notifier->Note({UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt}});
+  EXPECT_EQ(receiver.Wait(3).size(), 3U);
+}
+
+// A stand-in for sendmail, which keeps what it reads.
+class MailTest : public NotifierTest {
+ protected:
+  void SetUp() override {
+    NotifierTest::SetUp();
+    ASSERT_TRUE(WritePrivateFile(folder_ / "webhooks.json",
+                                 R"([{"name": "ops", "email": ["ops@example.org"], "events": ["sweep.finished"]}])")
+                    .ok());
+  }
+  void Command(const std::string& script) {
+    ASSERT_TRUE(WritePrivateFile(folder_ / "sendmail", "#!/bin/sh\ncd " + folder_.path() + "\n" + script).ok());
+    std::filesystem::permissions(folder_ / "sendmail", std::filesystem::perms::owner_all);
+    options_.command = (folder_ / "sendmail") + " -t $(touch shell) ;";
+  }
+};
+
+TEST_F(MailTest, CommandGetsTheMessageAndNoShell) {
+  Command("echo \"$@\" > arguments; cat > mail");
+  const auto notifier = Start();
+  notifier->Note({UpdateSweep{ended_}});
+  AwaitLog("try 1: taken by the command");
+  EXPECT_THAT(ReadFile(folder_ / "mail").value_or(""),
+              AllOf(StartsWith("To: ops@example.org\nSubject: [loupe] sweep.finished (sweeps/small)\n"),
+                    HasSubstr("\n\nSweep 'small' is completed")));
+  EXPECT_EQ(ReadFile(folder_ / "arguments").value_or(""), "-t $(touch shell) ;\n");
+}
+
+TEST_F(MailTest, FailedCommandIsTriedAgain) {
+  Command("if [ -e once ]; then exit 0; fi; touch once; echo 'no route' >&2; exit 75");
+  const auto notifier = Start();
+  notifier->Note({UpdateSweep{ended_}});
+  AwaitLog("try 2: taken by the command");
+  EXPECT_THAT(Log(), HasSubstr("ended with exit code 75: no route; again in 1ms"));
+}
+
+TEST_F(MailTest, CommandThatHangsIsEnded) {
+  Command("sleep 600 & echo $! > child; wait");
+  options_.command_timeout = absl::Milliseconds(300);
+  options_.waits = {};
+  const auto notifier = Start();
+  notifier->Note({UpdateSweep{ended_}});
+  AwaitLog("has not ended in 300ms; given up");
+  // With what it started: a process that is gone, or a zombie that nobody has waited for yet.
+  const std::string child = ReadFile(folder_ / "child").value_or("");
+  const std::string path = fmt::format("/proc/{}/stat", child.substr(0, child.find('\n')));
+  for (int i = 0; i < 1000 && std::filesystem::exists(path); ++i) absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(MailTest, MailWithoutACommandIsSaidAtStart) {
+  const auto refused = [&](const std::string& command) {
+    options_.command = command;
+    return std::string(
+        Notifier::Start(folder_.path(), *store_, SystemClock(), SystemRandom(), options_).status().message());
+  };
+  EXPECT_THAT(refused(""), HasSubstr("--notify-command"));
+  EXPECT_THAT(refused("sendmail -t"), HasSubstr("absolute path"));
+  EXPECT_THAT(refused("/no/such/program"), HasSubstr("no program"));
+  EXPECT_THAT(refused(folder_.path()), HasSubstr("no program"));
 }
 
 TEST_F(NotifierTest, ADamagedFileIsSaidAtStart) {

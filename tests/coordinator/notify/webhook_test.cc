@@ -46,6 +46,36 @@ TEST_F(WebhookTest, FileIsReadWhole) {
   EXPECT_TRUE(here.Wants("trial.failed"));
 }
 
+TEST_F(WebhookTest, MailIsAMessageForSendmail) {
+  const auto webhooks = Read(R"([
+    {"name": "ops", "email": ["ops@example.org", "b@example.org"], "from": "loupe@example.org"}])");
+  ASSERT_TRUE(webhooks.ok()) << webhooks.status();
+  const Notification notification{.id = "0a",
+                                  .event = "trial.failed",
+                                  .time = absl::FromUnixSeconds(1'800'000'000),
+                                  .sweep = "sweeps/cats",
+                                  .trial = "sweeps/cats/trials/3",
+                                  .worker = "",
+                                  .message = "Trial 3 failed: \nBcc: x@example.org\n\n.\né"};
+  // RFC 5322: headers, a blank line, the text. Nothing of the message gets into the headers, or ends it.
+  EXPECT_EQ(BodyOf(webhooks->at(0), notification), R"(To: ops@example.org,
+ b@example.org
+From: loupe@example.org
+Subject: [loupe] trial.failed (sweeps/cats/trials/3)
+Date: Fri, 15 Jan 2027 08:00:00 +0000
+Message-ID: <0a@loupe.invalid>
+Auto-Submitted: auto-generated
+MIME-Version: 1.0
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: 8bit
+
+Trial 3 failed: \nBcc: x@example.org\n\n.\né
+
+sweeps/cats
+sweeps/cats/trials/3
+)");
+}
+
 TEST_F(WebhookTest, WrongEntriesAreNamed) {
   const std::pair<const char*, const char*> kWrong[] = {
       {R"({})", "list"},
@@ -56,6 +86,11 @@ TEST_F(WebhookTest, WrongEntriesAreNamed) {
       {R"([{"name": "a", "url": "http://a:99999/", "secret": "sixteen-letters!"}])", "url"},
       {R"([{"name": "a", "url": "http://a\r\nX: y/", "secret": "sixteen-letters!"}])", "url"},
       {R"([{"name": "a", "url": "http://a/", "secret": "short"}])", "secret"},
+      {R"([{"name": "a", "email": "ops@example.org"}])", "email"},
+      {R"([{"name": "a", "email": ["a@b\nBcc: c@d"]}])", "email"},
+      {R"([{"name": "a", "email": ["a@b,c@d"]}])", "email"},
+      {R"([{"name": "a", "email": ["a@b"], "from": "-f"}])", "from"},
+      {R"([{"name": "a", "email": ["a@b"], "url": "http://a/"}])", "url"},
       {R"([{"name": "a", "url": "http://a/", "secret": "sixteen-letters!", "events": ["all"]}])", "events"},
       {R"([{"name": "a", "url": "http://a/", "secret": "sixteen-letters!", "evnts": []}])", "evnts"},
       {R"([{"name": "a", "url": "http://a/", "secret": "sixteen-letters!"},
