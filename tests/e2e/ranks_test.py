@@ -141,6 +141,9 @@ def main():
         orphaned.process.kill()
         orphaned.process.wait()
         assert others and gone(others), "a rank has outlived its worker"
+        # What they left in the folder does not keep new ones from meeting there.
+        step = orphaned.step()
+        assert min(Trial(root, "orphaned", 2, ADAPTER).finish().losses()) == step + 1
     print("ok")
 
 

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -96,6 +98,9 @@ RankTeam::RankTeam(const AttemptSpec& spec, torch::Device device, const RankOpti
     : job_{spec, options, spec.scratch_folder + "/ranks-meeting"}, ranks_(RanksOf(spec, options)), device_(device) {
   const std::string file = spec.scratch_folder + "/ranks-job";
   ThrowIfError(WriteFileAtomically(file, EncodeJob(job_)));
+  // What ranks of a killed process said there once must not be taken for these ones' words.
+  std::error_code ignored;
+  std::filesystem::remove(job_.meeting_file, ignored);
   std::vector<std::vector<std::string>> arguments;
   for (int rank = 1; rank < ranks_; ++rank) {
     arguments.push_back(
