@@ -303,7 +303,7 @@ test("100,000 trials: loaded, brushed, grouped over all", async () => {
   assert.equal(Number(digest.results), total);
   await page.getByText(`mean CLIP-I ${digest.mean.toPrecision(4)}`).waitFor();
   await show(page, "/sweeps/huge");
-  await page.getByRole("region", { name: "F table" }).waitFor({ timeout: 120000 });
+  await page.getByRole("region", { name: "F table" }).waitFor({ timeout: 300000 });
   console.log(`# the F table after ${Date.now() - started} ms`);
   assert.deepEqual(complaints.splice(0), []);
   await made.close();
