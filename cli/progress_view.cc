@@ -14,17 +14,6 @@ namespace {
 
 // Long enough to smooth trials that end in pairs, short enough to notice that workers joined or left.
 constexpr absl::Duration kRateWindow = absl::Minutes(10);
-constexpr int kBarWidth = 24;
-
-// The first `width` columns of UTF-8 text.
-std::string Clipped(const std::string& text, int width) {
-  size_t end = 0;
-  for (int column = 0; end < text.size() && column < width; ++column) {
-    ++end;
-    while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) ++end;
-  }
-  return text.substr(0, end);
-}
 
 std::string Metrics(const google::protobuf::Map<std::string, double>& metrics) {
   std::string text;
@@ -32,11 +21,6 @@ std::string Metrics(const google::protobuf::Map<std::string, double>& metrics) {
     text += fmt::format("{}{} {}", text.empty() ? "" : "  ", name, analysis::FormatNumber(value, 3));
   }
   return text;
-}
-
-std::string RateText(double per_second) {
-  if (per_second <= 0) return "";
-  return per_second >= 1 ? fmt::format("{:.1f}/s", per_second) : fmt::format("{:.1f}/min", per_second * 60);
 }
 
 std::string Problems(const v1::TrialCounts& counts) {
@@ -47,7 +31,13 @@ std::string Problems(const v1::TrialCounts& counts) {
   return text;
 }
 
-// " in packs of 4, 3": workers that train several trials together; empty where none does.
+}  // namespace
+
+std::string RateText(double per_second) {
+  if (per_second <= 0) return "";
+  return per_second >= 1 ? fmt::format("{:.1f}/s", per_second) : fmt::format("{:.1f}/min", per_second * 60);
+}
+
 std::string PacksText(const v1::WatchSweepResponse& state) {
   std::map<std::string, int> held;
   for (const v1::RunningAttempt& attempt : state.running()) ++held[attempt.worker()];
@@ -58,17 +48,8 @@ std::string PacksText(const v1::WatchSweepResponse& state) {
   return sizes.empty() ? "" : " in packs of " + sizes;
 }
 
-double Fraction(const v1::TrialCounts& counts) {
+double EndedShare(const v1::TrialCounts& counts) {
   return counts.total() == 0 ? 0 : static_cast<double>(EndedTrials(counts)) / static_cast<double>(counts.total());
-}
-
-}  // namespace
-
-std::string ProgressBar(double fraction, int width) {
-  const int inner = std::max(0, width - 2);
-  const int filled = std::clamp(static_cast<int>(std::floor(fraction * inner)), 0, inner);
-  return fmt::format("[{}{}]", std::string(static_cast<size_t>(filled), '#'),
-                     std::string(static_cast<size_t>(inner - filled), '.'));
 }
 
 void ProgressView::Update(const v1::WatchSweepResponse& state, absl::Duration now) {
@@ -94,53 +75,12 @@ double ProgressView::SecondsLeft() const {
   return static_cast<double>(sweep.counts().total() - EndedTrials(sweep.counts())) / rate;
 }
 
-std::vector<std::string> ProgressView::TerminalLines(int width, int max_lines) const {
-  const v1::Sweep& sweep = state_.sweep();
-  const v1::TrialCounts& counts = sweep.counts();
-  std::string head =
-      fmt::format("{} {} {}/{} trials{}", LastPart(sweep.name()), ProgressBar(Fraction(counts), kBarWidth),
-                  EndedTrials(counts), counts.total(), Problems(counts));
-  if (const std::string packs = PacksText(state_); !packs.empty())
-    head += fmt::format("  {}{}", state_.running_size(), packs);
-  if (const std::string rate = RateText(TrialsPerSecond()); !rate.empty()) head += "  " + rate;
-  if (!IsTerminal(sweep.state())) {
-    if (const double left = SecondsLeft(); left >= 0) head += fmt::format("  {} left", TimeText(left));
-  }
-  if (sweep.state() != v1::Sweep::ACTIVE) head += "  " + v1::Sweep::State_Name(sweep.state());
-  if (!sweep.state_reason().empty()) head += ": " + sweep.state_reason();
-  std::vector<std::string> lines = {head};
-  for (const v1::WaitingTrials& waiting : sweep.waiting()) lines.push_back("  " + WaitingText(waiting));
-  const auto room = static_cast<size_t>(std::max(1, max_lines));
-  for (const v1::RunningAttempt& attempt : state_.running()) {
-    const auto shown = static_cast<size_t>(lines.size());
-    const auto hidden =
-        static_cast<size_t>(state_.running_size()) - (shown - 1 - static_cast<size_t>(sweep.waiting_size()));
-    if (shown + 1 >= room && hidden > 1) {
-      lines.push_back(fmt::format("  and {} more", hidden));
-      break;
-    }
-    std::string line =
-        fmt::format("  {:>4} {:<8} {:<7}", LastPart(attempt.trial()), LastPart(attempt.worker()), attempt.phase());
-    if (attempt.total_steps() > 0) {
-      line +=
-          fmt::format(" {} {:>4}/{}",
-                      ProgressBar(static_cast<double>(attempt.step()) / static_cast<double>(attempt.total_steps()), 12),
-                      attempt.step(), attempt.total_steps());
-    }
-    if (const std::string metrics = Metrics(attempt.metrics()); !metrics.empty()) line += "  " + metrics;
-    lines.push_back(line + "  " + CellText(attempt.cell()));
-  }
-  if (lines.size() > room) lines.resize(room);
-  for (std::string& line : lines) line = Clipped(line, width);
-  return lines;
-}
-
 std::string ProgressView::PlainLine() const {
   const v1::Sweep& sweep = state_.sweep();
   const v1::TrialCounts& counts = sweep.counts();
   std::string line =
       fmt::format("{}: {} of {} done ({:.0f} %), {} running{}{}", LastPart(sweep.name()), EndedTrials(counts),
-                  counts.total(), 100 * Fraction(counts), counts.running(), PacksText(state_), Problems(counts));
+                  counts.total(), 100 * EndedShare(counts), counts.running(), PacksText(state_), Problems(counts));
   if (const std::string rate = RateText(TrialsPerSecond()); !rate.empty()) line += ", " + rate;
   if (!IsTerminal(sweep.state())) {
     if (const double left = SecondsLeft(); left >= 0) line += fmt::format(", {} left", TimeText(left));

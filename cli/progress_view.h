@@ -4,7 +4,6 @@
 #include <deque>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/time/time.h"
 #include "loupe/v1/sweep.pb.h"
@@ -17,14 +16,14 @@ class ProgressView {
   // Notes the state at `now` (monotonic), from which rate and time left follow. States come in order.
   void Update(const v1::WatchSweepResponse& state, absl::Duration now);
 
+  // The last one noted.
+  const v1::WatchSweepResponse& state() const { return state_; }
+
   // Trials that end per second over the last minutes; 0 until two have been seen to end.
   double TrialsPerSecond() const;
   // Seconds until the end: the coordinator's own estimate where it has one, else from the rate; negative when unknown.
   double SecondsLeft() const;
 
-  // What a terminal of `width` columns shows: a bar, then one line per running attempt, at most `max_lines` in all. No
-  // line is wider than `width`.
-  std::vector<std::string> TerminalLines(int width, int max_lines) const;
   // One line for a log: "quickstart: 7 of 24 done (29 %), 2 running, 4.1/min, 4 min 10 s left; trial 9 train 30/50:
   // loss 0.0812".
   std::string PlainLine() const;
@@ -35,7 +34,13 @@ class ProgressView {
   std::deque<std::pair<absl::Duration, int64_t>> ended_;
 };
 
-// "[#######.....]" of exactly `width` columns (at least 2).
-std::string ProgressBar(double fraction, int width);
+// "4.1/min", "1.2/s"; empty for none.
+std::string RateText(double per_second);
+
+// " in packs of 4, 3": workers that train several trials together; empty where none does.
+std::string PacksText(const v1::WatchSweepResponse& state);
+
+// Of all trials, those that need nothing more: 0 to 1.
+double EndedShare(const v1::TrialCounts& counts);
 
 }  // namespace loupe::cli

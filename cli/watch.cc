@@ -1,42 +1,47 @@
 #include "cli/watch.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <thread>
+#include <tuple>
+#include <utility>
 
+#include "absl/time/clock.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/failure.h"
 #include "cli/interrupt.h"
+#include "cli/live_screen.h"
 #include "cli/output.h"
 #include "cli/progress_view.h"
+#include "cli/score_reader.h"
+#include "cli/sweep_follower.h"
 #include "cli/sweep_name.h"
 #include "cli/views.h"
+#include "cli/watch_screen.h"
 #include "common/clock.h"
-#include "common/status_macros.h"
 #include "common/text.h"
 #include "fmt/format.h"
-#include "loupe/v1/sweep.grpc.pb.h"
 
 namespace loupe::cli {
 namespace {
 
 // Off a terminal, lines come no faster than this, however fast trials end.
 constexpr absl::Duration kLeastGap = absl::Seconds(5);
+// How soon the screen follows a key, a new state or another size.
+constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr char kLost[] = "lost the coordinator; waiting for it to come back";
 
-// Draws on a terminal, or writes lines elsewhere. Not thread-safe.
+// Lines for a log or a pipe, or JSON. Not thread-safe.
 class ProgressPrinter {
  public:
-  ProgressPrinter(bool json, absl::Duration quiet)
-      : json_(json), quiet_(quiet), terminal_(!json && isatty(STDOUT_FILENO) == 1) {}
+  ProgressPrinter(bool json, absl::Duration quiet) : json_(json), quiet_(quiet) {}
 
   void Show(const v1::WatchSweepResponse& state, absl::Duration now) {
     view_.Update(state, now);
     if (json_) return ShowJson(state);
-    if (terminal_) return Draw();
     const int64_t ended = EndedTrials(state.sweep().counts());
     const bool changed = ended != shown_ended_ || state.sweep().state() != shown_state_;
     const bool ending = IsTerminal(state.sweep().state()) || state.sweep().state() != shown_state_;
@@ -48,15 +53,6 @@ class ProgressPrinter {
     std::fflush(stdout);
   }
 
-  // A line that stays, above or after the progress.
-  void Say(const std::string& line) {
-    Erase();
-    fmt::print(stderr, "{}\n", Printable(line));
-  }
-
-  // Leaves the cursor below what is drawn.
-  void Finish() { drawn_ = 0; }
-
  private:
   void ShowJson(const v1::WatchSweepResponse& state) {
     nlohmann::ordered_json json;
@@ -67,73 +63,111 @@ class ProgressPrinter {
     std::fflush(stdout);
   }
 
-  void Erase() {
-    // Up over what was drawn and clear to the end of the screen (ECMA-48 CUU and ED).
-    if (drawn_ > 0) fmt::print("\x1b[{}A\x1b[J", drawn_);
-    drawn_ = 0;
-    std::fflush(stdout);
-  }
-
-  void Draw() {
-    winsize size{};
-    const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0;
-    const std::vector<std::string> lines =
-        view_.TerminalLines(known ? size.ws_col : 80, known ? std::min<int>(size.ws_row - 1, 20) : 10);
-    Erase();
-    for (const std::string& line : lines) fmt::print("{}\n", line);
-    drawn_ = lines.size();
-    std::fflush(stdout);
-  }
-
   const bool json_;
   const absl::Duration quiet_;
-  const bool terminal_;
   ProgressView view_;
-  size_t drawn_ = 0;
   int64_t shown_ended_ = -1;
   v1::Sweep::State shown_state_ = v1::Sweep::STATE_UNSPECIFIED;
   absl::Duration shown_at_ = -absl::InfiniteDuration();
-};
-
-// The call in progress, so that an interrupt can end it.
-class CancelableContext {
- public:
-  grpc::ClientContext& Renew() {
-    std::lock_guard lock(mutex_);
-    context_ = std::make_unique<grpc::ClientContext>();
-    if (cancelled_) context_->TryCancel();
-    return *context_;
-  }
-  void Cancel() {
-    std::lock_guard lock(mutex_);
-    cancelled_ = true;
-    if (context_ != nullptr) context_->TryCancel();
-  }
-
- private:
-  std::mutex mutex_;
-  std::unique_ptr<grpc::ClientContext> context_;
-  bool cancelled_ = false;
 };
 
 int ExitCodeOfEnd(const v1::Sweep& sweep) {
   return sweep.counts().succeeded() == sweep.counts().total() ? kOk : kSweepIncomplete;
 }
 
-// Reads one stream until it ends. Returns the last state seen, if any, in `last`.
-absl::Status FollowStream(const Connection& connection, const std::string& name, grpc::ClientContext& context,
-                          ProgressPrinter& printer, std::optional<v1::Sweep>& last) {
-  const auto stub = v1::SweepService::NewStub(connection.channel());
-  connection.Prepare(context, absl::InfiniteDuration());
-  v1::WatchSweepRequest request;
-  request.set_name(name);
-  const auto reader = stub->WatchSweep(&context, request);
-  v1::WatchSweepResponse state;
-  while (reader->Read(&state)) {
-    printer.Show(state, SystemClock().MonotonicNow());
-    last = state.sweep();
+int SayStopped(const std::string& name) {
+  fmt::print(stderr,
+             "loupe: stopped watching; the sweep goes on ('loupe watch {0}' shows it, 'loupe cancel {0}' ends it)\n",
+             LastPart(name));
+  return kInterrupted;
+}
+
+int WatchInLines(const WatchOptions& options, const Connection& connection, const std::string& name) {
+  ProgressPrinter printer(options.json, options.quiet);
+  SweepFollower follower(connection, name, options.patience,
+                         {.on_state = [&](const auto& state) { printer.Show(state, SystemClock().MonotonicNow()); },
+                          .on_lost = [] { fmt::print(stderr, "loupe: {}\n", kLost); }});
+  InterruptWatch interrupt([&](int) { follower.Cancel(); });
+  const absl::StatusOr<v1::Sweep> ended = follower.Run();
+  if (interrupt.interrupted()) return SayStopped(name);
+  return ended.ok() ? ExitCodeOfEnd(*ended) : Fail(ended.status());
+}
+
+// What the stream's thread tells the one that draws.
+struct Shared {
+  std::mutex mutex;
+  ProgressView progress;
+  std::string notice;
+  // Of the above, counted up at every change.
+  int64_t version = 0;
+  std::optional<absl::StatusOr<v1::Sweep>> ended;
+};
+
+// Draws until the sweep has ended or somebody leaves. Whether somebody did.
+bool DrawUntilEnd(Shared& shared, ScoreReader& scores, const InterruptWatch& interrupt, bool colours) {
+  // Not before there is something to show: an error that comes first is a line of its own.
+  std::optional<LiveScreen> screen;
+  std::tuple<int64_t, const SweepScores*, int, int> drawn{-1, nullptr, 0, 0};
+  while (true) {
+    const LiveScreen::Size size = LiveScreen::OutputSize();
+    const std::shared_ptr<const SweepScores> known = scores.scores();
+    {
+      const std::lock_guard lock(shared.mutex);
+      if (shared.ended.has_value()) return false;
+      const std::tuple now{shared.version, known.get(), size.columns, size.lines};
+      if (now != drawn && shared.version > 0) {
+        if (!screen.has_value()) screen.emplace(colours);
+        screen->Draw(WatchScreen({shared.progress, known.get(), shared.notice}, size.columns, size.lines));
+      }
+      drawn = now;
+    }
+    LiveScreen::Key key;
+    if (screen.has_value()) {
+      key = screen->WaitForKey(kTick);
+    } else {
+      absl::SleepFor(kTick);
+    }
+    if (key.character == 'q' || key.character == 'Q' || interrupt.interrupted()) return true;
+    if (key.redraw) drawn = {-1, nullptr, 0, 0};
   }
-  return connection.Check(reader->Finish());
+}
+
+int WatchLive(const WatchOptions& options, const Connection& connection, const std::string& name, bool colours) {
+  Shared shared;
+  ScoreReader scores(connection, name);
+  SweepFollower follower(connection, name, options.patience,
+                         {.on_state =
+                              [&](const v1::WatchSweepResponse& state) {
+                                scores.Want(state.sweep().counts().succeeded());
+                                const std::lock_guard lock(shared.mutex);
+                                shared.progress.Update(state, SystemClock().MonotonicNow());
+                                shared.notice.clear();
+                                ++shared.version;
+                              },
+                          .on_lost =
+                              [&] {
+                                const std::lock_guard lock(shared.mutex);
+                                shared.notice = kLost;
+                                ++shared.version;
+                              }});
+  InterruptWatch interrupt([&](int) { follower.Cancel(); });
+  std::thread reader([&] {
+    absl::StatusOr<v1::Sweep> ended = follower.Run();
+    const std::lock_guard lock(shared.mutex);
+    shared.ended = std::move(ended);
+  });
+  const bool left = DrawUntilEnd(shared, scores, interrupt, colours);
+  follower.Cancel();
+  reader.join();
+  if (!left && !shared.ended->ok() && !interrupt.interrupted()) return Fail(shared.ended->status());
+  const bool ended = shared.ended->ok();
+  const std::shared_ptr<const SweepScores> last = ended ? scores.ReadLast() : scores.scores();
+  if (shared.version > 0) {
+    for (const StyledLine& line : WatchSummary({shared.progress, last.get(), ""}, LiveScreen::OutputSize().columns))
+      fmt::print("{}\n", colours ? line.Coloured() : line.Plain());
+    std::fflush(stdout);
+  }
+  return ended ? ExitCodeOfEnd(**shared.ended) : SayStopped(name);
 }
 
 }  // namespace
@@ -143,41 +177,9 @@ int WatchSweep(const WatchOptions& options) {
   if (!name.ok()) return Fail(name.status());
   const absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(options.connect);
   if (!connection.ok()) return Fail(connection.status());
-  CancelableContext call;
-  InterruptWatch interrupt([&](int) { call.Cancel(); });
-  ProgressPrinter printer(options.json, options.quiet);
-  std::optional<v1::Sweep> last;
-  absl::Duration away_since = absl::InfiniteDuration();
-  while (true) {
-    const std::optional<v1::Sweep> before = last;
-    last.reset();
-    const absl::Status status = FollowStream(**connection, *name, call.Renew(), printer, last);
-    if (last.has_value()) away_since = absl::InfiniteDuration();
-    if (!last.has_value()) last = before;
-    if (interrupt.interrupted()) {
-      printer.Finish();
-      fmt::print(
-          stderr,
-          "loupe: stopped watching; the sweep goes on ('loupe watch {0}' shows it, 'loupe cancel {0}' ends it)\n",
-          LastPart(*name));
-      return kInterrupted;
-    }
-    if (last.has_value() && IsTerminal(last->state())) {
-      printer.Finish();
-      return ExitCodeOfEnd(*last);
-    }
-    // A coordinator that was there and went away is probably being restarted.
-    const bool transient = status.ok() || status.code() == absl::StatusCode::kUnavailable;
-    const absl::Duration now = SystemClock().MonotonicNow();
-    if (away_since == absl::InfiniteDuration()) {
-      if (!transient || !last.has_value()) return Fail(status);
-      printer.Say("loupe: lost the coordinator; waiting for it to come back");
-      away_since = now;
-    }
-    if (!transient || now - away_since > options.patience) return Fail(status);
-    // WaitForConnected cannot be interrupted, so in short pieces.
-    (void)(*connection)->WaitUntilConnected(absl::Seconds(1));
-  }
+  const TerminalKind terminal = KindOfOutput();
+  return terminal.live && !options.json ? WatchLive(options, **connection, *name, terminal.colours)
+                                        : WatchInLines(options, **connection, *name);
 }
 
 void AddWatchCommand(CLI::App& app, int& exit_code) {

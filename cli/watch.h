@@ -20,9 +20,9 @@ struct WatchOptions {
   absl::Duration patience = absl::Minutes(2);
 };
 
-// Shows progress on stdout until the sweep is terminal: a few lines that are drawn anew on a terminal, plain sparse
-// lines elsewhere. Interrupting it leaves the sweep running. Returns an exit code: kSweepIncomplete when a trial has no
-// result.
+// Shows progress on stdout until the sweep is terminal: a live view on a terminal, of which a summary stays there;
+// plain sparse lines elsewhere. Interrupting it (or 'q') leaves the sweep running. Returns an exit code:
+// kSweepIncomplete when a trial has no result.
 int WatchSweep(const WatchOptions& options);
 
 }  // namespace loupe::cli

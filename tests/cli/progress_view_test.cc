@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "analysis/report/number_format.h"
 #include "cli/time_text.h"
 
 namespace loupe::cli {
@@ -11,7 +10,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 v1::WatchSweepResponse State(int64_t done, int64_t total, v1::Sweep::State state = v1::Sweep::ACTIVE) {
   v1::WatchSweepResponse response;
@@ -91,39 +89,6 @@ TEST(ProgressViewTest, PacksAreShown) {
   state.mutable_running(3)->set_worker("workers/local-2");
   view.Update(state, absl::ZeroDuration());
   EXPECT_THAT(view.PlainLine(), HasSubstr("4 running in packs of 3"));
-  EXPECT_THAT(view.TerminalLines(120, 20).front(), HasSubstr("4 in packs of 3"));
-}
-
-TEST(ProgressViewTest, TerminalLinesFitTheTerminal) {
-  ProgressView view;
-  v1::WatchSweepResponse state = State(6, 24);
-  for (int trial = 0; trial < 100; ++trial) AddRunning(state, trial);
-  view.Update(state, absl::ZeroDuration());
-  for (const int width : {10, 40, 80, 200}) {
-    for (const int height : {1, 2, 5, 200}) {
-      const std::vector<std::string> lines = view.TerminalLines(width, height);
-      EXPECT_LE(lines.size(), static_cast<size_t>(height));
-      for (const std::string& line : lines) EXPECT_LE(analysis::DisplayWidth(line), static_cast<size_t>(width));
-    }
-  }
-  EXPECT_THAT(view.TerminalLines(120, 5).back(), HasSubstr("and 97 more"));
-  EXPECT_EQ(view.TerminalLines(120, 200).size(), 101u);
-}
-
-TEST(ProgressViewTest, EndedSweepShowsItsStateAndNoTimeLeft) {
-  ProgressView view;
-  view.Update(State(0, 4), absl::Seconds(0));
-  view.Update(State(4, 4, v1::Sweep::COMPLETED), absl::Seconds(10));
-  EXPECT_THAT(view.TerminalLines(100, 3).front(),
-              AllOf(HasSubstr("4/4"), HasSubstr("COMPLETED"), Not(HasSubstr("left"))));
-}
-
-TEST(ProgressBarTest, IsAsWideAsAskedAndFillsFromTheLeft) {
-  EXPECT_EQ(ProgressBar(0, 12), "[..........]");
-  EXPECT_EQ(ProgressBar(0.5, 12), "[#####.....]");
-  EXPECT_EQ(ProgressBar(1, 12), "[##########]");
-  EXPECT_EQ(ProgressBar(7, 4), "[##]");
-  EXPECT_EQ(ProgressBar(0.99, 12), "[#########.]");  // full only when done
 }
 
 TEST(TimeTextTest, UnitsFollowTheSize) {
