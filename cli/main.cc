@@ -1,6 +1,7 @@
 // `loupe`: plans, submits and watches sweeps, and analyses their results.
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "CLI/App.hpp"
@@ -24,7 +25,8 @@ constexpr char kFooter[] =
 
 int main(int argc, char** argv) {
   CLI::App app{"Loupe: factorial sweeps over parameter-efficient tuning of diffusion models", "loupe"};
-  app.set_version_flag("--version", LOUPE_VERSION);
+  app.set_version_flag("--version",
+                       "loupe " LOUPE_VERSION "\nbuild: " LOUPE_BUILD "\nLibTorch of its workers: " LOUPE_LIBTORCH);
   app.require_subcommand(1);
   app.footer(kFooter);
   int exit_code = loupe::cli::kOk;
@@ -33,13 +35,20 @@ int main(int argc, char** argv) {
   loupe::cli::AddSubmitCommand(app, exit_code);
   loupe::cli::AddAugmentCommand(app, exit_code);
   loupe::cli::AddWatchCommand(app, exit_code);
+  loupe::cli::AddTopCommand(app, exit_code);
   loupe::cli::AddSweepCommands(app, exit_code);
   loupe::cli::AddReportCommand(app, exit_code);
   loupe::cli::AddTrialCommands(app, exit_code);
   loupe::cli::AddWorkerCommands(app, exit_code);
+  loupe::cli::AddFleetCommand(app, exit_code);
   loupe::cli::AddAnovaCommand(app, exit_code);
   loupe::cli::AddDataCommands(app, exit_code);
   loupe::cli::AddKeysCommand(app, exit_code);
+  loupe::cli::AddOpenCommand(app, exit_code);
+  loupe::cli::AddCompletionCommand(app, exit_code);
+  loupe::cli::AddManCommand(app, exit_code);
+  if (argc > 1 && std::string_view(argv[1]) == "__complete")
+    return loupe::cli::PrintCompletions(app, {argv + 2, argv + argc});
   std::vector<std::string> arguments = loupe::cli::WithConnectOptionsBehind({argv + 1, argv + argc});
   std::vector<const char*> words{argv[0]};
   for (const std::string& argument : arguments) words.push_back(argument.c_str());

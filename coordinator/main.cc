@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/logging.h"
+#include "common/man_page.h"
 #include "common/text.h"
 #include "coordinator/api/analysis_job.h"
 #include "coordinator/server/server.h"
@@ -20,6 +21,11 @@
 #include "spdlog/spdlog.h"
 
 namespace {
+
+// Of the manual page.
+constexpr char kFiles[] =
+    "In the folder of --data: coordinator.db and artifacts are the results; address, http_address, token and credentials "
+    "are for clients, while it runs; webhooks.json, by the operator, says whom to tell what.";
 
 int Report(const absl::Status& status) {
   if (status.ok()) return 0;
@@ -75,7 +81,8 @@ int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordin
 
 int main(int argc, char** argv) {
   CLI::App app{"Keeps sweeps and their results, and hands trials to workers."};
-  std::string log_level;
+  app.set_version_flag("--version", "loupe-coordinator " LOUPE_VERSION "\nbuild: " LOUPE_BUILD);
+  std::string log_level, log_format;
   loupe::coordinator::ServerOptions options;
   loupe::coordinator::SnapshotOptions snapshots;
   int64_t analysis_memory_mb = options.analysis.memory_bytes >> 20;
@@ -128,7 +135,12 @@ int main(int argc, char** argv) {
   app.add_option("--backup-keep", snapshots.keep, "How many snapshots are kept")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
+  app.add_option(
+      "--notify-command", options.notify_command,
+      "What takes e-mails on its standard input (webhooks.json): '/usr/sbin/sendmail -t -i'; no shell runs it");
   app.add_option("--log-level", log_level, "trace, debug, info, warn, error or off (else LOUPE_LOG, else info)");
+  app.add_option("--log-format", log_format, "text, or json: an object per line (else LOUPE_LOG_FORMAT, else text)")
+      ->check(CLI::IsMember({"text", "json"}));
   app.require_subcommand(0, 1);
   app.fallthrough();
 
@@ -138,6 +150,14 @@ int main(int argc, char** argv) {
   analyse->add_option("--memory-mb", memory_mb);
   int token_exit_code = -1;
   loupe::coordinator::AddTokenCommand(app, options.data_folder, token_exit_code);
+  if (loupe::PrintedManPage(argc, argv, app,
+                            {.name = "loupe-coordinator",
+                             .summary = "keeps sweeps and their results, and hands trials to workers",
+                             .version = LOUPE_VERSION,
+                             .date = "",
+                             .sections = {{"FILES", kFiles}, {"SEE ALSO", "loupe(1), loupe-worker(1)"}}})) {
+    return 0;
+  }
   CLI11_PARSE(app, argc, argv);
   if (token_exit_code >= 0) return token_exit_code;
   if (analyse->parsed()) return loupe::coordinator::RunAnalysisProcess(options.data_folder, memory_mb << 20);
@@ -146,7 +166,8 @@ int main(int argc, char** argv) {
   // gRPC's own log repeats our sentences as dumps of its insides.
   setenv("GRPC_VERBOSITY", "NONE", /*replace=*/0);
 
-  if (absl::Status status = loupe::InitLogging("loupe-coordinator", log_level); !status.ok()) return Report(status);
+  if (absl::Status status = loupe::InitLogging("loupe-coordinator", log_level, log_format); !status.ok())
+    return Report(status);
   options.limits.max_artifact_bytes = static_cast<int64_t>(max_artifact_mb) << 20;
   options.analysis.memory_bytes = analysis_memory_mb << 20;
   options.scheduler.lease = absl::Seconds(lease_seconds);

@@ -5,17 +5,20 @@
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "common/man_page.h"
 #include "fmt/format.h"
 #include "worker/commands/commands.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"Loupe's worker: trains and scores trials", "loupe-worker"};
-  app.set_version_flag("--version", LOUPE_VERSION);
+  app.set_version_flag("--version",
+                       "loupe-worker " LOUPE_VERSION "\nbuild: " LOUPE_BUILD "\nLibTorch: " LOUPE_LIBTORCH);
   app.require_subcommand(1);
   app.footer("Exit codes: 0 done, 1 failed, 2 wrong command line or input.");
   int exit_code = 0;
   loupe::worker::AddRunCommand(app, exit_code);
   loupe::worker::AddTrialCommand(app, exit_code);
+  loupe::worker::AddRankCommand(app, exit_code);
   loupe::worker::AddSampleCommand(app, exit_code);
   loupe::worker::AddNoiseDiffCommand(app, exit_code);
   loupe::worker::AddExportCommand(app, exit_code);
@@ -24,6 +27,15 @@ int main(int argc, char** argv) {
   loupe::worker::AddRenderEmojiCommand(app, exit_code);
   loupe::worker::AddRenderPhotographsCommand(app, exit_code);
   loupe::worker::AddPretrainCommand(app, exit_code);
+  if (loupe::PrintedManPage(argc, argv, app,
+                            {.name = "loupe-worker",
+                             .summary = "trains and scores trials, for a coordinator or by hand",
+                             .version = LOUPE_VERSION,
+                             .date = "",
+                             .sections = {{"EXIT STATUS", "0 done, 1 failed, 2 wrong command line or input."},
+                                          {"SEE ALSO", "loupe(1), loupe-coordinator(1)"}}})) {
+    return 0;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
