@@ -252,6 +252,50 @@ TEST_F(TransformerMethodsTest, PromptsGoThroughADiT) {
   }
 }
 
+TEST_F(TransformerMethodsTest, AdaptFormerDropsInTrainingAlone) {
+  const SmallInputs in = MakeInputs(2, 5);
+  const auto method = Attach({Tuned("adaptformer", {{"bottleneck", "8"}, {"parallel_dropout", "0.5"}})});
+  Shake(*method);
+  const torch::Tensor without = Forward(in);
+  const auto at = [&](int64_t draw) {
+    const TrainingPass pass(*method, {draw});
+    return Forward(in);
+  };
+  const torch::Tensor first = at(1);
+  EXPECT_GT(Difference(first, without), 1e-3);
+  EXPECT_TRUE(at(1).equal(first));
+  EXPECT_GT(Difference(at(2), first), 1e-3);
+  EXPECT_TRUE(Forward(in).equal(without));
+}
+
+// A rotation of the inputs changes no angle between the rows of a weight.
+TEST_F(TransformerMethodsTest, OftTurnsAndNoMore) {
+  const std::string name = "transformer.transformer_blocks.0.attn1.to_q.weight";
+  for (const char* cayley : {"exact", "neumann"}) {
+    const auto method = Attach({Tuned("oft", {{"targets", "attn1.to_q"}, {"block_size", "8"}, {"cayley", cayley}})});
+    Shake(*method);
+    BaseWeights weights = Weights();
+    const torch::Tensor before = weights.denoiser.at(name).to(torch::kFloat64);
+    ASSERT_TRUE(method->Merge(0, weights).ok());
+    const torch::Tensor after = weights.denoiser.at(name).to(torch::kFloat64);
+    EXPECT_GT(Difference(after, before), 1e-2);
+    const double strain = Difference(after.mm(after.t()), before.mm(before.t()));
+    if (cayley == std::string("exact")) {
+      EXPECT_LT(strain, 1e-5);
+    } else {
+      EXPECT_GT(strain, 1e-5) << "a series that is cut off";
+    }
+  }
+}
+
+TEST_F(TransformerMethodsTest, OftSaysWhatItCannotTurn) {
+  // 64 is not a multiple of 10: blocks of 8.
+  const auto arrays = Attach({Tuned("oft", {{"targets", "attn1.to_q"}, {"block_size", "10"}})})->Export(0);
+  EXPECT_EQ(arrays.at("unet.transformer.transformer_blocks.0.attn1.to_q.oft_R.weight").sizes(),
+            (at::IntArrayRef{8, 28}));
+  EXPECT_THAT(Refusal(Tuned("oft", {{"targets", "all"}})), HasSubstr("is a convolution of 3×3"));
+}
+
 TEST_F(TransformerMethodsTest, LoKrSplitsAtTheRoot) {
   // 64 = 8·8, and 48 = 6·8; of rank 4, 2·4 is not less than 8, so the second factor is whole.
   const auto arrays = Attach({Tuned("lokr", {{"targets", "attn1.to_q"}})})->Export(0);
