@@ -56,6 +56,7 @@ const pages = {
   groups: ["/sweeps/small/table?group=input|output", (page) => page.getByRole("columnheader", { name: "95 % interval" }).waitFor()],
   pictures: ["/sweeps/small/pictures", (page) => page.getByRole("region", { name: "Pictures by levels" }).locator("img").nth(5).waitFor()],
   curves: ["/sweeps/small/curves", (page) => page.locator(".curves canvas").first().waitFor()],
+  means: ["/sweeps/small/curves?mean=1", (page) => page.getByText("Means are of these curves").waitFor()],
   design: ["/sweeps/small/design", (page) => page.getByText("Fixed settings").waitFor()],
   trial: ["/sweeps/small/trials/3", (page) => page.locator(".curves canvas").first().waitFor()],
   workers: ["/workers", (page) => page.locator(".gantt canvas").waitFor()],

@@ -22,17 +22,17 @@ export function CurvePlot({ curves, colors, names, label, height = 300, log = fa
     const at = new Map(steps.map((step, i) => [step, i]));
     const align = (curve: Curve, values: number[] | undefined) => {
       const row: (number | null | undefined)[] = new Array(steps.length).fill(undefined);
-      curve.steps?.forEach((step, i) => { row[at.get(step)!] = values?.[i]; });
+      curve.steps?.forEach((step, i) => { const value = values?.[i]; row[at.get(step)!] = log && value !== undefined && value <= 0 ? null : value; });
       return row;
     };
     const series: uPlot.Series[] = [{ label: "step" }];
     const data: (number | null | undefined)[][] = [steps];
     const bands: uPlot.Band[] = [];
-    const few = curves.length <= 3;
+    const few = curves.length <= 3, banded = curves.length <= 12;
     curves.forEach((curve, i) => {
       series.push({ label: names[i], stroke: colors[i], width: few ? 1.8 : 1.2, spanGaps: true, points: { show: (curve.steps?.length ?? 0) < 2 } });
       data.push(align(curve, curve.means));
-      if (few && curve.lows?.length) {
+      if (banded && curve.lows?.length) {
         const first = series.length;
         for (const values of [curve.highs, curve.lows]) {
           series.push({ label: "", stroke: "transparent", spanGaps: true, points: { show: false } });
@@ -42,13 +42,15 @@ export function CurvePlot({ curves, colors, names, label, height = 300, log = fa
       }
     });
     let nearest = -1;
+    // Bands have series of their own in between.
+    const curveOf = (index: number) => curves.findIndex((_, i) => series[index]?.label === names[i] && names[i] !== "");
     const axis = { stroke: cssColor("--quiet"), grid: { stroke: cssColor("--grid"), width: 1 }, ticks: { stroke: cssColor("--grid"), width: 1 } };
     const plot = new uPlot({
       width: element.clientWidth, height, series, bands, legend: { show: false }, cursor: { focus: { prox: 24 }, drag: { x: true, y: false } }, focus: { alpha: few ? 1 : 0.25 },
       scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
       axes: [{ ...axis, incrs: wholeSteps, label: "step", labelSize: 18, labelFont: "12px system-ui" }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick, 3))) }],
       hooks: {
-        setSeries: [(_, index) => { nearest = index === null ? -1 : index - 1; if (note.current) note.current.textContent = nearest >= 0 && !few ? names[nearest] ?? "" : ""; }],
+        setSeries: [(_, index) => { nearest = index === null ? -1 : curveOf(index); if (note.current) note.current.textContent = nearest >= 0 && !few ? names[nearest] ?? "" : ""; }],
         ready: [(self) => self.over.addEventListener("click", () => { if (nearest >= 0 && !few && onPick) onPick(int(curves[nearest]?.trial)); })],
       },
     }, data as uPlot.AlignedData, element);

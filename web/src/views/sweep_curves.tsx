@@ -4,6 +4,7 @@ import { call } from "../api";
 import { amount, kindColor, kindsInAll, kindVar } from "../charts/colors";
 import { useScheme } from "../charts/canvas";
 import { CurvePlot } from "../charts/curves";
+import { meanCurves } from "../curve_means";
 import { Title } from "../explain";
 import { count, int, printable } from "../format";
 import { useLoaded } from "../live";
@@ -36,6 +37,9 @@ export function CurvesTab({ route, sweep, version, table }: { route: Route; swee
   const levelOf = (trial: number) => (factor && factor.column[trial] !== absent ? factor.column[trial] : -1);
   const many = (factor?.levels.length ?? 0) > kindsInAll;
   const colorOf = (level: number) => (level < 0 ? "#888888" : many ? rgbHex(amount(level / Math.max(1, factor!.levels.length - 1))) : kindColor(level));
+  // One for each level in place of one for each trial.
+  const grouped = factor !== undefined && route.query.get("mean") === "1";
+  const means = useMemo(() => (grouped ? meanCurves(list, (curve) => levelOf(int(curve.trial))) : undefined), [curves.value, table, color, grouped]);
   const colors = list.map((curve) => colorOf(levelOf(int(curve.trial))));
   const names = list.map((curve) => `trial ${int(curve.trial)}${table ? ": " + table.factors.filter((f) => f.column[int(curve.trial)] !== absent).map((f) => `${printable(f.name)}=${printable(f.levels[f.column[int(curve.trial)]])}`).join(", ") : ""}`);
   return (
@@ -43,12 +47,14 @@ export function CurvesTab({ route, sweep, version, table }: { route: Route; swee
       <div class="bar"><Title about="curves">{printable(curves.value?.metric || "Curves")} by step</Title><span class="spacer" />
         <Choice label="Metric" value={metric || curves.value?.metric || ""} options={(curves.value?.metrics ?? [curves.value?.metric ?? ""]).map((name) => ({ value: name, text: name }))} onChange={(value) => setQuery(route, { metric: value })} />
         <label class="choice"><input type="checkbox" checked={log} disabled={!positive} onChange={() => setQuery(route, { y: log ? undefined : "log" })} /> logarithmic</label>
+        {factor && <label class="choice"><input type="checkbox" checked={grouped} onChange={() => setQuery(route, { mean: grouped ? undefined : "1" })} /> mean of each level</label>}
         {table && <Choice label="Colour by" value={color} options={table.factors.map((f) => ({ value: f.name, text: f.name }))} onChange={(value) => setQuery(route, { color: value })} />}</div>
       <Problem>{curves.error}</Problem>
-      {list.length ? <CurvePlot curves={list} colors={colors} names={names} height={420} log={log} label={`${curves.value?.metric} against the step for ${list.length} trials`} onPick={(trial) => go(link(["sweeps", sweep, "trials", trial]))} />
+      {means?.size ? <CurvePlot curves={[...means.values()]} colors={[...means.keys()].map(colorOf)} names={[...means].map(([level, curve]) => `${printable(factor!.levels[level])}: mean of ${int(curve.points)} curves`)} height={420} log={log} label={`Mean ${curves.value?.metric} against the step for each level of ${printable(color)}`} />
+        : list.length ? <CurvePlot curves={list} colors={colors} names={names} height={420} log={log} label={`${curves.value?.metric} against the step for ${list.length} trials`} onPick={(trial) => go(link(["sweeps", sweep, "trials", trial]))} />
         : curves.loading ? <p class="quiet">Loading…</p> : <p class="empty">No trial has reported a curve yet.</p>}
       {factor && list.length > 0 && <p class="legend">{factor.levels.map((level, i) => <span key={level}><i class="dash" style={{ borderColor: many ? colorOf(i) : kindVar(i) }} />{printable(level)}</span>)}</p>}
-      {curves.value && <p class="quiet">{count(list.length)} curves{int(curves.value.candidates) > list.length && ` of ${count(curves.value.candidates)} trials, evenly chosen`}{filtered && ", of the trials that pass the filter of the Trials tab"}. Drag to zoom, double click to come back, click a curve for its trial.</p>}
+      {curves.value && <p class="quiet">{count(list.length)} curves{int(curves.value.candidates) > list.length && ` of ${count(curves.value.candidates)} trials, evenly chosen`}{filtered && ", of the trials that pass the filter of the Trials tab"}. {means?.size ? " Means are of these curves, where at least half of a level's have a point; the band is Student's 95 % interval." : ""} Drag to zoom, double click to come back{means?.size ? "" : ", click a curve for its trial"}.</p>}
     </section></div>
   );
 }
