@@ -16,8 +16,10 @@
 #include "coordinator/api/work_pool.h"
 #include "coordinator/engine/engine_thread.h"
 #include "coordinator/engine/plan_cache.h"
+#include "coordinator/engine/worker_telemetry.h"
 #include "coordinator/store/artifact_folder.h"
 #include "coordinator/store/store_reader.h"
+#include "coordinator/store/trial_logs.h"
 
 namespace loupe::coordinator {
 
@@ -27,6 +29,8 @@ struct Backend {
   StoreReader* store = nullptr;
   ArtifactFolder* artifacts = nullptr;
   PlanCache* plans = nullptr;
+  TrialLogs* logs = nullptr;
+  WorkerTelemetryTable* telemetry = nullptr;
   const Clock* clock = nullptr;
   RandomSource* random = nullptr;
   // nullptr: everybody may do everything (only for in-process tests).

@@ -25,6 +25,10 @@ constexpr int kMaxScores = 256;
 constexpr int kMaxArtifactNames = 1000;
 constexpr size_t kMaxProvenance = 256;
 constexpr size_t kMaxAbilities = 64;
+// Of a report's log; what a worker sends is less (worker/agent/attempt_log_buffer.h).
+constexpr int kMaxLogLines = 1000;
+constexpr size_t kMaxLogText = 4096;
+constexpr int64_t kMaxSeconds = 253402300799;  // 9999-12-31T23:59:59Z, protobuf's last
 
 // What a worker says is shown to people and kept: it is cut to a sensible length.
 std::string Cut(const std::string& text) { return Shortened(text, kMaxText); }
@@ -142,6 +146,7 @@ v1::Trial ToProto(const SweepRecord& sweep, const TrialRow& trial) {
   proto.set_cell_index(trial.cell_index);
   proto.set_replicate(trial.replicate);
   for (const auto& [name, value] : trial.scores) (*proto.mutable_scores())[name] = value;
+  proto.set_stopped_at_step(trial.stopped_at_step);
   if (trial.last_failure) {
     proto.mutable_last_failure()->set_class_(static_cast<v1::Failure::Class>(trial.last_failure->failure_class));
     proto.mutable_last_failure()->set_message(
@@ -215,6 +220,30 @@ v1::RunningAttempt ToProto(const SweepRecord& sweep, const RunningAttempt& attem
   return proto;
 }
 
+std::vector<LogLine> LogLinesOf(const v1::AttemptReport& report) {
+  std::vector<LogLine> lines;
+  for (int i = std::max(0, report.log_size() - kMaxLogLines); i < report.log_size(); ++i) {
+    const v1::LogLine& said = report.log(i);
+    if (said.sequence() <= (lines.empty() ? 0 : lines.back().sequence)) continue;
+    const bool known = said.level() >= v1::LogLine::INFO && said.level() <= v1::LogLine::ERROR;
+    lines.push_back({.sequence = said.sequence(),
+                     .time = absl::FromUnixSeconds(std::clamp<int64_t>(said.time().seconds(), 0, kMaxSeconds)) +
+                             absl::Nanoseconds(std::clamp(said.time().nanos(), 0, 999'999'999)),
+                     .level = known ? static_cast<LogLevel>(said.level()) : LogLevel::kInfo,
+                     .text = Shortened(Printable(Shortened(said.text(), kMaxLogText)), kMaxLogText)});
+  }
+  return lines;
+}
+
+v1::LogLine ToProto(const LogLine& line) {
+  v1::LogLine proto;
+  proto.set_sequence(line.sequence);
+  SetTimestamp(line.time, proto.mutable_time());
+  proto.set_level(static_cast<v1::LogLine::Level>(line.level));
+  proto.set_text(line.text);
+  return proto;
+}
+
 v1::LeaseKey ToProto(const DesiredAttempt& attempt) {
   v1::LeaseKey proto;
   proto.set_trial(TrialName(attempt.sweep_id, attempt.trial.index));
@@ -237,9 +266,17 @@ std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::Attem
       break;
     case v1::AttemptReport::kFailure: {
       Failure failure;
-      // Lost is what the coordinator decides; a class that only a newer worker knows is worth another try.
-      failure.failure_class =
-          proto.failure().class_() == v1::Failure::USER_ERROR ? FailureClass::kUserError : FailureClass::kRetryable;
+      // A class that only a newer worker knows is worth another try.
+      switch (proto.failure().class_()) {
+        case v1::Failure::USER_ERROR:
+          failure.failure_class = FailureClass::kUserError;
+          break;
+        case v1::Failure::LOST_WORKER:  // another process that the attempt had
+          failure.failure_class = FailureClass::kLostWorker;
+          break;
+        default:
+          failure.failure_class = FailureClass::kRetryable;
+      }
       failure.message = Cut(proto.failure().message());
       return failure;
     }
@@ -265,6 +302,7 @@ std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::Attem
     }
     result.scores.emplace(name, value);
   }
+  result.stopped_at_step = std::max<int64_t>(0, success.stopped_at_step());
   result.artifacts.assign(success.artifacts().begin(), success.artifacts().end());
   result.train_seconds = std::isfinite(success.train_seconds()) ? success.train_seconds() : 0;
   result.total_seconds = std::isfinite(success.total_seconds()) ? success.total_seconds() : 0;

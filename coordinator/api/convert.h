@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/scheduler/scheduler.h"
+#include "coordinator/store/log_database.h"
 #include "coordinator/store/store_reader.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
@@ -37,6 +38,10 @@ v1::LeaseKey ToProto(const DesiredAttempt& attempt);
 // INVALID_ARGUMENT names the field: a bad name, a lease token that is none, non-finite scores as a failure, too many
 // points.
 absl::StatusOr<LeaseClaim> FromProto(const v1::LeaseKey& lease);
+// The lines of a report, Printable and cut to a sensible length and number: the latest. Numbers that do not rise are
+// left out.
+std::vector<LogLine> LogLinesOf(const v1::AttemptReport& report);
+v1::LogLine ToProto(const LogLine& line);
 absl::StatusOr<SyncRequest> FromProto(const v1::SynchronizeRequest& request);
 
 // The same bytes for the same message, whatever the order of its maps.

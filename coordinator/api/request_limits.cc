@@ -27,8 +27,11 @@ struct Limit {
 
 constexpr size_t kAnyBytes = SIZE_MAX;
 
-// Of points there are thousands in the messages of a busy worker; their names are looked at where they are read.
-bool IsLookedAtElsewhere(const FieldDescriptor& field) { return field.full_name() == "loupe.v1.AttemptReport.points"; }
+// Of points there are thousands in the messages of a busy worker; their names are looked at where they are read. So are
+// lines of logs, which are cut and never a reason to refuse a result.
+bool IsLookedAtElsewhere(const FieldDescriptor& field) {
+  return field.full_name() == "loupe.v1.AttemptReport.points" || field.full_name() == "loupe.v1.AttemptReport.log";
+}
 
 const Limit& LimitOf(const FieldDescriptor& field) {
   static const Limit general;
@@ -63,8 +66,11 @@ const Limit& LimitOf(const FieldDescriptor& field) {
       // Counted and cut in convert.cc.
       {"loupe.v1.SynchronizeRequest.attempts", {.entries = INT32_MAX}},
       {"loupe.v1.AttemptReport.points", {.entries = INT32_MAX}},
+      {"loupe.v1.AttemptReport.log", {.entries = INT32_MAX}},
       {"loupe.v1.Failure.message", {.bytes = kAnyBytes}},
       {"loupe.v1.AttemptReport.phase", {.bytes = kAnyBytes}},
+      {"loupe.v1.WorkerTelemetry.gpus", {.entries = INT32_MAX}},
+      {"loupe.v1.GpuTelemetry.device", {.bytes = kAnyBytes}},
       {"loupe.v1.WorkerDescription.hostname", {.bytes = kAnyBytes}},
       {"loupe.v1.WorkerDescription.device", {.bytes = kAnyBytes}},
       {"loupe.v1.WorkerDescription.version", {.bytes = kAnyBytes}},

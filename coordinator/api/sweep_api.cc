@@ -11,6 +11,7 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/api/convert.h"
+#include "coordinator/api/plan_estimate.h"
 #include "coordinator/api/sweep_request.h"
 #include "coordinator/engine/levels_json.h"
 #include "coordinator/engine/trial_needs.h"
@@ -127,6 +128,12 @@ absl::Status SweepApi::Create(const v1::CreateSweepRequest& request, const std::
   const std::shared_ptr<const SweepNeeds> needs = NeedsOf(*plan);
   LOUPE_RETURN_IF_ERROR(NoteWhatWouldWait(*backend_.engine, *plan, needs, *response.mutable_plan()));
   if (request.validate_only()) {
+    LOUPE_ASSIGN_OR_RETURN(const PlanEstimate estimate, EstimatePlan(backend_, *plan));
+    v1::PlanSummary& summary = *response.mutable_plan();
+    if (estimate.duration) SetDuration(*estimate.duration, summary.mutable_estimated_duration());
+    summary.set_estimate_basis(estimate.basis);
+    summary.set_estimated_trial_seconds(estimate.trial_seconds);
+    summary.set_estimated_gpus(estimate.gpus);
     *response.mutable_spec() = SpecToProto(plan->spec());
     response.set_sweep_id(asked.sweep_id);
     return absl::OkStatus();
@@ -256,17 +263,23 @@ void SweepApi::ListSweeps(UnaryCall* call, const v1::ListSweepsRequest& request,
 }
 
 void SweepApi::DeleteSweep(UnaryCall* call, const v1::DeleteSweepRequest& request, v1::DeleteSweepResponse*) {
-  ServeChange(backend_, call, Role::kSubmitter, "deleted", request.name(), request,
-              [this, &request](const Caller&, const std::string& client) -> absl::Status {
-                LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
-                return backend_.engine
-                    ->Call<bool>([=, force = request.force(), etag = request.etag()](
-                                     Scheduler& scheduler, const Now& now, Effects& effects) -> absl::StatusOr<bool> {
-                      LOUPE_RETURN_IF_ERROR(scheduler.OnDelete(id.id(), force, etag, now, effects, client));
-                      return true;
-                    })
-                    .status();
-              });
+  ServeChange(
+      backend_, call, Role::kSubmitter, "deleted", request.name(), request,
+      [this, &request](const Caller&, const std::string& client) -> absl::Status {
+        LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
+        const absl::StatusOr<SweepRecord> sweep = backend_.store->GetSweep(id.id());
+        LOUPE_RETURN_IF_ERROR(
+            backend_.engine
+                ->Call<bool>([=, force = request.force(), etag = request.etag()](
+                                 Scheduler& scheduler, const Now& now, Effects& effects) -> absl::StatusOr<bool> {
+                  LOUPE_RETURN_IF_ERROR(scheduler.OnDelete(id.id(), force, etag, now, effects, client));
+                  return true;
+                })
+                .status());
+        // Logs that a crash between the two leaves are removed at the next start.
+        if (sweep.ok() && backend_.logs != nullptr) backend_.logs->Forget(sweep->uid);
+        return absl::OkStatus();
+      });
 }
 
 void SweepApi::PauseSweep(UnaryCall* call, const v1::SweepVerbRequest& request, v1::Sweep* response) {

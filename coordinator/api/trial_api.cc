@@ -16,6 +16,9 @@
 namespace loupe::coordinator {
 namespace {
 
+// How long a reader of a log is held at most: short against what proxies end.
+constexpr absl::Duration kMostLogWait = absl::Seconds(10);
+
 // FAILED_PRECONDITION while it is being deleted: its rows go one after the other.
 absl::StatusOr<SweepRecord> Readable(StoreReader& store, const std::string& id) {
   LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, store.GetSweep(id));
@@ -133,6 +136,67 @@ absl::Status TrialApi::Points(const v1::ListMetricPointsRequest& request, v1::Li
     response.set_next_page_token(MakePageToken(next, request_key));
   }
   return absl::OkStatus();
+}
+
+absl::Status TrialApi::Logs(const v1::ListTrialLogsRequest& request, LoggedAttempt& attempt,
+                            v1::ListTrialLogsResponse& response) {
+  LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 500, 2000));
+  if (request.epoch() < 0 || request.after() < 0 || request.tail() < 0)
+    return absl::InvalidArgumentError("epoch, after and tail are not negative");
+  if (backend_.logs == nullptr) return absl::UnimplementedError("this coordinator keeps no logs");
+  LOUPE_ASSIGN_OR_RETURN(const auto located, Locate(*backend_.store, request.parent()));
+  LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, backend_.store->GetTrial(located.second));
+  if (request.epoch() > trial.epoch) {
+    return absl::NotFoundError(
+        fmt::format("'{}' has had {} attempts, and no attempt {}", request.parent(), trial.epoch, request.epoch()));
+  }
+  const int64_t epoch = request.epoch() > 0 ? request.epoch() : trial.epoch;
+  // A trial that has had no attempt yet may have one.
+  const bool queued = trial.epoch == 0 && trial.state == TrialState::kQueued;
+  const bool ended = epoch < trial.epoch || (trial.state != TrialState::kRunning && !queued);
+  if (ended) {
+    // The last lines came with the message that ended the attempt. They are on their way to the logs when the engine
+    // has answered it, which it does before anything else that it is asked from now on.
+    LOUPE_RETURN_IF_ERROR(
+        backend_.engine->Call<bool>([](Scheduler&, const Now&, Effects&) { return absl::StatusOr<bool>(true); })
+            .status());
+  }
+  attempt = {located.first.uid, trial.index, epoch};
+  LOUPE_ASSIGN_OR_RETURN(const LogPage page, backend_.logs->Read(attempt, request.after(), size, request.tail()));
+  size_t bytes = 0;
+  for (const LogLine& line : page.lines) {
+    if (bytes > kPageBytes) break;
+    v1::LogLine* added = response.add_lines();
+    *added = ToProto(line);
+    bytes += added->ByteSizeLong();
+  }
+  response.set_more(page.more || response.lines_size() < static_cast<int>(page.lines.size()));
+  response.set_epoch(epoch);
+  response.set_ended(ended);
+  response.set_dropped(page.dropped);
+  response.set_latest_epoch(trial.epoch);
+  response.set_trial_state(static_cast<v1::Trial::State>(trial.state));
+  return absl::OkStatus();
+}
+
+void TrialApi::ListTrialLogs(UnaryCall* call, const v1::ListTrialLogsRequest& request,
+                             v1::ListTrialLogsResponse* response) {
+  const absl::Duration most_wait = std::min(ToAbslDuration(request.max_wait()), kMostLogWait);
+  const bool waits = most_wait > absl::ZeroDuration();
+  if (!Enter(backend_, call, Role::kViewer, waits ? CallKind::kHeld : CallKind::kUnary, request)) return;
+  RunLater(backend_, call, [=, this, &request] {
+    LoggedAttempt attempt;
+    const absl::Status status = Logs(request, attempt, *response);
+    if (!status.ok() || !waits || response->ended() || response->lines_size() > 0) return call->Answer(status);
+    // A caller who hangs up is forgotten when the time is over.
+    backend_.logs->Wait(attempt, request.after(), most_wait, [=, this, &request] {
+      RunLater(backend_, call, [=, this, &request] {
+        LoggedAttempt same;
+        response->Clear();
+        call->Answer(Logs(request, same, *response));
+      });
+    });
+  });
 }
 
 void TrialApi::GetTrial(UnaryCall* call, const v1::GetTrialRequest& request, v1::Trial* response) {

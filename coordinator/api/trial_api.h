@@ -40,10 +40,13 @@ class TrialApi {
   void ListMetricPoints(UnaryCall* call, const v1::ListMetricPointsRequest& request,
                         v1::ListMetricPointsResponse* response);
   void ListArtifacts(UnaryCall* call, const v1::ListArtifactsRequest& request, v1::ListArtifactsResponse* response);
+  void ListTrialLogs(UnaryCall* call, const v1::ListTrialLogsRequest& request, v1::ListTrialLogsResponse* response);
 
  private:
   absl::Status List(const v1::ListTrialsRequest& request, v1::ListTrialsResponse& response);
   absl::Status Points(const v1::ListMetricPointsRequest& request, v1::ListMetricPointsResponse& response);
+  absl::Status Logs(const v1::ListTrialLogsRequest& request, LoggedAttempt& attempt,
+                    v1::ListTrialLogsResponse& response);
 
   const Backend backend_;
 };

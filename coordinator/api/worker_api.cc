@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/ids.h"
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/api/convert.h"
 #include "coordinator/api/rpc_status.h"
@@ -59,6 +60,7 @@ absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& 
     v1::DesiredAttempt* desired = response.add_attempts();
     *desired->mutable_lease() = std::move(lease);
     SetDuration(answer.lease, desired->mutable_lease_duration());
+    desired->set_finish_after_step(attempt.finish_after_step);
     if (known) continue;
     LOUPE_RETURN_IF_ERROR(FillAssignment(backend, attempt, worker_version, *desired->mutable_assignment()));
     assigned_bytes += desired->ByteSizeLong();
@@ -91,6 +93,18 @@ void MakePlansOf(const Backend& backend, const SyncRequest& request) {
   }
 }
 
+// Lines that came under a lease that was held.
+void KeepLogs(TrialLogs& logs, const v1::SynchronizeRequest& request, const SyncAnswer& answer) {
+  for (size_t i = 0; i < answer.verdicts.size(); ++i) {
+    const v1::AttemptReport& report = request.attempts(static_cast<int>(i));
+    if (report.log().empty() || answer.verdicts[i].sweep_uid.empty()) continue;
+    const absl::StatusOr<TrialId> trial = TrialId::FromName(report.lease().trial());
+    if (!trial.ok()) continue;
+    logs.Append({answer.verdicts[i].sweep_uid, trial->index(), report.lease().epoch()},
+                Sha256Hex(report.lease().lease_token()), LogLinesOf(report));
+  }
+}
+
 }  // namespace
 
 void WorkerApi::Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest& request,
@@ -100,6 +114,8 @@ void WorkerApi::Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeR
   auto reply = [this, call, &request, response](absl::StatusOr<SyncAnswer> answer) {
     RunNow(call, [&] {
       if (!answer.ok()) return call->Answer(answer.status());
+      // A result that is stored is answered, whatever becomes of its log.
+      if (backend_.logs != nullptr) Guarded([&] { KeepLogs(*backend_.logs, request, *answer); }).IgnoreError();
       const bool at_hand =
           std::all_of(answer->desired.begin(), answer->desired.end(),
                       [&](const DesiredAttempt& attempt) { return backend_.plans->Knows(attempt.sweep_id); });
@@ -121,6 +137,7 @@ void WorkerApi::Synchronize(UnaryCall* call, const v1::SynchronizeRequest& reque
     if (status.ok() && backend_.access != nullptr)
       status = backend_.access->ClaimWorker(call->open()->caller(), sync->worker);
     if (!status.ok()) return call->Answer(status);
+    if (backend_.telemetry != nullptr) backend_.telemetry->Note(sync->worker, request, backend_.clock->MonotonicNow());
     sync->examine = MakeResultExaminer(*backend_.plans);
     call->SetOnCancel([engine = backend_.engine, worker = sync->worker, id] {
       engine->Post([worker, id](Engine& held) { held.CancelSync(worker, id); });
@@ -140,30 +157,46 @@ absl::StatusOr<std::vector<v1::Worker>> WorkerApi::Workers() {
   LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, backend_.store->ListSweeps(0, 100000));
   std::map<SweepKey, std::string> ids;
   for (const SweepRecord& sweep : sweeps) ids.emplace(sweep.key, sweep.id);
-  return backend_.engine->Call<std::vector<v1::Worker>>(
-      [ids = std::move(ids)](Scheduler& scheduler, const Now& now,
-                             Effects&) -> absl::StatusOr<std::vector<v1::Worker>> {
-        std::vector<v1::Worker> workers;
-        for (const auto& [id, worker] : scheduler.workers().all()) {
-          workers.push_back(ToProto(worker, ids, scheduler.options().lease, now.monotonic));
-        }
-        return workers;
-      });
+  LOUPE_ASSIGN_OR_RETURN(std::vector<v1::Worker> workers,
+                         backend_.engine->Call<std::vector<v1::Worker>>(
+                             [ids = std::move(ids)](Scheduler& scheduler, const Now& now,
+                                                    Effects&) -> absl::StatusOr<std::vector<v1::Worker>> {
+                               std::vector<v1::Worker> workers;
+                               for (const auto& [id, worker] : scheduler.workers().all()) {
+                                 workers.push_back(ToProto(worker, ids, scheduler.options().lease, now.monotonic));
+                               }
+                               return workers;
+                             }));
+  if (backend_.telemetry == nullptr) return workers;
+  for (v1::Worker& worker : workers) {
+    if (worker.state() == v1::Worker::LOST) continue;
+    auto said = backend_.telemetry->Of(worker.name().substr(worker.name().find('/') + 1));
+    if (!said) continue;
+    if (said->telemetry) *worker.mutable_telemetry() = *std::move(said->telemetry);
+    for (v1::RunningAttempt& attempt : said->attempts) *worker.add_attempts() = std::move(attempt);
+  }
+  return workers;
 }
 
-absl::Status WorkerApi::AddWaiting(v1::ListWorkersResponse& response) {
-  using All = std::vector<WaitingTrials>;
-  LOUPE_ASSIGN_OR_RETURN(const All all, backend_.engine->Call<All>([](Scheduler& scheduler, const Now& now, Effects&) {
-    return absl::StatusOr<All>(scheduler.Waiting(now, kMostWaitingListed));
-  }));
-  for (const WaitingTrials& waiting : all) *response.add_waiting() = ToProto(waiting);
+absl::Status WorkerApi::AddDemand(v1::ListWorkersResponse& response) {
+  struct Seen {
+    std::vector<WaitingTrials> waiting;
+    Scheduler::Demand demand;
+  };
+  LOUPE_ASSIGN_OR_RETURN(
+      const Seen seen, backend_.engine->Call<Seen>([](Scheduler& scheduler, const Now& now, Effects&) {
+        return absl::StatusOr<Seen>(Seen{scheduler.Waiting(now, kMostWaitingListed), scheduler.DemandAt(now)});
+      }));
+  for (const WaitingTrials& waiting : seen.waiting) *response.add_waiting() = ToProto(waiting);
+  response.set_wanted_workers(seen.demand.wanted);
+  response.set_available_workers(seen.demand.available);
   return absl::OkStatus();
 }
 
 absl::Status WorkerApi::List(const v1::ListWorkersRequest& request, v1::ListWorkersResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 100, 1000));
   LOUPE_ASSIGN_OR_RETURN(const std::string after, ReadPageToken(request.page_token(), "ListWorkers"));
-  if (after.empty()) LOUPE_RETURN_IF_ERROR(AddWaiting(response));
+  if (after.empty()) LOUPE_RETURN_IF_ERROR(AddDemand(response));
   LOUPE_ASSIGN_OR_RETURN(const std::vector<v1::Worker> workers, Workers());
   for (const v1::Worker& worker : workers) {
     if (worker.name() <= after) continue;

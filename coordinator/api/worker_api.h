@@ -26,7 +26,7 @@ class WorkerApi {
   absl::Status List(const v1::ListWorkersRequest& request, v1::ListWorkersResponse& response);
   void Drain(UnaryCall* call, const v1::WorkerVerbRequest& request, bool draining, v1::Worker& response);
   absl::StatusOr<std::vector<v1::Worker>> Workers();
-  absl::Status AddWaiting(v1::ListWorkersResponse& response);
+  absl::Status AddDemand(v1::ListWorkersResponse& response);
 
   const Backend backend_;
   std::atomic<uint64_t> next_call_{1};

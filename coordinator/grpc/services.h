@@ -98,6 +98,10 @@ class GrpcTrialService final : public v1::TrialService::CallbackService {
                                           v1::ListArtifactsResponse* response) override {
     return UnaryReactor::Start(api_, &TrialApi::ListArtifacts, context, request, response);
   }
+  grpc::ServerUnaryReactor* ListTrialLogs(grpc::CallbackServerContext* context, const v1::ListTrialLogsRequest* request,
+                                          v1::ListTrialLogsResponse* response) override {
+    return UnaryReactor::Start(api_, &TrialApi::ListTrialLogs, context, request, response);
+  }
   grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(
       grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) override;
 

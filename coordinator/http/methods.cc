@@ -18,6 +18,7 @@ Methods::Methods(Handlers& handlers) {
   Add("/loupe.v1.TrialService/ListTrials", trials, &TrialApi::ListTrials);
   Add("/loupe.v1.TrialService/ListMetricPoints", trials, &TrialApi::ListMetricPoints);
   Add("/loupe.v1.TrialService/ListArtifacts", trials, &TrialApi::ListArtifacts);
+  Add("/loupe.v1.TrialService/ListTrialLogs", trials, &TrialApi::ListTrialLogs);
   WorkerApi& workers = handlers.workers;
   Add("/loupe.v1.WorkerService/Synchronize", workers, &WorkerApi::Synchronize);
   Add("/loupe.v1.WorkerService/ListWorkers", workers, &WorkerApi::ListWorkers);

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -47,6 +48,9 @@ struct Seen {
   int64_t workers_lost = 0;
   int64_t slots = 0;
   absl::Duration longest_silence;
+  Scheduler::Demand demand;
+  // Connected, by name.
+  std::vector<std::string> connected;
 };
 
 class Page {
@@ -62,6 +66,14 @@ class Page {
   }
   void Counters(const char* name, const char* help, const char* label, const Values& values) {
     AddByLabel(name, help, MetricType::Counter, label, values);
+  }
+  // One value per worker, or per GPU of a worker; none where nobody says it.
+  using OfWorkers = std::vector<std::pair<std::vector<ClientMetric::Label>, double>>;
+  void Gauges(const char* name, const char* help, const OfWorkers& values) {
+    AddLabelled(name, help, MetricType::Gauge, values);
+  }
+  void Counters(const char* name, const char* help, const OfWorkers& values) {
+    AddLabelled(name, help, MetricType::Counter, values);
   }
   void Histogram(const char* name, const char* help, const prometheus::Histogram& histogram) {
     families_.push_back({name, help, MetricType::Histogram, {histogram.Collect()}});
@@ -83,6 +95,11 @@ class Page {
       family.metric.push_back(std::move(metric));
     }
     families_.push_back(std::move(family));
+  }
+  void AddLabelled(const char* name, const char* help, MetricType type, const OfWorkers& values) {
+    std::vector<Value> all;
+    for (const auto& [labels, value] : values) all.push_back({labels, value});
+    Add(name, help, type, all);
   }
   void AddByLabel(const char* name, const char* help, MetricType type, const char* label, const Values& values) {
     std::vector<Value> all;
@@ -124,6 +141,7 @@ void AddProcess(Page& page) {
 Seen Look(Scheduler& scheduler, const std::vector<std::string>& sweeps, const Now& now) {
   Seen seen;
   seen.counters = scheduler.counters();
+  seen.demand = scheduler.DemandAt(now);
   for (const std::string& id : sweeps) {
     const absl::StatusOr<Scheduler::SweepView> view = scheduler.View(id, now);
     if (!view.ok()) continue;
@@ -144,6 +162,7 @@ Seen Look(Scheduler& scheduler, const std::vector<std::string>& sweeps, const No
       continue;
     }
     seen.longest_silence = std::max(seen.longest_silence, silence);
+    seen.connected.push_back(id);
     seen.slots += worker.record.slots;
     if (worker.leaving || worker.record.draining) {
       ++seen.workers_draining;
@@ -152,6 +171,69 @@ Seen Look(Scheduler& scheduler, const std::vector<std::string>& sweeps, const No
     }
   }
   return seen;
+}
+
+ClientMetric::Label LabelOf(const char* name, const std::string& value) {
+  ClientMetric::Label label;
+  label.name = name;
+  label.value = value;
+  return label;
+}
+
+// What workers say of themselves (loupe.v1.WorkerTelemetry), and in which phases their trials are.
+void AddWorkers(Page& page, const WorkerTelemetryTable& telemetry, const std::vector<std::string>& connected) {
+  // A worker may call its phases what it likes.
+  Page::Values phases = {{"queued", 0}, {"prepare", 0}, {"base", 0}, {"train", 0},
+                         {"sample", 0}, {"score", 0},   {"wait", 0}, {"other", 0}};
+  Page::OfWorkers attempts, memory, cpu, step, pictures, gpu_used, gpu_total, gpu_busy;
+  for (size_t i = 0; i < connected.size(); ++i) {
+    const std::optional<WorkerTelemetryTable::Entry> said = telemetry.Of(connected[i]);
+    if (!said) continue;
+    for (const v1::RunningAttempt& attempt : said->attempts) {
+      const auto known = std::find_if(phases.begin(), std::prev(phases.end()),
+                                      [&](const auto& phase) { return phase.first == attempt.phase(); });
+      ++known->second;
+    }
+    if (!said->telemetry || i >= kMostWorkersShown) continue;
+    const v1::WorkerTelemetry& own = *said->telemetry;
+    const ClientMetric::Label worker = LabelOf("worker", connected[i]);
+    attempts.push_back({{worker}, static_cast<double>(said->attempts.size())});
+    memory.push_back({{worker}, static_cast<double>(own.memory_bytes())});
+    cpu.push_back({{worker}, own.cpu_seconds()});
+    if (own.step_seconds() > 0) step.push_back({{worker}, own.step_seconds()});
+    if (own.pictures_per_second() > 0) pictures.push_back({{worker}, own.pictures_per_second()});
+    std::set<std::string> named;
+    for (const v1::GpuTelemetry& gpu : own.gpus()) {
+      // "cuda:0", without the maker's name. A series that is there twice would cost the whole page.
+      const std::string name = gpu.device().substr(0, gpu.device().find(' '));
+      if (!named.insert(name).second) continue;
+      const ClientMetric::Label device = LabelOf("gpu", name);
+      gpu_used.push_back({{worker, device}, static_cast<double>(gpu.memory_used_bytes())});
+      gpu_total.push_back({{worker, device}, static_cast<double>(gpu.memory_total_bytes())});
+      if (gpu.has_utilization()) gpu_busy.push_back({{worker, device}, gpu.utilization()});
+    }
+  }
+  page.Gauges("loupe_attempts_running", "Attempts that run, by what they are at; of a worker, 64 at most.", "phase",
+              phases);
+  page.Gauges("loupe_worker_attempts", "Attempts that the worker runs; 64 at most.", attempts);
+  page.Gauges("loupe_worker_resident_memory_bytes", "Resident memory of the worker's process.", memory);
+  page.Counters("loupe_worker_cpu_seconds_total", "Processor time of the worker's process.", cpu);
+  page.Gauges("loupe_worker_step_seconds", "Mean time of an optimiser step, of late.", step);
+  page.Gauges("loupe_worker_pictures_per_second", "Pictures drawn per second while the worker draws, of late.",
+              pictures);
+  page.Gauges("loupe_worker_gpu_memory_used_bytes", "Memory in use on a GPU of the worker, by all processes.",
+              gpu_used);
+  page.Gauges("loupe_worker_gpu_memory_bytes", "Memory of a GPU of the worker.", gpu_total);
+  page.Gauges("loupe_worker_gpu_utilization_ratio", "Share of the last moments in which a kernel ran on the GPU.",
+              gpu_busy);
+  page.Gauge("loupe_workers_left_out", "Connected workers that have no series of their own, as there are too many.",
+             static_cast<double>(connected.size() - std::min(connected.size(), kMostWorkersShown)));
+  const WorkTotals totals = telemetry.Totals();
+  page.Counter("loupe_training_steps_total", "Optimiser steps of all workers.", static_cast<double>(totals.steps));
+  page.Counter("loupe_training_step_seconds_total", "Time that these steps took.", totals.step_seconds);
+  page.Counter("loupe_sampled_pictures_total", "Pictures that all workers drew for scores.",
+               static_cast<double>(totals.pictures));
+  page.Counter("loupe_sampling_seconds_total", "Time that these pictures took.", totals.picture_seconds);
 }
 
 }  // namespace
@@ -196,6 +278,11 @@ absl::StatusOr<std::string> Metrics::Text(const MetricsDeps& deps) {
   page.Gauge("loupe_trials_unfit", "Queued trials that no connected worker can run.", number(seen.waiting));
   page.Gauge("loupe_slots_wanted", "Slots of workers that would be busy now if they were there.",
              number(seen.runnable + seen.trials.running));
+  page.Gauge("loupe_workers_wanted",
+             "Workers that would have enough to do, by queued and running trials and the time that trials took.",
+             number(seen.demand.wanted));
+  page.Gauge("loupe_workers_available", "Connected workers that take trials: not leaving, drained or set aside.",
+             number(seen.demand.available));
   page.Gauge("loupe_slots", "Slots of connected workers.", number(seen.slots));
   page.Gauges("loupe_workers", "Workers by state.", "state",
               {{"idle", number(seen.workers_idle)},
@@ -204,6 +291,7 @@ absl::StatusOr<std::string> Metrics::Text(const MetricsDeps& deps) {
                {"lost", number(seen.workers_lost)}});
   page.Gauge("loupe_worker_last_heartbeat_age_seconds", "Longest silence of a worker that holds its leases.",
              absl::ToDoubleSeconds(seen.longest_silence));
+  AddWorkers(page, *deps.telemetry, seen.connected);
   page.Counter("loupe_leases_granted_total", "Leases given to workers.", number(seen.counters.leases_granted));
   page.Counter("loupe_lease_expirations_total", "Leases that ended because their worker was silent.",
                number(seen.counters.leases_expired));

@@ -1,7 +1,8 @@
 // The coordinator's metrics for Prometheus: what is counted as it happens, and what is looked at when somebody asks.
 //
 // Names and units as prometheus.io/docs/practices/naming has them: base units, `_total` for counters, and no label
-// whose values grow with the number of sweeps, trials, workers or users. docs/http.md lists them.
+// whose values grow with the number of sweeps, trials or users. Workers have series of their own as long as they are
+// few (kMostWorkersShown). docs/http.md lists them.
 #pragma once
 
 #include <prometheus/histogram.h>
@@ -13,6 +14,7 @@
 #include "absl/time/time.h"
 #include "coordinator/access/open_calls.h"
 #include "coordinator/engine/engine_thread.h"
+#include "coordinator/engine/worker_telemetry.h"
 #include "coordinator/store/store_reader.h"
 
 namespace loupe::coordinator {
@@ -21,10 +23,14 @@ struct MetricsDeps {
   EngineThread* engine;
   StoreReader* store;
   const OpenCalls* calls;
+  const WorkerTelemetryTable* telemetry;
   // The database's file; beside it lies its log.
   std::string database;
   std::string version;
 };
+
+// Connected workers with series of their own: the first by name.
+inline constexpr size_t kMostWorkersShown = 200;
 
 // Thread-safe.
 class Metrics {

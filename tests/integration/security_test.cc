@@ -65,6 +65,7 @@ const std::map<std::string, std::set<Role>>& AllowedRoles() {
       {"loupe.v1.TrialService/ListTrials", kEverybody},
       {"loupe.v1.TrialService/ListMetricPoints", kEverybody},
       {"loupe.v1.TrialService/ListArtifacts", kEverybody},
+      {"loupe.v1.TrialService/ListTrialLogs", kEverybody},
       {"loupe.v1.TrialService/DownloadArtifact", kEverybody},
       {"loupe.v1.WorkerService/Synchronize", {Role::kWorker}},
       {"loupe.v1.WorkerService/UploadArtifact", {Role::kWorker}},
