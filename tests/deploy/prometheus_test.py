@@ -94,7 +94,7 @@ def main():
             assert value('up{job="loupe"}') == "1"
             assert value("loupe_slots") == "0"
             rules = json.loads(fetch(f"http://127.0.0.1:{port}/api/v1/rules"))["data"]["groups"][0]["rules"]
-            assert len(rules) == 6 and all(rule["health"] in ("ok", "unknown") for rule in rules), rules
+            assert len(rules) == 8 and all(rule["health"] in ("ok", "unknown") for rule in rules), rules
         finally:
             for program in programs:
                 program.terminate()
