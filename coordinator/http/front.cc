@@ -110,8 +110,8 @@ void Front::ServeResource(const std::shared_ptr<Exchange>& exchange) {
   }
   if (parts.size() == 7 && is(1, "sweeps") && is(3, "trials") && is(5, "artifacts")) {
     if (!Reads(request)) return exchange->Respond(OnlyBy("GET, HEAD"));
-    return ServeArtifact(deps_.handlers, listening_port_, fmt::format("sweeps/{}/trials/{}", parts[2], parts[4]),
-                         parts[6], exchange);
+    return ServeArtifact(deps_.handlers, thumbnails_, listening_port_,
+                         fmt::format("sweeps/{}/trials/{}", parts[2], parts[4]), parts[6], exchange);
   }
   exchange->Respond(NotFound(request));
 }

@@ -12,6 +12,7 @@
 #include "coordinator/http/event_feed.h"
 #include "coordinator/http/http_server.h"
 #include "coordinator/http/methods.h"
+#include "coordinator/http/thumbnail.h"
 
 namespace loupe::coordinator::http {
 
@@ -47,6 +48,7 @@ class Front {
   const FrontDeps deps_;
   const Methods methods_;
   const std::string openapi_;
+  ThumbnailCache thumbnails_;
   std::atomic<bool> ready_{false};
   std::atomic<int> listening_port_{0};
   std::unique_ptr<HttpServer> server_;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "common/status_macros.h"
 #include "coordinator/http/default_headers.h"
 #include "coordinator/http/errors.h"
 #include "coordinator/http/range.h"
@@ -111,10 +112,52 @@ void SendArtifact(const std::shared_ptr<Transfer>& transfer) {
   transfer->exchange().RespondFrom(std::move(response), part.bytes, read, [transfer] {});
 }
 
+// The whole file of a picture that thumbnails are made of.
+absl::StatusOr<std::string> ReadPicture(const ArtifactSource& source) {
+  const ArtifactRecord& record = source.record();
+  if (record.size_bytes > kMostThumbnailFile) {
+    return absl::FailedPreconditionError(fmt::format("'{}' has {} bytes, and thumbnails are made of at most {}",
+                                                     record.name, record.size_bytes, kMostThumbnailFile));
+  }
+  std::string bytes;
+  LOUPE_RETURN_IF_ERROR(source.Read(0, static_cast<size_t>(record.size_bytes), bytes));
+  if (static_cast<int64_t>(bytes.size()) == record.size_bytes) return bytes;
+  return absl::DataLossError(fmt::format("the file of '{}' is shorter than it was", record.name));
+}
+
+void SendThumbnail(const std::shared_ptr<Transfer>& transfer, ThumbnailCache& cache, int width) {
+  const ArtifactRecord& record = transfer->source->record();
+  const std::string etag = fmt::format("\"{}-{}\"", record.sha256, width);
+  Response response{.status = 200, .headers = {{"ETag", etag}, {"Cache-Control", "private, no-cache"}}, .body = ""};
+  if (PartOf(transfer->exchange().request(), 0, etag).status == 304) {
+    response.status = 304;
+    return transfer->exchange().Respond(std::move(response));
+  }
+  std::shared_ptr<const std::string> made = cache.Find(record.sha256, width);
+  if (made == nullptr) {
+    // Not before the lock: what waits for it holds no picture.
+    const auto read = [&] { return ReadPicture(*transfer->source); };
+    absl::StatusOr<std::shared_ptr<const std::string>> thumbnail = cache.Make(record.sha256, width, read);
+    if (!thumbnail.ok()) return transfer->exchange().Respond(ErrorResponse(thumbnail.status()));
+    made = *std::move(thumbnail);
+  }
+  response.headers.emplace_back("Content-Type", "image/png");
+  response.body = *made;
+  transfer->exchange().Respond(std::move(response), [transfer] {});
+}
+
 }  // namespace
 
-void ServeArtifact(Handlers& handlers, int port, const std::string& trial, const std::string& artifact,
-                   std::shared_ptr<Exchange> exchange) {
+void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, const std::string& trial,
+                   const std::string& artifact, std::shared_ptr<Exchange> exchange) {
+  std::optional<int> width;
+  if (const std::optional<std::string> text = exchange->request().QueryValue("width")) {
+    const absl::StatusOr<int> wanted = ThumbnailWidth(*text);
+    // Who asks is looked at first, as for everything.
+    const absl::Status known = Identify(handlers.backend, OriginOf(exchange->request(), port)).status();
+    if (!known.ok() || !wanted.ok()) return exchange->Respond(ErrorResponse(known.ok() ? wanted.status() : known));
+    width = *wanted;
+  }
   v1::DownloadArtifactRequest request;
   request.set_trial(trial);
   request.set_artifact_name(artifact);
@@ -123,11 +166,11 @@ void ServeArtifact(Handlers& handlers, int port, const std::string& trial, const
   transfer->WatchForEnd();
   RunOnPool(
       handlers.backend, transfer->open()->client(),
-      [transfer, request] {
+      [transfer, request, width, &thumbnails] {
         absl::StatusOr<ArtifactSource> source = ArtifactSource::Open(transfer->handlers().backend, request);
         if (!source.ok()) return transfer->exchange().Respond(ErrorResponse(source.status()));
         transfer->source.emplace(*std::move(source));
-        SendArtifact(transfer);
+        width ? SendThumbnail(transfer, thumbnails, *width) : SendArtifact(transfer);
       },
       [exchange](const absl::Status& failed) { exchange->Respond(ErrorResponse(failed)); });
 }

@@ -6,13 +6,14 @@
 
 #include "coordinator/api/handlers.h"
 #include "coordinator/http/exchange.h"
+#include "coordinator/http/thumbnail.h"
 
 namespace loupe::coordinator::http {
 
 // GET or HEAD of a trial's artifact: with its digest as ETag, by parts, and never run by a browser that shows it. While
-// the client reads, one piece of it is in memory.
-void ServeArtifact(Handlers& handlers, int port, const std::string& trial, const std::string& artifact,
-                   std::shared_ptr<Exchange> exchange);
+// the client reads, one piece of it is in memory. With "?width=320" a PNG's thumbnail (thumbnail.h) instead, whole.
+void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, const std::string& trial,
+                   const std::string& artifact, std::shared_ptr<Exchange> exchange);
 
 // POST of a RenderReportRequest in JSON: the report's bytes. (By gRPC it streams.)
 void ServeReport(Handlers& handlers, int port, std::shared_ptr<Exchange> exchange);

@@ -235,6 +235,34 @@ TEST_F(HttpTest, NothingOfAnAnswerRunsInABrowser) {
   }
 }
 
+TEST_F(HttpTest, ThumbnailIsAPictureWithAnETagOfItsOwn) {
+  CreateSmall();
+  sweep_.AddWorker("w1");
+  sweep_.WaitUntilEnded("small");
+  const std::string path = "/v1/sweeps/small/trials/0/artifacts/samples.png";
+  const HttpAnswer all = Fetch(port(), "GET", path, Bearer());
+  const HttpAnswer small = Fetch(port(), "GET", path + "?width=320", Bearer());
+  ASSERT_EQ(small.status, 200) << small.body;
+  // One pixel is not wider.
+  EXPECT_EQ(small.body, all.body);
+  EXPECT_EQ(small.headers.at("content-type"), "image/png");
+  EXPECT_EQ(small.headers.at("content-length"), fmt::format("{}", small.body.size()));
+  const std::string etag = small.headers.at("etag");
+  EXPECT_EQ(etag, fmt::format("\"{}-320\"", Sha256Hex(all.body)));
+  EXPECT_EQ(Fetch(port(), "GET", path + "?width=320", Bearer({{"If-None-Match", etag}})).status, 304);
+  const HttpAnswer head = Fetch(port(), "HEAD", path + "?width=320", Bearer());
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.headers.at("content-length"), small.headers.at("content-length"));
+  const HttpAnswer odd = Fetch(port(), "GET", path + "?width=321", Bearer());
+  EXPECT_EQ(odd.status, 400);
+  EXPECT_THAT(odd.body, HasSubstr("80, 160, 320, 640"));
+  EXPECT_EQ(Fetch(port(), "GET", path + "?width=321").status, 401);
+  EXPECT_EQ(Fetch(port(), "GET", path + "?width=320").status, 401);
+  const HttpAnswer text = Fetch(port(), "GET", "/v1/sweeps/small/trials/0/artifacts/log.txt?width=80", Bearer());
+  EXPECT_EQ(text.status, 400);
+  EXPECT_THAT(text.body, HasSubstr("no PNG picture"));
+}
+
 TEST_F(HttpTest, ArtifactComesWholeInPartsOrNotAtAll) {
   CreateSmall();
   sweep_.AddWorker("w1");
