@@ -110,6 +110,7 @@ Json TrialJson(const v1::Trial& trial) {
   json["cell_index"] = trial.cell_index();
   json["replicate"] = trial.replicate();
   json["scores"] = SortedMap(trial.scores());
+  if (trial.stopped_at_step() > 0) json["stopped_at_step"] = trial.stopped_at_step();
   json["failure"] = nullptr;
   if (trial.has_last_failure()) {
     json["failure"] = {{"class", v1::Failure::Class_Name(trial.last_failure().class_())},
@@ -122,6 +123,33 @@ Json TrialJson(const v1::Trial& trial) {
   json["end_time"] = Time(trial.has_end_time(), trial.end_time());
   return json;
 }
+
+namespace {
+
+// null for an older program, and for one that is lost; what it does not know, or has not done yet, is null too.
+Json TelemetryJson(const v1::Worker& worker) {
+  if (!worker.has_telemetry()) return nullptr;
+  const v1::WorkerTelemetry& telemetry = worker.telemetry();
+  const auto known = [](double value) { return value > 0 ? Json(value) : Json(nullptr); };
+  Json json;
+  json["memory_bytes"] = telemetry.memory_bytes();
+  json["cpu_seconds"] = telemetry.cpu_seconds();
+  json["busy_cores"] = telemetry.busy_cores();
+  json["steps"] = telemetry.steps();
+  json["step_seconds"] = known(telemetry.step_seconds());
+  json["pictures"] = telemetry.pictures();
+  json["pictures_per_second"] = known(telemetry.pictures_per_second());
+  json["gpus"] = Json::array();
+  for (const v1::GpuTelemetry& gpu : telemetry.gpus()) {
+    json["gpus"].push_back({{"device", gpu.device()},
+                            {"memory_used_bytes", gpu.memory_used_bytes()},
+                            {"memory_total_bytes", gpu.memory_total_bytes()},
+                            {"utilization", gpu.has_utilization() ? Json(gpu.utilization()) : Json(nullptr)}});
+  }
+  return json;
+}
+
+}  // namespace
 
 Json WorkerJson(const v1::Worker& worker) {
   Json json;
@@ -147,6 +175,7 @@ Json WorkerJson(const v1::Worker& worker) {
   json["first_seen_time"] = Time(worker.has_first_seen_time(), worker.first_seen_time());
   json["trials_succeeded"] = worker.trials_succeeded();
   json["trials_failed"] = worker.trials_failed();
+  json["telemetry"] = TelemetryJson(worker);
   return json;
 }
 

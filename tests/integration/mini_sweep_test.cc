@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "clients/rpc/rpc_status.h"
 #include "common/error_details.h"
+#include "common/settings/settings.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
 
@@ -356,6 +359,61 @@ TEST(MiniSweepTest, ASecondProcessWithTheSameNameSupersedesTheFirst) {
   absl::StatusOr<v1::SynchronizeResponse> again = Sync(mini, RequestOf("w", "s1"));
   EXPECT_EQ(again.status().code(), absl::StatusCode::kAborted);
   EXPECT_EQ(ReasonOf(again.status()), kReasonSessionSuperseded);
+}
+
+// From a sweep's specification to its report: who is worse at the rung is told to end, also by a coordinator that was
+// restarted since; its result says so, and the F table is without it unless asked.
+TEST(MiniSweepTest, ASearchEndsTrialsEarly) {
+  MiniSweep mini;
+  v1::SweepSpec spec = SmallSpec(4, 1);
+  spec.mutable_search()->set_curve("loss");
+  spec.mutable_search()->set_reduction(2);
+  spec.mutable_search()->set_min_steps(3);
+  EXPECT_EQ(mini.Create("search", spec).spec().search().direction(), v1::Search::MINIMIZE);
+  v1::SynchronizeRequest request = RequestOf("a", "s1");
+  request.mutable_description()->mutable_abilities()->set_settings_version(kSettingsVersion);
+  request.mutable_description()->mutable_abilities()->add_methods("adapter");
+  request.mutable_description()->mutable_abilities()->add_tasks("dreambooth");
+  int early = 0;
+  for (const double loss : {4.0, 5.0, 3.0, 6.0, 2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4}) {
+    const auto given = Sync(mini, request);
+    ASSERT_TRUE(given.ok() && given->attempts_size() == 1) << given.status();
+    v1::SynchronizeRequest report = request;
+    auto* attempt = report.add_attempts();
+    *attempt->mutable_lease() = given->attempts(0).lease();
+    v1::MetricPoint* point = attempt->add_points();
+    point->set_metric("loss");
+    point->set_step(3);
+    point->set_value(loss);
+    attempt->set_point_sequence(1);
+    const auto told = Sync(mini, report);
+    ASSERT_TRUE(told.ok()) << told.status();
+    const int64_t step = told->attempts(0).finish_after_step();
+    EXPECT_EQ(step, loss >= 5 ? 3 : 0) << loss;
+    if (step > 0 && early == 0) mini.RestartCoordinator();
+    const auto again = Sync(mini, report);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(again->attempts(0).finish_after_step(), step);
+    attempt->mutable_success()->set_stopped_at_step(step > 0 ? 4 : 0);
+    (*attempt->mutable_success()->mutable_scores())["clip_i"] = 0.1 * std::sqrt(loss);
+    ASSERT_TRUE(Sync(mini, report).ok());
+    early += step > 0 ? 1 : 0;
+  }
+  const std::vector<v1::Trial> trials = mini.Trials("search");
+  EXPECT_EQ(std::count_if(trials.begin(), trials.end(), [](const v1::Trial& t) { return t.stopped_at_step() == 4; }),
+            early);
+  EXPECT_EQ(early, 2);
+  v1::GetAnovaRequest anova;
+  anova.set_name("sweeps/search");
+  for (const bool include : {false, true}) {
+    anova.set_include_stopped_early(include);
+    grpc::ClientContext context;
+    mini.connection()->Prepare(context);
+    v1::GetAnovaResponse response;
+    const absl::Status status = FromGrpcStatus(mini.analysis().GetAnova(&context, anova, &response));
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(response.observations(), include ? 12 : 10);
+  }
 }
 
 }  // namespace
