@@ -43,6 +43,9 @@ absl::StatusOr<UNetShape> ReadUNetShape(const nlohmann::json& config, int64_t te
                   .side = config.at("sample_size").get<double>(),
                   .context_width = config.at("cross_attention_dim").get<double>(),
                   .context_tokens = static_cast<double>(text_tokens)};
+  if (config.contains("addition_embed_type") && !config["addition_embed_type"].is_null()) {
+    shape.added_width = config.at("projection_class_embeddings_input_dim").get<double>();
+  }
   for (size_t i = 0; i < n; ++i) {
     UNetLevelShape level{.width = widths[i], .resnets = resnets[i], .transformer_layers = blocks[i]};
     LOUPE_ASSIGN_OR_RETURN(level.down_attention, HasAttention(down[i]));
@@ -68,7 +71,8 @@ absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::jso
                       .side = number("sample_size", 32),
                       .patch = number("patch_size", 2),
                       .width = number("num_attention_heads", 16) * number("attention_head_dim", 72),
-                      .layers = number("num_layers", 28)});
+                      .layers = number("num_layers", 28),
+                      .classes = number("num_embeds_ada_norm", 1000)});
     case worker::BaseKind::kDiffuSSM:
       return DiffuSSMWork({.in_channels = in,
                            .out_channels = number("out_channels", 2 * in),
@@ -76,6 +80,8 @@ absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::jso
                            .hourglass = number("hourglass", 2),
                            .width = config.at("hidden_size").get<double>(),
                            .layers = config.at("num_layers").get<double>(),
+                           .states = number("state_size", 64),
+                           .classes = number("num_classes", 1),
                            .gated = config.value("modulation", "shift-scale-gate") == "shift-scale-gate"});
   }
   return absl::InternalError("a kind of base without a count");
@@ -157,8 +163,10 @@ absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::Plan& plan, doubl
   return TrialCost{.seconds = flops / (gflops_per_worker * 1e9),
                    .basis = fmt::format(
                        "{:.3g} TFLOP per trial ({:.3g} GFLOP per pass of the {}: {}) at an assumed {:.3g} GFLOP/s per "
-                       "worker; without loading, scoring and class images",
-                       flops / 1e12, TotalFlops(work) / 1e9, worker::BaseKindName(kind), parts, gflops_per_worker)};
+                       "worker; without loading, scoring and class images. Its {:.3g} M weights take {:.2g} GB of "
+                       "a worker's memory in float32, to which a training step adds what it keeps of each picture",
+                       flops / 1e12, TotalFlops(work) / 1e9, worker::BaseKindName(kind), parts, gflops_per_worker,
+                       TotalWeights(work) / 1e6, 4 * TotalWeights(work) / 1e9)};
 }
 
 }  // namespace loupe::cli

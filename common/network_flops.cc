@@ -13,29 +13,35 @@ class UNetCount {
         context_width_(shape.context_width),
         context_tokens_(shape.context_tokens) {}
 
-  void Convolution(double in, double out, double pixels) { convolutions_ += 9 * in * out * pixels; }
+  void Convolution(double in, double out, double pixels) { Add(convolutions_, 9 * in * out, pixels); }
 
   void Resnet(double in, double out, double pixels) {
     Convolution(in, out, pixels);
     Convolution(out, out, pixels);
-    if (in != out) convolutions_ += in * out * pixels;
-    condition_ += embedding_ * out;
+    if (in != out) Add(convolutions_, in * out, pixels);
+    Add(condition_, embedding_ * out, 1);
   }
 
   // Transformer blocks between their 1×1 projections: self-attention, cross-attention, GEGLU feed-forward of width 4d.
   void Transformer(double d, double tokens, double blocks) {
-    dense_ += 2 * d * d * tokens + blocks * (4 + 2 + 12) * d * d * tokens;
-    condition_ += blocks * 2 * context_width_ * d * context_tokens_;
-    attention_ += blocks * 2 * tokens * (tokens + context_tokens_) * d;
+    Add(dense_, 2 * d * d + blocks * (4 + 2 + 12) * d * d, tokens);
+    Add(condition_, blocks * 2 * context_width_ * d, context_tokens_);
+    attention_.multiply_adds += blocks * 2 * tokens * (tokens + context_tokens_) * d;
   }
 
-  NetworkWork Work() const {
-    return {{"convolution", convolutions_}, {"dense", dense_}, {"attention", attention_}, {"condition", condition_}};
-  }
+  // An MLP to the embedding's width; next to nothing is computed in it.
+  void Embedding(double in) { Add(condition_, in * embedding_ + embedding_ * embedding_, 0); }
+
+  NetworkWork Work() const { return {convolutions_, dense_, attention_, condition_}; }
 
  private:
+  static void Add(LayerWork& layer, double weights, double times) {
+    layer.weights += weights;
+    layer.multiply_adds += weights * times;
+  }
+
   const double embedding_, context_width_, context_tokens_;
-  double convolutions_ = 0, dense_ = 0, attention_ = 0, condition_ = 0;
+  LayerWork convolutions_{"convolution"}, dense_{"dense"}, attention_{"attention"}, condition_{"condition"};
 };
 
 // Sinusoids of 256 through an MLP of the stream's width.
@@ -49,9 +55,17 @@ double TotalMultiplyAdds(const NetworkWork& work) {
   return total;
 }
 
+double TotalWeights(const NetworkWork& work) {
+  double total = 0;
+  for (const LayerWork& layer : work) total += layer.weights;
+  return total;
+}
+
 NetworkWork UNetWork(const UNetShape& shape) {
   UNetCount count(shape);
   double pixels = shape.side * shape.side, width = shape.levels.front().width;
+  count.Embedding(width);
+  if (shape.added_width > 0) count.Embedding(shape.added_width);
   count.Convolution(shape.in_channels, width, pixels);
   std::vector<double> skips = {width};
   for (size_t i = 0; i < shape.levels.size(); ++i) {
@@ -90,20 +104,24 @@ NetworkWork UNetWork(const UNetShape& shape) {
 
 NetworkWork DiTWork(const DiTShape& shape) {
   const double d = shape.width, tokens = (shape.side / shape.patch) * (shape.side / shape.patch);
-  const double ends = tokens * d * shape.patch * shape.patch * (shape.in_channels + shape.out_channels);
-  return {{"dense", shape.layers * 12 * tokens * d * d},
-          {"attention", shape.layers * 2 * tokens * tokens * d},
-          {"condition", shape.layers * 6 * d * d + 2 * d * d + TimeEmbedding(d)},
-          {"ends", ends}};
+  const double ends = d * shape.patch * shape.patch * (shape.in_channels + shape.out_channels);
+  const double dense = shape.layers * 12 * d * d;
+  const double condition = shape.layers * 6 * d * d + 2 * d * d + TimeEmbedding(d);
+  return {{"dense", dense * tokens, dense},
+          {"attention", shape.layers * 2 * tokens * tokens * d, 0},
+          {"condition", condition, condition + (shape.classes + 1) * d},
+          {"ends", ends * tokens, ends}};
 }
 
 NetworkWork DiffuSSMWork(const DiffuSSMShape& shape) {
   const double d = shape.width, places = shape.side * shape.side, kept = places / shape.hourglass;
-  const double transforms = 2 * 2 * 2.5 * (2 * places) * std::log2(2 * places) / 2;
-  return {{"dense", shape.layers * (13 * kept + places) * d * d},
-          {"state space", shape.layers * transforms * d},
-          {"condition", shape.layers * (shape.gated ? 3 : 2) * d * d + 2 * d * d + TimeEmbedding(d)},
-          {"ends", places * d * (shape.in_channels + shape.out_channels)}};
+  const double transforms = 3 * 2.5 * (2 * places) * std::log2(2 * places) / 2;
+  const double condition = shape.layers * (shape.gated ? 3 : 2) * d * d + 2 * d * d + TimeEmbedding(d);
+  const double ends = d * (shape.in_channels + shape.out_channels);
+  return {{"dense", shape.layers * (13 * kept + places) * d * d, shape.layers * (13 + shape.hourglass) * d * d},
+          {"state space", shape.layers * transforms * d, shape.layers * 2 * d * (2 + 2 * shape.states)},
+          {"condition", condition, condition + (shape.classes + 1) * d},
+          {"ends", ends * places, ends * shape.hourglass}};
 }
 
 }  // namespace loupe

@@ -16,10 +16,12 @@ namespace loupe {
 struct LayerWork {
   std::string_view kind;  // "dense", "attention", "state space", "convolution", "condition", "ends"
   double multiply_adds = 0;
+  double weights = 0;  // numbers that the network has for it: of matrices and filters, not of biases and norms
 };
 using NetworkWork = std::vector<LayerWork>;
 
 double TotalMultiplyAdds(const NetworkWork& work);
+double TotalWeights(const NetworkWork& work);
 inline double TotalFlops(const NetworkWork& work) { return 2 * TotalMultiplyAdds(work); }
 
 // One resolution of a UNet2DConditionModel, from the outside in.
@@ -34,6 +36,7 @@ struct UNetShape {
   double in_channels = 4, out_channels = 4;
   double side = 64;  // of the latents
   double context_width = 768, context_tokens = 77;
+  double added_width = 0;  // what it is told besides the time, of Stable Diffusion XL
   std::vector<UNetLevelShape> levels;
 };
 NetworkWork UNetWork(const UNetShape& shape);
@@ -41,7 +44,7 @@ NetworkWork UNetWork(const UNetShape& shape);
 struct DiTShape {
   double in_channels = 4, out_channels = 8;
   double side = 32;
-  double patch = 2, width = 1152, layers = 28;
+  double patch = 2, width = 1152, layers = 28, classes = 1000;
 };
 // Per block on T = (side/patch)² tokens: 12 T D² dense, 2 T² D attention, 6 D² for the modulation.
 NetworkWork DiTWork(const DiTShape& shape);
@@ -49,12 +52,12 @@ NetworkWork DiTWork(const DiTShape& shape);
 struct DiffuSSMShape {
   double in_channels = 4, out_channels = 8;
   double side = 32;
-  double hourglass = 2, width = 1152, layers = 29;
+  double hourglass = 2, width = 1152, layers = 29, states = 64, classes = 1000;
   bool gated = true;
 };
 // Per block on L = side² places, J = L/M: 13 J D² + L D² dense (arXiv 2311.18257 §4.3), and the transforms of two
-// directions: for each channel one of 2L real numbers there and one back, 2.5 n log₂ n operations each (half a complex
-// transform's 5 n log₂ n), which is 10 L log₂(2L) multiply-adds a channel. The kernels, once per forward whatever the
+// directions: for each channel one of 2L real numbers there and two back, 2.5 n log₂ n operations each (half a complex
+// transform's 5 n log₂ n), which is 7.5 L log₂(2L) multiply-adds a channel. The kernels, once per forward whatever the
 // number of latents, are left out.
 NetworkWork DiffuSSMWork(const DiffuSSMShape& shape);
 

@@ -76,9 +76,22 @@ TEST(NetworkWorkTest, CountsAsWrittenByHand) {
   const auto unet = DenoiserWork(worker::BaseKind::kUNet, *config, 32);
   ASSERT_TRUE(unet.ok()) << unet.status();
   EXPECT_DOUBLE_EQ(TotalFlops(*unet), 716734464);
+  EXPECT_NEAR(TotalWeights(*unet) / 1e6, 6.08, 0.03);  // its model card; biases and norms are not counted
   const auto ssm = DenoiserWork(worker::BaseKind::kDiffuSSM,
                                 R"({"hidden_size": 1152, "num_layers": 29, "sample_size": 32, "hourglass": 2})", 0);
   ASSERT_TRUE(ssm.ok()) << ssm.status();
+  EXPECT_NEAR(TotalWeights(*dit) / 1e6, 674.8, 1);
+  EXPECT_NEAR(TotalWeights(*ssm) / 1e6, 707.3, 3);
+  // Stable Diffusion XL, its published config: 2,567,463,684 parameters.
+  const auto xl = DenoiserWork(worker::BaseKind::kUNet, R"({"in_channels": 4, "out_channels": 4, "sample_size": 128,
+    "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048, "layers_per_block": 2,
+    "transformer_layers_per_block": [1, 2, 10], "addition_embed_type": "text_time",
+    "projection_class_embeddings_input_dim": 2816,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"]})",
+                               77);
+  ASSERT_TRUE(xl.ok()) << xl.status();
+  EXPECT_NEAR(TotalWeights(*xl) / 1e6, 2567.46, 2);
   for (const LayerWork& layer : *ssm) {
     if (layer.kind == "dense") {
       EXPECT_DOUBLE_EQ(layer.multiply_adds, 29 * 7.5 * 1024 * 1152 * 1152);
