@@ -44,7 +44,7 @@ void Run(BaseModel& base, int repeats, double gflop_per_sample) {
   for (const int64_t batch : {4, 8, 16, 32}) {
     const auto latents = torch::randn({batch, 4, size, size});
     const auto timesteps = torch::randint(0, 1000, {batch}, torch::kInt64);
-    const auto context = torch::randn({batch, base.text_length(), unet->config().cross_attention_dim});
+    const auto context = torch::randn({batch, base.conditioner->Ids({""}).size(1), unet->config().cross_attention_dim});
     const double gflop = gflop_per_sample * static_cast<double>(batch);
     const double forward = BestMs(repeats, [&] {
       torch::NoGradGuard no_grad;

@@ -1,4 +1,4 @@
-// Stable Diffusion's single files (v1-5-pruned-emaonly.safetensors, v2-1_768-ema-pruned.ckpt,
+// Stable Diffusion's single files (v1-5-pruned-emaonly.safetensors, v2-1_768-ema-pruned.safetensors,
 // sd_xl_base_1.0.safetensors and what is made from them): all networks in one file, by the names of the original code
 // (CompVis/stable-diffusion, Stability-AI/stablediffusion and generative-models), which are not diffusers'.
 #pragma once
