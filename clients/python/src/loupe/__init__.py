@@ -11,11 +11,11 @@
 from loupe.client import AsyncClient, Client
 from loupe.errors import (AccessError, AlreadyExistsError, ConflictError, DamagedDataError, DeadlineError, InvalidRequestError, LimitError,
                           LoupeError, MissingPackageError, NotFoundError, StateError, TrialsWithoutResultError, UnavailableError, Violation)
-from loupe.model import Anova, AnovaTerm, Artifact, Counts, HeatMap, Plan, Progress, Report, Running, Sweep, Trial, Worker
+from loupe.model import Anova, AnovaTerm, Artifact, Counts, HeatMap, LogLine, Plan, Progress, Report, Running, Sweep, Trial, Worker
 
 __all__ = [
     "AccessError", "AlreadyExistsError", "Anova", "AnovaTerm", "Artifact", "AsyncClient", "Client", "ConflictError", "Counts",
-    "DamagedDataError", "DeadlineError", "HeatMap", "InvalidRequestError", "LimitError", "LoupeError", "MissingPackageError",
+    "DamagedDataError", "DeadlineError", "HeatMap", "InvalidRequestError", "LimitError", "LogLine", "LoupeError", "MissingPackageError",
     "NotFoundError", "Plan", "Progress", "Report", "Running", "StateError", "Sweep", "Trial", "TrialsWithoutResultError",
     "UnavailableError", "Violation", "Worker",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from loupe import connection, exports, transport
 from loupe.errors import InvalidRequestError
 from loupe.frames import Frame
-from loupe.model import Anova, Artifact, HeatMap, Plan, Progress, Report, Sweep, Trial, Worker
+from loupe.model import Anova, Artifact, HeatMap, LogLine, Plan, Progress, Report, Sweep, Trial, Worker
 from loupe.operations import Operations, SweepName, _name
 from loupe.specification import Spec
 from loupe.transport import finish, iterate
@@ -136,6 +136,10 @@ class Client:
 
     def trial(self, sweep: SweepName, index: int) -> Trial:
         return finish(self._do.trial(sweep, index))
+
+    def logs(self, sweep: SweepName, trial: int, *, attempt: int = 0, tail: int = 0) -> list[LogLine]:
+        """What the worker logged of the trial's latest attempt, or of that one (from 1); with `tail`, the last so many lines."""
+        return finish(self._do.logs(sweep, trial, attempt, tail))
 
     @overload
     def metrics(self, sweep: SweepName, trials: int | Collection[int] | None = ..., *, metric: str = ...,
@@ -266,6 +270,9 @@ class AsyncClient:
 
     async def trial(self, sweep: SweepName, index: int) -> Trial:
         return await self._do.trial(sweep, index)
+
+    async def logs(self, sweep: SweepName, trial: int, *, attempt: int = 0, tail: int = 0) -> list[LogLine]:
+        return await self._do.logs(sweep, trial, attempt, tail)
 
     @overload
     async def metrics(self, sweep: SweepName, trials: int | Collection[int] | None = ..., *, metric: str = ...,

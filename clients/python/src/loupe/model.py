@@ -361,6 +361,28 @@ class Artifact:
 
 
 @dataclasses.dataclass(frozen=True)
+class LogLine:
+    """A line that a worker logged of an attempt."""
+
+    attempt: int
+    sequence: int
+    """From 1; numbers that are missing are lines that were dropped."""
+    time: datetime.datetime
+    """By the worker's clock."""
+    level: str
+    """"info", "warning" or "error"."""
+    text: str
+
+    @staticmethod
+    def of(attempt: int, proto: trial_pb2.LogLine) -> LogLine:
+        level = trial_pb2.LogLine.Level.Name(proto.level).lower() if proto.level in trial_pb2.LogLine.Level.values() else "info"
+        return LogLine(attempt, proto.sequence, proto.time.ToDatetime(tzinfo=datetime.timezone.utc), level, proto.text)
+
+    def __str__(self) -> str:
+        return f"{self.time:%Y-%m-%d %H:%M:%S}  {'' if self.level == 'info' else self.level + ': '}{self.text}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Running:
     """An attempt that runs now."""
 

@@ -16,7 +16,7 @@ from loupe import transport as rpc
 from loupe.errors import (AlreadyExistsError, DamagedDataError, DeadlineError, InvalidRequestError, StateError, TrialsWithoutResultError,
                           UnavailableError)
 from loupe.frames import Frame, Row, check_ending, optional, replacing, to_frame, write_rows
-from loupe.model import Anova, Artifact, HeatMap, Plan, Progress, Report, Running, Sweep, Trial, Worker, last_part, trial_table
+from loupe.model import Anova, Artifact, HeatMap, LogLine, Plan, Progress, Report, Running, Sweep, Trial, Worker, last_part, trial_table
 from loupe.specification import Spec, pointed_out, same_design, sweep_file
 from loupe.v1 import analysis_pb2, sweep_pb2, trial_pb2, worker_pb2
 
@@ -215,6 +215,17 @@ class Operations:
         request = trial_pb2.ListMetricPointsRequest(parent=_trial(sweep, index), page_size=10000, metric=metric)
         pages = self._pages(rpc.LIST_METRIC_POINTS, request)
         return [Point(point.metric, point.step, point.value) async for page in pages for point in page.points]
+
+    async def logs(self, sweep: SweepName, index: int, attempt: int, tail: int) -> list[LogLine]:
+        request = trial_pb2.ListTrialLogsRequest(parent=_trial(sweep, index), epoch=attempt, tail=tail, page_size=2000)
+        lines: list[LogLine] = []
+        while True:
+            page = await self.transport.unary(rpc.LIST_TRIAL_LOGS, request)
+            lines += [LogLine.of(page.epoch, line) for line in page.lines]
+            if not page.more:
+                return lines
+            # Of the attempt that the first page had, whatever begins meanwhile.
+            request = trial_pb2.ListTrialLogsRequest(parent=request.parent, epoch=page.epoch, after=lines[-1].sequence, page_size=2000)
 
     async def metric_rows(self, sweep: SweepName, trials: int | Collection[int] | None, metric: str) -> list[Row]:
         if trials is None:

@@ -48,6 +48,7 @@ WATCH_SWEEP = Method(_SWEEPS + "WatchSweep", sweep_pb2.WatchSweepRequest, sweep_
 GET_TRIAL = Method(_TRIALS + "GetTrial", trial_pb2.GetTrialRequest, trial_pb2.Trial)
 LIST_TRIALS = Method(_TRIALS + "ListTrials", trial_pb2.ListTrialsRequest, trial_pb2.ListTrialsResponse)
 LIST_METRIC_POINTS = Method(_TRIALS + "ListMetricPoints", trial_pb2.ListMetricPointsRequest, trial_pb2.ListMetricPointsResponse)
+LIST_TRIAL_LOGS = Method(_TRIALS + "ListTrialLogs", trial_pb2.ListTrialLogsRequest, trial_pb2.ListTrialLogsResponse)
 LIST_ARTIFACTS = Method(_TRIALS + "ListArtifacts", trial_pb2.ListArtifactsRequest, trial_pb2.ListArtifactsResponse)
 DOWNLOAD_ARTIFACT = Method(_TRIALS + "DownloadArtifact", trial_pb2.DownloadArtifactRequest, trial_pb2.DownloadArtifactResponse)
 LIST_WORKERS = Method(_WORKERS + "ListWorkers", worker_pb2.ListWorkersRequest, worker_pb2.ListWorkersResponse)
