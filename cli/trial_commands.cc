@@ -1,4 +1,4 @@
-// Commands on single trials and what they left behind: trials, trial, artifacts, download, metrics.
+// Commands on single trials and what they left behind: trials, trial, artifacts, download, metrics, logs.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/failure.h"
+#include "cli/logs_command.h"
 #include "cli/output.h"
 #include "cli/sweep_name.h"
 #include "cli/views.h"
@@ -273,6 +274,8 @@ void AddTrialCommands(CLI::App& app, int& exit_code) {
   download->add_option("artifact", flags->artifact, "Its name, such as adapter.safetensors")->required();
   download->add_option("--output,-o", flags->output,
                        "File to write; '-' is standard output; default: SWEEP-TRIAL-ARTIFACT");
+
+  AddLogsCommand(app, exit_code);
 }
 
 }  // namespace loupe::cli
