@@ -110,6 +110,13 @@ test("keyboard: filter, group and sort", async () => {
   assert.match(page.url(), /f\.input=CA_in/);
   await page.reload();
   await page.getByText("16 of 24 trials").waitFor();
+  // One menu at a time; Escape gives the focus back.
+  await page.locator("summary", { hasText: /^Columns/ }).click();
+  await page.locator("summary", { hasText: /^Scores/ }).click();
+  assert.equal(await page.locator("details.menu[open]").count(), 1);
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator("details.menu[open]").count(), 0);
+  assert.match(await page.evaluate(() => document.activeElement.textContent), /^Scores/);
   await page.getByRole("button", { name: "CLIP-I", exact: true }).focus();
   await page.keyboard.press("Enter");
   await page.locator("th[aria-sort=descending]").waitFor();

@@ -86,4 +86,15 @@ function App() {
   );
 }
 
+// Menus close by Escape, and when one points elsewhere.
+function closeMenus(except: Node | null, focus = false) {
+  for (const menu of document.querySelectorAll<HTMLDetailsElement>("details.menu[open]")) {
+    if (except && menu.contains(except)) continue;
+    if (focus) menu.querySelector("summary")?.focus();
+    menu.open = false;
+  }
+}
+addEventListener("pointerdown", (event) => closeMenus(event.target as Node));
+addEventListener("keydown", (event) => { if (event.key === "Escape") closeMenus(null, true); });
+
 render(<App />, document.getElementById("app")!);
