@@ -68,6 +68,23 @@ TEST_F(SweepLifecycleTest, SweepRunsToItsEndAndItsReportHoldsAnFTable) {
                                  HasSubstr("\n  budget.steps="), HasSubstr("\n  train.learning_rate=")));
 }
 
+TEST_F(SweepLifecycleTest, LogsAreFollowedToATrialsEnd) {
+  ASSERT_EQ(Loupe({"submit", SweepFile("logged-sweep")}).exit_code, 0);
+  const ProcessResult followed = Loupe({"logs", "logged-sweep", "3", "-f"});
+  EXPECT_EQ(followed.exit_code, 0) << followed.err;
+  EXPECT_THAT(followed.out, AllOf(HasSubstr("Z  taken by workers/local-"), HasSubstr("Z  has a result after")));
+  EXPECT_EQ(Loupe({"logs", "logged-sweep/3"}).out, followed.out);
+  const ProcessResult last = Loupe({"logs", "sweeps/logged-sweep/trials/3", "--tail", "1", "--format", "json"});
+  const json line = json::parse(last.out);
+  EXPECT_EQ(line["trial"], "sweeps/logged-sweep/trials/3");
+  EXPECT_EQ(line["attempt"], 1);
+  EXPECT_EQ(line["level"], "info");
+  EXPECT_THAT(line["text"].get<std::string>(), HasSubstr("has a result after"));
+  EXPECT_THAT(Loupe({"logs", "logged-sweep", "3", "--after", line["sequence"].dump()}).out, IsEmpty());
+  EXPECT_EQ(Loupe({"logs", "logged-sweep", "3", "--attempt", "9"}).exit_code, 1);
+  EXPECT_EQ(Loupe({"logs", "logged-sweep"}).exit_code, 2);
+}
+
 TEST_F(SweepLifecycleTest, WorkersHaveTokensOfTheirOwn) {
   std::set<std::string> tokens = {ReadFile(Data() + "/token")->substr(0, 64)};
   for (const char* worker : {"local-1", "local-2"}) {
@@ -111,6 +128,10 @@ TEST_F(SweepLifecycleTest, CancelledSweepIsTerminalAndWatchExitsFour) {
   EXPECT_EQ(Loupe({"cancel", "long-one"}).exit_code, 0);
   EXPECT_EQ(Loupe({"watch", "long-one"}).exit_code, 4);
   EXPECT_EQ(LoupeJson({"status", "long-one"})["state"], "CANCELLED");
+  // A trial that never ran has no log, and no result.
+  const ProcessResult never = Loupe({"logs", "long-one", "79000", "-f"});
+  EXPECT_EQ(never.exit_code, 4) << never.err;
+  EXPECT_THAT(never.out, IsEmpty());
   EXPECT_EQ(Loupe({"delete", "long-one"}).exit_code, 0);
   // Durable when it is answered; eighty thousand rows go in steps, during which the sweep shows as DELETING.
   int gone = 0;

@@ -49,6 +49,7 @@ def main():
         with Service(data, workers=2) as service:
             run_with_a_killed_worker(service, sweep_file)
             report = service.json("report", "small-sweep")
+            check_logs(service, data / "coordinator.db")
             check_report_against_database(report, data / "coordinator.db")
             check_scores_against_embeddings(service, data / "coordinator.db", folder)
             check_the_killed_trial_against_a_run_by_hand(service, data / "coordinator.db", folder)
@@ -72,6 +73,27 @@ def run_with_a_killed_worker(service, sweep_file):
     watched = service.loupe("watch", "small-sweep")
     counts = service.json("status", "small-sweep")["counts"]
     assert int(counts["succeeded"]) == 16 == int(counts["total"]), f"{counts}\n{watched.stdout}"
+
+
+def check_logs(service, database):
+    """What the workers' own code logged, by phase; the trial whose worker was killed has its log under the next attempt."""
+    lines = [json.loads(line) for line in service.loupe("logs", "small-sweep", 0, "--format", "json").stdout.splitlines()]
+    assert [line["sequence"] for line in lines] == list(range(1, len(lines) + 1))
+    texts = [line["text"] for line in lines]
+    assert texts[0].startswith("taken by workers/") and "has a result after" in texts[-1], texts
+    for phase in ("prepare begins", "train begins, 6 steps; ", "sample begins; train took "):
+        assert any(text.startswith(phase) for text in texts), (phase, texts)
+    # The process logged it for everybody; the attempt that loaded the base has it in its own log.
+    all_lines = "".join(service.loupe("logs", "small-sweep", index).stdout for index in range(16))
+    assert "loaded " in all_lines, all_lines
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    index, epoch = connection.execute("SELECT trial_index, epoch FROM attempts WHERE outcome <> 1").fetchone()
+    connection.close()
+    followed = service.loupe("logs", f"small-sweep/{index}", "--follow", "--attempt", epoch + 1).stdout
+    assert "has a result after" in followed, followed
+    workers = [worker["telemetry"] for worker in service.json("workers")["workers"] if worker["telemetry"]]
+    assert sum(worker["steps"] for worker in workers) > 6 and any(worker["step_seconds"] for worker in workers), workers
+    assert any(worker["pictures_per_second"] for worker in workers), workers
 
 
 def trials(database):
