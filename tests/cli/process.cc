@@ -9,6 +9,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -111,9 +112,11 @@ bool TerminalProcess::ReadMore() {
 }
 
 bool TerminalProcess::Await(const std::string& text) {
+  // A program that goes on writing without the text must not be waited for for ever either.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   size_t at = 0;
   while ((at = output_.find(text, found_)) == std::string::npos) {
-    if (!ReadMore()) return false;
+    if (std::chrono::steady_clock::now() > deadline || !ReadMore()) return false;
   }
   found_ = at + text.size();
   return true;
