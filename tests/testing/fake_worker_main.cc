@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <thread>
 
 #include "clients/rpc/connection.h"
 #include "common/clock.h"
@@ -50,7 +51,9 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   loupe::InitLogging("loupe-fake-worker", log_level).IgnoreError();
 
-  loupe::worker::BlockLeaveSignals();
+  // As a library's that starts threads when it is loaded: LibTorch's OpenBLAS does.
+  std::thread([] { ::pause(); }).detach();
+  loupe::worker::CatchLeaveSignals();
   const absl::Time wall = loupe::SystemClock().WallNow();
   const absl::StatusOr<absl::Duration> left = loupe::worker::TimeLeft(until, wall);
   const absl::StatusOr<absl::Duration> idle = loupe::worker::TimeLeft(until_idle, wall);

@@ -1,8 +1,12 @@
 #include "worker/agent/leave.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <optional>
@@ -12,6 +16,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
@@ -49,10 +54,37 @@ std::optional<absl::Duration> SlurmLength(std::string_view text) {
   return length + absl::Seconds(seconds);
 }
 
+constexpr int kLeaveSignals[] = {SIGTERM, SIGUSR2, SIGHUP, SIGINT};
+// What the pipe says when nobody waits for signals any more.
+constexpr int kNoSignal = 0;
+
+// From whichever thread a signal is delivered to, to the one that waits for it.
+int signal_pipe[2] = {-1, -1};
+
+extern "C" void OnLeaveSignal(int signal) {
+  const int saved = errno;
+  const char byte = static_cast<char>(signal);
+  [[maybe_unused]] const ssize_t written = ::write(signal_pipe[1], &byte, 1);
+  errno = saved;
+}
+
+// Nothing when the time is over.
+std::optional<int> NextSignal(absl::Duration within) {
+  const absl::Time end = absl::Now() + within;
+  for (;;) {
+    const absl::Duration left = std::min(std::max(end - absl::Now(), absl::ZeroDuration()), absl::Hours(1));
+    pollfd waited{signal_pipe[0], POLLIN, 0};
+    const int ready = ::poll(&waited, 1, static_cast<int>(absl::ToInt64Milliseconds(left)) + 1);
+    char byte = 0;
+    if (ready > 0 && ::read(signal_pipe[0], &byte, 1) == 1) return byte;
+    if (absl::Now() >= end) return std::nullopt;
+  }
+}
+
 sigset_t LeaveSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGUSR2, SIGHUP, SIGINT}) sigaddset(&signals, signal);
+  for (const int signal : kLeaveSignals) sigaddset(&signals, signal);
   return signals;
 }
 
@@ -105,37 +137,40 @@ void LeaveBy(absl::Duration left, absl::Duration grace, absl::Duration now, Agen
   options.farewell = std::max(kLeastFarewell, hand_back);
 }
 
-void BlockLeaveSignals() {
+void CatchLeaveSignals() {
+  if (::pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) return;
+  struct sigaction action {};
+  action.sa_handler = OnLeaveSignal;
+  action.sa_flags = SA_RESTART;
+  action.sa_mask = LeaveSignals();
+  for (const int signal : kLeaveSignals) ::sigaction(signal, &action, nullptr);
+  // For LeaveOnSignal's thread and, as ever, for those that know nothing of it; child processes inherit it.
   const sigset_t signals = LeaveSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
 LeaveOnSignal::~LeaveOnSignal() {
-  ended_ = true;
-  // Wakes sigwait; nobody else waits for it any more.
-  pthread_kill(thread_.native_handle(), SIGTERM);
+  OnLeaveSignal(kNoSignal);
   thread_.join();
 }
 
 void LeaveOnSignal::Wait(Agent& agent, absl::Duration grace) {
   const sigset_t signals = LeaveSignals();
-  int signal = 0;
-  sigwait(&signals, &signal);
-  if (ended_) return;
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  int signal = NextSignal(absl::InfiniteDuration()).value_or(kNoSignal);
+  if (signal == kNoSignal) return;
   if (signal != SIGINT && grace > absl::ZeroDuration()) {
     const absl::Duration finish = FinishWithin(grace);
     spdlog::info("{}: finishing what runs (for at most {}); a second signal hands it back", NameOfSignal(signal),
                  absl::FormatDuration(finish));
     agent.RequestDrain();
-    const timespec time = absl::ToTimespec(finish);
-    sigtimedwait(&signals, nullptr, &time);
-    if (ended_) return;
+    if (NextSignal(finish) == kNoSignal) return;
   }
   spdlog::info("stopping: what runs is handed back");
   agent.RequestStop();
   do {
-    sigwait(&signals, &signal);
-    if (ended_) return;
+    signal = NextSignal(absl::InfiniteDuration()).value_or(kNoSignal);
+    if (signal == kNoSignal) return;
   } while (signal != SIGINT);
   spdlog::warn("ended by a further SIGINT");
   std::_Exit(128 + signal);

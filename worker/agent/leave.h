@@ -1,7 +1,6 @@
 // When and how a worker goes: its time limit, and the signals of whoever started it.
 #pragma once
 
-#include <atomic>
 #include <string_view>
 #include <thread>
 
@@ -31,8 +30,10 @@ absl::Duration FinishWithin(absl::Duration grace);
 // Sets `options` so that the worker leaves in time: `left` as TimeLeft gives it, at monotonic time `now`.
 void LeaveBy(absl::Duration left, absl::Duration grace, absl::Duration now, AgentOptions& options);
 
-// Blocks the signals that LeaveOnSignal waits for: call it before the first thread is made, so that all inherit it.
-void BlockLeaveSignals();
+// Takes over the signals that LeaveOnSignal waits for: call it before this program makes a thread. Threads that are
+// there already do no harm: libraries (OpenBLAS) start some when they are loaded, and a signal that is blocked
+// everywhere else goes to those.
+void CatchLeaveSignals();
 
 // Waits for signals on a thread of its own. TERM, USR2 and HUP mean the same, whoever sends which (Slurm sends TERM
 // when it preempts, cancels or ends a job and USR2 where it was asked for a warning; systemd TERM; a lost terminal
@@ -50,7 +51,6 @@ class LeaveOnSignal {
  private:
   void Wait(Agent& agent, absl::Duration grace);
 
-  std::atomic<bool> ended_{false};
   std::thread thread_;
 };
 
