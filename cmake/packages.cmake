@@ -1,0 +1,9 @@
+# Read by cpack for each kind of package: which part of Loupe it is.
+if(CPACK_GENERATOR STREQUAL "DEB")
+  set(CPACK_COMPONENTS_ALL service)
+  set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+else()
+  set(CPACK_COMPONENTS_ALL worker)
+  set(CPACK_PACKAGE_FILE_NAME ${CPACK_ARCHIVE_WORKER_FILE_NAME})
+  set(CPACK_COMPONENT_INCLUDE_TOPLEVEL_DIRECTORY ON)
+endif()
