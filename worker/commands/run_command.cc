@@ -81,7 +81,7 @@ absl::Status PlanLeave(const RunFlags& flags, AgentOptions& options) {
 absl::Status RunWorker(RunFlags flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level, flags.log_format));
   TellAttemptsWhatIsLogged();
-  BlockLeaveSignals();
+  CatchLeaveSignals();
   AgentOptions options;
   LOUPE_RETURN_IF_ERROR(PlanLeave(flags, options));
   if (flags.data_folder.empty()) flags.data_folder = DefaultDataFolder();
