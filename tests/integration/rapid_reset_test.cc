@@ -21,7 +21,7 @@
 namespace loupe {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 
 constexpr double kAttackSeconds = 2;
 constexpr char kHaproxy[] = "/usr/sbin/haproxy";
@@ -49,12 +49,12 @@ class RapidResetTest : public ::testing::Test {
     std::vector<std::thread> attackers;
     for (auto& result : results)
       attackers.emplace_back([&result, port, tls] { result = testing::RapidReset(port, tls, kAttackSeconds); });
-    const auto end = Clock::now() + std::chrono::duration<double>(kAttackSeconds);
-    while (Clock::now() < end) {
-      const auto began = Clock::now();
+    const auto end = SteadyClock::now() + std::chrono::duration<double>(kAttackSeconds);
+    while (SteadyClock::now() < end) {
+      const auto began = SteadyClock::now();
       const absl::Status status = List(other);
       EXPECT_TRUE(status.ok()) << status;
-      EXPECT_LT(std::chrono::duration<double>(Clock::now() - began).count(), 1.0);
+      EXPECT_LT(std::chrono::duration<double>(SteadyClock::now() - began).count(), 1.0);
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
     for (std::thread& attacker : attackers) attacker.join();
