@@ -82,11 +82,14 @@ class LinePrinter {
       fmt::print(stderr, "loupe: {} lines of attempt {} are no longer kept\n", page.dropped(), page.epoch());
       shown_dropped_ = page.dropped();
     }
+    shown_lines_ += page.lines_size();
     for (const v1::LogLine& line : page.lines()) {
       json_ ? PrintJson(line) : PrintText(line);
     }
     std::fflush(stdout);
   }
+
+  int64_t shown_lines() const { return shown_lines_; }
 
  private:
   static absl::Time TimeOf(const v1::LogLine& line) {
@@ -116,6 +119,7 @@ class LinePrinter {
   const std::string trial_;
   int64_t shown_epoch_ = 0;
   int64_t shown_dropped_ = 0;
+  int64_t shown_lines_ = 0;
 };
 
 // Reads to the end that there is now, or follows to the trial's.
@@ -139,6 +143,8 @@ class LogReader {
     interrupted_ = true;
     call_.Cancel();
   }
+
+  int64_t shown_lines() const { return printer_.shown_lines(); }
 
   // Of the last page. CANCELLED after Interrupt.
   absl::StatusOr<v1::ListTrialLogsResponse> Run() {
@@ -224,7 +230,14 @@ int ShowLogs(const LogsFlags& flags) {
             ? last.status()
             : absl::UnimplementedError("the coordinator is older than this command: it keeps no logs of trials"));
   }
-  if (!flags.follow && last->epoch() == 0) fmt::print(stderr, "loupe: {} has had no attempt yet\n", *trial);
+  if (reader.shown_lines() == 0 && flags.after == 0) {
+    fmt::print(stderr, "loupe: {}\n",
+               last->epoch() == 0 ? fmt::format("{} has had no attempt", *trial)
+               : last->ended()    ? fmt::format("no log is kept of attempt {}: it has been dropped for newer ones, or "
+                                                   "its worker is too old to send one",
+                                                last->epoch())
+                                  : fmt::format("attempt {} has logged nothing yet", last->epoch()));
+  }
   const bool has_ended = flags.follow && HasEnded(last->trial_state());
   return has_ended && last->trial_state() != v1::Trial::SUCCEEDED ? kSweepIncomplete : kOk;
 }
