@@ -124,12 +124,10 @@ def problem_of(command):
     known = set(re.findall(r"^  ([a-z][a-z-]*)  ", whole.partition("Subcommands:")[2], re.MULTILINE))
     words, rest = [], []
     for word in command[1:]:
-        if word in known and not words:
+        if word in known:
             words.append(word)
-            inner = help_of(program, word) or ""
+            inner = help_of(program, *words) or ""
             known = set(re.findall(r"^  ([a-z][a-z-]*)  ", inner.partition("Subcommands:")[2], re.MULTILINE))
-        elif len(words) == 1 and word in known:
-            words.append(word)
         else:
             rest.append(word)
     if not words and program != "loupe-coordinator" and command[1:2] not in (["--version"], ["--help"]):
