@@ -25,40 +25,40 @@ class LeaveProcessTest : public ProcessTest {
 TEST_F(LeaveProcessTest, EachSignalHandsBackAndEndsWell) {
   StartCoordinator({}, "127.0.0.1:0", /*lease_seconds=*/3600);
   const v1::SweepSpec spec = testing::SmallSpec(1, 1);
-  Create("s", spec);
+  Create("leave", spec);
   int number = 0;
   for (const int signal : {SIGTERM, SIGUSR2, SIGHUP, SIGINT}) {
     SCOPED_TRACE(signal);
     const std::unique_ptr<ChildProcess> worker = StartWorker(++number, 1000, "", {"--grace", "1"});
-    ASSERT_EQ(AwaitRunning("s", 1), 1);
+    ASSERT_EQ(AwaitRunning("leave", 1), 1);
     // Engines repeat themselves.
     worker->Send(signal);
     if (signal == SIGTERM) worker->Send(SIGHUP);
     const int status = worker->Wait();
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-    EXPECT_EQ(Get("s")->counts().queued(), 3);
+    EXPECT_EQ(Get("leave")->counts().queued(), 3);
   }
   // More than its limits of attempts and of lost workers would allow.
   const std::unique_ptr<ChildProcess> worker = StartWorker(100, 0);
-  ASSERT_TRUE(WaitUntilCompleted("s", 60));
-  EXPECT_EQ(Get("s")->counts().succeeded(), 3);
-  for (const v1::Trial& trial : Trials("s")) EXPECT_EQ(trial.worker_losses(), 0) << trial.name();
+  ASSERT_TRUE(WaitUntilCompleted("leave", 60));
+  EXPECT_EQ(Get("leave")->counts().succeeded(), 3);
+  for (const v1::Trial& trial : Trials("leave")) EXPECT_EQ(trial.worker_losses(), 0) << trial.name();
 }
 
 TEST_F(LeaveProcessTest, WorkersLeaveWhenThereIsNothingToDo) {
   StartCoordinator();
-  Create("s", testing::SmallSpec(1, 1));
+  Create("leave", testing::SmallSpec(1, 1));
   const std::unique_ptr<ChildProcess> worker = StartWorker(1, 0, "", {"--until-idle", "300ms"});
   const int status = worker->Wait();
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-  EXPECT_EQ(Get("s")->counts().succeeded(), 3);
+  EXPECT_EQ(Get("leave")->counts().succeeded(), 3);
 }
 
 // A machine that is gone in the middle of an upload: the half file is nobody's, the trial runs elsewhere.
 TEST_F(LeaveProcessTest, AMachineLostInAnUploadLeavesNothing) {
   StartCoordinator({}, "127.0.0.1:0", /*lease_seconds=*/1);
   const v1::SweepSpec spec = testing::SmallSpec(1, 1);
-  Create("s", spec);
+  Create("leave", spec);
   const v1::LeaseKey lease = Lease();
   {
     grpc::ClientContext context;
@@ -74,8 +74,8 @@ TEST_F(LeaveProcessTest, AMachineLostInAnUploadLeavesNothing) {
     EXPECT_FALSE(writer->Finish().ok());
   }
   const std::unique_ptr<ChildProcess> worker = StartWorker(1, 0);
-  ASSERT_TRUE(WaitUntilCompleted("s", 60));
-  for (const v1::Trial& trial : Trials("s")) {
+  ASSERT_TRUE(WaitUntilCompleted("leave", 60));
+  for (const v1::Trial& trial : Trials("leave")) {
     v1::ListArtifactsRequest request;
     request.set_parent(trial.name());
     grpc::ClientContext context;
