@@ -2,62 +2,21 @@
 
 #include <fcntl.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <string_view>
 
+#include "common/program_start.h"
 #include "fmt/format.h"
 
-extern char** environ;
-
 namespace loupe::cli {
-namespace {
-
-// A file in memory that a program writes to: unlike a pipe it never makes the program wait.
-class Sink {
- public:
-  explicit Sink(const char* name) : fd_(::memfd_create(name, MFD_CLOEXEC)) {}
-  ~Sink() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Sink(const Sink&) = delete;
-  Sink& operator=(const Sink&) = delete;
-  int fd() const { return fd_; }
-  std::string Text() const {
-    std::string text;
-    char buffer[4096];
-    off_t at = 0;
-    ssize_t count = 0;
-    while ((count = ::pread(fd_, buffer, sizeof buffer, at)) > 0) {
-      text.append(buffer, static_cast<size_t>(count));
-      at += count;
-    }
-    return text;
-  }
-
- private:
-  const int fd_;
-};
-
-}  // namespace
 
 absl::StatusOr<ProgramEnd> RunProgram(const std::vector<std::string>& words) {
-  const Sink output("output");
-  const Sink errors("errors");
-  if (output.fd() < 0 || errors.fd() < 0)
+  const MemoryFile output("output"), errors("errors");
+  if (!output.good() || !errors.good())
     return absl::InternalError(fmt::format("cannot make a file in memory: {}", std::strerror(errno)));
-  std::vector<char*> arguments;
-  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
-  std::vector<char*> environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (!std::string_view(*entry).starts_with("LOUPE_")) environment.push_back(*entry);
-  }
-  environment.push_back(nullptr);
+  const std::vector<char*> arguments = ArgumentsOf(words), environment = EnvironmentForOthers();
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,9 +12,11 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "common/error_details.h"
+#include "common/program_start.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
@@ -48,21 +49,8 @@ class File {
   int fd_;
 };
 
-// The bytes as a file in memory: a pipe would block where its reader does not read.
-int FileOf(const std::string& bytes) {
-  const int fd = ::memfd_create("analysis-job", MFD_CLOEXEC);
-  if (fd < 0) return fd;
-  if (::write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) || ::lseek(fd, 0, SEEK_SET) != 0) {
-    ::close(fd);
-    return -1;
-  }
-  return fd;
-}
-
 int Spawn(const std::vector<std::string>& command, int input, int output, pid_t& pid) {
-  std::vector<char*> arguments;
-  for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
+  const std::vector<char*> arguments = ArgumentsOf(command);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
@@ -260,8 +248,8 @@ AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
                                                              std::strerror(error))),
                           ""};
   };
-  File input(FileOf(job.input));
-  if (input.get() < 0) return cannot("memfd_create", errno);
+  std::optional<MemoryFile> input(std::in_place, "analysis-job", job.input);
+  if (!input->good()) return cannot("memfd_create", errno);
   int ends[2] = {-1, -1};
   if (::pipe2(ends, O_CLOEXEC) != 0) return cannot("pipe", errno);
   File output(ends[0]);
@@ -270,9 +258,9 @@ AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
   command.insert(command.end(),
                  {"--data", data_folder_, "--memory-mb", fmt::format("{}", options_.memory_bytes >> 20)});
   pid_t pid = -1;
-  if (const int error = Spawn(command, input.get(), childs_output.get(), pid); error != 0)
+  if (const int error = Spawn(command, input->fd(), childs_output.get(), pid); error != 0)
     return cannot("spawn", error);
-  input.Close();
+  input.reset();
   childs_output.Close();
 
   std::string bytes;

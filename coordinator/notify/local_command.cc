@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,10 +13,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "common/program_start.h"
 #include "common/text.h"
 #include "fmt/format.h"
-
-extern char** environ;
 
 namespace loupe::coordinator {
 namespace {
@@ -25,39 +23,8 @@ namespace {
 constexpr absl::Duration kLook = absl::Milliseconds(20);
 constexpr size_t kMostErrorBytes = 300;
 
-// A file in memory: unlike a pipe it makes nobody wait, whatever the program reads and writes, or leaves running.
-class MemoryFile {
- public:
-  explicit MemoryFile(std::string_view text = "") : fd_(::memfd_create("notification", MFD_CLOEXEC)) {
-    good_ = fd_ >= 0 && ::pwrite(fd_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
-  }
-  ~MemoryFile() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  bool good() const { return good_; }
-  int fd() const { return fd_; }
-  std::string Text() const {
-    char buffer[kMostErrorBytes];
-    const ssize_t count = ::pread(fd_, buffer, sizeof buffer, 0);
-    return std::string(buffer, count > 0 ? static_cast<size_t>(count) : 0);
-  }
-
- private:
-  const int fd_;
-  bool good_ = false;
-};
-
 absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words, const MemoryFile& input, const MemoryFile& errors) {
-  std::vector<char*> arguments;
-  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
-  std::vector<char*> environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (!std::string_view(*entry).starts_with("LOUPE_")) environment.push_back(*entry);
-  }
-  environment.push_back(nullptr);
+  const std::vector<char*> arguments = ArgumentsOf(words), environment = EnvironmentForOthers();
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, input.fd(), STDIN_FILENO);
@@ -100,7 +67,7 @@ absl::StatusOr<std::vector<std::string>> CommandWords(std::string_view text) {
 }
 
 absl::Status RunLocalCommand(const std::vector<std::string>& words, std::string_view input, absl::Duration timeout) {
-  const MemoryFile message(input), errors;
+  const MemoryFile message("notification", input), errors("errors");
   if (!message.good() || !errors.good()) return absl::UnavailableError("no memory for the message");
   const absl::StatusOr<pid_t> pid = Spawn(words, message, errors);
   if (!pid.ok()) return pid.status();
@@ -117,7 +84,7 @@ absl::Status RunLocalCommand(const std::vector<std::string>& words, std::string_
     absl::SleepFor(kLook);
   }
   if (ended == *pid && WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
-  const std::string said = Printable(std::string(absl::StripAsciiWhitespace(errors.Text())));
+  const std::string said = Printable(std::string(absl::StripAsciiWhitespace(errors.Text(kMostErrorBytes))));
   return absl::UnavailableError(fmt::format("'{}' ended with {}{}{}", words[0],
                                             WIFSIGNALED(status) ? fmt::format("signal {}", WTERMSIG(status))
                                                                 : fmt::format("exit code {}", WEXITSTATUS(status)),

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "common/program_start.h"
 #include "fmt/format.h"
 
 namespace loupe::worker {
@@ -25,9 +26,9 @@ std::string HowItEnded(size_t rank, int status) {
 
 RankProcesses::RankProcesses(const std::string& program, const std::vector<std::vector<std::string>>& arguments) {
   for (const std::vector<std::string>& own : arguments) {
-    std::vector<char*> argv{const_cast<char*>(program.c_str())};
-    for (const std::string& argument : own) argv.push_back(const_cast<char*>(argument.c_str()));
-    argv.push_back(nullptr);
+    std::vector<std::string> words{program};
+    words.insert(words.end(), own.begin(), own.end());
+    const std::vector<char*> argv = ArgumentsOf(words);
     pid_t id = -1;
     // Not fork: this process has LibTorch's threads.
     if (const int error = posix_spawn(&id, program.c_str(), nullptr, nullptr, argv.data(), environ); error != 0) {
