@@ -66,16 +66,14 @@ absl::Status AddOutcomes(const Connection& connection, const std::string& name, 
   request.set_parent(name);
   request.set_page_size(1000);
   std::map<int64_t, CellOutcome> by_cell;
-  do {
-    LOUPE_ASSIGN_OR_RETURN(const v1::ListTrialsResponse response, Call(connection, *stub, &Stub::ListTrials, request));
-    for (const v1::Trial& trial : response.trials()) {
+  LOUPE_RETURN_IF_ERROR(CallForPages(connection, *stub, &Stub::ListTrials, request, [&](const auto& page) {
+    for (const v1::Trial& trial : page.trials()) {
       CellOutcome& outcome = by_cell[trial.cell_index()];
       outcome.levels = {trial.cell().begin(), trial.cell().end()};
       outcome.results += trial.state() == v1::Trial::SUCCEEDED;
       outcome.failures += trial.state() == v1::Trial::FAILED || trial.state() == v1::Trial::QUARANTINED;
     }
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
+  }));
   for (auto& [cell, outcome] : by_cell) outcomes.push_back(std::move(outcome));
   return absl::OkStatus();
 }

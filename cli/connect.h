@@ -59,4 +59,18 @@ absl::StatusOr<Response> Call(const Connection& connection, Stub& stub,
   return response;
 }
 
+// The same for each page of a list, from the first one on: take(Response&).
+template <typename Stub, typename Request, typename Response, typename Take>
+absl::Status CallForPages(const Connection& connection, Stub& stub,
+                          grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                          Request request, Take take) {
+  do {
+    absl::StatusOr<Response> page = Call(connection, stub, method, request);
+    if (!page.ok()) return page.status();
+    take(*page);
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  return absl::OkStatus();
+}
+
 }  // namespace loupe::cli

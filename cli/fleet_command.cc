@@ -94,22 +94,20 @@ absl::StatusOr<Workers> ConnectedWorkers(const FleetFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
   const auto stub = v1::WorkerService::NewStub(connection->channel());
   Workers workers;
-  v1::ListWorkersRequest request;
-  do {
-    LOUPE_ASSIGN_OR_RETURN(const v1::ListWorkersResponse response,
-                           Call(*connection, static_cast<v1::WorkerService::StubInterface&>(*stub),
-                                &v1::WorkerService::StubInterface::ListWorkers, request));
-    if (request.page_token().empty()) {
-      workers.wanted = response.wanted_workers();
-      workers.available = response.available_workers();
-    }
-    for (const v1::Worker& worker : response.workers()) {
-      const std::optional<std::string> job = JobOfWorker(LastPart(worker.name()));
-      // A requeued job was other workers before.
-      if (job && worker.state() != v1::Worker::LOST) workers.of_job[*job] = worker;
-    }
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
+  bool first = true;
+  LOUPE_RETURN_IF_ERROR(CallForPages(*connection, static_cast<v1::WorkerService::StubInterface&>(*stub),
+                                     &v1::WorkerService::StubInterface::ListWorkers, v1::ListWorkersRequest(),
+                                     [&](const v1::ListWorkersResponse& page) {
+                                       if (std::exchange(first, false)) {
+                                         workers.wanted = page.wanted_workers();
+                                         workers.available = page.available_workers();
+                                       }
+                                       for (const v1::Worker& worker : page.workers()) {
+                                         const std::optional<std::string> job = JobOfWorker(LastPart(worker.name()));
+                                         // A requeued job was other workers before.
+                                         if (job && worker.state() != v1::Worker::LOST) workers.of_job[*job] = worker;
+                                       }
+                                     }));
   return workers;
 }
 
@@ -141,16 +139,24 @@ absl::StatusOr<SlurmFleetOptions> Prepare(const FleetFlags& flags) {
   return options;
 }
 
-// The job is in Slurm's hands from here on: what goes wrong later must not hide its number.
-absl::StatusOr<std::string> Submit(const std::vector<std::string>& words, const std::string& fleet) {
-  absl::StatusOr<std::string> said = Slurm(words);
+// Submits the fleet's script with such options of sbatch, and notes the job, which is in Slurm's hands from then on:
+// what goes wrong later must not hide its number.
+absl::StatusOr<std::string> Submit(const FleetFlags& flags, SlurmFleet& fleet, std::vector<std::string> options) {
+  options.insert(options.begin(), {"sbatch", "--parsable"});
+  options.push_back(fleet.script);
+  absl::StatusOr<std::string> said = Slurm(options);
   // A busy controller may take a job and answer too late.
   if (!said.ok() && !absl::IsFailedPrecondition(said.status()))
     return Annotate(said.status(),
                     fmt::format("nothing is noted as submitted; 'squeue --name={}' shows what Slurm took all the same",
-                                SlurmJobName(fleet)));
+                                SlurmJobName(fleet.fleet)));
   LOUPE_RETURN_IF_ERROR(said.status());
-  return ParseSbatch(*said);
+  LOUPE_ASSIGN_OR_RETURN(const std::string job, ParseSbatch(*said));
+  fleet.jobs.push_back(job);
+  LOUPE_RETURN_IF_ERROR(
+      Annotate(WriteFileAtomically(StateFile(flags), ToJson(fleet), 0600),
+               fmt::format("job {} is submitted and could not be noted: scancel {} ends it", job, job)));
+  return job;
 }
 
 absl::Status Up(const FleetFlags& flags) {
@@ -175,11 +181,7 @@ absl::Status Up(const FleetFlags& flags) {
                    .script = Absolute(fmt::format("{}/{}.sbatch", flags.state_folder, options.fleet)),
                    .array_limit = options.array_limit};
   LOUPE_RETURN_IF_ERROR(WriteFileAtomically(fleet.script, script, 0600));
-  LOUPE_ASSIGN_OR_RETURN(const std::string job, Submit({"sbatch", "--parsable", fleet.script}, options.fleet));
-  fleet.jobs.push_back(job);
-  LOUPE_RETURN_IF_ERROR(
-      Annotate(WriteFileAtomically(StateFile(flags), ToJson(fleet), 0600),
-               fmt::format("job {} is submitted and could not be noted: scancel {} ends it", job, job)));
+  LOUPE_ASSIGN_OR_RETURN(const std::string job, Submit(flags, fleet, {}));
   return WriteOutput(fmt::format("job {}: {} worker{}{}; 'loupe fleet slurm status' shows them, logs in {}\n", job,
                                  options.workers, options.workers == 1 ? "" : "s",
                                  options.array_limit > 0 ? fmt::format(", {} at a time", options.array_limit) : "",
@@ -263,13 +265,8 @@ absl::Status Scale(const FleetFlags& flags) {
   if (now == flags.workers) return WriteOutput(fmt::format("{}: {} workers already\n", fleet.fleet, now), "");
   if (now < flags.workers) {
     const int more = flags.workers - now;
-    LOUPE_ASSIGN_OR_RETURN(
-        const std::string job,
-        Submit({"sbatch", "--parsable", "--array=" + SlurmArray(more, fleet.array_limit), fleet.script}, fleet.fleet));
-    fleet.jobs.push_back(job);
-    LOUPE_RETURN_IF_ERROR(
-        Annotate(WriteFileAtomically(StateFile(flags), ToJson(fleet), 0600),
-                 fmt::format("job {} is submitted and could not be noted: scancel {} ends it", job, job)));
+    LOUPE_ASSIGN_OR_RETURN(const std::string job,
+                           Submit(flags, fleet, {"--array=" + SlurmArray(more, fleet.array_limit)}));
     return WriteOutput(fmt::format("{}: job {} brings {} more\n", fleet.fleet, job, more), "");
   }
   std::set<std::string> idle;

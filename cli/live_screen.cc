@@ -59,7 +59,8 @@ TerminalKind KindOfOutput() {
   return KindOfTerminal(isatty(STDOUT_FILENO) == 1, std::getenv("TERM"), std::getenv("NO_COLOR"));
 }
 
-LiveScreen::LiveScreen(bool colours) : colours_(colours) {
+void LiveScreen::Open() {
+  open_ = true;
   has_keys_ = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &keyboard_before) == 0;
   if (has_keys_) {
     keyboard_raw = keyboard_before;
@@ -78,6 +79,7 @@ LiveScreen::LiveScreen(bool colours) : colours_(colours) {
 }
 
 LiveScreen::~LiveScreen() {
+  if (!open_) return;
   signal(SIGTSTP, SIG_DFL);
   WriteAll(kLeave);
   if (has_keys_) tcsetattr(STDIN_FILENO, TCSANOW, &keyboard_before);
@@ -91,6 +93,7 @@ LiveScreen::Size LiveScreen::OutputSize() {
 }
 
 void LiveScreen::Draw(const std::vector<StyledLine>& lines) {
+  if (!open_) Open();
   // In one piece, so that nobody sees a line that is cleared and not yet written (ECMA-48 CUP, EL, ED). A line is
   // cleared first: at the end of one that fills the screen the cursor stands on its last character.
   std::string text = "\x1b[H";

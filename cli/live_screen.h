@@ -24,12 +24,13 @@ TerminalKind KindOfTerminal(bool is_terminal, const char* term, const char* no_c
 // Of standard output.
 TerminalKind KindOfOutput();
 
-// While it lives, the terminal shows its alternate screen, without a cursor, and gives keys as they are pressed. The
-// destructor gives back what was there before, and so does Ctrl-Z until the program goes on. One at a time; one thread.
+// From the first Draw on the terminal shows its alternate screen, without a cursor, and gives keys as they are pressed:
+// not before there is something to show, so that an error that comes first is a line of its own. The destructor gives
+// back what was there before, and so does Ctrl-Z until the program goes on. One at a time; one thread.
 // Signals that end the program must be caught (InterruptWatch), or the terminal stays as it is.
 class LiveScreen {
  public:
-  explicit LiveScreen(bool colours);
+  explicit LiveScreen(bool colours) : colours_(colours) {}
   ~LiveScreen();
   LiveScreen(const LiveScreen&) = delete;
   LiveScreen& operator=(const LiveScreen&) = delete;
@@ -53,7 +54,10 @@ class LiveScreen {
   Key WaitForKey(absl::Duration time);
 
  private:
+  void Open();
+
   const bool colours_;
+  bool open_ = false;
   bool has_keys_ = false;
 };
 

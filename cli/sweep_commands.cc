@@ -60,14 +60,12 @@ absl::Status PrintSweep(const v1::Sweep& sweep, const std::string& format) {
 
 absl::StatusOr<std::vector<v1::Sweep>> AllSweeps(const Connection& connection) {
   const auto stub = v1::SweepService::NewStub(connection.channel());
-  v1::ListSweepsRequest request;
   std::vector<v1::Sweep> sweeps;
-  do {
-    LOUPE_ASSIGN_OR_RETURN(v1::ListSweepsResponse response,
-                           Call(connection, static_cast<SweepStub&>(*stub), &SweepStub::ListSweeps, request));
-    for (v1::Sweep& sweep : *response.mutable_sweeps()) sweeps.push_back(std::move(sweep));
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
+  LOUPE_RETURN_IF_ERROR(CallForPages(connection, static_cast<SweepStub&>(*stub), &SweepStub::ListSweeps,
+                                     v1::ListSweepsRequest(), [&](v1::ListSweepsResponse& page) {
+                                       for (v1::Sweep& sweep : *page.mutable_sweeps())
+                                         sweeps.push_back(std::move(sweep));
+                                     }));
   return sweeps;
 }
 

@@ -3,13 +3,11 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/exit_code.h"
@@ -42,13 +40,11 @@ absl::StatusOr<std::vector<v1::Worker>> Ask(const Connection& connection) {
   using Stub = v1::WorkerService::StubInterface;
   const auto stub = v1::WorkerService::NewStub(connection.channel());
   std::vector<v1::Worker> workers;
-  v1::ListWorkersRequest request;
-  do {
-    LOUPE_ASSIGN_OR_RETURN(v1::ListWorkersResponse page,
-                           Call(connection, static_cast<Stub&>(*stub), &Stub::ListWorkers, request));
-    for (v1::Worker& worker : *page.mutable_workers()) workers.push_back(std::move(worker));
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
+  LOUPE_RETURN_IF_ERROR(CallForPages(connection, static_cast<Stub&>(*stub), &Stub::ListWorkers,
+                                     v1::ListWorkersRequest(), [&](v1::ListWorkersResponse& page) {
+                                       for (v1::Worker& worker : *page.mutable_workers())
+                                         workers.push_back(std::move(worker));
+                                     }));
   return workers;
 }
 
@@ -125,7 +121,7 @@ absl::Status ShowOnce(const Connection& connection, TopOrder order) {
 absl::Status ShowLive(const Connection& connection, TopOrder order, absl::Duration interval, bool colours) {
   InterruptWatch interrupt([](int) {});
   Asker asker(connection, interval);
-  std::optional<LiveScreen> screen;
+  LiveScreen screen(colours);
   std::pair<int, int> drawn_size{0, 0};
   bool again = true;
   while (true) {
@@ -133,17 +129,10 @@ absl::Status ShowLive(const Connection& connection, TopOrder order, absl::Durati
     again = again || drawn_size != std::pair(size.columns, size.lines);
     drawn_size = {size.columns, size.lines};
     LOUPE_RETURN_IF_ERROR(asker.ShowNews(again, [&](const TopModel& model, const std::string& notice) {
-      // Not before there is something to show: an error that comes first is a line of its own.
-      if (!screen.has_value()) screen.emplace(colours);
-      screen->Draw(TopScreen(model, order, notice, /*keys=*/true, size.columns, size.lines));
+      screen.Draw(TopScreen(model, order, notice, /*keys=*/true, size.columns, size.lines));
       again = false;
     }));
-    LiveScreen::Key key;
-    if (screen.has_value()) {
-      key = screen->WaitForKey(kKeyWait);
-    } else {
-      absl::SleepFor(kKeyWait);
-    }
+    const LiveScreen::Key key = screen.WaitForKey(kKeyWait);
     if (key.character == 'q' || key.character == 'Q' || interrupt.interrupted()) return absl::OkStatus();
     if (key.character == 's') order = static_cast<TopOrder>((static_cast<size_t>(order) + 1) % std::size(kTopOrders));
     again = again || key.redraw || key.character != 0;

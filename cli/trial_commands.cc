@@ -159,15 +159,14 @@ absl::Status ListMetrics(const TrialFlags& flags) {
   std::string csv = "metric,step,value\n";
   nlohmann::ordered_json json;
   json["points"] = nlohmann::ordered_json::array();
-  do {
-    LOUPE_ASSIGN_OR_RETURN(const v1::ListMetricPointsResponse response,
-                           Call(*connection, static_cast<TrialStub&>(*stub), &TrialStub::ListMetricPoints, request));
-    for (const v1::MetricPoint& point : response.points()) {
-      csv += fmt::format("{},{},{}\n", CsvField(point.metric()), point.step(), point.value());
-      json["points"].push_back({{"metric", point.metric()}, {"step", point.step()}, {"value", point.value()}});
-    }
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
+  LOUPE_RETURN_IF_ERROR(CallForPages(
+      *connection, static_cast<TrialStub&>(*stub), &TrialStub::ListMetricPoints, request,
+      [&](const v1::ListMetricPointsResponse& page) {
+        for (const v1::MetricPoint& point : page.points()) {
+          csv += fmt::format("{},{},{}\n", CsvField(point.metric()), point.step(), point.value());
+          json["points"].push_back({{"metric", point.metric()}, {"step", point.step()}, {"value", point.value()}});
+        }
+      }));
   return WriteOutput(flags.format == "json" ? JsonText(json) : csv, flags.output);
 }
 

@@ -8,7 +8,6 @@
 #include <tuple>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/failure.h"
@@ -105,8 +104,7 @@ struct Shared {
 
 // Draws until the sweep has ended or somebody leaves. Whether somebody did.
 bool DrawUntilEnd(Shared& shared, ScoreReader& scores, const InterruptWatch& interrupt, bool colours) {
-  // Not before there is something to show: an error that comes first is a line of its own.
-  std::optional<LiveScreen> screen;
+  LiveScreen screen(colours);
   std::tuple<int64_t, const SweepScores*, int, int> drawn{-1, nullptr, 0, 0};
   while (true) {
     const LiveScreen::Size size = LiveScreen::OutputSize();
@@ -115,18 +113,11 @@ bool DrawUntilEnd(Shared& shared, ScoreReader& scores, const InterruptWatch& int
       const std::lock_guard lock(shared.mutex);
       if (shared.ended.has_value()) return false;
       const std::tuple now{shared.version, known.get(), size.columns, size.lines};
-      if (now != drawn && shared.version > 0) {
-        if (!screen.has_value()) screen.emplace(colours);
-        screen->Draw(WatchScreen({shared.progress, known.get(), shared.notice}, size.columns, size.lines));
-      }
+      if (now != drawn && shared.version > 0)
+        screen.Draw(WatchScreen({shared.progress, known.get(), shared.notice}, size.columns, size.lines));
       drawn = now;
     }
-    LiveScreen::Key key;
-    if (screen.has_value()) {
-      key = screen->WaitForKey(kTick);
-    } else {
-      absl::SleepFor(kTick);
-    }
+    const LiveScreen::Key key = screen.WaitForKey(kTick);
     if (key.character == 'q' || key.character == 'Q' || interrupt.interrupted()) return true;
     if (key.redraw) drawn = {-1, nullptr, 0, 0};
   }

@@ -30,16 +30,15 @@ struct WorkerFlags {
 absl::Status ListWorkers(const WorkerFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
   const auto stub = v1::WorkerService::NewStub(connection->channel());
-  v1::ListWorkersRequest request;
   std::vector<v1::Worker> workers;
   std::vector<v1::WaitingTrials> waiting;
-  do {
-    LOUPE_ASSIGN_OR_RETURN(v1::ListWorkersResponse response,
-                           Call(*connection, static_cast<WorkerStub&>(*stub), &WorkerStub::ListWorkers, request));
-    for (v1::Worker& worker : *response.mutable_workers()) workers.push_back(std::move(worker));
-    for (v1::WaitingTrials& trials : *response.mutable_waiting()) waiting.push_back(std::move(trials));
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
+  LOUPE_RETURN_IF_ERROR(CallForPages(*connection, static_cast<WorkerStub&>(*stub), &WorkerStub::ListWorkers,
+                                     v1::ListWorkersRequest(), [&](v1::ListWorkersResponse& page) {
+                                       for (v1::Worker& worker : *page.mutable_workers())
+                                         workers.push_back(std::move(worker));
+                                       for (v1::WaitingTrials& trials : *page.mutable_waiting())
+                                         waiting.push_back(std::move(trials));
+                                     }));
   if (flags.format == "json") {
     nlohmann::ordered_json json;
     json["workers"] = nlohmann::ordered_json::array();
