@@ -10,7 +10,7 @@
 
 #include "common/error_details.h"
 #include "google/rpc/error_details.pb.h"
-#include "tests/worker/agent/agent_fakes.h"
+#include "tests/worker/agent/agent_fixture.h"
 
 namespace loupe::worker {
 namespace {
@@ -22,36 +22,7 @@ AttemptOutcome Success(double score) {
   return outcome;
 }
 
-// Blocks until it is told to stop, without spinning.
-AttemptOutcome RunUntilStopped(AttemptObserver& observer) {
-  while (!observer.ShouldStop()) std::this_thread::yield();
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kStopped;
-  return outcome;
-}
-
-class AgentTest : public testing::Test {
- protected:
-  AgentTest() {
-    folder_ = testing::TempDir() + "agent_test_" + testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
-  }
-  ~AgentTest() override { std::filesystem::remove_all(folder_); }
-
-  Agent::Deps DepsFor(Executor& executor) { return {&client_, &executor, &clock_, &random_}; }
-  AgentOptions Options() const {
-    AgentOptions options;
-    options.worker = "workers/w";
-    options.data_folder = folder_;
-    options.backoff = {absl::Microseconds(10), absl::Microseconds(100)};
-    return options;
-  }
-
-  std::string folder_;
-  FakeClock clock_;
-  CountingRandom random_;
-  FakeCoordinatorClient client_;
-};
+using AgentTest = AgentFixture;
 
 TEST_F(AgentTest, RunsWhatIsDesiredAndHandsInTheResult) {
   AttemptSpec seen;

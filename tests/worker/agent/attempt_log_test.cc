@@ -6,8 +6,7 @@
 
 #include "spdlog/sinks/null_sink.h"
 #include "spdlog/spdlog.h"
-#include "tests/worker/agent/agent_fakes.h"
-#include "worker/agent/held_attempt.h"
+#include "tests/worker/agent/agent_fixture.h"
 
 namespace loupe::worker {
 namespace {
@@ -21,22 +20,7 @@ std::vector<std::string> TextsOf(const v1::AttemptReport& report) {
   return texts;
 }
 
-class AttemptLogTest : public ::testing::Test {
- protected:
-  HeldAttempt Make() {
-    return HeldAttempt(Lease("sweeps/s/trials/0"),
-                       {.client = &client_,
-                        .clock = &clock_,
-                        .random = &random_,
-                        .upload_timeout = absl::Seconds(1),
-                        .backoff = {absl::Microseconds(1), absl::Microseconds(2)},
-                        .on_finished = [] {}},
-                       clock_.MonotonicNow(), absl::Seconds(10));
-  }
-  FakeClock clock_;
-  CountingRandom random_;
-  FakeCoordinatorClient client_;
-};
+using AttemptLogTest = HeldAttemptFixture;
 
 TEST_F(AttemptLogTest, UnheardLinesAreRepeatedWithTheirNumbers) {
   HeldAttempt attempt = Make();

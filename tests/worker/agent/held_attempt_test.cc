@@ -2,29 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/worker/agent/agent_fakes.h"
+#include "tests/worker/agent/agent_fixture.h"
 #include "worker/agent/backoff.h"
 
 namespace loupe::worker {
 namespace {
 
-class HeldAttemptTest : public testing::Test {
- protected:
-  HeldAttempt Make() {
-    return HeldAttempt(Lease("sweeps/s/trials/0"),
-                       {.client = &client_,
-                        .clock = &clock_,
-                        .random = &random_,
-                        .upload_timeout = absl::Seconds(1),
-                        .backoff = {absl::Microseconds(1), absl::Microseconds(2)},
-                        .on_finished = [this] { ++finished_; }},
-                       clock_.MonotonicNow(), absl::Seconds(10));
-  }
-  FakeClock clock_;
-  CountingRandom random_;
-  FakeCoordinatorClient client_;
-  int finished_ = 0;
-};
+using HeldAttemptTest = HeldAttemptFixture;
 
 TEST_F(HeldAttemptTest, StopsAtNineTenthsOfTheLeaseAndNotBefore) {
   HeldAttempt attempt = Make();

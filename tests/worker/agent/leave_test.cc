@@ -7,8 +7,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "tests/worker/agent/agent_fakes.h"
-#include "worker/agent/agent.h"
+#include "tests/worker/agent/agent_fixture.h"
 
 namespace loupe::worker {
 namespace {
@@ -59,36 +58,18 @@ TEST(FinishWithinTest, LeavesAHalfOrHalfAMinute) {
   EXPECT_EQ(FinishWithin(absl::Minutes(10)), absl::Seconds(570));
 }
 
-AttemptOutcome StoppedWhenTold(AttemptObserver& observer) {
-  while (!observer.ShouldStop()) std::this_thread::yield();
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kStopped;
-  return outcome;
-}
-
-class LeaveTest : public testing::Test {
+class LeaveTest : public AgentFixture {
  protected:
-  LeaveTest() {
-    folder_ = testing::TempDir() + "leave_test_" + testing::UnitTest::GetInstance()->current_test_info()->name();
-    options_.worker = "workers/w";
-    options_.data_folder = folder_;
-    options_.backoff = {absl::Microseconds(10), absl::Microseconds(100)};
+  LeaveTest() : options_(Options()) {
     options_.hand_back = absl::Seconds(30);
     options_.least_work = absl::Minutes(1);
   }
-  ~LeaveTest() override { std::filesystem::remove_all(folder_); }
 
-  Agent::Deps DepsFor(Executor& executor) { return {&client_, &executor, &clock_, &random_}; }
-
-  std::string folder_;
   AgentOptions options_;
-  FakeClock clock_;
-  CountingRandom random_;
-  FakeCoordinatorClient client_;
 };
 
 TEST_F(LeaveTest, HandsBackInTimeAndEndsWell) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return StoppedWhenTold(observer); });
+  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
   options_.until = clock_.MonotonicNow() + absl::Minutes(5);
   Agent agent(options_, DepsFor(executor));
   absl::Duration last_wish;
@@ -115,7 +96,7 @@ TEST_F(LeaveTest, HandsBackInTimeAndEndsWell) {
 
 TEST_F(LeaveTest, TakesNothingThatItCouldDoNothingFor) {
   for (const bool one_instant_more : {false, true}) {
-    FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return StoppedWhenTold(observer); });
+    FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
     options_.until = clock_.MonotonicNow() + absl::Seconds(90) + (one_instant_more ? kInstant : absl::ZeroDuration());
     Agent agent(options_, DepsFor(executor));
     bool first = true;
@@ -191,7 +172,7 @@ TEST_F(LeaveTest, GivesBackATrialWithoutCheckpoints) {
 }
 
 TEST_F(LeaveTest, LeavesAfterItsIdleTimeAndNotBefore) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return StoppedWhenTold(observer); });
+  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
   options_.until_idle = absl::Minutes(10);
   Agent agent(options_, DepsFor(executor));
   const absl::Duration steps[] = {absl::Minutes(10) - kInstant, kInstant};
@@ -208,7 +189,7 @@ TEST_F(LeaveTest, LeavesAfterItsIdleTimeAndNotBefore) {
 // The coordinator gave it a trial in an answer that never arrived: unless it hears that the worker takes nothing, the
 // trial waits for the end of the lease and counts as lost.
 TEST_F(LeaveTest, DoesNotGoBeforeTheCoordinatorKnows) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return StoppedWhenTold(observer); });
+  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(options_, DepsFor(executor));
   int calls = 0;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) -> absl::StatusOr<v1::SynchronizeResponse> {
@@ -225,7 +206,7 @@ TEST_F(LeaveTest, DoesNotGoBeforeTheCoordinatorKnows) {
 }
 
 TEST_F(LeaveTest, GoesWithoutACoordinatorThatIsAway) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return StoppedWhenTold(observer); });
+  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
   options_.farewell = absl::Seconds(5);
   Agent agent(options_, DepsFor(executor));
   int calls = 0;

@@ -112,19 +112,7 @@ TEST_F(LayerMethodsTest, AMixedPackTrainsAsSoloRunsDo) {
 }
 
 TEST_F(LayerMethodsTest, DropoutIsAFunctionOfSlotLayerAndDraw) {
-  const SmallInputs in = MakeInputs(2, 5);
-  const auto method = Attach({Lora({{"method.dropout", "0.5"}})});
-  Shake(*method);
-  const torch::Tensor without = Forward(in);
-  const auto at = [&](int64_t draw) {
-    const TrainingPass pass(*method, {draw});
-    return Forward(in);
-  };
-  const torch::Tensor first = at(1);
-  EXPECT_GT(Difference(first, without), 1e-3);
-  EXPECT_TRUE(at(1).equal(first));
-  EXPECT_GT(Difference(at(2), first), 1e-3);
-  EXPECT_TRUE(Forward(in).equal(without)) << "off outside of a training pass";
+  ExpectDropsInTrainingAlone(Lora({{"method.dropout", "0.5"}}));
 }
 
 TEST_F(LayerMethodsTest, RecomputedBlocksGiveTheSameGradients) {

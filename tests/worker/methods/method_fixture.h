@@ -102,6 +102,23 @@ class MethodFixture : public testing::Test {
     }
   }
 
+  // Masks are functions of the draw's number, and off outside of a training pass.
+  void ExpectDropsInTrainingAlone(const Values& values) {
+    const SmallInputs in = MakeInputs(2, 5);
+    const auto method = Attach({values});
+    Shake(*method);
+    const torch::Tensor without = Forward(in);
+    const auto at = [&](int64_t draw) {
+      const TrainingPass pass(*method, {draw});
+      return Forward(in);
+    };
+    const torch::Tensor first = at(1);
+    EXPECT_GT(Difference(first, without), 1e-3);
+    EXPECT_TRUE(at(1).equal(first));
+    EXPECT_GT(Difference(at(2), first), 1e-3);
+    EXPECT_TRUE(Forward(in).equal(without)) << "off outside of a training pass";
+  }
+
   void ExpectRecomputedGradients(const Values& values) {
     const SmallInputs in = MakeInputs(2, 5);
     const auto method = Attach({values});

@@ -253,19 +253,7 @@ TEST_F(TransformerMethodsTest, PromptsGoThroughADiT) {
 }
 
 TEST_F(TransformerMethodsTest, AdaptFormerDropsInTrainingAlone) {
-  const SmallInputs in = MakeInputs(2, 5);
-  const auto method = Attach({Tuned("adaptformer", {{"bottleneck", "8"}, {"parallel_dropout", "0.5"}})});
-  Shake(*method);
-  const torch::Tensor without = Forward(in);
-  const auto at = [&](int64_t draw) {
-    const TrainingPass pass(*method, {draw});
-    return Forward(in);
-  };
-  const torch::Tensor first = at(1);
-  EXPECT_GT(Difference(first, without), 1e-3);
-  EXPECT_TRUE(at(1).equal(first));
-  EXPECT_GT(Difference(at(2), first), 1e-3);
-  EXPECT_TRUE(Forward(in).equal(without));
+  ExpectDropsInTrainingAlone(Tuned("adaptformer", {{"bottleneck", "8"}, {"parallel_dropout", "0.5"}}));
 }
 
 // A rotation of the inputs changes no angle between the rows of a weight.
