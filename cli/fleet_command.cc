@@ -226,7 +226,7 @@ std::string StatusText(const SlurmFleet& fleet, const std::vector<SlurmTask>& ta
       if (const auto found = workers->of_job.find(task.id); found != workers->of_job.end()) {
         ++connected;
         worker = v1::Worker::State_Name(found->second.state());
-        for (const std::string& trial : found->second.running()) running.push_back(trial);
+        running.assign(found->second.running().begin(), found->second.running().end());
       }
     }
     table.Add({task.name(), task.pending() ? fmt::format("{} {}", task.state, task.reason) : task.state, task.node,

@@ -75,7 +75,7 @@ class FakeCoordinatorClient : public CoordinatorClient {
     const std::lock_guard lock(mutex_);
     uploads_.push_back(lease.trial() + ":" + file.name);
     if (upload_results_.empty()) return absl::OkStatus();
-    const absl::Status status = upload_results_.front();
+    absl::Status status = upload_results_.front();
     upload_results_.pop_front();
     return status;
   }
