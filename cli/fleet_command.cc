@@ -233,6 +233,7 @@ std::string StatusText(const SlurmFleet& fleet, const std::vector<SlurmTask>& ta
                task.time_left, worker, fmt::format("{}", fmt::join(running, " "))});
   }
   std::vector<std::string> counts;
+  counts.reserve(states.size());
   for (const auto& [state, count] : states) counts.push_back(fmt::format("{} {}", count, absl::AsciiStrToLower(state)));
   std::string text = table.Text() + fmt::format("{} tasks: {}", tasks.size(), fmt::join(counts, ", "));
   if (workers.ok())
