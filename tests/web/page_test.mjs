@@ -213,7 +213,7 @@ test("a restart while open: nothing is lost or doubled", async () => {
   await until("some trials", async () => (await done()) > 5);
   await page.getByText("not final").waitFor();
   await service.stop();
-  await page.getByText("The coordinator does not answer").waitFor();
+  await page.getByRole("status").getByText("The coordinator does not answer").waitFor();
   const before = await done();
   await service.start();
   await page.locator(".live-live").waitFor();
