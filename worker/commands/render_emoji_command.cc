@@ -71,8 +71,14 @@ void AddRenderEmojiCommand(CLI::App& app, int& exit_code) {
                       "Folder of the style's pictures, where it is not in its usual place");
   command->add_option("--font", flags->options.font_path, "Font with colour bitmaps")->capture_default_str();
   command->add_option("--side", flags->options.side, "Pixels")->check(CLI::Range(8, 136))->capture_default_str();
-  command->add_flag("--styled", flags->options.styled,
-                    "Captions say the style, and metadata.jsonl has what pretraining reads");
+  auto* styled = command->add_flag("--styled", flags->options.styled,
+                                   "Captions say the style, and metadata.jsonl has what pretraining reads");
+  command
+      ->add_flag(
+          "--by-class", flags->options.by_class,
+          "A folder for each Unicode subgroup, which is the class, in place of metadata.jsonl: for bases that are "
+          "told classes")
+      ->excludes(styled);
   command->add_option("--held-out", flags->held_out, "With --styled: which styles and pairs are marked as held out")
       ->capture_default_str();
   command->callback([flags, &exit_code] { exit_code = Report("render-emoji", RenderEmojiFamily(*flags)); });

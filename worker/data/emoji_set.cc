@@ -175,6 +175,13 @@ class StylePictures {
   std::optional<EmojiAssets> assets_;
 };
 
+absl::Status MakeFolder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (!error) return absl::OkStatus();
+  return absl::PermissionDeniedError(fmt::format("{}: the folder cannot be made ({})", folder, error.message()));
+}
+
 std::string MetadataLine(const EmojiItem& item, const std::string& file, const RenderEmojiOptions& options) {
   nlohmann::json line = {{"file_name", file}, {"text", item.name}};
   if (options.styled) {
@@ -192,12 +199,7 @@ std::string MetadataLine(const EmojiItem& item, const std::string& file, const R
 
 absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const RenderEmojiOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const StylePictures pictures, StylePictures::Open(options));
-  std::error_code error;
-  std::filesystem::create_directories(options.out_folder, error);
-  if (error) {
-    return absl::PermissionDeniedError(
-        fmt::format("{}: the folder cannot be made ({})", options.out_folder, error.message()));
-  }
+  LOUPE_RETURN_IF_ERROR(MakeFolder(options.out_folder));
   std::string metadata;
   int64_t count = 0;
   for (const EmojiItem& item : items) {
@@ -205,7 +207,9 @@ absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const R
     if (absl::IsNotFound(image.status())) continue;
     if (!image.ok()) return Annotate(image.status(), item.name);
     const std::string name = FileName(item);
-    LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(options.out_folder + "/" + name, EncodePng(*image)));
+    const std::string folder = options.by_class ? options.out_folder + "/" + item.subgroup : options.out_folder;
+    LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
+    LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(folder + "/" + name, EncodePng(*image)));
     metadata += MetadataLine(item, name, options);
     ++count;
   }
@@ -213,7 +217,9 @@ absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const R
     return absl::InvalidArgumentError(
         fmt::format("{}: has none of the {} emoji asked for", pictures.folder(), items.size()));
   }
-  LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(options.out_folder + "/metadata.jsonl", metadata));
+  if (!options.by_class) {
+    LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(options.out_folder + "/metadata.jsonl", metadata));
+  }
   return count;
 }
 

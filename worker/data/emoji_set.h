@@ -59,12 +59,14 @@ struct RenderEmojiOptions {
   // "group", "style", and "hold", which is the item's own or the rule's reason.
   bool styled = false;
   HeldOutRule held_out = {};
+  // Each in a folder named as its Unicode subgroup, which is its class; no metadata.jsonl.
+  bool by_class = false;
 };
 
 // Writes "{index:04}-{name}.png" for each item and metadata.jsonl with {"file_name", "text"} for each, as Hugging
-// Face's imagefolder has it. Emoji that a folder of pictures does not have are passed over. Files that are there
-// already with the same bytes are left alone. Returns how many pictures; INVALID_ARGUMENT when there would be none, or
-// no such style.
+// Face's imagefolder has it, or a folder per class, as that has it too. Emoji that a folder of pictures does not have
+// are passed over. Files that are there already with the same bytes are left alone. Returns how many pictures;
+// INVALID_ARGUMENT when there would be none, or no such style.
 absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const RenderEmojiOptions& options);
 
 }  // namespace loupe::worker

@@ -86,6 +86,17 @@ TEST_F(EmojiAssetsTest, StyledCaptionsSayTheStyleAndWhatIsHeldOut) {
   EXPECT_THAT(lines, HasSubstr("\"hold\":\"cat\""));
 }
 
+TEST_F(EmojiAssetsTest, ByClassEachIsInItsSubgroupsFolder) {
+  Picture("1F600.png", 64, 64, 200);
+  const RenderEmojiOptions options{
+      .style = "gemojione", .font_path = "", .asset_folder = assets(), .out_folder = root_ + "/out", .by_class = true};
+  auto items = items_;
+  items[0].subgroup = "face-smiling";
+  ASSERT_TRUE(RenderEmoji(items, options).ok());
+  EXPECT_TRUE(ReadImage(root_ + "/out/face-smiling/0000-grinning-face.png").ok());
+  EXPECT_FALSE(ReadFile(root_ + "/out/metadata.jsonl").ok());
+}
+
 TEST_F(EmojiAssetsTest, WhatIsMissingOrNoEmojiIsNamed) {
   EXPECT_THAT(std::string(EmojiAssets::Open("/nowhere", "install it").status().message()), HasSubstr("install it"));
   Picture("1F600.png", 64, 32, 1);
