@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "common/atomic_file.h"
@@ -28,7 +29,7 @@ std::vector<int64_t> PerLevel(const nlohmann::json& config, const char* key, siz
   return std::vector<int64_t>(levels, config[key].get<int64_t>());
 }
 
-absl::StatusOr<UNetShape> ReadUNetShape(const nlohmann::json& config, int64_t text_tokens) {
+absl::StatusOr<UNetShape> ReadUNetShape(const nlohmann::json& config, int64_t text_tokens, double side) {
   const auto widths = config.at("block_out_channels").get<std::vector<double>>();
   const auto down = config.at("down_block_types").get<std::vector<std::string>>();
   const auto up = config.at("up_block_types").get<std::vector<std::string>>();
@@ -40,7 +41,7 @@ absl::StatusOr<UNetShape> ReadUNetShape(const nlohmann::json& config, int64_t te
   }
   UNetShape shape{.in_channels = config.at("in_channels").get<double>(),
                   .out_channels = config.at("out_channels").get<double>(),
-                  .side = config.at("sample_size").get<double>(),
+                  .side = side,
                   .context_width = config.at("cross_attention_dim").get<double>(),
                   .context_tokens = static_cast<double>(text_tokens)};
   if (config.contains("addition_embed_type") && !config["addition_embed_type"].is_null()) {
@@ -55,20 +56,25 @@ absl::StatusOr<UNetShape> ReadUNetShape(const nlohmann::json& config, int64_t te
   return shape;
 }
 
-absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::json& config, int64_t text_tokens) {
+absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::json& config, int64_t text_tokens,
+                                      int64_t asked_side) {
   const auto number = [&](const char* key, double or_else) {
     return config.contains(key) && !config[key].is_null() ? config[key].get<double>() : or_else;
   };
   const double in = number("in_channels", 4);
+  // Only DiT's config may leave it out.
+  const double trained_side =
+      kind == worker::BaseKind::kDiT ? number("sample_size", 32) : config.at("sample_size").get<double>();
+  const double side = asked_side > 0 ? static_cast<double>(asked_side) : trained_side;
   switch (kind) {
     case worker::BaseKind::kUNet: {
-      LOUPE_ASSIGN_OR_RETURN(const UNetShape shape, ReadUNetShape(config, text_tokens));
+      LOUPE_ASSIGN_OR_RETURN(const UNetShape shape, ReadUNetShape(config, text_tokens, side));
       return UNetWork(shape);
     }
     case worker::BaseKind::kDiT:
       return DiTWork({.in_channels = in,
                       .out_channels = number("out_channels", in),
-                      .side = number("sample_size", 32),
+                      .side = side,
                       .patch = number("patch_size", 2),
                       .width = number("num_attention_heads", 16) * number("attention_head_dim", 72),
                       .layers = number("num_layers", 28),
@@ -76,7 +82,7 @@ absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::jso
     case worker::BaseKind::kDiffuSSM:
       return DiffuSSMWork({.in_channels = in,
                            .out_channels = number("out_channels", 2 * in),
-                           .side = config.at("sample_size").get<double>(),
+                           .side = side,
                            .hourglass = number("hourglass", 2),
                            .width = config.at("hidden_size").get<double>(),
                            .layers = config.at("num_layers").get<double>(),
@@ -102,6 +108,32 @@ int64_t TextTokens(const std::string& base) {
   return std::clamp<int64_t>(config["model_max_length"].get<int64_t>(), 1, 4096);
 }
 
+// Pixels of a picture per place of a latent, along each side: every level of the autoencoder but the last halves it.
+absl::StatusOr<int64_t> PixelsPerPlace(const std::string& base) {
+  const std::string path = base + "/vae/config.json";
+  LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const nlohmann::json config = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto levels = config.is_object() ? config.find("block_out_channels") : config.end();
+  if (levels == config.end() || !levels->is_array() || levels->empty() || levels->size() > 16) {
+    return absl::InvalidArgumentError(fmt::format("{}: expected 'block_out_channels', a list", path));
+  }
+  return int64_t{1} << (levels->size() - 1);
+}
+
+absl::StatusOr<CountedBase> CountBase(const std::string& base, int64_t picture_size) {
+  LOUPE_ASSIGN_OR_RETURN(const worker::BaseKind kind, worker::BaseKindOf(base));
+  int64_t side = 0;
+  if (picture_size > 0) {
+    LOUPE_ASSIGN_OR_RETURN(const int64_t pixels, PixelsPerPlace(base));
+    side = picture_size / pixels;
+  }
+  const std::string path = fmt::format("{}/{}/config.json", base, worker::DenoiserFolder(kind));
+  LOUPE_ASSIGN_OR_RETURN(const std::string config, ReadFile(path));
+  absl::StatusOr<NetworkWork> work = DenoiserWork(kind, config, TextTokens(base), side);
+  if (!work.ok()) return Annotate(work.status(), path);
+  return CountedBase{kind, *std::move(work)};
+}
+
 }  // namespace
 
 double NetworkPasses(const Settings& settings) {
@@ -125,9 +157,10 @@ double MeanNetworkPasses(const coordinator::Plan& plan) {
   return passes / static_cast<double>(sampled);
 }
 
-absl::StatusOr<NetworkWork> DenoiserWork(worker::BaseKind kind, std::string_view config_json, int64_t text_tokens) {
+absl::StatusOr<NetworkWork> DenoiserWork(worker::BaseKind kind, std::string_view config_json, int64_t text_tokens,
+                                         int64_t side) {
   try {
-    return CountWork(kind, nlohmann::json::parse(config_json), text_tokens);
+    return CountWork(kind, nlohmann::json::parse(config_json), text_tokens, side);
   } catch (const nlohmann::json::exception& error) {
     return absl::InvalidArgumentError(
         fmt::format("cannot read the {}'s size from its config: {}", worker::BaseKindName(kind), error.what()));
@@ -135,21 +168,18 @@ absl::StatusOr<NetworkWork> DenoiserWork(worker::BaseKind kind, std::string_view
 }
 
 absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::Plan& plan, double gflops_per_worker) {
-  std::map<std::string, CountedBase> counted_bases;
+  std::map<std::pair<std::string, int64_t>, CountedBase> counted_bases;  // by folder and side of the pictures
   double flops = 0;
   int64_t sampled = 0;
   const int64_t stride = std::max<int64_t>(1, plan.cell_count() / kCellsSampled);
   for (int64_t cell = 0; cell < plan.cell_count(); cell += stride, ++sampled) {
     const Settings settings = plan.CellSettings(cell);
     const std::string& base = settings.Text("base");
-    auto counted = counted_bases.find(base);
+    const int64_t picture_size = settings.Has("task.picture_size") ? settings.Integer("task.picture_size") : 0;
+    auto counted = counted_bases.find({base, picture_size});
     if (counted == counted_bases.end()) {
-      LOUPE_ASSIGN_OR_RETURN(const worker::BaseKind kind, worker::BaseKindOf(base));
-      const std::string path = fmt::format("{}/{}/config.json", base, worker::DenoiserFolder(kind));
-      LOUPE_ASSIGN_OR_RETURN(const std::string config, ReadFile(path));
-      absl::StatusOr<NetworkWork> work = DenoiserWork(kind, config, TextTokens(base));
-      if (!work.ok()) return Annotate(work.status(), path);
-      counted = counted_bases.emplace(base, CountedBase{kind, *std::move(work)}).first;
+      LOUPE_ASSIGN_OR_RETURN(CountedBase found, CountBase(base, picture_size));
+      counted = counted_bases.emplace(std::pair(base, picture_size), std::move(found)).first;
     }
     flops += NetworkPasses(settings) * TotalFlops(counted->second.work);
   }

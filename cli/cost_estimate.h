@@ -26,9 +26,10 @@ inline constexpr double kCpuGflopsPerCore = 35;
 inline constexpr double kGpuGflops = 20'000;
 
 // The arithmetic of one forward pass for one latent (common/network_flops.h), from the text of the denoiser's
-// config.json and, for a UNet, the number of text tokens. INVALID_ARGUMENT when a key is missing or of a block type
-// that is not known.
-absl::StatusOr<NetworkWork> DenoiserWork(worker::BaseKind kind, std::string_view config_json, int64_t text_tokens);
+// config.json and, for a UNet, the number of text tokens. `side` is that of the latents; 0: the one it was trained on.
+// INVALID_ARGUMENT when a key is missing or of a block type that is not known.
+absl::StatusOr<NetworkWork> DenoiserWork(worker::BaseKind kind, std::string_view config_json, int64_t text_tokens,
+                                         int64_t side = 0);
 
 // Forward passes of the denoiser that one trial costs, by the basis above.
 double NetworkPasses(const Settings& settings);
@@ -41,7 +42,8 @@ struct TrialCost {
   std::string basis;   // one sentence
 };
 
-// Reads the denoiser's config.json and BASE/tokenizer/tokenizer_config.json for every base that the plan uses.
+// Reads the denoiser's config.json, the autoencoder's and BASE/tokenizer/tokenizer_config.json for every base that the
+// plan uses.
 // NOT_FOUND when one is not on this machine.
 absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::Plan& plan, double gflops_per_worker);
 

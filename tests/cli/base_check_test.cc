@@ -66,6 +66,30 @@ TEST_F(BaseCheckTest, TasksThatItCannotBeTold) {
   EXPECT_EQ(Check("dit", "instance_prompt: 3, class_prompt: cat", factors), "");
 }
 
+// At another size of pictures the latents are larger: DiT-XL/2 at 512 pixels, table 1 of arXiv 2212.09748's 524.60
+// Gflops.
+TEST_F(BaseCheckTest, TheCostIsThatOfThePicturesSize) {
+  Write("dit/vae/config.json", R"({"block_out_channels": [128, 256, 512, 512]})");
+  const auto basis = [&](int size) {
+    const auto file = coordinator::ParseSweepFile(
+        fmt::format(
+            "base: {}\nscorer: s\ntask: {{images: i, kind: classes, picture_size: {}}}\nmethod: {{kind: bitfit}}\n"
+            "factors: {{train.learning_rate: [1, 2]}}\nbudget: {{steps: 1}}\nseed: 1\nname: test\nreplicates: 1\n",
+            folder_ / "dit", size),
+        "f");
+    if (!file.ok()) return file.status().ToString();
+    const auto plan = coordinator::Plan::Create(file->spec);
+    if (!plan.ok()) return plan.status().ToString();
+    const auto cost = EstimateTrialCost(*plan, 1);
+    return cost.ok() ? cost->basis : cost.status().ToString();
+  };
+  EXPECT_THAT(basis(0), HasSubstr("(237 GFLOP per pass of the DiT"));
+  EXPECT_THAT(basis(512), HasSubstr("(1.05e+03 GFLOP per pass of the DiT"));
+  const auto work = DenoiserWork(worker::BaseKind::kDiT, R"({"out_channels": 8})", 0, 64);
+  ASSERT_TRUE(work.ok()) << work.status();
+  EXPECT_NEAR(TotalMultiplyAdds(*work) / 1e9, 524.60, 0.2);
+}
+
 TEST(NetworkWorkTest, CountsAsWrittenByHand) {
   // DiT-XL/2 at 256 pixels: 118.6 G multiply-adds (arXiv 2212.09748 table 1: 118.64 Gflops).
   const auto dit = DenoiserWork(worker::BaseKind::kDiT, R"({"out_channels": 8})", 0);
