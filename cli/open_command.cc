@@ -1,12 +1,12 @@
 // `loupe open`: the coordinator's page, in a browser.
 #include <fcntl.h>
 #include <spawn.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "cli/commands.h"
@@ -15,6 +15,7 @@
 #include "cli/output.h"
 #include "cli/sweep_name.h"
 #include "common/atomic_file.h"
+#include "common/program_start.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -81,10 +82,10 @@ absl::Status Launch(const std::string& address) {
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
-  std::string program = kOpener, argument = address;
-  char* arguments[] = {program.data(), argument.data(), nullptr};
+  const std::vector<std::string> words = {kOpener, address};
   pid_t pid = 0;
-  const int error = posix_spawnp(&pid, kOpener, &actions, &attributes, arguments, environ);
+  const int error =
+      posix_spawnp(&pid, kOpener, &actions, &attributes, ArgumentsOf(words).data(), EnvironmentForOthers().data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (error == 0) return absl::OkStatus();

@@ -239,16 +239,16 @@ TEST(OpenTest, ADisplayGetsABrowser) {
   const TemporaryFolder folder;
   folder.Write("http_address", "http://127.0.0.1:7118\n");
   ASSERT_EQ(mkfifo((folder.path() + "/opened").c_str(), 0600), 0);
-  const std::string opener = folder.Write("xdg-open", "#!/bin/sh\necho \"$1\" > opened\n");
+  const std::string opener = folder.Write("xdg-open", "#!/bin/sh\necho \"$1\" \"token:$LOUPE_TOKEN\" > opened\n");
   std::filesystem::permissions(opener, std::filesystem::perms::owner_all);
   const auto with = [&](const std::string& path) {
     return RunProcess(LOUPE_BINARY, {"open", "cats", "--data", folder.path()}, folder.path(),
-                      {{"DISPLAY", ":0"}, {"PATH", path}});
+                      {{"DISPLAY", ":0"}, {"PATH", path}, {"LOUPE_TOKEN", "secret"}});
   };
   EXPECT_EQ(with(folder.path() + ":/bin").exit_code, 0);
-  std::string address;
-  std::ifstream(folder.path() + "/opened") >> address;
-  EXPECT_EQ(address, "http://127.0.0.1:7118/#/sweeps/cats");
+  std::string opened;
+  std::getline(std::ifstream(folder.path() + "/opened"), opened);
+  EXPECT_EQ(opened, "http://127.0.0.1:7118/#/sweeps/cats token:") << "a browser is not given the command's token";
   const ProcessResult without = with("/nowhere");
   EXPECT_EQ(without.exit_code, 1);
   EXPECT_THAT(without.err, HasSubstr("by hand"));
