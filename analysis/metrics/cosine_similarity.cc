@@ -17,20 +17,6 @@ double Dot(const double* a, const double* b, int64_t n) {
   return sum;
 }
 
-absl::StatusOr<DenseMatrix> UnitRows(const FeatureMatrix& features, const char* what) {
-  DenseMatrix unit = ToDense(features);
-  for (int64_t row = 0; row < unit.rows; ++row) {
-    double* values = unit.Row(row);
-    const double norm = std::sqrt(Dot(values, values, unit.cols));
-    if (norm == 0) {
-      return absl::InvalidArgumentError(
-          fmt::format("row {} of the {} features is all zeros, so its direction is not defined", row, what));
-    }
-    for (int64_t col = 0; col < unit.cols; ++col) values[col] /= norm;
-  }
-  return unit;
-}
-
 std::vector<double> SumOfRows(const DenseMatrix& matrix) {
   std::vector<double> sum(static_cast<size_t>(matrix.cols), 0.0);
   for (int64_t row = 0; row < matrix.rows; ++row) {

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "fmt/format.h"
+
 // The Fortran interface, declared here since that alone is the same in OpenBLAS, MKL and the reference libraries (the
 // worker may get these names from LibTorch's MKL instead). Column-major; a row-major matrix is its transpose to them.
 extern "C" {
@@ -77,14 +79,50 @@ DenseMatrix ToDense(const FeatureMatrix& features, int64_t begin, int64_t end) {
   return dense;
 }
 
-std::vector<double> ColumnMeans(const FeatureMatrix& features) {
-  std::vector<double> mean(static_cast<size_t>(features.cols), 0.0);
+absl::StatusOr<DenseMatrix> UnitRows(const FeatureMatrix& features, const char* what) {
+  DenseMatrix unit = ToDense(features);
+  for (int64_t row = 0; row < unit.rows; ++row) {
+    double* values = unit.Row(row);
+    double sum_sq = 0;
+    for (int64_t col = 0; col < unit.cols; ++col) sum_sq += values[col] * values[col];
+    const double norm = std::sqrt(sum_sq);
+    if (norm == 0) {
+      return absl::InvalidArgumentError(
+          fmt::format("row {} of the {} features is all zeros, so its direction is not defined", row, what));
+    }
+    for (int64_t col = 0; col < unit.cols; ++col) values[col] /= norm;
+  }
+  return unit;
+}
+
+DenseMatrix RowsOf(const DenseMatrix& matrix, int64_t begin, int64_t end) {
+  DenseMatrix rows;
+  rows.rows = end - begin;
+  rows.cols = matrix.cols;
+  rows.values.assign(matrix.Row(begin), matrix.Row(end));
+  return rows;
+}
+
+std::vector<double> ColumnSums(const FeatureMatrix& features) {
+  std::vector<double> sums(static_cast<size_t>(features.cols), 0.0);
   for (int64_t row = 0; row < features.rows; ++row) {
     const auto values = features.Row(row);
-    for (size_t col = 0; col < values.size(); ++col) mean[col] += static_cast<double>(values[col]);
+    for (size_t col = 0; col < values.size(); ++col) sums[col] += static_cast<double>(values[col]);
   }
-  for (double& value : mean) value /= static_cast<double>(features.rows);
-  return mean;
+  return sums;
+}
+
+void Centre(DenseMatrix& matrix, const std::vector<double>& mean) {
+  for (int64_t row = 0; row < matrix.rows; ++row) {
+    double* values = matrix.Row(row);
+    for (size_t col = 0; col < mean.size(); ++col) values[col] -= mean[col];
+  }
+}
+
+double SumOfSquares(const DenseMatrix& matrix) {
+  double sum = 0;
+  for (double value : matrix.values) sum += value * value;
+  return sum;
 }
 
 DenseMatrix TimesTransposed(const DenseMatrix& a, const DenseMatrix& b) {

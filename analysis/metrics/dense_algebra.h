@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
 namespace loupe::analysis {
@@ -25,7 +26,18 @@ struct DenseMatrix {
 DenseMatrix ToDense(const FeatureMatrix& features, int64_t begin, int64_t end);
 inline DenseMatrix ToDense(const FeatureMatrix& features) { return ToDense(features, 0, features.rows); }
 
-std::vector<double> ColumnMeans(const FeatureMatrix& features);
+// Each row over its length. InvalidArgument for a row of zeros, which has no direction: it names row and `what`.
+absl::StatusOr<DenseMatrix> UnitRows(const FeatureMatrix& features, const char* what);
+
+// Rows [begin, end) of a matrix.
+DenseMatrix RowsOf(const DenseMatrix& matrix, int64_t begin, int64_t end);
+
+std::vector<double> ColumnSums(const FeatureMatrix& features);
+
+// Takes `mean` from each row.
+void Centre(DenseMatrix& matrix, const std::vector<double>& mean);
+
+double SumOfSquares(const DenseMatrix& matrix);
 
 // A·Bᵀ: [a.rows, b.rows]. Precondition: a.cols == b.cols.
 DenseMatrix TimesTransposed(const DenseMatrix& a, const DenseMatrix& b);

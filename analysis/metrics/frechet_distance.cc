@@ -20,43 +20,23 @@ struct FittedGaussian {
 
 namespace {
 
-void Centre(DenseMatrix& block, const std::vector<double>& mean) {
-  for (int64_t row = 0; row < block.rows; ++row) {
-    double* values = block.Row(row);
-    for (size_t col = 0; col < mean.size(); ++col) values[col] -= mean[col];
-  }
-}
-
-double SumOfSquares(const DenseMatrix& block) {
-  double sum = 0;
-  for (double value : block.values) sum += value * value;
-  return sum;
+FittedGaussian Fit(const FeatureMoments& moments) {
+  return {.rows = moments.rows(),
+          .mean = moments.Mean(),
+          .factor = FactorOfGram(moments.Covariance()),
+          .trace = moments.Trace()};
 }
 
 FittedGaussian Fit(const FeatureMatrix& features) {
+  if (features.rows > features.cols) return Fit(FeatureMoments::OfChecked(features));
   FittedGaussian fit;
   fit.rows = features.rows;
-  fit.mean = ColumnMeans(features);
-  const double divisor = static_cast<double>(features.rows - 1);
-  if (features.rows <= features.cols) {
-    fit.factor = ToDense(features);
-    Centre(fit.factor, fit.mean);
-    for (double& value : fit.factor.values) value /= std::sqrt(divisor);
-    fit.trace = SumOfSquares(fit.factor);
-    return fit;
-  }
-  constexpr int64_t kBlock = 1024;  // rows turned to double at a time, so that memory stays at the size of Σ
-  DenseMatrix covariance(features.cols, features.cols);
-  double sum_sq = 0;
-  for (int64_t begin = 0; begin < features.rows; begin += kBlock) {
-    DenseMatrix block = ToDense(features, begin, std::min(features.rows, begin + kBlock));
-    Centre(block, fit.mean);
-    sum_sq += SumOfSquares(block);
-    AddGram(block, covariance);
-  }
-  for (double& value : covariance.values) value /= divisor;
-  fit.trace = sum_sq / divisor;
-  fit.factor = FactorOfGram(std::move(covariance));
+  fit.mean = ColumnSums(features);
+  for (double& value : fit.mean) value /= static_cast<double>(features.rows);
+  fit.factor = ToDense(features);
+  Centre(fit.factor, fit.mean);
+  for (double& value : fit.factor.values) value /= std::sqrt(static_cast<double>(features.rows - 1));
+  fit.trace = SumOfSquares(fit.factor);
   return fit;
 }
 
@@ -86,6 +66,17 @@ FrechetDistance Distance(const FittedGaussian& generated, const FittedGaussian& 
 
 absl::StatusOr<FrechetDistance> ComputeFrechetDistance(const FeatureMatrix& generated, const FeatureMatrix& reference) {
   LOUPE_RETURN_IF_ERROR(CheckFeaturePair(generated, reference, 2));
+  return Distance(Fit(generated), Fit(reference));
+}
+
+absl::StatusOr<FrechetDistance> ComputeFrechetDistance(const FeatureMoments& generated,
+                                                       const FeatureMoments& reference) {
+  if (generated.cols() != reference.cols() || std::min(generated.rows(), reference.rows()) < 2) {
+    return absl::InvalidArgumentError(fmt::format(
+        "a Fréchet distance needs two sets of two rows at least from one network, but there are {} rows of {} columns "
+        "and {} of {}",
+        generated.rows(), generated.cols(), reference.rows(), reference.cols()));
+  }
   return Distance(Fit(generated), Fit(reference));
 }
 

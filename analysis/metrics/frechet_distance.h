@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
+#include "analysis/metrics/feature_moments.h"
 
 namespace loupe::analysis {
 
@@ -28,6 +29,11 @@ struct FrechetDistance {
 
 // Needs two rows in each set and equal column counts (InvalidArgument otherwise). Thread-safe.
 absl::StatusOr<FrechetDistance> ComputeFrechetDistance(const FeatureMatrix& generated, const FeatureMatrix& reference);
+
+// The same from moments that were merged from parts. With no more rows than columns the covariance is singular and its
+// factor good to √ε of its size alone: where all features are at hand give them as they are.
+absl::StatusOr<FrechetDistance> ComputeFrechetDistance(const FeatureMoments& generated,
+                                                       const FeatureMoments& reference);
 
 // One side of the distance, kept: a reference set's costs are paid once for a whole sweep. Immutable; copies
 // share it. Thread-safe.

@@ -13,14 +13,6 @@ namespace {
 
 constexpr int64_t kBlock = 1024;  // rows of the distance matrix held at a time
 
-DenseMatrix RowsOf(const DenseMatrix& matrix, int64_t begin, int64_t end) {
-  DenseMatrix block;
-  block.rows = end - begin;
-  block.cols = matrix.cols;
-  block.values.assign(matrix.Row(begin), matrix.Row(begin) + block.rows * block.cols);
-  return block;
-}
-
 double DirectSquaredDistance(const double* a, const double* b, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);

@@ -1,18 +1,18 @@
 // FID, KID, precision/recall and cosines against numpy and scipy (reference/make_metrics.py) and the field's own
 // packages (reference/make_package_metrics.py), and laws they must obey.
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <random>
 #include <string>
 
 #include "analysis/metrics/cosine_similarity.h"
+#include "analysis/metrics/embedding_mmd.h"
 #include "analysis/metrics/frechet_distance.h"
 #include "analysis/metrics/kernel_distance.h"
 #include "analysis/metrics/precision_recall.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/analysis/metrics/features.h"
 
 namespace loupe::analysis {
 namespace {
@@ -20,29 +20,6 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
-
-nlohmann::json References(const std::string& name = "metrics.json") {
-  std::ifstream file("tests/analysis/metrics/reference/" + name);
-  return nlohmann::json::parse(file);
-}
-
-FeatureMatrix Matrix(const nlohmann::json& values, int64_t rows, int64_t cols) {
-  FeatureMatrix matrix{rows, cols, {}};
-  for (const auto& value : values) matrix.values.push_back(value.get<float>());
-  return matrix;
-}
-
-FeatureMatrix Gaussian(int64_t rows, int64_t cols, double mean, double sd, uint64_t seed) {
-  std::mt19937_64 generator(seed);
-  std::normal_distribution<double> normal(mean, sd);
-  FeatureMatrix matrix{rows, cols, {}};
-  for (int64_t i = 0; i < rows * cols; ++i) matrix.values.push_back(static_cast<float>(normal(generator)));
-  return matrix;
-}
-
-FeatureMatrix Rows(const FeatureMatrix& from, int64_t begin, int64_t end) {
-  return {end - begin, from.cols, {from.values.begin() + begin * from.cols, from.values.begin() + end * from.cols}};
-}
 
 TEST(FeatureMetricsTest, EqualNumpyAndScipyOnTheSameFeatures) {
   for (const auto& reference : References()) {
@@ -260,6 +237,7 @@ TEST(FeatureMetricsTest, DegenerateFeaturesGiveNumbersOrSentences) {
       expect(MeanPairwiseCosine(sets[i], sets[j]), itself);
       expect(MeanMatchedCosine(sets[i], sets[j]), itself);
       expect(MeanNearestCosine(sets[i], sets[j]), itself);
+      expect(ComputeCmmd(sets[i], sets[j]), itself);
       expect(MeanCosineWithin(sets[i]), itself);
     }
   }
