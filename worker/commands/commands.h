@@ -32,6 +32,9 @@ void AddRenderPhotographsCommand(CLI::App& app, int& exit_code);
 // pretrain: the built-in base and its scorer, from the emoji alone.
 void AddPretrainCommand(CLI::App& app, int& exit_code);
 
+// evaluate: how good a base is, on what it was trained on and on what was held out.
+void AddEvaluateCommand(CLI::App& app, int& exit_code);
+
 // Prints a failure and returns its exit code; 0 for OK.
 int Report(std::string_view command, const absl::Status& status);
 

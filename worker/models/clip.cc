@@ -89,6 +89,15 @@ torch::Tensor ClipEncoderImpl::forward(torch::Tensor x, bool causal, torch::Tens
   return x;
 }
 
+std::vector<torch::Tensor> ClipEncoderImpl::ForwardLayers(torch::Tensor x, bool causal) {
+  std::vector<torch::Tensor> given;
+  for (const auto& layer : *layers_) {
+    x = layer->as<ClipEncoderLayerImpl>()->forward(x, causal);
+    given.push_back(x);
+  }
+  return given;
+}
+
 CLIPTextModelImpl::CLIPTextModelImpl(ClipTextConfig config) : config_(std::move(config)) {
   const int64_t width = config_.encoder.hidden_size;
   auto embeddings = register_module("embeddings", std::make_shared<ClipEmbeddingNamesImpl>());
@@ -138,15 +147,25 @@ CLIPVisionModelImpl::CLIPVisionModelImpl(ClipVisionConfig config) : config_(std:
   post_layernorm_ = register_module("post_layernorm", LayerNorm(width, config_.encoder.layer_norm_eps));
 }
 
-torch::Tensor CLIPVisionModelImpl::forward(const torch::Tensor& pixels) {
+torch::Tensor CLIPVisionModelImpl::Embed(const torch::Tensor& pixels) {
   TORCH_CHECK(pixels.dim() == 4 && pixels.size(2) == config_.image_size && pixels.size(3) == config_.image_size,
               "CLIP vision: pixels of shape ", pixels.sizes(), ", expected [N, 3, ", config_.image_size, ", ",
               config_.image_size, "]");
   const auto patches = patch_embedding_(pixels).flatten(2).transpose(1, 2);
   const auto first = class_embedding_.expand({pixels.size(0), 1, class_embedding_.size(0)});
   const auto x = torch::cat({first, patches}, 1) + position_embedding_->weight;
-  const auto hidden = encoder_(pre_layrnorm_(x), /*causal=*/false);
+  return pre_layrnorm_(x);
+}
+
+torch::Tensor CLIPVisionModelImpl::forward(const torch::Tensor& pixels) {
+  const auto hidden = encoder_(Embed(pixels), /*causal=*/false);
   return post_layernorm_(hidden.select(1, 0));
+}
+
+std::vector<torch::Tensor> CLIPVisionModelImpl::PatchLayers(const torch::Tensor& pixels) {
+  std::vector<torch::Tensor> layers = encoder_->ForwardLayers(Embed(pixels), /*causal=*/false);
+  for (torch::Tensor& layer : layers) layer = layer.narrow(1, 1, layer.size(1) - 1);
+  return layers;
 }
 
 CLIPModelImpl::CLIPModelImpl(const ClipConfig& config)

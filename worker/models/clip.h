@@ -65,6 +65,8 @@ class ClipEncoderImpl : public torch::nn::Module {
   // x: [N, tokens, hidden_size]; `causal`: a token sees only itself and those before. `before_last`: what the last
   // layer reads.
   torch::Tensor forward(torch::Tensor x, bool causal, torch::Tensor* before_last = nullptr);
+  // What each layer gives, in order.
+  std::vector<torch::Tensor> ForwardLayers(torch::Tensor x, bool causal);
 
  private:
   torch::nn::ModuleList layers_;
@@ -111,10 +113,14 @@ class CLIPVisionModelImpl : public torch::nn::Module {
   // pixels: [N, 3, image_size, image_size], normalised as preprocessor_config.json says. Returns the class token after
   // the last norm, [N, hidden_size].
   torch::Tensor forward(const torch::Tensor& pixels);
+  // What each layer gives of the patches, in order, each [N, patches, hidden_size]: the class token is left out.
+  std::vector<torch::Tensor> PatchLayers(const torch::Tensor& pixels);
 
   const ClipVisionConfig& config() const { return config_; }
 
  private:
+  torch::Tensor Embed(const torch::Tensor& pixels);
+
   ClipVisionConfig config_;
   torch::Tensor class_embedding_;
   Conv2d patch_embedding_{nullptr};
