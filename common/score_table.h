@@ -50,6 +50,8 @@ inline constexpr std::array kScores = {
     ScoreEntry{"kid", "KID", Better::kSmaller, {"score.inception"}},
     ScoreEntry{"precision", "precision", Better::kLarger, {"score.inception"}},
     ScoreEntry{"recall", "recall", Better::kLarger, {"score.inception"}},
+    // Beside the others of the same network: choices of score.primary would need another version of the settings.
+    ScoreEntry{"dino_fd", "FD-DINO", Better::kSmaller, {"score.dino"}, false},
     // Spreads of the kernel distance over its subsets.
     ScoreEntry{"clip_kid_sd", "clip_kid_sd", Better::kSmaller, {}, false},
     ScoreEntry{"clip_kid_class_sd", "clip_kid_class_sd", Better::kSmaller, {"task.class_images"}, false},

@@ -49,7 +49,7 @@ std::vector<SettingRule> ScoreRules() {
        .type = kPath,
        .description =
            "Folder of a ViT in the transformers layout, such as DINO's ViT-S/16 (facebook/dino-vits16): adds dino_i, "
-           "dino_nearest and dino_diversity, and with score.prior_samples dino_pres and dino_div."},
+           "dino_nearest, dino_diversity and dino_fd, and with score.prior_samples dino_pres and dino_div."},
       {.key = "score.inception",
        .type = kPath,
        .description =

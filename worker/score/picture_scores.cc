@@ -75,13 +75,20 @@ absl::Status AddSimilarities(const SimilarityScores& names, const FeatureMatrix&
 }
 
 // `of`: what the reference is, for a sentence.
+absl::Status AddFrechet(const char* name, const FeatureMatrix& generated, const FeatureMatrix& reference,
+                        const char* of, PictureScores& scores) {
+  if (!HaveRows(generated, reference, of, 2, {name}, scores)) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
+  scores.values[name] = frechet.value;
+  if (frechet.few_samples) scores.warnings[name] = frechet.warning;
+  return absl::OkStatus();
+}
+
 absl::Status AddDistances(const DistanceScores& names, const FeatureMatrix& generated, const FeatureMatrix& reference,
                           const char* of, PictureScores& scores) {
-  if (!HaveRows(generated, reference, of, 2, {names.fid, names.kid}, scores)) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
+  LOUPE_RETURN_IF_ERROR(AddFrechet(names.fid, generated, reference, of, scores));
+  if (!HaveRows(generated, reference, of, 2, {names.kid}, scores)) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
-  scores.values[names.fid] = frechet.value;
-  if (frechet.few_samples) scores.warnings[names.fid] = frechet.warning;
   scores.values[names.kid] = kernel.mean;
   scores.values[names.kid_sd] = kernel.sd;
   return absl::OkStatus();
@@ -121,6 +128,7 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
   }
   if (generated.dino.rows > 0) {
     LOUPE_RETURN_IF_ERROR(AddSimilarities(kDinoSimilarity, generated.dino, subject.dino, own.dino, scores));
+    LOUPE_RETURN_IF_ERROR(AddFrechet(Score("dino_fd"), generated.dino, subject.dino, kTrainingSet, scores));
   }
   if (generated.inception.rows > 0) {
     LOUPE_RETURN_IF_ERROR(

@@ -47,8 +47,8 @@ struct PictureScores {
 //   two of each clip_fid_class, clip_kid_class, clip_kid_class_sd  the same against the class pictures, where there are
 //   any clip_precision, clip_recall      k-nearest-neighbour precision and recall, k = 3, where both sets have four
 //   rows
-// With a ViT's features: dino_i, dino_nearest and dino_diversity, as those of CLIP.
-// With Inception's features: fid, kid, kid_sd, precision and recall, as commonly published.
+// With a ViT's features: dino_i, dino_nearest and dino_diversity, as those of CLIP, and dino_fd, their Fréchet
+// distance. With Inception's features: fid, kid, kid_sd, precision and recall, as commonly published.
 //
 // A kid_sd is over the kernel distance's random subsets. A Fréchet distance from no more pictures than dimensions comes
 // with a warning. What too few pictures cannot give is left out and listed as missing: names depend on the counts

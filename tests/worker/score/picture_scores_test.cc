@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "analysis/metrics/cosine_similarity.h"
+#include "analysis/metrics/frechet_distance.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -66,12 +67,14 @@ TEST(PictureScoresTest, OtherNetworksAndTheClassAddTheirs) {
   const auto scores = ScorePictures(sets.generated, sets.references);
   ASSERT_TRUE(scores.ok()) << scores.status();
   for (const char* name : {"clip_fid_class", "clip_kid_class", "clip_kid_class_sd", "dino_i", "dino_nearest",
-                           "dino_diversity", "fid", "kid", "kid_sd", "precision", "recall"}) {
+                           "dino_diversity", "dino_fd", "fid", "kid", "kid_sd", "precision", "recall"}) {
     EXPECT_TRUE(scores->values.contains(name)) << name;
   }
-  EXPECT_EQ(scores->values.size(), 9u + 11u);
+  EXPECT_EQ(scores->values.size(), 9u + 12u);
   EXPECT_EQ(scores->values.at("dino_i"),
             *analysis::MeanPairwiseCosine(sets.generated.dino, sets.references.subject.dino));
+  EXPECT_EQ(scores->values.at("dino_fd"),
+            analysis::ComputeFrechetDistance(sets.generated.dino, sets.references.subject.dino)->value);
   EXPECT_EQ(scores->values.at("clip_fid"), ScorePictures(plain.generated, plain.references)->values.at("clip_fid"))
       << "what CLIP says does not depend on the others";
 }
