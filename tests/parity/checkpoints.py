@@ -40,6 +40,18 @@ def tensors():
     }
 
 
+def permuted():
+    """Not contiguous, but without gaps: a weight as other frameworks order it, dimensions of one, a view with an offset."""
+    generator = torch.Generator().manual_seed(12)
+    kernel = torch.randn(3, 2, 4, 5, generator=generator)  # height, width, in, out
+    return {
+        "transposed": torch.randn(3, 5, generator=generator).t(),
+        "kernel": kernel.permute(3, 2, 0, 1),
+        "half": torch.randn(4, 1, 3, generator=generator).half().permute(2, 1, 0),
+        "offset": torch.randn(4, 6, generator=generator)[2:].t(),
+    }
+
+
 def write(repository, out):
     folder = out / "checkpoints"
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +68,11 @@ def write(repository, out):
         save(module.state_dict(), "module")  # an OrderedDict with attributes
         save(dict(weight=module.weight), "parameter")
         save(dict(good, weight=Evil(folder / "marker")), "evil")
-        save(dict(transposed=good["float"].t()), "transposed")
+        save(permuted(), "transposed")
+        save(dict(sliced=good["float"][:, ::2]), "sliced")
+        save(dict(expanded=good["half"].expand(2, 7)), "expanded")
+        large = torch.zeros(128, 64)
+        save({str(i): large.t() for i in range(4)}, "shared")  # each would take as much memory as the file has
         save(dict(complex=torch.zeros(2, dtype=torch.complex128)), "complex")
         save(module, "whole-module")
         save(dict(model=good, step=3), "nested")
@@ -66,4 +82,5 @@ def write(repository, out):
         for name in source.namelist():
             target.writestr(name, source.read(name))
     save_file({name: value.clone() for name, value in tensors().items()}, folder / "good.safetensors")
+    save_file({name: value.contiguous() for name, value in permuted().items()}, folder / "transposed.safetensors")
     save_file(dict(weight=tensors()["upper"][0].clone()), folder / "weight.safetensors")

@@ -60,6 +60,10 @@ TEST_P(CheckpointParity, TensorsOfEveryTypeShapeAndStorage) {
   ExpectSame(File("protocol4"), "good.safetensors");
 }
 
+TEST_P(CheckpointParity, TensorsInAnotherOrderOfTheirDimensions) {
+  ExpectSame(File("transposed"), "transposed.safetensors");
+}
+
 TEST_P(CheckpointParity, StateDictionariesAndParameters) {
   ExpectSame(File("module"), "weight.safetensors");
   EXPECT_EQ(TorchCheckpoint::Open(File("module"))->arrays().size(), 5u);
@@ -76,7 +80,9 @@ TEST_P(CheckpointParity, WhatWouldRunIsRefusedByName) {
 }
 
 TEST_P(CheckpointParity, WhatIsNotUnderstoodIsNamed) {
-  EXPECT_THAT(ErrorOf(File("transposed")), HasSubstr("transposed: a tensor that is not contiguous"));
+  EXPECT_THAT(ErrorOf(File("sliced")), HasSubstr("sliced: a tensor that is not contiguous"));
+  EXPECT_THAT(ErrorOf(File("expanded")), HasSubstr("expanded: a tensor that is not contiguous"));
+  EXPECT_THAT(ErrorOf(File("shared")), HasSubstr("in a file of tensors that share their numbers"));
   EXPECT_THAT(ErrorOf(File("complex")), HasSubstr("ComplexDoubleStorage"));
   EXPECT_THAT(ErrorOf(File("nested")), HasSubstr("entry 'model' is no tensor"));
 }

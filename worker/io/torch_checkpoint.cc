@@ -2,6 +2,8 @@
 
 #include <zlib.h>
 
+#include <algorithm>
+#include <deque>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -89,7 +91,50 @@ bool IsStorageId(const PickleValue& storage) {
 
 using Storages = std::map<std::string, std::string_view, std::less<>>;
 
-absl::StatusOr<ArrayView> ViewOf(const PickleValue& tensor, const Storages& storages) {
+// Whether the places of a tensor are those of a contiguous one in another order of its dimensions, so that no two share
+// a number and none lies between them. What torch.save writes of a transposed weight is.
+bool IsPermuted(const std::vector<int64_t>& shape, const std::vector<int64_t>& strides) {
+  std::vector<std::pair<int64_t, int64_t>> dimensions;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] != 1) dimensions.emplace_back(strides[i], shape[i]);
+  }
+  std::sort(dimensions.begin(), dimensions.end());
+  int64_t expected = 1;
+  for (const auto& [stride, size] : dimensions) {
+    if (stride != expected) return false;
+    expected *= size;
+  }
+  return true;
+}
+
+// The numbers of `from`, `width` bytes each, in the order of their indices, the last one running fastest.
+std::string InOrder(std::string_view from, const std::vector<int64_t>& shape, const std::vector<int64_t>& strides,
+                    size_t width) {
+  std::string ordered;
+  ordered.reserve(from.size());
+  std::vector<int64_t> index(shape.size(), 0);
+  int64_t place = 0;
+  while (ordered.size() < from.size()) {
+    ordered.append(from.substr(static_cast<size_t>(place) * width, width));
+    for (size_t i = shape.size(); i-- > 0;) {
+      place += strides[i];
+      if (++index[i] < shape[i]) break;
+      place -= strides[i] * shape[i];
+      index[i] = 0;
+    }
+  }
+  return ordered;
+}
+
+// Tensors that were brought into order. All of them together may take as much as the file: more is asked for only by
+// one in which tensors share their numbers.
+struct Reordered {
+  std::deque<std::string> kept;
+  size_t left = 0;
+};
+
+// `reordered`: where tensors go that are contiguous but for the order of their dimensions; null refuses them.
+absl::StatusOr<ArrayView> ViewOf(const PickleValue& tensor, const Storages& storages, Reordered* reordered = nullptr) {
   const std::vector<PickleValue>& parts = *tensor.items;
   if (parts[1].kind != ValueKind::kInteger || parts[2].kind != ValueKind::kTuple ||
       parts[3].kind != ValueKind::kTuple || parts[2].items->size() != parts[3].items->size()) {
@@ -98,15 +143,21 @@ absl::StatusOr<ArrayView> ViewOf(const PickleValue& tensor, const Storages& stor
   ArrayView view{};
   LOUPE_ASSIGN_OR_RETURN(view.type, ElementTypeOfStorage((*parts[0].items)[1].text));
   int64_t expected_stride = 1;
+  bool contiguous = true;
+  std::vector<int64_t> strides;
   for (size_t i = parts[2].items->size(); i-- > 0;) {
     const int64_t size = (*parts[2].items)[i].integer, stride = (*parts[3].items)[i].integer;
     if (size < 0 || size > (int64_t{1} << 31)) return absl::InvalidArgumentError("a tensor of an impossible shape");
-    if (size != 1 && stride != expected_stride) return absl::InvalidArgumentError("a tensor that is not contiguous");
+    contiguous = contiguous && (size == 1 || stride == expected_stride);
     if (size > 0 && expected_stride > (int64_t{1} << 40) / size) {
       return absl::InvalidArgumentError("a tensor of an impossible shape");
     }
     expected_stride *= size;
     view.shape.insert(view.shape.begin(), size);
+    strides.insert(strides.begin(), stride);
+  }
+  if (!contiguous && (reordered == nullptr || !IsPermuted(view.shape, strides))) {
+    return absl::InvalidArgumentError("a tensor that is not contiguous");
   }
   const auto found = storages.find((*parts[0].items)[2].text);
   if (found == storages.end()) return absl::InvalidArgumentError("a tensor's storage is missing");
@@ -114,6 +165,12 @@ absl::StatusOr<ArrayView> ViewOf(const PickleValue& tensor, const Storages& stor
   const auto available = static_cast<int64_t>(found->second.size()) / width;
   if (offset < 0 || offset > available || expected_stride > available - offset) return CutOff();
   view.bytes = found->second.substr(static_cast<size_t>(offset * width), static_cast<size_t>(expected_stride * width));
+  if (contiguous) return view;
+  if (view.bytes.size() > reordered->left) {
+    return absl::InvalidArgumentError("a tensor that is not contiguous, in a file of tensors that share their numbers");
+  }
+  reordered->left -= view.bytes.size();
+  view.bytes = reordered->kept.emplace_back(InOrder(view.bytes, view.shape, strides, static_cast<size_t>(width)));
   return view;
 }
 
@@ -137,11 +194,12 @@ absl::StatusOr<ArrayView> ArrayOf(const PickleValue& value, const Storages& stor
   return ViewOf(value, storages);
 }
 
-absl::StatusOr<std::map<std::string, ArrayView>> ArraysOf(const PickleValue& root, const Storages& storages) {
+absl::StatusOr<std::map<std::string, ArrayView>> ArraysOf(const PickleValue& root, const Storages& storages,
+                                                          Reordered& reordered) {
   std::map<std::string, ArrayView> arrays;
   for (size_t i = 0; i < root.items->size(); i += 2) {
     const PickleValue &key = (*root.items)[i], &value = (*root.items)[i + 1];
-    auto view = ViewOf(value, storages);
+    auto view = ViewOf(value, storages, &reordered);
     if (!view.ok()) return Annotate(view.status(), std::string(key.text));
     arrays[std::string(key.text)] = *std::move(view);
   }
@@ -271,9 +329,12 @@ absl::StatusOr<TorchCheckpoint> TorchCheckpoint::Open(const std::string& path) {
   const PickleValue& root = inner != nullptr ? *inner : checkpoint.object_.root();
   const absl::Status known = CheckStateDictionary(root);
   if (!known.ok()) return Annotate(known, path + ": not weights that torch.save wrote");
-  auto arrays = ArraysOf(root, checkpoint.object_.content_->storages);
+  const auto reordered = std::make_shared<Reordered>();
+  reordered->left = checkpoint.object_.content_->bytes.size();
+  auto arrays = ArraysOf(root, checkpoint.object_.content_->storages, *reordered);
   if (!arrays.ok()) return Annotate(arrays.status(), path + ": not weights that torch.save wrote");
   checkpoint.arrays_ = *std::move(arrays);
+  checkpoint.reordered_ = reordered;
   return checkpoint;
 }
 

@@ -36,11 +36,12 @@ class TorchObject {
 // Immutable and thread-safe.
 class TorchCheckpoint {
  public:
-  // A dictionary of names to contiguous tensors (a state_dict, or a .ckpt that has one under that name), in the zip
-  // archive of PyTorch 1.6 and later or the older form of pickles one after another. NOT_FOUND / PERMISSION_DENIED if
-  // it cannot be read; INVALID_ARGUMENT, with the path and what is wrong, if it is cut off, does not fit its checksums
-  // (the older form has none), is compressed, is no such dictionary, or its pickle names anything but torch's own
-  // tensor rebuilding and OrderedDict.
+  // A dictionary of names to tensors (a state_dict, or a .ckpt that has one under that name) that are contiguous or, as
+  // a transposed weight is, would be in another order of their dimensions; in the zip archive of PyTorch 1.6 and later
+  // or the older form of pickles one after another. NOT_FOUND / PERMISSION_DENIED if it cannot be read;
+  // INVALID_ARGUMENT, with the path and what is wrong, if it is cut off, does not fit its checksums (the older form has
+  // none), is compressed, is no such dictionary, or its pickle names anything but torch's own tensor rebuilding and
+  // OrderedDict.
   static absl::StatusOr<TorchCheckpoint> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -52,6 +53,7 @@ class TorchCheckpoint {
 
   std::string path_;
   TorchObject object_;
+  std::shared_ptr<const void> reordered_;
   std::map<std::string, ArrayView> arrays_;
 };
 
