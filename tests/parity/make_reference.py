@@ -46,6 +46,7 @@ def main():
     import adapters
     import checkpoints
     import dit
+    import efficientnet
     import inception
     import learned_variance
     import methods
@@ -76,6 +77,7 @@ def main():
     pipeline.write(repository, out)
     checkpoints.write(repository, out)
     vit.write(repository, out)
+    efficientnet.write(repository, out)
     dit.write(repository, out)
     original_file.write(repository, out)
     xl.write(repository, out)

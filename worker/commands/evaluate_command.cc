@@ -41,6 +41,8 @@ void AddEvaluateCommand(CLI::App& app, int& exit_code) {
       ->excludes(items);
   command->add_option("--dino", request.dino, "Folder of a ViT that looks too");
   command->add_option("--inception", request.inception, "Weights of FID's network, which looks too");
+  command->add_option("--efficientnet", request.efficientnet,
+                      "Folder of an EfficientNet-Lite that looks too (deploy/image-network.sh)");
   command->add_option("--count", request.count, "Pictures of the base in each section, and real ones beside them")
       ->check(CLI::Range(2, 1000000))
       ->capture_default_str();

@@ -178,6 +178,7 @@ class BaseEvaluator {
                         }));
     auto scorer = opened_.models.Scorer(request_.scorer).model;
     section.texts = FeaturesFromTensor(scorer.EmbedTexts(words));
+    section.captions = std::move(words);
     return section;
   }
 

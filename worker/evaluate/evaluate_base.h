@@ -15,9 +15,10 @@ namespace loupe::worker {
 
 struct EvaluationRequest {
   std::string base;
-  std::string scorer;     // a CLIPModel's folder
-  std::string dino;       // a ViT's folder; empty: none
-  std::string inception;  // weights of FID's network; empty: none
+  std::string scorer;        // a CLIPModel's folder
+  std::string dino;          // a ViT's folder; empty: none
+  std::string inception;     // weights of FID's network; empty: none
+  std::string efficientnet;  // an EfficientNet's folder (models/efficientnet.h); empty: none
   // What the base was trained on, and what was held out: the list of emoji, drawn from the font, or folders of pictures
   // with a metadata.jsonl (pretrain/corpus.h). One of the two.
   std::string items;
@@ -44,7 +45,8 @@ struct SetScores {
 // fault would have at this count.
 struct EvaluatedSection {
   std::string name;
-  int64_t count = 0;  // aimed at, and as many in the reference
+  int64_t count = 0;                  // aimed at, and as many in the reference
+  std::vector<std::string> captions;  // what each picture aimed at was asked for by, in words
   std::vector<SetScores> sets;
 };
 

@@ -92,7 +92,8 @@ std::string EvaluationJson(const Evaluation& evaluation) {
   for (const EvaluatedSection& section : evaluation.sections) {
     nlohmann::ordered_json sets = nlohmann::ordered_json::object();
     for (const SetScores& set : section.sets) sets[set.name] = set.values;
-    sections.push_back({{"name", section.name}, {"count", section.count}, {"sets", std::move(sets)}});
+    sections.push_back(
+        {{"name", section.name}, {"count", section.count}, {"sets", std::move(sets)}, {"captions", section.captions}});
   }
   const nlohmann::ordered_json json = {{"base", evaluation.base},
                                        {"kind", evaluation.kind},

@@ -7,6 +7,8 @@
 
 #include "fmt/format.h"
 #include "worker/evaluate/layer_diversity.h"
+#include "worker/models/efficientnet.h"
+#include "worker/runtime/user_error.h"
 #include "worker/tasks/tensor_conversion.h"
 
 namespace loupe::worker {
@@ -78,6 +80,20 @@ std::vector<PictureNetwork> OpenPictureNetworks(const EvaluationRequest& request
                         .embed = [network = inception.model](
                                      const std::vector<Image>& images) mutable { return network.EmbedImages(images); },
                         .layers = {}});
+  }
+  if (!request.efficientnet.empty()) {
+    EfficientNetScorer effnet = ValueOrThrow(LoadEfficientNetScorer(request.efficientnet, {.device = models.device()}));
+    networks.push_back(
+        {.name = "effnet",
+         .description = fmt::format("{}, SHA-256 of its weights {}", request.efficientnet, effnet.weights_sha256),
+         .prefix = "effnet_",
+         .frechet = "effnet_fd",
+         .embed = [effnet](const std::vector<Image>& images) mutable { return effnet.EmbedImages(images); },
+         .layers =
+             [effnet](const std::vector<Image>& images) mutable {
+               return effnet.network->Stages(
+                   PixelsFor(effnet.preprocessing, images, effnet.network->parameters().front()));
+             }});
   }
   return networks;
 }

@@ -98,11 +98,14 @@ std::vector<int64_t> EvenlyOf(int64_t total, int64_t count) {
 
 Section Section::Part(const std::string& part_name, int64_t pictures) const {
   const std::vector<int64_t> rows = EvenlyOf(count(), pictures);
+  std::vector<std::string> asked;
+  for (const int64_t row : rows) asked.push_back(captions[static_cast<size_t>(row)]);
   return {.name = part_name,
           .real = PicturesAt(real, rows),
           .autoencoder = PicturesAt(autoencoder, rows),
           .base = PicturesAt(base, rows),
           .reference = PicturesAt(reference, rows),
+          .captions = std::move(asked),
           .texts = RowsAt(texts, rows),
           .own_pictures = own_pictures};
 }
@@ -110,12 +113,18 @@ Section Section::Part(const std::string& part_name, int64_t pictures) const {
 absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const std::vector<PictureNetwork>& networks,
                                                 const std::vector<TrainingFeatures>& training,
                                                 std::vector<std::string>& notes) {
-  EvaluatedSection measured{section.name, section.count(), {}};
+  EvaluatedSection measured{section.name, section.count(), section.captions, {}};
   for (const PictureSet* set : {&section.real, &section.autoencoder, &section.base}) {
     SetScores scores{set->name, {}};
+    const bool own_pictures = set != &section.real && (set == &section.autoencoder || section.own_pictures);
     for (size_t i = 0; i < networks.size(); ++i) {
       const PictureNetwork& network = networks[i];
       const FeatureMatrix& features = set->features[i];
+      // Inception's scores, as published, have none.
+      if (own_pictures && !network.prefix.empty()) {
+        LOUPE_ASSIGN_OR_RETURN(scores.values[network.prefix + "i"],
+                               analysis::MeanMatchedCosine(features, section.real.features[i]));
+      }
       LOUPE_RETURN_IF_ERROR(AddDistances(features, section.reference.features[i], network, scores.values, notes));
       LOUPE_RETURN_IF_ERROR(AddNearest(features, training[i], network, scores.values, notes));
       if (features.rows < 2) continue;
@@ -124,10 +133,6 @@ absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const st
       if (network.layers) scores.values[network.prefix + "layer_diversity"] = network.Diversity(set->images);
     }
     LOUPE_ASSIGN_OR_RETURN(scores.values["clip_t"], analysis::MeanMatchedCosine(set->features.front(), section.texts));
-    if (set != &section.real && (set == &section.autoencoder || section.own_pictures)) {
-      LOUPE_ASSIGN_OR_RETURN(scores.values["clip_i"],
-                             analysis::MeanMatchedCosine(set->features.front(), section.real.features.front()));
-    }
     if (set == &section.autoencoder) scores.values["psnr"] = Psnr(set->images, section.real.images);
     measured.sets.push_back(std::move(scores));
   }

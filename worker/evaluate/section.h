@@ -30,7 +30,8 @@ struct Section {
   std::string name;
   PictureSet real, autoencoder, base;  // in the order of the captions
   PictureSet reference;                // as many other real pictures
-  analysis::FeatureMatrix texts;       // what each picture is asked for, for the scorer's text tower
+  std::vector<std::string> captions;   // what each picture is asked for, in words
+  analysis::FeatureMatrix texts;       // of them, by the scorer's text tower
   bool own_pictures = true;            // whether a caption means its picture, and not a class of them
 
   int64_t count() const { return static_cast<int64_t>(real.images.size()); }

@@ -10,6 +10,7 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
+#include "worker/models/frozen_norm.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
@@ -23,21 +24,6 @@ torch::Tensor UnsetParameter(at::IntArrayRef shape) { return torch::empty(shape,
 struct ConvShape {
   int64_t in, out, height, width;
   int64_t stride = 1, pad_height = 0, pad_width = 0;
-};
-
-// Batch normalisation with the statistics of the checkpoint. Keys: weight, bias, running_mean, running_var.
-struct FrozenNormImpl : torch::nn::Module {
-  explicit FrozenNormImpl(int64_t channels) {
-    for (const char* name : {"weight", "bias", "running_mean", "running_var"}) {
-      register_parameter(name, UnsetParameter({channels}), false);
-    }
-  }
-  torch::Tensor forward(const torch::Tensor& x) {
-    constexpr double kEps = 0.001;
-    const auto& p = named_parameters();
-    return torch::batch_norm(x, p["weight"], p["bias"], p["running_mean"], p["running_var"], /*training=*/false,
-                             /*momentum=*/0, kEps, /*cudnn_enabled=*/true);
-  }
 };
 
 struct PlainConvImpl : torch::nn::Module {
@@ -277,7 +263,6 @@ torch::Tensor InceptionPixels(const Image& image, InceptionResize resize) {
 
 torch::Tensor InceptionScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
-  constexpr size_t kPart = 16;  // bounds memory: 299 pixels a side
   const auto options = network->parameters().front().options();
   std::vector<torch::Tensor> features;
   for (size_t first = 0; first < images.size(); first += kPart) {

@@ -36,6 +36,8 @@ struct InceptionScorer {
   std::string path;
   Inception network{nullptr};
   InceptionResize resize = InceptionResize::kPytorchFid;
+  // Pictures that go through together: bounds memory, at 299 pixels a side.
+  static constexpr size_t kPart = 16;
 
   // [N, 2048], float32, CPU; without gradients. Images may differ in size. Throws NotFinite when a value is none.
   torch::Tensor EmbedImages(const std::vector<Image>& images);

@@ -10,6 +10,8 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/testing/temp_folder.h"
+#include "worker/data/emoji_renderer.h"
+#include "worker/data/emoji_set.h"
 #include "worker/evaluate/evaluation_report.h"
 #include "worker/io/image.h"
 #include "worker/pretrain/pretrain.h"
@@ -77,6 +79,28 @@ TEST_F(EvaluateBaseTest, SectionsStandBesideEachOtherAtEqualCounts) {
   EXPECT_GT(Of(training, 1, "psnr"), 20);
   EXPECT_GT(Of(training, 1, "clip_i"), Of(training, 2, "clip_i"));
   EXPECT_THAT(evaluation->notes, Contains(HasSubstr("of each of the 14 training pictures")));
+}
+
+TEST_F(EvaluateBaseTest, HeldOutPairsAreWhatNoCopiesAre) {
+  // As deploy/pretrain-world.sh draws them.
+  const auto items = ReadEmojiItems("configs/bases/emoji-sd/items.json");
+  ASSERT_TRUE(items.ok()) << items.status();
+  const RenderEmojiOptions options{.font_path = std::string(kNotoColorEmojiPath),
+                                   .out_folder = folder_ / "noto",
+                                   .styled = true,
+                                   .held_out = {.styles = {}, .pairs_share = 0.4}};
+  const auto drawn = RenderEmoji({items->begin(), items->begin() + 24}, options);
+  ASSERT_TRUE(drawn.ok()) << drawn.status();
+  request_.items.clear();
+  request_.pictures = {options.out_folder};
+  const auto evaluation = EvaluateBase(request_);
+  ASSERT_TRUE(evaluation.ok()) << evaluation.status();
+  EXPECT_THAT(evaluation->notes, Contains(HasSubstr("pairs held out, from the training pictures")));
+  const EvaluatedSection& held_out = evaluation->sections.back();
+  EXPECT_EQ(held_out.name, "held out");
+  EXPECT_THAT(held_out.captions.front(), HasSubstr(" in noto style"));
+  EXPECT_EQ(held_out.captions.size(), static_cast<size_t>(held_out.count));
+  EXPECT_GT(Of(held_out, 2, "clip_nearest_distance_ratio"), 0);
 }
 
 TEST_F(EvaluateBaseTest, FilesSayTheSameAsTheResult) {
