@@ -1,7 +1,7 @@
 // What `mode: search` would have saved, and how often it would have missed the best cell: a finished study's complete
 // curves are replayed through the rule (coordinator/scheduler/early_stopping.h), in many orders.
 //
-//   early_stopping_study DATABASE SWEEP CURVE SCORE minimize|maximize [smaller|larger]
+//   early_stopping_study DATABASE SWEEP CURVE SCORE minimize|maximize [smaller|larger [ORDERS]]
 //
 // DATABASE: a coordinator.db, of which a copy will do; CURVE: what the rule sees, and which way is better; SCORE: what
 // the sweep is after (smaller is better, or larger: the default). Nothing is trained, so a saved step is one that no
@@ -24,8 +24,6 @@
 
 namespace loupe::coordinator {
 namespace {
-
-constexpr int kOrders = 2000;
 
 struct StudiedTrial {
   int64_t cell = 0;
@@ -123,7 +121,7 @@ Replayed Replay(const Study& study, const SearchRules& rules, std::mt19937_64& r
 
 int Main(int argc, char** argv) {
   if (argc < 6) {
-    fmt::print(stderr, "early_stopping_study DATABASE SWEEP CURVE SCORE minimize|maximize [smaller|larger]\n");
+    fmt::print(stderr, "early_stopping_study DATABASE SWEEP CURVE SCORE minimize|maximize [smaller|larger [ORDERS]]\n");
     return 2;
   }
   const auto db = SqliteDb::Open(argv[1], SqliteDb::Mode::kReadOnly, "");
@@ -131,6 +129,7 @@ int Main(int argc, char** argv) {
     fmt::print(stderr, "{}\n", std::string(db.status().message()));
     return 1;
   }
+  const int orders = argc > 7 ? std::stoi(argv[7]) : 2000;
   const bool smaller = argc > 6 && std::string_view(argv[6]) == "smaller";
   const Study study = Read(**db, argv[2], argv[3], argv[4], smaller ? 1 : -1);
   if (study.trials.empty() || study.budget == 0) {
@@ -145,7 +144,7 @@ int Main(int argc, char** argv) {
   for (const auto& [cell, mean] : truth) worst = std::max(worst, mean);
   const double range = std::max(worst - truth.at(best), 1e-300);
   fmt::print("{}: {} trials of {} cells, {} steps each; curve {}, score {}; {} orders\n", argv[2], all.size(),
-             truth.size(), study.budget, argv[3], argv[4], kOrders);
+             truth.size(), study.budget, argv[3], argv[4], orders);
   fmt::print(
       "| reduction | first rung | steps saved | best cell missed | lost then, of the range of cells | lost on average "
       "|\n|---|---|---|---|---|---|\n");
@@ -157,17 +156,17 @@ int Main(int argc, char** argv) {
                               .min_steps = std::max<int64_t>(1, study.budget / share)};
       std::mt19937_64 random(1);
       double steps = 0, missed = 0, regret = 0;
-      for (int order = 0; order < kOrders; ++order) {
+      for (int order = 0; order < orders; ++order) {
         const Replayed replayed = Replay(study, rules, random);
         steps += static_cast<double>(replayed.steps);
         const int64_t chosen = BestOf(CellMeans(study, replayed.whole));
         missed += chosen == best ? 0 : 1;
         regret += (truth.at(chosen) - truth.at(best)) / range;
       }
-      const double whole = static_cast<double>(study.budget) * static_cast<double>(all.size()) * kOrders;
+      const double whole = static_cast<double>(study.budget) * static_cast<double>(all.size()) * orders;
       fmt::print("| {} | {} | {:.0f} % | {:.0f} % | {:.1f} % | {:.1f} % |\n", reduction, rules.min_steps,
-                 100 * (1 - steps / whole), 100 * missed / kOrders, missed == 0 ? 0 : 100 * regret / missed,
-                 100 * regret / kOrders);
+                 100 * (1 - steps / whole), 100 * missed / orders, missed == 0 ? 0 : 100 * regret / missed,
+                 100 * regret / orders);
     }
   }
   return 0;
