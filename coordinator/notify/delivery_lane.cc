@@ -7,22 +7,42 @@
 
 namespace loupe::coordinator {
 
-DeliveryLane::DeliveryLane(const Clock& clock, AuditLog& log, LaneOptions options)
-    : clock_(clock), log_(log), options_(std::move(options)), thread_([this] { Loop(); }) {}
+DeliveryLane::DeliveryLane(const Clock& clock, AuditLog& log, DeliveryDatabase& database, Webhook webhook,
+                           LaneOptions options)
+    : clock_(clock),
+      log_(log),
+      database_(database),
+      options_(std::move(options)),
+      webhook_(std::move(webhook)),
+      thread_([this] { Loop(); }) {}
 
 DeliveryLane::~DeliveryLane() {
   Stop();
   thread_.join();
 }
 
-void DeliveryLane::Add(const Webhook& webhook, const Notification& notification) {
+void DeliveryLane::Add(Delivery delivery) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (deliveries_.size() >= options_.most_waiting) {
-    Log(deliveries_.front(), "given up: too many wait");
-    deliveries_.pop_front();
+  if (deliveries_.size() >= options_.most_waiting) GiveUpOldest("given up: too many wait");
+  if (deliveries_.empty()) {
+    // Of one that an earlier process tried: whatever has become of the civil clock since then.
+    const absl::Duration longest =
+        options_.waits.empty() ? absl::ZeroDuration() : *std::max_element(options_.waits.begin(), options_.waits.end());
+    due_ = clock_.MonotonicNow() + std::clamp(delivery.due - clock_.WallNow(), absl::ZeroDuration(), longest);
   }
-  deliveries_.push_back({webhook, notification, 0, clock_.MonotonicNow()});
+  deliveries_.push_back(std::move(delivery));
   changed_.notify_one();
+}
+
+void DeliveryLane::Use(const Webhook& webhook) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  webhook_ = webhook;
+}
+
+void DeliveryLane::GiveUp(std::string_view why) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  while (GiveUpOldest(why)) {
+  }
 }
 
 bool DeliveryLane::IsIdle() const {
@@ -41,46 +61,60 @@ void DeliveryLane::Stop() {
 void DeliveryLane::Loop() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stopping_) {
-    const absl::Duration now = clock_.MonotonicNow();
-    absl::Duration wait = absl::InfiniteDuration();
-    auto due = deliveries_.end();
-    for (auto it = deliveries_.begin(); it != deliveries_.end() && due == deliveries_.end(); ++it) {
-      if (it->due <= now) due = it;
-      wait = std::min(wait, it->due - now);
-    }
-    if (due != deliveries_.end()) {
-      Delivery delivery = std::move(*due);
-      deliveries_.erase(due);
-      Try(std::move(delivery), lock);
-    } else if (deliveries_.empty()) {
+    if (deliveries_.empty()) {
       changed_.wait(lock);
-    } else {
+      continue;
+    }
+    const absl::Duration wait = due_ - clock_.MonotonicNow();
+    if (wait > absl::ZeroDuration()) {
       changed_.wait_for(lock, std::max(absl::ToChronoMilliseconds(wait), std::chrono::milliseconds(1)));
+    } else if (clock_.WallNow() - deliveries_.front().notification.time > options_.most_age) {
+      GiveUpOldest(fmt::format("given up: older than {}", absl::FormatDuration(options_.most_age)));
+    } else {
+      Try(lock);
     }
   }
-  for (const Delivery& delivery : deliveries_) Log(delivery, "given up: the coordinator ends");
 }
 
-void DeliveryLane::Try(Delivery delivery, std::unique_lock<std::mutex>& lock) {
+void DeliveryLane::Try(std::unique_lock<std::mutex>& lock) {
+  Delivery delivery = deliveries_.front();
+  const Webhook webhook = webhook_;
   busy_ = true;
   lock.unlock();
-  const TryResult result = options_.deliver(delivery.webhook, delivery.notification);
+  const TryResult result = options_.deliver(webhook, delivery.notification);
   lock.lock();
   busy_ = false;
   ++delivery.tries;
-  if (result.delivered) return Log(delivery, result.words);
-  if (!result.may_pass || delivery.tries > options_.waits.size())
-    return Log(delivery, fmt::format("{}; given up", result.words));
-  const absl::Duration wait = options_.waits[delivery.tries - 1];
-  Log(delivery, fmt::format("{}; again in {}", result.words, absl::FormatDuration(wait)));
-  delivery.due = clock_.MonotonicNow() + wait;
-  deliveries_.push_back(std::move(delivery));
+  const bool again =
+      !result.delivered && result.may_pass && delivery.tries <= static_cast<int64_t>(options_.waits.size());
+  due_ = clock_.MonotonicNow();
+  if (!again) {
+    deliveries_.pop_front();
+    database_.Remove(delivery);
+    return LogDelivery(log_, clock_, delivery, result.delivered ? result.words : result.words + "; given up");
+  }
+  const absl::Duration wait = options_.waits[static_cast<size_t>(delivery.tries - 1)];
+  due_ += wait;
+  delivery.due = clock_.WallNow() + wait;
+  database_.Put(delivery);
+  LogDelivery(log_, clock_, delivery, fmt::format("{}; again in {}", result.words, absl::FormatDuration(wait)));
+  deliveries_.front() = std::move(delivery);
 }
 
-void DeliveryLane::Log(const Delivery& delivery, const std::string& outcome) {
-  log_.Append(fmt::format("{} {} {} {} try {}: {}", absl::FormatTime(clock_.WallNow(), absl::UTCTimeZone()),
-                          delivery.webhook.name, delivery.notification.event, delivery.notification.id, delivery.tries,
-                          outcome));
+bool DeliveryLane::GiveUpOldest(std::string_view why) {
+  // What becomes of the one that is under way is for the receiver to say.
+  const auto oldest = deliveries_.begin() + (busy_ ? 1 : 0);
+  if (deliveries_.empty() || oldest == deliveries_.end()) return false;
+  database_.Remove(*oldest);
+  LogDelivery(log_, clock_, *oldest, why);
+  deliveries_.erase(oldest);
+  return true;
+}
+
+void LogDelivery(AuditLog& log, const Clock& clock, const Delivery& delivery, std::string_view outcome) {
+  log.Append(fmt::format("{} {} {} {} try {}: {}", absl::FormatTime(clock.WallNow(), absl::UTCTimeZone()),
+                         delivery.webhook, delivery.notification.event, delivery.notification.id, delivery.tries,
+                         outcome));
 }
 
 }  // namespace loupe::coordinator

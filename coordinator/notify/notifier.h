@@ -1,9 +1,10 @@
 // Tells webhooks, and people by e-mail, what happens in sweeps: retries, a log of every delivery, and for each receiver
-// a queue in memory with a thread of its own: one that waits holds up no other.
+// a queue with a thread of its own: one that waits holds up no other.
 //
-// A notification is made from what is durable already, and delivered at least once while the process lives; what waits
-// when it ends is not sent later (the sweep's state is the truth, a notification a hint). One that is refused for good,
-// or was tried for an hour, is given up; the log says so.
+// A notification is made from what is durable already, and delivered at least once. What a process had no time for, its
+// successor does: deliveries that wait lie in DATA/deliveries.db, and events that are in the coordinator's database and
+// not in there (it was killed between the two) are found at the start, with the same ids. One that is refused for good,
+// was tried for an hour, or is a day old is given up; the log says so.
 #pragma once
 
 #include <condition_variable>
@@ -18,8 +19,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
-#include "common/random_source.h"
 #include "coordinator/access/audit_log.h"
+#include "coordinator/notify/delivery_database.h"
 #include "coordinator/notify/delivery_lane.h"
 #include "coordinator/notify/webhook.h"
 #include "coordinator/scheduler/effects.h"
@@ -34,10 +35,14 @@ struct NotifierOptions {
   // "/usr/sbin/sendmail -t -i": what takes e-mails on its standard input. Empty: there are none.
   std::string command;
   // Between tries; after the last one it is given up.
-  std::vector<absl::Duration> waits = {absl::Seconds(5), absl::Seconds(30), absl::Minutes(2), absl::Minutes(10),
-                                       absl::Minutes(47)};
+  std::vector<absl::Duration> waits = {absl::Seconds(5),  absl::Seconds(30), absl::Minutes(2),  absl::Minutes(10),
+                                       absl::Minutes(10), absl::Minutes(10), absl::Minutes(10), absl::Minutes(10)};
   // Deliveries that wait for one receiver; beyond it the oldest is given up.
   size_t most_waiting = 1000;
+  // Events that are older are given up.
+  absl::Duration most_age = absl::Hours(24);
+  // Of webhooks.log, and of the one before it.
+  int64_t log_bytes = 4 << 20;
   // One notification of a lost worker in this time.
   absl::Duration worker_interval = absl::Minutes(1);
 };
@@ -45,13 +50,12 @@ struct NotifierOptions {
 // Thread-safe.
 class Notifier {
  public:
-  // `folder` has webhooks.json and gets webhooks.log; the rest outlives it. Errors of ReadWebhooks: a coordinator that
-  // is told whom to notify, and cannot, says so at once. INVALID_ARGUMENT also for a command that is no program, and
-  // for an entry with e-mail where there is no command.
+  // `folder` has webhooks.json and gets webhooks.log and deliveries.db; the rest outlives it. Errors of ReadWebhooks: a
+  // coordinator that is told whom to notify, and cannot, says so at once. INVALID_ARGUMENT also for a command that is
+  // no program, and for an entry with e-mail where there is no command.
   static absl::StatusOr<std::unique_ptr<Notifier>> Start(const std::string& folder, StoreReader& store,
-                                                         const Clock& clock, RandomSource& random,
-                                                         const NotifierOptions& options = {});
-  // Ends the delivery that is under way, and gives up what waits.
+                                                         const Clock& clock, const NotifierOptions& options = {});
+  // Ends the delivery that is under way; what waits is left to the next one.
   ~Notifier();
 
   // `committed` is durable. On the engine's thread: quick.
@@ -60,34 +64,58 @@ class Notifier {
  private:
   // As it is noted; told in words on the thread below.
   struct Happening {
+    // Empty: nothing to tell, but a sweep's state is another one, or (without uid) it is gone.
     std::string event;
     absl::Time time;
     SweepKey sweep = 0;
+    // Of news of a sweep.
     std::string sweep_id;
+    std::string sweep_uid;
     SweepState state = SweepState::kActive;
+    // Of its state: what makes its second end another event than its first.
+    int64_t version = 0;
+    // Of news of a trial.
     int64_t index = -1;
+    int64_t epoch = 0;
     TrialState trial_state = TrialState::kQueued;
+    // Empty: whoever ran the trial last.
+    std::string worker;
     std::string reason;
   };
-  Notifier(std::string folder, StoreReader& store, const Clock& clock, RandomSource& random, NotifierOptions options)
-      : folder_(std::move(folder)), store_(store), clock_(clock), random_(random), options_(std::move(options)) {}
+  struct SweepName {
+    std::string id;
+    std::string uid;
+  };
+  Notifier(std::string folder, StoreReader& store, const Clock& clock, NotifierOptions options)
+      : folder_(std::move(folder)),
+        store_(store),
+        clock_(clock),
+        options_(std::move(options)),
+        database_(folder_ + kDeliveriesFile) {}
+
+  static Happening OfSweep(const SweepRecord& sweep);
+  // At the start, before anything new can happen.
+  absl::Status GoOn();
+  absl::StatusOr<std::vector<Happening>> MissedSince(const Told& told);
+  void TellFromNowOn();
 
   void Loop();
   absl::StatusOr<std::vector<Webhook>> Read() const;
   void ReadAgain();
-  void Queue(const Happening& happening);
+  void Queue(const std::deque<Happening>& happenings);
   // False: nothing to tell (its sweep is gone, the same worker again).
   bool Describe(const Happening& happening, Notification& notification);
-  std::string NameOf(const Happening& happening);
+  SweepName NameOf(const Happening& happening);
   DeliveryLane& LaneOf(const Webhook& webhook);
+  const Webhook* Find(const std::string& name) const;
   // On a lane's thread.
   TryResult Deliver(const Webhook& webhook, const Notification& notification) const;
 
   const std::string folder_;
   StoreReader& store_;
   const Clock& clock_;
-  RandomSource& random_;
   const NotifierOptions options_;
+  DeliveryDatabase database_;
   std::vector<std::string> command_;
   std::unique_ptr<AuditLog> log_;
   // Of the engine's thread.
@@ -97,7 +125,7 @@ class Notifier {
   std::string version_;
   // By the webhook's name.
   std::map<std::string, std::unique_ptr<DeliveryLane>> lanes_;
-  std::map<SweepKey, std::string> ids_;
+  std::map<SweepKey, SweepName> names_;
   std::map<std::string, absl::Duration> workers_told_;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -8,7 +8,7 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/numbers.h"
+#include "common/http_post.h"
 #include "common/private_file.h"
 #include "common/status_macros.h"
 #include "common/text.h"
@@ -24,35 +24,6 @@ constexpr size_t kMostWebhooks = 100;
 
 bool IsPlain(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
-}
-
-// "https://host:port/path?query"
-absl::Status TakeUrl(const std::string& url, Webhook& webhook) {
-  const absl::Status wrong =
-      absl::InvalidArgumentError(fmt::format("url '{}': expected http://host/path or https://host/path", url));
-  if (!IsPlain(url)) return wrong;
-  std::string_view rest = url;
-  webhook.tls = rest.starts_with("https://");
-  if (!webhook.tls && !rest.starts_with("http://")) return wrong;
-  rest.remove_prefix(webhook.tls ? 8 : 7);
-  const std::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
-  webhook.target = std::string(rest.substr(authority.size()));
-  webhook.target.resize(std::min(webhook.target.size(), webhook.target.find('#')));
-  if (!webhook.target.starts_with('/')) webhook.target.insert(0, "/");
-  webhook.port = webhook.tls ? 443 : 80;
-  std::string_view host = authority;
-  const size_t colon = authority.rfind(':');
-  if (colon != std::string_view::npos && !authority.ends_with(']')) {
-    const std::string_view port = authority.substr(colon + 1);
-    if (!absl::SimpleAtoi(absl::string_view(port.data(), port.size()), &webhook.port)) return wrong;
-    host = authority.substr(0, colon);
-  }
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  webhook.host = std::string(host);
-  // A password in an address would be shown wherever the address is.
-  const bool good =
-      !host.empty() && host.find('@') == std::string_view::npos && webhook.port > 0 && webhook.port < 65536;
-  return good ? absl::OkStatus() : wrong;
 }
 
 absl::StatusOr<std::string> TextOf(const json& entry, const char* key, const std::string& fallback) {
@@ -88,7 +59,7 @@ absl::Status TakeMail(const json& entry, Webhook& webhook) {
 absl::Status TakeHttp(const json& entry, Webhook& webhook) {
   if (entry.contains("from")) return absl::InvalidArgumentError("'from' is a part of an e-mail alone");
   LOUPE_ASSIGN_OR_RETURN(const std::string url, TextOf(entry, "url", ""));
-  LOUPE_RETURN_IF_ERROR(TakeUrl(url, webhook));
+  LOUPE_ASSIGN_OR_RETURN(static_cast<HttpUrl&>(webhook), ParseHttpUrl(url));
   LOUPE_ASSIGN_OR_RETURN(webhook.secret, TextOf(entry, "secret", ""));
   if (webhook.secret.size() < kLeastSecret)
     return absl::InvalidArgumentError(fmt::format("secret: expected at least {} characters", kLeastSecret));

@@ -14,16 +14,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/http_post.h"
 
 namespace loupe::coordinator {
 
-struct Webhook {
+struct Webhook : HttpUrl {
   std::string name;
-  // Parts of the url.
-  bool tls = false;
-  std::string host;
-  int port = 0;
-  std::string target;
   std::string secret;
   // Empty: all.
   std::vector<std::string> events;

@@ -170,8 +170,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
         ServerTls::Open(options.tls, http_is_reachable ? options.http_listen : "127.0.0.1:0", p.folder));
   }
   LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
-  LOUPE_ASSIGN_OR_RETURN(p.notifier,
-                         Notifier::Start(p.folder, *p.store, clock, random, {.command = options.notify_command}));
+  LOUPE_ASSIGN_OR_RETURN(p.notifier, Notifier::Start(p.folder, *p.store, clock, {.command = options.notify_command}));
   p.engine = std::make_unique<Engine>(
       options.scheduler, Engine::Deps{p.store.get(), &clock, &random,
                                       [&p](bool healthy) {

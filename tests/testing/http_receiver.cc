@@ -46,6 +46,7 @@ HttpReceiver::HttpReceiver(std::deque<int> statuses) : statuses_(std::move(statu
 HttpReceiver::~HttpReceiver() {
   ::shutdown(socket_, SHUT_RDWR);
   thread_.join();
+  for (const int connection : unanswered_) ::close(connection);
   ::close(socket_);
 }
 
@@ -53,12 +54,15 @@ void HttpReceiver::Loop() {
   for (;;) {
     const int connection = ::accept4(socket_, nullptr, nullptr, SOCK_CLOEXEC);
     if (connection < 0) return;
-    Serve(connection);
-    ::close(connection);
+    if (Serve(connection)) {
+      ::close(connection);
+    } else {
+      unanswered_.push_back(connection);
+    }
   }
 }
 
-void HttpReceiver::Serve(int connection) {
+bool HttpReceiver::Serve(int connection) {
   std::string text;
   size_t head = std::string::npos;
   size_t wanted = 0;
@@ -66,7 +70,7 @@ void HttpReceiver::Serve(int connection) {
   while (head == std::string::npos || text.size() < head + 4 + wanted) {
     char bytes[4096];
     const ssize_t got = ::recv(connection, bytes, sizeof bytes, 0);
-    if (got <= 0) return;
+    if (got <= 0) return true;
     text.append(bytes, static_cast<size_t>(got));
     if (head != std::string::npos || (head = text.find("\r\n\r\n")) == std::string::npos) continue;
     const size_t line = text.find("\r\n");
@@ -94,9 +98,11 @@ void HttpReceiver::Serve(int connection) {
     received_.push_back(std::move(post));
   }
   changed_.notify_all();
+  if (status == 0) return false;
   const std::string answer =
       fmt::format("HTTP/1.1 {} Status\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", status);
   static_cast<void>(::send(connection, answer.data(), answer.size(), MSG_NOSIGNAL));
+  return true;
 }
 
 std::vector<ReceivedPost> HttpReceiver::Wait(size_t count, absl::Duration wait) {

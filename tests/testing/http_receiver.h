@@ -23,7 +23,7 @@ struct ReceivedPost {
 // Thread-safe. Listens on a free port of this machine.
 class HttpReceiver {
  public:
-  // Answers with these statuses in turn, then with 204.
+  // Answers with these statuses in turn, then with 204; with 0 not at all, while it lives.
   explicit HttpReceiver(std::deque<int> statuses = {});
   ~HttpReceiver();
 
@@ -33,7 +33,8 @@ class HttpReceiver {
 
  private:
   void Loop();
-  void Serve(int connection);
+  // False: left without an answer.
+  bool Serve(int connection);
 
   int socket_ = -1;
   int port_ = 0;
@@ -41,6 +42,7 @@ class HttpReceiver {
   std::condition_variable changed_;
   std::deque<int> statuses_;
   std::vector<ReceivedPost> received_;
+  std::vector<int> unanswered_;
   std::thread thread_;
 };
 

@@ -36,5 +36,14 @@ TEST(AuditLogTest, AFullDiskCostsTheLineAndNothingElse) {
   (*log)->Append("lost too");
 }
 
+TEST(AuditLogTest, ALogWithASizeKeepsTheOneBefore) {
+  const testing::TempFolder folder;
+  const auto log = AuditLog::Open(folder / "webhooks.log", 4);
+  ASSERT_TRUE(log.ok());
+  for (const char* line : {"one", "two", "three", "four"}) (*log)->Append(line);
+  EXPECT_EQ(*ReadFile(folder / "webhooks.log"), "four\n");
+  EXPECT_EQ(*ReadFile(folder / "webhooks.log.1"), "three\n");
+}
+
 }  // namespace
 }  // namespace loupe::coordinator

@@ -12,6 +12,7 @@
 #include "common/private_file.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
+#include "tests/testing/fake_clock.h"
 #include "tests/testing/http_receiver.h"
 #include "tests/testing/temp_folder.h"
 
@@ -47,7 +48,7 @@ class NotifierTest : public ::testing::Test {
             .ok());
   }
   std::unique_ptr<Notifier> Start() {
-    auto notifier = Notifier::Start(folder_.path(), *store_, SystemClock(), SystemRandom(), options_);
+    auto notifier = Notifier::Start(folder_.path(), *store_, *clock_, options_);
     EXPECT_TRUE(notifier.ok()) << notifier.status();
     return *std::move(notifier);
   }
@@ -59,6 +60,7 @@ class NotifierTest : public ::testing::Test {
   }
 
   const testing::TempFolder folder_;
+  const Clock* clock_ = &SystemClock();
   NotifierOptions options_{.timeout = absl::Seconds(5), .waits = {absl::Milliseconds(1), absl::Milliseconds(1)}};
   std::unique_ptr<SqliteStore> store_;
   SweepRecord ended_;
@@ -152,6 +154,122 @@ TEST_F(NotifierTest, AReceiverThatWaitsHoldsUpNobody) {
   EXPECT_EQ(receiver.Wait(3).size(), 3U);
 }
 
+TEST_F(NotifierTest, WhatWaitsOutlivesTheProcess) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  options_.waits = {absl::Hours(1)};
+  testing::HttpReceiver receiver({500});
+  Write(receiver.port(), R"(, "allow_private": true)");
+  const auto fails = [&](int64_t trial) {
+    return UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt};
+  };
+  auto notifier = Start();
+  for (int64_t trial = 0; trial < 2; ++trial) notifier->Note({fails(trial)});
+  AwaitLog("try 1: answered 500; again in 1h");
+  // The second waits for the first: in the order of events.
+  EXPECT_EQ(receiver.Wait(1).size(), 1U);
+  notifier.reset();
+  clock.Advance(absl::Minutes(59));
+  notifier = Start();
+  notifier->Note({UpdateSweep{ended_}});
+  EXPECT_EQ(receiver.Wait(2, absl::Milliseconds(200)).size(), 1U);
+  notifier.reset();
+  clock.Advance(absl::Minutes(1));
+  notifier = Start();
+  const std::vector<testing::ReceivedPost> posts = receiver.Wait(4);
+  ASSERT_EQ(posts.size(), 4U);
+  EXPECT_EQ(posts[1].body, posts[0].body);
+  EXPECT_EQ(posts[1].headers.at("loupe-delivery"), posts[0].headers.at("loupe-delivery"));
+  EXPECT_EQ(json::parse(posts[2].body)["trial"], "sweeps/small/trials/1");
+  EXPECT_EQ(json::parse(posts[3].body)["event"], "sweep.finished");
+  AwaitLog("sweep.finished");
+  // And is not sent again.
+  notifier.reset();
+  notifier = Start();
+  EXPECT_EQ(receiver.Wait(5, absl::Milliseconds(200)).size(), 4U);
+}
+
+// Committed, and killed before anybody took note of it: here nobody calls Note.
+TEST_F(NotifierTest, WhatWasCommittedIsFoundAtTheStart) {
+  testing::HttpReceiver receiver;
+  Write(receiver.port(), R"(, "allow_private": true)");
+  const absl::Time start = SystemClock().WallNow();
+  auto lost = [&](int64_t trial, absl::Time end_time) {
+    return Effects{
+        StartAttempt{{1, trial}, 1, std::string(64, 'a'), "w1", "s", start},
+        EndAttempt{{1, trial}, 1, AttemptEnd::kLost, std::nullopt, end_time},
+        UpdateTrial{.trial = {1, trial}, .state = TrialState::kQuarantined, .epoch = 1, .last_failure = std::nullopt}};
+  };
+  // Before anybody was to be told: old news.
+  ASSERT_TRUE(store_->Commit(lost(0, start)).ok());
+  Start().reset();
+  EXPECT_TRUE(receiver.Wait(1, absl::ZeroDuration()).empty());
+  const Effects second = lost(1, SystemClock().WallNow());
+  ASSERT_TRUE(store_->Commit(second).ok());
+  ended_.end_time = SystemClock().WallNow();
+  ended_.update_time = *ended_.end_time;
+  ASSERT_TRUE(store_->Commit({UpdateSweep{ended_}}).ok());
+  auto notifier = Start();
+  std::vector<testing::ReceivedPost> posts = receiver.Wait(3);
+  ASSERT_EQ(posts.size(), 3U);
+  std::vector<std::string> events;
+  for (const auto& post : posts) events.push_back(post.headers.at("loupe-event"));
+  EXPECT_THAT(events, ::testing::ElementsAre("worker.lost", "trial.failed", "sweep.finished"));
+  EXPECT_EQ(json::parse(posts[0].body)["worker"], "workers/w1");
+  // Noted as it happens, they have the ids under which they were found.
+  notifier->Note(second);
+  posts = receiver.Wait(4);
+  ASSERT_EQ(posts.size(), 4U);
+  EXPECT_EQ(posts[3].headers.at("loupe-delivery"), posts[1].headers.at("loupe-delivery"));
+}
+
+TEST_F(NotifierTest, WhatWaitsHasItsBounds) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  options_.waits = {absl::Hours(30)};
+  options_.most_waiting = 2;
+  testing::HttpReceiver receiver({503});
+  Write(receiver.port(), R"(, "allow_private": true)");
+  auto notifier = Start();
+  for (int64_t trial = 0; trial < 4; ++trial) {
+    notifier->Note({UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt}});
+    if (trial == 0) AwaitLog("answered 503");
+  }
+  AwaitLog("try 0: given up: too many wait");
+  notifier.reset();
+  clock.Advance(absl::Hours(25));
+  notifier = Start();
+  AwaitLog("given up: older than 24h");
+  notifier.reset();
+  // Nobody is left to be told.
+  notifier = Start();
+  notifier->Note({UpdateSweep{ended_}});
+  ASSERT_EQ(receiver.Wait(2).size(), 2U);
+}
+
+TEST_F(NotifierTest, RemovedReceiverIsGivenUp) {
+  testing::HttpReceiver receiver({500});
+  options_.waits = {absl::Hours(1)};
+  Write(receiver.port(), R"(, "allow_private": true)");
+  auto notifier = Start();
+  notifier->Note({UpdateSweep{ended_}});
+  AwaitLog("answered 500; again in 1h");
+  notifier.reset();
+  ASSERT_TRUE(WritePrivateFile(folder_ / "webhooks.json", "[]").ok());
+  notifier = Start();
+  AwaitLog("given up: there is no such webhook any more");
+}
+
+TEST_F(NotifierTest, DamagedStoreOfDeliveriesIsPutAside) {
+  testing::HttpReceiver receiver;
+  Write(receiver.port(), R"(, "allow_private": true)");
+  ASSERT_TRUE(WritePrivateFile(folder_ / "deliveries.db", std::string(5000, 'x')).ok());
+  const auto notifier = Start();
+  notifier->Note({UpdateSweep{ended_}});
+  EXPECT_EQ(receiver.Wait(1).size(), 1U);
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "deliveries.db.damaged"));
+}
+
 // A stand-in for sendmail, which keeps what it reads.
 class MailTest : public NotifierTest {
  protected:
@@ -204,8 +322,7 @@ TEST_F(MailTest, CommandThatHangsIsEnded) {
 TEST_F(MailTest, MailWithoutACommandIsSaidAtStart) {
   const auto refused = [&](const std::string& command) {
     options_.command = command;
-    return std::string(
-        Notifier::Start(folder_.path(), *store_, SystemClock(), SystemRandom(), options_).status().message());
+    return std::string(Notifier::Start(folder_.path(), *store_, *clock_, options_).status().message());
   };
   EXPECT_THAT(refused(""), HasSubstr("--notify-command"));
   EXPECT_THAT(refused("sendmail -t"), HasSubstr("absolute path"));
@@ -215,8 +332,7 @@ TEST_F(MailTest, MailWithoutACommandIsSaidAtStart) {
 
 TEST_F(NotifierTest, ADamagedFileIsSaidAtStart) {
   ASSERT_TRUE(WritePrivateFile(folder_ / "webhooks.json", "[{}]").ok());
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      Notifier::Start(folder_.path(), *store_, SystemClock(), SystemRandom(), options_).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Notifier::Start(folder_.path(), *store_, *clock_, options_).status()));
 }
 
 }  // namespace

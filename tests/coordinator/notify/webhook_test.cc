@@ -6,8 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "common/http_post.h"
 #include "common/private_file.h"
-#include "coordinator/notify/http_post.h"
 #include "tests/testing/temp_folder.h"
 
 namespace loupe::coordinator {
