@@ -1,12 +1,14 @@
 #include "coordinator/http/front.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/api/call.h"
+#include "coordinator/http/compress.h"
 #include "coordinator/http/connect_call.h"
 #include "coordinator/http/default_headers.h"
 #include "coordinator/http/errors.h"
@@ -51,9 +53,18 @@ std::vector<std::string> PartsOf(std::string_view path) {
   return parts;
 }
 
+// Once, for what never changes.
+std::optional<std::string> SmallerGzip(std::string_view bytes) {
+  std::optional<std::string> made = Gzip(bytes, /*well=*/true);
+  return made && made->size() < bytes.size() ? std::move(made) : std::nullopt;
+}
+
 }  // namespace
 
-Front::Front(const FrontDeps& deps) : deps_(deps), methods_(deps.handlers), openapi_(OpenApiDocument(methods_)) {}
+Front::Front(const FrontDeps& deps) : deps_(deps), methods_(deps.handlers), openapi_(OpenApiDocument(methods_)) {
+  openapi_gzip_ = SmallerGzip(openapi_);
+  for (const PageFile& file : PageFiles()) page_gzip_.push_back(SmallerGzip(file.content));
+}
 
 absl::StatusOr<std::unique_ptr<Front>> Front::Start(const std::string& listen, const HttpLimits& limits,
                                                     const FrontDeps& deps) {
@@ -85,7 +96,7 @@ void Front::Serve(const std::shared_ptr<Exchange>& exchange) {
   }
   if (path == "/metrics") return ServeMetrics(exchange);
   if (path == "/openapi.json") {
-    return exchange->Respond({.status = 200, .headers = {{"Content-Type", "application/json"}}, .body = openapi_});
+    return exchange->Respond(OpenApi(request));
   }
   exchange->Respond(Page(request));
 }
@@ -125,11 +136,22 @@ void Front::ServeMetrics(const std::shared_ptr<Exchange>& exchange) {
       [this, exchange] {
         absl::StatusOr<std::string> text = deps_.metrics();
         if (!text.ok()) return exchange->Respond(ErrorResponse(text.status()));
-        exchange->Respond({.status = 200,
-                           .headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}},
-                           .body = *std::move(text)});
+        Response response{.status = 200,
+                          .headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}},
+                          .body = *std::move(text)};
+        Compress(exchange->request(), response);
+        exchange->Respond(std::move(response));
       },
       [exchange](const absl::Status& failed) { exchange->Respond(ErrorResponse(failed)); });
+}
+
+Response Front::OpenApi(const Request& request) const {
+  Response response{
+      .status = 200, .headers = {{"Content-Type", "application/json"}, {"Vary", "Accept-Encoding"}}, .body = ""};
+  const bool smaller = openapi_gzip_ && TakesGzip(request);
+  response.body = smaller ? *openapi_gzip_ : openapi_;
+  if (smaller) response.headers.emplace_back("Content-Encoding", "gzip");
+  return response;
 }
 
 Response Front::Page(const Request& request) const {
@@ -141,18 +163,24 @@ Response Front::Page(const Request& request) const {
   // What the page shows by itself, "/sweeps/a": a name without a dot.
   if (file == files.end() && request.path.find('.') == std::string::npos) file = find("/index.html");
   if (file == files.end()) return NotFound(request);
+  const std::optional<std::string>& smaller = page_gzip_[static_cast<size_t>(file - files.begin())];
+  const bool compressed = smaller && TakesGzip(request);
+  // Other bytes, another tag.
   const std::string etag =
-      fmt::format("\"{}\"", Sha256Hex(std::string_view(file->content.data(), file->content.size())).substr(0, 32));
+      fmt::format("\"{}{}\"", Sha256Hex(std::string_view(file->content.data(), file->content.size())).substr(0, 32),
+                  compressed ? "-gzip" : "");
   Response response{.status = 200,
                     .headers = {{"Content-Type", std::string(file->media_type)},
                                 {"Content-Security-Policy", std::string(kPagePolicy)},
                                 {"Cache-Control", "no-cache"},
-                                {"ETag", etag}},
+                                {"ETag", etag},
+                                {"Vary", "Accept-Encoding"}},
                     .body = ""};
   if (PartOf(request, 0, etag).status == 304) {
     response.status = 304;
   } else {
-    response.body = std::string(file->content);
+    response.body = compressed ? *smaller : std::string(file->content);
+    if (compressed) response.headers.emplace_back("Content-Encoding", "gzip");
   }
   return response;
 }

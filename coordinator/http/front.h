@@ -4,7 +4,9 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "coordinator/access/server_tls.h"
@@ -43,11 +45,16 @@ class Front {
   // /v1/…
   void ServeResource(const std::shared_ptr<Exchange>& exchange);
   void ServeMetrics(const std::shared_ptr<Exchange>& exchange);
+  Response OpenApi(const Request& request) const;
   Response Page(const Request& request) const;
 
   const FrontDeps deps_;
   const Methods methods_;
   const std::string openapi_;
+  // Compressed; nothing where that is not smaller.
+  std::optional<std::string> openapi_gzip_;
+  // By place in PageFiles.
+  std::vector<std::optional<std::string>> page_gzip_;
   ThumbnailCache thumbnails_;
   std::atomic<bool> ready_{false};
   std::atomic<int> listening_port_{0};

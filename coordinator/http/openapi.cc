@@ -30,7 +30,7 @@ class Schemas {
       Json properties = Json::object();
       for (int i = 0; i < message.field_count(); ++i) {
         const FieldDescriptor& field = *message.field(i);
-        properties[field.json_name()] = OfField(field);
+        properties[field.json_name()] = OrNull(OfField(field));
       }
       all_[name] = {{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
     }
@@ -67,6 +67,7 @@ class Schemas {
       case FieldDescriptor::CPPTYPE_FLOAT:
         return {{"oneOf", {Json{{"type", "number"}}, Json{{"enum", {"NaN", "Infinity", "-Infinity"}}}}}};
       case FieldDescriptor::CPPTYPE_INT32:
+        if (field.name() == "page_size") return {{"type", "integer"}, {"format", "int32"}, {"minimum", 0}};
         return {{"type", "integer"}, {"format", "int32"}};
       case FieldDescriptor::CPPTYPE_UINT32:
         return {{"type", "integer"}, {"minimum", 0}};
@@ -77,6 +78,14 @@ class Schemas {
         return {{"type", "string"}, {"pattern", "^[0-9]+$"}};
     }
     return Json::object();
+  }
+
+  // The mapping takes null for any field as its default.
+  static Json OrNull(Json schema) {
+    if (!schema.contains("type")) return {{"anyOf", {std::move(schema), Json{{"type", "null"}}}}};
+    schema["type"] = {schema["type"], "null"};
+    if (schema.contains("enum")) schema["enum"].push_back(nullptr);
+    return schema;
   }
 
   static Json OfEnum(const EnumDescriptor& values) {
@@ -147,7 +156,7 @@ Json OtherPaths(Schemas& schemas) {
       {"get",
        {{"operationId", "GetArtifact"},
         {"parameters",
-         {sweep, Parameter("trial", "path", "^[0-9]{1,18}$", true),
+         {sweep, Parameter("trial", "path", "^(0|[1-9][0-9]{0,17})$", true),
           Parameter("artifact", "path", "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$", true),
           Parameter("width", "query", "^(80|160|320|640)$", false)}},
         {"responses", WithErrors({{"200", BinaryAnswer("The file")},

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/status_macros.h"
+#include "coordinator/http/compress.h"
 #include "coordinator/http/default_headers.h"
 #include "coordinator/http/errors.h"
 #include "coordinator/http/range.h"
@@ -146,6 +147,19 @@ void SendThumbnail(const std::shared_ptr<Transfer>& transfer, ThumbnailCache& ca
   transfer->exchange().Respond(std::move(response), [transfer] {});
 }
 
+// On a thread of the pool: a report may be large.
+void SendCompressed(const std::shared_ptr<Transfer>& transfer, Response response, const AnalysisApi::Answer& answer) {
+  RunOnPool(
+      transfer->handlers().backend, transfer->open()->client(),
+      [transfer, response = std::move(response), answer]() mutable {
+        response.body = answer->payload;
+        Compress(transfer->exchange().request(), response);
+        transfer->AwaitClient();
+        transfer->exchange().Respond(std::move(response), [transfer] {});
+      },
+      [transfer](const absl::Status& failed) { transfer->exchange().Respond(ErrorResponse(failed)); });
+}
+
 }  // namespace
 
 void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, const std::string& trial,
@@ -204,6 +218,9 @@ void ServeReport(Handlers& handlers, int port, std::shared_ptr<Exchange> exchang
                                     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; "
                                     "frame-ancestors 'self'");
     }
+    if (IsToCompress(transfer->exchange().request(), answer->payload.size()))
+      return SendCompressed(transfer, std::move(response), answer);
+    response.headers.emplace_back("Vary", "Accept-Encoding");
     const auto size = static_cast<int64_t>(answer->payload.size());
     const auto read = [answer, at = std::make_shared<size_t>(0)](const std::function<void(Piece)>& deliver) {
       std::string piece = answer->payload.substr(*at, static_cast<size_t>(kPieceBytes));
