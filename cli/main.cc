@@ -7,10 +7,12 @@
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "cli/command_trace.h"
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/exit_code.h"
 #include "cli/name_hint.h"
+#include "common/http_post.h"
 #include "common/text.h"
 #include "fmt/format.h"
 
@@ -21,6 +23,26 @@ constexpr char kFooter[] =
     "4 the sweep ended with trials that have no result, 130 interrupted.\n"
     "Options of the connection (--address, --data, --token-file, …) may also stand before the command.";
 
+// Options of the connection behind the command, where they are known; the collector's stays in front.
+std::vector<std::string> ArgumentsInOrder(std::vector<std::string> arguments) {
+  constexpr std::string_view kOption = "--otlp-endpoint";
+  std::vector<std::string> first;
+  for (auto at = arguments.begin(); at != arguments.end() && at->starts_with("--") && first.empty();) {
+    const bool has_value = at->starts_with(std::string(kOption) + "=");
+    if (*at != kOption && !has_value) {
+      at += at->find('=') == std::string::npos && arguments.end() - at > 1 ? 2 : 1;
+      continue;
+    }
+    const auto end = at + (has_value || arguments.end() - at == 1 ? 1 : 2);
+    first.assign(at, end);
+    arguments.erase(at, end);
+    break;
+  }
+  arguments = loupe::cli::WithConnectOptionsBehind(std::move(arguments));
+  arguments.insert(arguments.begin(), first.begin(), first.end());
+  return arguments;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -29,6 +51,16 @@ int main(int argc, char** argv) {
                        "loupe " LOUPE_VERSION "\nbuild: " LOUPE_BUILD "\nLibTorch of its workers: " LOUPE_LIBTORCH);
   app.require_subcommand(1);
   app.footer(kFooter);
+  std::string otlp_endpoint;
+  app.add_option(
+         "--otlp-endpoint", otlp_endpoint,
+         "Collector that gets the command's span: http://localhost:4318 (else OTEL_EXPORTER_OTLP_ENDPOINT, else "
+         "none)")
+      ->check(CLI::Validator([](std::string& url) { return std::string(loupe::ParseHttpUrl(url).status().message()); },
+                             "URL"));
+  loupe::cli::CommandTrace trace;
+  // Before the command's own callback.
+  app.parse_complete_callback([&] { trace.Begin(otlp_endpoint); });
   int exit_code = loupe::cli::kOk;
   loupe::cli::AddPlanCommand(app, exit_code);
   loupe::cli::AddUpCommand(app, exit_code);
@@ -49,7 +81,7 @@ int main(int argc, char** argv) {
   loupe::cli::AddManCommand(app, exit_code);
   if (argc > 1 && std::string_view(argv[1]) == "__complete")
     return loupe::cli::PrintCompletions(app, {argv + 2, argv + argc});
-  std::vector<std::string> arguments = loupe::cli::WithConnectOptionsBehind({argv + 1, argv + argc});
+  const std::vector<std::string> arguments = ArgumentsInOrder({argv + 1, argv + argc});
   std::vector<const char*> words{argv[0]};
   for (const std::string& argument : arguments) words.push_back(argument.c_str());
   try {
@@ -62,6 +94,7 @@ int main(int argc, char** argv) {
                app.get_subcommands().empty() ? "" : app.get_subcommands().front()->get_name() + " ");
     return loupe::cli::kBadInput;
   }
+  trace.End(app.get_subcommands().front()->get_name(), exit_code);
   // A full disk or a closed pipe behind stdout is a failure even where the command itself went well.
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     if (exit_code == loupe::cli::kOk) exit_code = loupe::cli::kFailed;

@@ -27,6 +27,7 @@
 #include "common/atomic_file.h"
 #include "common/clock.h"
 #include "common/credentials.h"
+#include "common/http_post.h"
 #include "common/private_file.h"
 #include "common/status_macros.h"
 #include "coordinator/access/access.h"
@@ -329,7 +330,17 @@ void AddUpCommand(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str()
       ->group(kSnapshots);
-  up->callback([flags, &exit_code] { exit_code = flags->detach ? RunDetached(*flags) : RunHere(*flags); });
+  const auto endpoint = std::make_shared<std::string>();
+  up->add_option("--otlp-endpoint", *endpoint,
+                 "Collector that gets the spans of coordinator and workers: http://localhost:4318 (else "
+                 "OTEL_EXPORTER_OTLP_ENDPOINT, else none)")
+      ->check(
+          CLI::Validator([](std::string& url) { return std::string(ParseHttpUrl(url).status().message()); }, "URL"));
+  up->callback([flags, endpoint, &exit_code] {
+    // As the programs that it starts read it.
+    if (!endpoint->empty()) setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint->c_str(), /*replace=*/1);
+    exit_code = flags->detach ? RunDetached(*flags) : RunHere(*flags);
+  });
 
   CLI::App* down = app.add_subcommand("down", "Stop what 'loupe up' started");
   const auto data = std::make_shared<std::string>(kDefaultDataFolder);

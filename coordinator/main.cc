@@ -13,6 +13,7 @@
 #include "common/logging.h"
 #include "common/man_page.h"
 #include "common/text.h"
+#include "common/trace/span_exporter.h"
 #include "coordinator/api/analysis_job.h"
 #include "coordinator/server/server.h"
 #include "coordinator/store/upkeep/snapshots.h"
@@ -51,7 +52,8 @@ void WarnOfSizeLimit() {
       limit.rlim_cur >> 20);
 }
 
-int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordinator::SnapshotOptions& snapshots) {
+int Serve(loupe::coordinator::ServerOptions options, const loupe::coordinator::SnapshotOptions& snapshots,
+          loupe::SpanExporterOptions tracing) {
   // Blocked in every thread, and waited for in this one: no handler runs in the middle of something.
   sigset_t signals;
   sigemptyset(&signals);
@@ -63,6 +65,9 @@ int Serve(const loupe::coordinator::ServerOptions& options, const loupe::coordin
   signal(SIGXFSZ, SIG_IGN);
   WarnOfSizeLimit();
   RaiseFileLimit();
+  const auto spans = loupe::SpanExporter::Start(std::move(tracing));
+  if (!spans.ok()) return Report(spans.status());
+  options.spans = spans->get();
   absl::StatusOr<std::unique_ptr<loupe::coordinator::Server>> server = loupe::coordinator::Server::Start(options);
   if (!server.ok()) return Report(server.status());
   spdlog::info("listening on {}; data in '{}'; token in '{}/token'", (*server)->address(), options.data_folder,
@@ -85,6 +90,7 @@ int main(int argc, char** argv) {
   std::string log_level, log_format;
   loupe::coordinator::ServerOptions options;
   loupe::coordinator::SnapshotOptions snapshots;
+  loupe::SpanExporterOptions tracing{.endpoint = "", .service = "loupe-coordinator", .version = LOUPE_VERSION};
   int64_t analysis_memory_mb = options.analysis.memory_bytes >> 20;
   std::string backup_every = "1h";
   double lease_seconds = 30;
@@ -138,6 +144,9 @@ int main(int argc, char** argv) {
   app.add_option(
       "--notify-command", options.notify_command,
       "What takes e-mails on its standard input (webhooks.json): '/usr/sbin/sendmail -t -i'; no shell runs it");
+  app.add_option("--otlp-endpoint", tracing.endpoint,
+                 "Collector that gets the spans of traced calls and attempts: http://localhost:4318 (else "
+                 "OTEL_EXPORTER_OTLP_ENDPOINT, else none)");
   app.add_option("--log-level", log_level, "trace, debug, info, warn, error or off (else LOUPE_LOG, else info)");
   app.add_option("--log-format", log_format, "text, or json: an object per line (else LOUPE_LOG_FORMAT, else text)")
       ->check(CLI::IsMember({"text", "json"}));
@@ -176,5 +185,5 @@ int main(int argc, char** argv) {
   const auto every = loupe::coordinator::ParseSnapshotInterval(backup_every);
   if (!every.ok()) return Report(every.status());
   snapshots.every = *every;
-  return Serve(options, snapshots);
+  return Serve(std::move(options), snapshots, std::move(tracing));
 }

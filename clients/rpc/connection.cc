@@ -7,11 +7,13 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "clients/rpc/call_trace.h"
 #include "clients/rpc/proxy.h"
 #include "clients/rpc/rpc_status.h"
 #include "common/atomic_file.h"
@@ -19,6 +21,7 @@
 #include "common/error_details.h"
 #include "common/status_macros.h"
 #include "common/text.h"
+#include "common/trace/trace_context.h"
 #include "fmt/format.h"
 
 namespace loupe {
@@ -74,6 +77,13 @@ absl::Status FillFromCredentials(ConnectOptions& options) {
   }
   return absl::OkStatus();
 }
+
+// Set before there are calls, and read by them.
+std::string& CallTraceparent() {
+  static auto* traceparent = new std::string;
+  return *traceparent;
+}
+std::atomic<bool> calls_were_traced{false};
 
 bool IsHostPort(const std::string& address) {
   const size_t colon = address.rfind(':');
@@ -164,7 +174,15 @@ void Connection::ReadTokenAgain() const {
   token_ = *std::move(token);
 }
 
+void SetCallTraceparent(std::string traceparent) { CallTraceparent() = std::move(traceparent); }
+
+bool CallsWereTraced() { return calls_were_traced; }
+
 void Connection::Prepare(grpc::ClientContext& context, absl::Duration deadline) const {
+  if (const std::string& traceparent = CallTraceparent(); !traceparent.empty()) {
+    context.AddMetadata(kTraceparent, traceparent);
+    calls_were_traced = true;
+  }
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!token_.empty()) context.AddMetadata("authorization", "Bearer " + token_);

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "common/clock.h"
 #include "common/random_source.h"
+#include "common/trace/span_exporter.h"
 #include "coordinator/access/access.h"
 #include "coordinator/access/client_limits.h"
 #include "coordinator/access/open_calls.h"
@@ -20,6 +21,7 @@
 #include "coordinator/store/artifact_folder.h"
 #include "coordinator/store/store_reader.h"
 #include "coordinator/store/trial_logs.h"
+#include "coordinator/trace/sweep_traces.h"
 
 namespace loupe::coordinator {
 
@@ -40,6 +42,9 @@ struct Backend {
   // What is open, and the threads on which bodies run (call.h).
   OpenCalls* calls = nullptr;
   WorkPool* pool = nullptr;
+  // Null: calls have no spans, sweeps no traces.
+  SpanExporter* spans = nullptr;
+  SweepTraces* traces = nullptr;
   ClientLimits limits;
   // One line per change that a caller asked for: time, caller, method, object, outcome. May be empty.
   std::function<void(const std::string& line)> audit;
@@ -51,6 +56,8 @@ struct CallOrigin {
   std::string authorization;
   // The machine at the other end, without a port, which every connection changes: "ipv4:127.0.0.1".
   std::string machine;
+  // The "traceparent" header (common/trace/trace_context.h); empty for none.
+  std::string traceparent = {};
 };
 
 // Whose shares a call counts against: the caller, from the machine it calls from.

@@ -116,7 +116,7 @@ absl::StatusOr<v1::Sweep> SweepApi::View(const std::string& sweep_id) {
 }
 
 absl::Status SweepApi::Create(const v1::CreateSweepRequest& request, const std::string& client,
-                              v1::CreateSweepResponse& response) {
+                              const std::string& traceparent, v1::CreateSweepResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(SweepRequest asked, ReadSweepRequest(request));
   const auto plan = std::make_shared<const Plan>(std::move(asked.plan));
   const std::string token = ToHex(backend_.random->NextToken());
@@ -153,13 +153,16 @@ absl::Status SweepApi::Create(const v1::CreateSweepRequest& request, const std::
   const auto levels = [plan](int64_t cell) { return LevelsJson(plan->CellLevels(cell)); };
   // Before the sweep is there: its trials may be leased, and its job resumed, at once.
   backend_.plans->Put(record, plan);
-  LOUPE_ASSIGN_OR_RETURN(
-      const SweepRecord created,
-      backend_.engine->Call<SweepRecord>(
-          [=, request_id = request.request_id()](Scheduler& scheduler, const Now& now, Effects& effects) {
-            return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects, client, needs);
-          }));
-  LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(created.id));
+  if (const auto context = ParseTraceparent(traceparent); context && backend_.traces != nullptr)
+    backend_.traces->Keep(record.uid, *context);
+  const absl::StatusOr<SweepRecord> created = backend_.engine->Call<SweepRecord>(
+      [=, request_id = request.request_id()](Scheduler& scheduler, const Now& now, Effects& effects) {
+        return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects, client, needs);
+      });
+  // Refused, or a repetition, which is answered with the sweep that is there.
+  if (backend_.traces != nullptr && (!created.ok() || created->uid != record.uid)) backend_.traces->Forget(record.uid);
+  LOUPE_RETURN_IF_ERROR(created.status());
+  LOUPE_ASSIGN_OR_RETURN(*response.mutable_sweep(), View(created->id));
   return absl::OkStatus();
 }
 
@@ -241,7 +244,7 @@ void SweepApi::Verb(UnaryCall* call, const v1::SweepVerbRequest& request, SweepV
 void SweepApi::CreateSweep(UnaryCall* call, const v1::CreateSweepRequest& request, v1::CreateSweepResponse* response) {
   ServeChange(backend_, call, request.validate_only() ? Role::kViewer : Role::kSubmitter, "created", request.sweep_id(),
               request, [=, this, &request](const Caller& caller, const std::string& client) {
-                const absl::Status status = Create(request, client, *response);
+                const absl::Status status = Create(request, client, call->origin().traceparent, *response);
                 // The log has the request's name for it, and this one's was in its file, or drawn.
                 if (request.sweep_id().empty() && response->has_sweep()) {
                   Audit(backend_, caller, "created", response->sweep().name(), status);

@@ -38,7 +38,7 @@ class SweepApi {
 
  private:
   // `client`: whose jobs they are.
-  absl::Status Create(const v1::CreateSweepRequest& request, const std::string& client,
+  absl::Status Create(const v1::CreateSweepRequest& request, const std::string& client, const std::string& traceparent,
                       v1::CreateSweepResponse& response);
   absl::Status List(const v1::ListSweepsRequest& request, v1::ListSweepsResponse& response);
   absl::Status Retry(const v1::RetryTrialsRequest& request, const std::string& client,

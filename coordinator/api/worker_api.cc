@@ -62,6 +62,8 @@ absl::Status FillResponse(const Backend& backend, const v1::SynchronizeRequest& 
     SetDuration(answer.lease, desired->mutable_lease_duration());
     desired->set_finish_after_step(attempt.finish_after_step);
     if (known) continue;
+    if (backend.traces != nullptr)
+      desired->set_traceparent(backend.traces->TraceparentOf(attempt.sweep_uid, attempt.trial.index, attempt.epoch));
     LOUPE_RETURN_IF_ERROR(FillAssignment(backend, attempt, worker_version, *desired->mutable_assignment()));
     assigned_bytes += desired->ByteSizeLong();
   }

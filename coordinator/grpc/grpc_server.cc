@@ -12,6 +12,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "common/status_macros.h"
+#include "coordinator/grpc/call_spans.h"
 #include "coordinator/grpc/listener.h"
 #include "coordinator/grpc/server_credentials.h"
 #include "coordinator/grpc/services.h"
@@ -97,6 +98,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   // Fits clients/rpc/connection.cc, which pings every 20 s.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  if (SpanExporter* spans = handlers.backend.spans; spans != nullptr)
+    builder.experimental().SetInterceptorCreators(CallSpans(*spans));
   p.server = builder.BuildAndStart();
   if (p.server == nullptr) return absl::InternalError("gRPC cannot start: its log says why (GRPC_VERBOSITY=INFO)");
   p.listener->Start(std::move(acceptor));

@@ -10,6 +10,8 @@ CallOrigin OriginOf(const grpc::ServerContextBase& context) {
   const auto& metadata = context.client_metadata();
   if (const auto found = metadata.find("authorization"); found != metadata.end())
     origin.authorization.assign(found->second.data(), found->second.size());
+  if (const auto found = metadata.find(kTraceparent); found != metadata.end())
+    origin.traceparent.assign(found->second.data(), found->second.size());
   // "ipv4:127.0.0.1:41234"
   origin.machine = context.peer();
   origin.machine.resize(std::min(origin.machine.size(), origin.machine.rfind(':')));

@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "coordinator/api/call.h"
+#include "coordinator/http/compress.h"
 #include "coordinator/http/errors.h"
 #include "coordinator/http/sign_in.h"
 #include "fmt/format.h"
@@ -110,13 +111,33 @@ class HttpCall final : public UnaryCall, public std::enable_shared_from_this<Htt
         return absl::OkStatus();
       }
       const auto written = google::protobuf::util::MessageToJsonString(*answer_, &response.body);
-      return written.ok() ? absl::OkStatus() : absl::InternalError(written.message().ToString());
+      if (!written.ok()) return absl::InternalError(written.message().ToString());
+      Compress(exchange_->request(), response);
+      return absl::OkStatus();
     });
+    NoteSpan(made);
     // What lies unread counts against the client until it has left.
     exchange_->Respond(made.ok() ? std::move(response) : ErrorResponse(made), [self = shared_from_this()] {});
   }
 
+  void NoteSpan(const absl::Status& status) {
+    if (backend_.spans == nullptr) return;
+    const auto context = ParseTraceparent(exchange_->request().Header(kTraceparent));
+    if (!context || !context->sampled) return;
+    std::string name = exchange_->request().path.substr(1);
+    backend_.spans->Add({.trace_id = context->trace_id,
+                         .span_id = NewSpanId(),
+                         .parent_id = context->span_id,
+                         .name = std::move(name),
+                         .kind = SpanKind::kServer,
+                         .start = start_,
+                         .end = backend_.clock->WallNow(),
+                         .attributes = {{"rpc.system", "connect_rpc"}},
+                         .error = status.ok() ? "" : std::string(status.message())});
+  }
+
   const Backend& backend_;
+  const absl::Time start_ = backend_.clock->WallNow();
   const Method& method_;
   const int port_;
   const bool json_;

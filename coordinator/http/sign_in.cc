@@ -52,7 +52,9 @@ std::string Cookie(int port, std::string_view token, bool tls) {
 std::string CookieName(int port) { return fmt::format("loupe_{}", port); }
 
 CallOrigin OriginOf(const Request& request, int port) {
-  CallOrigin origin{.authorization = std::string(request.Header("authorization")), .machine = request.machine};
+  CallOrigin origin{.authorization = std::string(request.Header("authorization")),
+                    .machine = request.machine,
+                    .traceparent = std::string(request.Header(kTraceparent))};
   if (origin.authorization.empty() && !FromAnotherSite(request)) {
     const std::string_view token = CookieIn(request.Header("cookie"), CookieName(port));
     if (!token.empty()) origin.authorization = fmt::format("{}{}", kBearer, token);

@@ -310,6 +310,11 @@ absl::StatusOr<std::string> Metrics::Text(const MetricsDeps& deps) {
   page.Gauge("loupe_db_wal_bytes", "Size of the database's write-ahead log.", FileBytes(deps.database + "-wal"));
   page.Gauge("loupe_open_calls", "Calls that are open, by gRPC and by HTTP, streams included.",
              static_cast<double>(deps.calls->size()));
+  if (deps.spans != nullptr) {
+    page.Counter("loupe_trace_spans_sent_total", "Spans that a collector took.", number(deps.spans->sent()));
+    page.Counter("loupe_trace_spans_dropped_total", "Spans that no collector took, or that did not fit.",
+                 number(deps.spans->dropped()));
+  }
   AddProcess(page);
   return page.Text();
 }

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/trace/span_exporter.h"
 #include "coordinator/access/open_calls.h"
 #include "coordinator/engine/engine_thread.h"
 #include "coordinator/engine/worker_telemetry.h"
@@ -24,6 +25,8 @@ struct MetricsDeps {
   StoreReader* store;
   const OpenCalls* calls;
   const WorkerTelemetryTable* telemetry;
+  // Null: there are none.
+  const SpanExporter* spans;
   // The database's file; beside it lies its log.
   std::string database;
   std::string version;

@@ -108,6 +108,8 @@ struct Server::Parts {
   std::unique_ptr<SqliteStore> store;
   std::unique_ptr<ArtifactFolder> artifacts;
   std::unique_ptr<TrialLogs> logs;
+  SpanExporter* spans = nullptr;
+  std::unique_ptr<SweepTraces> traces;
   WorkerTelemetryTable telemetry;
   std::unique_ptr<AccessControl> access;
   std::unique_ptr<ServerTls> tls;
@@ -160,6 +162,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   p.running.emplace(p.folder);
   LOUPE_ASSIGN_OR_RETURN(p.artifacts, ArtifactFolder::Open(p.folder + kArtifactsFolder));
   LOUPE_ASSIGN_OR_RETURN(p.logs, OpenLogs(p.folder, *p.store));
+  p.spans = options.spans;
+  p.traces = std::make_unique<SweepTraces>(p.folder + kTracesFile, *p.store, p.spans);
   LOUPE_ASSIGN_OR_RETURN(p.access, AccessControl::Open(p.folder, clock));
   LOUPE_ASSIGN_OR_RETURN(p.tls, ServerTls::Open(options.tls, options.listen, p.folder));
   const bool http_is_reachable =
@@ -182,6 +186,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                         p.versions.Note(committed);
                                         p.feeds.Note(committed);
                                         p.notifier->Note(committed);
+                                        p.traces->Note(committed);
                                       },
                                       [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); },
                                       [&p](const SweepRecord& sweep) { return NeedsOf(p.plans, sweep); }});
@@ -206,6 +211,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                         .limiter = &p.limiter,
                         .calls = p.calls.get(),
                         .pool = p.pool.get(),
+                        .spans = p.spans,
+                        .traces = p.traces.get(),
                         .limits = options.limits,
                         .audit = [audit = p.audit.get()](const std::string& line) { audit->Append(line); }};
   p.handlers.emplace(backend, *p.tls, *p.analyses, p.versions);
@@ -230,6 +237,7 @@ absl::Status Server::Parts::StartHttp(const ServerOptions& options) {
                                                     .store = store.get(),
                                                     .calls = calls.get(),
                                                     .telemetry = &telemetry,
+                                                    .spans = spans,
                                                     .database = folder + kDatabaseFile,
                                                     .version = LOUPE_VERSION});
                              }};

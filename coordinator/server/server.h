@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "common/random_source.h"
+#include "common/trace/span_exporter.h"
 #include "coordinator/access/client_limits.h"
 #include "coordinator/access/server_tls.h"
 #include "coordinator/api/analysis_runner.h"
@@ -32,6 +33,8 @@ struct ServerOptions {
   SchedulerOptions scheduler;
   // NotifierOptions::command.
   std::string notify_command;
+  // Where spans are sent; null: nowhere. Outlives the server.
+  SpanExporter* spans = nullptr;
 };
 
 // Start … Stop once. Thread-safe after Start.

@@ -90,7 +90,13 @@ int main(int argc, char** argv) {
   options.threads = 1;
   loupe::worker::GrpcCoordinatorClient client(*connection);
   loupe::testing::FakeExecutor executor(executor_options);
-  loupe::worker::Agent agent(options, {&client, &executor, &loupe::SystemClock(), &loupe::SystemRandom()});
+  const auto spans = loupe::SpanExporter::Start({.endpoint = "", .service = "loupe-worker", .version = "fake"});
+  if (!spans.ok()) {
+    fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(spans.status().message()));
+    return 1;
+  }
+  loupe::worker::Agent agent(options,
+                             {&client, &executor, &loupe::SystemClock(), &loupe::SystemRandom(), spans->get()});
   const loupe::worker::LeaveOnSignal leave_on_signal(agent, absl::Seconds(grace_seconds));
   const absl::Status status = agent.Run();
   if (!status.ok()) fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(status.message()));

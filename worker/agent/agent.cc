@@ -318,6 +318,7 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
   attempt->OnLog(LogLevel::kInfo, fmt::format("taken by {} on {} (Loupe {})", options_.worker,
                                               deps_.executor->DeviceDescription(), options_.version));
   attempt->RequestFinishAfter(desired.finish_after_step());
+  attempt->Trace(AttemptSpans::Begin(deps_.spans, *deps_.clock, desired, options_.worker));
   held_.push_back(attempt);
   const auto& assignment = desired.assignment();
   const std::map<std::string, std::string> values(assignment.settings().begin(), assignment.settings().end());

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "common/random_source.h"
+#include "common/trace/span_exporter.h"
 #include "loupe/v1/worker.pb.h"
 #include "worker/agent/attempt_runner.h"
 #include "worker/agent/backoff.h"
@@ -67,6 +68,8 @@ class Agent {
     Executor* executor;
     const Clock* clock;
     RandomSource* random;
+    // Where the spans of traced attempts go; null: there are none.
+    SpanExporter* spans = nullptr;
   };
   Agent(AgentOptions options, Deps deps);
   ~Agent();

@@ -71,6 +71,7 @@ HeldAttempt::HeldAttempt(v1::LeaseKey lease, Deps deps, absl::Duration now, absl
 void HeldAttempt::OnProgress(std::string_view phase, int64_t step, int64_t total_steps) {
   const std::lock_guard lock(mutex_);
   LogPhaseLocked(phase, total_steps);
+  if (spans_ != nullptr) spans_->NotePhase(phase, step, total_steps);
   phase_ = phase;
   step_ = step;
   total_steps_ = total_steps;
@@ -97,6 +98,11 @@ void HeldAttempt::OnMetric(std::string_view metric, int64_t step, double value) 
   points_.push_back(std::move(point));
 }
 
+void HeldAttempt::OnPack(int32_t attempts) {
+  const std::lock_guard lock(mutex_);
+  pack_ = attempts;
+}
+
 void HeldAttempt::OnLog(LogLevel level, std::string_view text) {
   // In a worker's own log a line says whose it is; here all are this trial's.
   if (const std::string whose = lease_.trial() + ": "; text.starts_with(whose)) text.remove_prefix(whose.size());
@@ -107,12 +113,14 @@ void HeldAttempt::OnLog(LogLevel level, std::string_view text) {
 absl::Status HeldAttempt::OnArtifact(std::string_view name, std::string_view media_type, const std::string& path) {
   const ArtifactFile file{std::string(name), std::string(media_type), path};
   Backoff backoff(deps_.backoff, *deps_.random);
+  const absl::Time begin = deps_.clock->WallNow();
   // As long as the lease is held: a coordinator that restarts must not cost a finished training. Losing the lease
   // (ExpireIfDue) ends it.
   for (;;) {
     const absl::Status status = deps_.client->Upload(lease_, file, deps_.upload_timeout);
     std::unique_lock lock(mutex_);
     if (status.ok()) {
+      if (spans_ != nullptr) spans_->NoteUpload(file.name, begin);
       artifacts_.push_back(file.name);
       return status;
     }
@@ -138,6 +146,7 @@ void HeldAttempt::Finish(AttemptOutcome outcome) {
   {
     const std::lock_guard lock(mutex_);
     outcome_ = std::move(outcome);
+    if (spans_ != nullptr) spans_->End(*outcome_);
     log_.Add(deps_.clock->WallNow(), LevelOf(*outcome_), TextOf(*outcome_));
   }
   if (deps_.on_finished) deps_.on_finished();
@@ -202,6 +211,7 @@ v1::AttemptReport HeldAttempt::Report(size_t log_bytes) const {
   report.set_phase(phase_);
   report.set_step(step_);
   report.set_total_steps(total_steps_);
+  report.set_pack(pack_);
   const auto count = std::min<int64_t>(static_cast<int64_t>(points_.size()), kMaxPointsPerReport);
   for (int64_t i = 0; i < count; ++i) *report.add_points() = points_[static_cast<size_t>(i)];
   report.set_point_sequence(acknowledged_ + count);

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -16,6 +18,7 @@
 #include "common/random_source.h"
 #include "loupe/v1/worker.pb.h"
 #include "worker/agent/attempt_log_buffer.h"
+#include "worker/agent/attempt_spans.h"
 #include "worker/agent/backoff.h"
 #include "worker/agent/coordinator_client.h"
 #include "worker/executor/attempt.h"
@@ -51,10 +54,14 @@ class HeldAttempt : public AttemptObserver {
   // AttemptObserver
   void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) override;
   void OnMetric(std::string_view metric, int64_t step, double value) override;
+  void OnPack(int32_t attempts) override;
   void OnLog(LogLevel level, std::string_view text) override;
   absl::Status OnArtifact(std::string_view name, std::string_view media_type, const std::string& path) override;
   bool ShouldStop() const override;
   int64_t FinishAfter() const override;
+
+  // Its spans; null: it has none. Call it before anything runs.
+  void Trace(std::unique_ptr<AttemptSpans> spans) { spans_ = std::move(spans); }
 
   // The executor's last word.
   void Finish(AttemptOutcome outcome);
@@ -102,12 +109,14 @@ class HeldAttempt : public AttemptObserver {
   std::string phase_ = "queued";
   int64_t step_ = 0;
   int64_t total_steps_ = 0;
+  int32_t pack_ = 0;
   std::deque<v1::MetricPoint> points_;  // not acknowledged; the first has sequence acknowledged_ + 1
   int64_t acknowledged_ = 0;
   AttemptLogBuffer log_;
   // As the log has it: what merely waits for others of its pack has begun no phase.
   std::string logged_phase_;
   absl::Time phase_start_;
+  std::unique_ptr<AttemptSpans> spans_;
   std::vector<std::string> artifacts_;
   StopReason stop_reason_ = StopReason::kNone;
   int64_t finish_after_ = 0;

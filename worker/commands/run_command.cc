@@ -20,6 +20,7 @@
 #include "worker/agent/grpc_coordinator_client.h"
 #include "worker/agent/leave.h"
 #include "worker/commands/commands.h"
+#include "worker/commands/step_flags.h"
 #include "worker/executor/attempt_log.h"
 #include "worker/executor/trial_executor.h"
 
@@ -32,11 +33,13 @@ struct RunFlags {
   std::string scratch_folder;
   std::string id;
   std::string device = "auto";
+  std::string step_file;
   int threads = 0;
   std::string slots = "1";
   double grace_seconds = 20;
   std::string until;
   std::string until_idle;
+  std::string otlp_endpoint;
   std::string log_level;
   std::string log_format;
 };
@@ -80,6 +83,9 @@ absl::Status PlanLeave(const RunFlags& flags, AgentOptions& options) {
 
 absl::Status RunWorker(RunFlags flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level, flags.log_format));
+  TrialExecutorOptions work{.device = flags.device, .threads = flags.threads};
+  LOUPE_ASSIGN_OR_RETURN(const bool served, ServeInStep(flags.step_file, work));
+  if (served) return absl::OkStatus();
   TellAttemptsWhatIsLogged();
   CatchLeaveSignals();
   AgentOptions options;
@@ -97,11 +103,9 @@ absl::Status RunWorker(RunFlags flags) {
   SetLogField("worker", id.id());
   LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<Connection> connection, Connection::Open(connect));
   if (identity != nullptr) identity->KeepRenewed(connection);
-  LOUPE_ASSIGN_OR_RETURN(const auto executor,
-                         MakeTrialExecutor({.device = flags.device,
-                                            .threads = flags.threads,
-                                            .cache_folder = flags.data_folder + "/cache",
-                                            .slots = flags.slots == "auto" ? 0 : std::stoi(flags.slots)}));
+  work.cache_folder = flags.data_folder + "/cache";
+  work.slots = flags.slots == "auto" ? 0 : std::stoi(flags.slots);
+  LOUPE_ASSIGN_OR_RETURN(const auto executor, MakeTrialExecutor(work));
   GrpcCoordinatorClient client(std::move(connection));
   options.worker = id.name();
   options.hostname = Hostname();
@@ -110,7 +114,10 @@ absl::Status RunWorker(RunFlags flags) {
   options.memory_bytes = ::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE);
   options.data_folder = flags.data_folder;
   options.scratch_folder = flags.scratch_folder;
-  Agent agent(options, {&client, executor.get(), &SystemClock(), &SystemRandom()});
+  LOUPE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<SpanExporter> spans,
+      SpanExporter::Start({.endpoint = flags.otlp_endpoint, .service = "loupe-worker", .version = LOUPE_VERSION}));
+  Agent agent(options, {&client, executor.get(), &SystemClock(), &SystemRandom(), spans.get()});
   const LeaveOnSignal leave_on_signal(agent, absl::Seconds(flags.grace_seconds));
   spdlog::info("{} on {}, coordinator {}", options.worker, executor->DeviceDescription(), connect.address);
   absl::Status status = agent.Run();
@@ -149,6 +156,7 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
       ->add_option("--device", flags->device,
                    "auto, cpu, cuda or cuda:N; several, as cuda:0,cuda:1, for trials with train.devices")
       ->capture_default_str();
+  AddStepOption(*command, flags->step_file);
   command->add_option("--threads", flags->threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
   command
       ->add_option("--slots", flags->slots,
@@ -167,6 +175,9 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
       "When this worker must be gone: 90m, 4:00:00, 1-12:00:00 from now, 2026-11-28T18:00:00, ten digits of Unix time "
       "(default: SLURM_JOB_END_TIME, or never). It hands back in time and takes no trial that it could do nothing for");
   command->add_option("--until-idle", flags->until_idle, "Leave after so long without a trial: 10m (default: never)");
+  command->add_option("--otlp-endpoint", flags->otlp_endpoint,
+                      "Collector that gets the spans of traced attempts: http://localhost:4318 (else "
+                      "OTEL_EXPORTER_OTLP_ENDPOINT, else none)");
   command->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off");
   command->add_option("--log-format", flags->log_format, "text, or json: an object per line (else LOUPE_LOG_FORMAT)")
       ->check(CLI::IsMember({"text", "json"}));

@@ -1,0 +1,116 @@
+#include "coordinator/trace/sweep_traces.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "coordinator/store/sqlite_store.h"
+#include "fmt/format.h"
+#include "tests/testing/http_receiver.h"
+#include "tests/testing/temp_folder.h"
+
+namespace loupe::coordinator {
+namespace {
+
+using nlohmann::json;
+
+const TraceContext kCaller{"4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", true};
+
+class SweepTracesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    exporter_ = *SpanExporter::Start({.endpoint = fmt::format("http://127.0.0.1:{}", receiver_.port()),
+                                      .service = "loupe-coordinator",
+                                      .version = "1",
+                                      .interval = absl::Milliseconds(1)});
+    store_ = *SqliteStore::Open({.path = folder_ / "coordinator.db"});
+    StartAgain(exporter_.get());
+    sweep_.key = 1;
+    sweep_.id = "small";
+    sweep_.uid = "u";
+    sweep_.cells = 2;
+    sweep_.replicates = 1;
+  }
+  void StartAgain(SpanExporter* exporter) { traces_.emplace(folder_ / "traces.db", *store_, exporter); }
+  void Commit(const Effects& effects) {
+    ASSERT_TRUE(store_->Commit(effects).ok());
+    traces_->Note(effects);
+  }
+  void Create() {
+    Commit({InsertSweep{sweep_, [](int64_t) { return std::string("{}"); }}});
+  }
+  static Effects Start(int64_t trial) {
+    return {StartAttempt{{1, trial}, 1, std::string(64, 'a'), "w1", "s", absl::FromUnixSeconds(100)}};
+  }
+  static Effects End(int64_t trial, AttemptEnd outcome) {
+    return {EndAttempt{{1, trial}, 1, outcome, std::nullopt, absl::FromUnixSeconds(103)}};
+  }
+  json TheSpan() {
+    const auto posts = receiver_.Wait(1);
+    if (posts.size() != 1) return {};
+    return json::parse(posts[0].body)["resourceSpans"][0]["scopeSpans"][0]["spans"];
+  }
+
+  const testing::TempFolder folder_;
+  testing::HttpReceiver receiver_;
+  std::unique_ptr<SpanExporter> exporter_;
+  std::unique_ptr<SqliteStore> store_;
+  std::optional<SweepTraces> traces_;
+  SweepRecord sweep_;
+};
+
+TEST_F(SweepTracesTest, AttemptOutlivesTheProcess) {
+  traces_->Keep("u", kCaller);
+  Create();
+  Commit(Start(0));
+  const std::string told = traces_->TraceparentOf("u", 0, 1);
+  EXPECT_NE(told, traces_->TraceparentOf("u", 1, 1));
+  StartAgain(exporter_.get());
+  EXPECT_EQ(traces_->TraceparentOf("u", 0, 1), told);
+  Commit(End(0, AttemptEnd::kSucceeded));
+  const json spans = TheSpan();
+  ASSERT_EQ(spans.size(), 1U);
+  EXPECT_EQ(spans[0]["traceId"], kCaller.trace_id);
+  EXPECT_EQ(spans[0]["parentSpanId"], kCaller.span_id);
+  // The worker's spans are under it.
+  EXPECT_EQ(spans[0]["spanId"], ParseTraceparent(told)->span_id);
+  EXPECT_EQ(spans[0]["startTimeUnixNano"], "100000000000");
+  EXPECT_EQ(spans[0]["endTimeUnixNano"], "103000000000");
+  EXPECT_EQ(spans[0]["attributes"][0]["value"]["stringValue"], "sweeps/small/trials/0");
+}
+
+TEST_F(SweepTracesTest, UntracedSweepHasNothing) {
+  traces_->Keep("u", {kCaller.trace_id, kCaller.span_id, /*sampled=*/false});
+  Create();
+  Commit(Start(0));
+  EXPECT_EQ(traces_->TraceparentOf("u", 0, 1), "");
+  Commit(End(0, AttemptEnd::kLost));
+  EXPECT_TRUE(receiver_.Wait(1, absl::Milliseconds(100)).empty());
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "traces.db"));
+}
+
+TEST_F(SweepTracesTest, WithoutACollectorTheCallersGoesOn) {
+  StartAgain(nullptr);
+  traces_->Keep("u", kCaller);
+  Create();
+  EXPECT_EQ(traces_->TraceparentOf("u", 0, 1), ToTraceparent(kCaller));
+  Commit(Start(0));
+  Commit(End(0, AttemptEnd::kSucceeded));
+}
+
+TEST_F(SweepTracesTest, SweepThatIsGoneIsForgotten) {
+  traces_->Keep("u", kCaller);
+  traces_->Keep("never made", kCaller);
+  Create();
+  StartAgain(nullptr);
+  EXPECT_EQ(traces_->TraceparentOf("u", 0, 1), ToTraceparent(kCaller));
+  EXPECT_EQ(traces_->TraceparentOf("never made", 0, 1), "");
+  traces_->Forget("u");
+  EXPECT_EQ(traces_->TraceparentOf("u", 0, 1), "");
+}
+
+}  // namespace
+}  // namespace loupe::coordinator
