@@ -12,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
+#include "worker/runtime/freed_memory.h"
 
 namespace loupe::worker {
 namespace {
@@ -53,6 +54,7 @@ absl::StatusOr<torch::Device> ParseDevice(const std::string& name) {
 absl::StatusOr<torch::Device> PrepareDevice(const std::string& name, int threads) {
   LOUPE_ASSIGN_OR_RETURN(const torch::Device device, ParseDevice(name));
   if (threads > 0) at::set_num_threads(threads);
+  if (device.is_cpu()) KeepFreedMemory();
   if (device.is_cuda()) ComputeReproducibly();
   return device;
 }
@@ -60,6 +62,13 @@ absl::StatusOr<torch::Device> PrepareDevice(const std::string& name, int threads
 std::string DescribeDevice(torch::Device device) {
 #ifdef LOUPE_WITH_CUDA
   if (device.is_cuda()) return fmt::format("{} {}", device.str(), at::cuda::getDeviceProperties(device.index())->name);
+#endif
+  return device.str();
+}
+
+std::string DeviceKind(torch::Device device) {
+#ifdef LOUPE_WITH_CUDA
+  if (device.is_cuda()) return fmt::format("cuda {}", at::cuda::getDeviceProperties(device.index())->name);
 #endif
   return device.str();
 }

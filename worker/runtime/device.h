@@ -14,11 +14,13 @@ namespace loupe::worker {
 absl::StatusOr<torch::Device> ParseDevice(const std::string& name);
 
 // ParseDevice, and this process made ready to compute there: `threads` of LibTorch's pool on the CPU (0: as many as it
-// chose), and on a GPU only kernels that give the same bits each time, with float32 products in float32 (no TF32). For
-// the whole process; call it before any tensor is computed.
+// chose) and memory that is kept for the next step (freed_memory.h), and on a GPU only kernels that give the same bits
+// each time, with float32 products in float32 (no TF32). For the whole process; call it before any tensor is computed.
 absl::StatusOr<torch::Device> PrepareDevice(const std::string& name, int threads);
 
 // "cpu" or "cuda:0 NVIDIA H200".
 std::string DescribeDevice(torch::Device device);
+// "cpu" or "cuda NVIDIA H200": which of several alike it is has no part in it.
+std::string DeviceKind(torch::Device device);
 
 }  // namespace loupe::worker
