@@ -38,12 +38,20 @@ std::string RateText(double per_second) {
   return per_second >= 1 ? fmt::format("{:.1f}/s", per_second) : fmt::format("{:.1f}/min", per_second * 60);
 }
 
-std::string PacksText(const v1::WatchSweepResponse& state) {
-  std::map<std::string, int> held;
-  for (const v1::RunningAttempt& attempt : state.running()) ++held[attempt.worker()];
+std::string PacksText(const google::protobuf::RepeatedPtrField<v1::RunningAttempt>& running) {
+  struct Trials {
+    int held = 0, together = 0;
+  };
+  std::map<std::string, Trials> workers;
+  for (const v1::RunningAttempt& attempt : running) {
+    Trials& its = workers[attempt.worker()];
+    ++its.held;
+    its.together = std::max(its.together, attempt.pack());
+  }
   std::string sizes;
-  for (const auto& [worker, trials] : held) {
-    if (trials > 1) sizes += fmt::format("{}{}", sizes.empty() ? "" : ", ", trials);
+  for (const auto& [worker, its] : workers) {
+    const int pack = its.together > 0 ? its.together : its.held;
+    if (pack > 1) sizes += fmt::format("{}{}", sizes.empty() ? "" : ", ", pack);
   }
   return sizes.empty() ? "" : " in packs of " + sizes;
 }
@@ -78,9 +86,9 @@ double ProgressView::SecondsLeft() const {
 std::string ProgressView::PlainLine() const {
   const v1::Sweep& sweep = state_.sweep();
   const v1::TrialCounts& counts = sweep.counts();
-  std::string line =
-      fmt::format("{}: {} of {} done ({:.0f} %), {} running{}{}", LastPart(sweep.name()), EndedTrials(counts),
-                  counts.total(), 100 * EndedShare(counts), counts.running(), PacksText(state_), Problems(counts));
+  std::string line = fmt::format("{}: {} of {} done ({:.0f} %), {} running{}{}", LastPart(sweep.name()),
+                                 EndedTrials(counts), counts.total(), 100 * EndedShare(counts), counts.running(),
+                                 PacksText(state_.running()), Problems(counts));
   if (const std::string rate = RateText(TrialsPerSecond()); !rate.empty()) line += ", " + rate;
   if (!IsTerminal(sweep.state())) {
     if (const double left = SecondsLeft(); left >= 0) line += fmt::format(", {} left", TimeText(left));
@@ -90,8 +98,7 @@ std::string ProgressView::PlainLine() const {
   for (const v1::WaitingTrials& waiting : sweep.waiting()) line += "; " + WaitingText(waiting);
   for (const v1::RunningAttempt& attempt : state_.running()) {
     if (attempt.metrics().empty()) continue;
-    line += fmt::format("; trial {} {}", LastPart(attempt.trial()), attempt.phase());
-    if (attempt.total_steps() > 0) line += fmt::format(" {}/{}", attempt.step(), attempt.total_steps());
+    line += fmt::format("; trial {} {}", LastPart(attempt.trial()), AttemptText(attempt));
     line += ": " + Metrics(attempt.metrics());
     // One example is enough for a log.
     break;

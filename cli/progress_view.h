@@ -37,8 +37,9 @@ class ProgressView {
 // "4.1/min", "1.2/s"; empty for none.
 std::string RateText(double per_second);
 
-// " in packs of 4, 3": workers that train several trials together; empty where none does.
-std::string PacksText(const v1::WatchSweepResponse& state);
+// " in packs of 4, 3": workers that train several trials together; empty where none does. A worker that does not say
+// how many packs what it holds.
+std::string PacksText(const google::protobuf::RepeatedPtrField<v1::RunningAttempt>& running);
 
 // Of all trials, those that need nothing more: 0 to 1.
 double EndedShare(const v1::TrialCounts& counts);

@@ -10,6 +10,8 @@
 #include "cli/connect.h"
 #include "cli/failure.h"
 #include "cli/output.h"
+#include "cli/progress_view.h"
+#include "cli/running_attempts.h"
 #include "cli/sweep_name.h"
 #include "cli/time_text.h"
 #include "cli/views.h"
@@ -37,16 +39,17 @@ std::string LeftText(const v1::Sweep& sweep) {
   return sweep.has_estimated_time_left() ? TimeText(Seconds(sweep.estimated_time_left())) : "";
 }
 
-std::string SweepText(const v1::Sweep& sweep) {
+// `packs`: as PacksText has it.
+std::string SweepText(const v1::Sweep& sweep, const std::string& packs = "") {
   const v1::TrialCounts& counts = sweep.counts();
   std::string text = fmt::format("{}: {}{}\n", LastPart(sweep.name()), v1::Sweep::State_Name(sweep.state()),
                                  sweep.state_reason().empty() ? "" : fmt::format(" ({})", sweep.state_reason()));
   if (!sweep.spec().display_name().empty()) text += fmt::format("  {}\n", sweep.spec().display_name());
   text += fmt::format("  {} cells × {} replicates = {} trials\n", sweep.cell_count(), sweep.spec().replicates(),
                       counts.total());
-  text +=
-      fmt::format("  queued {}, running {}, succeeded {}, failed {}, quarantined {}, cancelled {}\n", counts.queued(),
-                  counts.running(), counts.succeeded(), counts.failed(), counts.quarantined(), counts.cancelled());
+  text += fmt::format("  queued {}, running {}{}, succeeded {}, failed {}, quarantined {}, cancelled {}\n",
+                      counts.queued(), counts.running(), packs, counts.succeeded(), counts.failed(),
+                      counts.quarantined(), counts.cancelled());
   for (const v1::WaitingTrials& waiting : sweep.waiting()) text += fmt::format("  {}\n", WaitingText(waiting));
   if (const std::string left = LeftText(sweep); !left.empty() && !IsTerminal(sweep.state())) {
     text += fmt::format("  about {} left\n", left);
@@ -98,7 +101,9 @@ absl::Status ShowStatus(const SweepFlags& flags) {
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));
   LOUPE_ASSIGN_OR_RETURN(const v1::Sweep sweep,
                          Call(*connection, static_cast<SweepStub&>(*stub), &SweepStub::GetSweep, request));
-  return PrintSweep(sweep, flags.format);
+  if (flags.format == "json" || sweep.counts().running() == 0) return PrintSweep(sweep, flags.format);
+  LOUPE_ASSIGN_OR_RETURN(const auto running, RunningAttemptsOf(*connection, sweep.name()));
+  return WriteOutput(SweepText(sweep, PacksText(running)), "");
 }
 
 using Verb = grpc::Status (SweepStub::*)(grpc::ClientContext*, const v1::SweepVerbRequest&, v1::Sweep*);

@@ -13,8 +13,8 @@ namespace loupe::cli {
 namespace {
 
 // What matters most is on the left: 80 columns show all up to the silence.
-constexpr int kState = 12, kTrial = 22, kPhase = 36, kProgress = 44, kSpeed = 61, kSeen = 69, kDone = 80, kMemory = 90,
-              kUse = 104, kDevice = 115;
+constexpr int kState = 12, kTrial = 22, kPhase = 36, kProgress = 44, kSpeed = 61, kSeen = 69, kDone = 80, kPack = 90,
+              kMemory = 96, kUse = 110, kDevice = 121;
 constexpr int kBarWidth = 6;
 
 // "sweeps/cats/trials/7" -> "cats/7"
@@ -57,6 +57,13 @@ void AddTrial(StyledLine& line, const TopModel& model, const std::string& trial)
   }
 }
 
+// How many of its trials a worker trains together; one that does not say so has none.
+int PackOf(const v1::Worker& worker) {
+  int pack = 0;
+  for (const v1::RunningAttempt& attempt : worker.attempts()) pack = std::max(pack, attempt.pack());
+  return pack;
+}
+
 // Of the GPUs, "12/80.0 GB"; else of the process.
 std::string MemoryText(const v1::WorkerTelemetry& telemetry) {
   double used = 0, total = 0;
@@ -90,6 +97,7 @@ void AppendWorker(std::vector<StyledLine>& lines, const TopModel& model, const v
   AddCell(line, kSeen, kDone, TimeText(Seconds(worker.since_last_sync())));
   line.PadTo(kDone).Add(fmt::format("{}", worker.trials_succeeded()));
   if (worker.trials_failed() > 0) line.Add(fmt::format("+{}", worker.trials_failed()), kBad);
+  if (const int pack = PackOf(worker); pack > 1) line.PadTo(kPack).Add(fmt::format("{}", pack));
   if (worker.has_telemetry()) {
     AddCell(line, kMemory, kUse, MemoryText(worker.telemetry()));
     AddCell(line, kUse, kDevice, UseText(worker.telemetry()));
@@ -115,6 +123,7 @@ StyledLine TitleLine(TopOrder order) {
   add(kSpeed, "steps", TopOrder::kSpeed);
   add(kSeen, "seen", TopOrder::kLastSeen);
   add(kDone, "done+bad", TopOrder::kDone);
+  add(kPack, "pack", std::nullopt);
   add(kMemory, "memory", std::nullopt);
   add(kUse, "use", std::nullopt);
   add(kDevice, "device", std::nullopt);

@@ -13,6 +13,7 @@
 #include "cli/failure.h"
 #include "cli/logs_command.h"
 #include "cli/output.h"
+#include "cli/running_attempts.h"
 #include "cli/sweep_name.h"
 #include "cli/views.h"
 #include "common/sha256.h"
@@ -135,10 +136,15 @@ absl::Status ShowTrial(const TrialFlags& flags) {
     return WriteOutput(command, "");
   }
   if (flags.format == "json") return WriteOutput(JsonText(TrialJson(trial)), "");
+  std::string running;
+  if (trial.state() == v1::Trial::RUNNING) {
+    LOUPE_ASSIGN_OR_RETURN(const auto attempts, RunningAttemptsOf(*connection, trial.name()));
+    if (!attempts.empty()) running = ", " + Printable(AttemptText(attempts[0]));
+  }
   std::string text = fmt::format("{}: {}\n  cell: {} (replicate {})\n  attempts: {}, lost workers: {}\n", trial.name(),
                                  v1::Trial::State_Name(trial.state()), CellText(trial.cell()), trial.replicate(),
                                  trial.attempts(), trial.worker_losses());
-  if (!trial.worker().empty()) text += fmt::format("  worker: {}\n", LastPart(trial.worker()));
+  if (!trial.worker().empty()) text += fmt::format("  worker: {}{}\n", LastPart(trial.worker()), running);
   for (const auto& [name, value] : std::map<std::string, double>(trial.scores().begin(), trial.scores().end())) {
     text += fmt::format("  {}: {}\n", Printable(name), analysis::FormatNumber(value, 6));
   }

@@ -189,9 +189,17 @@ Json RunningJson(const v1::RunningAttempt& attempt) {
   json["phase"] = attempt.phase();
   json["step"] = attempt.step();
   json["total_steps"] = attempt.total_steps();
+  json["pack"] = attempt.pack();
   json["metrics"] = SortedMap(attempt.metrics());
   json["seconds"] = Seconds(attempt.elapsed());
   return json;
+}
+
+std::string AttemptText(const v1::RunningAttempt& attempt) {
+  std::string text = attempt.phase();
+  if (attempt.total_steps() > 0) text += fmt::format(" {}/{}", attempt.step(), attempt.total_steps());
+  if (attempt.pack() > 1) text += fmt::format(", pack of {}", attempt.pack());
+  return text;
 }
 
 Json ArtifactJson(const v1::Artifact& artifact) {

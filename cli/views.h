@@ -26,6 +26,9 @@ std::string JsonText(const nlohmann::ordered_json& json, int indent = 2);
 // "input=SA_in output=FFN_in", ordered by name.
 std::string CellText(const google::protobuf::Map<std::string, std::string>& cell);
 
+// "train 120/400, pack of 4": what an attempt is at, and with how many others it is trained, where it has company.
+std::string AttemptText(const v1::RunningAttempt& attempt);
+
 // "12 trials wait: method lora, and no connected worker runs it".
 std::string WaitingText(const v1::WaitingTrials& waiting);
 

@@ -126,10 +126,11 @@ StyledLine RunningLine(const v1::RunningAttempt& attempt, bool same_worker) {
   for (const auto& [name, value] : std::map<std::string, double>(attempt.metrics().begin(), attempt.metrics().end())) {
     line.Add(fmt::format("  {} {}", name, analysis::FormatNumber(value, 3)));
   }
+  if (attempt.pack() > 1) line.Add(fmt::format("  pack of {}", attempt.pack()));
   return line.Add("  " + CellText(attempt.cell()), kFaint);
 }
 
-// At most `height` lines, of which one counts what does not fit.
+// At most `height` lines; the last of them counts what does not fit.
 Lines Running(const v1::WatchSweepResponse& state, size_t height) {
   std::vector<const v1::RunningAttempt*> attempts;
   for (const v1::RunningAttempt& attempt : state.running()) attempts.push_back(&attempt);
@@ -137,7 +138,7 @@ Lines Running(const v1::WatchSweepResponse& state, size_t height) {
   std::stable_sort(attempts.begin(), attempts.end(),
                    [](const auto* a, const auto* b) { return a->worker() < b->worker(); });
   const int64_t all = static_cast<int64_t>(attempts.size()) + state.running_left_out();
-  Lines lines = {StyledLine(fmt::format("Running: {}{}", all, PacksText(state)), kBold)};
+  Lines lines = {StyledLine(fmt::format("Running: {}{}", all, PacksText(state.running())), kBold)};
   size_t shown = height - 1;
   if (static_cast<int64_t>(shown) < all) --shown;
   shown = std::min(shown, attempts.size());

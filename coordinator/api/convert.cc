@@ -215,6 +215,7 @@ v1::RunningAttempt ToProto(const SweepRecord& sweep, const RunningAttempt& attem
   proto.set_phase(ToUtf8(attempt.phase));
   proto.set_step(attempt.step);
   proto.set_total_steps(attempt.total_steps);
+  proto.set_pack(attempt.pack);
   for (const auto& [metric, value] : attempt.metrics) (*proto.mutable_metrics())[metric] = value;
   SetDuration(attempt.elapsed, proto.mutable_elapsed());
   return proto;
@@ -349,6 +350,7 @@ absl::StatusOr<SyncRequest> FromProto(const v1::SynchronizeRequest& proto) {
     converted.phase = Cut(report.phase());
     converted.step = report.step();
     converted.total_steps = report.total_steps();
+    converted.pack = std::max(0, report.pack());
     converted.point_sequence = report.point_sequence();
     if (report.points_size() > kMaxPoints || report.point_sequence() < report.points_size()) {
       return absl::InvalidArgumentError(fmt::format(

@@ -48,6 +48,7 @@ std::vector<v1::RunningAttempt> AttemptsOf(const v1::SynchronizeRequest& request
     attempt.set_phase(Shortened(Printable(report.phase()), kMostNameBytes));
     attempt.set_step(report.step());
     attempt.set_total_steps(report.total_steps());
+    attempt.set_pack(std::max(0, report.pack()));
   }
   return attempts;
 }

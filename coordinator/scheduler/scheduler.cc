@@ -423,6 +423,7 @@ std::vector<RunningAttempt> Scheduler::Running(const std::string& sweep_id, cons
                        .phase = attempt.phase,
                        .step = attempt.step,
                        .total_steps = attempt.total_steps,
+                       .pack = attempt.pack,
                        .metrics = attempt.metrics,
                        .elapsed = now.monotonic - attempt.start});
   }

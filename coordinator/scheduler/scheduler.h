@@ -82,6 +82,7 @@ struct AttemptReport {
   std::string phase;
   int64_t step = 0;
   int64_t total_steps = 0;
+  int32_t pack = 0;
   std::vector<MetricPoint> points;
   // Sequence number of the last of `points`.
   int64_t point_sequence = 0;
@@ -144,6 +145,7 @@ struct RunningAttempt {
   std::string phase;
   int64_t step = 0;
   int64_t total_steps = 0;
+  int32_t pack = 0;
   std::map<std::string, double> metrics;
   absl::Duration elapsed;
 };

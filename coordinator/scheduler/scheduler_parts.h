@@ -93,6 +93,7 @@ struct Scheduler::Attempt {
   std::string phase;
   int64_t step = 0;
   int64_t total_steps = 0;
+  int32_t pack = 0;
   int64_t point_sequence = 0;
   std::map<std::string, double> metrics;
   // Names of what has arrived.

@@ -146,6 +146,11 @@ bool Scheduler::NoteProgress(Attempt& attempt, const AttemptReport& report, cons
     attempt.last_progress = now.monotonic;
     ++sweeps_.at(attempt.trial.sweep)->change;
   }
+  if (attempt.pack != report.pack) {
+    // That a trial has company is no progress of its own.
+    attempt.pack = report.pack;
+    ++sweeps_.at(attempt.trial.sweep)->change;
+  }
   attempt.total_steps = report.total_steps;
   return true;
 }

@@ -91,6 +91,22 @@ TEST(ProgressViewTest, PacksAreShown) {
   EXPECT_THAT(view.PlainLine(), HasSubstr("4 running in packs of 3"));
 }
 
+// A worker may hold trials that it does not train yet, and some of its pack may be another sweep's.
+TEST(ProgressViewTest, PacksAreAsTheirWorkersSay) {
+  ProgressView view;
+  v1::WatchSweepResponse state = State(6, 24);
+  state.mutable_sweep()->mutable_counts()->set_running(3);
+  for (const int trial : {7, 8, 9}) AddRunning(state, trial);
+  for (v1::RunningAttempt& attempt : *state.mutable_running()) attempt.set_pack(1);
+  view.Update(state, absl::ZeroDuration());
+  EXPECT_THAT(view.PlainLine(), HasSubstr("3 running; trial"));
+  EXPECT_THAT(view.PlainLine(), HasSubstr("trial 7 train 30/50: loss"));
+  state.mutable_running(0)->set_pack(4);
+  view.Update(state, absl::Seconds(1));
+  EXPECT_THAT(view.PlainLine(), HasSubstr("3 running in packs of 4; trial"));
+  EXPECT_THAT(view.PlainLine(), HasSubstr("trial 7 train 30/50, pack of 4: loss"));
+}
+
 TEST(TimeTextTest, UnitsFollowTheSize) {
   EXPECT_EQ(TimeText(0.42), "0.4 s");
   EXPECT_EQ(TimeText(25.4), "25 s");

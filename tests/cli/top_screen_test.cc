@@ -38,6 +38,7 @@ class TopScreenTest : public ::testing::Test {
     gpu.mutable_description()->set_device("cuda:0 NVIDIA H200");
     Hold(gpu, "7", first);
     Hold(gpu, "8", second);
+    for (v1::RunningAttempt& attempt : *gpu.mutable_attempts()) attempt.set_pack(2);
     v1::Worker lost = Worker("cpu-2", v1::Worker::LOST, 30);
     lost.mutable_since_last_sync()->set_seconds(75);
     model_.Update({Worker("cpu-1", v1::Worker::IDLE, 3), lost, gpu}, clock_.MonotonicNow());
@@ -58,10 +59,10 @@ TEST_F(TopScreenTest, WorkersAndTheirTrials) {
   EXPECT_EQ(Screen(TopOrder::kWorker, 140, 20), R"(
 3 workers  1 BUSY  1 IDLE  1 LOST  2 of 4 slots run  3.50 steps/s
 
-worker      state     trial         phase   step             steps   seen       done+bad  memory        use        device
-cpu-1       IDLE                                                     0.4 s      3                                  cpu
-cpu-2       LOST                                                     1 min 15 s 30                                 cpu
-gpu-1       BUSY      cats/7        train   █░░░░░ 14/50     1.00/s  0.4 s      12+1                               cuda:0 NVIDIA H200
+worker      state     trial         phase   step             steps   seen       done+bad  pack  memory        use        device
+cpu-1       IDLE                                                     0.4 s      3                                        cpu
+cpu-2       LOST                                                     1 min 15 s 30                                       cpu
+gpu-1       BUSY      cats/7        train   █░░░░░ 14/50     1.00/s  0.4 s      12+1      2                              cuda:0 NVIDIA H200
                       cats/8        train   ███░░░ 30/50     2.50/s
 )");
   EXPECT_EQ(Screen(TopOrder::kLastSeen, 80, 7, /*keys=*/true), R"(
@@ -116,9 +117,9 @@ TEST_F(TopScreenTest, TelemetryIsShownWhereThereIsSome) {
   EXPECT_EQ(Screen(TopOrder::kWorker, 140, 20), R"(
 2 workers  2 BUSY  2 of 4 slots run  4.00 steps/s
 
-worker      state     trial         phase   step             steps   seen       done+bad  memory        use        device
-cpu-1       BUSY      cats/2        train   ░░░░░░ 5/50              0.4 s      0         1.72 GB       1.9 cores  cpu
-gpu-1       BUSY      cats/1        train   ░░░░░░ 5/50      4.00/s  0.4 s      0         12/80.0 GB    87 % gpu   cpu
+worker      state     trial         phase   step             steps   seen       done+bad  pack  memory        use        device
+cpu-1       BUSY      cats/2        train   ░░░░░░ 5/50              0.4 s      0               1.72 GB       1.9 cores  cpu
+gpu-1       BUSY      cats/1        train   ░░░░░░ 5/50      4.00/s  0.4 s      0               12/80.0 GB    87 % gpu   cpu
 )");
 }
 

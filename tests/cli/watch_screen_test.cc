@@ -172,6 +172,14 @@ TEST_F(WatchScreenTest, WhatIsLeftOutIsCounted) {
   EXPECT_THAT(Screen(80, 40), HasSubstr("  and 997 more\n"));
 }
 
+TEST_F(WatchScreenTest, AttemptsSayTheirPack) {
+  state_.mutable_running(0)->set_pack(3);
+  Note();
+  EXPECT_THAT(Screen(120, 24), HasSubstr("30/50     1 min 15 s  loss 0.0812  pack of 3  input=SA_in\n"));
+  EXPECT_THAT(Screen(120, 24), HasSubstr("25/50     1 min 15 s  loss 0.0812  input=SA_in\n"));
+  EXPECT_THAT(Screen(120, 24), HasSubstr("Running: 3 in packs of 3\n"));
+}
+
 TEST_F(WatchScreenTest, WithoutScoresWhatRunsHasTheRoom) {
   EXPECT_EQ("\n" + PlainText(WatchScreen({progress_, nullptr, ""}, 80, 12)), R"(
 cats  12 of 24 trials (50 %)                            3.5/min  3 min 26 s left

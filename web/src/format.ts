@@ -41,6 +41,8 @@ export function bytes(size: number): string {
   const power = Math.min(4, Math.floor(Math.log2(size) / 10));
   return `${(size / 1024 ** power).toFixed(size / 1024 ** power < 10 ? 1 : 0)} ${"KMGT"[power - 1]}iB`;
 }
+// With how many others a trial is trained; nothing where it is alone, or its worker does not say.
+export const packText = (attempt: { pack?: number }): string => ((attempt.pack ?? 0) > 1 ? `, pack of ${attempt.pack}` : "");
 
 // Characters that would turn text round or hide in it are shown by their code, as in the reports.
 export function printable(text: string): string {

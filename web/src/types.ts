@@ -21,7 +21,7 @@ export interface Digest {
 }
 export interface RunningAttempt {
   trial: string; worker?: string; cell?: Record<string, string>; replicate?: number; phase?: string; step?: Int64;
-  totalSteps?: Int64; metrics?: Record<string, number>; elapsed?: string;
+  totalSteps?: Int64; metrics?: Record<string, number>; elapsed?: string; pack?: number;
 }
 export interface SweepNews { sweep: Sweep; running?: RunningAttempt[]; runningLeftOut?: Int64 }
 

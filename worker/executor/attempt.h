@@ -60,6 +60,9 @@ class AttemptObserver {
   virtual void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) = 0;
   virtual void OnMetric(std::string_view metric, int64_t step, double value) = 0;
 
+  // How many attempts are trained together with it from now on, itself included.
+  virtual void OnPack(int32_t /*attempts*/) {}
+
   // A line for the attempt's log, of any bytes. What is logged by spdlog while an AttemptLogScope is open comes here by
   // itself (attempt_log.h).
   virtual void OnLog(LogLevel /*level*/, std::string_view /*text*/) {}

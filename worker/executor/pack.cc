@@ -13,6 +13,7 @@
 #include "worker/executor/attempt_log.h"
 #include "worker/methods/method_registry.h"
 #include "worker/runtime/finite.h"
+#include "worker/runtime/freed_memory.h"
 #include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
@@ -83,10 +84,12 @@ bool OutOfMemory() {
 void Pack::Run() {
   for (;;) {
     Admit();
-    if (members_.empty()) return;
+    if (members_.empty()) break;
     Step();
     Sweep();
   }
+  trainer_.reset();
+  ReturnFreedMemory();
 }
 
 void Pack::Admit() {
@@ -136,6 +139,7 @@ void Pack::Prepare(Member& member) {
   member.trial->Join(*trainer_);
   member.steps = true;
   for (const auto& other : members_) other->trial->NotePack(members_.size());
+  TellThePack();
 }
 
 void Pack::Step() {
@@ -239,7 +243,13 @@ void Pack::End(Member& member, AttemptOutcome outcome) {
 }
 
 void Pack::Sweep() {
-  std::erase_if(members_, [](const auto& member) { return member->heard.observer == nullptr; });
+  if (std::erase_if(members_, [](const auto& member) { return member->heard.observer == nullptr; }) > 0) TellThePack();
+}
+
+void Pack::TellThePack() {
+  for (const auto& member : members_) {
+    if (member->heard.observer != nullptr) member->heard.observer->OnPack(static_cast<int32_t>(members_.size()));
+  }
 }
 
 void Pack::TellTheOthers(const Member& member) {

@@ -61,7 +61,10 @@ class Pack {
   void Shrink(Member& member);
   // Those that only wait hear that the pack's work goes on.
   void TellTheOthers(const Member& member);
+  // Those that have ended are gone.
   void Sweep();
+  // Each hears how many train together now.
+  void TellThePack();
 
   const Deps deps_;
   PackFeed& feed_;

@@ -22,7 +22,7 @@ torch::Tensor AdamW::Clip(std::vector<torch::Tensor>& gradients) const {
   }
   const auto norm = squares.sqrt();
   if (options_.clip_norm > 0) {
-    // As torch.nn.utils.clip_grad_norm_: never scaled up.
+    // As torch.nn.utils.clip_grad_norm_ has it: never scaled up.
     const auto factor = (options_.clip_norm / (norm + 1e-6)).clamp_max(1.0);
     for (torch::Tensor& gradient : gradients) gradient = gradient * factor;
   }

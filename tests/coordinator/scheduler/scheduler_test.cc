@@ -254,6 +254,23 @@ TEST_F(SchedulerTest, AStandstillIsAFailureThoughTheWorkerIsAlive) {
   EXPECT_EQ(Counts("first").running, 0);
 }
 
+// Alive, and others come to its pack and go; its own step does not move.
+TEST_F(SchedulerTest, PacksAreShownAndAreNoProgress) {
+  Create("first", 1);
+  const DesiredAttempt attempt = Lease("a");
+  SyncRequest request = Request("a");
+  request.attempts.push_back(ReportOf(attempt));
+  for (int32_t beat = 1; beat <= 40; ++beat) {
+    Pass(absl::Seconds(15));
+    request.attempts[0].pack = 1 + beat % 4;
+    EXPECT_TRUE(Sync(request).verdicts[0].status.ok());
+    ASSERT_EQ(scheduler_.Running("first", now_).size(), 1u);
+    EXPECT_EQ(scheduler_.Running("first", now_).front().pack, 1 + beat % 4);
+  }
+  Pass(kTick);
+  EXPECT_EQ(ReasonOf(Sync(request).verdicts[0].status), kReasonLeaseLost);
+}
+
 TEST_F(SchedulerTest, AWorkerThatKeepsDyingIsSetAsideForAWhile) {
   RetryLimits limits;
   limits.max_worker_losses = 100;

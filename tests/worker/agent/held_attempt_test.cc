@@ -82,6 +82,13 @@ TEST_F(HeldAttemptTest, TheOutcomeTravelsWithTheLastPoints) {
   EXPECT_EQ(attempt.Report().point_sequence(), HeldAttempt::kMaxPointsPerReport + 1);
 }
 
+TEST_F(HeldAttemptTest, ReportsSayHowManyTrainTogether) {
+  HeldAttempt attempt = Make();
+  EXPECT_EQ(attempt.Report().pack(), 0) << "not known before it is prepared";
+  attempt.OnPack(4);
+  EXPECT_EQ(attempt.Report().pack(), 4);
+}
+
 TEST_F(HeldAttemptTest, AnUploadIsRepeatedUntilTheCoordinatorIsBack) {
   HeldAttempt attempt = Make();
   client_.SetUploadResults({absl::UnavailableError("down"), absl::DeadlineExceededError("slow"), absl::OkStatus()});

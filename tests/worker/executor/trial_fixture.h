@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "worker/data/emoji_renderer.h"
 #include "worker/data/emoji_set.h"
@@ -27,6 +28,7 @@ class RecordingObserver : public AttemptObserver {
     phases.emplace(phase);
     if (phase == "train" && step == stop_at_step_) stop_ = true;
   }
+  void OnPack(int32_t attempts) override { packs.push_back(attempts); }
   void OnMetric(std::string_view metric, int64_t step, double value) override {
     if (metric == "loss") losses[step] = value;
     metrics.emplace(metric);
@@ -41,6 +43,7 @@ class RecordingObserver : public AttemptObserver {
 
   std::set<std::string> phases, metrics;
   std::map<int64_t, double> losses;
+  std::vector<int32_t> packs;  // as it heard of them
 
  private:
   const std::string folder_;

@@ -1,7 +1,7 @@
 // One sweep: its state and verbs, and what its results say so far, in four tabs.
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { call, requestId, sentenceOf } from "../api";
-import { count, int, lastPart, number, seconds, span, terminal, when } from "../format";
+import { count, int, lastPart, number, packText, seconds, span, terminal, when } from "../format";
 import { useLoaded, useSweepNews } from "../live";
 import { useLiveTable } from "../live_table";
 import { Figure, Problem, Progress, State, Text } from "../parts";
@@ -64,7 +64,7 @@ function Running({ news }: { news: SweepNews }) {
             <a key={attempt.trial} class="run" href={link(["sweeps", sweep, "trials", index])}>
               <b>trial {index}</b> on <Text>{lastPart(attempt.worker ?? "")}</Text>
               <span class="progress thin" aria-hidden="true"><span class="part part-running" style={{ width: `${100 * share}%` }} /></span>
-              <small>{attempt.phase || "starting"}{int(attempt.totalSteps) > 0 && ` ${count(attempt.step)} of ${count(attempt.totalSteps)}`} · {span(seconds(attempt.elapsed) ?? 0)}{attempt.metrics?.loss !== undefined && ` · loss ${number(attempt.metrics.loss, 3)}`}</small>
+              <small>{attempt.phase || "starting"}{int(attempt.totalSteps) > 0 && ` ${count(attempt.step)} of ${count(attempt.totalSteps)}`}{packText(attempt)} · {span(seconds(attempt.elapsed) ?? 0)}{attempt.metrics?.loss !== undefined && ` · loss ${number(attempt.metrics.loss, 3)}`}</small>
             </a>
           );
         })}

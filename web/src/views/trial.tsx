@@ -5,7 +5,7 @@ import { kindColor } from "../charts/colors";
 import { useScheme } from "../charts/canvas";
 import { CurvePlot } from "../charts/curves";
 import { Explain, explanations, Title } from "../explain";
-import { bytes, count, int, lastPart, number, printable, seconds, shellWord, span, when } from "../format";
+import { bytes, count, int, lastPart, number, packText, printable, seconds, shellWord, span, when } from "../format";
 import { useLoaded, useSweepNews } from "../live";
 import { Figure, Problem, State, Text } from "../parts";
 import { link, setQuery, type Route } from "../route";
@@ -82,7 +82,7 @@ export function TrialPage({ route, sweep, index }: { route: Route; sweep: string
         <Figure label="replicate">{trial.replicate ?? 0}</Figure>
         {trial.worker && <Figure label="worker"><Text>{lastPart(trial.worker)}</Text></Figure>}
         {trial.startTime && trial.endTime && <Figure label="took">{span((Date.parse(trial.endTime) - Date.parse(trial.startTime)) / 1000)}</Figure>}
-        {running && <Figure label={running.phase ?? "running"}>{int(running.step)} <small>of {int(running.totalSteps)}, {span(seconds(running.elapsed))}</small></Figure>}
+        {running && <Figure label={running.phase ?? "running"}>{int(running.step)} <small>of {int(running.totalSteps)}{packText(running)}, {span(seconds(running.elapsed))}</small></Figure>}
       </dl>
       {int(trial.stoppedAtStep) > 0 && <p class="note">Training was ended after step {count(trial.stoppedAtStep)}: other trials were better at that point. What it had learned until then was scored.</p>}
       {trial.lastFailure && <p class="problem"><b>{(trial.lastFailure.class ?? "").toLowerCase().replace("_", " ")}:</b> <Text>{trial.lastFailure.message}</Text></p>}

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { call, sentenceOf } from "../api";
 import { Gantt } from "../charts/gantt";
 import { Explain, Title } from "../explain";
-import { bytes, count, int, lastPart, number, printable, seconds, span, when } from "../format";
+import { bytes, count, int, lastPart, number, packText, printable, seconds, span, when } from "../format";
 import { useLoaded } from "../live";
 import { Choice, Problem, State, Text } from "../parts";
 import { go, link, setQuery, type Route } from "../route";
@@ -47,7 +47,7 @@ function Holds({ worker }: { worker: Worker }) {
       {running.slice(0, 4).map((trial) => {
         const [, sweep, , index] = trial.split("/");
         const attempt = of(trial);
-        return <span key={trial} class="held"><a href={link(["sweeps", sweep, "trials", index])}><Text>{`${sweep} ${index}`}</Text></a>{attempt && <small class="quiet">{attempt.phase || "starting"}{int(attempt.totalSteps) > 0 && ` ${count(attempt.step)} of ${count(attempt.totalSteps)}`}</small>}</span>;
+        return <span key={trial} class="held"><a href={link(["sweeps", sweep, "trials", index])}><Text>{`${sweep} ${index}`}</Text></a>{attempt && <small class="quiet">{attempt.phase || "starting"}{int(attempt.totalSteps) > 0 && ` ${count(attempt.step)} of ${count(attempt.totalSteps)}`}{packText(attempt)}</small>}</span>;
       })}
       {!running.length && <span class="quiet">nothing</span>}
       <small class="quiet">{running.length > 4 && `and ${running.length - 4} more; `}{running.length} of {worker.slots ?? 0} places</small>

@@ -395,11 +395,13 @@ class Running:
     total_steps: int
     metrics: dict[str, float]
     seconds: float
+    pack: int
+    """How many trials its worker trains together with it, itself included; 0 where the worker does not say."""
 
     @staticmethod
     def of(proto: sweep_pb2.RunningAttempt) -> Running:
         return Running(int(last_part(proto.trial)), last_part(proto.worker), dict(sorted(proto.cell.items())), proto.replicate, proto.phase,
-                       proto.step, proto.total_steps, dict(sorted(proto.metrics.items())), proto.elapsed.ToNanoseconds() / 1e9)
+                       proto.step, proto.total_steps, dict(sorted(proto.metrics.items())), proto.elapsed.ToNanoseconds() / 1e9, proto.pack)
 
 
 @dataclasses.dataclass(frozen=True)
