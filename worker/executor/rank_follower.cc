@@ -10,6 +10,7 @@
 #include "worker/executor/rank_team.h"
 #include "worker/executor/trial.h"
 #include "worker/methods/method_registry.h"
+#include "worker/ranks/step_hub.h"
 #include "worker/runtime/device.h"
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
@@ -26,20 +27,19 @@ class Silence : public AttemptObserver {
   bool ShouldStop() const override { return false; }
 };
 
-void Follow(const RankJob& job, int rank, torch::Device device) {
+void Follow(const RankJob& job, const RankGroup::Options& place) {
+  const torch::Device device = place.device;
   ModelStore models(device);
   SharedInputs inputs(models, TensorCache(job.options.cache_folder));
   Tasks tasks(inputs);
   Silence silence;
   WorkMeter meter;
   Trial trial({job.spec, &silence}, models, inputs, tasks, meter, [] {});
-  trial.PrepareToFollow();
   BaseModel& base = trial.base();
   const SlotOptions method = trial.method_options();
   Trainer trainer(
       base, [&](const std::vector<size_t>&) { return MakeMethod(SitesOf(base), {method}, device); },
       std::vector<TrainSlot>());
-  const RankGroup::Options place = job.group_of(rank, device);
   SayReady(place);
   RankGroup group(place);
   trial.Follow(trainer, group);
@@ -47,17 +47,22 @@ void Follow(const RankJob& job, int rank, torch::Device device) {
 
 }  // namespace
 
-absl::Status FollowRank(const std::string& job_file, int rank) {
+absl::Status FollowRank(const std::string& job_file, int rank, const StepRank& step) {
   LOUPE_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(job_file));
   LOUPE_ASSIGN_OR_RETURN(const RankJob job, DecodeJob(bytes));
-  const int64_t ranks = job.spec.settings.Integer("train.devices");
-  if (rank < 1 || rank >= ranks || ranks > static_cast<int64_t>(job.options.devices.size())) {
+  const int ranks = job.ranks();
+  if (rank < 1 || rank >= ranks || ranks > static_cast<int>(job.options.devices.size())) {
     return absl::InvalidArgumentError(fmt::format("rank {} of {} is none", rank, ranks));
   }
-  LOUPE_ASSIGN_OR_RETURN(const torch::Device device,
-                         PrepareDevice(job.options.devices[static_cast<size_t>(rank)], job.options.threads));
+  const std::string& name = step.file.empty() ? job.options.devices[static_cast<size_t>(rank)] : step.device;
+  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, PrepareDevice(name, job.options.threads));
   try {
-    Follow(job, rank, device);
+    RankGroup::Options place{.meeting_file = job.meeting_file};
+    if (!step.file.empty()) place = JoinStep(step.file, rank, step.job_number);
+    place.rank = rank;
+    place.ranks = ranks;
+    place.device = device;
+    Follow(job, place);
   } catch (const c10::Error& error) {
     return absl::InternalError(error.what_without_backtrace());
   } catch (const std::exception& error) {

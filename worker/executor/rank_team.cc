@@ -12,6 +12,7 @@
 #include "common/atomic_file.h"
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
+#include "worker/ranks/step_hub.h"
 #include "worker/runtime/user_error.h"
 
 namespace loupe::worker {
@@ -76,26 +77,34 @@ absl::StatusOr<RankJob> DecodeJob(const std::string& bytes) {
 }
 
 std::string EncodeCommand(const RankCommand& command) {
-  return Packed({static_cast<int>(command.kind), command.prompts, static_cast<int>(command.stream), command.count});
+  const PictureOrder& order = command.order;
+  const PicturesToEmbed& embed = command.embed;
+  return Packed({static_cast<int>(command.kind), order.prompts, order.noise_seed, order.drawn, order.count,
+                 static_cast<int>(embed.network), embed.count, embed.height, embed.width});
 }
 
 RankCommand DecodeCommand(const std::string& bytes) {
   const auto json = nlohmann::json::from_msgpack(bytes);
   return {.kind = static_cast<RankCommand::Kind>(json.at(0).get<int>()),
-          .prompts = json.at(1).get<std::vector<std::string>>(),
-          .stream = static_cast<Stream>(json.at(2).get<int>()),
-          .count = json.at(3)};
+          .order = {.prompts = json.at(1).get<std::vector<std::string>>(),
+                    .noise_seed = json.at(2),
+                    .drawn = json.at(3),
+                    .count = json.at(4)},
+          .embed = {.network = static_cast<PictureNetwork>(json.at(5).get<int>()),
+                    .count = json.at(6),
+                    .height = json.at(7),
+                    .width = json.at(8)}};
 }
 
-RankGroup::Options RankJob::group_of(int rank, torch::Device device) const {
-  return {.meeting_file = meeting_file,
-          .rank = rank,
-          .ranks = static_cast<int>(spec.settings.Integer("train.devices")),
-          .device = device};
-}
-
-RankTeam::RankTeam(const AttemptSpec& spec, torch::Device device, const RankOptions& options)
-    : job_{spec, options, spec.scratch_folder + "/ranks-meeting"}, ranks_(RanksOf(spec, options)), device_(device) {
+RankTeam::RankTeam(const AttemptSpec& spec, torch::Device device, const RankOptions& options,
+                   const AttemptObserver& observer)
+    : job_{spec, options, spec.scratch_folder + "/ranks-meeting"}, ranks_(RanksOf(spec, options)), observer_(observer) {
+  if (options.step != nullptr) {
+    place_ = options.step->Start(EncodeJob(job_), ranks_);
+    place_.device = device;
+    return;
+  }
+  place_ = {.meeting_file = job_.meeting_file, .ranks = ranks_, .device = device};
   const std::string file = spec.scratch_folder + "/ranks-job";
   ThrowIfError(WriteFileAtomically(file, EncodeJob(job_)));
   // What ranks of a killed process said there once must not be taken for these ones' words.
@@ -112,23 +121,30 @@ RankTeam::RankTeam(const AttemptSpec& spec, torch::Device device, const RankOpti
 RankTeam::~RankTeam() {
   // While they live the group may wait for them.
   others_.reset();
+  if (job_.options.step != nullptr) job_.options.step->Stop();
 }
 
-RankGroup& RankTeam::Meet(const AttemptObserver& observer) {
-  const RankGroup::Options options = job_.group_of(0, device_);
-  while (!AllReady(options)) {
-    if (const std::string why = others_->WhyEnded(); !why.empty()) throw std::runtime_error(why);
-    if (observer.ShouldStop()) throw Stopped();
+std::string RankTeam::OtherEnded() { return others_ != nullptr ? others_->WhyEnded() : job_.options.step->WhyEnded(); }
+
+RankGroup& RankTeam::group() {
+  if (group_ != nullptr) return *group_;
+  while (!AllReady(place_)) {
+    CheckOthers();
+    if (observer_.ShouldStop()) throw Stopped();
     std::this_thread::sleep_for(kLook);
   }
-  group_ = std::make_unique<RankGroup>(options);
+  group_ = std::make_unique<RankGroup>(place_);
   return *group_;
+}
+
+void RankTeam::CheckOthers() {
+  if (const std::string why = OtherEnded(); !why.empty()) throw std::runtime_error(why);
 }
 
 std::string RankTeam::WhyEnded() {
   const auto until = std::chrono::steady_clock::now() + kLastLook;
   for (;;) {
-    std::string why = others_->WhyEnded();
+    std::string why = OtherEnded();
     if (!why.empty() || std::chrono::steady_clock::now() >= until) return why;
     std::this_thread::sleep_for(kLook);
   }

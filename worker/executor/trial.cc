@@ -71,6 +71,10 @@ Trial::Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs
       train_options_(TrainOptionsFrom(settings_, loaded_.model, models_.device())),
       artifacts_(spec_, observer_) {}
 
+Trial::~Trial() {
+  if (pictures_ != nullptr) inputs_.SetHelp(nullptr);
+}
+
 SlotOptions Trial::method_options() const { return {settings_, seeds_(Stream::kAdapterInit)}; }
 
 void Trial::Prepare() {
@@ -83,6 +87,7 @@ void Trial::Prepare() {
     observer_.OnProgress("prepare", 0, 0);
     return &tasks_.Of(settings_, spec_.sweep_seed, Progress("prepare"));
   });
+  if (team_ != nullptr) team_->Announce({.kind = RankCommand::Kind::kPrepare});
   SayNotes("identifier", identified_.notes);
   SayNotes("pictures", task_->picture_notes());
   SayNotes("prompts", task_->prompt_notes());
@@ -99,10 +104,12 @@ void Trial::Prepare() {
 }
 
 void Trial::Join(Trainer& trainer) {
-  RankGroup* const ranks = team_ == nullptr ? nullptr : Timed("prepare", [&] { return &team_->Meet(observer_); });
+  RankGroup* const ranks = team_ == nullptr ? nullptr : &team_->group();
   Timed("train", [&] {
+    if (ranks != nullptr) team_->Announce({.kind = RankCommand::Kind::kJoin});
     const size_t slot = trainer.Join(MakeSlot(ranks));
-    training_.emplace(TrialTraining::Parts{spec_, observer_, loaded_.model, Fingerprint(), MakeValidationRows(),
+    validation_.emplace(MakeValidationRows());
+    training_.emplace(TrialTraining::Parts{spec_, observer_, Fingerprint(), [this] { return Validate(); },
                                            [this](int64_t step) { ScoreAlongTheWay(step); }},
                       trainer, slot);
     if (ranks != nullptr) ranks->FromLeader(std::to_string(training_->steps()));
@@ -138,12 +145,11 @@ AttemptOutcome Trial::SampleAndScore(Method& method) {
 }
 
 std::vector<Image> Trial::Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) {
-  const torch::Tensor noise = RandomStream(seeds_(stream)).Normal(NoiseShape(loaded_.model, count));
   const SteadyClock::time_point start = SteadyClock::now();
   try {
-    auto images = team_ != nullptr
-                      ? SampleAmongRanks(prompts, stream, count)
-                      : SamplePictures(loaded_.model, prompts, noise, SampleOptionsFrom(settings_), Progress("sample"));
+    auto images =
+        inputs_.Sample(settings_, {.prompts = prompts, .noise_seed = seeds_(stream), .drawn = count, .count = count},
+                       Progress("sample"));
     meter_.AddPictures(static_cast<int64_t>(images.size()), SecondsSince(start));
     return images;
   } catch (const NotFinite& error) {

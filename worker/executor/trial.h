@@ -46,6 +46,7 @@ class Trial : private TunedModel {
   // is called whenever the trial hears that its work goes on.
   Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs, Tasks& tasks, WorkMeter& meter,
         std::function<void()> on_progress);
+  ~Trial() override;
 
   BaseModel& base() override { return loaded_.model; }
   SlotOptions method_options() const;
@@ -57,9 +58,8 @@ class Trial : private TunedModel {
   void AnnounceStep();
   // After an error: which other rank ended, and how; empty when none did.
   std::string WhyRanksEnded();
-  // In the process of another rank: prepares, and does what rank 0 announces until that has ended.
-  void PrepareToFollow();
-  void Follow(Trainer& trainer, RankGroup& group);
+  // In the process of another rank: does what rank 0 announces. Throws when that has ended, which is its end too.
+  [[noreturn]] void Follow(Trainer& trainer, RankGroup& group);
 
   // With no method on the base: what is shared, the untuned base's pictures and scores; whether the method fits the
   // base.
@@ -78,7 +78,6 @@ class Trial : private TunedModel {
  private:
   // TunedModel: what the task may use while it scores.
   std::vector<Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) override;
-  Method& method() override { return *method_; }
   void AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) override;
   void HandOverFeatures(const std::string& of, const PictureFeatures& features) override {
     artifacts_.Features(of, features);
@@ -86,8 +85,8 @@ class Trial : private TunedModel {
   void HandOverPicture(const std::string& name, const Image& picture) override { artifacts_.Picture(name, picture); }
 
   TrainSlot MakeSlot(RankGroup* ranks);
-  std::vector<Image> SampleAmongRanks(const std::vector<std::string>& prompts, Stream stream, int64_t count);
-  std::vector<Image> SampleShare(RankGroup& group, const RankCommand& command);
+  size_t JoinRanks(Trainer& trainer, RankGroup& group);
+  double Validate();
   int64_t budget(const std::string& what) const { return settings_.Integer("budget." + what); }
   void SayNotes(std::string_view about, const std::vector<std::string>& notes);
   PictureScores Scores(const PictureFeatures& features) const;
@@ -120,6 +119,8 @@ class Trial : private TunedModel {
   const Task* task_ = nullptr;  // kept by tasks_
   std::unique_ptr<TaskRun> run_;
   std::unique_ptr<RankTeam> team_;  // of rank 0, where there are others
+  std::unique_ptr<PictureHelp> pictures_;
+  std::optional<ValidationRows> validation_;
   PictureFeatures base_features_;
   Image base_sheet_;
   PictureScores base_scores_;

@@ -10,7 +10,7 @@
 namespace loupe::worker {
 namespace {
 
-// A running error of fewer steps is the luck of the draw.
+// A running error of fewer steps than these is the luck of the draw.
 constexpr int64_t kErrorSteps = 20;
 // How much more than the first step's error is a rise: large initial values of an adapter may make a network that is
 // wrong from the start, which is a result and no divergence.
@@ -114,7 +114,7 @@ void TrialTraining::Take(const SlotStep& step) {
   parts_.observer.OnProgress("train", steps(), total_);
   if (IsDue("train.validate_every")) {
     double loss = 0;
-    trainer_.WithSlotAlone(slot_, [&](Method&) { loss = ValidationLoss(parts_.base, parts_.validation); });
+    trainer_.WithSlotAlone(slot_, [&](Method&) { loss = parts_.validation_loss(); });
     if (!std::isfinite(loss)) {
       throw DivergedError(settings, fmt::format("the validation loss is {} after step {}", loss, steps()));
     }

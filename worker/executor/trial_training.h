@@ -23,10 +23,10 @@ class TrialTraining {
   struct Parts {
     const AttemptSpec& spec;
     AttemptObserver& observer;
-    BaseModel& base;
     // Names everything that training depends on; a checkpoint of anything else is not used.
     std::string fingerprint;
-    ValidationRows validation;
+    // Called after steps where train.validate_every says so, with the trial's method alone on the base.
+    std::function<double()> validation_loss;
     // Called after steps where score.every says so, with the trial's method alone on the base and the average in place
     // of the trained values.
     std::function<void(int64_t step)> score;

@@ -125,7 +125,6 @@ torch::Tensor ViTModelImpl::forward(const torch::Tensor& pixels) {
 
 torch::Tensor DinoScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
-  constexpr size_t kPart = 32;  // bounds memory
   const auto options = vit->parameters().front().options();
   std::vector<torch::Tensor> embeddings;
   for (size_t first = 0; first < images.size(); first += kPart) {

@@ -57,6 +57,8 @@ struct DinoScorer {
   std::string folder;
   ViTModel vit{nullptr};
   PicturePreprocessing preprocessing;
+  // Pictures that go through together: bounds memory.
+  static constexpr size_t kPart = 32;
 
   // [N, hidden_size], float32, CPU, not normalised; without gradients. Throws NotFinite when a value is none.
   torch::Tensor EmbedImages(const std::vector<Image>& images);

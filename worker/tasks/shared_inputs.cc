@@ -19,6 +19,8 @@ namespace {
 
 // Of the untuned base's: so many are kept to be looked at.
 constexpr int64_t kMostBasePictures = 64;
+// Pictures that go through CLIP together.
+constexpr int64_t kClipPart = 64;
 
 constexpr char kPicturesArray[] = "pictures";  // uint8 [n, H, W, 3]
 constexpr char kLatentsArray[] = "latents";    // latents_scaled [n, C, h, w]
@@ -58,10 +60,9 @@ std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<st
   return key;
 }
 
-// What rounding depends on: workers that round alike share entries, others do not.
+// What rounding depends on: workers that round alike share entries, others do not. Two GPUs of one kind do.
 std::string Arithmetic(torch::Device device) {
-  return fmt::format("{} {} {} {}", TORCH_VERSION, DescribeDevice(device), at::get_cpu_capability(),
-                     at::get_num_threads());
+  return fmt::format("{} {} {} {}", TORCH_VERSION, DeviceKind(device), at::get_cpu_capability(), at::get_num_threads());
 }
 
 torch::Tensor Taken(const TensorMap& entry, const char* name, torch::Device device) {
@@ -121,9 +122,9 @@ std::vector<Image> SharedInputs::SampledPictures(const Settings& settings, const
                                                  uint64_t seed, const SampleProgress& progress) {
   LoadedModel<BaseModel>& base = models_.Base(settings);
   const SampleOptions options = SampleOptionsFrom(settings);
+  const PictureOrder order{.prompts = {prompt}, .noise_seed = seed, .drawn = count, .count = count};
   const auto make = [&]() -> TensorMap {
-    const torch::Tensor noise = RandomStream(seed).Normal(NoiseShape(base.model, count));
-    return {{kPicturesArray, TensorFromImages(SamplePictures(base.model, {prompt}, noise, options, progress))}};
+    return {{kPicturesArray, TensorFromImages(Sample(settings, order, progress))}};
   };
   const auto entry = Kept("class-pictures", SamplingKey(base, {prompt}, count, seed, options), make, progress);
   return ImagesFromTensor(entry.at(kPicturesArray));
@@ -202,10 +203,11 @@ std::vector<Image> SharedInputs::BasePictures(const Settings& settings, const st
   const int64_t kept = std::min(count, kMostBasePictures);
   const auto make = [&]() -> TensorMap {
     // The noise of the first of `count` is not that of so many drawn alone.
-    const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count)).narrow(0, 0, kept);
-    const auto last = prompts.size() == 1 ? prompts.end() : prompts.begin() + kept;
-    return {{kPicturesArray,
-             TensorFromImages(SamplePictures(base.model, {prompts.begin(), last}, noise, options, progress))}};
+    const PictureOrder order{.prompts = {prompts.begin(), prompts.size() == 1 ? prompts.end() : prompts.begin() + kept},
+                             .noise_seed = noise_seed,
+                             .drawn = count,
+                             .count = kept};
+    return {{kPicturesArray, TensorFromImages(Sample(settings, order, progress))}};
   };
   std::string key = SamplingKey(base, prompts, count, noise_seed, options);
   if (kept < count) key += fmt::format("\nthe first {}", kept);
@@ -219,34 +221,74 @@ PictureFeatures SharedInputs::BaseFeatures(const Settings& settings, const std::
   const auto pictures = [&] {
     // Sampled once, for the features and for the eye.
     if (count <= kMostBasePictures) return BasePictures(settings, prompts, count, noise_seed, progress);
-    const torch::Tensor noise = RandomStream(noise_seed).Normal(NoiseShape(base.model, count));
-    return SamplePictures(base.model, prompts, noise, options, progress);
+    return Sample(settings, {.prompts = prompts, .noise_seed = noise_seed, .drawn = count, .count = count}, progress);
   };
   const std::string key = SamplingKey(base, prompts, count, noise_seed, options);
   return CachedFeatures(settings, "base-embeddings", key, pictures, progress);
 }
 
+std::vector<Image> SharedInputs::Sample(const Settings& settings, const PictureOrder& order,
+                                        const SampleProgress& progress) {
+  return help_ != nullptr ? help_->Sample(order, progress) : SampleHere(settings, order, 0, order.count, progress);
+}
+
+std::vector<Image> SharedInputs::SampleHere(const Settings& settings, const PictureOrder& order, int64_t first,
+                                            int64_t count, const SampleProgress& progress) {
+  BaseModel& base = Base(settings);
+  const torch::Tensor noise =
+      RandomStream(order.noise_seed).Normal(NoiseShape(base, order.drawn)).narrow(0, first, count);
+  std::vector<std::string> prompts = order.prompts;
+  if (prompts.size() > 1) prompts = {order.prompts.begin() + first, order.prompts.begin() + first + count};
+  return SamplePictures(base, prompts, noise, SampleOptionsFrom(settings), progress);
+}
+
 PictureFeatures SharedInputs::Features(const Settings& settings, const std::vector<Image>& images) {
   PictureFeatures features;
   features.clip = Embed(settings, images);
-  if (LoadedModel<DinoScorer>* dino = DinoOf(settings); dino != nullptr) {
-    features.dino = FeaturesFromTensor(dino->model.EmbedImages(images));
-  }
-  if (LoadedModel<InceptionScorer>* inception = InceptionOf(settings); inception != nullptr) {
-    features.inception = FeaturesFromTensor(inception->model.EmbedImages(images));
-  }
+  if (settings.Has("score.dino")) features.dino = EmbedBy(settings, PictureNetwork::kDino, images);
+  if (settings.Has("score.inception")) features.inception = EmbedBy(settings, PictureNetwork::kInception, images);
   return features;
 }
 
 analysis::FeatureMatrix SharedInputs::Embed(const Settings& settings, const std::vector<Image>& images) {
-  constexpr size_t kPart = 64;
+  return EmbedBy(settings, PictureNetwork::kClip, images);
+}
+
+analysis::FeatureMatrix SharedInputs::EmbedBy(const Settings& settings, PictureNetwork network,
+                                              const std::vector<Image>& images) {
+  return FeaturesFromTensor(help_ != nullptr ? help_->Embed(network, images) : EmbedHere(settings, network, images));
+}
+
+int64_t SharedInputs::PartOf(PictureNetwork network) {
+  switch (network) {
+    case PictureNetwork::kClip:
+      return kClipPart;
+    case PictureNetwork::kDino:
+      return DinoScorer::kPart;
+    case PictureNetwork::kInception:
+      return InceptionScorer::kPart;
+  }
+  return 1;
+}
+
+torch::Tensor SharedInputs::EmbedHere(const Settings& settings, PictureNetwork network,
+                                      const std::vector<Image>& images) {
+  switch (network) {
+    case PictureNetwork::kDino:
+      return DinoOf(settings)->model.EmbedImages(images);
+    case PictureNetwork::kInception:
+      return InceptionOf(settings)->model.EmbedImages(images);
+    case PictureNetwork::kClip:
+      break;
+  }
   ClipScorer& scorer = models_.Scorer(settings.Text("scorer")).model;
   std::vector<torch::Tensor> parts;
-  for (size_t first = 0; first < images.size(); first += kPart) {
-    const auto end = images.begin() + static_cast<std::ptrdiff_t>(std::min(images.size(), first + kPart));
-    parts.push_back(scorer.EmbedImages({images.begin() + static_cast<std::ptrdiff_t>(first), end}));
+  for (auto first = images.begin(); first != images.end();) {
+    const auto end = first + std::min<std::ptrdiff_t>(kClipPart, images.end() - first);
+    parts.push_back(scorer.EmbedImages({first, end}));
+    first = end;
   }
-  return FeaturesFromTensor(torch::cat(parts));
+  return torch::cat(parts);
 }
 
 analysis::FeatureMatrix SharedInputs::EmbedTexts(const Settings& settings, const std::vector<std::string>& texts) {

@@ -14,6 +14,7 @@
 #include "worker/data/image_folder.h"
 #include "worker/sampling/picture_sampler.h"
 #include "worker/score/picture_scores.h"
+#include "worker/tasks/picture_work.h"
 #include "worker/tasks/tensor_cache.h"
 
 namespace loupe::worker {
@@ -62,11 +63,22 @@ class SharedInputs {
   PictureFeatures BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts, int64_t count,
                                uint64_t noise_seed, const SampleProgress& progress);
 
+  // As the base makes them with whatever is attached to it; kept nowhere.
+  std::vector<Image> Sample(const Settings& settings, const PictureOrder& order, const SampleProgress& progress);
   // By every network that the settings name.
   PictureFeatures Features(const Settings& settings, const std::vector<Image>& images);
   // Embeds with the settings' scorer: one row per picture or text.
   analysis::FeatureMatrix Embed(const Settings& settings, const std::vector<Image>& images);
   analysis::FeatureMatrix EmbedTexts(const Settings& settings, const std::vector<std::string>& texts);
+
+  // While it is set, sampling and embedding are its. It must outlive that; null: this process alone.
+  void SetHelp(PictureHelp* help) { help_ = help; }
+  // Pictures first … first + count − 1 of the order, by this process alone. `first` is a multiple of sample.chunk.
+  std::vector<Image> SampleHere(const Settings& settings, const PictureOrder& order, int64_t first, int64_t count,
+                                const SampleProgress& progress);
+  // By this process alone, in parts of PartOf pictures. Throws NotFinite.
+  torch::Tensor EmbedHere(const Settings& settings, PictureNetwork network, const std::vector<Image>& images);
+  static int64_t PartOf(PictureNetwork network);
 
   // What is kept of all this, and of what a task makes itself, for this machine's arithmetic. Keys hold a version: what
   // changes their results must change it.
@@ -74,6 +86,7 @@ class SharedInputs {
                  const SampleProgress& progress) const;
 
  private:
+  analysis::FeatureMatrix EmbedBy(const Settings& settings, PictureNetwork network, const std::vector<Image>& images);
   // `pictures` is called when the entry is not there; `pictures_key` says what it gives.
   PictureFeatures CachedFeatures(const Settings& settings, const std::string& kind, const std::string& pictures_key,
                                  const std::function<std::vector<Image>()>& pictures, const SampleProgress& progress);
@@ -81,6 +94,7 @@ class SharedInputs {
   ModelStore& models_;
   const TensorCache cache_;
   const std::string arithmetic_;
+  PictureHelp* help_ = nullptr;
 };
 
 }  // namespace loupe::worker

@@ -350,23 +350,43 @@ bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerp
   return false;
 }
 
-double ValidationLoss(BaseModel& base, const ValidationRows& rows) {
+namespace {
+
+constexpr int64_t kValidationPart = 16;  // bounds memory
+
+}  // namespace
+
+int64_t ValidationParts(const ValidationRows& rows) {
+  return (rows.latents.size(0) + kValidationPart - 1) / kValidationPart;
+}
+
+std::vector<double> ValidationSums(BaseModel& base, const ValidationRows& rows, int64_t first_part, int64_t parts) {
   torch::NoGradGuard no_grad;
-  constexpr int64_t kPart = 16;  // bounds memory
-  double sum = 0;
-  for (int64_t first = 0; first < rows.latents.size(0); first += kPart) {
-    const int64_t count = std::min(kPart, rows.latents.size(0) - first);
-    const auto part = [&](const torch::Tensor& all) { return all.narrow(0, first, count); };
-    const auto noisy = base.schedule.AddNoise(part(rows.latents), part(rows.noise), part(rows.timesteps));
-    const auto target = base.schedule.Target(part(rows.latents), part(rows.noise), part(rows.timesteps));
-    const auto prompt = rows.prompts.begin() + static_cast<std::ptrdiff_t>(first);
+  std::vector<double> sums;
+  for (int64_t part = first_part; part < first_part + parts; ++part) {
+    const int64_t first = part * kValidationPart;
+    const int64_t count = std::min(kValidationPart, rows.latents.size(0) - first);
+    const auto its = [&](const torch::Tensor& all) { return all.narrow(0, first, count); };
+    const auto noisy = base.schedule.AddNoise(its(rows.latents), its(rows.noise), its(rows.timesteps));
+    const auto target = base.schedule.Target(its(rows.latents), its(rows.noise), its(rows.timesteps));
+    const auto prompt = rows.prompts.begin() + static_cast<std::ptrdiff_t>(rows.prompts.empty() ? 0 : first);
     const Condition condition = rows.prompts.empty()
-                                    ? part(rows.context)
+                                    ? its(rows.context)
                                     : base.conditioner->Encode({prompt, prompt + static_cast<std::ptrdiff_t>(count)});
-    const auto output = base.denoiser->Forward(noisy, part(rows.timesteps), condition);
-    sum += (base.denoiser->NoisePart(output) - target).square().flatten(1).mean(1).sum().item<double>();
+    const auto output = base.denoiser->Forward(noisy, its(rows.timesteps), condition);
+    sums.push_back((base.denoiser->NoisePart(output) - target).square().flatten(1).mean(1).sum().item<double>());
   }
+  return sums;
+}
+
+double ValidationLossFrom(const std::vector<double>& sums, const ValidationRows& rows) {
+  double sum = 0;
+  for (const double part : sums) sum += part;
   return sum / static_cast<double>(rows.latents.size(0));
+}
+
+double ValidationLoss(BaseModel& base, const ValidationRows& rows) {
+  return ValidationLossFrom(ValidationSums(base, rows, 0, ValidationParts(rows)), rows);
 }
 
 }  // namespace loupe::worker

@@ -160,4 +160,10 @@ struct ValidationRows {
 };
 double ValidationLoss(BaseModel& base, const ValidationRows& rows);
 
+// The same in parts of rows that go through the base together, for several processes: the loss is made of the sums of
+// all parts in their order.
+int64_t ValidationParts(const ValidationRows& rows);
+std::vector<double> ValidationSums(BaseModel& base, const ValidationRows& rows, int64_t first_part, int64_t parts);
+double ValidationLossFrom(const std::vector<double>& sums, const ValidationRows& rows);
+
 }  // namespace loupe::worker
