@@ -327,10 +327,18 @@ void AddUp(CLI::App& slurm, int& exit_code) {
                  "Of which so many run at a time: where one ends by its time limit the next begins")
       ->check(CLI::Range(1, kMostWorkers));
   up->add_option("--partition,-p", options.partition, "Slurm's partition (default: the cluster's)");
-  up->add_option("--gpus-per-worker", options.gpus_per_worker, "GPUs of each worker; without any it works on the CPU")
-      ->check(CLI::Range(0, 64));
-  up->add_option("--cpus-per-worker", options.cpus_per_worker, "Cores of each worker")->check(CLI::Range(1, 4096));
-  up->add_option("--mem", options.memory, "Memory of each worker, as Slurm writes it: 32G");
+  up->add_option("--gpus-per-worker", options.gpus_per_worker,
+                 "GPUs of each worker; without any it works on the CPU. Several are for trials with train.devices: the "
+                 "worker is one job step then, with a task for each GPU")
+      ->check(CLI::Range(0, 1024));
+  up->add_option("--ranks-per-worker", options.ranks_per_worker, "The same on CPUs: tasks of each worker's job step")
+      ->check(CLI::Range(1, 1024));
+  up->add_option("--nodes-per-worker", options.nodes_per_worker, "Nodes over which a worker's tasks are spread evenly")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  up->add_option("--cpus-per-worker", options.cpus_per_worker, "Cores of each worker, or of each of its tasks")
+      ->check(CLI::Range(1, 4096));
+  up->add_option("--mem", options.memory, "Memory of each worker on each node, as Slurm writes it: 32G");
   up->add_option("--time", options.time, "Time limit of each worker, as Slurm writes it: 4:00:00");
   up->add_option("--sbatch", options.sbatch, "A further option in sbatch's own words: --sbatch '--account=lab'")
       ->allow_extra_args(false);

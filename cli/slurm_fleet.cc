@@ -37,12 +37,27 @@ int64_t Number(const std::string& text) {
   return absl::SimpleAtoi(text, &number) ? number : 0;
 }
 
-// Several for trials that ask for as many (train.devices); Slurm numbers those of a job from 0.
-std::string Devices(int gpus) {
-  if (gpus <= 1) return gpus == 1 ? "auto" : "cpu";
-  std::string devices = "cuda:0";
-  for (int i = 1; i < gpus; ++i) devices += fmt::format(",cuda:{}", i);
-  return devices;
+// With several ranks each takes the GPU of its place on its node.
+std::string Device(const SlurmFleetOptions& options) {
+  if (options.gpus_per_worker == 0) return "cpu";
+  return options.ranks() > 1 ? "cuda" : "auto";
+}
+
+// Before the worker's program.
+std::string Launcher(const SlurmFleetOptions& options) {
+  if (options.ranks() == 1) return "";
+  return fmt::format(
+      "srun --nodes={} --ntasks={} --ntasks-per-node={} --distribution=block{} --mpi=none --kill-on-bad-exit=1 \\\n  ",
+      options.nodes_per_worker, options.ranks(), options.ranks() / options.nodes_per_worker,
+      // srun does not take it from sbatch.
+      options.cpus_per_worker > 0 ? fmt::format(" --cpus-per-task={}", options.cpus_per_worker) : "");
+}
+
+// The file by which a step's tasks find each other: in a folder that all nodes see, since Slurm writes the logs there.
+std::string StepLines(const SlurmFleetOptions& options) {
+  if (options.ranks() == 1) return "";
+  return fmt::format("step={}/step-$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}\nrm -f \"$step\"\n",
+                     Quoted(options.log_folder));
 }
 
 // The worker's end is a length of time: the clock of the node may differ from the controller's. Slurm says start and
@@ -56,10 +71,10 @@ else
 fi
 cluster=$(printf %s "${{SLURM_CLUSTER_NAME:-cluster}}" | tr 'A-Z_' 'a-z-')
 scratch=$(mktemp -d "${{SLURM_TMPDIR:-${{TMPDIR:-/tmp}}}}/loupe-XXXXXXXX") || exit 1
-exec {program} run --credentials {credentials} \
+{step}exec {launcher}{program} run --credentials {credentials} \
   --id "slurm-$cluster-$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}" \
-  --scratch "$scratch"{data} --device {device} --threads "${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-0}}}}" \
-  --until "$left" --until-idle {idle} --grace {grace}
+  --scratch "$scratch"{data} --device {device} --threads "${{SLURM_CPUS_PER_TASK:-{threads}}}" \
+  {step_file}--until "$left" --until-idle {idle} --grace {grace}
 )";
 
 }  // namespace
@@ -90,6 +105,16 @@ absl::Status CheckSlurmOptions(const SlurmFleetOptions& options) {
     if (word->find_first_of(" \t'\"") != std::string::npos)
       return absl::InvalidArgumentError(fmt::format("'{}' is not one word", *word));
   }
+  if (options.gpus_per_worker > 0 && options.ranks_per_worker > 0 &&
+      options.ranks_per_worker != options.gpus_per_worker) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} ranks and {} GPUs per worker: each rank has a GPU of its own; leave --ranks-per-worker out",
+                    options.ranks_per_worker, options.gpus_per_worker));
+  }
+  if (options.ranks() % options.nodes_per_worker != 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} ranks cannot be spread evenly over {} nodes", options.ranks(), options.nodes_per_worker));
+  }
   return absl::OkStatus();
 }
 
@@ -105,11 +130,15 @@ std::string SlurmScript(const SlurmFleetOptions& options) {
       options.fleet);
   script += Directive("job-name", SlurmJobName(options.fleet));
   script += Directive("array", SlurmArray(options.workers, options.array_limit));
-  script += Directive("nodes", "1");
-  script += Directive("ntasks", "1");
+  script += Directive("nodes", fmt::format("{}", options.nodes_per_worker));
+  script += Directive("ntasks", fmt::format("{}", options.ranks()));
+  if (options.ranks() > 1) {
+    script += CountDirective("ntasks-per-node", options.ranks() / options.nodes_per_worker);
+  }
   script += Directive("partition", options.partition);
   script += Directive("time", options.time);
-  if (options.gpus_per_worker > 0) script += Directive("gres", fmt::format("gpu:{}", options.gpus_per_worker));
+  if (options.gpus_per_worker > 0)
+    script += Directive("gres", fmt::format("gpu:{}", options.gpus_per_worker / options.nodes_per_worker));
   script += CountDirective("cpus-per-task", options.cpus_per_worker);
   script += Directive("mem", options.memory);
   script += Directive("output", "\"" + options.log_folder + "/%A_%a.log\"");
@@ -125,7 +154,11 @@ std::string SlurmScript(const SlurmFleetOptions& options) {
   script += fmt::format(kBody, fmt::arg("setup", setup), fmt::arg("program", Quoted(options.worker_program)),
                         fmt::arg("credentials", Quoted(options.credentials)),
                         fmt::arg("data", options.worker_data.empty() ? "" : " --data " + Quoted(options.worker_data)),
-                        fmt::arg("device", Devices(options.gpus_per_worker)),
+                        fmt::arg("device", Device(options)), fmt::arg("launcher", Launcher(options)),
+                        fmt::arg("step", StepLines(options)),
+                        fmt::arg("step_file", options.ranks() > 1 ? "--step-file \"$step\" " : ""),
+                        // Slurm's own choice is a core for each task.
+                        fmt::arg("threads", options.ranks() > 1 ? "1" : "${SLURM_CPUS_ON_NODE:-0}"),
                         fmt::arg("idle", Quoted(options.until_idle)), fmt::arg("grace", options.grace_seconds));
   return script;
 }

@@ -3,6 +3,7 @@
 // by its leases; what Slurm says of a job is shown and decides nothing.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -25,7 +26,13 @@ struct SlurmFleetOptions {
   // As sbatch's --time; empty: the partition's.
   std::string time;
   int gpus_per_worker = 0;
+  // Tasks of one job step, each a rank of the worker's trials; 0: one for each GPU, or one.
+  int ranks_per_worker = 0;
+  int nodes_per_worker = 1;
+  // Of each rank.
   int cpus_per_worker = 0;
+
+  int ranks() const { return ranks_per_worker > 0 ? ranks_per_worker : std::max(1, gpus_per_worker); }
   // As sbatch's --mem.
   std::string memory;
   // Further options of sbatch, in its own words, and shell lines that run before the worker.
@@ -43,7 +50,7 @@ struct SlurmFleetOptions {
 };
 
 // OK, or INVALID_ARGUMENT: names or options with a line break or (the name) anything but letters, digits, dots, dashes
-// and underscores.
+// and underscores; ranks that have not one GPU each, or cannot be spread evenly over the nodes.
 absl::Status CheckSlurmOptions(const SlurmFleetOptions& options);
 
 // The job's name: by which squeue finds a fleet's jobs.
@@ -53,7 +60,9 @@ std::string SlurmJobName(const std::string& fleet);
 std::string SlurmArray(int workers, int limit);
 
 // The batch script. Each task replaces its shell by one worker, which so gets the signals that Slurm sends to the batch
-// shell: USR2 shortly before the time limit, TERM at preemption, cancellation and the limit. No secret is in it.
+// shell: USR2 shortly before the time limit, TERM at preemption, cancellation and the limit. No secret is in it. With
+// several ranks it is srun that replaces it, which hands the signals on: task 0 of its step is the worker, the others
+// are its ranks, and whichever ends badly ends them all.
 std::string SlurmScript(const SlurmFleetOptions& options);
 
 // One task of an array job, as squeue says.

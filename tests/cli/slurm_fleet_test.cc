@@ -43,13 +43,31 @@ TEST(SlurmFleetTest, ScriptIsOneArrayJob) {
   EXPECT_EQ(script.find("\nexec "), script.rfind("\nexec "));
 }
 
-TEST(SlurmFleetTest, WorkersTakeAllTheirGpus) {
+TEST(SlurmFleetTest, SeveralGpusAreTasksOfOneStep) {
   SlurmFleetOptions options = SomeFleet();
+  options.gpus_per_worker = 4;
+  options.nodes_per_worker = 2;
+  options.cpus_per_worker = 6;
+  ASSERT_TRUE(CheckSlurmOptions(options).ok());
+  const std::string script = SlurmScript(options);
+  for (const char* line : {"#SBATCH --nodes=2\n#SBATCH --ntasks=4\n#SBATCH --ntasks-per-node=2\n",
+                           "#SBATCH --gres=gpu:2\n", "#SBATCH --cpus-per-task=6\n", "--device cuda --threads",
+                           "step='/home/anna/logs'/step-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}\nrm -f \"$step\"\n",
+                           "exec srun --nodes=2 --ntasks=4 --ntasks-per-node=2 --distribution=block --cpus-per-task=6 "
+                           "--mpi=none --kill-on-bad-exit=1 \\\n  '/opt/loupe worker/bin/loupe-worker' run",
+                           "--step-file \"$step\" --until"}) {
+    EXPECT_THAT(script, HasSubstr(line));
+  }
   options.gpus_per_worker = 3;
-  EXPECT_THAT(SlurmScript(options), HasSubstr("#SBATCH --gres=gpu:3\n"));
-  EXPECT_THAT(SlurmScript(options), HasSubstr("--device cuda:0,cuda:1,cuda:2 "));
+  EXPECT_FALSE(CheckSlurmOptions(options).ok()) << "three ranks on two nodes";
+  options.nodes_per_worker = 1;
+  options.ranks_per_worker = 2;
+  EXPECT_FALSE(CheckSlurmOptions(options).ok()) << "three GPUs for two ranks";
   options.gpus_per_worker = 0;
-  EXPECT_THAT(SlurmScript(options), ::testing::AllOf(Not(HasSubstr("--gres")), HasSubstr("--device cpu ")));
+  EXPECT_THAT(SlurmScript(options), ::testing::AllOf(Not(HasSubstr("--gres")), HasSubstr("--device cpu "),
+                                                     HasSubstr("exec srun --nodes=1 --ntasks=2 ")));
+  options.ranks_per_worker = 0;
+  EXPECT_THAT(SlurmScript(options), Not(HasSubstr("srun")));
 }
 
 // The shell is the judge: the worker's command line as the script makes it, on a node with and without Slurm's times.

@@ -14,12 +14,13 @@ struct RankFlags {
   std::string job;
   int rank = 0;
   int parent = 0;
+  StepRank step;
 };
 
 absl::Status RunRank(const RankFlags& flags) {
   EndWithParent(flags.parent);
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", "warn"));
-  return FollowRank(flags.job, flags.rank);
+  return FollowRank(flags.job, flags.rank, flags.step);
 }
 
 }  // namespace
@@ -32,6 +33,9 @@ void AddRankCommand(CLI::App& app, int& exit_code) {
   command->add_option("--job", flags->job, "What the trial is")->required();
   command->add_option("--rank", flags->rank, "Which of its ranks, from 1")->required();
   command->add_option("--parent", flags->parent, "Rank 0's process, with which this one ends")->required();
+  command->add_option("--step-file", flags->step.file, "Of a job step's task: the step's file");
+  command->add_option("--job-number", flags->step.job_number, "Of a job step's task: which of its trials");
+  command->add_option("--device", flags->step.device, "Of a job step's task: its device");
   command->callback([flags, &exit_code] { exit_code = Report("rank", RunRank(*flags)); });
 }
 

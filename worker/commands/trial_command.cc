@@ -16,6 +16,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 #include "worker/commands/commands.h"
+#include "worker/commands/step_flags.h"
 #include "worker/executor/trial_executor.h"
 
 namespace loupe::worker {
@@ -30,6 +31,7 @@ struct TrialFlags {
   std::string out = "trial";
   std::string data_folder;
   TrialExecutorOptions executor;
+  std::string step_file;
   std::string log_level = "warn";
 };
 
@@ -93,6 +95,8 @@ absl::Status MakeFolder(const std::string& folder) {
 
 absl::Status RunTrialHere(TrialFlags flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level));
+  LOUPE_ASSIGN_OR_RETURN(const bool served, ServeInStep(flags.step_file, flags.executor));
+  if (served) return absl::OkStatus();
   AttemptSpec spec;
   LOUPE_ASSIGN_OR_RETURN(spec.settings, ParseSettings(flags.settings));
   spec.trial = "sweeps/local/trials/0";
@@ -137,6 +141,7 @@ void AddTrialCommand(CLI::App& app, int& exit_code) {
                    "auto, cpu, cuda or cuda:N; several, as cuda:0,cuda:1, for trials with train.devices")
       ->capture_default_str();
   command->add_option("--threads", flags->executor.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  AddStepOption(*command, flags->step_file);
   command->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off")->capture_default_str();
   command->callback([flags, &exit_code] { exit_code = Report("trial", RunTrialHere(*flags)); });
 }

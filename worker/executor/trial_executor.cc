@@ -13,6 +13,7 @@
 #include "worker/executor/pack.h"
 #include "worker/executor/work_meter.h"
 #include "worker/methods/method_registry.h"
+#include "worker/ranks/step_hub.h"
 #include "worker/runtime/device.h"
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
@@ -105,7 +106,11 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorO
   RankOptions ranks{.devices = absl::StrSplit(options.device, ','),
                     .threads = options.threads,
                     .cache_folder = options.cache_folder,
-                    .program = options.rank_program};
+                    .program = options.rank_program,
+                    .step = options.step};
+  if (options.step != nullptr) {
+    ranks.devices.assign(static_cast<size_t>(options.step->tasks()), ranks.devices.front());
+  }
   LOUPE_ASSIGN_OR_RETURN(const torch::Device device, PrepareDevice(ranks.devices.front(), options.threads));
   for (const std::string& other : ranks.devices) {
     LOUPE_ASSIGN_OR_RETURN(const torch::Device its, ParseDevice(other));

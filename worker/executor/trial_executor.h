@@ -10,6 +10,8 @@
 
 namespace loupe::worker {
 
+class StepHub;  // ranks/step_hub.h
+
 struct TrialExecutorOptions {
   // "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". Several of one kind with commas between them
   // ("cuda:0,cuda:1", "cpu,cpu"): a trial may have as many ranks (train.devices); other trials use the first.
@@ -22,6 +24,8 @@ struct TrialExecutorOptions {
   int32_t slots = 1;
   // What a trial's other ranks run: a program with the sub-command `rank` (rank_follower.h).
   std::string rank_program = "/proc/self/exe";
+  // Where they are other tasks of this process's job step: `device` is this task's, of which the others have one each.
+  std::shared_ptr<StepHub> step;
 };
 
 // Base and scorer are loaded at the first trial that needs them and kept until their files change. INVALID_ARGUMENT

@@ -2,7 +2,6 @@
 
 #include <torch/utils.h>
 
-#include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #ifdef LOUPE_WITH_CUDA
@@ -10,13 +9,13 @@
 #endif
 
 #include "fmt/format.h"
+#include "worker/ranks/rank_meeting.h"
 
 namespace loupe::worker {
 namespace {
 
-c10::intrusive_ptr<c10d::FileStore> StoreOf(const RankGroup::Options& options) {
-  // Told no number of users: the file goes with its folder, and not when the last of them ends.
-  return c10::make_intrusive<c10d::FileStore>(options.meeting_file, -1);
+c10::intrusive_ptr<c10d::Store> StoreOf(const RankGroup::Options& options) {
+  return (options.meeting != nullptr ? options.meeting : MeetInFile(options.meeting_file))->store;
 }
 
 std::string ReadyKey(int rank) { return fmt::format("ready/{}", rank); }
@@ -40,8 +39,7 @@ RankGroup::RankGroup(const Options& options) : options_(options) {
   store->setTimeout(options.patience);
   group_ = c10::make_intrusive<c10d::ProcessGroup>(store, options.rank, options.ranks);
   const auto gloo = c10d::ProcessGroupGloo::Options::create(options.patience);
-  // Not the machine's own name, which may lead anywhere: the ranks are processes of one worker.
-  gloo->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1"));
+  gloo->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(options.interface));
   group_->setBackend(torch::kCPU, c10d::ProcessGroup::GLOO,
                      c10::make_intrusive<c10d::ProcessGroupGloo>(store, options.rank, options.ranks, gloo));
 #ifdef LOUPE_WITH_CUDA
@@ -93,6 +91,27 @@ torch::Tensor RankGroup::GatherRows(const torch::Tensor& own, const std::vector<
     parts.push_back(tensors.front());
   }
   return torch::cat(parts);
+}
+
+torch::Tensor RankGroup::ScatterRows(const torch::Tensor& all, const std::vector<int64_t>& row_shape,
+                                     const std::vector<int64_t>& rows) {
+  constexpr int kTag = 2;
+  const auto backend = group_->getBackend(torch::kCPU);
+  if (rank() != 0) {
+    std::vector<int64_t> shape = row_shape;
+    shape.insert(shape.begin(), rows[static_cast<size_t>(rank())]);
+    std::vector<torch::Tensor> tensors{torch::empty(shape, torch::kUInt8)};
+    if (shape.front() > 0) WaitFor(backend->recv(tensors, 0, kTag));
+    return tensors.front();
+  }
+  int64_t first = rows.front();
+  for (int to = 1; to < ranks(); ++to) {
+    const int64_t count = rows[static_cast<size_t>(to)];
+    std::vector<torch::Tensor> tensors{all.narrow(0, first, count).contiguous()};
+    if (count > 0) WaitFor(backend->send(tensors, to, kTag));
+    first += count;
+  }
+  return all.narrow(0, 0, rows.front());
 }
 
 }  // namespace loupe::worker

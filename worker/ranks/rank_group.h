@@ -1,8 +1,9 @@
 // The processes that train one trial together: ranks 0 … n − 1, each with a device of its own. Rank 0 is the worker's
 // process and the only one that reports, writes and decides; the others follow (executor/rank_follower.h).
 //
-// Small things and whatever lies on the CPU go by Gloo over the loopback interface; gradients on GPUs go by NCCL. The
-// ranks meet in a file of the attempt's own folder. Nobody else can meet them there, and it holds no secret.
+// Small things and whatever lies on the CPU go by Gloo, over the loopback interface where all are on one machine;
+// gradients on GPUs go by NCCL. The ranks meet in a file of the attempt's own folder, or, as tasks of a job step, in
+// task 0's memory (job_step.h). Nobody else can meet them there.
 #pragma once
 
 #include <torch/types.h>
@@ -21,18 +22,23 @@ class ProcessGroup;
 
 namespace loupe::worker {
 
+struct RankMeeting;  // rank_meeting.h
+
 // Every call is a collective: all ranks make the same calls in the same order. Each throws c10::Error or
 // std::runtime_error when another rank has ended, at once, and when one stays away for longer than `patience`. Not
 // thread-safe.
 class RankGroup {
  public:
   struct Options {
-    // A path at which there was no file before; on a disk of this machine.
-    std::string meeting_file;
+    // Where there is no `meeting`: a path at which there was no file before; on a disk of this machine.
+    std::string meeting_file = "";
+    std::shared_ptr<RankMeeting> meeting = nullptr;
+    // Numeric: where the other ranks reach this one. Not the machine's own name, which may lead anywhere.
+    std::string interface = "127.0.0.1";
     int rank = 0;
     int ranks = 1;
     torch::Device device = torch::kCPU;
-    // What one rank does alone while the others wait (the untuned base's pictures, scores) must be over by then.
+    // What one rank does alone while the others wait (reading the data, scores) must be over by then.
     std::chrono::milliseconds patience = std::chrono::hours(2);
   };
   explicit RankGroup(const Options& options);
@@ -51,6 +57,10 @@ class RankGroup {
   // On rank 0: every rank's rows in the order of the ranks, where rank r has rows[r] of them; elsewhere undefined.
   // `own`: [rows[rank], …] on the CPU, contiguous, of one type and row shape everywhere.
   torch::Tensor GatherRows(const torch::Tensor& own, const std::vector<int64_t>& rows);
+
+  // The other way round: of rank 0's `all`, [n, …] uint8 on the CPU, this rank's rows, where a row is of `row_shape`.
+  torch::Tensor ScatterRows(const torch::Tensor& all, const std::vector<int64_t>& row_shape,
+                            const std::vector<int64_t>& rows);
 
   // For sums on the device: c10d's group with the device's backend.
   const c10::intrusive_ptr<c10d::ProcessGroup>& group() const { return group_; }

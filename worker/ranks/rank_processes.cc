@@ -16,7 +16,7 @@
 namespace loupe::worker {
 namespace {
 
-std::string HowItEnded(size_t rank, int status) {
+std::string HowItEnded(int rank, int status) {
   if (WIFSIGNALED(status))
     return fmt::format("rank {} was ended by signal {} ({})", rank, WTERMSIG(status), strsignal(WTERMSIG(status)));
   return fmt::format("rank {} ended with exit code {} (its log says why)", rank, WEXITSTATUS(status));
@@ -24,7 +24,9 @@ std::string HowItEnded(size_t rank, int status) {
 
 }  // namespace
 
-RankProcesses::RankProcesses(const std::string& program, const std::vector<std::vector<std::string>>& arguments) {
+RankProcesses::RankProcesses(const std::string& program, const std::vector<std::vector<std::string>>& arguments,
+                             int first_rank)
+    : first_rank_(first_rank) {
   for (const std::vector<std::string>& own : arguments) {
     std::vector<std::string> words{program};
     words.insert(words.end(), own.begin(), own.end());
@@ -33,8 +35,9 @@ RankProcesses::RankProcesses(const std::string& program, const std::vector<std::
     // Not fork: this process has LibTorch's threads.
     if (const int error = posix_spawn(&id, program.c_str(), nullptr, nullptr, argv.data(), environ); error != 0) {
       KillAll();
-      throw std::runtime_error(
-          fmt::format("rank {}: {} cannot be started ({})", processes_.size() + 1, program, strerror(error)));
+      throw std::runtime_error(fmt::format("rank {}: {} cannot be started ({})",
+                                           first_rank_ + static_cast<int>(processes_.size()), program,
+                                           strerror(error)));
     }
     processes_.push_back({id, ""});
   }
@@ -60,7 +63,7 @@ std::string RankProcesses::WhyEnded() {
     Process& process = processes_[i];
     int status = 0;
     if (process.id != -1 && ::waitpid(process.id, &status, WNOHANG) == process.id) {
-      process = {-1, HowItEnded(i + 1, status)};
+      process = {-1, HowItEnded(first_rank_ + static_cast<int>(i), status)};
     }
     if (first.empty()) first = process.end;
   }

@@ -12,8 +12,8 @@ namespace loupe::worker {
 // themselves when this process dies (EndWithParent): a worker may be killed. Not thread-safe.
 class RankProcesses {
  public:
-  // Throws std::runtime_error when one cannot be started.
-  RankProcesses(const std::string& program, const std::vector<std::vector<std::string>>& arguments);
+  // Messages number them from `first_rank`. Throws std::runtime_error when one cannot be started.
+  RankProcesses(const std::string& program, const std::vector<std::vector<std::string>>& arguments, int first_rank = 1);
   ~RankProcesses();
   RankProcesses(const RankProcesses&) = delete;
   RankProcesses& operator=(const RankProcesses&) = delete;
@@ -28,6 +28,7 @@ class RankProcesses {
     pid_t id = -1;  // -1: it has ended
     std::string end;
   };
+  const int first_rank_;
   std::vector<Process> processes_;
 };
 

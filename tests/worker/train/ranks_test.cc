@@ -2,6 +2,7 @@
 // and a trainer of its own, and talk to each other through Gloo as processes do.
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <torch/utils.h>
 
 #include <cmath>
@@ -16,6 +17,8 @@
 #include "worker/nn/tuning_sites.h"
 #include "worker/ranks/gradient_sum.h"
 #include "worker/ranks/rank_group.h"
+#include "worker/ranks/step_channel.h"
+#include "worker/ranks/step_hub.h"
 #include "worker/train/trainer.h"
 
 namespace loupe::worker {
@@ -222,6 +225,46 @@ TEST_F(RanksTest, ARankThatGoesIsNoticed) {
     if (group.rank() == 1) return;
     group.SumOnCpu(torch::ones({4}));
   }));
+}
+
+// In the same process, which no call of theirs depends on: ranks 1 and 2 come through the step's file.
+TEST_F(RanksTest, TasksOfAJobStepMeet) {
+  const std::string file = folder_ + "/step";
+  StepHub hub({.file = file, .tasks = 3});
+  hub.Start("an earlier job", 3);
+  std::vector<RankGroup::Options> places = {hub.Start("job", 3)};
+  for (int rank = 1; rank < 3; ++rank) places.push_back(JoinStep(file, rank, 2));
+  std::vector<double> sums(3);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 3; ++rank) {
+    threads.emplace_back([&, rank] {
+      RankGroup::Options place = places[static_cast<size_t>(rank)];
+      place.ranks = 3;
+      if (rank > 0) SayReady(place);
+      RankGroup group(place);
+      const torch::Tensor sum = torch::tensor(rank + 1.0, torch::kFloat64);
+      group.SumOnCpu(sum);
+      sums[static_cast<size_t>(rank)] = sum.item<double>();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(sums, std::vector<double>(3, 6.0));
+  EXPECT_TRUE(AllReady(places[0]));
+}
+
+TEST_F(RanksTest, OnlyTasksOfTheStepAreHeard) {
+  const std::string file = folder_ + "/step";
+  StepHub hub({.file = file, .tasks = 2});
+  hub.Start("job", 2);
+  EXPECT_NO_THROW(SayReady(JoinStep(file, 1, 1)));
+  EXPECT_ANY_THROW(SayReady(JoinStep(file, 1, 7))) << "of another job";
+  EXPECT_ANY_THROW(SayReady(JoinStep(file, 2, 1))) << "there is no such rank";
+  StepFile guessed = StepFile::Read(file);
+  guessed.secret = std::string(guessed.secret.size(), '0');
+  ASSERT_TRUE(WriteFileAtomically(file + "-guessed", guessed.Encode(), 0600).ok());
+  EXPECT_ANY_THROW(JoinStep(file + "-guessed", 1, 1)) << "who does not know the secret";
+  ASSERT_EQ(chmod(file.c_str(), 0640), 0);
+  EXPECT_ANY_THROW(JoinStep(file, 1, 1)) << "others may have read it";
 }
 
 TEST(RowShareTest, SharesCoverAllRowsInOrder) {

@@ -1,0 +1,35 @@
+#include "worker/commands/step_flags.h"
+
+#include "common/logging.h"
+#include "common/status_macros.h"
+#include "fmt/format.h"
+#include "worker/ranks/job_step.h"
+
+namespace loupe::worker {
+
+void AddStepOption(CLI::App& command, std::string& step_file) {
+  command.add_option(
+      "--step-file", step_file,
+      "As tasks of one job step of Slurm (srun --ntasks=N): task 0 is the worker, the others its ranks for "
+      "trials with train.devices. By this file, which does not exist and which all nodes will see, they "
+      "find each other. --device cuda: each takes the GPU of its place on its node");
+}
+
+absl::StatusOr<bool> ServeInStep(const std::string& step_file, TrialExecutorOptions& executor) {
+  if (step_file.empty()) return false;
+  LOUPE_ASSIGN_OR_RETURN(const StepPlace place, StepPlace::OfThisTask(step_file));
+  if (executor.device == "cuda") executor.device = fmt::format("cuda:{}", place.local);
+  if (executor.device.find(',') != std::string::npos) {
+    return absl::InvalidArgumentError(
+        fmt::format("'{}': with --step-file each task has one device: --device cuda or cpu", executor.device));
+  }
+  if (place.task != 0) {
+    SetLogField("rank", fmt::format("{}", place.task));
+    LOUPE_RETURN_IF_ERROR(HostRank(place, executor.rank_program, executor.device));
+    return true;
+  }
+  LOUPE_ASSIGN_OR_RETURN(executor.step, OpenStep(place));
+  return false;
+}
+
+}  // namespace loupe::worker
