@@ -1,6 +1,7 @@
 """A fleet on a real Slurm, on loopback: eight workers go through preemption, cancellation, a requeue, a restart of Slurm's
 controller and of the coordinator, a node that goes down, and their time limit. Every trial ends once, none is charged, and
-the analysis is that of an undisturbed run, byte for byte. Workers are the real agent; their trials are acted.
+the analysis is that of an undisturbed run, byte for byte. Workers are the real agent; their trials are acted. At the end a worker
+that is one job step of two tasks trains: the result of two processes on one machine, and a task that is killed.
 
     slurm_test.py        with LOUPE_BIN set to the folder of the programs
 """
@@ -267,11 +268,94 @@ def check_time_limit(cluster, coordinator, fleet, folder):
     fleet("down")
 
 
+RANKED = """
+name: {name}
+base: {root}/configs/bases/emoji-sd
+scorer: {root}/configs/scorers/emoji-clip
+task: {{kind: dreambooth, images: {folder}/cats, instance_prompt: "a photo of sks", class_prompt: "a photo of cat face", class_images: 2}}
+method: {{kind: adapter, input: CA_out, output: FFN_in}}
+factors:
+  width: [4]
+train: {{devices: 2, checkpoint_every: 5, learning_rate: 0.001}}
+sample: {{steps: 2}}
+budget: {{steps: {steps}, batch: 3, samples: 4}}
+seed: 7
+"""
+
+
+def tasks_of(folder, program="loupe-worker"):
+    """Process ids of a job step's tasks, by their number."""
+    found = {}
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(program.encode()) and b"run" in words and str(folder / "ranked-data").encode() in words:
+                variables = dict(line.split(b"=", 1) for line in (process / "environ").read_bytes().split(b"\0") if b"=" in line)
+                found[int(variables[b"SLURM_PROCID"])] = int(process.name)
+        except (OSError, KeyError):
+            pass
+    return found
+
+
+def check_job_step(cluster, coordinator, fleet, folder):
+    """A worker whose ranks are the tasks of one job step trains what one with child processes does; a task that is killed ends the
+    step, and the trial goes on elsewhere."""
+    subprocess.run([BIN / "loupe-worker", "render-emoji", "--family", "cat-faces", "--side", "64", "--out", folder / "cats"], cwd=ROOT,
+                   check=True, stdout=subprocess.DEVNULL)
+    def send(name, steps):
+        file = folder / f"{name}.yaml"
+        file.write_text(RANKED.format(name=name, root=ROOT, folder=folder, steps=steps))
+        loupe(fleet.anna, "submit", file)
+    def up():
+        fleet("up", "--worker-credentials", fleet.credentials, "--worker-program", BIN / "loupe-worker", "--worker-data",
+              folder / "ranked-data", "--logs", folder / "logs", "--workers", 1, "--ranks-per-worker", 2, "--grace", 8)
+    send("step", 6)
+    up()
+    tasks = wait_until(lambda: len(tasks_of(folder)) == 2 and tasks_of(folder), 60, "both tasks run", cluster.logs)
+    step_file = wait_until(lambda: next((folder / "logs").glob("step-*"), None), 60, "task 0 says where it listens", cluster.logs)
+    secret = json.loads(step_file.read_text())["secret"].encode()
+    assert step_file.stat().st_mode & 0o077 == 0
+    assert all(secret not in pathlib.Path(f"/proc/{pid}/{what}").read_bytes() for pid in tasks.values() for what in ("cmdline", "environ"))
+    loupe(fleet.anna, "watch", "step")
+
+    send("killed", 40)
+    wait_until(lambda: list((folder / "ranked-data").glob("**/checkpoint.safetensors")), 120, "the second trial trains", cluster.logs)
+    lost = attempts(coordinator).get(3, 0)
+    os.kill(tasks[1], signal.SIGKILL)
+    wait_until(lambda: not fleet.status()["tasks"], 60, "the step ends with its task", cluster.logs)
+    wait_until(lambda: not tasks_of(folder), 20, "no task is left")
+    wait_until(lambda: attempts(coordinator).get(3, 0) == lost + 1, 60, "the attempt is lost", lambda: str(attempts(coordinator)))
+    fleet("scale", 1)
+    loupe(fleet.anna, "watch", "killed")
+
+    # TERM is for task 0; the other ends well with it.
+    left = coordinator.query("SELECT count(*) FROM attempts WHERE outcome = 3")
+    files = set((folder / "logs").glob("step-*"))
+    fleet("down")
+    wait_until(lambda: not tasks_of(folder), 30, "'down' ends both tasks", cluster.logs)
+    assert coordinator.query("SELECT count(*) FROM attempts WHERE outcome = 3") == left
+    after = set((folder / "logs").glob("step-*"))
+    assert len(files - after) == 1, f"the file of a step that ended well has outlived it: {files}, {after}"
+
+    send("children", 6)
+    worker = subprocess.Popen([BIN / "loupe-worker", "run", "--credentials", fleet.credentials, "--id", "children", "--data",
+                               folder / "children-data", "--device", "cpu,cpu", "--threads", "1"])
+    loupe(fleet.anna, "watch", "children")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    scores = [coordinator.query("SELECT name, value FROM scores JOIN sweeps USING (sweep_key)"
+                                f" WHERE sweep_id = '{name}' ORDER BY 1") for name in ("step", "children")]
+    assert scores[0] == scores[1] and scores[0], "a job step's tasks do not train what child processes do"
+    charged = coordinator.query("SELECT count(*) FROM trials WHERE failed_attempts > 0")
+    assert charged == [(0,)], f"{charged} trials were charged a failure"
+    print("one job step of two tasks: the scores of child processes; a killed task ended it, and its trial went on", flush=True)
+
+
 def main():
     everything = os.environ.get("LOUPE_ALL")
     reason = why_not()
     if not reason and not everything and not os.environ.get("LOUPE_SLURM"):
-        reason = "it takes six minutes: run by ./test --all, or with LOUPE_SLURM=1"
+        reason = "it takes six minutes: run by ./test --all, or with LOUPE_SLURM=1 (LOUPE_SLURM=step: its last part alone)"
     if reason:
         print("skipped:", reason)
         return 1 if everything else SKIPPED
@@ -283,6 +367,9 @@ def main():
         try:
             with Cluster(folder / "slurm") as cluster:
                 fleet = Fleet(cluster, coordinator, folder)
+                if os.environ.get("LOUPE_SLURM") == "step":
+                    check_job_step(cluster, coordinator, fleet, folder)
+                    return 0
                 replicates = int(os.environ.get("LOUPE_SLURM_REPLICATES", "4"))
                 submit(fleet, folder, "disturbed", replicates)
                 printed = fleet.up("--workers", 8, "--print").stdout
@@ -297,6 +384,7 @@ def main():
                 fleet("down")
                 wait_until(lambda: not cluster.run("squeue", "-h").stdout, 40, "'down' leaves no job")
                 check_time_limit(cluster, coordinator, fleet, folder)
+                check_job_step(cluster, coordinator, fleet, folder)
         finally:
             coordinator.kill()
     print("1 passed, 0 failed")
