@@ -4,12 +4,15 @@
 #include <utility>
 #include <vector>
 
+#include "common/sha256.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "worker/data/image_folder.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/runtime/user_error.h"
 #include "worker/sampling/prediction_difference.h"
 #include "worker/tasks/epoch_order.h"
+#include "worker/tasks/tensor_conversion.h"
 
 namespace loupe::worker {
 namespace {
@@ -78,6 +81,16 @@ class DreamBoothSource : public BatchSource {
   RandomStream flips_;
 };
 
+// Of shape, type and bytes.
+std::string DigestOf(const torch::Tensor& values) {
+  const torch::Tensor here = values.cpu().contiguous();
+  Sha256 digest;
+  digest.Update(fmt::format("{} {}\n", c10::toString(here.scalar_type()),
+                            fmt::join(here.sizes().begin(), here.sizes().end(), " ")));
+  digest.Update({static_cast<const char*>(here.const_data_ptr()), here.nbytes()});
+  return digest.FinishHex();
+}
+
 CaptionedLatents Encode(SharedInputs& inputs, const Settings& settings, const std::vector<Image>& pictures,
                         const std::string& caption, const SampleProgress& progress) {
   const EncodedPictures encoded = inputs.Latents(settings, pictures, progress);
@@ -142,9 +155,11 @@ class DreamBoothRun : public TaskRun {
   }
 
   void SeeBase(const SampleProgress& progress) override {
-    if (prior_samples() == 0) return;
-    base_features_ =
-        inputs_.BaseFeatures(settings_, class_prompts(), prior_samples(), seeds_(Stream::kPriorLatents), progress);
+    if (prior_samples() > 0) {
+      base_features_ =
+          inputs_.BaseFeatures(settings_, class_prompts(), prior_samples(), seeds_(Stream::kPriorLatents), progress);
+    }
+    if (HasClassPictures()) SeeBaseDifference(progress);
   }
 
   OwnScores Announce() const override {
@@ -182,16 +197,32 @@ class DreamBoothRun : public TaskRun {
   bool HasClassPictures() const { return data_->prior.latents.defined(); }
   std::vector<std::string> class_prompts() const { return {settings_.Text("task.class_prompt")}; }
 
+  // How the untuned base tells the prompts apart, and the pictures on which it does: the same for all trials of a
+  // replicate.
+  void SeeBaseDifference(const SampleProgress& progress) {
+    BaseModel& base = inputs_.Base(settings_);
+    const auto make = [&]() -> TensorMap {
+      const torch::Tensor difference = Difference(base);
+      const auto shown = data_->prior.latents.narrow(0, 0, difference.size(1));
+      return {{"difference", difference},
+              {"pictures", TensorFromImages(ImagesFromPictures(base.DecodeLatents(shown)))}};
+    };
+    const std::string key = fmt::format(
+        "noise-difference-v1\n{}\n{}\n{}\n{}\n{}", inputs_.BaseDigest(settings_),
+        DigestOf(base.conditioner->Ids({settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt")})),
+        DigestOf(data_->prior.latents), seeds_(Stream::kNoiseDifference), base.size_note);
+    TensorMap kept = inputs_.Kept("noise-difference", key, make, progress);
+    base_difference_ = kept.at("difference");
+    shown_ = ImagesFromTensor(kept.at("pictures"));
+  }
+
   void ScoreNoiseDifference(TunedModel& model) const {
     const torch::Tensor tuned = Difference(model.base());
-    const MethodDisabled off(&model.method());
-    const torch::Tensor untuned = Difference(model.base());
     model.AddScores({{"noise_difference", tuned.abs().mean().item<double>()}},
-                    {{"noise_difference", untuned.abs().mean().item<double>()}});
-    const auto shown = data_->prior.latents.narrow(0, 0, tuned.size(1));
+                    {{"noise_difference", base_difference_.abs().mean().item<double>()}});
     model.HandOverPicture("noise-difference.png",
-                          DifferenceSheet(ImagesFromPictures(model.base().DecodeLatents(shown)), {tuned, untuned},
-                                          std::max(DifferenceScale(tuned), DifferenceScale(untuned))));
+                          DifferenceSheet(shown_, {tuned, base_difference_},
+                                          std::max(DifferenceScale(tuned), DifferenceScale(base_difference_))));
   }
 
   torch::Tensor Difference(BaseModel& base) const {
@@ -204,6 +235,8 @@ class DreamBoothRun : public TaskRun {
   const TrialSeeds seeds_;
   SharedInputs& inputs_;
   PictureFeatures base_features_;
+  torch::Tensor base_difference_;  // [3, m, C, h, w], CPU; undefined without class pictures
+  std::vector<Image> shown_;       // m
 };
 
 std::unique_ptr<TaskRun> DreamBoothTask::Begin(const Settings& settings, const TrialSeeds& seeds,

@@ -18,7 +18,6 @@
 #include "common/streams.h"
 #include "worker/base/base_model.h"
 #include "worker/io/image.h"
-#include "worker/methods/method.h"
 #include "worker/sampling/picture_sampler.h"
 #include "worker/score/picture_scores.h"
 #include "worker/train/batch_source.h"
@@ -34,9 +33,8 @@ class TunedModel {
 
   // Pictures of the prompts (one, or one per picture) from the stream's noise, by the tuned model.
   virtual std::vector<Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) = 0;
-  // The base with the method attached, which may be switched off for a scope.
+  // The base with the method attached.
   virtual BaseModel& base() = 0;
-  virtual Method& method() = 0;
 
   // What the task has found: scores of the tuned model and, by the same names, of the untuned one.
   virtual void AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) = 0;
