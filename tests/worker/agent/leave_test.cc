@@ -130,7 +130,8 @@ TEST_F(LeaveTest, TakesATrialThatIsSeenToFit) {
     } else if (accepted == 1 && !std::exchange(waited, true)) {
       // Six seconds before what runs is handed back: less than a minute, more than the five of a trial.
       clock_.Advance(options_.until - absl::Seconds(36) - clock_.MonotonicNow());
-    } else if (!request.draining()) {
+    } else if (!request.draining() || request.attempts_size() == 1) {
+      // What it holds it is to go on with, though it has begun to leave.
       *response.add_attempts() = Desired(Lease("sweeps/s/trials/" + std::to_string(accepted)));
     }
     return response;
