@@ -6,6 +6,7 @@
 #include "analysis/report/number_format.h"
 #include "analysis/report/reached_power.h"
 #include "analysis/report/svg_figure.h"
+#include "analysis/report/untuned_base.h"
 #include "analysis/stats/nesting.h"
 #include "fmt/format.h"
 
@@ -197,9 +198,8 @@ std::string SummaryTiles(const HtmlContext& context) {
                 fmt::format("{} = {}{}", context.Title(), FormatNumber(best.mean.mean),
                             best.mean.n > 1 ? fmt::format(" (mean of {})", best.mean.n) : ""));
   }
-  const auto baseline = context.results.baseline_scores.find(context.sweep.response);
-  if (baseline != context.results.baseline_scores.end()) {
-    out += Tile("Untuned base", FormatNumber(baseline->second), fmt::format("{} before any tuning", context.Title()));
+  if (const auto untuned = FindUntunedBase(context.results, context.sweep.response)) {
+    out += Tile("Untuned base", untuned->Text(), fmt::format("{} before any tuning", context.Title()));
   }
   const TrialCount& count = context.sweep.count;
   const std::string all = count.Sentence();

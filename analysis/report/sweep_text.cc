@@ -9,6 +9,7 @@
 #include "analysis/report/report.h"
 #include "analysis/report/sweep_analysis.h"
 #include "analysis/report/text_table.h"
+#include "analysis/report/untuned_base.h"
 #include "common/status_macros.h"
 #include "common/text.h"
 #include "fmt/format.h"
@@ -68,9 +69,8 @@ absl::StatusOr<std::string> RenderText(const SweepResults& results, const Report
   std::string text = fmt::format("{}{}\n", results.sweep_id,
                                  results.display_name.empty() ? "" : fmt::format(" – {}", results.display_name));
   text += WrapText(fmt::format("{}; {}", results.state, sweep.count.Sentence()), 98, "", "");
-  const auto baseline = results.baseline_scores.find(sweep.response);
-  if (baseline != results.baseline_scores.end()) {
-    text += fmt::format("The untuned base has {} = {}.\n", sweep.response, FormatNumber(baseline->second));
+  if (const auto untuned = FindUntunedBase(results, sweep.response)) {
+    text += WrapText(fmt::format("The untuned base has {} = {}.", sweep.response, untuned->Text()), 98, "", "");
   }
   text += fmt::format("\n{}", FormatAnovaText(sweep.analysis));
   if (sweep.agreement) text += AgreementText(*sweep.agreement);
@@ -105,6 +105,8 @@ absl::StatusOr<std::string> RenderJson(const SweepResults& results, const Report
   json["replicates"] = results.replicates;
   json["baseline"] = Json::object();
   for (const auto& [name, value] : results.baseline_scores) json["baseline"][name] = value;
+  json["baseline_text"] = nullptr;
+  if (const auto untuned = FindUntunedBase(results, sweep.response)) json["baseline_text"] = untuned->Text();
   json.update(AnovaJson(sweep.analysis));
   json["methods"] = MethodsText(results, sweep);
   json["agreement"] = sweep.agreement ? AgreementJson(*sweep.agreement) : Json(nullptr);

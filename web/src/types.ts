@@ -75,7 +75,7 @@ export interface MethodRow {
 }
 export interface Report {
   state: string; hash: string; problem: string | null; response: string; smaller_is_better: boolean; formula: string; ss_type: number; replicates: number;
-  trials: Record<string, number>; baseline?: Record<string, number>; sample: { rows: number; used: number };
+  trials: Record<string, number>; baseline_text?: string | null; sample: { rows: number; used: number };
   terms: Term[]; residual: { df: number; sum_sq: number; mean_sq: number } | null; r_squared: number | null; grand_mean: number | null;
   means: Record<string, Level[]>; heat_map: { rows: string; columns: string; cells: HeatCell[] } | null;
   details: {

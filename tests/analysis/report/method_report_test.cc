@@ -212,5 +212,25 @@ TEST(MethodReportTest, LevelThatNoFactorHasIsRefused) {
   EXPECT_FALSE(RenderText(sweep, {}).ok());
 }
 
+// Two subjects are two untuned scores, and their mean is nobody's.
+TEST(UntunedBaseTest, TheFactorThatChangesItIsNamed) {
+  SweepResults sweep = MethodSweep();
+  sweep.baseline_scores = {{"clip_i", 0.35}};
+  const auto sentence = [&] {
+    const auto text = RenderText(sweep, {});
+    return text.ok() ? text->substr(text->find("The untuned"),
+                                    text->find('\n', text->find("The untuned")) - text->find("The untuned"))
+                     : text.status().ToString();
+  };
+  EXPECT_EQ(sentence(), "The untuned base has clip_i = 0.3500.");
+  for (TrialRecord& trial : sweep.trials) trial.scores["clip_i_base"] = 0.35 + 0.01 * trial.replicate;
+  EXPECT_EQ(sentence(), "The untuned base has clip_i = 0.3500.") << "replicates differ by their noise alone";
+  for (TrialRecord& trial : sweep.trials)
+    trial.scores["clip_i_base"] = (trial.levels[4] == 0 ? 0.2 : 0.5) + 0.01 * trial.replicate;
+  EXPECT_EQ(sentence(), "The untuned base has clip_i = 0.2050 (task cat), 0.5050 (dog).");
+  sweep.trials[0].scores["clip_i_base"] = 0.9;
+  EXPECT_EQ(sentence(), "The untuned base has clip_i = 0.3500 on average, not the same for all cells.");
+}
+
 }  // namespace
 }  // namespace loupe::analysis

@@ -147,7 +147,7 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
   const twoWay = table.factors.length > 1 ? `(${table.factors.map((factor) => (/^\w+$/.test(factor.name) ? factor.name : "`" + factor.name + "`")).join(" + ")})^2` : "";
   const report = useLoaded(async (signal) => JSON.parse((await call<{ json: string }>("ViewService/GetReport", { name: sweep.name, response, terms, includeStoppedEarly: early || undefined }, signal)).json) as Report, [sweep.name, response, terms, early], 0, version);
   const [problem, setProblem] = useState("");
-  const baseline = report.value?.baseline?.[shownScore];
+  const baseline = report.value?.baseline_text;
   const save = (format: string, ending: string) => download({ name: sweep.name, format, response, terms, includeStoppedEarly: early || undefined }, `${id}.${ending}`).catch((error) => setProblem(sentenceOf(error)));
   const ranking = report.value?.details?.ranking;
   const importance = report.value?.details?.importance;
@@ -184,7 +184,7 @@ export function AnalysisTab({ route, sweep, table, version }: { route: Route; sw
       {report.value?.details && (
         <section class="card">
           <Title about="mean">Main effects</Title>
-          {baseline !== undefined && <p class="quiet">The untuned base has {number(baseline)}.</p>}
+          {baseline && <p class="quiet">The untuned base has {baseline}.</p>}
           <MainEffects report={report.value} score={shownScore} />
         </section>
       )}

@@ -1,0 +1,81 @@
+#include "analysis/report/untuned_base.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "analysis/report/number_format.h"
+#include "fmt/format.h"
+
+namespace loupe::analysis {
+namespace {
+
+// The same pictures scored in packs of other widths may differ in their last digits.
+bool Same(double a, double b) { return std::abs(a - b) <= 1e-4 * std::max(std::abs(a), std::abs(b)); }
+
+struct Scored {
+  const TrialRecord* trial;
+  double value;
+};
+
+// By replicate and group, whether all values of each are one; and whether a replicate's groups differ.
+template <typename GroupOf>
+std::pair<bool, bool> OneEachAndDifferent(const std::vector<Scored>& scored, const GroupOf& group_of) {
+  std::map<int32_t, std::map<int32_t, double>> first;
+  for (const Scored& one : scored) {
+    const auto [at, is_new] = first[one.trial->replicate].emplace(group_of(*one.trial), one.value);
+    if (!is_new && !Same(at->second, one.value)) return {false, true};
+  }
+  for (const auto& [replicate, groups] : first) {
+    for (const auto& [group, value] : groups) {
+      if (!Same(value, groups.begin()->second)) return {true, true};
+    }
+  }
+  return {true, false};
+}
+
+}  // namespace
+
+std::string UntunedBase::Text() const {
+  if (!differs) return FormatNumber(mean);
+  if (by_level.empty()) return fmt::format("{} on average, not the same for all cells", FormatNumber(mean));
+  std::string text;
+  for (const auto& [level, value] : by_level) {
+    text += text.empty() ? fmt::format("{} ({} {})", FormatNumber(value), factor, level)
+                         : fmt::format(", {} ({})", FormatNumber(value), level);
+  }
+  return text;
+}
+
+std::optional<UntunedBase> FindUntunedBase(const SweepResults& results, const std::string& response) {
+  const auto mean = results.baseline_scores.find(response);
+  if (mean == results.baseline_scores.end()) return std::nullopt;
+  UntunedBase found{.mean = mean->second};
+  std::vector<Scored> scored;
+  for (const TrialRecord& trial : results.trials) {
+    const auto value = trial.scores.find(response + "_base");
+    if (value != trial.scores.end() && std::isfinite(value->second)) scored.push_back({&trial, value->second});
+  }
+  found.differs = !OneEachAndDifferent(scored, [](const TrialRecord&) { return 0; }).first;
+  if (!found.differs) return found;
+  for (size_t factor = 0; factor < results.factors.size(); ++factor) {
+    const auto level_of = [&](const TrialRecord& trial) { return trial.levels[factor]; };
+    if (!OneEachAndDifferent(scored, level_of).first) continue;
+    std::map<int32_t, std::pair<long double, int64_t>> sums;  // wider: scores may be near a double's end
+    for (const Scored& one : scored) {
+      auto& [sum, count] = sums[level_of(*one.trial)];
+      sum += one.value;
+      ++count;
+    }
+    found.factor = results.factors[factor].name;
+    for (const auto& [level, sum] : sums) {
+      const std::string name =
+          level == kNoSuchFactor ? "none" : results.factors[factor].levels[static_cast<size_t>(level)];
+      found.by_level.emplace_back(name, static_cast<double>(sum.first / static_cast<long double>(sum.second)));
+    }
+    break;
+  }
+  return found;
+}
+
+}  // namespace loupe::analysis
