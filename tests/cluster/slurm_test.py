@@ -266,6 +266,8 @@ def check_time_limit(cluster, coordinator, fleet, folder):
     logs = [path.read_text() for path in (folder / "logs").iterdir() if "TIME LIMIT" in path.read_text()]
     assert not logs, f"a worker was cut off by Slurm:\n{logs}"
     fleet("down")
+    # What is left of it is for workers that train nothing: the next ones do.
+    loupe(fleet.anna, "cancel", "long")
 
 
 RANKED = """
