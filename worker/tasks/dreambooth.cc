@@ -204,22 +204,25 @@ class DreamBoothRun : public TaskRun {
     const auto make = [&]() -> TensorMap {
       const torch::Tensor difference = Difference(base);
       const auto shown = data_->prior.latents.narrow(0, 0, difference.size(1));
+      // The mean as it lies here: a copy from a file may lie otherwise, and be summed in another order.
       return {{"difference", difference},
+              {"mean", difference.abs().mean().to(torch::kDouble).reshape({1})},
               {"pictures", TensorFromImages(ImagesFromPictures(base.DecodeLatents(shown)))}};
     };
     const std::string key = fmt::format(
-        "noise-difference-v1\n{}\n{}\n{}\n{}\n{}", inputs_.BaseDigest(settings_),
+        "noise-difference-v2\n{}\n{}\n{}\n{}\n{}", inputs_.BaseDigest(settings_),
         DigestOf(base.conditioner->Ids({settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt")})),
         DigestOf(data_->prior.latents), seeds_(Stream::kNoiseDifference), base.size_note);
     TensorMap kept = inputs_.Kept("noise-difference", key, make, progress);
     base_difference_ = kept.at("difference");
+    base_difference_mean_ = kept.at("mean").item<double>();
     shown_ = ImagesFromTensor(kept.at("pictures"));
   }
 
   void ScoreNoiseDifference(TunedModel& model) const {
     const torch::Tensor tuned = Difference(model.base());
     model.AddScores({{"noise_difference", tuned.abs().mean().item<double>()}},
-                    {{"noise_difference", base_difference_.abs().mean().item<double>()}});
+                    {{"noise_difference", base_difference_mean_}});
     model.HandOverPicture("noise-difference.png",
                           DifferenceSheet(shown_, {tuned, base_difference_},
                                           std::max(DifferenceScale(tuned), DifferenceScale(base_difference_))));
@@ -236,7 +239,8 @@ class DreamBoothRun : public TaskRun {
   SharedInputs& inputs_;
   PictureFeatures base_features_;
   torch::Tensor base_difference_;  // [3, m, C, h, w], CPU; undefined without class pictures
-  std::vector<Image> shown_;       // m
+  double base_difference_mean_ = 0;
+  std::vector<Image> shown_;  // m
 };
 
 std::unique_ptr<TaskRun> DreamBoothTask::Begin(const Settings& settings, const TrialSeeds& seeds,
