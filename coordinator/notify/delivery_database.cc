@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "common/status_macros.h"
-#include "fmt/format.h"
+#include "coordinator/store/file_mark.h"
 #include "spdlog/spdlog.h"
 
 namespace loupe::coordinator {
@@ -75,22 +75,8 @@ DeliveryDatabase::DeliveryDatabase(std::string path) : path_(std::move(path)) {
 absl::Status DeliveryDatabase::Open() {
   LOUPE_ASSIGN_OR_RETURN(db_, SqliteDb::Open(path_, SqliteDb::Mode::kReadWriteCreate, ""));
   LOUPE_RETURN_IF_ERROR(db_->Execute(kDeliveryPragmasSql));
-  int application = 0;
-  int version = 0;
-  LOUPE_RETURN_IF_ERROR(
-      db_->ForEach("PRAGMA application_id", [&](const SqliteRow& row) { application = row.Int32(0); }));
-  LOUPE_RETURN_IF_ERROR(db_->ForEach("PRAGMA user_version", [&](const SqliteRow& row) { version = row.Int32(0); }));
-  if (application == kDeliveriesApplicationId && version == kDeliveriesVersion) return absl::OkStatus();
-  if (application != 0 || version != 0) {
-    return absl::FailedPreconditionError(
-        fmt::format("'{}' is not a database of deliveries that this program can read: move it away", path_));
-  }
-  return db_->WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
-    LOUPE_RETURN_IF_ERROR(db_->Execute(kDeliverySchemaSql));
-    return db_->Execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kDeliveriesApplicationId,
-                                    kDeliveriesVersion)
-                            .c_str());
-  });
+  return MakeOrCheckSchema(
+      *db_, {kDeliveriesApplicationId, kDeliveriesVersion, kDeliverySchemaSql, "a database of deliveries"});
 }
 
 void DeliveryDatabase::PutAside() {

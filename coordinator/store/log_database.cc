@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "common/status_macros.h"
-#include "fmt/format.h"
+#include "coordinator/store/file_mark.h"
 
 namespace loupe::coordinator {
 namespace {
@@ -81,26 +81,8 @@ absl::StatusOr<std::unique_ptr<LogDatabase>> LogDatabase::Open(const Options& op
   LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDb> db,
                          SqliteDb::Open(options.path, SqliteDb::Mode::kReadWriteCreate, ""));
   LOUPE_RETURN_IF_ERROR(db->Execute(kLogPragmasSql));
-  int application = 0;
-  int version = 0;
-  int64_t tables = 0;
   LOUPE_RETURN_IF_ERROR(
-      db->ForEach("PRAGMA application_id", [&](const SqliteRow& row) { application = row.Int32(0); }));
-  LOUPE_RETURN_IF_ERROR(db->ForEach("PRAGMA user_version", [&](const SqliteRow& row) { version = row.Int32(0); }));
-  LOUPE_RETURN_IF_ERROR(
-      db->ForEach("SELECT count(*) FROM sqlite_schema", [&](const SqliteRow& row) { tables = row.Int(0); }));
-  if (tables > 0 && (application != kLogsApplicationId || version != kLogsVersion)) {
-    return absl::FailedPreconditionError(
-        fmt::format("'{}' is not a database of logs that this program can read: move it away", options.path));
-  }
-  if (tables == 0) {
-    LOUPE_RETURN_IF_ERROR(db->WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
-      LOUPE_RETURN_IF_ERROR(db->Execute(kLogSchemaSql));
-      return db->Execute(
-          fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kLogsApplicationId, kLogsVersion)
-              .c_str());
-    }));
-  }
+      MakeOrCheckSchema(*db, {kLogsApplicationId, kLogsVersion, kLogSchemaSql, "a database of logs"}));
   std::unique_ptr<LogDatabase> logs(new LogDatabase(options, std::move(db)));
   LOUPE_RETURN_IF_ERROR(logs->db_->ForEach(kSumSql, [&](const SqliteRow& row) { logs->stored_bytes_ = row.Int(0); }));
   return logs;

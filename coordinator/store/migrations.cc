@@ -6,6 +6,7 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/store/analyst_views.h"
+#include "coordinator/store/file_mark.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -244,14 +245,9 @@ constexpr std::array kSteps = {kSchema1Sql, kSchema2Sql, kSchema3Sql, kSchema4Sq
 int SchemaVersion() { return static_cast<int>(kSteps.size()); }
 
 absl::StatusOr<int> StoredSchemaVersion(SqliteDb& db) {
-  int version = 0;
-  LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA user_version", [&](const SqliteRow& row) { version = row.Int32(0); }));
-  int32_t application = 0;
-  LOUPE_RETURN_IF_ERROR(db.ForEach("PRAGMA application_id", [&](const SqliteRow& row) { application = row.Int32(0); }));
-  int64_t tables = 0;
-  LOUPE_RETURN_IF_ERROR(
-      db.ForEach("SELECT count(*) FROM sqlite_schema", [&](const SqliteRow& row) { tables = row.Int(0); }));
-  if (application != kApplicationId && (tables > 0 || version != 0)) {
+  LOUPE_ASSIGN_OR_RETURN(const FileMark mark, ReadFileMark(db));
+  const int version = mark.version;
+  if (mark.application != kApplicationId && (mark.tables > 0 || version != 0)) {
     return absl::FailedPreconditionError(
         fmt::format("'{}' is a database of another program: give a folder of its own with --data", db.path()));
   }
@@ -272,12 +268,10 @@ absl::Status Migrate(SqliteDb& db) {
                              SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, nullptr, &AppendDefaultsOfVersion1,
                              nullptr, nullptr, nullptr);
   for (int step = version; step < SchemaVersion(); ++step) {
-    const std::string mark =
-        fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId, step + 1);
     LOUPE_RETURN_IF_ERROR(db.WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
       LOUPE_RETURN_IF_ERROR(DropAnalystViews(db));
       LOUPE_RETURN_IF_ERROR(db.Execute(kSteps[static_cast<size_t>(step)]));
-      return db.Execute(mark.c_str());
+      return WriteFileMark(db, kApplicationId, step + 1);
     }));
   }
   return RenewAnalystViews(db);
