@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "analysis/report/number_format.h"
 #include "fmt/format.h"
@@ -18,20 +19,15 @@ struct Scored {
   double value;
 };
 
-// By replicate and group, whether all values of each are one; and whether a replicate's groups differ.
+// Whether each group of a replicate has one value.
 template <typename GroupOf>
-std::pair<bool, bool> OneEachAndDifferent(const std::vector<Scored>& scored, const GroupOf& group_of) {
-  std::map<int32_t, std::map<int32_t, double>> first;
+bool HasOneEach(const std::vector<Scored>& scored, const GroupOf& group_of) {
+  std::map<std::pair<int32_t, int32_t>, double> first;
   for (const Scored& one : scored) {
-    const auto [at, is_new] = first[one.trial->replicate].emplace(group_of(*one.trial), one.value);
-    if (!is_new && !Same(at->second, one.value)) return {false, true};
+    const auto [at, is_new] = first.emplace(std::pair(one.trial->replicate, group_of(*one.trial)), one.value);
+    if (!is_new && !Same(at->second, one.value)) return false;
   }
-  for (const auto& [replicate, groups] : first) {
-    for (const auto& [group, value] : groups) {
-      if (!Same(value, groups.begin()->second)) return {true, true};
-    }
-  }
-  return {true, false};
+  return true;
 }
 
 }  // namespace
@@ -56,11 +52,11 @@ std::optional<UntunedBase> FindUntunedBase(const SweepResults& results, const st
     const auto value = trial.scores.find(response + "_base");
     if (value != trial.scores.end() && std::isfinite(value->second)) scored.push_back({&trial, value->second});
   }
-  found.differs = !OneEachAndDifferent(scored, [](const TrialRecord&) { return 0; }).first;
+  found.differs = !HasOneEach(scored, [](const TrialRecord&) { return 0; });
   if (!found.differs) return found;
   for (size_t factor = 0; factor < results.factors.size(); ++factor) {
     const auto level_of = [&](const TrialRecord& trial) { return trial.levels[factor]; };
-    if (!OneEachAndDifferent(scored, level_of).first) continue;
+    if (!HasOneEach(scored, level_of)) continue;
     std::map<int32_t, std::pair<long double, int64_t>> sums;  // wider: scores may be near a double's end
     for (const Scored& one : scored) {
       auto& [sum, count] = sums[level_of(*one.trial)];
