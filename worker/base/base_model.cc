@@ -361,10 +361,8 @@ absl::StatusOr<BaseModel> AtPictureSize(const BaseModel& base, int64_t side, Pos
 
 torch::Tensor ClipScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> pixels;
-  for (const Image& image : images) pixels.push_back(preprocessing.Apply(image));
-  return Finite(clip->ImageFeatures(torch::stack(pixels).to(OptionsOf(*clip))).to(torch::kCPU, torch::kFloat32), folder,
-                "vision tower");
+  return Finite(clip->ImageFeatures(preprocessing.Apply(images).to(OptionsOf(*clip))).to(torch::kCPU, torch::kFloat32),
+                folder, "vision tower");
 }
 
 torch::Tensor ClipScorer::EmbedTexts(const std::vector<std::string>& texts) {

@@ -25,13 +25,6 @@ void InParts(const std::vector<Image>& images, const Body& body) {
   }
 }
 
-torch::Tensor PixelsFor(const PicturePreprocessing& preprocessing, const std::vector<Image>& images,
-                        const torch::Tensor& weight) {
-  std::vector<torch::Tensor> pixels;
-  for (const Image& image : images) pixels.push_back(preprocessing.Apply(image));
-  return torch::stack(pixels).to(weight.device(), weight.scalar_type());
-}
-
 }  // namespace
 
 analysis::FeatureMatrix PictureNetwork::Embed(const std::vector<Image>& images) const {
@@ -59,7 +52,7 @@ std::vector<PictureNetwork> OpenPictureNetworks(const EvaluationRequest& request
        .layers =
            [clip = scorer.model](const std::vector<Image>& images) mutable {
              return clip.clip->vision_model->PatchLayers(
-                 PixelsFor(clip.preprocessing, images, clip.clip->parameters().front()));
+                 clip.preprocessing.Apply(images).to(clip.clip->parameters().front().options()));
            }});
   if (!request.dino.empty()) {
     auto& dino = models.Dino(request.dino);
@@ -92,7 +85,7 @@ std::vector<PictureNetwork> OpenPictureNetworks(const EvaluationRequest& request
          .layers =
              [effnet](const std::vector<Image>& images) mutable {
                return effnet.network->Stages(
-                   PixelsFor(effnet.preprocessing, images, effnet.network->parameters().front()));
+                   effnet.preprocessing.Apply(images).to(effnet.network->parameters().front().options()));
              }});
   }
   return networks;

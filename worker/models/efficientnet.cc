@@ -12,7 +12,6 @@
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
 #include "worker/models/frozen_norm.h"
-#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {
@@ -160,29 +159,15 @@ std::vector<torch::Tensor> EfficientNetImpl::Stages(const torch::Tensor& pixels)
 
 torch::Tensor EfficientNetScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
-  constexpr size_t kPart = 16;  // bounds memory
   const auto options = network->parameters().front().options();
-  std::vector<torch::Tensor> embeddings;
-  for (size_t first = 0; first < images.size(); first += kPart) {
-    std::vector<torch::Tensor> pixels;
-    for (size_t i = first; i < std::min(images.size(), first + kPart); ++i)
-      pixels.push_back(preprocessing.Apply(images[i]));
-    embeddings.push_back(network(torch::stack(pixels).to(options)).to(torch::kCPU, torch::kFloat32));
-  }
-  torch::Tensor all = torch::cat(embeddings);
-  CheckFinite(all, folder + ": what the EfficientNet gives");
-  return all;
+  return EmbedInParts(images, kPart, folder + ": what the EfficientNet gives",
+                      [&](std::span<const Image> part) { return network(preprocessing.Apply(part).to(options)); });
 }
 
 absl::StatusOr<EfficientNetScorer> LoadEfficientNetScorer(const std::string& folder, const LoadOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const auto config, EfficientNetConfig::Read(folder + "/config.json"));
   LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kViT));
-  if (preprocessing.size != config.image_size) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: its parts do not fit: preprocessor_config.json makes pictures of {} pixels, but config.json's "
-                    "image_size is {}",
-                    folder, preprocessing.size, config.image_size));
-  }
+  LOUPE_RETURN_IF_ERROR(preprocessing.CheckFits(folder, config.image_size));
   EfficientNetScorer scorer{folder, EfficientNet(config), std::move(preprocessing), /*weights_sha256=*/""};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   rules.passed_over = {"num_batches_tracked"};  // a counter of training

@@ -62,6 +62,8 @@ struct EfficientNetScorer {
   EfficientNet network{nullptr};
   PicturePreprocessing preprocessing;
   std::string weights_sha256;  // of the file of weights
+  // Pictures that go through together: bounds memory.
+  static constexpr size_t kPart = 16;
 
   // [N, kFeatures], float32, CPU, not normalised; without gradients. Throws NotFinite when a value is none.
   torch::Tensor EmbedImages(const std::vector<Image>& images);

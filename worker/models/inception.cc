@@ -11,8 +11,8 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "worker/models/frozen_norm.h"
+#include "worker/models/picture_preprocessing.h"
 #include "worker/models/weights.h"
-#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {
@@ -264,17 +264,11 @@ torch::Tensor InceptionPixels(const Image& image, InceptionResize resize) {
 torch::Tensor InceptionScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
   const auto options = network->parameters().front().options();
-  std::vector<torch::Tensor> features;
-  for (size_t first = 0; first < images.size(); first += kPart) {
+  return EmbedInParts(images, kPart, path + ": what the Inception network gives", [&](std::span<const Image> part) {
     std::vector<torch::Tensor> pixels;
-    for (size_t i = first; i < std::min(images.size(), first + kPart); ++i) {
-      pixels.push_back(InceptionPixels(images[i], resize));
-    }
-    features.push_back(network(torch::cat(pixels).to(options)).to(torch::kCPU, torch::kFloat32));
-  }
-  torch::Tensor all = torch::cat(features);
-  CheckFinite(all, path + ": what the Inception network gives");
-  return all;
+    for (const Image& image : part) pixels.push_back(InceptionPixels(image, resize));
+    return network(torch::cat(pixels).to(options));
+  });
 }
 
 namespace {

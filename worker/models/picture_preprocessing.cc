@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
+#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {
@@ -86,6 +88,32 @@ torch::Tensor PicturePreprocessing::Apply(const Image& image) const {
     return torch::tensor(at::ArrayRef<float>(values)).view({3, 1, 1});
   };
   return ((bytes.to(torch::kFloat32) * (1.0 / 255.0) - column(mean)) / column(deviation)).contiguous();
+}
+
+torch::Tensor PicturePreprocessing::Apply(std::span<const Image> images) const {
+  std::vector<torch::Tensor> pixels;
+  for (const Image& image : images) pixels.push_back(Apply(image));
+  return torch::stack(pixels);
+}
+
+absl::Status PicturePreprocessing::CheckFits(const std::string& folder, int64_t image_size) const {
+  if (size == image_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("{}: its parts do not fit: preprocessor_config.json makes pictures of {} pixels, but config.json's "
+                  "image_size is {}",
+                  folder, size, image_size));
+}
+
+torch::Tensor EmbedInParts(std::span<const Image> images, size_t most, const std::string& what,
+                           const std::function<torch::Tensor(std::span<const Image>)>& embed) {
+  std::vector<torch::Tensor> parts;
+  for (size_t first = 0; first < images.size(); first += most) {
+    const auto part = images.subspan(first, std::min(most, images.size() - first));
+    parts.push_back(embed(part).to(torch::kCPU, torch::kFloat32));
+  }
+  torch::Tensor all = torch::cat(parts);
+  CheckFinite(all, what);
+  return all;
 }
 
 }  // namespace loupe::worker

@@ -5,9 +5,13 @@
 #include <torch/types.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/io/image.h"
 
@@ -30,6 +34,16 @@ struct PicturePreprocessing {
 
   // Resized and cut as above, then (x/255 − mean) / deviation: [3, size, size], float32, CPU.
   torch::Tensor Apply(const Image& image) const;
+  // [N, 3, size, size], in their order; at least one.
+  torch::Tensor Apply(std::span<const Image> images) const;
+
+  // INVALID_ARGUMENT names the folder unless `size` is its config.json's image_size.
+  absl::Status CheckFits(const std::string& folder, int64_t image_size) const;
 };
+
+// `embed` of so many pictures at a time, which bounds memory: [N, …] in their order, float32, CPU. Throws NotFinite,
+// which says `what`, when a value is none.
+torch::Tensor EmbedInParts(std::span<const Image> images, size_t most, const std::string& what,
+                           const std::function<torch::Tensor(std::span<const Image>)>& embed);
 
 }  // namespace loupe::worker

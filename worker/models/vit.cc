@@ -8,7 +8,6 @@
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
 #include "worker/models/weights.h"
-#include "worker/runtime/finite.h"
 
 namespace loupe::worker {
 namespace {
@@ -126,27 +125,14 @@ torch::Tensor ViTModelImpl::forward(const torch::Tensor& pixels) {
 torch::Tensor DinoScorer::EmbedImages(const std::vector<Image>& images) {
   torch::NoGradGuard no_grad;
   const auto options = vit->parameters().front().options();
-  std::vector<torch::Tensor> embeddings;
-  for (size_t first = 0; first < images.size(); first += kPart) {
-    std::vector<torch::Tensor> pixels;
-    for (size_t i = first; i < std::min(images.size(), first + kPart); ++i)
-      pixels.push_back(preprocessing.Apply(images[i]));
-    embeddings.push_back(vit(torch::stack(pixels).to(options)).to(torch::kCPU, torch::kFloat32));
-  }
-  torch::Tensor all = torch::cat(embeddings);
-  CheckFinite(all, folder + ": what the ViT gives");
-  return all;
+  return EmbedInParts(images, kPart, folder + ": what the ViT gives",
+                      [&](std::span<const Image> part) { return vit(preprocessing.Apply(part).to(options)); });
 }
 
 absl::StatusOr<DinoScorer> LoadDinoScorer(const std::string& folder, const LoadOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const auto config, ViTConfig::Read(folder + "/config.json"));
   LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kViT));
-  if (preprocessing.size != config.image_size) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: its parts do not fit: preprocessor_config.json makes pictures of {} pixels, but config.json's "
-                    "image_size is {}",
-                    folder, preprocessing.size, config.image_size));
-  }
+  LOUPE_RETURN_IF_ERROR(preprocessing.CheckFits(folder, config.image_size));
   DinoScorer scorer{folder, ViTModel(config), std::move(preprocessing)};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   rules.passed_over = {"pooler.dense.weight", "pooler.dense.bias"};  // a head that DINO does not use
