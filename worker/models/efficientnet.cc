@@ -166,9 +166,10 @@ torch::Tensor EfficientNetScorer::EmbedImages(const std::vector<Image>& images) 
 
 absl::StatusOr<EfficientNetScorer> LoadEfficientNetScorer(const std::string& folder, const LoadOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const auto config, EfficientNetConfig::Read(folder + "/config.json"));
-  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kViT));
+  LOUPE_ASSIGN_OR_RETURN(const auto preprocessing,
+                         PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kViT));
   LOUPE_RETURN_IF_ERROR(preprocessing.CheckFits(folder, config.image_size));
-  EfficientNetScorer scorer{folder, EfficientNet(config), std::move(preprocessing), /*weights_sha256=*/""};
+  EfficientNetScorer scorer{folder, EfficientNet(config), preprocessing, /*weights_sha256=*/""};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   rules.passed_over = {"num_batches_tracked"};  // a counter of training
   LOUPE_ASSIGN_OR_RETURN(const WeightFiles weights, WeightFiles::Open(folder, "model"));

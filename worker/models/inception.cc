@@ -182,8 +182,8 @@ torch::Tensor BicubicWeights(int64_t from, int64_t to) {
   };
   for (int64_t i = 0; i < to; ++i) {
     const double centre = (static_cast<double>(i) + 0.5) * scale;
-    const auto first = std::max<int64_t>(0, static_cast<int64_t>(centre - support + 0.5));
-    const auto last = std::min<int64_t>(from, static_cast<int64_t>(centre + support + 0.5));
+    const auto first = std::max<int64_t>(0, static_cast<int64_t>(std::floor(centre - support + 0.5)));
+    const auto last = std::min<int64_t>(from, static_cast<int64_t>(std::floor(centre + support + 0.5)));
     double sum = 0;
     for (int64_t j = first; j < last; ++j) {
       cells[i][j] = cubic((static_cast<double>(j) - centre + 0.5) / filter_scale);

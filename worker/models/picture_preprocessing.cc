@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "common/status_macros.h"
@@ -73,7 +74,7 @@ absl::StatusOr<PicturePreprocessing> PicturePreprocessing::Read(const std::strin
   if (!crop && !result.stretch) json.Refuse("size", "height and width, or do_center_crop with crop_size");
   if (result.size < 1) json.Refuse(crop ? "crop_size" : "size", "at least 1");
   if (result.size > result.resized) json.Refuse("crop_size", fmt::format("at most size ({})", result.resized));
-  result.mean = ReadChannels(json, "image_mean", -INFINITY);
+  result.mean = ReadChannels(json, "image_mean", -std::numeric_limits<double>::infinity());
   result.deviation = ReadChannels(json, "image_std", 0);
   LOUPE_RETURN_IF_ERROR(json.status());
   return result;

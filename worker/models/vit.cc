@@ -131,9 +131,10 @@ torch::Tensor DinoScorer::EmbedImages(const std::vector<Image>& images) {
 
 absl::StatusOr<DinoScorer> LoadDinoScorer(const std::string& folder, const LoadOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const auto config, ViTConfig::Read(folder + "/config.json"));
-  LOUPE_ASSIGN_OR_RETURN(auto preprocessing, PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kViT));
+  LOUPE_ASSIGN_OR_RETURN(const auto preprocessing,
+                         PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kViT));
   LOUPE_RETURN_IF_ERROR(preprocessing.CheckFits(folder, config.image_size));
-  DinoScorer scorer{folder, ViTModel(config), std::move(preprocessing)};
+  DinoScorer scorer{folder, ViTModel(config), preprocessing};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   rules.passed_over = {"pooler.dense.weight", "pooler.dense.bias"};  // a head that DINO does not use
   LOUPE_ASSIGN_OR_RETURN(const WeightFiles weights, WeightFiles::Open(folder, "model"));
