@@ -1,5 +1,5 @@
-"""A Slurm cluster on this machine: munged, slurmctld and one slurmd on loopback, in a folder of their own. Needs root, since
-slurmd starts jobs as their owners."""
+"""A Slurm cluster on this machine, in a folder of its own: munged, slurmctld, and either one slurmd on loopback or several, each in a
+network namespace that is its machine. Needs root, since slurmd starts jobs as their owners."""
 
 import os
 import pathlib
@@ -8,11 +8,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 CONF = """
 ClusterName=test_farm
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={ctld_port}
 SlurmdPort={d_port}
 AuthType=auth/munge
@@ -21,11 +22,11 @@ CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -42,12 +43,15 @@ PreemptMode=REQUEUE
 ReturnToService=2
 SlurmdParameters=config_overrides
 KillWait={kill_wait}
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=low Nodes={host} Default=YES PriorityTier=1 PreemptMode=REQUEUE State=UP
-PartitionName=high Nodes={host} PriorityTier=10 PreemptMode=OFF State=UP
+{nodes}
+PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE State=UP
+PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
 """
 
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol"]
+# Of the cables between machines that are network namespaces.
+BRIDGE = "loupe-slurm"
+CONTROLLER = "10.77.0.254"
 
 
 def why_not():
@@ -66,9 +70,51 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def own_network():
+    """Goes on in a network namespace of its own, which ends with this process and all that it starts; whether that is allowed."""
+    if os.environ.get("LOUPE_OWN_NETWORK"):
+        # An address besides loopback's: without one glibc finds none at all (AI_ADDRCONFIG), and Slurm does not start.
+        for command in ("link set lo up", f"link add {BRIDGE} type bridge", f"address add {CONTROLLER}/24 dev {BRIDGE}",
+                        f"link set {BRIDGE} up"):
+            subprocess.run(["ip", *command.split()], check=True)
+        return True
+    if not shutil.which("ip") or subprocess.run(["unshare", "--net", "--uts", "ip", "link", "add", "loupe", "type", "bridge"],
+                                                capture_output=True).returncode != 0:
+        return False
+    os.environ["LOUPE_OWN_NETWORK"] = "1"
+    os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
+
+
+class Machine:
+    """A network namespace with a name and an address, at the end of a cable; processes are started in it."""
+
+    def __init__(self, name, address):
+        self.name = name
+        self.holder = subprocess.Popen(["unshare", "--net", "--uts", "sh", "-c", f"hostname {name} && echo && exec sleep infinity"],
+                                       stdout=subprocess.PIPE)
+        self.holder.stdout.readline()
+        for command in (["ip", "link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", str(self.holder.pid)],
+                        ["ip", "link", "set", f"to-{name}", "master", BRIDGE, "up"],
+                        self.inside("ip", "link", "set", "lo", "up"),
+                        self.inside("ip", "address", "add", f"{address}/24", "dev", "eth0"),
+                        self.inside("ip", "link", "set", "eth0", "up")):
+            subprocess.run(command, check=True)
+
+    def inside(self, *command):
+        return ["nsenter", f"--target={self.holder.pid}", "--net", "--uts", "--", *map(str, command)]
+
+    def end(self):
+        self.holder.kill()
+        self.holder.wait()
+
+
 class Cluster:
-    def __init__(self, folder, cpus=8, kill_wait=10):
+    def __init__(self, folder, cpus=8, kill_wait=10, nodes=1):
+        """More than one node: after own_network()."""
         self.folder = pathlib.Path(folder)
+        self.machines = []
+        self.address = CONTROLLER if nodes > 1 else "127.0.0.1"
+        self.names = [f"n{i + 1}" for i in range(nodes)] if nodes > 1 else [socket.gethostname().split(".")[0]]
         self.host = socket.gethostname().split(".")[0]
         self.conf = self.folder / "slurm.conf"
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
@@ -78,16 +124,23 @@ class Cluster:
         # munged goes through the folder as its own user.
         for path in (self.folder, self.folder.parent):
             path.chmod(path.stat().st_mode | 0o055)
-        self.conf.write_text(CONF.format(host=self.host, folder=self.folder, cpus=cpus, kill_wait=kill_wait,
-                                         ctld_port=free_port(), d_port=free_port()))
+        lines = [f"NodeName={name} NodeAddr={self._address_of(i)} CPUs={cpus} State=UNKNOWN" for i, name in enumerate(self.names)]
+        self.conf.write_text(CONF.format(host=self.host, address=self.address, nodes="\n".join(lines), folder=self.folder,
+                                         kill_wait=kill_wait, ctld_port=free_port(), d_port=free_port()))
+
+    def _address_of(self, node):
+        return f"10.77.0.{node + 1}" if len(self.names) > 1 else self.address
+
 
     def __enter__(self):
         try:
+            if len(self.names) > 1:
+                self.machines = [Machine(name, self._address_of(i)) for i, name in enumerate(self.names)]
             self._start_munge()
             self.start_controller()
             self.start_node()
-            wait_until(lambda: "idle" in self.run("sinfo", "-h", "-o", "%t", "-p", "low", check=False).stdout, 60,
-                       "the node is idle", self.logs)
+            wait_until(lambda: self.run("sinfo", "-h", "-N", "-o", "%t", "-p", "low", check=False).stdout.split() ==
+                       ["idle"] * len(self.names), 60, "all nodes are idle", self.logs)
         except BaseException:
             self.__exit__()
             raise
@@ -99,8 +152,10 @@ class Cluster:
             deadline = time.monotonic() + 20
             while time.monotonic() < deadline and self.run("squeue", "-h", check=False).stdout.strip():
                 time.sleep(0.5)
-        for name in ("slurmd", "slurmctld", "munged"):
+        for name in [name for name in self.processes if name.startswith("slurmd-")] + ["slurmd", "slurmctld", "munged"]:
             self.stop(name)
+        for machine in self.machines:
+            machine.end()
 
     def _start(self, name, command):
         log = open(self.folder / f"{name}.out", "ab")
@@ -125,7 +180,10 @@ class Cluster:
         self._start("slurmctld", ["slurmctld", "-D"])
 
     def start_node(self):
-        self._start("slurmd", ["slurmd", "-D"])
+        for machine in self.machines:
+            self._start(f"slurmd-{machine.name}", machine.inside("slurmd", "-D", "-N", machine.name))
+        if not self.machines:
+            self._start("slurmd", ["slurmd", "-D"])
 
     def stop(self, name, how=signal.SIGTERM):
         process = self.processes.pop(name, None)

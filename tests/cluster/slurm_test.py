@@ -1,7 +1,8 @@
 """A fleet on a real Slurm, on loopback: eight workers go through preemption, cancellation, a requeue, a restart of Slurm's
 controller and of the coordinator, a node that goes down, and their time limit. Every trial ends once, none is charged, and
 the analysis is that of an undisturbed run, byte for byte. Workers are the real agent; their trials are acted. At the end a worker
-that is one job step of two tasks trains: the result of two processes on one machine, and a task that is killed.
+that is one job step of two tasks trains: the result of two processes on one machine, and a task that is killed. Then the same over
+two nodes, which are network namespaces with addresses of their own; the coordinator is reached by mutual TLS there.
 
     slurm_test.py        with LOUPE_BIN set to the folder of the programs
 """
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 
-from slurm import Cluster, free_port, wait_until, why_not
+from slurm import CONTROLLER, Cluster, free_port, own_network, wait_until, why_not
 
 BIN = pathlib.Path(os.environ["LOUPE_BIN"])
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -42,10 +43,10 @@ seed: 7
 
 
 class Coordinator:
-    def __init__(self, folder):
+    def __init__(self, folder, host="127.0.0.1"):
         self.data = folder / "coordinator"
         self.log = folder / "coordinator.log"
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"{host}:{free_port()}"
         self.process = None
 
     def start(self):
@@ -299,20 +300,43 @@ def tasks_of(folder, program="loupe-worker"):
     return found
 
 
+def send_ranked(fleet, folder, name, steps):
+    if not (folder / "cats").exists():
+        subprocess.run([BIN / "loupe-worker", "render-emoji", "--family", "cat-faces", "--side", "64", "--out", folder / "cats"], cwd=ROOT,
+                       check=True, stdout=subprocess.DEVNULL)
+    file = folder / f"{name}.yaml"
+    file.write_text(RANKED.format(name=name, root=ROOT, folder=folder, steps=steps))
+    loupe(fleet.anna, "submit", file)
+
+
+def up_ranked(fleet, folder, *more):
+    fleet("up", "--worker-credentials", fleet.credentials, "--worker-program", BIN / "loupe-worker", "--worker-data",
+          folder / "ranked-data", "--logs", folder / "logs", "--workers", 1, "--ranks-per-worker", 2, "--grace", 8, *more)
+
+
+def scores_of(coordinator, sweep):
+    found = coordinator.query("SELECT name, value FROM scores JOIN sweeps USING (sweep_key)"
+                              f" WHERE sweep_id = '{sweep}' ORDER BY 1")
+    assert found, f"'{sweep}' has no scores"
+    return found
+
+
+def scores_of_children(coordinator, fleet, folder):
+    """The same trial by a worker with two child processes."""
+    send_ranked(fleet, folder, "children", 6)
+    worker = subprocess.Popen([BIN / "loupe-worker", "run", "--credentials", fleet.credentials, "--id", "children", "--data",
+                               folder / "children-data", "--device", "cpu,cpu", "--threads", "1"])
+    loupe(fleet.anna, "watch", "children")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    return scores_of(coordinator, "children")
+
+
 def check_job_step(cluster, coordinator, fleet, folder):
     """A worker whose ranks are the tasks of one job step trains what one with child processes does; a task that is killed ends the
-    step, and the trial goes on elsewhere."""
-    subprocess.run([BIN / "loupe-worker", "render-emoji", "--family", "cat-faces", "--side", "64", "--out", folder / "cats"], cwd=ROOT,
-                   check=True, stdout=subprocess.DEVNULL)
-    def send(name, steps):
-        file = folder / f"{name}.yaml"
-        file.write_text(RANKED.format(name=name, root=ROOT, folder=folder, steps=steps))
-        loupe(fleet.anna, "submit", file)
-    def up():
-        fleet("up", "--worker-credentials", fleet.credentials, "--worker-program", BIN / "loupe-worker", "--worker-data",
-              folder / "ranked-data", "--logs", folder / "logs", "--workers", 1, "--ranks-per-worker", 2, "--grace", 8)
-    send("step", 6)
-    up()
+    step, and the trial goes on elsewhere. The scores."""
+    send_ranked(fleet, folder, "step", 6)
+    up_ranked(fleet, folder)
     tasks = wait_until(lambda: len(tasks_of(folder)) == 2 and tasks_of(folder), 60, "both tasks run", cluster.logs)
     step_file = wait_until(lambda: next((folder / "logs").glob("step-*"), None), 60, "task 0 says where it listens", cluster.logs)
     secret = json.loads(step_file.read_text())["secret"].encode()
@@ -320,7 +344,7 @@ def check_job_step(cluster, coordinator, fleet, folder):
     assert all(secret not in pathlib.Path(f"/proc/{pid}/{what}").read_bytes() for pid in tasks.values() for what in ("cmdline", "environ"))
     loupe(fleet.anna, "watch", "step")
 
-    send("killed", 40)
+    send_ranked(fleet, folder, "killed", 40)
     wait_until(lambda: list((folder / "ranked-data").glob("**/checkpoint.safetensors")), 120, "the second trial trains", cluster.logs)
     lost = attempts(coordinator).get(3, 0)
     os.kill(tasks[1], signal.SIGKILL)
@@ -339,30 +363,59 @@ def check_job_step(cluster, coordinator, fleet, folder):
     after = set((folder / "logs").glob("step-*"))
     assert len(files - after) == 1, f"the file of a step that ended well has outlived it: {files}, {after}"
 
-    send("children", 6)
-    worker = subprocess.Popen([BIN / "loupe-worker", "run", "--credentials", fleet.credentials, "--id", "children", "--data",
-                               folder / "children-data", "--device", "cpu,cpu", "--threads", "1"])
-    loupe(fleet.anna, "watch", "children")
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
-    scores = [coordinator.query("SELECT name, value FROM scores JOIN sweeps USING (sweep_key)"
-                                f" WHERE sweep_id = '{name}' ORDER BY 1") for name in ("step", "children")]
-    assert scores[0] == scores[1] and scores[0], "a job step's tasks do not train what child processes do"
+    scores = scores_of_children(coordinator, fleet, folder)
+    assert scores_of(coordinator, "step") == scores, "a job step's tasks do not train what child processes do"
     charged = coordinator.query("SELECT count(*) FROM trials WHERE failed_attempts > 0")
     assert charged == [(0,)], f"{charged} trials were charged a failure"
     print("one job step of two tasks: the scores of child processes; a killed task ended it, and its trial went on", flush=True)
+    return scores
+
+
+def check_step_over_nodes(folder, scores=None):
+    """A worker's two tasks on two nodes, that reach each other and the coordinator by addresses of their own alone, train what child
+    processes of one machine do: `scores`, where they are known."""
+    folder.mkdir()
+    with Cluster(folder / "slurm", nodes=2) as cluster:
+        coordinator = Coordinator(folder, host=CONTROLLER)
+        coordinator.start()
+        try:
+            fleet = Fleet(cluster, coordinator, folder)
+            send_ranked(fleet, folder, "nodes", 6)
+            up_ranked(fleet, folder, "--nodes-per-worker", 2)
+            tasks = wait_until(lambda: len(tasks_of(folder)) == 2 and tasks_of(folder), 60, "both tasks run", cluster.logs)
+            networks = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in [os.getpid(), *tasks.values()]}
+            assert len(networks) == 3, "the tasks are on one machine"
+            step_file = wait_until(lambda: next((folder / "logs").glob("step-*"), None), 60, "task 0 says where it listens", cluster.logs)
+            assert json.loads(step_file.read_text())["addresses"] == ["10.77.0.1"]
+            loupe(fleet.anna, "watch", "nodes")
+            fleet("down")
+            wait_until(lambda: not tasks_of(folder), 30, "'down' ends both tasks", cluster.logs)
+            assert not list((folder / "logs").glob("step-*")), "the step's file has outlived it"
+            scores = scores or scores_of_children(coordinator, fleet, folder)
+            assert scores_of(coordinator, "nodes") == scores, "tasks on two nodes do not train what child processes of one machine do"
+            ended = coordinator.query("SELECT outcome, count(*) FROM attempts GROUP BY outcome")
+            assert {outcome for outcome, _ in ended} == {1}, f"attempts that did not succeed: {ended}"
+        finally:
+            coordinator.kill()
+    print("one job step of two tasks on two nodes: the scores of child processes", flush=True)
 
 
 def main():
     everything = os.environ.get("LOUPE_ALL")
     reason = why_not()
     if not reason and not everything and not os.environ.get("LOUPE_SLURM"):
-        reason = "it takes six minutes: run by ./test --all, or with LOUPE_SLURM=1 (LOUPE_SLURM=step: its last part alone)"
+        reason = "it takes six minutes: run by ./test --all, or with LOUPE_SLURM=1 (step, nodes: one of its last parts alone)"
     if reason:
         print("skipped:", reason)
         return 1 if everything else SKIPPED
+    own = own_network()
     with tempfile.TemporaryDirectory(prefix="loupe-slurm-") as name:
         folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        if os.environ.get("LOUPE_SLURM") == "nodes":
+            assert own, "no network namespace can be made here"
+            check_step_over_nodes(folder / "nodes")
+            return 0
         (folder / "images").mkdir()
         coordinator = Coordinator(folder)
         coordinator.start()
@@ -386,9 +439,13 @@ def main():
                 fleet("down")
                 wait_until(lambda: not cluster.run("squeue", "-h").stdout, 40, "'down' leaves no job")
                 check_time_limit(cluster, coordinator, fleet, folder)
-                check_job_step(cluster, coordinator, fleet, folder)
+                scores = check_job_step(cluster, coordinator, fleet, folder)
         finally:
             coordinator.kill()
+        if own:
+            check_step_over_nodes(folder / "nodes", scores)
+        else:
+            print("not run: a job step over two nodes, since no network namespace can be made here", flush=True)
     print("1 passed, 0 failed")
     return 0
 
