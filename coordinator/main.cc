@@ -8,10 +8,12 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "common/clock.h"
 #include "common/logging.h"
 #include "common/man_page.h"
+#include "common/random_source.h"
 #include "common/text.h"
 #include "common/trace/span_exporter.h"
 #include "coordinator/api/analysis_job.h"
@@ -52,8 +54,15 @@ void WarnOfSizeLimit() {
       limit.rlim_cur >> 20);
 }
 
+// Systemd's sockets stay while the coordinator is started again, and go before what the command line says.
+void WarnOfUnused(const CLI::Option* option, const loupe::coordinator::ListenSockets& handed) {
+  if (handed.empty() || option->count() == 0 || option->as<std::string>() == handed.address()) return;
+  spdlog::warn("{} {} is not used: a socket at {} was handed over, and goes before it", option->get_name(),
+               option->as<std::string>(), handed.address());
+}
+
 int Serve(loupe::coordinator::ServerOptions options, const loupe::coordinator::SnapshotOptions& snapshots,
-          loupe::SpanExporterOptions tracing) {
+          loupe::SpanExporterOptions tracing, loupe::coordinator::HandedSockets handed) {
   // Blocked in every thread, and waited for in this one: no handler runs in the middle of something.
   sigset_t signals;
   sigemptyset(&signals);
@@ -68,11 +77,14 @@ int Serve(loupe::coordinator::ServerOptions options, const loupe::coordinator::S
   const auto spans = loupe::SpanExporter::Start(std::move(tracing));
   if (!spans.ok()) return Report(spans.status());
   options.spans = spans->get();
-  absl::StatusOr<std::unique_ptr<loupe::coordinator::Server>> server = loupe::coordinator::Server::Start(options);
+  const char* opened_for_grpc = handed.grpc.empty() ? "" : " (a socket that was handed over)";
+  const char* opened_for_http = handed.http.empty() ? "" : " (a socket that was handed over)";
+  absl::StatusOr<std::unique_ptr<loupe::coordinator::Server>> server =
+      loupe::coordinator::Server::Start(options, loupe::SystemClock(), loupe::SystemRandom(), std::move(handed));
   if (!server.ok()) return Report(server.status());
-  spdlog::info("listening on {}; data in '{}'; token in '{}/token'", (*server)->address(), options.data_folder,
-               options.data_folder);
-  if (!(*server)->http_address().empty()) spdlog::info("HTTP at {}", (*server)->http_address());
+  spdlog::info("listening on {}{}; data in '{}'; token in '{}/token'", (*server)->address(), opened_for_grpc,
+               options.data_folder, options.data_folder);
+  if (!(*server)->http_address().empty()) spdlog::info("HTTP at {}{}", (*server)->http_address(), opened_for_http);
   std::optional<loupe::coordinator::SnapshotThread> snapshot_thread;
   if (!snapshots.to.empty()) snapshot_thread.emplace(snapshots);
   int received = 0;
@@ -97,11 +109,16 @@ int main(int argc, char** argv) {
   double progress_minutes = 30;
   double max_artifact_mb = static_cast<double>(options.limits.max_artifact_bytes >> 20);
   app.add_option("--data", options.data_folder, "Folder of the database, the artifacts and the tokens")->required();
-  app.add_option("--listen", options.listen, "host:port; port 0 takes a free one (see DATA/address)")
-      ->capture_default_str();
-  app.add_option("--http-listen", options.http_listen,
-                 "host:port of the HTTP interface, or off (default: loopback, the port after gRPC's or a free one; see "
-                 "DATA/http_address)");
+  const CLI::Option* listen =
+      app.add_option(
+             "--listen", options.listen,
+             "host:port; port 0 takes a free one (see DATA/address). A socket 'grpc' that systemd hands over goes "
+             "before it")
+          ->capture_default_str();
+  const CLI::Option* http_listen =
+      app.add_option("--http-listen", options.http_listen,
+                     "host:port of the HTTP interface, or off (default: loopback, the port after gRPC's or a free one; "
+                     "see DATA/http_address). A socket 'http' that systemd hands over goes before it");
   app.add_option("--lease-seconds", lease_seconds, "Silence after which a worker's trials go to others")
       ->capture_default_str()
       ->check(CLI::Range(1.0, 86400.0));
@@ -185,5 +202,9 @@ int main(int argc, char** argv) {
   const auto every = loupe::coordinator::ParseSnapshotInterval(backup_every);
   if (!every.ok()) return Report(every.status());
   snapshots.every = *every;
-  return Serve(std::move(options), snapshots, std::move(tracing));
+  absl::StatusOr<loupe::coordinator::HandedSockets> handed = loupe::coordinator::TakeHandedSockets();
+  if (!handed.ok()) return Report(handed.status());
+  WarnOfUnused(listen, handed->grpc);
+  WarnOfUnused(http_listen, handed->http);
+  return Serve(std::move(options), snapshots, std::move(tracing), *std::move(handed));
 }

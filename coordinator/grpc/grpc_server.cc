@@ -63,7 +63,7 @@ struct GrpcServer::Parts {
 
 GrpcServer::GrpcServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen, const ServerTls& tls,
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(ListenSockets sockets, const ServerTls& tls,
                                                               Handlers& handlers) {
   // Debian builds abseil with its checks for debugging on: each lock that gRPC takes would be entered in a graph of all
   // locks.
@@ -73,7 +73,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  LOUPE_ASSIGN_OR_RETURN(p.listener, Listener::Open(listen));
+  LOUPE_ASSIGN_OR_RETURN(p.listener, Listener::Open(std::move(sockets)));
   LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<grpc::ServerCredentials> credentials, ServerCredentialsFor(tls));
   using ConnectionType = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
   auto acceptor = builder.experimental().AddExternalConnectionAcceptor(ConnectionType::FROM_FD, std::move(credentials));

@@ -1,4 +1,4 @@
-// The coordinator's gRPC front end: listening sockets, TLS, health, and the services.
+// The coordinator's gRPC front end: connections, TLS, health, and the services.
 #pragma once
 
 #include <memory>
@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "coordinator/access/listen_sockets.h"
 #include "coordinator/access/server_tls.h"
 #include "coordinator/api/handlers.h"
 
@@ -15,8 +16,8 @@ namespace loupe::coordinator {
 // Thread-safe after Start.
 class GrpcServer {
  public:
-  // Listening and answering. Errors of Listener::Open.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::string& listen, const ServerTls& tls,
+  // Answering on these sockets.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(ListenSockets sockets, const ServerTls& tls,
                                                            Handlers& handlers);
   // StopAccepting, then Shutdown at once, unless that was done. Every call must have its answer by now.
   ~GrpcServer();

@@ -1,10 +1,7 @@
 #include "coordinator/grpc/listener.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -39,14 +36,6 @@ int FirstReserved() {
   return static_cast<int>(most - std::min(most / 4, kMostReserved));
 }
 
-int PortOf(int socket) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
-  return ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
-                                             : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
-}
-
 // Empty for this machine itself.
 std::string MachineAt(const sockaddr_storage& address) {
   char text[INET6_ADDRSTRLEN] = {};
@@ -69,81 +58,16 @@ uint64_t CookieOf(int socket) {
   return ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
 }
 
-void SetPort(sockaddr_storage& address, int port) {
-  const in_port_t number = htons(static_cast<uint16_t>(port));
-  if (address.ss_family == AF_INET6) {
-    reinterpret_cast<sockaddr_in6*>(&address)->sin6_port = number;
-  } else {
-    reinterpret_cast<sockaddr_in*>(&address)->sin_port = number;
-  }
-}
-
-absl::Status BindError(const std::string& address, int error) {
-  const absl::Status status = absl::ErrnoToStatus(
-      error,
-      fmt::format("cannot listen on '{}' (another program has the port, or the address is not this machine's): choose "
-                  "another with --listen",
-                  address));
-  return error == EADDRINUSE ? absl::AlreadyExistsError(status.message()) : status;
-}
-
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int result = colon == std::string::npos || colon == 0
-                         ? EAI_NONAME
-                         : ::getaddrinfo(host.c_str(), address.substr(colon + 1).c_str(), &hints, &found);
-  if (result != 0) {
-    return absl::InvalidArgumentError(fmt::format(
-        "cannot listen on '{}': {}; expected host:port, such as 127.0.0.1:7117", address, ::gai_strerror(result)));
-  }
-  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, &::freeaddrinfo);
+absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(ListenSockets sockets) {
   std::unique_ptr<Listener> listener(new Listener());
+  listener->sockets_ = std::move(sockets);
+  listener->port_ = listener->sockets_.port();
   listener->first_reserved_ = FirstReserved();
   listener->stop_event_ = ::eventfd(0, EFD_CLOEXEC);
   if (listener->stop_event_ < 0) return absl::ErrnoToStatus(errno, "cannot make an eventfd");
-  int missing = 0;
-  for (const addrinfo* where = found; where != nullptr; where = where->ai_next) {
-    const int error = listener->Bind(*where);
-    // "localhost" also stands for ::1, on machines without IPv6 too.
-    if (error == EAFNOSUPPORT || error == EADDRNOTAVAIL) {
-      missing = error;
-    } else if (error != 0) {
-      return BindError(address, error);
-    }
-  }
-  if (listener->sockets_.empty()) return BindError(address, missing);
   return listener;
-}
-
-int Listener::Bind(const addrinfo& where) {
-  const int socket = ::socket(where.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (socket < 0) return errno;
-  // After a restart the port is free at once. Without SO_REUSEPORT: two coordinators must never share one in silence.
-  // Connections inherit TCP_NODELAY: calls are small and wait for their answers.
-  const int on = 1;
-  ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  sockaddr_storage address{};
-  std::copy_n(reinterpret_cast<const char*>(where.ai_addr), where.ai_addrlen, reinterpret_cast<char*>(&address));
-  // One port on every address.
-  if (port_ != 0) SetPort(address, port_);
-  if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), where.ai_addrlen) != 0 ||
-      ::listen(socket, SOMAXCONN) != 0) {
-    const int error = errno;
-    ::close(socket);
-    return error;
-  }
-  sockets_.push_back(socket);
-  port_ = PortOf(socket);
-  return 0;
 }
 
 Listener::~Listener() {
@@ -161,19 +85,19 @@ void Listener::Stop() {
     ::eventfd_write(stop_event_, 1);
     thread_.join();
   }
-  for (const int socket : sockets_) ::close(socket);
-  sockets_.clear();
+  sockets_.Close();
 }
 
 void Listener::Loop() {
   std::vector<pollfd> waited;
-  for (const int socket : sockets_) waited.push_back({.fd = socket, .events = POLLIN, .revents = 0});
+  const std::vector<int>& sockets = sockets_.fds();
+  for (const int socket : sockets) waited.push_back({.fd = socket, .events = POLLIN, .revents = 0});
   waited.push_back({.fd = stop_event_, .events = POLLIN, .revents = 0});
   for (;;) {
     if (::poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) std::this_thread::sleep_for(kPause);
     if (waited.back().revents != 0) return;
-    for (size_t i = 0; i < sockets_.size(); ++i) {
-      if (waited[i].revents != 0) Accept(sockets_[i]);
+    for (size_t i = 0; i < sockets.size(); ++i) {
+      if (waited[i].revents != 0) Accept(sockets[i]);
     }
   }
 }

@@ -1,5 +1,5 @@
-// The coordinator's listening sockets: accepts connections and hands them to gRPC, as many as there are file
-// descriptors for.
+// The coordinator's acceptor: takes connections from listening sockets and hands them to gRPC, as many as there are
+// file descriptors for.
 //
 // gRPC 1.51 would accept by itself, but its socket is dead for good once accept has met the limit of open files. Here
 // some descriptors are always kept back for database and artifacts: a connection beyond that is closed at once, its
@@ -19,8 +19,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
-struct addrinfo;
+#include "coordinator/access/listen_sockets.h"
 
 namespace loupe::coordinator {
 
@@ -30,10 +29,8 @@ inline constexpr size_t kMostOfOneMachine = 4000;
 // Open, Start once, Stop. Not thread-safe; accepts on a thread of its own.
 class Listener {
  public:
-  // Listens on every address that the host of "host:port" stands for; port 0 takes a free one. Connections wait in the
-  // kernel's queue until Start. INVALID_ARGUMENT for what is no host:port or no known host; ALREADY_EXISTS when another
-  // program has the port, FAILED_PRECONDITION when the address is not this machine's; errors name the address.
-  static absl::StatusOr<std::unique_ptr<Listener>> Open(const std::string& address);
+  // Connections wait in the kernel's queue until Start.
+  static absl::StatusOr<std::unique_ptr<Listener>> Open(ListenSockets sockets);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -47,15 +44,13 @@ class Listener {
 
  private:
   Listener() = default;
-  // 0, or an errno.
-  int Bind(const addrinfo& where);
   void Loop();
   void Accept(int socket);
   void WarnOfLimit();
   // Whether the machine at the other end may have this connection too; enters it.
   bool HasRoom(int connection, const std::string& machine);
 
-  std::vector<int> sockets_;
+  ListenSockets sockets_;
   int port_ = 0;
   // Ends the loop when it is written to.
   int stop_event_ = -1;

@@ -66,10 +66,10 @@ Front::Front(const FrontDeps& deps) : deps_(deps), methods_(deps.handlers), open
   for (const PageFile& file : PageFiles()) page_gzip_.push_back(SmallerGzip(file.content));
 }
 
-absl::StatusOr<std::unique_ptr<Front>> Front::Start(const std::string& listen, const HttpLimits& limits,
+absl::StatusOr<std::unique_ptr<Front>> Front::Start(ListenSockets sockets, const HttpLimits& limits,
                                                     const FrontDeps& deps) {
   std::unique_ptr<Front> front(new Front(deps));
-  LOUPE_ASSIGN_OR_RETURN(front->server_, HttpServer::Start(listen, deps.tls, limits,
+  LOUPE_ASSIGN_OR_RETURN(front->server_, HttpServer::Start(std::move(sockets), deps.tls, limits,
                                                            [front = front.get()](std::shared_ptr<Exchange> exchange) {
                                                              front->Serve(exchange);
                                                            }));

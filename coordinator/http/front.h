@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "coordinator/access/listen_sockets.h"
 #include "coordinator/access/server_tls.h"
 #include "coordinator/api/handlers.h"
 #include "coordinator/http/event_feed.h"
@@ -30,7 +31,7 @@ struct FrontDeps {
 class Front {
  public:
   // Errors of HttpServer::Start. What is in `deps` outlives it.
-  static absl::StatusOr<std::unique_ptr<Front>> Start(const std::string& listen, const HttpLimits& limits,
+  static absl::StatusOr<std::unique_ptr<Front>> Start(ListenSockets sockets, const HttpLimits& limits,
                                                       const FrontDeps& deps);
 
   int port() const { return server_->port(); }

@@ -1,6 +1,7 @@
 #include "coordinator/http/http_server.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -176,53 +177,19 @@ struct HttpServer::Parts {
 
 HttpServer::HttpServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen, const ServerTls& tls,
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(ListenSockets sockets, const ServerTls& tls,
                                                               const HttpLimits& limits, Handler handler) {
   auto parts = std::make_unique<Parts>(tls, limits, std::move(handler));
   Parts& p = *parts;
   LOUPE_RETURN_IF_ERROR(p.tls.Get().status());
-  const size_t colon = listen.rfind(':');
-  std::string host = listen.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  error_code error = asio::error::host_not_found;
-  Tcp::resolver::results_type found;
-  if (colon != std::string::npos && colon != 0) {
-    found = Tcp::resolver(p.io).resolve(host, listen.substr(colon + 1),
-                                        Tcp::resolver::passive | Tcp::resolver::numeric_service, error);
-  }
-  if (error) {
-    return absl::InvalidArgumentError(
-        fmt::format("cannot listen for HTTP on '{}': {}; expected host:port, such as "
-                    "127.0.0.1:7118",
-                    listen, error.message()));
-  }
-  for (const auto& entry : found) {
-    Tcp::endpoint endpoint = entry.endpoint();
-    // One port on every address.
-    if (p.port != 0) endpoint.port(static_cast<uint16_t>(p.port));
-    Tcp::acceptor acceptor(p.io);
-    error.clear();
-    acceptor.open(endpoint.protocol(), error);
-    if (!error) acceptor.set_option(Tcp::acceptor::reuse_address(true), error);
-    if (!error) acceptor.bind(endpoint, error);
-    if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-    // "localhost" also stands for ::1, on machines without IPv6 too.
-    if (error == asio::error::address_family_not_supported || error.value() == EADDRNOTAVAIL) {
-      continue;
-    }
-    if (error) {
-      const std::string sentence =
-          fmt::format("cannot listen for HTTP on '{}': {}; choose another with --http-listen", listen, error.message());
-      return error == asio::error::address_in_use ? absl::AlreadyExistsError(sentence)
-                                                  : absl::FailedPreconditionError(sentence);
-    }
-    p.port = acceptor.local_endpoint().port();
-    p.acceptors.push_back(std::move(acceptor));
-  }
-  if (p.acceptors.empty()) {
-    return absl::FailedPreconditionError(fmt::format(
-        "cannot listen for HTTP on '{}': the address is not this machine's; choose another with --http-listen",
-        listen));
+  p.port = sockets.port();
+  for (const int fd : sockets.Release()) {
+    sockaddr_storage own{};
+    socklen_t size = sizeof own;
+    ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size);
+    error_code error;
+    p.acceptors.emplace_back(p.io).assign(own.ss_family == AF_INET6 ? Tcp::v6() : Tcp::v4(), fd, error);
+    if (error) return absl::InternalError(fmt::format("cannot listen for HTTP: {}", error.message()));
   }
   p.work.emplace(p.io.get_executor());
   for (Tcp::acceptor& acceptor : p.acceptors) p.Accept(acceptor);

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "coordinator/access/listen_sockets.h"
 #include "coordinator/access/server_tls.h"
 #include "coordinator/http/exchange.h"
 
@@ -32,9 +33,8 @@ struct HttpLimits {
 // Thread-safe after Start.
 class HttpServer {
  public:
-  // Listens on "host:port" (port 0 takes a free one) and gives every request to `handler`, with TLS where `tls` is on.
-  // INVALID_ARGUMENT for what is no address, ALREADY_EXISTS when another program has the port; errors name the address.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& listen, const ServerTls& tls,
+  // Gives every request on these sockets to `handler`, with TLS where `tls` is on.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(ListenSockets sockets, const ServerTls& tls,
                                                            const HttpLimits& limits, Handler handler);
   // Stop. No handler runs and no callback is called after it.
   ~HttpServer();

@@ -79,6 +79,7 @@ absl::StatusOr<std::unique_ptr<TrialLogs>> OpenLogs(const std::string& folder, S
 
 }  // namespace
 
+constexpr char kListen[] = "--listen", kHttpListen[] = "--http-listen";
 constexpr char kHttpOff[] = "off";
 
 // Where the HTTP interface listens when nobody says: beside gRPC, for programs of this machine.
@@ -143,13 +144,17 @@ struct Server::Parts {
     if (http != nullptr && !stopping) http->SetReady(healthy);
   }
 
-  absl::Status StartHttp(const ServerOptions& options);
+  // `listen`: as ServerOptions::http_listen. `handed`: sockets that it says the address of, or none.
+  absl::Status StartHttp(std::string listen, ListenSockets handed, const std::string& grpc_listen);
 };
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const Clock& clock,
-                                                      RandomSource& random) {
+                                                      RandomSource& random, HandedSockets handed) {
+  // Whom a socket lets in decides about TLS, whoever opened it.
+  const std::string listen = handed.grpc.empty() ? options.listen : handed.grpc.address();
+  const std::string http_listen = handed.http.empty() ? options.http_listen : handed.http.address();
   LOUPE_RETURN_IF_ERROR(MakeDataFolder(options.data_folder));
   auto parts = std::make_unique<Parts>();
   Parts& p = *parts;
@@ -165,13 +170,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   p.spans = options.spans;
   p.traces = std::make_unique<SweepTraces>(p.folder + kTracesFile, *p.store, p.spans);
   LOUPE_ASSIGN_OR_RETURN(p.access, AccessControl::Open(p.folder, clock));
-  LOUPE_ASSIGN_OR_RETURN(p.tls, ServerTls::Open(options.tls, options.listen, p.folder));
-  const bool http_is_reachable =
-      !options.http_listen.empty() && options.http_listen != kHttpOff && !IsLoopback(options.http_listen);
-  if (options.http_listen != kHttpOff && http_is_reachable == IsLoopback(options.listen)) {
-    LOUPE_ASSIGN_OR_RETURN(
-        p.own_http_tls,
-        ServerTls::Open(options.tls, http_is_reachable ? options.http_listen : "127.0.0.1:0", p.folder));
+  LOUPE_ASSIGN_OR_RETURN(p.tls, ServerTls::Open(options.tls, listen, p.folder));
+  const bool http_is_reachable = !http_listen.empty() && http_listen != kHttpOff && !IsLoopback(http_listen);
+  if (http_listen != kHttpOff && http_is_reachable == IsLoopback(listen)) {
+    LOUPE_ASSIGN_OR_RETURN(p.own_http_tls,
+                           ServerTls::Open(options.tls, http_is_reachable ? http_listen : "127.0.0.1:0", p.folder));
   }
   LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
   LOUPE_ASSIGN_OR_RETURN(p.notifier, Notifier::Start(p.folder, *p.store, clock, {.command = options.notify_command}));
@@ -217,20 +220,24 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                         .audit = [audit = p.audit.get()](const std::string& line) { audit->Append(line); }};
   p.handlers.emplace(backend, *p.tls, *p.analyses, p.versions);
   p.feeds.Serve(*p.handlers);
-  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<GrpcServer> grpc, GrpcServer::Start(options.listen, *p.tls, *p.handlers));
+  if (handed.grpc.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(handed.grpc, ListenSockets::Open(listen, kListen));
+  }
+  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<GrpcServer> grpc,
+                         GrpcServer::Start(std::move(handed.grpc), *p.tls, *p.handlers));
   {
     const std::lock_guard<std::mutex> lock_health(p.health_mutex);
     p.grpc = std::move(grpc);
     p.grpc->SetServing(p.healthy);
   }
-  p.address = fmt::format("{}:{}", options.listen.substr(0, options.listen.rfind(':')), p.grpc->port());
-  if (options.http_listen != kHttpOff) LOUPE_RETURN_IF_ERROR(p.StartHttp(options));
+  p.address = fmt::format("{}:{}", listen.substr(0, listen.rfind(':')), p.grpc->port());
+  if (http_listen != kHttpOff) LOUPE_RETURN_IF_ERROR(p.StartHttp(http_listen, std::move(handed.http), listen));
   LOUPE_RETURN_IF_ERROR(WriteLocalCredentials(p.folder, p.address, *p.tls));
   LOUPE_RETURN_IF_ERROR(WriteFileAtomically(p.folder + "/address", p.address + "\n"));
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
-absl::Status Server::Parts::StartHttp(const ServerOptions& options) {
+absl::Status Server::Parts::StartHttp(std::string listen, ListenSockets handed, const std::string& grpc_listen) {
   const ServerTls& http_tls = own_http_tls != nullptr ? *own_http_tls : *tls;
   const http::FrontDeps deps{.handlers = *handlers, .feeds = feeds, .tls = http_tls, .metrics = [this] {
                                return metrics.Text({.engine = thread.get(),
@@ -241,18 +248,19 @@ absl::Status Server::Parts::StartHttp(const ServerOptions& options) {
                                                     .database = folder + kDatabaseFile,
                                                     .version = LOUPE_VERSION});
                              }};
-  const bool chosen = !options.http_listen.empty();
-  std::string listen = chosen ? options.http_listen : HttpListenBeside(grpc->port(), options.listen);
-  absl::StatusOr<std::unique_ptr<http::Front>> front = http::Front::Start(listen, {}, deps);
-  if (absl::IsAlreadyExists(front.status()) && !chosen) {
+  const bool chosen = !listen.empty();
+  if (!chosen) listen = HttpListenBeside(grpc->port(), grpc_listen);
+  absl::StatusOr<ListenSockets> sockets = handed.empty() ? ListenSockets::Open(listen, kHttpListen) : std::move(handed);
+  if (absl::IsAlreadyExists(sockets.status()) && !chosen) {
     listen = "127.0.0.1:0";
-    front = http::Front::Start(listen, {}, deps);
+    sockets = ListenSockets::Open(listen, kHttpListen);
   }
-  LOUPE_RETURN_IF_ERROR(front.status());
-  http_address = UrlOf(listen, (*front)->port(), http_tls.on());
+  LOUPE_RETURN_IF_ERROR(sockets.status());
+  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<http::Front> front, http::Front::Start(*std::move(sockets), {}, deps));
+  http_address = UrlOf(listen, front->port(), http_tls.on());
   {
     const std::lock_guard<std::mutex> lock_health(health_mutex);
-    http = *std::move(front);
+    http = std::move(front);
     http->SetReady(healthy);
   }
   return WriteFileAtomically(folder + "/http_address", http_address + "\n");

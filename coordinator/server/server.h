@@ -11,6 +11,7 @@
 #include "common/random_source.h"
 #include "common/trace/span_exporter.h"
 #include "coordinator/access/client_limits.h"
+#include "coordinator/access/listen_sockets.h"
 #include "coordinator/access/server_tls.h"
 #include "coordinator/api/analysis_runner.h"
 #include "coordinator/scheduler/scheduler.h"
@@ -40,10 +41,12 @@ struct ServerOptions {
 // Start … Stop once. Thread-safe after Start.
 class Server {
  public:
-  // Everything up and listening. FAILED_PRECONDITION: another coordinator holds the folder, a newer schema;
-  // ALREADY_EXISTS: the port is in use; errors of Listener::Open; errors of the store name the file.
+  // Everything up and listening: on the sockets that were handed over, and on the options' addresses where none were.
+  // FAILED_PRECONDITION: another coordinator holds the folder, a newer schema; ALREADY_EXISTS: the port is in use;
+  // errors of ListenSockets::Open; errors of the store name the file.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const Clock& clock = SystemClock(),
-                                                       RandomSource& random = SystemRandom());
+                                                       RandomSource& random = SystemRandom(),
+                                                       HandedSockets handed = {});
   // Stops in order: health says NOT_SERVING, held calls are answered, calls under way get `grace`, the store is closed.
   ~Server();
   void Stop(absl::Duration grace);

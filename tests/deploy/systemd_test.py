@@ -13,6 +13,8 @@ FOLDER = pathlib.Path(__file__).resolve().parents[2] / "deploy/systemd"
 SKIPPED = 77
 # systemd's exposure times ten: 0 is shut, 100 is open. The worker needs devices.
 MOST_EXPOSED = {"loupe-coordinator.service": 15, "loupe-worker@.service": 20}
+# They start no program, so that there is no exposure to measure. What they listen on is reached by this machine alone.
+SOCKETS = ["loupe-coordinator.socket", "loupe-coordinator-http.socket"]
 
 
 def run(*command):
@@ -40,6 +42,15 @@ def main():
             code, said = run("systemd-analyze", "security", "--offline=yes", f"--threshold={most}", root / unit)
             assert code == 0, f"{unit} is more exposed than {most / 10}:\n{said}"
             print(unit, re.search(r"Overall exposure level.*?(\d+\.\d+)", said)[1])
+        for unit in SOCKETS:
+            shutil.copy(FOLDER / unit, root)
+            code, said = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=yes", root / unit)
+            assert code == 0 and not said.strip(), f"{unit}: {said}"
+            text = (FOLDER / unit).read_text()
+            assert re.findall(r"^ListenStream=(.*):\d+$", text, re.M) == ["127.0.0.1"] and "\nAccept=no\n" in text, unit
+            service = re.search(r"^Service=(\S+)$", text, re.M)
+            assert (service[1] if service else unit.replace(".socket", ".service")) == "loupe-coordinator.service"
+            assert not re.search(r"^Exec", text, re.M), f"{unit} starts a program"
         (root / "etc").mkdir()
         for name in ("passwd", "group"):
             (root / "etc" / name).write_text("root:x:0:0:root:/root:/bin/sh\n" if name == "passwd" else "root:x:0:\n")
@@ -50,7 +61,7 @@ def main():
         if shutil.which("systemd-tmpfiles"):
             code, said = run("systemd-tmpfiles", "--create", f"--root={root}", FOLDER / "loupe.tmpfiles")
             assert code == 0 and (root / "var/lib/loupe").stat().st_mode & 0o777 == 0o700, said
-    print(f"{len(MOST_EXPOSED)} passed, 0 failed")
+    print(f"{len(MOST_EXPOSED) + len(SOCKETS)} passed, 0 failed")
     return 0
 
 
