@@ -93,9 +93,9 @@ absl::Status Agent::Run() {
     if (stopping_) {
       for (const auto& attempt : held_) attempt->RequestStop(StopReason::kShutdown);
     }
-    if (Done()) return absl::OkStatus();
+    if (Done()) return Farewell();
     // A stopping executor needs its step; only a coordinator that is away may cost us the farewell.
-    if (deps_.clock->MonotonicNow() >= give_up_at && backoff.failures() > 0) return absl::OkStatus();
+    if (deps_.clock->MonotonicNow() >= give_up_at && backoff.failures() > 0) return Farewell();
 
     const v1::SynchronizeRequest request = MakeRequest();
     const auto response = deps_.client->Synchronize(request, CallTimeout(request));
@@ -103,8 +103,9 @@ absl::Status Agent::Run() {
     if (response.ok()) {
       if (backoff.failures() > 0) spdlog::info("connected to the coordinator");
       backoff.Reset();
+      LeaveInTime();
       Apply(request, *response);
-      if (Done()) return absl::OkStatus();
+      if (Done()) return Farewell();
       WaitFor(next_sync_after_);
       continue;
     }
@@ -163,9 +164,19 @@ absl::Duration Agent::NextLeave() const {
   return std::min(LastStart(), idle_since_ + options_.until_idle);
 }
 
+absl::Status Agent::Farewell() const {
+  const std::string unable = deps_.executor->WhyUnable();
+  return unable.empty() ? absl::OkStatus() : absl::UnavailableError(unable);
+}
+
 void Agent::LeaveInTime() {
   const absl::Duration now = deps_.clock->MonotonicNow();
   if (!held_.empty()) idle_since_ = now;
+  if (const std::string unable = deps_.executor->WhyUnable(); !draining_ && !unable.empty()) {
+    // It would take one trial after the other and lose each at once.
+    spdlog::error("{}: this worker leaves", unable);
+    draining_ = true;
+  }
   if (!draining_ && now >= LastStart()) {
     spdlog::info("this worker's time is nearly up: nothing new is taken");
     draining_ = true;

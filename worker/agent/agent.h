@@ -78,7 +78,8 @@ class Agent {
   // nothing is held any more (or did not answer for the farewell). A coordinator that does not answer is else tried
   // again for ever, with growing, jittered waits. FAILED_PRECONDITION when another process took this worker's name;
   // UNAUTHENTICATED or PERMISSION_DENIED when the token is refused; INVALID_ARGUMENT or UNIMPLEMENTED when the
-  // coordinator does not understand this worker (another version): trying again would not help.
+  // coordinator does not understand this worker (another version): trying again would not help. UNAVAILABLE when the
+  // executor can run nothing any more, after the same farewell as when drained.
   absl::Status Run();
 
   // Takes nothing new, finishes what runs, hands in the results, then Run returns.
@@ -97,8 +98,10 @@ class Agent {
   void Drop(const v1::LeaseKey& lease, std::string_view why);
   void ExpireLeases();
   absl::Duration UntilNextExpiry() const;
-  // Drains or stops when the time for it has come.
+  // Drains or stops when the time for it has come, or the executor is of no use any more.
   void LeaveInTime();
+  // What Run returns once nothing is held.
+  absl::Status Farewell() const;
   // When LeaveInTime has to be asked again, at the latest.
   absl::Duration NextLeave() const;
   // Nothing new is taken from then on.

@@ -142,6 +142,9 @@ class Executor {
   // next attempt, whatever their times say. From any thread.
   virtual void ReadInputsAnew() {}
 
+  // Why it can run nothing any more, whatever it is given; empty while it can. From any thread.
+  virtual std::string WhyUnable() const { return {}; }
+
   // "cpu" or "cuda:0 NVIDIA H200".
   virtual std::string DeviceDescription() const = 0;
 

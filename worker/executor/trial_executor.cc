@@ -12,6 +12,7 @@
 #include "worker/base/model_store.h"
 #include "worker/executor/pack.h"
 #include "worker/executor/work_meter.h"
+#include "worker/io/base_folder.h"
 #include "worker/methods/method_registry.h"
 #include "worker/ranks/step_hub.h"
 #include "worker/runtime/device.h"
@@ -65,10 +66,13 @@ class TrialExecutor : public Executor {
 
   WorkDone Work() const override { return meter_.Read(); }
 
+  std::string WhyUnable() const override { return ranks_.step == nullptr ? "" : ranks_.step->WhyUnable(); }
+
   std::string DeviceDescription() const override { return DescribeDevice(models_.device()); }
 
   WorkerAbilities Abilities() const override {
-    WorkerAbilities abilities{.bases = {"UNet2DConditionModel"}};
+    WorkerAbilities abilities;
+    for (const BaseKind kind : kBaseKinds) abilities.bases.emplace_back(DenoiserClass(kind));
     abilities.methods.clear();
     for (const MethodTraits& method : Methods()) abilities.methods.push_back(method.name);
     abilities.tasks = TaskNames();

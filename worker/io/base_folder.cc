@@ -19,8 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr BaseKind kBaseKinds[] = {BaseKind::kUNet, BaseKind::kDiT, BaseKind::kDiffuSSM};
-
 std::string IndexPath(const std::string& folder) { return folder + "/model_index.json"; }
 
 std::string LowerName(std::string_view name) {
@@ -49,6 +47,18 @@ std::string_view DenoiserFolder(BaseKind kind) {
       return "transformer";
     case BaseKind::kDiffuSSM:
       return "ssm";
+  }
+  return "";
+}
+
+std::string_view DenoiserClass(BaseKind kind) {
+  switch (kind) {
+    case BaseKind::kUNet:
+      return "UNet2DConditionModel";
+    case BaseKind::kDiT:
+      return "DiTTransformer2DModel";
+    case BaseKind::kDiffuSSM:
+      return "DiffuSSMModel";
   }
   return "";
 }

@@ -19,10 +19,14 @@ enum class BaseKind {
   kDiffuSSM,  // ssm/: DiffuSSM, prompts are classes
 };
 
+inline constexpr BaseKind kBaseKinds[] = {BaseKind::kUNet, BaseKind::kDiT, BaseKind::kDiffuSSM};
+
 // "UNet", "DiT", "DiffuSSM".
 std::string_view BaseKindName(BaseKind kind);
 // The denoiser's own folder: "unet", "transformer", "ssm".
 std::string_view DenoiserFolder(BaseKind kind);
+// Its _class_name, as diffusers calls it: "UNet2DConditionModel".
+std::string_view DenoiserClass(BaseKind kind);
 
 // By the components that model_index.json names, or where there is none by what is there; a folder with nothing of the
 // sort counts as a UNet's, whose loading says what is missing. INVALID_ARGUMENT from a model_index.json that is no

@@ -281,6 +281,11 @@ std::string StepHub::WhyEnded() {
   return impl_->ended.empty() ? impl_->host_gone : impl_->ended;
 }
 
+std::string StepHub::WhyUnable() {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->host_gone;
+}
+
 void StepHub::Stop() {
   const std::lock_guard lock(impl_->mutex);
   impl_->job.clear();

@@ -25,6 +25,8 @@ class StepHub {
   RankGroup::Options Start(const std::string& job, int ranks);
   // Which rank or host ended since, and how; empty while all are well.
   std::string WhyEnded();
+  // Which host has gone, for good: no job with its rank can be run any more; empty while all are there.
+  std::string WhyUnable();
   // Has the ranks end.
   void Stop();
 

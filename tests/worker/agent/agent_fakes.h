@@ -111,8 +111,10 @@ class FakeExecutor : public Executor {
   std::string DeviceDescription() const override { return "fake"; }
   void ReadInputsAnew() override { ++times_read_anew; }
   WorkerAbilities Abilities() const override { return abilities; }
+  std::string WhyUnable() const override { return unable ? "a part of it is gone" : ""; }
 
   WorkerAbilities abilities;
+  std::atomic<bool> unable{false};
   std::atomic<int> times_read_anew{0};
 
  private:

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "fmt/format.h"
 #include "tests/worker/agent/agent_fixture.h"
 
 namespace loupe::worker {
@@ -204,6 +205,47 @@ TEST_F(LeaveTest, DoesNotGoBeforeTheCoordinatorKnows) {
   });
   EXPECT_TRUE(agent.Run().ok());
   EXPECT_EQ(calls, 3);
+}
+
+// It would lose one trial after the other, each at once.
+TEST_F(LeaveTest, AnExecutorOfNoUseCostsOneTrial) {
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) {
+    executor.unable = true;
+    return AttemptOutcome{.failure_class = FailureClass::kLost, .failure_message = "a part of it is gone"};
+  });
+  Agent agent(options_, DepsFor(executor));
+  int given = 0;
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    auto response = Acknowledge(request);
+    const bool free = request.attempts().empty() || request.attempts(0).has_failure();
+    if (!free) {
+      *response.add_attempts() = Desired(request.attempts(0).lease());
+    } else if (!request.draining() && given < 5) {
+      *response.add_attempts() = Desired(Lease(fmt::format("sweeps/s/trials/{}", ++given)));
+    }
+    return response;
+  });
+  EXPECT_EQ(agent.Run(), absl::UnavailableError("a part of it is gone"));
+  EXPECT_EQ(given, 1);
+}
+
+TEST_F(LeaveTest, AnIdleExecutorOfNoUseTakesNothing) {
+  int ran = 0;
+  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) {
+    ++ran;
+    return AttemptOutcome();
+  });
+  Agent agent(options_, DepsFor(executor));
+  client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
+    auto response = Acknowledge(request);
+    if (!request.draining()) {
+      executor.unable = true;  // while the coordinator held the call
+      *response.add_attempts() = Desired(Lease("sweeps/s/trials/1"));
+    }
+    return response;
+  });
+  EXPECT_EQ(agent.Run(), absl::UnavailableError("a part of it is gone"));
+  EXPECT_EQ(ran, 0);
 }
 
 TEST_F(LeaveTest, GoesWithoutACoordinatorThatIsAway) {

@@ -12,8 +12,11 @@
 #include "analysis/metrics/npy_file.h"
 #include "common/atomic_file.h"
 #include "common/score_table.h"
+#include "fmt/format.h"
 #include "nlohmann/json.hpp"
 #include "tests/worker/executor/trial_fixture.h"
+#include "worker/io/base_folder.h"
+#include "worker/io/json_config.h"
 #include "worker/io/safetensors.h"
 #include "worker/models/inception.h"
 #include "worker/models/vit.h"
@@ -277,6 +280,19 @@ TEST_F(TrialExecutorTest, ABaseThatPredictsItsVarianceTrainsAndSamples) {
   // Other kernels for other shapes: rounding, seen through 8-bit pictures.
   EXPECT_NEAR(outcome.scores.at("clip_i_base"), expected.scores.at("clip_i_base"), 1e-3);
   EXPECT_GT(observer.losses.at(1), plain.losses.at(1)) << "the bound is never negative";
+}
+
+TEST(MakeTrialExecutorTest, SaysWhichBasesItLoads) {
+  const auto executor = MakeTrialExecutor({.device = "cpu"});
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  for (const char* name : {"emoji-sd", "emoji-dit", "emoji-diffussm"}) {
+    const std::string folder = std::string("configs/bases/") + name;
+    const auto kind = BaseKindOf(folder);
+    ASSERT_TRUE(kind.ok()) << kind.status();
+    auto config = JsonConfig::Read(fmt::format("{}/{}/config.json", folder, DenoiserFolder(*kind)));
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_THAT((*executor)->Abilities().bases, testing::Contains(config->String("_class_name")));
+  }
 }
 
 TEST(MakeTrialExecutorTest, RefusesADeviceThatIsNone) {

@@ -252,6 +252,20 @@ TEST_F(RanksTest, TasksOfAJobStepMeet) {
   EXPECT_TRUE(AllReady(places[0]));
 }
 
+TEST_F(RanksTest, ATaskThatIsGoneIsGoneForGood) {
+  const std::string file = folder_ + "/step";
+  StepHub hub({.file = file, .tasks = 2});
+  std::unique_ptr<StepChannel> host = StepChannel::Connect(StepFile::Read(file), {.rank = 1});
+  hub.Start("job", 2);
+  EXPECT_EQ(host->Receive(), "start 1\njob");
+  EXPECT_EQ(hub.WhyUnable(), "");
+  host.reset();
+  while (hub.WhyUnable().empty()) std::this_thread::yield();
+  hub.Start("another job", 2);
+  EXPECT_EQ(hub.WhyUnable(), "rank 1: its task of the job step is gone");
+  EXPECT_EQ(hub.WhyEnded(), hub.WhyUnable());
+}
+
 TEST_F(RanksTest, OnlyTasksOfTheStepAreHeard) {
   const std::string file = folder_ + "/step";
   StepHub hub({.file = file, .tasks = 2});
