@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   loupe::worker::AddRenderPhotographsCommand(app, exit_code);
   loupe::worker::AddPretrainCommand(app, exit_code);
   loupe::worker::AddEvaluateCommand(app, exit_code);
+  loupe::worker::AddBenchCommand(app, exit_code);
   if (loupe::PrintedManPage(argc, argv, app,
                             {.name = "loupe-worker",
                              .summary = "trains and scores trials, for a coordinator or by hand",

@@ -34,6 +34,8 @@ void AddPretrainCommand(CLI::App& app, int& exit_code);
 
 // evaluate: how good a base is, on what it was trained on and on what was held out.
 void AddEvaluateCommand(CLI::App& app, int& exit_code);
+// bench: where a base's time goes, beside what the machine can do.
+void AddBenchCommand(CLI::App& app, int& exit_code);
 
 // Prints a failure and returns its exit code; 0 for OK.
 int Report(std::string_view command, const absl::Status& status);

@@ -1,5 +1,6 @@
 #include "worker/nn/attention.h"
 
+#include <ATen/record_function.h>
 #include <torch/nn/modules/linear.h>
 
 #include <cmath>
@@ -23,6 +24,7 @@ constexpr int64_t kMostWrittenOutScores = 1 << 20;
 // LibTorch's fused attention, but for bfloat16 gradients on a CPU: there its backward pass takes several times as long
 // as the four operations it stands for, whose products CPUs with matrix units (AMX) do fast.
 torch::Tensor ScaledDotProduct(const torch::Tensor& queries, const KeysValues& context) {
+  RECORD_USER_SCOPE("loupe.attention");
   const bool trains = at::GradMode::is_enabled() &&
                       (queries.requires_grad() || context.keys.requires_grad() || context.values.requires_grad());
   const bool small = queries.size(2) * context.keys.size(2) <= kMostWrittenOutScores;

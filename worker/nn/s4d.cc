@@ -1,5 +1,6 @@
 #include "worker/nn/s4d.h"
 
+#include <ATen/record_function.h>
 #include <torch/utils.h>
 
 #include <cmath>
@@ -86,6 +87,7 @@ torch::Tensor S4DImpl::Kernel(const torch::Tensor& w, int64_t length) const {
 }
 
 torch::Tensor S4DImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& /*b*/) const {
+  RECORD_USER_SCOPE("loupe.state_space");
   const AutocastScope plain({x.device().type(), false, torch::kBFloat16});
   const auto type = TransformType(x);
   const auto kernel = Kernel(w.to(type), x.size(1)).unsqueeze(0);
@@ -99,6 +101,7 @@ BidirectionalS4DImpl::BidirectionalS4DImpl(int64_t channels, int64_t states, Dis
 torch::Tensor BidirectionalS4DImpl::forward(const torch::Tensor& x) {
   if (!forward_->slot.empty() || !backward_->slot.empty()) return torch::cat({forward_(x), backward_(x)}, 2);
   // Both kernels in one go, on one transform of x.
+  RECORD_USER_SCOPE("loupe.state_space");
   const AutocastScope plain({x.device().type(), false, torch::kBFloat16});
   const auto type = TransformType(x);
   const auto values = torch::cat({forward_->weight, backward_->weight}).to(type);

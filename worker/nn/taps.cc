@@ -1,11 +1,14 @@
 #include "worker/nn/taps.h"
 
+#include <ATen/record_function.h>
+
 #include "worker/nn/tappable.h"
 #include "worker/nn/tuning_sites.h"
 
 namespace loupe::worker {
 
 torch::Tensor TapPass::At(Tap tap, const torch::Tensor& x) const {
+  RECORD_USER_SCOPE("loupe.method");
   if (passes_.size() == 1 && passes_.front().range.all()) return passes_.front().pass->At(tap, x);
   std::vector<torch::Tensor> pieces;
   const int64_t total = passes_.front().range.total;

@@ -1,5 +1,6 @@
 #include "worker/train/training_state.h"
 
+#include <ATen/record_function.h>
 #include <torch/utils.h>
 
 #include <utility>
@@ -22,6 +23,7 @@ std::vector<torch::Tensor> TrainingState::Values() const {
 }
 
 torch::Tensor TrainingState::Step(double rate_factor) {
+  RECORD_USER_SCOPE("loupe.optimiser");
   torch::Tensor norm = optimizer_->Step(rate_factor);
   average_.Update(Values(), ema_decay_, steps());
   return norm;
