@@ -15,6 +15,8 @@ enum class Better : uint8_t {
   kSmaller,
 };
 
+inline constexpr int32_t kNever = 0;
+
 struct ScoreEntry {
   std::string_view name;
   // As tables and plots show it.
@@ -22,8 +24,11 @@ struct ScoreEntry {
   Better better = Better::kLarger;
   // Settings without which (or with 0 in which) there is no such score; the unused ones are empty.
   std::array<std::string_view, 2> needs = {};
-  // Whether a sweep may have it as its primary score. The others stand beside one: a spread, a curve, a cost.
-  bool primary = true;
+  // The version of the settings since which a sweep may have it as its primary score (settings/settings.h). The others
+  // stand beside one: a spread, a curve, a cost.
+  int32_t primary_since = 1;
+
+  bool primary() const { return primary_since != kNever; }
 };
 
 // Scores come in the order in which `score.primary` offers them. docs/metrics.md defines each.
@@ -50,19 +55,23 @@ inline constexpr std::array kScores = {
     ScoreEntry{"kid", "KID", Better::kSmaller, {"score.inception"}},
     ScoreEntry{"precision", "precision", Better::kLarger, {"score.inception"}},
     ScoreEntry{"recall", "recall", Better::kLarger, {"score.inception"}},
-    // Beside the others of the same network: choices of score.primary would need another version of the settings.
-    ScoreEntry{"dino_fd", "FD-DINO", Better::kSmaller, {"score.dino"}, false},
+    ScoreEntry{"clip_cmmd", "CMMD", Better::kSmaller, {}, 4},
+    ScoreEntry{"dino_fd", "FD-DINO", Better::kSmaller, {"score.dino"}, 4},
+    ScoreEntry{"effnet_i", "EffNet-I", Better::kLarger, {"score.efficientnet"}, 4},
+    ScoreEntry{"effnet_nearest", "effnet_nearest", Better::kLarger, {"score.efficientnet"}, 4},
+    ScoreEntry{"effnet_diversity", "effnet_diversity", Better::kLarger, {"score.efficientnet"}, 4},
+    ScoreEntry{"effnet_fd", "FD-EffNet", Better::kSmaller, {"score.efficientnet"}, 4},
     // Spreads of the kernel distance over its subsets.
-    ScoreEntry{"clip_kid_sd", "clip_kid_sd", Better::kSmaller, {}, false},
-    ScoreEntry{"clip_kid_class_sd", "clip_kid_class_sd", Better::kSmaller, {"task.class_images"}, false},
-    ScoreEntry{"kid_sd", "kid_sd", Better::kSmaller, {"score.inception"}, false},
+    ScoreEntry{"clip_kid_sd", "clip_kid_sd", Better::kSmaller, {}, kNever},
+    ScoreEntry{"clip_kid_class_sd", "clip_kid_class_sd", Better::kSmaller, {"task.class_images"}, kNever},
+    ScoreEntry{"kid_sd", "kid_sd", Better::kSmaller, {"score.inception"}, kNever},
     // Curves.
-    ScoreEntry{"loss", "loss", Better::kSmaller, {}, false},
-    ScoreEntry{"validation_loss", "validation_loss", Better::kSmaller, {}, false},
+    ScoreEntry{"loss", "loss", Better::kSmaller, {}, kNever},
+    ScoreEntry{"validation_loss", "validation_loss", Better::kSmaller, {}, kNever},
     // What a trial costs.
-    ScoreEntry{"parameters", "parameters", Better::kSmaller, {}, false},
-    ScoreEntry{"seconds", "seconds", Better::kSmaller, {}, false},
-    ScoreEntry{"file_bytes", "file, bytes", Better::kSmaller, {}, false},
+    ScoreEntry{"parameters", "parameters", Better::kSmaller, {}, kNever},
+    ScoreEntry{"seconds", "seconds", Better::kSmaller, {}, kNever},
+    ScoreEntry{"file_bytes", "file, bytes", Better::kSmaller, {}, kNever},
 };
 
 // The row of a score; of "clip_i_base", the untuned base's, clip_i's. nullptr for a name that is not in the table.

@@ -8,7 +8,7 @@ namespace {
 std::vector<std::string> PrimaryScores() {
   std::vector<std::string> names;
   for (const ScoreEntry& score : kScores) {
-    if (score.primary) names.emplace_back(score.name);
+    if (score.primary()) names.emplace_back(score.name);
   }
   return names;
 }
@@ -17,10 +17,18 @@ std::map<std::string, std::vector<std::string>> NeedsOfScores() {
   std::map<std::string, std::vector<std::string>> needs;
   for (const ScoreEntry& score : kScores) {
     for (const std::string_view setting : score.needs) {
-      if (score.primary && !setting.empty()) needs[std::string(score.name)].emplace_back(setting);
+      if (score.primary() && !setting.empty()) needs[std::string(score.name)].emplace_back(setting);
     }
   }
   return needs;
+}
+
+std::map<std::string, int32_t> LaterScores() {
+  std::map<std::string, int32_t> since;
+  for (const ScoreEntry& score : kScores) {
+    if (score.primary_since > 1) since.emplace(score.name, score.primary_since);
+  }
+  return since;
 }
 
 }  // namespace
@@ -60,11 +68,18 @@ std::vector<SettingRule> ScoreRules() {
        .default_value = "pytorch-fid",
        .choices = {"pytorch-fid", "clean-fid"},
        .description = "How pictures come to Inception's 299 pixels: values are comparable only at the same choice."},
+      {.key = "score.efficientnet",
+       .type = kPath,
+       .since = 4,
+       .description =
+           "Folder of an EfficientNet-Lite that was trained on photographs (deploy/image-network.sh makes one): adds "
+           "effnet_i, effnet_nearest, effnet_diversity and effnet_fd."},
       {.key = "score.primary",
        .type = kChoice,
        .default_value = "clip_i",
        .choices = PrimaryScores(),
        .choice_needs = NeedsOfScores(),
+       .choices_since = LaterScores(),
        .description = "The score that reports use unless told otherwise."},
   };
 }

@@ -22,7 +22,7 @@ namespace loupe {
 
 // Version of the table: rises with every new setting, choice and default (setting_rules.h says how). Stored with every
 // sweep and told by every worker. 1: adapters alone; 2: lora, full, bitfit.
-inline constexpr int32_t kSettingsVersion = 3;
+inline constexpr int32_t kSettingsVersion = 4;
 
 // kNames: one or more names or patterns, written with spaces or commas between them; canonical with single spaces. A
 // pattern fits a layer when it fits some run of whole parts of the layer's name ("attn2", "attn1.to_q",

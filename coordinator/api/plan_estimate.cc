@@ -35,6 +35,7 @@ constexpr const char* kCostSettings[] = {"base",
                                          "score.every",
                                          "score.prior_samples",
                                          "score.dino",
+                                         "score.efficientnet",
                                          "score.inception"};
 
 using Values = std::map<std::string, std::string, std::less<>>;

@@ -18,10 +18,14 @@ struct InputSetting {
   const char* key;         // "scorer"
   const char* provenance;  // "scorer_sha256"
 };
-inline constexpr InputSetting kInputSettings[] = {
-    {"base", "base_sha256"},         {"scorer", "scorer_sha256"},    {"score.inception", "inception_sha256"},
-    {"score.dino", "dino_sha256"},   {"task.images", "data_sha256"}, {"task.identifier", "identifier_sha256"},
-    {"method.path", "method_sha256"}};
+inline constexpr InputSetting kInputSettings[] = {{"base", "base_sha256"},
+                                                  {"scorer", "scorer_sha256"},
+                                                  {"score.inception", "inception_sha256"},
+                                                  {"score.dino", "dino_sha256"},
+                                                  {"task.images", "data_sha256"},
+                                                  {"task.identifier", "identifier_sha256"},
+                                                  {"method.path", "method_sha256"},
+                                                  {"score.efficientnet", "effnet_sha256"}};
 
 // The input's name in Result::inputs, "scorer configs/scorers/emoji-clip"; empty when the cell does not set it.
 // Captions belong to the pictures of fine-tuning alone, so that both tasks may use one folder.

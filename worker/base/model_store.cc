@@ -136,17 +136,24 @@ LoadedModel<DinoScorer>& ModelStore::Dino(const std::string& folder) {
       [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
 }
 
+LoadedModel<EfficientNetScorer>& ModelStore::EfficientNetwork(const std::string& folder) {
+  return Keep(
+      effnets_, folder, folder, [&](const std::string& f) { return LoadEfficientNetScorer(f, {.device = device_}); },
+      [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
+}
+
 bool ModelStore::Changed() const {
   return HasChanged(bases_, Itself) || HasChanged(scorers_, Itself) || HasChanged(dinos_, Itself) ||
-         HasChanged(inceptions_, First);
+         HasChanged(effnets_, Itself) || HasChanged(inceptions_, First);
 }
 
 bool ModelStore::ForgetChanged() {
   // Each of them: no short cut.
   const bool bases = DropChanged(bases_, Itself), scorers = DropChanged(scorers_, Itself),
-             dinos = DropChanged(dinos_, Itself), inceptions = DropChanged(inceptions_, First);
+             dinos = DropChanged(dinos_, Itself), effnets = DropChanged(effnets_, Itself),
+             inceptions = DropChanged(inceptions_, First);
   if (bases) resized_.clear();
-  return bases || scorers || dinos || inceptions;
+  return bases || scorers || dinos || effnets || inceptions;
 }
 
 void ModelStore::ForgetAll() {
@@ -154,6 +161,7 @@ void ModelStore::ForgetAll() {
   resized_.clear();
   scorers_.clear();
   dinos_.clear();
+  effnets_.clear();
   inceptions_.clear();
 }
 

@@ -10,6 +10,7 @@
 
 #include "common/settings/settings.h"
 #include "worker/base/base_model.h"
+#include "worker/models/efficientnet.h"
 #include "worker/models/inception.h"
 #include "worker/models/vit.h"
 
@@ -37,6 +38,7 @@ class ModelStore {
   LoadedModel<BaseModel>& Base(const Settings& settings);
   LoadedModel<ClipScorer>& Scorer(const std::string& folder);
   LoadedModel<DinoScorer>& Dino(const std::string& folder);
+  LoadedModel<EfficientNetScorer>& EfficientNetwork(const std::string& folder);
   // sha256 is the weight file's.
   LoadedModel<InceptionScorer>& InceptionNetwork(const std::string& path, InceptionResize resize);
 
@@ -60,6 +62,7 @@ class ModelStore {
   std::map<std::string, LoadedModel<BaseModel>> resized_;
   std::map<std::string, LoadedModel<ClipScorer>> scorers_;
   std::map<std::string, LoadedModel<DinoScorer>> dinos_;
+  std::map<std::string, LoadedModel<EfficientNetScorer>> effnets_;
   std::map<std::pair<std::string, InceptionResize>, LoadedModel<InceptionScorer>> inceptions_;
   std::set<std::string> ever_loaded_;  // paths
 };

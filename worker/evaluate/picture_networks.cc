@@ -7,7 +7,6 @@
 
 #include "fmt/format.h"
 #include "worker/evaluate/layer_diversity.h"
-#include "worker/models/efficientnet.h"
 #include "worker/runtime/user_error.h"
 #include "worker/tasks/tensor_conversion.h"
 
@@ -75,18 +74,18 @@ std::vector<PictureNetwork> OpenPictureNetworks(const EvaluationRequest& request
                         .layers = {}});
   }
   if (!request.efficientnet.empty()) {
-    EfficientNetScorer effnet = ValueOrThrow(LoadEfficientNetScorer(request.efficientnet, {.device = models.device()}));
-    networks.push_back(
-        {.name = "effnet",
-         .description = fmt::format("{}, SHA-256 of its weights {}", request.efficientnet, effnet.weights_sha256),
-         .prefix = "effnet_",
-         .frechet = "effnet_fd",
-         .embed = [effnet](const std::vector<Image>& images) mutable { return effnet.EmbedImages(images); },
-         .layers =
-             [effnet](const std::vector<Image>& images) mutable {
-               return effnet.network->Stages(
-                   effnet.preprocessing.Apply(images).to(effnet.network->parameters().front().options()));
-             }});
+    auto& effnet = models.EfficientNetwork(request.efficientnet);
+    networks.push_back({.name = "effnet",
+                        .description = fmt::format("{}, SHA-256 {}", request.efficientnet, effnet.sha256),
+                        .prefix = "effnet_",
+                        .frechet = "effnet_fd",
+                        .embed = [network = effnet.model](
+                                     const std::vector<Image>& images) mutable { return network.EmbedImages(images); },
+                        .layers =
+                            [its = effnet.model](const std::vector<Image>& images) mutable {
+                              return its.network->Stages(
+                                  its.preprocessing.Apply(images).to(its.network->parameters().front().options()));
+                            }});
   }
   return networks;
 }

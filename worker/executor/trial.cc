@@ -302,6 +302,7 @@ void Trial::RecordProvenance() {
   record["scorer_sha256"] = models_.Scorer(settings_.Text("scorer")).sha256;
   if (const auto* inception = inputs_.InceptionOf(settings_)) record["inception_sha256"] = inception->sha256;
   if (const auto* dino = inputs_.DinoOf(settings_)) record["dino_sha256"] = dino->sha256;
+  if (const auto* effnet = inputs_.EfficientNetOf(settings_)) record["effnet_sha256"] = effnet->sha256;
   record["pack"] = fmt::format("{}", largest_pack_);
   if (HasRanks(settings_)) record["ranks"] = settings_.Text("train.devices");
   record["data_sha256"] = task_->data_sha256();

@@ -31,7 +31,8 @@ namespace loupe::worker {
 //   embeddings.npy         their embeddings; and embeddings-base.npy, embeddings-subject.npy, embeddings-class.npy,
 //                          embeddings-text.npy (and -own, -prior, -prior-base where the task has them): everything that
 //                          the scores are computed from
-//   dino.npy, inception.npy   the same by the ViT and by Inception, where the settings name them
+//   dino.npy, effnet.npy, inception.npy   the same by the ViT, the EfficientNet and Inception, where the settings name
+//                          them
 //   noise-difference.png   DreamBooth with class pictures: where the predicted noise differs between the prompts with
 //                          and without the identifier (sampling/prediction_difference.h), tuned left, untuned right
 //   adapter.safetensors    the trained values, with the whole cell in the metadata

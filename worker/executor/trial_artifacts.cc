@@ -19,6 +19,7 @@ void TrialArtifacts::Picture(const std::string& name, const Image& picture) cons
 void TrialArtifacts::Features(const std::string& of, const PictureFeatures& features) const {
   Embeddings("embeddings" + of, features.clip);
   Embeddings("dino" + of, features.dino);
+  Embeddings("effnet" + of, features.effnet);
   Embeddings("inception" + of, features.inception);
 }
 

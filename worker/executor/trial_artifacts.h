@@ -18,7 +18,7 @@ class TrialArtifacts {
   TrialArtifacts(const AttemptSpec& spec, AttemptObserver& observer) : spec_(spec), observer_(observer) {}
 
   void Picture(const std::string& name, const Image& picture) const;
-  // "embeddings{of}.npy", "dino{of}.npy", "inception{of}.npy": those that have rows.
+  // "embeddings{of}.npy", "dino{of}.npy", "effnet{of}.npy", "inception{of}.npy": those that have rows.
   void Features(const std::string& of, const PictureFeatures& features) const;
   void Embeddings(const std::string& stem, const analysis::FeatureMatrix& embeddings) const;
   // adapter.safetensors: the method's slot 0, with the whole cell in the metadata.

@@ -169,11 +169,10 @@ absl::StatusOr<EfficientNetScorer> LoadEfficientNetScorer(const std::string& fol
   LOUPE_ASSIGN_OR_RETURN(const auto preprocessing,
                          PicturePreprocessing::Read(folder, PicturePreprocessing::Defaults::kViT));
   LOUPE_RETURN_IF_ERROR(preprocessing.CheckFits(folder, config.image_size));
-  EfficientNetScorer scorer{folder, EfficientNet(config), preprocessing, /*weights_sha256=*/""};
+  EfficientNetScorer scorer{folder, EfficientNet(config), preprocessing};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   rules.passed_over = {"num_batches_tracked"};  // a counter of training
   LOUPE_ASSIGN_OR_RETURN(const WeightFiles weights, WeightFiles::Open(folder, "model"));
-  LOUPE_ASSIGN_OR_RETURN(scorer.weights_sha256, Sha256HexOfFile(weights.path()));
   LOUPE_RETURN_IF_ERROR(LoadWeights(*scorer.network, weights, rules));
   scorer.network->eval();
   return scorer;

@@ -61,7 +61,6 @@ struct EfficientNetScorer {
   std::string folder;
   EfficientNet network{nullptr};
   PicturePreprocessing preprocessing;
-  std::string weights_sha256;  // of the file of weights
   // Pictures that go through together: bounds memory.
   static constexpr size_t kPart = 16;
 

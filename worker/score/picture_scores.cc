@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "analysis/metrics/cosine_similarity.h"
+#include "analysis/metrics/embedding_mmd.h"
 #include "analysis/metrics/frechet_distance.h"
 #include "analysis/metrics/kernel_distance.h"
 #include "analysis/metrics/precision_recall.h"
@@ -30,6 +31,7 @@ struct SimilarityScores {
 };
 constexpr SimilarityScores kClipSimilarity = {Score("clip_i"), Score("clip_nearest"), Score("clip_diversity")};
 constexpr SimilarityScores kDinoSimilarity = {Score("dino_i"), Score("dino_nearest"), Score("dino_diversity")};
+constexpr SimilarityScores kEffnetSimilarity = {Score("effnet_i"), Score("effnet_nearest"), Score("effnet_diversity")};
 
 struct DistanceScores {
   const char *fid, *kid, *kid_sd;
@@ -122,6 +124,7 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
                          references.texts.rows > 1 ? analysis::MeanMatchedCosine(generated.clip, references.texts)
                                                    : analysis::MeanPairwiseCosine(generated.clip, references.texts));
   LOUPE_RETURN_IF_ERROR(AddDistances(kClipDistance, generated.clip, subject.clip, kTrainingSet, scores));
+  LOUPE_ASSIGN_OR_RETURN(scores.values[Score("clip_cmmd")], analysis::ComputeCmmd(generated.clip, subject.clip));
   LOUPE_RETURN_IF_ERROR(AddPrecisionRecall(kClipCoverage, generated.clip, subject.clip, scores));
   if (references.class_set.rows > 0) {
     LOUPE_RETURN_IF_ERROR(AddDistances(kClipClassDistance, generated.clip, references.class_set, "class", scores));
@@ -129,6 +132,10 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
   if (generated.dino.rows > 0) {
     LOUPE_RETURN_IF_ERROR(AddSimilarities(kDinoSimilarity, generated.dino, subject.dino, own.dino, scores));
     LOUPE_RETURN_IF_ERROR(AddFrechet(Score("dino_fd"), generated.dino, subject.dino, kTrainingSet, scores));
+  }
+  if (generated.effnet.rows > 0) {
+    LOUPE_RETURN_IF_ERROR(AddSimilarities(kEffnetSimilarity, generated.effnet, subject.effnet, own.effnet, scores));
+    LOUPE_RETURN_IF_ERROR(AddFrechet(Score("effnet_fd"), generated.effnet, subject.effnet, kTrainingSet, scores));
   }
   if (generated.inception.rows > 0) {
     LOUPE_RETURN_IF_ERROR(

@@ -14,6 +14,7 @@ struct PictureFeatures {
   analysis::FeatureMatrix clip;
   analysis::FeatureMatrix inception;  // pool3; no rows without score.inception
   analysis::FeatureMatrix dino;       // the class token; no rows without score.dino
+  analysis::FeatureMatrix effnet;     // no rows without score.efficientnet
 };
 
 struct ScoreReferences {
@@ -45,10 +46,12 @@ struct PictureScores {
 //   clip_diversity   1 − mean cosine among the generated pictures
 //   clip_fid, clip_kid, clip_kid_sd                    Fréchet and kernel distance of generated and training pictures,
 //   two of each clip_fid_class, clip_kid_class, clip_kid_class_sd  the same against the class pictures, where there are
-//   any clip_precision, clip_recall      k-nearest-neighbour precision and recall, k = 3, where both sets have four
+//   any clip_cmmd    the maximum mean discrepancy of generated and training pictures
+//   clip_precision, clip_recall      k-nearest-neighbour precision and recall, k = 3, where both sets have four
 //   rows
 // With a ViT's features: dino_i, dino_nearest and dino_diversity, as those of CLIP, and dino_fd, their Fréchet
-// distance. With Inception's features: fid, kid, kid_sd, precision and recall, as commonly published.
+// distance; with an EfficientNet's effnet_i, effnet_nearest, effnet_diversity and effnet_fd. With Inception's features:
+// fid, kid, kid_sd, precision and recall, as commonly published.
 //
 // A kid_sd is over the kernel distance's random subsets. A Fréchet distance from no more pictures than dimensions comes
 // with a warning. What too few pictures cannot give is left out and listed as missing: names depend on the counts

@@ -117,6 +117,9 @@ class FinetuneRun : public CaptionedRun {
     references_.subject = task.subject();
     references_.own_pictures.clip = Chosen(references_.subject.clip, chosen);
     if (references_.subject.dino.rows > 0) references_.own_pictures.dino = Chosen(references_.subject.dino, chosen);
+    if (references_.subject.effnet.rows > 0) {
+      references_.own_pictures.effnet = Chosen(references_.subject.effnet, chosen);
+    }
     references_.texts = inputs.EmbedTexts(settings, prompts_);
   }
 };

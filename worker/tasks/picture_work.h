@@ -22,7 +22,7 @@ struct PictureOrder {
   int64_t count = 0;
 };
 
-enum class PictureNetwork { kClip, kDino, kInception };
+enum class PictureNetwork { kClip, kDino, kInception, kEfficientNet };
 
 // Does what SharedInputs is asked for, with more than this process.
 class PictureHelp {

@@ -29,6 +29,7 @@ constexpr char kContextsArray[] = "contexts";      // [n, text tokens, width]
 constexpr char kEmbeddingsArray[] = "embeddings";  // float32 [n, d]
 constexpr char kInceptionArray[] = "inception";
 constexpr char kDinoArray[] = "dino";
+constexpr char kEffnetArray[] = "effnet";
 
 std::string HashOf(const std::vector<Image>& images) {
   Sha256 digest;
@@ -166,6 +167,10 @@ LoadedModel<DinoScorer>* SharedInputs::DinoOf(const Settings& settings) {
   return settings.Has("score.dino") ? &models_.Dino(settings.Text("score.dino")) : nullptr;
 }
 
+LoadedModel<EfficientNetScorer>* SharedInputs::EfficientNetOf(const Settings& settings) {
+  return settings.Has("score.efficientnet") ? &models_.EfficientNetwork(settings.Text("score.efficientnet")) : nullptr;
+}
+
 PictureFeatures SharedInputs::CachedFeatures(const Settings& settings, const std::string& kind,
                                              const std::string& pictures_key,
                                              const std::function<std::vector<Image>()>& pictures,
@@ -175,11 +180,14 @@ PictureFeatures SharedInputs::CachedFeatures(const Settings& settings, const std
   if (inception != nullptr) key += fmt::format("\n{}\n{}", inception->sha256, settings.Text("score.inception_resize"));
   const LoadedModel<DinoScorer>* dino = DinoOf(settings);
   if (dino != nullptr) key += fmt::format("\ndino {}", dino->sha256);
+  const LoadedModel<EfficientNetScorer>* effnet = EfficientNetOf(settings);
+  if (effnet != nullptr) key += fmt::format("\neffnet {}", effnet->sha256);
   const auto make = [&] {
     const PictureFeatures features = Features(settings, pictures());
     TensorMap arrays = {{kEmbeddingsArray, TensorFromFeatures(features.clip)}};
     if (inception != nullptr) arrays[kInceptionArray] = TensorFromFeatures(features.inception);
     if (dino != nullptr) arrays[kDinoArray] = TensorFromFeatures(features.dino);
+    if (effnet != nullptr) arrays[kEffnetArray] = TensorFromFeatures(features.effnet);
     return arrays;
   };
   const TensorMap entry = Kept(kind, key, make, progress);
@@ -187,6 +195,7 @@ PictureFeatures SharedInputs::CachedFeatures(const Settings& settings, const std
   features.clip = FeaturesFromTensor(entry.at(kEmbeddingsArray));
   if (inception != nullptr) features.inception = FeaturesFromTensor(entry.at(kInceptionArray));
   if (dino != nullptr) features.dino = FeaturesFromTensor(entry.at(kDinoArray));
+  if (effnet != nullptr) features.effnet = FeaturesFromTensor(entry.at(kEffnetArray));
   return features;
 }
 
@@ -246,6 +255,7 @@ PictureFeatures SharedInputs::Features(const Settings& settings, const std::vect
   PictureFeatures features;
   features.clip = Embed(settings, images);
   if (settings.Has("score.dino")) features.dino = EmbedBy(settings, PictureNetwork::kDino, images);
+  if (settings.Has("score.efficientnet")) features.effnet = EmbedBy(settings, PictureNetwork::kEfficientNet, images);
   if (settings.Has("score.inception")) features.inception = EmbedBy(settings, PictureNetwork::kInception, images);
   return features;
 }
@@ -267,6 +277,8 @@ int64_t SharedInputs::PartOf(PictureNetwork network) {
       return DinoScorer::kPart;
     case PictureNetwork::kInception:
       return InceptionScorer::kPart;
+    case PictureNetwork::kEfficientNet:
+      return EfficientNetScorer::kPart;
   }
   return 1;
 }
@@ -278,6 +290,8 @@ torch::Tensor SharedInputs::EmbedHere(const Settings& settings, PictureNetwork n
       return DinoOf(settings)->model.EmbedImages(images);
     case PictureNetwork::kInception:
       return InceptionOf(settings)->model.EmbedImages(images);
+    case PictureNetwork::kEfficientNet:
+      return EfficientNetOf(settings)->model.EmbedImages(images);
     case PictureNetwork::kClip:
       break;
   }

@@ -40,6 +40,7 @@ class SharedInputs {
   // Null when the settings name none.
   LoadedModel<InceptionScorer>* InceptionOf(const Settings& settings);
   LoadedModel<DinoScorer>* DinoOf(const Settings& settings);
+  LoadedModel<EfficientNetScorer>* EfficientNetOf(const Settings& settings);
 
   // Those of the prompts that the base's conditioner does not see whole, as sentences.
   std::vector<std::string> CutOffs(const Settings& settings, const std::vector<std::string>& prompts);

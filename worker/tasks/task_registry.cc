@@ -38,7 +38,7 @@ const Task& Tasks::Of(const Settings& settings, uint64_t sweep_seed, const Sampl
   std::string key = fmt::format("{}\n{}\n", sweep_seed, FileStamp(settings.Text("task.images")));
   for (const auto& [name, value] : settings.values()) {
     if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.") ||
-        name.starts_with("score.inception") || name == "score.dino") {
+        name.starts_with("score.inception") || name == "score.dino" || name == "score.efficientnet") {
       key += fmt::format("{}={}\n", name, value);
     }
   }

@@ -18,6 +18,7 @@
 #include "worker/io/base_folder.h"
 #include "worker/io/json_config.h"
 #include "worker/io/safetensors.h"
+#include "worker/models/efficientnet.h"
 #include "worker/models/inception.h"
 #include "worker/models/vit.h"
 #include "worker/models/weights.h"
@@ -162,16 +163,29 @@ std::string WriteSmallViT(const std::string& folder) {
   return folder;
 }
 
+std::string WriteSmallEfficientNet(const std::string& folder) {
+  fs::create_directories(folder);
+  std::ofstream(folder + "/config.json") << R"({"model_type": "efficientnet-lite", "width_coefficient": 0.1,
+    "depth_coefficient": 0.1, "image_size": 32, "num_classes": 2})";
+  std::ofstream(folder + "/preprocessor_config.json") << R"({"size": 32, "resample": 2, "do_normalize": true,
+    "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]})";
+  WriteRandomWeights(*EfficientNet(*EfficientNetConfig::Read(folder + "/config.json")), folder + "/model.safetensors");
+  return folder;
+}
+
 TEST_F(TrialExecutorTest, OtherNetworksAddTheirScoresAndWhatTheyAreComputedFrom) {
   const std::string inception = root_ + "/inception.safetensors";
   WriteRandomWeights(*Inception(), inception);
   RecordingObserver observer(root_ + "/networks");
-  const AttemptOutcome outcome = executor_->Run(Spec("networks", {{"score.dino", WriteSmallViT(root_ + "/vit")},
-                                                                  {"score.inception", inception},
-                                                                  {"score.prior_samples", "3"}}),
-                                                observer);
+  const AttemptOutcome outcome =
+      executor_->Run(Spec("networks", {{"score.dino", WriteSmallViT(root_ + "/vit")},
+                                       {"score.efficientnet", WriteSmallEfficientNet(root_ + "/effnet")},
+                                       {"score.inception", inception},
+                                       {"score.prior_samples", "3"}}),
+                     observer);
   ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
-  for (const char* name : {"dino_i", "dino_nearest", "dino_diversity", "dino_pres", "dino_div", "clip_pres", "clip_div",
+  for (const char* name : {"dino_i", "dino_nearest", "dino_diversity", "dino_pres", "dino_div", "effnet_i",
+                           "effnet_nearest", "effnet_diversity", "effnet_fd", "clip_cmmd", "clip_pres", "clip_div",
                            "fid", "kid", "kid_sd", "precision", "recall"}) {
     EXPECT_TRUE(outcome.scores.contains(name)) << name;
     EXPECT_TRUE(outcome.scores.contains(std::string(name) + "_base")) << name;
@@ -185,6 +199,7 @@ TEST_F(TrialExecutorTest, OtherNetworksAddTheirScoresAndWhatTheyAreComputedFrom)
   for (const std::string of : {"", "-base"}) {
     EXPECT_EQ(rows("dino" + of), std::pair(int64_t{4}, int64_t{8}));
     EXPECT_EQ(rows("inception" + of), std::pair(int64_t{4}, int64_t{2048}));
+    EXPECT_EQ(rows("effnet" + of), std::pair(int64_t{4}, int64_t{1280}));
   }
   for (const std::string of : {"-prior", "-prior-base"})
     EXPECT_EQ(rows("dino" + of), std::pair(int64_t{3}, int64_t{8}));
@@ -192,6 +207,7 @@ TEST_F(TrialExecutorTest, OtherNetworksAddTheirScoresAndWhatTheyAreComputedFrom)
   const auto generated = analysis::ReadNpyFile(observer.File("dino.npy"));
   const auto subject = analysis::ReadNpyFile(observer.File("dino-subject.npy"));
   EXPECT_EQ(*analysis::MeanPairwiseCosine(*generated, *subject), outcome.scores.at("dino_i"));
+  EXPECT_EQ(outcome.provenance.at("effnet_sha256").size(), 64u);
   EXPECT_THAT(outcome.provenance.at("warning.fid"),
               HasSubstr("4 generated and 9 reference pictures in 2048 dimensions"));
   EXPECT_THAT(outcome.provenance.at("warning.clip_fid"), HasSubstr("in 128 dimensions"));
@@ -225,6 +241,7 @@ TEST_F(TrialExecutorTest, WhatTheUserCanMendIsAUserErrorThatNamesIt) {
   EXPECT_THAT(message({{"base", "/nowhere"}}), HasSubstr("/nowhere"));
   EXPECT_THAT(message({{"score.inception", "/nowhere.pth"}}), HasSubstr("/nowhere.pth"));
   EXPECT_THAT(message({{"score.dino", "/nowhere"}}), HasSubstr("/nowhere/config.json"));
+  EXPECT_THAT(message({{"score.efficientnet", "/nowhere"}}), HasSubstr("/nowhere/config.json"));
   fs::create_directories(root_ + "/broken");
   std::ofstream(root_ + "/broken/a.png") << "no picture";
   EXPECT_THAT(message({{"task.images", root_ + "/broken"}}), HasSubstr("broken/a.png"));

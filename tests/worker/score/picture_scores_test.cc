@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "analysis/metrics/cosine_similarity.h"
+#include "analysis/metrics/embedding_mmd.h"
 #include "analysis/metrics/frechet_distance.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -38,7 +39,7 @@ std::vector<std::string> Names(const std::map<std::string, double>& scores) {
 
 // Six generated and five training pictures, CLIP in four dimensions.
 struct Sets {
-  PictureFeatures generated{.clip = Random(6, 4, 1), .inception = {}, .dino = {}};
+  PictureFeatures generated{.clip = Random(6, 4, 1), .inception = {}, .dino = {}, .effnet = {}};
   ScoreReferences references;
   Sets() {
     references.subject.clip = Random(5, 4, 2);
@@ -50,10 +51,12 @@ TEST(PictureScoresTest, ClipAloneGivesItsOwnScores) {
   const Sets sets;
   const auto scores = ScorePictures(sets.generated, sets.references);
   ASSERT_TRUE(scores.ok()) << scores.status();
-  EXPECT_THAT(Names(scores->values), ElementsAre("clip_diversity", "clip_fid", "clip_i", "clip_kid", "clip_kid_sd",
-                                                 "clip_nearest", "clip_precision", "clip_recall", "clip_t"));
+  EXPECT_THAT(Names(scores->values),
+              ElementsAre("clip_cmmd", "clip_diversity", "clip_fid", "clip_i", "clip_kid", "clip_kid_sd",
+                          "clip_nearest", "clip_precision", "clip_recall", "clip_t"));
   EXPECT_EQ(scores->values.at("clip_i"),
             *analysis::MeanPairwiseCosine(sets.generated.clip, sets.references.subject.clip));
+  EXPECT_EQ(scores->values.at("clip_cmmd"), *analysis::ComputeCmmd(sets.generated.clip, sets.references.subject.clip));
 }
 
 TEST(PictureScoresTest, OtherNetworksAndTheClassAddTheirs) {
@@ -62,19 +65,24 @@ TEST(PictureScoresTest, OtherNetworksAndTheClassAddTheirs) {
   sets.references.class_set = Random(3, 4, 4);
   sets.generated.dino = Random(6, 7, 5);
   sets.references.subject.dino = Random(5, 7, 6);
+  sets.generated.effnet = Random(6, 9, 9);
+  sets.references.subject.effnet = Random(5, 9, 10);
   sets.generated.inception = Random(6, 8, 7);
   sets.references.subject.inception = Random(5, 8, 8);
   const auto scores = ScorePictures(sets.generated, sets.references);
   ASSERT_TRUE(scores.ok()) << scores.status();
-  for (const char* name : {"clip_fid_class", "clip_kid_class", "clip_kid_class_sd", "dino_i", "dino_nearest",
-                           "dino_diversity", "dino_fd", "fid", "kid", "kid_sd", "precision", "recall"}) {
+  for (const char* name :
+       {"clip_fid_class", "clip_kid_class", "clip_kid_class_sd", "dino_i", "dino_nearest", "dino_diversity", "dino_fd",
+        "effnet_i", "effnet_nearest", "effnet_diversity", "effnet_fd", "fid", "kid", "kid_sd", "precision", "recall"}) {
     EXPECT_TRUE(scores->values.contains(name)) << name;
   }
-  EXPECT_EQ(scores->values.size(), 9u + 12u);
+  EXPECT_EQ(scores->values.size(), 10u + 16u);
   EXPECT_EQ(scores->values.at("dino_i"),
             *analysis::MeanPairwiseCosine(sets.generated.dino, sets.references.subject.dino));
   EXPECT_EQ(scores->values.at("dino_fd"),
             analysis::ComputeFrechetDistance(sets.generated.dino, sets.references.subject.dino)->value);
+  EXPECT_EQ(scores->values.at("effnet_nearest"),
+            *analysis::MeanNearestCosine(sets.generated.effnet, sets.references.subject.effnet));
   EXPECT_EQ(scores->values.at("clip_fid"), ScorePictures(plain.generated, plain.references)->values.at("clip_fid"))
       << "what CLIP says does not depend on the others";
 }
@@ -120,7 +128,7 @@ TEST(PictureScoresTest, OnePictureHasTheScoresThatItCanHave) {
   sets.references.class_set = Random(1, 4, 4);
   const auto scores = ScorePictures(sets.generated, sets.references);
   ASSERT_TRUE(scores.ok()) << scores.status();
-  EXPECT_THAT(Names(scores->values), ElementsAre("clip_diversity", "clip_i", "clip_nearest", "clip_t"));
+  EXPECT_THAT(Names(scores->values), ElementsAre("clip_cmmd", "clip_diversity", "clip_i", "clip_nearest", "clip_t"));
   EXPECT_THAT(scores->missing,
               UnorderedElementsAre(
                   Pair("clip_fid", HasSubstr("needs 2 pictures of either kind, but there are 6 generated and 1 of "
