@@ -31,8 +31,15 @@ namespace {
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::minutes kBetweenWarnings{1};
 
-std::string MachineOf(const Tcp::endpoint& peer) {
-  return fmt::format("{}:{}", peer.address().is_v6() ? "ipv6" : "ipv4", peer.address().to_string());
+// An IPv4 client of a socket for both is this one, too.
+asio::ip::address AddressOf(const Tcp::endpoint& peer) {
+  const asio::ip::address address = peer.address();
+  if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address;
+  return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+}
+
+std::string MachineOf(const asio::ip::address& peer) {
+  return fmt::format("{}:{}", peer.is_v6() ? "ipv6" : "ipv4", peer.to_string());
 }
 
 // A quarter of what this process may have; the rest is for gRPC, the database and artifacts.
@@ -122,11 +129,12 @@ struct HttpServer::Parts {
 
   void Take(Tcp::socket socket) {
     error_code error;
-    const Tcp::endpoint peer = socket.remote_endpoint(error);
+    const Tcp::endpoint endpoint = socket.remote_endpoint(error);
     if (error) return;
+    const asio::ip::address peer = AddressOf(endpoint);
     const std::string machine = MachineOf(peer);
     const size_t of_machine = machines[machine];
-    if (sessions.size() >= most || (!peer.address().is_loopback() && of_machine >= limits.connections_of_one_machine)) {
+    if (sessions.size() >= most || (!peer.is_loopback() && of_machine >= limits.connections_of_one_machine)) {
       if (of_machine == 0) machines.erase(machine);
       Warn(fmt::format("{} connections by HTTP are open, {} of them from {}: further ones are turned away",
                        sessions.size(), of_machine, machine));

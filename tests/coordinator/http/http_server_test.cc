@@ -19,16 +19,16 @@ using testing::HttpConnection;
 
 class HttpServerTest : public ::testing::Test {
  protected:
-  void Start(const HttpLimits& limits, Handler handler) {
-    auto server =
-        HttpServer::Start(*ListenSockets::Open("127.0.0.1:0", "--http-listen"), *tls_, limits, std::move(handler));
+  void Start(const HttpLimits& limits, Handler handler, const std::string& listen = "127.0.0.1:0") {
+    auto server = HttpServer::Start(*ListenSockets::Open(listen, "--http-listen"), *tls_, limits, std::move(handler));
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
-  void StartEcho(const HttpLimits& limits) {
-    Start(limits, [](const std::shared_ptr<Exchange>& exchange) {
+  void StartEcho(const HttpLimits& limits, const std::string& listen = "127.0.0.1:0") {
+    const auto echo = [](const std::shared_ptr<Exchange>& exchange) {
       exchange->Respond({.status = 200, .headers = {}, .body = exchange->request().body});
-    });
+    };
+    Start(limits, echo, listen);
   }
 
   const testing::TempFolder folder_;
@@ -66,6 +66,15 @@ TEST_F(HttpServerTest, WhoDoesNotReadIsCutOff) {
   // The socket's buffers are all that it gets; a stop waits for its end, not for its reading.
   server_->Stop(absl::Seconds(10));
   EXPECT_TRUE(connection.IsClosedWithin(absl::Seconds(10)));
+}
+
+// A socket for IPv6 takes IPv4 too (systemd's ListenStream=7118): its client is still this machine's.
+TEST_F(HttpServerTest, OwnMachineIsKnownByEitherFamily) {
+  StartEcho({.connections_of_one_machine = 1}, "[::]:0");
+  HttpConnection first(server_->port());
+  HttpConnection second(server_->port());
+  EXPECT_EQ(first.Fetch("GET", "/").status, 200);
+  EXPECT_EQ(second.Fetch("GET", "/").status, 200);
 }
 
 TEST_F(HttpServerTest, MoreConnectionsAreTurnedAway) {
