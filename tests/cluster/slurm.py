@@ -103,6 +103,9 @@ class Machine:
     def inside(self, *command):
         return ["nsenter", f"--target={self.holder.pid}", "--net", "--uts", "--", *map(str, command)]
 
+    def cut(self):
+        subprocess.run(["ip", "link", "set", f"to-{self.name}", "down"], check=True)
+
     def end(self):
         self.holder.kill()
         self.holder.wait()

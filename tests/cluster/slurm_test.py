@@ -138,6 +138,18 @@ def submit(fleet, folder, name, replicates):
     loupe(fleet.anna, "submit", file)
 
 
+def finish_here(fleet, sweep, *command):
+    """A worker of this machine, without Slurm, until the sweep is complete."""
+    worker = subprocess.Popen([*command, "--credentials", fleet.credentials])
+    try:
+        loupe(fleet.anna, "watch", sweep)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+
+
 def workers_of(folder):
     """Process ids of the fleet's workers."""
     found = []
@@ -238,11 +250,7 @@ def check_results(coordinator, fleet, folder, replicates):
     assert attempts(coordinator).get(2, 0) == 0
     # The same once more, with nothing in its way.
     submit(fleet, folder, "clean", replicates)
-    worker = subprocess.Popen([BIN / "loupe-fake-worker", "--credentials", fleet.credentials, "--id", "clean", "--data",
-                               folder / "clean-data", "--seconds", "0"])
-    loupe(fleet.anna, "watch", "clean")
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    finish_here(fleet, "clean", BIN / "loupe-fake-worker", "--id", "clean", "--data", folder / "clean-data", "--seconds", "0")
     tables = []
     for name in ("disturbed", "clean"):
         report = json.loads(loupe(fleet.anna, "report", name, "--format", "json"))
@@ -324,11 +332,8 @@ def scores_of(coordinator, sweep):
 def scores_of_children(coordinator, fleet, folder):
     """The same trial by a worker with two child processes."""
     send_ranked(fleet, folder, "children", 6)
-    worker = subprocess.Popen([BIN / "loupe-worker", "run", "--credentials", fleet.credentials, "--id", "children", "--data",
-                               folder / "children-data", "--device", "cpu,cpu", "--threads", "1"])
-    loupe(fleet.anna, "watch", "children")
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
+    finish_here(fleet, "children", BIN / "loupe-worker", "run", "--id", "children", "--data", folder / "children-data", "--device",
+                "cpu,cpu", "--threads", "1")
     return scores_of(coordinator, "children")
 
 
@@ -400,11 +405,40 @@ def check_step_over_nodes(folder, scores=None):
     print("one job step of two tasks on two nodes: the scores of child processes", flush=True)
 
 
+def check_cut_cable(folder):
+    """A node that is gone without a word closes no connection: the trial that it helped with is lost all the same, and goes on at its
+    checkpoint as soon as there is a worker."""
+    folder.mkdir()
+    with Cluster(folder / "slurm", nodes=2) as cluster:
+        coordinator = Coordinator(folder, host=CONTROLLER)
+        coordinator.start()
+        try:
+            fleet = Fleet(cluster, coordinator, folder)
+            send_ranked(fleet, folder, "severed", 40)
+            up_ranked(fleet, folder, "--nodes-per-worker", 2)
+            wait_until(lambda: list((folder / "ranked-data").glob("**/checkpoint.safetensors")), 120, "the trial trains", cluster.logs)
+            cluster.machines[1].cut()
+            cut = time.monotonic()
+            wait_until(lambda: attempts(coordinator).get(3, 0) == 1, 180, "the attempt is lost", lambda: str(attempts(coordinator)))
+            print(f"a cable was cut: the attempt counted as lost {time.monotonic() - cut:.0f} s later", flush=True)
+            wait_until(lambda: not tasks_of(folder), 60, "no task is left", cluster.logs)
+            log = next((folder / "logs").glob("*.log")).read_text()
+            assert "rank 1: its task of the job step is gone" in log, log
+            # Another worker, on one machine, has less to do than was left.
+            finish_here(fleet, "severed", BIN / "loupe-worker", "run", "--id", "heir", "--data", folder / "ranked-data", "--device",
+                        "cpu,cpu", "--threads", "1")
+            assert coordinator.query("SELECT failed_attempts, worker_losses FROM trials") == [(0, 1)]
+            print("it cost no retry, and went on at its checkpoint", flush=True)
+        finally:
+            coordinator.kill()
+
+
 def main():
     everything = os.environ.get("LOUPE_ALL")
     reason = why_not()
     if not reason and not everything and not os.environ.get("LOUPE_SLURM"):
-        reason = "it takes six minutes: run by ./test --all, or with LOUPE_SLURM=1 (step, nodes: one of its last parts alone)"
+        reason = ("it takes seven minutes: run by ./test --all, or with LOUPE_SLURM=1 (step, nodes: one of its last parts alone; "
+                  "cut: a cable that is cut, two minutes more, by this name alone)")
     if reason:
         print("skipped:", reason)
         return 1 if everything else SKIPPED
@@ -415,6 +449,10 @@ def main():
         if os.environ.get("LOUPE_SLURM") == "nodes":
             assert own, "no network namespace can be made here"
             check_step_over_nodes(folder / "nodes")
+            return 0
+        if os.environ.get("LOUPE_SLURM") == "cut":
+            assert own, "no network namespace can be made here"
+            check_cut_cable(folder / "cut")
             return 0
         (folder / "images").mkdir()
         coordinator = Coordinator(folder)

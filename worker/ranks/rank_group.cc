@@ -10,6 +10,7 @@
 
 #include "fmt/format.h"
 #include "worker/ranks/rank_meeting.h"
+#include "worker/ranks/silence.h"
 
 namespace loupe::worker {
 namespace {
@@ -19,6 +20,10 @@ c10::intrusive_ptr<c10d::Store> StoreOf(const RankGroup::Options& options) {
 }
 
 std::string ReadyKey(int rank) { return fmt::format("ready/{}", rank); }
+
+// Gloo sets no limit to how long another machine may be silent. Later than the job step's own connections notice
+// (step_channel.cc): they know which task has gone, and that the trial is not at fault.
+constexpr int kSilentSeconds = 90;
 
 void WaitFor(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
 
@@ -42,6 +47,7 @@ RankGroup::RankGroup(const Options& options) : options_(options) {
   gloo->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(options.interface));
   group_->setBackend(torch::kCPU, c10d::ProcessGroup::GLOO,
                      c10::make_intrusive<c10d::ProcessGroupGloo>(store, options.rank, options.ranks, gloo));
+  EndAllWhenSilent(options.interface, kSilentSeconds);
 #ifdef LOUPE_WITH_CUDA
   if (options.device.is_cuda()) {
     const auto nccl = c10d::ProcessGroupNCCL::Options::create();

@@ -21,6 +21,7 @@
 #include "common/random_source.h"
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
+#include "worker/ranks/silence.h"
 
 namespace loupe::worker {
 namespace {
@@ -30,6 +31,9 @@ constexpr uint32_t kMostBytes = 64 << 20;
 // Before the other side has shown who it is.
 constexpr uint32_t kMostHelloBytes = 4096;
 constexpr int kHelloSeconds = 10;
+// Of another node, which is then taken to be gone; before the ranks' own connections say so (rank_group.cc), which say
+// less of it.
+constexpr int kSilentSeconds = 60;
 
 std::string Nonce() { return ToHex(SystemRandom().NextToken()) + ToHex(SystemRandom().NextToken()); }
 
@@ -161,12 +165,7 @@ void StepChannel::Limit(int seconds) {
   ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   const int on = 1;
   ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  // A node that is gone without a word.
-  ::setsockopt(fd_, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  const int idle = 30, between = 10, times = 3;
-  ::setsockopt(fd_, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-  ::setsockopt(fd_, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof between);
-  ::setsockopt(fd_, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+  EndWhenSilent(fd_, kSilentSeconds);
 }
 
 void StepChannel::Send(std::string_view message) {

@@ -1,7 +1,12 @@
 // One trial on several ranks against the same trial on one: threads stand for the processes, each with a base, a method
 // and a trainer of its own, and talk to each other through Gloo as processes do.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <torch/utils.h>
 
@@ -225,6 +230,34 @@ TEST_F(RanksTest, ARankThatGoesIsNoticed) {
     if (group.rank() == 1) return;
     group.SumOnCpu(torch::ones({4}));
   }));
+}
+
+// Which of this process's connections have a limit to their other end's silence, in milliseconds, by their own address.
+std::vector<int> LimitsOfConnections(const std::string& interface) {
+  std::vector<int> found;
+  for (int fd = 0; fd < 1024; ++fd) {
+    sockaddr_in own{}, other{};
+    socklen_t own_size = sizeof own, other_size = sizeof other, limit_size = sizeof(int);
+    int limit = -1;
+    if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &own_size) == 0 && own.sin_family == AF_INET &&
+        getpeername(fd, reinterpret_cast<sockaddr*>(&other), &other_size) == 0 &&
+        own.sin_addr.s_addr == inet_addr(interface.c_str()) &&
+        getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, &limit_size) == 0) {
+      found.push_back(limit);
+    }
+  }
+  return found;
+}
+
+// A machine without power closes no connection.
+TEST_F(RanksTest, ASilentMachineIsNotWaitedForLong) {
+  OnRanks(2, folder_, [](RankGroup& group) {
+    group.SumOnCpu(torch::ones({4}));
+    const std::vector<int> limits = LimitsOfConnections("127.0.0.1");
+    EXPECT_GE(limits.size(), 2u);
+    EXPECT_THAT(limits, testing::Each(90000));
+    group.SumOnCpu(torch::ones({4}));
+  });
 }
 
 // In the same process, which no call of theirs depends on: ranks 1 and 2 come through the step's file.
