@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "common/guarded.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
@@ -170,7 +171,7 @@ void SpanExporter::Loop() {
     const std::vector<Span> spans(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
     queue_.erase(queue_.begin(), end);
     lock.unlock();
-    if (!spans.empty()) Send(spans, last);
+    if (!spans.empty()) GuardedTurn("sending spans", [&] { Send(spans, last); });
     if (last) return;
     lock.lock();
   }

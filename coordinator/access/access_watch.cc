@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "common/guarded.h"
+
 namespace loupe::coordinator {
 namespace {
 
@@ -31,16 +33,20 @@ void AccessWatch::Loop() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stop_.wait_for(lock, kTokenInterval, [this] { return stopping_; })) {
     lock.unlock();
-    // Thousands of calls may have come in by one token.
-    std::map<std::string, bool> ended;
-    calls_.CancelIf([&](const Caller& caller) {
-      const auto [found, is_new] = ended.try_emplace(caller.sha256, false);
-      if (is_new) found->second = !access_.CheckStill(caller).ok();
-      return found->second;
-    });
-    refresh_tls_();
+    GuardedTurn("watching tokens", [this] { EndCallsOfEndedTokens(); });
+    GuardedTurn("watching certificates", refresh_tls_);
     lock.lock();
   }
+}
+
+void AccessWatch::EndCallsOfEndedTokens() {
+  // Thousands of calls may have come in by one token.
+  std::map<std::string, bool> ended;
+  calls_.CancelIf([&](const Caller& caller) {
+    const auto [found, is_new] = ended.try_emplace(caller.sha256, false);
+    if (is_new) found->second = !access_.CheckStill(caller).ok();
+    return found->second;
+  });
 }
 
 }  // namespace loupe::coordinator

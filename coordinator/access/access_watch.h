@@ -21,6 +21,7 @@ class AccessWatch {
 
  private:
   void Loop();
+  void EndCallsOfEndedTokens();
 
   AccessControl& access_;
   OpenCalls& calls_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/error_details.h"
+#include "common/guarded.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
@@ -154,7 +155,7 @@ void OpenCalls::Loop() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stop_.wait_for(lock, kLookInterval, [this] { return stopping_; })) {
     lock.unlock();
-    CancelOverdue();
+    GuardedTurn("watching open calls", [this] { CancelOverdue(); });
     lock.lock();
   }
 }

@@ -16,9 +16,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/guarded.h"
 #include "coordinator/access/open_calls.h"
 #include "coordinator/api/backend.h"
-#include "coordinator/engine/guarded.h"
 
 namespace loupe::coordinator {
 

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "coordinator/engine/guarded.h"
+#include "common/guarded.h"
 #include "spdlog/spdlog.h"
 
 namespace loupe::coordinator {
@@ -50,8 +50,7 @@ void WorkPool::Loop() {
       turns_.push_back(client->first);
     }
     lock.unlock();
-    if (const absl::Status failed = Guarded(job); !failed.ok())
-      spdlog::error("work for a client failed: {}", std::string(failed.message()));
+    GuardedTurn("work for a client", job);
     // What it holds goes while nobody waits for the lock.
     job = nullptr;
     lock.lock();

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "common/error_details.h"
+#include "common/guarded.h"
 #include "common/status_macros.h"
-#include "coordinator/engine/guarded.h"
 #include "spdlog/spdlog.h"
 
 namespace loupe::coordinator {

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/guarded.h"
 #include "coordinator/engine/engine.h"
-#include "coordinator/engine/guarded.h"
 
 namespace loupe::coordinator {
 

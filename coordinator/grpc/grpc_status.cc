@@ -1,7 +1,7 @@
 #include "coordinator/grpc/grpc_status.h"
 
+#include "common/guarded.h"
 #include "coordinator/api/rpc_status.h"
-#include "coordinator/engine/guarded.h"
 
 namespace loupe::coordinator {
 

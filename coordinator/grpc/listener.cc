@@ -14,6 +14,7 @@
 #include <climits>
 #include <utility>
 
+#include "common/guarded.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
@@ -45,7 +46,9 @@ std::string MachineAt(const sockaddr_storage& address) {
     ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
   } else if (address.ss_family == AF_INET6) {
     const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
-    if (IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr)) return {};
+    // ::ffff:127.x.y.z: by IPv4, of a socket for both.
+    const bool own_by_v4 = IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr) && v6.sin6_addr.s6_addr[12] == 127;
+    if (IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) || own_by_v4) return {};
     ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
   }
   return text;
@@ -112,7 +115,12 @@ void Listener::Accept(int socket) {
   if (none_left) std::this_thread::sleep_for(kPause);
   if (none_left || connection >= first_reserved_) WarnOfLimit();
   if (connection < 0) return;
-  if (connection >= first_reserved_ || !HasRoom(connection, MachineAt(peer))) {
+  bool has_room = connection < first_reserved_;
+  // Short of memory it has none.
+  if (has_room && !GuardedTurn("accepting a connection", [&] { has_room = HasRoom(connection, MachineAt(peer)); })) {
+    has_room = false;
+  }
+  if (!has_room) {
     ::close(connection);
     return;
   }

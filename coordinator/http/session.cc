@@ -11,7 +11,7 @@
 #include <boost/beast/http/read.hpp>
 #include <utility>
 
-#include "coordinator/engine/guarded.h"
+#include "common/guarded.h"
 #include "coordinator/http/default_headers.h"
 #include "fmt/format.h"
 

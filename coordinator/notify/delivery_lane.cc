@@ -3,9 +3,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/guarded.h"
 #include "fmt/format.h"
 
 namespace loupe::coordinator {
+namespace {
+
+constexpr absl::Duration kAfterFailure = absl::Minutes(1);
+
+}  // namespace
 
 DeliveryLane::DeliveryLane(const Clock& clock, AuditLog& log, DeliveryDatabase& database, Webhook webhook,
                            LaneOptions options)
@@ -70,8 +76,10 @@ void DeliveryLane::Loop() {
       changed_.wait_for(lock, std::max(absl::ToChronoMilliseconds(wait), std::chrono::milliseconds(1)));
     } else if (clock_.WallNow() - deliveries_.front().notification.time > options_.most_age) {
       GiveUpOldest(fmt::format("given up: older than {}", absl::FormatDuration(options_.most_age)));
-    } else {
-      Try(lock);
+    } else if (!GuardedTurn("delivering", [&] { Try(lock); })) {
+      if (!lock.owns_lock()) lock.lock();
+      busy_ = false;
+      due_ = clock_.MonotonicNow() + kAfterFailure;
     }
   }
 }

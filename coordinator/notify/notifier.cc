@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "common/guarded.h"
 #include "common/http_post.h"
 #include "common/random_source.h"
 #include "common/sha256.h"
@@ -223,8 +224,10 @@ void Notifier::Loop() {
     std::deque<Happening> happenings;
     happenings.swap(happenings_);
     lock.unlock();
-    ReadAgain();
-    if (!webhooks_.empty() && !happenings.empty()) Queue(happenings);
+    GuardedTurn("notifying", [&] {
+      ReadAgain();
+      if (!webhooks_.empty() && !happenings.empty()) Queue(happenings);
+    });
     lock.lock();
   }
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/clock.h"
+#include "common/guarded.h"
 #include "common/status_macros.h"
 #include "coordinator/store/upkeep/copies.h"
 #include "fmt/format.h"
@@ -105,20 +106,25 @@ void SnapshotThread::Loop() {
   absl::Duration wait;
   while (!changed_.wait_for(lock, absl::ToChronoNanoseconds(wait), [this] { return stopping_.load(); })) {
     lock.unlock();
-    const absl::Time now = clock.WallNow();
-    absl::StatusOr<std::vector<absl::Time>> taken = ListSnapshots(options_.to);
-    absl::Status status = taken.status();
-    absl::Duration due = status.ok() ? NextSnapshotTime(options_, *taken, now) - now : options_.every / 10;
-    if (status.ok() && due <= absl::ZeroDuration()) {
-      status = TakeSnapshot(options_, now, [this](const WorkProgress&) { return !stopping_; });
-      due = status.ok() ? options_.every : options_.every / 10;
-      if (status.ok()) spdlog::info("snapshot '{}/{}'", options_.to, SnapshotName(now));
-    }
-    if (!status.ok() && !stopping_) spdlog::error("no snapshot could be made: {}", std::string(status.message()));
+    absl::Duration due = options_.every / 10;
+    GuardedTurn("taking snapshots", [&] { due = Turn(clock.WallNow()); });
     // Looked at again from time to time: civil time may jump.
     wait = std::clamp(due, absl::Milliseconds(10), absl::Minutes(10));
     lock.lock();
   }
+}
+
+absl::Duration SnapshotThread::Turn(absl::Time now) {
+  absl::StatusOr<std::vector<absl::Time>> taken = ListSnapshots(options_.to);
+  absl::Status status = taken.status();
+  absl::Duration due = status.ok() ? NextSnapshotTime(options_, *taken, now) - now : options_.every / 10;
+  if (status.ok() && due <= absl::ZeroDuration()) {
+    status = TakeSnapshot(options_, now, [this](const WorkProgress&) { return !stopping_; });
+    due = status.ok() ? options_.every : options_.every / 10;
+    if (status.ok()) spdlog::info("snapshot '{}/{}'", options_.to, SnapshotName(now));
+  }
+  if (!status.ok() && !stopping_) spdlog::error("no snapshot could be made: {}", std::string(status.message()));
+  return due;
 }
 
 }  // namespace loupe::coordinator

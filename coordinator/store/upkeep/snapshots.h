@@ -53,6 +53,8 @@ class SnapshotThread {
 
  private:
   void Loop();
+  // Takes one if it is time; how long until the next is.
+  absl::Duration Turn(absl::Time now);
 
   const SnapshotOptions options_;
   std::mutex mutex_;

@@ -1,15 +1,16 @@
-#include "coordinator/engine/guarded.h"
+#include "common/guarded.h"
 
 #include <exception>
 #include <new>
 
 #include "fmt/format.h"
+#include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe {
 namespace {
 
 // Made while there is memory: a copy of it takes none.
-const absl::Status kShortOfMemory = absl::ResourceExhaustedError("the coordinator is short of memory: try again");
+const absl::Status kShortOfMemory = absl::ResourceExhaustedError("the server is short of memory: try again");
 
 }  // namespace
 
@@ -29,4 +30,14 @@ absl::Status StatusOfException() noexcept {
   }
 }
 
-}  // namespace loupe::coordinator
+bool LogFailure(std::string_view loop, const absl::Status& turn) noexcept {
+  if (turn.ok()) return true;
+  try {
+    spdlog::error("{} failed: {}", loop, std::string_view(turn.message().data(), turn.message().size()));
+  } catch (...) {
+    // There is no memory to say so.
+  }
+  return false;
+}
+
+}  // namespace loupe

@@ -1,12 +1,13 @@
 // Where no exception may get through: callbacks of gRPC, the loops of threads, a turn of the engine.
 #pragma once
 
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
 
-namespace loupe::coordinator {
+namespace loupe {
 
 // Of the exception that is being handled: RESOURCE_EXHAUSTED when memory was short (the caller may try again), INTERNAL
 // otherwise. Itself needs no memory.
@@ -27,4 +28,11 @@ absl::Status Guarded(Body&& body) noexcept {
   }
 }
 
-}  // namespace loupe::coordinator
+// As above, for one turn of a thread's loop: logs what it was, "LOOP failed: …", and returns whether it went well.
+bool LogFailure(std::string_view loop, const absl::Status& turn) noexcept;
+template <typename Body>
+bool GuardedTurn(std::string_view loop, Body&& body) noexcept {
+  return LogFailure(loop, Guarded(std::forward<Body>(body)));
+}
+
+}  // namespace loupe
