@@ -40,10 +40,11 @@ void ForRows(const torch::Tensor& u, const Body& body) {
 }
 
 struct LongConvolutionFunction : torch::autograd::Function<LongConvolutionFunction> {
+  // `kernels`: or, `transformed`, their Â.
   static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& u,
-                               const torch::Tensor& kernels, int64_t back) {
-    const int64_t n = u.size(0), length = u.size(1), channels = u.size(2), count = kernels.size(0);
-    const auto transfer = Mirrored(Spectrum(kernels), back);
+                               const torch::Tensor& kernels, int64_t back, bool transformed) {
+    const auto transfer = transformed ? kernels : TransferOf(kernels, back);
+    const int64_t n = u.size(0), length = u.size(1), channels = u.size(2), count = transfer.size(0);
     auto y = torch::empty({n, length, count * channels}, u.options());
     // Of the input nothing but its transform is needed again, and that for the kernels' gradient alone.
     torch::Tensor conjugates;
@@ -82,7 +83,7 @@ struct LongConvolutionFunction : torch::autograd::Function<LongConvolutionFuncti
     });
     torch::Tensor to_kernels;
     if (to_transfer.defined()) to_kernels = FromSpectrum(Mirrored(to_transfer, ctx->saved_data["back"].toInt()));
-    return {to_u, to_kernels, torch::Tensor()};
+    return {to_u, to_kernels, torch::Tensor(), torch::Tensor()};
   }
 };
 
@@ -91,7 +92,16 @@ struct LongConvolutionFunction : torch::autograd::Function<LongConvolutionFuncti
 torch::Tensor LongConvolution(const torch::Tensor& u, const torch::Tensor& kernels, int64_t back) {
   TORCH_CHECK(u.dim() == 3 && kernels.dim() == 3 && kernels.size(1) == u.size(2) && kernels.size(2) == u.size(1),
               "long convolution: kernels ", kernels.sizes(), " for an input ", u.sizes());
-  return LongConvolutionFunction::apply(u, kernels, back);
+  return LongConvolutionFunction::apply(u, kernels, back, false);
+}
+
+torch::Tensor TransferOf(const torch::Tensor& kernels, int64_t back) { return Mirrored(Spectrum(kernels), back); }
+
+torch::Tensor LongConvolutionBy(const torch::Tensor& u, const torch::Tensor& transfer) {
+  TORCH_CHECK(u.dim() == 3 && transfer.dim() == 3 && transfer.size(1) == u.size(2) &&
+                  transfer.size(2) == u.size(1) + 1 && !transfer.requires_grad(),
+              "long convolution: transforms of kernels ", transfer.sizes(), " for an input ", u.sizes());
+  return LongConvolutionFunction::apply(u, transfer, 0, true);
 }
 
 }  // namespace loupe::worker

@@ -21,4 +21,8 @@ namespace loupe::worker {
 // others ahead. Returns [N, L, R·H]. Differentiable once, in both.
 torch::Tensor LongConvolution(const torch::Tensor& u, const torch::Tensor& kernels, int64_t back);
 
+// The two halves of it, where the kernels need no gradient: Â, [R, H, L + 1], complex, may be kept.
+torch::Tensor TransferOf(const torch::Tensor& kernels, int64_t back);
+torch::Tensor LongConvolutionBy(const torch::Tensor& u, const torch::Tensor& transfer);
+
 }  // namespace loupe::worker

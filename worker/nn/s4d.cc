@@ -14,6 +14,8 @@ namespace loupe::worker {
 namespace {
 
 constexpr double kLeastStep = 0.001, kGreatestStep = 0.1;
+// Of two directions the first looks back.
+constexpr int64_t kBack = 1;
 
 torch::ScalarType TransformType(const torch::Tensor& x) {
   return x.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
@@ -104,9 +106,41 @@ torch::Tensor BidirectionalS4DImpl::forward(const torch::Tensor& x) {
   RECORD_USER_SCOPE("loupe.state_space");
   const AutocastScope plain({x.device().type(), false, torch::kBFloat16});
   const auto type = TransformType(x);
+  const bool frozen = !forward_->weight.requires_grad() && !backward_->weight.requires_grad();
+  const auto y = frozen ? LongConvolutionBy(x.to(type), KeptTransfer(x.size(1), type))
+                        : LongConvolution(x.to(type), BothKernels(x.size(1), type), kBack);
+  return y.to(x.scalar_type());
+}
+
+torch::Tensor BidirectionalS4DImpl::BothKernels(int64_t length, torch::ScalarType type) const {
   const auto values = torch::cat({forward_->weight, backward_->weight}).to(type);
-  const auto kernels = forward_->Kernel(values, x.size(1)).view({2, x.size(2), x.size(1)});
-  return LongConvolution(x.to(type), kernels, /*back=*/1).to(x.scalar_type());
+  return forward_->Kernel(values, length).view({2, forward_->weight.size(0), length});
+}
+
+bool BidirectionalS4DImpl::KernelSource::operator==(const KernelSource& other) const {
+  return forward.unsafeGetStorageImpl() == other.forward.unsafeGetStorageImpl() &&
+         backward.unsafeGetStorageImpl() == other.backward.unsafeGetStorageImpl() &&
+         forward_version == other.forward_version && backward_version == other.backward_version &&
+         length == other.length && type == other.type;
+}
+
+BidirectionalS4DImpl::KernelSource BidirectionalS4DImpl::SourceOf(int64_t length, torch::ScalarType type) const {
+  const torch::Tensor &ahead = forward_->weight, &against = backward_->weight;
+  return {ahead.storage(), against.storage(), ahead._version(), against._version(), length, type};
+}
+
+torch::Tensor BidirectionalS4DImpl::KeptTransfer(int64_t length, torch::ScalarType type) {
+  KernelSource source = SourceOf(length, type);
+  {
+    const std::lock_guard lock(mutex_);
+    if (kept_.defined() && kept_source_ == source) return kept_;
+  }
+  auto made = TransferOf(BothKernels(length, type), kBack);
+  if (made.numel() * made.itemsize() > kMostKept) return made;
+  const std::lock_guard lock(mutex_);
+  kept_source_ = std::move(source);
+  kept_ = made;
+  return made;
 }
 
 }  // namespace loupe::worker

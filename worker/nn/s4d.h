@@ -16,6 +16,7 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <mutex>
 
 #include "worker/nn/leaf_layers.h"
 
@@ -52,13 +53,33 @@ TORCH_MODULE(S4D);
 
 // Both ways over the sequence, each with values of its own, side by side: x [N, L, H] → [N, L, 2H], the second half
 // being the backward one's. Keys: forward, backward.
+//
+// Frozen weights make the same kernels for every pass over sequences of one length: their transforms are kept, up to
+// kMostKept bytes, until a pass meets other weights (other arrays, or the same written to) or another length.
 class BidirectionalS4DImpl : public torch::nn::Module {
  public:
+  static constexpr int64_t kMostKept = int64_t{32} << 20;
+
   BidirectionalS4DImpl(int64_t channels, int64_t states, Discretisation discretisation);
   torch::Tensor forward(const torch::Tensor& x);
 
  private:
+  // What transforms are made from; holds the arrays, so that no other can take their place in memory.
+  struct KernelSource {
+    c10::Storage forward, backward;
+    int64_t forward_version = 0, backward_version = 0;
+    int64_t length = 0;
+    torch::ScalarType type = torch::kFloat32;
+    bool operator==(const KernelSource& other) const;
+  };
+  KernelSource SourceOf(int64_t length, torch::ScalarType type) const;
+  torch::Tensor BothKernels(int64_t length, torch::ScalarType type) const;
+  torch::Tensor KeptTransfer(int64_t length, torch::ScalarType type);
+
   S4D forward_{nullptr}, backward_{nullptr};
+  std::mutex mutex_;  // of these two: passes may come from several threads
+  KernelSource kept_source_;
+  torch::Tensor kept_;
 };
 TORCH_MODULE(BidirectionalS4D);
 

@@ -177,6 +177,39 @@ TEST(BidirectionalS4DTest, DirectionsAloneAreBothTogether) {
   }
 }
 
+// What is kept of frozen weights is bit for bit what trained ones would make anew, and never outlives them.
+TEST(BidirectionalS4DTest, KeptTransformsFollowTheWeights) {
+  BidirectionalS4D frozen(3, 4, Discretisation::kZeroOrderHold), trained(3, 4, Discretisation::kZeroOrderHold);
+  InitialiseAsTorch(*frozen, at::make_generator<at::CPUGeneratorImpl>(uint64_t{15}));
+  for (auto& weight : trained->parameters()) weight.requires_grad_();
+  const auto expect_equal = [&](int64_t length, const char* when) {
+    auto from = frozen->parameters(), to = trained->parameters();
+    for (size_t i = 0; i < from.size(); ++i) {
+      const torch::NoGradGuard no_grad;
+      to[i].copy_(from[i]);
+    }
+    for (const char* pass : {"first", "second"}) {
+      const auto x = torch::randn({2, length, 3}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{16}));
+      const auto a = x.clone().requires_grad_(), b = x.clone().requires_grad_();
+      const auto ya = frozen(a), yb = trained(b);
+      EXPECT_TRUE(ya.equal(yb)) << when << ", " << pass;
+      ya.square().sum().backward();
+      yb.square().sum().backward();
+      EXPECT_TRUE(a.grad().equal(b.grad())) << when << ", " << pass;
+    }
+  };
+  expect_equal(21, "at first");
+  expect_equal(8, "another length");
+  torch::Tensor weight = frozen->parameters()[1];
+  {
+    const torch::NoGradGuard no_grad;
+    weight.mul_(1.5);
+  }
+  expect_equal(8, "written to");
+  weight.set_data(weight.clone().mul_(0.5));
+  expect_equal(8, "another array");
+}
+
 TEST(BidirectionalS4DTest, FlippingExchangesTheDirections) {
   torch::NoGradGuard no_grad;
   BidirectionalS4D both(3, 4, Discretisation::kZeroOrderHold), swapped(3, 4, Discretisation::kZeroOrderHold);
