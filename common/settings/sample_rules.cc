@@ -39,6 +39,15 @@ std::vector<SettingRule> SampleRules() {
        .minimum = 1,
        .maximum = 65536,
        .description = "Pictures sampled at a time: bounds memory; changes results by rounding only."},
+      {.key = "sample.precision",
+       .type = kChoice,
+       .default_value = "float32",
+       .choices = {"float32", "bf16", "fp16"},
+       .since = 4,
+       .neutral = "float32",
+       .description =
+           "Of the denoiser's forward pass: bf16 and fp16 run products and convolutions in 16 bits (autocast), which "
+           "pays where the device has units for them; the sampler's own arithmetic and the decoder stay float32."},
   };
 }
 

@@ -7,6 +7,7 @@
 
 #include "fmt/format.h"
 #include "worker/nn/transformer_2d.h"
+#include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/finite.h"
 
 namespace loupe::worker {
@@ -21,8 +22,12 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
   ContextCache cache;
   std::vector<torch::Tensor> finite;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
-    const auto output = base.denoiser->Forward(
-        latents, torch::tensor({timestep}, latents.options().dtype(torch::kInt64)), rows, &cache);
+    const auto steps = torch::tensor({timestep}, latents.options().dtype(torch::kInt64));
+    const torch::Tensor output = [&] {
+      const bool half = options.precision != torch::kFloat32;
+      const AutocastScope autocast({latents.device().type(), half, half ? options.precision : torch::kBFloat16});
+      return base.denoiser->Forward(latents, steps, rows, &cache).to(latents.scalar_type());
+    }();
     finite.push_back(output.isfinite().all());
     if (after_call) after_call();
     return base.denoiser->NoisePart(output);

@@ -24,6 +24,8 @@ struct SampleOptions {
   int64_t guided_channels = 0;
   // Pictures per run of the sampler: bounds memory, changes results only by rounding.
   int64_t batch = 8;
+  // Of the denoiser's forward pass (runtime/autocast_scope.h); all else is float32.
+  torch::ScalarType precision = torch::kFloat32;
 };
 
 // Called after each network call; may throw to end the sampling.

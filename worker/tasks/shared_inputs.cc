@@ -57,6 +57,7 @@ std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<st
                                 static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
   // Keys from before there was such a choice stay what they were.
   if (options.guided_channels != 0) key += fmt::format("\nguided {}", options.guided_channels);
+  if (options.precision != torch::kFloat32) key += fmt::format("\n{}", torch::toString(options.precision));
   if (!base.model.size_note.empty()) key += "\n" + base.model.size_note;
   return key;
 }
@@ -96,6 +97,8 @@ SampleOptions SampleOptionsFrom(const Settings& settings) {
   options.steps = settings.Integer("sample.steps");
   options.guidance = settings.Real("sample.guidance");
   options.batch = settings.Integer("sample.chunk");
+  if (settings.Text("sample.precision") == "bf16") options.precision = torch::kBFloat16;
+  if (settings.Text("sample.precision") == "fp16") options.precision = torch::kHalf;
   return options;
 }
 

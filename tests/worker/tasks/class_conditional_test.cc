@@ -95,7 +95,15 @@ TEST_P(ClassConditionalTaskTest, StepAndScoresSeeTheClasses) {
   SampleOptions options;
   options.steps = 2;
   options.guidance = 2;
-  EXPECT_EQ(SamplePictures(base, {"dog", "1"}, torch::zeros(NoiseShape(base, 2)), options).size(), 2u);
+  const torch::Tensor noise = RandomStream(6).Normal(NoiseShape(base, 2));
+  EXPECT_EQ(SamplePictures(base, {"dog", "1"}, noise, options).size(), 2u);
+  // In 16 bits: the same but for their rounding.
+  const torch::Tensor whole = SampleLatents(base, {"dog", "1"}, noise, options);
+  options.precision = torch::kBFloat16;
+  const torch::Tensor half = SampleLatents(base, {"dog", "1"}, noise, options);
+  EXPECT_EQ(half.scalar_type(), torch::kFloat32);
+  EXPECT_FALSE(torch::equal(half, whole));
+  EXPECT_LT((half - whole).abs().max().item<double>(), 0.05 * whole.abs().max().item<double>()) << "8 bits, 4 passes";
 }
 
 TEST_P(ClassConditionalTaskTest, UnknownClassesAreMatchedInOrder) {
