@@ -35,7 +35,7 @@ class RunningAverage {
   void Swap(const std::vector<torch::Tensor>& values) {
     torch::NoGradGuard no_grad;
     for (size_t i = 0; i < averages_.size(); ++i) {
-      torch::Tensor value = values[i];
+      const torch::Tensor& value = values[i];
       const torch::Tensor kept = value.detach().clone();
       value.copy_(averages_[i]);
       averages_[i].copy_(kept);
