@@ -94,6 +94,7 @@ void Listener::Stop() {
 void Listener::Loop() {
   std::vector<pollfd> waited;
   const std::vector<int>& sockets = sockets_.fds();
+  waited.reserve(sockets.size() + 1);
   for (const int socket : sockets) waited.push_back({.fd = socket, .events = POLLIN, .revents = 0});
   waited.push_back({.fd = stop_event_, .events = POLLIN, .revents = 0});
   for (;;) {
@@ -115,10 +116,9 @@ void Listener::Accept(int socket) {
   if (none_left) std::this_thread::sleep_for(kPause);
   if (none_left || connection >= first_reserved_) WarnOfLimit();
   if (connection < 0) return;
-  bool has_room = connection < first_reserved_;
-  // Short of memory it has none.
-  if (has_room && !GuardedTurn("accepting a connection", [&] { has_room = HasRoom(connection, MachineAt(peer)); })) {
-    has_room = false;
+  bool has_room = false;  // short of memory, too
+  if (connection < first_reserved_) {
+    GuardedTurn("accepting a connection", [&] { has_room = HasRoom(connection, MachineAt(peer)); });
   }
   if (!has_room) {
     ::close(connection);

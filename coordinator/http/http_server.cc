@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "common/atomic_file.h"
+#include "common/guarded.h"
 #include "common/status_macros.h"
 #include "coordinator/http/session.h"
 #include "fmt/format.h"
@@ -33,7 +34,7 @@ constexpr std::chrono::minutes kBetweenWarnings{1};
 
 // An IPv4 client of a socket for both is this one, too.
 asio::ip::address AddressOf(const Tcp::endpoint& peer) {
-  const asio::ip::address address = peer.address();
+  asio::ip::address address = peer.address();
   if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address;
   return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
 }
@@ -202,14 +203,8 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(ListenSockets sock
   p.work.emplace(p.io.get_executor());
   for (Tcp::acceptor& acceptor : p.acceptors) p.Accept(acceptor);
   p.thread = std::thread([&p] {
-    for (;;) {
-      try {
-        p.io.run();
-        return;
-      } catch (const std::exception& failed) {
-        // Memory was short within one connection's callback; the others go on.
-        spdlog::error("a callback of HTTP failed: {}", failed.what());
-      }
+    // Memory was short within one connection's callback; the others go on.
+    while (!GuardedTurn("a callback of HTTP", [&p] { p.io.run(); })) {
     }
   });
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(parts)));

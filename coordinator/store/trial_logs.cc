@@ -8,6 +8,7 @@
 #include <map>
 #include <utility>
 
+#include "common/guarded.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
@@ -104,14 +105,14 @@ absl::StatusOr<LogPage> TrialLogs::Read(const LoggedAttempt& attempt, int64_t af
 }
 
 void TrialLogs::Wait(const LoggedAttempt& attempt, int64_t after, absl::Duration most, std::function<void()> wake) {
-  bool ended = false;
   {
     const std::lock_guard lock(mutex_);
-    ended = waits_ended_;
-    if (!ended)
-      waiters_.push_back({attempt, after, SteadyClock::now() + absl::ToChronoNanoseconds(most), std::move(wake)});
+    if (!waits_ended_) {
+      waiters_.push_back(
+          {attempt, after, SteadyClock::now() + absl::ToChronoNanoseconds(most), std::exchange(wake, nullptr)});
+    }
   }
-  if (ended) return wake();
+  if (wake != nullptr) return wake();
   changed_.notify_all();
   // What came since the caller looked has woken nobody.
   const std::lock_guard disk(disk_mutex_);
@@ -205,15 +206,13 @@ void TrialLogs::Loop() {
     if (!stopping_ && !queue_.empty()) changed_.wait_for(lock, interval, [this] { return stopping_; });
     const bool last = stopping_;
     lock.unlock();
-    try {
+    GuardedTurn("lines of trials' logs are lost: writing them", [this] {
       {
         const std::lock_guard disk(disk_mutex_);
         WriteQueue();
       }
       Wake([now = SteadyClock::now()](const Waiter& waiter) { return waiter.until <= now; });
-    } catch (const std::exception& error) {  // memory was short
-      spdlog::error("lines of trials' logs are lost: {}", error.what());
-    }
+    });
     if (last) return;
     lock.lock();
   }
