@@ -9,7 +9,6 @@
 // (the first one warms up) in elapsed and in processor time (the machine may be shared), and the peak of memory: the
 // process's on a CPU, LibTorch's allocations on a GPU.
 #include <sys/resource.h>
-#include <time.h>
 #include <torch/cuda.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -25,6 +24,7 @@
 
 #include "CLI/CLI.hpp"
 #include "common/positions.h"
+#include "common/process_use.h"
 #include "fmt/format.h"
 #include "worker/base/clip_unet.h"
 #include "worker/methods/method_registry.h"
@@ -52,12 +52,6 @@ struct Flags {
   bool together = false;
   std::string cells = "one";
 };
-
-double ProcessorSeconds() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
 
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -152,7 +146,7 @@ void Run(const Flags& flags) {
   std::vector<double> elapsed, processor;
   for (int step = 0; step <= flags.steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
-    const double processor_start = ProcessorSeconds();
+    const double processor_start = loupe::ProcessCpuSeconds();
     if (flags.together) {
       const Trainer::Together together(trainer);
       for (size_t slot = 0; slot < static_cast<size_t>(flags.slots); ++slot) trainer.StepOf(slot);
@@ -162,7 +156,7 @@ void Run(const Flags& flags) {
     if (device.is_cuda()) torch::cuda::synchronize(device.index());
     if (step == 0) continue;
     elapsed.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    processor.push_back(ProcessorSeconds() - processor_start);
+    processor.push_back(loupe::ProcessCpuSeconds() - processor_start);
   }
   fmt::print(
       "{} slots, {} rows of {}x{}, {}{}{}{}: {:.4f} s per step, {:.4f} s of processor; peak {:.0f} MB, {:.0f} MB of it "

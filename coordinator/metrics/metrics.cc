@@ -3,11 +3,8 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <ctime>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -15,7 +12,7 @@
 #include <variant>
 #include <vector>
 
-#include "common/atomic_file.h"
+#include "common/process_use.h"
 #include "common/status_macros.h"
 
 namespace loupe::coordinator {
@@ -121,16 +118,8 @@ double FileBytes(const std::string& path) {
 }
 
 void AddProcess(Page& page) {
-  long pages = 0;
-  long resident = 0;
-  if (const absl::StatusOr<std::string> text = ReadFile("/proc/self/statm"); text.ok())
-    static_cast<void>(std::sscanf(text->c_str(), "%ld %ld", &pages, &resident));
-  page.Gauge("process_resident_memory_bytes", "Resident memory size in bytes.",
-             static_cast<double>(resident * ::sysconf(_SC_PAGESIZE)));
-  timespec used{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  page.Counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
-               static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9);
+  page.Gauge("process_resident_memory_bytes", "Resident memory size in bytes.", static_cast<double>(ResidentBytes()));
+  page.Counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", ProcessCpuSeconds());
   std::error_code error;
   double files = 0;
   for (std::filesystem::directory_iterator at("/proc/self/fd", error), end; !error && at != end; at.increment(error))

@@ -1,28 +1,12 @@
 #include "worker/agent/telemetry.h"
 
-#include <time.h>
-#include <unistd.h>
-
-#include <fstream>
+#include "common/process_use.h"
 
 namespace loupe::worker {
 namespace {
 
 // Figures over less are more noise than news.
 constexpr absl::Duration kLeastSpan = absl::Seconds(1);
-
-double CpuSeconds() {
-  timespec used{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
-}
-
-int64_t ResidentBytes() {
-  int64_t pages = 0;
-  int64_t resident = 0;
-  std::ifstream("/proc/self/statm") >> pages >> resident;
-  return resident * ::sysconf(_SC_PAGESIZE);
-}
 
 }  // namespace
 
@@ -31,12 +15,12 @@ TelemetryReader::TelemetryReader(const Clock& clock, const Executor& executor, c
       executor_(executor),
       gpus_(devices),
       since_(clock.MonotonicNow()),
-      cpu_seconds_(CpuSeconds()),
+      cpu_seconds_(ProcessCpuSeconds()),
       work_(executor.Work()) {}
 
 v1::WorkerTelemetry TelemetryReader::Read() {
   const absl::Duration now = clock_.MonotonicNow();
-  const double cpu_seconds = CpuSeconds();
+  const double cpu_seconds = ProcessCpuSeconds();
   const WorkDone work = executor_.Work();
   if (const absl::Duration span = now - since_; span >= kLeastSpan) {
     busy_cores_ = (cpu_seconds - cpu_seconds_) / absl::ToDoubleSeconds(span);

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/SequenceNumber.h>
-#include <time.h>
 #include <torch/cuda.h>
 
 #include <chrono>
@@ -11,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/process_use.h"
 #include "worker/bench/operator_work.h"
 
 namespace loupe::worker {
@@ -27,11 +27,7 @@ StepClock::StepClock(torch::Device device)
     : device_(device), processor_time_(device.is_cpu() && at::get_num_threads() == 1) {}
 
 double StepClock::Now() const {
-  if (processor_time_) {
-    timespec time{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  }
+  if (processor_time_) return ProcessCpuSeconds();
   if (device_.is_cuda()) torch::cuda::synchronize(device_.index());
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }

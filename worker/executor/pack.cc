@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/logging.h"
+#include "common/process_use.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/executor/attached_adapter.h"

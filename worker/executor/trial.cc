@@ -1,12 +1,12 @@
 #include "worker/executor/trial.h"
 
-#include <time.h>
 #include <torch/version.h>
 
 #include <cmath>
 #include <stdexcept>
 #include <utility>
 
+#include "common/process_use.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
@@ -32,12 +32,6 @@ AttemptSpec WithSettings(AttemptSpec spec, const Settings& settings) {
 }
 
 }  // namespace
-
-double ProcessCpuSeconds() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
 
 // Runs a part of a phase and adds how long it took.
 template <typename Phase>

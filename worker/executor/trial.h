@@ -133,7 +133,4 @@ class Trial : private TunedModel {
   AttemptOutcome outcome_;
 };
 
-// Of all threads of this process: what a phase costs, also on a machine that others use.
-double ProcessCpuSeconds();
-
 }  // namespace loupe::worker
