@@ -134,7 +134,6 @@ class Cluster:
     def _address_of(self, node):
         return f"10.77.0.{node + 1}" if len(self.names) > 1 else self.address
 
-
     def __enter__(self):
         try:
             if len(self.names) > 1:

@@ -7,6 +7,7 @@ two nodes, which are network namespaces with addresses of their own; the coordin
     slurm_test.py        with LOUPE_BIN set to the folder of the programs
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -376,61 +377,60 @@ def check_job_step(cluster, coordinator, fleet, folder):
     return scores
 
 
-def check_step_over_nodes(folder, scores=None):
-    """A worker's two tasks on two nodes, that reach each other and the coordinator by addresses of their own alone, train what child
-    processes of one machine do: `scores`, where they are known."""
+@contextlib.contextmanager
+def two_nodes(folder):
+    """A cluster of two nodes, and a coordinator and a fleet that are reached by addresses of their own."""
     folder.mkdir()
     with Cluster(folder / "slurm", nodes=2) as cluster:
         coordinator = Coordinator(folder, host=CONTROLLER)
         coordinator.start()
         try:
-            fleet = Fleet(cluster, coordinator, folder)
-            send_ranked(fleet, folder, "nodes", 6)
-            up_ranked(fleet, folder, "--nodes-per-worker", 2)
-            tasks = wait_until(lambda: len(tasks_of(folder)) == 2 and tasks_of(folder), 60, "both tasks run", cluster.logs)
-            networks = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in [os.getpid(), *tasks.values()]}
-            assert len(networks) == 3, "the tasks are on one machine"
-            step_file = wait_until(lambda: next((folder / "logs").glob("step-*"), None), 60, "task 0 says where it listens", cluster.logs)
-            assert json.loads(step_file.read_text())["addresses"] == ["10.77.0.1"]
-            loupe(fleet.anna, "watch", "nodes")
-            fleet("down")
-            wait_until(lambda: not tasks_of(folder), 30, "'down' ends both tasks", cluster.logs)
-            assert not list((folder / "logs").glob("step-*")), "the step's file has outlived it"
-            scores = scores or scores_of_children(coordinator, fleet, folder)
-            assert scores_of(coordinator, "nodes") == scores, "tasks on two nodes do not train what child processes of one machine do"
-            ended = coordinator.query("SELECT outcome, count(*) FROM attempts GROUP BY outcome")
-            assert {outcome for outcome, _ in ended} == {1}, f"attempts that did not succeed: {ended}"
+            yield cluster, coordinator, Fleet(cluster, coordinator, folder)
         finally:
             coordinator.kill()
+
+
+def check_step_over_nodes(folder, scores=None):
+    """A worker's two tasks on two nodes, that reach each other and the coordinator by addresses of their own alone, train what child
+    processes of one machine do: `scores`, where they are known."""
+    with two_nodes(folder) as (cluster, coordinator, fleet):
+        send_ranked(fleet, folder, "nodes", 6)
+        up_ranked(fleet, folder, "--nodes-per-worker", 2)
+        tasks = wait_until(lambda: len(tasks_of(folder)) == 2 and tasks_of(folder), 60, "both tasks run", cluster.logs)
+        networks = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in [os.getpid(), *tasks.values()]}
+        assert len(networks) == 3, "the tasks are on one machine"
+        step_file = wait_until(lambda: next((folder / "logs").glob("step-*"), None), 60, "task 0 says where it listens", cluster.logs)
+        assert json.loads(step_file.read_text())["addresses"] == ["10.77.0.1"]
+        loupe(fleet.anna, "watch", "nodes")
+        fleet("down")
+        wait_until(lambda: not tasks_of(folder), 30, "'down' ends both tasks", cluster.logs)
+        assert not list((folder / "logs").glob("step-*")), "the step's file has outlived it"
+        scores = scores or scores_of_children(coordinator, fleet, folder)
+        assert scores_of(coordinator, "nodes") == scores, "tasks on two nodes do not train what child processes of one machine do"
+        ended = coordinator.query("SELECT outcome, count(*) FROM attempts GROUP BY outcome")
+        assert {outcome for outcome, _ in ended} == {1}, f"attempts that did not succeed: {ended}"
     print("one job step of two tasks on two nodes: the scores of child processes", flush=True)
 
 
 def check_cut_cable(folder):
     """A node that is gone without a word closes no connection: the trial that it helped with is lost all the same, and goes on at its
     checkpoint as soon as there is a worker."""
-    folder.mkdir()
-    with Cluster(folder / "slurm", nodes=2) as cluster:
-        coordinator = Coordinator(folder, host=CONTROLLER)
-        coordinator.start()
-        try:
-            fleet = Fleet(cluster, coordinator, folder)
-            send_ranked(fleet, folder, "severed", 40)
-            up_ranked(fleet, folder, "--nodes-per-worker", 2)
-            wait_until(lambda: list((folder / "ranked-data").glob("**/checkpoint.safetensors")), 120, "the trial trains", cluster.logs)
-            cluster.machines[1].cut()
-            cut = time.monotonic()
-            wait_until(lambda: attempts(coordinator).get(3, 0) == 1, 180, "the attempt is lost", lambda: str(attempts(coordinator)))
-            print(f"a cable was cut: the attempt counted as lost {time.monotonic() - cut:.0f} s later", flush=True)
-            wait_until(lambda: not tasks_of(folder), 60, "no task is left", cluster.logs)
-            log = next((folder / "logs").glob("*.log")).read_text()
-            assert "rank 1: its task of the job step is gone" in log, log
-            # Another worker, on one machine, has less to do than was left.
-            finish_here(fleet, "severed", BIN / "loupe-worker", "run", "--id", "heir", "--data", folder / "ranked-data", "--device",
-                        "cpu,cpu", "--threads", "1")
-            assert coordinator.query("SELECT failed_attempts, worker_losses FROM trials") == [(0, 1)]
-            print("it cost no retry, and went on at its checkpoint", flush=True)
-        finally:
-            coordinator.kill()
+    with two_nodes(folder) as (cluster, coordinator, fleet):
+        send_ranked(fleet, folder, "severed", 40)
+        up_ranked(fleet, folder, "--nodes-per-worker", 2)
+        wait_until(lambda: list((folder / "ranked-data").glob("**/checkpoint.safetensors")), 120, "the trial trains", cluster.logs)
+        cluster.machines[1].cut()
+        cut = time.monotonic()
+        wait_until(lambda: attempts(coordinator).get(3, 0) == 1, 180, "the attempt is lost", lambda: str(attempts(coordinator)))
+        print(f"a cable was cut: the attempt counted as lost {time.monotonic() - cut:.0f} s later", flush=True)
+        wait_until(lambda: not tasks_of(folder), 60, "no task is left", cluster.logs)
+        log = next((folder / "logs").glob("*.log")).read_text()
+        assert "rank 1: its task of the job step is gone" in log, log
+        # Another worker, on one machine, has less to do than was left.
+        finish_here(fleet, "severed", BIN / "loupe-worker", "run", "--id", "heir", "--data", folder / "ranked-data", "--device",
+                    "cpu,cpu", "--threads", "1")
+        assert coordinator.query("SELECT failed_attempts, worker_losses FROM trials") == [(0, 1)]
+        print("it cost no retry, and went on at its checkpoint", flush=True)
 
 
 def main():
@@ -446,13 +446,10 @@ def main():
     with tempfile.TemporaryDirectory(prefix="loupe-slurm-") as name:
         folder = pathlib.Path(name)
         folder.chmod(0o755)
-        if os.environ.get("LOUPE_SLURM") == "nodes":
+        over_nodes = {"nodes": check_step_over_nodes, "cut": check_cut_cable}.get(os.environ.get("LOUPE_SLURM"))
+        if over_nodes is not None:
             assert own, "no network namespace can be made here"
-            check_step_over_nodes(folder / "nodes")
-            return 0
-        if os.environ.get("LOUPE_SLURM") == "cut":
-            assert own, "no network namespace can be made here"
-            check_cut_cable(folder / "cut")
+            over_nodes(folder / "nodes")
             return 0
         (folder / "images").mkdir()
         coordinator = Coordinator(folder)
