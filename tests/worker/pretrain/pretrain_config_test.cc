@@ -31,7 +31,7 @@ class PretrainConfigTest : public ::testing::Test {
 };
 
 TEST_F(PretrainConfigTest, ShippedFilesAreValid) {
-  for (const char* name : {"emoji-sd", "emoji-clip"}) {
+  for (const char* name : {"emoji-sd", "emoji-clip", "emoji-dit", "emoji-diffussm", "world-sd", "world-sd-cpu"}) {
     const auto config = PretrainConfig::Read(std::string("configs/bases/") + name + ".yaml");
     EXPECT_TRUE(config.ok()) << config.status();
   }
