@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <future>
 #include <set>
+#include <thread>
 
 #include "loupe/v1/worker.grpc.pb.h"
 #include "tests/integration/process_fixture.h"
@@ -150,6 +152,35 @@ TEST_F(VersionTest, AFailureOfAClassThatTheCoordinatorDoesNotKnowIsTriedAgain) {
   for (const v1::Trial& trial : Trials("failing")) EXPECT_EQ(trial.attempts(), 2) << trial.name();
   worker.reset();
   ExpectSameAsCleanRun("failing", spec);
+}
+
+// A worker that is killed between its request and the answer.
+TEST_F(VersionTest, TheProxyEndsThoughAClientWentBeforeItsAnswer) {
+  StartCoordinator();
+  std::promise<void> answered;
+  std::promise<void> gone;
+  testing::RewritingProxy proxy(coordinator_->Connect()->channel(),
+                                [&](const std::string&, bool is_request, const std::string& bytes) {
+                                  if (is_request) return bytes;
+                                  answered.set_value();
+                                  gone.get_future().wait();
+                                  Pause(0.3);  // until the proxy knows
+                                  return bytes;
+                                });
+  const auto connection =
+      Connection::Open(*ResolveConnectOptions({.address = proxy.address(), .token_file = coordinator_->token_file()}));
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  grpc::ClientContext context;
+  (*connection)->Prepare(context);
+  std::thread client([&] {
+    v1::ListSweepsResponse response;
+    EXPECT_EQ(v1::SweepService::NewStub((*connection)->channel())->ListSweeps(&context, {}, &response).error_code(),
+              grpc::StatusCode::CANCELLED);
+  });
+  answered.get_future().wait();
+  context.TryCancel();
+  client.join();
+  gone.set_value();
 }
 
 }  // namespace

@@ -39,7 +39,9 @@ class PassedCall final : public grpc::ServerGenericBidiReactor {
     StartRead(&buffer_);
   }
   void OnWriteDone(bool ok) override {
-    if (ok) WriteNext();
+    if (ok) return WriteNext();
+    // The client is gone. A call that is never finished would hold the server's end up for ever.
+    Finish(grpc::Status::CANCELLED);
   }
   void OnCancel() override { upstream_context_.TryCancel(); }
   void OnDone() override { delete this; }
