@@ -6,9 +6,9 @@
 namespace loupe {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(TextTest, BytesThatAreNoCharacterAreEscaped) {
   EXPECT_EQ(ToUtf8("caf\xe9.png"), "caf\\xe9.png");

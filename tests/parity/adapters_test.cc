@@ -68,7 +68,7 @@ std::map<std::string, torch::Tensor> Under(const std::map<std::string, torch::Te
 // A gradient [1, …] in the orientation of the file: token adapters keep their matrices as [in, out].
 torch::Tensor FileOrientation(const torch::Tensor& slotted) { return slotted.dim() == 3 ? slotted[0].t() : slotted[0]; }
 
-class AdapterParity : public testing::Test {
+class AdapterParity : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     reference_ = new std::map<std::string, torch::Tensor>(ReadReference("adapters.safetensors"));

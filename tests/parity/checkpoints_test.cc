@@ -14,8 +14,8 @@ namespace loupe::worker {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 std::string Folder() {
   const char* folder = std::getenv("LOUPE_PARITY_DIR");
@@ -29,7 +29,7 @@ std::string ErrorOf(const std::string& path) {
 
 // Of changed bytes, in a file of their own.
 std::string ErrorOfBytes(const std::string& bytes) {
-  const std::string path = testing::TempDir() + "changed-checkpoint.pth";
+  const std::string path = ::testing::TempDir() + "changed-checkpoint.pth";
   std::ofstream(path, std::ios::binary) << bytes;
   return ErrorOf(path);
 }
@@ -49,7 +49,7 @@ void ExpectSame(const std::string& path, const std::string& reference) {
 }
 
 // Files come as one archive and as a sequence of pickles.
-class CheckpointParity : public testing::TestWithParam<const char*> {
+class CheckpointParity : public ::testing::TestWithParam<const char*> {
  protected:
   static std::string File(const std::string& name) { return Folder() + name + "." + GetParam() + ".pth"; }
 };
@@ -103,7 +103,7 @@ TEST_P(CheckpointParity, NoChangedByteCrashes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, CheckpointParity, testing::Values("sequence", "archive"),
+INSTANTIATE_TEST_SUITE_P(Forms, CheckpointParity, ::testing::Values("sequence", "archive"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(CheckpointArchiveParity, CompressionIsRefused) {

@@ -46,7 +46,7 @@ TEST_P(DiTParity, ForwardAndEveryGradient) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, DiTParity, testing::Values("dit_shared", "dit_separate", "dit_published"),
+INSTANTIATE_TEST_SUITE_P(Layouts, DiTParity, ::testing::Values("dit_shared", "dit_separate", "dit_published"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(DiTSamplingParity, LatentsOfThePipeline) {
@@ -81,8 +81,8 @@ TEST(DiTBaseTest, PromptsAreClasses) {
     base->conditioner->Ids({"goldfisch"});
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("dit_shared"), testing::HasSubstr("0 to 6"),
-                                             testing::HasSubstr("did you mean 'goldfish'")));
+    EXPECT_THAT(error.what(), ::testing::AllOf(::testing::HasSubstr("dit_shared"), ::testing::HasSubstr("0 to 6"),
+                                               ::testing::HasSubstr("did you mean 'goldfish'")));
   }
 }
 

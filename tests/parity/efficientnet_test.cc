@@ -19,9 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
-class EfficientNetParity : public testing::TestWithParam<const char*> {};
+class EfficientNetParity : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(EfficientNetParity, FeaturesAndLogitsEqualThePackage) {
   auto scorer = LoadEfficientNetScorer(ReferenceFolder() + "/" + GetParam());
@@ -55,11 +55,11 @@ TEST_P(EfficientNetParity, StagesHaveTheirPlacesAndChannels) {
   EXPECT_EQ(stages[6].sizes().vec(), (std::vector<int64_t>{2, lite0 ? 7 * 7 : 9 * 9, lite0 ? 320 : 352}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Folders, EfficientNetParity, testing::Values("efficientnet_lite0", "efficientnet_lite2"),
+INSTANTIATE_TEST_SUITE_P(Folders, EfficientNetParity, ::testing::Values("efficientnet_lite0", "efficientnet_lite2"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(EfficientNetFolderTest, WhatDoesNotFitIsRefusedByName) {
-  const fs::path folder = fs::path(testing::TempDir()) / "efficientnet_folder_test";
+  const fs::path folder = fs::path(::testing::TempDir()) / "efficientnet_folder_test";
   const auto refused = [&](const char* key, const json& value) {
     fs::remove_all(folder);
     fs::copy(ReferenceFolder() + "/efficientnet_lite0", folder);

@@ -16,8 +16,8 @@
 namespace loupe::worker {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 // The order of inception.py's pictures().
 constexpr const char* kPictures[] = {"smooth", "noise", "exact", "wide", "tall", "tiny"};
@@ -48,7 +48,7 @@ void ExpectRowsClose(const torch::Tensor& found, const torch::Tensor& expected, 
   }
 }
 
-class InceptionParity : public testing::TestWithParam<const char*> {};
+class InceptionParity : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(InceptionParity, FeaturesAreThoseOfPytorchFid) {
   const auto expected = ReadReference("inception/expected.safetensors")["pytorch_fid"];
@@ -59,7 +59,8 @@ TEST_P(InceptionParity, FeaturesAreThoseOfPytorchFid) {
   ExpectRowsClose(scorer->EmbedImages(Pictures()), expected, kInFloat);
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, InceptionParity, testing::Values("sequence.pth", "archive.pth", "weights.safetensors"),
+INSTANTIATE_TEST_SUITE_P(Files, InceptionParity,
+                         ::testing::Values("sequence.pth", "archive.pth", "weights.safetensors"),
                          [](const auto& info) { return std::filesystem::path(info.param).stem().string(); });
 
 TEST(CleanFidParity, PixelsAndFeatures) {
@@ -77,7 +78,7 @@ TEST(CleanFidParity, PixelsAndFeatures) {
 }
 
 TEST(InceptionFileTest, ADigestInTheNameIsHeldAgainstTheFile) {
-  const std::string name = testing::TempDir() + "pt_inception-2015-12-05-6726825d.pth";
+  const std::string name = ::testing::TempDir() + "pt_inception-2015-12-05-6726825d.pth";
   std::filesystem::remove(name);
   std::filesystem::create_symlink(std::filesystem::absolute(File("sequence.pth")), name);
   const auto status = LoadInceptionScorer(name, InceptionResize::kPytorchFid).status();

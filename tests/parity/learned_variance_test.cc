@@ -10,7 +10,7 @@
 namespace loupe::worker {
 namespace {
 
-class LearnedVarianceParity : public testing::TestWithParam<std::string> {
+class LearnedVarianceParity : public ::testing::TestWithParam<std::string> {
  protected:
   static LearnedVariance Make() {
     NoiseScheduleConfig config;
@@ -47,7 +47,7 @@ TEST_P(LearnedVarianceParity, BoundAndItsGradient) {
   EXPECT_FALSE(guess.grad().defined()) << "the mean counts as given";
 }
 
-INSTANTIATE_TEST_SUITE_P(Schedules, LearnedVarianceParity, testing::Values("scaled", "linear"),
+INSTANTIATE_TEST_SUITE_P(Schedules, LearnedVarianceParity, ::testing::Values("scaled", "linear"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

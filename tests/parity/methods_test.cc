@@ -126,7 +126,7 @@ TEST(MethodParity, ForwardGradientsAndTenSteps) {
   for (size_t index = 0; index < cases.size(); ++index) {
     SCOPED_TRACE(cases[index].dump());
     CompareMethod(cases[index], WithPrefix(reference, std::to_string(index) + "."));
-    if (testing::Test::HasFatalFailure()) return;
+    if (::testing::Test::HasFatalFailure()) return;
   }
 }
 

@@ -58,7 +58,7 @@ TEST_P(BaseParity, TextTowerFromCaptions) {
   EXPECT_TRUE(Close(base_->EncodeText(captions), expected_["text_hidden"], kForward));
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, BaseParity, testing::Values("sd_v1_like", "emoji_shape", "linear_and_lists"),
+INSTANTIATE_TEST_SUITE_P(Shapes, BaseParity, ::testing::Values("sd_v1_like", "emoji_shape", "linear_and_lists"),
                          [](const auto& info) { return std::string(info.param); });
 
 // original_file.py wrote sd_v1_like as one file by the original code's names.

@@ -27,14 +27,19 @@ inline std::map<std::string, torch::Tensor> ReadReference(const std::string& nam
   return tensors;
 }
 
+// The stand-in for a network that samplers.py and schedules.py walk with.
+inline torch::Tensor StandIn(const torch::Tensor& latents, int64_t timestep) {
+  return torch::tanh(0.9 * latents + 0.001 * static_cast<double>(timestep)) - 0.3 * latents;
+}
+
 // The greatest difference must be at most `tolerance` times the greatest expected value (or `least_scale`, if that is
 // more): float32 sums of different order differ by some multiples of 2^-24 of the largest terms, not of each result.
-inline testing::AssertionResult Close(const torch::Tensor& found, const torch::Tensor& expected, double tolerance,
-                                      double least_scale = 0) {
+inline ::testing::AssertionResult Close(const torch::Tensor& found, const torch::Tensor& expected, double tolerance,
+                                        double least_scale = 0) {
   if (found.sizes() != expected.sizes()) {
     std::ostringstream text;
     text << "shape " << found.sizes() << ", expected " << expected.sizes();
-    return testing::AssertionFailure() << text.str();
+    return ::testing::AssertionFailure() << text.str();
   }
   const auto a = found.detach().to(torch::kFloat64), b = expected.to(torch::kFloat64);
   const double difference = (a - b).abs().max().item<double>(),
@@ -43,8 +48,8 @@ inline testing::AssertionResult Close(const torch::Tensor& found, const torch::T
                                 difference, scale, difference / scale, tolerance);
   if (std::getenv("LOUPE_PARITY_VERBOSE") != nullptr) fmt::print("  {}\n", text);
   // Written so that a NaN fails.
-  if (!(difference <= tolerance * scale)) return testing::AssertionFailure() << text;
-  return testing::AssertionSuccess();
+  if (!(difference <= tolerance * scale)) return ::testing::AssertionFailure() << text;
+  return ::testing::AssertionSuccess();
 }
 
 }  // namespace loupe::worker

@@ -12,11 +12,6 @@
 namespace loupe::worker {
 namespace {
 
-// The same stand-in for the network as in samplers.py.
-torch::Tensor StandIn(const torch::Tensor& latents, int64_t timestep) {
-  return torch::tanh(0.9 * latents + 0.001 * static_cast<double>(timestep)) - 0.3 * latents;
-}
-
 TEST(SamplerParity, EveryStepOfEveryWalk) {
   const std::string folder = ReferenceFolder();
   auto expected = ReadReference("samplers.safetensors");

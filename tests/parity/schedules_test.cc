@@ -13,17 +13,14 @@
 namespace loupe::worker {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
-torch::Tensor StandIn(const torch::Tensor& latents, int64_t timestep) {
-  return torch::tanh(0.9 * latents + 0.001 * static_cast<double>(timestep)) - 0.3 * latents;
-}
-
-testing::AssertionResult WalksAs(const NoiseScheduleConfig& config, const std::string& kind, const torch::Tensor& start,
-                                 const torch::Tensor& timesteps, const torch::Tensor& end) {
+::testing::AssertionResult WalksAs(const NoiseScheduleConfig& config, const std::string& kind,
+                                   const torch::Tensor& start, const torch::Tensor& timesteps,
+                                   const torch::Tensor& end) {
   const auto sampler = MakeSampler(kind == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M,
                                    NoiseSchedule(config), timesteps.size(0));
-  if (!torch::tensor(sampler->timesteps()).equal(timesteps)) return testing::AssertionFailure() << "other timesteps";
+  if (!torch::tensor(sampler->timesteps()).equal(timesteps)) return ::testing::AssertionFailure() << "other timesteps";
   // Coefficients in float32 there and in float64 here; a walk from ᾱ near 0 multiplies their differences by 1/√ᾱ.
   return Close(RunSampler(*sampler, start, StandIn), end, 2e-4);
 }

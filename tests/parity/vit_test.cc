@@ -20,10 +20,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
-class ViTParity : public testing::TestWithParam<const char*> {};
+class ViTParity : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(ViTParity, PreprocessingAndFeatures) {
   auto scorer = LoadDinoScorer(ReferenceFolder() + "/" + GetParam());
@@ -40,14 +40,14 @@ TEST_P(ViTParity, PreprocessingAndFeatures) {
   EXPECT_TRUE(Close(scorer->EmbedImages(images), expected["features"], 5e-6));
 }
 
-INSTANTIATE_TEST_SUITE_P(Folders, ViTParity, testing::Values("vit_dino_like", "vit_other"),
+INSTANTIATE_TEST_SUITE_P(Folders, ViTParity, ::testing::Values("vit_dino_like", "vit_other"),
                          [](const auto& info) { return std::string(info.param); });
 
 // Bad folders, each answered with the file and what is wrong in it.
-class ViTFolderTest : public testing::Test {
+class ViTFolderTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) / "vit_folder_test";
+    folder_ = fs::path(::testing::TempDir()) / "vit_folder_test";
     fs::remove_all(folder_);
     fs::copy(ReferenceFolder() + "/vit_dino_like", folder_);
   }

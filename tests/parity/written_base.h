@@ -13,7 +13,7 @@
 namespace loupe::worker {
 
 // By its folder's name; the arrays lie beside it.
-class WrittenBase : public testing::TestWithParam<const char*> {
+class WrittenBase : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     torch::manual_seed(0);

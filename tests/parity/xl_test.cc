@@ -26,7 +26,7 @@ std::vector<std::string> XlCaptions() {
   return nlohmann::json::parse(std::ifstream(ReferenceFolder() + "/captions.json")).get<std::vector<std::string>>();
 }
 
-class XlParity : public testing::TestWithParam<const char*> {
+class XlParity : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     auto base = LoadBase(ReferenceFolder() + "/" + GetParam());
@@ -89,7 +89,7 @@ TEST_P(XlParity, SamplesThePipelinesPictures) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, XlParity, testing::Values("xl_like", "xl_single"),
+INSTANTIATE_TEST_SUITE_P(Forms, XlParity, ::testing::Values("xl_like", "xl_single"),
                          [](const auto& info) { return std::string(info.param); });
 
 // linear_and_lists by the original names, its text tower by OpenCLIP's, in a .ckpt.

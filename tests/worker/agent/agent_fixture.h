@@ -20,10 +20,10 @@ inline AttemptOutcome RunUntilStopped(AttemptObserver& observer) {
   return outcome;
 }
 
-class AgentFixture : public testing::Test {
+class AgentFixture : public ::testing::Test {
  protected:
   AgentFixture() {
-    folder_ = testing::TempDir() + "agent_test_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = ::testing::TempDir() + "agent_test_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder_);
   }
   ~AgentFixture() override { std::filesystem::remove_all(folder_); }
@@ -44,7 +44,7 @@ class AgentFixture : public testing::Test {
 };
 
 // An attempt on a lease of ten seconds.
-class HeldAttemptFixture : public testing::Test {
+class HeldAttemptFixture : public ::testing::Test {
  protected:
   HeldAttempt Make() {
     return HeldAttempt(Lease("sweeps/s/trials/0"),

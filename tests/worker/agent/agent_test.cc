@@ -72,10 +72,10 @@ TEST_F(AgentTest, SaysWhatItCanRun) {
   });
   EXPECT_TRUE(agent.Run().ok());
   EXPECT_EQ(said.settings_version(), kSettingsVersion);
-  EXPECT_THAT(said.methods(), testing::ElementsAre("adapter", "lora"));
-  EXPECT_THAT(said.tasks(), testing::ElementsAre("finetune"));
-  EXPECT_THAT(said.bases(), testing::ElementsAre("UNet2DConditionModel"));
-  EXPECT_THAT(said.devices(), testing::ElementsAre("fake"));
+  EXPECT_THAT(said.methods(), ::testing::ElementsAre("adapter", "lora"));
+  EXPECT_THAT(said.tasks(), ::testing::ElementsAre("finetune"));
+  EXPECT_THAT(said.bases(), ::testing::ElementsAre("UNet2DConditionModel"));
+  EXPECT_THAT(said.devices(), ::testing::ElementsAre("fake"));
 }
 
 TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {

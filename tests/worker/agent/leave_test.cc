@@ -185,7 +185,7 @@ TEST_F(LeaveTest, LeavesAfterItsIdleTimeAndNotBefore) {
     return Acknowledge(request);
   });
   EXPECT_TRUE(agent.Run().ok());
-  EXPECT_THAT(draining, testing::ElementsAre(false, false, true));
+  EXPECT_THAT(draining, ::testing::ElementsAre(false, false, true));
 }
 
 // The coordinator gave it a trial in an answer that never arrived: unless it hears that the worker takes nothing, the

@@ -19,14 +19,14 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
-class BaseModelTest : public testing::Test {
+class BaseModelTest : public ::testing::Test {
  protected:
   void SetUp() override {
     at::set_num_threads(1);
-    folder_ = fs::path(testing::TempDir()) / "base_model_test";
+    folder_ = fs::path(::testing::TempDir()) / "base_model_test";
     fs::remove_all(folder_);
     fs::copy("configs/bases/emoji-sd", folder_, fs::copy_options::recursive);
   }
@@ -177,7 +177,7 @@ TEST_F(BaseModelTest, TruncatedWeightsAreRefused) {
 }
 
 TEST(ClipScorerTest, OldConfigsHaveTheirTowersTwice) {
-  const fs::path folder = fs::path(testing::TempDir()) / "clip_scorer_test";
+  const fs::path folder = fs::path(::testing::TempDir()) / "clip_scorer_test";
   fs::remove_all(folder);
   fs::copy("configs/scorers/emoji-clip", folder, fs::copy_options::recursive);
   json config = *ReadJsonFile((folder / "config.json").string());

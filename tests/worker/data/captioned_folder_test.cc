@@ -13,14 +13,14 @@ namespace loupe::worker {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
-class CaptionedFolderTest : public testing::Test {
+class CaptionedFolderTest : public ::testing::Test {
  protected:
   CaptionedFolderTest()
-      : folder_(testing::TempDir() + "captioned_folder_test_" +
-                testing::UnitTest::GetInstance()->current_test_info()->name()) {
+      : folder_(::testing::TempDir() + "captioned_folder_test_" +
+                ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
@@ -142,11 +142,11 @@ TEST_F(CaptionedFolderTest, CaptionsThatAreNotUtf8AreRefused) {
       {"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"}};
   for (const auto& [text, why] : texts) {
     Text("a.txt", text);
-    EXPECT_THAT(Error(), testing::AllOf(HasSubstr(folder_ + "/a.txt: "), HasSubstr(why)));
+    EXPECT_THAT(Error(), ::testing::AllOf(HasSubstr(folder_ + "/a.txt: "), HasSubstr(why)));
     fs::remove(folder_ + "/a.txt");
     const bool is_whole_file = text.starts_with("\xFF") || text.starts_with("\xFE") || text.starts_with("version");
     Text("metadata.jsonl", is_whole_file ? text : line + text + "\"}");
-    EXPECT_THAT(Error(), testing::AllOf(HasSubstr(folder_ + "/metadata.jsonl"), HasSubstr(why)));
+    EXPECT_THAT(Error(), ::testing::AllOf(HasSubstr(folder_ + "/metadata.jsonl"), HasSubstr(why)));
     fs::remove(folder_ + "/metadata.jsonl");
   }
   Text("metadata.jsonl", line + "a \\u0000 cat\"}");
@@ -154,7 +154,7 @@ TEST_F(CaptionedFolderTest, CaptionsThatAreNotUtf8AreRefused) {
   fs::remove(folder_ + "/metadata.jsonl");
   fs::remove(folder_ + "/a.png");
   Picture("caf\xe9/a.png");
-  EXPECT_THAT(Error(), testing::AllOf(HasSubstr("caf\\xe9: "), HasSubstr("is not UTF-8")));
+  EXPECT_THAT(Error(), ::testing::AllOf(HasSubstr("caf\\xe9: "), HasSubstr("is not UTF-8")));
 }
 
 TEST_F(CaptionedFolderTest, AFileNamedTwiceIsRefusedWithBothLines) {
@@ -187,7 +187,7 @@ TEST_F(CaptionedFolderTest, EndingsInUpperCaseAreTheSame) {
   Text("a.TXT", "an ant");
   EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("an ant"));
   Text("a.txt", "a bee");
-  EXPECT_THAT(Error(), testing::AllOf(HasSubstr("a.TXT"), HasSubstr("a.txt"), HasSubstr("both captions")));
+  EXPECT_THAT(Error(), ::testing::AllOf(HasSubstr("a.TXT"), HasSubstr("a.txt"), HasSubstr("both captions")));
   Text("METADATA.JSONL", "{\"file_name\": \"a.PNG\", \"text\": \"a cat\"}\n");
   EXPECT_THAT(ReadCaptionedFolder(folder_, 8)->captions, ElementsAre("a cat"));
   Text("metadata.jsonl", "");

@@ -19,8 +19,8 @@
 namespace loupe::worker {
 namespace {
 
-using testing::HasSubstr;
-using testing::StartsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 class GpuTest : public TrialTest {
  protected:

@@ -120,9 +120,9 @@ TEST_F(PackedTrialsTest, EachEndsAsItWouldAlone) {
     const AttemptOutcome& outcome = feed.outcomes.at(packed[name].get());
     ExpectAsAlone(name, cell, *packed[name], outcome);
     EXPECT_EQ(outcome.provenance.at("pack"), "4");
-    EXPECT_THAT(packed[name]->packs, testing::Contains(4));
+    EXPECT_THAT(packed[name]->packs, ::testing::Contains(4));
   }
-  EXPECT_THAT(packed.at("adapter")->packs, testing::ElementsAre(1, 2, 3, 4)) << "as the others come";
+  EXPECT_THAT(packed.at("adapter")->packs, ::testing::ElementsAre(1, 2, 3, 4)) << "as the others come";
 }
 
 // Their captions are encoded in each step, by each for itself, and what follows from the text is not shared: a word of
@@ -196,7 +196,7 @@ TEST_F(PackedTrialsTest, WithoutMemoryHalfGoOnAndNothingIsLost) {
   }
   EXPECT_EQ(ended, 2);
   EXPECT_EQ(given_back, 2);
-  EXPECT_THAT(observers.front()->packs, testing::ElementsAre(1, 2, 3, 4, 2)) << "who stays hears how many are left";
+  EXPECT_THAT(observers.front()->packs, ::testing::ElementsAre(1, 2, 3, 4, 2)) << "who stays hears how many are left";
   // Taken up again, they go on and end as alone.
   TestFeed again;
   RecordingObserver last(root_ + "/memory-again"), other(root_ + "/memory-other");

@@ -17,9 +17,9 @@
 namespace loupe::worker {
 namespace {
 
-using testing::Contains;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
 using PersonalValues = std::map<std::string, std::string>;
 
 class PersonalTrialsTest : public TrialTest {
@@ -99,8 +99,8 @@ TEST_F(PersonalTrialsTest, TheIdentifierIsInThePromptAndTheProvenance) {
 // Without a trial around it.
 class IdentifierTest : public TrialTest {
  protected:
-  IdentifierTest() : models_(torch::kCPU), inputs_(models_, TensorCache(testing::TempDir() + "identifier_test")) {}
-  ~IdentifierTest() override { std::filesystem::remove_all(testing::TempDir() + "identifier_test"); }
+  IdentifierTest() : models_(torch::kCPU), inputs_(models_, TensorCache(::testing::TempDir() + "identifier_test")) {}
+  ~IdentifierTest() override { std::filesystem::remove_all(::testing::TempDir() + "identifier_test"); }
 
   Identified Of(const std::string& identifier, const std::string& prompt) {
     PersonalValues values = {{"task.instance_prompt", prompt}};
@@ -132,8 +132,8 @@ TEST_F(IdentifierTest, AutoIsARareTokenAndTheSameEachTime) {
 }
 
 TEST_F(IdentifierTest, WordsThatAreCommonOrManyTokensAreNoted) {
-  EXPECT_THAT(Of("face", "a {identifier}").notes, testing::ElementsAre(HasSubstr("is a common word")));
-  EXPECT_THAT(Of("qzxjv", "a {identifier}").notes, testing::ElementsAre(HasSubstr("tokens of the base's tokenizer")));
+  EXPECT_THAT(Of("face", "a {identifier}").notes, ::testing::ElementsAre(HasSubstr("is a common word")));
+  EXPECT_THAT(Of("qzxjv", "a {identifier}").notes, ::testing::ElementsAre(HasSubstr("tokens of the base's tokenizer")));
 }
 
 TEST_F(IdentifierTest, PromptAndSettingMustGoTogether) {

@@ -22,11 +22,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class TensorCacheTest : public testing::Test {
+class TensorCacheTest : public ::testing::Test {
  protected:
   TensorCacheTest()
-      : root_(testing::TempDir() + "tensor_cache_test_" +
-              testing::UnitTest::GetInstance()->current_test_info()->name()) {
+      : root_(::testing::TempDir() + "tensor_cache_test_" +
+              ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
     fs::remove_all(root_);
   }
   ~TensorCacheTest() override { fs::remove_all(root_); }
@@ -98,7 +98,7 @@ TEST_F(TensorCacheTest, AWorkerThatIsKilledWhileMakingLeavesNoEntryAndNoLock) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFSIGNALED(status));
-  EXPECT_THAT(Entries(), testing::IsEmpty());
+  EXPECT_THAT(Entries(), ::testing::IsEmpty());
   int waited = 0;
   EXPECT_EQ(LastOf(cache.GetOrMake("numbers", "one", Make(), [&] { ++waited; })), 1);
   EXPECT_EQ(waited, 0);
@@ -112,7 +112,7 @@ TEST_F(TensorCacheTest, WhatAKilledWriterLeftIsRemovedWithTheNextEntry) {
   std::ofstream(path.parent_path() / "other.safetensors.0123456789ab.tmp") << "another entry's writer may be alive";
   cache.GetOrMake("numbers", "one", Make());
   EXPECT_THAT(Entries(),
-              testing::UnorderedElementsAre(path, path.parent_path() / "other.safetensors.0123456789ab.tmp"));
+              ::testing::UnorderedElementsAre(path, path.parent_path() / "other.safetensors.0123456789ab.tmp"));
 }
 
 TEST_F(TensorCacheTest, EveryTruncationAndEveryFlippedByteIsMadeAnew) {
@@ -149,7 +149,7 @@ TEST_F(TensorCacheTest, OnAFullDiskWhatWasMadeIsUsedAndNothingIsLeft) {
   ::setrlimit(RLIMIT_FSIZE, &limit);
   std::signal(SIGXFSZ, before);
   EXPECT_EQ(LastOf(entry), 1);
-  EXPECT_THAT(Entries(), testing::IsEmpty());
+  EXPECT_THAT(Entries(), ::testing::IsEmpty());
   EXPECT_EQ(LastOf(cache.GetOrMake("numbers", "one", Make())), 2) << "once there is room, it is kept";
   EXPECT_EQ(Entries().size(), 1u);
 }
@@ -157,7 +157,7 @@ TEST_F(TensorCacheTest, OnAFullDiskWhatWasMadeIsUsedAndNothingIsLeft) {
 TEST_F(TensorCacheTest, WhatMakeThrowsLeavesNoEntry) {
   const TensorCache cache(root_);
   EXPECT_THROW(cache.GetOrMake("numbers", "one", []() -> TensorMap { throw Stopped(); }), Stopped);
-  EXPECT_THAT(Entries(), testing::IsEmpty());
+  EXPECT_THAT(Entries(), ::testing::IsEmpty());
   EXPECT_EQ(LastOf(cache.GetOrMake("numbers", "one", Make())), 1);
 }
 
@@ -167,7 +167,7 @@ TEST_F(TensorCacheTest, AFolderThatCannotBeMadeIsNamed) {
     TensorCache(root_).GetOrMake("numbers", "one", Make());
     FAIL() << "expected a UserError";
   } catch (const UserError& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr(root_ + "/numbers"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr(root_ + "/numbers"));
   }
 }
 

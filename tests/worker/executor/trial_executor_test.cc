@@ -27,8 +27,8 @@ namespace loupe::worker {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 class TrialExecutorTest : public TrialTest {
  protected:
@@ -73,7 +73,7 @@ TEST_F(TrialExecutorTest, ATrialEndsWithScoresThatCanBeRecomputedFromItsArtifact
   ASSERT_TRUE(subject_sheet.ok());
   EXPECT_EQ(subject_sheet->width, 3 * (sheet->width - 2) / 2 + 4) << "nine pictures, and four of a trial";
   EXPECT_EQ(observer.losses.size(), 3u);
-  EXPECT_THAT(observer.phases, testing::IsSupersetOf({"prepare", "train", "sample", "score"}));
+  EXPECT_THAT(observer.phases, ::testing::IsSupersetOf({"prepare", "train", "sample", "score"}));
   EXPECT_EQ(outcome.provenance.at("trainable_parameters").empty(), false);
 }
 
@@ -226,7 +226,7 @@ TEST_F(TrialExecutorTest, FineTuningScoresAgainstItsCaptionsAndGivesCurves) {
   EXPECT_FALSE(outcome.scores.contains("clip_fid_class"));
   EXPECT_TRUE(outcome.scores.contains("dino_i"));
   EXPECT_TRUE(fs::exists(observer.File("dino-own.npy")));
-  EXPECT_THAT(observer.metrics, testing::IsSupersetOf({"loss", "validation_loss", "clip_fid"}));
+  EXPECT_THAT(observer.metrics, ::testing::IsSupersetOf({"loss", "validation_loss", "clip_fid"}));
 }
 
 TEST_F(TrialExecutorTest, WhatTheUserCanMendIsAUserErrorThatNamesIt) {
@@ -308,7 +308,7 @@ TEST(MakeTrialExecutorTest, SaysWhichBasesItLoads) {
     ASSERT_TRUE(kind.ok()) << kind.status();
     auto config = JsonConfig::Read(fmt::format("{}/{}/config.json", folder, DenoiserFolder(*kind)));
     ASSERT_TRUE(config.ok()) << config.status();
-    EXPECT_THAT((*executor)->Abilities().bases, testing::Contains(config->String("_class_name")));
+    EXPECT_THAT((*executor)->Abilities().bases, ::testing::Contains(config->String("_class_name")));
   }
 }
 

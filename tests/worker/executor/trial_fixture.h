@@ -51,11 +51,11 @@ class RecordingObserver : public AttemptObserver {
   bool stop_ = false;
 };
 
-class TrialTest : public testing::Test {
+class TrialTest : public ::testing::Test {
  protected:
   // The suite's folder with the pictures in it.
   static void MakeFolder(const std::string& name) {
-    root_ = testing::TempDir() + name;
+    root_ = ::testing::TempDir() + name;
     std::filesystem::remove_all(root_);
     const auto items = ReadEmojiItems("configs/bases/emoji-sd/items.json");
     ASSERT_TRUE(items.ok()) << items.status();

@@ -10,8 +10,8 @@ namespace loupe::worker {
 namespace {
 
 using nlohmann::json;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 JsonConfig Config(const std::string& text) { return JsonConfig("folder/config.json", json::parse(text)); }
 
@@ -56,7 +56,7 @@ TEST(JsonConfigTest, UnknownKeysAreRefusedUnlessTheyAreOff) {
 }
 
 TEST(JsonConfigTest, FilesOfPythonsJsonAreReadAndBrokenOnesLocated) {
-  const std::string path = testing::TempDir() + "json_config_test.json";
+  const std::string path = ::testing::TempDir() + "json_config_test.json";
   std::ofstream(path) << R"({"a": -Infinity, "b": NaN, "c": "NaN \" Infinity"})";
   const auto parsed = ReadJsonFile(path);
   ASSERT_TRUE(parsed.ok()) << parsed.status();

@@ -21,7 +21,7 @@ TEST(TorchArchiveTest, WhatIsWrittenIsReadBackInEveryType) {
       {"long", {ElementType::kI64, {3}, first(24)}},      {"int", {ElementType::kI32, {2, 1}, first(8)}},
       {"byte", {ElementType::kU8, {5}, first(5)}},        {"number", {ElementType::kF32, {}, first(4)}},
       {"empty", {ElementType::kF32, {0, 3}, {}}}};
-  const std::string path = testing::TempDir() + "torch_archive_test.pt";
+  const std::string path = ::testing::TempDir() + "torch_archive_test.pt";
   ASSERT_TRUE(WriteTorchArchive(path, arrays).ok());
   const auto read = TorchCheckpoint::Open(path);
   std::filesystem::remove(path);
@@ -45,7 +45,7 @@ TEST(TorchArchiveTest, NestedDataReadsBackWithItsArrays) {
                          {text("list"), {TorchValue::List{{int64_t{1}}, {0.5}}}},
                          {text("truth"), {true}},
                          {text("none"), {}}}};
-  const std::string path = testing::TempDir() + "torch_value_test.pt";
+  const std::string path = ::testing::TempDir() + "torch_value_test.pt";
   ASSERT_TRUE(WriteTorchValue(path, {root}).ok());
   const auto read = TorchObject::Open(path);
   EXPECT_FALSE(TorchCheckpoint::Open(path).ok()) << "no state dictionary";
@@ -76,7 +76,7 @@ TEST(TorchArchiveTest, SameArraysGiveTheSameBytes) {
 TEST(TorchArchiveTest, AnErrorOfWritingNamesTheFileAndLeavesNone) {
   const absl::Status status = WriteTorchArchive("/nowhere/a.pt", {{"a", {ElementType::kU8, {1}, "1"}}});
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("/nowhere/a.pt"));
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("/nowhere/a.pt"));
 }
 
 }  // namespace

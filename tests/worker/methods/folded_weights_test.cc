@@ -18,7 +18,7 @@
 namespace loupe::worker {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 using Weights = std::map<std::string, torch::Tensor>;
 
@@ -27,7 +27,7 @@ Settings Cell(const std::string& input, const std::string& output, const std::st
       {{"method.input", input}, {"method.output", output}, {"method.activation", activation}, {"method.scale", "0.5"}});
 }
 
-class FoldedWeightsTest : public testing::Test {
+class FoldedWeightsTest : public ::testing::Test {
  protected:
   FoldedWeightsTest() : base_(MakeSmallBase()) {
     RandomStream stream(3);
@@ -116,7 +116,7 @@ TEST(ModuleFilesTest, BlocksHaveTheNamesOfTheOriginalCode) {
 }
 
 TEST_F(FoldedWeightsTest, ModuleFilesHoldEachBlocksLayersUnderTheOriginalKeys) {
-  const std::string folder = testing::TempDir() + "module_files_test";
+  const std::string folder = ::testing::TempDir() + "module_files_test";
   std::filesystem::remove_all(folder);
   for (const auto& [input, output] : {std::pair{"CA_out", "FFN_in"}, std::pair{"Res_in", "Res_out"}}) {
     std::filesystem::create_directories(folder);

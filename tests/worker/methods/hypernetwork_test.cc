@@ -37,7 +37,7 @@ HyperValues Hyper(const HyperValues& more = {}) {
 double Furthest(const torch::Tensor& a, const torch::Tensor& b) { return (a - b).abs().max().item<double>(); }
 
 // Contexts of 24 (text) and 64 (the picture's own stream) numbers.
-class HypernetworkTest : public testing::Test {
+class HypernetworkTest : public ::testing::Test {
  protected:
   HypernetworkTest() { at::set_num_threads(1); }
 
@@ -203,7 +203,7 @@ TEST_F(HypernetworkTest, UnderAutocastALayerKeepsItsType) {
 
 class HypernetworkFilesTest : public HypernetworkTest {
  protected:
-  HypernetworkFilesTest() : folder_(testing::TempDir() + "hypernetwork_files_test/") {
+  HypernetworkFilesTest() : folder_(::testing::TempDir() + "hypernetwork_files_test/") {
     std::filesystem::create_directories(folder_);
   }
   ~HypernetworkFilesTest() override { std::filesystem::remove_all(folder_); }

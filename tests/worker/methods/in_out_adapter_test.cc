@@ -27,7 +27,7 @@ std::map<std::string, std::string> Cell(PositionPairId pair, const std::string& 
           {"method.scale", scale}};
 }
 
-class InOutAdapterTest : public testing::Test {
+class InOutAdapterTest : public ::testing::Test {
  protected:
   // The tensors are tiny: threads would only wait for each other.
   InOutAdapterTest() { at::set_num_threads(1); }
@@ -208,7 +208,7 @@ TEST_F(InOutAdapterTest, ImportRestoresWhatExportGaveAndNamesWhatDoesNotFit) {
     method->Import(0, arrays);
     FAIL() << "an array is missing";
   } catch (const c10::Error& error) {
-    EXPECT_THAT(error.what_without_backtrace(), testing::HasSubstr("transformer_blocks.0.adapter.up.bias"));
+    EXPECT_THAT(error.what_without_backtrace(), ::testing::HasSubstr("transformer_blocks.0.adapter.up.bias"));
   }
 }
 

@@ -21,9 +21,9 @@ using Arrays = std::map<std::string, torch::Tensor>;
 
 constexpr char kToQ[] = "transformer.transformer_blocks.0.attn1.to_q";
 
-class LoraFilesTest : public testing::Test {
+class LoraFilesTest : public ::testing::Test {
  protected:
-  LoraFilesTest() : folder_(testing::TempDir() + "lora_files_test"), sites_(SitesIn(*network_)) {
+  LoraFilesTest() : folder_(::testing::TempDir() + "lora_files_test"), sites_(SitesIn(*network_)) {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }

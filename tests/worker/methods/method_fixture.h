@@ -21,7 +21,7 @@ using Values = std::map<std::string, std::string>;
 
 inline double Difference(const torch::Tensor& a, const torch::Tensor& b) { return (a - b).abs().max().item<double>(); }
 
-class MethodFixture : public testing::Test {
+class MethodFixture : public ::testing::Test {
  protected:
   MethodFixture() { at::set_num_threads(1); }
 

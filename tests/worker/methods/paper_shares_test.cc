@@ -14,7 +14,7 @@
 namespace loupe::worker {
 namespace {
 
-class PaperSharesTest : public testing::Test {
+class PaperSharesTest : public ::testing::Test {
  protected:
   // Its weights stay uninitialised, so that the operating system gives them no memory.
   PaperSharesTest() {

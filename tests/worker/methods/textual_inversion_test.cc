@@ -34,12 +34,12 @@ WordValues Inversion(const WordValues& more = {}) {
   return values;
 }
 
-class TextualInversionTest : public testing::Test {
+class TextualInversionTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     at::set_num_threads(1);
     base_ = std::make_unique<BaseModel>(*LoadBase("configs/bases/emoji-sd"));
-    folder_ = testing::TempDir() + "textual_inversion_test/";
+    folder_ = ::testing::TempDir() + "textual_inversion_test/";
     std::filesystem::create_directories(folder_);
   }
   static void TearDownTestSuite() {

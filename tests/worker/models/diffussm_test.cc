@@ -165,7 +165,7 @@ TEST(DiffuSSMTest, PositionsAndDirectionsTakePart) {
 
 TEST(DiffuSSMTest, ConfigErrorsNameTheKey) {
   namespace fs = std::filesystem;
-  const fs::path path = fs::path(testing::TempDir()) / "diffussm_config.json";
+  const fs::path path = fs::path(::testing::TempDir()) / "diffussm_config.json";
   const auto refused = [&](const std::string& json) {
     std::ofstream(path) << json;
     const auto config = DiffuSSMConfig::Read(path.string());
@@ -174,10 +174,10 @@ TEST(DiffuSSMTest, ConfigErrorsNameTheKey) {
   const std::string good = R"("hidden_size": 8, "num_layers": 2, "sample_size": 4)";
   EXPECT_EQ(refused("{" + good + "}"), "accepted");
   EXPECT_THAT(refused("{" + good + R"(, "discretisation": "euler"})"),
-              testing::AllOf(testing::HasSubstr(path.string()), testing::HasSubstr("\"zoh\" or \"bilinear\"")));
-  EXPECT_THAT(refused("{" + good + R"(, "hourglass": 3})"), testing::HasSubstr("divides sample_size (4)"));
-  EXPECT_THAT(refused("{" + good + R"(, "heads": 3})"), testing::HasSubstr("'heads'"));
-  EXPECT_THAT(refused(R"({"num_layers": 2, "sample_size": 4})"), testing::HasSubstr("hidden_size"));
+              ::testing::AllOf(::testing::HasSubstr(path.string()), ::testing::HasSubstr("\"zoh\" or \"bilinear\"")));
+  EXPECT_THAT(refused("{" + good + R"(, "hourglass": 3})"), ::testing::HasSubstr("divides sample_size (4)"));
+  EXPECT_THAT(refused("{" + good + R"(, "heads": 3})"), ::testing::HasSubstr("'heads'"));
+  EXPECT_THAT(refused(R"({"num_layers": 2, "sample_size": 4})"), ::testing::HasSubstr("hidden_size"));
 }
 
 TEST(DiTTest, XL2HasThePublishedParameters) {

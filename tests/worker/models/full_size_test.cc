@@ -83,7 +83,7 @@ int64_t WritePart(const fs::path& folder, const char* config_name, const char* c
 
 TEST(FullSizeTest, StableDiffusion15LoadsTrainsAndSamplesWithin20Gb) {
   torch::manual_seed(1);
-  const fs::path folder = fs::path(testing::TempDir()) / "full_size_test";
+  const fs::path folder = fs::path(::testing::TempDir()) / "full_size_test";
   fs::remove_all(folder);
   const char* weights = "diffusion_pytorch_model.safetensors";
   const int64_t unet_count = WritePart<UNet2DConditionModel, UNet2DConditionConfig>(

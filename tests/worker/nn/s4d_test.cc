@@ -61,7 +61,7 @@ double Furthest(const torch::Tensor& a, const torch::Tensor& b) {
   return (a.to(torch::kFloat64) - b).abs().max().item<double>() / b.abs().max().item<double>();
 }
 
-class S4DTest : public testing::TestWithParam<Discretisation> {};
+class S4DTest : public ::testing::TestWithParam<Discretisation> {};
 
 TEST_P(S4DTest, ConvolutionIsTheRecurrence) {
   for (const int64_t length : {1, 2, 37, 64}) {
@@ -135,7 +135,7 @@ TEST_P(S4DTest, KernelsAndOutputsAreLrnnxs) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Discretisations, S4DTest,
-                         testing::Values(Discretisation::kZeroOrderHold, Discretisation::kBilinear),
+                         ::testing::Values(Discretisation::kZeroOrderHold, Discretisation::kBilinear),
                          [](const auto& info) {
                            return info.param == Discretisation::kZeroOrderHold ? "ZeroOrderHold" : "Bilinear";
                          });

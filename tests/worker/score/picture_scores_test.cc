@@ -17,11 +17,11 @@ namespace loupe::worker {
 namespace {
 
 using analysis::FeatureMatrix;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Key;
-using testing::Pair;
-using testing::UnorderedElementsAre;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Key;
+using ::testing::Pair;
+using ::testing::UnorderedElementsAre;
 
 FeatureMatrix Random(int64_t rows, int64_t cols, uint64_t seed) {
   std::mt19937_64 generator(seed);

@@ -11,7 +11,7 @@ namespace {
 TEST(EpochOrderTest, SeesEveryItemOnceBeforeAnyTwice) {
   EpochOrder order(5, RandomStream(3));
   for (int pass = 0; pass < 3; ++pass) {
-    EXPECT_THAT(order.Next(5), testing::UnorderedElementsAre(0, 1, 2, 3, 4));
+    EXPECT_THAT(order.Next(5), ::testing::UnorderedElementsAre(0, 1, 2, 3, 4));
   }
 }
 

@@ -65,11 +65,11 @@ struct TrialRun {
   double validation = 0;  // loss with the average
 };
 
-class PackTest : public testing::Test {
+class PackTest : public ::testing::Test {
  protected:
   PackTest() : base_(MakeSmallBase()), trials_(EightTrials()), data_(MakeSmallData(/*prior=*/true)) {
     at::set_num_threads(1);
-    path_ = testing::TempDir() + "pack_test.safetensors";
+    path_ = ::testing::TempDir() + "pack_test.safetensors";
     RandomStream stream(21);
     validation_ = {stream.Normal({4, 4, 8, 8}),
                    stream.Normal({4, 5, 16}),

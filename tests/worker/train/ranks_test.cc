@@ -30,7 +30,7 @@ namespace loupe::worker {
 namespace {
 
 std::string NewFolder() {
-  std::string pattern = testing::TempDir() + "ranks_test-XXXXXX";
+  std::string pattern = ::testing::TempDir() + "ranks_test-XXXXXX";
   return mkdtemp(pattern.data());
 }
 
@@ -68,7 +68,7 @@ struct RankedRun {
   std::string checkpoint;
 };
 
-class RanksTest : public testing::Test {
+class RanksTest : public ::testing::Test {
  protected:
   static constexpr int64_t kSteps = 4;
 
@@ -255,7 +255,7 @@ TEST_F(RanksTest, ASilentMachineIsNotWaitedForLong) {
     group.SumOnCpu(torch::ones({4}));
     const std::vector<int> limits = LimitsOfConnections("127.0.0.1");
     EXPECT_GE(limits.size(), 2u);
-    EXPECT_THAT(limits, testing::Each(90000));
+    EXPECT_THAT(limits, ::testing::Each(90000));
     group.SumOnCpu(torch::ones({4}));
   });
 }

@@ -43,11 +43,11 @@ std::vector<Settings> EveryPair() {
   return all;
 }
 
-class SharedPrefixTest : public testing::Test {
+class SharedPrefixTest : public ::testing::Test {
  protected:
   SharedPrefixTest() : base_(MakeSmallBase()), data_(MakeSmallData(/*prior=*/true)) {
     at::set_num_threads(1);
-    path_ = testing::TempDir() + "shared_prefix_test.safetensors";
+    path_ = ::testing::TempDir() + "shared_prefix_test.safetensors";
     for (torch::Tensor& weight : base_.unet->parameters()) weight.set_requires_grad(false);
   }
 

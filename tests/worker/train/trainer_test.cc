@@ -49,11 +49,11 @@ std::vector<TrainSlot> Slots(const std::shared_ptr<const DreamBoothData>& data, 
   return slots;
 }
 
-class TrainerTest : public testing::Test {
+class TrainerTest : public ::testing::Test {
  protected:
   TrainerTest() : base_(MakeSmallBase()) {
     at::set_num_threads(1);
-    path_ = testing::TempDir() + "trainer_test_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    path_ = ::testing::TempDir() + "trainer_test_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove(path_);
   }
   ~TrainerTest() override { std::filesystem::remove(path_); }
