@@ -30,6 +30,7 @@ struct ReportFlags {
   std::vector<std::string> with;
   std::vector<std::string> baseline;
   std::string compare;
+  std::string rankings_between;
   std::vector<std::string> simple_effects;
   std::vector<std::string> contrasts;
   std::string table;
@@ -56,6 +57,7 @@ absl::Status Run(const ReportFlags& flags) {
   if (!flags.compare.empty()) {
     LOUPE_ASSIGN_OR_RETURN(*request.mutable_compare(), SweepName(flags.compare));
   }
+  request.set_rankings_between(flags.rankings_between);
   *request.mutable_simple_effects() = {flags.simple_effects.begin(), flags.simple_effects.end()};
   *request.mutable_contrasts() = {flags.contrasts.begin(), flags.contrasts.end()};
   request.set_table(flags.table);
@@ -112,6 +114,10 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(0.001, 1.0))
       ->capture_default_str();
   command->add_option("--compare", flags->compare, "Sweep whose ranking of the cells is compared with this one's");
+  command->add_option(
+      "--rankings-between", flags->rankings_between,
+      "Factor whose levels' rankings of the cells are compared, such as 'base' or, over the subjects and "
+      "within each, 'base | subject'");
   AddQuestionOptions(*command, flags->simple_effects, flags->contrasts);
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv", "html"});
   std::vector<std::string> tables = analysis::CsvTableNames();

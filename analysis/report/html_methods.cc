@@ -27,9 +27,9 @@ HtmlSection ProvenanceSection(const HtmlContext& context) {
   row("seed", fmt::format("{}", provenance.seed));
   for (const auto& [name, version] : provenance.versions) row(name, version);
   section.body += "</tbody></table></div>\n";
-  if (!provenance.settings.empty()) {
+  if (const auto settings = AllSettings(context.results); !settings.empty()) {
     section.body += "<details><summary>Settings</summary><div class=\"wide\"><table><tbody>\n";
-    for (const auto& [name, value] : provenance.settings) row(name, value);
+    for (const auto& [name, value] : settings) row(name, value);
     section.body += "</tbody></table></div></details>\n";
   }
   if (!provenance.spec_text.empty()) {

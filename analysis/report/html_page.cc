@@ -14,9 +14,10 @@ absl::StatusOr<std::string> RenderHtml(const SweepResults& results, const Report
   const std::vector<HtmlSection> sections = {
       FTableSection(context),      MethodComparisonSection(context), HeatMapSection(context),
       MainEffectsSection(context), InteractionsSection(context),     ComparisonsSection(context),
-      CellsSection(context),       BaselineSection(context),         AgreementSection(context),
-      SamplesSection(context),     CurvesSection(context),           DiagnosticsSection(context),
-      MissingSection(context),     MethodsSection(context),          ProvenanceSection(context)};
+      CellsSection(context),       BaselineSection(context),         LevelRankingsSection(context),
+      AgreementSection(context),   SamplesSection(context),          CurvesSection(context),
+      DiagnosticsSection(context), MissingSection(context),          MethodsSection(context),
+      ProvenanceSection(context)};
 
   std::string page = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"

@@ -30,6 +30,7 @@ HtmlSection FTableSection(const HtmlContext& context);            // html_tables
 std::string BestCellsTable(const HtmlContext& context);           // html_tables.cc
 HtmlSection CellsSection(const HtmlContext& context);             // html_details.cc
 HtmlSection AgreementSection(const HtmlContext& context);         // html_agreement.cc
+HtmlSection LevelRankingsSection(const HtmlContext& context);     // html_level_rankings.cc
 HtmlSection BaselineSection(const HtmlContext& context);          // html_agreement.cc
 HtmlSection ComparisonsSection(const HtmlContext& context);       // html_details.cc
 HtmlSection DiagnosticsSection(const HtmlContext& context);       // html_details.cc

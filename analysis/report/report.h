@@ -34,6 +34,9 @@ struct ReportOptions {
   // Questions about means beyond those of each factor, see analysis/stats/contrasts.h: "input | output", and
   // "[input=SA_in] - [input=CA_in]". A question about what is not in the model is InvalidArgument.
   std::vector<std::string> simple_effects, contrasts;
+  // Whether the levels of a factor put the cells of all others in the same order, within the levels of others and over
+  // them: "base | subject" (level_rankings.h). Empty: not asked.
+  std::string rankings_between;
   // Of RenderCsv: "trials" or one of FormatCsvTable's (anova_format.h). Empty: "trials".
   std::string csv_table;
   // A sweep whose cell ranking is compared with this one's, by the same response where it has that. Null: none.

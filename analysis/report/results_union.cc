@@ -1,10 +1,11 @@
 #include "analysis/report/results_union.h"
 
 #include <algorithm>
-#include <memory>
+#include <map>
 #include <set>
 #include <utility>
 
+#include "analysis/report/untuned_base.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -18,12 +19,49 @@ absl::Status Differ(const SweepResults& a, const SweepResults& b, std::string_vi
       fmt::format("{} and {} cannot be analysed as one design: {}", a.sweep_id, b.sweep_id, what));
 }
 
+using SettingValues = std::map<std::string, std::string>;
+
+// `where` ends with a space where it is not empty.
+absl::Status CheckSame(const SweepResults& a, const SweepResults& b, const SettingValues& of_a,
+                       const SettingValues& of_b, std::string_view where) {
+  for (const auto& [key, value] : of_a) {
+    const auto found = of_b.find(key);
+    if (found == of_b.end()) return Differ(a, b, fmt::format("only the first sets {}'{}'", where, key));
+    if (found->second != value) {
+      return Differ(a, b, fmt::format("{}'{}' is {} and {}", where, key, value, found->second));
+    }
+  }
+  for (const auto& [key, value] : of_b) {
+    if (!of_a.contains(key)) return Differ(a, b, fmt::format("only the second sets {}'{}'", where, key));
+  }
+  return absl::OkStatus();
+}
+
+// What a level sets; nothing where it is a value.
+SettingValues SettingsOf(const SweepFactor& factor, size_t level) {
+  return level < factor.settings.size() ? factor.settings[level] : SettingValues();
+}
+
+// A level that both have is the same thing in both; one that only one has may set what it likes.
+absl::Status CheckSameLevels(const SweepResults& a, const SweepResults& b, const SweepFactor& of_a,
+                             const SweepFactor& of_b) {
+  for (size_t level = 0; level < of_a.levels.size(); ++level) {
+    const auto found = std::find(of_b.levels.begin(), of_b.levels.end(), of_a.levels[level]);
+    if (found == of_b.levels.end()) continue;
+    LOUPE_RETURN_IF_ERROR(CheckSame(a, b, SettingsOf(of_a, level),
+                                    SettingsOf(of_b, static_cast<size_t>(found - of_b.levels.begin())),
+                                    fmt::format("for the level '{}' of {} ", of_a.levels[level], of_a.name)));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSameDesign(const SweepResults& a, const SweepResults& b) {
   if (a.factors.size() != b.factors.size()) return Differ(a, b, "they vary different factors");
   for (const SweepFactor& factor : a.factors) {
-    const bool both = std::any_of(b.factors.begin(), b.factors.end(),
-                                  [&](const SweepFactor& other) { return other.key == factor.key; });
-    if (!both) return Differ(a, b, fmt::format("only the first varies '{}'", factor.name));
+    const auto other =
+        std::find_if(b.factors.begin(), b.factors.end(), [&](const SweepFactor& one) { return one.key == factor.key; });
+    if (other == b.factors.end()) return Differ(a, b, fmt::format("only the first varies '{}'", factor.name));
+    LOUPE_RETURN_IF_ERROR(CheckSameLevels(a, b, factor, *other));
   }
   if (a.replicates != b.replicates) {
     return Differ(a, b, fmt::format("they have {} and {} replicates", a.replicates, b.replicates));
@@ -33,15 +71,7 @@ absl::Status CheckSameDesign(const SweepResults& a, const SweepResults& b) {
                   fmt::format("their seeds are {} and {}, so their replicates saw different random numbers",
                               a.provenance.seed, b.provenance.seed));
   }
-  for (const auto& [key, value] : a.provenance.settings) {
-    const auto found = b.provenance.settings.find(key);
-    if (found == b.provenance.settings.end()) return Differ(a, b, fmt::format("only the first sets '{}'", key));
-    if (found->second != value) return Differ(a, b, fmt::format("'{}' is {} and {}", key, value, found->second));
-  }
-  for (const auto& [key, value] : b.provenance.settings) {
-    if (!a.provenance.settings.contains(key)) return Differ(a, b, fmt::format("only the second sets '{}'", key));
-  }
-  return absl::OkStatus();
+  return CheckSame(a, b, a.provenance.settings, b.provenance.settings, "");
 }
 
 // For each factor of `into`: which factor of `from` it is, and the number that each of its levels has in `into`, where
@@ -55,10 +85,14 @@ std::vector<LevelMap> MapLevels(SweepResults& into, const SweepResults& from) {
   for (SweepFactor& factor : into.factors) {
     LevelMap map;
     while (from.factors[map.factor].key != factor.key) ++map.factor;
-    for (const std::string& level : from.factors[map.factor].levels) {
-      const auto found = std::find(factor.levels.begin(), factor.levels.end(), level);
+    const SweepFactor& other = from.factors[map.factor];
+    for (size_t level = 0; level < other.levels.size(); ++level) {
+      const auto found = std::find(factor.levels.begin(), factor.levels.end(), other.levels[level]);
       map.code.push_back(static_cast<int32_t>(found - factor.levels.begin()));
-      if (found == factor.levels.end()) factor.levels.push_back(level);
+      if (found != factor.levels.end()) continue;
+      factor.levels.push_back(other.levels[level]);
+      factor.settings.resize(factor.levels.size());
+      factor.settings.back() = SettingsOf(other, level);
     }
     maps.push_back(std::move(map));
   }
@@ -111,7 +145,10 @@ absl::Status Append(SweepResults& into, SweepResults from) {
   std::stable_sort(into.curves.begin(), into.curves.end(), [](const MetricCurve& a, const MetricCurve& b) {
     return std::pair(a.metric, a.trial_index) < std::pair(b.metric, b.trial_index);
   });
-  if (into.baseline_scores.empty()) into.baseline_scores = from.baseline_scores;
+  std::map<std::string, double> baseline = BaselineScores(into.trials);
+  baseline.merge(into.baseline_scores);
+  baseline.merge(from.baseline_scores);
+  into.baseline_scores = std::move(baseline);
   if (from.load_sample_picture) {
     const PictureLoader before = into.load_sample_picture;
     into.load_sample_picture = [before, after = from.load_sample_picture,

@@ -121,6 +121,18 @@ void AddPart(std::string& text, int64_t count, std::string_view what) {
 
 }  // namespace
 
+std::map<std::string, std::string> AllSettings(const SweepResults& results) {
+  std::map<std::string, std::string> all = results.provenance.settings;
+  for (const SweepFactor& factor : results.factors) {
+    for (size_t level = 0; level < factor.settings.size(); ++level) {
+      for (const auto& [key, value] : factor.settings[level]) {
+        all.emplace(fmt::format("{}: {}", factor.levels[level], key), value);
+      }
+    }
+  }
+  return all;
+}
+
 const std::string& LevelName(const SweepResults& results, const TrialRecord& trial, size_t factor) {
   static const std::string none;
   const int32_t level = trial.levels[factor];
@@ -225,6 +237,7 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
   digest.Update(fmt::format("{} {}\n", options.simple_effects.size(), options.contrasts.size()));
   for (const std::string& question : options.simple_effects) text(question);
   for (const std::string& formula : options.contrasts) text(formula);
+  if (!options.rankings_between.empty()) text(options.rankings_between);
   if (options.compare_with != nullptr) {
     ReportOptions alone = options;
     alone.baseline.clear();
@@ -232,6 +245,7 @@ std::string SnapshotHash(const SweepResults& results, const ReportOptions& optio
     alone.equal_parameters = {};
     alone.simple_effects.clear();
     alone.contrasts.clear();
+    alone.rankings_between.clear();
     alone.compare_with = nullptr;
     text(SnapshotHash(*options.compare_with, alone));
   }
@@ -331,6 +345,13 @@ absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const Re
   if (const auto warning = results.score_warnings.find(WithoutBaseSuffix(sweep.response));
       warning != results.score_warnings.end()) {
     sweep.analysis.notes.push_back(fmt::format("{}: {}", warning->first, warning->second));
+  }
+  if (!options.rankings_between.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(
+        sweep.level_rankings,
+        RankingsBetweenLevels(sweep.analysis.data, options.rankings_between,
+                              results.replicates > 1 ? kReplicateFactor : "", sweep.analysis.smaller_is_better,
+                              options.confidence, options.include_stopped_early));
   }
   if (options.compare_with != nullptr) {
     LOUPE_ASSIGN_OR_RETURN(sweep.agreement, Agreement(sweep.analysis, options));

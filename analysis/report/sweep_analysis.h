@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "analysis/report/factorial_analysis.h"
+#include "analysis/report/level_rankings.h"
 #include "analysis/report/ranking_agreement.h"
 #include "analysis/report/report.h"
 #include "analysis/report/sweep_results.h"
@@ -31,7 +32,8 @@ struct SweepAnalysis {
   std::string response;
   TrialCount count;
   FactorialAnalysis analysis;
-  std::optional<RankingAgreement> agreement;  // only where a sweep to compare with was given
+  std::optional<LevelRankings> level_rankings;  // only where they were asked for
+  std::optional<RankingAgreement> agreement;    // only where a sweep to compare with was given
   std::string hash;
 };
 

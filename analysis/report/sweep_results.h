@@ -22,6 +22,9 @@ struct SweepFactor {
   std::vector<std::string> levels;  // in the order to show; positions in data-path order as in common/positions.h
   // Of a sweep over methods: the level of the factor kMethodFactor at which alone this factor exists; else empty.
   std::string within = {};
+  // By level: what it sets, by setting, where a level sets several together ("cats": "task.images", …) or is a method.
+  // Empty where each level is a value of `key`.
+  std::vector<std::map<std::string, std::string>> settings = {};
 };
 
 // Compares the sweep's methods: the factor whose levels have factors of their own.
@@ -54,7 +57,7 @@ struct MetricCurve {
 struct SweepProvenance {
   uint64_t seed = 0;
   std::string spec_text;                        // the sweep file as submitted
-  std::map<std::string, std::string> settings;  // fully resolved: "base", "task.kind", "budget.steps", …
+  std::map<std::string, std::string> settings;  // of all cells, resolved: "base", "task.kind", "budget.steps", …
   std::map<std::string, std::string> versions;  // "loupe", "libtorch", "schema", …
 };
 
@@ -76,6 +79,10 @@ struct SweepResults {
   SweepProvenance provenance;
   std::vector<std::string> notes;  // whole sentences on how the snapshot was put together, for the reader
 };
+
+// What the sweep fixes, for its readers: a setting by its key; what a level sets with that level before it ("lora:
+// method.alpha", "cats: task.images").
+std::map<std::string, std::string> AllSettings(const SweepResults& results);
 
 // The level's name; empty for kNoSuchFactor.
 const std::string& LevelName(const SweepResults& results, const TrialRecord& trial, size_t factor);

@@ -62,6 +62,69 @@ std::string AgreementText(const RankingAgreement& agreement) {
   return fmt::format("{}\n{}", text, table.Text());
 }
 
+Json LevelRankingsJson(const LevelRankings& rankings) {
+  Json cells = Json::array();
+  for (const CellOnLevels& cell : rankings.cells) {
+    Json levels = Json::object(), means = Json::object();
+    for (size_t i = 0; i < cell.levels.size(); ++i) levels[rankings.cell_factors[i]] = cell.levels[i];
+    for (size_t i = 0; i < cell.means.size(); ++i) means[rankings.levels[i]] = NumberOrNull(cell.means[i]);
+    cells.push_back({{"levels", std::move(levels)}, {"means", std::move(means)}});
+  }
+  Json pairs = Json::array();
+  for (const LevelPairRanking& pair : rankings.pairs) {
+    Json within = Json::object();
+    for (size_t i = 0; i < pair.rho_within.size(); ++i)
+      within[rankings.within_levels[i]] = NumberOrNull(pair.rho_within[i]);
+    pairs.push_back({{"first", pair.first},
+                     {"second", pair.second},
+                     {"spearman", NumberOrNull(pair.spearman.rho)},
+                     {"p", NumberOrNull(pair.spearman.p)},
+                     {"low", NumberOrNull(pair.interval.low)},
+                     {"high", NumberOrNull(pair.interval.high)},
+                     {"within", std::move(within)}});
+  }
+  Json with_itself = Json::object();
+  for (size_t i = 0; i < rankings.with_itself.size(); ++i)
+    with_itself[rankings.levels[i]] = NumberOrNull(rankings.with_itself[i]);
+  return {{"reason", rankings.reason.empty() ? Json(nullptr) : Json(rankings.reason)},
+          {"factor", rankings.factor},
+          {"averaged_over", rankings.averaged_over},
+          {"blocks", rankings.blocks},
+          {"blocks_in_all", rankings.blocks_in_all},
+          {"cells", std::move(cells)},
+          {"pairs", std::move(pairs)},
+          {"with_itself", std::move(with_itself)}};
+}
+
+std::string LevelRankingsText(const LevelRankings& rankings, double confidence) {
+  std::string text = fmt::format("\nRankings between the levels of {}\n\n{}", rankings.factor,
+                                 WrapText(LevelRankingsSentence(rankings), 98, "", ""));
+  if (!rankings.reason.empty()) return text;
+  std::vector<std::string> head = {fmt::format("{}", fmt::join(rankings.cell_factors, ", "))};
+  head.insert(head.end(), rankings.levels.begin(), rankings.levels.end());
+  TextTable means(head);
+  for (const CellOnLevels& cell : rankings.cells) {
+    std::vector<std::string> row = {CellName(cell.levels)};
+    for (const double mean : cell.means) row.push_back(FormatNumber(mean));
+    means.Add(std::move(row));
+  }
+  head = {"levels", "ρ", fmt::format("{:g} %", 100 * confidence), "p"};
+  head.insert(head.end(), rankings.within_levels.begin(), rankings.within_levels.end());
+  TextTable pairs(head);
+  for (const LevelPairRanking& pair : rankings.pairs) {
+    std::vector<std::string> row = {fmt::format("{} – {}", pair.first, pair.second), FormatNumber(pair.spearman.rho, 3),
+                                    FormatInterval(pair.interval.low, pair.interval.high, 3), FormatP(pair.spearman.p)};
+    for (const double rho : pair.rho_within) row.push_back(FormatNumber(rho, 3));
+    pairs.Add(std::move(row));
+  }
+  text += fmt::format("\n{}\n{}", means.Text(), pairs.Text());
+  if (rankings.with_itself.empty()) return text;
+  TextTable itself({"one replicate with another", "ρ"});
+  for (size_t i = 0; i < rankings.with_itself.size(); ++i)
+    itself.Add({rankings.levels[i], FormatNumber(rankings.with_itself[i], 3)});
+  return fmt::format("{}\n{}", text, itself.Text());
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> RenderText(const SweepResults& results, const ReportOptions& options) {
@@ -73,6 +136,7 @@ absl::StatusOr<std::string> RenderText(const SweepResults& results, const Report
     text += WrapText(fmt::format("The untuned base has {} = {}.", sweep.response, untuned->Text()), 98, "", "");
   }
   text += fmt::format("\n{}", FormatAnovaText(sweep.analysis));
+  if (sweep.level_rankings) text += LevelRankingsText(*sweep.level_rankings, options.confidence);
   if (sweep.agreement) text += AgreementText(*sweep.agreement);
   const std::vector<FailureGroup> failures = FailureGroups(results);
   if (!failures.empty()) {
@@ -109,6 +173,7 @@ absl::StatusOr<std::string> RenderJson(const SweepResults& results, const Report
   if (const auto untuned = FindUntunedBase(results, sweep.response)) json["baseline_text"] = untuned->Text();
   json.update(AnovaJson(sweep.analysis));
   json["methods"] = MethodsText(results, sweep);
+  json["level_rankings"] = sweep.level_rankings ? LevelRankingsJson(*sweep.level_rankings) : Json(nullptr);
   json["agreement"] = sweep.agreement ? AgreementJson(*sweep.agreement) : Json(nullptr);
   json["failures"] = Json::array();
   for (const auto& [message, trials] : FailureGroups(results)) {
@@ -116,7 +181,7 @@ absl::StatusOr<std::string> RenderJson(const SweepResults& results, const Report
   }
   json["provenance"] = {{"seed", results.provenance.seed},
                         {"versions", results.provenance.versions},
-                        {"settings", results.provenance.settings},
+                        {"settings", AllSettings(results)},
                         {"spec", results.provenance.spec_text}};
   return PrintableJson(json.dump(2, ' ', false, Json::error_handler_t::replace)).append("\n");
 }

@@ -11,6 +11,8 @@
 namespace loupe::analysis {
 namespace {
 
+constexpr std::string_view kBaseSuffix = "_base";
+
 // The same pictures scored in packs of other widths may differ in their last digits.
 bool Same(double a, double b) { return std::abs(a - b) <= 1e-4 * std::max(std::abs(a), std::abs(b)); }
 
@@ -41,6 +43,31 @@ std::string UntunedBase::Text() const {
                          : fmt::format(", {} ({})", FormatNumber(value), level);
   }
   return text;
+}
+
+std::map<std::string, double> BaselineScores(const std::vector<TrialRecord>& trials) {
+  struct Sum {
+    double sum = 0;
+    long double wide = 0;  // where the sum is beyond a double, though the mean is not
+    int64_t count = 0;
+  };
+  std::map<std::string, Sum> sums;
+  for (const TrialRecord& trial : trials) {
+    for (const auto& [name, value] : trial.scores) {
+      if (!name.ends_with(kBaseSuffix) || !std::isfinite(value)) continue;
+      Sum& of = sums[name.substr(0, name.size() - kBaseSuffix.size())];
+      of.sum += value;
+      of.wide += value;
+      ++of.count;
+    }
+  }
+  std::map<std::string, double> means;
+  for (const auto& [name, of] : sums) {
+    const double mean = std::isfinite(of.sum) ? of.sum / static_cast<double>(of.count)
+                                              : static_cast<double>(of.wide / static_cast<long double>(of.count));
+    means.emplace(name, mean);
+  }
+  return means;
 }
 
 std::optional<UntunedBase> FindUntunedBase(const SweepResults& results, const std::string& response) {

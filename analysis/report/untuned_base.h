@@ -1,6 +1,7 @@
 // What the untuned base scores, beside what a sweep has made of it.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,6 +22,9 @@ struct UntunedBase {
   // "0.465"; "0.239 (network unet), 0.41 (dit)"; "0.465 on average, not the same for all cells".
   std::string Text() const;
 };
+
+// What the trials found of the untuned base: the mean of every "<score>_base", by score.
+std::map<std::string, double> BaselineScores(const std::vector<TrialRecord>& trials);
 
 // From the sweep's baseline_scores and its trials' "<response>_base". Nothing where the base was not scored.
 std::optional<UntunedBase> FindUntunedBase(const SweepResults& results, const std::string& response);

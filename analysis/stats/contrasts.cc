@@ -10,6 +10,7 @@
 #include "analysis/stats/contrast_formula.h"
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/estimability_reasons.h"
+#include "analysis/stats/factor_question.h"
 #include "analysis/stats/level_names.h"
 #include "analysis/stats/nan.h"
 #include "analysis/stats/p_adjust.h"
@@ -25,48 +26,6 @@ using Eigen::MatrixXd;
 using Eigen::VectorXd;
 
 constexpr size_t kMostPairs = 2000, kMostPairsInAll = 20000;
-
-// Factor names separated by ':' or ','; a name may stand in backquotes.
-absl::StatusOr<std::vector<std::string>> ReadNames(std::string_view text, std::string_view question) {
-  std::vector<std::string> names;
-  size_t at = 0;
-  while (true) {
-    while (at < text.size() && text[at] == ' ') ++at;
-    std::string name;
-    if (at < text.size() && text[at] == '`') {
-      const size_t close = text.find('`', at + 1);
-      if (close == std::string_view::npos) {
-        return absl::InvalidArgumentError(fmt::format("simple effects '{}': a '`' is never closed", question));
-      }
-      name = text.substr(at + 1, close - at - 1);
-      at = close + 1;
-      while (at < text.size() && text[at] == ' ') ++at;
-    } else {
-      const size_t end = std::min(text.find_first_of(":,", at), text.size());
-      name = text.substr(at, end - at);
-      at = end;
-      while (name.ends_with(' ')) name.pop_back();
-    }
-    if (name.empty() || (at < text.size() && text[at] != ':' && text[at] != ',')) {
-      return absl::InvalidArgumentError(fmt::format(
-          "simple effects '{}': write factors to compare, '|', and factors to hold fixed, such as 'input | output'",
-          question));
-    }
-    names.push_back(std::move(name));
-    if (at >= text.size()) return names;
-    ++at;
-  }
-}
-
-// Where `question` divides; npos when it does not. A '|' in backquotes belongs to a name.
-size_t FindBar(std::string_view question) {
-  bool quoted = false;
-  for (size_t i = 0; i < question.size(); ++i) {
-    if (question[i] == '`') quoted = !quoted;
-    if (question[i] == '|' && !quoted) return i;
-  }
-  return std::string_view::npos;
-}
 
 absl::StatusOr<std::vector<int32_t>> PointOf(const LinearModel& model,
                                              const std::map<std::string, std::string>& levels) {
@@ -183,17 +142,11 @@ JointTest TestEqualMeans(const LinearModel& model, const std::vector<Eigen::RowV
 absl::StatusOr<SimpleEffects> ComputeSimpleEffects(const LinearModel& model, std::string_view question,
                                                    double confidence) {
   SimpleEffects result;
-  const size_t bar = FindBar(question);
-  LOUPE_ASSIGN_OR_RETURN(result.factors, ReadNames(question.substr(0, bar), question));
-  if (bar != std::string_view::npos) {
-    LOUPE_ASSIGN_OR_RETURN(result.within, ReadNames(question.substr(bar + 1), question));
-  }
-  std::vector<std::string> all = result.within;
-  all.insert(all.end(), result.factors.begin(), result.factors.end());
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (std::count(all.begin(), all.end(), all[i]) == 1) continue;
-    return absl::InvalidArgumentError(fmt::format("simple effects '{}': '{}' stands there twice", question, all[i]));
-  }
+  LOUPE_ASSIGN_OR_RETURN(const FactorQuestion asked, ParseFactorQuestion("simple effects", question));
+  result.factors = asked.factors;
+  result.within = asked.within;
+  std::vector<std::string> all = asked.within;
+  all.insert(all.end(), asked.factors.begin(), asked.factors.end());
   auto means = ComputeMarginalMeans(model, all, Combinations::kAll, confidence);
   if (!means.ok()) {
     return absl::InvalidArgumentError(Annotate(means.status(), fmt::format("simple effects '{}'", question)).message());

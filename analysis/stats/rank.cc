@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "analysis/stats/distributions.h"
+#include "analysis/stats/nan.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
@@ -55,11 +55,19 @@ absl::StatusOr<RankAgreement> SpearmanAgreement(const std::vector<double>& a, co
     return absl::InvalidArgumentError("all cells tie in one of the rankings, so it ranks nothing");
   RankAgreement result{.rho = std::clamp(sxy / std::sqrt(sxx * syy), -1.0, 1.0), .p = 0, .n = x.size()};
   if (n < 3) {
-    result.p = std::numeric_limits<double>::quiet_NaN();
+    result.p = kNaN;
   } else if (std::abs(result.rho) < 1) {
     result.p = TTwoSided(result.rho * std::sqrt((n - 2) / (1 - result.rho * result.rho)), n - 2);
   }
   return result;
+}
+
+RankInterval SpearmanInterval(const RankAgreement& agreement, double confidence) {
+  if (agreement.n < 4 || std::abs(agreement.rho) >= 1) return {kNaN, kNaN};
+  const double variance = (1 + 0.5 * agreement.rho * agreement.rho) / (static_cast<double>(agreement.n) - 3);
+  const double half = NormalQuantile(0.5 * (1 + confidence)) * std::sqrt(variance);
+  const double z = std::atanh(agreement.rho);
+  return {std::tanh(z - half), std::tanh(z + half)};
 }
 
 }  // namespace loupe::analysis

@@ -23,4 +23,12 @@ struct RankAgreement {
 // Pairs with a NaN are left out. InvalidArgument: sizes differ, fewer than two pairs, or one side is constant.
 absl::StatusOr<RankAgreement> SpearmanAgreement(const std::vector<double>& a, const std::vector<double>& b);
 
+// Interval of Spearman's ρ by Fisher's z with the variance (1 + ρ²/2)/(n − 3) of Bonett and Wright (2000, "Sample size
+// requirements for estimating Pearson, Kendall and Spearman correlations", Psychometrika 65). NaN for n < 4 and |ρ|
+// = 1.
+struct RankInterval {
+  double low = 0, high = 0;
+};
+RankInterval SpearmanInterval(const RankAgreement& agreement, double confidence);
+
 }  // namespace loupe::analysis

@@ -19,6 +19,7 @@
 #include "analysis/report/report.h"
 #include "analysis/report/results_union.h"
 #include "analysis/report/sweep_analysis.h"
+#include "analysis/report/untuned_base.h"
 #include "analysis/stats/nesting.h"
 #include "common/error_details.h"
 #include "common/ids.h"
@@ -53,7 +54,6 @@ struct Sources {
   const ArtifactFolder* artifacts = nullptr;
 };
 
-constexpr std::string_view kBaseSuffix = "_base";
 constexpr std::string_view kWarningPrefix = "warning.";
 constexpr std::string_view kNotePrefix = "note.";
 
@@ -82,31 +82,6 @@ absl::StatusOr<analysis::ReportOptions> OptionsFrom(const std::string& response,
 
 // Each score's untuned base: the mean of "<score>_base" over the trials (the same base, scored with each trial's
 // seeds).
-std::map<std::string, double> BaselineScores(const SweepSnapshot& snapshot) {
-  struct Sum {
-    double sum = 0;
-    long double wide = 0;  // where the sum is beyond a double, though the mean is not
-    int64_t count = 0;
-  };
-  std::map<std::string, Sum> sums;
-  for (const SweepSnapshot::Trial& trial : snapshot.trials) {
-    for (const auto& [name, value] : trial.scores) {
-      if (!name.ends_with(kBaseSuffix) || !std::isfinite(value)) continue;
-      Sum& of = sums[name.substr(0, name.size() - kBaseSuffix.size())];
-      of.sum += value;
-      of.wide += value;
-      ++of.count;
-    }
-  }
-  std::map<std::string, double> means;
-  for (const auto& [name, of] : sums) {
-    const double mean = std::isfinite(of.sum) ? of.sum / static_cast<double>(of.count)
-                                              : static_cast<double>(of.wide / static_cast<long double>(of.count));
-    means.emplace(name, mean);
-  }
-  return means;
-}
-
 // Moves what the worker said about its scores ("warning.fid": a sentence) out of the rest of a trial's provenance.
 std::map<std::string, std::string> TakeScoreWarnings(std::map<std::string, std::string>& provenance) {
   std::map<std::string, std::string> warnings;
@@ -147,7 +122,7 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const
   results.state = v1::Sweep::State_Name(static_cast<v1::Sweep::State>(snapshot.sweep.state));
   for (size_t factor = 0; factor < plan->factors().size(); ++factor) {
     const SweepFactor& source = plan->factors()[factor];
-    results.factors.push_back({plan->FactorName(factor), source.key, source.levels, source.within});
+    results.factors.push_back({plan->FactorName(factor), source.key, source.levels, source.within, source.settings});
   }
   results.replicates = snapshot.sweep.replicates;
   const Settings first_cell = plan->CellSettings(0);
@@ -156,7 +131,7 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const
   for (SweepSnapshot::Curve& curve : snapshot.curves) {
     results.curves.push_back({curve.trial_index, std::move(curve.metric), std::move(curve.points)});
   }
-  results.baseline_scores = BaselineScores(snapshot);
+  results.baseline_scores = analysis::BaselineScores(results.trials);
   results.notes = InputNotes(snapshot, *plan);
   results.notes.insert(results.notes.end(), snapshot.notes.begin(), snapshot.notes.end());
   std::erase_if(snapshot.provenance, [](const auto& entry) { return entry.first.starts_with(kNotePrefix); });
@@ -174,7 +149,7 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const
   }
   results.provenance.seed = snapshot.sweep.seed;
   results.provenance.spec_text = plan->spec().source_text;
-  results.provenance.settings = plan->FixedSettings();
+  results.provenance.settings = plan->spec().settings;
   results.score_warnings = TakeScoreWarnings(snapshot.provenance);
   results.provenance.versions = std::move(snapshot.provenance);
   return results;
@@ -243,6 +218,7 @@ absl::StatusOr<std::string> Render(const Sources& sources, const v1::RenderRepor
   options.baseline = {request.baseline().begin(), request.baseline().end()};
   options.simple_effects = {request.simple_effects().begin(), request.simple_effects().end()};
   options.contrasts = {request.contrasts().begin(), request.contrasts().end()};
+  options.rankings_between = request.rankings_between();
   options.baseline_method = request.baseline_method();
   options.equal_parameters.parameters = request.equal_parameters();
   if (request.parameters_tolerance() != 0) options.equal_parameters.tolerance = request.parameters_tolerance();

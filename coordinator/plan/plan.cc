@@ -384,18 +384,6 @@ std::vector<std::string> Plan::ValuesOf(const std::string& key) const {
   return values;
 }
 
-std::map<std::string, std::string> Plan::FixedSettings() const {
-  std::map<std::string, std::string> fixed = spec_.settings;
-  for (const SweepFactor& factor : factors_) {
-    for (size_t level = 0; level < factor.settings.size(); ++level) {
-      for (const auto& [key, value] : factor.settings[level]) {
-        fixed.emplace(fmt::format("{}: {}", factor.levels[level], key), value);
-      }
-    }
-  }
-  return fixed;
-}
-
 Settings Plan::CellSettings(int64_t cell) const {
   std::vector<uint32_t> levels;
   for (size_t f = 0; f < factors_.size(); ++f) {

@@ -82,10 +82,6 @@ class Plan {
   // The values that the file gives a setting, in all cells together: fixed, as levels, or set by levels.
   std::vector<std::string> ValuesOf(const std::string& key) const;
 
-  // What the sweep fixes, for reports: a setting by its key; what a level sets with that level before it ("lora:
-  // method.alpha", "cats: task.images").
-  std::map<std::string, std::string> FixedSettings() const;
-
   // Sentences for the submitter: levels that no legal pair uses, pairs left out, and the like.
   const std::vector<std::string>& notes() const { return notes_; }
 

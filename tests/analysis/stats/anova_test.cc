@@ -12,9 +12,9 @@
 namespace loupe::analysis {
 namespace {
 
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 DataTable Table(const std::string& csv, const std::vector<std::string>& factors, const std::string& block = "",
                 const std::string& status = "") {
@@ -82,7 +82,7 @@ TEST(AnovaTest, PerfectFitHasNoFAndSaysWhy) {
   ASSERT_TRUE(table.ok());
   EXPECT_TRUE(std::isnan(table->terms[0].f));
   EXPECT_TRUE(std::isnan(table->terms[0].p));
-  EXPECT_THAT(table->warnings, testing::Contains(HasSubstr("no error to test against")));
+  EXPECT_THAT(table->warnings, ::testing::Contains(HasSubstr("no error to test against")));
 }
 
 TEST(AnovaTest, FactorThatRepeatsAnotherIsNotEstimableAndSaysWhich) {
@@ -157,8 +157,9 @@ TEST(AnovaTest, TrialsThatDidNotFinishAreCountedNotMixedIn) {
   EXPECT_EQ(table->sample.missing_response, 1);
   EXPECT_EQ(table->sample.missing_level, 1);
   EXPECT_DOUBLE_EQ(table->terms[0].f, 32.0);
-  EXPECT_THAT(table->warnings, testing::Contains("9 rows: 4 used, 1 failed, 1 cancelled, 1 stopped early (left out), 1 "
-                                                 "without a response, 1 without a factor level."));
+  EXPECT_THAT(table->warnings,
+              ::testing::Contains("9 rows: 4 used, 1 failed, 1 cancelled, 1 stopped early (left out), 1 "
+                                  "without a response, 1 without a factor level."));
   const auto with = FitAnova(Table(csv, {"a"}, "", "state"), {.include_stopped_early = true});
   EXPECT_EQ(with->sample.used, 5);
   EXPECT_EQ(with->sample.stopped_early_included, 1);

@@ -16,7 +16,7 @@
 namespace loupe::analysis {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 const nlohmann::json& Reference() {
   static const nlohmann::json reference = ReadReferenceJson("assumptions.json");
@@ -132,7 +132,7 @@ TEST(AssumptionsTest, EachCheckIsSaidInWords) {
   ASSERT_EQ(report->sentences.size(), 4u);
   EXPECT_THAT(report->sentences[3], HasSubstr("logarithm"));
   ASSERT_FALSE(report->influential.empty());
-  EXPECT_THAT(report->influential[0].levels, testing::ElementsAre("A", "L"));  // 70 breaks
+  EXPECT_THAT(report->influential[0].levels, ::testing::ElementsAre("A", "L"));  // 70 breaks
 }
 
 // Under exchangeability the permutation p must be near the F test's own for normal data; exactly so in the limit.

@@ -18,7 +18,7 @@
 namespace loupe::analysis {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 const nlohmann::json& ComparisonsReference() {
   static const nlohmann::json reference = ReadReferenceJson("comparisons.json");

@@ -15,9 +15,9 @@
 namespace loupe::analysis {
 namespace {
 
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 const CsvOptions kOptions{.response = "y", .factors = {"a"}, .block = "", .status_column = ""};
 
@@ -115,8 +115,8 @@ TEST(CsvTableTest, SpellingsOfOneNumberAreOneLevel) {
   EXPECT_THAT(table->factors[0].levels, ElementsAre("1e-4", "0.001"));
   EXPECT_THAT(table->factors[0].codes, ElementsAre(1, 0, 0, 0, 1, 1, 1));
   EXPECT_THAT(table->warnings,
-              testing::UnorderedElementsAre(HasSubstr("'1e-4', '0.0001', '1E-04' are one number"),
-                                            HasSubstr("'0.001', '1.0e-03', '+1e-3', '.001' are one number")));
+              ::testing::UnorderedElementsAre(HasSubstr("'1e-4', '0.0001', '1E-04' are one number"),
+                                              HasSubstr("'0.001', '1.0e-03', '+1e-3', '.001' are one number")));
   const auto mixed = ReadCsvTable("a,y\n1,1\nauto,2\n1.0,3\n-0,4\n0,5\n", kOptions);
   EXPECT_THAT(mixed->factors[0].levels, ElementsAre("1", "auto", "-0"));
   // More digits than a double's: other numbers.

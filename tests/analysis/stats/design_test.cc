@@ -14,8 +14,8 @@
 namespace loupe::analysis {
 namespace {
 
-using testing::Contains;
-using testing::HasSubstr;
+using ::testing::Contains;
+using ::testing::HasSubstr;
 
 Candidates TwoLevel(int factors) {
   Candidates candidates;
@@ -142,7 +142,7 @@ TEST(FractionTest, AugmentingAddsNewCellsThatRepairTheDesign) {
 TEST(FractionTest, ImpossibleRequestsSayWhatIsPossible) {
   const Candidates candidates = AdapterCandidates();
   EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 10}).status().message()),
-              testing::AllOf(HasSubstr("20 parameters"), HasSubstr("10 trials")));
+              ::testing::AllOf(HasSubstr("20 parameters"), HasSubstr("10 trials")));
   EXPECT_THAT(std::string(ChooseFraction(candidates, {.trials = 400}).status().message()),
               HasSubstr("ask for 1 to 320"));
   EXPECT_THAT(std::string(ChooseFraction(candidates, {.formula = "imput", .trials = 80}).status().message()),

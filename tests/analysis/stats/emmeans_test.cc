@@ -19,7 +19,7 @@ namespace loupe::analysis {
 namespace {
 
 using Json = nlohmann::json;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 const Json& Cases() {
   static const Json cases = ReadReferenceJson("emmeans.json");

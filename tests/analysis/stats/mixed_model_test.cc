@@ -62,7 +62,7 @@ TEST(MixedModelTest, NoVariationBetweenBlocksIsTheBoundaryAndSaysSo) {
   const auto model = FitMixedModel(data, {.block = "seed"});
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(model->block_variance, 0);
-  EXPECT_THAT(model->warnings, testing::Contains(testing::HasSubstr("boundary")));
+  EXPECT_THAT(model->warnings, ::testing::Contains(::testing::HasSubstr("boundary")));
   EXPECT_FALSE(FitMixedModel(data, {}).ok());
 }
 

@@ -15,10 +15,10 @@ namespace loupe::analysis {
 namespace {
 
 using Json = nlohmann::json;
-using testing::Contains;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 DataTable Nested(const Json& reference) {
   const std::string block = reference["block"];

@@ -72,7 +72,7 @@ std::vector<Certified> AllSets() {
   };
 }
 
-class NistAnovaTest : public testing::TestWithParam<Certified> {};
+class NistAnovaTest : public ::testing::TestWithParam<Certified> {};
 
 TEST_P(NistAnovaTest, OneWayAndNWayReachTheCertifiedF) {
   const Certified& set = GetParam();
@@ -92,7 +92,7 @@ TEST_P(NistAnovaTest, OneWayAndNWayReachTheCertifiedF) {
   RecordProperty("digits", fmt::format("{:.1f}", CorrectDigits(anova->terms[0].f, set.f)));
 }
 
-INSTANTIATE_TEST_SUITE_P(StRD, NistAnovaTest, testing::ValuesIn(AllSets()),
+INSTANTIATE_TEST_SUITE_P(StRD, NistAnovaTest, ::testing::ValuesIn(AllSets()),
                          [](const auto& test) { return std::string(test.param.name); });
 
 // A second formula: treatment means L + 0.4 and eight times L + 0.4 ± 0.1 spread by 0.08 about their mean, and each

@@ -44,7 +44,7 @@ TEST(PowerTest, QuantilesAtTheEdgeAreNumbersOrNaN) {
   const double kInfinity = std::numeric_limits<double>::infinity(), kNone = std::nan("");
   for (const double df : {kSmall, 1e-3, 1.0, kLarge, kInfinity, -1.0, kNone}) {
     for (const double p : {0.0, kSmall, 0.5, 1 - 1e-16, 2.0, kNone}) {
-      SCOPED_TRACE(testing::Message() << "df " << df << ", p " << p);
+      SCOPED_TRACE(::testing::Message() << "df " << df << ", p " << p);
       for (const int k : {0, 500}) {
         double q = 0;
         EXPECT_NO_THROW(q = StudentizedRangeQuantile(p, k, df));

@@ -100,13 +100,6 @@ TEST(MethodsTest, CellsHaveTheirMethodsSettings) {
   EXPECT_FALSE(biases.Has("method.rank"));
 }
 
-TEST(MethodsTest, ReportsSeeWhatEachMethodFixes) {
-  const std::map<std::string, std::string> fixed = Plan::Create(SpecOf(kMethodsYaml))->FixedSettings();
-  EXPECT_EQ(fixed.at("budget.steps"), "5");
-  EXPECT_EQ(fixed.at("adapter: method.width"), "8");
-  EXPECT_EQ(fixed.at("biases: method.kind"), "bitfit");
-}
-
 TEST(MethodsTest, CanonicalSpecGivesTheSamePlan) {
   const Plan first = *Plan::Create(SpecOf(kMethodsYaml));
   const absl::StatusOr<Plan> second = Plan::Create(first.spec());

@@ -27,7 +27,8 @@ TableName = Literal["trials", "metrics"]
 
 def _report_request(sweep: SweepName, format: str, response: str, terms: str, ss: int, table: str, with_: Iterable[SweepName],
                     baseline: Mapping[str, str], baseline_method: str, compare: SweepName, simple_effects: Iterable[str],
-                    contrasts: Iterable[str], equal_parameters: float, parameters_tolerance: float) -> analysis_pb2.RenderReportRequest:
+                    contrasts: Iterable[str], equal_parameters: float, parameters_tolerance: float,
+                    rankings_between: str) -> analysis_pb2.RenderReportRequest:
     known = analysis_pb2.RenderReportRequest.Format.keys()[1:]
     if format.upper() not in known:
         raise InvalidRequestError(f"there is no report as '{format}': {', '.join(sorted(name.lower() for name in known))}")
@@ -35,7 +36,7 @@ def _report_request(sweep: SweepName, format: str, response: str, terms: str, ss
         name=_name(sweep), format=getattr(analysis_pb2.RenderReportRequest, format.upper()), response=response, terms=terms, ss_type=ss,
         table=table, baseline=dict(baseline), baseline_method=baseline_method, compare=_name(compare) if compare else "",
         simple_effects=list(simple_effects), contrasts=list(contrasts), equal_parameters=equal_parameters,
-        parameters_tolerance=parameters_tolerance)
+        parameters_tolerance=parameters_tolerance, rankings_between=rankings_between)
     getattr(request, "with").extend(_name(other) for other in with_)  # a word of Python's
     return request
 
@@ -166,10 +167,11 @@ class Client:
     def report(self, sweep: SweepName, *, format: ReportFormat = "html", response: str = "", terms: str = "", ss: int = 2, table: str = "",
                with_: Iterable[SweepName] = (), baseline: Mapping[str, str] | None = None, baseline_method: str = "",
                compare: SweepName = "", simple_effects: Iterable[str] = (), contrasts: Iterable[str] = (), equal_parameters: float = 0,
-               parameters_tolerance: float = 0) -> Report:
+               parameters_tolerance: float = 0, rankings_between: str = "") -> Report:
         """As `loupe report` (docs/report.md), with the same options."""
         return finish(self._do.report(_report_request(sweep, format, response, terms, ss, table, with_, baseline or {}, baseline_method,
-                                                      compare, simple_effects, contrasts, equal_parameters, parameters_tolerance)))
+                                                      compare, simple_effects, contrasts, equal_parameters, parameters_tolerance,
+                                                      rankings_between)))
 
     def artifacts(self, sweep: SweepName, trial: int) -> list[Artifact]:
         return finish(self._do.artifacts(sweep, trial))
@@ -295,9 +297,10 @@ class AsyncClient:
     async def report(self, sweep: SweepName, *, format: ReportFormat = "html", response: str = "", terms: str = "", ss: int = 2, table: str = "",
                with_: Iterable[SweepName] = (), baseline: Mapping[str, str] | None = None, baseline_method: str = "",
                compare: SweepName = "", simple_effects: Iterable[str] = (), contrasts: Iterable[str] = (), equal_parameters: float = 0,
-               parameters_tolerance: float = 0) -> Report:
+               parameters_tolerance: float = 0, rankings_between: str = "") -> Report:
         return await self._do.report(_report_request(sweep, format, response, terms, ss, table, with_, baseline or {}, baseline_method,
-                                                      compare, simple_effects, contrasts, equal_parameters, parameters_tolerance))
+                                                      compare, simple_effects, contrasts, equal_parameters, parameters_tolerance,
+                                                      rankings_between))
 
     async def artifacts(self, sweep: SweepName, trial: int) -> list[Artifact]:
         return await self._do.artifacts(sweep, trial)
