@@ -23,7 +23,7 @@ std::string ReadyKey(int rank) { return fmt::format("ready/{}", rank); }
 
 // Gloo sets no limit to how long another machine may be silent. Later than the job step's own connections notice
 // (step_channel.cc): they know which task has gone, and that the trial is not at fault.
-constexpr int kSilentSeconds = 90;
+constexpr int kSilentRankSeconds = 90;
 
 void WaitFor(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
 
@@ -47,7 +47,7 @@ RankGroup::RankGroup(const Options& options) : options_(options) {
   gloo->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(options.interface));
   group_->setBackend(torch::kCPU, c10d::ProcessGroup::GLOO,
                      c10::make_intrusive<c10d::ProcessGroupGloo>(store, options.rank, options.ranks, gloo));
-  EndAllWhenSilent(options.interface, kSilentSeconds);
+  EndAllWhenSilent(options.interface, kSilentRankSeconds);
 #ifdef LOUPE_WITH_CUDA
   if (options.device.is_cuda()) {
     const auto nccl = c10d::ProcessGroupNCCL::Options::create();

@@ -33,7 +33,7 @@ constexpr uint32_t kMostHelloBytes = 4096;
 constexpr int kHelloSeconds = 10;
 // Of another node, which is then taken to be gone; before the ranks' own connections say so (rank_group.cc), which say
 // less of it.
-constexpr int kSilentSeconds = 60;
+constexpr int kSilentNodeSeconds = 60;
 
 std::string Nonce() { return ToHex(SystemRandom().NextToken()) + ToHex(SystemRandom().NextToken()); }
 
@@ -165,7 +165,7 @@ void StepChannel::Limit(int seconds) {
   ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   const int on = 1;
   ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  EndWhenSilent(fd_, kSilentSeconds);
+  EndWhenSilent(fd_, kSilentNodeSeconds);
 }
 
 void StepChannel::Send(std::string_view message) {
