@@ -1,11 +1,11 @@
 #include "cli/trial_history.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "cli/connect.h"
 #include "cli/cost_estimate.h"
+#include "common/median.h"
 #include "common/status_macros.h"
 #include "coordinator/plan_proto/spec_proto.h"
 #include "google/protobuf/util/time_util.h"
@@ -91,11 +91,7 @@ absl::StatusOr<TrialHistory> ReadTrialHistory(const Connection& connection, cons
     if (seconds_per_pass.size() > before) ++history.sweeps;
   }
   history.trials = static_cast<int64_t>(seconds_per_pass.size());
-  if (!seconds_per_pass.empty()) {
-    const auto middle = seconds_per_pass.begin() + static_cast<std::ptrdiff_t>(seconds_per_pass.size() / 2);
-    std::nth_element(seconds_per_pass.begin(), middle, seconds_per_pass.end());
-    history.seconds_per_pass = *middle;
-  }
+  if (!seconds_per_pass.empty()) history.seconds_per_pass = Median(std::move(seconds_per_pass));
   LOUPE_ASSIGN_OR_RETURN(history.slots, SlotsThatAreUp(connection));
   return history;
 }

@@ -8,6 +8,7 @@
 #include "analysis/stats/model_plan.h"
 #include "analysis/stats/model_reduction.h"
 #include "analysis/stats/nesting.h"
+#include "common/median.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -70,12 +71,6 @@ bool HasFactor(const LinearModel& model, const std::string& name) {
   if (name.empty() || !factor.ok()) return false;
   const std::vector<size_t>& used = model.cells().factors;
   return std::find(used.begin(), used.end(), *factor) != used.end();
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
 }
 
 HalfNormal ComputeHalfNormal(const DataTable& data, const AnovaOptions& options,

@@ -9,6 +9,7 @@
 #include "analysis/stats/one_way.h"
 #include "analysis/stats/rank.h"
 #include "analysis/stats/wide_number.h"
+#include "common/median.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
@@ -19,14 +20,6 @@ double Mean(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += value;
   return sum / static_cast<double>(values.size());
-}
-
-double Median(std::vector<double> values) {
-  const size_t middle = values.size() / 2;
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle), values.end());
-  const double upper = values[middle];
-  if (values.size() % 2 == 1) return upper;
-  return 0.5 * (upper + *std::max_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle)));
 }
 
 absl::Status CheckGroups(const Groups& groups) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/median.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -122,12 +123,6 @@ absl::Status AddSweep(const Backend& backend, const std::string& id, const std::
     ++history.trials;
   }
   return absl::OkStatus();
-}
-
-double Median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
 }
 
 // Of trials with so many steps; `carried` when none had as many.

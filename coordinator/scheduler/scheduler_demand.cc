@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/median.h"
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/scheduler/scheduler_parts.h"
 
@@ -10,10 +11,7 @@ namespace loupe::coordinator {
 
 std::optional<double> Scheduler::MedianSeconds(const Sweep& sweep) {
   if (sweep.durations.empty()) return std::nullopt;
-  std::vector<double> sorted(sweep.durations.begin(), sweep.durations.end());
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-  std::nth_element(sorted.begin(), middle, sorted.end());
-  return *middle;
+  return Median({sweep.durations.begin(), sweep.durations.end()});
 }
 
 Scheduler::Demand Scheduler::DemandAt(const Now& now) const {
