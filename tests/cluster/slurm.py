@@ -11,6 +11,10 @@ import subprocess
 import sys
 import time
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
+
+from harness import free_port, wait_until  # noqa: E402 - from tests/testing
+
 CONF = """
 ClusterName=test_farm
 SlurmctldHost={host}({address})
@@ -62,12 +66,6 @@ def why_not():
     if os.geteuid() != 0:
         return "slurmd starts jobs as their owners: this test needs root"
     return ""
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def own_network():
@@ -212,13 +210,3 @@ class Cluster:
                 lines = path.read_text(errors="replace").splitlines()[-15:]
                 texts.append(f"--- {path.name}\n" + "\n".join(lines))
         return "\n".join(texts)
-
-
-def wait_until(condition, seconds, what, logs=lambda: ""):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.2)
-    raise AssertionError(f"waited {seconds} s in vain: {what}\n{logs()}")

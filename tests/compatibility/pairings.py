@@ -22,6 +22,10 @@ import sys
 import tempfile
 import time
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
+
+from harness import wait_until  # noqa: E402 - from tests/testing
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = ["loupe", "loupe-coordinator", "loupe-fake-worker"]
 
@@ -91,7 +95,7 @@ class Coordinator:
         self.log = open(self.folder / "coordinator.log", "w")
         self.data = self.folder / "data"
         self.run(self.programs.folder / "loupe-coordinator", "--data", self.data, "--listen", "127.0.0.1:0")
-        wait_until(lambda: (self.data / "address").exists(), "the coordinator is up")
+        wait_until(lambda: (self.data / "address").exists(), 30, "the coordinator is up")
         self.address = (self.data / "address").read_text().strip()
         return self
 
@@ -134,15 +138,6 @@ class Coordinator:
         return self.json("trials", sweep)["trials"]
 
 
-def wait_until(condition, what, seconds=30):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"waited {seconds} s in vain: {what}")
-
-
 def check(holds, what):
     print(f"  {'ok  ' if holds else 'NOT '} {what}", flush=True)
     if not holds:
@@ -150,7 +145,7 @@ def check(holds, what):
 
 
 def succeed_at_once(coordinator, sweep, trials):
-    wait_until(lambda: coordinator.counts(sweep)["succeeded"] == trials, f"all trials of {sweep} succeed")
+    wait_until(lambda: coordinator.counts(sweep)["succeeded"] == trials, 30, f"all trials of {sweep} succeed")
     attempts = [trial["attempts"] for trial in coordinator.trials(sweep)]
     check(attempts == [1] * trials, f"{sweep}: {trials} of {trials} trials succeeded, each at its first attempt")
 
@@ -166,7 +161,7 @@ def older_worker_newer_coordinator(older, newer, folder):
         plan = coordinator.loupe("plan", file)
         check("no connected worker runs it" in plan.stdout + plan.stderr, "plan says that loras would wait")
         check(coordinator.submit(MIXED).returncode == 0, "a sweep of adapters and loras is taken")
-        wait_until(lambda: coordinator.counts("mixed")["succeeded"] == 2, "the adapters of both methods are done")
+        wait_until(lambda: coordinator.counts("mixed")["succeeded"] == 2, 30, "the adapters of both methods are done")
         time.sleep(1)
         counts = coordinator.counts("mixed")
         check(counts["queued"] == 2 and counts["failed"] == 0, "loras wait, none has failed")
@@ -203,7 +198,7 @@ def record(programs, recorder, folder, file):
     with Coordinator(programs, folder) as coordinator:
         proxy = coordinator.run(recorder, "--to", coordinator.address, "--out", file, "--address-file",
                                 folder / "proxy")
-        wait_until(lambda: (folder / "proxy").exists(), "the recorder is up")
+        wait_until(lambda: (folder / "proxy").exists(), 30, "the recorder is up")
         coordinator.worker(programs, "older", "--points", 2, address=(folder / "proxy").read_text().strip())
         coordinator.submit(ADAPTERS)
         succeed_at_once(coordinator, "adapters", 6)

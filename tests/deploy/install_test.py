@@ -14,8 +14,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 import urllib.request
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
+
+from harness import wait_until  # noqa: E402 - from tests/testing
 
 SKIPPED = 77
 
@@ -106,15 +109,6 @@ class Bare:
     def run(self, *words, user=None, check=True):
         return run(*self.command("env", "DEBIAN_FRONTEND=noninteractive", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", *words,
                                  user=user), check=check)
-
-
-def wait_until(condition, seconds, what):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"waited {seconds} s in vain: {what}")
 
 
 def main():

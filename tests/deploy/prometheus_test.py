@@ -8,13 +8,16 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.parse
 import urllib.request
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
+
+from harness import free_port  # noqa: E402 - from tests/testing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy/prometheus/loupe-alerts.yml"
@@ -44,12 +47,6 @@ def check_names(metrics, text, where):
     for name in set(NAME.findall(text)):
         base = re.sub(r"_(bucket|sum|count)$", "", name)
         assert name in known or base in known, f"{where}: there is no metric {name}"
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def main():

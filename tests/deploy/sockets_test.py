@@ -16,8 +16,11 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
+
+from harness import wait_until  # noqa: E402 - from tests/testing
 
 BIN = pathlib.Path(os.environ["LOUPE_BIN"])
 UNITS = pathlib.Path(__file__).resolve().parents[2] / "deploy/systemd"
@@ -63,15 +66,6 @@ class Handed:
         self.start(wait=False, **how)
         assert self.process.wait(30) == 1, self.log.read_text()
         return self.log.read_text()
-
-
-def wait_until(condition, seconds, what):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"waited {seconds} s in vain: {what}")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,11 @@ import os
 import pathlib
 import signal
 import subprocess
-import time
+import sys
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
+
+from harness import wait_until  # noqa: E402 - from tests/testing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ["LOUPE_BIN"])
@@ -44,13 +48,3 @@ class Service:
 
     def json(self, *arguments):
         return json.loads(self.loupe(*arguments, "--format", "json").stdout)
-
-
-def wait_until(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.2)
-    raise AssertionError(f"waited {seconds} s in vain: {what}")

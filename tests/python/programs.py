@@ -7,7 +7,11 @@ import re
 import shutil
 import signal
 import subprocess
-import time
+import sys
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
+
+from harness import wait_until  # noqa: E402 - from tests/testing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("LOUPE_BIN", ROOT / "build/release/bin")).resolve()
@@ -70,12 +74,3 @@ class Service:
     def loupe(self, *arguments):
         return subprocess.run([self.programs / "loupe", *map(str, arguments), "--data", self.data], cwd=self.folder, capture_output=True,
                               text=True, timeout=60)
-
-
-def wait_until(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"waited {seconds} s in vain: {what}")
