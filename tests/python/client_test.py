@@ -15,12 +15,13 @@ import math
 import os
 import pathlib
 import signal
+import sqlite3
 import stat
 import subprocess
 import tempfile
 import threading
 import unittest
-from contextlib import redirect_stderr
+from contextlib import closing, redirect_stderr
 from unittest import mock
 
 import duckdb
@@ -28,6 +29,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import statsmodels.formula.api as smf
+from opentelemetry import trace
 from statsmodels.stats.anova import anova_lm
 
 import loupe
@@ -482,6 +484,31 @@ class ContractTest(unittest.TestCase):
         self.assertGreater(len(used), 15)
         for method in used:
             self.assertEqual(contract[method.path], (method.request.DESCRIPTOR.full_name, method.response.DESCRIPTOR.full_name))
+
+
+class TraceTest(unittest.TestCase):
+    """The coordinator keeps the context of a sweep's creation, for its attempts."""
+
+    def kept(self):
+        with closing(sqlite3.connect(f"file:{service.data / 'traces.db'}?mode=ro", uri=True)) as database:
+            return {row[0] for row in database.execute("SELECT traceparent FROM sweep_traces")}
+
+    def test_a_sweep_belongs_to_the_trace_of_its_environment(self):
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        with mock.patch.dict(os.environ, {"TRACEPARENT": parent}):
+            client.submit(spec("traced"))
+        self.assertIn(parent, self.kept())
+
+    def test_the_current_span_comes_first(self):
+        span = trace.NonRecordingSpan(trace.SpanContext(0xabc, 0xdef, is_remote=False, trace_flags=trace.TraceFlags(1)))
+        with mock.patch.dict(os.environ, {"TRACEPARENT": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}), trace.use_span(span):
+            client.submit(spec("spanned"))
+        self.assertIn(f"00-{0xabc:032x}-{0xdef:016x}-01", self.kept())
+
+    def test_without_one_nothing_is_sent(self):
+        for text in ("", "nonsense", "00-abc-def-01\r\nauthorization: x"):
+            with mock.patch.dict(os.environ, {"TRACEPARENT": text}):
+                self.assertNotIn("traceparent", dict(connection.find(data=service.data).metadata()), text)
 
 
 class ConnectionTest(unittest.TestCase):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import re
 import stat
+import sys
 import threading
 
 import grpc
@@ -94,6 +96,17 @@ def _token_in(text: str, source: str) -> str:
     return token
 
 
+def _traceparent() -> str:
+    """The trace that the caller is in, by W3C's words: OpenTelemetry's current span in a program that has loaded it, else TRACEPARENT."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is not None:
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            return f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"
+    text = os.environ.get("TRACEPARENT", "")
+    return text if re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", text) else ""
+
+
 class Connection:
     """One coordinator. Thread-safe; holds no channel of its own."""
 
@@ -114,8 +127,11 @@ class Connection:
         self._lock = threading.Lock()
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Of a call made now: the token, and the trace that it belongs to (docs/http.md, Traces)."""
         with self._lock:
-            return (("authorization", f"Bearer {self._token}"),) if self._token else ()
+            token = (("authorization", f"Bearer {self._token}"),) if self._token else ()
+        traceparent = _traceparent()
+        return (*token, ("traceparent", traceparent)) if traceparent else token
 
     def token_changed(self) -> bool:
         """Reads the token's file again, as it is renewed by being replaced; whether it holds another one now."""
