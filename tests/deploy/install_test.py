@@ -111,6 +111,14 @@ class Bare:
                                  user=user), check=check)
 
 
+def link_or_copy(source, target):
+    """Half a gigabyte need not be written again; between two mounts, be they of one file system, there are no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def main():
     reason = why_not()
     everything = os.environ.get("LOUPE_ALL")
@@ -150,7 +158,7 @@ def main():
                 torch = next(pathlib.Path(__file__).resolve().parents[2].glob(".venv/lib/python3*/site-packages/torch"))
                 (bare.root / "torch").mkdir()
                 shutil.copy(torch / "version.py", bare.root / "torch")
-                run("cp", "-al" if os.stat(torch).st_dev == os.stat(bare.root).st_dev else "-a", torch / "lib", bare.root / "torch/lib")
+                shutil.copytree(torch / "lib", bare.root / "torch/lib", symlinks=True, copy_function=link_or_copy)
                 assert "expected an unpacked LibTorch" in subprocess.run(
                     bare.command(f"/srv/{worker.name}/use-torch", "--torch", "/usr"), capture_output=True, text=True).stderr
                 print(bare.run(f"/srv/{worker.name}/use-torch", "--torch", "/torch").strip(), flush=True)
