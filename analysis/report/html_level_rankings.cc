@@ -1,8 +1,11 @@
 // Whether the levels of a factor put the cells in the same order: the cells' means side by side, and ρ of each pair.
+#include <algorithm>
+
 #include "analysis/report/fold_cells.h"
 #include "analysis/report/html_sections.h"
 #include "analysis/report/level_rankings.h"
 #include "analysis/report/number_format.h"
+#include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 

@@ -126,6 +126,7 @@ std::vector<std::string> NamesOf(const DataTable& data, const std::vector<size_t
 double MeanAgreement(const Scores& scores, int32_t level, const std::vector<Codes>& cells,
                      const std::map<Codes, std::vector<Codes>>& replicates) {
   std::vector<std::vector<double>> means;
+  means.reserve(replicates.size());
   for (const auto& [replicate, blocks] : replicates) means.push_back(CellMeansOf(scores, level, cells, blocks));
   double sum = 0;
   int64_t pairs = 0;
