@@ -180,6 +180,7 @@ std::vector<FailureGroup> FailureGroups(const SweepResults& results) {
     by_message[trial.failure_message.empty() ? "no message" : trial.failure_message].push_back(trial.index);
   }
   std::vector<FailureGroup> groups;
+  groups.reserve(by_message.size());
   for (auto& [message, trials] : by_message) groups.push_back({message, trials});
   std::stable_sort(groups.begin(), groups.end(),
                    [](const FailureGroup& a, const FailureGroup& b) { return a.trials.size() > b.trials.size(); });
