@@ -237,7 +237,7 @@ FieldViolation WhyNoneIsLegal(const SweepSpec& given, std::optional<size_t> meth
 
 }  // namespace
 
-absl::StatusOr<Plan> Plan::Create(SweepSpec given) {
+absl::StatusOr<Plan> Plan::Create(const SweepSpec& given) {
   CanonicalSpec canonical = CanonicaliseSpec(given);
   std::vector<FieldViolation>& violations = canonical.violations;
   Plan plan;

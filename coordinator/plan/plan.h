@@ -45,7 +45,7 @@ class Plan {
   // canonical spec comes back as it is. INVALID_ARGUMENT carries every violation found (common/error_details.h) with
   // the field's path in the proto ("spec.factors[1].levels[0]", "spec.settings[\"budget.steps\"]"); its message is the
   // first.
-  static absl::StatusOr<Plan> Create(SweepSpec spec);
+  static absl::StatusOr<Plan> Create(const SweepSpec& spec);
 
   // The canonical spec. Stored as such: Create(spec()) gives the same plan.
   const SweepSpec& spec() const { return spec_; }
