@@ -85,8 +85,8 @@ class VersionTest : public ProcessTest {
         });
     const v1::SweepSpec spec = testing::SmallSpec(4, 1);
     Create("versions", spec);
-    std::vector<std::unique_ptr<ChildProcess>> workers;
-    for (int i = 0; i < 2; ++i) workers.push_back(StartWorker(i, 0.05, proxy.address()));
+    std::vector<std::unique_ptr<ChildProcess>> workers(2);
+    for (int i = 0; i < 2; ++i) workers[static_cast<size_t>(i)] = StartWorker(i, 0.05, proxy.address());
     ASSERT_TRUE(WaitUntilCompleted("versions", 60));
     EXPECT_EQ(Get("versions")->counts().succeeded(), 12);
     EXPECT_GT(changed, 12) << "nothing went through the proxy";
