@@ -36,7 +36,7 @@ void Simulation::CheckAnswer(const co::SyncRequest& request, const absl::StatusO
     CheckFinish(desired);
     const bool mixed = created_.contains(desired.sweep_id);
     if (mixed && !co::CanRun(request.description.abilities,
-                             NeedsOfSweep("main")->classes[MixedNeeds()->class_of(desired.cell)])) {
+                             NeedsOfSweep("main")->classes[NeedsOfSweep("main")->class_of(desired.cell)])) {
       Violation(fmt::format("I9: {} was given trial {} of {}, which it cannot run", request.worker, desired.trial.index,
                             desired.sweep_id));
     }
@@ -80,8 +80,9 @@ void Simulation::CheckPack(const co::SyncRequest& request, const co::SyncAnswer&
     Violation(fmt::format("I9: {} was given {} trials at once, and can hold {}", request.worker, held, room));
   }
   const auto pack_of = [&](const co::DesiredAttempt& attempt) {
-    return created_.contains(attempt.sweep_id) ? NeedsOfSweep("main")->pack_of(MixedNeeds()->class_of(attempt.cell))
-                                               : 0;
+    return created_.contains(attempt.sweep_id)
+               ? NeedsOfSweep("main")->pack_of(NeedsOfSweep("main")->class_of(attempt.cell))
+               : 0;
   };
   const co::DesiredAttempt& first = answer.desired.front();
   for (const co::DesiredAttempt& desired : answer.desired) {
