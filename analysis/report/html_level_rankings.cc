@@ -5,7 +5,6 @@
 #include "analysis/report/html_sections.h"
 #include "analysis/report/level_rankings.h"
 #include "analysis/report/number_format.h"
-#include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -13,18 +12,6 @@ namespace loupe::analysis {
 namespace {
 
 constexpr size_t kCellsShown = 60;
-
-std::string Head(const std::vector<std::string>& names) {
-  std::string head = "<thead><tr>";
-  for (const std::string& name : names) head += fmt::format("<th scope=\"col\">{}</th>", EscapeHtml(name));
-  return head + "</tr></thead>\n<tbody>\n";
-}
-
-std::string Row(const std::string& name, const std::vector<std::string>& values) {
-  std::string row = fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(name));
-  for (const std::string& value : values) row += fmt::format("<td>{}</td>", EscapeHtml(value));
-  return row + "</tr>\n";
-}
 
 std::string Table(const std::string& id, const std::string& head, const std::string& rows) {
   return fmt::format("<div class=\"wide\"><table id=\"{}\">{}{}</tbody></table></div>\n", id, head, rows);
@@ -42,11 +29,11 @@ std::string PairsTable(const LevelRankings& rankings, double confidence) {
                                        FormatInterval(pair.interval.low, pair.interval.high, 3),
                                        FormatP(pair.spearman.p)};
     for (const double rho : pair.rho_within) values.push_back(FormatNumber(rho, 3));
-    rows += Row(fmt::format("{} – {}", pair.first, pair.second), values);
+    rows += TableRow(fmt::format("{} – {}", pair.first, pair.second), values);
   }
   return Table(
       "level-rankings",
-      Head(Joined({"levels", "ρ", fmt::format("{:g} % interval", 100 * confidence), "p"}, rankings.within_levels)),
+      TableHead(Joined({"levels", "ρ", fmt::format("{:g} % interval", 100 * confidence), "p"}, rankings.within_levels)),
       rows);
 }
 
@@ -55,10 +42,10 @@ std::string MeansTable(const LevelRankings& rankings) {
   for (size_t i = 0; i < std::min(kCellsShown, rankings.cells.size()); ++i) {
     std::vector<std::string> values;
     for (const double mean : rankings.cells[i].means) values.push_back(FormatNumber(mean));
-    rows += Row(CellName(rankings.cells[i].levels), values);
+    rows += TableRow(CellName(rankings.cells[i].levels), values);
   }
   return Table("level-means",
-               Head(Joined({fmt::format("{}", fmt::join(rankings.cell_factors, ", "))}, rankings.levels)), rows);
+               TableHead(Joined({fmt::format("{}", fmt::join(rankings.cell_factors, ", "))}, rankings.levels)), rows);
 }
 
 }  // namespace

@@ -10,18 +10,6 @@
 namespace loupe::analysis {
 namespace {
 
-std::string HeadOf(const std::vector<std::string>& titles) {
-  std::string out = "<thead><tr>";
-  for (const std::string& title : titles) out += fmt::format("<th scope=\"col\">{}</th>", EscapeHtml(title));
-  return out + "</tr></thead>\n<tbody>\n";
-}
-
-std::string RowOf(const std::string& name, const std::vector<std::string>& cells) {
-  std::string out = fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(name));
-  for (const std::string& cell : cells) out += fmt::format("<td>{}</td>", EscapeHtml(cell));
-  return out + "</tr>\n";
-}
-
 // "24.0 MB (20.1 MB … 31.0 MB)" where trials of a method differ.
 std::string CostText(const MethodCost& cost, CostUnit unit) {
   if (cost.n == 0) return "–";
@@ -45,7 +33,7 @@ std::string MethodMeansTable(const HtmlContext& context, const MethodComparison&
   std::string out = fmt::format(
       "<div class=\"wide\"><table id=\"methods-means\"><caption>{} of each method over its own settings; costs are means "
       "per trial, with the least and the most.</caption>\n{}",
-      EscapeHtml(context.Title()), HeadOf(titles));
+      EscapeHtml(context.Title()), TableHead(titles));
   for (const MethodSummary& method : comparison.methods) {
     std::string best;
     for (size_t i = 0; i < method.best_levels.size(); ++i)
@@ -59,7 +47,7 @@ std::string MethodMeansTable(const HtmlContext& context, const MethodComparison&
     for (size_t i = 0; i < method.costs.size(); ++i)
       cells.push_back(CostText(method.costs[i], comparison.cost_units[i]));
     if (marked) cells.insert(cells.begin(), ParetoText(method.on_pareto_front));
-    out += RowOf(method.method, cells);
+    out += TableRow(method.method, cells);
   }
   return out + "</tbody></table></div>\n";
 }
@@ -67,10 +55,10 @@ std::string MethodMeansTable(const HtmlContext& context, const MethodComparison&
 std::string BaselineTable(const MethodComparison& comparison, const std::string& id, const std::string& baseline,
                           const std::vector<Comparison>& with_baseline) {
   if (with_baseline.empty()) return "";
-  std::string out = fmt::format(
-      "<h3>Less {}</h3>\n<div class=\"wide\"><table id=\"{}\">\n{}", EscapeHtml(baseline), id,
-      HeadOf({comparison.factor, "difference", "std. error",
-              fmt::format("{:g} % interval (together)", 100 * comparison.confidence), "p", "p (Dunnett)", "p (Holm)"}));
+  std::string out = fmt::format("<h3>Less {}</h3>\n<div class=\"wide\"><table id=\"{}\">\n{}", EscapeHtml(baseline), id,
+                                TableHead({comparison.factor, "difference", "std. error",
+                                           fmt::format("{:g} % interval (together)", 100 * comparison.confidence), "p",
+                                           "p (Dunnett)", "p (Holm)"}));
   for (const Comparison& pair : with_baseline) {
     if (!pair.estimable) {
       out +=
@@ -78,9 +66,9 @@ std::string BaselineTable(const MethodComparison& comparison, const std::string&
                       EscapeHtml(pair.first), EscapeHtml(pair.reason));
       continue;
     }
-    out += RowOf(pair.first, {FormatNumber(pair.difference, 3), FormatNumber(pair.std_error, 3),
-                              FormatInterval(pair.low, pair.high, 3), FormatP(pair.p),
-                              std::isnan(pair.p_dunnett) ? "–" : FormatP(pair.p_dunnett), FormatP(pair.p_holm)});
+    out += TableRow(pair.first, {FormatNumber(pair.difference, 3), FormatNumber(pair.std_error, 3),
+                                 FormatInterval(pair.low, pair.high, 3), FormatP(pair.p),
+                                 std::isnan(pair.p_dunnett) ? "–" : FormatP(pair.p_dunnett), FormatP(pair.p_holm)});
   }
   return out + "</tbody></table></div>\n";
 }
@@ -101,16 +89,16 @@ std::string EqualParametersPart(const MethodComparison& comparison) {
     out += fmt::format(
         "<div class=\"wide\"><table id=\"methods-equal\"><caption>Means over the settings of that size, each with the "
         "same weight.</caption>\n{}",
-        HeadOf({comparison.factor, "settings", "parameters", "mean",
-                fmt::format("{:g} % interval", 100 * comparison.confidence)}));
+        TableHead({comparison.factor, "settings", "parameters", "mean",
+                   fmt::format("{:g} % interval", 100 * comparison.confidence)}));
     for (const MethodAtBudget& method : equal.methods) {
       const std::string settings = fmt::format("{}", fmt::join(method.settings, "; "));
-      out += RowOf(method.method, {settings.empty() ? "–" : settings,
-                                   method.least == method.most
-                                       ? FormatAmount(method.least)
-                                       : fmt::format("{} … {}", FormatAmount(method.least), FormatAmount(method.most)),
-                                   method.mean.estimable ? FormatNumber(method.mean.mean) : "not estimable",
-                                   method.mean.estimable ? FormatInterval(method.mean.low, method.mean.high) : "–"});
+      out += TableRow(method.method, {settings.empty() ? "–" : settings,
+                                      method.least == method.most ? FormatAmount(method.least)
+                                                                  : fmt::format("{} … {}", FormatAmount(method.least),
+                                                                                FormatAmount(method.most)),
+                                      method.mean.estimable ? FormatNumber(method.mean.mean) : "not estimable",
+                                      method.mean.estimable ? FormatInterval(method.mean.low, method.mean.high) : "–"});
     }
     out += "</tbody></table></div>\n";
   }

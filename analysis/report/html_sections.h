@@ -49,6 +49,10 @@ HtmlSection ProvenanceSection(const HtmlContext& context);        // html_method
 int64_t PlannedTrials(const SweepResults& results, const std::string& row_factor, const std::string& row_level,
                       const std::string& column_factor, const std::string& column_level);
 
+// The head of a table up to "<tbody>", and a row of it; the texts are escaped.
+std::string TableHead(const std::vector<std::string>& titles);
+std::string TableRow(const std::string& name, const std::vector<std::string>& cells);
+
 // "<p>…</p>" with the text escaped.
 std::string Paragraph(std::string_view text, std::string_view cls = "");
 

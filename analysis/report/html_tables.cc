@@ -178,6 +178,18 @@ std::string Paragraph(std::string_view text, std::string_view cls) {
                      : fmt::format("<p class=\"{}\">{}</p>\n", cls, EscapeHtml(text));
 }
 
+std::string TableHead(const std::vector<std::string>& titles) {
+  std::string out = "<thead><tr>";
+  for (const std::string& title : titles) out += fmt::format("<th scope=\"col\">{}</th>", EscapeHtml(title));
+  return out + "</tr></thead>\n<tbody>\n";
+}
+
+std::string TableRow(const std::string& name, const std::vector<std::string>& cells) {
+  std::string out = fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(name));
+  for (const std::string& cell : cells) out += fmt::format("<td>{}</td>", EscapeHtml(cell));
+  return out + "</tr>\n";
+}
+
 std::string SummaryTiles(const HtmlContext& context) {
   const FactorialAnalysis& analysis = context.analysis();
   std::string out = "<div class=\"tiles\">\n";

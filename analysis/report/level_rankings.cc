@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "analysis/stats/cell_table.h"
 #include "analysis/stats/factor_question.h"
 #include "analysis/stats/nan.h"
 #include "common/status_macros.h"
@@ -78,11 +79,13 @@ using Scores = std::map<std::tuple<int32_t, Codes, Codes>, Sum>;
 
 Scores ScoresOf(const DataTable& data, const Roles& roles, bool include_stopped_early) {
   Scores scores;
+  std::vector<size_t> all = {roles.between};
+  all.insert(all.end(), roles.cells.begin(), roles.cells.end());
+  all.insert(all.end(), roles.blocks.begin(), roles.blocks.end());
+  SampleAccount account;
   for (size_t row = 0; row < data.rows(); ++row) {
-    const RowStatus status = data.Status(row);
-    const bool counts = status == RowStatus::kComplete || (include_stopped_early && status == RowStatus::kStoppedEarly);
+    if (!RowIsUsed(data, row, all, include_stopped_early, account)) continue;
     const int32_t level = data.factors[roles.between].codes[row];
-    if (!counts || level == kMissingLevel || !std::isfinite(data.Response(row))) continue;
     Sum& of = scores[{level, CodesOf(data, roles.cells, row), CodesOf(data, roles.blocks, row)}];
     of.sum += data.Response(row);
     ++of.count;
