@@ -81,33 +81,23 @@ void Simulation::RandomCommand() {
     std::advance(victim, Uniform(0, static_cast<int64_t>(brief_keys_.size()) - 1));
     DeleteBrief(victim->first);
   }
-  Feed({co::Job(
-      [this, what, last](co::Scheduler& scheduler,
-                         const co::Now& now, co::Effects& effects) -> co::
-                                                                       Reply {
-                                                                         if (last || what >= 4) {
-                                                                           // At the end everything is brought back, so
-                                                                           // that the sweep can be compared with a
-                                                                           // clean one.
-                                                                           scheduler
-                                                                               .OnVerb("side", co::SweepVerb::kResume,
-                                                                                       "", now, effects)
-                                                                               .IgnoreError();
-                                                                           const bool all = last || what == 4;
-                                                                           scheduler
-          .OnRetry("side", {TrialState::kFailed, TrialState::kCancelled, TrialState::kQuarantined},
-                   all ? std::function<bool(int64_t)>() : [](int64_t cell) { return cell == 1; }, "", "", now, effects,
-                   all ? "" : "1")
+  const auto command = [what, last](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) {
+    if (last || what >= 4) {
+      // At the end everything is brought back, so that the sweep can be compared with a clean one.
+      scheduler.OnVerb("side", co::SweepVerb::kResume, "", now, effects).IgnoreError();
+      const bool all = last || what == 4;
+      scheduler
+          .OnRetry(
+              "side", {TrialState::kFailed, TrialState::kCancelled, TrialState::kQuarantined},
+              all ? std::function<bool(int64_t)>() : [](int64_t cell) { return cell == 1; }, "", "", now, effects,
+              all ? "" : "1")
           .IgnoreError();
-                                                                         } else {
-                                                                           scheduler
-                                                                               .OnVerb("side",
-                                                                                       static_cast<co::SweepVerb>(what),
-                                                                                       "", now, effects)
-                                                                               .IgnoreError();
-                                                                         }
-                                                                         return [this](const absl::Status&) {};
-                                                                       })});
+    } else {
+      scheduler.OnVerb("side", static_cast<co::SweepVerb>(what), "", now, effects).IgnoreError();
+    }
+    return co::Reply([](const absl::Status&) {});
+  };
+  Feed({co::Job(command)});
   if (!last || !Done()) After(absl::Milliseconds(Uniform(5000, 40000)), [this] { RandomCommand(); });
 }
 

@@ -36,14 +36,20 @@ absl::StatusOr<std::string> SerialiseTorchArchive(const std::map<std::string, Ar
 
 // Plain data with arrays in it.
 struct TorchValue {
+  struct Entry;
   struct Dictionary {
-    std::vector<std::pair<TorchValue, TorchValue>> entries;
+    std::vector<Entry> entries;
   };
   struct Tuple {
     std::vector<TorchValue> items;
   };
   using List = std::vector<TorchValue>;
   std::variant<std::monostate, bool, int64_t, double, std::string, ArrayView, List, Tuple, Dictionary> value;
+};
+
+struct TorchValue::Entry {
+  TorchValue key;
+  TorchValue value;
 };
 
 // As SerialiseTorchArchive, of any value; the views' bytes must live that long.

@@ -67,14 +67,14 @@ TEST(EqualParametersTest, AgreesWithRowsOfTheModelInR) {
         CompareAtEqualParameters(*fitted.model, "method", kMethods, fitted.parameters,
                                  {reference["budget"], reference["tolerance"]}, reference["baseline"], 0.95);
     ASSERT_TRUE(found.ok()) << found.status();
-    EXPECT_EQ(found->baseline, reference["baseline"]);
+    EXPECT_EQ(found->baseline, reference["baseline"].get<std::string>());
     EXPECT_EQ(found->equal.df, reference["equal_df"].get<double>());
     EXPECT_LT(RelativeError(found->equal.f, reference["equal_f"]), 1e-8);
     ASSERT_THAT(found->methods, SizeIs(reference["methods"].size()));
     for (size_t i = 0; i < found->methods.size(); ++i) {
       const Json& expected = reference["methods"][i];
       const MethodAtBudget& method = found->methods[i];
-      EXPECT_EQ(method.method, expected["method"]);
+      EXPECT_EQ(method.method, expected["method"].get<std::string>());
       EXPECT_THAT(method.settings, SizeIs(expected["settings"].get<size_t>()));
       EXPECT_EQ(method.least, expected["least"].get<double>());
       EXPECT_EQ(method.most, expected["most"].get<double>());
@@ -84,7 +84,7 @@ TEST(EqualParametersTest, AgreesWithRowsOfTheModelInR) {
     ASSERT_THAT(found->with_baseline, SizeIs(reference["with_baseline"].size()));
     for (size_t i = 0; i < found->with_baseline.size(); ++i) {
       const Json& expected = reference["with_baseline"][i];
-      EXPECT_EQ(found->with_baseline[i].first, expected["method"]);
+      EXPECT_EQ(found->with_baseline[i].first, expected["method"].get<std::string>());
       EXPECT_LT(std::abs(found->with_baseline[i].difference - expected["value"].get<double>()), 1e-11);
       EXPECT_LT(RelativeError(found->with_baseline[i].std_error, expected["std_error"]), 1e-9);
       EXPECT_LT(RelativeError(found->with_baseline[i].p, expected["p"]), 1e-8);

@@ -54,8 +54,8 @@ TEST(LevelRankingsTest, AgreesWithSciPy) {
     const LevelPairRanking& pair = rankings->pairs[i];
     const Json& expected = Rankings()["pairs"][i];
     SCOPED_TRACE(pair.first + " and " + pair.second);
-    EXPECT_EQ(pair.first, expected["first"]);
-    EXPECT_EQ(pair.second, expected["second"]);
+    EXPECT_EQ(pair.first, expected["first"].get<std::string>());
+    EXPECT_EQ(pair.second, expected["second"].get<std::string>());
     // Ranks are whole and half numbers: only the last operations round.
     EXPECT_NEAR(pair.spearman.rho, expected["rho"], 1e-14);
     EXPECT_NEAR(pair.spearman.p, expected["p"], 1e-12);

@@ -262,7 +262,7 @@ TEST(CsvTableTest, TablesAreReadAsRReadsThem) {
         // R writes a number in its own way.
         const auto at = std::find_if(found.begin(), found.end(), [&](const auto& entry) {
           return numbers ? DecimalValue(entry.first) == DecimalValue(level["level"].get<std::string>())
-                         : entry.first == level["level"];
+                         : level["level"] == entry.first;
         });
         ASSERT_NE(at, found.end()) << level;
         EXPECT_EQ(at->second.first, level["n"].get<int64_t>()) << level;

@@ -74,7 +74,7 @@ TEST(NestedAnovaTest, MeansPerMethodAgreeWithR) {
     ASSERT_TRUE(against.ok()) << against.status();
     for (const Json& expected : reference["baseline"]) {
       const auto pair = std::find_if(against->begin(), against->end(),
-                                     [&](const Comparison& other) { return other.first == expected["first"]; });
+                                     [&](const Comparison& other) { return expected["first"] == other.first; });
       ASSERT_NE(pair, against->end());
       EXPECT_NEAR(pair->difference, expected["value"], 1e-12);
       EXPECT_LT(RelativeError(pair->std_error, expected["std_error"]), 1e-9);
@@ -101,7 +101,7 @@ TEST(NestedAnovaTest, MeansOfAMethodsOwnFactorsAgreeWithR) {
       std::vector<std::string> levels;
       for (const MarginalMean& mean : means->means) levels.push_back(mean.levels[0]);
       EXPECT_EQ(std::count(levels.begin(), levels.end(), kAbsentLevel), 0);
-      const auto at = std::find(levels.begin(), levels.end(), expected["level"]) - levels.begin();
+      const auto at = std::find(levels.begin(), levels.end(), expected["level"].get<std::string>()) - levels.begin();
       ASSERT_LT(at, static_cast<std::ptrdiff_t>(levels.size()));
       const MarginalMean& mean = means->means[static_cast<size_t>(at)];
       EXPECT_LT(RelativeError(mean.mean, expected["value"]), 1e-11);

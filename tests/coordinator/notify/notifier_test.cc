@@ -83,7 +83,7 @@ TEST_F(NotifierTest, AFinishedSweepIsToldAndSigned) {
   EXPECT_EQ(body["event"], "sweep.finished");
   EXPECT_EQ(body["sweep"], "sweeps/small");
   EXPECT_EQ(body["message"], "Sweep 'small' is completed: 0 of 2 trials succeeded, 0 failed");
-  EXPECT_EQ(posts[0].headers.at("loupe-delivery"), body["id"]);
+  EXPECT_EQ(posts[0].headers.at("loupe-delivery"), body["id"].get<std::string>());
   const std::string signature = posts[0].headers.at("loupe-signature");
   const int64_t time = std::stoll(signature.substr(2));
   EXPECT_EQ(signature, SignatureOf(kSecret, absl::FromUnixSeconds(time), posts[0].body));

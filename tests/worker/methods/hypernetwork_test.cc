@@ -240,8 +240,8 @@ TEST_F(HypernetworkFilesTest, APtFileAttachesAsItWasTrained) {
 
 // A file of their form by hand: what is missing from it has their loader's defaults.
 TEST_F(HypernetworkFilesTest, FormerFilesAreReadAsTheirLoaderDoes) {
-  const auto write = [&](const std::string& name, std::vector<std::pair<TorchValue, TorchValue>> settings,
-                         int64_t width, const std::map<std::string, torch::Tensor>& state) {
+  const auto write = [&](const std::string& name, std::vector<TorchValue::Entry> settings, int64_t width,
+                         const std::map<std::string, torch::Tensor>& state) {
     const TensorArrays arrays = ToArrays(state);
     TorchValue::Dictionary dictionary;
     for (const auto& [key, view] : arrays.views) dictionary.entries.push_back({{key}, {view}});
