@@ -16,27 +16,36 @@ function(_loupe_compile_as_library target)
 endfunction()
 
 # A precompiled header, built once and used by every target of its kind. A source still includes what it uses; precompiling
-# is most of a small file's compile time saved. All targets of a kind compile with exactly the flags of the header.
-# With GCC only; -fpch-preprocess, which ccache wants, is GCC's.
+# is most of a small file's compile time saved. All targets of a kind compile with exactly the flags of the header. Clang
+# instantiates the headers' templates there, too, once for all sources (CMake's -fpch-instantiate-templates).
+# The flags are what ccache wants of headers precompiled by each.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  set(_loupe_precompiled_flags "SHELL:-Xclang -fno-pch-timestamp")
+elseif(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(_loupe_precompiled_flags -fpch-preprocess -Winvalid-pch)
+else()
+  set(LOUPE_PRECOMPILE OFF)
+endif()
+
 #   _loupe_precompiled_header(kind HEADERS <a> <b> [LINK target…] [OPTIONS option…])
 function(_loupe_precompiled_header kind)
   cmake_parse_arguments(ARG "" "" "HEADERS;LINK;OPTIONS" ${ARGN})
   set(pch loupe_${kind}_pch)
-  if(TARGET ${pch} OR NOT LOUPE_PRECOMPILE OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  if(TARGET ${pch} OR NOT LOUPE_PRECOMPILE)
     return()
   endif()
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${pch}.cc CONTENT "// Carries a precompiled header.\n")
   add_library(${pch} OBJECT ${CMAKE_BINARY_DIR}/${pch}.cc)
   target_link_libraries(${pch} PRIVATE loupe_warnings ${ARG_LINK})
-  target_compile_options(${pch} PRIVATE -fpch-preprocess -Winvalid-pch ${ARG_OPTIONS})
+  target_compile_options(${pch} PRIVATE ${_loupe_precompiled_flags} ${ARG_OPTIONS})
   target_precompile_headers(${pch} PRIVATE ${ARG_HEADERS})
 endfunction()
 
 function(_loupe_use_precompiled target kind)
-  if(NOT LOUPE_PRECOMPILE OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  if(NOT LOUPE_PRECOMPILE)
     return()
   endif()
-  target_compile_options(${target} PRIVATE -fpch-preprocess -Winvalid-pch)
+  target_compile_options(${target} PRIVATE ${_loupe_precompiled_flags})
   target_precompile_headers(${target} REUSE_FROM loupe_${kind}_pch)
   _loupe_compile_as_library(${target})
 endfunction()
@@ -52,12 +61,13 @@ set(_loupe_torch_headers <torch/types.h> <torch/utils.h> <torch/nn/module.h>)
 set(_loupe_torch_links LibTorch::LibTorch)
 set(_loupe_torch_own PUBLIC LibTorch::LibTorch)
 
-# What speaks gRPC, or shows what came by it.
+# What speaks gRPC, or shows what came by it: it waits for the network, and -O1 is a sixth less to compile.
 set(_loupe_rpc_only_headers <grpcpp/grpcpp.h> <loupe/v1/access.grpc.pb.h> <loupe/v1/analysis.grpc.pb.h>
     <loupe/v1/sweep.grpc.pb.h> <loupe/v1/trial.grpc.pb.h> <loupe/v1/worker.grpc.pb.h> <nlohmann/json.hpp> <CLI/CLI.hpp>)
 set(_loupe_rpc_only_links loupe_proto_grpc nlohmann_json::nlohmann_json CLI11::CLI11)
 set(_loupe_rpc_headers ${_loupe_plain_headers} ${_loupe_rpc_only_headers})
 set(_loupe_rpc_links ${_loupe_plain_links} ${_loupe_rpc_only_links})
+set(_loupe_rpc_options $<$<CONFIG:Release>:-O1>)
 set(_loupe_rpc_own ${_loupe_plain_own})
 
 # Loops over numbers, which -O3 makes faster; everything else is built with -O2.
@@ -66,10 +76,11 @@ set(_loupe_numeric_links ${_loupe_plain_links} Eigen3::Eigen)
 set(_loupe_numeric_options $<$<CONFIG:Release>:-O3>)
 set(_loupe_numeric_own ${_loupe_plain_own})
 
-# What is tested is optimised; the tests themselves are compiled once and run for seconds.
+# What is tested is optimised; the tests themselves are compiled once and run for seconds. (Clang's front end is quick and its
+# optimiser is half of the time; with GCC it is the other way round, and -O1 costs nothing over -O0.)
 set(_loupe_test_headers ${_loupe_plain_headers} <gmock/gmock.h> <gtest/gtest.h>)
 set(_loupe_test_links ${_loupe_plain_links} GTest::gmock GTest::gtest)
-set(_loupe_test_options $<$<CONFIG:Release>:-O1>)
+set(_loupe_test_options $<$<CONFIG:Release>:$<IF:$<CXX_COMPILER_ID:Clang>,-O0,-O1>>)
 set(_loupe_test_own ${_loupe_plain_own})
 foreach(_kind rpc torch)
   set(_loupe_${_kind}_test_options ${_loupe_test_options})
