@@ -2,7 +2,6 @@
 
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
@@ -18,6 +17,7 @@
 #include "common/guarded.h"
 #include "common/status_macros.h"
 #include "coordinator/http/session.h"
+#include "coordinator/http/tls_context.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
@@ -49,43 +49,6 @@ size_t MostConnections(size_t wanted) {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
   return std::min<size_t>(wanted, std::max<rlim_t>(limit.rlim_cur / 4, 16));
 }
-
-// The coordinator's certificate as OpenSSL wants it, made again when its file has changed.
-class TlsContext {
- public:
-  explicit TlsContext(const ServerTls& tls) : tls_(tls) {}
-
-  // Null where TLS is off. What cannot be read leaves the last good one.
-  absl::StatusOr<std::shared_ptr<asio::ssl::context>> Get() {
-    if (!tls_.on()) return nullptr;
-    struct stat info {};
-    const std::string path = tls_.identity_file();
-    if (::stat(path.c_str(), &info) != 0) return absl::ErrnoToStatus(errno, fmt::format("cannot read '{}'", path));
-    const auto version = std::make_pair(info.st_ino, info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec);
-    if (context_ != nullptr && version == version_) return context_;
-    auto made = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
-    error_code error;
-    made->set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_sslv2 |
-                          asio::ssl::context::no_sslv3 | asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1,
-                      error);
-    if (!error) made->use_certificate_chain_file(path, error);
-    if (!error) made->use_private_key_file(path, asio::ssl::context::pem, error);
-    if (const std::string roots = tls_.client_roots_file(); !error && !roots.empty()) {
-      made->load_verify_file(roots, error);
-      if (!error) made->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert, error);
-    }
-    if (error) return absl::InternalError(fmt::format("TLS cannot use '{}': {}", path, error.message()));
-    version_ = version;
-    context_ = std::move(made);
-    return context_;
-  }
-  std::shared_ptr<asio::ssl::context> last() const { return context_; }
-
- private:
-  const ServerTls& tls_;
-  std::pair<ino_t, int64_t> version_;
-  std::shared_ptr<asio::ssl::context> context_;
-};
 
 }  // namespace
 

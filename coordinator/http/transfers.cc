@@ -18,7 +18,7 @@ namespace loupe::coordinator::http {
 namespace {
 
 // Small, for each transfer that is open has one in memory.
-constexpr int64_t kPieceBytes = 256 << 10;
+constexpr int64_t kTransferPieceBytes = 256 << 10;
 
 // A transfer on its way; kept by whatever it waits for. `CallState` is what a stream of gRPC keeps, too.
 class Transfer : public CallState, public std::enable_shared_from_this<Transfer> {
@@ -100,7 +100,7 @@ void SendArtifact(const std::shared_ptr<Transfer>& transfer) {
         transfer->handlers().backend, transfer->open()->client(),
         [transfer, deliver] {
           std::string piece;
-          const auto most = static_cast<size_t>(std::min(kPieceBytes, transfer->left));
+          const auto most = static_cast<size_t>(std::min(kTransferPieceBytes, transfer->left));
           const absl::Status status = transfer->source->Read(transfer->at, most, piece);
           transfer->at += static_cast<int64_t>(piece.size());
           transfer->left -= static_cast<int64_t>(piece.size());
@@ -223,7 +223,7 @@ void ServeReport(Handlers& handlers, int port, std::shared_ptr<Exchange> exchang
     response.headers.emplace_back("Vary", "Accept-Encoding");
     const auto size = static_cast<int64_t>(answer->payload.size());
     const auto read = [answer, at = std::make_shared<size_t>(0)](const std::function<void(Piece)>& deliver) {
-      std::string piece = answer->payload.substr(*at, static_cast<size_t>(kPieceBytes));
+      std::string piece = answer->payload.substr(*at, static_cast<size_t>(kTransferPieceBytes));
       *at += piece.size();
       deliver(std::move(piece));
     };
