@@ -16,6 +16,7 @@
 #include "cli/running_attempts.h"
 #include "cli/sweep_name.h"
 #include "cli/views.h"
+#include "common/score_table.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "common/text.h"
@@ -47,7 +48,7 @@ struct TrialFlags {
 std::string OutcomeText(const v1::Trial& trial) {
   std::string text;
   for (const auto& [name, value] : std::map<std::string, double>(trial.scores().begin(), trial.scores().end())) {
-    if (name.ends_with("_base")) continue;
+    if (IsUntunedScore(name)) continue;
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, analysis::FormatNumber(value, 4));
   }
   if (text.empty() && trial.has_last_failure()) text = trial.last_failure().message();

@@ -74,12 +74,24 @@ inline constexpr std::array kScores = {
     ScoreEntry{"file_bytes", "file, bytes", Better::kSmaller, {}, kNever},
 };
 
-// The row of a score; of "clip_i_base", the untuned base's, clip_i's. nullptr for a name that is not in the table.
+// "clip_i_base" is clip_i of the untuned base's pictures.
+inline constexpr std::string_view kUntunedSuffix = "_base";
+
+constexpr bool IsUntunedScore(std::string_view name) {
+  return name.size() > kUntunedSuffix.size() && name.ends_with(kUntunedSuffix);
+}
+
+// The name that it is the untuned base's score of; any other name as it is.
+constexpr std::string_view TunedScoreName(std::string_view name) {
+  if (IsUntunedScore(name)) name.remove_suffix(kUntunedSuffix.size());
+  return name;
+}
+
+inline std::string UntunedScoreName(std::string_view tuned) { return std::string(tuned).append(kUntunedSuffix); }
+
+// The row of a score; of the untuned base's, its tuned one's. nullptr for a name that is not in the table.
 inline constexpr const ScoreEntry* FindScore(std::string_view name) {
-  constexpr std::string_view kBase = "_base";
-  if (name.size() > kBase.size() && name.substr(name.size() - kBase.size()) == kBase) {
-    name.remove_suffix(kBase.size());
-  }
+  name = TunedScoreName(name);
   const auto* const found =
       std::find_if(kScores.begin(), kScores.end(), [&](const ScoreEntry& entry) { return entry.name == name; });
   return found == kScores.end() ? nullptr : &*found;

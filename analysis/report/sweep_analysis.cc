@@ -86,11 +86,6 @@ absl::Status CheckResponse(const SweepResults& results, const std::string& respo
       fmt::format("no trial has a score named '{}'; there are: {}", response, fmt::join(names, ", ")));
 }
 
-// "clip_fid_base", the untuned base's score, is "clip_fid" of other pictures.
-std::string WithoutBaseSuffix(const std::string& score) {
-  return score.ends_with("_base") ? score.substr(0, score.size() - 5) : score;
-}
-
 // A factor of that name is no setting's: those have longer keys ("method.kind").
 bool ComparesMethods(const SweepResults& results) {
   return std::any_of(results.factors.begin(), results.factors.end(), [](const SweepFactor& factor) {
@@ -343,7 +338,7 @@ absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const Re
   LOUPE_ASSIGN_OR_RETURN(sweep.analysis,
                          AnalyseFactorial(std::move(table), QuestionsOf(results, options, sweep.response)));
   sweep.analysis.notes.insert(sweep.analysis.notes.end(), results.notes.begin(), results.notes.end());
-  if (const auto warning = results.score_warnings.find(WithoutBaseSuffix(sweep.response));
+  if (const auto warning = results.score_warnings.find(std::string(TunedScoreName(sweep.response)));
       warning != results.score_warnings.end()) {
     sweep.analysis.notes.push_back(fmt::format("{}: {}", warning->first, warning->second));
   }

@@ -6,12 +6,11 @@
 #include <utility>
 
 #include "analysis/report/number_format.h"
+#include "common/score_table.h"
 #include "fmt/format.h"
 
 namespace loupe::analysis {
 namespace {
-
-constexpr std::string_view kBaseSuffix = "_base";
 
 // The same pictures scored in packs of other widths may differ in their last digits.
 bool Same(double a, double b) { return std::abs(a - b) <= 1e-4 * std::max(std::abs(a), std::abs(b)); }
@@ -54,8 +53,8 @@ std::map<std::string, double> BaselineScores(const std::vector<TrialRecord>& tri
   std::map<std::string, Sum> sums;
   for (const TrialRecord& trial : trials) {
     for (const auto& [name, value] : trial.scores) {
-      if (!name.ends_with(kBaseSuffix) || !std::isfinite(value)) continue;
-      Sum& of = sums[name.substr(0, name.size() - kBaseSuffix.size())];
+      if (!IsUntunedScore(name) || !std::isfinite(value)) continue;
+      Sum& of = sums[std::string(TunedScoreName(name))];
       of.sum += value;
       of.wide += value;
       ++of.count;
@@ -76,7 +75,7 @@ std::optional<UntunedBase> FindUntunedBase(const SweepResults& results, const st
   UntunedBase found{.mean = mean->second};
   std::vector<Scored> scored;
   for (const TrialRecord& trial : results.trials) {
-    const auto value = trial.scores.find(response + "_base");
+    const auto value = trial.scores.find(UntunedScoreName(response));
     if (value != trial.scores.end() && std::isfinite(value->second)) scored.push_back({&trial, value->second});
   }
   found.differs = !HasOneEach(scored, [](const TrialRecord&) { return 0; });

@@ -48,7 +48,7 @@ std::string PrimaryScoreOf(const Plan& plan) {
 
 std::string TitleOf(const std::string& score) {
   const ScoreEntry* entry = FindScore(score);
-  return entry == nullptr || score.ends_with("_base") ? score : std::string(entry->title);
+  return entry == nullptr || IsUntunedScore(score) ? score : std::string(entry->title);
 }
 
 bool IsSmallerBetter(const std::string& score) {

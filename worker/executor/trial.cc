@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/process_use.h"
+#include "common/score_table.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
@@ -154,7 +155,7 @@ std::vector<Image> Trial::Sample(const std::vector<std::string>& prompts, Stream
 
 void Trial::AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) {
   outcome_.scores.insert(tuned.begin(), tuned.end());
-  for (const auto& [name, value] : untuned) outcome_.scores[name + "_base"] = value;
+  for (const auto& [name, value] : untuned) outcome_.scores[UntunedScoreName(name)] = value;
 }
 
 // In the log, and beside the result: the sweep's report shows the provenance under "note." to its reader.
