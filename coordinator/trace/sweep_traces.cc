@@ -10,15 +10,19 @@
 
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "coordinator/store/file_mark.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
 namespace loupe::coordinator {
 namespace {
 
+constexpr int kTracesApplicationId = 0x4c6f5472;
+constexpr int kTracesVersion = 1;
 constexpr char kTraceSchemaSql[] =
-    "PRAGMA synchronous=NORMAL;"
-    "CREATE TABLE IF NOT EXISTS sweep_traces (sweep_uid TEXT PRIMARY KEY, traceparent TEXT NOT NULL) STRICT;";
+    "CREATE TABLE sweep_traces (sweep_uid TEXT PRIMARY KEY, traceparent TEXT NOT NULL) STRICT;";
+// As programs before the mark made it.
+constexpr char kUnmarkedSql[] = "SELECT count(*) FROM sqlite_schema WHERE tbl_name = 'sweep_traces'";
 constexpr char kPutTraceSql[] = "INSERT OR REPLACE INTO sweep_traces (sweep_uid, traceparent) VALUES (?, ?)";
 constexpr char kTracesSql[] = "SELECT sweep_uid, traceparent FROM sweep_traces ORDER BY sweep_uid";
 constexpr char kForgetTraceSql[] = "DELETE FROM sweep_traces WHERE sweep_uid = ?";
@@ -57,8 +61,20 @@ SweepTraces::SweepTraces(std::string path, StoreReader& store, SpanExporter* exp
 
 absl::Status SweepTraces::Open() {
   if (db_ != nullptr) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(db_, SqliteDb::Open(path_, SqliteDb::Mode::kReadWriteCreate, ""));
-  return db_->Execute(kTraceSchemaSql);
+  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDb> db, SqliteDb::Open(path_, SqliteDb::Mode::kReadWriteCreate, ""));
+  LOUPE_ASSIGN_OR_RETURN(const FileMark mark, ReadFileMark(*db));
+  int64_t ours = 0;
+  LOUPE_RETURN_IF_ERROR(db->ForEach(kUnmarkedSql, [&](const SqliteRow& row) { ours = row.Int(0); }));
+  if (mark.application == 0 && mark.version == 0 && ours > 0 && ours == mark.tables) {
+    LOUPE_RETURN_IF_ERROR(WriteFileMark(*db, kTracesApplicationId, kTracesVersion));
+  }
+  LOUPE_RETURN_IF_ERROR(MakeOrCheckSchema(*db, {.application = kTracesApplicationId,
+                                                .version = kTracesVersion,
+                                                .sql = kTraceSchemaSql,
+                                                .what = "a database of traces"}));
+  LOUPE_RETURN_IF_ERROR(db->Execute("PRAGMA synchronous=NORMAL;"));
+  db_ = std::move(db);
+  return absl::OkStatus();
 }
 
 absl::Status SweepTraces::Load(StoreReader& store) {

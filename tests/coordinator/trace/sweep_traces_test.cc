@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "coordinator/store/file_mark.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
 #include "tests/testing/http_receiver.h"
@@ -80,6 +81,42 @@ TEST_F(SweepTracesTest, AttemptOutlivesTheProcess) {
   EXPECT_EQ(spans[0]["startTimeUnixNano"], "100000000000");
   EXPECT_EQ(spans[0]["endTimeUnixNano"], "103000000000");
   EXPECT_EQ(spans[0]["attributes"][0]["value"]["stringValue"], "sweeps/small/trials/0");
+}
+
+TEST_F(SweepTracesTest, FileWithoutAMarkGoesOnAndGetsOne) {
+  const std::string path = folder_ / "traces.db";
+  {
+    auto older = SqliteDb::Open(path, SqliteDb::Mode::kReadWriteCreate, "");
+    ASSERT_TRUE(older.ok()) << older.status();
+    const std::string sql = fmt::format(
+        "CREATE TABLE sweep_traces (sweep_uid TEXT PRIMARY KEY, traceparent TEXT NOT NULL) STRICT;"
+        "INSERT INTO sweep_traces VALUES ('u', '{}');",
+        ToTraceparent(kCaller));
+    ASSERT_TRUE((*older)->Execute(sql.c_str()).ok());
+  }
+  Create();
+  StartAgain(nullptr);
+  EXPECT_EQ(traces_->TraceparentOf("u", 0, 1), ToTraceparent(kCaller));
+  auto db = SqliteDb::Open(path, SqliteDb::Mode::kReadOnly, "");
+  ASSERT_TRUE(db.ok()) << db.status();
+  EXPECT_NE(ReadFileMark(**db)->application, 0);
+}
+
+TEST_F(SweepTracesTest, AnotherProgramsFileIsLeftAlone) {
+  const std::string path = folder_ / "traces.db";
+  {
+    auto other = SqliteDb::Open(path, SqliteDb::Mode::kReadWriteCreate, "");
+    ASSERT_TRUE(other.ok()) << other.status();
+    ASSERT_TRUE((*other)->Execute("PRAGMA application_id = 7; CREATE TABLE theirs (a TEXT) STRICT;").ok());
+  }
+  StartAgain(nullptr);
+  traces_->Keep("u", kCaller);
+  Create();
+  // This process knows the trace; the file keeps what it had.
+  EXPECT_EQ(traces_->TraceparentOf("u", 0, 1), ToTraceparent(kCaller));
+  auto db = SqliteDb::Open(path, SqliteDb::Mode::kReadOnly, "");
+  ASSERT_TRUE(db.ok()) << db.status();
+  EXPECT_EQ(ReadFileMark(**db)->tables, 1);
 }
 
 TEST_F(SweepTracesTest, UntracedSweepHasNothing) {
