@@ -54,10 +54,13 @@ void Simulation::RandomFault() {
       // Power is lost inside a commit: at its n-th write or sync.
       disk_.FreezeAt(Uniform(1, 40));
       break;
-    case 3:
-      disk_.FailAt(Uniform(1, 20), testing::MemoryVfs::Fault::kIoError, Chance(0.5));
+    case 3: {
+      // One draw after the other: in what order a call's arguments are evaluated is the compiler's affair.
+      const bool persistent = Chance(0.5);
+      disk_.FailAt(Uniform(1, 20), testing::MemoryVfs::Fault::kIoError, persistent);
       After(absl::Milliseconds(Uniform(1, 15000)), [this] { disk_.Heal(); });
       break;
+    }
     case 4:
       disk_.FailAt(Uniform(1, 20), testing::MemoryVfs::Fault::kFull, true);
       After(absl::Milliseconds(Uniform(1, 15000)), [this] { disk_.Heal(); });
