@@ -10,6 +10,7 @@ if(LOUPE_SANITIZER STREQUAL "address")
   # malloc's memory for badly aligned, and the halves would free each other's in another way.
   set(_sanitizer_flags -fsanitize=address,undefined -fno-sanitize-recover=undefined -DEIGEN_MALLOC_ALREADY_ALIGNED=1)
 elseif(LOUPE_SANITIZER STREQUAL "thread")
+  # By GCC (its preset says so): Clang's runtime is linked statically, and a test's own operator new cannot stand beside it.
   # By __SANITIZE_THREAD__ protobuf's headers give messages members that Debian's library, built without it, does not know of.
   # The standard library's headers go by a name of their own.
   # Asio's fences say nothing to it, and GCC warns of each; what they order is ordered by its queues' mutexes, too.
