@@ -114,8 +114,8 @@ absl::StatusOr<std::string> CommandOf(const Connection& connection, const TrialF
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));
   LOUPE_ASSIGN_OR_RETURN(const v1::Sweep sweep,
                          Call(connection, static_cast<SweepStub&>(*stub), &SweepStub::GetSweep, request));
-  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::StoredSpecFromProto(sweep.spec()));
-  LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(std::move(spec)));
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::SweepSpec spec, coordinator::StoredSpecFromProto(sweep.spec()));
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(spec));
   std::string text = fmt::format("loupe-worker trial --seed {} --replicate {} --out {} --settings", plan.spec().seed,
                                  trial.replicate(), ShellWord(fmt::format("{}-{}", flags.sweep, flags.index)));
   const Settings settings = plan.CellSettings(trial.cell_index());  // its map is looped over

@@ -120,7 +120,7 @@ void CutLongLists(nlohmann::ordered_json& json, const std::string& path, v1::Get
   }
   if (!json.is_structured()) return;
   for (auto& [key, value] : json.items())
-    CutLongLists(value, json.is_array() ? path : path.empty() ? key : path + "." + key, response);
+    CutLongLists(value, json.is_array() ? path : path.empty() ? key : fmt::format("{}.{}", path, key), response);
 }
 
 absl::Status FillReport(const std::string& payload, v1::GetReportResponse& response) {

@@ -163,7 +163,7 @@ void SendCompressed(const std::shared_ptr<Transfer>& transfer, Response response
 }  // namespace
 
 void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, const std::string& trial,
-                   const std::string& artifact, std::shared_ptr<Exchange> exchange) {
+                   const std::string& artifact, const std::shared_ptr<Exchange>& exchange) {
   std::optional<int> width;
   if (const std::optional<std::string> text = exchange->request().QueryValue("width")) {
     const absl::StatusOr<int> wanted = ThumbnailWidth(*text);
@@ -189,7 +189,7 @@ void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, con
       [exchange](const absl::Status& failed) { exchange->Respond(ErrorResponse(failed)); });
 }
 
-void ServeReport(Handlers& handlers, int port, std::shared_ptr<Exchange> exchange) {
+void ServeReport(Handlers& handlers, int port, const std::shared_ptr<Exchange>& exchange) {
   v1::RenderReportRequest request;
   const auto parsed = google::protobuf::util::JsonStringToMessage(exchange->request().body, &request);
   if (!parsed.ok()) {

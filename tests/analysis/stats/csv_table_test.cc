@@ -211,7 +211,7 @@ TEST(CsvTableTest, RepeatedLinesAreReported) {
 // Deviations are exact in decimal, with 13 leading digits and with more digits than 64-bit integers hold.
 TEST(CsvTableTest, DeviationsAreExactInDecimal) {
   for (const std::string lead : {"1000000000000", "100000000000000000000000000"}) {
-    const auto table = ReadCsvTable("a,y\nx," + lead + ".4\nx," + lead + ".3\nx," + lead + ".1\n", kOptions);
+    const auto table = ReadCsvTable(fmt::format("a,y\nx,{0}.4\nx,{0}.3\nx,{0}.1\n", lead), kOptions);
     ASSERT_TRUE(table.ok()) << table.status();
     EXPECT_NEAR(table->response_deviation[0] - table->response_deviation[1], 0.1, 1e-16);
     EXPECT_NEAR(table->response_deviation[1] - table->response_deviation[2], 0.2, 1e-16);
