@@ -8,6 +8,7 @@
 #include "analysis/stats/anova.h"
 #include "analysis/stats/cell_table.h"
 #include "analysis/stats/decimal_column.h"
+#include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
@@ -135,7 +136,7 @@ TEST(CsvTableTest, LevelsThatLookAlikeAreReported) {
 TEST(CsvTableTest, MarkersOfMissingValuesAreNoLevels) {
   for (const std::string marker :
        {".", "-", "<NA>", "#N/A", "NA", "n/a", "NaN", "NULL", "", "\\N", "?", "—", "#DIV/0!", "1.#IND", "(null)"}) {
-    const auto table = ReadCsvTable("a,y\nx,1\n" + marker + ",2\nz," + marker + "\n", kOptions);
+    const auto table = ReadCsvTable(fmt::format("a,y\nx,1\n{0},2\nz,{0}\n", marker), kOptions);
     ASSERT_TRUE(table.ok()) << marker << table.status();
     EXPECT_THAT(table->factors[0].levels, ElementsAre("x", "z")) << marker;
     EXPECT_EQ(table->factors[0].codes[1], kMissingLevel) << marker;

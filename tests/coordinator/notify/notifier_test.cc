@@ -213,6 +213,7 @@ TEST_F(NotifierTest, WhatWasCommittedIsFoundAtTheStart) {
   std::vector<testing::ReceivedPost> posts = receiver.Wait(3);
   ASSERT_EQ(posts.size(), 3U);
   std::vector<std::string> events;
+  events.reserve(posts.size());
   for (const auto& post : posts) events.push_back(post.headers.at("loupe-event"));
   EXPECT_THAT(events, ::testing::ElementsAre("worker.lost", "trial.failed", "sweep.finished"));
   EXPECT_EQ(json::parse(posts[0].body)["worker"], "workers/w1");

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/atomic_file.h"
+#include "fmt/format.h"
 #include "tests/worker/methods/small_network.h"
 #include "worker/io/torch_archive.h"
 #include "worker/methods/method_registry.h"
