@@ -15,10 +15,8 @@ function(_loupe_compile_as_library target)
   endif()
 endfunction()
 
-# A precompiled header, built once and used by every target of its kind. A source still includes what it uses; precompiling
-# is most of a small file's compile time saved. All targets of a kind compile with exactly the flags of the header. Clang
-# instantiates the headers' templates there, too, once for all sources (CMake's -fpch-instantiate-templates).
-# The flags are what ccache wants of headers precompiled by each.
+# What ccache wants of a compiler's precompiled headers, and GCC's word on one that does not fit. Clang instantiates the headers'
+# templates there, too, once for all sources (CMake gives it -fpch-instantiate-templates).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   set(_loupe_precompiled_flags "SHELL:-Xclang -fno-pch-timestamp")
 elseif(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -27,6 +25,8 @@ else()
   set(LOUPE_PRECOMPILE OFF)
 endif()
 
+# A precompiled header, built once and used by every target of its kind. A source still includes what it uses; precompiling
+# is most of a small file's compile time saved. All targets of a kind compile with exactly the flags of the header.
 #   _loupe_precompiled_header(kind HEADERS <a> <b> [LINK target…] [OPTIONS option…])
 function(_loupe_precompiled_header kind)
   cmake_parse_arguments(ARG "" "" "HEADERS;LINK;OPTIONS" ${ARGN})
