@@ -1,6 +1,7 @@
 """A Slurm cluster on this machine, in a folder of its own: munged, slurmctld, and either one slurmd on loopback or several, each in a
 network namespace that is its machine. Needs root, since slurmd starts jobs as their owners."""
 
+import contextlib
 import os
 import pathlib
 import pwd
@@ -184,6 +185,37 @@ class Cluster:
             self._start(f"slurmd-{machine.name}", machine.inside("slurmd", "-D", "-N", machine.name))
         if not self.machines:
             self._start("slurmd", ["slurmd", "-D"])
+
+    def _of_a_node(self):
+        """Process ids of slurmd's steps and of all that they started. A step has no parent; it has the node's log open."""
+        children, steps = {}, []
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                name, state = (process / "stat").read_text().rsplit(")", 1)
+                children.setdefault(int(state.split()[1]), []).append(int(process.name))
+                if "slurmstepd" in name and any(os.readlink(file).startswith(f"{self.folder}/") for file in (process / "fd").iterdir()):
+                    steps.append(int(process.name))
+            except OSError:
+                pass
+        found = []
+        while steps:
+            found.append(steps.pop())
+            steps += children.get(found[-1], [])
+        return found
+
+    def lose_node(self):
+        """What is left of a machine that lost its power: nothing of slurmd, of its steps, also those that were ending, and of their
+        programs. A step that outlives it would be found by the next slurmd, which then takes no second one of the same job."""
+        self.stop("slurmd", signal.SIGKILL)
+
+        def kill():
+            left = self._of_a_node()
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not left
+
+        wait_until(kill, 20, "nothing of the node is left")
 
     def stop(self, name, how=signal.SIGTERM):
         process = self.processes.pop(name, None)
