@@ -28,7 +28,7 @@ struct AnovaFlags {
   std::string status_column;
   std::vector<std::string> baseline;
   int ss_type = 2;
-  analysis::AnalysisOptions analysis;
+  analysis::report::AnalysisOptions analysis;
   std::string format;
   std::string table;
   std::string nested_in;
@@ -40,32 +40,32 @@ absl::Status Run(AnovaFlags flags) {
   LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadInput(flags.file));
   LOUPE_ASSIGN_OR_RETURN(flags.factors, ParseNames(flags.factors));
   for (std::string* name : {&flags.response, &flags.analysis.anova.block, &flags.status_column}) {
-    LOUPE_ASSIGN_OR_RETURN(*name, analysis::UnquoteName(*name));
+    LOUPE_ASSIGN_OR_RETURN(*name, analysis::stats::UnquoteName(*name));
   }
-  const analysis::CsvOptions csv{.response = flags.response,
-                                 .factors = flags.factors,
-                                 .block = flags.analysis.anova.block,
-                                 .status_column = flags.status_column,
-                                 .encoding = flags.encoding};
-  absl::StatusOr<analysis::DataTable> table = analysis::ReadCsvTable(text, csv);
+  const analysis::stats::CsvOptions csv{.response = flags.response,
+                                        .factors = flags.factors,
+                                        .block = flags.analysis.anova.block,
+                                        .status_column = flags.status_column,
+                                        .encoding = flags.encoding};
+  absl::StatusOr<analysis::stats::DataTable> table = analysis::stats::ReadCsvTable(text, csv);
   if (!table.ok()) return Annotate(table.status(), flags.file);
   if (!flags.nested_in.empty()) {
-    LOUPE_ASSIGN_OR_RETURN(flags.nested_in, analysis::UnquoteName(flags.nested_in));
-    table = analysis::NestFactors(*table, flags.nested_in, flags.analysis.anova.block);
+    LOUPE_ASSIGN_OR_RETURN(flags.nested_in, analysis::stats::UnquoteName(flags.nested_in));
+    table = analysis::stats::NestFactors(*table, flags.nested_in, flags.analysis.anova.block);
     if (!table.ok())
       return absl::InvalidArgumentError(fmt::format("--nested-in: {}", std::string(table.status().message())));
     flags.analysis.questions.methods.factor = flags.nested_in;
     LOUPE_ASSIGN_OR_RETURN(flags.analysis.questions.methods.baseline,
-                           analysis::UnquoteName(flags.analysis.questions.methods.baseline));
+                           analysis::stats::UnquoteName(flags.analysis.questions.methods.baseline));
   }
-  flags.analysis.anova.ss_type = static_cast<analysis::SumOfSquares>(flags.ss_type);
+  flags.analysis.anova.ss_type = static_cast<analysis::stats::SumOfSquares>(flags.ss_type);
   LOUPE_ASSIGN_OR_RETURN(flags.analysis.questions.baseline, ParseNamedCell(flags.baseline));
-  LOUPE_ASSIGN_OR_RETURN(const analysis::FactorialAnalysis result,
-                         analysis::AnalyseFactorial(*std::move(table), flags.analysis));
-  if (flags.format == "json") return WriteOutput(analysis::FormatAnovaJson(result), flags.output);
-  if (flags.format == "text") return WriteOutput(analysis::FormatAnovaText(result), flags.output);
+  LOUPE_ASSIGN_OR_RETURN(const analysis::report::FactorialAnalysis result,
+                         analysis::report::AnalyseFactorial(*std::move(table), flags.analysis));
+  if (flags.format == "json") return WriteOutput(analysis::report::FormatAnovaJson(result), flags.output);
+  if (flags.format == "text") return WriteOutput(analysis::report::FormatAnovaText(result), flags.output);
   LOUPE_ASSIGN_OR_RETURN(const std::string rows,
-                         analysis::FormatCsvTable(result, flags.table.empty() ? "anova" : flags.table));
+                         analysis::report::FormatCsvTable(result, flags.table.empty() ? "anova" : flags.table));
   return WriteOutput(rows, flags.output);
 }
 
@@ -111,7 +111,7 @@ void AddAnovaCommand(CLI::App& app, int& exit_code) {
       "--encoding", flags->encoding,
       "Of the file, such as windows-1252 (see 'iconv -l'); default: UTF-8, UTF-16 and UTF-32 are recognised");
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv"});
-  AddTableOption(*command, flags->table, flags->format, analysis::CsvTableNames());
+  AddTableOption(*command, flags->table, flags->format, analysis::report::CsvTableNames());
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });
 }
 

@@ -43,7 +43,8 @@ struct AugmentFlags {
   std::string format;
 };
 
-absl::StatusOr<coordinator::Plan> EndedSweep(const Connection& connection, const std::string& name) {
+absl::StatusOr<coordinator::plan::Plan> EndedSweep(const clients::rpc::Connection& connection,
+                                                   const std::string& name) {
   using Stub = v1::SweepService::StubInterface;
   const std::unique_ptr<Stub> stub = v1::SweepService::NewStub(connection.channel());
   v1::GetSweepRequest request;
@@ -55,11 +56,12 @@ absl::StatusOr<coordinator::Plan> EndedSweep(const Connection& connection, const
         "'loupe stop {0}'",
         LastPart(name), v1::Sweep::State_Name(sweep.state())));
   }
-  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::StoredSpecFromProto(sweep.spec()));
-  return coordinator::Plan::Create(std::move(spec));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::plan::SweepSpec spec, coordinator::plan_proto::StoredSpecFromProto(sweep.spec()));
+  return coordinator::plan::Plan::Create(std::move(spec));
 }
 
-absl::Status AddOutcomes(const Connection& connection, const std::string& name, std::vector<CellOutcome>& outcomes) {
+absl::Status AddOutcomes(const clients::rpc::Connection& connection, const std::string& name,
+                         std::vector<CellOutcome>& outcomes) {
   using Stub = v1::TrialService::StubInterface;
   const std::unique_ptr<Stub> stub = v1::TrialService::NewStub(connection.channel());
   v1::ListTrialsRequest request;
@@ -78,9 +80,9 @@ absl::Status AddOutcomes(const Connection& connection, const std::string& name, 
   return absl::OkStatus();
 }
 
-absl::Status CheckSameDesign(const std::string& first, const coordinator::Plan& a, const std::string& second,
-                             const coordinator::Plan& b) {
-  const auto keys = [](const coordinator::Plan& plan) {
+absl::Status CheckSameDesign(const std::string& first, const coordinator::plan::Plan& a, const std::string& second,
+                             const coordinator::plan::Plan& b) {
+  const auto keys = [](const coordinator::plan::Plan& plan) {
     std::vector<std::string> out;
     for (size_t f = 0; f < plan.factors().size(); ++f) out.push_back(plan.FactorName(f));
     return out;
@@ -95,23 +97,23 @@ absl::Status CheckSameDesign(const std::string& first, const coordinator::Plan& 
       LastPart(second), LastPart(first)));
 }
 
-std::string SourceText(const std::string& original, const coordinator::SweepSpec& spec, const std::string& name) {
+std::string SourceText(const std::string& original, const coordinator::plan::SweepSpec& spec, const std::string& name) {
   const absl::StatusOr<std::string> text = WithSelections(original, spec);
   return fmt::format("# Cells added to {} by 'loupe augment'.\n{}", LastPart(name), text.ok() ? *text : original);
 }
 
 int Run(const AugmentFlags& flags) {
-  const absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(flags.connect);
+  const absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> connection = Connect(flags.connect);
   if (!connection.ok()) return Fail(connection.status());
   std::vector<std::string> together;  // names of what the report is to be made from
   const auto submit = [&]() -> absl::StatusOr<std::pair<v1::Sweep, Addition>> {
     LOUPE_ASSIGN_OR_RETURN(const std::string name, SweepName(flags.sweep));
-    LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan source, EndedSweep(**connection, name));
+    LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::Plan source, EndedSweep(**connection, name));
     std::vector<CellOutcome> outcomes;
     LOUPE_RETURN_IF_ERROR(AddOutcomes(**connection, name, outcomes));
     for (const std::string& other : flags.with) {
       LOUPE_ASSIGN_OR_RETURN(const std::string other_name, SweepName(other));
-      LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, EndedSweep(**connection, other_name));
+      LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::Plan plan, EndedSweep(**connection, other_name));
       LOUPE_RETURN_IF_ERROR(CheckSameDesign(name, source, other_name, plan));
       LOUPE_RETURN_IF_ERROR(AddOutcomes(**connection, other_name, outcomes));
       together.push_back(LastPart(other_name));
@@ -122,7 +124,7 @@ int Run(const AugmentFlags& flags) {
     addition.subset.spec.source_text = SourceText(source.spec().source_text, addition.subset.spec, name);
     LOUPE_ASSIGN_OR_RETURN(const SweepId id,
                            SweepId::FromId(flags.id.empty() ? fmt::format("{}-augmented", LastPart(name)) : flags.id));
-    LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(addition.subset.spec));
+    LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::Plan plan, coordinator::plan::Plan::Create(addition.subset.spec));
     LOUPE_ASSIGN_OR_RETURN(v1::Sweep sweep, CreateSweep(**connection, id, plan,
                                                         {.exist_ok = flags.exist_ok, .validate_only = flags.dry_run}));
     together.push_back(id.id());

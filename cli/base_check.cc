@@ -19,22 +19,22 @@
 namespace loupe::cli {
 namespace {
 
-using worker::BaseKind;
+using worker::io::BaseKind;
 
 // Cells beyond it are looked at evenly spread: what can be wrong repeats.
 constexpr int64_t kMostCells = 20'000;
 
 struct KnownBase {
-  BaseKind kind;
-  worker::ClassNames classes;
+  worker::io::BaseKind kind;
+  worker::io::ClassNames classes;
 };
 
 // Of the config.json beside the weights, by the key that its kind of network has.
-absl::StatusOr<int64_t> ClassCount(const std::string& base, BaseKind kind) {
-  LOUPE_ASSIGN_OR_RETURN(
-      auto config, worker::JsonConfig::Read(fmt::format("{}/{}/config.json", base, worker::DenoiserFolder(kind))));
+absl::StatusOr<int64_t> ClassCount(const std::string& base, worker::io::BaseKind kind) {
+  LOUPE_ASSIGN_OR_RETURN(auto config, worker::io::JsonConfig::Read(
+                                          fmt::format("{}/{}/config.json", base, worker::io::DenoiserFolder(kind))));
   const int64_t classes =
-      kind == BaseKind::kDiT ? config.Int("num_embeds_ada_norm", 1000) : config.Int("num_classes", 1);
+      kind == worker::io::BaseKind::kDiT ? config.Int("num_embeds_ada_norm", 1000) : config.Int("num_classes", 1);
   LOUPE_RETURN_IF_ERROR(config.status());
   return classes;
 }
@@ -44,16 +44,16 @@ absl::StatusOr<std::optional<KnownBase>> Look(const std::string& base) {
   std::error_code error;
   if (!std::filesystem::exists(base, error)) return std::nullopt;
   KnownBase known;
-  LOUPE_ASSIGN_OR_RETURN(known.kind, worker::BaseKindOf(base));
-  if (known.kind == BaseKind::kUNet) return known;
+  LOUPE_ASSIGN_OR_RETURN(known.kind, worker::io::BaseKindOf(base));
+  if (known.kind == worker::io::BaseKind::kUNet) return known;
   LOUPE_ASSIGN_OR_RETURN(const int64_t classes, ClassCount(base, known.kind));
-  LOUPE_ASSIGN_OR_RETURN(known.classes, worker::ClassNames::Read(base, classes));
+  LOUPE_ASSIGN_OR_RETURN(known.classes, worker::io::ClassNames::Read(base, classes));
   return known;
 }
 
-absl::Status CheckPositions(const std::string& base, BaseKind kind, const Settings& settings) {
+absl::Status CheckPositions(const std::string& base, worker::io::BaseKind kind, const settings::Settings& settings) {
   if (settings.Text("method.kind") != "adapter") return absl::OkStatus();
-  const std::vector<Position>& missing = worker::MissingPositions(kind);
+  const std::vector<Position>& missing = worker::io::MissingPositions(kind);
   for (const char* key : {"method.input", "method.output"}) {
     const auto position = ParsePosition(settings.Text(key));
     if (!position || std::find(missing.begin(), missing.end(), *position) == missing.end()) continue;
@@ -62,15 +62,15 @@ absl::Status CheckPositions(const std::string& base, BaseKind kind, const Settin
       if (std::find(missing.begin(), missing.end(), other) == missing.end()) there.push_back(PositionName(other));
     }
     return absl::InvalidArgumentError(fmt::format("{}: {} is a {}, whose blocks have no {}; there it can be {}", key,
-                                                  base, worker::BaseKindName(kind), PositionName(*position),
+                                                  base, worker::io::BaseKindName(kind), PositionName(*position),
                                                   fmt::join(there, ", ")));
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckTask(const std::string& base, const KnownBase& known, const Settings& settings) {
+absl::Status CheckTask(const std::string& base, const KnownBase& known, const settings::Settings& settings) {
   const std::string& task = settings.Text("task.kind");
-  if (known.kind == BaseKind::kUNet) {
+  if (known.kind == worker::io::BaseKind::kUNet) {
     if (task != "classes") return absl::OkStatus();
     return absl::InvalidArgumentError(fmt::format(
         "task.kind: classes is for a base whose prompts are classes, and {} is a UNet told by texts; use finetune",
@@ -79,7 +79,7 @@ absl::Status CheckTask(const std::string& base, const KnownBase& known, const Se
   if (task == "finetune") {
     return absl::InvalidArgumentError(
         fmt::format("task.kind: finetune is for captions, and the prompts of {}, a {}, are classes; use classes", base,
-                    worker::BaseKindName(known.kind)));
+                    worker::io::BaseKindName(known.kind)));
   }
   if (task != "dreambooth") return absl::OkStatus();
   for (const char* key : {"task.instance_prompt", "task.class_prompt"}) {
@@ -93,7 +93,7 @@ absl::Status CheckTask(const std::string& base, const KnownBase& known, const Se
 
 }  // namespace
 
-absl::Status CheckBases(const coordinator::Plan& plan) {
+absl::Status CheckBases(const coordinator::plan::Plan& plan) {
   std::map<std::string, std::optional<KnownBase>> bases;
   for (const std::string& base : plan.ValuesOf("base")) {
     absl::StatusOr<std::optional<KnownBase>> known = Look(base);
@@ -103,12 +103,12 @@ absl::Status CheckBases(const coordinator::Plan& plan) {
   // A UNet has every position and takes every prompt.
   const std::vector<std::string> tasks = plan.ValuesOf("task.kind");
   const bool asks_for_classes = std::find(tasks.begin(), tasks.end(), "classes") != tasks.end();
-  const bool only_unets =
-      std::all_of(bases.begin(), bases.end(), [](const auto& base) { return base.second->kind == BaseKind::kUNet; });
+  const bool only_unets = std::all_of(
+      bases.begin(), bases.end(), [](const auto& base) { return base.second->kind == worker::io::BaseKind::kUNet; });
   if (only_unets && !asks_for_classes) return absl::OkStatus();
   const int64_t stride = std::max<int64_t>(1, plan.cell_count() / kMostCells);
   for (int64_t cell = 0; cell < plan.cell_count(); cell += stride) {
-    const Settings settings = plan.CellSettings(cell);
+    const settings::Settings settings = plan.CellSettings(cell);
     const auto found = bases.find(settings.Text("base"));
     if (found == bases.end()) continue;
     LOUPE_RETURN_IF_ERROR(CheckPositions(found->first, found->second->kind, settings));

@@ -11,6 +11,6 @@ namespace loupe::cli {
 //   a position of an adapter that no block of it has: a DiT has no cross-attention, a DiffuSSM no feed-forward either
 //   a task of texts on a base whose prompts are classes, or of classes on one whose prompts are texts
 //   a prompt that is no class of it
-absl::Status CheckBases(const coordinator::Plan& plan);
+absl::Status CheckBases(const coordinator::plan::Plan& plan);
 
 }  // namespace loupe::cli

@@ -15,21 +15,21 @@ void CommandTrace::Begin(const std::string& endpoint) {
   endpoint_ = endpoint;
   start_ = absl::Now();
   const char* text = std::getenv("TRACEPARENT");
-  const auto given = ParseTraceparent(text == nullptr ? "" : text);
+  const auto given = trace::ParseTraceparent(text == nullptr ? "" : text);
   if (given) parent_ = *given;
-  const bool asked = SpanExporter::IsAsked(endpoint);
+  const bool asked = trace::SpanExporter::IsAsked(endpoint);
   if (!given && !asked) return;
-  context_ = given ? *given : NewTrace();
+  context_ = given ? *given : trace::NewTrace();
   // Without a collector of its own the command has no span, and its calls are the caller's.
-  if (given && asked && given->sampled) context_.span_id = NewSpanId();
+  if (given && asked && given->sampled) context_.span_id = trace::NewSpanId();
   if (!asked) endpoint_.clear();
-  SetCallTraceparent(ToTraceparent(context_));
+  clients::rpc::SetCallTraceparent(trace::ToTraceparent(context_));
 }
 
 void CommandTrace::End(const std::string& command, int exit_code) {
-  if (!context_.sampled || context_.span_id == parent_.span_id || !CallsWereTraced()) return;
+  if (!context_.sampled || context_.span_id == parent_.span_id || !clients::rpc::CallsWereTraced()) return;
   const auto exporter =
-      SpanExporter::Start({.endpoint = endpoint_, .service = "loupe", .version = LOUPE_VERSION, .logs = false});
+      trace::SpanExporter::Start({.endpoint = endpoint_, .service = "loupe", .version = LOUPE_VERSION, .logs = false});
   if (!exporter.ok()) fmt::print(stderr, "loupe: {}\n", std::string(exporter.status().message()));
   if (!exporter.ok() || *exporter == nullptr) return;
   (*exporter)->Add({.trace_id = context_.trace_id,

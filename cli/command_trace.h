@@ -21,8 +21,8 @@ class CommandTrace {
  private:
   std::string endpoint_;
   // What the span is under; without ids where the trace begins here.
-  TraceContext parent_;
-  TraceContext context_;
+  trace::TraceContext parent_;
+  trace::TraceContext context_;
   absl::Time start_;
 };
 

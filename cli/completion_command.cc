@@ -28,7 +28,7 @@ constexpr int kMostNames = 1000;
 class CoordinatorNames : public NameSource {
  public:
   explicit CoordinatorNames(const ConnectFlags& flags) : deadline_(SystemClock().MonotonicNow() + kPatience) {
-    absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(flags);
+    absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> connection = Connect(flags);
     if (connection.ok()) connection_ = *std::move(connection);
   }
 
@@ -73,7 +73,7 @@ class CoordinatorNames : public NameSource {
   template <typename Service, typename Response, typename Method, typename Request>
   Response Ask(Method method, const Request& request) {
     Response response;
-    if (connection_ == nullptr || !FieldNotUtf8(request).empty()) return response;
+    if (connection_ == nullptr || !clients::rpc::FieldNotUtf8(request).empty()) return response;
     const auto stub = Service::NewStub(connection_->channel());
     grpc::ClientContext context;
     connection_->Prepare(context, deadline_ - SystemClock().MonotonicNow());
@@ -89,7 +89,7 @@ class CoordinatorNames : public NameSource {
   }
 
   const absl::Duration deadline_;
-  std::shared_ptr<Connection> connection_;
+  std::shared_ptr<clients::rpc::Connection> connection_;
 };
 
 // The options of the connection among `words`, as far as they are whole.

@@ -24,7 +24,7 @@ void AddConnectOptions(CLI::App& command, ConnectFlags& flags) {
   command
       .add_option("--address", flags.options.address,
                   "The coordinator's host:port; default: LOUPE_ADDRESS, else the running 'loupe up' of --data, else " +
-                      std::string(kDefaultAddress))
+                      std::string(clients::rpc::kDefaultAddress))
       ->group(kGroup);
   command.add_option("--data", flags.data, "Folder of a local 'loupe up', where its address and token are")
       ->capture_default_str()
@@ -70,14 +70,14 @@ std::vector<std::string> WithConnectOptionsBehind(std::vector<std::string> argum
   return ordered;
 }
 
-absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags) {
-  ConnectOptions options = flags.options;
+absl::StatusOr<clients::rpc::ConnectOptions> ResolveFlags(const ConnectFlags& flags) {
+  clients::rpc::ConnectOptions options = flags.options;
   const bool elsewhere = !options.address.empty() || IsSet("LOUPE_ADDRESS") || !options.credentials_file.empty() ||
                          IsSet("LOUPE_CREDENTIALS");
   if (const std::string local = flags.data + "/" + kCredentialsFile;
       !elsewhere && options.ca_file.empty() && ReadFile(local).ok()) {
     options.credentials_file = local;
-    return ResolveConnectOptions(std::move(options));
+    return clients::rpc::ResolveConnectOptions(std::move(options));
   }
   if (!elsewhere) {
     const absl::StatusOr<std::string> address = ReadFile(flags.data + "/" + kAddressFile);
@@ -86,12 +86,12 @@ absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags) {
     const std::string token_file = flags.data + "/" + kTokenFile;
     if (!has_token && ReadFile(token_file).ok()) options.token_file = token_file;
   }
-  return ResolveConnectOptions(std::move(options));
+  return clients::rpc::ResolveConnectOptions(std::move(options));
 }
 
-absl::StatusOr<std::shared_ptr<Connection>> Connect(const ConnectFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const ConnectOptions options, ResolveFlags(flags));
-  return Connection::Open(options);
+absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> Connect(const ConnectFlags& flags) {
+  LOUPE_ASSIGN_OR_RETURN(const clients::rpc::ConnectOptions options, ResolveFlags(flags));
+  return clients::rpc::Connection::Open(options);
 }
 
 }  // namespace loupe::cli

@@ -23,7 +23,7 @@ inline constexpr char kCredentialsFile[] = "credentials";
 
 struct ConnectFlags {
   std::string data = kDefaultDataFolder;
-  ConnectOptions options;
+  clients::rpc::ConnectOptions options;
 };
 
 // --address, --data, --credentials, --token-file, --ca-file, --cert-file, --key-file.
@@ -37,18 +37,18 @@ std::vector<std::string> WithConnectOptionsBehind(std::vector<std::string> argum
 // Address: --address, else LOUPE_ADDRESS, else DATA/address (a running `loupe up`), else the default one. Token:
 // --token-file, else LOUPE_TOKEN or LOUPE_TOKEN_FILE, else DATA/token; the last only for the address of DATA or the
 // default one, so that a local token is not sent to another machine.
-absl::StatusOr<ConnectOptions> ResolveFlags(const ConnectFlags& flags);
+absl::StatusOr<clients::rpc::ConnectOptions> ResolveFlags(const ConnectFlags& flags);
 
 // Opens the connection; nothing is sent yet.
-absl::StatusOr<std::shared_ptr<Connection>> Connect(const ConnectFlags& flags);
+absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> Connect(const ConnectFlags& flags);
 
 // One unary call. The error is Connection::Check's; INVALID_ARGUMENT, before anything is sent, for a request with text
 // that is not UTF-8 (of an argument, or of a path), which no message can carry.
 template <typename Stub, typename Request, typename Response>
-absl::StatusOr<Response> Call(const Connection& connection, Stub& stub,
+absl::StatusOr<Response> Call(const clients::rpc::Connection& connection, Stub& stub,
                               grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                               const Request& request) {
-  if (const std::string field = FieldNotUtf8(request); !field.empty()) {
+  if (const std::string field = clients::rpc::FieldNotUtf8(request); !field.empty()) {
     return absl::InvalidArgumentError("the request's '" + field +
                                       "' is not UTF-8 text; is it an argument or a path in another encoding?");
   }
@@ -61,7 +61,7 @@ absl::StatusOr<Response> Call(const Connection& connection, Stub& stub,
 
 // The same for each page of a list, from the first one on: take(Response&).
 template <typename Stub, typename Request, typename Response, typename Take>
-absl::Status CallForPages(const Connection& connection, Stub& stub,
+absl::Status CallForPages(const clients::rpc::Connection& connection, Stub& stub,
                           grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                           Request request, Take take) {
   do {

@@ -56,7 +56,7 @@ absl::StatusOr<UNetShape> ReadUNetShape(const nlohmann::json& config, int64_t te
   return shape;
 }
 
-absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::json& config, int64_t text_tokens,
+absl::StatusOr<NetworkWork> CountWork(worker::io::BaseKind kind, const nlohmann::json& config, int64_t text_tokens,
                                       int64_t asked_side) {
   const auto number = [&](const char* key, double or_else) {
     return config.contains(key) && !config[key].is_null() ? config[key].get<double>() : or_else;
@@ -64,14 +64,14 @@ absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::jso
   const double in = number("in_channels", 4);
   // Only DiT's config may leave it out.
   const double trained_side =
-      kind == worker::BaseKind::kDiT ? number("sample_size", 32) : config.at("sample_size").get<double>();
+      kind == worker::io::BaseKind::kDiT ? number("sample_size", 32) : config.at("sample_size").get<double>();
   const double side = asked_side > 0 ? static_cast<double>(asked_side) : trained_side;
   switch (kind) {
-    case worker::BaseKind::kUNet: {
+    case worker::io::BaseKind::kUNet: {
       LOUPE_ASSIGN_OR_RETURN(const UNetShape shape, ReadUNetShape(config, text_tokens, side));
       return UNetWork(shape);
     }
-    case worker::BaseKind::kDiT:
+    case worker::io::BaseKind::kDiT:
       return DiTWork({.in_channels = in,
                       .out_channels = number("out_channels", in),
                       .side = side,
@@ -79,7 +79,7 @@ absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::jso
                       .width = number("num_attention_heads", 16) * number("attention_head_dim", 72),
                       .layers = number("num_layers", 28),
                       .classes = number("num_embeds_ada_norm", 1000)});
-    case worker::BaseKind::kDiffuSSM:
+    case worker::io::BaseKind::kDiffuSSM:
       return DiffuSSMWork({.in_channels = in,
                            .out_channels = number("out_channels", 2 * in),
                            .side = side,
@@ -94,7 +94,7 @@ absl::StatusOr<NetworkWork> CountWork(worker::BaseKind kind, const nlohmann::jso
 }
 
 struct CountedBase {
-  worker::BaseKind kind;
+  worker::io::BaseKind kind;
   NetworkWork work;
 };
 
@@ -121,13 +121,13 @@ absl::StatusOr<int64_t> PixelsPerPlace(const std::string& base) {
 }
 
 absl::StatusOr<CountedBase> CountBase(const std::string& base, int64_t picture_size) {
-  LOUPE_ASSIGN_OR_RETURN(const worker::BaseKind kind, worker::BaseKindOf(base));
+  LOUPE_ASSIGN_OR_RETURN(const worker::io::BaseKind kind, worker::io::BaseKindOf(base));
   int64_t side = 0;
   if (picture_size > 0) {
     LOUPE_ASSIGN_OR_RETURN(const int64_t pixels, PixelsPerPlace(base));
     side = picture_size / pixels;
   }
-  const std::string path = fmt::format("{}/{}/config.json", base, worker::DenoiserFolder(kind));
+  const std::string path = fmt::format("{}/{}/config.json", base, worker::io::DenoiserFolder(kind));
   LOUPE_ASSIGN_OR_RETURN(const std::string config, ReadFile(path));
   absl::StatusOr<NetworkWork> work = DenoiserWork(kind, config, TextTokens(base), side);
   if (!work.ok()) return Annotate(work.status(), path);
@@ -136,7 +136,7 @@ absl::StatusOr<CountedBase> CountBase(const std::string& base, int64_t picture_s
 
 }  // namespace
 
-double NetworkPasses(const Settings& settings) {
+double NetworkPasses(const settings::Settings& settings) {
   double images = static_cast<double>(settings.Integer("budget.batch"));
   if (settings.Has("task.class_images") && settings.Integer("task.class_images") > 0) images *= 2;
   // A file's values are scored as they are.
@@ -147,7 +147,7 @@ double NetworkPasses(const Settings& settings) {
                         static_cast<double>(settings.Integer("sample.steps")) * passes;
 }
 
-double MeanNetworkPasses(const coordinator::Plan& plan) {
+double MeanNetworkPasses(const coordinator::plan::Plan& plan) {
   double passes = 0;
   int64_t sampled = 0;
   const int64_t stride = std::max<int64_t>(1, plan.cell_count() / kCellsSampled);
@@ -157,23 +157,23 @@ double MeanNetworkPasses(const coordinator::Plan& plan) {
   return passes / static_cast<double>(sampled);
 }
 
-absl::StatusOr<NetworkWork> DenoiserWork(worker::BaseKind kind, std::string_view config_json, int64_t text_tokens,
+absl::StatusOr<NetworkWork> DenoiserWork(worker::io::BaseKind kind, std::string_view config_json, int64_t text_tokens,
                                          int64_t side) {
   try {
     return CountWork(kind, nlohmann::json::parse(config_json), text_tokens, side);
   } catch (const nlohmann::json::exception& error) {
     return absl::InvalidArgumentError(
-        fmt::format("cannot read the {}'s size from its config: {}", worker::BaseKindName(kind), error.what()));
+        fmt::format("cannot read the {}'s size from its config: {}", worker::io::BaseKindName(kind), error.what()));
   }
 }
 
-absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::Plan& plan, double gflops_per_worker) {
+absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::plan::Plan& plan, double gflops_per_worker) {
   std::map<std::pair<std::string, int64_t>, CountedBase> counted_bases;  // by folder and side of the pictures
   double flops = 0;
   int64_t sampled = 0;
   const int64_t stride = std::max<int64_t>(1, plan.cell_count() / kCellsSampled);
   for (int64_t cell = 0; cell < plan.cell_count(); cell += stride, ++sampled) {
-    const Settings settings = plan.CellSettings(cell);
+    const settings::Settings settings = plan.CellSettings(cell);
     const std::string& base = settings.Text("base");
     const int64_t picture_size = settings.Has("task.picture_size") ? settings.Integer("task.picture_size") : 0;
     auto counted = counted_bases.find({base, picture_size});
@@ -195,7 +195,7 @@ absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::Plan& plan, doubl
                        "{:.3g} TFLOP per trial ({:.3g} GFLOP per pass of the {}: {}) at an assumed {:.3g} GFLOP/s per "
                        "worker; without loading, scoring and class images. Its {:.3g} M weights take {:.2g} GB of "
                        "a worker's memory in float32, to which a training step adds what it keeps of each picture",
-                       flops / 1e12, TotalFlops(work) / 1e9, worker::BaseKindName(kind), parts, gflops_per_worker,
+                       flops / 1e12, TotalFlops(work) / 1e9, worker::io::BaseKindName(kind), parts, gflops_per_worker,
                        TotalWeights(work) / 1e6, 4 * TotalWeights(work) / 1e9)};
 }
 

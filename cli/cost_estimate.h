@@ -28,14 +28,14 @@ inline constexpr double kGpuGflops = 20'000;
 // The arithmetic of one forward pass for one latent (common/network_flops.h), from the text of the denoiser's
 // config.json and, for a UNet, the number of text tokens. `side` is that of the latents; 0: the one it was trained on.
 // INVALID_ARGUMENT when a key is missing or of a block type that is not known.
-absl::StatusOr<NetworkWork> DenoiserWork(worker::BaseKind kind, std::string_view config_json, int64_t text_tokens,
+absl::StatusOr<NetworkWork> DenoiserWork(worker::io::BaseKind kind, std::string_view config_json, int64_t text_tokens,
                                          int64_t side = 0);
 
 // Forward passes of the denoiser that one trial costs, by the basis above.
-double NetworkPasses(const Settings& settings);
+double NetworkPasses(const settings::Settings& settings);
 
 // The mean over the plan's cells.
-double MeanNetworkPasses(const coordinator::Plan& plan);
+double MeanNetworkPasses(const coordinator::plan::Plan& plan);
 
 struct TrialCost {
   double seconds = 0;  // mean over the plan's cells
@@ -45,6 +45,6 @@ struct TrialCost {
 // Reads the denoiser's config.json, the autoencoder's and BASE/tokenizer/tokenizer_config.json for every base that the
 // plan uses.
 // NOT_FOUND when one is not on this machine.
-absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::Plan& plan, double gflops_per_worker);
+absl::StatusOr<TrialCost> EstimateTrialCost(const coordinator::plan::Plan& plan, double gflops_per_worker);
 
 }  // namespace loupe::cli

@@ -22,10 +22,10 @@ using Stub = v1::SweepService::StubInterface;
 
 // Settings that the file leaves out and that were something else by default when the sweep was made: the sweep goes on
 // with those.
-std::vector<std::string> ChangedDefaults(const coordinator::Plan& plan, const SettingDefaults& stored) {
+std::vector<std::string> ChangedDefaults(const coordinator::plan::Plan& plan, const settings::SettingDefaults& stored) {
   std::vector<std::string> changes;
-  const SettingDefaults& now = plan.spec().defaults;
-  for (const SettingRule& rule : SettingRules()) {
+  const settings::SettingDefaults& now = plan.spec().defaults;
+  for (const settings::SettingRule& rule : settings::SettingRules()) {
     if (rule.since > std::min(stored.version, now.version) || stored.Of(rule) == now.Of(rule)) continue;
     if (!plan.ValuesOf(rule.key).empty()) continue;
     changes.push_back(fmt::format("{} {} (now {})", rule.key, stored.Of(rule), now.Of(rule)));
@@ -35,16 +35,17 @@ std::vector<std::string> ChangedDefaults(const coordinator::Plan& plan, const Se
 
 // The stored sweep of that id, if it is of the same file as `plan`; ALREADY_EXISTS, with what to do, if it is not. The
 // defaults of the program that made it are its own affair.
-absl::StatusOr<v1::Sweep> SameSweep(const Connection& connection, Stub& stub, const SweepId& id,
-                                    const coordinator::Plan& plan) {
+absl::StatusOr<v1::Sweep> SameSweep(const clients::rpc::Connection& connection, Stub& stub, const SweepId& id,
+                                    const coordinator::plan::Plan& plan) {
   v1::GetSweepRequest request;
   request.set_name(id.name());
   LOUPE_ASSIGN_OR_RETURN(v1::Sweep sweep, Call(connection, stub, &Stub::GetSweep, request));
-  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec stored, coordinator::StoredSpecFromProto(sweep.spec()));
-  coordinator::SweepSpec wanted = plan.spec();
+  LOUPE_ASSIGN_OR_RETURN(coordinator::plan::SweepSpec stored,
+                         coordinator::plan_proto::StoredSpecFromProto(sweep.spec()));
+  coordinator::plan::SweepSpec wanted = plan.spec();
   stored.source_text.clear();
   wanted.source_text.clear();
-  const SettingDefaults defaults = std::exchange(stored.defaults, {});
+  const settings::SettingDefaults defaults = std::exchange(stored.defaults, {});
   wanted.defaults = {};
   if (stored == wanted) {
     const std::vector<std::string> changes = ChangedDefaults(plan, defaults);
@@ -61,12 +62,12 @@ absl::StatusOr<v1::Sweep> SameSweep(const Connection& connection, Stub& stub, co
 
 }  // namespace
 
-absl::StatusOr<v1::Sweep> CreateSweep(const Connection& connection, const SweepId& id, const coordinator::Plan& plan,
-                                      const CreateSweepOptions& options) {
+absl::StatusOr<v1::Sweep> CreateSweep(const clients::rpc::Connection& connection, const SweepId& id,
+                                      const coordinator::plan::Plan& plan, const CreateSweepOptions& options) {
   const std::unique_ptr<Stub> stub = v1::SweepService::NewStub(connection.channel());
   v1::CreateSweepRequest request;
   request.set_sweep_id(id.id());
-  *request.mutable_spec() = coordinator::SpecToProto(plan.spec());
+  *request.mutable_spec() = coordinator::plan_proto::SpecToProto(plan.spec());
   request.set_request_id(ToUuid4(SystemRandom().NextToken()));
   request.set_validate_only(options.validate_only);
   absl::StatusOr<v1::CreateSweepResponse> response = Call(connection, *stub, &Stub::CreateSweep, request);

@@ -18,7 +18,7 @@ struct CreateSweepOptions {
 
 // Creates the sweep `id` and returns it. The coordinator's notes on the plan go to standard error. ALREADY_EXISTS says
 // whether the sweep of that name has the same design, and what to do; INVALID_ARGUMENT carries field violations.
-absl::StatusOr<v1::Sweep> CreateSweep(const Connection& connection, const SweepId& id, const coordinator::Plan& plan,
-                                      const CreateSweepOptions& options);
+absl::StatusOr<v1::Sweep> CreateSweep(const clients::rpc::Connection& connection, const SweepId& id,
+                                      const coordinator::plan::Plan& plan, const CreateSweepOptions& options);
 
 }  // namespace loupe::cli

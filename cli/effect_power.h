@@ -29,7 +29,7 @@ struct EffectPower {
 // The noncentral F of analysis/stats/power.h with n = all trials. `detectable_difference` is exact for every design.
 // Cohen's f is an average over the trials: in unbalanced designs the other numbers hold for effects that are spread
 // over the term's levels.
-EffectPower PowerOfTerm(const coordinator::Plan& plan, const coordinator::PlanOutlook& outlook,
-                        const coordinator::TermOutlook& term, const PowerQuestion& question);
+EffectPower PowerOfTerm(const coordinator::plan::Plan& plan, const coordinator::plan::PlanOutlook& outlook,
+                        const coordinator::plan::TermOutlook& term, const PowerQuestion& question);
 
 }  // namespace loupe::cli

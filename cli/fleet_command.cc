@@ -91,7 +91,7 @@ struct Workers {
 };
 
 absl::StatusOr<Workers> ConnectedWorkers(const FleetFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::WorkerService::NewStub(connection->channel());
   Workers workers;
   bool first = true;
@@ -216,7 +216,7 @@ std::string StatusText(const SlurmFleet& fleet, const std::vector<SlurmTask>& ta
     return fmt::format("{}: Slurm has no task of job {} any more; 'loupe fleet slurm down' forgets the fleet\n",
                        fleet.fleet, fmt::join(fleet.jobs, ", "));
   std::map<std::string, int> states;
-  analysis::TextTable table({"task", "Slurm", "node", "time left", "worker", "runs"}, /*left_columns=*/6);
+  analysis::report::TextTable table({"task", "Slurm", "node", "time left", "worker", "runs"}, /*left_columns=*/6);
   int connected = 0;
   for (const SlurmTask& task : tasks) {
     ++states[task.state];

@@ -19,7 +19,7 @@ constexpr int kBlockWidth = 2;
 constexpr int kDigits = 3;
 constexpr int kWidestLevel = 14;
 
-int Columns(const std::string& text) { return static_cast<int>(analysis::DisplayWidth(text)); }
+int Columns(const std::string& text) { return static_cast<int>(analysis::report::DisplayWidth(text)); }
 
 // Where a mean stands between the worst (0) and the best (1).
 class Scale {
@@ -60,9 +60,9 @@ StyledLine HeadOf(const ScoreGrid& grid, const Scale& scale, const HeatMapOption
                                       : fmt::format(" by {} (down) and {}", grid.row_factor, grid.column_factor));
   StyledLine legend;
   AddBlock(legend, kSteps - 1);
-  legend.Add(" " + analysis::FormatNumber(scale.best(), kDigits) + "  ");
+  legend.Add(" " + analysis::report::FormatNumber(scale.best(), kDigits) + "  ");
   AddBlock(legend, 0);
-  legend.Add(" " + analysis::FormatNumber(scale.worst(), kDigits));
+  legend.Add(" " + analysis::report::FormatNumber(scale.worst(), kDigits));
   return head.AddRight(legend, options.width).ClippedTo(options.width);
 }
 
@@ -88,7 +88,8 @@ struct Layout {
 Layout LayoutOf(const ScoreGrid& grid, int width) {
   int number_width = 0;
   for (const ScoreSum& sum : grid.sums) {
-    if (sum.count > 0) number_width = std::max(number_width, Columns(analysis::FormatNumber(sum.Mean(), kDigits)));
+    if (sum.count > 0)
+      number_width = std::max(number_width, Columns(analysis::report::FormatNumber(sum.Mean(), kDigits)));
   }
   const int level_width = WidestOf(grid.columns);
   const auto count = static_cast<int>(grid.columns.size());
@@ -129,7 +130,7 @@ StyledLine RowLine(const ScoreGrid& grid, size_t row, const Layout& layout, cons
       continue;
     }
     AddBlock(line, scale.StepOf(sum.Mean()));
-    if (layout.numbers) line.Add(" " + analysis::FormatNumber(sum.Mean(), kDigits));
+    if (layout.numbers) line.Add(" " + analysis::report::FormatNumber(sum.Mean(), kDigits));
   }
   return line;
 }

@@ -125,7 +125,7 @@ class LinePrinter {
 // Reads to the end that there is now, or follows to the trial's.
 class LogReader {
  public:
-  LogReader(const LogsFlags& flags, const Connection& connection, const std::string& trial)
+  LogReader(const LogsFlags& flags, const clients::rpc::Connection& connection, const std::string& trial)
       : flags_(flags),
         connection_(connection),
         stub_(v1::TrialService::NewStub(connection.channel())),
@@ -206,7 +206,7 @@ class LogReader {
   }
 
   const LogsFlags& flags_;
-  const Connection& connection_;
+  const clients::rpc::Connection& connection_;
   const std::unique_ptr<v1::TrialService::Stub> stub_;
   LinePrinter printer_;
   v1::ListTrialLogsRequest request_;
@@ -218,7 +218,7 @@ class LogReader {
 int ShowLogs(const LogsFlags& flags) {
   const absl::StatusOr<std::string> trial = NameOfTrial(flags);
   if (!trial.ok()) return Fail(trial.status());
-  const absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(flags.connect);
+  const absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> connection = Connect(flags.connect);
   if (!connection.ok()) return Fail(connection.status());
   LogReader reader(flags, **connection, *trial);
   const InterruptWatch interrupt([&](int) { reader.Interrupt(); });

@@ -20,7 +20,7 @@ std::vector<std::string> FlagsOf(const CLI::App& command) {
 
 std::string Hint(std::string_view word, const std::vector<std::string>& known) {
   if (std::find(known.begin(), known.end(), word) != known.end()) return "";
-  const std::string nearest = NearestName(word, known);
+  const std::string nearest = settings::NearestName(word, known);
   return nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest);
 }
 

@@ -17,6 +17,6 @@ absl::StatusOr<std::vector<std::string>> ParseNames(const std::vector<std::strin
 // {"input=SA_in,scale=2"} or {"input=SA_in", "scale=2"} -> {input: SA_in, scale: 2}. INVALID_ARGUMENT: an entry without
 // '=' or with nothing on one side of it, a factor twice, or bad back-quotes. Whether factors and levels exist is for
 // the analysis to say.
-absl::StatusOr<analysis::NamedCell> ParseNamedCell(const std::vector<std::string>& values);
+absl::StatusOr<analysis::report::NamedCell> ParseNamedCell(const std::vector<std::string>& values);
 
 }  // namespace loupe::cli

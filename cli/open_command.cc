@@ -46,7 +46,7 @@ bool HasValue(const char* variable) {
 absl::StatusOr<std::string> PageAddress(const PageFlags& flags) {
   if (!flags.page.empty()) return flags.page;
   if (HasValue(kPageVariable)) return std::getenv(kPageVariable);
-  LOUPE_ASSIGN_OR_RETURN(const ConnectOptions options, ResolveFlags(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const clients::rpc::ConnectOptions options, ResolveFlags(flags.connect));
   const absl::StatusOr<std::string> local = ReadFile(flags.connect.data + "/" + kAddressFile);
   if (local.ok() && absl::StripAsciiWhitespace(*local) != options.address) {
     return absl::FailedPreconditionError(

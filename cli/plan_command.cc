@@ -57,9 +57,9 @@ double GflopsPerWorker(const PlanFlags& flags, int workers) {
 }
 
 // What the coordinator remembers; nullopt when it is not wanted, does not answer, or will not say.
-std::optional<TrialHistory> History(const coordinator::Plan& plan, const PlanFlags& flags) {
+std::optional<TrialHistory> History(const coordinator::plan::Plan& plan, const PlanFlags& flags) {
   if (flags.no_history || flags.seconds_per_trial > 0 || flags.gflops > 0) return std::nullopt;
-  const absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(flags.connect);
+  const absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> connection = Connect(flags.connect);
   if (!connection.ok()) return std::nullopt;
   absl::StatusOr<TrialHistory> history = ReadTrialHistory(**connection, plan, kHistoryPatience);
   if (!history.ok()) return std::nullopt;
@@ -67,12 +67,12 @@ std::optional<TrialHistory> History(const coordinator::Plan& plan, const PlanFla
 }
 
 // Which trials none of the workers that are connected could run, where a coordinator is there to say so.
-std::vector<std::string> WaitingNotes(const coordinator::Plan& plan, const PlanFlags& flags) {
+std::vector<std::string> WaitingNotes(const coordinator::plan::Plan& plan, const PlanFlags& flags) {
   if (flags.no_history) return {};
-  const absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(flags.connect);
+  const absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> connection = Connect(flags.connect);
   if (!connection.ok()) return {};
   v1::CreateSweepRequest request;
-  *request.mutable_spec() = coordinator::SpecToProto(plan.spec());
+  *request.mutable_spec() = coordinator::plan_proto::SpecToProto(plan.spec());
   request.set_validate_only(true);
   grpc::ClientContext context;
   (*connection)->Prepare(context, kHistoryPatience);
@@ -87,7 +87,7 @@ std::vector<std::string> WaitingNotes(const coordinator::Plan& plan, const PlanF
 }
 
 // nullopt, and a note, where nothing is known of the base.
-std::optional<TimeEstimate> EstimateSweep(const coordinator::Plan& plan, const PlanFlags& flags,
+std::optional<TimeEstimate> EstimateSweep(const coordinator::plan::Plan& plan, const PlanFlags& flags,
                                           std::vector<std::string>& notes) {
   const std::optional<TrialHistory> history = History(plan, flags);
   TimeEstimate estimate;
@@ -123,9 +123,9 @@ std::optional<TimeEstimate> EstimateSweep(const coordinator::Plan& plan, const P
 }
 
 // Narrows `input` to the cells that are chosen for --trials.
-absl::StatusOr<analysis::Fraction> Narrow(const PlanFlags& flags, SweepInput& input) {
+absl::StatusOr<analysis::stats::Fraction> Narrow(const PlanFlags& flags, SweepInput& input) {
   LOUPE_ASSIGN_OR_RETURN(Subset subset, ChooseSubset(input.plan, flags.trials, flags.terms));
-  LOUPE_ASSIGN_OR_RETURN(input.plan, coordinator::Plan::Create(std::move(subset.spec)));
+  LOUPE_ASSIGN_OR_RETURN(input.plan, coordinator::plan::Plan::Create(std::move(subset.spec)));
   return std::move(subset.fraction);
 }
 
@@ -151,7 +151,7 @@ absl::Status Run(const PlanFlags& flags) {
     LOUPE_ASSIGN_OR_RETURN(view.subset, Narrow(flags, input));
   }
   view.plan = &input.plan;
-  LOUPE_ASSIGN_OR_RETURN(view.outlook, coordinator::Outlook(input.plan, flags.terms));
+  LOUPE_ASSIGN_OR_RETURN(view.outlook, coordinator::plan::Outlook(input.plan, flags.terms));
   for (std::string& note : MissingPathNotes(input.plan)) view.outlook.notes.push_back(std::move(note));
   for (std::string& note : PromptNotes(input.plan)) view.outlook.notes.push_back(std::move(note));
   for (std::string& note : WaitingNotes(input.plan, flags)) view.outlook.notes.push_back(std::move(note));

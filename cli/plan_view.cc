@@ -38,20 +38,20 @@ std::string PowerLegend(const PlanView& view) {
       question.alpha, question.power,
       view.sigma ? fmt::format(" (in brackets: in units of the score, with the given σ = {})", *view.sigma) : "",
       question.effect, question.power);
-  return analysis::WrapText(text, kWidth, "  ", "  ");
+  return analysis::report::WrapText(text, kWidth, "  ", "  ");
 }
 
 std::string TermTable(const PlanView& view) {
-  const coordinator::PlanOutlook& outlook = view.outlook;
-  analysis::TextTable table({"term", "levels", "df", "aliased df", "min. f", "min. Δ", "power", "replicates"});
-  for (const coordinator::TermOutlook& term : outlook.terms) {
+  const coordinator::plan::PlanOutlook& outlook = view.outlook;
+  analysis::report::TextTable table({"term", "levels", "df", "aliased df", "min. f", "min. Δ", "power", "replicates"});
+  for (const coordinator::plan::TermOutlook& term : outlook.terms) {
     const EffectPower power = PowerOfTerm(*view.plan, outlook, term, view.question);
-    std::string difference = analysis::FormatNumber(power.detectable_difference, 2);
+    std::string difference = analysis::report::FormatNumber(power.detectable_difference, 2);
     if (view.sigma && std::isfinite(power.detectable_difference)) {
-      difference += fmt::format(" ({})", analysis::FormatNumber(power.detectable_difference * *view.sigma, 2));
+      difference += fmt::format(" ({})", analysis::report::FormatNumber(power.detectable_difference * *view.sigma, 2));
     }
     table.Add({term.title(), fmt::format("{}", term.levels), fmt::format("{}", term.df),
-               fmt::format("{}", term.aliased_df()), analysis::FormatNumber(power.detectable_f, 2), difference,
+               fmt::format("{}", term.aliased_df()), analysis::report::FormatNumber(power.detectable_f, 2), difference,
                std::isfinite(power.power) ? fmt::format("{:.2f}", power.power) : "–",
                power.replicates_needed > 0 ? fmt::format("{}", power.replicates_needed) : "–"});
   }
@@ -64,7 +64,7 @@ std::string TermTable(const PlanView& view) {
 }
 
 // Which pair min. Δ is of where it matters, and which pairs no trial of this plan can tell apart.
-std::string PairsNote(const coordinator::TermOutlook& term) {
+std::string PairsNote(const coordinator::plan::TermOutlook& term) {
   std::string text;
   if (term.pairs_differ) {
     text = fmt::format("{}: min. Δ is that of {} and {}; other pairs are easier to tell apart.", term.title(),
@@ -84,9 +84,9 @@ std::string PairsNote(const coordinator::TermOutlook& term) {
 }
 
 // What each method of a comparison brings: "  lora: 4 cells, varying rank and targets".
-std::string MethodsText(const coordinator::Plan& plan) {
+std::string MethodsText(const coordinator::plan::Plan& plan) {
   std::string text;
-  const std::vector<coordinator::MethodSpec>& methods = plan.spec().methods;
+  const std::vector<coordinator::plan::MethodSpec>& methods = plan.spec().methods;
   std::vector<int64_t> cells(methods.size());
   for (int64_t cell = 0; cell < plan.cell_count() && !methods.empty(); ++cell) ++cells[plan.LevelIndex(cell, 0)];
   for (size_t m = 0; m < methods.size(); ++m) {
@@ -100,7 +100,7 @@ std::string MethodsText(const coordinator::Plan& plan) {
   return text;
 }
 
-std::string CellsText(const coordinator::Plan& plan) {
+std::string CellsText(const coordinator::plan::Plan& plan) {
   std::string text = "\nCells\n";
   for (int64_t cell = 0; cell < plan.cell_count(); ++cell) {
     text += CellLine(plan, cell);
@@ -108,7 +108,7 @@ std::string CellsText(const coordinator::Plan& plan) {
   return text;
 }
 
-std::string RunOrderSentence(const coordinator::Plan& plan) {
+std::string RunOrderSentence(const coordinator::plan::Plan& plan) {
   return fmt::format(
       "Run order: {}in a random order that the seed ({}) fixes, so that no factor goes with time; the coordinator "
       "keeps to "
@@ -119,7 +119,7 @@ std::string RunOrderSentence(const coordinator::Plan& plan) {
 // A number that JSON has no word for is null.
 ordered_json NumberOrNull(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(); }
 
-ordered_json TermJson(const PlanView& view, const coordinator::TermOutlook& term) {
+ordered_json TermJson(const PlanView& view, const coordinator::plan::TermOutlook& term) {
   const EffectPower power = PowerOfTerm(*view.plan, view.outlook, term, view.question);
   ordered_json json = {{"term", term.term},
                        {"within", term.within.empty() ? ordered_json() : ordered_json(term.within)},
@@ -142,13 +142,13 @@ ordered_json TermJson(const PlanView& view, const coordinator::TermOutlook& term
 }
 
 ordered_json SubsetJson(const PlanView& view) {
-  const analysis::Fraction& fraction = *view.subset;
+  const analysis::stats::Fraction& fraction = *view.subset;
   ordered_json json = {{"method", fraction.method},
                        {"candidate_cells", view.candidate_cells},
                        {"d_efficiency", fraction.quality.d_efficiency},
                        {"notes", fraction.sentences},
                        {"aliases", ordered_json::array()}};
-  for (const analysis::AliasEntry& alias : fraction.quality.aliases) {
+  for (const analysis::stats::AliasEntry& alias : fraction.quality.aliases) {
     json["aliases"].push_back({{"omitted", alias.omitted}, {"term", alias.term}, {"share", alias.share}});
   }
   return json;
@@ -156,16 +156,16 @@ ordered_json SubsetJson(const PlanView& view) {
 
 }  // namespace
 
-std::string CellLine(const coordinator::Plan& plan, int64_t cell) {
+std::string CellLine(const coordinator::plan::Plan& plan, int64_t cell) {
   std::string text = fmt::format("  {}:", cell);
   for (size_t f = 0; f < plan.factors().size(); ++f) {
-    if (plan.LevelIndex(cell, f) == coordinator::Plan::kAbsent) continue;
+    if (plan.LevelIndex(cell, f) == coordinator::plan::Plan::kAbsent) continue;
     text += fmt::format(" {}={}", plan.FactorName(f), plan.Level(cell, f));
   }
   return text + "\n";
 }
 
-std::string ChosenText(const analysis::Fraction& fraction, int64_t candidates) {
+std::string ChosenText(const analysis::stats::Fraction& fraction, int64_t candidates) {
   std::string text =
       fmt::format("\nChosen cells: {} of {} ({})\n", fraction.chosen.size(), candidates, fraction.method);
   const double efficiency = fraction.quality.d_efficiency;
@@ -176,12 +176,12 @@ std::string ChosenText(const analysis::Fraction& fraction, int64_t candidates) {
   }
   // The first sentence says again what stands above.
   for (size_t i = 1; i < fraction.sentences.size(); ++i) {
-    text += analysis::WrapText(fraction.sentences[i], kWidth, "  - ", "    ");
+    text += analysis::report::WrapText(fraction.sentences[i], kWidth, "  - ", "    ");
   }
-  const std::vector<analysis::AliasEntry>& aliases = fraction.quality.aliases;
+  const std::vector<analysis::stats::AliasEntry>& aliases = fraction.quality.aliases;
   if (aliases.empty()) return text;
   text += "\nAliases: where an interaction that is not in the model would show up, if it is real\n\n";
-  analysis::TextTable table({"interaction", "shows up in", "share of it"}, /*left_columns=*/2);
+  analysis::report::TextTable table({"interaction", "shows up in", "share of it"}, /*left_columns=*/2);
   for (size_t i = 0; i < std::min(aliases.size(), kAliasesShown); ++i) {
     table.Add({aliases[i].omitted, aliases[i].term, fmt::format("{:.0f} %", 100 * aliases[i].share)});
   }
@@ -194,32 +194,32 @@ std::string ChosenText(const analysis::Fraction& fraction, int64_t candidates) {
 }
 
 std::string PlanText(const PlanView& view) {
-  const coordinator::Plan& plan = *view.plan;
+  const coordinator::plan::Plan& plan = *view.plan;
   std::string text = fmt::format("{}: {} × {} = {}\n", view.sweep_id, Plural(plan.cell_count(), "cell"),
                                  Plural(plan.spec().replicates, "replicate"), Plural(plan.trial_count(), "trial"));
   text += MethodsText(plan);
   if (view.outlook.has_terms) text += fmt::format("\n{}{}", TermTable(view), PowerLegend(view));
   std::vector<std::string> notes;
-  for (const coordinator::TermOutlook& term : view.outlook.terms) {
+  for (const coordinator::plan::TermOutlook& term : view.outlook.terms) {
     if (!term.note.empty()) notes.push_back(fmt::format("{}: {}", term.title(), term.note));
     if (std::string pairs = PairsNote(term); !pairs.empty()) notes.push_back(std::move(pairs));
   }
   notes.insert(notes.end(), view.outlook.notes.begin(), view.outlook.notes.end());
   if (!notes.empty()) text += "\nNotes\n";
-  for (const std::string& note : notes) text += analysis::WrapText(note, kWidth, "  - ", "    ");
+  for (const std::string& note : notes) text += analysis::report::WrapText(note, kWidth, "  - ", "    ");
   if (view.subset.has_value()) text += ChosenText(*view.subset, view.candidate_cells);
-  text += fmt::format("\n{}", analysis::WrapText(RunOrderSentence(plan), kWidth, "", "  "));
+  text += fmt::format("\n{}", analysis::report::WrapText(RunOrderSentence(plan), kWidth, "", "  "));
   if (view.estimate.has_value()) {
     text += fmt::format("\nEstimated time: {} on {} ({} per trial)\n", TimeText(view.estimate->seconds),
                         Plural(view.estimate->workers, "worker"), TimeText(view.estimate->seconds_per_trial));
-    text += analysis::WrapText("Basis: " + view.estimate->basis + ".", kWidth, "  ", "  ");
+    text += analysis::report::WrapText("Basis: " + view.estimate->basis + ".", kWidth, "  ", "  ");
   }
   if (view.list_cells) text += CellsText(plan);
   return text;
 }
 
 std::string PlanJson(const PlanView& view) {
-  const coordinator::Plan& plan = *view.plan;
+  const coordinator::plan::Plan& plan = *view.plan;
   ordered_json json;
   json["sweep"] = view.sweep_id;
   json["cells"] = plan.cell_count();
@@ -227,7 +227,7 @@ std::string PlanJson(const PlanView& view) {
   json["trials"] = plan.trial_count();
   json["factors"] = ordered_json::array();
   for (size_t f = 0; f < plan.factors().size(); ++f) {
-    const coordinator::SweepFactor& factor = plan.factors()[f];
+    const coordinator::plan::SweepFactor& factor = plan.factors()[f];
     ordered_json& added = json["factors"].emplace_back(
         ordered_json{{"name", plan.FactorName(f)}, {"key", factor.key}, {"levels", factor.levels}});
     if (!factor.within.empty()) added["within"] = factor.within;
@@ -237,7 +237,7 @@ std::string PlanJson(const PlanView& view) {
                    {"effect_f", view.question.effect},
                    {"sigma", view.sigma ? ordered_json(*view.sigma) : ordered_json()}};
   json["terms"] = ordered_json::array();
-  for (const coordinator::TermOutlook& term : view.outlook.terms) json["terms"].push_back(TermJson(view, term));
+  for (const coordinator::plan::TermOutlook& term : view.outlook.terms) json["terms"].push_back(TermJson(view, term));
   json["block_df"] = view.outlook.has_terms ? ordered_json(view.outlook.block_df) : ordered_json();
   json["residual_df"] = view.outlook.has_terms ? ordered_json(view.outlook.residual_df) : ordered_json();
   json["notes"] = view.outlook.notes;
@@ -258,7 +258,7 @@ std::string PlanJson(const PlanView& view) {
 }
 
 std::string PlanCsv(const PlanView& view) {
-  const coordinator::Plan& plan = *view.plan;
+  const coordinator::plan::Plan& plan = *view.plan;
   std::string csv = "cell";
   for (size_t f = 0; f < plan.factors().size(); ++f) csv += fmt::format(",{}", CsvField(plan.FactorName(f)));
   for (int32_t r = 0; r < plan.spec().replicates; ++r) csv += fmt::format(",order_in_replicate_{}", r);

@@ -22,14 +22,14 @@ struct TimeEstimate {
 
 struct PlanView {
   std::string sweep_id;
-  const coordinator::Plan* plan = nullptr;  // outlives this
-  coordinator::PlanOutlook outlook;
+  const coordinator::plan::Plan* plan = nullptr;  // outlives this
+  coordinator::plan::PlanOutlook outlook;
   PowerQuestion question;
   // Standard deviation of one trial's score, where one is known: differences are then given in the score's units too.
   std::optional<double> sigma;
   std::optional<TimeEstimate> estimate;
   // How the cells were chosen (numbers of the plan before it was narrowed), and of how many.
-  std::optional<analysis::Fraction> subset;
+  std::optional<analysis::stats::Fraction> subset;
   int64_t candidate_cells = 0;
   bool list_cells = false;
 };
@@ -41,10 +41,10 @@ std::string PlanText(const PlanView& view);
 std::string PlanJson(const PlanView& view);
 
 // The chosen cells' quality and alias table, as part of a text; `candidates` is how many there were to choose from.
-std::string ChosenText(const analysis::Fraction& fraction, int64_t candidates);
+std::string ChosenText(const analysis::stats::Fraction& fraction, int64_t candidates);
 
 // "  17: input=SA_in output=FFN_in" and a line break.
-std::string CellLine(const coordinator::Plan& plan, int64_t cell);
+std::string CellLine(const coordinator::plan::Plan& plan, int64_t cell);
 
 // One line per cell: its number, its levels, and its place in each replicate's run order (from 1).
 std::string PlanCsv(const PlanView& view);

@@ -18,7 +18,7 @@ constexpr absl::Duration kRateWindow = absl::Minutes(10);
 std::string Metrics(const google::protobuf::Map<std::string, double>& metrics) {
   std::string text;
   for (const auto& [name, value] : std::map<std::string, double>(metrics.begin(), metrics.end())) {
-    text += fmt::format("{}{} {}", text.empty() ? "" : "  ", name, analysis::FormatNumber(value, 3));
+    text += fmt::format("{}{} {}", text.empty() ? "" : "  ", name, analysis::report::FormatNumber(value, 3));
   }
   return text;
 }

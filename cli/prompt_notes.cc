@@ -14,11 +14,11 @@ namespace {
 
 absl::StatusOr<std::vector<std::string>> CutOffs(const std::string& base,
                                                  const std::vector<std::pair<std::string, std::string>>& prompts) {
-  LOUPE_ASSIGN_OR_RETURN(const auto tokenizer, worker::ClipTokenizer::Load(base + "/tokenizer"));
-  LOUPE_ASSIGN_OR_RETURN(const int64_t length, worker::PromptLength(base, tokenizer));
+  LOUPE_ASSIGN_OR_RETURN(const auto tokenizer, worker::io::ClipTokenizer::Load(base + "/tokenizer"));
+  LOUPE_ASSIGN_OR_RETURN(const int64_t length, worker::io::PromptLength(base, tokenizer));
   std::vector<std::string> notes;
   for (const auto& [key, prompt] : prompts) {
-    const std::string cut = worker::DescribeCutOff(tokenizer, prompt, length);
+    const std::string cut = worker::io::DescribeCutOff(tokenizer, prompt, length);
     if (!cut.empty()) notes.push_back(fmt::format("{}: {}", key, cut));
   }
   return notes;
@@ -26,7 +26,7 @@ absl::StatusOr<std::vector<std::string>> CutOffs(const std::string& base,
 
 }  // namespace
 
-std::vector<std::string> PromptNotes(const coordinator::Plan& plan) {
+std::vector<std::string> PromptNotes(const coordinator::plan::Plan& plan) {
   std::vector<std::pair<std::string, std::string>> prompts;
   for (const char* key : {"task.instance_prompt", "task.class_prompt"}) {
     for (const std::string& prompt : plan.ValuesOf(key)) prompts.emplace_back(key, prompt);
@@ -42,8 +42,8 @@ std::vector<std::string> PromptNotes(const coordinator::Plan& plan) {
       continue;
     }
     // Of classes nothing is cut off (base_check.h holds them to the base's).
-    const absl::StatusOr<worker::BaseKind> kind = worker::BaseKindOf(base);
-    if (kind.ok() && *kind != worker::BaseKind::kUNet) continue;
+    const absl::StatusOr<worker::io::BaseKind> kind = worker::io::BaseKindOf(base);
+    if (kind.ok() && *kind != worker::io::BaseKind::kUNet) continue;
     absl::StatusOr<std::vector<std::string>> found = CutOffs(base, prompts);
     if (!found.ok()) {
       notes.push_back(fmt::format("base: whether its text tower takes the prompts whole is not checked: {}",

@@ -52,7 +52,7 @@ absl::Status Run(const ReportFlags& flags) {
   for (const std::string& other : flags.with) {
     LOUPE_ASSIGN_OR_RETURN(*request.add_with(), SweepName(other));
   }
-  LOUPE_ASSIGN_OR_RETURN(const analysis::NamedCell baseline, ParseNamedCell(flags.baseline));
+  LOUPE_ASSIGN_OR_RETURN(const analysis::report::NamedCell baseline, ParseNamedCell(flags.baseline));
   for (const auto& [factor, level] : baseline) (*request.mutable_baseline())[factor] = level;
   if (!flags.compare.empty()) {
     LOUPE_ASSIGN_OR_RETURN(*request.mutable_compare(), SweepName(flags.compare));
@@ -68,7 +68,7 @@ absl::Status Run(const ReportFlags& flags) {
                      : flags.format == "csv"  ? v1::RenderReportRequest::CSV
                      : flags.format == "html" ? v1::RenderReportRequest::HTML
                                               : v1::RenderReportRequest::TEXT);
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::AnalysisService::NewStub(connection->channel());
   grpc::ClientContext context;
   connection->Prepare(context, absl::Minutes(10));
@@ -120,8 +120,8 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
       "within each, 'base | subject'");
   AddQuestionOptions(*command, flags->simple_effects, flags->contrasts);
   AddFormatAndOutputOptions(*command, flags->format, flags->output, {"text", "json", "csv", "html"});
-  std::vector<std::string> tables = analysis::CsvTableNames();
-  tables.insert(tables.begin(), analysis::kTrialsTable);
+  std::vector<std::string> tables = analysis::report::CsvTableNames();
+  tables.insert(tables.begin(), analysis::report::kTrialsTable);
   AddTableOption(*command, flags->table, flags->format, std::move(tables));
   AddConnectOptions(*command, flags->connect);
   command->callback([flags, &exit_code] { exit_code = Fail(Run(*flags)); });

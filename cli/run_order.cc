@@ -4,8 +4,8 @@
 
 namespace loupe::cli {
 
-std::vector<int64_t> RunOrder(const coordinator::Plan& plan) {
-  coordinator::RunQueue queue(plan.cell_count(), plan.spec().replicates, plan.spec().seed);
+std::vector<int64_t> RunOrder(const coordinator::plan::Plan& plan) {
+  coordinator::scheduler::RunQueue queue(plan.cell_count(), plan.spec().replicates, plan.spec().seed);
   for (int64_t trial = 0; trial < plan.trial_count(); ++trial) queue.AddFresh(trial);
   std::vector<int64_t> order;
   order.reserve(static_cast<size_t>(plan.trial_count()));

@@ -11,6 +11,6 @@ namespace loupe::cli {
 // Trial numbers in the order in which they are first offered: replicate by replicate, the cells of each in a random
 // order that the sweep's seed fixes. The scheduler's own queue makes it (coordinator/scheduler/run_queue.h). Trials
 // that come back (a lost worker, a retry) run before what is left of their replicate.
-std::vector<int64_t> RunOrder(const coordinator::Plan& plan);
+std::vector<int64_t> RunOrder(const coordinator::plan::Plan& plan);
 
 }  // namespace loupe::cli

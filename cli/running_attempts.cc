@@ -8,8 +8,8 @@
 
 namespace loupe::cli {
 
-absl::StatusOr<google::protobuf::RepeatedPtrField<v1::RunningAttempt>> RunningAttemptsOf(const Connection& connection,
-                                                                                         const std::string& name) {
+absl::StatusOr<google::protobuf::RepeatedPtrField<v1::RunningAttempt>> RunningAttemptsOf(
+    const clients::rpc::Connection& connection, const std::string& name) {
   using WorkerStub = v1::WorkerService::StubInterface;
   const auto stub = v1::WorkerService::NewStub(connection.channel());
   google::protobuf::RepeatedPtrField<v1::RunningAttempt> found;

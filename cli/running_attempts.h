@@ -12,7 +12,7 @@ namespace loupe::cli {
 
 // The attempts of a trial ("sweeps/cats/trials/7") or of a sweep's trials ("sweeps/cats"), with their workers; of a
 // worker that holds very many, the first. A coordinator that does not say gives none.
-absl::StatusOr<google::protobuf::RepeatedPtrField<v1::RunningAttempt>> RunningAttemptsOf(const Connection& connection,
-                                                                                         const std::string& name);
+absl::StatusOr<google::protobuf::RepeatedPtrField<v1::RunningAttempt>> RunningAttemptsOf(
+    const clients::rpc::Connection& connection, const std::string& name);
 
 }  // namespace loupe::cli

@@ -15,7 +15,7 @@ constexpr int kShareOfTime = 20;
 
 }  // namespace
 
-absl::StatusOr<SweepScores> ReadSweepScores(const Connection& connection, const std::string& sweep_name,
+absl::StatusOr<SweepScores> ReadSweepScores(const clients::rpc::Connection& connection, const std::string& sweep_name,
                                             CancelableContext& call) {
   const auto stub = v1::ViewService::NewStub(connection.channel());
   v1::GetTrialTableRequest request;
@@ -32,7 +32,7 @@ absl::StatusOr<SweepScores> ReadSweepScores(const Connection& connection, const 
   return scores;
 }
 
-ScoreReader::ScoreReader(const Connection& connection, std::string sweep_name)
+ScoreReader::ScoreReader(const clients::rpc::Connection& connection, std::string sweep_name)
     : connection_(connection), sweep_name_(std::move(sweep_name)), thread_([this] { Loop(); }) {}
 
 ScoreReader::~ScoreReader() { Stop(); }

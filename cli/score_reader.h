@@ -16,13 +16,13 @@
 namespace loupe::cli {
 
 // All trials' scores. NOT_FOUND, UNIMPLEMENTED (a coordinator that is older than ViewService), …
-absl::StatusOr<SweepScores> ReadSweepScores(const Connection& connection, const std::string& sweep_name,
+absl::StatusOr<SweepScores> ReadSweepScores(const clients::rpc::Connection& connection, const std::string& sweep_name,
                                             CancelableContext& call);
 
 // Thread-safe. The connection outlives it.
 class ScoreReader {
  public:
-  ScoreReader(const Connection& connection, std::string sweep_name);
+  ScoreReader(const clients::rpc::Connection& connection, std::string sweep_name);
   ~ScoreReader();
   ScoreReader(const ScoreReader&) = delete;
   ScoreReader& operator=(const ScoreReader&) = delete;
@@ -39,7 +39,7 @@ class ScoreReader {
   void Loop();
   void Stop();
 
-  const Connection& connection_;
+  const clients::rpc::Connection& connection_;
   const std::string sweep_name_;
   CancelableContext call_;
   mutable std::mutex mutex_;

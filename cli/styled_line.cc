@@ -10,7 +10,7 @@
 namespace loupe::cli {
 namespace {
 
-int ColumnsOf(std::string_view text) { return static_cast<int>(analysis::DisplayWidth(text)); }
+int ColumnsOf(std::string_view text) { return static_cast<int>(analysis::report::DisplayWidth(text)); }
 
 // The bytes of the first `columns` characters.
 size_t BytesOf(std::string_view text, int columns) {

@@ -29,17 +29,17 @@ struct SubmitFlags {
   std::string format;
 };
 
-absl::StatusOr<v1::Sweep> Submit(const SubmitFlags& flags, const Connection& connection) {
+absl::StatusOr<v1::Sweep> Submit(const SubmitFlags& flags, const clients::rpc::Connection& connection) {
   LOUPE_ASSIGN_OR_RETURN(const SweepInput input, ReadSweepInput(flags.file));
   LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromId(flags.id.empty() ? input.file.sweep_id : flags.id));
   absl::StatusOr<v1::Sweep> sweep =
       CreateSweep(connection, id, input.plan, {.exist_ok = flags.exist_ok, .validate_only = flags.dry_run});
-  if (!sweep.ok()) return coordinator::LocateInFile(sweep.status(), input.file);
+  if (!sweep.ok()) return coordinator::plan::LocateInFile(sweep.status(), input.file);
   return sweep;
 }
 
 int Run(const SubmitFlags& flags) {
-  const absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(flags.connect);
+  const absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> connection = Connect(flags.connect);
   if (!connection.ok()) return Fail(connection.status());
   const absl::StatusOr<v1::Sweep> sweep = Submit(flags, **connection);
   if (!sweep.ok()) return Fail(sweep.status());

@@ -17,18 +17,18 @@ namespace loupe::cli {
 namespace {
 
 // Those of the plan's cells, over the factors and levels that vary among them.
-analysis::Candidates CandidatesOf(const coordinator::Plan& plan, const std::vector<int64_t>& cells) {
-  analysis::Candidates candidates;
+analysis::stats::Candidates CandidatesOf(const coordinator::plan::Plan& plan, const std::vector<int64_t>& cells) {
+  analysis::stats::Candidates candidates;
   candidates.cells.resize(cells.size());
   for (size_t f = 0; f < plan.factors().size(); ++f) {
     // Cells of other methods have a level of their own, which tells nothing beside the method.
     const size_t absent = plan.factors()[f].levels.size();
     const auto level_of = [&](int64_t cell) {
       const size_t level = plan.LevelIndex(cell, f);
-      return level == coordinator::Plan::kAbsent ? absent : level;
+      return level == coordinator::plan::Plan::kAbsent ? absent : level;
     };
     std::vector<int32_t> number(absent + 1, -1);
-    analysis::DesignFactor factor{.name = plan.FactorName(f), .levels = {}};
+    analysis::stats::DesignFactor factor{.name = plan.FactorName(f), .levels = {}};
     for (const int64_t cell : cells) number[level_of(cell)] = 0;
     for (size_t level = 0; level < number.size(); ++level) {
       if (number[level] < 0) continue;
@@ -42,7 +42,7 @@ analysis::Candidates CandidatesOf(const coordinator::Plan& plan, const std::vect
   return candidates;
 }
 
-absl::Status CheckTrials(const coordinator::Plan& plan, int64_t trials, int64_t cells_left) {
+absl::Status CheckTrials(const coordinator::plan::Plan& plan, int64_t trials, int64_t cells_left) {
   const int32_t replicates = plan.spec().replicates;
   if (trials > cells_left * replicates) {
     return absl::InvalidArgumentError(fmt::format("--trials {}: there are only {} ({} cells × {} replicates)", trials,
@@ -63,7 +63,8 @@ absl::Status CheckTrials(const coordinator::Plan& plan, int64_t trials, int64_t 
 }
 
 // `fraction.chosen` as positions in `cells` becomes cell numbers and selections.
-Subset SubsetOf(const coordinator::Plan& plan, const std::vector<int64_t>& cells, analysis::Fraction fraction) {
+Subset SubsetOf(const coordinator::plan::Plan& plan, const std::vector<int64_t>& cells,
+                analysis::stats::Fraction fraction) {
   Subset subset{.fraction = std::move(fraction), .spec = plan.spec()};
   subset.spec.selections.clear();
   for (size_t& chosen : subset.fraction.chosen) {
@@ -76,23 +77,24 @@ Subset SubsetOf(const coordinator::Plan& plan, const std::vector<int64_t>& cells
 
 }  // namespace
 
-absl::StatusOr<Subset> ChooseSubset(const coordinator::Plan& plan, int64_t trials, std::string_view formula) {
+absl::StatusOr<Subset> ChooseSubset(const coordinator::plan::Plan& plan, int64_t trials, std::string_view formula) {
   LOUPE_RETURN_IF_ERROR(CheckTrials(plan, trials, plan.cell_count()));
   std::vector<int64_t> cells(static_cast<size_t>(plan.cell_count()));
   std::iota(cells.begin(), cells.end(), 0);
-  LOUPE_ASSIGN_OR_RETURN(analysis::Fraction fraction,
-                         analysis::ChooseFraction(CandidatesOf(plan, cells),
-                                                  {.formula = std::string(formula),
-                                                   .trials = static_cast<size_t>(trials / plan.spec().replicates),
-                                                   .seed = plan.spec().seed}));
+  LOUPE_ASSIGN_OR_RETURN(analysis::stats::Fraction fraction,
+                         analysis::stats::ChooseFraction(
+                             CandidatesOf(plan, cells), {.formula = std::string(formula),
+                                                         .trials = static_cast<size_t>(trials / plan.spec().replicates),
+                                                         .seed = plan.spec().seed}));
   return SubsetOf(plan, cells, std::move(fraction));
 }
 
-absl::StatusOr<Addition> ChooseAdditional(const coordinator::Plan& source, const std::vector<CellOutcome>& outcomes,
-                                          int64_t trials, std::string_view formula) {
-  coordinator::SweepSpec whole = source.spec();
+absl::StatusOr<Addition> ChooseAdditional(const coordinator::plan::Plan& source,
+                                          const std::vector<CellOutcome>& outcomes, int64_t trials,
+                                          std::string_view formula) {
+  coordinator::plan::SweepSpec whole = source.spec();
   whole.selections.clear();
-  LOUPE_ASSIGN_OR_RETURN(coordinator::Plan all, coordinator::Plan::Create(std::move(whole)));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::plan::Plan all, coordinator::plan::Plan::Create(std::move(whole)));
   std::set<std::map<std::string, std::string>> run, given_up;
   for (const CellOutcome& outcome : outcomes) {
     if (outcome.results > 0) run.insert(outcome.levels);
@@ -119,9 +121,9 @@ absl::StatusOr<Addition> ChooseAdditional(const coordinator::Plan& source, const
         "replicates");
   }
   LOUPE_RETURN_IF_ERROR(CheckTrials(all, trials, left));
-  LOUPE_ASSIGN_OR_RETURN(
-      analysis::Fraction fraction,
-      analysis::ChooseFraction(CandidatesOf(all, cells), {.formula = std::string(formula),
+  LOUPE_ASSIGN_OR_RETURN(analysis::stats::Fraction fraction,
+                         analysis::stats::ChooseFraction(CandidatesOf(all, cells),
+                                                         {.formula = std::string(formula),
                                                           .trials = static_cast<size_t>(trials / all.spec().replicates),
                                                           .seed = all.spec().seed,
                                                           .already_run = already_run}));
@@ -136,15 +138,16 @@ absl::StatusOr<Addition> ChooseAdditional(const coordinator::Plan& source, const
   return addition;
 }
 
-absl::StatusOr<std::string> WithSelections(std::string_view text, const coordinator::SweepSpec& spec) {
-  LOUPE_ASSIGN_OR_RETURN(const coordinator::SweepFile file, coordinator::ParseSweepFile(text, "the sweep file"));
+absl::StatusOr<std::string> WithSelections(std::string_view text, const coordinator::plan::SweepSpec& spec) {
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::SweepFile file,
+                         coordinator::plan::ParseSweepFile(text, "the sweep file"));
   if (!file.spec.selections.empty()) {
     return absl::InvalidArgumentError("the sweep file has an 'only' list already; take it out first");
   }
   std::string result(text);
   if (!result.ends_with('\n')) result += '\n';
   result += "\n# The chosen cells: these alone are run.\nonly:\n";
-  for (const coordinator::CellPattern& pattern : spec.selections) {
+  for (const coordinator::plan::CellPattern& pattern : spec.selections) {
     // The method and what is its own, then the factors as they stand in the file.
     std::vector<std::string> levels;
     const auto add = [&](const std::string& key, const std::string& level) {
@@ -156,13 +159,14 @@ absl::StatusOr<std::string> WithSelections(std::string_view text, const coordina
           fmt::format("{}: {}", is_plain ? key : nlohmann::json(key).dump(), nlohmann::json(level).dump()));
     };
     for (const auto& [key, level] : pattern) {
-      if (!coordinator::FindFactor(spec.factors, key).has_value()) add(key, level);
+      if (!coordinator::plan::FindFactor(spec.factors, key).has_value()) add(key, level);
     }
-    for (const coordinator::SweepFactor& factor : spec.factors) add(factor.key, pattern.at(factor.key));
+    for (const coordinator::plan::SweepFactor& factor : spec.factors) add(factor.key, pattern.at(factor.key));
     result += fmt::format("  - {{{}}}\n", fmt::join(levels, ", "));
   }
   // A file in flow style ("{name: …}") or with an end mark cannot be appended to: read it back rather than hope.
-  const absl::StatusOr<coordinator::SweepFile> written = coordinator::ParseSweepFile(result, "the written file");
+  const absl::StatusOr<coordinator::plan::SweepFile> written =
+      coordinator::plan::ParseSweepFile(result, "the written file");
   if (!written.ok() || written->spec.selections.size() != spec.selections.size()) {
     return absl::InvalidArgumentError(
         "the chosen cells cannot be appended to the sweep file: write it with one key per line, not in braces, and "

@@ -18,15 +18,15 @@ inline constexpr int64_t kMaxCandidates = 5000;
 
 struct Subset {
   // `chosen` holds cell numbers of the plan that was chosen from.
-  analysis::Fraction fraction;
+  analysis::stats::Fraction fraction;
   // That plan's spec with the chosen cells as its only selections: it runs exactly these.
-  coordinator::SweepSpec spec;
+  coordinator::plan::SweepSpec spec;
 };
 
 // Chooses `trials` / replicates cells of `plan` for the model `formula` (empty: main effects). INVALID_ARGUMENT: not a
 // multiple of the replicates, more than there are, fewer than the model has parameters, or more than kMaxCandidates
 // cells to choose from. The same plan, trials and formula give the same cells.
-absl::StatusOr<Subset> ChooseSubset(const coordinator::Plan& plan, int64_t trials, std::string_view formula);
+absl::StatusOr<Subset> ChooseSubset(const coordinator::plan::Plan& plan, int64_t trials, std::string_view formula);
 
 // What became of one cell of a sweep that has ended.
 struct CellOutcome {
@@ -36,8 +36,8 @@ struct CellOutcome {
 };
 
 struct Addition {
-  Subset subset;          // numbers and spec are those of `all`
-  coordinator::Plan all;  // every legal cell of the design, whether chosen once or not
+  Subset subset;                // numbers and spec are those of `all`
+  coordinator::plan::Plan all;  // every legal cell of the design, whether chosen once or not
   int64_t run_cells = 0;
   std::vector<std::string> notes;  // whole sentences
 };
@@ -47,11 +47,12 @@ struct Addition {
 // chosen. The spec keeps seed and replicates, so that a replicate of a new cell sees the random numbers that the same
 // replicate of the old ones saw. Errors as ChooseSubset's; FAILED_PRECONDITION when no cell is left, or none has a
 // result.
-absl::StatusOr<Addition> ChooseAdditional(const coordinator::Plan& source, const std::vector<CellOutcome>& outcomes,
-                                          int64_t trials, std::string_view formula);
+absl::StatusOr<Addition> ChooseAdditional(const coordinator::plan::Plan& source,
+                                          const std::vector<CellOutcome>& outcomes, int64_t trials,
+                                          std::string_view formula);
 
 // The sweep file `text` with the selections of `spec` as its `only:` list. INVALID_ARGUMENT when it has one already, or
 // when nothing can be appended to it.
-absl::StatusOr<std::string> WithSelections(std::string_view text, const coordinator::SweepSpec& spec);
+absl::StatusOr<std::string> WithSelections(std::string_view text, const coordinator::plan::SweepSpec& spec);
 
 }  // namespace loupe::cli

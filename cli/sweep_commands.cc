@@ -61,7 +61,7 @@ absl::Status PrintSweep(const v1::Sweep& sweep, const std::string& format) {
   return WriteOutput(format == "json" ? JsonText(SweepJson(sweep)) : SweepText(sweep), "");
 }
 
-absl::StatusOr<std::vector<v1::Sweep>> AllSweeps(const Connection& connection) {
+absl::StatusOr<std::vector<v1::Sweep>> AllSweeps(const clients::rpc::Connection& connection) {
   const auto stub = v1::SweepService::NewStub(connection.channel());
   std::vector<v1::Sweep> sweeps;
   LOUPE_RETURN_IF_ERROR(CallForPages(connection, static_cast<SweepStub&>(*stub), &SweepStub::ListSweeps,
@@ -73,7 +73,7 @@ absl::StatusOr<std::vector<v1::Sweep>> AllSweeps(const Connection& connection) {
 }
 
 absl::Status ListSweeps(const SweepFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   LOUPE_ASSIGN_OR_RETURN(const std::vector<v1::Sweep> sweeps, AllSweeps(*connection));
   if (flags.format == "json") {
     nlohmann::ordered_json json;
@@ -82,7 +82,8 @@ absl::Status ListSweeps(const SweepFlags& flags) {
     return WriteOutput(JsonText(json), "");
   }
   if (sweeps.empty()) return WriteOutput("no sweeps yet; submit one with 'loupe submit FILE'\n", "");
-  analysis::TextTable table({"sweep", "state", "trials", "done", "running", "failed", "left"}, /*left_columns=*/2);
+  analysis::report::TextTable table({"sweep", "state", "trials", "done", "running", "failed", "left"},
+                                    /*left_columns=*/2);
   for (const v1::Sweep& sweep : sweeps) {
     const v1::TrialCounts& counts = sweep.counts();
     table.Add({LastPart(sweep.name()), v1::Sweep::State_Name(sweep.state()), fmt::format("{}", counts.total()),
@@ -95,7 +96,7 @@ absl::Status ListSweeps(const SweepFlags& flags) {
 
 absl::Status ShowStatus(const SweepFlags& flags) {
   if (flags.sweep.empty()) return ListSweeps(flags);
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::SweepService::NewStub(connection->channel());
   v1::GetSweepRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));
@@ -109,7 +110,7 @@ absl::Status ShowStatus(const SweepFlags& flags) {
 using Verb = grpc::Status (SweepStub::*)(grpc::ClientContext*, const v1::SweepVerbRequest&, v1::Sweep*);
 
 absl::Status RunVerb(const SweepFlags& flags, Verb verb) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::SweepService::NewStub(connection->channel());
   v1::SweepVerbRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));
@@ -132,7 +133,7 @@ absl::Status RetryTrials(const SweepFlags& flags) {
     }
     (*request.mutable_cell())[level.first] = level.second;
   }
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::SweepService::NewStub(connection->channel());
   LOUPE_ASSIGN_OR_RETURN(const v1::RetryTrialsResponse response,
                          Call(*connection, static_cast<SweepStub&>(*stub), &SweepStub::RetryTrials, request));
@@ -148,7 +149,7 @@ absl::Status RetryTrials(const SweepFlags& flags) {
 }
 
 absl::Status DeleteSweep(const SweepFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::SweepService::NewStub(connection->channel());
   v1::DeleteSweepRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));

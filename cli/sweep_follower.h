@@ -37,7 +37,7 @@ class SweepFollower {
     std::function<void()> on_lost;
   };
   // `name`: "sweeps/a". `patience`: how long a coordinator that was there may be away.
-  SweepFollower(const Connection& connection, std::string name, absl::Duration patience, Events events)
+  SweepFollower(const clients::rpc::Connection& connection, std::string name, absl::Duration patience, Events events)
       : connection_(connection), name_(std::move(name)), patience_(patience), events_(std::move(events)) {}
 
   // The sweep as it ended. CANCELLED after Cancel; else the stream's error, at once where no state has come yet.
@@ -49,7 +49,7 @@ class SweepFollower {
   absl::Status FollowStream(std::optional<v1::Sweep>& last);
   bool cancelled();
 
-  const Connection& connection_;
+  const clients::rpc::Connection& connection_;
   const std::string name_;
   const absl::Duration patience_;
   const Events events_;

@@ -12,13 +12,13 @@ namespace loupe::cli {
 namespace {
 
 // Plan makes no empty object, and needs none: the optional-like pair is built in one go.
-absl::StatusOr<SweepInput> PlanFile(coordinator::SweepFile file) {
+absl::StatusOr<SweepInput> PlanFile(coordinator::plan::SweepFile file) {
   std::error_code error;
   const std::filesystem::path working_directory = std::filesystem::current_path(error);
   if (error) return absl::NotFoundError(fmt::format("cannot tell the working directory: {}", error.message()));
-  coordinator::MakePathsAbsolute(file.spec, working_directory.string());
-  absl::StatusOr<coordinator::Plan> plan = coordinator::Plan::Create(file.spec);
-  if (!plan.ok()) return coordinator::LocateInFile(plan.status(), file);
+  coordinator::plan::MakePathsAbsolute(file.spec, working_directory.string());
+  absl::StatusOr<coordinator::plan::Plan> plan = coordinator::plan::Plan::Create(file.spec);
+  if (!plan.ok()) return coordinator::plan::LocateInFile(plan.status(), file);
   LOUPE_RETURN_IF_ERROR(CheckBases(*plan));
   return SweepInput{.file = std::move(file), .plan = *std::move(plan)};
 }
@@ -27,15 +27,15 @@ absl::StatusOr<SweepInput> PlanFile(coordinator::SweepFile file) {
 
 absl::StatusOr<SweepInput> ReadSweepInput(const std::string& path) {
   LOUPE_ASSIGN_OR_RETURN(const std::string text, ReadInput(path));
-  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepFile file,
-                         coordinator::ParseSweepFile(text, path == "-" ? "standard input" : path));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::plan::SweepFile file,
+                         coordinator::plan::ParseSweepFile(text, path == "-" ? "standard input" : path));
   return PlanFile(std::move(file));
 }
 
-std::vector<std::string> MissingPathNotes(const coordinator::Plan& plan) {
+std::vector<std::string> MissingPathNotes(const coordinator::plan::Plan& plan) {
   std::vector<std::string> notes;
-  for (const SettingRule& rule : SettingRules()) {
-    if (rule.type != SettingType::kPath) continue;
+  for (const settings::SettingRule& rule : settings::SettingRules()) {
+    if (rule.type != settings::SettingType::kPath) continue;
     for (const std::string& path : plan.ValuesOf(rule.key)) {
       std::error_code error;
       if (std::filesystem::exists(path, error)) continue;

@@ -11,8 +11,8 @@
 namespace loupe::cli {
 
 struct SweepInput {
-  coordinator::SweepFile file;  // its spec has absolute paths
-  coordinator::Plan plan;
+  coordinator::plan::SweepFile file;  // its spec has absolute paths
+  coordinator::plan::Plan plan;
 };
 
 // Reads `path` ("-" is standard input), makes relative paths absolute from the working directory and plans the sweep.
@@ -21,6 +21,6 @@ absl::StatusOr<SweepInput> ReadSweepInput(const std::string& path);
 
 // A sentence for every folder or file that the plan's settings name and that is not on this machine: no error, since
 // the workers may run elsewhere.
-std::vector<std::string> MissingPathNotes(const coordinator::Plan& plan);
+std::vector<std::string> MissingPathNotes(const coordinator::plan::Plan& plan);
 
 }  // namespace loupe::cli

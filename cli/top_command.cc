@@ -36,7 +36,7 @@ struct TopFlags {
   bool once = false;
 };
 
-absl::StatusOr<std::vector<v1::Worker>> Ask(const Connection& connection) {
+absl::StatusOr<std::vector<v1::Worker>> Ask(const clients::rpc::Connection& connection) {
   using Stub = v1::WorkerService::StubInterface;
   const auto stub = v1::WorkerService::NewStub(connection.channel());
   std::vector<v1::Worker> workers;
@@ -51,7 +51,7 @@ absl::StatusOr<std::vector<v1::Worker>> Ask(const Connection& connection) {
 // Asks on a thread of its own, so that keys are not waited for.
 class Asker {
  public:
-  Asker(const Connection& connection, absl::Duration interval)
+  Asker(const clients::rpc::Connection& connection, absl::Duration interval)
       : connection_(connection), interval_(interval), thread_([this] { Loop(); }) {}
   ~Asker() {
     {
@@ -91,7 +91,7 @@ class Asker {
     }
   }
 
-  const Connection& connection_;
+  const clients::rpc::Connection& connection_;
   const absl::Duration interval_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -111,14 +111,15 @@ TopOrder OrderOf(const std::string& name) {
   return TopOrder::kWorker;
 }
 
-absl::Status ShowOnce(const Connection& connection, TopOrder order) {
+absl::Status ShowOnce(const clients::rpc::Connection& connection, TopOrder order) {
   LOUPE_ASSIGN_OR_RETURN(std::vector<v1::Worker> workers, Ask(connection));
   TopModel model;
   model.Update(std::move(workers), SystemClock().MonotonicNow());
   return WriteOutput(PlainText(TopScreen(model, order, "", /*keys=*/false, kPlainWidth, kPlainHeight)), "");
 }
 
-absl::Status ShowLive(const Connection& connection, TopOrder order, absl::Duration interval, bool colours) {
+absl::Status ShowLive(const clients::rpc::Connection& connection, TopOrder order, absl::Duration interval,
+                      bool colours) {
   InterruptWatch interrupt([](int) {});
   Asker asker(connection, interval);
   LiveScreen screen(colours);
@@ -140,7 +141,7 @@ absl::Status ShowLive(const Connection& connection, TopOrder order, absl::Durati
 }
 
 absl::Status Run(const TopFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const TerminalKind terminal = KindOfOutput();
   const TopOrder order = OrderOf(flags.order);
   if (flags.once || !terminal.live) return ShowOnce(*connection, order);

@@ -53,7 +53,7 @@ void AddTrial(StyledLine& line, const TopModel& model, const std::string& trial)
         .Add(fmt::format(" {}/{}", attempt->step(), attempt->total_steps()));
   }
   if (const double speed = model.StepsPerSecond(trial); speed >= 0) {
-    AddCell(line, kSpeed, kSeen, fmt::format("{}/s", analysis::FormatNumber(speed, 3)));
+    AddCell(line, kSpeed, kSeen, fmt::format("{}/s", analysis::report::FormatNumber(speed, 3)));
   }
 }
 
@@ -71,8 +71,9 @@ std::string MemoryText(const v1::WorkerTelemetry& telemetry) {
     used += static_cast<double>(gpu.memory_used_bytes());
     total += static_cast<double>(gpu.memory_total_bytes());
   }
-  if (total > 0) return fmt::format("{:.0f}/{}", used / 1e9, analysis::FormatSize(total));
-  return telemetry.memory_bytes() > 0 ? analysis::FormatSize(static_cast<double>(telemetry.memory_bytes())) : "";
+  if (total > 0) return fmt::format("{:.0f}/{}", used / 1e9, analysis::report::FormatSize(total));
+  return telemetry.memory_bytes() > 0 ? analysis::report::FormatSize(static_cast<double>(telemetry.memory_bytes()))
+                                      : "";
 }
 
 // Of the GPUs the share of time in which they compute, else how many cores are busy.
@@ -143,7 +144,7 @@ StyledLine CountsLine(const TopModel& model) {
   StyledLine line(fmt::format("{} worker{}", model.workers().size(), model.workers().size() == 1 ? "" : "s"), kBold);
   for (const auto& [state, count] : states) line.Add(fmt::format("  {} {}", count, state));
   line.Add(fmt::format("  {} of {} slots run", trials, slots));
-  if (speed > 0) line.Add(fmt::format("  {} steps/s", analysis::FormatNumber(speed, 3)));
+  if (speed > 0) line.Add(fmt::format("  {} steps/s", analysis::report::FormatNumber(speed, 3)));
   return line;
 }
 

@@ -49,13 +49,13 @@ std::string OutcomeText(const v1::Trial& trial) {
   std::string text;
   for (const auto& [name, value] : std::map<std::string, double>(trial.scores().begin(), trial.scores().end())) {
     if (IsUntunedScore(name)) continue;
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, analysis::FormatNumber(value, 4));
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, analysis::report::FormatNumber(value, 4));
   }
   if (text.empty() && trial.has_last_failure()) text = trial.last_failure().message();
   return text;
 }
 
-absl::StatusOr<std::vector<v1::Trial>> ListPages(const TrialFlags& flags, const Connection& connection) {
+absl::StatusOr<std::vector<v1::Trial>> ListPages(const TrialFlags& flags, const clients::rpc::Connection& connection) {
   const auto stub = v1::TrialService::NewStub(connection.channel());
   v1::ListTrialsRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_parent(), SweepName(flags.sweep));
@@ -80,7 +80,7 @@ absl::StatusOr<std::vector<v1::Trial>> ListPages(const TrialFlags& flags, const 
 }
 
 absl::Status ListTrials(const TrialFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   LOUPE_ASSIGN_OR_RETURN(const std::vector<v1::Trial> trials, ListPages(flags, *connection));
   if (flags.format == "json") {
     nlohmann::ordered_json json;
@@ -88,7 +88,7 @@ absl::Status ListTrials(const TrialFlags& flags) {
     for (const v1::Trial& trial : trials) json["trials"].push_back(TrialJson(trial));
     return WriteOutput(JsonText(json), "");
   }
-  analysis::TextTable table({"trial", "state", "replicate", "cell", "attempts", "outcome"}, /*left_columns=*/6);
+  analysis::report::TextTable table({"trial", "state", "replicate", "cell", "attempts", "outcome"}, /*left_columns=*/6);
   for (const v1::Trial& trial : trials) {
     table.Add({LastPart(trial.name()), v1::Trial::State_Name(trial.state()), fmt::format("{}", trial.replicate()),
                CellText(trial.cell()), fmt::format("{}", trial.attempts()), OutcomeText(trial)});
@@ -107,18 +107,20 @@ std::string ShellWord(std::string_view text) {
 
 // What a worker runs for this trial, as a command for one machine: every setting, so that another program's defaults
 // have no part in it.
-absl::StatusOr<std::string> CommandOf(const Connection& connection, const TrialFlags& flags, const v1::Trial& trial) {
+absl::StatusOr<std::string> CommandOf(const clients::rpc::Connection& connection, const TrialFlags& flags,
+                                      const v1::Trial& trial) {
   using SweepStub = v1::SweepService::StubInterface;
   const auto stub = v1::SweepService::NewStub(connection.channel());
   v1::GetSweepRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), SweepName(flags.sweep));
   LOUPE_ASSIGN_OR_RETURN(const v1::Sweep sweep,
                          Call(connection, static_cast<SweepStub&>(*stub), &SweepStub::GetSweep, request));
-  LOUPE_ASSIGN_OR_RETURN(const coordinator::SweepSpec spec, coordinator::StoredSpecFromProto(sweep.spec()));
-  LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(spec));
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::SweepSpec spec,
+                         coordinator::plan_proto::StoredSpecFromProto(sweep.spec()));
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::Plan plan, coordinator::plan::Plan::Create(spec));
   std::string text = fmt::format("loupe-worker trial --seed {} --replicate {} --out {} --settings", plan.spec().seed,
                                  trial.replicate(), ShellWord(fmt::format("{}-{}", flags.sweep, flags.index)));
-  const Settings settings = plan.CellSettings(trial.cell_index());  // its map is looped over
+  const settings::Settings settings = plan.CellSettings(trial.cell_index());  // its map is looped over
   for (const auto& [key, value] : settings.values()) {
     text += fmt::format(" \\\n  {}", ShellWord(fmt::format("{}={}", key, value)));
   }
@@ -126,7 +128,7 @@ absl::StatusOr<std::string> CommandOf(const Connection& connection, const TrialF
 }
 
 absl::Status ShowTrial(const TrialFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::TrialService::NewStub(connection->channel());
   v1::GetTrialRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), TrialName(flags.sweep, flags.index));
@@ -147,7 +149,7 @@ absl::Status ShowTrial(const TrialFlags& flags) {
                                  trial.attempts(), trial.worker_losses());
   if (!trial.worker().empty()) text += fmt::format("  worker: {}{}\n", LastPart(trial.worker()), running);
   for (const auto& [name, value] : std::map<std::string, double>(trial.scores().begin(), trial.scores().end())) {
-    text += fmt::format("  {}: {}\n", Printable(name), analysis::FormatNumber(value, 6));
+    text += fmt::format("  {}: {}\n", Printable(name), analysis::report::FormatNumber(value, 6));
   }
   if (trial.has_last_failure()) {
     text += fmt::format("  last failure ({}): {}\n", v1::Failure::Class_Name(trial.last_failure().class_()),
@@ -157,7 +159,7 @@ absl::Status ShowTrial(const TrialFlags& flags) {
 }
 
 absl::Status ListMetrics(const TrialFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::TrialService::NewStub(connection->channel());
   v1::ListMetricPointsRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_parent(), TrialName(flags.sweep, flags.index));
@@ -178,7 +180,7 @@ absl::Status ListMetrics(const TrialFlags& flags) {
 }
 
 absl::Status ListArtifacts(const TrialFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::TrialService::NewStub(connection->channel());
   v1::ListArtifactsRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_parent(), TrialName(flags.sweep, flags.index));
@@ -190,7 +192,7 @@ absl::Status ListArtifacts(const TrialFlags& flags) {
     for (const v1::Artifact& artifact : response.artifacts()) json["artifacts"].push_back(ArtifactJson(artifact));
     return WriteOutput(JsonText(json), "");
   }
-  analysis::TextTable table({"artifact", "type", "bytes", "sha256"}, /*left_columns=*/2);
+  analysis::report::TextTable table({"artifact", "type", "bytes", "sha256"}, /*left_columns=*/2);
   for (const v1::Artifact& artifact : response.artifacts()) {
     table.Add({artifact.name(), artifact.media_type(), fmt::format("{}", artifact.size_bytes()),
                artifact.sha256().substr(0, 16)});
@@ -199,7 +201,7 @@ absl::Status ListArtifacts(const TrialFlags& flags) {
 }
 
 // Receives an artifact into memory; its digest is checked before a byte is written anywhere.
-absl::StatusOr<std::string> Download(const TrialFlags& flags, const Connection& connection) {
+absl::StatusOr<std::string> Download(const TrialFlags& flags, const clients::rpc::Connection& connection) {
   const auto stub = v1::TrialService::NewStub(connection.channel());
   v1::DownloadArtifactRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_trial(), TrialName(flags.sweep, flags.index));
@@ -223,7 +225,7 @@ absl::StatusOr<std::string> Download(const TrialFlags& flags, const Connection& 
 }
 
 absl::Status DownloadArtifact(const TrialFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   LOUPE_ASSIGN_OR_RETURN(const std::string bytes, Download(flags, *connection));
   const std::string path =
       flags.output.empty() ? fmt::format("{}-{}-{}", flags.sweep, flags.index, flags.artifact) : flags.output;

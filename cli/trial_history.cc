@@ -18,12 +18,13 @@ namespace {
 
 constexpr char kBaseKey[] = "base";
 
-std::string BaseOf(const coordinator::SweepSpec& spec) {
+std::string BaseOf(const coordinator::plan::SweepSpec& spec) {
   const auto found = spec.settings.find(kBaseKey);
   return found == spec.settings.end() ? "" : found->second;
 }
 
-absl::StatusOr<v1::ListSweepsResponse> NewestSweeps(const Connection& connection, absl::Duration patience) {
+absl::StatusOr<v1::ListSweepsResponse> NewestSweeps(const clients::rpc::Connection& connection,
+                                                    absl::Duration patience) {
   LOUPE_RETURN_IF_ERROR(connection.WaitUntilConnected(patience));
   const auto stub = v1::SweepService::NewStub(connection.channel());
   v1::ListSweepsRequest request;
@@ -33,16 +34,16 @@ absl::StatusOr<v1::ListSweepsResponse> NewestSweeps(const Connection& connection
 }
 
 // Seconds per pass of the sweep's accepted trials, appended; none where the sweep has another base.
-absl::Status AddSweep(const Connection& connection, const std::string& name, const std::string& base,
+absl::Status AddSweep(const clients::rpc::Connection& connection, const std::string& name, const std::string& base,
                       std::vector<double>& seconds_per_pass) {
   const auto sweeps = v1::SweepService::NewStub(connection.channel());
   v1::GetSweepRequest get;
   get.set_name(name);
   LOUPE_ASSIGN_OR_RETURN(const v1::Sweep sweep, Call(connection, static_cast<v1::SweepService::StubInterface&>(*sweeps),
                                                      &v1::SweepService::StubInterface::GetSweep, get));
-  LOUPE_ASSIGN_OR_RETURN(coordinator::SweepSpec spec, coordinator::StoredSpecFromProto(sweep.spec()));
+  LOUPE_ASSIGN_OR_RETURN(coordinator::plan::SweepSpec spec, coordinator::plan_proto::StoredSpecFromProto(sweep.spec()));
   if (BaseOf(spec) != base) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const coordinator::Plan plan, coordinator::Plan::Create(std::move(spec)));
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::Plan plan, coordinator::plan::Plan::Create(std::move(spec)));
   const auto trials = v1::TrialService::NewStub(connection.channel());
   v1::ListTrialsRequest list;
   list.set_parent(name);
@@ -60,7 +61,7 @@ absl::Status AddSweep(const Connection& connection, const std::string& name, con
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> SlotsThatAreUp(const Connection& connection) {
+absl::StatusOr<int64_t> SlotsThatAreUp(const clients::rpc::Connection& connection) {
   const auto stub = v1::WorkerService::NewStub(connection.channel());
   v1::ListWorkersRequest request;
   request.set_page_size(1000);
@@ -76,8 +77,8 @@ absl::StatusOr<int64_t> SlotsThatAreUp(const Connection& connection) {
 
 }  // namespace
 
-absl::StatusOr<TrialHistory> ReadTrialHistory(const Connection& connection, const coordinator::Plan& plan,
-                                              absl::Duration patience) {
+absl::StatusOr<TrialHistory> ReadTrialHistory(const clients::rpc::Connection& connection,
+                                              const coordinator::plan::Plan& plan, absl::Duration patience) {
   LOUPE_ASSIGN_OR_RETURN(const v1::ListSweepsResponse newest, NewestSweeps(connection, patience));
   TrialHistory history;
   const std::string base = BaseOf(plan.spec());

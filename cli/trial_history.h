@@ -26,7 +26,7 @@ struct TrialHistory {
 // From the sweeps of the coordinator whose fixed base is that of `plan`: time from start to end of each trial's
 // accepted attempt over its NetworkPasses (cost_estimate.h). Trials of another task or method count too: what differs
 // between them is in the passes. UNAVAILABLE when nobody answers within `patience`.
-absl::StatusOr<TrialHistory> ReadTrialHistory(const Connection& connection, const coordinator::Plan& plan,
-                                              absl::Duration patience);
+absl::StatusOr<TrialHistory> ReadTrialHistory(const clients::rpc::Connection& connection,
+                                              const coordinator::plan::Plan& plan, absl::Duration patience);
 
 }  // namespace loupe::cli

@@ -44,7 +44,7 @@ constexpr int kMaxWorkers = 1024;
 
 struct UpFlags {
   std::string data = kDefaultDataFolder;
-  std::string listen = kDefaultAddress;
+  std::string listen = clients::rpc::kDefaultAddress;
   int workers = -1;
   std::string device = "auto";
   int threads = 0;
@@ -143,7 +143,7 @@ absl::Status AddWorkers(const UpFlags& flags, const WorkerPlan& plan, const std:
     const std::string name = fmt::format("local-{}", i + 1);
     Credentials credentials = local.value_or(Credentials{.address = address});
     credentials.comment = fmt::format("the worker '{}'", name);
-    LOUPE_ASSIGN_OR_RETURN(credentials.token, coordinator::AccessControl::ReplaceWorkerToken(flags.data, name));
+    LOUPE_ASSIGN_OR_RETURN(credentials.token, coordinator::access::AccessControl::ReplaceWorkerToken(flags.data, name));
     const std::string file = fmt::format("{}/work/credentials/{}.pem", flags.data, name);
     LOUPE_RETURN_IF_ERROR(WritePrivateFile(file, ToText(credentials)));
     LOUPE_RETURN_IF_ERROR(supervisor.Add(
@@ -322,7 +322,9 @@ void AddUpCommand(CLI::App& app, int& exit_code) {
       ->group(kSnapshots);
   up->add_option("--backup-every", flags->backup_every, "Time between snapshots: 30m, 1h, …")
       ->check(CLI::Validator(
-          [](std::string& text) { return std::string(coordinator::ParseSnapshotInterval(text).status().message()); },
+          [](std::string& text) {
+            return std::string(coordinator::store::upkeep::ParseSnapshotInterval(text).status().message());
+          },
           "TIME"))
       ->capture_default_str()
       ->group(kSnapshots);

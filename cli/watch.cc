@@ -81,7 +81,7 @@ int SayStopped(const std::string& name) {
   return kInterrupted;
 }
 
-int WatchInLines(const WatchOptions& options, const Connection& connection, const std::string& name) {
+int WatchInLines(const WatchOptions& options, const clients::rpc::Connection& connection, const std::string& name) {
   ProgressPrinter printer(options.json, options.quiet);
   SweepFollower follower(connection, name, options.patience,
                          {.on_state = [&](const auto& state) { printer.Show(state, SystemClock().MonotonicNow()); },
@@ -123,7 +123,8 @@ bool DrawUntilEnd(Shared& shared, ScoreReader& scores, const InterruptWatch& int
   }
 }
 
-int WatchLive(const WatchOptions& options, const Connection& connection, const std::string& name, bool colours) {
+int WatchLive(const WatchOptions& options, const clients::rpc::Connection& connection, const std::string& name,
+              bool colours) {
   Shared shared;
   ScoreReader scores(connection, name);
   SweepFollower follower(connection, name, options.patience,
@@ -166,7 +167,7 @@ int WatchLive(const WatchOptions& options, const Connection& connection, const s
 int WatchSweep(const WatchOptions& options) {
   const absl::StatusOr<std::string> name = SweepName(options.sweep);
   if (!name.ok()) return Fail(name.status());
-  const absl::StatusOr<std::shared_ptr<Connection>> connection = Connect(options.connect);
+  const absl::StatusOr<std::shared_ptr<clients::rpc::Connection>> connection = Connect(options.connect);
   if (!connection.ok()) return Fail(connection.status());
   const TerminalKind terminal = KindOfOutput();
   return terminal.live && !options.json ? WatchLive(options, **connection, *name, terminal.colours)

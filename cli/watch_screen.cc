@@ -105,9 +105,9 @@ Lines BestLines(const WatchModel& model) {
   for (const ScoredCell& cell : model.scores->Best(kBestCells)) {
     std::string spread;
     if (cell.sum.count > 1) {
-      spread = fmt::format(" ± {} of {}", analysis::FormatNumber(cell.sum.Deviation(), 2), cell.sum.count);
+      spread = fmt::format(" ± {} of {}", analysis::report::FormatNumber(cell.sum.Deviation(), 2), cell.sum.count);
     }
-    StyledLine line("  " + analysis::FormatNumber(cell.sum.Mean(), 4));
+    StyledLine line("  " + analysis::report::FormatNumber(cell.sum.Mean(), 4));
     lines.push_back(line.Add(spread, kFaint).PadTo(24).Add("  " + cell.text));
   }
   return lines;
@@ -124,7 +124,7 @@ StyledLine RunningLine(const v1::RunningAttempt& attempt, bool same_worker) {
   }
   line.PadTo(46).Add("  " + TimeText(Seconds(attempt.elapsed())));
   for (const auto& [name, value] : std::map<std::string, double>(attempt.metrics().begin(), attempt.metrics().end())) {
-    line.Add(fmt::format("  {} {}", name, analysis::FormatNumber(value, 3)));
+    line.Add(fmt::format("  {} {}", name, analysis::report::FormatNumber(value, 3)));
   }
   if (attempt.pack() > 1) line.Add(fmt::format("  pack of {}", attempt.pack()));
   return line.Add("  " + CellText(attempt.cell()), kFaint);

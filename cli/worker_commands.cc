@@ -28,7 +28,7 @@ struct WorkerFlags {
 };
 
 absl::Status ListWorkers(const WorkerFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::WorkerService::NewStub(connection->channel());
   std::vector<v1::Worker> workers;
   std::vector<v1::WaitingTrials> waiting;
@@ -49,8 +49,9 @@ absl::Status ListWorkers(const WorkerFlags& flags) {
     return WriteOutput(JsonText(json), "");
   }
   if (workers.empty()) return WriteOutput("no workers have been seen yet; 'loupe up' starts some\n", "");
-  analysis::TextTable table({"worker", "state", "device", "host", "methods", "running", "done", "failed", "last seen"},
-                            /*left_columns=*/6);
+  analysis::report::TextTable table(
+      {"worker", "state", "device", "host", "methods", "running", "done", "failed", "last seen"},
+      /*left_columns=*/6);
   for (const v1::Worker& worker : workers) {
     std::vector<std::string> running;
     for (const std::string& trial : worker.running()) {
@@ -73,7 +74,7 @@ absl::Status ListWorkers(const WorkerFlags& flags) {
 using Verb = grpc::Status (WorkerStub::*)(grpc::ClientContext*, const v1::WorkerVerbRequest&, v1::Worker*);
 
 absl::Status RunVerb(const WorkerFlags& flags, Verb verb) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connect(flags.connect));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::WorkerService::NewStub(connection->channel());
   v1::WorkerVerbRequest request;
   LOUPE_ASSIGN_OR_RETURN(*request.mutable_name(), WorkerName(flags.worker));

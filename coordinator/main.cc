@@ -55,14 +55,15 @@ void WarnOfSizeLimit() {
 }
 
 // Systemd's sockets stay while the coordinator is started again, and go before what the command line says.
-void WarnOfUnused(const CLI::Option* option, const loupe::coordinator::ListenSockets& handed) {
+void WarnOfUnused(const CLI::Option* option, const loupe::coordinator::access::ListenSockets& handed) {
   if (handed.empty() || option->count() == 0 || option->as<std::string>() == handed.address()) return;
   spdlog::warn("{} {} is not used: a socket at {} was handed over, and goes before it", option->get_name(),
                option->as<std::string>(), handed.address());
 }
 
-int Serve(loupe::coordinator::ServerOptions options, const loupe::coordinator::SnapshotOptions& snapshots,
-          loupe::SpanExporterOptions tracing, loupe::coordinator::HandedSockets handed) {
+int Serve(loupe::coordinator::server::ServerOptions options,
+          const loupe::coordinator::store::upkeep::SnapshotOptions& snapshots,
+          loupe::trace::SpanExporterOptions tracing, loupe::coordinator::access::HandedSockets handed) {
   // Blocked in every thread, and waited for in this one: no handler runs in the middle of something.
   sigset_t signals;
   sigemptyset(&signals);
@@ -74,18 +75,19 @@ int Serve(loupe::coordinator::ServerOptions options, const loupe::coordinator::S
   signal(SIGXFSZ, SIG_IGN);
   WarnOfSizeLimit();
   RaiseFileLimit();
-  const auto spans = loupe::SpanExporter::Start(std::move(tracing));
+  const auto spans = loupe::trace::SpanExporter::Start(std::move(tracing));
   if (!spans.ok()) return Report(spans.status());
   options.spans = spans->get();
   const char* opened_for_grpc = handed.grpc.empty() ? "" : " (a socket that was handed over)";
   const char* opened_for_http = handed.http.empty() ? "" : " (a socket that was handed over)";
-  absl::StatusOr<std::unique_ptr<loupe::coordinator::Server>> server =
-      loupe::coordinator::Server::Start(options, loupe::SystemClock(), loupe::SystemRandom(), std::move(handed));
+  absl::StatusOr<std::unique_ptr<loupe::coordinator::server::Server>> server =
+      loupe::coordinator::server::Server::Start(options, loupe::SystemClock(), loupe::SystemRandom(),
+                                                std::move(handed));
   if (!server.ok()) return Report(server.status());
   spdlog::info("listening on {}{}; data in '{}'; token in '{}/token'", (*server)->address(), opened_for_grpc,
                options.data_folder, options.data_folder);
   if (!(*server)->http_address().empty()) spdlog::info("HTTP at {}{}", (*server)->http_address(), opened_for_http);
-  std::optional<loupe::coordinator::SnapshotThread> snapshot_thread;
+  std::optional<loupe::coordinator::store::upkeep::SnapshotThread> snapshot_thread;
   if (!snapshots.to.empty()) snapshot_thread.emplace(snapshots);
   int received = 0;
   sigwait(&signals, &received);
@@ -100,9 +102,9 @@ int main(int argc, char** argv) {
   CLI::App app{"Keeps sweeps and their results, and hands trials to workers."};
   app.set_version_flag("--version", "loupe-coordinator " LOUPE_VERSION "\nbuild: " LOUPE_BUILD);
   std::string log_level, log_format;
-  loupe::coordinator::ServerOptions options;
-  loupe::coordinator::SnapshotOptions snapshots;
-  loupe::SpanExporterOptions tracing{.endpoint = "", .service = "loupe-coordinator", .version = LOUPE_VERSION};
+  loupe::coordinator::server::ServerOptions options;
+  loupe::coordinator::store::upkeep::SnapshotOptions snapshots;
+  loupe::trace::SpanExporterOptions tracing{.endpoint = "", .service = "loupe-coordinator", .version = LOUPE_VERSION};
   int64_t analysis_memory_mb = options.analysis.memory_bytes >> 20;
   std::string backup_every = "1h";
   double lease_seconds = 30;
@@ -186,7 +188,7 @@ int main(int argc, char** argv) {
   }
   CLI11_PARSE(app, argc, argv);
   if (token_exit_code >= 0) return token_exit_code;
-  if (analyse->parsed()) return loupe::coordinator::RunAnalysisProcess(options.data_folder, memory_mb << 20);
+  if (analyse->parsed()) return loupe::coordinator::api::RunAnalysisProcess(options.data_folder, memory_mb << 20);
   // Database, artifacts and tokens are this user's business.
   umask(077);
   // gRPC's own log repeats our sentences as dumps of its insides.
@@ -199,10 +201,10 @@ int main(int argc, char** argv) {
   options.scheduler.lease = absl::Seconds(lease_seconds);
   options.scheduler.progress_timeout = absl::Minutes(progress_minutes);
   snapshots.data_folder = options.data_folder;
-  const auto every = loupe::coordinator::ParseSnapshotInterval(backup_every);
+  const auto every = loupe::coordinator::store::upkeep::ParseSnapshotInterval(backup_every);
   if (!every.ok()) return Report(every.status());
   snapshots.every = *every;
-  absl::StatusOr<loupe::coordinator::HandedSockets> handed = loupe::coordinator::TakeHandedSockets();
+  absl::StatusOr<loupe::coordinator::access::HandedSockets> handed = loupe::coordinator::access::TakeHandedSockets();
   if (!handed.ok()) return Report(handed.status());
   WarnOfUnused(listen, handed->grpc);
   WarnOfUnused(http_listen, handed->http);

@@ -52,19 +52,19 @@ absl::StatusOr<std::string> AddressOf(const std::string& data_folder) {
 }
 
 absl::Status Add(const std::string& data_folder, const AddFlags& flags) {
-  LOUPE_ASSIGN_OR_RETURN(const Role role, ParseRole(flags.role));
-  const double days = flags.days >= 0 ? flags.days : role == Role::kEnrol ? kEnrolmentDays : 0;
-  const NewTokenOptions options{.lifetime = days == 0 ? absl::InfiniteDuration() : absl::Hours(24) * days,
-                                .uses = flags.uses};
+  LOUPE_ASSIGN_OR_RETURN(const access::Role role, access::ParseRole(flags.role));
+  const double days = flags.days >= 0 ? flags.days : role == access::Role::kEnrol ? kEnrolmentDays : 0;
+  const access::NewTokenOptions options{.lifetime = days == 0 ? absl::InfiniteDuration() : absl::Hours(24) * days,
+                                        .uses = flags.uses};
   Credentials credentials{.comment = fmt::format("'{}' ({})", flags.name, flags.role), .address = flags.address};
   if (!flags.output.empty()) {
     // Everything that can fail before the token is made.
     if (credentials.address.empty()) {
       LOUPE_ASSIGN_OR_RETURN(credentials.address, AddressOf(data_folder));
     }
-    const absl::StatusOr<Authority> authority = Authority::Open(data_folder);
+    const absl::StatusOr<access::Authority> authority = access::Authority::Open(data_folder);
     if (authority.ok()) {
-      LOUPE_ASSIGN_OR_RETURN(const Certificate made, authority->IssueClient(flags.name, options.lifetime));
+      LOUPE_ASSIGN_OR_RETURN(const access::Certificate made, authority->IssueClient(flags.name, options.lifetime));
       credentials.certificate = made.certificate;
       credentials.key = made.key;
       credentials.authority = authority->certificate();
@@ -73,14 +73,14 @@ absl::Status Add(const std::string& data_folder, const AddFlags& flags) {
     }
   }
   LOUPE_ASSIGN_OR_RETURN(const std::string token,
-                         AccessControl::AddToken(data_folder, flags.name, role, options, SystemClock()));
+                         access::AccessControl::AddToken(data_folder, flags.name, role, options, SystemClock()));
   if (flags.output.empty()) {
     fmt::print("{}\n", token);
     return absl::OkStatus();
   }
   credentials.token = token;
   if (absl::Status written = WritePrivateFile(flags.output, ToText(credentials)); !written.ok()) {
-    AccessControl::RemoveToken(data_folder, flags.name).IgnoreError();
+    access::AccessControl::RemoveToken(data_folder, flags.name).IgnoreError();
     return written;
   }
   fmt::print(stderr, "'{}' is for {}{}\n", flags.output, credentials.address,
@@ -91,14 +91,14 @@ absl::Status Add(const std::string& data_folder, const AddFlags& flags) {
 }
 
 absl::Status List(const std::string& data_folder) {
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<TokenEntry> entries, ReadTokens(data_folder));
-  for (const TokenEntry& entry : entries) {
-    fmt::print("{}  {}  {}{}{}\n", entry.name, NameOf(entry.role),
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<access::TokenEntry> entries, access::ReadTokens(data_folder));
+  for (const access::TokenEntry& entry : entries) {
+    fmt::print("{}  {}  {}{}{}\n", entry.name, access::NameOf(entry.role),
                entry.expiry == 0
                    ? "never expires"
                    : "until " + absl::FormatTime("%Y-%m-%d %H:%M UTC", absl::FromUnixSeconds(entry.expiry),
                                                  absl::UTCTimeZone()),
-               entry.uses == TokenEntry::kAnyNumber ? "" : fmt::format("  enrols {} more", entry.uses),
+               entry.uses == access::TokenEntry::kAnyNumber ? "" : fmt::format("  enrols {} more", entry.uses),
                entry.by.empty() ? "" : fmt::format("  enrolled by {}", entry.by));
   }
   return absl::OkStatus();
@@ -138,7 +138,7 @@ void AddTokenCommand(CLI::App& app, const std::string& data_folder, int& exit_co
   revoke->add_option("--name", *name, "Whose it is; workers/ID for an enrolled worker's")->required();
   revoke->callback([&data_folder, name, &exit_code] {
     ::umask(077);
-    exit_code = ReportToken(AccessControl::RemoveToken(data_folder, *name));
+    exit_code = ReportToken(access::AccessControl::RemoveToken(data_folder, *name));
   });
 }
 

@@ -117,9 +117,9 @@ install_cuda_headers() {
   "$ROOT/.venv/bin/python" -m pip install --disable-pip-version-check "nvidia-cuda-crt==$version.*" "nvidia-cuda-cccl==$version.*"
 }
 
-# With the presets' compiler, or that of CXX.
+# configure option…: with the presets' compiler, or that of CXX.
 configure() {
-  cmake -S "$ROOT" --preset release ${CXX:+"-DCMAKE_CXX_COMPILER=$CXX"}
+  cmake -S "$ROOT" --preset release ${CXX:+"-DCMAKE_CXX_COMPILER=$CXX"} "$@"
 }
 
 # build target…: all when none is named.

@@ -16,19 +16,19 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("Exit codes: 0 done, 1 failed, 2 wrong command line or input.");
   int exit_code = 0;
-  loupe::worker::AddRunCommand(app, exit_code);
-  loupe::worker::AddTrialCommand(app, exit_code);
-  loupe::worker::AddRankCommand(app, exit_code);
-  loupe::worker::AddSampleCommand(app, exit_code);
-  loupe::worker::AddNoiseDiffCommand(app, exit_code);
-  loupe::worker::AddExportCommand(app, exit_code);
-  loupe::worker::AddConvertCommand(app, exit_code);
-  loupe::worker::AddInspectCommand(app, exit_code);
-  loupe::worker::AddRenderEmojiCommand(app, exit_code);
-  loupe::worker::AddRenderPhotographsCommand(app, exit_code);
-  loupe::worker::AddPretrainCommand(app, exit_code);
-  loupe::worker::AddEvaluateCommand(app, exit_code);
-  loupe::worker::AddBenchCommand(app, exit_code);
+  loupe::worker::commands::AddRunCommand(app, exit_code);
+  loupe::worker::commands::AddTrialCommand(app, exit_code);
+  loupe::worker::commands::AddRankCommand(app, exit_code);
+  loupe::worker::commands::AddSampleCommand(app, exit_code);
+  loupe::worker::commands::AddNoiseDiffCommand(app, exit_code);
+  loupe::worker::commands::AddExportCommand(app, exit_code);
+  loupe::worker::commands::AddConvertCommand(app, exit_code);
+  loupe::worker::commands::AddInspectCommand(app, exit_code);
+  loupe::worker::commands::AddRenderEmojiCommand(app, exit_code);
+  loupe::worker::commands::AddRenderPhotographsCommand(app, exit_code);
+  loupe::worker::commands::AddPretrainCommand(app, exit_code);
+  loupe::worker::commands::AddEvaluateCommand(app, exit_code);
+  loupe::worker::commands::AddBenchCommand(app, exit_code);
   if (loupe::PrintedManPage(argc, argv, app,
                             {.name = "loupe-worker",
                              .summary = "trains and scores trials, for a coordinator or by hand",

@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 double Dot(const double* a, const double* b, int64_t n) {
@@ -67,4 +67,4 @@ absl::StatusOr<double> MeanNearestCosine(const FeatureMatrix& generated, const F
   return sum / static_cast<double>(cosines.rows);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

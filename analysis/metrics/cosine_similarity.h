@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 // (1/nm) Σ_i Σ_j u_i·v_j: CLIP-I of DreamBooth (arXiv 2208.12242 §4) and the "CLIP similarity" of arXiv 2303.18181 when
 // both are image embeddings; CLIP-T when `reference` is one text embedding. In [−1, 1].
@@ -22,4 +22,4 @@ absl::StatusOr<double> MeanCosineWithin(const FeatureMatrix& features);
 // (1/n) Σ_i max_j u_i·v_j: near 1 when each generated picture copies some training picture.
 absl::StatusOr<double> MeanNearestCosine(const FeatureMatrix& generated, const FeatureMatrix& reference);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

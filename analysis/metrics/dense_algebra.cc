@@ -23,7 +23,7 @@ void dsyevd_(const char* jobz, const char* uplo, const int* n, double* a, const 
              const int* lwork, int* iwork, const int* liwork, int* info);
 }
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 int Int(int64_t value) { return static_cast<int>(value); }
@@ -167,4 +167,4 @@ double SumOfSingularValues(DenseMatrix a) {
   return SumOfSingularValuesBySvd(std::move(a));
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

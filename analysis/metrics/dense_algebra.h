@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 // rows × cols, row-major.
 struct DenseMatrix {
@@ -52,4 +52,4 @@ DenseMatrix FactorOfGram(DenseMatrix gram);
 // Sum of the singular values of A (its nuclear norm).
 double SumOfSingularValues(DenseMatrix a);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

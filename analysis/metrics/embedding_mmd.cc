@@ -6,7 +6,7 @@
 #include "analysis/metrics/dense_algebra.h"
 #include "common/status_macros.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 constexpr double kSigma = 10;
@@ -35,4 +35,4 @@ absl::StatusOr<double> ComputeCmmd(const FeatureMatrix& generated, const Feature
   return kScale * std::max(0.0, discrepancy);  // a squared length: below 0 by rounding alone
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -12,10 +12,10 @@
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 // InvalidArgument: a set without rows, unequal columns, a value that is not finite, a row of zeros (it has no
 // direction). Thread-safe.
 absl::StatusOr<double> ComputeCmmd(const FeatureMatrix& generated, const FeatureMatrix& reference);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

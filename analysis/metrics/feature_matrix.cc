@@ -5,7 +5,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 absl::Status CheckFeatures(const FeatureMatrix& features, const char* what, int64_t least_rows) {
   if (features.rows < 0 || features.cols <= 0 ||
@@ -39,4 +39,4 @@ absl::Status CheckFeaturePair(const FeatureMatrix& generated, const FeatureMatri
   return absl::OkStatus();
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 struct FeatureMatrix {
   int64_t rows = 0;
@@ -29,4 +29,4 @@ absl::Status CheckFeatures(const FeatureMatrix& features, const char* what, int6
 // The above for both sets, and that they have the same number of columns.
 absl::Status CheckFeaturePair(const FeatureMatrix& generated, const FeatureMatrix& reference, int64_t least_rows);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -6,7 +6,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 FeatureMoments FeatureMoments::OfChecked(const FeatureMatrix& features) {
   FeatureMoments moments;
@@ -60,4 +60,4 @@ DenseMatrix FeatureMoments::Covariance() const {
   return covariance;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

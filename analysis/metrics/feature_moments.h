@@ -15,7 +15,7 @@
 #include "analysis/metrics/dense_algebra.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 // Value type; const access is thread-safe.
 class FeatureMoments {
@@ -44,4 +44,4 @@ class FeatureMoments {
   double sum_sq_ = 0;        // its trace
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

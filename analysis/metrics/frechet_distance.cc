@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 // The Gaussian fitted to one set: mean, Tr Σ, and F with FᵀF = Σ.
 struct FittedGaussian {
@@ -101,4 +101,4 @@ absl::StatusOr<FrechetDistance> FrechetReference::DistanceTo(const FeatureMatrix
   return Distance(Fit(generated), impl_->fit);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

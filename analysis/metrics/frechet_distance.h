@@ -15,7 +15,7 @@
 #include "analysis/metrics/feature_matrix.h"
 #include "analysis/metrics/feature_moments.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 struct FrechetDistance {
   double value = 0;       // ≥ 0
@@ -49,4 +49,4 @@ class FrechetReference {
   std::shared_ptr<const Impl> impl_;
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -10,7 +10,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 // A number in [0, bound) from the raw 64-bit stream: std::uniform_int_distribution differs between standard libraries.
@@ -109,4 +109,4 @@ absl::StatusOr<KernelDistance> ComputeKernelDistance(const FeatureMatrix& genera
   return distance;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 struct KernelDistanceOptions {
   int64_t subsets = 100;
@@ -31,4 +31,4 @@ struct KernelDistance {
 absl::StatusOr<KernelDistance> ComputeKernelDistance(const FeatureMatrix& generated, const FeatureMatrix& reference,
                                                      const KernelDistanceOptions& options = {});
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

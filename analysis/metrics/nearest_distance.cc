@@ -7,7 +7,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 constexpr int64_t kFewPictures = 30;
@@ -105,4 +105,4 @@ absl::StatusOr<NearestDistance> CompareNearest(const std::vector<NearestRow>& ge
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 struct NearestRow {
   int64_t row = 0;  // of several equally near ones the first
@@ -43,4 +43,4 @@ struct NearestDistance {
 absl::StatusOr<NearestDistance> CompareNearest(const std::vector<NearestRow>& generated,
                                                const std::vector<NearestRow>& expected);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -11,7 +11,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "the array is copied as it lies in memory");
@@ -131,4 +131,4 @@ absl::StatusOr<FeatureMatrix> ReadNpyFile(const std::string& path) {
   return features;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

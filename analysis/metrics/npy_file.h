@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 std::string SerializeNpy(const FeatureMatrix& features);
 
@@ -23,4 +23,4 @@ absl::StatusOr<FeatureMatrix> ParseNpy(std::string_view bytes);
 absl::Status WriteNpyFile(const std::string& path, const FeatureMatrix& features);
 absl::StatusOr<FeatureMatrix> ReadNpyFile(const std::string& path);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

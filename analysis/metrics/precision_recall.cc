@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 constexpr int64_t kBlock = 1024;  // rows of the distance matrix held at a time
@@ -97,4 +97,4 @@ absl::StatusOr<PrecisionRecall> ComputePrecisionRecall(const FeatureMatrix& gene
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

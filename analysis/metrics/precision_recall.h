@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 struct PrecisionRecall {
   double precision = 0;  // [0, 1]
@@ -21,4 +21,4 @@ struct PrecisionRecall {
 absl::StatusOr<PrecisionRecall> ComputePrecisionRecall(const FeatureMatrix& generated, const FeatureMatrix& reference,
                                                        int64_t k = 3);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

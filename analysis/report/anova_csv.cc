@@ -9,7 +9,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 void Line(std::string& out, const std::vector<std::string>& fields) {
@@ -26,7 +26,7 @@ std::string MeansCsv(const FactorialAnalysis& analysis) {
   std::string out = "factor,within,level,n,observed_mean,observed_sd,mean,std_error,df,low,high,estimable,note\n";
   if (analysis.details == nullptr) {  // no model: what was observed is all there is
     for (const FactorMeans& factor : analysis.means) {
-      for (const LevelMean& level : factor.levels) {
+      for (const stats::LevelMean& level : factor.levels) {
         Line(out,
              {CsvField(factor.factor), "", CsvField(level.level), CsvNumber(static_cast<double>(level.n)),
               CsvNumber(level.mean), CsvNumber(level.sd), "", "", "", "", "", "false", CsvField(analysis.problem)});
@@ -34,12 +34,12 @@ std::string MeansCsv(const FactorialAnalysis& analysis) {
     }
     return out;
   }
-  const auto add = [&](const std::string& factor, const std::string& within, const MarginalMeans& means) {
+  const auto add = [&](const std::string& factor, const std::string& within, const stats::MarginalMeans& means) {
     const FactorMeans* observed = nullptr;
     for (const FactorMeans& other : analysis.means) {
       if (within.empty() && other.factor == factor) observed = &other;
     }
-    for (const MarginalMean& mean : means.means) {
+    for (const stats::MarginalMean& mean : means.means) {
       const std::string level = CellName(mean.levels);
       std::string plain, sd;
       for (size_t i = 0; observed != nullptr && i < observed->levels.size(); ++i) {
@@ -53,8 +53,8 @@ std::string MeansCsv(const FactorialAnalysis& analysis) {
     }
   };
   for (const FactorComparison& comparison : analysis.details->comparisons) add(comparison.factor, "", comparison.means);
-  for (const SimpleEffects& simple : analysis.details->simple_effects) {
-    for (const SimpleEffect& effect : simple.effects) {
+  for (const stats::SimpleEffects& simple : analysis.details->simple_effects) {
+    for (const stats::SimpleEffect& effect : simple.effects) {
       add(fmt::format("{}", fmt::join(simple.factors, ":")), HeldText(simple, effect), effect.means);
     }
   }
@@ -66,8 +66,8 @@ std::string PairsCsv(const FactorialAnalysis& analysis) {
       "factor,within,first,second,difference,std_error,df,t,p,p_tukey,p_holm,p_benjamini_hochberg,low,high,estimable,note\n";
   if (analysis.details == nullptr) return out;
   const auto add = [&](const std::string& factor, const std::string& within, double df,
-                       const std::vector<Comparison>& pairs) {
-    for (const Comparison& pair : pairs) {
+                       const std::vector<stats::Comparison>& pairs) {
+    for (const stats::Comparison& pair : pairs) {
       Line(out,
            {CsvField(factor), CsvField(within), CsvField(pair.first), CsvField(pair.second), CsvNumber(pair.difference),
             CsvNumber(pair.std_error), CsvNumber(df), CsvNumber(pair.t), CsvNumber(pair.p), CsvNumber(pair.p_tukey),
@@ -77,8 +77,8 @@ std::string PairsCsv(const FactorialAnalysis& analysis) {
   };
   for (const FactorComparison& comparison : analysis.details->comparisons)
     add(comparison.factor, "", comparison.means.df, comparison.pairs);
-  for (const SimpleEffects& simple : analysis.details->simple_effects) {
-    for (const SimpleEffect& effect : simple.effects) {
+  for (const stats::SimpleEffects& simple : analysis.details->simple_effects) {
+    for (const stats::SimpleEffect& effect : simple.effects) {
       add(fmt::format("{}", fmt::join(simple.factors, ":")), HeldText(simple, effect), effect.means.df, effect.pairs);
     }
   }
@@ -88,8 +88,8 @@ std::string PairsCsv(const FactorialAnalysis& analysis) {
 std::string SimpleEffectsCsv(const FactorialAnalysis& analysis) {
   std::string out = "factor,within,df,nominal_df,residual_df,f,p\n";
   if (analysis.details == nullptr) return out;
-  for (const SimpleEffects& simple : analysis.details->simple_effects) {
-    for (const SimpleEffect& effect : simple.effects) {
+  for (const stats::SimpleEffects& simple : analysis.details->simple_effects) {
+    for (const stats::SimpleEffect& effect : simple.effects) {
       Line(out, {CsvField(fmt::format("{}", fmt::join(simple.factors, ":"))), CsvField(HeldText(simple, effect)),
                  CsvNumber(effect.test.df), CsvNumber(effect.test.nominal_df), CsvNumber(effect.means.df),
                  CsvNumber(effect.test.f), CsvNumber(effect.test.p)});
@@ -101,7 +101,7 @@ std::string SimpleEffectsCsv(const FactorialAnalysis& analysis) {
 std::string ContrastsCsv(const FactorialAnalysis& analysis) {
   std::string out = "contrast,estimate,std_error,t,p,p_holm,low,high,estimable,note\n";
   if (analysis.details == nullptr) return out;
-  for (const Contrast& contrast : analysis.details->contrasts) {
+  for (const stats::Contrast& contrast : analysis.details->contrasts) {
     Line(out, {CsvField(contrast.formula), CsvNumber(contrast.estimate), CsvNumber(contrast.std_error),
                CsvNumber(contrast.t), CsvNumber(contrast.p), CsvNumber(contrast.p_holm), CsvNumber(contrast.low),
                CsvNumber(contrast.high), CsvBool(contrast.estimable), CsvField(contrast.reason)});
@@ -114,7 +114,7 @@ std::string BaselineCsv(const FactorialAnalysis& analysis) {
       "cell,baseline,difference,std_error,t,p,p_dunnett,p_holm,p_benjamini_hochberg,low,high,estimable,note\n";
   if (analysis.details == nullptr || !analysis.details->has_baseline) return out;
   const BaselineContrasts& baseline = analysis.details->baseline;
-  for (const Comparison& contrast : baseline.contrasts) {
+  for (const stats::Comparison& contrast : baseline.contrasts) {
     Line(out,
          {CsvField(contrast.first), CsvField(CellName(baseline.levels)), CsvNumber(contrast.difference),
           CsvNumber(contrast.std_error), CsvNumber(contrast.t), CsvNumber(contrast.p), CsvNumber(contrast.p_dunnett),
@@ -158,7 +158,7 @@ std::string MethodsCsv(const FactorialAnalysis& analysis) {
 std::string MethodPairsCsv(const FactorialAnalysis& analysis) {
   std::string out = "method,baseline,difference,std_error,df,t,p,p_dunnett,p_holm,low,high,estimable,note\n";
   if (analysis.details == nullptr || !analysis.details->methods) return out;
-  for (const Comparison& pair : analysis.details->methods->with_baseline) {
+  for (const stats::Comparison& pair : analysis.details->methods->with_baseline) {
     Line(out, {CsvField(pair.first), CsvField(pair.second), CsvNumber(pair.difference), CsvNumber(pair.std_error),
                CsvNumber(analysis.details->methods->df), CsvNumber(pair.t), CsvNumber(pair.p),
                CsvNumber(pair.p_dunnett), CsvNumber(pair.p_holm), CsvNumber(pair.low), CsvNumber(pair.high),
@@ -182,7 +182,7 @@ std::string EqualParametersCsv(const FactorialAnalysis& analysis) {
         CsvNumber(method.mean.low),    CsvNumber(method.mean.high),
         CsvBool(method.mean.estimable)};
     const auto pair = std::find_if(equal.with_baseline.begin(), equal.with_baseline.end(),
-                                   [&](const Comparison& other) { return other.first == method.method; });
+                                   [&](const stats::Comparison& other) { return other.first == method.method; });
     if (pair == equal.with_baseline.end()) {
       row.insert(row.end(), {CsvField(equal.baseline), "", "", "", "", "", CsvField(method.mean.reason)});
     } else {
@@ -204,7 +204,7 @@ std::string CellsCsv(const FactorialAnalysis& analysis) {
   for (size_t i = 0; i < analysis.cells.size(); ++i) {
     std::vector<std::string> row = {fmt::format("{}", i + 1)};
     for (const std::string& level : analysis.cells[i].levels) row.push_back(CsvField(level));
-    const LevelMean& mean = analysis.cells[i].mean;
+    const stats::LevelMean& mean = analysis.cells[i].mean;
     row.insert(row.end(), {CsvNumber(static_cast<double>(mean.n)), CsvNumber(mean.mean), CsvNumber(mean.sd),
                            CsvNumber(mean.std_error), CsvNumber(mean.low), CsvNumber(mean.high)});
     Line(out, row);
@@ -229,23 +229,23 @@ constexpr NamedTable kCsvTables[] = {{"anova", FormatAnovaCsv},
 
 }  // namespace
 
-std::string_view SumOfSquaresName(SumOfSquares type) {
-  return type == SumOfSquares::kType1 ? "I" : type == SumOfSquares::kType2 ? "II" : "III";
+std::string_view SumOfSquaresName(stats::SumOfSquares type) {
+  return type == stats::SumOfSquares::kType1 ? "I" : type == stats::SumOfSquares::kType2 ? "II" : "III";
 }
 
-std::string HeldText(const SimpleEffects& simple, const SimpleEffect& effect) {
+std::string HeldText(const stats::SimpleEffects& simple, const stats::SimpleEffect& effect) {
   std::string held;
   for (size_t i = 0; i < simple.within.size(); ++i)
     held += fmt::format("{}{} = {}", i == 0 ? "" : ", ", simple.within[i], effect.within[i]);
   return held;
 }
 
-std::vector<std::string> NothingToCompare(const SimpleEffects& simple) {
+std::vector<std::string> NothingToCompare(const stats::SimpleEffects& simple) {
   std::vector<std::pair<std::string, std::vector<std::string>>> by_reason;
-  for (const SimpleEffect& effect : simple.effects) {
+  for (const stats::SimpleEffect& effect : simple.effects) {
     if (effect.test.df > 0) continue;
     std::vector<std::string> there;
-    for (const MarginalMean& mean : effect.means.means) {
+    for (const stats::MarginalMean& mean : effect.means.means) {
       if (mean.n > 0) there.push_back(fmt::format("{}", fmt::join(mean.levels, ", ")));
     }
     std::string reason = "no difference is estimable";
@@ -270,25 +270,25 @@ std::vector<std::string> NothingToCompare(const SimpleEffects& simple) {
 
 std::string CsvNumber(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 // With all its digits, also where no double holds it.
-std::string CsvNumber(const WideNumber& value) {
+std::string CsvNumber(const stats::WideNumber& value) {
   return value.FitsDouble() ? CsvNumber(static_cast<double>(value)) : value.Decimal(17);
 }
 
 std::string FormatAnovaCsv(const FactorialAnalysis& analysis) {
   std::string out =
       "kind,term,df,sum_sq,mean_sq,f,p,partial_eta_sq,partial_eta_sq_low,partial_eta_sq_high,omega_sq,estimable,note\n";
-  for (const AnovaTerm& term : analysis.anova.terms) {
+  for (const stats::AnovaTerm& term : analysis.anova.terms) {
     Line(out, {"anova", CsvField(term.term), CsvNumber(term.df), CsvNumber(term.sum_sq), CsvNumber(term.mean_sq),
                CsvNumber(term.f), CsvNumber(term.p), CsvNumber(term.effect.partial_eta_sq),
                CsvNumber(term.effect.partial_eta_sq_low), CsvNumber(term.effect.partial_eta_sq_high),
                CsvNumber(term.effect.omega_sq), CsvBool(term.estimable), CsvField(term.note)});
   }
   if (analysis.problem.empty()) {
-    const AnovaResidual& residual = analysis.anova.residual;
+    const stats::AnovaResidual& residual = analysis.anova.residual;
     Line(out, {"residual", "residual", CsvNumber(residual.df), CsvNumber(residual.sum_sq), CsvNumber(residual.mean_sq),
                "", "", "", "", "", "", "", ""});
   }
-  for (const OneWayResult& row : analysis.one_way) {
+  for (const stats::OneWayResult& row : analysis.one_way) {
     Line(out, {"one_way", CsvField(row.factor), CsvNumber(row.between_df), CsvNumber(row.between_sum_sq),
                CsvNumber(row.between_mean_sq), CsvNumber(row.f), CsvNumber(row.p), CsvNumber(row.r_squared), "", "", "",
                CsvBool(!std::isnan(row.f)), ""});
@@ -312,4 +312,4 @@ absl::StatusOr<std::string> FormatCsvTable(const FactorialAnalysis& analysis, st
       fmt::format("there is no table '{}'; expected one of {}", Printable(table), fmt::join(CsvTableNames(), ", ")));
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -9,7 +9,7 @@
 #include "analysis/report/factorial_analysis.h"
 #include "nlohmann/json_fwd.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // Tables for a terminal, at most 100 columns wide while level names are short.
 std::string FormatAnovaText(const FactorialAnalysis& analysis);
@@ -34,16 +34,16 @@ absl::StatusOr<std::string> FormatCsvTable(const FactorialAnalysis& analysis, st
 std::vector<std::string> CsvTableNames();
 
 // "output = FFN_in, scale = 1": what a simple effect holds fixed; "" for nothing.
-std::string HeldText(const SimpleEffects& simple, const SimpleEffect& effect);
+std::string HeldText(const stats::SimpleEffects& simple, const stats::SimpleEffect& effect);
 
 // Combinations at which nothing can be compared, a sentence for each reason: "rank: nothing to compare within input =
 // Res_in; input = Res_out: only Res_out occurs there."
-std::vector<std::string> NothingToCompare(const SimpleEffects& simple);
+std::vector<std::string> NothingToCompare(const stats::SimpleEffects& simple);
 
 // "I", "II" or "III".
-std::string_view SumOfSquaresName(SumOfSquares type);
+std::string_view SumOfSquaresName(stats::SumOfSquares type);
 
 // Shortest text that reads back to the same double; empty for NaN and what no double holds, as null in JSON.
 std::string CsvNumber(double value);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -6,18 +6,18 @@
 #include "common/text.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
 Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 // A text with all its digits ("3.2174…e+412") where no double holds it.
-Json Number(const WideNumber& value) {
+Json Number(const stats::WideNumber& value) {
   return value.FitsDouble() ? Number(static_cast<double>(value)) : Json(value.Decimal(17));
 }
 
-Json EffectJson(const EffectSize& effect) {
+Json EffectJson(const stats::EffectSize& effect) {
   return {{"eta_sq", Number(effect.eta_sq)},
           {"partial_eta_sq", Number(effect.partial_eta_sq)},
           {"partial_eta_sq_low", Number(effect.partial_eta_sq_low)},
@@ -29,7 +29,7 @@ Json EffectJson(const EffectSize& effect) {
           {"cohens_f", Number(effect.cohens_f)}};
 }
 
-Json TermJson(const AnovaTerm& term) {
+Json TermJson(const stats::AnovaTerm& term) {
   return {{"term", term.term},
           {"df", Number(term.df)},
           {"sum_sq", Number(term.sum_sq)},
@@ -45,7 +45,7 @@ Json TermJson(const AnovaTerm& term) {
           {"effect", EffectJson(term.effect)}};
 }
 
-Json SampleJson(const SampleAccount& sample) {
+Json SampleJson(const stats::SampleAccount& sample) {
   return {{"rows", sample.rows},
           {"used", sample.used},
           {"missing_response", sample.missing_response},
@@ -56,7 +56,7 @@ Json SampleJson(const SampleAccount& sample) {
           {"stopped_early_included", sample.stopped_early_included}};
 }
 
-Json MeanJson(const LevelMean& mean) {
+Json MeanJson(const stats::LevelMean& mean) {
   return {{"n", mean.n},
           {"mean", Number(mean.mean)},
           {"sd", Number(mean.sd)},
@@ -65,7 +65,7 @@ Json MeanJson(const LevelMean& mean) {
           {"high", Number(mean.high)}};
 }
 
-Json GroupTestJson(const std::optional<GroupTest>& test) {
+Json GroupTestJson(const std::optional<stats::GroupTest>& test) {
   if (!test) return nullptr;
   return {{"statistic", Number(test->statistic)},
           {"df1", Number(test->df1)},
@@ -76,7 +76,7 @@ Json GroupTestJson(const std::optional<GroupTest>& test) {
 Json PermutationJson(const ModelDetails& details) {
   if (!details.has_permutation) return nullptr;
   Json terms = Json::array();
-  for (const PermutationTerm& term : details.permutation.terms) {
+  for (const stats::PermutationTerm& term : details.permutation.terms) {
     terms.push_back(
         {{"term", term.term}, {"f", Number(term.f)}, {"p", Number(term.p)}, {"p_error", Number(term.p_error)}});
   }
@@ -85,7 +85,7 @@ Json PermutationJson(const ModelDetails& details) {
           {"terms", std::move(terms)}};
 }
 
-Json OneWayJson(const OneWayResult& row, const RobustTests& robust) {
+Json OneWayJson(const stats::OneWayResult& row, const RobustTests& robust) {
   return {{"factor", row.factor},
           {"df", Number(row.between_df)},
           {"sum_sq", Number(row.between_sum_sq)},
@@ -101,7 +101,7 @@ Json OneWayJson(const OneWayResult& row, const RobustTests& robust) {
             {"mean_sq", Number(row.within_mean_sq)}}}};
 }
 
-Json HeatMapJson(const TwoWayMeans& map) {
+Json HeatMapJson(const stats::TwoWayMeans& map) {
   Json cells = Json::array();
   for (size_t row = 0; row < map.row_levels.size(); ++row) {
     for (size_t column = 0; column < map.column_levels.size(); ++column) {
@@ -116,9 +116,9 @@ Json HeatMapJson(const TwoWayMeans& map) {
 
 Json ReasonOrNull(const std::string& reason) { return reason.empty() ? Json(nullptr) : Json(reason); }
 
-Json MarginalMeansJson(const MarginalMeans& means) {
+Json MarginalMeansJson(const stats::MarginalMeans& means) {
   Json levels = Json::array();
-  for (const MarginalMean& mean : means.means) {
+  for (const stats::MarginalMean& mean : means.means) {
     levels.push_back({{"level", CellName(mean.levels)},
                       {"estimable", mean.estimable},
                       {"reason", ReasonOrNull(mean.reason)},
@@ -131,9 +131,9 @@ Json MarginalMeansJson(const MarginalMeans& means) {
   return levels;
 }
 
-Json PairsJson(const std::vector<Comparison>& pairs) {
+Json PairsJson(const std::vector<stats::Comparison>& pairs) {
   Json out = Json::array();
-  for (const Comparison& pair : pairs) {
+  for (const stats::Comparison& pair : pairs) {
     out.push_back({{"first", pair.first},
                    {"second", pair.second},
                    {"estimable", pair.estimable},
@@ -151,9 +151,9 @@ Json PairsJson(const std::vector<Comparison>& pairs) {
   return out;
 }
 
-Json SimpleEffectsJson(const SimpleEffects& simple) {
+Json SimpleEffectsJson(const stats::SimpleEffects& simple) {
   Json effects = Json::array();
-  for (const SimpleEffect& effect : simple.effects) {
+  for (const stats::SimpleEffect& effect : simple.effects) {
     Json held = Json::object();
     for (size_t i = 0; i < simple.within.size(); ++i) held[simple.within[i]] = effect.within[i];
     effects.push_back({{"within", std::move(held)},
@@ -167,7 +167,7 @@ Json SimpleEffectsJson(const SimpleEffects& simple) {
   return {{"factors", simple.factors}, {"within", simple.within}, {"effects", std::move(effects)}};
 }
 
-Json ContrastJson(const Contrast& contrast) {
+Json ContrastJson(const stats::Contrast& contrast) {
   return {{"contrast", contrast.formula},
           {"estimable", contrast.estimable},
           {"reason", ReasonOrNull(contrast.reason)},
@@ -202,7 +202,7 @@ Json RankingJson(const CellRanking& ranking, const std::vector<std::string>& fac
 Json AssumptionsJson(const ModelDetails& details) {
   if (!details.assumptions_reason.empty())
     return {{"reason", details.assumptions_reason}, {"sentences", Json::array()}};
-  const AssumptionReport& report = details.assumptions;
+  const stats::AssumptionReport& report = details.assumptions;
   Json json = {{"reason", nullptr},
                {"sentences", report.sentences},
                {"normality",
@@ -237,9 +237,9 @@ Json HalfNormalJson(const HalfNormal& half) {
           {"effects", std::move(effects)}};
 }
 
-Json MixedModelJson(const MixedModel& mixed) {
+Json MixedModelJson(const stats::MixedModel& mixed) {
   Json terms = Json::array();
-  for (const MixedTerm& term : mixed.terms) {
+  for (const stats::MixedTerm& term : mixed.terms) {
     terms.push_back({{"term", term.term},
                      {"df", Number(term.df)},
                      {"denominator_df", Number(term.denominator_df)},
@@ -257,7 +257,7 @@ Json MixedModelJson(const MixedModel& mixed) {
 
 Json ImportanceJson(const ModelDetails& details) {
   Json shares = Json::array();
-  for (const ImportanceShare& share : details.importance.shares) {
+  for (const stats::ImportanceShare& share : details.importance.shares) {
     shares.push_back({{"factors", share.factors}, {"share", Number(share.share)}, {"spread", Number(share.spread)}});
   }
   return {{"reason", details.importance_reason.empty() ? Json(nullptr) : Json(details.importance_reason)},
@@ -271,7 +271,7 @@ Json BaselineJson(const ModelDetails& details, const std::vector<std::string>& f
   const BaselineContrasts& baseline = details.baseline;
   Json levels = Json::object(), contrasts = Json::array();
   for (size_t f = 0; f < factors.size(); ++f) levels[factors[f]] = baseline.levels[f];
-  for (const Comparison& contrast : baseline.contrasts) {
+  for (const stats::Comparison& contrast : baseline.contrasts) {
     contrasts.push_back({{"cell", contrast.first},
                          {"estimable", contrast.estimable},
                          {"reason", ReasonOrNull(contrast.reason)},
@@ -291,9 +291,9 @@ Json BaselineJson(const ModelDetails& details, const std::vector<std::string>& f
           {"contrasts", std::move(contrasts)}};
 }
 
-Json MethodPairsJson(const std::vector<Comparison>& with_baseline) {
+Json MethodPairsJson(const std::vector<stats::Comparison>& with_baseline) {
   Json pairs = Json::array();
-  for (const Comparison& pair : with_baseline) {
+  for (const stats::Comparison& pair : with_baseline) {
     pairs.push_back({{"method", pair.first},
                      {"estimable", pair.estimable},
                      {"reason", ReasonOrNull(pair.reason)},
@@ -308,7 +308,7 @@ Json MethodPairsJson(const std::vector<Comparison>& with_baseline) {
   return pairs;
 }
 
-Json EqualMeansJson(const JointTest& equal, double residual_df) {
+Json EqualMeansJson(const stats::JointTest& equal, double residual_df) {
   return {
       {"df", Number(equal.df)}, {"residual_df", Number(residual_df)}, {"f", Number(equal.f)}, {"p", Number(equal.p)}};
 }
@@ -383,7 +383,7 @@ Json MethodComparisonJson(const std::optional<MethodComparison>& asked) {
           {"sentences", comparison.sentences}};
 }
 
-Json PowerJson(const AnovaTable& anova) {
+Json PowerJson(const stats::AnovaTable& anova) {
   Json terms = Json::array();
   for (const ReachedPower& row : ComputeReachedPower(anova)) {
     terms.push_back({{"term", row.term},
@@ -399,8 +399,8 @@ Json DetailsJson(const FactorialAnalysis& analysis) {
   if (analysis.details == nullptr) return nullptr;
   const ModelDetails& details = *analysis.details;
   Json means = Json::object(), pairs = Json::object(), simple = Json::array(), contrasts = Json::array();
-  for (const SimpleEffects& effects : details.simple_effects) simple.push_back(SimpleEffectsJson(effects));
-  for (const Contrast& contrast : details.contrasts) contrasts.push_back(ContrastJson(contrast));
+  for (const stats::SimpleEffects& effects : details.simple_effects) simple.push_back(SimpleEffectsJson(effects));
+  for (const stats::Contrast& contrast : details.contrasts) contrasts.push_back(ContrastJson(contrast));
   for (const FactorComparison& comparison : details.comparisons) {
     means[comparison.factor] = MarginalMeansJson(comparison.means);
     pairs[comparison.factor] = PairsJson(comparison.pairs);
@@ -424,7 +424,7 @@ Json DetailsJson(const FactorialAnalysis& analysis) {
 }  // namespace
 
 Json AnovaJson(const FactorialAnalysis& analysis) {
-  const AnovaTable& anova = analysis.anova;
+  const stats::AnovaTable& anova = analysis.anova;
   const bool fitted = analysis.problem.empty();
   Json json;
   json["response"] = analysis.response;
@@ -436,7 +436,7 @@ Json AnovaJson(const FactorialAnalysis& analysis) {
   json["ss_type"] = static_cast<int>(anova.ss_type);
   json["sample"] = SampleJson(anova.sample);
   json["terms"] = Json::array();
-  for (const AnovaTerm& term : anova.terms) json["terms"].push_back(TermJson(term));
+  for (const stats::AnovaTerm& term : anova.terms) json["terms"].push_back(TermJson(term));
   json["residual"] = fitted ? Json{{"df", Number(anova.residual.df)},
                                    {"sum_sq", Number(anova.residual.sum_sq)},
                                    {"mean_sq", Number(anova.residual.mean_sq)}}
@@ -453,7 +453,7 @@ Json AnovaJson(const FactorialAnalysis& analysis) {
   json["means"] = Json::object();
   for (const FactorMeans& factor : analysis.means) {
     Json levels = Json::array();
-    for (const LevelMean& level : factor.levels) {
+    for (const stats::LevelMean& level : factor.levels) {
       Json entry = {{"level", level.level}};
       entry.update(MeanJson(level));
       levels.push_back(std::move(entry));
@@ -480,4 +480,4 @@ std::string FormatAnovaJson(const FactorialAnalysis& analysis) {
   return PrintableJson(AnovaJson(analysis).dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

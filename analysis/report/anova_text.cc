@@ -9,7 +9,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr size_t kCellsShown = 10;
@@ -20,16 +20,16 @@ constexpr double kSmallestShareShown = 0.0005;
 std::string FTable(const FactorialAnalysis& analysis) {
   TextTable table({"term", "df", "sum sq", "mean sq", "F", "p", "", "part. η²", "f", "min. f"});
   const std::vector<ReachedPower> power = ComputeReachedPower(analysis.anova);
-  for (const AnovaTerm& term : analysis.anova.terms) {
+  for (const stats::AnovaTerm& term : analysis.anova.terms) {
     const auto reached =
         std::find_if(power.begin(), power.end(), [&](const ReachedPower& row) { return row.term == term.term; });
     const bool tested = reached != power.end();
-    const std::string name = term.is_block ? term.term + " (block)" : NestedTermName(term.term, term.within);
+    const std::string name = term.is_block ? term.term + " (block)" : stats::NestedTermName(term.term, term.within);
     table.Add({name, FormatCount(term.df), FormatNumber(term.sum_sq), FormatNumber(term.mean_sq), FormatNumber(term.f),
                FormatP(term.p), std::string(SignificanceStars(term.p)), FormatNumber(term.effect.partial_eta_sq, 3),
                tested ? FormatNumber(reached->found_f, 2) : "", tested ? FormatNumber(reached->detectable_f, 2) : ""});
   }
-  const AnovaResidual& residual = analysis.anova.residual;
+  const stats::AnovaResidual& residual = analysis.anova.residual;
   table.Add({"residual", FormatCount(residual.df), FormatNumber(residual.sum_sq), FormatNumber(residual.mean_sq), "",
              "", "", "", "", ""});
   return table.Text();
@@ -38,7 +38,7 @@ std::string FTable(const FactorialAnalysis& analysis) {
 std::string OneWayTable(const FactorialAnalysis& analysis) {
   TextTable table({"factor", "df", "between", "within df", "within", "F", "p", "", "p Welch", "p K–W"});
   for (size_t i = 0; i < analysis.one_way.size(); ++i) {
-    const OneWayResult& row = analysis.one_way[i];
+    const stats::OneWayResult& row = analysis.one_way[i];
     const RobustTests& robust = analysis.robust[i];
     table.Add({row.factor, FormatCount(row.between_df), FormatNumber(row.between_mean_sq), FormatCount(row.within_df),
                FormatNumber(row.within_mean_sq), FormatNumber(row.f), FormatP(row.p),
@@ -49,11 +49,12 @@ std::string OneWayTable(const FactorialAnalysis& analysis) {
 }
 
 // The model's mean of a level; null where there is no model, or the factor is not in it.
-const MarginalMean* ModelMean(const FactorialAnalysis& analysis, const std::string& factor, const std::string& level) {
+const stats::MarginalMean* ModelMean(const FactorialAnalysis& analysis, const std::string& factor,
+                                     const std::string& level) {
   if (analysis.details == nullptr) return nullptr;
   for (const FactorComparison& comparison : analysis.details->comparisons) {
     if (comparison.factor != factor) continue;
-    for (const MarginalMean& mean : comparison.means.means) {
+    for (const stats::MarginalMean& mean : comparison.means.means) {
       if (mean.levels.front() == level) return &mean;
     }
   }
@@ -66,8 +67,8 @@ std::string MeansTable(const FactorialAnalysis& analysis) {
                   /*left_columns=*/2);
   for (const FactorMeans& factor : analysis.means) {
     bool first = true;
-    for (const LevelMean& level : factor.levels) {
-      const MarginalMean* mean = ModelMean(analysis, factor.factor, level.level);
+    for (const stats::LevelMean& level : factor.levels) {
+      const stats::MarginalMean* mean = ModelMean(analysis, factor.factor, level.level);
       const bool known = mean != nullptr && mean->estimable;
       table.Add({first ? factor.factor : "", level.level, fmt::format("{}", level.n), FormatNumber(level.mean),
                  FormatNumber(level.sd, 3),
@@ -86,7 +87,7 @@ std::string MeanReasons(const FactorialAnalysis& analysis) {
   std::string text;
   if (analysis.details == nullptr) return text;
   for (const FactorComparison& comparison : analysis.details->comparisons) {
-    for (const MarginalMean& mean : comparison.means.means) {
+    for (const stats::MarginalMean& mean : comparison.means.means) {
       if (mean.estimable) continue;
       text += WrapText(
           fmt::format("{} = {} has no mean in the model: {}.", comparison.factor, mean.levels.front(), mean.reason), 98,
@@ -99,11 +100,11 @@ std::string MeanReasons(const FactorialAnalysis& analysis) {
 
 // Estimable pairs in order, or those with the smallest p when they are too many to read; then how many there are
 // besides.
-std::string PairsTable(const std::vector<Comparison>& pairs, size_t shown, double confidence) {
-  std::vector<const Comparison*> rows;
-  const Comparison* unknown = nullptr;
+std::string PairsTable(const std::vector<stats::Comparison>& pairs, size_t shown, double confidence) {
+  std::vector<const stats::Comparison*> rows;
+  const stats::Comparison* unknown = nullptr;
   size_t not_estimable = 0;
-  for (const Comparison& pair : pairs) {
+  for (const stats::Comparison& pair : pairs) {
     if (pair.estimable) {
       rows.push_back(&pair);
     } else {
@@ -113,12 +114,13 @@ std::string PairsTable(const std::vector<Comparison>& pairs, size_t shown, doubl
   }
   const size_t estimable = rows.size();
   if (estimable > shown) {
-    std::stable_sort(rows.begin(), rows.end(), [](const Comparison* a, const Comparison* b) { return a->p < b->p; });
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](const stats::Comparison* a, const stats::Comparison* b) { return a->p < b->p; });
     rows.resize(shown);
   }
   TextTable table({"levels", "difference", "std. error", fmt::format("{:g} % interval (Tukey)", 100 * confidence), "p",
                    "p Tukey", "p Holm", ""});
-  for (const Comparison* pair : rows) {
+  for (const stats::Comparison* pair : rows) {
     table.Add({fmt::format("{} − {}", pair->first, pair->second), FormatNumber(pair->difference, 3),
                FormatNumber(pair->std_error, 3), FormatInterval(pair->low, pair->high, 3), FormatP(pair->p),
                FormatP(pair->p_tukey), FormatP(pair->p_holm), std::string(SignificanceStars(pair->p_tukey))});
@@ -151,7 +153,7 @@ std::string BestSettingText(const MethodSummary& method) {
   return text;
 }
 
-std::string EqualMeansText(const JointTest& equal, double residual_df) {
+std::string EqualMeansText(const stats::JointTest& equal, double residual_df) {
   if (!(equal.df > 0) || std::isnan(equal.f)) return "";
   return fmt::format("All these means equal: F = {} on {} and {} df, p {}{}\n", FormatNumber(equal.f),
                      FormatCount(equal.df), FormatCount(residual_df), FormatP(equal.p).starts_with('<') ? "" : "= ",
@@ -159,12 +161,12 @@ std::string EqualMeansText(const JointTest& equal, double residual_df) {
 }
 
 // Every other method less the baseline; "" where nothing is estimable.
-std::string MethodPairsText(const std::string& baseline, const std::vector<Comparison>& with_baseline,
+std::string MethodPairsText(const std::string& baseline, const std::vector<stats::Comparison>& with_baseline,
                             double confidence) {
   TextTable table({fmt::format("less {}", baseline), "difference", "std. error",
                    fmt::format("{:g} % interval (together)", 100 * confidence), "p", "p Dunnett", "p Holm", ""});
   bool any = false;
-  for (const Comparison& pair : with_baseline) {
+  for (const stats::Comparison& pair : with_baseline) {
     if (!pair.estimable) continue;
     any = true;
     table.Add({pair.first, FormatNumber(pair.difference, 3), FormatNumber(pair.std_error, 3),
@@ -244,8 +246,8 @@ std::string MethodComparisonText(const FactorialAnalysis& analysis) {
 
 std::string SimpleEffectsText(const FactorialAnalysis& analysis) {
   std::string text;
-  for (const SimpleEffects& simple : analysis.details->simple_effects) {
-    for (const SimpleEffect& effect : simple.effects) {
+  for (const stats::SimpleEffects& simple : analysis.details->simple_effects) {
+    for (const stats::SimpleEffect& effect : simple.effects) {
       if (effect.test.df == 0) continue;
       const std::string held = HeldText(simple, effect);
       text +=
@@ -264,7 +266,7 @@ std::string ContrastsText(const FactorialAnalysis& analysis) {
   TextTable table({"contrast", "estimate", "std. error", fmt::format("{:g} % interval", 100 * analysis.confidence), "p",
                    "p Holm", ""});
   std::string reasons;
-  for (const Contrast& contrast : analysis.details->contrasts) {
+  for (const stats::Contrast& contrast : analysis.details->contrasts) {
     table.Add({contrast.formula, contrast.estimable ? FormatNumber(contrast.estimate) : "not estimable",
                FormatNumber(contrast.std_error, 3), FormatInterval(contrast.low, contrast.high), FormatP(contrast.p),
                FormatP(contrast.p_holm), std::string(SignificanceStars(contrast.p))});
@@ -284,18 +286,18 @@ std::string CellsTable(const FactorialAnalysis& analysis) {
   for (size_t i = 0; i < std::min(kCellsShown, analysis.cells.size()); ++i) {
     std::vector<std::string> row = {fmt::format("{}", i + 1)};
     row.insert(row.end(), analysis.cells[i].levels.begin(), analysis.cells[i].levels.end());
-    const LevelMean& mean = analysis.cells[i].mean;
+    const stats::LevelMean& mean = analysis.cells[i].mean;
     row.insert(row.end(), {fmt::format("{}", mean.n), FormatNumber(mean.mean), FormatNumber(mean.sd, 3)});
     table.Add(row);
   }
   return table.Text();
 }
 
-std::string ImportanceTable(const Importance& importance) {
+std::string ImportanceTable(const stats::Importance& importance) {
   TextTable table({"factors", "share", "sd over trees"});
   double left = importance.higher_order;
   for (size_t i = 0; i < importance.shares.size(); ++i) {
-    const ImportanceShare& share = importance.shares[i];
+    const stats::ImportanceShare& share = importance.shares[i];
     if (i >= kSharesShown || share.share < kSmallestShareShown) {
       left += share.share;
       continue;
@@ -310,7 +312,7 @@ std::string ImportanceTable(const Importance& importance) {
 std::string PermutationText(const ModelDetails& details) {
   if (!details.has_permutation) return "";
   std::string parts;
-  for (const PermutationTerm& term : details.permutation.terms) {
+  for (const stats::PermutationTerm& term : details.permutation.terms) {
     if (std::isnan(term.p)) continue;
     parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", term.term, FormatP(term.p));
   }
@@ -337,7 +339,7 @@ std::string BaselineText(const FactorialAnalysis& analysis) {
           98, "", ""));
   TextTable table({"cell", "difference", "interval", "p", ""});
   for (size_t i = 0; i < shown; ++i) {
-    const Comparison& contrast = baseline.contrasts[i];
+    const stats::Comparison& contrast = baseline.contrasts[i];
     const double p = dunnett ? contrast.p_dunnett : contrast.p_holm;
     table.Add({contrast.first, FormatNumber(contrast.difference, 3), FormatInterval(contrast.low, contrast.high, 3),
                FormatP(p), std::string(SignificanceStars(p))});
@@ -407,4 +409,4 @@ std::string FormatAnovaText(const FactorialAnalysis& analysis) {
   return text;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

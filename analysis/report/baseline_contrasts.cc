@@ -10,13 +10,14 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr size_t kMostContrasts = 1000;
 
 // The baseline's levels in the order of the factors.
-absl::StatusOr<std::vector<std::string>> LevelsOf(const DataTable& data, const std::vector<std::string>& cell_factors,
+absl::StatusOr<std::vector<std::string>> LevelsOf(const stats::DataTable& data,
+                                                  const std::vector<std::string>& cell_factors,
                                                   const NamedCell& baseline) {
   for (const auto& [factor, level] : baseline) {
     if (std::find(cell_factors.begin(), cell_factors.end(), factor) != cell_factors.end()) continue;
@@ -32,7 +33,7 @@ absl::StatusOr<std::vector<std::string>> LevelsOf(const DataTable& data, const s
       return absl::InvalidArgumentError(
           fmt::format("baseline: no level of '{}' is given; one of {} is needed", factor, fmt::join(known, ", ")));
     }
-    const std::optional<size_t> level = FindLevel(known, found->second);
+    const std::optional<size_t> level = stats::FindLevel(known, found->second);
     if (!level) {
       return absl::InvalidArgumentError(fmt::format("baseline: '{}' is not a level of '{}'; there are {}",
                                                     found->second, factor, fmt::join(known, ", ")));
@@ -42,27 +43,28 @@ absl::StatusOr<std::vector<std::string>> LevelsOf(const DataTable& data, const s
   return levels;
 }
 
-absl::StatusOr<BaselineContrasts> ContrastCells(const LinearModel& model, const std::vector<std::string>& factors,
+absl::StatusOr<BaselineContrasts> ContrastCells(const stats::LinearModel& model,
+                                                const std::vector<std::string>& factors,
                                                 const std::vector<std::string>& baseline, double confidence,
                                                 bool smaller_is_better) {
-  LOUPE_ASSIGN_OR_RETURN(const MarginalMeans means,
-                         ComputeMarginalMeans(model, factors, Combinations::kOccurring, confidence));
+  LOUPE_ASSIGN_OR_RETURN(const stats::MarginalMeans means,
+                         stats::ComputeMarginalMeans(model, factors, stats::Combinations::kOccurring, confidence));
   if (means.means.size() > kMostContrasts) {
     return absl::InvalidArgumentError(
         fmt::format("baseline: {} cells are too many to contrast (at most {})", means.means.size(), kMostContrasts));
   }
   const auto base = std::find_if(means.means.begin(), means.means.end(),
-                                 [&](const MarginalMean& mean) { return mean.levels == baseline; });
+                                 [&](const stats::MarginalMean& mean) { return mean.levels == baseline; });
   if (base == means.means.end()) {
     return absl::FailedPreconditionError(
         fmt::format("baseline: the cell {} has no result to compare with", CellName(baseline)));
   }
   BaselineContrasts result;
   result.mean = base->mean;
-  LOUPE_ASSIGN_OR_RETURN(result.contrasts, CompareToBaseline(model, means, baseline));
+  LOUPE_ASSIGN_OR_RETURN(result.contrasts, stats::CompareToBaseline(model, means, baseline));
   const auto end = std::stable_partition(result.contrasts.begin(), result.contrasts.end(),
-                                         [](const Comparison& contrast) { return contrast.estimable; });
-  std::stable_sort(result.contrasts.begin(), end, [&](const Comparison& a, const Comparison& b) {
+                                         [](const stats::Comparison& contrast) { return contrast.estimable; });
+  std::stable_sort(result.contrasts.begin(), end, [&](const stats::Comparison& a, const stats::Comparison& b) {
     return smaller_is_better ? a.difference < b.difference : a.difference > b.difference;
   });
   return result;
@@ -70,15 +72,15 @@ absl::StatusOr<BaselineContrasts> ContrastCells(const LinearModel& model, const 
 
 }  // namespace
 
-absl::StatusOr<BaselineContrasts> ContrastWithBaseline(const DataTable& data, const AnovaOptions& options,
-                                                       const LinearModel& fitted,
+absl::StatusOr<BaselineContrasts> ContrastWithBaseline(const stats::DataTable& data, const stats::AnovaOptions& options,
+                                                       const stats::LinearModel& fitted,
                                                        const std::vector<std::string>& cell_factors,
                                                        const NamedCell& baseline, bool smaller_is_better) {
   LOUPE_ASSIGN_OR_RETURN(std::vector<std::string> levels, LevelsOf(data, cell_factors, baseline));
-  AnovaOptions by_cell = options;
+  stats::AnovaOptions by_cell = options;
   by_cell.formula = kCellFactor;
-  const DataTable folded = FoldCells(data, cell_factors, options.block);  // the model refers to it
-  const auto saturated = LinearModel::Fit(folded, by_cell);
+  const stats::DataTable folded = FoldCells(data, cell_factors, options.block);  // the model refers to it
+  const auto saturated = stats::LinearModel::Fit(folded, by_cell);
   absl::StatusOr<BaselineContrasts> result =
       saturated.ok()
           ? ContrastCells(**saturated, {kCellFactor}, {CellName(levels)}, options.confidence, smaller_is_better)
@@ -89,4 +91,4 @@ absl::StatusOr<BaselineContrasts> ContrastWithBaseline(const DataTable& data, co
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -11,7 +11,7 @@
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/linear_model.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // Factor -> level.
 using NamedCell = std::map<std::string, std::string>;
@@ -25,14 +25,14 @@ struct BaselineContrasts {
   // Cell less baseline, best cell first and those that are not estimable last; `first` names the cell. Simultaneous
   // intervals: Dunnett's, or Bonferroni's where the means' correlations have no product form (then p_dunnett is NaN;
   // read p_holm).
-  std::vector<Comparison> contrasts;
+  std::vector<stats::Comparison> contrasts;
 };
 
 // INVALID_ARGUMENT: `baseline` does not name exactly one level of every cell factor, or a level that does not exist
 // (the sentence lists what there is); more than 1000 cells. FAILED_PRECONDITION: the baseline cell has no result.
-absl::StatusOr<BaselineContrasts> ContrastWithBaseline(const DataTable& data, const AnovaOptions& options,
-                                                       const LinearModel& fitted,
+absl::StatusOr<BaselineContrasts> ContrastWithBaseline(const stats::DataTable& data, const stats::AnovaOptions& options,
+                                                       const stats::LinearModel& fitted,
                                                        const std::vector<std::string>& cell_factors,
                                                        const NamedCell& baseline, bool smaller_is_better);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -13,7 +13,7 @@
 #include "analysis/stats/marginal_means.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr size_t kMostCells = 1000;  // the comparison is quadratic in the cells
@@ -73,7 +73,7 @@ class DunnettByCount {
                   lambda.begin() + static_cast<std::ptrdiff_t>(end), mean);
       }
     }
-    return DunnettOneSidedQuantile(alpha_, lambda, df_);
+    return stats::DunnettOneSidedQuantile(alpha_, lambda, df_);
   }
 
   double Interpolated(double x) const {
@@ -115,13 +115,13 @@ void SortBestFirst(std::vector<RankedCell>& cells, bool smaller_is_better) {
   });
 }
 
-CellRanking RankByReplicates(const LinearModel& saturated, const std::vector<CellMean>& cells, double confidence,
-                             bool smaller_is_better) {
+CellRanking RankByReplicates(const stats::LinearModel& saturated, const std::vector<stats::CellMean>& cells,
+                             double confidence, bool smaller_is_better) {
   CellRanking ranking;
   ranking.from_replicates = true;
   ranking.error_df = saturated.residual_df();
-  const double s = saturated.residual_sd(), t = TQuantile(0.5 * (1 + confidence), ranking.error_df);
-  for (const CellMean& cell : cells) {
+  const double s = saturated.residual_sd(), t = stats::TQuantile(0.5 * (1 + confidence), ranking.error_df);
+  for (const stats::CellMean& cell : cells) {
     const double half = t * s / std::sqrt(static_cast<double>(cell.mean.n));
     ranking.cells.push_back(
         {cell.levels, cell.mean.n, cell.mean.mean, cell.mean.mean - half, cell.mean.mean + half, 0, false});
@@ -137,26 +137,26 @@ CellRanking RankByReplicates(const LinearModel& saturated, const std::vector<Cel
   return ranking;
 }
 
-CellRanking RankByModel(const LinearModel& fitted, const std::vector<std::string>& cell_factors,
-                        const std::vector<CellMean>& cells, double confidence, bool smaller_is_better) {
+CellRanking RankByModel(const stats::LinearModel& fitted, const std::vector<std::string>& cell_factors,
+                        const std::vector<stats::CellMean>& cells, double confidence, bool smaller_is_better) {
   CellRanking ranking;
   ranking.error_df = fitted.residual_df();
-  const auto means = ComputeMarginalMeans(fitted, cell_factors, Combinations::kOccurring, confidence);
+  const auto means = stats::ComputeMarginalMeans(fitted, cell_factors, stats::Combinations::kOccurring, confidence);
   if (!means.ok()) {
     ranking.reason = "No cell is replicated and the model does not have every factor, so the cells have no intervals.";
     return ranking;
   }
-  std::map<std::string, const MarginalMean*> by_key;
-  for (const MarginalMean& mean : means->means) by_key[Key(mean.levels)] = &mean;
-  for (const CellMean& cell : cells) {
+  std::map<std::string, const stats::MarginalMean*> by_key;
+  for (const stats::MarginalMean& mean : means->means) by_key[Key(mean.levels)] = &mean;
+  for (const stats::CellMean& cell : cells) {
     const auto found = by_key.find(Key(cell.levels));
     if (found == by_key.end() || !found->second->estimable) continue;
-    const MarginalMean& mean = *found->second;
+    const stats::MarginalMean& mean = *found->second;
     ranking.cells.push_back({cell.levels, cell.mean.n, mean.mean, mean.low, mean.high, 0, false});
   }
   SortBestFirst(ranking.cells, smaller_is_better);
   const double others = static_cast<double>(std::max<size_t>(2, ranking.cells.size()) - 1);
-  const double bonferroni = TQuantile(1 - (1 - confidence) / others, ranking.error_df);
+  const double bonferroni = stats::TQuantile(1 - (1 - confidence) / others, ranking.error_df);
   MarkPossiblyBest(
       ranking, smaller_is_better, [&](size_t) { return bonferroni; },
       [&](size_t i, size_t j) {
@@ -169,18 +169,18 @@ CellRanking RankByModel(const LinearModel& fitted, const std::vector<std::string
 
 }  // namespace
 
-CellRanking RankCells(const DataTable& data, const AnovaOptions& options, const LinearModel& fitted,
-                      const std::vector<std::string>& cell_factors, const std::vector<CellMean>& cells,
-                      bool smaller_is_better) {
+CellRanking RankCells(const stats::DataTable& data, const stats::AnovaOptions& options,
+                      const stats::LinearModel& fitted, const std::vector<std::string>& cell_factors,
+                      const std::vector<stats::CellMean>& cells, bool smaller_is_better) {
   CellRanking ranking;
   if (cells.size() < 2 || cells.size() > kMostCells) {
     ranking.reason = fmt::format("There are {} cells; 2 to {} can be ranked with intervals.", cells.size(), kMostCells);
     return ranking;
   }
-  AnovaOptions folded_options = options;
+  stats::AnovaOptions folded_options = options;
   folded_options.formula = kCellFactor;
-  const DataTable folded = FoldCells(data, cell_factors, options.block);
-  const auto saturated = LinearModel::Fit(folded, folded_options);
+  const stats::DataTable folded = FoldCells(data, cell_factors, options.block);
+  const auto saturated = stats::LinearModel::Fit(folded, folded_options);
   if (saturated.ok() && (*saturated)->reproduces_response()) {
     ranking.reason =
         "The replicates of each cell are equal (but for what their block explains), so there is no error to rank the cells by.";
@@ -194,4 +194,4 @@ CellRanking RankCells(const DataTable& data, const AnovaOptions& options, const 
   return RankByModel(fitted, cell_factors, cells, options.confidence, smaller_is_better);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

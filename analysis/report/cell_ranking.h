@@ -10,7 +10,7 @@
 #include "analysis/stats/level_means.h"
 #include "analysis/stats/linear_model.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // One cell with the interval of its mean, and whether the data can tell it from the best (Hsu's MCB).
 struct RankedCell {
@@ -38,8 +38,8 @@ struct CellRanking {
 //   better)
 // where d_i is Dunnett's one-sided quantile with cell i as the control; cell means are independent, so its correlations
 // have product form. For predictions of a model, which are correlated, Bonferroni's quantile takes its place.
-CellRanking RankCells(const DataTable& data, const AnovaOptions& options, const LinearModel& fitted,
-                      const std::vector<std::string>& cell_factors, const std::vector<CellMean>& cells,
-                      bool smaller_is_better);
+CellRanking RankCells(const stats::DataTable& data, const stats::AnovaOptions& options,
+                      const stats::LinearModel& fitted, const std::vector<std::string>& cell_factors,
+                      const std::vector<stats::CellMean>& cells, bool smaller_is_better);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

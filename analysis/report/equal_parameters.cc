@@ -11,25 +11,26 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 // Of the rows whose cell has the levels `at` (averaged factors aside); NaN when none is known.
-double ParametersAt(const CellTable& cells, const std::vector<int32_t>& at, const std::vector<double>& parameters) {
+double ParametersAt(const stats::CellTable& cells, const std::vector<int32_t>& at,
+                    const std::vector<double>& parameters) {
   double sum = 0, count = 0;
   for (size_t row = 0; row < std::min(cells.cell_of_row.size(), parameters.size()); ++row) {
     const int32_t cell = cells.cell_of_row[row];
     if (cell < 0 || !std::isfinite(parameters[row])) continue;
     bool is_there = true;
     for (size_t position = 0; position < at.size(); ++position) {
-      if (at[position] == ModelMatrix::kAveraged) continue;
+      if (at[position] == stats::ModelMatrix::kAveraged) continue;
       is_there = is_there && cells.codes[position][static_cast<size_t>(cell)] == at[position];
     }
     if (!is_there) continue;
     sum += parameters[row];
     ++count;
   }
-  return count > 0 ? sum / count : kNaN;
+  return count > 0 ? sum / count : stats::kNaN;
 }
 
 std::string SettingText(const std::vector<std::string>& factors, const std::vector<std::string>& levels) {
@@ -40,21 +41,21 @@ std::string SettingText(const std::vector<std::string>& factors, const std::vect
 }
 
 // The mean of several means, each with the same weight.
-MarginalMean MeanOf(const LinearModel& model, const std::string& method, const std::vector<MarginalMean>& settings,
-                    double confidence) {
-  MarginalMean mean = settings.front();
+stats::MarginalMean MeanOf(const stats::LinearModel& model, const std::string& method,
+                           const std::vector<stats::MarginalMean>& settings, double confidence) {
+  stats::MarginalMean mean = settings.front();
   mean.levels = {method};
   mean.n = 0;
   mean.combination.setZero();
-  for (const MarginalMean& setting : settings) {
+  for (const stats::MarginalMean& setting : settings) {
     mean.n += setting.n;
     mean.combination += setting.combination / static_cast<double>(settings.size());
   }
-  const Estimate estimate = model.Evaluate(mean.combination);
-  const double t = TQuantile(0.5 * (1 + confidence), model.residual_df());
+  const stats::Estimate estimate = model.Evaluate(mean.combination);
+  const double t = stats::TQuantile(0.5 * (1 + confidence), model.residual_df());
   mean.estimable = estimate.estimable;
   mean.reason.clear();
-  for (const MarginalMean& setting : settings) {
+  for (const stats::MarginalMean& setting : settings) {
     if (!mean.estimable && mean.reason.empty()) mean.reason = setting.reason;
   }
   mean.mean = estimate.value;
@@ -78,24 +79,24 @@ std::string SizesText(std::vector<double> sizes) {
 
 }  // namespace
 
-absl::StatusOr<EqualParameters> CompareAtEqualParameters(const LinearModel& model, const std::string& factor,
+absl::StatusOr<EqualParameters> CompareAtEqualParameters(const stats::LinearModel& model, const std::string& factor,
                                                          const std::vector<MethodSettings>& methods,
                                                          const std::vector<double>& parameters,
                                                          const ParameterBudget& budget, const std::string& baseline,
                                                          double confidence) {
   EqualParameters result;
   result.budget = budget;
-  MarginalMeans means{.factors = {factor}, .means = {}, .df = model.residual_df(), .confidence = confidence};
+  stats::MarginalMeans means{.factors = {factor}, .means = {}, .df = model.residual_df(), .confidence = confidence};
   std::vector<Eigen::RowVectorXd> combinations;
   for (const MethodSettings& method : methods) {
     std::vector<std::string> asked = {factor};
     asked.insert(asked.end(), method.own_factors.begin(), method.own_factors.end());
-    LOUPE_ASSIGN_OR_RETURN(const MarginalMeans settings,
-                           ComputeMarginalMeans(model, asked, Combinations::kOccurring, confidence));
-    MethodAtBudget at{.method = method.method, .settings = {}, .least = kNaN, .most = kNaN, .mean = {}};
-    std::vector<MarginalMean> chosen;
+    LOUPE_ASSIGN_OR_RETURN(const stats::MarginalMeans settings,
+                           stats::ComputeMarginalMeans(model, asked, stats::Combinations::kOccurring, confidence));
+    MethodAtBudget at{.method = method.method, .settings = {}, .least = stats::kNaN, .most = stats::kNaN, .mean = {}};
+    std::vector<stats::MarginalMean> chosen;
     std::vector<double> others;
-    for (const MarginalMean& setting : settings.means) {
+    for (const stats::MarginalMean& setting : settings.means) {
       if (setting.levels.front() != method.method) continue;
       const double size = ParametersAt(model.cells(), setting.at, parameters);
       if (std::isnan(size)) continue;
@@ -119,14 +120,14 @@ absl::StatusOr<EqualParameters> CompareAtEqualParameters(const LinearModel& mode
     means.means.push_back(at.mean);
     result.methods.push_back(std::move(at));
   }
-  result.equal = {.df = 0, .nominal_df = 0, .f = kNaN, .p = kNaN};
+  result.equal = {.df = 0, .nominal_df = 0, .f = stats::kNaN, .p = stats::kNaN};
   if (result.methods.size() < 2) return result;
-  result.equal = TestEqualMeans(model, combinations);
+  result.equal = stats::TestEqualMeans(model, combinations);
   const bool is_there = std::any_of(result.methods.begin(), result.methods.end(),
                                     [&](const MethodAtBudget& method) { return method.method == baseline; });
   result.baseline = is_there ? baseline : result.methods.front().method;
-  LOUPE_ASSIGN_OR_RETURN(result.with_baseline, CompareToBaseline(model, means, {result.baseline}));
-  for (const Comparison& pair : result.with_baseline) {
+  LOUPE_ASSIGN_OR_RETURN(result.with_baseline, stats::CompareToBaseline(model, means, {result.baseline}));
+  for (const stats::Comparison& pair : result.with_baseline) {
     if (pair.estimable) continue;
     result.sentences.push_back(
         fmt::format("{} cannot be compared with {} at that size: {}.", pair.first, pair.second, pair.reason));
@@ -134,4 +135,4 @@ absl::StatusOr<EqualParameters> CompareAtEqualParameters(const LinearModel& mode
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -15,7 +15,7 @@
 #include "analysis/stats/linear_model.h"
 #include "analysis/stats/marginal_means.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 struct ParameterBudget {
   double parameters = 0;    // 0: not asked for
@@ -28,15 +28,15 @@ struct MethodAtBudget {
   std::vector<std::string>
       settings;                // "rank 4, targets all"; one empty text where the method has no factors of its own
   double least = 0, most = 0;  // parameters of those settings
-  MarginalMean mean;           // levels: the method
+  stats::MarginalMean mean;    // levels: the method
 };
 
 struct EqualParameters {
   ParameterBudget budget;
   std::vector<MethodAtBudget> methods;  // in level order; only those with a setting that counts
-  JointTest equal;                      // of all their means being equal
+  stats::JointTest equal;               // of all their means being equal
   std::string baseline;                 // the method that the others are compared with; empty: none is there
-  std::vector<Comparison> with_baseline;
+  std::vector<stats::Comparison> with_baseline;
   std::vector<std::string> sentences;  // which methods have no such setting, and what sizes theirs have
 };
 
@@ -48,10 +48,10 @@ struct MethodSettings {
 
 // `parameters`: trained ones per row of the model's table, NaN where not known; a setting's are the mean over its rows.
 // `baseline`: as MethodComparison::baseline; where it has no setting at the budget, the first method that has one.
-absl::StatusOr<EqualParameters> CompareAtEqualParameters(const LinearModel& model, const std::string& factor,
+absl::StatusOr<EqualParameters> CompareAtEqualParameters(const stats::LinearModel& model, const std::string& factor,
                                                          const std::vector<MethodSettings>& methods,
                                                          const std::vector<double>& parameters,
                                                          const ParameterBudget& budget, const std::string& baseline,
                                                          double confidence);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

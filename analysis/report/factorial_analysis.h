@@ -16,10 +16,10 @@
 #include "analysis/stats/level_means.h"
 #include "analysis/stats/one_way.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 struct AnalysisOptions {
-  AnovaOptions anova;
+  stats::AnovaOptions anova;
   bool smaller_is_better = false;  // decides which cell is called best
   // Factors of the heat map's rows and columns; empty: "input" and "output" if both exist, else the first two.
   std::string heat_map_rows, heat_map_columns;
@@ -32,34 +32,34 @@ struct AnalysisOptions {
 
 // One factor alone, for when the one-way F's assumptions fail; empty where a test does not exist for these groups.
 struct RobustTests {
-  std::optional<GroupTest> welch;           // unequal spread
-  std::optional<GroupTest> kruskal_wallis;  // no normality: ranks
+  std::optional<stats::GroupTest> welch;           // unequal spread
+  std::optional<stats::GroupTest> kruskal_wallis;  // no normality: ranks
 };
 
 struct FactorMeans {
   std::string factor;
-  std::vector<LevelMean> levels;
+  std::vector<stats::LevelMean> levels;
 };
 
 struct FactorialAnalysis {
   std::string response;
   bool smaller_is_better = false;
   double confidence = 0.95;
-  DataTable data;
-  std::string problem;                // why there is no F table; empty when there is one
-  AnovaTable anova;                   // empty terms when `problem` is set
-  std::vector<OneWayResult> one_way;  // per factor in table order, without the block; F is NaN where undefined
-  std::vector<RobustTests> robust;    // the same factors
-  std::vector<FactorMeans> means;     // the same factors
-  bool has_heat_map = false;          // false when there are fewer than two factors
-  TwoWayMeans heat_map;
+  stats::DataTable data;
+  std::string problem;                       // why there is no F table; empty when there is one
+  stats::AnovaTable anova;                   // empty terms when `problem` is set
+  std::vector<stats::OneWayResult> one_way;  // per factor in table order, without the block; F is NaN where undefined
+  std::vector<RobustTests> robust;           // the same factors
+  std::vector<FactorMeans> means;            // the same factors
+  bool has_heat_map = false;                 // false when there are fewer than two factors
+  stats::TwoWayMeans heat_map;
   std::vector<std::string> cell_factors;        // names for CellMean::levels
-  std::vector<CellMean> cells;                  // every combination that occurs, best first
+  std::vector<stats::CellMean> cells;           // every combination that occurs, best first
   std::shared_ptr<const ModelDetails> details;  // null when there is no F table
   std::vector<std::string> notes;               // whole sentences for the reader
 };
 
 // InvalidArgument as FitAnova.
-absl::StatusOr<FactorialAnalysis> AnalyseFactorial(DataTable data, const AnalysisOptions& options);
+absl::StatusOr<FactorialAnalysis> AnalyseFactorial(stats::DataTable data, const AnalysisOptions& options);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

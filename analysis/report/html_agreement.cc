@@ -9,7 +9,7 @@
 #include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr size_t kContrastsShown = 20;
@@ -38,7 +38,7 @@ std::string RankPlot(const RankingAgreement& agreement) {
   return figure.Html();
 }
 
-std::string ContrastRow(const Comparison& contrast, bool dunnett) {
+std::string ContrastRow(const stats::Comparison& contrast, bool dunnett) {
   std::string row = fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(contrast.first));
   for (const std::string& text : {FormatNumber(contrast.difference, 3), FormatInterval(contrast.low, contrast.high, 3),
                                   FormatP(dunnett ? contrast.p_dunnett : contrast.p_holm)}) {
@@ -92,4 +92,4 @@ HtmlSection BaselineSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -9,7 +9,7 @@
 #include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr double kCurveWidth = 340, kCurveHeight = 240, kCurveTop = 30, kCurveLeft = 58, kCurveBottom = 40;
@@ -18,9 +18,9 @@ constexpr size_t kMostPoints = 80;       // per line
 constexpr size_t kMostKeyedLevels = 10;  // told apart by colour and marker
 
 // The factor whose levels tell the curves apart: the one with the largest one-way F.
-const OneWayResult* StrongestFactor(const FactorialAnalysis& analysis) {
-  const OneWayResult* strongest = nullptr;
-  for (const OneWayResult& row : analysis.one_way) {
+const stats::OneWayResult* StrongestFactor(const FactorialAnalysis& analysis) {
+  const stats::OneWayResult* strongest = nullptr;
+  for (const stats::OneWayResult& row : analysis.one_way) {
     const auto factor = analysis.data.FactorIndex(row.factor);
     const bool of_all = factor.ok() && analysis.data.factors[*factor].nested_in.empty();  // every trial has it
     if (std::isnan(row.f) || !of_all) continue;
@@ -156,12 +156,12 @@ HtmlSection CurvesSection(const HtmlContext& context) {
   std::vector<std::string> groups = {"all"};
   std::string group_name;
   std::map<int64_t, size_t> group_of_trial;
-  if (const OneWayResult* strongest = StrongestFactor(context.analysis()); strongest != nullptr) {
+  if (const stats::OneWayResult* strongest = StrongestFactor(context.analysis()); strongest != nullptr) {
     for (const FactorMeans& factor : context.analysis().means) {
       if (factor.factor != strongest->factor || factor.levels.size() > kMostKeyedLevels) continue;
       group_name = factor.factor;
       groups.clear();
-      for (const LevelMean& level : factor.levels) groups.push_back(level.level);
+      for (const stats::LevelMean& level : factor.levels) groups.push_back(level.level);
     }
   }
   for (size_t f = 0; f < context.results.factors.size(); ++f) {
@@ -193,4 +193,4 @@ HtmlSection CurvesSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

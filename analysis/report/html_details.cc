@@ -11,7 +11,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr size_t kCellsDrawn = 40;
@@ -86,11 +86,11 @@ std::string CellsFigure(const HtmlContext& context, const CellRanking& ranking) 
   return figure.Html();
 }
 
-std::string PairTable(const std::vector<Comparison>& pairs) {
-  std::vector<const Comparison*> rows;
-  for (const Comparison& pair : pairs) rows.push_back(&pair);
+std::string PairTable(const std::vector<stats::Comparison>& pairs) {
+  std::vector<const stats::Comparison*> rows;
+  for (const stats::Comparison& pair : pairs) rows.push_back(&pair);
   if (rows.size() > kPairsListed) {
-    std::stable_sort(rows.begin(), rows.end(), [](const Comparison* a, const Comparison* b) {
+    std::stable_sort(rows.begin(), rows.end(), [](const stats::Comparison* a, const stats::Comparison* b) {
       return a->estimable != b->estimable ? a->estimable : a->estimable && a->p < b->p;
     });
     rows.resize(kPairsListed);
@@ -100,7 +100,7 @@ std::string PairTable(const std::vector<Comparison>& pairs) {
       "<th scope=\"col\">std. error</th><th scope=\"col\">Tukey interval</th><th scope=\"col\">p (unadjusted)</th>"
       "<th scope=\"col\">p (Tukey)</th><th scope=\"col\">p (Holm)</th><th scope=\"col\">p (Benjamini–Hochberg)</th></tr>"
       "</thead>\n<tbody>\n";
-  for (const Comparison* pair : rows) {
+  for (const stats::Comparison* pair : rows) {
     out += fmt::format("<tr><th scope=\"row\">{} − {}</th>", EscapeHtml(pair->first), EscapeHtml(pair->second));
     if (!pair->estimable) {
       out += fmt::format("<td colspan=\"7\" class=\"l soft\">not estimable: {}</td></tr>\n", EscapeHtml(pair->reason));
@@ -127,13 +127,13 @@ std::string ComparisonTable(const FactorComparison& comparison) {
                      EscapeHtml(comparison.factor), PairTable(comparison.pairs));
 }
 
-std::string SimpleEffectsTables(const SimpleEffects& simple) {
+std::string SimpleEffectsTables(const stats::SimpleEffects& simple) {
   std::string out;
-  for (const SimpleEffect& effect : simple.effects) {
+  for (const stats::SimpleEffect& effect : simple.effects) {
     if (effect.test.df == 0) continue;
     std::string held = HeldText(simple, effect);
     if (!held.empty()) held = " within " + held;
-    const JointTest& test = effect.test;
+    const stats::JointTest& test = effect.test;
     out += fmt::format("<details><summary>{}{}: {}</summary>\n{}</details>\n",
                        EscapeHtml(fmt::format("{}", fmt::join(simple.factors, ":"))), EscapeHtml(held),
                        EscapeHtml(fmt::format("F = {} on {} and {} degrees of freedom, p {}{}", FormatNumber(test.f),
@@ -145,12 +145,12 @@ std::string SimpleEffectsTables(const SimpleEffects& simple) {
   return out;
 }
 
-std::string ContrastsTable(const std::vector<Contrast>& contrasts) {
+std::string ContrastsTable(const std::vector<stats::Contrast>& contrasts) {
   std::string out =
       "<h3>Contrasts</h3>\n<div class=\"wide\"><table id=\"contrasts\"><thead><tr><th scope=\"col\">contrast</th>"
       "<th scope=\"col\">estimate</th><th scope=\"col\">std. error</th><th scope=\"col\">interval</th>"
       "<th scope=\"col\">p</th><th scope=\"col\">p (Holm)</th></tr></thead>\n<tbody>\n";
-  for (const Contrast& contrast : contrasts) {
+  for (const stats::Contrast& contrast : contrasts) {
     out += fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(contrast.formula));
     if (!contrast.estimable) {
       out +=
@@ -169,14 +169,14 @@ std::string ContrastsTable(const std::vector<Contrast>& contrasts) {
 
 std::string ResidualsFigure(const ModelDetails& details) {
   // All rows count in the tests; at most kMostDots are drawn, evenly chosen.
-  std::vector<const ResidualRow*> rows;
+  std::vector<const stats::ResidualRow*> rows;
   const size_t stride = (details.residuals.size() + kMostDots - 1) / kMostDots;
   for (size_t i = 0; i < details.residuals.size(); i += stride) {
     if (std::isfinite(details.residuals[i].studentized)) rows.push_back(&details.residuals[i]);
   }
   if (rows.size() < 3) return "";
   double fit_low = rows[0]->fitted, fit_high = fit_low, low = 0, high = 0;
-  for (const ResidualRow* row : rows) {
+  for (const stats::ResidualRow* row : rows) {
     fit_low = std::min(fit_low, row->fitted);
     fit_high = std::max(fit_high, row->fitted);
     low = std::min(low, row->studentized);
@@ -188,28 +188,28 @@ std::string ResidualsFigure(const ModelDetails& details) {
   std::string out = ScatterPlot("resfit", "Studentized residual by fitted value", "fitted value", fit_low, fit_high,
                                 low, high, [&](SvgFigure& figure, const PlotFrame& frame) {
                                   zero_line(figure, frame);
-                                  for (const ResidualRow* row : rows) {
+                                  for (const stats::ResidualRow* row : rows) {
                                     figure.Dot(frame.x.At(row->fitted), frame.y.At(row->studentized), "dot");
                                   }
                                 });
   std::vector<double> sorted;
-  for (const ResidualRow* row : rows) sorted.push_back(row->studentized);
+  for (const stats::ResidualRow* row : rows) sorted.push_back(row->studentized);
   std::sort(sorted.begin(), sorted.end());
   const double n = static_cast<double>(sorted.size());
-  const double end = NormalQuantile((n - 0.5) / n);
+  const double end = stats::NormalQuantile((n - 0.5) / n);
   out += ScatterPlot("qq", "Normal quantile plot of the residuals", "normal quantile", -end, end, low, high,
                      [&](SvgFigure& figure, const PlotFrame& frame) {
                        const double from = std::max(-end, low), to = std::min(end, high);
                        figure.Line(frame.x.At(from), frame.y.At(from), frame.x.At(to), frame.y.At(to), "ref");
                        for (size_t i = 0; i < sorted.size(); ++i) {
-                         const double quantile = NormalQuantile((static_cast<double>(i) + 0.5) / n);
+                         const double quantile = stats::NormalQuantile((static_cast<double>(i) + 0.5) / n);
                          figure.Dot(frame.x.At(quantile), frame.y.At(sorted[i]), "dot");
                        }
                      });
   out += ScatterPlot("resorder", "Studentized residual in trial order", "row", 0, static_cast<double>(rows.back()->row),
                      low, high, [&](SvgFigure& figure, const PlotFrame& frame) {
                        zero_line(figure, frame);
-                       for (const ResidualRow* row : rows) {
+                       for (const stats::ResidualRow* row : rows) {
                          figure.Dot(frame.x.At(static_cast<double>(row->row)), frame.y.At(row->studentized), "dot");
                        }
                      });
@@ -287,7 +287,7 @@ HtmlSection ComparisonsSection(const HtmlContext& context) {
         tables;
   }
   if (!details.simple_effects.empty()) section.body += "<h3>Simple effects</h3>\n";
-  for (const SimpleEffects& simple : details.simple_effects) section.body += SimpleEffectsTables(simple);
+  for (const stats::SimpleEffects& simple : details.simple_effects) section.body += SimpleEffectsTables(simple);
   if (!details.contrasts.empty()) section.body += ContrastsTable(details.contrasts);
   return section;
 }
@@ -316,7 +316,7 @@ HtmlSection DiagnosticsSection(const HtmlContext& context) {
   }
   if (details.has_permutation) {
     std::string parts;
-    for (const PermutationTerm& term : details.permutation.terms) {
+    for (const stats::PermutationTerm& term : details.permutation.terms) {
       if (std::isnan(term.p)) continue;
       parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", term.term, FormatP(term.p));
     }
@@ -324,7 +324,7 @@ HtmlSection DiagnosticsSection(const HtmlContext& context) {
                                           details.permutation.permutations, parts));
   }
   if (details.has_mixed_model) {
-    const MixedModel& mixed = details.mixed_model;
+    const stats::MixedModel& mixed = details.mixed_model;
     section.body +=
         Paragraph(fmt::format("With {} as a random factor (REML): variance between its levels {}, residual variance "
                               "{}, intraclass correlation {}.",
@@ -334,4 +334,4 @@ HtmlSection DiagnosticsSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

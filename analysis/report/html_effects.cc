@@ -9,7 +9,7 @@
 #include "analysis/stats/nesting.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr double kPlotHeight = 210, kTop = 30, kLeft = 54, kRight = 14;
@@ -79,7 +79,7 @@ std::vector<AdjustedLevel> AdjustedLevels(const FactorialAnalysis& analysis, con
   if (analysis.details == nullptr) return out;
   for (const FactorComparison& comparison : analysis.details->comparisons) {
     if (comparison.factor != factor.factor) continue;
-    for (const MarginalMean& mean : comparison.means.means) {
+    for (const stats::MarginalMean& mean : comparison.means.means) {
       for (size_t i = 0; i < factor.levels.size(); ++i) {
         if (mean.estimable && factor.levels[i].level == mean.levels[0]) out[i] = {mean.mean, mean.low, mean.high};
       }
@@ -93,7 +93,7 @@ std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& facto
   const std::vector<AdjustedLevel> adjusted = AdjustedLevels(context.analysis(), factor);
   const bool has_model = context.analysis().details != nullptr;
   std::vector<std::string> levels;
-  for (const LevelMean& level : factor.levels) levels.push_back(level.level);
+  for (const stats::LevelMean& level : factor.levels) levels.push_back(level.level);
   const LevelAxis axis = PlanLevelAxis(levels, levels.size() > 6 ? 46 : 54);
   const double right =
       std::max(kLeft + axis.step * static_cast<double>(levels.size()), kLeft + TextWidth(factor.factor, 12));
@@ -106,7 +106,7 @@ std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& facto
   if (!std::isnan(grand_mean)) figure.Line(kLeft, y.At(grand_mean), right, y.At(grand_mean), "ref");
   std::vector<std::pair<double, double>> line;
   for (size_t i = 0; i < factor.levels.size(); ++i) {
-    const LevelMean& level = factor.levels[i];
+    const stats::LevelMean& level = factor.levels[i];
     if (level.n == 0) continue;
     const double x = kLeft + axis.step * (static_cast<double>(i) + 0.5);
     const bool by_model = !std::isnan(adjusted[i].mean);
@@ -138,7 +138,8 @@ std::string MainEffectPanel(const HtmlContext& context, const FactorMeans& facto
   return figure.Html();
 }
 
-std::string InteractionPanel(const HtmlContext& context, const TwoWayMeans& means, const YRange& range, int number) {
+std::string InteractionPanel(const HtmlContext& context, const stats::TwoWayMeans& means, const YRange& range,
+                             int number) {
   // Columns of `means` run along x, rows are the lines.
   const LevelAxis axis = PlanLevelAxis(means.column_levels, means.column_levels.size() > 6 ? 46 : 56);
   const double right = kLeft + axis.step * static_cast<double>(means.column_levels.size());
@@ -180,7 +181,7 @@ HtmlSection MainEffectsSection(const HtmlContext& context) {
       range.Include(level.low);
       range.Include(level.high);
     }
-    for (const LevelMean& level : factor.levels) {
+    for (const stats::LevelMean& level : factor.levels) {
       if (level.n == 0) continue;
       range.Include(level.mean);
       if (!by_model) {
@@ -217,9 +218,9 @@ HtmlSection MainEffectsSection(const HtmlContext& context) {
 HtmlSection InteractionsSection(const HtmlContext& context) {
   const FactorialAnalysis& analysis = context.analysis();
   HtmlSection section{"interactions", "Interactions", ""};
-  std::vector<TwoWayMeans> panels;
-  const bool nested = HasNestedFactors(analysis.data);
-  const DataTable observed = nested ? WithoutAbsentLevels(analysis.data) : DataTable{};
+  std::vector<stats::TwoWayMeans> panels;
+  const bool nested = stats::HasNestedFactors(analysis.data);
+  const stats::DataTable observed = nested ? stats::WithoutAbsentLevels(analysis.data) : stats::DataTable{};
   for (size_t a = 0; a < analysis.means.size(); ++a) {
     for (size_t b = a + 1; b < analysis.means.size() && panels.size() < kMostPanels; ++b) {
       // The factor with more levels along x, the other one as lines.
@@ -230,15 +231,15 @@ HtmlSection InteractionsSection(const HtmlContext& context) {
           analysis.means[b].factor == analysis.heat_map.column_factor && analysis.means.size() > 2) {
         continue;  // shown above, with its empty combinations
       }
-      auto means =
-          ComputeTwoWayMeans(nested ? observed : analysis.data, analysis.means[lines].factor, analysis.means[x].factor,
-                             analysis.confidence, context.options.include_stopped_early);
+      auto means = stats::ComputeTwoWayMeans(nested ? observed : analysis.data, analysis.means[lines].factor,
+                                             analysis.means[x].factor, analysis.confidence,
+                                             context.options.include_stopped_early);
       if (means.ok()) panels.push_back(*std::move(means));
     }
   }
   YRange range;
-  for (const TwoWayMeans& panel : panels) {
-    for (const LevelMean& cell : panel.cells) {
+  for (const stats::TwoWayMeans& panel : panels) {
+    for (const stats::LevelMean& cell : panel.cells) {
       if (cell.n > 0) range.Include(cell.mean);
     }
   }
@@ -255,4 +256,4 @@ HtmlSection InteractionsSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

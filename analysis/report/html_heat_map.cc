@@ -7,7 +7,7 @@
 #include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr double kCellWidth = 82, kCellHeight = 40, kHeaderHeight = 52, kRightMargin = 20, kLegendHeight = 62;
@@ -58,12 +58,12 @@ HtmlSection HeatMapSection(const HtmlContext& context) {
   const FactorialAnalysis& analysis = context.analysis();
   HtmlSection section{"heat-map", "Heat map", ""};
   if (!analysis.has_heat_map) return section;
-  const TwoWayMeans& map = analysis.heat_map;
+  const stats::TwoWayMeans& map = analysis.heat_map;
   section.heading = fmt::format("{} × {}", map.row_factor, map.column_factor);
 
   Range range;
-  const LevelMean* best = nullptr;
-  for (const LevelMean& cell : map.cells) {
+  const stats::LevelMean* best = nullptr;
+  for (const stats::LevelMean& cell : map.cells) {
     if (cell.n == 0) continue;
     range.low = std::min(range.low, cell.mean);
     range.high = std::max(range.high, cell.mean);
@@ -93,7 +93,7 @@ HtmlSection HeatMapSection(const HtmlContext& context) {
     figure.Text(left - 10, y + kCellHeight / 2 + 4, "e", map.row_levels[r]);
     for (size_t c = 0; c < map.column_levels.size(); ++c) {
       const double x = left + cell_width * static_cast<double>(c);
-      const LevelMean& cell = map.At(r, c);
+      const stats::LevelMean& cell = map.At(r, c);
       const std::string name = fmt::format("{} → {}", map.row_levels[r], map.column_levels[c]);
       if (cell.n > 0) {
         const ScaleColour colour = SequentialColour(range.worst_to_best(cell.mean, analysis.smaller_is_better));
@@ -133,4 +133,4 @@ HtmlSection HeatMapSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

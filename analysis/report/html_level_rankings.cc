@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr size_t kCellsShown = 60;
@@ -74,4 +74,4 @@ HtmlSection LevelRankingsSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

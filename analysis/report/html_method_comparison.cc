@@ -7,7 +7,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 // "24.0 MB (20.1 MB … 31.0 MB)" where trials of a method differ.
@@ -53,13 +53,13 @@ std::string MethodMeansTable(const HtmlContext& context, const MethodComparison&
 }
 
 std::string BaselineTable(const MethodComparison& comparison, const std::string& id, const std::string& baseline,
-                          const std::vector<Comparison>& with_baseline) {
+                          const std::vector<stats::Comparison>& with_baseline) {
   if (with_baseline.empty()) return "";
   std::string out = fmt::format("<h3>Less {}</h3>\n<div class=\"wide\"><table id=\"{}\">\n{}", EscapeHtml(baseline), id,
                                 TableHead({comparison.factor, "difference", "std. error",
                                            fmt::format("{:g} % interval (together)", 100 * comparison.confidence), "p",
                                            "p (Dunnett)", "p (Holm)"}));
-  for (const Comparison& pair : with_baseline) {
+  for (const stats::Comparison& pair : with_baseline) {
     if (!pair.estimable) {
       out +=
           fmt::format("<tr><th scope=\"row\">{}</th><td colspan=\"6\" class=\"l soft\">not estimable: {}</td></tr>\n",
@@ -73,7 +73,7 @@ std::string BaselineTable(const MethodComparison& comparison, const std::string&
   return out + "</tbody></table></div>\n";
 }
 
-std::string EqualMeansSentence(const JointTest& equal, double residual_df) {
+std::string EqualMeansSentence(const stats::JointTest& equal, double residual_df) {
   if (!(equal.df > 0) || std::isnan(equal.f)) return "";
   return Paragraph(fmt::format("All these means equal: F = {} on {} and {} degrees of freedom, p {}{}.",
                                FormatNumber(equal.f), FormatCount(equal.df), FormatCount(residual_df),
@@ -122,4 +122,4 @@ HtmlSection MethodComparisonSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

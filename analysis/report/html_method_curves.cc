@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr double kLinesWidth = 520, kLinesHeight = 300, kLinesTop = 30, kLinesLeft = 58, kLinesBottom = 40;
@@ -177,4 +177,4 @@ std::string MethodCurvesFigure(const HtmlContext& context) {
                      EscapeHtml(context.Title()), drawn, EscapeHtml(caption), ListLines(lines));
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

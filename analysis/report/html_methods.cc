@@ -5,7 +5,7 @@
 #include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 HtmlSection MethodsSection(const HtmlContext& context) {
   HtmlSection section{"methods", "Methods", ""};
@@ -42,4 +42,4 @@ HtmlSection ProvenanceSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

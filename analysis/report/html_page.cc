@@ -5,7 +5,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 absl::StatusOr<std::string> RenderHtml(const SweepResults& results, const ReportOptions& options) {
   LOUPE_ASSIGN_OR_RETURN(const SweepAnalysis sweep, AnalyseSweep(results, options));
@@ -43,4 +43,4 @@ absl::StatusOr<std::string> RenderHtml(const SweepResults& results, const Report
   return page + "</main>\n</body>\n</html>\n";
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -8,7 +8,7 @@
 #include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 size_t FactorIndexOf(const SweepResults& results, const std::string& name) {
@@ -32,7 +32,7 @@ struct SampleGrid {
 class GridWriter {
  public:
   GridWriter(const HtmlContext& context, PictureSource& pictures) : context_(context), pictures_(pictures) {
-    const TwoWayMeans& map = context.analysis().heat_map;
+    const stats::TwoWayMeans& map = context.analysis().heat_map;
     row_ = FactorIndexOf(context.results, map.row_factor);
     column_ = FactorIndexOf(context.results, map.column_factor);
   }
@@ -54,7 +54,7 @@ class GridWriter {
   }
 
   std::string Html(const SampleGrid& grid, bool name_other_levels) {
-    const TwoWayMeans& map = context_.analysis().heat_map;
+    const stats::TwoWayMeans& map = context_.analysis().heat_map;
     std::string out =
         fmt::format("<div class=\"wide\"><table class=\"sheets\">\n<thead><tr><th scope=\"col\">{} ↓ {} →</th>",
                     EscapeHtml(map.row_factor), EscapeHtml(map.column_factor));
@@ -71,7 +71,7 @@ class GridWriter {
 
  private:
   std::string Cell(const SampleGrid& grid, const std::string& row, const std::string& column, bool name_other_levels) {
-    const TwoWayMeans& map = context_.analysis().heat_map;
+    const stats::TwoWayMeans& map = context_.analysis().heat_map;
     const auto found = grid.shown.find({row, column});
     if (found == grid.shown.end()) {
       const bool planned = PlannedTrials(context_.results, map.row_factor, row, map.column_factor, column) > 0;
@@ -100,7 +100,7 @@ class GridWriter {
 // One grid per combination of the other factors that has trials, in level order; each pair's first replicate.
 std::vector<SampleGrid> GridsPerCombination(const HtmlContext& context, const GridWriter& writer) {
   std::map<std::vector<int32_t>, SampleGrid> grids;
-  const TwoWayMeans& map = context.analysis().heat_map;
+  const stats::TwoWayMeans& map = context.analysis().heat_map;
   const size_t row = FactorIndexOf(context.results, map.row_factor),
                column = FactorIndexOf(context.results, map.column_factor);
   for (const TrialRecord& trial : context.results.trials) {
@@ -157,4 +157,4 @@ HtmlSection SamplesSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

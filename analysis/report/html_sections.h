@@ -8,7 +8,7 @@
 #include "analysis/report/sweep_analysis.h"
 #include "analysis/report/sweep_results.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 struct HtmlContext {
   const SweepResults& results;
@@ -56,4 +56,4 @@ std::string TableRow(const std::string& name, const std::vector<std::string>& ce
 // "<p>…</p>" with the text escaped.
 std::string Paragraph(std::string_view text, std::string_view cls = "");
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

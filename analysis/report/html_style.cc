@@ -1,6 +1,6 @@
 #include "analysis/report/html_style.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // Series colours: Okabe & Ito (2008), "Color Universal Design"; lightened for a dark page where contrast asks.
 const char kReportStyle[] = R"css(
@@ -71,4 +71,4 @@ body{font-size:11pt}main{max-width:none;padding:0}nav{display:none}.wide{overflo
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 )css";
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

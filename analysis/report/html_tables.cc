@@ -10,7 +10,7 @@
 #include "analysis/stats/nesting.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr size_t kCellsShown = 15;
@@ -37,7 +37,7 @@ std::string PWithStars(double p) {
 }
 
 // Partial η² as a bar with its interval as a whisker, on [0, 1].
-std::string EffectBar(const EffectSize& effect) {
+std::string EffectBar(const stats::EffectSize& effect) {
   if (std::isnan(effect.partial_eta_sq)) return "–";
   constexpr double kWidth = 130, kHeight = 16;
   SvgFigure figure(kWidth, kHeight, fmt::format("partial eta squared {}", FormatNumber(effect.partial_eta_sq, 3)), "");
@@ -70,7 +70,7 @@ std::string PowerTable(const FactorialAnalysis& analysis) {
 }
 
 std::string MultiFactorTable(const HtmlContext& context) {
-  const AnovaTable& anova = context.analysis().anova;
+  const stats::AnovaTable& anova = context.analysis().anova;
   std::string out = fmt::format(
       "<div class=\"wide\"><table id=\"anova\"><caption>{} on {}, Type {} sums of squares. Bars: partial η² with its "
       "{:g} % interval, from 0 to 1.</caption>\n",
@@ -78,14 +78,14 @@ std::string MultiFactorTable(const HtmlContext& context) {
       100 * context.analysis().confidence);
   out +=
       Head({"term", "df", "sum of squares", "mean square", "F", "p", "partial η²", "interval", "ω²", ""}) + "<tbody>\n";
-  for (const AnovaTerm& term : anova.terms) {
-    const EffectSize& effect = term.effect;
+  for (const stats::AnovaTerm& term : anova.terms) {
+    const stats::EffectSize& effect = term.effect;
     std::string df = FormatCount(term.df);
     if (term.df != term.nominal_df)
       df += fmt::format(" <span class=\"soft\">of {}</span>", FormatCount(term.nominal_df));
     std::string name = EscapeHtml(term.term);
     if (term.is_block) name += " <span class=\"soft\">(block)</span>";
-    if (NestedTermName(term.term, term.within) != term.term)
+    if (stats::NestedTermName(term.term, term.within) != term.term)
       name += fmt::format(" <span class=\"soft\">in {}</span>", EscapeHtml(term.within));
     if (!term.estimable) name += " <span class=\"soft\">(not estimable)</span>";
     out += Row({name, df, FormatNumber(term.sum_sq), FormatNumber(term.mean_sq), FormatNumber(term.f),
@@ -113,7 +113,7 @@ std::string OneWayTable(const HtmlContext& context) {
                "p Welch", "p K–W"}) +
          "<tbody>\n";
   for (size_t i = 0; i < context.analysis().one_way.size(); ++i) {
-    const OneWayResult& row = context.analysis().one_way[i];
+    const stats::OneWayResult& row = context.analysis().one_way[i];
     const RobustTests& robust = context.analysis().robust[i];
     out += Row({EscapeHtml(row.factor), FormatCount(row.between_df), FormatNumber(row.between_mean_sq),
                 FormatCount(row.within_df), FormatNumber(row.within_mean_sq), FormatNumber(row.f), PWithStars(row.p),
@@ -138,7 +138,7 @@ std::string ShareBar(double share) {
 
 std::string ImportanceTable(const FactorialAnalysis& analysis) {
   if (analysis.details == nullptr || analysis.details->importance.shares.empty()) return "";
-  const std::vector<ImportanceShare>& shares = analysis.details->importance.shares;
+  const std::vector<stats::ImportanceShare>& shares = analysis.details->importance.shares;
   std::string out =
       "<h3>Importance</h3>\n<p>Functional ANOVA share of each factor and pair in the variance over all combinations, "
       "by a "
@@ -146,7 +146,7 @@ std::string ImportanceTable(const FactorialAnalysis& analysis) {
       "the "
       "tables above do not.</p>\n<div class=\"wide\"><table id=\"importance\">\n";
   out += Head({"factors", "share", "sd over trees", ""}) + "<tbody>\n";
-  for (const ImportanceShare& share : shares) {
+  for (const stats::ImportanceShare& share : shares) {
     std::string name;
     for (const std::string& factor : share.factors) name += (name.empty() ? "" : " × ") + EscapeHtml(factor);
     out += Row({name, Percent(share.share), Percent(share.spread), ShareBar(share.share)});
@@ -193,8 +193,8 @@ std::string TableRow(const std::string& name, const std::vector<std::string>& ce
 std::string SummaryTiles(const HtmlContext& context) {
   const FactorialAnalysis& analysis = context.analysis();
   std::string out = "<div class=\"tiles\">\n";
-  const AnovaTerm* strongest = nullptr;
-  for (const AnovaTerm& term : analysis.anova.terms) {
+  const stats::AnovaTerm* strongest = nullptr;
+  for (const stats::AnovaTerm& term : analysis.anova.terms) {
     if (term.is_block || std::isnan(term.f)) continue;
     if (strongest == nullptr || term.f > strongest->f) strongest = &term;
   }
@@ -204,7 +204,7 @@ std::string SummaryTiles(const HtmlContext& context) {
                 fmt::format("F = {}, p {}{}", FormatNumber(strongest->f), p.starts_with('<') ? "" : "= ", p));
   }
   if (!analysis.cells.empty()) {
-    const CellMean& best = analysis.cells.front();
+    const stats::CellMean& best = analysis.cells.front();
     out += Tile(fmt::format("Best cell ({} {})", analysis.smaller_is_better ? "lowest" : "highest", context.Title()),
                 LevelsText(analysis.cell_factors, best.levels),
                 fmt::format("{} = {}{}", context.Title(), FormatNumber(best.mean.mean),
@@ -233,7 +233,7 @@ HtmlSection FTableSection(const HtmlContext& context) {
     section.body += "</ul></div>\n";
   }
   const bool any_one_way = std::any_of(analysis.one_way.begin(), analysis.one_way.end(),
-                                       [](const OneWayResult& row) { return !std::isnan(row.f); });
+                                       [](const stats::OneWayResult& row) { return !std::isnan(row.f); });
   if (any_one_way) section.body += OneWayTable(context);
   section.body += ImportanceTable(analysis);
   if (analysis.problem.empty()) section.body += PowerTable(analysis);
@@ -254,7 +254,7 @@ std::string BestCellsTable(const HtmlContext& context) {
   if (ranked) header.push_back("may be the best");
   out += Head(header) + "<tbody>\n";
   for (size_t i = 0; i < shown; ++i) {
-    const CellMean& cell = analysis.cells[i];
+    const stats::CellMean& cell = analysis.cells[i];
     std::vector<std::string> row = {fmt::format("{}", i + 1)};
     for (const std::string& level : cell.levels) row.push_back(EscapeHtml(level));
     // The pooled error where there is one: an interval from two replicates alone says nothing.
@@ -300,4 +300,4 @@ HtmlSection MissingSection(const HtmlContext& context) {
   return section;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -16,7 +16,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using Codes = std::vector<int32_t>;  // of some factors' levels
@@ -29,8 +29,8 @@ struct Roles {
   std::vector<size_t> cells;
 };
 
-absl::StatusOr<Roles> RolesIn(const DataTable& data, const FactorQuestion& asked, const std::string& question,
-                              const std::string& block) {
+absl::StatusOr<Roles> RolesIn(const stats::DataTable& data, const stats::FactorQuestion& asked,
+                              const std::string& question, const std::string& block) {
   const auto refuse = [&question](std::string_view why) {
     return absl::InvalidArgumentError(fmt::format("rankings between '{}': {}", question, why));
   };
@@ -44,7 +44,7 @@ absl::StatusOr<Roles> RolesIn(const DataTable& data, const FactorQuestion& asked
   std::vector<size_t> named = roles.within;
   named.push_back(roles.between);
   for (const size_t factor : named) {
-    const Factor& one = data.factors[factor];
+    const stats::Factor& one = data.factors[factor];
     if (one.name == block) return refuse(fmt::format("'{}' is averaged over in any case", one.name));
     if (!one.nested_in.empty()) {
       return refuse(fmt::format("'{}' exists where {} is {} alone", one.name, one.nested_in, one.nested_level));
@@ -62,7 +62,7 @@ absl::StatusOr<Roles> RolesIn(const DataTable& data, const FactorQuestion& asked
   return roles;
 }
 
-Codes CodesOf(const DataTable& data, const std::vector<size_t>& factors, size_t row) {
+Codes CodesOf(const stats::DataTable& data, const std::vector<size_t>& factors, size_t row) {
   Codes codes;
   for (const size_t factor : factors) codes.push_back(data.factors[factor].codes[row]);
   return codes;
@@ -77,14 +77,14 @@ struct Sum {
 // By level, cell and block. Of what one level has of a block, all or nothing is used.
 using Scores = std::map<std::tuple<int32_t, Codes, Codes>, Sum>;
 
-Scores ScoresOf(const DataTable& data, const Roles& roles, bool include_stopped_early) {
+Scores ScoresOf(const stats::DataTable& data, const Roles& roles, bool include_stopped_early) {
   Scores scores;
   std::vector<size_t> all = {roles.between};
   all.insert(all.end(), roles.cells.begin(), roles.cells.end());
   all.insert(all.end(), roles.blocks.begin(), roles.blocks.end());
-  SampleAccount account;
+  stats::SampleAccount account;
   for (size_t row = 0; row < data.rows(); ++row) {
-    if (!RowIsUsed(data, row, all, include_stopped_early, account)) continue;
+    if (!stats::RowIsUsed(data, row, all, include_stopped_early, account)) continue;
     const int32_t level = data.factors[roles.between].codes[row];
     Sum& of = scores[{level, CodesOf(data, roles.cells, row), CodesOf(data, roles.blocks, row)}];
     of.sum += data.Response(row);
@@ -105,8 +105,9 @@ std::vector<double> CellMeansOf(const Scores& scores, int32_t level, const std::
 }
 
 // NaN where one of them is the same for all cells, or there is one cell.
-RankAgreement AgreementOf(const std::vector<double>& a, const std::vector<double>& b) {
-  return SpearmanAgreement(a, b).value_or(RankAgreement{.rho = kNaN, .p = kNaN, .n = a.size()});
+stats::RankAgreement AgreementOf(const std::vector<double>& a, const std::vector<double>& b) {
+  return stats::SpearmanAgreement(a, b).value_or(
+      stats::RankAgreement{.rho = stats::kNaN, .p = stats::kNaN, .n = a.size()});
 }
 
 // The blocks with the same codes from `begin` to `end`, by these codes.
@@ -117,11 +118,11 @@ std::map<Codes, std::vector<Codes>> Grouped(const std::vector<Codes>& blocks, st
   return groups;
 }
 
-std::vector<std::string> NamesOf(const DataTable& data, const std::vector<size_t>& factors, const Codes& codes) {
+std::vector<std::string> NamesOf(const stats::DataTable& data, const std::vector<size_t>& factors, const Codes& codes) {
   std::vector<std::string> names;
   for (size_t i = 0; i < codes.size(); ++i) {
     const std::vector<std::string>& levels = data.factors[factors[i]].levels;
-    names.push_back(codes[i] == kMissingLevel ? "" : levels[static_cast<size_t>(codes[i])]);
+    names.push_back(codes[i] == stats::kMissingLevel ? "" : levels[static_cast<size_t>(codes[i])]);
   }
   return names;
 }
@@ -141,10 +142,10 @@ double MeanAgreement(const Scores& scores, int32_t level, const std::vector<Code
 
 }  // namespace
 
-absl::StatusOr<LevelRankings> RankingsBetweenLevels(const DataTable& data, const std::string& question,
+absl::StatusOr<LevelRankings> RankingsBetweenLevels(const stats::DataTable& data, const std::string& question,
                                                     const std::string& block, bool smaller_is_better, double confidence,
                                                     bool include_stopped_early) {
-  LOUPE_ASSIGN_OR_RETURN(const FactorQuestion asked, ParseFactorQuestion("rankings between", question));
+  LOUPE_ASSIGN_OR_RETURN(const stats::FactorQuestion asked, stats::ParseFactorQuestion("rankings between", question));
   LOUPE_ASSIGN_OR_RETURN(const Roles roles, RolesIn(data, asked, question, block));
   LevelRankings result{.factor = data.factors[roles.between].name};
   for (const size_t factor : roles.blocks) result.averaged_over.push_back(data.factors[factor].name);
@@ -217,7 +218,7 @@ absl::StatusOr<LevelRankings> RankingsBetweenLevels(const DataTable& data, const
       LevelPairRanking pair{.first = result.levels[static_cast<size_t>(std::distance(levels.begin(), first))],
                             .second = result.levels[static_cast<size_t>(std::distance(levels.begin(), second))],
                             .spearman = AgreementOf(means[*first], means[*second])};
-      pair.interval = SpearmanInterval(pair.spearman, confidence);
+      pair.interval = stats::SpearmanInterval(pair.spearman, confidence);
       for (const auto& [codes, of] : within) {
         if (held == 0) break;
         pair.rho_within.push_back(
@@ -251,4 +252,4 @@ std::string LevelRankingsSentence(const LevelRankings& rankings) {
                      rankings.cells.size(), fmt::join(rankings.cell_factors, " × "), means);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -9,13 +9,13 @@
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/rank.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // Two levels' orders of the cells.
 struct LevelPairRanking {
   std::string first, second;
-  RankAgreement spearman;  // ρ and p are NaN where one of them ranks nothing
-  RankInterval interval;
+  stats::RankAgreement spearman;  // ρ and p are NaN where one of them ranks nothing
+  stats::RankInterval interval;
   std::vector<double> rho_within;  // one per entry of LevelRankings::within_levels
 };
 
@@ -45,11 +45,11 @@ struct LevelRankings {
 // `question`: "base | subject", or "base" alone. Rows without a response, and stopped ones unless asked for, are left
 // out. INVALID_ARGUMENT: the question cannot be read, names a factor that is not in the table or one that exists within
 // a method only, more than one before '|', or `block` (the replicate's name, empty where there is none).
-absl::StatusOr<LevelRankings> RankingsBetweenLevels(const DataTable& data, const std::string& question,
+absl::StatusOr<LevelRankings> RankingsBetweenLevels(const stats::DataTable& data, const std::string& question,
                                                     const std::string& block, bool smaller_is_better, double confidence,
                                                     bool include_stopped_early);
 
 // What the numbers are, in one sentence; or the reason why there are none.
 std::string LevelRankingsSentence(const LevelRankings& rankings);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -13,11 +13,11 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 MethodCost CostOf(const CostColumn& column, const std::vector<int32_t>& cell_of_row, const std::vector<bool>& is_cell) {
-  MethodCost cost{.n = 0, .mean = 0, .low = kNaN, .high = kNaN};
+  MethodCost cost{.n = 0, .mean = 0, .low = stats::kNaN, .high = stats::kNaN};
   for (size_t row = 0; row < std::min(cell_of_row.size(), column.values.size()); ++row) {
     const double value = column.values[row];
     if (cell_of_row[row] < 0 || !is_cell[static_cast<size_t>(cell_of_row[row])] || !std::isfinite(value)) continue;
@@ -26,20 +26,20 @@ MethodCost CostOf(const CostColumn& column, const std::vector<int32_t>& cell_of_
     cost.low = cost.n == 1 ? value : std::min(cost.low, value);
     cost.high = cost.n == 1 ? value : std::max(cost.high, value);
   }
-  if (cost.n == 0) cost.mean = kNaN;
+  if (cost.n == 0) cost.mean = stats::kNaN;
   return cost;
 }
 
 // The setting of a method's own factors whose mean is best; nothing when it has no factors of its own.
-absl::Status FindBest(const LinearModel& model, const std::string& factor, bool smaller_is_better, double confidence,
-                      MethodSummary& summary) {
-  summary.best.mean = summary.best.std_error = summary.best.low = summary.best.high = kNaN;
+absl::Status FindBest(const stats::LinearModel& model, const std::string& factor, bool smaller_is_better,
+                      double confidence, MethodSummary& summary) {
+  summary.best.mean = summary.best.std_error = summary.best.low = summary.best.high = stats::kNaN;
   if (summary.own_factors.empty()) return absl::OkStatus();
   std::vector<std::string> asked = {factor};
   asked.insert(asked.end(), summary.own_factors.begin(), summary.own_factors.end());
-  LOUPE_ASSIGN_OR_RETURN(const MarginalMeans settings,
-                         ComputeMarginalMeans(model, asked, Combinations::kOccurring, confidence));
-  for (const MarginalMean& setting : settings.means) {
+  LOUPE_ASSIGN_OR_RETURN(const stats::MarginalMeans settings,
+                         stats::ComputeMarginalMeans(model, asked, stats::Combinations::kOccurring, confidence));
+  for (const stats::MarginalMean& setting : settings.means) {
     if (setting.levels.front() != summary.method) continue;
     ++summary.settings;
     if (!setting.estimable) continue;
@@ -56,7 +56,7 @@ absl::Status FindBest(const LinearModel& model, const std::string& factor, bool 
 void MarkParetoFront(const std::string& response, bool smaller_is_better, MethodComparison& result) {
   std::vector<std::vector<double>> rows;
   for (const MethodSummary& summary : result.methods) {
-    const double mean = summary.mean.estimable ? summary.mean.mean : kNaN;
+    const double mean = summary.mean.estimable ? summary.mean.mean : stats::kNaN;
     rows.push_back({smaller_is_better ? mean : -mean});
   }
   std::vector<std::string> titles;
@@ -92,7 +92,7 @@ void MarkParetoFront(const std::string& response, bool smaller_is_better, Method
   result.sentences.push_back(std::move(sentence));
 }
 
-void SayWhatIsNotCompared(const LinearModel& model, size_t factor, MethodComparison& result) {
+void SayWhatIsNotCompared(const stats::LinearModel& model, size_t factor, MethodComparison& result) {
   std::set<std::string> with_results;
   std::vector<std::string> alone, without;
   for (const MethodSummary& summary : result.methods) {
@@ -105,7 +105,7 @@ void SayWhatIsNotCompared(const LinearModel& model, size_t factor, MethodCompari
   if (!without.empty()) {
     result.sentences.push_back(fmt::format("No result so far of {}: not compared.", fmt::join(without, ", ")));
   }
-  for (const Comparison& pair : result.with_baseline) {
+  for (const stats::Comparison& pair : result.with_baseline) {
     if (pair.estimable) continue;
     result.sentences.push_back(fmt::format("{} cannot be compared with {}: {}.", pair.first, pair.second, pair.reason));
   }
@@ -123,7 +123,7 @@ void SayWhatIsNotCompared(const LinearModel& model, size_t factor, MethodCompari
       "methods that do not have it.");
 }
 
-absl::Status CompareAtBudget(const LinearModel& model, const MethodQuestion& question, double confidence,
+absl::Status CompareAtBudget(const stats::LinearModel& model, const MethodQuestion& question, double confidence,
                              MethodComparison& result) {
   const ParameterBudget& budget = question.budget;
   if (budget.parameters == 0) return absl::OkStatus();
@@ -159,7 +159,7 @@ std::string FormatCost(double value, CostUnit unit) {
   return "";
 }
 
-absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const MethodQuestion& question,
+absl::StatusOr<MethodComparison> CompareMethods(const stats::LinearModel& model, const MethodQuestion& question,
                                                 bool smaller_is_better, double confidence) {
   MethodComparison result;
   result.factor = question.factor;
@@ -171,12 +171,12 @@ absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const 
     result.cost_units.push_back(cost.unit);
   }
   LOUPE_ASSIGN_OR_RETURN(const size_t factor, model.data().FactorIndex(question.factor));
-  LOUPE_ASSIGN_OR_RETURN(const MarginalMeans means,
-                         ComputeMarginalMeans(model, {question.factor}, Combinations::kAll, confidence));
-  const CellTable& cells = model.cells();
+  LOUPE_ASSIGN_OR_RETURN(const stats::MarginalMeans means,
+                         stats::ComputeMarginalMeans(model, {question.factor}, stats::Combinations::kAll, confidence));
+  const stats::CellTable& cells = model.cells();
   const size_t position = cells.PositionOf(factor);
   std::vector<Eigen::RowVectorXd> combinations;
-  for (const MarginalMean& mean : means.means) {
+  for (const stats::MarginalMean& mean : means.means) {
     MethodSummary& summary = result.methods.emplace_back();
     summary.method = mean.levels.front();
     summary.mean = mean;
@@ -187,7 +187,7 @@ absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const 
       if (is_cell[cell]) summary.trials += static_cast<int64_t>(cells.n[cell]);
     }
     for (size_t other = 0; other < cells.factors.size(); ++other) {
-      const CellNesting nesting = cells.NestingOf(other);
+      const stats::CellNesting nesting = cells.NestingOf(other);
       if (nesting.nested && nesting.outer == position && nesting.outer_level == mean.at[position])
         summary.own_factors.push_back(model.data().factors[cells.factors[other]].name);
     }
@@ -195,9 +195,9 @@ absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const 
     if (summary.own_factors.empty()) summary.settings = 1;
     for (const CostColumn& cost : question.costs) summary.costs.push_back(CostOf(cost, cells.cell_of_row, is_cell));
   }
-  result.equal = TestEqualMeans(model, combinations);
+  result.equal = stats::TestEqualMeans(model, combinations);
   result.baseline = question.baseline.empty() ? result.methods.front().method : question.baseline;
-  auto compared = CompareToBaseline(model, means, {result.baseline});
+  auto compared = stats::CompareToBaseline(model, means, {result.baseline});
   if (!compared.ok()) {
     return absl::InvalidArgumentError(fmt::format("baseline method: {}", std::string(compared.status().message())));
   }
@@ -208,4 +208,4 @@ absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const 
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -14,7 +14,7 @@
 #include "analysis/stats/linear_model.h"
 #include "analysis/stats/marginal_means.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // The cost that budgets are of.
 inline constexpr const char* kParametersCost = "parameters";
@@ -53,9 +53,9 @@ struct MethodSummary {
   int64_t trials = 0;                    // used
   int64_t settings = 0;                  // combinations of its own factors that occur; 1 when it has none
   std::vector<std::string> own_factors;  // in the model
-  MarginalMean mean;                     // over its settings, each with the same weight
+  stats::MarginalMean mean;              // over its settings, each with the same weight
   std::vector<std::string> best_levels;  // of own_factors, where the model's mean is best; empty when it has none
-  MarginalMean best;                     // NaN when there is none
+  stats::MarginalMean best;              // NaN when there is none
   std::vector<MethodCost> costs;         // in the order of MethodQuestion::costs
   // Whether no other method is at least as good in every number of MethodComparison::pareto_of and better in one
   // (pareto_front.h). Nothing where one of its numbers is missing, and where pareto_of is empty.
@@ -65,9 +65,9 @@ struct MethodSummary {
 struct MethodComparison {
   std::string factor, baseline;
   double df = 0, confidence = 0;
-  std::vector<MethodSummary> methods;     // in level order; only methods with results
-  JointTest equal;                        // of all means being equal, as far as they can be compared
-  std::vector<Comparison> with_baseline;  // every other method less the baseline: Dunnett, Holm
+  std::vector<MethodSummary> methods;            // in level order; only methods with results
+  stats::JointTest equal;                        // of all means being equal, as far as they can be compared
+  std::vector<stats::Comparison> with_baseline;  // every other method less the baseline: Dunnett, Holm
   std::vector<std::string> cost_names, cost_titles;
   std::vector<CostUnit> cost_units;
   std::vector<std::string> pareto_of;  // "mean" and the costs that any method has; empty when there are no costs
@@ -77,7 +77,7 @@ struct MethodComparison {
 
 // InvalidArgument: question.factor is not in the model, the baseline is none of its levels, or the budget is no
 // positive number with a tolerance of at most 1.
-absl::StatusOr<MethodComparison> CompareMethods(const LinearModel& model, const MethodQuestion& question,
+absl::StatusOr<MethodComparison> CompareMethods(const stats::LinearModel& model, const MethodQuestion& question,
                                                 bool smaller_is_better, double confidence);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

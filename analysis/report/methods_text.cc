@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 std::string DesignSentence(const SweepResults& results) {
@@ -52,17 +52,17 @@ std::string DesignSentence(const SweepResults& results) {
 }
 
 std::string ModelSentence(const SweepAnalysis& sweep) {
-  const AnovaTable& anova = sweep.analysis.anova;
+  const stats::AnovaTable& anova = sweep.analysis.anova;
   if (!sweep.analysis.problem.empty()) return "No model was fitted.";
   std::string type;
   switch (anova.ss_type) {
-    case SumOfSquares::kType1:
+    case stats::SumOfSquares::kType1:
       type = "Type I (sequential, in the order given)";
       break;
-    case SumOfSquares::kType2:
+    case stats::SumOfSquares::kType2:
       type = "Type II (each term after all terms that do not contain it)";
       break;
-    case SumOfSquares::kType3:
+    case stats::SumOfSquares::kType3:
       type = "Type III (each term after all others)";
       break;
   }
@@ -76,7 +76,7 @@ std::string ModelSentence(const SweepAnalysis& sweep) {
       " Effect sizes are partial η² with {:g} % intervals from the noncentral F distribution. One-way F statistics per "
       "factor, as in arXiv 2303.18181, are given beside them.",
       100 * sweep.analysis.confidence);
-  for (const AnovaTerm& term : anova.terms) {
+  for (const stats::AnovaTerm& term : anova.terms) {
     if (term.df < term.nominal_df) {
       text += fmt::format(" Of {}, {} of {} degrees of freedom could be estimated.", term.term, FormatCount(term.df),
                           FormatCount(term.nominal_df));
@@ -110,4 +110,4 @@ std::string MethodsText(const SweepResults& results, const SweepAnalysis& sweep)
   return text;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -6,8 +6,8 @@
 #include "analysis/report/sweep_analysis.h"
 #include "analysis/report/sweep_results.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 std::string MethodsText(const SweepResults& results, const SweepAnalysis& sweep);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

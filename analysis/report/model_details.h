@@ -23,15 +23,15 @@
 #include "analysis/stats/permutation_test.h"
 #include "analysis/stats/residuals.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // A factor's means as the model predicts them, the other factors' levels averaged with equal weights, and all
 // differences.
 struct FactorComparison {
   std::string factor;
-  MarginalMeans means;
+  stats::MarginalMeans means;
   std::string pairs_reason;  // why there are none; empty when there are
-  std::vector<Comparison> pairs;
+  std::vector<stats::Comparison> pairs;
 };
 
 // What the reader asks beyond the factors' own means. Empty: nothing.
@@ -59,31 +59,31 @@ struct HalfNormal {
 
 struct ModelDetails {
   std::vector<FactorComparison> comparisons;
-  std::vector<SimpleEffects> simple_effects;  // of the model's interactions of two factors, then as asked
-  std::vector<Contrast> contrasts;            // as asked
+  std::vector<stats::SimpleEffects> simple_effects;  // of the model's interactions of two factors, then as asked
+  std::vector<stats::Contrast> contrasts;            // as asked
   CellRanking ranking;
   std::string assumptions_reason;
-  AssumptionReport assumptions;
+  stats::AssumptionReport assumptions;
   double residual_sd = 0;
-  std::vector<ResidualRow> residuals;  // row order
+  std::vector<stats::ResidualRow> residuals;  // row order
   HalfNormal half_normal;
   std::string importance_reason;  // why there is none; empty when there is
-  Importance importance;          // functional ANOVA shares of the cell factors
+  stats::Importance importance;   // functional ANOVA shares of the cell factors
   bool has_permutation = false;   // only for small samples, where it may differ from the F test's p
-  PermutationResult permutation;
+  stats::PermutationResult permutation;
   bool has_baseline = false;    // only where the reader names one
   std::string baseline_reason;  // why there are no contrasts though a baseline was named
   BaselineContrasts baseline;
   std::optional<MethodComparison> methods;  // only where asked for, and at least two methods have results
   bool has_mixed_model = false;             // only with a block
-  MixedModel mixed_model;
+  stats::MixedModel mixed_model;
 };
 
 // `options` are those the F table was fitted with; `cell_factors` and `cells` as in FactorialAnalysis.
 // InvalidArgument when the model itself cannot be fitted, or for a question about what is not in it.
-absl::StatusOr<ModelDetails> ComputeModelDetails(const DataTable& data, const AnovaOptions& options,
+absl::StatusOr<ModelDetails> ComputeModelDetails(const stats::DataTable& data, const stats::AnovaOptions& options,
                                                  const std::vector<std::string>& cell_factors,
-                                                 const std::vector<CellMean>& cells, const DetailQuestions& questions,
-                                                 bool smaller_is_better);
+                                                 const std::vector<stats::CellMean>& cells,
+                                                 const DetailQuestions& questions, bool smaller_is_better);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -6,7 +6,7 @@
 
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 std::string FormatNumber(double value, int digits) {
   if (std::isnan(value)) return "–";
@@ -23,7 +23,7 @@ std::string FormatNumber(double value, int digits) {
   return text;
 }
 
-std::string FormatNumber(const WideNumber& value, int digits) {
+std::string FormatNumber(const stats::WideNumber& value, int digits) {
   if (value.FitsDouble()) return FormatNumber(static_cast<double>(value), digits);
   std::string text = value.Decimal(std::max(1, digits - 1));
   if (text[0] == '-') text.replace(0, 1, "−");
@@ -92,4 +92,4 @@ std::string PadLeft(std::string_view text, size_t width) {
   return std::string(width > have ? width - have : 0, ' ') + std::string(text);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -6,13 +6,13 @@
 
 #include "analysis/stats/wide_number.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // About `digits` significant digits, plain where it stays short ("0.8213", "12.3", "1203"), scientific for very small
 // and very large ones. "–" for NaN.
 std::string FormatNumber(double value, int digits = 4);
 // The same for sums of squares, also those that no double holds: "3.22e+412".
-std::string FormatNumber(const WideNumber& value, int digits = 4);
+std::string FormatNumber(const stats::WideNumber& value, int digits = 4);
 
 // "0.0123", "<0.0001", "–" for NaN.
 std::string FormatP(double p);
@@ -36,4 +36,4 @@ size_t DisplayWidth(std::string_view text);
 std::string PadRight(std::string_view text, size_t width);
 std::string PadLeft(std::string_view text, size_t width);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr double kRounding = 1e-9;
@@ -34,4 +34,4 @@ std::vector<std::optional<bool>> ParetoFront(const std::vector<std::vector<doubl
   return on_front;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

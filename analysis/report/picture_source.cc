@@ -5,7 +5,7 @@
 #include "analysis/report/svg_figure.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr std::string_view kPngMagic("\x89PNG\r\n\x1a\n", 8), kJpegMagic("\xff\xd8\xff", 3);
@@ -52,4 +52,4 @@ std::string PictureSource::ImageTag(int64_t trial_index, std::string_view descri
                      png ? "png" : "jpeg", EncodeBase64(bytes));
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

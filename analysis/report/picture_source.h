@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // Standard base 64 with padding (RFC 4648 §4).
 std::string EncodeBase64(std::string_view bytes);
@@ -32,4 +32,4 @@ class PictureSource {
   std::map<int64_t, std::string> loaded_;  // bytes; empty: there is none
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

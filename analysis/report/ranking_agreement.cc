@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 bool IsIn(const std::vector<std::string>& names, const std::string& name) {
@@ -19,9 +19,9 @@ bool IsIn(const std::vector<std::string>& names, const std::string& name) {
 std::map<std::vector<std::string>, double> MeansOf(const FactorialAnalysis& analysis,
                                                    const std::vector<std::string>& factors) {
   std::map<std::vector<std::string>, double> means;
-  const auto cells = CellMeans(analysis.data, factors, analysis.confidence);
+  const auto cells = stats::CellMeans(analysis.data, factors, analysis.confidence);
   if (!cells.ok()) return means;
-  for (const CellMean& cell : *cells) {
+  for (const stats::CellMean& cell : *cells) {
     if (std::isfinite(cell.mean.mean)) means.emplace(cell.levels, cell.mean.mean);
   }
   return means;
@@ -50,7 +50,7 @@ RankingAgreement CompareRankings(const FactorialAnalysis& analysis, const Factor
     a.push_back(analysis.smaller_is_better ? mean : -mean);
     b.push_back(other.smaller_is_better ? found->second : -found->second);
   }
-  const auto spearman = SpearmanAgreement(a, b);
+  const auto spearman = stats::SpearmanAgreement(a, b);
   if (!spearman.ok()) {
     result.reason = fmt::format("The rankings cannot be compared ({} cells have a result in both): {}.", a.size(),
                                 std::string(spearman.status().message()));
@@ -58,7 +58,7 @@ RankingAgreement CompareRankings(const FactorialAnalysis& analysis, const Factor
     return result;
   }
   result.spearman = *spearman;
-  const std::vector<double> rank = Rank(a).rank, other_rank = Rank(b).rank;
+  const std::vector<double> rank = stats::Rank(a).rank, other_rank = stats::Rank(b).rank;
   for (size_t i = 0; i < result.cells.size(); ++i) {
     result.cells[i].rank = rank[i];
     result.cells[i].other_rank = other_rank[i];
@@ -76,4 +76,4 @@ std::string AgreementSentence(const RankingAgreement& agreement) {
                      agreement.spearman.n, fmt::join(agreement.factors, " × "), p.starts_with('<') ? "" : "= ", p);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

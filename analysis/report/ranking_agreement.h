@@ -7,7 +7,7 @@
 #include "analysis/report/factorial_analysis.h"
 #include "analysis/stats/rank.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // One cell in both sweeps. Ranks count from 1, best first in each sweep's own direction; ties share their mean rank.
 struct CellAgreement {
@@ -20,7 +20,7 @@ struct RankingAgreement {
   std::string reason;  // why there is none; empty when there is
   std::string other_sweep, other_response;
   std::vector<std::string> factors;  // those that both sweeps vary; over the others the means are taken
-  RankAgreement spearman;            // of the ranks; ρ = 1: the same order
+  stats::RankAgreement spearman;     // of the ranks; ρ = 1: the same order
   std::vector<CellAgreement> cells;  // by the first sweep's rank
 };
 
@@ -30,4 +30,4 @@ RankingAgreement CompareRankings(const FactorialAnalysis& analysis, const Factor
 // "Spearman's ρ with sweeps/dogs (clip_i) over 320 cells: 0.83 (p < 0.0001)."
 std::string AgreementSentence(const RankingAgreement& agreement);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

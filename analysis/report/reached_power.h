@@ -9,7 +9,7 @@
 
 #include "analysis/stats/anova.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 inline constexpr double kPowerAsked = 0.8;
 inline constexpr double kPowerAlpha = 0.05;
@@ -23,6 +23,6 @@ struct ReachedPower {
 };
 
 // One entry per term that was tested, in table order, without the block.
-std::vector<ReachedPower> ComputeReachedPower(const AnovaTable& anova);
+std::vector<ReachedPower> ComputeReachedPower(const stats::AnovaTable& anova);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

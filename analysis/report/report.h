@@ -14,7 +14,7 @@
 #include "analysis/report/factorial_analysis.h"
 #include "analysis/report/sweep_results.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // The name of RenderCsv's own table.
 inline constexpr const char* kTrialsTable = "trials";
@@ -22,7 +22,7 @@ inline constexpr const char* kTrialsTable = "trials";
 struct ReportOptions {
   std::string response;  // a score's name; empty means the sweep's primary score
   std::string terms;     // formula, see analysis/stats/anova.h; empty means main effects
-  SumOfSquares ss_type = SumOfSquares::kType2;
+  stats::SumOfSquares ss_type = stats::SumOfSquares::kType2;
   double confidence = 0.95;
   bool include_stopped_early = false;
   // The cell that all others are contrasted with: one level of every factor. Empty: none.
@@ -58,10 +58,10 @@ absl::StatusOr<std::string> RenderHtml(const SweepResults& results, const Report
 
 // The observations that the analysis sees: factors, then "replicate" when there is more than one; one row per terminal
 // trial. Errors as above.
-absl::StatusOr<DataTable> ObservationTable(const SweepResults& results, const ReportOptions& options);
+absl::StatusOr<stats::DataTable> ObservationTable(const SweepResults& results, const ReportOptions& options);
 
 // SHA-256 over what the analysis reads (factors, levels, states, replicates and the response of every trial, ascending
 // by index) and the analysis' version: two reports with this hash show the same numbers.
 std::string SnapshotHash(const SweepResults& results, const ReportOptions& options);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

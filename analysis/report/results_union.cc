@@ -9,7 +9,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using PictureLoader = std::function<absl::StatusOr<std::string>(int64_t)>;
@@ -173,4 +173,4 @@ absl::StatusOr<SweepResults> UniteResults(std::vector<SweepResults> sweeps) {
   return united;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

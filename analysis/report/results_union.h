@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/report/sweep_results.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // The first sweep's results with the trials of the others after its own. Trials and cells are numbered on; `notes` says
 // where each sweep's begin, and where the sweeps differ in versions. Levels are matched by name; a factor's levels
@@ -19,4 +19,4 @@ namespace loupe::analysis {
 // Precondition: at least one sweep.
 absl::StatusOr<SweepResults> UniteResults(std::vector<SweepResults> sweeps);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

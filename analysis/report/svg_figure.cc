@@ -10,7 +10,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 std::string EscapeHtml(std::string_view text) {
   std::string out;
@@ -218,4 +218,4 @@ ScaleColour SequentialColour(double position) {
   return {fmt::format("#{:02x}{:02x}{:02x}", rgb[0], rgb[1], rgb[2]), luminance > 125 ? "#111111" : "#ffffff"};
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // & < > " ' replaced by entities; control characters other than line breaks and tabs dropped (HTML forbids them).
 std::string EscapeHtml(std::string_view text);
@@ -77,4 +77,4 @@ struct ScaleColour {
 };
 ScaleColour SequentialColour(double position);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

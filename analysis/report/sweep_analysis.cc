@@ -15,7 +15,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 // Counted into the hash: raise it when the numbers that a report derives from the same trials change.
@@ -33,14 +33,14 @@ std::vector<std::string> LevelsInOrder(const SweepFactor& factor) {
   return levels;
 }
 
-RowStatus StatusOf(const TrialRecord& trial) {
+stats::RowStatus StatusOf(const TrialRecord& trial) {
   switch (trial.state) {
     case TrialState::kSucceeded:
-      return trial.stopped_early ? RowStatus::kStoppedEarly : RowStatus::kComplete;
+      return trial.stopped_early ? stats::RowStatus::kStoppedEarly : stats::RowStatus::kComplete;
     case TrialState::kCancelled:
-      return RowStatus::kCancelled;
+      return stats::RowStatus::kCancelled;
     default:
-      return RowStatus::kFailed;
+      return stats::RowStatus::kFailed;
   }
 }
 
@@ -182,19 +182,19 @@ std::vector<FailureGroup> FailureGroups(const SweepResults& results) {
   return groups;
 }
 
-absl::StatusOr<DataTable> ObservationTable(const SweepResults& results, const ReportOptions& options) {
+absl::StatusOr<stats::DataTable> ObservationTable(const SweepResults& results, const ReportOptions& options) {
   LOUPE_RETURN_IF_ERROR(CheckTrials(results));
   const std::string response = ResponseOf(results, options);
   LOUPE_RETURN_IF_ERROR(CheckResponse(results, response));
-  std::vector<FactorSpec> specs;
+  std::vector<stats::FactorSpec> specs;
   for (const SweepFactor& factor : results.factors) specs.push_back({factor.name, LevelsInOrder(factor)});
   const bool replicated = results.replicates > 1;
   if (replicated) {
-    FactorSpec replicate{kReplicateFactor, {}};
+    stats::FactorSpec replicate{kReplicateFactor, {}};
     for (int32_t r = 0; r < results.replicates; ++r) replicate.levels.push_back(fmt::format("{}", r));
     specs.push_back(std::move(replicate));
   }
-  DataTableBuilder builder(response, specs);
+  stats::DataTableBuilder builder(response, specs);
   for (const TrialRecord& trial : results.trials) {
     if (!IsTerminal(trial.state)) continue;
     std::vector<std::string> levels;
@@ -208,9 +208,9 @@ absl::StatusOr<DataTable> ObservationTable(const SweepResults& results, const Re
     LOUPE_RETURN_IF_ERROR(
         Annotate(builder.AddRow(levels, value, StatusOf(trial)), fmt::format("trial {}", trial.index)));
   }
-  DataTable table = std::move(builder).Build();
+  stats::DataTable table = std::move(builder).Build();
   if (!ComparesMethods(results)) return table;
-  return NestFactors(table, kMethodFactor, replicated ? kReplicateFactor : "");
+  return stats::NestFactors(table, kMethodFactor, replicated ? kReplicateFactor : "");
 }
 
 std::string SnapshotHash(const SweepResults& results, const ReportOptions& options) {
@@ -334,7 +334,7 @@ absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const Re
         "this sweep compares no methods (its file has no 'methods:'), so there is no method to take as the baseline and "
         "no number of parameters to compare them at");
   }
-  LOUPE_ASSIGN_OR_RETURN(DataTable table, ObservationTable(results, options));
+  LOUPE_ASSIGN_OR_RETURN(stats::DataTable table, ObservationTable(results, options));
   LOUPE_ASSIGN_OR_RETURN(sweep.analysis,
                          AnalyseFactorial(std::move(table), QuestionsOf(results, options, sweep.response)));
   sweep.analysis.notes.insert(sweep.analysis.notes.end(), results.notes.begin(), results.notes.end());
@@ -356,4 +356,4 @@ absl::StatusOr<SweepAnalysis> AnalyseSweep(const SweepResults& results, const Re
   return sweep;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -14,7 +14,7 @@
 #include "analysis/report/report.h"
 #include "analysis/report/sweep_results.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 inline constexpr const char* kReplicateFactor = "replicate";
 
@@ -53,4 +53,4 @@ struct FailureGroup {
 };
 std::vector<FailureGroup> FailureGroups(const SweepResults& results);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

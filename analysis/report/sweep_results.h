@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "common/trial_state.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 struct SweepFactor {
   std::string name;                 // as shown: the key's last part, "scale"
@@ -90,4 +90,4 @@ const std::string& LevelName(const SweepResults& results, const TrialRecord& tri
 // Whether less is better for this score (common/score_table.h), or for "{score}_base". False for names not there.
 bool SmallerIsBetter(const std::string& score);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

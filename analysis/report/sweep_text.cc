@@ -16,7 +16,7 @@
 #include "fmt/ranges.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -221,4 +221,4 @@ absl::StatusOr<std::string> RenderCsv(const SweepResults& results, const ReportO
   return text;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -6,7 +6,7 @@
 #include "analysis/report/number_format.h"
 #include "common/text.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 TextTable::TextTable(std::vector<std::string> header, size_t left_columns) : left_columns_(left_columns) {
   Add(std::move(header));
@@ -65,4 +65,4 @@ std::string WrapText(std::string_view text, size_t width, std::string_view first
   return out + line + '\n';
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

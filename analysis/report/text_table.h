@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 class TextTable {
  public:
@@ -23,4 +23,4 @@ class TextTable {
 // Breaks `text` at blanks into lines of at most `width` columns; the first begins with `first`, the others with `rest`.
 std::string WrapText(std::string_view text, size_t width, std::string_view first, std::string_view rest);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

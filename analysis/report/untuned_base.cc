@@ -9,7 +9,7 @@
 #include "common/score_table.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 // The same pictures scored in packs of other widths may differ in their last digits.
@@ -100,4 +100,4 @@ std::optional<UntunedBase> FindUntunedBase(const SweepResults& results, const st
   return found;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -9,7 +9,7 @@
 
 #include "analysis/report/sweep_results.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 struct UntunedBase {
   double mean = 0;  // over the trials
@@ -29,4 +29,4 @@ std::map<std::string, double> BaselineScores(const std::vector<TrialRecord>& tri
 // From the sweep's baseline_scores and its trials' "<response>_base". Nothing where the base was not scored.
 std::optional<UntunedBase> FindUntunedBase(const SweepResults& results, const std::string& response);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -18,7 +18,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -174,4 +174,4 @@ absl::StatusOr<AnovaTable> FitAnova(const DataTable& data, const AnovaOptions& o
   return table;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

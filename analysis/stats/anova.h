@@ -24,7 +24,7 @@
 #include "analysis/stats/effect_size.h"
 #include "analysis/stats/wide_number.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 enum class SumOfSquares { kType1 = 1, kType2 = 2, kType3 = 3 };
 
@@ -85,4 +85,4 @@ struct AnovaTable {
 // response; a factor with one level; no residual degrees of freedom (n = 1 per cell with a saturated model).
 absl::StatusOr<AnovaTable> FitAnova(const DataTable& data, const AnovaOptions& options);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -11,7 +11,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr double kAlpha = 0.05;
@@ -159,4 +159,4 @@ absl::StatusOr<AssumptionReport> CheckAssumptions(const DataTable& data, const A
   return report;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

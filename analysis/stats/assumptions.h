@@ -12,7 +12,7 @@
 #include "analysis/stats/group_tests.h"
 #include "analysis/stats/normality.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct InfluentialCell {
   std::vector<std::string> levels;    // of the model's factors, in the model's order
@@ -35,4 +35,4 @@ struct AssumptionReport {
 // Errors as FitAnova's.
 absl::StatusOr<AssumptionReport> CheckAssumptions(const DataTable& data, const AnovaOptions& options);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -14,7 +14,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr double kFarthest = 5.0;
@@ -182,4 +182,4 @@ absl::StatusOr<BoxCoxResult> BoxCox(const DataTable& data, const AnovaOptions& o
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -7,7 +7,7 @@
 #include "analysis/stats/anova.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct BoxCoxResult {
   double lambda = 0;         // maximum of the profile likelihood in [−5, 5]
@@ -21,4 +21,4 @@ struct BoxCoxResult {
 // response is not positive (shift it first). Else the errors of FitAnova.
 absl::StatusOr<BoxCoxResult> BoxCox(const DataTable& data, const AnovaOptions& options);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

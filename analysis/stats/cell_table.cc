@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // A residual below this share of the total is rounding, not error.
@@ -229,4 +229,4 @@ absl::StatusOr<CellTable> BuildCellTable(const DataTable& data, std::vector<size
   return table;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

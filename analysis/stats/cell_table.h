@@ -14,7 +14,7 @@
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/wide_number.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // A factor that exists at one level of another only (Factor::nested_in), in level positions of the cell table.
 struct CellNesting {
@@ -70,4 +70,4 @@ int64_t NumberCells(const DataTable& data, const std::vector<size_t>& factors, s
 bool RowIsUsed(const DataTable& data, size_t row, const std::vector<size_t>& factors, bool include_stopped_early,
                SampleAccount& account);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -16,7 +16,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -303,4 +303,4 @@ absl::StatusOr<std::vector<BestComparison>> CompareWithBest(const LinearModel& m
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

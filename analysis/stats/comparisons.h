@@ -12,7 +12,7 @@
 #include "analysis/stats/linear_model.h"
 #include "analysis/stats/marginal_means.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct Comparison {
   std::string first, second;  // level names; factors joined by ", "
@@ -52,4 +52,4 @@ struct BestComparison {
 absl::StatusOr<std::vector<BestComparison>> CompareWithBest(const LinearModel& model, const MarginalMeans& means,
                                                             bool smaller_is_better = false);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

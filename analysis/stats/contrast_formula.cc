@@ -6,7 +6,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr size_t kLongestContrast = 1000;
@@ -161,4 +161,4 @@ class ContrastParser {
 
 absl::StatusOr<WeightedMeans> ParseContrast(std::string_view formula) { return ContrastParser(formula).Parse(); }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

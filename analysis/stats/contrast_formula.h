@@ -16,7 +16,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Factor -> level, and the weight of the mean at these levels. No weight is 0.
 using WeightedMeans = std::map<std::map<std::string, std::string>, double>;
@@ -25,4 +25,4 @@ using WeightedMeans = std::map<std::map<std::string, std::string>, double>;
 // mean, a division by 0, nothing left, more than 1000 characters.
 absl::StatusOr<WeightedMeans> ParseContrast(std::string_view formula);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

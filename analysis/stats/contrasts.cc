@@ -18,7 +18,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -201,4 +201,4 @@ absl::StatusOr<std::vector<Contrast>> EvaluateContrasts(const LinearModel& model
   return contrasts;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -11,7 +11,7 @@
 #include "analysis/stats/comparisons.h"
 #include "analysis/stats/linear_model.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // F of the hypothesis that several sums of coefficients are all 0, on what of them is estimable (as emmeans'
 // joint_tests).
@@ -59,4 +59,4 @@ absl::StatusOr<std::vector<Contrast>> EvaluateContrasts(const LinearModel& model
                                                         const std::vector<std::string>& formulas,
                                                         double confidence = 0.95);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -11,7 +11,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 struct Mark {
@@ -114,4 +114,4 @@ absl::StatusOr<std::string_view> DecodeCsv(std::string_view bytes, const std::st
   return Checked(bytes);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

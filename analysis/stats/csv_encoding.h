@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // The bytes as UTF-8 without a byte order mark: `bytes` itself where they are that already, else converted into
 // `storage`. The encoding is the one named (any that iconv knows: "windows-1252", "latin1", "shift_jis", …); when
@@ -17,4 +17,4 @@ namespace loupe::analysis {
 // instead of text.
 absl::StatusOr<std::string_view> DecodeCsv(std::string_view bytes, const std::string& encoding, std::string& storage);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // Of the record at the front of `text`: what stands in quotes does not count.
@@ -134,4 +134,4 @@ absl::Status CsvReader::ReadQuoted(std::vector<std::string_view>& fields) {
   }
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

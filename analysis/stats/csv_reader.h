@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Walks over `text` (UTF-8 without a byte order mark, see csv_encoding.h), which must outlive the reader. Empty lines
 // are skipped; lines end in LF, CRLF or a CR alone. A first line "sep=;" (as spreadsheets write it) is no record and
@@ -46,4 +46,4 @@ class CsvReader {
   std::deque<std::string> unquoted_;  // fields that had to be rewritten
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

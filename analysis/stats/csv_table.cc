@@ -17,7 +17,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr size_t kNoColumn = static_cast<size_t>(-1);
@@ -291,4 +291,4 @@ absl::StatusOr<DataTable> ReadCsvTable(std::string_view bytes, const CsvOptions&
   return table;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

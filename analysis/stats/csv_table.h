@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct CsvOptions {
   std::string response;              // column with the numbers
@@ -33,4 +33,4 @@ struct CsvOptions {
 // DataTable::warnings.
 absl::StatusOr<DataTable> ReadCsvTable(std::string_view bytes, const CsvOptions& options);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -11,7 +11,7 @@
 #include "analysis/stats/name_suggestion.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 absl::StatusOr<size_t> DataTable::FactorIndex(std::string_view name) const {
   std::vector<std::string> names;
@@ -142,4 +142,4 @@ DataTable DataTableBuilder::Build() && {
   return std::move(table_);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

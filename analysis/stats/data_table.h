@@ -15,7 +15,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 inline constexpr int32_t kMissingLevel = -1;
 
@@ -106,4 +106,4 @@ class DataTableBuilder {
   std::vector<double> values_;
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -9,7 +9,7 @@
 #include "analysis/stats/trim.h"
 #include "boost/multiprecision/cpp_dec_float.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr int32_t kMissing = std::numeric_limits<int32_t>::min();
@@ -222,4 +222,4 @@ void DecimalColumn::FillInFiftyDigits(DataTable& table) const {
   }
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

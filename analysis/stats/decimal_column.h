@@ -14,7 +14,7 @@
 
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // The number in `text` (the notation of DecimalColumn::Append, without blanks) in one spelling: "-12e-4" for "-0.0012",
 // "0" for
@@ -44,4 +44,4 @@ class DecimalColumn {
   std::vector<std::pair<size_t, std::string>> wide_;  // numbers of more than 18 digits, as written
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

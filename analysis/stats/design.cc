@@ -12,7 +12,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -196,4 +196,4 @@ DesignQuality AssessDesign(const DesignModel& model, const std::vector<size_t>& 
   return quality;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/model_formula.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct DesignFactor {
   std::string name;
@@ -68,4 +68,4 @@ struct DesignQuality {
 // `selected`: indices of candidates, repeats allowed.
 DesignQuality AssessDesign(const DesignModel& model, const std::vector<size_t>& selected);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -9,7 +9,7 @@
 #include "boost/math/distributions/normal.hpp"
 #include "boost/math/distributions/students_t.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 namespace policies = boost::math::policies;
@@ -75,4 +75,4 @@ double NormalQuantile(double probability) {
   return boost::math::quantile(boost::math::normal_distribution<double, Quiet>(), probability);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -3,7 +3,7 @@
 // Domain errors (non-positive degrees of freedom, NaN) give NaN. Probabilities below 1e-308 give 0.
 #pragma once
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // P(F(df1, df2) > f).
 double FUpperTail(double f, double df1, double df2);
@@ -21,4 +21,4 @@ double NormalCdf(double z);
 double NormalUpperTail(double z);
 double NormalQuantile(double probability);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

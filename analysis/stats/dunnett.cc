@@ -10,7 +10,7 @@
 #include "analysis/stats/quadrature.h"
 #include "analysis/stats/root_finder.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr double kInverseRoot2Pi = 0.39894228040143267794;
@@ -75,4 +75,4 @@ double DunnettOneSidedQuantile(double alpha, const std::vector<double>& lambda, 
   return Quantile(alpha, lambda, df, false);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

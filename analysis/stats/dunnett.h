@@ -8,7 +8,7 @@
 
 #include <vector>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // P(max |T_i| > t). Every λ in [0, 1); df > 0, may be infinite.
 double DunnettTwoSidedUpperTail(double t, const std::vector<double>& lambda, double df);
@@ -19,4 +19,4 @@ double DunnettOneSidedUpperTail(double t, const std::vector<double>& lambda, dou
 double DunnettTwoSidedQuantile(double alpha, const std::vector<double>& lambda, double df);
 double DunnettOneSidedQuantile(double alpha, const std::vector<double>& lambda, double df);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

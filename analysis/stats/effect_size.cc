@@ -7,7 +7,7 @@
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/root_finder.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // The λ ≥ 0 at which P(F' ≤ f; λ) falls to `probability`; 0 if it is below it already at λ = 0.
@@ -54,4 +54,4 @@ EffectSize ComputeEffectSize(const FTest& test, double confidence) {
   return effect;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

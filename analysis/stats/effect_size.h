@@ -10,7 +10,7 @@
 // ω² and ε² may be negative in a sample; they are reported as they are (cutting at 0 biases them).
 #pragma once
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct EffectSize {
   double eta_sq = 0;
@@ -41,4 +41,4 @@ struct NoncentralityInterval {
 };
 NoncentralityInterval NoncentralFInterval(double f, double df1, double df2, double confidence);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -185,4 +185,4 @@ Estimability ExplainLostDegrees(const DataTable& data, const CellTable& cells, c
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -9,7 +9,7 @@
 #include "analysis/stats/model_matrix.h"
 #include "analysis/stats/model_reduction.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct Estimability {
   Eigen::Index lost_to_empty_cells = 0;  // combinations of the term's own factors that never occur
@@ -40,4 +40,4 @@ struct LevelGroup {
 std::vector<LevelGroup> ConnectedLevelGroups(const DataTable& data, const CellTable& cells, size_t first,
                                              size_t second);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -5,7 +5,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 std::vector<size_t> TermPositions(const CellTable& cells, const ModelTerm& term) {
@@ -175,4 +175,4 @@ std::string EstimabilityReasons::OfSum(const std::vector<Point>& points) {
   return NotTold();
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

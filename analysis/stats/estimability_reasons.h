@@ -11,7 +11,7 @@
 #include "analysis/stats/estimability.h"
 #include "analysis/stats/linear_model.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Name of a level of the factor at `position` of model.cells().factors.
 const std::string& LevelName(const LinearModel& model, size_t position, int32_t level);
@@ -50,4 +50,4 @@ class EstimabilityReasons {
   std::map<size_t, std::set<std::vector<int32_t>>> occurring_;  // by term: combinations of its levels
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

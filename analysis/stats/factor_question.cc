@@ -6,7 +6,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // Separated by ':' or ','.
@@ -47,4 +47,4 @@ absl::StatusOr<FactorQuestion> ParseFactorQuestion(std::string_view what, std::s
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct FactorQuestion {
   std::vector<std::string> factors;  // what it is about; at least one
@@ -19,4 +19,4 @@ struct FactorQuestion {
 // a back-quote never closed, or a factor named twice. Whether there are such factors is not looked at.
 absl::StatusOr<FactorQuestion> ParseFactorQuestion(std::string_view what, std::string_view question);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -15,7 +15,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -306,4 +306,4 @@ std::vector<size_t> RandomisedRunOrder(size_t cells, size_t blocks, uint64_t see
   return order;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/design.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct FractionOptions {
   std::string formula;              // terms that must be estimable; empty: all main effects
@@ -37,4 +37,4 @@ absl::StatusOr<Fraction> ChooseFraction(const Candidates& candidates, const Frac
 // `cells` × `blocks` trials, block-major. Guards against drift without confounding it with cells.
 std::vector<size_t> RandomisedRunOrder(size_t cells, size_t blocks, uint64_t seed);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

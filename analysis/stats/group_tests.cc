@@ -13,7 +13,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 double Mean(const std::vector<double>& values) {
@@ -169,7 +169,7 @@ RankTests::RankTests(const DataTable& data, bool include_stopped_early)
 absl::StatusOr<GroupTest> RankTests::KruskalWallis(std::string_view factor, const Groups& groups) const {
   int64_t used = 0;
   for (const std::vector<double>& group : groups) used += static_cast<int64_t>(group.size());
-  if (used != used_) return analysis::KruskalWallis(groups);
+  if (used != used_) return stats::KruskalWallis(groups);
   LOUPE_RETURN_IF_ERROR(CheckGroups(groups));
   LOUPE_ASSIGN_OR_RETURN(const Groups ranks, Grouped(data_, factor, include_stopped_early_, rank_of_row_));
   return TestOfRanks(ranks, tie_sum_);
@@ -178,4 +178,4 @@ absl::StatusOr<GroupTest> RankTests::KruskalWallis(std::string_view factor, cons
 absl::StatusOr<GroupTest> Levene(const Groups& groups) { return SpreadTest(groups, Mean); }
 absl::StatusOr<GroupTest> BrownForsythe(const Groups& groups) { return SpreadTest(groups, Median); }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 using Groups = std::vector<std::vector<double>>;
 
@@ -50,4 +50,4 @@ absl::StatusOr<GroupTest> Levene(const Groups& groups);
 // Brown & Forsythe (1974) JASA 69:364: the same about group medians; robust to skew, the one to prefer.
 absl::StatusOr<GroupTest> BrownForsythe(const Groups& groups);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -10,7 +10,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 struct Rows {
@@ -260,4 +260,4 @@ absl::StatusOr<Importance> ComputeImportance(const DataTable& data, const Import
   return importance;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

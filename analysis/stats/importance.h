@@ -18,7 +18,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct ImportanceOptions {
   std::vector<std::string> factors;  // empty: all of the table's
@@ -44,4 +44,4 @@ struct Importance {
 // InvalidArgument: unknown factor, fewer than two usable rows, constant response, more than 16 factors.
 absl::StatusOr<Importance> ComputeImportance(const DataTable& data, const ImportanceOptions& options);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // Mean, spread and interval from deviations about the table's origin, in two passes.
@@ -136,4 +136,4 @@ absl::StatusOr<std::vector<CellMean>> CellMeans(const DataTable& data, const std
   return cells;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

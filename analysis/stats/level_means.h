@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct LevelMean {
   std::string level;
@@ -45,4 +45,4 @@ struct CellMean {
 absl::StatusOr<std::vector<CellMean>> CellMeans(const DataTable& data, const std::vector<std::string>& factors,
                                                 double confidence = 0.95, bool include_stopped_early = false);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

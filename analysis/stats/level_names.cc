@@ -10,7 +10,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr size_t kMostNamesQuoted = 6;  // names in one sentence
@@ -155,4 +155,4 @@ std::optional<size_t> FindLevel(const std::vector<std::string>& levels, std::str
   return static_cast<size_t>(same - levels.begin());
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -8,7 +8,7 @@
 
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Whether a field says "no value" by a convention: empty, NA, N/A, #N/A, <NA>, NaN, null, \N, '.' (SAS), '?' (Weka), a
 // dash, a spreadsheet's error (#DIV/0!), … in any case. "None" does so only in a column of numbers (`of_numbers`): in a
@@ -25,4 +25,4 @@ void TidyLevels(Factor& factor, std::vector<std::string>& warnings);
 // The index of the level that `text` names: as it is written, else the same number in another spelling.
 std::optional<size_t> FindLevel(const std::vector<std::string>& levels, std::string_view text);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

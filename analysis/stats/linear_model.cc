@@ -6,7 +6,7 @@
 #include "analysis/stats/model_plan.h"
 #include "common/status_macros.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 using Eigen::Index;
 using Eigen::MatrixXd;
@@ -237,4 +237,4 @@ MatrixXd LinearModel::UnscaledCovariance(const std::vector<RowVectorXd>& combina
   return white.transpose() * white;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -20,7 +20,7 @@
 #include "analysis/stats/model_reduction.h"
 #include "analysis/stats/reference_grid.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct Estimate {
   bool estimable = false;
@@ -115,4 +115,4 @@ class LinearModel {
   Eigen::MatrixXd outside_rows_;  // [kept, cells], where that is small: kept outside columns of each cell
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -10,7 +10,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr double kMostMeans = 1e5;
@@ -112,4 +112,4 @@ absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, con
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

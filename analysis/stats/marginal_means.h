@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/linear_model.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Which combinations of the levels of several factors get a mean.
 enum class Combinations {
@@ -46,4 +46,4 @@ absl::StatusOr<MarginalMeans> ComputeMarginalMeans(const LinearModel& model, con
                                                    Combinations combinations = Combinations::kAll,
                                                    double confidence = 0.95);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -15,7 +15,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -254,4 +254,4 @@ absl::StatusOr<MixedModel> FitMixedModel(const DataTable& data, const AnovaOptio
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -17,7 +17,7 @@
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/wide_number.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 enum class VarianceMethod { kReml, kExpectedMeanSquares };
 
@@ -47,4 +47,4 @@ struct MixedModel {
 absl::StatusOr<MixedModel> FitMixedModel(const DataTable& data, const AnovaOptions& options,
                                          VarianceMethod method = VarianceMethod::kReml);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

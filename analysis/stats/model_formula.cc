@@ -8,7 +8,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Terms = std::vector<ModelTerm>;
@@ -236,4 +236,4 @@ bool IsContained(const ModelTerm& inner, const ModelTerm& outer) {
   return std::includes(outer.begin(), outer.end(), inner.begin(), inner.end());
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Indices into DataTable::factors, ascending, no repeats. {} is the intercept and never listed.
 using ModelTerm = std::vector<size_t>;
@@ -33,4 +33,4 @@ std::string FormulaText(const std::vector<ModelTerm>& terms, const DataTable& da
 // True if every factor of `inner` is in `outer` (equal terms included).
 bool IsContained(const ModelTerm& inner, const ModelTerm& outer);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

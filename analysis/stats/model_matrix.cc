@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -140,4 +140,4 @@ MatrixXd ModelMatrix::Rows(Index begin, Index count) const {
   return rows;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -14,7 +14,7 @@
 #include "analysis/stats/cell_table.h"
 #include "analysis/stats/model_formula.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct TermColumns {
   Eigen::Index first = 0;
@@ -64,4 +64,4 @@ class ModelMatrix {
   Eigen::Index column_count_ = 1;
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -7,7 +7,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // The levels at which a term's nested factors exist: more than one when they never do together.
@@ -175,4 +175,4 @@ absl::Status NoResidualError(const DataTable& data, const PlannedCells& planned,
       advice));
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

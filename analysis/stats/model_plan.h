@@ -10,7 +10,7 @@
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/model_formula.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct ModelPlan {
   std::vector<ModelTerm> terms;  // the block first, if there is one
@@ -32,4 +32,4 @@ absl::StatusOr<PlannedCells> PlanCells(const DataTable& data, const AnovaOptions
 // The error for a model that leaves nothing to estimate the error from.
 absl::Status NoResidualError(const DataTable& data, const PlannedCells& planned, int64_t rank);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -10,7 +10,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -465,4 +465,4 @@ Reduced ModelReduction::Whole() const {
   return Reduced{std::move(rows.x), std::move(rows.response), lack_of_fit_sum_sq_};
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -17,7 +17,7 @@
 #include "analysis/stats/model_matrix.h"
 #include "analysis/stats/ordered_projection.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // All columns on few rows: [m, column_count] and Qᵀy. All least-squares fits of subsets of the columns can be done on
 // these, as Q is orthogonal. `lack_of_fit_sum_sq` is what no column explains (without the within-cell part).
@@ -94,4 +94,4 @@ class ModelReduction {
   double lack_of_fit_sum_sq_ = 0;
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -3,8 +3,8 @@
 
 #include <limits>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -10,7 +10,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // Per level of `outer`: rows, and rows in which `factor` has a level.
@@ -133,4 +133,4 @@ bool HasNestedFactors(const DataTable& data) {
                      [](const Factor& factor) { return !factor.nested_in.empty(); });
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // The table with its factors nested in `outer`: a factor without a level in every row of a level of `outer`, whatever
 // became of those rows, exists at the other levels only. It takes kAbsentLevel where it does not exist; where it exists
@@ -31,4 +31,4 @@ bool HasNestedFactors(const DataTable& data);
 // that says where it belongs already ("rank in lora", "lora.rank") stays; `within` may be empty: no nested term.
 std::string NestedTermName(const std::string& term, const std::string& within);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

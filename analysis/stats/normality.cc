@@ -9,7 +9,7 @@
 #include "analysis/stats/distributions.h"
 #include "analysis/stats/wide_number.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr NormalityTest kUndefined{std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
@@ -137,4 +137,4 @@ NormalityTest AndersonDarling(std::vector<double> values) {
   return {a2, std::clamp(p, 0.0, 1.0)};
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

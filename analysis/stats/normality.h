@@ -3,7 +3,7 @@
 
 #include <vector>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct NormalityTest {
   double statistic = 0;
@@ -18,4 +18,4 @@ NormalityTest ShapiroWilk(std::vector<double> values);
 // table 4.9. Defined for n ≥ 8 values that are not all equal; any size. `statistic` is A² itself.
 NormalityTest AndersonDarling(std::vector<double> values);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 OneWayResult FromCells(const CellTable& cells) {
@@ -68,4 +68,4 @@ absl::StatusOr<OneWayResult> OneWayAnova(const DataTable& data, std::string_view
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

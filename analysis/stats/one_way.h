@@ -12,7 +12,7 @@
 #include "analysis/stats/data_table.h"
 #include "analysis/stats/wide_number.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct OneWayResult {
   std::string factor;
@@ -34,4 +34,4 @@ absl::StatusOr<OneWayResult> OneWayAnova(const std::vector<std::vector<double>>&
 absl::StatusOr<OneWayResult> OneWayAnova(const DataTable& data, std::string_view factor,
                                          bool include_stopped_early = false);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

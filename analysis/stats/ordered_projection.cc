@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 using Eigen::Index;
 using Eigen::VectorXd;
@@ -82,4 +82,4 @@ void OrderedProjection::ExtendTriangle(Index k) {
 
 double OrderedProjection::residual_sum_sq() const { return y_.tail(y_.size() - rank_).squaredNorm(); }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

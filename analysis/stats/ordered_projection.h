@@ -9,7 +9,7 @@
 
 #include "Eigen/Core"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // As R's lm: 1e-7. The columns of a factorial design are either clearly independent or dependent to rounding.
 inline constexpr double kRankTolerance = 1e-7;
@@ -49,4 +49,4 @@ class OrderedProjection {
   std::vector<Eigen::Index> kept_;
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

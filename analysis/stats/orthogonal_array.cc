@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // GF(p^k) with elements 0 … q − 1, an element's base-p digits being the coefficients of its polynomial.
@@ -128,4 +128,4 @@ std::optional<std::vector<std::vector<int32_t>>> FindOrthogonalArray(const std::
   return rows;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -10,11 +10,11 @@
 #include <optional>
 #include <vector>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Rows of level indices, one column per entry of `levels` (each ≥ 2), with the fewest runs that these constructions
 // reach, if that is at most `max_runs`.
 std::optional<std::vector<std::vector<int32_t>>> FindOrthogonalArray(const std::vector<int32_t>& levels,
                                                                      size_t max_runs);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

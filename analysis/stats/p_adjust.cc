@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 std::vector<size_t> AscendingOrder(const std::vector<double>& p) {
@@ -39,4 +39,4 @@ std::vector<double> AdjustBenjaminiHochberg(const std::vector<double>& p) {
   return adjusted;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

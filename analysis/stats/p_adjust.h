@@ -3,7 +3,7 @@
 
 #include <vector>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Holm (1979) Scand. J. Statist. 6:65: step-down, controls the family-wise error under any dependence.
 std::vector<double> AdjustHolm(const std::vector<double>& p);
@@ -12,4 +12,4 @@ std::vector<double> AdjustHolm(const std::vector<double>& p);
 std::vector<double> AdjustBenjaminiHochberg(const std::vector<double>& p);
 // NaN entries stay NaN and are not counted among the tests, in both.
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

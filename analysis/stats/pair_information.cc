@@ -6,7 +6,7 @@
 #include "analysis/stats/nan.h"
 #include "analysis/stats/ordered_projection.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 using Eigen::Index;
 using Eigen::MatrixXd;
@@ -53,4 +53,4 @@ std::vector<PairInformation> ComparePairsOfLevels(const ModelMatrix& model, cons
   return pairs;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -9,7 +9,7 @@
 
 #include "analysis/stats/model_reduction.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct PairInformation {
   int32_t first = 0, second = 0;  // level positions in the cell table, first < second
@@ -23,4 +23,4 @@ std::vector<PairInformation> ComparePairsOfLevels(const ModelMatrix& model, cons
                                                   const Reduced& reduced, size_t term,
                                                   const std::vector<size_t>& tested_after);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

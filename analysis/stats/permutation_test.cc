@@ -14,7 +14,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Eigen::Index;
@@ -120,4 +120,4 @@ absl::StatusOr<PermutationResult> PermutationF(const DataTable& data, const Anov
   return result;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -13,7 +13,7 @@
 #include "analysis/stats/anova.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct PermutationOptions {
   int64_t permutations = 9999;
@@ -38,4 +38,4 @@ struct PermutationResult {
 absl::StatusOr<PermutationResult> PermutationF(const DataTable& data, const AnovaOptions& options,
                                                const PermutationOptions& permutation);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -6,7 +6,7 @@
 #include "analysis/stats/nan.h"
 #include "analysis/stats/root_finder.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 double PowerAt(const FTestPlan& plan, double noncentrality) {
@@ -49,4 +49,4 @@ int ReplicatesNeeded(int cells, int parameters, double df, double cohens_f, doub
   return 0;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -4,7 +4,7 @@
 // observations (Cohen 1988 §8.2–8.3).
 #pragma once
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct FTestPlan {
   double df = 0;  // of the term
@@ -29,4 +29,4 @@ double MinimumDetectableDifference(const FTestPlan& plan, double variance, doubl
 int ReplicatesNeeded(int cells, int parameters, double df, double cohens_f, double alpha, double power,
                      bool blocks_are_replicates);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -6,7 +6,7 @@
 #include "boost/math/distributions/chi_squared.hpp"
 #include "boost/math/quadrature/gauss.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 double GaussLegendre(const std::function<double(double)>& g, double low, double high, int panels) {
   const double width = (high - low) / panels;
@@ -42,4 +42,4 @@ double ExpectationOverScale(double df, const std::function<double(double)>& g) {
   return sum;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -7,7 +7,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 bool IsPlainNameCharacter(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' ||
@@ -59,4 +59,4 @@ std::vector<std::string_view> SplitOutsideQuotes(std::string_view text, char sep
   return parts;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

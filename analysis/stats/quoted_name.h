@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Whether a name of these may stand without back-quotes: letters, digits, '_', '.', and everything beyond ASCII.
 bool IsPlainNameCharacter(char c);
@@ -27,4 +27,4 @@ absl::StatusOr<std::string> UnquoteName(std::string_view text);
 // Splits at separators that are not within back-quotes; the parts are as typed. {} of an empty text is {""}.
 std::vector<std::string_view> SplitOutsideQuotes(std::string_view text, char separator);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numbers>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 uint64_t RandomStream::Next() {
   state_ += 0x9E3779B97F4A7C15ull;
@@ -27,4 +27,4 @@ double RandomStream::Normal() {
   return radius * std::cos(2.0 * std::numbers::pi * Uniform());
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

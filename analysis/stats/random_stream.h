@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // SplitMix64 (Steele, Lea & Flood 2014, OOPSLA).
 class RandomStream {
@@ -31,4 +31,4 @@ class RandomStream {
   uint64_t state_;
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

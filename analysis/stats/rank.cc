@@ -8,7 +8,7 @@
 #include "analysis/stats/nan.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 RankedValues Rank(const std::vector<double>& values) {
   std::vector<std::pair<double, size_t>> order(values.size());  // side by side: sorting looks at no other place
@@ -70,4 +70,4 @@ RankInterval SpearmanInterval(const RankAgreement& agreement, double confidence)
   return {std::tanh(z - half), std::tanh(z + half)};
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct RankedValues {
   std::vector<double> rank;  // 1 for the smallest; ties share their mean rank
@@ -31,4 +31,4 @@ struct RankInterval {
 };
 RankInterval SpearmanInterval(const RankAgreement& agreement, double confidence);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 ReferenceGrid::ReferenceGrid(const CellTable& cells, const ModelMatrix& matrix) : cells_(cells), matrix_(matrix) {
   const size_t factors = cells.factors.size();
@@ -70,4 +70,4 @@ std::optional<Eigen::RowVectorXd> ReferenceGrid::Row(const std::vector<int32_t>&
   return sum / count;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

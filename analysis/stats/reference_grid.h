@@ -15,7 +15,7 @@
 #include "analysis/stats/cell_table.h"
 #include "analysis/stats/model_matrix.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 class ReferenceGrid {
  public:
@@ -39,4 +39,4 @@ class ReferenceGrid {
   std::vector<Entry> entries_;   // per level of the outer factor
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -4,7 +4,7 @@
 
 #include "analysis/stats/nan.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 std::vector<ResidualRow> ComputeResiduals(const LinearModel& model) {
   const DataTable& data = model.data();
@@ -33,4 +33,4 @@ std::vector<ResidualRow> ComputeResiduals(const LinearModel& model) {
   return rows;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

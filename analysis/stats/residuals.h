@@ -6,7 +6,7 @@
 
 #include "analysis/stats/linear_model.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 struct ResidualRow {
   size_t row = 0;  // of the table
@@ -20,4 +20,4 @@ struct ResidualRow {
 // One entry per used row, in row order.
 std::vector<ResidualRow> ComputeResiduals(const LinearModel& model);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

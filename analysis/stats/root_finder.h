@@ -8,7 +8,7 @@
 #include "analysis/stats/nan.h"
 #include "boost/math/tools/toms748_solve.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // The root of `f` between `from` and `to` (in either order) to `bits` bits, by Algorithm 748 (Alefeld, Potra & Shi
 // 1995). NaN where f has no sign change there or is not a number: Boost's own function throws then.
@@ -33,4 +33,4 @@ double FindRoot(const Function& f, double from, double to, int bits) {
   return defined ? 0.5 * (a + b) : kNaN;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

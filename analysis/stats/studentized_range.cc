@@ -8,7 +8,7 @@
 #include "analysis/stats/quadrature.h"
 #include "analysis/stats/root_finder.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 constexpr double kInverseRoot2Pi = 0.39894228040143267794;
@@ -52,4 +52,4 @@ double StudentizedRangeQuantile(double probability, int k, double df) {
   return FindRoot(excess, low, high, 42);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

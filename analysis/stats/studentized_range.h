@@ -6,7 +6,7 @@
 // accuracy about 1e-11 (against scipy; R's ptukey loses digits below 10 degrees of freedom, e.g. 2e-4 at 2).
 #pragma once
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // P(Q > q) for k ≥ 2 means and df > 0 (may be infinite). q ≤ 0 gives 1; NaN arguments give NaN.
 double StudentizedRangeUpperTail(double q, int k, double df);
@@ -14,4 +14,4 @@ double StudentizedRangeUpperTail(double q, int k, double df);
 // q with P(Q ≤ q) = probability, 0 < probability < 1; NaN outside.
 double StudentizedRangeQuantile(double probability, int k, double df);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -1,6 +1,6 @@
 #include "analysis/stats/tested_after.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 std::vector<size_t> TestedAfter(const std::vector<ModelTerm>& terms, size_t t, SumOfSquares type) {
   std::vector<size_t> after;
@@ -14,4 +14,4 @@ std::vector<size_t> TestedAfter(const std::vector<ModelTerm>& terms, size_t t, S
   return after;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

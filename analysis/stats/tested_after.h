@@ -6,9 +6,9 @@
 #include "analysis/stats/anova.h"
 #include "analysis/stats/model_formula.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Indices of the terms that term `t` is adjusted for (see anova.h).
 std::vector<size_t> TestedAfter(const std::vector<ModelTerm>& terms, size_t t, SumOfSquares type);
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

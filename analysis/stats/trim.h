@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // `text` without what looks like nothing at its ends: spaces, tabs, no-break spaces (U+00A0, which spreadsheets and
 // pages leave) and zero-width ones (U+200B, U+FEFF).
@@ -25,4 +25,4 @@ constexpr std::string_view Trim(std::string_view text) {
   return text;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

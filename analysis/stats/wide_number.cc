@@ -5,7 +5,7 @@
 #include "boost/multiprecision/cpp_bin_float.hpp"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 std::string WideNumber::Decimal(int digits) const {
   if (fraction_ == 0 || !std::isfinite(fraction_)) return fmt::format("{}", fraction_);
@@ -14,4 +14,4 @@ std::string WideNumber::Decimal(int digits) const {
   return value.str(std::max(1, digits) - 1, std::ios_base::scientific);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string>
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // fraction · 2^exponent. Reads as a double where one is wanted; beyond a double's range that is ±∞ or 0, so what is
 // shown to people goes by Decimal().
@@ -52,4 +52,4 @@ class PowerOfTwo {
   double down_ = 1;
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

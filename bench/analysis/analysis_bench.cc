@@ -19,7 +19,7 @@
 
 namespace {
 
-using loupe::analysis::DataTable;
+using loupe::analysis::stats::DataTable;
 
 double SecondsOf(const std::function<void()>& work) {
   const auto begin = std::chrono::steady_clock::now();
@@ -39,7 +39,7 @@ DataTable Table(const std::vector<int32_t>& levels, const std::vector<std::strin
 }
 
 void AddRow(DataTable& data, const std::vector<int32_t>& codes, std::vector<double>& values,
-            loupe::analysis::RandomStream& random) {
+            loupe::analysis::stats::RandomStream& random) {
   double y = 0.8;
   for (size_t f = 0; f < codes.size(); ++f) {
     data.factors[f].codes.push_back(codes[f]);
@@ -51,7 +51,7 @@ void AddRow(DataTable& data, const std::vector<int32_t>& codes, std::vector<doub
 // a × b cells, each run in every replicate but for some that failed: the design of a sweep.
 DataTable Sweep(int32_t a, int32_t b, int32_t replicates) {
   DataTable data = Table({a, b, replicates}, {"a", "b", "replicate"});
-  loupe::analysis::RandomStream random(1);
+  loupe::analysis::stats::RandomStream random(1);
   std::vector<double> values;
   for (int32_t r = 0; r < replicates; ++r) {
     for (int32_t i = 0; i < a; ++i) {
@@ -67,7 +67,7 @@ DataTable Sweep(int32_t a, int32_t b, int32_t replicates) {
 // `even`: every level is as likely; else low ones come more often.
 DataTable AtRandom(int64_t rows, const std::vector<int32_t>& levels, bool even) {
   DataTable data = Table(levels, {"a", "b", "c", "d", "e"});
-  loupe::analysis::RandomStream random(2);
+  loupe::analysis::stats::RandomStream random(2);
   std::vector<double> values;
   std::vector<int32_t> codes(levels.size());
   for (int64_t row = 0; row < rows; ++row) {
@@ -82,13 +82,13 @@ DataTable AtRandom(int64_t rows, const std::vector<int32_t>& levels, bool even) 
 }
 
 void Run(const std::string& name, DataTable data, const std::string& formula, const std::string& block) {
-  loupe::analysis::AnalysisOptions options;
+  loupe::analysis::report::AnalysisOptions options;
   options.anova.formula = formula;
   options.anova.block = block;
   const size_t rows = data.rows();
-  loupe::analysis::AnovaTable table;
+  loupe::analysis::stats::AnovaTable table;
   const double fit = SecondsOf([&] { table = *FitAnova(data, options.anova); });
-  loupe::analysis::FactorialAnalysis analysis;
+  loupe::analysis::report::FactorialAnalysis analysis;
   const double whole = SecondsOf([&] { analysis = *AnalyseFactorial(std::move(data), options); });
   std::string text;
   const double format = SecondsOf([&] { text = FormatAnovaText(analysis); });

@@ -22,8 +22,8 @@
 
 namespace {
 
-using loupe::analysis::AnovaTable;
-using loupe::analysis::DataTable;
+using loupe::analysis::stats::AnovaTable;
+using loupe::analysis::stats::DataTable;
 
 constexpr int kFactors = 5;
 
@@ -43,7 +43,7 @@ DataTable MakeData(int64_t rows, int levels, std::vector<double>& values) {
     for (int level = 0; level < levels; ++level) factor.levels.push_back(fmt::format("l{}", level));
     factor.codes.reserve(static_cast<size_t>(rows));
   }
-  loupe::analysis::RandomStream random(20230331);
+  loupe::analysis::stats::RandomStream random(20230331);
   for (int64_t row = 0; row < rows; ++row) {
     double y = 0.8;
     int32_t before = 0;
@@ -56,7 +56,7 @@ DataTable MakeData(int64_t rows, int levels, std::vector<double>& values) {
     }
     values.push_back(std::round((y + 0.05 * random.Normal()) * 1e6) / 1e6);
   }
-  loupe::analysis::SetResponse(data, values);
+  loupe::analysis::stats::SetResponse(data, values);
   return data;
 }
 
@@ -76,7 +76,7 @@ int main(int argc, char** argv) {
   const int levels = argc > 2 ? std::stoi(argv[2]) : 4;
   std::vector<double> values;
   const DataTable data = MakeData(rows, levels, values);
-  const loupe::analysis::AnovaOptions options{.formula = "(a+b+c+d+e)^2"};
+  const loupe::analysis::stats::AnovaOptions options{.formula = "(a+b+c+d+e)^2"};
 
   AnovaTable table;
   double best = 1e9;
@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
   const std::string csv = AsCsv(data, values);
   if (argc > 3) std::ofstream(argv[3]) << csv;
   double read_seconds = SecondsOf([&] {
-    auto read = loupe::analysis::ReadCsvTable(
+    auto read = loupe::analysis::stats::ReadCsvTable(
         csv, {.response = "y", .factors = {"a", "b", "c", "d", "e"}, .block = "", .status_column = ""});
     if (!read.ok() || read->rows() != values.size()) std::exit(1);
   });

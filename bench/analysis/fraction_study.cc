@@ -34,18 +34,18 @@ double Truth(const std::vector<int32_t>& cell) {
   return 0.8 + kInput[cell[0]] + kOutput[cell[1]] + kActivation[cell[2]] + kScale[cell[3]] + interaction;
 }
 
-std::vector<AnovaTerm> Analyse(const Candidates& candidates, const std::vector<size_t>& chosen,
-                               const std::vector<double>& y) {
-  DataTable data;
+std::vector<stats::AnovaTerm> Analyse(const stats::Candidates& candidates, const std::vector<size_t>& chosen,
+                                      const std::vector<double>& y) {
+  stats::DataTable data;
   data.response_name = "score";
-  for (const DesignFactor& factor : candidates.factors) data.factors.push_back({factor.name, factor.levels, {}});
+  for (const stats::DesignFactor& factor : candidates.factors) data.factors.push_back({factor.name, factor.levels, {}});
   std::vector<double> values;
   for (const size_t cell : chosen) {
     for (size_t f = 0; f < data.factors.size(); ++f) data.factors[f].codes.push_back(candidates.cells[cell][f]);
     values.push_back(y[cell]);
   }
-  SetResponse(data, std::move(values));
-  const auto table = FitAnova(data, {});
+  stats::SetResponse(data, std::move(values));
+  const auto table = stats::FitAnova(data, {});
   if (!table.ok()) {
     fmt::print(stderr, "{}\n", std::string(table.status().message()));
     std::exit(1);
@@ -53,7 +53,7 @@ std::vector<AnovaTerm> Analyse(const Candidates& candidates, const std::vector<s
   return table->terms;
 }
 
-std::vector<size_t> OrderByF(const std::vector<AnovaTerm>& terms) {
+std::vector<size_t> OrderByF(const std::vector<stats::AnovaTerm>& terms) {
   std::vector<size_t> order{0, 1, 2, 3};
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return terms[a].f > terms[b].f; });
   return order;
@@ -67,16 +67,16 @@ struct Line {
   double rho = 0, same_order = 0, same_first = 0, finds = 0;
 };
 
-Line Study(const Candidates& candidates, const std::vector<size_t>& chosen, int repeats, double sigma) {
+Line Study(const stats::Candidates& candidates, const std::vector<size_t>& chosen, int repeats, double sigma) {
   std::vector<size_t> all(candidates.cells.size());
   for (size_t i = 0; i < all.size(); ++i) all[i] = i;
-  RandomStream random(7);
+  stats::RandomStream random(7);
   Line line;
   for (int repeat = 0; repeat < repeats; ++repeat) {
     std::vector<double> y;
     for (const auto& cell : candidates.cells) y.push_back(Truth(cell) + sigma * random.Normal());
-    const std::vector<AnovaTerm> full = Analyse(candidates, all, y);
-    const std::vector<AnovaTerm> part = Analyse(candidates, chosen, y);
+    const std::vector<stats::AnovaTerm> full = Analyse(candidates, all, y);
+    const std::vector<stats::AnovaTerm> part = Analyse(candidates, chosen, y);
     std::vector<double> full_f, part_f;
     bool found = true;
     for (size_t t = 0; t < full.size(); ++t) {
@@ -84,7 +84,7 @@ Line Study(const Candidates& candidates, const std::vector<size_t>& chosen, int 
       part_f.push_back(part[t].f);
       found = found && (full[t].p >= 0.05 || part[t].p < 0.05);
     }
-    line.rho += SpearmanAgreement(full_f, part_f)->rho / repeats;
+    line.rho += stats::SpearmanAgreement(full_f, part_f)->rho / repeats;
     line.same_order += OrderByF(full) == OrderByF(part) ? 100.0 / repeats : 0.0;
     line.same_first += OrderByF(full)[0] == OrderByF(part)[0] ? 100.0 / repeats : 0.0;
     line.finds += found ? 100.0 / repeats : 0.0;
@@ -92,7 +92,7 @@ Line Study(const Candidates& candidates, const std::vector<size_t>& chosen, int 
   return line;
 }
 
-void Print(size_t trials, const std::string& method, const DesignQuality& quality, const Line& line) {
+void Print(size_t trials, const std::string& method, const stats::DesignQuality& quality, const Line& line) {
   fmt::print("{:>6}  {:<16}  {:>6.3f}  {:>11.0f}  {:>6.2f}  {:>8.0f} %  {:>8.0f} %  {:>13.0f} %\n", trials, method,
              quality.d_efficiency, quality.residual_df, line.rho, line.same_order, line.same_first, line.finds);
 }
@@ -102,12 +102,12 @@ void Print(size_t trials, const std::string& method, const DesignQuality& qualit
 int main(int argc, char** argv) {
   const int repeats = argc > 1 ? std::stoi(argv[1]) : 200;
   const double sigma = argc > 2 ? std::stod(argv[2]) : 0.015;
-  const Candidates candidates = AdapterCandidates();
-  const auto model = DesignModel::Create(candidates, "");
+  const stats::Candidates candidates = AdapterCandidates();
+  const auto model = stats::DesignModel::Create(candidates, "");
   if (!model.ok()) return 1;
   fmt::print("trials  method            D-eff.  residual df     rho  same order  same first  finds all found\n");
   for (const size_t trials : {24u, 32u, 48u, 64u, 80u, 96u, 128u, 160u, 240u, 320u}) {
-    const auto fraction = ChooseFraction(candidates, {.trials = trials, .restarts = 5});
+    const auto fraction = stats::ChooseFraction(candidates, {.trials = trials, .restarts = 5});
     if (!fraction.ok()) {
       fmt::print(stderr, "{}\n", std::string(fraction.status().message()));
       return 1;
@@ -116,8 +116,8 @@ int main(int argc, char** argv) {
     if (trials != 96) continue;
     std::vector<size_t> random(candidates.cells.size());
     for (size_t i = 0; i < random.size(); ++i) random[i] = i;
-    RandomStream(3).Shuffle(random);
+    stats::RandomStream(3).Shuffle(random);
     random.resize(trials);
-    Print(trials, "random", AssessDesign(*model, random), Study(candidates, random, repeats, sigma));
+    Print(trials, "random", stats::AssessDesign(*model, random), Study(candidates, random, repeats, sigma));
   }
 }

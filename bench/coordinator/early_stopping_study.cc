@@ -46,21 +46,21 @@ constexpr char kCurvesSql[] =
     "JOIN metric_points AS p USING (sweep_key, trial_index, epoch) JOIN metric_names AS n USING (metric_id) "
     "WHERE s.sweep_id = ? AND n.name = ? ORDER BY p.trial_index, p.step";
 
-Study Read(SqliteDb& db, std::string_view sweep, std::string_view curve, std::string_view score, double sign) {
+Study Read(store::SqliteDb& db, std::string_view sweep, std::string_view curve, std::string_view score, double sign) {
   Study study;
   bool ok = db.ForEach(
-                  kCellsSql, [&](const SqliteRow& row) { study.cells = row.Int(0); }, sweep)
+                  kCellsSql, [&](const store::SqliteRow& row) { study.cells = row.Int(0); }, sweep)
                 .ok();
   ok &= db.ForEach(
               kTrialsSql,
-              [&](const SqliteRow& row) {
+              [&](const store::SqliteRow& row) {
                 study.trials[row.Int(0)] = {.cell = row.Int(1), .curve = {}, .loss = sign * row.Real(2)};
               },
               sweep, score)
             .ok();
   ok &= db.ForEach(
               kCurvesSql,
-              [&](const SqliteRow& row) {
+              [&](const store::SqliteRow& row) {
                 const auto trial = study.trials.find(row.Int(0));
                 if (trial == study.trials.end()) return;
                 trial->second.curve.emplace_back(row.Int(1), row.Real(2));
@@ -95,7 +95,7 @@ struct Replayed {
   std::vector<int64_t> whole;  // trials that had their whole budget
 };
 
-Replayed Replay(const Study& study, const SearchRules& rules, std::mt19937_64& random) {
+Replayed Replay(const Study& study, const scheduler::SearchRules& rules, std::mt19937_64& random) {
   std::map<int64_t, std::vector<int64_t>> by_replicate;
   for (const auto& [index, trial] : study.trials) by_replicate[index / study.cells].push_back(index);
   std::vector<int64_t> order;
@@ -103,7 +103,7 @@ Replayed Replay(const Study& study, const SearchRules& rules, std::mt19937_64& r
     std::shuffle(trials.begin(), trials.end(), random);
     order.insert(order.end(), trials.begin(), trials.end());
   }
-  EarlyStopping early(rules, study.cells);
+  scheduler::EarlyStopping early(rules, study.cells);
   Replayed result;
   for (const int64_t index : order) {
     int64_t last = study.budget;
@@ -124,7 +124,7 @@ int Main(int argc, char** argv) {
     fmt::print(stderr, "early_stopping_study DATABASE SWEEP CURVE SCORE minimize|maximize [smaller|larger [ORDERS]]\n");
     return 2;
   }
-  const auto db = SqliteDb::Open(argv[1], SqliteDb::Mode::kReadOnly, "");
+  const auto db = store::SqliteDb::Open(argv[1], store::SqliteDb::Mode::kReadOnly, "");
   if (!db.ok()) {
     fmt::print(stderr, "{}\n", std::string(db.status().message()));
     return 1;
@@ -150,10 +150,10 @@ int Main(int argc, char** argv) {
       "|\n|---|---|---|---|---|---|\n");
   for (const int64_t reduction : {2, 3, 4}) {
     for (const int64_t share : {10, 5, 2}) {
-      const SearchRules rules{.curve = argv[3],
-                              .smaller_is_better = std::string_view(argv[5]) == "minimize",
-                              .reduction = reduction,
-                              .min_steps = std::max<int64_t>(1, study.budget / share)};
+      const scheduler::SearchRules rules{.curve = argv[3],
+                                         .smaller_is_better = std::string_view(argv[5]) == "minimize",
+                                         .reduction = reduction,
+                                         .min_steps = std::max<int64_t>(1, study.budget / share)};
       std::mt19937_64 random(1);
       double steps = 0, missed = 0, regret = 0;
       for (int order = 0; order < orders; ++order) {

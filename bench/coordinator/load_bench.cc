@@ -51,7 +51,7 @@ void Create(testing::CoordinatorProcess& coordinator, const std::string& id, con
   request.set_sweep_id(id);
   *request.mutable_spec() = spec;
   grpc::ClientContext context;
-  const Connection& connection = *coordinator.connection();
+  const clients::rpc::Connection& connection = *coordinator.connection();
   connection.Prepare(context, absl::Minutes(10));
   v1::CreateSweepResponse response;
   DieUnless(
@@ -204,7 +204,7 @@ class JobRunner {
 void Jobs(testing::CoordinatorProcess& coordinator, LoadOptions options) {
   Create(coordinator, "load", testing::SmallSpec(1000, 100));
   WaitUntilStored(coordinator, "load");
-  std::vector<std::shared_ptr<Connection>> connections;
+  std::vector<std::shared_ptr<clients::rpc::Connection>> connections;
   for (int i = 0; i < options.workers; ++i) {
     connections.push_back(coordinator.Connect());
     DieUnless(connections.back()->WaitUntilConnected(absl::Seconds(30)), "connect");
@@ -258,7 +258,7 @@ void Load(testing::CoordinatorProcess& coordinator, const LoadOptions& options, 
           ? testing::SmallSpec(static_cast<int>((options.trials + 3 * replicates - 1) / (3 * replicates)), replicates)
           : testing::SmallSpec(1000, 100));
   WaitUntilStored(coordinator, "load");
-  std::vector<std::shared_ptr<Connection>> connections;
+  std::vector<std::shared_ptr<clients::rpc::Connection>> connections;
   for (int i = 0; i < options.workers; ++i) {
     connections.push_back(coordinator.Connect());
     DieUnless(connections.back()->WaitUntilConnected(absl::Seconds(30)), "connect");

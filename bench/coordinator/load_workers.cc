@@ -27,7 +27,7 @@ double OwnCpuSeconds() {
 
 // Either its call is under way or its timer runs, never both; the queue's tag is the worker itself.
 struct LoadWorkers::Worker {
-  std::shared_ptr<Connection> connection;
+  std::shared_ptr<clients::rpc::Connection> connection;
   std::unique_ptr<v1::WorkerService::Stub> stub;
   v1::SynchronizeRequest request;
   v1::SynchronizeResponse response;
@@ -40,9 +40,10 @@ struct LoadWorkers::Worker {
   bool timer_runs = false;
 };
 
-LoadWorkers::LoadWorkers(const LoadOptions& options, const std::vector<std::shared_ptr<Connection>>& connections)
+LoadWorkers::LoadWorkers(const LoadOptions& options,
+                         const std::vector<std::shared_ptr<clients::rpc::Connection>>& connections)
     : options_(options) {
-  for (const std::shared_ptr<Connection>& connection : connections) {
+  for (const std::shared_ptr<clients::rpc::Connection>& connection : connections) {
     auto worker = std::make_unique<Worker>();
     worker->connection = connection;
     worker->stub = v1::WorkerService::NewStub(connection->channel());

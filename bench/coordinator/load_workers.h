@@ -52,7 +52,7 @@ struct LoadOutcome {
 class LoadWorkers {
  public:
   // One worker per connection; `connections` has options.workers of them.
-  LoadWorkers(const LoadOptions& options, const std::vector<std::shared_ptr<Connection>>& connections);
+  LoadWorkers(const LoadOptions& options, const std::vector<std::shared_ptr<clients::rpc::Connection>>& connections);
   ~LoadWorkers();
 
   // Once.

@@ -51,7 +51,7 @@ struct Options {
 
 template <typename Network>
 void Report(const std::string& name, Network network, int64_t side, double multiply_adds, const Options& options) {
-  InitialiseAsTorch(*network, at::make_generator<at::CPUGeneratorImpl>(uint64_t{1}));
+  nn::InitialiseAsTorch(*network, at::make_generator<at::CPUGeneratorImpl>(uint64_t{1}));
   const auto x = torch::randn({1, 4, side, side}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{2}));
   const auto t = torch::tensor({int64_t{500}}), label = torch::tensor({int64_t{0}});
   const double seconds = LeastSeconds(options.repeats, [&] { network(x, t, label); });
@@ -61,7 +61,7 @@ void Report(const std::string& name, Network network, int64_t side, double multi
 }
 
 void RunDiT(int64_t side, int64_t patch, const Options& options) {
-  DiTConfig config;
+  models::DiTConfig config;
   config.sample_size = side;
   config.patch_size = patch;
   config.layers = options.layers;
@@ -71,11 +71,11 @@ void RunDiT(int64_t side, int64_t patch, const Options& options) {
                                                  .patch = real(patch),
                                                  .width = real(config.heads * config.head_width),
                                                  .layers = real(options.layers)}));
-  Report(fmt::format("DiT, P = {}", patch), DiTTransformer2DModel(config), side, work, options);
+  Report(fmt::format("DiT, P = {}", patch), models::DiTTransformer2DModel(config), side, work, options);
 }
 
 void RunDiffuSSM(int64_t side, int64_t hourglass, const Options& options) {
-  DiffuSSMConfig config;
+  models::DiffuSSMConfig config;
   config.sample_size = side;
   config.hourglass = hourglass;
   config.layers = options.layers;
@@ -85,7 +85,7 @@ void RunDiffuSSM(int64_t side, int64_t hourglass, const Options& options) {
                                                       .hourglass = real(hourglass),
                                                       .width = real(options.width),
                                                       .layers = real(options.layers)}));
-  Report(fmt::format("DiffuSSM, M = {}", hourglass), DiffuSSMModel(config), side, work, options);
+  Report(fmt::format("DiffuSSM, M = {}", hourglass), models::DiffuSSMModel(config), side, work, options);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@
 
 namespace {
 
-using loupe::worker::BaseModel;
+using loupe::worker::base::BaseModel;
 
 double BestMs(int repeats, const std::function<void()>& work) {
   double best = 1e30;
@@ -58,7 +58,7 @@ void Run(BaseModel& base, int repeats, double gflop_per_sample) {
   }
   const int64_t pictures = 8;
   const auto noise = torch::randn({pictures, 4, size, size});
-  loupe::worker::SampleOptions options;
+  loupe::worker::sampling::SampleOptions options;
   options.batch = pictures;
   const double sampling = BestMs(1, [&] { SampleLatents(base, {"red heart"}, noise, options); });
   Report(fmt::format("sampling 8 pictures, {} guided steps", options.steps), pictures,
@@ -80,7 +80,7 @@ int main(int argc, char** argv) {
   app.add_option("--gflop", gflop_per_sample, "Arithmetic of one UNet forward per sample, in 1e9 operations");
   CLI11_PARSE(app, argc, argv);
   at::set_num_threads(threads);
-  auto base = loupe::worker::LoadBase(folder);
+  auto base = loupe::worker::base::LoadBase(folder);
   if (!base.ok()) {
     fmt::print(stderr, "{}\n", base.status().ToString());
     return 1;

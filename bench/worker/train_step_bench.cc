@@ -84,34 +84,34 @@ std::vector<loupe::PositionPairId> PairsOf(const std::string& cells) {
   return pairs;
 }
 
-loupe::Settings AdapterSettings(const loupe::PositionPairId& pair) {
-  const auto settings = loupe::Settings::Create({{"base", "b"},
-                                                 {"scorer", "s"},
-                                                 {"task.images", "i"},
-                                                 {"task.instance_prompt", "a sks"},
-                                                 {"task.class_prompt", "a"},
-                                                 {"method.input", std::string(PositionName(pair.input))},
-                                                 {"method.output", std::string(PositionName(pair.output))},
-                                                 {"method.width", "32"},
-                                                 {"budget.steps", "1"}});
+loupe::settings::Settings AdapterSettings(const loupe::PositionPairId& pair) {
+  const auto settings = loupe::settings::Settings::Create({{"base", "b"},
+                                                           {"scorer", "s"},
+                                                           {"task.images", "i"},
+                                                           {"task.instance_prompt", "a sks"},
+                                                           {"task.class_prompt", "a"},
+                                                           {"method.input", std::string(PositionName(pair.input))},
+                                                           {"method.output", std::string(PositionName(pair.output))},
+                                                           {"method.width", "32"},
+                                                           {"budget.steps", "1"}});
   TORCH_CHECK(settings.ok(), settings.status().ToString());
   return *settings;
 }
 
 void Run(const Flags& flags) {
-  const auto prepared = PrepareDevice(flags.device, flags.threads);
+  const auto prepared = runtime::PrepareDevice(flags.device, flags.threads);
   TORCH_CHECK(prepared.ok(), prepared.status().ToString());
   const torch::Device device = *prepared;
-  const auto config = UNet2DConditionConfig::Read(flags.config);
+  const auto config = models::UNet2DConditionConfig::Read(flags.config);
   TORCH_CHECK(config.ok(), config.status().ToString());
-  BaseModel base{.folder = flags.config,
-                 .denoiser = nullptr,
-                 .conditioner = nullptr,
-                 .unet = UNet2DConditionModel(*config),
-                 .schedule = NoiseSchedule(NoiseScheduleConfig{})};
-  RandomStream stream(1);
-  InitialiseAsTorch(*base.unet, stream.generator());
-  base.denoiser = MakeUNetDenoiser(base.unet);
+  base::BaseModel base{.folder = flags.config,
+                       .denoiser = nullptr,
+                       .conditioner = nullptr,
+                       .unet = models::UNet2DConditionModel(*config),
+                       .schedule = diffusion::NoiseSchedule(diffusion::NoiseScheduleConfig{})};
+  runtime::RandomStream stream(1);
+  nn::InitialiseAsTorch(*base.unet, stream.generator());
+  base.denoiser = base::MakeUNetDenoiser(base.unet);
   for (torch::Tensor& weight : base.unet->parameters()) {
     weight.set_requires_grad(false);
     const bool last = weight.dim() == 4 && !flags.channels_first;
@@ -119,28 +119,28 @@ void Run(const Flags& flags) {
         weight.to(device).contiguous(last ? torch::MemoryFormat::ChannelsLast : torch::MemoryFormat::Contiguous));
   }
   const int64_t side = flags.latent_size > 0 ? flags.latent_size : config->sample_size;
-  auto data = std::make_shared<DreamBoothData>();
+  auto data = std::make_shared<tasks::DreamBoothData>();
   data->instance.latents = stream.Normal({flags.rows, config->in_channels, side, side}).to(device);
   data->instance.context = stream.Normal({1, 77, config->cross_attention_dim}).to(device);
   const std::vector<loupe::PositionPairId> pairs = PairsOf(flags.cells);
   const auto make = [&](const std::vector<size_t>& slots) {
-    std::vector<SlotOptions> options;
+    std::vector<methods::SlotOptions> options;
     for (const size_t slot : slots) options.push_back({AdapterSettings(pairs[slot % pairs.size()]), 1});
-    return MakeMethod(SitesIn(*base.unet), options, device);
+    return methods::MakeMethod(nn::SitesIn(*base.unet), options, device);
   };
-  TrainOptions options;
+  train::TrainOptions options;
   if (flags.precision == "bf16") options.precision = torch::kBFloat16;
   if (flags.precision == "fp16") {
     options.precision = torch::kHalf;
-    options.loss_scale = LossScaler::kInitialScale;
+    options.loss_scale = train::LossScaler::kInitialScale;
   }
   options.recompute = flags.checkpointing;
-  std::vector<TrainSlot> slots;
+  std::vector<train::TrainSlot> slots;
   for (int64_t slot = 0; slot < flags.slots; ++slot) {
-    slots.push_back({MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), RandomStream(4), RandomStream(5), options,
-                     flags.one_pass ? 0 : slot});
+    slots.push_back({tasks::MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), runtime::RandomStream(4),
+                     runtime::RandomStream(5), options, flags.one_pass ? 0 : slot});
   }
-  Trainer trainer(base, make, std::move(slots));
+  train::Trainer trainer(base, make, std::move(slots));
 
   const double before = PeakMb(device);
   std::vector<double> elapsed, processor;
@@ -148,7 +148,7 @@ void Run(const Flags& flags) {
     const auto start = std::chrono::steady_clock::now();
     const double processor_start = loupe::ProcessCpuSeconds();
     if (flags.together) {
-      const Trainer::Together together(trainer);
+      const train::Trainer::Together together(trainer);
       for (size_t slot = 0; slot < static_cast<size_t>(flags.slots); ++slot) trainer.StepOf(slot);
     } else {
       trainer.Step();

@@ -3,11 +3,11 @@
 
 #include <string>
 
-namespace loupe {
+namespace loupe::clients::rpc {
 
 // Of every call from now on (common/trace/trace_context.h); empty: none. Before the first call.
 void SetCallTraceparent(std::string traceparent);
 // Whether a call has carried it.
 bool CallsWereTraced();
 
-}  // namespace loupe
+}  // namespace loupe::clients::rpc

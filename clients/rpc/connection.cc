@@ -24,7 +24,7 @@
 #include "common/trace/trace_context.h"
 #include "fmt/format.h"
 
-namespace loupe {
+namespace loupe::clients::rpc {
 namespace {
 
 void FillFromEnvironment(std::string& value, const char* variable) {
@@ -180,7 +180,7 @@ bool CallsWereTraced() { return calls_were_traced; }
 
 void Connection::Prepare(grpc::ClientContext& context, absl::Duration deadline) const {
   if (const std::string& traceparent = CallTraceparent(); !traceparent.empty()) {
-    context.AddMetadata(kTraceparent, traceparent);
+    context.AddMetadata(trace::kTraceparent, traceparent);
     calls_were_traced = true;
   }
   {
@@ -268,4 +268,4 @@ absl::Status Connection::WaitUntilConnected(absl::Duration timeout) const {
                             fmt::format("no connection within {}", absl::FormatDuration(timeout))));
 }
 
-}  // namespace loupe
+}  // namespace loupe::clients::rpc

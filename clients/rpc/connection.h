@@ -23,7 +23,7 @@
 #include "absl/time/time.h"
 #include "clients/rpc/proxy.h"
 
-namespace loupe {
+namespace loupe::clients::rpc {
 
 inline constexpr char kDefaultAddress[] = "127.0.0.1:7117";
 inline constexpr absl::Duration kDefaultDeadline = absl::Seconds(20);
@@ -93,4 +93,4 @@ class Connection {
   const std::shared_ptr<grpc::Channel> channel_;
 };
 
-}  // namespace loupe
+}  // namespace loupe::clients::rpc

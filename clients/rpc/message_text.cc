@@ -4,7 +4,7 @@
 
 #include "common/text.h"
 
-namespace loupe {
+namespace loupe::clients::rpc {
 namespace {
 
 using google::protobuf::FieldDescriptor;
@@ -67,4 +67,4 @@ void EscapeFieldsNotUtf8(Message& message) {
   }
 }
 
-}  // namespace loupe
+}  // namespace loupe::clients::rpc

@@ -15,7 +15,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe {
+namespace loupe::clients::rpc {
 namespace {
 
 // IPv4 as its IPv6 form ::ffff:a.b.c.d, so that both are compared in one way.
@@ -180,4 +180,4 @@ std::string AddressesOf(std::string_view address) {
   return fmt::format("{}", fmt::join(tried, ", "));
 }
 
-}  // namespace loupe
+}  // namespace loupe::clients::rpc

@@ -14,7 +14,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe {
+namespace loupe::clients::rpc {
 
 struct Proxy {
   std::string url;       // as gRPC wants it: http://[user:password@]host:port
@@ -39,4 +39,4 @@ bool IsLoopback(std::string_view host);
 // name up.
 std::string AddressesOf(std::string_view address);
 
-}  // namespace loupe
+}  // namespace loupe::clients::rpc

@@ -6,7 +6,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
-namespace loupe {
+namespace loupe::clients::rpc {
 
 absl::Status FromRpcStatus(const google::rpc::Status& status) {
   absl::Status converted(static_cast<absl::StatusCode>(status.code()), status.message());
@@ -41,4 +41,4 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
   return FromRpcStatus(details);
 }
 
-}  // namespace loupe
+}  // namespace loupe::clients::rpc

@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 #include "google/rpc/status.pb.h"
 
-namespace loupe {
+namespace loupe::clients::rpc {
 
 // Code and message stay; google.rpc.ErrorInfo becomes ReasonOf(), google.rpc.BadRequest becomes FieldViolationsOf().
 // Details that cannot be parsed are left out.
@@ -15,4 +15,4 @@ absl::Status FromGrpcStatus(const grpc::Status& status);
 // The same for a status that travels inside a message (AttemptVerdict.status).
 absl::Status FromRpcStatus(const google::rpc::Status& status);
 
-}  // namespace loupe
+}  // namespace loupe::clients::rpc

@@ -1,7 +1,7 @@
 // What a trial may cost.
 #include "common/settings/setting_rules.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 std::vector<SettingRule> BudgetRules() {
   using enum SettingType;
@@ -27,4 +27,4 @@ std::vector<SettingRule> BudgetRules() {
   };
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -1,7 +1,7 @@
 // What stands at the top of a sweep file.
 #include "common/settings/setting_rules.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 std::vector<SettingRule> GeneralRules() {
   using enum SettingType;
@@ -17,4 +17,4 @@ std::vector<SettingRule> GeneralRules() {
   };
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -2,7 +2,7 @@
 #include "common/positions.h"
 #include "common/settings/setting_rules.h"
 
-namespace loupe {
+namespace loupe::settings {
 namespace {
 
 std::vector<std::string> Names(const std::vector<Position>& positions) {
@@ -291,4 +291,4 @@ std::vector<SettingRule> MethodRules() {
   };
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

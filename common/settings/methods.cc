@@ -3,7 +3,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe {
+namespace loupe::settings {
 namespace {
 
 std::string_view PositionKindText(PositionKind kind) {
@@ -50,4 +50,4 @@ std::string WhyIllegal(Position input, Position output) {
                      PositionName(output), why, PositionName(input), fmt::join(legal, ", "));
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

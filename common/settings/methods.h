@@ -9,7 +9,7 @@
 
 #include "common/positions.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 // Which combinations of a method's own settings are legal, where not all are.
 struct LegalityRule {
@@ -30,4 +30,4 @@ const LegalityRule* FindLegalityRule(std::string_view kind);
 // Trans_out". Precondition: the pair is not legal.
 std::string WhyIllegal(Position input, Position output);
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -1,7 +1,7 @@
 // How pictures are drawn.
 #include "common/settings/setting_rules.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 std::vector<SettingRule> SampleRules() {
   using enum SettingType;
@@ -51,4 +51,4 @@ std::vector<SettingRule> SampleRules() {
   };
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -2,7 +2,7 @@
 #include "common/score_table.h"
 #include "common/settings/setting_rules.h"
 
-namespace loupe {
+namespace loupe::settings {
 namespace {
 
 std::vector<std::string> PrimaryScores() {
@@ -84,4 +84,4 @@ std::vector<SettingRule> ScoreRules() {
   };
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -2,7 +2,7 @@
 
 #include <iterator>
 
-namespace loupe {
+namespace loupe::settings {
 
 const std::vector<SettingRule>& SettingRules() {
   static const std::vector<SettingRule> rules = [] {
@@ -21,4 +21,4 @@ const std::vector<SettingRule>& SettingRules() {
   return rules;
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -16,7 +16,7 @@
 
 #include "common/settings/settings.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 std::vector<SettingRule> GeneralRules();
 std::vector<SettingRule> TaskRules();
@@ -27,4 +27,4 @@ std::vector<SettingRule> TrainRules();
 std::vector<SettingRule> SampleRules();
 std::vector<SettingRule> ScoreRules();
 
-}  // namespace loupe
+}  // namespace loupe::settings

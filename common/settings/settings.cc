@@ -13,7 +13,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe {
+namespace loupe::settings {
 namespace {
 
 // Long enough for any path and prompt; bounds what a request can store per setting.
@@ -450,4 +450,4 @@ std::vector<std::string> Settings::Names(std::string_view key) const {
 
 bool Settings::Has(std::string_view key) const { return values_.contains(key); }
 
-}  // namespace loupe
+}  // namespace loupe::settings

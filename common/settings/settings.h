@@ -18,7 +18,7 @@
 #include "absl/status/statusor.h"
 #include "common/error_details.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 // Version of the table: rises with every new setting, choice and default (setting_rules.h says how). Stored with every
 // sweep and told by every worker. 1: adapters alone; 2: lora, full, bitfit.
@@ -158,4 +158,4 @@ class Settings {
   std::map<std::string, std::string, std::less<>> values_;
 };
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -1,7 +1,7 @@
 // What a trial is trained for.
 #include "common/settings/setting_rules.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 std::vector<SettingRule> TaskRules() {
   using enum SettingType;
@@ -94,4 +94,4 @@ std::vector<SettingRule> TaskRules() {
   };
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -1,7 +1,7 @@
 // How a trial is trained, whatever the method.
 #include "common/settings/setting_rules.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 std::vector<SettingRule> TrainRules() {
   using enum SettingType;
@@ -143,4 +143,4 @@ std::vector<SettingRule> TrainRules() {
   };
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -1,7 +1,7 @@
 // Settings of the methods that sit in a base's transformer blocks: DiffFit, prompts, bottlenecks.
 #include "common/settings/setting_rules.h"
 
-namespace loupe {
+namespace loupe::settings {
 
 std::vector<SettingRule> TransformerMethodRules() {
   using enum SettingType;
@@ -89,4 +89,4 @@ std::vector<SettingRule> TransformerMethodRules() {
   };
 }
 
-}  // namespace loupe
+}  // namespace loupe::settings

@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe {
+namespace loupe::trace {
 namespace {
 
 using nlohmann::json;
@@ -199,4 +199,4 @@ void SpanExporter::Send(const std::vector<Span>& spans, bool last) {
   failing_ = !taken;
 }
 
-}  // namespace loupe
+}  // namespace loupe::trace

@@ -20,7 +20,7 @@
 #include "absl/time/time.h"
 #include "common/http_post.h"
 
-namespace loupe {
+namespace loupe::trace {
 
 // OTLP's numbers.
 enum class SpanKind { kInternal = 1, kServer = 2, kClient = 3 };
@@ -96,4 +96,4 @@ class SpanExporter {
 // An ExportTraceServiceRequest in OTLP's JSON: ids in hexadecimal, enums as numbers, 64-bit integers as strings.
 std::string ToOtlpJson(const std::vector<Span>& spans, const std::string& service, const std::string& version);
 
-}  // namespace loupe
+}  // namespace loupe::trace

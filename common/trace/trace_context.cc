@@ -4,7 +4,7 @@
 
 #include "common/random_source.h"
 
-namespace loupe {
+namespace loupe::trace {
 namespace {
 
 constexpr size_t kTraceDigits = 32;
@@ -44,4 +44,4 @@ TraceContext NewTrace() { return {ToHex(SystemRandom().NextToken()), NewSpanId()
 
 std::string NewSpanId() { return ToHex(SystemRandom().NextToken()).substr(0, kSpanDigits); }
 
-}  // namespace loupe
+}  // namespace loupe::trace

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace loupe {
+namespace loupe::trace {
 
 // The header, and the key of gRPC's metadata.
 inline constexpr char kTraceparent[] = "traceparent";
@@ -28,4 +28,4 @@ std::string ToTraceparent(const TraceContext& context);
 TraceContext NewTrace();
 std::string NewSpanId();
 
-}  // namespace loupe
+}  // namespace loupe::trace

@@ -14,7 +14,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 constexpr size_t kMaxTokenName = 80;
@@ -302,4 +302,4 @@ absl::Status AccessControl::RemoveToken(const std::string& folder, std::string_v
   });
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

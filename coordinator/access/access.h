@@ -21,7 +21,7 @@
 #include "common/clock.h"
 #include "coordinator/access/token_file.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 struct Caller {
   std::string name;
@@ -119,4 +119,4 @@ class AccessControl {
   std::map<std::string, Claim> claims_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

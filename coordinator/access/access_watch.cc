@@ -7,7 +7,7 @@
 
 #include "common/guarded.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 // A revoked token's calls end within a second, machine's load included.
@@ -49,4 +49,4 @@ void AccessWatch::EndCallsOfEndedTokens() {
   });
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

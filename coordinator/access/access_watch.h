@@ -10,7 +10,7 @@
 #include "coordinator/access/access.h"
 #include "coordinator/access/open_calls.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 // Runs from construction to destruction; the rest outlives it.
 class AccessWatch {
@@ -32,4 +32,4 @@ class AccessWatch {
   std::thread thread_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 namespace {
 
@@ -55,4 +55,4 @@ void AuditLog::BeginAnewIfFull() {
   torn_ = false;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 // Thread-safe. Lines carry names and outcomes, never tokens.
 class AuditLog {
@@ -37,4 +37,4 @@ class AuditLog {
   bool torn_ = false;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -21,7 +21,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 using KeyPtr = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
@@ -220,4 +220,4 @@ std::vector<std::string> NamesOfThisMachine() {
   return names;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 // PEM.
 struct Certificate {
@@ -54,4 +54,4 @@ absl::Status CheckPair(const std::string& certificate_pem, const std::string& ke
 // The names and addresses of this machine: host name, those of its network interfaces, localhost.
 std::vector<std::string> NamesOfThisMachine();
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

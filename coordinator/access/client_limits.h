@@ -7,7 +7,7 @@
 #include "coordinator/access/open_calls.h"
 #include "coordinator/access/rate_limiter.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 // A client is a token used from one machine. What is beyond is refused with RESOURCE_EXHAUSTED, reason RATE_LIMITED,
 // and google.rpc.RetryInfo. Messages are at most 4 MiB besides.
@@ -32,4 +32,4 @@ struct ClientLimits {
   const RateLimit& of(Role role) const { return role == Role::kWorker || role == Role::kAdmin ? workers : people; }
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

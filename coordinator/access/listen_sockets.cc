@@ -21,7 +21,7 @@
 #include "coordinator/access/server_tls.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 constexpr int kMostHanded = 1024;
@@ -213,4 +213,4 @@ absl::StatusOr<HandedSockets> TakeHandedSockets(int first) {
   return handed;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 // Owns them. They do not block, and no program that is started inherits them.
 class ListenSockets {
@@ -53,4 +53,4 @@ struct HandedSockets {
 // one that is no TCP socket which listens, or has neither name. Call it while there is one thread.
 absl::StatusOr<HandedSockets> TakeHandedSockets(int first = 3);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -7,7 +7,7 @@
 #include "common/guarded.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 constexpr std::chrono::seconds kLookInterval{1};
@@ -160,4 +160,4 @@ void OpenCalls::Loop() {
   }
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

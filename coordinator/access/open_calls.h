@@ -23,7 +23,7 @@
 #include "common/clock.h"
 #include "coordinator/access/access.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 // What a call costs while it is open.
 enum class CallKind {
@@ -135,4 +135,4 @@ class OpenCalls {
   std::thread thread_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 constexpr size_t kMaxBuckets = 10000;
@@ -43,4 +43,4 @@ size_t RateLimiter::size() const {
   return buckets_.size();
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -7,7 +7,7 @@
 
 #include "absl/time/time.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 // A bucket holds up to `burst` calls and is refilled at `per_second`. per_second 0: no limit.
 struct RateLimit {
@@ -39,4 +39,4 @@ class RateLimiter {
   absl::Duration looked_through_at_ = -absl::InfiniteDuration();
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -11,7 +11,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 // A key that the operator keeps, perhaps behind a link and readable by a group; never by everybody.
@@ -120,4 +120,4 @@ void ServerTls::Refresh() {
   }
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

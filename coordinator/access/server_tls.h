@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/access/authority.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 struct TlsOptions {
   // PEM files of the coordinator's certificate and key. Without them it has its own authority (authority.h) issue one.
@@ -70,4 +70,4 @@ class ServerTls {
 // Whether only programs of this machine can call "host:port".
 bool IsLoopback(const std::string& listen);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -16,7 +16,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 constexpr Role kRoles[] = {Role::kViewer, Role::kSubmitter, Role::kWorker, Role::kAdmin, Role::kEnrol};
@@ -149,4 +149,4 @@ std::string NewToken() {
   return fmt::format("{}{}", ToHex(SystemRandom().NextToken()), ToHex(SystemRandom().NextToken()));
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -16,7 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 
 // An enrolment may be exchanged for a worker's own token and for nothing else. Submitters and workers may also look; an
 // administrator may do everything.
@@ -56,4 +56,4 @@ absl::Status EditTokens(const std::string& folder, const std::function<absl::Sta
 // 256 random bits.
 std::string NewToken();
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

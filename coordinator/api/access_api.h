@@ -8,13 +8,13 @@
 #include "coordinator/api/call.h"
 #include "loupe/v1/access.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Thread-safe. Each method answers `call`; request and response live until then.
 class AccessApi {
  public:
   // `tls` outlives it.
-  AccessApi(const Backend& backend, const ServerTls& tls) : backend_(backend), tls_(tls) {}
+  AccessApi(const Backend& backend, const access::ServerTls& tls) : backend_(backend), tls_(tls) {}
 
   void Enrol(UnaryCall* call, const v1::EnrolRequest& request, v1::WorkerCredentials* response);
   void RenewCredentials(UnaryCall* call, const v1::RenewCredentialsRequest& request, v1::WorkerCredentials* response);
@@ -23,7 +23,7 @@ class AccessApi {
   absl::Status Fill(absl::Time end, const std::string& worker, v1::WorkerCredentials& response) const;
 
   const Backend backend_;
-  const ServerTls& tls_;
+  const access::ServerTls& tls_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 void AnalysisCancellation::Started(uint64_t id) {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -30,14 +30,14 @@ absl::StatusOr<std::string> AnalysisApi::DataVersion(const std::vector<std::stri
   std::string version;
   for (const std::string& name : names) {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(name));
-    LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend_.store->GetSweep(id.id()));
+    LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, backend_.store->GetSweep(id.id()));
     version += fmt::format("{} {}\n", sweep.uid, versions_.Of(sweep.key));
   }
   return version;
 }
 
 void AnalysisApi::GetAnova(UnaryCall* call, const v1::GetAnovaRequest& request, v1::GetAnovaResponse* response) {
-  if (!Enter(backend_, call, Role::kViewer, CallKind::kUnary, request)) return;
+  if (!Enter(backend_, call, access::Role::kViewer, access::CallKind::kUnary, request)) return;
   const std::shared_ptr<AnalysisCancellation> cancellation = NewCancellation();
   call->SetOnCancel([cancellation] { cancellation->Cancel(); });
   RunLater(backend_, call, [this, call, &request, response, cancellation] {
@@ -63,4 +63,4 @@ void AnalysisApi::RenderReport(const std::string& client, const v1::RenderReport
   cancellation.Started(runner_.Run(client, *version, JobFor(request), done));
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -13,7 +13,7 @@
 #include "coordinator/engine/sweep_versions.h"
 #include "loupe/v1/analysis.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Of a job that has a number only once it runs, and may be cancelled before. Thread-safe.
 class AnalysisCancellation {
@@ -32,7 +32,7 @@ class AnalysisCancellation {
 // Thread-safe. `runner` and `versions` outlive it.
 class AnalysisApi {
  public:
-  AnalysisApi(const Backend& backend, AnalysisRunner& runner, const SweepVersions& versions)
+  AnalysisApi(const Backend& backend, AnalysisRunner& runner, const engine::SweepVersions& versions)
       : backend_(backend), runner_(runner), versions_(versions) {}
 
   // Answers `call`; request and response live until then.
@@ -53,7 +53,7 @@ class AnalysisApi {
 
   const Backend backend_;
   AnalysisRunner& runner_;
-  const SweepVersions& versions_;
+  const engine::SweepVersions& versions_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -34,7 +34,7 @@
 #include "fmt/format.h"
 #include "loupe/v1/sweep.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 // First byte of a job.
@@ -49,30 +49,30 @@ constexpr int kNiceness = 5;
 
 // What an analysis reads.
 struct Sources {
-  StoreReader* store = nullptr;
-  PlanCache* plans = nullptr;
-  const ArtifactFolder* artifacts = nullptr;
+  store::StoreReader* store = nullptr;
+  engine::PlanCache* plans = nullptr;
+  const store::ArtifactFolder* artifacts = nullptr;
 };
 
 constexpr std::string_view kWarningPrefix = "warning.";
 constexpr std::string_view kNotePrefix = "note.";
 
-absl::StatusOr<analysis::ReportOptions> OptionsFrom(const std::string& response, const std::string& terms,
-                                                    int32_t ss_type, bool include_stopped_early) {
-  analysis::ReportOptions options;
+absl::StatusOr<analysis::report::ReportOptions> OptionsFrom(const std::string& response, const std::string& terms,
+                                                            int32_t ss_type, bool include_stopped_early) {
+  analysis::report::ReportOptions options;
   options.include_stopped_early = include_stopped_early;
   options.response = response;
   options.terms = terms;
   switch (ss_type) {
     case 1:
-      options.ss_type = analysis::SumOfSquares::kType1;
+      options.ss_type = analysis::stats::SumOfSquares::kType1;
       break;
     case 0:
     case 2:
-      options.ss_type = analysis::SumOfSquares::kType2;
+      options.ss_type = analysis::stats::SumOfSquares::kType2;
       break;
     case 3:
-      options.ss_type = analysis::SumOfSquares::kType3;
+      options.ss_type = analysis::stats::SumOfSquares::kType3;
       break;
     default:
       return absl::InvalidArgumentError(fmt::format("ss_type is {}: expected 1, 2 or 3", ss_type));
@@ -92,8 +92,8 @@ std::map<std::string, std::string> TakeScoreWarnings(std::map<std::string, std::
   return warnings;
 }
 
-analysis::TrialRecord ToRecord(const SweepSnapshot::Trial& trial, const Plan& plan) {
-  analysis::TrialRecord record;
+analysis::report::TrialRecord ToRecord(const store::SweepSnapshot::Trial& trial, const plan::Plan& plan) {
+  analysis::report::TrialRecord record;
   record.index = trial.index;
   record.cell_index = trial.cell_index;
   for (size_t factor = 0; factor < plan.factors().size(); ++factor) {
@@ -113,30 +113,30 @@ analysis::TrialRecord ToRecord(const SweepSnapshot::Trial& trial, const Plan& pl
   return record;
 }
 
-absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const std::string& sweep_id) {
-  LOUPE_ASSIGN_OR_RETURN(SweepSnapshot snapshot, sources.store->Snapshot(sweep_id));
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, sources.plans->Get(snapshot.sweep));
-  analysis::SweepResults results;
+absl::StatusOr<analysis::report::SweepResults> ReadResults(const Sources& sources, const std::string& sweep_id) {
+  LOUPE_ASSIGN_OR_RETURN(store::SweepSnapshot snapshot, sources.store->Snapshot(sweep_id));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const plan::Plan> plan, sources.plans->Get(snapshot.sweep));
+  analysis::report::SweepResults results;
   results.sweep_id = fmt::format("sweeps/{}", sweep_id);
   results.display_name = snapshot.sweep.display_name;
   results.state = v1::Sweep::State_Name(static_cast<v1::Sweep::State>(snapshot.sweep.state));
   for (size_t factor = 0; factor < plan->factors().size(); ++factor) {
-    const SweepFactor& source = plan->factors()[factor];
+    const plan::SweepFactor& source = plan->factors()[factor];
     results.factors.push_back({plan->FactorName(factor), source.key, source.levels, source.within, source.settings});
   }
   results.replicates = snapshot.sweep.replicates;
-  const Settings first_cell = plan->CellSettings(0);
+  const settings::Settings first_cell = plan->CellSettings(0);
   if (first_cell.Has("score.primary")) results.primary_score = first_cell.Text("score.primary");
-  for (const SweepSnapshot::Trial& trial : snapshot.trials) results.trials.push_back(ToRecord(trial, *plan));
-  for (SweepSnapshot::Curve& curve : snapshot.curves) {
+  for (const store::SweepSnapshot::Trial& trial : snapshot.trials) results.trials.push_back(ToRecord(trial, *plan));
+  for (store::SweepSnapshot::Curve& curve : snapshot.curves) {
     results.curves.push_back({curve.trial_index, std::move(curve.metric), std::move(curve.points)});
   }
-  results.baseline_scores = analysis::BaselineScores(results.trials);
-  results.notes = InputNotes(snapshot, *plan);
+  results.baseline_scores = analysis::report::BaselineScores(results.trials);
+  results.notes = engine::InputNotes(snapshot, *plan);
   results.notes.insert(results.notes.end(), snapshot.notes.begin(), snapshot.notes.end());
   std::erase_if(snapshot.provenance, [](const auto& entry) { return entry.first.starts_with(kNotePrefix); });
   auto pictures = std::make_shared<std::map<int64_t, std::string>>();
-  for (const SweepSnapshot::Trial& trial : snapshot.trials) {
+  for (const store::SweepSnapshot::Trial& trial : snapshot.trials) {
     if (!trial.samples_sha256.empty()) pictures->emplace(trial.index, trial.samples_sha256);
   }
   if (!pictures->empty()) {
@@ -158,17 +158,17 @@ absl::StatusOr<analysis::SweepResults> ReadResults(const Sources& sources, const
 absl::StatusOr<std::string> Anova(const Sources& sources, const v1::GetAnovaRequest& request) {
   LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
   LOUPE_ASSIGN_OR_RETURN(
-      const analysis::ReportOptions options,
+      const analysis::report::ReportOptions options,
       OptionsFrom(request.response(), request.terms(), request.ss_type(), request.include_stopped_early()));
-  LOUPE_ASSIGN_OR_RETURN(const analysis::SweepResults results, ReadResults(sources, id.id()));
-  LOUPE_ASSIGN_OR_RETURN(const analysis::SweepAnalysis sweep, analysis::AnalyseSweep(results, options));
+  LOUPE_ASSIGN_OR_RETURN(const analysis::report::SweepResults results, ReadResults(sources, id.id()));
+  LOUPE_ASSIGN_OR_RETURN(const analysis::report::SweepAnalysis sweep, analysis::report::AnalyseSweep(results, options));
   if (!sweep.analysis.problem.empty()) return absl::FailedPreconditionError(sweep.analysis.problem);
   v1::GetAnovaResponse response;
   response.set_response(sweep.response);
   response.set_ss_type(request.ss_type() == 0 ? 2 : request.ss_type());
-  for (const analysis::AnovaTerm& term : sweep.analysis.anova.terms) {
+  for (const analysis::stats::AnovaTerm& term : sweep.analysis.anova.terms) {
     v1::AnovaTerm* added = response.add_terms();
-    added->set_term(analysis::NestedTermName(term.term, term.within));
+    added->set_term(analysis::stats::NestedTermName(term.term, term.within));
     added->set_df(term.df);
     added->set_sum_sq(term.sum_sq);
     added->set_mean_sq(term.mean_sq);
@@ -177,13 +177,13 @@ absl::StatusOr<std::string> Anova(const Sources& sources, const v1::GetAnovaRequ
     added->set_estimable(term.estimable);
     added->set_note(term.note);
   }
-  const analysis::AnovaTable& table = sweep.analysis.anova;
+  const analysis::stats::AnovaTable& table = sweep.analysis.anova;
   response.set_observations(static_cast<int64_t>(table.total_df) + 1);
   response.mutable_residual()->set_term("residual");
   response.mutable_residual()->set_df(table.residual.df);
   response.mutable_residual()->set_sum_sq(table.residual.sum_sq);
   response.mutable_residual()->set_mean_sq(table.residual.mean_sq);
-  for (const analysis::OneWayResult& one : sweep.analysis.one_way) {
+  for (const analysis::stats::OneWayResult& one : sweep.analysis.one_way) {
     v1::AnovaTerm* added = response.add_one_way();
     added->set_term(one.factor);
     added->set_df(one.between_df);
@@ -199,21 +199,21 @@ absl::StatusOr<std::string> Anova(const Sources& sources, const v1::GetAnovaRequ
 }
 
 // The sweep's results, with those of `with` as one design.
-absl::StatusOr<analysis::SweepResults> ReadTogether(const Sources& sources, const std::string& name,
-                                                    const google::protobuf::RepeatedPtrField<std::string>& with) {
-  std::vector<analysis::SweepResults> sweeps;
+absl::StatusOr<analysis::report::SweepResults> ReadTogether(
+    const Sources& sources, const std::string& name, const google::protobuf::RepeatedPtrField<std::string>& with) {
+  std::vector<analysis::report::SweepResults> sweeps;
   LOUPE_ASSIGN_OR_RETURN(const SweepId first, SweepId::FromName(name));
   LOUPE_ASSIGN_OR_RETURN(sweeps.emplace_back(), ReadResults(sources, first.id()));
   for (const std::string& other : with) {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(other));
     LOUPE_ASSIGN_OR_RETURN(sweeps.emplace_back(), ReadResults(sources, id.id()));
   }
-  return analysis::UniteResults(std::move(sweeps));
+  return analysis::report::UniteResults(std::move(sweeps));
 }
 
 absl::StatusOr<std::string> Render(const Sources& sources, const v1::RenderReportRequest& request) {
   LOUPE_ASSIGN_OR_RETURN(
-      analysis::ReportOptions options,
+      analysis::report::ReportOptions options,
       OptionsFrom(request.response(), request.terms(), request.ss_type(), request.include_stopped_early()));
   options.baseline = {request.baseline().begin(), request.baseline().end()};
   options.simple_effects = {request.simple_effects().begin(), request.simple_effects().end()};
@@ -226,31 +226,33 @@ absl::StatusOr<std::string> Render(const Sources& sources, const v1::RenderRepor
   if (!request.table().empty() && request.format() != v1::RenderReportRequest::CSV)
     return absl::InvalidArgumentError(
         "table: chooses among the tables of the CSV format; leave it out, or ask for CSV");
-  LOUPE_ASSIGN_OR_RETURN(const analysis::SweepResults results, ReadTogether(sources, request.name(), request.with()));
+  LOUPE_ASSIGN_OR_RETURN(const analysis::report::SweepResults results,
+                         ReadTogether(sources, request.name(), request.with()));
   if (!request.compare().empty()) {
     LOUPE_ASSIGN_OR_RETURN(const SweepId other, SweepId::FromName(request.compare()));
-    LOUPE_ASSIGN_OR_RETURN(analysis::SweepResults compared, ReadResults(sources, other.id()));
-    options.compare_with = std::make_shared<const analysis::SweepResults>(std::move(compared));
+    LOUPE_ASSIGN_OR_RETURN(analysis::report::SweepResults compared, ReadResults(sources, other.id()));
+    options.compare_with = std::make_shared<const analysis::report::SweepResults>(std::move(compared));
   }
   switch (request.format()) {
     case v1::RenderReportRequest::TEXT:
-      return analysis::RenderText(results, options);
+      return analysis::report::RenderText(results, options);
     case v1::RenderReportRequest::JSON:
-      return analysis::RenderJson(results, options);
+      return analysis::report::RenderJson(results, options);
     case v1::RenderReportRequest::CSV:
-      return analysis::RenderCsv(results, options);
+      return analysis::report::RenderCsv(results, options);
     case v1::RenderReportRequest::HTML:
-      return analysis::RenderHtml(results, options);
+      return analysis::report::RenderHtml(results, options);
     default:
       return absl::InvalidArgumentError("format: expected TEXT, JSON, CSV or HTML");
   }
 }
 
 absl::StatusOr<std::string> Compute(const std::string& data_folder, std::string_view job) {
-  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
-                         SqliteStore::OpenToRead({.path = data_folder + kDatabaseFile}));
-  const absl::StatusOr<ArtifactFolder> artifacts = ArtifactFolder::Existing(data_folder + kArtifactsFolder);
-  PlanCache plans;
+  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<store::SqliteStore> store,
+                         store::SqliteStore::OpenToRead({.path = data_folder + store::kDatabaseFile}));
+  const absl::StatusOr<store::ArtifactFolder> artifacts =
+      store::ArtifactFolder::Existing(data_folder + store::kArtifactsFolder);
+  engine::PlanCache plans;
   const Sources sources{store.get(), &plans, artifacts.ok() ? &*artifacts : nullptr};
   const std::string bytes(job.substr(job.empty() ? 0 : 1));
   if (v1::GetAnovaRequest anova; job.starts_with(kAnova) && anova.ParseFromString(bytes)) return Anova(sources, anova);
@@ -345,4 +347,4 @@ int RunAnalysisProcess(const std::string& data_folder, int64_t memory_bytes) {
   return WriteAll(STDOUT_FILENO, EncodeAnswer(AnswerJob(data_folder, ReadAll(STDIN_FILENO)))) ? 0 : 1;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

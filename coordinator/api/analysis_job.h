@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "loupe/v1/analysis.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // The job's input: which method's request it is, and its bytes.
 std::string JobFor(const v1::GetAnovaRequest& request);
@@ -31,4 +31,4 @@ absl::StatusOr<AnalysisAnswer> DecodeAnswer(std::string_view bytes);
 // answer's status.
 int RunAnalysisProcess(const std::string& data_folder, int64_t memory_bytes);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

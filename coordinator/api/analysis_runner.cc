@@ -21,7 +21,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 // How soon a process ends that nobody waits for any more.
@@ -305,4 +305,4 @@ AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
           ""};
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -18,7 +18,7 @@
 #include "absl/time/time.h"
 #include "coordinator/api/analysis_job.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 struct AnalysisOptions {
   // The program that runs a job, with its first arguments ("/proc/self/exe analyse"): the coordinator itself, or, in a
@@ -89,4 +89,4 @@ class AnalysisRunner {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -5,7 +5,7 @@
 #include "coordinator/api/request_limits.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 constexpr size_t kMaxChunkBytes = (1 << 20) + 1024;
@@ -21,7 +21,7 @@ absl::Status ArtifactUpload::TakeHeader(const v1::UploadArtifactRequest& message
   LOUPE_RETURN_IF_ERROR(CheckLimits(message));
   const v1::Artifact& artifact = message.header().artifact();
   LOUPE_ASSIGN_OR_RETURN(claim_, FromProto(message.header().lease()));
-  LOUPE_RETURN_IF_ERROR(CheckArtifactName(artifact.name()));
+  LOUPE_RETURN_IF_ERROR(store::CheckArtifactName(artifact.name()));
   LOUPE_RETURN_IF_ERROR(backend_.artifacts->PathOf(artifact.sha256()).status());
   if (artifact.size_bytes() < 0 || artifact.size_bytes() > backend_.limits.max_artifact_bytes) {
     return absl::InvalidArgumentError(fmt::format("artifact '{}' has {} bytes: expected 0 to {}", artifact.name(),
@@ -33,10 +33,10 @@ absl::Status ArtifactUpload::TakeHeader(const v1::UploadArtifactRequest& message
              .sha256 = artifact.sha256(),
              .epoch = claim_.epoch};
   // Refused before the bytes come, and again when they are there: the lease may be lost in between.
-  const auto check = [claim = claim_](Scheduler& scheduler, const Now&, Effects&) {
+  const auto check = [claim = claim_](scheduler::Scheduler& scheduler, const scheduler::Now&, scheduler::Effects&) {
     return scheduler.CheckLease(claim);
   };
-  LOUPE_RETURN_IF_ERROR(backend_.engine->Call<TrialKey>(check).status());
+  LOUPE_RETURN_IF_ERROR(backend_.engine->Call<scheduler::TrialKey>(check).status());
   LOUPE_ASSIGN_OR_RETURN(upload_, backend_.artifacts->Begin());
   return absl::OkStatus();
 }
@@ -53,14 +53,15 @@ absl::Status ArtifactUpload::TakeChunk(const v1::UploadArtifactRequest& message)
 absl::StatusOr<v1::Artifact> ArtifactUpload::Finish() {
   if (upload_ == nullptr) return absl::InvalidArgumentError("the first message of an upload must be its header");
   LOUPE_RETURN_IF_ERROR(upload_->Finish(record_.size_bytes, record_.sha256));
-  LOUPE_RETURN_IF_ERROR(backend_.engine
-                            ->Call<bool>([claim = claim_, record = record_](Scheduler& scheduler, const Now&,
-                                                                            Effects& effects) -> absl::StatusOr<bool> {
-                              LOUPE_RETURN_IF_ERROR(scheduler.OnArtifact(claim, record, effects));
-                              return true;
-                            })
-                            .status());
+  LOUPE_RETURN_IF_ERROR(
+      backend_.engine
+          ->Call<bool>([claim = claim_, record = record_](scheduler::Scheduler& scheduler, const scheduler::Now&,
+                                                          scheduler::Effects& effects) -> absl::StatusOr<bool> {
+            LOUPE_RETURN_IF_ERROR(scheduler.OnArtifact(claim, record, effects));
+            return true;
+          })
+          .status());
   return ToProto(record_);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

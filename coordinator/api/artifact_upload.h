@@ -7,7 +7,7 @@
 #include "coordinator/scheduler/scheduler.h"
 #include "loupe/v1/worker.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // What does not arrive whole is not kept. Waits for the disk and the engine; one call at a time.
 class ArtifactUpload {
@@ -25,10 +25,10 @@ class ArtifactUpload {
   absl::Status TakeChunk(const v1::UploadArtifactRequest& message);
 
   const Backend& backend_;
-  std::unique_ptr<ArtifactFolder::Upload> upload_;
-  LeaseClaim claim_;
-  ArtifactRecord record_;
+  std::unique_ptr<store::ArtifactFolder::Upload> upload_;
+  scheduler::LeaseClaim claim_;
+  scheduler::ArtifactRecord record_;
   int64_t received_ = 0;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

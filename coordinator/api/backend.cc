@@ -7,11 +7,11 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 namespace {
 
-absl::Status HoldBack(const Backend& backend, const std::string& client, const RateLimit& limit) {
+absl::Status HoldBack(const Backend& backend, const std::string& client, const access::RateLimit& limit) {
   if (backend.limiter == nullptr) return absl::OkStatus();
   const absl::Duration wait = backend.limiter->Take(client, limit, backend.clock->MonotonicNow());
   if (wait <= absl::ZeroDuration()) return absl::OkStatus();
@@ -24,14 +24,15 @@ absl::Status HoldBack(const Backend& backend, const std::string& client, const R
 
 }  // namespace
 
-std::string ClientName(const Caller& caller, const std::string& machine) {
+std::string ClientName(const access::Caller& caller, const std::string& machine) {
   return fmt::format("'{}' from {}", caller.name, machine);
 }
 
-absl::StatusOr<Caller> Identify(const Backend& backend, const CallOrigin& origin) {
+absl::StatusOr<access::Caller> Identify(const Backend& backend, const CallOrigin& origin) {
   // Tests in one process have no tokens.
-  absl::StatusOr<Caller> caller =
-      backend.access == nullptr ? Caller{"test", Role::kAdmin} : backend.access->Authenticate(origin.authorization);
+  absl::StatusOr<access::Caller> caller = backend.access == nullptr
+                                              ? access::Caller{"test", access::Role::kAdmin}
+                                              : backend.access->Authenticate(origin.authorization);
   if (!caller.ok()) {
     LOUPE_RETURN_IF_ERROR(
         HoldBack(backend, fmt::format("a stranger from {}", origin.machine), backend.limits.strangers));
@@ -41,9 +42,9 @@ absl::StatusOr<Caller> Identify(const Backend& backend, const CallOrigin& origin
   return caller;
 }
 
-absl::StatusOr<Caller> Admit(const Backend& backend, const CallOrigin& origin, Role role) {
-  LOUPE_ASSIGN_OR_RETURN(Caller caller, Identify(backend, origin));
-  LOUPE_RETURN_IF_ERROR(AccessControl::Authorize(caller, role));
+absl::StatusOr<access::Caller> Admit(const Backend& backend, const CallOrigin& origin, access::Role role) {
+  LOUPE_ASSIGN_OR_RETURN(access::Caller caller, Identify(backend, origin));
+  LOUPE_RETURN_IF_ERROR(access::AccessControl::Authorize(caller, role));
   return caller;
 }
 
@@ -68,4 +69,4 @@ absl::StatusOr<std::string> ReadPageToken(const std::string& token, const std::s
   return plain.substr(expected.size());
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -23,29 +23,29 @@
 #include "coordinator/store/trial_logs.h"
 #include "coordinator/trace/sweep_traces.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Owns nothing; everything outlives the handlers.
 struct Backend {
-  EngineThread* engine = nullptr;
-  StoreReader* store = nullptr;
-  ArtifactFolder* artifacts = nullptr;
-  PlanCache* plans = nullptr;
-  TrialLogs* logs = nullptr;
-  WorkerTelemetryTable* telemetry = nullptr;
+  engine::EngineThread* engine = nullptr;
+  store::StoreReader* store = nullptr;
+  store::ArtifactFolder* artifacts = nullptr;
+  engine::PlanCache* plans = nullptr;
+  store::TrialLogs* logs = nullptr;
+  engine::WorkerTelemetryTable* telemetry = nullptr;
   const Clock* clock = nullptr;
   RandomSource* random = nullptr;
   // nullptr: everybody may do everything (only for in-process tests).
-  AccessControl* access = nullptr;
+  access::AccessControl* access = nullptr;
   // nullptr: nobody is held back.
-  RateLimiter* limiter = nullptr;
+  access::RateLimiter* limiter = nullptr;
   // What is open, and the threads on which bodies run (call.h).
-  OpenCalls* calls = nullptr;
+  access::OpenCalls* calls = nullptr;
   WorkPool* pool = nullptr;
   // Null: calls have no spans, sweeps no traces.
-  SpanExporter* spans = nullptr;
-  SweepTraces* traces = nullptr;
-  ClientLimits limits;
+  loupe::trace::SpanExporter* spans = nullptr;
+  trace::SweepTraces* traces = nullptr;
+  access::ClientLimits limits;
   // One line per change that a caller asked for: time, caller, method, object, outcome. May be empty.
   std::function<void(const std::string& line)> audit;
 };
@@ -61,14 +61,14 @@ struct CallOrigin {
 };
 
 // Whose shares a call counts against: the caller, from the machine it calls from.
-std::string ClientName(const Caller& caller, const std::string& machine);
+std::string ClientName(const access::Caller& caller, const std::string& machine);
 
 // Who calls: UNAUTHENTICATED for nobody that is known, RESOURCE_EXHAUSTED with the reason RATE_LIMITED for too many
 // calls.
-absl::StatusOr<Caller> Identify(const Backend& backend, const CallOrigin& origin);
+absl::StatusOr<access::Caller> Identify(const Backend& backend, const CallOrigin& origin);
 
 // The same, and PERMISSION_DENIED when it may not do what needs `role`.
-absl::StatusOr<Caller> Admit(const Backend& backend, const CallOrigin& origin, Role role);
+absl::StatusOr<access::Caller> Admit(const Backend& backend, const CallOrigin& origin, access::Role role);
 
 // AIP-158. Page sizes: 0 means `fallback`, more than `most` is taken as `most`; INVALID_ARGUMENT when negative.
 absl::StatusOr<int64_t> PageSize(int32_t asked, int64_t fallback, int64_t most);
@@ -79,4 +79,4 @@ std::string MakePageToken(const std::string& position, const std::string& reques
 // Empty for an empty token. INVALID_ARGUMENT for one that was not made for this request.
 absl::StatusOr<std::string> ReadPageToken(const std::string& token, const std::string& request_key);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

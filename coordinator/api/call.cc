@@ -7,7 +7,7 @@
 #include "coordinator/api/request_limits.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 // Below it an answer is not worth counting: it fits what a client's connection buffers.
@@ -34,21 +34,24 @@ void AnswerLater(const Backend& backend, UnaryCall* call, Body body, std::functi
   if (const absl::Status failed = Guarded([&] { gate(open); }); !failed.ok()) open(failed);
 }
 
-absl::StatusOr<std::unique_ptr<OpenCall>> OpenAs(const Backend& backend, Caller caller, const std::string& machine,
-                                                 CallKind kind, std::function<void()> end) {
+absl::StatusOr<std::unique_ptr<access::OpenCall>> OpenAs(const Backend& backend, access::Caller caller,
+                                                         const std::string& machine, access::CallKind kind,
+                                                         std::function<void()> end) {
   std::string client = ClientName(caller, machine);
   return backend.calls->Open(std::move(caller), std::move(client), kind, std::move(end));
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, const std::function<CallOrigin()>& origin,
-                                                  std::function<void()> end, Role role, CallKind kind,
-                                                  const google::protobuf::Message* request) {
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = absl::UnknownError("");
+absl::StatusOr<std::unique_ptr<access::OpenCall>> OpenFor(const Backend& backend,
+                                                          const std::function<CallOrigin()>& origin,
+                                                          std::function<void()> end, access::Role role,
+                                                          access::CallKind kind,
+                                                          const google::protobuf::Message* request) {
+  absl::StatusOr<std::unique_ptr<access::OpenCall>> open = absl::UnknownError("");
   const absl::Status status = Guarded([&]() -> absl::Status {
     const CallOrigin from = origin();
-    LOUPE_ASSIGN_OR_RETURN(Caller caller, Admit(backend, from, role));
+    LOUPE_ASSIGN_OR_RETURN(access::Caller caller, Admit(backend, from, role));
     if (request != nullptr) LOUPE_RETURN_IF_ERROR(CheckLimits(*request));
     open = OpenAs(backend, std::move(caller), from.machine, kind, std::move(end));
     return open.status();
@@ -94,9 +97,9 @@ void UnaryCall::Answer(const absl::Status& status) {
   Send(outcome);
 }
 
-bool Enter(const Backend& backend, UnaryCall* call, Role role, CallKind kind,
+bool Enter(const Backend& backend, UnaryCall* call, access::Role role, access::CallKind kind,
            const google::protobuf::Message& request) {
-  absl::StatusOr<std::unique_ptr<OpenCall>> open = OpenFor(
+  absl::StatusOr<std::unique_ptr<access::OpenCall>> open = OpenFor(
       backend, [call] { return call->origin(); }, call->MakeEnd(), role, kind, &request);
   if (!open.ok()) {
     call->Answer(open.status());
@@ -106,27 +109,28 @@ bool Enter(const Backend& backend, UnaryCall* call, Role role, CallKind kind,
   return true;
 }
 
-void Serve(const Backend& backend, UnaryCall* call, Role role, const google::protobuf::Message& request, Body body) {
-  if (!Enter(backend, call, role, CallKind::kUnary, request)) return;
+void Serve(const Backend& backend, UnaryCall* call, access::Role role, const google::protobuf::Message& request,
+           Body body) {
+  if (!Enter(backend, call, role, access::CallKind::kUnary, request)) return;
   RunNow(call, [&] { AnswerLater(backend, call, std::move(body), [](const absl::Status&) {}); });
 }
 
-void ServeChange(const Backend& backend, UnaryCall* call, Role role, const char* method, const std::string& object,
-                 const google::protobuf::Message& request, Body body) {
+void ServeChange(const Backend& backend, UnaryCall* call, access::Role role, const char* method,
+                 const std::string& object, const google::protobuf::Message& request, Body body) {
   ServeChange(backend, call, role, method, object, request,
-              CallerBody([body = std::move(body)](const Caller&, const std::string&) { return body(); }));
+              CallerBody([body = std::move(body)](const access::Caller&, const std::string&) { return body(); }));
 }
 
-void ServeChange(const Backend& backend, UnaryCall* call, Role role, const char* method, const std::string& object,
-                 const google::protobuf::Message& request, CallerBody body, Gate gate) {
+void ServeChange(const Backend& backend, UnaryCall* call, access::Role role, const char* method,
+                 const std::string& object, const google::protobuf::Message& request, CallerBody body, Gate gate) {
   RunNow(call, [&] {
     const CallOrigin origin = call->origin();
-    const absl::StatusOr<Caller> caller = Identify(backend, origin);
-    absl::Status status = caller.ok() ? AccessControl::Authorize(*caller, role) : caller.status();
+    const absl::StatusOr<access::Caller> caller = Identify(backend, origin);
+    absl::Status status = caller.ok() ? access::AccessControl::Authorize(*caller, role) : caller.status();
     if (status.ok()) status = CheckLimits(request);
     if (status.ok()) {
-      absl::StatusOr<std::unique_ptr<OpenCall>> open =
-          OpenAs(backend, *caller, origin.machine, CallKind::kUnary, call->MakeEnd());
+      absl::StatusOr<std::unique_ptr<access::OpenCall>> open =
+          OpenAs(backend, *caller, origin.machine, access::CallKind::kUnary, call->MakeEnd());
       status = open.status();
       if (open.ok()) call->SetOpen(*std::move(open));
     }
@@ -143,11 +147,11 @@ void ServeChange(const Backend& backend, UnaryCall* call, Role role, const char*
   });
 }
 
-void Audit(const Backend& backend, const absl::StatusOr<Caller>& caller, const char* method, const std::string& object,
-           const absl::Status& status) {
+void Audit(const Backend& backend, const absl::StatusOr<access::Caller>& caller, const char* method,
+           const std::string& object, const absl::Status& status) {
   if (!backend.audit || ReasonOf(status) == kReasonRateLimited) return;
   backend.audit(fmt::format("{} {} {} '{:.200}' {}", absl::FormatTime(backend.clock->WallNow(), absl::UTCTimeZone()),
                             caller.ok() ? caller->name : "-", method, object, absl::StatusCodeToString(status.code())));
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -20,14 +20,16 @@
 #include "coordinator/access/open_calls.h"
 #include "coordinator/api/backend.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Whoever calls, admitted for `role` and entered among the open calls. UNAUTHENTICATED, PERMISSION_DENIED,
 // RESOURCE_EXHAUSTED with the reason RATE_LIMITED, or INVALID_ARGUMENT for a request that CheckLimits refuses (null:
 // its messages come later). `origin` is called where an exception is caught; `end` as OpenCalls::Open says.
-absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, const std::function<CallOrigin()>& origin,
-                                                  std::function<void()> end, Role role, CallKind kind,
-                                                  const google::protobuf::Message* request);
+absl::StatusOr<std::unique_ptr<access::OpenCall>> OpenFor(const Backend& backend,
+                                                          const std::function<CallOrigin()>& origin,
+                                                          std::function<void()> end, access::Role role,
+                                                          access::CallKind kind,
+                                                          const google::protobuf::Message* request);
 
 // What every call keeps besides its messages: its entry among the open calls, who else wants to know of its end, and an
 // order.
@@ -37,11 +39,11 @@ absl::StatusOr<std::unique_ptr<OpenCall>> OpenFor(const Backend& backend, const 
 class CallState {
  public:
   // From before the call's first operation on; null where the caller was not admitted.
-  void SetOpen(std::unique_ptr<OpenCall> open) {
+  void SetOpen(std::unique_ptr<access::OpenCall> open) {
     open_ = std::move(open);
     Give();
   }
-  OpenCall* open() const { return open_.get(); }
+  access::OpenCall* open() const { return open_.get(); }
   // For calls that something else holds; set before the call can be cancelled, that is before the method returns.
   void SetOnCancel(std::function<void()> on_cancel) {
     on_cancel_ = std::move(on_cancel);
@@ -73,7 +75,7 @@ class CallState {
  private:
   void Give() { steps_.fetch_add(1, std::memory_order_acq_rel); }
 
-  std::unique_ptr<OpenCall> open_;
+  std::unique_ptr<access::OpenCall> open_;
   std::function<void()> on_cancel_;
   std::atomic<uint32_t> steps_{0};
 };
@@ -109,21 +111,24 @@ class UnaryCall : public CallState {
 using Body = std::function<absl::Status()>;
 
 // A method that reads. INVALID_ARGUMENT for a request that CheckLimits refuses.
-void Serve(const Backend& backend, UnaryCall* call, Role role, const google::protobuf::Message& request, Body body);
+void Serve(const Backend& backend, UnaryCall* call, access::Role role, const google::protobuf::Message& request,
+           Body body);
 // A method that changes something: its outcome goes to the audit log under `method` and `object`.
-void ServeChange(const Backend& backend, UnaryCall* call, Role role, const char* method, const std::string& object,
-                 const google::protobuf::Message& request, Body body);
+void ServeChange(const Backend& backend, UnaryCall* call, access::Role role, const char* method,
+                 const std::string& object, const google::protobuf::Message& request, Body body);
 // The same for a body that is told whose call it is: its token (OpenCall::caller), and its client (OpenCall::client),
 // as which what it begins takes turns with what others begin.
-using CallerBody = std::function<absl::Status(const Caller& caller, const std::string& client)>;
+using CallerBody = std::function<absl::Status(const access::Caller& caller, const std::string& client)>;
 // What the body waits for, without a thread: calls `open` once, on any thread, when the body may run (OK) or why it is
 // not to. More calls of `open` are ignored; a call that ends before is answered by itself.
 using Gate = std::function<void(std::function<void(const absl::Status&)> open)>;
-void ServeChange(const Backend& backend, UnaryCall* call, Role role, const char* method, const std::string& object,
-                 const google::protobuf::Message& request, CallerBody body, Gate gate = nullptr);
+void ServeChange(const Backend& backend, UnaryCall* call, access::Role role, const char* method,
+                 const std::string& object, const google::protobuf::Message& request, CallerBody body,
+                 Gate gate = nullptr);
 
 // Admits a call whose answer comes from elsewhere; false when it has been answered with why it is not admitted.
-bool Enter(const Backend& backend, UnaryCall* call, Role role, CallKind kind, const google::protobuf::Message& request);
+bool Enter(const Backend& backend, UnaryCall* call, access::Role role, access::CallKind kind,
+           const google::protobuf::Message& request);
 
 // Has `job`, a part of a client's call, run on a thread of the pool. `end` is told when it cannot (too many wait), and
 // what an exception that left it means: it ends the call. Itself lets no exception through.
@@ -138,7 +143,7 @@ void RunNow(UnaryCall* call, const std::function<void()>& begin);
 absl::Status TooManyWaiting(const std::string& client);
 
 // One line for the audit log. Calls that were held back for their number leave none: they could fill the disk.
-void Audit(const Backend& backend, const absl::StatusOr<Caller>& caller, const char* method, const std::string& object,
-           const absl::Status& status);
+void Audit(const Backend& backend, const absl::StatusOr<access::Caller>& caller, const char* method,
+           const std::string& object, const absl::Status& status);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

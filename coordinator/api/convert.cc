@@ -13,7 +13,7 @@
 #include "coordinator/engine/levels_json.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 constexpr int kMaxReports = 1024;
@@ -39,7 +39,7 @@ std::string TrialName(const std::string& sweep_id, int64_t index) {
 
 v1::Trial::State ToProto(TrialState state) { return static_cast<v1::Trial::State>(state); }
 
-v1::WorkerAbilities ToProto(const WorkerAbilities& abilities) {
+v1::WorkerAbilities ToProto(const scheduler::WorkerAbilities& abilities) {
   v1::WorkerAbilities proto;
   proto.set_settings_version(abilities.settings_version);
   proto.mutable_methods()->Add(abilities.methods.begin(), abilities.methods.end());
@@ -51,7 +51,7 @@ v1::WorkerAbilities ToProto(const WorkerAbilities& abilities) {
 }
 
 // What does not fit is left out: at worst the worker is not given what it could run.
-WorkerAbilities FromProto(const v1::WorkerAbilities& proto) {
+scheduler::WorkerAbilities FromProto(const v1::WorkerAbilities& proto) {
   const auto names = [](const auto& given) {
     std::set<std::string> kept;
     for (const std::string& name : given) {
@@ -59,11 +59,11 @@ WorkerAbilities FromProto(const v1::WorkerAbilities& proto) {
     }
     return kept;
   };
-  WorkerAbilities abilities{.settings_version = std::max(1, proto.settings_version()),
-                            .methods = names(proto.methods()),
-                            .tasks = names(proto.tasks()),
-                            .bases = names(proto.bases()),
-                            .device_memory_bytes = proto.device_memory_bytes()};
+  scheduler::WorkerAbilities abilities{.settings_version = std::max(1, proto.settings_version()),
+                                       .methods = names(proto.methods()),
+                                       .tasks = names(proto.tasks()),
+                                       .bases = names(proto.bases()),
+                                       .device_memory_bytes = proto.device_memory_bytes()};
   for (const std::string& device : proto.devices()) {
     if (abilities.devices.size() < kMaxAbilities) abilities.devices.push_back(Cut(device));
   }
@@ -94,7 +94,7 @@ absl::Duration ToAbslDuration(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
-v1::TrialCounts ToProto(const TrialCounts& counts) {
+v1::TrialCounts ToProto(const scheduler::TrialCounts& counts) {
   v1::TrialCounts proto;
   proto.set_total(counts.total());
   proto.set_queued(counts.queued);
@@ -106,9 +106,9 @@ v1::TrialCounts ToProto(const TrialCounts& counts) {
   return proto;
 }
 
-v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts,
-                  std::optional<absl::Duration> estimated_time_left, const std::vector<WaitingTrials>& waiting,
-                  bool with_spec) {
+v1::Sweep ToProto(const scheduler::SweepRecord& sweep, const scheduler::TrialCounts& counts,
+                  std::optional<absl::Duration> estimated_time_left,
+                  const std::vector<scheduler::WaitingTrials>& waiting, bool with_spec) {
   v1::Sweep proto;
   proto.set_name(fmt::format("sweeps/{}", sweep.id));
   proto.set_uid(sweep.uid);
@@ -126,11 +126,11 @@ v1::Sweep ToProto(const SweepRecord& sweep, const TrialCounts& counts,
   proto.set_cell_count(sweep.cells);
   if (estimated_time_left) SetDuration(*estimated_time_left, proto.mutable_estimated_time_left());
   proto.set_state_reason(ToUtf8(sweep.state_reason));
-  for (const WaitingTrials& trials : waiting) *proto.add_waiting() = ToProto(trials);
+  for (const scheduler::WaitingTrials& trials : waiting) *proto.add_waiting() = ToProto(trials);
   return proto;
 }
 
-v1::WaitingTrials ToProto(const WaitingTrials& waiting) {
+v1::WaitingTrials ToProto(const scheduler::WaitingTrials& waiting) {
   v1::WaitingTrials proto;
   proto.set_sweep(fmt::format("sweeps/{}", waiting.sweep_id));
   proto.set_trials(waiting.trials);
@@ -138,11 +138,12 @@ v1::WaitingTrials ToProto(const WaitingTrials& waiting) {
   return proto;
 }
 
-v1::Trial ToProto(const SweepRecord& sweep, const TrialRow& trial) {
+v1::Trial ToProto(const scheduler::SweepRecord& sweep, const store::TrialRow& trial) {
   v1::Trial proto;
   proto.set_name(TrialName(sweep.id, trial.index));
   proto.set_state(ToProto(trial.state));
-  for (const auto& [factor, level] : ParseLevels(trial.cell_levels_json)) (*proto.mutable_cell())[factor] = level;
+  for (const auto& [factor, level] : engine::ParseLevels(trial.cell_levels_json))
+    (*proto.mutable_cell())[factor] = level;
   proto.set_cell_index(trial.cell_index);
   proto.set_replicate(trial.replicate);
   for (const auto& [name, value] : trial.scores) (*proto.mutable_scores())[name] = value;
@@ -160,7 +161,7 @@ v1::Trial ToProto(const SweepRecord& sweep, const TrialRow& trial) {
   return proto;
 }
 
-v1::Artifact ToProto(const ArtifactRecord& artifact) {
+v1::Artifact ToProto(const scheduler::ArtifactRecord& artifact) {
   v1::Artifact proto;
   proto.set_name(artifact.name);
   proto.set_media_type(artifact.media_type);
@@ -170,10 +171,10 @@ v1::Artifact ToProto(const ArtifactRecord& artifact) {
   return proto;
 }
 
-v1::Worker ToProto(const WorkerEntry& worker, const std::map<SweepKey, std::string>& sweep_ids, absl::Duration lease,
-                   absl::Duration now) {
+v1::Worker ToProto(const scheduler::WorkerEntry& worker, const std::map<scheduler::SweepKey, std::string>& sweep_ids,
+                   absl::Duration lease, absl::Duration now) {
   v1::Worker proto;
-  const WorkerRecord& record = worker.record;
+  const scheduler::WorkerRecord& record = worker.record;
   proto.set_name(fmt::format("workers/{}", record.id));
   auto* description = proto.mutable_description();
   description->set_hostname(ToUtf8(record.description.hostname));
@@ -193,7 +194,7 @@ v1::Worker ToProto(const WorkerEntry& worker, const std::map<SweepKey, std::stri
     proto.set_state(worker.attempts.empty() ? v1::Worker::IDLE : v1::Worker::BUSY);
   }
   proto.set_slots(std::max(record.slots, record.pack_slots));
-  for (const TrialKey& trial : worker.attempts) {
+  for (const scheduler::TrialKey& trial : worker.attempts) {
     if (const auto id = sweep_ids.find(trial.sweep); id != sweep_ids.end())
       proto.add_running(TrialName(id->second, trial.index));
   }
@@ -204,14 +205,15 @@ v1::Worker ToProto(const WorkerEntry& worker, const std::map<SweepKey, std::stri
   return proto;
 }
 
-v1::RunningAttempt ToProto(const SweepRecord& sweep, const RunningAttempt& attempt, const Plan& plan) {
+v1::RunningAttempt ToProto(const scheduler::SweepRecord& sweep, const scheduler::RunningAttempt& attempt,
+                           const plan::Plan& plan) {
   v1::RunningAttempt proto;
   proto.set_trial(TrialName(sweep.id, attempt.trial.index));
   proto.set_worker(fmt::format("workers/{}", attempt.worker));
   proto.set_epoch(attempt.epoch);
-  for (const auto& [factor, level] : plan.CellLevels(CellOf(sweep, attempt.trial.index)))
+  for (const auto& [factor, level] : plan.CellLevels(scheduler::CellOf(sweep, attempt.trial.index)))
     (*proto.mutable_cell())[factor] = level;
-  proto.set_replicate(ReplicateOf(sweep, attempt.trial.index));
+  proto.set_replicate(scheduler::ReplicateOf(sweep, attempt.trial.index));
   proto.set_phase(ToUtf8(attempt.phase));
   proto.set_step(attempt.step);
   proto.set_total_steps(attempt.total_steps);
@@ -221,8 +223,8 @@ v1::RunningAttempt ToProto(const SweepRecord& sweep, const RunningAttempt& attem
   return proto;
 }
 
-std::vector<LogLine> LogLinesOf(const v1::AttemptReport& report) {
-  std::vector<LogLine> lines;
+std::vector<store::LogLine> LogLinesOf(const v1::AttemptReport& report) {
+  std::vector<store::LogLine> lines;
   for (int i = std::max(0, report.log_size() - kMaxLogLines); i < report.log_size(); ++i) {
     const v1::LogLine& said = report.log(i);
     if (said.sequence() <= (lines.empty() ? 0 : lines.back().sequence)) continue;
@@ -230,13 +232,13 @@ std::vector<LogLine> LogLinesOf(const v1::AttemptReport& report) {
     lines.push_back({.sequence = said.sequence(),
                      .time = absl::FromUnixSeconds(std::clamp<int64_t>(said.time().seconds(), 0, kMaxSeconds)) +
                              absl::Nanoseconds(std::clamp(said.time().nanos(), 0, 999'999'999)),
-                     .level = known ? static_cast<LogLevel>(said.level()) : LogLevel::kInfo,
+                     .level = known ? static_cast<store::LogLevel>(said.level()) : store::LogLevel::kInfo,
                      .text = Shortened(Printable(Shortened(said.text(), kMaxLogText)), kMaxLogText)});
   }
   return lines;
 }
 
-v1::LogLine ToProto(const LogLine& line) {
+v1::LogLine ToProto(const store::LogLine& line) {
   v1::LogLine proto;
   proto.set_sequence(line.sequence);
   SetTimestamp(line.time, proto.mutable_time());
@@ -245,7 +247,7 @@ v1::LogLine ToProto(const LogLine& line) {
   return proto;
 }
 
-v1::LeaseKey ToProto(const DesiredAttempt& attempt) {
+v1::LeaseKey ToProto(const scheduler::DesiredAttempt& attempt) {
   v1::LeaseKey proto;
   proto.set_trial(TrialName(attempt.sweep_id, attempt.trial.index));
   proto.set_epoch(attempt.epoch);
@@ -253,53 +255,56 @@ v1::LeaseKey ToProto(const DesiredAttempt& attempt) {
   return proto;
 }
 
-absl::StatusOr<LeaseClaim> FromProto(const v1::LeaseKey& lease) {
+absl::StatusOr<scheduler::LeaseClaim> FromProto(const v1::LeaseKey& lease) {
   LOUPE_ASSIGN_OR_RETURN(const TrialId trial, TrialId::FromName(lease.trial()));
-  return LeaseClaim{trial.sweep().id(), trial.index(), lease.epoch(), lease.lease_token()};
+  return scheduler::LeaseClaim{trial.sweep().id(), trial.index(), lease.epoch(), lease.lease_token()};
 }
 
 namespace {
 
 // Scores that are no numbers are a failure that another try would only repeat.
-std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::AttemptReport& proto) {
+std::variant<std::monostate, scheduler::Result, scheduler::Failure, scheduler::Stopped> OutcomeOf(
+    const v1::AttemptReport& proto) {
   switch (proto.outcome_case()) {
     case v1::AttemptReport::kSuccess:
       break;
     case v1::AttemptReport::kFailure: {
-      Failure failure;
+      scheduler::Failure failure;
       // A class that only a newer worker knows is worth another try.
       switch (proto.failure().class_()) {
         case v1::Failure::USER_ERROR:
-          failure.failure_class = FailureClass::kUserError;
+          failure.failure_class = scheduler::FailureClass::kUserError;
           break;
         case v1::Failure::LOST_WORKER:  // another process that the attempt had
-          failure.failure_class = FailureClass::kLostWorker;
+          failure.failure_class = scheduler::FailureClass::kLostWorker;
           break;
         default:
-          failure.failure_class = FailureClass::kRetryable;
+          failure.failure_class = scheduler::FailureClass::kRetryable;
       }
       failure.message = Cut(proto.failure().message());
       return failure;
     }
     case v1::AttemptReport::kStopped:
-      return Stopped{};
+      return scheduler::Stopped{};
     default:
       return std::monostate{};
   }
   const v1::Success& success = proto.success();
   if (success.scores_size() > kMaxScores || success.artifacts_size() > kMaxArtifactNames) {
-    return Failure{FailureClass::kUserError,
-                   fmt::format("the result has {} scores and {} artifacts: at most {} and {} are taken",
-                               success.scores_size(), success.artifacts_size(), kMaxScores, kMaxArtifactNames)};
+    return scheduler::Failure{
+        scheduler::FailureClass::kUserError,
+        fmt::format("the result has {} scores and {} artifacts: at most {} and {} are taken", success.scores_size(),
+                    success.artifacts_size(), kMaxScores, kMaxArtifactNames)};
   }
-  Result result;
+  scheduler::Result result;
   for (const auto& [name, value] : success.scores()) {
     if (name.empty() || name.size() > kMaxName) {
-      return Failure{FailureClass::kUserError,
-                     fmt::format("a score's name has {} bytes: expected 1 to {}", name.size(), kMaxName)};
+      return scheduler::Failure{scheduler::FailureClass::kUserError,
+                                fmt::format("a score's name has {} bytes: expected 1 to {}", name.size(), kMaxName)};
     }
     if (!std::isfinite(value)) {
-      return Failure{FailureClass::kUserError, fmt::format("score '{}' is {}: expected a finite number", name, value)};
+      return scheduler::Failure{scheduler::FailureClass::kUserError,
+                                fmt::format("score '{}' is {}: expected a finite number", name, value)};
     }
     result.scores.emplace(name, value);
   }
@@ -317,9 +322,9 @@ std::variant<std::monostate, Result, Failure, Stopped> OutcomeOf(const v1::Attem
 
 }  // namespace
 
-absl::StatusOr<SyncRequest> FromProto(const v1::SynchronizeRequest& proto) {
+absl::StatusOr<scheduler::SyncRequest> FromProto(const v1::SynchronizeRequest& proto) {
   LOUPE_ASSIGN_OR_RETURN(const WorkerId worker, WorkerId::FromName(proto.worker()));
-  SyncRequest request;
+  scheduler::SyncRequest request;
   request.worker = worker.id();
   if (proto.session_id().empty() || proto.session_id().size() > 128) {
     return absl::InvalidArgumentError("session_id: expected 1 to 128 characters, random per process");
@@ -339,13 +344,13 @@ absl::StatusOr<SyncRequest> FromProto(const v1::SynchronizeRequest& proto) {
       .process_id = description.process_id(),
       .threads = description.threads(),
       .memory_bytes = description.memory_bytes(),
-      .abilities = description.has_abilities() ? FromProto(description.abilities()) : WorkerAbilities()};
+      .abilities = description.has_abilities() ? FromProto(description.abilities()) : scheduler::WorkerAbilities()};
   if (proto.attempts_size() > kMaxReports) {
     return absl::InvalidArgumentError(
         fmt::format("{} attempts in one message: expected at most {}", proto.attempts_size(), kMaxReports));
   }
   for (const v1::AttemptReport& report : proto.attempts()) {
-    AttemptReport& converted = request.attempts.emplace_back();
+    scheduler::AttemptReport& converted = request.attempts.emplace_back();
     LOUPE_ASSIGN_OR_RETURN(converted.lease, FromProto(report.lease()));
     converted.phase = Cut(report.phase());
     converted.step = report.step();
@@ -378,4 +383,4 @@ std::string DeterministicBytes(const google::protobuf::MessageLite& message) {
   return bytes;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

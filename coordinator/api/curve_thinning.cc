@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 ThinCurve Thin(const std::vector<std::pair<int64_t, double>>& points, int64_t most) {
   ThinCurve curve;
@@ -40,4 +40,4 @@ ThinCurve Thin(const std::vector<std::pair<int64_t, double>>& points, int64_t mo
   return curve;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

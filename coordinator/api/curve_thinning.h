@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // As loupe.v1.GetCurvesResponse.Curve: `lows` and `highs` are empty where nothing was thinned out.
 struct ThinCurve {
@@ -16,4 +16,4 @@ struct ThinCurve {
 // stretches of equal length; stretches without points are left out. What is no number (NaN) is left out.
 ThinCurve Thin(const std::vector<std::pair<int64_t, double>>& points, int64_t most);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

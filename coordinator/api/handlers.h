@@ -8,11 +8,12 @@
 #include "coordinator/api/view_api.h"
 #include "coordinator/api/worker_api.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Thread-safe. The arguments outlive it.
 struct Handlers {
-  Handlers(const Backend& shared, const ServerTls& tls, AnalysisRunner& runner, const SweepVersions& versions)
+  Handlers(const Backend& shared, const access::ServerTls& tls, AnalysisRunner& runner,
+           const engine::SweepVersions& versions)
       : backend(shared),
         access(shared, tls),
         sweeps(shared),
@@ -30,4 +31,4 @@ struct Handlers {
   ViewApi views;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 // Cells of the plan, evenly spread: their mean stands for all. Sweeps looked back at, and trials of each.
@@ -42,20 +42,20 @@ constexpr const char* kCostSettings[] = {"base",
 
 using Values = std::map<std::string, std::string, std::less<>>;
 
-std::string ValueOf(const Settings& settings, std::string_view key) {
+std::string ValueOf(const settings::Settings& settings, std::string_view key) {
   const Values& values = settings.values();
   const auto found = values.find(key);
   return found == values.end() ? "" : found->second;
 }
 
-std::vector<std::string> KindOf(const Settings& settings) {
+std::vector<std::string> KindOf(const settings::Settings& settings) {
   std::vector<std::string> kind;
   for (const char* key : kCostSettings) kind.push_back(ValueOf(settings, key));
   return kind;
 }
 
 // What a reader knows a kind by.
-std::string Named(const Settings& settings) {
+std::string Named(const settings::Settings& settings) {
   return fmt::format("method {}, task {}, base {}, {} pictures a step, {} samples", ValueOf(settings, "method.kind"),
                      ValueOf(settings, "task.kind"), ValueOf(settings, "base"), ValueOf(settings, "budget.batch"),
                      ValueOf(settings, "budget.samples"));
@@ -70,23 +70,24 @@ struct Crew {
 };
 
 absl::StatusOr<Crew> ConnectedCrew(const Backend& backend) {
-  return backend.engine->Call<Crew>([](Scheduler& scheduler, const Now& now, Effects&) -> absl::StatusOr<Crew> {
-    Crew crew;
-    for (const auto& [id, worker] : scheduler.workers().all()) {
-      const bool heard = worker.parked || now.monotonic - worker.last_sync < scheduler.options().lease;
-      if (!heard || worker.leaving || worker.record.draining) continue;
-      const WorkerDescription& about = worker.record.description;
-      crew.slots += std::max(worker.record.slots, worker.record.pack_slots);
-      const std::string kind = KindOfDevice(about.device);
-      crew.device_kinds.insert(kind);
-      if (kind == "cuda") crew.gpus.insert(about.hostname + " " + about.device);
-    }
-    return crew;
-  });
+  return backend.engine->Call<Crew>(
+      [](scheduler::Scheduler& scheduler, const scheduler::Now& now, scheduler::Effects&) -> absl::StatusOr<Crew> {
+        Crew crew;
+        for (const auto& [id, worker] : scheduler.workers().all()) {
+          const bool heard = worker.parked || now.monotonic - worker.last_sync < scheduler.options().lease;
+          if (!heard || worker.leaving || worker.record.draining) continue;
+          const scheduler::WorkerDescription& about = worker.record.description;
+          crew.slots += std::max(worker.record.slots, worker.record.pack_slots);
+          const std::string kind = KindOfDevice(about.device);
+          crew.device_kinds.insert(kind);
+          if (kind == "cuda") crew.gpus.insert(about.hostname + " " + about.device);
+        }
+        return crew;
+      });
 }
 
 // 0 where nothing is trained.
-double StepsOf(const Settings& settings) {
+double StepsOf(const settings::Settings& settings) {
   return settings.Has("budget.steps") ? static_cast<double>(settings.Integer("budget.steps")) : 0;
 }
 
@@ -105,16 +106,16 @@ struct History {
 // Trials of `sweep` that are of one of the plan's kinds and ran on one of the crew's kinds of devices.
 absl::Status AddSweep(const Backend& backend, const std::string& id, const std::set<std::vector<std::string>>& kinds,
                       const Crew& crew, History& history) {
-  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend.store->GetSweep(id));
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<ResultSeconds> results,
+  LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, backend.store->GetSweep(id));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<store::ResultSeconds> results,
                          backend.store->ListResultSeconds(sweep.key, kTrialsSeen));
   if (results.empty()) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend.plans->Get(sweep));
-  for (const ResultSeconds& result : results) {
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const plan::Plan> plan, backend.plans->Get(sweep));
+  for (const store::ResultSeconds& result : results) {
     if (!crew.device_kinds.empty() && !result.device.empty() &&
         !crew.device_kinds.contains(KindOfDevice(result.device)))
       continue;
-    const Settings settings = plan->CellSettings(CellOf(sweep, result.trial));
+    const settings::Settings settings = plan->CellSettings(scheduler::CellOf(sweep, result.trial));
     std::vector<std::string> kind = KindOf(settings);
     if (!kinds.contains(kind) || result.total <= 0) continue;
     history.of_kind[std::move(kind)].push_back(
@@ -138,8 +139,8 @@ double SecondsOf(const std::vector<Finished>& finished, double steps, bool& carr
 
 }  // namespace
 
-absl::StatusOr<PlanEstimate> EstimatePlan(const Backend& backend, const Plan& plan) {
-  std::vector<Settings> cells;
+absl::StatusOr<PlanEstimate> EstimatePlan(const Backend& backend, const plan::Plan& plan) {
+  std::vector<settings::Settings> cells;
   std::set<std::vector<std::string>> kinds;
   const int64_t stride = std::max<int64_t>(1, plan.cell_count() / kCellsSampled);
   for (int64_t cell = 0; cell < plan.cell_count(); cell += stride) {
@@ -150,8 +151,8 @@ absl::StatusOr<PlanEstimate> EstimatePlan(const Backend& backend, const Plan& pl
   PlanEstimate estimate;
   estimate.gpus = static_cast<int64_t>(crew.gpus.size());
   History history;
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, backend.store->ListSweeps(0, kSweepsSeen));
-  for (const SweepRecord& sweep : sweeps) {
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<scheduler::SweepRecord> sweeps, backend.store->ListSweeps(0, kSweepsSeen));
+  for (const scheduler::SweepRecord& sweep : sweeps) {
     const absl::Status added = AddSweep(backend, sweep.id, kinds, crew, history);
     // Deleted in between, or made by a program whose plans differ: it says nothing of this plan.
     if (!added.ok()) continue;
@@ -159,7 +160,7 @@ absl::StatusOr<PlanEstimate> EstimatePlan(const Backend& backend, const Plan& pl
 
   bool carried = false;
   double seconds = 0;
-  for (const Settings& cell : cells) {
+  for (const settings::Settings& cell : cells) {
     const auto found = history.of_kind.find(KindOf(cell));
     if (found == history.of_kind.end()) {
       estimate.basis = fmt::format(
@@ -185,4 +186,4 @@ absl::StatusOr<PlanEstimate> EstimatePlan(const Backend& backend, const Plan& pl
   return estimate;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -9,7 +9,7 @@
 #include "coordinator/api/backend.h"
 #include "coordinator/plan/plan.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Nothing in it is assumed: where no trial of a kind has finished, the time is unknown.
 struct PlanEstimate {
@@ -27,6 +27,6 @@ struct PlanEstimate {
 // budget.steps, and have run on the same kind of device. The median over finished trials with as many steps counts, or
 // else that of all, the part that training took carried to the steps asked for. Looks at some hundred cells of the
 // plan, and at the latest trials of the newest sweeps.
-absl::StatusOr<PlanEstimate> EstimatePlan(const Backend& backend, const Plan& plan);
+absl::StatusOr<PlanEstimate> EstimatePlan(const Backend& backend, const plan::Plan& plan);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -11,7 +11,7 @@
 #include "common/error_details.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 using google::protobuf::FieldDescriptor;
@@ -178,4 +178,4 @@ absl::Status CheckLimits(const Message& request) {
                              walk.violations());
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

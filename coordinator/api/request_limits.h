@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // INVALID_ARGUMENT with a field violation for each text that is too long and each list that is too large
 // ("spec.factors[3].levels: 20000 entries, at most 10000 are allowed"). A field without a limit of its own in
@@ -16,4 +16,4 @@ namespace loupe::coordinator {
 // a worker cannot say it in another way, and the trial must end.
 absl::Status CheckLimits(const google::protobuf::Message& request);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -7,7 +7,7 @@
 #include "coordinator/api/convert.h"
 #include "google/rpc/error_details.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 constexpr size_t kMaxMessageTextBytes = 1500;
@@ -47,4 +47,4 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
   return converted;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

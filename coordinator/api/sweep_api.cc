@@ -19,38 +19,38 @@
 #include "coordinator/plan_proto/spec_proto.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 // What runs in a message of at most 4 MiB: some thousands of attempts.
 constexpr size_t kMaxRunningBytes = 1 << 20;
 
-absl::StatusOr<v1::PlanSummary> Summarise(const Plan& plan) {
-  LOUPE_ASSIGN_OR_RETURN(const PlanOutlook outlook, Outlook(plan));
+absl::StatusOr<v1::PlanSummary> Summarise(const plan::Plan& plan) {
+  LOUPE_ASSIGN_OR_RETURN(const plan::PlanOutlook outlook, plan::Outlook(plan));
   v1::PlanSummary summary;
   summary.set_cells(plan.cell_count());
   summary.set_trials(plan.trial_count());
-  for (const TermOutlook& term : outlook.terms) {
+  for (const plan::TermOutlook& term : outlook.terms) {
     v1::TermSummary* added = summary.add_terms();
     added->set_term(term.title());
     added->set_levels(term.levels);
     added->set_df(term.df);
     added->set_aliased_df(term.aliased_df());
     added->set_note(term.note);
-    const analysis::FTestPlan test{.df = static_cast<double>(term.df),
-                                   .residual_df = static_cast<double>(outlook.residual_df),
-                                   .n = static_cast<double>(plan.trial_count())};
+    const analysis::stats::FTestPlan test{.df = static_cast<double>(term.df),
+                                          .residual_df = static_cast<double>(outlook.residual_df),
+                                          .n = static_cast<double>(plan.trial_count())};
     if (term.df < 1 || outlook.residual_df < 1) continue;
-    added->set_detectable_f(analysis::MinimumDetectableF(test));
-    added->set_medium_power(analysis::FTestPower(test, 0.25));
+    added->set_detectable_f(analysis::stats::MinimumDetectableF(test));
+    added->set_medium_power(analysis::stats::FTestPower(test, 0.25));
   }
   summary.set_residual_df(outlook.residual_df);
   for (const std::string& note : outlook.notes) summary.add_notes(note);
   return summary;
 }
 
-RetryLimits LimitsOf(const RetryPolicySpec& spec) {
-  RetryLimits limits;
+scheduler::RetryLimits LimitsOf(const plan::RetryPolicySpec& spec) {
+  scheduler::RetryLimits limits;
   if (spec.max_trial_attempts > 0) limits.max_trial_attempts = spec.max_trial_attempts;
   if (spec.max_worker_losses > 0) limits.max_worker_losses = spec.max_worker_losses;
   if (spec.backoff > absl::ZeroDuration()) limits.backoff = spec.backoff;
@@ -59,17 +59,19 @@ RetryLimits LimitsOf(const RetryPolicySpec& spec) {
 }
 
 // Which trials nobody who is connected could run. Without any worker there is nothing to say yet.
-absl::Status NoteWhatWouldWait(EngineThread& engine, const Plan& plan, const std::shared_ptr<const SweepNeeds>& needs,
-                               v1::PlanSummary& summary) {
+absl::Status NoteWhatWouldWait(engine::EngineThread& engine, const plan::Plan& plan,
+                               const std::shared_ptr<const scheduler::SweepNeeds>& needs, v1::PlanSummary& summary) {
   using Reasons = std::vector<std::string>;
-  LOUPE_ASSIGN_OR_RETURN(const Reasons reasons, engine.Call<Reasons>([needs](Scheduler& scheduler, const Now& now,
-                                                                             Effects&) -> absl::StatusOr<Reasons> {
-    Reasons made;
-    if (scheduler.WhyNobodyRuns(TrialNeeds(), now).empty()) {
-      for (const TrialNeeds& one : needs->classes) made.push_back(scheduler.WhyNobodyRuns(one, now));
-    }
-    return made;
-  }));
+  LOUPE_ASSIGN_OR_RETURN(const Reasons reasons,
+                         engine.Call<Reasons>([needs](scheduler::Scheduler& scheduler, const scheduler::Now& now,
+                                                      scheduler::Effects&) -> absl::StatusOr<Reasons> {
+                           Reasons made;
+                           if (scheduler.WhyNobodyRuns(scheduler::TrialNeeds(), now).empty()) {
+                             for (const scheduler::TrialNeeds& one : needs->classes)
+                               made.push_back(scheduler.WhyNobodyRuns(one, now));
+                           }
+                           return made;
+                         }));
   for (size_t i = 0; i < reasons.size(); ++i) {
     if (reasons[i].empty()) continue;
     const auto& classes = needs->class_of_cell;
@@ -84,16 +86,19 @@ absl::Status NoteWhatWouldWait(EngineThread& engine, const Plan& plan, const std
 
 // Right after its creation a large sweep still gets its trials: what is asked of it then is meant for the whole of it.
 // What is wrong with the name, or the sweep, is the body's to say; so is that its creation does not go on.
-Gate WhenCreated(EngineThread& engine, const std::string& name) {
+Gate WhenCreated(engine::EngineThread& engine, const std::string& name) {
   return [&engine, name](const std::function<void(const absl::Status&)>& open) {
     const absl::StatusOr<SweepId> id = SweepId::FromName(name);
     if (!id.ok()) return open(absl::OkStatus());
-    engine.Submit(WatchCall{id->id(), [open](const absl::StatusOr<WatchUpdate>& update) {
-                              const bool waits = update.ok() && update->sweep.shown_state() == SweepState::kCreating &&
-                                                 update->sweep.state_reason.empty();
-                              if (!waits) open(absl::IsNotFound(update.status()) ? absl::OkStatus() : update.status());
-                              return waits;
-                            }});
+    engine.Submit(engine::WatchCall{id->id(), [open](const absl::StatusOr<engine::WatchUpdate>& update) {
+                                      const bool waits =
+                                          update.ok() &&
+                                          update->sweep.shown_state() == scheduler::SweepState::kCreating &&
+                                          update->sweep.state_reason.empty();
+                                      if (!waits)
+                                        open(absl::IsNotFound(update.status()) ? absl::OkStatus() : update.status());
+                                      return waits;
+                                    }});
   };
 }
 
@@ -101,31 +106,32 @@ Gate WhenCreated(EngineThread& engine, const std::string& name) {
 
 absl::StatusOr<v1::Sweep> SweepApi::View(const std::string& sweep_id) {
   struct Seen {
-    SweepRecord record;
-    TrialCounts counts;
+    scheduler::SweepRecord record;
+    scheduler::TrialCounts counts;
     std::optional<absl::Duration> estimated_time_left;
-    std::vector<WaitingTrials> waiting;
+    std::vector<scheduler::WaitingTrials> waiting;
   };
   // The specification is parsed here, not on the engine's thread: it may be large.
-  LOUPE_ASSIGN_OR_RETURN(const Seen seen, backend_.engine->Call<Seen>([=](Scheduler& scheduler, const Now& now,
-                                                                          Effects&) -> absl::StatusOr<Seen> {
-    LOUPE_ASSIGN_OR_RETURN(const Scheduler::SweepView view, scheduler.View(sweep_id, now));
-    return Seen{*view.record, view.counts, view.estimated_time_left, view.waiting};
-  }));
+  LOUPE_ASSIGN_OR_RETURN(
+      const Seen seen, backend_.engine->Call<Seen>([=](scheduler::Scheduler& scheduler, const scheduler::Now& now,
+                                                       scheduler::Effects&) -> absl::StatusOr<Seen> {
+        LOUPE_ASSIGN_OR_RETURN(const scheduler::Scheduler::SweepView view, scheduler.View(sweep_id, now));
+        return Seen{*view.record, view.counts, view.estimated_time_left, view.waiting};
+      }));
   return ToProto(seen.record, seen.counts, seen.estimated_time_left, seen.waiting, /*with_spec=*/true);
 }
 
 absl::Status SweepApi::Create(const v1::CreateSweepRequest& request, const std::string& client,
                               const std::string& traceparent, v1::CreateSweepResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(SweepRequest asked, ReadSweepRequest(request));
-  const auto plan = std::make_shared<const Plan>(std::move(asked.plan));
+  const auto plan = std::make_shared<const plan::Plan>(std::move(asked.plan));
   const std::string token = ToHex(backend_.random->NextToken());
   const std::string id = asked.sweep_id.empty() ? "sweep-" + token.substr(0, 12) : asked.sweep_id;
   if (absl::Status valid = SweepId::FromId(id).status(); !valid.ok()) {
     return WithFieldViolations(valid, {{"sweep_id", std::string(valid.message())}});
   }
   LOUPE_ASSIGN_OR_RETURN(*response.mutable_plan(), Summarise(*plan));
-  const std::shared_ptr<const SweepNeeds> needs = NeedsOf(*plan);
+  const std::shared_ptr<const scheduler::SweepNeeds> needs = engine::NeedsOf(*plan);
   LOUPE_RETURN_IF_ERROR(NoteWhatWouldWait(*backend_.engine, *plan, needs, *response.mutable_plan()));
   if (request.validate_only()) {
     LOUPE_ASSIGN_OR_RETURN(const PlanEstimate estimate, EstimatePlan(backend_, *plan));
@@ -134,29 +140,30 @@ absl::Status SweepApi::Create(const v1::CreateSweepRequest& request, const std::
     summary.set_estimate_basis(estimate.basis);
     summary.set_estimated_trial_seconds(estimate.trial_seconds);
     summary.set_estimated_gpus(estimate.gpus);
-    *response.mutable_spec() = SpecToProto(plan->spec());
+    *response.mutable_spec() = plan_proto::SpecToProto(plan->spec());
     response.set_sweep_id(asked.sweep_id);
     return absl::OkStatus();
   }
 
-  SweepRecord record;
+  scheduler::SweepRecord record;
   record.id = id;
   record.uid = ToUuid4(backend_.random->NextToken());
   record.display_name = plan->spec().display_name;
-  record.spec = DeterministicBytes(SpecToProto(plan->spec()));
+  record.spec = DeterministicBytes(plan_proto::SpecToProto(plan->spec()));
   record.cells = plan->cell_count();
   record.replicates = plan->spec().replicates;
   record.seed = plan->spec().seed;
   record.priority = plan->spec().priority;
   record.limits = LimitsOf(plan->spec().retry);
   const std::string fingerprint = Sha256Hex(request.sweep_id() + "\n" + record.spec);
-  const auto levels = [plan](int64_t cell) { return LevelsJson(plan->CellLevels(cell)); };
+  const auto levels = [plan](int64_t cell) { return engine::LevelsJson(plan->CellLevels(cell)); };
   // Before the sweep is there: its trials may be leased, and its job resumed, at once.
   backend_.plans->Put(record, plan);
-  if (const auto context = ParseTraceparent(traceparent); context && backend_.traces != nullptr)
+  if (const auto context = loupe::trace::ParseTraceparent(traceparent); context && backend_.traces != nullptr)
     backend_.traces->Keep(record.uid, *context);
-  const absl::StatusOr<SweepRecord> created = backend_.engine->Call<SweepRecord>(
-      [=, request_id = request.request_id()](Scheduler& scheduler, const Now& now, Effects& effects) {
+  const absl::StatusOr<scheduler::SweepRecord> created = backend_.engine->Call<scheduler::SweepRecord>(
+      [=, request_id = request.request_id()](scheduler::Scheduler& scheduler, const scheduler::Now& now,
+                                             scheduler::Effects& effects) {
         return scheduler.OnCreate(record, levels, request_id, fingerprint, now, effects, client, needs);
       });
   // Refused, or a repetition, which is answered with the sweep that is there.
@@ -169,24 +176,25 @@ absl::Status SweepApi::Create(const v1::CreateSweepRequest& request, const std::
 absl::Status SweepApi::List(const v1::ListSweepsRequest& request, v1::ListSweepsResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 50, 1000));
   LOUPE_ASSIGN_OR_RETURN(const std::string position, ReadPageToken(request.page_token(), "ListSweeps"));
-  SweepKey before = 0;
+  scheduler::SweepKey before = 0;
   if (!position.empty() && !absl::SimpleAtoi(position, &before))
     return absl::InvalidArgumentError("page_token is damaged");
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, backend_.store->ListSweeps(before, size));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<scheduler::SweepRecord> sweeps, backend_.store->ListSweeps(before, size));
   // At one go, and without the specifications: a list shows none of them.
-  LOUPE_ASSIGN_OR_RETURN(
-      const std::vector<v1::Sweep> views,
-      backend_.engine->Call<std::vector<v1::Sweep>>(
-          [&sweeps](Scheduler& scheduler, const Now& now, Effects&) -> absl::StatusOr<std::vector<v1::Sweep>> {
-            std::vector<v1::Sweep> made;
-            for (const SweepRecord& sweep : sweeps) {
-              const absl::StatusOr<Scheduler::SweepView> view = scheduler.View(sweep.id, now);
-              if (!view.ok()) continue;  // deleted in between
-              made.push_back(
-                  ToProto(*view->record, view->counts, view->estimated_time_left, view->waiting, /*with_spec=*/false));
-            }
-            return made;
-          }));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<v1::Sweep> views,
+                         backend_.engine->Call<std::vector<v1::Sweep>>(
+                             [&sweeps](scheduler::Scheduler& scheduler, const scheduler::Now& now,
+                                       scheduler::Effects&) -> absl::StatusOr<std::vector<v1::Sweep>> {
+                               std::vector<v1::Sweep> made;
+                               for (const scheduler::SweepRecord& sweep : sweeps) {
+                                 const absl::StatusOr<scheduler::Scheduler::SweepView> view =
+                                     scheduler.View(sweep.id, now);
+                                 if (!view.ok()) continue;  // deleted in between
+                                 made.push_back(ToProto(*view->record, view->counts, view->estimated_time_left,
+                                                        view->waiting, /*with_spec=*/false));
+                               }
+                               return made;
+                             }));
   for (const v1::Sweep& view : views) *response.add_sweeps() = view;
   if (static_cast<int64_t>(sweeps.size()) == size) {
     response.set_next_page_token(MakePageToken(fmt::format("{}", sweeps.back().key), "ListSweeps"));
@@ -205,18 +213,19 @@ absl::Status SweepApi::Retry(const v1::RetryTrialsRequest& request, const std::s
   std::function<bool(int64_t)> matches;
   std::string filter;
   if (request.cell_size() > 0) {
-    LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, backend_.store->GetSweep(id.id()));
-    LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend_.plans->Get(sweep));
+    LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, backend_.store->GetSweep(id.id()));
+    LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const plan::Plan> plan, backend_.plans->Get(sweep));
     const std::map<std::string, std::string> wanted(request.cell().begin(), request.cell().end());
     // Here, and not on the engine's thread, each cell is looked at.
-    LOUPE_ASSIGN_OR_RETURN(std::vector<bool> matching, MatchingCells(*plan, wanted));
+    LOUPE_ASSIGN_OR_RETURN(std::vector<bool> matching, engine::MatchingCells(*plan, wanted));
     matches = [matching = std::move(matching)](int64_t cell) { return matching[static_cast<size_t>(cell)]; };
-    filter = LevelsJson(wanted);
+    filter = engine::LevelsJson(wanted);
   }
   const std::string fingerprint = Sha256Hex(DeterministicBytes(request));
   LOUPE_ASSIGN_OR_RETURN(const int64_t retried, backend_.engine->Call<int64_t>([=, request_id = request.request_id()](
-                                                                                   Scheduler& scheduler, const Now& now,
-                                                                                   Effects& effects) {
+                                                                                   scheduler::Scheduler& scheduler,
+                                                                                   const scheduler::Now& now,
+                                                                                   scheduler::Effects& effects) {
     return scheduler.OnRetry(id.id(), states, matches, request_id, fingerprint, now, effects, filter, client);
   }));
   response.set_retried(retried);
@@ -224,14 +233,17 @@ absl::Status SweepApi::Retry(const v1::RetryTrialsRequest& request, const std::s
   return absl::OkStatus();
 }
 
-void SweepApi::Verb(UnaryCall* call, const v1::SweepVerbRequest& request, SweepVerb verb, v1::Sweep& response) {
+void SweepApi::Verb(UnaryCall* call, const v1::SweepVerbRequest& request, scheduler::SweepVerb verb,
+                    v1::Sweep& response) {
   ServeChange(
-      backend_, call, Role::kSubmitter, NameOf(verb), request.name(), request,
-      [this, &request, verb, &response](const Caller&, const std::string& client) -> absl::Status {
+      backend_, call, access::Role::kSubmitter, scheduler::NameOf(verb), request.name(), request,
+      [this, &request, verb, &response](const access::Caller&, const std::string& client) -> absl::Status {
         LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
         LOUPE_RETURN_IF_ERROR(
             backend_.engine
-                ->Call<SweepRecord>([=, etag = request.etag()](Scheduler& scheduler, const Now& now, Effects& effects) {
+                ->Call<scheduler::SweepRecord>([=, etag = request.etag()](scheduler::Scheduler& scheduler,
+                                                                          const scheduler::Now& now,
+                                                                          scheduler::Effects& effects) {
                   return scheduler.OnVerb(id.id(), verb, etag, now, effects, client);
                 })
                 .status());
@@ -242,8 +254,9 @@ void SweepApi::Verb(UnaryCall* call, const v1::SweepVerbRequest& request, SweepV
 }
 
 void SweepApi::CreateSweep(UnaryCall* call, const v1::CreateSweepRequest& request, v1::CreateSweepResponse* response) {
-  ServeChange(backend_, call, request.validate_only() ? Role::kViewer : Role::kSubmitter, "created", request.sweep_id(),
-              request, [=, this, &request](const Caller& caller, const std::string& client) {
+  ServeChange(backend_, call, request.validate_only() ? access::Role::kViewer : access::Role::kSubmitter, "created",
+              request.sweep_id(), request,
+              [=, this, &request](const access::Caller& caller, const std::string& client) {
                 const absl::Status status = Create(request, client, call->origin().traceparent, *response);
                 // The log has the request's name for it, and this one's was in its file, or drawn.
                 if (request.sweep_id().empty() && response->has_sweep()) {
@@ -254,7 +267,7 @@ void SweepApi::CreateSweep(UnaryCall* call, const v1::CreateSweepRequest& reques
 }
 
 void SweepApi::GetSweep(UnaryCall* call, const v1::GetSweepRequest& request, v1::Sweep* response) {
-  Serve(backend_, call, Role::kViewer, request, [=, this, &request]() -> absl::Status {
+  Serve(backend_, call, access::Role::kViewer, request, [=, this, &request]() -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
     LOUPE_ASSIGN_OR_RETURN(*response, View(id.id()));
     return absl::OkStatus();
@@ -262,61 +275,62 @@ void SweepApi::GetSweep(UnaryCall* call, const v1::GetSweepRequest& request, v1:
 }
 
 void SweepApi::ListSweeps(UnaryCall* call, const v1::ListSweepsRequest& request, v1::ListSweepsResponse* response) {
-  Serve(backend_, call, Role::kViewer, request, [=, this, &request] { return List(request, *response); });
+  Serve(backend_, call, access::Role::kViewer, request, [=, this, &request] { return List(request, *response); });
 }
 
 void SweepApi::DeleteSweep(UnaryCall* call, const v1::DeleteSweepRequest& request, v1::DeleteSweepResponse*) {
-  ServeChange(
-      backend_, call, Role::kSubmitter, "deleted", request.name(), request,
-      [this, &request](const Caller&, const std::string& client) -> absl::Status {
-        LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
-        const absl::StatusOr<SweepRecord> sweep = backend_.store->GetSweep(id.id());
-        LOUPE_RETURN_IF_ERROR(
-            backend_.engine
-                ->Call<bool>([=, force = request.force(), etag = request.etag()](
-                                 Scheduler& scheduler, const Now& now, Effects& effects) -> absl::StatusOr<bool> {
-                  LOUPE_RETURN_IF_ERROR(scheduler.OnDelete(id.id(), force, etag, now, effects, client));
-                  return true;
-                })
-                .status());
-        // Logs that a crash between the two leaves are removed at the next start.
-        if (sweep.ok() && backend_.logs != nullptr) backend_.logs->Forget(sweep->uid);
-        return absl::OkStatus();
-      });
+  ServeChange(backend_, call, access::Role::kSubmitter, "deleted", request.name(), request,
+              [this, &request](const access::Caller&, const std::string& client) -> absl::Status {
+                LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(request.name()));
+                const absl::StatusOr<scheduler::SweepRecord> sweep = backend_.store->GetSweep(id.id());
+                LOUPE_RETURN_IF_ERROR(backend_.engine
+                                          ->Call<bool>([=, force = request.force(), etag = request.etag()](
+                                                           scheduler::Scheduler& scheduler, const scheduler::Now& now,
+                                                           scheduler::Effects& effects) -> absl::StatusOr<bool> {
+                                            LOUPE_RETURN_IF_ERROR(
+                                                scheduler.OnDelete(id.id(), force, etag, now, effects, client));
+                                            return true;
+                                          })
+                                          .status());
+                // Logs that a crash between the two leaves are removed at the next start.
+                if (sweep.ok() && backend_.logs != nullptr) backend_.logs->Forget(sweep->uid);
+                return absl::OkStatus();
+              });
 }
 
 void SweepApi::PauseSweep(UnaryCall* call, const v1::SweepVerbRequest& request, v1::Sweep* response) {
-  Verb(call, request, SweepVerb::kPause, *response);
+  Verb(call, request, scheduler::SweepVerb::kPause, *response);
 }
 
 void SweepApi::ResumeSweep(UnaryCall* call, const v1::SweepVerbRequest& request, v1::Sweep* response) {
-  Verb(call, request, SweepVerb::kResume, *response);
+  Verb(call, request, scheduler::SweepVerb::kResume, *response);
 }
 
 void SweepApi::StopSweep(UnaryCall* call, const v1::SweepVerbRequest& request, v1::Sweep* response) {
-  Verb(call, request, SweepVerb::kStop, *response);
+  Verb(call, request, scheduler::SweepVerb::kStop, *response);
 }
 
 void SweepApi::CancelSweep(UnaryCall* call, const v1::SweepVerbRequest& request, v1::Sweep* response) {
-  Verb(call, request, SweepVerb::kCancel, *response);
+  Verb(call, request, scheduler::SweepVerb::kCancel, *response);
 }
 
 void SweepApi::RetryTrials(UnaryCall* call, const v1::RetryTrialsRequest& request, v1::RetryTrialsResponse* response) {
-  ServeChange(
-      backend_, call, Role::kSubmitter, "retried", request.name(), request,
-      [=, this, &request](const Caller&, const std::string& client) { return Retry(request, client, *response); });
+  ServeChange(backend_, call, access::Role::kSubmitter, "retried", request.name(), request,
+              [=, this, &request](const access::Caller&, const std::string& client) {
+                return Retry(request, client, *response);
+              });
 }
 
-SweepApi::News SweepApi::NewsOf(const WatchUpdate& update) const {
+SweepApi::News SweepApi::NewsOf(const engine::WatchUpdate& update) const {
   News news;
   *news.message.mutable_sweep() =
       ToProto(update.sweep, update.counts, update.estimated_time_left, update.waiting, /*with_spec=*/false);
-  news.last = IsTerminal(update.sweep.shown_state());
+  news.last = scheduler::IsTerminal(update.sweep.shown_state());
   // On the engine's thread, which makes no plans: what runs is shown again when somebody has made it.
-  const std::shared_ptr<const Plan> plan = backend_.plans->Find(update.sweep.uid);
+  const std::shared_ptr<const plan::Plan> plan = backend_.plans->Find(update.sweep.uid);
   if (plan == nullptr) return news;
   size_t bytes = 0;
-  for (const RunningAttempt& attempt : update.running) {
+  for (const scheduler::RunningAttempt& attempt : update.running) {
     if (bytes > kMaxRunningBytes) {
       news.message.set_running_left_out(static_cast<int64_t>(update.running.size()) - news.message.running_size());
       break;
@@ -331,15 +345,15 @@ SweepApi::News SweepApi::NewsOf(const WatchUpdate& update) const {
 absl::Status SweepApi::WatchSweep(const std::string& client, const v1::WatchSweepRequest& request, OnNews on_news) {
   LOUPE_ASSIGN_OR_RETURN(const SweepId sweep_id, SweepId::FromName(request.name()));
   const auto watch = [this, on_news, id = sweep_id.id()] {
-    backend_.engine->Submit(WatchCall{id, [this, on_news](const absl::StatusOr<WatchUpdate>& update) {
-                                        if (!update.ok()) return on_news(update.status());
-                                        News news;
-                                        const absl::Status made = Guarded([&] { news = NewsOf(*update); });
-                                        const bool last = !made.ok() || news.last;
-                                        const bool more =
-                                            on_news(made.ok() ? absl::StatusOr<News>(std::move(news)) : made);
-                                        return more && !last;
-                                      }});
+    backend_.engine->Submit(engine::WatchCall{id, [this, on_news](const absl::StatusOr<engine::WatchUpdate>& update) {
+                                                if (!update.ok()) return on_news(update.status());
+                                                News news;
+                                                const absl::Status made = Guarded([&] { news = NewsOf(*update); });
+                                                const bool last = !made.ok() || news.last;
+                                                const bool more =
+                                                    on_news(made.ok() ? absl::StatusOr<News>(std::move(news)) : made);
+                                                return more && !last;
+                                              }});
   };
   if (backend_.plans->Knows(sweep_id.id())) {
     watch();
@@ -356,4 +370,4 @@ absl::Status SweepApi::WatchSweep(const std::string& client, const v1::WatchSwee
   return absl::OkStatus();
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

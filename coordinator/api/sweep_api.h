@@ -8,7 +8,7 @@
 #include "coordinator/scheduler/scheduler.h"
 #include "loupe/v1/sweep.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Thread-safe. Each unary method answers `call`; request and response live until then.
 class SweepApi {
@@ -43,11 +43,11 @@ class SweepApi {
   absl::Status List(const v1::ListSweepsRequest& request, v1::ListSweepsResponse& response);
   absl::Status Retry(const v1::RetryTrialsRequest& request, const std::string& client,
                      v1::RetryTrialsResponse& response);
-  void Verb(UnaryCall* call, const v1::SweepVerbRequest& request, SweepVerb verb, v1::Sweep& response);
+  void Verb(UnaryCall* call, const v1::SweepVerbRequest& request, scheduler::SweepVerb verb, v1::Sweep& response);
   absl::StatusOr<v1::Sweep> View(const std::string& sweep_id);
-  News NewsOf(const WatchUpdate& update) const;
+  News NewsOf(const engine::WatchUpdate& update) const;
 
   const Backend backend_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

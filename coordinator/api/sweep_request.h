@@ -7,10 +7,10 @@
 #include "coordinator/plan/plan.h"
 #include "loupe/v1/sweep.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 struct SweepRequest {
-  Plan plan;
+  plan::Plan plan;
   // The request's id, or else the file's name; empty where neither says one.
   std::string sweep_id;
 };
@@ -20,4 +20,4 @@ struct SweepRequest {
 // something else on every worker.
 absl::StatusOr<SweepRequest> ReadSweepRequest(const v1::CreateSweepRequest& request);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -7,7 +7,7 @@
 #include "coordinator/api/call.h"
 #include "loupe/v1/trial.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // An artifact, open for reading; closed with the object. Not thread-safe.
 class ArtifactSource {
@@ -18,15 +18,15 @@ class ArtifactSource {
   ArtifactSource(ArtifactSource&& other) noexcept;
   ArtifactSource& operator=(ArtifactSource&&) = delete;
 
-  const ArtifactRecord& record() const { return record_; }
+  const scheduler::ArtifactRecord& record() const { return record_; }
 
   // Up to `most` bytes from `offset` on, in place of what `chunk` holds; none at the file's end.
   absl::Status Read(int64_t offset, size_t most, std::string& chunk) const;
 
  private:
-  ArtifactSource(ArtifactRecord record, int fd) : record_(std::move(record)), fd_(fd) {}
+  ArtifactSource(scheduler::ArtifactRecord record, int fd) : record_(std::move(record)), fd_(fd) {}
 
-  ArtifactRecord record_;
+  scheduler::ArtifactRecord record_;
   int fd_;
 };
 
@@ -45,10 +45,10 @@ class TrialApi {
  private:
   absl::Status List(const v1::ListTrialsRequest& request, v1::ListTrialsResponse& response);
   absl::Status Points(const v1::ListMetricPointsRequest& request, v1::ListMetricPointsResponse& response);
-  absl::Status Logs(const v1::ListTrialLogsRequest& request, LoggedAttempt& attempt,
+  absl::Status Logs(const v1::ListTrialLogsRequest& request, store::LoggedAttempt& attempt,
                     v1::ListTrialLogsResponse& response);
 
   const Backend backend_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -20,7 +20,7 @@
 #include "coordinator/api/curve_thinning.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 constexpr int64_t kMostTableRows = 20000;
@@ -32,17 +32,17 @@ constexpr size_t kMostReportEntries = 500;
 constexpr size_t kMostReportBytes = 7 << 19;
 
 // FAILED_PRECONDITION while it is being deleted: its rows go one after the other.
-absl::StatusOr<SweepRecord> Shown(StoreReader& store, const std::string& name) {
+absl::StatusOr<scheduler::SweepRecord> Shown(store::StoreReader& store, const std::string& name) {
   LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(name));
-  LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, store.GetSweep(id.id()));
-  if (sweep.has_job(JobKind::kDelete))
+  LOUPE_ASSIGN_OR_RETURN(scheduler::SweepRecord sweep, store.GetSweep(id.id()));
+  if (sweep.has_job(scheduler::JobKind::kDelete))
     return absl::FailedPreconditionError(fmt::format("sweep '{}' is being deleted", id.id()));
   return sweep;
 }
 
 // As analysis_job.cc: the cells agree in it.
-std::string PrimaryScoreOf(const Plan& plan) {
-  const Settings settings = plan.CellSettings(0);
+std::string PrimaryScoreOf(const plan::Plan& plan) {
+  const settings::Settings settings = plan.CellSettings(0);
   return settings.Has("score.primary") ? settings.Text("score.primary") : "";
 }
 
@@ -63,7 +63,7 @@ void AppendLittleEndian(std::string& column, T value) {
   for (size_t i = 0; i < sizeof(T); ++i, bits >>= 8) column += static_cast<char>(bits & 0xff);
 }
 
-v1::Attempt ToProto(const AttemptRow& row) {
+v1::Attempt AttemptToProto(const store::AttemptRow& row) {
   v1::Attempt attempt;
   attempt.set_trial(fmt::format("sweeps/{}/trials/{}", row.sweep_id, row.trial.index));
   attempt.set_epoch(row.epoch);
@@ -78,28 +78,30 @@ v1::Attempt ToProto(const AttemptRow& row) {
   return attempt;
 }
 
-absl::StatusOr<std::vector<std::pair<int64_t, double>>> AllPoints(StoreReader& store, TrialKey trial, int64_t epoch,
-                                                                  const std::string& metric) {
+absl::StatusOr<std::vector<std::pair<int64_t, double>>> AllPoints(store::StoreReader& store, scheduler::TrialKey trial,
+                                                                  int64_t epoch, const std::string& metric) {
   std::vector<std::pair<int64_t, double>> all;
-  std::optional<PointPosition> after;
+  std::optional<store::PointPosition> after;
   for (;;) {
-    LOUPE_ASSIGN_OR_RETURN(const std::vector<MetricPoint> points,
+    LOUPE_ASSIGN_OR_RETURN(const std::vector<scheduler::MetricPoint> points,
                            store.ListPoints(trial, epoch, metric, after, kPointsAtOnce));
-    for (const MetricPoint& point : points) all.emplace_back(point.step, point.value);
+    for (const scheduler::MetricPoint& point : points) all.emplace_back(point.step, point.value);
     if (static_cast<int64_t>(points.size()) < kPointsAtOnce) return all;
-    after = PointPosition{metric, points.back().step};
+    after = store::PointPosition{metric, points.back().step};
   }
 }
 
 // From name to name, whatever the number of their points.
-absl::StatusOr<std::vector<std::string>> MetricsOf(StoreReader& store, TrialKey trial, int64_t epoch) {
+absl::StatusOr<std::vector<std::string>> MetricsOf(store::StoreReader& store, scheduler::TrialKey trial,
+                                                   int64_t epoch) {
   std::vector<std::string> names;
-  std::optional<PointPosition> after;
+  std::optional<store::PointPosition> after;
   for (;;) {
-    LOUPE_ASSIGN_OR_RETURN(const std::vector<MetricPoint> points, store.ListPoints(trial, epoch, "", after, 1));
+    LOUPE_ASSIGN_OR_RETURN(const std::vector<scheduler::MetricPoint> points,
+                           store.ListPoints(trial, epoch, "", after, 1));
     if (points.empty()) return names;
     names.push_back(points.front().metric);
-    after = PointPosition{names.back(), std::numeric_limits<int64_t>::max()};
+    after = store::PointPosition{names.back(), std::numeric_limits<int64_t>::max()};
   }
 }
 
@@ -135,16 +137,16 @@ absl::Status FillReport(const std::string& payload, v1::GetReportResponse& respo
 }  // namespace
 
 absl::Status ViewApi::Digest(const v1::GetSweepDigestRequest& request, v1::SweepDigest& response) {
-  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Shown(*backend_.store, request.name()));
+  LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, Shown(*backend_.store, request.name()));
   std::string score = request.score();
   if (score.empty()) {
-    LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend_.plans->Get(sweep));
+    LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const plan::Plan> plan, backend_.plans->Get(sweep));
     score = PrimaryScoreOf(*plan);
   }
   response.set_score(score);
   response.set_score_title(TitleOf(score));
   response.set_smaller_is_better(IsSmallerBetter(score));
-  LOUPE_ASSIGN_OR_RETURN(const ScoreSummary summary,
+  LOUPE_ASSIGN_OR_RETURN(const store::ScoreSummary summary,
                          backend_.store->SummariseScore(sweep.key, score, response.smaller_is_better()));
   response.set_results(summary.results);
   if (summary.results > 0) {
@@ -168,9 +170,9 @@ absl::Status ViewApi::Table(const v1::GetTrialTableRequest& request, v1::GetTria
   if (!position.empty() && !absl::SimpleAtoi(position, &first))
     return absl::InvalidArgumentError("page_token is damaged");
   if (first < 0) return absl::InvalidArgumentError("first_index is negative; expected the index of a trial");
-  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Shown(*backend_.store, request.parent()));
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend_.plans->Get(sweep));
-  LOUPE_ASSIGN_OR_RETURN(const TrialColumns columns, backend_.store->ReadColumns(sweep.key, first, limit));
+  LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, Shown(*backend_.store, request.parent()));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const plan::Plan> plan, backend_.plans->Get(sweep));
+  LOUPE_ASSIGN_OR_RETURN(const store::TrialColumns columns, backend_.store->ReadColumns(sweep.key, first, limit));
 
   const size_t factors = plan->factors().size();
   const bool any_stopped = std::any_of(columns.stopped_at_steps.begin(), columns.stopped_at_steps.end(),
@@ -184,7 +186,7 @@ absl::Status ViewApi::Table(const v1::GetTrialTableRequest& request, v1::GetTria
   std::vector<int64_t> cells(rows);
   for (size_t row = 0; row < rows; ++row) {
     const int64_t index = first + static_cast<int64_t>(row);
-    cells[row] = CellOf(sweep, index);
+    cells[row] = scheduler::CellOf(sweep, index);
     *response.mutable_states() += static_cast<char>(columns.states[row]);
     AppendLittleEndian(*response.mutable_cells(), static_cast<uint32_t>(cells[row]));
     AppendLittleEndian(*response.mutable_replicates(), static_cast<uint32_t>(index / sweep.cells));
@@ -214,8 +216,8 @@ absl::Status ViewApi::Table(const v1::GetTrialTableRequest& request, v1::GetTria
 absl::Status ViewApi::Curves(const v1::GetCurvesRequest& request, v1::GetCurvesResponse& response) {
   LOUPE_ASSIGN_OR_RETURN(const int64_t points, PageSize(request.max_points(), 200, 2000));
   LOUPE_ASSIGN_OR_RETURN(const int64_t curves, PageSize(request.max_curves(), 200, 1000));
-  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Shown(*backend_.store, request.parent()));
-  StoreReader& store = *backend_.store;
+  LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, Shown(*backend_.store, request.parent()));
+  store::StoreReader& store = *backend_.store;
   std::vector<int64_t> trials(request.trials().begin(), request.trials().end());
   if (trials.empty()) {
     LOUPE_ASSIGN_OR_RETURN(trials, store.FindTrials(sweep.key, {TrialState::kRunning, TrialState::kSucceeded,
@@ -225,8 +227,8 @@ absl::Status ViewApi::Curves(const v1::GetCurvesRequest& request, v1::GetCurvesR
   std::string metric = request.metric();
   size_t bytes = 0;
   for (const int64_t index : EvenlyChosen(trials, curves)) {
-    const TrialKey key{sweep.key, index};
-    LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, store.GetTrial(key));
+    const scheduler::TrialKey key{sweep.key, index};
+    LOUPE_ASSIGN_OR_RETURN(const store::TrialRow trial, store.GetTrial(key));
     if (response.metrics().empty()) {
       LOUPE_ASSIGN_OR_RETURN(const std::vector<std::string> names, MetricsOf(store, key, trial.epoch));
       for (const std::string& name : names) response.add_metrics(name);
@@ -254,24 +256,24 @@ absl::Status ViewApi::Curves(const v1::GetCurvesRequest& request, v1::GetCurvesR
 }
 
 absl::Status ViewApi::Attempts(const v1::ListAttemptsRequest& request, v1::ListAttemptsResponse& response) {
-  AttemptFilter filter;
+  store::AttemptFilter filter;
   LOUPE_ASSIGN_OR_RETURN(filter.limit, PageSize(request.page_size(), 1000, 5000));
   if (request.has_since())
     filter.ended_after = absl::FromUnixSeconds(request.since().seconds()) + absl::Nanoseconds(request.since().nanos());
   const std::string request_key = fmt::format("ListAttempts {} {}", request.parent(), request.since().seconds());
   if (const absl::StatusOr<TrialId> trial = TrialId::FromName(request.parent()); trial.ok()) {
-    LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Shown(*backend_.store, trial->sweep().name()));
+    LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, Shown(*backend_.store, trial->sweep().name()));
     filter.sweep = sweep.key;
     filter.trial = trial->index();
   } else if (!request.parent().empty()) {
-    LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Shown(*backend_.store, request.parent()));
+    LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, Shown(*backend_.store, request.parent()));
     filter.sweep = sweep.key;
   }
   // "start sweep trial epoch" of the last one.
   LOUPE_ASSIGN_OR_RETURN(const std::string position, ReadPageToken(request.page_token(), request_key));
   if (!position.empty()) {
     const std::vector<std::string> parts = absl::StrSplit(position, ' ');
-    AttemptFilter::Position after;
+    store::AttemptFilter::Position after;
     int64_t start_us = 0;
     if (parts.size() != 4 || !absl::SimpleAtoi(parts[0], &start_us) ||
         !absl::SimpleAtoi(parts[1], &after.trial.sweep) || !absl::SimpleAtoi(parts[2], &after.trial.index) ||
@@ -281,17 +283,17 @@ absl::Status ViewApi::Attempts(const v1::ListAttemptsRequest& request, v1::ListA
     after.start_time = absl::FromUnixMicros(start_us);
     filter.after = after;
   }
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<AttemptRow> attempts, backend_.store->ListAttempts(filter));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<store::AttemptRow> attempts, backend_.store->ListAttempts(filter));
   size_t bytes = 0;
   bool full = static_cast<int64_t>(attempts.size()) == filter.limit;
-  const AttemptRow* last = nullptr;
-  for (const AttemptRow& attempt : attempts) {
+  const store::AttemptRow* last = nullptr;
+  for (const store::AttemptRow& attempt : attempts) {
     if (bytes > kPageBytes) {
       full = true;
       break;
     }
     v1::Attempt* added = response.add_attempts();
-    *added = ToProto(attempt);
+    *added = AttemptToProto(attempt);
     bytes += added->ByteSizeLong();
     last = &attempt;
   }
@@ -305,21 +307,21 @@ absl::Status ViewApi::Attempts(const v1::ListAttemptsRequest& request, v1::ListA
 
 absl::Status ViewApi::Details(const v1::GetTrialDetailsRequest& request, v1::TrialDetails& response) {
   LOUPE_ASSIGN_OR_RETURN(const TrialId id, TrialId::FromName(request.name()));
-  LOUPE_ASSIGN_OR_RETURN(const SweepRecord sweep, Shown(*backend_.store, id.sweep().name()));
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, backend_.plans->Get(sweep));
-  const TrialKey key{sweep.key, id.index()};
-  LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, backend_.store->GetTrial(key));
-  *response.mutable_trial() = coordinator::ToProto(sweep, trial);
-  const Settings settings = plan->CellSettings(trial.cell_index);
+  LOUPE_ASSIGN_OR_RETURN(const scheduler::SweepRecord sweep, Shown(*backend_.store, id.sweep().name()));
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const plan::Plan> plan, backend_.plans->Get(sweep));
+  const scheduler::TrialKey key{sweep.key, id.index()};
+  LOUPE_ASSIGN_OR_RETURN(const store::TrialRow trial, backend_.store->GetTrial(key));
+  *response.mutable_trial() = ToProto(sweep, trial);
+  const settings::Settings settings = plan->CellSettings(trial.cell_index);
   for (const auto& [name, value] : settings.values()) (*response.mutable_settings())[name] = value;
   response.set_sweep_seed(sweep.seed);
-  AttemptFilter filter;
+  store::AttemptFilter filter;
   filter.sweep = sweep.key;
   filter.trial = id.index();
   filter.limit = kMostAttemptsOfATrial;
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<AttemptRow> attempts, backend_.store->ListAttempts(filter));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<store::AttemptRow> attempts, backend_.store->ListAttempts(filter));
   for (auto attempt = attempts.rbegin(); attempt != attempts.rend(); ++attempt)
-    *response.add_attempts() = ToProto(*attempt);
+    *response.add_attempts() = AttemptToProto(*attempt);
   using Provenance = std::map<std::string, std::string>;
   LOUPE_ASSIGN_OR_RETURN(const Provenance provenance, backend_.store->GetProvenance(key));
   for (const auto& [name, value] : provenance) (*response.mutable_provenance())[ToUtf8(name)] = ToUtf8(value);
@@ -327,29 +329,29 @@ absl::Status ViewApi::Details(const v1::GetTrialDetailsRequest& request, v1::Tri
 }
 
 void ViewApi::GetSweepDigest(UnaryCall* call, const v1::GetSweepDigestRequest& request, v1::SweepDigest* response) {
-  Serve(backend_, call, Role::kViewer, request, [=, this, &request] { return Digest(request, *response); });
+  Serve(backend_, call, access::Role::kViewer, request, [=, this, &request] { return Digest(request, *response); });
 }
 
 void ViewApi::GetTrialTable(UnaryCall* call, const v1::GetTrialTableRequest& request,
                             v1::GetTrialTableResponse* response) {
-  Serve(backend_, call, Role::kViewer, request, [=, this, &request] { return Table(request, *response); });
+  Serve(backend_, call, access::Role::kViewer, request, [=, this, &request] { return Table(request, *response); });
 }
 
 void ViewApi::GetCurves(UnaryCall* call, const v1::GetCurvesRequest& request, v1::GetCurvesResponse* response) {
-  Serve(backend_, call, Role::kViewer, request, [=, this, &request] { return Curves(request, *response); });
+  Serve(backend_, call, access::Role::kViewer, request, [=, this, &request] { return Curves(request, *response); });
 }
 
 void ViewApi::ListAttempts(UnaryCall* call, const v1::ListAttemptsRequest& request,
                            v1::ListAttemptsResponse* response) {
-  Serve(backend_, call, Role::kViewer, request, [=, this, &request] { return Attempts(request, *response); });
+  Serve(backend_, call, access::Role::kViewer, request, [=, this, &request] { return Attempts(request, *response); });
 }
 
 void ViewApi::GetTrialDetails(UnaryCall* call, const v1::GetTrialDetailsRequest& request, v1::TrialDetails* response) {
-  Serve(backend_, call, Role::kViewer, request, [=, this, &request] { return Details(request, *response); });
+  Serve(backend_, call, access::Role::kViewer, request, [=, this, &request] { return Details(request, *response); });
 }
 
 void ViewApi::GetReport(UnaryCall* call, const v1::RenderReportRequest& request, v1::GetReportResponse* response) {
-  if (!Enter(backend_, call, Role::kViewer, CallKind::kUnary, request)) return;
+  if (!Enter(backend_, call, access::Role::kViewer, access::CallKind::kUnary, request)) return;
   const std::shared_ptr<AnalysisCancellation> cancellation = analysis_.NewCancellation();
   call->SetOnCancel([cancellation] { cancellation->Cancel(); });
   RunLater(backend_, call, [this, call, &request, response, cancellation] {
@@ -366,4 +368,4 @@ void ViewApi::GetReport(UnaryCall* call, const v1::RenderReportRequest& request,
   });
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -7,7 +7,7 @@
 #include "coordinator/api/call.h"
 #include "loupe/v1/view.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Thread-safe. Each method answers `call`; request and response live until then. `analysis` outlives it.
 class ViewApi {
@@ -32,4 +32,4 @@ class ViewApi {
   AnalysisApi& analysis_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -5,7 +5,7 @@
 #include "common/guarded.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 WorkPool::WorkPool(int threads, size_t most_waiting) : most_waiting_(most_waiting) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Loop(); });
@@ -57,4 +57,4 @@ void WorkPool::Loop() {
   }
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

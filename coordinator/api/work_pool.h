@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Thread-safe. Clients take turns: one with a thousand jobs waiting delays another's by one job a thread.
 class WorkPool {
@@ -39,4 +39,4 @@ class WorkPool {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

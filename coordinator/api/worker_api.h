@@ -8,7 +8,7 @@
 #include "coordinator/api/call.h"
 #include "loupe/v1/worker.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 
 // Thread-safe. Each unary method answers `call`; request and response live until then.
 class WorkerApi {
@@ -21,7 +21,7 @@ class WorkerApi {
   void UndrainWorker(UnaryCall* call, const v1::WorkerVerbRequest& request, v1::Worker* response);
 
  private:
-  void Submit(UnaryCall* call, SyncRequest sync, const v1::SynchronizeRequest& request,
+  void Submit(UnaryCall* call, scheduler::SyncRequest sync, const v1::SynchronizeRequest& request,
               v1::SynchronizeResponse* response, uint64_t id);
   absl::Status List(const v1::ListWorkersRequest& request, v1::ListWorkersResponse& response);
   void Drain(UnaryCall* call, const v1::WorkerVerbRequest& request, bool draining, v1::Worker& response);
@@ -32,4 +32,4 @@ class WorkerApi {
   std::atomic<uint64_t> next_call_{1};
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 constexpr absl::Duration kRetryInterval = absl::Seconds(1);
@@ -24,36 +24,37 @@ absl::Duration MostPerTurn(absl::Duration lease) {
 }
 
 // Feeds a fresh scheduler from the store.
-class SchedulerBuilder final : public RecoverySink {
+class SchedulerBuilder final : public store::RecoverySink {
  public:
-  SchedulerBuilder(Scheduler& scheduler, const Engine::Deps& deps, const Now& now)
+  SchedulerBuilder(scheduler::Scheduler& scheduler, const Engine::Deps& deps, const scheduler::Now& now)
       : scheduler_(scheduler), deps_(deps), now_(now) {}
-  void OnSweep(SweepRecord sweep) override {
-    absl::StatusOr<CellFunctions> cells = CellFunctions{};
-    if (sweep.has_job(JobKind::kCreate) || (sweep.has_job(JobKind::kRetry) && !sweep.job->cell_filter.empty())) {
+  void OnSweep(scheduler::SweepRecord sweep) override {
+    absl::StatusOr<scheduler::CellFunctions> cells = scheduler::CellFunctions{};
+    if (sweep.has_job(scheduler::JobKind::kCreate) ||
+        (sweep.has_job(scheduler::JobKind::kRetry) && !sweep.job->cell_filter.empty())) {
       cells = deps_.cells ? deps_.cells(sweep) : absl::UnimplementedError("nothing here knows the sweep's plan");
       if (!cells.ok()) spdlog::error("work on sweep '{}' waits: {}", sweep.id, std::string(cells.status().message()));
     }
-    std::shared_ptr<const SweepNeeds> needs = deps_.needs ? deps_.needs(sweep) : nullptr;
+    std::shared_ptr<const scheduler::SweepNeeds> needs = deps_.needs ? deps_.needs(sweep) : nullptr;
     scheduler_.RestoreSweep(std::move(sweep), std::move(cells), std::move(needs));
   }
-  void OnTrial(SweepKey sweep, const TrialSeed& trial) override {
+  void OnTrial(scheduler::SweepKey sweep, const store::TrialSeed& trial) override {
     scheduler_.RestoreTrial(sweep, trial.index, trial.state, trial.epoch, trial.failed_attempts, trial.worker_losses,
                             trial.result_digest);
   }
-  void OnInput(RecordInput input) override { scheduler_.RestoreInput(input); }
-  void OnRung(const NoteRung& rung) override { scheduler_.RestoreRung(rung); }
-  void OnWorker(WorkerRecord worker) override { scheduler_.RestoreWorker(std::move(worker), now_); }
-  void OnLiveAttempt(LiveAttempt attempt) override {
+  void OnInput(scheduler::RecordInput input) override { scheduler_.RestoreInput(input); }
+  void OnRung(const scheduler::NoteRung& rung) override { scheduler_.RestoreRung(rung); }
+  void OnWorker(scheduler::WorkerRecord worker) override { scheduler_.RestoreWorker(std::move(worker), now_); }
+  void OnLiveAttempt(store::LiveAttempt attempt) override {
     scheduler_.RestoreAttempt(attempt.trial, attempt.epoch, attempt.token_sha256, attempt.worker, attempt.session,
                               attempt.point_sequence, std::move(attempt.artifacts), now_);
   }
-  void OnRequest(RecordRequest request) override { scheduler_.RestoreRequest(std::move(request)); }
+  void OnRequest(scheduler::RecordRequest request) override { scheduler_.RestoreRequest(std::move(request)); }
 
  private:
-  Scheduler& scheduler_;
+  scheduler::Scheduler& scheduler_;
   const Engine::Deps& deps_;
-  const Now now_;
+  const scheduler::Now now_;
 };
 
 // An error that speaks of one request's effects, not of the disk: the others of its batch can be tried without it.
@@ -69,9 +70,9 @@ void Tell(const Answer& answer, Arguments&&... arguments) {
 }
 
 // What is asked again when a held call wakes: what the worker holds, without what has been dealt with already.
-SyncRequest Reminder(const SyncRequest& request) {
-  SyncRequest reminder = request;
-  for (AttemptReport& report : reminder.attempts) {
+scheduler::SyncRequest Reminder(const scheduler::SyncRequest& request) {
+  scheduler::SyncRequest reminder = request;
+  for (scheduler::AttemptReport& report : reminder.attempts) {
     report.points.clear();
     report.outcome = std::monostate{};
   }
@@ -80,17 +81,17 @@ SyncRequest Reminder(const SyncRequest& request) {
 
 }  // namespace
 
-Engine::Engine(const SchedulerOptions& options, Deps deps)
+Engine::Engine(const scheduler::SchedulerOptions& options, Deps deps)
     : options_(options),
       deps_(std::move(deps)),
       serving_(*deps_.clock, MostPerTurn(options.lease)),
       job_rows_(std::min(options.job_rows, 4 * kLeastJobRows)) {
-  scheduler_ = std::make_unique<Scheduler>(options_, *deps_.random);
+  scheduler_ = std::make_unique<scheduler::Scheduler>(options_, *deps_.random);
 }
 
 absl::Status Engine::Recover() {
-  const Now now = ReadClock();
-  auto fresh = std::make_unique<Scheduler>(options_, *deps_.random);
+  const scheduler::Now now = ReadClock();
+  auto fresh = std::make_unique<scheduler::Scheduler>(options_, *deps_.random);
   SchedulerBuilder builder(*fresh, deps_, now);
   recovered_ = false;
   LOUPE_RETURN_IF_ERROR(deps_.store->Recover(builder));
@@ -181,8 +182,8 @@ absl::Status Engine::RecoverGuarded() {
 }
 
 absl::Status Engine::TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox) {
-  const Now now = ReadClock();
-  Effects effects;
+  const scheduler::Now now = ReadClock();
+  scheduler::Effects effects;
   bool work = false;
   const absl::Status decided = Guarded([&] {
     for (const EngineInput* input : inputs) Decide(*input, now, effects, outbox);
@@ -208,7 +209,7 @@ absl::Status Engine::TryBatch(std::vector<const EngineInput*>& inputs, Outbox& o
   return TryBatch(inputs, outbox);
 }
 
-void Engine::Keep(SyncCall& call, const Now& now) {
+void Engine::Keep(SyncCall& call, const scheduler::Now& now) {
   const absl::Status kept = Guarded([&] {
     const std::string worker = call.request.worker;
     const absl::Duration deadline = now.monotonic + std::min(call.max_wait, options_.lease / 3);
@@ -221,7 +222,7 @@ void Engine::Keep(SyncCall& call, const Now& now) {
   if (!kept.ok() && call.reply) Tell(call.reply, kept);
 }
 
-absl::Status Engine::Commit(const Effects& effects, bool with_work) {
+absl::Status Engine::Commit(const scheduler::Effects& effects, bool with_work) {
   const absl::Duration start = deps_.clock->MonotonicNow();
   LOUPE_RETURN_IF_ERROR(Guarded([&] { return deps_.store->Commit(effects); }));
   if (!with_work) return absl::OkStatus();
@@ -244,7 +245,7 @@ void Engine::RefuseUndecided(const EngineInput& input, const absl::Status& statu
 void Engine::RefuseAll(const std::vector<const EngineInput*>& inputs, const absl::Status& status) {
   for (const EngineInput* input : inputs) {
     Outbox outbox;
-    Effects thrown_away;
+    scheduler::Effects thrown_away;
     if (Guarded([&] { Decide(*input, ReadClock(), thrown_away, outbox); }).ok()) {
       Refuse(outbox, status);
     } else {
@@ -253,7 +254,7 @@ void Engine::RefuseAll(const std::vector<const EngineInput*>& inputs, const absl
   }
 }
 
-void Engine::Decide(const EngineInput& input, const Now& now, Effects& effects, Outbox& outbox) {
+void Engine::Decide(const EngineInput& input, const scheduler::Now& now, scheduler::Effects& effects, Outbox& outbox) {
   if (const Job* job = std::get_if<Job>(&input)) {
     outbox.replies.push_back((*job)(*scheduler_, now, effects));
   } else if (const SyncCall* call = std::get_if<SyncCall>(&input)) {
@@ -269,8 +270,8 @@ void Engine::Decide(const EngineInput& input, const Now& now, Effects& effects, 
   }
 }
 
-void Engine::DecideSync(const SyncCall& call, const Now& now, Effects& effects, Outbox& outbox) {
-  absl::StatusOr<SyncAnswer> answer = scheduler_->OnSync(call.request, now, effects);
+void Engine::DecideSync(const SyncCall& call, const scheduler::Now& now, scheduler::Effects& effects, Outbox& outbox) {
+  absl::StatusOr<scheduler::SyncAnswer> answer = scheduler_->OnSync(call.request, now, effects);
   // A worker has one conversation: an older call that is still held is let go.
   if (answer.ok() && parked_.contains(call.request.worker)) outbox.replies.push_back(LetGo(call.request.worker));
   if (!answer.ok() || answer->news || call.max_wait <= absl::ZeroDuration()) {
@@ -290,11 +291,12 @@ Reply Engine::LetGo(const std::string& worker) {
   return [this, worker, id = parked_.at(worker).call.id](const absl::Status&) { CancelSync(worker, id); };
 }
 
-void Engine::AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox) {
+void Engine::AnswerParked(const std::string& worker, const scheduler::Now& now, scheduler::Effects& effects,
+                          Outbox& outbox) {
   const auto held = parked_.find(worker);
   if (held == parked_.end()) return;
   scheduler_->Unpark(worker);
-  absl::StatusOr<SyncAnswer> answer = scheduler_->OnSync(held->second.call.request, now, effects);
+  absl::StatusOr<scheduler::SyncAnswer> answer = scheduler_->OnSync(held->second.call.request, now, effects);
   outbox.replies.push_back(
       [this, worker, id = held->second.call.id, answer = std::move(answer)](const absl::Status& durable) mutable {
         const auto found = parked_.find(worker);
@@ -304,7 +306,7 @@ void Engine::AnswerParked(const std::string& worker, const Now& now, Effects& ef
       });
 }
 
-void Engine::FollowUp(const Now& now, Effects& effects, Outbox& outbox) {
+void Engine::FollowUp(const scheduler::Now& now, scheduler::Effects& effects, Outbox& outbox) {
   scheduler_->Dispatch(now, effects);
   std::vector<std::string> due = scheduler_->TakeWoken();
   for (const auto& [deadline, worker] : deadlines_) {
@@ -334,7 +336,8 @@ void Engine::Hold(SyncCall& call, absl::Duration deadline) {
   place->second = ParkedSync{std::move(call), deadline};
 }
 
-std::function<void(absl::StatusOr<SyncAnswer>)> Engine::Release(std::map<std::string, ParkedSync>::iterator held) {
+std::function<void(absl::StatusOr<scheduler::SyncAnswer>)> Engine::Release(
+    std::map<std::string, ParkedSync>::iterator held) {
   auto reply = std::move(held->second.call.reply);
   deadlines_.erase({held->second.deadline, held->first});
   parked_.erase(held);
@@ -351,7 +354,7 @@ void Engine::CancelAll() {
   for (Watch& watch : watches) Tell(watch.call.update, absl::UnavailableError("the coordinator is stopping"));
 }
 
-void Engine::UpdateWatches(const Now& now) {
+void Engine::UpdateWatches(const scheduler::Now& now) {
   for (auto it = watches_.begin(); it != watches_.end();) {
     Watch& watch = *it;
     if (now.monotonic < watch.next_update) {
@@ -359,7 +362,7 @@ void Engine::UpdateWatches(const Now& now) {
       continue;
     }
     watch.next_update = now.monotonic + kWatchInterval;
-    const absl::StatusOr<Scheduler::SweepView> view = scheduler_->View(watch.call.sweep_id, now);
+    const absl::StatusOr<scheduler::Scheduler::SweepView> view = scheduler_->View(watch.call.sweep_id, now);
     bool more = true;
     if (!view.ok()) {
       watch.call.update(view.status());
@@ -369,7 +372,7 @@ void Engine::UpdateWatches(const Now& now) {
       watch.seen_waiting = view->waiting;
       more = watch.call.update(WatchUpdate{*view->record, view->counts, view->estimated_time_left, view->waiting,
                                            scheduler_->Running(watch.call.sweep_id, now)}) &&
-             !IsTerminal(view->record->shown_state());
+             !scheduler::IsTerminal(view->record->shown_state());
     }
     it = more ? std::next(it) : watches_.erase(it);
   }
@@ -387,4 +390,4 @@ absl::Duration Engine::NextDeadline() const {
   return std::max(next, retry_at_);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

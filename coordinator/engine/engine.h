@@ -27,20 +27,20 @@
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/store/journal.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 
 // Called once, after the request's effects are durable (OK), or with why they are not.
 using Reply = std::function<void(const absl::Status& durable)>;
 // Decides one request. May run a second time on a rebuilt scheduler (the first reply is then never called), so it must
 // not keep references into the first. One that an exception cuts off has no reply: whoever waits for it learns that by
 // the job's destruction.
-using Job = std::function<Reply(Scheduler&, const Now&, Effects&)>;
+using Job = std::function<Reply(scheduler::Scheduler&, const scheduler::Now&, scheduler::Effects&)>;
 
 // One Synchronize. `reply` is called exactly once, at once when there is news and at the latest after `max_wait`.
 struct SyncCall {
-  SyncRequest request;
+  scheduler::SyncRequest request;
   absl::Duration max_wait;
-  std::function<void(absl::StatusOr<SyncAnswer>)> reply;
+  std::function<void(absl::StatusOr<scheduler::SyncAnswer>)> reply;
   // For CancelSync; unique per call.
   uint64_t id = 0;
 };
@@ -48,11 +48,11 @@ struct SyncCall {
 // One WatchSweep: called after changes, at most every kWatchInterval. The last call has a status that is not OK, or a
 // terminal sweep.
 struct WatchUpdate {
-  SweepRecord sweep;
-  TrialCounts counts;
+  scheduler::SweepRecord sweep;
+  scheduler::TrialCounts counts;
   std::optional<absl::Duration> estimated_time_left;
-  std::vector<WaitingTrials> waiting;
-  std::vector<RunningAttempt> running;
+  std::vector<scheduler::WaitingTrials> waiting;
+  std::vector<scheduler::RunningAttempt> running;
 };
 struct WatchCall {
   std::string sweep_id;
@@ -66,19 +66,19 @@ using EngineInput = std::variant<Job, SyncCall, WatchCall>;
 class Engine {
  public:
   struct Deps {
-    Journal* store;
+    store::Journal* store;
     const Clock* clock;
     RandomSource* random;
     // Told when commits begin to fail (false) and when one succeeds again (true). May be empty.
     std::function<void(bool)> on_health;
     // Told what has become durable and how long the store took for it, before any answer leaves. May be empty.
-    std::function<void(const Effects&, absl::Duration took)> on_commit;
+    std::function<void(const scheduler::Effects&, absl::Duration took)> on_commit;
     // What the job of a restored sweep needs of its plan. May be empty: then such jobs wait.
-    std::function<absl::StatusOr<CellFunctions>(const SweepRecord&)> cells;
+    std::function<absl::StatusOr<scheduler::CellFunctions>(const scheduler::SweepRecord&)> cells;
     // What the trials of a restored sweep need of a worker. May be empty, and give nullptr: then any will do.
-    std::function<std::shared_ptr<const SweepNeeds>(const SweepRecord&)> needs;
+    std::function<std::shared_ptr<const scheduler::SweepNeeds>(const scheduler::SweepRecord&)> needs;
   };
-  Engine(const SchedulerOptions& options, Deps deps);
+  Engine(const scheduler::SchedulerOptions& options, Deps deps);
 
   // Builds the scheduler from the store. The store's error otherwise; the engine answers UNAVAILABLE until one
   // succeeds.
@@ -96,7 +96,7 @@ class Engine {
   void CancelAll();
 
   // For reading only, between Process calls.
-  const Scheduler& scheduler() const { return *scheduler_; }
+  const scheduler::Scheduler& scheduler() const { return *scheduler_; }
 
  private:
   struct ParkedSync {
@@ -106,7 +106,7 @@ class Engine {
   struct Watch {
     WatchCall call;
     uint64_t seen_change = 0;
-    std::vector<WaitingTrials> seen_waiting;
+    std::vector<scheduler::WaitingTrials> seen_waiting;
     absl::Duration next_update;
   };
   struct Outbox {
@@ -114,16 +114,16 @@ class Engine {
     std::vector<SyncCall> to_park;
   };
 
-  Now ReadClock() const { return {serving_.now(), deps_.clock->WallNow()}; }
-  void Decide(const EngineInput& input, const Now& now, Effects& effects, Outbox& outbox);
-  void DecideSync(const SyncCall& call, const Now& now, Effects& effects, Outbox& outbox);
-  void AnswerParked(const std::string& worker, const Now& now, Effects& effects, Outbox& outbox);
-  void FollowUp(const Now& now, Effects& effects, Outbox& outbox);
+  scheduler::Now ReadClock() const { return {serving_.now(), deps_.clock->WallNow()}; }
+  void Decide(const EngineInput& input, const scheduler::Now& now, scheduler::Effects& effects, Outbox& outbox);
+  void DecideSync(const SyncCall& call, const scheduler::Now& now, scheduler::Effects& effects, Outbox& outbox);
+  void AnswerParked(const std::string& worker, const scheduler::Now& now, scheduler::Effects& effects, Outbox& outbox);
+  void FollowUp(const scheduler::Now& now, scheduler::Effects& effects, Outbox& outbox);
   // Decides and commits; answers only when that went well. After an error `inputs` and `outbox` hold what has no answer
   // yet; `cut_off_` says whether an exception was the cause, which leaves the scheduler in no state and requests
   // without a reply.
   absl::Status TryBatch(std::vector<const EngineInput*>& inputs, Outbox& outbox);
-  absl::Status Commit(const Effects& effects, bool with_work);
+  absl::Status Commit(const scheduler::Effects& effects, bool with_work);
   int64_t JobRows() const;
   void Refuse(const Outbox& outbox, const absl::Status& status);
   // Of a request that has no reply in an outbox.
@@ -133,19 +133,19 @@ class Engine {
   absl::Status RecoverGuarded();
   void DecideAlone(const EngineInput& input);
   // Of a call that is to be held, after what it brought is durable.
-  void Keep(SyncCall& call, const Now& now);
+  void Keep(SyncCall& call, const scheduler::Now& now);
   Reply LetGo(const std::string& worker);
   // Takes the call, or throws and leaves it. None of its worker's is held.
   void Hold(SyncCall& call, absl::Duration deadline);
   // Ends the holding of a call; its reply is left to the caller.
-  std::function<void(absl::StatusOr<SyncAnswer>)> Release(std::map<std::string, ParkedSync>::iterator held);
-  void UpdateWatches(const Now& now);
+  std::function<void(absl::StatusOr<scheduler::SyncAnswer>)> Release(std::map<std::string, ParkedSync>::iterator held);
+  void UpdateWatches(const scheduler::Now& now);
   void SetHealthy(bool healthy);
 
-  const SchedulerOptions options_;
+  const scheduler::SchedulerOptions options_;
   const Deps deps_;
   ServingClock serving_;
-  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<scheduler::Scheduler> scheduler_;
   std::map<std::string, ParkedSync> parked_;
   // Of all parked calls: thousands may be held, and each batch asks for those whose time has come.
   std::set<std::pair<absl::Duration, std::string>> deadlines_;
@@ -162,4 +162,4 @@ class Engine {
   bool cut_off_ = false;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

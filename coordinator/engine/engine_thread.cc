@@ -5,7 +5,7 @@
 
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 // Bounds one transaction, and so the wait of the first request in it.
@@ -73,4 +73,4 @@ void EngineThread::Loop() {
   engine_.CancelAll();
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

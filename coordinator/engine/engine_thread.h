@@ -15,7 +15,7 @@
 #include "common/guarded.h"
 #include "coordinator/engine/engine.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 
 // Thread-safe. Submit never blocks; replies run on the engine's thread and must be quick.
 class EngineThread {
@@ -32,12 +32,13 @@ class EngineThread {
   // Decides on the engine's thread, waits until the effects are durable, and returns the decision; what an exception
   // that cut it off means, as guarded.h says. Not from the engine's thread.
   template <typename T>
-  absl::StatusOr<T> Call(std::function<absl::StatusOr<T>(Scheduler&, const Now&, Effects&)> decide) {
+  absl::StatusOr<T> Call(
+      std::function<absl::StatusOr<T>(scheduler::Scheduler&, const scheduler::Now&, scheduler::Effects&)> decide) {
     auto promise = std::make_shared<std::promise<absl::StatusOr<T>>>();
     std::future<absl::StatusOr<T>> future = promise->get_future();
     const auto cut_off = std::make_shared<absl::Status>();
-    Submit(Job([decide = std::move(decide), promise = std::move(promise), cut_off](Scheduler& scheduler, const Now& now,
-                                                                                   Effects& effects) -> Reply {
+    Submit(Job([decide = std::move(decide), promise = std::move(promise), cut_off](
+                   scheduler::Scheduler& scheduler, const scheduler::Now& now, scheduler::Effects& effects) -> Reply {
       try {
         return [promise, decision = decide(scheduler, now, effects)](const absl::Status& durable) {
           promise->set_value(durable.ok() ? decision : absl::StatusOr<T>(durable));
@@ -68,4 +69,4 @@ class EngineThread {
   std::thread thread_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

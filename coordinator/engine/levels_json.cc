@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 
 std::map<std::string, std::string> ParseLevels(const std::string& json) {
   std::map<std::string, std::string> levels;
@@ -18,4 +18,4 @@ std::string LevelsJson(const std::map<std::string, std::string>& levels) {
   return nlohmann::json(levels).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

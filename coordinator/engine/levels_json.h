@@ -4,11 +4,11 @@
 #include <map>
 #include <string>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 
 // What is no JSON object gives no levels; values that are no texts are left out.
 std::map<std::string, std::string> ParseLevels(const std::string& json);
 // The inverse.
 std::string LevelsJson(const std::map<std::string, std::string>& levels);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

@@ -9,32 +9,32 @@
 #include "fmt/format.h"
 #include "loupe/v1/sweep.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 // 8 bytes a cell, and some kilobytes a plan.
 constexpr int64_t kMaxCells = 4'000'000;
 constexpr size_t kMaxPlans = 1000;
 
-absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const SweepRecord& sweep) {
+absl::StatusOr<std::shared_ptr<const plan::Plan>> MakePlan(const scheduler::SweepRecord& sweep) {
   v1::SweepSpec proto;
   if (!proto.ParseFromString(sweep.spec)) {
     return absl::DataLossError(fmt::format("the stored specification of sweep '{}' cannot be read", sweep.id));
   }
-  LOUPE_ASSIGN_OR_RETURN(SweepSpec spec, StoredSpecFromProto(proto));
-  LOUPE_ASSIGN_OR_RETURN(Plan plan, Plan::Create(std::move(spec)));
+  LOUPE_ASSIGN_OR_RETURN(plan::SweepSpec spec, plan_proto::StoredSpecFromProto(proto));
+  LOUPE_ASSIGN_OR_RETURN(plan::Plan plan, plan::Plan::Create(std::move(spec)));
   if (plan.cell_count() != sweep.cells || plan.trial_count() != sweep.trials()) {
     return absl::InternalError(
         fmt::format("sweep '{}' was stored with {} cells, but this program plans {}: use the version of "
                     "Loupe that created it",
                     sweep.id, sweep.cells, plan.cell_count()));
   }
-  return std::make_shared<const Plan>(std::move(plan));
+  return std::make_shared<const plan::Plan>(std::move(plan));
 }
 
 }  // namespace
 
-std::shared_ptr<const Plan> PlanCache::Find(const std::string& uid) {
+std::shared_ptr<const plan::Plan> PlanCache::Find(const std::string& uid) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = plans_.find(uid);
   if (found == plans_.end()) return nullptr;
@@ -47,14 +47,14 @@ bool PlanCache::Knows(const std::string& sweep_id) {
   return uids_.contains(sweep_id);
 }
 
-absl::StatusOr<std::shared_ptr<const Plan>> PlanCache::Get(const SweepRecord& sweep) {
-  if (std::shared_ptr<const Plan> known = Find(sweep.uid)) return known;
-  LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, MakePlan(sweep));
+absl::StatusOr<std::shared_ptr<const plan::Plan>> PlanCache::Get(const scheduler::SweepRecord& sweep) {
+  if (std::shared_ptr<const plan::Plan> known = Find(sweep.uid)) return known;
+  LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<const plan::Plan> plan, MakePlan(sweep));
   Put(sweep, plan);
   return plan;
 }
 
-void PlanCache::Put(const SweepRecord& sweep, std::shared_ptr<const Plan> plan) {
+void PlanCache::Put(const scheduler::SweepRecord& sweep, std::shared_ptr<const plan::Plan> plan) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (plans_.contains(sweep.uid)) return;
   cells_ += plan->cell_count();
@@ -74,7 +74,8 @@ void PlanCache::DropOldest() {
   oldest_first_.pop_front();
 }
 
-absl::StatusOr<std::vector<bool>> MatchingCells(const Plan& plan, const std::map<std::string, std::string>& wanted) {
+absl::StatusOr<std::vector<bool>> MatchingCells(const plan::Plan& plan,
+                                                const std::map<std::string, std::string>& wanted) {
   // (factor, index of the level)
   std::vector<std::pair<size_t, size_t>> levels;
   bool possible = true;
@@ -97,9 +98,9 @@ absl::StatusOr<std::vector<bool>> MatchingCells(const Plan& plan, const std::map
   return matching;
 }
 
-absl::StatusOr<CellFunctions> CellsForJob(PlanCache& plans, const SweepRecord& sweep) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, plans.Get(sweep));
-  CellFunctions cells{[plan](int64_t cell) { return LevelsJson(plan->CellLevels(cell)); }, nullptr};
+absl::StatusOr<scheduler::CellFunctions> CellsForJob(PlanCache& plans, const scheduler::SweepRecord& sweep) {
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<const plan::Plan> plan, plans.Get(sweep));
+  scheduler::CellFunctions cells{[plan](int64_t cell) { return LevelsJson(plan->CellLevels(cell)); }, nullptr};
   if (!sweep.job->cell_filter.empty()) {
     LOUPE_ASSIGN_OR_RETURN(std::vector<bool> matching, MatchingCells(*plan, ParseLevels(sweep.job->cell_filter)));
     cells.matches = [matching = std::move(matching)](int64_t cell) { return matching[static_cast<size_t>(cell)]; };
@@ -107,4 +108,4 @@ absl::StatusOr<CellFunctions> CellsForJob(PlanCache& plans, const SweepRecord& s
   return cells;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

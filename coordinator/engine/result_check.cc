@@ -6,7 +6,7 @@
 
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 constexpr size_t kSha256Digits = 64;
@@ -19,7 +19,7 @@ std::string NamesOf(const std::map<std::string, double>& scores) {
 
 }  // namespace
 
-std::string InputName(const InputSetting& setting, const Settings& cell) {
+std::string InputName(const InputSetting& setting, const settings::Settings& cell) {
   if (!cell.Has(setting.key)) return "";
   std::string name = fmt::format("{} {}", setting.key, cell.Text(setting.key));
   if (std::string_view(setting.key) == "task.images" && cell.Has("task.kind")) {
@@ -33,7 +33,7 @@ std::string InputName(const InputSetting& setting, const Settings& cell) {
   return name;
 }
 
-absl::StatusOr<Result> ExamineResult(const Settings& cell, Result result) {
+absl::StatusOr<scheduler::Result> ExamineResult(const settings::Settings& cell, scheduler::Result result) {
   if (cell.Has("score.primary") && !result.scores.contains(cell.Text("score.primary"))) {
     return absl::InvalidArgumentError(fmt::format("the result lacks the sweep's primary score '{}'; its scores: {}",
                                                   cell.Text("score.primary"), NamesOf(result.scores)));
@@ -47,7 +47,7 @@ absl::StatusOr<Result> ExamineResult(const Settings& cell, Result result) {
   return result;
 }
 
-std::vector<std::string> InputNotes(const SweepSnapshot& snapshot, const Plan& plan) {
+std::vector<std::string> InputNotes(const store::SweepSnapshot& snapshot, const plan::Plan& plan) {
   struct Seen {
     int64_t trials = 0;
     int64_t first = 0;
@@ -61,7 +61,7 @@ std::vector<std::string> InputNotes(const SweepSnapshot& snapshot, const Plan& p
     if (states.size() < 2) continue;
     // A level each, or one value in several states: the cells tell.
     std::map<std::string, std::map<std::string, Seen>> by_name;
-    for (const SweepSnapshot::Trial& trial : snapshot.trials) {
+    for (const store::SweepSnapshot::Trial& trial : snapshot.trials) {
       if (trial.input_set < 0) continue;
       const auto& set = snapshot.input_sets[static_cast<size_t>(trial.input_set)];
       const auto sha256 = set.find(setting.provenance);
@@ -86,13 +86,14 @@ std::vector<std::string> InputNotes(const SweepSnapshot& snapshot, const Plan& p
   return notes;
 }
 
-ResultExaminer MakeResultExaminer(PlanCache& plans) {
-  return [&plans](const SweepRecord& sweep, int64_t index, Result result) -> absl::StatusOr<Result> {
+scheduler::ResultExaminer MakeResultExaminer(PlanCache& plans) {
+  return [&plans](const scheduler::SweepRecord& sweep, int64_t index,
+                  scheduler::Result result) -> absl::StatusOr<scheduler::Result> {
     const auto plan = plans.Get(sweep);
     // A specification that this program cannot plan must not cost a finished trial.
     if (!plan.ok()) return result;
-    return ExamineResult((*plan)->CellSettings(CellOf(sweep, index)), std::move(result));
+    return ExamineResult((*plan)->CellSettings(scheduler::CellOf(sweep, index)), std::move(result));
   };
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

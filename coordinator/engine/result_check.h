@@ -11,7 +11,7 @@
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/store/store_reader.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 
 // A setting that names files, and the entry of a result's provenance that says what they were.
 struct InputSetting {
@@ -29,16 +29,16 @@ inline constexpr InputSetting kInputSettings[] = {{"base", "base_sha256"},
 
 // The input's name in Result::inputs, "scorer configs/scorers/emoji-clip"; empty when the cell does not set it.
 // Captions belong to the pictures of fine-tuning alone, so that both tasks may use one folder.
-std::string InputName(const InputSetting& setting, const Settings& cell);
+std::string InputName(const InputSetting& setting, const settings::Settings& cell);
 
 // `result` with its inputs. INVALID_ARGUMENT when it lacks the score that the sweep is about (score.primary).
-absl::StatusOr<Result> ExamineResult(const Settings& cell, Result result);
+absl::StatusOr<scheduler::Result> ExamineResult(const settings::Settings& cell, scheduler::Result result);
 
 // For a report: one sentence per input of which the accepted results saw more than one state. (Of results that an
 // earlier version of this program accepted; today's are refused.)
-std::vector<std::string> InputNotes(const SweepSnapshot& snapshot, const Plan& plan);
+std::vector<std::string> InputNotes(const store::SweepSnapshot& snapshot, const plan::Plan& plan);
 
 // The above by the plans of sweeps; on the engine's thread. `plans` must outlive it.
-ResultExaminer MakeResultExaminer(PlanCache& plans);
+scheduler::ResultExaminer MakeResultExaminer(PlanCache& plans);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

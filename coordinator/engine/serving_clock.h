@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 
 // Not thread-safe. Whoever drives it begins a turn at least every most/2, also when there is nothing to do: that is how
 // it knows that it served while it waited.
@@ -43,4 +43,4 @@ class ServingClock {
   absl::Duration now_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

@@ -9,19 +9,19 @@
 
 #include "coordinator/scheduler/effects.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 
 // Thread-safe. Counts from the start of the process: it tells two moments of one process apart, no more.
 class SweepVersions {
  public:
   // `committed` is durable.
-  void Note(const Effects& committed) {
+  void Note(const scheduler::Effects& committed) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (const Effect& effect : committed) std::visit([this](const auto& one) { NoteOne(one); }, effect);
+    for (const scheduler::Effect& effect : committed) std::visit([this](const auto& one) { NoteOne(one); }, effect);
   }
 
   // Read it before the data: what is read then is at least as new.
-  uint64_t Of(SweepKey sweep) const {
+  uint64_t Of(scheduler::SweepKey sweep) const {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = versions_.find(sweep);
     return found == versions_.end() ? 0 : found->second;
@@ -31,7 +31,7 @@ class SweepVersions {
   template <typename E>
   void NoteOne(const E& effect) {
     // Points and files are shown once the result that they belong to is accepted.
-    if constexpr (std::is_same_v<E, AppendPoints> || std::is_same_v<E, RecordArtifact>) {
+    if constexpr (std::is_same_v<E, scheduler::AppendPoints> || std::is_same_v<E, scheduler::RecordArtifact>) {
       return;
     } else if constexpr (requires { effect.sweep.key; }) {
       ++versions_[effect.sweep.key];
@@ -43,7 +43,7 @@ class SweepVersions {
   }
 
   mutable std::mutex mutex_;
-  std::map<SweepKey, uint64_t> versions_;
+  std::map<scheduler::SweepKey, uint64_t> versions_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

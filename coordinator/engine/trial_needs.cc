@@ -9,7 +9,7 @@
 #include "coordinator/plan_proto/spec_proto.h"
 #include "loupe/v1/sweep.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 constexpr char kMethodKey[] = "method.kind";
@@ -19,42 +19,43 @@ constexpr size_t kMostClasses = 256;
 
 // Whether cells that differ in this factor's level alone may need different things of a worker, or not fit each other
 // as a pack.
-bool Matters(const SweepFactor& factor) {
-  const SettingRule* rule = FindSettingRule(factor.key);
+bool Matters(const plan::SweepFactor& factor) {
+  const settings::SettingRule* rule = settings::FindSettingRule(factor.key);
   // A factor that is no setting sets several.
   if (rule == nullptr || rule->since > 1 || !rule->choices_since.empty() || !rule->may_differ_in_pack) return true;
   if (factor.key == kMethodKey || factor.key == kTaskKey) return true;
   // Newer settings may come with one of its levels.
-  return std::any_of(SettingRules().begin(), SettingRules().end(),
-                     [&](const SettingRule& other) { return other.since > 1 && other.condition_key == factor.key; });
+  return std::any_of(
+      settings::SettingRules().begin(), settings::SettingRules().end(),
+      [&](const settings::SettingRule& other) { return other.since > 1 && other.condition_key == factor.key; });
 }
 
-std::optional<SearchRules> SearchOf(const SweepSpec& spec) {
+std::optional<scheduler::SearchRules> SearchOf(const plan::SweepSpec& spec) {
   if (!spec.search) return std::nullopt;
-  return SearchRules{.curve = spec.search->curve,
-                     .smaller_is_better = spec.search->direction != SearchSpec::Direction::kMaximize,
-                     .reduction = std::max(2, spec.search->reduction),
-                     .min_steps = std::max<int64_t>(1, spec.search->min_steps)};
+  return scheduler::SearchRules{.curve = spec.search->curve,
+                                .smaller_is_better = spec.search->direction != plan::SearchSpec::Direction::kMaximize,
+                                .reduction = std::max(2, spec.search->reduction),
+                                .min_steps = std::max<int64_t>(1, spec.search->min_steps)};
 }
 
 // Of one class for all cells.
-void SetOnly(const TrialNeeds& of_all, SweepNeeds& needs) {
+void SetOnly(const scheduler::TrialNeeds& of_all, scheduler::SweepNeeds& needs) {
   needs.classes = {of_all};
   // A trial on several devices has its worker to itself.
-  if (of_all.devices > 1) needs.pack_of_class = {SweepNeeds::kAlone};
+  if (of_all.devices > 1) needs.pack_of_class = {scheduler::SweepNeeds::kAlone};
 }
 
 }  // namespace
 
-TrialNeeds NeedsOf(const Settings& settings) {
-  return {.settings_version = RequiredSettingsVersion(settings.values()),
+scheduler::TrialNeeds NeedsOf(const settings::Settings& settings) {
+  return {.settings_version = settings::RequiredSettingsVersion(settings.values()),
           .method = settings.Has(kMethodKey) ? settings.Text(kMethodKey) : "",
           .task = settings.Has(kTaskKey) ? settings.Text(kTaskKey) : "",
           .devices = static_cast<int32_t>(settings.Integer(kDevicesKey))};
 }
 
-std::shared_ptr<const SweepNeeds> NeedsOf(const Plan& plan) {
-  auto needs = std::make_shared<SweepNeeds>();
+std::shared_ptr<const scheduler::SweepNeeds> NeedsOf(const plan::Plan& plan) {
+  auto needs = std::make_shared<scheduler::SweepNeeds>();
   needs->search = SearchOf(plan.spec());
   if (plan.cell_count() == 0) return needs;
   std::vector<size_t> factors;
@@ -75,20 +76,20 @@ std::shared_ptr<const SweepNeeds> NeedsOf(const Plan& plan) {
     for (size_t i = 0; i < factors.size(); ++i) levels[i] = plan.LevelIndex(cell, factors[i]);
     const auto [found, is_new] = known.try_emplace(levels, uint8_t{0});
     if (is_new) {
-      const Settings settings = plan.CellSettings(cell);
-      const TrialNeeds of_cell = NeedsOf(settings);
+      const settings::Settings settings = plan.CellSettings(cell);
+      const scheduler::TrialNeeds of_cell = NeedsOf(settings);
       const int32_t pack =
           of_cell.devices > 1
-              ? SweepNeeds::kAlone
-              : packs.emplace(PackKey(settings.values()), static_cast<int32_t>(packs.size())).first->second;
+              ? scheduler::SweepNeeds::kAlone
+              : packs.emplace(settings::PackKey(settings.values()), static_cast<int32_t>(packs.size())).first->second;
       auto& classes = needs->classes;
       size_t at = 0;
       while (at < classes.size() && !(classes[at] == of_cell && needs->pack_of_class[at] == pack)) ++at;
       if (at == kMostClasses) {
-        TrialNeeds& last = classes[--at];
+        scheduler::TrialNeeds& last = classes[--at];
         last = {.settings_version = std::max(last.settings_version, of_cell.settings_version),
                 .devices = std::max(last.devices, of_cell.devices)};
-        needs->pack_of_class[at] = SweepNeeds::kAlone;
+        needs->pack_of_class[at] = scheduler::SweepNeeds::kAlone;
       } else if (at == classes.size()) {
         classes.push_back(of_cell);
         needs->pack_of_class.push_back(pack);
@@ -101,24 +102,25 @@ std::shared_ptr<const SweepNeeds> NeedsOf(const Plan& plan) {
   return needs;
 }
 
-std::shared_ptr<const SweepNeeds> NeedsOf(PlanCache& plans, const SweepRecord& sweep) {
+std::shared_ptr<const scheduler::SweepNeeds> NeedsOf(PlanCache& plans, const scheduler::SweepRecord& sweep) {
   v1::SweepSpec proto;
   if (!proto.ParseFromString(sweep.spec)) return nullptr;
-  const absl::StatusOr<SweepSpec> spec = StoredSpecFromProto(proto);
+  const absl::StatusOr<plan::SweepSpec> spec = plan_proto::StoredSpecFromProto(proto);
   if (!spec.ok()) return nullptr;
   if (spec->methods.empty() && std::none_of(spec->factors.begin(), spec->factors.end(), Matters)) {
     // One cell stands for all: its settings, or where they alone are no trial's, those of the plan.
     std::map<std::string, std::string> values = spec->settings;
-    for (const SweepFactor& factor : spec->factors) values[factor.key] = factor.levels.front();
-    if (const absl::StatusOr<Settings> settings = Settings::Create(values, spec->defaults); settings.ok()) {
-      auto needs = std::make_shared<SweepNeeds>();
+    for (const plan::SweepFactor& factor : spec->factors) values[factor.key] = factor.levels.front();
+    if (const absl::StatusOr<settings::Settings> settings = settings::Settings::Create(values, spec->defaults);
+        settings.ok()) {
+      auto needs = std::make_shared<scheduler::SweepNeeds>();
       needs->search = SearchOf(*spec);
       SetOnly(NeedsOf(*settings), *needs);
       return needs;
     }
   }
-  const absl::StatusOr<std::shared_ptr<const Plan>> plan = plans.Get(sweep);
+  const absl::StatusOr<std::shared_ptr<const plan::Plan>> plan = plans.Get(sweep);
   return plan.ok() ? NeedsOf(**plan) : nullptr;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

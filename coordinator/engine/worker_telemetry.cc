@@ -6,7 +6,7 @@
 
 #include "common/text.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 constexpr size_t kMostNameBytes = 256;
@@ -98,4 +98,4 @@ WorkTotals WorkerTelemetryTable::Totals() const {
   return totals_;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

@@ -15,7 +15,7 @@
 #include "absl/time/time.h"
 #include "loupe/v1/worker.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 
 // Sums over all workers since the coordinator's start, those that have gone included.
 struct WorkTotals {
@@ -60,4 +60,4 @@ class WorkerTelemetryTable {
   WorkTotals totals_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

@@ -30,11 +30,11 @@ std::string_view MediaType(std::string_view header) {
 }
 
 // One call; owns itself until its answer has left.
-class HttpCall final : public UnaryCall, public std::enable_shared_from_this<HttpCall> {
+class HttpCall final : public api::UnaryCall, public std::enable_shared_from_this<HttpCall> {
  public:
-  HttpCall(const Backend& backend, const Method& method, int port, bool json, std::shared_ptr<Exchange> exchange,
+  HttpCall(const api::Backend& backend, const Method& method, int port, bool json, std::shared_ptr<Exchange> exchange,
            std::unique_ptr<Message> answer)
-      : UnaryCall(answer.get()),
+      : api::UnaryCall(answer.get()),
         backend_(backend),
         method_(method),
         port_(port),
@@ -46,12 +46,12 @@ class HttpCall final : public UnaryCall, public std::enable_shared_from_this<Htt
   // Reads the message and hands the call to its method. Who sends what is no message has used up a call too.
   void Start() {
     if (const absl::Status parsed = Parse(); !parsed.ok()) {
-      const absl::Status known = Identify(backend_, origin()).status();
+      const absl::Status known = api::Identify(backend_, origin()).status();
       return exchange_->Respond(ErrorResponse(known.ok() ? parsed : known));
     }
     self_ = shared_from_this();
     const std::shared_ptr<HttpCall> held = self_;
-    RunNow(this, [this] { method_.call(this, *request_, answer_.get()); });
+    api::RunNow(this, [this] { method_.call(this, *request_, answer_.get()); });
     // Only now: the method has said whom a cancelled call concerns.
     exchange_->OnGone([weak = weak_from_this()] {
       if (const auto call = weak.lock()) call->NoteCancelled();
@@ -67,7 +67,7 @@ class HttpCall final : public UnaryCall, public std::enable_shared_from_this<Htt
   }
 
   void SetTimeout(absl::Duration timeout) { timeout_ = timeout; }
-  CallOrigin origin() const override { return OriginOf(exchange_->request(), port_); }
+  api::CallOrigin origin() const override { return OriginOf(exchange_->request(), port_); }
   std::function<void()> MakeEnd() const override {
     return [exchange = std::weak_ptr<Exchange>(exchange_)] {
       if (const auto held = exchange.lock()) held->Abort();
@@ -122,21 +122,21 @@ class HttpCall final : public UnaryCall, public std::enable_shared_from_this<Htt
 
   void NoteSpan(const absl::Status& status) {
     if (backend_.spans == nullptr) return;
-    const auto context = ParseTraceparent(exchange_->request().Header(kTraceparent));
+    const auto context = loupe::trace::ParseTraceparent(exchange_->request().Header(loupe::trace::kTraceparent));
     if (!context || !context->sampled) return;
     std::string name = exchange_->request().path.substr(1);
     backend_.spans->Add({.trace_id = context->trace_id,
-                         .span_id = NewSpanId(),
+                         .span_id = loupe::trace::NewSpanId(),
                          .parent_id = context->span_id,
                          .name = std::move(name),
-                         .kind = SpanKind::kServer,
+                         .kind = loupe::trace::SpanKind::kServer,
                          .start = start_,
                          .end = backend_.clock->WallNow(),
                          .attributes = {{"rpc.system", "connect_rpc"}},
                          .error = status.ok() ? "" : std::string(status.message())});
   }
 
-  const Backend& backend_;
+  const api::Backend& backend_;
   const absl::Time start_ = backend_.clock->WallNow();
   const Method& method_;
   const int port_;
@@ -170,7 +170,7 @@ absl::Status CheckHeaders(const Request& request, bool& json, absl::Duration& ti
 
 }  // namespace
 
-void ServeConnect(const Backend& backend, const Methods& methods, int port, std::shared_ptr<Exchange> exchange) {
+void ServeConnect(const api::Backend& backend, const Methods& methods, int port, std::shared_ptr<Exchange> exchange) {
   const Request& request = exchange->request();
   const Method* method = methods.Find(request.path);
   if (method == nullptr) {
@@ -197,15 +197,15 @@ void ServeConnect(const Backend& backend, const Methods& methods, int port, std:
   const auto call = std::make_shared<HttpCall>(backend, *method, port, json, exchange, std::move(answer));
   call->SetTimeout(timeout);
   if (request.body.size() <= kSmallBytes) return call->Start();
-  const absl::StatusOr<Caller> caller = backend.access == nullptr
-                                            ? Identify(backend, call->origin())
-                                            : backend.access->Authenticate(call->origin().authorization);
+  const absl::StatusOr<access::Caller> caller = backend.access == nullptr
+                                                    ? api::Identify(backend, call->origin())
+                                                    : backend.access->Authenticate(call->origin().authorization);
   if (!caller.ok()) {
-    const absl::Status counted = Identify(backend, call->origin()).status();
+    const absl::Status counted = api::Identify(backend, call->origin()).status();
     return exchange->Respond(ErrorResponse(counted.ok() ? caller.status() : counted));
   }
-  RunOnPool(
-      backend, ClientName(*caller, request.machine), [call] { call->Start(); },
+  api::RunOnPool(
+      backend, api::ClientName(*caller, request.machine), [call] { call->Start(); },
       [exchange](const absl::Status& failed) { exchange->Respond(ErrorResponse(failed)); });
 }
 

@@ -12,6 +12,6 @@ namespace loupe::coordinator::http {
 
 // Answers the exchange. 415 for another content type, 400 for what is no such message (unknown fields included), 404
 // for no such method; everything else is the method's answer.
-void ServeConnect(const Backend& backend, const Methods& methods, int port, std::shared_ptr<Exchange> exchange);
+void ServeConnect(const api::Backend& backend, const Methods& methods, int port, std::shared_ptr<Exchange> exchange);
 
 }  // namespace loupe::coordinator::http

@@ -68,7 +68,7 @@ int HttpStatus(absl::StatusCode code) { return RowOf(code).http; }
 Response ErrorResponse(const absl::Status& status) { return ErrorResponse(status, HttpStatus(status.code())); }
 
 Response ErrorResponse(const absl::Status& status, int http_status) {
-  const google::rpc::Status rpc = ToRpcStatus(status);
+  const google::rpc::Status rpc = api::ToRpcStatus(status);
   nlohmann::json json = {{"code", ConnectCode(status.code())}, {"message", rpc.message()}};
   for (const google::protobuf::Any& detail : rpc.details()) json["details"].push_back(DetailJson(detail));
   Response response{.status = http_status, .headers = {{"Content-Type", "application/json"}}, .body = ""};

@@ -34,7 +34,7 @@ std::string EventText(std::string_view id, std::string_view name, std::string_vi
 
 }  // namespace
 
-EventFeed::EventFeed(Handlers& handlers, SweepRecord sweep, std::string id)
+EventFeed::EventFeed(api::Handlers& handlers, scheduler::SweepRecord sweep, std::string id)
     : handlers_(handlers),
       sweep_(std::move(sweep)),
       id_(std::move(id)),
@@ -127,7 +127,7 @@ void EventFeed::NoteMany() {
   many_changed_ = true;
 }
 
-bool EventFeed::TakeNews(absl::StatusOr<SweepApi::News> news) {
+bool EventFeed::TakeNews(absl::StatusOr<api::SweepApi::News> news) {
   const bool more = news.ok() && !news->last;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -144,7 +144,7 @@ bool EventFeed::TakeNews(absl::StatusOr<SweepApi::News> news) {
 }
 
 void EventFeed::BuildLater() {
-  RunOnPool(
+  api::RunOnPool(
       handlers_.backend, "events", [self = shared_from_this()] { self->Build(); },
       [self = shared_from_this()](const absl::Status& failed) {
         spdlog::warn("events of sweep '{}' end: {}", self->sweep_.id, std::string(failed.message()));
@@ -163,7 +163,7 @@ void EventFeed::BuildLater() {
 void EventFeed::Build() {
   std::set<int64_t> changed;
   bool many = false;
-  std::optional<absl::StatusOr<SweepApi::News>> news;
+  std::optional<absl::StatusOr<api::SweepApi::News>> news;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     changed.swap(changed_);
@@ -176,8 +176,8 @@ void EventFeed::Build() {
   if (!many && !changed.empty()) {
     v1::ListTrialsResponse list;
     for (const int64_t index : changed) {
-      const absl::StatusOr<TrialRow> row = handlers_.backend.store->GetTrial({sweep_.key, index});
-      if (row.ok()) *list.add_trials() = ToProto(sweep_, *row);
+      const absl::StatusOr<store::TrialRow> row = handlers_.backend.store->GetTrial({sweep_.key, index});
+      if (row.ok()) *list.add_trials() = api::ToProto(sweep_, *row);
       // On its way in or out, with its sweep.
       many = many || !row.ok();
     }
@@ -231,7 +231,7 @@ void EventFeed::Append(bool is_state, std::string_view name, std::string_view da
 absl::StatusOr<std::shared_ptr<EventFeed>> EventFeeds::Open(const std::string& sweep_name,
                                                             std::string_view last_event_id) {
   LOUPE_ASSIGN_OR_RETURN(const SweepId id, SweepId::FromName(sweep_name));
-  LOUPE_ASSIGN_OR_RETURN(SweepRecord sweep, handlers_->backend.store->GetSweep(id.id()));
+  LOUPE_ASSIGN_OR_RETURN(scheduler::SweepRecord sweep, handlers_->backend.store->GetSweep(id.id()));
   std::shared_ptr<EventFeed> feed;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -247,11 +247,11 @@ absl::StatusOr<std::shared_ptr<EventFeed>> EventFeeds::Open(const std::string& s
   request.set_name(sweep_name);
   // Where it cannot begin to watch, the feed ends, and with it its streams.
   LOUPE_RETURN_IF_ERROR(handlers_->sweeps.WatchSweep(
-      "events", request, [feed](absl::StatusOr<SweepApi::News> news) { return feed->TakeNews(std::move(news)); }));
+      "events", request, [feed](absl::StatusOr<api::SweepApi::News> news) { return feed->TakeNews(std::move(news)); }));
   return feed;
 }
 
-EventFeed* EventFeeds::FeedOf(SweepKey sweep) {
+EventFeed* EventFeeds::FeedOf(scheduler::SweepKey sweep) {
   const auto found = feeds_.find(sweep);
   return found == feeds_.end() ? nullptr : found->second.get();
 }
@@ -259,20 +259,20 @@ EventFeed* EventFeeds::FeedOf(SweepKey sweep) {
 template <typename E>
 void EventFeeds::NoteOne(const E& effect) {
   EventFeed* feed = nullptr;
-  if constexpr (std::is_same_v<E, UpdateTrial> || std::is_same_v<E, AcceptResult> || std::is_same_v<E, StartAttempt> ||
-                std::is_same_v<E, EndAttempt>) {
+  if constexpr (std::is_same_v<E, scheduler::UpdateTrial> || std::is_same_v<E, scheduler::AcceptResult> ||
+                std::is_same_v<E, scheduler::StartAttempt> || std::is_same_v<E, scheduler::EndAttempt>) {
     feed = FeedOf(effect.trial.sweep);
     if (feed != nullptr) feed->NoteTrial(effect.trial.index);
-  } else if constexpr (std::is_same_v<E, InsertTrials> || std::is_same_v<E, CancelQueuedTrials>) {
+  } else if constexpr (std::is_same_v<E, scheduler::InsertTrials> || std::is_same_v<E, scheduler::CancelQueuedTrials>) {
     feed = FeedOf(effect.sweep);
     if (feed != nullptr) feed->NoteMany();
   }
 }
 
-void EventFeeds::Note(const Effects& committed) {
+void EventFeeds::Note(const scheduler::Effects& committed) {
   if (count_ == 0) return;
   const std::lock_guard<std::mutex> lock(mutex_);
-  for (const Effect& effect : committed) std::visit([this](const auto& one) { NoteOne(one); }, effect);
+  for (const scheduler::Effect& effect : committed) std::visit([this](const auto& one) { NoteOne(one); }, effect);
 }
 
 }  // namespace loupe::coordinator::http

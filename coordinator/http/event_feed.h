@@ -30,9 +30,9 @@ namespace loupe::coordinator::http {
 // Of one sweep. Thread-safe.
 class EventFeed : public std::enable_shared_from_this<EventFeed> {
  public:
-  EventFeed(Handlers& handlers, SweepRecord sweep, std::string id);
+  EventFeed(api::Handlers& handlers, scheduler::SweepRecord sweep, std::string id);
 
-  const SweepRecord& sweep() const { return sweep_; }
+  const scheduler::SweepRecord& sweep() const { return sweep_; }
 
   // Where a stream begins: behind what the event `last_event_id` tells, or, empty, at the state. A prelude to send
   // first: a reload where events are missing.
@@ -60,7 +60,7 @@ class EventFeed : public std::enable_shared_from_this<EventFeed> {
   void NoteTrial(int64_t index);
   void NoteMany();
   // … and news; false when no more is wanted.
-  bool TakeNews(absl::StatusOr<SweepApi::News> news);
+  bool TakeNews(absl::StatusOr<api::SweepApi::News> news);
   // Nobody listens, and has not for a while.
   bool IsIdle() const;
   bool HasEnded() const;
@@ -78,8 +78,8 @@ class EventFeed : public std::enable_shared_from_this<EventFeed> {
   bool IsIdleLocked() const;
   std::string IdOf(uint64_t number) const;
 
-  Handlers& handlers_;
-  const SweepRecord sweep_;
+  api::Handlers& handlers_;
+  const scheduler::SweepRecord sweep_;
   // Random: ids of another process, or of a feed before this one, are told apart.
   const std::string id_;
   mutable std::mutex mutex_;
@@ -90,7 +90,7 @@ class EventFeed : public std::enable_shared_from_this<EventFeed> {
   uint64_t dropped_ = 0;
   std::set<int64_t> changed_;
   bool many_changed_ = false;
-  std::optional<absl::StatusOr<SweepApi::News>> news_;
+  std::optional<absl::StatusOr<api::SweepApi::News>> news_;
   bool building_ = false;
   bool ended_ = false;
   // With the sweep's end as its last event; otherwise streams come again, to another feed.
@@ -104,24 +104,24 @@ class EventFeed : public std::enable_shared_from_this<EventFeed> {
 class EventFeeds {
  public:
   // Before the first Open; the engine may have begun by then.
-  void Serve(Handlers& handlers) { handlers_ = &handlers; }
+  void Serve(api::Handlers& handlers) { handlers_ = &handlers; }
 
   // The sweep's feed, made where there is none. One that has ended is for those alone who were cut off before they had
   // all of it: the sweep may have begun again. NOT_FOUND, INVALID_ARGUMENT. Waits for the store.
   absl::StatusOr<std::shared_ptr<EventFeed>> Open(const std::string& sweep_name, std::string_view last_event_id);
 
   // `committed` is durable. On the engine's thread.
-  void Note(const Effects& committed);
+  void Note(const scheduler::Effects& committed);
 
  private:
   template <typename E>
   void NoteOne(const E& effect);
-  EventFeed* FeedOf(SweepKey sweep);
+  EventFeed* FeedOf(scheduler::SweepKey sweep);
 
-  Handlers* handlers_ = nullptr;
+  api::Handlers* handlers_ = nullptr;
   std::atomic<size_t> count_{0};
   std::mutex mutex_;
-  std::map<SweepKey, std::shared_ptr<EventFeed>> feeds_;
+  std::map<scheduler::SweepKey, std::shared_ptr<EventFeed>> feeds_;
 };
 
 }  // namespace loupe::coordinator::http

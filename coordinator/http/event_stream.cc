@@ -16,21 +16,21 @@ constexpr absl::Duration kHeartbeat = absl::Seconds(15);
 constexpr char kPrelude[] = "retry: 2000\n\n";
 
 // Runs on the i/o thread, but for its beginning. Kept by the feed's list of subscribers, or by an operation under way.
-class EventStream : public CallState, public std::enable_shared_from_this<EventStream> {
+class EventStream : public api::CallState, public std::enable_shared_from_this<EventStream> {
  public:
-  EventStream(Handlers& handlers, std::shared_ptr<Exchange> exchange)
+  EventStream(api::Handlers& handlers, std::shared_ptr<Exchange> exchange)
       : handlers_(handlers), exchange_(std::move(exchange)) {}
   ~EventStream() {
     if (feed_ != nullptr) feed_->Unsubscribe(subscriber_);
   }
 
   bool Admit(int port, const v1::WatchSweepRequest& request) {
-    absl::StatusOr<std::unique_ptr<OpenCall>> opened = OpenFor(
+    absl::StatusOr<std::unique_ptr<access::OpenCall>> opened = api::OpenFor(
         handlers_.backend, [this, port] { return OriginOf(exchange_->request(), port); },
         [exchange = std::weak_ptr<Exchange>(exchange_)] {
           if (const auto held = exchange.lock()) held->Abort();
         },
-        Role::kViewer, CallKind::kHeld, &request);
+        access::Role::kViewer, access::CallKind::kHeld, &request);
     if (!opened.ok()) {
       exchange_->Respond(ErrorResponse(opened.status()));
       return false;
@@ -47,7 +47,7 @@ class EventStream : public CallState, public std::enable_shared_from_this<EventS
     // It was told the end, and nothing has begun since.
     if (last.ends_with(".end")) {
       const auto sweep = handlers_.backend.store->GetSweep((*feed)->sweep().id);
-      if (!sweep.ok() || IsTerminal(sweep->shown_state())) return exchange_->Respond({.status = 204});
+      if (!sweep.ok() || scheduler::IsTerminal(sweep->shown_state())) return exchange_->Respond({.status = 204});
     }
     feed_ = *std::move(feed);
     EventFeed::Start start = feed_->StartAfter(last);
@@ -99,7 +99,7 @@ class EventStream : public CallState, public std::enable_shared_from_this<EventS
     });
   }
 
-  Handlers& handlers_;
+  api::Handlers& handlers_;
   const std::shared_ptr<Exchange> exchange_;
   std::shared_ptr<EventFeed> feed_;
   uint64_t subscriber_ = 0;
@@ -111,13 +111,13 @@ class EventStream : public CallState, public std::enable_shared_from_this<EventS
 
 }  // namespace
 
-void ServeEvents(Handlers& handlers, EventFeeds& feeds, int port, const std::string& sweep_name,
+void ServeEvents(api::Handlers& handlers, EventFeeds& feeds, int port, const std::string& sweep_name,
                  std::shared_ptr<Exchange> exchange) {
   v1::WatchSweepRequest request;
   request.set_name(sweep_name);
   const auto stream = std::make_shared<EventStream>(handlers, exchange);
   if (!stream->Admit(port, request)) return;
-  RunOnPool(
+  api::RunOnPool(
       handlers.backend, stream->open()->client(), [stream, &feeds, sweep_name] { stream->Begin(feeds, sweep_name); },
       [exchange](const absl::Status& failed) { exchange->Respond(ErrorResponse(failed)); });
 }

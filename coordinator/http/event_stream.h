@@ -12,7 +12,7 @@ namespace loupe::coordinator::http {
 
 // GET with Accept: text/event-stream; goes on after Last-Event-ID. 204 where it is known that nothing more comes, so
 // that a browser does not ask again. Holds no thread; the client may read slowly, or be idle for ever.
-void ServeEvents(Handlers& handlers, EventFeeds& feeds, int port, const std::string& sweep_name,
+void ServeEvents(api::Handlers& handlers, EventFeeds& feeds, int port, const std::string& sweep_name,
                  std::shared_ptr<Exchange> exchange);
 
 }  // namespace loupe::coordinator::http

@@ -66,7 +66,7 @@ Front::Front(const FrontDeps& deps) : deps_(deps), methods_(deps.handlers), open
   for (const PageFile& file : PageFiles()) page_gzip_.push_back(SmallerGzip(file.content));
 }
 
-absl::StatusOr<std::unique_ptr<Front>> Front::Start(ListenSockets sockets, const HttpLimits& limits,
+absl::StatusOr<std::unique_ptr<Front>> Front::Start(access::ListenSockets sockets, const HttpLimits& limits,
                                                     const FrontDeps& deps) {
   std::unique_ptr<Front> front(new Front(deps));
   LOUPE_ASSIGN_OR_RETURN(front->server_, HttpServer::Start(std::move(sockets), deps.tls, limits,
@@ -128,11 +128,12 @@ void Front::ServeResource(const std::shared_ptr<Exchange>& exchange) {
 }
 
 void Front::ServeMetrics(const std::shared_ptr<Exchange>& exchange) {
-  const Backend& backend = deps_.handlers.backend;
-  const absl::StatusOr<Caller> caller = Admit(backend, OriginOf(exchange->request(), listening_port_), Role::kViewer);
+  const api::Backend& backend = deps_.handlers.backend;
+  const absl::StatusOr<access::Caller> caller =
+      api::Admit(backend, OriginOf(exchange->request(), listening_port_), access::Role::kViewer);
   if (!caller.ok()) return exchange->Respond(ErrorResponse(caller.status()));
-  RunOnPool(
-      backend, ClientName(*caller, exchange->request().machine),
+  api::RunOnPool(
+      backend, api::ClientName(*caller, exchange->request().machine),
       [this, exchange] {
         absl::StatusOr<std::string> text = deps_.metrics();
         if (!text.ok()) return exchange->Respond(ErrorResponse(text.status()));

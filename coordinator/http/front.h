@@ -20,9 +20,9 @@
 namespace loupe::coordinator::http {
 
 struct FrontDeps {
-  Handlers& handlers;
+  api::Handlers& handlers;
   EventFeeds& feeds;
-  const ServerTls& tls;
+  const access::ServerTls& tls;
   // Prometheus' text; on the pool's threads.
   std::function<absl::StatusOr<std::string>()> metrics;
 };
@@ -31,7 +31,7 @@ struct FrontDeps {
 class Front {
  public:
   // Errors of HttpServer::Start. What is in `deps` outlives it.
-  static absl::StatusOr<std::unique_ptr<Front>> Start(ListenSockets sockets, const HttpLimits& limits,
+  static absl::StatusOr<std::unique_ptr<Front>> Start(access::ListenSockets sockets, const HttpLimits& limits,
                                                       const FrontDeps& deps);
 
   int port() const { return server_->port(); }

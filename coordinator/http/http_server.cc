@@ -54,7 +54,7 @@ size_t MostConnections(size_t wanted) {
 
 // All but `mutex`'s is the i/o thread's, once it runs.
 struct HttpServer::Parts {
-  Parts(const ServerTls& server_tls, const HttpLimits& given, Handler given_handler)
+  Parts(const access::ServerTls& server_tls, const HttpLimits& given, Handler given_handler)
       : limits(given), handler(std::move(given_handler)), tls(server_tls), most(MostConnections(given.connections)) {}
 
   const HttpLimits limits;
@@ -149,8 +149,9 @@ struct HttpServer::Parts {
 
 HttpServer::HttpServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(ListenSockets sockets, const ServerTls& tls,
-                                                              const HttpLimits& limits, Handler handler) {
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(access::ListenSockets sockets,
+                                                              const access::ServerTls& tls, const HttpLimits& limits,
+                                                              Handler handler) {
   auto parts = std::make_unique<Parts>(tls, limits, std::move(handler));
   Parts& p = *parts;
   LOUPE_RETURN_IF_ERROR(p.tls.Get().status());

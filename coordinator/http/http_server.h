@@ -34,7 +34,7 @@ struct HttpLimits {
 class HttpServer {
  public:
   // Gives every request on these sockets to `handler`, with TLS where `tls` is on.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(ListenSockets sockets, const ServerTls& tls,
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(access::ListenSockets sockets, const access::ServerTls& tls,
                                                            const HttpLimits& limits, Handler handler);
   // Stop. No handler runs and no callback is called after it.
   ~HttpServer();

@@ -17,13 +17,14 @@ struct Method {
   const google::protobuf::Message* request_prototype = nullptr;
   const google::protobuf::Message* response_prototype = nullptr;
   // Answers the call; request and response live until then and have the prototypes' types.
-  std::function<void(UnaryCall*, const google::protobuf::Message& request, google::protobuf::Message* response)> call;
+  std::function<void(api::UnaryCall*, const google::protobuf::Message& request, google::protobuf::Message* response)>
+      call;
 };
 
 class Methods {
  public:
   // Of all services; `handlers` outlives it.
-  explicit Methods(Handlers& handlers);
+  explicit Methods(api::Handlers& handlers);
 
   // Null where there is none of that name.
   const Method* Find(std::string_view path) const;
@@ -31,12 +32,12 @@ class Methods {
 
  private:
   template <typename Api, typename Request, typename Response>
-  void Add(const char* path, Api& api, void (Api::*method)(UnaryCall*, const Request&, Response*)) {
-    methods_[path] = {
-        &Request::default_instance(), &Response::default_instance(),
-        [&api, method](UnaryCall* call, const google::protobuf::Message& request, google::protobuf::Message* response) {
-          (api.*method)(call, static_cast<const Request&>(request), static_cast<Response*>(response));
-        }};
+  void Add(const char* path, Api& api, void (Api::*method)(api::UnaryCall*, const Request&, Response*)) {
+    methods_[path] = {&Request::default_instance(), &Response::default_instance(),
+                      [&api, method](api::UnaryCall* call, const google::protobuf::Message& request,
+                                     google::protobuf::Message* response) {
+                        (api.*method)(call, static_cast<const Request&>(request), static_cast<Response*>(response));
+                      }};
   }
 
   std::map<std::string, Method, std::less<>> methods_;

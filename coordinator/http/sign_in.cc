@@ -51,10 +51,10 @@ std::string Cookie(int port, std::string_view token, bool tls) {
 
 std::string CookieName(int port) { return fmt::format("loupe_{}", port); }
 
-CallOrigin OriginOf(const Request& request, int port) {
-  CallOrigin origin{.authorization = std::string(request.Header("authorization")),
-                    .machine = request.machine,
-                    .traceparent = std::string(request.Header(kTraceparent))};
+api::CallOrigin OriginOf(const Request& request, int port) {
+  api::CallOrigin origin{.authorization = std::string(request.Header("authorization")),
+                         .machine = request.machine,
+                         .traceparent = std::string(request.Header(loupe::trace::kTraceparent))};
   if (origin.authorization.empty() && !FromAnotherSite(request)) {
     const std::string_view token = CookieIn(request.Header("cookie"), CookieName(port));
     if (!token.empty()) origin.authorization = fmt::format("{}{}", kBearer, token);
@@ -62,8 +62,8 @@ CallOrigin OriginOf(const Request& request, int port) {
   return origin;
 }
 
-Response AnswerSession(const Backend& backend, const Request& request, int port) {
-  CallOrigin origin = OriginOf(request, port);
+Response AnswerSession(const api::Backend& backend, const Request& request, int port) {
+  api::CallOrigin origin = OriginOf(request, port);
   if (request.method == "DELETE") {
     return {.status = 204, .headers = {{"Set-Cookie", Cookie(port, "", request.tls)}}, .body = ""};
   }
@@ -79,14 +79,14 @@ Response AnswerSession(const Backend& backend, const Request& request, int port)
     token = std::string(absl::StripAsciiWhitespace(given->get<std::string>()));
     origin.authorization = fmt::format("{}{}", kBearer, token);
   }
-  const absl::StatusOr<Caller> caller = Identify(backend, origin);
-  if (request.method == "POST") Audit(backend, caller, "signed in", request.machine, caller.status());
+  const absl::StatusOr<access::Caller> caller = api::Identify(backend, origin);
+  if (request.method == "POST") api::Audit(backend, caller, "signed in", request.machine, caller.status());
   if (!caller.ok()) return ErrorResponse(caller.status());
   if (request.method == "POST") {
     if (!FitsCookie(token)) return ErrorResponse(absl::InvalidArgumentError("this token does not fit into a cookie"));
     return {.status = 204, .headers = {{"Set-Cookie", Cookie(port, token, request.tls)}}, .body = ""};
   }
-  const nlohmann::json who = {{"name", caller->name}, {"role", NameOf(caller->role)}};
+  const nlohmann::json who = {{"name", caller->name}, {"role", access::NameOf(caller->role)}};
   return {.status = 200, .headers = {{"Content-Type", "application/json"}}, .body = who.dump() + "\n"};
 }
 

@@ -15,10 +15,10 @@ std::string CookieName(int port);
 
 // What the call is admitted by. A header wins over a cookie. A cookie does not count for a request that another site's
 // page, or a page of another port, made (Origin, Sec-Fetch-Site).
-CallOrigin OriginOf(const Request& request, int port);
+api::CallOrigin OriginOf(const Request& request, int port);
 
 // POST /v1/session, {"token": "…"}: 204 and the cookie for a good token, 401 for another. DELETE: 204, and the cookie
 // is gone. GET: {"name": "anna", "role": "viewer"}.
-Response AnswerSession(const Backend& backend, const Request& request, int port);
+Response AnswerSession(const api::Backend& backend, const Request& request, int port);
 
 }  // namespace loupe::coordinator::http

@@ -17,7 +17,7 @@ namespace loupe::coordinator::http {
 class TlsContext {
  public:
   // `tls` must live as long.
-  explicit TlsContext(const ServerTls& tls) : tls_(tls) {}
+  explicit TlsContext(const access::ServerTls& tls) : tls_(tls) {}
 
   // Null where TLS is off. What cannot be read is an error (by the file's errno, or INTERNAL by OpenSSL's word) and
   // leaves the last good one.
@@ -25,7 +25,7 @@ class TlsContext {
   std::shared_ptr<boost::asio::ssl::context> last() const { return context_; }
 
  private:
-  const ServerTls& tls_;
+  const access::ServerTls& tls_;
   std::pair<ino_t, int64_t> version_;
   std::shared_ptr<boost::asio::ssl::context> context_;
 };

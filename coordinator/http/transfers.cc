@@ -21,19 +21,19 @@ namespace {
 constexpr int64_t kTransferPieceBytes = 256 << 10;
 
 // A transfer on its way; kept by whatever it waits for. `CallState` is what a stream of gRPC keeps, too.
-class Transfer : public CallState, public std::enable_shared_from_this<Transfer> {
+class Transfer : public api::CallState, public std::enable_shared_from_this<Transfer> {
  public:
-  Transfer(Handlers& handlers, std::shared_ptr<Exchange> exchange)
+  Transfer(api::Handlers& handlers, std::shared_ptr<Exchange> exchange)
       : handlers_(handlers), exchange_(std::move(exchange)) {}
 
   // False when the exchange has its answer already.
   bool Admit(int port, const google::protobuf::Message& request) {
-    absl::StatusOr<std::unique_ptr<OpenCall>> opened = OpenFor(
+    absl::StatusOr<std::unique_ptr<access::OpenCall>> opened = api::OpenFor(
         handlers_.backend, [this, port] { return OriginOf(exchange_->request(), port); },
         [exchange = std::weak_ptr<Exchange>(exchange_)] {
           if (const auto held = exchange.lock()) held->Abort();
         },
-        Role::kViewer, CallKind::kStream, &request);
+        access::Role::kViewer, access::CallKind::kStream, &request);
     if (!opened.ok()) {
       exchange_->Respond(ErrorResponse(opened.status()));
       return false;
@@ -48,17 +48,17 @@ class Transfer : public CallState, public std::enable_shared_from_this<Transfer>
     });
   }
 
-  Handlers& handlers() { return handlers_; }
+  api::Handlers& handlers() { return handlers_; }
   Exchange& exchange() { return *exchange_; }
   void AwaitClient() { HandOver(); }
   void ClientMoved() { TakeBack(); }
 
-  std::optional<ArtifactSource> source;
+  std::optional<api::ArtifactSource> source;
   int64_t at = 0;
   int64_t left = 0;
 
  private:
-  Handlers& handlers_;
+  api::Handlers& handlers_;
   const std::shared_ptr<Exchange> exchange_;
 };
 
@@ -74,7 +74,7 @@ bool IsHeaderText(const std::string& text) {
 }
 
 void SendArtifact(const std::shared_ptr<Transfer>& transfer) {
-  const ArtifactRecord& record = transfer->source->record();
+  const scheduler::ArtifactRecord& record = transfer->source->record();
   const std::string etag = fmt::format("\"{}\"", record.sha256);
   const Part part = PartOf(transfer->exchange().request(), record.size_bytes, etag);
   Response response{.status = part.status, .headers = {}, .body = ""};
@@ -96,7 +96,7 @@ void SendArtifact(const std::shared_ptr<Transfer>& transfer) {
   transfer->left = part.bytes;
   const auto read = [transfer](const std::function<void(Piece)>& deliver) {
     transfer->ClientMoved();
-    RunOnPool(
+    api::RunOnPool(
         transfer->handlers().backend, transfer->open()->client(),
         [transfer, deliver] {
           std::string piece;
@@ -114,8 +114,8 @@ void SendArtifact(const std::shared_ptr<Transfer>& transfer) {
 }
 
 // The whole file of a picture that thumbnails are made of.
-absl::StatusOr<std::string> ReadPicture(const ArtifactSource& source) {
-  const ArtifactRecord& record = source.record();
+absl::StatusOr<std::string> ReadPicture(const api::ArtifactSource& source) {
+  const scheduler::ArtifactRecord& record = source.record();
   if (record.size_bytes > kMostThumbnailFile) {
     return absl::FailedPreconditionError(fmt::format("'{}' has {} bytes, and thumbnails are made of at most {}",
                                                      record.name, record.size_bytes, kMostThumbnailFile));
@@ -127,7 +127,7 @@ absl::StatusOr<std::string> ReadPicture(const ArtifactSource& source) {
 }
 
 void SendThumbnail(const std::shared_ptr<Transfer>& transfer, ThumbnailCache& cache, int width) {
-  const ArtifactRecord& record = transfer->source->record();
+  const scheduler::ArtifactRecord& record = transfer->source->record();
   const std::string etag = fmt::format("\"{}-{}\"", record.sha256, width);
   Response response{.status = 200, .headers = {{"ETag", etag}, {"Cache-Control", "private, no-cache"}}, .body = ""};
   if (PartOf(transfer->exchange().request(), 0, etag).status == 304) {
@@ -148,8 +148,9 @@ void SendThumbnail(const std::shared_ptr<Transfer>& transfer, ThumbnailCache& ca
 }
 
 // On a thread of the pool: a report may be large.
-void SendCompressed(const std::shared_ptr<Transfer>& transfer, Response response, const AnalysisApi::Answer& answer) {
-  RunOnPool(
+void SendCompressed(const std::shared_ptr<Transfer>& transfer, Response response,
+                    const api::AnalysisApi::Answer& answer) {
+  api::RunOnPool(
       transfer->handlers().backend, transfer->open()->client(),
       [transfer, response = std::move(response), answer]() mutable {
         response.body = answer->payload;
@@ -162,13 +163,13 @@ void SendCompressed(const std::shared_ptr<Transfer>& transfer, Response response
 
 }  // namespace
 
-void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, const std::string& trial,
+void ServeArtifact(api::Handlers& handlers, ThumbnailCache& thumbnails, int port, const std::string& trial,
                    const std::string& artifact, const std::shared_ptr<Exchange>& exchange) {
   std::optional<int> width;
   if (const std::optional<std::string> text = exchange->request().QueryValue("width")) {
     const absl::StatusOr<int> wanted = ThumbnailWidth(*text);
     // Who asks is looked at first, as for everything.
-    const absl::Status known = Identify(handlers.backend, OriginOf(exchange->request(), port)).status();
+    const absl::Status known = api::Identify(handlers.backend, OriginOf(exchange->request(), port)).status();
     if (!known.ok() || !wanted.ok()) return exchange->Respond(ErrorResponse(known.ok() ? wanted.status() : known));
     width = *wanted;
   }
@@ -178,10 +179,10 @@ void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, con
   const auto transfer = std::make_shared<Transfer>(handlers, exchange);
   if (!transfer->Admit(port, request)) return;
   transfer->WatchForEnd();
-  RunOnPool(
+  api::RunOnPool(
       handlers.backend, transfer->open()->client(),
       [transfer, request, width, &thumbnails] {
-        absl::StatusOr<ArtifactSource> source = ArtifactSource::Open(transfer->handlers().backend, request);
+        absl::StatusOr<api::ArtifactSource> source = api::ArtifactSource::Open(transfer->handlers().backend, request);
         if (!source.ok()) return transfer->exchange().Respond(ErrorResponse(source.status()));
         transfer->source.emplace(*std::move(source));
         width ? SendThumbnail(transfer, thumbnails, *width) : SendArtifact(transfer);
@@ -189,11 +190,11 @@ void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, con
       [exchange](const absl::Status& failed) { exchange->Respond(ErrorResponse(failed)); });
 }
 
-void ServeReport(Handlers& handlers, int port, const std::shared_ptr<Exchange>& exchange) {
+void ServeReport(api::Handlers& handlers, int port, const std::shared_ptr<Exchange>& exchange) {
   v1::RenderReportRequest request;
   const auto parsed = google::protobuf::util::JsonStringToMessage(exchange->request().body, &request);
   if (!parsed.ok()) {
-    const absl::Status known = Identify(handlers.backend, OriginOf(exchange->request(), port)).status();
+    const absl::Status known = api::Identify(handlers.backend, OriginOf(exchange->request(), port)).status();
     return exchange->Respond(ErrorResponse(
         known.ok() ? absl::InvalidArgumentError(fmt::format("the body is no loupe.v1.RenderReportRequest in JSON: {}",
                                                             parsed.message().ToString()))
@@ -201,9 +202,9 @@ void ServeReport(Handlers& handlers, int port, const std::shared_ptr<Exchange>& 
   }
   const auto transfer = std::make_shared<Transfer>(handlers, exchange);
   if (!transfer->Admit(port, request)) return;
-  const std::shared_ptr<AnalysisCancellation> cancellation = handlers.analysis.NewCancellation();
+  const std::shared_ptr<api::AnalysisCancellation> cancellation = handlers.analysis.NewCancellation();
   transfer->SetOnCancel([cancellation] { cancellation->Cancel(); });
-  const auto send = [transfer, format = request.format()](const AnalysisApi::Answer& answer) {
+  const auto send = [transfer, format = request.format()](const api::AnalysisApi::Answer& answer) {
     absl::Status status = answer->status;
     if (status.ok()) status = transfer->open()->Reserve(static_cast<int64_t>(answer->payload.size()));
     if (!status.ok()) return transfer->exchange().Respond(ErrorResponse(status));
@@ -230,7 +231,7 @@ void ServeReport(Handlers& handlers, int port, const std::shared_ptr<Exchange>& 
     transfer->AwaitClient();
     transfer->exchange().RespondFrom(std::move(response), size, read, [transfer] {});
   };
-  RunOnPool(
+  api::RunOnPool(
       handlers.backend, transfer->open()->client(),
       [transfer, request, cancellation, send] {
         transfer->handlers().analysis.RenderReport(transfer->open()->client(), request, *cancellation, send);

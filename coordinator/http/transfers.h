@@ -12,10 +12,10 @@ namespace loupe::coordinator::http {
 
 // GET or HEAD of a trial's artifact: with its digest as ETag, by parts, and never run by a browser that shows it. While
 // the client reads, one piece of it is in memory. With "?width=320" a PNG's thumbnail (thumbnail.h) instead, whole.
-void ServeArtifact(Handlers& handlers, ThumbnailCache& thumbnails, int port, const std::string& trial,
+void ServeArtifact(api::Handlers& handlers, ThumbnailCache& thumbnails, int port, const std::string& trial,
                    const std::string& artifact, const std::shared_ptr<Exchange>& exchange);
 
 // POST of a RenderReportRequest in JSON: the report's bytes. (By gRPC it streams.)
-void ServeReport(Handlers& handlers, int port, const std::shared_ptr<Exchange>& exchange);
+void ServeReport(api::Handlers& handlers, int port, const std::shared_ptr<Exchange>& exchange);
 
 }  // namespace loupe::coordinator::http

@@ -15,7 +15,7 @@
 #include "common/process_use.h"
 #include "common/status_macros.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::metrics {
 namespace {
 
 using prometheus::ClientMetric;
@@ -28,14 +28,15 @@ const prometheus::Histogram::BucketBoundaries kCommitSeconds = {0.0005, 0.001, 0
 const prometheus::Histogram::BucketBoundaries kCommitEffects = {1, 10, 100, 1000, 10000};
 constexpr int64_t kMostSweeps = 100000;
 
-constexpr std::pair<SweepState, const char*> kSweepStates[] = {
-    {SweepState::kActive, "active"},       {SweepState::kPaused, "paused"},   {SweepState::kStopping, "stopping"},
-    {SweepState::kCompleted, "completed"}, {SweepState::kStopped, "stopped"}, {SweepState::kCancelled, "cancelled"}};
+constexpr std::pair<scheduler::SweepState, const char*> kSweepStates[] = {
+    {scheduler::SweepState::kActive, "active"},     {scheduler::SweepState::kPaused, "paused"},
+    {scheduler::SweepState::kStopping, "stopping"}, {scheduler::SweepState::kCompleted, "completed"},
+    {scheduler::SweepState::kStopped, "stopped"},   {scheduler::SweepState::kCancelled, "cancelled"}};
 
 // All that is looked at in one turn of the engine.
 struct Seen {
-  SchedulerCounters counters;
-  TrialCounts trials;
+  scheduler::SchedulerCounters counters;
+  scheduler::TrialCounts trials;
   // Of sweeps that may run now.
   int64_t runnable = 0;
   int64_t waiting = 0;
@@ -45,7 +46,7 @@ struct Seen {
   int64_t workers_lost = 0;
   int64_t slots = 0;
   absl::Duration longest_silence;
-  Scheduler::Demand demand;
+  scheduler::Scheduler::Demand demand;
   // Connected, by name.
   std::vector<std::string> connected;
 };
@@ -127,22 +128,22 @@ void AddProcess(Page& page) {
   page.Gauge("process_open_fds", "Number of open file descriptors.", files);
 }
 
-Seen Look(Scheduler& scheduler, const std::vector<std::string>& sweeps, const Now& now) {
+Seen Look(scheduler::Scheduler& scheduler, const std::vector<std::string>& sweeps, const scheduler::Now& now) {
   Seen seen;
   seen.counters = scheduler.counters();
   seen.demand = scheduler.DemandAt(now);
   for (const std::string& id : sweeps) {
-    const absl::StatusOr<Scheduler::SweepView> view = scheduler.View(id, now);
+    const absl::StatusOr<scheduler::Scheduler::SweepView> view = scheduler.View(id, now);
     if (!view.ok()) continue;
-    const TrialCounts& counts = view->counts;
+    const scheduler::TrialCounts& counts = view->counts;
     seen.trials.queued += counts.queued;
     seen.trials.running += counts.running;
     seen.trials.succeeded += counts.succeeded;
     seen.trials.failed += counts.failed;
     seen.trials.cancelled += counts.cancelled;
     seen.trials.quarantined += counts.quarantined;
-    if (view->record->shown_state() == SweepState::kActive) seen.runnable += counts.queued;
-    for (const WaitingTrials& waiting : view->waiting) seen.waiting += waiting.trials;
+    if (view->record->shown_state() == scheduler::SweepState::kActive) seen.runnable += counts.queued;
+    for (const scheduler::WaitingTrials& waiting : view->waiting) seen.waiting += waiting.trials;
   }
   for (const auto& [id, worker] : scheduler.workers().all()) {
     const absl::Duration silence = now.monotonic - worker.last_sync;
@@ -170,13 +171,13 @@ ClientMetric::Label LabelOf(const char* name, const std::string& value) {
 }
 
 // What workers say of themselves (loupe.v1.WorkerTelemetry), and in which phases their trials are.
-void AddWorkers(Page& page, const WorkerTelemetryTable& telemetry, const std::vector<std::string>& connected) {
+void AddWorkers(Page& page, const engine::WorkerTelemetryTable& telemetry, const std::vector<std::string>& connected) {
   // A worker may call its phases what it likes.
   Page::Values phases = {{"queued", 0}, {"prepare", 0}, {"base", 0}, {"train", 0},
                          {"sample", 0}, {"score", 0},   {"wait", 0}, {"other", 0}};
   Page::OfWorkers attempts, memory, cpu, step, pictures, gpu_used, gpu_total, gpu_busy;
   for (size_t i = 0; i < connected.size(); ++i) {
-    const std::optional<WorkerTelemetryTable::Entry> said = telemetry.Of(connected[i]);
+    const std::optional<engine::WorkerTelemetryTable::Entry> said = telemetry.Of(connected[i]);
     if (!said) continue;
     for (const v1::RunningAttempt& attempt : said->attempts) {
       const auto known = std::find_if(phases.begin(), std::prev(phases.end()),
@@ -217,7 +218,7 @@ void AddWorkers(Page& page, const WorkerTelemetryTable& telemetry, const std::ve
               gpu_busy);
   page.Gauge("loupe_workers_left_out", "Connected workers that have no series of their own, as there are too many.",
              static_cast<double>(connected.size() - std::min(connected.size(), kMostWorkersShown)));
-  const WorkTotals totals = telemetry.Totals();
+  const engine::WorkTotals totals = telemetry.Totals();
   page.Counter("loupe_training_steps_total", "Optimiser steps of all workers.", static_cast<double>(totals.steps));
   page.Counter("loupe_training_step_seconds_total", "Time that these steps took.", totals.step_seconds);
   page.Counter("loupe_sampled_pictures_total", "Pictures that all workers drew for scores.",
@@ -229,26 +230,28 @@ void AddWorkers(Page& page, const WorkerTelemetryTable& telemetry, const std::ve
 
 Metrics::Metrics() : commit_seconds_(kCommitSeconds), commit_effects_(kCommitEffects) {}
 
-void Metrics::NoteCommit(const Effects& committed, absl::Duration took) {
+void Metrics::NoteCommit(const scheduler::Effects& committed, absl::Duration took) {
   commit_seconds_.Observe(absl::ToDoubleSeconds(took));
   commit_effects_.Observe(static_cast<double>(committed.size()));
-  for (const Effect& effect : committed) {
-    if (const auto* end = std::get_if<EndAttempt>(&effect)) ++attempts_ended_[static_cast<size_t>(end->outcome)];
+  for (const scheduler::Effect& effect : committed) {
+    if (const auto* end = std::get_if<scheduler::EndAttempt>(&effect))
+      ++attempts_ended_[static_cast<size_t>(end->outcome)];
   }
 }
 
 absl::StatusOr<std::string> Metrics::Text(const MetricsDeps& deps) {
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, deps.store->ListSweeps(0, kMostSweeps));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<scheduler::SweepRecord> sweeps, deps.store->ListSweeps(0, kMostSweeps));
   std::vector<std::string> open;
-  std::map<SweepState, int64_t> states;
-  for (const SweepRecord& sweep : sweeps) {
+  std::map<scheduler::SweepState, int64_t> states;
+  for (const scheduler::SweepRecord& sweep : sweeps) {
     ++states[sweep.state];
-    if (!IsTerminal(sweep.state)) open.push_back(sweep.id);
+    if (!scheduler::IsTerminal(sweep.state)) open.push_back(sweep.id);
   }
-  LOUPE_ASSIGN_OR_RETURN(const Seen seen,
-                         deps.engine->Call<Seen>([open](Scheduler& scheduler, const Now& now, Effects&) {
-                           return absl::StatusOr<Seen>(Look(scheduler, open, now));
-                         }));
+  LOUPE_ASSIGN_OR_RETURN(
+      const Seen seen,
+      deps.engine->Call<Seen>([open](scheduler::Scheduler& scheduler, const scheduler::Now& now, scheduler::Effects&) {
+        return absl::StatusOr<Seen>(Look(scheduler, open, now));
+      }));
   const auto number = [](int64_t value) { return static_cast<double>(value); };
   Page page;
   page.Gauges("loupe_build_info", "The program, by its version; always 1.", "version", {{deps.version, 1}});
@@ -289,10 +292,10 @@ absl::StatusOr<std::string> Metrics::Text(const MetricsDeps& deps) {
   page.Counter("loupe_results_accepted_total", "Results that trials ended with.",
                number(seen.counters.results_accepted));
   page.Counters("loupe_trial_attempts_total", "Attempts that ended, by outcome.", "outcome",
-                {{"succeeded", number(attempts_ended_[static_cast<size_t>(AttemptEnd::kSucceeded)])},
-                 {"failed", number(attempts_ended_[static_cast<size_t>(AttemptEnd::kFailed)])},
-                 {"lost", number(attempts_ended_[static_cast<size_t>(AttemptEnd::kLost)])},
-                 {"stopped", number(attempts_ended_[static_cast<size_t>(AttemptEnd::kStopped)])}});
+                {{"succeeded", number(attempts_ended_[static_cast<size_t>(scheduler::AttemptEnd::kSucceeded)])},
+                 {"failed", number(attempts_ended_[static_cast<size_t>(scheduler::AttemptEnd::kFailed)])},
+                 {"lost", number(attempts_ended_[static_cast<size_t>(scheduler::AttemptEnd::kLost)])},
+                 {"stopped", number(attempts_ended_[static_cast<size_t>(scheduler::AttemptEnd::kStopped)])}});
   page.Histogram("loupe_db_commit_duration_seconds", "The store's part of a batch of requests.", commit_seconds_);
   page.Histogram("loupe_db_commit_effects", "Changes in a batch of requests.", commit_effects_);
   page.Gauge("loupe_db_bytes", "Size of the database's file.", FileBytes(deps.database));
@@ -308,4 +311,4 @@ absl::StatusOr<std::string> Metrics::Text(const MetricsDeps& deps) {
   return page.Text();
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::metrics

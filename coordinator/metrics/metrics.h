@@ -18,15 +18,15 @@
 #include "coordinator/engine/worker_telemetry.h"
 #include "coordinator/store/store_reader.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::metrics {
 
 struct MetricsDeps {
-  EngineThread* engine;
-  StoreReader* store;
-  const OpenCalls* calls;
-  const WorkerTelemetryTable* telemetry;
+  engine::EngineThread* engine;
+  store::StoreReader* store;
+  const access::OpenCalls* calls;
+  const engine::WorkerTelemetryTable* telemetry;
   // Null: there are none.
-  const SpanExporter* spans;
+  const loupe::trace::SpanExporter* spans;
   // The database's file; beside it lies its log.
   std::string database;
   std::string version;
@@ -41,7 +41,7 @@ class Metrics {
   Metrics();
 
   // A batch is durable; `took` is the store's part of it. On the engine's thread.
-  void NoteCommit(const Effects& committed, absl::Duration took);
+  void NoteCommit(const scheduler::Effects& committed, absl::Duration took);
 
   // Prometheus' text format, version 0.0.4. Waits for the engine and the store; the store's error, or UNAVAILABLE.
   absl::StatusOr<std::string> Text(const MetricsDeps& deps);
@@ -53,4 +53,4 @@ class Metrics {
   std::atomic<int64_t> attempts_ended_[5] = {};
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::metrics

@@ -9,7 +9,7 @@
 #include "coordinator/store/file_mark.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 namespace {
 
 constexpr int kDeliveriesApplicationId = 0x4c6f4e6f;
@@ -73,9 +73,9 @@ DeliveryDatabase::DeliveryDatabase(std::string path) : path_(std::move(path)) {
 }
 
 absl::Status DeliveryDatabase::Open() {
-  LOUPE_ASSIGN_OR_RETURN(db_, SqliteDb::Open(path_, SqliteDb::Mode::kReadWriteCreate, ""));
+  LOUPE_ASSIGN_OR_RETURN(db_, store::SqliteDb::Open(path_, store::SqliteDb::Mode::kReadWriteCreate, ""));
   LOUPE_RETURN_IF_ERROR(db_->Execute(kDeliveryPragmasSql));
-  return MakeOrCheckSchema(
+  return store::MakeOrCheckSchema(
       *db_, {kDeliveriesApplicationId, kDeliveriesVersion, kDeliverySchemaSql, "a database of deliveries"});
 }
 
@@ -111,7 +111,7 @@ void DeliveryDatabase::Change(Body body) {
 std::vector<Delivery> DeliveryDatabase::Waiting() {
   std::vector<Delivery> waiting;
   Change([&]() -> absl::Status {
-    return db_->ForEach(kWaitingSql, [&](const SqliteRow& row) {
+    return db_->ForEach(kWaitingSql, [&](const store::SqliteRow& row) {
       waiting.push_back({.key = row.Int(0),
                          .webhook = row.Text(1),
                          .notification = {.id = row.Text(2),
@@ -131,9 +131,10 @@ std::vector<Delivery> DeliveryDatabase::Waiting() {
 Told DeliveryDatabase::ReadTold() {
   Told told;
   Change([&]() -> absl::Status {
-    LOUPE_RETURN_IF_ERROR(db_->ForEach(kUntilSql, [&](const SqliteRow& row) { told.attempts_until = row.Time(0); }));
-    return db_->ForEach(kToldSweepsSql, [&](const SqliteRow& row) {
-      told.sweeps[row.Int(0)] = {row.Text(1), static_cast<SweepState>(row.Int32(2))};
+    LOUPE_RETURN_IF_ERROR(
+        db_->ForEach(kUntilSql, [&](const store::SqliteRow& row) { told.attempts_until = row.Time(0); }));
+    return db_->ForEach(kToldSweepsSql, [&](const store::SqliteRow& row) {
+      told.sweeps[row.Int(0)] = {row.Text(1), static_cast<scheduler::SweepState>(row.Int32(2))};
     });
   });
   return told;
@@ -184,4 +185,4 @@ void DeliveryDatabase::Remove(const Delivery& delivery) {
   Change([&] { return db_->Run(kRemoveDeliverySql, delivery.key); });
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

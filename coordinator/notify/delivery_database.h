@@ -19,7 +19,7 @@
 #include "coordinator/scheduler/model.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 
 // In every data folder; no part of a backup.
 inline constexpr char kDeliveriesFile[] = "/deliveries.db";
@@ -39,12 +39,12 @@ struct Delivery {
 struct Told {
   struct Sweep {
     std::string uid;
-    SweepState state = SweepState::kActive;
+    scheduler::SweepState state = scheduler::SweepState::kActive;
   };
   // Those of attempts that ended until then. Nothing: nobody is told anything; of what is recorded: as before.
   std::optional<absl::Time> attempts_until;
   // By key; those that are not here were active.
-  std::map<SweepKey, Sweep> sweeps;
+  std::map<scheduler::SweepKey, Sweep> sweeps;
 };
 
 class DeliveryDatabase {
@@ -75,8 +75,8 @@ class DeliveryDatabase {
 
   const std::string path_;
   std::mutex mutex_;
-  std::unique_ptr<SqliteDb> db_;
+  std::unique_ptr<store::SqliteDb> db_;
   bool failing_ = false;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

@@ -6,14 +6,14 @@
 #include "common/guarded.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 namespace {
 
 constexpr absl::Duration kAfterFailure = absl::Minutes(1);
 
 }  // namespace
 
-DeliveryLane::DeliveryLane(const Clock& clock, AuditLog& log, DeliveryDatabase& database, Webhook webhook,
+DeliveryLane::DeliveryLane(const Clock& clock, access::AuditLog& log, DeliveryDatabase& database, Webhook webhook,
                            LaneOptions options)
     : clock_(clock),
       log_(log),
@@ -119,10 +119,10 @@ bool DeliveryLane::GiveUpOldest(std::string_view why) {
   return true;
 }
 
-void LogDelivery(AuditLog& log, const Clock& clock, const Delivery& delivery, std::string_view outcome) {
+void LogDelivery(access::AuditLog& log, const Clock& clock, const Delivery& delivery, std::string_view outcome) {
   log.Append(fmt::format("{} {} {} {} try {}: {}", absl::FormatTime(clock.WallNow(), absl::UTCTimeZone()),
                          delivery.webhook, delivery.notification.event, delivery.notification.id, delivery.tries,
                          outcome));
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

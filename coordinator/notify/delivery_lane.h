@@ -19,7 +19,7 @@
 #include "coordinator/notify/delivery_database.h"
 #include "coordinator/notify/webhook.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 
 // What became of one try.
 struct TryResult {
@@ -41,12 +41,13 @@ struct LaneOptions {
 };
 
 // A line of webhooks.log.
-void LogDelivery(AuditLog& log, const Clock& clock, const Delivery& delivery, std::string_view outcome);
+void LogDelivery(access::AuditLog& log, const Clock& clock, const Delivery& delivery, std::string_view outcome);
 
 // Thread-safe. What it is made of outlives it.
 class DeliveryLane {
  public:
-  DeliveryLane(const Clock& clock, AuditLog& log, DeliveryDatabase& database, Webhook webhook, LaneOptions options);
+  DeliveryLane(const Clock& clock, access::AuditLog& log, DeliveryDatabase& database, Webhook webhook,
+               LaneOptions options);
   // Stop, and the end of the try that is under way.
   ~DeliveryLane();
 
@@ -67,7 +68,7 @@ class DeliveryLane {
   bool GiveUpOldest(std::string_view why);
 
   const Clock& clock_;
-  AuditLog& log_;
+  access::AuditLog& log_;
   DeliveryDatabase& database_;
   const LaneOptions options_;
   mutable std::mutex mutex_;
@@ -81,4 +82,4 @@ class DeliveryLane {
   std::thread thread_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

@@ -17,7 +17,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 namespace {
 
 constexpr absl::Duration kLook = absl::Milliseconds(20);
@@ -91,4 +91,4 @@ absl::Status RunLocalCommand(const std::vector<std::string>& words, std::string_
                                             said.empty() ? "" : ": ", said));
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 
 // "/usr/sbin/sendmail -t -i" as words: blanks part them, nothing else means anything. INVALID_ARGUMENT unless the first
 // is the absolute path of a program that this user may run: PATH has no part in what a service starts.
@@ -20,4 +20,4 @@ absl::StatusOr<std::vector<std::string>> CommandWords(std::string_view text);
 // 0; DEADLINE_EXCEEDED when it has not ended within `timeout` (it is killed, with all that it started).
 absl::Status RunLocalCommand(const std::vector<std::string>& words, std::string_view input, absl::Duration timeout);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

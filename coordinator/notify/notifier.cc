@@ -15,7 +15,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 namespace {
 
 constexpr char kFile[] = "/webhooks.json";
@@ -33,10 +33,10 @@ std::string VersionOf(const std::string& path) {
   return fmt::format("{}.{} {} {}", info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_size, info.st_ino);
 }
 
-const char* EndOf(SweepState state) {
-  return state == SweepState::kCompleted ? "is completed"
-         : state == SweepState::kStopped ? "has stopped"
-                                         : "was cancelled";
+const char* EndOf(scheduler::SweepState state) {
+  return state == scheduler::SweepState::kCompleted ? "is completed"
+         : state == scheduler::SweepState::kStopped ? "has stopped"
+                                                    : "was cancelled";
 }
 
 // The same event has the same id, whichever process finds it, and how often.
@@ -52,7 +52,7 @@ bool MayPass(const absl::StatusOr<int>& status) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Notifier>> Notifier::Start(const std::string& folder, StoreReader& store,
+absl::StatusOr<std::unique_ptr<Notifier>> Notifier::Start(const std::string& folder, store::StoreReader& store,
                                                           const Clock& clock, const NotifierOptions& options) {
   std::unique_ptr<Notifier> notifier(new Notifier(folder, store, clock, options));
   notifier->version_ = VersionOf(folder + kFile);
@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<Notifier>> Notifier::Start(const std::string& fol
     LOUPE_ASSIGN_OR_RETURN(notifier->command_, CommandWords(options.command));
   }
   LOUPE_ASSIGN_OR_RETURN(notifier->webhooks_, notifier->Read());
-  LOUPE_ASSIGN_OR_RETURN(notifier->log_, AuditLog::Open(folder + kLogFile, options.log_bytes));
+  LOUPE_ASSIGN_OR_RETURN(notifier->log_, access::AuditLog::Open(folder + kLogFile, options.log_bytes));
   LOUPE_RETURN_IF_ERROR(notifier->GoOn());
   notifier->thread_ = std::thread([raw = notifier.get()] { raw->Loop(); });
   return notifier;
@@ -77,12 +77,12 @@ Notifier::~Notifier() {
   for (const auto& [name, lane] : lanes_) lane->Stop();
 }
 
-Notifier::Happening Notifier::OfSweep(const SweepRecord& sweep) {
-  const bool paused_itself = sweep.state == SweepState::kPaused && !sweep.state_reason.empty();
-  const bool has_end = IsTerminal(sweep.state) && sweep.end_time;
-  return {.event = paused_itself             ? "sweep.paused"
-                   : IsTerminal(sweep.state) ? "sweep.finished"
-                                             : "",
+Notifier::Happening Notifier::OfSweep(const scheduler::SweepRecord& sweep) {
+  const bool paused_itself = sweep.state == scheduler::SweepState::kPaused && !sweep.state_reason.empty();
+  const bool has_end = scheduler::IsTerminal(sweep.state) && sweep.end_time;
+  return {.event = paused_itself                        ? "sweep.paused"
+                   : scheduler::IsTerminal(sweep.state) ? "sweep.finished"
+                                                        : "",
           .time = has_end ? *sweep.end_time : sweep.update_time,
           .sweep = sweep.key,
           .sweep_id = sweep.id,
@@ -93,20 +93,20 @@ Notifier::Happening Notifier::OfSweep(const SweepRecord& sweep) {
           .reason = sweep.state_reason};
 }
 
-void Notifier::Note(const Effects& committed) {
+void Notifier::Note(const scheduler::Effects& committed) {
   std::vector<Happening> noted;
   // The attempts of one commit ended at one time, which says how far this has come.
   absl::Time now = clock_.WallNow();
-  for (const Effect& effect : committed) {
-    if (const auto* end = std::get_if<EndAttempt>(&effect)) now = end->end_time;
+  for (const scheduler::Effect& effect : committed) {
+    if (const auto* end = std::get_if<scheduler::EndAttempt>(&effect)) now = end->end_time;
   }
-  for (const Effect& effect : committed) {
-    if (const auto* update = std::get_if<UpdateSweep>(&effect)) {
-      const auto [seen, is_new] = states_.try_emplace(update->sweep.key, SweepState::kActive);
+  for (const scheduler::Effect& effect : committed) {
+    if (const auto* update = std::get_if<scheduler::UpdateSweep>(&effect)) {
+      const auto [seen, is_new] = states_.try_emplace(update->sweep.key, scheduler::SweepState::kActive);
       if (std::exchange(seen->second, update->sweep.state) == update->sweep.state && !is_new) continue;
       noted.push_back(OfSweep(update->sweep));
       noted.back().time = now;
-    } else if (const auto* trial = std::get_if<UpdateTrial>(&effect)) {
+    } else if (const auto* trial = std::get_if<scheduler::UpdateTrial>(&effect)) {
       if (trial->state != TrialState::kFailed && trial->state != TrialState::kQuarantined) continue;
       noted.push_back({.event = "trial.failed",
                        .time = now,
@@ -115,15 +115,15 @@ void Notifier::Note(const Effects& committed) {
                        .epoch = trial->epoch,
                        .trial_state = trial->state,
                        .reason = trial->last_failure ? trial->last_failure->message : ""});
-    } else if (const auto* end = std::get_if<EndAttempt>(&effect)) {
-      if (end->outcome != AttemptEnd::kLost) continue;
+    } else if (const auto* end = std::get_if<scheduler::EndAttempt>(&effect)) {
+      if (end->outcome != scheduler::AttemptEnd::kLost) continue;
       noted.push_back({.event = "worker.lost",
                        .time = now,
                        .sweep = end->trial.sweep,
                        .index = end->trial.index,
                        .epoch = end->epoch,
                        .reason = ""});
-    } else if (const auto* purge = std::get_if<PurgeSweep>(&effect)) {
+    } else if (const auto* purge = std::get_if<scheduler::PurgeSweep>(&effect)) {
       states_.erase(purge->sweep);
       noted.push_back({.event = "", .time = now, .sweep = purge->sweep});
     }
@@ -167,22 +167,23 @@ absl::Status Notifier::GoOn() {
 // What was committed, and not taken note of: the process was killed in between.
 absl::StatusOr<std::vector<Notifier::Happening>> Notifier::MissedSince(const Told& told) {
   std::vector<Happening> missed;
-  std::map<SweepKey, Told::Sweep> gone = told.sweeps;
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps, store_.ListSweeps(0, kMostSweeps));
-  for (const SweepRecord& sweep : sweeps) {
+  std::map<scheduler::SweepKey, Told::Sweep> gone = told.sweeps;
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<scheduler::SweepRecord> sweeps, store_.ListSweeps(0, kMostSweeps));
+  for (const scheduler::SweepRecord& sweep : sweeps) {
     gone.erase(sweep.key);
     const auto seen = told.sweeps.find(sweep.key);
     const bool same = seen != told.sweeps.end() && seen->second.uid == sweep.uid;
-    if ((same ? seen->second.state : SweepState::kActive) != sweep.state) missed.push_back(OfSweep(sweep));
+    if ((same ? seen->second.state : scheduler::SweepState::kActive) != sweep.state) missed.push_back(OfSweep(sweep));
   }
   for (const auto& [key, sweep] : gone) missed.push_back({.event = "", .sweep = key});
-  AttemptFilter filter{.trial = std::nullopt, .ended_after = *told.attempts_until, .after = std::nullopt};
+  store::AttemptFilter filter{.trial = std::nullopt, .ended_after = *told.attempts_until, .after = std::nullopt};
   for (size_t found = 1; found > 0 && missed.size() < kMostHappenings;) {
-    LOUPE_ASSIGN_OR_RETURN(const std::vector<AttemptRow> attempts, store_.ListAttempts(filter));
+    LOUPE_ASSIGN_OR_RETURN(const std::vector<store::AttemptRow> attempts, store_.ListAttempts(filter));
     found = attempts.size();
-    for (const AttemptRow& attempt : attempts) {
+    for (const store::AttemptRow& attempt : attempts) {
       filter.after = {attempt.start_time, attempt.trial, attempt.epoch};
-      if (!attempt.end_time || (attempt.outcome != AttemptEnd::kFailed && attempt.outcome != AttemptEnd::kLost))
+      if (!attempt.end_time ||
+          (attempt.outcome != scheduler::AttemptEnd::kFailed && attempt.outcome != scheduler::AttemptEnd::kLost))
         continue;
       Happening happening{.event = "worker.lost",
                           .time = *attempt.end_time,
@@ -191,8 +192,8 @@ absl::StatusOr<std::vector<Notifier::Happening>> Notifier::MissedSince(const Tol
                           .epoch = attempt.epoch,
                           .worker = attempt.worker,
                           .reason = ""};
-      if (attempt.outcome == AttemptEnd::kLost) missed.push_back(happening);
-      LOUPE_ASSIGN_OR_RETURN(const TrialRow trial, store_.GetTrial(attempt.trial));
+      if (attempt.outcome == scheduler::AttemptEnd::kLost) missed.push_back(happening);
+      LOUPE_ASSIGN_OR_RETURN(const store::TrialRow trial, store_.GetTrial(attempt.trial));
       if (trial.epoch != attempt.epoch) continue;
       if (trial.state != TrialState::kFailed && trial.state != TrialState::kQuarantined) continue;
       happening.event = "trial.failed";
@@ -209,8 +210,8 @@ absl::StatusOr<std::vector<Notifier::Happening>> Notifier::MissedSince(const Tol
 void Notifier::TellFromNowOn() {
   Told told{.attempts_until = clock_.WallNow(), .sweeps = {}};
   if (const auto sweeps = store_.ListSweeps(0, kMostSweeps); sweeps.ok()) {
-    for (const SweepRecord& sweep : *sweeps) {
-      if (sweep.state != SweepState::kActive) told.sweeps[sweep.key] = {sweep.uid, sweep.state};
+    for (const scheduler::SweepRecord& sweep : *sweeps) {
+      if (sweep.state != scheduler::SweepState::kActive) told.sweeps[sweep.key] = {sweep.uid, sweep.state};
     }
   }
   database_.Begin(told);
@@ -283,7 +284,7 @@ Notifier::SweepName Notifier::NameOf(const Happening& happening) {
   if (!names_.contains(happening.sweep)) {
     if (const auto sweeps = store_.ListSweeps(0, kMostSweeps); sweeps.ok()) {
       names_.clear();
-      for (const SweepRecord& sweep : *sweeps) names_[sweep.key] = {sweep.id, sweep.uid};
+      for (const scheduler::SweepRecord& sweep : *sweeps) names_[sweep.key] = {sweep.id, sweep.uid};
     }
   }
   const auto found = names_.find(happening.sweep);
@@ -385,4 +386,4 @@ TryResult Notifier::Deliver(const Webhook& webhook, const Notification& notifica
           status.ok() ? fmt::format("answered {}", *status) : std::string(status.status().message())};
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

@@ -26,7 +26,7 @@
 #include "coordinator/scheduler/effects.h"
 #include "coordinator/store/store_reader.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 
 struct NotifierOptions {
   // Of one try: of a POST, and of a command.
@@ -53,13 +53,13 @@ class Notifier {
   // `folder` has webhooks.json and gets webhooks.log and deliveries.db; the rest outlives it. Errors of ReadWebhooks: a
   // coordinator that is told whom to notify, and cannot, says so at once. INVALID_ARGUMENT also for a command that is
   // no program, and for an entry with e-mail where there is no command.
-  static absl::StatusOr<std::unique_ptr<Notifier>> Start(const std::string& folder, StoreReader& store,
+  static absl::StatusOr<std::unique_ptr<Notifier>> Start(const std::string& folder, store::StoreReader& store,
                                                          const Clock& clock, const NotifierOptions& options = {});
   // Ends the delivery that is under way; what waits is left to the next one.
   ~Notifier();
 
   // `committed` is durable. On the engine's thread: quick.
-  void Note(const Effects& committed);
+  void Note(const scheduler::Effects& committed);
 
  private:
   // As it is noted; told in words on the thread below.
@@ -67,11 +67,11 @@ class Notifier {
     // Empty: nothing to tell, but a sweep's state is another one, or (without uid) it is gone.
     std::string event;
     absl::Time time;
-    SweepKey sweep = 0;
+    scheduler::SweepKey sweep = 0;
     // Of news of a sweep.
     std::string sweep_id;
     std::string sweep_uid;
-    SweepState state = SweepState::kActive;
+    scheduler::SweepState state = scheduler::SweepState::kActive;
     // Of its state: what makes its second end another event than its first.
     int64_t version = 0;
     // Of news of a trial.
@@ -86,14 +86,14 @@ class Notifier {
     std::string id;
     std::string uid;
   };
-  Notifier(std::string folder, StoreReader& store, const Clock& clock, NotifierOptions options)
+  Notifier(std::string folder, store::StoreReader& store, const Clock& clock, NotifierOptions options)
       : folder_(std::move(folder)),
         store_(store),
         clock_(clock),
         options_(std::move(options)),
         database_(folder_ + kDeliveriesFile) {}
 
-  static Happening OfSweep(const SweepRecord& sweep);
+  static Happening OfSweep(const scheduler::SweepRecord& sweep);
   // At the start, before anything new can happen.
   absl::Status GoOn();
   absl::StatusOr<std::vector<Happening>> MissedSince(const Told& told);
@@ -112,20 +112,20 @@ class Notifier {
   TryResult Deliver(const Webhook& webhook, const Notification& notification) const;
 
   const std::string folder_;
-  StoreReader& store_;
+  store::StoreReader& store_;
   const Clock& clock_;
   const NotifierOptions options_;
   DeliveryDatabase database_;
   std::vector<std::string> command_;
-  std::unique_ptr<AuditLog> log_;
+  std::unique_ptr<access::AuditLog> log_;
   // Of the engine's thread.
-  std::map<SweepKey, SweepState> states_;
+  std::map<scheduler::SweepKey, scheduler::SweepState> states_;
   // Of the thread below.
   std::vector<Webhook> webhooks_;
   std::string version_;
   // By the webhook's name.
   std::map<std::string, std::unique_ptr<DeliveryLane>> lanes_;
-  std::map<SweepKey, SweepName> names_;
+  std::map<scheduler::SweepKey, SweepName> names_;
   std::map<std::string, absl::Duration> workers_told_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -134,4 +134,4 @@ class Notifier {
   std::thread thread_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

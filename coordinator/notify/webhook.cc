@@ -14,7 +14,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 namespace {
 
 using nlohmann::json;
@@ -171,4 +171,4 @@ std::string SignatureOf(const std::string& secret, absl::Time time, std::string_
   return fmt::format("t={},v1={}", seconds, hex);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

@@ -16,7 +16,7 @@
 #include "absl/time/time.h"
 #include "common/http_post.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 
 struct Webhook : HttpUrl {
   std::string name;
@@ -62,4 +62,4 @@ std::string BodyOf(const Webhook& webhook, const Notification& notification);
 // the webhook's secret. Receivers compare it, and refuse times that are minutes old.
 std::string SignatureOf(const std::string& secret, absl::Time time, std::string_view body);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

@@ -16,7 +16,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 constexpr size_t kMaxDisplayNameBytes = 200;
@@ -61,7 +61,7 @@ class Canonicaliser {
     CheckSearch();
     SweepSpec& spec = result_.spec;
     CheckScope({"spec", given_.settings, given_.factors, given_.positions, spec.settings, spec.factors, spec.positions,
-                &ResolveSettingKey});
+                &settings::ResolveSettingKey});
     CheckMethods();
     JoinDesigns();
     PatternCheck patterns(given_, result_);
@@ -136,12 +136,12 @@ class Canonicaliser {
     if (curve == "loss") return;
     const std::string key = curve == "validation_loss" ? "train.validate_every" : "score.every";
     const auto is_factor = [&](const SweepFactor& factor) {
-      const absl::StatusOr<std::string> full = ResolveSettingKey(factor.key);
+      const absl::StatusOr<std::string> full = settings::ResolveSettingKey(factor.key);
       return full.ok() && *full == key;
     };
     if (std::any_of(given_.factors.begin(), given_.factors.end(), is_factor)) return;
     for (const auto& [name, value] : given_.settings) {
-      const absl::StatusOr<std::string> full = ResolveSettingKey(name);
+      const absl::StatusOr<std::string> full = settings::ResolveSettingKey(name);
       if (full.ok() && *full == key && value != "0") return;
     }
     if (const auto found = result_.spec.defaults.values.find(key);
@@ -152,29 +152,30 @@ class Canonicaliser {
   }
 
   void CheckDefaults() {
-    SettingDefaults& defaults = result_.spec.defaults;
+    settings::SettingDefaults& defaults = result_.spec.defaults;
     if (given_.defaults.version == 0 && given_.defaults.values.empty()) {
-      defaults = SettingDefaults::OfVersion(kSettingsVersion);
+      defaults = settings::SettingDefaults::OfVersion(settings::kSettingsVersion);
       return;
     }
     defaults.version = given_.defaults.version;
-    if (defaults.version < 1 || defaults.version > kSettingsVersion) {
+    if (defaults.version < 1 || defaults.version > settings::kSettingsVersion) {
       // The rest is judged by what this program knows.
-      const int32_t version = std::exchange(defaults, SettingDefaults::OfVersion(kSettingsVersion)).version;
+      const int32_t version =
+          std::exchange(defaults, settings::SettingDefaults::OfVersion(settings::kSettingsVersion)).version;
       return Refuse(
           "spec.defaults.version",
           fmt::format("the sweep was made with version {} of the settings, and this program knows up to {}: use "
                       "one Loupe for both, the newer",
-                      version, kSettingsVersion));
+                      version, settings::kSettingsVersion));
     }
     for (const auto& [key, value] : given_.defaults.values) {
       const std::string field = fmt::format("spec.defaults.values[\"{}\"]", key);
-      const SettingRule* rule = FindSettingRule(key);
+      const settings::SettingRule* rule = settings::FindSettingRule(key);
       if (rule == nullptr || rule->since > defaults.version) {
         Refuse(field, fmt::format("version {} of the settings has no '{}'", defaults.version, key));
         continue;
       }
-      absl::StatusOr<std::string> canonical = CanonicalValue(*rule, value);
+      absl::StatusOr<std::string> canonical = settings::CanonicalValue(*rule, value);
       if (!canonical.ok()) {
         Refuse(field, MessageOf(canonical.status()));
       } else {
@@ -203,7 +204,7 @@ class Canonicaliser {
         continue;
       }
       // The value itself is judged by Plan::Create, together with the settings' conditions.
-      const absl::StatusOr<std::string> canonical = CanonicalValue(*FindSettingRule(*full), value);
+      const absl::StatusOr<std::string> canonical = settings::CanonicalValue(*settings::FindSettingRule(*full), value);
       if (!scope.settings.emplace(*full, canonical.ok() ? *canonical : value).second) {
         Refuse(field, fmt::format("{} is given twice", *full));
       }
@@ -231,7 +232,7 @@ class Canonicaliser {
     const SweepFactor& given = scope.given_factors[i];
     const std::string field = fmt::format("{}.factors[{}]", scope.field, i);
     SweepFactor factor;
-    const SettingRule* rule = nullptr;
+    const settings::SettingRule* rule = nullptr;
     if (!given.settings.empty()) {
       if (!CheckFreeName(scope, field, given)) return;
       factor.key = given.key;
@@ -239,7 +240,7 @@ class Canonicaliser {
       const absl::StatusOr<std::string> full = scope.resolve(given.key);
       if (!full.ok()) return Refuse(field + ".key", MessageOf(full.status()));
       factor.key = *full;
-      rule = FindSettingRule(*full);
+      rule = settings::FindSettingRule(*full);
       if (IsTaken(scope, field + ".key", factor.key)) return;
     }
     if (given.levels.empty())
@@ -248,11 +249,12 @@ class Canonicaliser {
       return Refuse(field + ".levels", fmt::format("{} levels of {} are more than the {} allowed", given.levels.size(),
                                                    factor.key, kMaxLevelsPerFactor));
     }
-    static const SettingRule name_of_level{.key = "a level's name", .type = SettingType::kText};
+    static const settings::SettingRule name_of_level{.key = "a level's name", .type = settings::SettingType::kText};
     std::set<std::string> seen;
     for (size_t j = 0; j < given.levels.size(); ++j) {
       const std::string level_field = fmt::format("{}.levels[{}]", field, j);
-      absl::StatusOr<std::string> level = CanonicalValue(rule == nullptr ? name_of_level : *rule, given.levels[j]);
+      absl::StatusOr<std::string> level =
+          settings::CanonicalValue(rule == nullptr ? name_of_level : *rule, given.levels[j]);
       if (!level.ok()) {
         Refuse(level_field, MessageOf(level.status()));
       } else if (!seen.insert(*level).second) {
@@ -323,7 +325,7 @@ class Canonicaliser {
         Refuse(value_field, MessageOf(full.status()));
         continue;
       }
-      absl::StatusOr<std::string> canonical = CanonicalValue(*FindSettingRule(*full), value);
+      absl::StatusOr<std::string> canonical = settings::CanonicalValue(*settings::FindSettingRule(*full), value);
       if (!canonical.ok()) {
         Refuse(value_field, MessageOf(canonical.status()));
       } else if (!settings.emplace(*full, *std::move(canonical)).second) {
@@ -337,7 +339,7 @@ class Canonicaliser {
   // may only where its own condition (another task, another method) leaves the setting no meaning.
   void CheckSameKeys(const std::string& field, const SweepFactor& factor) {
     for (const std::string& key : KeysOf(factor)) {
-      const SettingRule& rule = *FindSettingRule(key);
+      const settings::SettingRule& rule = *settings::FindSettingRule(key);
       for (size_t level = 0; level < factor.settings.size(); ++level) {
         const auto& settings = factor.settings[level];
         if (settings.contains(key)) continue;
@@ -359,15 +361,15 @@ class Canonicaliser {
     for (size_t i = 0; i < scope.given_positions.size(); ++i) {
       const std::string field = fmt::format("{}.positions[{}]", scope.field, i);
       const absl::StatusOr<std::string> input =
-          CanonicalValue(*FindSettingRule(kInputKey), scope.given_positions[i].input);
+          settings::CanonicalValue(*settings::FindSettingRule(kInputKey), scope.given_positions[i].input);
       const absl::StatusOr<std::string> output =
-          CanonicalValue(*FindSettingRule(kOutputKey), scope.given_positions[i].output);
+          settings::CanonicalValue(*settings::FindSettingRule(kOutputKey), scope.given_positions[i].output);
       if (!input.ok()) Refuse(field + ".input", MessageOf(input.status()));
       if (!output.ok()) Refuse(field + ".output", MessageOf(output.status()));
       if (!input.ok() || !output.ok()) continue;
       const PositionPairSpec pair{*input, *output};
       if (!IsLegalPair(*ParsePosition(*input), *ParsePosition(*output))) {
-        Refuse(field, WhyIllegal(*ParsePosition(*input), *ParsePosition(*output)));
+        Refuse(field, settings::WhyIllegal(*ParsePosition(*input), *ParsePosition(*output)));
       } else if (std::find(pairs.begin(), pairs.end(), pair) != pairs.end()) {
         Refuse(field, fmt::format("the pair {} -> {} is given twice", *input, *output));
       } else {
@@ -444,7 +446,8 @@ class Canonicaliser {
     }
     const auto kind = method.settings.find(std::string(kKindKey));
     if (kind == method.settings.end()) {
-      Refuse(field, fmt::format("an entry needs a kind: {}", ExpectedValue(*FindSettingRule(kKindKey))));
+      Refuse(field,
+             fmt::format("an entry needs a kind: {}", settings::ExpectedValue(*settings::FindSettingRule(kKindKey))));
     } else if (!given.positions.empty() && kind->second != "adapter") {
       Refuse(field + ".positions", fmt::format("positions are an adapter's; {} has none", kind->second));
     }
@@ -517,4 +520,4 @@ class Canonicaliser {
 
 CanonicalSpec CanonicaliseSpec(const SweepSpec& spec) { return Canonicaliser(spec).Run(); }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

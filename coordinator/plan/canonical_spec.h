@@ -7,7 +7,7 @@
 #include "common/error_details.h"
 #include "coordinator/plan/sweep_spec.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 // Of one spec; more are not listed.
 inline constexpr size_t kMaxSpecViolations = 100;
@@ -28,4 +28,4 @@ struct CanonicalSpec {
 
 CanonicalSpec CanonicaliseSpec(const SweepSpec& spec);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -10,7 +10,7 @@
 #include "coordinator/plan/factor_names.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 absl::StatusOr<PatternSet> PatternSet::Create(const std::vector<SweepFactor>& factors,
                                               const std::vector<CellPattern>& patterns) {
@@ -73,7 +73,7 @@ std::string_view ValueIn(const SweepSpec& spec, const std::vector<SweepFactor>& 
     if (const auto found = set.find(key); found != set.end()) return found->second;
   }
   if (const auto fixed = spec.settings.find(key); fixed != spec.settings.end()) return fixed->second;
-  return spec.defaults.Of(*FindSettingRule(key));
+  return spec.defaults.Of(*settings::FindSettingRule(key));
 }
 
 namespace {
@@ -81,8 +81,9 @@ namespace {
 // Every setting on which it can depend whether a combination is legal.
 std::set<std::string> KeysOfLegality() {
   std::set<std::string> keys = {std::string(kKindKey)};
-  for (const std::string& kind : FindSettingRule(kKindKey)->choices) {
-    if (const LegalityRule* rule = FindLegalityRule(kind)) keys.insert(rule->keys.begin(), rule->keys.end());
+  for (const std::string& kind : settings::FindSettingRule(kKindKey)->choices) {
+    if (const settings::LegalityRule* rule = settings::FindLegalityRule(kind))
+      keys.insert(rule->keys.begin(), rule->keys.end());
   }
   return keys;
 }
@@ -122,7 +123,7 @@ bool LegalityFilter::Allows(const std::vector<uint32_t>& levels) {
 }
 
 std::string LegalityFilter::WhyNot(const std::vector<uint32_t>& levels) {
-  const LegalityRule* rule = FindLegalityRule(ValueIn(spec_, all_, levels, std::string(kKindKey)));
+  const settings::LegalityRule* rule = settings::FindLegalityRule(ValueIn(spec_, all_, levels, std::string(kKindKey)));
   if (rule == nullptr) return "";
   noun_ = rule->noun;
   std::vector<std::string_view> values;
@@ -137,4 +138,4 @@ std::string LegalityFilter::WhyNot(const std::vector<uint32_t>& levels) {
   return fmt::format("{} -> {} is not among the positions that are listed", pair.input, pair.output);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/plan/sweep_spec.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 // In place of a level's index: the combination does not have the factor, which belongs to another method.
 inline constexpr uint32_t kNoLevel = UINT32_MAX;
@@ -74,4 +74,4 @@ class LegalityFilter {
   std::string reason_, noun_ = "combination";
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

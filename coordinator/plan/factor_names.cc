@@ -5,21 +5,22 @@
 #include "common/settings/settings.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 absl::StatusOr<std::string> ResolveMethodKey(std::string_view key) {
   const std::string own = fmt::format("{}{}", kMethodSection, key);
-  return FindSettingRule(own) != nullptr ? own : ResolveSettingKey(key);
+  return settings::FindSettingRule(own) != nullptr ? own : settings::ResolveSettingKey(key);
 }
 
 std::vector<std::string> FactorNames(const std::vector<SweepFactor>& factors) {
   std::vector<std::string> names;
   for (const SweepFactor& factor : factors) {
-    const std::string name(ShortSettingName(factor.key));
+    const std::string name(settings::ShortSettingName(factor.key));
     // Of the same short name: other settings, and the same setting in other methods.
     const auto shares = [&](bool same_key) {
       return std::any_of(factors.begin(), factors.end(), [&](const SweepFactor& other) {
-        return &other != &factor && ShortSettingName(other.key) == name && (other.key == factor.key) == same_key;
+        return &other != &factor && settings::ShortSettingName(other.key) == name &&
+               (other.key == factor.key) == same_key;
       });
     };
     const std::string own = shares(/*same_key=*/false) ? factor.key : name;
@@ -44,4 +45,4 @@ std::optional<size_t> FindFactor(const std::vector<SweepFactor>& factors, std::s
   return std::nullopt;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

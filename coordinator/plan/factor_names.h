@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/plan/sweep_spec.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 inline constexpr std::string_view kInputKey = "method.input";
 inline constexpr std::string_view kOutputKey = "method.output";
@@ -31,4 +31,4 @@ std::vector<std::string> FactorIds(const std::vector<SweepFactor>& factors);
 // Index of the factor that varies `key`, or nullopt.
 std::optional<size_t> FindFactor(const std::vector<SweepFactor>& factors, std::string_view key);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 constexpr size_t kMaxPatternNotes = 100;
@@ -53,7 +53,7 @@ std::optional<size_t> PatternCheck::FactorOf(const std::string& key, std::string
   // A setting's name may be shared by factors and other settings ("steps"): the factors have it first.
   std::vector<size_t> found;
   const absl::StatusOr<std::string> full =
-      result_.spec.methods.empty() ? ResolveSettingKey(key) : ResolveMethodKey(key);
+      result_.spec.methods.empty() ? settings::ResolveSettingKey(key) : ResolveMethodKey(key);
   for (size_t f = 0; f < factors.size() && full.ok(); ++f) {
     if (factors[f].key == *full) found.push_back(f);
   }
@@ -67,7 +67,7 @@ std::optional<size_t> PatternCheck::FactorOf(const std::string& key, std::string
     problem = std::string(full.status().message());
   } else {
     // Of a free name nothing else is known than that it is none of the factors.
-    const std::string nearest = full.ok() ? "" : NearestName(key, names_);
+    const std::string nearest = full.ok() ? "" : settings::NearestName(key, names_);
     problem =
         !full.ok() && nearest.empty() && !IsFreeNameGiven()
             ? std::string(full.status().message())
@@ -85,7 +85,8 @@ bool PatternCheck::IsFreeNameGiven() const {
 // Whether a factor of this name was given and refused, which has been reported.
 bool PatternCheck::WasGiven(const std::string& key) const {
   const auto is_it = [&](const SweepFactor& factor) {
-    return factor.key == key || ResolveSettingKey(factor.key).value_or("?") == ResolveSettingKey(key).value_or("");
+    return factor.key == key ||
+           settings::ResolveSettingKey(factor.key).value_or("?") == settings::ResolveSettingKey(key).value_or("");
   };
   return std::any_of(given_.factors.begin(), given_.factors.end(), is_it) ||
          std::any_of(given_.methods.begin(), given_.methods.end(), [&](const MethodSpec& method) {
@@ -104,7 +105,7 @@ void PatternCheck::CheckLevel(const std::string& pattern_field, const std::strin
   }
   const SweepFactor& found = result_.factors[*factor];
   absl::StatusOr<std::string> level = value;
-  if (found.settings.empty()) level = CanonicalValue(*FindSettingRule(found.key), value);
+  if (found.settings.empty()) level = settings::CanonicalValue(*settings::FindSettingRule(found.key), value);
   if (!level.ok()) return Refuse(field, std::string(level.status().message()));
   if (!level_sets_[*factor].contains(*level) && result_.notes.size() < kMaxPatternNotes) {
     result_.notes.push_back(fmt::format("{} {}: {} has no level '{}' (its levels are {})", pattern_field, effect,
@@ -113,4 +114,4 @@ void PatternCheck::CheckLevel(const std::string& pattern_field, const std::strin
   if (!pattern.emplace(ids_[*factor], *level).second) Refuse(field, fmt::format("{} is given twice", ids_[*factor]));
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -9,7 +9,7 @@
 
 #include "coordinator/plan/canonical_spec.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 class PatternCheck {
  public:
@@ -38,4 +38,4 @@ class PatternCheck {
   std::vector<std::unordered_set<std::string>> level_sets_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

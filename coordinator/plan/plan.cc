@@ -11,7 +11,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 absl::Status RefusedSettings(const std::vector<FieldViolation>& violations) {
@@ -43,7 +43,7 @@ GivenPlace FindGiven(const SweepSpec& given, std::optional<size_t> method, const
     parts.push_back(
         {fmt::format("spec.methods[{}]", *method), entry.factors, entry.settings, entry.positions, &ResolveMethodKey});
   }
-  parts.push_back({"spec", given.factors, given.settings, given.positions, &ResolveSettingKey});
+  parts.push_back({"spec", given.factors, given.settings, given.positions, &settings::ResolveSettingKey});
   for (const Part& part : parts) {
     const auto is_key = [&](const auto& setting) { return part.resolve(setting.first).value_or("") == key; };
     for (size_t f = 0; f < part.factors.size(); ++f) {
@@ -70,10 +70,11 @@ bool IsCondition(const std::string& key) {
   const auto needs_it = [&](const auto& needs) {
     return std::find(needs.second.begin(), needs.second.end(), key) != needs.second.end();
   };
-  return std::any_of(SettingRules().begin(), SettingRules().end(), [&](const SettingRule& rule) {
-    return rule.condition_key == key || (rule.key == key && !rule.choice_needs.empty()) ||
-           std::any_of(rule.choice_needs.begin(), rule.choice_needs.end(), needs_it);
-  });
+  return std::any_of(settings::SettingRules().begin(), settings::SettingRules().end(),
+                     [&](const settings::SettingRule& rule) {
+                       return rule.condition_key == key || (rule.key == key && !rule.choice_needs.empty()) ||
+                              std::any_of(rule.choice_needs.begin(), rule.choice_needs.end(), needs_it);
+                     });
 }
 
 bool SetsCondition(const SweepFactor& factor) {
@@ -125,7 +126,7 @@ class SettingsCheck {
     if (!seen_kinds_.insert(kind).second) return;
     std::map<std::string, std::string> values = SettingsOfLevels(factors_, levels);
     values.insert(spec_.settings.begin(), spec_.settings.end());
-    absl::StatusOr<Settings> settings = Settings::Create(values, spec_.defaults);
+    absl::StatusOr<settings::Settings> settings = settings::Settings::Create(values, spec_.defaults);
     if (settings.ok()) {
       settings_.emplace(std::move(kind), *std::move(settings));
       return;
@@ -141,7 +142,7 @@ class SettingsCheck {
 
   const std::vector<FieldViolation>& violations() const { return violations_; }
   const std::vector<size_t>& conditions() const { return conditions_; }
-  std::map<std::vector<uint32_t>, Settings> TakeSettings() { return std::move(settings_); }
+  std::map<std::vector<uint32_t>, settings::Settings> TakeSettings() { return std::move(settings_); }
 
  private:
   const SweepSpec& given_;
@@ -150,7 +151,7 @@ class SettingsCheck {
   const std::vector<size_t> conditions_;
   bool checked_any_ = false;
   std::set<std::vector<uint32_t>> seen_kinds_;
-  std::map<std::vector<uint32_t>, Settings> settings_;
+  std::map<std::vector<uint32_t>, settings::Settings> settings_;
   std::vector<FieldViolation> violations_;
 };
 
@@ -384,7 +385,7 @@ std::vector<std::string> Plan::ValuesOf(const std::string& key) const {
   return values;
 }
 
-Settings Plan::CellSettings(int64_t cell) const {
+settings::Settings Plan::CellSettings(int64_t cell) const {
   std::vector<uint32_t> levels;
   for (size_t f = 0; f < factors_.size(); ++f) {
     const size_t level = LevelIndex(cell, f);
@@ -395,4 +396,4 @@ Settings Plan::CellSettings(int64_t cell) const {
   return settings_of_kind_.at(kind).With(SettingsOfLevels(factors_, levels));
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

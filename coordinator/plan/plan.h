@@ -21,7 +21,7 @@
 #include "common/settings/settings.h"
 #include "coordinator/plan/sweep_spec.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 // Limits of one sweep. They bound the work and memory that a request can cause (8 bytes per cell are kept).
 inline constexpr int64_t kMaxTrialsPerSweep = 1'000'000;
@@ -77,7 +77,7 @@ class Plan {
   const std::string& FactorName(size_t factor) const { return names_[factor]; }
   // Every setting of the cell's trials, with the spec's defaults and none of this program's. Cannot fail: Create has
   // checked every kind of cell.
-  Settings CellSettings(int64_t cell) const;
+  settings::Settings CellSettings(int64_t cell) const;
 
   // The values that the file gives a setting, in all cells together: fixed, as levels, or set by levels.
   std::vector<std::string> ValuesOf(const std::string& key) const;
@@ -104,10 +104,10 @@ class Plan {
   // their levels in the plan the complete settings of one cell. Other cells of that kind differ in their factors'
   // levels alone.
   std::vector<size_t> condition_factors_;
-  std::map<std::vector<uint32_t>, Settings> settings_of_kind_;
+  std::map<std::vector<uint32_t>, settings::Settings> settings_of_kind_;
   // Number of each cell, in order: its design's first code + Σ level · stride.
   std::vector<uint64_t> cell_codes_;
   std::vector<std::string> notes_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

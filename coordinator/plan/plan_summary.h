@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/plan/plan.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 struct TermOutlook {
   std::string term;        // "input", "input:output"
@@ -51,4 +51,4 @@ struct PlanOutlook {
 // INVALID_ARGUMENT: a bad formula.
 absl::StatusOr<PlanOutlook> Outlook(const Plan& plan, std::string_view formula = "");
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -11,7 +11,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 absl::Status Refusal(std::string_view file_name, std::vector<FileProblem> problems) {
@@ -131,7 +131,7 @@ void MakePathsAbsolute(SweepSpec& spec, std::string_view working_directory) {
   using Resolve = absl::StatusOr<std::string> (*)(std::string_view);
   const auto absolute = [&](Resolve resolve, std::string_view key, std::string& value) {
     const absl::StatusOr<std::string> full = resolve(key);
-    if (!full.ok() || FindSettingRule(*full)->type != SettingType::kPath || value.empty()) return;
+    if (!full.ok() || settings::FindSettingRule(*full)->type != settings::SettingType::kPath || value.empty()) return;
     std::string normal = (std::filesystem::path(working_directory) / value).lexically_normal().string();
     if (normal.size() > 1 && normal.back() == '/') normal.pop_back();
     value = std::move(normal);
@@ -148,13 +148,13 @@ void MakePathsAbsolute(SweepSpec& spec, std::string_view working_directory) {
       for (std::string& level : factor.levels) absolute(resolve, factor.key, level);
     }
   };
-  all_of(&ResolveSettingKey, spec.settings, spec.factors);
+  all_of(&settings::ResolveSettingKey, spec.settings, spec.factors);
   for (MethodSpec& method : spec.methods) all_of(&ResolveMethodKey, method.settings, method.factors);
   for (std::vector<CellPattern>* patterns : {&spec.exclusions, &spec.selections}) {
     for (CellPattern& pattern : *patterns) {
-      for (auto& [key, level] : pattern) absolute(&ResolveSettingKey, key, level);
+      for (auto& [key, level] : pattern) absolute(&settings::ResolveSettingKey, key, level);
     }
   }
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

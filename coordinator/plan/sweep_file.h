@@ -14,7 +14,7 @@
 #include "coordinator/plan/sweep_spec.h"
 #include "coordinator/plan/yaml_tree.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 struct SweepFile {
   std::string file_name;
@@ -46,4 +46,4 @@ absl::Status LocateInFile(const absl::Status& status, const SweepFile& file);
 // and patterns; ".." and "." are resolved by name.
 void MakePathsAbsolute(SweepSpec& spec, std::string_view working_directory);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -8,7 +8,7 @@
 #include "coordinator/plan/sweep_file_reader.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 void SweepFileReader::ReadFactors(const YamlEntry& entry) {
   if (entry.value.kind != Kind::kMap) {
@@ -26,7 +26,7 @@ void SweepFileReader::ReadFactor(const YamlEntry& entry, const Part& part) {
   const absl::StatusOr<std::string> full = part.resolve(entry.key);
   if (part.field == "spec") factor_places_[full.value_or(entry.key)] = entry.key_place;
   if (entry.value.kind == Kind::kScalar && entry.value.text == "all") {
-    const SettingRule* rule = full.ok() ? FindSettingRule(*full) : nullptr;
+    const settings::SettingRule* rule = full.ok() ? settings::FindSettingRule(*full) : nullptr;
     if (rule != nullptr && rule->choices.empty()) {
       return Refuse(entry.value.place,
                     fmt::format("{}.{}: 'all' stands for every choice, and {} has none to list: expected {}", part.name,
@@ -115,7 +115,7 @@ void SweepFileReader::CheckPositionsStandAlone() {
   for (const char* key : {"method.input", "method.output"}) {
     if (const auto found = factor_places_.find(key); found != factor_places_.end()) {
       Refuse(found->second, fmt::format("factors: {} is set by 'positions' (line {}); keep one of the two",
-                                        ShortSettingName(key), positions_place_.line));
+                                        settings::ShortSettingName(key), positions_place_.line));
     }
   }
 }
@@ -159,17 +159,17 @@ void SweepFileReader::ReadMethodKey(const YamlEntry& entry, const Part& part, Me
   // Free names are for factors whose levels set several settings.
   if (!full.ok() && entry.value.kind != Kind::kMap) {
     std::vector<std::string> candidates = {"label", "positions"};
-    for (const SettingRule& rule : SettingRules()) {
+    for (const settings::SettingRule& rule : settings::SettingRules()) {
       candidates.push_back(rule.key.starts_with("method.") ? rule.key.substr(7) : rule.key);
     }
-    const std::string nearest = NearestName(entry.key, candidates);
+    const std::string nearest = settings::NearestName(entry.key, candidates);
     return Refuse(entry.key_place,
                   absl::IsInvalidArgument(full.status())
                       ? fmt::format("methods: {}", std::string(full.status().message()))
                       : fmt::format("'{}' is no setting of a method{}", entry.key,
                                     nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
   }
-  const SettingRule* rule = full.ok() ? FindSettingRule(*full) : nullptr;
+  const settings::SettingRule* rule = full.ok() ? settings::FindSettingRule(*full) : nullptr;
   // 'all' may be a value ("targets: all"); for choices it stands for each of them.
   const bool is_every_choice = rule != nullptr && !rule->choices.empty() && entry.value.text == "all";
   if (entry.value.kind != Kind::kScalar || is_every_choice) return ReadFactor(entry, part);
@@ -207,4 +207,4 @@ void SweepFileReader::ReadPatterns(const YamlEntry& entry, const std::string& li
   }
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -10,13 +10,13 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 // The settings' sections ("budget") and the settings that stand at the top ("base").
 std::vector<std::string> Sections() {
   std::vector<std::string> sections;
-  for (const SettingRule& rule : SettingRules()) {
+  for (const settings::SettingRule& rule : settings::SettingRules()) {
     const std::string section = rule.key.substr(0, rule.key.find('.'));
     if (section != rule.key && std::find(sections.begin(), sections.end(), section) == sections.end()) {
       sections.push_back(section);
@@ -27,7 +27,7 @@ std::vector<std::string> Sections() {
 
 std::vector<std::string> KeysOfSection(std::string_view section) {
   std::vector<std::string> keys;
-  for (const SettingRule& rule : SettingRules()) {
+  for (const settings::SettingRule& rule : settings::SettingRules()) {
     if (rule.key.starts_with(fmt::format("{}.", section))) keys.push_back(rule.key.substr(section.size() + 1));
   }
   return keys;
@@ -36,13 +36,13 @@ std::vector<std::string> KeysOfSection(std::string_view section) {
 }  // namespace
 
 std::string Suggestion(std::string_view key, const std::vector<std::string>& candidates) {
-  const std::string nearest = NearestName(key, candidates);
+  const std::string nearest = settings::NearestName(key, candidates);
   if (!nearest.empty()) return fmt::format("; did you mean '{}'?", nearest);
   return fmt::format("; there are: {}", fmt::join(candidates, ", "));
 }
 
 SweepFileReader::Part SweepFileReader::WholeSpec() {
-  return {"spec", "factors", file_.spec.factors, file_.spec.positions, &ResolveSettingKey};
+  return {"spec", "factors", file_.spec.factors, file_.spec.positions, &settings::ResolveSettingKey};
 }
 
 std::vector<FileProblem> SweepFileReader::Read(const YamlNode& root) && {
@@ -126,7 +126,7 @@ void SweepFileReader::ReadNumber(const YamlEntry& entry, std::string_view key, c
 }
 
 void SweepFileReader::ReadSettings(const YamlEntry& entry, const std::vector<std::string>& sections) {
-  if (FindSettingRule(entry.key) != nullptr && entry.key.find('.') == std::string::npos) {
+  if (settings::FindSettingRule(entry.key) != nullptr && entry.key.find('.') == std::string::npos) {
     return ReadSetting(entry.key, entry.value);
   }
   if (std::find(sections.begin(), sections.end(), entry.key) == sections.end()) return RefuseTopKey(entry, sections);
@@ -137,7 +137,7 @@ void SweepFileReader::ReadSettings(const YamlEntry& entry, const std::vector<std
   }
   for (const YamlEntry& setting : entry.value.entries) {
     const std::string key = fmt::format("{}.{}", entry.key, setting.key);
-    if (FindSettingRule(key) == nullptr) {
+    if (settings::FindSettingRule(key) == nullptr) {
       Refuse(setting.key_place, fmt::format("'{}' is not a key of '{}'{}", setting.key, entry.key,
                                             Suggestion(setting.key, KeysOfSection(entry.key))));
     } else {
@@ -148,8 +148,8 @@ void SweepFileReader::ReadSettings(const YamlEntry& entry, const std::vector<std
 
 void SweepFileReader::RefuseTopKey(const YamlEntry& entry, const std::vector<std::string>& sections) {
   std::vector<std::string> homes;
-  for (const SettingRule& rule : SettingRules()) {
-    if (ShortSettingName(rule.key) == entry.key || rule.key == entry.key)
+  for (const settings::SettingRule& rule : settings::SettingRules()) {
+    if (settings::ShortSettingName(rule.key) == entry.key || rule.key == entry.key)
       homes.push_back(rule.key.substr(0, rule.key.find('.')));
   }
   if (!homes.empty()) {
@@ -160,7 +160,7 @@ void SweepFileReader::RefuseTopKey(const YamlEntry& entry, const std::vector<std
   for (const StructureKey& key : SweepFileStructure()) {
     if (key.key.find('.') == std::string::npos) candidates.push_back(key.key);
   }
-  for (const SettingRule& rule : SettingRules()) {
+  for (const settings::SettingRule& rule : settings::SettingRules()) {
     if (rule.key.find('.') == std::string::npos) candidates.push_back(rule.key);
   }
   Refuse(entry.key_place,
@@ -168,7 +168,7 @@ void SweepFileReader::RefuseTopKey(const YamlEntry& entry, const std::vector<std
 }
 
 void SweepFileReader::ReadSetting(const std::string& key, const YamlNode& value) {
-  const SettingRule& rule = *FindSettingRule(key);
+  const settings::SettingRule& rule = *settings::FindSettingRule(key);
   file_.places[fmt::format("spec.settings[\"{}\"]", key)] = value.place;
   if (value.kind == Kind::kScalar) {
     file_.spec.settings[key] = value.text;
@@ -176,9 +176,9 @@ void SweepFileReader::ReadSetting(const std::string& key, const YamlNode& value)
   }
   if (value.kind == Kind::kList) {
     return Refuse(value.place, fmt::format("{}: expected {}, found a list; to vary it, list its values under 'factors'",
-                                           key, ExpectedValue(rule)));
+                                           key, settings::ExpectedValue(rule)));
   }
-  Refuse(value.place, fmt::format("{}: expected {}, found {}", key, ExpectedValue(rule), value.Describe()));
+  Refuse(value.place, fmt::format("{}: expected {}, found {}", key, settings::ExpectedValue(rule), value.Describe()));
 }
 
 void SweepFileReader::ReadRetry(const YamlEntry& entry) {
@@ -261,4 +261,4 @@ void SweepFileReader::CheckMode() {
   }
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

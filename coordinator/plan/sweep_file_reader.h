@@ -10,7 +10,7 @@
 #include "coordinator/plan/sweep_file.h"
 #include "coordinator/plan/yaml_tree.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 class SweepFileReader {
  public:
@@ -75,4 +75,4 @@ class SweepFileReader {
 // "; did you mean 'x'?", or which there are.
 std::string Suggestion(std::string_view key, const std::vector<std::string>& candidates);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

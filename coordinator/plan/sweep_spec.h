@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "common/settings/settings.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 // What the sweep varies, and the levels it takes, in the order in which tables show them: one setting, or a name of its
 // own whose levels set several settings together.
@@ -82,7 +82,7 @@ struct SweepSpec {
   std::map<std::string, std::string> settings;
   // What the settings that neither these nor the factors give are taken to be. Version 0 in a spec as written: Plan::
   // Create takes this program's. A canonical spec has them, so that a stored sweep means the same under every program.
-  SettingDefaults defaults;
+  settings::SettingDefaults defaults;
   // When not empty, the sweep is the union of these designs: its first factor is "method", each entry's own factors
   // come next, and every entry is crossed with `factors`.
   std::vector<MethodSpec> methods;
@@ -108,4 +108,4 @@ struct SweepSpec {
   bool operator==(const SweepSpec&) const = default;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

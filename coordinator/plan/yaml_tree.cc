@@ -10,7 +10,7 @@
 
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 FilePlace PlaceOf(const YAML::Mark& mark) {
@@ -197,4 +197,4 @@ absl::StatusOr<YamlNode> ParseYaml(std::string_view text, FileProblem& problem) 
   return root;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

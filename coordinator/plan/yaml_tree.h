@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 
 // Both count from 1; 0:0 means "nowhere in particular".
 struct FilePlace {
@@ -55,4 +55,4 @@ inline constexpr size_t kMaxYamlNodes = 200'000;
 // is kNull.
 absl::StatusOr<YamlNode> ParseYaml(std::string_view text, FileProblem& problem);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -3,28 +3,28 @@
 #include "common/error_details.h"
 #include "google/protobuf/util/time_util.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan_proto {
 namespace {
 
-std::vector<CellPattern> PatternsFromProto(const google::protobuf::RepeatedPtrField<v1::Exclusion>& protos) {
-  std::vector<CellPattern> patterns;
+std::vector<plan::CellPattern> PatternsFromProto(const google::protobuf::RepeatedPtrField<v1::Exclusion>& protos) {
+  std::vector<plan::CellPattern> patterns;
   for (const v1::Exclusion& proto : protos) patterns.emplace_back(proto.levels().begin(), proto.levels().end());
   return patterns;
 }
 
-void PatternsToProto(const std::vector<CellPattern>& patterns,
+void PatternsToProto(const std::vector<plan::CellPattern>& patterns,
                      google::protobuf::RepeatedPtrField<v1::Exclusion>* protos) {
-  for (const CellPattern& pattern : patterns) {
+  for (const plan::CellPattern& pattern : patterns) {
     v1::Exclusion* proto = protos->Add();
     for (const auto& [key, level] : pattern) (*proto->mutable_levels())[key] = level;
   }
 }
 
-std::vector<SweepFactor> FactorsFromProto(const google::protobuf::RepeatedPtrField<v1::Factor>& protos) {
-  std::vector<SweepFactor> factors;
+std::vector<plan::SweepFactor> FactorsFromProto(const google::protobuf::RepeatedPtrField<v1::Factor>& protos) {
+  std::vector<plan::SweepFactor> factors;
   for (const v1::Factor& proto : protos) {
-    SweepFactor& factor =
-        factors.emplace_back(SweepFactor{.key = proto.key(), .levels = {proto.levels().begin(), proto.levels().end()}});
+    plan::SweepFactor& factor = factors.emplace_back(
+        plan::SweepFactor{.key = proto.key(), .levels = {proto.levels().begin(), proto.levels().end()}});
     for (const v1::LevelSettings& level : proto.settings()) {
       factor.settings.emplace_back(level.values().begin(), level.values().end());
     }
@@ -32,8 +32,9 @@ std::vector<SweepFactor> FactorsFromProto(const google::protobuf::RepeatedPtrFie
   return factors;
 }
 
-void FactorsToProto(const std::vector<SweepFactor>& factors, google::protobuf::RepeatedPtrField<v1::Factor>* protos) {
-  for (const SweepFactor& factor : factors) {
+void FactorsToProto(const std::vector<plan::SweepFactor>& factors,
+                    google::protobuf::RepeatedPtrField<v1::Factor>* protos) {
+  for (const plan::SweepFactor& factor : factors) {
     v1::Factor* proto = protos->Add();
     proto->set_key(factor.key);
     for (const std::string& level : factor.levels) proto->add_levels(level);
@@ -43,15 +44,16 @@ void FactorsToProto(const std::vector<SweepFactor>& factors, google::protobuf::R
   }
 }
 
-std::vector<PositionPairSpec> PositionsFromProto(const google::protobuf::RepeatedPtrField<v1::PositionPair>& protos) {
-  std::vector<PositionPairSpec> positions;
+std::vector<plan::PositionPairSpec> PositionsFromProto(
+    const google::protobuf::RepeatedPtrField<v1::PositionPair>& protos) {
+  std::vector<plan::PositionPairSpec> positions;
   for (const v1::PositionPair& pair : protos) positions.push_back({.input = pair.input(), .output = pair.output()});
   return positions;
 }
 
-void PositionsToProto(const std::vector<PositionPairSpec>& positions,
+void PositionsToProto(const std::vector<plan::PositionPairSpec>& positions,
                       google::protobuf::RepeatedPtrField<v1::PositionPair>* protos) {
-  for (const PositionPairSpec& pair : positions) {
+  for (const plan::PositionPairSpec& pair : positions) {
     v1::PositionPair* proto = protos->Add();
     proto->set_input(pair.input);
     proto->set_output(pair.output);
@@ -73,8 +75,8 @@ absl::StatusOr<absl::Duration> BackoffFromProto(const v1::RetryPolicy& proto) {
 
 }  // namespace
 
-absl::StatusOr<SweepSpec> SpecFromProto(const v1::SweepSpec& proto) {
-  SweepSpec spec;
+absl::StatusOr<plan::SweepSpec> SpecFromProto(const v1::SweepSpec& proto) {
+  plan::SweepSpec spec;
   spec.display_name = proto.display_name();
   spec.settings.insert(proto.settings().begin(), proto.settings().end());
   spec.factors = FactorsFromProto(proto.factors());
@@ -99,8 +101,8 @@ absl::StatusOr<SweepSpec> SpecFromProto(const v1::SweepSpec& proto) {
   if (proto.has_search()) {
     const v1::Search& search = proto.search();
     spec.search = {.curve = search.curve(),
-                   .direction = static_cast<SearchSpec::Direction>(search.direction()),
-                   .reduction = search.reduction() == 0 ? SearchSpec().reduction : search.reduction(),
+                   .direction = static_cast<plan::SearchSpec::Direction>(search.direction()),
+                   .reduction = search.reduction() == 0 ? plan::SearchSpec().reduction : search.reduction(),
                    .min_steps = search.min_steps()};
   }
   spec.source_text = proto.source_text();
@@ -109,18 +111,19 @@ absl::StatusOr<SweepSpec> SpecFromProto(const v1::SweepSpec& proto) {
   return spec;
 }
 
-absl::StatusOr<SweepSpec> StoredSpecFromProto(const v1::SweepSpec& proto) {
-  absl::StatusOr<SweepSpec> spec = SpecFromProto(proto);
-  if (spec.ok() && spec->defaults == SettingDefaults()) spec->defaults = SettingDefaults::OfVersion(1);
+absl::StatusOr<plan::SweepSpec> StoredSpecFromProto(const v1::SweepSpec& proto) {
+  absl::StatusOr<plan::SweepSpec> spec = SpecFromProto(proto);
+  if (spec.ok() && spec->defaults == settings::SettingDefaults())
+    spec->defaults = settings::SettingDefaults::OfVersion(1);
   return spec;
 }
 
-v1::SweepSpec SpecToProto(const SweepSpec& spec) {
+v1::SweepSpec SpecToProto(const plan::SweepSpec& spec) {
   v1::SweepSpec proto;
   proto.set_display_name(spec.display_name);
   for (const auto& [key, value] : spec.settings) (*proto.mutable_settings())[key] = value;
   FactorsToProto(spec.factors, proto.mutable_factors());
-  for (const MethodSpec& method : spec.methods) {
+  for (const plan::MethodSpec& method : spec.methods) {
     v1::Method* added = proto.add_methods();
     added->set_label(method.label);
     added->mutable_settings()->insert(method.settings.begin(), method.settings.end());
@@ -149,11 +152,11 @@ v1::SweepSpec SpecToProto(const SweepSpec& spec) {
     search.set_min_steps(spec.search->min_steps);
   }
   proto.set_source_text(spec.source_text);
-  if (spec.defaults != SettingDefaults()) {
+  if (spec.defaults != settings::SettingDefaults()) {
     proto.mutable_defaults()->set_version(spec.defaults.version);
     proto.mutable_defaults()->mutable_values()->insert(spec.defaults.values.begin(), spec.defaults.values.end());
   }
   return proto;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan_proto

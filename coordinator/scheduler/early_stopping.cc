@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 std::optional<int64_t> EarlyStopping::RungAt(int64_t step) const {
   if (step < rules_.min_steps) return std::nullopt;
@@ -51,4 +51,4 @@ int64_t EarlyStopping::FinishAfter(int64_t trial) const {
   return found == trials_.end() ? 0 : found->second.finish_after;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

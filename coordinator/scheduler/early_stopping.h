@@ -18,7 +18,7 @@
 
 #include "coordinator/scheduler/model.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 // That a trial has come to a rung. Stored.
 struct RungNote {
@@ -63,4 +63,4 @@ class EarlyStopping {
   std::map<std::pair<int64_t, int64_t>, std::vector<double>> rungs_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -13,7 +13,7 @@
 #include "coordinator/scheduler/early_stopping.h"
 #include "coordinator/scheduler/model.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 // JSON object of cell i, {"scale": "1", …}. Called once per cell, in order, while the transaction is open.
 using CellLevelsJson = std::function<std::string(int64_t)>;
@@ -169,4 +169,4 @@ using Effect =
                  RecordArtifact, UpsertWorker, CountWorker, ForgetWorker, RecordRequest>;
 using Effects = std::vector<Effect>;
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -14,7 +14,7 @@
 #include "common/random_source.h"
 #include "common/trial_state.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 // A sweep's number in the store: short, so that a million trials can carry it. Never reused while the sweep's rows
 // exist.
@@ -264,4 +264,4 @@ struct ArtifactRecord {
   int64_t epoch = 0;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <utility>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 // SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine and standard library.
@@ -86,4 +86,4 @@ std::optional<int64_t> RunQueue::Pop() {
   return next;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -10,7 +10,7 @@
 #include <tuple>
 #include <vector>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 // A sweep whose trials do not all need the same of a worker (SweepNeeds) has a queue for each class; each keeps to the
 // one order of the sweep.
@@ -58,4 +58,4 @@ class RunQueue {
   int64_t ordered_replicate_ = -1;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

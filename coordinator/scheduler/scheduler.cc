@@ -8,7 +8,7 @@
 #include "coordinator/scheduler/scheduler_parts.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 // Workers in one turn.
@@ -430,4 +430,4 @@ std::vector<RunningAttempt> Scheduler::Running(const std::string& sweep_id, cons
   return running;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -31,7 +31,7 @@
 #include "coordinator/scheduler/sweep_transitions.h"
 #include "coordinator/scheduler/worker_table.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 // The moment of an event: leases by the first, what people read by the second. The first is serving time
 // (service/serving_clock.h): it stands still while the coordinator does.
@@ -417,4 +417,4 @@ class Scheduler {
 // FNV-1a over the result's scores, bit for bit: tells a repeated completion from a different one.
 uint64_t DigestOf(const Result& result);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -7,7 +7,7 @@
 #include "coordinator/scheduler/scheduler_parts.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 constexpr size_t kRememberedDurations = 101;
@@ -168,4 +168,4 @@ void Scheduler::GiveBack(Attempt& attempt, const Now& now, Effects& effects) {
   EndSweepIfDone(sweep, now, effects);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

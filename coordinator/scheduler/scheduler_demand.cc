@@ -7,7 +7,7 @@
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/scheduler/scheduler_parts.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 std::optional<double> Scheduler::MedianSeconds(const Sweep& sweep) {
   if (sweep.durations.empty()) return std::nullopt;
@@ -49,4 +49,4 @@ Scheduler::Demand Scheduler::DemandAt(const Now& now) const {
   return demand;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

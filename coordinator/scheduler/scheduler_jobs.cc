@@ -7,7 +7,7 @@
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/scheduler/scheduler_parts.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 // How many trials a step may pass over for each one that it changes: they cost a look in memory, or a row read.
@@ -182,4 +182,4 @@ void Scheduler::FinishJob(Sweep& sweep, const Now& now, Effects& effects) {
   }
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

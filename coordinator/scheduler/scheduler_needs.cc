@@ -5,7 +5,7 @@
 #include "coordinator/scheduler/scheduler_parts.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 const Scheduler::Fleet& Scheduler::FleetAt(const Now& now) const {
   if (fleet_ && fleet_->at == now.monotonic) return *fleet_;
@@ -90,4 +90,4 @@ std::vector<WaitingTrials> Scheduler::Waiting(const Now& now, size_t most) const
   return waiting;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

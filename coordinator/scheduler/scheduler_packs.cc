@@ -13,7 +13,7 @@
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/scheduler/scheduler_parts.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 constexpr absl::Duration kCountEvery = absl::Seconds(1);
@@ -78,4 +78,4 @@ int64_t Scheduler::PackSize(const WorkerEntry& worker, const Next& first, const 
   return std::min<int64_t>(worker.record.pack_slots, (trials + workers - 1) / workers);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -10,7 +10,7 @@
 
 #include "coordinator/scheduler/scheduler.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 // A record of a request takes some 300 bytes.
 inline constexpr size_t kRememberedRequests = 100000;
@@ -100,4 +100,4 @@ struct Scheduler::Attempt {
   std::set<std::string> artifacts;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

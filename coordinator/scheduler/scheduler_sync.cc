@@ -9,7 +9,7 @@
 #include "coordinator/scheduler/scheduler_parts.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 // Of one attempt: what it shows at a time must fit a message, and be read by people.
@@ -381,4 +381,4 @@ std::vector<std::string> Scheduler::TakeWoken() {
   return woken;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

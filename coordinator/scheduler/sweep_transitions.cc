@@ -4,7 +4,7 @@
 
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 constexpr SweepState kRefused{};
@@ -62,4 +62,4 @@ const char* NameOf(SweepVerb verb) {
   return "changed";
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

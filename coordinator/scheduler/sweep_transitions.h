@@ -4,7 +4,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/scheduler/model.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 enum class SweepVerb { kPause, kResume, kStop, kCancel };
 
@@ -15,4 +15,4 @@ absl::StatusOr<SweepState> Apply(SweepVerb verb, SweepState state);
 const char* NameOf(SweepState state);
 const char* NameOf(SweepVerb verb);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 WorkerEntry* WorkerTable::Find(const std::string& id) {
   const auto found = workers_.find(id);
@@ -131,4 +131,4 @@ absl::Duration WorkerTable::NextDeadline() const {
   return set_aside_.empty() ? absl::InfiniteDuration() : set_aside_.begin()->first;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

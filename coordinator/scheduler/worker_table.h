@@ -12,7 +12,7 @@
 #include "absl/time/time.h"
 #include "coordinator/scheduler/model.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 struct WorkerEntry {
   WorkerRecord record;
@@ -102,4 +102,4 @@ class WorkerTable {
   std::set<std::pair<absl::Time, std::string>> last_seen_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

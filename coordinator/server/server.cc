@@ -22,10 +22,10 @@
 #include "coordinator/api/handlers.h"
 #include "coordinator/engine/sweep_versions.h"
 #include "coordinator/engine/trial_needs.h"
-#include "coordinator/grpc/grpc_server.h"
 #include "coordinator/http/front.h"
 #include "coordinator/metrics/metrics.h"
 #include "coordinator/notify/notifier.h"
+#include "coordinator/rpc/grpc_server.h"
 #include "coordinator/store/data_folder.h"
 #include "coordinator/store/data_guard.h"
 #include "coordinator/store/lock_file.h"
@@ -33,7 +33,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::server {
 namespace {
 
 // On which bodies of calls run; they wait for the engine and the disk, never for a client. Of one client this many may
@@ -47,7 +47,8 @@ absl::Status MakeDataFolder(const std::string& path) {
 }
 
 // DATA/credentials: under TLS, what programs of the same user need beside the token. Removed where there is no TLS.
-absl::Status WriteLocalCredentials(const std::string& folder, const std::string& address, const ServerTls& tls) {
+absl::Status WriteLocalCredentials(const std::string& folder, const std::string& address,
+                                   const access::ServerTls& tls) {
   const std::string path = folder + "/credentials";
   if (!tls.on() || !tls.authority() || !tls.issues_own_certificate()) {
     ::unlink(path.c_str());
@@ -55,7 +56,8 @@ absl::Status WriteLocalCredentials(const std::string& folder, const std::string&
   }
   LOUPE_ASSIGN_OR_RETURN(std::string token, ReadFile(folder + "/token"));
   token.resize(std::min(token.size(), token.find_first_of("\r\n")));
-  LOUPE_ASSIGN_OR_RETURN(const Certificate made, tls.authority()->IssueClient("admin", kLongestClientCertificate));
+  LOUPE_ASSIGN_OR_RETURN(const access::Certificate made,
+                         tls.authority()->IssueClient("admin", access::kLongestClientCertificate));
   return WritePrivateFile(path, ToText({.comment = "the administrator, for this machine",
                                         .address = fmt::format("localhost{}", address.substr(address.rfind(':'))),
                                         .token = token,
@@ -65,14 +67,15 @@ absl::Status WriteLocalCredentials(const std::string& folder, const std::string&
 }
 
 // The logs of the sweeps that there are.
-absl::StatusOr<std::unique_ptr<TrialLogs>> OpenLogs(const std::string& folder, StoreReader& store) {
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps,
+absl::StatusOr<std::unique_ptr<store::TrialLogs>> OpenLogs(const std::string& folder, store::StoreReader& store) {
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<scheduler::SweepRecord> sweeps,
                          store.ListSweeps(0, std::numeric_limits<int64_t>::max()));
   std::set<std::string> uids;
-  for (const SweepRecord& sweep : sweeps) {
-    if (!sweep.has_job(JobKind::kDelete)) uids.insert(sweep.uid);
+  for (const scheduler::SweepRecord& sweep : sweeps) {
+    if (!sweep.has_job(scheduler::JobKind::kDelete)) uids.insert(sweep.uid);
   }
-  auto logs = std::make_unique<TrialLogs>(TrialLogs::Options{.database = {.path = folder + kLogsFile}});
+  auto logs =
+      std::make_unique<store::TrialLogs>(store::TrialLogs::Options{.database = {.path = folder + store::kLogsFile}});
   logs->KeepOnly(uids);
   return logs;
 }
@@ -103,37 +106,37 @@ struct Server::Parts {
   std::string folder;
   std::string address;
   std::string http_address;
-  std::unique_ptr<LockFile> lock;
+  std::unique_ptr<store::LockFile> lock;
   // Goes after the store, whose end makes the log part of the database.
-  std::optional<RunningMark> running;
-  std::unique_ptr<SqliteStore> store;
-  std::unique_ptr<ArtifactFolder> artifacts;
-  std::unique_ptr<TrialLogs> logs;
-  SpanExporter* spans = nullptr;
-  std::unique_ptr<SweepTraces> traces;
-  WorkerTelemetryTable telemetry;
-  std::unique_ptr<AccessControl> access;
-  std::unique_ptr<ServerTls> tls;
+  std::optional<store::RunningMark> running;
+  std::unique_ptr<store::SqliteStore> store;
+  std::unique_ptr<store::ArtifactFolder> artifacts;
+  std::unique_ptr<store::TrialLogs> logs;
+  loupe::trace::SpanExporter* spans = nullptr;
+  std::unique_ptr<trace::SweepTraces> traces;
+  engine::WorkerTelemetryTable telemetry;
+  std::unique_ptr<access::AccessControl> access;
+  std::unique_ptr<access::ServerTls> tls;
   // Where HTTP is reachable and gRPC is not, or the other way round.
-  std::unique_ptr<ServerTls> own_http_tls;
-  std::unique_ptr<AuditLog> audit;
-  RateLimiter limiter;
-  SweepVersions versions;
-  PlanCache plans;
+  std::unique_ptr<access::ServerTls> own_http_tls;
+  std::unique_ptr<access::AuditLog> audit;
+  access::RateLimiter limiter;
+  engine::SweepVersions versions;
+  engine::PlanCache plans;
   http::EventFeeds feeds;
-  Metrics metrics;
-  std::unique_ptr<Notifier> notifier;
+  metrics::Metrics metrics;
+  std::unique_ptr<notify::Notifier> notifier;
   std::mutex health_mutex;
   bool healthy = true;
   bool stopping = false;
-  std::unique_ptr<Engine> engine;
-  std::unique_ptr<OpenCalls> calls;
-  std::unique_ptr<AccessWatch> access_watch;
-  std::optional<Handlers> handlers;
-  std::unique_ptr<EngineThread> thread;
-  std::unique_ptr<WorkPool> pool;
-  std::unique_ptr<AnalysisRunner> analyses;
-  std::unique_ptr<GrpcServer> grpc;
+  std::unique_ptr<engine::Engine> engine;
+  std::unique_ptr<access::OpenCalls> calls;
+  std::unique_ptr<access::AccessWatch> access_watch;
+  std::optional<api::Handlers> handlers;
+  std::unique_ptr<engine::EngineThread> thread;
+  std::unique_ptr<api::WorkPool> pool;
+  std::unique_ptr<api::AnalysisRunner> analyses;
+  std::unique_ptr<rpc::GrpcServer> grpc;
   std::unique_ptr<http::Front> http;
 
   // The engine's thread learns how commits go before there is a front end to say it, and after.
@@ -145,13 +148,13 @@ struct Server::Parts {
   }
 
   // `listen`: as ServerOptions::http_listen. `handed`: sockets that it says the address of, or none.
-  absl::Status StartHttp(std::string listen, ListenSockets handed, const std::string& grpc_listen);
+  absl::Status StartHttp(std::string listen, access::ListenSockets handed, const std::string& grpc_listen);
 };
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const Clock& clock,
-                                                      RandomSource& random, HandedSockets handed) {
+                                                      RandomSource& random, access::HandedSockets handed) {
   // Whom a socket lets in decides about TLS, whoever opened it.
   const std::string listen = handed.grpc.empty() ? options.listen : handed.grpc.address();
   const std::string http_listen = handed.http.empty() ? options.http_listen : handed.http.address();
@@ -159,72 +162,75 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   auto parts = std::make_unique<Parts>();
   Parts& p = *parts;
   p.folder = options.data_folder;
-  LOUPE_ASSIGN_OR_RETURN(p.lock, LockFile::Acquire(p.folder + kLockFile));
-  LOUPE_RETURN_IF_ERROR(CheckDataFolder(p.folder));
-  LOUPE_ASSIGN_OR_RETURN(p.store, SqliteStore::Open({.path = p.folder + kDatabaseFile, .on_checkpoint = [&p] {
-                                                       if (p.running) p.running->Update();
-                                                     }}));
+  LOUPE_ASSIGN_OR_RETURN(p.lock, store::LockFile::Acquire(p.folder + store::kLockFile));
+  LOUPE_RETURN_IF_ERROR(store::CheckDataFolder(p.folder));
+  LOUPE_ASSIGN_OR_RETURN(p.store,
+                         store::SqliteStore::Open({.path = p.folder + store::kDatabaseFile, .on_checkpoint = [&p] {
+                                                     if (p.running) p.running->Update();
+                                                   }}));
   p.running.emplace(p.folder);
-  LOUPE_ASSIGN_OR_RETURN(p.artifacts, ArtifactFolder::Open(p.folder + kArtifactsFolder));
+  LOUPE_ASSIGN_OR_RETURN(p.artifacts, store::ArtifactFolder::Open(p.folder + store::kArtifactsFolder));
   LOUPE_ASSIGN_OR_RETURN(p.logs, OpenLogs(p.folder, *p.store));
   p.spans = options.spans;
-  p.traces = std::make_unique<SweepTraces>(p.folder + kTracesFile, *p.store, p.spans);
-  LOUPE_ASSIGN_OR_RETURN(p.access, AccessControl::Open(p.folder, clock));
-  LOUPE_ASSIGN_OR_RETURN(p.tls, ServerTls::Open(options.tls, listen, p.folder));
-  const bool http_is_reachable = !http_listen.empty() && http_listen != kHttpOff && !IsLoopback(http_listen);
-  if (http_listen != kHttpOff && http_is_reachable == IsLoopback(listen)) {
-    LOUPE_ASSIGN_OR_RETURN(p.own_http_tls,
-                           ServerTls::Open(options.tls, http_is_reachable ? http_listen : "127.0.0.1:0", p.folder));
+  p.traces = std::make_unique<trace::SweepTraces>(p.folder + trace::kTracesFile, *p.store, p.spans);
+  LOUPE_ASSIGN_OR_RETURN(p.access, access::AccessControl::Open(p.folder, clock));
+  LOUPE_ASSIGN_OR_RETURN(p.tls, access::ServerTls::Open(options.tls, listen, p.folder));
+  const bool http_is_reachable = !http_listen.empty() && http_listen != kHttpOff && !access::IsLoopback(http_listen);
+  if (http_listen != kHttpOff && http_is_reachable == access::IsLoopback(listen)) {
+    LOUPE_ASSIGN_OR_RETURN(p.own_http_tls, access::ServerTls::Open(
+                                               options.tls, http_is_reachable ? http_listen : "127.0.0.1:0", p.folder));
   }
-  LOUPE_ASSIGN_OR_RETURN(p.audit, AuditLog::Open(p.folder + "/audit.log"));
-  LOUPE_ASSIGN_OR_RETURN(p.notifier, Notifier::Start(p.folder, *p.store, clock, {.command = options.notify_command}));
-  p.engine = std::make_unique<Engine>(
-      options.scheduler, Engine::Deps{p.store.get(), &clock, &random,
-                                      [&p](bool healthy) {
-                                        if (healthy) spdlog::info("the store accepts commits again");
-                                        p.SetHealthy(healthy);
-                                      },
-                                      [&p](const Effects& committed, absl::Duration took) {
-                                        p.metrics.NoteCommit(committed, took);
-                                        p.versions.Note(committed);
-                                        p.feeds.Note(committed);
-                                        p.notifier->Note(committed);
-                                        p.traces->Note(committed);
-                                      },
-                                      [&p](const SweepRecord& sweep) { return CellsForJob(p.plans, sweep); },
-                                      [&p](const SweepRecord& sweep) { return NeedsOf(p.plans, sweep); }});
+  LOUPE_ASSIGN_OR_RETURN(p.audit, access::AuditLog::Open(p.folder + "/audit.log"));
+  LOUPE_ASSIGN_OR_RETURN(p.notifier,
+                         notify::Notifier::Start(p.folder, *p.store, clock, {.command = options.notify_command}));
+  p.engine = std::make_unique<engine::Engine>(
+      options.scheduler,
+      engine::Engine::Deps{p.store.get(), &clock, &random,
+                           [&p](bool healthy) {
+                             if (healthy) spdlog::info("the store accepts commits again");
+                             p.SetHealthy(healthy);
+                           },
+                           [&p](const scheduler::Effects& committed, absl::Duration took) {
+                             p.metrics.NoteCommit(committed, took);
+                             p.versions.Note(committed);
+                             p.feeds.Note(committed);
+                             p.notifier->Note(committed);
+                             p.traces->Note(committed);
+                           },
+                           [&p](const scheduler::SweepRecord& sweep) { return engine::CellsForJob(p.plans, sweep); },
+                           [&p](const scheduler::SweepRecord& sweep) { return engine::NeedsOf(p.plans, sweep); }});
   LOUPE_RETURN_IF_ERROR(p.engine->Recover());
-  p.thread = std::make_unique<EngineThread>(*p.engine, clock);
-  p.calls = std::make_unique<OpenCalls>(options.limits.open, clock);
-  p.access_watch = std::make_unique<AccessWatch>(*p.access, *p.calls, [&p] {
+  p.thread = std::make_unique<engine::EngineThread>(*p.engine, clock);
+  p.calls = std::make_unique<access::OpenCalls>(options.limits.open, clock);
+  p.access_watch = std::make_unique<access::AccessWatch>(*p.access, *p.calls, [&p] {
     p.tls->Refresh();
     if (p.own_http_tls != nullptr) p.own_http_tls->Refresh();
   });
-  p.pool = std::make_unique<WorkPool>(kPoolThreads, kMostWaiting);
-  p.analyses = std::make_unique<AnalysisRunner>(options.analysis, options.data_folder);
-  const Backend backend{.engine = p.thread.get(),
-                        .store = p.store.get(),
-                        .artifacts = p.artifacts.get(),
-                        .plans = &p.plans,
-                        .logs = p.logs.get(),
-                        .telemetry = &p.telemetry,
-                        .clock = &clock,
-                        .random = &random,
-                        .access = p.access.get(),
-                        .limiter = &p.limiter,
-                        .calls = p.calls.get(),
-                        .pool = p.pool.get(),
-                        .spans = p.spans,
-                        .traces = p.traces.get(),
-                        .limits = options.limits,
-                        .audit = [audit = p.audit.get()](const std::string& line) { audit->Append(line); }};
+  p.pool = std::make_unique<api::WorkPool>(kPoolThreads, kMostWaiting);
+  p.analyses = std::make_unique<api::AnalysisRunner>(options.analysis, options.data_folder);
+  const api::Backend backend{.engine = p.thread.get(),
+                             .store = p.store.get(),
+                             .artifacts = p.artifacts.get(),
+                             .plans = &p.plans,
+                             .logs = p.logs.get(),
+                             .telemetry = &p.telemetry,
+                             .clock = &clock,
+                             .random = &random,
+                             .access = p.access.get(),
+                             .limiter = &p.limiter,
+                             .calls = p.calls.get(),
+                             .pool = p.pool.get(),
+                             .spans = p.spans,
+                             .traces = p.traces.get(),
+                             .limits = options.limits,
+                             .audit = [audit = p.audit.get()](const std::string& line) { audit->Append(line); }};
   p.handlers.emplace(backend, *p.tls, *p.analyses, p.versions);
   p.feeds.Serve(*p.handlers);
   if (handed.grpc.empty()) {
-    LOUPE_ASSIGN_OR_RETURN(handed.grpc, ListenSockets::Open(listen, kListen));
+    LOUPE_ASSIGN_OR_RETURN(handed.grpc, access::ListenSockets::Open(listen, kListen));
   }
-  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<GrpcServer> grpc,
-                         GrpcServer::Start(std::move(handed.grpc), *p.tls, *p.handlers));
+  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<rpc::GrpcServer> grpc,
+                         rpc::GrpcServer::Start(std::move(handed.grpc), *p.tls, *p.handlers));
   {
     const std::lock_guard<std::mutex> lock_health(p.health_mutex);
     p.grpc = std::move(grpc);
@@ -237,23 +243,25 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
-absl::Status Server::Parts::StartHttp(std::string listen, ListenSockets handed, const std::string& grpc_listen) {
-  const ServerTls& http_tls = own_http_tls != nullptr ? *own_http_tls : *tls;
+absl::Status Server::Parts::StartHttp(std::string listen, access::ListenSockets handed,
+                                      const std::string& grpc_listen) {
+  const access::ServerTls& http_tls = own_http_tls != nullptr ? *own_http_tls : *tls;
   const http::FrontDeps deps{.handlers = *handlers, .feeds = feeds, .tls = http_tls, .metrics = [this] {
                                return metrics.Text({.engine = thread.get(),
                                                     .store = store.get(),
                                                     .calls = calls.get(),
                                                     .telemetry = &telemetry,
                                                     .spans = spans,
-                                                    .database = folder + kDatabaseFile,
+                                                    .database = folder + store::kDatabaseFile,
                                                     .version = LOUPE_VERSION});
                              }};
   const bool chosen = !listen.empty();
   if (!chosen) listen = HttpListenBeside(grpc->port(), grpc_listen);
-  absl::StatusOr<ListenSockets> sockets = handed.empty() ? ListenSockets::Open(listen, kHttpListen) : std::move(handed);
+  absl::StatusOr<access::ListenSockets> sockets =
+      handed.empty() ? access::ListenSockets::Open(listen, kHttpListen) : std::move(handed);
   if (absl::IsAlreadyExists(sockets.status()) && !chosen) {
     listen = "127.0.0.1:0";
-    sockets = ListenSockets::Open(listen, kHttpListen);
+    sockets = access::ListenSockets::Open(listen, kHttpListen);
   }
   LOUPE_RETURN_IF_ERROR(sockets.status());
   LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<http::Front> front, http::Front::Start(*std::move(sockets), {}, deps));
@@ -277,7 +285,7 @@ void Server::Stop(absl::Duration grace) {
   parts_->grpc->StopAccepting();
   if (parts_->http != nullptr) parts_->http->StopAccepting();
   // Held calls would last as long as the grace: they are answered now, and again if new ones come in between.
-  parts_->thread->Post([](Engine& engine) { engine.CancelAll(); });
+  parts_->thread->Post([](engine::Engine& engine) { engine.CancelAll(); });
   parts_->logs->EndWaits();
   parts_->analyses->Stop();
   parts_->grpc->Shutdown(grace);
@@ -295,4 +303,4 @@ Server::~Server() {
   parts_->thread.reset();
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::server

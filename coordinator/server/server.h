@@ -16,7 +16,7 @@
 #include "coordinator/api/analysis_runner.h"
 #include "coordinator/scheduler/scheduler.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::server {
 
 struct ServerOptions {
   // Holds coordinator.db, artifacts/, token, tokens, tls/, address, http_address, credentials, audit.log and lock. Made
@@ -27,15 +27,15 @@ struct ServerOptions {
   // The HTTP interface's "host:port". Empty: on loopback, at the port after gRPC's, or, where that is 0 or taken, a
   // free one. "off": none. Other than loopback means TLS as for gRPC.
   std::string http_listen;
-  TlsOptions tls;
-  ClientLimits limits;
+  access::TlsOptions tls;
+  access::ClientLimits limits;
   // How analyses run; the program is the coordinator's own unless another is named.
-  AnalysisOptions analysis = {.program = {"/proc/self/exe", "analyse"}};
-  SchedulerOptions scheduler;
+  api::AnalysisOptions analysis = {.program = {"/proc/self/exe", "analyse"}};
+  scheduler::SchedulerOptions scheduler;
   // NotifierOptions::command.
   std::string notify_command;
   // Where spans are sent; null: nowhere. Outlives the server.
-  SpanExporter* spans = nullptr;
+  loupe::trace::SpanExporter* spans = nullptr;
 };
 
 // Start … Stop once. Thread-safe after Start.
@@ -46,7 +46,7 @@ class Server {
   // errors of ListenSockets::Open; errors of the store name the file.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const Clock& clock = SystemClock(),
                                                        RandomSource& random = SystemRandom(),
-                                                       HandedSockets handed = {});
+                                                       access::HandedSockets handed = {});
   // Stops in order: health says NOT_SERVING, held calls are answered, calls under way get `grace`, the store is closed.
   ~Server();
   void Stop(absl::Duration grace);
@@ -62,4 +62,4 @@ class Server {
   std::unique_ptr<Parts> parts_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::server

@@ -7,7 +7,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 // Enumerations by their names in the contract (proto/loupe/v1); times as seconds since 1970; names and not keys.
@@ -120,4 +120,4 @@ absl::Status RenewAnalystViews(SqliteDb& db) {
   });
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 struct AnalystView {
   std::string_view name;
@@ -27,4 +27,4 @@ absl::Status RenewAnalystViews(SqliteDb& db);
 // Before a migration, which could not change a column that a view reads.
 absl::Status DropAnalystViews(SqliteDb& db);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

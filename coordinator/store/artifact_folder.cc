@@ -14,7 +14,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 constexpr size_t kMaxNameLength = 128;
@@ -208,4 +208,4 @@ absl::StatusOr<std::vector<std::string>> ArtifactFolder::List() const {
   return digests;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "common/sha256.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // A name that a worker may give an artifact: 1–128 of [A-Za-z0-9._-], not starting with '.': nothing that a path, a
 // shell or an archive reads as anything else. INVALID_ARGUMENT otherwise.
@@ -72,4 +72,4 @@ class ArtifactFolder {
   std::string root_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -7,7 +7,7 @@
 #include "coordinator/store/migrations.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 constexpr char kCountSql[] =
@@ -78,4 +78,4 @@ absl::StatusOr<std::vector<std::string>> IntegrityFindings(SqliteDb& db, int mos
   return findings;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // In every data folder, and in every copy of one.
 inline constexpr char kDatabaseFile[] = "/coordinator.db";
@@ -55,4 +55,4 @@ absl::Status WithProgress(SqliteDb& db, const ProgressFn& progress, const std::f
 // What integrity_check finds, a line each, at most `most`; empty when the file is sound. Reads all of it.
 absl::StatusOr<std::vector<std::string>> IntegrityFindings(SqliteDb& db, int most, const ProgressFn& progress);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -17,7 +17,7 @@
 #include "coordinator/store/sqlite_db.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 constexpr char kRunningFile[] = "/running";
@@ -107,4 +107,4 @@ void RunningMark::Update() const {
 
 RunningMark::~RunningMark() { ::unlink((folder_ + kRunningFile).c_str()); }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

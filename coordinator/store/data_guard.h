@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // Of a folder that a coordinator is to be started on; its lock is held. FAILED_PRECONDITION, with what to do:
 // - the database is missing or empty, and artifacts, tokens or an audit log say that there was one;
@@ -45,4 +45,4 @@ struct FileIdentity {
 // Unset when there is no such file.
 std::optional<FileIdentity> IdentityOf(const std::string& path);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

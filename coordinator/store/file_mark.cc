@@ -3,7 +3,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 absl::StatusOr<FileMark> ReadFileMark(SqliteDb& db) {
   FileMark mark;
@@ -33,4 +33,4 @@ absl::Status MakeOrCheckSchema(SqliteDb& db, const OneSchema& schema) {
   });
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 struct FileMark {
   int32_t application = 0;
@@ -28,4 +28,4 @@ struct OneSchema {
 // version.
 absl::Status MakeOrCheckSchema(SqliteDb& db, const OneSchema& schema);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -15,7 +15,7 @@
 #include "coordinator/scheduler/effects.h"
 #include "coordinator/scheduler/model.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // A trial as the scheduler needs it after a restart.
 struct TrialSeed {
@@ -29,7 +29,7 @@ struct TrialSeed {
 
 // An attempt that was running when the coordinator stopped.
 struct LiveAttempt {
-  TrialKey trial;
+  scheduler::TrialKey trial;
   int64_t epoch = 0;
   std::string token_sha256;
   std::string worker;
@@ -46,13 +46,13 @@ struct LiveAttempt {
 class RecoverySink {
  public:
   virtual ~RecoverySink() = default;
-  virtual void OnSweep(SweepRecord sweep) = 0;
-  virtual void OnTrial(SweepKey sweep, const TrialSeed& trial) = 0;
-  virtual void OnInput(RecordInput input) = 0;
-  virtual void OnRung(const NoteRung& rung) = 0;
-  virtual void OnWorker(WorkerRecord worker) = 0;
+  virtual void OnSweep(scheduler::SweepRecord sweep) = 0;
+  virtual void OnTrial(scheduler::SweepKey sweep, const TrialSeed& trial) = 0;
+  virtual void OnInput(scheduler::RecordInput input) = 0;
+  virtual void OnRung(const scheduler::NoteRung& rung) = 0;
+  virtual void OnWorker(scheduler::WorkerRecord worker) = 0;
   virtual void OnLiveAttempt(LiveAttempt attempt) = 0;
-  virtual void OnRequest(RecordRequest request) = 0;
+  virtual void OnRequest(scheduler::RecordRequest request) = 0;
 };
 
 class Journal {
@@ -63,10 +63,10 @@ class Journal {
   // FAILED_PRECONDITION when the file is read-only, DATA_LOSS when it is damaged, ALREADY_EXISTS or INTERNAL when a
   // constraint refuses an effect. After an error nothing of `effects` is kept (after an I/O error in the commit itself
   // the outcome is unknown until Recover shows it).
-  virtual absl::Status Commit(const Effects& effects) = 0;
+  virtual absl::Status Commit(const scheduler::Effects& effects) = 0;
 
   // The whole state, from one snapshot.
   virtual absl::Status Recover(RecoverySink& sink) = 0;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

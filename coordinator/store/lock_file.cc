@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -42,4 +42,4 @@ LockFile::~LockFile() {
   ::close(folder_fd_);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // Held from Acquire to destruction, and let go by the kernel when the process dies, however it dies.
 class LockFile {
@@ -24,4 +24,4 @@ class LockFile {
   const int fd_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

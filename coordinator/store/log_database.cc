@@ -6,7 +6,7 @@
 #include "common/status_macros.h"
 #include "coordinator/store/file_mark.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 constexpr int kLogsApplicationId = 0x4c6f474c;
@@ -222,4 +222,4 @@ absl::StatusOr<int64_t> LogDatabase::Last(const LoggedAttempt& attempt) {
   return row.last;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -17,7 +17,7 @@
 #include "absl/time/time.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // In every data folder; no part of a backup.
 inline constexpr char kLogsFile[] = "/logs.db";
@@ -95,4 +95,4 @@ class LogDatabase {
   int64_t stored_bytes_ = 0;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -9,7 +9,7 @@
 #include "coordinator/store/file_mark.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 // Times are microseconds of Unix time, durations microseconds. Enumerations are the numbers in scheduler/model.h.
@@ -213,7 +213,7 @@ void AppendDefaultsOfVersion1(sqlite3_context* context, int, sqlite3_value** val
     return static_cast<char>(number << 3 | 2) + varint(bytes.size()) + bytes;
   };
   std::string defaults = {1 << 3, 1};  // SettingDefaults.version = 1
-  for (const auto& [key, value] : SettingDefaults::OfVersion(1).values) {
+  for (const auto& [key, value] : settings::SettingDefaults::OfVersion(1).values) {
     defaults += field(2, field(1, key) + field(2, value));
   }
   const void* bytes = sqlite3_value_blob(values[0]);
@@ -277,4 +277,4 @@ absl::Status Migrate(SqliteDb& db) {
   return RenewAnalystViews(db);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -5,7 +5,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // "Loup" in PRAGMA application_id: tells our files from other SQLite databases.
 inline constexpr int32_t kApplicationId = 0x4c6f7570;
@@ -20,4 +20,4 @@ absl::Status Migrate(SqliteDb& db);
 // The version that the file has; 0 for an empty one. FAILED_PRECONDITION as Migrate's.
 absl::StatusOr<int> StoredSchemaVersion(SqliteDb& db);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -7,7 +7,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 // synchronous=FULL: a commit is on the disk before it is acknowledged (NORMAL may lose it in a power cut).
@@ -143,4 +143,4 @@ void SqliteDb::Bind(sqlite3_stmt* statement, int at, Blob value) {
                       SQLITE_STATIC);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

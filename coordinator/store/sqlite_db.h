@@ -18,7 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // The current row of a query. Valid only inside ForEach's callback.
 class SqliteRow {
@@ -128,4 +128,4 @@ class SqliteDb {
   std::unordered_map<const char*, sqlite3_stmt*> statements_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

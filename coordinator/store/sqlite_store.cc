@@ -21,50 +21,60 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 // One overload per effect; std::visit makes sure that none is forgotten.
 struct Writer {
   SqliteDb& db;
 
-  absl::Status operator()(const InsertSweep& effect) const {
+  absl::Status operator()(const scheduler::InsertSweep& effect) const {
     LOUPE_RETURN_IF_ERROR(sweeps_table::Insert(db, effect.sweep));
     if (!effect.cell_levels_json) return absl::OkStatus();
     return trials_table::Insert(
         db, {effect.sweep.key, effect.sweep.cells, 0, effect.sweep.trials(), effect.cell_levels_json});
   }
-  absl::Status operator()(const InsertTrials& effect) const { return trials_table::Insert(db, effect); }
-  absl::Status operator()(const UpdateSweep& effect) const { return sweeps_table::UpdateState(db, effect.sweep); }
-  absl::Status operator()(const PurgeSweep& effect) const {
+  absl::Status operator()(const scheduler::InsertTrials& effect) const { return trials_table::Insert(db, effect); }
+  absl::Status operator()(const scheduler::UpdateSweep& effect) const {
+    return sweeps_table::UpdateState(db, effect.sweep);
+  }
+  absl::Status operator()(const scheduler::PurgeSweep& effect) const {
     LOUPE_ASSIGN_OR_RETURN(const bool gone, jobs_table::Purge(db, effect.sweep, effect.most_rows));
     if (effect.report) effect.report(gone);
     return absl::OkStatus();
   }
-  absl::Status operator()(const PutJob& effect) const { return jobs_table::Put(db, effect); }
-  absl::Status operator()(const EndJob& effect) const { return jobs_table::Remove(db, effect.sweep); }
-  absl::Status operator()(const UpdateTrial& effect) const { return trials_table::Update(db, effect); }
-  absl::Status operator()(const CancelQueuedTrials& effect) const { return trials_table::CancelQueued(db, effect); }
-  absl::Status operator()(const StartAttempt& effect) const { return attempts_table::Insert(db, effect); }
-  absl::Status operator()(const EndAttempt& effect) const { return attempts_table::End(db, effect); }
-  absl::Status operator()(const AcceptResult& effect) const { return results_table::Insert(db, effect); }
-  absl::Status operator()(const RecordInput& effect) const { return results_table::InsertInput(db, effect); }
-  absl::Status operator()(const NoteRung& effect) const { return metric_points_table::InsertRung(db, effect); }
-  absl::Status operator()(const KeepSupersededResult& effect) const {
+  absl::Status operator()(const scheduler::PutJob& effect) const { return jobs_table::Put(db, effect); }
+  absl::Status operator()(const scheduler::EndJob& effect) const { return jobs_table::Remove(db, effect.sweep); }
+  absl::Status operator()(const scheduler::UpdateTrial& effect) const { return trials_table::Update(db, effect); }
+  absl::Status operator()(const scheduler::CancelQueuedTrials& effect) const {
+    return trials_table::CancelQueued(db, effect);
+  }
+  absl::Status operator()(const scheduler::StartAttempt& effect) const { return attempts_table::Insert(db, effect); }
+  absl::Status operator()(const scheduler::EndAttempt& effect) const { return attempts_table::End(db, effect); }
+  absl::Status operator()(const scheduler::AcceptResult& effect) const { return results_table::Insert(db, effect); }
+  absl::Status operator()(const scheduler::RecordInput& effect) const { return results_table::InsertInput(db, effect); }
+  absl::Status operator()(const scheduler::NoteRung& effect) const {
+    return metric_points_table::InsertRung(db, effect);
+  }
+  absl::Status operator()(const scheduler::KeepSupersededResult& effect) const {
     return attempts_table::KeepSuperseded(db, effect);
   }
-  absl::Status operator()(const AppendPoints& effect) const {
+  absl::Status operator()(const scheduler::AppendPoints& effect) const {
     LOUPE_RETURN_IF_ERROR(metric_points_table::Append(db, effect));
     return attempts_table::SetPointSequence(db, effect.trial, effect.epoch, effect.sequence);
   }
-  absl::Status operator()(const RecordArtifact& effect) const { return artifacts_table::Upsert(db, effect); }
-  absl::Status operator()(const UpsertWorker& effect) const { return workers_table::Upsert(db, effect.worker); }
-  absl::Status operator()(const CountWorker& effect) const { return workers_table::Count(db, effect); }
-  absl::Status operator()(const ForgetWorker& effect) const { return workers_table::Delete(db, effect.worker); }
-  absl::Status operator()(const RecordRequest& effect) const { return requests_table::Insert(db, effect); }
+  absl::Status operator()(const scheduler::RecordArtifact& effect) const { return artifacts_table::Upsert(db, effect); }
+  absl::Status operator()(const scheduler::UpsertWorker& effect) const {
+    return workers_table::Upsert(db, effect.worker);
+  }
+  absl::Status operator()(const scheduler::CountWorker& effect) const { return workers_table::Count(db, effect); }
+  absl::Status operator()(const scheduler::ForgetWorker& effect) const {
+    return workers_table::Delete(db, effect.worker);
+  }
+  absl::Status operator()(const scheduler::RecordRequest& effect) const { return requests_table::Insert(db, effect); }
 };
 
-absl::Status AddScores(SqliteDb& db, SweepKey sweep, std::vector<TrialRow>& trials) {
+absl::Status AddScores(SqliteDb& db, scheduler::SweepKey sweep, std::vector<TrialRow>& trials) {
   if (trials.empty()) return absl::OkStatus();
   size_t at = 0;
   return results_table::ForEachScore(db, sweep, trials.front().index, trials.back().index,
@@ -163,14 +173,14 @@ int SqliteStore::OnCommitted(void* self, sqlite3* db, const char*, int pages) {
   return SQLITE_OK;
 }
 
-absl::Status SqliteStore::Commit(const Effects& effects) {
+absl::Status SqliteStore::Commit(const scheduler::Effects& effects) {
   if (effects.empty()) return absl::OkStatus();
   if (writer_ == nullptr)
     return absl::FailedPreconditionError(
         "the store cannot be written: it was opened to read, or could not be opened again");
   LOUPE_RETURN_IF_ERROR(CheckFile());
   LOUPE_RETURN_IF_ERROR(writer_->WithTransaction("BEGIN IMMEDIATE", [&]() -> absl::Status {
-    for (const Effect& effect : effects) LOUPE_RETURN_IF_ERROR(std::visit(Writer{*writer_}, effect));
+    for (const scheduler::Effect& effect : effects) LOUPE_RETURN_IF_ERROR(std::visit(Writer{*writer_}, effect));
     return absl::OkStatus();
   }));
   return CheckLog();
@@ -202,28 +212,31 @@ absl::Status SqliteStore::Read(Body body) {
 
 absl::Status SqliteStore::Recover(RecoverySink& sink) {
   return Read([&](SqliteDb& db) -> absl::Status {
-    std::vector<SweepRecord> sweeps;
+    std::vector<scheduler::SweepRecord> sweeps;
     LOUPE_RETURN_IF_ERROR(
-        sweeps_table::ForEachByKey(db, [&](SweepRecord sweep) { sweeps.push_back(std::move(sweep)); }));
-    for (SweepRecord& sweep : sweeps) {
-      const SweepKey key = sweep.key;
-      const bool going = sweep.has_job(JobKind::kDelete);
+        sweeps_table::ForEachByKey(db, [&](scheduler::SweepRecord sweep) { sweeps.push_back(std::move(sweep)); }));
+    for (scheduler::SweepRecord& sweep : sweeps) {
+      const scheduler::SweepKey key = sweep.key;
+      const bool going = sweep.has_job(scheduler::JobKind::kDelete);
       sink.OnSweep(std::move(sweep));
       if (going) continue;
       LOUPE_RETURN_IF_ERROR(
           trials_table::ForEachSeed(db, key, [&](const TrialSeed& trial) { sink.OnTrial(key, trial); }));
     }
-    LOUPE_RETURN_IF_ERROR(results_table::ForEachInput(db, [&](RecordInput input) { sink.OnInput(std::move(input)); }));
-    LOUPE_RETURN_IF_ERROR(metric_points_table::ForEachRung(db, [&](const NoteRung& rung) { sink.OnRung(rung); }));
-    LOUPE_RETURN_IF_ERROR(workers_table::ForEach(db, [&](WorkerRecord worker) { sink.OnWorker(std::move(worker)); }));
+    LOUPE_RETURN_IF_ERROR(
+        results_table::ForEachInput(db, [&](scheduler::RecordInput input) { sink.OnInput(std::move(input)); }));
+    LOUPE_RETURN_IF_ERROR(
+        metric_points_table::ForEachRung(db, [&](const scheduler::NoteRung& rung) { sink.OnRung(rung); }));
+    LOUPE_RETURN_IF_ERROR(
+        workers_table::ForEach(db, [&](scheduler::WorkerRecord worker) { sink.OnWorker(std::move(worker)); }));
     LOUPE_RETURN_IF_ERROR(
         attempts_table::ForEachLive(db, [&](LiveAttempt attempt) { sink.OnLiveAttempt(std::move(attempt)); }));
-    return requests_table::ForEach(db, [&](RecordRequest request) { sink.OnRequest(std::move(request)); });
+    return requests_table::ForEach(db, [&](scheduler::RecordRequest request) { sink.OnRequest(std::move(request)); });
   });
 }
 
-absl::StatusOr<SweepRecord> SqliteStore::GetSweep(const std::string& id) {
-  SweepRecord sweep;
+absl::StatusOr<scheduler::SweepRecord> SqliteStore::GetSweep(const std::string& id) {
+  scheduler::SweepRecord sweep;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(sweep, sweeps_table::Get(db, id));
     return absl::OkStatus();
@@ -231,8 +244,8 @@ absl::StatusOr<SweepRecord> SqliteStore::GetSweep(const std::string& id) {
   return sweep;
 }
 
-absl::StatusOr<std::vector<SweepRecord>> SqliteStore::ListSweeps(SweepKey before, int64_t limit) {
-  std::vector<SweepRecord> sweeps;
+absl::StatusOr<std::vector<scheduler::SweepRecord>> SqliteStore::ListSweeps(scheduler::SweepKey before, int64_t limit) {
+  std::vector<scheduler::SweepRecord> sweeps;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(sweeps, sweeps_table::ListNewestFirst(db, before, limit));
     return absl::OkStatus();
@@ -240,8 +253,8 @@ absl::StatusOr<std::vector<SweepRecord>> SqliteStore::ListSweeps(SweepKey before
   return sweeps;
 }
 
-absl::StatusOr<TrialCounts> SqliteStore::CountTrials(SweepKey sweep) {
-  TrialCounts counts;
+absl::StatusOr<scheduler::TrialCounts> SqliteStore::CountTrials(scheduler::SweepKey sweep) {
+  scheduler::TrialCounts counts;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(counts, trials_table::Count(db, sweep));
     return absl::OkStatus();
@@ -249,7 +262,7 @@ absl::StatusOr<TrialCounts> SqliteStore::CountTrials(SweepKey sweep) {
   return counts;
 }
 
-absl::StatusOr<TrialRow> SqliteStore::GetTrial(TrialKey trial) {
+absl::StatusOr<TrialRow> SqliteStore::GetTrial(scheduler::TrialKey trial) {
   std::vector<TrialRow> rows;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(TrialRow row, trials_table::Get(db, trial));
@@ -259,7 +272,7 @@ absl::StatusOr<TrialRow> SqliteStore::GetTrial(TrialKey trial) {
   return std::move(rows.front());
 }
 
-absl::StatusOr<std::vector<TrialRow>> SqliteStore::ListTrials(SweepKey sweep, const TrialFilter& filter) {
+absl::StatusOr<std::vector<TrialRow>> SqliteStore::ListTrials(scheduler::SweepKey sweep, const TrialFilter& filter) {
   std::vector<TrialRow> rows;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(rows, trials_table::List(db, sweep, filter));
@@ -268,7 +281,7 @@ absl::StatusOr<std::vector<TrialRow>> SqliteStore::ListTrials(SweepKey sweep, co
   return rows;
 }
 
-absl::StatusOr<TrialColumns> SqliteStore::ReadColumns(SweepKey sweep, int64_t first, int64_t limit) {
+absl::StatusOr<TrialColumns> SqliteStore::ReadColumns(scheduler::SweepKey sweep, int64_t first, int64_t limit) {
   TrialColumns columns;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(columns, trials_table::Columns(db, sweep, first, limit));
@@ -277,7 +290,7 @@ absl::StatusOr<TrialColumns> SqliteStore::ReadColumns(SweepKey sweep, int64_t fi
   return columns;
 }
 
-absl::StatusOr<std::vector<ResultSeconds>> SqliteStore::ListResultSeconds(SweepKey sweep, int64_t limit) {
+absl::StatusOr<std::vector<ResultSeconds>> SqliteStore::ListResultSeconds(scheduler::SweepKey sweep, int64_t limit) {
   std::vector<ResultSeconds> results;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(results, results_table::ListSeconds(db, sweep, limit));
@@ -286,7 +299,7 @@ absl::StatusOr<std::vector<ResultSeconds>> SqliteStore::ListResultSeconds(SweepK
   return results;
 }
 
-absl::StatusOr<std::string> SqliteStore::GetCellLevelsJson(SweepKey sweep, int64_t cell) {
+absl::StatusOr<std::string> SqliteStore::GetCellLevelsJson(scheduler::SweepKey sweep, int64_t cell) {
   std::string levels;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(levels, trials_table::CellLevelsJson(db, sweep, cell));
@@ -295,7 +308,8 @@ absl::StatusOr<std::string> SqliteStore::GetCellLevelsJson(SweepKey sweep, int64
   return levels;
 }
 
-absl::StatusOr<std::vector<int64_t>> SqliteStore::FindTrials(SweepKey sweep, const std::set<TrialState>& states) {
+absl::StatusOr<std::vector<int64_t>> SqliteStore::FindTrials(scheduler::SweepKey sweep,
+                                                             const std::set<TrialState>& states) {
   std::vector<int64_t> indexes;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(indexes, trials_table::Find(db, sweep, states));
@@ -304,11 +318,11 @@ absl::StatusOr<std::vector<int64_t>> SqliteStore::FindTrials(SweepKey sweep, con
   return indexes;
 }
 
-absl::StatusOr<std::vector<MetricPoint>> SqliteStore::ListPoints(TrialKey trial, int64_t epoch,
-                                                                 const std::string& metric,
-                                                                 const std::optional<PointPosition>& after,
-                                                                 int64_t limit) {
-  std::vector<MetricPoint> points;
+absl::StatusOr<std::vector<scheduler::MetricPoint>> SqliteStore::ListPoints(scheduler::TrialKey trial, int64_t epoch,
+                                                                            const std::string& metric,
+                                                                            const std::optional<PointPosition>& after,
+                                                                            int64_t limit) {
+  std::vector<scheduler::MetricPoint> points;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(points, metric_points_table::List(db, trial, epoch, metric, after, limit));
     return absl::OkStatus();
@@ -325,7 +339,7 @@ absl::StatusOr<std::vector<AttemptRow>> SqliteStore::ListAttempts(const AttemptF
   return attempts;
 }
 
-absl::StatusOr<ScoreSummary> SqliteStore::SummariseScore(SweepKey sweep, const std::string& score,
+absl::StatusOr<ScoreSummary> SqliteStore::SummariseScore(scheduler::SweepKey sweep, const std::string& score,
                                                          bool smaller_is_better) {
   ScoreSummary summary;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
@@ -335,7 +349,7 @@ absl::StatusOr<ScoreSummary> SqliteStore::SummariseScore(SweepKey sweep, const s
   return summary;
 }
 
-absl::StatusOr<int64_t> SqliteStore::CountAcceptedSince(SweepKey sweep, absl::Time since) {
+absl::StatusOr<int64_t> SqliteStore::CountAcceptedSince(scheduler::SweepKey sweep, absl::Time since) {
   int64_t count = 0;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(count, results_table::CountSince(db, sweep, since));
@@ -344,7 +358,7 @@ absl::StatusOr<int64_t> SqliteStore::CountAcceptedSince(SweepKey sweep, absl::Ti
   return count;
 }
 
-absl::StatusOr<std::map<std::string, std::string>> SqliteStore::GetProvenance(TrialKey trial) {
+absl::StatusOr<std::map<std::string, std::string>> SqliteStore::GetProvenance(scheduler::TrialKey trial) {
   std::map<std::string, std::string> provenance;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(provenance, results_table::Provenance(db, trial));
@@ -353,8 +367,8 @@ absl::StatusOr<std::map<std::string, std::string>> SqliteStore::GetProvenance(Tr
   return provenance;
 }
 
-absl::StatusOr<std::vector<ArtifactRecord>> SqliteStore::ListArtifacts(TrialKey trial) {
-  std::vector<ArtifactRecord> artifacts;
+absl::StatusOr<std::vector<scheduler::ArtifactRecord>> SqliteStore::ListArtifacts(scheduler::TrialKey trial) {
+  std::vector<scheduler::ArtifactRecord> artifacts;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(artifacts, artifacts_table::ListOfLatest(db, trial));
     return absl::OkStatus();
@@ -362,8 +376,9 @@ absl::StatusOr<std::vector<ArtifactRecord>> SqliteStore::ListArtifacts(TrialKey 
   return artifacts;
 }
 
-absl::StatusOr<ArtifactRecord> SqliteStore::GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) {
-  ArtifactRecord artifact;
+absl::StatusOr<scheduler::ArtifactRecord> SqliteStore::GetArtifact(scheduler::TrialKey trial, int64_t epoch,
+                                                                   const std::string& name) {
+  scheduler::ArtifactRecord artifact;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(artifact, artifacts_table::Get(db, trial, epoch, name));
     return absl::OkStatus();
@@ -375,11 +390,11 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
   SweepSnapshot snapshot;
   LOUPE_RETURN_IF_ERROR(Read([&](SqliteDb& db) -> absl::Status {
     LOUPE_ASSIGN_OR_RETURN(snapshot.sweep, sweeps_table::Get(db, sweep_id));
-    if (const SweepState shown = snapshot.sweep.shown_state(); shown != snapshot.sweep.state) {
+    if (const scheduler::SweepState shown = snapshot.sweep.shown_state(); shown != snapshot.sweep.state) {
       return absl::FailedPreconditionError(
-          fmt::format("sweep '{}' is {}: it has no results to look at", sweep_id, NameOf(shown)));
+          fmt::format("sweep '{}' is {}: it has no results to look at", sweep_id, scheduler::NameOf(shown)));
     }
-    const SweepKey key = snapshot.sweep.key;
+    const scheduler::SweepKey key = snapshot.sweep.key;
     auto& trials = snapshot.trials;
     LOUPE_RETURN_IF_ERROR(trials_table::ForEachForReport(
         db, key, [&](SweepSnapshot::Trial trial) { trials.push_back(std::move(trial)); }));
@@ -425,4 +440,4 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
   return snapshot;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

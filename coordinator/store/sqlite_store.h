@@ -12,7 +12,7 @@
 #include "coordinator/store/sqlite_db.h"
 #include "coordinator/store/store.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // Owns the only connection that writes and checkpoints; readers get read-only connections from a pool.
 // (SQLite before 3.51.3 can corrupt a WAL that two connections write or checkpoint at once: there are never two.)
@@ -33,27 +33,30 @@ class SqliteStore final : public Store {
   // For reading beside the process that writes: Commit is FAILED_PRECONDITION. NOT_FOUND when there is no such file.
   static absl::StatusOr<std::unique_ptr<SqliteStore>> OpenToRead(const Options& options);
 
-  absl::Status Commit(const Effects& effects) override;
+  absl::Status Commit(const scheduler::Effects& effects) override;
   absl::Status Recover(RecoverySink& sink) override;
-  absl::StatusOr<SweepRecord> GetSweep(const std::string& id) override;
-  absl::StatusOr<std::vector<SweepRecord>> ListSweeps(SweepKey before, int64_t limit) override;
-  absl::StatusOr<TrialCounts> CountTrials(SweepKey sweep) override;
-  absl::StatusOr<TrialRow> GetTrial(TrialKey trial) override;
-  absl::StatusOr<std::vector<TrialRow>> ListTrials(SweepKey sweep, const TrialFilter& filter) override;
-  absl::StatusOr<std::string> GetCellLevelsJson(SweepKey sweep, int64_t cell) override;
-  absl::StatusOr<std::vector<int64_t>> FindTrials(SweepKey sweep, const std::set<TrialState>& states) override;
-  absl::StatusOr<std::vector<MetricPoint>> ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
-                                                      const std::optional<PointPosition>& after,
-                                                      int64_t limit) override;
+  absl::StatusOr<scheduler::SweepRecord> GetSweep(const std::string& id) override;
+  absl::StatusOr<std::vector<scheduler::SweepRecord>> ListSweeps(scheduler::SweepKey before, int64_t limit) override;
+  absl::StatusOr<scheduler::TrialCounts> CountTrials(scheduler::SweepKey sweep) override;
+  absl::StatusOr<TrialRow> GetTrial(scheduler::TrialKey trial) override;
+  absl::StatusOr<std::vector<TrialRow>> ListTrials(scheduler::SweepKey sweep, const TrialFilter& filter) override;
+  absl::StatusOr<std::string> GetCellLevelsJson(scheduler::SweepKey sweep, int64_t cell) override;
+  absl::StatusOr<std::vector<int64_t>> FindTrials(scheduler::SweepKey sweep,
+                                                  const std::set<TrialState>& states) override;
+  absl::StatusOr<std::vector<scheduler::MetricPoint>> ListPoints(scheduler::TrialKey trial, int64_t epoch,
+                                                                 const std::string& metric,
+                                                                 const std::optional<PointPosition>& after,
+                                                                 int64_t limit) override;
   absl::StatusOr<std::vector<AttemptRow>> ListAttempts(const AttemptFilter& filter) override;
-  absl::StatusOr<TrialColumns> ReadColumns(SweepKey sweep, int64_t first, int64_t limit) override;
-  absl::StatusOr<std::vector<ResultSeconds>> ListResultSeconds(SweepKey sweep, int64_t limit) override;
-  absl::StatusOr<ScoreSummary> SummariseScore(SweepKey sweep, const std::string& score,
+  absl::StatusOr<TrialColumns> ReadColumns(scheduler::SweepKey sweep, int64_t first, int64_t limit) override;
+  absl::StatusOr<std::vector<ResultSeconds>> ListResultSeconds(scheduler::SweepKey sweep, int64_t limit) override;
+  absl::StatusOr<ScoreSummary> SummariseScore(scheduler::SweepKey sweep, const std::string& score,
                                               bool smaller_is_better) override;
-  absl::StatusOr<int64_t> CountAcceptedSince(SweepKey sweep, absl::Time since) override;
-  absl::StatusOr<std::map<std::string, std::string>> GetProvenance(TrialKey trial) override;
-  absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) override;
-  absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) override;
+  absl::StatusOr<int64_t> CountAcceptedSince(scheduler::SweepKey sweep, absl::Time since) override;
+  absl::StatusOr<std::map<std::string, std::string>> GetProvenance(scheduler::TrialKey trial) override;
+  absl::StatusOr<std::vector<scheduler::ArtifactRecord>> ListArtifacts(scheduler::TrialKey trial) override;
+  absl::StatusOr<scheduler::ArtifactRecord> GetArtifact(scheduler::TrialKey trial, int64_t epoch,
+                                                        const std::string& name) override;
   absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) override;
 
  private:
@@ -85,4 +88,4 @@ class SqliteStore final : public Store {
   int64_t log_number_ = 0;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -5,8 +5,8 @@
 #include "coordinator/store/journal.h"
 #include "coordinator/store/store_reader.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 class Store : public Journal, public StoreReader {};
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -17,7 +17,7 @@
 #include "coordinator/scheduler/effects.h"
 #include "coordinator/scheduler/model.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 // A trial as people see it.
 struct TrialRow {
@@ -28,7 +28,7 @@ struct TrialRow {
   int64_t epoch = 0;
   int32_t failed_attempts = 0;
   int32_t worker_losses = 0;
-  std::optional<Failure> last_failure;
+  std::optional<scheduler::Failure> last_failure;
   std::string cell_levels_json;
   std::map<std::string, double> scores;
   // Of the accepted result: not 0 where training was ended early, after this step.
@@ -75,12 +75,12 @@ struct PointPosition {
 
 // One lease that was handed out, and what became of it.
 struct AttemptRow {
-  TrialKey trial;
+  scheduler::TrialKey trial;
   std::string sweep_id;
   int64_t epoch = 0;
   std::string worker;
-  AttemptEnd outcome = AttemptEnd::kRunning;
-  std::optional<Failure> failure;
+  scheduler::AttemptEnd outcome = scheduler::AttemptEnd::kRunning;
+  std::optional<scheduler::Failure> failure;
   absl::Time start_time;
   std::optional<absl::Time> end_time;
 };
@@ -88,7 +88,7 @@ struct AttemptRow {
 // Which attempts: of one trial, of one sweep, or of all.
 struct AttemptFilter {
   // 0: of all sweeps.
-  SweepKey sweep = 0;
+  scheduler::SweepKey sweep = 0;
   // Unset: of all the sweep's trials.
   std::optional<int64_t> trial;
   // Those that ended later, or still run.
@@ -96,7 +96,7 @@ struct AttemptFilter {
   // Of attempts, those that come after this one in the order of the list.
   struct Position {
     absl::Time start_time;
-    TrialKey trial;
+    scheduler::TrialKey trial;
     int64_t epoch = 0;
   };
   std::optional<Position> after;
@@ -114,7 +114,7 @@ struct ScoreSummary {
 
 // Everything a report reads, from one snapshot.
 struct SweepSnapshot {
-  SweepRecord sweep;
+  scheduler::SweepRecord sweep;
   struct Trial {
     int64_t index = 0;
     int64_t cell_index = 0;
@@ -156,52 +156,55 @@ class StoreReader {
   virtual ~StoreReader() = default;
 
   // NOT_FOUND names the sweep.
-  virtual absl::StatusOr<SweepRecord> GetSweep(const std::string& id) = 0;
+  virtual absl::StatusOr<scheduler::SweepRecord> GetSweep(const std::string& id) = 0;
 
   // Ordered by key (the order of creation), newest first; `before` 0 means from the newest. Without the specifications.
-  virtual absl::StatusOr<std::vector<SweepRecord>> ListSweeps(SweepKey before, int64_t limit) = 0;
+  virtual absl::StatusOr<std::vector<scheduler::SweepRecord>> ListSweeps(scheduler::SweepKey before, int64_t limit) = 0;
 
   // Recounted from the rows.
-  virtual absl::StatusOr<TrialCounts> CountTrials(SweepKey sweep) = 0;
+  virtual absl::StatusOr<scheduler::TrialCounts> CountTrials(scheduler::SweepKey sweep) = 0;
 
   // NOT_FOUND when the sweep has no such trial.
-  virtual absl::StatusOr<TrialRow> GetTrial(TrialKey trial) = 0;
+  virtual absl::StatusOr<TrialRow> GetTrial(scheduler::TrialKey trial) = 0;
   // Ordered by index, at most `filter.limit`.
-  virtual absl::StatusOr<std::vector<TrialRow>> ListTrials(SweepKey sweep, const TrialFilter& filter) = 0;
+  virtual absl::StatusOr<std::vector<TrialRow>> ListTrials(scheduler::SweepKey sweep, const TrialFilter& filter) = 0;
 
   // At most `limit` trials from index `first` on.
-  virtual absl::StatusOr<TrialColumns> ReadColumns(SweepKey sweep, int64_t first, int64_t limit) = 0;
+  virtual absl::StatusOr<TrialColumns> ReadColumns(scheduler::SweepKey sweep, int64_t first, int64_t limit) = 0;
   // The results of the highest trial indexes, at most `limit`, of trials that had their whole budget.
-  virtual absl::StatusOr<std::vector<ResultSeconds>> ListResultSeconds(SweepKey sweep, int64_t limit) = 0;
+  virtual absl::StatusOr<std::vector<ResultSeconds>> ListResultSeconds(scheduler::SweepKey sweep, int64_t limit) = 0;
 
   // NOT_FOUND when there is no such cell.
-  virtual absl::StatusOr<std::string> GetCellLevelsJson(SweepKey sweep, int64_t cell) = 0;
+  virtual absl::StatusOr<std::string> GetCellLevelsJson(scheduler::SweepKey sweep, int64_t cell) = 0;
 
   // Indexes of ended trials in one of `states`, ordered.
-  virtual absl::StatusOr<std::vector<int64_t>> FindTrials(SweepKey sweep, const std::set<TrialState>& states) = 0;
+  virtual absl::StatusOr<std::vector<int64_t>> FindTrials(scheduler::SweepKey sweep,
+                                                          const std::set<TrialState>& states) = 0;
 
   // Points of one attempt after `after` in (metric, step) order, at most `limit`; `metric` empty means all.
-  virtual absl::StatusOr<std::vector<MetricPoint>> ListPoints(TrialKey trial, int64_t epoch, const std::string& metric,
-                                                              const std::optional<PointPosition>& after,
-                                                              int64_t limit) = 0;
+  virtual absl::StatusOr<std::vector<scheduler::MetricPoint>> ListPoints(scheduler::TrialKey trial, int64_t epoch,
+                                                                         const std::string& metric,
+                                                                         const std::optional<PointPosition>& after,
+                                                                         int64_t limit) = 0;
 
   // Latest start first.
   virtual absl::StatusOr<std::vector<AttemptRow>> ListAttempts(const AttemptFilter& filter) = 0;
 
-  virtual absl::StatusOr<ScoreSummary> SummariseScore(SweepKey sweep, const std::string& score,
+  virtual absl::StatusOr<ScoreSummary> SummariseScore(scheduler::SweepKey sweep, const std::string& score,
                                                       bool smaller_is_better) = 0;
   // Results accepted after `since`.
-  virtual absl::StatusOr<int64_t> CountAcceptedSince(SweepKey sweep, absl::Time since) = 0;
+  virtual absl::StatusOr<int64_t> CountAcceptedSince(scheduler::SweepKey sweep, absl::Time since) = 0;
   // What the accepted result says of its origin; empty when there is none.
-  virtual absl::StatusOr<std::map<std::string, std::string>> GetProvenance(TrialKey trial) = 0;
+  virtual absl::StatusOr<std::map<std::string, std::string>> GetProvenance(scheduler::TrialKey trial) = 0;
 
   // Of the attempt whose result counts, or else of the latest, ordered by name.
-  virtual absl::StatusOr<std::vector<ArtifactRecord>> ListArtifacts(TrialKey trial) = 0;
+  virtual absl::StatusOr<std::vector<scheduler::ArtifactRecord>> ListArtifacts(scheduler::TrialKey trial) = 0;
   // NOT_FOUND when the attempt handed over no such artifact.
-  virtual absl::StatusOr<ArtifactRecord> GetArtifact(TrialKey trial, int64_t epoch, const std::string& name) = 0;
+  virtual absl::StatusOr<scheduler::ArtifactRecord> GetArtifact(scheduler::TrialKey trial, int64_t epoch,
+                                                                const std::string& name) = 0;
 
   // FAILED_PRECONDITION while the sweep is being created or deleted.
   virtual absl::StatusOr<SweepSnapshot> Snapshot(const std::string& sweep_id) = 0;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -13,7 +13,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 // Of an entry besides its lines' texts.
@@ -218,4 +218,4 @@ void TrialLogs::Loop() {
   }
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

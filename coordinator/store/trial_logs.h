@@ -22,7 +22,7 @@
 #include "absl/time/time.h"
 #include "coordinator/store/log_database.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 class TrialLogs {
  public:
@@ -102,4 +102,4 @@ class TrialLogs {
   std::thread thread_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

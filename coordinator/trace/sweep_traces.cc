@@ -14,7 +14,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::trace {
 namespace {
 
 constexpr int kTracesApplicationId = 0x4c6f5472;
@@ -31,17 +31,17 @@ std::string SpanIdOf(const std::string& sweep_uid, int64_t trial, int64_t epoch)
   return Sha256Hex(fmt::format("attempt {} {} {}", sweep_uid, trial, epoch)).substr(0, 16);
 }
 
-const char* OutcomeName(AttemptEnd outcome) {
+const char* OutcomeName(scheduler::AttemptEnd outcome) {
   switch (outcome) {
-    case AttemptEnd::kRunning:
+    case scheduler::AttemptEnd::kRunning:
       return "running";
-    case AttemptEnd::kSucceeded:
+    case scheduler::AttemptEnd::kSucceeded:
       return "succeeded";
-    case AttemptEnd::kFailed:
+    case scheduler::AttemptEnd::kFailed:
       return "failed";
-    case AttemptEnd::kLost:
+    case scheduler::AttemptEnd::kLost:
       return "lost";
-    case AttemptEnd::kStopped:
+    case scheduler::AttemptEnd::kStopped:
       break;
   }
   return "stopped";
@@ -49,7 +49,7 @@ const char* OutcomeName(AttemptEnd outcome) {
 
 }  // namespace
 
-SweepTraces::SweepTraces(std::string path, StoreReader& store, SpanExporter* exporter)
+SweepTraces::SweepTraces(std::string path, store::StoreReader& store, loupe::trace::SpanExporter* exporter)
     : path_(std::move(path)), exporter_(exporter) {
   if (::access(path_.c_str(), F_OK) != 0) return;
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -61,42 +61,43 @@ SweepTraces::SweepTraces(std::string path, StoreReader& store, SpanExporter* exp
 
 absl::Status SweepTraces::Open() {
   if (db_ != nullptr) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDb> db, SqliteDb::Open(path_, SqliteDb::Mode::kReadWriteCreate, ""));
-  LOUPE_ASSIGN_OR_RETURN(const FileMark mark, ReadFileMark(*db));
+  LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<store::SqliteDb> db,
+                         store::SqliteDb::Open(path_, store::SqliteDb::Mode::kReadWriteCreate, ""));
+  LOUPE_ASSIGN_OR_RETURN(const store::FileMark mark, store::ReadFileMark(*db));
   int64_t ours = 0;
-  LOUPE_RETURN_IF_ERROR(db->ForEach(kUnmarkedSql, [&](const SqliteRow& row) { ours = row.Int(0); }));
+  LOUPE_RETURN_IF_ERROR(db->ForEach(kUnmarkedSql, [&](const store::SqliteRow& row) { ours = row.Int(0); }));
   if (mark.application == 0 && mark.version == 0 && ours > 0 && ours == mark.tables) {
-    LOUPE_RETURN_IF_ERROR(WriteFileMark(*db, kTracesApplicationId, kTracesVersion));
+    LOUPE_RETURN_IF_ERROR(store::WriteFileMark(*db, kTracesApplicationId, kTracesVersion));
   }
-  LOUPE_RETURN_IF_ERROR(MakeOrCheckSchema(*db, {.application = kTracesApplicationId,
-                                                .version = kTracesVersion,
-                                                .sql = kTraceSchemaSql,
-                                                .what = "a database of traces"}));
+  LOUPE_RETURN_IF_ERROR(store::MakeOrCheckSchema(*db, {.application = kTracesApplicationId,
+                                                       .version = kTracesVersion,
+                                                       .sql = kTraceSchemaSql,
+                                                       .what = "a database of traces"}));
   LOUPE_RETURN_IF_ERROR(db->Execute("PRAGMA synchronous=NORMAL;"));
   db_ = std::move(db);
   return absl::OkStatus();
 }
 
-absl::Status SweepTraces::Load(StoreReader& store) {
+absl::Status SweepTraces::Load(store::StoreReader& store) {
   LOUPE_RETURN_IF_ERROR(Open());
-  LOUPE_RETURN_IF_ERROR(db_->ForEach(kTracesSql, [&](const SqliteRow& row) {
-    if (const auto context = ParseTraceparent(row.Text(1)); context) contexts_[row.Text(0)] = *context;
+  LOUPE_RETURN_IF_ERROR(db_->ForEach(kTracesSql, [&](const store::SqliteRow& row) {
+    if (const auto context = loupe::trace::ParseTraceparent(row.Text(1)); context) contexts_[row.Text(0)] = *context;
   }));
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<SweepRecord> sweeps,
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<scheduler::SweepRecord> sweeps,
                          store.ListSweeps(0, std::numeric_limits<int64_t>::max()));
-  std::map<std::string, TraceContext> gone = contexts_;
-  for (const SweepRecord& sweep : sweeps) {
+  std::map<std::string, loupe::trace::TraceContext> gone = contexts_;
+  for (const scheduler::SweepRecord& sweep : sweeps) {
     gone.erase(sweep.uid);
     NoteSweep(sweep);
     if (!sweeps_.contains(sweep.key)) continue;
     // Those that run.
-    const AttemptFilter filter{.sweep = sweep.key,
-                               .trial = std::nullopt,
-                               .ended_after = absl::FromUnixSeconds(int64_t{1} << 40),
-                               .after = std::nullopt,
-                               .limit = std::numeric_limits<int64_t>::max()};
-    LOUPE_ASSIGN_OR_RETURN(const std::vector<AttemptRow> attempts, store.ListAttempts(filter));
-    for (const AttemptRow& attempt : attempts)
+    const store::AttemptFilter filter{.sweep = sweep.key,
+                                      .trial = std::nullopt,
+                                      .ended_after = absl::FromUnixSeconds(int64_t{1} << 40),
+                                      .after = std::nullopt,
+                                      .limit = std::numeric_limits<int64_t>::max()};
+    LOUPE_ASSIGN_OR_RETURN(const std::vector<store::AttemptRow> attempts, store.ListAttempts(filter));
+    for (const store::AttemptRow& attempt : attempts)
       running_[attempt.trial] = {attempt.epoch, attempt.worker, attempt.start_time};
   }
   for (const auto& [uid, context] : gone) {
@@ -106,13 +107,14 @@ absl::Status SweepTraces::Load(StoreReader& store) {
   return absl::OkStatus();
 }
 
-void SweepTraces::Keep(const std::string& sweep_uid, const TraceContext& context) {
+void SweepTraces::Keep(const std::string& sweep_uid, const loupe::trace::TraceContext& context) {
   if (!context.sampled) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   contexts_[sweep_uid] = context;
   absl::Status status = Open();
   if (status.ok())
-    status = db_->Run(kPutTraceSql, std::string_view(sweep_uid), std::string_view(ToTraceparent(context)));
+    status =
+        db_->Run(kPutTraceSql, std::string_view(sweep_uid), std::string_view(loupe::trace::ToTraceparent(context)));
   if (!status.ok())
     spdlog::warn("the trace of a sweep would not outlive this process: {}", std::string(status.message()));
 }
@@ -128,28 +130,28 @@ std::string SweepTraces::TraceparentOf(const std::string& sweep_uid, int64_t tri
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = contexts_.find(sweep_uid);
   if (found == contexts_.end()) return "";
-  TraceContext context = found->second;
+  loupe::trace::TraceContext context = found->second;
   if (exporter_ != nullptr) context.span_id = SpanIdOf(sweep_uid, trial, epoch);
-  return ToTraceparent(context);
+  return loupe::trace::ToTraceparent(context);
 }
 
-void SweepTraces::NoteSweep(const SweepRecord& sweep) {
+void SweepTraces::NoteSweep(const scheduler::SweepRecord& sweep) {
   if (const auto found = contexts_.find(sweep.uid); found != contexts_.end())
     sweeps_[sweep.key] = {sweep.id, sweep.uid, found->second};
 }
 
-void SweepTraces::Note(const Effects& committed) {
+void SweepTraces::Note(const scheduler::Effects& committed) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (contexts_.empty()) return;
-  for (const Effect& effect : committed) {
-    if (const auto* insert = std::get_if<InsertSweep>(&effect)) {
+  for (const scheduler::Effect& effect : committed) {
+    if (const auto* insert = std::get_if<scheduler::InsertSweep>(&effect)) {
       NoteSweep(insert->sweep);
-    } else if (const auto* start = std::get_if<StartAttempt>(&effect)) {
+    } else if (const auto* start = std::get_if<scheduler::StartAttempt>(&effect)) {
       if (sweeps_.contains(start->trial.sweep))
         running_[start->trial] = {start->epoch, start->worker, start->start_time};
-    } else if (const auto* end = std::get_if<EndAttempt>(&effect)) {
+    } else if (const auto* end = std::get_if<scheduler::EndAttempt>(&effect)) {
       End(*end);
-    } else if (const auto* purge = std::get_if<PurgeSweep>(&effect)) {
+    } else if (const auto* purge = std::get_if<scheduler::PurgeSweep>(&effect)) {
       // Its row goes at the next start.
       if (const auto sweep = sweeps_.find(purge->sweep); sweep != sweeps_.end()) {
         contexts_.erase(sweep->second.uid);
@@ -159,7 +161,7 @@ void SweepTraces::Note(const Effects& committed) {
   }
 }
 
-void SweepTraces::End(const EndAttempt& end) {
+void SweepTraces::End(const scheduler::EndAttempt& end) {
   const auto sweep = sweeps_.find(end.trial.sweep);
   const auto running = running_.find(end.trial);
   if (sweep == sweeps_.end() || running == running_.end() || running->second.epoch != end.epoch) return;
@@ -167,7 +169,7 @@ void SweepTraces::End(const EndAttempt& end) {
   running_.erase(running);
   if (exporter_ == nullptr) return;
   const auto& [id, uid, context] = sweep->second;
-  const bool failed = end.outcome == AttemptEnd::kFailed || end.outcome == AttemptEnd::kLost;
+  const bool failed = end.outcome == scheduler::AttemptEnd::kFailed || end.outcome == scheduler::AttemptEnd::kLost;
   exporter_->Add({.trace_id = context.trace_id,
                   .span_id = SpanIdOf(uid, end.trial.index, end.epoch),
                   .parent_id = context.span_id,
@@ -183,4 +185,4 @@ void SweepTraces::End(const EndAttempt& end) {
                                          : "its worker was lost"});
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::trace

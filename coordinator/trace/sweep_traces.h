@@ -18,7 +18,7 @@
 #include "coordinator/store/sqlite_db.h"
 #include "coordinator/store/store_reader.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::trace {
 
 // In the data folder once a sweep has a trace; no part of a backup.
 inline constexpr char kTracesFile[] = "/traces.db";
@@ -27,16 +27,16 @@ class SweepTraces {
  public:
   // `exporter` null: the coordinator makes no spans, and workers go on under the caller's. It outlives this. Forgets
   // sweeps that `store` does not have.
-  SweepTraces(std::string path, StoreReader& store, SpanExporter* exporter);
+  SweepTraces(std::string path, store::StoreReader& store, loupe::trace::SpanExporter* exporter);
 
   // Before the sweep is made: its trials may be leased at once. Not sampled: nothing is kept.
-  void Keep(const std::string& sweep_uid, const TraceContext& context);
+  void Keep(const std::string& sweep_uid, const loupe::trace::TraceContext& context);
   // It was not made after all.
   void Forget(const std::string& sweep_uid);
   // For the worker that is to run the attempt; empty where the sweep has no trace.
   std::string TraceparentOf(const std::string& sweep_uid, int64_t trial, int64_t epoch) const;
   // `committed` is durable. On the engine's thread: quick.
-  void Note(const Effects& committed);
+  void Note(const scheduler::Effects& committed);
 
  private:
   struct Running {
@@ -47,22 +47,22 @@ class SweepTraces {
   struct TracedSweep {
     std::string id;
     std::string uid;
-    TraceContext context;
+    loupe::trace::TraceContext context;
   };
 
   absl::Status Open();
-  absl::Status Load(StoreReader& store);
-  void NoteSweep(const SweepRecord& sweep);
-  void End(const EndAttempt& end);
+  absl::Status Load(store::StoreReader& store);
+  void NoteSweep(const scheduler::SweepRecord& sweep);
+  void End(const scheduler::EndAttempt& end);
 
   const std::string path_;
-  SpanExporter* const exporter_;
+  loupe::trace::SpanExporter* const exporter_;
   mutable std::mutex mutex_;
-  std::unique_ptr<SqliteDb> db_;
+  std::unique_ptr<store::SqliteDb> db_;
   // By the sweep's uid.
-  std::map<std::string, TraceContext> contexts_;
-  std::map<SweepKey, TracedSweep> sweeps_;
-  std::map<TrialKey, Running> running_;
+  std::map<std::string, loupe::trace::TraceContext> contexts_;
+  std::map<scheduler::SweepKey, TracedSweep> sweeps_;
+  std::map<scheduler::TrialKey, Running> running_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::trace

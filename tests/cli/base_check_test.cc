@@ -37,9 +37,9 @@ class BaseCheckTest : public ::testing::Test {
         "base: {}\nscorer: s\ntask: {{images: i, {}}}\nmethod: {{kind: adapter, width: 4}}\nfactors: {{{}}}\n"
         "budget: {{steps: 1}}\nseed: 1\nname: test\nreplicates: 1\n",
         folder_ / base, task, factors);
-    const auto file = coordinator::ParseSweepFile(text, "f");
+    const auto file = coordinator::plan::ParseSweepFile(text, "f");
     if (!file.ok()) return "file: " + file.status().ToString();
-    const auto plan = coordinator::Plan::Create(file->spec);
+    const auto plan = coordinator::plan::Plan::Create(file->spec);
     if (!plan.ok()) return "plan: " + plan.status().ToString();
     return std::string(CheckBases(*plan).message());
   }
@@ -71,43 +71,43 @@ TEST_F(BaseCheckTest, TasksThatItCannotBeTold) {
 TEST_F(BaseCheckTest, TheCostIsThatOfThePicturesSize) {
   Write("dit/vae/config.json", R"({"block_out_channels": [128, 256, 512, 512]})");
   const auto basis = [&](int size) {
-    const auto file = coordinator::ParseSweepFile(
+    const auto file = coordinator::plan::ParseSweepFile(
         fmt::format(
             "base: {}\nscorer: s\ntask: {{images: i, kind: classes, picture_size: {}}}\nmethod: {{kind: bitfit}}\n"
             "factors: {{train.learning_rate: [1, 2]}}\nbudget: {{steps: 1}}\nseed: 1\nname: test\nreplicates: 1\n",
             folder_ / "dit", size),
         "f");
     if (!file.ok()) return file.status().ToString();
-    const auto plan = coordinator::Plan::Create(file->spec);
+    const auto plan = coordinator::plan::Plan::Create(file->spec);
     if (!plan.ok()) return plan.status().ToString();
     const auto cost = EstimateTrialCost(*plan, 1);
     return cost.ok() ? cost->basis : cost.status().ToString();
   };
   EXPECT_THAT(basis(0), HasSubstr("(237 GFLOP per pass of the DiT"));
   EXPECT_THAT(basis(512), HasSubstr("(1.05e+03 GFLOP per pass of the DiT"));
-  const auto work = DenoiserWork(worker::BaseKind::kDiT, R"({"out_channels": 8})", 0, 64);
+  const auto work = DenoiserWork(worker::io::BaseKind::kDiT, R"({"out_channels": 8})", 0, 64);
   ASSERT_TRUE(work.ok()) << work.status();
   EXPECT_NEAR(TotalMultiplyAdds(*work) / 1e9, 524.60, 0.2);
 }
 
 TEST(NetworkWorkTest, CountsAsWrittenByHand) {
   // DiT-XL/2 at 256 pixels: 118.6 G multiply-adds (arXiv 2212.09748 table 1: 118.64 Gflops).
-  const auto dit = DenoiserWork(worker::BaseKind::kDiT, R"({"out_channels": 8})", 0);
+  const auto dit = DenoiserWork(worker::io::BaseKind::kDiT, R"({"out_channels": 8})", 0);
   ASSERT_TRUE(dit.ok()) << dit.status();
   EXPECT_NEAR(TotalMultiplyAdds(*dit) / 1e9, 118.64, 0.05);
   // The built-in base's: as earlier versions of this program count it.
   const auto config = ReadFile("configs/bases/emoji-sd/unet/config.json");
-  const auto unet = DenoiserWork(worker::BaseKind::kUNet, *config, 32);
+  const auto unet = DenoiserWork(worker::io::BaseKind::kUNet, *config, 32);
   ASSERT_TRUE(unet.ok()) << unet.status();
   EXPECT_DOUBLE_EQ(TotalFlops(*unet), 716734464);
   EXPECT_NEAR(TotalWeights(*unet) / 1e6, 6.08, 0.03);  // its model card; biases and norms are not counted
-  const auto ssm = DenoiserWork(worker::BaseKind::kDiffuSSM,
+  const auto ssm = DenoiserWork(worker::io::BaseKind::kDiffuSSM,
                                 R"({"hidden_size": 1152, "num_layers": 29, "sample_size": 32, "hourglass": 2})", 0);
   ASSERT_TRUE(ssm.ok()) << ssm.status();
   EXPECT_NEAR(TotalWeights(*dit) / 1e6, 674.8, 1);
   EXPECT_NEAR(TotalWeights(*ssm) / 1e6, 707.3, 3);
   // Stable Diffusion XL, its published config: 2,567,463,684 parameters.
-  const auto xl = DenoiserWork(worker::BaseKind::kUNet, R"({"in_channels": 4, "out_channels": 4, "sample_size": 128,
+  const auto xl = DenoiserWork(worker::io::BaseKind::kUNet, R"({"in_channels": 4, "out_channels": 4, "sample_size": 128,
     "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048, "layers_per_block": 2,
     "transformer_layers_per_block": [1, 2, 10], "addition_embed_type": "text_time",
     "projection_class_embeddings_input_dim": 2816,

@@ -32,7 +32,7 @@ TEST(ConnectOptionsTest, TheyMayStandBeforeTheCommand) {
 
 // What ProxyFor says with these variables; "" for a direct connection.
 std::string ProxyOf(const std::string& address, std::map<std::string, std::string> variables) {
-  const auto proxy = ProxyFor(address, [&](const char* name) { return variables[name]; });
+  const auto proxy = clients::rpc::ProxyFor(address, [&](const char* name) { return variables[name]; });
   if (!proxy.ok()) return std::string(proxy.status().message());
   return *proxy ? (*proxy)->shown + " " + (*proxy)->variable : "";
 }
@@ -73,11 +73,11 @@ TEST(ProxyTest, ExceptionsAreNamesAddressesAndNetworks) {
 }
 
 TEST(ConnectionTest, TokenIsCleanedOrRefusedUnseen) {
-  ConnectOptions options;
+  clients::rpc::ConnectOptions options;
   options.address = "127.0.0.1:9";
   for (const std::string token : {"sec\tret", "“secret”", "sec\nret\x01", "secr\xe9t"}) {
     options.token = token;
-    const auto connection = Connection::Open(options);
+    const auto connection = clients::rpc::Connection::Open(options);
     if (connection.ok()) {
       grpc::ClientContext context;  // gRPC would abort here
       (*connection)->Prepare(context);
@@ -90,15 +90,15 @@ TEST(ConnectionTest, TokenIsCleanedOrRefusedUnseen) {
   ASSERT_TRUE(WriteFileAtomically(folder.path() + "/t", "\xef\xbb\xbfsecret\r\n").ok());
   options.token.clear();
   options.token_file = folder.path() + "/t";
-  const auto resolved = ResolveConnectOptions(options);
+  const auto resolved = clients::rpc::ResolveConnectOptions(options);
   ASSERT_TRUE(resolved.ok()) << resolved.status();
   EXPECT_EQ(resolved->token, "secret");
 }
 
 TEST(ConnectionTest, FailureSaysWhatWasTried) {
-  ConnectOptions options;
+  clients::rpc::ConnectOptions options;
   options.address = "127.0.0.1:9";
-  const auto connection = Connection::Open(options);
+  const auto connection = clients::rpc::Connection::Open(options);
   ASSERT_TRUE(connection.ok());
   const absl::Status status = (*connection)->Check(grpc::Status(grpc::StatusCode::UNAVAILABLE, "refused"));
   EXPECT_THAT(status.message(), AllOf(HasSubstr("no coordinator answers at 127.0.0.1:9"),
@@ -108,12 +108,12 @@ TEST(ConnectionTest, FailureSaysWhatWasTried) {
 TEST(MessageTextTest, EveryStringFieldIsLookedAt) {
   v1::Sweep sweep;
   sweep.set_name("sweeps/x");
-  EXPECT_EQ(FieldNotUtf8(sweep), "");
+  EXPECT_EQ(clients::rpc::FieldNotUtf8(sweep), "");
   sweep.mutable_spec()->add_factors()->add_levels("caf\xe9");
-  EXPECT_EQ(FieldNotUtf8(sweep), "spec.factors.levels");
-  EscapeFieldsNotUtf8(sweep);
+  EXPECT_EQ(clients::rpc::FieldNotUtf8(sweep), "spec.factors.levels");
+  clients::rpc::EscapeFieldsNotUtf8(sweep);
   EXPECT_EQ(sweep.spec().factors(0).levels(0), "caf\\xe9");
-  EXPECT_EQ(FieldNotUtf8(sweep), "");
+  EXPECT_EQ(clients::rpc::FieldNotUtf8(sweep), "");
 }
 
 }  // namespace

@@ -39,8 +39,8 @@ std::set<std::string> KeysIn(const std::string& tables) {
 
 TEST(SweepFileReferenceTest, EveryKeyIsDocumentedAndEveryDocumentedKeyExists) {
   std::set<std::string> expected;
-  for (const SettingRule& rule : SettingRules()) expected.insert(rule.key);
-  for (const coordinator::StructureKey& key : coordinator::SweepFileStructure()) expected.insert(key.key);
+  for (const settings::SettingRule& rule : settings::SettingRules()) expected.insert(rule.key);
+  for (const coordinator::plan::StructureKey& key : coordinator::plan::SweepFileStructure()) expected.insert(key.key);
   EXPECT_THAT(KeysIn(DocumentedTables()), ::testing::ContainerEq(expected));
 }
 
@@ -61,12 +61,12 @@ TEST(SweepFileReferenceTest, TypesDefaultsAndMeaningsAreThoseOfTheProgram) {
 
 // A documented structure key that the reader does not know would be refused as unknown.
 TEST(SweepFileReferenceTest, EveryStructureKeyIsKnownToTheReader) {
-  for (const coordinator::StructureKey& key : coordinator::SweepFileStructure()) {
+  for (const coordinator::plan::StructureKey& key : coordinator::plan::SweepFileStructure()) {
     const size_t dot = key.key.find('.');
     const std::string line = dot == std::string::npos
                                  ? key.key + ": {}\n"
                                  : key.key.substr(0, dot) + ": {" + key.key.substr(dot + 1) + ": 1}\n";
-    const auto file = coordinator::ParseSweepFile(line, "f");
+    const auto file = coordinator::plan::ParseSweepFile(line, "f");
     const std::string message(file.status().message());
     EXPECT_EQ(message.find("is not a key of"), std::string::npos) << message;
   }

@@ -20,10 +20,10 @@ TEST(ScoreTableTest, NamesAreUniqueAndTheirNeedsAreSettings) {
   for (const ScoreEntry& score : kScores) {
     EXPECT_TRUE(names.insert(score.name).second) << score.name;
     for (const std::string_view setting : score.needs) {
-      EXPECT_TRUE(setting.empty() || FindSettingRule(setting) != nullptr) << setting;
+      EXPECT_TRUE(setting.empty() || settings::FindSettingRule(setting) != nullptr) << setting;
     }
   }
-  EXPECT_EQ(FindSettingRule("score.primary")->choices.front(), "clip_i");
+  EXPECT_EQ(settings::FindSettingRule("score.primary")->choices.front(), "clip_i");
 }
 
 TEST(ScoreTableTest, AnUntunedBasesScoreIsTheScoresOwnRow) {

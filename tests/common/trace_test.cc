@@ -20,18 +20,18 @@ constexpr char kSpan[] = "00f067aa0ba902b7";
 
 // The example and the rules of W3C Trace Context, section 3.2.
 TEST(TraceparentTest, IsReadAsTheStandardSays) {
-  const auto read = ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+  const auto read = trace::ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
   ASSERT_TRUE(read);
   EXPECT_EQ(read->trace_id, kTrace);
   EXPECT_EQ(read->span_id, kSpan);
   EXPECT_TRUE(read->sampled);
-  EXPECT_EQ(ToTraceparent(*read), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+  EXPECT_EQ(trace::ToTraceparent(*read), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
   // Only the last bit says so.
-  EXPECT_FALSE(ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-fe")->sampled);
-  EXPECT_TRUE(ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03")->sampled);
+  EXPECT_FALSE(trace::ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-fe")->sampled);
+  EXPECT_TRUE(trace::ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03")->sampled);
   // Versions to come may say more.
-  EXPECT_TRUE(ParseTraceparent("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
-  EXPECT_TRUE(ParseTraceparent("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what"));
+  EXPECT_TRUE(trace::ParseTraceparent("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+  EXPECT_TRUE(trace::ParseTraceparent("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what"));
 }
 
 TEST(TraceparentTest, WhatIsNoneBeginsAnother) {
@@ -46,14 +46,14 @@ TEST(TraceparentTest, WhatIsNoneBeginsAnother) {
                            "00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
                            "00-4bf92f3577b34da6a3ce929d0e0e473-600f067aa0ba902b7-01",
                            " 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}) {
-    EXPECT_FALSE(ParseTraceparent(text)) << text;
+    EXPECT_FALSE(trace::ParseTraceparent(text)) << text;
   }
-  const TraceContext begun = NewTrace();
-  EXPECT_TRUE(ParseTraceparent(ToTraceparent(begun)));
-  EXPECT_NE(NewTrace().trace_id, begun.trace_id);
+  const trace::TraceContext begun = trace::NewTrace();
+  EXPECT_TRUE(trace::ParseTraceparent(trace::ToTraceparent(begun)));
+  EXPECT_NE(trace::NewTrace().trace_id, begun.trace_id);
 }
 
-Span ASpan() {
+trace::Span ASpan() {
   return {.trace_id = kTrace,
           .span_id = kSpan,
           .parent_id = "",
@@ -67,10 +67,10 @@ Span ASpan() {
 // OTLP's JSON mapping (opentelemetry-proto, docs/specification.md): hexadecimal ids, numbers for enums, strings for
 // 64-bit integers.
 TEST(OtlpTest, JsonIsOtlps) {
-  Span failed = ASpan();
+  trace::Span failed = ASpan();
   failed.parent_id = "00f067aa0ba902b8";
   failed.error = "the loss is NaN";
-  const json message = json::parse(ToOtlpJson({ASpan(), failed}, "loupe-worker", "1.0"));
+  const json message = json::parse(trace::ToOtlpJson({ASpan(), failed}, "loupe-worker", "1.0"));
   const json& resource = message["resourceSpans"][0];
   EXPECT_EQ(resource["resource"]["attributes"][0],
             json::parse(R"({"key": "service.name", "value": {"stringValue": "loupe-worker"}})"));
@@ -91,14 +91,15 @@ class SpanExporterTest : public ::testing::Test {
          {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME", "OTEL_SDK_DISABLED"})
       ::unsetenv(name);
   }
-  SpanExporterOptions options_{.endpoint = "", .service = "loupe", .version = "1", .interval = absl::Milliseconds(1)};
+  trace::SpanExporterOptions options_{
+      .endpoint = "", .service = "loupe", .version = "1", .interval = absl::Milliseconds(1)};
 };
 
 TEST_F(SpanExporterTest, NobodyAskedNothingIsSent) {
-  EXPECT_EQ(*SpanExporter::Start(options_), nullptr);
+  EXPECT_EQ(*trace::SpanExporter::Start(options_), nullptr);
   ::setenv("OTEL_SDK_DISABLED", "true", 1);
   options_.endpoint = "http://127.0.0.1:1";
-  EXPECT_EQ(*SpanExporter::Start(options_), nullptr);
+  EXPECT_EQ(*trace::SpanExporter::Start(options_), nullptr);
 }
 
 TEST_F(SpanExporterTest, EnvironmentIsTheStandards) {
@@ -106,7 +107,7 @@ TEST_F(SpanExporterTest, EnvironmentIsTheStandards) {
   ::setenv("OTEL_EXPORTER_OTLP_ENDPOINT", fmt::format("http://127.0.0.1:{}/otlp", receiver.port()).c_str(), 1);
   ::setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b, tenant=x", 1);
   ::setenv("OTEL_SERVICE_NAME", "mine", 1);
-  const auto exporter = SpanExporter::Start(options_);
+  const auto exporter = trace::SpanExporter::Start(options_);
   ASSERT_TRUE(exporter.ok()) << exporter.status();
   (*exporter)->Add(ASpan());
   // A collector without room for now is asked again.
@@ -121,11 +122,11 @@ TEST_F(SpanExporterTest, EnvironmentIsTheStandards) {
 
 TEST_F(SpanExporterTest, WrongSettingsAreRefused) {
   options_.endpoint = "localhost:4318";
-  EXPECT_TRUE(absl::IsInvalidArgument(SpanExporter::Start(options_).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(trace::SpanExporter::Start(options_).status()));
   options_.endpoint = "http://localhost:4318";
   for (const char* headers : {"api-key", "=x", "a b=c", "a=%2", "a=%0d%0ax"}) {
     ::setenv("OTEL_EXPORTER_OTLP_HEADERS", headers, 1);
-    EXPECT_TRUE(absl::IsInvalidArgument(SpanExporter::Start(options_).status())) << headers;
+    EXPECT_TRUE(absl::IsInvalidArgument(trace::SpanExporter::Start(options_).status())) << headers;
   }
 }
 
@@ -134,7 +135,7 @@ TEST_F(SpanExporterTest, CollectorThatHangsHoldsUpNobody) {
   options_.endpoint = fmt::format("http://127.0.0.1:{}", silent.port());
   options_.most_waiting = 4;
   options_.timeout = options_.last_timeout = absl::Milliseconds(100);
-  auto exporter = *SpanExporter::Start(options_);
+  auto exporter = *trace::SpanExporter::Start(options_);
   for (int i = 0; i < 1000; ++i) exporter->Add(ASpan());
   EXPECT_GE(exporter->dropped(), 1000 - 2 * 4);
   EXPECT_EQ(exporter->sent(), 0);

@@ -94,7 +94,7 @@ TEST_F(ReplayTest, AnOlderWorkersMessages) {
         if (!desired.has_assignment()) continue;
         lease = desired.lease();
         for (const auto& [key, value] : desired.assignment().settings())
-          EXPECT_EQ(FindSettingRule(key)->since, 1) << key << " is unknown to an older worker";
+          EXPECT_EQ(settings::FindSettingRule(key)->since, 1) << key << " is unknown to an older worker";
       }
     }
   }
@@ -106,7 +106,7 @@ TEST_F(ReplayTest, AnOlderWorkersMessages) {
 }
 
 // Answers as the older coordinator did to a worker in the same state.
-class OlderCoordinator final : public worker::CoordinatorClient {
+class OlderCoordinator final : public worker::agent::CoordinatorClient {
  public:
   explicit OlderCoordinator(const std::vector<Recorded>& recording) {
     v1::SynchronizeRequest asked;
@@ -146,7 +146,7 @@ class OlderCoordinator final : public worker::CoordinatorClient {
     if (found == answers.end()) return absl::InternalError("a lease that the coordinator never gave");
     return found->second;
   }
-  absl::Status Upload(const v1::LeaseKey&, const worker::ArtifactFile&, absl::Duration) override {
+  absl::Status Upload(const v1::LeaseKey&, const worker::agent::ArtifactFile&, absl::Duration) override {
     return absl::OkStatus();
   }
   void Interrupt() override {}
@@ -166,10 +166,10 @@ TEST_F(ReplayTest, AnOlderCoordinatorsMessages) {
   const testing::TempFolder folder;
   OlderCoordinator coordinator(recording_);
   testing::FakeExecutor executor({});
-  worker::AgentOptions options;
+  worker::agent::AgentOptions options;
   options.worker = "workers/newer";
   options.data_folder = folder.path();
-  worker::Agent agent(options, {&coordinator, &executor, &SystemClock(), &SystemRandom()});
+  worker::agent::Agent agent(options, {&coordinator, &executor, &SystemClock(), &SystemRandom()});
   coordinator.done = [&agent] { agent.RequestDrain(); };
   const absl::Status status = agent.Run();
   EXPECT_TRUE(status.ok()) << status;

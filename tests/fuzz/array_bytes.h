@@ -5,8 +5,8 @@
 
 namespace loupe::fuzz {
 
-inline size_t BytesOfShape(const worker::ArrayView& array) {
-  auto bits = static_cast<size_t>(worker::ElementBits(array.type));
+inline size_t BytesOfShape(const worker::io::ArrayView& array) {
+  auto bits = static_cast<size_t>(worker::io::ElementBits(array.type));
   for (const int64_t extent : array.shape) bits *= static_cast<size_t>(extent);
   return bits / 8;
 }

@@ -18,7 +18,7 @@ namespace {
 using Records = std::vector<std::vector<std::string>>;
 
 absl::StatusOr<Records> ReadRecords(std::string_view text) {
-  analysis::CsvReader reader(text);
+  analysis::stats::CsvReader reader(text);
   Records records;
   std::vector<std::string_view> fields;
   while (true) {
@@ -46,22 +46,22 @@ std::string WriteQuoted(const Records& records) {
   return text;
 }
 
-void CheckTable(const analysis::DataTable& table) {
+void CheckTable(const analysis::stats::DataTable& table) {
   for (size_t row = 0; row < table.rows(); ++row)
     Require(!std::isinf(table.Response(row)), "a response is finite or missing");
   Require(table.status.empty() || table.status.size() == table.rows(), "a status per row");
-  for (const analysis::Factor& factor : table.factors) {
+  for (const analysis::stats::Factor& factor : table.factors) {
     Require(factor.codes.size() == table.rows(), "a level per row");
     for (const int32_t code : factor.codes) {
-      Require(code == analysis::kMissingLevel || (code >= 0 && static_cast<size_t>(code) < factor.levels.size()),
+      Require(code == analysis::stats::kMissingLevel || (code >= 0 && static_cast<size_t>(code) < factor.levels.size()),
               "a code is a level's");
     }
     std::set<std::string> numbers;
     for (size_t i = 0; i < factor.levels.size(); ++i) {
-      const std::string number = analysis::CanonicalDecimal(factor.levels[i]);
+      const std::string number = analysis::stats::CanonicalDecimal(factor.levels[i]);
       Require(number.empty() || numbers.insert(number).second, "no number is two levels");
       Require(!factor.levels[i].empty() && FindNotUtf8(factor.levels[i]) == std::string::npos, "a level is UTF-8");
-      Require(analysis::FindLevel(factor.levels, factor.levels[i]) == i, "a level is found by its name");
+      Require(analysis::stats::FindLevel(factor.levels, factor.levels[i]) == i, "a level is found by its name");
     }
   }
 }
@@ -142,10 +142,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Require(again.ok() && *again == *records, "records survive being written");
   }
   // The last column is the response, one called "status" the status, the others are factors.
-  analysis::CsvOptions options;
+  analysis::stats::CsvOptions options;
   if (records.ok() && !records->empty()) {
     for (const std::string& name : records->front()) {
-      const std::string trimmed(analysis::Trim(name));
+      const std::string trimmed(analysis::stats::Trim(name));
       if (!options.response.empty()) options.factors.push_back(options.response);
       if (trimmed == "status") {
         options.status_column = trimmed;
@@ -155,7 +155,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       }
     }
   }
-  const auto table = analysis::ReadCsvTable(text, options);
+  const auto table = analysis::stats::ReadCsvTable(text, options);
   if (table.ok()) {
     CheckTable(*table);
   } else {

@@ -8,9 +8,9 @@
 namespace loupe::fuzz {
 namespace {
 
-const analysis::DataTable& Table() {
-  static const analysis::DataTable table = [] {
-    analysis::DataTable made;
+const analysis::stats::DataTable& Table() {
+  static const analysis::stats::DataTable table = [] {
+    analysis::stats::DataTable made;
     made.response_name = "y";
     for (const char* name :
          {"input", "output", "scale", "a", "b", "c", "d", "e", "a:b", "C(x)", "lr (x10)", "-act", "b`c", "x~y"})
@@ -48,20 +48,20 @@ int DefaultRuns() { return 20000; }
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace loupe;            // NOLINT: one function
   using namespace loupe::analysis;  // NOLINT
-  const DataTable& table = fuzz::Table();
-  const auto terms = ParseModelFormula({reinterpret_cast<const char*>(data), size}, table);
+  const stats::DataTable& table = fuzz::Table();
+  const auto terms = stats::ParseModelFormula({reinterpret_cast<const char*>(data), size}, table);
   if (!terms.ok()) {
     fuzz::Require(absl::IsInvalidArgument(terms.status()) && !terms.status().message().empty(),
                   "a refusal is a sentence");
     return 0;
   }
-  for (const ModelTerm& term : *terms) {
+  for (const stats::ModelTerm& term : *terms) {
     fuzz::Require(!term.empty() && term.back() < table.factors.size(), "a term is made of factors");
     fuzz::Require(std::adjacent_find(term.begin(), term.end(), std::greater_equal<>()) == term.end(),
                   "its factors ascend");
     fuzz::Require(std::count(terms->begin(), terms->end(), term) == 1, "no term comes twice");
   }
-  const auto again = ParseModelFormula(FormulaText(*terms, table), table);
+  const auto again = stats::ParseModelFormula(stats::FormulaText(*terms, table), table);
   fuzz::Require(again.ok() && *again == *terms, "terms written out read back");
   return 0;
 }

@@ -20,7 +20,7 @@ constexpr absl::Duration kWait = absl::Milliseconds(10);
 class Fixture {
  public:
   Fixture() {
-    coordinator::ServerOptions options;
+    coordinator::server::ServerOptions options;
     options.data_folder = folder_ / "data";
     options.listen = "127.0.0.1:0";
     // This process is no coordinator that could run itself.
@@ -28,7 +28,7 @@ class Fixture {
     options.analysis.memory_bytes = 0;
     // All come from one machine, and many without a token.
     options.limits.strangers = options.limits.people = options.limits.workers = {};
-    auto server = coordinator::Server::Start(options, SystemClock(), random_);
+    auto server = coordinator::server::Server::Start(options, SystemClock(), random_);
     Require(server.ok(), "a coordinator starts");
     server_ = *std::move(server);
     const std::string address = server_->http_address();
@@ -61,7 +61,7 @@ class Fixture {
  private:
   testing::TempFolder folder_;
   testing::FakeRandom random_;
-  std::unique_ptr<coordinator::Server> server_;
+  std::unique_ptr<coordinator::server::Server> server_;
   int port_ = 0;
   std::string token_;
 };

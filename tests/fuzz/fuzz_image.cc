@@ -11,7 +11,7 @@ namespace loupe::fuzz {
 namespace {
 
 void Decode(const std::string& bytes) {
-  const auto image = worker::DecodeImage(bytes, "fuzz.png", worker::Alpha::kOverWhite);
+  const auto image = worker::io::DecodeImage(bytes, "fuzz.png", worker::io::Alpha::kOverWhite);
   if (!image.ok()) {
     Require(
         absl::IsInvalidArgument(image.status()) && image.status().message().find("fuzz.png") != absl::string_view::npos,
@@ -22,20 +22,20 @@ void Decode(const std::string& bytes) {
   Require(image->rgb.size() == size_t{3} * static_cast<size_t>(image->width) * static_cast<size_t>(image->height),
           "three bytes a pixel");
   if (image->rgb.size() > 1 << 16) return;  // the same again, slowly
-  const auto again = worker::DecodeImage(worker::EncodePng(*image), "again");
+  const auto again = worker::io::DecodeImage(worker::io::EncodePng(*image), "again");
   Require(again.ok() && again->width == image->width && again->height == image->height && again->rgb == image->rgb,
           "a picture survives writing");
   for (const int side : {1, 3, 16})
-    Require(worker::ResizeAndCrop(*image, side).rgb.size() == size_t(3 * side * side), "a square");
-  Require(worker::ResizeLanczos(*image, 5, 2).rgb.size() == 30, "the size asked for");
+    Require(worker::io::ResizeAndCrop(*image, side).rgb.size() == size_t(3 * side * side), "a square");
+  Require(worker::io::ResizeLanczos(*image, 5, 2).rgb.size() == 30, "the size asked for");
 }
 
 }  // namespace
 
 std::vector<std::string> Seeds() {
-  worker::Image small{6, 4, {}};
+  worker::io::Image small{6, 4, {}};
   for (int i = 0; i < 72; ++i) small.rgb.push_back(static_cast<uint8_t>(5 * i));
-  std::vector<std::string> seeds = {worker::EncodePng(small)};
+  std::vector<std::string> seeds = {worker::io::EncodePng(small)};
   for (const auto& more :
        {testing::PngKinds(), testing::JpegKinds(), testing::WebpKinds(), testing::GifKinds(), testing::TiffKinds()}) {
     seeds.insert(seeds.end(), more.begin(), more.end());

@@ -8,7 +8,7 @@
 namespace loupe::fuzz {
 namespace {
 
-void Ask(worker::JsonConfig config, std::string_view key, int depth) {
+void Ask(worker::io::JsonConfig config, std::string_view key, int depth) {
   const bool has = config.Has(key);
   config.Int(key, 1);
   config.Number(key, 1.0);
@@ -24,7 +24,7 @@ void Ask(worker::JsonConfig config, std::string_view key, int depth) {
               config.status().message().find(config.path().c_str()) != absl::string_view::npos,
           "a refusal names the file");
   if (!has || depth == 3) return;
-  const worker::JsonConfig inner = config.Object(key);
+  const worker::io::JsonConfig inner = config.Object(key);
   for (const auto& [name, value] : inner.object().items()) Ask(inner, name, depth + 1);
 }
 
@@ -80,7 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace loupe;        // NOLINT: one function
   using namespace loupe::fuzz;  // NOLINT
   const InputFile input({reinterpret_cast<const char*>(data), size});
-  const auto parsed = worker::ReadJsonFile(input.path());
+  const auto parsed = worker::io::ReadJsonFile(input.path());
   if (!parsed.ok()) {
     Require(absl::IsInvalidArgument(parsed.status()) &&
                 parsed.status().message().find(input.path().c_str()) != absl::string_view::npos,
@@ -88,9 +88,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   const InputFile copy(parsed->dump());
-  const auto again = worker::ReadJsonFile(copy.path());
+  const auto again = worker::io::ReadJsonFile(copy.path());
   Require(again.ok() && *again == *parsed, "JSON survives being written");
-  const auto config = worker::JsonConfig::Read(input.path());
+  const auto config = worker::io::JsonConfig::Read(input.path());
   Require(config.ok() == parsed->is_object(), "an object is a configuration");
   if (!config.ok()) return 0;
   Ask(*config, "no such key", 0);

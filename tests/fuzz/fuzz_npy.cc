@@ -20,8 +20,8 @@ std::string Npy(const std::string& header, const std::string& data, char version
 
 std::vector<std::string> Seeds() {
   const std::string data("\0\0\x80\x3f\0\0\0\x40\0\0\xc0\x7f\0\0\x80\xff", 16);
-  return {analysis::SerializeNpy({2, 3, {1, 2, 3, 4, 5, 6}}),
-          analysis::SerializeNpy({0, 512, {}}),
+  return {analysis::metrics::SerializeNpy({2, 3, {1, 2, 3, 4, 5, 6}}),
+          analysis::metrics::SerializeNpy({0, 512, {}}),
           Npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }\n", data),
           Npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2), }\n", data, 2),
           Npy("{'shape':(2,2),'descr':'<f4','fortran_order':False}", data, 3),
@@ -61,7 +61,7 @@ int DefaultRuns() { return 20000; }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace loupe;  // NOLINT: one function
-  const auto read = analysis::ParseNpy({reinterpret_cast<const char*>(data), size});
+  const auto read = analysis::metrics::ParseNpy({reinterpret_cast<const char*>(data), size});
   if (!read.ok()) {
     fuzz::Require(absl::IsInvalidArgument(read.status()) && !read.status().message().empty(),
                   "a refusal is a sentence");
@@ -70,8 +70,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::Require(
       read->rows >= 0 && read->cols >= 0 && static_cast<size_t>(read->rows * read->cols) == read->values.size(),
       "as many values as rows and columns say");
-  (void)analysis::CheckFeatures(*read, "fuzz", 1);
-  const auto again = analysis::ParseNpy(analysis::SerializeNpy(*read));
+  (void)analysis::metrics::CheckFeatures(*read, "fuzz", 1);
+  const auto again = analysis::metrics::ParseNpy(analysis::metrics::SerializeNpy(*read));
   fuzz::Require(again.ok() && again->rows == read->rows && again->cols == read->cols &&
                     again->values.size() == read->values.size() &&
                     (read->values.empty() ||

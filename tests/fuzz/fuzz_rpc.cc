@@ -43,7 +43,7 @@ class Fixture {
                             descriptor->method(i)->input_type()});
       }
     }
-    coordinator::ServerOptions options;
+    coordinator::server::ServerOptions options;
     options.data_folder = folder_ / "data";
     options.listen = "127.0.0.1:0";
     options.limits.workers.per_second = 0;
@@ -52,11 +52,11 @@ class Fixture {
     // Held calls come back soon.
     options.scheduler.lease = absl::Milliseconds(60);
     options.scheduler.report_interval = absl::Milliseconds(1);
-    auto server = coordinator::Server::Start(options, SystemClock(), random_);
+    auto server = coordinator::server::Server::Start(options, SystemClock(), random_);
     Require(server.ok(), "the coordinator starts");
     server_ = *std::move(server);
-    connection_ = *Connection::Open(
-        *ResolveConnectOptions({.address = server_->address(), .token_file = options.data_folder + "/token"}));
+    connection_ = *clients::rpc::Connection::Open(*clients::rpc::ResolveConnectOptions(
+        {.address = server_->address(), .token_file = options.data_folder + "/token"}));
     v1::CreateSweepRequest request;
     request.set_sweep_id("alive");
     *request.mutable_spec() = testing::SmallSpec(3, 2);
@@ -69,7 +69,7 @@ class Fixture {
 
   ~Fixture() {
     server_.reset();
-    const auto report = coordinator::Examine(folder_ / "data");
+    const auto report = coordinator::store::upkeep::Examine(folder_ / "data");
     Require(report.ok(), "the database can be read afterwards");
     for (const std::string& damage : report->Damage()) Require(false, damage.c_str());
   }
@@ -100,8 +100,8 @@ class Fixture {
   testing::TempFolder folder_;
   testing::FakeRandom random_;
   std::vector<Method> methods_;
-  std::unique_ptr<coordinator::Server> server_;
-  std::shared_ptr<Connection> connection_;
+  std::unique_ptr<coordinator::server::Server> server_;
+  std::shared_ptr<clients::rpc::Connection> connection_;
 };
 
 Fixture& TheFixture() {

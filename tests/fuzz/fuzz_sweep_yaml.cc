@@ -47,20 +47,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace loupe;               // NOLINT: one function
   using namespace loupe::coordinator;  // NOLINT
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  absl::StatusOr<SweepFile> file = ParseSweepFile(text, "fuzz.yaml");
+  absl::StatusOr<plan::SweepFile> file = plan::ParseSweepFile(text, "fuzz.yaml");
   if (!file.ok()) {
     fuzz::Require(absl::IsInvalidArgument(file.status()) && !file.status().message().empty(),
                   "a refusal is a sentence");
     return 0;
   }
-  absl::StatusOr<SweepSpec> back = SpecFromProto(SpecToProto(file->spec));
+  absl::StatusOr<plan::SweepSpec> back = plan_proto::SpecFromProto(plan_proto::SpecToProto(file->spec));
   fuzz::Require(!back.ok() || file->spec.replicates < 1 ||
-                    google::protobuf::util::MessageDifferencer::Equals(SpecToProto(*back), SpecToProto(file->spec)),
+                    google::protobuf::util::MessageDifferencer::Equals(plan_proto::SpecToProto(*back),
+                                                                       plan_proto::SpecToProto(file->spec)),
                 "a specification survives the wire");
-  MakePathsAbsolute(file->spec, "/work");
-  const absl::StatusOr<Plan> plan = Plan::Create(file->spec);
+  plan::MakePathsAbsolute(file->spec, "/work");
+  const absl::StatusOr<plan::Plan> plan = plan::Plan::Create(file->spec);
   if (!plan.ok()) {
-    fuzz::Require(!LocateInFile(plan.status(), *file).message().empty(), "a refusal is a sentence");
+    fuzz::Require(!plan::LocateInFile(plan.status(), *file).message().empty(), "a refusal is a sentence");
     return 0;
   }
   fuzz::Require(plan->cell_count() > 0 && plan->trial_count() >= plan->cell_count(), "an accepted plan has trials");

@@ -23,7 +23,7 @@ std::vector<std::string> Seeds() {
           "samples.png",
           "Bearer 0123456789abcdef0123456789abcdef",
           "24f3ce619e0fbf405e4c625c3ca6ab21",
-          coordinator::MakePageToken("1234", "ListTrials sweeps/a"),
+          coordinator::api::MakePageToken("1234", "ListTrials sweeps/a"),
           "# name role sha256-of-token expiry-unix-seconds\nanna admin " + std::string(64, 'a') + " 0\n",
           "anna viewer " + std::string(64, '0') + " 99999999999\nworker worker " + std::string(64, 'f') + " 1\n"};
 }
@@ -62,19 +62,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto trial = TrialId::FromName(text); trial.ok()) fuzz::Require(trial->name() == text, "a name reads back");
   if (const auto worker = WorkerId::FromName(text); worker.ok())
     fuzz::Require(worker->name() == text, "a name reads back");
-  if (CheckArtifactName(text).ok()) {
+  if (store::CheckArtifactName(text).ok()) {
     fuzz::Require(text.find_first_of("/\\\n ") == std::string::npos && text.front() != '.',
                   "an artifact name is no path");
   }
   if (const auto token = TokenFromHex(text)) fuzz::Require(ToHex(*token) == text, "a token reads back");
-  const std::string page = MakePageToken(text, "request");
-  fuzz::Require(*ReadPageToken(page, "request") == text, "a page token reads back");
-  fuzz::Require(!ReadPageToken(page, "other").ok(), "a page token serves its own request only");
-  if (const auto read = ReadPageToken(text, "request"); read.ok() && !text.empty()) {
-    fuzz::Require(MakePageToken(*read, "request").size() <= text.size() + 4, "an accepted page token is one");
+  const std::string page = api::MakePageToken(text, "request");
+  fuzz::Require(*api::ReadPageToken(page, "request") == text, "a page token reads back");
+  fuzz::Require(!api::ReadPageToken(page, "other").ok(), "a page token serves its own request only");
+  if (const auto read = api::ReadPageToken(text, "request"); read.ok() && !text.empty()) {
+    fuzz::Require(api::MakePageToken(*read, "request").size() <= text.size() + 4, "an accepted page token is one");
   }
   static const testing::TempFolder folder;
-  static const auto access = AccessControl::Open(folder.path(), SystemClock());
+  static const auto access = access::AccessControl::Open(folder.path(), SystemClock());
   fuzz::Require(access.ok(), "the folder opens");
   fuzz::Require(!(*access)->Authenticate(text).ok(), "nobody guesses a token");
   // As the file of tokens: whatever it says, no made-up header gets in by it.

@@ -10,8 +10,8 @@
 namespace loupe::fuzz {
 namespace {
 
-using worker::ArrayView;
-using worker::ElementType;
+using worker::io::ArrayView;
+using worker::io::ElementType;
 
 // The form before PyTorch 1.6: magic number, version, system, the dictionary, its storages' keys, the storages.
 std::string OlderForm() {
@@ -37,10 +37,10 @@ std::string OlderForm() {
 std::vector<std::string> Seeds() {
   const std::string data(64, '\x3c');
   const std::string_view all = data;
-  return {*worker::SerialiseTorchArchive({{"down", {ElementType::kF16, {2, 3}, all.substr(0, 12)}},
-                                          {"up", {ElementType::kF32, {2, 2}, all.substr(0, 16)}},
-                                          {"step", {ElementType::kI64, {}, all.substr(0, 8)}}}),
-          *worker::SerialiseTorchArchive({}), OlderForm(), "\x80\x02]q.", "PK\x03\x04"};
+  return {*worker::io::SerialiseTorchArchive({{"down", {worker::io::ElementType::kF16, {2, 3}, all.substr(0, 12)}},
+                                              {"up", {worker::io::ElementType::kF32, {2, 2}, all.substr(0, 16)}},
+                                              {"step", {worker::io::ElementType::kI64, {}, all.substr(0, 8)}}}),
+          *worker::io::SerialiseTorchArchive({}), OlderForm(), "\x80\x02]q.", "PK\x03\x04"};
 }
 
 std::vector<std::string> Dictionary() {
@@ -87,7 +87,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace loupe;          // NOLINT: one function
   using namespace loupe::worker;  // NOLINT
   const fuzz::InputFile input({reinterpret_cast<const char*>(data), size});
-  const auto file = TorchCheckpoint::Open(input.path());
+  const auto file = io::TorchCheckpoint::Open(input.path());
   if (!file.ok()) {
     fuzz::Require(absl::IsInvalidArgument(file.status()) &&
                       file.status().message().find(input.path().c_str()) != absl::string_view::npos,
@@ -98,11 +98,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const size_t count = fuzz::BytesOfShape(array);
     fuzz::Require(count == array.bytes.size() && count <= size, "an array's bytes fit its shape");
   }
-  const auto written = SerialiseTorchArchive(file->arrays());
+  const auto written = io::SerialiseTorchArchive(file->arrays());
   fuzz::Require(written.ok(), "what is read can be written");
   const fuzz::InputFile copy(*written);
-  const auto again = TorchCheckpoint::Open(copy.path());
+  const auto again = io::TorchCheckpoint::Open(copy.path());
   fuzz::Require(again.ok(), "what is written can be read");
-  fuzz::Require(*SerialiseTorchArchive(again->arrays()) == *written, "and is the same");
+  fuzz::Require(*io::SerialiseTorchArchive(again->arrays()) == *written, "and is the same");
   return 0;
 }

@@ -99,7 +99,7 @@ TEST_F(FullDiskTest, ChangesAreRefusedUploadsTooAndAllGoesOnWhenThereIsSpaceAgai
   EXPECT_TRUE(after.ok()) << after;
   EXPECT_THAT(*ReadFile(data_ + "/audit.log"), ::testing::HasSubstr("created 'after' OK\n"));
   coordinator_->Kill(SIGTERM);
-  const auto report = coordinator::Examine(data_);
+  const auto report = coordinator::store::upkeep::Examine(data_);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->findings, IsEmpty());
 }
@@ -152,7 +152,7 @@ TEST_P(BrokenDiskTest, TheNthWriteOrSyncFailsOnceOrForAWhileAndNothingIsLostOrDo
   workers.clear();
   ExpectSameAsCleanRun("broken", spec);
   coordinator_->Kill(SIGTERM);
-  const auto report = coordinator::Examine(data_);
+  const auto report = coordinator::store::upkeep::Examine(data_);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->Damage(), IsEmpty());
 }
@@ -161,7 +161,7 @@ INSTANTIATE_TEST_SUITE_P(Errors, BrokenDiskTest, ::testing::Values(EIO, ENOSPC))
 
 TEST_F(AdversityTest, ASmallSoftLimitOfFileDescriptorsIsRaisedToTheHardOne) {
   StartCoordinator({"/usr/bin/prlimit", "--nofile=64:4096"});
-  std::vector<std::shared_ptr<Connection>> crowd;
+  std::vector<std::shared_ptr<clients::rpc::Connection>> crowd;
   for (int i = 0; i < 200; ++i) {
     crowd.push_back(coordinator_->Connect());
     ASSERT_TRUE(crowd.back()->WaitUntilConnected(absl::Seconds(30)).ok()) << i;
@@ -174,7 +174,7 @@ TEST_F(AdversityTest, BeyondTheHardLimitTheCrowdWaitsTheOthersWorkAndWhoeverLeav
   StartCoordinator({"/usr/bin/prlimit", "--nofile=96:96"}, "127.0.0.1:0", /*lease_seconds=*/60);
   ASSERT_TRUE(TryCreate("before").ok());
   const v1::LeaseKey lease = Lease();
-  std::vector<std::shared_ptr<Connection>> crowd;
+  std::vector<std::shared_ptr<clients::rpc::Connection>> crowd;
   for (int i = 0; i < 150; ++i) crowd.push_back(coordinator_->Connect());
   // Whoever is not in tries (again).
   const auto connected = [&] {
@@ -245,7 +245,7 @@ TEST_F(AdversityTest, ThousandsOfIdleWatchersCostMemoryAndNoThreads) {
     grpc::ClientContext context;
     std::unique_ptr<grpc::ClientReader<v1::WatchSweepResponse>> reader;
   };
-  std::vector<std::shared_ptr<Connection>> connections;
+  std::vector<std::shared_ptr<clients::rpc::Connection>> connections;
   std::vector<std::unique_ptr<Watcher>> watchers;
   v1::WatchSweepRequest request;
   request.set_name("sweeps/watched");

@@ -38,7 +38,7 @@ class ClientsTest : public ProcessTest {
     grpc::ClientContext context;
     other->Prepare(context, absl::Seconds(20));
     const absl::Status status =
-        FromGrpcStatus(v1::SweepService::NewStub(other->channel())->GetSweep(&context, request, &sweep));
+        clients::rpc::FromGrpcStatus(v1::SweepService::NewStub(other->channel())->GetSweep(&context, request, &sweep));
     EXPECT_TRUE(status.ok()) << status;
     EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(1));
     EXPECT_LT(coordinator_->process().PeakMegabytes(), kMostMegabytes);
@@ -159,7 +159,7 @@ TEST_F(ClientsTest, LongFailuresAreListedInPages) {
     v1::SynchronizeResponse response;
     grpc::ClientContext context;
     connection_->Prepare(context);
-    const absl::Status status = FromGrpcStatus(stub->Synchronize(&context, request, &response));
+    const absl::Status status = clients::rpc::FromGrpcStatus(stub->Synchronize(&context, request, &response));
     EXPECT_TRUE(status.ok()) << status;
     return response;
   };
@@ -224,7 +224,8 @@ class AnalysisTest : public ClientsTest {
     grpc::ClientContext context;
     connection_->Prepare(context, deadline);
     v1::GetAnovaResponse anova;
-    return FromGrpcStatus(v1::AnalysisService::NewStub(connection_->channel())->GetAnova(&context, request, &anova));
+    return clients::rpc::FromGrpcStatus(
+        v1::AnalysisService::NewStub(connection_->channel())->GetAnova(&context, request, &anova));
   }
 };
 
@@ -241,7 +242,7 @@ TEST_F(AnalysisTest, ScoresOfAnySizeAreAnswered) {
     v1::SynchronizeResponse response;
     grpc::ClientContext context;
     connection_->Prepare(context);
-    const absl::Status status = FromGrpcStatus(stub->Synchronize(&context, request, &response));
+    const absl::Status status = clients::rpc::FromGrpcStatus(stub->Synchronize(&context, request, &response));
     ASSERT_TRUE(status.ok()) << status;
     for (int i = 0; round == 0 && i < response.attempts_size(); ++i) {
       v1::AttemptReport* report = request.add_attempts();
@@ -264,7 +265,7 @@ TEST_F(AnalysisTest, ScoresOfAnySizeAreAnswered) {
     v1::RenderReportResponse chunk;
     std::string report;
     while (reader->Read(&chunk)) report += chunk.chunk();
-    const absl::Status rendered = FromGrpcStatus(reader->Finish());
+    const absl::Status rendered = clients::rpc::FromGrpcStatus(reader->Finish());
     EXPECT_TRUE(rendered.ok()) << rendered;
     EXPECT_FALSE(report.empty());
   }

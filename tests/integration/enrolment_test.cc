@@ -23,7 +23,8 @@ class EnrolmentTest : public ::testing::Test {
  protected:
   EnrolmentTest()
       : coordinator_({LOUPE_COORDINATOR}, folder_ / "data", {"--log-level", "off"}, "0.0.0.0:0"),
-        admin_(*Connection::Open(*ResolveConnectOptions({.credentials_file = folder_ / "data/credentials"}))) {}
+        admin_(*clients::rpc::Connection::Open(
+            *clients::rpc::ResolveConnectOptions({.credentials_file = folder_ / "data/credentials"}))) {}
 
   // `loupe-coordinator token …`; its wait status.
   int Token(std::vector<std::string> arguments) {
@@ -55,7 +56,7 @@ class EnrolmentTest : public ::testing::Test {
 
   testing::TempFolder folder_;
   testing::CoordinatorProcess coordinator_;
-  const std::shared_ptr<Connection> admin_;
+  const std::shared_ptr<clients::rpc::Connection> admin_;
 };
 
 TEST_F(EnrolmentTest, OneCommandGivesAWorkerItsOwnIdentity) {

@@ -23,7 +23,8 @@ class LogsTest : public ::testing::Test {
     grpc::ClientContext context;
     mini_.connection()->Prepare(context);
     v1::ListTrialLogsResponse response;
-    const absl::Status status = FromGrpcStatus(mini_.trials().ListTrialLogs(&context, request, &response));
+    const absl::Status status =
+        clients::rpc::FromGrpcStatus(mini_.trials().ListTrialLogs(&context, request, &response));
     if (!status.ok()) return status;
     return response;
   }

@@ -26,13 +26,13 @@ seed: 7
 )";
 
 TEST(MethodsSweepTest, EveryTrialHasItsMethodsCell) {
-  const auto file = coordinator::ParseSweepFile(kThreeMethods, "f");
+  const auto file = coordinator::plan::ParseSweepFile(kThreeMethods, "f");
   ASSERT_TRUE(file.ok()) << file.status();
-  const auto plan = coordinator::Plan::Create(file->spec);
+  const auto plan = coordinator::plan::Plan::Create(file->spec);
   ASSERT_TRUE(plan.ok()) << plan.status();
   testing::MiniSweep mini;
   // As a client sends it that leaves the rest to the coordinator.
-  mini.Create("three-methods", coordinator::SpecToProto(file->spec));
+  mini.Create("three-methods", coordinator::plan_proto::SpecToProto(file->spec));
   testing::FakeExecutorOptions options;
   options.abilities.methods = {"adapter", "lora", "bitfit"};
   mini.AddWorker("a", options);

@@ -24,8 +24,8 @@ using testing::MiniSweep;
 using ::testing::Not;
 using testing::SmallSpec;
 
-coordinator::SchedulerOptions ShortLeases() {
-  coordinator::SchedulerOptions options;
+coordinator::scheduler::SchedulerOptions ShortLeases() {
+  coordinator::scheduler::SchedulerOptions options;
   options.lease = absl::Seconds(1);
   return options;
 }
@@ -48,7 +48,7 @@ absl::StatusOr<v1::SynchronizeResponse> Sync(MiniSweep& mini, const v1::Synchron
   grpc::ClientContext context;
   mini.connection()->Prepare(context);
   v1::SynchronizeResponse response;
-  const absl::Status status = FromGrpcStatus(mini.workers().Synchronize(&context, request, &response));
+  const absl::Status status = clients::rpc::FromGrpcStatus(mini.workers().Synchronize(&context, request, &response));
   if (!status.ok()) return status;
   return response;
 }
@@ -134,7 +134,7 @@ TEST(MiniSweepTest, ReportAnswersQuestionsAboutMeans) {
     std::string csv;
     v1::RenderReportResponse part;
     while (reader->Read(&part)) csv += part.chunk();
-    const absl::Status status = FromGrpcStatus(reader->Finish());
+    const absl::Status status = clients::rpc::FromGrpcStatus(reader->Finish());
     return status.ok() ? csv : std::string(status.message());
   };
   EXPECT_THAT(render("contrasts"), HasSubstr(fmt::format("\n[{}={}],", factor, level)));
@@ -180,7 +180,7 @@ TEST(MiniSweepTest, ASilentWorkersTrialIsLeasedToAnotherAndItsLateResultIsRefuse
   EXPECT_EQ(mini.WaitUntilEnded("silent").counts().succeeded(), 3);
   absl::StatusOr<v1::SynchronizeResponse> late = Sync(mini, Reporting(zombie, lease, 99.0));
   ASSERT_TRUE(late.ok()) << late.status();
-  EXPECT_EQ(ReasonOf(FromRpcStatus(late->verdicts(0).status())), kReasonLeaseLost);
+  EXPECT_EQ(ReasonOf(clients::rpc::FromRpcStatus(late->verdicts(0).status())), kReasonLeaseLost);
   ExpectAllScoresRight(mini, "silent", 3);
 }
 
@@ -195,7 +195,7 @@ TEST(MiniSweepTest, AWrongTokenIsRefusedForProgressArtifactAndCompletion) {
 
   absl::StatusOr<v1::SynchronizeResponse> answer = Sync(mini, Reporting(request, forged, 99.0));
   ASSERT_TRUE(answer.ok());
-  EXPECT_EQ(ReasonOf(FromRpcStatus(answer->verdicts(0).status())), kReasonLeaseLost);
+  EXPECT_EQ(ReasonOf(clients::rpc::FromRpcStatus(answer->verdicts(0).status())), kReasonLeaseLost);
 
   grpc::ClientContext context;
   mini.connection()->Prepare(context);
@@ -208,7 +208,7 @@ TEST(MiniSweepTest, AWrongTokenIsRefusedForProgressArtifactAndCompletion) {
   header.mutable_header()->mutable_artifact()->set_sha256(Sha256Hex("x"));
   writer->Write(header);
   writer->WritesDone();
-  const absl::Status status = FromGrpcStatus(writer->Finish());
+  const absl::Status status = clients::rpc::FromGrpcStatus(writer->Finish());
   EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
   EXPECT_EQ(ReasonOf(status), kReasonLeaseLost);
 }
@@ -225,7 +225,7 @@ TEST(MiniSweepTest, ARepeatedCompletionIsAcceptedOnceAndAnsweredAlike) {
     EXPECT_EQ(answer->verdicts(0).status().code(), 0);
   }
   absl::StatusOr<v1::SynchronizeResponse> other = Sync(mini, Reporting(request, lease, 0.6));
-  EXPECT_EQ(ReasonOf(FromRpcStatus(other->verdicts(0).status())), kReasonLeaseLost);
+  EXPECT_EQ(ReasonOf(clients::rpc::FromRpcStatus(other->verdicts(0).status())), kReasonLeaseLost);
   EXPECT_EQ(mini.Get("repeat").counts().succeeded(), 1);
 }
 
@@ -248,7 +248,7 @@ TEST(MiniSweepTest, OneSweepHasOneScorerAlsoAfterARestart) {
   mini.RestartCoordinator();
   const auto refused = Sync(mini, ScoredWith(request, lease, 'b'));
   ASSERT_TRUE(refused.ok()) << refused.status();
-  EXPECT_EQ(ReasonOf(FromRpcStatus(refused->verdicts(0).status())), kReasonInputsDiffer);
+  EXPECT_EQ(ReasonOf(clients::rpc::FromRpcStatus(refused->verdicts(0).status())), kReasonInputsDiffer);
   EXPECT_THAT(refused->verdicts(0).status().message(), HasSubstr("'scorer /scorer'"));
   EXPECT_EQ(mini.Get("small").counts().succeeded(), 1);
   EXPECT_EQ(mini.Get("small").counts().failed(), 0) << "it runs again";
@@ -345,7 +345,7 @@ TEST(MiniSweepTest, CancelStopsWhatRunsAndItsResultIsRefused) {
   EXPECT_EQ(sweep.state(), v1::Sweep::CANCELLED);
   EXPECT_EQ(sweep.counts().cancelled(), 3);
   absl::StatusOr<v1::SynchronizeResponse> answer = Sync(mini, Reporting(request, granted->attempts(0).lease(), 1.0));
-  EXPECT_EQ(ReasonOf(FromRpcStatus(answer->verdicts(0).status())), kReasonLeaseLost);
+  EXPECT_EQ(ReasonOf(clients::rpc::FromRpcStatus(answer->verdicts(0).status())), kReasonLeaseLost);
   EXPECT_EQ(answer->attempts_size(), 0);
 }
 
@@ -371,7 +371,7 @@ TEST(MiniSweepTest, ASearchEndsTrialsEarly) {
   spec.mutable_search()->set_min_steps(3);
   EXPECT_EQ(mini.Create("search", spec).spec().search().direction(), v1::Search::MINIMIZE);
   v1::SynchronizeRequest request = RequestOf("a", "s1");
-  request.mutable_description()->mutable_abilities()->set_settings_version(kSettingsVersion);
+  request.mutable_description()->mutable_abilities()->set_settings_version(settings::kSettingsVersion);
   request.mutable_description()->mutable_abilities()->add_methods("adapter");
   request.mutable_description()->mutable_abilities()->add_tasks("dreambooth");
   int early = 0;
@@ -410,7 +410,7 @@ TEST(MiniSweepTest, ASearchEndsTrialsEarly) {
     grpc::ClientContext context;
     mini.connection()->Prepare(context);
     v1::GetAnovaResponse response;
-    const absl::Status status = FromGrpcStatus(mini.analysis().GetAnova(&context, anova, &response));
+    const absl::Status status = clients::rpc::FromGrpcStatus(mini.analysis().GetAnova(&context, anova, &response));
     ASSERT_TRUE(status.ok()) << status;
     EXPECT_EQ(response.observations(), include ? 12 : 10);
   }

@@ -42,9 +42,9 @@ class PartitionTest : public ProcessTest {
   }
   // Past the network, from the file.
   int64_t StoredResults() const {
-    const auto db = coordinator::OpenDatabase(data_);
+    const auto db = coordinator::store::OpenDatabase(data_);
     EXPECT_TRUE(db.ok()) << db.status();
-    return coordinator::CountData(**db)->results;
+    return coordinator::store::CountData(**db)->results;
   }
   // Beyond the lease of two seconds: the coordinator gives the trials up, and their workers too.
   void CutForFiveSecondsAndFinish(const std::vector<std::string>& addresses) {
@@ -98,7 +98,7 @@ class CrowdWorker {
         executor_({.seconds = 4, .artifacts = false}),
         agent_(
             [&] {
-              worker::AgentOptions options;
+              worker::agent::AgentOptions options;
               options.worker = fmt::format("workers/crowd-{}", number);
               options.data_folder = fmt::format("{}/crowd-{}", folder, number);
               return options;
@@ -111,9 +111,9 @@ class CrowdWorker {
   }
 
  private:
-  worker::GrpcCoordinatorClient client_;
+  worker::agent::GrpcCoordinatorClient client_;
   testing::FakeExecutor executor_;
-  worker::Agent agent_;
+  worker::agent::Agent agent_;
   std::thread thread_;
 };
 

@@ -183,13 +183,13 @@ class ProcessTest : public ::testing::Test {
       if (!writer->Write(message)) break;
     }
     writer->WritesDone();
-    return FromGrpcStatus(writer->Finish());
+    return clients::rpc::FromGrpcStatus(writer->Finish());
   }
 
   testing::TempFolder folder_;
   std::string data_ = folder_ / "data";
   std::unique_ptr<testing::CoordinatorProcess> coordinator_;
-  std::shared_ptr<Connection> connection_;
+  std::shared_ptr<clients::rpc::Connection> connection_;
 };
 
 }  // namespace loupe

@@ -84,7 +84,7 @@ TEST_F(ProcessTest, KillingCoordinatorAndWorkersInALoopLosesNothingAndChangesNoN
       seconds, seed, coordinator_kills, worker_kills, under_fire, trials, attempts, losses);
   workers.clear();
   coordinator_->Kill(SIGTERM);
-  const auto report = coordinator::Examine(data_);
+  const auto report = coordinator::store::upkeep::Examine(data_);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->Damage(), IsEmpty());
 }
@@ -182,7 +182,7 @@ TEST_F(ProcessTest, AKillInTheMiddleOfALongJobOnlyDelaysIt) {
   EXPECT_TRUE(absl::IsNotFound(Get("large").status()));
   Create("large", testing::SmallSpec(1, 1));
   coordinator_->Kill(SIGTERM);
-  const auto report = coordinator::Examine(data_);
+  const auto report = coordinator::store::upkeep::Examine(data_);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->Damage(), IsEmpty());
   EXPECT_EQ(report->counts.trials, 3);

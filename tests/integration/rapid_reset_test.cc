@@ -35,7 +35,7 @@ class RapidResetTest : public ::testing::Test {
         std::vector<std::string>{LOUPE_COORDINATOR}, data_, std::vector<std::string>{"--log-level", "off"}, listen);
   }
 
-  static absl::Status List(const Connection& connection) {
+  static absl::Status List(const clients::rpc::Connection& connection) {
     v1::ListSweepsResponse response;
     grpc::ClientContext context;
     connection.Prepare(context);
@@ -43,7 +43,7 @@ class RapidResetTest : public ::testing::Test {
   }
 
   // While three attackers are at `port`, each call of `other` is answered within a second.
-  testing::RapidResetResult AttackBeside(int port, bool tls, const Connection& other) {
+  testing::RapidResetResult AttackBeside(int port, bool tls, const clients::rpc::Connection& other) {
     EXPECT_TRUE(List(other).ok()) << List(other);
     std::vector<testing::RapidResetResult> results(3);
     std::vector<std::thread> attackers;
@@ -76,7 +76,8 @@ class RapidResetTest : public ::testing::Test {
 
 TEST_F(RapidResetTest, WithoutACertificateNobodyReachesHttp2) {
   StartCoordinator("0.0.0.0:0");
-  const auto other = *Connection::Open(*ResolveConnectOptions({.credentials_file = data_ + "/credentials"}));
+  const auto other = *clients::rpc::Connection::Open(
+      *clients::rpc::ResolveConnectOptions({.credentials_file = data_ + "/credentials"}));
   const int port = PortOf(coordinator_->address());
   EXPECT_FALSE(AttackBeside(port, /*tls=*/false, *other).reached_http2);
   EXPECT_FALSE(AttackBeside(port, /*tls=*/true, *other).reached_http2);
@@ -95,15 +96,15 @@ TEST_F(RapidResetTest, TheFrontShedsIt) {
   ::setenv("LOUPE_FRONT_CERTIFICATE", (folder_ / "front.pem").c_str(), 1);
   ::setenv("LOUPE_COORDINATOR", coordinator_->address().c_str(), 1);
   testing::ChildProcess front({kHaproxy, "-db", "-q", "-f", "deploy/haproxy.cfg"});
-  ConnectOptions options{.address = fmt::format("localhost:{}", port), .ca_file = folder_ / "ca.pem"};
+  clients::rpc::ConnectOptions options{.address = fmt::format("localhost:{}", port), .ca_file = folder_ / "ca.pem"};
   options.token_file = coordinator_->token_file();
-  const auto other = *Connection::Open(*ResolveConnectOptions(options));
+  const auto other = *clients::rpc::Connection::Open(*clients::rpc::ResolveConnectOptions(options));
   ASSERT_TRUE(other->WaitUntilConnected(absl::Seconds(10)).ok());
   EXPECT_TRUE(AttackBeside(port, /*tls=*/true, *other).reached_http2);
   // No stream without a token reaches the coordinator.
   options.token_file.clear();
   options.token = "";
-  const auto stranger = *Connection::Open(options);
+  const auto stranger = *clients::rpc::Connection::Open(options);
   EXPECT_TRUE(absl::IsUnauthenticated(List(*stranger))) << List(*stranger);
 }
 

@@ -31,7 +31,8 @@ class LongReaderTest : public ProcessTest {
   };
   double WalMegabytes() const {
     std::error_code none;
-    const auto bytes = std::filesystem::file_size(data_ + coordinator::kDatabaseFile + std::string("-wal"), none);
+    const auto bytes =
+        std::filesystem::file_size(data_ + coordinator::store::kDatabaseFile + std::string("-wal"), none);
     return none ? 0 : static_cast<double>(bytes) / (1 << 20);
   }
   Phase Watch(const char* name, double seconds) {
@@ -54,9 +55,10 @@ class LongReaderTest : public ProcessTest {
         phase.process_megabytes);
     return phase;
   }
-  static int64_t Count(coordinator::SqliteDb& db) {
+  static int64_t Count(coordinator::store::SqliteDb& db) {
     int64_t count = -1;
-    const absl::Status status = db.ForEach(kCountSql, [&](const coordinator::SqliteRow& row) { count = row.Int(0); });
+    const absl::Status status =
+        db.ForEach(kCountSql, [&](const coordinator::store::SqliteRow& row) { count = row.Int(0); });
     EXPECT_TRUE(status.ok()) << status;
     return count;
   }
@@ -73,7 +75,7 @@ TEST_F(LongReaderTest, SeesOneSnapshotWhileResultsLandAndTheWalIsUsedAgainAfterw
   while (Get("load")->counts().succeeded() < 20) Pause(0.05);
   Watch("before", seconds / 3);
 
-  const auto reader = coordinator::OpenDatabase(data_);
+  const auto reader = coordinator::store::OpenDatabase(data_);
   ASSERT_TRUE(reader.ok()) << reader.status();
   ASSERT_TRUE((*reader)->Execute("BEGIN").ok());
   const int64_t seen = Count(**reader);
@@ -89,7 +91,7 @@ TEST_F(LongReaderTest, SeesOneSnapshotWhileResultsLandAndTheWalIsUsedAgainAfterw
   EXPECT_LE(after.largest_wal_megabytes, during.largest_wal_megabytes + 17) << "it is not written on and on";
   workers.clear();
   coordinator_->Kill(SIGTERM);
-  const auto report = coordinator::Examine(data_);
+  const auto report = coordinator::store::upkeep::Examine(data_);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->Damage(), IsEmpty());
 }

@@ -37,29 +37,30 @@
 namespace loupe {
 namespace {
 
-using coordinator::AccessControl;
-using coordinator::Role;
-using coordinator::Server;
-using coordinator::ServerOptions;
+using coordinator::access::AccessControl;
+using coordinator::access::Role;
+using coordinator::server::Server;
+using coordinator::server::ServerOptions;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
 // Every method of the contract and the roles that may call it; an administrator may call all. A method that is missing
 // here fails EveryMethodIsOpenToItsRolesOnly: whoever adds one decides who may call it.
-const std::map<std::string, std::set<Role>>& AllowedRoles() {
-  static const std::set<Role> kEverybody = {Role::kViewer, Role::kSubmitter, Role::kWorker};
-  static const std::map<std::string, std::set<Role>> kAllowed = {
-      {"loupe.v1.AccessService/Enrol", {Role::kEnrol}},
-      {"loupe.v1.AccessService/RenewCredentials", {Role::kWorker}},
-      {"loupe.v1.SweepService/CreateSweep", {Role::kSubmitter}},
+const std::map<std::string, std::set<coordinator::access::Role>>& AllowedRoles() {
+  static const std::set<coordinator::access::Role> kEverybody = {
+      coordinator::access::Role::kViewer, coordinator::access::Role::kSubmitter, coordinator::access::Role::kWorker};
+  static const std::map<std::string, std::set<coordinator::access::Role>> kAllowed = {
+      {"loupe.v1.AccessService/Enrol", {coordinator::access::Role::kEnrol}},
+      {"loupe.v1.AccessService/RenewCredentials", {coordinator::access::Role::kWorker}},
+      {"loupe.v1.SweepService/CreateSweep", {coordinator::access::Role::kSubmitter}},
       {"loupe.v1.SweepService/GetSweep", kEverybody},
       {"loupe.v1.SweepService/ListSweeps", kEverybody},
-      {"loupe.v1.SweepService/DeleteSweep", {Role::kSubmitter}},
-      {"loupe.v1.SweepService/PauseSweep", {Role::kSubmitter}},
-      {"loupe.v1.SweepService/ResumeSweep", {Role::kSubmitter}},
-      {"loupe.v1.SweepService/StopSweep", {Role::kSubmitter}},
-      {"loupe.v1.SweepService/CancelSweep", {Role::kSubmitter}},
-      {"loupe.v1.SweepService/RetryTrials", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/DeleteSweep", {coordinator::access::Role::kSubmitter}},
+      {"loupe.v1.SweepService/PauseSweep", {coordinator::access::Role::kSubmitter}},
+      {"loupe.v1.SweepService/ResumeSweep", {coordinator::access::Role::kSubmitter}},
+      {"loupe.v1.SweepService/StopSweep", {coordinator::access::Role::kSubmitter}},
+      {"loupe.v1.SweepService/CancelSweep", {coordinator::access::Role::kSubmitter}},
+      {"loupe.v1.SweepService/RetryTrials", {coordinator::access::Role::kSubmitter}},
       {"loupe.v1.SweepService/WatchSweep", kEverybody},
       {"loupe.v1.TrialService/GetTrial", kEverybody},
       {"loupe.v1.TrialService/ListTrials", kEverybody},
@@ -67,8 +68,8 @@ const std::map<std::string, std::set<Role>>& AllowedRoles() {
       {"loupe.v1.TrialService/ListArtifacts", kEverybody},
       {"loupe.v1.TrialService/ListTrialLogs", kEverybody},
       {"loupe.v1.TrialService/DownloadArtifact", kEverybody},
-      {"loupe.v1.WorkerService/Synchronize", {Role::kWorker}},
-      {"loupe.v1.WorkerService/UploadArtifact", {Role::kWorker}},
+      {"loupe.v1.WorkerService/Synchronize", {coordinator::access::Role::kWorker}},
+      {"loupe.v1.WorkerService/UploadArtifact", {coordinator::access::Role::kWorker}},
       {"loupe.v1.WorkerService/ListWorkers", kEverybody},
       {"loupe.v1.WorkerService/DrainWorker", {}},
       {"loupe.v1.WorkerService/UndrainWorker", {}},
@@ -114,7 +115,8 @@ class SecurityTest : public ::testing::Test {
   }
 
   void Start() {
-    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options_, clock_);
+    absl::StatusOr<std::unique_ptr<coordinator::server::Server>> server =
+        coordinator::server::Server::Start(options_, clock_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -123,23 +125,26 @@ class SecurityTest : public ::testing::Test {
     token.pop_back();
     return token;
   }
-  std::string AddToken(const std::string& name, Role role, absl::Duration lifetime = absl::InfiniteDuration()) {
-    absl::StatusOr<std::string> token = AccessControl::AddToken(options_.data_folder, name, role, lifetime, clock_);
+  std::string AddToken(const std::string& name, coordinator::access::Role role,
+                       absl::Duration lifetime = absl::InfiniteDuration()) {
+    absl::StatusOr<std::string> token =
+        coordinator::access::AccessControl::AddToken(options_.data_folder, name, role, lifetime, clock_);
     EXPECT_TRUE(token.ok()) << token.status();
     return *token;
   }
-  std::shared_ptr<Connection> Connect(ConnectOptions options) {
+  std::shared_ptr<clients::rpc::Connection> Connect(clients::rpc::ConnectOptions options) {
     if (options.address.empty()) options.address = server_->address();
-    return *Connection::Open(options);
+    return *clients::rpc::Connection::Open(options);
   }
 
-  static absl::Status Get(const Connection& connection) {
+  static absl::Status Get(const clients::rpc::Connection& connection) {
     v1::ListSweepsResponse response;
     grpc::ClientContext context;
     connection.Prepare(context, absl::Seconds(20));
     return connection.Check(v1::SweepService::NewStub(connection.channel())->ListSweeps(&context, {}, &response));
   }
-  static absl::Status Create(const Connection& connection, const std::string& id, bool validate_only = false) {
+  static absl::Status Create(const clients::rpc::Connection& connection, const std::string& id,
+                             bool validate_only = false) {
     v1::CreateSweepRequest request;
     request.set_sweep_id(id);
     request.set_validate_only(validate_only);
@@ -150,7 +155,7 @@ class SecurityTest : public ::testing::Test {
     return connection.Check(v1::SweepService::NewStub(connection.channel())->CreateSweep(&context, request, &response));
   }
   // The lease of the first trial of a sweep that is created for it.
-  static v1::LeaseKey Lease(const Connection& connection, const std::string& sweep) {
+  static v1::LeaseKey Lease(const clients::rpc::Connection& connection, const std::string& sweep) {
     EXPECT_TRUE(Create(connection, sweep).ok());
     v1::SynchronizeRequest request;
     request.set_worker("workers/w-" + sweep);
@@ -163,8 +168,8 @@ class SecurityTest : public ::testing::Test {
     EXPECT_EQ(response.attempts_size(), 1);
     return response.attempts(0).lease();
   }
-  static grpc::Status Upload(const Connection& connection, const v1::LeaseKey& lease, const std::string& name,
-                             const std::string& content) {
+  static grpc::Status Upload(const clients::rpc::Connection& connection, const v1::LeaseKey& lease,
+                             const std::string& name, const std::string& content) {
     v1::UploadArtifactRequest message;
     *message.mutable_header()->mutable_lease() = lease;
     message.mutable_header()->mutable_artifact()->set_name(name);
@@ -180,8 +185,8 @@ class SecurityTest : public ::testing::Test {
     writer->WritesDone();
     return writer->Finish();
   }
-  static grpc::Status Download(const Connection& connection, const std::string& trial, const std::string& name,
-                               std::string* content) {
+  static grpc::Status Download(const clients::rpc::Connection& connection, const std::string& trial,
+                               const std::string& name, std::string* content) {
     v1::DownloadArtifactRequest request;
     request.set_trial(trial);
     request.set_artifact_name(name);
@@ -195,8 +200,8 @@ class SecurityTest : public ::testing::Test {
 
   testing::TempFolder folder_;
   testing::FakeClock clock_;
-  ServerOptions options_;
-  std::unique_ptr<Server> server_;
+  coordinator::server::ServerOptions options_;
+  std::unique_ptr<coordinator::server::Server> server_;
 };
 
 TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
@@ -204,11 +209,12 @@ TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
   options_.limits.strangers = {};
   Start();
   const auto channel = Connect({})->channel();
-  const std::map<Role, std::string> tokens = {{Role::kViewer, AddToken("v", Role::kViewer)},
-                                              {Role::kSubmitter, AddToken("s", Role::kSubmitter)},
-                                              {Role::kWorker, AddToken("w", Role::kWorker)},
-                                              {Role::kEnrol, AddToken("e", Role::kEnrol)},
-                                              {Role::kAdmin, AdminToken()}};
+  const std::map<coordinator::access::Role, std::string> tokens = {
+      {coordinator::access::Role::kViewer, AddToken("v", coordinator::access::Role::kViewer)},
+      {coordinator::access::Role::kSubmitter, AddToken("s", coordinator::access::Role::kSubmitter)},
+      {coordinator::access::Role::kWorker, AddToken("w", coordinator::access::Role::kWorker)},
+      {coordinator::access::Role::kEnrol, AddToken("e", coordinator::access::Role::kEnrol)},
+      {coordinator::access::Role::kAdmin, AdminToken()}};
   const std::set<std::string> methods = AllMethods();
   EXPECT_GE(methods.size(), 22u);
   for (const std::string& method : methods) {
@@ -219,11 +225,12 @@ TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
     EXPECT_EQ(CallEmpty(channel, method, "wrong").error_code(), grpc::StatusCode::UNAUTHENTICATED) << method;
     for (const auto& [role, token] : tokens) {
       const grpc::Status status = CallEmpty(channel, method, token);
-      if (role == Role::kAdmin || allowed->second.contains(role)) {
+      if (role == coordinator::access::Role::kAdmin || allowed->second.contains(role)) {
         EXPECT_THAT(status.error_code(), ::testing::AnyOf(grpc::StatusCode::OK, grpc::StatusCode::INVALID_ARGUMENT))
-            << method << " as " << NameOf(role) << ": " << status.error_message();
+            << method << " as " << coordinator::access::NameOf(role) << ": " << status.error_message();
       } else {
-        EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED) << method << " as " << NameOf(role);
+        EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED)
+            << method << " as " << coordinator::access::NameOf(role);
       }
     }
   }
@@ -232,14 +239,14 @@ TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
 
 TEST_F(SecurityTest, AViewerMayTryOutASweepButNotCreateIt) {
   Start();
-  const auto viewer = Connect({.token = AddToken("v", Role::kViewer)});
+  const auto viewer = Connect({.token = AddToken("v", coordinator::access::Role::kViewer)});
   EXPECT_TRUE(Create(*viewer, "trial-run", /*validate_only=*/true).ok());
   EXPECT_TRUE(absl::IsPermissionDenied(Create(*viewer, "real")));
 }
 
 TEST_F(SecurityTest, ATokenEndsWithItsLastSecond) {
   Start();
-  const auto guest = Connect({.token = AddToken("guest", Role::kViewer, absl::Hours(1))});
+  const auto guest = Connect({.token = AddToken("guest", coordinator::access::Role::kViewer, absl::Hours(1))});
   clock_.Advance(absl::Hours(1) - absl::Nanoseconds(1));
   EXPECT_TRUE(Get(*guest).ok());
   clock_.Advance(absl::Nanoseconds(1));
@@ -252,9 +259,9 @@ TEST_F(SecurityTest, ARevokedTokenIsRefusedByTheVeryNextCall) {
   Start();
   for (int i = 0; i < 20; ++i) {
     const std::string name = fmt::format("t{}", i);
-    const auto connection = Connect({.token = AddToken(name, Role::kSubmitter)});
+    const auto connection = Connect({.token = AddToken(name, coordinator::access::Role::kSubmitter)});
     ASSERT_TRUE(Get(*connection).ok());
-    ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, name).ok());
+    ASSERT_TRUE(coordinator::access::AccessControl::RemoveToken(options_.data_folder, name).ok());
     ASSERT_TRUE(absl::IsUnauthenticated(Get(*connection))) << i;
   }
 }
@@ -262,11 +269,12 @@ TEST_F(SecurityTest, ARevokedTokenIsRefusedByTheVeryNextCall) {
 TEST_F(SecurityTest, ANewTokenInTheTokenFileIsTakenUpAfterTheOldOneEnds) {
   Start();
   const std::string file = folder_ / "worker-token";
-  ASSERT_TRUE(WriteFileAtomically(file, AddToken("old", Role::kViewer) + "\n").ok());
-  const auto connection = Connect(*ResolveConnectOptions({.address = server_->address(), .token_file = file}));
+  ASSERT_TRUE(WriteFileAtomically(file, AddToken("old", coordinator::access::Role::kViewer) + "\n").ok());
+  const auto connection =
+      Connect(*clients::rpc::ResolveConnectOptions({.address = server_->address(), .token_file = file}));
   ASSERT_TRUE(Get(*connection).ok());
-  ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, "old").ok());
-  ASSERT_TRUE(WriteFileAtomically(file, AddToken("new", Role::kViewer) + "\n").ok());
+  ASSERT_TRUE(coordinator::access::AccessControl::RemoveToken(options_.data_folder, "old").ok());
+  ASSERT_TRUE(WriteFileAtomically(file, AddToken("new", coordinator::access::Role::kViewer) + "\n").ok());
   EXPECT_TRUE(absl::IsUnauthenticated(Get(*connection))) << "the call that meets the end is lost";
   EXPECT_TRUE(Get(*connection).ok());
 }
@@ -275,7 +283,8 @@ TEST_F(SecurityTest, OffLoopbackACertificateIsDemanded) {
   options_.listen = "0.0.0.0:0";
   Start();
   const std::string port = server_->address().substr(server_->address().rfind(':'));
-  const auto with = Connect(*ResolveConnectOptions({.credentials_file = options_.data_folder + "/credentials"}));
+  const auto with =
+      Connect(*clients::rpc::ResolveConnectOptions({.credentials_file = options_.data_folder + "/credentials"}));
   EXPECT_TRUE(Get(*with).ok()) << Get(*with);
   const std::string ca = options_.data_folder + "/tls/ca.pem";
   EXPECT_TRUE(
@@ -301,7 +310,7 @@ TEST_F(SecurityTest, OffLoopbackACertificateIsDemanded) {
 
 // A call that the coordinator holds: ends within a second of `end`.
 template <typename End>
-void ExpectHeldCallEnds(const std::shared_ptr<Connection>& worker, const std::string& name, End end) {
+void ExpectHeldCallEnds(const std::shared_ptr<clients::rpc::Connection>& worker, const std::string& name, End end) {
   const auto start = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
   std::thread ending([&] {
     std::this_thread::sleep_until(start);
@@ -322,16 +331,17 @@ void ExpectHeldCallEnds(const std::shared_ptr<Connection>& worker, const std::st
 
 TEST_F(SecurityTest, RevocationAndExpiryEndOpenCalls) {
   Start();
-  const auto revoked = Connect({.token = AddToken("revoked", Role::kWorker)});
-  ExpectHeldCallEnds(revoked, "workers/a",
-                     [&] { ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, "revoked").ok()); });
-  const auto expiring = Connect({.token = AddToken("expiring", Role::kWorker, absl::Hours(1))});
+  const auto revoked = Connect({.token = AddToken("revoked", coordinator::access::Role::kWorker)});
+  ExpectHeldCallEnds(revoked, "workers/a", [&] {
+    ASSERT_TRUE(coordinator::access::AccessControl::RemoveToken(options_.data_folder, "revoked").ok());
+  });
+  const auto expiring = Connect({.token = AddToken("expiring", coordinator::access::Role::kWorker, absl::Hours(1))});
   ExpectHeldCallEnds(expiring, "workers/b", [&] { clock_.JumpWall(absl::Hours(2)); });
 }
 
 TEST_F(SecurityTest, AnEnrolledWorkerHasItsNameAlone) {
   Start();
-  const auto enrolment = Connect({.token = AddToken("farm", Role::kEnrol)});
+  const auto enrolment = Connect({.token = AddToken("farm", coordinator::access::Role::kEnrol)});
   v1::EnrolRequest request;
   request.set_worker_id("gpu-1");
   request.set_token_sha256(Sha256Hex("a-token-of-the-worker-alone"));
@@ -339,7 +349,7 @@ TEST_F(SecurityTest, AnEnrolledWorkerHasItsNameAlone) {
   grpc::ClientContext context;
   enrolment->Prepare(context);
   ASSERT_TRUE(v1::AccessService::NewStub(enrolment->channel())->Enrol(&context, request, &given).ok());
-  const auto synchronize = [](const std::shared_ptr<Connection>& connection, const std::string& worker) {
+  const auto synchronize = [](const std::shared_ptr<clients::rpc::Connection>& connection, const std::string& worker) {
     v1::SynchronizeRequest sync;
     sync.set_worker(worker);
     sync.set_session_id("s");
@@ -382,7 +392,7 @@ class TlsTest : public SecurityTest {
 
   absl::Status GetWith(const std::string& ca, const std::string& client, bool with_token = true) {
     const std::string address = "localhost" + server_->address().substr(server_->address().rfind(':'));
-    ConnectOptions options{.address = address};
+    clients::rpc::ConnectOptions options{.address = address};
     if (with_token) options.token = AdminToken();
     if (!ca.empty()) options.ca_file = folder_ / ca;
     if (!client.empty()) {
@@ -446,7 +456,7 @@ TEST_F(TlsTest, AFailedHandshakeSaysWhy) {
                                           .authority = authority_.certificate}),
                                   0600)
                   .ok());
-  const auto with = Connect(*ResolveConnectOptions({.credentials_file = credentials}));
+  const auto with = Connect(*clients::rpc::ResolveConnectOptions({.credentials_file = credentials}));
   EXPECT_THAT(Get(*with), says("certificate is not for '127.0.0.2'", "--tls-name 127.0.0.2"));
 }
 
@@ -481,17 +491,17 @@ TEST_F(TlsTest, ANewCertificateIsTakenOverWithoutARestart) {
 
 TEST_F(TlsTest, HalfAConfigurationIsRefused) {
   options_.tls.key_file.clear();
-  EXPECT_EQ(Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(coordinator::server::Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
   options_.tls.certificate_file.clear();
   options_.tls.client_ca_file = folder_ / "ca.pem";
-  EXPECT_EQ(Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(coordinator::server::Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(SecurityTest, AClientThatCallsTooOftenIsHeldBackAndOthersAreNot) {
   options_.limits.people = {.per_second = 2, .burst = 5};
   Start();
-  const auto greedy = Connect({.token = AddToken("greedy", Role::kViewer)});
-  const auto modest = Connect({.token = AddToken("modest", Role::kViewer)});
+  const auto greedy = Connect({.token = AddToken("greedy", coordinator::access::Role::kViewer)});
+  const auto modest = Connect({.token = AddToken("modest", coordinator::access::Role::kViewer)});
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(Get(*greedy).ok()) << i;
   const absl::Status refused = Get(*greedy);
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
@@ -538,8 +548,8 @@ TEST_F(SecurityTest, AnArtifactBeyondTheLimitIsRefusedBeforeItsBytesCome) {
 
 TEST_F(SecurityTest, ChangesAreAuditedWithWhoAndWhatAndOutcome) {
   Start();
-  ASSERT_TRUE(Create(*Connect({.token = AddToken("anna", Role::kSubmitter)}), "mine").ok());
-  EXPECT_FALSE(Create(*Connect({.token = AddToken("vera", Role::kViewer)}), "hers").ok());
+  ASSERT_TRUE(Create(*Connect({.token = AddToken("anna", coordinator::access::Role::kSubmitter)}), "mine").ok());
+  EXPECT_FALSE(Create(*Connect({.token = AddToken("vera", coordinator::access::Role::kViewer)}), "hers").ok());
   EXPECT_FALSE(Create(*Connect({.token = "guess"}), "his\nx created 'y' OK").ok());
   const std::string audit = *ReadFile(options_.data_folder + "/audit.log");
   EXPECT_THAT(audit, HasSubstr(" anna created 'mine' OK\n"));
@@ -555,8 +565,9 @@ TEST_F(SecurityTest, NoSecretReachesALogTheAuditLogOrTheDatabase) {
   spdlog::set_default_logger(logger);
   Start();
   std::vector<std::string> secrets = {AdminToken(), "a-token-that-nobody-knows"};
-  for (const Role role : {Role::kViewer, Role::kSubmitter, Role::kWorker})
-    secrets.push_back(AddToken(NameOf(role), role));
+  for (const coordinator::access::Role role :
+       {coordinator::access::Role::kViewer, coordinator::access::Role::kSubmitter, coordinator::access::Role::kWorker})
+    secrets.push_back(AddToken(coordinator::access::NameOf(role), role));
   for (const std::string& token : secrets) {
     const auto connection = Connect({.token = token});
     Create(*connection, "s" + token.substr(0, 4)).IgnoreError();
@@ -609,7 +620,7 @@ TEST_F(SecurityTest, ALinkInTheArtifactFolderIsNeitherFollowedForReadingNorForWr
 
 TEST_F(SecurityTest, FilesOfTheDataFolderArePrivate) {
   Start();
-  AddToken("x", Role::kViewer);
+  AddToken("x", coordinator::access::Role::kViewer);
   for (const char* name : {"token", "tokens", "audit.log"}) {
     struct stat info {};
     ASSERT_EQ(::stat((options_.data_folder + "/" + name).c_str(), &info), 0) << name;

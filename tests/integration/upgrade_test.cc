@@ -29,7 +29,7 @@ SettingMap RunOne(testing::MiniSweep& mini, const std::string& session) {
     grpc::ClientContext context;
     mini.connection()->Prepare(context);
     v1::SynchronizeResponse response;
-    const absl::Status status = FromGrpcStatus(mini.workers().Synchronize(&context, request, &response));
+    const absl::Status status = clients::rpc::FromGrpcStatus(mini.workers().Synchronize(&context, request, &response));
     EXPECT_TRUE(status.ok()) << status;
     return response;
   };
@@ -64,7 +64,7 @@ TEST(UpgradeTest, AHalfRunSweepKeepsItsDefaults) {
 TEST(UpgradeTest, TheSameFileIsTheSameSweep) {
   testing::MiniSweep mini;
   const auto plan_of = [](const v1::SweepSpec& proto) {
-    return *coordinator::Plan::Create(*coordinator::SpecFromProto(proto));
+    return *coordinator::plan::Plan::Create(*coordinator::plan_proto::SpecFromProto(proto));
   };
   const SweepId id = *SweepId::FromId("same-file");
   v1::SweepSpec spec = testing::SmallSpec(1, 1);

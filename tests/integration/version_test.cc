@@ -167,8 +167,8 @@ TEST_F(VersionTest, TheProxyEndsThoughAClientWentBeforeItsAnswer) {
                                   Pause(0.3);  // until the proxy knows
                                   return bytes;
                                 });
-  const auto connection =
-      Connection::Open(*ResolveConnectOptions({.address = proxy.address(), .token_file = coordinator_->token_file()}));
+  const auto connection = clients::rpc::Connection::Open(
+      *clients::rpc::ResolveConnectOptions({.address = proxy.address(), .token_file = coordinator_->token_file()}));
   ASSERT_TRUE(connection.ok()) << connection.status();
   grpc::ClientContext context;
   (*connection)->Prepare(context);

@@ -43,7 +43,7 @@ class ViewTest : public ::testing::Test {
     grpc::ClientContext context;
     mini_.connection()->Prepare(context);
     Response response;
-    const absl::Status status = FromGrpcStatus((Stub().*method)(&context, request, &response));
+    const absl::Status status = clients::rpc::FromGrpcStatus((Stub().*method)(&context, request, &response));
     if (!status.ok()) return status;
     return response;
   }
@@ -226,7 +226,7 @@ TEST_F(ViewTest, DryRunsKnowTheTimeOfLikeTrials) {
     grpc::ClientContext context;
     mini_.connection()->Prepare(context);
     v1::CreateSweepResponse response;
-    const absl::Status status = FromGrpcStatus(mini_.sweeps().CreateSweep(&context, request, &response));
+    const absl::Status status = clients::rpc::FromGrpcStatus(mini_.sweeps().CreateSweep(&context, request, &response));
     EXPECT_TRUE(status.ok()) << status;
     return response.plan();
   };

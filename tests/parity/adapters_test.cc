@@ -40,18 +40,18 @@ constexpr double kNearlyAll = 1e-5;
 constexpr double kNearlyAllShare = 0.995;
 constexpr double kAny = 1e-2;
 
-Settings SettingsOf(const json& test_case) {
-  auto settings = Settings::Create({{"base", "b"},
-                                    {"scorer", "s"},
-                                    {"task.images", "i"},
-                                    {"task.instance_prompt", "a sks"},
-                                    {"task.class_prompt", "a"},
-                                    {"budget.steps", "10"},
-                                    {"method.input", test_case["input"]},
-                                    {"method.output", test_case["output"]},
-                                    {"method.activation", test_case["activation"]},
-                                    {"method.scale", fmt::format("{}", test_case["scale"].get<double>())},
-                                    {"method.width", fmt::format("{}", test_case["width"].get<int>())}});
+settings::Settings SettingsOf(const json& test_case) {
+  auto settings = settings::Settings::Create({{"base", "b"},
+                                              {"scorer", "s"},
+                                              {"task.images", "i"},
+                                              {"task.instance_prompt", "a sks"},
+                                              {"task.class_prompt", "a"},
+                                              {"budget.steps", "10"},
+                                              {"method.input", test_case["input"]},
+                                              {"method.output", test_case["output"]},
+                                              {"method.activation", test_case["activation"]},
+                                              {"method.scale", fmt::format("{}", test_case["scale"].get<double>())},
+                                              {"method.width", fmt::format("{}", test_case["width"].get<int>())}});
   TORCH_CHECK(settings.ok(), settings.status().ToString());
   return *std::move(settings);
 }
@@ -73,7 +73,7 @@ class AdapterParity : public ::testing::Test {
   static void SetUpTestSuite() {
     reference_ = new std::map<std::string, torch::Tensor>(ReadReference("adapters.safetensors"));
     cases_ = new json(json::parse(std::ifstream(ReferenceFolder() + "/adapters.json")));
-    bases_ = new std::map<std::string, BaseModel>;
+    bases_ = new std::map<std::string, base::BaseModel>;
   }
   static void TearDownTestSuite() {
     delete reference_;
@@ -81,9 +81,9 @@ class AdapterParity : public ::testing::Test {
     delete bases_;
   }
 
-  static UNet2DConditionModel UNetOf(const std::string& base) {
+  static models::UNet2DConditionModel UNetOf(const std::string& base) {
     if (!bases_->contains(base)) {
-      auto loaded = LoadBase(ReferenceFolder() + "/" + base);
+      auto loaded = base::LoadBase(ReferenceFolder() + "/" + base);
       TORCH_CHECK(loaded.ok(), loaded.status().ToString());
       bases_->emplace(base, *std::move(loaded));
     }
@@ -94,19 +94,19 @@ class AdapterParity : public ::testing::Test {
 
   static std::map<std::string, torch::Tensor>* reference_;
   static json* cases_;
-  static std::map<std::string, BaseModel>* bases_;
+  static std::map<std::string, base::BaseModel>* bases_;
 };
 
 std::map<std::string, torch::Tensor>* AdapterParity::reference_ = nullptr;
 json* AdapterParity::cases_ = nullptr;
-std::map<std::string, BaseModel>* AdapterParity::bases_ = nullptr;
+std::map<std::string, base::BaseModel>* AdapterParity::bases_ = nullptr;
 
 void AdapterParity::CompareCase(size_t index) {
   const json& test_case = cases_->at(index);
   const auto expected = Under(*reference_, std::to_string(index) + ".");
-  UNet2DConditionModel unet = UNetOf(test_case["base"]);
-  const auto method =
-      MakeMethod(SitesIn(*unet), {{SettingsOf(test_case), test_case["seed"].get<uint64_t>()}}, torch::kCPU);
+  models::UNet2DConditionModel unet = UNetOf(test_case["base"]);
+  const auto method = methods::MakeMethod(nn::SitesIn(*unet),
+                                          {{SettingsOf(test_case), test_case["seed"].get<uint64_t>()}}, torch::kCPU);
 
   const auto initial = Under(expected, "initial.");
   const auto found_initial = method->Export(0);
@@ -116,7 +116,8 @@ void AdapterParity::CompareCase(size_t index) {
     EXPECT_TRUE(found_initial.at(name).equal(value)) << name << ": torch.nn's initial values, bit for bit";
   }
 
-  AdamW optimiser(ParametersOfSlot(method->parameters(), 0), {.learning_rate = 1e-3, .weight_decay = 0.01});
+  train::AdamW optimiser(train::ParametersOfSlot(method->parameters(), 0),
+                         {.learning_rate = 1e-3, .weight_decay = 0.01});
   const auto losses = expected.at("losses");
   const auto gradients = Under(expected, "gradient.");
   double greatest_gradient = 0;
@@ -130,14 +131,14 @@ void AdapterParity::CompareCase(size_t index) {
     if (step + 1 == losses.size(0)) break;
     loss.backward();
     if (step == 0) {
-      for (const NamedParameter& parameter : method->parameters()) {
+      for (const methods::NamedParameter& parameter : method->parameters()) {
         EXPECT_TRUE(Close(FileOrientation(parameter.value.grad()), gradients.at(parameter.name), kGradient,
                           kGradientFloor * greatest_gradient))
             << parameter.name;
       }
     }
     optimiser.Step(1);
-    for (const NamedParameter& parameter : method->parameters()) parameter.value.mutable_grad().reset();
+    for (const methods::NamedParameter& parameter : method->parameters()) parameter.value.mutable_grad().reset();
   }
 
   int64_t entries = 0, near = 0;

@@ -23,7 +23,7 @@ std::string Folder() {
 }
 
 std::string ErrorOf(const std::string& path) {
-  const auto checkpoint = TorchCheckpoint::Open(path);
+  const auto checkpoint = io::TorchCheckpoint::Open(path);
   return checkpoint.ok() ? "" : std::string(checkpoint.status().message());
 }
 
@@ -35,13 +35,13 @@ std::string ErrorOfBytes(const std::string& bytes) {
 }
 
 void ExpectSame(const std::string& path, const std::string& reference) {
-  const auto checkpoint = TorchCheckpoint::Open(path);
+  const auto checkpoint = io::TorchCheckpoint::Open(path);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-  const auto expected = SafetensorsFile::Open(Folder() + reference);
+  const auto expected = io::SafetensorsFile::Open(Folder() + reference);
   ASSERT_TRUE(expected.ok()) << expected.status();
   for (const auto& [name, array] : expected->arrays()) {
     ASSERT_TRUE(checkpoint->arrays().contains(name)) << name;
-    const ArrayView& found = checkpoint->arrays().at(name);
+    const io::ArrayView& found = checkpoint->arrays().at(name);
     EXPECT_EQ(found.type, array.type) << name;
     EXPECT_EQ(found.shape, array.shape) << name;
     EXPECT_EQ(found.bytes, array.bytes) << name;
@@ -56,7 +56,7 @@ class CheckpointParity : public ::testing::TestWithParam<const char*> {
 
 TEST_P(CheckpointParity, TensorsOfEveryTypeShapeAndStorage) {
   ExpectSame(File("good"), "good.safetensors");
-  EXPECT_EQ(TorchCheckpoint::Open(File("good"))->arrays().size(), 15u);
+  EXPECT_EQ(io::TorchCheckpoint::Open(File("good"))->arrays().size(), 15u);
   ExpectSame(File("protocol4"), "good.safetensors");
 }
 
@@ -66,7 +66,7 @@ TEST_P(CheckpointParity, TensorsInAnotherOrderOfTheirDimensions) {
 
 TEST_P(CheckpointParity, StateDictionariesAndParameters) {
   ExpectSame(File("module"), "weight.safetensors");
-  EXPECT_EQ(TorchCheckpoint::Open(File("module"))->arrays().size(), 5u);
+  EXPECT_EQ(io::TorchCheckpoint::Open(File("module"))->arrays().size(), 5u);
   ExpectSame(File("parameter"), "weight.safetensors");
   ExpectSame(File("training"), "good.safetensors");
 }
@@ -113,7 +113,7 @@ TEST(CheckpointArchiveParity, CompressionIsRefused) {
 // The older form has no checksums: there a changed number goes unseen.
 TEST(CheckpointArchiveParity, AChangedNumberIsNoticed) {
   std::string bytes = *ReadFile(Folder() + "good.archive.pth");
-  const auto reference = SafetensorsFile::Open(Folder() + "good.safetensors");
+  const auto reference = io::SafetensorsFile::Open(Folder() + "good.safetensors");
   ASSERT_TRUE(reference.ok()) << reference.status();
   const size_t at = bytes.find(reference->arrays().at("double").bytes);
   ASSERT_NE(at, std::string::npos);

@@ -52,27 +52,27 @@ INSTANTIATE_TEST_SUITE_P(Layouts, DiTParity, ::testing::Values("dit_shared", "di
 TEST(DiTSamplingParity, LatentsOfThePipeline) {
   for (const char* name : {"dit_shared", "dit_separate"}) {
     SCOPED_TRACE(name);
-    auto base = LoadBase(ReferenceFolder() + "/" + name);
+    auto base = base::LoadBase(ReferenceFolder() + "/" + name);
     ASSERT_TRUE(base.ok()) << base.status();
     auto expected = ReadReference(std::string(name) + ".safetensors");
-    SampleOptions options;
-    options.sampler = SamplerKind::kDdim;
+    sampling::SampleOptions options;
+    options.sampler = sampling::SamplerKind::kDdim;
     options.steps = 5;
     for (const double guidance : {1.0, 3.0}) {
       options.guidance = guidance;
-      const auto latents = SampleLatents(*base, {"white shark", "6"}, expected["noise"], options);
+      const auto latents = sampling::SampleLatents(*base, {"white shark", "6"}, expected["noise"], options);
       const auto wanted = expected[guidance == 1 ? "pictures.1" : "pictures.3"];
       // The random VAE's pictures are mostly within the range; five guided steps feed roundings back.
       EXPECT_TRUE(Close(base->DecodeLatents(latents).permute({0, 2, 3, 1}) / 2 + 0.5, wanted, 1e-4));
     }
     options.guided_channels = 3;
-    const auto latents = SampleLatents(*base, {"white shark", "6"}, expected["noise"], options);
+    const auto latents = sampling::SampleLatents(*base, {"white shark", "6"}, expected["noise"], options);
     EXPECT_TRUE(Close(latents, expected["three_channels"], 1e-4));
   }
 }
 
 TEST(DiTBaseTest, PromptsAreClasses) {
-  auto base = LoadBase(ReferenceFolder() + "/dit_shared");
+  auto base = base::LoadBase(ReferenceFolder() + "/dit_shared");
   ASSERT_TRUE(base.ok()) << base.status();
   EXPECT_TRUE(base->conditioner->Ids({"Tinca tinca", "1", "", "HEN"}).equal(torch::tensor({{0}, {1}, {7}, {6}})));
   EXPECT_EQ(base->classes.NameOf(2), "great white shark");
@@ -80,20 +80,20 @@ TEST(DiTBaseTest, PromptsAreClasses) {
   try {
     base->conditioner->Ids({"goldfisch"});
     FAIL();
-  } catch (const UserError& error) {
+  } catch (const runtime::UserError& error) {
     EXPECT_THAT(error.what(), ::testing::AllOf(::testing::HasSubstr("dit_shared"), ::testing::HasSubstr("0 to 6"),
                                                ::testing::HasSubstr("did you mean 'goldfish'")));
   }
 }
 
 TEST(DiTBaseTest, BlocksHaveNoCrossAttention) {
-  auto base = LoadBase(ReferenceFolder() + "/dit_shared");
+  auto base = base::LoadBase(ReferenceFolder() + "/dit_shared");
   ASSERT_TRUE(base.ok()) << base.status();
-  const TuningSites sites = SitesIn(base->denoiser->network(), &base->conditioner->network());
+  const nn::TuningSites sites = nn::SitesIn(base->denoiser->network(), &base->conditioner->network());
   ASSERT_EQ(sites.blocks.size(), 3u);
   EXPECT_EQ(sites.blocks[1].name, "transformer_blocks.1");
-  EXPECT_FALSE(sites.blocks[1].Has(Tap::kCaOut));
-  EXPECT_TRUE(sites.blocks[1].Has(Tap::kFfnIn));
+  EXPECT_FALSE(sites.blocks[1].Has(nn::Tap::kCaOut));
+  EXPECT_TRUE(sites.blocks[1].Has(nn::Tap::kFfnIn));
   EXPECT_TRUE(sites.conditioner.empty());
 }
 

@@ -24,13 +24,13 @@ using ::testing::HasSubstr;
 class EfficientNetParity : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(EfficientNetParity, FeaturesAndLogitsEqualThePackage) {
-  auto scorer = LoadEfficientNetScorer(ReferenceFolder() + "/" + GetParam());
+  auto scorer = models::LoadEfficientNetScorer(ReferenceFolder() + "/" + GetParam());
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   auto expected = ReadReference(GetParam() + std::string(".safetensors"));
-  std::vector<Image> images;
+  std::vector<io::Image> images;
   for (const auto& name : json::parse(std::ifstream(ReferenceFolder() + "/vit.json"))) {
     if (images.size() == 3) break;
-    images.push_back(ReadImage(ReferenceFolder() + "/pictures/" + name.get<std::string>()).value());
+    images.push_back(io::ReadImage(ReferenceFolder() + "/pictures/" + name.get<std::string>()).value());
     const auto pixels = expected["pixels"][static_cast<int64_t>(images.size()) - 1];
     // The resized bytes are equal; only the float32 scaling is rounded in another order.
     EXPECT_TRUE(Close(scorer->preprocessing.Apply(images.back()), pixels, 1e-6)) << name;
@@ -43,7 +43,7 @@ TEST_P(EfficientNetParity, FeaturesAndLogitsEqualThePackage) {
 }
 
 TEST_P(EfficientNetParity, StagesHaveTheirPlacesAndChannels) {
-  auto scorer = LoadEfficientNetScorer(ReferenceFolder() + "/" + GetParam());
+  auto scorer = models::LoadEfficientNetScorer(ReferenceFolder() + "/" + GetParam());
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   torch::NoGradGuard no_grad;
   const bool lite0 = GetParam() == std::string("efficientnet_lite0");
@@ -66,7 +66,7 @@ TEST(EfficientNetFolderTest, WhatDoesNotFitIsRefusedByName) {
     json config = json::parse(std::ifstream(folder / "config.json"));
     config[key] = value;
     std::ofstream(folder / "config.json") << config;
-    const auto scorer = LoadEfficientNetScorer(folder.string());
+    const auto scorer = models::LoadEfficientNetScorer(folder.string());
     fs::remove_all(folder);
     return scorer.ok() ? std::string() : std::string(scorer.status().message());
   };

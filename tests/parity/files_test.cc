@@ -21,7 +21,7 @@ std::string Folder() {
 }
 
 template <typename T>
-std::vector<T> Numbers(const ArrayView& array) {
+std::vector<T> Numbers(const io::ArrayView& array) {
   std::vector<T> numbers(array.bytes.size() / sizeof(T));
   std::memcpy(numbers.data(), array.bytes.data(), array.bytes.size());
   return numbers;
@@ -34,9 +34,9 @@ std::string Hex(std::string_view bytes) {
 }
 
 TEST(TokenizerParity, MoreThanAThousandCaptionsWithOddUnicode) {
-  const auto tokenizer = ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer");
+  const auto tokenizer = io::ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer");
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  const auto file = SafetensorsFile::Open(Folder() + "/tokens.safetensors");
+  const auto file = io::SafetensorsFile::Open(Folder() + "/tokens.safetensors");
   ASSERT_TRUE(file.ok()) << file.status();
   const auto captions = nlohmann::json::parse(std::ifstream(Folder() + "/tokens.json")).get<std::vector<std::string>>();
   ASSERT_GE(captions.size(), 1000u);
@@ -56,7 +56,7 @@ TEST(TokenizerParity, FoldersOfEveryAgeAndAddedTokens) {
   int same = 0;
   for (const auto& item : nlohmann::json::parse(std::ifstream(Folder() + "/tokenizers.json"))) {
     SCOPED_TRACE(item["folder"].get<std::string>());
-    const auto tokenizer = ClipTokenizer::Load(Folder() + "/tokenizers/" + item["folder"].get<std::string>());
+    const auto tokenizer = io::ClipTokenizer::Load(Folder() + "/tokenizers/" + item["folder"].get<std::string>());
     if (!tokenizer.ok()) {
       // An added token with another id than the next one: its row in the text tower would be another one's.
       EXPECT_TRUE(item["wrong_id"].get<bool>() || item.contains("error")) << tokenizer.status();
@@ -79,15 +79,15 @@ TEST(SafetensorsParity, SameFilesAreReadWithTheSameArrays) {
   for (const auto& item : nlohmann::json::parse(std::ifstream(Folder() + "/safetensors_files.json"))) {
     const auto path = Folder() + "/safetensors_files/" + item["name"].get<std::string>() + ".safetensors";
     SCOPED_TRACE(path);
-    const auto file = SafetensorsFile::Open(path);
+    const auto file = io::SafetensorsFile::Open(path);
     ASSERT_EQ(file.ok(), item.contains("arrays"))
         << file.status() << "; the library: " << item.value("error", "reads it");
     ++(file.ok() ? read : refused);
     if (!file.ok()) continue;
     ASSERT_EQ(file->arrays().size(), item["arrays"].size());
     for (const auto& [name, expected] : item["arrays"].items()) {
-      const ArrayView& found = file->arrays().at(name);
-      EXPECT_EQ(ElementTypeName(found.type), expected["dtype"].get<std::string>());
+      const io::ArrayView& found = file->arrays().at(name);
+      EXPECT_EQ(io::ElementTypeName(found.type), expected["dtype"].get<std::string>());
       EXPECT_EQ(found.shape, expected["shape"].get<std::vector<int64_t>>());
       EXPECT_EQ(Hex(found.bytes), expected["data"].get<std::string>());
     }
@@ -97,14 +97,14 @@ TEST(SafetensorsParity, SameFilesAreReadWithTheSameArrays) {
 }
 
 TEST(PictureParity, ReadingAndResizingGivePillowsBytes) {
-  const auto file = SafetensorsFile::Open(Folder() + "/pictures.safetensors");
+  const auto file = io::SafetensorsFile::Open(Folder() + "/pictures.safetensors");
   ASSERT_TRUE(file.ok()) << file.status();
   for (const auto& item : nlohmann::json::parse(std::ifstream(Folder() + "/pictures.json"))) {
     const auto name = item.get<std::string>();
     SCOPED_TRACE(name);
-    const auto image = ReadImage(Folder() + "/pictures/" + name);
+    const auto image = io::ReadImage(Folder() + "/pictures/" + name);
     ASSERT_TRUE(image.ok()) << image.status();
-    const ArrayView& expected = file->arrays().at(name + ".rgb");
+    const io::ArrayView& expected = file->arrays().at(name + ".rgb");
     ASSERT_EQ((std::vector<int64_t>{image->height, image->width, 3}), expected.shape);
     // A JPEG may be off by one or two: Pillow carries another version of libjpeg-turbo, whose inverse cosine transform
     // and colour conversion round the same but whose chroma upsampling may not.
@@ -112,25 +112,25 @@ TEST(PictureParity, ReadingAndResizingGivePillowsBytes) {
     const auto bytes = Numbers<uint8_t>(expected);
     for (size_t i = 0; i < bytes.size(); ++i) ASSERT_NEAR(image->rgb[i], bytes[i], tolerance) << "byte " << i;
     // Resizing is compared from the very bytes that Pillow resized.
-    const Image read{image->width, image->height, bytes};
+    const io::Image read{image->width, image->height, bytes};
     for (const auto& [width, height] : {std::pair{64, 64}, {31, 97}, {128, 100}}) {
       const auto resized =
           Numbers<uint8_t>(file->arrays().at(name + "." + std::to_string(width) + "x" + std::to_string(height)));
-      EXPECT_EQ(ResizeBicubic(read, width, height).rgb, resized) << width << "x" << height;
+      EXPECT_EQ(io::ResizeBicubic(read, width, height).rgb, resized) << width << "x" << height;
     }
   }
 }
 
 // Orientations, kinds of PNG, JPEG, WebP, GIF and TIFF, transparency over white, stray bytes.
 TEST(PictureParity, EveryKindOfFileHasPillowsPixels) {
-  const auto file = SafetensorsFile::Open(Folder() + "/picture_files.safetensors");
+  const auto file = io::SafetensorsFile::Open(Folder() + "/picture_files.safetensors");
   ASSERT_TRUE(file.ok()) << file.status();
   for (const auto& item : nlohmann::json::parse(std::ifstream(Folder() + "/picture_files.json"))) {
     const auto name = item.get<std::string>();
     SCOPED_TRACE(name);
-    const auto image = ReadImage(Folder() + "/picture_files/" + name, Alpha::kOverWhite);
+    const auto image = io::ReadImage(Folder() + "/picture_files/" + name, io::Alpha::kOverWhite);
     ASSERT_TRUE(image.ok()) << image.status();
-    const ArrayView& expected = file->arrays().at(name);
+    const io::ArrayView& expected = file->arrays().at(name);
     ASSERT_EQ((std::vector<int64_t>{image->height, image->width, 3}), expected.shape);
     // JPEG as above. Alpha is rounded once here, twice by Pillow; libtiff rounds 16 bits, inks and chroma in its own
     // way.

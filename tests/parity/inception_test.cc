@@ -31,10 +31,10 @@ constexpr double kInFloat = 2e-4;
 
 std::string File(const std::string& name) { return ReferenceFolder() + "/inception/" + name; }
 
-std::vector<Image> Pictures() {
-  std::vector<Image> images;
+std::vector<io::Image> Pictures() {
+  std::vector<io::Image> images;
   for (const char* name : kPictures) {
-    auto image = ReadImage(File(std::string(name) + ".png"));
+    auto image = io::ReadImage(File(std::string(name) + ".png"));
     TORCH_CHECK(image.ok(), image.status().ToString());
     images.push_back(*std::move(image));
   }
@@ -52,10 +52,11 @@ class InceptionParity : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(InceptionParity, FeaturesAreThoseOfPytorchFid) {
   const auto expected = ReadReference("inception/expected.safetensors")["pytorch_fid"];
-  auto scorer = LoadInceptionScorer(File(GetParam()), InceptionResize::kPytorchFid, {.dtype = torch::kFloat64});
+  auto scorer =
+      models::LoadInceptionScorer(File(GetParam()), models::InceptionResize::kPytorchFid, {.dtype = torch::kFloat64});
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   ExpectRowsClose(scorer->EmbedImages(Pictures()), expected, kInDouble);
-  scorer = LoadInceptionScorer(File(GetParam()), InceptionResize::kPytorchFid);
+  scorer = models::LoadInceptionScorer(File(GetParam()), models::InceptionResize::kPytorchFid);
   ExpectRowsClose(scorer->EmbedImages(Pictures()), expected, kInFloat);
 }
 
@@ -67,12 +68,12 @@ TEST(CleanFidParity, PixelsAndFeatures) {
   auto expected = ReadReference("inception/expected.safetensors");
   const auto images = Pictures();
   for (size_t i = 0; i < images.size(); ++i) {
-    const auto pixels = InceptionPixels(images[i], InceptionResize::kCleanFid)[0] * 128 + 128;
+    const auto pixels = models::InceptionPixels(images[i], models::InceptionResize::kCleanFid)[0] * 128 + 128;
     // Pillow sums in float64 and rounds each of its two passes to float32, as here: an ulp or two of 255.
     EXPECT_TRUE(Close(pixels, expected["clean_pixels"][static_cast<int64_t>(i)], 3e-7)) << kPictures[i];
   }
-  auto scorer =
-      LoadInceptionScorer(File("weights.safetensors"), InceptionResize::kCleanFid, {.dtype = torch::kFloat64});
+  auto scorer = models::LoadInceptionScorer(File("weights.safetensors"), models::InceptionResize::kCleanFid,
+                                            {.dtype = torch::kFloat64});
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   ExpectRowsClose(scorer->EmbedImages(images), expected["clean_fid"], kInDouble);
 }
@@ -81,14 +82,15 @@ TEST(InceptionFileTest, ADigestInTheNameIsHeldAgainstTheFile) {
   const std::string name = ::testing::TempDir() + "pt_inception-2015-12-05-6726825d.pth";
   std::filesystem::remove(name);
   std::filesystem::create_symlink(std::filesystem::absolute(File("sequence.pth")), name);
-  const auto status = LoadInceptionScorer(name, InceptionResize::kPytorchFid).status();
+  const auto status = models::LoadInceptionScorer(name, models::InceptionResize::kPytorchFid).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(name), HasSubstr("expected 6726825d as its name says")));
 }
 
 TEST(InceptionFileTest, OtherWeightsAreNamedWithTheirShapes) {
-  const auto status =
-      LoadInceptionScorer(ReferenceFolder() + "/checkpoints/good.sequence.pth", InceptionResize::kPytorchFid).status();
+  const auto status = models::LoadInceptionScorer(ReferenceFolder() + "/checkpoints/good.sequence.pth",
+                                                  models::InceptionResize::kPytorchFid)
+                          .status();
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("good.sequence.pth: does not fit the Inception network of pytorch-fid's weights"),
                     HasSubstr("'bfloat16' [7] is in the file but not in the network")));

@@ -12,11 +12,11 @@ namespace {
 
 class LearnedVarianceParity : public ::testing::TestWithParam<std::string> {
  protected:
-  static LearnedVariance Make() {
-    NoiseScheduleConfig config;
+  static diffusion::LearnedVariance Make() {
+    diffusion::NoiseScheduleConfig config;
     if (GetParam() == "linear")
-      config = {.beta_start = 0.0001, .beta_end = 0.02, .beta_schedule = BetaSchedule::kLinear};
-    return LearnedVariance(NoiseSchedule(config));
+      config = {.beta_start = 0.0001, .beta_end = 0.02, .beta_schedule = diffusion::BetaSchedule::kLinear};
+    return diffusion::LearnedVariance(diffusion::NoiseSchedule(config));
   }
   torch::Tensor Expected(const std::string& name) { return reference_.at(GetParam() + "." + name); }
   torch::Tensor Shared(const std::string& name) { return reference_.at(name); }

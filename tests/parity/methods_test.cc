@@ -39,7 +39,7 @@ constexpr double kNearStep = 1e-5;
 constexpr double kNearShare = 0.9999;  // measured: 99.998 % and more
 constexpr double kTenSteps = 1e-2;
 
-Settings MethodSettings(const json& test_case) {
+settings::Settings MethodSettings(const json& test_case) {
   std::map<std::string, std::string> values = {{"base", "b"},
                                                {"scorer", "s"},
                                                {"task.images", "i"},
@@ -47,7 +47,7 @@ Settings MethodSettings(const json& test_case) {
                                                {"task.class_prompt", "a"},
                                                {"budget.steps", "10"}};
   for (const auto& [key, value] : test_case["settings"].items()) values[key] = value.get<std::string>();
-  auto settings = Settings::Create(values);
+  auto settings = settings::Settings::Create(values);
   TORCH_CHECK(settings.ok(), settings.status().ToString());
   return *std::move(settings);
 }
@@ -62,15 +62,17 @@ std::map<std::string, torch::Tensor> WithPrefix(const std::map<std::string, torc
 }
 
 void CompareMethod(const json& test_case, const std::map<std::string, torch::Tensor>& expected) {
-  auto base = LoadBase(ReferenceFolder() + "/" + test_case["base"].get<std::string>());
+  auto base = base::LoadBase(ReferenceFolder() + "/" + test_case["base"].get<std::string>());
   ASSERT_TRUE(base.ok()) << base.status();
-  const auto method = MakeMethod(SitesIn(*base->unet, base->text_encoder.get(), base->conditioner->prompts()),
-                                 {{MethodSettings(test_case), 1}}, torch::kCPU);
+  const auto method =
+      methods::MakeMethod(nn::SitesIn(*base->unet, base->text_encoder.get(), base->conditioner->prompts()),
+                          {{MethodSettings(test_case), 1}}, torch::kCPU);
   const auto initial = WithPrefix(expected, "initial.");
   ASSERT_EQ(method->Export(0).size(), initial.size());
   method->Import(0, initial);
 
-  AdamW optimiser(ParametersOfSlot(method->parameters(), 0), {.learning_rate = 1e-3, .weight_decay = 0.01});
+  train::AdamW optimiser(train::ParametersOfSlot(method->parameters(), 0),
+                         {.learning_rate = 1e-3, .weight_decay = 0.01});
   const auto losses = expected.at("losses");
   const auto gradients = WithPrefix(expected, "gradient.");
   double greatest_gradient = 0;
@@ -87,7 +89,7 @@ void CompareMethod(const json& test_case, const std::map<std::string, torch::Ten
     EXPECT_TRUE(Close(loss, losses[step], step == 0 ? kLossError : 10 * kLossError)) << "step " << step;
     if (step + 1 == losses.size(0)) break;
     loss.backward();
-    for (const NamedParameter& parameter : method->parameters()) {
+    for (const methods::NamedParameter& parameter : method->parameters()) {
       if (step == 0) {
         const auto wanted = gradients.at(parameter.name);
         ASSERT_TRUE(parameter.value.grad().defined()) << parameter.name;
@@ -99,7 +101,7 @@ void CompareMethod(const json& test_case, const std::map<std::string, torch::Ten
       }
     }
     optimiser.Step(1);
-    for (const NamedParameter& parameter : method->parameters()) parameter.value.mutable_grad().reset();
+    for (const methods::NamedParameter& parameter : method->parameters()) parameter.value.mutable_grad().reset();
   }
 
   int64_t entries = 0, near = 0;

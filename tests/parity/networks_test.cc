@@ -36,7 +36,7 @@ TEST_P(BaseParity, UNetForwardLossAndInputGradients) {
 
 TEST_P(BaseParity, UNetWithKeptContextIsTheSame) {
   torch::NoGradGuard no_grad;
-  ContextCache cache;
+  nn::ContextCache cache;
   for (int pass = 0; pass < 2; ++pass) {
     const auto output = base_->unet(expected_["latents"], expected_["timesteps"], expected_["context"], &cache);
     EXPECT_TRUE(Close(output, expected_["output"], kForward));
@@ -64,7 +64,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, BaseParity, ::testing::Values("sd_v1_like", "em
 // original_file.py wrote sd_v1_like as one file by the original code's names.
 TEST(SingleFileParity, SameNetworksAsFromTheFolder) {
   torch::NoGradGuard no_grad;
-  auto base = LoadBase(ReferenceFolder() + "/sd_v1_single");
+  auto base = base::LoadBase(ReferenceFolder() + "/sd_v1_single");
   ASSERT_TRUE(base.ok()) << base.status();
   auto expected = ReadReference("sd_v1_like.safetensors");
   EXPECT_TRUE(
@@ -78,7 +78,7 @@ TEST(SingleFileParity, SameNetworksAsFromTheFolder) {
 
 TEST(ClipParity, BothTowersProject) {
   torch::NoGradGuard no_grad;
-  auto scorer = LoadClipScorer(ReferenceFolder() + "/clip");
+  auto scorer = base::LoadClipScorer(ReferenceFolder() + "/clip");
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   auto expected = ReadReference("clip.safetensors");
   EXPECT_TRUE(Close(scorer->clip->ImageFeatures(expected["pixels"]), expected["image_features"], kForward));
@@ -87,11 +87,12 @@ TEST(ClipParity, BothTowersProject) {
 
 TEST(ClipParity, PreprocessingOfPictureFiles) {
   const std::string folder = ReferenceFolder();
-  auto preprocessing = PicturePreprocessing::Read(folder + "/clip", PicturePreprocessing::Defaults::kClip);
+  auto preprocessing =
+      models::PicturePreprocessing::Read(folder + "/clip", models::PicturePreprocessing::Defaults::kClip);
   ASSERT_TRUE(preprocessing.ok()) << preprocessing.status();
   auto expected = ReadReference("pictures.safetensors");
   for (const auto& name : nlohmann::json::parse(std::ifstream(folder + "/pictures.json"))) {
-    const auto image = ReadImage(folder + "/pictures/" + name.get<std::string>());
+    const auto image = io::ReadImage(folder + "/pictures/" + name.get<std::string>());
     ASSERT_TRUE(image.ok()) << image.status();
     // The bytes are equal (tests/parity/files_test); only the float32 scaling is rounded in another order.
     EXPECT_TRUE(Close(preprocessing->Apply(*image), expected[name.get<std::string>() + ".clip"], 1e-6)) << name;

@@ -20,10 +20,10 @@ inline std::string ReferenceFolder() {
 }
 
 inline std::map<std::string, torch::Tensor> ReadReference(const std::string& name) {
-  const auto file = SafetensorsFile::Open(ReferenceFolder() + "/" + name);
+  const auto file = io::SafetensorsFile::Open(ReferenceFolder() + "/" + name);
   TORCH_CHECK(file.ok(), file.status().ToString(), " (is LOUPE_PARITY_DIR set to what make_reference.py wrote?)");
   std::map<std::string, torch::Tensor> tensors;
-  for (const auto& [key, array] : file->arrays()) tensors[key] = ToTensor(array);
+  for (const auto& [key, array] : file->arrays()) tensors[key] = models::ToTensor(array);
   return tensors;
 }
 

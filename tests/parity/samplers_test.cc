@@ -18,11 +18,11 @@ TEST(SamplerParity, EveryStepOfEveryWalk) {
   for (const auto& test_case : nlohmann::json::parse(std::ifstream(folder + "/samplers.json"))) {
     const auto name = test_case["name"].get<std::string>();
     SCOPED_TRACE(name);
-    const auto config = NoiseScheduleConfig::Read(folder + "/schedules/" + name + "/scheduler_config.json");
+    const auto config = diffusion::NoiseScheduleConfig::Read(folder + "/schedules/" + name + "/scheduler_config.json");
     ASSERT_TRUE(config.ok()) << config.status();
-    const auto sampler =
-        MakeSampler(test_case["kind"] == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M,
-                    NoiseSchedule(*config), test_case["steps"].get<int64_t>());
+    const auto sampler = sampling::MakeSampler(
+        test_case["kind"] == "ddim" ? sampling::SamplerKind::kDdim : sampling::SamplerKind::kDpmSolverPlusPlus2M,
+        diffusion::NoiseSchedule(*config), test_case["steps"].get<int64_t>());
     ASSERT_TRUE(torch::tensor(sampler->timesteps()).equal(expected[name + ".timesteps"]));
     auto latents = expected["start"];
     const auto walk = expected[name + ".walk"];
@@ -37,15 +37,16 @@ TEST(SamplerParity, EveryStepOfEveryWalk) {
 }
 
 TEST(SamplerParity, GuidedLoopIsTheStepsOneByOne) {
-  const NoiseSchedule schedule{NoiseScheduleConfig{}};
+  const diffusion::NoiseSchedule schedule{diffusion::NoiseScheduleConfig{}};
   const auto start = torch::randn({2, 4, 5, 5}, torch::make_generator<at::CPUGeneratorImpl>(uint64_t{3}));
   const auto pair = [](const torch::Tensor& twice, int64_t t) {
     const auto parts = twice.chunk(2);
     return torch::cat({StandIn(parts[0], t), 0.5 * StandIn(parts[1], t)});
   };
-  const auto looped = RunSampler(*MakeSampler(SamplerKind::kDdim, schedule, 10), start, WithGuidance(pair, 7.0));
+  const auto looped = sampling::RunSampler(*sampling::MakeSampler(sampling::SamplerKind::kDdim, schedule, 10), start,
+                                           sampling::WithGuidance(pair, 7.0));
   auto latents = start;
-  const auto sampler = MakeSampler(SamplerKind::kDdim, schedule, 10);
+  const auto sampler = sampling::MakeSampler(sampling::SamplerKind::kDdim, schedule, 10);
   for (const int64_t t : sampler->timesteps()) {
     const auto eps = StandIn(latents, t);
     latents = sampler->Step(eps + 7.0 * (0.5 * eps - eps), latents);
@@ -57,15 +58,16 @@ TEST(NoiseScheduleParity, NoisingAndTargets) {
   auto expected = ReadReference("samplers.safetensors");
   const auto x0 = expected["x0"], noise = expected["noise"], timesteps = expected["noise_timesteps"];
   for (const std::string name : {"scaled", "linear"}) {
-    NoiseScheduleConfig config;
-    if (name == "linear") config = {.beta_start = 0.0001, .beta_end = 0.02, .beta_schedule = BetaSchedule::kLinear};
+    diffusion::NoiseScheduleConfig config;
+    if (name == "linear")
+      config = {.beta_start = 0.0001, .beta_end = 0.02, .beta_schedule = diffusion::BetaSchedule::kLinear};
     // The same float32 operations in the same order: equal but for the last bits of linspace and cumprod.
-    EXPECT_TRUE(Close(NoiseSchedule(config).alphas_cumprod(), expected[name + ".alphas_cumprod"], 1e-6));
-    const auto noised = NoiseSchedule(config).AddNoise(x0, noise, timesteps);
+    EXPECT_TRUE(Close(diffusion::NoiseSchedule(config).alphas_cumprod(), expected[name + ".alphas_cumprod"], 1e-6));
+    const auto noised = diffusion::NoiseSchedule(config).AddNoise(x0, noise, timesteps);
     EXPECT_TRUE(Close(noised, expected[name + ".noised"], 1e-6));
-    EXPECT_TRUE(NoiseSchedule(config).Target(x0, noise, timesteps).equal(noise));
-    config.prediction_type = PredictionType::kVPrediction;
-    const NoiseSchedule v(config);
+    EXPECT_TRUE(diffusion::NoiseSchedule(config).Target(x0, noise, timesteps).equal(noise));
+    config.prediction_type = diffusion::PredictionType::kVPrediction;
+    const diffusion::NoiseSchedule v(config);
     const auto velocity = v.Target(x0, noise, timesteps);
     EXPECT_TRUE(Close(velocity, expected[name + ".velocity"], 1e-6));
     // v and x_t give both x_0 and ε back.

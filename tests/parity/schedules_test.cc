@@ -15,26 +15,27 @@ namespace {
 
 using ::testing::HasSubstr;
 
-::testing::AssertionResult WalksAs(const NoiseScheduleConfig& config, const std::string& kind,
+::testing::AssertionResult WalksAs(const diffusion::NoiseScheduleConfig& config, const std::string& kind,
                                    const torch::Tensor& start, const torch::Tensor& timesteps,
                                    const torch::Tensor& end) {
-  const auto sampler = MakeSampler(kind == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M,
-                                   NoiseSchedule(config), timesteps.size(0));
+  const auto sampler =
+      sampling::MakeSampler(kind == "ddim" ? sampling::SamplerKind::kDdim : sampling::SamplerKind::kDpmSolverPlusPlus2M,
+                            diffusion::NoiseSchedule(config), timesteps.size(0));
   if (!torch::tensor(sampler->timesteps()).equal(timesteps)) return ::testing::AssertionFailure() << "other timesteps";
   // Coefficients in float32 there and in float64 here; a walk from ᾱ near 0 multiplies their differences by 1/√ᾱ.
-  return Close(RunSampler(*sampler, start, StandIn), end, 2e-4);
+  return Close(sampling::RunSampler(*sampler, start, StandIn), end, 2e-4);
 }
 
 TEST(SchedulerFiles, SameWalkOrRefusalByName) {
   auto expected = ReadReference("scheduler_files.safetensors");
   const std::set<std::string> unseen_by_diffusers = {"predict_epsilon"};
   int walked = 0, refused = 0;
-  const auto cases = ReadJsonFile(ReferenceFolder() + "/scheduler_files.json");
+  const auto cases = io::ReadJsonFile(ReferenceFolder() + "/scheduler_files.json");
   ASSERT_TRUE(cases.ok()) << cases.status();
   for (const auto& test_case : *cases) {
     const auto name = test_case["name"].get<std::string>(), key = test_case["key"].get<std::string>();
     SCOPED_TRACE(name + ", " + key + ": " + test_case["config"].dump());
-    const auto config = NoiseScheduleConfig::Read(ReferenceFolder() + "/scheduler_files/" + name + ".json");
+    const auto config = diffusion::NoiseScheduleConfig::Read(ReferenceFolder() + "/scheduler_files/" + name + ".json");
     if (!config.ok()) {
       ++refused;
       EXPECT_NE(key, "") << config.status();  // with its defaults each one is read

@@ -26,12 +26,12 @@ using ::testing::HasSubstr;
 class ViTParity : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(ViTParity, PreprocessingAndFeatures) {
-  auto scorer = LoadDinoScorer(ReferenceFolder() + "/" + GetParam());
+  auto scorer = models::LoadDinoScorer(ReferenceFolder() + "/" + GetParam());
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   auto expected = ReadReference(GetParam() + std::string(".safetensors"));
-  std::vector<Image> images;
+  std::vector<io::Image> images;
   for (const auto& name : json::parse(std::ifstream(ReferenceFolder() + "/vit.json"))) {
-    images.push_back(ReadImage(ReferenceFolder() + "/pictures/" + name.get<std::string>()).value());
+    images.push_back(io::ReadImage(ReferenceFolder() + "/pictures/" + name.get<std::string>()).value());
     const auto pixels = expected["pixels"][static_cast<int64_t>(images.size()) - 1];
     // The resized bytes are equal; only the float32 scaling is rounded in another order.
     EXPECT_TRUE(Close(scorer->preprocessing.Apply(images.back()), pixels, 1e-6)) << name;
@@ -59,7 +59,7 @@ class ViTFolderTest : public ::testing::Test {
     std::ofstream(folder_ / file) << config;
   }
   void ExpectRefused(const std::string& file, const std::string& why) {
-    const auto scorer = LoadDinoScorer(folder_.string());
+    const auto scorer = models::LoadDinoScorer(folder_.string());
     ASSERT_FALSE(scorer.ok());
     const std::string path = file.empty() ? folder_.string() : (folder_ / file).string();
     EXPECT_THAT(std::string(scorer.status().message()), AllOf(HasSubstr(path), HasSubstr(why)));

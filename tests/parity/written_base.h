@@ -17,13 +17,13 @@ class WrittenBase : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     torch::manual_seed(0);
-    auto base = LoadBase(ReferenceFolder() + "/" + GetParam());
+    auto base = base::LoadBase(ReferenceFolder() + "/" + GetParam());
     ASSERT_TRUE(base.ok()) << base.status();
     base_.emplace(*std::move(base));
     expected_ = ReadReference(std::string(GetParam()) + ".safetensors");
   }
 
-  std::optional<BaseModel> base_;
+  std::optional<base::BaseModel> base_;
   std::map<std::string, torch::Tensor> expected_;
 };
 

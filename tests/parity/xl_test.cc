@@ -29,21 +29,21 @@ std::vector<std::string> XlCaptions() {
 class XlParity : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    auto base = LoadBase(ReferenceFolder() + "/" + GetParam());
+    auto base = base::LoadBase(ReferenceFolder() + "/" + GetParam());
     ASSERT_TRUE(base.ok()) << base.status();
     base_.emplace(*std::move(base));
     expected_ = ReadReference("xl_like.safetensors");
   }
 
-  std::optional<BaseModel> base_;
+  std::optional<base::BaseModel> base_;
   std::map<std::string, torch::Tensor> expected_;
 };
 
 TEST_P(XlParity, UNetForwardLossAndInputGradients) {
   const auto leaf = [&](const char* name) { return expected_[name].clone().requires_grad_(); };
   const auto latents = leaf("latents"), context = leaf("context"), pooled = leaf("pooled");
-  const auto output =
-      base_->unet(latents, expected_["timesteps"], context, nullptr, AddedCondition{pooled, expected_["sizes"]});
+  const auto output = base_->unet(latents, expected_["timesteps"], context, nullptr,
+                                  models::AddedCondition{pooled, expected_["sizes"]});
   EXPECT_TRUE(Close(output, expected_["output"], kXlForward));
   const auto loss = torch::mse_loss(output, expected_["noise"]);
   EXPECT_TRUE(Close(loss, expected_["loss"], kXlForward));
@@ -70,15 +70,15 @@ TEST_P(XlParity, TextTowersEncode) {
 TEST_P(XlParity, SamplesThePipelinesPictures) {
   std::vector<std::string> written = XlCaptions();
   std::erase(written, "");
-  SampleOptions options;
+  sampling::SampleOptions options;
   options.steps = 6;
   options.guidance = 5;
   for (int64_t i = 0; i < 2; ++i) {
     // As in pipeline_test.cc.
     const auto latents =
-        SampleLatents(*base_, {written[static_cast<size_t>(i)]}, expected_["start"].narrow(0, i, 1), options);
+        sampling::SampleLatents(*base_, {written[static_cast<size_t>(i)]}, expected_["start"].narrow(0, i, 1), options);
     EXPECT_TRUE(Close(latents, expected_["sampled"].narrow(0, i, 1), 1e-3));
-    const auto pictures = ImagesFromPictures(base_->DecodeLatents(latents));
+    const auto pictures = base::ImagesFromPictures(base_->DecodeLatents(latents));
     const auto bytes = expected_["pictures"][i].contiguous();
     ASSERT_EQ(static_cast<int64_t>(pictures[0].rgb.size()), bytes.numel());
     int furthest = 0;
@@ -95,7 +95,7 @@ INSTANTIATE_TEST_SUITE_P(Forms, XlParity, ::testing::Values("xl_like", "xl_singl
 // linear_and_lists by the original names, its text tower by OpenCLIP's, in a .ckpt.
 TEST(SingleFileV2Parity, SameNetworksAsFromTheFolder) {
   torch::NoGradGuard no_grad;
-  auto base = LoadBase(ReferenceFolder() + "/sd_v2_single");
+  auto base = base::LoadBase(ReferenceFolder() + "/sd_v2_single");
   ASSERT_TRUE(base.ok()) << base.status();
   auto expected = ReadReference("linear_and_lists.safetensors");
   EXPECT_TRUE(Close(base->unet(expected["latents"], expected["timesteps"], expected["context"]), expected["output"],

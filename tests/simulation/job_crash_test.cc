@@ -22,27 +22,28 @@ constexpr char kDatabase[] = "/coordinator.db";
 constexpr int64_t kCells = 5;
 constexpr int32_t kReplicates = 3;
 
-absl::StatusOr<CellFunctions> AnyCells(const SweepRecord&) {
-  return CellFunctions{[](int64_t) { return "{}"; }, [](int64_t) { return true; }};
+absl::StatusOr<scheduler::CellFunctions> AnyCells(const scheduler::SweepRecord&) {
+  return scheduler::CellFunctions{[](int64_t) { return "{}"; }, [](int64_t) { return true; }};
 }
 
 // A coordinator that does a row or two at a time, on a disk that may lose its power.
 class Coordinator {
  public:
   explicit Coordinator(testing::MemoryVfs& disk, int64_t job_rows = 2) : disk_(disk) {
-    store_ = *SqliteStore::Open({.path = kDatabase, .vfs = disk.name()});
-    SchedulerOptions options;
+    store_ = *store::SqliteStore::Open({.path = kDatabase, .vfs = disk.name()});
+    scheduler::SchedulerOptions options;
     options.job_rows = job_rows;
-    engine_ = std::make_unique<Engine>(
-        options, Engine::Deps{.store = store_.get(), .clock = &clock_, .random = &random_, .cells = AnyCells});
+    engine_ = std::make_unique<engine::Engine>(
+        options, engine::Engine::Deps{.store = store_.get(), .clock = &clock_, .random = &random_, .cells = AnyCells});
     EXPECT_TRUE(engine_->Recover().ok());
   }
 
-  using Command = std::function<absl::Status(Scheduler&, const Now&, Effects&)>;
+  using Command = std::function<absl::Status(scheduler::Scheduler&, const scheduler::Now&, scheduler::Effects&)>;
   // Until there is nothing left to do, or the power is gone. Whether the command was answered, and well.
   bool Run(const Command& command) {
     bool answered = false;
-    engine_->Process({Job([&](Scheduler& scheduler, const Now& now, Effects& effects) -> Reply {
+    engine_->Process({engine::Job([&](scheduler::Scheduler& scheduler, const scheduler::Now& now,
+                                      scheduler::Effects& effects) -> engine::Reply {
       const absl::Status decided = command(scheduler, now, effects);
       return [&, decided](const absl::Status& durable) { answered = decided.ok() && durable.ok() && !disk_.frozen(); };
     })});
@@ -52,20 +53,21 @@ class Coordinator {
   void Finish() {
     while (engine_->scheduler().HasWork() && !disk_.frozen()) engine_->Process({});
   }
-  const Scheduler& scheduler() const { return engine_->scheduler(); }
-  SqliteStore& store() { return *store_; }
-  Now now() const { return {clock_.MonotonicNow(), clock_.WallNow()}; }
+  const scheduler::Scheduler& scheduler() const { return engine_->scheduler(); }
+  store::SqliteStore& store() { return *store_; }
+  scheduler::Now now() const { return {clock_.MonotonicNow(), clock_.WallNow()}; }
 
  private:
   testing::MemoryVfs& disk_;
   testing::FakeClock clock_;
   testing::FakeRandom random_;
-  std::unique_ptr<SqliteStore> store_;
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<store::SqliteStore> store_;
+  std::unique_ptr<engine::Engine> engine_;
 };
 
-absl::Status Create(Scheduler& scheduler, const std::string& id, const Now& now, Effects& effects) {
-  SweepRecord sweep;
+absl::Status Create(scheduler::Scheduler& scheduler, const std::string& id, const scheduler::Now& now,
+                    scheduler::Effects& effects) {
+  scheduler::SweepRecord sweep;
   sweep.id = id;
   sweep.uid = "uid-" + id;
   sweep.cells = kCells;
@@ -77,19 +79,19 @@ absl::Status Create(Scheduler& scheduler, const std::string& id, const Now& now,
 }
 
 // Two trials have succeeded, with points, and two run.
-absl::Status WorkABit(Scheduler& scheduler, const Now& now, Effects& effects) {
-  SyncRequest request;
+absl::Status WorkABit(scheduler::Scheduler& scheduler, const scheduler::Now& now, scheduler::Effects& effects) {
+  scheduler::SyncRequest request;
   request.worker = "w";
   request.session = "s";
   request.slots = 4;
   const auto granted = scheduler.OnSync(request, now, effects);
-  for (const DesiredAttempt& attempt : granted->desired) {
-    AttemptReport report;
+  for (const scheduler::DesiredAttempt& attempt : granted->desired) {
+    scheduler::AttemptReport report;
     report.lease = {attempt.sweep_id, attempt.trial.index, attempt.epoch, ToHex(attempt.token)};
     if (request.attempts.size() < 2) {
       for (int64_t step = 1; step <= 5; ++step) report.points.push_back({"loss", step, 0.5});
       report.point_sequence = 5;
-      report.outcome = Result{{{"score", 0.5}, {"other", 1.0}}};
+      report.outcome = scheduler::Result{{{"score", 0.5}, {"other", 1.0}}};
     }
     request.attempts.push_back(report);
   }
@@ -104,36 +106,42 @@ struct Case {
   bool cancelled_before = false;
   const char* sweep = "first";
   // What there is in the end; nothing when it is to be gone.
-  std::optional<TrialCounts> counts;
-  SweepState state = SweepState::kActive;
+  std::optional<scheduler::TrialCounts> counts;
+  scheduler::SweepState state = scheduler::SweepState::kActive;
 };
 
 std::vector<Case> Cases() {
   return {{.name = "create",
-           .command = [](Scheduler& s, const Now& now, Effects& effects) { return Create(s, "second", now, effects); },
+           .command = [](scheduler::Scheduler& s, const scheduler::Now& now,
+                         scheduler::Effects& effects) { return Create(s, "second", now, effects); },
            .sweep = "second",
-           .counts = TrialCounts{.queued = 15}},
+           .counts = scheduler::TrialCounts{.queued = 15}},
           {.name = "stop",
-           .command = [](Scheduler& s, const Now& now,
-                         Effects& e) { return s.OnVerb("first", SweepVerb::kStop, "", now, e).status(); },
-           .counts = TrialCounts{.running = 2, .succeeded = 2, .cancelled = 11},
-           .state = SweepState::kStopping},
+           .command =
+               [](scheduler::Scheduler& s, const scheduler::Now& now, scheduler::Effects& e) {
+                 return s.OnVerb("first", scheduler::SweepVerb::kStop, "", now, e).status();
+               },
+           .counts = scheduler::TrialCounts{.running = 2, .succeeded = 2, .cancelled = 11},
+           .state = scheduler::SweepState::kStopping},
           {.name = "cancel",
-           .command = [](Scheduler& s, const Now& now,
-                         Effects& e) { return s.OnVerb("first", SweepVerb::kCancel, "", now, e).status(); },
-           .counts = TrialCounts{.succeeded = 2, .cancelled = 13},
-           .state = SweepState::kCancelled},
+           .command =
+               [](scheduler::Scheduler& s, const scheduler::Now& now, scheduler::Effects& e) {
+                 return s.OnVerb("first", scheduler::SweepVerb::kCancel, "", now, e).status();
+               },
+           .counts = scheduler::TrialCounts{.succeeded = 2, .cancelled = 13},
+           .state = scheduler::SweepState::kCancelled},
           {.name = "retry",
            .command =
-               [](Scheduler& s, const Now& now, Effects& effects) {
+               [](scheduler::Scheduler& s, const scheduler::Now& now, scheduler::Effects& effects) {
                  return s
                      .OnRetry(
                          "first", {TrialState::kCancelled}, [](int64_t) { return true; }, "", "", now, effects, "all")
                      .status();
                },
            .cancelled_before = true,
-           .counts = TrialCounts{.queued = 13, .succeeded = 2}},
-          {.name = "delete", .command = [](Scheduler& s, const Now& now, Effects& effects) {
+           .counts = scheduler::TrialCounts{.queued = 13, .succeeded = 2}},
+          {.name = "delete",
+           .command = [](scheduler::Scheduler& s, const scheduler::Now& now, scheduler::Effects& effects) {
              return s.OnDelete("first", true, "", now, effects);
            }}};
 }
@@ -143,12 +151,13 @@ std::string Prepared(const Case& one) {
   testing::MemoryVfs disk;
   {
     Coordinator coordinator(disk, 1000);
-    EXPECT_TRUE(coordinator.Run(
-        [](Scheduler& s, const Now& now, Effects& effects) { return Create(s, "first", now, effects); }));
+    EXPECT_TRUE(coordinator.Run([](scheduler::Scheduler& s, const scheduler::Now& now, scheduler::Effects& effects) {
+      return Create(s, "first", now, effects);
+    }));
     EXPECT_TRUE(coordinator.Run(&WorkABit));
     if (one.cancelled_before) {
-      EXPECT_TRUE(coordinator.Run([](Scheduler& s, const Now& now, Effects& e) {
-        return s.OnVerb("first", SweepVerb::kCancel, "", now, e).status();
+      EXPECT_TRUE(coordinator.Run([](scheduler::Scheduler& s, const scheduler::Now& now, scheduler::Effects& e) {
+        return s.OnVerb("first", scheduler::SweepVerb::kCancel, "", now, e).status();
       }));
     }
   }
@@ -169,9 +178,9 @@ void ExpectDone(const Case& one, Coordinator& coordinator, testing::MemoryVfs& d
     EXPECT_TRUE(absl::IsNotFound(stored.status()));
     EXPECT_EQ(coordinator.store().CountTrials(1)->total(), 0);
   }
-  const auto db = *SqliteDb::Open(kDatabase, SqliteDb::Mode::kReadOnly, disk.name());
+  const auto db = *store::SqliteDb::Open(kDatabase, store::SqliteDb::Mode::kReadOnly, disk.name());
   int64_t dangling = 0;
-  ASSERT_TRUE(db->ForEach("PRAGMA foreign_key_check", [&](const SqliteRow&) { ++dangling; }).ok());
+  ASSERT_TRUE(db->ForEach("PRAGMA foreign_key_check", [&](const store::SqliteRow&) { ++dangling; }).ok());
   EXPECT_EQ(dangling, 0);
 }
 

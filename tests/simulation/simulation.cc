@@ -20,7 +20,7 @@ constexpr absl::Duration kQuietTime = absl::Seconds(3000);
 const std::string& PristineDatabase() {
   static const std::string bytes = [] {
     testing::MemoryVfs disk;
-    auto store = co::SqliteStore::Open({.path = kDatabase, .vfs = disk.name()});
+    auto store = coordinator::store::SqliteStore::Open({.path = kDatabase, .vfs = disk.name()});
     if (!store.ok()) std::abort();
     store->reset();  // closing the last connection folds the WAL into the file
     return disk.ReadFile(kDatabase);
@@ -79,14 +79,14 @@ SimulatorResult Simulation::Run() {
 }
 
 void Simulation::StartCoordinator() {
-  auto store = co::SqliteStore::Open({.path = kDatabase, .vfs = disk_.name()});
+  auto store = coordinator::store::SqliteStore::Open({.path = kDatabase, .vfs = disk_.name()});
   if (store.ok()) {
     store_ = std::make_unique<WatchedStore>(*std::move(store), result_.violations, result_, [this] {
       if (clock_.MonotonicNow() < slow_disk_until_) clock_.Advance(absl::Milliseconds(Uniform(100, 9000)));
     });
-    engine_ = std::make_unique<co::Engine>(
+    engine_ = std::make_unique<coordinator::engine::Engine>(
         scheduler_options_,
-        co::Engine::Deps{
+        coordinator::engine::Engine::Deps{
             .store = store_.get(), .clock = &clock_, .random = &tokens_, .cells = CellsOf, .needs = NeedsOf});
     if (engine_->Recover().ok()) {
       ++generation_;
@@ -130,7 +130,7 @@ void Simulation::CrashCoordinator() {
   });
 }
 
-void Simulation::Feed(std::vector<co::EngineInput> inputs) {
+void Simulation::Feed(std::vector<coordinator::engine::EngineInput> inputs) {
   if (!engine_) return;
   if (clock_.MonotonicNow() < stopped_until_) {
     // Lies in a socket that nobody reads.

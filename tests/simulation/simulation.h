@@ -34,7 +34,7 @@ inline double CleanScore(int64_t index) { return 1.0 / static_cast<double>(index
 
 // What a worker process believes it holds.
 struct Held {
-  co::LeaseClaim lease;
+  coordinator::scheduler::LeaseClaim lease;
   absl::Duration until;  // its own idea of the lease's end
   int work_left = 0;     // timer ticks until it has a result
   int64_t points = 0;
@@ -61,10 +61,12 @@ struct Partition {
   absl::Duration until_from_coordinator;
 };
 
-inline std::string KeyOf(const co::LeaseClaim& lease) {
+inline std::string KeyOf(const coordinator::scheduler::LeaseClaim& lease) {
   return fmt::format("{}/{}/{}", lease.sweep_id, lease.index, lease.epoch);
 }
-inline std::string TrialOf(const co::LeaseClaim& lease) { return fmt::format("{}/{}", lease.sweep_id, lease.index); }
+inline std::string TrialOf(const coordinator::scheduler::LeaseClaim& lease) {
+  return fmt::format("{}/{}", lease.sweep_id, lease.index);
+}
 
 class Simulation {
  public:
@@ -100,7 +102,7 @@ class Simulation {
   void StartCoordinator();
   void StopCoordinator();
   void CrashCoordinator();
-  void Feed(std::vector<co::EngineInput> inputs);
+  void Feed(std::vector<coordinator::engine::EngineInput> inputs);
   void ScheduleEngine();
 
   // simulation_clients.cc
@@ -113,9 +115,10 @@ class Simulation {
   // simulation_workers.cc
   void ScheduleTick(int index, int64_t milliseconds);
   void TickWorker(int index);
-  void Send(int index, const co::SyncRequest& request);
-  void Receive(int index, const co::SyncRequest& request, uint64_t number);
-  void Answered(int index, const co::SyncRequest& request, const absl::StatusOr<co::SyncAnswer>& answer, int session);
+  void Send(int index, const coordinator::scheduler::SyncRequest& request);
+  void Receive(int index, const coordinator::scheduler::SyncRequest& request, uint64_t number);
+  void Answered(int index, const coordinator::scheduler::SyncRequest& request,
+                const absl::StatusOr<coordinator::scheduler::SyncAnswer>& answer, int session);
   void RestartWorker(int index);
 
   // simulation_faults.cc
@@ -128,13 +131,14 @@ class Simulation {
 
   // simulation_invariants.cc
   // An answer is about to leave the coordinator: what it says must be true and must stay true.
-  void CheckAnswer(const co::SyncRequest& request, const absl::StatusOr<co::SyncAnswer>& answer);
-  void CheckFinish(const co::DesiredAttempt& desired);
-  void CheckPack(const co::SyncRequest& request, const co::SyncAnswer& answer);
+  void CheckAnswer(const coordinator::scheduler::SyncRequest& request,
+                   const absl::StatusOr<coordinator::scheduler::SyncAnswer>& answer);
+  void CheckFinish(const coordinator::scheduler::DesiredAttempt& desired);
+  void CheckPack(const coordinator::scheduler::SyncRequest& request, const coordinator::scheduler::SyncAnswer& answer);
   void CheckCounters();
   // What was said to be created is there, and what was said to go does not come back.
   void CheckBrief();
-  absl::StatusOr<co::Scheduler::SweepView> ViewOf(const std::string& id) const;
+  absl::StatusOr<coordinator::scheduler::Scheduler::SweepView> ViewOf(const std::string& id) const;
   void CheckNobodyPaid();
   void CheckAcknowledged();
   bool Done() const;
@@ -145,9 +149,9 @@ class Simulation {
   testing::FakeRandom tokens_;
   testing::FakeClock clock_;
   testing::MemoryVfs disk_;
-  co::SchedulerOptions scheduler_options_;
+  coordinator::scheduler::SchedulerOptions scheduler_options_;
   std::unique_ptr<WatchedStore> store_;
-  std::unique_ptr<co::Engine> engine_;
+  std::unique_ptr<coordinator::engine::Engine> engine_;
   uint64_t generation_ = 0;
   absl::Duration engine_wake_;
   absl::Duration faults_end_;
@@ -159,13 +163,13 @@ class Simulation {
   std::set<std::string> created_;
   // All that come and go, with their keys where they are known; acknowledged ones; those whose deletion was
   // acknowledged.
-  std::map<std::string, co::SweepKey> brief_keys_;
+  std::map<std::string, coordinator::scheduler::SweepKey> brief_keys_;
   std::set<std::string> standing_;
   std::set<std::string> asked_to_go_;
   std::set<std::string> deleted_;
   absl::Duration stopped_until_;
   absl::Duration slow_disk_until_;
-  std::vector<co::EngineInput> waiting_;
+  std::vector<coordinator::engine::EngineInput> waiting_;
   // What the coordinator has let out into the world.
   std::map<std::string, std::pair<int64_t, double>> acknowledged_;  // trial -> (epoch, score)
   std::map<std::string, int64_t> highest_epoch_;

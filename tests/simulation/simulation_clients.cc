@@ -7,7 +7,7 @@ namespace loupe::simulation {
 void Simulation::CreateSweep(const std::string& id, int tries) {
   // The client repeats until it hears of a success, always with the same request id.
   const uint64_t generation = generation_;
-  co::SweepRecord sweep;
+  coordinator::scheduler::SweepRecord sweep;
   sweep.id = id;
   sweep.uid = "uid-" + id;
   sweep.cells = 5;
@@ -17,8 +17,10 @@ void Simulation::CreateSweep(const std::string& id, int tries) {
   sweep.limits.max_trial_attempts = 1000;
   sweep.limits.max_worker_losses = 255;
   sweep.limits.backoff = absl::Milliseconds(100);
-  Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
-    const absl::StatusOr<co::SweepRecord> made = scheduler.OnCreate(
+  Feed({coordinator::engine::Job([=, this](coordinator::scheduler::Scheduler& scheduler,
+                                           const coordinator::scheduler::Now& now,
+                                           coordinator::scheduler::Effects& effects) -> coordinator::engine::Reply {
+    const absl::StatusOr<coordinator::scheduler::SweepRecord> made = scheduler.OnCreate(
         sweep, [](int64_t) { return "{}"; }, "request-" + id, "f", now, effects, "", NeedsOfSweep(id));
     return [=, this](const absl::Status& durable) {
       if (generation != generation_ || !durable.ok() || disk_.frozen()) return;
@@ -36,14 +38,16 @@ void Simulation::CreateSweep(const std::string& id, int tries) {
 void Simulation::CreateBrief() {
   const std::string id = fmt::format("brief-{}", brief_keys_.size());
   brief_keys_.emplace(id, 0);
-  co::SweepRecord sweep;
+  coordinator::scheduler::SweepRecord sweep;
   sweep.id = id;
   sweep.uid = "uid-" + id;
   sweep.cells = 4;
   sweep.replicates = 3;
   const uint64_t generation = generation_;
-  Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
-    const absl::StatusOr<co::SweepRecord> made = scheduler.OnCreate(
+  Feed({coordinator::engine::Job([=, this](coordinator::scheduler::Scheduler& scheduler,
+                                           const coordinator::scheduler::Now& now,
+                                           coordinator::scheduler::Effects& effects) -> coordinator::engine::Reply {
+    const absl::StatusOr<coordinator::scheduler::SweepRecord> made = scheduler.OnCreate(
         sweep, [](int64_t) { return "{}"; }, "", "", now, effects, "brief");
     return [=, this](const absl::Status& durable) {
       if (generation != generation_ || !durable.ok() || disk_.frozen() || !made.ok()) return;
@@ -59,7 +63,9 @@ void Simulation::DeleteBrief(const std::string& id) {
   asked_to_go_.insert(id);
   standing_.erase(id);
   const uint64_t generation = generation_;
-  Feed({co::Job([=, this](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) -> co::Reply {
+  Feed({coordinator::engine::Job([=, this](coordinator::scheduler::Scheduler& scheduler,
+                                           const coordinator::scheduler::Now& now,
+                                           coordinator::scheduler::Effects& effects) -> coordinator::engine::Reply {
     const absl::Status going = scheduler.OnDelete(id, true, "", now, effects, "brief");
     return [=, this](const absl::Status& durable) {
       if (generation == generation_ && durable.ok() && !disk_.frozen() && going.ok() && deleted_.insert(id).second) {
@@ -81,10 +87,11 @@ void Simulation::RandomCommand() {
     std::advance(victim, Uniform(0, static_cast<int64_t>(brief_keys_.size()) - 1));
     DeleteBrief(victim->first);
   }
-  const auto command = [what, last](co::Scheduler& scheduler, const co::Now& now, co::Effects& effects) {
+  const auto command = [what, last](coordinator::scheduler::Scheduler& scheduler,
+                                    const coordinator::scheduler::Now& now, coordinator::scheduler::Effects& effects) {
     if (last || what >= 4) {
       // At the end everything is brought back, so that the sweep can be compared with a clean one.
-      scheduler.OnVerb("side", co::SweepVerb::kResume, "", now, effects).IgnoreError();
+      scheduler.OnVerb("side", coordinator::scheduler::SweepVerb::kResume, "", now, effects).IgnoreError();
       const bool all = last || what == 4;
       scheduler
           .OnRetry(
@@ -93,11 +100,11 @@ void Simulation::RandomCommand() {
               all ? "" : "1")
           .IgnoreError();
     } else {
-      scheduler.OnVerb("side", static_cast<co::SweepVerb>(what), "", now, effects).IgnoreError();
+      scheduler.OnVerb("side", static_cast<coordinator::scheduler::SweepVerb>(what), "", now, effects).IgnoreError();
     }
-    return co::Reply([](const absl::Status&) {});
+    return coordinator::engine::Reply([](const absl::Status&) {});
   };
-  Feed({co::Job(command)});
+  Feed({coordinator::engine::Job(command)});
   if (!last || !Done()) After(absl::Milliseconds(Uniform(5000, 40000)), [this] { RandomCommand(); });
 }
 

@@ -101,11 +101,11 @@ void Simulation::SendConfusedReport(int index) {
   auto target = highest_epoch_.begin();
   std::advance(target, Uniform(0, static_cast<int64_t>(highest_epoch_.size()) - 1));
   const size_t slash = target->first.find('/');
-  co::AttemptReport report;
+  coordinator::scheduler::AttemptReport report;
   report.lease = {target->first.substr(0, slash), std::stoll(target->first.substr(slash + 1)), target->second,
                   ToHex(tokens_.NextToken())};
-  report.outcome = co::Result{{{"score", 99.0}}};
-  co::SyncRequest request;
+  report.outcome = coordinator::scheduler::Result{{{"score", 99.0}}};
+  coordinator::scheduler::SyncRequest request;
   request.worker = workers_[static_cast<size_t>(index)].name;
   request.session = fmt::format("s{}", workers_[static_cast<size_t>(index)].session);
   request.description.abilities = AbilitiesOf(index, workers_[static_cast<size_t>(index)].session);

@@ -6,10 +6,11 @@
 
 namespace loupe::simulation {
 
-void Simulation::CheckAnswer(const co::SyncRequest& request, const absl::StatusOr<co::SyncAnswer>& answer) {
+void Simulation::CheckAnswer(const coordinator::scheduler::SyncRequest& request,
+                             const absl::StatusOr<coordinator::scheduler::SyncAnswer>& answer) {
   if (!answer.ok()) return;
   for (size_t i = 0; i < answer->verdicts.size(); ++i) {
-    const co::AttemptReport& report = request.attempts[i];
+    const coordinator::scheduler::AttemptReport& report = request.attempts[i];
     if (!answer->verdicts[i].status.ok()) continue;
     const std::string trial = TrialOf(report.lease);
     const auto accepted = acknowledged_.find(trial);
@@ -23,7 +24,7 @@ void Simulation::CheckAnswer(const co::SyncRequest& request, const absl::StatusO
         token->second != fmt::format("{} {} {}", report.lease.token_hex, request.worker, request.session)) {
       Violation(fmt::format("I4: a write by {} with a lease that it was never given was accepted", request.worker));
     }
-    if (const co::Result* result = std::get_if<co::Result>(&report.outcome)) {
+    if (const coordinator::scheduler::Result* result = std::get_if<coordinator::scheduler::Result>(&report.outcome)) {
       if (accepted != acknowledged_.end() && !repeated) {
         Violation(fmt::format("I1: a second result of {} was accepted (epochs {} and {})", trial,
                               accepted->second.first, report.lease.epoch));
@@ -32,15 +33,17 @@ void Simulation::CheckAnswer(const co::SyncRequest& request, const absl::StatusO
     }
   }
   CheckPack(request, *answer);
-  for (const co::DesiredAttempt& desired : answer->desired) {
+  for (const coordinator::scheduler::DesiredAttempt& desired : answer->desired) {
     CheckFinish(desired);
     const bool mixed = created_.contains(desired.sweep_id);
-    if (mixed && !co::CanRun(request.description.abilities,
-                             NeedsOfSweep("main")->classes[NeedsOfSweep("main")->class_of(desired.cell)])) {
+    if (mixed &&
+        !coordinator::scheduler::CanRun(request.description.abilities,
+                                        NeedsOfSweep("main")->classes[NeedsOfSweep("main")->class_of(desired.cell)])) {
       Violation(fmt::format("I9: {} was given trial {} of {}, which it cannot run", request.worker, desired.trial.index,
                             desired.sweep_id));
     }
-    const co::LeaseClaim lease{desired.sweep_id, desired.trial.index, desired.epoch, ToHex(desired.token)};
+    const coordinator::scheduler::LeaseClaim lease{desired.sweep_id, desired.trial.index, desired.epoch,
+                                                   ToHex(desired.token)};
     const std::string holder = fmt::format("{} {} {}", lease.token_hex, request.worker, request.session);
     const auto [given, is_new] = tokens_given_.emplace(KeyOf(lease), holder);
     int64_t& highest = highest_epoch_[TrialOf(lease)];
@@ -54,7 +57,7 @@ void Simulation::CheckAnswer(const co::SyncRequest& request, const absl::StatusO
   }
 }
 
-void Simulation::CheckFinish(const co::DesiredAttempt& desired) {
+void Simulation::CheckFinish(const coordinator::scheduler::DesiredAttempt& desired) {
   const std::string trial = fmt::format("{}/{}", desired.sweep_id, desired.trial.index);
   const int64_t step = desired.finish_after_step;
   if (step > 0 && desired.sweep_id != "side") Violation(fmt::format("I11: {} of a study was told to end", trial));
@@ -70,7 +73,8 @@ void Simulation::CheckFinish(const co::DesiredAttempt& desired) {
   ++result_.told_to_finish;
 }
 
-void Simulation::CheckPack(const co::SyncRequest& request, const co::SyncAnswer& answer) {
+void Simulation::CheckPack(const coordinator::scheduler::SyncRequest& request,
+                           const coordinator::scheduler::SyncAnswer& answer) {
   const size_t held = answer.desired.size();
   if (held <= 1) return;
   ++result_.packs;
@@ -79,13 +83,13 @@ void Simulation::CheckPack(const co::SyncRequest& request, const co::SyncAnswer&
   if (held > room) {
     Violation(fmt::format("I9: {} was given {} trials at once, and can hold {}", request.worker, held, room));
   }
-  const auto pack_of = [&](const co::DesiredAttempt& attempt) {
+  const auto pack_of = [&](const coordinator::scheduler::DesiredAttempt& attempt) {
     return created_.contains(attempt.sweep_id)
                ? NeedsOfSweep("main")->pack_of(NeedsOfSweep("main")->class_of(attempt.cell))
                : 0;
   };
-  const co::DesiredAttempt& first = answer.desired.front();
-  for (const co::DesiredAttempt& desired : answer.desired) {
+  const coordinator::scheduler::DesiredAttempt& first = answer.desired.front();
+  for (const coordinator::scheduler::DesiredAttempt& desired : answer.desired) {
     if (desired.sweep_id != first.sweep_id || pack_of(desired) != pack_of(first)) {
       Violation(fmt::format("I10: {} holds trial {} of {} and trial {} of {}, which cannot be trained together",
                             request.worker, first.trial.index, first.sweep_id, desired.trial.index, desired.sweep_id));
@@ -96,15 +100,15 @@ void Simulation::CheckPack(const co::SyncRequest& request, const co::SyncAnswer&
 void Simulation::CheckCounters() {
   if (disk_.frozen()) return;
   for (const std::string& id : created_) {
-    const absl::StatusOr<co::Scheduler::SweepView> view =
+    const absl::StatusOr<coordinator::scheduler::Scheduler::SweepView> view =
         engine_->scheduler().View(id, {clock_.MonotonicNow(), clock_.WallNow()});
     if (!view.ok()) {
       Violation(fmt::format("I2: the acknowledged sweep '{}' is gone", id));
       continue;
     }
     // Its counters are the plan's, until all trials are stored.
-    if (view->record->has_job(co::JobKind::kCreate)) continue;
-    const absl::StatusOr<co::TrialCounts> recount = store_->CountTrials(view->record->key);
+    if (view->record->has_job(coordinator::scheduler::JobKind::kCreate)) continue;
+    const absl::StatusOr<coordinator::scheduler::TrialCounts> recount = store_->CountTrials(view->record->key);
     if (recount.ok() && !(*recount == view->counts)) {
       Violation(fmt::format("I6: the counters of '{}' differ from a recount ({} succeeded of {}, counted {} of {})", id,
                             view->counts.succeeded, view->counts.total(), recount->succeeded, recount->total()));
@@ -118,13 +122,13 @@ void Simulation::CheckBrief() {
   }
   for (const std::string& id : deleted_) {
     const auto view = ViewOf(id);
-    if (view.ok() && view->record->shown_state() != co::SweepState::kDeleting) {
+    if (view.ok() && view->record->shown_state() != coordinator::scheduler::SweepState::kDeleting) {
       Violation(fmt::format("I2: the deleted sweep '{}' is back", id));
     }
   }
 }
 
-absl::StatusOr<co::Scheduler::SweepView> Simulation::ViewOf(const std::string& id) const {
+absl::StatusOr<coordinator::scheduler::Scheduler::SweepView> Simulation::ViewOf(const std::string& id) const {
   return engine_->scheduler().View(id, {clock_.MonotonicNow(), clock_.WallNow()});
 }
 
@@ -138,7 +142,7 @@ void Simulation::CheckNobodyPaid() {
   const auto sweep = store_->GetSweep("main");
   const auto trials = sweep.ok() ? store_->ListTrials(sweep->key, {.limit = 1000}) : sweep.status();
   if (!trials.ok()) return Violation(fmt::format("I8: {}", std::string(trials.status().message())));
-  for (const co::TrialRow& trial : *trials) {
+  for (const coordinator::store::TrialRow& trial : *trials) {
     if (trial.worker_losses > 0)
       Violation(fmt::format("I8: trial {} was lost {} times", trial.index, trial.worker_losses));
   }
@@ -148,10 +152,11 @@ void Simulation::CheckAcknowledged() {
   CheckBrief();
   for (const auto& [trial, accepted] : acknowledged_) {
     const size_t slash = trial.find('/');
-    const absl::StatusOr<co::SweepRecord> sweep = store_->GetSweep(trial.substr(0, slash));
+    const absl::StatusOr<coordinator::scheduler::SweepRecord> sweep = store_->GetSweep(trial.substr(0, slash));
     // An I/O error; a missing sweep is CheckCounters' business. One that is being deleted goes row by row.
-    if (!sweep.ok() || sweep->has_job(co::JobKind::kDelete)) continue;
-    const absl::StatusOr<co::TrialRow> row = store_->GetTrial({sweep->key, std::stoll(trial.substr(slash + 1))});
+    if (!sweep.ok() || sweep->has_job(coordinator::scheduler::JobKind::kDelete)) continue;
+    const absl::StatusOr<coordinator::store::TrialRow> row =
+        store_->GetTrial({sweep->key, std::stoll(trial.substr(slash + 1))});
     if (!row.ok()) continue;
     if (row->state != TrialState::kSucceeded || !row->scores.contains("score")) {
       Violation(fmt::format("I2: the acknowledged result of {} is lost", trial));
@@ -192,9 +197,9 @@ void Simulation::CheckEnd() {
           view->counts.failed, view->counts.cancelled, view->counts.quarantined));
       continue;
     }
-    const absl::StatusOr<co::SweepSnapshot> snapshot = store_->Snapshot(id);
+    const absl::StatusOr<coordinator::store::SweepSnapshot> snapshot = store_->Snapshot(id);
     if (!snapshot.ok()) return Violation(fmt::format("I2: {}", std::string(snapshot.status().message())));
-    for (const co::SweepSnapshot::Trial& trial : snapshot->trials) {
+    for (const coordinator::store::SweepSnapshot::Trial& trial : snapshot->trials) {
       if (trial.scores.size() != 1) {
         Violation(fmt::format("I1: trial {} of '{}' has {} scores", trial.index, id, trial.scores.size()));
       } else if (trial.scores.at("score") != CleanScore(trial.index)) {

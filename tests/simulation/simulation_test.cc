@@ -13,7 +13,7 @@
 namespace loupe::simulation {
 namespace {
 
-using Mutation = coordinator::SchedulerOptions::Mutation;
+using Mutation = coordinator::scheduler::SchedulerOptions::Mutation;
 
 int64_t FromEnvironment(const char* name, int64_t fallback) {
   const char* text = std::getenv(name);

@@ -20,7 +20,7 @@ void Simulation::TickWorker(int index) {
   const absl::Duration now = clock_.MonotonicNow();
   if (!worker.alive) return;
   if (now < worker.frozen_until) return ScheduleTick(index, Uniform(100, 1000));
-  co::SyncRequest request;
+  coordinator::scheduler::SyncRequest request;
   request.worker = worker.name;
   request.session = fmt::format("s{}", worker.session);
   request.description.abilities = AbilitiesOf(index, worker.session);
@@ -44,7 +44,7 @@ void Simulation::TickWorker(int index) {
     if (held.work_left > 0 && --held.work_left >= 0) ++held.points;
     const bool early = held.work_left > 0 && held.finish_after > 0 && held.points >= held.finish_after;
     if (early) held.work_left = 0;
-    co::AttemptReport report;
+    coordinator::scheduler::AttemptReport report;
     report.lease = held.lease;
     report.phase = "train";
     report.step = held.points;
@@ -53,13 +53,14 @@ void Simulation::TickWorker(int index) {
     }
     report.point_sequence = held.points;
     if (given_back) {
-      report.outcome = co::Stopped{};
+      report.outcome = coordinator::scheduler::Stopped{};
     } else if (held.work_left == 0) {
       // Now and then an attempt fails for its own reasons, but not for ever.
       if (Faulty() && (held.lease.epoch + held.lease.index) % 5 == 0) {
-        report.outcome = co::Failure{co::FailureClass::kRetryable, "a failure on purpose"};
+        report.outcome =
+            coordinator::scheduler::Failure{coordinator::scheduler::FailureClass::kRetryable, "a failure on purpose"};
       } else {
-        co::Result result{{{"score", CleanScore(held.lease.index)}}};
+        coordinator::scheduler::Result result{{{"score", CleanScore(held.lease.index)}}};
         if (early) {
           result.stopped_at_step = held.points;
           ++result_.finished_early;
@@ -74,7 +75,7 @@ void Simulation::TickWorker(int index) {
   ScheduleTick(index, Uniform(1000, 9000));
 }
 
-void Simulation::Send(int index, const co::SyncRequest& request) {
+void Simulation::Send(int index, const coordinator::scheduler::SyncRequest& request) {
   const uint64_t number = ++workers_[static_cast<size_t>(index)].latest_call;
   const int copies = Hostile() && Chance(0.05) ? 2 : 1;
   if (copies == 2) ++result_.messages_duplicated;
@@ -90,15 +91,16 @@ void Simulation::Send(int index, const co::SyncRequest& request) {
   }
 }
 
-void Simulation::Receive(int index, const co::SyncRequest& request, uint64_t number) {
+void Simulation::Receive(int index, const coordinator::scheduler::SyncRequest& request, uint64_t number) {
   if (!engine_) return;
   const uint64_t generation = generation_;
   const int session = workers_[static_cast<size_t>(index)].session;
-  co::SyncCall call;
+  coordinator::engine::SyncCall call;
   call.request = request;
   call.max_wait = request.attempts.empty() ? absl::Seconds(20) : absl::ZeroDuration();
   call.id = ++next_call_;
-  call.reply = [this, index, request, generation, session, number](const absl::StatusOr<co::SyncAnswer>& answer) {
+  call.reply = [this, index, request, generation, session,
+                number](const absl::StatusOr<coordinator::scheduler::SyncAnswer>& answer) {
     // A coordinator whose disk is frozen in this very commit is gone before the answer leaves.
     if (generation != generation_ || disk_.frozen()) return;
     CheckAnswer(request, answer);
@@ -112,13 +114,13 @@ void Simulation::Receive(int index, const co::SyncRequest& request, uint64_t num
       if (workers_[static_cast<size_t>(index)].latest_call == number) Answered(index, request, answer, session);
     });
   };
-  std::vector<co::EngineInput> batch;
+  std::vector<coordinator::engine::EngineInput> batch;
   batch.emplace_back(std::move(call));
   Feed(std::move(batch));
 }
 
-void Simulation::Answered(int index, const co::SyncRequest& request, const absl::StatusOr<co::SyncAnswer>& answer,
-                          int session) {
+void Simulation::Answered(int index, const coordinator::scheduler::SyncRequest& request,
+                          const absl::StatusOr<coordinator::scheduler::SyncAnswer>& answer, int session) {
   Worker& worker = workers_[static_cast<size_t>(index)];
   if (!worker.alive || worker.session != session || clock_.MonotonicNow() < worker.frozen_until) return;
   if (!answer.ok()) {
@@ -126,7 +128,7 @@ void Simulation::Answered(int index, const co::SyncRequest& request, const absl:
     return;
   }
   for (size_t i = 0; i < answer->verdicts.size(); ++i) {
-    const co::AttemptReport& report = request.attempts[i];
+    const coordinator::scheduler::AttemptReport& report = request.attempts[i];
     const std::string key = KeyOf(report.lease);
     const auto held = worker.held.find(key);
     if (held == worker.held.end()) continue;
@@ -138,8 +140,9 @@ void Simulation::Answered(int index, const co::SyncRequest& request, const absl:
       held->second.acknowledged = std::max(held->second.acknowledged, answer->verdicts[i].acknowledged_point_sequence);
     }
   }
-  for (const co::DesiredAttempt& desired : answer->desired) {
-    const co::LeaseClaim lease{desired.sweep_id, desired.trial.index, desired.epoch, ToHex(desired.token)};
+  for (const coordinator::scheduler::DesiredAttempt& desired : answer->desired) {
+    const coordinator::scheduler::LeaseClaim lease{desired.sweep_id, desired.trial.index, desired.epoch,
+                                                   ToHex(desired.token)};
     const std::string key = KeyOf(lease);
     const absl::Duration until = clock_.MonotonicNow() + answer->lease;
     const auto [held, is_new] =

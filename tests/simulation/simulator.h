@@ -16,7 +16,8 @@ namespace loupe::simulation {
 struct SimulatorOptions {
   uint64_t seed = 1;
   // The scheduler broken on purpose.
-  coordinator::SchedulerOptions::Mutation mutation = coordinator::SchedulerOptions::Mutation::kNone;
+  coordinator::scheduler::SchedulerOptions::Mutation mutation =
+      coordinator::scheduler::SchedulerOptions::Mutation::kNone;
   // The disk that says "synced" and is not.
   bool forget_fsync = false;
   // Also pauses, resumes, stops, cancels and retries a second sweep at random, and creates and deletes others.

@@ -8,8 +8,8 @@
 namespace loupe::analysis {
 
 // The adapter design: 20 legal (input, output) pairs × 4 activations × 4 scales.
-inline Candidates AdapterCandidates() {
-  Candidates candidates;
+inline stats::Candidates AdapterCandidates() {
+  stats::Candidates candidates;
   candidates.factors = {
       {"input", {"SA_in", "SA_out", "CA_in", "CA_c", "CA_out", "FFN_in", "FFN_out", "Trans_out", "Res_in", "Res_out"}},
       {"output", {"SA_in", "CA_in", "CA_c", "FFN_in", "Trans_out", "Res_in", "Res_out"}},

@@ -14,7 +14,7 @@ class ChangedDefault {
  public:
   // Precondition: there is such a key.
   ChangedDefault(std::string_view key, std::string value)
-      : rule_(const_cast<SettingRule*>(FindSettingRule(key))),
+      : rule_(const_cast<settings::SettingRule*>(settings::FindSettingRule(key))),
         former_(std::exchange(rule_->default_value, std::move(value))) {}
   ~ChangedDefault() { rule_->default_value = former_; }
   ChangedDefault(const ChangedDefault&) = delete;
@@ -22,7 +22,7 @@ class ChangedDefault {
 
  private:
   // The table's rows are objects of a vector, not constants themselves.
-  SettingRule* rule_;
+  settings::SettingRule* rule_;
   std::string former_;
 };
 

@@ -84,8 +84,9 @@ CoordinatorProcess::CoordinatorProcess(std::vector<std::string> command, std::st
 
 void CoordinatorProcess::StartAgain() { Start(address_); }
 
-std::shared_ptr<Connection> CoordinatorProcess::Connect() const {
-  return *Connection::Open(*ResolveConnectOptions({.address = address_, .token_file = token_file()}));
+std::shared_ptr<clients::rpc::Connection> CoordinatorProcess::Connect() const {
+  return *clients::rpc::Connection::Open(
+      *clients::rpc::ResolveConnectOptions({.address = address_, .token_file = token_file()}));
 }
 
 void CoordinatorProcess::Start(const std::string& listen) {

@@ -53,9 +53,9 @@ class CoordinatorProcess {
   const std::string& data_folder() const { return data_folder_; }
   std::string token_file() const { return data_folder_ + "/token"; }
   // With the administrator's token; finds the coordinator again after a restart.
-  const std::shared_ptr<Connection>& connection() const { return connection_; }
+  const std::shared_ptr<clients::rpc::Connection>& connection() const { return connection_; }
   // Another connection of its own.
-  std::shared_ptr<Connection> Connect() const;
+  std::shared_ptr<clients::rpc::Connection> Connect() const;
   ChildProcess& process() { return *process_; }
 
  private:
@@ -66,7 +66,7 @@ class CoordinatorProcess {
   const std::vector<std::string> arguments_;
   std::string address_;
   std::unique_ptr<ChildProcess> process_;
-  std::shared_ptr<Connection> connection_;
+  std::shared_ptr<clients::rpc::Connection> connection_;
 };
 
 }  // namespace loupe::testing

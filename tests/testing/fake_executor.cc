@@ -27,21 +27,21 @@ constexpr unsigned char kPixel[] = {0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x
                                     0x9c, 0x63, 0x68, 0x00, 0x00, 0x00, 0x82, 0x00, 0x81, 0x77, 0xcd, 0x72, 0xb6, 0x00,
                                     0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82};
 
-worker::AttemptOutcome Failed(worker::FailureClass failure_class, std::string message) {
-  worker::AttemptOutcome outcome;
-  outcome.kind = worker::AttemptOutcome::Kind::kFailure;
+worker::executor::AttemptOutcome Failed(worker::executor::FailureClass failure_class, std::string message) {
+  worker::executor::AttemptOutcome outcome;
+  outcome.kind = worker::executor::AttemptOutcome::Kind::kFailure;
   outcome.failure_class = failure_class;
   outcome.failure_message = std::move(message);
   return outcome;
 }
 
-worker::AttemptOutcome StoppedOutcome() {
-  worker::AttemptOutcome outcome;
-  outcome.kind = worker::AttemptOutcome::Kind::kStopped;
+worker::executor::AttemptOutcome StoppedOutcome() {
+  worker::executor::AttemptOutcome outcome;
+  outcome.kind = worker::executor::AttemptOutcome::Kind::kStopped;
   return outcome;
 }
 
-absl::Status HandOver(const worker::AttemptSpec& spec, worker::AttemptObserver& observer) {
+absl::Status HandOver(const worker::executor::AttemptSpec& spec, worker::executor::AttemptObserver& observer) {
   const std::string log = spec.scratch_folder + "/log.txt";
   std::ofstream(log) << "trial " << spec.trial << "\n";
   if (absl::Status status = observer.OnArtifact("log.txt", "text/plain", log); !status.ok()) return status;
@@ -65,11 +65,12 @@ double FakeScore(const std::map<std::string, std::string>& cell, int64_t replica
   return score + 0.05 * UnitFrom(fmt::format("{}{}/{}", whole, replicate, sweep_seed));
 }
 
-worker::AttemptOutcome FakeExecutor::Run(const worker::AttemptSpec& spec, worker::AttemptObserver& observer) {
+worker::executor::AttemptOutcome FakeExecutor::Run(const worker::executor::AttemptSpec& spec,
+                                                   worker::executor::AttemptObserver& observer) {
   for (const auto& [factor, level] : spec.cell) {
     if (!options_.poison_level.empty() && level == options_.poison_level) ::_exit(139);
   }
-  for (const std::string& line : options_.log) observer.OnLog(worker::LogLevel::kWarning, line);
+  for (const std::string& line : options_.log) observer.OnLog(worker::executor::LogLevel::kWarning, line);
   const auto start = std::chrono::steady_clock::now();
   const int points = std::max(1, options_.points);
   int64_t stopped_at = 0;
@@ -90,16 +91,17 @@ worker::AttemptOutcome FakeExecutor::Run(const worker::AttemptSpec& spec, worker
     }
   }
   if (UnitFrom(fmt::format("{}#{}", spec.trial, spec.epoch)) < options_.failure_rate) {
-    return Failed(worker::FailureClass::kRetryable, "a failure on purpose");
+    return Failed(worker::executor::FailureClass::kRetryable, "a failure on purpose");
   }
   if (options_.artifacts) {
     if (absl::Status status = HandOver(spec, observer); !status.ok()) {
-      return absl::IsAborted(status) ? StoppedOutcome()
-                                     : Failed(worker::FailureClass::kRetryable, std::string(status.message()));
+      return absl::IsAborted(status)
+                 ? StoppedOutcome()
+                 : Failed(worker::executor::FailureClass::kRetryable, std::string(status.message()));
     }
   }
-  worker::AttemptOutcome outcome;
-  outcome.kind = worker::AttemptOutcome::Kind::kSuccess;
+  worker::executor::AttemptOutcome outcome;
+  outcome.kind = worker::executor::AttemptOutcome::Kind::kSuccess;
   outcome.scores["clip_i"] = FakeScore(spec.cell, spec.replicate, spec.sweep_seed);
   outcome.stopped_at_step = stopped_at;
   outcome.total_seconds = options_.seconds;

@@ -26,20 +26,21 @@ struct FakeExecutorOptions {
   // Cells with this level in any factor end the process, as a crash in a library would.
   std::string poison_level;
   // What it says it can run.
-  worker::WorkerAbilities abilities;
+  worker::executor::WorkerAbilities abilities;
   // Lines that every attempt logs at its start.
   std::vector<std::string> log;
 };
 
 // Thread-safe in the sense of Executor.
-class FakeExecutor final : public worker::Executor {
+class FakeExecutor final : public worker::executor::Executor {
  public:
   explicit FakeExecutor(const FakeExecutorOptions& options) : options_(options) {}
-  worker::AttemptOutcome Run(const worker::AttemptSpec& spec, worker::AttemptObserver& observer) override;
+  worker::executor::AttemptOutcome Run(const worker::executor::AttemptSpec& spec,
+                                       worker::executor::AttemptObserver& observer) override;
   std::string DeviceDescription() const override { return "fake"; }
-  worker::WorkerAbilities Abilities() const override { return options_.abilities; }
+  worker::executor::WorkerAbilities Abilities() const override { return options_.abilities; }
   // A step of a tenth of a second for each point.
-  worker::WorkDone Work() const override {
+  worker::executor::WorkDone Work() const override {
     const int64_t steps = steps_;
     return {.steps = steps, .step_seconds = 0.1 * static_cast<double>(steps), .pictures = 0, .picture_seconds = 0};
   }

@@ -18,8 +18,8 @@
 
 int main(int argc, char** argv) {
   CLI::App app{"A worker that trains nothing."};
-  loupe::ConnectOptions flags;
-  loupe::worker::AgentOptions options;
+  loupe::clients::rpc::ConnectOptions flags;
+  loupe::worker::agent::AgentOptions options;
   loupe::testing::FakeExecutorOptions executor_options;
   std::string name;
   std::string log_level = "warn";
@@ -53,22 +53,22 @@ int main(int argc, char** argv) {
 
   // As a library's that starts threads when it is loaded: LibTorch's OpenBLAS does.
   std::thread([] { ::pause(); }).detach();
-  loupe::worker::CatchLeaveSignals();
+  loupe::worker::agent::CatchLeaveSignals();
   const absl::Time wall = loupe::SystemClock().WallNow();
-  const absl::StatusOr<absl::Duration> left = loupe::worker::TimeLeft(until, wall);
-  const absl::StatusOr<absl::Duration> idle = loupe::worker::TimeLeft(until_idle, wall);
+  const absl::StatusOr<absl::Duration> left = loupe::worker::agent::TimeLeft(until, wall);
+  const absl::StatusOr<absl::Duration> idle = loupe::worker::agent::TimeLeft(until_idle, wall);
   if (!left.ok() || !idle.ok()) {
     fmt::print(stderr, "loupe-fake-worker: --until or --until-idle is no length of time\n");
     return 2;
   }
   if (grace_seconds > 0 || !until.empty())
-    loupe::worker::LeaveBy(*left, absl::Seconds(grace_seconds), loupe::SystemClock().MonotonicNow(), options);
+    loupe::worker::agent::LeaveBy(*left, absl::Seconds(grace_seconds), loupe::SystemClock().MonotonicNow(), options);
   options.until_idle = *idle;
 
-  absl::StatusOr<loupe::ConnectOptions> resolved = loupe::ResolveConnectOptions(flags);
-  std::unique_ptr<loupe::worker::Identity> identity;
+  absl::StatusOr<loupe::clients::rpc::ConnectOptions> resolved = loupe::clients::rpc::ResolveConnectOptions(flags);
+  std::unique_ptr<loupe::worker::agent::Identity> identity;
   if (resolved.ok() && resolved->token.starts_with(loupe::kEnrolmentPrefix)) {
-    auto taken = loupe::worker::Identity::Take(*resolved, options.data_folder, name, "fake");
+    auto taken = loupe::worker::agent::Identity::Take(*resolved, options.data_folder, name, "fake");
     if (taken.ok()) {
       identity = *std::move(taken);
       name = identity->id();
@@ -78,8 +78,8 @@ int main(int argc, char** argv) {
     }
   }
   if (name.empty()) name = fmt::format("fake-{}", getpid());
-  absl::StatusOr<std::shared_ptr<loupe::Connection>> connection =
-      resolved.ok() ? loupe::Connection::Open(*resolved) : resolved.status();
+  absl::StatusOr<std::shared_ptr<loupe::clients::rpc::Connection>> connection =
+      resolved.ok() ? loupe::clients::rpc::Connection::Open(*resolved) : resolved.status();
   if (!connection.ok()) {
     fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(connection.status().message()));
     return 1;
@@ -88,16 +88,16 @@ int main(int argc, char** argv) {
   options.hostname = "localhost";
   options.version = "fake";
   options.threads = 1;
-  loupe::worker::GrpcCoordinatorClient client(*connection);
+  loupe::worker::agent::GrpcCoordinatorClient client(*connection);
   loupe::testing::FakeExecutor executor(executor_options);
-  const auto spans = loupe::SpanExporter::Start({.endpoint = "", .service = "loupe-worker", .version = "fake"});
+  const auto spans = loupe::trace::SpanExporter::Start({.endpoint = "", .service = "loupe-worker", .version = "fake"});
   if (!spans.ok()) {
     fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(spans.status().message()));
     return 1;
   }
-  loupe::worker::Agent agent(options,
-                             {&client, &executor, &loupe::SystemClock(), &loupe::SystemRandom(), spans->get()});
-  const loupe::worker::LeaveOnSignal leave_on_signal(agent, absl::Seconds(grace_seconds));
+  loupe::worker::agent::Agent agent(options,
+                                    {&client, &executor, &loupe::SystemClock(), &loupe::SystemRandom(), spans->get()});
+  const loupe::worker::agent::LeaveOnSignal leave_on_signal(agent, absl::Seconds(grace_seconds));
   const absl::Status status = agent.Run();
   if (!status.ok()) fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(status.message()));
   return status.ok() ? 0 : 1;

@@ -16,13 +16,13 @@ void DieUnless(const absl::Status& status, std::string_view doing) {
 
 }  // namespace
 
-WorkerThread::WorkerThread(std::shared_ptr<Connection> connection, const std::string& name, const std::string& folder,
-                           const FakeExecutorOptions& options)
+WorkerThread::WorkerThread(std::shared_ptr<clients::rpc::Connection> connection, const std::string& name,
+                           const std::string& folder, const FakeExecutorOptions& options)
     : client_(std::move(connection)),
       executor_(options),
       agent_(
           [&] {
-            worker::AgentOptions agent;
+            worker::agent::AgentOptions agent;
             agent.worker = "workers/" + name;
             agent.hostname = "localhost";
             agent.version = "test";
@@ -38,7 +38,7 @@ WorkerThread::~WorkerThread() {
   thread_.join();
 }
 
-MiniSweep::MiniSweep(coordinator::SchedulerOptions options) {
+MiniSweep::MiniSweep(coordinator::scheduler::SchedulerOptions options) {
   options_.data_folder = folder_ / "data";
   options_.listen = "127.0.0.1:0";
   // This process is no coordinator that could run itself.
@@ -47,7 +47,7 @@ MiniSweep::MiniSweep(coordinator::SchedulerOptions options) {
   options_.analysis.memory_bytes = 0;
   options_.scheduler = options;
   options_.scheduler.report_interval = absl::Milliseconds(20);
-  absl::StatusOr<std::unique_ptr<coordinator::Server>> server = coordinator::Server::Start(options_);
+  absl::StatusOr<std::unique_ptr<coordinator::server::Server>> server = coordinator::server::Server::Start(options_);
   DieUnless(server.status(), "start");
   server_ = *std::move(server);
   // A restart must be found where the first one was.
@@ -61,10 +61,10 @@ MiniSweep::MiniSweep(coordinator::SchedulerOptions options) {
 MiniSweep::~MiniSweep() { StopWorkers(); }
 
 void MiniSweep::Connect() {
-  absl::StatusOr<ConnectOptions> connect =
-      ResolveConnectOptions({.address = server_->address(), .token_file = options_.data_folder + "/token"});
+  absl::StatusOr<clients::rpc::ConnectOptions> connect = clients::rpc::ResolveConnectOptions(
+      {.address = server_->address(), .token_file = options_.data_folder + "/token"});
   DieUnless(connect.status(), "connect");
-  connection_ = *Connection::Open(*connect);
+  connection_ = *clients::rpc::Connection::Open(*connect);
   sweeps_ = v1::SweepService::NewStub(connection_->channel());
   trials_ = v1::TrialService::NewStub(connection_->channel());
   worker_stub_ = v1::WorkerService::NewStub(connection_->channel());
@@ -74,7 +74,7 @@ void MiniSweep::Connect() {
 void MiniSweep::RestartCoordinator() {
   server_->Stop(absl::Milliseconds(100));
   server_.reset();
-  absl::StatusOr<std::unique_ptr<coordinator::Server>> server = coordinator::Server::Start(options_);
+  absl::StatusOr<std::unique_ptr<coordinator::server::Server>> server = coordinator::server::Server::Start(options_);
   DieUnless(server.status(), "restart");
   server_ = *std::move(server);
 }

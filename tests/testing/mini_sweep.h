@@ -25,23 +25,23 @@ namespace loupe::testing {
 // One worker on its own thread.
 class WorkerThread {
  public:
-  WorkerThread(std::shared_ptr<Connection> connection, const std::string& name, const std::string& folder,
+  WorkerThread(std::shared_ptr<clients::rpc::Connection> connection, const std::string& name, const std::string& folder,
                const FakeExecutorOptions& options);
   // Stops it as SIGTERM would and waits.
   ~WorkerThread();
 
-  worker::Agent& agent() { return agent_; }
+  worker::agent::Agent& agent() { return agent_; }
 
  private:
-  worker::GrpcCoordinatorClient client_;
+  worker::agent::GrpcCoordinatorClient client_;
   FakeExecutor executor_;
-  worker::Agent agent_;
+  worker::agent::Agent agent_;
   std::thread thread_;
 };
 
 class MiniSweep {
  public:
-  explicit MiniSweep(coordinator::SchedulerOptions options = {});
+  explicit MiniSweep(coordinator::scheduler::SchedulerOptions options = {});
   ~MiniSweep();
 
   // Stops the coordinator and starts it again on the same data (and port).
@@ -60,7 +60,7 @@ class MiniSweep {
   v1::TrialService::Stub& trials() { return *trials_; }
   v1::WorkerService::Stub& workers() { return *worker_stub_; }
   v1::AnalysisService::Stub& analysis() { return *analysis_; }
-  const std::shared_ptr<Connection>& connection() const { return connection_; }
+  const std::shared_ptr<clients::rpc::Connection>& connection() const { return connection_; }
   const std::string& data_folder() const { return folder_.path(); }
   std::string address() const { return server_->address(); }
   // Of the HTTP interface; the same after a restart.
@@ -70,10 +70,10 @@ class MiniSweep {
   void Connect();
 
   TempFolder folder_;
-  coordinator::ServerOptions options_;
+  coordinator::server::ServerOptions options_;
   int http_port_ = 0;
-  std::unique_ptr<coordinator::Server> server_;
-  std::shared_ptr<Connection> connection_;
+  std::unique_ptr<coordinator::server::Server> server_;
+  std::shared_ptr<clients::rpc::Connection> connection_;
   std::unique_ptr<v1::SweepService::Stub> sweeps_;
   std::unique_ptr<v1::TrialService::Stub> trials_;
   std::unique_ptr<v1::WorkerService::Stub> worker_stub_;

@@ -11,7 +11,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 // Between two calls, whatever the answers say: a confused coordinator must not be hammered.
@@ -48,8 +48,8 @@ bool IsFinal(const absl::Status& status, bool holds_attempts) {
   }
 }
 
-v1::WorkerAbilities AbilitiesOf(const Executor& executor, int64_t memory_bytes) {
-  const WorkerAbilities can = executor.Abilities();
+v1::WorkerAbilities AbilitiesOf(const executor::Executor& executor, int64_t memory_bytes) {
+  const executor::WorkerAbilities can = executor.Abilities();
   v1::WorkerAbilities abilities;
   abilities.set_settings_version(can.settings_version);
   abilities.mutable_methods()->Add(can.methods.begin(), can.methods.end());
@@ -275,7 +275,8 @@ void Agent::ApplyVerdict(const v1::AttemptReport& report, const v1::AttemptVerdi
   const auto attempt = Find(report.lease());
   if (attempt == nullptr) return;
   if (verdict.status().code() != 0) {
-    if (ReasonOf(FromRpcStatus(verdict.status())) == kReasonInputsDiffer) deps_.executor->ReadInputsAnew();
+    if (ReasonOf(clients::rpc::FromRpcStatus(verdict.status())) == kReasonInputsDiffer)
+      deps_.executor->ReadInputsAnew();
     return Drop(report.lease(), verdict.status().message());
   }
   attempt->AcknowledgePoints(verdict.acknowledged_point_sequence());
@@ -326,18 +327,19 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
   for (const auto& lapsed : lapsed_) {
     if (SameLease(lapsed->lease(), desired.lease())) attempt->GoOnFrom(*lapsed);
   }
-  attempt->OnLog(LogLevel::kInfo, fmt::format("taken by {} on {} (Loupe {})", options_.worker,
-                                              deps_.executor->DeviceDescription(), options_.version));
+  attempt->OnLog(executor::LogLevel::kInfo, fmt::format("taken by {} on {} (Loupe {})", options_.worker,
+                                                        deps_.executor->DeviceDescription(), options_.version));
   attempt->RequestFinishAfter(desired.finish_after_step());
   attempt->Trace(AttemptSpans::Begin(deps_.spans, *deps_.clock, desired, options_.worker));
   held_.push_back(attempt);
   const auto& assignment = desired.assignment();
   const std::map<std::string, std::string> values(assignment.settings().begin(), assignment.settings().end());
   // All that the trial has were settled when its sweep was made: this worker's own defaults are none of it.
-  auto settings = Settings::Create(values, SettingDefaults::None(std::max(1, assignment.settings_version())));
+  auto settings =
+      settings::Settings::Create(values, settings::SettingDefaults::None(std::max(1, assignment.settings_version())));
   if (!settings.ok()) {
-    AttemptOutcome outcome;
-    outcome.failure_class = FailureClass::kUserError;
+    executor::AttemptOutcome outcome;
+    outcome.failure_class = executor::FailureClass::kUserError;
     outcome.failure_message = fmt::format("this worker (version {}) does not accept the trial's settings: {}",
                                           options_.version, Text(settings.status().message()));
     attempt->Finish(std::move(outcome));
@@ -349,12 +351,12 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
     spdlog::info("{} has no checkpoints and would not end in this worker's time: it goes back",
                  desired.lease().trial());
     draining_ = true;
-    AttemptOutcome outcome;
-    outcome.kind = AttemptOutcome::Kind::kStopped;
+    executor::AttemptOutcome outcome;
+    outcome.kind = executor::AttemptOutcome::Kind::kStopped;
     attempt->Finish(std::move(outcome));
     return;
   }
-  AttemptSpec spec;
+  executor::AttemptSpec spec;
   spec.trial = desired.lease().trial();
   spec.epoch = desired.lease().epoch();
   spec.settings = *std::move(settings);
@@ -374,4 +376,4 @@ void Agent::WaitFor(absl::Duration time) {
   ExpireLeases();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

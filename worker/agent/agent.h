@@ -22,7 +22,7 @@
 #include "worker/agent/telemetry.h"
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 struct AgentOptions {
   // "workers/gpu-3": the coordinator knows the process by it. A newer process of the same name supersedes this one.
@@ -65,11 +65,11 @@ class Agent {
  public:
   struct Deps {
     CoordinatorClient* client;  // none is owned; all outlive the agent
-    Executor* executor;
+    executor::Executor* executor;
     const Clock* clock;
     RandomSource* random;
     // Where the spans of traced attempts go; null: there are none.
-    SpanExporter* spans = nullptr;
+    trace::SpanExporter* spans = nullptr;
   };
   Agent(AgentOptions options, Deps deps);
   ~Agent();
@@ -138,4 +138,4 @@ class Agent {
   AttemptRunner runner_;  // last: its thread uses the rest
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

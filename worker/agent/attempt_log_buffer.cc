@@ -5,16 +5,16 @@
 
 #include "common/text.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
-v1::LogLine::Level ToProto(LogLevel level) {
+v1::LogLine::Level ToProto(executor::LogLevel level) {
   switch (level) {
-    case LogLevel::kInfo:
+    case executor::LogLevel::kInfo:
       return v1::LogLine::INFO;
-    case LogLevel::kWarning:
+    case executor::LogLevel::kWarning:
       return v1::LogLine::WARNING;
-    case LogLevel::kError:
+    case executor::LogLevel::kError:
       break;
   }
   return v1::LogLine::ERROR;
@@ -22,7 +22,7 @@ v1::LogLine::Level ToProto(LogLevel level) {
 
 }  // namespace
 
-void AttemptLogBuffer::Add(absl::Time time, LogLevel level, std::string_view text) {
+void AttemptLogBuffer::Add(absl::Time time, executor::LogLevel level, std::string_view text) {
   v1::LogLine line;
   line.set_sequence(++last_);
   const int64_t micros = absl::ToUnixMicros(time);
@@ -48,4 +48,4 @@ void AttemptLogBuffer::Acknowledge(int64_t sequence) {
   while (!lines_.empty() && lines_.front().sequence() <= sequence) lines_.pop_front();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

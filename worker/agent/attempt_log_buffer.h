@@ -13,12 +13,12 @@
 #include "loupe/v1/worker.pb.h"
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 class AttemptLogBuffer {
  public:
   // A line of any bytes; what a message cannot carry is escaped, and a long one cut.
-  void Add(absl::Time time, LogLevel level, std::string_view text);
+  void Add(absl::Time time, executor::LogLevel level, std::string_view text);
   // Lines, as many as fit `most_bytes` and kMostLines: the oldest; in a last report, which no other follows, the
   // newest.
   void Fill(size_t most_bytes, bool last, v1::AttemptReport& report) const;
@@ -38,4 +38,4 @@ class AttemptLogBuffer {
   int64_t last_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

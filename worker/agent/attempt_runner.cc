@@ -8,19 +8,19 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 namespace fs = std::filesystem;
 
-AttemptOutcome Stopped() {
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kStopped;
+executor::AttemptOutcome Stopped() {
+  executor::AttemptOutcome outcome;
+  outcome.kind = executor::AttemptOutcome::Kind::kStopped;
   return outcome;
 }
 
-AttemptOutcome CannotMakeFolder(const std::string& folder, const std::error_code& error) {
-  AttemptOutcome outcome;
+executor::AttemptOutcome CannotMakeFolder(const std::string& folder, const std::error_code& error) {
+  executor::AttemptOutcome outcome;
   outcome.failure_message =
       fmt::format("{}: cannot be created ({}); the worker needs room and permission there", folder, error.message());
   return outcome;
@@ -28,7 +28,7 @@ AttemptOutcome CannotMakeFolder(const std::string& folder, const std::error_code
 
 }  // namespace
 
-AttemptRunner::AttemptRunner(Executor& executor, std::string work_folder, std::string checkpoint_root)
+AttemptRunner::AttemptRunner(executor::Executor& executor, std::string work_folder, std::string checkpoint_root)
     : executor_(executor), work_folder_(std::move(work_folder)), checkpoint_root_(std::move(checkpoint_root)) {
   std::error_code ignored;
   fs::remove_all(work_folder_, ignored);
@@ -48,8 +48,8 @@ AttemptRunner::~AttemptRunner() {
   fs::remove_all(work_folder_, ignored);
 }
 
-void AttemptRunner::Start(std::shared_ptr<HeldAttempt> attempt, AttemptSpec spec) {
-  std::string key = PackKey(spec.settings.values());
+void AttemptRunner::Start(std::shared_ptr<HeldAttempt> attempt, executor::AttemptSpec spec) {
+  std::string key = settings::PackKey(spec.settings.values());
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back({std::move(attempt), std::move(spec), std::move(key)});
@@ -92,13 +92,13 @@ std::optional<AttemptRunner::Job> AttemptRunner::Take() {
   return taken;
 }
 
-std::optional<HeardAttempt> AttemptRunner::Next() {
+std::optional<executor::HeardAttempt> AttemptRunner::Next() {
   while (std::optional<Job> job = Take()) {
     if (job->attempt->ShouldStop()) {
       End(*job, Stopped());
       continue;
     }
-    AttemptSpec& spec = job->spec;
+    executor::AttemptSpec& spec = job->spec;
     spec.scratch_folder = fmt::format("{}/{}", work_folder_, ++jobs_);
     spec.checkpoint_folder = CheckpointFolder(spec.trial);
     std::error_code error;
@@ -112,12 +112,12 @@ std::optional<HeardAttempt> AttemptRunner::Next() {
     spdlog::info("{} (attempt {}): started", spec.trial, spec.epoch);
     const std::lock_guard lock(mutex_);
     pack_key_ = job->pack_key;
-    return HeardAttempt{std::move(spec), job->attempt.get()};
+    return executor::HeardAttempt{std::move(spec), job->attempt.get()};
   }
   return std::nullopt;
 }
 
-void AttemptRunner::Finish(const HeardAttempt& heard, AttemptOutcome outcome) {
+void AttemptRunner::Finish(const executor::HeardAttempt& heard, executor::AttemptOutcome outcome) {
   std::error_code ignored;
   fs::remove_all(heard.spec.scratch_folder, ignored);
   Job job;
@@ -129,7 +129,7 @@ void AttemptRunner::Finish(const HeardAttempt& heard, AttemptOutcome outcome) {
   End(job, std::move(outcome));
 }
 
-void AttemptRunner::End(const Job& job, AttemptOutcome outcome) {
+void AttemptRunner::End(const Job& job, executor::AttemptOutcome outcome) {
   {
     const std::lock_guard lock(mutex_);
     std::erase_if(running_, [&](const Job& running) { return running.attempt == job.attempt; });
@@ -137,4 +137,4 @@ void AttemptRunner::End(const Job& job, AttemptOutcome outcome) {
   job.attempt->Finish(std::move(outcome));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

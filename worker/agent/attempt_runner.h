@@ -14,19 +14,19 @@
 #include "worker/agent/held_attempt.h"
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 // Thread-safe. Destruction asks what runs to stop and waits for it.
-class AttemptRunner : private PackFeed {
+class AttemptRunner : private executor::PackFeed {
  public:
   // `executor` must outlive it. `work_folder` is this process's own (emptied here); `checkpoint_root` may be shared
   // with other workers of the machine.
-  AttemptRunner(Executor& executor, std::string work_folder, std::string checkpoint_root);
+  AttemptRunner(executor::Executor& executor, std::string work_folder, std::string checkpoint_root);
   ~AttemptRunner() override;
 
   // Queues the attempt. `spec`'s two folders are filled in and made here. An attempt that was told to stop before its
   // turn comes is finished as stopped without running.
-  void Start(std::shared_ptr<HeldAttempt> attempt, AttemptSpec spec);
+  void Start(std::shared_ptr<HeldAttempt> attempt, executor::AttemptSpec spec);
 
   // The trial's result is accepted or it was cancelled: its checkpoints are of no more use. Not called for a trial
   // that runs.
@@ -35,20 +35,20 @@ class AttemptRunner : private PackFeed {
  private:
   struct Job {
     std::shared_ptr<HeldAttempt> attempt;
-    AttemptSpec spec;
+    executor::AttemptSpec spec;
     std::string pack_key;
   };
 
   void Loop();
   // PackFeed, for the thread.
-  std::optional<HeardAttempt> Next() override;
-  void Finish(const HeardAttempt& heard, AttemptOutcome outcome) override;
+  std::optional<executor::HeardAttempt> Next() override;
+  void Finish(const executor::HeardAttempt& heard, executor::AttemptOutcome outcome) override;
   // The first job in the queue that fits the pack; it counts as running from here on.
   std::optional<Job> Take();
-  void End(const Job& job, AttemptOutcome outcome);
+  void End(const Job& job, executor::AttemptOutcome outcome);
   std::string CheckpointFolder(const std::string& trial) const;
 
-  Executor& executor_;
+  executor::Executor& executor_;
   const std::string work_folder_;
   const std::string checkpoint_root_;
   std::mutex mutex_;
@@ -62,4 +62,4 @@ class AttemptRunner : private PackFeed {
   std::thread thread_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

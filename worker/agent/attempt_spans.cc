@@ -5,15 +5,15 @@
 
 #include "common/trace/trace_context.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
-std::unique_ptr<AttemptSpans> AttemptSpans::Begin(SpanExporter* exporter, const Clock& clock,
+std::unique_ptr<AttemptSpans> AttemptSpans::Begin(trace::SpanExporter* exporter, const Clock& clock,
                                                   const v1::DesiredAttempt& desired, const std::string& worker) {
-  const std::optional<TraceContext> context = ParseTraceparent(desired.traceparent());
+  const std::optional<trace::TraceContext> context = trace::ParseTraceparent(desired.traceparent());
   if (exporter == nullptr || !context || !context->sampled) return nullptr;
   std::unique_ptr<AttemptSpans> spans(new AttemptSpans(*exporter, clock));
   spans->run_ = {.trace_id = context->trace_id,
-                 .span_id = NewSpanId(),
+                 .span_id = trace::NewSpanId(),
                  .parent_id = context->span_id,
                  .name = "run",
                  .start = clock.WallNow(),
@@ -25,9 +25,9 @@ std::unique_ptr<AttemptSpans> AttemptSpans::Begin(SpanExporter* exporter, const 
   return spans;
 }
 
-Span AttemptSpans::Child(std::string name, absl::Time start) const {
+trace::Span AttemptSpans::Child(std::string name, absl::Time start) const {
   return {.trace_id = run_.trace_id,
-          .span_id = NewSpanId(),
+          .span_id = trace::NewSpanId(),
           .parent_id = run_.span_id,
           .name = std::move(name),
           .start = start,
@@ -48,7 +48,7 @@ void AttemptSpans::NotePhase(std::string_view phase, int64_t step, int64_t total
 
 void AttemptSpans::EndPhase() {
   if (phase_.empty()) return;
-  Span span = Child(phase_, phase_start_);
+  trace::Span span = Child(phase_, phase_start_);
   if (total_steps_ > 0) {
     span.attributes.emplace_back("loupe.steps", step_);
     span.attributes.emplace_back("loupe.total_steps", total_steps_);
@@ -57,17 +57,17 @@ void AttemptSpans::EndPhase() {
 }
 
 void AttemptSpans::NoteUpload(const std::string& artifact, absl::Time begin) {
-  Span span = Child("upload", begin);
+  trace::Span span = Child("upload", begin);
   span.attributes.emplace_back("loupe.artifact", artifact);
   exporter_.Add(std::move(span));
 }
 
-void AttemptSpans::End(const AttemptOutcome& outcome) {
+void AttemptSpans::End(const executor::AttemptOutcome& outcome) {
   EndPhase();
   phase_.clear();
   run_.end = clock_.WallNow();
-  if (outcome.kind == AttemptOutcome::Kind::kFailure) run_.error = outcome.failure_message;
+  if (outcome.kind == executor::AttemptOutcome::Kind::kFailure) run_.error = outcome.failure_message;
   exporter_.Add(std::move(run_));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -13,33 +13,33 @@
 #include "loupe/v1/worker.pb.h"
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 // Not thread-safe.
 class AttemptSpans {
  public:
   // Null where nobody keeps the trace, or there is no exporter. Both outlive it.
-  static std::unique_ptr<AttemptSpans> Begin(SpanExporter* exporter, const Clock& clock,
+  static std::unique_ptr<AttemptSpans> Begin(trace::SpanExporter* exporter, const Clock& clock,
                                              const v1::DesiredAttempt& desired, const std::string& worker);
 
   // The attempt is in this phase now, so far in it. A phase that it comes back to has a span of its own.
   void NotePhase(std::string_view phase, int64_t step, int64_t total_steps);
   void NoteUpload(const std::string& artifact, absl::Time begin);
   // Once.
-  void End(const AttemptOutcome& outcome);
+  void End(const executor::AttemptOutcome& outcome);
 
  private:
-  AttemptSpans(SpanExporter& exporter, const Clock& clock) : exporter_(exporter), clock_(clock) {}
-  Span Child(std::string name, absl::Time start) const;
+  AttemptSpans(trace::SpanExporter& exporter, const Clock& clock) : exporter_(exporter), clock_(clock) {}
+  trace::Span Child(std::string name, absl::Time start) const;
   void EndPhase();
 
-  SpanExporter& exporter_;
+  trace::SpanExporter& exporter_;
   const Clock& clock_;
-  Span run_;
+  trace::Span run_;
   std::string phase_;
   absl::Time phase_start_;
   int64_t step_ = 0;
   int64_t total_steps_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

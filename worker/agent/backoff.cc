@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 absl::Duration Backoff::Next() {
   const absl::Duration bound =
@@ -14,4 +14,4 @@ absl::Duration Backoff::Next() {
   return bound * (0.5 + 0.5 * fraction);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -4,7 +4,7 @@
 #include "absl/time/time.h"
 #include "common/random_source.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 struct BackoffOptions {
   // The first wait's upper bound; doubles with each failure up to `longest`.
@@ -31,4 +31,4 @@ class Backoff {
   int failures_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "loupe/v1/worker.pb.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 // A file to hand over.
 struct ArtifactFile {
@@ -37,4 +37,4 @@ class CoordinatorClient {
   virtual void Interrupt() = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -24,7 +24,7 @@
 #include "loupe/v1/access.grpc.pb.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 constexpr char kEnding[] = ".pem";
@@ -59,8 +59,10 @@ bool MayPass(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsResourceExhausted(status);
 }
 
-absl::StatusOr<v1::WorkerCredentials> CallEnrol(const ConnectOptions& enrolment, const v1::EnrolRequest& request) {
-  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, Connection::Open(enrolment));
+absl::StatusOr<v1::WorkerCredentials> CallEnrol(const clients::rpc::ConnectOptions& enrolment,
+                                                const v1::EnrolRequest& request) {
+  LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection,
+                         clients::rpc::Connection::Open(enrolment));
   const auto stub = v1::AccessService::NewStub(connection->channel());
   absl::Status status;
   for (int i = 0; i < kTries; ++i) {
@@ -85,7 +87,7 @@ absl::Status Store(const std::string& file, Credentials credentials, const v1::W
   return WritePrivateFile(file, ToText(credentials));
 }
 
-absl::Status EnrolAs(const ConnectOptions& enrolment, const std::string& id, const std::string& file) {
+absl::Status EnrolAs(const clients::rpc::ConnectOptions& enrolment, const std::string& id, const std::string& file) {
   // The token is on the disk before the coordinator hears of it: an answer that is lost, or a crash, costs no second
   // enrolment.
   const std::string pending = file + ".pending";
@@ -117,7 +119,7 @@ absl::Status EnrolAs(const ConnectOptions& enrolment, const std::string& id, con
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Identity>> Identity::Take(const ConnectOptions& enrolment,
+absl::StatusOr<std::unique_ptr<Identity>> Identity::Take(const clients::rpc::ConnectOptions& enrolment,
                                                          const std::string& data_folder, const std::string& id,
                                                          const std::string& host) {
   const std::string folder = data_folder + "/credentials";
@@ -157,8 +159,8 @@ Identity::~Identity() {
   ::close(lock_);
 }
 
-ConnectOptions Identity::ConnectAs(const ConnectOptions& enrolment) const {
-  ConnectOptions own{.address = enrolment.address, .credentials_file = file_};
+clients::rpc::ConnectOptions Identity::ConnectAs(const clients::rpc::ConnectOptions& enrolment) const {
+  clients::rpc::ConnectOptions own{.address = enrolment.address, .credentials_file = file_};
   const absl::StatusOr<Credentials> credentials = ReadCredentials(file_);
   if (!credentials.ok()) return enrolment;
   own.token = credentials->token;
@@ -172,11 +174,11 @@ ConnectOptions Identity::ConnectAs(const ConnectOptions& enrolment) const {
   return own;
 }
 
-void Identity::KeepRenewed(std::shared_ptr<Connection> connection) {
+void Identity::KeepRenewed(std::shared_ptr<clients::rpc::Connection> connection) {
   thread_ = std::thread([this, connection = std::move(connection)] { Loop(*connection); });
 }
 
-void Identity::Loop(const Connection& connection) {
+void Identity::Loop(const clients::rpc::Connection& connection) {
   std::unique_lock lock(mutex_);
   do {
     struct stat info {};
@@ -197,4 +199,4 @@ void Identity::Loop(const Connection& connection) {
   } while (!stop_.wait_for(lock, kBetweenLooks, [this] { return stopping_; }));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

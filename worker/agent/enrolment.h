@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "clients/rpc/connection.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 class Identity {
  public:
@@ -24,8 +24,9 @@ class Identity {
   // other worker holds, or a new one, "{host}-" and four random digits. `enrolment` carries an enrolment token.
   // FAILED_PRECONDITION when another process holds `id`; errors of AccessService.Enrol; UNAVAILABLE when nobody
   // answered for a minute.
-  static absl::StatusOr<std::unique_ptr<Identity>> Take(const ConnectOptions& enrolment, const std::string& data_folder,
-                                                        const std::string& id, const std::string& host);
+  static absl::StatusOr<std::unique_ptr<Identity>> Take(const clients::rpc::ConnectOptions& enrolment,
+                                                        const std::string& data_folder, const std::string& id,
+                                                        const std::string& host);
   ~Identity();
   Identity(const Identity&) = delete;
   Identity& operator=(const Identity&) = delete;
@@ -33,14 +34,14 @@ class Identity {
   const std::string& id() const { return id_; }
   const std::string& file() const { return file_; }
   // How to connect with it: the address stays, token and certificates are the file's.
-  ConnectOptions ConnectAs(const ConnectOptions& enrolment) const;
+  clients::rpc::ConnectOptions ConnectAs(const clients::rpc::ConnectOptions& enrolment) const;
 
   // Renews the credentials once a day for as long as this lives. What fails is logged and tried again.
-  void KeepRenewed(std::shared_ptr<Connection> connection);
+  void KeepRenewed(std::shared_ptr<clients::rpc::Connection> connection);
 
  private:
   Identity(std::string id, std::string file, int lock) : id_(std::move(id)), file_(std::move(file)), lock_(lock) {}
-  void Loop(const Connection& connection);
+  void Loop(const clients::rpc::Connection& connection);
 
   const std::string id_;
   const std::string file_;
@@ -51,4 +52,4 @@ class Identity {
   std::thread thread_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -7,7 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 // The part of both libraries' interfaces that is used, as NVIDIA documents it (NVML API Reference Guide; CUDA Driver
@@ -124,4 +124,4 @@ std::vector<v1::GpuTelemetry> GpuMonitor::Read() const {
   return all;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -9,7 +9,7 @@
 
 #include "loupe/v1/worker.pb.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 struct GpuLibraries {
   // NVML, and the driver, which alone knows which GPU of the machine is cuda:N of this process (CUDA_VISIBLE_DEVICES).
@@ -35,4 +35,4 @@ class GpuMonitor {
   std::vector<Gpu> gpus_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

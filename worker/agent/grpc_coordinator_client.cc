@@ -9,7 +9,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 // Well under the 4 MB message limit, large enough that a sheet is a handful of messages.
@@ -17,7 +17,7 @@ constexpr size_t kChunkBytes = 256 * 1024;
 
 }  // namespace
 
-GrpcCoordinatorClient::GrpcCoordinatorClient(std::shared_ptr<Connection> connection)
+GrpcCoordinatorClient::GrpcCoordinatorClient(std::shared_ptr<clients::rpc::Connection> connection)
     : connection_(std::move(connection)), stub_(v1::WorkerService::NewStub(connection_->channel())) {}
 
 absl::StatusOr<v1::SynchronizeResponse> GrpcCoordinatorClient::Synchronize(const v1::SynchronizeRequest& request,
@@ -31,10 +31,10 @@ absl::StatusOr<v1::SynchronizeResponse> GrpcCoordinatorClient::Synchronize(const
   }
   // Failures hold names of files and texts of exceptions: whatever their bytes are, the report must arrive.
   v1::SynchronizeRequest escaped;
-  const bool is_text = FieldNotUtf8(request).empty();
+  const bool is_text = clients::rpc::FieldNotUtf8(request).empty();
   if (!is_text) {
     escaped = request;
-    EscapeFieldsNotUtf8(escaped);
+    clients::rpc::EscapeFieldsNotUtf8(escaped);
   }
   v1::SynchronizeResponse response;
   const grpc::Status status = stub_->Synchronize(&context, is_text ? request : escaped, &response);
@@ -66,7 +66,7 @@ absl::Status GrpcCoordinatorClient::Upload(const v1::LeaseKey& lease, const Arti
   artifact.set_size_bytes(size);
   artifact.set_sha256(digest);
   artifact.set_epoch(lease.epoch());
-  EscapeFieldsNotUtf8(message);
+  clients::rpc::EscapeFieldsNotUtf8(message);
 
   // A refused Write means that the server has already answered; Finish says what.
   bool open = writer->Write(message);
@@ -91,4 +91,4 @@ void GrpcCoordinatorClient::Interrupt() {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

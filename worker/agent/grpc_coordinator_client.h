@@ -10,12 +10,12 @@
 #include "loupe/v1/worker.grpc.pb.h"
 #include "worker/agent/coordinator_client.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 // Shares the connection. Thread-safe.
 class GrpcCoordinatorClient : public CoordinatorClient {
  public:
-  explicit GrpcCoordinatorClient(std::shared_ptr<Connection> connection);
+  explicit GrpcCoordinatorClient(std::shared_ptr<clients::rpc::Connection> connection);
 
   absl::StatusOr<v1::SynchronizeResponse> Synchronize(const v1::SynchronizeRequest& request,
                                                       absl::Duration timeout) override;
@@ -23,11 +23,11 @@ class GrpcCoordinatorClient : public CoordinatorClient {
   void Interrupt() override;
 
  private:
-  const std::shared_ptr<Connection> connection_;
+  const std::shared_ptr<clients::rpc::Connection> connection_;
   const std::unique_ptr<v1::WorkerService::Stub> stub_;
   std::mutex mutex_;
   grpc::ClientContext* synchronizing_ = nullptr;  // guarded by mutex_
   bool interrupted_ = false;                      // guarded by mutex_
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

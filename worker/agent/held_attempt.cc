@@ -7,7 +7,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 // The share of a lease that a worker uses: the rest covers the answer's way and the last training step.
@@ -27,13 +27,13 @@ bool WorthRepeating(const absl::Status& status) {
   }
 }
 
-v1::Failure::Class ToProto(FailureClass failure_class) {
+v1::Failure::Class ToProto(executor::FailureClass failure_class) {
   switch (failure_class) {
-    case FailureClass::kUserError:
+    case executor::FailureClass::kUserError:
       return v1::Failure::USER_ERROR;
-    case FailureClass::kLost:
+    case executor::FailureClass::kLost:
       return v1::Failure::LOST_WORKER;
-    case FailureClass::kRetryable:
+    case executor::FailureClass::kRetryable:
       break;
   }
   return v1::Failure::RETRYABLE;
@@ -43,18 +43,19 @@ constexpr std::string_view kTrains = "train";
 // While others of the pack are prepared or scored.
 constexpr std::string_view kWaits = "wait";
 
-LogLevel LevelOf(const AttemptOutcome& outcome) {
-  return outcome.kind == AttemptOutcome::Kind::kFailure ? LogLevel::kError : LogLevel::kInfo;
+executor::LogLevel LevelOf(const executor::AttemptOutcome& outcome) {
+  return outcome.kind == executor::AttemptOutcome::Kind::kFailure ? executor::LogLevel::kError
+                                                                  : executor::LogLevel::kInfo;
 }
 
-std::string TextOf(const AttemptOutcome& outcome) {
+std::string TextOf(const executor::AttemptOutcome& outcome) {
   switch (outcome.kind) {
-    case AttemptOutcome::Kind::kSuccess:
+    case executor::AttemptOutcome::Kind::kSuccess:
       return fmt::format("has a result after {:.1f} s, {:.1f} s of them training", outcome.total_seconds,
                          outcome.train_seconds);
-    case AttemptOutcome::Kind::kFailure:
+    case executor::AttemptOutcome::Kind::kFailure:
       return outcome.failure_message;
-    case AttemptOutcome::Kind::kStopped:
+    case executor::AttemptOutcome::Kind::kStopped:
       break;
   }
   return "stopped";
@@ -84,7 +85,7 @@ void HeldAttempt::LogPhaseLocked(std::string_view phase, int64_t total_steps) {
   if (phase == kTrains && total_steps > 0) text += fmt::format(", {} steps", total_steps);
   if (!logged_phase_.empty())
     text += fmt::format("; {} took {:.1f} s", logged_phase_, absl::ToDoubleSeconds(now - phase_start_));
-  log_.Add(now, LogLevel::kInfo, text);
+  log_.Add(now, executor::LogLevel::kInfo, text);
   logged_phase_ = phase;
   phase_start_ = now;
 }
@@ -103,7 +104,7 @@ void HeldAttempt::OnPack(int32_t attempts) {
   pack_ = attempts;
 }
 
-void HeldAttempt::OnLog(LogLevel level, std::string_view text) {
+void HeldAttempt::OnLog(executor::LogLevel level, std::string_view text) {
   // In a worker's own log a line says whose it is; here all are this trial's.
   if (const std::string whose = lease_.trial() + ": "; text.starts_with(whose)) text.remove_prefix(whose.size());
   const std::lock_guard lock(mutex_);
@@ -142,7 +143,7 @@ bool HeldAttempt::ShouldStop() const {
   return ShouldStopLocked();
 }
 
-void HeldAttempt::Finish(AttemptOutcome outcome) {
+void HeldAttempt::Finish(executor::AttemptOutcome outcome) {
   {
     const std::lock_guard lock(mutex_);
     outcome_ = std::move(outcome);
@@ -221,7 +222,7 @@ v1::AttemptReport HeldAttempt::Report(size_t log_bytes) const {
   if (!last) return report;
 
   switch (outcome_->kind) {
-    case AttemptOutcome::Kind::kSuccess: {
+    case executor::AttemptOutcome::Kind::kSuccess: {
       auto& success = *report.mutable_success();
       for (const auto& [name, value] : outcome_->scores) (*success.mutable_scores())[name] = value;
       for (const std::string& name : artifacts_) success.add_artifacts(name);
@@ -231,13 +232,13 @@ v1::AttemptReport HeldAttempt::Report(size_t log_bytes) const {
       for (const auto& [key, value] : outcome_->provenance) (*success.mutable_provenance())[key] = value;
       break;
     }
-    case AttemptOutcome::Kind::kFailure: {
+    case executor::AttemptOutcome::Kind::kFailure: {
       auto& failure = *report.mutable_failure();
       failure.set_class_(ToProto(outcome_->failure_class));
       failure.set_message(outcome_->failure_message);
       break;
     }
-    case AttemptOutcome::Kind::kStopped:
+    case executor::AttemptOutcome::Kind::kStopped:
       report.set_stopped(true);
       break;
   }
@@ -263,4 +264,4 @@ bool HeldAttempt::HasMorePoints() const {
   return static_cast<int64_t>(points_.size()) > kMaxPointsPerReport;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -23,7 +23,7 @@
 #include "worker/agent/coordinator_client.h"
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 // Why an attempt was asked to end before its time. Later reasons do not replace earlier ones.
 enum class StopReason {
@@ -34,7 +34,7 @@ enum class StopReason {
 };
 
 // Thread-safe: the executor's thread writes through AttemptObserver, the agent's thread reads reports and renews.
-class HeldAttempt : public AttemptObserver {
+class HeldAttempt : public executor::AttemptObserver {
  public:
   struct Deps {
     CoordinatorClient* client;  // not owned; outlives the attempt
@@ -55,7 +55,7 @@ class HeldAttempt : public AttemptObserver {
   void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) override;
   void OnMetric(std::string_view metric, int64_t step, double value) override;
   void OnPack(int32_t attempts) override;
-  void OnLog(LogLevel level, std::string_view text) override;
+  void OnLog(executor::LogLevel level, std::string_view text) override;
   absl::Status OnArtifact(std::string_view name, std::string_view media_type, const std::string& path) override;
   bool ShouldStop() const override;
   int64_t FinishAfter() const override;
@@ -64,7 +64,7 @@ class HeldAttempt : public AttemptObserver {
   void Trace(std::unique_ptr<AttemptSpans> spans) { spans_ = std::move(spans); }
 
   // The executor's last word.
-  void Finish(AttemptOutcome outcome);
+  void Finish(executor::AttemptOutcome outcome);
 
   // The agent's side.
   void Renew(absl::Duration now, absl::Duration lease_duration);
@@ -121,7 +121,7 @@ class HeldAttempt : public AttemptObserver {
   StopReason stop_reason_ = StopReason::kNone;
   int64_t finish_after_ = 0;
   absl::Duration stop_by_;
-  std::optional<AttemptOutcome> outcome_;
+  std::optional<executor::AttemptOutcome> outcome_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

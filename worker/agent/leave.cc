@@ -20,7 +20,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 // More of the grace than this is not kept for a checkpoint.
@@ -176,4 +176,4 @@ void LeaveOnSignal::Wait(Agent& agent, absl::Duration grace) {
   std::_Exit(128 + signal);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

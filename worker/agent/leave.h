@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "worker/agent/agent.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 // How much time `until` leaves from `now` on, which is this machine's wall clock; never negative. A length of time is
 // safer than a point in time, since two machines' clocks may differ:
@@ -54,4 +54,4 @@ class LeaveOnSignal {
   std::thread thread_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -2,7 +2,7 @@
 
 #include "common/process_use.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 // Figures over less are more noise than news.
@@ -10,7 +10,8 @@ constexpr absl::Duration kLeastSpan = absl::Seconds(1);
 
 }  // namespace
 
-TelemetryReader::TelemetryReader(const Clock& clock, const Executor& executor, const std::vector<std::string>& devices)
+TelemetryReader::TelemetryReader(const Clock& clock, const executor::Executor& executor,
+                                 const std::vector<std::string>& devices)
     : clock_(clock),
       executor_(executor),
       gpus_(devices),
@@ -21,7 +22,7 @@ TelemetryReader::TelemetryReader(const Clock& clock, const Executor& executor, c
 v1::WorkerTelemetry TelemetryReader::Read() {
   const absl::Duration now = clock_.MonotonicNow();
   const double cpu_seconds = ProcessCpuSeconds();
-  const WorkDone work = executor_.Work();
+  const executor::WorkDone work = executor_.Work();
   if (const absl::Duration span = now - since_; span >= kLeastSpan) {
     busy_cores_ = (cpu_seconds - cpu_seconds_) / absl::ToDoubleSeconds(span);
     if (work.steps > work_.steps) {
@@ -49,4 +50,4 @@ v1::WorkerTelemetry TelemetryReader::Read() {
   return telemetry;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -9,27 +9,27 @@
 #include "worker/agent/gpu_monitor.h"
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 // Not thread-safe. Clock and executor outlive it.
 class TelemetryReader {
  public:
-  TelemetryReader(const Clock& clock, const Executor& executor, const std::vector<std::string>& devices);
+  TelemetryReader(const Clock& clock, const executor::Executor& executor, const std::vector<std::string>& devices);
 
   // As of now. "Of late" is since the reading before, if that is a second ago or more, and something was done since.
   v1::WorkerTelemetry Read();
 
  private:
   const Clock& clock_;
-  const Executor& executor_;
+  const executor::Executor& executor_;
   const GpuMonitor gpus_;
   // As of the start of what is "of late", and what was found then.
   absl::Duration since_;
   double cpu_seconds_ = 0;
-  WorkDone work_;
+  executor::WorkDone work_;
   double busy_cores_ = 0;
   double step_seconds_ = 0;
   double pictures_per_second_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

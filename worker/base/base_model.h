@@ -25,7 +25,7 @@
 #include "worker/models/unet_2d_condition.h"
 #include "worker/models/weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 
 // Everything in evaluation mode and with requires_grad off. Forward passes from several threads are fine as long as
 // nobody attaches a method at the same time. Copies share the networks.
@@ -36,15 +36,15 @@ struct BaseModel {
   std::shared_ptr<Conditioner> conditioner;
   // The same networks for those who must know which they are: files of weights, folding. One of the denoisers is there,
   // and the (first) text encoder with a UNet.
-  BaseKind kind = BaseKind::kUNet;
-  UNet2DConditionModel unet{nullptr};
-  DiTTransformer2DModel dit{nullptr};
-  DiffuSSMModel ssm{nullptr};
-  AutoencoderKL vae{nullptr};
-  CLIPTextModel text_encoder{nullptr};
+  io::BaseKind kind = io::BaseKind::kUNet;
+  models::UNet2DConditionModel unet{nullptr};
+  models::DiTTransformer2DModel dit{nullptr};
+  models::DiffuSSMModel ssm{nullptr};
+  models::AutoencoderKL vae{nullptr};
+  models::CLIPTextModel text_encoder{nullptr};
   // Of a base whose prompts are classes.
-  ClassNames classes;
-  NoiseSchedule schedule;
+  io::ClassNames classes;
+  diffusion::NoiseSchedule schedule;
 
   // Empty, or at which size and with which positions it is another than its folder's (AtPictureSize).
   std::string size_note = {};
@@ -62,29 +62,29 @@ struct BaseModel {
 
 // NOT_FOUND or INVALID_ARGUMENT names the file, and the key or weight, that is missing, not understood or does not fit;
 // also where the parts do not fit each other (widths of text and cross-attention, channels of latents, vocabulary).
-absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const LoadOptions& options = {});
+absl::StatusOr<BaseModel> LoadBase(const std::string& folder, const models::LoadOptions& options = {});
 
 // The same networks for pictures of `side` pixels instead of those that the base was trained on. `positions`: of a base
 // whose network is told where each place is (DiT, DiffuSSM). INVALID_ARGUMENT when its latents cannot have that size.
-absl::StatusOr<BaseModel> AtPictureSize(const BaseModel& base, int64_t side, PositionScaling positions);
+absl::StatusOr<BaseModel> AtPictureSize(const BaseModel& base, int64_t side, nn::PositionScaling positions);
 
 struct ClipScorer {
   std::string folder;
-  CLIPModel clip{nullptr};
-  ClipTokenizer tokenizer;
-  PicturePreprocessing preprocessing;
+  models::CLIPModel clip{nullptr};
+  io::ClipTokenizer tokenizer;
+  models::PicturePreprocessing preprocessing;
 
   // [N, projection_dim], float32, not normalised, without gradients. Throw NotFinite when a value is none.
-  torch::Tensor EmbedImages(const std::vector<Image>& images);
+  torch::Tensor EmbedImages(const std::vector<io::Image>& images);
   torch::Tensor EmbedTexts(const std::vector<std::string>& texts);
 };
 
 // Errors as LoadBase.
-absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const LoadOptions& options = {});
+absl::StatusOr<ClipScorer> LoadClipScorer(const std::string& folder, const models::LoadOptions& options = {});
 
 // Pictures between bytes and tensors: [3, H, W] or [N, 3, H, W], float32, −1 … 1 for 0 … 255; clamped and rounded on
 // the way back.
-torch::Tensor PictureFromImage(const Image& image);
-std::vector<Image> ImagesFromPictures(const torch::Tensor& pictures);
+torch::Tensor PictureFromImage(const io::Image& image);
+std::vector<io::Image> ImagesFromPictures(const torch::Tensor& pictures);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

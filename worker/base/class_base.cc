@@ -5,7 +5,7 @@
 #include "fmt/format.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 namespace {
 
 torch::Tensor ClassesOf(const Condition& condition, const torch::Tensor& x_t) {
@@ -16,14 +16,15 @@ torch::Tensor ClassesOf(const Condition& condition, const torch::Tensor& x_t) {
 
 class DiTDenoiser : public Denoiser {
  public:
-  DiTDenoiser(DiTTransformer2DModel dit, PositionScaling positions) : dit_(std::move(dit)), positions_(positions) {}
+  DiTDenoiser(models::DiTTransformer2DModel dit, nn::PositionScaling positions)
+      : dit_(std::move(dit)), positions_(positions) {}
 
   torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const Condition& condition,
-                        ContextCache* /*cache*/) override {
+                        nn::ContextCache* /*cache*/) override {
     return dit_(x_t, timesteps, ClassesOf(condition, x_t), positions_);
   }
   std::vector<int64_t> Shape() const override {
-    const DiTConfig& config = dit_->config();
+    const models::DiTConfig& config = dit_->config();
     return {config.in_channels, config.sample_size, config.sample_size};
   }
   bool PredictsVariance() const override { return dit_->config().out_channels > dit_->config().in_channels; }
@@ -31,20 +32,21 @@ class DiTDenoiser : public Denoiser {
   std::string name() const override { return "DiT"; }
 
  private:
-  DiTTransformer2DModel dit_;
-  const PositionScaling positions_;
+  models::DiTTransformer2DModel dit_;
+  const nn::PositionScaling positions_;
 };
 
 class DiffuSSMDenoiser : public Denoiser {
  public:
-  DiffuSSMDenoiser(DiffuSSMModel ssm, PositionScaling positions) : ssm_(std::move(ssm)), positions_(positions) {}
+  DiffuSSMDenoiser(models::DiffuSSMModel ssm, nn::PositionScaling positions)
+      : ssm_(std::move(ssm)), positions_(positions) {}
 
   torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const Condition& condition,
-                        ContextCache* /*cache*/) override {
+                        nn::ContextCache* /*cache*/) override {
     return ssm_(x_t, timesteps, ClassesOf(condition, x_t), positions_);
   }
   std::vector<int64_t> Shape() const override {
-    const DiffuSSMConfig& config = ssm_->config();
+    const models::DiffuSSMConfig& config = ssm_->config();
     return {config.in_channels, config.sample_size, config.sample_size};
   }
   bool PredictsVariance() const override { return ssm_->config().out_channels > ssm_->config().in_channels; }
@@ -52,13 +54,13 @@ class DiffuSSMDenoiser : public Denoiser {
   std::string name() const override { return "DiffuSSM"; }
 
  private:
-  DiffuSSMModel ssm_;
-  const PositionScaling positions_;
+  models::DiffuSSMModel ssm_;
+  const nn::PositionScaling positions_;
 };
 
 class ClassConditioner : public Conditioner {
  public:
-  ClassConditioner(ClassNames names, std::string folder) : names_(std::move(names)), folder_(std::move(folder)) {}
+  ClassConditioner(io::ClassNames names, std::string folder) : names_(std::move(names)), folder_(std::move(folder)) {}
 
   Condition Encode(const std::vector<std::string>& prompts) override { return Ids(prompts); }
 
@@ -66,7 +68,7 @@ class ClassConditioner : public Conditioner {
     std::vector<int64_t> ids;
     for (const std::string& prompt : prompts) {
       const auto found = names_.Find(prompt);
-      if (!found.ok()) throw UserError(fmt::format("{}: {}", folder_, std::string(found.status().message())));
+      if (!found.ok()) throw runtime::UserError(fmt::format("{}: {}", folder_, std::string(found.status().message())));
       ids.push_back(*found);
     }
     return torch::tensor(ids, torch::kInt64).view({-1, 1});
@@ -76,23 +78,23 @@ class ClassConditioner : public Conditioner {
   std::string name() const override { return "table of classes"; }
 
  private:
-  const ClassNames names_;
+  const io::ClassNames names_;
   const std::string folder_;
   torch::nn::Module nothing_;
 };
 
 }  // namespace
 
-std::shared_ptr<Denoiser> MakeDiTDenoiser(DiTTransformer2DModel dit, PositionScaling positions) {
+std::shared_ptr<Denoiser> MakeDiTDenoiser(models::DiTTransformer2DModel dit, nn::PositionScaling positions) {
   return std::make_shared<DiTDenoiser>(std::move(dit), positions);
 }
 
-std::shared_ptr<Denoiser> MakeDiffuSSMDenoiser(DiffuSSMModel ssm, PositionScaling positions) {
+std::shared_ptr<Denoiser> MakeDiffuSSMDenoiser(models::DiffuSSMModel ssm, nn::PositionScaling positions) {
   return std::make_shared<DiffuSSMDenoiser>(std::move(ssm), positions);
 }
 
-std::shared_ptr<Conditioner> MakeClassConditioner(ClassNames names, const std::string& folder) {
+std::shared_ptr<Conditioner> MakeClassConditioner(io::ClassNames names, const std::string& folder) {
   return std::make_shared<ClassConditioner>(std::move(names), folder);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

@@ -6,7 +6,7 @@
 #include "worker/io/prompt_length.h"
 #include "worker/nn/tuning_sites.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 namespace {
 
 // Rows of a condition that hold a vector of this width.
@@ -14,21 +14,21 @@ int64_t RowsFor(int64_t pooled_width, int64_t width) { return (pooled_width + wi
 
 class UNetDenoiser : public Denoiser {
  public:
-  UNetDenoiser(UNet2DConditionModel unet, int64_t downscale) : unet_(std::move(unet)), downscale_(downscale) {}
+  UNetDenoiser(models::UNet2DConditionModel unet, int64_t downscale) : unet_(std::move(unet)), downscale_(downscale) {}
 
   torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const Condition& condition,
-                        ContextCache* cache) override {
+                        nn::ContextCache* cache) override {
     const int64_t pooled_width = unet_->config().pooled_width;
     if (pooled_width == 0) return unet_(x_t, timesteps, condition, cache);
     const int64_t rows = RowsFor(pooled_width, condition.size(2)), tokens = condition.size(1) - rows;
     const int64_t height = x_t.size(2) * downscale_, width = x_t.size(3) * downscale_;
-    const AddedCondition added = {
+    const models::AddedCondition added = {
         condition.narrow(1, tokens, rows).flatten(1).narrow(1, 0, pooled_width),
         torch::tensor({height, width, int64_t{0}, int64_t{0}, height, width}).unsqueeze(0).to(x_t.device())};
     return unet_(x_t, timesteps, condition.narrow(1, 0, tokens), cache, added);
   }
   std::vector<int64_t> Shape() const override {
-    const UNet2DConditionConfig& config = unet_->config();
+    const models::UNet2DConditionConfig& config = unet_->config();
     return {config.in_channels, config.sample_size, config.sample_size};
   }
   bool PredictsVariance() const override { return unet_->config().out_channels > unet_->config().in_channels; }
@@ -36,13 +36,13 @@ class UNetDenoiser : public Denoiser {
   std::string name() const override { return "UNet"; }
 
  private:
-  UNet2DConditionModel unet_;
+  models::UNet2DConditionModel unet_;
   const int64_t downscale_;
 };
 
 class ClipConditioner : public Conditioner {
  public:
-  ClipConditioner(CLIPTextModel text_encoder, ClipTokenizer tokenizer)
+  ClipConditioner(models::CLIPTextModel text_encoder, io::ClipTokenizer tokenizer)
       : text_encoder_(std::move(text_encoder)), tokenizer_(std::move(tokenizer)) {
     prompts_.tokenizer = &tokenizer_;
   }
@@ -59,7 +59,7 @@ class ClipConditioner : public Conditioner {
     const size_t batch = prompts.size() / total;
     std::vector<torch::Tensor> rows;
     size_t next = 0;  // of the pack's slots
-    const auto read_to = [&](size_t end, const ClipTokenizer& tokenizer) {
+    const auto read_to = [&](size_t end, const io::ClipTokenizer& tokenizer) {
       if (end == next) return;
       const auto at = [&](size_t slot) { return prompts.begin() + static_cast<std::ptrdiff_t>(slot * batch); };
       rows.push_back(TokeniseTo(tokenizer, {at(next), at(end)}, length()));
@@ -73,18 +73,18 @@ class ClipConditioner : public Conditioner {
     return torch::cat(rows);
   }
   std::string DescribeCutOff(const std::string& prompt) const override {
-    return worker::DescribeCutOff(tokenizer_, prompt, length());
+    return io::DescribeCutOff(tokenizer_, prompt, length());
   }
-  PromptSite* prompts() override { return &prompts_; }
+  nn::PromptSite* prompts() override { return &prompts_; }
   torch::nn::Module& network() override { return *text_encoder_; }
   std::string name() const override { return "text encoder"; }
 
  private:
   int64_t length() const { return std::min(tokenizer_.max_length(), text_encoder_->config().max_positions); }
 
-  CLIPTextModel text_encoder_;
-  const ClipTokenizer tokenizer_;
-  PromptSite prompts_;
+  models::CLIPTextModel text_encoder_;
+  const io::ClipTokenizer tokenizer_;
+  nn::PromptSite prompts_;
 };
 
 class TwoTowerConditioner : public Conditioner {
@@ -110,7 +110,7 @@ class TwoTowerConditioner : public Conditioner {
     return torch::cat({IdsOf(first_, prompts), IdsOf(second_, prompts)}, 1);
   }
   std::string DescribeCutOff(const std::string& prompt) const override {
-    return worker::DescribeCutOff(first_.tokenizer, prompt, LengthOf(first_));
+    return io::DescribeCutOff(first_.tokenizer, prompt, LengthOf(first_));
   }
   torch::nn::Module& network() override { return nothing_; }
   std::string name() const override { return "text encoder"; }
@@ -130,7 +130,7 @@ class TwoTowerConditioner : public Conditioner {
 
 }  // namespace
 
-torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::string>& prompts, int64_t length) {
+torch::Tensor TokeniseTo(const io::ClipTokenizer& tokenizer, const std::vector<std::string>& prompts, int64_t length) {
   auto ids = torch::empty({static_cast<int64_t>(prompts.size()), length}, torch::kInt64);
   for (size_t i = 0; i < prompts.size(); ++i) {
     const auto row = tokenizer.Encode(prompts[i], length);
@@ -139,11 +139,11 @@ torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::
   return ids;
 }
 
-std::shared_ptr<Denoiser> MakeUNetDenoiser(UNet2DConditionModel unet, int64_t downscale) {
+std::shared_ptr<Denoiser> MakeUNetDenoiser(models::UNet2DConditionModel unet, int64_t downscale) {
   return std::make_shared<UNetDenoiser>(std::move(unet), downscale);
 }
 
-std::shared_ptr<Conditioner> MakeClipConditioner(CLIPTextModel text_encoder, ClipTokenizer tokenizer) {
+std::shared_ptr<Conditioner> MakeClipConditioner(models::CLIPTextModel text_encoder, io::ClipTokenizer tokenizer) {
   return std::make_shared<ClipConditioner>(std::move(text_encoder), std::move(tokenizer));
 }
 
@@ -151,4 +151,4 @@ std::shared_ptr<Conditioner> MakeTwoTowerConditioner(TextTower first, TextTower 
   return std::make_shared<TwoTowerConditioner>(std::move(first), std::move(second), zero_empty);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

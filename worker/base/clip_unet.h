@@ -11,24 +11,24 @@
 #include "worker/models/clip.h"
 #include "worker/models/unet_2d_condition.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 
 // All share the networks that they are given.
 // `downscale`: pixels per latent, as an XL network is told sizes: its pictures are whole ones of the size that they are
 // made in, as diffusers' pipelines have it where nothing else is asked for.
-std::shared_ptr<Denoiser> MakeUNetDenoiser(UNet2DConditionModel unet, int64_t downscale = 8);
-std::shared_ptr<Conditioner> MakeClipConditioner(CLIPTextModel text_encoder, ClipTokenizer tokenizer);
+std::shared_ptr<Denoiser> MakeUNetDenoiser(models::UNet2DConditionModel unet, int64_t downscale = 8);
+std::shared_ptr<Conditioner> MakeClipConditioner(models::CLIPTextModel text_encoder, io::ClipTokenizer tokenizer);
 
 // XL's two text towers. They stay as they are: methods find no layers in them, and no words can be added.
 struct TextTower {
-  CLIPTextModel network{nullptr};
-  ClipTokenizer tokenizer;
+  models::CLIPTextModel network{nullptr};
+  io::ClipTokenizer tokenizer;
 };
 // `zero_empty`: the empty prompt is zeros, not what the towers say of it (model_index.json's
 // force_zeros_for_empty_prompt).
 std::shared_ptr<Conditioner> MakeTwoTowerConditioner(TextTower first, TextTower second, bool zero_empty);
 
 // Token ids of prompts, [N, length], int64, CPU.
-torch::Tensor TokeniseTo(const ClipTokenizer& tokenizer, const std::vector<std::string>& prompts, int64_t length);
+torch::Tensor TokeniseTo(const io::ClipTokenizer& tokenizer, const std::vector<std::string>& prompts, int64_t length);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

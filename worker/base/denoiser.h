@@ -10,10 +10,12 @@
 #include <string>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
+class ContextCache;  // transformer_2d.h
+struct PromptSite;   // tuning_sites.h
+}  // namespace loupe::worker::nn
 
-class ContextCache;  // nn/transformer_2d.h
-struct PromptSite;   // nn/tuning_sites.h
+namespace loupe::worker::base {
 
 // One row per picture, [N, …]; what the other dimensions mean is between a base's conditioner and its denoiser (text:
 // [N, tokens, width]). Rows are chosen, repeated and stacked by their callers.
@@ -35,7 +37,7 @@ class Denoiser {
   // w], or [N, 2C, h, w] where it predicts its variance too. An attached method takes part. `cache` keeps what depends
   // on the condition alone, over the calls of one sampling run without gradients.
   virtual torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const Condition& condition,
-                                ContextCache* cache = nullptr) = 0;
+                                nn::ContextCache* cache = nullptr) = 0;
 
   // C, h, w of the latents that it was trained on.
   virtual std::vector<int64_t> Shape() const = 0;
@@ -68,10 +70,10 @@ class Conditioner {
   virtual std::string DescribeCutOff(const std::string& prompt) const = 0;
 
   // Where a method may add words; null where prompts are no texts.
-  virtual PromptSite* prompts() { return nullptr; }
+  virtual nn::PromptSite* prompts() { return nullptr; }
 
   virtual torch::nn::Module& network() = 0;
   virtual std::string name() const = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

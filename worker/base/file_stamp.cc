@@ -10,7 +10,7 @@
 
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 namespace {
 
 namespace fs = std::filesystem;
@@ -64,4 +64,4 @@ std::string FileStamp(const std::string& path) {
   return stamp;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 
 // The regular files below `folder`, as paths from it, sorted by bytes. Symbolic links are followed, each folder once.
 // Empty when it cannot be listed (reading it will say why).
@@ -15,4 +15,4 @@ std::vector<std::string> FilesBelow(const std::string& folder);
 // that keeps the one changes the other. Empty when there is nothing.
 std::string FileStamp(const std::string& path);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

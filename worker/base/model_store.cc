@@ -14,7 +14,7 @@
 #include "worker/base/file_stamp.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 namespace {
 
 // The files that make up a model's identity, by ending. A base's digest stands in adapter files: do not add to these.
@@ -53,7 +53,7 @@ absl::StatusOr<std::string> DigestOfFolder(const std::string& folder, const std:
 
 // Of a kept model's key: its path.
 const std::string& Itself(const std::string& path) { return path; }
-const std::string& First(const std::pair<std::string, InceptionResize>& key) { return key.first; }
+const std::string& First(const std::pair<std::string, models::InceptionResize>& key) { return key.first; }
 
 template <typename Kept>
 bool HasChanged(const Kept& kept, const auto& path_of) {
@@ -89,7 +89,7 @@ LoadedModel<Model>& ModelStore::Keep(std::map<Key, LoadedModel<Model>>& kept, co
       throw std::runtime_error(fmt::format("{}; its files have changed since this worker loaded them",
                                            std::string(sha256.status().message())));
     }
-    ThrowIfError(sha256.status());
+    runtime::ThrowIfError(sha256.status());
     spdlog::info("loaded {}", path);
     ever_loaded_.insert(path);
     return kept.emplace(key, LoadedModel<Model>{*std::move(model), *sha256, stamp}).first->second;
@@ -106,21 +106,22 @@ LoadedModel<BaseModel>& ModelStore::Base(const std::string& folder) {
       [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
 }
 
-LoadedModel<BaseModel>& ModelStore::Base(const Settings& settings) {
+LoadedModel<BaseModel>& ModelStore::Base(const settings::Settings& settings) {
   LoadedModel<BaseModel>& own = Base(settings.Text("base"));
   const int64_t side = settings.Integer("task.picture_size");
   if (side == 0) return own;
   const auto positions =
-      settings.Text("task.positions") == "counted" ? PositionScaling::kCounted : PositionScaling::kTrainedRange;
-  BaseModel resized = ValueOrThrow(AtPictureSize(own.model, side, positions));
+      settings.Text("task.positions") == "counted" ? nn::PositionScaling::kCounted : nn::PositionScaling::kTrainedRange;
+  BaseModel resized = runtime::ValueOrThrow(AtPictureSize(own.model, side, positions));
   const std::string key = fmt::format("{}\n{}", own.model.folder, resized.size_note);
   return resized_.try_emplace(key, LoadedModel<BaseModel>{std::move(resized), own.sha256, own.stamp}).first->second;
 }
 
-LoadedModel<InceptionScorer>& ModelStore::InceptionNetwork(const std::string& path, InceptionResize resize) {
+LoadedModel<models::InceptionScorer>& ModelStore::InceptionNetwork(const std::string& path,
+                                                                   models::InceptionResize resize) {
   return Keep(
       inceptions_, std::pair{path, resize}, path,
-      [&](const std::string& f) { return LoadInceptionScorer(f, resize, {.device = device_}); },
+      [&](const std::string& f) { return models::LoadInceptionScorer(f, resize, {.device = device_}); },
       [](const std::string& f) { return Sha256HexOfFile(f); });
 }
 
@@ -130,15 +131,16 @@ LoadedModel<ClipScorer>& ModelStore::Scorer(const std::string& folder) {
       [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
 }
 
-LoadedModel<DinoScorer>& ModelStore::Dino(const std::string& folder) {
+LoadedModel<models::DinoScorer>& ModelStore::Dino(const std::string& folder) {
   return Keep(
-      dinos_, folder, folder, [&](const std::string& f) { return LoadDinoScorer(f, {.device = device_}); },
+      dinos_, folder, folder, [&](const std::string& f) { return models::LoadDinoScorer(f, {.device = device_}); },
       [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
 }
 
-LoadedModel<EfficientNetScorer>& ModelStore::EfficientNetwork(const std::string& folder) {
+LoadedModel<models::EfficientNetScorer>& ModelStore::EfficientNetwork(const std::string& folder) {
   return Keep(
-      effnets_, folder, folder, [&](const std::string& f) { return LoadEfficientNetScorer(f, {.device = device_}); },
+      effnets_, folder, folder,
+      [&](const std::string& f) { return models::LoadEfficientNetScorer(f, {.device = device_}); },
       [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
 }
 
@@ -165,4 +167,4 @@ void ModelStore::ForgetAll() {
   inceptions_.clear();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

@@ -14,7 +14,7 @@
 #include "worker/models/inception.h"
 #include "worker/models/vit.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 
 template <typename Model>
 struct LoadedModel {
@@ -35,12 +35,12 @@ class ModelStore {
   // have changed since, or when they do not stop changing. The reference stays valid until ForgetChanged or ForgetAll.
   LoadedModel<BaseModel>& Base(const std::string& folder);
   // As its trials' settings have it: task.picture_size and task.positions (AtPictureSize).
-  LoadedModel<BaseModel>& Base(const Settings& settings);
+  LoadedModel<BaseModel>& Base(const settings::Settings& settings);
   LoadedModel<ClipScorer>& Scorer(const std::string& folder);
-  LoadedModel<DinoScorer>& Dino(const std::string& folder);
-  LoadedModel<EfficientNetScorer>& EfficientNetwork(const std::string& folder);
+  LoadedModel<models::DinoScorer>& Dino(const std::string& folder);
+  LoadedModel<models::EfficientNetScorer>& EfficientNetwork(const std::string& folder);
   // sha256 is the weight file's.
-  LoadedModel<InceptionScorer>& InceptionNetwork(const std::string& path, InceptionResize resize);
+  LoadedModel<models::InceptionScorer>& InceptionNetwork(const std::string& path, models::InceptionResize resize);
 
   // Whether ForgetChanged would drop any.
   bool Changed() const;
@@ -61,10 +61,10 @@ class ModelStore {
   // By folder and size_note; their networks are those of bases_.
   std::map<std::string, LoadedModel<BaseModel>> resized_;
   std::map<std::string, LoadedModel<ClipScorer>> scorers_;
-  std::map<std::string, LoadedModel<DinoScorer>> dinos_;
-  std::map<std::string, LoadedModel<EfficientNetScorer>> effnets_;
-  std::map<std::pair<std::string, InceptionResize>, LoadedModel<InceptionScorer>> inceptions_;
+  std::map<std::string, LoadedModel<models::DinoScorer>> dinos_;
+  std::map<std::string, LoadedModel<models::EfficientNetScorer>> effnets_;
+  std::map<std::pair<std::string, models::InceptionResize>, LoadedModel<models::InceptionScorer>> inceptions_;
   std::set<std::string> ever_loaded_;  // paths
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

@@ -23,7 +23,7 @@
 #include "worker/tasks/dreambooth.h"
 #include "worker/train/trainer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 namespace {
 
 constexpr double kGuidance = 3;
@@ -103,77 +103,79 @@ class BaseWatch {
   const int repeats_;
 };
 
-Settings AdapterOf(const TuningSites& sites) {
-  const auto has = [&](Tap tap) {
-    return std::any_of(sites.blocks.begin(), sites.blocks.end(), [&](const TappableBlock& block) {
-      return block.kind == BlockKind::kTransformer && block.Has(tap);
+settings::Settings AdapterOf(const nn::TuningSites& sites) {
+  const auto has = [&](nn::Tap tap) {
+    return std::any_of(sites.blocks.begin(), sites.blocks.end(), [&](const nn::TappableBlock& block) {
+      return block.kind == nn::BlockKind::kTransformer && block.Has(tap);
     });
   };
-  const Position input = has(Tap::kCaOut) ? Position::kCaOut : Position::kSaOut;
-  const Position output = has(Tap::kFfnIn) ? Position::kFfnIn : Position::kTransOut;
-  return ValueOrThrow(Settings::Create({{"base", "b"},
-                                        {"scorer", "s"},
-                                        {"task.images", "i"},
-                                        {"task.instance_prompt", "a sks"},
-                                        {"task.class_prompt", "a"},
-                                        {"method.input", std::string(PositionName(input))},
-                                        {"method.output", std::string(PositionName(output))},
-                                        {"method.width", "32"},
-                                        {"budget.steps", "1"}}));
+  const Position input = has(nn::Tap::kCaOut) ? Position::kCaOut : Position::kSaOut;
+  const Position output = has(nn::Tap::kFfnIn) ? Position::kFfnIn : Position::kTransOut;
+  return runtime::ValueOrThrow(settings::Settings::Create({{"base", "b"},
+                                                           {"scorer", "s"},
+                                                           {"task.images", "i"},
+                                                           {"task.instance_prompt", "a sks"},
+                                                           {"task.class_prompt", "a"},
+                                                           {"method.input", std::string(PositionName(input))},
+                                                           {"method.output", std::string(PositionName(output))},
+                                                           {"method.width", "32"},
+                                                           {"budget.steps", "1"}}));
 }
 
 }  // namespace
 
-std::vector<RooflineSection> WatchBase(BaseModel& base, const RooflineRequest& request, const StepClock& clock) {
+std::vector<RooflineSection> WatchBase(base::BaseModel& base, const RooflineRequest& request, const StepClock& clock) {
   WeightKinds weights;
   weights.AddLayersOf(base.denoiser->network());
   weights.AddLayersOf(base.conditioner->network());
   weights.AddLayersOf(*base.vae);
   const BaseWatch watch(weights, clock, request.repeats);
   const torch::Device device = base.denoiser->device();
-  const std::string prompt = base.kind == BaseKind::kUNet ? "a photo" : "0";
+  const std::string prompt = base.kind == io::BaseKind::kUNet ? "a photo" : "0";
   const torch::Tensor condition = base.EncodeText({prompt}).to(device);
-  const torch::Tensor latents = RandomStream(3).Normal(NoiseShape(base, request.batch)).to(device);
+  const torch::Tensor latents = runtime::RandomStream(3).Normal(sampling::NoiseShape(base, request.batch)).to(device);
   const std::string rows = fmt::format("{} {}", request.batch, request.batch == 1 ? "row" : "rows");
   const std::string pictures = fmt::format("{} {}", request.batch, request.batch == 1 ? "picture" : "pictures");
   std::vector<RooflineSection> sections;
   if (request.train) {
-    auto data = std::make_shared<DreamBoothData>();
+    auto data = std::make_shared<tasks::DreamBoothData>();
     data->instance.latents = latents;
     data->instance.context = condition;
-    const TuningSites sites = SitesOf(base);
-    const Settings settings = AdapterOf(sites);
+    const nn::TuningSites sites = executor::SitesOf(base);
+    const settings::Settings settings = AdapterOf(sites);
     const auto make = [&](const std::vector<size_t>& slots) {
-      return MakeMethod(sites, std::vector<SlotOptions>(slots.size(), {settings, 1}), device);
+      return methods::MakeMethod(sites, std::vector<methods::SlotOptions>(slots.size(), {settings, 1}), device);
     };
-    TrainOptions options;
+    train::TrainOptions options;
     if (request.precision == "bf16") options.precision = torch::kBFloat16;
-    std::vector<TrainSlot> slots;
-    slots.push_back({MakeDreamBoothSource(data, request.batch, {1, 2, 3}), RandomStream(4), RandomStream(5), options});
-    Trainer trainer(base, make, std::move(slots));
+    std::vector<train::TrainSlot> slots;
+    slots.push_back({tasks::MakeDreamBoothSource(data, request.batch, {1, 2, 3}), runtime::RandomStream(4),
+                     runtime::RandomStream(5), options});
+    train::Trainer trainer(base, make, std::move(slots));
     sections.push_back(watch("training step", rows, request.precision, {.run = [&] { trainer.Step(); }}));
   }
   if (!request.sample) return sections;
   const torch::NoGradGuard no_grad;
   const torch::Tensor both = torch::cat(
-      {worker::RowsOf(base.EncodeText({""}).to(device), request.batch), worker::RowsOf(condition, request.batch)});
-  ContextCache cache;
-  const NoisePredictor network = [&](const torch::Tensor& x, int64_t timestep) {
+      {base::RowsOf(base.EncodeText({""}).to(device), request.batch), base::RowsOf(condition, request.batch)});
+  nn::ContextCache cache;
+  const sampling::NoisePredictor network = [&](const torch::Tensor& x, int64_t timestep) {
     const auto steps = torch::tensor({timestep}, x.options().dtype(torch::kInt64));
     return base.denoiser->NoisePart(base.denoiser->Forward(x, steps, both, &cache));
   };
-  const NoisePredictor guided = WithGuidance(network, kGuidance);
-  std::unique_ptr<Sampler> sampler;
-  sections.push_back(
-      watch("sampling step", fmt::format("{}, {} rows", pictures, 2 * request.batch), "float32",
-            {.prepare = [&] { sampler = MakeSampler(SamplerKind::kDpmSolverPlusPlus2M, base.schedule, 20); },
-             .run = [&] { sampler->Step(guided(latents, sampler->timesteps().front()), latents); }}));
+  const sampling::NoisePredictor guided = sampling::WithGuidance(network, kGuidance);
+  std::unique_ptr<sampling::Sampler> sampler;
+  sections.push_back(watch(
+      "sampling step", fmt::format("{}, {} rows", pictures, 2 * request.batch), "float32",
+      {.prepare =
+           [&] { sampler = sampling::MakeSampler(sampling::SamplerKind::kDpmSolverPlusPlus2M, base.schedule, 20); },
+       .run = [&] { sampler->Step(guided(latents, sampler->timesteps().front()), latents); }}));
   sections.push_back(
       watch("autoencoder's decoder", pictures, "float32", {.run = [&] { base.DecodeLatents(latents); }}));
-  if (base.kind == BaseKind::kUNet) {
+  if (base.kind == io::BaseKind::kUNet) {
     sections.push_back(watch("text tower", "1 prompt", "float32", {.run = [&] { base.EncodeText({prompt}); }}));
   }
   return sections;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

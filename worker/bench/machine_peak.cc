@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 namespace {
 
 constexpr int kRuns = 5;
@@ -59,4 +59,4 @@ MachinePeak MeasurePeak(const std::string& precision, torch::Device device, cons
   return peak;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

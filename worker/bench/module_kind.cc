@@ -4,7 +4,7 @@
 #include <array>
 #include <initializer_list>
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 namespace {
 
 constexpr std::array<std::string_view, kModuleKinds> kNames = {"convolution 3×3",
@@ -48,19 +48,19 @@ ModuleKind KindOfLinear(std::string_view name) {
 
 std::string_view ModuleKindName(ModuleKind kind) { return kNames.at(static_cast<size_t>(kind)); }
 
-ModuleKind KindOfLayer(const LeafLayer& layer, const std::string& name) {
+ModuleKind KindOfLayer(const nn::LeafLayer& layer, const std::string& name) {
   switch (layer.kind()) {
-    case LeafKind::kLinear:
+    case nn::LeafKind::kLinear:
       return KindOfLinear(name);
-    case LeafKind::kConv2d:
+    case nn::LeafKind::kConv2d:
       if (HasAny(name, {"pos_embed"})) return ModuleKind::kEnds;
       return layer.weight.size(2) == 1 ? ModuleKind::kPointConvolution : ModuleKind::kConvolution;
-    case LeafKind::kGroupNorm:
-    case LeafKind::kLayerNorm:
+    case nn::LeafKind::kGroupNorm:
+    case nn::LeafKind::kLayerNorm:
       return ModuleKind::kNorm;
-    case LeafKind::kEmbedding:
+    case nn::LeafKind::kEmbedding:
       return ModuleKind::kEmbedding;
-    case LeafKind::kStateSpace:
+    case nn::LeafKind::kStateSpace:
       return ModuleKind::kStateSpace;
   }
   TORCH_CHECK(false, name, ": a layer of no known kind");
@@ -84,7 +84,7 @@ std::optional<ModuleKind> KindOfRegion(std::string_view name) {
 
 void WeightKinds::AddLayersOf(torch::nn::Module& network) {
   for (const auto& item : network.named_modules("", /*include_self=*/false)) {
-    const auto* layer = dynamic_cast<const LeafLayer*>(item.value().get());
+    const auto* layer = dynamic_cast<const nn::LeafLayer*>(item.value().get());
     if (layer == nullptr) continue;
     const ModuleKind kind = KindOfLayer(*layer, item.key());
     Add(layer->weight, kind);
@@ -100,4 +100,4 @@ std::optional<ModuleKind> WeightKinds::Find(const torch::Tensor& tensor) const {
   return found == kinds_.end() ? std::nullopt : std::optional(found->second);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

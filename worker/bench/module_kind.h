@@ -11,7 +11,7 @@
 
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 
 // In the order of a table's rows.
 enum class ModuleKind {
@@ -38,7 +38,7 @@ inline constexpr int kModuleKinds = static_cast<int>(ModuleKind::kOther) + 1;
 std::string_view ModuleKindName(ModuleKind kind);
 
 // Of a layer by what it is and by its checkpoint name in its network.
-ModuleKind KindOfLayer(const LeafLayer& layer, const std::string& name);
+ModuleKind KindOfLayer(const nn::LeafLayer& layer, const std::string& name);
 // Of an operator without weights, by its name ("aten::silu"), or of a marked region of the program ("loupe.attention");
 // nullopt: of such a name nothing is known.
 std::optional<ModuleKind> KindOfOperator(std::string_view name);
@@ -56,4 +56,4 @@ class WeightKinds {
   std::unordered_map<const void*, ModuleKind> kinds_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string_view>
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 namespace {
 
 const void* StorageOf(const torch::Tensor& tensor) {
@@ -97,4 +97,4 @@ double OperatorWork::Bytes(const at::RecordFunction& op) const {
   return name == "aten::embedding" ? 2 * written : read_ + written;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

@@ -10,7 +10,7 @@
 #include <functional>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 
 // Every tensor among an operator's arguments or results, those of lists included.
 void ForTensors(c10::ArrayRef<const c10::IValue> values, const std::function<void(const torch::Tensor&)>& look);
@@ -36,4 +36,4 @@ class OperatorWork {
   c10::SmallVector<const void*, 8> storages_;  // of the arguments
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

@@ -15,22 +15,22 @@
 #include "worker/runtime/device.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 namespace {
 
 Roofline MeasureOrThrow(const RooflineRequest& request) {
   if (request.precision != "float32" && request.precision != "bf16") {
-    throw UserError(fmt::format("precision '{}': expected float32 or bf16", request.precision));
+    throw runtime::UserError(fmt::format("precision '{}': expected float32 or bf16", request.precision));
   }
-  if (request.batch < 1 || request.repeats < 1) throw UserError("batch and repeats: expected 1 or more");
-  if (!request.train && !request.sample) throw UserError("neither training nor sampling is to be measured");
-  OpenedBase opened(request.base, "", request.device, request.threads);
-  BaseModel& base = opened.base.model;
+  if (request.batch < 1 || request.repeats < 1) throw runtime::UserError("batch and repeats: expected 1 or more");
+  if (!request.train && !request.sample) throw runtime::UserError("neither training nor sampling is to be measured");
+  executor::OpenedBase opened(request.base, "", request.device, request.threads);
+  base::BaseModel& base = opened.base.model;
   const torch::Device device = opened.models.device();
   const StepClock clock(device);
   Roofline roofline{.base = request.base,
                     .network = base.denoiser->name(),
-                    .device = DescribeDevice(device),
+                    .device = runtime::DescribeDevice(device),
                     .threads = at::get_num_threads(),
                     .repeats = request.repeats,
                     .processor_time = clock.processor_time()};
@@ -92,7 +92,7 @@ double ShareOfRoof(const RooflineRow& row, const MachinePeak& peak) {
 
 absl::StatusOr<Roofline> MeasureRoofline(const RooflineRequest& request) {
   Roofline roofline;
-  const absl::Status status = StatusOfThrown([&] { roofline = MeasureOrThrow(request); });
+  const absl::Status status = executor::StatusOfThrown([&] { roofline = MeasureOrThrow(request); });
   if (!status.ok()) return status;
   return roofline;
 }
@@ -161,4 +161,4 @@ std::string RooflineJson(const Roofline& roofline) {
   return json.dump(2) + "\n";
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

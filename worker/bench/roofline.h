@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 
 struct RooflineRequest {
   std::string base;
@@ -78,4 +78,4 @@ absl::StatusOr<Roofline> MeasureRoofline(const RooflineRequest& request);
 std::string RooflineMarkdown(const Roofline& roofline);
 std::string RooflineJson(const Roofline& roofline);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

@@ -13,7 +13,7 @@
 #include "common/process_use.h"
 #include "worker/bench/operator_work.h"
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 namespace {
 
 StepWatch* watch_now = nullptr;
@@ -137,4 +137,4 @@ void StepWatch::End(const at::RecordFunction& op) {
   if (static_cast<int64_t>(at::sequence_number::peek()) > frame.first_made) made_by_[frame.first_made] = frame.kind;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

@@ -17,7 +17,7 @@
 
 #include "worker/bench/module_kind.h"
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 
 // Seconds by which steps are measured. Of the CPU with one thread: of processor time, so that what other programs take
 // of the core is left out. Else elapsed, and on a GPU after everything that it was told to do.
@@ -75,4 +75,4 @@ class StepWatch {
   std::map<int64_t, ModuleKind> made_by_;  // the first sequence number of an operator, and of what came after it
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

@@ -7,11 +7,11 @@
 #include "worker/bench/roofline.h"
 #include "worker/commands/commands.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 struct BenchFlags {
-  RooflineRequest request;
+  bench::RooflineRequest request;
   std::string mode = "both";
   std::string format = "text";
 };
@@ -20,8 +20,8 @@ absl::Status Bench(BenchFlags flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", "warn"));
   flags.request.train = flags.mode != "sample";
   flags.request.sample = flags.mode != "train";
-  LOUPE_ASSIGN_OR_RETURN(const Roofline roofline, MeasureRoofline(flags.request));
-  fmt::print("{}", flags.format == "json" ? RooflineJson(roofline) : RooflineMarkdown(roofline));
+  LOUPE_ASSIGN_OR_RETURN(const bench::Roofline roofline, bench::MeasureRoofline(flags.request));
+  fmt::print("{}", flags.format == "json" ? bench::RooflineJson(roofline) : bench::RooflineMarkdown(roofline));
   return absl::OkStatus();
 }
 
@@ -31,7 +31,7 @@ void AddBenchCommand(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
       "bench", "Where a base's training and sampling time goes, by kind of module, beside what this machine can do");
   const auto flags = std::make_shared<BenchFlags>();
-  RooflineRequest& request = flags->request;
+  bench::RooflineRequest& request = flags->request;
   command->add_option("--base", request.base, "Folder of the base model")->required();
   command->add_option("--mode", flags->mode, "What is measured")
       ->check(CLI::IsMember({"train", "sample", "both"}))
@@ -53,4 +53,4 @@ void AddBenchCommand(CLI::App& app, int& exit_code) {
   command->callback([flags, &exit_code] { exit_code = Report("bench", Bench(*flags)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

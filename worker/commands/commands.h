@@ -7,7 +7,7 @@
 #include "CLI/App.hpp"
 #include "absl/status/status.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 
 // run: takes trials from a coordinator until it is told to end.
 void AddRunCommand(CLI::App& app, int& exit_code);
@@ -40,4 +40,4 @@ void AddBenchCommand(CLI::App& app, int& exit_code);
 // Prints a failure and returns its exit code; 0 for OK.
 int Report(std::string_view command, const absl::Status& status);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

@@ -8,19 +8,20 @@
 #include "worker/evaluate/evaluate_base.h"
 #include "worker/evaluate/evaluation_report.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 struct EvaluateFlags {
-  EvaluationRequest request;
+  evaluate::EvaluationRequest request;
   std::string format = "text";
   std::string log_level = "warn";
 };
 
 absl::Status Evaluate(const EvaluateFlags& flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level));
-  LOUPE_ASSIGN_OR_RETURN(const Evaluation evaluation, EvaluateBase(flags.request));
-  fmt::print("{}", flags.format == "json" ? EvaluationJson(evaluation) : EvaluationMarkdown(evaluation));
+  LOUPE_ASSIGN_OR_RETURN(const evaluate::Evaluation evaluation, evaluate::EvaluateBase(flags.request));
+  fmt::print("{}",
+             flags.format == "json" ? evaluate::EvaluationJson(evaluation) : evaluate::EvaluationMarkdown(evaluation));
   return absl::OkStatus();
 }
 
@@ -30,7 +31,7 @@ void AddEvaluateCommand(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
       "evaluate", "Measure a base on pictures that it was trained on and on pictures held out, as a model card has it");
   const auto flags = std::make_shared<EvaluateFlags>();
-  EvaluationRequest& request = flags->request;
+  evaluate::EvaluationRequest& request = flags->request;
   command->add_option("--base", request.base, "Folder of the base model")->required();
   command->add_option("--scorer", request.scorer, "Folder of the CLIP model that looks")->required();
   auto* items = command->add_option(
@@ -59,4 +60,4 @@ void AddEvaluateCommand(CLI::App& app, int& exit_code) {
   command->callback([flags, &exit_code] { exit_code = Report("evaluate", Evaluate(*flags)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

@@ -7,7 +7,7 @@
 #include "worker/commands/commands.h"
 #include "worker/executor/inspect_request.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 struct InspectFlags {
@@ -18,8 +18,9 @@ struct InspectFlags {
 
 absl::Status Inspect(const InspectFlags& flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", "warn"));
-  LOUPE_ASSIGN_OR_RETURN(const FileDescription description, InspectFile(flags.file, flags.base));
-  fmt::print("{}", flags.format == "json" ? DescriptionJson(description) : DescriptionText(description));
+  LOUPE_ASSIGN_OR_RETURN(const executor::FileDescription description, executor::InspectFile(flags.file, flags.base));
+  fmt::print("{}",
+             flags.format == "json" ? executor::DescriptionJson(description) : executor::DescriptionText(description));
   return absl::OkStatus();
 }
 
@@ -36,4 +37,4 @@ void AddInspectCommand(CLI::App& app, int& exit_code) {
   command->callback([flags, &exit_code] { exit_code = Report("inspect", Inspect(*flags)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

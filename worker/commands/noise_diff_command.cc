@@ -7,7 +7,7 @@
 #include "worker/commands/commands.h"
 #include "worker/executor/noise_difference_request.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 double Mean(const std::vector<double>& values) {
@@ -16,9 +16,9 @@ double Mean(const std::vector<double>& values) {
   return sum / static_cast<double>(values.size());
 }
 
-absl::Status NoiseDiff(const NoiseDifferenceRequest& request) {
+absl::Status NoiseDiff(const executor::NoiseDifferenceRequest& request) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", "warn"));
-  LOUPE_ASSIGN_OR_RETURN(const NoiseDifference result, WriteNoiseDifference(request));
+  LOUPE_ASSIGN_OR_RETURN(const executor::NoiseDifference result, executor::WriteNoiseDifference(request));
   const auto print = [](const char* model, const std::vector<double>& values) {
     fmt::print("{:<10} {:.5f}   at each timestep: {:.5f}\n", model, Mean(values), fmt::join(values, "  "));
   };
@@ -35,7 +35,7 @@ absl::Status NoiseDiff(const NoiseDifferenceRequest& request) {
 void AddNoiseDiffCommand(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
       "noise-diff", "Where the predicted noise differs between the prompts with and without the identifier");
-  const auto request = std::make_shared<NoiseDifferenceRequest>();
+  const auto request = std::make_shared<executor::NoiseDifferenceRequest>();
   command->add_option("--base", request->base, "Folder of the base model")->required();
   command->add_option("--adapter", request->adapter, "Adapter file (a trial's adapter.safetensors)");
   command->add_option("--prompt", request->prompt, "With the identifier (default: the adapter's instance prompt)");
@@ -52,4 +52,4 @@ void AddNoiseDiffCommand(CLI::App& app, int& exit_code) {
   command->callback([request, &exit_code] { exit_code = Report("noise-diff", NoiseDiff(*request)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

@@ -6,7 +6,7 @@
 #include "worker/commands/commands.h"
 #include "worker/pretrain/pretrain_from_file.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 struct PretrainFlags {
@@ -19,7 +19,7 @@ struct PretrainFlags {
 
 absl::Status RunPretrain(const PretrainFlags& flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("pretrain", flags.log_level));
-  return PretrainFromFile(flags.config, flags.out, flags.hours, flags.device);
+  return pretrain::PretrainFromFile(flags.config, flags.out, flags.hours, flags.device);
 }
 
 }  // namespace
@@ -41,4 +41,4 @@ void AddPretrainCommand(CLI::App& app, int& exit_code) {
   command->callback([flags, &exit_code] { exit_code = Report("pretrain", RunPretrain(*flags)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

@@ -7,20 +7,20 @@
 #include "worker/executor/rank_follower.h"
 #include "worker/ranks/rank_processes.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 struct RankFlags {
   std::string job;
   int rank = 0;
   int parent = 0;
-  StepRank step;
+  executor::StepRank step;
 };
 
 absl::Status RunRank(const RankFlags& flags) {
-  EndWithParent(flags.parent);
+  ranks::EndWithParent(flags.parent);
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", "warn"));
-  return FollowRank(flags.job, flags.rank, flags.step);
+  return executor::FollowRank(flags.job, flags.rank, flags.step);
 }
 
 }  // namespace
@@ -39,4 +39,4 @@ void AddRankCommand(CLI::App& app, int& exit_code) {
   command->callback([flags, &exit_code] { exit_code = Report("rank", RunRank(*flags)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

@@ -10,23 +10,23 @@
 #include "worker/data/emoji_set.h"
 #include "worker/data/photographs.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 struct RenderEmojiFlags {
   std::string items = "configs/bases/emoji-sd/items.json";
   std::string family = "cat-faces";
   std::string held_out = "configs/bases/held-out.json";
-  RenderEmojiOptions options{.font_path = kNotoColorEmojiPath, .out_folder = {}};
+  data::RenderEmojiOptions options{.font_path = data::kNotoColorEmojiPath, .out_folder = {}};
 };
 
 absl::Status RenderEmojiFamily(RenderEmojiFlags flags) {
-  LOUPE_ASSIGN_OR_RETURN(const auto items, ReadEmojiItems(flags.items));
-  LOUPE_ASSIGN_OR_RETURN(const auto family, SelectEmojiFamily(items, flags.family));
+  LOUPE_ASSIGN_OR_RETURN(const auto items, data::ReadEmojiItems(flags.items));
+  LOUPE_ASSIGN_OR_RETURN(const auto family, data::SelectEmojiFamily(items, flags.family));
   if (flags.options.styled) {
-    LOUPE_ASSIGN_OR_RETURN(flags.options.held_out, HeldOutRule::Read(flags.held_out));
+    LOUPE_ASSIGN_OR_RETURN(flags.options.held_out, data::HeldOutRule::Read(flags.held_out));
   }
-  LOUPE_ASSIGN_OR_RETURN(const int64_t count, RenderEmoji(family, flags.options));
+  LOUPE_ASSIGN_OR_RETURN(const int64_t count, data::RenderEmoji(family, flags.options));
   fmt::print("{}: {} pictures of {} pixels ({}, {})\n", flags.options.out_folder, count, flags.options.side,
              flags.family, flags.options.style);
   if (count < static_cast<int64_t>(family.size())) {
@@ -38,12 +38,12 @@ absl::Status RenderEmojiFamily(RenderEmojiFlags flags) {
 
 struct RenderPhotographsFlags {
   std::string sources = "configs/bases/photographs.json";
-  RenderPhotographsOptions options;
+  data::RenderPhotographsOptions options;
 };
 
 absl::Status RenderPhotographFamily(RenderPhotographsFlags flags) {
-  LOUPE_ASSIGN_OR_RETURN(flags.options.sources, PhotographSources::Read(flags.sources));
-  LOUPE_ASSIGN_OR_RETURN(const int64_t count, RenderPhotographs(flags.options));
+  LOUPE_ASSIGN_OR_RETURN(flags.options.sources, data::PhotographSources::Read(flags.sources));
+  LOUPE_ASSIGN_OR_RETURN(const int64_t count, data::RenderPhotographs(flags.options));
   fmt::print("{}: {} pictures of {} pixels ({})\n", flags.options.out_folder, count, flags.options.side,
              flags.options.family);
   return absl::OkStatus();
@@ -61,7 +61,7 @@ void AddRenderEmojiCommand(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_option("--items", flags->items, "The list of emoji")->capture_default_str();
   std::set<std::string> styles;
-  for (const EmojiStyle& style : EmojiStyles()) styles.insert(style.name);
+  for (const data::EmojiStyle& style : data::EmojiStyles()) styles.insert(style.name);
   command
       ->add_option("--style", flags->options.style,
                    "Who drew them: noto from the font, the others from folders of pictures")
@@ -102,4 +102,4 @@ void AddRenderPhotographsCommand(CLI::App& app, int& exit_code) {
   command->callback([flags, &exit_code] { exit_code = Report("render-photographs", RenderPhotographFamily(*flags)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

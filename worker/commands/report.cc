@@ -4,7 +4,7 @@
 #include "fmt/format.h"
 #include "worker/commands/commands.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 
 int Report(std::string_view command, const absl::Status& status) {
   if (status.ok()) return 0;
@@ -21,4 +21,4 @@ int Report(std::string_view command, const absl::Status& status) {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

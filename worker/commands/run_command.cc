@@ -24,11 +24,11 @@
 #include "worker/executor/attempt_log.h"
 #include "worker/executor/trial_executor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 struct RunFlags {
-  ConnectOptions connect;
+  clients::rpc::ConnectOptions connect;
   std::string data_folder;
   std::string scratch_folder;
   std::string id;
@@ -69,13 +69,13 @@ std::string DefaultDataFolder() {
 // a length instead, since the clock may be another machine's.
 constexpr char kSlurmJobEnd[] = "SLURM_JOB_END_TIME";
 
-absl::Status PlanLeave(const RunFlags& flags, AgentOptions& options) {
+absl::Status PlanLeave(const RunFlags& flags, agent::AgentOptions& options) {
   std::string until = flags.until;
   if (const char* end = std::getenv(kSlurmJobEnd); until.empty() && end != nullptr) until = end;
-  const absl::StatusOr<absl::Duration> left = TimeLeft(until, SystemClock().WallNow());
+  const absl::StatusOr<absl::Duration> left = agent::TimeLeft(until, SystemClock().WallNow());
   if (!left.ok()) return Annotate(left.status(), flags.until.empty() ? kSlurmJobEnd : "--until");
-  LeaveBy(*left, absl::Seconds(flags.grace_seconds), SystemClock().MonotonicNow(), options);
-  const absl::StatusOr<absl::Duration> idle = TimeLeft(flags.until_idle, SystemClock().WallNow());
+  agent::LeaveBy(*left, absl::Seconds(flags.grace_seconds), SystemClock().MonotonicNow(), options);
+  const absl::StatusOr<absl::Duration> idle = agent::TimeLeft(flags.until_idle, SystemClock().WallNow());
   if (!idle.ok()) return Annotate(idle.status(), "--until-idle");
   options.until_idle = *idle;
   return absl::OkStatus();
@@ -83,30 +83,30 @@ absl::Status PlanLeave(const RunFlags& flags, AgentOptions& options) {
 
 absl::Status RunWorker(RunFlags flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level, flags.log_format));
-  TrialExecutorOptions work{.device = flags.device, .threads = flags.threads};
+  executor::TrialExecutorOptions work{.device = flags.device, .threads = flags.threads};
   LOUPE_ASSIGN_OR_RETURN(const bool served, ServeInStep(flags.step_file, work));
   if (served) return absl::OkStatus();
-  TellAttemptsWhatIsLogged();
-  CatchLeaveSignals();
-  AgentOptions options;
+  executor::TellAttemptsWhatIsLogged();
+  agent::CatchLeaveSignals();
+  agent::AgentOptions options;
   LOUPE_RETURN_IF_ERROR(PlanLeave(flags, options));
   if (flags.data_folder.empty()) flags.data_folder = DefaultDataFolder();
-  LOUPE_ASSIGN_OR_RETURN(ConnectOptions connect, ResolveConnectOptions(flags.connect));
-  std::unique_ptr<Identity> identity;
+  LOUPE_ASSIGN_OR_RETURN(clients::rpc::ConnectOptions connect, clients::rpc::ResolveConnectOptions(flags.connect));
+  std::unique_ptr<agent::Identity> identity;
   if (connect.token.starts_with(kEnrolmentPrefix)) {
-    LOUPE_ASSIGN_OR_RETURN(identity, Identity::Take(connect, flags.data_folder, flags.id, HostId()));
+    LOUPE_ASSIGN_OR_RETURN(identity, agent::Identity::Take(connect, flags.data_folder, flags.id, HostId()));
     flags.id = identity->id();
     connect = identity->ConnectAs(connect);
   }
   if (flags.id.empty()) flags.id = fmt::format("{}-{}", HostId(), ::getpid());
   LOUPE_ASSIGN_OR_RETURN(const WorkerId id, WorkerId::FromId(flags.id));
   SetLogField("worker", id.id());
-  LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<Connection> connection, Connection::Open(connect));
+  LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<clients::rpc::Connection> connection, clients::rpc::Connection::Open(connect));
   if (identity != nullptr) identity->KeepRenewed(connection);
   work.cache_folder = flags.data_folder + "/cache";
   work.slots = flags.slots == "auto" ? 0 : std::stoi(flags.slots);
-  LOUPE_ASSIGN_OR_RETURN(const auto executor, MakeTrialExecutor(work));
-  GrpcCoordinatorClient client(std::move(connection));
+  LOUPE_ASSIGN_OR_RETURN(const auto executor, executor::MakeTrialExecutor(work));
+  agent::GrpcCoordinatorClient client(std::move(connection));
   options.worker = id.name();
   options.hostname = Hostname();
   options.version = LOUPE_VERSION;
@@ -114,11 +114,11 @@ absl::Status RunWorker(RunFlags flags) {
   options.memory_bytes = ::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE);
   options.data_folder = flags.data_folder;
   options.scratch_folder = flags.scratch_folder;
-  LOUPE_ASSIGN_OR_RETURN(
-      const std::unique_ptr<SpanExporter> spans,
-      SpanExporter::Start({.endpoint = flags.otlp_endpoint, .service = "loupe-worker", .version = LOUPE_VERSION}));
-  Agent agent(options, {&client, executor.get(), &SystemClock(), &SystemRandom(), spans.get()});
-  const LeaveOnSignal leave_on_signal(agent, absl::Seconds(flags.grace_seconds));
+  LOUPE_ASSIGN_OR_RETURN(const std::unique_ptr<trace::SpanExporter> spans,
+                         trace::SpanExporter::Start(
+                             {.endpoint = flags.otlp_endpoint, .service = "loupe-worker", .version = LOUPE_VERSION}));
+  agent::Agent agent(options, {&client, executor.get(), &SystemClock(), &SystemRandom(), spans.get()});
+  const agent::LeaveOnSignal leave_on_signal(agent, absl::Seconds(flags.grace_seconds));
   spdlog::info("{} on {}, coordinator {}", options.worker, executor->DeviceDescription(), connect.address);
   absl::Status status = agent.Run();
   if (identity != nullptr && absl::IsUnauthenticated(status)) {
@@ -136,7 +136,7 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("run", "Take trials from a coordinator, train them, hand in the results");
   const auto flags = std::make_shared<RunFlags>();
   command->add_option("--coordinator,--address", flags->connect.address,
-                      "host:port (default: LOUPE_ADDRESS, or " + std::string(kDefaultAddress) + ")");
+                      "host:port (default: LOUPE_ADDRESS, or " + std::string(clients::rpc::kDefaultAddress) + ")");
   command->add_option(
       "--credentials", flags->connect.credentials_file,
       "Credentials file: address, token and certificates in one (default: LOUPE_CREDENTIALS). One of an enrolment "
@@ -184,4 +184,4 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
   command->callback([flags, &exit_code] { exit_code = Report("run", RunWorker(*flags)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

@@ -5,19 +5,19 @@
 #include "worker/commands/commands.h"
 #include "worker/executor/sample_request.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
-absl::Status Sample(const SampleRequest& request) {
+absl::Status Sample(const executor::SampleRequest& request) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", "warn"));
-  return SampleToFile(request);
+  return executor::SampleToFile(request);
 }
 
 }  // namespace
 
 void AddSampleCommand(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("sample", "Make pictures from a prompt, with or without an adapter");
-  const auto request = std::make_shared<SampleRequest>();
+  const auto request = std::make_shared<executor::SampleRequest>();
   command->add_option("--base", request->base, "Folder of the base model")->required();
   command->add_option(
       "--adapter", request->adapter,
@@ -38,4 +38,4 @@ void AddSampleCommand(CLI::App& app, int& exit_code) {
   command->callback([request, &exit_code] { exit_code = Report("sample", Sample(*request)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

@@ -5,7 +5,7 @@
 #include "fmt/format.h"
 #include "worker/ranks/job_step.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 
 void AddStepOption(CLI::App& command, std::string& step_file) {
   command.add_option(
@@ -15,9 +15,9 @@ void AddStepOption(CLI::App& command, std::string& step_file) {
       "find each other. --device cuda: each takes the GPU of its place on its node");
 }
 
-absl::StatusOr<bool> ServeInStep(const std::string& step_file, TrialExecutorOptions& executor) {
+absl::StatusOr<bool> ServeInStep(const std::string& step_file, executor::TrialExecutorOptions& executor) {
   if (step_file.empty()) return false;
-  LOUPE_ASSIGN_OR_RETURN(const StepPlace place, StepPlace::OfThisTask(step_file));
+  LOUPE_ASSIGN_OR_RETURN(const ranks::StepPlace place, ranks::StepPlace::OfThisTask(step_file));
   if (executor.device == "cuda") executor.device = fmt::format("cuda:{}", place.local);
   if (executor.device.find(',') != std::string::npos) {
     return absl::InvalidArgumentError(
@@ -25,11 +25,11 @@ absl::StatusOr<bool> ServeInStep(const std::string& step_file, TrialExecutorOpti
   }
   if (place.task != 0) {
     SetLogField("rank", fmt::format("{}", place.task));
-    LOUPE_RETURN_IF_ERROR(HostRank(place, executor.rank_program, executor.device));
+    LOUPE_RETURN_IF_ERROR(ranks::HostRank(place, executor.rank_program, executor.device));
     return true;
   }
-  LOUPE_ASSIGN_OR_RETURN(executor.step, OpenStep(place));
+  LOUPE_ASSIGN_OR_RETURN(executor.step, ranks::OpenStep(place));
   return false;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

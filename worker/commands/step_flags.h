@@ -7,12 +7,12 @@
 #include "absl/status/statusor.h"
 #include "worker/executor/trial_executor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 
 void AddStepOption(CLI::App& command, std::string& step_file);
 
 // What this process is. Of task 0, and outside of a step (no file), `executor` is completed and false returned. Another
 // task has served, and is over, when this returns true.
-absl::StatusOr<bool> ServeInStep(const std::string& step_file, TrialExecutorOptions& executor);
+absl::StatusOr<bool> ServeInStep(const std::string& step_file, executor::TrialExecutorOptions& executor);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

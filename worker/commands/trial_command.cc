@@ -19,7 +19,7 @@
 #include "worker/commands/step_flags.h"
 #include "worker/executor/trial_executor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::commands {
 namespace {
 
 namespace fs = std::filesystem;
@@ -30,14 +30,14 @@ struct TrialFlags {
   int64_t replicate = 0;
   std::string out = "trial";
   std::string data_folder;
-  TrialExecutorOptions executor;
+  executor::TrialExecutorOptions executor;
   std::string step_file;
   std::string log_level = "warn";
 };
 
 // Prints progress on a terminal and copies artifacts to a folder; the curves go into its metrics.csv as they come, in
 // the form of `loupe metrics`.
-class LocalObserver : public AttemptObserver {
+class LocalObserver : public executor::AttemptObserver {
  public:
   explicit LocalObserver(std::string out) : out_(std::move(out)), terminal_(::isatty(STDERR_FILENO) != 0) {}
 
@@ -73,17 +73,17 @@ class LocalObserver : public AttemptObserver {
   double loss_ = 0;
 };
 
-absl::StatusOr<Settings> ParseSettings(const std::vector<std::string>& assignments) {
+absl::StatusOr<settings::Settings> ParseSettings(const std::vector<std::string>& assignments) {
   std::map<std::string, std::string> values;
   for (const std::string& assignment : assignments) {
     const size_t equals = assignment.find('=');
     if (equals == std::string::npos) {
       return absl::InvalidArgumentError(fmt::format("'{}': expected key=value", assignment));
     }
-    LOUPE_ASSIGN_OR_RETURN(const std::string key, ResolveSettingKey(assignment.substr(0, equals)));
+    LOUPE_ASSIGN_OR_RETURN(const std::string key, settings::ResolveSettingKey(assignment.substr(0, equals)));
     values[key] = assignment.substr(equals + 1);
   }
-  return Settings::Create(values);
+  return settings::Settings::Create(values);
 }
 
 absl::Status MakeFolder(const std::string& folder) {
@@ -97,7 +97,7 @@ absl::Status RunTrialHere(TrialFlags flags) {
   LOUPE_RETURN_IF_ERROR(InitLogging("loupe-worker", flags.log_level));
   LOUPE_ASSIGN_OR_RETURN(const bool served, ServeInStep(flags.step_file, flags.executor));
   if (served) return absl::OkStatus();
-  AttemptSpec spec;
+  executor::AttemptSpec spec;
   LOUPE_ASSIGN_OR_RETURN(spec.settings, ParseSettings(flags.settings));
   spec.trial = "sweeps/local/trials/0";
   spec.sweep_seed = flags.seed;
@@ -109,13 +109,14 @@ absl::Status RunTrialHere(TrialFlags flags) {
     LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
   }
   flags.executor.cache_folder = data + "/cache";
-  LOUPE_ASSIGN_OR_RETURN(const auto executor, MakeTrialExecutor(flags.executor));
+  LOUPE_ASSIGN_OR_RETURN(const auto executor, executor::MakeTrialExecutor(flags.executor));
   LocalObserver observer(flags.out);
-  const AttemptOutcome outcome = executor->Run(spec, observer);
+  const executor::AttemptOutcome outcome = executor->Run(spec, observer);
   fs::remove_all(spec.scratch_folder);
   fmt::print(stderr, "\n");
-  if (outcome.kind != AttemptOutcome::Kind::kSuccess) {
-    if (outcome.failure_class == FailureClass::kUserError) return absl::InvalidArgumentError(outcome.failure_message);
+  if (outcome.kind != executor::AttemptOutcome::Kind::kSuccess) {
+    if (outcome.failure_class == executor::FailureClass::kUserError)
+      return absl::InvalidArgumentError(outcome.failure_message);
     return absl::InternalError(outcome.failure_message);
   }
   for (const auto& [name, value] : outcome.scores) fmt::print("{:<22} {:.6f}\n", name, value);
@@ -146,4 +147,4 @@ void AddTrialCommand(CLI::App& app, int& exit_code) {
   command->callback([flags, &exit_code] { exit_code = Report("trial", RunTrialHere(*flags)); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::commands

@@ -8,7 +8,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 using namespace std::string_view_literals;
@@ -54,4 +54,4 @@ absl::StatusOr<std::string> CaptionText(std::string_view bytes, const std::strin
   return std::string(trimmed.data(), trimmed.size());
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 
 // `bytes` without the byte order mark that editors put before UTF-8. INVALID_ARGUMENT, with `name`, the place and what
 // to do, when it is UTF-16 or UTF-32, has bytes that are not UTF-8 (Latin-1, as a rule), or a NUL.
@@ -16,4 +16,4 @@ absl::StatusOr<std::string> Utf8Text(std::string_view bytes, const std::string& 
 // The same without white space around it: one caption. May be empty.
 absl::StatusOr<std::string> CaptionText(std::string_view bytes, const std::string& name);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -16,7 +16,7 @@
 #include "nlohmann/json.hpp"
 #include "worker/data/caption_text.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -221,4 +221,4 @@ absl::StatusOr<CaptionedFolder> ReadCaptionedFolder(const std::string& folder, i
   return result;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "worker/data/image_folder.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 
 struct CaptionedFolder {
   ImageFolder pictures;
@@ -23,4 +23,4 @@ struct CaptionedFolder {
 // the text that is not UTF-8 (caption_text.h); else as ReadImageFolder.
 absl::StatusOr<CaptionedFolder> ReadCaptionedFolder(const std::string& folder, int side);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -39,11 +39,11 @@ std::optional<std::vector<uint32_t>> CodePointsOf(const fs::path& file) {
 }
 
 // In the middle of a white square, where the sides differ by less than a tenth, as a few of fluent's do; else as it is.
-Image InSquare(const Image& image) {
+io::Image InSquare(const io::Image& image) {
   const int side = std::max(image.width, image.height);
   if (10 * (side - std::min(image.width, image.height)) > side) return image;
-  Image square{side, side,
-               std::vector<uint8_t>(size_t{3} * static_cast<size_t>(side) * static_cast<size_t>(side), 255)};
+  io::Image square{side, side,
+                   std::vector<uint8_t>(size_t{3} * static_cast<size_t>(side) * static_cast<size_t>(side), 255)};
   const int left = (side - image.width) / 2, top = (side - image.height) / 2;
   for (int y = 0; y < image.height; ++y) {
     const auto from = image.rgb.begin() + 3 * static_cast<ptrdiff_t>(y) * image.width;
@@ -84,19 +84,19 @@ absl::StatusOr<EmojiAssets> EmojiAssets::Open(const std::string& folder, const s
   return assets;
 }
 
-absl::StatusOr<Image> EmojiAssets::Read(const std::vector<uint32_t>& code_points, int side) const {
+absl::StatusOr<io::Image> EmojiAssets::Read(const std::vector<uint32_t>& code_points, int side) const {
   const auto found = files_.find(Bare(code_points));
   if (found == files_.end()) {
     return absl::NotFoundError(fmt::format("{}: has no picture of U+{:04X}", folder_, fmt::join(code_points, " U+")));
   }
   const std::string path = folder_ + "/" + found->second;
-  LOUPE_ASSIGN_OR_RETURN(Image image, ReadImage(path, Alpha::kOverWhite));
+  LOUPE_ASSIGN_OR_RETURN(io::Image image, io::ReadImage(path, io::Alpha::kOverWhite));
   if (image.width != image.height) image = InSquare(image);
   if (image.width != image.height) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {} x {} pixels; expected a square picture of one emoji", path, image.width, image.height));
   }
-  return image.width == side ? image : ResizeLanczos(image, side, side);
+  return image.width == side ? image : io::ResizeLanczos(image, side, side);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 
 // A style that can be had: where its pictures are looked for, and how they come there (docs/data.md has their
 // licences).
@@ -33,11 +33,11 @@ class EmojiAssets {
 
   // The picture of a code point sequence over white, brought to `side` by a Lanczos filter. NOT_FOUND when the folder
   // has none; INVALID_ARGUMENT names the file that is not nearly square.
-  absl::StatusOr<Image> Read(const std::vector<uint32_t>& code_points, int side) const;
+  absl::StatusOr<io::Image> Read(const std::vector<uint32_t>& code_points, int side) const;
 
  private:
   std::string folder_;
   std::map<std::vector<uint32_t>, std::string> files_;  // without joiners and selectors -> name
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -13,7 +13,7 @@
 // After hb-ft.h, which brings FreeType's own headers.
 #include FT_FREETYPE_H
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 // Noto's strike is 136×128 pixels; the square is a little more than the largest glyph.
@@ -40,7 +40,7 @@ Box VisibleBox(const FT_Bitmap& bitmap) {
 }
 
 // Premultiplied BGRA over white.
-void PasteOverWhite(const FT_Bitmap& bitmap, const Box& box, Image& canvas) {
+void PasteOverWhite(const FT_Bitmap& bitmap, const Box& box, io::Image& canvas) {
   const int width = std::min(kCanvas, box.right - box.left), height = std::min(kCanvas, box.bottom - box.top);
   const int left = (kCanvas - width) / 2, top = (kCanvas - height) / 2;
   for (int y = 0; y < height; ++y) {
@@ -100,7 +100,7 @@ absl::StatusOr<std::unique_ptr<EmojiRenderer>> EmojiRenderer::Create(const std::
   return std::unique_ptr<EmojiRenderer>(new EmojiRenderer(std::move(font)));
 }
 
-absl::StatusOr<Image> EmojiRenderer::Render(const std::vector<uint32_t>& code_points, int side) const {
+absl::StatusOr<io::Image> EmojiRenderer::Render(const std::vector<uint32_t>& code_points, int side) const {
   const FT_UInt glyph = font_->Shape(code_points);
   if (glyph == 0 || FT_Load_Glyph(font_->face, glyph, FT_LOAD_COLOR) != 0 ||
       font_->face->glyph->bitmap.pixel_mode != FT_PIXEL_MODE_BGRA) {
@@ -108,10 +108,10 @@ absl::StatusOr<Image> EmojiRenderer::Render(const std::vector<uint32_t>& code_po
         fmt::format("the font has no colour picture for U+{:04X}", fmt::join(code_points, " U+")));
   }
   const FT_Bitmap& bitmap = font_->face->glyph->bitmap;
-  Image canvas{kCanvas, kCanvas, std::vector<uint8_t>(size_t{3} * kCanvas * kCanvas, 255)};
+  io::Image canvas{kCanvas, kCanvas, std::vector<uint8_t>(size_t{3} * kCanvas * kCanvas, 255)};
   const Box box = VisibleBox(bitmap);
   if (box.right > box.left) PasteOverWhite(bitmap, box, canvas);
-  return ResizeLanczos(canvas, side, side);
+  return io::ResizeLanczos(canvas, side, side);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 
 inline constexpr char kNotoColorEmojiPath[] = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf";
 
@@ -24,7 +24,7 @@ class EmojiRenderer {
   // The glyph of a code point sequence (shaped: a sequence joined by U+200D is one glyph), at the font's own size (109
   // pixels per em in Noto), cut to the box of its visible pixels, in the middle of a white square of 136 pixels, then
   // brought to `side` by a Lanczos filter. NOT_FOUND when the font has no single glyph for it.
-  absl::StatusOr<Image> Render(const std::vector<uint32_t>& code_points, int side) const;
+  absl::StatusOr<io::Image> Render(const std::vector<uint32_t>& code_points, int side) const;
 
  private:
   struct Font;
@@ -32,4 +32,4 @@ class EmojiRenderer {
   const std::unique_ptr<Font> font_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

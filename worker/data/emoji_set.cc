@@ -21,7 +21,7 @@
 #include "worker/data/emoji_renderer.h"
 #include "worker/io/json_config.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 absl::StatusOr<std::vector<uint32_t>> ParseCodePoints(const std::string& text) {
@@ -78,7 +78,7 @@ absl::Status WriteFileIfChanged(const std::string& path, const std::string& byte
 }
 
 absl::StatusOr<std::vector<EmojiItem>> ReadEmojiItems(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const nlohmann::json list, ReadJsonFile(path));
+  LOUPE_ASSIGN_OR_RETURN(const nlohmann::json list, io::ReadJsonFile(path));
   if (!list.is_array()) return absl::InvalidArgumentError(fmt::format("{}: expected a JSON list of emoji", path));
   std::vector<EmojiItem> items;
   for (const auto& entry : list) {
@@ -112,7 +112,7 @@ absl::StatusOr<std::vector<EmojiItem>> SelectEmojiFamily(const std::vector<Emoji
 }
 
 absl::StatusOr<HeldOutRule> HeldOutRule::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  LOUPE_ASSIGN_OR_RETURN(const nlohmann::json json, io::ReadJsonFile(path));
   HeldOutRule rule;
   try {
     rule.styles = json.at("styles").get<std::vector<std::string>>();
@@ -161,7 +161,7 @@ class StylePictures {
 
   // NOT_FOUND: the style has no such emoji. A font that lacks one of the list is another font than the list was made
   // for.
-  absl::StatusOr<Image> Draw(const EmojiItem& item, int side) const {
+  absl::StatusOr<io::Image> Draw(const EmojiItem& item, int side) const {
     if (!renderer_) return assets_->Read(item.code_points, side);
     auto image = renderer_->Render(item.code_points, side);
     return absl::IsNotFound(image.status()) ? absl::InvalidArgumentError(image.status().message()) : std::move(image);
@@ -209,7 +209,7 @@ absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const R
     const std::string name = FileName(item);
     const std::string folder = options.by_class ? options.out_folder + "/" + item.subgroup : options.out_folder;
     LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
-    LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(folder + "/" + name, EncodePng(*image)));
+    LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(folder + "/" + name, io::EncodePng(*image)));
     metadata += MetadataLine(item, name, options);
     ++count;
   }
@@ -223,4 +223,4 @@ absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const R
   return count;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 
 struct EmojiItem {
   std::vector<uint32_t> code_points;
@@ -69,4 +69,4 @@ struct RenderEmojiOptions {
 // INVALID_ARGUMENT when there would be none, or no such style.
 absl::StatusOr<int64_t> RenderEmoji(const std::vector<EmojiItem>& items, const RenderEmojiOptions& options);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -13,7 +13,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -48,7 +48,7 @@ std::string FirstBytes(const std::string& path) {
 // Why a file that may be a picture is left out; empty for one that is read, and for one that is no picture.
 std::string WhyLeftOut(const std::string& path, const std::string& name) {
   if (EndsAs(name, kTextEndings)) return "";
-  const FileKind kind = KindOf(FirstBytes(path));
+  const io::FileKind kind = io::KindOf(FirstBytes(path));
   const bool named_as_read = EndsAs(name, kReadEndings), is_known = !kind.name.empty();
   if (is_known && !kind.is_read)
     return fmt::format("it is {}, which is not read; convert it to PNG or JPEG", kind.name);
@@ -120,16 +120,17 @@ absl::StatusOr<ImageFolder> ReadImageFiles(const std::string& folder, std::vecto
   for (const std::string& name : result.names) {
     const std::string path = folder + "/" + name;
     LOUPE_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-    LOUPE_ASSIGN_OR_RETURN(const PictureFile picture, DecodePicture(bytes, Printable(path), Alpha::kOverWhite));
+    LOUPE_ASSIGN_OR_RETURN(const io::PictureFile picture,
+                           io::DecodePicture(bytes, Printable(path), io::Alpha::kOverWhite));
     digest.Update(Sha256Hex(bytes));
     // What was made of a turned picture before pictures were turned must not be taken for this one's.
     if (picture.turned) digest.Update("upright");
     for (const std::string& warning : picture.warnings)
       result.notes.push_back(fmt::format("{}: {}", Printable(path), warning));
-    result.images.push_back(ResizeAndCrop(picture.image, side));
+    result.images.push_back(io::ResizeAndCrop(picture.image, side));
   }
   result.content_hash = digest.FinishHex();
   return result;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -8,12 +8,12 @@
 #include "absl/status/statusor.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 
 struct ImageFolder {
   std::string path;
   std::vector<std::string> names;  // file names, sorted by bytes: the data's order
-  std::vector<Image> images;       // beside names; squares of one side
+  std::vector<io::Image> images;   // beside names; squares of one side
   // SHA-256 over the files' digests in order, and over how they are read where that changed since: the same files are
   // the same data set, wherever they lie.
   std::string content_hash;
@@ -50,4 +50,4 @@ absl::StatusOr<ImageFolder> ReadImageFiles(const std::string& folder, std::vecto
 // "….png, .jpg, …": for messages about what is missing.
 inline constexpr std::string_view kPictureEndings = ".png, .jpg, .webp, .gif or .tif files";
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -22,7 +22,7 @@
 #include "worker/data/emoji_set.h"
 #include "worker/io/json_config.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -42,8 +42,9 @@ constexpr std::array kColours = {Colour{"grey", {150, 150, 150}},  Colour{"blue"
                                  Colour{"pink", {240, 170, 190}},  Colour{"brown", {140, 105, 75}},
                                  Colour{"black", {30, 30, 32}},    Colour{"red", {200, 80, 70}}};
 
-Image Crop(const Image& image, int left, int top, int width, int height) {
-  Image part{width, height, std::vector<uint8_t>(size_t{3} * static_cast<size_t>(width) * static_cast<size_t>(height))};
+io::Image Crop(const io::Image& image, int left, int top, int width, int height) {
+  io::Image part{width, height,
+                 std::vector<uint8_t>(size_t{3} * static_cast<size_t>(width) * static_cast<size_t>(height))};
   for (int y = 0; y < height; ++y) {
     const auto from = image.rgb.begin() + 3 * (static_cast<ptrdiff_t>(top + y) * image.width + left);
     std::copy(from, from + 3 * width, part.rgb.begin() + 3 * static_cast<ptrdiff_t>(y) * width);
@@ -53,13 +54,13 @@ Image Crop(const Image& image, int left, int top, int width, int height) {
 
 // A thing without its background: premultiplied colours, and how much of a background shows.
 struct CutOut {
-  Image colours;  // over black
-  Image shows;    // over white less over black
+  io::Image colours;  // over black
+  io::Image shows;    // over white less over black
 };
 
 absl::StatusOr<CutOut> ReadCutOut(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const Image black, ReadImage(path, Alpha::kOverBlack));
-  LOUPE_ASSIGN_OR_RETURN(Image shows, ReadImage(path, Alpha::kOverWhite));
+  LOUPE_ASSIGN_OR_RETURN(const io::Image black, io::ReadImage(path, io::Alpha::kOverBlack));
+  LOUPE_ASSIGN_OR_RETURN(io::Image shows, io::ReadImage(path, io::Alpha::kOverWhite));
   for (size_t i = 0; i < shows.rgb.size(); ++i) shows.rgb[i] = static_cast<uint8_t>(shows.rgb[i] - black.rgb[i]);
   int left = shows.width, right = -1, top = shows.height, bottom = -1;
   for (int y = 0; y < shows.height; ++y) {
@@ -74,7 +75,7 @@ absl::StatusOr<CutOut> ReadCutOut(const std::string& path) {
   return CutOut{Crop(black, left, top, width, height), Crop(shows, left, top, width, height)};
 }
 
-void Mirror(Image& image) {
+void Mirror(io::Image& image) {
   const auto width = static_cast<size_t>(image.width);
   for (size_t y = 0; y < static_cast<size_t>(image.height); ++y) {
     for (size_t x = 0; x < width / 2; ++x) {
@@ -87,11 +88,12 @@ void Mirror(Image& image) {
 
 // `share` of the canvas along its longer side, somewhere in it (in the middle without `random`), mirrored half the
 // time.
-void Paste(const CutOut& thing, double share, Random* random, Image& canvas) {
+void Paste(const CutOut& thing, double share, Random* random, io::Image& canvas) {
   const double scale = share * canvas.width / std::max(thing.colours.width, thing.colours.height);
   const int width = std::clamp(static_cast<int>(std::lround(thing.colours.width * scale)), 1, canvas.width);
   const int height = std::clamp(static_cast<int>(std::lround(thing.colours.height * scale)), 1, canvas.height);
-  Image colours = ResizeLanczos(thing.colours, width, height), shows = ResizeLanczos(thing.shows, width, height);
+  io::Image colours = io::ResizeLanczos(thing.colours, width, height),
+            shows = io::ResizeLanczos(thing.shows, width, height);
   int left = (canvas.width - width) / 2, top = (canvas.height - height) / 2;
   if (random != nullptr) {
     left = static_cast<int>(Between(0, canvas.width - width + 1, *random));
@@ -109,8 +111,8 @@ void Paste(const CutOut& thing, double share, Random* random, Image& canvas) {
 }
 
 // Lighter above, darker below.
-Image PlainGround(const Colour& colour, int side) {
-  Image image{side, side, {}};
+io::Image PlainGround(const Colour& colour, int side) {
+  io::Image image{side, side, {}};
   for (int y = 0; y < side; ++y) {
     const double light = 1.12 - 0.24 * y / side;
     for (int x = 0; x < side; ++x) {
@@ -121,12 +123,12 @@ Image PlainGround(const Colour& colour, int side) {
 }
 
 // A square of a photographed ground, of 35 to 100 % of its height.
-Image GroundSquare(const Image& ground, int side, Random& random) {
+io::Image GroundSquare(const io::Image& ground, int side, Random& random) {
   const int most = std::min(ground.width, ground.height);
   const int size = static_cast<int>(most * Between(0.35, 1.0, random));
   const int left = static_cast<int>(Between(0, ground.width - size + 1, random));
   const int top = static_cast<int>(Between(0, ground.height - size + 1, random));
-  return ResizeBicubic(Crop(ground, left, top, size, size), side, side);
+  return io::ResizeBicubic(Crop(ground, left, top, size, size), side, side);
 }
 
 std::string Slug(const std::string& text) {
@@ -147,13 +149,13 @@ class Renderer {
           fmt::format("{}: the folder cannot be made ({})", options_.out_folder, error.message()));
     }
     for (const auto& ground : options_.sources.grounds) {
-      auto image = ReadImage(ground.file);
+      auto image = io::ReadImage(ground.file);
       if (absl::IsNotFound(image.status())) {
         return absl::NotFoundError(
             fmt::format("{}: there is no such picture; install the Debian package mate-backgrounds", ground.file));
       }
       LOUPE_RETURN_IF_ERROR(image.status());
-      grounds_.push_back(ResizeShorterSide(*image, 512, ResizeBicubic));
+      grounds_.push_back(io::ResizeShorterSide(*image, 512, io::ResizeBicubic));
     }
     return absl::OkStatus();
   }
@@ -162,7 +164,7 @@ class Renderer {
     LOUPE_ASSIGN_OR_RETURN(const CutOut thing, ReadCutOut(options_.sources.stamps + "/" + stamp.path));
     for (int variation = 0; variation < options_.variations; ++variation) {
       Random random(DeriveSeed(0, variation, "photographs/" + stamp.path));
-      Image canvas{options_.side, options_.side, {}};
+      io::Image canvas{options_.side, options_.side, {}};
       canvas.rgb.assign(size_t{3} * static_cast<size_t>(options_.side) * static_cast<size_t>(options_.side), 255);
       std::string setting;
       if (variation % 2 == 1 && !trained_.empty()) {
@@ -207,10 +209,10 @@ class Renderer {
   int64_t count() const { return count_; }
 
  private:
-  absl::Status Write(const Image& image, const std::string& stem, const std::string& name, const std::string& setting,
-                     const std::string& hold) {
+  absl::Status Write(const io::Image& image, const std::string& stem, const std::string& name,
+                     const std::string& setting, const std::string& hold) {
     const std::string file = stem + ".png";
-    LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(options_.out_folder + "/" + file, EncodePng(image)));
+    LOUPE_RETURN_IF_ERROR(WriteFileIfChanged(options_.out_folder + "/" + file, io::EncodePng(image)));
     const std::string text = "a photo of " + name + (setting.empty() ? "" : " " + setting);
     metadata_ += nlohmann::json({{"file_name", file},
                                  {"text", text},
@@ -227,7 +229,7 @@ class Renderer {
   }
 
   const RenderPhotographsOptions& options_;
-  std::vector<Image> grounds_;
+  std::vector<io::Image> grounds_;
   std::vector<size_t> trained_;  // of grounds_
   std::string metadata_;
   int64_t count_ = 0;
@@ -250,7 +252,7 @@ std::string HoldOf(const PhotographSources& sources, const std::string& path) {
 }  // namespace
 
 absl::StatusOr<PhotographSources> PhotographSources::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  LOUPE_ASSIGN_OR_RETURN(const nlohmann::json json, io::ReadJsonFile(path));
   PhotographSources sources;
   try {
     sources.stamps = json.at("stamps").get<std::string>();
@@ -336,4 +338,4 @@ absl::StatusOr<int64_t> RenderPhotographs(const RenderPhotographsOptions& option
   return renderer.count();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

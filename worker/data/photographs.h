@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 
 // configs/bases/photographs.json: which stamps are photographs, which of them no base is trained on, and what they
 // stand on.
@@ -60,4 +60,4 @@ struct RenderPhotographsOptions {
 // there is no such one.
 absl::StatusOr<int64_t> RenderPhotographs(const RenderPhotographsOptions& options);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -4,7 +4,7 @@
 #include <numbers>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::diffusion {
 namespace {
 
 // One entry per row, shaped to multiply `like`.
@@ -62,4 +62,4 @@ torch::Tensor LearnedVariance::BoundTerms(const torch::Tensor& x0, const torch::
   return nats.flatten(1).mean(1) / std::numbers::ln2;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::diffusion

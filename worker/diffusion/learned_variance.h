@@ -12,7 +12,7 @@
 
 #include "worker/diffusion/noise_schedule.h"
 
-namespace loupe::worker {
+namespace loupe::worker::diffusion {
 
 // Immutable and thread-safe.
 class LearnedVariance {
@@ -36,4 +36,4 @@ class LearnedVariance {
   torch::Tensor x0_factor_, xt_factor_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::diffusion

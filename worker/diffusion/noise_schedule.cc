@@ -7,7 +7,7 @@
 #include <numbers>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::diffusion {
 namespace {
 
 // β_t = 1 − f(t + 1)/f(t), at most 0.999, f(t) = cos²((t/T + 0.008)/1.008 · π/2) (Nichol & Dhariwal 2021, arXiv
@@ -103,4 +103,4 @@ torch::Tensor NoiseSchedule::SignalToNoise(const torch::Tensor& timesteps) const
   return alpha / (1.0 - alpha);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::diffusion

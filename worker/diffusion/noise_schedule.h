@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::diffusion {
 
 enum class BetaSchedule { kLinear, kScaledLinear, kSquaredCosine };  // β, or √β, rises evenly; or √ᾱ falls as a cosine
 enum class PredictionType { kEpsilon, kVPrediction };  // what the network's output means: ε, or v = √ᾱ ε − √(1−ᾱ) x_0
@@ -85,4 +85,4 @@ class NoiseSchedule {
   torch::Tensor alphas_cumprod_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::diffusion

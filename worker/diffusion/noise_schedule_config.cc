@@ -7,7 +7,7 @@
 #include "worker/diffusion/noise_schedule.h"
 #include "worker/io/json_config.h"
 
-namespace loupe::worker {
+namespace loupe::worker::diffusion {
 namespace {
 
 // diffusers' samplers of one and the same thing: a network trained in discrete time on βs. Which of them a file names
@@ -32,7 +32,7 @@ constexpr std::string_view kClasses[] = {"DDIMScheduler",
 
 constexpr int64_t kMostTimesteps = 100'000;
 
-void CheckClass(JsonConfig& json) {
+void CheckClass(io::JsonConfig& json) {
   const std::string name = json.String("_class_name", std::string(kClasses[0]));
   if (std::find(std::begin(kClasses), std::end(kClasses), name) != std::end(kClasses)) return;
   std::string known;
@@ -42,7 +42,7 @@ void CheckClass(JsonConfig& json) {
 
 // What diffusers' DDIMScheduler and DPMSolverMultistepScheduler take from the file, when they are made from it
 // (from_config), and the samplers here know in one form only.
-void RefuseOtherSampling(JsonConfig& json) {
+void RefuseOtherSampling(io::JsonConfig& json) {
   for (const char* key : {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
                           "use_flow_sigmas", "use_dynamic_shifting", "thresholding", "clip_sample"}) {
     json.MustBe(key, {false});
@@ -68,7 +68,7 @@ void RefuseOtherSampling(JsonConfig& json) {
 }
 
 // Of the keys that say the βs, those that count: trained_betas alone, or beta_schedule and what it asks for.
-void ReadBetas(JsonConfig& json, NoiseScheduleConfig& config) {
+void ReadBetas(io::JsonConfig& json, NoiseScheduleConfig& config) {
   json.Ignore({"beta_schedule", "beta_start", "beta_end"});
   if (json.Has("trained_betas")) {
     config.trained_betas = json.Numbers("trained_betas");
@@ -98,7 +98,7 @@ void ReadBetas(JsonConfig& json, NoiseScheduleConfig& config) {
 }  // namespace
 
 absl::StatusOr<NoiseScheduleConfig> NoiseScheduleConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   CheckClass(json);
   NoiseScheduleConfig config;
   config.num_train_timesteps = json.Int("num_train_timesteps", 1000);
@@ -134,4 +134,4 @@ absl::StatusOr<NoiseScheduleConfig> NoiseScheduleConfig::Read(const std::string&
   return config;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::diffusion

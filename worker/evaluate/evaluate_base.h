@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 
 struct EvaluationRequest {
   std::string base;
@@ -67,4 +67,4 @@ struct Evaluation {
 // NOT_FOUND says what does not fit, of base, networks, list, pictures or counts; other errors as WritePng's.
 absl::StatusOr<Evaluation> EvaluateBase(const EvaluationRequest& request);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -7,7 +7,7 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 namespace {
 
 // In this order, whatever the prefix; psnr and clip_t, of no single network's set, come last.
@@ -108,4 +108,4 @@ std::string EvaluationJson(const Evaluation& evaluation) {
   return json.dump(2) + "\n";
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -5,7 +5,7 @@
 
 #include "worker/evaluate/evaluate_base.h"
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 
 // A table in Markdown, a score to a row and a set of pictures to a column, as a model card has it; notes below.
 std::string EvaluationMarkdown(const Evaluation& evaluation);
@@ -13,4 +13,4 @@ std::string EvaluationMarkdown(const Evaluation& evaluation);
 // docs/formats.md has its keys. Numbers in full.
 std::string EvaluationJson(const Evaluation& evaluation);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -2,7 +2,7 @@
 
 #include <torch/utils.h>
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 
 void LayerDiversity::Add(const std::vector<torch::Tensor>& layers) {
   torch::NoGradGuard no_grad;
@@ -35,4 +35,4 @@ double LayerDiversity::Value() const {
   return total / (n * (n - 1) * static_cast<double>(sums_.size()));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 
 // The mean of d over all pairs of different pictures. Pictures come in parts; none is kept: a pair's sum is
 //   Σ_{i≠j} |u_i − u_j|² = 2·(n Σ_i |u_i|² − |Σ_i u_i|²).
@@ -32,4 +32,4 @@ class LayerDiversity {
   std::vector<double> squares_;      // per layer Σ |u|²
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -11,7 +11,7 @@
 #include "worker/base/model_store.h"
 #include "worker/evaluate/evaluate_base.h"
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 
 struct PictureNetwork {
   std::string name;         // "clip"
@@ -22,15 +22,15 @@ struct PictureNetwork {
   std::string frechet;
   // [N, d] of all pictures; and per layer [N, positions, channels] of a few, undefined where a network has none to
   // tell.
-  std::function<torch::Tensor(const std::vector<Image>&)> embed;
-  std::function<std::vector<torch::Tensor>(const std::vector<Image>&)> layers;
+  std::function<torch::Tensor(const std::vector<io::Image>&)> embed;
+  std::function<std::vector<torch::Tensor>(const std::vector<io::Image>&)> layers;
 
-  analysis::FeatureMatrix Embed(const std::vector<Image>& images) const;
+  analysis::metrics::FeatureMatrix Embed(const std::vector<io::Image>& images) const;
   // LayerDiversity of them; two pictures at least, and a network with layers.
-  double Diversity(const std::vector<Image>& images) const;
+  double Diversity(const std::vector<io::Image>& images) const;
 };
 
 // Those that the request names, the scorer first. They stay in `models`. Throws UserError as ModelStore.
-std::vector<PictureNetwork> OpenPictureNetworks(const EvaluationRequest& request, ModelStore& models);
+std::vector<PictureNetwork> OpenPictureNetworks(const EvaluationRequest& request, base::ModelStore& models);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -14,16 +14,17 @@
 #include "worker/runtime/user_error.h"
 #include "worker/sampling/picture_sampler.h"
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 namespace {
 
-using analysis::FeatureMatrix;
+using analysis::metrics::FeatureMatrix;
 
 constexpr int64_t kNeighbourhood = 3;
 constexpr size_t kSheetRow = 10, kSheetRows = 3;
 
-FeatureMatrix RowsAt(const FeatureMatrix& from, const std::vector<int64_t>& rows) {
-  FeatureMatrix taken{static_cast<int64_t>(rows.size()), from.cols, {}};
+analysis::metrics::FeatureMatrix RowsAt(const analysis::metrics::FeatureMatrix& from,
+                                        const std::vector<int64_t>& rows) {
+  analysis::metrics::FeatureMatrix taken{static_cast<int64_t>(rows.size()), from.cols, {}};
   for (const int64_t row : rows) {
     const auto values = from.Row(row);
     taken.values.insert(taken.values.end(), values.begin(), values.end());
@@ -34,7 +35,8 @@ FeatureMatrix RowsAt(const FeatureMatrix& from, const std::vector<int64_t>& rows
 PictureSet PicturesAt(const PictureSet& from, const std::vector<int64_t>& rows) {
   PictureSet taken{from.name, {}, {}};
   for (const int64_t row : rows) taken.images.push_back(from.images[static_cast<size_t>(row)]);
-  for (const FeatureMatrix& features : from.features) taken.features.push_back(RowsAt(features, rows));
+  for (const analysis::metrics::FeatureMatrix& features : from.features)
+    taken.features.push_back(RowsAt(features, rows));
   return taken;
 }
 
@@ -43,27 +45,30 @@ void AddNote(const std::string& note, std::vector<std::string>& notes) {
 }
 
 // From the reference, which shares no picture with the set.
-absl::Status AddDistances(const FeatureMatrix& features, const FeatureMatrix& reference, const PictureNetwork& network,
+absl::Status AddDistances(const analysis::metrics::FeatureMatrix& features,
+                          const analysis::metrics::FeatureMatrix& reference, const PictureNetwork& network,
                           std::map<std::string, double>& values, std::vector<std::string>& notes) {
   if (features.rows < 2) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(features, reference));
-  LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(features, reference));
+  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::metrics::ComputeFrechetDistance(features, reference));
+  LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::metrics::ComputeKernelDistance(features, reference));
   values[network.frechet] = frechet.value;
   values[network.prefix + "kid"] = kernel.mean;
-  LOUPE_ASSIGN_OR_RETURN(values[network.prefix + "cmmd"], analysis::ComputeCmmd(features, reference));
+  LOUPE_ASSIGN_OR_RETURN(values[network.prefix + "cmmd"], analysis::metrics::ComputeCmmd(features, reference));
   if (frechet.few_samples) AddNote(fmt::format("{}: {}", network.frechet, frechet.warning), notes);
   if (features.rows > kNeighbourhood) {
-    LOUPE_ASSIGN_OR_RETURN(const auto coverage, analysis::ComputePrecisionRecall(features, reference, kNeighbourhood));
+    LOUPE_ASSIGN_OR_RETURN(const auto coverage,
+                           analysis::metrics::ComputePrecisionRecall(features, reference, kNeighbourhood));
     values[network.prefix + "precision"] = coverage.precision;
     values[network.prefix + "recall"] = coverage.recall;
   }
   return absl::OkStatus();
 }
 
-absl::Status AddNearest(const FeatureMatrix& features, const TrainingFeatures& training, const PictureNetwork& network,
-                        std::map<std::string, double>& values, std::vector<std::string>& notes) {
-  LOUPE_ASSIGN_OR_RETURN(const auto nearest, analysis::NearestRows(features, training.training));
-  LOUPE_ASSIGN_OR_RETURN(const auto found, analysis::CompareNearest(nearest, training.expected));
+absl::Status AddNearest(const analysis::metrics::FeatureMatrix& features, const TrainingFeatures& training,
+                        const PictureNetwork& network, std::map<std::string, double>& values,
+                        std::vector<std::string>& notes) {
+  LOUPE_ASSIGN_OR_RETURN(const auto nearest, analysis::metrics::NearestRows(features, training.training));
+  LOUPE_ASSIGN_OR_RETURN(const auto found, analysis::metrics::CompareNearest(nearest, training.expected));
   const std::string name = network.prefix + "nearest_distance";
   values[name] = found.generated;
   values[name + "_expected"] = found.expected;
@@ -74,7 +79,7 @@ absl::Status AddNearest(const FeatureMatrix& features, const TrainingFeatures& t
   return absl::OkStatus();
 }
 
-double Psnr(const std::vector<Image>& a, const std::vector<Image>& b) {
+double Psnr(const std::vector<io::Image>& a, const std::vector<io::Image>& b) {
   double sum_sq = 0, values = 0;
   for (size_t i = 0; i < a.size(); ++i) {
     for (size_t j = 0; j < a[i].rgb.size(); ++j) {
@@ -119,45 +124,47 @@ absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const st
     const bool own_pictures = set != &section.real && (set == &section.autoencoder || section.own_pictures);
     for (size_t i = 0; i < networks.size(); ++i) {
       const PictureNetwork& network = networks[i];
-      const FeatureMatrix& features = set->features[i];
+      const analysis::metrics::FeatureMatrix& features = set->features[i];
       // Inception's scores, as published, have none.
       if (own_pictures && !network.prefix.empty()) {
         LOUPE_ASSIGN_OR_RETURN(scores.values[network.prefix + "i"],
-                               analysis::MeanMatchedCosine(features, section.real.features[i]));
+                               analysis::metrics::MeanMatchedCosine(features, section.real.features[i]));
       }
       LOUPE_RETURN_IF_ERROR(AddDistances(features, section.reference.features[i], network, scores.values, notes));
       LOUPE_RETURN_IF_ERROR(AddNearest(features, training[i], network, scores.values, notes));
       if (features.rows < 2) continue;
-      LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(features));
+      LOUPE_ASSIGN_OR_RETURN(const double within, analysis::metrics::MeanCosineWithin(features));
       scores.values[network.prefix + "diversity"] = 1 - within;
       if (network.layers) scores.values[network.prefix + "layer_diversity"] = network.Diversity(set->images);
     }
-    LOUPE_ASSIGN_OR_RETURN(scores.values["clip_t"], analysis::MeanMatchedCosine(set->features.front(), section.texts));
+    LOUPE_ASSIGN_OR_RETURN(scores.values["clip_t"],
+                           analysis::metrics::MeanMatchedCosine(set->features.front(), section.texts));
     if (set == &section.autoencoder) scores.values["psnr"] = Psnr(set->images, section.real.images);
     measured.sets.push_back(std::move(scores));
   }
   return measured;
 }
 
-Image SectionSheet(const Section& section, const TrainingFeatures& training,
-                   const std::vector<Image>& training_pictures) {
+io::Image SectionSheet(const Section& section, const TrainingFeatures& training,
+                       const std::vector<io::Image>& training_pictures) {
   const auto places = EvenlyOf(section.count(), static_cast<int64_t>(kSheetRow * kSheetRows));
-  const auto nearest = ValueOrThrow(analysis::NearestRows(section.base.features.front(), training.training));
-  std::vector<Image> grid;
+  const auto nearest =
+      runtime::ValueOrThrow(analysis::metrics::NearestRows(section.base.features.front(), training.training));
+  std::vector<io::Image> grid;
   for (size_t first = 0; first < places.size(); first += kSheetRow) {
     const size_t end = std::min(places.size(), first + kSheetRow);
     const auto add_row = [&](const auto& picture_at) {
       for (size_t i = first; i < end; ++i) grid.push_back(picture_at(static_cast<size_t>(places[i])));
       // The last row may be short: white fills it, so that the rows stay under each other.
-      const Image& last = grid.back();
-      Image white{last.width, last.height, std::vector<uint8_t>(last.rgb.size(), 255)};
+      const io::Image& last = grid.back();
+      io::Image white{last.width, last.height, std::vector<uint8_t>(last.rgb.size(), 255)};
       while (grid.size() % kSheetRow != 0 && places.size() > kSheetRow) grid.push_back(white);
     };
     add_row([&](size_t i) { return section.real.images[i]; });
     add_row([&](size_t i) { return section.base.images[i]; });
     add_row([&](size_t i) { return training_pictures[static_cast<size_t>(nearest[i].row)]; });
   }
-  return MakeGrid(grid, static_cast<int>(std::min(places.size(), kSheetRow)));
+  return sampling::MakeGrid(grid, static_cast<int>(std::min(places.size(), kSheetRow)));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -10,29 +10,29 @@
 #include "worker/evaluate/evaluate_base.h"
 #include "worker/evaluate/picture_networks.h"
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 
 // Of one network, over all pictures that a base was trained on.
 struct TrainingFeatures {
-  analysis::FeatureMatrix training;
+  analysis::metrics::FeatureMatrix training;
   // Distances that pictures have from the nearest training picture though they are no copies.
-  std::vector<analysis::NearestRow> expected;
+  std::vector<analysis::metrics::NearestRow> expected;
 };
 
 // One set of pictures and, beside PictureNetwork's, its features, a row to a picture.
 struct PictureSet {
   std::string name;
-  std::vector<Image> images;
-  std::vector<analysis::FeatureMatrix> features;
+  std::vector<io::Image> images;
+  std::vector<analysis::metrics::FeatureMatrix> features;
 };
 
 struct Section {
   std::string name;
-  PictureSet real, autoencoder, base;  // in the order of the captions
-  PictureSet reference;                // as many other real pictures
-  std::vector<std::string> captions;   // what each picture is asked for, in words
-  analysis::FeatureMatrix texts;       // of them, by the scorer's text tower
-  bool own_pictures = true;            // whether a caption means its picture, and not a class of them
+  PictureSet real, autoencoder, base;      // in the order of the captions
+  PictureSet reference;                    // as many other real pictures
+  std::vector<std::string> captions;       // what each picture is asked for, in words
+  analysis::metrics::FeatureMatrix texts;  // of them, by the scorer's text tower
+  bool own_pictures = true;                // whether a caption means its picture, and not a class of them
 
   int64_t count() const { return static_cast<int64_t>(real.images.size()); }
   // So many of its pictures, evenly.
@@ -49,7 +49,7 @@ absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const st
 
 // Real pictures, what the base made of their captions, and the training picture nearest to that by the first network:
 // up to 30 of them, ten to a row.
-Image SectionSheet(const Section& section, const TrainingFeatures& training,
-                   const std::vector<Image>& training_pictures);
+io::Image SectionSheet(const Section& section, const TrainingFeatures& training,
+                       const std::vector<io::Image>& training_pictures);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -4,27 +4,28 @@
 #include "worker/runtime/device.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
-TuningSites SitesOf(BaseModel& base) {
-  return SitesIn(base.denoiser->network(), &base.conditioner->network(), base.conditioner->prompts());
+nn::TuningSites SitesOf(base::BaseModel& base) {
+  return nn::SitesIn(base.denoiser->network(), &base.conditioner->network(), base.conditioner->prompts());
 }
 
-AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device) {
-  const TuningSites sites = SitesOf(base.model);
+AttachedAdapter AttachAdapterFile(const std::string& path, base::LoadedModel<base::BaseModel>& base,
+                                  torch::Device device) {
+  const nn::TuningSites sites = SitesOf(base.model);
   AttachedAdapter attached;
-  attached.file = ValueOrThrow(ReadTunedFile(path, sites));
+  attached.file = runtime::ValueOrThrow(methods::ReadTunedFile(path, sites));
   if (attached.file.adapter.has_value() && attached.file.adapter->base_sha256 != base.sha256) {
     spdlog::warn("{} was trained on another base than {}", path, base.model.folder);
   }
-  attached.method = MakeMethodOf(attached.file, "", sites, SlotRange{}, device);
+  attached.method = methods::MakeMethodOf(attached.file, "", sites, nn::SlotRange{}, device);
   return attached;
 }
 
 OpenedBase::OpenedBase(const std::string& folder, const std::string& adapter_path, const std::string& device,
                        int threads)
-    : models(ValueOrThrow(PrepareDevice(device, threads))), base(models.Base(folder)) {
+    : models(runtime::ValueOrThrow(runtime::PrepareDevice(device, threads))), base(models.Base(folder)) {
   if (!adapter_path.empty()) adapter = AttachAdapterFile(adapter_path, base, models.device());
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -9,20 +9,21 @@
 #include "worker/methods/tuned_file.h"
 #include "worker/nn/tuning_sites.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // All places of a base where methods can act.
-TuningSites SitesOf(BaseModel& base);
+nn::TuningSites SitesOf(base::BaseModel& base);
 
 struct AttachedAdapter {
-  TunedFile file;
-  std::unique_ptr<Method> method;  // attached to the base, which must outlive it
+  methods::TunedFile file;
+  std::unique_ptr<methods::Method> method;  // attached to the base, which must outlive it
 };
 
 // Reads and attaches a trial's adapter file, or another program's LoRA, embedding or hypernetwork (tuned_file.h). A
 // warning is logged when a trial's was trained on another base. Throws UserError or c10::Error naming what does not
 // fit.
-AttachedAdapter AttachAdapterFile(const std::string& path, LoadedModel<BaseModel>& base, torch::Device device);
+AttachedAdapter AttachAdapterFile(const std::string& path, base::LoadedModel<base::BaseModel>& base,
+                                  torch::Device device);
 
 // A base loaded for one command, with the adapter on it that the command names, if any.
 struct OpenedBase {
@@ -30,9 +31,9 @@ struct OpenedBase {
   // AttachAdapterFile does.
   OpenedBase(const std::string& folder, const std::string& adapter_path, const std::string& device, int threads);
 
-  ModelStore models;
-  LoadedModel<BaseModel>& base;  // in `models`
-  AttachedAdapter adapter;       // its method is null without one
+  base::ModelStore models;
+  base::LoadedModel<base::BaseModel>& base;  // in `models`
+  AttachedAdapter adapter;                   // its method is null without one
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

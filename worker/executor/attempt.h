@@ -11,13 +11,13 @@
 #include "absl/status/status.h"
 #include "common/settings/settings.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // What to run: one attempt of one trial.
 struct AttemptSpec {
   std::string trial;  // resource name
   int64_t epoch = 0;
-  Settings settings;
+  settings::Settings settings;
   uint64_t sweep_seed = 0;
   int64_t replicate = 0;
   // Factor's short name -> level; goes into the metadata of what the attempt writes.
@@ -80,7 +80,7 @@ class AttemptObserver {
 // What an executor can run: the coordinator offers it no trial that needs more.
 struct WorkerAbilities {
   // Of the table of settings: this program's own.
-  int32_t settings_version = kSettingsVersion;
+  int32_t settings_version = settings::kSettingsVersion;
   // Values of method.kind and of task.kind.
   std::vector<std::string> methods = {"adapter"};
   std::vector<std::string> tasks = {"dreambooth", "finetune"};
@@ -155,4 +155,4 @@ class Executor {
   virtual WorkerAbilities Abilities() const { return {}; }
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

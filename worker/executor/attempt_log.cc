@@ -6,7 +6,7 @@
 #include "spdlog/sinks/sink.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 thread_local AttemptObserver* current = nullptr;
@@ -38,4 +38,4 @@ AttemptLogScope::~AttemptLogScope() { current = before_; }
 
 void TellAttemptsWhatIsLogged() { spdlog::default_logger()->sinks().push_back(std::make_shared<AttemptSink>()); }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

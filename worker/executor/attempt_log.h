@@ -7,7 +7,7 @@
 
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // From its making to its end, lines that this thread logs (spdlog's default logger, at the level that it has, info and
 // above) are told to `observer`. One may be opened within another, of the same thread. `observer` may be null:
@@ -26,4 +26,4 @@ class AttemptLogScope {
 // Makes the default logger do so. Once in a process, after the logger has been set up and before other threads log.
 void TellAttemptsWhatIsLogged();
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -22,7 +22,7 @@
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // A folder that is filled beside its place and then put there.
@@ -94,7 +94,7 @@ class MergedNetwork {
   absl::Status Check(Weights& weights) const {
     for (auto& [name, value] : weights) {
       if (request_.half) value = value.to(torch::kFloat16);
-      if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+      if (const std::string found = runtime::DescribeNotFinite(value); !found.empty()) {
         return absl::InvalidArgumentError(fmt::format("{}: folded into '{}': {}{}", request_.adapter, name, found,
                                                       request_.half ? "; export without --half" : ""));
       }
@@ -114,15 +114,15 @@ class MergedNetwork {
     for (const auto& path : former) std::filesystem::remove(path, error);
     Weights named;
     for (const auto& [name, value] : weights) named[prefix + name] = value;
-    return WriteSafetensors(fmt::format("{}/{}.safetensors", folder, stem_), ToArrays(named).views,
-                            {{"format", "pt"}, {"loupe.folded_adapter_base_sha256", base_sha256}});
+    return io::WriteSafetensors(fmt::format("{}/{}.safetensors", folder, stem_), models::ToArrays(named).views,
+                                {{"format", "pt"}, {"loupe.folded_adapter_base_sha256", base_sha256}});
   }
 
  private:
   // A text encoder's names have "text_model." in front of ours, but for files of newer versions of transformers.
   absl::StatusOr<std::string> PrefixInFile(const std::string& folder) const {
     if (part_ != "text_encoder") return std::string();
-    LOUPE_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder, stem_));
+    LOUPE_ASSIGN_OR_RETURN(const io::WeightFiles files, io::WeightFiles::Open(folder, stem_));
     const std::string prefix = "text_model.";
     for (const auto& [name, array] : files.arrays()) {
       if (name.starts_with(prefix)) return prefix;
@@ -135,26 +135,27 @@ class MergedNetwork {
   const std::string part_, stem_;
 };
 
-absl::Status WriteMerged(const ExportRequest& request, const AttachedAdapter& adapter, BaseModel& base,
+absl::Status WriteMerged(const ExportRequest& request, const AttachedAdapter& adapter, base::BaseModel& base,
                          NewFolder& folder) {
-  if (base.kind == BaseKind::kDiT && base.dit->config().published) {
+  if (base.kind == io::BaseKind::kDiT && base.dit->config().published) {
     return absl::InvalidArgumentError(fmt::format(
         "{}: its weights are named as in DiT's published files, and merged ones would be written by diffusers' names, "
         "whose sinusoids of the time differ; export it as a bundle",
         request.base));
   }
   const std::string base_sha256 = adapter.file.adapter.has_value() ? adapter.file.adapter->base_sha256 : "";
-  const BaseWeights before{WeightsOf(base.denoiser->network()), WeightsOf(base.conditioner->network())};
-  BaseWeights weights = before;
+  const methods::BaseWeights before{WeightsOf(base.denoiser->network()), WeightsOf(base.conditioner->network())};
+  methods::BaseWeights weights = before;
   if (absl::Status status = adapter.method->Merge(0, weights); !status.ok()) return Annotate(status, request.adapter);
-  const MergedNetwork unet(request, folder, std::string(DenoiserFolder(base.kind)), "diffusion_pytorch_model");
+  const MergedNetwork unet(request, folder, std::string(io::DenoiserFolder(base.kind)), "diffusion_pytorch_model");
   const MergedNetwork text(request, folder, "text_encoder", "model");
   const bool tunes_text = !SameArrays(before.conditioner, weights.conditioner);
   LOUPE_RETURN_IF_ERROR(unet.Check(weights.denoiser));
   if (tunes_text) LOUPE_RETURN_IF_ERROR(text.Check(weights.conditioner));
   LOUPE_RETURN_IF_ERROR(folder.CopyFrom(request.base));
-  const Weights in_file =
-      base.kind == BaseKind::kDiT ? AsDiffusersFile(weights.denoiser, base.dit->config()) : weights.denoiser;
+  const Weights in_file = base.kind == io::BaseKind::kDiT
+                              ? models::AsDiffusersFile(weights.denoiser, base.dit->config())
+                              : weights.denoiser;
   LOUPE_RETURN_IF_ERROR(unet.Write(in_file, base_sha256));
   return tunes_text ? text.Write(weights.conditioner, base_sha256) : absl::OkStatus();
 }
@@ -167,10 +168,10 @@ absl::Status WriteBundle(const ExportRequest& request, NewFolder& folder) {
   return absl::InternalError(fmt::format("{}: cannot be copied ({})", request.adapter, error.message()));
 }
 
-absl::Status CheckLayout(const ExportRequest& request, const MethodTraits& traits) {
+absl::Status CheckLayout(const ExportRequest& request, const methods::MethodTraits& traits) {
   if (traits.Writes(request.layout)) return absl::OkStatus();
   std::string has, asked;
-  for (const ExportLayoutName& known : kExportLayouts) {
+  for (const methods::ExportLayoutName& known : methods::kExportLayouts) {
     if (known.layout == request.layout) asked = known.name;
     if (traits.Writes(known.layout)) has += fmt::format("{}{}", has.empty() ? "" : ", ", known.name);
   }
@@ -178,30 +179,33 @@ absl::Status CheckLayout(const ExportRequest& request, const MethodTraits& trait
                                                 request.adapter, traits.name, asked, has));
 }
 
-absl::Status Write(const ExportRequest& request, const AttachedAdapter& adapter, BaseModel& base, NewFolder& folder) {
+absl::Status Write(const ExportRequest& request, const AttachedAdapter& adapter, base::BaseModel& base,
+                   NewFolder& folder) {
   switch (request.layout) {
-    case ExportLayout::kMerged:
+    case methods::ExportLayout::kMerged:
       return WriteMerged(request, adapter, base, folder);
-    case ExportLayout::kBundle:
+    case methods::ExportLayout::kBundle:
       return WriteBundle(request, folder);
-    case ExportLayout::kModules:
-      if (base.kind != BaseKind::kUNet) {
-        return absl::InvalidArgumentError(fmt::format(
-            "{}: the paper's module files are of a UNet, and the base is a {}", request.base, BaseKindName(base.kind)));
+    case methods::ExportLayout::kModules:
+      if (base.kind != io::BaseKind::kUNet) {
+        return absl::InvalidArgumentError(
+            fmt::format("{}: the paper's module files are of a UNet, and the base is a {}", request.base,
+                        io::BaseKindName(base.kind)));
       }
-      return WriteModuleFiles(folder.partial(), *adapter.file.adapter, base.unet->config().levels.front().resnets);
-    case ExportLayout::kDiffusers:
-    case ExportLayout::kPeft:
-    case ExportLayout::kKohya:
-    case ExportLayout::kA1111:
-      return WriteTunedFile(adapter.file, request.layout, folder.partial());
+      return methods::files::WriteModuleFiles(folder.partial(), *adapter.file.adapter,
+                                              base.unet->config().levels.front().resnets);
+    case methods::ExportLayout::kDiffusers:
+    case methods::ExportLayout::kPeft:
+    case methods::ExportLayout::kKohya:
+    case methods::ExportLayout::kA1111:
+      return methods::WriteTunedFile(adapter.file, request.layout, folder.partial());
   }
   return absl::InternalError("a layout without a writer");
 }
 
 absl::Status Export(const ExportRequest& request) {
-  ModelStore models(torch::kCPU);
-  LoadedModel<BaseModel>& base = models.Base(request.base);
+  base::ModelStore models(torch::kCPU);
+  base::LoadedModel<base::BaseModel>& base = models.Base(request.base);
   // Attached once, so that an adapter of another base is refused here and not by its later reader.
   const AttachedAdapter adapter = AttachAdapterFile(request.adapter, base, torch::kCPU);
   LOUPE_RETURN_IF_ERROR(CheckLayout(request, *adapter.file.traits));
@@ -212,17 +216,17 @@ absl::Status Export(const ExportRequest& request) {
 }
 
 absl::Status Convert(const ConvertRequest& request) {
-  LOUPE_ASSIGN_OR_RETURN(const TunedFileKind kind, RecogniseTunedFile(request.file));
-  ModelStore models(torch::kCPU);
-  TuningSites sites;
+  LOUPE_ASSIGN_OR_RETURN(const methods::TunedFileKind kind, methods::RecogniseTunedFile(request.file));
+  base::ModelStore models(torch::kCPU);
+  nn::TuningSites sites;
   if (!request.base.empty()) {
     sites = SitesOf(models.Base(request.base).model);
-  } else if (kind == TunedFileKind::kLora || kind == TunedFileKind::kLycoris) {
+  } else if (kind == methods::TunedFileKind::kLora || kind == methods::TunedFileKind::kLycoris) {
     return absl::InvalidArgumentError(
         fmt::format("{}: programs name a LoRA's layers differently: give --base, the folder of the base that it is for",
                     request.file));
   }
-  LOUPE_ASSIGN_OR_RETURN(TunedFile file, ReadTunedFile(request.file, sites));
+  LOUPE_ASSIGN_OR_RETURN(methods::TunedFile file, methods::ReadTunedFile(request.file, sites));
   if (!request.name.empty()) {
     if (file.embedding.has_value()) {
       file.embedding->token = request.name;
@@ -235,7 +239,7 @@ absl::Status Convert(const ConvertRequest& request) {
   }
   NewFolder folder(request.out);
   LOUPE_RETURN_IF_ERROR(folder.Begin());
-  LOUPE_RETURN_IF_ERROR(WriteTunedFile(file, request.layout, folder.partial()));
+  LOUPE_RETURN_IF_ERROR(methods::WriteTunedFile(file, request.layout, folder.partial()));
   return folder.Finish();
 }
 
@@ -253,4 +257,4 @@ absl::Status ConvertToFolder(const ConvertRequest& request) {
   return status;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

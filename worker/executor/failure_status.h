@@ -9,7 +9,7 @@
 #include "worker/runtime/finite.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // OK, or what `body` threw: INVALID_ARGUMENT for what the user can mend (UserError, NotFinite, and LibTorch's own,
 // which are of shapes and arguments), else INTERNAL.
@@ -18,9 +18,9 @@ absl::Status StatusOfThrown(const Body& body) {
   try {
     body();
     return absl::OkStatus();
-  } catch (const UserError& error) {
+  } catch (const runtime::UserError& error) {
     return absl::InvalidArgumentError(error.what());
-  } catch (const NotFinite& error) {
+  } catch (const runtime::NotFinite& error) {
     return absl::InvalidArgumentError(error.what());
   } catch (const c10::Error& error) {
     return absl::InvalidArgumentError(error.what_without_backtrace());
@@ -29,4 +29,4 @@ absl::Status StatusOfThrown(const Body& body) {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -22,7 +22,7 @@
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 namespace fs = std::filesystem;
@@ -79,52 +79,52 @@ std::string FormOf(const std::set<std::string>& names, bool folder) {
   return any("", ".lora_A.") ? "diffusers" : "diffusers, of a former version";
 }
 
-absl::StatusOr<WeightFiles> OpenLora(const std::string& path) {
+absl::StatusOr<io::WeightFiles> OpenLora(const std::string& path) {
   std::error_code error;
-  if (!fs::is_directory(path, error)) return WeightFiles::OpenFile(path);
+  if (!fs::is_directory(path, error)) return io::WeightFiles::OpenFile(path);
   for (const char* part : {"", "/unet", "/text_encoder"}) {
     const std::string file = fmt::format("{}{}/adapter_model.safetensors", path, part);
-    if (fs::exists(file, error)) return WeightFiles::OpenFile(file);
+    if (fs::exists(file, error)) return io::WeightFiles::OpenFile(file);
   }
   return absl::NotFoundError(fmt::format(
       "{}: a folder without adapter_model.safetensors; expected a file, or a LoRA's folder as peft writes it", path));
 }
 
 absl::Status DescribeLora(const std::string& path, FileDescription& description) {
-  LOUPE_ASSIGN_OR_RETURN(const WeightFiles file, OpenLora(path));
+  LOUPE_ASSIGN_OR_RETURN(const io::WeightFiles file, OpenLora(path));
   std::map<std::string, LoraSketch> layers;
   std::set<std::string> names;
   for (const auto& [name, view] : file.arrays()) {
-    if (const std::string_view kind = OtherKindOf(name); !kind.empty()) {
+    if (const std::string_view kind = methods::files::OtherKindOf(name); !kind.empty()) {
       return absl::InvalidArgumentError(fmt::format("{}: '{}' is of {}; only LoRAs can be read", path, name, kind));
     }
-    const auto* const ending = FindLoraEnding(name);
+    const auto* const ending = methods::files::FindLoraEnding(name);
     if (ending == nullptr) {
       return absl::InvalidArgumentError(
           fmt::format("{}: '{}' is no array of a LoRA, an embedding or a hypernetwork", path, name));
     }
-    const torch::Tensor value = ToTensor(view).to(torch::kFloat32);
-    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+    const torch::Tensor value = models::ToTensor(view).to(torch::kFloat32);
+    if (const std::string found = runtime::DescribeNotFinite(value); !found.empty()) {
       return absl::InvalidArgumentError(fmt::format("{}: '{}': {}: the LoRA is broken", path, name, found));
     }
     names.insert(name);
     LoraSketch& layer = layers[name.substr(0, name.size() - ending->first.size())];
-    if (ending->second != LoraRole::kAlpha) description.parameters += value.numel();
+    if (ending->second != methods::files::LoraRole::kAlpha) description.parameters += value.numel();
     switch (ending->second) {
-      case LoraRole::kA:
+      case methods::files::LoraRole::kA:
         layer.a = value.dim() >= 2;
         layer.rank = value.dim() >= 2 ? value.size(0) : 0;
         layer.in = value.dim() >= 2 ? value.size(1) : 0;
         break;
-      case LoraRole::kB:
+      case methods::files::LoraRole::kB:
         layer.b = value.dim() >= 2;
         layer.out = value.dim() >= 2 ? value.size(0) : 0;
         layer.untrained = AllZero(value);
         break;
-      case LoraRole::kMagnitude:
+      case methods::files::LoraRole::kMagnitude:
         layer.dora = true;
         break;
-      case LoraRole::kAlpha:
+      case methods::files::LoraRole::kAlpha:
         layer.alpha = value.numel() == 1 ? value.item<double>() : 0;
         break;
     }
@@ -188,7 +188,7 @@ absl::Status DescribeLora(const std::string& path, FileDescription& description)
 // ---- LoHa and LoKr, the same
 
 absl::Status DescribeLycoris(const std::string& path, FileDescription& description) {
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+  LOUPE_ASSIGN_OR_RETURN(const io::SafetensorsFile file, io::SafetensorsFile::Open(path));
   std::set<std::string> layers, in_text, untrained;
   std::set<int64_t> ranks, text_widths;
   std::set<double> alphas;
@@ -197,8 +197,8 @@ absl::Status DescribeLycoris(const std::string& path, FileDescription& descripti
   for (const auto& [name, view] : file.arrays()) {
     const std::string layer = name.substr(0, name.find('.')),
                       array = name.substr(std::min(name.size(), layer.size() + 1));
-    const torch::Tensor value = ToTensor(view).to(torch::kFloat32);
-    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+    const torch::Tensor value = models::ToTensor(view).to(torch::kFloat32);
+    if (const std::string found = runtime::DescribeNotFinite(value); !found.empty()) {
       return absl::InvalidArgumentError(fmt::format("{}: '{}': {}: the file is broken", path, name, found));
     }
     layers.insert(layer);
@@ -231,7 +231,7 @@ absl::Status DescribeLycoris(const std::string& path, FileDescription& descripti
 
 // ---- the other kinds
 
-void DescribeEmbedding(const EmbeddingFile& file, FileDescription& description) {
+void DescribeEmbedding(const methods::files::EmbeddingFile& file, FileDescription& description) {
   description.parameters = file.vectors.numel();
   const auto norms = file.vectors.norm(2, {1});
   description.facts = {{"word", file.token},
@@ -247,7 +247,7 @@ void DescribeEmbedding(const EmbeddingFile& file, FileDescription& description) 
   }
 }
 
-void DescribeHypernetwork(const HypernetworkFile& file, FileDescription& description) {
+void DescribeHypernetwork(const methods::files::HypernetworkFile& file, FileDescription& description) {
   std::vector<int64_t> widths;
   int64_t untrained = 0;
   for (const auto& [width, networks] : file.widths) {
@@ -277,7 +277,7 @@ void DescribeHypernetwork(const HypernetworkFile& file, FileDescription& descrip
   if (untrained > 0) description.odd.push_back(fmt::format("{} of its layers are 0.", untrained));
 }
 
-void DescribeTrial(const AdapterFile& file, FileDescription& description) {
+void DescribeTrial(const methods::files::AdapterFile& file, FileDescription& description) {
   description.facts = {{"method", file.settings.Text("method.kind")}};
   for (const auto& [key, value] : file.settings.values()) {
     if (key.starts_with("method.") && key != "method.kind") description.facts.emplace_back(key.substr(7), value);
@@ -298,28 +298,28 @@ void DescribeTrial(const AdapterFile& file, FileDescription& description) {
   description.base = fmt::format("the one whose files have the SHA-256 {}", file.base_sha256);
 }
 
-absl::Status DescribeKind(const std::string& path, TunedFileKind kind, FileDescription& description) {
+absl::Status DescribeKind(const std::string& path, methods::TunedFileKind kind, FileDescription& description) {
   switch (kind) {
-    case TunedFileKind::kLora:
+    case methods::TunedFileKind::kLora:
       return DescribeLora(path, description);
-    case TunedFileKind::kLycoris:
+    case methods::TunedFileKind::kLycoris:
       return DescribeLycoris(path, description);
-    case TunedFileKind::kEmbedding: {
-      LOUPE_ASSIGN_OR_RETURN(const EmbeddingFile file, ReadEmbedding(path));
+    case methods::TunedFileKind::kEmbedding: {
+      LOUPE_ASSIGN_OR_RETURN(const methods::files::EmbeddingFile file, methods::files::ReadEmbedding(path));
       description.kind = "embedding";
       description.form = file.form;
       DescribeEmbedding(file, description);
       return absl::OkStatus();
     }
-    case TunedFileKind::kHypernetwork: {
-      LOUPE_ASSIGN_OR_RETURN(const HypernetworkFile file, ReadHypernetwork(path));
+    case methods::TunedFileKind::kHypernetwork: {
+      LOUPE_ASSIGN_OR_RETURN(const methods::files::HypernetworkFile file, methods::files::ReadHypernetwork(path));
       description.kind = "hypernetwork";
       description.form = "a1111";
       DescribeHypernetwork(file, description);
       return absl::OkStatus();
     }
-    case TunedFileKind::kAdapter: {
-      LOUPE_ASSIGN_OR_RETURN(const AdapterFile file, ReadAdapterFile(path));
+    case methods::TunedFileKind::kAdapter: {
+      LOUPE_ASSIGN_OR_RETURN(const methods::files::AdapterFile file, methods::files::ReadAdapterFile(path));
       description.kind = "trial of loupe-worker";
       description.form = "loupe";
       DescribeTrial(file, description);
@@ -342,13 +342,13 @@ std::string FitsBase(const std::string& path, const std::string& folder) {
 
 absl::StatusOr<FileDescription> InspectFile(const std::string& path, const std::string& base) {
   FileDescription description{.path = path};
-  LOUPE_ASSIGN_OR_RETURN(const TunedFileKind kind, RecogniseTunedFile(path));
+  LOUPE_ASSIGN_OR_RETURN(const methods::TunedFileKind kind, methods::RecogniseTunedFile(path));
   absl::Status status;
   LOUPE_RETURN_IF_ERROR(StatusOfThrown([&] { status = DescribeKind(path, kind, description); }));
   LOUPE_RETURN_IF_ERROR(status);
   description.bytes = SizeOnDisk(path);
   if (path.ends_with(".safetensors")) {
-    LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+    LOUPE_ASSIGN_OR_RETURN(const io::SafetensorsFile file, io::SafetensorsFile::Open(path));
     description.metadata = {file.metadata().begin(), file.metadata().end()};
   }
   if (!base.empty()) description.fits = FitsBase(path, base);
@@ -394,4 +394,4 @@ std::string DescriptionJson(const FileDescription& description) {
   return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 struct FileDescription {
   std::string path;
@@ -35,4 +35,4 @@ absl::StatusOr<FileDescription> InspectFile(const std::string& path, const std::
 std::string DescriptionText(const FileDescription& description);
 std::string DescriptionJson(const FileDescription& description);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

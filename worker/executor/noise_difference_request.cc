@@ -17,29 +17,32 @@
 #include "worker/sampling/prediction_difference.h"
 #include "worker/tasks/tensor_conversion.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // `given`, or the adapter's own setting.
 std::string PromptOr(const std::string& given, const AttachedAdapter& adapter, const char* flag, const char* setting) {
-  if (!given.empty()) return ValueOrThrow(CaptionText(given, flag));
+  if (!given.empty()) return runtime::ValueOrThrow(data::CaptionText(given, flag));
   const auto& trial = adapter.file.adapter;
   if (trial.has_value() && trial->settings.Has(setting)) return trial->settings.Text(setting);
-  throw UserError(fmt::format("{} is missing: give it, or an adapter that was trained with {}", flag, setting));
+  throw runtime::UserError(
+      fmt::format("{} is missing: give it, or an adapter that was trained with {}", flag, setting));
 }
 
-std::vector<Image> ClassPicturesOf(const NoiseDifferenceRequest& request, BaseModel& base, const std::string& prompt) {
+std::vector<io::Image> ClassPicturesOf(const NoiseDifferenceRequest& request, base::BaseModel& base,
+                                       const std::string& prompt) {
   if (!request.images.empty()) {
-    auto folder = ValueOrThrow(ReadImageFolder(request.images, static_cast<int>(base.image_size())));
+    auto folder = runtime::ValueOrThrow(data::ReadImageFolder(request.images, static_cast<int>(base.image_size())));
     for (const std::string& note : folder.notes) spdlog::warn("{}", note);
-    if (folder.images.size() > kDifferencePictures) folder.images.resize(kDifferencePictures);
+    if (folder.images.size() > sampling::kDifferencePictures) folder.images.resize(sampling::kDifferencePictures);
     return std::move(folder.images);
   }
-  SampleOptions options;
+  sampling::SampleOptions options;
   options.steps = request.steps;
   options.guidance = request.guidance;
-  const torch::Tensor noise = RandomStream(request.seed).Normal(NoiseShape(base, kDifferencePictures));
-  return SamplePictures(base, {prompt}, noise, options);
+  const torch::Tensor noise =
+      runtime::RandomStream(request.seed).Normal(sampling::NoiseShape(base, sampling::kDifferencePictures));
+  return sampling::SamplePictures(base, {prompt}, noise, options);
 }
 
 std::vector<double> MeanPerTimestep(const torch::Tensor& difference) {
@@ -50,7 +53,7 @@ std::vector<double> MeanPerTimestep(const torch::Tensor& difference) {
 
 NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
   OpenedBase opened(request.base, request.adapter, request.device, request.threads);
-  BaseModel& base = opened.base.model;
+  base::BaseModel& base = opened.base.model;
   const AttachedAdapter& adapter = opened.adapter;
   const std::string prompt = PromptOr(request.prompt, adapter, "--prompt", "task.instance_prompt");
   const std::string class_prompt = PromptOr(request.class_prompt, adapter, "--class-prompt", "task.class_prompt");
@@ -60,24 +63,24 @@ NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
     if (!cut.empty()) spdlog::warn("{}", cut);
   }
   NoiseDifference result;
-  result.timesteps = DifferenceTimesteps(base);
+  result.timesteps = sampling::DifferenceTimesteps(base);
   std::vector<torch::Tensor> shown;
-  std::vector<Image> pictures;
+  std::vector<io::Image> pictures;
   torch::Tensor latents;
   {
-    const MethodDisabled off(adapter.method.get());
+    const methods::MethodDisabled off(adapter.method.get());
     pictures = ClassPicturesOf(request, base, class_prompt);
-    latents = base.EncodePictures(PicturesFromImages(pictures));
+    latents = base.EncodePictures(tasks::PicturesFromImages(pictures));
     if (adapter.method != nullptr) {
-      shown.push_back(PredictionDifference(base, latents, request.seed, prompt, class_prompt));
+      shown.push_back(sampling::PredictionDifference(base, latents, request.seed, prompt, class_prompt));
       result.untuned = MeanPerTimestep(shown.front());
     }
   }
-  shown.insert(shown.begin(), PredictionDifference(base, latents, request.seed, prompt, class_prompt));
+  shown.insert(shown.begin(), sampling::PredictionDifference(base, latents, request.seed, prompt, class_prompt));
   result.tuned = MeanPerTimestep(shown.front());
   for (const torch::Tensor& difference : shown)
-    result.full_scale = std::max(result.full_scale, DifferenceScale(difference));
-  ThrowIfError(WritePng(request.out, DifferenceSheet(pictures, shown, result.full_scale)));
+    result.full_scale = std::max(result.full_scale, sampling::DifferenceScale(difference));
+  runtime::ThrowIfError(io::WritePng(request.out, sampling::DifferenceSheet(pictures, shown, result.full_scale)));
   return result;
 }
 
@@ -89,4 +92,4 @@ absl::StatusOr<NoiseDifference> WriteNoiseDifference(const NoiseDifferenceReques
   return result;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 struct NoiseDifferenceRequest {
   std::string base;
@@ -39,4 +39,4 @@ struct NoiseDifference {
 // not fit; else as WritePng.
 absl::StatusOr<NoiseDifference> WriteNoiseDifference(const NoiseDifferenceRequest& request);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

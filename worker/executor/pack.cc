@@ -17,7 +17,7 @@
 #include "worker/runtime/freed_memory.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // A trial that is no further behind the others is waited for: from then on they share. Further, and they would stand
@@ -45,11 +45,11 @@ std::string FirstLine(const std::string& text) { return text.substr(0, text.find
 AttemptOutcome OutcomeOfThrown() {
   try {
     throw;
-  } catch (const Stopped&) {
+  } catch (const runtime::Stopped&) {
     return GivenBack();
-  } catch (const UserError& error) {
+  } catch (const runtime::UserError& error) {
     return Failed(FailureClass::kUserError, FirstLine(error.what()));
-  } catch (const NotFinite& error) {
+  } catch (const runtime::NotFinite& error) {
     return Failed(FailureClass::kUserError, FirstLine(error.what()));
   } catch (const c10::OutOfMemoryError& error) {
     return Failed(FailureClass::kRetryable,
@@ -90,7 +90,7 @@ void Pack::Run() {
     Sweep();
   }
   trainer_.reset();
-  ReturnFreedMemory();
+  runtime::ReturnFreedMemory();
 }
 
 void Pack::Admit() {
@@ -124,15 +124,15 @@ void Pack::Prepare(Member& member) {
   };
   if (trainer_ == nullptr) {
     prepare();
-    BaseModel& base = member.trial->base();
-    trainer_ = std::make_unique<Trainer>(
+    base::BaseModel& base = member.trial->base();
+    trainer_ = std::make_unique<train::Trainer>(
         base,
         [this, &base](const std::vector<size_t>& slots) {
-          std::vector<SlotOptions> options;
+          std::vector<methods::SlotOptions> options;
           for (const size_t slot : slots) options.push_back(methods_[slot]);
-          return MakeMethod(SitesOf(base), options, deps_.models->device());
+          return methods::MakeMethod(SitesOf(base), options, deps_.models->device());
         },
-        std::vector<TrainSlot>());
+        std::vector<train::TrainSlot>());
   } else {
     trainer_->WithBaseAlone(prepare);
   }
@@ -157,7 +157,7 @@ void Pack::Step() {
   });
   const int64_t least = behind->trial->training().steps();
   {
-    const Trainer::Together together(*trainer_);
+    const train::Trainer::Together together(*trainer_);
     for (Member* member : training) {
       if (member->trial == nullptr) continue;
       const TrialTraining& its = member->trial->training();
@@ -175,7 +175,7 @@ void Pack::StepOne(Member& member) {
   const auto start = std::chrono::steady_clock::now();
   const double cpu_start = ProcessCpuSeconds();
   member.trial->AnnounceStep();
-  const SlotStep step = trainer_->StepOf(member.trial->training().slot());
+  const train::SlotStep step = trainer_->StepOf(member.trial->training().slot());
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   deps_.meter->AddStep(seconds);
   member.trial->Take(step, seconds, ProcessCpuSeconds() - cpu_start);
@@ -185,7 +185,8 @@ void Pack::Score(Member& member) {
   TrialTraining& training = member.trial->training();
   training.End();
   AttemptOutcome outcome;
-  trainer_->WithSlotAlone(training.slot(), [&](Method& method) { outcome = member.trial->SampleAndScore(method); });
+  trainer_->WithSlotAlone(training.slot(),
+                          [&](methods::Method& method) { outcome = member.trial->SampleAndScore(method); });
   End(member, std::move(outcome));
 }
 
@@ -230,7 +231,7 @@ void Pack::Shrink(Member& member) {
     Guarded(newest, [&] {
       spdlog::warn("{}: given back with what it has learnt, as memory has run out", newest.heard.spec.trial);
       newest.trial->training().SaveNow();
-      throw Stopped();
+      throw runtime::Stopped();
     });
   }
 }
@@ -261,4 +262,4 @@ void Pack::TellTheOthers(const Member& member) {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

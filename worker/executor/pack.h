@@ -15,14 +15,14 @@
 #include "worker/executor/trial.h"
 #include "worker/executor/work_meter.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 class Pack {
  public:
   struct Deps {
-    ModelStore* models;  // none is owned; all outlive the pack
-    SharedInputs* inputs;
-    Tasks* tasks;
+    base::ModelStore* models;  // none is owned; all outlive the pack
+    tasks::SharedInputs* inputs;
+    tasks::Tasks* tasks;
     PackRoom* room;
     WorkMeter* meter;
     // For trials of several ranks, which have the pack to themselves.
@@ -69,9 +69,9 @@ class Pack {
   const Deps deps_;
   PackFeed& feed_;
   std::vector<std::unique_ptr<Member>> members_;  // in the order in which they came
-  std::vector<SlotOptions> methods_;              // by slot of the trainer
-  std::unique_ptr<Trainer> trainer_;
+  std::vector<methods::SlotOptions> methods_;     // by slot of the trainer
+  std::unique_ptr<train::Trainer> trainer_;
   int64_t ticks_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

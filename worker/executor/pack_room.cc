@@ -7,7 +7,7 @@
 
 #include "spdlog/spdlog.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // A line of a file of /proc, "VmHWM:   1234 kB", in bytes; 0 where there is none.
@@ -45,4 +45,4 @@ void PackRoom::AfterStep() {
   spdlog::info("trains up to {} trials together: one takes {} MB, {} MB are free", most_, each >> 20, free >> 20);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

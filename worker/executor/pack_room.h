@@ -7,7 +7,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // slots() may be asked from any thread; the rest is the executor's.
 class PackRoom {
@@ -37,4 +37,4 @@ class PackRoom {
   int64_t resident_before_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

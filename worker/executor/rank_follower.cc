@@ -15,7 +15,7 @@
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // Rank 0 is the one that is heard of.
@@ -27,21 +27,21 @@ class Silence : public AttemptObserver {
   bool ShouldStop() const override { return false; }
 };
 
-void Follow(const RankJob& job, const RankGroup::Options& place) {
+void Follow(const RankJob& job, const ranks::RankGroup::Options& place) {
   const torch::Device device = place.device;
-  ModelStore models(device);
-  SharedInputs inputs(models, TensorCache(job.options.cache_folder));
-  Tasks tasks(inputs);
+  base::ModelStore models(device);
+  tasks::SharedInputs inputs(models, tasks::TensorCache(job.options.cache_folder));
+  tasks::Tasks tasks(inputs);
   Silence silence;
   WorkMeter meter;
   Trial trial({job.spec, &silence}, models, inputs, tasks, meter, [] {});
-  BaseModel& base = trial.base();
-  const SlotOptions method = trial.method_options();
-  Trainer trainer(
-      base, [&](const std::vector<size_t>&) { return MakeMethod(SitesOf(base), {method}, device); },
-      std::vector<TrainSlot>());
-  SayReady(place);
-  RankGroup group(place);
+  base::BaseModel& base = trial.base();
+  const methods::SlotOptions method = trial.method_options();
+  train::Trainer trainer(
+      base, [&](const std::vector<size_t>&) { return methods::MakeMethod(SitesOf(base), {method}, device); },
+      std::vector<train::TrainSlot>());
+  ranks::SayReady(place);
+  ranks::RankGroup group(place);
   trial.Follow(trainer, group);
 }
 
@@ -55,10 +55,10 @@ absl::Status FollowRank(const std::string& job_file, int rank, const StepRank& s
     return absl::InvalidArgumentError(fmt::format("rank {} of {} is none", rank, ranks));
   }
   const std::string& name = step.file.empty() ? job.options.devices[static_cast<size_t>(rank)] : step.device;
-  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, PrepareDevice(name, job.options.threads));
+  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, runtime::PrepareDevice(name, job.options.threads));
   try {
-    RankGroup::Options place{.meeting_file = job.meeting_file};
-    if (!step.file.empty()) place = JoinStep(step.file, rank, step.job_number);
+    ranks::RankGroup::Options place{.meeting_file = job.meeting_file};
+    if (!step.file.empty()) place = ranks::JoinStep(step.file, rank, step.job_number);
     place.rank = rank;
     place.ranks = ranks;
     place.device = device;
@@ -71,4 +71,4 @@ absl::Status FollowRank(const std::string& job_file, int rank, const StepRank& s
   return absl::OkStatus();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

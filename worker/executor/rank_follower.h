@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // How a rank that a job step's task has started (ranks/job_step.h) finds the others.
 struct StepRank {
@@ -19,4 +19,4 @@ struct StepRank {
 // the trial's attempt: its process must then end.
 absl::Status FollowRank(const std::string& job_file, int rank, const StepRank& step = {});
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

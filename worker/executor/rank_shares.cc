@@ -10,7 +10,7 @@
 #include "worker/runtime/finite.h"
 #include "worker/tasks/tensor_conversion.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // How many of `count` each rank has, by whole parts.
@@ -18,7 +18,7 @@ std::vector<int64_t> CountByRank(int64_t count, int64_t part, int ranks) {
   const int64_t parts = (count + part - 1) / part;
   std::vector<int64_t> counts;
   for (int rank = 0; rank < ranks; ++rank) {
-    const RowShare share = ShareOf(parts, rank, ranks);
+    const runtime::RowShare share = runtime::ShareOf(parts, rank, ranks);
     counts.push_back(std::min(count, (share.first + share.count) * part) - std::min(count, share.first * part));
   }
   return counts;
@@ -32,11 +32,11 @@ int64_t FirstOf(const std::vector<int64_t>& counts, int rank) {
 
 // Runs this rank's share. False, on a rank other than 0, where the share of any rank is not finite; rank 0 throws then.
 template <typename Work>
-bool AllFinite(RankGroup& group, const Work& work) {
+bool AllFinite(ranks::RankGroup& group, const Work& work) {
   std::exception_ptr bad;
   try {
     work();
-  } catch (const NotFinite&) {
+  } catch (const runtime::NotFinite&) {
     bad = std::current_exception();
   }
   const torch::Tensor failed = torch::tensor(bad ? 1.0 : 0.0, torch::kFloat64);
@@ -44,63 +44,66 @@ bool AllFinite(RankGroup& group, const Work& work) {
   if (failed.item<double>() == 0) return true;
   if (group.rank() != 0) return false;
   if (bad) std::rethrow_exception(bad);
-  throw NotFinite("what another rank computed is not finite: its log says what");
+  throw runtime::NotFinite("what another rank computed is not finite: its log says what");
 }
 
 torch::Tensor NoPictures() { return torch::empty({0, 1, 1, 3}, torch::kUInt8); }
 
 }  // namespace
 
-std::vector<Image> SampleAmongRanks(RankGroup& group, SharedInputs& inputs, const Settings& settings,
-                                    const PictureOrder& order, const SampleProgress& progress) {
-  const std::vector<int64_t> counts = CountByRank(order.count, SampleOptionsFrom(settings).batch, group.ranks());
+std::vector<io::Image> SampleAmongRanks(ranks::RankGroup& group, tasks::SharedInputs& inputs,
+                                        const settings::Settings& settings, const tasks::PictureOrder& order,
+                                        const sampling::SampleProgress& progress) {
+  const std::vector<int64_t> counts = CountByRank(order.count, tasks::SampleOptionsFrom(settings).batch, group.ranks());
   const int64_t own = counts[static_cast<size_t>(group.rank())];
   torch::Tensor pictures = NoPictures();
   const bool finite = AllFinite(group, [&] {
     if (own == 0) return;
-    pictures = TensorFromImages(inputs.SampleHere(settings, order, FirstOf(counts, group.rank()), own, progress));
+    pictures =
+        tasks::TensorFromImages(inputs.SampleHere(settings, order, FirstOf(counts, group.rank()), own, progress));
   });
   if (!finite) return {};
   const torch::Tensor all = group.GatherRows(pictures, counts);
-  return group.rank() == 0 ? ImagesFromTensor(all) : std::vector<Image>();
+  return group.rank() == 0 ? tasks::ImagesFromTensor(all) : std::vector<io::Image>();
 }
 
-torch::Tensor EmbedAmongRanks(RankGroup& group, SharedInputs& inputs, const Settings& settings,
-                              const PicturesToEmbed& size, const std::vector<Image>& images) {
-  const std::vector<int64_t> counts = CountByRank(size.count, SharedInputs::PartOf(size.network), group.ranks());
-  const torch::Tensor pictures = group.ScatterRows(group.rank() == 0 ? TensorFromImages(images) : NoPictures(),
+torch::Tensor EmbedAmongRanks(ranks::RankGroup& group, tasks::SharedInputs& inputs, const settings::Settings& settings,
+                              const PicturesToEmbed& size, const std::vector<io::Image>& images) {
+  const std::vector<int64_t> counts = CountByRank(size.count, tasks::SharedInputs::PartOf(size.network), group.ranks());
+  const torch::Tensor pictures = group.ScatterRows(group.rank() == 0 ? tasks::TensorFromImages(images) : NoPictures(),
                                                    {size.height, size.width, 3}, counts);
   torch::Tensor features = torch::empty({0, 1});
   const bool finite = AllFinite(group, [&] {
     if (pictures.size(0) == 0) return;
-    features = inputs.EmbedHere(settings, size.network, ImagesFromTensor(pictures)).contiguous();
+    features = inputs.EmbedHere(settings, size.network, tasks::ImagesFromTensor(pictures)).contiguous();
   });
   return finite ? group.GatherRows(features, counts) : torch::Tensor();
 }
 
-double ValidateAmongRanks(RankGroup& group, BaseModel& base, const ValidationRows& rows) {
-  const std::vector<int64_t> counts = CountByRank(ValidationParts(rows), 1, group.ranks());
+double ValidateAmongRanks(ranks::RankGroup& group, base::BaseModel& base, const train::ValidationRows& rows) {
+  const std::vector<int64_t> counts = CountByRank(train::ValidationParts(rows), 1, group.ranks());
   const int64_t own = counts[static_cast<size_t>(group.rank())];
   const torch::Tensor sums =
-      torch::tensor(ValidationSums(base, rows, FirstOf(counts, group.rank()), own), torch::kFloat64);
+      torch::tensor(train::ValidationSums(base, rows, FirstOf(counts, group.rank()), own), torch::kFloat64);
   const torch::Tensor all = group.GatherRows(sums, counts);
   if (group.rank() != 0) return 0;
   const auto* first = all.const_data_ptr<double>();
-  return ValidationLossFrom({first, first + all.numel()}, rows);
+  return train::ValidationLossFrom({first, first + all.numel()}, rows);
 }
 
-std::vector<Image> RankedPictures::Sample(const PictureOrder& order, const SampleProgress& progress) {
+std::vector<io::Image> RankedPictures::Sample(const tasks::PictureOrder& order,
+                                              const sampling::SampleProgress& progress) {
   team_.Announce({.kind = RankCommand::Kind::kSample, .order = order});
-  const SampleProgress watching = [&](int64_t done, int64_t total) {
+  const sampling::SampleProgress watching = [&](int64_t done, int64_t total) {
     team_.CheckOthers();
     if (progress) progress(done, total);
   };
   return SampleAmongRanks(team_.group(), inputs_, settings_, order, watching);
 }
 
-torch::Tensor RankedPictures::Embed(PictureNetwork network, const std::vector<Image>& images) {
-  const bool one_part = static_cast<int64_t>(images.size()) <= SharedInputs::PartOf(network);
-  const bool alike = std::all_of(images.begin(), images.end(), [&](const Image& image) {
+torch::Tensor RankedPictures::Embed(tasks::PictureNetwork network, const std::vector<io::Image>& images) {
+  const bool one_part = static_cast<int64_t>(images.size()) <= tasks::SharedInputs::PartOf(network);
+  const bool alike = std::all_of(images.begin(), images.end(), [&](const io::Image& image) {
     return image.width == images.front().width && image.height == images.front().height;
   });
   if (one_part || !alike) return inputs_.EmbedHere(settings_, network, images);
@@ -112,4 +115,4 @@ torch::Tensor RankedPictures::Embed(PictureNetwork network, const std::vector<Im
   return EmbedAmongRanks(team_.group(), inputs_, settings_, size, images);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

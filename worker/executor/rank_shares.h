@@ -18,28 +18,29 @@
 #include "worker/tasks/shared_inputs.h"
 #include "worker/train/trainer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // Each throws NotFinite on rank 0, whichever rank met it; the others go on, as rank 0 knows what that means.
-std::vector<Image> SampleAmongRanks(RankGroup& group, SharedInputs& inputs, const Settings& settings,
-                                    const PictureOrder& order, const SampleProgress& progress);
+std::vector<io::Image> SampleAmongRanks(ranks::RankGroup& group, tasks::SharedInputs& inputs,
+                                        const settings::Settings& settings, const tasks::PictureOrder& order,
+                                        const sampling::SampleProgress& progress);
 // `images`: on rank 0. `size`: what is the same on all.
-torch::Tensor EmbedAmongRanks(RankGroup& group, SharedInputs& inputs, const Settings& settings,
-                              const PicturesToEmbed& size, const std::vector<Image>& images);
-double ValidateAmongRanks(RankGroup& group, BaseModel& base, const ValidationRows& rows);
+torch::Tensor EmbedAmongRanks(ranks::RankGroup& group, tasks::SharedInputs& inputs, const settings::Settings& settings,
+                              const PicturesToEmbed& size, const std::vector<io::Image>& images);
+double ValidateAmongRanks(ranks::RankGroup& group, base::BaseModel& base, const train::ValidationRows& rows);
 
 // Rank 0's: announces, and takes its own share. The team and what it is given outlive it.
-class RankedPictures : public PictureHelp {
+class RankedPictures : public tasks::PictureHelp {
  public:
-  RankedPictures(RankTeam& team, SharedInputs& inputs, const Settings& settings)
+  RankedPictures(RankTeam& team, tasks::SharedInputs& inputs, const settings::Settings& settings)
       : team_(team), inputs_(inputs), settings_(settings) {}
-  std::vector<Image> Sample(const PictureOrder& order, const SampleProgress& progress) override;
-  torch::Tensor Embed(PictureNetwork network, const std::vector<Image>& images) override;
+  std::vector<io::Image> Sample(const tasks::PictureOrder& order, const sampling::SampleProgress& progress) override;
+  torch::Tensor Embed(tasks::PictureNetwork network, const std::vector<io::Image>& images) override;
 
  private:
   RankTeam& team_;
-  SharedInputs& inputs_;
-  const Settings& settings_;
+  tasks::SharedInputs& inputs_;
+  const settings::Settings& settings_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -15,7 +15,7 @@
 #include "worker/ranks/step_hub.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 constexpr std::chrono::milliseconds kLook{20};
@@ -30,7 +30,7 @@ std::string Packed(const nlohmann::json& json) {
 int RanksOf(const AttemptSpec& spec, const RankOptions& options) {
   const int64_t ranks = spec.settings.Integer("train.devices");
   if (ranks > static_cast<int64_t>(options.devices.size())) {
-    throw UserError(
+    throw runtime::UserError(
         fmt::format("train.devices is {}, and this worker has {}: name that many with --device, such as cuda:0,cuda:1",
                     ranks, options.devices.size()));
   }
@@ -66,8 +66,8 @@ absl::StatusOr<RankJob> DecodeJob(const std::string& bytes) {
     job.options.threads = json.at("threads");
     job.options.cache_folder = json.at("cache_folder");
     job.meeting_file = json.at("meeting_file");
-    auto settings = Settings::Create(json.at("settings").get<std::map<std::string, std::string>>(),
-                                     SettingDefaults::None(kSettingsVersion));
+    auto settings = settings::Settings::Create(json.at("settings").get<std::map<std::string, std::string>>(),
+                                               settings::SettingDefaults::None(settings::kSettingsVersion));
     if (!settings.ok()) return settings.status();
     job.spec.settings = *std::move(settings);
     return job;
@@ -77,7 +77,7 @@ absl::StatusOr<RankJob> DecodeJob(const std::string& bytes) {
 }
 
 std::string EncodeCommand(const RankCommand& command) {
-  const PictureOrder& order = command.order;
+  const tasks::PictureOrder& order = command.order;
   const PicturesToEmbed& embed = command.embed;
   return Packed({static_cast<int>(command.kind), order.prompts, order.noise_seed, order.drawn, order.count,
                  static_cast<int>(embed.network), embed.count, embed.height, embed.width});
@@ -90,7 +90,7 @@ RankCommand DecodeCommand(const std::string& bytes) {
                     .noise_seed = json.at(2),
                     .drawn = json.at(3),
                     .count = json.at(4)},
-          .embed = {.network = static_cast<PictureNetwork>(json.at(5).get<int>()),
+          .embed = {.network = static_cast<tasks::PictureNetwork>(json.at(5).get<int>()),
                     .count = json.at(6),
                     .height = json.at(7),
                     .width = json.at(8)}};
@@ -106,7 +106,7 @@ RankTeam::RankTeam(const AttemptSpec& spec, torch::Device device, const RankOpti
   }
   place_ = {.meeting_file = job_.meeting_file, .ranks = ranks_, .device = device};
   const std::string file = spec.scratch_folder + "/ranks-job";
-  ThrowIfError(WriteFileAtomically(file, EncodeJob(job_)));
+  runtime::ThrowIfError(WriteFileAtomically(file, EncodeJob(job_)));
   // What ranks of a killed process said there once must not be taken for these ones' words.
   std::error_code ignored;
   std::filesystem::remove(job_.meeting_file, ignored);
@@ -115,7 +115,7 @@ RankTeam::RankTeam(const AttemptSpec& spec, torch::Device device, const RankOpti
     arguments.push_back(
         {"rank", "--job", file, "--rank", std::to_string(rank), "--parent", std::to_string(::getpid())});
   }
-  others_ = std::make_unique<RankProcesses>(options.program, arguments);
+  others_ = std::make_unique<ranks::RankProcesses>(options.program, arguments);
 }
 
 RankTeam::~RankTeam() {
@@ -126,14 +126,14 @@ RankTeam::~RankTeam() {
 
 std::string RankTeam::OtherEnded() { return others_ != nullptr ? others_->WhyEnded() : job_.options.step->WhyEnded(); }
 
-RankGroup& RankTeam::group() {
+ranks::RankGroup& RankTeam::group() {
   if (group_ != nullptr) return *group_;
-  while (!AllReady(place_)) {
+  while (!ranks::AllReady(place_)) {
     CheckOthers();
-    if (observer_.ShouldStop()) throw Stopped();
+    if (observer_.ShouldStop()) throw runtime::Stopped();
     std::this_thread::sleep_for(kLook);
   }
-  group_ = std::make_unique<RankGroup>(place_);
+  group_ = std::make_unique<ranks::RankGroup>(place_);
   return *group_;
 }
 
@@ -150,4 +150,4 @@ std::string RankTeam::WhyEnded() {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -13,7 +13,7 @@
 #include "worker/ranks/rank_processes.h"
 #include "worker/tasks/picture_work.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // How a worker makes ranks: what is the same for all of its trials.
 struct RankOptions {
@@ -25,7 +25,7 @@ struct RankOptions {
   // The program whose sub-command `rank` is FollowRank (rank_follower.h).
   std::string program;
   // Ranks are other tasks of the worker's job step, and not its own processes.
-  std::shared_ptr<StepHub> step;
+  std::shared_ptr<ranks::StepHub> step;
 };
 
 // What a rank other than 0 has to know: of all but RankCommand.
@@ -41,7 +41,7 @@ std::string EncodeJob(const RankJob& job);
 absl::StatusOr<RankJob> DecodeJob(const std::string& bytes);
 
 struct PicturesToEmbed {
-  PictureNetwork network = PictureNetwork::kClip;
+  tasks::PictureNetwork network = tasks::PictureNetwork::kClip;
   int64_t count = 0;
   // Of each.
   int64_t height = 0, width = 0;
@@ -61,8 +61,8 @@ struct RankCommand {
     kValidate,
   };
   Kind kind = Kind::kStep;
-  PictureOrder order = {};     // kSample
-  PicturesToEmbed embed = {};  // kEmbed
+  tasks::PictureOrder order = {};  // kSample
+  PicturesToEmbed embed = {};      // kEmbed
 };
 std::string EncodeCommand(const RankCommand& command);
 RankCommand DecodeCommand(const std::string& bytes);
@@ -77,7 +77,7 @@ class RankTeam {
 
   // The first call waits until all are ready and meets them. Throws Stopped when the observer says so, and
   // std::runtime_error when one has ended.
-  RankGroup& group();
+  ranks::RankGroup& group();
   void Announce(const RankCommand& command) { group().FromLeader(EncodeCommand(command)); }
 
   // In the middle of this rank's own work: throws std::runtime_error when another has ended.
@@ -91,10 +91,10 @@ class RankTeam {
 
   const RankJob job_;
   const int ranks_;
-  RankGroup::Options place_;
+  ranks::RankGroup::Options place_;
   const AttemptObserver& observer_;
-  std::unique_ptr<RankProcesses> others_;  // null: those of a job step
-  std::unique_ptr<RankGroup> group_;
+  std::unique_ptr<ranks::RankProcesses> others_;  // null: those of a job step
+  std::unique_ptr<ranks::RankGroup> group_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -12,28 +12,29 @@
 #include "worker/runtime/user_error.h"
 #include "worker/sampling/picture_sampler.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 void SampleOrThrow(const SampleRequest& request) {
   OpenedBase opened(request.base, request.adapter, request.device, request.threads);
-  BaseModel& base = opened.base.model;
-  const std::string prompt = ValueOrThrow(CaptionText(request.prompt, "--prompt"));
+  base::BaseModel& base = opened.base.model;
+  const std::string prompt = runtime::ValueOrThrow(data::CaptionText(request.prompt, "--prompt"));
   const std::string cut = base.conditioner->DescribeCutOff(prompt);
   if (!cut.empty()) spdlog::warn("--prompt: {}", cut);
-  SampleOptions options;
-  options.sampler = request.sampler == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M;
+  sampling::SampleOptions options;
+  options.sampler =
+      request.sampler == "ddim" ? sampling::SamplerKind::kDdim : sampling::SamplerKind::kDpmSolverPlusPlus2M;
   options.steps = request.steps;
   options.guidance = request.guidance;
-  const torch::Tensor noise = RandomStream(request.seed).Normal(NoiseShape(base, request.count));
-  std::vector<Image> images;
+  const torch::Tensor noise = runtime::RandomStream(request.seed).Normal(sampling::NoiseShape(base, request.count));
+  std::vector<io::Image> images;
   try {
-    images = SamplePictures(base, {prompt}, noise, options);
-  } catch (const NotFinite& error) {
+    images = sampling::SamplePictures(base, {prompt}, noise, options);
+  } catch (const runtime::NotFinite& error) {
     if (request.adapter.empty()) throw;
-    throw NotFinite(fmt::format("{}, with the adapter {}", error.what(), request.adapter));
+    throw runtime::NotFinite(fmt::format("{}, with the adapter {}", error.what(), request.adapter));
   }
-  ThrowIfError(WritePng(request.out, MakeSheet(images)));
+  runtime::ThrowIfError(io::WritePng(request.out, sampling::MakeSheet(images)));
 }
 
 }  // namespace
@@ -42,4 +43,4 @@ absl::Status SampleToFile(const SampleRequest& request) {
   return StatusOfThrown([&] { SampleOrThrow(request); });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 struct SampleRequest {
   std::string base;
@@ -25,4 +25,4 @@ struct SampleRequest {
 // INVALID_ARGUMENT or NOT_FOUND says what of base, adapter or prompt does not fit; else as WritePng.
 absl::Status SampleToFile(const SampleRequest& request);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -4,10 +4,10 @@
 #include "worker/methods/method_registry.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
-AdamWOptions OptimizerFrom(const Settings& settings) {
+train::AdamWOptions OptimizerFrom(const settings::Settings& settings) {
   return {.learning_rate = settings.Real("train.learning_rate"),
           .beta1 = settings.Real("train.beta1"),
           .beta2 = settings.Real("train.beta2"),
@@ -18,8 +18,9 @@ AdamWOptions OptimizerFrom(const Settings& settings) {
 
 }  // namespace
 
-TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, torch::Device device) {
-  TrainOptions options;
+train::TrainOptions TrainOptionsFrom(const settings::Settings& settings, const base::BaseModel& base,
+                                     torch::Device device) {
+  train::TrainOptions options;
   options.optimizer = OptimizerFrom(settings);
   options.schedule = {.warmup_steps = settings.Integer("train.warmup_steps"),
                       .cosine = settings.Text("train.schedule") == "cosine",
@@ -28,7 +29,7 @@ TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, t
   options.min_snr_gamma = settings.Real("train.min_snr_gamma");
   options.vlb_weight = settings.Real("train.vlb_weight");
   if (options.vlb_weight > 0 && !base.denoiser->PredictsVariance()) {
-    throw UserError(
+    throw runtime::UserError(
         fmt::format("train.vlb_weight is {}, but {} predicts no variance; expected 0, or a base whose "
                     "unet/config.json has out_channels twice in_channels",
                     settings.Text("train.vlb_weight"), base.folder));
@@ -36,16 +37,17 @@ TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, t
   options.noise_offset = settings.Real("train.noise_offset");
   options.ema_decay = settings.Real("train.ema_decay");
   // One that is not known here is refused where it is made.
-  const MethodTraits* method = FindMethod(settings.Text("method.kind"));
+  const methods::MethodTraits* method = methods::FindMethod(settings.Text("method.kind"));
   options.trains_conditioner = method != nullptr && method->trains_conditioner(settings);
   options.recompute = settings.Boolean("train.gradient_checkpointing");
   if (settings.Text("train.precision") == "bf16") options.precision = torch::kBFloat16;
   if (settings.Text("train.precision") == "fp16") {
-    if (!device.is_cuda()) throw UserError("train.precision fp16 needs a GPU; expected bf16 or float32 on a CPU");
+    if (!device.is_cuda())
+      throw runtime::UserError("train.precision fp16 needs a GPU; expected bf16 or float32 on a CPU");
     options.precision = torch::kHalf;
-    options.loss_scale = LossScaler::kInitialScale;
+    options.loss_scale = train::LossScaler::kInitialScale;
   }
   return options;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -7,9 +7,10 @@
 #include "worker/base/base_model.h"
 #include "worker/train/trainer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // Throws UserError where a setting does not suit the base or the device.
-TrainOptions TrainOptionsFrom(const Settings& settings, const BaseModel& base, torch::Device device);
+train::TrainOptions TrainOptionsFrom(const settings::Settings& settings, const base::BaseModel& base,
+                                     torch::Device device);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

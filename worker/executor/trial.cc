@@ -18,7 +18,7 @@
 #include "worker/runtime/finite.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
@@ -27,7 +27,7 @@ double SecondsSince(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
 }
 
-AttemptSpec WithSettings(AttemptSpec spec, const Settings& settings) {
+AttemptSpec WithSettings(AttemptSpec spec, const settings::Settings& settings) {
   spec.settings = settings;
   return spec;
 }
@@ -50,12 +50,12 @@ std::invoke_result_t<const Phase&> Trial::Timed(const char* name, const Phase& p
   return phase();
 }
 
-Trial::Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs, Tasks& tasks, WorkMeter& meter,
-             std::function<void()> on_progress)
+Trial::Trial(const HeardAttempt& heard, base::ModelStore& models, tasks::SharedInputs& inputs, tasks::Tasks& tasks,
+             WorkMeter& meter, std::function<void()> on_progress)
     : observer_(*heard.observer),
       meter_(meter),
       on_progress_(std::move(on_progress)),
-      identified_(PutInIdentifier(heard.spec.settings, inputs, Progress("prepare"))),
+      identified_(tasks::PutInIdentifier(heard.spec.settings, inputs, Progress("prepare"))),
       spec_(WithSettings(heard.spec, identified_.settings)),
       models_(models),
       inputs_(inputs),
@@ -70,7 +70,7 @@ Trial::~Trial() {
   if (pictures_ != nullptr) inputs_.SetHelp(nullptr);
 }
 
-SlotOptions Trial::method_options() const { return {settings_, seeds_(Stream::kAdapterInit)}; }
+methods::SlotOptions Trial::method_options() const { return {settings_, seeds_(Stream::kAdapterInit)}; }
 
 void Trial::Prepare() {
   // What does not fit is said before anything is computed.
@@ -91,15 +91,15 @@ void Trial::Prepare() {
     run_->SeeBase(Progress("base"));
     const uint64_t noise = seeds_(Stream::kSampleLatents);
     base_features_ = inputs_.BaseFeatures(settings_, run_->prompts(), budget("samples"), noise, Progress("base"));
-    base_sheet_ =
-        MakeSheet(inputs_.BasePictures(settings_, run_->prompts(), budget("samples"), noise, Progress("base")));
+    base_sheet_ = sampling::MakeSheet(
+        inputs_.BasePictures(settings_, run_->prompts(), budget("samples"), noise, Progress("base")));
   });
   base_scores_ = Scores(base_features_);
   CheckPrimaryScore();
 }
 
-void Trial::Join(Trainer& trainer) {
-  RankGroup* const ranks = team_ == nullptr ? nullptr : &team_->group();
+void Trial::Join(train::Trainer& trainer) {
+  ranks::RankGroup* const ranks = team_ == nullptr ? nullptr : &team_->group();
   Timed("train", [&] {
     if (ranks != nullptr) team_->Announce({.kind = RankCommand::Kind::kJoin});
     const size_t slot = trainer.Join(MakeSlot(ranks));
@@ -111,13 +111,13 @@ void Trial::Join(Trainer& trainer) {
   });
 }
 
-void Trial::Take(const SlotStep& step, double seconds, double cpu_seconds) {
+void Trial::Take(const train::SlotStep& step, double seconds, double cpu_seconds) {
   Timed("train", [&] { training_->Take(step); });
   seconds_["train"] += seconds;
   cpu_seconds_["train"] += cpu_seconds;
 }
 
-AttemptOutcome Trial::SampleAndScore(Method& method) {
+AttemptOutcome Trial::SampleAndScore(methods::Method& method) {
   method_ = &method;
   const auto images =
       Timed("sample", [&] { return Sample(run_->prompts(), Stream::kSampleLatents, budget("samples")); });
@@ -125,7 +125,8 @@ AttemptOutcome Trial::SampleAndScore(Method& method) {
   // A file's values are where they came from; that it is still the same is part of the result.
   if (!settings_.Has("method.path")) {
     artifacts_.Adapter(method, loaded_.sha256);
-  } else if (ValueOrThrow(DigestOfTunedFile(settings_.Text("method.path"))) != outcome_.provenance["method_sha256"]) {
+  } else if (runtime::ValueOrThrow(methods::DigestOfTunedFile(settings_.Text("method.path"))) !=
+             outcome_.provenance["method_sha256"]) {
     throw std::runtime_error(fmt::format("{}: it changed while the trial ran", settings_.Text("method.path")));
   }
   CheckScores();
@@ -139,7 +140,7 @@ AttemptOutcome Trial::SampleAndScore(Method& method) {
   return std::move(outcome_);
 }
 
-std::vector<Image> Trial::Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) {
+std::vector<io::Image> Trial::Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) {
   const SteadyClock::time_point start = SteadyClock::now();
   try {
     auto images =
@@ -147,7 +148,7 @@ std::vector<Image> Trial::Sample(const std::vector<std::string>& prompts, Stream
                        Progress("sample"));
     meter_.AddPictures(static_cast<int64_t>(images.size()), SecondsSince(start));
     return images;
-  } catch (const NotFinite& error) {
+  } catch (const runtime::NotFinite& error) {
     // The untuned base has sampled the same before.
     throw DivergedError(settings_, error.what());
   }
@@ -172,10 +173,11 @@ void Trial::SayNotes(std::string_view about, const std::vector<std::string>& not
 }
 
 // Scores by the references' networks; an embedding that cannot be compared is one of the scorer's.
-PictureScores Trial::Scores(const PictureFeatures& features) const {
-  auto scores = ScorePictures(features, run_->references());
+score::PictureScores Trial::Scores(const score::PictureFeatures& features) const {
+  auto scores = score::ScorePictures(features, run_->references());
   if (!scores.ok()) {
-    throw UserError(fmt::format("{}: no scores: {}", settings_.Text("scorer"), std::string(scores.status().message())));
+    throw runtime::UserError(
+        fmt::format("{}: no scores: {}", settings_.Text("scorer"), std::string(scores.status().message())));
   }
   return *std::move(scores);
 }
@@ -183,13 +185,13 @@ PictureScores Trial::Scores(const PictureFeatures& features) const {
 // Before anything trains: which scores there will be depends on numbers of pictures alone, and those of the untuned
 // base have been computed from as many. One that is missing is said; that of the sweep ends the attempt.
 void Trial::CheckPrimaryScore() {
-  const OwnScores own = run_->Announce();
+  const tasks::OwnScores own = run_->Announce();
   auto& missing = base_scores_.missing;
   for (const auto& [name, why] : own.missing) missing[name] = why;
   const std::string& primary = settings_.Text("score.primary");
   if (!base_scores_.values.contains(primary) && !own.names.contains(primary)) {
     const auto why = missing.find(primary);
-    throw UserError(fmt::format(
+    throw runtime::UserError(fmt::format(
         "{}: the sweep's primary score {} cannot be computed, so nothing was trained. {} Give more pictures, or another score.primary",
         settings_.Text("task.images"), primary,
         why == missing.end() ? std::string("This task and these settings do not have it.") : why->second));
@@ -204,16 +206,16 @@ void Trial::CheckPrimaryScore() {
 void Trial::CheckScores() const {
   for (const auto& [name, value] : outcome_.scores) {
     if (!std::isfinite(value))
-      throw UserError(fmt::format("the score {} is {}; expected a finite number", name, value));
+      throw runtime::UserError(fmt::format("the score {} is {}; expected a finite number", name, value));
   }
   if (!outcome_.scores.contains(settings_.Text("score.primary"))) {
     throw std::logic_error(fmt::format("the primary score {} was not computed", settings_.Text("score.primary")));
   }
 }
 
-SampleProgress Trial::Progress(const char* phase) {
+sampling::SampleProgress Trial::Progress(const char* phase) {
   return [this, phase](int64_t done, int64_t total) {
-    if (observer_.ShouldStop()) throw Stopped();
+    if (observer_.ShouldStop()) throw runtime::Stopped();
     observer_.OnProgress(phase, done, total);
     on_progress_();
   };
@@ -222,12 +224,13 @@ SampleProgress Trial::Progress(const char* phase) {
 // By making it, on a base that has none attached. Of a file, what it was is known from then on.
 void Trial::CheckMethod() {
   if (settings_.Has("method.path")) {
-    outcome_.provenance["method_sha256"] = ValueOrThrow(DigestOfTunedFile(settings_.Text("method.path")));
+    outcome_.provenance["method_sha256"] =
+        runtime::ValueOrThrow(methods::DigestOfTunedFile(settings_.Text("method.path")));
   }
   try {
-    MakeMethod(SitesOf(loaded_.model), {method_options()}, models_.device());
+    methods::MakeMethod(SitesOf(loaded_.model), {method_options()}, models_.device());
   } catch (const c10::Error& error) {
-    throw UserError(error.what_without_backtrace());
+    throw runtime::UserError(error.what_without_backtrace());
   }
 }
 
@@ -243,15 +246,15 @@ std::string Trial::Fingerprint() const {
 }
 
 // The task's pictures under fixed noise and timesteps, the same for all cells of a replicate.
-ValidationRows Trial::MakeValidationRows() const {
+train::ValidationRows Trial::MakeValidationRows() const {
   constexpr int64_t kRows = 32;
   const torch::Tensor& all = task_->latents();
   const auto rows = torch::arange(kRows, torch::kInt64).remainder(all.size(0)).to(all.device());
-  RandomStream stream(seeds_(Stream::kValidation));
+  runtime::RandomStream stream(seeds_(Stream::kValidation));
   const auto latents = all.index_select(0, rows);
   const auto noise = stream.Normal(latents.sizes()).to(all.device());
   const auto timesteps = stream.Integers(loaded_.model.schedule.config().num_train_timesteps, {kRows}).to(all.device());
-  ValidationRows validation{latents, task_->contexts().index_select(0, rows), noise, timesteps, {}};
+  train::ValidationRows validation{latents, task_->contexts().index_select(0, rows), noise, timesteps, {}};
   if (train_options_.trains_conditioner) {
     const std::vector<std::string> captions = task_->captions();
     for (size_t row = 0; row < kRows; ++row) validation.prompts.push_back(captions[row % captions.size()]);
@@ -267,16 +270,16 @@ void Trial::ScoreAlongTheWay(int64_t step) {
   }
 }
 
-void Trial::Score(const std::vector<Image>& images) {
+void Trial::Score(const std::vector<io::Image>& images) {
   observer_.OnProgress("score", 0, 0);
-  const PictureFeatures features = inputs_.Features(settings_, images);
-  const PictureScores scores = Scores(features);
+  const score::PictureFeatures features = inputs_.Features(settings_, images);
+  const score::PictureScores scores = Scores(features);
   for (const auto& [name, value] : scores.values) observer_.OnMetric(name, training_->steps(), value);
   for (const auto& [name, warning] : scores.warnings) outcome_.provenance["warning." + name] = warning;
   AddScores(scores.values, base_scores_.values);
   run_->Score(*this);
-  const ScoreReferences& references = run_->references();
-  artifacts_.Picture("samples.png", MakeSheet(images));
+  const score::ScoreReferences& references = run_->references();
+  artifacts_.Picture("samples.png", sampling::MakeSheet(images));
   artifacts_.Picture("samples-base.png", base_sheet_);
   artifacts_.Picture("subject.png", task_->pictures_sheet());
   artifacts_.Features("", features);
@@ -314,4 +317,4 @@ void Trial::RecordProvenance() {
   for (const auto& [phase, seconds] : cpu_seconds_) record["cpu_seconds." + phase] = fmt::format("{:.3f}", seconds);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -22,7 +22,7 @@
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // Artifacts that it hands over:
 //   samples.png            the generated pictures, side by side
@@ -41,96 +41,98 @@ namespace loupe::worker {
 //
 // Everything throws UserError, Stopped (after writing a checkpoint, when training had begun), c10::Error or
 // std::exception.
-class Trial : private TunedModel {
+class Trial : private tasks::TunedModel {
  public:
   // Loads base and scorers where they are not yet, and finds the identifier, with no method on the base. `on_progress`
   // is called whenever the trial hears that its work goes on.
-  Trial(const HeardAttempt& heard, ModelStore& models, SharedInputs& inputs, Tasks& tasks, WorkMeter& meter,
-        std::function<void()> on_progress);
+  Trial(const HeardAttempt& heard, base::ModelStore& models, tasks::SharedInputs& inputs, tasks::Tasks& tasks,
+        WorkMeter& meter, std::function<void()> on_progress);
   ~Trial() override;
 
-  BaseModel& base() override { return loaded_.model; }
-  SlotOptions method_options() const;
+  base::BaseModel& base() override { return loaded_.model; }
+  methods::SlotOptions method_options() const;
 
   // Of several ranks (train.devices), when they are wanted: starts the others, which load what they need meanwhile.
-  static bool HasRanks(const Settings& settings);
+  static bool HasRanks(const settings::Settings& settings);
   void StartRanks(const RankOptions& options);
   // Before a step of the trainer: the other ranks take it too.
   void AnnounceStep();
   // After an error: which other rank ended, and how; empty when none did.
   std::string WhyRanksEnded();
   // In the process of another rank: does what rank 0 announces. Throws when that has ended, which is its end too.
-  [[noreturn]] void Follow(Trainer& trainer, RankGroup& group);
+  [[noreturn]] void Follow(train::Trainer& trainer, ranks::RankGroup& group);
 
   // With no method on the base: what is shared, the untuned base's pictures and scores; whether the method fits the
   // base.
   void Prepare();
   // Once prepared: into a slot of its own, from its checkpoint where there is one. The trainer's factory makes its
   // method.
-  void Join(Trainer& trainer);
+  void Join(train::Trainer& trainer);
   TrialTraining& training() { return *training_; }
   // After a step of the trainer that took so long.
-  void Take(const SlotStep& step, double seconds, double cpu_seconds);
+  void Take(const train::SlotStep& step, double seconds, double cpu_seconds);
   // After the last step, with its method alone on the base.
-  AttemptOutcome SampleAndScore(Method& method);
+  AttemptOutcome SampleAndScore(methods::Method& method);
   // How many trials were trained together, at the most.
   void NotePack(size_t trials) { largest_pack_ = std::max(largest_pack_, trials); }
 
  private:
   // TunedModel: what the task may use while it scores.
-  std::vector<Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) override;
+  std::vector<io::Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) override;
   void AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) override;
-  void HandOverFeatures(const std::string& of, const PictureFeatures& features) override {
+  void HandOverFeatures(const std::string& of, const score::PictureFeatures& features) override {
     artifacts_.Features(of, features);
   }
-  void HandOverPicture(const std::string& name, const Image& picture) override { artifacts_.Picture(name, picture); }
+  void HandOverPicture(const std::string& name, const io::Image& picture) override {
+    artifacts_.Picture(name, picture);
+  }
 
-  TrainSlot MakeSlot(RankGroup* ranks);
-  size_t JoinRanks(Trainer& trainer, RankGroup& group);
+  train::TrainSlot MakeSlot(ranks::RankGroup* ranks);
+  size_t JoinRanks(train::Trainer& trainer, ranks::RankGroup& group);
   double Validate();
   int64_t budget(const std::string& what) const { return settings_.Integer("budget." + what); }
   void SayNotes(std::string_view about, const std::vector<std::string>& notes);
-  PictureScores Scores(const PictureFeatures& features) const;
+  score::PictureScores Scores(const score::PictureFeatures& features) const;
   void CheckMethod();
   void CheckPrimaryScore();
   void CheckScores() const;
   template <typename Phase>
   std::invoke_result_t<const Phase&> Timed(const char* name, const Phase& phase);
-  SampleProgress Progress(const char* phase);
+  sampling::SampleProgress Progress(const char* phase);
   std::string Fingerprint() const;
-  ValidationRows MakeValidationRows() const;
+  train::ValidationRows MakeValidationRows() const;
   void ScoreAlongTheWay(int64_t step);
-  void Score(const std::vector<Image>& images);
+  void Score(const std::vector<io::Image>& images);
   void RecordProvenance();
 
   AttemptObserver& observer_;
   WorkMeter& meter_;
   const std::function<void()> on_progress_;
-  const Identified identified_;
+  const tasks::Identified identified_;
   const AttemptSpec spec_;  // with the identifier in its prompts
-  ModelStore& models_;
-  SharedInputs& inputs_;
-  Tasks& tasks_;
-  const Settings& settings_;
+  base::ModelStore& models_;
+  tasks::SharedInputs& inputs_;
+  tasks::Tasks& tasks_;
+  const settings::Settings& settings_;
   const TrialSeeds seeds_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  LoadedModel<BaseModel>& loaded_;
-  const TrainOptions train_options_;
+  base::LoadedModel<base::BaseModel>& loaded_;
+  const train::TrainOptions train_options_;
   const TrialArtifacts artifacts_;
-  const Task* task_ = nullptr;  // kept by tasks_
-  std::unique_ptr<TaskRun> run_;
+  const tasks::Task* task_ = nullptr;  // kept by tasks_
+  std::unique_ptr<tasks::TaskRun> run_;
   std::unique_ptr<RankTeam> team_;  // of rank 0, where there are others
-  std::unique_ptr<PictureHelp> pictures_;
-  std::optional<ValidationRows> validation_;
-  PictureFeatures base_features_;
-  Image base_sheet_;
-  PictureScores base_scores_;
+  std::unique_ptr<tasks::PictureHelp> pictures_;
+  std::optional<train::ValidationRows> validation_;
+  score::PictureFeatures base_features_;
+  io::Image base_sheet_;
+  score::PictureScores base_scores_;
   std::optional<TrialTraining> training_;
-  Method* method_ = nullptr;  // while it samples and scores
+  methods::Method* method_ = nullptr;  // while it samples and scores
   size_t largest_pack_ = 1;
   std::map<std::string, double> seconds_;      // by phase
   std::map<std::string, double> cpu_seconds_;  // by phase
   AttemptOutcome outcome_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -8,30 +8,30 @@
 #include "worker/methods/files/adapter_file.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
-void TrialArtifacts::Picture(const std::string& name, const Image& picture) const {
+void TrialArtifacts::Picture(const std::string& name, const io::Image& picture) const {
   const std::string path = spec_.scratch_folder + "/" + name;
-  ThrowIfError(WritePng(path, picture));
+  runtime::ThrowIfError(io::WritePng(path, picture));
   HandOver(name, "image/png", path);
 }
 
-void TrialArtifacts::Features(const std::string& of, const PictureFeatures& features) const {
+void TrialArtifacts::Features(const std::string& of, const score::PictureFeatures& features) const {
   Embeddings("embeddings" + of, features.clip);
   Embeddings("dino" + of, features.dino);
   Embeddings("effnet" + of, features.effnet);
   Embeddings("inception" + of, features.inception);
 }
 
-void TrialArtifacts::Embeddings(const std::string& stem, const analysis::FeatureMatrix& embeddings) const {
+void TrialArtifacts::Embeddings(const std::string& stem, const analysis::metrics::FeatureMatrix& embeddings) const {
   if (embeddings.rows == 0) return;
   const std::string path = spec_.scratch_folder + "/" + stem + ".npy";
-  ThrowIfError(analysis::WriteNpyFile(path, embeddings));
+  runtime::ThrowIfError(analysis::metrics::WriteNpyFile(path, embeddings));
   HandOver(stem + ".npy", "application/x-npy", path);
 }
 
-void TrialArtifacts::Adapter(const Method& method, const std::string& base_sha256) const {
-  AdapterFile file;
+void TrialArtifacts::Adapter(const methods::Method& method, const std::string& base_sha256) const {
+  methods::files::AdapterFile file;
   file.arrays = method.Export(0);
   file.settings = spec_.settings;
   file.sweep_seed = spec_.sweep_seed;
@@ -42,14 +42,14 @@ void TrialArtifacts::Adapter(const Method& method, const std::string& base_sha25
   file.cell = spec_.cell;
   file.provenance = {{"torch", TORCH_VERSION}, {"loupe", LOUPE_VERSION}};
   const std::string path = spec_.scratch_folder + "/adapter.safetensors";
-  ThrowIfError(WriteAdapterFile(path, file));
+  runtime::ThrowIfError(methods::files::WriteAdapterFile(path, file));
   HandOver("adapter.safetensors", "application/x-safetensors", path);
 }
 
 void TrialArtifacts::HandOver(const std::string& name, const std::string& media_type, const std::string& path) const {
   const absl::Status status = observer_.OnArtifact(name, media_type, path);
-  if (absl::IsAborted(status)) throw Stopped();
+  if (absl::IsAborted(status)) throw runtime::Stopped();
   if (!status.ok()) throw std::runtime_error(std::string(status.message()));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -19,7 +19,7 @@
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 class OneAttempt : public PackFeed {
@@ -40,7 +40,7 @@ class TrialExecutor : public Executor {
       : ranks_(std::move(ranks)),
         room_(options.slots, device),
         models_(device),
-        inputs_(models_, TensorCache(options.cache_folder)),
+        inputs_(models_, tasks::TensorCache(options.cache_folder)),
         tasks_(inputs_) {}
 
   AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override {
@@ -68,16 +68,16 @@ class TrialExecutor : public Executor {
 
   std::string WhyUnable() const override { return ranks_.step == nullptr ? "" : ranks_.step->WhyUnable(); }
 
-  std::string DeviceDescription() const override { return DescribeDevice(models_.device()); }
+  std::string DeviceDescription() const override { return runtime::DescribeDevice(models_.device()); }
 
   WorkerAbilities Abilities() const override {
     WorkerAbilities abilities;
-    for (const BaseKind kind : kBaseKinds) abilities.bases.emplace_back(DenoiserClass(kind));
+    for (const io::BaseKind kind : io::kBaseKinds) abilities.bases.emplace_back(io::DenoiserClass(kind));
     abilities.methods.clear();
-    for (const MethodTraits& method : Methods()) abilities.methods.push_back(method.name);
-    abilities.tasks = TaskNames();
+    for (const methods::MethodTraits& method : methods::Methods()) abilities.methods.push_back(method.name);
+    abilities.tasks = tasks::TaskNames();
     for (const std::string& device : ranks_.devices) {
-      abilities.devices.push_back(DescribeDevice(ParseDevice(device).value_or(models_.device())));
+      abilities.devices.push_back(runtime::DescribeDevice(runtime::ParseDevice(device).value_or(models_.device())));
     }
     return abilities;
   }
@@ -99,9 +99,9 @@ class TrialExecutor : public Executor {
   std::atomic<bool> read_anew_{false};
   PackRoom room_;
   WorkMeter meter_;
-  ModelStore models_;
-  SharedInputs inputs_;
-  Tasks tasks_;
+  base::ModelStore models_;
+  tasks::SharedInputs inputs_;
+  tasks::Tasks tasks_;
 };
 
 }  // namespace
@@ -115,9 +115,9 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorO
   if (options.step != nullptr) {
     ranks.devices.assign(static_cast<size_t>(options.step->tasks()), ranks.devices.front());
   }
-  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, PrepareDevice(ranks.devices.front(), options.threads));
+  LOUPE_ASSIGN_OR_RETURN(const torch::Device device, runtime::PrepareDevice(ranks.devices.front(), options.threads));
   for (const std::string& other : ranks.devices) {
-    LOUPE_ASSIGN_OR_RETURN(const torch::Device its, ParseDevice(other));
+    LOUPE_ASSIGN_OR_RETURN(const torch::Device its, runtime::ParseDevice(other));
     if (its.type() != device.type()) {
       return absl::InvalidArgumentError(
           fmt::format("'{}': the ranks of one trial are on devices of one kind", options.device));
@@ -128,4 +128,4 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorO
   return std::unique_ptr<Executor>(new TrialExecutor(device, options, std::move(ranks)));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

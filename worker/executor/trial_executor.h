@@ -8,9 +8,11 @@
 #include "absl/status/statusor.h"
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
+class StepHub;  // step_hub.h
+}  // namespace loupe::worker::ranks
 
-class StepHub;  // ranks/step_hub.h
+namespace loupe::worker::executor {
 
 struct TrialExecutorOptions {
   // "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". Several of one kind with commas between them
@@ -25,11 +27,11 @@ struct TrialExecutorOptions {
   // What a trial's other ranks run: a program with the sub-command `rank` (rank_follower.h).
   std::string rank_program = "/proc/self/exe";
   // Where they are other tasks of this process's job step: `device` is this task's, of which the others have one each.
-  std::shared_ptr<StepHub> step;
+  std::shared_ptr<ranks::StepHub> step;
 };
 
 // Base and scorer are loaded at the first trial that needs them and kept until their files change. INVALID_ARGUMENT
 // when the device is not one of the forms above, FAILED_PRECONDITION when this machine or build has no such GPU.
 absl::StatusOr<std::unique_ptr<Executor>> MakeTrialExecutor(const TrialExecutorOptions& options);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

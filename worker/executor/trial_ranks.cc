@@ -7,8 +7,8 @@
 #include "worker/executor/rank_team.h"
 #include "worker/executor/trial.h"
 
-namespace loupe::worker {
-bool Trial::HasRanks(const Settings& settings) { return settings.Integer("train.devices") > 1; }
+namespace loupe::worker::executor {
+bool Trial::HasRanks(const settings::Settings& settings) { return settings.Integer("train.devices") > 1; }
 
 void Trial::StartRanks(const RankOptions& options) {
   if (!HasRanks(settings_)) return;
@@ -24,19 +24,19 @@ void Trial::AnnounceStep() {
 std::string Trial::WhyRanksEnded() { return team_ == nullptr ? "" : team_->WhyEnded(); }
 
 double Trial::Validate() {
-  if (team_ == nullptr) return ValidationLoss(loaded_.model, *validation_);
+  if (team_ == nullptr) return train::ValidationLoss(loaded_.model, *validation_);
   team_->Announce({.kind = RankCommand::Kind::kValidate});
   return ValidateAmongRanks(team_->group(), loaded_.model, *validation_);
 }
 
-TrainSlot Trial::MakeSlot(RankGroup* ranks) {
-  TrainSlot slot{run_->MakeSource(budget("batch")), RandomStream(seeds_(Stream::kNoise)),
-                 RandomStream(seeds_(Stream::kTimesteps)), train_options_};
+train::TrainSlot Trial::MakeSlot(ranks::RankGroup* ranks) {
+  train::TrainSlot slot{run_->MakeSource(budget("batch")), runtime::RandomStream(seeds_(Stream::kNoise)),
+                        runtime::RandomStream(seeds_(Stream::kTimesteps)), train_options_};
   slot.ranks = ranks;
   return slot;
 }
 
-size_t Trial::JoinRanks(Trainer& trainer, RankGroup& group) {
+size_t Trial::JoinRanks(train::Trainer& trainer, ranks::RankGroup& group) {
   const size_t slot = trainer.Join(MakeSlot(&group));
   if (settings_.Integer("train.checkpoint_every") > 0) {
     trainer.LoadCheckpoint(CheckpointFile(spec_), Fingerprint(), slot);
@@ -50,7 +50,7 @@ size_t Trial::JoinRanks(Trainer& trainer, RankGroup& group) {
   return slot;
 }
 
-void Trial::Follow(Trainer& trainer, RankGroup& group) {
+void Trial::Follow(train::Trainer& trainer, ranks::RankGroup& group) {
   std::optional<size_t> slot;
   for (;;) {
     const RankCommand command = DecodeCommand(group.FromLeader(""));
@@ -80,4 +80,4 @@ void Trial::Follow(Trainer& trainer, RankGroup& group) {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -7,7 +7,7 @@
 #include "spdlog/spdlog.h"
 #include "worker/methods/method_registry.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // A running error of fewer steps than these is the luck of the draw.
@@ -17,31 +17,31 @@ constexpr int64_t kErrorSteps = 20;
 constexpr double kRise = 1.25;
 
 // At the first step nothing has been trained: no learning rate is to blame.
-UserError NotFiniteAt(const Settings& settings, int64_t step, const std::string& what) {
+runtime::UserError NotFiniteAt(const settings::Settings& settings, int64_t step, const std::string& what) {
   const std::string how = fmt::format("{} at step {}", what, step);
   if (step > 1) return DivergedError(settings, how);
   if (!settings.Has("method.scale")) {
-    return UserError(fmt::format("{}, before anything was trained; set train.precision to float32", how));
+    return runtime::UserError(fmt::format("{}, before anything was trained; set train.precision to float32", how));
   }
-  return UserError(
+  return runtime::UserError(
       fmt::format("{}, before anything was trained: the adapter's initial values are too large for this base; lower "
                   "method.scale, set method.init to zero, or train.precision to float32",
                   how));
 }
 
 // A last step may leave what no loss has seen yet.
-void CheckTrained(const Settings& settings, const Trainer& trainer, size_t slot) {
+void CheckTrained(const settings::Settings& settings, const train::Trainer& trainer, size_t slot) {
   const std::string found = trainer.DescribeNotFinite(slot);
   if (!found.empty()) throw DivergedError(settings, fmt::format("after step {} {}", trainer.steps(slot), found));
 }
 
 // Throws where the step shows that training has gone wrong.
-void CheckStep(const Settings& settings, const SlotStep& step, int64_t steps) {
-  if (step.kind == SlotStep::Kind::kFailed) {
-    if (!step.cause.empty()) throw UserError(step.cause);
+void CheckStep(const settings::Settings& settings, const train::SlotStep& step, int64_t steps) {
+  if (step.kind == train::SlotStep::Kind::kFailed) {
+    if (!step.cause.empty()) throw runtime::UserError(step.cause);
     throw NotFiniteAt(settings, steps + 1, fmt::format("the loss is {}", step.loss));
   }
-  if (step.kind == SlotStep::Kind::kSkipped) return;
+  if (step.kind == train::SlotStep::Kind::kSkipped) return;
   if (!std::isfinite(step.gradient_norm)) {
     throw NotFiniteAt(settings, steps, fmt::format("the gradient is {}", step.gradient_norm));
   }
@@ -58,21 +58,21 @@ void CheckStep(const Settings& settings, const SlotStep& step, int64_t steps) {
 
 }  // namespace
 
-UserError DivergedError(const Settings& settings, const std::string& how) {
-  return UserError(fmt::format("{}: training diverged; lower train.learning_rate ({}){}, or set train.clip_norm", how,
-                               settings.Text("train.learning_rate"),
-                               settings.Has("method.scale") ? " or method.scale" : ""));
+runtime::UserError DivergedError(const settings::Settings& settings, const std::string& how) {
+  return runtime::UserError(
+      fmt::format("{}: training diverged; lower train.learning_rate ({}){}, or set train.clip_norm", how,
+                  settings.Text("train.learning_rate"), settings.Has("method.scale") ? " or method.scale" : ""));
 }
 
 std::string CheckpointFile(const AttemptSpec& spec) { return spec.checkpoint_folder + "/checkpoint.safetensors"; }
 
-TrialTraining::TrialTraining(Parts parts, Trainer& trainer, size_t slot)
+TrialTraining::TrialTraining(Parts parts, train::Trainer& trainer, size_t slot)
     : parts_(std::move(parts)),
       trainer_(trainer),
       slot_(slot),
       checkpoint_(CheckpointFile(parts_.spec)),
       checkpoint_every_(parts_.spec.settings.Integer("train.checkpoint_every")),
-      total_(MethodOf(parts_.spec.settings).trains ? parts_.spec.settings.Integer("budget.steps") : 0) {
+      total_(methods::MethodOf(parts_.spec.settings).trains ? parts_.spec.settings.Integer("budget.steps") : 0) {
   if (checkpoint_every_ > 0 && trainer_.LoadCheckpoint(checkpoint_, parts_.fingerprint, slot_)) {
     spdlog::info("{}: goes on from step {}", parts_.spec.trial, steps());
   }
@@ -92,7 +92,7 @@ bool TrialTraining::IsDue(std::string_view setting) const {
 void TrialTraining::StopIfTold() {
   if (parts_.observer.ShouldStop()) {
     SaveNow();
-    throw Stopped();
+    throw runtime::Stopped();
   }
   const int64_t finish = parts_.observer.FinishAfter();
   if (finish > 0 && finish <= steps() && !ended()) {
@@ -101,11 +101,11 @@ void TrialTraining::StopIfTold() {
   }
 }
 
-void TrialTraining::Take(const SlotStep& step) {
-  const Settings& settings = parts_.spec.settings;
+void TrialTraining::Take(const train::SlotStep& step) {
+  const settings::Settings& settings = parts_.spec.settings;
   CheckStep(settings, step, steps());
   // For its loss scale: another batch is tried.
-  if (step.kind == SlotStep::Kind::kSkipped) {
+  if (step.kind == train::SlotStep::Kind::kSkipped) {
     spdlog::info("{}: the gradients of the batch after step {} overflowed: it is skipped, and the loss scale lowered",
                  parts_.spec.trial, steps());
     return;
@@ -114,7 +114,7 @@ void TrialTraining::Take(const SlotStep& step) {
   parts_.observer.OnProgress("train", steps(), total_);
   if (IsDue("train.validate_every")) {
     double loss = 0;
-    trainer_.WithSlotAlone(slot_, [&](Method&) { loss = parts_.validation_loss(); });
+    trainer_.WithSlotAlone(slot_, [&](methods::Method&) { loss = parts_.validation_loss(); });
     if (!std::isfinite(loss)) {
       throw DivergedError(settings, fmt::format("the validation loss is {} after step {}", loss, steps()));
     }
@@ -122,7 +122,7 @@ void TrialTraining::Take(const SlotStep& step) {
   }
   if (IsDue("score.every") && !ended()) {
     trainer_.SwapAverage(slot_);
-    trainer_.WithSlotAlone(slot_, [&](Method&) { parts_.score(steps()); });
+    trainer_.WithSlotAlone(slot_, [&](methods::Method&) { parts_.score(steps()); });
     trainer_.SwapAverage(slot_);
   }
   if (IsDue("train.checkpoint_every") || ended()) SaveNow();
@@ -133,4 +133,4 @@ void TrialTraining::End() {
   trainer_.SwapAverage(slot_);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -9,10 +9,10 @@
 #include "worker/runtime/user_error.h"
 #include "worker/train/trainer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // A UserError that says how training diverged, and which settings are to blame.
-UserError DivergedError(const Settings& settings, const std::string& how);
+runtime::UserError DivergedError(const settings::Settings& settings, const std::string& how);
 
 // Where an attempt's checkpoint lies.
 std::string CheckpointFile(const AttemptSpec& spec);
@@ -32,7 +32,7 @@ class TrialTraining {
     std::function<void(int64_t step)> score;
   };
   // Takes the trainer's slot from its checkpoint, where there is one. The trainer must outlive it.
-  TrialTraining(Parts parts, Trainer& trainer, size_t slot);
+  TrialTraining(Parts parts, train::Trainer& trainer, size_t slot);
 
   size_t slot() const { return slot_; }
   int64_t steps() const { return trainer_.steps(slot_); }
@@ -46,7 +46,7 @@ class TrialTraining {
   // A checkpoint, where the settings have any.
   void SaveNow();
   // After a step of the trainer. Throws UserError where the step shows that training has gone wrong.
-  void Take(const SlotStep& step);
+  void Take(const train::SlotStep& step);
   // After the last step: leaves the average (where there is one) in place of the trained values.
   void End();
 
@@ -54,7 +54,7 @@ class TrialTraining {
   bool IsDue(std::string_view setting) const;
 
   const Parts parts_;
-  Trainer& trainer_;
+  train::Trainer& trainer_;
   const size_t slot_;
   const std::string checkpoint_;
   const int64_t checkpoint_every_;
@@ -62,4 +62,4 @@ class TrialTraining {
   int64_t stopped_at_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -6,7 +6,7 @@
 
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // Thread-safe.
 class WorkMeter {
@@ -32,4 +32,4 @@ class WorkMeter {
   WorkDone done_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

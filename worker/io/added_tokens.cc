@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 // What Rust's regular expressions call \w (Unicode TR 18, annex C).
@@ -93,4 +93,4 @@ std::vector<TokenOrText> TokenSplitter::Split(std::string_view text) const {
   return parts;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 struct AddedToken {
   std::string content;
@@ -44,4 +44,4 @@ class TokenSplitter {
   std::vector<Entry> entries_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -14,7 +14,7 @@
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 namespace fs = std::filesystem;
@@ -134,11 +134,11 @@ absl::StatusOr<int64_t> ClassNames::Find(std::string_view prompt) const {
   if (absl::SimpleAtoi(name, &id) && id >= 0 && id < classes_) return id;
   std::vector<std::string> known;
   for (const auto& [other, number] : by_name_) known.push_back(other);
-  const std::string near = NearestName(name, known);
+  const std::string near = settings::NearestName(name, known);
   return absl::InvalidArgumentError(fmt::format("'{}' is no class of the base: expected a number from 0 to {}{}{}",
                                                 Printable(std::string(prompt)), classes_ - 1,
                                                 known.empty() ? "" : ", or a class's name such as '" + NameOf(0) + "'",
                                                 near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "common/positions.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 enum class BaseKind {
   kUNet,      // unet/, text_encoder/, tokenizer/: Stable Diffusion, prompts are texts
@@ -59,4 +59,4 @@ class ClassNames {
   std::map<std::string, int64_t> by_name_;  // in lower case
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

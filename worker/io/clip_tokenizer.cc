@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "worker/io/word_pattern.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 constexpr std::string_view kWordEnd = "</w>";
@@ -204,4 +204,4 @@ std::vector<int64_t> ClipTokenizer::Encode(std::string_view text, int64_t length
   return ids;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

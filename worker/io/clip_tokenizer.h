@@ -18,7 +18,7 @@
 #include "worker/io/added_tokens.h"
 #include "worker/io/clip_tokenizer_files.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // Immutable after Load; thread-safe.
 class ClipTokenizer {
@@ -80,4 +80,4 @@ class ClipTokenizer {
   int64_t bos_id_ = 0, eos_id_ = 0, pad_id_ = 0, unknown_id_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

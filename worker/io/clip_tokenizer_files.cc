@@ -16,7 +16,7 @@
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using nlohmann::json;
@@ -420,4 +420,4 @@ absl::StatusOr<ClipTokenizerFiles> ClipTokenizerFiles::Read(const std::string& f
   return FolderReader(folder, std::move(settings)).Read();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "worker/io/added_tokens.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 struct ClipTokenizerFiles {
   std::unordered_map<std::string, int64_t> vocabulary;  // without what was added
@@ -38,4 +38,4 @@ struct ClipTokenizerFiles {
   static absl::StatusOr<ClipTokenizerFiles> Read(const std::string& folder);
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -9,7 +9,7 @@
 #include "fmt/format.h"
 #include "worker/io/picture_formats.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 // A code of LZW takes up to 12 bits and stands for at most 4,095 pixels.
@@ -111,4 +111,4 @@ std::optional<std::string> DecodeGif(std::string_view bytes, StoredPicture& pict
   return DecodeFirstGifPicture(gif.get(), bytes.size(), picture);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // 8-bit RGB, row by row, three bytes a pixel.
 struct Image {
@@ -78,4 +78,4 @@ Image ResizeShorterSide(const Image& image, int side, Image (*resize)(const Imag
 // The same, bicubic, then the middle square of it: how CLIP's preprocessing and DreamBooth's loaders make squares.
 Image ResizeAndCrop(const Image& image, int side);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

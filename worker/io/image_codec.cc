@@ -9,7 +9,7 @@
 #include "worker/io/image.h"
 #include "worker/io/picture_formats.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using namespace std::string_view_literals;
@@ -171,4 +171,4 @@ absl::StatusOr<Image> ReadImage(const std::string& path, Alpha alpha) {
   return DecodeImage(bytes, path, alpha);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

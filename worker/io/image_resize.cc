@@ -3,7 +3,7 @@
 
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 constexpr int kFractionBits = 22;
@@ -144,4 +144,4 @@ Image ResizeAndCrop(const Image& image, int side) {
   return CentreCrop(ResizeShorterSide(image, side, ResizeBicubic), side, side);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

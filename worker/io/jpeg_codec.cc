@@ -8,7 +8,7 @@
 
 #include "worker/io/picture_formats.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 // A block takes at least a bit, and with whatever subsampling there is a block for every 128 pixels.
@@ -147,4 +147,4 @@ std::optional<std::string> DecodeJpeg(std::string_view bytes, StoredPicture& pic
   return std::nullopt;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

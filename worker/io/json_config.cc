@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using nlohmann::json;
@@ -212,4 +212,4 @@ absl::Status JsonConfig::FinishStrictly() {
   return absl::OkStatus();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

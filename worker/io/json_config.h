@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // The file as JSON; the bare words NaN, Infinity and -Infinity, which Python writes, become null. NOT_FOUND or
 // PERMISSION_DENIED from the file; INVALID_ARGUMENT with path, and line and column where it is not JSON; also when a
@@ -66,4 +66,4 @@ class JsonConfig {
   absl::Status status_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -1,6 +1,6 @@
 #include "worker/io/picture_formats.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 // TIFF 6.0, section 2; tag 0x0112 is Orientation.
@@ -57,4 +57,4 @@ std::optional<int> XmpOrientation(std::string_view xmp) {
   return xmp[digit] - '0';
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

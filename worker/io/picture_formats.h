@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // What a file may ask for before its pixels are read. A few bytes must not cost gigabytes, so each reader also refuses
 // a file that is too short for the picture that it announces, by its format's greatest possible expansion, before it
@@ -42,4 +42,4 @@ std::optional<std::string> DecodeTiff(std::string_view bytes, StoredPicture& pic
 std::optional<int> ExifOrientation(std::string_view exif);
 std::optional<int> XmpOrientation(std::string_view xmp);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

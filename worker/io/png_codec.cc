@@ -9,7 +9,7 @@
 #include "worker/io/image.h"
 #include "worker/io/picture_formats.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 // Deflate expands at most 1032 times (zlib's own figure).
@@ -150,4 +150,4 @@ absl::Status WritePng(const std::string& path, const Image& image) {
   return WriteFileAtomically(path, EncodePng(image));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

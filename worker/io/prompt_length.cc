@@ -9,7 +9,7 @@
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 // CLIP's, where the file does not say (transformers' default).
@@ -50,4 +50,4 @@ std::string DescribeCutOff(const ClipTokenizer& tokenizer, std::string_view text
                      Shortened(Printable(rest), kMostShown));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

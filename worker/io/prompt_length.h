@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "worker/io/clip_tokenizer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // Ids per prompt of the base in `folder` (diffusers' layout), bos and eos among them: the tokenizer's limit or the
 // positions of text_encoder/config.json, the lesser. Errors of that file.
@@ -22,4 +22,4 @@ std::string_view CutOff(const ClipTokenizer& tokenizer, std::string_view text, i
 // A sentence that says so, with the prompt shortened; "" when nothing is cut off.
 std::string DescribeCutOff(const ClipTokenizer& tokenizer, std::string_view text, int64_t length);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -8,7 +8,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using Kind = PickleValue::Kind;
@@ -331,4 +331,4 @@ absl::StatusOr<Pickle> ReadPickle(std::string_view& bytes) {
   return pickle;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

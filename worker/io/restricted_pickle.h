@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // What a pickle can hold here. Plain views: texts point into the pickle's bytes, containers into the Pickle.
 struct PickleValue {
@@ -36,4 +36,4 @@ struct Pickle {
 // takes more than four million steps (a thirtieth of a tensor each), so that a small file cannot ask for much memory.
 absl::StatusOr<Pickle> ReadPickle(std::string_view& bytes);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -19,7 +19,7 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using nlohmann::json;
@@ -291,4 +291,4 @@ absl::Status WriteSafetensors(const std::string& path, const std::map<std::strin
   return WriteFileAtomically(path, *bytes);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -19,7 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // All that the format has; nothing outside the process sees the numbers. The F8, F6 and F4 types are named by the bits
 // of exponent and mantissa (Open Compute Project, Microscaling Formats 1.0; arXiv 2209.05433).
@@ -93,4 +93,4 @@ absl::StatusOr<std::string> SerialiseSafetensors(const std::map<std::string, Arr
 absl::Status WriteSafetensors(const std::string& path, const std::map<std::string, ArrayView>& arrays,
                               const Metadata& metadata);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

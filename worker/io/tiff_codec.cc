@@ -9,7 +9,7 @@
 
 #include "worker/io/picture_formats.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 constexpr tmsize_t kMostTiffBytesAtOnce = tmsize_t{1} << 30;
@@ -133,4 +133,4 @@ std::optional<std::string> DecodeTiff(std::string_view bytes, StoredPicture& pic
   return std::nullopt;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -13,7 +13,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 constexpr size_t kAlignment = 64;
@@ -261,4 +261,4 @@ absl::Status WriteTorchArchive(const std::string& path, const std::map<std::stri
   return WriteFileAtomically(path, *bytes);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

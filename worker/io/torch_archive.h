@@ -25,7 +25,7 @@
 #include "absl/status/statusor.h"
 #include "worker/io/safetensors.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // torch's class of storages of this type; empty where it has none.
 std::string_view TorchStorageClass(ElementType type);
@@ -59,4 +59,4 @@ absl::Status WriteTorchValue(const std::string& path, const TorchValue& value);
 // Serialises to `path`, whole or not at all (see WriteFileAtomically for the errors).
 absl::Status WriteTorchArchive(const std::string& path, const std::map<std::string, ArrayView>& arrays);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

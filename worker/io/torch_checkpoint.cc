@@ -15,7 +15,7 @@
 #include "worker/io/restricted_pickle.h"
 #include "worker/io/torch_archive.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using ValueKind = PickleValue::Kind;
@@ -338,4 +338,4 @@ absl::StatusOr<TorchCheckpoint> TorchCheckpoint::Open(const std::string& path) {
   return checkpoint;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

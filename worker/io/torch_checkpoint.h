@@ -10,7 +10,7 @@
 #include "worker/io/restricted_pickle.h"
 #include "worker/io/safetensors.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // Whatever plain data torch.save wrote: dictionaries in dictionaries, with tensors in them. Immutable and thread-safe;
 // copies share the data.
@@ -57,4 +57,4 @@ class TorchCheckpoint {
   std::map<std::string, ArrayView> arrays_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

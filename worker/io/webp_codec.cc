@@ -6,7 +6,7 @@
 
 #include "worker/io/picture_formats.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 constexpr char kBadWebp[] = "a damaged WebP picture, or one that is not whole";
@@ -62,4 +62,4 @@ std::optional<std::string> DecodeWebp(std::string_view bytes, StoredPicture& pic
   return std::nullopt;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -13,7 +13,7 @@
 #include "worker/io/json_config.h"
 #include "worker/io/torch_checkpoint.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 namespace fs = std::filesystem;
@@ -166,4 +166,4 @@ absl::StatusOr<WeightFiles> WeightFiles::OpenIndex(const std::string& path, cons
   return files;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

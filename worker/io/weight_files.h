@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "worker/io/safetensors.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // The arrays of one network, from however many files. Immutable and thread-safe; copies share the files.
 class WeightFiles {
@@ -39,4 +39,4 @@ class WeightFiles {
   std::vector<std::shared_ptr<const void>> kept_;  // what the views show
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

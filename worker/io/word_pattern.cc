@@ -6,7 +6,7 @@
 #include <initializer_list>
 #include <string_view>
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 enum class CharacterClass { kLetter, kNumber, kSpace, kOther };
@@ -53,4 +53,4 @@ std::vector<std::string> ClipWords(const icu::UnicodeString& text) {
   return words;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

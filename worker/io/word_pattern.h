@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 
 // The matches, left to right, as UTF-8, of
 //   <|startoftext|> | <|endoftext|> | 's|'t|'re|'ve|'m|'ll|'d | letters (\p{L}+) | one number character (\p{N})
@@ -16,4 +16,4 @@ namespace loupe::worker {
 // one ends there.
 std::vector<std::string> ClipWords(const icu::UnicodeString& text);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

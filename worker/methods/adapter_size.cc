@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cstdlib>
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
-AdapterWidths AdapterWidthsAt(const TappableBlock& block, PositionPairId pair) {
+AdapterWidths AdapterWidthsAt(const nn::TappableBlock& block, PositionPairId pair) {
   const PositionKind kind = KindOf(pair.input);
-  if ((kind == PositionKind::kResidual) != (block.kind == BlockKind::kResidual)) return {};
+  if ((kind == PositionKind::kResidual) != (block.kind == nn::BlockKind::kResidual)) return {};
   if (!block.Has(pair.input) || !block.Has(pair.output)) return {};
   if (kind == PositionKind::kContext) return {true, block.context_width, block.context_width};
   // in_width is the width at Res_in; everywhere else in a block the stream has its final width.
@@ -15,13 +15,13 @@ AdapterWidths AdapterWidthsAt(const TappableBlock& block, PositionPairId pair) {
   return {true, width_at(pair.input), width_at(pair.output)};
 }
 
-AdapterSize SizeOfAdapter(const std::vector<TappableBlock>& blocks, PositionPairId pair) {
+AdapterSize SizeOfAdapter(const std::vector<nn::TappableBlock>& blocks, PositionPairId pair) {
   AdapterSize size;
-  for (const TappableBlock& block : blocks) {
+  for (const nn::TappableBlock& block : blocks) {
     const AdapterWidths widths = AdapterWidthsAt(block, pair);
     if (!widths.attached) continue;
     ++size.blocks;
-    if (block.kind == BlockKind::kResidual) {
+    if (block.kind == nn::BlockKind::kResidual) {
       size.per_width += 9 * widths.in + 9 * widths.out + 1;
       size.fixed += 2 * widths.in + widths.out;
     } else {
@@ -38,4 +38,4 @@ int64_t AdapterSize::WidthFor(int64_t parameters) const {
   return std::llabs(At(below) - parameters) <= std::llabs(At(below + 1) - parameters) ? below : below + 1;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -7,7 +7,7 @@
 #include "common/positions.h"
 #include "worker/nn/taps.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Parameters = per_width · width + fixed, summed over the blocks that `pair` touches.
 //   transformer block: Linear(d→r), Linear(r→d):                    r·(2d + 1) + d
@@ -22,7 +22,7 @@ struct AdapterSize {
   int64_t WidthFor(int64_t parameters) const;
 };
 
-AdapterSize SizeOfAdapter(const std::vector<TappableBlock>& blocks, PositionPairId pair);
+AdapterSize SizeOfAdapter(const std::vector<nn::TappableBlock>& blocks, PositionPairId pair);
 
 // Channels in and out of an adapter at `block`, and whether `pair` lives in blocks of this kind at all.
 struct AdapterWidths {
@@ -30,6 +30,6 @@ struct AdapterWidths {
   int64_t in = 0;
   int64_t out = 0;
 };
-AdapterWidths AdapterWidthsAt(const TappableBlock& block, PositionPairId pair);
+AdapterWidths AdapterWidthsAt(const nn::TappableBlock& block, PositionPairId pair);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -6,13 +6,13 @@
 // with W_up and both biases 0 at first. Width 64, s = 0.1 and a dropout of 0.1 are its own.
 #include "worker/methods/block_bottlenecks.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Reads method.{bottleneck, parallel_scale, parallel_dropout}.
-std::unique_ptr<Method> MakeAdaptFormer(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                        const SlotRange& range, torch::Device device) {
-  const Settings& settings = slots.front().settings;
-  const BlockBottlenecksOptions options{.places = {{Tap::kFfnIn, Tap::kTransOut, "adapter"}},
+std::unique_ptr<Method> MakeAdaptFormer(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                        const nn::SlotRange& range, torch::Device device) {
+  const settings::Settings& settings = slots.front().settings;
+  const BlockBottlenecksOptions options{.places = {{nn::Tap::kFfnIn, nn::Tap::kTransOut, "adapter"}},
                                         .width = settings.Integer("method.bottleneck"),
                                         .activation = Activation::kRelu,
                                         .scale = settings.Real("method.parallel_scale"),
@@ -21,4 +21,4 @@ std::unique_ptr<Method> MakeAdaptFormer(const TuningSites& sites, const std::vec
   return std::make_unique<BlockBottlenecks>(sites, options, slots, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -8,28 +8,28 @@
 
 #include "worker/nn/tuning_sites.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // What is added is attached at once, and taken away when this is destroyed: also where a method's construction ends in
 // an exception. Not thread-safe; the networks must outlive it.
 class Attachment {
  public:
-  explicit Attachment(const SlotRange& range) : range_(range) {}
+  explicit Attachment(const nn::SlotRange& range) : range_(range) {}
   ~Attachment() { SetEnabled(false); }
   Attachment(const Attachment&) = delete;
   Attachment& operator=(const Attachment&) = delete;
 
   // Throw c10::Error naming the place when it is taken.
-  void Add(const TappableBlock& block, std::shared_ptr<BlockTaps> taps) {
+  void Add(const nn::TappableBlock& block, std::shared_ptr<nn::BlockTaps> taps) {
     taps_.push_back({block.name, block.slot, std::move(taps)});
     Attach(taps_.back());
   }
-  void Add(const LayerSite& site, std::shared_ptr<const LayerHook> hook) {
+  void Add(const nn::LayerSite& site, std::shared_ptr<const nn::LayerHook> hook) {
     hooks_.push_back({site.name, &site.layer->slot, std::move(hook)});
     Attach(hooks_.back());
   }
 
-  void Add(PromptSite& site, std::shared_ptr<const ClipTokenizer> tokenizer) {
+  void Add(nn::PromptSite& site, std::shared_ptr<const io::ClipTokenizer> tokenizer) {
     tokenizers_.push_back({"prompts", &site.slot, std::move(tokenizer)});
     Attach(tokenizers_.back());
   }
@@ -46,7 +46,7 @@ class Attachment {
   template <typename Part>
   struct Placed {
     std::string name;
-    PackSlot<Part>* slot;
+    nn::PackSlot<Part>* slot;
     std::shared_ptr<Part> part;
   };
   template <typename Part>
@@ -54,11 +54,11 @@ class Attachment {
     TORCH_CHECK(placed.slot->Attach(range_, placed.part), placed.name, ": another method is attached here");
   }
 
-  const SlotRange range_;
+  const nn::SlotRange range_;
   bool enabled_ = true;
-  std::vector<Placed<BlockTaps>> taps_;
-  std::vector<Placed<const LayerHook>> hooks_;
-  std::vector<Placed<const ClipTokenizer>> tokenizers_;
+  std::vector<Placed<nn::BlockTaps>> taps_;
+  std::vector<Placed<const nn::LayerHook>> hooks_;
+  std::vector<Placed<const io::ClipTokenizer>> tokenizers_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -8,13 +8,13 @@
 #include "worker/methods/own_weights.h"
 #include "worker/methods/per_channel.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 // The layer without its bias, plus each slot's own.
-class BiasHook : public LayerHook {
+class BiasHook : public nn::LayerHook {
  public:
-  BiasHook(const LeafLayer& layer, torch::Tensor biases) : layer_(layer), biases_(std::move(biases)) {}
+  BiasHook(const nn::LeafLayer& layer, torch::Tensor biases) : layer_(layer), biases_(std::move(biases)) {}
 
   bool extends() const override { return false; }
 
@@ -24,15 +24,15 @@ class BiasHook : public LayerHook {
   }
 
  private:
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const torch::Tensor biases_;  // [K, out]
 };
 
 class BitFit : public OwnWeights {
  public:
-  BitFit(const TuningSites& sites, const SlotRange& range, torch::Device device) : OwnWeights(range) {
+  BitFit(const nn::TuningSites& sites, const nn::SlotRange& range, torch::Device device) : OwnWeights(range) {
     for (const NamedSite& named : NamedSites(sites)) {
-      const LeafLayer& layer = *named.site.layer;
+      const nn::LeafLayer& layer = *named.site.layer;
       if (named.conditioner || !layer.bias.defined()) continue;
       const auto start = layer.bias.detach().to(device, torch::kFloat32);
       const auto biases = start.repeat({range.count, 1}).set_requires_grad(true);
@@ -46,9 +46,9 @@ class BitFit : public OwnWeights {
 }  // namespace
 
 // No settings of its own. All slots of a layer are computed together.
-std::unique_ptr<Method> MakeBitFit(const TuningSites& sites, const std::vector<SlotOptions>& /*slots*/,
-                                   const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeBitFit(const nn::TuningSites& sites, const std::vector<SlotOptions>& /*slots*/,
+                                   const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<BitFit>(sites, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -6,19 +6,19 @@
 #include <memory>
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 struct PlacedBottleneck {
-  Tap input, output;
+  nn::Tap input, output;
   std::shared_ptr<const Bottleneck> function;
 };
 
-class BottlenecksPass : public BlockPass {
+class BottlenecksPass : public nn::BlockPass {
  public:
   explicit BottlenecksPass(const std::vector<PlacedBottleneck>& placed) : placed_(placed), kept_(placed.size()) {}
 
-  torch::Tensor At(Tap tap, const torch::Tensor& x) override {
+  torch::Tensor At(nn::Tap tap, const torch::Tensor& x) override {
     torch::Tensor y = x;
     for (size_t i = 0; i < placed_.size(); ++i) {
       if (placed_[i].input == tap) kept_[i] = x;
@@ -32,10 +32,10 @@ class BottlenecksPass : public BlockPass {
   std::vector<torch::Tensor> kept_;  // beside placed_: what was read in this forward
 };
 
-class BottlenecksTaps : public BlockTaps {
+class BottlenecksTaps : public nn::BlockTaps {
  public:
   explicit BottlenecksTaps(std::vector<PlacedBottleneck> placed) : placed_(std::move(placed)) {}
-  std::unique_ptr<BlockPass> Begin() override { return std::make_unique<BottlenecksPass>(placed_); }
+  std::unique_ptr<nn::BlockPass> Begin() override { return std::make_unique<BottlenecksPass>(placed_); }
 
  private:
   const std::vector<PlacedBottleneck> placed_;
@@ -43,8 +43,9 @@ class BottlenecksTaps : public BlockTaps {
 
 }  // namespace
 
-BlockBottlenecks::BlockBottlenecks(const TuningSites& sites, const BlockBottlenecksOptions& options,
-                                   const std::vector<SlotOptions>& slots, const SlotRange& range, torch::Device device)
+BlockBottlenecks::BlockBottlenecks(const nn::TuningSites& sites, const BlockBottlenecksOptions& options,
+                                   const std::vector<SlotOptions>& slots, const nn::SlotRange& range,
+                                   torch::Device device)
     : ParameterMethod(range) {
   std::vector<SlotInit> init;
   HiddenDropout dropout{.share = options.dropout, .slots = range, .pass = pass_};
@@ -52,8 +53,8 @@ BlockBottlenecks::BlockBottlenecks(const TuningSites& sites, const BlockBottlene
     init.push_back({at::detail::createCPUGenerator(slot.init_seed), options.init});
     dropout.seeds.push_back(slot.init_seed);
   }
-  for (const TappableBlock& block : sites.blocks) {
-    if (block.kind != BlockKind::kTransformer) continue;
+  for (const nn::TappableBlock& block : sites.blocks) {
+    if (block.kind != nn::BlockKind::kTransformer) continue;
     std::vector<PlacedBottleneck> placed;
     for (const BottleneckPlace& place : options.places) {
       if (!block.Has(place.input) || !block.Has(place.output)) continue;
@@ -90,4 +91,4 @@ std::vector<FilePart> BlockBottlenecks::PartsOf(int64_t slot) const {
   return parts;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

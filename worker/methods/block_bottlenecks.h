@@ -8,11 +8,11 @@
 #include "worker/methods/bottleneck.h"
 #include "worker/methods/own_weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // x_output ← x_output + s·A(x_input); at one and the same tap, x ← x + s·A(x).
 struct BottleneckPlace {
-  Tap input, output;
+  nn::Tap input, output;
   std::string name;  // of its values, after the block's: "adapter"
 };
 
@@ -28,10 +28,10 @@ struct BlockBottlenecksOptions {
 class BlockBottlenecks : public ParameterMethod {
  public:
   // Throws c10::Error when the base has no transformer block with one of the taps.
-  BlockBottlenecks(const TuningSites& sites, const BlockBottlenecksOptions& options,
-                   const std::vector<SlotOptions>& slots, const SlotRange& range, torch::Device device);
+  BlockBottlenecks(const nn::TuningSites& sites, const BlockBottlenecksOptions& options,
+                   const std::vector<SlotOptions>& slots, const nn::SlotRange& range, torch::Device device);
 
-  void BeginTraining(const std::vector<int64_t>& draws, const RowShare& rows) override {
+  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows) override {
     TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
     *pass_ = {true, draws, rows};
   }
@@ -47,4 +47,4 @@ class BlockBottlenecks : public ParameterMethod {
   std::vector<bool> transposed_;  // beside parameters_: in a file
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

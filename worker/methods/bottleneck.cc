@@ -4,7 +4,7 @@
 #include <functional>
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 torch::Tensor Activate(Activation activation, const torch::Tensor& x) {
@@ -207,4 +207,4 @@ std::unique_ptr<Bottleneck> MakePictureBottleneck(const BottleneckOptions& optio
   return std::make_unique<PictureBottleneck>(options, slots);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -18,7 +18,7 @@
 #include "worker/methods/dropout.h"
 #include "worker/nn/pack_slot.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 enum class Activation { kRelu, kSigmoid, kSilu, kIdentity, kGelu };
 
@@ -40,7 +40,7 @@ struct BottleneckOptions {
 struct HiddenDropout {
   double share = 0;
   size_t place = 0;             // within the method
-  SlotRange slots;              // of the pack
+  nn::SlotRange slots;          // of the pack
   std::vector<uint64_t> seeds;  // per slot of them
   std::shared_ptr<const PassState> pass;
 };
@@ -87,4 +87,4 @@ std::unique_ptr<Bottleneck> MakeTokenBottleneck(const BottleneckOptions& options
                                                 HiddenDropout dropout = {});
 std::unique_ptr<Bottleneck> MakePictureBottleneck(const BottleneckOptions& options, std::vector<SlotInit>& slots);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

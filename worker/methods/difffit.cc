@@ -20,10 +20,10 @@
 #include "worker/methods/own_weights.h"
 #include "worker/methods/per_channel.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
-bool IsNorm(LeafKind kind) { return kind == LeafKind::kGroupNorm || kind == LeafKind::kLayerNorm; }
+bool IsNorm(nn::LeafKind kind) { return kind == nn::LeafKind::kGroupNorm || kind == nn::LeafKind::kLayerNorm; }
 
 // What is trained at one layer, each [K, …]; undefined where it is not.
 struct LayerValues {
@@ -36,14 +36,14 @@ struct LayerValues {
 };
 
 // γ_branch ⊙ γ ⊙ (f(x) + b), with the slots' own of what is trained.
-class DiffFitHook : public LayerHook {
+class DiffFitHook : public nn::LayerHook {
  public:
-  DiffFitHook(const LeafLayer& layer, LayerValues values) : layer_(layer), values_(std::move(values)) {}
+  DiffFitHook(const nn::LeafLayer& layer, LayerValues values) : layer_(layer), values_(std::move(values)) {}
 
   bool extends() const override { return false; }
 
   torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& /*own*/) const override {
-    if (layer_.kind() == LeafKind::kEmbedding) return Rows(x);
+    if (layer_.kind() == nn::LeafKind::kEmbedding) return Rows(x);
     const bool own_weight = values_.weight.defined();
     torch::Tensor y = layer_.Apply(x, own_weight ? torch::Tensor() : layer_.weight,
                                    values_.bias.defined() ? torch::Tensor() : layer_.bias);
@@ -61,12 +61,12 @@ class DiffFitHook : public LayerHook {
     std::vector<torch::Tensor> pieces;
     const int64_t count = values_.weight.size(0);
     for (int64_t k = 0; k < count; ++k) {
-      pieces.push_back(layer_.Apply(SlotRange{k, 1, count}.Rows(ids), values_.weight[k], {}));
+      pieces.push_back(layer_.Apply(nn::SlotRange{k, 1, count}.Rows(ids), values_.weight[k], {}));
     }
     return pieces.size() == 1 ? pieces.front() : torch::cat(pieces);
   }
 
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const LayerValues values_;
 };
 
@@ -92,12 +92,12 @@ std::optional<GammaPlace> GammaPlaceOf(const std::string& in_block) {
 
 class GammaChoice {
  public:
-  GammaChoice(const TuningSites& sites, const Settings& settings)
+  GammaChoice(const nn::TuningSites& sites, const settings::Settings& settings)
       : modules_(settings.Names("method.gamma")),
         shallow_first_(settings.Text("method.gamma_from") == "first"),
         branch_blocks_(settings.Integer("method.gamma_blocks")) {
-    for (const TappableBlock& block : sites.blocks) {
-      if (block.kind == BlockKind::kTransformer) blocks_.push_back(block.name);
+    for (const nn::TappableBlock& block : sites.blocks) {
+      if (block.kind == nn::BlockKind::kTransformer) blocks_.push_back(block.name);
     }
     TORCH_CHECK(!blocks_.empty() || modules_ == std::vector<std::string>{"none"},
                 "the base has no transformer blocks for method.gamma; expected none");
@@ -147,12 +147,13 @@ class GammaChoice {
 
 class DiffFit : public ParameterMethod {
  public:
-  DiffFit(const TuningSites& sites, const Settings& settings, const SlotRange& range, torch::Device device)
+  DiffFit(const nn::TuningSites& sites, const settings::Settings& settings, const nn::SlotRange& range,
+          torch::Device device)
       : ParameterMethod(range) {
     GammaChoice choice(sites, settings);
     for (const NamedSite& named : NamedSites(sites)) {
       if (named.conditioner) continue;
-      const LeafLayer& layer = *named.site.layer;
+      const nn::LeafLayer& layer = *named.site.layer;
       LayerValues values;
       const auto train = [&](torch::Tensor& value, const std::string& name, const torch::Tensor& start) {
         if (!start.defined()) return;
@@ -161,11 +162,11 @@ class DiffFit : public ParameterMethod {
         value = start.detach().to(device, torch::kFloat32).unsqueeze(0).repeat(copies).set_requires_grad(true);
         parameters_.push_back({name, value, range.first});
       };
-      if (IsNorm(layer.kind()) || layer.kind() == LeafKind::kEmbedding) {
+      if (IsNorm(layer.kind()) || layer.kind() == nn::LeafKind::kEmbedding) {
         train(values.weight, named.file_name + ".weight", layer.weight);
       }
       train(values.bias, named.file_name + ".bias", layer.bias);
-      if (layer.kind() == LeafKind::kLinear) {
+      if (layer.kind() == nn::LeafKind::kLinear) {
         const GammaChoice::At at = choice.Of(named.site.name);
         const auto ones = [&](bool wanted) { return wanted ? torch::ones({layer.weight.size(0)}) : torch::Tensor(); };
         train(values.gamma, named.file_name + ".gamma", ones(at.gamma));
@@ -217,9 +218,9 @@ class DiffFit : public ParameterMethod {
 }  // namespace
 
 // Reads method.{gamma, gamma_blocks, gamma_from}. All slots of a layer are computed together.
-std::unique_ptr<Method> MakeDiffFit(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                    const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeDiffFit(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                    const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<DiffFit>(sites, slots.front().settings, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -5,10 +5,10 @@
 
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, size_t layer, int64_t draw,
-                          const RowShare& rows) {
+                          const runtime::RowShare& rows) {
   const uint64_t stream = Mixed(Mixed(Mixed(seed) ^ static_cast<uint64_t>(draw)) ^ layer);
   std::vector<int64_t> sizes = like.sizes().vec();
   const int64_t entries = sizes.front() / rows.count;  // per row
@@ -18,4 +18,4 @@ torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, si
   return keep.div_(1 - p).to(like.device(), like.scalar_type());
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

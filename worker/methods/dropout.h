@@ -9,13 +9,13 @@
 
 #include "worker/runtime/row_share.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // What every hook of a method must know of the pass that it is in (Method::BeginTraining).
 struct PassState {
   bool training = false;
   std::vector<int64_t> draws;  // per slot of the pack
-  RowShare rows;               // which of each slot's rows the pass is of
+  runtime::RowShare rows;      // which of each slot's rows the pass is of
 };
 
 // SplitMix64's finaliser (Steele et al. 2014): neighbouring inputs give unrelated outputs.
@@ -30,6 +30,6 @@ inline uint64_t Mixed(uint64_t x) {
 // method, `draw` the pass. `like`'s first dimension is over the rows that `rows` says, or over several entries for
 // each.
 torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, size_t layer, int64_t draw,
-                          const RowShare& rows = {});
+                          const runtime::RowShare& rows = {});
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -4,7 +4,7 @@
 #include <array>
 #include <string_view>
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 enum class ExportLayout { kMerged, kBundle, kModules, kDiffusers, kPeft, kKohya, kA1111 };
 
@@ -31,4 +31,4 @@ constexpr bool IsFileForm(ExportLayout layout) {
          layout == ExportLayout::kA1111;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -2,7 +2,7 @@
 
 #include <torch/utils.h>
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 std::map<std::string, torch::Tensor> ExportParts(const std::vector<FilePart>& parts) {
   std::map<std::string, torch::Tensor> arrays;
@@ -26,4 +26,4 @@ void ImportParts(const std::vector<FilePart>& parts, const std::map<std::string,
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

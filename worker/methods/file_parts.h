@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // A slot's part of one parameter, by the file's name and in the file's orientation: a view, so that writing into it
 // changes the parameter.
@@ -22,4 +22,4 @@ std::map<std::string, torch::Tensor> ExportParts(const std::vector<FilePart>& pa
 // Throws c10::Error naming an array that is missing, left over or of another shape; then nothing is changed.
 void ImportParts(const std::vector<FilePart>& parts, const std::map<std::string, torch::Tensor>& arrays);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -8,7 +8,7 @@
 #include "common/positions.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 using Weights = std::map<std::string, torch::Tensor>;
@@ -23,7 +23,7 @@ constexpr char kPairs[] =
     "SA_in→SA_in, SA_out→CA_in, CA_c→CA_c, CA_out→FFN_in, FFN_out→Trans_out and Trans_out→Trans_out, with "
     "activation identity";
 
-absl::Status NotLinear(const Settings& settings, std::string_view why) {
+absl::Status NotLinear(const settings::Settings& settings, std::string_view why) {
   return absl::InvalidArgumentError(fmt::format(
       "an adapter {} → {} with activation {} cannot be folded into the base's weights: {}. What can be folded: {}. Export it "
       "beside its base instead (--as bundle)",
@@ -32,10 +32,10 @@ absl::Status NotLinear(const Settings& settings, std::string_view why) {
 
 class Folding {
  public:
-  Folding(const AdapterFile& adapter, Weights& weights) : adapter_(adapter), weights_(weights) {}
+  Folding(const files::AdapterFile& adapter, Weights& weights) : adapter_(adapter), weights_(weights) {}
 
   absl::Status Run() {
-    const Settings& settings = adapter_.settings;
+    const settings::Settings& settings = adapter_.settings;
     if (settings.Text("method.kind") != "adapter") {
       return absl::InvalidArgumentError(
           fmt::format("method.kind '{}' has no form of base weights", settings.Text("method.kind")));
@@ -153,16 +153,16 @@ class Folding {
     Change(out + ".bias", Base(out + ".bias") + Matrix(out).mv(to_values.mv(map.offset)));
   }
 
-  const AdapterFile& adapter_;
+  const files::AdapterFile& adapter_;
   Weights& weights_;
   Weights changed_;
 };
 
 }  // namespace
 
-absl::Status FoldAdapter(const AdapterFile& adapter, std::map<std::string, torch::Tensor>& weights) {
+absl::Status FoldAdapter(const files::AdapterFile& adapter, std::map<std::string, torch::Tensor>& weights) {
   torch::NoGradGuard no_grad;
   return Folding(adapter, weights).Run();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -24,11 +24,11 @@
 #include "absl/status/status.h"
 #include "worker/methods/files/adapter_file.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // The UNet's weights by checkpoint name with the adapter folded in: the arrays it touches are replaced by new ones of
 // the same dtype (computed in float64), the others are left as they are. INVALID_ARGUMENT says why this cell cannot be
 // folded, or which of the adapter's arrays does not fit the base; then `weights` is as it was.
-absl::Status FoldAdapter(const AdapterFile& adapter, std::map<std::string, torch::Tensor>& weights);
+absl::Status FoldAdapter(const files::AdapterFile& adapter, std::map<std::string, torch::Tensor>& weights);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -8,7 +8,7 @@
 #include "worker/methods/layer_names.h"
 #include "worker/methods/own_weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 // One slot's values of a layer: [1, …], or undefined where the layer's own stay.
@@ -17,9 +17,9 @@ struct OwnValues {
 };
 
 // Slot by slot: each has all of the layer's weights to itself.
-class OwnLayerHook : public LayerHook {
+class OwnLayerHook : public nn::LayerHook {
  public:
-  OwnLayerHook(const LeafLayer& layer, std::vector<OwnValues> values) : layer_(layer), values_(std::move(values)) {}
+  OwnLayerHook(const nn::LeafLayer& layer, std::vector<OwnValues> values) : layer_(layer), values_(std::move(values)) {}
 
   bool extends() const override { return false; }
 
@@ -28,7 +28,7 @@ class OwnLayerHook : public LayerHook {
     const auto count = static_cast<int64_t>(values_.size());
     for (int64_t k = 0; k < count; ++k) {
       const OwnValues& own = values_[static_cast<size_t>(k)];
-      pieces.push_back(layer_.Apply(SlotRange{k, 1, count}.Rows(x),
+      pieces.push_back(layer_.Apply(nn::SlotRange{k, 1, count}.Rows(x),
                                     own.weight.defined() ? own.weight[0] : layer_.weight,
                                     own.bias.defined() ? own.bias[0] : layer_.bias));
     }
@@ -36,14 +36,14 @@ class OwnLayerHook : public LayerHook {
   }
 
  private:
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const std::vector<OwnValues> values_;  // per slot
 };
 
 // What of the base a slot trains.
 class Choice {
  public:
-  explicit Choice(const Settings& settings)
+  explicit Choice(const settings::Settings& settings)
       : patterns_(settings.Names("method.layers")),
         used_(patterns_.size()),
         all_(patterns_ == std::vector<std::string>{"all"}),
@@ -54,7 +54,7 @@ class Choice {
     const std::string name = named.site.name + value;
     bool takes = all_;
     for (size_t i = 0; i < patterns_.size() && !all_; ++i) {
-      const bool fits = FitsName(patterns_[i], name);
+      const bool fits = settings::FitsName(patterns_[i], name);
       used_[i] = used_[i] || fits;
       takes = takes || fits;
     }
@@ -83,7 +83,8 @@ class Choice {
 
 class Full : public OwnWeights {
  public:
-  Full(const TuningSites& sites, const std::vector<SlotOptions>& slots, const SlotRange& range, torch::Device device)
+  Full(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots, const nn::SlotRange& range,
+       torch::Device device)
       : OwnWeights(range) {
     std::vector<Choice> choices;
     for (const SlotOptions& slot : slots) choices.emplace_back(slot.settings);
@@ -112,9 +113,9 @@ class Full : public OwnWeights {
 
 // Reads method.{layers, text_encoder}: patterns are held against the names of weights in the checkpoint
 // ("down_blocks.0.resnets.0.conv1.weight").
-std::unique_ptr<Method> MakeFull(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                 const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeFull(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                 const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<Full>(sites, slots, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -16,27 +16,28 @@
 #include "worker/methods/own_weights.h"
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
-using LayerKind = HypernetworkLayer::Kind;
+using LayerKind = files::HypernetworkLayer::Kind;
 
 constexpr const char* kParts[] = {"to_k", "to_v"};
 
 // A layer of the network whose input passes through a hypernetwork.
 struct ContextLayer {
-  LayerSite site;
+  nn::LayerSite site;
   size_t number = 0;  // among the base's layers
   size_t part = 0;    // of kParts
   int64_t width = 0;
 };
 
-std::vector<ContextLayer> ContextLayersOf(const TuningSites& sites) {
+std::vector<ContextLayer> ContextLayersOf(const nn::TuningSites& sites) {
   std::vector<ContextLayer> layers;
   for (size_t i = 0; i < sites.denoiser.size(); ++i) {
-    const LayerSite& site = sites.denoiser[i];
+    const nn::LayerSite& site = sites.denoiser[i];
     for (size_t part = 0; part < std::size(kParts); ++part) {
-      if (site.layer->kind() != LeafKind::kLinear || !site.name.ends_with(fmt::format(".{}", kParts[part]))) continue;
+      if (site.layer->kind() != nn::LeafKind::kLinear || !site.name.ends_with(fmt::format(".{}", kParts[part])))
+        continue;
       layers.push_back({site, i, part, site.layer->weight.size(1)});
     }
   }
@@ -58,10 +59,10 @@ struct Values {
 
 class Network {
  public:
-  Network(HypernetworkShape shape, int64_t width)
-      : shape_(std::move(shape)), layers_(LayersOf(shape_, width)), values_(layers_.size()) {}
+  Network(files::HypernetworkShape shape, int64_t width)
+      : shape_(std::move(shape)), layers_(files::LayersOf(shape_, width)), values_(layers_.size()) {}
 
-  const std::vector<HypernetworkLayer>& layers() const { return layers_; }
+  const std::vector<files::HypernetworkLayer>& layers() const { return layers_; }
   Values& values(size_t layer) { return values_[layer]; }
 
   // `mask` gives a dropout's factor for a value, by the layer's place; may be null.
@@ -69,13 +70,13 @@ class Network {
   torch::Tensor Forward(const torch::Tensor& x, const Mask& mask) const {
     torch::Tensor h = x;
     for (size_t i = 0; i < layers_.size(); ++i) {
-      const HypernetworkLayer& layer = layers_[i];
+      const files::HypernetworkLayer& layer = layers_[i];
       switch (layer.kind) {
         case LayerKind::kLinear:
           h = torch::linear(h, values_[i].weight[0], values_[i].bias[0]);
           break;
         case LayerKind::kActivation:
-          h = HyperActivation(shape_.activation, h);
+          h = files::HyperActivation(shape_.activation, h);
           break;
         case LayerKind::kNorm:
           h = torch::layer_norm(h, {layer.out}, values_[i].weight[0], values_[i].bias[0]);
@@ -89,8 +90,8 @@ class Network {
   }
 
  private:
-  const HypernetworkShape shape_;
-  const std::vector<HypernetworkLayer> layers_;
+  const files::HypernetworkShape shape_;
+  const std::vector<files::HypernetworkLayer> layers_;
   std::vector<Values> values_;
 };
 
@@ -116,7 +117,7 @@ void Draw(torch::Tensor weight, bool norm, const std::string& init, const std::s
 // ---- one slot
 
 struct SlotPlanOfWidths {
-  HypernetworkShape shape;
+  files::HypernetworkShape shape;
   std::set<int64_t> widths;
   std::string init = "normal";
   uint64_t seed = 0;
@@ -127,10 +128,10 @@ struct SlotNetworks {
   uint64_t mask_seed = 0;
 };
 
-class ContextHook : public LayerHook {
+class ContextHook : public nn::LayerHook {
  public:
   // `networks`: per slot; null where it has none for this width.
-  ContextHook(const ContextLayer& layer, SlotRange range, std::vector<std::shared_ptr<const Network>> networks,
+  ContextHook(const ContextLayer& layer, nn::SlotRange range, std::vector<std::shared_ptr<const Network>> networks,
               std::vector<uint64_t> seeds, std::shared_ptr<const PassState> pass)
       : layer_(*layer.site.layer),
         number_(layer.number),
@@ -145,8 +146,8 @@ class ContextHook : public LayerHook {
     std::vector<torch::Tensor> pieces;
     for (int64_t k = 0; k < range_.count; ++k) {
       const auto at = static_cast<size_t>(k);
-      const torch::Tensor rows = SlotRange{k, 1, range_.count}.Rows(x);
-      const auto mask = [&](const torch::Tensor& h, const HypernetworkLayer& layer) {
+      const torch::Tensor rows = nn::SlotRange{k, 1, range_.count}.Rows(x);
+      const auto mask = [&](const torch::Tensor& h, const files::HypernetworkLayer& layer) {
         if (!pass_->training) return h;
         constexpr size_t kPlaces = 1024;  // of one network
         const auto place = number_ * kPlaces + static_cast<size_t>(layer.index);
@@ -160,9 +161,9 @@ class ContextHook : public LayerHook {
   }
 
  private:
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const size_t number_;
-  const SlotRange range_;
+  const nn::SlotRange range_;
   const std::vector<std::shared_ptr<const Network>> networks_;
   const std::vector<uint64_t> seeds_;
   const std::shared_ptr<const PassState> pass_;
@@ -170,8 +171,8 @@ class ContextHook : public LayerHook {
 
 class HypernetworkMethod : public ParameterMethod {
  public:
-  HypernetworkMethod(const TuningSites& sites, const std::vector<SlotPlanOfWidths>& plans, const SlotRange& range,
-                     torch::Device device)
+  HypernetworkMethod(const nn::TuningSites& sites, const std::vector<SlotPlanOfWidths>& plans,
+                     const nn::SlotRange& range, torch::Device device)
       : ParameterMethod(range) {
     std::vector<SlotNetworks> slots;
     for (size_t k = 0; k < plans.size(); ++k) {
@@ -191,7 +192,7 @@ class HypernetworkMethod : public ParameterMethod {
     }
   }
 
-  void BeginTraining(const std::vector<int64_t>& draws, const RowShare& rows) override {
+  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows) override {
     TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
     *pass_ = {true, draws, rows};
   }
@@ -217,7 +218,7 @@ class HypernetworkMethod : public ParameterMethod {
       for (size_t part = 0; part < std::size(kParts); ++part) {
         auto network = std::make_shared<Network>(plan.shape, width);
         for (size_t i = 0; i < network->layers().size(); ++i) {
-          const HypernetworkLayer& layer = network->layers()[i];
+          const files::HypernetworkLayer& layer = network->layers()[i];
           const bool norm = layer.kind == LayerKind::kNorm;
           if (!norm && layer.kind != LayerKind::kLinear) continue;
           const auto weight = norm ? torch::empty({layer.out}) : torch::empty({layer.out, layer.in});
@@ -234,7 +235,7 @@ class HypernetworkMethod : public ParameterMethod {
   const std::shared_ptr<PassState> pass_ = std::make_shared<PassState>();
 };
 
-std::set<int64_t> ChosenWidths(const Settings& settings, const std::set<int64_t>& has) {
+std::set<int64_t> ChosenWidths(const settings::Settings& settings, const std::set<int64_t>& has) {
   const std::vector<std::string> names = settings.Names("method.widths");
   if (names == std::vector<std::string>{"all"}) return has;
   std::set<int64_t> chosen;
@@ -249,9 +250,9 @@ std::set<int64_t> ChosenWidths(const Settings& settings, const std::set<int64_t>
 
 }  // namespace
 
-HypernetworkShape HypernetworkShapeOf(const Settings& settings) {
-  HypernetworkShape shape;
-  auto structure = ParseStructure(settings.Text("method.layer_structure"));
+files::HypernetworkShape HypernetworkShapeOf(const settings::Settings& settings) {
+  files::HypernetworkShape shape;
+  auto structure = files::ParseStructure(settings.Text("method.layer_structure"));
   TORCH_CHECK(structure.ok(), "method.layer_structure: ", std::string(structure.status().message()));
   shape.structure = *std::move(structure);
   shape.activation = settings.Text("method.hidden_activation");
@@ -260,13 +261,13 @@ HypernetworkShape HypernetworkShapeOf(const Settings& settings) {
   // After every layer but the last.
   shape.dropout.assign(shape.structure.size(), settings.Real("method.dropout"));
   shape.dropout.front() = shape.dropout.back() = 0;
-  const std::string why = WhyUnsound(shape);
+  const std::string why = files::WhyUnsound(shape);
   TORCH_CHECK(why.empty(), "method.layer_structure: ", why);
   return shape;
 }
 
-std::unique_ptr<Method> MakeHypernetwork(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                         const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeHypernetwork(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                         const nn::SlotRange& range, torch::Device device) {
   const std::set<int64_t> has = WidthsOf(ContextLayersOf(sites));
   std::vector<SlotPlanOfWidths> plans;
   for (const SlotOptions& slot : slots) {
@@ -276,8 +277,8 @@ std::unique_ptr<Method> MakeHypernetwork(const TuningSites& sites, const std::ve
   return std::make_unique<HypernetworkMethod>(sites, plans, range, device);
 }
 
-std::unique_ptr<Method> MakeHypernetworkOf(const HypernetworkFile& file, const TuningSites& sites,
-                                           const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeHypernetworkOf(const files::HypernetworkFile& file, const nn::TuningSites& sites,
+                                           const nn::SlotRange& range, torch::Device device) {
   const std::set<int64_t> has = WidthsOf(ContextLayersOf(sites));
   SlotPlanOfWidths plan{.shape = file.shape, .widths = {}};
   for (const auto& [width, networks] : file.widths) {
@@ -286,8 +287,8 @@ std::unique_ptr<Method> MakeHypernetworkOf(const HypernetworkFile& file, const T
     plan.widths.insert(width);
   }
   auto method = std::make_unique<HypernetworkMethod>(sites, std::vector{plan}, range, device);
-  method->Import(range.first, HypernetworkArrays(file));
+  method->Import(range.first, files::HypernetworkArrays(file));
   return method;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -9,7 +9,7 @@
 #include "worker/methods/files/hypernetwork_files.h"
 #include "worker/methods/method.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Slots may differ in everything. Reads method.{layer_structure, hidden_activation, activate_output, layer_norm,
 // weight_init, dropout, widths}. Throws c10::Error with a sentence when the settings do not fit the network.
@@ -17,10 +17,10 @@ MethodMaker MakeHypernetwork;
 
 // One slot, `range.first`, with a file's networks. A width that the base does not have is an error; one that the base
 // has and the file not is left alone, as there.
-std::unique_ptr<Method> MakeHypernetworkOf(const HypernetworkFile& file, const TuningSites& sites,
-                                           const SlotRange& range, torch::Device device);
+std::unique_ptr<Method> MakeHypernetworkOf(const files::HypernetworkFile& file, const nn::TuningSites& sites,
+                                           const nn::SlotRange& range, torch::Device device);
 
 // Throws c10::Error when a setting means nothing.
-HypernetworkShape HypernetworkShapeOf(const Settings& settings);
+files::HypernetworkShape HypernetworkShapeOf(const settings::Settings& settings);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -11,36 +11,38 @@
 #include "worker/methods/own_weights.h"
 #include "worker/methods/per_channel.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
-class Ia3Hook : public LayerHook {
+class Ia3Hook : public nn::LayerHook {
  public:
-  Ia3Hook(const LeafLayer& layer, bool on_input, torch::Tensor factors)
+  Ia3Hook(const nn::LeafLayer& layer, bool on_input, torch::Tensor factors)
       : layer_(layer), on_input_(on_input), factors_(std::move(factors)) {}
 
   bool extends() const override { return !on_input_; }
 
   torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& own) const override {
     const torch::Tensor& y = on_input_ ? x : own;
-    const torch::Tensor scaled = y * PerChannel(factors_.flatten(1), y, LeafKind::kLinear);
+    const torch::Tensor scaled = y * PerChannel(factors_.flatten(1), y, nn::LeafKind::kLinear);
     return on_input_ ? layer_.Apply(scaled, layer_.weight, layer_.bias) : scaled;
   }
 
  private:
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const bool on_input_;
   const torch::Tensor factors_;  // [K, out, 1] or [K, 1, in]
 };
 
 class Ia3 : public ParameterMethod {
  public:
-  Ia3(const TuningSites& sites, const SlotRange& range, torch::Device device) : ParameterMethod(range) {
+  Ia3(const nn::TuningSites& sites, const nn::SlotRange& range, torch::Device device) : ParameterMethod(range) {
     for (const NamedSite& named : NamedSites(sites)) {
       const std::string& name = named.site.name;
-      const bool on_input = FitsName("ff.net.2", name);
-      const bool linear = named.site.layer->kind() == LeafKind::kLinear;
-      if (named.conditioner || !linear || !(on_input || FitsName("to_k", name) || FitsName("to_v", name))) continue;
+      const bool on_input = settings::FitsName("ff.net.2", name);
+      const bool linear = named.site.layer->kind() == nn::LeafKind::kLinear;
+      if (named.conditioner || !linear ||
+          !(on_input || settings::FitsName("to_k", name) || settings::FitsName("to_v", name)))
+        continue;
       const torch::Tensor& weight = named.site.layer->weight;
       const std::vector<int64_t> shape = on_input ? std::vector<int64_t>{range.count, 1, weight.size(1)}
                                                   : std::vector<int64_t>{range.count, weight.size(0), 1};
@@ -79,9 +81,9 @@ class Ia3 : public ParameterMethod {
 }  // namespace
 
 // No settings of its own. All slots of a layer are computed together.
-std::unique_ptr<Method> MakeIa3(const TuningSites& sites, const std::vector<SlotOptions>& /*slots*/,
-                                const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeIa3(const nn::TuningSites& sites, const std::vector<SlotOptions>& /*slots*/,
+                                const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<Ia3>(sites, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -11,7 +11,7 @@
 #include "worker/methods/folded_weights.h"
 #include "worker/methods/own_weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 // Consecutive slots that share everything but scale and seed.
@@ -39,12 +39,12 @@ struct Placement {
   std::vector<PlacedRun> runs;  // by first slot
 };
 
-class InOutPass : public BlockPass {
+class InOutPass : public nn::BlockPass {
  public:
   explicit InOutPass(std::shared_ptr<const Placement> placement)
       : placement_(std::move(placement)), kept_(placement_->runs.size()) {}
 
-  torch::Tensor At(Tap tap, const torch::Tensor& x) override {
+  torch::Tensor At(nn::Tap tap, const torch::Tensor& x) override {
     const int64_t batch = x.size(0) / placement_->slots;
     // The rows of the batch in order: those that some run writes here, changed, and those between, as they are.
     std::vector<torch::Tensor> pieces;
@@ -73,22 +73,22 @@ class InOutPass : public BlockPass {
   std::vector<torch::Tensor> kept_;  // per run: what it read in this forward
 };
 
-class InOutTaps : public BlockTaps {
+class InOutTaps : public nn::BlockTaps {
  public:
   explicit InOutTaps(std::shared_ptr<const Placement> placement) : placement_(std::move(placement)) {}
-  std::unique_ptr<BlockPass> Begin() override { return std::make_unique<InOutPass>(placement_); }
+  std::unique_ptr<nn::BlockPass> Begin() override { return std::make_unique<InOutPass>(placement_); }
 
  private:
   const std::shared_ptr<const Placement> placement_;
 };
 
-Position PositionOf(const Settings& settings, std::string_view key) {
+Position PositionOf(const settings::Settings& settings, std::string_view key) {
   const auto position = ParsePosition(settings.Text(key));
   TORCH_CHECK(position.has_value(), std::string(key), " '", settings.Text(key), "' is no position");
   return *position;
 }
 
-SlotRun RunOf(const std::vector<TappableBlock>& blocks, const Settings& settings) {
+SlotRun RunOf(const std::vector<nn::TappableBlock>& blocks, const settings::Settings& settings) {
   SlotRun run;
   run.pair = {PositionOf(settings, "method.input"), PositionOf(settings, "method.output")};
   TORCH_CHECK(IsLegalPair(run.pair.input, run.pair.output), "an adapter cannot read at ", settings.Text("method.input"),
@@ -106,7 +106,7 @@ SlotRun RunOf(const std::vector<TappableBlock>& blocks, const Settings& settings
   return run;
 }
 
-std::vector<SlotRun> RunsOf(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots) {
+std::vector<SlotRun> RunsOf(const std::vector<nn::TappableBlock>& blocks, const std::vector<SlotOptions>& slots) {
   std::vector<SlotRun> runs;
   for (size_t i = 0; i < slots.size(); ++i) {
     SlotRun run = RunOf(blocks, slots[i].settings);
@@ -121,15 +121,15 @@ std::vector<SlotRun> RunsOf(const std::vector<TappableBlock>& blocks, const std:
   return runs;
 }
 
-int64_t NormGroups(const TappableBlock& block, int64_t channels) {
+int64_t NormGroups(const nn::TappableBlock& block, int64_t channels) {
   constexpr int64_t kPapersGroups = 32;
   return channels % kPapersGroups == 0 ? kPapersGroups : block.norm_num_groups;
 }
 
 class InOutAdapter : public ParameterMethod {
  public:
-  InOutAdapter(const std::vector<TappableBlock>& blocks, const std::vector<SlotOptions>& slots, const SlotRange& range,
-               torch::Device device)
+  InOutAdapter(const std::vector<nn::TappableBlock>& blocks, const std::vector<SlotOptions>& slots,
+               const nn::SlotRange& range, torch::Device device)
       : ParameterMethod(range) {
     std::vector<SlotInit> init;
     for (const SlotOptions& slot : slots) {
@@ -139,11 +139,11 @@ class InOutAdapter : public ParameterMethod {
     }
     const std::vector<SlotRun> runs = RunsOf(blocks, slots);
     // Block by block, so that each slot draws its values in the network's order.
-    for (const TappableBlock& block : blocks) PlaceAt(block, runs, init, device);
+    for (const nn::TappableBlock& block : blocks) PlaceAt(block, runs, init, device);
   }
 
   absl::Status Merge(int64_t slot, BaseWeights& weights) const override {
-    AdapterFile file;
+    files::AdapterFile file;
     file.arrays = Export(slot);
     file.settings = settings_[static_cast<size_t>(slot - range_.first)];
     return FoldAdapter(file, weights.denoiser);
@@ -161,7 +161,7 @@ class InOutAdapter : public ParameterMethod {
     return parts;
   }
 
-  void PlaceAt(const TappableBlock& block, const std::vector<SlotRun>& runs, std::vector<SlotInit>& init,
+  void PlaceAt(const nn::TappableBlock& block, const std::vector<SlotRun>& runs, std::vector<SlotInit>& init,
                torch::Device device) {
     auto placement = std::make_shared<Placement>();
     placement->slots = range_.count;
@@ -176,7 +176,7 @@ class InOutAdapter : public ParameterMethod {
                                       .scales = run.scales,
                                       .device = device};
       std::vector<SlotInit> run_init(init.begin() + run.first, init.begin() + run.first + run.count);
-      std::shared_ptr<const Bottleneck> bottleneck = block.kind == BlockKind::kResidual
+      std::shared_ptr<const Bottleneck> bottleneck = block.kind == nn::BlockKind::kResidual
                                                          ? MakePictureBottleneck(options, run_init)
                                                          : MakeTokenBottleneck(options, run_init);
       for (const Bottleneck::Parameter& parameter : bottleneck->parameters()) {
@@ -189,15 +189,15 @@ class InOutAdapter : public ParameterMethod {
     attachment_.Add(block, std::make_shared<InOutTaps>(std::move(placement)));
   }
 
-  std::vector<Settings> settings_;  // per slot
-  std::vector<bool> transposed_;    // beside parameters_: in a file
+  std::vector<settings::Settings> settings_;  // per slot
+  std::vector<bool> transposed_;              // beside parameters_: in a file
 };
 
 }  // namespace
 
-std::unique_ptr<Method> MakeInOutAdapter(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                         const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeInOutAdapter(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                         const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<InOutAdapter>(sites.blocks, slots, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

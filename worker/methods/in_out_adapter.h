@@ -13,10 +13,10 @@
 
 #include "worker/methods/method.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Slots may sit at different positions with different activations, scales and widths: neighbours that agree in all but
 // the scale are computed together. Reads method.{input, output, activation, scale, width | parameters, init}.
 MethodMaker MakeInOutAdapter;
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

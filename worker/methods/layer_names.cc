@@ -2,13 +2,13 @@
 
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
-std::vector<NamedSite> NamedSites(const TuningSites& sites) {
+std::vector<NamedSite> NamedSites(const nn::TuningSites& sites) {
   std::vector<NamedSite> named;
-  for (const LayerSite& site : sites.denoiser)
+  for (const nn::LayerSite& site : sites.denoiser)
     named.push_back({fmt::format("{}{}", kUNetPrefix, site.name), false, site});
-  for (const LayerSite& site : sites.conditioner) {
+  for (const nn::LayerSite& site : sites.conditioner) {
     named.push_back({fmt::format("{}{}", kTextEncoderPrefix, site.name), true, site});
   }
   return named;
@@ -37,4 +37,4 @@ absl::Status ReplaceWeights(const std::vector<FilePart>& parts, BaseWeights& wei
   return absl::OkStatus();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -6,10 +6,10 @@
 // Names and initial values are LyCORIS's: W1a from N(0, 0.1²), W1b and W2b from N(0, 1), W2a 0.
 #include "worker/methods/weight_change.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
-std::vector<ChangeArray> LoHaArrays(const Settings& settings, const std::vector<int64_t>& weight) {
+std::vector<ChangeArray> LoHaArrays(const settings::Settings& settings, const std::vector<int64_t>& weight) {
   const int64_t rank = settings.Integer("method.rank"), out = weight.front();
   int64_t inputs = 1;
   for (size_t i = 1; i < weight.size(); ++i) inputs *= weight[i];
@@ -28,9 +28,9 @@ torch::Tensor LoHaDelta(const std::vector<torch::Tensor>& values) {
 const WeightChange kLoHaChange{LoHaArrays, LoHaDelta, [](size_t /*arrays*/) { return true; }};
 
 // Reads method.{rank, alpha, targets, text_encoder}.
-std::unique_ptr<Method> MakeLoHa(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                 const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeLoHa(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                 const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<WeightChangeMethod>(kLoHaChange, sites, slots, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

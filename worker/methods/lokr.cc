@@ -10,7 +10,7 @@
 
 #include "worker/methods/weight_change.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 struct TwoFactors {
@@ -27,7 +27,7 @@ TwoFactors Factorised(int64_t size, int64_t factor) {
   return {best, size / best};
 }
 
-std::vector<ChangeArray> LoKrArrays(const Settings& settings, const std::vector<int64_t>& weight) {
+std::vector<ChangeArray> LoKrArrays(const settings::Settings& settings, const std::vector<int64_t>& weight) {
   const int64_t rank = settings.Integer("method.rank");
   const int64_t factor = settings.Has("method.factor") ? settings.Integer("method.factor") : -1;
   const TwoFactors out = Factorised(weight[0], factor), in = Factorised(weight[1], factor);
@@ -56,9 +56,9 @@ torch::Tensor LoKrDelta(const std::vector<torch::Tensor>& values) {
 const WeightChange kLoKrChange{LoKrArrays, LoKrDelta, [](size_t arrays) { return arrays == 3; }};
 
 // Reads method.{rank, alpha, factor, targets, text_encoder}.
-std::unique_ptr<Method> MakeLoKr(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                 const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeLoKr(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                 const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<WeightChangeMethod>(kLoKrChange, sites, slots, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -14,7 +14,7 @@
 #include "worker/methods/target_layers.h"
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 // Of a slot; per layer of NamedSites.
@@ -37,14 +37,14 @@ struct SlotPlan {
   }
 };
 
-double ScaleOf(const Settings& settings) {
+double ScaleOf(const settings::Settings& settings) {
   const auto rank = static_cast<double>(settings.Integer("method.rank"));
   const double alpha = settings.Has("method.alpha") ? settings.Real("method.alpha") : rank;
   return alpha / (settings.Boolean("method.rslora") ? std::sqrt(rank) : rank);
 }
 
 SlotPlan PlanOf(const std::vector<NamedSite>& sites, const SlotOptions& slot) {
-  const Settings& settings = slot.settings;
+  const settings::Settings& settings = slot.settings;
   SlotPlan plan{{}, settings.Boolean("method.dora"), settings.Real("method.dropout"), slot.init_seed};
   for (const size_t layer : TargetLayers(sites, settings)) {
     plan.layers.push_back({layer, settings.Integer("method.rank"), ScaleOf(settings)});
@@ -73,9 +73,9 @@ torch::Tensor NormOfSum(const torch::Tensor& w, const torch::Tensor& a, const to
   return (w.flatten(1) + scale * delta).norm(2, {1});
 }
 
-class LoraHook : public LayerHook {
+class LoraHook : public nn::LayerHook {
  public:
-  LoraHook(const LeafLayer& layer, size_t number, SlotRange range, std::vector<Group> groups,
+  LoraHook(const nn::LeafLayer& layer, size_t number, nn::SlotRange range, std::vector<Group> groups,
            std::shared_ptr<const PassState> pass)
       : layer_(layer), number_(number), range_(range), groups_(std::move(groups)), pass_(std::move(pass)) {}
 
@@ -85,25 +85,25 @@ class LoraHook : public LayerHook {
     std::vector<torch::Tensor> pieces;
     int64_t next = 0;  // within the range
     for (const Group& group : groups_) {
-      const SlotRange run{group.first - range_.first, group.count(), range_.count};
-      if (run.first > next) pieces.push_back(SlotRange{next, run.first - next, range_.count}.Rows(own));
+      const nn::SlotRange run{group.first - range_.first, group.count(), range_.count};
+      if (run.first > next) pieces.push_back(nn::SlotRange{next, run.first - next, range_.count}.Rows(own));
       pieces.push_back(Changed(group, run.Rows(x), run.Rows(own)));
       next = run.end();
     }
-    if (next < range_.count) pieces.push_back(SlotRange{next, range_.count - next, range_.count}.Rows(own));
+    if (next < range_.count) pieces.push_back(nn::SlotRange{next, range_.count - next, range_.count}.Rows(own));
     return pieces.size() == 1 ? pieces.front() : torch::cat(pieces);
   }
 
  private:
   torch::Tensor Changed(const Group& group, const torch::Tensor& x, const torch::Tensor& own) const {
     const bool plain = !group.magnitude.defined();
-    if (plain && layer_.kind() == LeafKind::kLinear) {
+    if (plain && layer_.kind() == nn::LeafKind::kLinear) {
       return own + Products(group, Dropped(group, x)).view(own.sizes());
     }
     // Convolutions slot by slot: each as it would be alone.
     std::vector<torch::Tensor> pieces;
     for (int64_t i = 0; i < group.count(); ++i) {
-      const SlotRange one{i, 1, group.count()};
+      const nn::SlotRange one{i, 1, group.count()};
       pieces.push_back(ChangedAlone(group, i, one.Rows(x), one.Rows(own)));
     }
     return pieces.size() == 1 ? pieces.front() : torch::cat(pieces);
@@ -127,11 +127,11 @@ class LoraHook : public LayerHook {
     torch::Tensor norm;
     {
       const torch::NoGradGuard constant;
-      const AutocastScope exact({x.device().type(), false, torch::kBFloat16});
+      const runtime::AutocastScope exact({x.device().type(), false, torch::kBFloat16});
       norm = NormOfSum(layer_.weight, a, b, scale);
     }
     const auto per_output = [&](const torch::Tensor& values) {
-      return (layer_.kind() == LeafKind::kConv2d ? values.view({1, -1, 1, 1}) : values).to(own.scalar_type());
+      return (layer_.kind() == nn::LeafKind::kConv2d ? values.view({1, -1, 1, 1}) : values).to(own.scalar_type());
     };
     // As peft has it: without dropout the layer's own output serves, with it W sees the same input as A.
     const torch::Tensor base =
@@ -142,7 +142,7 @@ class LoraHook : public LayerHook {
 
   // B on what A gave.
   torch::Tensor Up(const torch::Tensor& h, const torch::Tensor& b) const {
-    if (layer_.kind() == LeafKind::kLinear) return torch::linear(h, b);
+    if (layer_.kind() == nn::LeafKind::kLinear) return torch::linear(h, b);
     if (!h.is_contiguous(at::MemoryFormat::ChannelsLast)) return torch::conv2d(h, b);
     return torch::linear(h.permute({0, 2, 3, 1}), b.flatten(1)).permute({0, 3, 1, 2});
   }
@@ -158,14 +158,14 @@ class LoraHook : public LayerHook {
     if (!drops) return x;
     std::vector<torch::Tensor> masks;
     for (int64_t i = 0; i < group.count(); ++i) {
-      masks.push_back(MaskOf(group, static_cast<size_t>(i), SlotRange{i, 1, group.count()}.Rows(x)));
+      masks.push_back(MaskOf(group, static_cast<size_t>(i), nn::SlotRange{i, 1, group.count()}.Rows(x)));
     }
     return x * torch::cat(masks);
   }
 
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const size_t number_;
-  const SlotRange range_;
+  const nn::SlotRange range_;
   const std::vector<Group> groups_;  // by first slot
   const std::shared_ptr<const PassState> pass_;
 };
@@ -174,7 +174,8 @@ class LoraHook : public LayerHook {
 
 class Lora : public ParameterMethod {
  public:
-  Lora(const TuningSites& sites, const std::vector<SlotPlan>& plans, const SlotRange& range, torch::Device device)
+  Lora(const nn::TuningSites& sites, const std::vector<SlotPlan>& plans, const nn::SlotRange& range,
+       torch::Device device)
       : ParameterMethod(range) {
     std::vector<at::Generator> generators;
     for (const SlotPlan& plan : plans) generators.push_back(at::detail::createCPUGenerator(plan.seed));
@@ -182,7 +183,7 @@ class Lora : public ParameterMethod {
     for (size_t i = 0; i < named.size(); ++i) PlaceAt(named[i], i, plans, generators, device);
   }
 
-  void BeginTraining(const std::vector<int64_t>& draws, const RowShare& rows) override {
+  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows) override {
     TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
     *pass_ = {true, draws, rows};
   }
@@ -248,8 +249,8 @@ class Lora : public ParameterMethod {
     placed_.push_back(std::move(placed));
   }
 
-  Group MakeGroup(const LeafLayer& layer, size_t number, const std::vector<SlotPlan>& plans, size_t first, size_t end,
-                  std::vector<at::Generator>& generators, torch::Device device) const {
+  Group MakeGroup(const nn::LeafLayer& layer, size_t number, const std::vector<SlotPlan>& plans, size_t first,
+                  size_t end, std::vector<at::Generator>& generators, torch::Device device) const {
     Group group;
     group.first = range_.first + static_cast<int64_t>(first);
     std::vector<int64_t> shape = layer.weight.sizes().vec();
@@ -284,7 +285,7 @@ class Lora : public ParameterMethod {
     parameters_.push_back({named.file_name + ".lora_B.weight", group.b, group.first});
     if (!group.magnitude.defined()) return;
     parameters_.push_back({named.file_name + ".lora_magnitude_vector", group.magnitude, group.first});
-    if (named.site.layer->kind() == LeafKind::kConv2d) convolutions_.insert(parameters_.back().name);
+    if (named.site.layer->kind() == nn::LeafKind::kConv2d) convolutions_.insert(parameters_.back().name);
   }
 
   const std::shared_ptr<PassState> pass_ = std::make_shared<PassState>();
@@ -294,16 +295,16 @@ class Lora : public ParameterMethod {
 
 }  // namespace
 
-std::unique_ptr<Method> MakeLora(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                 const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeLora(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                 const nn::SlotRange& range, torch::Device device) {
   const std::vector<NamedSite> named = NamedSites(sites);
   std::vector<SlotPlan> plans;
   for (const SlotOptions& slot : slots) plans.push_back(PlanOf(named, slot));
   return std::make_unique<Lora>(sites, plans, range, device);
 }
 
-std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& sites, const SlotRange& range,
-                                   torch::Device device) {
+std::unique_ptr<Method> MakeLoraOf(const files::LoraFile& file, const nn::TuningSites& sites,
+                                   const nn::SlotRange& range, torch::Device device) {
   const std::vector<NamedSite> named = NamedSites(sites);
   SlotPlan plan;
   for (size_t i = 0; i < named.size(); ++i) {
@@ -314,21 +315,21 @@ std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& site
   }
   TORCH_CHECK(plan.layers.size() == file.layers.size(), "the LoRA has layers that the base does not have");
   auto method = std::make_unique<Lora>(sites, std::vector{plan}, range, device);
-  method->Import(range.first, DiffusersLoraArrays(file));
+  method->Import(range.first, files::DiffusersLoraArrays(file));
   return method;
 }
 
-LoraFile LoraFileOf(const std::map<std::string, torch::Tensor>& arrays, const Settings& settings) {
-  LoraFile file;
+files::LoraFile LoraFileOf(const std::map<std::string, torch::Tensor>& arrays, const settings::Settings& settings) {
+  files::LoraFile file;
   file.rslora = settings.Boolean("method.rslora");
   const double scale = ScaleOf(settings);
   for (const auto& [name, value] : arrays) {
-    for (const auto& [ending, member] : {std::pair{".lora_A.weight", &LoraLayer::a},
-                                         {".lora_B.weight", &LoraLayer::b},
-                                         {".lora_magnitude_vector", &LoraLayer::magnitude}}) {
+    for (const auto& [ending, member] : {std::pair{".lora_A.weight", &files::LoraLayer::a},
+                                         {".lora_B.weight", &files::LoraLayer::b},
+                                         {".lora_magnitude_vector", &files::LoraLayer::magnitude}}) {
       if (!name.ends_with(ending)) continue;
-      LoraLayer& layer = file.layers[name.substr(0, name.size() - std::string_view(ending).size())];
-      layer.*member = member == &LoraLayer::magnitude ? value.flatten() : value;
+      files::LoraLayer& layer = file.layers[name.substr(0, name.size() - std::string_view(ending).size())];
+      layer.*member = member == &files::LoraLayer::magnitude ? value.flatten() : value;
       layer.scale = scale;
     }
   }
@@ -338,4 +339,4 @@ LoraFile LoraFileOf(const std::map<std::string, torch::Tensor>& arrays, const Se
   return file;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -17,7 +17,7 @@
 #include "worker/methods/files/lora_files.h"
 #include "worker/methods/method.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Slots may differ in everything; neighbours whose ranks agree at a layer are computed together there. Reads
 // method.{rank, alpha, dropout, targets, rslora, dora, text_encoder}.
@@ -25,11 +25,11 @@ MethodMaker MakeLora;
 
 // One slot with the layers, ranks, scales and values of a file. Throws c10::Error naming a layer that the base does not
 // have, or whose shape does not fit it. The slot is `range.first`, of one.
-std::unique_ptr<Method> MakeLoraOf(const LoraFile& file, const TuningSites& sites, const SlotRange& range,
-                                   torch::Device device);
+std::unique_ptr<Method> MakeLoraOf(const files::LoraFile& file, const nn::TuningSites& sites,
+                                   const nn::SlotRange& range, torch::Device device);
 
 // What a slot's exported arrays are, with the settings' scale: for the files of other programs. Throws c10::Error when
 // they are no LoRA's.
-LoraFile LoraFileOf(const std::map<std::string, torch::Tensor>& arrays, const Settings& settings);
+files::LoraFile LoraFileOf(const std::map<std::string, torch::Tensor>& arrays, const settings::Settings& settings);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

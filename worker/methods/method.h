@@ -18,7 +18,7 @@
 #include "worker/nn/tuning_sites.h"
 #include "worker/runtime/row_share.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 struct NamedParameter {
   // "{block}.adapter.down.weight": the block's or layer's name in the checkpoint, then the method's own.
@@ -34,7 +34,7 @@ struct NamedParameter {
 
 // One slot of a pack.
 struct SlotOptions {
-  Settings settings;
+  settings::Settings settings;
   // Of the slot's own generator: its initial values (and dropout) do not depend on the other slots.
   uint64_t init_seed = 0;
 };
@@ -62,7 +62,7 @@ class Method {
   // Between the two (TrainingPass), forwards are those of a training step: dropout is on. `draws[k]` names slot k's
   // random numbers of this pass: the same number gives the same ones, in a recomputed block and after a restart alike.
   // `rows`: which of each slot's batch the pass is of, where several processes share it out.
-  virtual void BeginTraining(const std::vector<int64_t>& /*draws*/, const RowShare& /*rows*/) {}
+  virtual void BeginTraining(const std::vector<int64_t>& /*draws*/, const runtime::RowShare& /*rows*/) {}
   virtual void EndTraining() {}
 
   // One slot's values by their names in an adapter file (docs/formats.md), in torch.nn's orientation; on the CPU.
@@ -81,8 +81,8 @@ class Method {
 
 // Makes a method for one run of a pack's slots; `range` is their place, `slots` their options. Throws c10::Error with a
 // sentence for the user when the settings do not fit the network, or a place is taken.
-using MethodMaker = std::unique_ptr<Method>(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                            const SlotRange& range, torch::Device device);
+using MethodMaker = std::unique_ptr<Method>(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                            const nn::SlotRange& range, torch::Device device);
 
 // Switches a method off for a scope.
 class MethodDisabled {
@@ -104,7 +104,8 @@ class MethodDisabled {
 // A forward pass of training and its backward pass, for a scope.
 class TrainingPass {
  public:
-  TrainingPass(Method& method, const std::vector<int64_t>& draws, const RowShare& rows = {}) : method_(method) {
+  TrainingPass(Method& method, const std::vector<int64_t>& draws, const runtime::RowShare& rows = {})
+      : method_(method) {
     method_.BeginTraining(draws, rows);
   }
   ~TrainingPass() { method_.EndTraining(); }
@@ -115,4 +116,4 @@ class TrainingPass {
   Method& method_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -10,7 +10,7 @@
 #include "worker/methods/tuned_file.h"
 #include "worker/methods/weight_change.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Of methods that have nothing else to tell: no header of their own.
 MethodMaker MakeFull, MakeBitFit, MakeDiffFit, MakeVptDeep, MakeVptShallow, MakeAdaptFormer, MakeSequentialAdapter,
@@ -18,11 +18,11 @@ MethodMaker MakeFull, MakeBitFit, MakeDiffFit, MakeVptDeep, MakeVptShallow, Make
 
 namespace {
 
-bool Never(const Settings& /*settings*/) { return false; }
-bool Always(const Settings& /*settings*/) { return true; }
-bool WhereAsked(const Settings& settings) { return settings.Boolean("method.text_encoder"); }
+bool Never(const settings::Settings& /*settings*/) { return false; }
+bool Always(const settings::Settings& /*settings*/) { return true; }
+bool WhereAsked(const settings::Settings& settings) { return settings.Boolean("method.text_encoder"); }
 
-std::map<std::string, std::string> MethodSettingsOf(const Settings& settings) {
+std::map<std::string, std::string> MethodSettingsOf(const settings::Settings& settings) {
   std::map<std::string, std::string> own;
   for (const auto& [key, value] : settings.values()) {
     if (key.starts_with("method.")) own.emplace(key, value);
@@ -33,7 +33,7 @@ std::map<std::string, std::string> MethodSettingsOf(const Settings& settings) {
 // Neighbouring runs of slots, each with its own method.
 class MethodPack : public Method {
  public:
-  MethodPack(std::vector<SlotRange> ranges, std::vector<std::unique_ptr<Method>> methods)
+  MethodPack(std::vector<nn::SlotRange> ranges, std::vector<std::unique_ptr<Method>> methods)
       : ranges_(std::move(ranges)), methods_(std::move(methods)) {
     for (const auto& method : methods_) {
       parameters_.insert(parameters_.end(), method->parameters().begin(), method->parameters().end());
@@ -45,7 +45,7 @@ class MethodPack : public Method {
   void SetEnabled(bool enabled) override {
     for (const auto& method : methods_) method->SetEnabled(enabled);
   }
-  void BeginTraining(const std::vector<int64_t>& draws, const RowShare& rows) override {
+  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows) override {
     for (const auto& method : methods_) method->BeginTraining(draws, rows);
   }
   void EndTraining() override {
@@ -60,12 +60,12 @@ class MethodPack : public Method {
  private:
   Method& Of(int64_t slot) const {
     const auto found =
-        std::find_if(ranges_.begin(), ranges_.end(), [&](const SlotRange& range) { return slot < range.end(); });
+        std::find_if(ranges_.begin(), ranges_.end(), [&](const nn::SlotRange& range) { return slot < range.end(); });
     TORCH_CHECK(slot >= 0 && found != ranges_.end(), "the pack has no slot ", slot);
     return *methods_[static_cast<size_t>(found - ranges_.begin())];
   }
 
-  const std::vector<SlotRange> ranges_;  // ascending, without gaps
+  const std::vector<nn::SlotRange> ranges_;  // ascending, without gaps
   const std::vector<std::unique_ptr<Method>> methods_;
   std::vector<NamedParameter> parameters_;
 };
@@ -108,7 +108,7 @@ const MethodTraits* FindMethod(std::string_view name) {
   return found == all.end() ? nullptr : &*found;
 }
 
-const MethodTraits& MethodOf(const Settings& settings) {
+const MethodTraits& MethodOf(const settings::Settings& settings) {
   const std::string& kind = settings.Text("method.kind");
   const MethodTraits* found = FindMethod(kind);
   TORCH_CHECK(found != nullptr, "method.kind '", kind, "' is not known to this worker");
@@ -127,10 +127,10 @@ int64_t Method::ParametersOf(int64_t slot) const {
   return count;
 }
 
-std::unique_ptr<Method> MakeMethod(const TuningSites& sites, const std::vector<SlotOptions>& slots,
+std::unique_ptr<Method> MakeMethod(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
                                    torch::Device device) {
   TORCH_CHECK(!slots.empty(), "a pack needs at least one slot");
-  std::vector<SlotRange> ranges;
+  std::vector<nn::SlotRange> ranges;
   std::vector<std::unique_ptr<Method>> methods;
   const auto total = static_cast<int64_t>(slots.size());
   for (auto first = slots.begin(); first != slots.end();) {
@@ -147,4 +147,4 @@ std::unique_ptr<Method> MakeMethod(const TuningSites& sites, const std::vector<S
   return std::make_unique<MethodPack>(std::move(ranges), std::move(methods));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

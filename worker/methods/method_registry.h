@@ -18,7 +18,7 @@
 #include "worker/methods/export_layout.h"
 #include "worker/methods/method.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // What the rest of the program must know of a method.
 struct MethodTraits {
@@ -27,7 +27,7 @@ struct MethodTraits {
   bool packable = true;
   // Whether trials with these settings change what the conditioner makes of a prompt: its encodings must then neither
   // be cached nor made without gradients while the method is on.
-  bool (*trains_conditioner)(const Settings& settings) = nullptr;
+  bool (*trains_conditioner)(const settings::Settings& settings) = nullptr;
   // Layouts that it has beside kBundle, which all have.
   std::vector<ExportLayout> files;
   MethodMaker* make = nullptr;
@@ -45,12 +45,12 @@ const std::vector<MethodTraits>& Methods();
 // nullptr when this program has none of that name.
 const MethodTraits* FindMethod(std::string_view name);
 // What the settings' method.kind names; throws c10::Error when there is none.
-const MethodTraits& MethodOf(const Settings& settings);
+const MethodTraits& MethodOf(const settings::Settings& settings);
 
 // The methods that the slots' `method.kind`s name, attached to `sites`: one per run of neighbours that are made
 // together. Throws c10::Error with a sentence for the user when the settings do not fit the network, or a place is
 // taken.
-std::unique_ptr<Method> MakeMethod(const TuningSites& sites, const std::vector<SlotOptions>& slots,
+std::unique_ptr<Method> MakeMethod(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
                                    torch::Device device);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -18,7 +18,7 @@
 #include "worker/methods/own_weights.h"
 #include "worker/methods/target_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 int64_t BlockSize(int64_t inputs, int64_t asked) {
@@ -43,9 +43,9 @@ torch::Tensor Rotations(const torch::Tensor& values, int64_t b, bool exact) {
   return identity + 2 * q + 2 * squared + 2 * squared.bmm(q) + squared.bmm(squared);
 }
 
-class OftHook : public LayerHook {
+class OftHook : public nn::LayerHook {
  public:
-  OftHook(const LeafLayer& layer, torch::Tensor values, int64_t block, bool exact)
+  OftHook(const nn::LeafLayer& layer, torch::Tensor values, int64_t block, bool exact)
       : layer_(layer), values_(std::move(values)), block_(block), exact_(exact) {}
 
   bool extends() const override { return false; }
@@ -53,7 +53,7 @@ class OftHook : public LayerHook {
   torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& /*own*/) const override {
     const int64_t count = values_.size(0), blocks = values_.size(1);
     const auto rotations = Rotations(values_.flatten(0, 1), block_, exact_);
-    const bool picture = layer_.kind() == LeafKind::kConv2d;
+    const bool picture = layer_.kind() == nn::LeafKind::kConv2d;
     const auto rows = picture ? x.permute({0, 2, 3, 1}) : x;
     const auto parts = rows.reshape({count, -1, blocks, block_}).transpose(1, 2).flatten(0, 1);
     const auto turned = parts.bmm(rotations.to(x.scalar_type())).unflatten(0, {count, blocks}).transpose(1, 2);
@@ -62,7 +62,7 @@ class OftHook : public LayerHook {
   }
 
  private:
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const torch::Tensor values_;  // [K, blocks, b(b − 1)/2]
   const int64_t block_;
   const bool exact_;
@@ -70,7 +70,8 @@ class OftHook : public LayerHook {
 
 class Oft : public ParameterMethod {
  public:
-  Oft(const TuningSites& sites, const Settings& settings, const SlotRange& range, torch::Device device)
+  Oft(const nn::TuningSites& sites, const settings::Settings& settings, const nn::SlotRange& range,
+      torch::Device device)
       : ParameterMethod(range), exact_(settings.Text("method.cayley") == "exact") {
     const std::vector<NamedSite> named = NamedSites(sites);
     for (const size_t index : TargetLayers(named, settings)) {
@@ -116,9 +117,9 @@ class Oft : public ParameterMethod {
 }  // namespace
 
 // Reads method.{block_size, cayley, targets, text_encoder}.
-std::unique_ptr<Method> MakeOft(const TuningSites& sites, const std::vector<SlotOptions>& slots, const SlotRange& range,
-                                torch::Device device) {
+std::unique_ptr<Method> MakeOft(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<Oft>(sites, slots.front().settings, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

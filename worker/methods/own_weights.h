@@ -10,7 +10,7 @@
 #include "worker/methods/layer_names.h"
 #include "worker/methods/method.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Its maker fills parameters_ (file name, value [count, …], first slot) and attachment_; all but Merge follows from
 // these.
@@ -26,7 +26,7 @@ class ParameterMethod : public Method {
   }
 
  protected:
-  explicit ParameterMethod(const SlotRange& range) : range_(range), attachment_(range) {}
+  explicit ParameterMethod(const nn::SlotRange& range) : range_(range), attachment_(range) {}
 
   // A slot's values by their names in a file; views.
   virtual std::vector<FilePart> PartsOf(int64_t slot) const {
@@ -37,7 +37,7 @@ class ParameterMethod : public Method {
     return parts;
   }
 
-  const SlotRange range_;
+  const nn::SlotRange range_;
   std::vector<NamedParameter> parameters_;
   Attachment attachment_;
 };
@@ -53,4 +53,4 @@ class OwnWeights : public ParameterMethod {
   using ParameterMethod::ParameterMethod;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

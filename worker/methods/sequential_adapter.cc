@@ -7,12 +7,12 @@
 // has, by its count of parameters, one of width 64 for each block.
 #include "worker/methods/block_bottlenecks.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Reads method.{bottleneck, sublayers}.
-std::unique_ptr<Method> MakeSequentialAdapter(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                              const SlotRange& range, torch::Device device) {
-  const Settings& settings = slots.front().settings;
+std::unique_ptr<Method> MakeSequentialAdapter(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                              const nn::SlotRange& range, torch::Device device) {
+  const settings::Settings& settings = slots.front().settings;
   const std::string& sublayers = settings.Text("method.sublayers");
   BlockBottlenecksOptions options{.places = {},
                                   .width = settings.Integer("method.bottleneck"),
@@ -20,10 +20,11 @@ std::unique_ptr<Method> MakeSequentialAdapter(const TuningSites& sites, const st
                                   .scale = 1,
                                   .init = BottleneckInit::kNearZero};
   if (sublayers != "ff") {
-    options.places = {{Tap::kSaOut, Tap::kSaOut, "attn1.adapter"}, {Tap::kCaOut, Tap::kCaOut, "attn2.adapter"}};
+    options.places = {{nn::Tap::kSaOut, nn::Tap::kSaOut, "attn1.adapter"},
+                      {nn::Tap::kCaOut, nn::Tap::kCaOut, "attn2.adapter"}};
   }
-  if (sublayers != "attention") options.places.push_back({Tap::kFfnOut, Tap::kFfnOut, "ff.adapter"});
+  if (sublayers != "attention") options.places.push_back({nn::Tap::kFfnOut, nn::Tap::kFfnOut, "ff.adapter"});
   return std::make_unique<BlockBottlenecks>(sites, options, slots, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

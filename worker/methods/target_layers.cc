@@ -6,19 +6,22 @@
 
 #include "absl/strings/str_join.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
-bool IsMatrix(const LeafLayer& layer) { return layer.kind() == LeafKind::kLinear || layer.kind() == LeafKind::kConv2d; }
+bool IsMatrix(const nn::LeafLayer& layer) {
+  return layer.kind() == nn::LeafKind::kLinear || layer.kind() == nn::LeafKind::kConv2d;
+}
 
 bool FitsAny(const std::vector<std::string>& patterns, const std::string& name) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) { return FitsName(pattern, name); });
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const auto& pattern) { return settings::FitsName(pattern, name); });
 }
 
 // Whether the group of layers that a word of method.targets stands for has this one in it; nullopt: it is no such word.
 std::optional<bool> InTargetGroup(const std::string& word, const NamedSite& named) {
   const std::string& name = named.site.name;
-  const bool linear = named.site.layer->kind() == LeafKind::kLinear;
+  const bool linear = named.site.layer->kind() == nn::LeafKind::kLinear;
   if (named.conditioner) {
     const bool attention = FitsAny({"q_proj", "k_proj", "v_proj", "out_proj"}, name);
     if (word == "attention" || word == "cross-attention") return attention;
@@ -27,7 +30,7 @@ std::optional<bool> InTargetGroup(const std::string& word, const NamedSite& name
   }
   const bool attention = linear && FitsAny({"to_q", "to_k", "to_v", "to_out.0"}, name);
   if (word == "attention") return attention;
-  if (word == "cross-attention") return attention && FitsName("attn2", name);
+  if (word == "cross-attention") return attention && settings::FitsName("attn2", name);
   if (word == "linear") return linear && FitsAny({"transformer_blocks", "blocks"}, name);
   if (word == "all") return IsMatrix(*named.site.layer);
   return std::nullopt;
@@ -35,7 +38,7 @@ std::optional<bool> InTargetGroup(const std::string& word, const NamedSite& name
 
 }  // namespace
 
-std::vector<size_t> TargetLayers(const std::vector<NamedSite>& sites, const Settings& settings) {
+std::vector<size_t> TargetLayers(const std::vector<NamedSite>& sites, const settings::Settings& settings) {
   const std::vector<std::string> targets = settings.Names("method.targets");
   const bool text = settings.Boolean("method.text_encoder");
   std::vector<size_t> layers;
@@ -45,8 +48,9 @@ std::vector<size_t> TargetLayers(const std::vector<NamedSite>& sites, const Sett
     if (sites[i].conditioner && !text) continue;
     bool chosen = false;
     for (size_t t = 0; t < targets.size(); ++t) {
-      const bool fits = InTargetGroup(targets[t], sites[i])
-                            .value_or(IsMatrix(*sites[i].site.layer) && FitsName(targets[t], sites[i].site.name));
+      const bool fits =
+          InTargetGroup(targets[t], sites[i])
+              .value_or(IsMatrix(*sites[i].site.layer) && settings::FitsName(targets[t], sites[i].site.name));
       used[t] = used[t] || fits;
       chosen = chosen || fits;
     }
@@ -66,4 +70,4 @@ std::vector<size_t> TargetLayers(const std::vector<NamedSite>& sites, const Sett
   return layers;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

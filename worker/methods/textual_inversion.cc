@@ -13,28 +13,31 @@
 #include "worker/methods/layer_names.h"
 #include "worker/methods/own_weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 std::vector<std::string> WordsOf(const std::string& text) {
   return absl::StrSplit(text, absl::ByAnyChar(" \t"), absl::SkipEmpty());
 }
 
-std::string Prompt(const Settings& settings, const char* key) { return settings.Has(key) ? settings.Text(key) : ""; }
+std::string Prompt(const settings::Settings& settings, const char* key) {
+  return settings.Has(key) ? settings.Text(key) : "";
+}
 
 // The base's parts that the method needs.
 struct TokenSites {
-  PromptSite& prompts;
-  LayerSite embedding;
+  nn::PromptSite& prompts;
+  nn::LayerSite embedding;
 
-  const ClipTokenizer& tokenizer() const { return *prompts.tokenizer; }
+  const io::ClipTokenizer& tokenizer() const { return *prompts.tokenizer; }
   int64_t vocabulary() const { return embedding.layer->weight.size(0); }
   int64_t width() const { return embedding.layer->weight.size(1); }
 };
 
-TokenSites TokenSitesOf(const TuningSites& sites) {
-  const auto found = std::find_if(sites.conditioner.begin(), sites.conditioner.end(),
-                                  [](const LayerSite& site) { return FitsName("token_embedding", site.name); });
+TokenSites TokenSitesOf(const nn::TuningSites& sites) {
+  const auto found = std::find_if(sites.conditioner.begin(), sites.conditioner.end(), [](const nn::LayerSite& site) {
+    return settings::FitsName("token_embedding", site.name);
+  });
   TORCH_CHECK(sites.prompts != nullptr && found != sites.conditioner.end(),
               "the base has no text encoder with a token embedding: it has no words to learn");
   return {*sites.prompts, *found};
@@ -72,7 +75,7 @@ torch::Tensor RowsOfWords(const TokenSites& sites, const std::string& text, int6
   return weight.index_select(0, torch::tensor(rows, torch::kInt64).to(weight.device())).to(torch::kFloat32);
 }
 
-std::string DefaultInitialiser(const TokenSites& sites, const Settings& settings) {
+std::string DefaultInitialiser(const TokenSites& sites, const settings::Settings& settings) {
   const std::vector<std::string> words = WordsOf(Prompt(settings, "task.class_prompt"));
   const auto found = std::find_if(words.rbegin(), words.rend(), [&](const std::string& word) {
     return sites.tokenizer().Tokenise(word).size() == 1;
@@ -83,7 +86,7 @@ std::string DefaultInitialiser(const TokenSites& sites, const Settings& settings
 }
 
 // That training reaches the word at all.
-void CheckInPrompt(const TokenSites& sites, const SlotWord& word, const Settings& settings) {
+void CheckInPrompt(const TokenSites& sites, const SlotWord& word, const settings::Settings& settings) {
   if (!settings.Has("task.instance_prompt")) return;
   const std::string& prompt = settings.Text("task.instance_prompt");
   std::vector<int64_t> ids = sites.tokenizer().Tokenise(prompt);
@@ -96,7 +99,7 @@ void CheckInPrompt(const TokenSites& sites, const SlotWord& word, const Settings
               "' is not in the instance prompt '", prompt, "': nothing would be learned");
 }
 
-SlotWord WordOf(const TokenSites& sites, const Settings& settings) {
+SlotWord WordOf(const TokenSites& sites, const settings::Settings& settings) {
   const std::string token = settings.Has("method.token") ? settings.Text("method.token") : WordOfPrompts(settings);
   TORCH_CHECK(
       !token.empty(),
@@ -110,9 +113,9 @@ SlotWord WordOf(const TokenSites& sites, const Settings& settings) {
 }
 
 // Slot by slot: each has its own rows at its own ids.
-class WordHook : public LayerHook {
+class WordHook : public nn::LayerHook {
  public:
-  WordHook(const LeafLayer& layer, std::vector<int64_t> firsts, std::vector<torch::Tensor> vectors)
+  WordHook(const nn::LeafLayer& layer, std::vector<int64_t> firsts, std::vector<torch::Tensor> vectors)
       : layer_(layer), firsts_(std::move(firsts)), vectors_(std::move(vectors)) {}
 
   bool extends() const override { return false; }
@@ -122,7 +125,7 @@ class WordHook : public LayerHook {
     std::vector<torch::Tensor> pieces;
     for (int64_t k = 0; k < count; ++k) {
       const auto at = static_cast<size_t>(k);
-      const torch::Tensor rows = SlotRange{k, 1, count}.Rows(ids), vectors = vectors_[at][0];
+      const torch::Tensor rows = nn::SlotRange{k, 1, count}.Rows(ids), vectors = vectors_[at][0];
       const auto place = rows - firsts_[at];
       const auto ours = place.ge(0).logical_and(place.lt(vectors.size(0))).unsqueeze(-1);
       // Ids behind the vocabulary are ours, whatever row stands in for them.
@@ -134,14 +137,15 @@ class WordHook : public LayerHook {
   }
 
  private:
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const std::vector<int64_t> firsts_;         // per slot
   const std::vector<torch::Tensor> vectors_;  // per slot, [1, n, width]
 };
 
 class TextualInversion : public ParameterMethod {
  public:
-  TextualInversion(const TokenSites& sites, std::vector<SlotWord> words, const SlotRange& range, torch::Device device)
+  TextualInversion(const TokenSites& sites, std::vector<SlotWord> words, const nn::SlotRange& range,
+                   torch::Device device)
       : ParameterMethod(range), words_(std::move(words)) {
     std::vector<int64_t> firsts;
     std::vector<torch::Tensor> vectors;
@@ -157,8 +161,8 @@ class TextualInversion : public ParameterMethod {
       if (!word.added) continue;
       auto tokenizer = sites.tokenizer().WithWord(word.token, word.first, word.initial.size(0));
       TORCH_CHECK(tokenizer.ok(), "method.token: ", std::string(tokenizer.status().message()));
-      readers_.push_back(std::make_unique<Attachment>(SlotRange{slot, 1, range.total}));
-      readers_.back()->Add(sites.prompts, std::make_shared<const ClipTokenizer>(*std::move(tokenizer)));
+      readers_.push_back(std::make_unique<Attachment>(nn::SlotRange{slot, 1, range.total}));
+      readers_.back()->Add(sites.prompts, std::make_shared<const io::ClipTokenizer>(*std::move(tokenizer)));
     }
     embedding_ = kTextEncoderPrefix;
     embedding_ += sites.embedding.name + ".weight";
@@ -195,7 +199,7 @@ class TextualInversion : public ParameterMethod {
 
 }  // namespace
 
-std::string WordOfPrompts(const Settings& settings) {
+std::string WordOfPrompts(const settings::Settings& settings) {
   const std::vector<std::string> words = WordsOf(Prompt(settings, "task.instance_prompt"));
   const std::vector<std::string> of_class = WordsOf(Prompt(settings, "task.class_prompt"));
   if (of_class.empty()) return "";
@@ -208,20 +212,21 @@ std::string WordOfPrompts(const Settings& settings) {
   return absl::StrJoin(first, end, " ");
 }
 
-std::unique_ptr<Method> MakeTextualInversion(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                             const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeTextualInversion(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                             const nn::SlotRange& range, torch::Device device) {
   const TokenSites tokens = TokenSitesOf(sites);
   std::vector<SlotWord> words;
   for (const SlotOptions& slot : slots) words.push_back(WordOf(tokens, slot.settings));
   return std::make_unique<TextualInversion>(tokens, std::move(words), range, device);
 }
 
-std::unique_ptr<Method> MakeInversionOf(const EmbeddingFile& file, const std::string& token, const TuningSites& sites,
-                                        const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeInversionOf(const files::EmbeddingFile& file, const std::string& token,
+                                        const nn::TuningSites& sites, const nn::SlotRange& range,
+                                        torch::Device device) {
   const TokenSites tokens = TokenSitesOf(sites);
   TORCH_CHECK(file.vectors.size(1) == tokens.width(), "the embedding's vectors have ", file.vectors.size(1),
               " numbers, but those of the base's text encoder ", tokens.width(), ": it was made for another base");
   return std::make_unique<TextualInversion>(tokens, std::vector{Place(tokens, token, file.vectors)}, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -15,7 +15,7 @@
 #include "worker/methods/textual_inversion.h"
 #include "worker/methods/weight_change.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 bool IsFolder(const std::string& path) {
@@ -32,17 +32,17 @@ bool LooksLikeEmbedding(const Arrays& arrays) {
 }
 
 absl::StatusOr<TunedFileKind> RecognisePickle(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const TorchObject object, TorchObject::Open(path));
-  const PickleValue& root = object.root();
-  if (root.kind != PickleValue::Kind::kDictionary) {
+  LOUPE_ASSIGN_OR_RETURN(const io::TorchObject object, io::TorchObject::Open(path));
+  const io::PickleValue& root = object.root();
+  if (root.kind != io::PickleValue::Kind::kDictionary) {
     return absl::InvalidArgumentError(fmt::format("{}: holds no dictionary: no LoRA, embedding or hypernetwork", path));
   }
-  if (TorchObject::Find(root, "string_to_param") != nullptr) return TunedFileKind::kEmbedding;
-  std::map<std::string, ArrayView> arrays;
+  if (io::TorchObject::Find(root, "string_to_param") != nullptr) return TunedFileKind::kEmbedding;
+  std::map<std::string, io::ArrayView> arrays;
   for (size_t i = 0; i < root.items->size(); i += 2) {
-    const PickleValue &key = (*root.items)[i], &value = (*root.items)[i + 1];
-    if (key.kind == PickleValue::Kind::kInteger) return TunedFileKind::kHypernetwork;
-    if (key.kind != PickleValue::Kind::kText || value.kind != PickleValue::Kind::kTensor) continue;
+    const io::PickleValue &key = (*root.items)[i], &value = (*root.items)[i + 1];
+    if (key.kind == io::PickleValue::Kind::kInteger) return TunedFileKind::kHypernetwork;
+    if (key.kind != io::PickleValue::Kind::kText || value.kind != io::PickleValue::Kind::kTensor) continue;
     LOUPE_ASSIGN_OR_RETURN(arrays[std::string(key.text)], object.Array(value));
   }
   return LooksLikeEmbedding(arrays) ? TunedFileKind::kEmbedding : TunedFileKind::kLora;
@@ -50,27 +50,27 @@ absl::StatusOr<TunedFileKind> RecognisePickle(const std::string& path) {
 
 // A trial's values in the forms that its method has beside our own.
 void AddForms(TunedFile& file) {
-  const Settings& settings = file.adapter->settings;
+  const settings::Settings& settings = file.adapter->settings;
   const auto& arrays = file.adapter->arrays;
   if (file.traits->name == "lora") file.lora = LoraFileOf(arrays, settings);
   if (file.traits->name == "loha" || file.traits->name == "lokr") {
-    file.lycoris = LycorisFileOf(file.traits->name, arrays, AlphaOverRank(settings));
+    file.lycoris = files::LycorisFileOf(file.traits->name, arrays, AlphaOverRank(settings));
   }
   if (file.traits->name == "textual-inversion" && arrays.size() == 1) {
-    file.embedding = EmbeddingFile{.token = arrays.begin()->first,
-                                   .vectors = arrays.begin()->second,
-                                   .form = "diffusers",
-                                   .step = file.adapter->steps,
-                                   .checkpoint = ""};
+    file.embedding = files::EmbeddingFile{.token = arrays.begin()->first,
+                                          .vectors = arrays.begin()->second,
+                                          .form = "diffusers",
+                                          .step = file.adapter->steps,
+                                          .checkpoint = ""};
   }
   if (file.traits->name == "hypernetwork") {
-    file.hypernetwork = HypernetworkFileOf(arrays, HypernetworkShapeOf(settings));
+    file.hypernetwork = files::HypernetworkFileOf(arrays, HypernetworkShapeOf(settings));
     file.hypernetwork->step = file.adapter->steps;
     file.hypernetwork->name = std::filesystem::path(file.path).stem();
   }
 }
 
-std::string WordFor(const EmbeddingFile& file, const Settings& settings) {
+std::string WordFor(const files::EmbeddingFile& file, const settings::Settings& settings) {
   if (settings.Has("method.token")) return settings.Text("method.token");
   const std::string prompt = settings.Has("task.instance_prompt") ? settings.Text("task.instance_prompt") : "";
   const std::string own = WordOfPrompts(settings);
@@ -80,7 +80,7 @@ std::string WordFor(const EmbeddingFile& file, const Settings& settings) {
 // The files' methods, one a slot.
 class FilesMethod : public Method {
  public:
-  FilesMethod(const SlotRange& range, std::vector<std::unique_ptr<Method>> methods)
+  FilesMethod(const nn::SlotRange& range, std::vector<std::unique_ptr<Method>> methods)
       : range_(range), methods_(std::move(methods)) {
     for (const auto& method : methods_) {
       const auto& own = method->parameters();
@@ -101,7 +101,7 @@ class FilesMethod : public Method {
  private:
   Method& Of(int64_t slot) const { return *methods_.at(static_cast<size_t>(slot - range_.first)); }
 
-  const SlotRange range_;
+  const nn::SlotRange range_;
   const std::vector<std::unique_ptr<Method>> methods_;
   std::vector<NamedParameter> parameters_;
 };
@@ -118,41 +118,41 @@ absl::StatusOr<TunedFileKind> RecogniseTunedFile(const std::string& path) {
     }
     return RecognisePickle(path);
   }
-  if (IsAdapterFile(path)) return TunedFileKind::kAdapter;
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+  if (files::IsAdapterFile(path)) return TunedFileKind::kAdapter;
+  LOUPE_ASSIGN_OR_RETURN(const io::SafetensorsFile file, io::SafetensorsFile::Open(path));
   for (const auto& [name, array] : file.arrays()) {
-    if (IsLycorisName(name)) return TunedFileKind::kLycoris;
+    if (files::IsLycorisName(name)) return TunedFileKind::kLycoris;
   }
   return LooksLikeEmbedding(file.arrays()) ? TunedFileKind::kEmbedding : TunedFileKind::kLora;
 }
 
-absl::StatusOr<TunedFile> ReadTunedFile(const std::string& path, const TuningSites& sites) {
+absl::StatusOr<TunedFile> ReadTunedFile(const std::string& path, const nn::TuningSites& sites) {
   LOUPE_ASSIGN_OR_RETURN(const TunedFileKind kind, RecogniseTunedFile(path));
   TunedFile file{.path = path};
   switch (kind) {
     case TunedFileKind::kAdapter: {
-      LOUPE_ASSIGN_OR_RETURN(file.adapter, ReadAdapterFile(path));
+      LOUPE_ASSIGN_OR_RETURN(file.adapter, files::ReadAdapterFile(path));
       file.traits = &MethodOf(file.adapter->settings);
       AddForms(file);
       break;
     }
     case TunedFileKind::kLora: {
-      LOUPE_ASSIGN_OR_RETURN(file.lora, ReadLora(path, sites));
+      LOUPE_ASSIGN_OR_RETURN(file.lora, files::ReadLora(path, sites));
       file.traits = FindMethod("lora");
       break;
     }
     case TunedFileKind::kLycoris: {
-      LOUPE_ASSIGN_OR_RETURN(file.lycoris, ReadLycoris(path, sites));
+      LOUPE_ASSIGN_OR_RETURN(file.lycoris, files::ReadLycoris(path, sites));
       file.traits = FindMethod(file.lycoris->method);
       break;
     }
     case TunedFileKind::kEmbedding: {
-      LOUPE_ASSIGN_OR_RETURN(file.embedding, ReadEmbedding(path));
+      LOUPE_ASSIGN_OR_RETURN(file.embedding, files::ReadEmbedding(path));
       file.traits = FindMethod("textual-inversion");
       break;
     }
     case TunedFileKind::kHypernetwork: {
-      LOUPE_ASSIGN_OR_RETURN(file.hypernetwork, ReadHypernetwork(path));
+      LOUPE_ASSIGN_OR_RETURN(file.hypernetwork, files::ReadHypernetwork(path));
       file.traits = FindMethod("hypernetwork");
       break;
     }
@@ -163,27 +163,27 @@ absl::StatusOr<TunedFile> ReadTunedFile(const std::string& path, const TuningSit
 absl::Status WriteTunedFile(const TunedFile& file, ExportLayout layout, const std::string& folder) {
   const auto in = [&](const std::string& name) { return folder + "/" + name; };
   if (file.lora.has_value()) {
-    if (layout == ExportLayout::kDiffusers) return WriteDiffusersLora(folder, *file.lora);
-    if (layout == ExportLayout::kPeft) return WritePeftLora(folder, *file.lora);
-    if (layout == ExportLayout::kKohya) return WriteKohyaLora(folder, *file.lora);
+    if (layout == ExportLayout::kDiffusers) return files::WriteDiffusersLora(folder, *file.lora);
+    if (layout == ExportLayout::kPeft) return files::WritePeftLora(folder, *file.lora);
+    if (layout == ExportLayout::kKohya) return files::WriteKohyaLora(folder, *file.lora);
   }
-  if (file.lycoris.has_value() && layout == ExportLayout::kKohya) return WriteLycoris(folder, *file.lycoris);
+  if (file.lycoris.has_value() && layout == ExportLayout::kKohya) return files::WriteLycoris(folder, *file.lycoris);
   if (file.embedding.has_value()) {
-    const std::string name = FileNameOf(file.embedding->token);
+    const std::string name = files::FileNameOf(file.embedding->token);
     if (layout == ExportLayout::kDiffusers) {
-      return WriteDiffusersEmbedding(in("learned_embeds.safetensors"), *file.embedding);
+      return files::WriteDiffusersEmbedding(in("learned_embeds.safetensors"), *file.embedding);
     }
-    if (layout == ExportLayout::kKohya) return WriteKohyaEmbedding(in(name + ".safetensors"), *file.embedding);
-    if (layout == ExportLayout::kA1111) return WriteA1111Embedding(in(name + ".pt"), *file.embedding);
+    if (layout == ExportLayout::kKohya) return files::WriteKohyaEmbedding(in(name + ".safetensors"), *file.embedding);
+    if (layout == ExportLayout::kA1111) return files::WriteA1111Embedding(in(name + ".pt"), *file.embedding);
   }
   if (file.hypernetwork.has_value() && layout == ExportLayout::kA1111) {
-    return WriteHypernetwork(in(FileNameOf(file.hypernetwork->name) + ".pt"), *file.hypernetwork);
+    return files::WriteHypernetwork(in(files::FileNameOf(file.hypernetwork->name) + ".pt"), *file.hypernetwork);
   }
   return absl::InvalidArgumentError(fmt::format("{}: a file of {} has no such layout", file.path, file.traits->name));
 }
 
-std::unique_ptr<Method> MakeMethodOf(const TunedFile& file, const std::string& word, const TuningSites& sites,
-                                     const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeMethodOf(const TunedFile& file, const std::string& word, const nn::TuningSites& sites,
+                                     const nn::SlotRange& range, torch::Device device) {
   // A trial's embedding too: the word may be another one here.
   if (file.embedding.has_value()) {
     return MakeInversionOf(*file.embedding, word.empty() ? file.embedding->token : word, sites, range, device);
@@ -198,16 +198,16 @@ std::unique_ptr<Method> MakeMethodOf(const TunedFile& file, const std::string& w
   return MakeHypernetworkOf(*file.hypernetwork, sites, range, device);
 }
 
-std::unique_ptr<Method> MakeOfFile(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                   const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeOfFile(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                   const nn::SlotRange& range, torch::Device device) {
   std::vector<std::unique_ptr<Method>> methods;
   for (size_t k = 0; k < slots.size(); ++k) {
-    const Settings& settings = slots[k].settings;
+    const settings::Settings& settings = slots[k].settings;
     const auto file = ReadTunedFile(settings.Text("method.path"), sites);
     TORCH_CHECK(file.ok(), "method.path: ", std::string(file.status().message()));
     TORCH_CHECK(file->traits->name != "file", "method.path: ", file->path, ": of a trial that trained nothing itself");
     const std::string word = file->embedding.has_value() ? WordFor(*file->embedding, settings) : "";
-    const SlotRange own{range.first + static_cast<int64_t>(k), 1, range.total};
+    const nn::SlotRange own{range.first + static_cast<int64_t>(k), 1, range.total};
     methods.push_back(MakeMethodOf(*file, word, sites, own, device));
   }
   return std::make_unique<FilesMethod>(range, std::move(methods));
@@ -233,4 +233,4 @@ absl::StatusOr<std::string> DigestOfTunedFile(const std::string& path) {
   return digest.FinishHex();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -17,46 +17,46 @@
 
 #include "worker/methods/own_weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
-class PromptPass : public BlockPass {
+class PromptPass : public nn::BlockPass {
  public:
-  explicit PromptPass(const PrefixTokens& prefix) : prefix_(prefix) {}
-  torch::Tensor At(Tap /*tap*/, const torch::Tensor& x) override { return x; }
-  const PrefixTokens* Prefix() const override { return &prefix_; }
+  explicit PromptPass(const nn::PrefixTokens& prefix) : prefix_(prefix) {}
+  torch::Tensor At(nn::Tap /*tap*/, const torch::Tensor& x) override { return x; }
+  const nn::PrefixTokens* Prefix() const override { return &prefix_; }
 
  private:
-  const PrefixTokens& prefix_;
+  const nn::PrefixTokens& prefix_;
 };
 
-class PromptTaps : public BlockTaps {
+class PromptTaps : public nn::BlockTaps {
  public:
-  explicit PromptTaps(PrefixTokens prefix) : prefix_(std::move(prefix)) {}
-  std::unique_ptr<BlockPass> Begin() override { return std::make_unique<PromptPass>(prefix_); }
+  explicit PromptTaps(nn::PrefixTokens prefix) : prefix_(std::move(prefix)) {}
+  std::unique_ptr<nn::BlockPass> Begin() override { return std::make_unique<PromptPass>(prefix_); }
 
  private:
-  const PrefixTokens prefix_;
+  const nn::PrefixTokens prefix_;
 };
 
 // "transformer_blocks" for "transformer_blocks.3": blocks of one list are one stack.
-std::string StackOf(const TappableBlock& block) { return block.name.substr(0, block.name.rfind('.')); }
+std::string StackOf(const nn::TappableBlock& block) { return block.name.substr(0, block.name.rfind('.')); }
 
 class Vpt : public ParameterMethod {
  public:
-  Vpt(const TuningSites& sites, bool deep, const std::vector<SlotOptions>& slots, const SlotRange& range,
+  Vpt(const nn::TuningSites& sites, bool deep, const std::vector<SlotOptions>& slots, const nn::SlotRange& range,
       torch::Device device)
       : ParameterMethod(range) {
     for (const SlotOptions& slot : slots) generators_.push_back(at::detail::createCPUGenerator(slot.init_seed));
     const int64_t tokens = slots.front().settings.Integer("method.tokens");
-    std::vector<const TappableBlock*> blocks;
-    for (const TappableBlock& block : sites.blocks) {
+    std::vector<const nn::TappableBlock*> blocks;
+    for (const nn::TappableBlock& block : sites.blocks) {
       const bool in_stack = deep || blocks.empty() || StackOf(block) == StackOf(*blocks.front());
-      if (block.kind == BlockKind::kTransformer && in_stack && block.takes_prefix) blocks.push_back(&block);
+      if (block.kind == nn::BlockKind::kTransformer && in_stack && block.takes_prefix) blocks.push_back(&block);
     }
     TORCH_CHECK(!blocks.empty(), "the base has no transformer block that takes tokens in front of its own");
-    for (const TappableBlock* block : blocks) {
-      PrefixTokens prefix{.count = tokens, .values = {}, .stay = !deep && block != blocks.back()};
+    for (const nn::TappableBlock* block : blocks) {
+      nn::PrefixTokens prefix{.count = tokens, .values = {}, .stay = !deep && block != blocks.back()};
       if (deep || block == blocks.front()) prefix.values = Draw(*block, tokens, device);
       attachment_.Add(*block, std::make_shared<PromptTaps>(std::move(prefix)));
     }
@@ -67,7 +67,7 @@ class Vpt : public ParameterMethod {
   }
 
  private:
-  torch::Tensor Draw(const TappableBlock& block, int64_t tokens, torch::Device device) {
+  torch::Tensor Draw(const nn::TappableBlock& block, int64_t tokens, torch::Device device) {
     const double bound = std::sqrt(3.0 / static_cast<double>(block.in_width));
     std::vector<torch::Tensor> drawn;
     for (const at::Generator& generator : generators_) {
@@ -84,13 +84,13 @@ class Vpt : public ParameterMethod {
 }  // namespace
 
 // Both read method.tokens. A pack's slots must all be of one of the two, with as many tokens (BlockPass::Prefix).
-std::unique_ptr<Method> MakeVptDeep(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                    const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeVptDeep(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                    const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<Vpt>(sites, /*deep=*/true, slots, range, device);
 }
-std::unique_ptr<Method> MakeVptShallow(const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                       const SlotRange& range, torch::Device device) {
+std::unique_ptr<Method> MakeVptShallow(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                                       const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<Vpt>(sites, /*deep=*/false, slots, range, device);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -9,7 +9,7 @@
 
 #include "worker/methods/target_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 torch::Tensor DrawStart(const ChangeArray& array, const at::Generator& generator) {
@@ -36,9 +36,10 @@ std::vector<torch::Tensor> OfSlot(const std::vector<torch::Tensor>& values, int6
 }
 
 // Slot by slot: each has a Δ of its own.
-class WeightChangeHook : public LayerHook {
+class WeightChangeHook : public nn::LayerHook {
  public:
-  WeightChangeHook(const LeafLayer& layer, const WeightChange& change, double scale, std::vector<torch::Tensor> values)
+  WeightChangeHook(const nn::LeafLayer& layer, const WeightChange& change, double scale,
+                   std::vector<torch::Tensor> values)
       : layer_(layer), change_(change), scale_(scale), values_(std::move(values)) {}
 
   bool extends() const override { return true; }
@@ -47,7 +48,7 @@ class WeightChangeHook : public LayerHook {
     std::vector<torch::Tensor> pieces;
     const int64_t count = values_.front().size(0);
     for (int64_t k = 0; k < count; ++k) {
-      const SlotRange one{k, 1, count};
+      const nn::SlotRange one{k, 1, count};
       const auto delta = change_.delta(OfSlot(values_, k)).reshape(layer_.weight.sizes());
       pieces.push_back(one.Rows(own) + layer_.Apply(one.Rows(x), delta * scale_, {}));
     }
@@ -55,7 +56,7 @@ class WeightChangeHook : public LayerHook {
   }
 
  private:
-  const LeafLayer& layer_;
+  const nn::LeafLayer& layer_;
   const WeightChange change_;
   const double scale_;
   const std::vector<torch::Tensor> values_;
@@ -63,16 +64,16 @@ class WeightChangeHook : public LayerHook {
 
 }  // namespace
 
-double AlphaOverRank(const Settings& settings) {
+double AlphaOverRank(const settings::Settings& settings) {
   const auto rank = static_cast<double>(settings.Integer("method.rank"));
   return settings.Has("method.alpha") ? settings.Real("method.alpha") / rank : 1;
 }
 
-WeightChangeMethod::WeightChangeMethod(const WeightChange& change, const TuningSites& sites,
-                                       const std::vector<SlotOptions>& slots, const SlotRange& range,
+WeightChangeMethod::WeightChangeMethod(const WeightChange& change, const nn::TuningSites& sites,
+                                       const std::vector<SlotOptions>& slots, const nn::SlotRange& range,
                                        torch::Device device)
     : ParameterMethod(range), change_(change) {
-  const Settings& settings = slots.front().settings;
+  const settings::Settings& settings = slots.front().settings;
   std::vector<at::Generator> generators;
   for (const SlotOptions& slot : slots) generators.push_back(at::detail::createCPUGenerator(slot.init_seed));
   const std::vector<NamedSite> named = NamedSites(sites);
@@ -89,8 +90,8 @@ WeightChangeMethod::WeightChangeMethod(const WeightChange& change, const TuningS
   }
 }
 
-WeightChangeMethod::WeightChangeMethod(const WeightChange& change, const TuningSites& sites, const LycorisFile& file,
-                                       const SlotRange& range, torch::Device device)
+WeightChangeMethod::WeightChangeMethod(const WeightChange& change, const nn::TuningSites& sites,
+                                       const files::LycorisFile& file, const nn::SlotRange& range, torch::Device device)
     : ParameterMethod(range), change_(change) {
   const torch::NoGradGuard no_grad;
   for (const NamedSite& site : NamedSites(sites)) {
@@ -129,8 +130,8 @@ void WeightChangeMethod::Place(const NamedSite& site, const std::vector<std::str
   placed_.push_back({site.file_name, std::move(values), scale});
 }
 
-std::unique_ptr<Method> MakeLycorisOf(const LycorisFile& file, const TuningSites& sites, const SlotRange& range,
-                                      torch::Device device) {
+std::unique_ptr<Method> MakeLycorisOf(const files::LycorisFile& file, const nn::TuningSites& sites,
+                                      const nn::SlotRange& range, torch::Device device) {
   return std::make_unique<WeightChangeMethod>(file.method == "loha" ? kLoHaChange : kLoKrChange, sites, file, range,
                                               device);
 }
@@ -150,4 +151,4 @@ absl::Status WeightChangeMethod::Merge(int64_t slot, BaseWeights& weights) const
   return absl::OkStatus();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -10,7 +10,7 @@
 #include "worker/methods/files/lycoris_files.h"
 #include "worker/methods/own_weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // What one of Δ's arrays starts from.
 enum class StartingValues {
@@ -29,7 +29,7 @@ struct ChangeArray {
 // A kind of Δ.
 struct WeightChange {
   // The arrays for a weight of this shape, in the order in which they are drawn, exported and given to `delta`.
-  std::vector<ChangeArray> (*arrays)(const Settings& settings, const std::vector<int64_t>& weight);
+  std::vector<ChangeArray> (*arrays)(const settings::Settings& settings, const std::vector<int64_t>& weight);
   // Δ of those values, [out, in] or, of a convolution, [out, in·k·k].
   torch::Tensor (*delta)(const std::vector<torch::Tensor>& values);
   // Whether s counts for as many arrays; else it is 1.
@@ -39,11 +39,11 @@ struct WeightChange {
 class WeightChangeMethod : public ParameterMethod {
  public:
   // All slots have the first's settings of the method. Throws c10::Error as TargetLayers does.
-  WeightChangeMethod(const WeightChange& change, const TuningSites& sites, const std::vector<SlotOptions>& slots,
-                     const SlotRange& range, torch::Device device);
+  WeightChangeMethod(const WeightChange& change, const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
+                     const nn::SlotRange& range, torch::Device device);
   // One slot with a file's values. Throws c10::Error naming a layer that does not fit the base.
-  WeightChangeMethod(const WeightChange& change, const TuningSites& sites, const LycorisFile& file,
-                     const SlotRange& range, torch::Device device);
+  WeightChangeMethod(const WeightChange& change, const nn::TuningSites& sites, const files::LycorisFile& file,
+                     const nn::SlotRange& range, torch::Device device);
 
   absl::Status Merge(int64_t slot, BaseWeights& weights) const override;
 
@@ -63,13 +63,13 @@ class WeightChangeMethod : public ParameterMethod {
 MethodMaker MakeLoHa, MakeLoKr;
 
 // A LoHa or LoKr of another program, as the slot range.first.
-std::unique_ptr<Method> MakeLycorisOf(const LycorisFile& file, const TuningSites& sites, const SlotRange& range,
-                                      torch::Device device);
+std::unique_ptr<Method> MakeLycorisOf(const files::LycorisFile& file, const nn::TuningSites& sites,
+                                      const nn::SlotRange& range, torch::Device device);
 
 // alpha / rank of a trial's settings.
-double AlphaOverRank(const Settings& settings);
+double AlphaOverRank(const settings::Settings& settings);
 
 // How the two change a weight.
 extern const WeightChange kLoHaChange, kLoKrChange;
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -6,39 +6,39 @@
 #include "fmt/format.h"
 #include "worker/io/json_config.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 // diffusers fixes the VAE's eps.
 constexpr double kNormEps = 1e-6;
 
-Conv2d Conv3x3(int64_t in, int64_t out) { return Conv2d(in, out, /*kernel=*/3, /*stride=*/1, /*padding=*/1); }
+nn::Conv2d Conv3x3(int64_t in, int64_t out) { return nn::Conv2d(in, out, /*kernel=*/3, /*stride=*/1, /*padding=*/1); }
 
-ResnetBlock2D MakeResnet(const AutoencoderKLConfig& config, int64_t in, int64_t out) {
-  return ResnetBlock2D(ResnetBlock2DOptions{
+nn::ResnetBlock2D MakeResnet(const AutoencoderKLConfig& config, int64_t in, int64_t out) {
+  return nn::ResnetBlock2D(nn::ResnetBlock2DOptions{
       .in_channels = in, .out_channels = out, .norm_num_groups = config.norm_num_groups, .norm_eps = kNormEps});
 }
 
 torch::Tensor RunResnets(const torch::nn::ModuleList& resnets, torch::Tensor x) {
-  for (const auto& resnet : *resnets) x = resnet->as<ResnetBlock2DImpl>()->forward(x, {});
+  for (const auto& resnet : *resnets) x = resnet->as<nn::ResnetBlock2DImpl>()->forward(x, {});
   return x;
 }
 
 // Attention over pixels, its own GroupNorm before and the input added after. Keys as in Attention, plus group_norm.
-class PixelAttentionImpl : public AttentionImpl {
+class PixelAttentionImpl : public nn::AttentionImpl {
  public:
   PixelAttentionImpl(int64_t channels, int64_t groups)
-      : AttentionImpl(channels, channels, /*heads=*/1, /*qkv_bias=*/true),
-        group_norm_(register_module("group_norm", GroupNorm(groups, channels, kNormEps))) {}
+      : nn::AttentionImpl(channels, channels, /*heads=*/1, /*qkv_bias=*/true),
+        group_norm_(register_module("group_norm", nn::GroupNorm(groups, channels, kNormEps))) {}
 
   torch::Tensor forward(const torch::Tensor& x) {
     const int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
     const auto tokens = group_norm_(x).permute({0, 2, 3, 1}).reshape({n, h * w, c});
-    return x + AttentionImpl::forward(tokens, tokens).reshape({n, h, w, c}).permute({0, 3, 1, 2});
+    return x + nn::AttentionImpl::forward(tokens, tokens).reshape({n, h, w, c}).permute({0, 3, 1, 2});
   }
 
  private:
-  GroupNorm group_norm_{nullptr};
+  nn::GroupNorm group_norm_{nullptr};
 };
 
 // Residual blocks and a resampler: DownEncoderBlock2D and UpDecoderBlock2D by their parts' names.
@@ -49,7 +49,7 @@ class VaeDownBlockImpl : public torch::nn::Module {
       resnets_->push_back(MakeResnet(config, i == 0 ? in : out, out));
     register_module("resnets", resnets_);
     if (!halve) return;
-    downsampler_ = Downsample2D(out, /*pad_right_below_only=*/true);
+    downsampler_ = nn::Downsample2D(out, /*pad_right_below_only=*/true);
     register_module("downsamplers", torch::nn::ModuleList(downsampler_));
   }
   torch::Tensor forward(const torch::Tensor& x) {
@@ -59,7 +59,7 @@ class VaeDownBlockImpl : public torch::nn::Module {
 
  private:
   torch::nn::ModuleList resnets_;
-  Downsample2D downsampler_{nullptr};
+  nn::Downsample2D downsampler_{nullptr};
 };
 
 class VaeUpBlockImpl : public torch::nn::Module {
@@ -69,7 +69,7 @@ class VaeUpBlockImpl : public torch::nn::Module {
       resnets_->push_back(MakeResnet(config, i == 0 ? in : out, out));
     register_module("resnets", resnets_);
     if (!twice) return;
-    upsampler_ = Upsample2D(out);
+    upsampler_ = nn::Upsample2D(out);
     register_module("upsamplers", torch::nn::ModuleList(upsampler_));
   }
   torch::Tensor forward(const torch::Tensor& x) {
@@ -79,7 +79,7 @@ class VaeUpBlockImpl : public torch::nn::Module {
 
  private:
   torch::nn::ModuleList resnets_;
-  Upsample2D upsampler_{nullptr};
+  nn::Upsample2D upsampler_{nullptr};
 };
 
 }  // namespace
@@ -95,9 +95,9 @@ VaeMidBlockImpl::VaeMidBlockImpl(const AutoencoderKLConfig& config) {
 }
 
 torch::Tensor VaeMidBlockImpl::forward(torch::Tensor x) {
-  x = resnets_[0]->as<ResnetBlock2DImpl>()->forward(x, {});
+  x = resnets_[0]->as<nn::ResnetBlock2DImpl>()->forward(x, {});
   if (!attentions_->is_empty()) x = attentions_[0]->as<PixelAttentionImpl>()->forward(x);
-  return resnets_[1]->as<ResnetBlock2DImpl>()->forward(x, {});
+  return resnets_[1]->as<nn::ResnetBlock2DImpl>()->forward(x, {});
 }
 
 VaeEncoderImpl::VaeEncoderImpl(const AutoencoderKLConfig& config) {
@@ -109,7 +109,7 @@ VaeEncoderImpl::VaeEncoderImpl(const AutoencoderKLConfig& config) {
   }
   register_module("down_blocks", down_blocks_);
   mid_block_ = register_module("mid_block", VaeMidBlock(config));
-  conv_norm_out_ = register_module("conv_norm_out", GroupNorm(config.norm_num_groups, widths.back(), kNormEps));
+  conv_norm_out_ = register_module("conv_norm_out", nn::GroupNorm(config.norm_num_groups, widths.back(), kNormEps));
   // Mean and log variance, side by side in channels.
   conv_out_ = register_module("conv_out", Conv3x3(widths.back(), 2 * config.latent_channels));
 }
@@ -130,7 +130,7 @@ VaeDecoderImpl::VaeDecoderImpl(const AutoencoderKLConfig& config) {
                                                            /*twice=*/i > 0));
   }
   register_module("up_blocks", up_blocks_);
-  conv_norm_out_ = register_module("conv_norm_out", GroupNorm(config.norm_num_groups, widths.front(), kNormEps));
+  conv_norm_out_ = register_module("conv_norm_out", nn::GroupNorm(config.norm_num_groups, widths.front(), kNormEps));
   conv_out_ = register_module("conv_out", Conv3x3(widths.front(), config.out_channels));
 }
 
@@ -144,8 +144,8 @@ AutoencoderKLImpl::AutoencoderKLImpl(AutoencoderKLConfig config) : config_(std::
   const int64_t z = config_.latent_channels;
   encoder_ = register_module("encoder", VaeEncoder(config_));
   decoder_ = register_module("decoder", VaeDecoder(config_));
-  quant_conv_ = register_module("quant_conv", Conv2d(2 * z, 2 * z, /*kernel=*/1));
-  post_quant_conv_ = register_module("post_quant_conv", Conv2d(z, z, /*kernel=*/1));
+  quant_conv_ = register_module("quant_conv", nn::Conv2d(2 * z, 2 * z, /*kernel=*/1));
+  post_quant_conv_ = register_module("post_quant_conv", nn::Conv2d(z, z, /*kernel=*/1));
 }
 
 LatentDistribution AutoencoderKLImpl::Encode(const torch::Tensor& pictures) {
@@ -156,7 +156,7 @@ LatentDistribution AutoencoderKLImpl::Encode(const torch::Tensor& pictures) {
 torch::Tensor AutoencoderKLImpl::Decode(const torch::Tensor& latents) { return decoder_(post_quant_conv_(latents)); }
 
 absl::StatusOr<AutoencoderKLConfig> AutoencoderKLConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   json.MustBe("_class_name", {"AutoencoderKL"});
   json.MustBe("act_fn", {"silu"});
   json.MustBe("latents_mean", {nullptr});
@@ -198,4 +198,4 @@ absl::StatusOr<AutoencoderKLConfig> AutoencoderKLConfig::Read(const std::string&
   return config;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -13,7 +13,7 @@
 #include "worker/nn/attention.h"
 #include "worker/nn/resnet_block_2d.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 struct AutoencoderKLConfig {
   int64_t in_channels = 3;
@@ -50,10 +50,10 @@ class VaeEncoderImpl : public torch::nn::Module {
   torch::Tensor forward(torch::Tensor x);
 
  private:
-  Conv2d conv_in_{nullptr}, conv_out_{nullptr};
+  nn::Conv2d conv_in_{nullptr}, conv_out_{nullptr};
   torch::nn::ModuleList down_blocks_;
   VaeMidBlock mid_block_{nullptr};
-  GroupNorm conv_norm_out_{nullptr};
+  nn::GroupNorm conv_norm_out_{nullptr};
 };
 TORCH_MODULE(VaeEncoder);
 
@@ -63,10 +63,10 @@ class VaeDecoderImpl : public torch::nn::Module {
   torch::Tensor forward(torch::Tensor x);
 
  private:
-  Conv2d conv_in_{nullptr}, conv_out_{nullptr};
+  nn::Conv2d conv_in_{nullptr}, conv_out_{nullptr};
   VaeMidBlock mid_block_{nullptr};
   torch::nn::ModuleList up_blocks_;
-  GroupNorm conv_norm_out_{nullptr};
+  nn::GroupNorm conv_norm_out_{nullptr};
 };
 TORCH_MODULE(VaeDecoder);
 
@@ -100,8 +100,8 @@ class AutoencoderKLImpl : public torch::nn::Module {
   AutoencoderKLConfig config_;
   VaeEncoder encoder_{nullptr};
   VaeDecoder decoder_{nullptr};
-  Conv2d quant_conv_{nullptr}, post_quant_conv_{nullptr};
+  nn::Conv2d quant_conv_{nullptr}, post_quant_conv_{nullptr};
 };
 TORCH_MODULE(AutoencoderKL);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

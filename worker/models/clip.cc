@@ -2,17 +2,17 @@
 
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 class ClipAttentionImpl : public torch::nn::Module {
  public:
   ClipAttentionImpl(int64_t width, int64_t heads)
       : heads_(heads),
-        k_proj_(register_module("k_proj", Linear(width, width))),
-        v_proj_(register_module("v_proj", Linear(width, width))),
-        q_proj_(register_module("q_proj", Linear(width, width))),
-        out_proj_(register_module("out_proj", Linear(width, width))) {}
+        k_proj_(register_module("k_proj", nn::Linear(width, width))),
+        v_proj_(register_module("v_proj", nn::Linear(width, width))),
+        q_proj_(register_module("q_proj", nn::Linear(width, width))),
+        out_proj_(register_module("out_proj", nn::Linear(width, width))) {}
 
   torch::Tensor forward(const torch::Tensor& x, bool causal) {
     const auto split = [&](const torch::Tensor& y) {
@@ -25,7 +25,7 @@ class ClipAttentionImpl : public torch::nn::Module {
 
  private:
   int64_t heads_;
-  Linear k_proj_{nullptr}, v_proj_{nullptr}, q_proj_{nullptr}, out_proj_{nullptr};
+  nn::Linear k_proj_{nullptr}, v_proj_{nullptr}, q_proj_{nullptr}, out_proj_{nullptr};
 };
 TORCH_MODULE(ClipAttention);
 
@@ -33,8 +33,8 @@ class ClipMlpImpl : public torch::nn::Module {
  public:
   explicit ClipMlpImpl(const ClipEncoderConfig& config)
       : activation_(config.activation),
-        fc1_(register_module("fc1", Linear(config.hidden_size, config.intermediate_size))),
-        fc2_(register_module("fc2", Linear(config.intermediate_size, config.hidden_size))) {}
+        fc1_(register_module("fc1", nn::Linear(config.hidden_size, config.intermediate_size))),
+        fc2_(register_module("fc2", nn::Linear(config.intermediate_size, config.hidden_size))) {}
 
   torch::Tensor forward(const torch::Tensor& x) {
     const auto h = fc1_(x);
@@ -43,7 +43,7 @@ class ClipMlpImpl : public torch::nn::Module {
 
  private:
   ClipActivation activation_;
-  Linear fc1_{nullptr}, fc2_{nullptr};
+  nn::Linear fc1_{nullptr}, fc2_{nullptr};
 };
 TORCH_MODULE(ClipMlp);
 
@@ -51,9 +51,9 @@ class ClipEncoderLayerImpl : public torch::nn::Module {
  public:
   explicit ClipEncoderLayerImpl(const ClipEncoderConfig& config)
       : self_attn_(register_module("self_attn", ClipAttention(config.hidden_size, config.heads))),
-        layer_norm1_(register_module("layer_norm1", LayerNorm(config.hidden_size, config.layer_norm_eps))),
+        layer_norm1_(register_module("layer_norm1", nn::LayerNorm(config.hidden_size, config.layer_norm_eps))),
         mlp_(register_module("mlp", ClipMlp(config))),
-        layer_norm2_(register_module("layer_norm2", LayerNorm(config.hidden_size, config.layer_norm_eps))) {}
+        layer_norm2_(register_module("layer_norm2", nn::LayerNorm(config.hidden_size, config.layer_norm_eps))) {}
 
   torch::Tensor forward(torch::Tensor x, bool causal) {
     x = x + self_attn_(layer_norm1_(x), causal);
@@ -62,9 +62,9 @@ class ClipEncoderLayerImpl : public torch::nn::Module {
 
  private:
   ClipAttention self_attn_{nullptr};
-  LayerNorm layer_norm1_{nullptr};
+  nn::LayerNorm layer_norm1_{nullptr};
   ClipMlp mlp_{nullptr};
-  LayerNorm layer_norm2_{nullptr};
+  nn::LayerNorm layer_norm2_{nullptr};
 };
 
 // A level of the checkpoint's names; the towers hold the layers themselves.
@@ -101,12 +101,13 @@ std::vector<torch::Tensor> ClipEncoderImpl::ForwardLayers(torch::Tensor x, bool 
 CLIPTextModelImpl::CLIPTextModelImpl(ClipTextConfig config) : config_(std::move(config)) {
   const int64_t width = config_.encoder.hidden_size;
   auto embeddings = register_module("embeddings", std::make_shared<ClipEmbeddingNamesImpl>());
-  token_embedding_ = embeddings->register_module("token_embedding", Embedding(config_.vocab_size, width));
-  position_embedding_ = embeddings->register_module("position_embedding", Embedding(config_.max_positions, width));
+  token_embedding_ = embeddings->register_module("token_embedding", nn::Embedding(config_.vocab_size, width));
+  position_embedding_ = embeddings->register_module("position_embedding", nn::Embedding(config_.max_positions, width));
   encoder_ = register_module("encoder", ClipEncoder(config_.encoder));
-  final_layer_norm_ = register_module("final_layer_norm", LayerNorm(width, config_.encoder.layer_norm_eps));
+  final_layer_norm_ = register_module("final_layer_norm", nn::LayerNorm(width, config_.encoder.layer_norm_eps));
   if (config_.projection_dim > 0) {
-    text_projection_ = register_module("text_projection", Linear(width, config_.projection_dim, /*with_bias=*/false));
+    text_projection_ =
+        register_module("text_projection", nn::Linear(width, config_.projection_dim, /*with_bias=*/false));
   }
 }
 
@@ -140,11 +141,12 @@ CLIPVisionModelImpl::CLIPVisionModelImpl(ClipVisionConfig config) : config_(std:
   auto embeddings = register_module("embeddings", std::make_shared<ClipEmbeddingNamesImpl>());
   class_embedding_ = embeddings->register_parameter("class_embedding", torch::empty({width}), false);
   patch_embedding_ = embeddings->register_module(
-      "patch_embedding", Conv2d(3, width, config_.patch_size, config_.patch_size, /*padding=*/0, /*with_bias=*/false));
-  position_embedding_ = embeddings->register_module("position_embedding", Embedding(side * side + 1, width));
-  pre_layrnorm_ = register_module("pre_layrnorm", LayerNorm(width, config_.encoder.layer_norm_eps));
+      "patch_embedding",
+      nn::Conv2d(3, width, config_.patch_size, config_.patch_size, /*padding=*/0, /*with_bias=*/false));
+  position_embedding_ = embeddings->register_module("position_embedding", nn::Embedding(side * side + 1, width));
+  pre_layrnorm_ = register_module("pre_layrnorm", nn::LayerNorm(width, config_.encoder.layer_norm_eps));
   encoder_ = register_module("encoder", ClipEncoder(config_.encoder));
-  post_layernorm_ = register_module("post_layernorm", LayerNorm(width, config_.encoder.layer_norm_eps));
+  post_layernorm_ = register_module("post_layernorm", nn::LayerNorm(width, config_.encoder.layer_norm_eps));
 }
 
 torch::Tensor CLIPVisionModelImpl::Embed(const torch::Tensor& pixels) {
@@ -172,10 +174,11 @@ CLIPModelImpl::CLIPModelImpl(const ClipConfig& config)
     : text_model(register_module("text_model", CLIPTextModel(config.text))),
       vision_model(register_module("vision_model", CLIPVisionModel(config.vision))),
       logit_scale(register_parameter("logit_scale", torch::empty({}), false)),
-      visual_projection_(register_module(
-          "visual_projection", Linear(config.vision.encoder.hidden_size, config.projection_dim, /*with_bias=*/false))),
+      visual_projection_(register_module("visual_projection", nn::Linear(config.vision.encoder.hidden_size,
+                                                                         config.projection_dim, /*with_bias=*/false))),
       text_projection_(register_module(
-          "text_projection", Linear(config.text.encoder.hidden_size, config.projection_dim, /*with_bias=*/false))) {}
+          "text_projection", nn::Linear(config.text.encoder.hidden_size, config.projection_dim, /*with_bias=*/false))) {
+}
 
 torch::Tensor CLIPModelImpl::ImageFeatures(const torch::Tensor& pixels) {
   return visual_projection_(vision_model(pixels));
@@ -185,4 +188,4 @@ torch::Tensor CLIPModelImpl::TextFeatures(const torch::Tensor& ids) {
   return text_projection_(text_model->Pool(text_model(ids), ids));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -13,7 +13,7 @@
 #include "worker/io/json_config.h"
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 enum class ClipActivation { kQuickGelu, kGelu };
 
@@ -38,7 +38,7 @@ struct ClipTextConfig {
   static absl::StatusOr<ClipTextConfig> Read(const std::string& path);
   // From a CLIPTextModelWithProjection's.
   static absl::StatusOr<ClipTextConfig> ReadWithProjection(const std::string& path);
-  static ClipTextConfig From(JsonConfig& json);  // errors are left in `json`
+  static ClipTextConfig From(io::JsonConfig& json);  // errors are left in `json`
 };
 
 struct ClipVisionConfig {
@@ -46,7 +46,7 @@ struct ClipVisionConfig {
   int64_t image_size = 0;  // pixels, height and width
   int64_t patch_size = 0;
 
-  static ClipVisionConfig From(JsonConfig& json);
+  static ClipVisionConfig From(io::JsonConfig& json);
 };
 
 struct ClipConfig {
@@ -98,10 +98,10 @@ class CLIPTextModelImpl : public torch::nn::Module {
   torch::Tensor Embed(const torch::Tensor& ids);
 
   ClipTextConfig config_;
-  Embedding token_embedding_{nullptr}, position_embedding_{nullptr};
+  nn::Embedding token_embedding_{nullptr}, position_embedding_{nullptr};
   ClipEncoder encoder_{nullptr};
-  LayerNorm final_layer_norm_{nullptr};
-  Linear text_projection_{nullptr};
+  nn::LayerNorm final_layer_norm_{nullptr};
+  nn::Linear text_projection_{nullptr};
 };
 TORCH_MODULE(CLIPTextModel);
 
@@ -123,9 +123,9 @@ class CLIPVisionModelImpl : public torch::nn::Module {
 
   ClipVisionConfig config_;
   torch::Tensor class_embedding_;
-  Conv2d patch_embedding_{nullptr};
-  Embedding position_embedding_{nullptr};
-  LayerNorm pre_layrnorm_{nullptr}, post_layernorm_{nullptr};
+  nn::Conv2d patch_embedding_{nullptr};
+  nn::Embedding position_embedding_{nullptr};
+  nn::LayerNorm pre_layrnorm_{nullptr}, post_layernorm_{nullptr};
   ClipEncoder encoder_{nullptr};
 };
 TORCH_MODULE(CLIPVisionModel);
@@ -145,8 +145,8 @@ class CLIPModelImpl : public torch::nn::Module {
   torch::Tensor logit_scale;  // a single number: log of the temperature's inverse; used in training only
 
  private:
-  Linear visual_projection_{nullptr}, text_projection_{nullptr};
+  nn::Linear visual_projection_{nullptr}, text_projection_{nullptr};
 };
 TORCH_MODULE(CLIPModel);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -2,10 +2,10 @@
 #include "fmt/format.h"
 #include "worker/models/clip.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
-ClipEncoderConfig ReadEncoder(JsonConfig& json, int64_t width, int64_t intermediate, int64_t heads) {
+ClipEncoderConfig ReadEncoder(io::JsonConfig& json, int64_t width, int64_t intermediate, int64_t heads) {
   ClipEncoderConfig config;
   config.hidden_size = json.Int("hidden_size", width);
   config.intermediate_size = json.Int("intermediate_size", intermediate);
@@ -27,11 +27,11 @@ ClipEncoderConfig ReadEncoder(JsonConfig& json, int64_t width, int64_t intermedi
 // A tower's part of a CLIPModel's file. Old files (OpenAI's own) have it a second time under this name with _dict:
 // where that is not null, transformers takes its values and its absent keys' defaults over the first's. Without both
 // there are the defaults.
-JsonConfig TowerOf(JsonConfig& json, const std::string& key) {
+io::JsonConfig TowerOf(io::JsonConfig& json, const std::string& key) {
   for (const std::string& name : {key + "_dict", key}) {
     if (json.Has(name)) return json.Object(name);
   }
-  return JsonConfig(json.path(), nlohmann::json::object());
+  return io::JsonConfig(json.path(), nlohmann::json::object());
 }
 
 }  // namespace
@@ -39,7 +39,7 @@ JsonConfig TowerOf(JsonConfig& json, const std::string& key) {
 // Absent keys mean transformers' defaults (CLIP ViT-B/32). These files carry dozens of keys about text generation that
 // a CLIP tower has no use for; those are passed over, unlike in the diffusion networks' configs.
 
-ClipTextConfig ClipTextConfig::From(JsonConfig& json) {
+ClipTextConfig ClipTextConfig::From(io::JsonConfig& json) {
   json.MustBe("model_type", {"clip_text_model"});
   ClipTextConfig config;
   config.encoder = ReadEncoder(json, 512, 2048, 8);
@@ -52,7 +52,7 @@ ClipTextConfig ClipTextConfig::From(JsonConfig& json) {
 }
 
 absl::StatusOr<ClipTextConfig> ClipTextConfig::ReadWithProjection(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   ClipTextConfig config = From(json);
   config.projection_dim = json.Int("projection_dim", 512);
   if (config.projection_dim < 1) json.Refuse("projection_dim", "at least 1");
@@ -61,13 +61,13 @@ absl::StatusOr<ClipTextConfig> ClipTextConfig::ReadWithProjection(const std::str
 }
 
 absl::StatusOr<ClipTextConfig> ClipTextConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   ClipTextConfig config = From(json);
   LOUPE_RETURN_IF_ERROR(json.status());
   return config;
 }
 
-ClipVisionConfig ClipVisionConfig::From(JsonConfig& json) {
+ClipVisionConfig ClipVisionConfig::From(io::JsonConfig& json) {
   json.MustBe("model_type", {"clip_vision_model"});
   json.MustBe("num_channels", {3});
   ClipVisionConfig config;
@@ -81,13 +81,13 @@ ClipVisionConfig ClipVisionConfig::From(JsonConfig& json) {
 }
 
 absl::StatusOr<ClipConfig> ClipConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   if (json.String("model_type", "") != "clip") json.Refuse("model_type", "\"clip\" (a CLIPModel with both towers)");
   ClipConfig config;
   config.projection_dim = json.Int("projection_dim", 512);
   if (config.projection_dim < 1) json.Refuse("projection_dim", "at least 1");
-  JsonConfig text = TowerOf(json, "text_config");
-  JsonConfig vision = TowerOf(json, "vision_config");
+  io::JsonConfig text = TowerOf(json, "text_config");
+  io::JsonConfig vision = TowerOf(json, "vision_config");
   LOUPE_RETURN_IF_ERROR(json.status());
   config.text = ClipTextConfig::From(text);
   config.vision = ClipVisionConfig::From(vision);
@@ -96,4 +96,4 @@ absl::StatusOr<ClipConfig> ClipConfig::Read(const std::string& path) {
   return config;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

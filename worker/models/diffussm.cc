@@ -8,20 +8,20 @@
 #include "worker/io/json_config.h"
 #include "worker/runtime/recompute.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 // A level of the names: final.modulation, final.linear.
 class FinalHolder : public torch::nn::Module {
  public:
-  FinalHolder(const AdaModulation& modulation, const Linear& linear) {
+  FinalHolder(const nn::AdaModulation& modulation, const nn::Linear& linear) {
     register_module("modulation", modulation);
     register_module("linear", linear);
   }
 };
 
 // Which of two words the key has; `first` where it is absent.
-bool IsSecond(JsonConfig& json, const char* key, const std::string& first, const std::string& second) {
+bool IsSecond(io::JsonConfig& json, const char* key, const std::string& first, const std::string& second) {
   const std::string value = json.String(key, first);
   if (value != first && value != second) json.Refuse(key, fmt::format("\"{}\" or \"{}\"", first, second));
   return value == second;
@@ -30,7 +30,7 @@ bool IsSecond(JsonConfig& json, const char* key, const std::string& first, const
 }  // namespace
 
 absl::StatusOr<DiffuSSMConfig> DiffuSSMConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   DiffuSSMConfig config;
   json.MustBe("_class_name", {"DiffuSSMModel"});
   config.in_channels = json.Int("in_channels", 4);
@@ -41,8 +41,8 @@ absl::StatusOr<DiffuSSMConfig> DiffuSSMConfig::Read(const std::string& path) {
   config.hourglass = json.Int("hourglass", 2);
   config.classes = json.Int("num_classes", 1);
   config.state_size = json.Int("state_size", 64);
-  config.discretisation =
-      IsSecond(json, "discretisation", "zoh", "bilinear") ? Discretisation::kBilinear : Discretisation::kZeroOrderHold;
+  config.discretisation = IsSecond(json, "discretisation", "zoh", "bilinear") ? nn::Discretisation::kBilinear
+                                                                              : nn::Discretisation::kZeroOrderHold;
   config.silu = IsSecond(json, "activation", "gelu", "silu");
   config.gated = !IsSecond(json, "modulation", "shift-scale-gate", "shift-scale");
   config.positions = !IsSecond(json, "positions", "sincos", "none");
@@ -65,26 +65,26 @@ absl::StatusOr<DiffuSSMConfig> DiffuSSMConfig::Read(const std::string& path) {
 DiffuSSMBlockImpl::DiffuSSMBlockImpl(const DiffuSSMConfig& config)
     : width_(config.width), hourglass_(config.hourglass), silu_(config.silu), gated_(config.gated) {
   const int64_t d = width_;
-  modulation_ = register_module("modulation", AdaModulation(d, gated_ ? 3 : 2));
-  w0_ = register_module("w0", Linear(d, d));
-  up_ = register_module("up", Linear(d, hourglass_ * d));
-  ssm_ = register_module("ssm", BidirectionalS4D(d, config.state_size, config.discretisation));
-  for (int64_t k = 0; k < hourglass_; ++k) down_->push_back(Linear(2 * d, 2 * d / hourglass_));
+  modulation_ = register_module("modulation", nn::AdaModulation(d, gated_ ? 3 : 2));
+  w0_ = register_module("w0", nn::Linear(d, d));
+  up_ = register_module("up", nn::Linear(d, hourglass_ * d));
+  ssm_ = register_module("ssm", nn::BidirectionalS4D(d, config.state_size, config.discretisation));
+  for (int64_t k = 0; k < hourglass_; ++k) down_->push_back(nn::Linear(2 * d, 2 * d / hourglass_));
   register_module("down", down_);
-  w1_ = register_module("w1", Linear(d, 2 * d));
-  w2_ = register_module("w2", Linear(2 * d, 2 * d));
-  w3_ = register_module("w3", Linear(2 * d, d));
+  w1_ = register_module("w1", nn::Linear(d, 2 * d));
+  w2_ = register_module("w2", nn::Linear(2 * d, 2 * d));
+  w3_ = register_module("w3", nn::Linear(2 * d, d));
 }
 
-TappableBlock DiffuSSMBlockImpl::Describe(std::string name) {
+nn::TappableBlock DiffuSSMBlockImpl::Describe(std::string name) {
   return {std::move(name),
-          BlockKind::kTransformer,
+          nn::BlockKind::kTransformer,
           width_,
           width_,
           /*context_width=*/0,
           /*norm_num_groups=*/1,
           &taps,
-          {Tap::kCaIn, Tap::kCaC, Tap::kCaOut, Tap::kFfnIn, Tap::kFfnOut}};
+          {nn::Tap::kCaIn, nn::Tap::kCaC, nn::Tap::kCaOut, nn::Tap::kFfnIn, nn::Tap::kFfnOut}};
 }
 
 torch::Tensor DiffuSSMBlockImpl::Branch(const torch::Tensor& h) {
@@ -95,53 +95,55 @@ torch::Tensor DiffuSSMBlockImpl::Branch(const torch::Tensor& h) {
   std::vector<torch::Tensor> parts = ssm_(u).view({n, j, m, 2 * width_}).unbind(2);
   for (int64_t k = 0; k < m; ++k) {
     auto& part = parts[static_cast<size_t>(k)];
-    part = down_[static_cast<size_t>(k)]->as<LinearImpl>()->forward(part);
+    part = down_[static_cast<size_t>(k)]->as<nn::LinearImpl>()->forward(part);
   }
   const auto narrowed = Activate(m == 1 ? parts.front() : torch::cat(parts, 2));
   return w3_(Activate(w2_(narrowed)) * Activate(w1_(h)));
 }
 
 torch::Tensor DiffuSSMBlockImpl::forward(torch::Tensor x, const torch::Tensor& condition_silu) {
-  const TapPass tap(taps);
+  const nn::TapPass tap(taps);
   const auto m = modulation_(condition_silu);
-  x = tap(Tap::kSaIn, x);
-  auto out = Branch(Modulate(PlainLayerNorm(x), m[0], m[1]));
+  x = tap(nn::Tap::kSaIn, x);
+  auto out = Branch(nn::Modulate(nn::PlainLayerNorm(x), m[0], m[1]));
   if (gated_) out = m[2].unsqueeze(1) * out;
-  x = x + tap(Tap::kSaOut, out);
-  return tap(Tap::kTransOut, x);
+  x = x + tap(nn::Tap::kSaOut, out);
+  return tap(nn::Tap::kTransOut, x);
 }
 
 DiffuSSMModelImpl::DiffuSSMModelImpl(const DiffuSSMConfig& config) : config_(config) {
   const int64_t d = config_.width, m = config_.hourglass;
   // The sinusoids as in DiT's own code, which the paper's recipe is.
-  embedding_ = register_module("embedding", TimestepClassEmbedding(config_.classes, d, /*freq_shift=*/0));
-  x_embedder_ = register_module("x_embedder", Linear(m * config_.in_channels, d));
+  embedding_ = register_module("embedding", nn::TimestepClassEmbedding(config_.classes, d, /*freq_shift=*/0));
+  x_embedder_ = register_module("x_embedder", nn::Linear(m * config_.in_channels, d));
   for (int64_t i = 0; i < config_.layers; ++i) blocks_->push_back(DiffuSSMBlock(config_));
   register_module("blocks", blocks_);
-  final_modulation_ = AdaModulation(d, 2);
-  final_linear_ = Linear(d, m * config_.out_channels);
+  final_modulation_ = nn::AdaModulation(d, 2);
+  final_linear_ = nn::Linear(d, m * config_.out_channels);
   register_module("final", std::make_shared<FinalHolder>(final_modulation_, final_linear_));
 }
 
 torch::Tensor DiffuSSMModelImpl::forward(const torch::Tensor& latents, const torch::Tensor& timesteps,
-                                         const torch::Tensor& classes, PositionScaling scaling) {
+                                         const torch::Tensor& classes, nn::PositionScaling scaling) {
   const int64_t n = latents.size(0), c = latents.size(1), h = latents.size(2), w = latents.size(3);
   const int64_t m = config_.hourglass, trained = config_.sample_size;
   TORCH_CHECK(w % m == 0, "latents of width ", w, " cannot be shortened ", m, " to 1");
   auto x = x_embedder_(latents.permute({0, 2, 3, 1}).reshape({n, h * w / m, m * c}));
   if (config_.positions) {
-    const auto places = GridPositions(h, w / m, config_.width, trained, trained / m, scaling);
+    const auto places = nn::GridPositions(h, w / m, config_.width, trained, trained / m, scaling);
     x = x + places.to(x.device(), x.scalar_type()).unsqueeze(0);
   }
   const auto condition = torch::silu(embedding_(timesteps, classes, latents.scalar_type()));
   for (const auto& block : *blocks_) {
-    x = Recomputed([block](const auto& stream,
-                           const auto& silu) { return block->template as<DiffuSSMBlockImpl>()->forward(stream, silu); },
-                   x, condition);
+    x = runtime::Recomputed(
+        [block](const auto& stream, const auto& silu) {
+          return block->template as<DiffuSSMBlockImpl>()->forward(stream, silu);
+        },
+        x, condition);
   }
   const auto modulation = final_modulation_(condition);
-  x = final_linear_(Modulate(PlainLayerNorm(x), modulation[0], modulation[1]));
+  x = final_linear_(nn::Modulate(nn::PlainLayerNorm(x), modulation[0], modulation[1]));
   return x.reshape({n, h, w, config_.out_channels}).permute({0, 3, 1, 2});
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

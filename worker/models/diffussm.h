@@ -45,7 +45,7 @@
 #include "worker/nn/s4d.h"
 #include "worker/nn/tappable.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 struct DiffuSSMConfig {
   int64_t in_channels = 4;
@@ -56,7 +56,7 @@ struct DiffuSSMConfig {
   int64_t hourglass = 2;  // M
   int64_t classes = 1000;
   int64_t state_size = 64;
-  Discretisation discretisation = Discretisation::kZeroOrderHold;
+  nn::Discretisation discretisation = nn::Discretisation::kZeroOrderHold;
   bool silu = false;      // σ; else gelu
   bool gated = true;      // modulation
   bool positions = true;  // sincos
@@ -68,7 +68,7 @@ struct DiffuSSMConfig {
 // One block of the header's formula. Taps as in taps.h where there are such places: SA_in is the stream before the
 // norm, SA_out what the branch adds to it, Trans_out the block's output; there is no CA and no FFN.
 // Keys: modulation.linear, w0, up (W_0↑ … stacked), ssm.forward, ssm.backward, down.k, w1, w2, w3.
-class DiffuSSMBlockImpl : public torch::nn::Module, public Tappable {
+class DiffuSSMBlockImpl : public torch::nn::Module, public nn::Tappable {
  public:
   explicit DiffuSSMBlockImpl(const DiffuSSMConfig& config);
 
@@ -77,19 +77,19 @@ class DiffuSSMBlockImpl : public torch::nn::Module, public Tappable {
   // O for h, before gate and residual: [N, J, D] → the same.
   torch::Tensor Branch(const torch::Tensor& h);
 
-  TappableBlock Describe(std::string name) override;
+  nn::TappableBlock Describe(std::string name) override;
 
-  TapSlot taps;
+  nn::TapSlot taps;
 
  private:
   torch::Tensor Activate(const torch::Tensor& x) const { return silu_ ? torch::silu(x) : torch::gelu(x); }
 
   const int64_t width_, hourglass_;
   const bool silu_, gated_;
-  AdaModulation modulation_{nullptr};
-  Linear w0_{nullptr}, up_{nullptr}, w1_{nullptr}, w2_{nullptr}, w3_{nullptr};
+  nn::AdaModulation modulation_{nullptr};
+  nn::Linear w0_{nullptr}, up_{nullptr}, w1_{nullptr}, w2_{nullptr}, w3_{nullptr};
   torch::nn::ModuleList down_;
-  BidirectionalS4D ssm_{nullptr};
+  nn::BidirectionalS4D ssm_{nullptr};
 };
 TORCH_MODULE(DiffuSSMBlock);
 
@@ -101,17 +101,17 @@ class DiffuSSMModelImpl : public torch::nn::Module {
   // latents: [N, in_channels, H, W], W a multiple of M; timesteps: [N] or [1], any number type; classes: int64 [N],
   // config().classes being the null class. Returns [N, out_channels, H, W] in the latents' dtype.
   torch::Tensor forward(const torch::Tensor& latents, const torch::Tensor& timesteps, const torch::Tensor& classes,
-                        PositionScaling scaling = PositionScaling::kTrainedRange);
+                        nn::PositionScaling scaling = nn::PositionScaling::kTrainedRange);
 
   const DiffuSSMConfig& config() const { return config_; }
 
  private:
   const DiffuSSMConfig config_;
-  TimestepClassEmbedding embedding_{nullptr};
-  Linear x_embedder_{nullptr}, final_linear_{nullptr};
+  nn::TimestepClassEmbedding embedding_{nullptr};
+  nn::Linear x_embedder_{nullptr}, final_linear_{nullptr};
   torch::nn::ModuleList blocks_;
-  AdaModulation final_modulation_{nullptr};
+  nn::AdaModulation final_modulation_{nullptr};
 };
 TORCH_MODULE(DiffuSSMModel);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

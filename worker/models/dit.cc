@@ -2,27 +2,27 @@
 
 #include "worker/runtime/recompute.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 DiTBlockImpl::DiTBlockImpl(const DiTConfig& config, bool with_embedding)
     : width_(config.width()), norm_eps_(config.norm_eps) {
-  modulation_ = register_module("norm1", AdaModulation(width_, 6));
+  modulation_ = register_module("norm1", nn::AdaModulation(width_, 6));
   if (with_embedding) {
     embedding_ =
-        modulation_->register_module("emb", TimestepClassEmbedding(config.classes, width_, config.time_freq_shift));
+        modulation_->register_module("emb", nn::TimestepClassEmbedding(config.classes, width_, config.time_freq_shift));
   }
-  attn1_ = register_module("attn1", Attention(width_, width_, config.heads, /*qkv_bias=*/true));
-  ff_ = register_module("ff", FeedForward(width_, FeedForwardKind::kGeluTanh));
+  attn1_ = register_module("attn1", nn::Attention(width_, width_, config.heads, /*qkv_bias=*/true));
+  ff_ = register_module("ff", nn::FeedForward(width_, nn::FeedForwardKind::kGeluTanh));
 }
 
-TappableBlock DiTBlockImpl::Describe(std::string name) {
+nn::TappableBlock DiTBlockImpl::Describe(std::string name) {
   return {std::move(name),
-          BlockKind::kTransformer,
+          nn::BlockKind::kTransformer,
           width_,
           width_,
           /*context_width=*/0,
           /*norm_num_groups=*/1,
           &taps,
-          {Tap::kCaIn, Tap::kCaC, Tap::kCaOut},
+          {nn::Tap::kCaIn, nn::Tap::kCaC, nn::Tap::kCaOut},
           /*takes_prefix=*/true};
 }
 
@@ -32,27 +32,27 @@ torch::Tensor DiTBlockImpl::Embed(const torch::Tensor& timesteps, const torch::T
 }
 
 torch::Tensor DiTBlockImpl::forward(torch::Tensor x, const torch::Tensor& condition_silu) {
-  const TapPass tap(taps);
+  const nn::TapPass tap(taps);
   const auto m = modulation_(condition_silu);
-  x = tap(Tap::kSaIn, tap.WithPrefix(x));
-  const auto normed = Modulate(PlainLayerNorm(x), m[0], m[1]);
-  x = x + tap(Tap::kSaOut, m[2].unsqueeze(1) * attn1_(normed, normed));
-  x = tap(Tap::kFfnIn, x);
-  x = x + tap(Tap::kFfnOut, m[5].unsqueeze(1) * ff_(Modulate(PlainLayerNorm(x, norm_eps_), m[3], m[4])));
-  return tap.WithoutPrefix(tap(Tap::kTransOut, x));
+  x = tap(nn::Tap::kSaIn, tap.WithPrefix(x));
+  const auto normed = nn::Modulate(nn::PlainLayerNorm(x), m[0], m[1]);
+  x = x + tap(nn::Tap::kSaOut, m[2].unsqueeze(1) * attn1_(normed, normed));
+  x = tap(nn::Tap::kFfnIn, x);
+  x = x + tap(nn::Tap::kFfnOut, m[5].unsqueeze(1) * ff_(nn::Modulate(nn::PlainLayerNorm(x, norm_eps_), m[3], m[4])));
+  return tap.WithoutPrefix(tap(nn::Tap::kTransOut, x));
 }
 
 DiTTransformer2DModelImpl::DiTTransformer2DModelImpl(const DiTConfig& config) : config_(config) {
   const int64_t width = config_.width();
-  pos_embed_ = register_module("pos_embed", PatchEmbed(config_.in_channels, width, config_.patch_size,
-                                                       config_.sample_size / config_.patch_size));
+  pos_embed_ = register_module("pos_embed", nn::PatchEmbed(config_.in_channels, width, config_.patch_size,
+                                                           config_.sample_size / config_.patch_size));
   for (int64_t i = 0; i < config_.layers; ++i) {
     transformer_blocks_->push_back(DiTBlock(config_, i == 0 || config_.separate_embeddings));
   }
   register_module("transformer_blocks", transformer_blocks_);
-  proj_out_1_ = register_module("proj_out_1", Linear(width, 2 * width));
+  proj_out_1_ = register_module("proj_out_1", nn::Linear(width, 2 * width));
   proj_out_2_ =
-      register_module("proj_out_2", Linear(width, config_.patch_size * config_.patch_size * config_.out_channels));
+      register_module("proj_out_2", nn::Linear(width, config_.patch_size * config_.patch_size * config_.out_channels));
 }
 
 torch::Tensor DiTTransformer2DModelImpl::Unpatch(const torch::Tensor& tokens, int64_t rows, int64_t columns) const {
@@ -63,7 +63,7 @@ torch::Tensor DiTTransformer2DModelImpl::Unpatch(const torch::Tensor& tokens, in
 }
 
 torch::Tensor DiTTransformer2DModelImpl::forward(const torch::Tensor& latents, const torch::Tensor& timesteps,
-                                                 const torch::Tensor& classes, PositionScaling scaling) {
+                                                 const torch::Tensor& classes, nn::PositionScaling scaling) {
   auto x = pos_embed_(latents, scaling);
   torch::Tensor first;
   for (size_t i = 0; i < transformer_blocks_->size(); ++i) {
@@ -74,13 +74,15 @@ torch::Tensor DiTTransformer2DModelImpl::forward(const torch::Tensor& latents, c
       condition = torch::silu(dit->Embed(timesteps, classes, latents.scalar_type()));
     }
     if (i == 0) first = condition;
-    x = Recomputed([block](const auto& stream,
-                           const auto& silu) { return block->template as<DiTBlockImpl>()->forward(stream, silu); },
-                   x, condition);
+    x = runtime::Recomputed(
+        [block](const auto& stream, const auto& silu) {
+          return block->template as<DiTBlockImpl>()->forward(stream, silu);
+        },
+        x, condition);
   }
   const auto m = proj_out_1_(first).chunk(2, 1);
-  x = proj_out_2_(Modulate(PlainLayerNorm(x), m[0], m[1]));
+  x = proj_out_2_(nn::Modulate(nn::PlainLayerNorm(x), m[0], m[1]));
   return Unpatch(x, latents.size(2) / config_.patch_size, latents.size(3) / config_.patch_size);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -25,7 +25,7 @@
 #include "worker/nn/patch_embed.h"
 #include "worker/nn/tappable.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 struct DiTConfig {
   int64_t in_channels = 4;
@@ -58,8 +58,8 @@ struct DiTConfig {
 // (DiT-XL-2-256x256.pt: blocks.N.attn.qkv and so on), whose fused projections are split. Sets config's last three.
 // INVALID_ARGUMENT names the file and what does not fit.
 struct DiTWeights {
-  WeightFiles files;
-  std::map<std::string, ArrayView> arrays;
+  io::WeightFiles files;
+  std::map<std::string, io::ArrayView> arrays;
 };
 absl::StatusOr<DiTWeights> OpenDiTWeights(const std::string& folder, DiTConfig& config);
 
@@ -69,7 +69,7 @@ std::map<std::string, torch::Tensor> AsDiffusersFile(std::map<std::string, torch
 
 // One block of the header's formula; taps as in taps.h, but for CA_in, CA_c and CA_out: there is no cross-attention.
 // Keys: norm1.linear (and norm1.emb), attn1, ff.
-class DiTBlockImpl : public torch::nn::Module, public Tappable {
+class DiTBlockImpl : public torch::nn::Module, public nn::Tappable {
  public:
   // `with_embedding`: whether it has norm1.emb.
   DiTBlockImpl(const DiTConfig& config, bool with_embedding);
@@ -79,17 +79,17 @@ class DiTBlockImpl : public torch::nn::Module, public Tappable {
   // c of the header. Precondition: it has an embedding.
   torch::Tensor Embed(const torch::Tensor& timesteps, const torch::Tensor& classes, torch::ScalarType dtype);
 
-  TappableBlock Describe(std::string name) override;
+  nn::TappableBlock Describe(std::string name) override;
 
-  TapSlot taps;
+  nn::TapSlot taps;
 
  private:
   const int64_t width_;
   const double norm_eps_;
-  AdaModulation modulation_{nullptr};
-  TimestepClassEmbedding embedding_{nullptr};
-  Attention attn1_{nullptr};
-  FeedForward ff_{nullptr};
+  nn::AdaModulation modulation_{nullptr};
+  nn::TimestepClassEmbedding embedding_{nullptr};
+  nn::Attention attn1_{nullptr};
+  nn::FeedForward ff_{nullptr};
 };
 TORCH_MODULE(DiTBlock);
 
@@ -100,7 +100,7 @@ class DiTTransformer2DModelImpl : public torch::nn::Module {
   // latents: [N, in_channels, H, W], multiples of the patch; timesteps: [N] or [1], any number type; classes: int64
   // [N], config().classes being the null class. Returns [N, out_channels, H, W] in the latents' dtype.
   torch::Tensor forward(const torch::Tensor& latents, const torch::Tensor& timesteps, const torch::Tensor& classes,
-                        PositionScaling scaling = PositionScaling::kTrainedRange);
+                        nn::PositionScaling scaling = nn::PositionScaling::kTrainedRange);
 
   const DiTConfig& config() const { return config_; }
 
@@ -108,10 +108,10 @@ class DiTTransformer2DModelImpl : public torch::nn::Module {
   torch::Tensor Unpatch(const torch::Tensor& tokens, int64_t rows, int64_t columns) const;
 
   const DiTConfig config_;
-  PatchEmbed pos_embed_{nullptr};
+  nn::PatchEmbed pos_embed_{nullptr};
   torch::nn::ModuleList transformer_blocks_;
-  Linear proj_out_1_{nullptr}, proj_out_2_{nullptr};
+  nn::Linear proj_out_1_{nullptr}, proj_out_2_{nullptr};
 };
 TORCH_MODULE(DiTTransformer2DModel);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

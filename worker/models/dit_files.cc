@@ -10,15 +10,15 @@
 #include "worker/io/json_config.h"
 #include "worker/models/dit.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
-using Arrays = std::map<std::string, ArrayView>;
+using Arrays = std::map<std::string, io::ArrayView>;
 
 constexpr char kEmbedding[] = ".norm1.emb.";
 
 // Settings of diffusers' class that this one knows in a single form (null or absent counts as that form).
-void RefuseOtherDiTs(JsonConfig& json) {
+void RefuseOtherDiTs(io::JsonConfig& json) {
   json.MustBe("_class_name", {"DiTTransformer2DModel", "Transformer2DModel"});
   // The older class is also other transformers', and its defaults are theirs.
   if (json.String("_class_name", "") == "Transformer2DModel") {
@@ -45,8 +45,8 @@ void RefuseOtherDiTs(JsonConfig& json) {
 // ---- the published .pt
 
 // Rows `index` of `parts` equal runs of rows.
-ArrayView RowsPart(const ArrayView& array, int64_t index, int64_t parts) {
-  ArrayView part = array;
+io::ArrayView RowsPart(const io::ArrayView& array, int64_t index, int64_t parts) {
+  io::ArrayView part = array;
   part.shape.front() /= parts;
   const size_t bytes = array.bytes.size() / static_cast<size_t>(parts);
   part.bytes = array.bytes.substr(static_cast<size_t>(index) * bytes, bytes);
@@ -119,8 +119,8 @@ bool CopiesDiffer(const Arrays& arrays) {
 }
 
 // {stem}… as ever, or the one .pt or .pth of the folder.
-absl::StatusOr<WeightFiles> OpenFiles(const std::string& folder) {
-  auto found = WeightFiles::Open(folder, "diffusion_pytorch_model");
+absl::StatusOr<io::WeightFiles> OpenFiles(const std::string& folder) {
+  auto found = io::WeightFiles::Open(folder, "diffusion_pytorch_model");
   if (found.ok() || !absl::IsNotFound(found.status())) return found;
   std::vector<std::string> published;
   std::error_code error;
@@ -134,13 +134,13 @@ absl::StatusOr<WeightFiles> OpenFiles(const std::string& folder) {
     return absl::InvalidArgumentError(
         fmt::format("{} and {}: expected one file of weights", published[0], published[1]));
   }
-  return WeightFiles::OpenFile(published.front());
+  return io::WeightFiles::OpenFile(published.front());
 }
 
 }  // namespace
 
 absl::StatusOr<DiTConfig> DiTConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   RefuseOtherDiTs(json);
   DiTConfig config;
   config.heads = json.Int("num_attention_heads", 16);
@@ -169,7 +169,7 @@ absl::StatusOr<DiTConfig> DiTConfig::Read(const std::string& path) {
 }
 
 absl::StatusOr<DiTWeights> OpenDiTWeights(const std::string& folder, DiTConfig& config) {
-  LOUPE_ASSIGN_OR_RETURN(WeightFiles files, OpenFiles(folder));
+  LOUPE_ASSIGN_OR_RETURN(io::WeightFiles files, OpenFiles(folder));
   if (files.arrays().contains("x_embedder.proj.weight")) {
     config.published = true;
     config.time_freq_shift = 0;
@@ -200,4 +200,4 @@ std::map<std::string, torch::Tensor> AsDiffusersFile(std::map<std::string, torch
   return weights;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

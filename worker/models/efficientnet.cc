@@ -13,7 +13,7 @@
 #include "worker/io/json_config.h"
 #include "worker/models/frozen_norm.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 constexpr int64_t kStem = 32;
@@ -70,7 +70,7 @@ torch::Tensor Convolved(const std::shared_ptr<torch::nn::Module>& conv, const st
 }  // namespace
 
 absl::StatusOr<EfficientNetConfig> EfficientNetConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   if (json.String("model_type", "") != "efficientnet-lite") json.Refuse("model_type", "\"efficientnet-lite\"");
   EfficientNetConfig config;
   config.width = json.Number("width_coefficient");
@@ -134,7 +134,7 @@ EfficientNetImpl::EfficientNetImpl(const EfficientNetConfig& config) {
   register_module("_blocks", numbers);
   head_ = register_module("_conv_head", std::make_shared<SameConvImpl>(in, kFeatures, 1));
   head_norm_ = register_module("_bn1", std::make_shared<FrozenNormImpl>(kFeatures));
-  classifier_ = register_module("_fc", Linear(kFeatures, config.classes));
+  classifier_ = register_module("_fc", nn::Linear(kFeatures, config.classes));
 }
 
 torch::Tensor EfficientNetImpl::Stem(const torch::Tensor& pixels) {
@@ -157,11 +157,11 @@ std::vector<torch::Tensor> EfficientNetImpl::Stages(const torch::Tensor& pixels)
   return stages;
 }
 
-torch::Tensor EfficientNetScorer::EmbedImages(const std::vector<Image>& images) {
+torch::Tensor EfficientNetScorer::EmbedImages(const std::vector<io::Image>& images) {
   torch::NoGradGuard no_grad;
   const auto options = network->parameters().front().options();
   return EmbedInParts(images, kPart, folder + ": what the EfficientNet gives",
-                      [&](std::span<const Image> part) { return network(preprocessing.Apply(part).to(options)); });
+                      [&](std::span<const io::Image> part) { return network(preprocessing.Apply(part).to(options)); });
 }
 
 absl::StatusOr<EfficientNetScorer> LoadEfficientNetScorer(const std::string& folder, const LoadOptions& options) {
@@ -172,10 +172,10 @@ absl::StatusOr<EfficientNetScorer> LoadEfficientNetScorer(const std::string& fol
   EfficientNetScorer scorer{folder, EfficientNet(config), preprocessing};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   rules.passed_over = {"num_batches_tracked"};  // a counter of training
-  LOUPE_ASSIGN_OR_RETURN(const WeightFiles weights, WeightFiles::Open(folder, "model"));
+  LOUPE_ASSIGN_OR_RETURN(const io::WeightFiles weights, io::WeightFiles::Open(folder, "model"));
   LOUPE_RETURN_IF_ERROR(LoadWeights(*scorer.network, weights, rules));
   scorer.network->eval();
   return scorer;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

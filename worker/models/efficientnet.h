@@ -16,7 +16,7 @@
 #include "worker/models/weights.h"
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 struct EfficientNetConfig {
   double width = 1;  // of all channels but the stem's and the head's
@@ -52,7 +52,7 @@ class EfficientNetImpl : public torch::nn::Module {
   std::vector<std::shared_ptr<Block>> blocks_;
   std::vector<size_t> stage_ends_;  // the last block of each
   std::shared_ptr<torch::nn::Module> stem_, stem_norm_, head_, head_norm_;
-  Linear classifier_{nullptr};
+  nn::Linear classifier_{nullptr};
 };
 TORCH_MODULE(EfficientNet);
 
@@ -65,11 +65,11 @@ struct EfficientNetScorer {
   static constexpr size_t kPart = 16;
 
   // [N, kFeatures], float32, CPU, not normalised; without gradients. Throws NotFinite when a value is none.
-  torch::Tensor EmbedImages(const std::vector<Image>& images);
+  torch::Tensor EmbedImages(const std::vector<io::Image>& images);
 };
 
 // From a folder with config.json, preprocessor_config.json, and model.safetensors or pytorch_model.bin (of which
 // nothing is executed). Errors as LoadDinoScorer.
 absl::StatusOr<EfficientNetScorer> LoadEfficientNetScorer(const std::string& folder, const LoadOptions& options = {});
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 struct FrozenNormImpl : torch::nn::Module {
   explicit FrozenNormImpl(int64_t channels) {
@@ -24,4 +24,4 @@ struct FrozenNormImpl : torch::nn::Module {
   }
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

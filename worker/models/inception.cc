@@ -14,7 +14,7 @@
 #include "worker/models/picture_preprocessing.h"
 #include "worker/models/weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 constexpr int64_t kInceptionSide = 299;
@@ -230,7 +230,7 @@ torch::Tensor InceptionImpl::forward(torch::Tensor x) {
   return x.mean({2, 3});
 }
 
-torch::Tensor InceptionPixels(const Image& image, InceptionResize resize) {
+torch::Tensor InceptionPixels(const io::Image& image, InceptionResize resize) {
   const auto bytes = torch::tensor(at::ArrayRef<uint8_t>(image.rgb))
                          .view({image.height, image.width, 3})
                          .permute({2, 0, 1})
@@ -250,7 +250,7 @@ torch::Tensor InceptionPixels(const Image& image, InceptionResize resize) {
     if (image.height == kInceptionSide) return;
     pixels = BicubicWeights(image.height, kInceptionSide).matmul(pixels.to(torch::kFloat64)).to(torch::kFloat32);
   };
-  if (ResizesColumnsFirst(image, kInceptionSide, kInceptionSide)) {
+  if (io::ResizesColumnsFirst(image, kInceptionSide, kInceptionSide)) {
     resize_columns();
     resize_rows();
   } else {
@@ -261,12 +261,12 @@ torch::Tensor InceptionPixels(const Image& image, InceptionResize resize) {
   return ((pixels.clamp(0, 255) - 128) / 128).unsqueeze(0);
 }
 
-torch::Tensor InceptionScorer::EmbedImages(const std::vector<Image>& images) {
+torch::Tensor InceptionScorer::EmbedImages(const std::vector<io::Image>& images) {
   torch::NoGradGuard no_grad;
   const auto options = network->parameters().front().options();
-  return EmbedInParts(images, kPart, path + ": what the Inception network gives", [&](std::span<const Image> part) {
+  return EmbedInParts(images, kPart, path + ": what the Inception network gives", [&](std::span<const io::Image> part) {
     std::vector<torch::Tensor> pixels;
-    for (const Image& image : part) pixels.push_back(InceptionPixels(image, resize));
+    for (const io::Image& image : part) pixels.push_back(InceptionPixels(image, resize));
     return network(torch::cat(pixels).to(options));
   });
 }
@@ -305,4 +305,4 @@ absl::StatusOr<InceptionScorer> LoadInceptionScorer(const std::string& path, Inc
   return scorer;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

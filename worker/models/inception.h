@@ -12,7 +12,7 @@
 #include "worker/io/image.h"
 #include "worker/models/weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 // Pictures to pool3 features. Layers have torchvision's names, which are the checkpoint's.
 class InceptionImpl : public torch::nn::Module {
@@ -40,7 +40,7 @@ struct InceptionScorer {
   static constexpr size_t kPart = 16;
 
   // [N, 2048], float32, CPU; without gradients. Images may differ in size. Throws NotFinite when a value is none.
-  torch::Tensor EmbedImages(const std::vector<Image>& images);
+  torch::Tensor EmbedImages(const std::vector<io::Image>& images);
 };
 
 // From pytorch-fid's pt_inception-2015-12-05-6726825d.pth or the same weights as .safetensors. Nothing in the file is
@@ -50,6 +50,6 @@ absl::StatusOr<InceptionScorer> LoadInceptionScorer(const std::string& path, Inc
                                                     const LoadOptions& options = {});
 
 // [N, 3, 299, 299] in [−1, 1], float32, CPU.
-torch::Tensor InceptionPixels(const Image& image, InceptionResize resize);
+torch::Tensor InceptionPixels(const io::Image& image, InceptionResize resize);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

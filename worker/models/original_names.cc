@@ -9,7 +9,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 using Renaming = std::vector<std::pair<std::string_view, std::string_view>>;
@@ -73,7 +73,7 @@ std::string UNetBlock(const BlockName& b, int64_t resnets, const std::map<int64_
 
 }  // namespace
 
-bool IsOriginalCheckpoint(const std::map<std::string, ArrayView>& arrays) {
+bool IsOriginalCheckpoint(const std::map<std::string, io::ArrayView>& arrays) {
   return arrays.contains("model.diffusion_model.input_blocks.0.0.weight");
 }
 
@@ -155,7 +155,7 @@ OriginalPlace OpenClipPlace(const std::string& name) {
 }
 
 // Rows and columns exchanged.
-std::string TransposedBytes(const ArrayView& array) {
+std::string TransposedBytes(const io::ArrayView& array) {
   const auto rows = static_cast<size_t>(array.shape[0]), columns = static_cast<size_t>(array.shape[1]);
   const size_t width = array.bytes.size() / (rows * columns);
   std::string bytes(array.bytes.size(), '\0');
@@ -169,7 +169,7 @@ std::string TransposedBytes(const ArrayView& array) {
 
 }  // namespace
 
-OriginalPlaces OriginalTextPlaces(const std::map<std::string, ArrayView>& file, bool second) {
+OriginalPlaces OriginalTextPlaces(const std::map<std::string, io::ArrayView>& file, bool second) {
   const auto has = [&](const std::string& prefix) {
     const auto next = file.lower_bound(prefix);
     return next != file.end() && next->first.starts_with(prefix);
@@ -187,14 +187,14 @@ OriginalPlaces OriginalTextPlaces(const std::map<std::string, ArrayView>& file, 
   return [clip](const std::string& name) { return OriginalPlace{.name = clip + name}; };
 }
 
-OriginalArrays FromOriginal(const torch::nn::Module& network, const std::map<std::string, ArrayView>& file,
+OriginalArrays FromOriginal(const torch::nn::Module& network, const std::map<std::string, io::ArrayView>& file,
                             const OriginalPlaces& places) {
   OriginalArrays found;
   for (const auto& item : network.named_parameters()) {
     const OriginalPlace place = places(item.key());
     const auto array = file.find(place.name);
     if (array == file.end()) continue;
-    ArrayView view = array->second;
+    io::ArrayView view = array->second;
     const bool pointwise = view.shape.size() == 4 && view.shape[2] == 1 && view.shape[3] == 1;
     if (pointwise && item.value().dim() == 2) view.shape.resize(2);
     if (place.third >= 0 && !view.shape.empty() && view.shape[0] % 3 == 0) {
@@ -212,4 +212,4 @@ OriginalArrays FromOriginal(const torch::nn::Module& network, const std::map<std
   return found;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

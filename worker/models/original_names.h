@@ -14,10 +14,10 @@
 
 #include "worker/io/safetensors.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 // Whether the arrays are such a file's.
-bool IsOriginalCheckpoint(const std::map<std::string, ArrayView>& arrays);
+bool IsOriginalCheckpoint(const std::map<std::string, io::ArrayView>& arrays);
 
 // The original's name of one of diffusers' for a weight: "model.diffusion_model.input_blocks.1.0.in_layers.2.weight"
 // for "down_blocks.0.resnets.0.conv1.weight". `resnets`: layers_per_block. `attends(i)`: whether the i-th up block has
@@ -37,16 +37,16 @@ using OriginalPlaces = std::function<OriginalPlace(const std::string& name)>;
 
 // Of a text tower: the first or, with XL, the second. By CLIP's names (v1, XL's first) or OpenCLIP's (v2, XL's second),
 // whichever the file has.
-OriginalPlaces OriginalTextPlaces(const std::map<std::string, ArrayView>& file, bool second);
+OriginalPlaces OriginalTextPlaces(const std::map<std::string, io::ArrayView>& file, bool second);
 
 struct OriginalArrays {
-  std::map<std::string, ArrayView> views;
+  std::map<std::string, io::ArrayView> views;
   std::vector<std::shared_ptr<const std::string>> kept;  // bytes of those that are not in the file as they are
 };
 
 // What of the file the network has weights for, by the network's own names: shapes as the network has them (the VAE's
 // attention is 1×1 convolutions there). What the file lacks is left out.
-OriginalArrays FromOriginal(const torch::nn::Module& network, const std::map<std::string, ArrayView>& file,
+OriginalArrays FromOriginal(const torch::nn::Module& network, const std::map<std::string, io::ArrayView>& file,
                             const OriginalPlaces& places);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

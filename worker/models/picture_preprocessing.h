@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 struct PicturePreprocessing {
   // What absent keys mean, and a bare number as size: CLIP's processor resizes the shorter side by bicubic
@@ -24,7 +24,7 @@ struct PicturePreprocessing {
 
   int64_t resized = 224;  // what the shorter side, or with `stretch` both sides, come to
   bool stretch = false;
-  Image (*resize)(const Image& image, int width, int height) = ResizeBicubic;
+  io::Image (*resize)(const io::Image& image, int width, int height) = io::ResizeBicubic;
   int64_t size = 224;  // of the middle square that is taken then; at most `resized`
   std::array<float, 3> mean{};
   std::array<float, 3> deviation{};
@@ -33,9 +33,9 @@ struct PicturePreprocessing {
   static absl::StatusOr<PicturePreprocessing> Read(const std::string& folder, Defaults defaults);
 
   // Resized and cut as above, then (x/255 − mean) / deviation: [3, size, size], float32, CPU.
-  torch::Tensor Apply(const Image& image) const;
+  torch::Tensor Apply(const io::Image& image) const;
   // [N, 3, size, size], in their order; at least one.
-  torch::Tensor Apply(std::span<const Image> images) const;
+  torch::Tensor Apply(std::span<const io::Image> images) const;
 
   // INVALID_ARGUMENT names the folder unless `size` is its config.json's image_size.
   absl::Status CheckFits(const std::string& folder, int64_t image_size) const;
@@ -43,7 +43,7 @@ struct PicturePreprocessing {
 
 // `embed` of so many pictures at a time, which bounds memory: [N, …] in their order, float32, CPU. Throws NotFinite,
 // which says `what`, when a value is none.
-torch::Tensor EmbedInParts(std::span<const Image> images, size_t most, const std::string& what,
-                           const std::function<torch::Tensor(std::span<const Image>)>& embed);
+torch::Tensor EmbedInParts(std::span<const io::Image> images, size_t most, const std::string& what,
+                           const std::function<torch::Tensor(std::span<const io::Image>)>& embed);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -5,45 +5,45 @@
 #include "worker/nn/shared_prefix.h"
 #include "worker/runtime/recompute.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 // The time embedding's width is four times the first level's (diffusers' rule; time_embedding_dim is not supported).
 int64_t TimeWidth(const UNet2DConditionConfig& config) { return 4 * config.levels.front().channels; }
 
-ResnetBlock2D MakeResnet(const UNet2DConditionConfig& config, int64_t in, int64_t out) {
-  return ResnetBlock2D(ResnetBlock2DOptions{.in_channels = in,
-                                            .out_channels = out,
-                                            .time_width = TimeWidth(config),
-                                            .norm_num_groups = config.norm_num_groups,
-                                            .norm_eps = config.norm_eps});
+nn::ResnetBlock2D MakeResnet(const UNet2DConditionConfig& config, int64_t in, int64_t out) {
+  return nn::ResnetBlock2D(nn::ResnetBlock2DOptions{.in_channels = in,
+                                                    .out_channels = out,
+                                                    .time_width = TimeWidth(config),
+                                                    .norm_num_groups = config.norm_num_groups,
+                                                    .norm_eps = config.norm_eps});
 }
 
-Transformer2DModel MakeTransformer(const UNet2DConditionConfig& config, const UNetLevel& level) {
-  return Transformer2DModel(Transformer2DOptions{.channels = level.channels,
-                                                 .context_width = config.cross_attention_dim,
-                                                 .heads = level.heads,
-                                                 .layers = level.transformer_layers,
-                                                 .norm_num_groups = config.norm_num_groups,
-                                                 .use_linear_projection = config.use_linear_projection});
+nn::Transformer2DModel MakeTransformer(const UNet2DConditionConfig& config, const UNetLevel& level) {
+  return nn::Transformer2DModel(nn::Transformer2DOptions{.channels = level.channels,
+                                                         .context_width = config.cross_attention_dim,
+                                                         .heads = level.heads,
+                                                         .layers = level.transformer_layers,
+                                                         .norm_num_groups = config.norm_num_groups,
+                                                         .use_linear_projection = config.use_linear_projection});
 }
 
 torch::Tensor RunResnet(torch::nn::ModuleList& resnets, size_t i, const torch::Tensor& x,
                         const torch::Tensor& time_silu) {
   const auto module = resnets[i];
-  return Recomputed(
+  return runtime::Recomputed(
       [module](const auto& stream, const auto& time) {
-        return module->template as<ResnetBlock2DImpl>()->forward(stream, time);
+        return module->template as<nn::ResnetBlock2DImpl>()->forward(stream, time);
       },
       x, time_silu);
 }
 
 torch::Tensor RunTransformer(torch::nn::ModuleList& attentions, size_t i, const torch::Tensor& x,
-                             const torch::Tensor& context, ContextCache* cache) {
+                             const torch::Tensor& context, nn::ContextCache* cache) {
   const auto module = attentions[i];
-  return Recomputed(
+  return runtime::Recomputed(
       [module, cache](const auto& stream, const auto& text) {
-        return module->template as<Transformer2DModelImpl>()->forward(stream, text, cache);
+        return module->template as<nn::Transformer2DModelImpl>()->forward(stream, text, cache);
       },
       x, context);
 }
@@ -61,13 +61,13 @@ UNetDownBlockImpl::UNetDownBlockImpl(const UNet2DConditionConfig& config, size_t
   register_module("resnets", resnets_);
   if (here.down_attention) register_module("attentions", attentions_);
   if (level + 1 < config.levels.size()) {
-    downsampler_ = Downsample2D(here.channels, /*pad_right_below_only=*/false);
+    downsampler_ = nn::Downsample2D(here.channels, /*pad_right_below_only=*/false);
     register_module("downsamplers", torch::nn::ModuleList(downsampler_));
   }
 }
 
 torch::Tensor UNetDownBlockImpl::forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
-                                         ContextCache* cache, std::vector<torch::Tensor>& skips) {
+                                         nn::ContextCache* cache, std::vector<torch::Tensor>& skips) {
   for (size_t i = 0; i < resnets_->size(); ++i) {
     x = RunResnet(resnets_, i, x, time_silu);
     if (!attentions_->is_empty()) x = RunTransformer(attentions_, i, x, context, cache);
@@ -90,7 +90,7 @@ UNetMidBlockImpl::UNetMidBlockImpl(const UNet2DConditionConfig& config) {
 }
 
 torch::Tensor UNetMidBlockImpl::forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
-                                        ContextCache* cache) {
+                                        nn::ContextCache* cache) {
   x = RunResnet(resnets_, 0, x, time_silu);
   x = RunTransformer(attentions_, 0, x, context, cache);
   return RunResnet(resnets_, 1, x, time_silu);
@@ -111,13 +111,13 @@ UNetUpBlockImpl::UNetUpBlockImpl(const UNet2DConditionConfig& config, size_t lev
   register_module("resnets", resnets_);
   if (here.up_attention) register_module("attentions", attentions_);
   if (level > 0) {
-    upsampler_ = Upsample2D(here.channels);
+    upsampler_ = nn::Upsample2D(here.channels);
     register_module("upsamplers", torch::nn::ModuleList(upsampler_));
   }
 }
 
 torch::Tensor UNetUpBlockImpl::forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
-                                       ContextCache* cache, std::vector<torch::Tensor>& skips) {
+                                       nn::ContextCache* cache, std::vector<torch::Tensor>& skips) {
   for (size_t i = 0; i < resnets_->size(); ++i) {
     x = RunResnet(resnets_, i, torch::cat({x, skips.back()}, 1), time_silu);
     skips.pop_back();
@@ -130,11 +130,12 @@ torch::Tensor UNetUpBlockImpl::forward(torch::Tensor x, const torch::Tensor& tim
 
 UNet2DConditionModelImpl::UNet2DConditionModelImpl(UNet2DConditionConfig config) : config_(std::move(config)) {
   const int64_t first = config_.levels.front().channels;
-  conv_in_ = register_module("conv_in", Conv2d(config_.in_channels, first, /*kernel=*/3, /*stride=*/1, /*padding=*/1));
-  time_embedding_ = register_module("time_embedding", TimestepEmbedding(first, TimeWidth(config_)));
+  conv_in_ =
+      register_module("conv_in", nn::Conv2d(config_.in_channels, first, /*kernel=*/3, /*stride=*/1, /*padding=*/1));
+  time_embedding_ = register_module("time_embedding", nn::TimestepEmbedding(first, TimeWidth(config_)));
   if (config_.pooled_width > 0) {
     const int64_t told = config_.pooled_width + AddedCondition::kSizes * config_.addition_time_embed_dim;
-    add_embedding_ = register_module("add_embedding", TimestepEmbedding(told, TimeWidth(config_)));
+    add_embedding_ = register_module("add_embedding", nn::TimestepEmbedding(told, TimeWidth(config_)));
   }
   for (size_t level = 0; level < config_.levels.size(); ++level) {
     down_blocks_->push_back(UNetDownBlock(config_, level));
@@ -143,15 +144,15 @@ UNet2DConditionModelImpl::UNet2DConditionModelImpl(UNet2DConditionConfig config)
   register_module("down_blocks", down_blocks_);
   mid_block_ = register_module("mid_block", UNetMidBlock(config_));
   register_module("up_blocks", up_blocks_);
-  conv_norm_out_ = register_module("conv_norm_out", GroupNorm(config_.norm_num_groups, first, config_.norm_eps));
+  conv_norm_out_ = register_module("conv_norm_out", nn::GroupNorm(config_.norm_num_groups, first, config_.norm_eps));
   conv_out_ =
-      register_module("conv_out", Conv2d(first, config_.out_channels, /*kernel=*/3, /*stride=*/1, /*padding=*/1));
+      register_module("conv_out", nn::Conv2d(first, config_.out_channels, /*kernel=*/3, /*stride=*/1, /*padding=*/1));
 }
 
 torch::Tensor UNet2DConditionModelImpl::EmbedTime(const torch::Tensor& timesteps, const AddedCondition& added,
                                                   torch::ScalarType dtype) {
   const auto sinusoids = [&](const torch::Tensor& values, int64_t width) {
-    return SinusoidalEmbedding(values, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype);
+    return nn::SinusoidalEmbedding(values, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype);
   };
   const auto time = time_embedding_(sinusoids(timesteps, config_.levels.front().channels));
   if (config_.pooled_width == 0) return time;
@@ -161,13 +162,13 @@ torch::Tensor UNet2DConditionModelImpl::EmbedTime(const torch::Tensor& timesteps
 }
 
 torch::Tensor UNet2DConditionModelImpl::forward(const torch::Tensor& latents, const torch::Tensor& timesteps,
-                                                const torch::Tensor& context, ContextCache* cache,
+                                                const torch::Tensor& context, nn::ContextCache* cache,
                                                 const AddedCondition& added) {
   const bool plain_time = time_embedding_->untouched() && (add_embedding_.is_empty() || add_embedding_->untouched());
-  const auto time_silu = SharedOr(time_embedding_.get(), plain_time, {timesteps, added.pooled, added.sizes},
-                                  [&] { return torch::silu(EmbedTime(timesteps, added, latents.scalar_type())); });
+  const auto time_silu = nn::SharedOr(time_embedding_.get(), plain_time, {timesteps, added.pooled, added.sizes},
+                                      [&] { return torch::silu(EmbedTime(timesteps, added, latents.scalar_type())); });
 
-  auto x = SharedOr(conv_in_.get(), conv_in_->slot.empty(), {latents}, [&] { return conv_in_(latents); });
+  auto x = nn::SharedOr(conv_in_.get(), conv_in_->slot.empty(), {latents}, [&] { return conv_in_(latents); });
   std::vector<torch::Tensor> skips{x};
   for (const auto& block : *down_blocks_) {
     x = block->as<UNetDownBlockImpl>()->forward(x, time_silu, context, cache, skips);
@@ -179,4 +180,4 @@ torch::Tensor UNet2DConditionModelImpl::forward(const torch::Tensor& latents, co
   return conv_out_(torch::silu(conv_norm_out_(x)));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -15,7 +15,7 @@
 #include "worker/nn/time_embedding.h"
 #include "worker/nn/transformer_2d.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 // One resolution of the network, from the outside in.
 struct UNetLevel {
@@ -63,11 +63,11 @@ class UNetDownBlockImpl : public torch::nn::Module {
   UNetDownBlockImpl(const UNet2DConditionConfig& config, size_t level);
   // Appends every output to `skips`.
   torch::Tensor forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
-                        ContextCache* cache, std::vector<torch::Tensor>& skips);
+                        nn::ContextCache* cache, std::vector<torch::Tensor>& skips);
 
  private:
   torch::nn::ModuleList resnets_, attentions_;
-  Downsample2D downsampler_{nullptr};
+  nn::Downsample2D downsampler_{nullptr};
 };
 TORCH_MODULE(UNetDownBlock);
 
@@ -76,7 +76,7 @@ class UNetMidBlockImpl : public torch::nn::Module {
  public:
   explicit UNetMidBlockImpl(const UNet2DConditionConfig& config);
   torch::Tensor forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
-                        ContextCache* cache);
+                        nn::ContextCache* cache);
 
  private:
   torch::nn::ModuleList resnets_, attentions_;
@@ -89,11 +89,11 @@ class UNetUpBlockImpl : public torch::nn::Module {
   UNetUpBlockImpl(const UNet2DConditionConfig& config, size_t level);
   // Takes its skips from the back of `skips`.
   torch::Tensor forward(torch::Tensor x, const torch::Tensor& time_silu, const torch::Tensor& context,
-                        ContextCache* cache, std::vector<torch::Tensor>& skips);
+                        nn::ContextCache* cache, std::vector<torch::Tensor>& skips);
 
  private:
   torch::nn::ModuleList resnets_, attentions_;
-  Upsample2D upsampler_{nullptr};
+  nn::Upsample2D upsampler_{nullptr};
 };
 TORCH_MODULE(UNetUpBlock);
 
@@ -105,7 +105,7 @@ class UNet2DConditionModelImpl : public torch::nn::Module {
   // type; context: [N, text tokens, cross_attention_dim]. Returns [N, out_channels, H, W] in the latents' dtype. H and
   // W need not be multiples of anything. `cache`: see ContextCache. `added`: where config().pooled_width is not 0.
   torch::Tensor forward(const torch::Tensor& latents, const torch::Tensor& timesteps, const torch::Tensor& context,
-                        ContextCache* cache = nullptr, const AddedCondition& added = {});
+                        nn::ContextCache* cache = nullptr, const AddedCondition& added = {});
 
   const UNet2DConditionConfig& config() const { return config_; }
 
@@ -113,12 +113,12 @@ class UNet2DConditionModelImpl : public torch::nn::Module {
   torch::Tensor EmbedTime(const torch::Tensor& timesteps, const AddedCondition& added, torch::ScalarType dtype);
 
   UNet2DConditionConfig config_;
-  Conv2d conv_in_{nullptr}, conv_out_{nullptr};
-  TimestepEmbedding time_embedding_{nullptr}, add_embedding_{nullptr};
+  nn::Conv2d conv_in_{nullptr}, conv_out_{nullptr};
+  nn::TimestepEmbedding time_embedding_{nullptr}, add_embedding_{nullptr};
   torch::nn::ModuleList down_blocks_, up_blocks_;
   UNetMidBlock mid_block_{nullptr};
-  GroupNorm conv_norm_out_{nullptr};
+  nn::GroupNorm conv_norm_out_{nullptr};
 };
 TORCH_MODULE(UNet2DConditionModel);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

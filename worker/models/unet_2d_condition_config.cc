@@ -3,11 +3,11 @@
 #include "worker/io/json_config.h"
 #include "worker/models/unet_2d_condition.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 // Settings of diffusers' class that this one knows in a single form (null or absent counts as that form).
-void RefuseOtherArithmetic(JsonConfig& json) {
+void RefuseOtherArithmetic(io::JsonConfig& json) {
   json.MustBe("_class_name", {"UNet2DConditionModel"});
   json.MustBe("act_fn", {"silu"});
   json.MustBe("attention_type", {"default"});
@@ -36,7 +36,7 @@ void RefuseOtherArithmetic(JsonConfig& json) {
 }
 
 // Stable Diffusion XL's: the pooled text and six sizes, as one vector.
-void ReadAddedCondition(JsonConfig& json, UNet2DConditionConfig& config) {
+void ReadAddedCondition(io::JsonConfig& json, UNet2DConditionConfig& config) {
   if (!json.Has("addition_embed_type")) {
     json.MustBe("projection_class_embeddings_input_dim", {nullptr});
     json.Ignore({"addition_embed_type", "addition_time_embed_dim"});
@@ -56,7 +56,8 @@ void ReadAddedCondition(JsonConfig& json, UNet2DConditionConfig& config) {
   }
 }
 
-bool HasAttention(JsonConfig& json, const char* key, const std::string& type, const char* plain, const char* cross) {
+bool HasAttention(io::JsonConfig& json, const char* key, const std::string& type, const char* plain,
+                  const char* cross) {
   if (type != plain && type != cross) json.Refuse(key, fmt::format("a list of {} and {}", cross, plain));
   return type == cross;
 }
@@ -64,7 +65,7 @@ bool HasAttention(JsonConfig& json, const char* key, const std::string& type, co
 }  // namespace
 
 absl::StatusOr<UNet2DConditionConfig> UNet2DConditionConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   RefuseOtherArithmetic(json);
   UNet2DConditionConfig config;
   config.in_channels = json.Int("in_channels", 4);
@@ -123,4 +124,4 @@ absl::StatusOr<UNet2DConditionConfig> UNet2DConditionConfig::Read(const std::str
   return config;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -9,7 +9,7 @@
 #include "worker/io/json_config.h"
 #include "worker/models/weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 // A level of the checkpoint's names; what computes holds the layers themselves.
@@ -31,14 +31,14 @@ class ViTLayerImpl : public torch::nn::Module {
   explicit ViTLayerImpl(const ViTConfig& config) : heads_(config.heads) {
     const int64_t width = config.hidden_size;
     const auto attention = NameLevel(*this, "attention"), inner = NameLevel(*attention, "attention");
-    query_ = inner->register_module("query", Linear(width, width, config.qkv_bias));
-    key_ = inner->register_module("key", Linear(width, width, config.qkv_bias));
-    value_ = inner->register_module("value", Linear(width, width, config.qkv_bias));
-    attended_ = NameLevel(*attention, "output")->register_module("dense", Linear(width, width));
-    up_ = NameLevel(*this, "intermediate")->register_module("dense", Linear(width, config.intermediate_size));
-    down_ = NameLevel(*this, "output")->register_module("dense", Linear(config.intermediate_size, width));
-    before_ = register_module("layernorm_before", LayerNorm(width, config.layer_norm_eps));
-    after_ = register_module("layernorm_after", LayerNorm(width, config.layer_norm_eps));
+    query_ = inner->register_module("query", nn::Linear(width, width, config.qkv_bias));
+    key_ = inner->register_module("key", nn::Linear(width, width, config.qkv_bias));
+    value_ = inner->register_module("value", nn::Linear(width, width, config.qkv_bias));
+    attended_ = NameLevel(*attention, "output")->register_module("dense", nn::Linear(width, width));
+    up_ = NameLevel(*this, "intermediate")->register_module("dense", nn::Linear(width, config.intermediate_size));
+    down_ = NameLevel(*this, "output")->register_module("dense", nn::Linear(config.intermediate_size, width));
+    before_ = register_module("layernorm_before", nn::LayerNorm(width, config.layer_norm_eps));
+    after_ = register_module("layernorm_after", nn::LayerNorm(width, config.layer_norm_eps));
   }
 
   torch::Tensor forward(torch::Tensor x) {
@@ -56,14 +56,14 @@ class ViTLayerImpl : public torch::nn::Module {
   }
 
   const int64_t heads_;
-  Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, attended_{nullptr}, up_{nullptr}, down_{nullptr};
-  LayerNorm before_{nullptr}, after_{nullptr};
+  nn::Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, attended_{nullptr}, up_{nullptr}, down_{nullptr};
+  nn::LayerNorm before_{nullptr}, after_{nullptr};
 };
 
 }  // namespace
 
 absl::StatusOr<ViTConfig> ViTConfig::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Read(path));
+  LOUPE_ASSIGN_OR_RETURN(io::JsonConfig json, io::JsonConfig::Read(path));
   if (json.String("model_type", "") != "vit")
     json.Refuse("model_type", "\"vit\" (a ViTModel, such as DINO's ViT-S/16)");
   json.MustBe("hidden_act", {"gelu"});
@@ -104,12 +104,12 @@ ViTModelImpl::ViTModelImpl(const ViTConfig& config) : config_(config) {
   position_embeddings_ =
       embeddings->register_parameter("position_embeddings", torch::empty({1, side * side + 1, width}), false);
   projection_ = NameLevel(*embeddings, "patch_embeddings")
-                    ->register_module("projection", Conv2d(3, width, config.patch_size, config.patch_size));
+                    ->register_module("projection", nn::Conv2d(3, width, config.patch_size, config.patch_size));
   const auto encoder = NameLevel(*this, "encoder"), numbers = NameLevel(*encoder, "layer");
   for (int64_t i = 0; i < config.layers; ++i) {
     layers_.push_back(numbers->register_module(fmt::format("{}", i), std::make_shared<ViTLayerImpl>(config)));
   }
-  layernorm_ = register_module("layernorm", LayerNorm(width, config.layer_norm_eps));
+  layernorm_ = register_module("layernorm", nn::LayerNorm(width, config.layer_norm_eps));
 }
 
 torch::Tensor ViTModelImpl::forward(const torch::Tensor& pixels) {
@@ -122,11 +122,11 @@ torch::Tensor ViTModelImpl::forward(const torch::Tensor& pixels) {
   return layernorm_(x).select(1, 0);
 }
 
-torch::Tensor DinoScorer::EmbedImages(const std::vector<Image>& images) {
+torch::Tensor DinoScorer::EmbedImages(const std::vector<io::Image>& images) {
   torch::NoGradGuard no_grad;
   const auto options = vit->parameters().front().options();
   return EmbedInParts(images, kPart, folder + ": what the ViT gives",
-                      [&](std::span<const Image> part) { return vit(preprocessing.Apply(part).to(options)); });
+                      [&](std::span<const io::Image> part) { return vit(preprocessing.Apply(part).to(options)); });
 }
 
 absl::StatusOr<DinoScorer> LoadDinoScorer(const std::string& folder, const LoadOptions& options) {
@@ -137,10 +137,10 @@ absl::StatusOr<DinoScorer> LoadDinoScorer(const std::string& folder, const LoadO
   DinoScorer scorer{folder, ViTModel(config), preprocessing};
   WeightOptions rules{.dtype = options.dtype, .device = options.device};
   rules.passed_over = {"pooler.dense.weight", "pooler.dense.bias"};  // a head that DINO does not use
-  LOUPE_ASSIGN_OR_RETURN(const WeightFiles weights, WeightFiles::Open(folder, "model"));
+  LOUPE_ASSIGN_OR_RETURN(const io::WeightFiles weights, io::WeightFiles::Open(folder, "model"));
   LOUPE_RETURN_IF_ERROR(LoadWeights(*scorer.vit, weights, rules));
   scorer.vit->eval();
   return scorer;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -15,7 +15,7 @@
 #include "worker/models/weights.h"
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 struct ViTConfig {
   int64_t hidden_size = 0;
@@ -46,9 +46,9 @@ class ViTModelImpl : public torch::nn::Module {
  private:
   const ViTConfig config_;
   torch::Tensor cls_token_, position_embeddings_;
-  Conv2d projection_{nullptr};
+  nn::Conv2d projection_{nullptr};
   std::vector<std::shared_ptr<torch::nn::Module>> layers_;
-  LayerNorm layernorm_{nullptr};
+  nn::LayerNorm layernorm_{nullptr};
 };
 TORCH_MODULE(ViTModel);
 
@@ -61,7 +61,7 @@ struct DinoScorer {
   static constexpr size_t kPart = 32;
 
   // [N, hidden_size], float32, CPU, not normalised; without gradients. Throws NotFinite when a value is none.
-  torch::Tensor EmbedImages(const std::vector<Image>& images);
+  torch::Tensor EmbedImages(const std::vector<io::Image>& images);
 };
 
 // From a folder with config.json, preprocessor_config.json, and model.safetensors or pytorch_model.bin (of which
@@ -70,4 +70,4 @@ struct DinoScorer {
 // at.
 absl::StatusOr<DinoScorer> LoadDinoScorer(const std::string& folder, const LoadOptions& options = {});
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

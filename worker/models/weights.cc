@@ -11,40 +11,40 @@
 #include "fmt/ranges.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 // What tensors there are for; the narrowest floats (F6, F4) have none.
-constexpr std::pair<ElementType, torch::ScalarType> kScalarTypes[] = {
-    {ElementType::kF16, torch::kFloat16},
-    {ElementType::kBF16, torch::kBFloat16},
-    {ElementType::kF32, torch::kFloat32},
-    {ElementType::kF64, torch::kFloat64},
-    {ElementType::kI64, torch::kInt64},
-    {ElementType::kI32, torch::kInt32},
-    {ElementType::kU8, torch::kUInt8},
-    {ElementType::kBool, torch::kBool},
-    {ElementType::kI8, torch::kInt8},
-    {ElementType::kI16, torch::kInt16},
-    {ElementType::kU16, torch::kUInt16},
-    {ElementType::kU32, torch::kUInt32},
-    {ElementType::kU64, torch::kUInt64},
-    {ElementType::kC64, torch::kComplexFloat},
-    {ElementType::kF8E4M3, torch::kFloat8_e4m3fn},
-    {ElementType::kF8E5M2, torch::kFloat8_e5m2},
-    {ElementType::kF8E4M3Fnuz, torch::kFloat8_e4m3fnuz},
-    {ElementType::kF8E5M2Fnuz, torch::kFloat8_e5m2fnuz},
-    {ElementType::kF8E8M0, torch::kFloat8_e8m0fnu},
+constexpr std::pair<io::ElementType, torch::ScalarType> kScalarTypes[] = {
+    {io::ElementType::kF16, torch::kFloat16},
+    {io::ElementType::kBF16, torch::kBFloat16},
+    {io::ElementType::kF32, torch::kFloat32},
+    {io::ElementType::kF64, torch::kFloat64},
+    {io::ElementType::kI64, torch::kInt64},
+    {io::ElementType::kI32, torch::kInt32},
+    {io::ElementType::kU8, torch::kUInt8},
+    {io::ElementType::kBool, torch::kBool},
+    {io::ElementType::kI8, torch::kInt8},
+    {io::ElementType::kI16, torch::kInt16},
+    {io::ElementType::kU16, torch::kUInt16},
+    {io::ElementType::kU32, torch::kUInt32},
+    {io::ElementType::kU64, torch::kUInt64},
+    {io::ElementType::kC64, torch::kComplexFloat},
+    {io::ElementType::kF8E4M3, torch::kFloat8_e4m3fn},
+    {io::ElementType::kF8E5M2, torch::kFloat8_e5m2},
+    {io::ElementType::kF8E4M3Fnuz, torch::kFloat8_e4m3fnuz},
+    {io::ElementType::kF8E5M2Fnuz, torch::kFloat8_e5m2fnuz},
+    {io::ElementType::kF8E8M0, torch::kFloat8_e8m0fnu},
 };
 
-std::optional<torch::ScalarType> ScalarTypeOf(ElementType type) {
+std::optional<torch::ScalarType> ScalarTypeOf(io::ElementType type) {
   for (const auto& [element, scalar] : kScalarTypes) {
     if (element == type) return scalar;
   }
   return std::nullopt;
 }
 
-ElementType ElementTypeOf(torch::ScalarType type) {
+io::ElementType ElementTypeOf(torch::ScalarType type) {
   for (const auto& [element, scalar] : kScalarTypes) {
     if (scalar == type) return element;
   }
@@ -53,7 +53,7 @@ ElementType ElementTypeOf(torch::ScalarType type) {
 
 // A network's weights are floats. Integers of the right shape are what a quantised network was packed into: their
 // numbers mean nothing without the rest.
-bool IsWeightType(ElementType type) {
+bool IsWeightType(io::ElementType type) {
   const auto scalar = ScalarTypeOf(type);
   return scalar.has_value() && torch::isFloatingType(*scalar);
 }
@@ -95,9 +95,9 @@ class Problems {
 
 }  // namespace
 
-torch::Tensor ToTensor(const ArrayView& array) {
+torch::Tensor ToTensor(const io::ArrayView& array) {
   const auto type = ScalarTypeOf(array.type);
-  TORCH_CHECK(type.has_value(), "there are no tensors of type ", ElementTypeName(array.type));
+  TORCH_CHECK(type.has_value(), "there are no tensors of type ", io::ElementTypeName(array.type));
   auto tensor = torch::empty(array.shape, *type);
   if (!array.bytes.empty()) std::memcpy(tensor.data_ptr(), array.bytes.data(), array.bytes.size());
   return tensor;
@@ -106,12 +106,12 @@ torch::Tensor ToTensor(const ArrayView& array) {
 namespace {
 
 absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
-                            const std::map<std::string, ArrayView>& in_file, const WeightOptions& options) {
+                            const std::map<std::string, io::ArrayView>& in_file, const WeightOptions& options) {
   Problems problems;
   auto parameters = network.named_parameters();
-  std::vector<std::pair<torch::Tensor*, const ArrayView*>> pairs;
+  std::vector<std::pair<torch::Tensor*, const io::ArrayView*>> pairs;
   std::map<const torch::Tensor*, std::string> names;
-  std::map<std::string, const ArrayView*> arrays;
+  std::map<std::string, const io::ArrayView*> arrays;
   for (const auto& [file_name, array] : in_file) {
     const std::string name = NetworkName(file_name, options);
     if (name.empty()) continue;
@@ -131,7 +131,7 @@ absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
     } else if (!IsWeightType(found->second->type)) {
       problems.Add(
           fmt::format("'{}' is of type {}, expected floats (F32, F16, BF16, F64 or F8_…) and no quantised weights",
-                      item.key(), ElementTypeName(found->second->type)));
+                      item.key(), io::ElementTypeName(found->second->type)));
     } else {
       pairs.emplace_back(&item.value(), found->second);
       names[&item.value()] = item.key();
@@ -144,7 +144,7 @@ absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
   for (auto& [parameter, array] : pairs) {
     const bool image_weight = options.channels_last && parameter->dim() == 4;
     const torch::Tensor value = ToTensor(*array).to(options.device, options.dtype);
-    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+    if (const std::string found = runtime::DescribeNotFinite(value); !found.empty()) {
       not_finite.Add(fmt::format("'{}': {}", names.at(parameter), found));
     }
     parameter->set_data(
@@ -156,24 +156,24 @@ absl::Status FillFromArrays(torch::nn::Module& network, const std::string& path,
 
 }  // namespace
 
-absl::Status LoadWeights(torch::nn::Module& network, const WeightFiles& files, const WeightOptions& options) {
+absl::Status LoadWeights(torch::nn::Module& network, const io::WeightFiles& files, const WeightOptions& options) {
   return FillFromArrays(network, files.path(), files.arrays(), options);
 }
 
 absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
-                         const std::map<std::string, ArrayView>& arrays, const WeightOptions& options) {
+                         const std::map<std::string, io::ArrayView>& arrays, const WeightOptions& options) {
   return FillFromArrays(network, path, arrays, options);
 }
 
 absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path, const WeightOptions& options) {
-  LOUPE_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::OpenFile(path));
+  LOUPE_ASSIGN_OR_RETURN(const io::WeightFiles files, io::WeightFiles::OpenFile(path));
   return LoadWeights(network, files, options);
 }
 
-std::string DigestOfArrays(const std::map<std::string, ArrayView>& arrays) {
+std::string DigestOfArrays(const std::map<std::string, io::ArrayView>& arrays) {
   Sha256 digest;
   for (const auto& [name, array] : arrays) {
-    digest.Update(fmt::format("{}\n{}\n{}\n", name, ElementTypeName(array.type), fmt::join(array.shape, " ")));
+    digest.Update(fmt::format("{}\n{}\n{}\n", name, io::ElementTypeName(array.type), fmt::join(array.shape, " ")));
     digest.Update(array.bytes);
   }
   return digest.FinishHex();
@@ -190,4 +190,4 @@ TensorArrays ToArrays(const std::map<std::string, torch::Tensor>& tensors) {
   return arrays;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -12,7 +12,7 @@
 #include "worker/io/safetensors.h"
 #include "worker/io/weight_files.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 
 // How a model folder is loaded, as its callers choose it.
 struct LoadOptions {
@@ -41,26 +41,26 @@ struct WeightOptions {
 // INVALID_ARGUMENT, naming the file and up to three weights, with shapes, if one is missing, has another shape, holds
 // no floats or is not the network's; then no parameter has been changed. Also if a value is not finite, in the file or
 // in options.dtype; then the network is not to be used.
-absl::Status LoadWeights(torch::nn::Module& network, const WeightFiles& files, const WeightOptions& options);
+absl::Status LoadWeights(torch::nn::Module& network, const io::WeightFiles& files, const WeightOptions& options);
 // The same from arrays that were made of a file's; `path` is for messages.
 absl::Status LoadWeights(torch::nn::Module& network, const std::string& path,
-                         const std::map<std::string, ArrayView>& arrays, const WeightOptions& options);
+                         const std::map<std::string, io::ArrayView>& arrays, const WeightOptions& options);
 
 // The same from one file, of either kind (WeightFiles::OpenFile).
 absl::Status LoadWeightFile(torch::nn::Module& network, const std::string& path, const WeightOptions& options);
 
 // One array as a tensor of its own memory.
-torch::Tensor ToTensor(const ArrayView& array);
+torch::Tensor ToTensor(const io::ArrayView& array);
 
 // SHA-256 over names, types, shapes and bytes, in order of the names: what a file keeps of its arrays to tell a flipped
 // bit.
-std::string DigestOfArrays(const std::map<std::string, ArrayView>& arrays);
+std::string DigestOfArrays(const std::map<std::string, io::ArrayView>& arrays);
 
 // Tensors as arrays for WriteSafetensors: `kept` owns what the views show (contiguous, on the CPU).
 struct TensorArrays {
   std::vector<torch::Tensor> kept;
-  std::map<std::string, ArrayView> views;
+  std::map<std::string, io::ArrayView> views;
 };
 TensorArrays ToArrays(const std::map<std::string, torch::Tensor>& tensors);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

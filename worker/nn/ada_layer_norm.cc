@@ -2,7 +2,7 @@
 
 #include <memory>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 constexpr int64_t kTimeSinusoids = 256;
@@ -35,4 +35,4 @@ std::vector<torch::Tensor> AdaModulationImpl::forward(const torch::Tensor& condi
   return linear_(condition_silu).chunk(chunks_, 1);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -10,7 +10,7 @@
 #include "worker/nn/leaf_layers.h"
 #include "worker/nn/time_embedding.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // (x − mean)/√(variance + eps) over the last dimension, without weights.
 inline torch::Tensor PlainLayerNorm(const torch::Tensor& x, double eps = 1e-6) {
@@ -53,4 +53,4 @@ class AdaModulationImpl : public torch::nn::Module {
 };
 TORCH_MODULE(AdaModulation);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -8,7 +8,7 @@
 #include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 // A level of the checkpoint's names that holds one layer.
@@ -36,7 +36,7 @@ torch::Tensor ScaledDotProduct(const torch::Tensor& queries, const KeysValues& c
   torch::Tensor shares;
   {
     // Autocast would widen the softmax; its result is rounded to bfloat16 for the next product anyway.
-    const AutocastScope as_it_is({torch::kCPU, false, torch::kBFloat16});
+    const runtime::AutocastScope as_it_is({torch::kCPU, false, torch::kBFloat16});
     shares = scores.softmax(3);
   }
   return torch::matmul(shares, context.values);
@@ -92,4 +92,4 @@ torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) {
   return out_(parts[0] * torch::gelu(parts[1]));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

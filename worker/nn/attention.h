@@ -8,7 +8,7 @@
 
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // What attention reads: keys and values, [N, heads, tokens, head width].
 struct KeysValues {
@@ -63,4 +63,4 @@ class FeedForwardImpl : public torch::nn::Module {
 };
 TORCH_MODULE(FeedForward);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

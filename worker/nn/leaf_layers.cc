@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 torch::Tensor Uninitialised(at::IntArrayRef shape) {
@@ -125,4 +125,4 @@ void EmbeddingImpl::Reset(const at::Generator& generator) {
   weight.normal_(0, 1, generator);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

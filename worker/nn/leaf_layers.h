@@ -12,7 +12,7 @@
 
 #include "worker/nn/pack_slot.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 enum class LeafKind { kLinear, kConv2d, kGroupNorm, kLayerNorm, kEmbedding, kStateSpace };
 
@@ -127,4 +127,4 @@ class EmbeddingImpl : public torch::nn::Module, public LeafLayer {
 };
 TORCH_MODULE(Embedding);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

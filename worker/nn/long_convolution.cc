@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 // Numbers of the input that go through all of it at a time on a CPU: with their transforms they stay in its cache.
@@ -104,4 +104,4 @@ torch::Tensor LongConvolutionBy(const torch::Tensor& u, const torch::Tensor& tra
   return LongConvolutionFunction::apply(u, transfer, 0, true);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -15,7 +15,7 @@
 
 #include <cstdint>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // u: [N, L, H]; kernels: [R, H, L], of u's type, float32 or float64, the first `back` of them looking back and the
 // others ahead. Returns [N, L, R·H]. Differentiable once, in both.
@@ -25,4 +25,4 @@ torch::Tensor LongConvolution(const torch::Tensor& u, const torch::Tensor& kerne
 torch::Tensor TransferOf(const torch::Tensor& kernels, int64_t back);
 torch::Tensor LongConvolutionBy(const torch::Tensor& u, const torch::Tensor& transfer);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

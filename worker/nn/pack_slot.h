@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // Slots first … first + count − 1 of a pack of `total`.
 struct SlotRange {
@@ -59,4 +59,4 @@ class PackSlot {
   std::vector<Entry> entries_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

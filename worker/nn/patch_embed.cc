@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 // [places] → [places, width], float64.
@@ -50,4 +50,4 @@ torch::Tensor PatchEmbedImpl::forward(const torch::Tensor& x, PositionScaling sc
   return tokens + places.to(tokens.device(), tokens.scalar_type()).unsqueeze(0);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -7,7 +7,7 @@
 
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // What the coordinates of a picture's places are when it is not of the size that the network was trained on.
 enum class PositionScaling {
@@ -40,4 +40,4 @@ class PatchEmbedImpl : public torch::nn::Module {
 };
 TORCH_MODULE(PatchEmbed);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

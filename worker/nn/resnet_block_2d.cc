@@ -4,7 +4,7 @@
 
 #include "worker/nn/shared_prefix.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 ResnetBlock2DImpl::ResnetBlock2DImpl(const ResnetBlock2DOptions& options) : options_(options) {
   const int64_t in = options.in_channels, out = options.out_channels;
@@ -58,4 +58,4 @@ torch::Tensor Upsample2DImpl::forward(const torch::Tensor& x, std::optional<std:
   return conv_(torch::upsample_nearest2d(x, {h, w}));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

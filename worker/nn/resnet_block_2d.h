@@ -10,7 +10,7 @@
 #include "worker/nn/tappable.h"
 #include "worker/nn/taps.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 struct ResnetBlock2DOptions {
   int64_t in_channels = 0;
@@ -66,4 +66,4 @@ class Upsample2DImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Upsample2D);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

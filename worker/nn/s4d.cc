@@ -10,7 +10,7 @@
 #include "worker/nn/long_convolution.h"
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 constexpr double kLeastStep = 0.001, kGreatestStep = 0.1;
@@ -90,7 +90,7 @@ torch::Tensor S4DImpl::Kernel(const torch::Tensor& w, int64_t length) const {
 
 torch::Tensor S4DImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& /*b*/) const {
   RECORD_USER_SCOPE("loupe.state_space");
-  const AutocastScope plain({x.device().type(), false, torch::kBFloat16});
+  const runtime::AutocastScope plain({x.device().type(), false, torch::kBFloat16});
   const auto type = TransformType(x);
   const auto kernel = Kernel(w.to(type), x.size(1)).unsqueeze(0);
   return LongConvolution(x.to(type), kernel, direction_ == Direction::kForward ? 1 : 0).to(x.scalar_type());
@@ -104,7 +104,7 @@ torch::Tensor BidirectionalS4DImpl::forward(const torch::Tensor& x) {
   if (!forward_->slot.empty() || !backward_->slot.empty()) return torch::cat({forward_(x), backward_(x)}, 2);
   // Both kernels in one go, on one transform of x.
   RECORD_USER_SCOPE("loupe.state_space");
-  const AutocastScope plain({x.device().type(), false, torch::kBFloat16});
+  const runtime::AutocastScope plain({x.device().type(), false, torch::kBFloat16});
   const auto type = TransformType(x);
   const bool frozen = !forward_->weight.requires_grad() && !backward_->weight.requires_grad();
   const auto y = frozen ? LongConvolutionBy(x.to(type), KeptTransfer(x.size(1), type))
@@ -143,4 +143,4 @@ torch::Tensor BidirectionalS4DImpl::KeptTransfer(int64_t length, torch::ScalarTy
   return made;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -20,7 +20,7 @@
 
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 enum class Discretisation { kZeroOrderHold, kBilinear };
 
@@ -83,4 +83,4 @@ class BidirectionalS4DImpl : public torch::nn::Module {
 };
 TORCH_MODULE(BidirectionalS4D);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

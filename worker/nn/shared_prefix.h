@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // One set of rows. Not thread-safe; valid while neither the base's weights nor the precision change.
 class SharedPrefix {
@@ -88,4 +88,4 @@ torch::Tensor SharedOr(const void* part, bool untouched, std::initializer_list<t
   return prefix->Get(part, compute);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

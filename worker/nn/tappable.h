@@ -8,7 +8,7 @@
 
 #include "worker/nn/taps.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // Implemented by every module that owns a TapSlot.
 class Tappable {
@@ -21,4 +21,4 @@ class Tappable {
 // Every tappable block under `network`, in registration order (for a UNet: way down, middle, way up).
 std::vector<TappableBlock> TappableBlocksIn(torch::nn::Module& network);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -5,7 +5,7 @@
 #include "worker/nn/tappable.h"
 #include "worker/nn/tuning_sites.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 torch::Tensor TapPass::At(Tap tap, const torch::Tensor& x) const {
   RECORD_USER_SCOPE("loupe.method");
@@ -79,4 +79,4 @@ TuningSites SitesIn(torch::nn::Module& denoiser, torch::nn::Module* conditioner,
   return sites;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -31,7 +31,7 @@
 #include "common/positions.h"
 #include "worker/nn/pack_slot.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 enum class BlockKind { kTransformer, kResidual };
 
@@ -118,4 +118,4 @@ struct TappableBlock {
   bool Has(Tap tap) const { return std::find(missing.begin(), missing.end(), tap) == missing.end(); }
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

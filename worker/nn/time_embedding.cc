@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 torch::Tensor SinusoidalEmbedding(const torch::Tensor& timesteps, int64_t width, bool flip_sin_to_cos,
                                   double freq_shift) {
@@ -20,4 +20,4 @@ TimestepEmbeddingImpl::TimestepEmbeddingImpl(int64_t in, int64_t width)
 
 torch::Tensor TimestepEmbeddingImpl::forward(const torch::Tensor& x) { return linear_2_(torch::silu(linear_1_(x))); }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

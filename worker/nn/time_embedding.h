@@ -7,7 +7,7 @@
 
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // [sin(t ω_i), cos(t ω_i)] with ω_i = 10000^(−i / (width/2 − freq_shift)), i < width/2 (as in DDPM, arXiv 2006.11239);
 // `flip_sin_to_cos` puts the cosines first. timesteps: [N], any number type → [N, width], float32. `width` is even.
@@ -29,4 +29,4 @@ class TimestepEmbeddingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(TimestepEmbedding);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -2,7 +2,7 @@
 
 #include "worker/nn/shared_prefix.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 BasicTransformerBlockImpl::BasicTransformerBlockImpl(int64_t width, int64_t context_width, int64_t heads,
                                                      int64_t norm_num_groups)
@@ -96,4 +96,4 @@ torch::Tensor Transformer2DModelImpl::forward(const torch::Tensor& x, const torc
                   [&] { return (linear_ ? to_image(linear_out_(y)) : conv_out_(to_image(y))) + x; });
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -12,7 +12,7 @@
 #include "worker/nn/tappable.h"
 #include "worker/nn/taps.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 
 // Keys and values of the cross-attentions, kept over the steps of one sampling run, where the context stays the same.
 // CA_c taps run only when an entry is made. Valid for one context, one set of weights and no gradients; not
@@ -79,4 +79,4 @@ class Transformer2DModelImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Transformer2DModel);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

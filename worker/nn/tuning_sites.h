@@ -10,9 +10,11 @@
 #include "worker/nn/tappable.h"
 #include "worker/nn/taps.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
+class ClipTokenizer;  // clip_tokenizer.h
+}  // namespace loupe::worker::io
 
-class ClipTokenizer;  // io/clip_tokenizer.h
+namespace loupe::worker::nn {
 
 // A leaf layer; `layer` lives as long as its network.
 struct LayerSite {
@@ -24,8 +26,8 @@ struct LayerSite {
 // Where a conditioner makes ids of prompts. A method may put a reading of its own in the slot, for its trials' rows:
 // the same tokenizer with words added, whose ids no row of the token embedding has (a hook there gives them vectors).
 struct PromptSite {
-  const ClipTokenizer* tokenizer = nullptr;
-  PackSlot<const ClipTokenizer> slot;
+  const io::ClipTokenizer* tokenizer = nullptr;
+  PackSlot<const io::ClipTokenizer> slot;
 };
 
 // All lists in registration order (for a UNet: way down, middle, way up; what is outside of the blocks before them).
@@ -40,4 +42,4 @@ struct TuningSites {
 TuningSites SitesIn(torch::nn::Module& denoiser, torch::nn::Module* conditioner = nullptr,
                     PromptSite* prompts = nullptr);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 namespace F = torch::nn::functional;
@@ -105,4 +105,4 @@ torch::Tensor FlipRollPermute(const torch::Tensor& pictures, at::Generator& rand
   return pictures.index({rows.to(device), channels.to(device), y.to(device), from.to(device)});
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -6,7 +6,7 @@
 
 #include <torch/types.h>
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // Rotation by up to `angle` radians either way, scale exp(±scale), width against height exp(±0.15), shift by up to
 // `shift` of half the side, per picture, bilinear; what comes in from outside is white.
@@ -32,4 +32,4 @@ torch::Tensor RandomBlur(const torch::Tensor& pictures, double share, at::Genera
 // orders of the channels.
 torch::Tensor FlipRollPermute(const torch::Tensor& pictures, at::Generator& random);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

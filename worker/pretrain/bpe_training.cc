@@ -9,7 +9,7 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -208,4 +208,4 @@ absl::Status WriteTokenizer(const std::string& folder, const BpeVocabulary& voca
   return WriteFileAtomically(folder + "/special_tokens_map.json", special.dump());
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

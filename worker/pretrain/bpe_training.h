@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 struct BpeOptions {
   int64_t merges = 1500;              // at most; fewer if no pair occurs twice any more
@@ -35,4 +35,4 @@ BpeVocabulary TrainBpe(const std::vector<std::string>& texts, const BpeOptions& 
 // them. `folder` exists.
 absl::Status WriteTokenizer(const std::string& folder, const BpeVocabulary& vocabulary, int64_t max_length);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -23,7 +23,7 @@
 #include "worker/pretrain/step_draws.h"
 #include "worker/sampling/sampler.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 using OrderedJson = nlohmann::ordered_json;
@@ -37,7 +37,7 @@ absl::Status WriteJson(const std::string& path, const OrderedJson& json) {
 }
 
 // diffusers' DiTTransformer2DModel.
-OrderedJson ConfigJson(const DiTConfig& c) {
+OrderedJson ConfigJson(const models::DiTConfig& c) {
   return {{"_class_name", "DiTTransformer2DModel"},
           {"_diffusers_version", kDiffusersVersion},
           {"activation_fn", "gelu-approximate"},
@@ -59,10 +59,10 @@ OrderedJson ConfigJson(const DiTConfig& c) {
 }
 
 // models/diffussm.h.
-OrderedJson ConfigJson(const DiffuSSMConfig& c) {
+OrderedJson ConfigJson(const models::DiffuSSMConfig& c) {
   return {{"_class_name", "DiffuSSMModel"},
           {"activation", c.silu ? "silu" : "gelu"},
-          {"discretisation", c.discretisation == Discretisation::kBilinear ? "bilinear" : "zoh"},
+          {"discretisation", c.discretisation == nn::Discretisation::kBilinear ? "bilinear" : "zoh"},
           {"hidden_size", c.width},
           {"hourglass", c.hourglass},
           {"in_channels", c.in_channels},
@@ -75,24 +75,25 @@ OrderedJson ConfigJson(const DiffuSSMConfig& c) {
           {"state_size", c.state_size}};
 }
 
-absl::Status WriteIndex(const std::string& folder, BaseKind kind, const std::vector<std::string>& classes) {
+absl::Status WriteIndex(const std::string& folder, io::BaseKind kind, const std::vector<std::string>& classes) {
   OrderedJson labels = OrderedJson::object();
   for (size_t i = 0; i < classes.size(); ++i) labels[std::to_string(i)] = classes[i];
-  const bool dit = kind == BaseKind::kDiT;
-  return WriteJson(folder + "/model_index.json",
-                   {{"_class_name", dit ? "DiTPipeline" : "DiffuSSMPipeline"},
-                    {"_diffusers_version", kDiffusersVersion},
-                    {"id2label", labels},
-                    {"scheduler", OrderedJson::array({"diffusers", "DPMSolverMultistepScheduler"})},
-                    {std::string(DenoiserFolder(kind)), dit ? OrderedJson::array({"diffusers", "DiTTransformer2DModel"})
-                                                            : OrderedJson::array({kLoupe, "DiffuSSMModel"})},
-                    {"vae", OrderedJson::array({"diffusers", "AutoencoderKL"})}});
+  const bool dit = kind == io::BaseKind::kDiT;
+  return WriteJson(
+      folder + "/model_index.json",
+      {{"_class_name", dit ? "DiTPipeline" : "DiffuSSMPipeline"},
+       {"_diffusers_version", kDiffusersVersion},
+       {"id2label", labels},
+       {"scheduler", OrderedJson::array({"diffusers", "DPMSolverMultistepScheduler"})},
+       {std::string(io::DenoiserFolder(kind)), dit ? OrderedJson::array({"diffusers", "DiTTransformer2DModel"})
+                                                   : OrderedJson::array({kLoupe, "DiffuSSMModel"})},
+       {"vae", OrderedJson::array({"diffusers", "AutoencoderKL"})}});
 }
 
 // DiT's initial values (its published code's initialize_weights): Xavier's for every matrix, biases 0, small
 // embeddings, and zero wherever a branch is gated or the output made. The state spaces keep their own.
 void InitialiseAsDiT(torch::nn::Module& network, const at::Generator& random) {
-  InitialiseAsTorch(network, random);
+  nn::InitialiseAsTorch(network, random);
   torch::NoGradGuard no_grad;
   for (auto& item : network.named_parameters()) {
     torch::Tensor& value = item.value();
@@ -117,10 +118,11 @@ class ClassRun {
       : part_(part),
         in_(in),
         classes_(part.unconditional ? std::vector<std::string>{"all"} : ClassesOf(*in.corpus)),
-        noise_(NoiseScheduleConfig{.timestep_spacing = TimestepSpacing::kLinspace, .steps_offset = 1}),
+        noise_(diffusion::NoiseScheduleConfig{.timestep_spacing = diffusion::TimestepSpacing::kLinspace,
+                                              .steps_offset = 1}),
         vae_(in.vae) {}
 
-  absl::StatusOr<TrainingEnd> Train() {
+  absl::StatusOr<train::TrainingEnd> Train() {
     LOUPE_RETURN_IF_ERROR(MakeNetwork());
     LOUPE_RETURN_IF_ERROR(WriteIndex(in_.folder, part_.kind, classes_));
     std::error_code error;
@@ -129,7 +131,7 @@ class ClassRun {
     ClassData data;
     in_.encode(data);
     std::vector<int64_t> ids;
-    for (const EmojiItem& item : in_.corpus->training) ids.push_back(ClassOf(item));
+    for (const data::EmojiItem& item : in_.corpus->training) ids.push_back(ClassOf(item));
     data.classes = torch::tensor(ids, torch::kInt64).to(in_.device);
     data.null_class = count();
     ClassStageOptions options = part_.options;
@@ -141,9 +143,9 @@ class ClassRun {
 
  private:
   int64_t count() const { return static_cast<int64_t>(classes_.size()); }
-  std::string name() const { return part_.kind == BaseKind::kDiT ? "dit" : "diffussm"; }
-  std::string own_folder() const { return fmt::format("{}/{}", in_.folder, DenoiserFolder(part_.kind)); }
-  int64_t ClassOf(const EmojiItem& item) const {
+  std::string name() const { return part_.kind == io::BaseKind::kDiT ? "dit" : "diffussm"; }
+  std::string own_folder() const { return fmt::format("{}/{}", in_.folder, io::DenoiserFolder(part_.kind)); }
+  int64_t ClassOf(const data::EmojiItem& item) const {
     if (part_.unconditional) return 0;
     return std::lower_bound(classes_.begin(), classes_.end(), item.subgroup) - classes_.begin();
   }
@@ -152,22 +154,22 @@ class ClassRun {
     const int64_t side = in_.pictures.size(2) / in_.vae->config().downscale();
     const std::string config_path = own_folder() + "/config.json";
     const auto random = StepGenerator(in_.seed, 0, name() + "/init");
-    if (part_.kind == BaseKind::kDiT) {
-      DiTConfig config = part_.dit;
+    if (part_.kind == io::BaseKind::kDiT) {
+      models::DiTConfig config = part_.dit;
       config.sample_size = side;
       config.classes = count();
       LOUPE_RETURN_IF_ERROR(WriteJson(config_path, ConfigJson(config)));
       // Read back: what the recipe asks for is held to the rules of a loaded folder.
-      LOUPE_ASSIGN_OR_RETURN(config, DiTConfig::Read(config_path));
-      dit_ = DiTTransformer2DModel(config);
-      denoiser_ = MakeDiTDenoiser(dit_);
+      LOUPE_ASSIGN_OR_RETURN(config, models::DiTConfig::Read(config_path));
+      dit_ = models::DiTTransformer2DModel(config);
+      denoiser_ = base::MakeDiTDenoiser(dit_);
     } else {
-      DiffuSSMConfig config = part_.ssm;
+      models::DiffuSSMConfig config = part_.ssm;
       config.sample_size = side;
       config.classes = count();
       LOUPE_RETURN_IF_ERROR(WriteJson(config_path, ConfigJson(config)));
-      LOUPE_ASSIGN_OR_RETURN(config, DiffuSSMConfig::Read(config_path));
-      denoiser_ = MakeDiffuSSMDenoiser(DiffuSSMModel(config));
+      LOUPE_ASSIGN_OR_RETURN(config, models::DiffuSSMConfig::Read(config_path));
+      denoiser_ = base::MakeDiffuSSMDenoiser(models::DiffuSSMModel(config));
     }
     InitialiseAsDiT(denoiser_->network(), random);
     denoiser_->network().to(in_.device);
@@ -178,15 +180,15 @@ class ClassRun {
     torch::NoGradGuard no_grad;
     std::map<std::string, torch::Tensor> weights;
     for (const auto& item : denoiser_->network().named_parameters()) weights[item.key()] = item.value();
-    if (part_.kind == BaseKind::kDiT) weights = AsDiffusersFile(std::move(weights), dit_->config());
+    if (part_.kind == io::BaseKind::kDiT) weights = models::AsDiffusersFile(std::move(weights), dit_->config());
     LOUPE_RETURN_IF_ERROR(WriteHalf(own_folder() + "/diffusion_pytorch_model.safetensors", weights));
     // Of up to ten classes, evenly over the list: a real picture, then two samples.
     const int64_t shown = std::min<int64_t>(count(), 10);
     std::vector<int64_t> ids;
-    std::vector<EmojiItem> real;
+    std::vector<data::EmojiItem> real;
     for (int64_t i = 0; i < shown; ++i) {
       ids.push_back(i * count() / shown);
-      for (const EmojiItem& item : in_.corpus->training) {
+      for (const data::EmojiItem& item : in_.corpus->training) {
         if (ClassOf(item) != ids.back()) continue;
         real.push_back(item);
         break;
@@ -199,11 +201,12 @@ class ClassRun {
     const auto predict = [&](const torch::Tensor& latents, int64_t t) {
       return denoiser_->NoisePart(denoiser_->Forward(latents, torch::tensor({t}).to(in_.device), rows));
     };
-    auto sampler = MakeSampler(SamplerKind::kDpmSolverPlusPlus2M, noise_, part_.sheet_steps);
+    auto sampler = sampling::MakeSampler(sampling::SamplerKind::kDpmSolverPlusPlus2M, noise_, part_.sheet_steps);
     std::vector<int64_t> shape = denoiser_->Shape();
     shape.insert(shape.begin(), 2 * shown);
     const auto noise = torch::randn(shape, StepGenerator(in_.seed, 0, name() + "/sheet")).to(in_.device);
-    const auto latents = RunSampler(*sampler, noise, guided ? WithGuidance(predict, part_.sheet_guidance) : predict);
+    const auto latents =
+        sampling::RunSampler(*sampler, noise, guided ? sampling::WithGuidance(predict, part_.sheet_guidance) : predict);
     const auto samples = (vae_->DecodeScaled(latents) * 0.5 + 0.5).clamp(0, 1);
     const std::string sheet = fmt::format("{}/{}-{:06d}.png", in_.sheets, name(), step);
     const auto originals = PicturesOf(in_.pictures, real).to(torch::kFloat32) / 255;
@@ -214,22 +217,22 @@ class ClassRun {
   const ClassPart& part_;
   const ClassPartInputs& in_;
   const std::vector<std::string> classes_;
-  const NoiseSchedule noise_;
-  std::shared_ptr<Denoiser> denoiser_;
-  DiTTransformer2DModel dit_{nullptr};
-  AutoencoderKL vae_;
+  const diffusion::NoiseSchedule noise_;
+  std::shared_ptr<base::Denoiser> denoiser_;
+  models::DiTTransformer2DModel dit_{nullptr};
+  models::AutoencoderKL vae_;
 };
 
 }  // namespace
 
 std::vector<std::string> ClassesOf(const Corpus& corpus) {
   std::set<std::string> groups;
-  for (const EmojiItem& item : corpus.training) groups.insert(item.subgroup);
+  for (const data::EmojiItem& item : corpus.training) groups.insert(item.subgroup);
   return {groups.begin(), groups.end()};
 }
 
-absl::StatusOr<TrainingEnd> TrainClassPart(const ClassPart& part, const ClassPartInputs& inputs) {
+absl::StatusOr<train::TrainingEnd> TrainClassPart(const ClassPart& part, const ClassPartInputs& inputs) {
   return ClassRun(part, inputs).Train();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -17,20 +17,20 @@
 #include "worker/pretrain/corpus.h"
 #include "worker/train/network_training.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // The sections `dit` and `diffussm` of a recipe. Classes are the items' groups (EmojiItem::subgroup) in the order of
 // their names; with `unconditional` there is one.
 struct ClassPart {
   bool present = false;
-  BaseKind kind = BaseKind::kDiT;
+  io::BaseKind kind = io::BaseKind::kDiT;
   bool unconditional = false;
   int64_t views = 1;  // as UNetPart's
   // Sizes; what a section does not have stays as it is. sample_size, channels and classes follow from the rest.
-  DiTConfig dit{.out_channels = 8, .patch_size = 2, .layers = 6, .heads = 4, .head_width = 32};
-  DiffuSSMConfig ssm{.width = 128, .layers = 6, .state_size = 32};
+  models::DiTConfig dit{.out_channels = 8, .patch_size = 2, .layers = 6, .heads = 4, .head_width = 32};
+  models::DiffuSSMConfig ssm{.width = 128, .layers = 6, .state_size = 32};
   ClassStageOptions options;
-  NetworkTraining schedule;
+  train::NetworkTraining schedule;
   double sheet_guidance = 3;
   int64_t sheet_steps = 25;
 };
@@ -41,17 +41,17 @@ struct ClassPartInputs {
   uint64_t seed = 0;
   const Corpus* corpus = nullptr;
   torch::Tensor pictures;  // uint8 [all, 3, S, S]
-  AutoencoderKL vae{nullptr};
+  models::AutoencoderKL vae{nullptr};
   torch::Device device = torch::kCPU;
   // A batch of the training pictures' latents per view (ClassData's first two).
   std::function<void(ClassData&)> encode;
-  std::function<absl::StatusOr<TrainingEnd>(Objective&, const NetworkTraining&)> train;
+  std::function<absl::StatusOr<train::TrainingEnd>(train::Objective&, const train::NetworkTraining&)> train;
 };
 
 // The groups of the training items, sorted by bytes.
 std::vector<std::string> ClassesOf(const Corpus& corpus);
 
 // Writes the base's folder (model_index.json with the classes' names, scheduler/, transformer/ or ssm/) and trains.
-absl::StatusOr<TrainingEnd> TrainClassPart(const ClassPart& part, const ClassPartInputs& inputs);
+absl::StatusOr<train::TrainingEnd> TrainClassPart(const ClassPart& part, const ClassPartInputs& inputs);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -6,10 +6,10 @@
 #include "worker/pretrain/step_draws.h"
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
-ClassStage::ClassStage(std::string name, std::shared_ptr<Denoiser> denoiser, ClassData data,
-                       const NoiseSchedule& schedule, const ClassStageOptions& options, uint64_t seed,
+ClassStage::ClassStage(std::string name, std::shared_ptr<base::Denoiser> denoiser, ClassData data,
+                       const diffusion::NoiseSchedule& schedule, const ClassStageOptions& options, uint64_t seed,
                        LookFunction look)
     : name_(std::move(name)),
       denoiser_(std::move(denoiser)),
@@ -46,7 +46,7 @@ torch::Tensor ClassStage::Loss(int64_t step, std::map<std::string, torch::Tensor
   const auto classes = torch::where(dropped, data_.null_class, data_.classes.index_select(0, rows)).unsqueeze(1);
   torch::Tensor output;
   {
-    const AutocastScope autocast({device.type(), options_.precision != torch::kFloat32, torch::kBFloat16});
+    const runtime::AutocastScope autocast({device.type(), options_.precision != torch::kFloat32, torch::kBFloat16});
     output = denoiser_->Forward(noised, t, classes).to(torch::kFloat32);
   }
   const auto predicted = denoiser_->NoisePart(output);
@@ -62,4 +62,4 @@ torch::Tensor ClassStage::Loss(int64_t step, std::map<std::string, torch::Tensor
   return simple + options_.vlb_weight * bound;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

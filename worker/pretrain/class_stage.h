@@ -18,7 +18,7 @@
 #include "worker/diffusion/noise_schedule.h"
 #include "worker/train/network_training.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 struct ClassStageOptions {
   int64_t batch = 32;
@@ -36,12 +36,13 @@ struct ClassData {
   int64_t null_class = 0;
 };
 
-class ClassStage : public Objective {
+class ClassStage : public train::Objective {
  public:
   using LookFunction = std::function<absl::StatusOr<std::string>(int64_t step)>;
 
-  ClassStage(std::string name, std::shared_ptr<Denoiser> denoiser, ClassData data, const NoiseSchedule& schedule,
-             const ClassStageOptions& options, uint64_t seed, LookFunction look);
+  ClassStage(std::string name, std::shared_ptr<base::Denoiser> denoiser, ClassData data,
+             const diffusion::NoiseSchedule& schedule, const ClassStageOptions& options, uint64_t seed,
+             LookFunction look);
 
   std::string name() const override { return name_; }
   torch::nn::Module& network() override { return denoiser_->network(); }
@@ -51,13 +52,13 @@ class ClassStage : public Objective {
 
  private:
   const std::string name_;
-  const std::shared_ptr<Denoiser> denoiser_;
+  const std::shared_ptr<base::Denoiser> denoiser_;
   const ClassData data_;
-  const NoiseSchedule schedule_;
-  const LearnedVariance variance_;
+  const diffusion::NoiseSchedule schedule_;
+  const diffusion::LearnedVariance variance_;
   const ClassStageOptions options_;
   const uint64_t seed_;
   const LookFunction look_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

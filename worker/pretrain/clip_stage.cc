@@ -8,7 +8,7 @@
 #include "worker/pretrain/step_draws.h"
 #include "worker/pretrain/unit_rows.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 // Mean over rows of the cross-entropy between `targets` (rows sum to 1) and softmax(logits).
@@ -25,7 +25,7 @@ torch::Tensor ClipNormalised(const torch::Tensor& unit) {
   return ((unit - mean.to(device)) / deviation.to(device)).contiguous(torch::MemoryFormat::ChannelsLast);
 }
 
-ClipStage::ClipStage(CLIPModel network, const ClipTokenizer& tokenizer, std::vector<EmojiItem> items,
+ClipStage::ClipStage(models::CLIPModel network, const io::ClipTokenizer& tokenizer, std::vector<data::EmojiItem> items,
                      torch::Tensor pictures, int64_t max_length, const ClipStageOptions& options, uint64_t seed,
                      LookFunction look)
     : network_(std::move(network)),
@@ -49,7 +49,7 @@ torch::Tensor ClipStage::CaptionIds(int64_t step, const torch::Tensor& batch) co
   std::mt19937_64 random(DeriveSeed(seed_, step, "pretrain/clip/captions"));
   std::vector<int64_t> ids;
   for (int64_t i = 0; i < rows.size(0); ++i) {
-    const EmojiItem& item = items_[static_cast<size_t>(rows[i].item<int64_t>())];
+    const data::EmojiItem& item = items_[static_cast<size_t>(rows[i].item<int64_t>())];
     const auto row = tokenizer_.Encode(DrawCaption(item, /*keywords_alone=*/true, random), max_length_);
     ids.insert(ids.end(), row.begin(), row.end());
   }
@@ -100,4 +100,4 @@ torch::Tensor ClipStage::Loss(int64_t step, std::map<std::string, torch::Tensor>
   return options_.aim_weight * aim + options_.shape_weight * shape + options_.text_weight * text;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

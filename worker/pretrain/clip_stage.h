@@ -15,7 +15,7 @@
 #include "worker/pretrain/shape_descriptor.h"
 #include "worker/train/network_training.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 struct ClipStageOptions {
   int64_t batch = 128;       // half of them with captions, half neighbours of those in shape, strongly changed
@@ -30,13 +30,14 @@ struct ClipStageOptions {
 // Pixels as the image tower wants them: unit [N, 3, S, S] in [0, 1], normalised with CLIP's mean and deviation.
 torch::Tensor ClipNormalised(const torch::Tensor& unit);
 
-class ClipStage : public Objective {
+class ClipStage : public train::Objective {
  public:
   using LookFunction = std::function<absl::StatusOr<std::string>(int64_t step)>;
 
   // pictures: [N, 3, S, S], uint8, row i of items[i]. `tokenizer` outlives the stage.
-  ClipStage(CLIPModel network, const ClipTokenizer& tokenizer, std::vector<EmojiItem> items, torch::Tensor pictures,
-            int64_t max_length, const ClipStageOptions& options, uint64_t seed, LookFunction look);
+  ClipStage(models::CLIPModel network, const io::ClipTokenizer& tokenizer, std::vector<data::EmojiItem> items,
+            torch::Tensor pictures, int64_t max_length, const ClipStageOptions& options, uint64_t seed,
+            LookFunction look);
 
   std::string name() const override { return "clip"; }
   torch::nn::Module& network() override { return *network_; }
@@ -46,9 +47,9 @@ class ClipStage : public Objective {
  private:
   torch::Tensor CaptionIds(int64_t step, const torch::Tensor& batch) const;
 
-  CLIPModel network_;
-  const ClipTokenizer& tokenizer_;
-  std::vector<EmojiItem> items_;
+  models::CLIPModel network_;
+  const io::ClipTokenizer& tokenizer_;
+  std::vector<data::EmojiItem> items_;
   torch::Tensor pictures_;  // float32 in [0, 1]
   int64_t max_length_;
   ClipStageOptions options_;
@@ -59,4 +60,4 @@ class ClipStage : public Objective {
   torch::Tensor likeness_;    // [N, N], WordLikeness
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -12,13 +12,13 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 constexpr std::string_view kPhoto = "a photo of ";
 
 // `count` different keywords, in a drawn order.
-std::string SomeKeywords(const EmojiItem& item, int64_t count, std::mt19937_64& random) {
+std::string SomeKeywords(const data::EmojiItem& item, int64_t count, std::mt19937_64& random) {
   std::vector<std::string> left = item.keywords;
   std::string text;
   for (int64_t i = 0; i < count && !left.empty(); ++i) {
@@ -29,7 +29,7 @@ std::string SomeKeywords(const EmojiItem& item, int64_t count, std::mt19937_64& 
   return text;
 }
 
-std::set<std::string> WordsOf(const EmojiItem& item) {
+std::set<std::string> WordsOf(const data::EmojiItem& item) {
   std::set<std::string> words(item.keywords.begin(), item.keywords.end());
   words.insert("#" + item.subgroup);  // no keyword begins so
   if (!item.style.empty()) words.insert("#" + item.style + " style");
@@ -42,8 +42,8 @@ std::set<std::string> WordsOf(const EmojiItem& item) {
   return words;
 }
 
-absl::StatusOr<EmojiItem> ParsePicture(const std::string& line) {
-  EmojiItem item;
+absl::StatusOr<data::EmojiItem> ParsePicture(const std::string& line) {
+  data::EmojiItem item;
   try {
     const auto json = nlohmann::json::parse(line);
     item.name = json.at("name").get<std::string>();
@@ -59,7 +59,7 @@ absl::StatusOr<EmojiItem> ParsePicture(const std::string& line) {
   return item;
 }
 
-std::vector<std::string> StyledCaptions(const EmojiItem& item, int64_t mixed, std::mt19937_64& random) {
+std::vector<std::string> StyledCaptions(const data::EmojiItem& item, int64_t mixed, std::mt19937_64& random) {
   std::vector<std::string> captions;
   if (item.style == kPhotoStyle) {
     const std::string plain = std::string(kPhoto) + item.name;
@@ -67,10 +67,10 @@ std::vector<std::string> StyledCaptions(const EmojiItem& item, int64_t mixed, st
     for (int64_t i = 0; i < mixed + 3; ++i) captions.push_back(i % 2 == 0 ? plain : placed);
     return captions;
   }
-  captions = {StyledName(item.name, item.style), fmt::format("{} emoji of {}", item.style, item.name), item.name};
+  captions = {data::StyledName(item.name, item.style), fmt::format("{} emoji of {}", item.style, item.name), item.name};
   for (int64_t i = 0; i < mixed; ++i) {
     const std::string keywords = SomeKeywords(item, 1 + DrawBelow(3, random), random);
-    captions.push_back(StyledName(keywords.empty() ? item.name : item.name + " " + keywords, item.style));
+    captions.push_back(data::StyledName(keywords.empty() ? item.name : item.name + " " + keywords, item.style));
   }
   return captions;
 }
@@ -102,9 +102,9 @@ absl::StatusOr<Corpus> Corpus::ReadFolders(const std::vector<std::string>& folde
 }
 
 absl::StatusOr<Corpus> Corpus::Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const std::vector<EmojiItem> items, ReadEmojiItems(path));
+  LOUPE_ASSIGN_OR_RETURN(const std::vector<data::EmojiItem> items, data::ReadEmojiItems(path));
   Corpus corpus;
-  for (const EmojiItem& item : items) (item.held_out.empty() ? corpus.training : corpus.held_out).push_back(item);
+  for (const data::EmojiItem& item : items) (item.held_out.empty() ? corpus.training : corpus.held_out).push_back(item);
   if (corpus.training.empty()) {
     return absl::InvalidArgumentError(
         fmt::format("{}: nothing to train on: every emoji is held out or none is listed", path));
@@ -112,7 +112,7 @@ absl::StatusOr<Corpus> Corpus::Read(const std::string& path) {
   return corpus;
 }
 
-std::string DrawCaption(const EmojiItem& item, bool keywords_alone, std::mt19937_64& random) {
+std::string DrawCaption(const data::EmojiItem& item, bool keywords_alone, std::mt19937_64& random) {
   if (!item.style.empty()) {
     const auto captions = StyledCaptions(item, 4, random);
     return captions[static_cast<size_t>(DrawBelow(static_cast<int64_t>(captions.size()), random))];
@@ -125,7 +125,7 @@ std::string DrawCaption(const EmojiItem& item, bool keywords_alone, std::mt19937
   return keywords_alone && kind >= 85 ? keywords : item.name + " " + keywords;
 }
 
-std::vector<std::string> FixedCaptions(const EmojiItem& item, int64_t mixed, std::mt19937_64& random) {
+std::vector<std::string> FixedCaptions(const data::EmojiItem& item, int64_t mixed, std::mt19937_64& random) {
   if (!item.style.empty()) return StyledCaptions(item, mixed, random);
   std::vector<std::string> captions = {item.name, std::string(kPhoto) + item.name};
   for (int64_t i = 0; i < mixed; ++i) {
@@ -135,16 +135,16 @@ std::vector<std::string> FixedCaptions(const EmojiItem& item, int64_t mixed, std
   return captions;
 }
 
-std::string MainCaption(const EmojiItem& item) {
+std::string MainCaption(const data::EmojiItem& item) {
   if (item.style.empty()) return item.name;
-  if (item.style != kPhotoStyle) return StyledName(item.name, item.style);
+  if (item.style != kPhotoStyle) return data::StyledName(item.name, item.style);
   return std::string(kPhoto) + item.name + (item.setting.empty() ? "" : " " + item.setting);
 }
 
-std::vector<float> WordLikeness(const std::vector<EmojiItem>& items) {
+std::vector<float> WordLikeness(const std::vector<data::EmojiItem>& items) {
   std::vector<std::set<std::string>> bags;
   std::map<std::string, int64_t> uses;
-  for (const EmojiItem& item : items) {
+  for (const data::EmojiItem& item : items) {
     bags.push_back(WordsOf(item));
     for (const std::string& word : bags.back()) ++uses[word];
   }
@@ -179,4 +179,4 @@ std::vector<float> WordLikeness(const std::vector<EmojiItem>& items) {
   return likeness;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

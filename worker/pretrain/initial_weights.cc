@@ -6,7 +6,7 @@
 
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 // [side·side, width]: sines and cosines of a place's two coordinates in [−1, 1], at wavelengths from 2 down to 2/20.
@@ -31,15 +31,15 @@ void ZeroLastLayers(torch::nn::Module& network, const std::vector<std::string>& 
   }
 }
 
-void InitialiseClip(CLIPModel& clip, at::Generator random) {
-  InitialiseAsTorch(*clip, random);
+void InitialiseClip(models::CLIPModel& clip, at::Generator random) {
+  nn::InitialiseAsTorch(*clip, random);
   torch::NoGradGuard no_grad;
   for (auto& item : clip->named_parameters()) {
     if (item.key().find("embedding") != std::string::npos && item.value().dim() <= 2) {
       item.value().normal_(0, 0.02, random);
     }
   }
-  const ClipVisionConfig& vision = clip->vision_model->config();
+  const models::ClipVisionConfig& vision = clip->vision_model->config();
   if (vision.encoder.hidden_size % 4 == 0) {
     auto places = clip->named_parameters()["vision_model.embeddings.position_embedding.weight"];
     places.slice(0, 1).copy_(0.5 * PlaceWaves(vision.image_size / vision.patch_size, vision.encoder.hidden_size));
@@ -48,4 +48,4 @@ void InitialiseClip(CLIPModel& clip, at::Generator random) {
   clip->logit_scale.fill_(std::log(20.0));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

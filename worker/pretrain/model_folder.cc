@@ -9,14 +9,14 @@
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
 absl::Status Write(const std::string& path, const Json& json) { return WriteFileAtomically(path, json.dump(2) + "\n"); }
 
-Json TextTower(const ClipPart& part, const ClipTokenizer& tokenizer) {
+Json TextTower(const ClipPart& part, const io::ClipTokenizer& tokenizer) {
   return {{"architectures", Json::array({"CLIPTextModel"})},
           {"attention_dropout", 0.0},
           {"bos_token_id", tokenizer.bos_id()},
@@ -90,7 +90,7 @@ absl::Status WriteUNetConfig(const std::string& folder, const UNetPart& part, in
                                          {"up_block_types", up}});
 }
 
-absl::Status WriteClipConfig(const std::string& folder, const ClipPart& part, const ClipTokenizer& tokenizer,
+absl::Status WriteClipConfig(const std::string& folder, const ClipPart& part, const io::ClipTokenizer& tokenizer,
                              int64_t picture_size) {
   const Json vision = {{"architectures", Json::array({"CLIPVisionModelWithProjection"})},
                        {"attention_dropout", 0.0},
@@ -130,7 +130,8 @@ absl::Status WriteClipConfig(const std::string& folder, const ClipPart& part, co
                 {"size", {{"shortest_edge", picture_size}}}});
 }
 
-absl::Status WriteTextEncoderConfig(const std::string& folder, const ClipPart& part, const ClipTokenizer& tokenizer) {
+absl::Status WriteTextEncoderConfig(const std::string& folder, const ClipPart& part,
+                                    const io::ClipTokenizer& tokenizer) {
   return Write(folder + "/config.json", TextTower(part, tokenizer));
 }
 
@@ -168,12 +169,12 @@ absl::Status WriteHalf(const std::string& path, const std::map<std::string, torc
   std::map<std::string, torch::Tensor> half;
   for (const auto& [name, weight] : weights) {
     torch::Tensor& value = half[name] = weight.detach().to(torch::kHalf);
-    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+    if (const std::string found = runtime::DescribeNotFinite(value); !found.empty()) {
       return absl::FailedPreconditionError(
           fmt::format("{}: '{}' in float16: {}; training diverged, lower its rates", path, name, found));
     }
   }
-  return WriteSafetensors(path, ToArrays(half).views, {{"format", "pt"}});
+  return io::WriteSafetensors(path, models::ToArrays(half).views, {{"format", "pt"}});
 }
 
 absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network, const std::string& prefix) {
@@ -182,4 +183,4 @@ absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network
   return WriteHalf(path, weights);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -11,7 +11,7 @@
 #include "worker/io/clip_tokenizer.h"
 #include "worker/pretrain/pretrain_config.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // The release whose files these are laid out like; both libraries only warn of newer ones.
 inline constexpr char kDiffusersVersion[] = "0.42.1";
@@ -25,10 +25,11 @@ absl::Status WriteVaeConfig(const std::string& folder, const VaePart& part, int6
 absl::Status WriteUNetConfig(const std::string& folder, const UNetPart& part, int64_t latent_size,
                              int64_t context_width);
 // config.json of the whole CLIPModel, and preprocessor_config.json.
-absl::Status WriteClipConfig(const std::string& folder, const ClipPart& part, const ClipTokenizer& tokenizer,
+absl::Status WriteClipConfig(const std::string& folder, const ClipPart& part, const io::ClipTokenizer& tokenizer,
                              int64_t picture_size);
 // text_encoder/config.json: the text tower alone.
-absl::Status WriteTextEncoderConfig(const std::string& folder, const ClipPart& part, const ClipTokenizer& tokenizer);
+absl::Status WriteTextEncoderConfig(const std::string& folder, const ClipPart& part,
+                                    const io::ClipTokenizer& tokenizer);
 // scheduler/scheduler_config.json (DPM-Solver++ on the UNet's noise schedule); `folder` is the scheduler's.
 absl::Status WriteSchedulerConfig(const std::string& folder, const UNetStageOptions& options);
 // model_index.json; `folder` is the base's.
@@ -38,4 +39,4 @@ absl::Status WriteModelIndex(const std::string& folder);
 absl::Status WriteHalf(const std::string& path, const torch::nn::Module& network, const std::string& prefix = "");
 absl::Status WriteHalf(const std::string& path, const std::map<std::string, torch::Tensor>& weights);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

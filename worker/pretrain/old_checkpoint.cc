@@ -10,7 +10,7 @@
 #include "worker/models/weights.h"
 #include "worker/train/checkpoint.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 // Prefixes of then, and what stands around a parameter's name now. The average's were as they are.
@@ -40,11 +40,11 @@ std::string PretrainingFingerprint(const std::string& stage, uint64_t seed) {
 
 absl::Status UpgradeOldCheckpoint(const std::string& path) {
   if (!std::filesystem::exists(path)) return absl::OkStatus();
-  const auto file = SafetensorsFile::Open(path);
+  const auto file = io::SafetensorsFile::Open(path);
   // Whoever reads it next says what is wrong with it.
   if (!file.ok()) return absl::OkStatus();
-  Metadata metadata = file->metadata();
-  Checkpoint checkpoint;
+  io::Metadata metadata = file->metadata();
+  train::Checkpoint checkpoint;
   uint64_t seed = 0;
   if (!metadata.contains("stage") || !absl::SimpleAtoi(metadata["seed"], &seed) ||
       !absl::SimpleAtoi(metadata["step"], &checkpoint.step)) {
@@ -52,12 +52,12 @@ absl::Status UpgradeOldCheckpoint(const std::string& path) {
   }
   // The oldest have no digest.
   const auto digest = metadata.find("arrays_sha256");
-  if (digest != metadata.end() && digest->second != DigestOfArrays(file->arrays())) {
+  if (digest != metadata.end() && digest->second != models::DigestOfArrays(file->arrays())) {
     return absl::DataLossError(fmt::format(
         "{}: its arrays do not have the digest that it names: it is damaged; remove it to begin this part anew", path));
   }
-  for (const auto& [name, array] : file->arrays()) checkpoint.arrays[NameToday(name)] = ToTensor(array);
-  return WriteCheckpoint(path, PretrainingFingerprint(metadata["stage"], seed), checkpoint);
+  for (const auto& [name, array] : file->arrays()) checkpoint.arrays[NameToday(name)] = models::ToTensor(array);
+  return train::WriteCheckpoint(path, PretrainingFingerprint(metadata["stage"], seed), checkpoint);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // What a checkpoint of one part of a run is told by (checkpoint.h): "stage 'vae', seed '5'".
 std::string PretrainingFingerprint(const std::string& stage, uint64_t seed);
@@ -16,4 +16,4 @@ std::string PretrainingFingerprint(const std::string& stage, uint64_t seed);
 // DATA_LOSS: the old file is damaged. Errors of writing pass through; then the old file stays.
 absl::Status UpgradeOldCheckpoint(const std::string& path);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "worker/pretrain/corpus.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // Every picture of the corpus, from its files, or drawn from the colour font at `font_path` (empty: Noto Color Emoji
 // where Debian puts it): uint8 [corpus.size(), 3, side, side], row i the item of index i. Errors as EmojiRenderer's, or
@@ -17,6 +17,6 @@ namespace loupe::worker {
 absl::StatusOr<torch::Tensor> DrawPictures(const std::string& font_path, const Corpus& corpus, int64_t side);
 
 // The rows of `items`, in their order.
-torch::Tensor PicturesOf(const torch::Tensor& pictures, const std::vector<EmojiItem>& items);
+torch::Tensor PicturesOf(const torch::Tensor& pictures, const std::vector<data::EmojiItem>& items);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -27,7 +27,7 @@
 #include "worker/runtime/finite.h"
 #include "worker/sampling/sampler.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 namespace fs = std::filesystem;
@@ -54,15 +54,15 @@ absl::Status CopyFolder(const std::string& from, const std::string& to) {
 
 absl::Status Load(torch::nn::Module& network, const std::string& path, torch::Device device,
                   const std::string& prefix = "") {
-  return LoadWeightFile(network, path, {.device = device, .strip_prefix = prefix});
+  return models::LoadWeightFile(network, path, {.device = device, .strip_prefix = prefix});
 }
 
 torch::Tensor AsUnit(const torch::Tensor& minus_one_to_one) { return minus_one_to_one * 0.5 + 0.5; }
 
 // `count` of them, or all, evenly over the list.
-std::vector<EmojiItem> Spread(const std::vector<EmojiItem>& items, size_t count) {
+std::vector<data::EmojiItem> Spread(const std::vector<data::EmojiItem>& items, size_t count) {
   count = std::min(count, items.size());
-  std::vector<EmojiItem> some;
+  std::vector<data::EmojiItem> some;
   for (size_t i = 0; i < count; ++i) some.push_back(items[i * items.size() / count]);
   return some;
 }
@@ -81,27 +81,27 @@ torch::Tensor Moved(const torch::Tensor& pictures, int64_t view, uint64_t seed) 
 // One run: what is common to the parts, and each part in turn. The networks live here, since later parts use them.
 class Run {
  public:
-  Run(const PretrainConfig& config, std::string out, const TrainingLimit& limit, torch::Device device)
+  Run(const PretrainConfig& config, std::string out, const train::TrainingLimit& limit, torch::Device device)
       : config_(config), out_(std::move(out)), base_(out_ + "/base"), limit_(limit), device_(device) {}
 
   absl::Status Prepare();
   absl::Status Tokenizer();
-  absl::StatusOr<TrainingEnd> Vae();
-  absl::StatusOr<TrainingEnd> Clip();
+  absl::StatusOr<train::TrainingEnd> Vae();
+  absl::StatusOr<train::TrainingEnd> Clip();
   absl::Status TextEncoder();
-  absl::StatusOr<TrainingEnd> UNet();
-  absl::StatusOr<TrainingEnd> ClassDenoiser();
+  absl::StatusOr<train::TrainingEnd> UNet();
+  absl::StatusOr<train::TrainingEnd> ClassDenoiser();
 
  private:
   std::string Checkpoint(const std::string& stage) const { return fmt::format("{}/work/{}.safetensors", out_, stage); }
   std::string Sheet(const std::string& stage, int64_t step) const {
     return fmt::format("{}/sheets/{}-{:06d}.png", out_, stage, step);
   }
-  absl::StatusOr<TrainingEnd> Train(Objective& objective, const NetworkTraining& training);
+  absl::StatusOr<train::TrainingEnd> Train(train::Objective& objective, const train::NetworkTraining& training);
   absl::StatusOr<std::string> LookAtVae(int64_t step);
   absl::StatusOr<std::string> LookAtClip();
   absl::StatusOr<std::string> LookAtUNet(int64_t step);
-  absl::StatusOr<std::string> SampleSheet(const std::string& sheet, const std::vector<EmojiItem>& items);
+  absl::StatusOr<std::string> SampleSheet(const std::string& sheet, const std::vector<data::EmojiItem>& items);
   torch::Tensor Contexts(const std::vector<std::string>& captions);
   UNetData MakeUNetData();
   // Of the training pictures, per view: the autoencoder's means and standard deviations, scaled.
@@ -109,15 +109,15 @@ class Run {
 
   const PretrainConfig& config_;
   std::string out_, base_;
-  TrainingLimit limit_;
+  train::TrainingLimit limit_;
   const torch::Device device_;
   Corpus corpus_;
   torch::Tensor pictures_;  // uint8 [all, 3, S, S], on device_ as the networks are
-  std::optional<ClipTokenizer> tokenizer_;
-  AutoencoderKL vae_{nullptr};
-  CLIPModel clip_{nullptr};
-  CLIPTextModel text_{nullptr};
-  UNet2DConditionModel unet_{nullptr};
+  std::optional<io::ClipTokenizer> tokenizer_;
+  models::AutoencoderKL vae_{nullptr};
+  models::CLIPModel clip_{nullptr};
+  models::CLIPTextModel text_{nullptr};
+  models::UNet2DConditionModel unet_{nullptr};
 };
 
 absl::Status Run::Prepare() {
@@ -143,29 +143,29 @@ absl::Status Run::Tokenizer() {
   } else {
     LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
     std::vector<std::string> texts;
-    for (const EmojiItem& item : corpus_.training) {
+    for (const data::EmojiItem& item : corpus_.training) {
       // Names come alone, after "a photo of" and before keywords, so they count for three.
       texts.insert(texts.end(), {item.name, "a photo of " + item.name, MainCaption(item)});
       texts.insert(texts.end(), item.keywords.begin(), item.keywords.end());
     }
     LOUPE_RETURN_IF_ERROR(WriteTokenizer(folder, TrainBpe(texts, config_.tokenizer.bpe), config_.tokenizer.max_length));
   }
-  LOUPE_ASSIGN_OR_RETURN(ClipTokenizer tokenizer, ClipTokenizer::Load(folder));
+  LOUPE_ASSIGN_OR_RETURN(io::ClipTokenizer tokenizer, io::ClipTokenizer::Load(folder));
   spdlog::info("tokenizer: {} tokens", tokenizer.vocab_size());
   tokenizer_.emplace(std::move(tokenizer));
   return absl::OkStatus();
 }
 
-absl::StatusOr<TrainingEnd> Run::Train(Objective& objective, const NetworkTraining& training) {
+absl::StatusOr<train::TrainingEnd> Run::Train(train::Objective& objective, const train::NetworkTraining& training) {
   const std::string checkpoint = Checkpoint(objective.name());
   const std::string fingerprint = PretrainingFingerprint(objective.name(), config_.seed);
   LOUPE_RETURN_IF_ERROR(UpgradeOldCheckpoint(checkpoint));
-  return TrainNetwork(objective, training, fingerprint, limit_, checkpoint);
+  return train::TrainNetwork(objective, training, fingerprint, limit_, checkpoint);
 }
 
-absl::StatusOr<TrainingEnd> Run::Vae() {
+absl::StatusOr<train::TrainingEnd> Run::Vae() {
   const VaePart& part = config_.vae;
-  if (!part.present) return TrainingEnd::kFinished;
+  if (!part.present) return train::TrainingEnd::kFinished;
   const std::string folder = base_ + "/vae";
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from, folder));
@@ -173,13 +173,14 @@ absl::StatusOr<TrainingEnd> Run::Vae() {
     LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
     LOUPE_RETURN_IF_ERROR(WriteVaeConfig(folder, part, config_.picture_size, 1.0));
   }
-  LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig shape, AutoencoderKLConfig::Read(folder + "/config.json"));
-  vae_ = AutoencoderKL(shape);
+  LOUPE_ASSIGN_OR_RETURN(const models::AutoencoderKLConfig shape,
+                         models::AutoencoderKLConfig::Read(folder + "/config.json"));
+  vae_ = models::AutoencoderKL(shape);
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(Load(*vae_, folder + kDiffusionWeights, device_));
-    return TrainingEnd::kFinished;
+    return train::TrainingEnd::kFinished;
   }
-  InitialiseAsTorch(*vae_, StepGenerator(config_.seed, 0, "vae/init"));
+  nn::InitialiseAsTorch(*vae_, StepGenerator(config_.seed, 0, "vae/init"));
   ZeroLastLayers(*vae_, {"conv2"});
   if (!part.source.init_from.empty())
     LOUPE_RETURN_IF_ERROR(Load(*vae_, part.source.init_from + kDiffusionWeights, device_));
@@ -209,27 +210,27 @@ absl::StatusOr<std::string> Run::LookAtVae(int64_t step) {
   const auto rebuilt = AsUnit(vae_->Decode(vae_->Encode(unit * 2 - 1).mean));
   LOUPE_RETURN_IF_ERROR(WriteSheet(Sheet("vae", step), torch::cat({unit, rebuilt}), shown.size(0)));
   std::string seen = fmt::format("PSNR {:.2f} dB on training pictures", ReconstructionPsnr(vae_, training));
-  std::map<std::string, std::vector<EmojiItem>> held_out;
-  for (const EmojiItem& item : corpus_.held_out) held_out[item.held_out].push_back(item);
+  std::map<std::string, std::vector<data::EmojiItem>> held_out;
+  for (const data::EmojiItem& item : corpus_.held_out) held_out[item.held_out].push_back(item);
   for (const auto& [family, items] : held_out) {
     seen += fmt::format(", {:.2f} of held out '{}'", ReconstructionPsnr(vae_, PicturesOf(pictures_, items)), family);
   }
   return fmt::format("{}; scaling {:.4f}", seen, 1 / deviation);
 }
 
-absl::StatusOr<TrainingEnd> Run::Clip() {
+absl::StatusOr<train::TrainingEnd> Run::Clip() {
   const ClipPart& part = config_.clip;
-  if (!part.present) return TrainingEnd::kFinished;
+  if (!part.present) return train::TrainingEnd::kFinished;
   const std::string folder = out_ + "/clip";
   LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from.empty() ? base_ + "/tokenizer" : part.source.from, folder));
   if (part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(WriteClipConfig(folder, part, *tokenizer_, config_.picture_size));
   }
-  LOUPE_ASSIGN_OR_RETURN(const ClipConfig shape, ClipConfig::Read(folder + "/config.json"));
-  clip_ = CLIPModel(shape);
+  LOUPE_ASSIGN_OR_RETURN(const models::ClipConfig shape, models::ClipConfig::Read(folder + "/config.json"));
+  clip_ = models::CLIPModel(shape);
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(Load(*clip_, folder + kTextWeights, device_));
-    return TrainingEnd::kFinished;
+    return train::TrainingEnd::kFinished;
   }
   InitialiseClip(clip_, StepGenerator(config_.seed, 0, "clip/init"));
   if (!part.source.init_from.empty())
@@ -260,8 +261,8 @@ absl::Status Run::TextEncoder() {
     LOUPE_RETURN_IF_ERROR(WriteHalf(folder + kTextWeights, *clip_->text_model, kTextPrefix));
   }
   // Read back: the UNet learns on the float16 weights that it will be used with.
-  LOUPE_ASSIGN_OR_RETURN(const ClipTextConfig shape, ClipTextConfig::Read(folder + "/config.json"));
-  text_ = CLIPTextModel(shape);
+  LOUPE_ASSIGN_OR_RETURN(const models::ClipTextConfig shape, models::ClipTextConfig::Read(folder + "/config.json"));
+  text_ = models::CLIPTextModel(shape);
   return Load(*text_, folder + kTextWeights, device_, kTextPrefix);
 }
 
@@ -288,7 +289,7 @@ void Run::EncodeViews(int64_t count, torch::Tensor& latents_scaled, torch::Tenso
     std::vector<torch::Tensor> means, spreads;
     for (const auto& some : PicturesOf(pictures_, corpus_.training).split(64)) {
       const auto moved = Moved(some.to(torch::kFloat32) / 127.5 - 1, view, config_.seed);
-      const LatentDistribution q = vae_->Encode(moved);
+      const models::LatentDistribution q = vae_->Encode(moved);
       means.push_back(vae_->Scale(q.mean));
       spreads.push_back(vae_->Scale((0.5 * q.logvar).exp()));
     }
@@ -306,7 +307,7 @@ UNetData Run::MakeUNetData() {
 
   std::mt19937_64 random(config_.seed);
   std::vector<std::string> captions;
-  for (const EmojiItem& item : corpus_.training) {
+  for (const data::EmojiItem& item : corpus_.training) {
     const auto some = FixedCaptions(item, config_.unet.mixed_captions, random);
     captions.insert(captions.end(), some.begin(), some.end());
   }
@@ -316,9 +317,9 @@ UNetData Run::MakeUNetData() {
   return data;
 }
 
-absl::StatusOr<TrainingEnd> Run::UNet() {
+absl::StatusOr<train::TrainingEnd> Run::UNet() {
   const UNetPart& part = config_.unet;
-  if (!part.present) return TrainingEnd::kFinished;
+  if (!part.present) return train::TrainingEnd::kFinished;
   const std::string folder = base_ + "/unet";
   LOUPE_RETURN_IF_ERROR(MakeFolder(folder));
   LOUPE_RETURN_IF_ERROR(MakeFolder(base_ + "/scheduler"));
@@ -326,17 +327,19 @@ absl::StatusOr<TrainingEnd> Run::UNet() {
   LOUPE_RETURN_IF_ERROR(WriteModelIndex(base_));
   if (!part.source.from.empty()) {
     LOUPE_RETURN_IF_ERROR(CopyFolder(part.source.from, folder));
-    return TrainingEnd::kFinished;
+    return train::TrainingEnd::kFinished;
   }
   // The scaling factor as it is written: a VAE trained in this run got it after the network was made.
-  LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig vae_shape, AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
-  vae_ = AutoencoderKL(vae_shape);
+  LOUPE_ASSIGN_OR_RETURN(const models::AutoencoderKLConfig vae_shape,
+                         models::AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
+  vae_ = models::AutoencoderKL(vae_shape);
   LOUPE_RETURN_IF_ERROR(Load(*vae_, base_ + "/vae" + kDiffusionWeights, device_));
   LOUPE_RETURN_IF_ERROR(
       WriteUNetConfig(folder, part, config_.picture_size / vae_shape.downscale(), text_->config().encoder.hidden_size));
-  LOUPE_ASSIGN_OR_RETURN(const UNet2DConditionConfig shape, UNet2DConditionConfig::Read(folder + "/config.json"));
-  unet_ = UNet2DConditionModel(shape);
-  InitialiseAsTorch(*unet_, StepGenerator(config_.seed, 0, "unet/init"));
+  LOUPE_ASSIGN_OR_RETURN(const models::UNet2DConditionConfig shape,
+                         models::UNet2DConditionConfig::Read(folder + "/config.json"));
+  unet_ = models::UNet2DConditionModel(shape);
+  nn::InitialiseAsTorch(*unet_, StepGenerator(config_.seed, 0, "unet/init"));
   ZeroLastLayers(*unet_, {"conv2", "proj_out", "conv_out"});
   if (!part.source.init_from.empty())
     LOUPE_RETURN_IF_ERROR(Load(*unet_, part.source.init_from + kDiffusionWeights, device_));
@@ -345,12 +348,13 @@ absl::StatusOr<TrainingEnd> Run::UNet() {
   return Train(stage, part.schedule);
 }
 
-absl::StatusOr<TrainingEnd> Run::ClassDenoiser() {
+absl::StatusOr<train::TrainingEnd> Run::ClassDenoiser() {
   const ClassPart& part = config_.dit.present ? config_.dit : config_.diffussm;
-  if (!part.present) return TrainingEnd::kFinished;
+  if (!part.present) return train::TrainingEnd::kFinished;
   // The scaling factor as it is written, as for the UNet.
-  LOUPE_ASSIGN_OR_RETURN(const AutoencoderKLConfig vae_shape, AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
-  vae_ = AutoencoderKL(vae_shape);
+  LOUPE_ASSIGN_OR_RETURN(const models::AutoencoderKLConfig vae_shape,
+                         models::AutoencoderKLConfig::Read(base_ + "/vae/config.json"));
+  vae_ = models::AutoencoderKL(vae_shape);
   LOUPE_RETURN_IF_ERROR(Load(*vae_, base_ + "/vae" + kDiffusionWeights, device_));
   const ClassPartInputs inputs{
       .folder = base_,
@@ -361,15 +365,16 @@ absl::StatusOr<TrainingEnd> Run::ClassDenoiser() {
       .vae = vae_,
       .device = device_,
       .encode = [&](ClassData& data) { EncodeViews(part.views, data.latents_scaled, data.latents_spread); },
-      .train = [this](Objective& objective, const NetworkTraining& training) { return Train(objective, training); }};
+      .train = [this](train::Objective& objective,
+                      const train::NetworkTraining& training) { return Train(objective, training); }};
   return TrainClassPart(part, inputs);
 }
 
 absl::StatusOr<std::string> Run::LookAtUNet(int64_t step) {
   torch::NoGradGuard no_grad;
   LOUPE_RETURN_IF_ERROR(WriteHalf(base_ + "/unet" + kDiffusionWeights, *unet_));
-  std::vector<EmojiItem> pairs;
-  for (const EmojiItem& item : corpus_.held_out) {
+  std::vector<data::EmojiItem> pairs;
+  for (const data::EmojiItem& item : corpus_.held_out) {
     if (item.held_out == kHeldOutPair) pairs.push_back(item);
   }
   LOUPE_ASSIGN_OR_RETURN(std::string seen, SampleSheet(Sheet("unet", step), Spread(corpus_.training, 30)));
@@ -381,23 +386,23 @@ absl::StatusOr<std::string> Run::LookAtUNet(int64_t step) {
 }
 
 // Samples of the items' captions, the real picture above each.
-absl::StatusOr<std::string> Run::SampleSheet(const std::string& sheet, const std::vector<EmojiItem>& items) {
+absl::StatusOr<std::string> Run::SampleSheet(const std::string& sheet, const std::vector<data::EmojiItem>& items) {
   constexpr size_t kRow = 10;
   const size_t count = items.size();
   std::vector<std::string> captions;
-  for (const EmojiItem& item : items) captions.push_back(MainCaption(item));
+  for (const data::EmojiItem& item : items) captions.push_back(MainCaption(item));
   const auto n = static_cast<int64_t>(count);
   const auto context = torch::cat({Contexts({""}).expand({n, -1, -1}), Contexts(captions)});
-  ContextCache cache;
+  nn::ContextCache cache;
   const auto predict = [&](const torch::Tensor& latents, int64_t t) {
     return unet_(latents, torch::tensor({t}).to(device_), context, &cache);
   };
-  const NoiseSchedule schedule = config_.unet.options.noise_schedule();
-  auto sampler = MakeSampler(SamplerKind::kDpmSolverPlusPlus2M, schedule, config_.unet.sheet_steps);
+  const diffusion::NoiseSchedule schedule = config_.unet.options.noise_schedule();
+  auto sampler = sampling::MakeSampler(sampling::SamplerKind::kDpmSolverPlusPlus2M, schedule, config_.unet.sheet_steps);
   const int64_t side = unet_->config().sample_size;
   auto random = StepGenerator(config_.seed, 0, "unet/sheet");
-  const auto latents = RunSampler(*sampler, torch::randn({n, 4, side, side}, random).to(device_),
-                                  WithGuidance(predict, config_.unet.sheet_guidance));
+  const auto latents = sampling::RunSampler(*sampler, torch::randn({n, 4, side, side}, random).to(device_),
+                                            sampling::WithGuidance(predict, config_.unet.sheet_guidance));
   const auto samples = AsUnit(vae_->DecodeScaled(latents)).clamp(0, 1);
   const auto real = PicturesOf(pictures_, items).to(torch::kFloat32) / 255;
   std::vector<torch::Tensor> rows;
@@ -414,30 +419,30 @@ absl::StatusOr<std::string> Run::SampleSheet(const std::string& sheet, const std
 absl::Status RunParts(Run& run) {
   LOUPE_RETURN_IF_ERROR(run.Prepare());
   LOUPE_RETURN_IF_ERROR(run.Tokenizer());
-  LOUPE_ASSIGN_OR_RETURN(const TrainingEnd vae, run.Vae());
-  if (vae == TrainingEnd::kPaused) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const TrainingEnd clip, run.Clip());
-  if (clip == TrainingEnd::kPaused) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const train::TrainingEnd vae, run.Vae());
+  if (vae == train::TrainingEnd::kPaused) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const train::TrainingEnd clip, run.Clip());
+  if (clip == train::TrainingEnd::kPaused) return absl::OkStatus();
   LOUPE_RETURN_IF_ERROR(run.TextEncoder());
-  LOUPE_ASSIGN_OR_RETURN(const TrainingEnd unet, run.UNet());
-  if (unet == TrainingEnd::kPaused) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const TrainingEnd classes, run.ClassDenoiser());
-  spdlog::info(classes == TrainingEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
+  LOUPE_ASSIGN_OR_RETURN(const train::TrainingEnd unet, run.UNet());
+  if (unet == train::TrainingEnd::kPaused) return absl::OkStatus();
+  LOUPE_ASSIGN_OR_RETURN(const train::TrainingEnd classes, run.ClassDenoiser());
+  spdlog::info(classes == train::TrainingEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const TrainingLimit& limit,
+absl::Status Pretrain(const PretrainConfig& config, const std::string& out, const train::TrainingLimit& limit,
                       torch::Device device) {
   Run run(config, out, limit, device);
   try {
     return RunParts(run);
-  } catch (const NotFinite& e) {
+  } catch (const runtime::NotFinite& e) {
     return absl::FailedPreconditionError(e.what());
   } catch (const c10::Error& e) {
     return absl::InternalError(fmt::format("pretraining: {}", e.what_without_backtrace()));
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

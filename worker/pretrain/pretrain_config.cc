@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "yaml-cpp/yaml.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 // One mapping of the file; remembers what was asked for and the first error.
@@ -95,7 +95,7 @@ void ReadSource(Section& section, PartSource& source) {
   }
 }
 
-void ReadSchedule(Section& section, NetworkTraining& schedule) {
+void ReadSchedule(Section& section, train::NetworkTraining& schedule) {
   constexpr int64_t kMost = 100'000'000;
   section.Get<int64_t>("steps", schedule.steps, 0, kMost);
   section.Get<int64_t>("warm_up", schedule.warm_up, 0, kMost);
@@ -221,8 +221,9 @@ void ReadDiffuSSM(Section section, ClassPart& part) {
   section.Get<int64_t>("layers", part.ssm.layers, 1, 1024);
   section.Get<int64_t>("hourglass", part.ssm.hourglass, 1, 1024);
   section.Get<int64_t>("state_size", part.ssm.state_size, 2, 65536);
-  part.ssm.discretisation = ReadEither(section, "discretisation", "zoh", "bilinear") ? Discretisation::kBilinear
-                                                                                     : Discretisation::kZeroOrderHold;
+  part.ssm.discretisation = ReadEither(section, "discretisation", "zoh", "bilinear")
+                                ? nn::Discretisation::kBilinear
+                                : nn::Discretisation::kZeroOrderHold;
   part.ssm.silu = ReadEither(section, "activation", "gelu", "silu");
   part.ssm.gated = !ReadEither(section, "modulation", "shift-scale-gate", "shift-scale");
   part.ssm.positions = !ReadEither(section, "positions", "sincos", "none");
@@ -291,4 +292,4 @@ absl::StatusOr<PretrainConfig> PretrainConfig::Read(const std::string& path) {
   return config;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

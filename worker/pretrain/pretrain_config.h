@@ -14,7 +14,7 @@
 #include "worker/pretrain/vae_stage.h"
 #include "worker/train/network_training.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // Where a part comes from. At most one of the two: `from` takes the part as it is from a finished folder and trains
 // nothing; `init_from` starts its training from there instead of from random numbers.
@@ -36,7 +36,7 @@ struct VaePart {
   std::vector<int64_t> channels = {16, 32, 64};  // outside in; each but the last halves the picture
   int64_t groups = 8;
   VaeStageOptions options;
-  NetworkTraining schedule;
+  train::NetworkTraining schedule;
 };
 
 struct ClipPart {
@@ -53,7 +53,7 @@ struct ClipPart {
   int64_t patch = 16;
   int64_t projection = 128;
   ClipStageOptions options;
-  NetworkTraining schedule;
+  train::NetworkTraining schedule;
 };
 
 struct UNetPart {
@@ -65,7 +65,7 @@ struct UNetPart {
   int64_t views = 1;  // of each picture: as it is, and moved by up to two pixels; half of what is trained on is moved
   int64_t mixed_captions = 6;  // captions of name and keywords per picture, beside the name and "a photo of" it
   UNetStageOptions options;
-  NetworkTraining schedule;
+  train::NetworkTraining schedule;
   double sheet_guidance = 3;
   int64_t sheet_steps = 25;
 };
@@ -84,11 +84,11 @@ struct PretrainConfig {
   std::string text_encoder_from;  // the UNet's text tower from a finished folder, instead of the trained CLIP's
   // At most one of these three.
   UNetPart unet;
-  ClassPart dit, diffussm{.kind = BaseKind::kDiffuSSM};
+  ClassPart dit, diffussm{.kind = io::BaseKind::kDiffuSSM};
 
   // Parts that the file does not name are neither trained nor written. INVALID_ARGUMENT names file, line and key: an
   // unknown key, a value of the wrong kind or out of range, a part that needs one that is absent. Paths are as given.
   static absl::StatusOr<PretrainConfig> Read(const std::string& path);
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

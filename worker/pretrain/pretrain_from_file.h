@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // Reads the config (configs/bases/*.yaml) and trains into `out`, or goes on there (pretrain.h), for `hours` at most (0:
 // until finished), on `device` as ParseDevice reads it. INVALID_ARGUMENT or NOT_FOUND names what is wrong with the
@@ -13,4 +13,4 @@ namespace loupe::worker {
 absl::Status PretrainFromFile(const std::string& config_path, const std::string& out, double hours,
                               const std::string& device);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -8,9 +8,9 @@
 #include "worker/pretrain/clip_stage.h"
 #include "worker/pretrain/unit_rows.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
-torch::Tensor EmbedPictures(CLIPModel& clip, const torch::Tensor& pictures) {
+torch::Tensor EmbedPictures(models::CLIPModel& clip, const torch::Tensor& pictures) {
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> parts;
   for (const auto& some : pictures.split(128)) {
@@ -19,10 +19,10 @@ torch::Tensor EmbedPictures(CLIPModel& clip, const torch::Tensor& pictures) {
   return torch::cat(parts);
 }
 
-std::vector<FamilyMargin> FamilyMargins(CLIPModel& clip, const Corpus& corpus, const torch::Tensor& pictures) {
+std::vector<FamilyMargin> FamilyMargins(models::CLIPModel& clip, const Corpus& corpus, const torch::Tensor& pictures) {
   const auto embeds = EmbedPictures(clip, pictures).cpu();
   std::map<std::string, std::vector<int64_t>> families;
-  for (const EmojiItem& item : corpus.held_out) {
+  for (const data::EmojiItem& item : corpus.held_out) {
     if (item.held_out != kHeldOutPair) families[item.held_out].push_back(item.index);
   }
 
@@ -34,14 +34,14 @@ std::vector<FamilyMargin> FamilyMargins(CLIPModel& clip, const Corpus& corpus, c
     FamilyMargin margin{.family = family, .nearest = "", .to_nearest = -2, .nearest_other = "", .to_nearest_other = -2};
     margin.within = n < 2 ? 1.0 : (cosines.index_select(1, rows).sum().item<double>() - n) / (n * (n - 1));
     const auto means = cosines.mean(0);
-    const auto offer = [&](const EmojiItem& item) {
+    const auto offer = [&](const data::EmojiItem& item) {
       const double cosine = means[item.index].item<double>();
       if (cosine > margin.to_nearest) margin.nearest = item.name, margin.to_nearest = cosine;
       if (item.name == family + " face") return;
       if (cosine > margin.to_nearest_other) margin.nearest_other = item.name, margin.to_nearest_other = cosine;
     };
-    for (const EmojiItem& item : corpus.training) offer(item);
-    for (const EmojiItem& item : corpus.held_out) {
+    for (const data::EmojiItem& item : corpus.training) offer(item);
+    for (const data::EmojiItem& item : corpus.held_out) {
       if (item.held_out != family) offer(item);
     }
     margins.push_back(std::move(margin));
@@ -49,11 +49,11 @@ std::vector<FamilyMargin> FamilyMargins(CLIPModel& clip, const Corpus& corpus, c
   return margins;
 }
 
-NameRetrieval RetrieveNames(CLIPModel& clip, const ClipTokenizer& tokenizer, const Corpus& corpus,
+NameRetrieval RetrieveNames(models::CLIPModel& clip, const io::ClipTokenizer& tokenizer, const Corpus& corpus,
                             const torch::Tensor& pictures, int64_t max_length) {
   torch::NoGradGuard no_grad;
   std::vector<int64_t> rows, ids;
-  for (const EmojiItem& item : corpus.training) {
+  for (const data::EmojiItem& item : corpus.training) {
     rows.push_back(item.index);
     const auto row = tokenizer.Encode(MainCaption(item), max_length);
     ids.insert(ids.end(), row.begin(), row.end());
@@ -70,7 +70,7 @@ NameRetrieval RetrieveNames(CLIPModel& clip, const ClipTokenizer& tokenizer, con
           hits.any(1).to(torch::kFloat64).mean().item<double>()};
 }
 
-std::string DescribeScorer(CLIPModel& clip, const ClipTokenizer& tokenizer, const Corpus& corpus,
+std::string DescribeScorer(models::CLIPModel& clip, const io::ClipTokenizer& tokenizer, const Corpus& corpus,
                            const torch::Tensor& pictures, int64_t max_length) {
   const NameRetrieval names = RetrieveNames(clip, tokenizer, corpus, pictures, max_length);
   std::string text = fmt::format("names top-1 {:.3f}, top-5 {:.3f}", names.top1, names.top5);
@@ -82,4 +82,4 @@ std::string DescribeScorer(CLIPModel& clip, const ClipTokenizer& tokenizer, cons
   return text;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

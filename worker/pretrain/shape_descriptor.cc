@@ -7,7 +7,7 @@
 
 #include "worker/pretrain/unit_rows.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 using torch::indexing::Ellipsis;
@@ -82,4 +82,4 @@ torch::Tensor ShapeDescriptor::Describe(const torch::Tensor& pictures) const {
   return UnitRows(torch::mm(Joined(pictures), axes_));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // Four blocks, each centred and scaled to mean square 1 over a set of pictures, then joined:
 //   the silhouette (a soft threshold of the darkest ink), averages of 4×4 pixels;
@@ -37,4 +37,4 @@ class ShapeDescriptor {
   torch::Tensor axes_;  // [d, dimensions]
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

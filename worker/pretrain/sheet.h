@@ -8,10 +8,10 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // pictures: [N, 3, H, W] in [0, 1] (clamped), written row by row, `columns` in a row, white where there is none, as a
 // PNG.
 absl::Status WriteSheet(const std::string& path, const torch::Tensor& pictures, int64_t columns);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -7,7 +7,7 @@
 
 #include "common/seed.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 at::Generator StepGenerator(uint64_t seed, int64_t step, const std::string& purpose) {
   return at::make_generator<at::CPUGeneratorImpl>(DeriveSeed(seed, step, "pretrain/" + purpose));
@@ -27,4 +27,4 @@ torch::Tensor BatchRows(uint64_t seed, const std::string& stage, int64_t step, i
   return torch::cat(parts);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 // A generator for one purpose in one step: seeded with DeriveSeed(seed, step, "pretrain/" + purpose). The CPU's,
 // whatever the device: draws are the same on all.
@@ -15,4 +15,4 @@ at::Generator StepGenerator(uint64_t seed, int64_t step, const std::string& purp
 // Rows of the step's batch: every item once per epoch, in an order drawn per epoch; a batch may span two epochs.
 torch::Tensor BatchRows(uint64_t seed, const std::string& stage, int64_t step, int64_t batch, int64_t items);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

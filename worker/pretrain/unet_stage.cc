@@ -5,17 +5,18 @@
 #include "worker/pretrain/step_draws.h"
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
-NoiseSchedule UNetStageOptions::noise_schedule() const {
-  return NoiseSchedule(NoiseScheduleConfig{.num_train_timesteps = train_steps,
-                                           .beta_start = beta_start,
-                                           .beta_end = beta_end,
-                                           .timestep_spacing = TimestepSpacing::kLinspace});
+diffusion::NoiseSchedule UNetStageOptions::noise_schedule() const {
+  return diffusion::NoiseSchedule(
+      diffusion::NoiseScheduleConfig{.num_train_timesteps = train_steps,
+                                     .beta_start = beta_start,
+                                     .beta_end = beta_end,
+                                     .timestep_spacing = diffusion::TimestepSpacing::kLinspace});
 }
 
-UNetStage::UNetStage(UNet2DConditionModel network, UNetData data, const UNetStageOptions& options, uint64_t seed,
-                     LookFunction look)
+UNetStage::UNetStage(models::UNet2DConditionModel network, UNetData data, const UNetStageOptions& options,
+                     uint64_t seed, LookFunction look)
     : network_(std::move(network)), data_(std::move(data)), options_(options), seed_(seed), look_(std::move(look)) {
   const torch::Tensor kept = options.noise_schedule().alphas_cumprod();
   const torch::Device device = data_.latents_scaled.device();
@@ -24,7 +25,8 @@ UNetStage::UNetStage(UNet2DConditionModel network, UNetData data, const UNetStag
 }
 
 torch::Tensor UNetStage::Predict(const torch::Tensor& noised, const torch::Tensor& t, const torch::Tensor& context) {
-  const AutocastScope autocast({noised.device().type(), options_.precision != torch::kFloat32, torch::kBFloat16});
+  const runtime::AutocastScope autocast(
+      {noised.device().type(), options_.precision != torch::kFloat32, torch::kBFloat16});
   return network_(noised, t, context).to(torch::kFloat32);
 }
 
@@ -83,4 +85,4 @@ torch::Tensor UNetStage::Loss(int64_t step, std::map<std::string, torch::Tensor>
   return (error.mean({1, 2, 3}) * (snr.clamp_max(options_.snr_cap) / snr)).mean();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -14,7 +14,7 @@
 #include "worker/models/unet_2d_condition.h"
 #include "worker/train/network_training.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 struct UNetStageOptions {
   int64_t batch = 32;
@@ -26,7 +26,7 @@ struct UNetStageOptions {
   double beta_end = 0.012;
 
   // What the network learns to undo, and what samples of it are drawn by.
-  NoiseSchedule noise_schedule() const;
+  diffusion::NoiseSchedule noise_schedule() const;
 };
 
 // Everything that does not change while the UNet learns, computed once.
@@ -37,11 +37,11 @@ struct UNetData {
   torch::Tensor empty_context;   // [tokens, width]
 };
 
-class UNetStage : public Objective {
+class UNetStage : public train::Objective {
  public:
   using LookFunction = std::function<absl::StatusOr<std::string>(int64_t step)>;
 
-  UNetStage(UNet2DConditionModel network, UNetData data, const UNetStageOptions& options, uint64_t seed,
+  UNetStage(models::UNet2DConditionModel network, UNetData data, const UNetStageOptions& options, uint64_t seed,
             LookFunction look);
 
   std::string name() const override { return "unet"; }
@@ -60,7 +60,7 @@ class UNetStage : public Objective {
   Draws DrawsOf(int64_t step);
   torch::Tensor Predict(const torch::Tensor& noised, const torch::Tensor& t, const torch::Tensor& context);
 
-  UNet2DConditionModel network_;
+  models::UNet2DConditionModel network_;
   UNetData data_;
   UNetStageOptions options_;
   uint64_t seed_;
@@ -70,4 +70,4 @@ class UNetStage : public Objective {
   std::future<Draws> next_;  // last: it reads the others
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

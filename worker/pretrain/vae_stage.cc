@@ -9,9 +9,9 @@
 #include "worker/pretrain/step_draws.h"
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
-VaeStage::VaeStage(AutoencoderKL network, torch::Tensor pictures, const VaeStageOptions& options, uint64_t seed,
+VaeStage::VaeStage(models::AutoencoderKL network, torch::Tensor pictures, const VaeStageOptions& options, uint64_t seed,
                    LookFunction look)
     : network_(std::move(network)),
       pictures_(std::move(pictures)),
@@ -19,9 +19,9 @@ VaeStage::VaeStage(AutoencoderKL network, torch::Tensor pictures, const VaeStage
       seed_(seed),
       look_(std::move(look)) {}
 
-std::pair<LatentDistribution, torch::Tensor> VaeStage::Rebuild(const torch::Tensor& x, at::Generator& random) {
-  const AutocastScope autocast({x.device().type(), options_.precision != torch::kFloat32, torch::kBFloat16});
-  LatentDistribution q = network_->Encode(x);
+std::pair<models::LatentDistribution, torch::Tensor> VaeStage::Rebuild(const torch::Tensor& x, at::Generator& random) {
+  const runtime::AutocastScope autocast({x.device().type(), options_.precision != torch::kFloat32, torch::kBFloat16});
+  models::LatentDistribution q = network_->Encode(x);
   q.mean = q.mean.to(torch::kFloat32);
   q.logvar = q.logvar.to(torch::kFloat32);
   const auto noise = torch::randn(q.mean.sizes(), random).to(x.device());
@@ -45,7 +45,7 @@ torch::Tensor VaeStage::Loss(int64_t step, std::map<std::string, torch::Tensor>&
   return absolute + options_.squared * error.square().mean() + options_.edges * edges + options_.kl * kl;
 }
 
-double ReconstructionPsnr(AutoencoderKL& vae, const torch::Tensor& pictures) {
+double ReconstructionPsnr(models::AutoencoderKL& vae, const torch::Tensor& pictures) {
   torch::NoGradGuard no_grad;
   double sum = 0;
   for (const auto& part : pictures.split(32)) {
@@ -55,4 +55,4 @@ double ReconstructionPsnr(AutoencoderKL& vae, const torch::Tensor& pictures) {
   return 10 * std::log10(4 * static_cast<double>(pictures.numel()) / sum);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -12,7 +12,7 @@
 #include "worker/models/autoencoder_kl.h"
 #include "worker/train/network_training.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 
 struct VaeStageOptions {
   int64_t batch = 8;
@@ -22,12 +22,12 @@ struct VaeStageOptions {
   double kl = 5e-4;    // weight of KL(q ‖ N(0, 1)), summed over the latent and averaged over its numbers
 };
 
-class VaeStage : public Objective {
+class VaeStage : public train::Objective {
  public:
   using LookFunction = std::function<absl::StatusOr<std::string>(int64_t step)>;
 
   // pictures: [N, 3, H, W], uint8.
-  VaeStage(AutoencoderKL network, torch::Tensor pictures, const VaeStageOptions& options, uint64_t seed,
+  VaeStage(models::AutoencoderKL network, torch::Tensor pictures, const VaeStageOptions& options, uint64_t seed,
            LookFunction look);
 
   std::string name() const override { return "vae"; }
@@ -37,9 +37,9 @@ class VaeStage : public Objective {
 
  private:
   // What the latents are and what becomes of them, float32.
-  std::pair<LatentDistribution, torch::Tensor> Rebuild(const torch::Tensor& x, at::Generator& random);
+  std::pair<models::LatentDistribution, torch::Tensor> Rebuild(const torch::Tensor& x, at::Generator& random);
 
-  AutoencoderKL network_;
+  models::AutoencoderKL network_;
   torch::Tensor pictures_;
   VaeStageOptions options_;
   uint64_t seed_;
@@ -48,6 +48,6 @@ class VaeStage : public Objective {
 
 // 10 log10(4 / mean squared error) over all of `pictures` (uint8 [N, 3, H, W]; 4 is the squared range of [−1, 1]),
 // decoded from the means; in dB.
-double ReconstructionPsnr(AutoencoderKL& vae, const torch::Tensor& pictures);
+double ReconstructionPsnr(models::AutoencoderKL& vae, const torch::Tensor& pictures);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

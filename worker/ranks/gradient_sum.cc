@@ -7,7 +7,7 @@
 
 #include "worker/ranks/reducer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 namespace {
 
 class FlatSum : public GradientSum {
@@ -64,4 +64,4 @@ std::unique_ptr<GradientSum> MakeGradientSum(RankGroup& group, std::vector<torch
   return std::make_unique<BucketSum>(group, std::move(parameters), options.bucket_bytes);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -9,7 +9,7 @@
 
 #include "worker/ranks/rank_group.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 // One per trial and rank, called on all ranks alike. After Finish, each parameter's gradient is the sum of all ranks',
 // the same bits on every rank.
@@ -36,4 +36,4 @@ struct GradientSumOptions {
 std::unique_ptr<GradientSum> MakeGradientSum(RankGroup& group, std::vector<torch::Tensor> parameters,
                                              const GradientSumOptions& options = {});
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

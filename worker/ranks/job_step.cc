@@ -31,7 +31,7 @@
 #include "worker/ranks/step_hub.h"
 #include "worker/ranks/step_store.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 namespace {
 
 constexpr int kLookMs = 20;
@@ -353,4 +353,4 @@ RankGroup::Options JoinStep(const std::string& file, int rank, int64_t job_numbe
   return {.meeting = MeetOver(std::move(channel)), .interface = interface, .rank = rank};
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

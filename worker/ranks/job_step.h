@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 // Where this process stands in its step, as Slurm says in its environment.
 struct StepPlace {
@@ -37,4 +37,4 @@ absl::StatusOr<std::shared_ptr<StepHub>> OpenStep(const StepPlace& place);
 absl::Status HostRank(const StepPlace& place, const std::string& program, const std::string& device,
                       std::chrono::milliseconds patience = std::chrono::minutes(5));
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -12,7 +12,7 @@
 #include "worker/ranks/rank_meeting.h"
 #include "worker/ranks/silence.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 namespace {
 
 c10::intrusive_ptr<c10d::Store> StoreOf(const RankGroup::Options& options) {
@@ -120,4 +120,4 @@ torch::Tensor RankGroup::ScatterRows(const torch::Tensor& all, const std::vector
   return all.narrow(0, 0, rows.front());
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

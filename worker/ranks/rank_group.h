@@ -20,7 +20,7 @@ namespace c10d {
 class ProcessGroup;
 }  // namespace c10d
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 struct RankMeeting;  // rank_meeting.h
 
@@ -48,7 +48,7 @@ class RankGroup {
 
   int rank() const { return options_.rank; }
   int ranks() const { return options_.ranks; }
-  RowShare ShareOf(int64_t total) const { return worker::ShareOf(total, rank(), ranks()); }
+  runtime::RowShare ShareOf(int64_t total) const { return runtime::ShareOf(total, rank(), ranks()); }
 
   // `values` (CPU, any shape) becomes the sum of all ranks', the same bits on each.
   void SumOnCpu(torch::Tensor values);
@@ -75,4 +75,4 @@ class RankGroup {
 void SayReady(const RankGroup::Options& options);
 bool AllReady(const RankGroup::Options& options);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -5,7 +5,7 @@
 #include <string>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 struct RankMeeting {
   c10::intrusive_ptr<c10d::Store> store;
@@ -16,4 +16,4 @@ std::shared_ptr<RankMeeting> MeetInFile(const std::string& path);
 // In this process, for others that reach it (step_store.h).
 std::shared_ptr<RankMeeting> MeetInMemory();
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

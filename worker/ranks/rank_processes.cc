@@ -13,7 +13,7 @@
 #include "common/program_start.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 namespace {
 
 std::string HowItEnded(int rank, int status) {
@@ -78,4 +78,4 @@ void EndWithParent(pid_t parent) {
   ::signal(SIGTERM, SIG_IGN);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 // Starts `program` with these arguments, once for each; ends them all when it goes. They must be made to end by
 // themselves when this process dies (EndWithParent): a worker may be killed. Not thread-safe.
@@ -36,4 +36,4 @@ class RankProcesses {
 // all) to the parent, which ends it in its own time.
 void EndWithParent(pid_t parent);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 namespace {
 
 using Group = c10::intrusive_ptr<c10d::ProcessGroup>;
@@ -72,4 +72,4 @@ OverlappedReducer::~OverlappedReducer() = default;
 
 void OverlappedReducer::PrepareForBackward(const torch::Tensor& loss) { state_->reducer->prepare_for_backward({loss}); }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -10,7 +10,7 @@
 
 #include "worker/ranks/rank_group.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 // Sums of gradients over the ranks, taken in buckets while the backward pass goes on: a bucket leaves as soon as its
 // last gradient is there. (PyTorch Distributed, Li et al. 2020, arXiv 2006.15704, §3.2.) Buckets are filled in the
@@ -33,4 +33,4 @@ class OverlappedReducer {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -11,7 +11,7 @@
 
 #include "absl/strings/numbers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 void EndWhenSilent(int socket, int seconds) {
   constexpr int kTimes = 3;
@@ -42,4 +42,4 @@ void EndAllWhenSilent(const std::string& interface, int seconds) {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

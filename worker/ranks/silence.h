@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 // This TCP connection fails (ETIMEDOUT) when the other machine answers nothing for so long, whether or not something is
 // under way.
@@ -14,4 +14,4 @@ void EndWhenSilent(int socket, int seconds);
 // library has made, which says nothing of their descriptors.
 void EndAllWhenSilent(const std::string& interface, int seconds);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

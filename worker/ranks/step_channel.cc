@@ -23,7 +23,7 @@
 #include "nlohmann/json.hpp"
 #include "worker/ranks/silence.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 namespace {
 
 // A job is a few kilobytes; nobody's number makes this process take gigabytes.
@@ -195,4 +195,4 @@ std::string StepChannel::local_address() const {
   return text.data();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 // Who a task is, and what its connection is for.
 struct StepHello {
@@ -55,4 +55,4 @@ class StepChannel {
   const int fd_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

@@ -8,7 +8,7 @@
 #include "worker/ranks/job_step.h"
 #include "worker/ranks/rank_group.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 // Thread-safe.
 class StepHub {
@@ -38,4 +38,4 @@ class StepHub {
 // In the process of a rank that a host has started: what it meets the others with. Throws std::runtime_error.
 RankGroup::Options JoinStep(const std::string& file, int rank, int64_t job_number);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

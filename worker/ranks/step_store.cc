@@ -12,7 +12,7 @@
 
 #include "nlohmann/json.hpp"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 namespace {
 
 using Bytes = std::vector<uint8_t>;
@@ -106,4 +106,4 @@ void ServeStore(StepChannel& channel, RankMeeting& meeting) {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

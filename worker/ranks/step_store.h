@@ -6,7 +6,7 @@
 #include "worker/ranks/rank_meeting.h"
 #include "worker/ranks/step_channel.h"
 
-namespace loupe::worker {
+namespace loupe::worker::ranks {
 
 // Answers what MeetOver's side asks, until the connection ends: throws std::runtime_error then.
 [[noreturn]] void ServeStore(StepChannel& channel, RankMeeting& meeting);
@@ -14,4 +14,4 @@ namespace loupe::worker {
 // The store is used by one thread at a time.
 std::shared_ptr<RankMeeting> MeetOver(std::shared_ptr<StepChannel> channel);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::ranks

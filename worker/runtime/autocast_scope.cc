@@ -2,7 +2,7 @@
 
 #include <ATen/autocast_mode.h>
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 namespace {
 
 void SetAutocast(const AutocastState& state) {
@@ -27,4 +27,4 @@ AutocastScope::~AutocastScope() {
   if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

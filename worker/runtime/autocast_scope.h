@@ -4,7 +4,7 @@
 
 #include <torch/types.h>
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 struct AutocastState {
   torch::DeviceType device = torch::kCPU;
@@ -27,4 +27,4 @@ class AutocastScope {
   const AutocastState before_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

@@ -14,7 +14,7 @@
 #include "fmt/format.h"
 #include "worker/runtime/freed_memory.h"
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 namespace {
 
 // Some CUDA kernels add in the order in which their threads finish, and cuDNN would choose among its own by a
@@ -73,4 +73,4 @@ std::string DeviceKind(torch::Device device) {
   return device.str();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 // From "auto", "cpu", "cuda" or "cuda:N". INVALID_ARGUMENT for anything else; FAILED_PRECONDITION when there is no such
 // GPU.
@@ -23,4 +23,4 @@ std::string DescribeDevice(torch::Device device);
 // "cpu" or "cuda NVIDIA H200": which of several alike it is has no part in it.
 std::string DeviceKind(torch::Device device);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

@@ -7,7 +7,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 std::string DescribeNotFinite(const torch::Tensor& given) {
   if (given.numel() == 0 || !given.is_floating_point()) return "";
@@ -34,4 +34,4 @@ void CheckFinite(const torch::Tensor& values, const std::string& what) {
   if (const std::string found = DescribeNotFinite(values); !found.empty()) throw NotFinite(what + ": " + found);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

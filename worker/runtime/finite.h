@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 // Of weights, latents, pictures or embeddings; what() is a sentence that says whose. Another try would meet it again.
 class NotFinite : public std::runtime_error {
@@ -21,4 +21,4 @@ std::string DescribeNotFinite(const torch::Tensor& values);
 // Throws NotFinite: `what` ("the VAE's decoder of /base"), then DescribeNotFinite.
 void CheckFinite(const torch::Tensor& values, const std::string& what);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

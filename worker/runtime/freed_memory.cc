@@ -7,7 +7,7 @@
 #include <malloc.h>
 #endif
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 void KeepFreedMemory() {
 #ifdef __GLIBC__
@@ -26,4 +26,4 @@ void ReturnFreedMemory() {
 #endif
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

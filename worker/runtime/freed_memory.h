@@ -4,7 +4,7 @@
 // kernel each time, which has to hand out zeroed pages anew (docs/trial.md has what that costs).
 #pragma once
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 // From now on this process keeps what it frees, up to 64 MiB a block, for what it allocates next, and has one heap for
 // all threads. Without effect where the allocator is not glibc's. Call it before other threads allocate.
@@ -13,4 +13,4 @@ void KeepFreedMemory();
 // Gives back what is free now: when nothing is left to compute for a while.
 void ReturnFreedMemory();
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 // Draws on the CPU whatever the device, so that results can be compared between devices, and with Python:
 // torch.Generator().manual_seed(seed) gives the same numbers. Not thread-safe.
@@ -34,4 +34,4 @@ class RandomStream {
   at::Generator generator_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

@@ -9,7 +9,7 @@
 
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 namespace {
 
 thread_local bool recompute_here = false;
@@ -68,4 +68,4 @@ torch::Tensor Recomputed(const BlockFunction& block, const torch::Tensor& x, con
                                   c10::make_intrusive<Recipe>(block, AutocastState::Now(x.device().type())));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

@@ -7,7 +7,7 @@
 
 #include <functional>
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 // While one with `on` lives, Recomputed recomputes, on this thread.
 class RecomputeScope {
@@ -28,4 +28,4 @@ using BlockFunction = std::function<torch::Tensor(const torch::Tensor& x, const 
 // to them directly. It must give the same result again, and must not be differentiated twice.
 torch::Tensor Recomputed(const BlockFunction& block, const torch::Tensor& x, const torch::Tensor& condition);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 // Rows [first, first + count) of `total`. What is drawn for rows is drawn for all `total` of them, so that no row's
 // numbers depend on who computes it. By default: all.
@@ -21,4 +21,4 @@ inline RowShare ShareOf(int64_t total, int64_t rank, int64_t ranks) {
   return {bound(rank), bound(rank + 1) - bound(rank), total};
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

@@ -1,6 +1,6 @@
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 void ThrowIfError(const absl::Status& status) {
   if (status.ok()) return;
@@ -17,4 +17,4 @@ void ThrowIfError(const absl::Status& status) {
   }
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

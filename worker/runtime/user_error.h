@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::runtime {
 
 // Thrown where tensors are at work; becomes FailureClass::kUserError in worker/executor. what() is a sentence.
 class UserError : public std::runtime_error {
@@ -31,4 +31,4 @@ T ValueOrThrow(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::runtime

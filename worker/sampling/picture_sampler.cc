@@ -10,22 +10,23 @@
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::sampling {
 namespace {
 
 // One batch from noise to latents. `rows` is what the network is conditioned on: n rows, or with guidance 2n, the empty
 // caption's first.
 //
 // Each call's verdict stays on the device until the end: a look at every step would wait for the device there.
-torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
+torch::Tensor SampleBatch(base::BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
                           const SampleOptions& options, const std::function<void()>& after_call) {
-  ContextCache cache;
+  nn::ContextCache cache;
   std::vector<torch::Tensor> finite;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
     const auto steps = torch::tensor({timestep}, latents.options().dtype(torch::kInt64));
     const torch::Tensor output = [&] {
       const bool half = options.precision != torch::kFloat32;
-      const AutocastScope autocast({latents.device().type(), half, half ? options.precision : torch::kBFloat16});
+      const runtime::AutocastScope autocast(
+          {latents.device().type(), half, half ? options.precision : torch::kBFloat16});
       return base.denoiser->Forward(latents, steps, rows, &cache).to(latents.scalar_type());
     }();
     finite.push_back(output.isfinite().all());
@@ -40,28 +41,28 @@ torch::Tensor SampleBatch(BaseModel& base, const torch::Tensor& rows, const torc
   const torch::Tensor good = torch::stack(finite).cpu();
   for (int64_t call = 0; call < good.size(0); ++call) {
     if (good[call].item<bool>()) continue;
-    throw NotFinite(fmt::format("{}: what the {} predicts in step {} of {} of sampling is not finite", base.folder,
-                                base.denoiser->name(), call + 1, options.steps));
+    throw runtime::NotFinite(fmt::format("{}: what the {} predicts in step {} of {} of sampling is not finite",
+                                         base.folder, base.denoiser->name(), call + 1, options.steps));
   }
-  CheckFinite(latents,
-              fmt::format("{}: the latents that sampling ends in (guidance {})", base.folder, options.guidance));
+  runtime::CheckFinite(
+      latents, fmt::format("{}: the latents that sampling ends in (guidance {})", base.folder, options.guidance));
   return latents;
 }
 
 }  // namespace
 
-std::vector<int64_t> NoiseShape(const BaseModel& base, int64_t count) {
+std::vector<int64_t> NoiseShape(const base::BaseModel& base, int64_t count) {
   std::vector<int64_t> shape = base.denoiser->Shape();
   shape.insert(shape.begin(), count);
   return shape;
 }
 
-torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
+torch::Tensor SampleLatents(base::BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
                             const SampleOptions& options, const SampleProgress& progress) {
   torch::NoGradGuard no_grad;
   const int64_t n = noise.size(0);
   TORCH_CHECK(prompts.size() == 1 || static_cast<int64_t>(prompts.size()) == n, "one prompt, or one per picture");
-  const torch::Tensor context = RowsOf(base.EncodeText(prompts).to(base.denoiser->device()), n);
+  const torch::Tensor context = base::RowsOf(base.EncodeText(prompts).to(base.denoiser->device()), n);
   const torch::Tensor empty = base.EncodeText({""}).to(base.denoiser->device());
   const int64_t batches = (n + options.batch - 1) / options.batch;
   int64_t done = 0;
@@ -79,26 +80,27 @@ torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& pro
   return torch::cat(latents);
 }
 
-std::vector<Image> SamplePictures(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
-                                  const SampleOptions& options, const SampleProgress& progress) {
+std::vector<io::Image> SamplePictures(base::BaseModel& base, const std::vector<std::string>& prompts,
+                                      const torch::Tensor& noise, const SampleOptions& options,
+                                      const SampleProgress& progress) {
   const torch::Tensor latents = SampleLatents(base, prompts, noise, options, progress);
-  std::vector<Image> images;
+  std::vector<io::Image> images;
   for (const torch::Tensor& part : latents.split(options.batch)) {
-    for (Image& image : ImagesFromPictures(base.DecodeLatents(part))) images.push_back(std::move(image));
+    for (io::Image& image : base::ImagesFromPictures(base.DecodeLatents(part))) images.push_back(std::move(image));
   }
   return images;
 }
 
-Image MakeSheet(const std::vector<Image>& images) {
+io::Image MakeSheet(const std::vector<io::Image>& images) {
   return MakeGrid(images, static_cast<int>(std::ceil(std::sqrt(images.size()))));
 }
 
-Image MakeGrid(const std::vector<Image>& images, int columns) {
+io::Image MakeGrid(const std::vector<io::Image>& images, int columns) {
   constexpr int kGap = 2;
   const int count = static_cast<int>(images.size());
   const int rows = (count + columns - 1) / columns;
   const int w = images.front().width, h = images.front().height;
-  Image sheet{columns * (w + kGap) - kGap, rows * (h + kGap) - kGap, {}};
+  io::Image sheet{columns * (w + kGap) - kGap, rows * (h + kGap) - kGap, {}};
   sheet.rgb.assign(size_t{3} * static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height), 255);
   for (int i = 0; i < count; ++i) {
     const int left = (i % columns) * (w + kGap), top = (i / columns) * (h + kGap);
@@ -111,4 +113,4 @@ Image MakeGrid(const std::vector<Image>& images, int columns) {
   return sheet;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::sampling

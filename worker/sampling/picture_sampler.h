@@ -12,7 +12,7 @@
 #include "worker/io/image.h"
 #include "worker/sampling/sampler.h"
 
-namespace loupe::worker {
+namespace loupe::worker::sampling {
 
 struct SampleOptions {
   SamplerKind sampler = SamplerKind::kDpmSolverPlusPlus2M;
@@ -34,19 +34,20 @@ using SampleProgress = std::function<void(int64_t done, int64_t total)>;
 // latents_scaled [n, C, h, w] from `noise` ~ N(0, 1) of that shape (CPU), on the base's device; without gradients. One
 // prompt for all rows, or n. The base's taps count: an attached method takes part. Throws NotFinite (layers/finite.h)
 // naming the step whose prediction is none.
-torch::Tensor SampleLatents(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
+torch::Tensor SampleLatents(base::BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
                             const SampleOptions& options, const SampleProgress& progress = {});
 
 // The same, decoded.
-std::vector<Image> SamplePictures(BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
-                                  const SampleOptions& options, const SampleProgress& progress = {});
+std::vector<io::Image> SamplePictures(base::BaseModel& base, const std::vector<std::string>& prompts,
+                                      const torch::Tensor& noise, const SampleOptions& options,
+                                      const SampleProgress& progress = {});
 
 // The shape of the noise for `count` pictures of the base's own size.
-std::vector<int64_t> NoiseShape(const BaseModel& base, int64_t count);
+std::vector<int64_t> NoiseShape(const base::BaseModel& base, int64_t count);
 
 // Pictures of one size side by side, row by row, as near to a square as can be, two white pixels apart. At least one.
-Image MakeSheet(const std::vector<Image>& images);
+io::Image MakeSheet(const std::vector<io::Image>& images);
 // The same with so many to a row.
-Image MakeGrid(const std::vector<Image>& images, int columns);
+io::Image MakeGrid(const std::vector<io::Image>& images, int columns);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::sampling

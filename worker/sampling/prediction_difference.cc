@@ -9,11 +9,11 @@
 #include "worker/runtime/finite.h"
 #include "worker/sampling/picture_sampler.h"
 
-namespace loupe::worker {
+namespace loupe::worker::sampling {
 namespace {
 
 // [h, w] of values in 0 … 1 as a picture: white, red, black.
-Image HeatMap(const torch::Tensor& values, int width, int height) {
+io::Image HeatMap(const torch::Tensor& values, int width, int height) {
   const auto v =
       torch::upsample_nearest2d(values.clamp(0, 1).view({1, 1, values.size(0), values.size(1)}), {height, width})
           .view({height, width});
@@ -28,12 +28,12 @@ torch::Tensor Magnitude(const torch::Tensor& difference) { return difference.abs
 
 }  // namespace
 
-std::vector<int64_t> DifferenceTimesteps(const BaseModel& base) {
+std::vector<int64_t> DifferenceTimesteps(const base::BaseModel& base) {
   const int64_t steps = base.schedule.config().num_train_timesteps;
   return {steps / 4, steps / 2, 3 * steps / 4};
 }
 
-torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents, uint64_t seed,
+torch::Tensor PredictionDifference(base::BaseModel& base, const torch::Tensor& latents, uint64_t seed,
                                    const std::string& prompt, const std::string& other) {
   torch::NoGradGuard no_grad;
   const int64_t n = std::min(kDifferencePictures, latents.size(0));
@@ -44,8 +44,9 @@ torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents
       torch::randn(x0.sizes(), at::detail::createCPUGenerator(seed), torch::kFloat32).to(latents.device());
   const auto noisy = base.schedule.AddNoise(x0, noise, timesteps);
   const auto predicted = [&](const std::string& caption) {
-    const auto output = base.denoiser->Forward(noisy, timesteps, RowsOf(base.EncodeText({caption}), 3 * n));
-    CheckFinite(output, fmt::format("{}: what the {} predicts for '{}'", base.folder, base.denoiser->name(), caption));
+    const auto output = base.denoiser->Forward(noisy, timesteps, base::RowsOf(base.EncodeText({caption}), 3 * n));
+    runtime::CheckFinite(output,
+                         fmt::format("{}: what the {} predicts for '{}'", base.folder, base.denoiser->name(), caption));
     return base.schedule.EpsFromOutput(noisy, base.denoiser->NoisePart(output), timesteps);
   };
   return (predicted(prompt) - predicted(other)).cpu().view({3, n, x0.size(1), x0.size(2), x0.size(3)});
@@ -55,9 +56,9 @@ double DifferenceScale(const torch::Tensor& difference) {
   return torch::quantile(Magnitude(difference).flatten(), 0.99).item<double>();
 }
 
-Image DifferenceSheet(const std::vector<Image>& pictures, const std::vector<torch::Tensor>& differences,
-                      double full_scale) {
-  std::vector<Image> cells;
+io::Image DifferenceSheet(const std::vector<io::Image>& pictures, const std::vector<torch::Tensor>& differences,
+                          double full_scale) {
+  std::vector<io::Image> cells;
   for (size_t i = 0; i < differences.size(); ++i) cells.insert(cells.end(), pictures.begin(), pictures.end());
   for (int64_t t = 0; t < differences.front().size(0); ++t) {
     for (const torch::Tensor& difference : differences) {
@@ -70,4 +71,4 @@ Image DifferenceSheet(const std::vector<Image>& pictures, const std::vector<torc
   return MakeGrid(cells, static_cast<int>(pictures.size() * differences.size()));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::sampling

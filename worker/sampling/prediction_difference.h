@@ -11,10 +11,10 @@
 #include "worker/base/base_model.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::sampling {
 
 // A quarter, a half and three quarters of the schedule.
-std::vector<int64_t> DifferenceTimesteps(const BaseModel& base);
+std::vector<int64_t> DifferenceTimesteps(const base::BaseModel& base);
 
 // How many of the latents are looked at: the first four.
 inline constexpr int64_t kDifferencePictures = 4;
@@ -22,16 +22,16 @@ inline constexpr int64_t kDifferencePictures = 4;
 // The predicted noise for `prompt` minus that for `other`, [3, m, C, h, w], CPU: for the first m latents, each noised
 // to each of DifferenceTimesteps. Latents: latents_scaled [n, C, h, w]. The noise is drawn from `seed`. Attached
 // methods take part. Without gradients. Throws NotFinite when a prediction is none.
-torch::Tensor PredictionDifference(BaseModel& base, const torch::Tensor& latents, uint64_t seed,
+torch::Tensor PredictionDifference(base::BaseModel& base, const torch::Tensor& latents, uint64_t seed,
                                    const std::string& prompt, const std::string& other);
 
 // The paper's picture: `pictures` (m of one size) in the first row, and under each of them one row per timestep with
 // the mean over channels of |difference| as a heat map from white (0) over red to black (`full_scale` and more).
 // Several differences, of the same pictures, stand side by side, each under its own copy of the pictures. Not empty.
-Image DifferenceSheet(const std::vector<Image>& pictures, const std::vector<torch::Tensor>& differences,
-                      double full_scale);
+io::Image DifferenceSheet(const std::vector<io::Image>& pictures, const std::vector<torch::Tensor>& differences,
+                          double full_scale);
 
 // The 99th percentile of the mean over channels of |difference|: a full scale that single pixels do not set.
 double DifferenceScale(const torch::Tensor& difference);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::sampling

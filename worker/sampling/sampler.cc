@@ -6,7 +6,7 @@
 #include <cmath>
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::sampling {
 namespace {
 
 // numpy's linspace(0, last, count), rounded half to even, falling.
@@ -40,7 +40,7 @@ std::vector<int64_t> Trailing(int64_t train_steps, int64_t steps) {
 
 class DdimSampler : public Sampler {
  public:
-  DdimSampler(const NoiseSchedule& schedule, int64_t steps)
+  DdimSampler(const diffusion::NoiseSchedule& schedule, int64_t steps)
       : Sampler(schedule, Timesteps(schedule.config(), steps)),
         stride_(schedule.config().num_train_timesteps / steps) {}
 
@@ -58,13 +58,13 @@ class DdimSampler : public Sampler {
   }
 
  private:
-  static std::vector<int64_t> Timesteps(const NoiseScheduleConfig& config, int64_t steps) {
-    switch (config.timestep_spacing.value_or(TimestepSpacing::kLeading)) {
-      case TimestepSpacing::kLinspace:
+  static std::vector<int64_t> Timesteps(const diffusion::NoiseScheduleConfig& config, int64_t steps) {
+    switch (config.timestep_spacing.value_or(diffusion::TimestepSpacing::kLeading)) {
+      case diffusion::TimestepSpacing::kLinspace:
         return Linspace(config.num_train_timesteps - 1, steps);
-      case TimestepSpacing::kLeading:
+      case diffusion::TimestepSpacing::kLeading:
         return Leading(steps, config.num_train_timesteps / steps, config.steps_offset);
-      case TimestepSpacing::kTrailing:
+      case diffusion::TimestepSpacing::kTrailing:
         return Trailing(config.num_train_timesteps, steps);
     }
     return {};
@@ -75,14 +75,14 @@ class DdimSampler : public Sampler {
 
 class DpmSolverPlusPlus2M : public Sampler {
  public:
-  DpmSolverPlusPlus2M(const NoiseSchedule& schedule, int64_t steps)
+  DpmSolverPlusPlus2M(const diffusion::NoiseSchedule& schedule, int64_t steps)
       : Sampler(schedule, Timesteps(schedule.config(), steps)) {}
 
  protected:
   torch::Tensor StepAt(size_t index, const torch::Tensor& output, const torch::Tensor& xt) override {
     const size_t last = timesteps().size() - 1;
     const Level from = LevelAt(timesteps()[index]);
-    const auto x0 = schedule().config().prediction_type == PredictionType::kEpsilon
+    const auto x0 = schedule().config().prediction_type == diffusion::PredictionType::kEpsilon
                         ? (xt - from.sigma * output) / from.alpha
                         : from.alpha * xt - from.sigma * output;
     const auto x0_before = std::exchange(x0_before_, x0);
@@ -112,12 +112,12 @@ class DpmSolverPlusPlus2M : public Sampler {
     return {std::sqrt(alpha_bar), std::sqrt(1.0 - alpha_bar), 0.5 * std::log(alpha_bar / (1.0 - alpha_bar))};
   }
 
-  static std::vector<int64_t> Timesteps(const NoiseScheduleConfig& config, int64_t steps) {
-    const TimestepSpacing spacing = config.timestep_spacing.value_or(TimestepSpacing::kLinspace);
-    if (spacing == TimestepSpacing::kTrailing) return Trailing(config.num_train_timesteps, steps);
+  static std::vector<int64_t> Timesteps(const diffusion::NoiseScheduleConfig& config, int64_t steps) {
+    const diffusion::TimestepSpacing spacing = config.timestep_spacing.value_or(diffusion::TimestepSpacing::kLinspace);
+    if (spacing == diffusion::TimestepSpacing::kTrailing) return Trailing(config.num_train_timesteps, steps);
     // One more than asked, down to 0; the last one is left out, as the walk ends at σ = 0.
     std::vector<int64_t> timesteps =
-        spacing == TimestepSpacing::kLinspace
+        spacing == diffusion::TimestepSpacing::kLinspace
             ? Linspace(config.num_train_timesteps - 1, steps + 1)
             : Leading(steps + 1, config.num_train_timesteps / (steps + 1), config.steps_offset);
     timesteps.pop_back();
@@ -134,7 +134,7 @@ torch::Tensor Sampler::Step(const torch::Tensor& output, const torch::Tensor& xt
   return StepAt(next_++, output, xt);
 }
 
-std::unique_ptr<Sampler> MakeSampler(SamplerKind kind, const NoiseSchedule& schedule, int64_t steps) {
+std::unique_ptr<Sampler> MakeSampler(SamplerKind kind, const diffusion::NoiseSchedule& schedule, int64_t steps) {
   const int64_t most = schedule.config().num_train_timesteps - (kind == SamplerKind::kDdim ? 0 : 1);
   TORCH_CHECK(steps >= 1 && steps <= most, "sampling steps: ", steps, ", expected 1 to ", most);
   if (kind == SamplerKind::kDdim) return std::make_unique<DdimSampler>(schedule, steps);
@@ -156,4 +156,4 @@ NoisePredictor WithGuidance(NoisePredictor predict_pair, double scale, int64_t c
   };
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::sampling

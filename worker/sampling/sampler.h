@@ -10,7 +10,7 @@
 
 #include "worker/diffusion/noise_schedule.h"
 
-namespace loupe::worker {
+namespace loupe::worker::sampling {
 
 enum class SamplerKind { kDdim, kDpmSolverPlusPlus2M };
 
@@ -28,15 +28,15 @@ class Sampler {
   torch::Tensor Step(const torch::Tensor& output, const torch::Tensor& xt);
 
  protected:
-  Sampler(const NoiseSchedule& schedule, std::vector<int64_t> timesteps)
+  Sampler(const diffusion::NoiseSchedule& schedule, std::vector<int64_t> timesteps)
       : schedule_(schedule), timesteps_(std::move(timesteps)) {}
 
   virtual torch::Tensor StepAt(size_t index, const torch::Tensor& output, const torch::Tensor& xt) = 0;
 
-  const NoiseSchedule& schedule() const { return schedule_; }
+  const diffusion::NoiseSchedule& schedule() const { return schedule_; }
 
  private:
-  NoiseSchedule schedule_;
+  diffusion::NoiseSchedule schedule_;
   std::vector<int64_t> timesteps_;
   size_t next_ = 0;
 };
@@ -46,7 +46,7 @@ class Sampler {
 // DPM-Solver++) and steps_offset.
 //   DDIM (arXiv 2010.02502, equation 12, η = 0): x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s) ε̂, s = t − ⌊T/steps⌋, without clipping.
 //   DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2), midpoint form, with the last step first-order to σ = 0.
-std::unique_ptr<Sampler> MakeSampler(SamplerKind kind, const NoiseSchedule& schedule, int64_t steps);
+std::unique_ptr<Sampler> MakeSampler(SamplerKind kind, const diffusion::NoiseSchedule& schedule, int64_t steps);
 
 // The (guided) network output for latents_scaled [N, C, h, w] at one timestep.
 using NoisePredictor = std::function<torch::Tensor(const torch::Tensor& latents, int64_t timestep)>;
@@ -60,4 +60,4 @@ torch::Tensor RunSampler(Sampler& sampler, torch::Tensor latents, const NoisePre
 // the prompt (0: all are guided).
 NoisePredictor WithGuidance(NoisePredictor predict_pair, double scale, int64_t channels = 0);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::sampling

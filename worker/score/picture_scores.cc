@@ -11,10 +11,10 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::worker {
+namespace loupe::worker::score {
 namespace {
 
-using analysis::FeatureMatrix;
+using analysis::metrics::FeatureMatrix;
 
 constexpr int64_t kNeighbours = 3;
 constexpr char kTrainingSet[] = "training set";
@@ -54,8 +54,8 @@ constexpr PriorScores kClipPrior = {Score("clip_pres"), Score("clip_div")};
 constexpr PriorScores kDinoPrior = {Score("dino_pres"), Score("dino_div")};
 
 // Whether both sets have the rows that these scores need; if not, says so under the scores' names.
-bool HaveRows(const FeatureMatrix& generated, const FeatureMatrix& reference, const char* of, int64_t least,
-              const std::vector<std::string>& names, PictureScores& scores) {
+bool HaveRows(const analysis::metrics::FeatureMatrix& generated, const analysis::metrics::FeatureMatrix& reference,
+              const char* of, int64_t least, const std::vector<std::string>& names, PictureScores& scores) {
   if (generated.rows >= least && reference.rows >= least) return true;
   for (const std::string& name : names) {
     scores.missing[name] =
@@ -65,51 +65,53 @@ bool HaveRows(const FeatureMatrix& generated, const FeatureMatrix& reference, co
   return false;
 }
 
-absl::Status AddSimilarities(const SimilarityScores& names, const FeatureMatrix& generated,
-                             const FeatureMatrix& subject, const FeatureMatrix& own_pictures, PictureScores& scores) {
+absl::Status AddSimilarities(const SimilarityScores& names, const analysis::metrics::FeatureMatrix& generated,
+                             const analysis::metrics::FeatureMatrix& subject,
+                             const analysis::metrics::FeatureMatrix& own_pictures, PictureScores& scores) {
   LOUPE_ASSIGN_OR_RETURN(scores.values[names.mean], own_pictures.rows > 0
-                                                        ? analysis::MeanMatchedCosine(generated, own_pictures)
-                                                        : analysis::MeanPairwiseCosine(generated, subject));
-  LOUPE_ASSIGN_OR_RETURN(scores.values[names.nearest], analysis::MeanNearestCosine(generated, subject));
-  LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(generated));
+                                                        ? analysis::metrics::MeanMatchedCosine(generated, own_pictures)
+                                                        : analysis::metrics::MeanPairwiseCosine(generated, subject));
+  LOUPE_ASSIGN_OR_RETURN(scores.values[names.nearest], analysis::metrics::MeanNearestCosine(generated, subject));
+  LOUPE_ASSIGN_OR_RETURN(const double within, analysis::metrics::MeanCosineWithin(generated));
   scores.values[names.diversity] = 1 - within;
   return absl::OkStatus();
 }
 
 // `of`: what the reference is, for a sentence.
-absl::Status AddFrechet(const char* name, const FeatureMatrix& generated, const FeatureMatrix& reference,
-                        const char* of, PictureScores& scores) {
+absl::Status AddFrechet(const char* name, const analysis::metrics::FeatureMatrix& generated,
+                        const analysis::metrics::FeatureMatrix& reference, const char* of, PictureScores& scores) {
   if (!HaveRows(generated, reference, of, 2, {name}, scores)) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::ComputeFrechetDistance(generated, reference));
+  LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::metrics::ComputeFrechetDistance(generated, reference));
   scores.values[name] = frechet.value;
   if (frechet.few_samples) scores.warnings[name] = frechet.warning;
   return absl::OkStatus();
 }
 
-absl::Status AddDistances(const DistanceScores& names, const FeatureMatrix& generated, const FeatureMatrix& reference,
-                          const char* of, PictureScores& scores) {
+absl::Status AddDistances(const DistanceScores& names, const analysis::metrics::FeatureMatrix& generated,
+                          const analysis::metrics::FeatureMatrix& reference, const char* of, PictureScores& scores) {
   LOUPE_RETURN_IF_ERROR(AddFrechet(names.fid, generated, reference, of, scores));
   if (!HaveRows(generated, reference, of, 2, {names.kid}, scores)) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::ComputeKernelDistance(generated, reference));
+  LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::metrics::ComputeKernelDistance(generated, reference));
   scores.values[names.kid] = kernel.mean;
   scores.values[names.kid_sd] = kernel.sd;
   return absl::OkStatus();
 }
 
-absl::Status AddPrecisionRecall(const CoverageScores& names, const FeatureMatrix& generated,
-                                const FeatureMatrix& reference, PictureScores& scores) {
+absl::Status AddPrecisionRecall(const CoverageScores& names, const analysis::metrics::FeatureMatrix& generated,
+                                const analysis::metrics::FeatureMatrix& reference, PictureScores& scores) {
   if (!HaveRows(generated, reference, kTrainingSet, kNeighbours + 1, {names.precision, names.recall}, scores))
     return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const auto both, analysis::ComputePrecisionRecall(generated, reference, kNeighbours));
+  LOUPE_ASSIGN_OR_RETURN(const auto both, analysis::metrics::ComputePrecisionRecall(generated, reference, kNeighbours));
   scores.values[names.precision] = both.precision;
   scores.values[names.recall] = both.recall;
   return absl::OkStatus();
 }
 
-absl::Status AddPriorPreservation(const PriorScores& names, const FeatureMatrix& of_class_prompt,
-                                  const FeatureMatrix& subject, std::map<std::string, double>& scores) {
-  LOUPE_ASSIGN_OR_RETURN(scores[names.preservation], analysis::MeanPairwiseCosine(of_class_prompt, subject));
-  LOUPE_ASSIGN_OR_RETURN(const double within, analysis::MeanCosineWithin(of_class_prompt));
+absl::Status AddPriorPreservation(const PriorScores& names, const analysis::metrics::FeatureMatrix& of_class_prompt,
+                                  const analysis::metrics::FeatureMatrix& subject,
+                                  std::map<std::string, double>& scores) {
+  LOUPE_ASSIGN_OR_RETURN(scores[names.preservation], analysis::metrics::MeanPairwiseCosine(of_class_prompt, subject));
+  LOUPE_ASSIGN_OR_RETURN(const double within, analysis::metrics::MeanCosineWithin(of_class_prompt));
   scores[names.diversity] = 1 - within;
   return absl::OkStatus();
 }
@@ -121,10 +123,12 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
   const PictureFeatures &subject = references.subject, &own = references.own_pictures;
   LOUPE_RETURN_IF_ERROR(AddSimilarities(kClipSimilarity, generated.clip, subject.clip, own.clip, scores));
   LOUPE_ASSIGN_OR_RETURN(scores.values[Score("clip_t")],
-                         references.texts.rows > 1 ? analysis::MeanMatchedCosine(generated.clip, references.texts)
-                                                   : analysis::MeanPairwiseCosine(generated.clip, references.texts));
+                         references.texts.rows > 1
+                             ? analysis::metrics::MeanMatchedCosine(generated.clip, references.texts)
+                             : analysis::metrics::MeanPairwiseCosine(generated.clip, references.texts));
   LOUPE_RETURN_IF_ERROR(AddDistances(kClipDistance, generated.clip, subject.clip, kTrainingSet, scores));
-  LOUPE_ASSIGN_OR_RETURN(scores.values[Score("clip_cmmd")], analysis::ComputeCmmd(generated.clip, subject.clip));
+  LOUPE_ASSIGN_OR_RETURN(scores.values[Score("clip_cmmd")],
+                         analysis::metrics::ComputeCmmd(generated.clip, subject.clip));
   LOUPE_RETURN_IF_ERROR(AddPrecisionRecall(kClipCoverage, generated.clip, subject.clip, scores));
   if (references.class_set.rows > 0) {
     LOUPE_RETURN_IF_ERROR(AddDistances(kClipClassDistance, generated.clip, references.class_set, "class", scores));
@@ -155,4 +159,4 @@ absl::StatusOr<std::map<std::string, double>> ScorePriorPreservation(const Pictu
   return scores;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::score

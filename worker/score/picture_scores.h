@@ -7,21 +7,21 @@
 #include "absl/status/statusor.h"
 #include "analysis/metrics/feature_matrix.h"
 
-namespace loupe::worker {
+namespace loupe::worker::score {
 
 // Pictures as the scoring networks see them, one row each.
 struct PictureFeatures {
-  analysis::FeatureMatrix clip;
-  analysis::FeatureMatrix inception;  // pool3; no rows without score.inception
-  analysis::FeatureMatrix dino;       // the class token; no rows without score.dino
-  analysis::FeatureMatrix effnet;     // no rows without score.efficientnet
+  analysis::metrics::FeatureMatrix clip;
+  analysis::metrics::FeatureMatrix inception;  // pool3; no rows without score.inception
+  analysis::metrics::FeatureMatrix dino;       // the class token; no rows without score.dino
+  analysis::metrics::FeatureMatrix effnet;     // no rows without score.efficientnet
 };
 
 struct ScoreReferences {
-  PictureFeatures subject;            // the training pictures
-  analysis::FeatureMatrix class_set;  // DreamBooth: CLIP embeddings of the class pictures; may have no rows
+  PictureFeatures subject;                     // the training pictures
+  analysis::metrics::FeatureMatrix class_set;  // DreamBooth: CLIP embeddings of the class pictures; may have no rows
   // Text embeddings: one row for all generated pictures, or one for each (then cosines are of matching rows).
-  analysis::FeatureMatrix texts;
+  analysis::metrics::FeatureMatrix texts;
   // The training picture that belongs to each generated one (same caption); no rows: compare with all of `subject`.
   PictureFeatures own_pictures;
 };
@@ -65,4 +65,4 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
 absl::StatusOr<std::map<std::string, double>> ScorePriorPreservation(const PictureFeatures& of_class_prompt,
                                                                      const ScoreReferences& references);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::score

@@ -12,7 +12,7 @@
 #include "worker/runtime/user_error.h"
 #include "worker/tasks/finetune.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 namespace {
 
 std::string Spaced(std::string name) {
@@ -23,20 +23,20 @@ std::string Spaced(std::string name) {
 
 // Pictures and the name of each one's class.
 struct ClassFolder {
-  ImageFolder pictures;
+  data::ImageFolder pictures;
   std::vector<std::string> classes;  // beside pictures.names
 };
 
 ClassFolder ReadClasses(const std::string& folder, int side, bool one_class) {
-  auto captioned = ReadCaptionedFolder(folder, side);
+  auto captioned = data::ReadCaptionedFolder(folder, side);
   if (!captioned.ok() && one_class) {
-    if (auto plain = ReadImageFolder(folder, side); plain.ok()) {
+    if (auto plain = data::ReadImageFolder(folder, side); plain.ok()) {
       ClassFolder found{*std::move(plain), {}};
       found.classes.assign(found.pictures.names.size(), "");
       return found;
     }
   }
-  CaptionedFolder read = ValueOrThrow(std::move(captioned));
+  data::CaptionedFolder read = runtime::ValueOrThrow(std::move(captioned));
   ClassFolder found{std::move(read.pictures), std::move(read.captions)};
   // Of class folders the caption is a sentence about the folder's name.
   for (size_t i = 0; i < found.classes.size(); ++i) {
@@ -51,10 +51,11 @@ ClassFolder ReadClasses(const std::string& folder, int side, bool one_class) {
 
 class ClassConditionalTask : public CaptionedTask {
  public:
-  ClassConditionalTask(const Settings& settings, SharedInputs& inputs, const SampleProgress& progress) {
-    BaseModel& base = inputs.Base(settings);
-    if (base.kind == BaseKind::kUNet) {
-      throw UserError(
+  ClassConditionalTask(const settings::Settings& settings, SharedInputs& inputs,
+                       const sampling::SampleProgress& progress) {
+    base::BaseModel& base = inputs.Base(settings);
+    if (base.kind == io::BaseKind::kUNet) {
+      throw runtime::UserError(
           fmt::format("{}: its prompts are texts; task.kind classes is for a base of classes (DiT, "
                       "DiffuSSM): use finetune",
                       base.folder));
@@ -77,7 +78,7 @@ class ClassConditionalTask : public CaptionedTask {
       matched.ids.assign(names.size(), 0);
     } else {
       auto found = MatchClasses(base.classes, names);
-      if (!found.ok()) throw UserError(fmt::format("{}: {}", path, std::string(found.status().message())));
+      if (!found.ok()) throw runtime::UserError(fmt::format("{}: {}", path, std::string(found.status().message())));
       matched = *std::move(found);
     }
     if (matched.by_order) {
@@ -98,7 +99,7 @@ class ClassConditionalTask : public CaptionedTask {
     Load(settings, inputs, folder.pictures, std::move(captions), prompts, class_rows, progress);
   }
 
-  std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
+  std::unique_ptr<TaskRun> Begin(const settings::Settings& settings, const TrialSeeds& seeds,
                                  SharedInputs& inputs) const override;
 
   // Beside the training pictures: their class for the scorer's text tower.
@@ -110,7 +111,7 @@ class ClassConditionalTask : public CaptionedTask {
 
 class ClassConditionalRun : public CaptionedRun {
  public:
-  ClassConditionalRun(const ClassConditionalTask& task, const Settings& settings, const TrialSeeds& seeds,
+  ClassConditionalRun(const ClassConditionalTask& task, const settings::Settings& settings, const TrialSeeds& seeds,
                       SharedInputs& inputs)
       : CaptionedRun(task, seeds) {
     std::vector<std::string> words;
@@ -120,14 +121,14 @@ class ClassConditionalRun : public CaptionedRun {
   }
 };
 
-std::unique_ptr<TaskRun> ClassConditionalTask::Begin(const Settings& settings, const TrialSeeds& seeds,
+std::unique_ptr<TaskRun> ClassConditionalTask::Begin(const settings::Settings& settings, const TrialSeeds& seeds,
                                                      SharedInputs& inputs) const {
   return std::make_unique<ClassConditionalRun>(*this, settings, seeds, inputs);
 }
 
 }  // namespace
 
-absl::StatusOr<ClassesOfData> MatchClasses(const ClassNames& base, const std::vector<std::string>& names) {
+absl::StatusOr<ClassesOfData> MatchClasses(const io::ClassNames& base, const std::vector<std::string>& names) {
   ClassesOfData matched;
   std::string unknown;
   for (const std::string& name : names) {
@@ -156,9 +157,9 @@ absl::StatusOr<ClassesOfData> MatchClasses(const ClassNames& base, const std::ve
   return matched;
 }
 
-std::unique_ptr<const Task> MakeClassConditionalTask(const Settings& settings, uint64_t /*sweep_seed*/,
-                                                     SharedInputs& inputs, const SampleProgress& progress) {
+std::unique_ptr<const Task> MakeClassConditionalTask(const settings::Settings& settings, uint64_t /*sweep_seed*/,
+                                                     SharedInputs& inputs, const sampling::SampleProgress& progress) {
   return std::make_unique<ClassConditionalTask>(settings, inputs, progress);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

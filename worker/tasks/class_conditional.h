@@ -18,7 +18,7 @@
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 // The base's class for each of the data set's, in their order; `by_order` where the base knows none of the names.
 // INVALID_ARGUMENT: it knows some and not others, or the data set has more classes than the base.
@@ -26,12 +26,12 @@ struct ClassesOfData {
   std::vector<int64_t> ids;
   bool by_order = false;
 };
-absl::StatusOr<ClassesOfData> MatchClasses(const ClassNames& base, const std::vector<std::string>& names);
+absl::StatusOr<ClassesOfData> MatchClasses(const io::ClassNames& base, const std::vector<std::string>& names);
 
 // Pictures are sampled of the classes of pictures of the data set, in an order of the replicate's own: classes as often
 // as the data set has them. They are compared with all its pictures (FID among the scores where score.inception is
 // given), and each with the words "a photo of" its class.
-std::unique_ptr<const Task> MakeClassConditionalTask(const Settings& settings, uint64_t sweep_seed,
-                                                     SharedInputs& inputs, const SampleProgress& progress);
+std::unique_ptr<const Task> MakeClassConditionalTask(const settings::Settings& settings, uint64_t sweep_seed,
+                                                     SharedInputs& inputs, const sampling::SampleProgress& progress);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

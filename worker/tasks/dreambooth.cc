@@ -14,35 +14,35 @@
 #include "worker/tasks/epoch_order.h"
 #include "worker/tasks/tensor_conversion.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 namespace {
 
-class DreamBoothSource : public BatchSource {
+class DreamBoothSource : public train::BatchSource {
  public:
   DreamBoothSource(std::shared_ptr<const DreamBoothData> data, int64_t batch, const DreamBoothSeeds& seeds)
       : data_(std::move(data)),
         batch_(batch),
-        instance_order_(data_->instance.latents.size(0), RandomStream(seeds.instance_order)),
-        class_order_(HasPrior() ? data_->prior.latents.size(0) : 1, RandomStream(seeds.class_order)),
+        instance_order_(data_->instance.latents.size(0), runtime::RandomStream(seeds.instance_order)),
+        class_order_(HasPrior() ? data_->prior.latents.size(0) : 1, runtime::RandomStream(seeds.class_order)),
         flips_(seeds.flips) {}
 
   int64_t batch_size() const override { return HasPrior() ? 2 * batch_ : batch_; }
 
-  Batch Next() override {
+  train::Batch Next() override {
     // Drawn for both halves whether or not there is a prior: the subject's flips do not depend on it.
     const torch::Tensor flips = flips_.Uniform({2 * batch_}) < 0.5;
     const double per_row = 1.0 / static_cast<double>(batch_);
-    Batch instance = Pick(data_->instance, instance_order_.Next(batch_), flips.narrow(0, 0, batch_), per_row);
+    train::Batch instance = Pick(data_->instance, instance_order_.Next(batch_), flips.narrow(0, 0, batch_), per_row);
     if (!HasPrior()) return instance;
-    const Batch prior =
+    const train::Batch prior =
         Pick(data_->prior, class_order_.Next(batch_), flips.narrow(0, batch_, batch_), data_->prior_weight * per_row);
-    Batch both{torch::cat({instance.latents, prior.latents}), torch::cat({instance.context, prior.context}),
-               torch::cat({instance.weights, prior.weights}), std::move(instance.prompts)};
+    train::Batch both{torch::cat({instance.latents, prior.latents}), torch::cat({instance.context, prior.context}),
+                      torch::cat({instance.weights, prior.weights}), std::move(instance.prompts)};
     both.prompts.insert(both.prompts.end(), prior.prompts.begin(), prior.prompts.end());
     return both;
   }
 
-  TensorMap Save() const override {
+  train::TensorMap Save() const override {
     const EpochOrder::State instance = instance_order_.Save(), prior = class_order_.Save();
     return {{"instance_order.generator", instance.generator},
             {"instance_order.rest", instance.rest},
@@ -51,17 +51,19 @@ class DreamBoothSource : public BatchSource {
             {"flips.generator", flips_.State()}};
   }
 
-  void Restore(const TensorMap& state) override {
-    instance_order_.Restore({TakeState(state, "instance_order.generator"), TakeState(state, "instance_order.rest")});
-    class_order_.Restore({TakeState(state, "class_order.generator"), TakeState(state, "class_order.rest")});
-    flips_.SetState(TakeState(state, "flips.generator"));
+  void Restore(const train::TensorMap& state) override {
+    instance_order_.Restore(
+        {train::TakeState(state, "instance_order.generator"), train::TakeState(state, "instance_order.rest")});
+    class_order_.Restore(
+        {train::TakeState(state, "class_order.generator"), train::TakeState(state, "class_order.rest")});
+    flips_.SetState(train::TakeState(state, "flips.generator"));
   }
 
  private:
   bool HasPrior() const { return data_->prior.latents.defined(); }
 
-  static Batch Pick(const CaptionedLatents& from, const std::vector<int64_t>& indices, const torch::Tensor& flips,
-                    double weight) {
+  static train::Batch Pick(const CaptionedLatents& from, const std::vector<int64_t>& indices,
+                           const torch::Tensor& flips, double weight) {
     const auto device = from.latents.device();
     const auto rows = torch::tensor(indices, torch::kInt64).to(device);
     auto latents = from.latents.index_select(0, rows);
@@ -69,7 +71,7 @@ class DreamBoothSource : public BatchSource {
       latents = torch::where(flips.to(device).view({-1, 1, 1, 1}), from.mirrored.index_select(0, rows), latents);
     }
     const int64_t n = static_cast<int64_t>(indices.size());
-    return {latents, RowsOf(from.context, n),
+    return {latents, base::RowsOf(from.context, n),
             torch::full({n}, weight, torch::TensorOptions(torch::kFloat32).device(device)),
             std::vector<std::string>(indices.size(), from.caption)};
   }
@@ -78,7 +80,7 @@ class DreamBoothSource : public BatchSource {
   const int64_t batch_;
   EpochOrder instance_order_;
   EpochOrder class_order_;
-  RandomStream flips_;
+  runtime::RandomStream flips_;
 };
 
 // Of shape, type and bytes.
@@ -91,18 +93,20 @@ std::string DigestOf(const torch::Tensor& values) {
   return digest.FinishHex();
 }
 
-CaptionedLatents Encode(SharedInputs& inputs, const Settings& settings, const std::vector<Image>& pictures,
-                        const std::string& caption, const SampleProgress& progress) {
+CaptionedLatents Encode(SharedInputs& inputs, const settings::Settings& settings,
+                        const std::vector<io::Image>& pictures, const std::string& caption,
+                        const sampling::SampleProgress& progress) {
   const EncodedPictures encoded = inputs.Latents(settings, pictures, progress);
   return {encoded.latents, encoded.mirrored, inputs.Contexts(settings, {caption}), caption};
 }
 
 class DreamBoothTask : public Task {
  public:
-  DreamBoothTask(const Settings& settings, uint64_t sweep_seed, SharedInputs& inputs, const SampleProgress& progress) {
-    BaseModel& base = inputs.Base(settings);
-    const ImageFolder subject =
-        ValueOrThrow(ReadImageFolder(settings.Text("task.images"), static_cast<int>(base.image_size())));
+  DreamBoothTask(const settings::Settings& settings, uint64_t sweep_seed, SharedInputs& inputs,
+                 const sampling::SampleProgress& progress) {
+    base::BaseModel& base = inputs.Base(settings);
+    const data::ImageFolder subject =
+        runtime::ValueOrThrow(data::ReadImageFolder(settings.Text("task.images"), static_cast<int>(base.image_size())));
     const std::string &instance_prompt = settings.Text("task.instance_prompt"),
                       &class_prompt = settings.Text("task.class_prompt");
     data_sha256_ = subject.content_hash;
@@ -117,7 +121,7 @@ class DreamBoothTask : public Task {
     const int64_t count = settings.Integer("task.class_images");
     if (count > 0) {
       const uint64_t seed = TrialSeeds{sweep_seed}(Stream::kClassPictures);
-      const std::vector<Image> pictures = inputs.SampledPictures(settings, class_prompt, count, seed, progress);
+      const std::vector<io::Image> pictures = inputs.SampledPictures(settings, class_prompt, count, seed, progress);
       data->prior = Encode(inputs, settings, pictures, class_prompt, progress);
       references_.class_set = inputs.Embed(settings, pictures);
     }
@@ -128,33 +132,34 @@ class DreamBoothTask : public Task {
   std::vector<std::string> captions() const override {
     return std::vector<std::string>(static_cast<size_t>(latents().size(0)), data_->instance.caption);
   }
-  Condition contexts() const override { return RowsOf(data_->instance.context, latents().size(0)); }
+  base::Condition contexts() const override { return base::RowsOf(data_->instance.context, latents().size(0)); }
 
-  std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
+  std::unique_ptr<TaskRun> Begin(const settings::Settings& settings, const TrialSeeds& seeds,
                                  SharedInputs& inputs) const override;
 
   const std::shared_ptr<const DreamBoothData>& data() const { return data_; }
-  const ScoreReferences& references() const { return references_; }
+  const score::ScoreReferences& references() const { return references_; }
 
  private:
   std::shared_ptr<const DreamBoothData> data_;
-  ScoreReferences references_;
+  score::ScoreReferences references_;
 };
 
 class DreamBoothRun : public TaskRun {
  public:
-  DreamBoothRun(const DreamBoothTask& task, const Settings& settings, const TrialSeeds& seeds, SharedInputs& inputs)
+  DreamBoothRun(const DreamBoothTask& task, const settings::Settings& settings, const TrialSeeds& seeds,
+                SharedInputs& inputs)
       : data_(task.data()), settings_(settings), seeds_(seeds), inputs_(inputs) {
     prompts_ = {data_->instance.caption};
     references_ = task.references();
   }
 
-  std::unique_ptr<BatchSource> MakeSource(int64_t batch) const override {
+  std::unique_ptr<train::BatchSource> MakeSource(int64_t batch) const override {
     return MakeDreamBoothSource(data_, batch,
                                 {seeds_(Stream::kInstanceOrder), seeds_(Stream::kClassOrder), seeds_(Stream::kFlips)});
   }
 
-  void SeeBase(const SampleProgress& progress) override {
+  void SeeBase(const sampling::SampleProgress& progress) override {
     if (prior_samples() > 0) {
       base_features_ =
           inputs_.BaseFeatures(settings_, class_prompts(), prior_samples(), seeds_(Stream::kPriorLatents), progress);
@@ -179,9 +184,9 @@ class DreamBoothRun : public TaskRun {
   void Score(TunedModel& model) override {
     if (prior_samples() > 0) {
       const auto images = model.Sample(class_prompts(), Stream::kPriorLatents, prior_samples());
-      const PictureFeatures features = inputs_.Features(settings_, images);
-      model.AddScores(ValueOrThrow(ScorePriorPreservation(features, references_)),
-                      ValueOrThrow(ScorePriorPreservation(base_features_, references_)));
+      const score::PictureFeatures features = inputs_.Features(settings_, images);
+      model.AddScores(runtime::ValueOrThrow(score::ScorePriorPreservation(features, references_)),
+                      runtime::ValueOrThrow(score::ScorePriorPreservation(base_features_, references_)));
       model.HandOverFeatures("-prior", features);
       model.HandOverFeatures("-prior-base", base_features_);
     }
@@ -199,21 +204,21 @@ class DreamBoothRun : public TaskRun {
 
   // How the untuned base tells the prompts apart, and the pictures on which it does: the same for all trials of a
   // replicate.
-  void SeeBaseDifference(const SampleProgress& progress) {
-    BaseModel& base = inputs_.Base(settings_);
-    const auto make = [&]() -> TensorMap {
+  void SeeBaseDifference(const sampling::SampleProgress& progress) {
+    base::BaseModel& base = inputs_.Base(settings_);
+    const auto make = [&]() -> train::TensorMap {
       const torch::Tensor difference = Difference(base);
       const auto shown = data_->prior.latents.narrow(0, 0, difference.size(1));
       // The mean as it lies here: a copy from a file may lie otherwise, and be summed in another order.
       return {{"difference", difference},
               {"mean", difference.abs().mean().to(torch::kDouble).reshape({1})},
-              {"pictures", TensorFromImages(ImagesFromPictures(base.DecodeLatents(shown)))}};
+              {"pictures", TensorFromImages(base::ImagesFromPictures(base.DecodeLatents(shown)))}};
     };
     const std::string key = fmt::format(
         "noise-difference-v2\n{}\n{}\n{}\n{}\n{}", inputs_.BaseDigest(settings_),
         DigestOf(base.conditioner->Ids({settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt")})),
         DigestOf(data_->prior.latents), seeds_(Stream::kNoiseDifference), base.size_note);
-    TensorMap kept = inputs_.Kept("noise-difference", key, make, progress);
+    train::TensorMap kept = inputs_.Kept("noise-difference", key, make, progress);
     base_difference_ = kept.at("difference");
     base_difference_mean_ = kept.at("mean").item<double>();
     shown_ = ImagesFromTensor(kept.at("pictures"));
@@ -224,40 +229,41 @@ class DreamBoothRun : public TaskRun {
     model.AddScores({{"noise_difference", tuned.abs().mean().item<double>()}},
                     {{"noise_difference", base_difference_mean_}});
     model.HandOverPicture("noise-difference.png",
-                          DifferenceSheet(shown_, {tuned, base_difference_},
-                                          std::max(DifferenceScale(tuned), DifferenceScale(base_difference_))));
+                          sampling::DifferenceSheet(
+                              shown_, {tuned, base_difference_},
+                              std::max(sampling::DifferenceScale(tuned), sampling::DifferenceScale(base_difference_))));
   }
 
-  torch::Tensor Difference(BaseModel& base) const {
-    return PredictionDifference(base, data_->prior.latents, seeds_(Stream::kNoiseDifference),
-                                settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt"));
+  torch::Tensor Difference(base::BaseModel& base) const {
+    return sampling::PredictionDifference(base, data_->prior.latents, seeds_(Stream::kNoiseDifference),
+                                          settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt"));
   }
 
   const std::shared_ptr<const DreamBoothData> data_;
-  const Settings& settings_;
+  const settings::Settings& settings_;
   const TrialSeeds seeds_;
   SharedInputs& inputs_;
-  PictureFeatures base_features_;
+  score::PictureFeatures base_features_;
   torch::Tensor base_difference_;  // [3, m, C, h, w], CPU; undefined without class pictures
   double base_difference_mean_ = 0;
-  std::vector<Image> shown_;  // m
+  std::vector<io::Image> shown_;  // m
 };
 
-std::unique_ptr<TaskRun> DreamBoothTask::Begin(const Settings& settings, const TrialSeeds& seeds,
+std::unique_ptr<TaskRun> DreamBoothTask::Begin(const settings::Settings& settings, const TrialSeeds& seeds,
                                                SharedInputs& inputs) const {
   return std::make_unique<DreamBoothRun>(*this, settings, seeds, inputs);
 }
 
 }  // namespace
 
-std::unique_ptr<BatchSource> MakeDreamBoothSource(std::shared_ptr<const DreamBoothData> data, int64_t batch,
-                                                  const DreamBoothSeeds& seeds) {
+std::unique_ptr<train::BatchSource> MakeDreamBoothSource(std::shared_ptr<const DreamBoothData> data, int64_t batch,
+                                                         const DreamBoothSeeds& seeds) {
   return std::make_unique<DreamBoothSource>(std::move(data), batch, seeds);
 }
 
-std::unique_ptr<const Task> MakeDreamBoothTask(const Settings& settings, uint64_t sweep_seed, SharedInputs& inputs,
-                                               const SampleProgress& progress) {
+std::unique_ptr<const Task> MakeDreamBoothTask(const settings::Settings& settings, uint64_t sweep_seed,
+                                               SharedInputs& inputs, const sampling::SampleProgress& progress) {
   return std::make_unique<DreamBoothTask>(settings, sweep_seed, inputs, progress);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -14,13 +14,13 @@
 #include "worker/tasks/task.h"
 #include "worker/train/batch_source.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 // Pictures of one caption, encoded once.
 struct CaptionedLatents {
-  torch::Tensor latents;   // latents_scaled, [n, C, h, w]
-  torch::Tensor mirrored;  // of the pictures mirrored left to right; undefined when flips are off
-  Condition context;       // one row
+  torch::Tensor latents;    // latents_scaled, [n, C, h, w]
+  torch::Tensor mirrored;   // of the pictures mirrored left to right; undefined when flips are off
+  base::Condition context;  // one row
   std::string caption;
 };
 
@@ -37,14 +37,14 @@ struct DreamBoothSeeds {
 };
 
 // Batches of `batch` subject rows, then `batch` class rows. `data` is shared between trials.
-std::unique_ptr<BatchSource> MakeDreamBoothSource(std::shared_ptr<const DreamBoothData> data, int64_t batch,
-                                                  const DreamBoothSeeds& seeds);
+std::unique_ptr<train::BatchSource> MakeDreamBoothSource(std::shared_ptr<const DreamBoothData> data, int64_t batch,
+                                                         const DreamBoothSeeds& seeds);
 
 // Pictures are sampled from the instance prompt and compared with the subject's pictures. Its own scores: what the
 // tuned model still makes of the class (clip_pres, clip_div, dino_…), and how far it hears the identifier
 // (noise_difference). The class pictures' noise depends on the sweep's seed alone: all replicates and cells share them,
 // as they would share a folder.
-std::unique_ptr<const Task> MakeDreamBoothTask(const Settings& settings, uint64_t sweep_seed, SharedInputs& inputs,
-                                               const SampleProgress& progress);
+std::unique_ptr<const Task> MakeDreamBoothTask(const settings::Settings& settings, uint64_t sweep_seed,
+                                               SharedInputs& inputs, const sampling::SampleProgress& progress);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

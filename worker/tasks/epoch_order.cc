@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 std::vector<int64_t> EpochOrder::Next(int64_t count) {
   std::vector<int64_t> indices;
@@ -30,4 +30,4 @@ void EpochOrder::Restore(const State& state) {
   rest_.assign(std::make_reverse_iterator(first + rest.numel()), std::make_reverse_iterator(first));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -9,13 +9,13 @@
 
 #include "worker/runtime/random_stream.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 // Not thread-safe. Two with the same seed and size give the same order.
 class EpochOrder {
  public:
   // `size` ≥ 1.
-  EpochOrder(int64_t size, RandomStream stream) : size_(size), stream_(std::move(stream)) {}
+  EpochOrder(int64_t size, runtime::RandomStream stream) : size_(size), stream_(std::move(stream)) {}
 
   // The next `count` items' indices; a batch may run over the end of a pass.
   std::vector<int64_t> Next(int64_t count);
@@ -30,8 +30,8 @@ class EpochOrder {
 
  private:
   int64_t size_;
-  RandomStream stream_;
+  runtime::RandomStream stream_;
   std::vector<int64_t> rest_;  // next one last
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

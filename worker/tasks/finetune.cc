@@ -10,28 +10,28 @@
 #include "worker/runtime/user_error.h"
 #include "worker/tasks/epoch_order.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 namespace {
 
 // [n], shaped to choose between rows of `condition`.
-torch::Tensor LikeRows(const torch::Tensor& flags, const Condition& condition) {
+torch::Tensor LikeRows(const torch::Tensor& flags, const base::Condition& condition) {
   std::vector<int64_t> shape(static_cast<size_t>(condition.dim()), 1);
   shape[0] = flags.size(0);
   return flags.view(shape);
 }
 
-class CaptionedSource : public BatchSource {
+class CaptionedSource : public train::BatchSource {
  public:
   CaptionedSource(std::shared_ptr<const CaptionedPictures> data, int64_t batch, const CaptionedSeeds& seeds)
       : data_(std::move(data)),
         batch_(batch),
-        order_(data_->latents.size(0), RandomStream(seeds.order)),
+        order_(data_->latents.size(0), runtime::RandomStream(seeds.order)),
         flips_(seeds.flips),
         dropout_(seeds.dropout) {}
 
   int64_t batch_size() const override { return batch_; }
 
-  Batch Next() override {
+  train::Batch Next() override {
     const auto device = data_->latents.device();
     const std::vector<int64_t> chosen = order_.Next(batch_);
     const auto rows = torch::tensor(chosen, torch::kInt64).to(device);
@@ -54,7 +54,7 @@ class CaptionedSource : public BatchSource {
     return {latents, context, weights, std::move(prompts)};
   }
 
-  TensorMap Save() const override {
+  train::TensorMap Save() const override {
     const EpochOrder::State order = order_.Save();
     return {{"order.generator", order.generator},
             {"order.rest", order.rest},
@@ -62,22 +62,23 @@ class CaptionedSource : public BatchSource {
             {"dropout.generator", dropout_.State()}};
   }
 
-  void Restore(const TensorMap& state) override {
-    order_.Restore({TakeState(state, "order.generator"), TakeState(state, "order.rest")});
-    flips_.SetState(TakeState(state, "flips.generator"));
-    dropout_.SetState(TakeState(state, "dropout.generator"));
+  void Restore(const train::TensorMap& state) override {
+    order_.Restore({train::TakeState(state, "order.generator"), train::TakeState(state, "order.rest")});
+    flips_.SetState(train::TakeState(state, "flips.generator"));
+    dropout_.SetState(train::TakeState(state, "dropout.generator"));
   }
 
  private:
   const std::shared_ptr<const CaptionedPictures> data_;
   const int64_t batch_;
   EpochOrder order_;
-  RandomStream flips_;
-  RandomStream dropout_;
+  runtime::RandomStream flips_;
+  runtime::RandomStream dropout_;
 };
 
-analysis::FeatureMatrix Chosen(const analysis::FeatureMatrix& from, const std::vector<int64_t>& rows) {
-  analysis::FeatureMatrix taken{static_cast<int64_t>(rows.size()), from.cols, {}};
+analysis::metrics::FeatureMatrix Chosen(const analysis::metrics::FeatureMatrix& from,
+                                        const std::vector<int64_t>& rows) {
+  analysis::metrics::FeatureMatrix taken{static_cast<int64_t>(rows.size()), from.cols, {}};
   for (const int64_t row : rows) {
     const auto values = from.Row(row);
     taken.values.insert(taken.values.end(), values.begin(), values.end());
@@ -87,10 +88,10 @@ analysis::FeatureMatrix Chosen(const analysis::FeatureMatrix& from, const std::v
 
 class FinetuneTask : public CaptionedTask {
  public:
-  FinetuneTask(const Settings& settings, SharedInputs& inputs, const SampleProgress& progress) {
-    BaseModel& base = inputs.Base(settings);
-    const CaptionedFolder folder =
-        ValueOrThrow(ReadCaptionedFolder(settings.Text("task.images"), static_cast<int>(base.image_size())));
+  FinetuneTask(const settings::Settings& settings, SharedInputs& inputs, const sampling::SampleProgress& progress) {
+    base::BaseModel& base = inputs.Base(settings);
+    const data::CaptionedFolder folder = runtime::ValueOrThrow(
+        data::ReadCaptionedFolder(settings.Text("task.images"), static_cast<int>(base.image_size())));
     data_sha256_ = Sha256Hex(fmt::format("{}\n{}", folder.pictures.content_hash, fmt::join(folder.captions, "\n")));
     std::vector<std::string> different;
     std::vector<int64_t> caption_of;
@@ -105,13 +106,14 @@ class FinetuneTask : public CaptionedTask {
     Load(settings, inputs, folder.pictures, folder.captions, different, caption_of, progress);
   }
 
-  std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
+  std::unique_ptr<TaskRun> Begin(const settings::Settings& settings, const TrialSeeds& seeds,
                                  SharedInputs& inputs) const override;
 };
 
 class FinetuneRun : public CaptionedRun {
  public:
-  FinetuneRun(const FinetuneTask& task, const Settings& settings, const TrialSeeds& seeds, SharedInputs& inputs)
+  FinetuneRun(const FinetuneTask& task, const settings::Settings& settings, const TrialSeeds& seeds,
+              SharedInputs& inputs)
       : CaptionedRun(task, seeds) {
     const std::vector<int64_t> chosen = ChoosePrompts(settings);
     references_.subject = task.subject();
@@ -124,21 +126,21 @@ class FinetuneRun : public CaptionedRun {
   }
 };
 
-std::unique_ptr<TaskRun> FinetuneTask::Begin(const Settings& settings, const TrialSeeds& seeds,
+std::unique_ptr<TaskRun> FinetuneTask::Begin(const settings::Settings& settings, const TrialSeeds& seeds,
                                              SharedInputs& inputs) const {
   return std::make_unique<FinetuneRun>(*this, settings, seeds, inputs);
 }
 
 }  // namespace
 
-std::unique_ptr<BatchSource> MakeCaptionedSource(std::shared_ptr<const CaptionedPictures> data, int64_t batch,
-                                                 const CaptionedSeeds& seeds) {
+std::unique_ptr<train::BatchSource> MakeCaptionedSource(std::shared_ptr<const CaptionedPictures> data, int64_t batch,
+                                                        const CaptionedSeeds& seeds) {
   return std::make_unique<CaptionedSource>(std::move(data), batch, seeds);
 }
 
-void CaptionedTask::Load(const Settings& settings, SharedInputs& inputs, const ImageFolder& pictures,
+void CaptionedTask::Load(const settings::Settings& settings, SharedInputs& inputs, const data::ImageFolder& pictures,
                          std::vector<std::string> captions, const std::vector<std::string>& prompts,
-                         const std::vector<int64_t>& rows, const SampleProgress& progress) {
+                         const std::vector<int64_t>& rows, const sampling::SampleProgress& progress) {
   MakePicturesSheet(pictures.images);
   auto data = std::make_shared<CaptionedPictures>();
   const EncodedPictures encoded = inputs.Latents(settings, pictures.images, progress);
@@ -153,21 +155,22 @@ void CaptionedTask::Load(const Settings& settings, SharedInputs& inputs, const I
   data_ = std::move(data);
 }
 
-std::unique_ptr<BatchSource> CaptionedRun::MakeSource(int64_t batch) const {
+std::unique_ptr<train::BatchSource> CaptionedRun::MakeSource(int64_t batch) const {
   return MakeCaptionedSource(data_, batch,
                              {seeds_(Stream::kInstanceOrder), seeds_(Stream::kFlips), seeds_(Stream::kCaptionDropout)});
 }
 
-std::vector<int64_t> CaptionedRun::ChoosePrompts(const Settings& settings) {
-  EpochOrder order(static_cast<int64_t>(data_->captions.size()), RandomStream(seeds_(Stream::kSampleCaptions)));
+std::vector<int64_t> CaptionedRun::ChoosePrompts(const settings::Settings& settings) {
+  EpochOrder order(static_cast<int64_t>(data_->captions.size()),
+                   runtime::RandomStream(seeds_(Stream::kSampleCaptions)));
   std::vector<int64_t> chosen = order.Next(settings.Integer("budget.samples"));
   for (const int64_t index : chosen) prompts_.push_back(data_->captions[static_cast<size_t>(index)]);
   return chosen;
 }
 
-std::unique_ptr<const Task> MakeFinetuneTask(const Settings& settings, uint64_t /*sweep_seed*/, SharedInputs& inputs,
-                                             const SampleProgress& progress) {
+std::unique_ptr<const Task> MakeFinetuneTask(const settings::Settings& settings, uint64_t /*sweep_seed*/,
+                                             SharedInputs& inputs, const sampling::SampleProgress& progress) {
   return std::make_unique<FinetuneTask>(settings, inputs, progress);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -12,11 +12,11 @@
 #include "worker/sampling/picture_sampler.h"
 #include "worker/tasks/shared_inputs.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 struct Identified {
   // As given, but for the instance prompt, which has the word, and task.identifier, which is the word.
-  Settings settings;
+  settings::Settings settings;
   // Empty where the prompts have no {identifier}.
   std::string word;
   // What is unfortunate about the word, as sentences.
@@ -27,6 +27,7 @@ struct Identified {
 // prediction least: mean |ε̂(prompt with it) − ε̂(prompt without)| on noised grey. Kept in the cache. The same base and
 // prompt give the same word; where rounding leaves two as weak as each other, the rarer one. Throws UserError where
 // prompts and setting do not go together, and as SharedInputs.
-Identified PutInIdentifier(const Settings& settings, SharedInputs& inputs, const SampleProgress& progress);
+Identified PutInIdentifier(const settings::Settings& settings, SharedInputs& inputs,
+                           const sampling::SampleProgress& progress);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -12,7 +12,7 @@
 #include "worker/io/image.h"
 #include "worker/sampling/picture_sampler.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 // The first `count` of `drawn` pictures: noise is drawn for all of these.
 struct PictureOrder {
@@ -28,9 +28,9 @@ enum class PictureNetwork { kClip, kDino, kInception, kEfficientNet };
 class PictureHelp {
  public:
   virtual ~PictureHelp() = default;
-  virtual std::vector<Image> Sample(const PictureOrder& order, const SampleProgress& progress) = 0;
+  virtual std::vector<io::Image> Sample(const PictureOrder& order, const sampling::SampleProgress& progress) = 0;
   // float32 [n, features] on the CPU, a row for each picture. They are of one size, one at least.
-  virtual torch::Tensor Embed(PictureNetwork network, const std::vector<Image>& images) = 0;
+  virtual torch::Tensor Embed(PictureNetwork network, const std::vector<io::Image>& images) = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -14,7 +14,7 @@
 #include "worker/runtime/random_stream.h"
 #include "worker/tasks/tensor_conversion.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 namespace {
 
 // Of the untuned base's: so many are kept to be looked at.
@@ -31,9 +31,9 @@ constexpr char kInceptionArray[] = "inception";
 constexpr char kDinoArray[] = "dino";
 constexpr char kEffnetArray[] = "effnet";
 
-std::string HashOf(const std::vector<Image>& images) {
+std::string HashOf(const std::vector<io::Image>& images) {
   Sha256 digest;
-  for (const Image& image : images) {
+  for (const io::Image& image : images) {
     digest.Update(fmt::format("{} {}\n", image.width, image.height));
     digest.Update({reinterpret_cast<const char*>(image.rgb.data()), image.rgb.size()});
   }
@@ -50,8 +50,8 @@ std::string HashOf(const torch::Tensor& ids) {
 
 // Everything that the pixels of sampled pictures depend on, the machine's arithmetic aside. A change of the sampling
 // code must change the version. Prompts by their token ids: a tokenizer that reads them otherwise makes other pictures.
-std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<std::string>& prompts, int64_t count,
-                        uint64_t seed, const SampleOptions& options) {
+std::string SamplingKey(const base::LoadedModel<base::BaseModel>& base, const std::vector<std::string>& prompts,
+                        int64_t count, uint64_t seed, const sampling::SampleOptions& options) {
   std::string key = fmt::format("sampling-v2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", base.sha256,
                                 HashOf(base.model.conditioner->Ids(prompts)), count, seed,
                                 static_cast<int>(options.sampler), options.steps, options.guidance, options.batch);
@@ -64,21 +64,22 @@ std::string SamplingKey(const LoadedModel<BaseModel>& base, const std::vector<st
 
 // What rounding depends on: workers that round alike share entries, others do not. Two GPUs of one kind do.
 std::string Arithmetic(torch::Device device) {
-  return fmt::format("{} {} {} {}", TORCH_VERSION, DeviceKind(device), at::get_cpu_capability(), at::get_num_threads());
+  return fmt::format("{} {} {} {}", TORCH_VERSION, runtime::DeviceKind(device), at::get_cpu_capability(),
+                     at::get_num_threads());
 }
 
-torch::Tensor Taken(const TensorMap& entry, const char* name, torch::Device device) {
+torch::Tensor Taken(const train::TensorMap& entry, const char* name, torch::Device device) {
   return entry.at(name).to(device);
 }
 
-torch::Tensor EncodeInParts(BaseModel& base, const torch::Tensor& pictures) {
+torch::Tensor EncodeInParts(base::BaseModel& base, const torch::Tensor& pictures) {
   constexpr int64_t kPart = 8;  // bounds the VAE's memory
   std::vector<torch::Tensor> latents;
   for (const torch::Tensor& part : pictures.split(kPart)) latents.push_back(base.EncodePictures(part));
   return torch::cat(latents);
 }
 
-torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>& captions) {
+torch::Tensor EncodeTextInParts(base::BaseModel& base, const std::vector<std::string>& captions) {
   constexpr size_t kPart = 64;
   std::vector<torch::Tensor> contexts;
   for (size_t first = 0; first < captions.size(); first += kPart) {
@@ -91,9 +92,10 @@ torch::Tensor EncodeTextInParts(BaseModel& base, const std::vector<std::string>&
 
 }  // namespace
 
-SampleOptions SampleOptionsFrom(const Settings& settings) {
-  SampleOptions options;
-  options.sampler = settings.Text("sample.sampler") == "ddim" ? SamplerKind::kDdim : SamplerKind::kDpmSolverPlusPlus2M;
+sampling::SampleOptions SampleOptionsFrom(const settings::Settings& settings) {
+  sampling::SampleOptions options;
+  options.sampler = settings.Text("sample.sampler") == "ddim" ? sampling::SamplerKind::kDdim
+                                                              : sampling::SamplerKind::kDpmSolverPlusPlus2M;
   options.steps = settings.Integer("sample.steps");
   options.guidance = settings.Real("sample.guidance");
   options.batch = settings.Integer("sample.chunk");
@@ -102,18 +104,20 @@ SampleOptions SampleOptionsFrom(const Settings& settings) {
   return options;
 }
 
-SharedInputs::SharedInputs(ModelStore& models, TensorCache cache)
+SharedInputs::SharedInputs(base::ModelStore& models, TensorCache cache)
     : models_(models), cache_(std::move(cache)), arithmetic_(Arithmetic(models.device())) {}
 
-TensorMap SharedInputs::Kept(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
-                             const SampleProgress& progress) const {
+train::TensorMap SharedInputs::Kept(const std::string& kind, const std::string& key,
+                                    const std::function<train::TensorMap()>& make,
+                                    const sampling::SampleProgress& progress) const {
   const auto while_waiting = [&] {
     if (progress) progress(0, 0);
   };
   return cache_.GetOrMake(kind, fmt::format("{}\n{}", arithmetic_, key), make, while_waiting);
 }
 
-std::vector<std::string> SharedInputs::CutOffs(const Settings& settings, const std::vector<std::string>& prompts) {
+std::vector<std::string> SharedInputs::CutOffs(const settings::Settings& settings,
+                                               const std::vector<std::string>& prompts) {
   std::vector<std::string> notes;
   for (const std::string& prompt : prompts) {
     std::string cut = Base(settings).conditioner->DescribeCutOff(prompt);
@@ -122,32 +126,33 @@ std::vector<std::string> SharedInputs::CutOffs(const Settings& settings, const s
   return notes;
 }
 
-std::vector<Image> SharedInputs::SampledPictures(const Settings& settings, const std::string& prompt, int64_t count,
-                                                 uint64_t seed, const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings);
-  const SampleOptions options = SampleOptionsFrom(settings);
+std::vector<io::Image> SharedInputs::SampledPictures(const settings::Settings& settings, const std::string& prompt,
+                                                     int64_t count, uint64_t seed,
+                                                     const sampling::SampleProgress& progress) {
+  base::LoadedModel<base::BaseModel>& base = models_.Base(settings);
+  const sampling::SampleOptions options = SampleOptionsFrom(settings);
   const PictureOrder order{.prompts = {prompt}, .noise_seed = seed, .drawn = count, .count = count};
-  const auto make = [&]() -> TensorMap {
+  const auto make = [&]() -> train::TensorMap {
     return {{kPicturesArray, TensorFromImages(Sample(settings, order, progress))}};
   };
   const auto entry = Kept("class-pictures", SamplingKey(base, {prompt}, count, seed, options), make, progress);
   return ImagesFromTensor(entry.at(kPicturesArray));
 }
 
-Condition SharedInputs::Contexts(const Settings& settings, const std::vector<std::string>& captions) {
-  LoadedModel<BaseModel>& base = models_.Base(settings);
+base::Condition SharedInputs::Contexts(const settings::Settings& settings, const std::vector<std::string>& captions) {
+  base::LoadedModel<base::BaseModel>& base = models_.Base(settings);
   const std::string key = fmt::format("text-v2\n{}\n{}", base.sha256, HashOf(base.model.conditioner->Ids(captions)));
-  const auto make = [&]() -> TensorMap { return {{kContextsArray, EncodeTextInParts(base.model, captions)}}; };
+  const auto make = [&]() -> train::TensorMap { return {{kContextsArray, EncodeTextInParts(base.model, captions)}}; };
   return Taken(Kept("text", key, make, {}), kContextsArray, models_.device());
 }
 
-EncodedPictures SharedInputs::Latents(const Settings& settings, const std::vector<Image>& images,
-                                      const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings);
+EncodedPictures SharedInputs::Latents(const settings::Settings& settings, const std::vector<io::Image>& images,
+                                      const sampling::SampleProgress& progress) {
+  base::LoadedModel<base::BaseModel>& base = models_.Base(settings);
   const bool flip = settings.Boolean("task.flip");
   const auto make = [&] {
     const torch::Tensor pictures = PicturesFromImages(images);
-    TensorMap arrays = {{kLatentsArray, EncodeInParts(base.model, pictures)}};
+    train::TensorMap arrays = {{kLatentsArray, EncodeInParts(base.model, pictures)}};
     if (flip) arrays[kMirroredArray] = EncodeInParts(base.model, pictures.flip({3}));
     return arrays;
   };
@@ -159,42 +164,42 @@ EncodedPictures SharedInputs::Latents(const Settings& settings, const std::vecto
   return encoded;
 }
 
-LoadedModel<InceptionScorer>* SharedInputs::InceptionOf(const Settings& settings) {
+base::LoadedModel<models::InceptionScorer>* SharedInputs::InceptionOf(const settings::Settings& settings) {
   if (!settings.Has("score.inception")) return nullptr;
   const bool clean = settings.Text("score.inception_resize") == "clean-fid";
   return &models_.InceptionNetwork(settings.Text("score.inception"),
-                                   clean ? InceptionResize::kCleanFid : InceptionResize::kPytorchFid);
+                                   clean ? models::InceptionResize::kCleanFid : models::InceptionResize::kPytorchFid);
 }
 
-LoadedModel<DinoScorer>* SharedInputs::DinoOf(const Settings& settings) {
+base::LoadedModel<models::DinoScorer>* SharedInputs::DinoOf(const settings::Settings& settings) {
   return settings.Has("score.dino") ? &models_.Dino(settings.Text("score.dino")) : nullptr;
 }
 
-LoadedModel<EfficientNetScorer>* SharedInputs::EfficientNetOf(const Settings& settings) {
+base::LoadedModel<models::EfficientNetScorer>* SharedInputs::EfficientNetOf(const settings::Settings& settings) {
   return settings.Has("score.efficientnet") ? &models_.EfficientNetwork(settings.Text("score.efficientnet")) : nullptr;
 }
 
-PictureFeatures SharedInputs::CachedFeatures(const Settings& settings, const std::string& kind,
-                                             const std::string& pictures_key,
-                                             const std::function<std::vector<Image>()>& pictures,
-                                             const SampleProgress& progress) {
+score::PictureFeatures SharedInputs::CachedFeatures(const settings::Settings& settings, const std::string& kind,
+                                                    const std::string& pictures_key,
+                                                    const std::function<std::vector<io::Image>()>& pictures,
+                                                    const sampling::SampleProgress& progress) {
   std::string key = fmt::format("features-v2\n{}\n{}", pictures_key, models_.Scorer(settings.Text("scorer")).sha256);
-  const LoadedModel<InceptionScorer>* inception = InceptionOf(settings);
+  const base::LoadedModel<models::InceptionScorer>* inception = InceptionOf(settings);
   if (inception != nullptr) key += fmt::format("\n{}\n{}", inception->sha256, settings.Text("score.inception_resize"));
-  const LoadedModel<DinoScorer>* dino = DinoOf(settings);
+  const base::LoadedModel<models::DinoScorer>* dino = DinoOf(settings);
   if (dino != nullptr) key += fmt::format("\ndino {}", dino->sha256);
-  const LoadedModel<EfficientNetScorer>* effnet = EfficientNetOf(settings);
+  const base::LoadedModel<models::EfficientNetScorer>* effnet = EfficientNetOf(settings);
   if (effnet != nullptr) key += fmt::format("\neffnet {}", effnet->sha256);
   const auto make = [&] {
-    const PictureFeatures features = Features(settings, pictures());
-    TensorMap arrays = {{kEmbeddingsArray, TensorFromFeatures(features.clip)}};
+    const score::PictureFeatures features = Features(settings, pictures());
+    train::TensorMap arrays = {{kEmbeddingsArray, TensorFromFeatures(features.clip)}};
     if (inception != nullptr) arrays[kInceptionArray] = TensorFromFeatures(features.inception);
     if (dino != nullptr) arrays[kDinoArray] = TensorFromFeatures(features.dino);
     if (effnet != nullptr) arrays[kEffnetArray] = TensorFromFeatures(features.effnet);
     return arrays;
   };
-  const TensorMap entry = Kept(kind, key, make, progress);
-  PictureFeatures features;
+  const train::TensorMap entry = Kept(kind, key, make, progress);
+  score::PictureFeatures features;
   features.clip = FeaturesFromTensor(entry.at(kEmbeddingsArray));
   if (inception != nullptr) features.inception = FeaturesFromTensor(entry.at(kInceptionArray));
   if (dino != nullptr) features.dino = FeaturesFromTensor(entry.at(kDinoArray));
@@ -202,18 +207,19 @@ PictureFeatures SharedInputs::CachedFeatures(const Settings& settings, const std
   return features;
 }
 
-PictureFeatures SharedInputs::DataFeatures(const Settings& settings, const ImageFolder& folder,
-                                           const SampleProgress& progress) {
+score::PictureFeatures SharedInputs::DataFeatures(const settings::Settings& settings, const data::ImageFolder& folder,
+                                                  const sampling::SampleProgress& progress) {
   const auto pictures = [&] { return folder.images; };
   return CachedFeatures(settings, "data-embeddings", HashOf(folder.images), pictures, progress);
 }
 
-std::vector<Image> SharedInputs::BasePictures(const Settings& settings, const std::vector<std::string>& prompts,
-                                              int64_t count, uint64_t noise_seed, const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings);
-  const SampleOptions options = SampleOptionsFrom(settings);
+std::vector<io::Image> SharedInputs::BasePictures(const settings::Settings& settings,
+                                                  const std::vector<std::string>& prompts, int64_t count,
+                                                  uint64_t noise_seed, const sampling::SampleProgress& progress) {
+  base::LoadedModel<base::BaseModel>& base = models_.Base(settings);
+  const sampling::SampleOptions options = SampleOptionsFrom(settings);
   const int64_t kept = std::min(count, kMostBasePictures);
-  const auto make = [&]() -> TensorMap {
+  const auto make = [&]() -> train::TensorMap {
     // The noise of the first of `count` is not that of so many drawn alone.
     const PictureOrder order{.prompts = {prompts.begin(), prompts.size() == 1 ? prompts.end() : prompts.begin() + kept},
                              .noise_seed = noise_seed,
@@ -226,10 +232,11 @@ std::vector<Image> SharedInputs::BasePictures(const Settings& settings, const st
   return ImagesFromTensor(Kept("base-pictures", key, make, progress).at(kPicturesArray));
 }
 
-PictureFeatures SharedInputs::BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts,
-                                           int64_t count, uint64_t noise_seed, const SampleProgress& progress) {
-  LoadedModel<BaseModel>& base = models_.Base(settings);
-  const SampleOptions options = SampleOptionsFrom(settings);
+score::PictureFeatures SharedInputs::BaseFeatures(const settings::Settings& settings,
+                                                  const std::vector<std::string>& prompts, int64_t count,
+                                                  uint64_t noise_seed, const sampling::SampleProgress& progress) {
+  base::LoadedModel<base::BaseModel>& base = models_.Base(settings);
+  const sampling::SampleOptions options = SampleOptionsFrom(settings);
   const auto pictures = [&] {
     // Sampled once, for the features and for the eye.
     if (count <= kMostBasePictures) return BasePictures(settings, prompts, count, noise_seed, progress);
@@ -239,23 +246,25 @@ PictureFeatures SharedInputs::BaseFeatures(const Settings& settings, const std::
   return CachedFeatures(settings, "base-embeddings", key, pictures, progress);
 }
 
-std::vector<Image> SharedInputs::Sample(const Settings& settings, const PictureOrder& order,
-                                        const SampleProgress& progress) {
+std::vector<io::Image> SharedInputs::Sample(const settings::Settings& settings, const PictureOrder& order,
+                                            const sampling::SampleProgress& progress) {
   return help_ != nullptr ? help_->Sample(order, progress) : SampleHere(settings, order, 0, order.count, progress);
 }
 
-std::vector<Image> SharedInputs::SampleHere(const Settings& settings, const PictureOrder& order, int64_t first,
-                                            int64_t count, const SampleProgress& progress) {
-  BaseModel& base = Base(settings);
+std::vector<io::Image> SharedInputs::SampleHere(const settings::Settings& settings, const PictureOrder& order,
+                                                int64_t first, int64_t count,
+                                                const sampling::SampleProgress& progress) {
+  base::BaseModel& base = Base(settings);
   const torch::Tensor noise =
-      RandomStream(order.noise_seed).Normal(NoiseShape(base, order.drawn)).narrow(0, first, count);
+      runtime::RandomStream(order.noise_seed).Normal(sampling::NoiseShape(base, order.drawn)).narrow(0, first, count);
   std::vector<std::string> prompts = order.prompts;
   if (prompts.size() > 1) prompts = {order.prompts.begin() + first, order.prompts.begin() + first + count};
-  return SamplePictures(base, prompts, noise, SampleOptionsFrom(settings), progress);
+  return sampling::SamplePictures(base, prompts, noise, SampleOptionsFrom(settings), progress);
 }
 
-PictureFeatures SharedInputs::Features(const Settings& settings, const std::vector<Image>& images) {
-  PictureFeatures features;
+score::PictureFeatures SharedInputs::Features(const settings::Settings& settings,
+                                              const std::vector<io::Image>& images) {
+  score::PictureFeatures features;
   features.clip = Embed(settings, images);
   if (settings.Has("score.dino")) features.dino = EmbedBy(settings, PictureNetwork::kDino, images);
   if (settings.Has("score.efficientnet")) features.effnet = EmbedBy(settings, PictureNetwork::kEfficientNet, images);
@@ -263,12 +272,13 @@ PictureFeatures SharedInputs::Features(const Settings& settings, const std::vect
   return features;
 }
 
-analysis::FeatureMatrix SharedInputs::Embed(const Settings& settings, const std::vector<Image>& images) {
+analysis::metrics::FeatureMatrix SharedInputs::Embed(const settings::Settings& settings,
+                                                     const std::vector<io::Image>& images) {
   return EmbedBy(settings, PictureNetwork::kClip, images);
 }
 
-analysis::FeatureMatrix SharedInputs::EmbedBy(const Settings& settings, PictureNetwork network,
-                                              const std::vector<Image>& images) {
+analysis::metrics::FeatureMatrix SharedInputs::EmbedBy(const settings::Settings& settings, PictureNetwork network,
+                                                       const std::vector<io::Image>& images) {
   return FeaturesFromTensor(help_ != nullptr ? help_->Embed(network, images) : EmbedHere(settings, network, images));
 }
 
@@ -277,17 +287,17 @@ int64_t SharedInputs::PartOf(PictureNetwork network) {
     case PictureNetwork::kClip:
       return kClipPart;
     case PictureNetwork::kDino:
-      return DinoScorer::kPart;
+      return models::DinoScorer::kPart;
     case PictureNetwork::kInception:
-      return InceptionScorer::kPart;
+      return models::InceptionScorer::kPart;
     case PictureNetwork::kEfficientNet:
-      return EfficientNetScorer::kPart;
+      return models::EfficientNetScorer::kPart;
   }
   return 1;
 }
 
-torch::Tensor SharedInputs::EmbedHere(const Settings& settings, PictureNetwork network,
-                                      const std::vector<Image>& images) {
+torch::Tensor SharedInputs::EmbedHere(const settings::Settings& settings, PictureNetwork network,
+                                      const std::vector<io::Image>& images) {
   switch (network) {
     case PictureNetwork::kDino:
       return DinoOf(settings)->model.EmbedImages(images);
@@ -298,7 +308,7 @@ torch::Tensor SharedInputs::EmbedHere(const Settings& settings, PictureNetwork n
     case PictureNetwork::kClip:
       break;
   }
-  ClipScorer& scorer = models_.Scorer(settings.Text("scorer")).model;
+  base::ClipScorer& scorer = models_.Scorer(settings.Text("scorer")).model;
   std::vector<torch::Tensor> parts;
   for (auto first = images.begin(); first != images.end();) {
     const auto end = first + std::min<std::ptrdiff_t>(kClipPart, images.end() - first);
@@ -308,8 +318,9 @@ torch::Tensor SharedInputs::EmbedHere(const Settings& settings, PictureNetwork n
   return torch::cat(parts);
 }
 
-analysis::FeatureMatrix SharedInputs::EmbedTexts(const Settings& settings, const std::vector<std::string>& texts) {
+analysis::metrics::FeatureMatrix SharedInputs::EmbedTexts(const settings::Settings& settings,
+                                                          const std::vector<std::string>& texts) {
   return FeaturesFromTensor(models_.Scorer(settings.Text("scorer")).model.EmbedTexts(texts));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

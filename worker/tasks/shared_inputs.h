@@ -17,10 +17,10 @@
 #include "worker/tasks/picture_work.h"
 #include "worker/tasks/tensor_cache.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 // The settings of sampling, as the trial's settings have them.
-SampleOptions SampleOptionsFrom(const Settings& settings);
+sampling::SampleOptions SampleOptionsFrom(const settings::Settings& settings);
 
 // Pictures, encoded once.
 struct EncodedPictures {
@@ -32,70 +32,78 @@ struct EncodedPictures {
 class SharedInputs {
  public:
   // Threads of the CPU's tensor code are set before: cached results depend on their number.
-  SharedInputs(ModelStore& models, TensorCache cache);
+  SharedInputs(base::ModelStore& models, TensorCache cache);
 
-  BaseModel& Base(const Settings& settings) { return models_.Base(settings).model; }
+  base::BaseModel& Base(const settings::Settings& settings) { return models_.Base(settings).model; }
   // What identifies it in keys.
-  const std::string& BaseDigest(const Settings& settings) { return models_.Base(settings).sha256; }
+  const std::string& BaseDigest(const settings::Settings& settings) { return models_.Base(settings).sha256; }
   // Null when the settings name none.
-  LoadedModel<InceptionScorer>* InceptionOf(const Settings& settings);
-  LoadedModel<DinoScorer>* DinoOf(const Settings& settings);
-  LoadedModel<EfficientNetScorer>* EfficientNetOf(const Settings& settings);
+  base::LoadedModel<models::InceptionScorer>* InceptionOf(const settings::Settings& settings);
+  base::LoadedModel<models::DinoScorer>* DinoOf(const settings::Settings& settings);
+  base::LoadedModel<models::EfficientNetScorer>* EfficientNetOf(const settings::Settings& settings);
 
   // Those of the prompts that the base's conditioner does not see whole, as sentences.
-  std::vector<std::string> CutOffs(const Settings& settings, const std::vector<std::string>& prompts);
+  std::vector<std::string> CutOffs(const settings::Settings& settings, const std::vector<std::string>& prompts);
 
   // These are kept in the cache. `progress` hears of sampling, and of waiting for another worker that makes what is
   // needed; it may throw to end either. The base must have no method attached.
   //
   // Pictures that the base makes of the prompt from this noise.
-  std::vector<Image> SampledPictures(const Settings& settings, const std::string& prompt, int64_t count, uint64_t seed,
-                                     const SampleProgress& progress);
+  std::vector<io::Image> SampledPictures(const settings::Settings& settings, const std::string& prompt, int64_t count,
+                                         uint64_t seed, const sampling::SampleProgress& progress);
   // One row per caption, on the base's device.
-  Condition Contexts(const Settings& settings, const std::vector<std::string>& captions);
+  base::Condition Contexts(const settings::Settings& settings, const std::vector<std::string>& captions);
   // Mirrored too where task.flip says so. The pixels are the pictures' identity: how a file is decoded may change.
-  EncodedPictures Latents(const Settings& settings, const std::vector<Image>& images, const SampleProgress& progress);
-  PictureFeatures DataFeatures(const Settings& settings, const ImageFolder& folder, const SampleProgress& progress);
+  EncodedPictures Latents(const settings::Settings& settings, const std::vector<io::Image>& images,
+                          const sampling::SampleProgress& progress);
+  score::PictureFeatures DataFeatures(const settings::Settings& settings, const data::ImageFolder& folder,
+                                      const sampling::SampleProgress& progress);
   // Pictures that the base makes of the prompts (one, or one per picture) from this noise: the first of `count`, as
   // many as a sheet to look at has.
-  std::vector<Image> BasePictures(const Settings& settings, const std::vector<std::string>& prompts, int64_t count,
-                                  uint64_t noise_seed, const SampleProgress& progress);
+  std::vector<io::Image> BasePictures(const settings::Settings& settings, const std::vector<std::string>& prompts,
+                                      int64_t count, uint64_t noise_seed, const sampling::SampleProgress& progress);
   // Features of all `count` of them.
-  PictureFeatures BaseFeatures(const Settings& settings, const std::vector<std::string>& prompts, int64_t count,
-                               uint64_t noise_seed, const SampleProgress& progress);
+  score::PictureFeatures BaseFeatures(const settings::Settings& settings, const std::vector<std::string>& prompts,
+                                      int64_t count, uint64_t noise_seed, const sampling::SampleProgress& progress);
 
   // As the base makes them with whatever is attached to it; kept nowhere.
-  std::vector<Image> Sample(const Settings& settings, const PictureOrder& order, const SampleProgress& progress);
+  std::vector<io::Image> Sample(const settings::Settings& settings, const PictureOrder& order,
+                                const sampling::SampleProgress& progress);
   // By every network that the settings name.
-  PictureFeatures Features(const Settings& settings, const std::vector<Image>& images);
+  score::PictureFeatures Features(const settings::Settings& settings, const std::vector<io::Image>& images);
   // Embeds with the settings' scorer: one row per picture or text.
-  analysis::FeatureMatrix Embed(const Settings& settings, const std::vector<Image>& images);
-  analysis::FeatureMatrix EmbedTexts(const Settings& settings, const std::vector<std::string>& texts);
+  analysis::metrics::FeatureMatrix Embed(const settings::Settings& settings, const std::vector<io::Image>& images);
+  analysis::metrics::FeatureMatrix EmbedTexts(const settings::Settings& settings,
+                                              const std::vector<std::string>& texts);
 
   // While it is set, sampling and embedding are its. It must outlive that; null: this process alone.
   void SetHelp(PictureHelp* help) { help_ = help; }
   // Pictures first … first + count − 1 of the order, by this process alone. `first` is a multiple of sample.chunk.
-  std::vector<Image> SampleHere(const Settings& settings, const PictureOrder& order, int64_t first, int64_t count,
-                                const SampleProgress& progress);
+  std::vector<io::Image> SampleHere(const settings::Settings& settings, const PictureOrder& order, int64_t first,
+                                    int64_t count, const sampling::SampleProgress& progress);
   // By this process alone, in parts of PartOf pictures. Throws NotFinite.
-  torch::Tensor EmbedHere(const Settings& settings, PictureNetwork network, const std::vector<Image>& images);
+  torch::Tensor EmbedHere(const settings::Settings& settings, PictureNetwork network,
+                          const std::vector<io::Image>& images);
   static int64_t PartOf(PictureNetwork network);
 
   // What is kept of all this, and of what a task makes itself, for this machine's arithmetic. Keys hold a version: what
   // changes their results must change it.
-  TensorMap Kept(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
-                 const SampleProgress& progress) const;
+  train::TensorMap Kept(const std::string& kind, const std::string& key, const std::function<train::TensorMap()>& make,
+                        const sampling::SampleProgress& progress) const;
 
  private:
-  analysis::FeatureMatrix EmbedBy(const Settings& settings, PictureNetwork network, const std::vector<Image>& images);
+  analysis::metrics::FeatureMatrix EmbedBy(const settings::Settings& settings, PictureNetwork network,
+                                           const std::vector<io::Image>& images);
   // `pictures` is called when the entry is not there; `pictures_key` says what it gives.
-  PictureFeatures CachedFeatures(const Settings& settings, const std::string& kind, const std::string& pictures_key,
-                                 const std::function<std::vector<Image>()>& pictures, const SampleProgress& progress);
+  score::PictureFeatures CachedFeatures(const settings::Settings& settings, const std::string& kind,
+                                        const std::string& pictures_key,
+                                        const std::function<std::vector<io::Image>()>& pictures,
+                                        const sampling::SampleProgress& progress);
 
-  ModelStore& models_;
+  base::ModelStore& models_;
   const TensorCache cache_;
   const std::string arithmetic_;
   PictureHelp* help_ = nullptr;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -22,7 +22,7 @@
 #include "worker/score/picture_scores.h"
 #include "worker/train/batch_source.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 class SharedInputs;
 
@@ -32,15 +32,15 @@ class TunedModel {
   virtual ~TunedModel() = default;
 
   // Pictures of the prompts (one, or one per picture) from the stream's noise, by the tuned model.
-  virtual std::vector<Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) = 0;
+  virtual std::vector<io::Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) = 0;
   // The base with the method attached.
-  virtual BaseModel& base() = 0;
+  virtual base::BaseModel& base() = 0;
 
   // What the task has found: scores of the tuned model and, by the same names, of the untuned one.
   virtual void AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) = 0;
   // Files beside the result: "embeddings-prior.npy" (and dino-, inception-) for `of` "-prior"; a PNG.
-  virtual void HandOverFeatures(const std::string& of, const PictureFeatures& features) = 0;
-  virtual void HandOverPicture(const std::string& name, const Image& picture) = 0;
+  virtual void HandOverFeatures(const std::string& of, const score::PictureFeatures& features) = 0;
+  virtual void HandOverPicture(const std::string& name, const io::Image& picture) = 0;
 };
 
 // Which scores of a task's own there will be.
@@ -57,19 +57,19 @@ class TaskRun {
 
   // What the scored pictures are sampled from: one prompt, or one per picture; and what they are compared with.
   const std::vector<std::string>& prompts() const { return prompts_; }
-  const ScoreReferences& references() const { return references_; }
+  const score::ScoreReferences& references() const { return references_; }
 
   // One stream of batches; two are alike.
-  virtual std::unique_ptr<BatchSource> MakeSource(int64_t batch) const = 0;
+  virtual std::unique_ptr<train::BatchSource> MakeSource(int64_t batch) const = 0;
 
   // Before the method is attached: what its own scores need of the untuned base.
-  virtual void SeeBase(const SampleProgress& /*progress*/) {}
+  virtual void SeeBase(const sampling::SampleProgress& /*progress*/) {}
   virtual OwnScores Announce() const { return {}; }
   virtual void Score(TunedModel& /*model*/) {}
 
  protected:
   std::vector<std::string> prompts_;
-  ScoreReferences references_;
+  score::ScoreReferences references_;
 };
 
 // What a task's trials share: read once, kept by Tasks (task_registry.h). Immutable.
@@ -80,7 +80,7 @@ class Task {
   // Of the training pictures and captions.
   const std::string& data_sha256() const { return data_sha256_; }
   // The first of the training pictures side by side, to look at beside what was generated.
-  const Image& pictures_sheet() const { return pictures_sheet_; }
+  const io::Image& pictures_sheet() const { return pictures_sheet_; }
   // What the user is told of them: files left out or read with a warning; captions that the conditioner cuts off.
   const std::vector<std::string>& picture_notes() const { return picture_notes_; }
   const std::vector<std::string>& prompt_notes() const { return prompt_notes_; }
@@ -88,23 +88,23 @@ class Task {
   // The task's own pictures, for losses on fixed rows: latents_scaled [n, C, h, w], and a caption and a condition each.
   virtual const torch::Tensor& latents() const = 0;
   virtual std::vector<std::string> captions() const = 0;
-  virtual Condition contexts() const = 0;
+  virtual base::Condition contexts() const = 0;
 
   // The task, `settings` and `inputs` must outlive the run.
-  virtual std::unique_ptr<TaskRun> Begin(const Settings& settings, const TrialSeeds& seeds,
+  virtual std::unique_ptr<TaskRun> Begin(const settings::Settings& settings, const TrialSeeds& seeds,
                                          SharedInputs& inputs) const = 0;
 
  protected:
   // Of the folder's pictures, which are all of one size.
-  void MakePicturesSheet(const std::vector<Image>& pictures) {
+  void MakePicturesSheet(const std::vector<io::Image>& pictures) {
     constexpr std::ptrdiff_t kMost = 16;
     const auto shown = std::min(kMost, static_cast<std::ptrdiff_t>(pictures.size()));
-    pictures_sheet_ = MakeSheet({pictures.begin(), pictures.begin() + shown});
+    pictures_sheet_ = sampling::MakeSheet({pictures.begin(), pictures.begin() + shown});
   }
 
   std::string data_sha256_;
-  Image pictures_sheet_;
+  io::Image pictures_sheet_;
   std::vector<std::string> picture_notes_, prompt_notes_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -9,11 +9,11 @@
 #include "worker/tasks/dreambooth.h"
 #include "worker/tasks/finetune.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 namespace {
 
-using MakeTask = std::unique_ptr<const Task> (*)(const Settings&, uint64_t sweep_seed, SharedInputs&,
-                                                 const SampleProgress&);
+using MakeTask = std::unique_ptr<const Task> (*)(const settings::Settings&, uint64_t sweep_seed, SharedInputs&,
+                                                 const sampling::SampleProgress&);
 
 // One line per task.
 const std::map<std::string, MakeTask>& TaskMakers() {
@@ -33,9 +33,10 @@ std::vector<std::string> TaskNames() {
   return names;
 }
 
-const Task& Tasks::Of(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress) {
+const Task& Tasks::Of(const settings::Settings& settings, uint64_t sweep_seed,
+                      const sampling::SampleProgress& progress) {
   // By the settings that a task depends on, and by what the folder looks like from outside.
-  std::string key = fmt::format("{}\n{}\n", sweep_seed, FileStamp(settings.Text("task.images")));
+  std::string key = fmt::format("{}\n{}\n", sweep_seed, base::FileStamp(settings.Text("task.images")));
   for (const auto& [name, value] : settings.values()) {
     if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.") ||
         name.starts_with("score.inception") || name == "score.dino" || name == "score.efficientnet") {
@@ -46,10 +47,11 @@ const Task& Tasks::Of(const Settings& settings, uint64_t sweep_seed, const Sampl
   if (task == nullptr) {
     const std::string& kind = settings.Text("task.kind");
     const auto maker = TaskMakers().find(kind);
-    if (maker == TaskMakers().end()) throw UserError(fmt::format("task.kind '{}' is not known to this worker", kind));
+    if (maker == TaskMakers().end())
+      throw runtime::UserError(fmt::format("task.kind '{}' is not known to this worker", kind));
     task = maker->second(settings, sweep_seed, inputs_, progress);
   }
   return *task;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -10,7 +10,7 @@
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 // What this program can be asked for.
 std::vector<std::string> TaskNames();
@@ -23,7 +23,7 @@ class Tasks {
   // What the settings' trials share. Made at the first call: reads the pictures, samples and encodes what is not in the
   // cache. `progress` hears of that, and of waiting for another worker that makes what is needed; it may throw to end
   // either. Throws UserError for what the user can mend. The reference stays valid until Forget.
-  const Task& Of(const Settings& settings, uint64_t sweep_seed, const SampleProgress& progress);
+  const Task& Of(const settings::Settings& settings, uint64_t sweep_seed, const sampling::SampleProgress& progress);
 
   // After ModelStore's ForgetChanged or ForgetAll: what was computed from the models that are gone.
   void Forget() { tasks_.clear(); }
@@ -33,4 +33,4 @@ class Tasks {
   std::map<std::string, std::unique_ptr<const Task>> tasks_;  // by key
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

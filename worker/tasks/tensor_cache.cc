@@ -20,7 +20,7 @@
 #include "worker/runtime/finite.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 namespace {
 
 namespace fs = std::filesystem;
@@ -32,7 +32,7 @@ class LockFile {
  public:
   explicit LockFile(const std::string& path) : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
     if (descriptor_ < 0)
-      throw UserError(fmt::format("{}: cannot be made ({})", path, std::generic_category().message(errno)));
+      throw runtime::UserError(fmt::format("{}: cannot be made ({})", path, std::generic_category().message(errno)));
   }
   ~LockFile() { ::close(descriptor_); }
   LockFile(const LockFile&) = delete;
@@ -44,16 +44,16 @@ class LockFile {
 };
 
 // NOT_FOUND when there is no entry, INVALID_ARGUMENT when it is damaged or was made by a network that is broken.
-absl::StatusOr<TensorMap> Read(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+absl::StatusOr<train::TensorMap> Read(const std::string& path) {
+  LOUPE_ASSIGN_OR_RETURN(const io::SafetensorsFile file, io::SafetensorsFile::Open(path));
   const auto digest = file.metadata().find(kDigestKey);
-  if (digest == file.metadata().end() || digest->second != DigestOfArrays(file.arrays())) {
+  if (digest == file.metadata().end() || digest->second != models::DigestOfArrays(file.arrays())) {
     return absl::InvalidArgumentError(fmt::format("{}: its arrays do not have the digest that it names", path));
   }
-  TensorMap arrays;
+  train::TensorMap arrays;
   for (const auto& [name, view] : file.arrays()) {
-    arrays[name] = ToTensor(view);
-    if (const std::string found = DescribeNotFinite(arrays[name]); !found.empty()) {
+    arrays[name] = models::ToTensor(view);
+    if (const std::string found = runtime::DescribeNotFinite(arrays[name]); !found.empty()) {
       return absl::InvalidArgumentError(fmt::format("{}: '{}': {}", path, name, found));
     }
   }
@@ -71,27 +71,28 @@ void RemoveTemporaries(const fs::path& path) {
   }
 }
 
-TensorMap MakeAndWrite(const std::string& path, const std::function<TensorMap()>& make) {
-  const TensorArrays made = ToArrays(make());
-  const absl::Status status = WriteSafetensors(path, made.views, {{kDigestKey, DigestOfArrays(made.views)}});
+train::TensorMap MakeAndWrite(const std::string& path, const std::function<train::TensorMap()>& make) {
+  const models::TensorArrays made = models::ToArrays(make());
+  const absl::Status status =
+      io::WriteSafetensors(path, made.views, {{kDigestKey, models::DigestOfArrays(made.views)}});
   if (!status.ok()) {
     spdlog::warn("a cache entry is not kept; it will be computed again: {}", std::string(status.message()));
   }
-  TensorMap arrays;
-  for (const auto& [name, view] : made.views) arrays[name] = ToTensor(view);
+  train::TensorMap arrays;
+  for (const auto& [name, view] : made.views) arrays[name] = models::ToTensor(view);
   return arrays;
 }
 
 }  // namespace
 
-TensorMap TensorCache::GetOrMake(const std::string& kind, const std::string& key,
-                                 const std::function<TensorMap()>& make,
-                                 const std::function<void()>& while_waiting) const {
+train::TensorMap TensorCache::GetOrMake(const std::string& kind, const std::string& key,
+                                        const std::function<train::TensorMap()>& make,
+                                        const std::function<void()>& while_waiting) const {
   const std::string folder = root_ + "/" + kind, path = folder + "/" + Sha256Hex(key) + ".safetensors";
   if (auto found = Read(path); found.ok()) return *std::move(found);
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) throw UserError(fmt::format("{}: the cache folder cannot be made ({})", folder, error.message()));
+  if (error) throw runtime::UserError(fmt::format("{}: the cache folder cannot be made ({})", folder, error.message()));
   // The lock file stays: removing it would let two in.
   const LockFile lock(path + ".lock");
   while (!lock.TryLock()) {
@@ -108,4 +109,4 @@ TensorMap TensorCache::GetOrMake(const std::string& kind, const std::string& key
   return MakeAndWrite(path, make);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -9,7 +9,7 @@
 
 #include "worker/train/batch_source.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 // {root}/{kind}/{SHA-256 of the key's text}.safetensors: a key names everything that the content depends on, so entries
 // are only made, never changed. Nobody removes them. Thread-safe.
@@ -25,11 +25,12 @@ class TensorCache {
   // A damaged entry (each holds a digest of its arrays), and one with a value that is not finite, is made anew; when
   // the disk refuses the entry, what was made is used all the same. Both are logged as warnings. Throws UserError
   // naming the folder when it cannot be made; what `make` throws flies through and leaves no entry.
-  TensorMap GetOrMake(const std::string& kind, const std::string& key, const std::function<TensorMap()>& make,
-                      const std::function<void()>& while_waiting = {}) const;
+  train::TensorMap GetOrMake(const std::string& kind, const std::string& key,
+                             const std::function<train::TensorMap()>& make,
+                             const std::function<void()>& while_waiting = {}) const;
 
  private:
   const std::string root_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -9,17 +9,17 @@
 #include "analysis/metrics/feature_matrix.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 
 // embeddings: [n, d], float32.
-analysis::FeatureMatrix FeaturesFromTensor(const torch::Tensor& embeddings);
-torch::Tensor TensorFromFeatures(const analysis::FeatureMatrix& features);
+analysis::metrics::FeatureMatrix FeaturesFromTensor(const torch::Tensor& embeddings);
+torch::Tensor TensorFromFeatures(const analysis::metrics::FeatureMatrix& features);
 
 // Images of one size as uint8 [n, H, W, 3], and back.
-torch::Tensor TensorFromImages(const std::vector<Image>& images);
-std::vector<Image> ImagesFromTensor(const torch::Tensor& bytes);
+torch::Tensor TensorFromImages(const std::vector<io::Image>& images);
+std::vector<io::Image> ImagesFromTensor(const torch::Tensor& bytes);
 
 // Images of one size as pictures [n, 3, H, W] in [−1, 1], float32.
-torch::Tensor PicturesFromImages(const std::vector<Image>& images);
+torch::Tensor PicturesFromImages(const std::vector<io::Image>& images);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

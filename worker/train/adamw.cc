@@ -4,7 +4,7 @@
 
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 AdamW::AdamW(std::vector<SlotParameter> parameters, const AdamWOptions& options)
     : Optimizer(std::move(parameters)), options_(options) {
@@ -65,4 +65,4 @@ void AdamW::Import(const TensorMap& arrays, int64_t steps) {
   steps_ = steps;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

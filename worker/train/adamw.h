@@ -15,7 +15,7 @@
 
 #include "worker/train/optimizer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 struct AdamWOptions {
   double learning_rate = 1e-3;
@@ -45,4 +45,4 @@ class AdamW : public Optimizer {
   std::vector<torch::Tensor> exp_avg_, exp_avg_sq_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 using TensorMap = std::map<std::string, torch::Tensor>;
 
@@ -39,4 +39,4 @@ const torch::Tensor& TakeState(const TensorMap& state, const std::string& name);
 // The entry copied into `into`; c10::Error also when its shape is another.
 void CopyInto(torch::Tensor into, const TensorMap& state, const std::string& name);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

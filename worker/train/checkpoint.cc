@@ -9,7 +9,7 @@
 #include "worker/io/safetensors.h"
 #include "worker/models/weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
 constexpr char kFingerprintKey[] = "loupe.checkpoint";
@@ -32,16 +32,16 @@ void CopyInto(torch::Tensor into, const TensorMap& state, const std::string& nam
 }
 
 absl::Status WriteCheckpoint(const std::string& path, const std::string& fingerprint, const Checkpoint& checkpoint) {
-  const TensorArrays written = ToArrays(checkpoint.arrays);
-  const Metadata metadata = {{kFingerprintKey, fingerprint},
-                             {kStepKey, fmt::format("{}", checkpoint.step)},
-                             {kDigestKey, DigestOfArrays(written.views)}};
-  return WriteSafetensors(path, written.views, metadata);
+  const models::TensorArrays written = models::ToArrays(checkpoint.arrays);
+  const io::Metadata metadata = {{kFingerprintKey, fingerprint},
+                                 {kStepKey, fmt::format("{}", checkpoint.step)},
+                                 {kDigestKey, models::DigestOfArrays(written.views)}};
+  return io::WriteSafetensors(path, written.views, metadata);
 }
 
 absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path, const std::string& fingerprint) {
   if (!std::filesystem::exists(path)) return absl::NotFoundError(fmt::format("{}: there is no checkpoint", path));
-  const auto file = SafetensorsFile::Open(path);
+  const auto file = io::SafetensorsFile::Open(path);
   if (!file.ok()) return absl::DataLossError(file.status().message());
   const auto found = file->metadata().find(kFingerprintKey);
   if (found == file->metadata().end() || found->second != fingerprint) {
@@ -50,12 +50,12 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path, const std::st
                     found == file->metadata().end() ? "it does not say which" : found->second, fingerprint));
   }
   const auto digest = file->metadata().find(kDigestKey);
-  if (digest == file->metadata().end() || digest->second != DigestOfArrays(file->arrays())) {
+  if (digest == file->metadata().end() || digest->second != models::DigestOfArrays(file->arrays())) {
     return absl::DataLossError(
         fmt::format("{}: the checkpoint's arrays do not have the digest that it names: it is damaged", path));
   }
   Checkpoint checkpoint;
-  for (const auto& [name, view] : file->arrays()) checkpoint.arrays[name] = ToTensor(view);
+  for (const auto& [name, view] : file->arrays()) checkpoint.arrays[name] = models::ToTensor(view);
   const auto step = file->metadata().find(kStepKey);
   if (step == file->metadata().end() || !absl::SimpleAtoi(step->second, &checkpoint.step)) {
     return absl::DataLossError(fmt::format("{}: the checkpoint's step is no number", path));
@@ -63,4 +63,4 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path, const std::st
   return checkpoint;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

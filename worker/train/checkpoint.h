@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "worker/train/batch_source.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 struct Checkpoint {
   TensorMap arrays;
@@ -25,4 +25,4 @@ absl::Status WriteCheckpoint(const std::string& path, const std::string& fingerp
 // fingerprint; DATA_LOSS: it is damaged. Each is a sentence that begins with the path.
 absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path, const std::string& fingerprint);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 class LossScaler {
  public:
@@ -36,4 +36,4 @@ class LossScaler {
   int64_t good_steps_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -7,7 +7,7 @@
 #include <map>
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 torch::Tensor Orthogonalised(const torch::Tensor& g, torch::ScalarType precision) {
   if (g.dim() == 2) return Orthogonalised(g.unsqueeze(0), precision).squeeze(0);
@@ -119,4 +119,4 @@ void MuonAdamW::Import(const TensorMap& arrays, int64_t steps) {
   steps_ = steps;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

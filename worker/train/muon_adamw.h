@@ -9,7 +9,7 @@
 
 #include "worker/train/optimizer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 struct MuonAdamWOptions {
   double muon_rate = 0.02;
@@ -62,4 +62,4 @@ class MuonAdamW : public Optimizer {
   std::vector<Moments> moments_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

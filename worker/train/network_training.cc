@@ -15,7 +15,7 @@
 #include "worker/train/checkpoint.h"
 #include "worker/train/training_state.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
 TrainingState StateOf(torch::nn::Module& network, const NetworkTraining& training) {
@@ -34,7 +34,7 @@ TrainingState StateOf(torch::nn::Module& network, const NetworkTraining& trainin
 absl::Status Write(const TrainingState& state, const std::string& fingerprint, const std::string& path) {
   Checkpoint checkpoint{state.Save(), state.steps()};
   for (const auto& [name, tensor] : checkpoint.arrays) {
-    if (const std::string found = DescribeNotFinite(tensor); !found.empty()) {
+    if (const std::string found = runtime::DescribeNotFinite(tensor); !found.empty()) {
       return absl::FailedPreconditionError(
           fmt::format("'{}' after step {}: {}; {} still has the checkpoint before it: lower the rates and go on from "
                       "there",
@@ -218,4 +218,4 @@ absl::StatusOr<TrainingEnd> TrainNetwork(Objective& objective, const NetworkTrai
   return state.steps() >= training.steps ? TrainingEnd::kFinished : TrainingEnd::kPaused;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -16,7 +16,7 @@
 #include "worker/train/muon_adamw.h"
 #include "worker/train/rate_schedule.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 // What a network is trained for, and on what. A step's random numbers depend on the seed and the step alone, so its
 // arithmetic depends on those and the weights and on nothing before: resuming needs no generator's state.
@@ -68,4 +68,4 @@ absl::StatusOr<TrainingEnd> TrainNetwork(Objective& objective, const NetworkTrai
                                          const std::string& fingerprint, const TrainingLimit& limit,
                                          const std::string& checkpoint);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

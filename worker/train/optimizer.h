@@ -10,7 +10,7 @@
 #include "worker/train/batch_source.h"
 #include "worker/train/slot_parameters.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 // Changes the parameters' values in place. Not thread-safe. Deterministic: the same values, gradients and state give
 // the same bits, whatever else is trained beside.
@@ -45,4 +45,4 @@ class Optimizer {
   int64_t steps_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <numbers>
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 // With w warm-up steps and T steps in all: (s + 1)/w while s < w; then 1, or ½(1 + cos(π (s − w)/(T − w))). With a
 // tail, never more than (T − s)/(tail·T): a straight line down to 0 over that share of the steps, at their end.
@@ -33,4 +33,4 @@ struct RateSchedule {
   }
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

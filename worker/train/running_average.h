@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 // a ← d·a + (1 − d)·v with d = min(decay, (1 + t)/(10 + t)): early values, of small t, count little. Not thread-safe.
 class RunningAverage {
@@ -46,4 +46,4 @@ class RunningAverage {
   std::vector<torch::Tensor> averages_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

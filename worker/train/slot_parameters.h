@@ -11,13 +11,13 @@
 
 #include "worker/methods/method.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 // A row of a parameter of the pack, or all of a network's parameter. Names are unique within a slot, and the same
 // whether it is alone or in a pack.
 class SlotParameter {
  public:
-  SlotParameter(const NamedParameter& parameter, int64_t slot)
+  SlotParameter(const methods::NamedParameter& parameter, int64_t slot)
       : name_(parameter.name),
         packed_(parameter.value),
         row_(slot - parameter.first_slot),
@@ -53,9 +53,10 @@ class SlotParameter {
 };
 
 // In the method's order.
-inline std::vector<SlotParameter> ParametersOfSlot(const std::vector<NamedParameter>& parameters, int64_t slot) {
+inline std::vector<SlotParameter> ParametersOfSlot(const std::vector<methods::NamedParameter>& parameters,
+                                                   int64_t slot) {
   std::vector<SlotParameter> found;
-  for (const NamedParameter& parameter : parameters) {
+  for (const methods::NamedParameter& parameter : parameters) {
     if (parameter.Holds(slot)) found.emplace_back(parameter, slot);
   }
   return found;
@@ -68,4 +69,4 @@ inline std::vector<SlotParameter> ParametersOfNetwork(const torch::nn::Module& n
   return found;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -8,7 +8,7 @@
 #include "worker/train/adamw.h"
 #include "worker/train/rate_schedule.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 struct TrainOptions {
   AdamWOptions optimizer;
@@ -35,4 +35,4 @@ struct TrainOptions {
   bool trains_conditioner = false;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -9,16 +9,16 @@
 #include "fmt/format.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
-TrainingState StateOf(const Method& method, int64_t row, const TrainOptions& options) {
+TrainingState StateOf(const methods::Method& method, int64_t row, const TrainOptions& options) {
   std::vector<SlotParameter> parameters = ParametersOfSlot(method.parameters(), row);
   auto optimizer = std::make_unique<AdamW>(parameters, options.optimizer);
   return {std::move(parameters), std::move(optimizer), options.ema_decay};
 }
 
-void KeepShare(const RowShare& share, TrainedSlot::Drawn& drawn) {
+void KeepShare(const runtime::RowShare& share, TrainedSlot::Drawn& drawn) {
   Batch& batch = drawn.batch;
   for (torch::Tensor* rows :
        {&batch.latents, &batch.context, &batch.weights, &drawn.noise, &drawn.timesteps, &drawn.noisy}) {
@@ -33,7 +33,7 @@ void KeepShare(const RowShare& share, TrainedSlot::Drawn& drawn) {
 
 }  // namespace
 
-TrainedSlot::TrainedSlot(const BaseModel& base, TrainSlot given, const Method& method, int64_t row)
+TrainedSlot::TrainedSlot(const base::BaseModel& base, TrainSlot given, const methods::Method& method, int64_t row)
     : base_(base),
       given_(std::move(given)),
       state_(StateOf(method, row, options())),
@@ -69,7 +69,7 @@ TrainedSlot::Losses TrainedSlot::LossesOf(const torch::Tensor& output, const Dra
   const auto error = errors.detach().mean(), error_of_zero = target.square().flatten(1).mean(1).mean();
   if (options().min_snr_gamma > 0) {
     const auto snr = base_.schedule.SignalToNoise(drawn.timesteps);
-    const bool predicts_v = base_.schedule.config().prediction_type == PredictionType::kVPrediction;
+    const bool predicts_v = base_.schedule.config().prediction_type == diffusion::PredictionType::kVPrediction;
     errors = errors * snr.clamp_max(options().min_snr_gamma) / (predicts_v ? snr + 1 : snr);
   }
   if (options().vlb_weight > 0) {
@@ -127,11 +127,11 @@ void TrainedSlot::UpdateErrors(double error) {
   errors_[1].lerp_(torch::tensor(error, torch::kFloat64), 1 - std::min(0.95, t / (t + 1)));
 }
 
-void TrainedSlot::MoveTo(const Method& method, int64_t row) {
+void TrainedSlot::MoveTo(const methods::Method& method, int64_t row) {
   state_.MoveTo(ParametersOfSlot(method.parameters(), row));
 }
 
-void TrainedSlot::CopyTo(Method& solo) const {
+void TrainedSlot::CopyTo(methods::Method& solo) const {
   torch::NoGradGuard no_grad;
   const std::vector<SlotParameter> there = ParametersOfSlot(solo.parameters(), 0);
   TORCH_CHECK(there.size() == parameters().size(), "the slot has ", parameters().size(), " parameters, but ",
@@ -162,4 +162,4 @@ void TrainedSlot::Restore(const Checkpoint& checkpoint) {
   given_.timesteps.SetState(TakeState(arrays, "timesteps"));
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -20,18 +20,18 @@
 #include "worker/train/train_options.h"
 #include "worker/train/training_state.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 // One trial of the pack, as it is handed in.
 struct TrainSlot {
   std::unique_ptr<BatchSource> source;
-  RandomStream noise;
-  RandomStream timesteps;
+  runtime::RandomStream noise;
+  runtime::RandomStream timesteps;
   TrainOptions options;
   // Slots with one number go through the base together, as one batch (trainer.h).
   int64_t forward_group = 0;
   // Among whose members each batch's rows are shared out; null: this process computes them all. Outlives the slot.
-  RankGroup* ranks = nullptr;
+  ranks::RankGroup* ranks = nullptr;
 };
 
 // What became of a slot in a step.
@@ -56,13 +56,13 @@ struct SlotStep {
 // Its arithmetic does not depend on the pack. The base must outlive it; not thread-safe.
 class TrainedSlot {
  public:
-  TrainedSlot(const BaseModel& base, TrainSlot given, const Method& method, int64_t row);
+  TrainedSlot(const base::BaseModel& base, TrainSlot given, const methods::Method& method, int64_t row);
 
   const TrainOptions& options() const { return given_.options; }
   int64_t forward_group() const { return given_.forward_group; }
   int64_t batch_size() const { return given_.source->batch_size(); }
   int64_t steps() const { return state_.steps(); }
-  RankGroup* ranks() const { return given_.ranks; }
+  ranks::RankGroup* ranks() const { return given_.ranks; }
   const std::vector<SlotParameter>& parameters() const { return state_.parameters(); }
 
   // Rows of its next batch: all are drawn, and of several ranks each keeps its share.
@@ -70,7 +70,7 @@ class TrainedSlot {
     Batch batch;
     torch::Tensor noise, timesteps, noisy;
     int64_t number = 0;  // of this batch in the run: what the method's own random numbers of its pass go by
-    RowShare rows;
+    runtime::RowShare rows;
   };
   Drawn Draw();
 
@@ -87,9 +87,9 @@ class TrainedSlot {
   SlotStep Step(double loss, double relative_error);
 
   // Its row of another pack's method, made from the same settings: takes the trained values there.
-  void MoveTo(const Method& method, int64_t row);
+  void MoveTo(const methods::Method& method, int64_t row);
   // The values written into the parameters of a method of its own.
-  void CopyTo(Method& solo) const;
+  void CopyTo(methods::Method& solo) const;
 
   std::string DescribeNotFinite() const { return state_.DescribeNotFinite(); }
   void SwapAverage() { state_.SwapAverage(); }
@@ -102,13 +102,13 @@ class TrainedSlot {
   bool UnscaleGradients();
   void UpdateErrors(double error);
 
-  const BaseModel& base_;
+  const base::BaseModel& base_;
   TrainSlot given_;
   TrainingState state_;
   LossScaler scaler_;
-  LearnedVariance variance_;
+  diffusion::LearnedVariance variance_;
   int64_t drawn_ = 0;     // batches
   torch::Tensor errors_;  // [2], float64, CPU: the first step's, the running ones
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

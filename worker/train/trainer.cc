@@ -14,7 +14,7 @@
 #include "worker/runtime/finite.h"
 #include "worker/runtime/recompute.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
 std::vector<size_t> AllOf(const std::vector<TrainSlot>& slots) {
@@ -39,7 +39,7 @@ std::string WhyNotOneForward(const TrainSlot& a, const TrainSlot& b) {
   return "";
 }
 
-Trainer::Trainer(BaseModel& base, MethodFactory make, std::vector<TrainSlot> slots)
+Trainer::Trainer(base::BaseModel& base, MethodFactory make, std::vector<TrainSlot> slots)
     : base_(base), make_(std::move(make)) {
   std::map<int64_t, std::vector<size_t>> by_number;
   for (size_t i = 0; i < slots.size(); ++i) by_number[slots[i].forward_group].push_back(i);
@@ -52,13 +52,13 @@ Trainer::Trainer(BaseModel& base, MethodFactory make, std::vector<TrainSlot> slo
       slots_[members[row]] =
           std::make_unique<TrainedSlot>(base, std::move(slots[members[row]]), *method, static_cast<int64_t>(row));
     }
-    Method* const attached = method.get();
+    methods::Method* const attached = method.get();
     groups_.push_back({members, attached, std::move(method), nullptr});
   }
   Rest();
 }
 
-Trainer::Trainer(BaseModel& base, Method& method, std::vector<TrainSlot> slots) : base_(base) {
+Trainer::Trainer(base::BaseModel& base, methods::Method& method, std::vector<TrainSlot> slots) : base_(base) {
   TORCH_CHECK(static_cast<int64_t>(slots.size()) == method.slots(), "the pack has ", slots.size(),
               " trials, the method ", method.slots(), " slots");
   CheckGroup(slots, AllOf(slots));
@@ -119,13 +119,13 @@ size_t Trainer::Join(TrainSlot slot) {
   Enable(nullptr);
   auto method = make_({index});
   auto trained = std::make_unique<TrainedSlot>(base_, std::move(slot), *method, 0);
-  std::unique_ptr<GradientSum> sum;
+  std::unique_ptr<ranks::GradientSum> sum;
   if (trained->ranks() != nullptr) {
     std::vector<torch::Tensor> parameters;
-    for (const NamedParameter& parameter : method->parameters()) parameters.push_back(parameter.value);
-    sum = MakeGradientSum(*trained->ranks(), std::move(parameters));
+    for (const methods::NamedParameter& parameter : method->parameters()) parameters.push_back(parameter.value);
+    sum = ranks::MakeGradientSum(*trained->ranks(), std::move(parameters));
   }
-  Method* const attached = method.get();
+  methods::Method* const attached = method.get();
   slots_.push_back(std::move(trained));
   groups_.push_back({{index}, attached, std::move(method), std::move(sum)});
   return index;
@@ -134,7 +134,7 @@ size_t Trainer::Join(TrainSlot slot) {
 struct Trainer::SharedPass {
   torch::ScalarType precision;
   torch::Tensor noisy, timesteps, context;
-  SharedPrefix prefix;
+  nn::SharedPrefix prefix;
 };
 
 Trainer::Together::Together(Trainer& trainer) : trainer_(trainer) { trainer_.shared_.emplace(); }
@@ -158,7 +158,7 @@ Trainer::SharedPass& Trainer::SharedPassOf(const TrainOptions& options, const Tr
 
 torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn,
                                SharedPass* shared) {
-  const RecomputeScope recompute(options.recompute);
+  const runtime::RecomputeScope recompute(options.recompute);
   std::vector<torch::Tensor> noisy, timesteps, contexts;
   std::vector<std::string> prompts;
   for (const TrainedSlot::Drawn& rows : drawn) {
@@ -167,15 +167,16 @@ torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<Tr
     contexts.push_back(rows.batch.context);
     prompts.insert(prompts.end(), rows.batch.prompts.begin(), rows.batch.prompts.end());
   }
-  const SharedPrefixScope scope(shared == nullptr ? nullptr : &shared->prefix);
+  const nn::SharedPrefixScope scope(shared == nullptr ? nullptr : &shared->prefix);
   const auto predict = [&] {
     if (shared != nullptr && !options.trains_conditioner)
       return base_.denoiser->Forward(shared->noisy, shared->timesteps, shared->context);
-    const Condition condition = options.trains_conditioner ? base_.conditioner->Encode(prompts) : torch::cat(contexts);
+    const base::Condition condition =
+        options.trains_conditioner ? base_.conditioner->Encode(prompts) : torch::cat(contexts);
     return base_.denoiser->Forward(torch::cat(noisy), torch::cat(timesteps), condition);
   };
   if (options.precision == torch::kFloat) return predict();
-  const AutocastScope autocast({noisy.front().device().type(), true, options.precision});
+  const runtime::AutocastScope autocast({noisy.front().device().type(), true, options.precision});
   return predict().to(torch::kFloat);
 }
 
@@ -188,7 +189,7 @@ void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
     for (const size_t slot : group.slots) drawn.push_back(slots_[slot]->Draw());
     std::vector<int64_t> numbers;
     for (const TrainedSlot::Drawn& rows : drawn) numbers.push_back(rows.number);
-    const TrainingPass pass(*group.method, numbers, drawn.front().rows);
+    const methods::TrainingPass pass(*group.method, numbers, drawn.front().rows);
     const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1;
     const auto output = Predict(options, drawn, shares ? &SharedPassOf(options, drawn.front()) : nullptr);
     // Each slot's rows on their own from here on: the arithmetic of a solo run.
@@ -220,15 +221,15 @@ void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
       results[slot] = {.kind = SlotStep::Kind::kFailed, .loss = loss, .cause = CauseOf(slot, drawn[k])};
     }
   }
-  for (const NamedParameter& parameter : group.method->parameters()) parameter.value.mutable_grad().reset();
+  for (const methods::NamedParameter& parameter : group.method->parameters()) parameter.value.mutable_grad().reset();
 }
 
 Trainer::Totals Trainer::TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
-                                  const RowShare& rows) const {
+                                  const runtime::RowShare& rows) const {
   const size_t slots = group.slots.size();
   const auto count = static_cast<double>(batches.size());
   Totals result;
-  RankGroup* const ranks = slots_[group.slots.front()]->ranks();
+  ranks::RankGroup* const ranks = slots_[group.slots.front()]->ranks();
   if (ranks == nullptr) {
     torch::Tensor totals;  // [2, K]
     for (const auto& batch : batches) {
@@ -267,23 +268,23 @@ std::string Trainer::CauseOf(size_t slot, const TrainedSlot::Drawn& drawn) {
   exact.precision = torch::kFloat;
   const std::string what = fmt::format("what the {} predicts", base_.denoiser->name());
   {
-    const MethodDisabled off(GroupOf(slot).method);
-    const std::string alone = worker::DescribeNotFinite(Predict(exact, {drawn}));
+    const methods::MethodDisabled off(GroupOf(slot).method);
+    const std::string alone = runtime::DescribeNotFinite(Predict(exact, {drawn}));
     if (!alone.empty()) return fmt::format("{}: {}: {}; the base is broken", base_.folder, what, alone);
-    const std::string rounded = worker::DescribeNotFinite(Predict(options, {drawn}));
+    const std::string rounded = runtime::DescribeNotFinite(Predict(options, {drawn}));
     if (!rounded.empty()) {
       return fmt::format("{}: {} in 16 bits: {}; set train.precision to float32", base_.folder, what, rounded);
     }
   }
   if (steps(slot) > 0) return "";
   std::string initial;
-  WithSlotAlone(slot, [&](Method&) { initial = worker::DescribeNotFinite(Predict(options, {drawn})); });
+  WithSlotAlone(slot, [&](methods::Method&) { initial = runtime::DescribeNotFinite(Predict(options, {drawn})); });
   if (initial.empty()) return "";
   return fmt::format("{} with the adapter's initial values: {}; lower method.scale, or set method.init to zero", what,
                      initial);
 }
 
-void Trainer::WithSlotAlone(size_t slot, const std::function<void(Method&)>& use) {
+void Trainer::WithSlotAlone(size_t slot, const std::function<void(methods::Method&)>& use) {
   Group& group = GroupOf(slot);
   const AtRest rest{*this};
   if (group.slots.size() == 1) {
@@ -293,7 +294,7 @@ void Trainer::WithSlotAlone(size_t slot, const std::function<void(Method&)>& use
   }
   TORCH_CHECK(make_ != nullptr, "a pack around the caller's method cannot show one of its slots alone");
   Enable(nullptr);
-  const std::unique_ptr<Method> solo = make_({slot});
+  const std::unique_ptr<methods::Method> solo = make_({slot});
   slots_[slot]->CopyTo(*solo);
   use(*solo);
 }
@@ -360,7 +361,8 @@ int64_t ValidationParts(const ValidationRows& rows) {
   return (rows.latents.size(0) + kValidationPart - 1) / kValidationPart;
 }
 
-std::vector<double> ValidationSums(BaseModel& base, const ValidationRows& rows, int64_t first_part, int64_t parts) {
+std::vector<double> ValidationSums(base::BaseModel& base, const ValidationRows& rows, int64_t first_part,
+                                   int64_t parts) {
   torch::NoGradGuard no_grad;
   std::vector<double> sums;
   for (int64_t part = first_part; part < first_part + parts; ++part) {
@@ -370,9 +372,9 @@ std::vector<double> ValidationSums(BaseModel& base, const ValidationRows& rows, 
     const auto noisy = base.schedule.AddNoise(its(rows.latents), its(rows.noise), its(rows.timesteps));
     const auto target = base.schedule.Target(its(rows.latents), its(rows.noise), its(rows.timesteps));
     const auto prompt = rows.prompts.begin() + static_cast<std::ptrdiff_t>(rows.prompts.empty() ? 0 : first);
-    const Condition condition = rows.prompts.empty()
-                                    ? its(rows.context)
-                                    : base.conditioner->Encode({prompt, prompt + static_cast<std::ptrdiff_t>(count)});
+    const base::Condition condition =
+        rows.prompts.empty() ? its(rows.context)
+                             : base.conditioner->Encode({prompt, prompt + static_cast<std::ptrdiff_t>(count)});
     const auto output = base.denoiser->Forward(noisy, its(rows.timesteps), condition);
     sums.push_back((base.denoiser->NoisePart(output) - target).square().flatten(1).mean(1).sum().item<double>());
   }
@@ -385,8 +387,8 @@ double ValidationLossFrom(const std::vector<double>& sums, const ValidationRows&
   return sum / static_cast<double>(rows.latents.size(0));
 }
 
-double ValidationLoss(BaseModel& base, const ValidationRows& rows) {
+double ValidationLoss(base::BaseModel& base, const ValidationRows& rows) {
   return ValidationLossFrom(ValidationSums(base, rows, 0, ValidationParts(rows)), rows);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -29,7 +29,7 @@
 #include "worker/ranks/gradient_sum.h"
 #include "worker/train/trained_slot.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 // Why two slots cannot share a forward pass, as a sentence; empty when they can. (Their methods must be packable too:
 // the method registry knows.)
@@ -40,12 +40,12 @@ class Trainer {
  public:
   // Makes the method of these slots (indices into the constructor's, rising), attached to the base. The same slot gets
   // the same initial values whatever the others are.
-  using MethodFactory = std::function<std::unique_ptr<Method>(const std::vector<size_t>& slots)>;
+  using MethodFactory = std::function<std::unique_ptr<methods::Method>(const std::vector<size_t>& slots)>;
 
   // Throws c10::Error with WhyNotOneForward's sentence where the slots of a forward group do not fit each other.
-  Trainer(BaseModel& base, MethodFactory make, std::vector<TrainSlot> slots);
+  Trainer(base::BaseModel& base, MethodFactory make, std::vector<TrainSlot> slots);
   // One group with a method that is the caller's and outlives the trainer; slots cannot leave one by one.
-  Trainer(BaseModel& base, Method& method, std::vector<TrainSlot> slots);
+  Trainer(base::BaseModel& base, methods::Method& method, std::vector<TrainSlot> slots);
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
@@ -85,7 +85,7 @@ class Trainer {
   void Release(size_t slot);
 
   // Runs `use` with the slot's method alone on the base: sampling, validation, export.
-  void WithSlotAlone(size_t slot, const std::function<void(Method&)>& use);
+  void WithSlotAlone(size_t slot, const std::function<void(methods::Method&)>& use);
 
   // Runs `use` with no method on the base.
   void WithBaseAlone(const std::function<void()>& use);
@@ -108,9 +108,9 @@ class Trainer {
   // Slots that go through the base together.
   struct Group {
     std::vector<size_t> slots;
-    Method* method = nullptr;
-    std::unique_ptr<Method> owned;     // null when it is the caller's
-    std::unique_ptr<GradientSum> sum;  // of a slot with ranks, which has a group of its own
+    methods::Method* method = nullptr;
+    std::unique_ptr<methods::Method> owned;   // null when it is the caller's
+    std::unique_ptr<ranks::GradientSum> sum;  // of a slot with ranks, which has a group of its own
   };
 
   void CheckGroup(const std::vector<TrainSlot>& slots, const std::vector<size_t>& group) const;
@@ -136,14 +136,14 @@ class Trainer {
     std::vector<double> loss, relative_error;
   };
   Totals TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
-                  const RowShare& rows) const;
+                  const runtime::RowShare& rows) const;
   torch::Tensor Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn,
                         SharedPass* shared = nullptr);
   // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is
   // lost anyway.
   std::string CauseOf(size_t slot, const TrainedSlot::Drawn& drawn);
 
-  BaseModel& base_;
+  base::BaseModel& base_;
   const MethodFactory make_;
   std::vector<std::unique_ptr<TrainedSlot>> slots_;
   std::vector<Group> groups_;
@@ -158,12 +158,13 @@ struct ValidationRows {
   // Where the method trains the conditioner: each row's caption, which is encoded instead of taking `context`.
   std::vector<std::string> prompts;
 };
-double ValidationLoss(BaseModel& base, const ValidationRows& rows);
+double ValidationLoss(base::BaseModel& base, const ValidationRows& rows);
 
 // The same in parts of rows that go through the base together, for several processes: the loss is made of the sums of
 // all parts in their order.
 int64_t ValidationParts(const ValidationRows& rows);
-std::vector<double> ValidationSums(BaseModel& base, const ValidationRows& rows, int64_t first_part, int64_t parts);
+std::vector<double> ValidationSums(base::BaseModel& base, const ValidationRows& rows, int64_t first_part,
+                                   int64_t parts);
 double ValidationLossFrom(const std::vector<double>& sums, const ValidationRows& rows);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 TrainingState::TrainingState(std::vector<SlotParameter> parameters, std::unique_ptr<Optimizer> optimizer,
                              double ema_decay)
@@ -49,8 +49,8 @@ void TrainingState::MoveTo(std::vector<SlotParameter> there) {
 std::string TrainingState::DescribeNotFinite() const {
   const auto& averages = average_.averages();
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    std::string found = worker::DescribeNotFinite(parameters_[i].value());
-    if (found.empty() && i < averages.size()) found = worker::DescribeNotFinite(averages[i]);
+    std::string found = runtime::DescribeNotFinite(parameters_[i].value());
+    if (found.empty() && i < averages.size()) found = runtime::DescribeNotFinite(averages[i]);
     if (!found.empty()) return fmt::format("{}: {}", parameters_[i].name(), found);
   }
   return "";
@@ -89,4 +89,4 @@ TensorMap WithPrefixRemoved(const std::string& prefix, const TensorMap& from) {
   return found;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

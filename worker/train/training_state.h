@@ -13,7 +13,7 @@
 #include "worker/train/running_average.h"
 #include "worker/train/slot_parameters.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
 // Not thread-safe.
 class TrainingState {
@@ -58,4 +58,4 @@ class TrainingState {
 void AddWithPrefix(const std::string& prefix, const TensorMap& from, TensorMap& into);
 TensorMap WithPrefixRemoved(const std::string& prefix, const TensorMap& from);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

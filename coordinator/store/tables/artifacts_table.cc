@@ -6,7 +6,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator::artifacts_table {
+namespace loupe::coordinator::store::artifacts_table {
 namespace {
 
 constexpr char kUpsertSql[] =
@@ -30,7 +30,7 @@ constexpr char kWeightBytesSql[] =
     "SELECT a.trial_index, SUM(a.size_bytes) FROM artifacts AS a JOIN results AS r USING (sweep_key, trial_index, epoch) "
     "WHERE a.sweep_key = ? AND a.name LIKE '%.safetensors' GROUP BY a.trial_index ORDER BY a.trial_index";
 
-ArtifactRecord Read(const SqliteRow& row) {
+scheduler::ArtifactRecord Read(const SqliteRow& row) {
   return {.name = row.Text(0),
           .media_type = row.Text(1),
           .size_bytes = row.Int(2),
@@ -40,21 +40,22 @@ ArtifactRecord Read(const SqliteRow& row) {
 
 }  // namespace
 
-absl::Status Upsert(SqliteDb& db, const RecordArtifact& record) {
-  const ArtifactRecord& artifact = record.artifact;
+absl::Status Upsert(SqliteDb& db, const scheduler::RecordArtifact& record) {
+  const scheduler::ArtifactRecord& artifact = record.artifact;
   return db.Run(kUpsertSql, record.trial.sweep, record.trial.index, artifact.epoch, std::string_view(artifact.name),
                 std::string_view(artifact.media_type), artifact.size_bytes, std::string_view(artifact.sha256));
 }
 
-absl::StatusOr<std::vector<ArtifactRecord>> ListOfLatest(SqliteDb& db, TrialKey trial) {
-  std::vector<ArtifactRecord> artifacts;
+absl::StatusOr<std::vector<scheduler::ArtifactRecord>> ListOfLatest(SqliteDb& db, scheduler::TrialKey trial) {
+  std::vector<scheduler::ArtifactRecord> artifacts;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kListSql, [&](const SqliteRow& row) { artifacts.push_back(Read(row)); }, trial.sweep, trial.index));
   return artifacts;
 }
 
-absl::StatusOr<ArtifactRecord> Get(SqliteDb& db, TrialKey trial, int64_t epoch, const std::string& name) {
-  std::optional<ArtifactRecord> found;
+absl::StatusOr<scheduler::ArtifactRecord> Get(SqliteDb& db, scheduler::TrialKey trial, int64_t epoch,
+                                              const std::string& name) {
+  std::optional<scheduler::ArtifactRecord> found;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kGetSql, [&](const SqliteRow& row) { found = Read(row); }, trial.sweep, trial.index, epoch,
       std::string_view(name)));
@@ -70,15 +71,16 @@ absl::StatusOr<std::set<std::string>> Digests(SqliteDb& db) {
   return digests;
 }
 
-absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::string& name,
+absl::Status ForEachAccepted(SqliteDb& db, scheduler::SweepKey sweep, const std::string& name,
                              const std::function<void(int64_t, std::string)>& fn) {
   return db.ForEach(
       kAcceptedSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1)); }, sweep, std::string_view(name));
 }
 
-absl::Status ForEachWeightFile(SqliteDb& db, SweepKey sweep, const std::function<void(int64_t, int64_t)>& fn) {
+absl::Status ForEachWeightFile(SqliteDb& db, scheduler::SweepKey sweep,
+                               const std::function<void(int64_t, int64_t)>& fn) {
   return db.ForEach(
       kWeightBytesSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Int(1)); }, sweep);
 }
 
-}  // namespace loupe::coordinator::artifacts_table
+}  // namespace loupe::coordinator::store::artifacts_table

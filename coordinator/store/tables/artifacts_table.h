@@ -12,19 +12,20 @@
 #include "coordinator/store/sqlite_db.h"
 #include "coordinator/store/store_reader.h"
 
-namespace loupe::coordinator::artifacts_table {
+namespace loupe::coordinator::store::artifacts_table {
 
 // A second artifact of the same name in the same attempt replaces the first.
-absl::Status Upsert(SqliteDb& db, const RecordArtifact& record);
+absl::Status Upsert(SqliteDb& db, const scheduler::RecordArtifact& record);
 
-absl::StatusOr<std::vector<ArtifactRecord>> ListOfLatest(SqliteDb& db, TrialKey trial);
-absl::StatusOr<ArtifactRecord> Get(SqliteDb& db, TrialKey trial, int64_t epoch, const std::string& name);
+absl::StatusOr<std::vector<scheduler::ArtifactRecord>> ListOfLatest(SqliteDb& db, scheduler::TrialKey trial);
+absl::StatusOr<scheduler::ArtifactRecord> Get(SqliteDb& db, scheduler::TrialKey trial, int64_t epoch,
+                                              const std::string& name);
 absl::StatusOr<std::set<std::string>> Digests(SqliteDb& db);
 // Digest of the artifact `name` of each accepted result that has it, by trial.
-absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep, const std::string& name,
+absl::Status ForEachAccepted(SqliteDb& db, scheduler::SweepKey sweep, const std::string& name,
                              const std::function<void(int64_t index, std::string sha256)>& fn);
 // Bytes of what each accepted result trained (its .safetensors files), by trial.
-absl::Status ForEachWeightFile(SqliteDb& db, SweepKey sweep,
+absl::Status ForEachWeightFile(SqliteDb& db, scheduler::SweepKey sweep,
                                const std::function<void(int64_t index, int64_t bytes)>& fn);
 
-}  // namespace loupe::coordinator::artifacts_table
+}  // namespace loupe::coordinator::store::artifacts_table

@@ -12,7 +12,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator::attempts_table {
+namespace loupe::coordinator::store::attempts_table {
 namespace {
 
 constexpr char kInsertSql[] =
@@ -49,8 +49,9 @@ AttemptRow ReadAttempt(const SqliteRow& row) {
   attempt.trial = {row.Int(1), row.Int(2)};
   attempt.epoch = row.Int(3);
   attempt.worker = row.Text(4);
-  attempt.outcome = static_cast<AttemptEnd>(row.Int32(5));
-  if (!row.IsNull(6)) attempt.failure = Failure{static_cast<FailureClass>(row.Int32(6)), ToUtf8(row.Text(7))};
+  attempt.outcome = static_cast<scheduler::AttemptEnd>(row.Int32(5));
+  if (!row.IsNull(6))
+    attempt.failure = scheduler::Failure{static_cast<scheduler::FailureClass>(row.Int32(6)), ToUtf8(row.Text(7))};
   attempt.start_time = row.Time(8);
   attempt.end_time = row.OptionalTime(9);
   return attempt;
@@ -58,12 +59,12 @@ AttemptRow ReadAttempt(const SqliteRow& row) {
 
 }  // namespace
 
-absl::Status Insert(SqliteDb& db, const StartAttempt& start) {
+absl::Status Insert(SqliteDb& db, const scheduler::StartAttempt& start) {
   return db.Run(kInsertSql, start.trial.sweep, start.trial.index, start.epoch, std::string_view(start.token_sha256),
                 std::string_view(start.worker), std::string_view(start.session), start.start_time);
 }
 
-absl::Status End(SqliteDb& db, const EndAttempt& end) {
+absl::Status End(SqliteDb& db, const scheduler::EndAttempt& end) {
   std::optional<int32_t> failure_class;
   std::optional<std::string_view> message;
   if (end.failure) {
@@ -77,7 +78,7 @@ absl::Status End(SqliteDb& db, const EndAttempt& end) {
       fmt::format("attempt {} of trial {} of sweep {} is not running", end.epoch, end.trial.index, end.trial.sweep));
 }
 
-absl::Status KeepSuperseded(SqliteDb& db, const KeepSupersededResult& late) {
+absl::Status KeepSuperseded(SqliteDb& db, const scheduler::KeepSupersededResult& late) {
   const std::string json = nlohmann::json{{"scores", late.result.scores},
                                           {"artifacts", late.result.artifacts},
                                           {"total_seconds", late.result.total_seconds}}
@@ -87,7 +88,7 @@ absl::Status KeepSuperseded(SqliteDb& db, const KeepSupersededResult& late) {
                 std::string_view(token_sha256));
 }
 
-absl::Status SetPointSequence(SqliteDb& db, TrialKey trial, int64_t epoch, int64_t sequence) {
+absl::Status SetPointSequence(SqliteDb& db, scheduler::TrialKey trial, int64_t epoch, int64_t sequence) {
   return db.Run(kSequenceSql, sequence, trial.sweep, trial.index, epoch);
 }
 
@@ -99,7 +100,7 @@ absl::StatusOr<std::vector<AttemptRow>> List(SqliteDb& db, const AttemptFilter& 
   const int64_t ended_after = filter.ended_after == absl::InfinitePast() ? std::numeric_limits<int64_t>::min()
                                                                          : absl::ToUnixMicros(filter.ended_after);
   const int64_t before = filter.after ? absl::ToUnixMicros(filter.after->start_time) : kLast;
-  const TrialKey trial = filter.after ? filter.after->trial : TrialKey{kLast, kLast};
+  const scheduler::TrialKey trial = filter.after ? filter.after->trial : scheduler::TrialKey{kLast, kLast};
   const int64_t epoch = filter.after ? filter.after->epoch : kLast;
   absl::Status status;
   if (filter.sweep == 0) {
@@ -116,7 +117,7 @@ absl::StatusOr<std::vector<AttemptRow>> List(SqliteDb& db, const AttemptFilter& 
 }
 
 absl::Status ForEachLive(SqliteDb& db, const std::function<void(LiveAttempt)>& fn) {
-  std::map<TrialKey, std::set<std::string>> artifacts;
+  std::map<scheduler::TrialKey, std::set<std::string>> artifacts;
   LOUPE_RETURN_IF_ERROR(db.ForEach(kLiveArtifactsSql, [&](const SqliteRow& row) {
     artifacts[{row.Int(0), row.Int(1)}].insert(row.Text(2));
   }));
@@ -134,4 +135,4 @@ absl::Status ForEachLive(SqliteDb& db, const std::function<void(LiveAttempt)>& f
   });
 }
 
-}  // namespace loupe::coordinator::attempts_table
+}  // namespace loupe::coordinator::store::attempts_table

@@ -11,17 +11,17 @@
 #include "coordinator/store/sqlite_db.h"
 #include "coordinator/store/store_reader.h"
 
-namespace loupe::coordinator::attempts_table {
+namespace loupe::coordinator::store::attempts_table {
 
-absl::Status Insert(SqliteDb& db, const StartAttempt& start);
-absl::Status End(SqliteDb& db, const EndAttempt& end);
+absl::Status Insert(SqliteDb& db, const scheduler::StartAttempt& start);
+absl::Status End(SqliteDb& db, const scheduler::EndAttempt& end);
 // Kept only where the token is the attempt's own.
-absl::Status KeepSuperseded(SqliteDb& db, const KeepSupersededResult& late);
-absl::Status SetPointSequence(SqliteDb& db, TrialKey trial, int64_t epoch, int64_t sequence);
+absl::Status KeepSuperseded(SqliteDb& db, const scheduler::KeepSupersededResult& late);
+absl::Status SetPointSequence(SqliteDb& db, scheduler::TrialKey trial, int64_t epoch, int64_t sequence);
 
 // Latest start first.
 absl::StatusOr<std::vector<AttemptRow>> List(SqliteDb& db, const AttemptFilter& filter);
 
 absl::Status ForEachLive(SqliteDb& db, const std::function<void(LiveAttempt)>& fn);
 
-}  // namespace loupe::coordinator::attempts_table
+}  // namespace loupe::coordinator::store::attempts_table

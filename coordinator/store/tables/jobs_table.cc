@@ -4,7 +4,7 @@
 
 #include "common/status_macros.h"
 
-namespace loupe::coordinator::jobs_table {
+namespace loupe::coordinator::store::jobs_table {
 namespace {
 
 constexpr char kPutSql[] =
@@ -31,16 +31,16 @@ constexpr char kDeleteSweepSql[] = "DELETE FROM sweeps WHERE sweep_key = ?";
 
 }  // namespace
 
-absl::Status Put(SqliteDb& db, const PutJob& put) {
+absl::Status Put(SqliteDb& db, const scheduler::PutJob& put) {
   int64_t states = 0;
   for (const TrialState state : put.job.states) states |= int64_t{1} << static_cast<int>(state);
   return db.Run(kPutSql, put.sweep, static_cast<int32_t>(put.job.kind), put.job.cursor, states,
                 std::string_view(put.job.cell_filter), std::string_view(put.job.client));
 }
 
-absl::Status Remove(SqliteDb& db, SweepKey sweep) { return db.Run(kRemoveSql, sweep); }
+absl::Status Remove(SqliteDb& db, scheduler::SweepKey sweep) { return db.Run(kRemoveSql, sweep); }
 
-absl::StatusOr<bool> Purge(SqliteDb& db, SweepKey sweep, int64_t most_rows) {
+absl::StatusOr<bool> Purge(SqliteDb& db, scheduler::SweepKey sweep, int64_t most_rows) {
   int64_t left = most_rows;
   for (const char* sql : kPurgeSqls) {
     LOUPE_RETURN_IF_ERROR(db.Run(sql, sweep, left - 1));
@@ -51,4 +51,4 @@ absl::StatusOr<bool> Purge(SqliteDb& db, SweepKey sweep, int64_t most_rows) {
   return true;
 }
 
-}  // namespace loupe::coordinator::jobs_table
+}  // namespace loupe::coordinator::store::jobs_table

@@ -8,12 +8,12 @@
 #include "coordinator/scheduler/effects.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator::jobs_table {
+namespace loupe::coordinator::store::jobs_table {
 
-absl::Status Put(SqliteDb& db, const PutJob& put);
-absl::Status Remove(SqliteDb& db, SweepKey sweep);
+absl::Status Put(SqliteDb& db, const scheduler::PutJob& put);
+absl::Status Remove(SqliteDb& db, scheduler::SweepKey sweep);
 
 // Removes about `most_rows` rows of the sweep: those that refer to others first, its own row last. Whether it is gone.
-absl::StatusOr<bool> Purge(SqliteDb& db, SweepKey sweep, int64_t most_rows);
+absl::StatusOr<bool> Purge(SqliteDb& db, scheduler::SweepKey sweep, int64_t most_rows);
 
-}  // namespace loupe::coordinator::jobs_table
+}  // namespace loupe::coordinator::store::jobs_table

@@ -5,7 +5,7 @@
 
 #include "common/status_macros.h"
 
-namespace loupe::coordinator::metric_points_table {
+namespace loupe::coordinator::store::metric_points_table {
 namespace {
 
 constexpr char kInsertNameSql[] = "INSERT OR IGNORE INTO metric_names (name) VALUES (?)";
@@ -29,9 +29,9 @@ std::optional<double> NullIfNan(double value) { return std::isnan(value) ? std::
 
 }  // namespace
 
-absl::Status Append(SqliteDb& db, const AppendPoints& append) {
+absl::Status Append(SqliteDb& db, const scheduler::AppendPoints& append) {
   std::string_view known;
-  for (const MetricPoint& point : append.points) {
+  for (const scheduler::MetricPoint& point : append.points) {
     if (known != point.metric || known.empty()) {
       LOUPE_RETURN_IF_ERROR(db.Run(kInsertNameSql, std::string_view(point.metric)));
       known = point.metric;
@@ -42,9 +42,10 @@ absl::Status Append(SqliteDb& db, const AppendPoints& append) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<MetricPoint>> List(SqliteDb& db, TrialKey trial, int64_t epoch, const std::string& metric,
-                                              const std::optional<PointPosition>& after, int64_t limit) {
-  std::vector<MetricPoint> points;
+absl::StatusOr<std::vector<scheduler::MetricPoint>> List(SqliteDb& db, scheduler::TrialKey trial, int64_t epoch,
+                                                         const std::string& metric,
+                                                         const std::optional<PointPosition>& after, int64_t limit) {
+  std::vector<scheduler::MetricPoint> points;
   // Metric names are never empty, so ("", lowest) comes before every point.
   const PointPosition from = after.value_or(PointPosition{"", std::numeric_limits<int64_t>::min()});
   LOUPE_RETURN_IF_ERROR(db.ForEach(
@@ -57,21 +58,21 @@ absl::StatusOr<std::vector<MetricPoint>> List(SqliteDb& db, TrialKey trial, int6
   return points;
 }
 
-absl::Status ForEachAccepted(SqliteDb& db, SweepKey sweep,
+absl::Status ForEachAccepted(SqliteDb& db, scheduler::SweepKey sweep,
                              const std::function<void(const std::string&, int64_t, int64_t, double)>& fn) {
   return db.ForEach(
       kAcceptedSql, [&](const SqliteRow& row) { fn(row.Text(0), row.Int(1), row.Int(2), row.Real(3)); }, sweep);
 }
 
-absl::Status InsertRung(SqliteDb& db, const NoteRung& rung) {
+absl::Status InsertRung(SqliteDb& db, const scheduler::NoteRung& rung) {
   return db.Run(kInsertRungSql, rung.sweep, rung.note.trial, rung.note.rung, NullIfNan(rung.note.value),
                 rung.note.stops ? 1 : 0);
 }
 
-absl::Status ForEachRung(SqliteDb& db, const std::function<void(const NoteRung&)>& fn) {
+absl::Status ForEachRung(SqliteDb& db, const std::function<void(const scheduler::NoteRung&)>& fn) {
   return db.ForEach(kRungsSql, [&](const SqliteRow& row) {
     fn({row.Int(0), {.trial = row.Int(1), .rung = row.Int(2), .value = row.Real(3), .stops = row.Int(4) != 0}});
   });
 }
 
-}  // namespace loupe::coordinator::metric_points_table
+}  // namespace loupe::coordinator::store::metric_points_table

@@ -4,7 +4,7 @@
 
 #include "common/status_macros.h"
 
-namespace loupe::coordinator::requests_table {
+namespace loupe::coordinator::store::requests_table {
 namespace {
 
 constexpr char kInsertSql[] =
@@ -17,16 +17,16 @@ constexpr char kAllSql[] =
 
 }  // namespace
 
-absl::Status Insert(SqliteDb& db, const RecordRequest& request) {
+absl::Status Insert(SqliteDb& db, const scheduler::RecordRequest& request) {
   LOUPE_RETURN_IF_ERROR(db.Run(kForgetSql, request.time - kKept));
   return db.Run(kInsertSql, std::string_view(request.request_id), std::string_view(request.method),
                 std::string_view(request.fingerprint), std::string_view(request.sweep_id), request.answer,
                 request.time);
 }
 
-absl::Status ForEach(SqliteDb& db, const std::function<void(RecordRequest)>& fn) {
+absl::Status ForEach(SqliteDb& db, const std::function<void(scheduler::RecordRequest)>& fn) {
   return db.ForEach(kAllSql, [&](const SqliteRow& row) {
-    RecordRequest request;
+    scheduler::RecordRequest request;
     request.request_id = row.Text(0);
     request.method = row.Text(1);
     request.fingerprint = row.Text(2);
@@ -37,4 +37,4 @@ absl::Status ForEach(SqliteDb& db, const std::function<void(RecordRequest)>& fn)
   });
 }
 
-}  // namespace loupe::coordinator::requests_table
+}  // namespace loupe::coordinator::store::requests_table

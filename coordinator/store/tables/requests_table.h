@@ -7,10 +7,10 @@
 #include "coordinator/scheduler/effects.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator::requests_table {
+namespace loupe::coordinator::store::requests_table {
 
-absl::Status Insert(SqliteDb& db, const RecordRequest& request);
+absl::Status Insert(SqliteDb& db, const scheduler::RecordRequest& request);
 // Oldest first.
-absl::Status ForEach(SqliteDb& db, const std::function<void(RecordRequest)>& fn);
+absl::Status ForEach(SqliteDb& db, const std::function<void(scheduler::RecordRequest)>& fn);
 
-}  // namespace loupe::coordinator::requests_table
+}  // namespace loupe::coordinator::store::requests_table

@@ -6,7 +6,7 @@
 
 #include "common/status_macros.h"
 
-namespace loupe::coordinator::results_table {
+namespace loupe::coordinator::store::results_table {
 namespace {
 
 constexpr char kInsertResultSql[] =
@@ -50,7 +50,7 @@ void ReadProvenance(const SqliteRow& row, std::map<std::string, std::string>& pr
 
 }  // namespace
 
-absl::Status Insert(SqliteDb& db, const AcceptResult& accept) {
+absl::Status Insert(SqliteDb& db, const scheduler::AcceptResult& accept) {
   const std::string provenance =
       nlohmann::json(accept.result.provenance).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   LOUPE_RETURN_IF_ERROR(db.Run(kInsertResultSql, accept.trial.sweep, accept.trial.index, accept.epoch,
@@ -64,21 +64,21 @@ absl::Status Insert(SqliteDb& db, const AcceptResult& accept) {
   return absl::OkStatus();
 }
 
-absl::Status InsertInput(SqliteDb& db, const RecordInput& input) {
+absl::Status InsertInput(SqliteDb& db, const scheduler::RecordInput& input) {
   return db.Run(kInsertInputSql, input.sweep, std::string_view(input.name), std::string_view(input.sha256));
 }
 
-absl::Status ForEachInput(SqliteDb& db, const std::function<void(RecordInput)>& fn) {
+absl::Status ForEachInput(SqliteDb& db, const std::function<void(scheduler::RecordInput)>& fn) {
   return db.ForEach(kInputsSql, [&](const SqliteRow& row) { fn({row.Int(0), row.Text(1), row.Text(2)}); });
 }
 
-absl::Status ForEachScore(SqliteDb& db, SweepKey sweep, int64_t first, int64_t last,
+absl::Status ForEachScore(SqliteDb& db, scheduler::SweepKey sweep, int64_t first, int64_t last,
                           const std::function<void(int64_t, std::string, double)>& fn) {
   return db.ForEach(
       kScoresSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1), row.Real(2)); }, sweep, first, last);
 }
 
-absl::Status FillScores(SqliteDb& db, SweepKey sweep, TrialColumns& columns) {
+absl::Status FillScores(SqliteDb& db, scheduler::SweepKey sweep, TrialColumns& columns) {
   const size_t rows = columns.states.size();
   if (rows == 0) return absl::OkStatus();
   // A trial's scores come by name, and most trials have the same ones: the next row's column is the one behind this
@@ -98,7 +98,7 @@ absl::Status FillScores(SqliteDb& db, SweepKey sweep, TrialColumns& columns) {
       sweep, columns.first, columns.first + static_cast<int64_t>(rows) - 1);
 }
 
-absl::StatusOr<std::vector<ResultSeconds>> ListSeconds(SqliteDb& db, SweepKey sweep, int64_t limit) {
+absl::StatusOr<std::vector<ResultSeconds>> ListSeconds(SqliteDb& db, scheduler::SweepKey sweep, int64_t limit) {
   std::vector<ResultSeconds> results;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kSecondsSql,
@@ -109,40 +109,41 @@ absl::StatusOr<std::vector<ResultSeconds>> ListSeconds(SqliteDb& db, SweepKey sw
   return results;
 }
 
-absl::Status ForEachResult(SqliteDb& db, SweepKey sweep,
+absl::Status ForEachResult(SqliteDb& db, scheduler::SweepKey sweep,
                            const std::function<void(int64_t, double, double, int64_t)>& fn) {
   return db.ForEach(
       kResultsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Real(1), row.Real(2), row.Int(3)); }, sweep);
 }
 
-absl::Status ForEachDigest(SqliteDb& db, SweepKey sweep,
+absl::Status ForEachDigest(SqliteDb& db, scheduler::SweepKey sweep,
                            const std::function<void(int64_t, std::string, std::string)>& fn) {
   return db.ForEach(
       kDigestsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1), row.Text(2)); }, sweep);
 }
 
-absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, SweepKey sweep) {
+absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, scheduler::SweepKey sweep) {
   std::vector<std::string> notes;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kNotesSql, [&](const SqliteRow& row) { notes.push_back(row.Text(0)); }, sweep));
   return notes;
 }
 
-absl::StatusOr<std::map<std::string, std::string>> FirstProvenance(SqliteDb& db, SweepKey sweep) {
+absl::StatusOr<std::map<std::string, std::string>> FirstProvenance(SqliteDb& db, scheduler::SweepKey sweep) {
   std::map<std::string, std::string> provenance;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kProvenanceSql, [&](const SqliteRow& row) { ReadProvenance(row, provenance); }, sweep));
   return provenance;
 }
 
-absl::StatusOr<std::map<std::string, std::string>> Provenance(SqliteDb& db, TrialKey trial) {
+absl::StatusOr<std::map<std::string, std::string>> Provenance(SqliteDb& db, scheduler::TrialKey trial) {
   std::map<std::string, std::string> provenance;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kTrialProvenanceSql, [&](const SqliteRow& row) { ReadProvenance(row, provenance); }, trial.sweep, trial.index));
   return provenance;
 }
 
-absl::StatusOr<ScoreSummary> Summarise(SqliteDb& db, SweepKey sweep, const std::string& score, bool smaller_is_better) {
+absl::StatusOr<ScoreSummary> Summarise(SqliteDb& db, scheduler::SweepKey sweep, const std::string& score,
+                                       bool smaller_is_better) {
   ScoreSummary summary;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kScoreSql,
@@ -162,11 +163,11 @@ absl::StatusOr<ScoreSummary> Summarise(SqliteDb& db, SweepKey sweep, const std::
   return summary;
 }
 
-absl::StatusOr<int64_t> CountSince(SqliteDb& db, SweepKey sweep, absl::Time since) {
+absl::StatusOr<int64_t> CountSince(SqliteDb& db, scheduler::SweepKey sweep, absl::Time since) {
   int64_t count = 0;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kSinceSql, [&](const SqliteRow& row) { count = row.Int(0); }, sweep, since));
   return count;
 }
 
-}  // namespace loupe::coordinator::results_table
+}  // namespace loupe::coordinator::store::results_table

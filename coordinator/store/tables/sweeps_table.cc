@@ -6,7 +6,7 @@
 #include "common/status_macros.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator::sweeps_table {
+namespace loupe::coordinator::store::sweeps_table {
 namespace {
 
 constexpr char kInsertSql[] =
@@ -28,8 +28,8 @@ constexpr char kAllSql[] = "SELECT " LOUPE_SWEEP_COLUMNS("spec") "ORDER BY sweep
 constexpr char kListSql[] = "SELECT " LOUPE_SWEEP_COLUMNS("NULL") "WHERE sweep_key < ? ORDER BY sweep_key DESC LIMIT ?";
 #undef LOUPE_SWEEP_COLUMNS
 
-SweepRecord Read(const SqliteRow& row) {
-  SweepRecord sweep;
+scheduler::SweepRecord Read(const SqliteRow& row) {
+  scheduler::SweepRecord sweep;
   sweep.key = row.Int(0);
   sweep.id = row.Text(1);
   sweep.uid = row.Text(2);
@@ -43,15 +43,15 @@ SweepRecord Read(const SqliteRow& row) {
   sweep.limits.max_worker_losses = row.Int32(10);
   sweep.limits.backoff = absl::Microseconds(row.Int(11));
   sweep.limits.max_failed_trials = row.Int32(12);
-  sweep.state = static_cast<SweepState>(row.Int32(13));
+  sweep.state = static_cast<scheduler::SweepState>(row.Int32(13));
   sweep.state_reason = row.Text(14);
   sweep.create_time = row.Time(15);
   sweep.update_time = row.Time(16);
   sweep.end_time = row.OptionalTime(17);
   sweep.revision = row.Int(18);
   if (row.IsNull(19)) return sweep;
-  SweepJob& job = sweep.job.emplace();
-  job.kind = static_cast<JobKind>(row.Int32(19));
+  scheduler::SweepJob& job = sweep.job.emplace();
+  job.kind = static_cast<scheduler::JobKind>(row.Int32(19));
   job.cursor = row.Int(20);
   for (int state = 1; state <= static_cast<int>(TrialState::kQuarantined); ++state) {
     if ((row.Int(21) >> state & 1) != 0) job.states.insert(static_cast<TrialState>(state));
@@ -63,7 +63,7 @@ SweepRecord Read(const SqliteRow& row) {
 
 }  // namespace
 
-absl::Status Insert(SqliteDb& db, const SweepRecord& sweep) {
+absl::Status Insert(SqliteDb& db, const scheduler::SweepRecord& sweep) {
   return db.Run(kInsertSql, sweep.key, std::string_view(sweep.id), std::string_view(sweep.uid),
                 std::string_view(sweep.display_name), Blob{sweep.spec}, sweep.cells, sweep.replicates,
                 static_cast<int64_t>(sweep.seed), sweep.priority, sweep.limits.max_trial_attempts,
@@ -72,29 +72,30 @@ absl::Status Insert(SqliteDb& db, const SweepRecord& sweep) {
                 sweep.create_time, sweep.update_time, sweep.end_time, sweep.revision);
 }
 
-absl::Status UpdateState(SqliteDb& db, const SweepRecord& sweep) {
+absl::Status UpdateState(SqliteDb& db, const scheduler::SweepRecord& sweep) {
   return db.Run(kUpdateStateSql, static_cast<int32_t>(sweep.state), std::string_view(sweep.state_reason),
                 sweep.priority, sweep.update_time, sweep.end_time, sweep.revision, sweep.key);
 }
 
-absl::StatusOr<SweepRecord> Get(SqliteDb& db, const std::string& id) {
-  std::optional<SweepRecord> found;
+absl::StatusOr<scheduler::SweepRecord> Get(SqliteDb& db, const std::string& id) {
+  std::optional<scheduler::SweepRecord> found;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kGetSql, [&](const SqliteRow& row) { found = Read(row); }, std::string_view(id)));
   if (!found) return absl::NotFoundError(fmt::format("there is no sweep '{}'", id));
   return *std::move(found);
 }
 
-absl::Status ForEachByKey(SqliteDb& db, const std::function<void(SweepRecord)>& fn) {
+absl::Status ForEachByKey(SqliteDb& db, const std::function<void(scheduler::SweepRecord)>& fn) {
   return db.ForEach(kAllSql, [&](const SqliteRow& row) { fn(Read(row)); });
 }
 
-absl::StatusOr<std::vector<SweepRecord>> ListNewestFirst(SqliteDb& db, SweepKey before, int64_t limit) {
-  std::vector<SweepRecord> sweeps;
-  const SweepKey bound = before == 0 ? std::numeric_limits<SweepKey>::max() : before;
+absl::StatusOr<std::vector<scheduler::SweepRecord>> ListNewestFirst(SqliteDb& db, scheduler::SweepKey before,
+                                                                    int64_t limit) {
+  std::vector<scheduler::SweepRecord> sweeps;
+  const scheduler::SweepKey bound = before == 0 ? std::numeric_limits<scheduler::SweepKey>::max() : before;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kListSql, [&](const SqliteRow& row) { sweeps.push_back(Read(row)); }, bound, limit));
   return sweeps;
 }
 
-}  // namespace loupe::coordinator::sweeps_table
+}  // namespace loupe::coordinator::store::sweeps_table

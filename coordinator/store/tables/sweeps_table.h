@@ -8,15 +8,16 @@
 #include "coordinator/scheduler/model.h"
 #include "coordinator/store/sqlite_db.h"
 
-namespace loupe::coordinator::sweeps_table {
+namespace loupe::coordinator::store::sweeps_table {
 
-absl::Status Insert(SqliteDb& db, const SweepRecord& sweep);  // its job is jobs_table's business
+absl::Status Insert(SqliteDb& db, const scheduler::SweepRecord& sweep);  // its job is jobs_table's business
 // State, reason, priority, update and end time, revision.
-absl::Status UpdateState(SqliteDb& db, const SweepRecord& sweep);
+absl::Status UpdateState(SqliteDb& db, const scheduler::SweepRecord& sweep);
 
 // NOT_FOUND names the sweep.
-absl::StatusOr<SweepRecord> Get(SqliteDb& db, const std::string& id);
-absl::Status ForEachByKey(SqliteDb& db, const std::function<void(SweepRecord)>& fn);
-absl::StatusOr<std::vector<SweepRecord>> ListNewestFirst(SqliteDb& db, SweepKey before, int64_t limit);
+absl::StatusOr<scheduler::SweepRecord> Get(SqliteDb& db, const std::string& id);
+absl::Status ForEachByKey(SqliteDb& db, const std::function<void(scheduler::SweepRecord)>& fn);
+absl::StatusOr<std::vector<scheduler::SweepRecord>> ListNewestFirst(SqliteDb& db, scheduler::SweepKey before,
+                                                                    int64_t limit);
 
-}  // namespace loupe::coordinator::sweeps_table
+}  // namespace loupe::coordinator::store::sweeps_table

@@ -7,7 +7,7 @@
 #include "common/text.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator::trials_table {
+namespace loupe::coordinator::store::trials_table {
 namespace {
 
 constexpr char kInsertCellSql[] = "INSERT INTO cells (sweep_key, cell_index, levels) VALUES (?, ?, ?)";
@@ -68,8 +68,8 @@ TrialRow Read(const SqliteRow& row) {
   trial.failed_attempts = row.Int32(5);
   trial.worker_losses = row.Int32(6);
   if (!row.IsNull(7))
-    trial.last_failure =
-        Failure{static_cast<FailureClass>(row.Int32(7)), ToUtf8(row.Text(8))};  // older versions cut within a character
+    trial.last_failure = scheduler::Failure{static_cast<scheduler::FailureClass>(row.Int32(7)),
+                                            ToUtf8(row.Text(8))};  // older versions cut within a character
   trial.cell_levels_json = row.Text(9);
   trial.worker = row.Text(10);
   trial.start_time = row.OptionalTime(11);
@@ -80,7 +80,7 @@ TrialRow Read(const SqliteRow& row) {
 
 }  // namespace
 
-absl::Status Insert(SqliteDb& db, const InsertTrials& insert) {
+absl::Status Insert(SqliteDb& db, const scheduler::InsertTrials& insert) {
   for (int64_t index = insert.from; index < insert.to; ++index) {
     if (index < insert.cells) {
       const std::string levels = insert.cell_levels_json(index);
@@ -91,7 +91,7 @@ absl::Status Insert(SqliteDb& db, const InsertTrials& insert) {
   return absl::OkStatus();
 }
 
-absl::Status Update(SqliteDb& db, const UpdateTrial& update) {
+absl::Status Update(SqliteDb& db, const scheduler::UpdateTrial& update) {
   LOUPE_RETURN_IF_ERROR(db.Run(kUpdateSql, static_cast<int32_t>(update.state), update.epoch, update.failed_attempts,
                                update.worker_losses, update.trial.sweep, update.trial.index));
   if (db.Changes() != 1) {
@@ -107,11 +107,11 @@ absl::Status Update(SqliteDb& db, const UpdateTrial& update) {
   return absl::OkStatus();
 }
 
-absl::Status CancelQueued(SqliteDb& db, const CancelQueuedTrials& cancel) {
+absl::Status CancelQueued(SqliteDb& db, const scheduler::CancelQueuedTrials& cancel) {
   return db.Run(kCancelQueuedSql, cancel.sweep, cancel.from, cancel.to);
 }
 
-absl::Status ForEachSeed(SqliteDb& db, SweepKey sweep, const std::function<void(const TrialSeed&)>& fn) {
+absl::Status ForEachSeed(SqliteDb& db, scheduler::SweepKey sweep, const std::function<void(const TrialSeed&)>& fn) {
   return db.ForEach(
       kSeedsSql,
       [&](const SqliteRow& row) {
@@ -125,14 +125,14 @@ absl::Status ForEachSeed(SqliteDb& db, SweepKey sweep, const std::function<void(
       sweep);
 }
 
-absl::StatusOr<TrialCounts> Count(SqliteDb& db, SweepKey sweep) {
-  TrialCounts counts;
+absl::StatusOr<scheduler::TrialCounts> Count(SqliteDb& db, scheduler::SweepKey sweep) {
+  scheduler::TrialCounts counts;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kCountSql, [&](const SqliteRow& row) { counts.of(static_cast<TrialState>(row.Int32(0))) = row.Int(1); }, sweep));
   return counts;
 }
 
-absl::StatusOr<TrialRow> Get(SqliteDb& db, TrialKey trial) {
+absl::StatusOr<TrialRow> Get(SqliteDb& db, scheduler::TrialKey trial) {
   std::optional<TrialRow> found;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kGetSql, [&](const SqliteRow& row) { found = Read(row); }, trial.sweep, trial.index));
@@ -140,7 +140,7 @@ absl::StatusOr<TrialRow> Get(SqliteDb& db, TrialKey trial) {
   return *std::move(found);
 }
 
-absl::StatusOr<std::vector<TrialRow>> List(SqliteDb& db, SweepKey sweep, const TrialFilter& filter) {
+absl::StatusOr<std::vector<TrialRow>> List(SqliteDb& db, scheduler::SweepKey sweep, const TrialFilter& filter) {
   std::vector<TrialRow> trials;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kListSql, [&](const SqliteRow& row) { trials.push_back(Read(row)); }, sweep, filter.from_index,
@@ -148,7 +148,7 @@ absl::StatusOr<std::vector<TrialRow>> List(SqliteDb& db, SweepKey sweep, const T
   return trials;
 }
 
-absl::StatusOr<TrialColumns> Columns(SqliteDb& db, SweepKey sweep, int64_t first, int64_t limit) {
+absl::StatusOr<TrialColumns> Columns(SqliteDb& db, scheduler::SweepKey sweep, int64_t first, int64_t limit) {
   TrialColumns columns;
   columns.first = first;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
@@ -164,14 +164,15 @@ absl::StatusOr<TrialColumns> Columns(SqliteDb& db, SweepKey sweep, int64_t first
   return columns;
 }
 
-absl::StatusOr<std::vector<int64_t>> Find(SqliteDb& db, SweepKey sweep, const std::set<TrialState>& states) {
+absl::StatusOr<std::vector<int64_t>> Find(SqliteDb& db, scheduler::SweepKey sweep, const std::set<TrialState>& states) {
   std::vector<int64_t> indexes;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kFindSql, [&](const SqliteRow& row) { indexes.push_back(row.Int(0)); }, sweep, Mask(states)));
   return indexes;
 }
 
-absl::Status ForEachForReport(SqliteDb& db, SweepKey sweep, const std::function<void(SweepSnapshot::Trial)>& fn) {
+absl::Status ForEachForReport(SqliteDb& db, scheduler::SweepKey sweep,
+                              const std::function<void(SweepSnapshot::Trial)>& fn) {
   return db.ForEach(
       kReportSql,
       [&](const SqliteRow& row) {
@@ -187,7 +188,7 @@ absl::Status ForEachForReport(SqliteDb& db, SweepKey sweep, const std::function<
       sweep);
 }
 
-absl::StatusOr<std::string> CellLevelsJson(SqliteDb& db, SweepKey sweep, int64_t cell) {
+absl::StatusOr<std::string> CellLevelsJson(SqliteDb& db, scheduler::SweepKey sweep, int64_t cell) {
   std::optional<std::string> levels;
   LOUPE_RETURN_IF_ERROR(db.ForEach(
       kCellSql, [&](const SqliteRow& row) { levels = row.Text(0); }, sweep, cell));
@@ -195,4 +196,4 @@ absl::StatusOr<std::string> CellLevelsJson(SqliteDb& db, SweepKey sweep, int64_t
   return *std::move(levels);
 }
 
-}  // namespace loupe::coordinator::trials_table
+}  // namespace loupe::coordinator::store::trials_table

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-namespace loupe::coordinator::workers_table {
+namespace loupe::coordinator::store::workers_table {
 namespace {
 
 constexpr char kUpsertSql[] =
@@ -18,8 +18,8 @@ constexpr char kDeleteSql[] = "DELETE FROM workers WHERE worker_id = ?";
 
 }  // namespace
 
-absl::Status Upsert(SqliteDb& db, const WorkerRecord& worker) {
-  const WorkerDescription& description = worker.description;
+absl::Status Upsert(SqliteDb& db, const scheduler::WorkerRecord& worker) {
+  const scheduler::WorkerDescription& description = worker.description;
   const std::string past =
       nlohmann::json(worker.past_sessions).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return db.Run(kUpsertSql, std::string_view(worker.id), std::string_view(worker.session), std::string_view(past),
@@ -31,13 +31,13 @@ absl::Status Upsert(SqliteDb& db, const WorkerRecord& worker) {
 
 absl::Status Delete(SqliteDb& db, const std::string& worker) { return db.Run(kDeleteSql, std::string_view(worker)); }
 
-absl::Status Count(SqliteDb& db, const CountWorker& count) {
+absl::Status Count(SqliteDb& db, const scheduler::CountWorker& count) {
   return db.Run(kCountSql, count.succeeded, count.failed, count.last_seen, std::string_view(count.worker));
 }
 
-absl::Status ForEach(SqliteDb& db, const std::function<void(WorkerRecord)>& fn) {
+absl::Status ForEach(SqliteDb& db, const std::function<void(scheduler::WorkerRecord)>& fn) {
   return db.ForEach(kAllSql, [&](const SqliteRow& row) {
-    WorkerRecord worker;
+    scheduler::WorkerRecord worker;
     worker.id = row.Text(0);
     worker.session = row.Text(1);
     const nlohmann::json past = nlohmann::json::parse(row.Text(2), nullptr, /*allow_exceptions=*/false);
@@ -62,4 +62,4 @@ absl::Status ForEach(SqliteDb& db, const std::function<void(WorkerRecord)>& fn) 
   });
 }
 
-}  // namespace loupe::coordinator::workers_table
+}  // namespace loupe::coordinator::store::workers_table

@@ -15,7 +15,7 @@
 #include "coordinator/store/tables/artifacts_table.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store::upkeep {
 namespace {
 
 namespace fs = std::filesystem;
@@ -249,4 +249,4 @@ absl::StatusOr<DataCounts> RestoreData(const std::string& from, const std::strin
   return Annotate(counts.status(), fmt::format("'{}' is not restored", from));
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store::upkeep

@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/store/data_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store::upkeep {
 
 // A consistent copy of `data_folder` (database, and every artifact it refers to) in the new folder `to`, while the
 // coordinator may go on. The database's copy passes integrity_check, every artifact its digest, and all of it is on the
@@ -28,4 +28,4 @@ absl::StatusOr<DataCounts> BackupData(const std::string& data_folder, const std:
 absl::StatusOr<DataCounts> RestoreData(const std::string& from, const std::string& data_folder,
                                        const ProgressFn& progress = nullptr);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store::upkeep

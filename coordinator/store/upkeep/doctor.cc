@@ -16,7 +16,7 @@
 #include "coordinator/store/tables/artifacts_table.h"
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store::upkeep {
 namespace {
 
 constexpr int kMostFindings = 20;
@@ -210,4 +210,4 @@ absl::StatusOr<int64_t> RemoveOrphans(const std::string& data_folder) {
   return removed;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store::upkeep

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/store/data_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store::upkeep {
 
 struct Finding {
   // What is wrong, and what is merely worth knowing.
@@ -42,4 +42,4 @@ absl::StatusOr<HealthReport> Examine(const std::string& data_folder, const Progr
 // whose uploads might be among them, or when the database is damaged, which might have lost the rows.
 absl::StatusOr<int64_t> RemoveOrphans(const std::string& data_folder);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store::upkeep

@@ -13,7 +13,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store::upkeep {
 namespace {
 
 constexpr char kNameFormat[] = "loupe-%E4Y%m%dT%H%M%SZ";
@@ -127,4 +127,4 @@ absl::Duration SnapshotThread::Turn(absl::Time now) {
   return due;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store::upkeep

@@ -14,7 +14,7 @@
 #include "absl/time/time.h"
 #include "coordinator/store/data_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store::upkeep {
 
 struct SnapshotOptions {
   std::string data_folder;
@@ -63,4 +63,4 @@ class SnapshotThread {
   std::thread thread_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store::upkeep

@@ -14,7 +14,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/analysis/metrics/features.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 using ::testing::HasSubstr;
@@ -244,4 +244,4 @@ TEST(FeatureMetricsTest, DegenerateFeaturesGiveNumbersOrSentences) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/metrics/features.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 using ::testing::HasSubstr;
@@ -77,4 +77,4 @@ TEST(FeatureMomentsTest, PartsOfTwoNetworksAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -9,7 +9,7 @@
 #include "analysis/metrics/feature_matrix.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 
 inline nlohmann::json References(const std::string& name = "metrics.json") {
   std::ifstream file("tests/analysis/metrics/reference/" + name);
@@ -34,4 +34,4 @@ inline FeatureMatrix Rows(const FeatureMatrix& from, int64_t begin, int64_t end)
   return {end - begin, from.cols, {from.values.begin() + begin * from.cols, from.values.begin() + end * from.cols}};
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/metrics/features.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 using ::testing::HasSubstr;
@@ -86,4 +86,4 @@ TEST(NearestDistanceTest, DoublesAmongThoseThatAreNoneAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/metrics/features.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::metrics {
 namespace {
 
 using ::testing::HasSubstr;
@@ -68,4 +68,4 @@ TEST(CmmdTest, RowsWithoutDirectionAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::metrics

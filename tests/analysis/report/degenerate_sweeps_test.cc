@@ -8,18 +8,18 @@
 #include "nlohmann/json.hpp"
 #include "tests/analysis/report/degenerate_tables.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 constexpr double kLargest = 1e308;
 
 // A missing response is a trial that failed; untuned scores and curves are at the edge too.
-SweepResults AsSweep(const DataTable& table) {
+SweepResults AsSweep(const stats::DataTable& table) {
   SweepResults sweep;
   sweep.sweep_id = "sweeps/edge";
   sweep.state = "COMPLETED";
   sweep.primary_score = "score";
-  const Factor& replicate = table.factors.back();
+  const stats::Factor& replicate = table.factors.back();
   sweep.replicates = std::max(1, static_cast<int32_t>(replicate.levels.size()));
   for (size_t f = 0; f + 1 < table.factors.size(); ++f)
     sweep.factors.push_back({table.factors[f].name, "method." + table.factors[f].name, table.factors[f].levels});
@@ -114,4 +114,4 @@ TEST(DegenerateSweepsTest, UnitedOnesAreOneDesignOrRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -12,11 +12,12 @@
 #include "fmt/format.h"
 #include "gtest/gtest.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 // `levels_a` × `levels_b` cells × `replicates`, y given by (a, b, replicate).
-inline DataTable Grid(int levels_a, int levels_b, int replicates, const std::function<double(int, int, int)>& y) {
-  DataTableBuilder builder("y", {{"a", {}}, {"b", {}}, {"replicate", {}}});
+inline stats::DataTable Grid(int levels_a, int levels_b, int replicates,
+                             const std::function<double(int, int, int)>& y) {
+  stats::DataTableBuilder builder("y", {{"a", {}}, {"b", {}}, {"replicate", {}}});
   for (int r = 0; r < replicates; ++r) {
     for (int a = 0; a < levels_a; ++a) {
       for (int b = 0; b < levels_b; ++b) {
@@ -32,7 +33,7 @@ inline double Noise(int a, int b, int r) { return std::sin(17.0 * a + 5.3 * b * 
 
 struct DegenerateTable {
   std::string name;
-  DataTable table;
+  stats::DataTable table;
 };
 
 inline std::vector<DegenerateTable> DegenerateTables() {
@@ -60,12 +61,13 @@ inline std::vector<DegenerateTable> DegenerateTables() {
   add("one huge value", 3, 3, 3, [&](int a, int b, int r) { return a + b + r == 0 ? kHuge : 1 + Noise(a, b, r); });
   add("rounding of a constant", 3, 3, 3,
       [](int a, int b, int r) { return 0.3 + ((a + b + r) % 2 == 0 ? 1e-17 : 5.6e-17); });
-  DataTable twice = Grid(3, 3, 3, Noise);
+  stats::DataTable twice = Grid(3, 3, 3, Noise);
   twice.factors[1].codes = twice.factors[0].codes;
   cases.push_back({"a factor twice", twice});
-  DataTable holes = Grid(4, 4, 2, [&](int a, int b, int r) { return a == b || a == b + 1 ? Noise(a, b, r) : kNaN; });
+  stats::DataTable holes =
+      Grid(4, 4, 2, [&](int a, int b, int r) { return a == b || a == b + 1 ? Noise(a, b, r) : kNaN; });
   cases.push_back({"empty cells", holes});
   return cases;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -21,7 +21,7 @@
 #include "fmt/format.h"
 #include "gtest/gtest.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 AnalysisOptions Options(const std::string& formula, const std::string& block) {
@@ -61,7 +61,7 @@ TEST(DegenerateTablesTest, WholeAnalysisIsFiniteOrSaysWhyNot) {
         return true;
       }();
       EXPECT_FALSE(positive && Says(*analysis, "positive"));
-      for (const AnovaTerm& term : analysis->anova.terms) {
+      for (const stats::AnovaTerm& term : analysis->anova.terms) {
         EXPECT_TRUE(IsSortedOut(term.p)) << term.p;
         EXPECT_FALSE(std::isinf(term.f)) << term.term;
         EXPECT_TRUE(IsSortedOut(term.effect.partial_eta_sq)) << term.effect.partial_eta_sq;
@@ -85,33 +85,35 @@ TEST(DegenerateTablesTest, WholeAnalysisIsFiniteOrSaysWhyNot) {
 TEST(DegenerateTablesTest, EachStatisticAloneIsFiniteOrSaysWhyNot) {
   for (const DegenerateTable& test : DegenerateTables()) {
     SCOPED_TRACE(test.name);
-    const AnovaOptions options = Options("a + b", "replicate").anova;
-    for (const VarianceMethod method : {VarianceMethod::kReml, VarianceMethod::kExpectedMeanSquares}) {
-      const auto mixed = FitMixedModel(test.table, options, method);
+    const stats::AnovaOptions options = Options("a + b", "replicate").anova;
+    for (const stats::VarianceMethod method :
+         {stats::VarianceMethod::kReml, stats::VarianceMethod::kExpectedMeanSquares}) {
+      const auto mixed = stats::FitMixedModel(test.table, options, method);
       if (!mixed.ok()) {
         EXPECT_FALSE(mixed.status().message().empty());
         continue;
       }
       EXPECT_TRUE(std::isnan(mixed->intraclass_correlation) ||
                   (mixed->intraclass_correlation >= 0 && mixed->intraclass_correlation <= 1));
-      for (const MixedTerm& term : mixed->terms) EXPECT_TRUE(IsSortedOut(term.p)) << term.term << term.p;
+      for (const stats::MixedTerm& term : mixed->terms) EXPECT_TRUE(IsSortedOut(term.p)) << term.term << term.p;
     }
-    const auto groups = GroupValues(test.table, "a");
+    const auto groups = stats::GroupValues(test.table, "a");
     ASSERT_TRUE(groups.ok());
-    for (const auto& result : {WelchAnova(*groups), KruskalWallis(*groups), Levene(*groups), BrownForsythe(*groups)}) {
+    for (const auto& result : {stats::WelchAnova(*groups), stats::KruskalWallis(*groups), stats::Levene(*groups),
+                               stats::BrownForsythe(*groups)}) {
       if (result.ok()) {
         EXPECT_TRUE(IsSortedOut(result->p)) << result->p;
       }
     }
-    const auto permuted = PermutationF(test.table, options, {.permutations = 99});
+    const auto permuted = stats::PermutationF(test.table, options, {.permutations = 99});
     if (permuted.ok()) {
-      for (const PermutationTerm& term : permuted->terms) EXPECT_TRUE(IsSortedOut(term.p));
+      for (const stats::PermutationTerm& term : permuted->terms) EXPECT_TRUE(IsSortedOut(term.p));
     }
-    const auto importance = ComputeImportance(test.table, {.factors = {"a", "b"}, .trees = 4});
+    const auto importance = stats::ComputeImportance(test.table, {.factors = {"a", "b"}, .trees = 4});
     if (importance.ok()) {
       // A share is a difference of variances over their sum: rounding takes it past its ends by a few units.
       constexpr double kRounding = 1e-14;
-      for (const ImportanceShare& share : importance->shares)
+      for (const stats::ImportanceShare& share : importance->shares)
         EXPECT_TRUE(share.share >= -kRounding && share.share <= 1 + kRounding) << share.share;
     }
   }
@@ -121,19 +123,19 @@ TEST(DegenerateTablesTest, ReproducedResponseHasNoF) {
   const auto analysis =
       AnalyseFactorial(Grid(3, 3, 3, [](int a, int b, int) { return 0.1 * a + 0.7 * b + 1; }), Options("a + b", ""));
   ASSERT_TRUE(analysis.ok());
-  for (const AnovaTerm& term : analysis->anova.terms) EXPECT_TRUE(std::isnan(term.f));
+  for (const stats::AnovaTerm& term : analysis->anova.terms) EXPECT_TRUE(std::isnan(term.f));
   EXPECT_EQ(analysis->anova.residual.sum_sq, 0.0);
   EXPECT_TRUE(Says(*analysis, "there are no errors whose normality"));
 }
 
 TEST(DegenerateTablesTest, PowerOfTwoChangesNoDigitOfF) {
-  const DataTable plain = Grid(4, 3, 3, Noise);
-  const auto expected = FitAnova(plain, Options("a*b", "replicate").anova);
+  const stats::DataTable plain = Grid(4, 3, 3, Noise);
+  const auto expected = stats::FitAnova(plain, Options("a*b", "replicate").anova);
   ASSERT_TRUE(expected.ok());
   for (const int exponent : {-990, -300, -1, 1, 300, 1000}) {
     const auto scaled =
-        FitAnova(Grid(4, 3, 3, [&](int a, int b, int r) { return std::ldexp(Noise(a, b, r), exponent); }),
-                 Options("a*b", "replicate").anova);
+        stats::FitAnova(Grid(4, 3, 3, [&](int a, int b, int r) { return std::ldexp(Noise(a, b, r), exponent); }),
+                        Options("a*b", "replicate").anova);
     ASSERT_TRUE(scaled.ok());
     for (size_t t = 0; t < expected->terms.size(); ++t) {
       EXPECT_EQ(scaled->terms[t].f, expected->terms[t].f) << exponent;
@@ -148,7 +150,7 @@ TEST(DegenerateTablesTest, UnitOf1e300GivesTheSameAnswers) {
     std::string csv = "y,a,b\n";
     for (int i = 0; i < 24; ++i)
       csv += fmt::format("{:.6f}{},a{},b{}\n", 3 + Noise(i % 3, i % 4, i), suffix, i % 3, i % 4);
-    auto table = ReadCsvTable(csv, {.response = "y", .factors = {"a", "b"}, .block = "", .status_column = ""});
+    auto table = stats::ReadCsvTable(csv, {.response = "y", .factors = {"a", "b"}, .block = "", .status_column = ""});
     EXPECT_TRUE(table.ok());
     return *AnalyseFactorial(*std::move(table), Options("", ""));
   };
@@ -165,26 +167,26 @@ TEST(DegenerateTablesTest, UnitOf1e300GivesTheSameAnswers) {
 }
 
 TEST(DegenerateTablesTest, FortyFactorsAreNoCombinationsToCount) {
-  DataTable table = Grid(4, 25, 3, Noise);
+  stats::DataTable table = Grid(4, 25, 3, Noise);
   for (int f = 0; f < 40; ++f) {
-    Factor factor{fmt::format("f{}", f), {"x", "y", "z", "w"}, {}};
+    stats::Factor factor{fmt::format("f{}", f), {"x", "y", "z", "w"}, {}};
     for (size_t row = 0; row < table.rows(); ++row) {
       factor.codes.push_back(
           static_cast<int32_t>(2 + 2 * std::sin(1.7 * f + 3.1 * static_cast<double>(row * (f + 1)))) % 4);
     }
     table.factors.push_back(factor);
   }
-  const auto anova = FitAnova(table, {});
+  const auto anova = stats::FitAnova(table, {});
   ASSERT_TRUE(anova.ok()) << anova.status().message();
   EXPECT_GT(anova->cells_possible, 9e18);
   EXPECT_EQ(anova->terms.size(), 43u);
 }
 
 TEST(DegenerateTablesTest, BoxCoxNamesWhatIsTheMatter) {
-  AnovaOptions options;
+  stats::AnovaOptions options;
   options.formula = "a + b";
   const auto of = [&](const std::function<double(int, int, int)>& y) {
-    return std::string(BoxCox(Grid(3, 3, 3, y), options).status().message());
+    return std::string(stats::BoxCox(Grid(3, 3, 3, y), options).status().message());
   };
   EXPECT_NE(of([](int a, int b, int r) { return Noise(a, b, r) > 0 ? 1.0 : 2.0; }).find("two different values"),
             std::string::npos);
@@ -197,4 +199,4 @@ TEST(DegenerateTablesTest, BoxCoxNamesWhatIsTheMatter) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using Json = nlohmann::json;
@@ -20,9 +20,9 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 // The script's rule.
-std::vector<double> ParametersOf(const DataTable& table) {
+std::vector<double> ParametersOf(const stats::DataTable& table) {
   const auto level = [&](const std::string& name, size_t row) -> std::string {
-    const Factor& factor = table.factors[table.FactorIndex(name).value()];
+    const stats::Factor& factor = table.factors[table.FactorIndex(name).value()];
     const int32_t code = factor.codes[row];
     return code < 0 ? "" : factor.levels[static_cast<size_t>(code)];
   };
@@ -39,19 +39,19 @@ std::vector<double> ParametersOf(const DataTable& table) {
 }
 
 struct Fitted {
-  DataTable table;
-  std::unique_ptr<LinearModel> model;
+  stats::DataTable table;
+  std::unique_ptr<stats::LinearModel> model;
   std::vector<double> parameters;
 };
 
 void Fit(const Json& reference, Fitted& fitted) {
   const std::string block = reference["block"];
   std::vector<std::string> factors = {"method", "activation", "scale", "rank", "targets"};
-  const DataTable plain = ReadReferenceTable(reference["file"], "y", factors, block);
+  const stats::DataTable plain = stats::ReadReferenceTable(reference["file"], "y", factors, block);
   fitted.parameters = ParametersOf(plain);
-  fitted.table = NestFactors(plain, "method", block).value();
+  fitted.table = stats::NestFactors(plain, "method", block).value();
   fitted.model =
-      LinearModel::Fit(fitted.table, {.formula = "method + activation + scale + rank + targets", .block = block})
+      stats::LinearModel::Fit(fitted.table, {.formula = "method + activation + scale + rank + targets", .block = block})
           .value();
 }
 
@@ -59,7 +59,7 @@ const std::vector<MethodSettings> kMethods = {
     {"adapter", {"activation", "scale"}}, {"bitfit", {}}, {"full", {}}, {"lora", {"rank", "targets"}}};
 
 TEST(EqualParametersTest, AgreesWithRowsOfTheModelInR) {
-  for (const Json& reference : ReadReferenceJson("equal_parameters.json")) {
+  for (const Json& reference : stats::ReadReferenceJson("equal_parameters.json")) {
     SCOPED_TRACE(reference.dump());
     Fitted fitted;
     Fit(reference, fitted);
@@ -69,7 +69,7 @@ TEST(EqualParametersTest, AgreesWithRowsOfTheModelInR) {
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_EQ(found->baseline, reference["baseline"].get<std::string>());
     EXPECT_EQ(found->equal.df, reference["equal_df"].get<double>());
-    EXPECT_LT(RelativeError(found->equal.f, reference["equal_f"]), 1e-8);
+    EXPECT_LT(stats::RelativeError(found->equal.f, reference["equal_f"]), 1e-8);
     ASSERT_THAT(found->methods, SizeIs(reference["methods"].size()));
     for (size_t i = 0; i < found->methods.size(); ++i) {
       const Json& expected = reference["methods"][i];
@@ -78,23 +78,23 @@ TEST(EqualParametersTest, AgreesWithRowsOfTheModelInR) {
       EXPECT_THAT(method.settings, SizeIs(expected["settings"].get<size_t>()));
       EXPECT_EQ(method.least, expected["least"].get<double>());
       EXPECT_EQ(method.most, expected["most"].get<double>());
-      EXPECT_LT(RelativeError(method.mean.mean, expected["value"]), 1e-11);
-      EXPECT_LT(RelativeError(method.mean.std_error, expected["std_error"]), 1e-9);
+      EXPECT_LT(stats::RelativeError(method.mean.mean, expected["value"]), 1e-11);
+      EXPECT_LT(stats::RelativeError(method.mean.std_error, expected["std_error"]), 1e-9);
     }
     ASSERT_THAT(found->with_baseline, SizeIs(reference["with_baseline"].size()));
     for (size_t i = 0; i < found->with_baseline.size(); ++i) {
       const Json& expected = reference["with_baseline"][i];
       EXPECT_EQ(found->with_baseline[i].first, expected["method"].get<std::string>());
       EXPECT_LT(std::abs(found->with_baseline[i].difference - expected["value"].get<double>()), 1e-11);
-      EXPECT_LT(RelativeError(found->with_baseline[i].std_error, expected["std_error"]), 1e-9);
-      EXPECT_LT(RelativeError(found->with_baseline[i].p, expected["p"]), 1e-8);
+      EXPECT_LT(stats::RelativeError(found->with_baseline[i].std_error, expected["std_error"]), 1e-9);
+      EXPECT_LT(stats::RelativeError(found->with_baseline[i].p, expected["p"]), 1e-8);
     }
   }
 }
 
 TEST(EqualParametersTest, NamesWhatHasNoSettingThere) {
   Fitted fitted;
-  Fit(ReadReferenceJson("equal_parameters.json")[0], fitted);
+  Fit(stats::ReadReferenceJson("equal_parameters.json")[0], fitted);
   const auto found =
       CompareAtEqualParameters(*fitted.model, "method", kMethods, fitted.parameters, {16000, 0.25}, "full", 0.95);
   ASSERT_TRUE(found.ok()) << found.status();
@@ -112,4 +112,4 @@ TEST(EqualParametersTest, NamesWhatHasNoSettingThere) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -10,7 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using ::testing::DoubleEq;
@@ -97,4 +97,4 @@ TEST(SequentialColourTest, LightnessRisesSoThatItPrintsInGrey) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -8,7 +8,7 @@
 
 #include "nlohmann/json.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 class JsonSchema {
  public:
@@ -94,4 +94,4 @@ class JsonSchema {
   nlohmann::json root_;
 };
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -9,7 +9,7 @@
 #include "tests/analysis/report/sweep_fixture.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using ::testing::AllOf;
@@ -18,16 +18,16 @@ using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
 const Json& Rankings() {
-  static const Json reference = ReadReferenceJson("level_rankings.json");
+  static const Json reference = stats::ReadReferenceJson("level_rankings.json");
   return reference;
 }
 
-DataTable OnBases() {
-  DataTableBuilder builder("score", {{"base", {"first", "today", "new"}},
-                                     {"subject", {"cats", "dog"}},
-                                     {"input", {"SA_in", "CA_in", "CA_out"}},
-                                     {"activation", {"relu", "silu"}},
-                                     {"replicate", {"0", "1"}}});
+stats::DataTable OnBases() {
+  stats::DataTableBuilder builder("score", {{"base", {"first", "today", "new"}},
+                                            {"subject", {"cats", "dog"}},
+                                            {"input", {"SA_in", "CA_in", "CA_out"}},
+                                            {"activation", {"relu", "silu"}},
+                                            {"replicate", {"0", "1"}}});
   for (const Json& row : Rankings()["rows"]) {
     EXPECT_TRUE(
         builder.AddRow({row["base"], row["subject"], row["input"], row["activation"], row["replicate"]}, row["score"])
@@ -112,7 +112,7 @@ TEST(LevelRankingsTest, SaysWhatItCannotAnswer) {
 }
 
 TEST(LevelRankingsTest, WithoutACompleteBlockItSaysSo) {
-  DataTableBuilder builder("score", {{"base", {}}, {"input", {}}, {"replicate", {}}});
+  stats::DataTableBuilder builder("score", {{"base", {}}, {"input", {}}, {"replicate", {}}});
   for (const auto& [base, input, replicate] :
        std::vector<std::array<std::string, 3>>{{"a", "p", "0"}, {"a", "q", "0"}, {"b", "p", "0"}, {"b", "q", "1"}}) {
     ASSERT_TRUE(builder.AddRow({base, input, replicate}, 1.0).ok());
@@ -143,4 +143,4 @@ TEST(LevelRankingsTest, EveryFormatShowsThem) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

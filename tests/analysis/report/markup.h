@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 struct Element {
   std::string name;
@@ -134,4 +134,4 @@ inline std::unique_ptr<Element> ParseMarkup(std::string_view html) {
   return root;
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -14,7 +14,7 @@
 #include "tests/analysis/report/markup.h"
 #include "tests/analysis/report/sweep_fixture.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using ::testing::AllOf;
@@ -217,4 +217,4 @@ TEST(MethodCurvesTest, LongCurvesOfManyMethodsAreBounded) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -12,7 +12,7 @@
 #include "tests/analysis/report/json_schema.h"
 #include "tests/analysis/report/markup.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using ::testing::AllOf;
@@ -69,13 +69,13 @@ SweepResults MethodSweep(int32_t replicates = 2) {
 TEST(MethodReportTest, MethodEffectAndOwnFactorsAreTested) {
   const auto sweep = AnalyseSweep(MethodSweep(), {});
   ASSERT_TRUE(sweep.ok()) << sweep.status();
-  const AnovaTable& anova = sweep->analysis.anova;
+  const stats::AnovaTable& anova = sweep->analysis.anova;
   EXPECT_EQ(anova.formula, "method + task + activation + rank + targets");
   const auto of = [&](const std::string& name) {
-    for (const AnovaTerm& term : anova.terms) {
+    for (const stats::AnovaTerm& term : anova.terms) {
       if (term.term == name) return term;
     }
-    return AnovaTerm{};
+    return stats::AnovaTerm{};
   };
   EXPECT_EQ(of("method").df, 2);
   EXPECT_EQ(of("rank").df, 2);
@@ -233,4 +233,4 @@ TEST(UntunedBaseTest, TheFactorThatChangesItIsNamed) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

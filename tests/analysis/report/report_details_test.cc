@@ -13,7 +13,7 @@
 #include "tests/analysis/report/json_schema.h"
 #include "tests/analysis/report/sweep_fixture.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using ::testing::HasSubstr;
@@ -122,7 +122,7 @@ TEST(HalfNormalTest, TheFixturesTrueEffectsStandOut) {
 TEST(ModelDetailsTest, AdjustedMeansAreTheModels) {
   // One-way: the model's mean of a level is the plain one and its error s/√n.
   const auto analysis = AnalyseFactorial(ThreeCells(), {});
-  const MarginalMeans& means = analysis->details->comparisons[0].means;
+  const stats::MarginalMeans& means = analysis->details->comparisons[0].means;
   EXPECT_NEAR(means.means[1].mean, 2.9, 1e-12);
   EXPECT_NEAR(means.means[1].std_error, 0.1 / std::sqrt(3.0), 1e-12);
   EXPECT_EQ(analysis->details->comparisons[0].pairs.size(), 3u);
@@ -135,4 +135,4 @@ TEST(ModelDetailsTest, AssumptionsAreSaidInTheText) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -18,13 +18,13 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "%s: not written: %s\n", name.c_str(), std::string(content.status().message()).c_str());
     }
   };
-  const SweepResults sweep = MakeAdapterSweep(), unfinished = MakeUnfinishedSweep(9);
-  write("report.html", RenderHtml(sweep, {}));
-  write("report.txt", RenderText(sweep, {}));
-  write("report.json", RenderJson(sweep, {}));
-  write("report.csv", RenderCsv(sweep, {}));
-  write("fid.html", RenderHtml(sweep, {.response = "clip_fid", .terms = "(input + activation + scale)^2"}));
-  write("unfinished.html", RenderHtml(unfinished, {}));
-  write("unfinished.txt", RenderText(unfinished, {}));
+  const report::SweepResults sweep = report::MakeAdapterSweep(), unfinished = report::MakeUnfinishedSweep(9);
+  write("report.html", report::RenderHtml(sweep, {}));
+  write("report.txt", report::RenderText(sweep, {}));
+  write("report.json", report::RenderJson(sweep, {}));
+  write("report.csv", report::RenderCsv(sweep, {}));
+  write("fid.html", report::RenderHtml(sweep, {.response = "clip_fid", .terms = "(input + activation + scale)^2"}));
+  write("unfinished.html", report::RenderHtml(unfinished, {}));
+  write("unfinished.txt", report::RenderText(unfinished, {}));
   return 0;
 }

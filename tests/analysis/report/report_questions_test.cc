@@ -16,7 +16,7 @@
 #include "tests/analysis/report/json_schema.h"
 #include "tests/analysis/report/sweep_fixture.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using ::testing::AllOf;
@@ -141,7 +141,7 @@ TEST(ResultsUnionTest, TwoHalvesGiveTheWholeSweepsNumbers) {
   const auto expected = AnalyseSweep(whole, {}), got = AnalyseSweep(*united, {});
   ASSERT_TRUE(got.ok()) << got.status();
   for (size_t t = 0; t < expected->analysis.anova.terms.size(); ++t) {
-    const AnovaTerm &want = expected->analysis.anova.terms[t], &have = got->analysis.anova.terms[t];
+    const stats::AnovaTerm &want = expected->analysis.anova.terms[t], &have = got->analysis.anova.terms[t];
     EXPECT_EQ(have.df, want.df);
     // The rows come in another order, so sums round differently.
     EXPECT_NEAR(have.f / want.f, 1, 1e-10) << want.term;
@@ -201,15 +201,15 @@ TEST(ResultsUnionTest, DifferentVersionsAreNoted) {
 
 TEST(ReachedPowerTest, DetectableEffectIsFoundWithTheProbabilityAskedFor) {
   const auto sweep = AnalyseSweep(Sweep(), {});
-  const AnovaTable& anova = sweep->analysis.anova;
+  const stats::AnovaTable& anova = sweep->analysis.anova;
   const std::vector<ReachedPower> power = ComputeReachedPower(anova);
   ASSERT_EQ(power.size(), 4u);  // the block is no question
   for (const ReachedPower& row : power) {
-    for (const AnovaTerm& term : anova.terms) {
+    for (const stats::AnovaTerm& term : anova.terms) {
       if (term.term != row.term) continue;
-      const FTestPlan plan{
+      const stats::FTestPlan plan{
           .df = term.df, .residual_df = anova.residual.df, .n = static_cast<double>(anova.sample.used)};
-      EXPECT_NEAR(FTestPower(plan, row.detectable_f), 0.8, 1e-6);
+      EXPECT_NEAR(stats::FTestPower(plan, row.detectable_f), 0.8, 1e-6);
       EXPECT_EQ(row.found_f, term.effect.cohens_f);
     }
   }
@@ -244,7 +244,7 @@ TEST(QuestionsTest, EveryFormatAnswersThem) {
 }
 
 TEST(QuestionsTest, WhatHasOneLevelIsSaidOnce) {
-  DataTableBuilder builder("y", {{"a", {"p", "q", "r"}}, {"b", {"x", "y", "z"}}});
+  stats::DataTableBuilder builder("y", {{"a", {"p", "q", "r"}}, {"b", {"x", "y", "z"}}});
   for (const auto& [a, b] :
        {std::pair{"p", "x"}, std::pair{"q", "x"}, std::pair{"r", "x"}, std::pair{"p", "y"}, std::pair{"p", "z"}}) {
     for (const double value : {1.0, 1.5, 2.25})
@@ -271,4 +271,4 @@ TEST(QuestionsTest, AboutWhatIsNotThereAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -10,7 +10,7 @@
 #include "analysis/report/sweep_analysis.h"
 #include "analysis/report/untuned_base.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using ::testing::AllOf;
@@ -89,4 +89,4 @@ TEST(ResultsUnionTest, WhatAllCellsHaveMustBeTheSame) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

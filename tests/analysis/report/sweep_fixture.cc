@@ -8,7 +8,7 @@
 #include "common/positions.h"
 #include "fmt/format.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 // Normal deviates by Box–Muller on the raw stream: the same on every standard library.
@@ -203,12 +203,12 @@ SweepResults MakeUnfinishedSweep(int64_t finished) {
   return results;
 }
 
-DataTable ThreeCells() {
-  DataTableBuilder builder("y", {{"a", {"low", "mid", "high"}}});
+stats::DataTable ThreeCells() {
+  stats::DataTableBuilder builder("y", {{"a", {"low", "mid", "high"}}});
   for (const auto& [level, mean] : {std::pair{"low", 1.0}, std::pair{"mid", 2.9}, std::pair{"high", 3.0}}) {
     for (const double deviation : {-0.1, 0.0, 0.1}) builder.AddRow({level}, mean + deviation).IgnoreError();
   }
   return std::move(builder).Build();
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

@@ -7,7 +7,7 @@
 #include "analysis/report/sweep_results.h"
 #include "analysis/stats/data_table.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 
 struct FixtureOptions {
   int32_t replicates = 2;
@@ -32,6 +32,6 @@ SweepResults MakeUnfinishedSweep(int64_t finished);
 std::string MakePng(int size, uint64_t seed);
 
 // Three cells of a factor "a" with three replicates each: means 1, 2.9 and 3, within sum of squares 0.06.
-DataTable ThreeCells();
+stats::DataTable ThreeCells();
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

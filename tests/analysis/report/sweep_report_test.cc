@@ -13,17 +13,17 @@
 #include "tests/analysis/report/markup.h"
 #include "tests/analysis/report/sweep_fixture.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::report {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::json;
 
-AnovaTable ExpectedAnova(const SweepResults& sweep, const std::string& response = "clip_i") {
+stats::AnovaTable ExpectedAnova(const SweepResults& sweep, const std::string& response = "clip_i") {
   const auto table = ObservationTable(sweep, {.response = response});
   EXPECT_TRUE(table.ok());
-  auto anova = FitAnova(*table, {.block = "replicate"});
+  auto anova = stats::FitAnova(*table, {.block = "replicate"});
   EXPECT_TRUE(anova.ok()) << anova.status();
   return *std::move(anova);
 }
@@ -31,10 +31,10 @@ AnovaTable ExpectedAnova(const SweepResults& sweep, const std::string& response 
 TEST(SweepJsonTest, TermsAreThoseOfTheStatistics) {
   const SweepResults sweep = MakeAdapterSweep(Plain());
   const Json json = Json::parse(RenderJson(sweep, {}).value());
-  const AnovaTable expected = ExpectedAnova(sweep);
+  const stats::AnovaTable expected = ExpectedAnova(sweep);
   ASSERT_EQ(json["terms"].size(), expected.terms.size());
   for (size_t i = 0; i < expected.terms.size(); ++i) {
-    const AnovaTerm& term = expected.terms[i];
+    const stats::AnovaTerm& term = expected.terms[i];
     const Json& shown = json["terms"][i];
     EXPECT_EQ(shown["term"], term.term);
     EXPECT_EQ(shown["df"], term.df);
@@ -113,13 +113,13 @@ TEST(SweepCsvTest, AnotherReaderComputesTheSameTable) {
   const SweepResults sweep = MakeAdapterSweep(Plain());
   const std::string csv = RenderCsv(sweep, {}).value();
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), static_cast<long>(sweep.trials.size() + 1));
-  const auto table = ReadCsvTable(csv, {.response = "clip_i",
-                                        .factors = {"input", "output", "activation", "scale"},
-                                        .block = "replicate",
-                                        .status_column = ""});
+  const auto table = stats::ReadCsvTable(csv, {.response = "clip_i",
+                                               .factors = {"input", "output", "activation", "scale"},
+                                               .block = "replicate",
+                                               .status_column = ""});
   ASSERT_TRUE(table.ok()) << table.status();
   // The CSV's own reading has the two early-stopped trials in; asked for, the report has them too.
-  const auto anova = FitAnova(*table, {.block = "replicate"});
+  const auto anova = stats::FitAnova(*table, {.block = "replicate"});
   const Json json = Json::parse(RenderJson(sweep, {.include_stopped_early = true}).value());
   for (size_t i = 0; i < anova->terms.size(); ++i) {
     EXPECT_NEAR(json["terms"][i]["f"].get<double>() / anova->terms[i].f, 1.0, 1e-9) << anova->terms[i].term;
@@ -130,8 +130,8 @@ TEST(SweepCsvTest, AnotherReaderComputesTheSameTable) {
 TEST(SweepTextTest, ShowsTheFTableAndWhatIsMissing) {
   const SweepResults sweep = MakeAdapterSweep(Plain());
   const std::string text = RenderText(sweep, {}).value();
-  const AnovaTable expected = ExpectedAnova(sweep);
-  for (const AnovaTerm& term : expected.terms) {
+  const stats::AnovaTable expected = ExpectedAnova(sweep);
+  for (const stats::AnovaTerm& term : expected.terms) {
     EXPECT_THAT(text, HasSubstr(FormatNumber(term.sum_sq)));
     EXPECT_THAT(text, HasSubstr(FormatNumber(term.f)));
   }
@@ -163,11 +163,11 @@ std::string* SweepHtmlTest::html_ = nullptr;
 Element* SweepHtmlTest::page_ = nullptr;
 
 TEST_F(SweepHtmlTest, TheFTableShowsTheComputedNumbers) {
-  const AnovaTable expected = ExpectedAnova(MakeAdapterSweep());
+  const stats::AnovaTable expected = ExpectedAnova(MakeAdapterSweep());
   const auto rows = page_->ById("anova")->TableRows();
   ASSERT_EQ(rows.size(), expected.terms.size() + 2);
   for (size_t i = 0; i < expected.terms.size(); ++i) {
-    const AnovaTerm& term = expected.terms[i];
+    const stats::AnovaTerm& term = expected.terms[i];
     EXPECT_TRUE(rows[i][0].starts_with(term.term));
     EXPECT_EQ(rows[i][2], FormatNumber(term.sum_sq));
     EXPECT_EQ(rows[i][3], FormatNumber(term.mean_sq));
@@ -182,7 +182,7 @@ TEST_F(SweepHtmlTest, TheFTableShowsTheComputedNumbers) {
 TEST_F(SweepHtmlTest, TheHeatMapHasTheTwentyLegalPairsInThePapersOrder) {
   const SweepResults sweep = MakeAdapterSweep();
   const auto table = ObservationTable(sweep, {});
-  const auto means = ComputeTwoWayMeans(*table, "input", "output");
+  const auto means = stats::ComputeTwoWayMeans(*table, "input", "output");
   ASSERT_TRUE(means.ok());
   EXPECT_EQ(means->column_levels.front(), "SA_in");  // the fixture lists the outputs backwards
   std::multiset<std::string> shown;
@@ -195,7 +195,7 @@ TEST_F(SweepHtmlTest, TheHeatMapHasTheTwentyLegalPairsInThePapersOrder) {
     hatched += rect->Attribute("style").find("url(#hatch") != std::string::npos;
   EXPECT_EQ(shown.size(), 20u);
   EXPECT_EQ(hatched, 50u);
-  for (const LevelMean& cell : means->cells) {
+  for (const stats::LevelMean& cell : means->cells) {
     if (cell.n > 0) {
       EXPECT_TRUE(shown.contains(FormatNumber(cell.mean))) << cell.level;
     }
@@ -206,7 +206,7 @@ TEST_F(SweepHtmlTest, BestCellsAreThoseOfTheStatistics) {
   const auto sweep = AnalyseSweep(MakeAdapterSweep(), {});
   const auto rows = page_->ById("best-cells")->TableRows();
   for (size_t i = 0; i < rows.size(); ++i) {
-    const CellMean& cell = sweep->analysis.cells[i];
+    const stats::CellMean& cell = sweep->analysis.cells[i];
     for (size_t f = 0; f < cell.levels.size(); ++f) EXPECT_EQ(rows[i][1 + f], cell.levels[f]);
     EXPECT_EQ(rows[i][1 + cell.levels.size() + 1], FormatNumber(cell.mean.mean));
   }
@@ -281,7 +281,7 @@ TEST(SweepReportTest, TheHashFollowsTheDataAndTheQuestionAndNothingElse) {
   SweepResults failed = sweep;
   failed.trials[5].state = TrialState::kFailed;
   EXPECT_NE(SnapshotHash(failed, {}), hash);
-  EXPECT_NE(SnapshotHash(sweep, {.ss_type = SumOfSquares::kType1}), hash);
+  EXPECT_NE(SnapshotHash(sweep, {.ss_type = stats::SumOfSquares::kType1}), hash);
   EXPECT_NE(SnapshotHash(sweep, {.response = "clip_t"}), hash);
 }
 
@@ -339,4 +339,4 @@ TEST(ScoreNamesTest, DistancesAndLossesAreBetterWhenSmaller) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::report

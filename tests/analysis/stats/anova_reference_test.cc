@@ -4,7 +4,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 // R prints 15 digits and forms sums of squares from differences in some of these; 1e-9 leaves room for its rounding.
@@ -41,4 +41,4 @@ TEST(AnovaReferenceTest, SumsOfSquaresDegreesOfFreedomFAndPAgreeWithR) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using ::testing::AllOf;
@@ -201,4 +201,4 @@ TEST(OneWayTest, GroupsFromMemoryMatchTheTextbookFormula) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -15,7 +15,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using ::testing::HasSubstr;
@@ -237,4 +237,4 @@ TEST(PAdjustTest, HolmAndBenjaminiHochbergAgreeWithR) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using ::testing::AllOf;
@@ -275,4 +275,4 @@ TEST(CsvTableTest, TablesAreReadAsRReadsThem) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/adapter_candidates.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using ::testing::Contains;
@@ -197,4 +197,4 @@ TEST(FractionTest, DegenerateCandidatesAreChosenFromOrRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -15,7 +15,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Json = nlohmann::json;
@@ -310,4 +310,4 @@ TEST(ContrastFormulaTest, WeightsAndBackquotesAreRead) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

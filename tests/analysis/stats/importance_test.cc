@@ -7,7 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 double Share(const Importance& importance, const std::vector<std::string>& factors) {
@@ -90,4 +90,4 @@ TEST(ImportanceTest, UnknownFactorAndConstantResponseAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -6,7 +6,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 TEST(MixedModelTest, VarianceComponentsAndFAgreeWithLme4AndNlme) {
@@ -67,4 +67,4 @@ TEST(MixedModelTest, NoVariationBetweenBlocksIsTheBoundaryAndSaysSo) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

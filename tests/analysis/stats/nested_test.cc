@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 using Json = nlohmann::json;
@@ -227,4 +227,4 @@ TEST(NestedAnovaTest, ContrastsWithinAMethodAndWhatCannotBe) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

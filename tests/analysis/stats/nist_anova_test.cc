@@ -12,7 +12,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 double CorrectDigits(double value, double certified) {
@@ -107,4 +107,4 @@ TEST(NistAnovaTest, SimonLesageFEqualsTheNumberOfReplicates) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

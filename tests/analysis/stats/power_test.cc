@@ -17,7 +17,7 @@
 #include "gtest/gtest.h"
 #include "tests/analysis/stats/reference_files.h"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 namespace {
 
 TEST(PowerTest, PowerAgreesWithScipyAndStatsmodels) {
@@ -155,4 +155,4 @@ TEST(PairInformationTest, ResidualPositionsOfThePaperNeedMore) {
 }
 
 }  // namespace
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

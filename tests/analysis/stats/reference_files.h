@@ -9,7 +9,7 @@
 #include "analysis/stats/csv_table.h"
 #include "nlohmann/json.hpp"
 
-namespace loupe::analysis {
+namespace loupe::analysis::stats {
 
 // Tests run in the source folder (loupe_test sets it).
 inline std::string ReadReference(const std::string& name) {
@@ -36,4 +36,4 @@ inline double RelativeError(double value, double reference) {
   return reference == 0 ? std::abs(value) : std::abs(value / reference - 1.0);
 }
 
-}  // namespace loupe::analysis
+}  // namespace loupe::analysis::stats

@@ -7,7 +7,7 @@
 #include "common/atomic_file.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 TEST(AuditLogTest, AnEntryIsOneLineWhateverItsNamesSay) {
@@ -46,4 +46,4 @@ TEST(AuditLogTest, ALogWithASizeKeepsTheOneBefore) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 using ::testing::HasSubstr;
@@ -139,4 +139,4 @@ TEST(ListenSocketsTest, APortInUseIsSaid) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

@@ -4,7 +4,7 @@
 
 #include "fmt/format.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 constexpr absl::Duration kGranted = absl::ZeroDuration();
@@ -59,4 +59,4 @@ TEST(RateLimiterTest, MadeUpNamesDoNotFillTheMemory) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

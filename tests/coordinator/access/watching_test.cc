@@ -11,7 +11,7 @@
 #include "tests/testing/fake_clock.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::access {
 namespace {
 
 const OpenCalls::Options kRoomForAll = {.people = {9, 9, 9, 99}, .workers = {9, 9, 9, 99}, .all = {9, 9, 9, 99}};
@@ -49,4 +49,4 @@ TEST(OpenCallsTest, AFailureDoesNotEndTheWatch) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::access

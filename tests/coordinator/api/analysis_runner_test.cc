@@ -9,7 +9,7 @@
 #include "common/error_details.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 using ::testing::HasSubstr;
@@ -119,4 +119,4 @@ TEST_F(AnalysisRunnerTest, AClientHasSoManyAndNoMore) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -4,7 +4,7 @@
 #include "google/rpc/status.pb.h"
 #include "gtest/gtest.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 v1::SynchronizeRequest ReportOf(const std::string& message) {
@@ -21,15 +21,15 @@ v1::SynchronizeRequest ReportOf(const std::string& message) {
 TEST(ConvertTest, LongFailureIsCutBetweenCharacters) {
   const auto request = FromProto(ReportOf(std::string(4095, 'a') + "é"));
   ASSERT_TRUE(request.ok()) << request.status();
-  EXPECT_EQ(std::get<Failure>(request->attempts[0].outcome).message, std::string(4093, 'a') + "…");
+  EXPECT_EQ(std::get<scheduler::Failure>(request->attempts[0].outcome).message, std::string(4093, 'a') + "…");
 }
 
 // Rows of older versions end within a character: the message that holds them must still be one that clients can read.
 TEST(ConvertTest, TextStoredBadlyIsListed) {
-  SweepRecord sweep;
+  scheduler::SweepRecord sweep;
   sweep.id = "quick";
-  TrialRow trial;
-  trial.last_failure = Failure{FailureClass::kUserError, std::string(4095, 'a') + "\xc3"};
+  store::TrialRow trial;
+  trial.last_failure = scheduler::Failure{scheduler::FailureClass::kUserError, std::string(4095, 'a') + "\xc3"};
   v1::Trial read;
   ASSERT_TRUE(read.ParseFromString(ToProto(sweep, trial).SerializeAsString()));
   EXPECT_EQ(read.last_failure().message(), std::string(4095, 'a') + "\\xc3");
@@ -44,4 +44,4 @@ TEST(ConvertTest, StatusWithAnyBytesIsRead) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 using ::testing::DoubleNear;
@@ -63,4 +63,4 @@ TEST(CurveThinningTest, StretchesWithoutPointsAreLeftOut) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

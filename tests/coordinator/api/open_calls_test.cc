@@ -13,22 +13,23 @@
 #include "tests/testing/fake_clock.h"
 #include "tests/testing/small_spec.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 class OpenCallsTest : public ::testing::Test {
  protected:
-  absl::StatusOr<std::unique_ptr<OpenCall>> Open(const std::string& name, CallKind kind = CallKind::kUnary) {
-    return calls_.Open(Caller{.name = name, .role = Role::kViewer}, name, kind,
+  absl::StatusOr<std::unique_ptr<access::OpenCall>> Open(const std::string& name,
+                                                         access::CallKind kind = access::CallKind::kUnary) {
+    return calls_.Open(access::Caller{.name = name, .role = access::Role::kViewer}, name, kind,
                        [this, name] { cancelled_.push_back(name); });
   }
 
   testing::FakeClock clock_;
   std::vector<std::string> cancelled_;
-  OpenCalls calls_{{.people = {.unary = 2, .streams = 1, .held = 1, .unread_bytes = 100},
-                    .workers = {.unary = 3, .streams = 3, .held = 3, .unread_bytes = 1000},
-                    .all = {.unary = 3, .streams = 3, .held = 3, .unread_bytes = 150}},
-                   clock_};
+  access::OpenCalls calls_{{.people = {.unary = 2, .streams = 1, .held = 1, .unread_bytes = 100},
+                            .workers = {.unary = 3, .streams = 3, .held = 3, .unread_bytes = 1000},
+                            .all = {.unary = 3, .streams = 3, .held = 3, .unread_bytes = 150}},
+                           clock_};
 };
 
 TEST_F(OpenCallsTest, AClientHasItsShareAndNoMore) {
@@ -40,7 +41,7 @@ TEST_F(OpenCallsTest, AClientHasItsShareAndNoMore) {
   EXPECT_EQ(ReasonOf(third), kReasonRateLimited);
   EXPECT_GT(RetryAfterOf(third), absl::ZeroDuration());
   // Of another kind, and another's.
-  EXPECT_TRUE(Open("a", CallKind::kStream).ok());
+  EXPECT_TRUE(Open("a", access::CallKind::kStream).ok());
   const auto other = Open("b");
   EXPECT_TRUE(other.ok());
   EXPECT_TRUE(absl::IsResourceExhausted(Open("c").status())) << "three of all together";
@@ -66,7 +67,7 @@ TEST_F(OpenCallsTest, WhoKeepsACallWaitingIsCutOff) {
   const auto moves = Open("b");
   (*waits)->AwaitClient();
   (*moves)->AwaitClient();
-  clock_.Advance(kClientPatience - absl::Nanoseconds(1));
+  clock_.Advance(access::kClientPatience - absl::Nanoseconds(1));
   calls_.CancelOverdue();
   EXPECT_TRUE(cancelled_.empty());
   (*moves)->ClientMoved();
@@ -81,7 +82,7 @@ TEST_F(OpenCallsTest, WhoKeepsACallWaitingIsCutOff) {
 TEST_F(OpenCallsTest, CallsOfARevokedTokenAreCutOff) {
   const auto gone = Open("a");
   const auto stays = Open("b");
-  calls_.CancelIf([](const Caller& caller) { return caller.name == "a"; });
+  calls_.CancelIf([](const access::Caller& caller) { return caller.name == "a"; });
   EXPECT_THAT(cancelled_, ::testing::ElementsAre("a"));
   EXPECT_FALSE((*stays)->cancelled());
 }
@@ -153,4 +154,4 @@ TEST(RequestLimitsTest, NoFieldIsWithoutALimit) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

@@ -18,7 +18,7 @@
 #include "tests/testing/small_spec.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::api {
 namespace {
 
 constexpr int kThreads = 4;
@@ -33,16 +33,17 @@ void FromManyThreads(const std::function<void(int thread)>& run) {
 TEST(SharedPartsTest, ATokenStaysValidWhileOthersComeAndGo) {
   const testing::TempFolder folder;
   const testing::FakeClock clock;
-  const auto access = AccessControl::Open(folder.path(), clock);
+  const auto access = access::AccessControl::Open(folder.path(), clock);
   ASSERT_TRUE(access.ok()) << access.status();
   const std::string token =
-      *AccessControl::AddToken(folder.path(), "stays", Role::kWorker, absl::InfiniteDuration(), clock);
+      *access::AccessControl::AddToken(folder.path(), "stays", access::Role::kWorker, absl::InfiniteDuration(), clock);
   FromManyThreads([&](int thread) {
     for (int i = 0; i < 20; ++i) {
       if (thread == 0) {
-        EXPECT_TRUE(
-            AccessControl::AddToken(folder.path(), "other", Role::kViewer, absl::InfiniteDuration(), clock).ok());
-        EXPECT_TRUE(AccessControl::RemoveToken(folder.path(), "other").ok());
+        EXPECT_TRUE(access::AccessControl::AddToken(folder.path(), "other", access::Role::kViewer,
+                                                    absl::InfiniteDuration(), clock)
+                        .ok());
+        EXPECT_TRUE(access::AccessControl::RemoveToken(folder.path(), "other").ok());
       }
       EXPECT_TRUE((*access)->Authenticate("Bearer " + token).ok());
     }
@@ -51,7 +52,7 @@ TEST(SharedPartsTest, ATokenStaysValidWhileOthersComeAndGo) {
 
 TEST(SharedPartsTest, ABucketGrantsItsBurstAndNotACallMore) {
   constexpr int kBurst = 100;
-  RateLimiter limiter;
+  access::RateLimiter limiter;
   std::atomic<int> granted{0};
   FromManyThreads([&](int) {
     for (int i = 0; i < kBurst; ++i) {
@@ -65,11 +66,11 @@ TEST(SharedPartsTest, ABucketGrantsItsBurstAndNotACallMore) {
 TEST(SharedPartsTest, EachSweepHasItsOwnPlanWhoeverAsksFirst) {
   // More than the cache keeps, so that plans are also thrown out and made again.
   constexpr int kSweeps = 70;
-  PlanCache plans;
+  engine::PlanCache plans;
   FromManyThreads([&](int thread) {
     for (int i = 0; i < kSweeps; ++i) {
       const int scales = 1 + (i + thread) % kSweeps;
-      SweepRecord sweep;
+      scheduler::SweepRecord sweep;
       sweep.uid = fmt::format("uid-{}", scales);
       sweep.spec = testing::SmallSpec(scales, 1).SerializeAsString();
       sweep.cells = int64_t{3} * scales;
@@ -84,7 +85,7 @@ TEST(SharedPartsTest, EachSweepHasItsOwnPlanWhoeverAsksFirst) {
 TEST(SharedPartsTest, LinesOfTheAuditLogStayWhole) {
   constexpr int kLines = 50;
   const testing::TempFolder folder;
-  const auto log = AuditLog::Open(folder / "audit.log");
+  const auto log = access::AuditLog::Open(folder / "audit.log");
   ASSERT_TRUE(log.ok()) << log.status();
   const auto line = [](int thread, int number) {
     return fmt::format("{} {} {}\n", thread, number, std::string(200, 'x'));
@@ -105,7 +106,7 @@ TEST(SharedPartsTest, LinesOfTheAuditLogStayWhole) {
 
 TEST(SharedPartsTest, TheSameArtifactFromSeveralWorkersIsThereOnceAndWhole) {
   const testing::TempFolder folder;
-  const auto artifacts = ArtifactFolder::Open(folder / "artifacts");
+  const auto artifacts = store::ArtifactFolder::Open(folder / "artifacts");
   ASSERT_TRUE(artifacts.ok()) << artifacts.status();
   const std::string content(100'000, 'a');
   FromManyThreads([&](int) {
@@ -119,4 +120,4 @@ TEST(SharedPartsTest, TheSameArtifactFromSeveralWorkersIsThereOnceAndWhole) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::api

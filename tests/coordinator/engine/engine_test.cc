@@ -6,16 +6,16 @@
 #include "coordinator/store/sqlite_store.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 TEST(EngineTest, WhatHasItsAnswerIsNotDecidedAgainWhenTheCommitAfterItIsRefused) {
   const testing::TempFolder folder;
-  const auto store = *SqliteStore::Open({.path = folder / "db"});
-  Engine engine(SchedulerOptions(), {store.get(), &SystemClock(), &SystemRandom(), nullptr});
+  const auto store = *store::SqliteStore::Open({.path = folder / "db"});
+  Engine engine(scheduler::SchedulerOptions(), {store.get(), &SystemClock(), &SystemRandom(), nullptr});
   ASSERT_TRUE(engine.Recover().ok());
   // Sweeps can be written, leases cannot.
-  const auto db = *SqliteDb::Open(folder / "db", SqliteDb::Mode::kReadWrite, "");
+  const auto db = *store::SqliteDb::Open(folder / "db", store::SqliteDb::Mode::kReadWrite, "");
   ASSERT_TRUE(
       db->Execute("CREATE TRIGGER no_leases BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'no'); END").ok());
 
@@ -25,9 +25,10 @@ TEST(EngineTest, WhatHasItsAnswerIsNotDecidedAgainWhenTheCommitAfterItIsRefused)
   idle.request.worker = "w";
   idle.request.session = "s";
   idle.max_wait = absl::Minutes(1);
-  idle.reply = [&](const absl::StatusOr<SyncAnswer>& answer) { synchronised.push_back(answer.status()); };
-  const Job create = [&](Scheduler& scheduler, const Now& now, Effects& effects) -> Reply {
-    SweepRecord sweep;
+  idle.reply = [&](const absl::StatusOr<scheduler::SyncAnswer>& answer) { synchronised.push_back(answer.status()); };
+  const Job create = [&](scheduler::Scheduler& scheduler, const scheduler::Now& now,
+                         scheduler::Effects& effects) -> Reply {
+    scheduler::SweepRecord sweep;
     sweep.id = "first";
     sweep.uid = "uid";
     sweep.cells = sweep.replicates = 1;
@@ -50,4 +51,4 @@ TEST(EngineTest, WhatHasItsAnswerIsNotDecidedAgainWhenTheCommitAfterItIsRefused)
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

@@ -13,7 +13,7 @@
 #include "fmt/format.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 constexpr int64_t kCells = 40;
@@ -21,33 +21,35 @@ constexpr int64_t kCells = 40;
 class EngineThreadTest : public ::testing::Test {
  protected:
   EngineThreadTest()
-      : store_(*SqliteStore::Open({.path = folder_ / "db"})),
-        engine_(SchedulerOptions(), {store_.get(), &SystemClock(), &SystemRandom(), nullptr}) {
+      : store_(*store::SqliteStore::Open({.path = folder_ / "db"})),
+        engine_(scheduler::SchedulerOptions(), {store_.get(), &SystemClock(), &SystemRandom(), nullptr}) {
     EXPECT_TRUE(engine_.Recover().ok());
     thread_ = std::make_unique<EngineThread>(engine_, SystemClock());
-    SweepRecord sweep;
+    scheduler::SweepRecord sweep;
     sweep.id = "first";
     sweep.uid = "uid";
     sweep.cells = kCells;
     sweep.replicates = 1;
-    const auto created = thread_->Call<SweepRecord>([=](Scheduler& scheduler, const Now& now, Effects& effects) {
-      return scheduler.OnCreate(
-          sweep, [](int64_t) { return "{}"; }, "", "", now, effects);
-    });
+    const auto created = thread_->Call<scheduler::SweepRecord>(
+        [=](scheduler::Scheduler& scheduler, const scheduler::Now& now, scheduler::Effects& effects) {
+          return scheduler.OnCreate(
+              sweep, [](int64_t) { return "{}"; }, "", "", now, effects);
+        });
     EXPECT_TRUE(created.ok()) << created.status();
   }
 
-  absl::StatusOr<SyncAnswer> Sync(const SyncRequest& request, absl::Duration max_wait = absl::ZeroDuration()) {
-    const auto promise = std::make_shared<std::promise<absl::StatusOr<SyncAnswer>>>();
-    std::future<absl::StatusOr<SyncAnswer>> future = promise->get_future();
-    thread_->Submit(SyncCall{request, max_wait,
-                             [promise](absl::StatusOr<SyncAnswer> answer) { promise->set_value(std::move(answer)); },
-                             ++calls_});
+  absl::StatusOr<scheduler::SyncAnswer> Sync(const scheduler::SyncRequest& request,
+                                             absl::Duration max_wait = absl::ZeroDuration()) {
+    const auto promise = std::make_shared<std::promise<absl::StatusOr<scheduler::SyncAnswer>>>();
+    std::future<absl::StatusOr<scheduler::SyncAnswer>> future = promise->get_future();
+    thread_->Submit(SyncCall{
+        request, max_wait,
+        [promise](absl::StatusOr<scheduler::SyncAnswer> answer) { promise->set_value(std::move(answer)); }, ++calls_});
     return future.get();
   }
 
   testing::TempFolder folder_;
-  std::unique_ptr<SqliteStore> store_;
+  std::unique_ptr<store::SqliteStore> store_;
   Engine engine_;
   std::unique_ptr<EngineThread> thread_;
   std::atomic<uint64_t> calls_{0};
@@ -59,20 +61,20 @@ TEST_F(EngineThreadTest, ManyWorkersReadersAndCommandsAtOnceLeaveEveryTrialDoneO
   std::vector<std::thread> threads;
   for (int number = 0; number < 4; ++number) {
     threads.emplace_back([&, number] {
-      SyncRequest base;
+      scheduler::SyncRequest base;
       base.worker = fmt::format("w{}", number);
       base.session = "s";
-      SyncRequest request = base;
+      scheduler::SyncRequest request = base;
       while (true) {
-        const absl::StatusOr<SyncAnswer> answer = Sync(request);
+        const absl::StatusOr<scheduler::SyncAnswer> answer = Sync(request);
         if (!answer.ok()) break;
-        for (const Verdict& verdict : answer->verdicts) accepted += verdict.status.ok() ? 1 : 0;
+        for (const scheduler::Verdict& verdict : answer->verdicts) accepted += verdict.status.ok() ? 1 : 0;
         if (answer->desired.empty()) break;
-        const DesiredAttempt& attempt = answer->desired[0];
+        const scheduler::DesiredAttempt& attempt = answer->desired[0];
         request = base;
         request.attempts.resize(1);
         request.attempts[0].lease = {attempt.sweep_id, attempt.trial.index, attempt.epoch, ToHex(attempt.token)};
-        request.attempts[0].outcome = Result{{{"clip_i", 0.5}}};
+        request.attempts[0].outcome = scheduler::Result{{{"clip_i", 0.5}}};
       }
     });
   }
@@ -87,21 +89,22 @@ TEST_F(EngineThreadTest, ManyWorkersReadersAndCommandsAtOnceLeaveEveryTrialDoneO
 }
 
 TEST_F(EngineThreadTest, AHeldCallIsAnsweredWhenTheThreadStops) {
-  SyncRequest all;
+  scheduler::SyncRequest all;
   all.worker = "greedy";
   all.session = "s";
   all.slots = kCells;
   ASSERT_EQ(Sync(all)->desired.size(), static_cast<size_t>(kCells));
-  SyncRequest idle;
+  scheduler::SyncRequest idle;
   idle.worker = "idle";
   idle.session = "s";
   const auto promise = std::make_shared<std::promise<absl::Status>>();
-  thread_->Submit(SyncCall{idle, absl::Hours(1),
-                           [promise](const absl::StatusOr<SyncAnswer>& answer) { promise->set_value(answer.status()); },
-                           ++calls_});
+  thread_->Submit(
+      SyncCall{idle, absl::Hours(1),
+               [promise](const absl::StatusOr<scheduler::SyncAnswer>& answer) { promise->set_value(answer.status()); },
+               ++calls_});
   thread_.reset();
   EXPECT_EQ(promise->get_future().get().code(), absl::StatusCode::kUnavailable);
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

@@ -6,14 +6,14 @@
 #include "coordinator/plan_proto/spec_proto.h"
 #include "tests/testing/small_spec.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
 
-Settings Cell(std::map<std::string, std::string> changes = {}) {
+settings::Settings Cell(std::map<std::string, std::string> changes = {}) {
   std::map<std::string, std::string> values = {{"base", "/base"},
                                                {"scorer", "/scorer"},
                                                {"task.images", "/images"},
@@ -24,11 +24,11 @@ Settings Cell(std::map<std::string, std::string> changes = {}) {
                                                {"method.width", "8"},
                                                {"budget.steps", "5"}};
   for (const auto& [key, value] : changes) values[key] = value;
-  return *Settings::Create(values);
+  return *settings::Settings::Create(values);
 }
 
 TEST(ResultCheckTest, DigestsBelongToTheValuesOfTheCell) {
-  Result result{.scores = {{"clip_i", 0.5}}};
+  scheduler::Result result{.scores = {{"clip_i", 0.5}}};
   result.provenance = {
       {"base_sha256", std::string(64, 'a')}, {"scorer_sha256", std::string(64, 'b')},
       {"data_sha256", std::string(64, 'c')}, {"dino_sha256", std::string(64, 'd')},  // of nothing that the cell sets
@@ -42,9 +42,9 @@ TEST(ResultCheckTest, DigestsBelongToTheValuesOfTheCell) {
 
 // A file that is scored, and the word that was found for {identifier}, are inputs as the base is.
 TEST(ResultCheckTest, FilesAndIdentifiersAreInputs) {
-  Result result{.scores = {{"clip_i", 0.5}}};
+  scheduler::Result result{.scores = {{"clip_i", 0.5}}};
   result.provenance = {{"method_sha256", std::string(64, 'a')}, {"identifier_sha256", std::string(64, 'b')}};
-  Settings cell = Cell({{"task.identifier", "auto"}, {"task.instance_prompt", "a {identifier}"}});
+  settings::Settings cell = Cell({{"task.identifier", "auto"}, {"task.instance_prompt", "a {identifier}"}});
   cell = cell.With({{"method.kind", "file"}, {"method.path", "/lora.safetensors"}});
   const auto examined = ExamineResult(cell, result);
   ASSERT_TRUE(examined.ok()) << examined.status();
@@ -54,17 +54,17 @@ TEST(ResultCheckTest, FilesAndIdentifiersAreInputs) {
 }
 
 TEST(ResultCheckTest, ASuccessWithoutItsPrimaryScoreIsNone) {
-  const Result result{.scores = {{"clip_i", 0.5}, {"clip_t", 0.2}}};
+  const scheduler::Result result{.scores = {{"clip_i", 0.5}, {"clip_t", 0.2}}};
   EXPECT_TRUE(ExamineResult(Cell(), result).ok()) << "other scores may be missing";
   const auto lacks = ExamineResult(Cell({{"score.primary", "clip_fid"}}), result);
   EXPECT_EQ(lacks.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(lacks.status().message()),
               ::testing::AllOf(HasSubstr("'clip_fid'"), HasSubstr("its scores: clip_i, clip_t")));
-  EXPECT_FALSE(ExamineResult(Cell(), Result{}).ok());
+  EXPECT_FALSE(ExamineResult(Cell(), scheduler::Result{}).ok());
 }
 
-SweepSnapshot TwoStates(const Plan& plan, const char* digest) {
-  SweepSnapshot snapshot;
+store::SweepSnapshot TwoStates(const plan::Plan& plan, const char* digest) {
+  store::SweepSnapshot snapshot;
   snapshot.input_sets = {{{digest, std::string(64, 'a')}}, {{digest, std::string(64, 'b')}}};
   for (int64_t i = 0; i < plan.trial_count(); ++i) {
     snapshot.trials.push_back({.index = i, .cell_index = i % plan.cell_count(), .input_set = i < 2 ? 0 : 1});
@@ -73,13 +73,13 @@ SweepSnapshot TwoStates(const Plan& plan, const char* digest) {
 }
 
 TEST(InputNotesTest, TwoStatesOfOneScorerAreNoted) {
-  const auto plan = Plan::Create(*SpecFromProto(testing::SmallSpec(1, 1)));
+  const auto plan = plan::Plan::Create(*plan_proto::SpecFromProto(testing::SmallSpec(1, 1)));
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_THAT(
       InputNotes(TwoStates(*plan, "scorer_sha256"), *plan),
       ElementsAre(::testing::AllOf(HasSubstr("'scorer /scorer'"), HasSubstr("aaaaaaaaaaaa… in 2 trials (first: 0)"),
                                    HasSubstr("bbbbbbbbbbbb… in 1 trials (first: 2)"))));
-  EXPECT_TRUE(InputNotes(SweepSnapshot{}, *plan).empty());
+  EXPECT_TRUE(InputNotes(store::SweepSnapshot{}, *plan).empty());
 }
 
 TEST(InputNotesTest, AScorerForEachLevelIsADesign) {
@@ -91,12 +91,12 @@ TEST(InputNotesTest, AScorerForEachLevelIsADesign) {
   factor->set_key("scorer");
   for (const char* level : {"/a", "/b"}) factor->add_levels(level);
   spec.set_replicates(2);
-  const auto plan = Plan::Create(*SpecFromProto(spec));
+  const auto plan = plan::Plan::Create(*plan_proto::SpecFromProto(spec));
   ASSERT_TRUE(plan.ok()) << plan.status();
-  SweepSnapshot snapshot = TwoStates(*plan, "scorer_sha256");
+  store::SweepSnapshot snapshot = TwoStates(*plan, "scorer_sha256");
   for (auto& trial : snapshot.trials) trial.input_set = static_cast<int32_t>(trial.cell_index);
   EXPECT_TRUE(InputNotes(snapshot, *plan).empty());
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

@@ -4,7 +4,7 @@
 
 #include "tests/testing/fake_clock.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
 constexpr absl::Duration kMost = absl::Seconds(1);
@@ -48,4 +48,4 @@ TEST_F(ServingClockTest, TurnsAreDueTwiceAsOftenAsTheyMustBe) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

@@ -7,11 +7,11 @@
 #include <set>
 #include <string>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::engine {
 namespace {
 
-SweepNeeds NeedsOfFactors(std::vector<SweepFactor> factors) {
-  SweepSpec spec;
+scheduler::SweepNeeds NeedsOfFactors(std::vector<plan::SweepFactor> factors) {
+  plan::SweepSpec spec;
   spec.settings = {{"base", "/b"},
                    {"scorer", "/s"},
                    {"task.images", "/i"},
@@ -21,30 +21,30 @@ SweepNeeds NeedsOfFactors(std::vector<SweepFactor> factors) {
                    {"method.input", "CA_out"},
                    {"method.output", "FFN_in"},
                    {"budget.steps", "5"}};
-  for (const SweepFactor& factor : factors) spec.settings.erase(factor.key);
+  for (const plan::SweepFactor& factor : factors) spec.settings.erase(factor.key);
   spec.factors = std::move(factors);
-  const absl::StatusOr<Plan> plan = Plan::Create(spec);
+  const absl::StatusOr<plan::Plan> plan = plan::Plan::Create(spec);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return *NeedsOf(*plan);
 }
 
 // Packs of all cells.
-std::multiset<int32_t> PacksOf(const SweepNeeds& needs, int64_t cells) {
+std::multiset<int32_t> PacksOf(const scheduler::SweepNeeds& needs, int64_t cells) {
   std::multiset<int32_t> packs;
   for (int64_t cell = 0; cell < cells; ++cell) packs.insert(needs.pack_of(needs.class_of(cell)));
   return packs;
 }
 
 TEST(TrialNeedsTest, CellsOfOneMethodFitEachOther) {
-  const SweepNeeds needs = NeedsOfFactors({{"method.input", {"SA_in", "CA_out"}},
-                                           {"method.activation", {"relu", "silu"}},
-                                           {"train.learning_rate", {"0.001", "0.01"}}});
+  const scheduler::SweepNeeds needs = NeedsOfFactors({{"method.input", {"SA_in", "CA_out"}},
+                                                      {"method.activation", {"relu", "silu"}},
+                                                      {"train.learning_rate", {"0.001", "0.01"}}});
   EXPECT_EQ(needs.classes.size(), 1u);
   EXPECT_EQ(PacksOf(needs, 8), (std::multiset<int32_t>{0, 0, 0, 0, 0, 0, 0, 0}));
 }
 
 TEST(TrialNeedsTest, OtherBudgetsAreOtherPacks) {
-  const SweepNeeds needs =
+  const scheduler::SweepNeeds needs =
       NeedsOfFactors({{"method.activation", {"relu", "silu"}}, {"budget.steps", {"5", "10", "20"}}});
   EXPECT_EQ(PacksOf(needs, 6), (std::multiset<int32_t>{0, 0, 1, 1, 2, 2}));
 }
@@ -52,20 +52,22 @@ TEST(TrialNeedsTest, OtherBudgetsAreOtherPacks) {
 TEST(TrialNeedsTest, BeyondTheMostKindsTrialsAreAlone) {
   std::vector<std::string> steps;
   for (int i = 1; i <= 300; ++i) steps.push_back(std::to_string(i));
-  const SweepNeeds needs = NeedsOfFactors({{"budget.steps", steps}});
+  const scheduler::SweepNeeds needs = NeedsOfFactors({{"budget.steps", steps}});
   EXPECT_EQ(needs.classes.size(), 256u);
-  EXPECT_EQ(PacksOf(needs, 300).count(SweepNeeds::kAlone), 45u) << "the last kind's, and the 44 that found no place";
+  EXPECT_EQ(PacksOf(needs, 300).count(scheduler::SweepNeeds::kAlone), 45u)
+      << "the last kind's, and the 44 that found no place";
 }
 
 TEST(TrialNeedsTest, TrialsOnSeveralDevicesAreAlone) {
-  const SweepNeeds needs = NeedsOfFactors({{"train.devices", {"1", "2"}}, {"method.scale", {"1", "2"}}});
-  EXPECT_EQ(PacksOf(needs, 4), (std::multiset<int32_t>{SweepNeeds::kAlone, SweepNeeds::kAlone, 0, 0}));
+  const scheduler::SweepNeeds needs = NeedsOfFactors({{"train.devices", {"1", "2"}}, {"method.scale", {"1", "2"}}});
+  EXPECT_EQ(PacksOf(needs, 4),
+            (std::multiset<int32_t>{scheduler::SweepNeeds::kAlone, scheduler::SweepNeeds::kAlone, 0, 0}));
   EXPECT_EQ(needs.classes[needs.class_of(3)].devices, 2);
   EXPECT_EQ(needs.classes[needs.class_of(3)].settings_version, 3) << "older workers do not know the setting";
-  const SweepNeeds all = NeedsOfFactors({{"method.scale", {"1", "2"}}});
+  const scheduler::SweepNeeds all = NeedsOfFactors({{"method.scale", {"1", "2"}}});
   EXPECT_EQ(all.classes[0].devices, 1);
   EXPECT_FALSE(all.search.has_value());
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::engine

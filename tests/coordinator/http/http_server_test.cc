@@ -20,7 +20,8 @@ using testing::HttpConnection;
 class HttpServerTest : public ::testing::Test {
  protected:
   void Start(const HttpLimits& limits, Handler handler, const std::string& listen = "127.0.0.1:0") {
-    auto server = HttpServer::Start(*ListenSockets::Open(listen, "--http-listen"), *tls_, limits, std::move(handler));
+    auto server =
+        HttpServer::Start(*access::ListenSockets::Open(listen, "--http-listen"), *tls_, limits, std::move(handler));
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -32,7 +33,7 @@ class HttpServerTest : public ::testing::Test {
   }
 
   const testing::TempFolder folder_;
-  const std::unique_ptr<ServerTls> tls_ = *ServerTls::Open({}, "127.0.0.1:0", folder_.path());
+  const std::unique_ptr<access::ServerTls> tls_ = *access::ServerTls::Open({}, "127.0.0.1:0", folder_.path());
   std::unique_ptr<HttpServer> server_;
 };
 

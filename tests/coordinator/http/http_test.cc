@@ -182,8 +182,9 @@ TEST_F(HttpTest, ConnectionServesManyRequests) {
 
 TEST_F(HttpTest, RolesAreThoseOfGrpc) {
   CreateSmall();
-  const std::string viewer = *coordinator::AccessControl::AddToken(
-      sweep_.data_folder() + "/data", "looks", coordinator::Role::kViewer, absl::InfiniteDuration(), SystemClock());
+  const std::string viewer = *coordinator::access::AccessControl::AddToken(sweep_.data_folder() + "/data", "looks",
+                                                                           coordinator::access::Role::kViewer,
+                                                                           absl::InfiniteDuration(), SystemClock());
   const HttpHeaders headers = {{"Authorization", "Bearer " + viewer}, {"Content-Type", "application/json"}};
   const std::string body = R"({"name":"sweeps/small"})";
   EXPECT_EQ(Fetch(port(), "POST", "/loupe.v1.SweepService/GetSweep", headers, body).status, 200);
@@ -393,11 +394,11 @@ TEST_F(HttpTest, StreamOutlivesTheCoordinator) {
 TEST_F(HttpTest, RevokedTokenEndsItsStreams) {
   CreateSmall();
   const std::string folder = sweep_.data_folder() + "/data";
-  const std::string viewer = *coordinator::AccessControl::AddToken(folder, "looks", coordinator::Role::kViewer,
-                                                                   absl::InfiniteDuration(), SystemClock());
+  const std::string viewer = *coordinator::access::AccessControl::AddToken(
+      folder, "looks", coordinator::access::Role::kViewer, absl::InfiniteDuration(), SystemClock());
   EventReader reader(port(), kEvents, {{"Authorization", "Bearer " + viewer}});
   ASSERT_TRUE(reader.Next());
-  ASSERT_TRUE(coordinator::AccessControl::RemoveToken(folder, "looks").ok());
+  ASSERT_TRUE(coordinator::access::AccessControl::RemoveToken(folder, "looks").ok());
   EXPECT_TRUE(reader.connection().IsClosedWithin(absl::Seconds(10)));
 }
 

@@ -12,14 +12,14 @@
 #include "tests/testing/fake_clock.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 namespace {
 
 // Memory was short while it was put together, say.
 TEST(DeliveryLaneTest, AFailureIsTriedAgain) {
   const testing::TempFolder folder;
   testing::FakeClock clock;
-  const auto log = AuditLog::Open(folder / "webhooks.log");
+  const auto log = access::AuditLog::Open(folder / "webhooks.log");
   ASSERT_TRUE(log.ok()) << log.status();
   DeliveryDatabase database(folder / "deliveries.db");
   std::mutex mutex;
@@ -50,4 +50,4 @@ TEST(DeliveryLaneTest, AFailureIsTriedAgain) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

@@ -16,7 +16,7 @@
 #include "tests/testing/http_receiver.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::notify {
 namespace {
 
 using nlohmann::json;
@@ -29,16 +29,16 @@ constexpr char kSecret[] = "sixteen-letters!";
 class NotifierTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    store_ = *SqliteStore::Open({.path = folder_ / "coordinator.db"});
-    SweepRecord sweep;
+    store_ = *store::SqliteStore::Open({.path = folder_ / "coordinator.db"});
+    scheduler::SweepRecord sweep;
     sweep.key = 1;
     sweep.id = "small";
     sweep.uid = "u";
     sweep.cells = 2;
     sweep.replicates = 1;
-    ASSERT_TRUE(store_->Commit({InsertSweep{sweep, [](int64_t) { return std::string("{}"); }}}).ok());
+    ASSERT_TRUE(store_->Commit({scheduler::InsertSweep{sweep, [](int64_t) { return std::string("{}"); }}}).ok());
     ended_ = sweep;
-    ended_.state = SweepState::kCompleted;
+    ended_.state = scheduler::SweepState::kCompleted;
   }
   void Write(int port, const std::string& more) {
     ASSERT_TRUE(
@@ -62,20 +62,21 @@ class NotifierTest : public ::testing::Test {
   const testing::TempFolder folder_;
   const Clock* clock_ = &SystemClock();
   NotifierOptions options_{.timeout = absl::Seconds(5), .waits = {absl::Milliseconds(1), absl::Milliseconds(1)}};
-  std::unique_ptr<SqliteStore> store_;
-  SweepRecord ended_;
+  std::unique_ptr<store::SqliteStore> store_;
+  scheduler::SweepRecord ended_;
 };
 
 TEST_F(NotifierTest, AFinishedSweepIsToldAndSigned) {
   testing::HttpReceiver receiver;
   Write(receiver.port(), R"(, "allow_private": true)");
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   // The same state again is no news.
-  notifier->Note({UpdateSweep{ended_}});
-  notifier->Note({UpdateTrial{.trial = {1, 1},
-                              .state = TrialState::kFailed,
-                              .last_failure = Failure{FailureClass::kUserError, "the loss is NaN"}}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateTrial{
+      .trial = {1, 1},
+      .state = TrialState::kFailed,
+      .last_failure = scheduler::Failure{scheduler::FailureClass::kUserError, "the loss is NaN"}}});
   const std::vector<testing::ReceivedPost> posts = receiver.Wait(2);
   ASSERT_EQ(posts.size(), 2U);
   EXPECT_EQ(posts[0].target, "/hook");
@@ -94,7 +95,7 @@ TEST_F(NotifierTest, TroubleIsTriedAgain) {
   testing::HttpReceiver receiver({503, 429});
   Write(receiver.port(), R"(, "allow_private": true)");
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   const std::vector<testing::ReceivedPost> posts = receiver.Wait(3);
   ASSERT_EQ(posts.size(), 3U);
   // The same notification each time.
@@ -107,7 +108,7 @@ TEST_F(NotifierTest, ARefusalIsNotTriedAgain) {
   testing::HttpReceiver receiver({404});
   Write(receiver.port(), R"(, "allow_private": true)");
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   AwaitLog("try 1: answered 404; given up");
 }
 
@@ -115,7 +116,7 @@ TEST_F(NotifierTest, ThisMachineIsNoTargetUnlessAllowed) {
   testing::HttpReceiver receiver;
   Write(receiver.port(), "");
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   AwaitLog("private network");
   EXPECT_TRUE(receiver.Wait(1, absl::ZeroDuration()).empty());
 }
@@ -124,15 +125,15 @@ TEST_F(NotifierTest, OnlyWantedEventsAreSent) {
   testing::HttpReceiver receiver;
   Write(receiver.port(), R"(, "allow_private": true, "events": ["sweep.paused"])");
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
-  SweepRecord paused = ended_;
-  paused.state = SweepState::kPaused;
-  notifier->Note({UpdateSweep{paused}});  // by a person: no news to anybody
-  paused.state = SweepState::kActive;
-  notifier->Note({UpdateSweep{paused}});
-  paused.state = SweepState::kPaused;
+  notifier->Note({scheduler::UpdateSweep{ended_}});
+  scheduler::SweepRecord paused = ended_;
+  paused.state = scheduler::SweepState::kPaused;
+  notifier->Note({scheduler::UpdateSweep{paused}});  // by a person: no news to anybody
+  paused.state = scheduler::SweepState::kActive;
+  notifier->Note({scheduler::UpdateSweep{paused}});
+  paused.state = scheduler::SweepState::kPaused;
   paused.state_reason = "5 trials failed";
-  notifier->Note({UpdateSweep{paused}});
+  notifier->Note({scheduler::UpdateSweep{paused}});
   const std::vector<testing::ReceivedPost> posts = receiver.Wait(1);
   ASSERT_EQ(posts.size(), 1U);
   EXPECT_EQ(json::parse(posts[0].body)["message"], "Sweep 'small' is paused: 5 trials failed");
@@ -150,7 +151,8 @@ TEST_F(NotifierTest, AReceiverThatWaitsHoldsUpNobody) {
   const auto notifier = Start();
   // One after the other, the third would wait for the time limit of three tries: longer than is waited here.
   for (int64_t trial = 0; trial < 3; ++trial)
-    notifier->Note({UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt}});
+    notifier->Note(
+        {scheduler::UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt}});
   EXPECT_EQ(receiver.Wait(3).size(), 3U);
 }
 
@@ -161,7 +163,7 @@ TEST_F(NotifierTest, WhatWaitsOutlivesTheProcess) {
   testing::HttpReceiver receiver({500});
   Write(receiver.port(), R"(, "allow_private": true)");
   const auto fails = [&](int64_t trial) {
-    return UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt};
+    return scheduler::UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt};
   };
   auto notifier = Start();
   for (int64_t trial = 0; trial < 2; ++trial) notifier->Note({fails(trial)});
@@ -171,7 +173,7 @@ TEST_F(NotifierTest, WhatWaitsOutlivesTheProcess) {
   notifier.reset();
   clock.Advance(absl::Minutes(59));
   notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   EXPECT_EQ(receiver.Wait(2, absl::Milliseconds(200)).size(), 1U);
   notifier.reset();
   clock.Advance(absl::Minutes(1));
@@ -195,20 +197,21 @@ TEST_F(NotifierTest, WhatWasCommittedIsFoundAtTheStart) {
   Write(receiver.port(), R"(, "allow_private": true)");
   const absl::Time start = SystemClock().WallNow();
   auto lost = [&](int64_t trial, absl::Time end_time) {
-    return Effects{
-        StartAttempt{{1, trial}, 1, std::string(64, 'a'), "w1", "s", start},
-        EndAttempt{{1, trial}, 1, AttemptEnd::kLost, std::nullopt, end_time},
-        UpdateTrial{.trial = {1, trial}, .state = TrialState::kQuarantined, .epoch = 1, .last_failure = std::nullopt}};
+    return scheduler::Effects{
+        scheduler::StartAttempt{{1, trial}, 1, std::string(64, 'a'), "w1", "s", start},
+        scheduler::EndAttempt{{1, trial}, 1, scheduler::AttemptEnd::kLost, std::nullopt, end_time},
+        scheduler::UpdateTrial{
+            .trial = {1, trial}, .state = TrialState::kQuarantined, .epoch = 1, .last_failure = std::nullopt}};
   };
   // Before anybody was to be told: old news.
   ASSERT_TRUE(store_->Commit(lost(0, start)).ok());
   Start().reset();
   EXPECT_TRUE(receiver.Wait(1, absl::ZeroDuration()).empty());
-  const Effects second = lost(1, SystemClock().WallNow());
+  const scheduler::Effects second = lost(1, SystemClock().WallNow());
   ASSERT_TRUE(store_->Commit(second).ok());
   ended_.end_time = SystemClock().WallNow();
   ended_.update_time = *ended_.end_time;
-  ASSERT_TRUE(store_->Commit({UpdateSweep{ended_}}).ok());
+  ASSERT_TRUE(store_->Commit({scheduler::UpdateSweep{ended_}}).ok());
   auto notifier = Start();
   std::vector<testing::ReceivedPost> posts = receiver.Wait(3);
   ASSERT_EQ(posts.size(), 3U);
@@ -233,7 +236,8 @@ TEST_F(NotifierTest, WhatWaitsHasItsBounds) {
   Write(receiver.port(), R"(, "allow_private": true)");
   auto notifier = Start();
   for (int64_t trial = 0; trial < 4; ++trial) {
-    notifier->Note({UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt}});
+    notifier->Note(
+        {scheduler::UpdateTrial{.trial = {1, trial}, .state = TrialState::kFailed, .last_failure = std::nullopt}});
     if (trial == 0) AwaitLog("answered 503");
   }
   AwaitLog("try 0: given up: too many wait");
@@ -244,7 +248,7 @@ TEST_F(NotifierTest, WhatWaitsHasItsBounds) {
   notifier.reset();
   // Nobody is left to be told.
   notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   ASSERT_EQ(receiver.Wait(2).size(), 2U);
 }
 
@@ -253,7 +257,7 @@ TEST_F(NotifierTest, RemovedReceiverIsGivenUp) {
   options_.waits = {absl::Hours(1)};
   Write(receiver.port(), R"(, "allow_private": true)");
   auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   AwaitLog("answered 500; again in 1h");
   notifier.reset();
   ASSERT_TRUE(WritePrivateFile(folder_ / "webhooks.json", "[]").ok());
@@ -266,7 +270,7 @@ TEST_F(NotifierTest, DamagedStoreOfDeliveriesIsPutAside) {
   Write(receiver.port(), R"(, "allow_private": true)");
   ASSERT_TRUE(WritePrivateFile(folder_ / "deliveries.db", std::string(5000, 'x')).ok());
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   EXPECT_EQ(receiver.Wait(1).size(), 1U);
   EXPECT_TRUE(std::filesystem::exists(folder_ / "deliveries.db.damaged"));
 }
@@ -290,7 +294,7 @@ class MailTest : public NotifierTest {
 TEST_F(MailTest, CommandGetsTheMessageAndNoShell) {
   Command("echo \"$@\" > arguments; cat > mail");
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   AwaitLog("try 1: taken by the command");
   EXPECT_THAT(ReadFile(folder_ / "mail").value_or(""),
               AllOf(StartsWith("To: ops@example.org\nSubject: [loupe] sweep.finished (sweeps/small)\n"),
@@ -301,7 +305,7 @@ TEST_F(MailTest, CommandGetsTheMessageAndNoShell) {
 TEST_F(MailTest, FailedCommandIsTriedAgain) {
   Command("if [ -e once ]; then exit 0; fi; touch once; echo 'no route' >&2; exit 75");
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   AwaitLog("try 2: taken by the command");
   EXPECT_THAT(Log(), HasSubstr("ended with exit code 75: no route; again in 1ms"));
 }
@@ -311,7 +315,7 @@ TEST_F(MailTest, CommandThatHangsIsEnded) {
   options_.command_timeout = absl::Milliseconds(300);
   options_.waits = {};
   const auto notifier = Start();
-  notifier->Note({UpdateSweep{ended_}});
+  notifier->Note({scheduler::UpdateSweep{ended_}});
   AwaitLog("has not ended in 300ms; given up");
   // With what it started: a process that is gone, or a zombie that nobody has waited for yet.
   const std::string child = ReadFile(folder_ / "child").value_or("");
@@ -337,4 +341,4 @@ TEST_F(NotifierTest, ADamagedFileIsSaidAtStart) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::notify

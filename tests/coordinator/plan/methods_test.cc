@@ -7,7 +7,7 @@
 #include "coordinator/plan/plan_summary.h"
 #include "coordinator/plan/sweep_file.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 using ::testing::AllOf;
@@ -88,7 +88,7 @@ TEST(MethodsTest, PlanIsAUnionOfDesigns) {
 
 TEST(MethodsTest, CellsHaveTheirMethodsSettings) {
   const Plan plan = *Plan::Create(SpecOf(kMethodsYaml));
-  const Settings adapter = plan.CellSettings(4), lora = plan.CellSettings(15), biases = plan.CellSettings(17);
+  const settings::Settings adapter = plan.CellSettings(4), lora = plan.CellSettings(15), biases = plan.CellSettings(17);
   EXPECT_EQ(adapter.Text("method.kind"), "adapter");
   EXPECT_EQ(adapter.Text("method.input"), "CA_out");
   EXPECT_FALSE(adapter.Has("method.rank"));
@@ -277,4 +277,4 @@ budget: {steps: 5}
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

@@ -10,7 +10,7 @@
 #include "common/settings/settings.h"
 #include "tests/testing/changed_default.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 using ::testing::AllOf;
@@ -126,7 +126,7 @@ TEST(PlanTest, CanonicalSpecGivesTheSamePlan) {
 TEST(PlanTest, CellSettingsAreCompleteAndCarryTheCellsLevels) {
   const absl::StatusOr<Plan> plan = Plan::Create(SmallSpec());
   ASSERT_TRUE(plan.ok());
-  const Settings settings = plan->CellSettings(7);
+  const settings::Settings settings = plan->CellSettings(7);
   EXPECT_EQ(settings.Text("method.input"), "CA_out");
   EXPECT_EQ(settings.Text("method.output"), "Trans_out");
   EXPECT_EQ(settings.Text("method.activation"), "silu");
@@ -137,7 +137,7 @@ TEST(PlanTest, CellSettingsAreCompleteAndCarryTheCellsLevels) {
 // The half of a sweep that runs after an upgrade is the same sweep's.
 TEST(PlanTest, AnUpgradesDefaultsDoNotEnter) {
   const Plan before = *Plan::Create(SmallSpec());
-  EXPECT_EQ(before.spec().defaults, SettingDefaults::OfVersion(kSettingsVersion));
+  EXPECT_EQ(before.spec().defaults, settings::SettingDefaults::OfVersion(settings::kSettingsVersion));
   const testing::ChangedDefault upgrade("budget.batch", "64");
   const absl::StatusOr<Plan> after = Plan::Create(before.spec());
   ASSERT_TRUE(after.ok()) << after.status();
@@ -150,13 +150,13 @@ TEST(PlanTest, AnUpgradesDefaultsDoNotEnter) {
 
 TEST(PlanTest, DefaultsOfAnotherTableAreRefused) {
   SweepSpec spec = SmallSpec();
-  spec.defaults = SettingDefaults::OfVersion(kSettingsVersion);
-  spec.defaults.version = kSettingsVersion + 1;
+  spec.defaults = settings::SettingDefaults::OfVersion(settings::kSettingsVersion);
+  spec.defaults.version = settings::kSettingsVersion + 1;
   EXPECT_THAT(ViolationsOf(spec), ElementsAre(Violation("spec.defaults.version", "use one Loupe for both")));
   spec.defaults.version = 1;
   EXPECT_THAT(ViolationsOf(spec),
               Contains(Violation("spec.defaults.values[\"method.rank\"]", "version 1 of the settings has no")));
-  spec.defaults = SettingDefaults::OfVersion(1);
+  spec.defaults = settings::SettingDefaults::OfVersion(1);
   spec.defaults.values["budget.batch"] = "0";
   EXPECT_THAT(ViolationsOf(spec),
               Contains(Violation("spec.defaults.values[\"budget.batch\"]", "a whole number from 1")));
@@ -174,7 +174,7 @@ TEST(PlanTest, CellSettingsAreWhatEachCellsValuesMakeByThemselves) {
     for (size_t f = 0; f < plan->factors().size(); ++f) {
       values[plan->factors()[f].key] = plan->factors()[f].levels[plan->LevelIndex(cell, f)];
     }
-    EXPECT_EQ(plan->CellSettings(cell).values(), Settings::Create(values)->values());
+    EXPECT_EQ(plan->CellSettings(cell).values(), settings::Settings::Create(values)->values());
   }
 }
 
@@ -364,4 +364,4 @@ TEST(PlanTest, TooManyCombinationsAreRefusedBeforeTheyAreMade) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

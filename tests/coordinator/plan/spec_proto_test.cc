@@ -5,7 +5,7 @@
 
 #include "common/error_details.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 SweepSpec EveryFieldSet() {
@@ -34,14 +34,14 @@ SweepSpec EveryFieldSet() {
 
 TEST(SpecProtoTest, EveryFieldSurvivesTheRoundTrip) {
   const SweepSpec spec = EveryFieldSet();
-  const absl::StatusOr<SweepSpec> back = SpecFromProto(SpecToProto(spec));
+  const absl::StatusOr<SweepSpec> back = plan_proto::SpecFromProto(plan_proto::SpecToProto(spec));
   ASSERT_TRUE(back.ok()) << back.status();
   EXPECT_EQ(*back, spec);
 }
 
 TEST(SpecProtoTest, EveryFieldOfTheMessageIsWritten) {
   // Fails when a field is added to the message and forgotten here.
-  const v1::SweepSpec proto = SpecToProto(EveryFieldSet());
+  const v1::SweepSpec proto = plan_proto::SpecToProto(EveryFieldSet());
   const auto* descriptor = v1::SweepSpec::descriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const auto* field = descriptor->field(i);
@@ -52,7 +52,7 @@ TEST(SpecProtoTest, EveryFieldOfTheMessageIsWritten) {
 }
 
 TEST(SpecProtoTest, UnsetReplicatesMeansOne) {
-  const absl::StatusOr<SweepSpec> spec = SpecFromProto(v1::SweepSpec());
+  const absl::StatusOr<SweepSpec> spec = plan_proto::SpecFromProto(v1::SweepSpec());
   ASSERT_TRUE(spec.ok());
   EXPECT_EQ(spec->replicates, 1);
 }
@@ -60,7 +60,7 @@ TEST(SpecProtoTest, UnsetReplicatesMeansOne) {
 TEST(SpecProtoTest, NegativeBackoffIsRefusedByName) {
   v1::SweepSpec proto;
   proto.mutable_retry()->mutable_backoff()->set_seconds(-1);
-  const absl::StatusOr<SweepSpec> spec = SpecFromProto(proto);
+  const absl::StatusOr<SweepSpec> spec = plan_proto::SpecFromProto(proto);
   EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument);
   ASSERT_EQ(FieldViolationsOf(spec.status()).size(), 1u);
   EXPECT_EQ(FieldViolationsOf(spec.status())[0].field, "spec.retry.backoff");
@@ -70,10 +70,11 @@ TEST(SpecProtoTest, NegativeBackoffIsRefusedByName) {
 TEST(SpecProtoTest, StoredSpecWithoutDefaultsHasVersion1s) {
   SweepSpec spec = EveryFieldSet();
   spec.defaults = {};
-  EXPECT_EQ(SpecFromProto(SpecToProto(spec))->defaults, SettingDefaults());
-  EXPECT_EQ(StoredSpecFromProto(SpecToProto(spec))->defaults, SettingDefaults::OfVersion(1));
-  EXPECT_EQ(*StoredSpecFromProto(SpecToProto(EveryFieldSet())), EveryFieldSet());
+  EXPECT_EQ(plan_proto::SpecFromProto(plan_proto::SpecToProto(spec))->defaults, settings::SettingDefaults());
+  EXPECT_EQ(plan_proto::StoredSpecFromProto(plan_proto::SpecToProto(spec))->defaults,
+            settings::SettingDefaults::OfVersion(1));
+  EXPECT_EQ(*plan_proto::StoredSpecFromProto(plan_proto::SpecToProto(EveryFieldSet())), EveryFieldSet());
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

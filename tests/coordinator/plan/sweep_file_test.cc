@@ -6,7 +6,7 @@
 #include "common/error_details.h"
 #include "coordinator/plan/plan.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::plan {
 namespace {
 
 using ::testing::AllOf;
@@ -250,4 +250,4 @@ TEST(SweepFileTest, ASearchSaysByWhichCurve) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::plan

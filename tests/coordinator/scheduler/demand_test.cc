@@ -5,7 +5,7 @@
 #include "fmt/format.h"
 #include "tests/testing/fake_random.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 class DemandTest : public ::testing::Test {
@@ -111,4 +111,4 @@ TEST_F(DemandTest, PausedSweepsWantNobody) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

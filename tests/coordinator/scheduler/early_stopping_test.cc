@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 constexpr int64_t kCells = 100;
@@ -105,4 +105,4 @@ TEST(EarlyStoppingTest, RestoredNotesGiveTheSameDecisions) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

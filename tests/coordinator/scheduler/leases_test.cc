@@ -10,7 +10,7 @@
 #include "common/sha256.h"
 #include "tests/coordinator/scheduler/scheduler_fixture.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 using ::testing::HasSubstr;
@@ -272,4 +272,4 @@ TEST_F(RestoredSchedulerTest, AForgedTokenIsStillRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "tests/coordinator/scheduler/scheduler_fixture.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 using ::testing::ElementsAre;
@@ -161,4 +161,4 @@ TEST_F(SchedulerTest, WhenAWorkerWasHeardOfIsStoredDaily) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

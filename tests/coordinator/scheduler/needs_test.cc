@@ -10,7 +10,7 @@
 
 #include "tests/coordinator/scheduler/scheduler_fixture.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 using ::testing::ElementsAre;
@@ -140,4 +140,4 @@ TEST_F(SchedulerTest, TrialsOfSeveralDevicesWaitForThem) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

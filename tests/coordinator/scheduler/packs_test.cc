@@ -10,7 +10,7 @@
 #include "fmt/format.h"
 #include "tests/coordinator/scheduler/scheduler_fixture.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 // Packs: cells 0, 2, 4 … fit each other, and so do 1, 3, 5 ….
@@ -153,4 +153,4 @@ TEST_F(SchedulerPackTest, TheLastChanceIsAlone) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

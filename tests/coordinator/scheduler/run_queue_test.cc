@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 RunQueue Full(int64_t cells, int32_t replicates, uint64_t seed) {
@@ -65,4 +65,4 @@ TEST(RunQueueTest, RemovedAndClearedTrialsDoNotCome) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

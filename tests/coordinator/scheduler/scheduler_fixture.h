@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "tests/testing/fake_random.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 
 inline constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
@@ -96,4 +96,4 @@ class SchedulerTest : public ::testing::Test {
   Effects effects_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -5,7 +5,7 @@
 
 #include "tests/coordinator/scheduler/scheduler_fixture.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 // Of a search, with two workers: the second trial's curve is the worse one when it comes to the first rung.
@@ -71,4 +71,4 @@ TEST_F(SearchTest, AStudyEndsNobody) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -4,7 +4,7 @@
 
 #include <optional>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 // The contract of loupe/v1/sweep.proto written down a second time, as sentences: a pause or resume needs a sweep that
@@ -42,4 +42,4 @@ TEST(SweepTransitionsTest, EveryVerbFromEveryStateIsAsTheContractSays) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

@@ -10,7 +10,7 @@
 #include "fmt/format.h"
 #include "tests/coordinator/scheduler/scheduler_fixture.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::scheduler {
 namespace {
 
 TEST_F(SchedulerTest, HigherPriorityRunsFirstAndEqualsShareFairly) {
@@ -129,4 +129,4 @@ TEST_F(SchedulerTest, HoldsAMillionTrialsAndGivesEachOnce) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::scheduler

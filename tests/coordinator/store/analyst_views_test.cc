@@ -12,7 +12,7 @@
 #include "fmt/format.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 class AnalystViewsTest : public ::testing::Test {
@@ -73,4 +73,4 @@ TEST_F(AnalystViewsTest, AMigratedFileHasThemWithItsRows) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -12,7 +12,7 @@
 #include "coordinator/store/upkeep/doctor.h"
 #include "tests/coordinator/store/data_fixture.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 using ::testing::HasSubstr;
@@ -33,16 +33,16 @@ class CopiesTest : public DataTest {
 };
 
 TEST_F(CopiesTest, ABackupMadeWhileTheStoreIsOpenRestoresToTheSameState) {
-  const auto copied = BackupData(data_, backup_ + "/");
+  const auto copied = upkeep::BackupData(data_, backup_ + "/");
   ASSERT_TRUE(copied.ok()) << copied.status();
   EXPECT_EQ(copied->trials, 6);
   EXPECT_EQ(copied->artifact_bytes, 5);
   EXPECT_EQ(std::filesystem::status(backup_).permissions(), std::filesystem::perms::owner_all);
   ASSERT_TRUE(store_->Commit({NewSweep(2, "later")}).ok());
-  const auto restored = RestoreData(backup_, restored_);
+  const auto restored = upkeep::RestoreData(backup_, restored_);
   ASSERT_TRUE(restored.ok()) << restored.status();
   EXPECT_EQ(restored->trials, 6);
-  EXPECT_THAT(Examine(restored_)->findings, IsEmpty());
+  EXPECT_THAT(upkeep::Examine(restored_)->findings, IsEmpty());
   auto copy = SqliteStore::Open({.path = restored_ + "/coordinator.db"});
   EXPECT_EQ((*copy)->GetTrial({1, 0})->scores.at("clip_i"), 0.5);
   EXPECT_EQ((*copy)->GetSweep("later").status().code(), absl::StatusCode::kNotFound);
@@ -55,7 +55,7 @@ TEST_F(CopiesTest, ACopyOfTheDatabaseFileAloneMissesWhatIsInTheWalAndABackupDoes
   std::filesystem::copy_file(data_ + "/coordinator.db", folder_ / "cp/coordinator.db");
   const auto copied = SqliteStore::Open({.path = folder_ / "cp/coordinator.db"});
   EXPECT_FALSE(copied.ok() && (*copied)->GetSweep("latest").ok());
-  ASSERT_TRUE(BackupData(data_, backup_).ok());
+  ASSERT_TRUE(upkeep::BackupData(data_, backup_).ok());
   const auto backed_up = SqliteStore::Open({.path = backup_ + "/coordinator.db"});
   ASSERT_TRUE(backed_up.ok()) << backed_up.status();
   EXPECT_TRUE((*backed_up)->GetSweep("latest").ok());
@@ -63,41 +63,41 @@ TEST_F(CopiesTest, ACopyOfTheDatabaseFileAloneMissesWhatIsInTheWalAndABackupDoes
 
 TEST_F(CopiesTest, NothingIsOverwritten) {
   std::filesystem::create_directory(backup_);
-  EXPECT_EQ(BackupData(data_, backup_).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(upkeep::BackupData(data_, backup_).status().code(), absl::StatusCode::kAlreadyExists);
   std::filesystem::remove(backup_);
-  ASSERT_TRUE(BackupData(data_, backup_).ok());
-  EXPECT_EQ(RestoreData(backup_, data_).status().code(), absl::StatusCode::kAlreadyExists);
+  ASSERT_TRUE(upkeep::BackupData(data_, backup_).ok());
+  EXPECT_EQ(upkeep::RestoreData(backup_, data_).status().code(), absl::StatusCode::kAlreadyExists);
   std::filesystem::create_directory(restored_);
   ASSERT_TRUE(WriteFileAtomically(restored_ + "/notes", "mine").ok());
-  const absl::Status refused = RestoreData(backup_, restored_).status();
+  const absl::Status refused = upkeep::RestoreData(backup_, restored_).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kAlreadyExists);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("notes"));
   std::filesystem::remove(restored_ + "/notes");
-  EXPECT_TRUE(RestoreData(backup_, restored_).ok()) << "an empty folder is as good as none";
+  EXPECT_TRUE(upkeep::RestoreData(backup_, restored_).ok()) << "an empty folder is as good as none";
 }
 
 TEST_F(CopiesTest, ADamagedFolderIsNotBackedUp) {
   ASSERT_TRUE(WriteFileAtomically(*artifacts_->PathOf(Sha256Hex("hello")), "hellO").ok());
-  EXPECT_EQ(BackupData(data_, backup_).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(upkeep::BackupData(data_, backup_).status().code(), absl::StatusCode::kDataLoss);
   ExpectNoBackup();
-  EXPECT_EQ(BackupData(folder_ / "nothing", backup_).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(upkeep::BackupData(folder_ / "nothing", backup_).status().code(), absl::StatusCode::kNotFound);
   ExpectNoBackup();
 }
 
 TEST_F(CopiesTest, ADamagedBackupIsRefusedBeforeAnythingIsWritten) {
-  ASSERT_TRUE(BackupData(data_, backup_).ok());
+  ASSERT_TRUE(upkeep::BackupData(data_, backup_).ok());
   const std::string database = *ReadFile(backup_ + "/coordinator.db");
   // Each page in turn: every one matters to what is restored.
   for (size_t at = 0; at < database.size(); at += 4096) {
     std::string damaged = database;
     damaged.replace(at, 4096, std::string(4096, '\x5a'));
     ASSERT_TRUE(WriteFileAtomically(backup_ + "/coordinator.db", damaged).ok());
-    EXPECT_EQ(RestoreData(backup_, restored_).status().code(), absl::StatusCode::kDataLoss) << at / 4096;
+    EXPECT_EQ(upkeep::RestoreData(backup_, restored_).status().code(), absl::StatusCode::kDataLoss) << at / 4096;
     EXPECT_FALSE(Exists(restored_));
   }
   ASSERT_TRUE(WriteFileAtomically(backup_ + "/coordinator.db", database).ok());
   std::filesystem::remove_all(backup_ + "/artifacts");
-  EXPECT_FALSE(RestoreData(backup_, restored_).ok());
+  EXPECT_FALSE(upkeep::RestoreData(backup_, restored_).ok());
   EXPECT_FALSE(Exists(restored_));
 }
 
@@ -105,7 +105,7 @@ TEST_F(CopiesTest, WorkThatIsInterruptedLeavesNothing) {
   // At every step of the work in turn.
   for (int steps = 0; steps < 1000; ++steps) {
     int left = steps;
-    const auto copied = BackupData(data_, backup_, "", [&](const WorkProgress&) { return left-- > 0; });
+    const auto copied = upkeep::BackupData(data_, backup_, "", [&](const WorkProgress&) { return left-- > 0; });
     if (copied.ok()) {
       EXPECT_GT(steps, 0) << "nothing ever asked whether to go on";
       break;
@@ -115,7 +115,7 @@ TEST_F(CopiesTest, WorkThatIsInterruptedLeavesNothing) {
   }
   for (int steps = 0; steps < 1000; ++steps) {
     int left = steps;
-    const auto restored = RestoreData(backup_, restored_, [&](const WorkProgress&) { return left-- > 0; });
+    const auto restored = upkeep::RestoreData(backup_, restored_, [&](const WorkProgress&) { return left-- > 0; });
     if (restored.ok()) return;
     EXPECT_EQ(restored.status().code(), absl::StatusCode::kCancelled) << restored.status();
     EXPECT_FALSE(Exists(restored_));
@@ -126,12 +126,12 @@ TEST_F(CopiesTest, WorkThatIsInterruptedLeavesNothing) {
 TEST_F(CopiesTest, WhatAKillLeftIsNoCopyAndInNobodysWay) {
   std::filesystem::create_directories(backup_ + ".partial");
   ASSERT_TRUE(WriteFileAtomically(backup_ + ".partial/coordinator.db", "half").ok());
-  ASSERT_TRUE(BackupData(data_, backup_).ok());
+  ASSERT_TRUE(upkeep::BackupData(data_, backup_).ok());
   EXPECT_FALSE(Exists(backup_ + ".partial"));
   std::filesystem::create_directories(restored_ + "/restore.partial");
   std::filesystem::create_directories(restored_ + "/artifacts/ab");
   ASSERT_TRUE(WriteFileAtomically(restored_ + "/artifacts/ab/half", "half").ok());
-  const auto restored = RestoreData(backup_, restored_);
+  const auto restored = upkeep::RestoreData(backup_, restored_);
   ASSERT_TRUE(restored.ok()) << restored.status();
   EXPECT_FALSE(Exists(restored_ + "/restore.partial"));
   EXPECT_FALSE(Exists(restored_ + "/artifacts/ab"));
@@ -143,9 +143,10 @@ TEST_F(CopiesTest, ADiskThatFillsUpIsAnErrorAndLeavesNothing) {
   for (uint64_t i = 0; noise.size() < 300000; ++i) noise += Sha256Hex(std::to_string(i));
   ASSERT_TRUE(store_
                   ->Commit({Running({1, 1}, 1), Start({1, 1}, 1),
-                            RecordArtifact{{1, 1}, {"big.bin", "", static_cast<int64_t>(noise.size()), Put(noise), 1}}})
+                            scheduler::RecordArtifact{
+                                {1, 1}, {"big.bin", "", static_cast<int64_t>(noise.size()), Put(noise), 1}}})
                   .ok());
-  ASSERT_TRUE(BackupData(data_, folder_ / "sound").ok());
+  ASSERT_TRUE(upkeep::BackupData(data_, folder_ / "sound").ok());
   const std::string disk = folder_ / "disk";
   std::filesystem::create_directory(disk);
   bool succeeded = false;
@@ -153,13 +154,13 @@ TEST_F(CopiesTest, ADiskThatFillsUpIsAnErrorAndLeavesNothing) {
     if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, ("size=" + std::to_string(kilobytes) + "k").c_str()) != 0) {
       GTEST_SKIP() << "this user may not mount a small file system";
     }
-    const absl::Status backed_up = BackupData(data_, disk + "/backup").status();
+    const absl::Status backed_up = upkeep::BackupData(data_, disk + "/backup").status();
     if (!backed_up.ok()) {
       EXPECT_TRUE(absl::IsResourceExhausted(backed_up)) << backed_up;
       EXPECT_TRUE(std::filesystem::is_empty(disk)) << kilobytes;
     }
     std::filesystem::remove_all(disk + "/backup");
-    const absl::Status restored = RestoreData(folder_ / "sound", disk + "/data").status();
+    const absl::Status restored = upkeep::RestoreData(folder_ / "sound", disk + "/data").status();
     if (!restored.ok()) {
       EXPECT_TRUE(absl::IsResourceExhausted(restored)) << restored;
       EXPECT_TRUE(std::filesystem::is_empty(disk)) << kilobytes;
@@ -172,4 +173,4 @@ TEST_F(CopiesTest, ADiskThatFillsUpIsAnErrorAndLeavesNothing) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

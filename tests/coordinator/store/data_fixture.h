@@ -13,7 +13,7 @@
 #include "tests/coordinator/store/store_fixture.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 
 class DataTest : public ::testing::Test {
  protected:
@@ -21,10 +21,10 @@ class DataTest : public ::testing::Test {
     std::filesystem::create_directory(data_);
     artifacts_ = *ArtifactFolder::Open(data_ + "/artifacts");
     store_ = *SqliteStore::Open({.path = data_ + "/coordinator.db"});
-    const TrialKey trial{1, 0};
+    const scheduler::TrialKey trial{1, 0};
     EXPECT_TRUE(store_
                     ->Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
-                              RecordArtifact{trial, {"log.txt", "text/plain", 5, Put("hello"), 1}}})
+                              scheduler::RecordArtifact{trial, {"log.txt", "text/plain", 5, Put("hello"), 1}}})
                     .ok());
     EXPECT_TRUE(store_->Commit(Accepting(trial, 1, 0.5)).ok());
   }
@@ -49,4 +49,4 @@ class DataTest : public ::testing::Test {
   std::unique_ptr<SqliteStore> store_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

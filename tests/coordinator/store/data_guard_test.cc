@@ -12,7 +12,7 @@
 #include "tests/coordinator/store/store_fixture.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 using ::testing::HasSubstr;
@@ -32,22 +32,22 @@ class DataGuardTest : public ::testing::Test {
   }
   // A commit of its own.
   static absl::Status Commit(SqliteStore& store, const std::string& worker) {
-    WorkerRecord record;
+    scheduler::WorkerRecord record;
     record.id = worker;
     record.session = "s";
-    return store.Commit({UpsertWorker{record}});
+    return store.Commit({scheduler::UpsertWorker{record}});
   }
   static int Workers(const std::string& database) {
     auto store = SqliteStore::OpenToRead({.path = database});
     EXPECT_TRUE(store.ok()) << store.status();
     struct Sink : RecoverySink {
-      void OnSweep(SweepRecord) override {}
-      void OnTrial(SweepKey, const TrialSeed&) override {}
-      void OnInput(RecordInput) override {}
-      void OnRung(const NoteRung&) override {}
-      void OnWorker(WorkerRecord) override { ++workers; }
+      void OnSweep(scheduler::SweepRecord) override {}
+      void OnTrial(scheduler::SweepKey, const TrialSeed&) override {}
+      void OnInput(scheduler::RecordInput) override {}
+      void OnRung(const scheduler::NoteRung&) override {}
+      void OnWorker(scheduler::WorkerRecord) override { ++workers; }
       void OnLiveAttempt(LiveAttempt) override {}
-      void OnRequest(RecordRequest) override {}
+      void OnRequest(scheduler::RecordRequest) override {}
       int workers = 0;
     } sink;
     EXPECT_TRUE((*store)->Recover(sink).ok());
@@ -139,4 +139,4 @@ TEST_F(DataGuardTest, ARemovedLockFileLetsNobodyIn) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

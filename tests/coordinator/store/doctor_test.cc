@@ -12,7 +12,7 @@
 #include "coordinator/store/migrations.h"
 #include "tests/coordinator/store/data_fixture.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 using ::testing::AllOf;
@@ -24,10 +24,10 @@ using ::testing::StartsWith;
 class DoctorTest : public DataTest {
  protected:
   std::vector<std::string> Damage() {
-    const absl::StatusOr<HealthReport> report = Examine(data_);
+    const absl::StatusOr<upkeep::HealthReport> report = upkeep::Examine(data_);
     EXPECT_TRUE(report.ok()) << report.status();
     if (!report.ok()) return {report.status().ToString()};
-    for (const Finding& finding : report->findings) EXPECT_FALSE(finding.advice.empty()) << finding.problem;
+    for (const upkeep::Finding& finding : report->findings) EXPECT_FALSE(finding.advice.empty()) << finding.problem;
     return report->Damage();
   }
   // With one statement that no coordinator would run, undone afterwards.
@@ -41,7 +41,7 @@ class DoctorTest : public DataTest {
 };
 
 TEST_F(DoctorTest, ASoundFolderIsCountedAndHasNoFindings) {
-  const auto report = Examine(data_);
+  const auto report = upkeep::Examine(data_);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->findings, IsEmpty());
   EXPECT_EQ(report->schema_version, SchemaVersion());
@@ -91,7 +91,7 @@ TEST_F(DoctorTest, RowsThatDoNotAgreeAreDamage) {
 
 TEST_F(DoctorTest, OrphansAreANoteAndAreRemovedOnceTheCoordinatorIsStopped) {
   const std::string orphan = Put("nobody's");
-  auto report = Examine(data_);
+  auto report = upkeep::Examine(data_);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->Damage(), IsEmpty());
   ASSERT_EQ(report->findings.size(), 1u);
@@ -100,20 +100,21 @@ TEST_F(DoctorTest, OrphansAreANoteAndAreRemovedOnceTheCoordinatorIsStopped) {
   {
     // flock is of the open file: a second one is refused in the same process too.
     const auto running = LockFile::Acquire(data_ + "/lock");
-    EXPECT_EQ(RemoveOrphans(data_).status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(upkeep::RemoveOrphans(data_).status().code(), absl::StatusCode::kFailedPrecondition);
   }
-  EXPECT_EQ(RemoveOrphans(data_).value(), 1);
+  EXPECT_EQ(upkeep::RemoveOrphans(data_).value(), 1);
   EXPECT_FALSE(std::filesystem::exists(*artifacts_->PathOf(orphan)));
-  EXPECT_THAT(Examine(data_)->findings, IsEmpty()) << "what is referred to has stayed";
+  EXPECT_THAT(upkeep::Examine(data_)->findings, IsEmpty()) << "what is referred to has stayed";
 }
 
 TEST_F(DoctorTest, AFolderWithoutADatabaseIsNamed) {
-  EXPECT_EQ(Examine(folder_ / "nothing").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(Examine(folder_ / "nothing").status().message()), HasSubstr("no data folder"));
+  EXPECT_EQ(upkeep::Examine(folder_ / "nothing").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(upkeep::Examine(folder_ / "nothing").status().message()), HasSubstr("no data folder"));
 }
 
 TEST_F(DoctorTest, ItEndsWhenItIsToldTo) {
-  EXPECT_EQ(Examine(data_, [](const WorkProgress&) { return false; }).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(upkeep::Examine(data_, [](const WorkProgress&) { return false; }).status().code(),
+            absl::StatusCode::kCancelled);
 }
 
 TEST(ArtifactNameTest, OnlyPlainNamesPass) {
@@ -127,4 +128,4 @@ TEST(ArtifactNameTest, OnlyPlainNamesPass) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

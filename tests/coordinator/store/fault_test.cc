@@ -16,7 +16,7 @@
 #include "tests/testing/memory_vfs.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 using ::testing::AnyOf;
@@ -100,7 +100,7 @@ TEST(PowerLossTest, ADiskThatForgetsSyncsLosesWhatWasAcknowledged) {
   store = OpenOn(disk);
   disk.IgnoreSyncs(true);
   int lost = 0;
-  for (SweepKey key = 2; key < 12; ++key) {
+  for (scheduler::SweepKey key = 2; key < 12; ++key) {
     ASSERT_TRUE(store->Commit({NewSweep(key, "sweep-" + std::to_string(key))}).ok());
   }
   disk.FreezeAt(0);
@@ -108,7 +108,7 @@ TEST(PowerLossTest, ADiskThatForgetsSyncsLosesWhatWasAcknowledged) {
   disk.Crash(random);
   disk.IgnoreSyncs(false);
   absl::StatusOr<std::unique_ptr<SqliteStore>> reopened = SqliteStore::Open({.path = "/db", .vfs = disk.name()});
-  for (SweepKey key = 2; key < 12; ++key) {
+  for (scheduler::SweepKey key = 2; key < 12; ++key) {
     if (!reopened.ok() || !(*reopened)->GetSweep("sweep-" + std::to_string(key)).ok()) ++lost;
   }
   EXPECT_GT(lost, 0) << "if nothing is lost here, the power-loss test above shows nothing";
@@ -176,7 +176,7 @@ TEST(DamageTest, ACorruptPageIsFoundByDoctorAndIsAnErrorWhereItIsRead) {
     std::string damaged = bytes;
     damaged.replace(at, 4096, std::string(4096, '\x5a'));
     ASSERT_TRUE(WriteFileAtomically(path, damaged).ok());
-    const auto report = Examine(folder.path());
+    const auto report = upkeep::Examine(folder.path());
     noticed += !report.ok() || !report->Damage().empty() ? 1 : 0;
     // Opening and reading it answers with an error or with what is there; it never crashes.
     if (const auto store = SqliteStore::Open({.path = path}); store.ok()) {
@@ -224,7 +224,7 @@ TEST(ReaderTest, ALongReaderSeesItsSnapshotAndDoesNotHoldUpTheWriter) {
     return sweeps;
   };
   EXPECT_EQ(count(), 1);
-  for (SweepKey key = 2; key < 50; ++key) {
+  for (scheduler::SweepKey key = 2; key < 50; ++key) {
     ASSERT_TRUE((*store)->Commit({NewSweep(key, "sweep-" + std::to_string(key))}).ok());
   }
   EXPECT_EQ(count(), 1);
@@ -236,11 +236,11 @@ TEST(ReaderTest, TheWalGrowsUnderALongReaderAndIsUsedAgainAfterIt) {
   testing::TempFolder folder;
   auto store = SqliteStore::Open({.path = folder / "db"});
   ASSERT_TRUE((*store)->Commit({NewSweep(1, "before")}).ok());
-  SweepKey key = 1;
+  scheduler::SweepKey key = 1;
   const auto commit_a_lot = [&] {
     for (int i = 0; i < 24; ++i) {
       ++key;
-      InsertSweep large = NewSweep(key, "sweep-" + std::to_string(key), 1, 1);
+      scheduler::InsertSweep large = NewSweep(key, "sweep-" + std::to_string(key), 1, 1);
       large.sweep.spec = std::string(1 << 20, 'x');
       ASSERT_TRUE((*store)->Commit({large}).ok());
     }
@@ -257,4 +257,4 @@ TEST(ReaderTest, TheWalGrowsUnderALongReaderAndIsUsedAgainAfterIt) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -16,7 +16,7 @@
 #include "fmt/format.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 using ::testing::IsEmpty;
@@ -43,16 +43,16 @@ class MigrationTest : public ::testing::Test {
 };
 
 struct Counting final : RecoverySink {
-  void OnSweep(SweepRecord sweep) override { sweeps.push_back(std::move(sweep)); }
-  void OnTrial(SweepKey, const TrialSeed& trial) override { ++trials[trial.state]; }
-  void OnInput(RecordInput) override {}
-  void OnRung(const NoteRung&) override {}
-  void OnWorker(WorkerRecord worker) override { workers.push_back(std::move(worker)); }
+  void OnSweep(scheduler::SweepRecord sweep) override { sweeps.push_back(std::move(sweep)); }
+  void OnTrial(scheduler::SweepKey, const TrialSeed& trial) override { ++trials[trial.state]; }
+  void OnInput(scheduler::RecordInput) override {}
+  void OnRung(const scheduler::NoteRung&) override {}
+  void OnWorker(scheduler::WorkerRecord worker) override { workers.push_back(std::move(worker)); }
   void OnLiveAttempt(LiveAttempt attempt) override { live.push_back(std::move(attempt)); }
-  void OnRequest(RecordRequest) override {}
-  std::vector<SweepRecord> sweeps;
+  void OnRequest(scheduler::RecordRequest) override {}
+  std::vector<scheduler::SweepRecord> sweeps;
   std::map<TrialState, int> trials;
-  std::vector<WorkerRecord> workers;
+  std::vector<scheduler::WorkerRecord> workers;
   std::vector<LiveAttempt> live;
 };
 
@@ -94,7 +94,7 @@ TEST_F(MigrationTest, EveryEarlierVersionIsExaminedAndCopiedAsItIs) {
       const auto db = SqliteDb::Open(data + "/coordinator.db", SqliteDb::Mode::kReadWrite, "");
       ASSERT_TRUE((*db)->Execute("DELETE FROM artifacts").ok());
     }
-    const auto report = Examine(data);
+    const auto report = upkeep::Examine(data);
     ASSERT_TRUE(report.ok()) << report.status();
     EXPECT_EQ(report->schema_version, version);
     EXPECT_THAT(report->Damage(), IsEmpty());
@@ -102,11 +102,11 @@ TEST_F(MigrationTest, EveryEarlierVersionIsExaminedAndCopiedAsItIs) {
     EXPECT_THAT(report->findings[0].advice, ::testing::HasSubstr("migrates"));
     const std::string backup = folder_ / fmt::format("backup-{}", version);
     const std::string restored = folder_ / fmt::format("restored-{}", version);
-    ASSERT_TRUE(BackupData(data, backup).ok());
-    ASSERT_TRUE(RestoreData(backup, restored).ok());
-    EXPECT_EQ(Examine(restored)->schema_version, version);
+    ASSERT_TRUE(upkeep::BackupData(data, backup).ok());
+    ASSERT_TRUE(upkeep::RestoreData(backup, restored).ok());
+    EXPECT_EQ(upkeep::Examine(restored)->schema_version, version);
     EXPECT_TRUE(SqliteStore::Open({.path = restored + "/coordinator.db"}).ok());
-    EXPECT_THAT(Examine(restored)->findings, IsEmpty());
+    EXPECT_THAT(upkeep::Examine(restored)->findings, IsEmpty());
   }
 }
 
@@ -124,7 +124,7 @@ TEST_F(MigrationTest, Version1KeepsResultsAndLiveAttemptsAndLosesOnlyTheTokensTh
   EXPECT_EQ(all.trials[TrialState::kRunning], 2);
   EXPECT_EQ(all.trials[TrialState::kQueued], 5);
   ASSERT_EQ(all.live.size(), 2u);
-  EXPECT_EQ(all.live[1].trial, (TrialKey{1, 6}));
+  EXPECT_EQ(all.live[1].trial, (scheduler::TrialKey{1, 6}));
   EXPECT_EQ(all.live[1].worker, "flaky");
   EXPECT_EQ(all.live[1].token_sha256, Sha256Hex(token)) << "its worker can go on";
   const auto snapshot = (*store)->Snapshot("fixture");
@@ -155,14 +155,14 @@ TEST_F(MigrationTest, EarlierSweepsGetVersion1sDefaults) {
   for (int version = 1; version <= 3; ++version) {
     const auto store = SqliteStore::Open({.path = FolderOf(version) + "/coordinator.db"});
     ASSERT_TRUE(store.ok()) << store.status();
-    const absl::StatusOr<SweepRecord> sweep = (*store)->GetSweep("fixture");
+    const absl::StatusOr<scheduler::SweepRecord> sweep = (*store)->GetSweep("fixture");
     ASSERT_TRUE(sweep.ok()) << sweep.status();
     v1::SweepSpec proto;
     ASSERT_TRUE(proto.ParseFromString(sweep->spec));
-    const absl::StatusOr<SweepSpec> spec = SpecFromProto(proto);
+    const absl::StatusOr<plan::SweepSpec> spec = plan_proto::SpecFromProto(proto);
     ASSERT_TRUE(spec.ok()) << spec.status();
-    EXPECT_EQ(spec->defaults, SettingDefaults::OfVersion(1));
-    const absl::StatusOr<Plan> plan = Plan::Create(*spec);
+    EXPECT_EQ(spec->defaults, settings::SettingDefaults::OfVersion(1));
+    const absl::StatusOr<plan::Plan> plan = plan::Plan::Create(*spec);
     ASSERT_TRUE(plan.ok()) << plan.status();
     EXPECT_EQ(plan->spec(), *spec) << "canonical as it stands";
     EXPECT_EQ(plan->cell_count(), sweep->cells);
@@ -189,4 +189,4 @@ TEST_F(MigrationTest, AStepThatFailsLeavesTheFileAsItWas) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -13,7 +13,7 @@
 #include "tests/testing/memory_vfs.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::store {
 namespace {
 
 using ::testing::ElementsAre;
@@ -38,7 +38,7 @@ class StoreTest : public ::testing::TestWithParam<Kind> {
     if (GetParam() == Kind::kReopenedFile) Open();
     return *store_;
   }
-  void Commit(const Effects& effects) {
+  void Commit(const scheduler::Effects& effects) {
     const absl::Status status = store().Commit(effects);
     ASSERT_TRUE(status.ok()) << status;
   }
@@ -49,32 +49,32 @@ class StoreTest : public ::testing::TestWithParam<Kind> {
 };
 
 struct Collected final : RecoverySink {
-  void OnSweep(SweepRecord sweep) override { sweeps.push_back(std::move(sweep)); }
-  void OnTrial(SweepKey, const TrialSeed& trial) override { trials.push_back(trial); }
-  void OnWorker(WorkerRecord worker) override { workers.push_back(std::move(worker)); }
+  void OnSweep(scheduler::SweepRecord sweep) override { sweeps.push_back(std::move(sweep)); }
+  void OnTrial(scheduler::SweepKey, const TrialSeed& trial) override { trials.push_back(trial); }
+  void OnWorker(scheduler::WorkerRecord worker) override { workers.push_back(std::move(worker)); }
   void OnLiveAttempt(LiveAttempt attempt) override { live.push_back(std::move(attempt)); }
-  void OnInput(RecordInput input) override { inputs.push_back(std::move(input)); }
-  void OnRung(const NoteRung& rung) override { rungs.push_back(rung); }
-  void OnRequest(RecordRequest request) override { requests.push_back(std::move(request)); }
-  std::vector<SweepRecord> sweeps;
+  void OnInput(scheduler::RecordInput input) override { inputs.push_back(std::move(input)); }
+  void OnRung(const scheduler::NoteRung& rung) override { rungs.push_back(rung); }
+  void OnRequest(scheduler::RecordRequest request) override { requests.push_back(std::move(request)); }
+  std::vector<scheduler::SweepRecord> sweeps;
   std::vector<TrialSeed> trials;
-  std::vector<WorkerRecord> workers;
+  std::vector<scheduler::WorkerRecord> workers;
   std::vector<LiveAttempt> live;
-  std::vector<RecordInput> inputs;
-  std::vector<NoteRung> rungs;
-  std::vector<RecordRequest> requests;
+  std::vector<scheduler::RecordInput> inputs;
+  std::vector<scheduler::NoteRung> rungs;
+  std::vector<scheduler::RecordRequest> requests;
 };
 
 TEST_P(StoreTest, ASweepComesBackAsItWasStoredWithAllItsTrialsQueued) {
   Commit({NewSweep(1, "first")});
-  const absl::StatusOr<SweepRecord> sweep = store().GetSweep("first");
+  const absl::StatusOr<scheduler::SweepRecord> sweep = store().GetSweep("first");
   ASSERT_TRUE(sweep.ok()) << sweep.status();
   EXPECT_EQ(sweep->spec, std::string("spec\0with a zero", 16));
   EXPECT_EQ(sweep->seed, 0xffffffffffffffffULL);
   EXPECT_EQ(sweep->priority, -3);
   EXPECT_EQ(sweep->create_time, kSomeTime);
   EXPECT_FALSE(sweep->end_time.has_value());
-  TrialCounts expected;
+  scheduler::TrialCounts expected;
   expected.queued = 6;
   EXPECT_EQ(*store().CountTrials(1), expected);
   EXPECT_EQ(store().GetSweep("other").status().code(), absl::StatusCode::kNotFound);
@@ -92,11 +92,11 @@ TEST_P(StoreTest, TrialsAreListedInPagesByIndexWithCellAndReplicate) {
 }
 
 TEST_P(StoreTest, AnAcceptedResultIsSeenEverywhere) {
-  const TrialKey trial{1, 4};
+  const scheduler::TrialKey trial{1, 4};
   Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
-  Commit({AppendPoints{
+  Commit({scheduler::AppendPoints{
               trial, 1, {{"loss", 1, 0.5}, {"loss", 2, std::numeric_limits<double>::quiet_NaN()}, {"acc", 1, 1}}, 3},
-          RecordArtifact{trial, {"samples.png", "image/png", 10, std::string(64, 'a'), 1}}});
+          scheduler::RecordArtifact{trial, {"samples.png", "image/png", 10, std::string(64, 'a'), 1}}});
   Commit(Accepting(trial, 1, 0.25));
   const auto row = store().GetTrial(trial);
   ASSERT_TRUE(row.ok()) << row.status();
@@ -120,10 +120,10 @@ TEST_P(StoreTest, AnAcceptedResultIsSeenEverywhere) {
 TEST_P(StoreTest, ColumnsSayWhatTheListSays) {
   Commit({NewSweep(1, "first")});
   for (const int64_t index : {1, 4}) {
-    const TrialKey trial{1, index};
+    const scheduler::TrialKey trial{1, index};
     Commit({Running(trial, 1), Start(trial, 1)});
-    Effects effects = Accepting(trial, 1, 0.25);
-    auto& result = std::get<AcceptResult>(effects[1]).result;
+    scheduler::Effects effects = Accepting(trial, 1, 0.25);
+    auto& result = std::get<scheduler::AcceptResult>(effects[1]).result;
     if (index == 4) result.scores = {{"a", 1}, {"clip_i", 0.5}, {"z", 2}};
     result.train_seconds = 3;
     result.total_seconds = 5;
@@ -170,11 +170,11 @@ TEST_P(StoreTest, ColumnsSayWhatTheListSays) {
 TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
   Commit({NewSweep(1, "first")});
   const auto accept = [&](int64_t index, const std::string& prompts) {
-    const TrialKey trial{1, index};
+    const scheduler::TrialKey trial{1, index};
     Commit({Running(trial, 1), Start(trial, 1)});
-    Effects effects = Accepting(trial, 1, 0.25);
-    std::get<AcceptResult>(effects[1]).result.provenance = {{"note.pictures", "b.bmp: left out"},
-                                                            {"note.prompts", prompts}};
+    scheduler::Effects effects = Accepting(trial, 1, 0.25);
+    std::get<scheduler::AcceptResult>(effects[1]).result.provenance = {{"note.pictures", "b.bmp: left out"},
+                                                                       {"note.prompts", prompts}};
     Commit(effects);
   };
   accept(0, "'in a hat' is cut off");
@@ -185,7 +185,7 @@ TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
 }
 
 TEST_P(StoreTest, ASecondResultOfATrialIsRefusedWhateverTheCallerDoes) {
-  const TrialKey trial{1, 0};
+  const scheduler::TrialKey trial{1, 0};
   Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
   Commit(Accepting(trial, 1, 0.25));
   Commit({Running(trial, 2), Start(trial, 2)});
@@ -194,7 +194,7 @@ TEST_P(StoreTest, ASecondResultOfATrialIsRefusedWhateverTheCallerDoes) {
 }
 
 TEST_P(StoreTest, TwoRunningAttemptsOfATrialAreRefused) {
-  const TrialKey trial{1, 0};
+  const scheduler::TrialKey trial{1, 0};
   Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
   EXPECT_EQ(store().Commit({Start(trial, 2)}).code(), absl::StatusCode::kAlreadyExists);
 }
@@ -207,13 +207,13 @@ TEST_P(StoreTest, ACommitThatFailsHalfWayLeavesNothing) {
 }
 
 TEST_P(StoreTest, AWorkersCountsAndALiveAttemptsArtifactsSurvive) {
-  const TrialKey trial{1, 2};
-  WorkerRecord worker;
+  const scheduler::TrialKey trial{1, 2};
+  scheduler::WorkerRecord worker;
   worker.id = "w";
   worker.session = "s";
-  Commit({NewSweep(1, "first"), UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
-          RecordArtifact{trial, {"log.txt", "text/plain", 5, Sha256Hex("hello"), 1}},
-          CountWorker{"w", 3, 2, kSomeTime}});
+  Commit({NewSweep(1, "first"), scheduler::UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
+          scheduler::RecordArtifact{trial, {"log.txt", "text/plain", 5, Sha256Hex("hello"), 1}},
+          scheduler::CountWorker{"w", 3, 2, kSomeTime}});
   Collected all;
   ASSERT_TRUE(store().Recover(all).ok());
   ASSERT_EQ(all.workers.size(), 1u);
@@ -224,11 +224,12 @@ TEST_P(StoreTest, AWorkersCountsAndALiveAttemptsArtifactsSurvive) {
 }
 
 TEST_P(StoreTest, AForgottenWorkerIsGone) {
-  WorkerRecord stays;
+  scheduler::WorkerRecord stays;
   stays.id = "stays";
-  WorkerRecord goes;
+  scheduler::WorkerRecord goes;
   goes.id = "goes";
-  Commit({UpsertWorker{stays}, UpsertWorker{goes}, ForgetWorker{"goes"}, CountWorker{"stays", 1, 0, kSomeTime}});
+  Commit({scheduler::UpsertWorker{stays}, scheduler::UpsertWorker{goes}, scheduler::ForgetWorker{"goes"},
+          scheduler::CountWorker{"stays", 1, 0, kSomeTime}});
   Collected all;
   ASSERT_TRUE(store().Recover(all).ok());
   ASSERT_EQ(all.workers.size(), 1u);
@@ -237,18 +238,19 @@ TEST_P(StoreTest, AForgottenWorkerIsGone) {
 }
 
 TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
-  const TrialKey trial{1, 2};
-  WorkerRecord worker;
+  const scheduler::TrialKey trial{1, 2};
+  scheduler::WorkerRecord worker;
   worker.id = "w";
   worker.session = "s";
   worker.past_sessions = {"r"};
   worker.draining = true;
   worker.first_seen = kSomeTime;
-  Commit({NewSweep(1, "first"), UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
-          AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 7}, RecordInput{1, "scorer /a", Sha256Hex("scorer")},
-          NoteRung{1, {.trial = 2, .rung = 10, .value = 0.5, .stops = true}},
-          NoteRung{1, {.trial = 2, .rung = 30, .value = std::numeric_limits<double>::quiet_NaN()}},
-          RecordRequest{"r1", "CreateSweep", "f", "first", 0, kSomeTime}});
+  Commit({NewSweep(1, "first"), scheduler::UpsertWorker{worker}, Running(trial, 1), Start(trial, 1),
+          scheduler::AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 7},
+          scheduler::RecordInput{1, "scorer /a", Sha256Hex("scorer")},
+          scheduler::NoteRung{1, {.trial = 2, .rung = 10, .value = 0.5, .stops = true}},
+          scheduler::NoteRung{1, {.trial = 2, .rung = 30, .value = std::numeric_limits<double>::quiet_NaN()}},
+          scheduler::RecordRequest{"r1", "CreateSweep", "f", "first", 0, kSomeTime}});
   Collected all;
   ASSERT_TRUE(store().Recover(all).ok());
   ASSERT_EQ(all.trials.size(), 6u);
@@ -274,9 +276,9 @@ TEST_P(StoreTest, RecoveryGivesBackEverythingThatWasLive) {
 }
 
 TEST_P(StoreTest, PointsComeInPagesAndARepeatAddsNothing) {
-  const TrialKey trial{1, 0};
+  const scheduler::TrialKey trial{1, 0};
   Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1)});
-  const AppendPoints points{trial, 1, {{"b", 1, 1}, {"a", 2, 2}, {"a", 1, 3}}, 3};
+  const scheduler::AppendPoints points{trial, 1, {{"b", 1, 1}, {"a", 2, 2}, {"a", 1, 3}}, 3};
   Commit({points});
   Commit({points});
   const auto first = store().ListPoints(trial, 1, "", std::nullopt, 2);
@@ -291,13 +293,16 @@ TEST_P(StoreTest, PointsComeInPagesAndARepeatAddsNothing) {
 TEST_P(StoreTest, AttemptsAreListedLatestFirst) {
   Commit({NewSweep(1, "a"), NewSweep(2, "b")});
   for (int64_t i = 0; i < 4; ++i) {
-    StartAttempt start = Start({i < 3 ? 1 : 2, i % 3}, 1, "w" + std::to_string(i));
+    scheduler::StartAttempt start = Start({i < 3 ? 1 : 2, i % 3}, 1, "w" + std::to_string(i));
     start.start_time = kSomeTime + absl::Seconds(i);
     Commit({start, Running(start.trial, 1)});
   }
-  Commit({EndAttempt{
-      {1, 0}, 1, AttemptEnd::kFailed, Failure{FailureClass::kUserError, "no"}, kSomeTime + absl::Seconds(9)}});
-  StartAttempt again = Start({1, 0}, 2);
+  Commit({scheduler::EndAttempt{{1, 0},
+                                1,
+                                scheduler::AttemptEnd::kFailed,
+                                scheduler::Failure{scheduler::FailureClass::kUserError, "no"},
+                                kSomeTime + absl::Seconds(9)}});
+  scheduler::StartAttempt again = Start({1, 0}, 2);
   again.start_time = kSomeTime + absl::Seconds(10);
   Commit({again});
   const auto workers = [&](const AttemptFilter& filter) {
@@ -314,7 +319,7 @@ TEST_P(StoreTest, AttemptsAreListedLatestFirst) {
   EXPECT_THAT(workers(rest), ElementsAre("w1"));
   const AttemptRow failed = store().ListAttempts({.sweep = 1, .trial = 0})->back();
   EXPECT_EQ(failed.sweep_id, "a");
-  EXPECT_EQ(failed.outcome, AttemptEnd::kFailed);
+  EXPECT_EQ(failed.outcome, scheduler::AttemptEnd::kFailed);
   ASSERT_TRUE(failed.failure.has_value());
   EXPECT_EQ(failed.failure->message, "no");
   EXPECT_EQ(failed.end_time, kSomeTime + absl::Seconds(9));
@@ -328,7 +333,7 @@ TEST_P(StoreTest, AScoreIsSummedUpOverItsResults) {
   EXPECT_EQ(none.best_trial, -1);
   int64_t index = 0;
   for (const double score : {0.5, 0.75, 0.25, 0.75}) {
-    const TrialKey trial{1, index++};
+    const scheduler::TrialKey trial{1, index++};
     Commit({Start(trial, 1), Running(trial, 1)});
     Commit(Accepting(trial, 1, score));
   }
@@ -346,20 +351,21 @@ TEST_P(StoreTest, AScoreIsSummedUpOverItsResults) {
 }
 
 TEST_P(StoreTest, ALateResultIsKeptAsEvidenceOnlyWithItsOwnToken) {
-  const TrialKey trial{1, 0};
+  const scheduler::TrialKey trial{1, 0};
   Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1),
-          EndAttempt{trial, 1, AttemptEnd::kLost, Failure{FailureClass::kLostWorker, "silent"}, kSomeTime}});
-  Commit({KeepSupersededResult{trial, 1, "wrong", Result{{{"s", 9}}}}});
-  Commit({KeepSupersededResult{trial, 1, ToHex({1, 2, 3}), Result{{{"s", 1}}}}});
+          scheduler::EndAttempt{trial, 1, scheduler::AttemptEnd::kLost,
+                                scheduler::Failure{scheduler::FailureClass::kLostWorker, "silent"}, kSomeTime}});
+  Commit({scheduler::KeepSupersededResult{trial, 1, "wrong", scheduler::Result{{{"s", 9}}}}});
+  Commit({scheduler::KeepSupersededResult{trial, 1, ToHex({1, 2, 3}), scheduler::Result{{{"s", 1}}}}});
   EXPECT_TRUE(store().GetTrial(trial)->scores.empty());
 }
 
 TEST_P(StoreTest, DeletingASweepTakesAllThatIsIts) {
-  const TrialKey trial{1, 0};
+  const scheduler::TrialKey trial{1, 0};
   Commit({NewSweep(1, "first"), NewSweep(2, "second"), Running(trial, 1), Start(trial, 1),
-          AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 1}});
+          scheduler::AppendPoints{trial, 1, {{"loss", 1, 0.5}}, 1}});
   Commit(Accepting(trial, 1, 0.5));
-  Commit({PurgeSweep{1}});
+  Commit({scheduler::PurgeSweep{1}});
   EXPECT_EQ(store().GetSweep("first").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(store().CountTrials(1)->total(), 0);
   EXPECT_EQ(store().CountTrials(2)->total(), 6);
@@ -367,9 +373,9 @@ TEST_P(StoreTest, DeletingASweepTakesAllThatIsIts) {
 }
 
 TEST_P(StoreTest, CancellingTouchesQueuedTrialsOnly) {
-  const TrialKey trial{1, 0};
-  Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1), CancelQueuedTrials{1}});
-  const absl::StatusOr<TrialCounts> counts = store().CountTrials(1);
+  const scheduler::TrialKey trial{1, 0};
+  Commit({NewSweep(1, "first"), Running(trial, 1), Start(trial, 1), scheduler::CancelQueuedTrials{1}});
+  const absl::StatusOr<scheduler::TrialCounts> counts = store().CountTrials(1);
   EXPECT_EQ(counts->running, 1);
   EXPECT_EQ(counts->cancelled, 5);
   EXPECT_EQ(store().FindTrials(1, {TrialState::kCancelled})->size(), 5u);
@@ -389,4 +395,4 @@ TEST(LockFileTest, ASecondHolderIsRefusedWithTheFirstOnesNumber) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::store

@@ -18,7 +18,7 @@
 #include "worker/agent/coordinator_client.h"
 #include "worker/executor/attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 class FakeClock : public Clock {
  public:
@@ -103,17 +103,19 @@ class FakeCoordinatorClient : public CoordinatorClient {
 };
 
 // Runs `body` for every attempt.
-class FakeExecutor : public Executor {
+class FakeExecutor : public executor::Executor {
  public:
-  using Body = std::function<AttemptOutcome(const AttemptSpec&, AttemptObserver&)>;
+  using Body = std::function<executor::AttemptOutcome(const executor::AttemptSpec&, executor::AttemptObserver&)>;
   explicit FakeExecutor(Body body) : body_(std::move(body)) {}
-  AttemptOutcome Run(const AttemptSpec& spec, AttemptObserver& observer) override { return body_(spec, observer); }
+  executor::AttemptOutcome Run(const executor::AttemptSpec& spec, executor::AttemptObserver& observer) override {
+    return body_(spec, observer);
+  }
   std::string DeviceDescription() const override { return "fake"; }
   void ReadInputsAnew() override { ++times_read_anew; }
-  WorkerAbilities Abilities() const override { return abilities; }
+  executor::WorkerAbilities Abilities() const override { return abilities; }
   std::string WhyUnable() const override { return unable ? "a part of it is gone" : ""; }
 
-  WorkerAbilities abilities;
+  executor::WorkerAbilities abilities;
   std::atomic<bool> unable{false};
   std::atomic<int> times_read_anew{0};
 
@@ -134,18 +136,18 @@ inline v1::DesiredAttempt Desired(const v1::LeaseKey& lease) {
   *desired.mutable_lease() = lease;
   desired.mutable_lease_duration()->set_seconds(30);
   // Complete, as a coordinator sends them.
-  const auto settings = Settings::Create({{"base", "b"},
-                                          {"scorer", "s"},
-                                          {"task.images", "i"},
-                                          {"task.instance_prompt", "a sks"},
-                                          {"task.class_prompt", "a"},
-                                          {"method.input", "CA_out"},
-                                          {"method.output", "FFN_in"},
-                                          {"method.width", "4"},
-                                          {"budget.steps", "3"}});
+  const auto settings = settings::Settings::Create({{"base", "b"},
+                                                    {"scorer", "s"},
+                                                    {"task.images", "i"},
+                                                    {"task.instance_prompt", "a sks"},
+                                                    {"task.class_prompt", "a"},
+                                                    {"method.input", "CA_out"},
+                                                    {"method.output", "FFN_in"},
+                                                    {"method.width", "4"},
+                                                    {"budget.steps", "3"}});
   EXPECT_TRUE(settings.ok()) << settings.status();
   for (const auto& [key, value] : settings->values()) (*desired.mutable_assignment()->mutable_settings())[key] = value;
-  desired.mutable_assignment()->set_settings_version(kSettingsVersion);
+  desired.mutable_assignment()->set_settings_version(settings::kSettingsVersion);
   desired.mutable_assignment()->set_sweep_seed(7);
   desired.mutable_assignment()->set_replicate(2);
   return desired;
@@ -163,4 +165,4 @@ inline v1::SynchronizeResponse Acknowledge(const v1::SynchronizeRequest& request
   return response;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

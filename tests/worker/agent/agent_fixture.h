@@ -10,13 +10,13 @@
 #include "worker/agent/agent.h"
 #include "worker/agent/held_attempt.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 
 // Blocks until it is told to stop.
-inline AttemptOutcome RunUntilStopped(AttemptObserver& observer) {
+inline executor::AttemptOutcome RunUntilStopped(executor::AttemptObserver& observer) {
   while (!observer.ShouldStop()) std::this_thread::yield();
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kStopped;
+  executor::AttemptOutcome outcome;
+  outcome.kind = executor::AttemptOutcome::Kind::kStopped;
   return outcome;
 }
 
@@ -28,7 +28,7 @@ class AgentFixture : public ::testing::Test {
   }
   ~AgentFixture() override { std::filesystem::remove_all(folder_); }
 
-  Agent::Deps DepsFor(Executor& executor) { return {&client_, &executor, &clock_, &random_}; }
+  Agent::Deps DepsFor(executor::Executor& executor) { return {&client_, &executor, &clock_, &random_}; }
   AgentOptions Options() const {
     AgentOptions options;
     options.worker = "workers/w";
@@ -62,4 +62,4 @@ class HeldAttemptFixture : public ::testing::Test {
   int finished_ = 0;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -12,12 +12,12 @@
 #include "google/rpc/error_details.pb.h"
 #include "tests/worker/agent/agent_fixture.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
-AttemptOutcome Success(double score) {
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kSuccess;
+executor::AttemptOutcome Success(double score) {
+  executor::AttemptOutcome outcome;
+  outcome.kind = executor::AttemptOutcome::Kind::kSuccess;
   outcome.scores["clip_i"] = score;
   return outcome;
 }
@@ -25,8 +25,8 @@ AttemptOutcome Success(double score) {
 using AgentTest = AgentFixture;
 
 TEST_F(AgentTest, RunsWhatIsDesiredAndHandsInTheResult) {
-  AttemptSpec seen;
-  FakeExecutor executor([&](const AttemptSpec& spec, AttemptObserver& observer) {
+  executor::AttemptSpec seen;
+  FakeExecutor executor([&](const executor::AttemptSpec& spec, executor::AttemptObserver& observer) {
     seen = spec;
     EXPECT_TRUE(std::filesystem::is_directory(spec.scratch_folder));
     EXPECT_TRUE(std::filesystem::is_directory(spec.checkpoint_folder));
@@ -61,7 +61,7 @@ TEST_F(AgentTest, RunsWhatIsDesiredAndHandsInTheResult) {
 }
 
 TEST_F(AgentTest, SaysWhatItCanRun) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver&) { return Success(0); });
+  FakeExecutor executor([](const executor::AttemptSpec&, executor::AttemptObserver&) { return Success(0); });
   executor.abilities = {.methods = {"adapter", "lora"}, .tasks = {"finetune"}, .bases = {"UNet2DConditionModel"}};
   Agent agent(Options(), DepsFor(executor));
   v1::WorkerAbilities said;
@@ -71,7 +71,7 @@ TEST_F(AgentTest, SaysWhatItCanRun) {
     return v1::SynchronizeResponse();
   });
   EXPECT_TRUE(agent.Run().ok());
-  EXPECT_EQ(said.settings_version(), kSettingsVersion);
+  EXPECT_EQ(said.settings_version(), settings::kSettingsVersion);
   EXPECT_THAT(said.methods(), ::testing::ElementsAre("adapter", "lora"));
   EXPECT_THAT(said.tasks(), ::testing::ElementsAre("finetune"));
   EXPECT_THAT(said.bases(), ::testing::ElementsAre("UNet2DConditionModel"));
@@ -80,7 +80,8 @@ TEST_F(AgentTest, SaysWhatItCanRun) {
 
 TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {
   // The executor's thread is joined by the agent's destructor: an attempt that is not stopped would hang the test.
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [&](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));
   bool refused = false;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
@@ -105,9 +106,9 @@ TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {
 }
 
 TEST_F(AgentTest, AResultFromOtherFilesMakesItReadThemAnew) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) {
-    AttemptOutcome outcome;
-    outcome.kind = AttemptOutcome::Kind::kSuccess;
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) {
+    executor::AttemptOutcome outcome;
+    outcome.kind = executor::AttemptOutcome::Kind::kSuccess;
     return outcome;
   });
   Agent agent(Options(), DepsFor(executor));
@@ -138,7 +139,8 @@ TEST_F(AgentTest, AResultFromOtherFilesMakesItReadThemAnew) {
 }
 
 TEST_F(AgentTest, AnAttemptMissingFromTheAnswerIsDropped) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [&](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));
   int rounds = 0;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
@@ -156,7 +158,8 @@ TEST_F(AgentTest, AnAttemptMissingFromTheAnswerIsDropped) {
 
 TEST_F(AgentTest, StopsByItselfWhenTheLeaseCannotBeRenewed) {
   // The executor's thread is joined by the agent's destructor: an attempt that is not stopped would hang the test.
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [&](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));
   int away = 0;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) -> absl::StatusOr<v1::SynchronizeResponse> {
@@ -180,7 +183,7 @@ TEST_F(AgentTest, StopsByItselfWhenTheLeaseCannotBeRenewed) {
 // and the points of the run that goes on are no repetitions of the first ones.
 TEST_F(AgentTest, ALeaseFoundAliveNumbersItsPointsOn) {
   std::atomic<int> runs{0};
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) {
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver& observer) {
     const int run = ++runs;
     observer.OnMetric("loss", run, run);
     if (run == 1) return RunUntilStopped(observer);
@@ -218,7 +221,8 @@ TEST_F(AgentTest, ALeaseFoundAliveNumbersItsPointsOn) {
 }
 
 TEST_F(AgentTest, ToldToStopItReportsStopped) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [&](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));
   bool stopped = false;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
@@ -239,7 +243,7 @@ TEST_F(AgentTest, ToldToStopItReportsStopped) {
 
 TEST_F(AgentTest, DrainingFinishesWhatRunsAndTakesNothingNew) {
   std::promise<void> go;
-  FakeExecutor executor([&, gate = go.get_future().share()](const AttemptSpec&, AttemptObserver&) {
+  FakeExecutor executor([&, gate = go.get_future().share()](const executor::AttemptSpec&, executor::AttemptObserver&) {
     gate.wait();
     return Success(1);
   });
@@ -266,7 +270,8 @@ TEST_F(AgentTest, DrainingFinishesWhatRunsAndTakesNothingNew) {
 }
 
 TEST_F(AgentTest, ShuttingDownStopsPolitely) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [&](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));
   int rounds = 0;
   bool stopped = false;
@@ -286,7 +291,8 @@ TEST_F(AgentTest, ShuttingDownStopsPolitely) {
 }
 
 TEST_F(AgentTest, ShuttingDownWithoutACoordinatorEndsAfterTheFarewell) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [&](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(Options(), DepsFor(executor));
   int rounds = 0;
   client_.SetAnswer([&](const v1::SynchronizeRequest&) -> absl::StatusOr<v1::SynchronizeResponse> {
@@ -304,7 +310,7 @@ TEST_F(AgentTest, ShuttingDownWithoutACoordinatorEndsAfterTheFarewell) {
 }
 
 TEST_F(AgentTest, ASupersededSessionEndsWithAnErrorThatSaysSo) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) { return Success(1); });
   Agent agent(Options(), DepsFor(executor));
   client_.SetAnswer([&](const v1::SynchronizeRequest&) -> absl::StatusOr<v1::SynchronizeResponse> {
     return WithReason(absl::AbortedError("superseded"), kReasonSessionSuperseded);
@@ -315,7 +321,7 @@ TEST_F(AgentTest, ASupersededSessionEndsWithAnErrorThatSaysSo) {
 }
 
 TEST_F(AgentTest, ARefusedTokenIsNotTriedForEver) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) { return Success(1); });
   Agent agent(Options(), DepsFor(executor));
   client_.SetAnswer([&](const v1::SynchronizeRequest&) -> absl::StatusOr<v1::SynchronizeResponse> {
     return absl::UnauthenticatedError("no");
@@ -324,7 +330,7 @@ TEST_F(AgentTest, ARefusedTokenIsNotTriedForEver) {
 }
 
 TEST_F(AgentTest, ATokenThatEndsInTheMiddleOfATrialDoesNotLoseItsResult) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) { return Success(1); });
   Agent agent(Options(), DepsFor(executor));
   int refused = 0;
   bool accepted = false;
@@ -349,7 +355,7 @@ TEST_F(AgentTest, ATokenThatEndsInTheMiddleOfATrialDoesNotLoseItsResult) {
 }
 
 TEST_F(AgentTest, SettingsThatThisVersionDoesNotKnowAreAUserError) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) { return Success(1); });
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) { return Success(1); });
   Agent agent(Options(), DepsFor(executor));
   v1::Failure failure;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
@@ -370,4 +376,4 @@ TEST_F(AgentTest, SettingsThatThisVersionDoesNotKnowAreAUserError) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

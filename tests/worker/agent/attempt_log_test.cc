@@ -8,7 +8,7 @@
 #include "spdlog/spdlog.h"
 #include "tests/worker/agent/agent_fixture.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 using ::testing::ElementsAre;
@@ -24,14 +24,14 @@ using AttemptLogTest = HeldAttemptFixture;
 
 TEST_F(AttemptLogTest, UnheardLinesAreRepeatedWithTheirNumbers) {
   HeldAttempt attempt = Make();
-  attempt.OnLog(LogLevel::kInfo, "one");
-  attempt.OnLog(LogLevel::kWarning, "sweeps/s/trials/0: two");
+  attempt.OnLog(executor::LogLevel::kInfo, "one");
+  attempt.OnLog(executor::LogLevel::kWarning, "sweeps/s/trials/0: two");
   const v1::AttemptReport first = attempt.Report();
   ASSERT_THAT(TextsOf(first), ElementsAre("one", "two")) << "whose line it is goes without saying";
   EXPECT_EQ(first.log(1).sequence(), 2);
   EXPECT_EQ(first.log(1).level(), v1::LogLine::WARNING);
   EXPECT_EQ(first.log(1).time().seconds(), 3600);
-  attempt.OnLog(LogLevel::kError, "three");
+  attempt.OnLog(executor::LogLevel::kError, "three");
   EXPECT_EQ(attempt.Report().log_size(), 3);
   attempt.AcknowledgeLog(first);
   const v1::AttemptReport second = attempt.Report();
@@ -57,7 +57,7 @@ TEST_F(AttemptLogTest, PhasesSayHowLongTheyTook) {
 
 TEST_F(AttemptLogTest, TheOutcomeIsTheLastLine) {
   HeldAttempt attempt = Make();
-  AttemptOutcome outcome;
+  executor::AttemptOutcome outcome;
   outcome.failure_message = "the loss is nan";
   attempt.Finish(outcome);
   const v1::AttemptReport report = attempt.Report();
@@ -68,12 +68,12 @@ TEST_F(AttemptLogTest, TheOutcomeIsTheLastLine) {
 
 TEST_F(AttemptLogTest, AnOutcomeWaitsForNoLine) {
   HeldAttempt attempt = Make();
-  for (int i = 1; i <= 5000; ++i) attempt.OnLog(LogLevel::kInfo, std::to_string(i));
+  for (int i = 1; i <= 5000; ++i) attempt.OnLog(executor::LogLevel::kInfo, std::to_string(i));
   // The oldest of those that are kept.
   EXPECT_EQ(attempt.Report().log(0).text(), "4001");
   EXPECT_EQ(attempt.Report().log_size(), static_cast<int>(AttemptLogBuffer::kMostLines));
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kSuccess;
+  executor::AttemptOutcome outcome;
+  outcome.kind = executor::AttemptOutcome::Kind::kSuccess;
   attempt.Finish(outcome);
   const v1::AttemptReport report = attempt.Report();
   EXPECT_TRUE(report.has_success());
@@ -83,9 +83,9 @@ TEST_F(AttemptLogTest, AnOutcomeWaitsForNoLine) {
 
 TEST_F(AttemptLogTest, LinesOfAnyBytesFitAMessage) {
   HeldAttempt attempt = Make();
-  attempt.OnLog(LogLevel::kInfo, "caf\xe9 \xff");
-  attempt.OnLog(LogLevel::kInfo, std::string(1 << 20, 'x'));
-  for (int i = 0; i < 100; ++i) attempt.OnLog(LogLevel::kInfo, std::string(2000, 'y'));
+  attempt.OnLog(executor::LogLevel::kInfo, "caf\xe9 \xff");
+  attempt.OnLog(executor::LogLevel::kInfo, std::string(1 << 20, 'x'));
+  for (int i = 0; i < 100; ++i) attempt.OnLog(executor::LogLevel::kInfo, std::string(2000, 'y'));
   const v1::AttemptReport report = attempt.Report();
   EXPECT_EQ(report.log(0).text(), "caf\\xe9 \\xff");
   EXPECT_LE(report.log(1).text().size(), AttemptLogBuffer::kMostLineBytes);
@@ -95,12 +95,12 @@ TEST_F(AttemptLogTest, LinesOfAnyBytesFitAMessage) {
 
 TEST_F(AttemptLogTest, ALeaseHeldAgainNumbersItsLinesOn) {
   HeldAttempt before = Make();
-  before.OnLog(LogLevel::kInfo, "one");
+  before.OnLog(executor::LogLevel::kInfo, "one");
   before.AcknowledgeLog(before.Report());
-  before.OnLog(LogLevel::kInfo, "two");
+  before.OnLog(executor::LogLevel::kInfo, "two");
   HeldAttempt attempt = Make();
   attempt.GoOnFrom(before);
-  attempt.OnLog(LogLevel::kInfo, "three");
+  attempt.OnLog(executor::LogLevel::kInfo, "three");
   const v1::AttemptReport report = attempt.Report();
   ASSERT_THAT(TextsOf(report), ElementsAre("two", "three"));
   EXPECT_EQ(report.log(1).sequence(), 3);
@@ -112,7 +112,7 @@ class AttemptLogScopeTest : public AttemptLogTest {
   AttemptLogScopeTest() {
     spdlog::set_default_logger(
         std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::null_sink_mt>()));
-    TellAttemptsWhatIsLogged();
+    executor::TellAttemptsWhatIsLogged();
   }
   ~AttemptLogScopeTest() override { spdlog::set_default_logger(before_); }
   const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
@@ -123,10 +123,10 @@ TEST_F(AttemptLogScopeTest, LinesGoToWhoseWorkItIs) {
   HeldAttempt other = Make();
   spdlog::warn("nobody's");
   {
-    const AttemptLogScope work(&one);
+    const executor::AttemptLogScope work(&one);
     spdlog::warn("the first's");
     {
-      const AttemptLogScope inner(&other);
+      const executor::AttemptLogScope inner(&other);
       spdlog::error("the second's");
       spdlog::debug("too much");
     }
@@ -140,4 +140,4 @@ TEST_F(AttemptLogScopeTest, LinesGoToWhoseWorkItIs) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -5,7 +5,7 @@
 #include "tests/worker/agent/agent_fixture.h"
 #include "worker/agent/backoff.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 using HeldAttemptTest = HeldAttemptFixture;
@@ -70,8 +70,8 @@ TEST_F(HeldAttemptTest, ALeaseHeldAgainNumbersItsPointsOn) {
 TEST_F(HeldAttemptTest, TheOutcomeTravelsWithTheLastPoints) {
   HeldAttempt attempt = Make();
   for (int64_t i = 0; i <= HeldAttempt::kMaxPointsPerReport; ++i) attempt.OnMetric("loss", i, 1);
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kSuccess;
+  executor::AttemptOutcome outcome;
+  outcome.kind = executor::AttemptOutcome::Kind::kSuccess;
   outcome.scores["clip_i"] = 0.5;
   attempt.Finish(outcome);
   EXPECT_FALSE(attempt.Report().has_success());
@@ -94,8 +94,8 @@ TEST_F(HeldAttemptTest, AnUploadIsRepeatedUntilTheCoordinatorIsBack) {
   client_.SetUploadResults({absl::UnavailableError("down"), absl::DeadlineExceededError("slow"), absl::OkStatus()});
   EXPECT_TRUE(attempt.OnArtifact("samples.png", "image/png", "x").ok());
   EXPECT_EQ(client_.uploads().size(), 3u);
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kSuccess;
+  executor::AttemptOutcome outcome;
+  outcome.kind = executor::AttemptOutcome::Kind::kSuccess;
   attempt.Finish(outcome);
   ASSERT_EQ(attempt.Report().success().artifacts_size(), 1);
   EXPECT_EQ(attempt.Report().success().artifacts(0), "samples.png");
@@ -134,8 +134,8 @@ TEST_F(HeldAttemptTest, WhatWasEndedEarlySaysAtWhichStep) {
   attempt.RequestFinishAfter(40);
   EXPECT_EQ(attempt.FinishAfter(), 40);
   EXPECT_FALSE(attempt.ShouldStop()) << "it is to be scored";
-  AttemptOutcome outcome;
-  outcome.kind = AttemptOutcome::Kind::kSuccess;
+  executor::AttemptOutcome outcome;
+  outcome.kind = executor::AttemptOutcome::Kind::kSuccess;
   outcome.stopped_at_step = 41;
   attempt.Finish(std::move(outcome));
   EXPECT_EQ(attempt.Report().success().stopped_at_step(), 41);
@@ -143,11 +143,11 @@ TEST_F(HeldAttemptTest, WhatWasEndedEarlySaysAtWhichStep) {
 
 TEST_F(HeldAttemptTest, ALostRankIsALostWorker) {
   HeldAttempt attempt = Make();
-  AttemptOutcome outcome;
-  outcome.failure_class = FailureClass::kLost;
+  executor::AttemptOutcome outcome;
+  outcome.failure_class = executor::FailureClass::kLost;
   attempt.Finish(std::move(outcome));
   EXPECT_EQ(attempt.Report().failure().class_(), v1::Failure::LOST_WORKER);
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

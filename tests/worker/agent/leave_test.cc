@@ -10,7 +10,7 @@
 #include "fmt/format.h"
 #include "tests/worker/agent/agent_fixture.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 constexpr absl::Duration kInstant = absl::Nanoseconds(1);
@@ -70,7 +70,8 @@ class LeaveTest : public AgentFixture {
 };
 
 TEST_F(LeaveTest, HandsBackInTimeAndEndsWell) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   options_.until = clock_.MonotonicNow() + absl::Minutes(5);
   Agent agent(options_, DepsFor(executor));
   absl::Duration last_wish;
@@ -97,7 +98,8 @@ TEST_F(LeaveTest, HandsBackInTimeAndEndsWell) {
 
 TEST_F(LeaveTest, TakesNothingThatItCouldDoNothingFor) {
   for (const bool one_instant_more : {false, true}) {
-    FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+    FakeExecutor executor(
+        [](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
     options_.until = clock_.MonotonicNow() + absl::Seconds(90) + (one_instant_more ? kInstant : absl::ZeroDuration());
     Agent agent(options_, DepsFor(executor));
     bool first = true;
@@ -113,10 +115,10 @@ TEST_F(LeaveTest, TakesNothingThatItCouldDoNothingFor) {
 }
 
 TEST_F(LeaveTest, TakesATrialThatIsSeenToFit) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) {
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) {
     clock_.Advance(absl::Seconds(5));
-    AttemptOutcome outcome;
-    outcome.kind = AttemptOutcome::Kind::kSuccess;
+    executor::AttemptOutcome outcome;
+    outcome.kind = executor::AttemptOutcome::Kind::kSuccess;
     outcome.scores["clip_i"] = 1;
     return outcome;
   });
@@ -143,11 +145,11 @@ TEST_F(LeaveTest, TakesATrialThatIsSeenToFit) {
 
 TEST_F(LeaveTest, GivesBackATrialWithoutCheckpoints) {
   int ran = 0;
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) {
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) {
     ++ran;
     clock_.Advance(absl::Minutes(20));
-    AttemptOutcome outcome;
-    outcome.kind = AttemptOutcome::Kind::kSuccess;
+    executor::AttemptOutcome outcome;
+    outcome.kind = executor::AttemptOutcome::Kind::kSuccess;
     outcome.scores["clip_i"] = 1;
     return outcome;
   });
@@ -174,7 +176,8 @@ TEST_F(LeaveTest, GivesBackATrialWithoutCheckpoints) {
 }
 
 TEST_F(LeaveTest, LeavesAfterItsIdleTimeAndNotBefore) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   options_.until_idle = absl::Minutes(10);
   Agent agent(options_, DepsFor(executor));
   const absl::Duration steps[] = {absl::Minutes(10) - kInstant, kInstant};
@@ -191,7 +194,8 @@ TEST_F(LeaveTest, LeavesAfterItsIdleTimeAndNotBefore) {
 // The coordinator gave it a trial in an answer that never arrived: unless it hears that the worker takes nothing, the
 // trial waits for the end of the lease and counts as lost.
 TEST_F(LeaveTest, DoesNotGoBeforeTheCoordinatorKnows) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   Agent agent(options_, DepsFor(executor));
   int calls = 0;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) -> absl::StatusOr<v1::SynchronizeResponse> {
@@ -209,9 +213,10 @@ TEST_F(LeaveTest, DoesNotGoBeforeTheCoordinatorKnows) {
 
 // It would lose one trial after the other, each at once.
 TEST_F(LeaveTest, AnExecutorOfNoUseCostsOneTrial) {
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) {
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) {
     executor.unable = true;
-    return AttemptOutcome{.failure_class = FailureClass::kLost, .failure_message = "a part of it is gone"};
+    return executor::AttemptOutcome{.failure_class = executor::FailureClass::kLost,
+                                    .failure_message = "a part of it is gone"};
   });
   Agent agent(options_, DepsFor(executor));
   int given = 0;
@@ -231,9 +236,9 @@ TEST_F(LeaveTest, AnExecutorOfNoUseCostsOneTrial) {
 
 TEST_F(LeaveTest, AnIdleExecutorOfNoUseTakesNothing) {
   int ran = 0;
-  FakeExecutor executor([&](const AttemptSpec&, AttemptObserver&) {
+  FakeExecutor executor([&](const executor::AttemptSpec&, executor::AttemptObserver&) {
     ++ran;
-    return AttemptOutcome();
+    return executor::AttemptOutcome();
   });
   Agent agent(options_, DepsFor(executor));
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
@@ -249,7 +254,8 @@ TEST_F(LeaveTest, AnIdleExecutorOfNoUseTakesNothing) {
 }
 
 TEST_F(LeaveTest, GoesWithoutACoordinatorThatIsAway) {
-  FakeExecutor executor([](const AttemptSpec&, AttemptObserver& observer) { return RunUntilStopped(observer); });
+  FakeExecutor executor(
+      [](const executor::AttemptSpec&, executor::AttemptObserver& observer) { return RunUntilStopped(observer); });
   options_.farewell = absl::Seconds(5);
   Agent agent(options_, DepsFor(executor));
   int calls = 0;
@@ -263,4 +269,4 @@ TEST_F(LeaveTest, GoesWithoutACoordinatorThatIsAway) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -6,14 +6,16 @@
 #include "tests/worker/agent/agent_fakes.h"
 #include "worker/agent/gpu_monitor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::agent {
 namespace {
 
 class WorkingExecutor : public FakeExecutor {
  public:
-  WorkingExecutor() : FakeExecutor([](const AttemptSpec&, AttemptObserver&) { return AttemptOutcome{}; }) {}
-  WorkDone Work() const override { return done; }
-  WorkDone done;
+  WorkingExecutor()
+      : FakeExecutor(
+            [](const executor::AttemptSpec&, executor::AttemptObserver&) { return executor::AttemptOutcome{}; }) {}
+  executor::WorkDone Work() const override { return done; }
+  executor::WorkDone done;
 };
 
 TEST(TelemetryTest, RatesAreThoseOfLate) {
@@ -65,4 +67,4 @@ TEST(GpuMonitorTest, IsSilentOfWhatItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::agent

@@ -14,7 +14,7 @@
 #include "worker/models/weights.h"
 #include "worker/nn/tappable.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 namespace {
 
 namespace fs = std::filesystem;
@@ -33,7 +33,7 @@ class BaseModelTest : public ::testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   void Change(const std::string& file, const std::function<void(json&)>& change) {
-    json config = *ReadJsonFile((folder_ / file).string());  // not json::parse: Python's files may say -Infinity
+    json config = *io::ReadJsonFile((folder_ / file).string());  // not json::parse: Python's files may say -Infinity
     change(config);
     std::ofstream(folder_ / file) << config;
   }
@@ -54,9 +54,10 @@ TEST_F(BaseModelTest, BuiltInBaseLoadsAndFreezes) {
   EXPECT_EQ(base->image_size(), 64);
   EXPECT_EQ(base->conditioner->Ids({""}).size(1), 32);
   for (const auto& parameter : base->unet->parameters()) EXPECT_FALSE(parameter.requires_grad());
-  const auto blocks = TappableBlocksIn(*base->unet);
-  const auto transformers = std::count_if(
-      blocks.begin(), blocks.end(), [](const TappableBlock& block) { return block.kind == BlockKind::kTransformer; });
+  const auto blocks = nn::TappableBlocksIn(*base->unet);
+  const auto transformers = std::count_if(blocks.begin(), blocks.end(), [](const nn::TappableBlock& block) {
+    return block.kind == nn::BlockKind::kTransformer;
+  });
   EXPECT_EQ(transformers, 7);
   EXPECT_EQ(blocks.front().name, "down_blocks.0.resnets.0");
   EXPECT_EQ(base->EncodeText({"red heart", ""}).sizes(), (std::vector<int64_t>{2, 32, 128}));
@@ -143,11 +144,12 @@ TEST_F(BaseModelTest, Float8IsReadAndIntegersAreNot) {
   const auto rewrite = [&](torch::ScalarType type) {
     std::map<std::string, torch::Tensor> tensors;
     {
-      const auto file = SafetensorsFile::Open("configs/bases/emoji-sd/text_encoder/model.safetensors");
+      const auto file = io::SafetensorsFile::Open("configs/bases/emoji-sd/text_encoder/model.safetensors");
       ASSERT_TRUE(file.ok()) << file.status();
-      for (const auto& [name, array] : file->arrays()) tensors[name] = ToTensor(array).to(torch::kFloat32).to(type);
+      for (const auto& [name, array] : file->arrays())
+        tensors[name] = models::ToTensor(array).to(torch::kFloat32).to(type);
     }
-    ASSERT_TRUE(WriteSafetensors(path, ToArrays(tensors).views, {}).ok());
+    ASSERT_TRUE(io::WriteSafetensors(path, models::ToArrays(tensors).views, {}).ok());
   };
   auto original = LoadBase(folder_.string());
   ASSERT_TRUE(original.ok()) << original.status();
@@ -180,7 +182,7 @@ TEST(ClipScorerTest, OldConfigsHaveTheirTowersTwice) {
   const fs::path folder = fs::path(::testing::TempDir()) / "clip_scorer_test";
   fs::remove_all(folder);
   fs::copy("configs/scorers/emoji-clip", folder, fs::copy_options::recursive);
-  json config = *ReadJsonFile((folder / "config.json").string());
+  json config = *io::ReadJsonFile((folder / "config.json").string());
   const auto load = [&] {
     std::ofstream(folder / "config.json") << config;
     return LoadClipScorer(folder.string());
@@ -199,13 +201,13 @@ TEST(ClipScorerTest, OldConfigsHaveTheirTowersTwice) {
 TEST(ClipScorerTest, BuiltInScorerEmbedsPicturesAndTexts) {
   auto scorer = LoadClipScorer("configs/scorers/emoji-clip");
   ASSERT_TRUE(scorer.ok()) << scorer.status();
-  const Image image{20, 30, std::vector<uint8_t>(3 * 20 * 30, 90)};
+  const io::Image image{20, 30, std::vector<uint8_t>(3 * 20 * 30, 90)};
   EXPECT_EQ(scorer->EmbedImages({image, image}).sizes(), (std::vector<int64_t>{2, 128}));
   EXPECT_EQ(scorer->EmbedTexts({"a cat"}).sizes(), (std::vector<int64_t>{1, 128}));
 }
 
 TEST(PictureTest, BytesSurviveTheWayThroughTensors) {
-  Image image{16, 16, {}};
+  io::Image image{16, 16, {}};
   for (int i = 0; i < 3 * 256; ++i) image.rgb.push_back(static_cast<uint8_t>(i % 256));
   const auto picture = PictureFromImage(image);
   EXPECT_EQ(picture.sizes(), (std::vector<int64_t>{3, 16, 16}));
@@ -217,4 +219,4 @@ TEST(PictureTest, BytesSurviveTheWayThroughTensors) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

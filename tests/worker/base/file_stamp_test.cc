@@ -10,7 +10,7 @@
 
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::worker {
+namespace loupe::worker::base {
 namespace {
 
 namespace fs = std::filesystem;
@@ -25,7 +25,7 @@ class FileStampTest : public ::testing::Test {
   }
   void Write(const std::string& name, const std::string& text) { std::ofstream(folder_ + "/" + name) << text; }
 
-  loupe::testing::TempFolder temp_;
+  testing::TempFolder temp_;
   const std::string folder_;
 };
 
@@ -83,4 +83,4 @@ TEST_F(FileStampTest, IsAlsoThatOfAFile) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::base

@@ -16,7 +16,7 @@
 #include "worker/bench/base_steps.h"
 #include "worker/runtime/device.h"
 
-namespace loupe::worker {
+namespace loupe::worker::bench {
 namespace {
 
 using ::testing::HasSubstr;
@@ -64,14 +64,14 @@ void ExpectRowsAreTheStep(const RooflineSection& section) {
 class RooflineTest : public ::testing::Test {
  protected:
   std::vector<RooflineSection> Watch(const std::string& folder) {
-    const auto device = PrepareDevice("cpu", 1);
-    auto base = LoadBase(folder);
+    const auto device = runtime::PrepareDevice("cpu", 1);
+    auto base = base::LoadBase(folder);
     EXPECT_TRUE(device.ok() && base.ok()) << base.status();
     tokens_ = static_cast<double>(base->conditioner->Ids({""}).size(1));
     return WatchBase(*base, kRequest, StepClock(*device));
   }
 
-  loupe::testing::TempFolder folder_;
+  testing::TempFolder folder_;
   double tokens_ = 0;  // of a prompt
 };
 
@@ -80,11 +80,11 @@ TEST_F(RooflineTest, AUNetCountsWhatItsShapeSays) {
   ASSERT_EQ(sections.size(), 4);
   for (const RooflineSection& section : sections) ExpectRowsAreTheStep(section);
 
-  const auto config = UNet2DConditionConfig::Read("configs/bases/emoji-sd/unet/config.json");
+  const auto config = models::UNet2DConditionConfig::Read("configs/bases/emoji-sd/unet/config.json");
   UNetShape shape{.side = static_cast<double>(config->sample_size),
                   .context_width = static_cast<double>(config->cross_attention_dim),
                   .context_tokens = tokens_};
-  for (const UNetLevel& level : config->levels) {
+  for (const models::UNetLevel& level : config->levels) {
     shape.levels.push_back({.width = static_cast<double>(level.channels),
                             .resnets = level.resnets,
                             .transformer_layers = level.transformer_layers,
@@ -120,7 +120,7 @@ TEST_F(RooflineTest, AUNetCountsWhatItsShapeSays) {
 }
 
 TEST_F(RooflineTest, ADiTCountsWhatItsShapeSays) {
-  WriteClassBase(folder_ / "dit", BaseKind::kDiT, R"({"0": "cat", "1": "dog"})", 2);
+  WriteClassBase(folder_ / "dit", io::BaseKind::kDiT, R"({"0": "cat", "1": "dog"})", 2);
   const auto sections = Watch(folder_ / "dit");
   ASSERT_EQ(sections.size(), 3);
   for (const RooflineSection& section : sections) ExpectRowsAreTheStep(section);
@@ -133,7 +133,7 @@ TEST_F(RooflineTest, ADiTCountsWhatItsShapeSays) {
 }
 
 TEST_F(RooflineTest, ADiffuSSMCountsWhatItsShapeSays) {
-  WriteClassBase(folder_ / "ssm", BaseKind::kDiffuSSM, R"({"0": "cat", "1": "dog"})", 2);
+  WriteClassBase(folder_ / "ssm", io::BaseKind::kDiffuSSM, R"({"0": "cat", "1": "dog"})", 2);
   const auto sections = Watch(folder_ / "ssm");
   ASSERT_EQ(sections.size(), 3);
   for (const RooflineSection& section : sections) ExpectRowsAreTheStep(section);
@@ -148,7 +148,7 @@ TEST_F(RooflineTest, ADiffuSSMCountsWhatItsShapeSays) {
 }
 
 TEST_F(RooflineTest, TablesAndJsonSayTheSame) {
-  WriteClassBase(folder_ / "dit", BaseKind::kDiT, R"({"0": "cat", "1": "dog"})", 2);
+  WriteClassBase(folder_ / "dit", io::BaseKind::kDiT, R"({"0": "cat", "1": "dog"})", 2);
   RooflineRequest request = kRequest;
   request.base = folder_ / "dit";
   request.sample = false;
@@ -192,4 +192,4 @@ TEST_F(RooflineTest, WhatDoesNotFitIsSaid) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::bench

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -28,7 +28,7 @@ class CaptionedFolderTest : public ::testing::Test {
 
   void Picture(const std::string& name, uint8_t value = 0) {
     fs::create_directories(fs::path(folder_ + "/" + name).parent_path());
-    const auto status = WritePng(folder_ + "/" + name, Image{8, 8, std::vector<uint8_t>(8 * 8 * 3, value)});
+    const auto status = io::WritePng(folder_ + "/" + name, io::Image{8, 8, std::vector<uint8_t>(8 * 8 * 3, value)});
     ASSERT_TRUE(status.ok()) << status;
   }
   void Text(const std::string& name, const std::string& text) { std::ofstream(folder_ + "/" + name) << text; }
@@ -222,4 +222,4 @@ TEST_F(CaptionedFolderTest, ALeftOutPictureTakesItsCaptionAlong) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

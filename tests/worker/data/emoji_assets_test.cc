@@ -10,7 +10,7 @@
 #include "tests/testing/temp_folder.h"
 #include "worker/data/emoji_set.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -22,14 +22,15 @@ class EmojiAssetsTest : public ::testing::Test {
 
   void Picture(const std::string& name, int width, int height, uint8_t value) {
     const auto pixels = static_cast<size_t>(width) * static_cast<size_t>(height) * 3;
-    ASSERT_TRUE(WritePng(root_ + "/assets/" + name, Image{width, height, std::vector<uint8_t>(pixels, value)}).ok());
+    ASSERT_TRUE(
+        io::WritePng(root_ + "/assets/" + name, io::Image{width, height, std::vector<uint8_t>(pixels, value)}).ok());
   }
   std::string assets() const { return root_ + "/assets"; }
 
   const std::vector<EmojiItem> items_ = {{.code_points = {0x1F600}, .name = "grinning face", .index = 0},
                                          {.code_points = {0x1FAE0}, .name = "melting face", .index = 1}};
 
-  const loupe::testing::TempFolder folder_;
+  const testing::TempFolder folder_;
   const std::string root_ = folder_.path();
 };
 
@@ -64,7 +65,7 @@ TEST_F(EmojiAssetsTest, AFamilyIsWrittenWithWhatTheFolderHas) {
   const auto count = RenderEmoji(items_, options);
   ASSERT_TRUE(count.ok()) << count.status();
   EXPECT_EQ(*count, 1);
-  EXPECT_EQ(ReadImage(root_ + "/out/0000-grinning-face.png")->width, 32);
+  EXPECT_EQ(io::ReadImage(root_ + "/out/0000-grinning-face.png")->width, 32);
   EXPECT_EQ(*ReadFile(root_ + "/out/metadata.jsonl"),
             "{\"file_name\":\"0000-grinning-face.png\",\"text\":\"grinning face\"}\n");
   EXPECT_THAT(std::string(RenderEmoji({items_[1]}, options).status().message()), HasSubstr("none of the 1 emoji"));
@@ -93,7 +94,7 @@ TEST_F(EmojiAssetsTest, ByClassEachIsInItsSubgroupsFolder) {
   auto items = items_;
   items[0].subgroup = "face-smiling";
   ASSERT_TRUE(RenderEmoji(items, options).ok());
-  EXPECT_TRUE(ReadImage(root_ + "/out/face-smiling/0000-grinning-face.png").ok());
+  EXPECT_TRUE(io::ReadImage(root_ + "/out/face-smiling/0000-grinning-face.png").ok());
   EXPECT_FALSE(ReadFile(root_ + "/out/metadata.jsonl").ok());
 }
 
@@ -122,4 +123,4 @@ TEST(HeldOutRuleTest, ATenthOfAllPairsAndTheSameOnesWhateverTheList) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -12,7 +12,7 @@
 #include "tests/testing/picture_kinds.h"
 #include "worker/io/image.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -42,7 +42,7 @@ class ImageFolderTest : public ::testing::Test {
   }
   std::string Error() { return std::string(ReadImageFolder(folder_, 8).status().message()); }
 
-  const std::string png_ = EncodePng(Image{8, 8, std::vector<uint8_t>(3 * 8 * 8, 100)});
+  const std::string png_ = io::EncodePng(io::Image{8, 8, std::vector<uint8_t>(3 * 8 * 8, 100)});
   const std::string folder_;
 };
 
@@ -131,4 +131,4 @@ TEST_F(ImageFolderTest, AWarningNamesItsFile) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

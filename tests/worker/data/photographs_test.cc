@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::worker {
+namespace loupe::worker::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -24,7 +24,7 @@ class PhotographsTest : public ::testing::Test {
     Stamp_("animals/dogs/dog", "A dog.\nfr=Un chien.\n");
     Stamp_("animals/cats/lion_2", "This is the king of all of the animals!");
     Stamp_("animals/cartoon/cow", "A cow.");
-    EXPECT_TRUE(WritePng(root_ + "/wood.png", Image{600, 520, std::vector<uint8_t>(600 * 520 * 3, 90)}).ok());
+    EXPECT_TRUE(io::WritePng(root_ + "/wood.png", io::Image{600, 520, std::vector<uint8_t>(600 * 520 * 3, 90)}).ok());
     options_.sources = {.stamps = root_ + "/stamps",
                         .folders = {"animals"},
                         .skip = {"cartoon/"},
@@ -50,7 +50,7 @@ class PhotographsTest : public ::testing::Test {
     ASSERT_TRUE(WriteFileAtomically(root_ + "/stamps/" + path + ".txt", caption).ok());
   }
 
-  const loupe::testing::TempFolder folder_;
+  const testing::TempFolder folder_;
   const std::string root_ = folder_.path();
   RenderPhotographsOptions options_;
 };
@@ -72,7 +72,8 @@ TEST_F(PhotographsTest, AThingStandsOnWhiteThenOnGroundAndColour) {
   ASSERT_TRUE(count.ok()) << count.status();
   EXPECT_EQ(*count, 3);
   const auto pixel = [&](int variation, size_t at) {
-    const auto image = ReadImage(fs::path(root_) / "out" / ("animals-dogs-dog-" + std::to_string(variation) + ".png"));
+    const auto image =
+        io::ReadImage(fs::path(root_) / "out" / ("animals-dogs-dog-" + std::to_string(variation) + ".png"));
     return std::vector<int>(image->rgb.begin() + static_cast<ptrdiff_t>(3 * at),
                             image->rgb.begin() + static_cast<ptrdiff_t>(3 * at) + 3);
   };
@@ -107,4 +108,4 @@ TEST(PhotographSourcesTest, TheBuiltInListIsRead) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::data

@@ -16,7 +16,7 @@
 #include "worker/io/image.h"
 #include "worker/pretrain/pretrain.h"
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 namespace {
 
 using ::testing::Contains;
@@ -39,7 +39,7 @@ class EvaluateBaseTest : public ::testing::Test {
     return section.sets.at(set).values.at(score);
   }
 
-  loupe::testing::TempFolder folder_;
+  testing::TempFolder folder_;
   EvaluationRequest request_{.base = "configs/bases/emoji-sd",
                              .scorer = "configs/scorers/emoji-clip",
                              .items = folder_ / "items.json",
@@ -83,13 +83,13 @@ TEST_F(EvaluateBaseTest, SectionsStandBesideEachOtherAtEqualCounts) {
 
 TEST_F(EvaluateBaseTest, HeldOutPairsAreWhatNoCopiesAre) {
   // As deploy/pretrain-world.sh draws them.
-  const auto items = ReadEmojiItems("configs/bases/emoji-sd/items.json");
+  const auto items = data::ReadEmojiItems("configs/bases/emoji-sd/items.json");
   ASSERT_TRUE(items.ok()) << items.status();
-  const RenderEmojiOptions options{.font_path = std::string(kNotoColorEmojiPath),
-                                   .out_folder = folder_ / "noto",
-                                   .styled = true,
-                                   .held_out = {.styles = {}, .pairs_share = 0.4}};
-  const auto drawn = RenderEmoji({items->begin(), items->begin() + 24}, options);
+  const data::RenderEmojiOptions options{.font_path = std::string(data::kNotoColorEmojiPath),
+                                         .out_folder = folder_ / "noto",
+                                         .styled = true,
+                                         .held_out = {.styles = {}, .pairs_share = 0.4}};
+  const auto drawn = data::RenderEmoji({items->begin(), items->begin() + 24}, options);
   ASSERT_TRUE(drawn.ok()) << drawn.status();
   request_.items.clear();
   request_.pictures = {options.out_folder};
@@ -117,7 +117,7 @@ TEST_F(EvaluateBaseTest, FilesSayTheSameAsTheResult) {
   EXPECT_EQ(table, EvaluationMarkdown(*evaluation));
   EXPECT_THAT(table, HasSubstr("| training (4): real | training (4): autoencoder | training (4): base |"));
   // Real pictures, the base's, and the nearest training pictures: three rows of four.
-  const auto sheet = ReadImage(folder_ / "out/training.png");
+  const auto sheet = io::ReadImage(folder_ / "out/training.png");
   ASSERT_TRUE(sheet.ok()) << sheet.status();
   EXPECT_EQ(sheet->width, 4 * 66 - 2);
   EXPECT_EQ(sheet->height, 3 * 66 - 2);
@@ -134,9 +134,9 @@ TEST_F(EvaluateBaseTest, ABaseOfClassesIsAskedForTheClasses) {
                                          << "vae: {from: configs/bases/emoji-sd/vae}\n"
                                          << "dit: {heads: 2, head_width: 8, layers: 2, batch: 2, steps: 1, "
                                             "checkpoint_every: 1, look_every: 1, sheet_steps: 1}\n";
-  const auto config = PretrainConfig::Read(folder_ / "recipe.yaml");
+  const auto config = pretrain::PretrainConfig::Read(folder_ / "recipe.yaml");
   ASSERT_TRUE(config.ok()) << config.status();
-  ASSERT_TRUE(Pretrain(*config, folder_ / "run", {}).ok());
+  ASSERT_TRUE(pretrain::Pretrain(*config, folder_ / "run", {}).ok());
   request_.base = folder_ / "run/base";
   const auto evaluation = EvaluateBase(request_);
   ASSERT_TRUE(evaluation.ok()) << evaluation.status();
@@ -157,4 +157,4 @@ TEST_F(EvaluateBaseTest, WhatDoesNotFitIsSaid) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

@@ -7,7 +7,7 @@
 
 #include "gtest/gtest.h"
 
-namespace loupe::worker {
+namespace loupe::worker::evaluate {
 namespace {
 
 // Pair by pair, as the formula has it.
@@ -52,4 +52,4 @@ TEST(LayerDiversityTest, OnePictureIsRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::evaluate

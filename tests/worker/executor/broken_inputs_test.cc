@@ -15,7 +15,7 @@
 #include "worker/models/weights.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 namespace fs = std::filesystem;
@@ -46,14 +46,14 @@ class BrokenInputsTest : public TrialTest {
                      const std::function<void(torch::Tensor)>& change) {
     std::map<std::string, torch::Tensor> arrays;
     {
-      const auto file = SafetensorsFile::Open(path);
+      const auto file = io::SafetensorsFile::Open(path);
       ASSERT_TRUE(file.ok()) << file.status();
-      for (const auto& [key, view] : file->arrays()) arrays[key] = ToTensor(view);
+      for (const auto& [key, view] : file->arrays()) arrays[key] = models::ToTensor(view);
     }
     ASSERT_TRUE(arrays.contains(name)) << name;
     arrays[name] = arrays[name].to(torch::kFloat32).contiguous();
     change(arrays[name]);
-    ASSERT_TRUE(WriteSafetensors(path, ToArrays(arrays).views, {{"format", "pt"}}).ok());
+    ASSERT_TRUE(io::WriteSafetensors(path, models::ToArrays(arrays).views, {{"format", "pt"}}).ok());
   }
   // A copy of `model` with one array changed.
   static std::string Changed(const std::string& model, const std::string& file, const std::string& name,
@@ -154,13 +154,14 @@ TEST_F(BrokenInputsTest, AnAdapterWithNaNIsRefusedWhenRead) {
   ASSERT_TRUE(SampleToFile(request).ok());
   fs::remove(out);
   {
-    const auto file = SafetensorsFile::Open(adapter);
+    const auto file = io::SafetensorsFile::Open(adapter);
     ASSERT_TRUE(file.ok()) << file.status();
     std::map<std::string, torch::Tensor> arrays;
-    for (const auto& [key, view] : file->arrays()) arrays[key] = ToTensor(view);
+    for (const auto& [key, view] : file->arrays()) arrays[key] = models::ToTensor(view);
     arrays.begin()->second.flatten()[0].fill_(std::nan(""));
-    ASSERT_TRUE(
-        WriteSafetensors(request.adapter = root_ + "/nan.safetensors", ToArrays(arrays).views, file->metadata()).ok());
+    ASSERT_TRUE(io::WriteSafetensors(request.adapter = root_ + "/nan.safetensors", models::ToArrays(arrays).views,
+                                     file->metadata())
+                    .ok());
   }
   const absl::Status status = SampleToFile(request);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -203,7 +204,7 @@ TEST_F(BrokenInputsTest, AReplacedScorerIsReadAnew) {
 
 TEST_F(BrokenInputsTest, ABaseThatVanishesIsARetryableFailure) {
   const std::string base = Changed(kBase, kUNetFile, "conv_out.bias", [](torch::Tensor) {});
-  ModelStore models(torch::kCPU);
+  base::ModelStore models(torch::kCPU);
   models.Base(base);
   EXPECT_FALSE(models.ForgetChanged());
   fs::rename(base + "/unet", base + "/moved");
@@ -211,7 +212,7 @@ TEST_F(BrokenInputsTest, ABaseThatVanishesIsARetryableFailure) {
   try {
     models.Base(base);
     FAIL() << "there is no unet";
-  } catch (const UserError& error) {
+  } catch (const runtime::UserError& error) {
     FAIL() << "it may come back: " << error.what();
   } catch (const std::runtime_error& error) {
     EXPECT_THAT(error.what(),
@@ -223,7 +224,7 @@ TEST_F(BrokenInputsTest, ABaseThatVanishesIsARetryableFailure) {
 
 // The digest of a base stands in adapter files: it must not change with the program.
 TEST_F(BrokenInputsTest, TheBuiltInModelsKeepTheirDigests) {
-  ModelStore models(torch::kCPU);
+  base::ModelStore models(torch::kCPU);
   EXPECT_EQ(models.Base(kBase).sha256, "766e02a21d62658048b067bd60fc75b59baa65d736662891607af95fe24a9c5f");
   EXPECT_EQ(models.Scorer(kScorer).sha256, "c02d0a995bb00b2d3a72e9ad6ea043b78978fea7310621e865ecf78eab12a9ef");
 }
@@ -231,7 +232,7 @@ TEST_F(BrokenInputsTest, TheBuiltInModelsKeepTheirDigests) {
 TEST_F(BrokenInputsTest, WeightsInALinkedFolderCount) {
   const std::string base = root_ + "/linked-base", moved = root_ + "/linked-unet";
   fs::copy(kBase, base, fs::copy_options::recursive);
-  ModelStore models(torch::kCPU);
+  base::ModelStore models(torch::kCPU);
   const std::string sha256 = models.Base(base).sha256;
   fs::rename(base + "/unet", moved);
   fs::create_directory_symlink(moved, base + "/unet");
@@ -244,4 +245,4 @@ TEST_F(BrokenInputsTest, WeightsInALinkedFolderCount) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

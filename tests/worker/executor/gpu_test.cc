@@ -16,7 +16,7 @@
 #include "worker/runtime/device.h"
 #include "worker/train/trainer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 using ::testing::HasSubstr;
@@ -58,8 +58,8 @@ class GpuTest : public TrialTest {
 // Float32 on both sides, sums in another order: 1e-7 an operation. TF32, cuDNN's default for convolutions, would be
 // 1e-3 off.
 TEST_F(GpuTest, ANetworkPredictsWhatItPredictsOnACpu) {
-  BaseModel base = MakeSmallBase();
-  RandomStream stream(3);
+  base::BaseModel base = train::MakeSmallBase();
+  runtime::RandomStream stream(3);
   const auto latents = stream.Normal({4, 4, 8, 8}), context = stream.Normal({4, 5, 16});
   const auto timesteps = stream.Integers(1000, {4});
   torch::NoGradGuard no_grad;
@@ -113,19 +113,20 @@ TEST_F(GpuTest, BlocksComputedAgainGiveTheSameAdapter) {
 
 // Real overflow: gradients of float16 activations at a scale of 2⁴⁰ are infinite, until it has come down.
 TEST_F(GpuTest, ALossScaleThatOverflowsComesDownWithoutAStep) {
-  BaseModel base = MakeSmallBase();
+  base::BaseModel base = train::MakeSmallBase();
   base.unet->to(torch::kCUDA);
-  auto data = std::make_shared<DreamBoothData>(*MakeSmallData(/*prior=*/false));
+  auto data = std::make_shared<tasks::DreamBoothData>(*train::MakeSmallData(/*prior=*/false));
   for (torch::Tensor* tensor : {&data->instance.latents, &data->instance.mirrored, &data->instance.context}) {
     *tensor = tensor->cuda();
   }
-  const auto method = MakeMethod(SitesIn(*base.unet), {{CellSettings({}), 5}}, torch::kCUDA);
-  TrainOptions options{.optimizer = {.learning_rate = 1e-2}, .precision = torch::kHalf, .loss_scale = 0x1p+40};
-  std::vector<TrainSlot> slots;
-  slots.push_back({MakeDreamBoothSource(data, 2, {1, 2, 3}), RandomStream(4), RandomStream(5), options});
-  Trainer trainer(base, *method, std::move(slots));
+  const auto method = methods::MakeMethod(nn::SitesIn(*base.unet), {{methods::CellSettings({}), 5}}, torch::kCUDA);
+  train::TrainOptions options{.optimizer = {.learning_rate = 1e-2}, .precision = torch::kHalf, .loss_scale = 0x1p+40};
+  std::vector<train::TrainSlot> slots;
+  slots.push_back(
+      {tasks::MakeDreamBoothSource(data, 2, {1, 2, 3}), runtime::RandomStream(4), runtime::RandomStream(5), options});
+  train::Trainer trainer(base, *method, std::move(slots));
   const auto before = method->Export(0);
-  EXPECT_EQ(trainer.Step().front().kind, SlotStep::Kind::kSkipped);
+  EXPECT_EQ(trainer.Step().front().kind, train::SlotStep::Kind::kSkipped);
   EXPECT_EQ(trainer.steps(), 0);
   for (const auto& [name, value] : method->Export(0)) EXPECT_TRUE(torch::equal(value, before.at(name))) << name;
   int tries = 0;
@@ -157,8 +158,8 @@ TEST_F(GpuTest, ABatchThatDoesNotFitIsARetryableFailureThatSaysWhatNeedsLess) {
 TEST_F(GpuTest, ItsNameIsShownAndNumbersBeyondTheLastAreRefused) {
   EXPECT_THAT(gpu_->DeviceDescription(), StartsWith("cuda:0 "));
   EXPECT_GT(gpu_->DeviceDescription().size(), std::string("cuda:0 ").size());
-  EXPECT_THAT(std::string(ParseDevice("cuda:99").status().message()), HasSubstr("GPUs that can be used"));
+  EXPECT_THAT(std::string(runtime::ParseDevice("cuda:99").status().message()), HasSubstr("GPUs that can be used"));
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

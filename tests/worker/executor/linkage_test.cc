@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // The file that serves `symbol`, or "" where none does.
@@ -29,4 +29,4 @@ TEST(LinkageTest, FilesAreTheStandardLibrarys) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

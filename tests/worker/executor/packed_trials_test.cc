@@ -10,7 +10,7 @@
 #include "common/atomic_file.h"
 #include "tests/worker/executor/trial_fixture.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 // Runs out of memory when it is told of a step.
@@ -220,4 +220,4 @@ TEST_F(PackedTrialsTest, RoomIsFoundWithTheFirstTrial) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

@@ -14,7 +14,7 @@
 #include "worker/runtime/user_error.h"
 #include "worker/tasks/identifier.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 using ::testing::Contains;
@@ -91,7 +91,7 @@ TEST_F(PersonalTrialsTest, TheIdentifierIsInThePromptAndTheProvenance) {
   const std::string word = outcome.provenance.at("identifier");
   EXPECT_EQ(outcome.provenance.at("identifier_sha256"), Sha256Hex(word));
   EXPECT_FALSE(outcome.provenance.contains("note.identifier"));
-  const auto file = SafetensorsFile::Open(observer.File("adapter.safetensors"));
+  const auto file = io::SafetensorsFile::Open(observer.File("adapter.safetensors"));
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_THAT(file->metadata().at("loupe.settings"), HasSubstr("a photo of " + word + " face"));
 }
@@ -99,31 +99,32 @@ TEST_F(PersonalTrialsTest, TheIdentifierIsInThePromptAndTheProvenance) {
 // Without a trial around it.
 class IdentifierTest : public TrialTest {
  protected:
-  IdentifierTest() : models_(torch::kCPU), inputs_(models_, TensorCache(::testing::TempDir() + "identifier_test")) {}
+  IdentifierTest()
+      : models_(torch::kCPU), inputs_(models_, tasks::TensorCache(::testing::TempDir() + "identifier_test")) {}
   ~IdentifierTest() override { std::filesystem::remove_all(::testing::TempDir() + "identifier_test"); }
 
-  Identified Of(const std::string& identifier, const std::string& prompt) {
+  tasks::Identified Of(const std::string& identifier, const std::string& prompt) {
     PersonalValues values = {{"task.instance_prompt", prompt}};
     if (!identifier.empty()) values["task.identifier"] = identifier;
-    return PutInIdentifier(Spec("identifier").settings.With(values), inputs_, {});
+    return tasks::PutInIdentifier(Spec("identifier").settings.With(values), inputs_, {});
   }
   std::string Refusal(const std::string& identifier, const std::string& prompt) {
     try {
       Of(identifier, prompt);
-    } catch (const UserError& error) {
+    } catch (const runtime::UserError& error) {
       return error.what();
     }
     return "";
   }
 
-  ModelStore models_;
-  SharedInputs inputs_;
+  base::ModelStore models_;
+  tasks::SharedInputs inputs_;
 };
 
 TEST_F(IdentifierTest, AutoIsARareTokenAndTheSameEachTime) {
-  const Identified found = Of("auto", "a photo of {identifier} face");
+  const tasks::Identified found = Of("auto", "a photo of {identifier} face");
   EXPECT_LE(found.word.size(), 3u);
-  EXPECT_EQ(ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer")->Tokenise(found.word).size(), 1u) << found.word;
+  EXPECT_EQ(io::ClipTokenizer::Load("configs/bases/emoji-sd/tokenizer")->Tokenise(found.word).size(), 1u) << found.word;
   EXPECT_EQ(found.settings.Text("task.instance_prompt"), "a photo of " + found.word + " face");
   EXPECT_EQ(found.settings.Text("task.identifier"), found.word);
   EXPECT_TRUE(found.notes.empty());
@@ -144,4 +145,4 @@ TEST_F(IdentifierTest, PromptAndSettingMustGoTogether) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

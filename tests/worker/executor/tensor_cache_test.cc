@@ -17,7 +17,7 @@
 #include "spdlog/spdlog.h"
 #include "worker/runtime/user_error.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 namespace fs = std::filesystem;
@@ -32,10 +32,10 @@ class TensorCacheTest : public ::testing::Test {
   ~TensorCacheTest() override { fs::remove_all(root_); }
 
   // 2, 3, 5 and the number of times that it was made.
-  std::function<TensorMap()> Make() {
-    return [this]() -> TensorMap { return {{"a", torch::tensor({2, 3, 5, ++made_})}}; };
+  std::function<train::TensorMap()> Make() {
+    return [this]() -> train::TensorMap { return {{"a", torch::tensor({2, 3, 5, ++made_})}}; };
   }
-  static int LastOf(const TensorMap& entry) { return entry.at("a")[3].item<int>(); }
+  static int LastOf(const train::TensorMap& entry) { return entry.at("a")[3].item<int>(); }
   std::vector<fs::path> Entries() const {
     std::vector<fs::path> paths;
     for (const auto& file : fs::recursive_directory_iterator(root_)) {
@@ -49,17 +49,17 @@ class TensorCacheTest : public ::testing::Test {
 };
 
 TEST_F(TensorCacheTest, AnEntryIsMadeOnceAndKeptByItsKey) {
-  const TensorCache cache(root_);
+  const tasks::TensorCache cache(root_);
   EXPECT_EQ(LastOf(cache.GetOrMake("numbers", "one", Make())), 1);
-  EXPECT_EQ(LastOf(TensorCache(root_).GetOrMake("numbers", "one", Make())), 1) << "another process finds it";
+  EXPECT_EQ(LastOf(tasks::TensorCache(root_).GetOrMake("numbers", "one", Make())), 1) << "another process finds it";
   EXPECT_EQ(LastOf(cache.GetOrMake("numbers", "two", Make())), 2) << "another key";
   EXPECT_EQ(Entries().size(), 2u);
 }
 
 // Strides decide which kernels run and how they round.
 TEST_F(TensorCacheTest, AColdCacheGivesTheLayoutOfAWarmOne) {
-  const TensorCache cache(root_);
-  const auto make = []() -> TensorMap {
+  const tasks::TensorCache cache(root_);
+  const auto make = []() -> train::TensorMap {
     return {{"a", torch::randn({2, 3, 4, 5}).contiguous(at::MemoryFormat::ChannelsLast)}};
   };
   const auto cold = cache.GetOrMake("k", "x", make).at("a"), warm = cache.GetOrMake("k", "x", make).at("a");
@@ -68,7 +68,7 @@ TEST_F(TensorCacheTest, AColdCacheGivesTheLayoutOfAWarmOne) {
 }
 
 TEST_F(TensorCacheTest, OfTwoWorkersAtOnceOneMakesAndTheOtherWaits) {
-  const TensorCache cache(root_);
+  const tasks::TensorCache cache(root_);
   std::atomic<bool> is_making = false, has_waited = false;
   std::thread first([&] {
     cache.GetOrMake("numbers", "one", [&] {
@@ -78,18 +78,18 @@ TEST_F(TensorCacheTest, OfTwoWorkersAtOnceOneMakesAndTheOtherWaits) {
     });
   });
   while (!is_making) std::this_thread::yield();
-  const auto entry = TensorCache(root_).GetOrMake("numbers", "one", Make(), [&] { has_waited = true; });
+  const auto entry = tasks::TensorCache(root_).GetOrMake("numbers", "one", Make(), [&] { has_waited = true; });
   first.join();
   EXPECT_EQ(LastOf(entry), 1);
   EXPECT_EQ(made_, 1);
 }
 
 TEST_F(TensorCacheTest, AWorkerThatIsKilledWhileMakingLeavesNoEntryAndNoLock) {
-  const TensorCache cache(root_);
+  const tasks::TensorCache cache(root_);
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    cache.GetOrMake("numbers", "one", []() -> TensorMap {
+    cache.GetOrMake("numbers", "one", []() -> train::TensorMap {
       ::kill(::getpid(), SIGKILL);
       return {};
     });
@@ -105,7 +105,7 @@ TEST_F(TensorCacheTest, AWorkerThatIsKilledWhileMakingLeavesNoEntryAndNoLock) {
 }
 
 TEST_F(TensorCacheTest, WhatAKilledWriterLeftIsRemovedWithTheNextEntry) {
-  const TensorCache cache(root_);
+  const tasks::TensorCache cache(root_);
   cache.GetOrMake("numbers", "one", Make());
   const fs::path path = Entries().at(0);
   fs::rename(path, path.string() + ".0123456789ab.tmp");
@@ -116,7 +116,7 @@ TEST_F(TensorCacheTest, WhatAKilledWriterLeftIsRemovedWithTheNextEntry) {
 }
 
 TEST_F(TensorCacheTest, EveryTruncationAndEveryFlippedByteIsMadeAnew) {
-  const TensorCache cache(root_);
+  const tasks::TensorCache cache(root_);
   cache.GetOrMake("numbers", "one", Make());
   const fs::path path = Entries().at(0);
   const std::string whole = *ReadFile(path.string());
@@ -139,7 +139,7 @@ TEST_F(TensorCacheTest, EveryTruncationAndEveryFlippedByteIsMadeAnew) {
 
 // A limit on the size of files stands in for a full disk.
 TEST_F(TensorCacheTest, OnAFullDiskWhatWasMadeIsUsedAndNothingIsLeft) {
-  const TensorCache cache(root_);
+  const tasks::TensorCache cache(root_);
   const auto before = std::signal(SIGXFSZ, SIG_IGN);
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -155,8 +155,9 @@ TEST_F(TensorCacheTest, OnAFullDiskWhatWasMadeIsUsedAndNothingIsLeft) {
 }
 
 TEST_F(TensorCacheTest, WhatMakeThrowsLeavesNoEntry) {
-  const TensorCache cache(root_);
-  EXPECT_THROW(cache.GetOrMake("numbers", "one", []() -> TensorMap { throw Stopped(); }), Stopped);
+  const tasks::TensorCache cache(root_);
+  EXPECT_THROW(cache.GetOrMake("numbers", "one", []() -> train::TensorMap { throw runtime::Stopped(); }),
+               runtime::Stopped);
   EXPECT_THAT(Entries(), ::testing::IsEmpty());
   EXPECT_EQ(LastOf(cache.GetOrMake("numbers", "one", Make())), 1);
 }
@@ -164,12 +165,12 @@ TEST_F(TensorCacheTest, WhatMakeThrowsLeavesNoEntry) {
 TEST_F(TensorCacheTest, AFolderThatCannotBeMadeIsNamed) {
   std::ofstream(root_) << "a file, no folder";
   try {
-    TensorCache(root_).GetOrMake("numbers", "one", Make());
+    tasks::TensorCache(root_).GetOrMake("numbers", "one", Make());
     FAIL() << "expected a UserError";
-  } catch (const UserError& error) {
+  } catch (const runtime::UserError& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr(root_ + "/numbers"));
   }
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

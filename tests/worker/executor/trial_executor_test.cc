@@ -23,7 +23,7 @@
 #include "worker/models/vit.h"
 #include "worker/models/weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 namespace {
 
 namespace fs = std::filesystem;
@@ -55,21 +55,22 @@ TEST_F(TrialExecutorTest, ATrialEndsWithScoresThatCanBeRecomputedFromItsArtifact
   }
   EXPECT_TRUE(outcome.scores.contains("clip_pres"));
   EXPECT_GT(outcome.scores.at("noise_difference"), 0);
-  const auto generated = analysis::ReadNpyFile(observer.File("embeddings.npy"));
-  const auto base = analysis::ReadNpyFile(observer.File("embeddings-base.npy"));
-  const auto subject = analysis::ReadNpyFile(observer.File("embeddings-subject.npy"));
+  const auto generated = analysis::metrics::ReadNpyFile(observer.File("embeddings.npy"));
+  const auto base = analysis::metrics::ReadNpyFile(observer.File("embeddings-base.npy"));
+  const auto subject = analysis::metrics::ReadNpyFile(observer.File("embeddings-subject.npy"));
   ASSERT_TRUE(generated.ok() && base.ok() && subject.ok());
   EXPECT_EQ(generated->rows, 4);
   EXPECT_EQ(subject->rows, 9);
-  EXPECT_EQ(*analysis::MeanPairwiseCosine(*generated, *subject), outcome.scores.at("clip_i"));
-  EXPECT_EQ(*analysis::MeanPairwiseCosine(*base, *subject), outcome.scores.at("clip_i_base"));
+  EXPECT_EQ(*analysis::metrics::MeanPairwiseCosine(*generated, *subject), outcome.scores.at("clip_i"));
+  EXPECT_EQ(*analysis::metrics::MeanPairwiseCosine(*base, *subject), outcome.scores.at("clip_i_base"));
   // The untuned base's pictures stand where the tuned model's do, and are what its scores were computed from.
-  const auto sheet = ReadImage(observer.File("samples.png")), base_sheet = ReadImage(observer.File("samples-base.png"));
+  const auto sheet = io::ReadImage(observer.File("samples.png")),
+             base_sheet = io::ReadImage(observer.File("samples-base.png"));
   ASSERT_TRUE(sheet.ok() && base_sheet.ok());
   EXPECT_EQ(base_sheet->width, sheet->width);
   EXPECT_EQ(base_sheet->height, sheet->height);
   EXPECT_NE(base_sheet->rgb, sheet->rgb);
-  const auto subject_sheet = ReadImage(observer.File("subject.png"));
+  const auto subject_sheet = io::ReadImage(observer.File("subject.png"));
   ASSERT_TRUE(subject_sheet.ok());
   EXPECT_EQ(subject_sheet->width, 3 * (sheet->width - 2) / 2 + 4) << "nine pictures, and four of a trial";
   EXPECT_EQ(observer.losses.size(), 3u);
@@ -118,13 +119,13 @@ TEST_F(TrialExecutorTest, ATextEncoderIsTrainedWithItsCaptions) {
     const AttemptOutcome outcome = executor_->Run(Spec("text-" + task, lora), whole);
     ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
     EXPECT_TRUE(whole.metrics.contains("validation_loss"));
-    const auto file = SafetensorsFile::Open(whole.File("adapter.safetensors"));
+    const auto file = io::SafetensorsFile::Open(whole.File("adapter.safetensors"));
     ASSERT_TRUE(file.ok()) << file.status();
     int64_t trained = 0;
     for (const auto& [name, view] : file->arrays()) {
       // The second factor begins at 0 and moves only where a gradient comes.
       if (!name.starts_with("text_encoder.") || !name.ends_with("lora_B.weight")) continue;
-      EXPECT_GT(ToTensor(view).abs().max().item<double>(), 0) << name;
+      EXPECT_GT(models::ToTensor(view).abs().max().item<double>(), 0) << name;
       ++trained;
     }
     EXPECT_GT(trained, 0);
@@ -149,7 +150,7 @@ void WriteRandomWeights(torch::nn::Module& network, const std::string& path) {
       tensors[item.key()] = torch::full(shape.sizes(), one ? 1.0 : 0.0);
     }
   }
-  const absl::Status status = WriteSafetensors(path, ToArrays(tensors).views, {{"format", "pt"}});
+  const absl::Status status = io::WriteSafetensors(path, models::ToArrays(tensors).views, {{"format", "pt"}});
   TORCH_CHECK(status.ok(), status.ToString());
 }
 
@@ -159,7 +160,8 @@ std::string WriteSmallViT(const std::string& folder) {
     "num_hidden_layers": 1, "intermediate_size": 16, "image_size": 16, "patch_size": 8})";
   std::ofstream(folder + "/preprocessor_config.json") << R"({"size": 16, "resample": 2, "do_normalize": true,
     "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]})";
-  WriteRandomWeights(*ViTModel(*ViTConfig::Read(folder + "/config.json")), folder + "/model.safetensors");
+  WriteRandomWeights(*models::ViTModel(*models::ViTConfig::Read(folder + "/config.json")),
+                     folder + "/model.safetensors");
   return folder;
 }
 
@@ -169,13 +171,14 @@ std::string WriteSmallEfficientNet(const std::string& folder) {
     "depth_coefficient": 0.1, "image_size": 32, "num_classes": 2})";
   std::ofstream(folder + "/preprocessor_config.json") << R"({"size": 32, "resample": 2, "do_normalize": true,
     "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]})";
-  WriteRandomWeights(*EfficientNet(*EfficientNetConfig::Read(folder + "/config.json")), folder + "/model.safetensors");
+  WriteRandomWeights(*models::EfficientNet(*models::EfficientNetConfig::Read(folder + "/config.json")),
+                     folder + "/model.safetensors");
   return folder;
 }
 
 TEST_F(TrialExecutorTest, OtherNetworksAddTheirScoresAndWhatTheyAreComputedFrom) {
   const std::string inception = root_ + "/inception.safetensors";
-  WriteRandomWeights(*Inception(), inception);
+  WriteRandomWeights(*models::Inception(), inception);
   RecordingObserver observer(root_ + "/networks");
   const AttemptOutcome outcome =
       executor_->Run(Spec("networks", {{"score.dino", WriteSmallViT(root_ + "/vit")},
@@ -193,7 +196,7 @@ TEST_F(TrialExecutorTest, OtherNetworksAddTheirScoresAndWhatTheyAreComputedFrom)
   for (const auto& [name, value] : outcome.scores)
     EXPECT_NE(FindScore(name), nullptr) << name << " is not in the table";
   const auto rows = [&](const std::string& name) {
-    const auto features = analysis::ReadNpyFile(observer.File(name + ".npy"));
+    const auto features = analysis::metrics::ReadNpyFile(observer.File(name + ".npy"));
     return features.ok() ? std::pair(features->rows, features->cols) : std::pair<int64_t, int64_t>(0, 0);
   };
   for (const std::string of : {"", "-base"}) {
@@ -204,9 +207,9 @@ TEST_F(TrialExecutorTest, OtherNetworksAddTheirScoresAndWhatTheyAreComputedFrom)
   for (const std::string of : {"-prior", "-prior-base"})
     EXPECT_EQ(rows("dino" + of), std::pair(int64_t{3}, int64_t{8}));
   EXPECT_EQ(rows("inception-subject"), std::pair(int64_t{9}, int64_t{2048}));
-  const auto generated = analysis::ReadNpyFile(observer.File("dino.npy"));
-  const auto subject = analysis::ReadNpyFile(observer.File("dino-subject.npy"));
-  EXPECT_EQ(*analysis::MeanPairwiseCosine(*generated, *subject), outcome.scores.at("dino_i"));
+  const auto generated = analysis::metrics::ReadNpyFile(observer.File("dino.npy"));
+  const auto subject = analysis::metrics::ReadNpyFile(observer.File("dino-subject.npy"));
+  EXPECT_EQ(*analysis::metrics::MeanPairwiseCosine(*generated, *subject), outcome.scores.at("dino_i"));
   EXPECT_EQ(outcome.provenance.at("effnet_sha256").size(), 64u);
   EXPECT_THAT(outcome.provenance.at("warning.fid"),
               HasSubstr("4 generated and 9 reference pictures in 2048 dimensions"));
@@ -280,14 +283,14 @@ TEST_F(TrialExecutorTest, ABaseThatPredictsItsVarianceTrainsAndSamples) {
   std::ofstream(folder + "/unet/config.json") << config;
   std::map<std::string, torch::Tensor> arrays;
   {
-    const auto file = SafetensorsFile::Open(weights);
+    const auto file = io::SafetensorsFile::Open(weights);
     ASSERT_TRUE(file.ok()) << file.status();
-    for (const auto& [name, view] : file->arrays()) arrays[name] = ToTensor(view);
+    for (const auto& [name, view] : file->arrays()) arrays[name] = models::ToTensor(view);
   }
   for (const char* name : {"conv_out.weight", "conv_out.bias"}) {
     arrays[name] = torch::cat({arrays.at(name), torch::zeros_like(arrays.at(name))});
   }
-  ASSERT_TRUE(WriteSafetensors(weights, ToArrays(arrays).views, {}).ok());
+  ASSERT_TRUE(io::WriteSafetensors(weights, models::ToArrays(arrays).views, {}).ok());
 
   RecordingObserver plain(root_ + "/plain"), observer(root_ + "/variance");
   const AttemptOutcome expected = executor_->Run(Spec("plain"), plain);
@@ -304,9 +307,9 @@ TEST(MakeTrialExecutorTest, SaysWhichBasesItLoads) {
   ASSERT_TRUE(executor.ok()) << executor.status();
   for (const char* name : {"emoji-sd", "emoji-dit", "emoji-diffussm"}) {
     const std::string folder = std::string("configs/bases/") + name;
-    const auto kind = BaseKindOf(folder);
+    const auto kind = io::BaseKindOf(folder);
     ASSERT_TRUE(kind.ok()) << kind.status();
-    auto config = JsonConfig::Read(fmt::format("{}/{}/config.json", folder, DenoiserFolder(*kind)));
+    auto config = io::JsonConfig::Read(fmt::format("{}/{}/config.json", folder, io::DenoiserFolder(*kind)));
     ASSERT_TRUE(config.ok()) << config.status();
     EXPECT_THAT((*executor)->Abilities().bases, ::testing::Contains(config->String("_class_name")));
   }
@@ -317,4 +320,4 @@ TEST(MakeTrialExecutorTest, RefusesADeviceThatIsNone) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

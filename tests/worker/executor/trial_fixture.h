@@ -15,7 +15,7 @@
 #include "worker/data/emoji_set.h"
 #include "worker/executor/trial_executor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::executor {
 
 // Keeps copies of artifacts; can tell the attempt to stop at a step.
 class RecordingObserver : public AttemptObserver {
@@ -57,12 +57,12 @@ class TrialTest : public ::testing::Test {
   static void MakeFolder(const std::string& name) {
     root_ = ::testing::TempDir() + name;
     std::filesystem::remove_all(root_);
-    const auto items = ReadEmojiItems("configs/bases/emoji-sd/items.json");
+    const auto items = data::ReadEmojiItems("configs/bases/emoji-sd/items.json");
     ASSERT_TRUE(items.ok()) << items.status();
-    const auto cats = SelectEmojiFamily(*items, "cat-faces");
+    const auto cats = data::SelectEmojiFamily(*items, "cat-faces");
     ASSERT_TRUE(cats.ok());
     const auto count =
-        RenderEmoji(*cats, {.font_path = kNotoColorEmojiPath, .out_folder = root_ + "/cats", .side = 64});
+        data::RenderEmoji(*cats, {.font_path = data::kNotoColorEmojiPath, .out_folder = root_ + "/cats", .side = 64});
     ASSERT_TRUE(count.ok()) << count.status();
     ASSERT_EQ(*count, 9);
   }
@@ -95,7 +95,7 @@ class TrialTest : public ::testing::Test {
     std::erase_if(values, [](const auto& setting) { return setting.second.empty(); });
     AttemptSpec spec;
     spec.trial = "sweeps/s/trials/0";
-    spec.settings = *Settings::Create(values);
+    spec.settings = *settings::Settings::Create(values);
     spec.sweep_seed = 7;
     spec.cell = {{"input", "CA_out"}};
     spec.scratch_folder = root_ + "/scratch-" + name;
@@ -108,4 +108,4 @@ class TrialTest : public ::testing::Test {
   inline static std::string root_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::executor

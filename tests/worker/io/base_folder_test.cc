@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using ::testing::AllOf;
@@ -21,7 +21,7 @@ void WriteText(const std::string& path, const std::string& text) {
 }
 
 TEST(BaseFolderTest, KindIsWhatTheIndexNames) {
-  const loupe::testing::TempFolder folder;
+  const testing::TempFolder folder;
   EXPECT_EQ(*BaseKindOf(folder.path()), BaseKind::kUNet);
   WriteText(folder / "transformer/config.json", "{}");
   EXPECT_EQ(*BaseKindOf(folder.path()), BaseKind::kDiT);
@@ -33,7 +33,7 @@ TEST(BaseFolderTest, KindIsWhatTheIndexNames) {
 }
 
 TEST(ClassNamesTest, PromptsAreNumbersOrNames) {
-  const loupe::testing::TempFolder folder;
+  const testing::TempFolder folder;
   WriteText(folder / "model_index.json", R"({"id2label": {"0": "crane, bird", "2": "crane", "3": "red panda"}})");
   const auto names = ClassNames::Read(folder.path(), 4);
   ASSERT_TRUE(names.ok()) << names.status();
@@ -51,7 +51,7 @@ TEST(ClassNamesTest, PromptsAreNumbersOrNames) {
 }
 
 TEST(ClassNamesTest, LabelsOfNoClassAreRefused) {
-  const loupe::testing::TempFolder folder;
+  const testing::TempFolder folder;
   for (const char* labels : {R"({"4": "x"})", R"({"one": "x"})", R"({"0": 3})"}) {
     WriteText(folder / "model_index.json", std::string(R"({"id2label": )") + labels + "}");
     EXPECT_THAT(std::string(ClassNames::Read(folder.path(), 4).status().message()),
@@ -61,4 +61,4 @@ TEST(ClassNamesTest, LabelsOfNoClassAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using ::testing::AllOf;
@@ -33,7 +33,7 @@ class ClipTokenizerTest : public ::testing::Test {
     EXPECT_THAT(std::string(tokenizer.status().message()), AllOf(HasSubstr(file), HasSubstr(why)));
   }
 
-  const loupe::testing::TempFolder folder_;
+  const testing::TempFolder folder_;
 };
 
 TEST_F(ClipTokenizerTest, MergesCutsAndPads) {
@@ -170,4 +170,4 @@ TEST(AddedWordTest, WordsKnowHowRareTheyAre) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/picture_kinds.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using ::testing::AllOf;
@@ -234,4 +234,4 @@ TEST(ImageTest, CropTakesTheMiddle) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -6,7 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using nlohmann::json;
@@ -79,4 +79,4 @@ TEST(JsonConfigTest, FilesOfPythonsJsonAreReadAndBrokenOnesLocated) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

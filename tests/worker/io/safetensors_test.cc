@@ -9,7 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using ::testing::AllOf;
@@ -204,4 +204,4 @@ TEST_F(SafetensorsTest, WritingNonsenseIsAnErrorAndLeavesNoFile) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

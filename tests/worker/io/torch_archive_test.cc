@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "worker/io/torch_checkpoint.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 TEST(TorchArchiveTest, WhatIsWrittenIsReadBackInEveryType) {
@@ -80,4 +80,4 @@ TEST(TorchArchiveTest, AnErrorOfWritingNamesTheFileAndLeavesNone) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 namespace fs = std::filesystem;
@@ -43,7 +43,7 @@ class TorchCheckpointTest : public ::testing::Test {
     return std::string(checkpoint.status().message());
   }
 
-  const loupe::testing::TempFolder folder_;
+  const testing::TempFolder folder_;
 };
 
 TEST_F(TorchCheckpointTest, APickleThatWouldCallAnythingElseIsRefusedByNameAndNothingRuns) {
@@ -97,4 +97,4 @@ TEST_F(TorchCheckpointTest, AStackThatRunsEmptyIsAnError) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

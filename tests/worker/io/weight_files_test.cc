@@ -10,7 +10,7 @@
 #include "tests/testing/temp_folder.h"
 #include "worker/io/torch_archive.h"
 
-namespace loupe::worker {
+namespace loupe::worker::io {
 namespace {
 
 using ::testing::HasSubstr;
@@ -38,7 +38,7 @@ class WeightFilesTest : public ::testing::Test {
     return std::string(files->arrays().at("w").bytes);
   }
 
-  const loupe::testing::TempFolder folder_;
+  const testing::TempFolder folder_;
 };
 
 TEST_F(WeightFilesTest, PlainBeforeVariantsAndSafetensorsFirst) {
@@ -122,4 +122,4 @@ TEST_F(WeightFilesTest, LfsPointersAreNamedInEveryKindOfFile) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::io

@@ -11,7 +11,7 @@
 #include "worker/base/base_model.h"
 #include "worker/methods/method_registry.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 struct ClassMethodCase {
@@ -38,39 +38,39 @@ std::vector<ClassMethodCase> ClassMethodCases() {
   };
 }
 
-Settings ClassMethodSettings(std::map<std::string, std::string> values) {
+settings::Settings ClassMethodSettings(std::map<std::string, std::string> values) {
   values.merge(std::map<std::string, std::string>{
       {"base", "b"}, {"scorer", "s"}, {"task.kind", "classes"}, {"task.images", "i"}, {"budget.steps", "1"}});
-  auto settings = Settings::Create(values);
+  auto settings = settings::Settings::Create(values);
   TORCH_CHECK(settings.ok(), settings.status().ToString());
   return *std::move(settings);
 }
 
-class ClassBaseMethodsTest : public ::testing::TestWithParam<BaseKind> {
+class ClassBaseMethodsTest : public ::testing::TestWithParam<io::BaseKind> {
  protected:
   void SetUp() override {
     torch::manual_seed(4);
     WriteClassBase(folder_ / "base", GetParam(), "{}", 3);
   }
-  BaseModel Load() {
-    auto base = LoadBase(folder_ / "base");
+  base::BaseModel Load() {
+    auto base = base::LoadBase(folder_ / "base");
     TORCH_CHECK(base.ok(), base.status().ToString());
     return *std::move(base);
   }
 
-  loupe::testing::TempFolder folder_;
+  testing::TempFolder folder_;
 };
 
 TEST_P(ClassBaseMethodsTest, BeginChangeLetGoAndMerge) {
   torch::NoGradGuard no_grad;
-  BaseModel base = Load(), merged = Load();
+  base::BaseModel base = Load(), merged = Load();
   const auto x = torch::randn({2, 4, 16, 16});
   const auto t = torch::tensor({5, 700}), classes = torch::tensor({{1}, {3}});
   const auto plain = base.denoiser->Forward(x, t, classes);
   for (const ClassMethodCase& test_case : ClassMethodCases()) {
     SCOPED_TRACE(test_case.name);
-    if (test_case.dit_only && GetParam() != BaseKind::kDiT) continue;
-    const auto method = MakeMethod(SitesIn(base.denoiser->network(), &base.conditioner->network()),
+    if (test_case.dit_only && GetParam() != io::BaseKind::kDiT) continue;
+    const auto method = MakeMethod(nn::SitesIn(base.denoiser->network(), &base.conditioner->network()),
                                    {{ClassMethodSettings(test_case.settings), 5}}, torch::kCPU);
     EXPECT_TRUE(torch::allclose(base.denoiser->Forward(x, t, classes), plain, 1e-5, 1e-6));
     for (const NamedParameter& parameter : method->parameters()) {
@@ -95,10 +95,10 @@ TEST_P(ClassBaseMethodsTest, BeginChangeLetGoAndMerge) {
 }
 
 TEST_P(ClassBaseMethodsTest, PlacesThatAreNotThereAreNamed) {
-  const BaseModel base = Load();
+  const base::BaseModel base = Load();
   const auto attach = [&](const std::map<std::string, std::string>& settings) -> std::string {
     try {
-      MakeMethod(SitesIn(base.denoiser->network()), {{ClassMethodSettings(settings), 5}}, torch::kCPU);
+      MakeMethod(nn::SitesIn(base.denoiser->network()), {{ClassMethodSettings(settings), 5}}, torch::kCPU);
     } catch (const c10::Error& error) {
       return error.what_without_backtrace();
     }
@@ -112,8 +112,8 @@ TEST_P(ClassBaseMethodsTest, PlacesThatAreNotThereAreNamed) {
   EXPECT_THAT(attach({{"method.kind", "lora"}, {"method.targets", "attn2"}}), ::testing::HasSubstr("'attn2' fits no"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, ClassBaseMethodsTest, ::testing::Values(BaseKind::kDiT, BaseKind::kDiffuSSM),
-                         [](const auto& info) { return std::string(BaseKindName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Kinds, ClassBaseMethodsTest, ::testing::Values(io::BaseKind::kDiT, io::BaseKind::kDiffuSSM),
+                         [](const auto& info) { return std::string(io::BaseKindName(info.param)); });
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

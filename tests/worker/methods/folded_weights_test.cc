@@ -15,22 +15,23 @@
 #include "worker/methods/method_registry.h"
 #include "worker/nn/tuning_sites.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 using ::testing::HasSubstr;
 
 using Weights = std::map<std::string, torch::Tensor>;
 
-Settings Cell(const std::string& input, const std::string& output, const std::string& activation = "identity") {
+settings::Settings Cell(const std::string& input, const std::string& output,
+                        const std::string& activation = "identity") {
   return CellSettings(
       {{"method.input", input}, {"method.output", output}, {"method.activation", activation}, {"method.scale", "0.5"}});
 }
 
 class FoldedWeightsTest : public ::testing::Test {
  protected:
-  FoldedWeightsTest() : base_(MakeSmallBase()) {
-    RandomStream stream(3);
+  FoldedWeightsTest() : base_(train::MakeSmallBase()) {
+    runtime::RandomStream stream(3);
     latents_ = stream.Normal({2, 4, 8, 8});
     context_ = stream.Normal({2, 5, 16});
   }
@@ -39,10 +40,10 @@ class FoldedWeightsTest : public ::testing::Test {
     return base_.unet(latents_, torch::tensor({int64_t{100}, int64_t{700}}), context_);
   }
   // An adapter with random values in both layers.
-  AdapterFile Adapter(const Settings& settings) {
-    AdapterFile file;
+  files::AdapterFile Adapter(const settings::Settings& settings) {
+    files::AdapterFile file;
     file.settings = settings;
-    file.arrays = MakeMethod(SitesIn(*base_.unet), {{settings, 5}}, torch::kCPU)->Export(0);
+    file.arrays = MakeMethod(nn::SitesIn(*base_.unet), {{settings, 5}}, torch::kCPU)->Export(0);
     return file;
   }
   Weights UNetWeights() {
@@ -50,12 +51,12 @@ class FoldedWeightsTest : public ::testing::Test {
     for (const auto& item : base_.unet->named_parameters()) weights[item.key()] = item.value();
     return weights;
   }
-  std::string Error(const Settings& settings) {
+  std::string Error(const settings::Settings& settings) {
     Weights weights = UNetWeights();
     return std::string(FoldAdapter(Adapter(settings), weights).message());
   }
 
-  BaseModel base_;
+  base::BaseModel base_;
   torch::Tensor latents_, context_;
 };
 
@@ -66,11 +67,11 @@ TEST_F(FoldedWeightsTest, EveryPairThatCanBeFoldedPredictsAsTheAttachedAdapter) 
                                                                   {"FFN_out", "Trans_out"}, {"Trans_out", "Trans_out"}};
   for (const auto& [input, output] : pairs) {
     SCOPED_TRACE(input + " → " + output);
-    BaseModel folded = MakeSmallBase();
-    const AdapterFile file = Adapter(Cell(input, output));
+    base::BaseModel folded = train::MakeSmallBase();
+    const files::AdapterFile file = Adapter(Cell(input, output));
     torch::Tensor attached;
     {
-      const auto method = MakeMethod(SitesIn(*base_.unet), {{file.settings, 5}}, torch::kCPU);
+      const auto method = MakeMethod(nn::SitesIn(*base_.unet), {{file.settings, 5}}, torch::kCPU);
       attached = Predict();
     }
     Weights weights = UNetWeights();
@@ -93,7 +94,7 @@ TEST_F(FoldedWeightsTest, WhatIsNotOneLinearLayerIsRefusedWithItsReason) {
 }
 
 TEST_F(FoldedWeightsTest, AnAdapterOfAnotherBaseIsRefusedAndNothingIsChanged) {
-  AdapterFile file = Adapter(Cell("CA_out", "FFN_in"));
+  files::AdapterFile file = Adapter(Cell("CA_out", "FFN_in"));
   file.arrays["elsewhere.transformer_blocks.0.adapter.down.weight"] = torch::zeros({4, 32});
   Weights weights = UNetWeights();
   const Weights before = weights;
@@ -104,7 +105,7 @@ TEST_F(FoldedWeightsTest, AnAdapterOfAnotherBaseIsRefusedAndNothingIsChanged) {
 
 // Expected names: the published config v1-inference.yaml's UNet (two residual blocks per level), counted by hand.
 TEST(ModuleFilesTest, BlocksHaveTheNamesOfTheOriginalCode) {
-  const auto name = [](const char* ours) { return OriginalModuleName(ours, 2); };
+  const auto name = [](const char* ours) { return files::OriginalModuleName(ours, 2); };
   EXPECT_EQ(name("down_blocks.0.attentions.0.transformer_blocks.0"), "input_blocks.1.1.transformer_blocks.0");
   EXPECT_EQ(name("down_blocks.2.attentions.1.transformer_blocks.0"), "input_blocks.8.1.transformer_blocks.0");
   EXPECT_EQ(name("down_blocks.3.resnets.1"), "input_blocks.11.0");
@@ -120,8 +121,8 @@ TEST_F(FoldedWeightsTest, ModuleFilesHoldEachBlocksLayersUnderTheOriginalKeys) {
   std::filesystem::remove_all(folder);
   for (const auto& [input, output] : {std::pair{"CA_out", "FFN_in"}, std::pair{"Res_in", "Res_out"}}) {
     std::filesystem::create_directories(folder);
-    const AdapterFile file = Adapter(Cell(input, output, "relu"));
-    const auto status = WriteModuleFiles(folder, file, 1);
+    const files::AdapterFile file = Adapter(Cell(input, output, "relu"));
+    const auto status = files::WriteModuleFiles(folder, file, 1);
     ASSERT_TRUE(status.ok()) << status;
     const bool residual = std::string(input) == "Res_in";
     const std::string path =
@@ -137,4 +138,4 @@ TEST_F(FoldedWeightsTest, ModuleFilesHoldEachBlocksLayersUnderTheOriginalKeys) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

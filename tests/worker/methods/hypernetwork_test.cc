@@ -22,7 +22,7 @@
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/recompute.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 using ::testing::ElementsAre;
@@ -45,7 +45,7 @@ class HypernetworkTest : public ::testing::Test {
   std::unique_ptr<Method> Attach(const std::vector<HyperValues>& slots, uint64_t seed = 40) {
     std::vector<SlotOptions> options;
     for (const HyperValues& values : slots) options.push_back({MethodSettings(values), seed++});
-    return MakeMethod(SitesIn(*network_), options, torch::kCPU);
+    return MakeMethod(nn::SitesIn(*network_), options, torch::kCPU);
   }
   // Away from where they start, slot by slot the same as alone.
   static void Shake(Method& method) {
@@ -104,9 +104,9 @@ TEST_F(HypernetworkTest, InitialValuesAreDrawnAsTheirs) {
 }
 
 TEST_F(HypernetworkTest, PlacesAreNumberedAsInTheirSequence) {
-  const HypernetworkShape shape{{1, 2, 0.5, 1}, "relu", false, true, {0, 0.3, 0, 0}};
+  const files::HypernetworkShape shape{{1, 2, 0.5, 1}, "relu", false, true, {0, 0.3, 0, 0}};
   std::vector<std::string> places;
-  for (const HypernetworkLayer& layer : LayersOf(shape, 10)) {
+  for (const files::HypernetworkLayer& layer : files::LayersOf(shape, 10)) {
     places.push_back(fmt::format("{} {} {}", static_cast<int>(layer.kind), layer.in, layer.out));
   }
   EXPECT_THAT(places,
@@ -172,9 +172,9 @@ TEST_F(HypernetworkTest, DropoutAndRecomputedBlocksGiveTheSameGradients) {
   std::vector<torch::Tensor> first;
   for (const bool recompute : {false, true}) {
     const TrainingPass pass(*method, {3});
-    const RecomputeScope scope(recompute);
-    const auto output =
-        Recomputed([&](const auto& x, const auto& context) { return network_(x, in.time, context); }, in.x, in.context);
+    const runtime::RecomputeScope scope(recompute);
+    const auto output = runtime::Recomputed(
+        [&](const auto& x, const auto& context) { return network_(x, in.time, context); }, in.x, in.context);
     output.square().mean().backward();
     for (size_t i = 0; i < method->parameters().size(); ++i) {
       const auto& value = method->parameters()[i].value;
@@ -196,7 +196,7 @@ TEST_F(HypernetworkTest, UnderAutocastALayerKeepsItsType) {
   const auto method = Attach({Hyper({{"method.layer_norm", "true"}})});
   Shake(*method);
   const torch::Tensor exact = Forward(in);
-  const AutocastScope scope({torch::kCPU, true, torch::kBFloat16});
+  const runtime::AutocastScope scope({torch::kCPU, true, torch::kBFloat16});
   const torch::Tensor rounded = Forward(in);
   // Eight bits, over some twenty layers.
   EXPECT_LT(Furthest(rounded.to(torch::kFloat32), exact), 0.05 * exact.abs().max().item<double>());
@@ -214,41 +214,41 @@ class HypernetworkFilesTest : public HypernetworkTest {
 
 TEST_F(HypernetworkFilesTest, APtFileAttachesAsItWasTrained) {
   const SmallInputs in = MakeInputs(2, 5);
-  const Settings settings = MethodSettings(Hyper({{"method.layer_structure", "1 2 2 1"},
-                                                  {"method.hidden_activation", "relu"},
-                                                  {"method.dropout", "0.3"},
-                                                  {"method.layer_norm", "true"}}));
+  const settings::Settings settings = MethodSettings(Hyper({{"method.layer_structure", "1 2 2 1"},
+                                                            {"method.hidden_activation", "relu"},
+                                                            {"method.dropout", "0.3"},
+                                                            {"method.layer_norm", "true"}}));
   torch::Tensor expected;
-  HypernetworkFile written;
+  files::HypernetworkFile written;
   {
-    const auto method = MakeMethod(SitesIn(*network_), {{settings, 1}}, torch::kCPU);
+    const auto method = MakeMethod(nn::SitesIn(*network_), {{settings, 1}}, torch::kCPU);
     Shake(*method);
     expected = Forward(in).detach();
-    written = HypernetworkFileOf(method->Export(0), HypernetworkShapeOf(settings));
+    written = files::HypernetworkFileOf(method->Export(0), HypernetworkShapeOf(settings));
   }
   written.name = "mine";
   written.step = 12;
-  ASSERT_TRUE(WriteHypernetwork(folder_ + "a.pt", written).ok());
+  ASSERT_TRUE(files::WriteHypernetwork(folder_ + "a.pt", written).ok());
   EXPECT_EQ(*RecogniseTunedFile(folder_ + "a.pt"), TunedFileKind::kHypernetwork);
-  const auto read = ReadHypernetwork(folder_ + "a.pt");
+  const auto read = files::ReadHypernetwork(folder_ + "a.pt");
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->shape, written.shape);
   EXPECT_EQ(read->name, "mine");
   EXPECT_EQ(read->step, 12);
-  const auto method = MakeHypernetworkOf(*read, SitesIn(*network_), SlotRange{}, torch::kCPU);
+  const auto method = MakeHypernetworkOf(*read, nn::SitesIn(*network_), nn::SlotRange{}, torch::kCPU);
   EXPECT_TRUE(Forward(in).equal(expected));
 }
 
 // A file of their form by hand: what is missing from it has their loader's defaults.
 TEST_F(HypernetworkFilesTest, FormerFilesAreReadAsTheirLoaderDoes) {
-  const auto write = [&](const std::string& name, std::vector<TorchValue::Entry> settings, int64_t width,
+  const auto write = [&](const std::string& name, std::vector<io::TorchValue::Entry> settings, int64_t width,
                          const std::map<std::string, torch::Tensor>& state) {
-    const TensorArrays arrays = ToArrays(state);
-    TorchValue::Dictionary dictionary;
+    const models::TensorArrays arrays = models::ToArrays(state);
+    io::TorchValue::Dictionary dictionary;
     for (const auto& [key, view] : arrays.views) dictionary.entries.push_back({{key}, {view}});
-    settings.push_back({{width}, {TorchValue::Tuple{{{dictionary}, {dictionary}}}}});
-    EXPECT_TRUE(WriteTorchValue(folder_ + name, {TorchValue::Dictionary{settings}}).ok());
-    return ReadHypernetwork(folder_ + name);
+    settings.push_back({{width}, {io::TorchValue::Tuple{{{dictionary}, {dictionary}}}}});
+    EXPECT_TRUE(io::WriteTorchValue(folder_ + name, {io::TorchValue::Dictionary{settings}}).ok());
+    return files::ReadHypernetwork(folder_ + name);
   };
   const std::map<std::string, torch::Tensor> old = {{"linear1.weight", torch::ones({48, 24})},
                                                     {"linear1.bias", torch::ones({48})},
@@ -258,7 +258,7 @@ TEST_F(HypernetworkFilesTest, FormerFilesAreReadAsTheirLoaderDoes) {
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_TRUE(read->widths.at(24)[1].contains("linear.1.weight"));
   EXPECT_TRUE(read->shape.activate_output) << "their loader's default where it is missing";
-  const auto text = [](const char* value) { return TorchValue{std::string(value)}; };
+  const auto text = [](const char* value) { return io::TorchValue{std::string(value)}; };
   EXPECT_THAT(std::string(write("b.pt", {{text("activation_func"), text("cube")}}, 24, old).status().message()),
               HasSubstr("'cube' is not known"));
   EXPECT_THAT(std::string(write("c.pt", {{text("is_layer_norm"), {true}}}, 24, old).status().message()),
@@ -266,10 +266,10 @@ TEST_F(HypernetworkFilesTest, FormerFilesAreReadAsTheirLoaderDoes) {
   EXPECT_THAT(std::string(write("d.pt", {}, 32, old).status().message()), HasSubstr("expects [64, 32]"));
   const auto other = write("e.pt", {}, 24, old);
   ASSERT_TRUE(other.ok());
-  HypernetworkFile wide = *other;
+  files::HypernetworkFile wide = *other;
   wide.widths[768] = wide.widths[24];
-  EXPECT_THROW(MakeHypernetworkOf(wide, SitesIn(*network_), SlotRange{}, torch::kCPU), c10::Error);
+  EXPECT_THROW(MakeHypernetworkOf(wide, nn::SitesIn(*network_), nn::SlotRange{}, torch::kCPU), c10::Error);
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -12,7 +12,7 @@
 #include "worker/methods/adapter_size.h"
 #include "worker/methods/method_registry.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 // float32 sums of a few hundred terms in another order differ by some 1e-6 of the values, which are of order 1.
@@ -33,7 +33,7 @@ class InOutAdapterTest : public ::testing::Test {
   InOutAdapterTest() { at::set_num_threads(1); }
 
   std::unique_ptr<Method> Attach(const std::vector<SlotOptions>& slots) {
-    return MakeMethod(SitesIn(*network_), slots, torch::kCPU);
+    return MakeMethod(nn::SitesIn(*network_), slots, torch::kCPU);
   }
   torch::Tensor Forward(const SmallInputs& in) { return network_(in.x, in.time, in.context); }
 
@@ -91,15 +91,16 @@ TEST_F(InOutAdapterTest, TokenFormAndInitialValuesAreTorchNnsUnderTheSameSeed) {
   EXPECT_TRUE(torch::equal(arrays.at(block + "up.bias"), reference[1].up->bias));
 
   // The pass alone, on tensors of our own.
-  const std::vector<TappableBlock> blocks = TappableBlocksIn(*network_);
-  const auto found = std::find_if(blocks.begin(), blocks.end(),
-                                  [](const TappableBlock& b) { return b.name == "transformer.transformer_blocks.1"; });
+  const std::vector<nn::TappableBlock> blocks = nn::TappableBlocksIn(*network_);
+  const auto found = std::find_if(blocks.begin(), blocks.end(), [](const nn::TappableBlock& b) {
+    return b.name == "transformer.transformer_blocks.1";
+  });
   ASSERT_NE(found, blocks.end());
   const auto pass = found->slot->entries().front().part->Begin();
   const torch::Tensor ca_out = torch::randn({3, 16, 64}), stream = torch::randn({3, 16, 64});
-  EXPECT_TRUE(torch::equal(pass->At(Tap::kCaOut, ca_out), ca_out)) << "reading changes nothing";
+  EXPECT_TRUE(torch::equal(pass->At(nn::Tap::kCaOut, ca_out), ca_out)) << "reading changes nothing";
   const torch::Tensor expected = stream + 0.5 * reference[1].up(torch::relu(reference[1].down(ca_out)));
-  EXPECT_LT(LargestDifference(pass->At(Tap::kFfnIn, stream), expected), kFloatTolerance);
+  EXPECT_LT(LargestDifference(pass->At(nn::Tap::kFfnIn, stream), expected), kFloatTolerance);
 }
 
 TEST_F(InOutAdapterTest, PictureFormIsGroupNormSiluConvolutionActivationConvolution) {
@@ -108,12 +109,12 @@ TEST_F(InOutAdapterTest, PictureFormIsGroupNormSiluConvolutionActivationConvolut
   torch::manual_seed(7);
   torch::nn::Conv2d down(torch::nn::Conv2dOptions(32, 4, 3).padding(1));
   torch::nn::Conv2d up(torch::nn::Conv2dOptions(4, 64, 3).padding(1));
-  const std::vector<TappableBlock> blocks = TappableBlocksIn(*network_);
+  const std::vector<nn::TappableBlock> blocks = nn::TappableBlocksIn(*network_);
   const auto pass = blocks.front().slot->entries().front().part->Begin();
   const torch::Tensor in = torch::randn({2, 32, 4, 4}), out = torch::randn({2, 64, 4, 4});
-  pass->At(Tap::kResIn, in);
+  pass->At(nn::Tap::kResIn, in);
   const torch::Tensor expected = out + up(torch::silu(down(torch::silu(torch::group_norm(in, 32)))));
-  EXPECT_LT(LargestDifference(pass->At(Tap::kResOut, out), expected), kFloatTolerance);
+  EXPECT_LT(LargestDifference(pass->At(nn::Tap::kResOut, out), expected), kFloatTolerance);
 }
 
 // Three cells, two of which share a position: values, gradients and ten AdamW steps as in three solo runs.
@@ -213,7 +214,7 @@ TEST_F(InOutAdapterTest, ImportRestoresWhatExportGaveAndNamesWhatDoesNotFit) {
 }
 
 TEST_F(InOutAdapterTest, ParameterCountsFollowTheFormulaAndBudgetsGiveTheNearestWidth) {
-  const auto blocks = TappableBlocksIn(*network_);
+  const auto blocks = nn::TappableBlocksIn(*network_);
   using enum Position;
   for (const PositionPairId& pair : LegalPairs()) {
     const AdapterSize size = SizeOfAdapter(blocks, pair);
@@ -231,9 +232,9 @@ TEST_F(InOutAdapterTest, ParameterCountsFollowTheFormulaAndBudgetsGiveTheNearest
 // Stable Diffusion v1: 16 transformer blocks, 5 of width 320, 5 of 640, 6 of 1280; widths 60 and 256 are the paper's
 // "1.5 M, 0.17 %" and "6.4 M" (arXiv 2303.18181 §4).
 TEST(AdapterSizeTest, StableDiffusionsSizesAreThePapers) {
-  std::vector<TappableBlock> blocks;
+  std::vector<nn::TappableBlock> blocks;
   for (const auto& [count, width] : {std::pair{5, 320}, {5, 640}, {6, 1280}}) {
-    for (int i = 0; i < count; ++i) blocks.push_back({"", BlockKind::kTransformer, width, width, 768, 32, nullptr});
+    for (int i = 0; i < count; ++i) blocks.push_back({"", nn::BlockKind::kTransformer, width, width, 768, 32, nullptr});
   }
   const AdapterSize size = SizeOfAdapter(blocks, {Position::kCaOut, Position::kFfnIn});
   EXPECT_EQ(size.At(60), 1511040);
@@ -243,4 +244,4 @@ TEST(AdapterSizeTest, StableDiffusionsSizesAreThePapers) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -12,7 +12,7 @@
 #include "tests/worker/methods/method_fixture.h"
 #include "worker/methods/method_registry.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 using ::testing::HasSubstr;
@@ -45,8 +45,8 @@ TEST_F(LayerMethodsTest, LoraDrawsAsTorchDoesAndCountsItsRanks) {
   const auto method = Attach({Lora({{"method.rank", "3"}, {"method.targets", "conv1 attn1.to_q"}})}, 99);
   auto generator = at::detail::createCPUGenerator(99);
   int64_t numbers = 0;
-  for (const LayerSite& site : SitesIn(*network_).denoiser) {
-    if (!FitsName("conv1", site.name) && !FitsName("attn1.to_q", site.name)) continue;
+  for (const nn::LayerSite& site : nn::SitesIn(*network_).denoiser) {
+    if (!settings::FitsName("conv1", site.name) && !settings::FitsName("attn1.to_q", site.name)) continue;
     auto shape = site.layer->weight.sizes().vec();
     numbers += 3 * (shape[0] + site.layer->weight[0].numel());
     shape[0] = 3;
@@ -135,7 +135,7 @@ TEST_F(LayerMethodsTest, KeptKeysAndValuesAreTheHookedLayers) {
   Shake(*method);
   const auto x = torch::randn({6, 64, 4, 4}), context = torch::randn({6, 5, 24});
   const auto expected = network_->transformer(x, context, nullptr);
-  ContextCache cache;
+  nn::ContextCache cache;
   EXPECT_TRUE(network_->transformer(x, context, &cache).equal(expected));
   EXPECT_TRUE(network_->transformer(x, context, &cache).equal(expected)) << "from the cache";
 }
@@ -151,7 +151,8 @@ TEST_F(LayerMethodsTest, MergedWeightsComputeAsTheMethodDoes) {
 TEST_F(LayerMethodsTest, ValuesOfAnotherCellAreRefused) {
   SmallNetwork another;
   const auto method = Attach({Lora()});
-  const auto other = MakeMethod(SitesIn(*another), {{MethodSettings(Lora({{"method.rank", "7"}})), 1}}, torch::kCPU);
+  const auto other =
+      MakeMethod(nn::SitesIn(*another), {{MethodSettings(Lora({{"method.rank", "7"}})), 1}}, torch::kCPU);
   EXPECT_THROW(method->Import(0, other->Export(0)), c10::Error);
   auto arrays = method->Export(0);
   arrays.erase(arrays.begin());
@@ -159,4 +160,4 @@ TEST_F(LayerMethodsTest, ValuesOfAnotherCellAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

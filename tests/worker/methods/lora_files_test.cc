@@ -13,7 +13,7 @@
 #include "worker/methods/method_registry.h"
 #include "worker/models/weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 using ::testing::HasSubstr;
@@ -23,24 +23,24 @@ constexpr char kToQ[] = "transformer.transformer_blocks.0.attn1.to_q";
 
 class LoraFilesTest : public ::testing::Test {
  protected:
-  LoraFilesTest() : folder_(::testing::TempDir() + "lora_files_test"), sites_(SitesIn(*network_)) {
+  LoraFilesTest() : folder_(::testing::TempDir() + "lora_files_test"), sites_(nn::SitesIn(*network_)) {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }
   ~LoraFilesTest() override { std::filesystem::remove_all(folder_); }
 
   // Trained a little, as it were.
-  LoraFile Make(const std::map<std::string, std::string>& more) {
+  files::LoraFile Make(const std::map<std::string, std::string>& more) {
     std::map<std::string, std::string> values = {{"method.kind", "lora"}};
     for (const auto& [key, value] : more) values[key] = value;
-    const Settings settings = MethodSettings(values);
+    const settings::Settings settings = MethodSettings(values);
     auto arrays = MakeMethod(sites_, {{settings, 3}}, torch::kCPU)->Export(0);
     for (auto& [name, value] : arrays) value = value + torch::randn_like(value);
     return LoraFileOf(arrays, settings);
   }
-  std::string Write(const std::string& name, const Arrays& arrays, const Metadata& metadata = {}) {
+  std::string Write(const std::string& name, const Arrays& arrays, const io::Metadata& metadata = {}) {
     const std::string path = folder_ + "/" + name;
-    const auto status = WriteSafetensors(path, ToArrays(arrays).views, metadata);
+    const auto status = io::WriteSafetensors(path, models::ToArrays(arrays).views, metadata);
     TORCH_CHECK(status.ok(), status.ToString());
     return path;
   }
@@ -48,18 +48,18 @@ class LoraFilesTest : public ::testing::Test {
   Arrays Pair(const std::string& down, const std::string& up) {
     return {{down, torch::ones({2, 64})}, {up, torch::ones({64, 2})}};
   }
-  std::string Refused(const std::string& path) { return std::string(ReadLora(path, sites_).status().message()); }
+  std::string Refused(const std::string& path) { return std::string(files::ReadLora(path, sites_).status().message()); }
 
   const std::string folder_;
   SmallNetwork network_;
-  const TuningSites sites_;
+  const nn::TuningSites sites_;
 };
 
-void ExpectSame(const LoraFile& found, const LoraFile& expected) {
+void ExpectSame(const files::LoraFile& found, const files::LoraFile& expected) {
   ASSERT_EQ(found.layers.size(), expected.layers.size());
   for (const auto& [name, layer] : expected.layers) {
     ASSERT_TRUE(found.layers.contains(name)) << name;
-    const LoraLayer& other = found.layers.at(name);
+    const files::LoraLayer& other = found.layers.at(name);
     EXPECT_TRUE(other.a.equal(layer.a)) << name;
     EXPECT_TRUE(other.b.equal(layer.b)) << name;
     EXPECT_EQ(other.magnitude.defined(), layer.magnitude.defined());
@@ -76,14 +76,14 @@ TEST_F(LoraFilesTest, WhatIsWrittenComesBack) {
                              {{"method.targets", "all"}, {"method.alpha", "3"}, {"method.rank", "2"}},
                              {{"method.targets", "linear"}, {"method.rslora", "true"}, {"method.rank", "8"}},
                              {{"method.targets", "all"}, {"method.dora", "true"}}}) {
-    const LoraFile lora = Make(values);
-    ASSERT_TRUE(WriteDiffusersLora(folder_, lora).ok());
-    ASSERT_TRUE(WritePeftLora(folder_, lora).ok());
-    ASSERT_TRUE(WriteKohyaLora(folder_, lora).ok());
+    const files::LoraFile lora = Make(values);
+    ASSERT_TRUE(files::WriteDiffusersLora(folder_, lora).ok());
+    ASSERT_TRUE(files::WritePeftLora(folder_, lora).ok());
+    ASSERT_TRUE(files::WriteKohyaLora(folder_, lora).ok());
     for (const char* name :
          {"/pytorch_lora_weights.safetensors", "", "/adapter_model.safetensors", "/lora.safetensors"}) {
       SCOPED_TRACE(name);
-      const auto found = ReadLora(folder_ + name, sites_);
+      const auto found = files::ReadLora(folder_ + name, sites_);
       ASSERT_TRUE(found.ok()) << found.status();
       ExpectSame(*found, lora);
       EXPECT_EQ(found->rslora, lora.rslora && std::string(name) != "/lora.safetensors");
@@ -92,16 +92,16 @@ TEST_F(LoraFilesTest, WhatIsWrittenComesBack) {
 }
 
 TEST_F(LoraFilesTest, AFileAttachesWithItsOwnRanksAndScales) {
-  LoraFile lora = Make({{"method.targets", "all"}});
-  LoraLayer& one = lora.layers.at(std::string("unet.") + kToQ);
+  files::LoraFile lora = Make({{"method.targets", "all"}});
+  files::LoraLayer& one = lora.layers.at(std::string("unet.") + kToQ);
   one = {torch::randn({7, 64}), torch::randn({64, 7}), {}, 0.25};
-  ASSERT_TRUE(WriteDiffusersLora(folder_, lora).ok());
-  const auto read = ReadLora(folder_ + "/pytorch_lora_weights.safetensors", sites_);
+  ASSERT_TRUE(files::WriteDiffusersLora(folder_, lora).ok());
+  const auto read = files::ReadLora(folder_ + "/pytorch_lora_weights.safetensors", sites_);
   ASSERT_TRUE(read.ok()) << read.status();
   ExpectSame(*read, lora);
   const SmallInputs in = MakeInputs(2, 5);
   const auto plain = network_(in.x, in.time, in.context);
-  const auto method = MakeLoraOf(*read, sites_, SlotRange{}, torch::kCPU);
+  const auto method = MakeLoraOf(*read, sites_, nn::SlotRange{}, torch::kCPU);
   EXPECT_GT((network_(in.x, in.time, in.context) - plain).abs().max().item<double>(), 1e-3);
   BaseWeights weights;
   for (const auto& item : network_->named_parameters()) weights.denoiser[item.key()] = item.value();
@@ -126,7 +126,7 @@ TEST_F(LoraFilesTest, OlderNamesAreRead) {
            {"lora_unet_transformer_transformer_blocks_0_attn1_to_out_0.lora_down.weight",
             "lora_unet_transformer_transformer_blocks_0_attn1_to_out_0.lora_up.weight", "to_out.0"}}) {
     SCOPED_TRACE(down);
-    const auto found = ReadLora(Write(std::to_string(++number) + ".safetensors", Pair(down, up)), sites_);
+    const auto found = files::ReadLora(Write(std::to_string(++number) + ".safetensors", Pair(down, up)), sites_);
     ASSERT_TRUE(found.ok()) << found.status();
     ASSERT_EQ(found->layers.size(), 1u);
     EXPECT_EQ(found->layers.begin()->first, "unet." + block + layer);
@@ -135,7 +135,7 @@ TEST_F(LoraFilesTest, OlderNamesAreRead) {
 }
 
 TEST_F(LoraFilesTest, HalfPrecisionAndSquareOnesAreRead) {
-  const auto found = ReadLora(
+  const auto found = files::ReadLora(
       Write("a.safetensors", {{"unet.first.conv_shortcut.lora_A.weight", torch::ones({2, 32}).to(torch::kHalf)},
                               {"unet.first.conv_shortcut.lora_B.weight", torch::ones({64, 2, 1, 1})},
                               {"unet.first.conv_shortcut.alpha", torch::tensor(1.0)}}),
@@ -192,4 +192,4 @@ TEST_F(LoraFilesTest, PeftConfigurationsOfOtherKindsAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

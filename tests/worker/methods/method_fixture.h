@@ -15,7 +15,7 @@
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/recompute.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 using Values = std::map<std::string, std::string>;
 
@@ -31,7 +31,7 @@ class MethodFixture : public ::testing::Test {
       const bool adapter = !values.contains("method.kind");
       options.push_back({adapter ? CellSettings(values) : MethodSettings(values), seed++});
     }
-    return MakeMethod(SitesIn(*network_), options, torch::kCPU);
+    return MakeMethod(nn::SitesIn(*network_), options, torch::kCPU);
   }
   // Every value away from where it starts, slot by slot the same as alone.
   static void Shake(Method& method) {
@@ -126,9 +126,9 @@ class MethodFixture : public ::testing::Test {
     std::vector<std::vector<torch::Tensor>> gradients;
     for (const bool recompute : {false, true}) {
       const TrainingPass pass(*method, {3});
-      const RecomputeScope scope(recompute);
-      const auto output = Recomputed([&](const auto& x, const auto& context) { return network_(x, in.time, context); },
-                                     in.x, in.context);
+      const runtime::RecomputeScope scope(recompute);
+      const auto output = runtime::Recomputed(
+          [&](const auto& x, const auto& context) { return network_(x, in.time, context); }, in.x, in.context);
       output.square().mean().backward();
       gradients.emplace_back();
       for (const NamedParameter& parameter : method->parameters()) {
@@ -146,10 +146,10 @@ class MethodFixture : public ::testing::Test {
     const auto method = Attach({values});
     Shake(*method);
     const torch::Tensor exact = Forward(in);
-    const AutocastScope scope({torch::kCPU, true, torch::kBFloat16});
+    const runtime::AutocastScope scope({torch::kCPU, true, torch::kBFloat16});
     const torch::Tensor rounded = Forward(in);
     EXPECT_EQ(network_->transformer->named_modules()["transformer_blocks.0.attn1.to_q"]
-                  ->as<LinearImpl>()
+                  ->as<nn::LinearImpl>()
                   ->forward(torch::randn({1, 3, 64}))
                   .scalar_type(),
               torch::kBFloat16)
@@ -179,4 +179,4 @@ class MethodFixture : public ::testing::Test {
   SmallNetwork network_;
 };
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

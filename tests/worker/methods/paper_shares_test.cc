@@ -11,17 +11,17 @@
 #include "worker/methods/method_registry.h"
 #include "worker/models/dit.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 class PaperSharesTest : public ::testing::Test {
  protected:
   // Its weights stay uninitialised, so that the operating system gives them no memory.
   PaperSharesTest() {
-    DiTConfig config;  // XL/2's
+    models::DiTConfig config;  // XL/2's
     config.classes = 101;
-    network_ = DiTTransformer2DModel(config);
-    sites_ = SitesIn(*network_);
+    network_ = models::DiTTransformer2DModel(config);
+    sites_ = nn::SitesIn(*network_);
     for (const auto& item : network_->named_parameters()) {
       total_ += item.value().numel();
       if (item.key().ends_with("embedding_table.weight")) embedding_ += item.value().numel();
@@ -33,8 +33,8 @@ class PaperSharesTest : public ::testing::Test {
   }
   double Percent(int64_t numbers) const { return 100.0 * static_cast<double>(numbers) / static_cast<double>(total_); }
 
-  DiTTransformer2DModel network_{nullptr};
-  TuningSites sites_;
+  models::DiTTransformer2DModel network_{nullptr};
+  nn::TuningSites sites_;
   int64_t total_ = 0, embedding_ = 0;
 };
 
@@ -73,4 +73,4 @@ TEST_F(PaperSharesTest, DepthsOfFactorsCountAsInThePaper) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -14,21 +14,22 @@
 #include "worker/nn/tappable.h"
 #include "worker/nn/transformer_2d.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 
 // Residual block 32→64, transformer of two blocks, residual block 64→48 (48 is no multiple of 32).
 struct SmallNetworkImpl : torch::nn::Module {
   SmallNetworkImpl() {
-    first = register_module("first", ResnetBlock2D(ResnetBlock2DOptions{32, 64, 8, 16, 1e-5}));
-    transformer = register_module("transformer", Transformer2DModel(Transformer2DOptions{64, 24, 4, 2, 16, false}));
-    last = register_module("last", ResnetBlock2D(ResnetBlock2DOptions{64, 48, 8, 16, 1e-5}));
-    InitialiseAsTorch(*this, at::detail::createCPUGenerator(1));
+    first = register_module("first", nn::ResnetBlock2D(nn::ResnetBlock2DOptions{32, 64, 8, 16, 1e-5}));
+    transformer =
+        register_module("transformer", nn::Transformer2DModel(nn::Transformer2DOptions{64, 24, 4, 2, 16, false}));
+    last = register_module("last", nn::ResnetBlock2D(nn::ResnetBlock2DOptions{64, 48, 8, 16, 1e-5}));
+    nn::InitialiseAsTorch(*this, at::detail::createCPUGenerator(1));
   }
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& time, const torch::Tensor& context) {
     return last(transformer(first(x, time), context, nullptr), time);
   }
-  ResnetBlock2D first{nullptr}, last{nullptr};
-  Transformer2DModel transformer{nullptr};
+  nn::ResnetBlock2D first{nullptr}, last{nullptr};
+  nn::Transformer2DModel transformer{nullptr};
 };
 TORCH_MODULE(SmallNetwork);
 
@@ -43,7 +44,7 @@ inline SmallInputs MakeInputs(int64_t batch, uint64_t seed) {
 }
 
 // Of any method: `values` must be complete but for what has nothing to do with it.
-inline Settings MethodSettings(const std::map<std::string, std::string>& values) {
+inline settings::Settings MethodSettings(const std::map<std::string, std::string>& values) {
   std::map<std::string, std::string> all = {{"base", "b"},
                                             {"scorer", "s"},
                                             {"task.images", "i"},
@@ -51,17 +52,17 @@ inline Settings MethodSettings(const std::map<std::string, std::string>& values)
                                             {"task.class_prompt", "a"},
                                             {"budget.steps", "3"}};
   for (const auto& [key, value] : values) all[key] = value;
-  auto settings = Settings::Create(all);
+  auto settings = settings::Settings::Create(all);
   TORCH_CHECK(settings.ok(), std::string(settings.status().message()));
   return *std::move(settings);
 }
 
 // Of an adapter.
-inline Settings CellSettings(const std::map<std::string, std::string>& values) {
+inline settings::Settings CellSettings(const std::map<std::string, std::string>& values) {
   std::map<std::string, std::string> all = {{"method.input", "CA_out"}, {"method.output", "FFN_in"}};
   for (const auto& [key, value] : values) all[key] = value;
   if (!all.contains("method.parameters") && !all.contains("method.width")) all["method.width"] = "4";
   return MethodSettings(all);
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

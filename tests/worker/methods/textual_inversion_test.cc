@@ -20,7 +20,7 @@
 #include "worker/models/weights.h"
 #include "worker/nn/tuning_sites.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 using ::testing::HasSubstr;
@@ -38,7 +38,7 @@ class TextualInversionTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     at::set_num_threads(1);
-    base_ = std::make_unique<BaseModel>(*LoadBase("configs/bases/emoji-sd"));
+    base_ = std::make_unique<base::BaseModel>(*base::LoadBase("configs/bases/emoji-sd"));
     folder_ = ::testing::TempDir() + "textual_inversion_test/";
     std::filesystem::create_directories(folder_);
   }
@@ -47,8 +47,8 @@ class TextualInversionTest : public ::testing::Test {
     std::filesystem::remove_all(folder_);
   }
 
-  static TuningSites Sites() {
-    return SitesIn(base_->denoiser->network(), &base_->conditioner->network(), base_->conditioner->prompts());
+  static nn::TuningSites Sites() {
+    return nn::SitesIn(base_->denoiser->network(), &base_->conditioner->network(), base_->conditioner->prompts());
   }
   static std::unique_ptr<Method> Attach(const std::vector<WordValues>& slots) {
     std::vector<SlotOptions> options;
@@ -75,7 +75,7 @@ class TextualInversionTest : public ::testing::Test {
     return "";
   }
 
-  inline static std::unique_ptr<BaseModel> base_;
+  inline static std::unique_ptr<base::BaseModel> base_;
   inline static std::string folder_;
 };
 
@@ -176,10 +176,10 @@ TEST_F(TextualInversionTest, SlotsOfAPackReadPromptsAsAloneTheyWould) {
 }
 
 TEST_F(TextualInversionTest, EveryFormReadsBackAsItWasWritten) {
-  const EmbeddingFile written{
+  const files::EmbeddingFile written{
       .token = "<toy>", .vectors = torch::randn({2, 128}), .form = "", .step = 70, .checkpoint = "x"};
   const auto check = [&](const std::string& path, const std::string& token, const std::string& form) {
-    const auto read = ReadEmbedding(path);
+    const auto read = files::ReadEmbedding(path);
     ASSERT_TRUE(read.ok()) << read.status();
     EXPECT_EQ(read->token, token);
     EXPECT_EQ(read->form, form);
@@ -187,32 +187,32 @@ TEST_F(TextualInversionTest, EveryFormReadsBackAsItWasWritten) {
     EXPECT_EQ(*RecogniseTunedFile(path), TunedFileKind::kEmbedding);
     const auto file = ReadTunedFile(path, Sites());
     ASSERT_TRUE(file.ok()) << file.status();
-    const auto method = MakeMethodOf(*file, "", Sites(), SlotRange{}, torch::kCPU);
+    const auto method = MakeMethodOf(*file, "", Sites(), nn::SlotRange{}, torch::kCPU);
     EXPECT_EQ(base_->conditioner->Ids({token})[0][2].item<int64_t>(), 2016) << form;
   };
-  ASSERT_TRUE(WriteDiffusersEmbedding(folder_ + "learned_embeds.safetensors", written).ok());
+  ASSERT_TRUE(files::WriteDiffusersEmbedding(folder_ + "learned_embeds.safetensors", written).ok());
   check(folder_ + "learned_embeds.safetensors", "<toy>", "diffusers");
-  ASSERT_TRUE(WriteA1111Embedding(folder_ + "other.pt", written).ok());
+  ASSERT_TRUE(files::WriteA1111Embedding(folder_ + "other.pt", written).ok());
   check(folder_ + "other.pt", "<toy>", "a1111");
-  EXPECT_EQ(ReadEmbedding(folder_ + "other.pt")->step, 70);
-  EXPECT_EQ(ReadEmbedding(folder_ + "other.pt")->checkpoint, "x");
-  ASSERT_TRUE(WriteKohyaEmbedding(folder_ + "toy.safetensors", written).ok());
+  EXPECT_EQ(files::ReadEmbedding(folder_ + "other.pt")->step, 70);
+  EXPECT_EQ(files::ReadEmbedding(folder_ + "other.pt")->checkpoint, "x");
+  ASSERT_TRUE(files::WriteKohyaEmbedding(folder_ + "toy.safetensors", written).ok());
   check(folder_ + "toy.safetensors", "toy", "kohya");
-  EXPECT_EQ(FileNameOf("<cat-toy>"), "cat-toy");
-  EXPECT_EQ(FileNameOf("../<>"), "embedding");
+  EXPECT_EQ(files::FileNameOf("<cat-toy>"), "cat-toy");
+  EXPECT_EQ(files::FileNameOf("../<>"), "embedding");
 }
 
 TEST_F(TextualInversionTest, FilesThatAreNoEmbeddingsAreRefused) {
   const auto refusal = [&](const std::string& name, const std::map<std::string, torch::Tensor>& arrays) {
     const std::string path = folder_ + name;
-    const auto views = ToArrays(arrays);
+    const auto views = models::ToArrays(arrays);
     const auto written =
-        name.ends_with(".pt") ? WriteTorchArchive(path, views.views) : WriteSafetensors(path, views.views, {});
+        name.ends_with(".pt") ? io::WriteTorchArchive(path, views.views) : io::WriteSafetensors(path, views.views, {});
     EXPECT_TRUE(written.ok()) << written;
     const auto read = ReadTunedFile(path, Sites());
     if (!read.ok()) return std::string(read.status().message());
     try {
-      MakeMethodOf(*read, "", Sites(), SlotRange{}, torch::kCPU);
+      MakeMethodOf(*read, "", Sites(), nn::SlotRange{}, torch::kCPU);
     } catch (const c10::Error& error) {
       return std::string(error.what_without_backtrace());
     }
@@ -233,4 +233,4 @@ TEST_F(TextualInversionTest, FilesThatAreNoEmbeddingsAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

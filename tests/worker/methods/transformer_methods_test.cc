@@ -13,7 +13,7 @@
 #include "tests/worker/methods/method_fixture.h"
 #include "worker/models/dit.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods {
 namespace {
 
 using ::testing::HasSubstr;
@@ -218,14 +218,14 @@ TEST_F(TransformerMethodsTest, ValuesComeBackBitForBit) {
 
 // Its blocks are one stack: tokens before the first go through all of them, and the picture has none.
 TEST_F(TransformerMethodsTest, PromptsGoThroughADiT) {
-  DiTConfig config;
+  models::DiTConfig config;
   config.sample_size = 8;
   config.layers = 3;
   config.heads = 2;
   config.head_width = 8;
   config.classes = 4;
-  DiTTransformer2DModel dit(config);
-  InitialiseAsTorch(*dit, at::detail::createCPUGenerator(2));
+  models::DiTTransformer2DModel dit(config);
+  nn::InitialiseAsTorch(*dit, at::detail::createCPUGenerator(2));
   const auto latents = torch::randn({2, 4, 8, 8}, at::detail::createCPUGenerator(3));
   const auto run = [&] { return dit(latents, torch::tensor({3, 700}), torch::tensor({1, 4})); };
   {
@@ -238,7 +238,8 @@ TEST_F(TransformerMethodsTest, PromptsGoThroughADiT) {
   }
   const torch::Tensor plain = run();
   for (const char* kind : {"vpt-deep", "vpt-shallow"}) {
-    const auto method = MakeMethod(SitesIn(*dit), {{MethodSettings(Tuned(kind, {{"tokens", "3"}})), 5}}, torch::kCPU);
+    const auto method =
+        MakeMethod(nn::SitesIn(*dit), {{MethodSettings(Tuned(kind, {{"tokens", "3"}})), 5}}, torch::kCPU);
     EXPECT_EQ(method->Export(0).size(), std::string(kind) == "vpt-deep" ? 3u : 1u);
     const torch::Tensor prompted = run();
     EXPECT_EQ(prompted.sizes(), plain.sizes());
@@ -298,4 +299,4 @@ TEST_F(TransformerMethodsTest, LoKrSplitsAtTheRoot) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods

@@ -14,7 +14,7 @@
 #include "gtest/gtest.h"
 #include "worker/models/dit.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 at::Generator Seeded(uint64_t seed) { return at::make_generator<at::CPUGeneratorImpl>(seed); }
@@ -43,7 +43,7 @@ TEST(DiffuSSMTest, BlockIsTheEquationsPlaceByPlace) {
     DiffuSSMConfig config = Small();
     config.hourglass = m;
     DiffuSSMBlock block(config);
-    InitialiseAsTorch(*block, Seeded(1));
+    nn::InitialiseAsTorch(*block, Seeded(1));
     std::map<std::string, torch::Tensor> p;
     for (const auto& item : block->named_parameters()) p[item.key()] = item.value();
     const int64_t d = config.width, j = 6, dm = 2 * d / m;
@@ -56,7 +56,7 @@ TEST(DiffuSSMTest, BlockIsTheEquationsPlaceByPlace) {
       const auto wide = p.at("up.weight").narrow(0, (l % m) * d, d), bias = p.at("up.bias").narrow(0, (l % m) * d, d);
       u[0][l] = torch::gelu(wide.mv(torch::gelu(linear("w0", h[0][l / m]))) + bias);
     }
-    BidirectionalS4D ssm(d, config.state_size, config.discretisation);
+    nn::BidirectionalS4D ssm(d, config.state_size, config.discretisation);
     for (auto& item : ssm->named_parameters()) item.value().copy_(p.at("ssm." + item.key()));
     const auto y = ssm(u);
     for (int64_t place = 0; place < j; ++place) {
@@ -74,7 +74,7 @@ TEST(DiffuSSMTest, GradientsByFiniteDifferences) {
   DiffuSSMConfig config = Small();
   config.layers = 1;
   DiffuSSMModel model(config);
-  InitialiseAsTorch(*model, Seeded(3));
+  nn::InitialiseAsTorch(*model, Seeded(3));
   model->to(torch::kFloat64);
   const auto x = torch::randn({1, 4, 4, 4}, Seeded(4), torch::kFloat64);
   const auto t = torch::tensor({123}), label = torch::tensor({2});
@@ -149,7 +149,7 @@ TEST(DiffuSSMTest, DenseWorkIsThePapers) {
 TEST(DiffuSSMTest, PositionsAndDirectionsTakePart) {
   torch::NoGradGuard no_grad;
   DiffuSSMModel model(Small());
-  InitialiseAsTorch(*model, Seeded(6));
+  nn::InitialiseAsTorch(*model, Seeded(6));
   const auto x = torch::randn({1, 4, 4, 4}, Seeded(7));
   const auto t = torch::tensor({10}), label = torch::tensor({0});
   const auto before = model(x, t, label);
@@ -187,4 +187,4 @@ TEST(DiTTest, XL2HasThePublishedParameters) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -1,11 +1,12 @@
 // Stable Diffusion v1.5 at its full size, with random weights, through a folder on the disk: loads, makes one training
-// step and one guided sampling step within 20 GB. Needs that memory, 3 GB of disk and some minutes, so it is built only
-// where LOUPE_FULL_SIZE_TEST is on.
+// step and one guided sampling step within 20 GB. Needs that memory, 3 GB of disk and some minutes, so it is run only
+// with LOUPE_FULL_SIZE in the environment.
 #include <sys/resource.h>
 #include <torch/types.h>
 
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -22,7 +23,7 @@
 #include "worker/sampling/picture_sampler.h"
 #include "worker/train/adamw.h"
 
-namespace loupe::worker {
+namespace loupe::worker::models {
 namespace {
 
 namespace fs = std::filesystem;
@@ -76,12 +77,14 @@ int64_t WritePart(const fs::path& folder, const char* config_name, const char* c
     count += shape.numel();
   }
   const TensorArrays arrays = ToArrays(tensors);
-  const auto status = WriteSafetensors((folder / weights).string(), arrays.views, {{"format", "pt"}});
+  const auto status = io::WriteSafetensors((folder / weights).string(), arrays.views, {{"format", "pt"}});
   TORCH_CHECK(status.ok(), status.ToString());
   return count;
 }
 
 TEST(FullSizeTest, StableDiffusion15LoadsTrainsAndSamplesWithin20Gb) {
+  if (std::getenv("LOUPE_FULL_SIZE") == nullptr)
+    GTEST_SKIP() << "it takes 8 GB of memory and minutes: LOUPE_FULL_SIZE=1";
   torch::manual_seed(1);
   const fs::path folder = fs::path(::testing::TempDir()) / "full_size_test";
   fs::remove_all(folder);
@@ -99,24 +102,24 @@ TEST(FullSizeTest, StableDiffusion15LoadsTrainsAndSamplesWithin20Gb) {
   fs::copy("configs/bases/emoji-sd/tokenizer", folder / "tokenizer");
 
   double start = Seconds();
-  auto base = LoadBase(folder.string());
+  auto base = base::LoadBase(folder.string());
   ASSERT_TRUE(base.ok()) << base.status();
   fs::remove_all(folder);
   fmt::print("loading: {:.1f} s, peak {:.1f} GB\n", Seconds() - start, PeakGb());
-  const auto blocks = TappableBlocksIn(*base->unet);
+  const auto blocks = nn::TappableBlocksIn(*base->unet);
   EXPECT_EQ(blocks.size(), 16u + 22u);
 
-  const auto settings = Settings::Create({{"base", "b"},
-                                          {"scorer", "s"},
-                                          {"task.images", "i"},
-                                          {"task.instance_prompt", "a photo of a sks dog"},
-                                          {"task.class_prompt", "a photo of a dog"},
-                                          {"method.input", "CA_out"},
-                                          {"method.output", "FFN_in"},
-                                          {"method.width", "60"},
-                                          {"budget.steps", "1"}});
+  const auto settings = settings::Settings::Create({{"base", "b"},
+                                                    {"scorer", "s"},
+                                                    {"task.images", "i"},
+                                                    {"task.instance_prompt", "a photo of a sks dog"},
+                                                    {"task.class_prompt", "a photo of a dog"},
+                                                    {"method.input", "CA_out"},
+                                                    {"method.output", "FFN_in"},
+                                                    {"method.width", "60"},
+                                                    {"budget.steps", "1"}});
   ASSERT_TRUE(settings.ok()) << settings.status();
-  const auto method = MakeMethod(SitesIn(*base->unet), {{*settings, 7}}, torch::kCPU);
+  const auto method = methods::MakeMethod(nn::SitesIn(*base->unet), {{*settings, 7}}, torch::kCPU);
   // The paper's 1.5 million.
   EXPECT_EQ(method->ParametersOf(0), 1'511'040);
 
@@ -124,22 +127,22 @@ TEST(FullSizeTest, StableDiffusion15LoadsTrainsAndSamplesWithin20Gb) {
   const auto context = base->EncodeText({"a photo of a sks dog"});
   const auto x0 = torch::randn({1, 4, 64, 64}), noise = torch::randn_like(x0);
   const auto at = torch::tensor({int64_t{500}});
-  AdamW optimiser(ParametersOfSlot(method->parameters(), 0), {});
+  train::AdamW optimiser(train::ParametersOfSlot(method->parameters(), 0), {});
   const auto loss = torch::mse_loss(base->unet(base->schedule.AddNoise(x0, noise, at), at, context), noise);
   loss.backward();
-  const auto norm = optimiser.Step();
+  const auto norm = optimiser.Step(/*rate_factor=*/1);
   fmt::print("training step: {:.1f} s, peak {:.1f} GB, loss {:.3f}\n", Seconds() - start, PeakGb(), loss.item<float>());
   EXPECT_TRUE(std::isfinite(loss.item<float>()));
   EXPECT_GT(norm.max().item<float>(), 0);
 
   start = Seconds();
-  SampleOptions options;
+  sampling::SampleOptions options;
   options.steps = 1;
-  const auto pictures = SamplePictures(*base, {"a photo of a sks dog"}, noise, options);
+  const auto pictures = sampling::SamplePictures(*base, {"a photo of a sks dog"}, noise, options);
   fmt::print("guided sampling step and decoding: {:.1f} s, peak {:.1f} GB\n", Seconds() - start, PeakGb());
   EXPECT_EQ(pictures.at(0).width, 512);
   EXPECT_LT(PeakGb(), 20);
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::models

@@ -8,7 +8,7 @@
 #include "worker/nn/leaf_layers.h"
 #include "worker/nn/taps.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 // What it gives is told by a number: the layer's own output (or, where it replaces it, zeros) plus that number.
@@ -97,4 +97,4 @@ TEST(TapSlotTest, EachSlotHasItsOwnTaps) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

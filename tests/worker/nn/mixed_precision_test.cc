@@ -9,7 +9,7 @@
 #include "worker/nn/leaf_layers.h"
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 at::Generator Random() { return at::make_generator<at::CPUGeneratorImpl>(11); }
@@ -26,7 +26,7 @@ Pass RunAttention(Attention& attention, bool bfloat16) {
                                        torch::randn({2, 5, 12}, random).requires_grad_(true)};
   const auto weights = torch::randn({2, 9, 16}, random);
   for (const auto& parameter : attention->parameters()) leaves.push_back(parameter);
-  const AutocastScope scope({torch::kCPU, bfloat16, torch::kBFloat16});
+  const runtime::AutocastScope scope({torch::kCPU, bfloat16, torch::kBFloat16});
   const auto output = attention(leaves[0], leaves[1]).to(torch::kFloat32);
   return {output.detach(), torch::autograd::grad({(output * weights).sum()}, leaves)};
 }
@@ -54,7 +54,7 @@ TEST(MixedPrecisionTest, AttentionWithoutGradientsIsTheSameFunction) {
   InitialiseAsTorch(*attention, Random());
   auto random = Random();
   const auto x = torch::randn({2, 9, 16}, random), context = torch::randn({2, 5, 12}, random);
-  const AutocastScope scope({torch::kCPU, true, torch::kBFloat16});
+  const runtime::AutocastScope scope({torch::kCPU, true, torch::kBFloat16});
   const auto with = attention(x.clone().requires_grad_(true), context).to(torch::kFloat32);
   const torch::NoGradGuard no_grad;
   EXPECT_LT(RelativeError(attention(x, context).to(torch::kFloat32), with.detach()), 0.02);
@@ -72,4 +72,4 @@ TEST(MixedPrecisionTest, GroupNormOfBfloat16IsComputedInFloat32) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

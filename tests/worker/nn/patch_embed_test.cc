@@ -5,7 +5,7 @@
 
 #include "gtest/gtest.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 TEST(GridPositionsTest, ColumnsThenRowsAsSinesAndCosines) {
@@ -32,4 +32,4 @@ TEST(GridPositionsTest, TwiceTheSizeHalvesStretchedCoordinates) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

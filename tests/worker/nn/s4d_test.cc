@@ -12,7 +12,7 @@
 #include "nlohmann/json.hpp"
 #include "worker/runtime/autocast_scope.h"
 
-namespace loupe::worker {
+namespace loupe::worker::nn {
 namespace {
 
 using Complex = std::complex<double>;
@@ -145,7 +145,7 @@ TEST(S4DPrecisionTest, TransformIsFloat32UnderAutocast) {
   const S4D s4d = MakeS4D(4, 8, Discretisation::kZeroOrderHold);
   const auto x = torch::randn({1, 300, 4}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{8})).to(torch::kBFloat16);
   const auto plain = s4d->Apply(x.to(torch::kFloat32), s4d->weight, {});
-  const AutocastScope autocast({torch::kCPU, true, torch::kBFloat16});
+  const runtime::AutocastScope autocast({torch::kCPU, true, torch::kBFloat16});
   const auto under = s4d->Apply(x, s4d->weight, {});
   EXPECT_EQ(under.scalar_type(), torch::kBFloat16);
   EXPECT_TRUE(under.equal(plain.to(torch::kBFloat16)));
@@ -233,4 +233,4 @@ TEST(BidirectionalS4DTest, FlippingExchangesTheDirections) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::nn

@@ -7,7 +7,7 @@
 
 #include "gtest/gtest.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 at::Generator Seeded(uint64_t seed) { return at::make_generator<at::CPUGeneratorImpl>(seed); }
@@ -76,4 +76,4 @@ TEST(AugmentTest, TransplantKeepsTheBorderAndTakesTheMiddle) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "worker/io/clip_tokenizer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 using ::testing::ElementsAre;
@@ -55,7 +55,7 @@ TEST_F(WrittenTokenizerTest, IsReadBackAndEncodesTrainedWordsAsOneTokenEach) {
   const BpeVocabulary vocabulary =
       TrainBpe({"red heart", "red heart", "RED heart"}, {.merges = 100, .reserved = {"sks"}});
   ASSERT_TRUE(WriteTokenizer(folder_, vocabulary, 16).ok());
-  const auto tokenizer = ClipTokenizer::Load(folder_);
+  const auto tokenizer = io::ClipTokenizer::Load(folder_);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ(tokenizer->max_length(), 16);
   EXPECT_THAT(tokenizer->Tokenise("Red heart"),
@@ -73,4 +73,4 @@ TEST_F(WrittenTokenizerTest, SameVocabularyGivesTheSameBytes) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

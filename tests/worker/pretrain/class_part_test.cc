@@ -11,7 +11,7 @@
 #include "worker/base/base_model.h"
 #include "worker/pretrain/pretrain.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 using ::testing::HasSubstr;
@@ -32,7 +32,7 @@ class ClassPartTest : public ::testing::Test {
     return PretrainConfig::Read(folder_ / "recipe.yaml");
   }
 
-  loupe::testing::TempFolder folder_;
+  testing::TempFolder folder_;
 };
 
 TEST_F(ClassPartTest, TrainedBaseLoadsAndGoesOn) {
@@ -46,7 +46,7 @@ TEST_F(ClassPartTest, TrainedBaseLoadsAndGoesOn) {
     ASSERT_TRUE(Pretrain(*config, whole, {}).ok());
     ASSERT_TRUE(Pretrain(*config, halves, {.steps = 2}).ok());
     ASSERT_TRUE(Pretrain(*config, halves, {}).ok());
-    auto base = LoadBase(whole + "/base"), other = LoadBase(halves + "/base");
+    auto base = base::LoadBase(whole + "/base"), other = base::LoadBase(halves + "/base");
     ASSERT_TRUE(base.ok()) << base.status();
     ASSERT_TRUE(other.ok()) << other.status();
     EXPECT_EQ(base->classes.classes(), 2);
@@ -72,4 +72,4 @@ TEST_F(ClassPartTest, SectionsAreHeldToTheirKeys) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

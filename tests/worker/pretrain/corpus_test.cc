@@ -9,13 +9,13 @@
 #include "tests/testing/temp_folder.h"
 #include "worker/pretrain/bpe_training.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 using ::testing::SizeIs;
 
-EmojiItem Item(const std::string& name, std::vector<std::string> keywords, const std::string& subgroup = "s") {
-  EmojiItem item;
+data::EmojiItem Item(const std::string& name, std::vector<std::string> keywords, const std::string& subgroup = "s") {
+  data::EmojiItem item;
   item.name = name;
   item.keywords = std::move(keywords);
   item.subgroup = subgroup;
@@ -27,7 +27,7 @@ TEST(CorpusTest, BuiltInListHoldsOutNineCatsAndThreeMonkeysFromTraining) {
   ASSERT_TRUE(corpus.ok()) << corpus.status();
   EXPECT_THAT(corpus->held_out, SizeIs(12));
   EXPECT_THAT(corpus->training, SizeIs(1346));
-  for (const EmojiItem& item : corpus->training) {
+  for (const data::EmojiItem& item : corpus->training) {
     EXPECT_NE(item.subgroup, "cat-face") << item.name;
     EXPECT_NE(item.subgroup, "monkey-face") << item.name;
   }
@@ -38,7 +38,7 @@ TEST(CorpusTest, HeldOutNamesDoNotChangeTheMerges) {
   ASSERT_TRUE(corpus.ok()) << corpus.status();
   // "wry" stands in a held-out name only, so nothing the tokenizer learns from has it: it stays in pieces.
   std::vector<std::string> texts;
-  for (const EmojiItem& item : corpus->training) {
+  for (const data::EmojiItem& item : corpus->training) {
     texts.insert(texts.end(), 3, item.name);
     texts.insert(texts.end(), item.keywords.begin(), item.keywords.end());
   }
@@ -49,7 +49,7 @@ TEST(CorpusTest, HeldOutNamesDoNotChangeTheMerges) {
 }
 
 TEST(CorpusTest, CaptionsNameTheItemUnlessKeywordsMayStandAlone) {
-  const EmojiItem item = Item("red heart", {"love", "hot"});
+  const data::EmojiItem item = Item("red heart", {"love", "hot"});
   std::mt19937_64 random(1);
   std::set<std::string> seen;
   for (int i = 0; i < 200; ++i) {
@@ -61,14 +61,14 @@ TEST(CorpusTest, CaptionsNameTheItemUnlessKeywordsMayStandAlone) {
 }
 
 TEST(CorpusTest, SameSeedDrawsTheSameFixedCaptions) {
-  const EmojiItem item = Item("red heart", {"love", "hot", "warm"});
+  const data::EmojiItem item = Item("red heart", {"love", "hot", "warm"});
   std::mt19937_64 first(5), second(5);
   EXPECT_EQ(FixedCaptions(item, 4, first), FixedCaptions(item, 4, second));
   EXPECT_THAT(FixedCaptions(item, 4, first), SizeIs(6));
 }
 
 TEST(CorpusTest, StyledCaptionsSayTheStyleButForOne) {
-  EmojiItem item = Item("red heart", {"love"});
+  data::EmojiItem item = Item("red heart", {"love"});
   item.style = "noto";
   std::mt19937_64 random(5);
   EXPECT_THAT(FixedCaptions(item, 1, random),
@@ -82,7 +82,7 @@ TEST(CorpusTest, StyledCaptionsSayTheStyleButForOne) {
 }
 
 TEST(CorpusTest, FoldersAreReadInOrderAndALineIsNamed) {
-  const loupe::testing::TempFolder folder;
+  const testing::TempFolder folder;
   const std::string line =
       R"({"file_name":"a.png","text":"x","name":"cat","keywords":["k"],"group":"g","style":"noto","hold":"%"})";
   const auto with = [&](const std::string& hold) { return absl::StrReplaceAll(line, {{"%", hold}}); };
@@ -100,9 +100,9 @@ TEST(CorpusTest, FoldersAreReadInOrderAndALineIsNamed) {
 
 TEST(CorpusTest, LikenessIsSymmetricOneOnTheDiagonalAndGreaterForRareSharedWords) {
   // 0 and 1 share the rare "cat"; 0 and 2 share only "face", which most have.
-  const std::vector<EmojiItem> items = {Item("cat", {"face", "cat"}, "a"), Item("cat", {"cat"}, "b"),
-                                        Item("dog", {"face"}, "c"), Item("sun", {"face"}, "d"),
-                                        Item("car", {"wheel"}, "e")};
+  const std::vector<data::EmojiItem> items = {Item("cat", {"face", "cat"}, "a"), Item("cat", {"cat"}, "b"),
+                                              Item("dog", {"face"}, "c"), Item("sun", {"face"}, "d"),
+                                              Item("car", {"wheel"}, "e")};
   const auto likeness = WordLikeness(items);
   ASSERT_THAT(likeness, SizeIs(25));
   for (size_t i = 0; i < 5; ++i) {
@@ -115,4 +115,4 @@ TEST(CorpusTest, LikenessIsSymmetricOneOnTheDiagonalAndGreaterForRareSharedWords
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -8,7 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 using ::testing::HasSubstr;
@@ -70,4 +70,4 @@ TEST_F(PretrainConfigTest, MissingFileIsNotFound) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -20,7 +20,7 @@
 #include "worker/pretrain/vae_stage.h"
 #include "worker/runtime/device.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 namespace fs = std::filesystem;
@@ -63,7 +63,7 @@ class PretrainRunTest : public ::testing::Test {
     config_.unet.mixed_captions = 1;
     config_.unet.options.batch = 4;
     config_.unet.sheet_steps = 2;
-    for (NetworkTraining* schedule : {&config_.vae.schedule, &config_.clip.schedule, &config_.unet.schedule}) {
+    for (train::NetworkTraining* schedule : {&config_.vae.schedule, &config_.clip.schedule, &config_.unet.schedule}) {
       schedule->steps = 5;
       schedule->warm_up = 2;
       schedule->checkpoint_every = 4;
@@ -95,10 +95,10 @@ TEST_F(PretrainRunTest, InterruptedAfterEveryTwoStepsEndsInTheSameFilesAsUndistu
     EXPECT_TRUE(Bytes(whole / file) == Bytes(pieces / file)) << file;
   }
 
-  const auto base = LoadBase(whole / "base");
+  const auto base = base::LoadBase(whole / "base");
   ASSERT_TRUE(base.ok()) << base.status();
   EXPECT_EQ(base->image_size(), 16);
-  const auto scorer = LoadClipScorer(whole / "clip");
+  const auto scorer = base::LoadClipScorer(whole / "clip");
   ASSERT_TRUE(scorer.ok()) << scorer.status();
   EXPECT_TRUE(fs::exists(whole / "sheets" / "unet-000005.png"));
 }
@@ -111,9 +111,9 @@ TEST_F(PretrainRunTest, FoldersOfStyledPicturesAreTrainedOnAndHeldOutPairsShown)
     std::string lines;
     for (int i = 0; i < 6; ++i) {
       const std::string file = fmt::format("{}.png", i);
-      Image image{16, 16, std::vector<uint8_t>(16 * 16 * 3, static_cast<uint8_t>(style[0] == 'n' ? 255 : 90))};
+      io::Image image{16, 16, std::vector<uint8_t>(16 * 16 * 3, static_cast<uint8_t>(style[0] == 'n' ? 255 : 90))};
       std::fill_n(image.rgb.begin() + 48 * i, 96, static_cast<uint8_t>(30 * i));
-      ASSERT_TRUE(WritePng(folder + "/" + file, image).ok());
+      ASSERT_TRUE(io::WritePng(folder + "/" + file, image).ok());
       lines += nlohmann::json({{"file_name", file},
                                {"name", fmt::format("thing {}", i)},
                                {"keywords", {"word"}},
@@ -154,7 +154,7 @@ TEST_F(PretrainRunTest, ADamagedCheckpointIsRefused) {
 
 // The same draws on both, sums in another order: five steps' weights differ by no more than rounding grows in them.
 TEST_F(PretrainRunTest, OnAGpuItTrainsTheSameNetworksAndTheSameBytesAgain) {
-  const auto gpu = PrepareDevice("cuda", 0);
+  const auto gpu = runtime::PrepareDevice("cuda", 0);
   if (!gpu.ok()) GTEST_SKIP() << gpu.status().message();
   config_.unet.options.precision = config_.unet.schedule.rates.muon_precision = torch::kFloat32;
   ASSERT_TRUE(Pretrain(config_, root_ / "cpu", {}).ok());
@@ -165,14 +165,14 @@ TEST_F(PretrainRunTest, OnAGpuItTrainsTheSameNetworksAndTheSameBytesAgain) {
   for (const char* part : {"vae", "clip", "unet"}) {
     const std::string file = fmt::format("work/{}.safetensors", part);
     EXPECT_TRUE(Bytes(root_ / "gpu" / file) == Bytes(root_ / "again" / file)) << file;
-    const auto expected = SafetensorsFile::Open(root_ / "cpu" / file),
-               seen = SafetensorsFile::Open(root_ / "gpu" / file);
+    const auto expected = io::SafetensorsFile::Open(root_ / "cpu" / file),
+               seen = io::SafetensorsFile::Open(root_ / "gpu" / file);
     ASSERT_TRUE(expected.ok() && seen.ok());
     double difference = 0, size = 0;
     for (const auto& [name, array] : expected->arrays()) {
       if (!name.starts_with("value.")) continue;
-      const auto reference = ToTensor(array);
-      difference += (ToTensor(seen->arrays().at(name)) - reference).square().sum().item<double>();
+      const auto reference = models::ToTensor(array);
+      difference += (models::ToTensor(seen->arrays().at(name)) - reference).square().sum().item<double>();
       size += reference.square().sum().item<double>();
     }
     EXPECT_LT(std::sqrt(difference / size), 1e-2) << part;
@@ -181,7 +181,7 @@ TEST_F(PretrainRunTest, OnAGpuItTrainsTheSameNetworksAndTheSameBytesAgain) {
 
 // The format of before trials and pretraining shared one: the same state under other names.
 void RewriteAsBefore(const std::string& path, const std::string& stage) {
-  const auto file = SafetensorsFile::Open(path);
+  const auto file = io::SafetensorsFile::Open(path);
   ASSERT_TRUE(file.ok()) << file.status();
   std::map<std::string, torch::Tensor> arrays;
   for (const auto& [name, array] : file->arrays()) {
@@ -194,14 +194,14 @@ void RewriteAsBefore(const std::string& path, const std::string& stage) {
     move("optimizer.", ".momentum", "optimiser.momentum.");
     move("optimizer.", ".exp_avg", "optimiser.adam_first.");
     move("optimizer.", ".exp_avg_sq", "optimiser.adam_second.");
-    arrays[old] = ToTensor(array);
+    arrays[old] = models::ToTensor(array);
   }
-  const TensorArrays written = ToArrays(arrays);
-  const Metadata metadata = {{"stage", stage},
-                             {"seed", "5"},
-                             {"step", file->metadata().at("loupe.step")},
-                             {"arrays_sha256", DigestOfArrays(written.views)}};
-  ASSERT_TRUE(WriteSafetensors(path, written.views, metadata).ok());
+  const models::TensorArrays written = models::ToArrays(arrays);
+  const io::Metadata metadata = {{"stage", stage},
+                                 {"seed", "5"},
+                                 {"step", file->metadata().at("loupe.step")},
+                                 {"arrays_sha256", models::DigestOfArrays(written.views)}};
+  ASSERT_TRUE(io::WriteSafetensors(path, written.views, metadata).ok());
 }
 
 TEST_F(PretrainRunTest, GoesOnFromACheckpointOfTheOldFormat) {
@@ -251,11 +251,11 @@ TEST_F(PretrainRunTest, PartTakenFromAFolderIsNotTrained) {
 VaeStage SmallVaeStage(VaeStage::LookFunction look) {
   auto pictures = torch::full({6, 3, 16, 16}, 255, torch::kUInt8);
   for (int64_t i = 0; i < 6; ++i) pictures[i].slice(1, i + 2, i + 8).slice(2, 4, 12).fill_(40);
-  AutoencoderKLConfig shape;
+  models::AutoencoderKLConfig shape;
   shape.norm_num_groups = 4;
   shape.block_out_channels = {8, 8};
-  AutoencoderKL vae(shape);
-  InitialiseAsTorch(*vae, StepGenerator(1, 0, "vae/init"));
+  models::AutoencoderKL vae(shape);
+  nn::InitialiseAsTorch(*vae, StepGenerator(1, 0, "vae/init"));
   return {vae, pictures, {.batch = 6}, 1, std::move(look)};
 }
 
@@ -266,11 +266,11 @@ TEST_F(PretrainRunTest, NoCheckpointSaysDoneBeforeTheFolderIsWritten) {
     if (++looks == 1) return absl::AbortedError("cut off");
     return "seen";
   });
-  const NetworkTraining schedule{.steps = 2, .warm_up = 1, .checkpoint_every = 2, .look_every = 2};
-  EXPECT_EQ(TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors").status().message(), "cut off");
-  const auto end = TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors");
+  const train::NetworkTraining schedule{.steps = 2, .warm_up = 1, .checkpoint_every = 2, .look_every = 2};
+  EXPECT_EQ(train::TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors").status().message(), "cut off");
+  const auto end = train::TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors");
   ASSERT_TRUE(end.ok()) << end.status();
-  EXPECT_EQ(*end, TrainingEnd::kFinished);
+  EXPECT_EQ(*end, train::TrainingEnd::kFinished);
   EXPECT_EQ(looks, 2);
 }
 
@@ -278,8 +278,8 @@ TEST_F(PretrainRunTest, AutoencodersLossFalls) {
   VaeStage stage = SmallVaeStage([](int64_t) { return std::string("seen"); });
   std::map<std::string, torch::Tensor> parts;
   const double before = stage.Loss(0, parts).item<double>();
-  NetworkTraining schedule{.steps = 60, .warm_up = 5, .average = 0.8, .checkpoint_every = 60, .look_every = 60};
-  const auto end = TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors");
+  train::NetworkTraining schedule{.steps = 60, .warm_up = 5, .average = 0.8, .checkpoint_every = 60, .look_every = 60};
+  const auto end = train::TrainNetwork(stage, schedule, "run", {}, root_ / "vae.safetensors");
   ASSERT_TRUE(end.ok()) << end.status();
   EXPECT_LT(stage.Loss(0, parts).item<double>(), 0.7 * before);
 }
@@ -294,4 +294,4 @@ TEST(StepDrawsTest, BatchesSeeEveryItemOncePerEpochWhereverTheyAreCut) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

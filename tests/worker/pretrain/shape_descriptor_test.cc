@@ -2,7 +2,7 @@
 
 #include "gtest/gtest.h"
 
-namespace loupe::worker {
+namespace loupe::worker::pretrain {
 namespace {
 
 // A filled disc or square of one colour on white, [3, 64, 64].
@@ -32,4 +32,4 @@ TEST(ShapeDescriptorTest, RowsHaveLengthOneAndFewPicturesFillOnlyTheFirstColumns
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::pretrain

@@ -13,20 +13,20 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace loupe::worker {
+namespace loupe::worker::score {
 namespace {
 
-using analysis::FeatureMatrix;
+using analysis::metrics::FeatureMatrix;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Key;
 using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
 
-FeatureMatrix Random(int64_t rows, int64_t cols, uint64_t seed) {
+analysis::metrics::FeatureMatrix Random(int64_t rows, int64_t cols, uint64_t seed) {
   std::mt19937_64 generator(seed);
   std::normal_distribution<double> normal(0.5, 1);
-  FeatureMatrix features{rows, cols, {}};
+  analysis::metrics::FeatureMatrix features{rows, cols, {}};
   for (int64_t i = 0; i < rows * cols; ++i) features.values.push_back(static_cast<float>(normal(generator)));
   return features;
 }
@@ -55,8 +55,9 @@ TEST(PictureScoresTest, ClipAloneGivesItsOwnScores) {
               ElementsAre("clip_cmmd", "clip_diversity", "clip_fid", "clip_i", "clip_kid", "clip_kid_sd",
                           "clip_nearest", "clip_precision", "clip_recall", "clip_t"));
   EXPECT_EQ(scores->values.at("clip_i"),
-            *analysis::MeanPairwiseCosine(sets.generated.clip, sets.references.subject.clip));
-  EXPECT_EQ(scores->values.at("clip_cmmd"), *analysis::ComputeCmmd(sets.generated.clip, sets.references.subject.clip));
+            *analysis::metrics::MeanPairwiseCosine(sets.generated.clip, sets.references.subject.clip));
+  EXPECT_EQ(scores->values.at("clip_cmmd"),
+            *analysis::metrics::ComputeCmmd(sets.generated.clip, sets.references.subject.clip));
 }
 
 TEST(PictureScoresTest, OtherNetworksAndTheClassAddTheirs) {
@@ -78,11 +79,11 @@ TEST(PictureScoresTest, OtherNetworksAndTheClassAddTheirs) {
   }
   EXPECT_EQ(scores->values.size(), 10u + 16u);
   EXPECT_EQ(scores->values.at("dino_i"),
-            *analysis::MeanPairwiseCosine(sets.generated.dino, sets.references.subject.dino));
+            *analysis::metrics::MeanPairwiseCosine(sets.generated.dino, sets.references.subject.dino));
   EXPECT_EQ(scores->values.at("dino_fd"),
-            analysis::ComputeFrechetDistance(sets.generated.dino, sets.references.subject.dino)->value);
+            analysis::metrics::ComputeFrechetDistance(sets.generated.dino, sets.references.subject.dino)->value);
   EXPECT_EQ(scores->values.at("effnet_nearest"),
-            *analysis::MeanNearestCosine(sets.generated.effnet, sets.references.subject.effnet));
+            *analysis::metrics::MeanNearestCosine(sets.generated.effnet, sets.references.subject.effnet));
   EXPECT_EQ(scores->values.at("clip_fid"), ScorePictures(plain.generated, plain.references)->values.at("clip_fid"))
       << "what CLIP says does not depend on the others";
 }
@@ -163,4 +164,4 @@ TEST(PictureScoresTest, EmbeddingsThatAreNotFiniteAreAnError) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::score

@@ -8,14 +8,14 @@
 #include "worker/tasks/dreambooth.h"
 #include "worker/tasks/finetune.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 namespace {
 
 TEST(BatchPromptsTest, DreamBoothsAreTheSubjectsThenTheClasss) {
   auto data = std::make_shared<DreamBoothData>();
   data->instance = {torch::zeros({3, 1, 1, 1}), {}, torch::ones({1, 1, 2}), "a photo of sks"};
   data->prior = {torch::zeros({4, 1, 1, 1}), {}, torch::zeros({1, 1, 2}), "a photo of cat face"};
-  const Batch batch = MakeDreamBoothSource(data, 2, {1, 2, 3})->Next();
+  const train::Batch batch = MakeDreamBoothSource(data, 2, {1, 2, 3})->Next();
   const std::vector<std::string> expected = {"a photo of sks", "a photo of sks", "a photo of cat face",
                                              "a photo of cat face"};
   EXPECT_EQ(batch.prompts, expected);
@@ -33,7 +33,7 @@ TEST(BatchPromptsTest, FineTuningsAreEmptyWhereTheCaptionIsDropped) {
   const auto source = MakeCaptionedSource(data, 4, {1, 2, 3});
   int dropped = 0;
   for (int i = 0; i < 20; ++i) {
-    const Batch batch = source->Next();
+    const train::Batch batch = source->Next();
     ASSERT_EQ(batch.prompts.size(), 4u);
     for (size_t row = 0; row < 4; ++row) {
       const double context = batch.context[static_cast<int64_t>(row)].mean().item<double>();
@@ -46,4 +46,4 @@ TEST(BatchPromptsTest, FineTuningsAreEmptyWhereTheCaptionIsDropped) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

@@ -13,7 +13,7 @@
 #include "worker/runtime/user_error.h"
 #include "worker/train/trainer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::tasks {
 namespace {
 
 namespace fs = std::filesystem;
@@ -24,15 +24,15 @@ constexpr char kLabels[] = R"({"0": "cat", "1": "red panda", "2": "dog"})";
 
 void WritePicture(const std::string& path, uint8_t grey) {
   fs::create_directories(fs::path(path).parent_path());
-  const auto status = WritePng(path, Image{64, 64, std::vector<uint8_t>(3 * 64 * 64, grey)});
+  const auto status = io::WritePng(path, io::Image{64, 64, std::vector<uint8_t>(3 * 64 * 64, grey)});
   ASSERT_TRUE(status.ok()) << status;
 }
 
-class ClassConditionalTaskTest : public ::testing::TestWithParam<BaseKind> {
+class ClassConditionalTaskTest : public ::testing::TestWithParam<io::BaseKind> {
  protected:
   void SetUp() override { at::set_num_threads(1); }
 
-  Settings SettingsOf(const std::map<std::string, std::string>& more) {
+  settings::Settings SettingsOf(const std::map<std::string, std::string>& more) {
     std::map<std::string, std::string> values = {
         {"base", folder_ / "base"},      {"scorer", "configs/scorers/emoji-clip"},
         {"task.kind", "classes"},        {"task.images", folder_ / "data"},
@@ -41,12 +41,12 @@ class ClassConditionalTaskTest : public ::testing::TestWithParam<BaseKind> {
         {"budget.batch", "4"},           {"budget.samples", "4"},
         {"train.vlb_weight", "0.001"}};
     for (const auto& [key, value] : more) values[key] = value;
-    auto settings = Settings::Create(values);
+    auto settings = settings::Settings::Create(values);
     TORCH_CHECK(settings.ok(), settings.status().ToString());
     return *std::move(settings);
   }
 
-  loupe::testing::TempFolder folder_;
+  testing::TempFolder folder_;
 };
 
 TEST_P(ClassConditionalTaskTest, StepAndScoresSeeTheClasses) {
@@ -54,9 +54,9 @@ TEST_P(ClassConditionalTaskTest, StepAndScoresSeeTheClasses) {
   WritePicture(folder_ / "data/dog/a.png", 10);
   WritePicture(folder_ / "data/dog/b.png", 20);
   WritePicture(folder_ / "data/red-panda/c.png", 200);
-  ModelStore models(torch::kCPU);
+  base::ModelStore models(torch::kCPU);
   SharedInputs inputs(models, TensorCache(folder_ / "cache"));
-  const Settings settings = SettingsOf({});
+  const settings::Settings settings = SettingsOf({});
   const auto task = MakeClassConditionalTask(settings, 1, inputs, {});
   EXPECT_THAT(task->captions(), ElementsAre("2", "2", "1"));
   EXPECT_TRUE(task->contexts().equal(torch::tensor({{2}, {2}, {1}})));
@@ -70,7 +70,7 @@ TEST_P(ClassConditionalTaskTest, StepAndScoresSeeTheClasses) {
   const auto source = run->MakeSource(4);
   bool null_class = false, own_class = false;
   for (int i = 0; i < 5; ++i) {
-    const Batch batch = source->Next();
+    const train::Batch batch = source->Next();
     for (size_t row = 0; row < 4; ++row) {
       const int64_t id = batch.context[static_cast<int64_t>(row)].item<int64_t>();
       EXPECT_EQ(batch.prompts[row], id == 3 ? "" : std::to_string(id));
@@ -81,26 +81,26 @@ TEST_P(ClassConditionalTaskTest, StepAndScoresSeeTheClasses) {
   EXPECT_TRUE(null_class && own_class);
 
   // One step of LoRA with L_hybrid, and a guided picture.
-  BaseModel& base = inputs.Base(settings);
-  const auto method =
-      MakeMethod(SitesIn(base.denoiser->network(), &base.conditioner->network()), {{settings, 5}}, torch::kCPU);
-  std::vector<TrainSlot> slots;
+  base::BaseModel& base = inputs.Base(settings);
+  const auto method = methods::MakeMethod(nn::SitesIn(base.denoiser->network(), &base.conditioner->network()),
+                                          {{settings, 5}}, torch::kCPU);
+  std::vector<train::TrainSlot> slots;
   slots.push_back({.source = run->MakeSource(4),
-                   .noise = RandomStream(3),
-                   .timesteps = RandomStream(4),
+                   .noise = runtime::RandomStream(3),
+                   .timesteps = runtime::RandomStream(4),
                    .options = {.vlb_weight = 0.001}});
-  Trainer trainer(base, *method, std::move(slots));
-  const std::vector<SlotStep> step = trainer.Step();
-  EXPECT_EQ(step[0].kind, SlotStep::Kind::kStepped);
-  SampleOptions options;
+  train::Trainer trainer(base, *method, std::move(slots));
+  const std::vector<train::SlotStep> step = trainer.Step();
+  EXPECT_EQ(step[0].kind, train::SlotStep::Kind::kStepped);
+  sampling::SampleOptions options;
   options.steps = 2;
   options.guidance = 2;
-  const torch::Tensor noise = RandomStream(6).Normal(NoiseShape(base, 2));
-  EXPECT_EQ(SamplePictures(base, {"dog", "1"}, noise, options).size(), 2u);
+  const torch::Tensor noise = runtime::RandomStream(6).Normal(sampling::NoiseShape(base, 2));
+  EXPECT_EQ(sampling::SamplePictures(base, {"dog", "1"}, noise, options).size(), 2u);
   // In 16 bits: the same but for their rounding.
-  const torch::Tensor whole = SampleLatents(base, {"dog", "1"}, noise, options);
+  const torch::Tensor whole = sampling::SampleLatents(base, {"dog", "1"}, noise, options);
   options.precision = torch::kBFloat16;
-  const torch::Tensor half = SampleLatents(base, {"dog", "1"}, noise, options);
+  const torch::Tensor half = sampling::SampleLatents(base, {"dog", "1"}, noise, options);
   EXPECT_EQ(half.scalar_type(), torch::kFloat32);
   EXPECT_FALSE(torch::equal(half, whole));
   EXPECT_LT((half - whole).abs().max().item<double>(), 0.05 * whole.abs().max().item<double>()) << "8 bits, 4 passes";
@@ -110,7 +110,7 @@ TEST_P(ClassConditionalTaskTest, UnknownClassesAreMatchedInOrder) {
   WriteClassBase(folder_ / "base", GetParam(), kLabels, 3);
   WritePicture(folder_ / "data/roses/a.png", 10);
   WritePicture(folder_ / "data/daisies/b.png", 20);
-  ModelStore models(torch::kCPU);
+  base::ModelStore models(torch::kCPU);
   SharedInputs inputs(models, TensorCache(folder_ / "cache"));
   const auto task = MakeClassConditionalTask(SettingsOf({}), 1, inputs, {});
   EXPECT_THAT(task->captions(), ElementsAre("0", "1"));
@@ -121,9 +121,9 @@ TEST_P(ClassConditionalTaskTest, UnconditionalBaseTakesAnyFolder) {
   WriteClassBase(folder_ / "base", GetParam(), "{}", 1);
   WritePicture(folder_ / "data/a.png", 10);
   WritePicture(folder_ / "data/b.png", 200);
-  ModelStore models(torch::kCPU);
+  base::ModelStore models(torch::kCPU);
   SharedInputs inputs(models, TensorCache(folder_ / "cache"));
-  const Settings settings = SettingsOf({});
+  const settings::Settings settings = SettingsOf({});
   const auto task = MakeClassConditionalTask(settings, 1, inputs, {});
   EXPECT_THAT(task->captions(), ElementsAre("0", "0"));
   EXPECT_EQ(inputs.Contexts(settings, {""}).item<int64_t>(), 0);
@@ -133,13 +133,13 @@ TEST_P(ClassConditionalTaskTest, PicturesOfAnotherSize) {
   WriteClassBase(folder_ / "base", GetParam(), kLabels, 3);
   WritePicture(folder_ / "data/dog/a.png", 10);
   WritePicture(folder_ / "data/cat/b.png", 200);
-  ModelStore models(torch::kCPU);
+  base::ModelStore models(torch::kCPU);
   SharedInputs inputs(models, TensorCache(folder_ / "cache"));
-  const Settings stretched = SettingsOf({{"task.picture_size", "128"}});
-  const Settings counted = SettingsOf({{"task.picture_size", "128"}, {"task.positions", "counted"}});
+  const settings::Settings stretched = SettingsOf({{"task.picture_size", "128"}});
+  const settings::Settings counted = SettingsOf({{"task.picture_size", "128"}, {"task.positions", "counted"}});
   EXPECT_EQ(MakeClassConditionalTask(stretched, 1, inputs, {})->latents().sizes(),
             (std::vector<int64_t>{2, 4, 32, 32}));
-  BaseModel& base = inputs.Base(stretched);
+  base::BaseModel& base = inputs.Base(stretched);
   EXPECT_EQ(base.image_size(), 128);
   EXPECT_EQ(&base, &inputs.Base(stretched));
   const auto x = torch::randn({1, 4, 32, 32});
@@ -148,17 +148,18 @@ TEST_P(ClassConditionalTaskTest, PicturesOfAnotherSize) {
   EXPECT_FALSE(base.denoiser->Forward(x, t, classes).equal(inputs.Base(counted).denoiser->Forward(x, t, classes)));
   // At the trained size both are what the base is.
   EXPECT_EQ(inputs.Base(SettingsOf({})).image_size(), 64);
-  const Settings odd = SettingsOf({{"task.picture_size", "66"}});
-  EXPECT_THROW(inputs.Base(odd), UserError);
+  const settings::Settings odd = SettingsOf({{"task.picture_size", "66"}});
+  EXPECT_THROW(inputs.Base(odd), runtime::UserError);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, ClassConditionalTaskTest, ::testing::Values(BaseKind::kDiT, BaseKind::kDiffuSSM),
-                         [](const auto& info) { return std::string(BaseKindName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Kinds, ClassConditionalTaskTest,
+                         ::testing::Values(io::BaseKind::kDiT, io::BaseKind::kDiffuSSM),
+                         [](const auto& info) { return std::string(io::BaseKindName(info.param)); });
 
 TEST(MatchClassesTest, HalfKnownNamesAreRefused) {
-  const loupe::testing::TempFolder folder;
+  const testing::TempFolder folder;
   std::ofstream(folder / "model_index.json") << "{\"id2label\": " << kLabels << "}";
-  const auto base = ClassNames::Read(folder.path(), 3);
+  const auto base = io::ClassNames::Read(folder.path(), 3);
   ASSERT_TRUE(base.ok());
   EXPECT_THAT(MatchClasses(*base, {"dog", "red_panda", "0"})->ids, ElementsAre(2, 1, 0));
   EXPECT_THAT(std::string(MatchClasses(*base, {"cat", "fox"}).status().message()), HasSubstr("none called 'fox'"));
@@ -167,4 +168,4 @@ TEST(MatchClassesTest, HalfKnownNamesAreRefused) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::tasks

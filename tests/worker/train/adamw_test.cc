@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
-NamedParameter MakeParameter(const std::string& name, at::IntArrayRef shape) {
+methods::NamedParameter MakeParameter(const std::string& name, at::IntArrayRef shape) {
   return {name, torch::randn(shape).set_requires_grad(true)};
 }
 
@@ -15,7 +15,7 @@ constexpr double kTolerance = 1e-6;
 
 TEST(AdamWTest, TakesTorchOptimAdamWsSteps) {
   torch::manual_seed(1);
-  std::vector<NamedParameter> ours = {MakeParameter("a", {1, 3, 5}), MakeParameter("b", {1, 4})};
+  std::vector<methods::NamedParameter> ours = {MakeParameter("a", {1, 3, 5}), MakeParameter("b", {1, 4})};
   std::vector<torch::Tensor> theirs;
   for (const auto& p : ours) theirs.push_back(p.value.detach().clone().set_requires_grad(true));
   AdamW optimizer(ParametersOfSlot(ours, 0),
@@ -37,7 +37,7 @@ TEST(AdamWTest, TakesTorchOptimAdamWsSteps) {
 }
 
 TEST(AdamWTest, ClipsEachSlotByItsOwnNorm) {
-  std::vector<NamedParameter> parameters = {MakeParameter("a", {2, 3}), MakeParameter("b", {2, 1})};
+  std::vector<methods::NamedParameter> parameters = {MakeParameter("a", {2, 3}), MakeParameter("b", {2, 1})};
   parameters[0].value.mutable_grad() = torch::tensor({{3., 0., 0.}, {0.1, 0., 0.}}, torch::kFloat32);
   parameters[1].value.mutable_grad() = torch::tensor({{4.}, {0.}}, torch::kFloat32);
   const AdamWOptions options{.learning_rate = 0, .weight_decay = 0, .clip_norm = 1};
@@ -53,14 +53,14 @@ TEST(AdamWTest, ClipsEachSlotByItsOwnNorm) {
 // the second slot, whose rows do not begin where a vector register would.
 TEST(AdamWTest, AStepInAPackHasTheBitsOfOneAlone) {
   torch::manual_seed(3);
-  std::vector<NamedParameter> pack = {MakeParameter("a", {3, 7, 5}), MakeParameter("b", {1, 13})};
+  std::vector<methods::NamedParameter> pack = {MakeParameter("a", {3, 7, 5}), MakeParameter("b", {1, 13})};
   pack[1].first_slot = 1;
   const std::vector<AdamWOptions> options = {{.learning_rate = 0.1}, {.beta1 = 0.5, .clip_norm = 2}, {.epsilon = 1}};
   std::vector<AdamW> packed;
-  std::vector<std::vector<NamedParameter>> alone(3);
+  std::vector<std::vector<methods::NamedParameter>> alone(3);
   std::vector<AdamW> solo;
   for (int64_t slot = 0; slot < 3; ++slot) {
-    for (const NamedParameter& parameter : pack) {
+    for (const methods::NamedParameter& parameter : pack) {
       if (!parameter.Holds(slot)) continue;
       const auto row = parameter.value.detach().narrow(0, slot - parameter.first_slot, 1);
       alone[static_cast<size_t>(slot)].push_back({parameter.name, row.clone().set_requires_grad(true)});
@@ -69,16 +69,16 @@ TEST(AdamWTest, AStepInAPackHasTheBitsOfOneAlone) {
     solo.emplace_back(ParametersOfSlot(alone[static_cast<size_t>(slot)], 0), options[static_cast<size_t>(slot)]);
   }
   for (int step = 0; step < 3; ++step) {
-    for (NamedParameter& parameter : pack) parameter.value.mutable_grad() = torch::randn_like(parameter.value);
+    for (methods::NamedParameter& parameter : pack) parameter.value.mutable_grad() = torch::randn_like(parameter.value);
     for (size_t slot = 0; slot < 3; ++slot) {
-      for (NamedParameter& parameter : alone[slot]) {
-        const NamedParameter& whole = pack[parameter.name == "a" ? 0 : 1];
+      for (methods::NamedParameter& parameter : alone[slot]) {
+        const methods::NamedParameter& whole = pack[parameter.name == "a" ? 0 : 1];
         parameter.value.mutable_grad() =
             whole.value.grad().narrow(0, static_cast<int64_t>(slot) - whole.first_slot, 1).clone();
       }
       EXPECT_EQ(packed[slot].Step(1).item<double>(), solo[slot].Step(1).item<double>());
       for (const auto& parameter : ParametersOfSlot(pack, static_cast<int64_t>(slot))) {
-        const NamedParameter& other = alone[slot][parameter.name() == "a" ? 0 : 1];
+        const methods::NamedParameter& other = alone[slot][parameter.name() == "a" ? 0 : 1];
         EXPECT_TRUE(torch::equal(parameter.value(), other.value[0])) << slot << " " << parameter.name();
       }
     }
@@ -87,10 +87,10 @@ TEST(AdamWTest, AStepInAPackHasTheBitsOfOneAlone) {
 
 TEST(AdamWTest, GoesOnFromItsExportedStateBitForBit) {
   torch::manual_seed(2);
-  std::vector<NamedParameter> first = {MakeParameter("a", {1, 3})};
-  std::vector<NamedParameter> second = {{"a", first[0].value.detach().clone().set_requires_grad(true)}};
+  std::vector<methods::NamedParameter> first = {MakeParameter("a", {1, 3})};
+  std::vector<methods::NamedParameter> second = {{"a", first[0].value.detach().clone().set_requires_grad(true)}};
   AdamW optimizer(ParametersOfSlot(first, 0), {});
-  const auto step = [](std::vector<NamedParameter>& parameters, AdamW& adamw, double gradient) {
+  const auto step = [](std::vector<methods::NamedParameter>& parameters, AdamW& adamw, double gradient) {
     parameters[0].value.mutable_grad() = torch::full({1, 3}, gradient);
     adamw.Step(1);
   };
@@ -104,4 +104,4 @@ TEST(AdamWTest, GoesOnFromItsExportedStateBitForBit) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

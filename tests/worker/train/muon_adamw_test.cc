@@ -5,17 +5,17 @@
 #include "gtest/gtest.h"
 #include "worker/nn/leaf_layers.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
 class TwoKindsImpl : public torch::nn::Module {
  public:
-  TwoKindsImpl() : linear(register_module("linear", Linear(4, 3))) {
+  TwoKindsImpl() : linear(register_module("linear", nn::Linear(4, 3))) {
     auto random = at::make_generator<at::CPUGeneratorImpl>(7);
-    InitialiseAsTorch(*this, random);
+    nn::InitialiseAsTorch(*this, random);
     for (auto& p : parameters()) p.set_requires_grad(true);
   }
-  Linear linear{nullptr};
+  nn::Linear linear{nullptr};
 };
 TORCH_MODULE(TwoKinds);
 
@@ -90,4 +90,4 @@ TEST(MuonAdamWTest, RegressionLossFallsToLittle) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -12,7 +12,7 @@
 #include "worker/nn/tuning_sites.h"
 #include "worker/train/trainer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
 constexpr int64_t kSteps = 6;
@@ -70,7 +70,7 @@ class PackTest : public ::testing::Test {
   PackTest() : base_(MakeSmallBase()), trials_(EightTrials()), data_(MakeSmallData(/*prior=*/true)) {
     at::set_num_threads(1);
     path_ = ::testing::TempDir() + "pack_test.safetensors";
-    RandomStream stream(21);
+    runtime::RandomStream stream(21);
     validation_ = {stream.Normal({4, 4, 8, 8}),
                    stream.Normal({4, 5, 16}),
                    stream.Normal({4, 4, 8, 8}),
@@ -80,13 +80,13 @@ class PackTest : public ::testing::Test {
 
   TrainSlot SlotOf(size_t i, int64_t group) const {
     const uint64_t seed = 100 * (i + 1);
-    return {MakeDreamBoothSource(data_, 2, {seed, seed + 1, seed + 2}), RandomStream(seed + 3), RandomStream(seed + 4),
-            trials_[i].options, group};
+    return {tasks::MakeDreamBoothSource(data_, 2, {seed, seed + 1, seed + 2}), runtime::RandomStream(seed + 3),
+            runtime::RandomStream(seed + 4), trials_[i].options, group};
   }
-  std::unique_ptr<Method> MethodOf(const std::vector<size_t>& trials) {
-    std::vector<SlotOptions> slots;
-    for (const size_t i : trials) slots.push_back({MethodSettings(trials_[i].cell), 7 * (i + 1)});
-    return MakeMethod(SitesIn(*base_.unet), slots, torch::kCPU);
+  std::unique_ptr<methods::Method> MethodOf(const std::vector<size_t>& trials) {
+    std::vector<methods::SlotOptions> slots;
+    for (const size_t i : trials) slots.push_back({methods::MethodSettings(trials_[i].cell), 7 * (i + 1)});
+    return methods::MakeMethod(nn::SitesIn(*base_.unet), slots, torch::kCPU);
   }
   Trainer TrainerOf(const std::vector<size_t>& trials, bool one_pass) {
     std::vector<TrainSlot> slots;
@@ -120,7 +120,7 @@ class PackTest : public ::testing::Test {
         trainer.SaveCheckpoint(path_, "run", i);
         runs[i].checkpoint = *ReadFile(path_);
         trainer.SwapAverage(i);
-        trainer.WithSlotAlone(i, [&](Method& method) {
+        trainer.WithSlotAlone(i, [&](methods::Method& method) {
           runs[i].values = method.Export(0);
           runs[i].validation = ValidationLoss(base_, validation_);
         });
@@ -168,9 +168,9 @@ class PackTest : public ::testing::Test {
     EXPECT_EQ(pack[7].losses.size(), 4u) << "ended early";
   }
 
-  BaseModel base_;
+  base::BaseModel base_;
   const std::vector<Trial> trials_;
-  const std::shared_ptr<const DreamBoothData> data_;
+  const std::shared_ptr<const tasks::DreamBoothData> data_;
   std::string path_;
   ValidationRows validation_;
 };
@@ -207,7 +207,7 @@ TEST_F(PackTest, WhatASharedPassNeedsIsSaid) {
   other.options.accumulation = 4;
   EXPECT_EQ(WhyNotOneForward(first, other), "they accumulate 2 and 4 batches to a step");
   other = SlotOf(1, 0);
-  other.source = MakeDreamBoothSource(data_, 3, {1, 2, 3});
+  other.source = tasks::MakeDreamBoothSource(data_, 3, {1, 2, 3});
   EXPECT_EQ(WhyNotOneForward(first, other), "their batches have 4 and 6 rows");
   std::vector<TrainSlot> slots;
   slots.push_back(SlotOf(0, 0));
@@ -217,4 +217,4 @@ TEST_F(PackTest, WhatASharedPassNeedsIsSaid) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

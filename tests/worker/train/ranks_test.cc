@@ -26,7 +26,7 @@
 #include "worker/ranks/step_hub.h"
 #include "worker/train/trainer.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
 std::string NewFolder() {
@@ -35,7 +35,7 @@ std::string NewFolder() {
 }
 
 // The same work on every rank; rethrows what the first of them threw.
-void OnRanks(int ranks, const std::string& folder, const std::function<void(RankGroup&)>& work) {
+void OnRanks(int ranks, const std::string& folder, const std::function<void(ranks::RankGroup&)>& work) {
   static int meetings = 0;
   const std::string meeting = folder + "/meeting-" + std::to_string(++meetings);
   std::vector<std::exception_ptr> errors(static_cast<size_t>(ranks));
@@ -43,7 +43,7 @@ void OnRanks(int ranks, const std::string& folder, const std::function<void(Rank
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       try {
-        RankGroup group({.meeting_file = meeting, .rank = rank, .ranks = ranks});
+        ranks::RankGroup group({.meeting_file = meeting, .rank = rank, .ranks = ranks});
         work(group);
       } catch (...) {
         errors[static_cast<size_t>(rank)] = std::current_exception();
@@ -76,15 +76,16 @@ class RanksTest : public ::testing::Test {
   ~RanksTest() override { std::filesystem::remove_all(folder_); }
 
   // `steps` steps, from `checkpoint` where one is given.
-  RankedRun Run(const RankedTrial& trial, RankGroup* ranks, int64_t steps = kSteps,
+  RankedRun Run(const RankedTrial& trial, ranks::RankGroup* ranks, int64_t steps = kSteps,
                 const std::string& checkpoint = "") {
-    BaseModel base = MakeSmallBase();
-    const SlotOptions method{MethodSettings(trial.cell), 7};
+    base::BaseModel base = MakeSmallBase();
+    const methods::SlotOptions method{methods::MethodSettings(trial.cell), 7};
     Trainer trainer(
-        base, [&](const std::vector<size_t>&) { return MakeMethod(SitesIn(*base.unet), {method}, torch::kCPU); },
+        base,
+        [&](const std::vector<size_t>&) { return methods::MakeMethod(nn::SitesIn(*base.unet), {method}, torch::kCPU); },
         std::vector<TrainSlot>());
-    TrainSlot slot{MakeDreamBoothSource(data_, trial.batch, {1, 2, 3}), RandomStream(4), RandomStream(5),
-                   trial.options};
+    TrainSlot slot{tasks::MakeDreamBoothSource(data_, trial.batch, {1, 2, 3}), runtime::RandomStream(4),
+                   runtime::RandomStream(5), trial.options};
     slot.ranks = ranks;
     trainer.Join(std::move(slot));
     const std::string path = folder_ + ("/checkpoint-" + std::to_string(ranks == nullptr ? 0 : ranks->rank()));
@@ -96,15 +97,16 @@ class RanksTest : public ::testing::Test {
     for (int64_t i = 0; i < steps; ++i) run.steps.push_back(trainer.StepOf(0));
     trainer.SaveCheckpoint(path, "run");
     run.checkpoint = *ReadFile(path);
-    trainer.WithSlotAlone(0, [&](Method& trained) { run.values = trained.Export(0); });
+    trainer.WithSlotAlone(0, [&](methods::Method& trained) { run.values = trained.Export(0); });
     return run;
   }
 
   std::vector<RankedRun> RunOn(int ranks, const RankedTrial& trial, int64_t steps = kSteps,
                                const std::string& checkpoint = "") {
     std::vector<RankedRun> runs(static_cast<size_t>(ranks));
-    OnRanks(ranks, folder_,
-            [&](RankGroup& group) { runs[static_cast<size_t>(group.rank())] = Run(trial, &group, steps, checkpoint); });
+    OnRanks(ranks, folder_, [&](ranks::RankGroup& group) {
+      runs[static_cast<size_t>(group.rank())] = Run(trial, &group, steps, checkpoint);
+    });
     return runs;
   }
 
@@ -127,7 +129,7 @@ class RanksTest : public ::testing::Test {
   }
 
   const std::string folder_ = NewFolder();
-  const std::shared_ptr<const DreamBoothData> data_;
+  const std::shared_ptr<const tasks::DreamBoothData> data_;
 };
 
 RankedTrial Adapter() {
@@ -184,12 +186,12 @@ TEST_F(RanksTest, FullFineTuningIsTheSameTrial) {
 TEST_F(RanksTest, GradientsAreAddedUpBothWays) {
   for (const int64_t flat_bytes : {int64_t{1} << 30, int64_t{0}}) {
     std::vector<std::vector<torch::Tensor>> gradients(3);
-    OnRanks(3, folder_, [&](RankGroup& group) {
+    OnRanks(3, folder_, [&](ranks::RankGroup& group) {
       std::vector<torch::Tensor> parameters;
       for (int64_t i = 0; i < 9; ++i) parameters.push_back(torch::full({5, i + 1}, 2.0).set_requires_grad(true));
       const auto unused = torch::zeros({3}).set_requires_grad(true);
       parameters.push_back(unused);
-      const auto sum = MakeGradientSum(group, parameters, {.flat_bytes = flat_bytes, .bucket_bytes = 64});
+      const auto sum = ranks::MakeGradientSum(group, parameters, {.flat_bytes = flat_bytes, .bucket_bytes = 64});
       for (int step = 0; step < 2; ++step) {
         for (torch::Tensor& parameter : parameters) parameter.mutable_grad().reset();
         torch::Tensor loss = torch::zeros({});
@@ -213,7 +215,7 @@ TEST_F(RanksTest, GradientsAreAddedUpBothWays) {
 }
 
 TEST_F(RanksTest, RowsAndBytesFindTheirWay) {
-  OnRanks(3, folder_, [](RankGroup& group) {
+  OnRanks(3, folder_, [](ranks::RankGroup& group) {
     EXPECT_EQ(group.FromLeader(group.rank() == 0 ? "a word" : "mine"), "a word");
     EXPECT_EQ(group.FromLeader(""), "");
     const std::vector<int64_t> rows = {2, 0, 1};
@@ -226,7 +228,7 @@ TEST_F(RanksTest, RowsAndBytesFindTheirWay) {
 
 // Rank 1 leaves in the middle: rank 0 hears of it at once, and not after the patience.
 TEST_F(RanksTest, ARankThatGoesIsNoticed) {
-  EXPECT_ANY_THROW(OnRanks(2, folder_, [](RankGroup& group) {
+  EXPECT_ANY_THROW(OnRanks(2, folder_, [](ranks::RankGroup& group) {
     if (group.rank() == 1) return;
     group.SumOnCpu(torch::ones({4}));
   }));
@@ -251,7 +253,7 @@ std::vector<int> LimitsOfConnections(const std::string& interface) {
 
 // A machine without power closes no connection.
 TEST_F(RanksTest, ASilentMachineIsNotWaitedForLong) {
-  OnRanks(2, folder_, [](RankGroup& group) {
+  OnRanks(2, folder_, [](ranks::RankGroup& group) {
     group.SumOnCpu(torch::ones({4}));
     const std::vector<int> limits = LimitsOfConnections("127.0.0.1");
     EXPECT_GE(limits.size(), 2u);
@@ -263,18 +265,18 @@ TEST_F(RanksTest, ASilentMachineIsNotWaitedForLong) {
 // In the same process, which no call of theirs depends on: ranks 1 and 2 come through the step's file.
 TEST_F(RanksTest, TasksOfAJobStepMeet) {
   const std::string file = folder_ + "/step";
-  StepHub hub({.file = file, .tasks = 3});
+  ranks::StepHub hub({.file = file, .tasks = 3});
   hub.Start("an earlier job", 3);
-  std::vector<RankGroup::Options> places = {hub.Start("job", 3)};
-  for (int rank = 1; rank < 3; ++rank) places.push_back(JoinStep(file, rank, 2));
+  std::vector<ranks::RankGroup::Options> places = {hub.Start("job", 3)};
+  for (int rank = 1; rank < 3; ++rank) places.push_back(ranks::JoinStep(file, rank, 2));
   std::vector<double> sums(3);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < 3; ++rank) {
     threads.emplace_back([&, rank] {
-      RankGroup::Options place = places[static_cast<size_t>(rank)];
+      ranks::RankGroup::Options place = places[static_cast<size_t>(rank)];
       place.ranks = 3;
-      if (rank > 0) SayReady(place);
-      RankGroup group(place);
+      if (rank > 0) ranks::SayReady(place);
+      ranks::RankGroup group(place);
       const torch::Tensor sum = torch::tensor(rank + 1.0, torch::kFloat64);
       group.SumOnCpu(sum);
       sums[static_cast<size_t>(rank)] = sum.item<double>();
@@ -282,13 +284,13 @@ TEST_F(RanksTest, TasksOfAJobStepMeet) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(sums, std::vector<double>(3, 6.0));
-  EXPECT_TRUE(AllReady(places[0]));
+  EXPECT_TRUE(ranks::AllReady(places[0]));
 }
 
 TEST_F(RanksTest, ATaskThatIsGoneIsGoneForGood) {
   const std::string file = folder_ + "/step";
-  StepHub hub({.file = file, .tasks = 2});
-  std::unique_ptr<StepChannel> host = StepChannel::Connect(StepFile::Read(file), {.rank = 1});
+  ranks::StepHub hub({.file = file, .tasks = 2});
+  std::unique_ptr<ranks::StepChannel> host = ranks::StepChannel::Connect(ranks::StepFile::Read(file), {.rank = 1});
   hub.Start("job", 2);
   EXPECT_EQ(host->Receive(), "start 1\njob");
   EXPECT_EQ(hub.WhyUnable(), "");
@@ -301,17 +303,17 @@ TEST_F(RanksTest, ATaskThatIsGoneIsGoneForGood) {
 
 TEST_F(RanksTest, OnlyTasksOfTheStepAreHeard) {
   const std::string file = folder_ + "/step";
-  StepHub hub({.file = file, .tasks = 2});
+  ranks::StepHub hub({.file = file, .tasks = 2});
   hub.Start("job", 2);
-  EXPECT_NO_THROW(SayReady(JoinStep(file, 1, 1)));
-  EXPECT_ANY_THROW(SayReady(JoinStep(file, 1, 7))) << "of another job";
-  EXPECT_ANY_THROW(SayReady(JoinStep(file, 2, 1))) << "there is no such rank";
-  StepFile guessed = StepFile::Read(file);
+  EXPECT_NO_THROW(ranks::SayReady(ranks::JoinStep(file, 1, 1)));
+  EXPECT_ANY_THROW(ranks::SayReady(ranks::JoinStep(file, 1, 7))) << "of another job";
+  EXPECT_ANY_THROW(ranks::SayReady(ranks::JoinStep(file, 2, 1))) << "there is no such rank";
+  ranks::StepFile guessed = ranks::StepFile::Read(file);
   guessed.secret = std::string(guessed.secret.size(), '0');
   ASSERT_TRUE(WriteFileAtomically(file + "-guessed", guessed.Encode(), 0600).ok());
-  EXPECT_ANY_THROW(JoinStep(file + "-guessed", 1, 1)) << "who does not know the secret";
+  EXPECT_ANY_THROW(ranks::JoinStep(file + "-guessed", 1, 1)) << "who does not know the secret";
   ASSERT_EQ(chmod(file.c_str(), 0640), 0);
-  EXPECT_ANY_THROW(JoinStep(file, 1, 1)) << "others may have read it";
+  EXPECT_ANY_THROW(ranks::JoinStep(file, 1, 1)) << "others may have read it";
 }
 
 TEST(RowShareTest, SharesCoverAllRowsInOrder) {
@@ -319,7 +321,7 @@ TEST(RowShareTest, SharesCoverAllRowsInOrder) {
     for (int64_t ranks = 1; ranks < 7; ++ranks) {
       int64_t next = 0;
       for (int64_t rank = 0; rank < ranks; ++rank) {
-        const RowShare share = ShareOf(total, rank, ranks);
+        const runtime::RowShare share = runtime::ShareOf(total, rank, ranks);
         EXPECT_EQ(share.first, next);
         EXPECT_GE(share.count, total / ranks);
         EXPECT_LE(share.count, (total + ranks - 1) / ranks);
@@ -331,4 +333,4 @@ TEST(RowShareTest, SharesCoverAllRowsInOrder) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

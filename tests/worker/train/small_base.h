@@ -8,10 +8,10 @@
 #include "worker/runtime/random_stream.h"
 #include "worker/tasks/dreambooth.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 
-inline UNet2DConditionConfig SmallUNetConfig(bool variance = false) {
-  UNet2DConditionConfig config;
+inline models::UNet2DConditionConfig SmallUNetConfig(bool variance = false) {
+  models::UNet2DConditionConfig config;
   if (variance) config.out_channels = 8;
   config.sample_size = 8;
   config.cross_attention_dim = 16;
@@ -22,26 +22,26 @@ inline UNet2DConditionConfig SmallUNetConfig(bool variance = false) {
 }
 
 // Only the UNet and the schedule: what the Trainer uses. With `variance`, one that predicts its variance.
-inline BaseModel MakeSmallBase(bool variance = false) {
-  BaseModel base{.folder = "small",
-                 .denoiser = nullptr,
-                 .conditioner = nullptr,
-                 .unet = UNet2DConditionModel(SmallUNetConfig(variance)),
-                 .classes = {},
-                 .schedule = NoiseSchedule(NoiseScheduleConfig{})};
-  RandomStream stream(11);
-  InitialiseAsTorch(*base.unet, stream.generator());
-  base.denoiser = MakeUNetDenoiser(base.unet);
+inline base::BaseModel MakeSmallBase(bool variance = false) {
+  base::BaseModel base{.folder = "small",
+                       .denoiser = nullptr,
+                       .conditioner = nullptr,
+                       .unet = models::UNet2DConditionModel(SmallUNetConfig(variance)),
+                       .classes = {},
+                       .schedule = diffusion::NoiseSchedule(diffusion::NoiseScheduleConfig{})};
+  runtime::RandomStream stream(11);
+  nn::InitialiseAsTorch(*base.unet, stream.generator());
+  base.denoiser = base::MakeUNetDenoiser(base.unet);
   return base;
 }
 
-inline std::shared_ptr<const DreamBoothData> MakeSmallData(bool prior, double weight = 0.5) {
-  RandomStream stream(12);
-  auto data = std::make_shared<DreamBoothData>();
+inline std::shared_ptr<const tasks::DreamBoothData> MakeSmallData(bool prior, double weight = 0.5) {
+  runtime::RandomStream stream(12);
+  auto data = std::make_shared<tasks::DreamBoothData>();
   data->instance = {stream.Normal({3, 4, 8, 8}), stream.Normal({3, 4, 8, 8}), stream.Normal({1, 5, 16})};
   if (prior) data->prior = {stream.Normal({4, 4, 8, 8}), stream.Normal({4, 4, 8, 8}), stream.Normal({1, 5, 16})};
   data->prior_weight = weight;
   return data;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

@@ -25,25 +25,25 @@
 #include "worker/tasks/finetune.h"
 #include "worker/train/rate_schedule.h"
 
-namespace loupe::worker {
+namespace loupe::worker::train {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-std::unique_ptr<Method> Attach(BaseModel& base, const std::vector<uint64_t>& seeds) {
-  std::vector<SlotOptions> slots;
-  for (const uint64_t seed : seeds) slots.push_back({CellSettings({}), seed});
-  return MakeMethod(SitesIn(*base.unet), slots, torch::kCPU);
+std::unique_ptr<methods::Method> Attach(base::BaseModel& base, const std::vector<uint64_t>& seeds) {
+  std::vector<methods::SlotOptions> slots;
+  for (const uint64_t seed : seeds) slots.push_back({methods::CellSettings({}), seed});
+  return methods::MakeMethod(nn::SitesIn(*base.unet), slots, torch::kCPU);
 }
 
-TrainSlot Slot(const std::shared_ptr<const DreamBoothData>& data, uint64_t seed, const TrainOptions& options) {
-  return {MakeDreamBoothSource(data, 2, {seed, seed + 1, seed + 2}), RandomStream(seed + 3), RandomStream(seed + 4),
-          options};
+TrainSlot Slot(const std::shared_ptr<const tasks::DreamBoothData>& data, uint64_t seed, const TrainOptions& options) {
+  return {tasks::MakeDreamBoothSource(data, 2, {seed, seed + 1, seed + 2}), runtime::RandomStream(seed + 3),
+          runtime::RandomStream(seed + 4), options};
 }
 
-std::vector<TrainSlot> Slots(const std::shared_ptr<const DreamBoothData>& data, const std::vector<uint64_t>& seeds,
-                             const TrainOptions& options) {
+std::vector<TrainSlot> Slots(const std::shared_ptr<const tasks::DreamBoothData>& data,
+                             const std::vector<uint64_t>& seeds, const TrainOptions& options) {
   std::vector<TrainSlot> slots;
   for (const uint64_t seed : seeds) slots.push_back(Slot(data, seed, options));
   return slots;
@@ -58,7 +58,7 @@ class TrainerTest : public ::testing::Test {
   }
   ~TrainerTest() override { std::filesystem::remove(path_); }
 
-  BaseModel base_;
+  base::BaseModel base_;
   std::string path_;
   const TrainOptions options_{.optimizer = {.learning_rate = 1e-2}};
 };
@@ -70,10 +70,10 @@ TEST_F(TrainerTest, LossIsInstancePlusWeightedPriorOnTheStreamsNoise) {
   const auto method = Attach(base_, {5});
   Trainer trainer(base_, *method, Slots(data, {50}, options_));
 
-  const Batch batch = MakeDreamBoothSource(data, 2, {50, 51, 52})->Next();
+  const Batch batch = tasks::MakeDreamBoothSource(data, 2, {50, 51, 52})->Next();
   ASSERT_EQ(batch.latents.size(0), 4);
-  const auto noise = RandomStream(53).Normal(batch.latents.sizes());
-  const auto t = RandomStream(54).Integers(1000, {4});
+  const auto noise = runtime::RandomStream(53).Normal(batch.latents.sizes());
+  const auto t = runtime::RandomStream(54).Integers(1000, {4});
   const auto alpha = base_.schedule.alphas_cumprod().index_select(0, t).view({4, 1, 1, 1});
   const auto noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * noise;
   const auto prediction = base_.unet(noisy, t, batch.context);
@@ -93,11 +93,11 @@ TEST_F(TrainerTest, LossIsWeightedBySignalToNoiseOnOffsetNoise) {
   options.noise_offset = 0.3;
   Trainer trainer(base_, *method, Slots(data, {50}, options));
 
-  const Batch batch = MakeDreamBoothSource(data, 2, {50, 51, 52})->Next();
-  RandomStream stream(53);
+  const Batch batch = tasks::MakeDreamBoothSource(data, 2, {50, 51, 52})->Next();
+  runtime::RandomStream stream(53);
   const auto plain = stream.Normal({2, 4, 8, 8});
   const auto noise = plain + 0.3 * stream.Normal({2, 4, 1, 1});
-  const auto t = RandomStream(54).Integers(1000, {2});
+  const auto t = runtime::RandomStream(54).Integers(1000, {2});
   const auto prediction = base_.unet(base_.schedule.AddNoise(batch.latents, noise, t), t, batch.context);
   double expected = 0;
   for (int64_t row = 0; row < 2; ++row) {
@@ -110,7 +110,7 @@ TEST_F(TrainerTest, LossIsWeightedBySignalToNoiseOnOffsetNoise) {
 // L_hybrid = L_simple + λ T L: the loss, and the gradient that reaches the adapter, which is the bound's with the mean
 // held fixed.
 TEST_F(TrainerTest, APredictedVarianceIsTrainedByItsBoundBesideTheNoise) {
-  BaseModel base = MakeSmallBase(/*variance=*/true);
+  base::BaseModel base = MakeSmallBase(/*variance=*/true);
   const auto data = MakeSmallData(/*prior=*/true, /*weight=*/0.25);
   constexpr double kWeight = 0.002;
   std::vector<double> losses;
@@ -122,25 +122,25 @@ TEST_F(TrainerTest, APredictedVarianceIsTrainedByItsBoundBesideTheNoise) {
     Trainer trainer(base, *method, Slots(data, {50}, options));
     losses.push_back(trainer.Step().front().loss);
     trainer.SaveCheckpoint(path_, "run");
-    const auto file = SafetensorsFile::Open(path_);
+    const auto file = io::SafetensorsFile::Open(path_);
     ASSERT_TRUE(file.ok()) << file.status();
     moments.emplace_back();
-    for (const auto& [name, view] : file->arrays()) moments.back()[name] = ToTensor(view);
+    for (const auto& [name, view] : file->arrays()) moments.back()[name] = models::ToTensor(view);
   }
 
   const auto method = Attach(base, {5});
-  const Batch batch = MakeDreamBoothSource(data, 2, {50, 51, 52})->Next();
-  const auto noise = RandomStream(53).Normal(batch.latents.sizes());
-  const auto t = RandomStream(54).Integers(1000, {4});
+  const Batch batch = tasks::MakeDreamBoothSource(data, 2, {50, 51, 52})->Next();
+  const auto noise = runtime::RandomStream(53).Normal(batch.latents.sizes());
+  const auto t = runtime::RandomStream(54).Integers(1000, {4});
   const auto noisy = base.schedule.AddNoise(batch.latents, noise, t);
   const auto parts = base.unet(noisy, t, batch.context).chunk(2, 1);
   const auto guess = base.schedule.X0FromOutput(noisy, parts[0], t);
-  const auto bound = LearnedVariance(base.schedule).BoundTerms(batch.latents, noisy, guess, parts[1], t);
+  const auto bound = diffusion::LearnedVariance(base.schedule).BoundTerms(batch.latents, noisy, guess, parts[1], t);
   const auto added = kWeight * 1000 * (bound * torch::tensor({0.5, 0.5, 0.125, 0.125}, torch::kFloat64)).sum();
   EXPECT_GT(added.item<double>(), 0);
   EXPECT_NEAR(losses[1] - losses[0], added.item<double>(), 1e-5 * losses[1]);
   added.backward();
-  for (const NamedParameter& parameter : method->parameters()) {
+  for (const methods::NamedParameter& parameter : method->parameters()) {
     const std::string name = "optimizer." + parameter.name + ".exp_avg";
     // AdamW's first moment is a tenth of the first gradient.
     const auto difference = 10 * (moments[1].at(name) - moments[0].at(name));
@@ -167,8 +167,8 @@ TEST_F(TrainerTest, RunningErrorsAreMeansBesidePredictingNothing) {
   TrainOptions options = options_;
   options.optimizer.learning_rate = 0;
   Trainer trainer(base_, *method, Slots(data, {50}, options));
-  RandomStream noise(53), timesteps(54);
-  const auto source = MakeDreamBoothSource(data, 2, {50, 51, 52});
+  runtime::RandomStream noise(53), timesteps(54);
+  const auto source = tasks::MakeDreamBoothSource(data, 2, {50, 51, 52});
   double sum = 0;
   for (int step = 1; step <= 3; ++step) {
     const Batch batch = source->Next();
@@ -184,7 +184,7 @@ TEST_F(TrainerTest, FortyStepsLowerTheLossOnFixedNoise) {
   const auto method = Attach(base_, {5});
   const auto validation = [&] {
     torch::NoGradGuard no_grad;
-    RandomStream stream(1);
+    runtime::RandomStream stream(1);
     const auto latents = data->instance.latents.repeat({8, 1, 1, 1});
     const auto noise = stream.Normal(latents.sizes());
     const auto t = stream.Integers(1000, {latents.size(0)});
@@ -198,7 +198,7 @@ TEST_F(TrainerTest, FortyStepsLowerTheLossOnFixedNoise) {
 }
 
 TEST_F(TrainerTest, ValidationLossIsTheMeanSquaredErrorOfItsRows) {
-  RandomStream stream(21);
+  runtime::RandomStream stream(21);
   constexpr int64_t kRows = 19;  // more than the network sees at a time
   const ValidationRows rows{stream.Normal({kRows, 4, 8, 8}), stream.Normal({kRows, 5, 16}),
                             stream.Normal({kRows, 4, 8, 8}), stream.Integers(1000, {kRows})};
@@ -273,7 +273,7 @@ TEST_F(TrainerTest, EveryMethodResumesBitForBit) {
     std::map<std::string, std::string> values = {{"method.kind", kind}};
     if (values["method.kind"] == "lora") values["method.dropout"] = "0.3";
     const auto attach = [&](uint64_t seed) {
-      return MakeMethod(SitesIn(*base_.unet), {{MethodSettings(values), seed}}, torch::kCPU);
+      return methods::MakeMethod(nn::SitesIn(*base_.unet), {{methods::MethodSettings(values), seed}}, torch::kCPU);
     };
     std::map<std::string, torch::Tensor> undisturbed;
     {
@@ -329,7 +329,7 @@ TEST_F(TrainerTest, ResumesBitForBitWithAccumulationScheduleAndAverage) {
 
 // Without pictures of the class and flips, two batches of two draw what one batch of four draws.
 TEST_F(TrainerTest, AccumulatedBatchesAreOneLargeBatch) {
-  auto data = std::make_shared<DreamBoothData>(*MakeSmallData(false));
+  auto data = std::make_shared<tasks::DreamBoothData>(*MakeSmallData(false));
   data->instance.mirrored = torch::Tensor();
   std::vector<double> losses, norms;
   for (const int64_t accumulation : {1, 2}) {
@@ -337,8 +337,8 @@ TEST_F(TrainerTest, AccumulatedBatchesAreOneLargeBatch) {
     TrainOptions options = options_;
     options.accumulation = accumulation;
     std::vector<TrainSlot> slots;
-    slots.push_back(
-        {MakeDreamBoothSource(data, 4 / accumulation, {50, 51, 52}), RandomStream(53), RandomStream(54), options});
+    slots.push_back({tasks::MakeDreamBoothSource(data, 4 / accumulation, {50, 51, 52}), runtime::RandomStream(53),
+                     runtime::RandomStream(54), options});
     Trainer trainer(base_, *method, std::move(slots));
     for (int i = 0; i < 2; ++i) {
       const SlotStep step = trainer.Step().front();
@@ -395,13 +395,13 @@ TEST(RateScheduleTest, RisesEvenlyThenFollowsHalfACosine) {
 }
 
 TEST(CaptionedSourceTest, DropsCaptionsAtTheGivenShareAndSeesEveryPicture) {
-  auto data = std::make_shared<CaptionedPictures>();
+  auto data = std::make_shared<tasks::CaptionedPictures>();
   data->latents = torch::arange(5, torch::kFloat32).view({5, 1, 1, 1}).clone();
   data->contexts = torch::stack({torch::full({1, 2}, 1.), torch::full({1, 2}, 2.)});
   data->caption_of = torch::tensor({0, 1, 0, 1, 0}, torch::kInt64);
   data->empty_context = torch::zeros({1, 1, 2});
   data->caption_dropout = 0.25;
-  const auto source = MakeCaptionedSource(data, 5, {1, 2, 3});
+  const auto source = tasks::MakeCaptionedSource(data, 5, {1, 2, 3});
   double dropped = 0;
   for (int i = 0; i < 200; ++i) {
     const Batch batch = source->Next();
@@ -518,7 +518,7 @@ TEST_F(TrainerTest, OnAFullDiskTheErrorNamesTheCheckpointAndTheOldOneStays) {
 }
 
 TEST_F(TrainerTest, ALossThatIsNotFiniteTakesNoStep) {
-  auto data = std::make_shared<DreamBoothData>(*MakeSmallData(false));
+  auto data = std::make_shared<tasks::DreamBoothData>(*MakeSmallData(false));
   data->instance.latents = data->instance.latents.clone().fill_(std::numeric_limits<float>::quiet_NaN());
   data->instance.mirrored = data->instance.latents;
   const auto method = Attach(base_, {5});
@@ -543,13 +543,13 @@ TEST_F(TrainerTest, RecomputedBlocksGiveTheSameLossAndGradients) {
     std::vector<double> losses;
     std::vector<std::vector<torch::Tensor>> gradients;
     for (const bool recompute : {false, true}) {
-      const Settings settings = CellSettings({{"method.input", input}, {"method.output", output}});
-      const auto method = MakeMethod(SitesIn(*base_.unet), {{settings, 5}}, torch::kCPU);
-      const RecomputeScope scope(recompute);
+      const settings::Settings settings = methods::CellSettings({{"method.input", input}, {"method.output", output}});
+      const auto method = methods::MakeMethod(nn::SitesIn(*base_.unet), {{settings, 5}}, torch::kCPU);
+      const runtime::RecomputeScope scope(recompute);
       const auto loss = torch::mse_loss(base_.unet(x, at, context), target);
       loss.backward();
       losses.push_back(loss.item<double>());
-      for (const NamedParameter& parameter : method->parameters()) {
+      for (const methods::NamedParameter& parameter : method->parameters()) {
         gradients.resize(losses.size());
         ASSERT_TRUE(parameter.value.grad().defined()) << parameter.name;
         gradients.back().push_back(parameter.value.grad().clone());
@@ -579,7 +579,7 @@ TEST_F(TrainerTest, Bfloat16StepsStayNearFloat32WithAndWithoutRecomputing) {
     double loss = 0;
     for (int i = 0; i < 4; ++i) loss = trainer.Step().front().loss;
     losses.push_back(loss);
-    for (const NamedParameter& parameter : method->parameters()) {
+    for (const methods::NamedParameter& parameter : method->parameters()) {
       EXPECT_EQ(parameter.value.scalar_type(), torch::kFloat) << "the trained values stay float32";
     }
   }
@@ -597,7 +597,7 @@ TEST_F(TrainerTest, ALossScaleChangesNothingUntilGradientsOverflow) {
     for (int i = 0; i < 3; ++i) trainer.Step();
     expected = plain->Export(0);
   }
-  BaseModel scaled = MakeSmallBase();
+  base::BaseModel scaled = MakeSmallBase();
   const auto method = Attach(scaled, {5});
   TrainOptions options = options_;
   options.loss_scale = 65536;
@@ -625,7 +625,7 @@ TEST_F(TrainerTest, OverflowedStepsAreSkippedAndHalveTheScaleAlsoAfterAResume) {
   trainer.SaveCheckpoint(path_, "run");
   const SlotStep next = trainer.Step().front();
   const auto expected = method->Export(0);
-  BaseModel base = MakeSmallBase();
+  base::BaseModel base = MakeSmallBase();
   const auto again = Attach(base, {77});
   Trainer resumed(base, *again, Slots(data, {5000}, options));
   ASSERT_TRUE(resumed.LoadCheckpoint(path_, "run"));
@@ -649,4 +649,4 @@ TEST(LossScalerTest, HalvesAfterAnOverflowAndDoublesAfterTwoThousandGoodSteps) {
 }
 
 }  // namespace
-}  // namespace loupe::worker
+}  // namespace loupe::worker::train

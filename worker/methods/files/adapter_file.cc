@@ -9,7 +9,7 @@
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 namespace {
 
 // Do not change: files outlive the program (docs/formats.md).
@@ -27,7 +27,7 @@ constexpr char kProvenanceKey[] = "loupe.provenance";
 // One entry of the metadata; the first that is missing is remembered.
 class MetadataReader {
  public:
-  MetadataReader(const std::string& path, const Metadata& metadata) : path_(path), metadata_(metadata) {}
+  MetadataReader(const std::string& path, const io::Metadata& metadata) : path_(path), metadata_(metadata) {}
 
   std::string Text(const char* key) {
     const auto found = metadata_.find(key);
@@ -59,7 +59,7 @@ class MetadataReader {
         fmt::format("{}: not an adapter file of this program: its metadata '{}' {}", path_, key, what));
   }
   const std::string& path_;
-  const Metadata& metadata_;
+  const io::Metadata& metadata_;
   absl::Status status_;
 };
 
@@ -68,30 +68,31 @@ class MetadataReader {
 absl::Status WriteAdapterFile(const std::string& path, const AdapterFile& file) {
   // Without settings that mean what programs did before there were any: an older program reads the file, too, and the
   // same trial is the same file whatever the program has learned since.
-  const auto settings = SettingsForVersion(file.settings.values(), RequiredSettingsVersion(file.settings.values()));
-  Metadata metadata = {{kFormatKey, kFormat},
-                       {"format", "pt"},  // what other readers of safetensors look for
-                       {kSettingsKey, nlohmann::json(settings).dump()},
-                       {kCellKey, nlohmann::json(file.cell).dump()},
-                       {kSweepSeedKey, fmt::format("{}", file.sweep_seed)},
-                       {kReplicateKey, fmt::format("{}", file.replicate)},
-                       {kStepsKey, fmt::format("{}", file.steps)},
-                       {kTrialKey, file.trial},
-                       {kBaseKey, file.base_sha256},
-                       {kProvenanceKey, nlohmann::json(file.provenance).dump()}};
+  const auto settings =
+      settings::SettingsForVersion(file.settings.values(), settings::RequiredSettingsVersion(file.settings.values()));
+  io::Metadata metadata = {{kFormatKey, kFormat},
+                           {"format", "pt"},  // what other readers of safetensors look for
+                           {kSettingsKey, nlohmann::json(settings).dump()},
+                           {kCellKey, nlohmann::json(file.cell).dump()},
+                           {kSweepSeedKey, fmt::format("{}", file.sweep_seed)},
+                           {kReplicateKey, fmt::format("{}", file.replicate)},
+                           {kStepsKey, fmt::format("{}", file.steps)},
+                           {kTrialKey, file.trial},
+                           {kBaseKey, file.base_sha256},
+                           {kProvenanceKey, nlohmann::json(file.provenance).dump()}};
   if (file.settings.Text("method.kind") == "lora") {
     metadata.merge(DiffusersLoraMetadata(LoraFileOf(file.arrays, file.settings)));
   }
-  return WriteSafetensors(path, ToArrays(file.arrays).views, metadata);
+  return io::WriteSafetensors(path, models::ToArrays(file.arrays).views, metadata);
 }
 
 bool IsAdapterFile(const std::string& path) {
-  const auto opened = SafetensorsFile::Open(path);
+  const auto opened = io::SafetensorsFile::Open(path);
   return opened.ok() && opened->metadata().contains(kFormatKey);
 }
 
 absl::StatusOr<AdapterFile> ReadAdapterFile(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile opened, SafetensorsFile::Open(path));
+  LOUPE_ASSIGN_OR_RETURN(const io::SafetensorsFile opened, io::SafetensorsFile::Open(path));
   MetadataReader reader(path, opened.metadata());
   AdapterFile file;
   const std::string format = reader.Text(kFormatKey);
@@ -107,17 +108,18 @@ absl::StatusOr<AdapterFile> ReadAdapterFile(const std::string& path) {
   if (format != kFormat) {
     return absl::InvalidArgumentError(fmt::format("{}: format '{}'; this version reads '{}'", path, format, kFormat));
   }
-  auto parsed = Settings::Create(
-      settings, SettingDefaults::OfVersion(RequiredSettingsVersion({settings.begin(), settings.end()})));
+  auto parsed = settings::Settings::Create(
+      settings,
+      settings::SettingDefaults::OfVersion(settings::RequiredSettingsVersion({settings.begin(), settings.end()})));
   if (!parsed.ok()) return Annotate(parsed.status(), path);
   file.settings = *std::move(parsed);
   for (const auto& [name, view] : opened.arrays()) {
-    file.arrays[name] = ToTensor(view);
-    if (const std::string found = DescribeNotFinite(file.arrays[name]); !found.empty()) {
+    file.arrays[name] = models::ToTensor(view);
+    if (const std::string found = runtime::DescribeNotFinite(file.arrays[name]); !found.empty()) {
       return absl::InvalidArgumentError(fmt::format("{}: '{}': {}: the adapter is broken", path, name, found));
     }
   }
   return file;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

@@ -11,13 +11,13 @@
 #include "absl/status/statusor.h"
 #include "common/settings/settings.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 
 struct AdapterFile {
   // Method::Export's names and values; float32.
   std::map<std::string, torch::Tensor> arrays;
   // Everything that the trial was run with.
-  Settings settings;
+  settings::Settings settings;
   uint64_t sweep_seed = 0;
   int64_t replicate = 0;
   int64_t steps = 0;
@@ -37,4 +37,4 @@ absl::Status WriteAdapterFile(const std::string& path, const AdapterFile& file);
 // known to this version, or a value is not finite; NOT_FOUND and the like from the file.
 absl::StatusOr<AdapterFile> ReadAdapterFile(const std::string& path);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

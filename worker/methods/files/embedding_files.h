@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 
 struct EmbeddingFile {
   // What the file itself calls the word: its key, its "name" or, where it has neither, its own name without the ending.
@@ -37,4 +37,4 @@ absl::Status WriteKohyaEmbedding(const std::string& path, const EmbeddingFile& e
 // The word as a file may be called: its letters, digits, '.', '_' and '-'; "embedding" where none are left.
 std::string FileNameOf(const std::string& token);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

@@ -15,11 +15,11 @@
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 namespace {
 
-using HyperKind = PickleValue::Kind;
-using Dictionary = TorchValue::Dictionary;
+using HyperKind = io::PickleValue::Kind;
+using Dictionary = io::TorchValue::Dictionary;
 
 constexpr const char* kNetworks[] = {"to_k", "to_v"};
 
@@ -57,26 +57,26 @@ absl::Status Broken(const std::string& path, const std::string& sentence) {
 
 class PtSettings {
  public:
-  explicit PtSettings(const TorchObject& object) : object_(object) {}
+  explicit PtSettings(const io::TorchObject& object) : object_(object) {}
 
   bool Truth(const char* key, bool otherwise) const {
-    const PickleValue* const found = Find(key);
+    const io::PickleValue* const found = Find(key);
     return found == nullptr || found->kind == HyperKind::kNone ? otherwise : found->integer != 0;
   }
   std::string Text(const char* key) const {
-    const PickleValue* const found = Find(key);
+    const io::PickleValue* const found = Find(key);
     return found != nullptr && found->kind == HyperKind::kText ? std::string(found->text) : "";
   }
   int64_t Integer(const char* key) const {
-    const PickleValue* const found = Find(key);
+    const io::PickleValue* const found = Find(key);
     return found != nullptr && found->kind == HyperKind::kInteger ? found->integer : 0;
   }
   // Nothing where it is missing, or no list of numbers.
   std::optional<std::vector<double>> Numbers(const char* key) const {
-    const PickleValue* const found = Find(key);
+    const io::PickleValue* const found = Find(key);
     if (found == nullptr || (found->kind != HyperKind::kList && found->kind != HyperKind::kTuple)) return std::nullopt;
     std::vector<double> numbers;
-    for (const PickleValue& item : *found->items) {
+    for (const io::PickleValue& item : *found->items) {
       if (item.kind != HyperKind::kInteger && item.kind != HyperKind::kReal) return std::nullopt;
       numbers.push_back(item.kind == HyperKind::kInteger ? static_cast<double>(item.integer) : item.real);
     }
@@ -95,7 +95,7 @@ class PtSettings {
   }
 
  private:
-  const PickleValue* Find(const char* key) const { return TorchObject::Find(object_.root(), key); }
+  const io::PickleValue* Find(const char* key) const { return io::TorchObject::Find(object_.root(), key); }
 
   // Before there was a dropout_structure: 0.3 after all layers but the last, and the one before it unless asked for.
   std::vector<double> DropoutOfFormerFiles(size_t length) const {
@@ -107,7 +107,7 @@ class PtSettings {
     return dropout;
   }
 
-  const TorchObject& object_;
+  const io::TorchObject& object_;
 };
 
 // Of the time when a network was two layers.
@@ -118,16 +118,17 @@ std::string TodaysKey(const std::string& key) {
   return key;
 }
 
-absl::StatusOr<std::map<std::string, torch::Tensor>> ReadNetwork(const TorchObject& object, const PickleValue& state,
+absl::StatusOr<std::map<std::string, torch::Tensor>> ReadNetwork(const io::TorchObject& object,
+                                                                 const io::PickleValue& state,
                                                                  const HypernetworkShape& shape, int64_t width) {
   const std::string& path = object.path();
   std::map<std::string, torch::Tensor> values;
   if (state.kind != HyperKind::kDictionary) return Broken(path, fmt::format("width {}: no state dictionary", width));
   for (size_t i = 0; i < state.items->size(); i += 2) {
     const std::string key = TodaysKey(std::string((*state.items)[i].text));
-    LOUPE_ASSIGN_OR_RETURN(const ArrayView view, object.Array((*state.items)[i + 1]));
-    values[key] = ToTensor(view).to(torch::kFloat32);
-    if (const std::string found = DescribeNotFinite(values[key]); !found.empty()) {
+    LOUPE_ASSIGN_OR_RETURN(const io::ArrayView view, object.Array((*state.items)[i + 1]));
+    values[key] = models::ToTensor(view).to(torch::kFloat32);
+    if (const std::string found = runtime::DescribeNotFinite(values[key]); !found.empty()) {
       return Broken(path, fmt::format("width {}: '{}': {}: the hypernetwork is broken", width, key, found));
     }
   }
@@ -245,7 +246,7 @@ HypernetworkFile HypernetworkFileOf(const std::map<std::string, torch::Tensor>& 
 }
 
 absl::StatusOr<HypernetworkFile> ReadHypernetwork(const std::string& path) {
-  LOUPE_ASSIGN_OR_RETURN(const TorchObject object, TorchObject::Open(path));
+  LOUPE_ASSIGN_OR_RETURN(const io::TorchObject object, io::TorchObject::Open(path));
   if (object.root().kind != HyperKind::kDictionary)
     return Broken(path, "no dictionary; expected a hypernetwork's .pt file");
   const PtSettings settings(object);
@@ -254,11 +255,11 @@ absl::StatusOr<HypernetworkFile> ReadHypernetwork(const std::string& path) {
   if (const std::string why = WhyUnsound(file.shape); !why.empty()) {
     return Broken(path, fmt::format("its layer_structure or settings cannot be read: {}", why));
   }
-  const std::vector<PickleValue>& items = *object.root().items;
+  const std::vector<io::PickleValue>& items = *object.root().items;
   for (size_t i = 0; i < items.size(); i += 2) {
     if (items[i].kind != HyperKind::kInteger) continue;
     const int64_t width = items[i].integer;
-    const PickleValue& networks = items[i + 1];
+    const io::PickleValue& networks = items[i + 1];
     constexpr int64_t kWidest = 1 << 20;
     if (width < 1 || width > kWidest || (networks.kind != HyperKind::kTuple && networks.kind != HyperKind::kList) ||
         networks.items->size() != 2) {
@@ -277,9 +278,9 @@ absl::StatusOr<HypernetworkFile> ReadHypernetwork(const std::string& path) {
 }
 
 absl::Status WriteHypernetwork(const std::string& path, const HypernetworkFile& file) {
-  const auto text = [](const std::string& value) { return TorchValue{value}; };
+  const auto text = [](const std::string& value) { return io::TorchValue{value}; };
   const auto numbers = [](const std::vector<double>& values) {
-    TorchValue::List list;
+    io::TorchValue::List list;
     for (const double value : values) {
       // Whole ones as such: their form shows "1, 2, 1".
       if (value == std::floor(value)) {
@@ -288,14 +289,14 @@ absl::Status WriteHypernetwork(const std::string& path, const HypernetworkFile& 
         list.push_back({value});
       }
     }
-    return TorchValue{std::move(list)};
+    return io::TorchValue{std::move(list)};
   };
-  std::vector<TensorArrays> kept;
+  std::vector<models::TensorArrays> kept;
   Dictionary root;
   for (const auto& [width, networks] : file.widths) {
-    TorchValue::Tuple pair;
+    io::TorchValue::Tuple pair;
     for (const auto& values : networks) {
-      kept.push_back(ToArrays(values));
+      kept.push_back(models::ToArrays(values));
       Dictionary state;
       for (const auto& [name, view] : kept.back().views) state.entries.push_back({text(name), {view}});
       pair.items.push_back({std::move(state)});
@@ -303,7 +304,9 @@ absl::Status WriteHypernetwork(const std::string& path, const HypernetworkFile& 
     root.entries.push_back({{width}, {std::move(pair)}});
   }
   const bool drops = std::any_of(file.shape.dropout.begin(), file.shape.dropout.end(), [](double p) { return p > 0; });
-  const auto add = [&](const char* key, TorchValue value) { root.entries.push_back({text(key), std::move(value)}); };
+  const auto add = [&](const char* key, io::TorchValue value) {
+    root.entries.push_back({text(key), std::move(value)});
+  };
   add("step", {file.step});
   add("name", text(file.name));
   add("layer_structure", numbers(file.shape.structure));
@@ -315,8 +318,8 @@ absl::Status WriteHypernetwork(const std::string& path, const HypernetworkFile& 
   add("last_layer_dropout", {drops});
   add("activate_output", {file.shape.activate_output});
   add("sd_checkpoint", {});
-  add("sd_checkpoint_name", file.checkpoint.empty() ? TorchValue{} : text(file.checkpoint));
-  return WriteTorchValue(path, {std::move(root)});
+  add("sd_checkpoint_name", file.checkpoint.empty() ? io::TorchValue{} : text(file.checkpoint));
+  return io::WriteTorchValue(path, {std::move(root)});
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

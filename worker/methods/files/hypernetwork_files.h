@@ -20,7 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 
 struct HypernetworkShape {
   // Widths of the layers' ends as multiples of the context's: begins and ends with 1.
@@ -78,4 +78,4 @@ absl::StatusOr<HypernetworkFile> ReadHypernetwork(const std::string& path);
 // Errors as WriteFileAtomically.
 absl::Status WriteHypernetwork(const std::string& path, const HypernetworkFile& file);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

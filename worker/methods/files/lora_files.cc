@@ -19,7 +19,7 @@
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 namespace {
 
 using nlohmann::json;
@@ -32,10 +32,10 @@ constexpr char kPeftWeights[] = "adapter_model.safetensors";
 // The layers of a base by all the names that files have for them.
 class LayerIndex {
  public:
-  explicit LayerIndex(const TuningSites& sites) {
+  explicit LayerIndex(const nn::TuningSites& sites) {
     for (const NamedSite& named : NamedSites(sites)) {
-      const LeafKind kind = named.site.layer->kind();
-      if (kind != LeafKind::kLinear && kind != LeafKind::kConv2d) continue;
+      const nn::LeafKind kind = named.site.layer->kind();
+      if (kind != nn::LeafKind::kLinear && kind != nn::LeafKind::kConv2d) continue;
       shapes_[named.file_name] = named.site.layer->weight.sizes().vec();
       for (const std::string& name :
            {named.site.name, named.conditioner ? "text_model." + named.site.name : named.site.name}) {
@@ -139,10 +139,10 @@ absl::StatusOr<json> ParseObject(const std::string& path, const std::string& tex
 
 class Reader {
  public:
-  explicit Reader(const TuningSites& sites) : index_(sites) {}
+  explicit Reader(const nn::TuningSites& sites) : index_(sites) {}
 
   // One file's arrays; `conditioner`: of which network where their names do not say.
-  absl::Status Add(const std::string& path, const std::map<std::string, ArrayView>& arrays,
+  absl::Status Add(const std::string& path, const std::map<std::string, io::ArrayView>& arrays,
                    std::optional<bool> conditioner, const Config& unet, const Config& text) {
     path_ = path;
     std::set<std::string> added;
@@ -166,7 +166,7 @@ class Reader {
 
  private:
   // The layer's name in our files; empty for arrays that say nothing.
-  absl::StatusOr<std::string> AddArray(const std::string& full_name, const ArrayView& view,
+  absl::StatusOr<std::string> AddArray(const std::string& full_name, const io::ArrayView& view,
                                        std::optional<bool> conditioner) {
     std::string name = full_name;
     if (name.starts_with("text_encoder_2.") || name.starts_with("lora_te2_")) {
@@ -191,12 +191,13 @@ class Reader {
       return Bad(path_,
                  fmt::format("'{}': the base has no layer '{}': the LoRA was made for another base", full_name, name));
     }
-    if (view.type != ElementType::kF32 && view.type != ElementType::kF16 && view.type != ElementType::kBF16 &&
-        view.type != ElementType::kF64 && ending->second != LoraRole::kAlpha) {
-      return Bad(path_, fmt::format("'{}' is of type {}; expected floats", full_name, ElementTypeName(view.type)));
+    if (view.type != io::ElementType::kF32 && view.type != io::ElementType::kF16 &&
+        view.type != io::ElementType::kBF16 && view.type != io::ElementType::kF64 &&
+        ending->second != LoraRole::kAlpha) {
+      return Bad(path_, fmt::format("'{}' is of type {}; expected floats", full_name, io::ElementTypeName(view.type)));
     }
-    const torch::Tensor value = ToTensor(view).to(torch::kFloat32);
-    if (const std::string found = DescribeNotFinite(value); !found.empty()) {
+    const torch::Tensor value = models::ToTensor(view).to(torch::kFloat32);
+    if (const std::string found = runtime::DescribeNotFinite(value); !found.empty()) {
       return Bad(path_, fmt::format("'{}': {}: the LoRA is broken", full_name, found));
     }
     LoraLayer& into = file_.layers[layer];
@@ -299,7 +300,7 @@ absl::StatusOr<Config> ReadPeftConfig(const std::string& folder) {
 absl::Status ReadPeftFolder(const std::string& folder, bool conditioner, Reader& reader) {
   LOUPE_ASSIGN_OR_RETURN(const Config config, ReadPeftConfig(folder));
   const std::string path = folder + "/" + kPeftWeights;
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+  LOUPE_ASSIGN_OR_RETURN(const io::SafetensorsFile file, io::SafetensorsFile::Open(path));
   return reader.Add(path, file.arrays(), conditioner, config, config);
 }
 
@@ -322,10 +323,10 @@ absl::Status ReadFolder(const std::string& folder, Reader& reader) {
 
 absl::Status ReadOneFile(const std::string& path, Reader& reader) {
   if (!path.ends_with(".safetensors")) {
-    LOUPE_ASSIGN_OR_RETURN(const WeightFiles file, WeightFiles::OpenFile(path));
+    LOUPE_ASSIGN_OR_RETURN(const io::WeightFiles file, io::WeightFiles::OpenFile(path));
     return reader.Add(path, file.arrays(), std::nullopt, {}, {});
   }
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+  LOUPE_ASSIGN_OR_RETURN(const io::SafetensorsFile file, io::SafetensorsFile::Open(path));
   Config unet, text;
   if (const auto found = file.metadata().find(kAdapterMetadataKey); found != file.metadata().end()) {
     LOUPE_ASSIGN_OR_RETURN(const json object, ParseObject(path, found->second, kAdapterMetadataKey));
@@ -394,7 +395,8 @@ absl::Status WritePeftPart(const std::string& folder, const LoraFile& lora, std:
   for (const auto& [name, value] : DiffusersLoraArrays(lora)) {
     if (name.starts_with(prefix)) arrays[kPeftPrefix + name.substr(prefix.size())] = value;
   }
-  LOUPE_RETURN_IF_ERROR(WriteSafetensors(folder + "/" + kPeftWeights, ToArrays(arrays).views, {{"format", "pt"}}));
+  LOUPE_RETURN_IF_ERROR(
+      io::WriteSafetensors(folder + "/" + kPeftWeights, models::ToArrays(arrays).views, {{"format", "pt"}}));
   return WriteFileAtomically(folder + "/" + kConfigFile, PeftConfig(lora, prefix).dump(2) + "\n");
 }
 
@@ -411,7 +413,7 @@ bool LoraFile::Tunes(std::string_view prefix) const {
   return std::any_of(layers.begin(), layers.end(), [&](const auto& entry) { return entry.first.starts_with(prefix); });
 }
 
-absl::StatusOr<LoraFile> ReadLora(const std::string& path, const TuningSites& sites) {
+absl::StatusOr<LoraFile> ReadLora(const std::string& path, const nn::TuningSites& sites) {
   Reader reader(sites);
   std::error_code error;
   LOUPE_RETURN_IF_ERROR(std::filesystem::is_directory(path, error) ? ReadFolder(path, reader)
@@ -431,7 +433,7 @@ std::map<std::string, torch::Tensor> DiffusersLoraArrays(const LoraFile& lora) {
   return arrays;
 }
 
-Metadata DiffusersLoraMetadata(const LoraFile& lora) {
+io::Metadata DiffusersLoraMetadata(const LoraFile& lora) {
   json all = json::object();
   // The layers of a text encoder are called as in its class of today, which has no "text_model." in front; names in a
   // configuration need only fit the end of a module's.
@@ -444,8 +446,8 @@ Metadata DiffusersLoraMetadata(const LoraFile& lora) {
 }
 
 absl::Status WriteDiffusersLora(const std::string& folder, const LoraFile& lora) {
-  return WriteSafetensors(folder + "/pytorch_lora_weights.safetensors", ToArrays(DiffusersLoraArrays(lora)).views,
-                          DiffusersLoraMetadata(lora));
+  return io::WriteSafetensors(folder + "/pytorch_lora_weights.safetensors",
+                              models::ToArrays(DiffusersLoraArrays(lora)).views, DiffusersLoraMetadata(lora));
 }
 
 absl::Status WritePeftLora(const std::string& folder, const LoraFile& lora) {
@@ -476,11 +478,11 @@ absl::Status WriteKohyaLora(const std::string& folder, const LoraFile& lora) {
   const auto only = [](const std::set<std::string>& values) {
     return values.size() == 1 ? *values.begin() : "Dynamic";
   };
-  return WriteSafetensors(folder + "/lora.safetensors", ToArrays(arrays).views,
-                          {{"format", "pt"},
-                           {"ss_network_module", "networks.lora"},
-                           {"ss_network_dim", only(ranks)},
-                           {"ss_network_alpha", only(alphas)}});
+  return io::WriteSafetensors(folder + "/lora.safetensors", models::ToArrays(arrays).views,
+                              {{"format", "pt"},
+                               {"ss_network_module", "networks.lora"},
+                               {"ss_network_dim", only(ranks)},
+                               {"ss_network_alpha", only(alphas)}});
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

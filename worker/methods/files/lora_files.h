@@ -21,7 +21,7 @@
 #include "worker/io/safetensors.h"
 #include "worker/nn/tuning_sites.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 
 struct LoraLayer {
   torch::Tensor a;          // [r, in] or [r, in, k, k]
@@ -45,7 +45,7 @@ struct LoraFile {
 // A file, or a folder in PEFT's layout, with the layers of `sites`. NOT_FOUND and the like from the file;
 // INVALID_ARGUMENT, with the path and a sentence, when it is no LoRA (of another kind, of another base, incomplete, not
 // finite).
-absl::StatusOr<LoraFile> ReadLora(const std::string& path, const TuningSites& sites);
+absl::StatusOr<LoraFile> ReadLora(const std::string& path, const nn::TuningSites& sites);
 
 // Into `folder`, which must exist; errors as WriteFileAtomically.
 absl::Status WriteDiffusersLora(const std::string& folder, const LoraFile& lora);
@@ -54,9 +54,9 @@ absl::Status WritePeftLora(const std::string& folder, const LoraFile& lora);
 absl::Status WriteKohyaLora(const std::string& folder, const LoraFile& lora);
 
 // {"lora_adapter_metadata": …}: what makes diffusers read ranks and alphas from the metadata and not from the arrays.
-Metadata DiffusersLoraMetadata(const LoraFile& lora);
+io::Metadata DiffusersLoraMetadata(const LoraFile& lora);
 
 // By the layer's name, "{layer}.lora_A.weight" and so on: the arrays of diffusers' file.
 std::map<std::string, torch::Tensor> DiffusersLoraArrays(const LoraFile& lora);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

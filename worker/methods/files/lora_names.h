@@ -6,7 +6,7 @@
 #include <string_view>
 #include <utility>
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 
 enum class LoraRole { kA, kB, kMagnitude, kAlpha };
 
@@ -52,4 +52,4 @@ inline std::string_view OtherKindOf(std::string_view name) {
   return "";
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

@@ -14,7 +14,7 @@
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 namespace {
 
 constexpr std::string_view kAlphaName = "alpha";
@@ -61,8 +61,8 @@ bool IsLycorisName(const std::string& name) {
   return name.find(".hada_") != std::string::npos || name.find(".lokr_") != std::string::npos;
 }
 
-absl::StatusOr<LycorisFile> ReadLycoris(const std::string& path, const TuningSites& sites) {
-  LOUPE_ASSIGN_OR_RETURN(const SafetensorsFile opened, SafetensorsFile::Open(path));
+absl::StatusOr<LycorisFile> ReadLycoris(const std::string& path, const nn::TuningSites& sites) {
+  LOUPE_ASSIGN_OR_RETURN(const io::SafetensorsFile opened, io::SafetensorsFile::Open(path));
   std::map<std::string, std::string> layers;  // by their names there
   for (const NamedSite& named : NamedSites(sites)) {
     const std::string name = KohyaLayer(named.file_name);
@@ -78,8 +78,9 @@ absl::StatusOr<LycorisFile> ReadLycoris(const std::string& path, const TuningSit
     const auto [layer_name, array] = SplitAtFirstDot(name);
     const auto found = layers.find(layer_name);
     if (found == layers.end()) return bad(fmt::format("'{}': the base has no layer of this name", name));
-    const torch::Tensor value = ToTensor(view).to(torch::kFloat32);
-    if (const std::string odd = DescribeNotFinite(value); !odd.empty()) return bad(fmt::format("'{}': {}", name, odd));
+    const torch::Tensor value = models::ToTensor(view).to(torch::kFloat32);
+    if (const std::string odd = runtime::DescribeNotFinite(value); !odd.empty())
+      return bad(fmt::format("'{}': {}", name, odd));
     LycorisLayer& layer = file.layers[found->second];
     if (array == kAlphaName) {
       if (value.numel() != 1) return bad(fmt::format("'{}' is no single number", name));
@@ -114,10 +115,10 @@ absl::Status WriteLycoris(const std::string& folder, const LycorisFile& file) {
     for (const auto& [array, value] : layer.arrays) arrays[own + array] = value;
     arrays[own + std::string(kAlphaName)] = torch::tensor(layer.alpha, torch::kFloat32);
   }
-  return WriteSafetensors(folder + "/lora.safetensors", ToArrays(arrays).views,
-                          {{"format", "pt"},
-                           {"ss_network_module", "lycoris.kohya"},
-                           {"ss_network_args", fmt::format(R"({{"algo": "{}"}})", file.method)}});
+  return io::WriteSafetensors(folder + "/lora.safetensors", models::ToArrays(arrays).views,
+                              {{"format", "pt"},
+                               {"ss_network_module", "lycoris.kohya"},
+                               {"ss_network_args", fmt::format(R"({{"algo": "{}"}})", file.method)}});
 }
 
 LycorisFile LycorisFileOf(const std::string& method, const std::map<std::string, torch::Tensor>& arrays,
@@ -132,4 +133,4 @@ LycorisFile LycorisFileOf(const std::string& method, const std::map<std::string,
   return file;
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "worker/nn/tuning_sites.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 
 struct LycorisLayer {
   // By their names in the file: "hada_w1_a". float32.
@@ -38,7 +38,7 @@ bool IsLycorisName(const std::string& name);
 
 // NOT_FOUND and the like from the file; INVALID_ARGUMENT, with the path and a sentence, where it is no LoHa or LoKr of
 // `sites` (a layer that they do not have, an array missing, Tucker's middle factors, DoRA's scale, not finite).
-absl::StatusOr<LycorisFile> ReadLycoris(const std::string& path, const TuningSites& sites);
+absl::StatusOr<LycorisFile> ReadLycoris(const std::string& path, const nn::TuningSites& sites);
 
 // lora.safetensors in `folder`, which must exist; errors as WriteFileAtomically.
 absl::Status WriteLycoris(const std::string& folder, const LycorisFile& file);
@@ -47,4 +47,4 @@ absl::Status WriteLycoris(const std::string& folder, const LycorisFile& file);
 LycorisFile LycorisFileOf(const std::string& method, const std::map<std::string, torch::Tensor>& arrays,
                           double alpha_over_rank);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

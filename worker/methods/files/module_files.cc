@@ -10,7 +10,7 @@
 #include "worker/io/torch_archive.h"
 #include "worker/models/weights.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 namespace {
 
 // The text between dots, up to `count` parts; the last holds the rest.
@@ -81,10 +81,11 @@ absl::Status WriteModuleFiles(const std::string& folder, const AdapterFile& file
       }
       entries[theirs] = found->second;
     }
-    LOUPE_RETURN_IF_ERROR(WriteTorchArchive(
-        fmt::format("{}/{}.{}.pt", folder, original, residual ? "adapter" : "adapter_inout"), ToArrays(entries).views));
+    LOUPE_RETURN_IF_ERROR(
+        io::WriteTorchArchive(fmt::format("{}/{}.{}.pt", folder, original, residual ? "adapter" : "adapter_inout"),
+                              models::ToArrays(entries).views));
   }
   return absl::OkStatus();
 }
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

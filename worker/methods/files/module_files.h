@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "worker/methods/files/adapter_file.h"
 
-namespace loupe::worker {
+namespace loupe::worker::methods::files {
 
 // Files of `folder` (which must exist), one per block:
 //   input_blocks.1.1.transformer_blocks.0.adapter_inout.pt    adp.0.weight, adp.0.bias, adp.2.weight, adp.2.bias
@@ -21,4 +21,4 @@ absl::Status WriteModuleFiles(const std::string& folder, const AdapterFile& file
 // none.
 std::string OriginalModuleName(const std::string& name, int64_t resnets_per_level);
 
-}  // namespace loupe::worker
+}  // namespace loupe::worker::methods::files

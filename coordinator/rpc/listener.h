@@ -21,7 +21,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/access/listen_sockets.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 
 // A worker has one connection, a person two or three; behind one address there may be a whole cluster.
 inline constexpr size_t kMostOfOneMachine = 4000;
@@ -30,7 +30,7 @@ inline constexpr size_t kMostOfOneMachine = 4000;
 class Listener {
  public:
   // Connections wait in the kernel's queue until Start.
-  static absl::StatusOr<std::unique_ptr<Listener>> Open(ListenSockets sockets);
+  static absl::StatusOr<std::unique_ptr<Listener>> Open(access::ListenSockets sockets);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -50,7 +50,7 @@ class Listener {
   // Whether the machine at the other end may have this connection too; enters it.
   bool HasRoom(int connection, const std::string& machine);
 
-  ListenSockets sockets_;
+  access::ListenSockets sockets_;
   int port_ = 0;
   // Ends the loop when it is written to.
   int stop_event_ = -1;
@@ -64,4 +64,4 @@ class Listener {
   std::thread thread_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

@@ -8,9 +8,10 @@
 
 #include "common/trace/span_exporter.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 
 // For ServerBuilder; `exporter` outlives the server.
-std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallSpans(SpanExporter& exporter);
+std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallSpans(
+    loupe::trace::SpanExporter& exporter);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

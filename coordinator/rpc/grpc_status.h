@@ -5,9 +5,9 @@
 
 #include "absl/status/status.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 
 // Code, message and details as in api/rpc_status.h.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

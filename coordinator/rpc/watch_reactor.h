@@ -12,7 +12,7 @@
 #include "coordinator/api/sweep_api.h"
 #include "loupe/v1/sweep.pb.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 
 // Thread-safe: updates come from the engine's thread, the rest from gRPC's. Keeps itself alive until the call is done.
 class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchSweepResponse>,
@@ -20,13 +20,13 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchSweepRespons
  public:
   static std::shared_ptr<WatchReactor> Start();
   // Before the first update; not for a caller that was not admitted.
-  void SetOpen(std::unique_ptr<OpenCall> open) {
+  void SetOpen(std::unique_ptr<access::OpenCall> open) {
     const std::lock_guard<std::mutex> lock(mutex_);
     open_ = std::move(open);
   }
 
   // Sends it, or keeps it until the write that is under way is done. False when no more are wanted.
-  bool Update(absl::StatusOr<SweepApi::News> news);
+  bool Update(absl::StatusOr<api::SweepApi::News> news);
   void End(const absl::Status& status);
 
   void OnWriteDone(bool ok) override;
@@ -38,7 +38,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchSweepRespons
   // With the lock held; starts the next write or finishes.
   void Advance();
 
-  std::unique_ptr<OpenCall> open_;
+  std::unique_ptr<access::OpenCall> open_;
   std::mutex mutex_;
   std::shared_ptr<WatchReactor> self_;
   v1::WatchSweepResponse sending_;
@@ -48,4 +48,4 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchSweepRespons
   bool finished_ = false;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

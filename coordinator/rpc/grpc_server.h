@@ -11,14 +11,14 @@
 #include "coordinator/access/server_tls.h"
 #include "coordinator/api/handlers.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 
 // Thread-safe after Start.
 class GrpcServer {
  public:
   // Answering on these sockets.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(ListenSockets sockets, const ServerTls& tls,
-                                                           Handlers& handlers);
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(access::ListenSockets sockets, const access::ServerTls& tls,
+                                                           api::Handlers& handlers);
   // StopAccepting, then Shutdown at once, unless that was done. Every call must have its answer by now.
   ~GrpcServer();
 
@@ -36,4 +36,4 @@ class GrpcServer {
   std::unique_ptr<Parts> parts_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

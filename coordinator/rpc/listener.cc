@@ -1,4 +1,4 @@
-#include "coordinator/grpc/listener.h"
+#include "coordinator/rpc/listener.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -19,7 +19,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 namespace {
 
 // A reader's connection to the database has three files, an upload one; there are at most 256 threads for them
@@ -63,7 +63,7 @@ uint64_t CookieOf(int socket) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(ListenSockets sockets) {
+absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(access::ListenSockets sockets) {
   std::unique_ptr<Listener> listener(new Listener());
   listener->sockets_ = std::move(sockets);
   listener->port_ = listener->sockets_.port();
@@ -161,4 +161,4 @@ void Listener::WarnOfLimit() {
       first_reserved_);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

@@ -1,16 +1,16 @@
-#include "coordinator/grpc/upload_reactor.h"
+#include "coordinator/rpc/upload_reactor.h"
 
 #include <utility>
 
 #include "common/status_macros.h"
-#include "coordinator/grpc/unary_reactor.h"
+#include "coordinator/rpc/unary_reactor.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 
-UploadReactor* UploadReactor::Begin(const Backend& backend, grpc::CallbackServerContext& context,
+UploadReactor* UploadReactor::Begin(const api::Backend& backend, grpc::CallbackServerContext& context,
                                     v1::UploadArtifactResponse& response) {
   auto* reactor = new UploadReactor(backend, response);
-  if (Admit(reactor, backend, context, Role::kWorker, /*request=*/nullptr)) reactor->ReadNext();
+  if (Admit(reactor, backend, context, access::Role::kWorker, /*request=*/nullptr)) reactor->ReadNext();
   return reactor;
 }
 
@@ -27,7 +27,7 @@ void UploadReactor::End(const absl::Status& status) {
 
 void UploadReactor::OnReadDone(bool ok) {
   TakeBack();
-  RunOnPool(
+  api::RunOnPool(
       backend_, open()->client(), [this, ok] { Continue(ok); }, [this](const absl::Status& status) { End(status); });
 }
 
@@ -44,4 +44,4 @@ absl::Status UploadReactor::Keep() {
   return absl::OkStatus();
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

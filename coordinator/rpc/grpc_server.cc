@@ -1,4 +1,4 @@
-#include "coordinator/grpc/grpc_server.h"
+#include "coordinator/rpc/grpc_server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -12,12 +12,12 @@
 
 #include "absl/synchronization/mutex.h"
 #include "common/status_macros.h"
-#include "coordinator/grpc/call_spans.h"
-#include "coordinator/grpc/listener.h"
-#include "coordinator/grpc/server_credentials.h"
-#include "coordinator/grpc/services.h"
+#include "coordinator/rpc/call_spans.h"
+#include "coordinator/rpc/listener.h"
+#include "coordinator/rpc/server_credentials.h"
+#include "coordinator/rpc/services.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 namespace {
 
 constexpr int kMaxMessageBytes = 4 << 20;
@@ -41,7 +41,7 @@ constexpr int kHandshakeMs = 20 * 1000;
 
 // Destroyed from the bottom up; the listener holds a handle of the server and goes first.
 struct GrpcServer::Parts {
-  explicit Parts(Handlers& handlers)
+  explicit Parts(api::Handlers& handlers)
       : access(handlers.access),
         sweeps(handlers.backend, handlers.sweeps),
         trials(handlers.backend, handlers.trials),
@@ -63,8 +63,8 @@ struct GrpcServer::Parts {
 
 GrpcServer::GrpcServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(ListenSockets sockets, const ServerTls& tls,
-                                                              Handlers& handlers) {
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(access::ListenSockets sockets,
+                                                              const access::ServerTls& tls, api::Handlers& handlers) {
   // Debian builds abseil with its checks for debugging on: each lock that gRPC takes would be entered in a graph of all
   // locks.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
@@ -98,7 +98,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(ListenSockets sock
   // Fits clients/rpc/connection.cc, which pings every 20 s.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  if (SpanExporter* spans = handlers.backend.spans; spans != nullptr)
+  if (loupe::trace::SpanExporter* spans = handlers.backend.spans; spans != nullptr)
     builder.experimental().SetInterceptorCreators(CallSpans(*spans));
   p.server = builder.BuildAndStart();
   if (p.server == nullptr) return absl::InternalError("gRPC cannot start: its log says why (GRPC_VERBOSITY=INFO)");
@@ -133,4 +133,4 @@ GrpcServer::~GrpcServer() {
   Shutdown(absl::ZeroDuration());
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

@@ -13,9 +13,9 @@
 
 #include "common/random_source.h"
 #include "coordinator/engine/engine_thread.h"
-#include "coordinator/grpc/chunk_writer.h"
-#include "coordinator/grpc/unary_reactor.h"
-#include "coordinator/grpc/upload_reactor.h"
+#include "coordinator/rpc/chunk_writer.h"
+#include "coordinator/rpc/unary_reactor.h"
+#include "coordinator/rpc/upload_reactor.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
 #include "loupe/v1/trial.grpc.pb.h"
@@ -23,15 +23,15 @@
 #include "tests/testing/failing_memory.h"
 #include "tests/testing/temp_folder.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 namespace {
 
 using testing::FailAllocation;
 using testing::HasFailedAllocation;
 using ::testing::HasSubstr;
 
-SweepRecord SweepOf(const std::string& id, int64_t cells) {
-  SweepRecord sweep;
+scheduler::SweepRecord SweepOf(const std::string& id, int64_t cells) {
+  scheduler::SweepRecord sweep;
   sweep.id = id;
   sweep.uid = "uid-" + id;
   sweep.cells = cells;
@@ -39,7 +39,8 @@ SweepRecord SweepOf(const std::string& id, int64_t cells) {
   return sweep;
 }
 
-absl::StatusOr<SweepRecord> Create(const SweepRecord& sweep, Scheduler& scheduler, const Now& now, Effects& effects) {
+absl::StatusOr<scheduler::SweepRecord> Create(const scheduler::SweepRecord& sweep, scheduler::Scheduler& scheduler,
+                                              const scheduler::Now& now, scheduler::Effects& effects) {
   return scheduler.OnCreate(
       sweep, [](int64_t) { return "{}"; }, "", "", now, effects);
 }
@@ -50,49 +51,50 @@ class ShortOfMemoryTest : public ::testing::Test {
 
   // On a real disk: an exception in a VFS of ours would go through SQLite, which is C.
   const testing::TempFolder folder_;
-  const std::unique_ptr<SqliteStore> store_ = *SqliteStore::Open({.path = folder_ / "db"});
-  Engine engine_{SchedulerOptions(), {store_.get(), &SystemClock(), &SystemRandom(), nullptr}};
+  const std::unique_ptr<store::SqliteStore> store_ = *store::SqliteStore::Open({.path = folder_ / "db"});
+  engine::Engine engine_{scheduler::SchedulerOptions(), {store_.get(), &SystemClock(), &SystemRandom(), nullptr}};
 };
 
 // A worker that hands in a result and takes the next trial, while the n-th allocation of that turn fails, for every n.
 TEST_F(ShortOfMemoryTest, EveryAllocationOfATurn) {
   constexpr int64_t kCells = 2000;
-  engine_.Process({Job([](Scheduler& scheduler, const Now& now, Effects& effects) -> Reply {
-    EXPECT_TRUE(Create(SweepOf("s", kCells), scheduler, now, effects).ok());
-    return [](const absl::Status& durable) { EXPECT_TRUE(durable.ok()); };
-  })});
+  engine_.Process({engine::Job(
+      [](scheduler::Scheduler& scheduler, const scheduler::Now& now, scheduler::Effects& effects) -> engine::Reply {
+        EXPECT_TRUE(Create(SweepOf("s", kCells), scheduler, now, effects).ok());
+        return [](const absl::Status& durable) { EXPECT_TRUE(durable.ok()); };
+      })});
   while (engine_.scheduler().HasWork()) engine_.Process({});
   int refused = 0;
   int64_t accepted = 0;
-  std::optional<DesiredAttempt> held;
+  std::optional<scheduler::DesiredAttempt> held;
   int64_t n = 1;
   for (bool failed = true; failed; ++n) {
-    SyncCall call;
+    engine::SyncCall call;
     call.request.worker = "w";
     call.request.session = "s";
     if (held) {
-      AttemptReport& report = call.request.attempts.emplace_back();
+      scheduler::AttemptReport& report = call.request.attempts.emplace_back();
       report.lease = {held->sweep_id, held->trial.index, held->epoch, ToHex(held->token)};
-      report.outcome = Result{{{"score", 1.0}}};
+      report.outcome = scheduler::Result{{{"score", 1.0}}};
     }
     int answers = 0;
-    absl::StatusOr<SyncAnswer> answer = absl::UnknownError("");
-    call.reply = [&](absl::StatusOr<SyncAnswer> given) {
+    absl::StatusOr<scheduler::SyncAnswer> answer = absl::UnknownError("");
+    call.reply = [&](absl::StatusOr<scheduler::SyncAnswer> given) {
       ++answers;
       answer = std::move(given);
     };
-    const std::vector<EngineInput> batch = {std::move(call)};
-    FailAllocation(n);
+    const std::vector<engine::EngineInput> batch = {std::move(call)};
+    testing::FailAllocation(n);
     engine_.Process(batch);
-    failed = HasFailedAllocation();
-    FailAllocation(0);
+    failed = testing::HasFailedAllocation();
+    testing::FailAllocation(0);
     // Only the reply itself, cut off after the commit, may never arrive: the worker asks again, as after a lost answer.
     ASSERT_LE(answers, 1) << n;
     if (!answer.ok()) {
       ++refused;
       continue;
     }
-    for (const Verdict& verdict : answer->verdicts) {
+    for (const scheduler::Verdict& verdict : answer->verdicts) {
       EXPECT_TRUE(verdict.status.ok()) << n << ": " << verdict.status;
       ++accepted;
     }
@@ -109,10 +111,11 @@ TEST_F(ShortOfMemoryTest, EveryAllocationOfATurn) {
 }
 
 TEST_F(ShortOfMemoryTest, ADecisionCutOffLeavesNoTrace) {
-  EngineThread thread(engine_, SystemClock());
+  engine::EngineThread thread(engine_, SystemClock());
   const auto cut_off = [&](const auto& error) {
     return thread
-        .Call<SweepRecord>([&](Scheduler& scheduler, const Now& now, Effects& effects) -> absl::StatusOr<SweepRecord> {
+        .Call<scheduler::SweepRecord>([&](scheduler::Scheduler& scheduler, const scheduler::Now& now,
+                                          scheduler::Effects& effects) -> absl::StatusOr<scheduler::SweepRecord> {
           EXPECT_TRUE(Create(SweepOf("half", 3), scheduler, now, effects).ok());
           throw error;
         })
@@ -124,9 +127,10 @@ TEST_F(ShortOfMemoryTest, ADecisionCutOffLeavesNoTrace) {
   EXPECT_TRUE(absl::IsInternal(failed)) << failed;
   EXPECT_THAT(std::string(failed.message()), HasSubstr("a reason"));
   EXPECT_TRUE(absl::IsNotFound(store_->GetSweep("half").status()));
-  const auto whole = thread.Call<SweepRecord>([](Scheduler& scheduler, const Now& now, Effects& effects) {
-    return Create(SweepOf("half", 3), scheduler, now, effects);
-  });
+  const auto whole = thread.Call<scheduler::SweepRecord>(
+      [](scheduler::Scheduler& scheduler, const scheduler::Now& now, scheduler::Effects& effects) {
+        return Create(SweepOf("half", 3), scheduler, now, effects);
+      });
   EXPECT_TRUE(whole.ok()) << whole.status();
 }
 
@@ -135,11 +139,11 @@ class ReactorTest : public ShortOfMemoryTest {
  protected:
   class Trials final : public v1::TrialService::CallbackService {
    public:
-    explicit Trials(const Backend& backend) : backend_(backend) {}
+    explicit Trials(const api::Backend& backend) : backend_(backend) {}
     grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(
         grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) override {
       auto* writer = new ChunkWriter<v1::DownloadArtifactResponse>(backend_);
-      writer->SetOpen(*OpenFor(backend_, *context, Role::kViewer, CallKind::kStream, request));
+      writer->SetOpen(*OpenFor(backend_, *context, access::Role::kViewer, access::CallKind::kStream, request));
       writer->Start([chunks = 0](v1::DownloadArtifactResponse& response) mutable -> absl::StatusOr<bool> {
         if (++chunks == 2) throw std::bad_alloc();
         response.set_chunk("a chunk");
@@ -149,11 +153,11 @@ class ReactorTest : public ShortOfMemoryTest {
     }
 
    private:
-    const Backend& backend_;
+    const api::Backend& backend_;
   };
   class Workers final : public v1::WorkerService::CallbackService {
    public:
-    explicit Workers(const Backend& backend) : backend_(backend) {}
+    explicit Workers(const api::Backend& backend) : backend_(backend) {}
     grpc::ServerReadReactor<v1::UploadArtifactRequest>* UploadArtifact(grpc::CallbackServerContext* context,
                                                                        v1::UploadArtifactResponse* response) override {
       return UploadReactor::Begin(backend_, *context, *response);
@@ -161,19 +165,19 @@ class ReactorTest : public ShortOfMemoryTest {
     grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
                                           v1::ListWorkersResponse* response) override {
       auto* call = new UnaryReactor(*context, response);
-      call->SetOpen(*OpenFor(backend_, *context, Role::kViewer, CallKind::kUnary, request));
-      RunLater(backend_, call, [] { throw std::bad_alloc(); });
+      call->SetOpen(*OpenFor(backend_, *context, access::Role::kViewer, access::CallKind::kUnary, request));
+      api::RunLater(backend_, call, [] { throw std::bad_alloc(); });
       return call;
     }
     grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::WorkerVerbRequest*,
                                           v1::Worker* response) override {
       auto* call = new UnaryReactor(*context, response);
-      RunNow(call, [] { throw std::runtime_error("a reason"); });
+      api::RunNow(call, [] { throw std::runtime_error("a reason"); });
       return call;
     }
 
    private:
-    const Backend& backend_;
+    const api::Backend& backend_;
   };
 
   ReactorTest() {
@@ -193,21 +197,21 @@ class ReactorTest : public ShortOfMemoryTest {
     const auto armed = std::make_shared<std::promise<void>>();
     pool_.Submit("test", [armed, n] {
       armed->set_value();
-      FailAllocation(n);
+      testing::FailAllocation(n);
     });
     armed->get_future().wait();
   }
 
-  EngineThread thread_{engine_, SystemClock()};
-  OpenCalls calls_{ClientLimits().open, SystemClock()};
-  WorkPool pool_{1, 16};
-  const std::unique_ptr<ArtifactFolder> artifacts_ = *ArtifactFolder::Open(folder_ / "artifacts");
-  const Backend backend_{.engine = &thread_,
-                         .artifacts = artifacts_.get(),
-                         .clock = &SystemClock(),
-                         .random = &SystemRandom(),
-                         .calls = &calls_,
-                         .pool = &pool_};
+  engine::EngineThread thread_{engine_, SystemClock()};
+  access::OpenCalls calls_{access::ClientLimits().open, SystemClock()};
+  api::WorkPool pool_{1, 16};
+  const std::unique_ptr<store::ArtifactFolder> artifacts_ = *store::ArtifactFolder::Open(folder_ / "artifacts");
+  const api::Backend backend_{.engine = &thread_,
+                              .artifacts = artifacts_.get(),
+                              .clock = &SystemClock(),
+                              .random = &SystemRandom(),
+                              .calls = &calls_,
+                              .pool = &pool_};
   Trials trials_{backend_};
   Workers workers_{backend_};
   std::unique_ptr<grpc::Server> server_;
@@ -260,4 +264,4 @@ TEST_F(ReactorTest, AnUpload) {
 }
 
 }  // namespace
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

@@ -1,4 +1,4 @@
-#include "coordinator/grpc/services.h"
+#include "coordinator/rpc/services.h"
 
 #include <memory>
 #include <optional>
@@ -6,11 +6,11 @@
 
 #include "common/status_macros.h"
 #include "coordinator/api/convert.h"
-#include "coordinator/grpc/chunk_writer.h"
-#include "coordinator/grpc/upload_reactor.h"
-#include "coordinator/grpc/watch_reactor.h"
+#include "coordinator/rpc/chunk_writer.h"
+#include "coordinator/rpc/upload_reactor.h"
+#include "coordinator/rpc/watch_reactor.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 namespace {
 
 // Small, for each transfer that is open has one in memory.
@@ -22,12 +22,13 @@ grpc::ServerWriteReactor<v1::WatchSweepResponse>* GrpcSweepService::WatchSweep(g
                                                                                const v1::WatchSweepRequest* request) {
   const std::shared_ptr<WatchReactor> reactor = WatchReactor::Start();
   const absl::Status begun = Guarded([&]() -> absl::Status {
-    LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<OpenCall> open,
-                           OpenFor(backend_, *context, Role::kViewer, CallKind::kHeld, request));
+    LOUPE_ASSIGN_OR_RETURN(std::unique_ptr<access::OpenCall> open,
+                           OpenFor(backend_, *context, access::Role::kViewer, access::CallKind::kHeld, request));
     const std::string client = open->client();
     reactor->SetOpen(std::move(open));
-    return api_.WatchSweep(client, *request,
-                           [reactor](absl::StatusOr<SweepApi::News> news) { return reactor->Update(std::move(news)); });
+    return api_.WatchSweep(client, *request, [reactor](absl::StatusOr<api::SweepApi::News> news) {
+      return reactor->Update(std::move(news));
+    });
   });
   if (!begun.ok()) reactor->End(begun);
   return reactor.get();
@@ -36,9 +37,9 @@ grpc::ServerWriteReactor<v1::WatchSweepResponse>* GrpcSweepService::WatchSweep(g
 grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* GrpcTrialService::DownloadArtifact(
     grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
   auto* writer = new ChunkWriter<v1::DownloadArtifactResponse>(backend_);
-  if (!Admit(writer, backend_, *context, Role::kViewer, request)) return writer;
+  if (!Admit(writer, backend_, *context, access::Role::kViewer, request)) return writer;
   struct Progress {
-    std::optional<ArtifactSource> source;
+    std::optional<api::ArtifactSource> source;
     int64_t sent = 0;
   };
   const absl::Status begun = Guarded([&] {
@@ -46,9 +47,9 @@ grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* GrpcTrialService::Downlo
     writer->Start([this, request = *request, progress = std::make_shared<Progress>()](
                       v1::DownloadArtifactResponse& response) -> absl::StatusOr<bool> {
       if (!progress->source) {
-        LOUPE_ASSIGN_OR_RETURN(ArtifactSource source, ArtifactSource::Open(backend_, request));
+        LOUPE_ASSIGN_OR_RETURN(api::ArtifactSource source, api::ArtifactSource::Open(backend_, request));
         progress->source.emplace(std::move(source));
-        *response.mutable_artifact() = ToProto(progress->source->record());
+        *response.mutable_artifact() = api::ToProto(progress->source->record());
         return true;
       }
       LOUPE_RETURN_IF_ERROR(progress->source->Read(progress->sent, kChunkBytes, *response.mutable_chunk()));
@@ -68,10 +69,10 @@ grpc::ServerReadReactor<v1::UploadArtifactRequest>* GrpcWorkerService::UploadArt
 grpc::ServerWriteReactor<v1::RenderReportResponse>* GrpcAnalysisService::RenderReport(
     grpc::CallbackServerContext* context, const v1::RenderReportRequest* request) {
   auto* writer = new ChunkWriter<v1::RenderReportResponse>(backend_);
-  if (!Admit(writer, backend_, *context, Role::kViewer, request)) return writer;
-  const std::shared_ptr<AnalysisCancellation> cancellation = api_.NewCancellation();
+  if (!Admit(writer, backend_, *context, access::Role::kViewer, request)) return writer;
+  const std::shared_ptr<api::AnalysisCancellation> cancellation = api_.NewCancellation();
   writer->SetOnCancel([cancellation] { cancellation->Cancel(); });
-  const auto send = [writer](const AnalysisApi::Answer& answer) {
+  const auto send = [writer](const api::AnalysisApi::Answer& answer) {
     absl::Status status = answer->status;
     if (status.ok()) status = writer->open()->Reserve(static_cast<int64_t>(answer->payload.size()));
     if (!status.ok()) return writer->End(status);
@@ -81,7 +82,7 @@ grpc::ServerWriteReactor<v1::RenderReportResponse>* GrpcAnalysisService::RenderR
       return !response.chunk().empty();
     });
   };
-  RunOnPool(
+  api::RunOnPool(
       backend_, writer->open()->client(),
       [this, writer, request = *request, cancellation, send] {
         api_.RenderReport(writer->open()->client(), request, *cancellation, send);
@@ -90,4 +91,4 @@ grpc::ServerWriteReactor<v1::RenderReportResponse>* GrpcAnalysisService::RenderR
   return writer;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

@@ -1,4 +1,4 @@
-#include "coordinator/grpc/call_spans.h"
+#include "coordinator/rpc/call_spans.h"
 
 #include <optional>
 #include <string>
@@ -6,7 +6,7 @@
 #include "absl/time/clock.h"
 #include "common/trace/trace_context.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 namespace {
 
 using grpc::experimental::InterceptionHookPoints;
@@ -14,9 +14,9 @@ using grpc::experimental::InterceptionHookPoints;
 // Of one call; gRPC deletes it when the call is over.
 class CallSpan final : public grpc::experimental::Interceptor {
  public:
-  CallSpan(SpanExporter& exporter, const char* method) : exporter_(exporter) {
+  CallSpan(loupe::trace::SpanExporter& exporter, const char* method) : exporter_(exporter) {
     span_.name = *method == '/' ? method + 1 : method;
-    span_.kind = SpanKind::kServer;
+    span_.kind = loupe::trace::SpanKind::kServer;
     span_.start = absl::Now();
   }
   ~CallSpan() override {
@@ -28,13 +28,14 @@ class CallSpan final : public grpc::experimental::Interceptor {
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
       const auto* metadata = methods->GetRecvInitialMetadata();
-      const auto found = metadata->find(kTraceparent);
-      std::optional<TraceContext> context;
-      if (found != metadata->end()) context = ParseTraceparent({found->second.data(), found->second.size()});
+      const auto found = metadata->find(loupe::trace::kTraceparent);
+      std::optional<loupe::trace::TraceContext> context;
+      if (found != metadata->end())
+        context = loupe::trace::ParseTraceparent({found->second.data(), found->second.size()});
       if (context && context->sampled) {
         span_.trace_id = context->trace_id;
         span_.parent_id = context->span_id;
-        span_.span_id = NewSpanId();
+        span_.span_id = loupe::trace::NewSpanId();
         span_.attributes = {{"rpc.system", "grpc"}};
       }
     }
@@ -47,27 +48,28 @@ class CallSpan final : public grpc::experimental::Interceptor {
   }
 
  private:
-  SpanExporter& exporter_;
-  Span span_;
+  loupe::trace::SpanExporter& exporter_;
+  loupe::trace::Span span_;
 };
 
 class CallSpanFactory final : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  explicit CallSpanFactory(SpanExporter& exporter) : exporter_(exporter) {}
+  explicit CallSpanFactory(loupe::trace::SpanExporter& exporter) : exporter_(exporter) {}
   grpc::experimental::Interceptor* CreateServerInterceptor(grpc::experimental::ServerRpcInfo* info) override {
     return new CallSpan(exporter_, info->method());
   }
 
  private:
-  SpanExporter& exporter_;
+  loupe::trace::SpanExporter& exporter_;
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallSpans(SpanExporter& exporter) {
+std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> CallSpans(
+    loupe::trace::SpanExporter& exporter) {
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> factories;
   factories.push_back(std::make_unique<CallSpanFactory>(exporter));
   return factories;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

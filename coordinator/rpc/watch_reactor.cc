@@ -1,10 +1,10 @@
-#include "coordinator/grpc/watch_reactor.h"
+#include "coordinator/rpc/watch_reactor.h"
 
 #include <utility>
 
-#include "coordinator/grpc/grpc_status.h"
+#include "coordinator/rpc/grpc_status.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 
 std::shared_ptr<WatchReactor> WatchReactor::Start() {
   std::shared_ptr<WatchReactor> reactor(new WatchReactor());
@@ -12,7 +12,7 @@ std::shared_ptr<WatchReactor> WatchReactor::Start() {
   return reactor;
 }
 
-bool WatchReactor::Update(absl::StatusOr<SweepApi::News> news) {
+bool WatchReactor::Update(absl::StatusOr<api::SweepApi::News> news) {
   if (!news.ok()) {
     End(news.status());
     return false;
@@ -66,10 +66,10 @@ void WatchReactor::OnCancel() {
 void WatchReactor::OnDone() {
   std::shared_ptr<WatchReactor> last;
   // The engine may hold this object for longer than the call lasts.
-  std::unique_ptr<OpenCall> closed;
+  std::unique_ptr<access::OpenCall> closed;
   const std::lock_guard<std::mutex> lock(mutex_);
   last.swap(self_);
   closed.swap(open_);
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "coordinator/api/call.h"
-#include "coordinator/grpc/grpc_status.h"
+#include "coordinator/rpc/grpc_status.h"
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 
 // Fills the next message; false at the end. Runs on the pool's threads, one call at a time. An exception ends the
 // stream with what it means (guarded.h).
@@ -21,9 +21,9 @@ using ChunkSource = std::function<absl::StatusOr<bool>(Response&)>;
 // Lives until gRPC is done with it, and deletes itself then. At most one message is in memory, however slowly the
 // client reads.
 template <typename Response>
-class ChunkWriter final : public grpc::ServerWriteReactor<Response>, public CallState {
+class ChunkWriter final : public grpc::ServerWriteReactor<Response>, public api::CallState {
  public:
-  explicit ChunkWriter(const Backend& backend) : backend_(backend) {}
+  explicit ChunkWriter(const api::Backend& backend) : backend_(backend) {}
 
   // Exactly one of Start and End is called, once, on any thread; not before SetOpen in the case of Start.
   void Start(ChunkSource<Response> source) {
@@ -48,7 +48,7 @@ class ChunkWriter final : public grpc::ServerWriteReactor<Response>, public Call
 
  private:
   void FetchLater() {
-    RunOnPool(
+    api::RunOnPool(
         backend_, open()->client(), [this] { Fetch(); }, [this](const absl::Status& status) { End(status); });
   }
   void Fetch() {
@@ -59,9 +59,9 @@ class ChunkWriter final : public grpc::ServerWriteReactor<Response>, public Call
     this->StartWrite(&message_);
   }
 
-  const Backend& backend_;
+  const api::Backend& backend_;
   ChunkSource<Response> source_;
   Response message_;
 };
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc

@@ -1,18 +1,18 @@
-#include "coordinator/grpc/server_credentials.h"
+#include "coordinator/rpc/server_credentials.h"
 
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
 #include <string>
 
-namespace loupe::coordinator {
+namespace loupe::coordinator::rpc {
 namespace {
 
 constexpr unsigned kWatchSeconds = 1;
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(const ServerTls& tls) {
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(const access::ServerTls& tls) {
   if (!tls.on()) return grpc::InsecureServerCredentials();
   const std::string identity = tls.identity_file();
   const std::string roots = tls.client_roots_file();
@@ -27,4 +27,4 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(co
   return credentials;
 }
 
-}  // namespace loupe::coordinator
+}  // namespace loupe::coordinator::rpc
