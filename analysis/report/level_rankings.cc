@@ -140,6 +140,71 @@ double MeanAgreement(const Scores& scores, int32_t level, const std::vector<Code
   return sum / static_cast<double>(pairs);
 }
 
+// What can be compared: every level has each of these cells in each of these blocks.
+struct Complete {
+  std::vector<int32_t> levels;
+  std::vector<Codes> cells, blocks;
+  int64_t blocks_in_all = 0;
+};
+
+Complete CompleteOf(const Scores& scores) {
+  std::set<int32_t> levels;
+  std::set<Codes> all_cells, all_blocks;
+  std::set<std::pair<int32_t, Codes>> has;
+  for (const auto& [place, score] : scores) {
+    const auto& [level, cell, block] = place;
+    levels.insert(level);
+    all_cells.insert(cell);
+    all_blocks.insert(block);
+    has.emplace(level, cell);
+  }
+  Complete found{.levels = {levels.begin(), levels.end()}, .blocks_in_all = static_cast<int64_t>(all_blocks.size())};
+  const auto on_all_levels = [&levels](const auto& holds) { return std::all_of(levels.begin(), levels.end(), holds); };
+  std::copy_if(all_cells.begin(), all_cells.end(), std::back_inserter(found.cells), [&](const Codes& cell) {
+    return on_all_levels([&](int32_t level) { return has.contains({level, cell}); });
+  });
+  std::copy_if(all_blocks.begin(), all_blocks.end(), std::back_inserter(found.blocks), [&](const Codes& block) {
+    return on_all_levels([&](int32_t level) {
+      return std::all_of(found.cells.begin(), found.cells.end(), [&](const Codes& cell) {
+        return scores.contains({level, cell, block});
+      });
+    });
+  });
+  return found;
+}
+
+// Empty where there is something to compare. The rest of `result` is known.
+std::string WhyNotCompared(const LevelRankings& result, const Complete& found) {
+  if (found.levels.size() < 2) {
+    return fmt::format("The levels of {} cannot be compared: {} with results.", result.factor,
+                       found.levels.empty() ? "there is none" : "there is one");
+  }
+  if (found.cells.size() < 2) {
+    return fmt::format("The levels of {} cannot be compared: fewer than two cells have results on all of them.",
+                       result.factor);
+  }
+  if (found.blocks.empty()) {
+    return fmt::format("The levels of {} cannot be compared yet: no block of {} has all {} cells on each of them.",
+                       result.factor, fmt::join(result.averaged_over, " × "), found.cells.size());
+  }
+  return "";
+}
+
+// Cell means, one vector to a level.
+using MeansOfLevels = std::vector<std::vector<double>>;
+
+// Best first, by the mean over the levels.
+std::vector<size_t> OrderOf(const MeansOfLevels& means, bool smaller_is_better) {
+  std::vector<double> over_levels(means.front().size(), 0);  // turned so that less is better
+  for (const std::vector<double>& of_level : means) {
+    for (size_t i = 0; i < of_level.size(); ++i) over_levels[i] += smaller_is_better ? of_level[i] : -of_level[i];
+  }
+  std::vector<size_t> order(over_levels.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return over_levels[a] < over_levels[b]; });
+  return order;
+}
+
 }  // namespace
 
 absl::StatusOr<LevelRankings> RankingsBetweenLevels(const stats::DataTable& data, const std::string& question,
@@ -152,91 +217,54 @@ absl::StatusOr<LevelRankings> RankingsBetweenLevels(const stats::DataTable& data
   for (const size_t factor : roles.cells) result.cell_factors.push_back(data.factors[factor].name);
 
   const Scores scores = ScoresOf(data, roles, include_stopped_early);
-  std::set<int32_t> levels;
-  std::set<Codes> all_cells, all_blocks;
-  std::set<std::pair<int32_t, Codes>> has;
-  for (const auto& [place, score] : scores) {
-    levels.insert(std::get<0>(place));
-    all_cells.insert(std::get<1>(place));
-    all_blocks.insert(std::get<2>(place));
-    has.emplace(std::get<0>(place), std::get<1>(place));
-  }
-  for (const int32_t level : levels)
+  const Complete found = CompleteOf(scores);
+  for (const int32_t level : found.levels)
     result.levels.push_back(data.factors[roles.between].levels[static_cast<size_t>(level)]);
-  if (levels.size() < 2) {
-    result.reason = fmt::format("The levels of {} cannot be compared: {} with results.", result.factor,
-                                levels.empty() ? "there is none" : "there is one");
-    return result;
-  }
-  const auto on_all_levels = [&levels](const auto& holds) { return std::all_of(levels.begin(), levels.end(), holds); };
-  std::vector<Codes> cells, blocks;
-  std::copy_if(all_cells.begin(), all_cells.end(), std::back_inserter(cells), [&](const Codes& cell) {
-    return on_all_levels([&](int32_t level) { return has.contains({level, cell}); });
-  });
-  std::copy_if(all_blocks.begin(), all_blocks.end(), std::back_inserter(blocks), [&](const Codes& one) {
-    return on_all_levels([&](int32_t level) {
-      return std::all_of(cells.begin(), cells.end(), [&](const Codes& cell) {
-        return scores.contains({level, cell, one});
-      });
-    });
-  });
-  result.blocks_in_all = static_cast<int64_t>(all_blocks.size());
-  if (cells.size() < 2 || blocks.empty()) {
-    result.reason =
-        cells.size() < 2
-            ? fmt::format("The levels of {} cannot be compared: fewer than two cells have results on all of them.",
-                          result.factor)
-            : fmt::format("The levels of {} cannot be compared yet: no block of {} has all {} cells on each of them.",
-                          result.factor, fmt::join(result.averaged_over, " × "), cells.size());
-    return result;
-  }
-  result.blocks = static_cast<int64_t>(blocks.size());
+  result.reason = WhyNotCompared(result, found);
+  if (found.levels.size() >= 2) result.blocks_in_all = found.blocks_in_all;
+  if (!result.reason.empty()) return result;
+  result.blocks = static_cast<int64_t>(found.blocks.size());
 
-  std::map<int32_t, std::vector<double>> means;
-  std::vector<double> over_levels(cells.size(), 0);  // turned so that less is better
-  for (const int32_t level : levels) {
-    const std::vector<double>& of_level = means[level] = CellMeansOf(scores, level, cells, blocks);
-    for (size_t i = 0; i < cells.size(); ++i) over_levels[i] += smaller_is_better ? of_level[i] : -of_level[i];
-  }
-  std::vector<size_t> order(cells.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return over_levels[a] < over_levels[b]; });
-  for (const size_t i : order) {
-    CellOnLevels cell{.levels = NamesOf(data, roles.cells, cells[i])};
-    for (const int32_t level : levels) cell.means.push_back(means[level][i]);
+  MeansOfLevels means;
+  for (const int32_t level : found.levels) means.push_back(CellMeansOf(scores, level, found.cells, found.blocks));
+  for (const size_t i : OrderOf(means, smaller_is_better)) {
+    CellOnLevels cell{.levels = NamesOf(data, roles.cells, found.cells[i])};
+    for (const std::vector<double>& of_level : means) cell.means.push_back(of_level[i]);
     result.cells.push_back(std::move(cell));
   }
 
   const auto held = static_cast<std::ptrdiff_t>(roles.within.size());
-  const auto within = Grouped(blocks, 0, held);
+  const auto within = Grouped(found.blocks, 0, held);
   if (held > 0) {
     for (const auto& [codes, of] : within)
       result.within_levels.push_back(fmt::format("{}", fmt::join(NamesOf(data, roles.within, codes), ", ")));
   }
-  for (auto first = levels.begin(); first != levels.end(); ++first) {
-    for (auto second = std::next(first); second != levels.end(); ++second) {
-      LevelPairRanking pair{.first = result.levels[static_cast<size_t>(std::distance(levels.begin(), first))],
-                            .second = result.levels[static_cast<size_t>(std::distance(levels.begin(), second))],
-                            .spearman = AgreementOf(means[*first], means[*second])};
+  for (size_t first = 0; first < means.size(); ++first) {
+    for (size_t second = first + 1; second < means.size(); ++second) {
+      LevelPairRanking pair{.first = result.levels[first],
+                            .second = result.levels[second],
+                            .spearman = AgreementOf(means[first], means[second])};
       pair.interval = stats::SpearmanInterval(pair.spearman, confidence);
       for (const auto& [codes, of] : within) {
         if (held == 0) break;
-        pair.rho_within.push_back(
-            AgreementOf(CellMeansOf(scores, *first, cells, of), CellMeansOf(scores, *second, cells, of)).rho);
+        pair.rho_within.push_back(AgreementOf(CellMeansOf(scores, found.levels[first], found.cells, of),
+                                              CellMeansOf(scores, found.levels[second], found.cells, of))
+                                      .rho);
       }
       result.pairs.push_back(std::move(pair));
     }
   }
   // The replicate is the last of a block's factors. What is not in all replicates would set them apart by itself.
   const auto replicate_of = static_cast<std::ptrdiff_t>(roles.blocks.size());
-  const size_t replicates = Grouped(blocks, held, replicate_of).size();
+  const size_t replicates = Grouped(found.blocks, held, replicate_of).size();
   std::vector<Codes> in_all;
   for (const auto& [codes, of] : within) {
     if (of.size() == replicates) in_all.insert(in_all.end(), of.begin(), of.end());
   }
   if (replicates > 1 && !in_all.empty()) {
     const auto apart = Grouped(in_all, held, replicate_of);
-    for (const int32_t level : levels) result.with_itself.push_back(MeanAgreement(scores, level, cells, apart));
+    for (const int32_t level : found.levels)
+      result.with_itself.push_back(MeanAgreement(scores, level, found.cells, apart));
   }
   return result;
 }

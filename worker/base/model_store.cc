@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <stdexcept>
 #include <thread>
@@ -53,18 +54,18 @@ absl::StatusOr<std::string> DigestOfFolder(const std::string& folder, const std:
 
 // Of a kept model's key: its path.
 const std::string& Itself(const std::string& path) { return path; }
-const std::string& First(const std::pair<std::string, models::InceptionResize>& key) { return key.first; }
 
 template <typename Kept>
 bool HasChanged(const Kept& kept, const auto& path_of) {
-  return std::any_of(kept.begin(), kept.end(),
-                     [&](const auto& entry) { return FileStamp(path_of(entry.first)) != entry.second.stamp; });
+  return std::any_of(kept.begin(), kept.end(), [&](const auto& entry) {
+    return FileStamp(std::invoke(path_of, entry.first)) != entry.second.stamp;
+  });
 }
 
 template <typename Kept>
 bool DropChanged(Kept& kept, const auto& path_of) {
   return std::erase_if(kept, [&](const auto& entry) {
-           const std::string& path = path_of(entry.first);
+           const std::string& path = std::invoke(path_of, entry.first);
            if (FileStamp(path) == entry.second.stamp) return false;
            spdlog::warn("{}: its files have changed: they are read again", path);
            return true;
@@ -117,54 +118,45 @@ LoadedModel<BaseModel>& ModelStore::Base(const settings::Settings& settings) {
   return resized_.try_emplace(key, LoadedModel<BaseModel>{std::move(resized), own.sha256, own.stamp}).first->second;
 }
 
-LoadedModel<models::InceptionScorer>& ModelStore::InceptionNetwork(const std::string& path,
-                                                                   models::InceptionResize resize) {
-  return Keep(
-      inceptions_, std::pair{path, resize}, path,
-      [&](const std::string& f) { return models::LoadInceptionScorer(f, resize, {.device = device_}); },
-      [](const std::string& f) { return Sha256HexOfFile(f); });
-}
-
 LoadedModel<ClipScorer>& ModelStore::Scorer(const std::string& folder) {
   return Keep(
       scorers_, folder, folder, [&](const std::string& f) { return LoadClipScorer(f, {.device = device_}); },
       [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
 }
 
-LoadedModel<models::DinoScorer>& ModelStore::Dino(const std::string& folder) {
+LoadedModel<PictureNetwork>& ModelStore::Network(const PictureNetworkKind& kind, const std::string& path,
+                                                 const std::string& variant) {
   return Keep(
-      dinos_, folder, folder, [&](const std::string& f) { return models::LoadDinoScorer(f, {.device = device_}); },
-      [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
+      networks_, NetworkKey{kind.name, path, variant}, path,
+      [&](const std::string& f) { return kind.load(f, variant, {.device = device_}); },
+      [&](const std::string& f) {
+        return kind.is_file ? Sha256HexOfFile(f) : DigestOfFolder(f, kModelFilesOfEitherKind);
+      });
 }
 
-LoadedModel<models::EfficientNetScorer>& ModelStore::EfficientNetwork(const std::string& folder) {
-  return Keep(
-      effnets_, folder, folder,
-      [&](const std::string& f) { return models::LoadEfficientNetScorer(f, {.device = device_}); },
-      [](const std::string& f) { return DigestOfFolder(f, kModelFilesOfEitherKind); });
+LoadedModel<PictureNetwork>* ModelStore::Network(const PictureNetworkKind& kind, const settings::Settings& settings) {
+  if (!settings.Has(kind.setting)) return nullptr;
+  return &Network(kind, settings.Text(kind.setting),
+                  kind.variant_setting.empty() ? "" : settings.Text(kind.variant_setting));
 }
 
 bool ModelStore::Changed() const {
-  return HasChanged(bases_, Itself) || HasChanged(scorers_, Itself) || HasChanged(dinos_, Itself) ||
-         HasChanged(effnets_, Itself) || HasChanged(inceptions_, First);
+  return HasChanged(bases_, Itself) || HasChanged(scorers_, Itself) || HasChanged(networks_, &NetworkKey::path);
 }
 
 bool ModelStore::ForgetChanged() {
   // Each of them: no short cut.
   const bool bases = DropChanged(bases_, Itself), scorers = DropChanged(scorers_, Itself),
-             dinos = DropChanged(dinos_, Itself), effnets = DropChanged(effnets_, Itself),
-             inceptions = DropChanged(inceptions_, First);
+             networks = DropChanged(networks_, &NetworkKey::path);
   if (bases) resized_.clear();
-  return bases || scorers || dinos || effnets || inceptions;
+  return bases || scorers || networks;
 }
 
 void ModelStore::ForgetAll() {
   bases_.clear();
   resized_.clear();
   scorers_.clear();
-  dinos_.clear();
-  effnets_.clear();
-  inceptions_.clear();
+  networks_.clear();
 }
 
 }  // namespace loupe::worker::base

@@ -3,16 +3,14 @@
 
 #include <torch/types.h>
 
+#include <compare>
 #include <map>
 #include <set>
 #include <string>
-#include <utility>
 
 #include "common/settings/settings.h"
 #include "worker/base/base_model.h"
-#include "worker/models/efficientnet.h"
-#include "worker/models/inception.h"
-#include "worker/models/vit.h"
+#include "worker/base/picture_networks.h"
 
 namespace loupe::worker::base {
 
@@ -37,10 +35,11 @@ class ModelStore {
   // As its trials' settings have it: task.picture_size and task.positions (AtPictureSize).
   LoadedModel<BaseModel>& Base(const settings::Settings& settings);
   LoadedModel<ClipScorer>& Scorer(const std::string& folder);
-  LoadedModel<models::DinoScorer>& Dino(const std::string& folder);
-  LoadedModel<models::EfficientNetScorer>& EfficientNetwork(const std::string& folder);
-  // sha256 is the weight file's.
-  LoadedModel<models::InceptionScorer>& InceptionNetwork(const std::string& path, models::InceptionResize resize);
+  // Of a network that is a file, sha256 is the file's.
+  LoadedModel<PictureNetwork>& Network(const PictureNetworkKind& kind, const std::string& path,
+                                       const std::string& variant);
+  // Null when the settings name none of the kind.
+  LoadedModel<PictureNetwork>* Network(const PictureNetworkKind& kind, const settings::Settings& settings);
 
   // Whether ForgetChanged would drop any.
   bool Changed() const;
@@ -61,9 +60,11 @@ class ModelStore {
   // By folder and size_note; their networks are those of bases_.
   std::map<std::string, LoadedModel<BaseModel>> resized_;
   std::map<std::string, LoadedModel<ClipScorer>> scorers_;
-  std::map<std::string, LoadedModel<models::DinoScorer>> dinos_;
-  std::map<std::string, LoadedModel<models::EfficientNetScorer>> effnets_;
-  std::map<std::pair<std::string, models::InceptionResize>, LoadedModel<models::InceptionScorer>> inceptions_;
+  struct NetworkKey {
+    std::string name, path, variant;
+    auto operator<=>(const NetworkKey&) const = default;
+  };
+  std::map<NetworkKey, LoadedModel<PictureNetwork>> networks_;
   std::set<std::string> ever_loaded_;  // paths
 };
 

@@ -40,9 +40,9 @@ void AddEvaluateCommand(CLI::App& app, int& exit_code) {
       ->add_option("--pictures", request.pictures,
                    "Or the folders of pictures that it was trained on, each with a metadata.jsonl")
       ->excludes(items);
-  command->add_option("--dino", request.dino, "Folder of a ViT that looks too");
-  command->add_option("--inception", request.inception, "Weights of FID's network, which looks too");
-  command->add_option("--efficientnet", request.efficientnet,
+  command->add_option("--dino", request.networks["dino"], "Folder of a ViT that looks too");
+  command->add_option("--inception", request.networks["inception"], "Weights of FID's network, which looks too");
+  command->add_option("--efficientnet", request.networks["effnet"],
                       "Folder of an EfficientNet-Lite that looks too (deploy/image-network.sh)");
   command->add_option("--count", request.count, "Pictures of the base in each section, and real ones beside them")
       ->check(CLI::Range(2, 1000000))

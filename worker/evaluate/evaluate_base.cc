@@ -39,7 +39,7 @@ class BaseEvaluator {
       : request_(request),
         opened_(request.base, /*adapter_path=*/"", request.device, request.threads),
         base_(opened_.base.model),
-        networks_(OpenPictureNetworks(request, opened_.models)) {
+        viewers_(OpenViewers(request, opened_.models)) {
     if (request.items.empty() == request.pictures.empty()) {
       throw runtime::UserError("give either the list of emoji that the base was trained on or folders of pictures");
     }
@@ -56,7 +56,7 @@ class BaseEvaluator {
                           .seed = request_.seed,
                           .steps = request_.steps,
                           .guidance = request_.guidance};
-    for (const PictureNetwork& network : networks_) evaluation.networks[network.name] = network.description;
+    for (const Viewer& viewer : viewers_) evaluation.networks[viewer.name] = viewer.description;
     if (base_.kind != io::BaseKind::kUNet) {
       notes_.push_back(
           "A base of classes: its pictures are of the class of each picture aimed at, not of the picture's own caption; "
@@ -79,7 +79,7 @@ class BaseEvaluator {
                                    held_out.size(), askable.size()));
     }
     for (const Section& section : sections) {
-      evaluation.sections.push_back(runtime::ValueOrThrow(MeasureSection(section, networks_, training_, notes_)));
+      evaluation.sections.push_back(runtime::ValueOrThrow(MeasureSection(section, viewers_, training_, notes_)));
       if (!request_.out.empty()) WriteSheet(section);
     }
     evaluation.notes = std::move(notes_);
@@ -124,11 +124,11 @@ class BaseEvaluator {
     std::vector<data::EmojiItem> pairs;
     if (has_pairs_) pairs = HeldOut();
     const std::vector<io::Image> unseen = ImagesOf(pairs);
-    for (const PictureNetwork& network : networks_) {
-      spdlog::info("{}: {} training pictures", network.name, training_pictures_.size());
-      TrainingFeatures features{.training = network.Embed(training_pictures_), .expected = {}};
+    for (const Viewer& viewer : viewers_) {
+      spdlog::info("{}: {} training pictures", viewer.name, training_pictures_.size());
+      TrainingFeatures features{.training = viewer.Embed(training_pictures_), .expected = {}};
       features.expected =
-          runtime::ValueOrThrow(has_pairs_ ? analysis::metrics::NearestRows(network.Embed(unseen), features.training)
+          runtime::ValueOrThrow(has_pairs_ ? analysis::metrics::NearestRows(viewer.Embed(unseen), features.training)
                                            : analysis::metrics::NearestOtherRows(features.training));
       training_.push_back(std::move(features));
     }
@@ -141,7 +141,7 @@ class BaseEvaluator {
 
   PictureSet Seen(std::string name, std::vector<io::Image> images) const {
     PictureSet set{std::move(name), std::move(images), {}};
-    for (const PictureNetwork& network : networks_) set.features.push_back(network.Embed(set.images));
+    for (const Viewer& viewer : viewers_) set.features.push_back(viewer.Embed(set.images));
     return set;
   }
 
@@ -204,12 +204,12 @@ class BaseEvaluator {
   const EvaluationRequest& request_;
   executor::OpenedBase opened_;
   base::BaseModel& base_;
-  const std::vector<PictureNetwork> networks_;
+  const std::vector<Viewer> viewers_;
   pretrain::Corpus corpus_;
   torch::Tensor pictures_;  // uint8 [all, 3, S, S]
   bool has_pairs_ = false;
   std::vector<io::Image> training_pictures_;
-  std::vector<TrainingFeatures> training_;  // beside networks_
+  std::vector<TrainingFeatures> training_;  // beside viewers_
   std::vector<std::string> notes_;
 };
 

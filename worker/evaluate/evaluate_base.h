@@ -15,10 +15,9 @@ namespace loupe::worker::evaluate {
 
 struct EvaluationRequest {
   std::string base;
-  std::string scorer;        // a CLIPModel's folder
-  std::string dino;          // a ViT's folder; empty: none
-  std::string inception;     // weights of FID's network; empty: none
-  std::string efficientnet;  // an EfficientNet's folder (models/efficientnet.h); empty: none
+  std::string scorer;  // a CLIPModel's folder
+  // Of networks that look too, by name (base/picture_networks.h); empty: none.
+  std::map<std::string, std::string> networks;
   // What the base was trained on, and what was held out: the list of emoji, drawn from the font, or folders of pictures
   // with a metadata.jsonl (pretrain/corpus.h). One of the two.
   std::string items;

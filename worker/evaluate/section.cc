@@ -46,30 +46,29 @@ void AddNote(const std::string& note, std::vector<std::string>& notes) {
 
 // From the reference, which shares no picture with the set.
 absl::Status AddDistances(const analysis::metrics::FeatureMatrix& features,
-                          const analysis::metrics::FeatureMatrix& reference, const PictureNetwork& network,
+                          const analysis::metrics::FeatureMatrix& reference, const Viewer& viewer,
                           std::map<std::string, double>& values, std::vector<std::string>& notes) {
   if (features.rows < 2) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::metrics::ComputeFrechetDistance(features, reference));
   LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::metrics::ComputeKernelDistance(features, reference));
-  values[network.frechet] = frechet.value;
-  values[network.prefix + "kid"] = kernel.mean;
-  LOUPE_ASSIGN_OR_RETURN(values[network.prefix + "cmmd"], analysis::metrics::ComputeCmmd(features, reference));
-  if (frechet.few_samples) AddNote(fmt::format("{}: {}", network.frechet, frechet.warning), notes);
+  values[viewer.frechet] = frechet.value;
+  values[viewer.prefix + "kid"] = kernel.mean;
+  LOUPE_ASSIGN_OR_RETURN(values[viewer.prefix + "cmmd"], analysis::metrics::ComputeCmmd(features, reference));
+  if (frechet.few_samples) AddNote(fmt::format("{}: {}", viewer.frechet, frechet.warning), notes);
   if (features.rows > kNeighbourhood) {
     LOUPE_ASSIGN_OR_RETURN(const auto coverage,
                            analysis::metrics::ComputePrecisionRecall(features, reference, kNeighbourhood));
-    values[network.prefix + "precision"] = coverage.precision;
-    values[network.prefix + "recall"] = coverage.recall;
+    values[viewer.prefix + "precision"] = coverage.precision;
+    values[viewer.prefix + "recall"] = coverage.recall;
   }
   return absl::OkStatus();
 }
 
 absl::Status AddNearest(const analysis::metrics::FeatureMatrix& features, const TrainingFeatures& training,
-                        const PictureNetwork& network, std::map<std::string, double>& values,
-                        std::vector<std::string>& notes) {
+                        const Viewer& viewer, std::map<std::string, double>& values, std::vector<std::string>& notes) {
   LOUPE_ASSIGN_OR_RETURN(const auto nearest, analysis::metrics::NearestRows(features, training.training));
   LOUPE_ASSIGN_OR_RETURN(const auto found, analysis::metrics::CompareNearest(nearest, training.expected));
-  const std::string name = network.prefix + "nearest_distance";
+  const std::string name = viewer.prefix + "nearest_distance";
   values[name] = found.generated;
   values[name + "_expected"] = found.expected;
   values[name + "_ratio"] = found.ratio;
@@ -115,27 +114,27 @@ Section Section::Part(const std::string& part_name, int64_t pictures) const {
           .own_pictures = own_pictures};
 }
 
-absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const std::vector<PictureNetwork>& networks,
+absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const std::vector<Viewer>& viewers,
                                                 const std::vector<TrainingFeatures>& training,
                                                 std::vector<std::string>& notes) {
   EvaluatedSection measured{section.name, section.count(), section.captions, {}};
   for (const PictureSet* set : {&section.real, &section.autoencoder, &section.base}) {
     SetScores scores{set->name, {}};
     const bool own_pictures = set != &section.real && (set == &section.autoencoder || section.own_pictures);
-    for (size_t i = 0; i < networks.size(); ++i) {
-      const PictureNetwork& network = networks[i];
+    for (size_t i = 0; i < viewers.size(); ++i) {
+      const Viewer& viewer = viewers[i];
       const analysis::metrics::FeatureMatrix& features = set->features[i];
       // Inception's scores, as published, have none.
-      if (own_pictures && !network.prefix.empty()) {
-        LOUPE_ASSIGN_OR_RETURN(scores.values[network.prefix + "i"],
+      if (own_pictures && !viewer.prefix.empty()) {
+        LOUPE_ASSIGN_OR_RETURN(scores.values[viewer.prefix + "i"],
                                analysis::metrics::MeanMatchedCosine(features, section.real.features[i]));
       }
-      LOUPE_RETURN_IF_ERROR(AddDistances(features, section.reference.features[i], network, scores.values, notes));
-      LOUPE_RETURN_IF_ERROR(AddNearest(features, training[i], network, scores.values, notes));
+      LOUPE_RETURN_IF_ERROR(AddDistances(features, section.reference.features[i], viewer, scores.values, notes));
+      LOUPE_RETURN_IF_ERROR(AddNearest(features, training[i], viewer, scores.values, notes));
       if (features.rows < 2) continue;
       LOUPE_ASSIGN_OR_RETURN(const double within, analysis::metrics::MeanCosineWithin(features));
-      scores.values[network.prefix + "diversity"] = 1 - within;
-      if (network.layers) scores.values[network.prefix + "layer_diversity"] = network.Diversity(set->images);
+      scores.values[viewer.prefix + "diversity"] = 1 - within;
+      if (viewer.network.layers) scores.values[viewer.prefix + "layer_diversity"] = viewer.Diversity(set->images);
     }
     LOUPE_ASSIGN_OR_RETURN(scores.values["clip_t"],
                            analysis::metrics::MeanMatchedCosine(set->features.front(), section.texts));

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "analysis/metrics/nearest_distance.h"
 #include "worker/evaluate/evaluate_base.h"
-#include "worker/evaluate/picture_networks.h"
+#include "worker/evaluate/viewer.h"
 
 namespace loupe::worker::evaluate {
 
@@ -19,7 +19,7 @@ struct TrainingFeatures {
   std::vector<analysis::metrics::NearestRow> expected;
 };
 
-// One set of pictures and, beside PictureNetwork's, its features, a row to a picture.
+// One set of pictures and, beside Viewer's, its features, a row to a picture.
 struct PictureSet {
   std::string name;
   std::vector<io::Image> images;
@@ -42,8 +42,8 @@ struct Section {
 // `count` of `total` places, evenly: 0, total/count, ….
 std::vector<int64_t> EvenlyOf(int64_t total, int64_t count);
 
-// Scores of the three sets by each network, `training` beside `networks`. `notes` are added to. Errors as the metrics.
-absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const std::vector<PictureNetwork>& networks,
+// Scores of the three sets by each network, `training` beside `viewers`. `notes` are added to. Errors as the metrics.
+absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const std::vector<Viewer>& viewers,
                                                 const std::vector<TrainingFeatures>& training,
                                                 std::vector<std::string>& notes);
 

@@ -101,7 +101,7 @@ std::vector<io::Image> RankedPictures::Sample(const tasks::PictureOrder& order,
   return SampleAmongRanks(team_.group(), inputs_, settings_, order, watching);
 }
 
-torch::Tensor RankedPictures::Embed(tasks::PictureNetwork network, const std::vector<io::Image>& images) {
+torch::Tensor RankedPictures::Embed(const std::string& network, const std::vector<io::Image>& images) {
   const bool one_part = static_cast<int64_t>(images.size()) <= tasks::SharedInputs::PartOf(network);
   const bool alike = std::all_of(images.begin(), images.end(), [&](const io::Image& image) {
     return image.width == images.front().width && image.height == images.front().height;

@@ -35,7 +35,7 @@ class RankedPictures : public tasks::PictureHelp {
   RankedPictures(RankTeam& team, tasks::SharedInputs& inputs, const settings::Settings& settings)
       : team_(team), inputs_(inputs), settings_(settings) {}
   std::vector<io::Image> Sample(const tasks::PictureOrder& order, const sampling::SampleProgress& progress) override;
-  torch::Tensor Embed(tasks::PictureNetwork network, const std::vector<io::Image>& images) override;
+  torch::Tensor Embed(const std::string& network, const std::vector<io::Image>& images) override;
 
  private:
   RankTeam& team_;

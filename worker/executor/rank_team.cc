@@ -80,20 +80,19 @@ std::string EncodeCommand(const RankCommand& command) {
   const tasks::PictureOrder& order = command.order;
   const PicturesToEmbed& embed = command.embed;
   return Packed({static_cast<int>(command.kind), order.prompts, order.noise_seed, order.drawn, order.count,
-                 static_cast<int>(embed.network), embed.count, embed.height, embed.width});
+                 embed.network, embed.count, embed.height, embed.width});
 }
 
 RankCommand DecodeCommand(const std::string& bytes) {
   const auto json = nlohmann::json::from_msgpack(bytes);
-  return {.kind = static_cast<RankCommand::Kind>(json.at(0).get<int>()),
-          .order = {.prompts = json.at(1).get<std::vector<std::string>>(),
-                    .noise_seed = json.at(2),
-                    .drawn = json.at(3),
-                    .count = json.at(4)},
-          .embed = {.network = static_cast<tasks::PictureNetwork>(json.at(5).get<int>()),
-                    .count = json.at(6),
-                    .height = json.at(7),
-                    .width = json.at(8)}};
+  return {
+      .kind = static_cast<RankCommand::Kind>(json.at(0).get<int>()),
+      .order = {.prompts = json.at(1).get<std::vector<std::string>>(),
+                .noise_seed = json.at(2),
+                .drawn = json.at(3),
+                .count = json.at(4)},
+      .embed = {
+          .network = json.at(5).get<std::string>(), .count = json.at(6), .height = json.at(7), .width = json.at(8)}};
 }
 
 RankTeam::RankTeam(const AttemptSpec& spec, torch::Device device, const RankOptions& options,

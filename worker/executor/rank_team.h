@@ -41,7 +41,7 @@ std::string EncodeJob(const RankJob& job);
 absl::StatusOr<RankJob> DecodeJob(const std::string& bytes);
 
 struct PicturesToEmbed {
-  tasks::PictureNetwork network = tasks::PictureNetwork::kClip;
+  std::string network = tasks::kScorerNetwork;
   int64_t count = 0;
   // Of each.
   int64_t height = 0, width = 0;

@@ -75,8 +75,7 @@ methods::SlotOptions Trial::method_options() const { return {settings_, seeds_(S
 void Trial::Prepare() {
   // What does not fit is said before anything is computed.
   models_.Scorer(settings_.Text("scorer"));
-  inputs_.InceptionOf(settings_);
-  inputs_.DinoOf(settings_);
+  for (const base::PictureNetworkKind& kind : base::PictureNetworkKinds()) models_.Network(kind, settings_);
   CheckMethod();
   task_ = Timed("prepare", [&] {
     observer_.OnProgress("prepare", 0, 0);
@@ -298,9 +297,9 @@ void Trial::RecordProvenance() {
   record["threads"] = fmt::format("{}", at::get_num_threads());
   record["base_sha256"] = loaded_.sha256;
   record["scorer_sha256"] = models_.Scorer(settings_.Text("scorer")).sha256;
-  if (const auto* inception = inputs_.InceptionOf(settings_)) record["inception_sha256"] = inception->sha256;
-  if (const auto* dino = inputs_.DinoOf(settings_)) record["dino_sha256"] = dino->sha256;
-  if (const auto* effnet = inputs_.EfficientNetOf(settings_)) record["effnet_sha256"] = effnet->sha256;
+  for (const base::PictureNetworkKind& kind : base::PictureNetworkKinds()) {
+    if (const auto* network = models_.Network(kind, settings_)) record[kind.name + "_sha256"] = network->sha256;
+  }
   record["pack"] = fmt::format("{}", largest_pack_);
   if (HasRanks(settings_)) record["ranks"] = settings_.Text("train.devices");
   record["data_sha256"] = task_->data_sha256();

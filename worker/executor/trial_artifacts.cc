@@ -18,9 +18,7 @@ void TrialArtifacts::Picture(const std::string& name, const io::Image& picture) 
 
 void TrialArtifacts::Features(const std::string& of, const score::PictureFeatures& features) const {
   Embeddings("embeddings" + of, features.clip);
-  Embeddings("dino" + of, features.dino);
-  Embeddings("effnet" + of, features.effnet);
-  Embeddings("inception" + of, features.inception);
+  for (const auto& [network, rows] : features.others) Embeddings(network + of, rows);
 }
 
 void TrialArtifacts::Embeddings(const std::string& stem, const analysis::metrics::FeatureMatrix& embeddings) const {

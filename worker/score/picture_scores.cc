@@ -1,5 +1,7 @@
 #include "worker/score/picture_scores.h"
 
+#include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "analysis/metrics/cosine_similarity.h"
@@ -30,8 +32,18 @@ struct SimilarityScores {
   const char *mean, *nearest, *diversity;
 };
 constexpr SimilarityScores kClipSimilarity = {Score("clip_i"), Score("clip_nearest"), Score("clip_diversity")};
-constexpr SimilarityScores kDinoSimilarity = {Score("dino_i"), Score("dino_nearest"), Score("dino_diversity")};
-constexpr SimilarityScores kEffnetSimilarity = {Score("effnet_i"), Score("effnet_nearest"), Score("effnet_diversity")};
+
+// The others, by name: what each of them gives.
+constexpr char kDino[] = "dino", kInception[] = "inception";
+struct SimilarityNetwork {
+  const char* name;
+  SimilarityScores similarity;
+  const char* frechet;
+};
+constexpr SimilarityNetwork kSimilarityNetworks[] = {
+    {kDino, {Score("dino_i"), Score("dino_nearest"), Score("dino_diversity")}, Score("dino_fd")},
+    {"effnet", {Score("effnet_i"), Score("effnet_nearest"), Score("effnet_diversity")}, Score("effnet_fd")},
+};
 
 struct DistanceScores {
   const char *fid, *kid, *kid_sd;
@@ -116,7 +128,19 @@ absl::Status AddPriorPreservation(const PriorScores& names, const analysis::metr
   return absl::OkStatus();
 }
 
+// Without rows where the network has not looked.
+const analysis::metrics::FeatureMatrix& Of(const PictureFeatures& features, const char* network) {
+  static const analysis::metrics::FeatureMatrix none;
+  const auto found = features.others.find(network);
+  return found == features.others.end() ? none : found->second;
+}
+
 }  // namespace
+
+bool ComparesMatched(const std::string& network) {
+  return std::any_of(std::begin(kSimilarityNetworks), std::end(kSimilarityNetworks),
+                     [&](const SimilarityNetwork& known) { return known.name == network; });
+}
 
 absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, const ScoreReferences& references) {
   PictureScores scores;
@@ -133,18 +157,17 @@ absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, co
   if (references.class_set.rows > 0) {
     LOUPE_RETURN_IF_ERROR(AddDistances(kClipClassDistance, generated.clip, references.class_set, "class", scores));
   }
-  if (generated.dino.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(AddSimilarities(kDinoSimilarity, generated.dino, subject.dino, own.dino, scores));
-    LOUPE_RETURN_IF_ERROR(AddFrechet(Score("dino_fd"), generated.dino, subject.dino, kTrainingSet, scores));
+  for (const SimilarityNetwork& network : kSimilarityNetworks) {
+    const auto& rows = Of(generated, network.name);
+    if (rows.rows == 0) continue;
+    const auto& of_subject = Of(subject, network.name);
+    LOUPE_RETURN_IF_ERROR(AddSimilarities(network.similarity, rows, of_subject, Of(own, network.name), scores));
+    LOUPE_RETURN_IF_ERROR(AddFrechet(network.frechet, rows, of_subject, kTrainingSet, scores));
   }
-  if (generated.effnet.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(AddSimilarities(kEffnetSimilarity, generated.effnet, subject.effnet, own.effnet, scores));
-    LOUPE_RETURN_IF_ERROR(AddFrechet(Score("effnet_fd"), generated.effnet, subject.effnet, kTrainingSet, scores));
-  }
-  if (generated.inception.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(
-        AddDistances(kInceptionDistance, generated.inception, subject.inception, kTrainingSet, scores));
-    LOUPE_RETURN_IF_ERROR(AddPrecisionRecall(kInceptionCoverage, generated.inception, subject.inception, scores));
+  if (const auto& rows = Of(generated, kInception); rows.rows > 0) {
+    const auto& of_subject = Of(subject, kInception);
+    LOUPE_RETURN_IF_ERROR(AddDistances(kInceptionDistance, rows, of_subject, kTrainingSet, scores));
+    LOUPE_RETURN_IF_ERROR(AddPrecisionRecall(kInceptionCoverage, rows, of_subject, scores));
   }
   return scores;
 }
@@ -153,8 +176,8 @@ absl::StatusOr<std::map<std::string, double>> ScorePriorPreservation(const Pictu
                                                                      const ScoreReferences& references) {
   std::map<std::string, double> scores;
   LOUPE_RETURN_IF_ERROR(AddPriorPreservation(kClipPrior, of_class_prompt.clip, references.subject.clip, scores));
-  if (of_class_prompt.dino.rows > 0) {
-    LOUPE_RETURN_IF_ERROR(AddPriorPreservation(kDinoPrior, of_class_prompt.dino, references.subject.dino, scores));
+  if (const auto& rows = Of(of_class_prompt, kDino); rows.rows > 0) {
+    LOUPE_RETURN_IF_ERROR(AddPriorPreservation(kDinoPrior, rows, Of(references.subject, kDino), scores));
   }
   return scores;
 }

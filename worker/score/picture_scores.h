@@ -12,9 +12,8 @@ namespace loupe::worker::score {
 // Pictures as the scoring networks see them, one row each.
 struct PictureFeatures {
   analysis::metrics::FeatureMatrix clip;
-  analysis::metrics::FeatureMatrix inception;  // pool3; no rows without score.inception
-  analysis::metrics::FeatureMatrix dino;       // the class token; no rows without score.dino
-  analysis::metrics::FeatureMatrix effnet;     // no rows without score.efficientnet
+  // By the network's name, those that the settings name: "dino" (the class token), "effnet", "inception" (pool3).
+  std::map<std::string, analysis::metrics::FeatureMatrix> others;
 };
 
 struct ScoreReferences {
@@ -57,6 +56,9 @@ struct PictureScores {
 // with a warning. What too few pictures cannot give is left out and listed as missing: names depend on the counts
 // alone. INVALID_ARGUMENT when an embedding is not finite or has no direction, or a set that is compared has no row.
 absl::StatusOr<PictureScores> ScorePictures(const PictureFeatures& generated, const ScoreReferences& references);
+
+// Whether ScorePictures looks at `own_pictures` with this one of the `others`.
+bool ComparesMatched(const std::string& network);
 
 // What became of the class, from pictures of the class prompt (arXiv 2208.12242 §4.4):
 //   clip_pres, dino_pres   mean cosine over all pairs of them × subject: rises when the subject takes the class over

@@ -118,9 +118,8 @@ class FinetuneRun : public CaptionedRun {
     const std::vector<int64_t> chosen = ChoosePrompts(settings);
     references_.subject = task.subject();
     references_.own_pictures.clip = Chosen(references_.subject.clip, chosen);
-    if (references_.subject.dino.rows > 0) references_.own_pictures.dino = Chosen(references_.subject.dino, chosen);
-    if (references_.subject.effnet.rows > 0) {
-      references_.own_pictures.effnet = Chosen(references_.subject.effnet, chosen);
+    for (const auto& [network, rows] : references_.subject.others) {
+      if (score::ComparesMatched(network)) references_.own_pictures.others[network] = Chosen(rows, chosen);
     }
     references_.texts = inputs.EmbedTexts(settings, prompts_);
   }

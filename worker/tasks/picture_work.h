@@ -22,7 +22,8 @@ struct PictureOrder {
   int64_t count = 0;
 };
 
-enum class PictureNetwork { kClip, kDino, kInception, kEfficientNet };
+// The scorer among the networks that see pictures; the others are those of base::PictureNetworkKinds(), by name.
+inline constexpr char kScorerNetwork[] = "clip";
 
 // Does what SharedInputs is asked for, with more than this process.
 class PictureHelp {
@@ -30,7 +31,7 @@ class PictureHelp {
   virtual ~PictureHelp() = default;
   virtual std::vector<io::Image> Sample(const PictureOrder& order, const sampling::SampleProgress& progress) = 0;
   // float32 [n, features] on the CPU, a row for each picture. They are of one size, one at least.
-  virtual torch::Tensor Embed(PictureNetwork network, const std::vector<io::Image>& images) = 0;
+  virtual torch::Tensor Embed(const std::string& network, const std::vector<io::Image>& images) = 0;
 };
 
 }  // namespace loupe::worker::tasks

@@ -27,9 +27,6 @@ constexpr char kLatentsArray[] = "latents";    // latents_scaled [n, C, h, w]
 constexpr char kMirroredArray[] = "mirrored";
 constexpr char kContextsArray[] = "contexts";      // [n, text tokens, width]
 constexpr char kEmbeddingsArray[] = "embeddings";  // float32 [n, d]
-constexpr char kInceptionArray[] = "inception";
-constexpr char kDinoArray[] = "dino";
-constexpr char kEffnetArray[] = "effnet";
 
 std::string HashOf(const std::vector<io::Image>& images) {
   Sha256 digest;
@@ -164,46 +161,28 @@ EncodedPictures SharedInputs::Latents(const settings::Settings& settings, const 
   return encoded;
 }
 
-base::LoadedModel<models::InceptionScorer>* SharedInputs::InceptionOf(const settings::Settings& settings) {
-  if (!settings.Has("score.inception")) return nullptr;
-  const bool clean = settings.Text("score.inception_resize") == "clean-fid";
-  return &models_.InceptionNetwork(settings.Text("score.inception"),
-                                   clean ? models::InceptionResize::kCleanFid : models::InceptionResize::kPytorchFid);
-}
-
-base::LoadedModel<models::DinoScorer>* SharedInputs::DinoOf(const settings::Settings& settings) {
-  return settings.Has("score.dino") ? &models_.Dino(settings.Text("score.dino")) : nullptr;
-}
-
-base::LoadedModel<models::EfficientNetScorer>* SharedInputs::EfficientNetOf(const settings::Settings& settings) {
-  return settings.Has("score.efficientnet") ? &models_.EfficientNetwork(settings.Text("score.efficientnet")) : nullptr;
-}
-
 score::PictureFeatures SharedInputs::CachedFeatures(const settings::Settings& settings, const std::string& kind,
                                                     const std::string& pictures_key,
                                                     const std::function<std::vector<io::Image>()>& pictures,
                                                     const sampling::SampleProgress& progress) {
   std::string key = fmt::format("features-v2\n{}\n{}", pictures_key, models_.Scorer(settings.Text("scorer")).sha256);
-  const base::LoadedModel<models::InceptionScorer>* inception = InceptionOf(settings);
-  if (inception != nullptr) key += fmt::format("\n{}\n{}", inception->sha256, settings.Text("score.inception_resize"));
-  const base::LoadedModel<models::DinoScorer>* dino = DinoOf(settings);
-  if (dino != nullptr) key += fmt::format("\ndino {}", dino->sha256);
-  const base::LoadedModel<models::EfficientNetScorer>* effnet = EfficientNetOf(settings);
-  if (effnet != nullptr) key += fmt::format("\neffnet {}", effnet->sha256);
+  for (const base::PictureNetworkKind& kind : base::PictureNetworkKinds()) {
+    const base::LoadedModel<base::PictureNetwork>* network = models_.Network(kind, settings);
+    if (network == nullptr) continue;
+    key += fmt::format("\n{} {}", kind.name, network->sha256);
+    if (!kind.variant_setting.empty()) key += " " + settings.Text(kind.variant_setting);
+  }
   const auto make = [&] {
     const score::PictureFeatures features = Features(settings, pictures());
     train::TensorMap arrays = {{kEmbeddingsArray, TensorFromFeatures(features.clip)}};
-    if (inception != nullptr) arrays[kInceptionArray] = TensorFromFeatures(features.inception);
-    if (dino != nullptr) arrays[kDinoArray] = TensorFromFeatures(features.dino);
-    if (effnet != nullptr) arrays[kEffnetArray] = TensorFromFeatures(features.effnet);
+    for (const auto& [name, rows] : features.others) arrays[name] = TensorFromFeatures(rows);
     return arrays;
   };
   const train::TensorMap entry = Kept(kind, key, make, progress);
   score::PictureFeatures features;
-  features.clip = FeaturesFromTensor(entry.at(kEmbeddingsArray));
-  if (inception != nullptr) features.inception = FeaturesFromTensor(entry.at(kInceptionArray));
-  if (dino != nullptr) features.dino = FeaturesFromTensor(entry.at(kDinoArray));
-  if (effnet != nullptr) features.effnet = FeaturesFromTensor(entry.at(kEffnetArray));
+  for (const auto& [name, rows] : entry) {
+    (name == kEmbeddingsArray ? features.clip : features.others[name]) = FeaturesFromTensor(rows);
+  }
   return features;
 }
 
@@ -266,47 +245,30 @@ score::PictureFeatures SharedInputs::Features(const settings::Settings& settings
                                               const std::vector<io::Image>& images) {
   score::PictureFeatures features;
   features.clip = Embed(settings, images);
-  if (settings.Has("score.dino")) features.dino = EmbedBy(settings, PictureNetwork::kDino, images);
-  if (settings.Has("score.efficientnet")) features.effnet = EmbedBy(settings, PictureNetwork::kEfficientNet, images);
-  if (settings.Has("score.inception")) features.inception = EmbedBy(settings, PictureNetwork::kInception, images);
+  for (const base::PictureNetworkKind& kind : base::PictureNetworkKinds()) {
+    if (settings.Has(kind.setting)) features.others[kind.name] = EmbedBy(settings, kind.name, images);
+  }
   return features;
 }
 
 analysis::metrics::FeatureMatrix SharedInputs::Embed(const settings::Settings& settings,
                                                      const std::vector<io::Image>& images) {
-  return EmbedBy(settings, PictureNetwork::kClip, images);
+  return EmbedBy(settings, kScorerNetwork, images);
 }
 
-analysis::metrics::FeatureMatrix SharedInputs::EmbedBy(const settings::Settings& settings, PictureNetwork network,
+analysis::metrics::FeatureMatrix SharedInputs::EmbedBy(const settings::Settings& settings, const std::string& network,
                                                        const std::vector<io::Image>& images) {
   return FeaturesFromTensor(help_ != nullptr ? help_->Embed(network, images) : EmbedHere(settings, network, images));
 }
 
-int64_t SharedInputs::PartOf(PictureNetwork network) {
-  switch (network) {
-    case PictureNetwork::kClip:
-      return kClipPart;
-    case PictureNetwork::kDino:
-      return models::DinoScorer::kPart;
-    case PictureNetwork::kInception:
-      return models::InceptionScorer::kPart;
-    case PictureNetwork::kEfficientNet:
-      return models::EfficientNetScorer::kPart;
-  }
-  return 1;
+int64_t SharedInputs::PartOf(const std::string& network) {
+  return network == kScorerNetwork ? kClipPart : base::PictureNetworkKindOf(network).part;
 }
 
-torch::Tensor SharedInputs::EmbedHere(const settings::Settings& settings, PictureNetwork network,
+torch::Tensor SharedInputs::EmbedHere(const settings::Settings& settings, const std::string& network,
                                       const std::vector<io::Image>& images) {
-  switch (network) {
-    case PictureNetwork::kDino:
-      return DinoOf(settings)->model.EmbedImages(images);
-    case PictureNetwork::kInception:
-      return InceptionOf(settings)->model.EmbedImages(images);
-    case PictureNetwork::kEfficientNet:
-      return EfficientNetOf(settings)->model.EmbedImages(images);
-    case PictureNetwork::kClip:
-      break;
+  if (network != kScorerNetwork) {
+    return models_.Network(base::PictureNetworkKindOf(network), settings)->model.embed(images);
   }
   base::ClipScorer& scorer = models_.Scorer(settings.Text("scorer")).model;
   std::vector<torch::Tensor> parts;

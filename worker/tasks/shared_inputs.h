@@ -37,10 +37,6 @@ class SharedInputs {
   base::BaseModel& Base(const settings::Settings& settings) { return models_.Base(settings).model; }
   // What identifies it in keys.
   const std::string& BaseDigest(const settings::Settings& settings) { return models_.Base(settings).sha256; }
-  // Null when the settings name none.
-  base::LoadedModel<models::InceptionScorer>* InceptionOf(const settings::Settings& settings);
-  base::LoadedModel<models::DinoScorer>* DinoOf(const settings::Settings& settings);
-  base::LoadedModel<models::EfficientNetScorer>* EfficientNetOf(const settings::Settings& settings);
 
   // Those of the prompts that the base's conditioner does not see whole, as sentences.
   std::vector<std::string> CutOffs(const settings::Settings& settings, const std::vector<std::string>& prompts);
@@ -82,9 +78,9 @@ class SharedInputs {
   std::vector<io::Image> SampleHere(const settings::Settings& settings, const PictureOrder& order, int64_t first,
                                     int64_t count, const sampling::SampleProgress& progress);
   // By this process alone, in parts of PartOf pictures. Throws NotFinite.
-  torch::Tensor EmbedHere(const settings::Settings& settings, PictureNetwork network,
+  torch::Tensor EmbedHere(const settings::Settings& settings, const std::string& network,
                           const std::vector<io::Image>& images);
-  static int64_t PartOf(PictureNetwork network);
+  static int64_t PartOf(const std::string& network);
 
   // What is kept of all this, and of what a task makes itself, for this machine's arithmetic. Keys hold a version: what
   // changes their results must change it.
@@ -92,7 +88,7 @@ class SharedInputs {
                         const sampling::SampleProgress& progress) const;
 
  private:
-  analysis::metrics::FeatureMatrix EmbedBy(const settings::Settings& settings, PictureNetwork network,
+  analysis::metrics::FeatureMatrix EmbedBy(const settings::Settings& settings, const std::string& network,
                                            const std::vector<io::Image>& images);
   // `pictures` is called when the entry is not there; `pictures_key` says what it gives.
   score::PictureFeatures CachedFeatures(const settings::Settings& settings, const std::string& kind,

@@ -1,9 +1,11 @@
 #include "worker/tasks/task_registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "fmt/format.h"
 #include "worker/base/file_stamp.h"
+#include "worker/base/picture_networks.h"
 #include "worker/runtime/user_error.h"
 #include "worker/tasks/class_conditional.h"
 #include "worker/tasks/dreambooth.h"
@@ -37,9 +39,15 @@ const Task& Tasks::Of(const settings::Settings& settings, uint64_t sweep_seed,
                       const sampling::SampleProgress& progress) {
   // By the settings that a task depends on, and by what the folder looks like from outside.
   std::string key = fmt::format("{}\n{}\n", sweep_seed, base::FileStamp(settings.Text("task.images")));
+  const auto is_of_a_network = [](const std::string& name) {
+    const auto& kinds = base::PictureNetworkKinds();
+    return std::any_of(kinds.begin(), kinds.end(), [&](const base::PictureNetworkKind& kind) {
+      return name == kind.setting || name == kind.variant_setting;
+    });
+  };
   for (const auto& [name, value] : settings.values()) {
     if (name == "base" || name == "scorer" || name.starts_with("task.") || name.starts_with("sample.") ||
-        name.starts_with("score.inception") || name == "score.dino" || name == "score.efficientnet") {
+        is_of_a_network(name)) {
       key += fmt::format("{}={}\n", name, value);
     }
   }

@@ -29,6 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 class TrialExecutorTest : public TrialTest {
  protected:
@@ -240,11 +241,12 @@ TEST_F(TrialExecutorTest, WhatTheUserCanMendIsAUserErrorThatNamesIt) {
     EXPECT_EQ(outcome.failure_class, FailureClass::kUserError) << outcome.failure_message;
     return outcome.failure_message;
   };
-  EXPECT_THAT(message({{"task.images", "/nowhere"}}), HasSubstr("/nowhere"));
   EXPECT_THAT(message({{"base", "/nowhere"}}), HasSubstr("/nowhere"));
   EXPECT_THAT(message({{"score.inception", "/nowhere.pth"}}), HasSubstr("/nowhere.pth"));
   EXPECT_THAT(message({{"score.dino", "/nowhere"}}), HasSubstr("/nowhere/config.json"));
   EXPECT_THAT(message({{"score.efficientnet", "/nowhere"}}), HasSubstr("/nowhere/config.json"));
+  EXPECT_THAT(observer.phases, IsEmpty()) << "said before anything is computed";
+  EXPECT_THAT(message({{"task.images", "/nowhere"}}), HasSubstr("/nowhere"));
   fs::create_directories(root_ + "/broken");
   std::ofstream(root_ + "/broken/a.png") << "no picture";
   EXPECT_THAT(message({{"task.images", root_ + "/broken"}}), HasSubstr("broken/a.png"));

@@ -39,7 +39,7 @@ std::vector<std::string> Names(const std::map<std::string, double>& scores) {
 
 // Six generated and five training pictures, CLIP in four dimensions.
 struct Sets {
-  PictureFeatures generated{.clip = Random(6, 4, 1), .inception = {}, .dino = {}, .effnet = {}};
+  PictureFeatures generated{.clip = Random(6, 4, 1), .others = {}};
   ScoreReferences references;
   Sets() {
     references.subject.clip = Random(5, 4, 2);
@@ -64,12 +64,12 @@ TEST(PictureScoresTest, OtherNetworksAndTheClassAddTheirs) {
   Sets sets;
   const Sets plain;
   sets.references.class_set = Random(3, 4, 4);
-  sets.generated.dino = Random(6, 7, 5);
-  sets.references.subject.dino = Random(5, 7, 6);
-  sets.generated.effnet = Random(6, 9, 9);
-  sets.references.subject.effnet = Random(5, 9, 10);
-  sets.generated.inception = Random(6, 8, 7);
-  sets.references.subject.inception = Random(5, 8, 8);
+  sets.generated.others["dino"] = Random(6, 7, 5);
+  sets.references.subject.others["dino"] = Random(5, 7, 6);
+  sets.generated.others["effnet"] = Random(6, 9, 9);
+  sets.references.subject.others["effnet"] = Random(5, 9, 10);
+  sets.generated.others["inception"] = Random(6, 8, 7);
+  sets.references.subject.others["inception"] = Random(5, 8, 8);
   const auto scores = ScorePictures(sets.generated, sets.references);
   ASSERT_TRUE(scores.ok()) << scores.status();
   for (const char* name :
@@ -78,20 +78,22 @@ TEST(PictureScoresTest, OtherNetworksAndTheClassAddTheirs) {
     EXPECT_TRUE(scores->values.contains(name)) << name;
   }
   EXPECT_EQ(scores->values.size(), 10u + 16u);
-  EXPECT_EQ(scores->values.at("dino_i"),
-            *analysis::metrics::MeanPairwiseCosine(sets.generated.dino, sets.references.subject.dino));
-  EXPECT_EQ(scores->values.at("dino_fd"),
-            analysis::metrics::ComputeFrechetDistance(sets.generated.dino, sets.references.subject.dino)->value);
-  EXPECT_EQ(scores->values.at("effnet_nearest"),
-            *analysis::metrics::MeanNearestCosine(sets.generated.effnet, sets.references.subject.effnet));
+  EXPECT_EQ(scores->values.at("dino_i"), *analysis::metrics::MeanPairwiseCosine(
+                                             sets.generated.others["dino"], sets.references.subject.others["dino"]));
+  EXPECT_EQ(scores->values.at("dino_fd"), analysis::metrics::ComputeFrechetDistance(
+                                              sets.generated.others["dino"], sets.references.subject.others["dino"])
+                                              ->value);
+  EXPECT_EQ(
+      scores->values.at("effnet_nearest"),
+      *analysis::metrics::MeanNearestCosine(sets.generated.others["effnet"], sets.references.subject.others["effnet"]));
   EXPECT_EQ(scores->values.at("clip_fid"), ScorePictures(plain.generated, plain.references)->values.at("clip_fid"))
       << "what CLIP says does not depend on the others";
 }
 
 TEST(PictureScoresTest, PicturesWithCaptionsAreComparedWithTheirOwn) {
   Sets sets;
-  sets.generated.dino = Random(6, 7, 5);
-  sets.references.subject.dino = Random(5, 7, 6);
+  sets.generated.others["dino"] = Random(6, 7, 5);
+  sets.references.subject.others["dino"] = Random(5, 7, 6);
   sets.references.own_pictures = sets.generated;
   sets.references.texts = sets.generated.clip;
   const auto scores = ScorePictures(sets.generated, sets.references);
@@ -101,8 +103,8 @@ TEST(PictureScoresTest, PicturesWithCaptionsAreComparedWithTheirOwn) {
 
 TEST(PictureScoresTest, AFrechetDistanceFromFewPicturesWarnsUnderItsName) {
   Sets sets;
-  sets.generated.inception = Random(6, 8, 7);
-  sets.references.subject.inception = Random(5, 8, 8);
+  sets.generated.others["inception"] = Random(6, 8, 7);
+  sets.references.subject.others["inception"] = Random(5, 8, 8);
   const auto scores = ScorePictures(sets.generated, sets.references);
   ASSERT_TRUE(scores.ok()) << scores.status();
   EXPECT_THAT(scores->warnings,
@@ -115,7 +117,7 @@ TEST(PictureScoresTest, PriorPreservationIsOfTheNetworksThereAre) {
   const auto clip = ScorePriorPreservation(sets.generated, sets.references);
   ASSERT_TRUE(clip.ok()) << clip.status();
   EXPECT_THAT(*clip, UnorderedElementsAre(Key("clip_pres"), Key("clip_div")));
-  sets.generated.dino = sets.references.subject.dino = {2, 2, {1, 0, 1, 0}};
+  sets.generated.others["dino"] = sets.references.subject.others["dino"] = {2, 2, {1, 0, 1, 0}};
   const auto both = ScorePriorPreservation(sets.generated, sets.references);
   ASSERT_TRUE(both.ok()) << both.status();
   EXPECT_DOUBLE_EQ(both->at("dino_pres"), 1) << "the class became the subject";

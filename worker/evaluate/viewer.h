@@ -1,29 +1,24 @@
 // The networks that an evaluation looks with.
 #pragma once
 
-#include <torch/types.h>
-
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "analysis/metrics/feature_matrix.h"
 #include "worker/base/model_store.h"
+#include "worker/base/picture_networks.h"
 #include "worker/evaluate/evaluate_base.h"
 
 namespace loupe::worker::evaluate {
 
-struct PictureNetwork {
+struct Viewer {
   std::string name;         // "clip"
   std::string description;  // folder or file, and its SHA-256
   // Before the names of its scores, which Inception's do not have: "clip_".
   std::string prefix;
   // Its Fréchet distance: "clip_fid" and "fid" as trials have them, "fd" after other prefixes.
   std::string frechet;
-  // [N, d] of all pictures; and per layer [N, positions, channels] of a few, undefined where a network has none to
-  // tell.
-  std::function<torch::Tensor(const std::vector<io::Image>&)> embed;
-  std::function<std::vector<torch::Tensor>(const std::vector<io::Image>&)> layers;
+  base::PictureNetwork network;
 
   analysis::metrics::FeatureMatrix Embed(const std::vector<io::Image>& images) const;
   // LayerDiversity of them; two pictures at least, and a network with layers.
@@ -31,6 +26,6 @@ struct PictureNetwork {
 };
 
 // Those that the request names, the scorer first. They stay in `models`. Throws UserError as ModelStore.
-std::vector<PictureNetwork> OpenPictureNetworks(const EvaluationRequest& request, base::ModelStore& models);
+std::vector<Viewer> OpenViewers(const EvaluationRequest& request, base::ModelStore& models);
 
 }  // namespace loupe::worker::evaluate
