@@ -45,7 +45,7 @@ absl::StatusOr<std::string> DigestOfFolder(const std::string& folder, const std:
   const std::vector<std::string> paths = FilesBelow(folder);
   for (const std::string& path : paths) {
     if (!endings.contains(Ending(path)) && !CountsAsWeights(path, paths)) continue;
-    const auto sha256 = Sha256HexOfFile(folder + "/" + path);
+    const auto sha256 = Sha256HexOfFile(fmt::format("{}/{}", folder, path));
     if (!sha256.ok()) return sha256.status();
     digest.Update(fmt::format("{}\n{}\n", path, *sha256));
   }

@@ -116,8 +116,9 @@ TEST_F(TrialExecutorTest, ATextEncoderIsTrainedWithItsCaptions) {
     const std::map<std::string, std::string> lora = {
         {"task.kind", task},  {"method.kind", "lora"}, {"method.rank", "2"}, {"method.text_encoder", "true"},
         {"method.input", ""}, {"method.output", ""},   {"method.width", ""}, {"train.validate_every", "1"}};
-    RecordingObserver whole(root_ + "/text-" + task);
-    const AttemptOutcome outcome = executor_->Run(Spec("text-" + task, lora), whole);
+    const std::string name = fmt::format("text-{}", task);
+    RecordingObserver whole(fmt::format("{}/{}", root_, name));
+    const AttemptOutcome outcome = executor_->Run(Spec(name, lora), whole);
     ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
     EXPECT_TRUE(whole.metrics.contains("validation_loss"));
     const auto file = io::SafetensorsFile::Open(whole.File("adapter.safetensors"));

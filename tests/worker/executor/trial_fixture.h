@@ -74,7 +74,7 @@ class TrialTest : public ::testing::Test {
   static void TearDownTestSuite() { std::filesystem::remove_all(root_); }
 
   // A change to nothing takes a setting away.
-  AttemptSpec Spec(const std::string& name, std::map<std::string, std::string> changes = {}) {
+  AttemptSpec Spec(const std::string& name, const std::map<std::string, std::string>& changes = {}) {
     std::map<std::string, std::string> values = {{"base", "configs/bases/emoji-sd"},
                                                  {"scorer", "configs/scorers/emoji-clip"},
                                                  {"task.images", root_ + "/cats"},

@@ -33,6 +33,7 @@ analysis::metrics::FeatureMatrix Random(int64_t rows, int64_t cols, uint64_t see
 
 std::vector<std::string> Names(const std::map<std::string, double>& scores) {
   std::vector<std::string> names;
+  names.reserve(scores.size());
   for (const auto& [name, value] : scores) names.push_back(name);
   return names;
 }
