@@ -103,6 +103,7 @@ std::vector<int64_t> EvenlyOf(int64_t total, int64_t count) {
 Section Section::Part(const std::string& part_name, int64_t pictures) const {
   const std::vector<int64_t> rows = EvenlyOf(count(), pictures);
   std::vector<std::string> asked;
+  asked.reserve(rows.size());
   for (const int64_t row : rows) asked.push_back(captions[static_cast<size_t>(row)]);
   return {.name = part_name,
           .real = PicturesAt(real, rows),
