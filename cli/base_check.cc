@@ -25,16 +25,16 @@ using worker::io::BaseKind;
 constexpr int64_t kMostCells = 20'000;
 
 struct KnownBase {
-  worker::io::BaseKind kind;
+  BaseKind kind;
   worker::io::ClassNames classes;
 };
 
 // Of the config.json beside the weights, by the key that its kind of network has.
-absl::StatusOr<int64_t> ClassCount(const std::string& base, worker::io::BaseKind kind) {
+absl::StatusOr<int64_t> ClassCount(const std::string& base, BaseKind kind) {
   LOUPE_ASSIGN_OR_RETURN(auto config, worker::io::JsonConfig::Read(
                                           fmt::format("{}/{}/config.json", base, worker::io::DenoiserFolder(kind))));
   const int64_t classes =
-      kind == worker::io::BaseKind::kDiT ? config.Int("num_embeds_ada_norm", 1000) : config.Int("num_classes", 1);
+      kind == BaseKind::kDiT ? config.Int("num_embeds_ada_norm", 1000) : config.Int("num_classes", 1);
   LOUPE_RETURN_IF_ERROR(config.status());
   return classes;
 }
@@ -45,13 +45,13 @@ absl::StatusOr<std::optional<KnownBase>> Look(const std::string& base) {
   if (!std::filesystem::exists(base, error)) return std::nullopt;
   KnownBase known;
   LOUPE_ASSIGN_OR_RETURN(known.kind, worker::io::BaseKindOf(base));
-  if (known.kind == worker::io::BaseKind::kUNet) return known;
+  if (known.kind == BaseKind::kUNet) return known;
   LOUPE_ASSIGN_OR_RETURN(const int64_t classes, ClassCount(base, known.kind));
   LOUPE_ASSIGN_OR_RETURN(known.classes, worker::io::ClassNames::Read(base, classes));
   return known;
 }
 
-absl::Status CheckPositions(const std::string& base, worker::io::BaseKind kind, const settings::Settings& settings) {
+absl::Status CheckPositions(const std::string& base, BaseKind kind, const settings::Settings& settings) {
   if (settings.Text("method.kind") != "adapter") return absl::OkStatus();
   const std::vector<Position>& missing = worker::io::MissingPositions(kind);
   for (const char* key : {"method.input", "method.output"}) {
@@ -70,7 +70,7 @@ absl::Status CheckPositions(const std::string& base, worker::io::BaseKind kind, 
 
 absl::Status CheckTask(const std::string& base, const KnownBase& known, const settings::Settings& settings) {
   const std::string& task = settings.Text("task.kind");
-  if (known.kind == worker::io::BaseKind::kUNet) {
+  if (known.kind == BaseKind::kUNet) {
     if (task != "classes") return absl::OkStatus();
     return absl::InvalidArgumentError(fmt::format(
         "task.kind: classes is for a base whose prompts are classes, and {} is a UNet told by texts; use finetune",
@@ -103,8 +103,8 @@ absl::Status CheckBases(const coordinator::plan::Plan& plan) {
   // A UNet has every position and takes every prompt.
   const std::vector<std::string> tasks = plan.ValuesOf("task.kind");
   const bool asks_for_classes = std::find(tasks.begin(), tasks.end(), "classes") != tasks.end();
-  const bool only_unets = std::all_of(
-      bases.begin(), bases.end(), [](const auto& base) { return base.second->kind == worker::io::BaseKind::kUNet; });
+  const bool only_unets =
+      std::all_of(bases.begin(), bases.end(), [](const auto& base) { return base.second->kind == BaseKind::kUNet; });
   if (only_unets && !asks_for_classes) return absl::OkStatus();
   const int64_t stride = std::max<int64_t>(1, plan.cell_count() / kMostCells);
   for (int64_t cell = 0; cell < plan.cell_count(); cell += stride) {

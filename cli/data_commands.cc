@@ -47,14 +47,14 @@ class Work {
   ~Work() { Erase(); }
 
   coordinator::store::ProgressFn progress() {
-    return [this](const coordinator::store::WorkProgress& state) {
+    return [this](const WorkProgress& state) {
       Show(state);
       return !interrupt_.interrupted();
     };
   }
 
  private:
-  void Show(const coordinator::store::WorkProgress& state) {
+  void Show(const WorkProgress& state) {
     const absl::Duration now = SystemClock().MonotonicNow();
     if (now - shown_at_ < (terminal_ ? absl::Milliseconds(200) : absl::Seconds(10))) return;
     shown_at_ = now;
@@ -82,12 +82,12 @@ class Work {
   InterruptWatch interrupt_{[](int) {}};
 };
 
-std::string CountsText(const coordinator::store::DataCounts& counts) {
+std::string CountsText(const DataCounts& counts) {
   return fmt::format("{} sweeps, {} trials, {} results, {} artifacts ({})", counts.sweeps, counts.trials,
                      counts.results, counts.artifacts, SizeText(counts.artifact_bytes));
 }
 
-void AddCounts(const coordinator::store::DataCounts& counts, nlohmann::ordered_json& json) {
+void AddCounts(const DataCounts& counts, nlohmann::ordered_json& json) {
   json["sweeps"] = counts.sweeps;
   json["trials"] = counts.trials;
   json["results"] = counts.results;
@@ -96,8 +96,8 @@ void AddCounts(const coordinator::store::DataCounts& counts, nlohmann::ordered_j
 }
 
 // What backup and restore say at their end: which folder was made, and what is in it.
-absl::Status WriteMade(const DataFlags& flags, const char* key, const std::string& folder,
-                       const coordinator::store::DataCounts& counts, const std::string& note) {
+absl::Status WriteMade(const DataFlags& flags, const char* key, const std::string& folder, const DataCounts& counts,
+                       const std::string& note) {
   if (flags.format == "text") return WriteOutput(fmt::format("'{}': {}{}\n", folder, CountsText(counts), note), "");
   nlohmann::ordered_json json;
   json[key] = folder;
@@ -107,26 +107,24 @@ absl::Status WriteMade(const DataFlags& flags, const char* key, const std::strin
 
 absl::Status Backup(const DataFlags& flags) {
   Work work;
-  LOUPE_ASSIGN_OR_RETURN(const coordinator::store::DataCounts counts,
+  LOUPE_ASSIGN_OR_RETURN(const DataCounts counts,
                          coordinator::store::upkeep::BackupData(flags.data, flags.copy, "", work.progress()));
   return WriteMade(flags, "backup", flags.copy, counts, "; copied and checked");
 }
 
 absl::Status Restore(const DataFlags& flags) {
   Work work;
-  LOUPE_ASSIGN_OR_RETURN(const coordinator::store::DataCounts counts,
+  LOUPE_ASSIGN_OR_RETURN(const DataCounts counts,
                          coordinator::store::upkeep::RestoreData(flags.copy, flags.data, work.progress()));
   return WriteMade(flags, "data", flags.data, counts,
                    fmt::format("; 'loupe up --data {}' goes on with it", flags.data));
 }
 
-bool IsDamage(const coordinator::store::upkeep::Finding& finding) {
-  return finding.kind == coordinator::store::upkeep::Finding::Kind::kDamage;
-}
+bool IsDamage(const Finding& finding) { return finding.kind == Finding::Kind::kDamage; }
 
-std::string HealthText(const coordinator::store::upkeep::HealthReport& report) {
+std::string HealthText(const HealthReport& report) {
   std::string text;
-  for (const coordinator::store::upkeep::Finding& finding : report.findings) {
+  for (const Finding& finding : report.findings) {
     text += analysis::report::WrapText(fmt::format("{}: {}", finding.subject, finding.problem), 120,
                                        IsDamage(finding) ? "damage: " : "note: ", "  ");
     text += analysis::report::WrapText(finding.advice, 120, "  -> ", "     ");
@@ -137,8 +135,7 @@ std::string HealthText(const coordinator::store::upkeep::HealthReport& report) {
          fmt::format("no damage found: {}, schema version {}\n", CountsText(report.counts), report.schema_version);
 }
 
-nlohmann::ordered_json HealthJson(const std::string& data, const coordinator::store::upkeep::HealthReport& report,
-                                  int64_t removed) {
+nlohmann::ordered_json HealthJson(const std::string& data, const HealthReport& report, int64_t removed) {
   nlohmann::ordered_json json;
   json["data"] = data;
   json["sound"] = report.Damage().empty();
@@ -148,7 +145,7 @@ nlohmann::ordered_json HealthJson(const std::string& data, const coordinator::st
   json["orphan_bytes"] = report.orphan_bytes;
   json["removed_orphans"] = removed;
   json["findings"] = nlohmann::ordered_json::array();
-  for (const coordinator::store::upkeep::Finding& finding : report.findings) {
+  for (const Finding& finding : report.findings) {
     nlohmann::ordered_json entry;
     entry["kind"] = IsDamage(finding) ? "damage" : "note";
     entry["subject"] = finding.subject;
@@ -160,7 +157,7 @@ nlohmann::ordered_json HealthJson(const std::string& data, const coordinator::st
 }
 
 int Doctor(const DataFlags& flags) {
-  absl::StatusOr<coordinator::store::upkeep::HealthReport> report;
+  absl::StatusOr<HealthReport> report;
   {
     Work work;
     report = coordinator::store::upkeep::Examine(flags.data, work.progress());

@@ -28,22 +28,22 @@ budget: {steps: 5}
 seed: 11
 )";
 
-coordinator::plan::Plan PlanOf(const std::string& text) {
+Plan PlanOf(const std::string& text) {
   const auto file = coordinator::plan::ParseSweepFile(text, "f");
   EXPECT_TRUE(file.ok()) << file.status();
-  auto plan = coordinator::plan::Plan::Create(file->spec);
+  auto plan = Plan::Create(file->spec);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return *std::move(plan);
 }
 
-std::set<std::map<std::string, std::string>> CellsOf(const coordinator::plan::Plan& plan) {
+std::set<std::map<std::string, std::string>> CellsOf(const Plan& plan) {
   std::set<std::map<std::string, std::string>> cells;
   for (int64_t cell = 0; cell < plan.cell_count(); ++cell) cells.insert(plan.CellLevels(cell));
   return cells;
 }
 
 TEST(SubsetTest, OrthogonalArrayIsTakenWhereOneHasThatManyCells) {
-  const coordinator::plan::Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOf(kFile);
   ASSERT_EQ(plan.cell_count(), 320);
   const auto subset = ChooseSubset(plan, 80 * 3, "");
   ASSERT_TRUE(subset.ok()) << subset.status();
@@ -51,18 +51,18 @@ TEST(SubsetTest, OrthogonalArrayIsTakenWhereOneHasThatManyCells) {
   EXPECT_NEAR(subset->fraction.quality.d_efficiency, 1, 1e-9);
   // Every level of activation as often as every other, and so with scale.
   std::map<std::string, int> count;
-  const auto narrowed = coordinator::plan::Plan::Create(subset->spec);
+  const auto narrowed = Plan::Create(subset->spec);
   ASSERT_TRUE(narrowed.ok()) << narrowed.status();
   for (int64_t cell = 0; cell < narrowed->cell_count(); ++cell) ++count[narrowed->CellLevels(cell).at("activation")];
   for (const auto& [level, cells] : count) EXPECT_EQ(cells, 20) << level;
 }
 
 TEST(SubsetTest, NarrowedSpecRunsExactlyTheChosenCells) {
-  const coordinator::plan::Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOf(kFile);
   for (const int64_t cells : {24, 80, 97, 319}) {
     const auto subset = ChooseSubset(plan, cells * 3, "");
     ASSERT_TRUE(subset.ok()) << subset.status();
-    const auto narrowed = coordinator::plan::Plan::Create(subset->spec);
+    const auto narrowed = Plan::Create(subset->spec);
     ASSERT_TRUE(narrowed.ok()) << narrowed.status();
     std::set<std::map<std::string, std::string>> chosen;
     for (const size_t cell : subset->fraction.chosen) chosen.insert(plan.CellLevels(static_cast<int64_t>(cell)));
@@ -72,12 +72,12 @@ TEST(SubsetTest, NarrowedSpecRunsExactlyTheChosenCells) {
 }
 
 TEST(SubsetTest, WrittenFileRunsExactlyTheChosenCells) {
-  const coordinator::plan::Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOf(kFile);
   const auto subset = ChooseSubset(plan, 96 * 3, "");
   ASSERT_TRUE(subset.ok()) << subset.status();
   const auto text = WithSelections(kFile, subset->spec);
   ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_EQ(CellsOf(PlanOf(*text)), CellsOf(*coordinator::plan::Plan::Create(subset->spec)));
+  EXPECT_EQ(CellsOf(PlanOf(*text)), CellsOf(*Plan::Create(subset->spec)));
 }
 
 constexpr char kMethodsFile[] = R"(name: subset-methods
@@ -94,7 +94,7 @@ seed: 11
 )";
 
 TEST(SubsetTest, MethodsAreChosenFromAndWritten) {
-  const coordinator::plan::Plan plan = PlanOf(kMethodsFile);
+  const Plan plan = PlanOf(kMethodsFile);
   ASSERT_EQ(plan.cell_count(), (40 + 6 + 2) * 2);
   const auto subset = ChooseSubset(plan, 40, "");
   ASSERT_TRUE(subset.ok()) << subset.status();
@@ -108,12 +108,12 @@ TEST(SubsetTest, MethodsAreChosenFromAndWritten) {
 }
 
 TEST(SubsetTest, SameSeedChoosesTheSameCells) {
-  const coordinator::plan::Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOf(kFile);
   EXPECT_EQ(ChooseSubset(plan, 60, "")->fraction.chosen, ChooseSubset(plan, 60, "")->fraction.chosen);
 }
 
 TEST(SubsetTest, ChosenCellsCarryTheTermsThatWereAskedFor) {
-  const coordinator::plan::Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOf(kFile);
   // Mean + 14 − 1 of the positions + 3 + 3 + 9 of the interaction = 29 parameters.
   EXPECT_THAT(std::string(ChooseSubset(plan, 28 * 3, "input + output + activation*scale").status().message()),
               HasSubstr("29 parameters"));
@@ -135,7 +135,7 @@ TEST(SubsetTest, MoreTrialsThanThereAreIsRefusedInTrials) {
 }
 
 TEST(SubsetTest, FileThatNamesItsCellsAlreadyIsRefused) {
-  const coordinator::plan::Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOf(kFile);
   const auto subset = ChooseSubset(plan, 96 * 3, "");
   ASSERT_TRUE(subset.ok());
   const auto text = WithSelections(std::string(kFile) + "only: [{scale: 1}]\n", subset->spec);

@@ -22,8 +22,8 @@ constexpr const char* kFiles[] = {
     "vocab.json",       "merges.txt", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json",
     "added_tokens.json"};
 
-const worker::io::ClipTokenizer& BuiltIn() {
-  static const auto tokenizer = worker::io::ClipTokenizer::Load(kFolder);
+const ClipTokenizer& BuiltIn() {
+  static const auto tokenizer = ClipTokenizer::Load(kFolder);
   Require(tokenizer.ok(), "the built-in base's tokenizer loads");
   return *tokenizer;
 }
@@ -40,7 +40,7 @@ std::vector<std::string> SplitAtNul(const std::string& text) {
   return parts;
 }
 
-void CheckEncoding(const worker::io::ClipTokenizer& tokenizer, const std::string& text) {
+void CheckEncoding(const ClipTokenizer& tokenizer, const std::string& text) {
   const std::vector<int64_t> tokens = tokenizer.Tokenise(text);
   Require(std::all_of(tokens.begin(), tokens.end(), [](int64_t id) { return id >= 0; }), "ids are at least 0");
   const std::vector<int64_t> ids = tokenizer.Encode(text, 8);
@@ -151,7 +151,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::filesystem::remove(path);
     if (i + 1 < parts.size() && !parts[i + 1].empty()) std::ofstream(path, std::ios::binary) << parts[i + 1];
   }
-  const auto tokenizer = worker::io::ClipTokenizer::Load(folder.path());
+  const auto tokenizer = ClipTokenizer::Load(folder.path());
   if (!tokenizer.ok()) {
     Require((absl::IsInvalidArgument(tokenizer.status()) || absl::IsNotFound(tokenizer.status())) &&
                 tokenizer.status().message().find(folder.path().c_str()) != absl::string_view::npos,

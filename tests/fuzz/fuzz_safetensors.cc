@@ -17,7 +17,7 @@ std::string WithHeader(const std::string& header, const std::string& data) {
   return std::string(reinterpret_cast<const char*>(&size), sizeof(size)) + header + data;
 }
 
-bool Same(const worker::io::SafetensorsFile& a, const worker::io::SafetensorsFile& b) {
+bool Same(const SafetensorsFile& a, const SafetensorsFile& b) {
   return a.metadata() == b.metadata() && std::equal(a.arrays().begin(), a.arrays().end(), b.arrays().begin(),
                                                     b.arrays().end(), [](const auto& x, const auto& y) {
                                                       return x.first == y.first && x.second.type == y.second.type &&
@@ -30,11 +30,11 @@ bool Same(const worker::io::SafetensorsFile& a, const worker::io::SafetensorsFil
 
 std::vector<std::string> Seeds() {
   const std::string data(64, '\x3c');
-  const std::map<std::string, worker::io::ArrayView> arrays = {
-      {"down", {worker::io::ElementType::kF16, {2, 3}, std::string_view(data).substr(0, 12)}},
-      {"up", {worker::io::ElementType::kF32, {2, 2}, std::string_view(data).substr(0, 16)}},
-      {"step", {worker::io::ElementType::kI64, {}, std::string_view(data).substr(0, 8)}},
-      {"none", {worker::io::ElementType::kU8, {0, 7}, {}}}};
+  const std::map<std::string, ArrayView> arrays = {
+      {"down", {ElementType::kF16, {2, 3}, std::string_view(data).substr(0, 12)}},
+      {"up", {ElementType::kF32, {2, 2}, std::string_view(data).substr(0, 16)}},
+      {"step", {ElementType::kI64, {}, std::string_view(data).substr(0, 8)}},
+      {"none", {ElementType::kU8, {0, 7}, {}}}};
   return {
       *worker::io::SerialiseSafetensors(arrays, {{"method", "adapter"}, {"note", "\"\\\n"}}),
       *worker::io::SerialiseSafetensors({}, {}),
@@ -97,7 +97,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace loupe;          // NOLINT: one function
   using namespace loupe::worker;  // NOLINT
   const fuzz::InputFile input({reinterpret_cast<const char*>(data), size});
-  const auto file = io::SafetensorsFile::Open(input.path());
+  const auto file = worker::io::SafetensorsFile::Open(input.path());
   if (!file.ok()) {
     fuzz::Require(absl::IsInvalidArgument(file.status()), "a bad file is INVALID_ARGUMENT");
     return 0;
@@ -119,7 +119,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   fuzz::Require(written.ok(), "what is read can be written");
   const fuzz::InputFile copy(*written);
-  const auto again = io::SafetensorsFile::Open(copy.path());
+  const auto again = worker::io::SafetensorsFile::Open(copy.path());
   fuzz::Require(again.ok() && fuzz::Same(*file, *again), "what is written reads back the same");
   fuzz::Require(*io::SerialiseSafetensors(again->arrays(), again->metadata()) == *written,
                 "the same content gives the same bytes");

@@ -10,7 +10,6 @@
 namespace loupe::fuzz {
 namespace {
 
-using worker::io::ArrayView;
 using worker::io::ElementType;
 
 // The form before PyTorch 1.6: magic number, version, system, the dictionary, its storages' keys, the storages.
@@ -37,9 +36,9 @@ std::string OlderForm() {
 std::vector<std::string> Seeds() {
   const std::string data(64, '\x3c');
   const std::string_view all = data;
-  return {*worker::io::SerialiseTorchArchive({{"down", {worker::io::ElementType::kF16, {2, 3}, all.substr(0, 12)}},
-                                              {"up", {worker::io::ElementType::kF32, {2, 2}, all.substr(0, 16)}},
-                                              {"step", {worker::io::ElementType::kI64, {}, all.substr(0, 8)}}}),
+  return {*worker::io::SerialiseTorchArchive({{"down", {ElementType::kF16, {2, 3}, all.substr(0, 12)}},
+                                              {"up", {ElementType::kF32, {2, 2}, all.substr(0, 16)}},
+                                              {"step", {ElementType::kI64, {}, all.substr(0, 8)}}}),
           *worker::io::SerialiseTorchArchive({}), OlderForm(), "\x80\x02]q.", "PK\x03\x04"};
 }
 

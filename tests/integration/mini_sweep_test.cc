@@ -17,7 +17,6 @@
 namespace loupe {
 namespace {
 
-using testing::FakeExecutorOptions;
 using testing::FakeScore;
 using ::testing::HasSubstr;
 using testing::MiniSweep;

@@ -46,21 +46,20 @@ using ::testing::Not;
 
 // Every method of the contract and the roles that may call it; an administrator may call all. A method that is missing
 // here fails EveryMethodIsOpenToItsRolesOnly: whoever adds one decides who may call it.
-const std::map<std::string, std::set<coordinator::access::Role>>& AllowedRoles() {
-  static const std::set<coordinator::access::Role> kEverybody = {
-      coordinator::access::Role::kViewer, coordinator::access::Role::kSubmitter, coordinator::access::Role::kWorker};
-  static const std::map<std::string, std::set<coordinator::access::Role>> kAllowed = {
-      {"loupe.v1.AccessService/Enrol", {coordinator::access::Role::kEnrol}},
-      {"loupe.v1.AccessService/RenewCredentials", {coordinator::access::Role::kWorker}},
-      {"loupe.v1.SweepService/CreateSweep", {coordinator::access::Role::kSubmitter}},
+const std::map<std::string, std::set<Role>>& AllowedRoles() {
+  static const std::set<Role> kEverybody = {Role::kViewer, Role::kSubmitter, Role::kWorker};
+  static const std::map<std::string, std::set<Role>> kAllowed = {
+      {"loupe.v1.AccessService/Enrol", {Role::kEnrol}},
+      {"loupe.v1.AccessService/RenewCredentials", {Role::kWorker}},
+      {"loupe.v1.SweepService/CreateSweep", {Role::kSubmitter}},
       {"loupe.v1.SweepService/GetSweep", kEverybody},
       {"loupe.v1.SweepService/ListSweeps", kEverybody},
-      {"loupe.v1.SweepService/DeleteSweep", {coordinator::access::Role::kSubmitter}},
-      {"loupe.v1.SweepService/PauseSweep", {coordinator::access::Role::kSubmitter}},
-      {"loupe.v1.SweepService/ResumeSweep", {coordinator::access::Role::kSubmitter}},
-      {"loupe.v1.SweepService/StopSweep", {coordinator::access::Role::kSubmitter}},
-      {"loupe.v1.SweepService/CancelSweep", {coordinator::access::Role::kSubmitter}},
-      {"loupe.v1.SweepService/RetryTrials", {coordinator::access::Role::kSubmitter}},
+      {"loupe.v1.SweepService/DeleteSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/PauseSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/ResumeSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/StopSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/CancelSweep", {Role::kSubmitter}},
+      {"loupe.v1.SweepService/RetryTrials", {Role::kSubmitter}},
       {"loupe.v1.SweepService/WatchSweep", kEverybody},
       {"loupe.v1.TrialService/GetTrial", kEverybody},
       {"loupe.v1.TrialService/ListTrials", kEverybody},
@@ -68,8 +67,8 @@ const std::map<std::string, std::set<coordinator::access::Role>>& AllowedRoles()
       {"loupe.v1.TrialService/ListArtifacts", kEverybody},
       {"loupe.v1.TrialService/ListTrialLogs", kEverybody},
       {"loupe.v1.TrialService/DownloadArtifact", kEverybody},
-      {"loupe.v1.WorkerService/Synchronize", {coordinator::access::Role::kWorker}},
-      {"loupe.v1.WorkerService/UploadArtifact", {coordinator::access::Role::kWorker}},
+      {"loupe.v1.WorkerService/Synchronize", {Role::kWorker}},
+      {"loupe.v1.WorkerService/UploadArtifact", {Role::kWorker}},
       {"loupe.v1.WorkerService/ListWorkers", kEverybody},
       {"loupe.v1.WorkerService/DrainWorker", {}},
       {"loupe.v1.WorkerService/UndrainWorker", {}},
@@ -115,8 +114,7 @@ class SecurityTest : public ::testing::Test {
   }
 
   void Start() {
-    absl::StatusOr<std::unique_ptr<coordinator::server::Server>> server =
-        coordinator::server::Server::Start(options_, clock_);
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options_, clock_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -125,10 +123,8 @@ class SecurityTest : public ::testing::Test {
     token.pop_back();
     return token;
   }
-  std::string AddToken(const std::string& name, coordinator::access::Role role,
-                       absl::Duration lifetime = absl::InfiniteDuration()) {
-    absl::StatusOr<std::string> token =
-        coordinator::access::AccessControl::AddToken(options_.data_folder, name, role, lifetime, clock_);
+  std::string AddToken(const std::string& name, Role role, absl::Duration lifetime = absl::InfiniteDuration()) {
+    absl::StatusOr<std::string> token = AccessControl::AddToken(options_.data_folder, name, role, lifetime, clock_);
     EXPECT_TRUE(token.ok()) << token.status();
     return *token;
   }
@@ -200,8 +196,8 @@ class SecurityTest : public ::testing::Test {
 
   testing::TempFolder folder_;
   testing::FakeClock clock_;
-  coordinator::server::ServerOptions options_;
-  std::unique_ptr<coordinator::server::Server> server_;
+  ServerOptions options_;
+  std::unique_ptr<Server> server_;
 };
 
 TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
@@ -209,12 +205,11 @@ TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
   options_.limits.strangers = {};
   Start();
   const auto channel = Connect({})->channel();
-  const std::map<coordinator::access::Role, std::string> tokens = {
-      {coordinator::access::Role::kViewer, AddToken("v", coordinator::access::Role::kViewer)},
-      {coordinator::access::Role::kSubmitter, AddToken("s", coordinator::access::Role::kSubmitter)},
-      {coordinator::access::Role::kWorker, AddToken("w", coordinator::access::Role::kWorker)},
-      {coordinator::access::Role::kEnrol, AddToken("e", coordinator::access::Role::kEnrol)},
-      {coordinator::access::Role::kAdmin, AdminToken()}};
+  const std::map<Role, std::string> tokens = {{Role::kViewer, AddToken("v", Role::kViewer)},
+                                              {Role::kSubmitter, AddToken("s", Role::kSubmitter)},
+                                              {Role::kWorker, AddToken("w", Role::kWorker)},
+                                              {Role::kEnrol, AddToken("e", Role::kEnrol)},
+                                              {Role::kAdmin, AdminToken()}};
   const std::set<std::string> methods = AllMethods();
   EXPECT_GE(methods.size(), 22u);
   for (const std::string& method : methods) {
@@ -225,7 +220,7 @@ TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
     EXPECT_EQ(CallEmpty(channel, method, "wrong").error_code(), grpc::StatusCode::UNAUTHENTICATED) << method;
     for (const auto& [role, token] : tokens) {
       const grpc::Status status = CallEmpty(channel, method, token);
-      if (role == coordinator::access::Role::kAdmin || allowed->second.contains(role)) {
+      if (role == Role::kAdmin || allowed->second.contains(role)) {
         EXPECT_THAT(status.error_code(), ::testing::AnyOf(grpc::StatusCode::OK, grpc::StatusCode::INVALID_ARGUMENT))
             << method << " as " << coordinator::access::NameOf(role) << ": " << status.error_message();
       } else {
@@ -239,14 +234,14 @@ TEST_F(SecurityTest, EveryMethodIsOpenToItsRolesOnly) {
 
 TEST_F(SecurityTest, AViewerMayTryOutASweepButNotCreateIt) {
   Start();
-  const auto viewer = Connect({.token = AddToken("v", coordinator::access::Role::kViewer)});
+  const auto viewer = Connect({.token = AddToken("v", Role::kViewer)});
   EXPECT_TRUE(Create(*viewer, "trial-run", /*validate_only=*/true).ok());
   EXPECT_TRUE(absl::IsPermissionDenied(Create(*viewer, "real")));
 }
 
 TEST_F(SecurityTest, ATokenEndsWithItsLastSecond) {
   Start();
-  const auto guest = Connect({.token = AddToken("guest", coordinator::access::Role::kViewer, absl::Hours(1))});
+  const auto guest = Connect({.token = AddToken("guest", Role::kViewer, absl::Hours(1))});
   clock_.Advance(absl::Hours(1) - absl::Nanoseconds(1));
   EXPECT_TRUE(Get(*guest).ok());
   clock_.Advance(absl::Nanoseconds(1));
@@ -259,9 +254,9 @@ TEST_F(SecurityTest, ARevokedTokenIsRefusedByTheVeryNextCall) {
   Start();
   for (int i = 0; i < 20; ++i) {
     const std::string name = fmt::format("t{}", i);
-    const auto connection = Connect({.token = AddToken(name, coordinator::access::Role::kSubmitter)});
+    const auto connection = Connect({.token = AddToken(name, Role::kSubmitter)});
     ASSERT_TRUE(Get(*connection).ok());
-    ASSERT_TRUE(coordinator::access::AccessControl::RemoveToken(options_.data_folder, name).ok());
+    ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, name).ok());
     ASSERT_TRUE(absl::IsUnauthenticated(Get(*connection))) << i;
   }
 }
@@ -269,12 +264,12 @@ TEST_F(SecurityTest, ARevokedTokenIsRefusedByTheVeryNextCall) {
 TEST_F(SecurityTest, ANewTokenInTheTokenFileIsTakenUpAfterTheOldOneEnds) {
   Start();
   const std::string file = folder_ / "worker-token";
-  ASSERT_TRUE(WriteFileAtomically(file, AddToken("old", coordinator::access::Role::kViewer) + "\n").ok());
+  ASSERT_TRUE(WriteFileAtomically(file, AddToken("old", Role::kViewer) + "\n").ok());
   const auto connection =
       Connect(*clients::rpc::ResolveConnectOptions({.address = server_->address(), .token_file = file}));
   ASSERT_TRUE(Get(*connection).ok());
-  ASSERT_TRUE(coordinator::access::AccessControl::RemoveToken(options_.data_folder, "old").ok());
-  ASSERT_TRUE(WriteFileAtomically(file, AddToken("new", coordinator::access::Role::kViewer) + "\n").ok());
+  ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, "old").ok());
+  ASSERT_TRUE(WriteFileAtomically(file, AddToken("new", Role::kViewer) + "\n").ok());
   EXPECT_TRUE(absl::IsUnauthenticated(Get(*connection))) << "the call that meets the end is lost";
   EXPECT_TRUE(Get(*connection).ok());
 }
@@ -331,17 +326,16 @@ void ExpectHeldCallEnds(const std::shared_ptr<clients::rpc::Connection>& worker,
 
 TEST_F(SecurityTest, RevocationAndExpiryEndOpenCalls) {
   Start();
-  const auto revoked = Connect({.token = AddToken("revoked", coordinator::access::Role::kWorker)});
-  ExpectHeldCallEnds(revoked, "workers/a", [&] {
-    ASSERT_TRUE(coordinator::access::AccessControl::RemoveToken(options_.data_folder, "revoked").ok());
-  });
-  const auto expiring = Connect({.token = AddToken("expiring", coordinator::access::Role::kWorker, absl::Hours(1))});
+  const auto revoked = Connect({.token = AddToken("revoked", Role::kWorker)});
+  ExpectHeldCallEnds(revoked, "workers/a",
+                     [&] { ASSERT_TRUE(AccessControl::RemoveToken(options_.data_folder, "revoked").ok()); });
+  const auto expiring = Connect({.token = AddToken("expiring", Role::kWorker, absl::Hours(1))});
   ExpectHeldCallEnds(expiring, "workers/b", [&] { clock_.JumpWall(absl::Hours(2)); });
 }
 
 TEST_F(SecurityTest, AnEnrolledWorkerHasItsNameAlone) {
   Start();
-  const auto enrolment = Connect({.token = AddToken("farm", coordinator::access::Role::kEnrol)});
+  const auto enrolment = Connect({.token = AddToken("farm", Role::kEnrol)});
   v1::EnrolRequest request;
   request.set_worker_id("gpu-1");
   request.set_token_sha256(Sha256Hex("a-token-of-the-worker-alone"));
@@ -491,17 +485,17 @@ TEST_F(TlsTest, ANewCertificateIsTakenOverWithoutARestart) {
 
 TEST_F(TlsTest, HalfAConfigurationIsRefused) {
   options_.tls.key_file.clear();
-  EXPECT_EQ(coordinator::server::Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
   options_.tls.certificate_file.clear();
   options_.tls.client_ca_file = folder_ / "ca.pem";
-  EXPECT_EQ(coordinator::server::Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Server::Start(options_).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(SecurityTest, AClientThatCallsTooOftenIsHeldBackAndOthersAreNot) {
   options_.limits.people = {.per_second = 2, .burst = 5};
   Start();
-  const auto greedy = Connect({.token = AddToken("greedy", coordinator::access::Role::kViewer)});
-  const auto modest = Connect({.token = AddToken("modest", coordinator::access::Role::kViewer)});
+  const auto greedy = Connect({.token = AddToken("greedy", Role::kViewer)});
+  const auto modest = Connect({.token = AddToken("modest", Role::kViewer)});
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(Get(*greedy).ok()) << i;
   const absl::Status refused = Get(*greedy);
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
@@ -548,8 +542,8 @@ TEST_F(SecurityTest, AnArtifactBeyondTheLimitIsRefusedBeforeItsBytesCome) {
 
 TEST_F(SecurityTest, ChangesAreAuditedWithWhoAndWhatAndOutcome) {
   Start();
-  ASSERT_TRUE(Create(*Connect({.token = AddToken("anna", coordinator::access::Role::kSubmitter)}), "mine").ok());
-  EXPECT_FALSE(Create(*Connect({.token = AddToken("vera", coordinator::access::Role::kViewer)}), "hers").ok());
+  ASSERT_TRUE(Create(*Connect({.token = AddToken("anna", Role::kSubmitter)}), "mine").ok());
+  EXPECT_FALSE(Create(*Connect({.token = AddToken("vera", Role::kViewer)}), "hers").ok());
   EXPECT_FALSE(Create(*Connect({.token = "guess"}), "his\nx created 'y' OK").ok());
   const std::string audit = *ReadFile(options_.data_folder + "/audit.log");
   EXPECT_THAT(audit, HasSubstr(" anna created 'mine' OK\n"));
@@ -565,8 +559,7 @@ TEST_F(SecurityTest, NoSecretReachesALogTheAuditLogOrTheDatabase) {
   spdlog::set_default_logger(logger);
   Start();
   std::vector<std::string> secrets = {AdminToken(), "a-token-that-nobody-knows"};
-  for (const coordinator::access::Role role :
-       {coordinator::access::Role::kViewer, coordinator::access::Role::kSubmitter, coordinator::access::Role::kWorker})
+  for (const Role role : {Role::kViewer, Role::kSubmitter, Role::kWorker})
     secrets.push_back(AddToken(coordinator::access::NameOf(role), role));
   for (const std::string& token : secrets) {
     const auto connection = Connect({.token = token});
@@ -620,7 +613,7 @@ TEST_F(SecurityTest, ALinkInTheArtifactFolderIsNeitherFollowedForReadingNorForWr
 
 TEST_F(SecurityTest, FilesOfTheDataFolderArePrivate) {
   Start();
-  AddToken("x", coordinator::access::Role::kViewer);
+  AddToken("x", Role::kViewer);
   for (const char* name : {"token", "tokens", "audit.log"}) {
     struct stat info {};
     ASSERT_EQ(::stat((options_.data_folder + "/" + name).c_str(), &info), 0) << name;

@@ -16,7 +16,6 @@ namespace loupe {
 namespace {
 
 using testing::FakeExecutorOptions;
-using testing::FakeScore;
 using testing::MiniSweep;
 using testing::SmallSpec;
 

@@ -52,9 +52,7 @@ absl::StatusOr<std::string> DigestOfFolder(const std::string& folder, const std:
   return digest.FinishHex();
 }
 
-// Of a kept model's key: its path.
-const std::string& Itself(const std::string& path) { return path; }
-
+// `path_of`: of a kept model's key.
 template <typename Kept>
 bool HasChanged(const Kept& kept, const auto& path_of) {
   return std::any_of(kept.begin(), kept.end(), [&](const auto& entry) {
@@ -141,12 +139,13 @@ LoadedModel<PictureNetwork>* ModelStore::Network(const PictureNetworkKind& kind,
 }
 
 bool ModelStore::Changed() const {
-  return HasChanged(bases_, Itself) || HasChanged(scorers_, Itself) || HasChanged(networks_, &NetworkKey::path);
+  return HasChanged(bases_, std::identity{}) || HasChanged(scorers_, std::identity{}) ||
+         HasChanged(networks_, &NetworkKey::path);
 }
 
 bool ModelStore::ForgetChanged() {
   // Each of them: no short cut.
-  const bool bases = DropChanged(bases_, Itself), scorers = DropChanged(scorers_, Itself),
+  const bool bases = DropChanged(bases_, std::identity{}), scorers = DropChanged(scorers_, std::identity{}),
              networks = DropChanged(networks_, &NetworkKey::path);
   if (bases) resized_.clear();
   return bases || scorers || networks;

@@ -24,6 +24,8 @@ struct PictureNetwork {
 struct PictureNetworkKind {
   // Of its arrays, its files and its line in the provenance: "dino".
   std::string name;
+  // Before the names of its scores: "dino_". Empty: they are named as commonly published, "fid" and "kid".
+  std::string score_prefix;
   // The setting with its folder or file: "score.dino".
   std::string setting;
   bool is_file = false;

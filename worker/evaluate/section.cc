@@ -22,9 +22,8 @@ using analysis::metrics::FeatureMatrix;
 constexpr int64_t kNeighbourhood = 3;
 constexpr size_t kSheetRow = 10, kSheetRows = 3;
 
-analysis::metrics::FeatureMatrix RowsAt(const analysis::metrics::FeatureMatrix& from,
-                                        const std::vector<int64_t>& rows) {
-  analysis::metrics::FeatureMatrix taken{static_cast<int64_t>(rows.size()), from.cols, {}};
+FeatureMatrix RowsAt(const FeatureMatrix& from, const std::vector<int64_t>& rows) {
+  FeatureMatrix taken{static_cast<int64_t>(rows.size()), from.cols, {}};
   for (const int64_t row : rows) {
     const auto values = from.Row(row);
     taken.values.insert(taken.values.end(), values.begin(), values.end());
@@ -35,8 +34,7 @@ analysis::metrics::FeatureMatrix RowsAt(const analysis::metrics::FeatureMatrix& 
 PictureSet PicturesAt(const PictureSet& from, const std::vector<int64_t>& rows) {
   PictureSet taken{from.name, {}, {}};
   for (const int64_t row : rows) taken.images.push_back(from.images[static_cast<size_t>(row)]);
-  for (const analysis::metrics::FeatureMatrix& features : from.features)
-    taken.features.push_back(RowsAt(features, rows));
+  for (const FeatureMatrix& features : from.features) taken.features.push_back(RowsAt(features, rows));
   return taken;
 }
 
@@ -45,8 +43,7 @@ void AddNote(const std::string& note, std::vector<std::string>& notes) {
 }
 
 // From the reference, which shares no picture with the set.
-absl::Status AddDistances(const analysis::metrics::FeatureMatrix& features,
-                          const analysis::metrics::FeatureMatrix& reference, const Viewer& viewer,
+absl::Status AddDistances(const FeatureMatrix& features, const FeatureMatrix& reference, const Viewer& viewer,
                           std::map<std::string, double>& values, std::vector<std::string>& notes) {
   if (features.rows < 2) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::metrics::ComputeFrechetDistance(features, reference));
@@ -64,8 +61,8 @@ absl::Status AddDistances(const analysis::metrics::FeatureMatrix& features,
   return absl::OkStatus();
 }
 
-absl::Status AddNearest(const analysis::metrics::FeatureMatrix& features, const TrainingFeatures& training,
-                        const Viewer& viewer, std::map<std::string, double>& values, std::vector<std::string>& notes) {
+absl::Status AddNearest(const FeatureMatrix& features, const TrainingFeatures& training, const Viewer& viewer,
+                        std::map<std::string, double>& values, std::vector<std::string>& notes) {
   LOUPE_ASSIGN_OR_RETURN(const auto nearest, analysis::metrics::NearestRows(features, training.training));
   LOUPE_ASSIGN_OR_RETURN(const auto found, analysis::metrics::CompareNearest(nearest, training.expected));
   const std::string name = viewer.prefix + "nearest_distance";
@@ -124,7 +121,7 @@ absl::StatusOr<EvaluatedSection> MeasureSection(const Section& section, const st
     const bool own_pictures = set != &section.real && (set == &section.autoencoder || section.own_pictures);
     for (size_t i = 0; i < viewers.size(); ++i) {
       const Viewer& viewer = viewers[i];
-      const analysis::metrics::FeatureMatrix& features = set->features[i];
+      const FeatureMatrix& features = set->features[i];
       // Inception's scores, as published, have none.
       if (own_pictures && !viewer.prefix.empty()) {
         LOUPE_ASSIGN_OR_RETURN(scores.values[viewer.prefix + "i"],

@@ -58,11 +58,10 @@ std::vector<Viewer> OpenViewers(const EvaluationRequest& request, base::ModelSto
     const auto named = request.networks.find(kind.name);
     if (named == request.networks.end() || named->second.empty()) continue;
     const auto& loaded = models.Network(kind, named->second, "");
-    const bool is_inception = kind.name == "inception";
     viewers.push_back({.name = kind.name,
                        .description = fmt::format("{}, SHA-256 {}", named->second, loaded.sha256),
-                       .prefix = is_inception ? "" : kind.name + "_",
-                       .frechet = is_inception ? "fid" : kind.name + "_fd",
+                       .prefix = kind.score_prefix,
+                       .frechet = kind.score_prefix.empty() ? "fid" : kind.score_prefix + "fd",
                        .network = loaded.model});
   }
   return viewers;

@@ -66,8 +66,8 @@ constexpr PriorScores kClipPrior = {Score("clip_pres"), Score("clip_div")};
 constexpr PriorScores kDinoPrior = {Score("dino_pres"), Score("dino_div")};
 
 // Whether both sets have the rows that these scores need; if not, says so under the scores' names.
-bool HaveRows(const analysis::metrics::FeatureMatrix& generated, const analysis::metrics::FeatureMatrix& reference,
-              const char* of, int64_t least, const std::vector<std::string>& names, PictureScores& scores) {
+bool HaveRows(const FeatureMatrix& generated, const FeatureMatrix& reference, const char* of, int64_t least,
+              const std::vector<std::string>& names, PictureScores& scores) {
   if (generated.rows >= least && reference.rows >= least) return true;
   for (const std::string& name : names) {
     scores.missing[name] =
@@ -77,9 +77,8 @@ bool HaveRows(const analysis::metrics::FeatureMatrix& generated, const analysis:
   return false;
 }
 
-absl::Status AddSimilarities(const SimilarityScores& names, const analysis::metrics::FeatureMatrix& generated,
-                             const analysis::metrics::FeatureMatrix& subject,
-                             const analysis::metrics::FeatureMatrix& own_pictures, PictureScores& scores) {
+absl::Status AddSimilarities(const SimilarityScores& names, const FeatureMatrix& generated,
+                             const FeatureMatrix& subject, const FeatureMatrix& own_pictures, PictureScores& scores) {
   LOUPE_ASSIGN_OR_RETURN(scores.values[names.mean], own_pictures.rows > 0
                                                         ? analysis::metrics::MeanMatchedCosine(generated, own_pictures)
                                                         : analysis::metrics::MeanPairwiseCosine(generated, subject));
@@ -90,8 +89,8 @@ absl::Status AddSimilarities(const SimilarityScores& names, const analysis::metr
 }
 
 // `of`: what the reference is, for a sentence.
-absl::Status AddFrechet(const char* name, const analysis::metrics::FeatureMatrix& generated,
-                        const analysis::metrics::FeatureMatrix& reference, const char* of, PictureScores& scores) {
+absl::Status AddFrechet(const char* name, const FeatureMatrix& generated, const FeatureMatrix& reference,
+                        const char* of, PictureScores& scores) {
   if (!HaveRows(generated, reference, of, 2, {name}, scores)) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto frechet, analysis::metrics::ComputeFrechetDistance(generated, reference));
   scores.values[name] = frechet.value;
@@ -99,8 +98,8 @@ absl::Status AddFrechet(const char* name, const analysis::metrics::FeatureMatrix
   return absl::OkStatus();
 }
 
-absl::Status AddDistances(const DistanceScores& names, const analysis::metrics::FeatureMatrix& generated,
-                          const analysis::metrics::FeatureMatrix& reference, const char* of, PictureScores& scores) {
+absl::Status AddDistances(const DistanceScores& names, const FeatureMatrix& generated, const FeatureMatrix& reference,
+                          const char* of, PictureScores& scores) {
   LOUPE_RETURN_IF_ERROR(AddFrechet(names.fid, generated, reference, of, scores));
   if (!HaveRows(generated, reference, of, 2, {names.kid}, scores)) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto kernel, analysis::metrics::ComputeKernelDistance(generated, reference));
@@ -109,8 +108,8 @@ absl::Status AddDistances(const DistanceScores& names, const analysis::metrics::
   return absl::OkStatus();
 }
 
-absl::Status AddPrecisionRecall(const CoverageScores& names, const analysis::metrics::FeatureMatrix& generated,
-                                const analysis::metrics::FeatureMatrix& reference, PictureScores& scores) {
+absl::Status AddPrecisionRecall(const CoverageScores& names, const FeatureMatrix& generated,
+                                const FeatureMatrix& reference, PictureScores& scores) {
   if (!HaveRows(generated, reference, kTrainingSet, kNeighbours + 1, {names.precision, names.recall}, scores))
     return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const auto both, analysis::metrics::ComputePrecisionRecall(generated, reference, kNeighbours));
@@ -119,9 +118,8 @@ absl::Status AddPrecisionRecall(const CoverageScores& names, const analysis::met
   return absl::OkStatus();
 }
 
-absl::Status AddPriorPreservation(const PriorScores& names, const analysis::metrics::FeatureMatrix& of_class_prompt,
-                                  const analysis::metrics::FeatureMatrix& subject,
-                                  std::map<std::string, double>& scores) {
+absl::Status AddPriorPreservation(const PriorScores& names, const FeatureMatrix& of_class_prompt,
+                                  const FeatureMatrix& subject, std::map<std::string, double>& scores) {
   LOUPE_ASSIGN_OR_RETURN(scores[names.preservation], analysis::metrics::MeanPairwiseCosine(of_class_prompt, subject));
   LOUPE_ASSIGN_OR_RETURN(const double within, analysis::metrics::MeanCosineWithin(of_class_prompt));
   scores[names.diversity] = 1 - within;
@@ -129,8 +127,8 @@ absl::Status AddPriorPreservation(const PriorScores& names, const analysis::metr
 }
 
 // Without rows where the network has not looked.
-const analysis::metrics::FeatureMatrix& Of(const PictureFeatures& features, const char* network) {
-  static const analysis::metrics::FeatureMatrix none;
+const FeatureMatrix& Of(const PictureFeatures& features, const char* network) {
+  static const FeatureMatrix none;
   const auto found = features.others.find(network);
   return found == features.others.end() ? none : found->second;
 }

@@ -15,8 +15,8 @@ using ::testing::HasSubstr;
 using worker::io::Image;
 
 // Columns of black and white, two pixels each, and a grey gradient downwards in red.
-worker::io::Image Stripes(int width, int height) {
-  worker::io::Image image{width, height, {}};
+Image Stripes(int width, int height) {
+  Image image{width, height, {}};
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x) {
       image.rgb.push_back(static_cast<uint8_t>(255 * y / std::max(1, height - 1)));
@@ -27,12 +27,12 @@ worker::io::Image Stripes(int width, int height) {
   return image;
 }
 
-worker::io::Image Decoded(const std::string& png) { return *worker::io::DecodeImage(png, "thumbnail"); }
+Image Decoded(const std::string& png) { return *worker::io::DecodeImage(png, "thumbnail"); }
 
 TEST(ThumbnailTest, PixelsAreMeansOfTheirBoxes) {
   const auto small = MakeThumbnail(worker::io::EncodePng(Stripes(640, 320)), 160);
   ASSERT_TRUE(small.ok()) << small.status();
-  const worker::io::Image image = Decoded(*small);
+  const Image image = Decoded(*small);
   EXPECT_EQ(image.width, 160);
   EXPECT_EQ(image.height, 80);
   // Each box is four columns, two of them white: (0 + 0 + 255 + 255)/4 = 127.5, rounded up.
@@ -43,7 +43,7 @@ TEST(ThumbnailTest, PixelsAreMeansOfTheirBoxes) {
 }
 
 TEST(ThumbnailTest, SidesThatDoNotDivideAreCovered) {
-  const worker::io::Image image = Decoded(*MakeThumbnail(worker::io::EncodePng(Stripes(1001, 3)), 80));
+  const Image image = Decoded(*MakeThumbnail(worker::io::EncodePng(Stripes(1001, 3)), 80));
   EXPECT_EQ(image.width, 80);
   EXPECT_EQ(image.height, 1);
   EXPECT_EQ(image.rgb[2], 7);
@@ -73,7 +73,7 @@ TEST(ThumbnailTest, WhatIsNoPictureIsRefused) {
 TEST(ThumbnailTest, TooManyPixelsAreNotDecoded) {
   // One row more than 2^24 pixels.
   const auto refused =
-      MakeThumbnail(worker::io::EncodePng(worker::io::Image{8192, 2049, std::vector<uint8_t>(8192UL * 2049 * 3)}), 80);
+      MakeThumbnail(worker::io::EncodePng(Image{8192, 2049, std::vector<uint8_t>(8192UL * 2049 * 3)}), 80);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("8192 × 2049"));
 }

@@ -84,10 +84,10 @@ TEST_F(ShortOfMemoryTest, EveryAllocationOfATurn) {
       answer = std::move(given);
     };
     const std::vector<engine::EngineInput> batch = {std::move(call)};
-    testing::FailAllocation(n);
+    FailAllocation(n);
     engine_.Process(batch);
-    failed = testing::HasFailedAllocation();
-    testing::FailAllocation(0);
+    failed = HasFailedAllocation();
+    FailAllocation(0);
     // Only the reply itself, cut off after the commit, may never arrive: the worker asks again, as after a lost answer.
     ASSERT_LE(answers, 1) << n;
     if (!answer.ok()) {
@@ -197,7 +197,7 @@ class ReactorTest : public ShortOfMemoryTest {
     const auto armed = std::make_shared<std::promise<void>>();
     pool_.Submit("test", [armed, n] {
       armed->set_value();
-      testing::FailAllocation(n);
+      FailAllocation(n);
     });
     armed->get_future().wait();
   }

@@ -23,10 +23,10 @@ using ::testing::Key;
 using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
 
-analysis::metrics::FeatureMatrix Random(int64_t rows, int64_t cols, uint64_t seed) {
+FeatureMatrix Random(int64_t rows, int64_t cols, uint64_t seed) {
   std::mt19937_64 generator(seed);
   std::normal_distribution<double> normal(0.5, 1);
-  analysis::metrics::FeatureMatrix features{rows, cols, {}};
+  FeatureMatrix features{rows, cols, {}};
   for (int64_t i = 0; i < rows * cols; ++i) features.values.push_back(static_cast<float>(normal(generator)));
   return features;
 }
