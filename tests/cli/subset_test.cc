@@ -45,7 +45,7 @@ std::set<std::map<std::string, std::string>> CellsOf(const Plan& plan) {
 TEST(SubsetTest, OrthogonalArrayIsTakenWhereOneHasThatManyCells) {
   const Plan plan = PlanOf(kFile);
   ASSERT_EQ(plan.cell_count(), 320);
-  const auto subset = ChooseSubset(plan, 80 * 3, "");
+  const auto subset = ChooseSubset(plan, int64_t{80} * 3, "");
   ASSERT_TRUE(subset.ok()) << subset.status();
   EXPECT_EQ(subset->fraction.method, "orthogonal array");
   EXPECT_NEAR(subset->fraction.quality.d_efficiency, 1, 1e-9);
@@ -73,7 +73,7 @@ TEST(SubsetTest, NarrowedSpecRunsExactlyTheChosenCells) {
 
 TEST(SubsetTest, WrittenFileRunsExactlyTheChosenCells) {
   const Plan plan = PlanOf(kFile);
-  const auto subset = ChooseSubset(plan, 96 * 3, "");
+  const auto subset = ChooseSubset(plan, int64_t{96} * 3, "");
   ASSERT_TRUE(subset.ok()) << subset.status();
   const auto text = WithSelections(kFile, subset->spec);
   ASSERT_TRUE(text.ok()) << text.status();
@@ -115,9 +115,9 @@ TEST(SubsetTest, SameSeedChoosesTheSameCells) {
 TEST(SubsetTest, ChosenCellsCarryTheTermsThatWereAskedFor) {
   const Plan plan = PlanOf(kFile);
   // Mean + 14 − 1 of the positions + 3 + 3 + 9 of the interaction = 29 parameters.
-  EXPECT_THAT(std::string(ChooseSubset(plan, 28 * 3, "input + output + activation*scale").status().message()),
+  EXPECT_THAT(std::string(ChooseSubset(plan, int64_t{28} * 3, "input + output + activation*scale").status().message()),
               HasSubstr("29 parameters"));
-  const auto subset = ChooseSubset(plan, 64 * 3, "input + output + activation*scale");
+  const auto subset = ChooseSubset(plan, int64_t{64} * 3, "input + output + activation*scale");
   ASSERT_TRUE(subset.ok()) << subset.status();
   for (const analysis::stats::DesignTerm& term : subset->fraction.quality.terms)
     EXPECT_EQ(term.df, term.nominal_df) << term.term;
@@ -136,14 +136,14 @@ TEST(SubsetTest, MoreTrialsThanThereAreIsRefusedInTrials) {
 
 TEST(SubsetTest, FileThatNamesItsCellsAlreadyIsRefused) {
   const Plan plan = PlanOf(kFile);
-  const auto subset = ChooseSubset(plan, 96 * 3, "");
+  const auto subset = ChooseSubset(plan, int64_t{96} * 3, "");
   ASSERT_TRUE(subset.ok());
   const auto text = WithSelections(std::string(kFile) + "only: [{scale: 1}]\n", subset->spec);
   EXPECT_THAT(std::string(text.status().message()), HasSubstr("'only'"));
 }
 
 TEST(SubsetTest, FileThatCannotBeAppendedToIsRefused) {
-  const auto subset = ChooseSubset(PlanOf(kFile), 96 * 3, "");
+  const auto subset = ChooseSubset(PlanOf(kFile), int64_t{96} * 3, "");
   ASSERT_TRUE(subset.ok());
   const auto text = WithSelections(
       "{name: flow-sweep, base: /b, scorer: /s, task: {images: /i, instance_prompt: p, class_prompt: c}, method: "

@@ -83,7 +83,7 @@ TEST_F(ViewTest, TableHasEveryTrialOnce) {
   } while (!request.page_token().empty());
   ASSERT_EQ(scores.size(), 24U);
   for (const v1::Trial& trial : mini_.Trials("seen")) {
-    const auto index = static_cast<size_t>(trial.cell_index() + trial.replicate() * 12);
+    const auto index = static_cast<size_t>(trial.cell_index() + trial.replicate() * int64_t{12});
     EXPECT_EQ(scores[index], trial.scores().at("clip_i"));
     for (int factor = 0; factor < 2; ++factor) {
       const auto& column = pages[0].factors(factor);
