@@ -1,0 +1,103 @@
+#include "worker/kernels/packed_gemm.h"
+
+#include <algorithm>
+
+#include "worker/kernels/vector.h"
+
+namespace loupe::worker::kernels {
+namespace {
+
+constexpr int64_t kRows = 6;  // with two vectors of columns: twelve sums, two of B and one of A in sixteen registers
+
+// R rows of A by one panel of B: `columns` ≤ 2W of C.
+template <int W, int R>
+LOUPE_INLINE void MultiplyTile(const float* a, int64_t a_stride, const float* panel, int64_t k, const float* bias,
+                               float* c, int64_t c_stride, int64_t columns) {
+  Vec<W> sums[R][2] = {};
+  for (int64_t i = 0; i < k; ++i) {
+    const Vec<W> b0 = Load<W>(panel + i * 2 * W), b1 = Load<W>(panel + i * 2 * W + W);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+      const Vec<W> x = All<W>(a[r * a_stride + i]);
+      sums[r][0] += x * b0;
+      sums[r][1] += x * b1;
+    }
+  }
+  const bool whole = columns == 2 * W;
+  const int64_t first = std::min<int64_t>(columns, W), second = columns - first;
+  Vec<W> add0{}, add1{};
+  if (bias != nullptr) {
+    add0 = first == W ? Load<W>(bias) : LoadFirst<W>(bias, first);
+    add1 = second == W ? Load<W>(bias + W) : LoadFirst<W>(bias + first, second);
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r) {
+    float* const to = c + r * c_stride;
+    const Vec<W> y0 = sums[r][0] + add0, y1 = sums[r][1] + add1;
+    if (whole) {
+      Store<W>(to, y0);
+      Store<W>(to + W, y1);
+    } else {
+      StoreFirst<W>(to, y0, first);
+      StoreFirst<W>(to + first, y1, second);
+    }
+  }
+}
+
+template <int W>
+LOUPE_INLINE void MultiplyWith(const float* a, int64_t a_stride, int64_t rows, const PackedMatrix& b, const float* bias,
+                               float* c, int64_t c_stride) {
+  // So many rows of A stay in the second cache while all panels pass.
+  const int64_t block = std::max<int64_t>(kRows, (32768 / std::max<int64_t>(b.k(), 1)) / kRows * kRows);
+  for (int64_t first = 0; first < rows; first += block) {
+    const int64_t end = std::min(rows, first + block);
+    for (int64_t n = 0; n < b.n(); n += 2 * W) {
+      const float* const panel = b.panels() + n * b.k();
+      const int64_t columns = std::min<int64_t>(2 * W, b.n() - n);
+      const float* const own_bias = bias == nullptr ? nullptr : bias + n;
+      int64_t m = first;
+      for (; m + kRows <= end; m += kRows) {
+        MultiplyTile<W, 6>(a + m * a_stride, a_stride, panel, b.k(), own_bias, c + m * c_stride + n, c_stride, columns);
+      }
+      for (; m + 2 <= end; m += 2) {
+        MultiplyTile<W, 2>(a + m * a_stride, a_stride, panel, b.k(), own_bias, c + m * c_stride + n, c_stride, columns);
+      }
+      if (m < end) {
+        MultiplyTile<W, 1>(a + m * a_stride, a_stride, panel, b.k(), own_bias, c + m * c_stride + n, c_stride, columns);
+      }
+    }
+  }
+}
+
+LOUPE_FOR_AVX2 void MultiplyAvx2(const float* a, int64_t a_stride, int64_t rows, const PackedMatrix& b,
+                                 const float* bias, float* c, int64_t c_stride) {
+  MultiplyWith<8>(a, a_stride, rows, b, bias, c, c_stride);
+}
+
+LOUPE_FOR_AVX512 void MultiplyAvx512(const float* a, int64_t a_stride, int64_t rows, const PackedMatrix& b,
+                                     const float* bias, float* c, int64_t c_stride) {
+  MultiplyWith<16>(a, a_stride, rows, b, bias, c, c_stride);
+}
+
+}  // namespace
+
+PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride)
+    : k_(k), n_(n) {
+  const int64_t width = 2 * Width(), panels = (n + width - 1) / width;
+  panels_ = AlignedFloats(panels * width * k);
+  float* to = panels_.get();
+  for (int64_t panel = 0; panel < panels; ++panel) {
+    for (int64_t i = 0; i < k; ++i) {
+      for (int64_t j = panel * width; j < (panel + 1) * width; ++j) {
+        *to++ = j < n ? b[i * row_stride + j * column_stride] : 0.0F;
+      }
+    }
+  }
+}
+
+void Multiply(const float* a, int64_t a_stride, int64_t rows, const PackedMatrix& b, const float* bias, float* c,
+              int64_t c_stride) {
+  (Width() == 16 ? MultiplyAvx512 : MultiplyAvx2)(a, a_stride, rows, b, bias, c, c_stride);
+}
+
+}  // namespace loupe::worker::kernels
