@@ -62,6 +62,14 @@ OperatorWork::OperatorWork(const at::RecordFunction& op, bool bytes) {
     per_result_ = 2 * Real(tensor(1).size(-1));
   } else if (name == "aten::convolution" || name == "aten::mkldnn_convolution") {
     per_result_ = 2 * TapsOf(tensor(1));
+  } else if (name == "loupe::linear" || name == "loupe::convolution") {
+    flops_ = 2 * Real(tensor(0).numel()) * Real(tensor(1).numel()) / Real(tensor(1).size(1));
+  } else if (name == "loupe::linear_backward" || name == "loupe::convolution_backward") {
+    flops_ = 2 * Real(tensor(0).numel()) * Real(tensor(1).numel()) / Real(tensor(1).size(0));
+  } else if (name == "loupe::attention") {
+    flops_ = AttentionFlops(tensor(0), tensor(1), /*backward=*/false);
+  } else if (name == "loupe::attention_backward") {
+    flops_ = AttentionFlops(tensor(1), tensor(2), /*backward=*/true);
   } else if (name == "aten::convolution_backward") {
     const auto mask = in[in.size() - 1].toBoolList();
     flops_ = 2 * Real(tensor(0).numel()) * TapsOf(tensor(2)) * (int{mask[0]} + int{mask[1]});

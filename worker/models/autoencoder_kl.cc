@@ -117,7 +117,7 @@ VaeEncoderImpl::VaeEncoderImpl(const AutoencoderKLConfig& config) {
 torch::Tensor VaeEncoderImpl::forward(torch::Tensor x) {
   x = conv_in_(x);
   for (const auto& block : *down_blocks_) x = block->as<VaeDownBlockImpl>()->forward(x);
-  return conv_out_(torch::silu(conv_norm_out_(mid_block_(x))));
+  return conv_out_(conv_norm_out_->ThenSilu(mid_block_(x)));
 }
 
 VaeDecoderImpl::VaeDecoderImpl(const AutoencoderKLConfig& config) {
@@ -137,7 +137,7 @@ VaeDecoderImpl::VaeDecoderImpl(const AutoencoderKLConfig& config) {
 torch::Tensor VaeDecoderImpl::forward(torch::Tensor x) {
   x = mid_block_(conv_in_(x));
   for (const auto& block : *up_blocks_) x = block->as<VaeUpBlockImpl>()->forward(x);
-  return conv_out_(torch::silu(conv_norm_out_(x)));
+  return conv_out_(conv_norm_out_->ThenSilu(x));
 }
 
 AutoencoderKLImpl::AutoencoderKLImpl(AutoencoderKLConfig config) : config_(std::move(config)) {

@@ -82,7 +82,9 @@ class DiffuSSMBlockImpl : public torch::nn::Module, public nn::Tappable {
   nn::TapSlot taps;
 
  private:
-  torch::Tensor Activate(const torch::Tensor& x) const { return silu_ ? torch::silu(x) : torch::gelu(x); }
+  torch::Tensor Activate(const torch::Tensor& x) const {
+    return nn::Activated(x, silu_ ? kernels::Activation::kSilu : kernels::Activation::kGelu);
+  }
 
   const int64_t width_, hourglass_;
   const bool silu_, gated_;

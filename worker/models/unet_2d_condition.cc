@@ -177,7 +177,7 @@ torch::Tensor UNet2DConditionModelImpl::forward(const torch::Tensor& latents, co
   for (const auto& block : *up_blocks_) {
     x = block->as<UNetUpBlockImpl>()->forward(x, time_silu, context, cache, skips);
   }
-  return conv_out_(torch::silu(conv_norm_out_(x)));
+  return conv_out_(conv_norm_out_->ThenSilu(x));
 }
 
 }  // namespace loupe::worker::models

@@ -13,9 +13,7 @@
 namespace loupe::worker::nn {
 
 // (x − mean)/√(variance + eps) over the last dimension, without weights.
-inline torch::Tensor PlainLayerNorm(const torch::Tensor& x, double eps = 1e-6) {
-  return torch::layer_norm(x, {x.size(-1)}, {}, {}, eps);
-}
+inline torch::Tensor PlainLayerNorm(const torch::Tensor& x, double eps = 1e-6) { return LayerNormOf(x, {}, {}, eps); }
 
 // x (1 + scale) + shift. x: [N, tokens, D]; the others [N, D].
 inline torch::Tensor Modulate(const torch::Tensor& x, const torch::Tensor& shift, const torch::Tensor& scale) {

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "worker/nn/kernel_functions.h"
 #include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 
@@ -29,7 +30,7 @@ torch::Tensor ScaledDotProduct(const torch::Tensor& queries, const KeysValues& c
                       (queries.requires_grad() || context.keys.requires_grad() || context.values.requires_grad());
   const bool small = queries.size(2) * context.keys.size(2) <= kMostWrittenOutScores;
   if (!trains || !small || !queries.is_cpu() || queries.scalar_type() != torch::kBFloat16) {
-    return at::scaled_dot_product_attention(queries, context.keys, context.values);
+    return AttentionOf(queries, context.keys, context.values);
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(queries.size(3)));
   const auto scores = torch::matmul(queries * scale, context.keys.transpose(2, 3));
@@ -87,9 +88,8 @@ FeedForwardImpl::FeedForwardImpl(int64_t width, FeedForwardKind kind)
 }
 
 torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) {
-  if (kind_ == FeedForwardKind::kGeluTanh) return out_(torch::gelu(in_(x), "tanh"));
-  const auto parts = in_(x).chunk(2, -1);
-  return out_(parts[0] * torch::gelu(parts[1]));
+  const auto h = in_(x);
+  return out_(kind_ == FeedForwardKind::kGeluTanh ? Activated(h, kernels::Activation::kGeluTanh) : GeluGated(h));
 }
 
 }  // namespace loupe::worker::nn

@@ -76,6 +76,11 @@ LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) {
   if (with_bias) bias = register_parameter("bias", Uninitialised({out}), false);
 }
 
+torch::Tensor LinearImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const {
+  // A hook's own weight changes from step to step.
+  return w.is_same(weight) && FrozenLinear::Takes(x, w) ? frozen_(x, w, b) : torch::linear(x, w, b);
+}
+
 void LinearImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }
 
 Conv2dImpl::Conv2dImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, bool with_bias)
@@ -85,12 +90,15 @@ Conv2dImpl::Conv2dImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride, 
 }
 
 torch::Tensor Conv2dImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const {
-  const bool per_pixel = w.size(2) == 1 && stride_ == 1 && padding_ == 0;
-  if (!per_pixel || !x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
-    return torch::conv2d(x, w, b, stride_, padding_);
+  const bool own = w.is_same(weight);
+  if (w.size(2) == 1 && stride_ == 1 && padding_ == 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+    // A matrix product over pixels, without the copies that a convolution of small pictures makes on the CPU.
+    const torch::Tensor pixels = x.permute({0, 2, 3, 1}), matrix = w.view({w.size(0), w.size(1)});
+    const bool frozen = own && FrozenLinear::Takes(x, w);
+    return (frozen ? frozen_per_pixel_(pixels, matrix, b) : torch::linear(pixels, matrix, b)).permute({0, 3, 1, 2});
   }
-  // A matrix product over pixels, without the copies that a convolution of small pictures makes on the CPU.
-  return torch::linear(x.permute({0, 2, 3, 1}), w.view({w.size(0), w.size(1)}), b).permute({0, 3, 1, 2});
+  const bool kernel = own && w.size(2) == 3 && stride_ == 1 && padding_ == 1 && FrozenConvolution::Takes(x, w);
+  return kernel ? frozen_(x, w, b) : torch::conv2d(x, w, b, stride_, padding_);
 }
 
 void Conv2dImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }
@@ -102,9 +110,12 @@ GroupNormImpl::GroupNormImpl(int64_t groups, int64_t channels, double eps) : gro
 }
 
 torch::Tensor GroupNormImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const {
-  // On a CPU, LibTorch's bfloat16 norm takes longer than widening and the float32 norm together.
-  const bool widen = x.is_cpu() && x.scalar_type() == torch::kBFloat16;
-  return torch::group_norm(widen ? x.to(torch::kFloat32) : x, groups_, w, b, eps_);
+  return GroupNormThen(x, groups_, w, b, eps_, kernels::AfterNorm::kNothing);
+}
+
+torch::Tensor GroupNormImpl::ThenSilu(const torch::Tensor& x) {
+  if (!slot.empty()) return torch::silu(Hooked(x));
+  return GroupNormThen(x, groups_, weight, bias, eps_, kernels::AfterNorm::kSilu);
 }
 
 void GroupNormImpl::Reset(const at::Generator&) { ResetAffine(weight, bias); }

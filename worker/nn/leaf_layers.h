@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "worker/nn/frozen_kernels.h"
+#include "worker/nn/kernel_functions.h"
 #include "worker/nn/pack_slot.h"
 
 namespace loupe::worker::nn {
@@ -56,12 +58,13 @@ void InitialiseAsTorch(torch::nn::Module& root, const at::Generator& generator);
 class LinearImpl : public torch::nn::Module, public LeafLayer {
  public:
   LinearImpl(int64_t in, int64_t out, bool with_bias = true);
-  torch::Tensor forward(const torch::Tensor& x) { return slot.empty() ? torch::linear(x, weight, bias) : Hooked(x); }
+  torch::Tensor forward(const torch::Tensor& x) { return slot.empty() ? Apply(x, weight, bias) : Hooked(x); }
   LeafKind kind() const override { return LeafKind::kLinear; }
-  torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override {
-    return torch::linear(x, w, b);
-  }
+  torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override;
   void Reset(const at::Generator& generator) override;
+
+ private:
+  mutable FrozenLinear frozen_;
 };
 TORCH_MODULE(Linear);
 
@@ -78,6 +81,8 @@ class Conv2dImpl : public torch::nn::Module, public LeafLayer {
  private:
   int64_t stride_;
   int64_t padding_;
+  mutable FrozenConvolution frozen_;
+  mutable FrozenLinear frozen_per_pixel_;
 };
 TORCH_MODULE(Conv2d);
 
@@ -87,6 +92,8 @@ class GroupNormImpl : public torch::nn::Module, public LeafLayer {
  public:
   GroupNormImpl(int64_t groups, int64_t channels, double eps);
   torch::Tensor forward(const torch::Tensor& x) { return slot.empty() ? Apply(x, weight, bias) : Hooked(x); }
+  // silu(forward(x)).
+  torch::Tensor ThenSilu(const torch::Tensor& x);
   LeafKind kind() const override { return LeafKind::kGroupNorm; }
   torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override;
   void Reset(const at::Generator& generator) override;
@@ -104,7 +111,7 @@ class LayerNormImpl : public torch::nn::Module, public LeafLayer {
   torch::Tensor forward(const torch::Tensor& x) { return slot.empty() ? Apply(x, weight, bias) : Hooked(x); }
   LeafKind kind() const override { return LeafKind::kLayerNorm; }
   torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override {
-    return torch::layer_norm(x, {weight.size(0)}, w, b, eps_);
+    return LayerNormOf(x, w, b, eps_);
   }
   void Reset(const at::Generator& generator) override;
 

@@ -26,14 +26,14 @@ torch::Tensor ResnetBlock2DImpl::forward(torch::Tensor x, const torch::Tensor& t
   const TapPass tap(taps);
   x = tap(Tap::kResIn, x);
   auto h = SharedOr(conv1_.get(), norm1_->slot.empty() && conv1_->slot.empty(), {x},
-                    [&] { return conv1_(torch::silu(norm1_(x))); });
+                    [&] { return conv1_(norm1_->ThenSilu(x)); });
   torch::Tensor time;
   if (!time_emb_proj_.is_empty()) {
     time = SharedOr(time_emb_proj_.get(), time_emb_proj_->slot.empty(), {time_silu},
                     [&] { return time_emb_proj_(time_silu).unsqueeze(-1).unsqueeze(-1); });
   }
   h = SharedOr(conv2_.get(), norm2_->slot.empty() && conv2_->slot.empty(), {h, time},
-               [&] { return conv2_(torch::silu(norm2_(time.defined() ? h + time : h))); });
+               [&] { return conv2_(norm2_->ThenSilu(time.defined() ? h + time : h)); });
   const bool plain_skip = conv_shortcut_.is_empty();
   return tap(Tap::kResOut, SharedOr(this, plain_skip || conv_shortcut_->slot.empty(), {x, h},
                                     [&] { return (plain_skip ? x : conv_shortcut_(x)) + h; }));

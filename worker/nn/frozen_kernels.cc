@@ -1,0 +1,212 @@
+#include "worker/nn/frozen_kernels.h"
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "worker/kernels/packed_gemm.h"
+#include "worker/kernels/winograd.h"
+#include "worker/nn/kernels_take.h"
+#include "worker/nn/recorded.h"
+
+namespace loupe::worker::nn {
+
+namespace {
+
+// Beyond these sizes a weight's copies would cost more memory than the time is worth (a convolution's four times the
+// weight, twice where gradients pass), and LibTorch's own kernels come near the processor's peak.
+constexpr int64_t kMostLinearWeights = int64_t{1} << 18;
+constexpr int64_t kMostFilters = int64_t{1} << 16;
+
+}  // namespace
+
+// What layouts of any kind share: the weight that they were made from, kept so that its memory is no other tensor's.
+class OfOneWeight : public torch::CustomClassHolder {
+ public:
+  explicit OfOneWeight(const torch::Tensor& weight) : weight_(weight.detach()), version_(VersionOf(weight)) {}
+  bool Fits(const torch::Tensor& weight) const {
+    return weight.const_data_ptr() == weight_.const_data_ptr() && VersionOf(weight) == version_;
+  }
+
+  const torch::Tensor& weight() const { return weight_; }
+
+ private:
+  static int64_t VersionOf(const torch::Tensor& weight) { return weight.is_inference() ? 0 : weight._version(); }
+
+  const torch::Tensor weight_;
+  const int64_t version_;
+};
+
+class LinearLayouts : public OfOneWeight {
+ public:
+  explicit LinearLayouts(const torch::Tensor& weight)
+      : OfOneWeight(weight), forward_(Pack(weight, weight.size(1), weight.size(0), 1, 0)) {}
+  const kernels::PackedMatrix& forward() const { return forward_; }
+  // Made when a gradient first comes.
+  const kernels::PackedMatrix& backward() {
+    std::call_once(once_, [&] { backward_ = Pack(weight(), weight().size(0), weight().size(1), 0, 1); });
+    return backward_;
+  }
+
+ private:
+  // [k, n], where k is the weight's dimension `rows` and n its dimension `columns`.
+  static kernels::PackedMatrix Pack(const torch::Tensor& weight, int64_t k, int64_t n, int rows, int columns) {
+    return {weight.const_data_ptr<float>(), k, n, weight.stride(rows), weight.stride(columns)};
+  }
+
+  const kernels::PackedMatrix forward_;
+  std::once_flag once_;
+  kernels::PackedMatrix backward_;
+};
+
+class ConvolutionLayouts : public OfOneWeight {
+ public:
+  explicit ConvolutionLayouts(const torch::Tensor& weight)
+      : OfOneWeight(weight),
+        forward_(weight.const_data_ptr<float>(), weight.size(0), weight.size(1),
+                 {weight.stride(0), weight.stride(1), weight.stride(2), weight.stride(3)}) {}
+  const kernels::WinogradWeights& forward() const { return forward_; }
+  // The gradient passes through the filters turned by half a turn.
+  const kernels::WinogradWeights& backward() {
+    std::call_once(once_, [&] {
+      const torch::Tensor& w = weight();
+      const float* const last = w.const_data_ptr<float>() + 2 * w.stride(2) + 2 * w.stride(3);
+      backward_.emplace(last, w.size(1), w.size(0), std::array{w.stride(1), w.stride(0), -w.stride(2), -w.stride(3)});
+    });
+    return *backward_;
+  }
+
+ private:
+  const kernels::WinogradWeights forward_;
+  std::once_flag once_;
+  std::optional<kernels::WinogradWeights> backward_;
+};
+
+namespace {
+
+template <typename Layouts>
+c10::intrusive_ptr<Layouts> LayoutsIn(const torch::autograd::AutogradContext& ctx) {
+  return c10::static_intrusive_pointer_cast<Layouts>(ctx.saved_data.at("layouts").toCapsule());
+}
+
+// A bias that is not there has no place among the inputs.
+bool TrainsBias(const torch::autograd::AutogradContext& ctx) {
+  return ctx.saved_data.at("bias").toBool() && ctx.needs_input_grad(2);
+}
+
+// Rows are shared out among the threads.
+torch::Tensor MultiplyRows(const torch::Tensor& x, const kernels::PackedMatrix& matrix, const torch::Tensor& bias) {
+  const torch::Tensor rows = x.contiguous();
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = matrix.n();
+  torch::Tensor y = torch::empty(shape, x.options());
+  const float* const from = rows.const_data_ptr<float>();
+  const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+  float* const to = y.mutable_data_ptr<float>();
+  constexpr int64_t kGrain = 48;
+  at::parallel_for(0, rows.numel() / matrix.k(), kGrain, [&](int64_t first, int64_t end) {
+    kernels::Multiply(from + first * matrix.k(), matrix.k(), end - first, matrix, add, to + first * matrix.n(),
+                      matrix.n());
+  });
+  return y;
+}
+
+torch::Tensor Convolve(const torch::Tensor& x, const kernels::WinogradWeights& weights, const torch::Tensor& bias) {
+  const torch::Tensor pictures = x.contiguous(at::MemoryFormat::ChannelsLast);
+  const int64_t height = x.size(2), width = x.size(3);
+  torch::Tensor y =
+      torch::empty({x.size(0), weights.out_channels(), height, width}, x.options(), at::MemoryFormat::ChannelsLast);
+  const float* const from = pictures.const_data_ptr<float>();
+  const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+  float* const to = y.mutable_data_ptr<float>();
+  constexpr int64_t kGrain = 12;
+  at::parallel_for(0, x.size(0) * kernels::WinogradTiles(height, width), kGrain, [&](int64_t first, int64_t end) {
+    kernels::ConvolveTiles(weights, from, add, height, width, first, end, to);
+  });
+  return y;
+}
+
+struct LinearFunction : torch::autograd::Function<LinearFunction> {
+  static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
+                               const torch::Tensor& /*weight*/, const std::optional<torch::Tensor>& bias,
+                               const c10::intrusive_ptr<LinearLayouts>& layouts) {
+    ctx->saved_data["layouts"] = c10::IValue::make_capsule(layouts);
+    ctx->saved_data["bias"] = bias.has_value();
+    return MultiplyRows(x, layouts->forward(), bias.value_or(torch::Tensor()));
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& gradients) {
+    const torch::Tensor& gradient = gradients.front();
+    torch::Tensor of_x, of_bias;
+    if (ctx->needs_input_grad(0)) {
+      const auto layouts = LayoutsIn<LinearLayouts>(*ctx);
+      of_x = Recorded("loupe::linear_backward", {gradient, layouts->weight()},
+                      [&] { return MultiplyRows(gradient, layouts->backward(), {}); });
+    }
+    if (TrainsBias(*ctx)) of_bias = gradient.flatten(0, -2).sum(0);
+    return {of_x, {}, of_bias, {}};
+  }
+};
+
+struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
+  static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
+                               const torch::Tensor& /*weight*/, const std::optional<torch::Tensor>& bias,
+                               const c10::intrusive_ptr<ConvolutionLayouts>& layouts) {
+    ctx->saved_data["layouts"] = c10::IValue::make_capsule(layouts);
+    ctx->saved_data["bias"] = bias.has_value();
+    return Convolve(x, layouts->forward(), bias.value_or(torch::Tensor()));
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& gradients) {
+    const torch::Tensor& gradient = gradients.front();
+    torch::Tensor of_x, of_bias;
+    if (ctx->needs_input_grad(0)) {
+      const auto layouts = LayoutsIn<ConvolutionLayouts>(*ctx);
+      of_x = Recorded("loupe::convolution_backward", {gradient, layouts->weight()},
+                      [&] { return Convolve(gradient, layouts->backward(), {}); });
+    }
+    if (TrainsBias(*ctx)) of_bias = gradient.sum({0, 2, 3});
+    return {of_x, {}, of_bias, {}};
+  }
+};
+
+bool IsFrozen(const torch::Tensor& weight, int64_t most) {
+  return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 && !weight.requires_grad() && weight.numel() > 0 &&
+         weight.numel() <= most;
+}
+
+}  // namespace
+
+FrozenLinear::FrozenLinear() : layouts_(std::make_unique<FrozenLayouts<LinearLayouts>>()) {}
+FrozenLinear::~FrozenLinear() = default;
+
+bool FrozenLinear::Takes(const torch::Tensor& x, const torch::Tensor& weight) {
+  return KernelsTake(x) && IsFrozen(weight, kMostLinearWeights);
+}
+
+torch::Tensor FrozenLinear::operator()(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  return Recorded("loupe::linear", {x, weight, bias},
+                  [&] { return LinearFunction::apply(x, weight, Given(bias), layouts_->For(weight)); });
+}
+
+FrozenConvolution::FrozenConvolution() : layouts_(std::make_unique<FrozenLayouts<ConvolutionLayouts>>()) {}
+FrozenConvolution::~FrozenConvolution() = default;
+
+bool FrozenConvolution::Takes(const torch::Tensor& x, const torch::Tensor& weight) {
+  return KernelsTake(x) && IsFrozen(weight, 9 * kMostFilters) &&
+         kernels::WinogradWeights::Takes(weight.size(1), weight.size(0));
+}
+
+torch::Tensor FrozenConvolution::operator()(const torch::Tensor& x, const torch::Tensor& weight,
+                                            const torch::Tensor& bias) {
+  return Recorded("loupe::convolution", {x, weight, bias},
+                  [&] { return ConvolutionFunction::apply(x, weight, Given(bias), layouts_->For(weight)); });
+}
+
+}  // namespace loupe::worker::nn
