@@ -32,6 +32,7 @@ class UNetDenoiser : public Denoiser {
     return {config.in_channels, config.sample_size, config.sample_size};
   }
   bool PredictsVariance() const override { return unet_->config().out_channels > unet_->config().in_channels; }
+  bool LooksAtConditionLate() const override { return true; }
   torch::nn::Module& network() override { return *unet_; }
   std::string name() const override { return "UNet"; }
 

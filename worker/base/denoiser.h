@@ -44,6 +44,9 @@ class Denoiser {
   // Whether a variance stands beside the noise in its output (diffusion/learned_variance.h), in the second C channels.
   virtual bool PredictsVariance() const = 0;
 
+  // Whether much of a pass comes before the first look at the condition: guidance's two passes can then share it.
+  virtual bool LooksAtConditionLate() const { return false; }
+
   // The module that holds the weights: where methods look for their places.
   virtual torch::nn::Module& network() = 0;
   // In messages: "UNet".

@@ -15,7 +15,6 @@
 #include "worker/bench/module_kind.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/methods/method_registry.h"
-#include "worker/nn/transformer_2d.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/runtime/user_error.h"
 #include "worker/sampling/picture_sampler.h"
@@ -158,10 +157,9 @@ std::vector<RooflineSection> WatchBase(base::BaseModel& base, const RooflineRequ
   const torch::NoGradGuard no_grad;
   const torch::Tensor both = torch::cat(
       {base::RowsOf(base.EncodeText({""}).to(device), request.batch), base::RowsOf(condition, request.batch)});
-  nn::ContextCache cache;
+  sampling::ConditionedDenoiser denoiser(*base.denoiser, both, /*guided=*/true);
   const sampling::NoisePredictor network = [&](const torch::Tensor& x, int64_t timestep) {
-    const auto steps = torch::tensor({timestep}, x.options().dtype(torch::kInt64));
-    return base.denoiser->NoisePart(base.denoiser->Forward(x, steps, both, &cache));
+    return base.denoiser->NoisePart(denoiser(x, timestep));
   };
   const sampling::NoisePredictor guided = sampling::WithGuidance(network, kGuidance);
   std::unique_ptr<sampling::Sampler> sampler;

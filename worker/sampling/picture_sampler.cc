@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "fmt/format.h"
-#include "worker/nn/transformer_2d.h"
+#include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/finite.h"
 
@@ -19,15 +20,14 @@ namespace {
 // Each call's verdict stays on the device until the end: a look at every step would wait for the device there.
 torch::Tensor SampleBatch(base::BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
                           const SampleOptions& options, const std::function<void()>& after_call) {
-  nn::ContextCache cache;
+  ConditionedDenoiser denoiser(*base.denoiser, rows, options.guidance != 1);
   std::vector<torch::Tensor> finite;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
-    const auto steps = torch::tensor({timestep}, latents.options().dtype(torch::kInt64));
     const torch::Tensor output = [&] {
       const bool half = options.precision != torch::kFloat32;
       const runtime::AutocastScope autocast(
           {latents.device().type(), half, half ? options.precision : torch::kBFloat16});
-      return base.denoiser->Forward(latents, steps, rows, &cache).to(latents.scalar_type());
+      return denoiser(latents, timestep).to(latents.scalar_type());
     }();
     finite.push_back(output.isfinite().all());
     if (after_call) after_call();
@@ -50,6 +50,24 @@ torch::Tensor SampleBatch(base::BaseModel& base, const torch::Tensor& rows, cons
 }
 
 }  // namespace
+
+ConditionedDenoiser::ConditionedDenoiser(base::Denoiser& denoiser, torch::Tensor rows, bool guided)
+    : denoiser_(denoiser),
+      rows_(std::move(rows)),
+      halves_(guided && rows_.is_cpu() && denoiser.LooksAtConditionLate()) {}
+
+torch::Tensor ConditionedDenoiser::operator()(const torch::Tensor& latents, int64_t timestep) {
+  const auto steps = torch::tensor({timestep}, latents.options().dtype(torch::kInt64));
+  if (!halves_) return denoiser_.Forward(latents, steps, rows_, &of_all_);
+  const int64_t n = rows_.size(0) / 2;
+  const torch::Tensor x = latents.narrow(0, 0, n);
+  nn::SharedPrefix prefix;
+  prefix.Begin(x);
+  prefix.Begin(steps);
+  const nn::SharedPrefixScope scope(&prefix);
+  const torch::Tensor first = denoiser_.Forward(x, steps, rows_.narrow(0, 0, n), &of_all_);
+  return torch::cat({first, denoiser_.Forward(x, steps, rows_.narrow(0, n, n), &of_second_)});
+}
 
 std::vector<int64_t> NoiseShape(const base::BaseModel& base, int64_t count) {
   std::vector<int64_t> shape = base.denoiser->Shape();

@@ -10,6 +10,7 @@
 
 #include "worker/base/base_model.h"
 #include "worker/io/image.h"
+#include "worker/nn/transformer_2d.h"
 #include "worker/sampling/sampler.h"
 
 namespace loupe::worker::sampling {
@@ -26,6 +27,23 @@ struct SampleOptions {
   int64_t batch = 8;
   // Of the denoiser's forward pass (runtime/autocast_scope.h); all else is float32.
   torch::ScalarType precision = torch::kFloat32;
+};
+
+// A denoiser under the conditions of one sampling run, over its steps. Without gradients; not thread-safe.
+class ConditionedDenoiser {
+ public:
+  // `rows`: a condition per picture; `guided`: first the empty caption's, then theirs.
+  ConditionedDenoiser(base::Denoiser& denoiser, torch::Tensor rows, bool guided);
+  // One output for each row of `latents`; guided, they are there twice (WithGuidance).
+  torch::Tensor operator()(const torch::Tensor& latents, int64_t timestep);
+
+ private:
+  base::Denoiser& denoiser_;
+  const torch::Tensor rows_;
+  // The halves of guidance are passes of their own, of which the second takes over what the first computed before it
+  // looked at its condition. On a GPU, where starting a kernel costs more than its rows, they are one.
+  const bool halves_;
+  nn::ContextCache of_all_, of_second_;
 };
 
 // Called after each network call; may throw to end the sampling.
