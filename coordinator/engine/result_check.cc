@@ -2,6 +2,7 @@
 
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "fmt/format.h"
@@ -47,6 +48,23 @@ absl::StatusOr<scheduler::Result> ExamineResult(const settings::Settings& cell, 
   return result;
 }
 
+namespace {
+
+// Rounding is not a different model, but the reader should know.
+std::string NumericsNote(const std::map<std::string, int64_t>& numerics) {
+  if (numerics.size() < 2) return {};
+  std::string parts;
+  for (const auto& [version, trials] : numerics) {
+    parts += fmt::format("{}{} of version {}", parts.empty() ? "" : ", ", trials, version);
+  }
+  return fmt::format(
+      "The results were computed in {} kinds of arithmetic: {}. The same trial differs between them by "
+      "rounding, which training carries on (docs/trial.md, Numerics).",
+      numerics.size(), parts);
+}
+
+}  // namespace
+
 std::vector<std::string> InputNotes(const store::SweepSnapshot& snapshot, const plan::Plan& plan) {
   struct Seen {
     int64_t trials = 0;
@@ -83,6 +101,7 @@ std::vector<std::string> InputNotes(const store::SweepSnapshot& snapshot, const 
                       name, seen.size(), parts));
     }
   }
+  if (std::string numerics = NumericsNote(snapshot.numerics); !numerics.empty()) notes.push_back(std::move(numerics));
   return notes;
 }
 

@@ -35,7 +35,8 @@ std::string InputName(const InputSetting& setting, const settings::Settings& cel
 absl::StatusOr<scheduler::Result> ExamineResult(const settings::Settings& cell, scheduler::Result result);
 
 // For a report: one sentence per input of which the accepted results saw more than one state. (Of results that an
-// earlier version of this program accepted; today's are refused.)
+// earlier version of this program accepted; today's are refused.) And one where they were computed in more than one
+// kind of arithmetic.
 std::vector<std::string> InputNotes(const store::SweepSnapshot& snapshot, const plan::Plan& plan);
 
 // The above by the plans of sweeps; on the engine's thread. `plans` must outlive it.

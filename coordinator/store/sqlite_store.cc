@@ -433,6 +433,7 @@ absl::StatusOr<SweepSnapshot> SqliteStore::Snapshot(const std::string& sweep_id)
     }
     snapshot.input_sets.resize(sets.size());
     for (const auto& [set, place] : sets) snapshot.input_sets[static_cast<size_t>(place)] = set;
+    LOUPE_ASSIGN_OR_RETURN(snapshot.numerics, results_table::Numerics(db, key));
     LOUPE_ASSIGN_OR_RETURN(snapshot.notes, results_table::Notes(db, key));
     LOUPE_ASSIGN_OR_RETURN(snapshot.provenance, results_table::FirstProvenance(db, key));
     return absl::OkStatus();

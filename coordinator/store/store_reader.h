@@ -145,6 +145,8 @@ struct SweepSnapshot {
   std::vector<Curve> curves;
   // Each different set of digests in the results' provenance ("scorer_sha256": …) once.
   std::vector<std::map<std::string, std::string>> input_sets;
+  // How many results were computed in which arithmetic ("2, AVX2"; "1" where a result does not say).
+  std::map<std::string, int64_t> numerics;
   // What workers noted about the sweep's pictures and prompts: each sentence once.
   std::vector<std::string> notes;
   // Of the first accepted result: versions and the like.

@@ -16,6 +16,7 @@
 #include "worker/methods/method_registry.h"
 #include "worker/methods/tuned_file.h"
 #include "worker/runtime/finite.h"
+#include "worker/runtime/numerics.h"
 #include "worker/runtime/user_error.h"
 
 namespace loupe::worker::executor {
@@ -294,6 +295,7 @@ void Trial::RecordProvenance() {
   record["loupe"] = LOUPE_VERSION;
   record["torch"] = TORCH_VERSION;
   record["device"] = models_.device().str();
+  record["numerics"] = runtime::NumericsOf(models_.device());
   record["threads"] = fmt::format("{}", at::get_num_threads());
   record["base_sha256"] = loaded_.sha256;
   record["scorer_sha256"] = models_.Scorer(settings_.Text("scorer")).sha256;

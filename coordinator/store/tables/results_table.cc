@@ -28,6 +28,9 @@ constexpr char kDigestsSql[] =
     "SELECT results.trial_index, entry.key, entry.value FROM results, json_each(results.provenance) AS entry "
     "WHERE results.sweep_key = ? AND entry.type = 'text' AND entry.key LIKE '%\\_sha256' ESCAPE '\\' "
     "ORDER BY results.trial_index, entry.key";
+constexpr char kNumericsSql[] =
+    "SELECT coalesce(json_extract(provenance, '$.numerics'), '1') AS numerics, count(*) FROM results "
+    "WHERE sweep_key = ? GROUP BY numerics ORDER BY numerics";
 // A worker says the same for every trial of a data set, as a rule: each sentence once.
 constexpr char kNotesSql[] =
     "SELECT DISTINCT entry.value FROM results, json_each(results.provenance) AS entry "
@@ -119,6 +122,13 @@ absl::Status ForEachDigest(SqliteDb& db, scheduler::SweepKey sweep,
                            const std::function<void(int64_t, std::string, std::string)>& fn) {
   return db.ForEach(
       kDigestsSql, [&](const SqliteRow& row) { fn(row.Int(0), row.Text(1), row.Text(2)); }, sweep);
+}
+
+absl::StatusOr<std::map<std::string, int64_t>> Numerics(SqliteDb& db, scheduler::SweepKey sweep) {
+  std::map<std::string, int64_t> results;
+  LOUPE_RETURN_IF_ERROR(db.ForEach(
+      kNumericsSql, [&](const SqliteRow& row) { results.emplace(row.Text(0), row.Int(1)); }, sweep));
+  return results;
 }
 
 absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, scheduler::SweepKey sweep) {

@@ -36,6 +36,9 @@ absl::Status ForEachResult(
 // The digests ("scorer_sha256") in accepted results' provenance, by trial.
 absl::Status ForEachDigest(SqliteDb& db, scheduler::SweepKey sweep,
                            const std::function<void(int64_t index, std::string name, std::string sha256)>& fn);
+// Results by the arithmetic that they were computed in ("numerics" in their provenance); "1" where it does not say.
+absl::StatusOr<std::map<std::string, int64_t>> Numerics(SqliteDb& db, scheduler::SweepKey sweep);
+
 // What workers noted about pictures and prompts ("note.…" in a result's provenance): each sentence once, 20 at most.
 absl::StatusOr<std::vector<std::string>> Notes(SqliteDb& db, scheduler::SweepKey sweep);
 // One score over all accepted results of a sweep; of equally good trials the first is the best.

@@ -82,6 +82,18 @@ TEST(InputNotesTest, TwoStatesOfOneScorerAreNoted) {
   EXPECT_TRUE(InputNotes(store::SweepSnapshot{}, *plan).empty());
 }
 
+TEST(InputNotesTest, TwoKindsOfArithmeticAreNoted) {
+  const auto plan = plan::Plan::Create(*plan_proto::SpecFromProto(testing::SmallSpec(1, 1)));
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  store::SweepSnapshot snapshot;
+  snapshot.numerics = {{"2, AVX2", 4}};
+  EXPECT_TRUE(InputNotes(snapshot, *plan).empty());
+  snapshot.numerics = {{"1", 3}, {"2, AVX2", 4}};
+  EXPECT_THAT(InputNotes(snapshot, *plan),
+              ElementsAre(::testing::AllOf(HasSubstr("2 kinds of arithmetic"),
+                                           HasSubstr("3 of version 1, 4 of version 2, AVX2"))));
+}
+
 TEST(InputNotesTest, AScorerForEachLevelIsADesign) {
   v1::SweepSpec spec = testing::SmallSpec(1, 1);
   spec.mutable_settings()->erase("scorer");

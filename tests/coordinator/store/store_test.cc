@@ -167,7 +167,7 @@ TEST_P(StoreTest, ColumnsSayWhatTheListSays) {
   EXPECT_EQ(seconds->front().device, "cuda:0");
 }
 
-TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
+TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnceWithTheirArithmetic) {
   Commit({NewSweep(1, "first")});
   const auto accept = [&](int64_t index, const std::string& prompts) {
     const scheduler::TrialKey trial{1, index};
@@ -175,6 +175,8 @@ TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
     scheduler::Effects effects = Accepting(trial, 1, 0.25);
     std::get<scheduler::AcceptResult>(effects[1]).result.provenance = {{"note.pictures", "b.bmp: left out"},
                                                                        {"note.prompts", prompts}};
+    // Another program computed the last one.
+    if (index < 2) std::get<scheduler::AcceptResult>(effects[1]).result.provenance.emplace("numerics", "2, AVX2");
     Commit(effects);
   };
   accept(0, "'in a hat' is cut off");
@@ -182,6 +184,7 @@ TEST_P(StoreTest, WhatWorkersNotedIsInTheSnapshotOnce) {
   accept(2, "'in a hat' is cut off");
   EXPECT_THAT(store().Snapshot("first")->notes,
               ElementsAre("'in a hat' is cut off", "'on a mat' is cut off", "b.bmp: left out"));
+  EXPECT_THAT(store().Snapshot("first")->numerics, ElementsAre(Pair("1", 1), Pair("2, AVX2", 2)));
 }
 
 TEST_P(StoreTest, ASecondResultOfATrialIsRefusedWhateverTheCallerDoes) {

@@ -1,0 +1,20 @@
+// In which arithmetic a trial was computed. Two trials of one seed that say the same were computed by the same
+// operators; others differ by rounding, which training carries on.
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+
+namespace loupe::worker::runtime {
+
+// Raised by a change that makes other bytes of the same seed on the same kind of processor (docs/trial.md, Numerics):
+//   1  LibTorch's operators; also where a result says nothing, as all did before there was a second
+//   2  on CPUs the kernels of worker/kernels, and guidance's halves in passes of their own
+// What a GPU computes is as it was.
+constexpr int kCpuNumerics = 2, kGpuNumerics = 1;
+
+// "2, AVX2": version and instructions of the kernels. "1, cuda" on a GPU.
+std::string NumericsOf(torch::Device device);
+
+}  // namespace loupe::worker::runtime
