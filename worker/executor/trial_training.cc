@@ -6,6 +6,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 #include "worker/methods/method_registry.h"
+#include "worker/runtime/finite.h"
 
 namespace loupe::worker::executor {
 namespace {
@@ -39,7 +40,7 @@ void CheckTrained(const settings::Settings& settings, const train::Trainer& trai
 void CheckStep(const settings::Settings& settings, const train::SlotStep& step, int64_t steps) {
   if (step.kind == train::SlotStep::Kind::kFailed) {
     if (!step.cause.empty()) throw runtime::UserError(step.cause);
-    throw NotFiniteAt(settings, steps + 1, fmt::format("the loss is {}", step.loss));
+    throw NotFiniteAt(settings, steps + 1, fmt::format("the loss is {}", runtime::WithoutNanSign(step.loss)));
   }
   if (step.kind == train::SlotStep::Kind::kSkipped) return;
   if (!std::isfinite(step.gradient_norm)) {

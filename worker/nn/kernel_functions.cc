@@ -24,9 +24,13 @@ constexpr int64_t kGrain = 16384;
 
 const float* Data(const torch::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
-bool Frozen(const torch::Tensor& parameter) {
-  return !parameter.defined() ||
-         (!parameter.requires_grad() && parameter.scalar_type() == torch::kFloat32 && parameter.is_contiguous());
+// A norm's weight and bias, of which the kernels take both or neither.
+bool Frozen(const torch::Tensor& weight, const torch::Tensor& bias, int64_t size) {
+  const auto frozen = [&](const torch::Tensor& parameter) {
+    return !parameter.requires_grad() && parameter.scalar_type() == torch::kFloat32 && parameter.is_contiguous() &&
+           parameter.numel() == size;
+  };
+  return weight.defined() == bias.defined() && (!weight.defined() || (frozen(weight) && frozen(bias)));
 }
 
 // Of `count` equal pieces of `size` numbers.
@@ -37,8 +41,9 @@ void ForPieces(int64_t count, int64_t size, const Compute& compute) {
 
 // weight and bias are saved as they are: a gradient that comes after they were written to is refused by LibTorch.
 struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
-  static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& x, const torch::Tensor& weight,
-                               const torch::Tensor& bias, int64_t groups, double eps, int64_t after) {
+  static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& x, const std::optional<torch::Tensor>& w,
+                               const std::optional<torch::Tensor>& b, int64_t groups, double eps, int64_t after) {
+    const torch::Tensor weight = w.value_or(torch::Tensor()), bias = b.value_or(torch::Tensor());
     torch::Tensor y = torch::empty_like(x);
     torch::Tensor mean = torch::empty({x.size(0), groups}, x.options()), rstd = torch::empty_like(mean);
     const kernels::GroupNormShape whole{x.size(0), x.size(2) * x.size(3), x.size(1), groups};
@@ -255,9 +260,9 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
 
 torch::Tensor GroupNormThen(const torch::Tensor& x, int64_t groups, const torch::Tensor& weight,
                             const torch::Tensor& bias, double eps, kernels::AfterNorm after) {
-  if (KernelsTake(x) && x.dim() == 4 && x.is_contiguous(kChannelsLast) && Frozen(weight) && Frozen(bias)) {
+  if (KernelsTake(x) && x.dim() == 4 && x.is_contiguous(kChannelsLast) && Frozen(weight, bias, x.size(1))) {
     return Recorded("loupe::group_norm", {x, weight, bias}, [&] {
-      return GroupNormFunction::apply(x, weight, bias, groups, eps, static_cast<int64_t>(after));
+      return GroupNormFunction::apply(x, Given(weight), Given(bias), groups, eps, static_cast<int64_t>(after));
     });
   }
   // On a CPU, LibTorch's bfloat16 norm takes longer than widening and the float32 norm together.
@@ -267,7 +272,7 @@ torch::Tensor GroupNormThen(const torch::Tensor& x, int64_t groups, const torch:
 }
 
 torch::Tensor LayerNormOf(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps) {
-  if (!KernelsTake(x) || !x.is_contiguous() || x.size(-1) % 8 != 0 || !Frozen(weight) || !Frozen(bias)) {
+  if (!KernelsTake(x) || !x.is_contiguous() || x.size(-1) % 8 != 0 || !Frozen(weight, bias, x.size(-1))) {
     return torch::layer_norm(x, {x.size(-1)}, weight, bias, eps);
   }
   return Recorded("loupe::layer_norm", {x, weight, bias},

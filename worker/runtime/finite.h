@@ -3,10 +3,14 @@
 
 #include <torch/types.h>
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
 namespace loupe::worker::runtime {
+
+// For messages: which sign a NaN has depends on the operators that it went through and says nothing.
+inline double WithoutNanSign(double value) { return std::isnan(value) ? std::abs(value) : value; }
 
 // Of weights, latents, pictures or embeddings; what() is a sentence that says whose. Another try would meet it again.
 class NotFinite : public std::runtime_error {

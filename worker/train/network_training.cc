@@ -149,11 +149,11 @@ absl::Status CheckLoss(const Objective& objective, int64_t step, double value, i
     return absl::FailedPreconditionError(fmt::format(
         "{}: the loss is {} before anything was trained: the weights that it starts from, or the parts that it is "
         "computed with, are broken",
-        objective.name(), value));
+        objective.name(), runtime::WithoutNanSign(value)));
   }
   return absl::FailedPreconditionError(fmt::format(
       "{}: the loss at step {} is {}; the last checkpoint is of step {}: lower the rates and go on from there",
-      objective.name(), step, value, written));
+      objective.name(), step, runtime::WithoutNanSign(value), written));
 }
 
 bool Reached(const TrainingLimit& limit, int64_t done_here) {

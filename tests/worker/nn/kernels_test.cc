@@ -139,6 +139,25 @@ TEST_F(KernelsTest, NormsAndActivationsAreLibTorchs) {
                return torch::layer_norm(in[0], {32}, weight.to(torch::kFloat64), bias.to(torch::kFloat64), 1e-5);
              },
              {Drawn({3, 9, 32}, 5)}, kRounding);
+  // A method's bias without a weight, or a weight that is trained.
+  ExpectSame([&](const auto& in) { return LayerNormOf(in[0], {}, bias, 1e-5) + LayerNormOf(in[0], in[1], bias, 1e-5); },
+             [&](const auto& in) {
+               const auto wide = bias.to(torch::kFloat64);
+               return torch::layer_norm(in[0], {32}, {}, wide, 1e-5) +
+                      torch::layer_norm(in[0], {32}, in[1], wide, 1e-5);
+             },
+             {Drawn({3, 9, 32}, 5), Drawn({32}, 6)}, kRounding);
+  ExpectSame(
+      [&](const auto& in) {
+        const auto x = ChannelsLast(in[0]);
+        return GroupNormThen(x, 8, {}, bias, 1e-5, kernels::AfterNorm::kSilu) +
+               GroupNormThen(x, 8, in[1], {}, 1e-5, kernels::AfterNorm::kNothing);
+      },
+      [&](const auto& in) {
+        return torch::silu(torch::group_norm(in[0], 8, {}, bias.to(torch::kFloat64), 1e-5)) +
+               torch::group_norm(in[0], 8, in[1], {}, 1e-5);
+      },
+      {Drawn({3, 32, 5, 7}, 4), Drawn({32}, 6)}, kRounding);
   ExpectSame([](const auto& in) { return LayerNormOf(in[0], {}, {}, 1e-6); },
              [](const auto& in) { return torch::layer_norm(in[0], {40}, {}, {}, 1e-6); }, {Drawn({5, 40}, 6)},
              kRounding);
