@@ -66,6 +66,10 @@ OperatorWork::OperatorWork(const at::RecordFunction& op, bool bytes) {
     flops_ = 2 * Real(tensor(0).numel()) * Real(tensor(1).numel()) / Real(tensor(1).size(1));
   } else if (name == "loupe::linear_backward" || name == "loupe::convolution_backward") {
     flops_ = 2 * Real(tensor(0).numel()) * Real(tensor(1).numel()) / Real(tensor(1).size(0));
+  } else if (name == "loupe::feed_forward") {
+    flops_ = 2 * Real(tensor(0).numel()) / Real(tensor(1).size(1)) * Real(tensor(1).numel() + tensor(2).numel());
+  } else if (name == "loupe::feed_forward_backward") {
+    flops_ = 2 * Real(tensor(0).numel()) / Real(tensor(2).size(0)) * Real(tensor(1).numel() + tensor(2).numel());
   } else if (name == "loupe::attention") {
     flops_ = AttentionFlops(tensor(0), tensor(1), /*backward=*/false);
   } else if (name == "loupe::attention_backward") {

@@ -16,8 +16,13 @@
 namespace loupe::worker::kernels {
 
 #define LOUPE_INLINE [[gnu::always_inline]] inline
+#if defined(__x86_64__)
 #define LOUPE_FOR_AVX2 [[gnu::target("avx2,fma")]]
 #define LOUPE_FOR_AVX512 [[gnu::target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]]
+#else  // compiled, and never called: Width() is 0
+#define LOUPE_FOR_AVX2
+#define LOUPE_FOR_AVX512
+#endif
 
 // Floats per vector of the widest instruction set that processor and kernels have in common: 16 (AVX-512), 8 (AVX2 with
 // FMA) or 0: none, and LibTorch's operators are used instead. ATEN_CPU_CAPABILITY=default|avx2, which bounds LibTorch,

@@ -88,8 +88,8 @@ FeedForwardImpl::FeedForwardImpl(int64_t width, FeedForwardKind kind)
 }
 
 torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) {
-  const auto h = in_(x);
-  return out_(kind_ == FeedForwardKind::kGeluTanh ? Activated(h, kernels::Activation::kGeluTanh) : GeluGated(h));
+  const bool gated = kind_ == FeedForwardKind::kGeglu;
+  return in_->FeedForward(x, gated ? kernels::BetweenProducts::kGeglu : kernels::BetweenProducts::kGeluTanh, *out_);
 }
 
 }  // namespace loupe::worker::nn

@@ -23,6 +23,8 @@ namespace {
 // weight, twice where gradients pass), and LibTorch's own kernels come near the processor's peak.
 constexpr int64_t kMostLinearWeights = int64_t{1} << 18;
 constexpr int64_t kMostFilters = int64_t{1} << 16;
+// Rows that one thread should have at least.
+constexpr int64_t kRowGrain = 48;
 
 }  // namespace
 
@@ -109,8 +111,7 @@ torch::Tensor MultiplyRows(const torch::Tensor& x, const kernels::PackedMatrix& 
   const float* const from = rows.const_data_ptr<float>();
   const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
   float* const to = y.mutable_data_ptr<float>();
-  constexpr int64_t kGrain = 48;
-  at::parallel_for(0, rows.numel() / matrix.k(), kGrain, [&](int64_t first, int64_t end) {
+  at::parallel_for(0, rows.numel() / matrix.k(), kRowGrain, [&](int64_t first, int64_t end) {
     kernels::Multiply(from + first * matrix.k(), matrix.k(), end - first, matrix, add, to + first * matrix.n(),
                       matrix.n());
   });
@@ -176,6 +177,52 @@ struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
   }
 };
 
+struct FeedForwardFunction : torch::autograd::Function<FeedForwardFunction> {
+  // `keep`: whether a gradient may come.
+  static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
+                               const c10::intrusive_ptr<LinearLayouts>& in, const torch::Tensor& in_bias,
+                               kernels::BetweenProducts between, const c10::intrusive_ptr<LinearLayouts>& out,
+                               const torch::Tensor& out_bias, bool keep) {
+    const torch::Tensor rows = x.contiguous();
+    const int64_t from = in->forward().k(), wide = in->forward().n(), to = out->forward().n();
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = to;
+    torch::Tensor y = torch::empty(shape, x.options()), h;
+    if (keep) h = torch::empty({x.numel() / from, wide}, x.options());
+    at::parallel_for(0, x.numel() / from, kRowGrain, [&](int64_t first, int64_t end) {
+      kernels::FeedForward(in->forward(), in_bias.const_data_ptr<float>(), between, out->forward(),
+                           out_bias.const_data_ptr<float>(), rows.const_data_ptr<float>() + first * from, end - first,
+                           keep ? h.mutable_data_ptr<float>() + first * wide : nullptr,
+                           y.mutable_data_ptr<float>() + first * to);
+    });
+    if (keep) ctx->save_for_backward({h});
+    ctx->saved_data["layouts"] = c10::IValue::make_capsule(in);
+    ctx->saved_data["out"] = c10::IValue::make_capsule(out);
+    ctx->saved_data["between"] = static_cast<int64_t>(between);
+    return y;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto in = LayoutsIn<LinearLayouts>(*ctx);
+    const auto out = c10::static_intrusive_pointer_cast<LinearLayouts>(ctx->saved_data.at("out").toCapsule());
+    const auto between = static_cast<kernels::BetweenProducts>(ctx->saved_data.at("between").toInt());
+    const torch::Tensor d_y = gradients.front().contiguous(), h = ctx->get_saved_variables().front();
+    const auto d_x = Recorded("loupe::feed_forward_backward", {d_y, in->weight(), out->weight(), h}, [&] {
+      std::vector<int64_t> shape = d_y.sizes().vec();
+      shape.back() = in->weight().size(1);
+      torch::Tensor made = torch::empty(shape, d_y.options());
+      at::parallel_for(0, h.size(0), kRowGrain, [&](int64_t first, int64_t end) {
+        kernels::FeedForwardGradient(out->backward(), between, in->backward(),
+                                     d_y.const_data_ptr<float>() + first * d_y.size(-1),
+                                     h.const_data_ptr<float>() + first * h.size(1), end - first,
+                                     made.mutable_data_ptr<float>() + first * shape.back());
+      });
+      return made;
+    });
+    return {d_x, {}, {}, {}, {}, {}, {}};
+  }
+};
+
 bool IsFrozen(const torch::Tensor& weight, int64_t most) {
   return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 && !weight.requires_grad() && weight.numel() > 0 &&
          weight.numel() <= most;
@@ -193,6 +240,15 @@ bool FrozenLinear::Takes(const torch::Tensor& x, const torch::Tensor& weight) {
 torch::Tensor FrozenLinear::operator()(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   return Recorded("loupe::linear", {x, weight, bias},
                   [&] { return LinearFunction::apply(x, weight, Given(bias), layouts_->For(weight)); });
+}
+
+torch::Tensor FrozenFeedForward(const torch::Tensor& x, FrozenLinear& in, const torch::Tensor& in_weight,
+                                const torch::Tensor& in_bias, kernels::BetweenProducts between, FrozenLinear& out,
+                                const torch::Tensor& out_weight, const torch::Tensor& out_bias) {
+  return Recorded("loupe::feed_forward", {x, in_weight, out_weight}, [&] {
+    return FeedForwardFunction::apply(x, in.layouts_->For(in_weight), in_bias, between, out.layouts_->For(out_weight),
+                                      out_bias, at::GradMode::is_enabled() && x.requires_grad());
+  });
 }
 
 FrozenConvolution::FrozenConvolution() : layouts_(std::make_unique<FrozenLayouts<ConvolutionLayouts>>()) {}

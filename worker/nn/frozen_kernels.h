@@ -12,6 +12,8 @@
 #include <memory>
 #include <mutex>
 
+#include "worker/kernels/feed_forward.h"
+
 namespace loupe::worker::nn {
 
 // The layouts of one weight. Thread-safe.
@@ -46,8 +48,18 @@ class FrozenLinear {
   torch::Tensor operator()(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
  private:
+  friend torch::Tensor FrozenFeedForward(const torch::Tensor& x, FrozenLinear& in, const torch::Tensor& in_weight,
+                                         const torch::Tensor& in_bias, kernels::BetweenProducts between,
+                                         FrozenLinear& out, const torch::Tensor& out_weight,
+                                         const torch::Tensor& out_bias);
   std::unique_ptr<FrozenLayouts<LinearLayouts>> layouts_;
 };
+
+// out(between(in(x))) of two layers with frozen biases, in one pass (worker/kernels/feed_forward.h). x: [..., in]. The
+// gradient of x.
+torch::Tensor FrozenFeedForward(const torch::Tensor& x, FrozenLinear& in, const torch::Tensor& in_weight,
+                                const torch::Tensor& in_bias, kernels::BetweenProducts between, FrozenLinear& out,
+                                const torch::Tensor& out_weight, const torch::Tensor& out_bias);
 
 // A 3×3 convolution of stride 1 and zero padding 1, of one layer.
 class FrozenConvolution {

@@ -81,6 +81,19 @@ torch::Tensor LinearImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, 
   return w.is_same(weight) && FrozenLinear::Takes(x, w) ? frozen_(x, w, b) : torch::linear(x, w, b);
 }
 
+torch::Tensor LinearImpl::FeedForward(const torch::Tensor& x, kernels::BetweenProducts between, LinearImpl& out) {
+  const auto frozen = [&](const LinearImpl& layer) {
+    return layer.slot.empty() && FrozenLinear::Takes(x, layer.weight) && layer.bias.defined() &&
+           !layer.bias.requires_grad() && layer.bias.is_contiguous();
+  };
+  if (frozen(*this) && frozen(out)) {
+    return FrozenFeedForward(x, frozen_, weight, bias, between, out.frozen_, out.weight, out.bias);
+  }
+  const torch::Tensor h = forward(x);
+  return out.forward(between == kernels::BetweenProducts::kGeglu ? GeluGated(h)
+                                                                 : Activated(h, kernels::Activation::kGeluTanh));
+}
+
 void LinearImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }
 
 Conv2dImpl::Conv2dImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, bool with_bias)

@@ -62,6 +62,8 @@ class LinearImpl : public torch::nn::Module, public LeafLayer {
   LeafKind kind() const override { return LeafKind::kLinear; }
   torch::Tensor Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const override;
   void Reset(const at::Generator& generator) override;
+  // out(between(forward(x))): in one pass where both layers are the base's own and frozen.
+  torch::Tensor FeedForward(const torch::Tensor& x, kernels::BetweenProducts between, LinearImpl& out);
 
  private:
   mutable FrozenLinear frozen_;

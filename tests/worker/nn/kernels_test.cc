@@ -174,6 +174,34 @@ TEST_F(KernelsTest, NormsAndActivationsAreLibTorchs) {
              [](const auto& in) { return torch::silu(in[0]); }, {Drawn({6, 10}, 9)}, kRounding);
 }
 
+// In one pass and layer by layer: the same bytes, with gradients and without.
+TEST_F(KernelsTest, AFeedForwardInOnePassHasTheSameBytes) {
+  for (const auto between : {kernels::BetweenProducts::kGeglu, kernels::BetweenProducts::kGeluTanh}) {
+    const bool gated = between == kernels::BetweenProducts::kGeglu;
+    Linear in(48, gated ? 2 * 80 : 80), out(80, 32);
+    runtime::RandomStream stream(3);
+    InitialiseAsTorch(*in, stream.generator());
+    InitialiseAsTorch(*out, stream.generator());
+    const auto apart = [&](const torch::Tensor& x) {
+      return out(gated ? GeluGated(in(x)) : Activated(in(x), kernels::Activation::kGeluTanh));
+    };
+    const torch::Tensor x = Drawn({3, 71, 48}, 4).requires_grad_(), y = x.detach().clone().requires_grad_();
+    const torch::Tensor found = in->FeedForward(x, between, *out), expected = apart(y);
+    EXPECT_TRUE(torch::equal(found, expected));
+    const torch::Tensor weighting = Drawn({3, 71, 32}, 5);
+    (found * weighting).sum().backward();
+    (expected * weighting).sum().backward();
+    EXPECT_TRUE(torch::equal(x.grad(), y.grad()));
+    const torch::NoGradGuard no_grad;
+    EXPECT_TRUE(torch::equal(in->FeedForward(x, between, *out), expected));
+    // Trained weights: LibTorch's, with their gradients.
+    const torch::AutoGradMode with_grad(true);
+    out->weight.set_requires_grad(true);
+    in->FeedForward(x.detach(), between, *out).sum().backward();
+    EXPECT_TRUE(out->weight.grad().defined());
+  }
+}
+
 TEST_F(KernelsTest, AttentionIsLibTorchs) {
   const auto heads = [](const torch::Tensor& x) { return x.view({x.size(0), x.size(1), 4, -1}).transpose(1, 2); };
   const auto ours = [&](const auto& in) { return AttentionOf(heads(in[0]), heads(in[1]), heads(in[2])); };
