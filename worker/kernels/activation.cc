@@ -5,19 +5,19 @@
 namespace loupe::worker::kernels {
 namespace {
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Gelu(const Vec<W>& x) {
   const Vec<W> half = 0.5F * x;
   return half * Erf<W>(x * 0.707106781F) + half;
 }
 
 // Φ(x) and xΦ(x)'s slope, Φ(x) + x φ(x). e^(−x²/2) serves both: Φ by Abramowitz & Stegun 7.1.26, to 10⁻⁷.
-template <int W>
+template <int64_t W>
 struct NormalCdf {
   Vec<W> value, gelu_slope;
 };
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE NormalCdf<W> ToNormalCdf(const Vec<W>& x) {
   const Vec<W> size = Max<W>(x, -x), e = Exp2<W>(x * x * -0.721347520F);  // e^(−x²/2)
   const Vec<W> t = 1.0F / (1.0F + size * 0.231641888F);
@@ -30,20 +30,20 @@ LOUPE_INLINE NormalCdf<W> ToNormalCdf(const Vec<W>& x) {
 }
 
 // e^−v, kGeluTanh being x times the sigmoid of v = 2 √(2/π) (x + 0.044715 x³).
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> TanhExp(const Vec<W>& x) {
   const Vec<W> growth = x * x * -0.10294324F - 2.3022082F;  // −v log₂ e / x
   return Exp2<W>(x * growth);
 }
 
-template <int W, Activation kKind>
+template <int64_t W, Activation kKind>
 LOUPE_INLINE Vec<W> Value(const Vec<W>& x) {
   if constexpr (kKind == Activation::kSilu) return Silu<W>(x);
   if constexpr (kKind == Activation::kGelu) return Gelu<W>(x);
   if constexpr (kKind == Activation::kGeluTanh) return x / (1.0F + TanhExp<W>(x));
 }
 
-template <int W, Activation kKind>
+template <int64_t W, Activation kKind>
 LOUPE_INLINE Vec<W> Slope(const Vec<W>& x) {
   if constexpr (kKind == Activation::kSilu) return SiluSlope<W>(x);
   if constexpr (kKind == Activation::kGelu) return ToNormalCdf<W>(x).gelu_slope;
@@ -54,14 +54,14 @@ LOUPE_INLINE Vec<W> Slope(const Vec<W>& x) {
   }
 }
 
-template <int W, Activation kKind>
+template <int64_t W, Activation kKind>
 LOUPE_INLINE void ActivateWith(const float* x, int64_t count, float* y) {
   int64_t i = 0;
   for (; i + W <= count; i += W) Store<W>(y + i, Value<W, kKind>(Load<W>(x + i)));
   if (i < count) StoreFirst<W>(y + i, Value<W, kKind>(LoadFirst<W>(x + i, count - i)), count - i);
 }
 
-template <int W, Activation kKind>
+template <int64_t W, Activation kKind>
 LOUPE_INLINE void ActivateGradientWith(const float* d_y, const float* x, int64_t count, float* d_x) {
   int64_t i = 0;
   for (; i + W <= count; i += W) Store<W>(d_x + i, Load<W>(d_y + i) * Slope<W, kKind>(Load<W>(x + i)));
@@ -71,7 +71,7 @@ LOUPE_INLINE void ActivateGradientWith(const float* d_y, const float* x, int64_t
   }
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void GegluWith(const float* in, int64_t rows, int64_t columns, float* out) {
   for (int64_t row = 0; row < rows; ++row, in += 2 * columns, out += columns) {
     const float *const a = in, *const g = in + columns;
@@ -83,18 +83,18 @@ LOUPE_INLINE void GegluWith(const float* in, int64_t rows, int64_t columns, floa
   }
 }
 
-template <int W>
+template <int64_t W>
 struct GegluSlopes {
   Vec<W> d_a, d_g;
 };
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE GegluSlopes<W> ToGegluSlopes(const Vec<W>& d, const Vec<W>& a, const Vec<W>& g) {
   const NormalCdf<W> cdf = ToNormalCdf<W>(g);
   return {d * g * cdf.value, d * a * cdf.gelu_slope};
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void GegluGradientWith(const float* d_out, const float* in, int64_t rows, int64_t columns, float* d_in) {
   for (int64_t row = 0; row < rows; ++row, d_out += columns, in += 2 * columns, d_in += 2 * columns) {
     const float *const a = in, *const g = in + columns;
@@ -113,7 +113,7 @@ LOUPE_INLINE void GegluGradientWith(const float* d_out, const float* in, int64_t
   }
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void ActivateKind(Activation kind, const float* x, int64_t count, float* y) {
   switch (kind) {
     case Activation::kSilu:
@@ -125,7 +125,7 @@ LOUPE_INLINE void ActivateKind(Activation kind, const float* x, int64_t count, f
   }
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void ActivateGradientKind(Activation kind, const float* d_y, const float* x, int64_t count, float* d_x) {
   switch (kind) {
     case Activation::kSilu:

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kKeys = 128;         // scores held at once, by the queries of V vectors: 8 KiB
 constexpr float kLog2E = 1.44269504F;  // scores carry it, so that 2 to their power is what is wanted
 
-template <int W, int V, int R>
+template <int64_t W, int V, int R>
 LOUPE_INLINE void AddOuterProduct(const float* column, int64_t row_step, const float* row, Vec<W> (&sums)[R][V]) {
   Vec<W> y[V];
 #pragma GCC unroll 3
@@ -32,7 +32,7 @@ LOUPE_INLINE void AddOuterProduct(const float* column, int64_t row_step, const f
 
 // R rows of C = A · B (added to what stands in C if `add`), V vectors wide. `top`, if not null, is raised to the
 // maximum of the rows.
-template <int W, int V, int R>
+template <int64_t W, int V, int R>
 LOUPE_INLINE void ProductTile(const float* a, int64_t row_step, int64_t inner_step, int64_t inner, const float* b,
                               int64_t b_stride, float* c, int64_t c_stride, bool add, Vec<W>* top) {
   Vec<W> sums[R][V] = {};
@@ -62,7 +62,7 @@ LOUPE_INLINE void ProductTile(const float* a, int64_t row_step, int64_t inner_st
 // C [rows, V vectors] (+)= A [rows, inner] · B [inner, V vectors], A[m][i] = a[m · row_step + i · inner_step]. Each
 // number of C is one chain of fused products in the order of `inner`. The rows are split evenly: a short last tile
 // would have too few sums to hide the products' latency.
-template <int W, int V>
+template <int64_t W, int V>
 LOUPE_INLINE void Product(const float* a, int64_t row_step, int64_t inner_step, int64_t rows, int64_t inner,
                           const float* b, int64_t b_stride, float* c, int64_t c_stride, bool add, Vec<W>* top) {
   constexpr int64_t kMost = V == 1 ? 12 : V == 2 ? 6 : 3;  // with V = 3, compilers spill what would just fit
@@ -182,7 +182,7 @@ struct ForwardScratch {
 };
 
 // `count` ≤ V · W queries of one head.
-template <int W, int V>
+template <int64_t W, int V>
 LOUPE_INLINE void ForwardBlock(const float* q, int64_t q_stride, int64_t count, ConstRows k, ConstRows v, int64_t keys,
                                int64_t width, const ForwardScratch& scratch, float* out, int64_t out_stride,
                                float* log_sums) {
@@ -230,7 +230,7 @@ LOUPE_INLINE void ForwardBlock(const float* q, int64_t q_stride, int64_t count, 
   for (int64_t i = 0; i < count; ++i) log_sums[i] = tops[i] + std::log2(own_sums[i]);
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void ForwardWith(const Attention& in, int64_t first_head, int64_t end_head, MutableRows out,
                               MutableRows log_sums) {
   const int64_t width = in.width, dense = Copies(in) ? in.keys * width : 0;
@@ -260,7 +260,7 @@ LOUPE_INLINE void ForwardWith(const Attention& in, int64_t first_head, int64_t e
 }
 
 // C [rows, columns] (+)= A [rows, inner] · B [inner, columns]: columns in whole vectors.
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void WideProduct(const float* a, int64_t a_stride, int64_t rows, int64_t inner, ConstRows b, MutableRows c,
                               int64_t columns, bool add) {
   int64_t column = 0;
@@ -285,7 +285,7 @@ struct BackwardScratch {
   int64_t padded;
 };
 
-template <int W, int V>
+template <int64_t W, int V>
 LOUPE_INLINE void BackwardBlock(ConstRows q, ConstRows out, ConstRows d_out, const float* log_sums, int64_t count,
                                 ConstRows k, ConstRows v, int64_t keys, int64_t width, bool first_queries,
                                 const BackwardScratch& scratch, MutableRows d_q) {
@@ -342,7 +342,7 @@ LOUPE_INLINE void BackwardBlock(ConstRows q, ConstRows out, ConstRows d_out, con
   UnpackColumns(scratch.d_q, nullptr, count, width, kLanes, d_q.data, d_q.stride);
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void BackwardWith(const Attention& in, int64_t first_head, int64_t end_head, ConstRows out,
                                ConstRows log_sums, ConstRows d_out, MutableRows d_q, MutableRows d_k, MutableRows d_v) {
   const int64_t width = in.width, padded = (width + W - 1) / W * W;

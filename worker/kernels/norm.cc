@@ -15,13 +15,13 @@ constexpr double kWorstCancellation = 16;
 
 // A whole vector or, at the end of a row, `count` < W. (Told by the template, not by `count`: a branch between a
 // product and the sum that takes it would keep them from being fused.)
-template <int W, bool kWhole>
+template <int64_t W, bool kWhole>
 LOUPE_INLINE Vec<W> LoadPart(const float* from, int64_t count) {
   if constexpr (kWhole) return Load<W>(from);
   return LoadFirst<W>(from, count);
 }
 
-template <int W, bool kWhole>
+template <int64_t W, bool kWhole>
 LOUPE_INLINE void StorePart(float* to, const Vec<W>& v, int64_t count) {
   if constexpr (kWhole) {
     Store<W>(to, v);
@@ -54,7 +54,7 @@ void CopyOrFill(const float* from, int64_t count, float otherwise, float* to) {
 // --- Group norm, forward. Per channel: the shift, sums of x − shift and of its square; then what is subtracted, times
 // what, plus what.
 
-template <int W, int P, bool kWhole>
+template <int64_t W, int P, bool kWhole>
 LOUPE_INLINE void AddMoments(const float* x, int64_t channels, int64_t count, const float* shift, float* sums,
                              float* squares) {
   const Vec<W> about = Load<W>(shift);
@@ -69,7 +69,7 @@ LOUPE_INLINE void AddMoments(const float* x, int64_t channels, int64_t count, co
   Store<W>(squares, Load<W>(squares) + square);
 }
 
-template <int W, int P>
+template <int64_t W, int P>
 LOUPE_INLINE void AddMomentsOfPixels(const float* x, int64_t channels, const float* shift, float* sums,
                                      float* squares) {
   int64_t c = 0;
@@ -77,7 +77,7 @@ LOUPE_INLINE void AddMomentsOfPixels(const float* x, int64_t channels, const flo
   if (c < channels) AddMoments<W, P, false>(x + c, channels, channels - c, shift + c, sums + c, squares + c);
 }
 
-template <int W, int P, bool kSilu, bool kWhole>
+template <int64_t W, int P, bool kSilu, bool kWhole>
 LOUPE_INLINE void Normalise(const float* x, int64_t channels, int64_t count, const float* centre, const float* scale,
                             const float* offset, float* y) {
   const Vec<W> minus = Load<W>(centre), times = Load<W>(scale), plus = Load<W>(offset);
@@ -90,7 +90,7 @@ LOUPE_INLINE void Normalise(const float* x, int64_t channels, int64_t count, con
   }
 }
 
-template <int W, int P, bool kSilu>
+template <int64_t W, int P, bool kSilu>
 LOUPE_INLINE void NormalisePixels(const float* x, int64_t channels, const float* centre, const float* scale,
                                   const float* offset, float* y) {
   int64_t c = 0;
@@ -102,7 +102,7 @@ LOUPE_INLINE void NormalisePixels(const float* x, int64_t channels, const float*
   }
 }
 
-template <int W, bool kSilu>
+template <int64_t W, bool kSilu>
 LOUPE_INLINE void GroupNormWith(const GroupNormShape& shape, const float* x, const float* weight, const float* bias,
                                 float eps, float* y, float* mean, float* rstd) {
   const int64_t channels = shape.channels, pixels = shape.pixels, per_group = channels / shape.groups;
@@ -173,7 +173,7 @@ struct GradientArrays {
 };
 
 // Leaves d_z in d_x, where that is not d_y.
-template <int W, int P, bool kSilu, bool kWhole>
+template <int64_t W, int P, bool kSilu, bool kWhole>
 LOUPE_INLINE void AddDots(const float* d_y, const float* x, int64_t channels, int64_t count, const GradientArrays& of,
                           float* d_x) {
   const Vec<W> minus = Load<W>(of.centre), times = Load<W>(of.rstd);
@@ -194,7 +194,7 @@ LOUPE_INLINE void AddDots(const float* d_y, const float* x, int64_t channels, in
   Store<W>(of.dots, Load<W>(of.dots) + dot);
 }
 
-template <int W, int P, bool kSilu>
+template <int64_t W, int P, bool kSilu>
 LOUPE_INLINE void AddDotsOfPixels(const float* d_y, const float* x, int64_t channels, const GradientArrays& of,
                                   float* d_x) {
   int64_t c = 0;
@@ -202,7 +202,7 @@ LOUPE_INLINE void AddDotsOfPixels(const float* d_y, const float* x, int64_t chan
   if (c < channels) AddDots<W, P, kSilu, false>(d_y + c, x + c, channels, channels - c, of.At(c), d_x + c);
 }
 
-template <int W, int P, bool kWhole>
+template <int64_t W, int P, bool kWhole>
 LOUPE_INLINE void Project(const float* d_z, const float* x, int64_t channels, int64_t count, const GradientArrays& of,
                           float* d_x) {
   const Vec<W> minus = Load<W>(of.centre), times = Load<W>(of.times), slope = Load<W>(of.slope),
@@ -214,7 +214,7 @@ LOUPE_INLINE void Project(const float* d_z, const float* x, int64_t channels, in
   }
 }
 
-template <int W, int P>
+template <int64_t W, int P>
 LOUPE_INLINE void ProjectPixels(const float* d_z, const float* x, int64_t channels, const GradientArrays& of,
                                 float* d_x) {
   int64_t c = 0;
@@ -222,7 +222,7 @@ LOUPE_INLINE void ProjectPixels(const float* d_z, const float* x, int64_t channe
   if (c < channels) Project<W, P, false>(d_z + c, x + c, channels, channels - c, of.At(c), d_x + c);
 }
 
-template <int W, bool kSilu>
+template <int64_t W, bool kSilu>
 LOUPE_INLINE void GroupNormGradientWith(const GroupNormShape& shape, const float* d_y, const float* x,
                                         const float* mean, const float* rstd, const float* weight, const float* bias,
                                         float* d_x) {
@@ -283,7 +283,7 @@ LOUPE_INLINE void GroupNormGradientWith(const GroupNormShape& shape, const float
 // for one vector's columns.
 
 // x − m; 0 where the row has ended.
-template <int W, bool kWhole>
+template <int64_t W, bool kWhole>
 LOUPE_INLINE Vec<W> Deviation(const float* x, const Vec<W>& m, int64_t count) {
   if constexpr (kWhole) return Load<W>(x) - m;
   float lanes[W] = {};
@@ -297,19 +297,19 @@ LOUPE_INLINE const float* At(const float* numbers, int64_t c) {
   return kAffine ? numbers + c : nullptr;
 }
 
-template <int W>
+template <int64_t W>
 struct RowMoments {
   Vec<W> about{}, sum{}, square{};
   Vec<W> scale{}, offset{};  // y = (x − about) scale + offset, before weight and bias
 };
 
-template <int W, int R, bool kWhole>
+template <int64_t W, int R, bool kWhole>
 LOUPE_INLINE void AddToMeans(const float* x, int64_t columns, int64_t count, RowMoments<W>* rows) {
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) rows[r].sum += Deviation<W, kWhole>(x + r * columns, rows[r].about, count);
 }
 
-template <int W, int R, bool kWhole>
+template <int64_t W, int R, bool kWhole>
 LOUPE_INLINE void AddToMoments(const float* x, int64_t columns, int64_t count, RowMoments<W>* rows) {
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
@@ -319,7 +319,7 @@ LOUPE_INLINE void AddToMoments(const float* x, int64_t columns, int64_t count, R
   }
 }
 
-template <int W, int R, bool kAffine, bool kWhole>
+template <int64_t W, int R, bool kAffine, bool kWhole>
 LOUPE_INLINE void NormaliseColumns(const float* x, int64_t columns, int64_t count, const float* weight,
                                    const float* bias, const RowMoments<W>* rows, float* y) {
   Vec<W> times{}, plus{};
@@ -336,7 +336,7 @@ LOUPE_INLINE void NormaliseColumns(const float* x, int64_t columns, int64_t coun
   }
 }
 
-template <int W, int R, bool kAffine>
+template <int64_t W, int R, bool kAffine>
 LOUPE_INLINE void LayerNormRows(const float* x, int64_t columns, const float* weight, const float* bias, float eps,
                                 float* y, float* mean, float* rstd) {
   const int64_t whole = columns / W * W, rest = columns - whole;
@@ -373,7 +373,7 @@ LOUPE_INLINE void LayerNormRows(const float* x, int64_t columns, const float* we
   }
 }
 
-template <int W, bool kAffine>
+template <int64_t W, bool kAffine>
 LOUPE_INLINE void LayerNormWith(const float* x, int64_t rows, int64_t columns, const float* weight, const float* bias,
                                 float eps, float* y, float* mean, float* rstd) {
   int64_t row = 0;
@@ -386,19 +386,19 @@ LOUPE_INLINE void LayerNormWith(const float* x, int64_t rows, int64_t columns, c
   }
 }
 
-template <int W>
+template <int64_t W>
 struct RowDots {
   Vec<W> mean{}, sum{}, dot{};      // of d_y w and d_y w (x − mean)
   Vec<W> times{}, slope{}, plus{};  // d_x = d_y w times + (x − mean) slope + plus
 };
 
-template <int W, bool kAffine, bool kWhole>
+template <int64_t W, bool kAffine, bool kWhole>
 LOUPE_INLINE Vec<W> Weights(const float* weight, int64_t count) {
   if constexpr (kAffine) return LoadPart<W, kWhole>(weight, count);
   return All<W>(1);
 }
 
-template <int W, int R, bool kAffine, bool kWhole>
+template <int64_t W, int R, bool kAffine, bool kWhole>
 LOUPE_INLINE void AddRowDots(const float* d_y, const float* x, int64_t columns, int64_t count, const float* weight,
                              RowDots<W>* rows) {
   const Vec<W> times = Weights<W, kAffine, kWhole>(weight, count);
@@ -412,7 +412,7 @@ LOUPE_INLINE void AddRowDots(const float* d_y, const float* x, int64_t columns, 
   }
 }
 
-template <int W, int R, bool kAffine, bool kWhole>
+template <int64_t W, int R, bool kAffine, bool kWhole>
 LOUPE_INLINE void ProjectColumns(const float* d_y, const float* x, int64_t columns, int64_t count, const float* weight,
                                  const RowDots<W>* rows, float* d_x) {
   const Vec<W> times = Weights<W, kAffine, kWhole>(weight, count);
@@ -424,7 +424,7 @@ LOUPE_INLINE void ProjectColumns(const float* d_y, const float* x, int64_t colum
   }
 }
 
-template <int W, int R, bool kAffine>
+template <int64_t W, int R, bool kAffine>
 LOUPE_INLINE void LayerNormGradientRows(const float* d_y, const float* x, int64_t columns, const float* mean,
                                         const float* rstd, const float* weight, float* d_x) {
   const int64_t whole = columns / W * W, rest = columns - whole;
@@ -455,7 +455,7 @@ LOUPE_INLINE void LayerNormGradientRows(const float* d_y, const float* x, int64_
   }
 }
 
-template <int W, bool kAffine>
+template <int64_t W, bool kAffine>
 LOUPE_INLINE void LayerNormGradientWith(const float* d_y, const float* x, int64_t rows, int64_t columns,
                                         const float* mean, const float* rstd, const float* weight, float* d_x) {
   int64_t row = 0;

@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kRows = 6;  // with two vectors of columns: twelve sums, two of B and one of A in sixteen registers
 
 // R rows of A by one panel of B: `columns` ≤ 2W of C.
-template <int W, int R>
+template <int64_t W, int R>
 LOUPE_INLINE void MultiplyTile(const float* a, int64_t a_stride, const float* panel, int64_t k, const float* bias,
                                float* c, int64_t c_stride, int64_t columns) {
   Vec<W> sums[R][2] = {};
@@ -44,7 +44,7 @@ LOUPE_INLINE void MultiplyTile(const float* a, int64_t a_stride, const float* pa
   }
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void MultiplyWith(const float* a, int64_t a_stride, int64_t rows, const PackedMatrix& b, const float* bias,
                                float* c, int64_t c_stride) {
   // So many rows of A stay in the second cache while all panels pass.
@@ -83,7 +83,7 @@ LOUPE_FOR_AVX512 void MultiplyAvx512(const float* a, int64_t a_stride, int64_t r
 
 PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride)
     : k_(k), n_(n) {
-  const int64_t width = 2 * Width(), panels = (n + width - 1) / width;
+  const int64_t width = int64_t{2} * Width(), panels = (n + width - 1) / width;
   panels_ = AlignedFloats(panels * width * k);
   float* to = panels_.get();
   for (int64_t panel = 0; panel < panels; ++panel) {

@@ -29,30 +29,30 @@ namespace loupe::worker::kernels {
 // bounds it too. Thread-safe; the same for the life of the process.
 int Width();
 
-template <int W>
+template <int64_t W>
 struct VectorOf {
   using Float __attribute__((vector_size(W * sizeof(float)))) = float;
   using Int __attribute__((vector_size(W * sizeof(float)))) = int32_t;
 };
-template <int W>
+template <int64_t W>
 using Vec = typename VectorOf<W>::Float;
-template <int W>
+template <int64_t W>
 using IntVec = typename VectorOf<W>::Int;
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Load(const float* from) {
   Vec<W> v;
   std::memcpy(&v, from, sizeof v);
   return v;
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void Store(float* to, const Vec<W>& v) {
   std::memcpy(to, &v, sizeof v);
 }
 
 // x in each place. (0 + x would be no copy of −0, and takes an operation.)
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> All(float x) {
   static_assert(W == 8 || W == 16);
   if constexpr (W == 8) {
@@ -63,20 +63,20 @@ LOUPE_INLINE Vec<W> All(float x) {
 }
 
 // Of the first `count` < W numbers; the others are 0 (and not read, or written).
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> LoadFirst(const float* from, int64_t count) {
   Vec<W> v{};
   std::memcpy(&v, from, static_cast<size_t>(count) * sizeof(float));
   return v;
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void StoreFirst(float* to, const Vec<W>& v, int64_t count) {
   std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(float));
 }
 
 // Added up by halves, in one order.
-template <int W>
+template <int64_t W>
 LOUPE_INLINE float Sum(const Vec<W>& v) {
   float lanes[W];
   Store<W>(lanes, v);
@@ -86,12 +86,12 @@ LOUPE_INLINE float Sum(const Vec<W>& v) {
   return lanes[0];
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Max(const Vec<W>& a, const Vec<W>& b) {
   return a > b ? a : b;
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Min(const Vec<W>& a, const Vec<W>& b) {
   return a < b ? a : b;
 }
@@ -99,7 +99,7 @@ LOUPE_INLINE Vec<W> Min(const Vec<W>& a, const Vec<W>& b) {
 // eˣ to 2 units in the last place: x = n ln 2 + r with |r| ≤ ln 2 / 2, the Taylor polynomial of degree 7 of eʳ, and n
 // into the exponent. Below −87.3 it is e^−87.3 (no denormal numbers), above 88.7 it is e^88.7 (no infinity); NaN stays
 // NaN.
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Exp(const Vec<W>& x) {
   constexpr float kRound = 12582912.0F;  // 1.5 · 2²³: adding it leaves the nearest whole number in the low bits
   const Vec<W> bounded = x > 88.7F ? All<W>(88.7F) : (x < -87.3F ? All<W>(-87.3F) : x);
@@ -124,7 +124,7 @@ LOUPE_INLINE Vec<W> Exp(const Vec<W>& x) {
 }
 
 // 1 / (1 + e^−x).
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Sigmoid(const Vec<W>& x) {
   return 1.0F / (1.0F + Exp<W>(-x));
 }
@@ -132,15 +132,15 @@ LOUPE_INLINE Vec<W> Sigmoid(const Vec<W>& x) {
 // The W with which functions of single numbers are best computed under AVX2: two vectors, whose chains of operations
 // fill each other's waits. (GCC would take vectors wider than the processor's apart into numbers.)
 #if defined(__clang__)
-inline constexpr int kPairAvx2 = 16;
+inline constexpr int64_t kPairAvx2 = 16;
 #else
-inline constexpr int kPairAvx2 = 8;
+inline constexpr int64_t kPairAvx2 = 8;
 #endif
 
 // 2ˣ to 2 · 10⁻⁷ of itself, −126 ≤ x ≤ 126, beyond which it stays what it is there; NaN stays NaN. For what multiplies
 // its argument by log₂ e, which costs it another 6 · 10⁻⁸ |x|, and needs no more: sigmoids. Two thirds of Exp's
 // operations.
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Exp2(const Vec<W>& x) {
   constexpr float kRound = 12582912.0F;  // as in Exp
   const Vec<W> bounded = Max<W>(All<W>(-126.0F), Min<W>(All<W>(126.0F), x));
@@ -161,13 +161,13 @@ LOUPE_INLINE Vec<W> Exp2(const Vec<W>& x) {
 }
 
 // x / (1 + e^−x).
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Silu(const Vec<W>& x) {
   return x / (1.0F + Exp2<W>(x * -1.44269504F));
 }
 
 // Silu's derivative, s (1 + x (1 − s)) with s = 1 / (1 + e^−x).
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> SiluSlope(const Vec<W>& x) {
   const Vec<W> e = Exp2<W>(x * -1.44269504F), s = 1.0F / (1.0F + e);
   const Vec<W> rise = x * (e * s) + 1.0F;  // e s is 1 − s, without what a difference loses
@@ -175,7 +175,7 @@ LOUPE_INLINE Vec<W> SiluSlope(const Vec<W>& x) {
 }
 
 // To 2.5 · 10⁻⁷, by the odd rational function of Eigen's and XLA's erf of floats. NaN stays NaN.
-template <int W>
+template <int64_t W>
 LOUPE_INLINE Vec<W> Erf(const Vec<W>& x) {
   const Vec<W> bounded = Max<W>(All<W>(-4.0F), Min<W>(All<W>(4.0F), x)), t = bounded * bounded;
   Vec<W> p = t * -2.72614225801306e-10F + 2.77068142495902e-08F;

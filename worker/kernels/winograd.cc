@@ -19,7 +19,7 @@ constexpr double kA = 2.0 / 3, kB = 1 / kA;
 constexpr double kA2 = kA * kA, kB2 = kB * kB;
 
 // Bᵀ d, of a column or row of six: the products of (x − p) over all points but one, point by point.
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void TransformInput(const Vec<W> (&d)[kSide], Vec<W> (&t)[kSide]) {
   constexpr auto a = static_cast<float>(kA), b = static_cast<float>(kB);
   constexpr auto a2 = static_cast<float>(kA2), b2 = static_cast<float>(kB2), both = static_cast<float>(kA2 + kB2);
@@ -34,7 +34,7 @@ LOUPE_INLINE void TransformInput(const Vec<W> (&d)[kSide], Vec<W> (&t)[kSide]) {
 }
 
 // Aᵀ m: the points' powers.
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void TransformOutput(const Vec<W> (&m)[kSide], Vec<W> (&y)[kOut]) {
   constexpr auto a = static_cast<float>(kA), b = static_cast<float>(kB);
   constexpr auto a2 = static_cast<float>(kA2), b2 = static_cast<float>(kB2);
@@ -68,7 +68,7 @@ Tile TileAt(int64_t index, int64_t height, int64_t width) {
 }
 
 // transformed: [36][tiles][channels].
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void GatherTile(const float* x, int64_t height, int64_t width, int64_t channels, const Tile& tile,
                              float* transformed, int64_t position_stride) {
   const float* const picture = x + tile.picture * height * width * channels;
@@ -94,7 +94,7 @@ LOUPE_INLINE void GatherTile(const float* x, int64_t height, int64_t width, int6
   }
 }
 
-template <int W>
+template <int64_t W>
 LOUPE_INLINE void ScatterTile(const float* products, int64_t position_stride, const float* bias, int64_t height,
                               int64_t width, int64_t channels, const Tile& tile, float* y) {
   float* const picture = y + tile.picture * height * width * channels;
@@ -156,7 +156,7 @@ struct WinogradPass {
   int64_t height, width;
   float* y;
 
-  template <int W>
+  template <int64_t W>
   LOUPE_INLINE void Run(int64_t first, int64_t end) const {
     const int64_t in = weights.in_channels(), out = weights.out_channels();
     const int64_t most = std::min(kTiles, end - first);
