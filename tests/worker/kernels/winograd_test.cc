@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "tests/worker/kernels/normal_numbers.h"
@@ -38,7 +39,13 @@ class WinogradTest : public testing::TestWithParam<Case> {
 // Pictures whose sides are no multiple of a tile's four pixels, and more tiles than pass together.
 INSTANTIATE_TEST_SUITE_P(Shapes, WinogradTest,
                          testing::Values(Case{1, 1, 1, 16, 16}, Case{2, 4, 4, 32, 48}, Case{1, 5, 3, 16, 32},
-                                         Case{3, 7, 9, 48, 16}, Case{2, 16, 16, 64, 64}, Case{1, 6, 13, 8, 24}));
+                                         Case{3, 7, 9, 48, 16}, Case{2, 16, 16, 64, 64}, Case{1, 6, 13, 8, 24}),
+                         [](const testing::TestParamInfo<Case>& info) {
+                           const Case& c = info.param;
+                           return std::to_string(c.pictures) + "_of_" + std::to_string(c.height) + "x" +
+                                  std::to_string(c.width) + "_from_" + std::to_string(c.in) + "_to_" +
+                                  std::to_string(c.out);
+                         });
 
 TEST_P(WinogradTest, IsTheConvolutionInDoublePrecision) {
   const Case c = GetParam();
