@@ -35,7 +35,7 @@ torch::Tensor SampleBatch(base::BaseModel& base, const torch::Tensor& rows, cons
   };
   const auto sampler = MakeSampler(options.sampler, base.schedule, options.steps);
   const torch::Tensor weight = base.denoiser->network().parameters().front();
-  const torch::Tensor latents =
+  torch::Tensor latents =
       RunSampler(*sampler, noise.to(weight.device(), weight.scalar_type()),
                  options.guidance == 1 ? network : WithGuidance(network, options.guidance, options.guided_channels));
   const torch::Tensor good = torch::stack(finite).cpu();

@@ -48,7 +48,7 @@ void ExpectSame(const Compute& ours, const Compute& theirs, const std::vector<to
   }
 }
 
-torch::Tensor Drawn(std::vector<int64_t> shape, uint64_t seed) {
+torch::Tensor Drawn(const std::vector<int64_t>& shape, uint64_t seed) {
   runtime::RandomStream stream(seed);
   return stream.Normal(shape);
 }
@@ -166,7 +166,7 @@ TEST_F(KernelsTest, NormsAndActivationsAreLibTorchs) {
                const auto parts = in[0].chunk(2, -1);
                return parts[0] * torch::gelu(parts[1]);
              },
-             {Drawn({3, 5, 2 * 24}, 7)}, kRounding);
+             {Drawn({3, 5, int64_t{2} * 24}, 7)}, kRounding);
   ExpectSame([](const auto& in) { return Activated(in[0], kernels::Activation::kGeluTanh); },
              [](const auto& in) { return torch::gelu(in[0], "tanh"); }, {Drawn({7, 33}, 8)}, kRounding);
   // A gradient that lies in memory in another order than the number it is of.
@@ -178,7 +178,7 @@ TEST_F(KernelsTest, NormsAndActivationsAreLibTorchs) {
 TEST_F(KernelsTest, AFeedForwardInOnePassHasTheSameBytes) {
   for (const auto between : {kernels::BetweenProducts::kGeglu, kernels::BetweenProducts::kGeluTanh}) {
     const bool gated = between == kernels::BetweenProducts::kGeglu;
-    Linear in(48, gated ? 2 * 80 : 80), out(80, 32);
+    Linear in(48, gated ? 160 : 80), out(80, 32);
     runtime::RandomStream stream(3);
     InitialiseAsTorch(*in, stream.generator());
     InitialiseAsTorch(*out, stream.generator());
