@@ -35,9 +35,9 @@ constexpr double kOutput = 2e-5;
 constexpr double kLossError = 1e-5;
 constexpr double kGradientError = 5e-5;
 constexpr double kLeastGradient = 5e-2;
-// A fortieth of one step. What other rounding does to nine of them, looked at: the reference's own operators with SSE in
-// place of AVX2 (ATEN_CPU_CAPABILITY=default) move four of LoKr's 8,629 numbers by 1.1 to 1.6e-5, whose first gradients
-// are 1 to 3 % of the greatest; the kernels of worker/kernels move the same ones by up to 2.1e-5.
+// A fortieth of one step. What other rounding does to nine of them, looked at: the reference's own operators with SSE
+// in place of AVX2 (ATEN_CPU_CAPABILITY=default) move four of LoKr's 8,629 numbers by 1.1 to 1.6e-5, whose first
+// gradients are 1 to 3 % of the greatest; the kernels of worker/kernels move the same ones by up to 2.1e-5.
 constexpr double kNearStep = 2.5e-5;
 constexpr double kNearShare = 0.9999;  // measured: 99.998 % and more
 constexpr double kTenSteps = 1e-2;
