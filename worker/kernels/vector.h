@@ -96,39 +96,6 @@ LOUPE_INLINE Vec<W> Min(const Vec<W>& a, const Vec<W>& b) {
   return a < b ? a : b;
 }
 
-// eˣ to 2 units in the last place: x = n ln 2 + r with |r| ≤ ln 2 / 2, the Taylor polynomial of degree 7 of eʳ, and n
-// into the exponent. Below −87.3 it is e^−87.3 (no denormal numbers), above 88.7 it is e^88.7 (no infinity); NaN stays
-// NaN.
-template <int64_t W>
-LOUPE_INLINE Vec<W> Exp(const Vec<W>& x) {
-  constexpr float kRound = 12582912.0F;  // 1.5 · 2²³: adding it leaves the nearest whole number in the low bits
-  const Vec<W> bounded = x > 88.7F ? All<W>(88.7F) : (x < -87.3F ? All<W>(-87.3F) : x);
-  const Vec<W> shifted = bounded * 1.44269504F + kRound;
-  const Vec<W> n = shifted - kRound;
-  // ln 2 in two parts, the first of which times n is exact.
-  const Vec<W> r = (bounded - n * 0.693359375F) - n * -2.12194440e-4F;
-  Vec<W> p = r * (1.0F / 5040) + 1.0F / 720;
-  p = p * r + 1.0F / 120;
-  p = p * r + 1.0F / 24;
-  p = p * r + 1.0F / 6;
-  p = p * r + 0.5F;
-  p = p * r + 1.0F;
-  p = p * r + 1.0F;
-  IntVec<W> exponent, bits;
-  std::memcpy(&exponent, &shifted, sizeof exponent);
-  std::memcpy(&bits, &p, sizeof bits);
-  bits += exponent << 23;  // the low bits of `shifted` are n's; what stands above them is shifted out
-  Vec<W> result;
-  std::memcpy(&result, &bits, sizeof result);
-  return result;
-}
-
-// 1 / (1 + e^−x).
-template <int64_t W>
-LOUPE_INLINE Vec<W> Sigmoid(const Vec<W>& x) {
-  return 1.0F / (1.0F + Exp<W>(-x));
-}
-
 // The W with which functions of single numbers are best computed under AVX2: two vectors, whose chains of operations
 // fill each other's waits. (GCC would take vectors wider than the processor's apart into numbers.)
 #if defined(__clang__)
@@ -137,12 +104,12 @@ inline constexpr int64_t kPairAvx2 = 16;
 inline constexpr int64_t kPairAvx2 = 8;
 #endif
 
-// 2ˣ to 2 · 10⁻⁷ of itself, −126 ≤ x ≤ 126, beyond which it stays what it is there; NaN stays NaN. For what multiplies
-// its argument by log₂ e, which costs it another 6 · 10⁻⁸ |x|, and needs no more: sigmoids. Two thirds of Exp's
-// operations.
+// 2ˣ to 2 · 10⁻⁷ of itself, −126 ≤ x ≤ 126, beyond which it stays what it is there (no denormal numbers, no infinity);
+// NaN stays NaN. eˣ by way of an argument times log₂ e costs another 6 · 10⁻⁸ |x|, which sigmoids and softmaxes can
+// spare. x = n + f with |f| ≤ 1/2: a polynomial of f, and n into the exponent.
 template <int64_t W>
 LOUPE_INLINE Vec<W> Exp2(const Vec<W>& x) {
-  constexpr float kRound = 12582912.0F;  // as in Exp
+  constexpr float kRound = 12582912.0F;  // 1.5 · 2²³: adding it leaves the nearest whole number in the low bits
   const Vec<W> bounded = Max<W>(All<W>(-126.0F), Min<W>(All<W>(126.0F), x));
   const Vec<W> shifted = bounded + kRound;
   const Vec<W> f = bounded - (shifted - kRound);
@@ -154,7 +121,7 @@ LOUPE_INLINE Vec<W> Exp2(const Vec<W>& x) {
   IntVec<W> exponent, bits;
   std::memcpy(&exponent, &shifted, sizeof exponent);
   std::memcpy(&bits, &p, sizeof bits);
-  bits += exponent << 23;
+  bits += exponent << 23;  // the low bits of `shifted` are n's; what stands above them is shifted out
   Vec<W> result;
   std::memcpy(&result, &bits, sizeof result);
   return result;

@@ -52,25 +52,21 @@ struct Call {
     log_sums.assign(static_cast<size_t>(s.heads * s.queries), kUntouched);
   }
 
+  Attention Inputs(int64_t first, int64_t end) const {
+    return {{q.data() + first * stride, stride},
+            {k.data(), stride},
+            {v.data(), stride},
+            end - first,
+            shape.keys,
+            shape.width};
+  }
   // The heads [first_head, end_head) of the queries [first, end).
   void Forward(int64_t first, int64_t end, int64_t first_head, int64_t end_head, bool with_log_sums = true) {
-    const Attention inputs{{q.data() + first * stride, stride},
-                           {k.data(), stride},
-                           {v.data(), stride},
-                           end - first,
-                           shape.keys,
-                           shape.width};
-    AttentionForward(inputs, first_head, end_head, {out.data() + first * stride, stride},
+    AttentionForward(Inputs(first, end), first_head, end_head, {out.data() + first * stride, stride},
                      {with_log_sums ? log_sums.data() + first : nullptr, shape.queries});
   }
   void Backward(int64_t first, int64_t end, int64_t first_head, int64_t end_head, bool keys, bool values) {
-    const Attention inputs{{q.data() + first * stride, stride},
-                           {k.data(), stride},
-                           {v.data(), stride},
-                           end - first,
-                           shape.keys,
-                           shape.width};
-    AttentionBackward(inputs, first_head, end_head, {out.data() + first * stride, stride},
+    AttentionBackward(Inputs(first, end), first_head, end_head, {out.data() + first * stride, stride},
                       {log_sums.data() + first, shape.queries}, {d_out.data() + first * stride, stride},
                       {d_q.data() + first * stride, stride}, {keys ? d_k.data() : nullptr, stride},
                       {values ? d_v.data() : nullptr, stride});
