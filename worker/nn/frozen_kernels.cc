@@ -5,7 +5,6 @@
 #include <torch/custom_class.h>
 
 #include <array>
-#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -25,6 +24,42 @@ constexpr int64_t kMostLinearWeights = int64_t{1} << 18;
 constexpr int64_t kMostFilters = int64_t{1} << 16;
 // Rows that one thread should have at least.
 constexpr int64_t kRowGrain = 48;
+
+bool IsFrozen(const torch::Tensor& weight, int64_t most) {
+  return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 && !weight.requires_grad() && weight.numel() > 0 &&
+         weight.numel() <= most;
+}
+
+// Rows are shared out among the threads.
+torch::Tensor Multiplied(const torch::Tensor& x, const kernels::PackedMatrix& matrix, const torch::Tensor& bias) {
+  const torch::Tensor rows = x.contiguous();
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = matrix.n();
+  torch::Tensor y = torch::empty(shape, x.options());
+  const float* const from = rows.const_data_ptr<float>();
+  const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+  float* const to = y.mutable_data_ptr<float>();
+  at::parallel_for(0, rows.numel() / matrix.k(), kRowGrain, [&](int64_t first, int64_t end) {
+    kernels::Multiply(from + first * matrix.k(), matrix.k(), end - first, matrix, add, to + first * matrix.n(),
+                      matrix.n());
+  });
+  return y;
+}
+
+torch::Tensor Multiplied(const torch::Tensor& x, const kernels::WinogradWeights& weights, const torch::Tensor& bias) {
+  const torch::Tensor pictures = x.contiguous(at::MemoryFormat::ChannelsLast);
+  const int64_t height = x.size(2), width = x.size(3);
+  torch::Tensor y =
+      torch::empty({x.size(0), weights.out_channels(), height, width}, x.options(), at::MemoryFormat::ChannelsLast);
+  const float* const from = pictures.const_data_ptr<float>();
+  const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+  float* const to = y.mutable_data_ptr<float>();
+  constexpr int64_t kGrain = 12;
+  at::parallel_for(0, x.size(0) * kernels::WinogradTiles(height, width), kGrain, [&](int64_t first, int64_t end) {
+    kernels::ConvolveTiles(weights, from, add, height, width, first, end, to);
+  });
+  return y;
+}
 
 }  // namespace
 
@@ -47,6 +82,10 @@ class OfOneWeight : public torch::CustomClassHolder {
 
 class LinearLayouts : public OfOneWeight {
  public:
+  static constexpr const char *kName = "loupe::linear", *kBackwardName = "loupe::linear_backward";
+  static bool Takes(const torch::Tensor& weight) { return IsFrozen(weight, kMostLinearWeights); }
+  static torch::Tensor BiasGradient(const torch::Tensor& gradient) { return gradient.flatten(0, -2).sum(0); }
+
   explicit LinearLayouts(const torch::Tensor& weight)
       : OfOneWeight(weight), forward_(Pack(weight, weight.size(1), weight.size(0), 1, 0)) {}
   const kernels::PackedMatrix& forward() const { return forward_; }
@@ -69,6 +108,12 @@ class LinearLayouts : public OfOneWeight {
 
 class ConvolutionLayouts : public OfOneWeight {
  public:
+  static constexpr const char *kName = "loupe::convolution", *kBackwardName = "loupe::convolution_backward";
+  static bool Takes(const torch::Tensor& weight) {
+    return IsFrozen(weight, 9 * kMostFilters) && kernels::WinogradWeights::Takes(weight.size(1), weight.size(0));
+  }
+  static torch::Tensor BiasGradient(const torch::Tensor& gradient) { return gradient.sum({0, 2, 3}); }
+
   explicit ConvolutionLayouts(const torch::Tensor& weight)
       : OfOneWeight(weight),
         forward_(weight.const_data_ptr<float>(), weight.size(0), weight.size(1),
@@ -102,77 +147,25 @@ bool TrainsBias(const torch::autograd::AutogradContext& ctx) {
   return ctx.saved_data.at("bias").toBool() && ctx.needs_input_grad(2);
 }
 
-// Rows are shared out among the threads.
-torch::Tensor MultiplyRows(const torch::Tensor& x, const kernels::PackedMatrix& matrix, const torch::Tensor& bias) {
-  const torch::Tensor rows = x.contiguous();
-  std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = matrix.n();
-  torch::Tensor y = torch::empty(shape, x.options());
-  const float* const from = rows.const_data_ptr<float>();
-  const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
-  float* const to = y.mutable_data_ptr<float>();
-  at::parallel_for(0, rows.numel() / matrix.k(), kRowGrain, [&](int64_t first, int64_t end) {
-    kernels::Multiply(from + first * matrix.k(), matrix.k(), end - first, matrix, add, to + first * matrix.n(),
-                      matrix.n());
-  });
-  return y;
-}
-
-torch::Tensor Convolve(const torch::Tensor& x, const kernels::WinogradWeights& weights, const torch::Tensor& bias) {
-  const torch::Tensor pictures = x.contiguous(at::MemoryFormat::ChannelsLast);
-  const int64_t height = x.size(2), width = x.size(3);
-  torch::Tensor y =
-      torch::empty({x.size(0), weights.out_channels(), height, width}, x.options(), at::MemoryFormat::ChannelsLast);
-  const float* const from = pictures.const_data_ptr<float>();
-  const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
-  float* const to = y.mutable_data_ptr<float>();
-  constexpr int64_t kGrain = 12;
-  at::parallel_for(0, x.size(0) * kernels::WinogradTiles(height, width), kGrain, [&](int64_t first, int64_t end) {
-    kernels::ConvolveTiles(weights, from, add, height, width, first, end, to);
-  });
-  return y;
-}
-
-struct LinearFunction : torch::autograd::Function<LinearFunction> {
+template <typename Layouts>
+struct FrozenFunction : torch::autograd::Function<FrozenFunction<Layouts>> {
   static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
                                const torch::Tensor& /*weight*/, const std::optional<torch::Tensor>& bias,
-                               const c10::intrusive_ptr<LinearLayouts>& layouts) {
+                               const c10::intrusive_ptr<Layouts>& layouts) {
     ctx->saved_data["layouts"] = c10::IValue::make_capsule(layouts);
     ctx->saved_data["bias"] = bias.has_value();
-    return MultiplyRows(x, layouts->forward(), bias.value_or(torch::Tensor()));
+    return Multiplied(x, layouts->forward(), bias.value_or(torch::Tensor()));
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& gradients) {
     const torch::Tensor& gradient = gradients.front();
     torch::Tensor of_x, of_bias;
     if (ctx->needs_input_grad(0)) {
-      const auto layouts = LayoutsIn<LinearLayouts>(*ctx);
-      of_x = Recorded("loupe::linear_backward", {gradient, layouts->weight()},
-                      [&] { return MultiplyRows(gradient, layouts->backward(), {}); });
+      const auto layouts = LayoutsIn<Layouts>(*ctx);
+      of_x = Recorded(Layouts::kBackwardName, {gradient, layouts->weight()},
+                      [&] { return Multiplied(gradient, layouts->backward(), {}); });
     }
-    if (TrainsBias(*ctx)) of_bias = gradient.flatten(0, -2).sum(0);
-    return {of_x, {}, of_bias, {}};
-  }
-};
-
-struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
-  static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
-                               const torch::Tensor& /*weight*/, const std::optional<torch::Tensor>& bias,
-                               const c10::intrusive_ptr<ConvolutionLayouts>& layouts) {
-    ctx->saved_data["layouts"] = c10::IValue::make_capsule(layouts);
-    ctx->saved_data["bias"] = bias.has_value();
-    return Convolve(x, layouts->forward(), bias.value_or(torch::Tensor()));
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
-                                                 const torch::autograd::variable_list& gradients) {
-    const torch::Tensor& gradient = gradients.front();
-    torch::Tensor of_x, of_bias;
-    if (ctx->needs_input_grad(0)) {
-      const auto layouts = LayoutsIn<ConvolutionLayouts>(*ctx);
-      of_x = Recorded("loupe::convolution_backward", {gradient, layouts->weight()},
-                      [&] { return Convolve(gradient, layouts->backward(), {}); });
-    }
-    if (TrainsBias(*ctx)) of_bias = gradient.sum({0, 2, 3});
+    if (TrainsBias(*ctx)) of_bias = Layouts::BiasGradient(gradient);
     return {of_x, {}, of_bias, {}};
   }
 };
@@ -223,46 +216,41 @@ struct FeedForwardFunction : torch::autograd::Function<FeedForwardFunction> {
   }
 };
 
-bool IsFrozen(const torch::Tensor& weight, int64_t most) {
-  return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 && !weight.requires_grad() && weight.numel() > 0 &&
-         weight.numel() <= most;
-}
-
 }  // namespace
 
-FrozenLinear::FrozenLinear() : layouts_(std::make_unique<FrozenLayouts<LinearLayouts>>()) {}
-FrozenLinear::~FrozenLinear() = default;
-
-bool FrozenLinear::Takes(const torch::Tensor& x, const torch::Tensor& weight) {
-  return KernelsTake(x) && IsFrozen(weight, kMostLinearWeights);
+template <typename Layouts>
+bool Frozen<Layouts>::Takes(const torch::Tensor& x, const torch::Tensor& weight) {
+  return KernelsTake(x) && Layouts::Takes(weight);
 }
 
-torch::Tensor FrozenLinear::operator()(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
-  return Recorded("loupe::linear", {x, weight, bias},
-                  [&] { return LinearFunction::apply(x, weight, Given(bias), layouts_->For(weight)); });
+template <typename Layouts>
+torch::Tensor Frozen<Layouts>::operator()(const torch::Tensor& x, const torch::Tensor& weight,
+                                          const torch::Tensor& bias) {
+  return Recorded(Layouts::kName, {x, weight, bias},
+                  [&] { return FrozenFunction<Layouts>::apply(x, weight, Given(bias), LayoutsOf(weight)); });
 }
+
+template <typename Layouts>
+c10::intrusive_ptr<Layouts> Frozen<Layouts>::LayoutsOf(const torch::Tensor& weight) {
+  const std::lock_guard lock(mutex_);
+  auto kept = c10::static_intrusive_pointer_cast<Layouts>(kept_);
+  if (!kept || !kept->Fits(weight)) {
+    kept = c10::make_intrusive<Layouts>(weight);
+    kept_ = kept;
+  }
+  return kept;
+}
+
+template class Frozen<LinearLayouts>;
+template class Frozen<ConvolutionLayouts>;
 
 torch::Tensor FrozenFeedForward(const torch::Tensor& x, FrozenLinear& in, const torch::Tensor& in_weight,
                                 const torch::Tensor& in_bias, kernels::BetweenProducts between, FrozenLinear& out,
                                 const torch::Tensor& out_weight, const torch::Tensor& out_bias) {
   return Recorded("loupe::feed_forward", {x, in_weight, out_weight}, [&] {
-    return FeedForwardFunction::apply(x, in.layouts_->For(in_weight), in_bias, between, out.layouts_->For(out_weight),
-                                      out_bias, at::GradMode::is_enabled() && x.requires_grad());
+    return FeedForwardFunction::apply(x, in.LayoutsOf(in_weight), in_bias, between, out.LayoutsOf(out_weight), out_bias,
+                                      at::GradMode::is_enabled() && x.requires_grad());
   });
-}
-
-FrozenConvolution::FrozenConvolution() : layouts_(std::make_unique<FrozenLayouts<ConvolutionLayouts>>()) {}
-FrozenConvolution::~FrozenConvolution() = default;
-
-bool FrozenConvolution::Takes(const torch::Tensor& x, const torch::Tensor& weight) {
-  return KernelsTake(x) && IsFrozen(weight, 9 * kMostFilters) &&
-         kernels::WinogradWeights::Takes(weight.size(1), weight.size(0));
-}
-
-torch::Tensor FrozenConvolution::operator()(const torch::Tensor& x, const torch::Tensor& weight,
-                                            const torch::Tensor& bias) {
-  return Recorded("loupe::convolution", {x, weight, bias},
-                  [&] { return ConvolutionFunction::apply(x, weight, Given(bias), layouts_->For(weight)); });
 }
 
 }  // namespace loupe::worker::nn

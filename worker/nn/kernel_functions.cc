@@ -25,7 +25,7 @@ constexpr int64_t kGrain = 16384;
 const float* Data(const torch::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
 // A norm's weight and bias, of which the kernels take both or neither.
-bool Frozen(const torch::Tensor& weight, const torch::Tensor& bias, int64_t size) {
+bool BothFrozen(const torch::Tensor& weight, const torch::Tensor& bias, int64_t size) {
   const auto frozen = [&](const torch::Tensor& parameter) {
     return !parameter.requires_grad() && parameter.scalar_type() == torch::kFloat32 && parameter.is_contiguous() &&
            parameter.numel() == size;
@@ -260,7 +260,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
 
 torch::Tensor GroupNormThen(const torch::Tensor& x, int64_t groups, const torch::Tensor& weight,
                             const torch::Tensor& bias, double eps, kernels::AfterNorm after) {
-  if (KernelsTake(x) && x.dim() == 4 && x.is_contiguous(kChannelsLast) && Frozen(weight, bias, x.size(1))) {
+  if (KernelsTake(x) && x.dim() == 4 && x.is_contiguous(kChannelsLast) && BothFrozen(weight, bias, x.size(1))) {
     return Recorded("loupe::group_norm", {x, weight, bias}, [&] {
       return GroupNormFunction::apply(x, Given(weight), Given(bias), groups, eps, static_cast<int64_t>(after));
     });
@@ -272,7 +272,7 @@ torch::Tensor GroupNormThen(const torch::Tensor& x, int64_t groups, const torch:
 }
 
 torch::Tensor LayerNormOf(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps) {
-  if (!KernelsTake(x) || !x.is_contiguous() || x.size(-1) % 8 != 0 || !Frozen(weight, bias, x.size(-1))) {
+  if (!KernelsTake(x) || !x.is_contiguous() || x.size(-1) % 8 != 0 || !BothFrozen(weight, bias, x.size(-1))) {
     return torch::layer_norm(x, {x.size(-1)}, weight, bias, eps);
   }
   return Recorded("loupe::layer_norm", {x, weight, bias},
