@@ -7,7 +7,7 @@
 namespace loupe::worker::kernels {
 namespace {
 
-constexpr int kSide = 6, kOut = 4;
+constexpr int kSide = 6, kOut = 4, kPositions = kSide * kSide;
 // Tiles that pass through the 36 products together: their transformed pixels stay in the second cache, and each
 // product's weights are read once for all of them.
 constexpr int64_t kTiles = 24;
@@ -67,7 +67,11 @@ Tile TileAt(int64_t index, int64_t height, int64_t width) {
   return {index / (across * down), index / across % down * kOut, index % across * kOut};
 }
 
-// transformed: [36][tiles][channels].
+// From one position's numbers to the next one's: a line more than they take. A tile's 36 would else often lie a
+// multiple of 4 KiB apart, which is one set of the first cache with room for eight.
+constexpr int64_t Stride(int64_t tiles, int64_t channels) { return tiles * channels + 16; }
+
+// transformed: [36][Stride(tiles, channels)].
 template <int64_t W>
 LOUPE_INLINE void GatherTile(const float* x, int64_t height, int64_t width, int64_t channels, const Tile& tile,
                              float* transformed, int64_t position_stride) {
@@ -124,7 +128,7 @@ LOUPE_INLINE void ScatterTile(const float* products, int64_t position_stride, co
 WinogradWeights::WinogradWeights(const float* weights, int64_t out_channels, int64_t in_channels,
                                  std::array<int64_t, 4> strides) {
   const int64_t matrix = in_channels * out_channels;
-  const AlignedFloats transformed(36 * matrix);
+  const AlignedFloats transformed(kPositions * matrix);
   for (int64_t o = 0; o < out_channels; ++o) {
     for (int64_t i = 0; i < in_channels; ++i) {
       double half[3][kSide];  // [column][row of G g]
@@ -143,10 +147,7 @@ WinogradWeights::WinogradWeights(const float* weights, int64_t out_channels, int
       }
     }
   }
-  for (size_t p = 0; p < products_.size(); ++p) {
-    products_[p] =
-        PackedMatrix(transformed.get() + static_cast<int64_t>(p) * matrix, in_channels, out_channels, out_channels, 1);
-  }
+  products_ = PackedMatrix(transformed.get(), in_channels, out_channels, out_channels, 1, kPositions, matrix);
 }
 
 struct WinogradPass {
@@ -160,19 +161,19 @@ struct WinogradPass {
   LOUPE_INLINE void Run(int64_t first, int64_t end) const {
     const int64_t in = weights.in_channels(), out = weights.out_channels();
     const int64_t most = std::min(kTiles, end - first);
-    const AlignedFloats transformed(36 * most * in), products(36 * most * out);
+    const AlignedFloats transformed(kPositions * Stride(most, in)), products(kPositions * Stride(most, out));
     for (int64_t block = first; block < end; block += most) {
-      const int64_t tiles = std::min(most, end - block);
+      const int64_t tiles = std::min(most, end - block), in_stride = Stride(tiles, in), out_stride = Stride(tiles, out);
       for (int64_t t = 0; t < tiles; ++t) {
-        GatherTile<W>(x, height, width, in, TileAt(block + t, height, width), transformed.get() + t * in, tiles * in);
+        GatherTile<W>(x, height, width, in, TileAt(block + t, height, width), transformed.get() + t * in, in_stride);
       }
-      for (int64_t p = 0; p < 36; ++p) {
-        Multiply(transformed.get() + p * tiles * in, in, tiles, weights.products_[static_cast<size_t>(p)], nullptr,
-                 products.get() + p * tiles * out, out);
+      for (int64_t p = 0; p < kPositions; ++p) {
+        Multiply(transformed.get() + p * in_stride, in, tiles, weights.products_, nullptr,
+                 products.get() + p * out_stride, out, p);
       }
       for (int64_t t = 0; t < tiles; ++t) {
-        ScatterTile<W>(products.get() + t * out, tiles * out, bias, height, width, out,
-                       TileAt(block + t, height, width), y);
+        ScatterTile<W>(products.get() + t * out, out_stride, bias, height, width, out, TileAt(block + t, height, width),
+                       y);
       }
     }
   }

@@ -23,12 +23,12 @@ class WinogradWeights {
   }
   // g[o][i][y][x] = weights[o · strides[0] + i · strides[1] + y · strides[2] + x · strides[3]].
   WinogradWeights(const float* weights, int64_t out_channels, int64_t in_channels, std::array<int64_t, 4> strides);
-  int64_t in_channels() const { return products_[0].k(); }
-  int64_t out_channels() const { return products_[0].n(); }
+  int64_t in_channels() const { return products_.k(); }
+  int64_t out_channels() const { return products_.n(); }
 
  private:
   friend struct WinogradPass;
-  std::array<PackedMatrix, 36> products_;
+  PackedMatrix products_;  // 36
 };
 
 // Tiles of 4×4 pixels in each picture.
