@@ -2,7 +2,8 @@
 
     pip install -r bench/peers/requirements.txt
     python bench/peers/beside_diffusers.py --bin build/release/bin [--processes 1] [--trials 6] [--ways loupe,packed,hooks,peft,compile]
-        [--steps 50] [--batch 4] [--samples 16] [--sample-steps 20] [--slots 8] [--precision float32|bf16] [--device cpu|cuda]
+        [--steps 50] [--batch 4] [--samples 16] [--sample-steps 20] [--slots 8] [--passes own|shared|auto] [--precision float32|bf16]
+        [--device cpu|cuda]
 
 The cells are the quickstart's: input x output x activation, each once, over and over up to --trials. The ways, one after another:
 
@@ -78,7 +79,7 @@ def loupe(flags, slots):
         try:
             time.sleep(3)
             workers += [subprocess.Popen([flags.bin / "loupe-worker", "run", "--id", f"w{i}", "--data", f"{folder}/worker", "--threads", "1",
-                                         "--device", flags.device, "--slots", str(slots)], **quiet) for i in range(flags.processes)]
+                                         "--device", flags.device, "--slots", str(slots), "--passes", flags.passes], **quiet) for i in range(flags.processes)]
             seconds = {}
             for name, trials in (("first", 1), ("measured", flags.trials)):
                 path = pathlib.Path(folder) / f"{name}.yaml"
@@ -171,6 +172,7 @@ def main():
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--images", type=pathlib.Path, default=ROOT / "data/emoji/cat-faces")
     parser.add_argument("--ways", default="loupe,packed,hooks,peft")
+    parser.add_argument("--passes", default="auto", choices=["auto", "own", "shared"])
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     parser.add_argument("--device", default="cpu")
     for name, value in dict(processes=1, trials=12, steps=50, batch=4, samples=16, sample_steps=20, slots=8).items():

@@ -36,6 +36,7 @@ struct RunFlags {
   std::string step_file;
   int threads = 0;
   std::string slots = "1";
+  std::string passes = "auto";
   double grace_seconds = 20;
   std::string until;
   std::string until_idle;
@@ -105,6 +106,8 @@ absl::Status RunWorker(RunFlags flags) {
   if (identity != nullptr) identity->KeepRenewed(connection);
   work.cache_folder = flags.data_folder + "/cache";
   work.slots = flags.slots == "auto" ? 0 : std::stoi(flags.slots);
+  using Passes = executor::TrialExecutorOptions::Passes;
+  work.passes = flags.passes == "own" ? Passes::kOwn : flags.passes == "shared" ? Passes::kShared : Passes::kByDevice;
   LOUPE_ASSIGN_OR_RETURN(const auto executor, executor::MakeTrialExecutor(work));
   agent::GrpcCoordinatorClient client(std::move(connection));
   options.worker = id.name();
@@ -162,6 +165,13 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
       ->add_option("--slots", flags->slots,
                    "Trials to train together, where they fit each other: a number, or auto: as many as memory holds")
       ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 1024))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--passes", flags->passes,
+          "How they go through the base: own (each alone: the bytes of a run alone), shared (as one batch, as wide "
+          "as there are slots), or auto: shared on a GPU")
+      ->check(CLI::IsMember({"auto", "own", "shared"}))
       ->capture_default_str();
   command
       ->add_option(

@@ -130,7 +130,7 @@ void Pack::Prepare(Member& member) {
         [this, &base](const std::vector<size_t>& slots) {
           std::vector<methods::SlotOptions> options;
           for (const size_t slot : slots) options.push_back(methods_[slot]);
-          return methods::MakeMethod(SitesOf(base), options, deps_.models->device());
+          return methods::MakeMethod(SitesOf(base), options, deps_.models->device(), methods::SlotOperators::kOwn);
         },
         std::vector<train::TrainSlot>());
   } else {
@@ -152,33 +152,116 @@ void Pack::Step() {
   }
   std::erase_if(training, [](const Member* member) { return member->trial == nullptr; });
   if (training.empty()) return;
-  const auto behind = *std::min_element(training.begin(), training.end(), [](const Member* a, const Member* b) {
-    return a->trial->training().steps() < b->trial->training().steps();
-  });
-  const int64_t least = behind->trial->training().steps();
-  {
-    const train::Trainer::Together together(*trainer_);
-    for (Member* member : training) {
-      if (member->trial == nullptr) continue;
-      const TrialTraining& its = member->trial->training();
-      const int64_t ahead = its.steps() - least;
-      if (!its.ended() && (ahead == 0 || ahead > kCatchUp)) Guarded(*member, [&] { StepOne(*member); });
-    }
-  }
+  deps_.shares_passes ? StepInSharedPasses(training) : StepInTurn(training);
   for (Member* member : training) {
     if (member->trial != nullptr && member->trial->training().ended()) Guarded(*member, [&] { Score(*member); });
   }
   deps_.room->AfterStep();
 }
 
-void Pack::StepOne(Member& member) {
+void Pack::StepInTurn(const std::vector<Member*>& training) {
+  const auto behind = *std::min_element(training.begin(), training.end(), [](const Member* a, const Member* b) {
+    return a->trial->training().steps() < b->trial->training().steps();
+  });
+  const int64_t least = behind->trial->training().steps();
+  const train::Trainer::Together together(*trainer_);
+  for (Member* member : training) {
+    if (member->trial == nullptr) continue;
+    const TrialTraining& its = member->trial->training();
+    const int64_t ahead = its.steps() - least;
+    if (!its.ended() && (ahead == 0 || ahead > kCatchUp)) StepAlone(*member);
+  }
+}
+
+std::vector<std::vector<Pack::Member*>> Pack::Passes(const std::vector<Member*>& training) const {
+  std::vector<std::vector<Member*>> passes;
+  const auto fit = [&](const Member& a, const Member& b) {
+    const auto& method = methods::MethodOf(a.heard.spec.settings);
+    return method.packable && method.name == methods::MethodOf(b.heard.spec.settings).name &&
+           trainer_->WhyApart(a.trial->training().slot(), b.trial->training().slot()).empty();
+  };
+  for (Member* member : training) {
+    if (member->trial->training().ended()) continue;
+    const auto with = std::find_if(passes.begin(), passes.end(),
+                                   [&](const std::vector<Member*>& pass) { return fit(*pass.front(), *member); });
+    if (with != passes.end()) {
+      with->push_back(member);
+    } else {
+      passes.push_back({member});
+    }
+  }
+  return passes;
+}
+
+void Pack::StepInSharedPasses(const std::vector<Member*>& training) {
+  const std::vector<std::vector<Member*>> passes = Passes(training);
+  std::vector<train::Trainer::PassGroup> groups;
+  for (const std::vector<Member*>& pass : passes) {
+    train::Trainer::PassGroup& group = groups.emplace_back();
+    for (const Member* member : pass) group.slots.push_back(member->trial->training().slot());
+    const settings::Settings& settings = pass.front()->heard.spec.settings;
+    if (methods::MethodOf(settings).packable && !Trial::HasRanks(settings)) group.width = deps_.room->width();
+    for (const Member* member : pass) member->trial->NotePassWidth(group.width);
+  }
+  for (const Member* member : training) {
+    if (member->trial->training().ended()) groups.push_back({.slots = {member->trial->training().slot()}});
+  }
+  Regroup(groups);
+  for (const std::vector<Member*>& pass : passes) StepTogether(pass);
+}
+
+void Pack::Regroup(const std::vector<train::Trainer::PassGroup>& groups) {
+  try {
+    trainer_->Regroup(groups);
+  } catch (const std::exception& error) {
+    // Some then have a pass of their own, in which whoever is to blame is found.
+    spdlog::warn("trials cannot share their passes: {}", FirstLine(error.what()));
+  }
+}
+
+void Pack::StepTogether(std::vector<Member*> pass) {
+  std::erase_if(pass, [](const Member* member) { return member->trial == nullptr; });
+  if (pass.empty()) return;
+  if (pass.size() == 1) {
+    StepAlone(*pass.front());
+    return;
+  }
+  try {
+    StepWith(pass);
+    return;
+  } catch (const std::exception& error) {
+    if (OutOfMemory()) {
+      Shrink(nullptr);
+      return;
+    }
+    spdlog::warn("a pass of {} trials failed: {}; each is tried alone", pass.size(), FirstLine(error.what()));
+  }
+  std::vector<train::Trainer::PassGroup> alone;
+  for (const auto& member : members_) {
+    if (member->trial != nullptr) alone.push_back({.slots = {member->trial->training().slot()}});
+  }
+  Regroup(alone);
+  for (Member* member : pass) StepAlone(*member);
+}
+
+void Pack::StepAlone(Member& member) {
+  Guarded(member, [&] {
+    member.trial->AnnounceStep();
+    StepWith({&member});
+  });
+}
+
+void Pack::StepWith(const std::vector<Member*>& pass) {
   const auto start = std::chrono::steady_clock::now();
   const double cpu_start = ProcessCpuSeconds();
-  member.trial->AnnounceStep();
-  const train::SlotStep step = trainer_->StepOf(member.trial->training().slot());
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  deps_.meter->AddStep(seconds);
-  member.trial->Take(step, seconds, ProcessCpuSeconds() - cpu_start);
+  const std::vector<train::SlotStep> steps = trainer_->StepWith(pass.front()->trial->training().slot());
+  const auto share = static_cast<double>(pass.size());
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / share;
+  const double cpu_seconds = (ProcessCpuSeconds() - cpu_start) / share;
+  for (Member* const one : pass) {
+    deps_.meter->AddStep(seconds);
+    Guarded(*one, [&] { one->trial->Take(steps[one->trial->training().slot()], seconds, cpu_seconds); });
+  }
 }
 
 void Pack::Score(Member& member) {
@@ -198,7 +281,7 @@ bool Pack::Guarded(Member& member, const std::function<void()>& work) {
     return true;
   } catch (...) {
     if (members_.size() > 1 && OutOfMemory()) {
-      Shrink(member);
+      Shrink(&member);
     } else {
       End(member, OutcomeOf(member));
     }
@@ -217,13 +300,13 @@ AttemptOutcome Pack::OutcomeOf(Member& member) {
   return Failed(FailureClass::kLost, ended);
 }
 
-void Pack::Shrink(Member& member) {
+void Pack::Shrink(Member* member) {
   const size_t left = members_.size() / 2;
   spdlog::warn("memory has run out with {} trials together: {} go on, the others are given back", members_.size(),
                left);
   deps_.room->Halve(members_.size());
   // What it was at is half done: its checkpoint stands.
-  End(member, GivenBack());
+  if (member != nullptr) End(*member, GivenBack());
   size_t staying = 0;
   for (const auto& other : members_) {
     if (other->trial == nullptr || ++staying <= left) continue;

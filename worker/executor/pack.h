@@ -1,9 +1,15 @@
 // Trials that are trained together: what they have in common is computed once, and all else is each one's own.
 //
-// A pack steps its trials in turn, those at the same step one after another, so that passes on the same rows share what
-// no method has changed yet (train/trainer.h). A trial that comes while others are under way catches up with those that
-// are a few steps ahead, and then goes with them. One that ends is sampled and scored at once. Who ends, fails, is
-// cancelled or replaced leaves the others as they are: a trial's result is, byte for byte, that of a run alone.
+// There are two ways to step them (train/trainer.h). In turn, as on a CPU: those at the same step one after another, so
+// that passes on the same rows share what no method has changed yet; a trial that comes while others are under way
+// catches up with those that are a few steps ahead, and then goes with them. Or in shared passes, as on a GPU, which
+// computes the rows of eight trials in hardly more time than those of one: all that fit each other are one batch,
+// whichever steps they are at, and idle slots keep it as wide as the worker has slots, so that no trial's arithmetic
+// depends on how many others there are.
+//
+// One that ends is sampled and scored at once. Who ends, fails, is cancelled or replaced leaves the others as they are:
+// in turn, a trial's result is, byte for byte, that of a run alone; in shared passes that of a run among idle slots, up
+// to what a device's operators make of a row's place in the batch.
 #pragma once
 
 #include <functional>
@@ -25,6 +31,8 @@ class Pack {
     tasks::Tasks* tasks;
     PackRoom* room;
     WorkMeter* meter;
+    // Whether trials go through the base as one batch.
+    bool shares_passes;
     // For trials of several ranks, which have the pack to themselves.
     const RankOptions* ranks;
     // Called before the first trial of the pack is prepared.
@@ -48,7 +56,15 @@ class Pack {
   bool HasRoom() const;
   void Prepare(Member& member);
   void Step();
-  void StepOne(Member& member);
+  void StepInTurn(const std::vector<Member*>& training);
+  void StepInSharedPasses(const std::vector<Member*>& training);
+  // Of those that train: who goes through the base together.
+  std::vector<std::vector<Member*>> Passes(const std::vector<Member*>& training) const;
+  void Regroup(const std::vector<train::Trainer::PassGroup>& groups);
+  void StepTogether(std::vector<Member*> pass);
+  void StepAlone(Member& member);
+  // A step of those that go through the base together.
+  void StepWith(const std::vector<Member*>& pass);
   void Score(Member& member);
   // Runs a part of a member's work; where it ends in an exception, the member has ended. False then.
   bool Guarded(Member& member, const std::function<void()>& work);
@@ -56,9 +72,9 @@ class Pack {
   // Of the exception that is being handled: where another rank of the member ended, that is the reason, and the attempt
   // is lost.
   AttemptOutcome OutcomeOf(Member& member);
-  // Memory has run out in this member's work: it and the newest others give way, to be taken up again from their
-  // checkpoints.
-  void Shrink(Member& member);
+  // Memory has run out, in this member's work or, null, in a shared pass: it and the newest others give way, to be
+  // taken up again from their checkpoints.
+  void Shrink(Member* member);
   // Those that only wait hear that the pack's work goes on.
   void TellTheOthers(const Member& member);
   // Those that have ended are gone.

@@ -29,11 +29,6 @@ void PackRoom::BeforeFirst() {
 
 void PackRoom::AfterStep() {
   if (slots_ >= most_) return;
-  if (!device_.is_cpu()) {
-    // The device says when it is full (Halve): twice as many until then.
-    slots_ = std::min(most_, 2 * slots_);
-    return;
-  }
   // A machine whose memory is full ends processes. A trial needs no more than the first one's peak, and half of what is
   // free is left for the others.
   const int64_t peak = BytesIn("/proc/self/status", "VmHWM:");

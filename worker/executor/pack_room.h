@@ -1,4 +1,5 @@
-// How many trials a process trains together: as many as it was told, or as its memory holds.
+// How many trials a process trains together: as many as it was told, or as its memory holds. On a CPU that is measured
+// with the first trial; a GPU says itself when it is full, and then half as many are tried.
 #pragma once
 
 #include <torch/types.h>
@@ -14,9 +15,11 @@ class PackRoom {
  public:
   // `slots`: how many; 0: found out. What trials of one pack share is computed once, so that a ninth adds little.
   PackRoom(int32_t slots, torch::Device device)
-      : most_(slots > 0 ? slots : kMostFound), device_(device), slots_(slots > 0 ? slots : 1) {}
+      : most_(slots > 0 ? slots : kMostFound), device_(device), slots_(slots > 0 || !device.is_cpu() ? most_ : 1) {}
 
   int32_t slots() const { return slots_; }
+  // As many as there are at the most: what a shared pass is as wide as from the first step on.
+  int32_t width() const { return most_; }
 
   // Memory ran out with so many: half of them from now on.
   void Halve(size_t trials) {

@@ -10,6 +10,7 @@
 #include "common/score_table.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "spdlog/spdlog.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/train_settings.h"
@@ -296,6 +297,9 @@ void Trial::RecordProvenance() {
   record["torch"] = TORCH_VERSION;
   record["device"] = models_.device().str();
   record["numerics"] = runtime::NumericsOf(models_.device());
+  if (!pass_widths_.empty() && *pass_widths_.rbegin() > 1) {
+    record["numerics"] += fmt::format(", passes of {} trials", fmt::join(pass_widths_, " and "));
+  }
   record["threads"] = fmt::format("{}", at::get_num_threads());
   record["base_sha256"] = loaded_.sha256;
   record["scorer_sha256"] = models_.Scorer(settings_.Text("scorer")).sha256;

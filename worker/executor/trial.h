@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -75,6 +76,8 @@ class Trial : private tasks::TunedModel {
   AttemptOutcome SampleAndScore(methods::Method& method);
   // How many trials were trained together, at the most.
   void NotePack(size_t trials) { largest_pack_ = std::max(largest_pack_, trials); }
+  // How many slots wide a pass was that it took a step in; 0: its own.
+  void NotePassWidth(int64_t slots) { pass_widths_.insert(std::max<int64_t>(slots, 1)); }
 
  private:
   // TunedModel: what the task may use while it scores.
@@ -130,6 +133,7 @@ class Trial : private tasks::TunedModel {
   std::optional<TrialTraining> training_;
   methods::Method* method_ = nullptr;  // while it samples and scores
   size_t largest_pack_ = 1;
+  std::set<int64_t> pass_widths_;
   std::map<std::string, double> seconds_;      // by phase
   std::map<std::string, double> cpu_seconds_;  // by phase
   AttemptOutcome outcome_;

@@ -38,6 +38,9 @@ class TrialExecutor : public Executor {
  public:
   TrialExecutor(torch::Device device, const TrialExecutorOptions& options, RankOptions ranks)
       : ranks_(std::move(ranks)),
+        shares_passes_(options.passes == TrialExecutorOptions::Passes::kByDevice
+                           ? !device.is_cpu()
+                           : options.passes == TrialExecutorOptions::Passes::kShared),
         room_(options.slots, device),
         models_(device),
         inputs_(models_, tasks::TensorCache(options.cache_folder)),
@@ -55,6 +58,7 @@ class TrialExecutor : public Executor {
           .tasks = &tasks_,
           .room = &room_,
           .meter = &meter_,
+          .shares_passes = shares_passes_,
           .ranks = &ranks_,
           .begin = [this] { ForgetWhatChanged(); },
           .stale = [this] { return read_anew_ || models_.Changed(); }},
@@ -96,6 +100,7 @@ class TrialExecutor : public Executor {
   }
 
   const RankOptions ranks_;
+  const bool shares_passes_;
   std::atomic<bool> read_anew_{false};
   PackRoom room_;
   WorkMeter meter_;

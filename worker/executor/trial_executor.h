@@ -24,6 +24,10 @@ struct TrialExecutorOptions {
   std::string cache_folder;
   // Trials that are trained together where they fit each other; 0: as many as memory holds, found out with the first.
   int32_t slots = 1;
+  // How those go through the base: each in passes of its own, which a CPU takes as long for and whose bytes are those
+  // of a run alone; or as one batch, which keeps a GPU busy (pack.h). kByDevice: on a GPU as one batch.
+  enum class Passes { kByDevice, kOwn, kShared };
+  Passes passes = Passes::kByDevice;
   // What a trial's other ranks run: a program with the sub-command `rank` (rank_follower.h).
   std::string rank_program = "/proc/self/exe";
   // Where they are other tasks of this process's job step: `device` is this task's, of which the others have one each.

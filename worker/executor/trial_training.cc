@@ -80,7 +80,7 @@ TrialTraining::TrialTraining(Parts parts, train::Trainer& trainer, size_t slot)
 }
 
 void TrialTraining::SaveNow() {
-  if (checkpoint_every_ == 0) return;
+  if (checkpoint_every_ == 0 || trainer_.MidStep(slot_)) return;
   CheckTrained(parts_.spec.settings, trainer_, slot_);
   trainer_.SaveCheckpoint(checkpoint_, parts_.fingerprint, slot_);
 }

@@ -128,14 +128,15 @@ int64_t Method::ParametersOf(int64_t slot) const {
 }
 
 std::unique_ptr<Method> MakeMethod(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                   torch::Device device) {
+                                   torch::Device device, SlotOperators operators) {
   TORCH_CHECK(!slots.empty(), "a pack needs at least one slot");
   std::vector<nn::SlotRange> ranges;
   std::vector<std::unique_ptr<Method>> methods;
   const auto total = static_cast<int64_t>(slots.size());
   for (auto first = slots.begin(); first != slots.end();) {
     const MethodTraits& traits = MethodOf(first->settings);
-    const auto end = std::find_if(first, slots.end(), [&](const SlotOptions& slot) {
+    const auto end = std::find_if(first + 1, slots.end(), [&](const SlotOptions& slot) {
+      if (operators == SlotOperators::kOwn) return true;
       return traits.mixes ? slot.settings.Text("method.kind") != traits.name
                           : MethodSettingsOf(slot.settings) != MethodSettingsOf(first->settings);
     });

@@ -47,10 +47,14 @@ const MethodTraits* FindMethod(std::string_view name);
 // What the settings' method.kind names; throws c10::Error when there is none.
 const MethodTraits& MethodOf(const settings::Settings& settings);
 
+// How a pack's slots are computed: neighbours that can be made together by one operator for all of them, or each slot
+// by operators of its own, whose arithmetic then knows nothing of the neighbours.
+enum class SlotOperators { kJoined, kOwn };
+
 // The methods that the slots' `method.kind`s name, attached to `sites`: one per run of neighbours that are made
 // together. Throws c10::Error with a sentence for the user when the settings do not fit the network, or a place is
 // taken.
 std::unique_ptr<Method> MakeMethod(const nn::TuningSites& sites, const std::vector<SlotOptions>& slots,
-                                   torch::Device device);
+                                   torch::Device device, SlotOperators operators = SlotOperators::kJoined);
 
 }  // namespace loupe::worker::methods

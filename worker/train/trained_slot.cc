@@ -43,7 +43,12 @@ TrainedSlot::TrainedSlot(const base::BaseModel& base, TrainSlot given, const met
   TORCH_CHECK(options().vlb_weight == 0 || base.denoiser->PredictsVariance(), "the base predicts no variance to train");
 }
 
-TrainedSlot::Drawn TrainedSlot::Draw() {
+const TrainedSlot::Drawn& TrainedSlot::Draw(size_t batch) {
+  if (batch == step_.size()) step_.push_back(DrawNext());
+  return step_.at(batch);
+}
+
+TrainedSlot::Drawn TrainedSlot::DrawNext() {
   Drawn drawn;
   drawn.number = drawn_++;
   drawn.batch = given_.source->Next();
@@ -84,6 +89,7 @@ TrainedSlot::Losses TrainedSlot::LossesOf(const torch::Tensor& output, const Dra
 }
 
 SlotStep TrainedSlot::Step(double loss, double relative_error) {
+  step_.clear();
   SlotStep result;
   result.loss = loss;
   if (options().loss_scale > 0 && !UnscaleGradients()) {
@@ -140,6 +146,7 @@ void TrainedSlot::CopyTo(methods::Method& solo) const {
 }
 
 Checkpoint TrainedSlot::Save() const {
+  TORCH_CHECK(!mid_step(), "the trial is in the middle of a step");
   TensorMap arrays = state_.Save();
   arrays["errors"] = errors_;
   arrays["loss_scale"] = torch::tensor({scaler_.scale(), static_cast<double>(scaler_.good_steps())}, torch::kFloat64);
@@ -152,6 +159,7 @@ Checkpoint TrainedSlot::Save() const {
 
 void TrainedSlot::Restore(const Checkpoint& checkpoint) {
   const TensorMap& arrays = checkpoint.arrays;
+  step_.clear();
   state_.Restore(arrays, checkpoint.step);
   CopyInto(errors_, arrays, "errors");
   const torch::Tensor& loss_scale = TakeState(arrays, "loss_scale");

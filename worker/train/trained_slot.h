@@ -5,6 +5,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,8 +29,6 @@ struct TrainSlot {
   runtime::RandomStream noise;
   runtime::RandomStream timesteps;
   TrainOptions options;
-  // Slots with one number go through the base together, as one batch (trainer.h).
-  int64_t forward_group = 0;
   // Among whose members each batch's rows are shared out; null: this process computes them all. Outlives the slot.
   ranks::RankGroup* ranks = nullptr;
 };
@@ -58,9 +57,8 @@ class TrainedSlot {
  public:
   TrainedSlot(const base::BaseModel& base, TrainSlot given, const methods::Method& method, int64_t row);
 
+  const TrainSlot& given() const { return given_; }
   const TrainOptions& options() const { return given_.options; }
-  int64_t forward_group() const { return given_.forward_group; }
-  int64_t batch_size() const { return given_.source->batch_size(); }
   int64_t steps() const { return state_.steps(); }
   ranks::RankGroup* ranks() const { return given_.ranks; }
   const std::vector<SlotParameter>& parameters() const { return state_.parameters(); }
@@ -72,7 +70,11 @@ class TrainedSlot {
     int64_t number = 0;  // of this batch in the run: what the method's own random numbers of its pass go by
     runtime::RowShare rows;
   };
-  Drawn Draw();
+  // Of the step that comes next, its `batch`-th, in order. The same again until the step is taken: a pass that ended in
+  // an error can be made once more.
+  const Drawn& Draw(size_t batch);
+  // Whether batches are drawn whose step is not taken: there is no state to go on from then.
+  bool mid_step() const { return !step_.empty(); }
 
   // From the network's output for these rows, as scalars: the loss, with its graph, divided by the accumulation; and
   // the mean squared errors of the prediction and of predicting 0.
@@ -85,6 +87,8 @@ class TrainedSlot {
 
   // One step from the gradients that have come; the losses are those of its batches, summed. `loss` is finite.
   SlotStep Step(double loss, double relative_error);
+  // Instead of the step, where the loss is not finite.
+  void GiveUpStep() { step_.clear(); }
 
   // Its row of another pack's method, made from the same settings: takes the trained values there.
   void MoveTo(const methods::Method& method, int64_t row);
@@ -93,7 +97,7 @@ class TrainedSlot {
 
   std::string DescribeNotFinite() const { return state_.DescribeNotFinite(); }
   void SwapAverage() { state_.SwapAverage(); }
-  // To be written before the next step: on the CPU its arrays are the slot's own memory.
+  // To be written before the next step: on the CPU its arrays are the slot's own memory. Not in the middle of one.
   Checkpoint Save() const;
   // Throws c10::Error naming an array that is missing or of another shape.
   void Restore(const Checkpoint& checkpoint);
@@ -101,14 +105,16 @@ class TrainedSlot {
  private:
   bool UnscaleGradients();
   void UpdateErrors(double error);
+  Drawn DrawNext();
 
   const base::BaseModel& base_;
   TrainSlot given_;
   TrainingState state_;
   LossScaler scaler_;
   diffusion::LearnedVariance variance_;
-  int64_t drawn_ = 0;     // batches
-  torch::Tensor errors_;  // [2], float64, CPU: the first step's, the running ones
+  int64_t drawn_ = 0;       // batches
+  std::deque<Drawn> step_;  // batches of the step that is not taken yet; references to them last
+  torch::Tensor errors_;    // [2], float64, CPU: the first step's, the running ones
 };
 
 }  // namespace loupe::worker::train

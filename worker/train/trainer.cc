@@ -23,6 +23,23 @@ std::vector<size_t> AllOf(const std::vector<TrainSlot>& slots) {
   return all;
 }
 
+// `given`: the TrainSlot of a number. Throws where two of the group do not fit each other.
+template <typename Given>
+void CheckTogether(const std::vector<size_t>& group, const Given& given) {
+  for (size_t i = 1; i < group.size(); ++i) {
+    const std::string why = WhyNotOneForward(given(group.front()), given(group[i]));
+    TORCH_CHECK(why.empty(), "trials ", group.front(), " and ", group[i], " cannot share a forward pass: ", why);
+  }
+}
+
+// At a step's end, and where an exception leaves half of one.
+struct NoGradientsAfter {
+  methods::Method& method;
+  ~NoGradientsAfter() {
+    for (const methods::NamedParameter& parameter : method.parameters()) parameter.value.mutable_grad().reset();
+  }
+};
+
 }  // namespace
 
 std::string WhyNotOneForward(const TrainSlot& a, const TrainSlot& b) {
@@ -36,46 +53,26 @@ std::string WhyNotOneForward(const TrainSlot& a, const TrainSlot& b) {
   if (a.options.trains_conditioner != b.options.trains_conditioner) {
     return "one trains the conditioner and the other does not";
   }
+  if (a.ranks != nullptr || b.ranks != nullptr) return "one is computed by several processes";
   return "";
 }
 
 Trainer::Trainer(base::BaseModel& base, MethodFactory make, std::vector<TrainSlot> slots)
     : base_(base), make_(std::move(make)) {
-  std::map<int64_t, std::vector<size_t>> by_number;
-  for (size_t i = 0; i < slots.size(); ++i) by_number[slots[i].forward_group].push_back(i);
-  slots_.resize(slots.size());
-  for (const auto& [number, members] : by_number) {
-    CheckGroup(slots, members);
-    Enable(nullptr);
-    auto method = make_(members);
-    for (size_t row = 0; row < members.size(); ++row) {
-      slots_[members[row]] =
-          std::make_unique<TrainedSlot>(base, std::move(slots[members[row]]), *method, static_cast<int64_t>(row));
-    }
-    methods::Method* const attached = method.get();
-    groups_.push_back({members, attached, std::move(method), nullptr});
-  }
-  Rest();
+  for (TrainSlot& slot : slots) Join(std::move(slot));
 }
 
 Trainer::Trainer(base::BaseModel& base, methods::Method& method, std::vector<TrainSlot> slots) : base_(base) {
   TORCH_CHECK(static_cast<int64_t>(slots.size()) == method.slots(), "the pack has ", slots.size(),
               " trials, the method ", method.slots(), " slots");
-  CheckGroup(slots, AllOf(slots));
-  groups_.push_back({AllOf(slots), &method, nullptr, nullptr});
+  CheckTogether(AllOf(slots), [&](size_t slot) -> const TrainSlot& { return slots[slot]; });
+  groups_.push_back({.pass = {.slots = AllOf(slots)}, .method = &method});
   for (size_t i = 0; i < slots.size(); ++i) {
     slots_.push_back(std::make_unique<TrainedSlot>(base, std::move(slots[i]), method, static_cast<int64_t>(i)));
   }
 }
 
 Trainer::~Trainer() = default;
-
-void Trainer::CheckGroup(const std::vector<TrainSlot>& slots, const std::vector<size_t>& group) const {
-  for (const size_t slot : group) {
-    const std::string why = WhyNotOneForward(slots[group.front()], slots[slot]);
-    TORCH_CHECK(why.empty(), "trials ", group.front(), " and ", slot, " cannot share a forward pass: ", why);
-  }
-}
 
 // A place of the base holds one method at a time, so the others let go of it first.
 void Trainer::Enable(const Group* only) {
@@ -87,7 +84,7 @@ void Trainer::Enable(const Group* only) {
 
 Trainer::Group& Trainer::GroupOf(size_t slot) {
   for (Group& group : groups_) {
-    if (std::find(group.slots.begin(), group.slots.end(), slot) != group.slots.end()) return group;
+    if (group.Has(slot)) return group;
   }
   TORCH_CHECK(false, "trial ", slot, " has left the pack");
 }
@@ -102,14 +99,65 @@ std::vector<SlotStep> Trainer::Step() {
   return results;
 }
 
-SlotStep Trainer::StepOf(size_t slot) {
+std::vector<SlotStep> Trainer::StepWith(size_t slot) {
   Group& group = GroupOf(slot);
-  TORCH_CHECK(group.slots.size() == 1, "trial ", slot, " shares its passes with others");
   std::vector<SlotStep> results(slots_.size());
   const AtRest rest{*this};
   Enable(&group);
   StepGroup(group, results);
-  return results[slot];
+  return results;
+}
+
+SlotStep Trainer::StepOf(size_t slot) {
+  TORCH_CHECK(GroupOf(slot).pass.slots.size() == 1, "trial ", slot, " shares its passes with others");
+  return StepWith(slot)[slot];
+}
+
+void Trainer::Regroup(const std::vector<PassGroup>& groups) {
+  TORCH_CHECK(make_ != nullptr, "a pack around the caller's method cannot be grouped anew");
+  size_t slots = 0;
+  for (const PassGroup& wanted : groups) {
+    slots += wanted.slots.size();
+    for (const size_t slot : wanted.slots) GroupOf(slot);
+    CheckTogether(wanted.slots, [&](size_t slot) -> const TrainSlot& { return slots_[slot]->given(); });
+  }
+  size_t in = 0;
+  for (const Group& group : groups_) in += group.pass.slots.size();
+  TORCH_CHECK(slots == in, slots, " trials in the groups, ", in, " in the pack");
+
+  const AtRest rest{*this};
+  // The old methods let go of the base before new ones take its places; the slots hold their values meanwhile.
+  std::erase_if(
+      groups_, [&](const Group& group) { return std::find(groups.begin(), groups.end(), group.pass) == groups.end(); });
+  const auto missing = [&](const PassGroup& wanted) {
+    return std::none_of(groups_.begin(), groups_.end(), [&](const Group& group) { return group.pass == wanted; });
+  };
+  const auto make = [&](const PassGroup& wanted) {
+    Enable(nullptr);
+    groups_.push_back(MadeGroup(wanted));
+  };
+  try {
+    for (const PassGroup& wanted : groups) {
+      if (missing(wanted)) make(wanted);
+    }
+  } catch (...) {
+    for (const PassGroup& wanted : groups) {
+      if (!missing(wanted)) continue;
+      for (const size_t slot : wanted.slots) make({.slots = {slot}});
+    }
+    throw;
+  }
+}
+
+Trainer::Group Trainer::MadeGroup(const PassGroup& pass) {
+  std::vector<size_t> members = pass.slots;
+  members.resize(std::max(members.size(), static_cast<size_t>(pass.width)), members.back());
+  auto method = make_(members);
+  for (size_t row = 0; row < pass.slots.size(); ++row) {
+    slots_[pass.slots[row]]->MoveTo(*method, static_cast<int64_t>(row));
+  }
+  methods::Method* const attached = method.get();
+  return {.pass = pass, .method = attached, .owned = std::move(method)};
 }
 
 size_t Trainer::Join(TrainSlot slot) {
@@ -127,7 +175,8 @@ size_t Trainer::Join(TrainSlot slot) {
   }
   methods::Method* const attached = method.get();
   slots_.push_back(std::move(trained));
-  groups_.push_back({{index}, attached, std::move(method), std::move(sum)});
+  groups_.push_back(
+      {.pass = {.slots = {index}}, .method = attached, .owned = std::move(method), .sum = std::move(sum)});
   return index;
 }
 
@@ -156,16 +205,16 @@ Trainer::SharedPass& Trainer::SharedPassOf(const TrainOptions& options, const Tr
   return pass;
 }
 
-torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn,
+torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<const TrainedSlot::Drawn*>& drawn,
                                SharedPass* shared) {
   const runtime::RecomputeScope recompute(options.recompute);
   std::vector<torch::Tensor> noisy, timesteps, contexts;
   std::vector<std::string> prompts;
-  for (const TrainedSlot::Drawn& rows : drawn) {
-    noisy.push_back(rows.noisy);
-    timesteps.push_back(rows.timesteps);
-    contexts.push_back(rows.batch.context);
-    prompts.insert(prompts.end(), rows.batch.prompts.begin(), rows.batch.prompts.end());
+  for (const TrainedSlot::Drawn* rows : drawn) {
+    noisy.push_back(rows->noisy);
+    timesteps.push_back(rows->timesteps);
+    contexts.push_back(rows->batch.context);
+    prompts.insert(prompts.end(), rows->batch.prompts.begin(), rows->batch.prompts.end());
   }
   const nn::SharedPrefixScope scope(shared == nullptr ? nullptr : &shared->prefix);
   const auto predict = [&] {
@@ -181,25 +230,27 @@ torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<Tr
 }
 
 void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
-  const TrainOptions& options = slots_[group.slots.front()]->options();
+  const TrainOptions& options = slots_[group.pass.slots.front()]->options();
   std::vector<std::vector<TrainedSlot::Losses>> batches;  // by batch and slot
-  std::vector<TrainedSlot::Drawn> drawn;
+  std::vector<const TrainedSlot::Drawn*> drawn;
+  const NoGradientsAfter cleared{*group.method};
   for (int64_t i = 0; i < options.accumulation; ++i) {
     drawn.clear();
-    for (const size_t slot : group.slots) drawn.push_back(slots_[slot]->Draw());
+    for (const size_t slot : group.pass.slots) drawn.push_back(&slots_[slot]->Draw(static_cast<size_t>(i)));
+    drawn.resize(static_cast<size_t>(group.method->slots()), drawn.back());
     std::vector<int64_t> numbers;
-    for (const TrainedSlot::Drawn& rows : drawn) numbers.push_back(rows.number);
-    const methods::TrainingPass pass(*group.method, numbers, drawn.front().rows);
+    for (const TrainedSlot::Drawn* rows : drawn) numbers.push_back(rows->number);
+    const methods::TrainingPass pass(*group.method, numbers, drawn.front()->rows);
     const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1;
-    const auto output = Predict(options, drawn, shares ? &SharedPassOf(options, drawn.front()) : nullptr);
+    const auto output = Predict(options, drawn, shares ? &SharedPassOf(options, *drawn.front()) : nullptr);
     // Each slot's rows on their own from here on: the arithmetic of a solo run.
     const std::vector<torch::Tensor> rows =
-        group.slots.size() == 1 ? std::vector{output} : output.split(output.size(0) / group.method->slots());
+        drawn.size() == 1 ? std::vector{output} : output.split(output.size(0) / group.method->slots());
     torch::Tensor sum;
     batches.emplace_back();
-    for (size_t k = 0; k < group.slots.size(); ++k) {
-      const TrainedSlot& slot = *slots_[group.slots[k]];
-      TrainedSlot::Losses& found = batches.back().emplace_back(slot.LossesOf(rows[k], drawn[k]));
+    for (size_t k = 0; k < group.pass.slots.size(); ++k) {
+      const TrainedSlot& slot = *slots_[group.pass.slots[k]];
+      TrainedSlot::Losses& found = batches.back().emplace_back(slot.LossesOf(rows[k], *drawn[k]));
       const auto scaled = slot.options().loss_scale > 0 ? found.loss * slot.loss_scale() : found.loss;
       found.loss = found.loss.detach();
       // Added and not averaged: a trial's gradient does not depend on the pack's size, nor on another's being NaN.
@@ -211,25 +262,25 @@ void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
     sum.backward();
     if (last && group.sum != nullptr) group.sum->Finish();
   }
-  const Totals totals = TotalsOf(group, batches, drawn.front().rows);
-  for (size_t k = 0; k < group.slots.size(); ++k) {
-    const size_t slot = group.slots[k];
+  const Totals totals = TotalsOf(group, batches, drawn.front()->rows);
+  for (size_t k = 0; k < group.pass.slots.size(); ++k) {
+    const size_t slot = group.pass.slots[k];
     const double loss = totals.loss[k];
     if (std::isfinite(loss)) {
       results[slot] = slots_[slot]->Step(loss, totals.relative_error[k]);
     } else {
-      results[slot] = {.kind = SlotStep::Kind::kFailed, .loss = loss, .cause = CauseOf(slot, drawn[k])};
+      results[slot] = {.kind = SlotStep::Kind::kFailed, .loss = loss, .cause = CauseOf(slot, *drawn[k])};
+      slots_[slot]->GiveUpStep();
     }
   }
-  for (const methods::NamedParameter& parameter : group.method->parameters()) parameter.value.mutable_grad().reset();
 }
 
 Trainer::Totals Trainer::TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
                                   const runtime::RowShare& rows) const {
-  const size_t slots = group.slots.size();
+  const size_t slots = group.pass.slots.size();
   const auto count = static_cast<double>(batches.size());
   Totals result;
-  ranks::RankGroup* const ranks = slots_[group.slots.front()]->ranks();
+  ranks::RankGroup* const ranks = slots_[group.pass.slots.front()]->ranks();
   if (ranks == nullptr) {
     torch::Tensor totals;  // [2, K]
     for (const auto& batch : batches) {
@@ -269,16 +320,16 @@ std::string Trainer::CauseOf(size_t slot, const TrainedSlot::Drawn& drawn) {
   const std::string what = fmt::format("what the {} predicts", base_.denoiser->name());
   {
     const methods::MethodDisabled off(GroupOf(slot).method);
-    const std::string alone = runtime::DescribeNotFinite(Predict(exact, {drawn}));
+    const std::string alone = runtime::DescribeNotFinite(Predict(exact, {&drawn}));
     if (!alone.empty()) return fmt::format("{}: {}: {}; the base is broken", base_.folder, what, alone);
-    const std::string rounded = runtime::DescribeNotFinite(Predict(options, {drawn}));
+    const std::string rounded = runtime::DescribeNotFinite(Predict(options, {&drawn}));
     if (!rounded.empty()) {
       return fmt::format("{}: {} in 16 bits: {}; set train.precision to float32", base_.folder, what, rounded);
     }
   }
   if (steps(slot) > 0) return "";
   std::string initial;
-  WithSlotAlone(slot, [&](methods::Method&) { initial = runtime::DescribeNotFinite(Predict(options, {drawn})); });
+  WithSlotAlone(slot, [&](methods::Method&) { initial = runtime::DescribeNotFinite(Predict(options, {&drawn})); });
   if (initial.empty()) return "";
   return fmt::format("{} with the adapter's initial values: {}; lower method.scale, or set method.init to zero", what,
                      initial);
@@ -287,7 +338,7 @@ std::string Trainer::CauseOf(size_t slot, const TrainedSlot::Drawn& drawn) {
 void Trainer::WithSlotAlone(size_t slot, const std::function<void(methods::Method&)>& use) {
   Group& group = GroupOf(slot);
   const AtRest rest{*this};
-  if (group.slots.size() == 1) {
+  if (group.method->slots() == 1) {
     Enable(&group);
     use(*group.method);
     return;
@@ -301,27 +352,23 @@ void Trainer::WithSlotAlone(size_t slot, const std::function<void(methods::Metho
 
 void Trainer::Leave(size_t slot) {
   Group& group = GroupOf(slot);
-  const auto at = std::find(group.slots.begin(), group.slots.end(), slot);
-  if (group.slots.size() == 1) {
+  if (group.pass.slots.size() == 1) {
     // Its values live on in the slot.
     groups_.erase(groups_.begin() + (&group - groups_.data()));
   } else {
     TORCH_CHECK(make_ != nullptr, "a slot cannot leave a pack around the caller's method");
-    group.slots.erase(at);
+    PassGroup left = group.pass;
+    std::erase(left.slots, slot);
     Enable(nullptr);
     // The old method lets go of the base before the new one takes its places; the slots hold its values meanwhile.
     group.owned.reset();
-    group.owned = make_(group.slots);
-    group.method = group.owned.get();
-    for (size_t row = 0; row < group.slots.size(); ++row) {
-      slots_[group.slots[row]]->MoveTo(*group.method, static_cast<int64_t>(row));
-    }
+    group = MadeGroup(left);
   }
   Rest();
 }
 
 void Trainer::Release(size_t slot) {
-  Leave(slot);
+  if (std::any_of(groups_.begin(), groups_.end(), [&](const Group& group) { return group.Has(slot); })) Leave(slot);
   slots_[slot].reset();
 }
 

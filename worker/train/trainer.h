@@ -2,11 +2,14 @@
 // rule).
 //
 // A pack equals K runs alone: everything but the network's passes is a slot's own (trained_slot.h), and a slot that
-// ends, fails, is stopped or cancelled leaves, without the others noticing. The passes are shared by the slots of one
-// forward group: their rows are one batch [K·B, …]. Matrix products and convolutions may add up a batch of K·B rows in
-// another order than one of B (docs/trial.md has the measured differences), so a group of several slots equals solo
-// runs up to rounding, and groups of one slot each equal them bit for bit. On a CPU, where eight passes of B rows cost
-// about what one of 8·B costs, give each slot a group of its own; on a GPU, one group.
+// ends, fails, is stopped or cancelled leaves, without the others noticing. Slots have passes of their own, or share
+// them in groups (Regroup): their rows are one batch [K·B, …]. Matrix products and convolutions may add up a batch of
+// K·B rows in another order than one of B (docs/trial.md has the measured differences), so a group of several slots
+// equals solo runs up to rounding, and groups of one slot each equal them bit for bit. On a CPU, where eight passes of
+// B rows cost about what one of 8·B costs, leave each slot its own; on a GPU, share.
+//
+// A shared pass may be wider than it has slots: idle ones, whose rows repeat the last slot's, keep its shapes the same
+// while slots come and go, and with them what each of them computes, which may depend on how wide the pass is.
 //
 // The other way round, one trial may have several processes (TrainSlot::ranks): each has a trainer with the same slot
 // and draws the same batches, computes its share of their rows, and takes the same optimiser step from gradients that
@@ -16,6 +19,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,11 +42,11 @@ std::string WhyNotOneForward(const TrainSlot& a, const TrainSlot& b);
 // The base must outlive it; nothing of it but its method's places changes. Not thread-safe.
 class Trainer {
  public:
-  // Makes the method of these slots (indices into the constructor's, rising), attached to the base. The same slot gets
-  // the same initial values whatever the others are.
+  // Makes the method of these slots (indices into the constructor's, rising; idle ones repeat the last), attached to
+  // the base. The same slot gets the same initial values whatever the others are.
   using MethodFactory = std::function<std::unique_ptr<methods::Method>(const std::vector<size_t>& slots)>;
 
-  // Throws c10::Error with WhyNotOneForward's sentence where the slots of a forward group do not fit each other.
+  // Each slot has passes of its own, until they are grouped.
   Trainer(base::BaseModel& base, MethodFactory make, std::vector<TrainSlot> slots);
   // One group with a method that is the caller's and outlives the trainer; slots cannot leave one by one.
   Trainer(base::BaseModel& base, methods::Method& method, std::vector<TrainSlot> slots);
@@ -56,8 +60,29 @@ class Trainer {
 
   int64_t steps(size_t slot = 0) const { return slots_.at(slot)->steps(); }
 
+  // The same for the slots that go through the base with this one. By slot; of the others, kLeft. After an exception in
+  // the pass no slot has taken the step, and another call, in this group or others, takes it from the same rows.
+  std::vector<SlotStep> StepWith(size_t slot);
   // The same for one slot whose group is its own.
   SlotStep StepOf(size_t slot);
+
+  // From now on all slots that are in go through the base in these groups, each in a pass that is at least `width`
+  // slots wide, also when some leave. A group that stays as it is keeps its method; the others' are made anew around
+  // their values.
+  // Throws with WhyNotOneForward's sentence where slots do not fit each other, and nothing is changed then; or what
+  // the factory throws, and then the slots of that group, and of those after it, have one each, or none where that
+  // throws too.
+  struct PassGroup {
+    std::vector<size_t> slots;  // rising
+    int64_t width = 0;
+    bool operator==(const PassGroup&) const = default;
+  };
+  void Regroup(const std::vector<PassGroup>& groups);
+
+  // Of two slots that are in: WhyNotOneForward.
+  std::string WhyApart(size_t a, size_t b) const {
+    return WhyNotOneForward(slots_.at(a)->given(), slots_.at(b)->given());
+  }
 
   // While one lives, passes whose rows are the same (latents with noise, timesteps, condition) share what the base
   // makes of them before the first place that a method changes (nn/shared_prefix.h): the second pass takes it from the
@@ -74,14 +99,14 @@ class Trainer {
     Trainer& trainer_;
   };
 
-  // Takes one more slot into the pack, in a forward group of its own; returns its number. Throws what the factory
+  // Takes one more slot into the pack, with passes of its own; returns its number. Throws what the factory
   // throws, and nothing is changed then.
   size_t Join(TrainSlot slot);
 
   // Takes the slot out of its pack: the method of those that stay is made anew around their values, moments, averages
   // and streams, which do not change by a bit. Its own state stays as it is: it may be saved still.
   void Leave(size_t slot);
-  // The same, and its state is gone.
+  // The same, and its state is gone. Also of a slot that Regroup left without a group.
   void Release(size_t slot);
 
   // Runs `use` with the slot's method alone on the base: sampling, validation, export.
@@ -100,6 +125,8 @@ class Trainer {
   // Writes everything that the slot's steps depend on, in a form that does not know of packs: what was saved in one
   // goes on alone, and the other way round. Throws std::runtime_error with WriteCheckpoint's message.
   void SaveCheckpoint(const std::string& path, const std::string& fingerprint, size_t slot = 0) const;
+  // Whether an exception left the slot in the middle of a step: there is nothing to save then.
+  bool MidStep(size_t slot) const { return slots_.at(slot)->mid_step(); }
   // Goes on from a checkpoint. False, and nothing is changed, where there is none of this run (said in the log when
   // there is another one, or a damaged one).
   bool LoadCheckpoint(const std::string& path, const std::string& fingerprint, size_t slot = 0);
@@ -107,13 +134,16 @@ class Trainer {
  private:
   // Slots that go through the base together.
   struct Group {
-    std::vector<size_t> slots;
+    PassGroup pass;
     methods::Method* method = nullptr;
     std::unique_ptr<methods::Method> owned;   // null when it is the caller's
     std::unique_ptr<ranks::GradientSum> sum;  // of a slot with ranks, which has a group of its own
+
+    bool Has(size_t slot) const { return std::find(pass.slots.begin(), pass.slots.end(), slot) != pass.slots.end(); }
   };
 
-  void CheckGroup(const std::vector<TrainSlot>& slots, const std::vector<size_t>& group) const;
+  // A group of slots that are in, with a method of its own; none may be attached.
+  Group MadeGroup(const PassGroup& pass);
   // Attaches this group's method alone; nullptr: none.
   void Enable(const Group* only);
   // As between calls: the only method there is, or none of several.
@@ -137,7 +167,8 @@ class Trainer {
   };
   Totals TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
                   const runtime::RowShare& rows) const;
-  torch::Tensor Predict(const TrainOptions& options, const std::vector<TrainedSlot::Drawn>& drawn,
+  // For the rows of one after another.
+  torch::Tensor Predict(const TrainOptions& options, const std::vector<const TrainedSlot::Drawn*>& drawn,
                         SharedPass* shared = nullptr);
   // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is
   // lost anyway.

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "common/atomic_file.h"
+#include "tests/testing/once_failing_allocator.h"
 #include "tests/worker/executor/trial_fixture.h"
 
 namespace loupe::worker::executor {
@@ -24,6 +25,21 @@ class ForgetfulObserver : public RecordingObserver {
 
  private:
   int64_t at_step_;
+};
+
+// Lets memory run out after a step.
+class ArmingObserver : public RecordingObserver {
+ public:
+  ArmingObserver(std::string folder, int64_t at_step, testing::OnceFailingAllocator& allocator)
+      : RecordingObserver(std::move(folder)), at_step_(at_step), allocator_(allocator) {}
+  void OnMetric(std::string_view metric, int64_t step, double value) override {
+    if (metric == "loss" && step == at_step_) allocator_.Arm();
+    RecordingObserver::OnMetric(metric, step, value);
+  }
+
+ private:
+  const int64_t at_step_;
+  testing::OnceFailingAllocator& allocator_;
 };
 
 // Attempts that wait from the start, and others that come when the pack has ended `after` of them.
@@ -62,9 +78,11 @@ class PackedTrialsTest : public TrialTest {
  protected:
   static void SetUpTestSuite() { MakeFolder("packed_trials_test"); }
 
-  static std::unique_ptr<Executor> Packer(int32_t slots) {
-    auto executor =
-        MakeTrialExecutor({.device = "cpu", .threads = 1, .cache_folder = root_ + "/cache", .slots = slots});
+  using Passes = TrialExecutorOptions::Passes;
+
+  static std::unique_ptr<Executor> Packer(int32_t slots, Passes passes = Passes::kByDevice) {
+    auto executor = MakeTrialExecutor(
+        {.device = "cpu", .threads = 1, .cache_folder = root_ + "/cache", .slots = slots, .passes = passes});
     EXPECT_TRUE(executor.ok()) << executor.status();
     return *std::move(executor);
   }
@@ -89,6 +107,15 @@ class PackedTrialsTest : public TrialTest {
     }
   }
 
+  // The losses of passes of one's own, up to rounding: at first nothing but that, and then what AdamW makes of it,
+  // whose first steps are of one length whatever the gradient is, so that rounding decides where there is next to none.
+  static void ExpectNear(const RecordingObserver& shared, const RecordingObserver& alone) {
+    ASSERT_EQ(alone.losses.size(), 3u);
+    for (const auto& [step, loss] : shared.losses) {
+      EXPECT_NEAR(loss, alone.losses.at(step), (step == 1 ? 1e-6 : 1e-4) * loss) << step;
+    }
+  }
+
   const std::map<std::string, Cell> cells_ = {
       {"adapter", {}},
       {"silu", {{"method.input", "SA_in"}, {"method.activation", "silu"}, {"train.ema_decay", "0.9"}}},
@@ -99,6 +126,13 @@ class PackedTrialsTest : public TrialTest {
         {"method.width", ""},
         {"method.dropout", "0.2"}}},
       {"bitfit", {{"method.kind", "bitfit"}, {"method.input", ""}, {"method.output", ""}, {"method.width", ""}}},
+  };
+  // Of one method, unlike in all else that it lets differ.
+  const std::map<std::string, Cell> shared_cells_ = {
+      {"a", {{"method.activation", "silu"}}},
+      {"b", {{"method.input", "SA_in"}, {"method.width", "6"}, {"train.ema_decay", "0.9"}}},
+      {"c", {{"method.output", "Trans_out"}, {"train.learning_rate", "0.003"}, {"method.scale", "2"}}},
+      {"d", {{"method.input", "Res_in"}, {"method.output", "Res_out"}}},
   };
 
  private:
@@ -208,6 +242,115 @@ TEST_F(PackedTrialsTest, WithoutMemoryHalfGoOnAndNothingIsLost) {
     ASSERT_EQ(again.outcomes.at(observer).kind, AttemptOutcome::Kind::kSuccess);
     EXPECT_EQ(*ReadFile(observer->File("embeddings.npy")), *ReadFile(root_ + "/alone-adapter/embeddings.npy"));
   }
+}
+
+// As on a GPU: one batch for all of a kind, filled up with idle slots. What a trial ends in is the same, to a bit,
+// among three others and among three idle slots; one in each place of the pass.
+TEST_F(PackedTrialsTest, InSharedPassesTheOthersChangeNothing) {
+  const auto executor = Packer(4, Passes::kShared);
+  TestFeed feed;
+  std::map<std::string, std::unique_ptr<RecordingObserver>> packed;
+  for (const auto& [name, cell] : shared_cells_) {
+    packed[name] = std::make_unique<RecordingObserver>(root_ + "/shared-" + name);
+    feed.Add(Spec("shared-" + name, cell), *packed[name]);
+  }
+  executor->RunPack(feed);
+  EXPECT_EQ(feed.most_together, 4);
+  for (const auto& [name, cell] : shared_cells_) {
+    SCOPED_TRACE(name);
+    const AttemptOutcome& outcome = feed.outcomes.at(packed[name].get());
+    ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
+    EXPECT_THAT(outcome.provenance.at("numerics"), ::testing::EndsWith(", passes of 4 trials"));
+    RecordingObserver idle(root_ + "/idle-" + name);
+    const AttemptOutcome among_idle = executor->Run(Spec("idle-" + name, cell), idle);
+    EXPECT_EQ(outcome.scores, among_idle.scores);
+    EXPECT_EQ(packed[name]->losses, idle.losses);
+    EXPECT_EQ(*ReadFile(packed[name]->File("adapter.safetensors")), *ReadFile(idle.File("adapter.safetensors")));
+    ExpectNear(idle, Alone("apart-" + name, cell));
+  }
+}
+
+TEST_F(PackedTrialsTest, WhoCannotShareAPassHasItsOwn) {
+  const auto executor = Packer(4, Passes::kShared);
+  TestFeed feed;
+  std::map<std::string, std::unique_ptr<RecordingObserver>> packed;
+  // Methods of different kinds, batches of two sizes, and one that changes all weights.
+  auto cells = cells_;
+  cells["batch"] = {{"budget.batch", "2"}};
+  cells["full"] = {{"method.kind", "full"}, {"method.input", ""}, {"method.output", ""}, {"method.width", ""}};
+  for (const auto& [name, cell] : cells) {
+    packed[name] = std::make_unique<RecordingObserver>(root_ + "/kinds-" + name);
+    feed.Add(Spec("kinds-" + name, cell), *packed[name]);
+  }
+  executor->RunPack(feed);
+  for (const auto& [name, cell] : cells) {
+    SCOPED_TRACE(name);
+    const AttemptOutcome& outcome = feed.outcomes.at(packed[name].get());
+    ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
+    const bool own = name == "full";
+    EXPECT_EQ(outcome.provenance.at("numerics").ends_with(", passes of 4 trials"), !own);
+    if (own) ExpectAsAlone(name, cell, *packed[name], outcome);
+  }
+}
+
+TEST_F(PackedTrialsTest, InSharedPassesWhoLeavesAndWhoComesChangesNothing) {
+  const auto executor = Packer(3, Passes::kShared);
+  RecordingObserver idle(root_ + "/shared-alone"), idle_silu(root_ + "/shared-silu-alone");
+  ASSERT_EQ(executor->Run(Spec("shared-alone", cells_.at("adapter")), idle).kind, AttemptOutcome::Kind::kSuccess);
+  ASSERT_EQ(executor->Run(Spec("shared-silu-alone", cells_.at("silu")), idle_silu).kind,
+            AttemptOutcome::Kind::kSuccess);
+  TestFeed feed;
+  RecordingObserver stays(root_ + "/shared-stays"), stopped(root_ + "/shared-stops", /*stop_at_step=*/1),
+      diverges(root_ + "/shared-diverges"), resumed(root_ + "/shared-resumes");
+  feed.Add(Spec("shared-stays", cells_.at("adapter")), stays);
+  feed.Add(Spec("shared-torn", cells_.at("silu")), stopped);
+  feed.Add(Spec("shared-diverges", {{"train.learning_rate", "100"}, {"train.epsilon", "0"}, {"method.init", "zero"}}),
+           diverges);
+  feed.Add(Spec("shared-torn", cells_.at("silu")), resumed, /*after=*/1);
+  executor->RunPack(feed);
+  EXPECT_EQ(feed.outcomes.at(&stopped).kind, AttemptOutcome::Kind::kStopped);
+  EXPECT_EQ(feed.outcomes.at(&diverges).failure_class, FailureClass::kUserError);
+  ASSERT_EQ(feed.outcomes.at(&stays).kind, AttemptOutcome::Kind::kSuccess) << feed.outcomes.at(&stays).failure_message;
+  ASSERT_EQ(feed.outcomes.at(&resumed).kind, AttemptOutcome::Kind::kSuccess);
+  EXPECT_EQ(stays.losses, idle.losses);
+  EXPECT_EQ(resumed.losses.size(), 2u) << "it had a step";
+  EXPECT_EQ(*ReadFile(stays.File("adapter.safetensors")), *ReadFile(idle.File("adapter.safetensors")));
+  EXPECT_EQ(*ReadFile(resumed.File("adapter.safetensors")), *ReadFile(idle_silu.File("adapter.safetensors")));
+}
+
+// Memory runs out in the middle of a pass of four, after its batches were drawn: two go on from the same rows in passes
+// of two, and the others from their checkpoints.
+TEST_F(PackedTrialsTest, ASharedPassThatDoesNotFitIsTakenByHalf) {
+  const auto executor = Packer(4, Passes::kShared);
+  testing::OnceFailingAllocator allocator;
+  TestFeed feed;
+  std::vector<std::unique_ptr<RecordingObserver>> observers;
+  for (int i = 0; i < 4; ++i) {
+    const std::string folder = root_ + "/full-" + std::to_string(i);
+    // At the last one's second step, when all have taken it: the next that asks for much are all four.
+    observers.push_back(i == 3 ? std::make_unique<ArmingObserver>(folder, 2, allocator)
+                               : std::make_unique<RecordingObserver>(folder));
+    feed.Add(Spec("full-" + std::to_string(i), {{"train.checkpoint_every", "1"}}), *observers.back());
+  }
+  executor->RunPack(feed);
+  EXPECT_TRUE(allocator.failed());
+  EXPECT_EQ(executor->PackSlots(), 2);
+  for (int i = 0; i < 4; ++i) {
+    const AttemptOutcome& outcome = feed.outcomes.at(observers[static_cast<size_t>(i)].get());
+    EXPECT_EQ(outcome.kind, i < 2 ? AttemptOutcome::Kind::kSuccess : AttemptOutcome::Kind::kStopped) << i;
+    if (i < 2) {
+      EXPECT_THAT(outcome.provenance.at("numerics"), ::testing::EndsWith(", passes of 2 and 4 trials"));
+    }
+  }
+  EXPECT_THAT(observers.front()->losses, ::testing::SizeIs(3)) << "each step once";
+  // Given back, the third goes on from its second step to where it would have come.
+  RecordingObserver last(root_ + "/full-again");
+  ASSERT_EQ(executor->Run(Spec("full-2", {{"train.checkpoint_every", "1"}}), last).kind,
+            AttemptOutcome::Kind::kSuccess);
+  EXPECT_THAT(last.losses, ::testing::ElementsAre(::testing::Key(3)));
+  const RecordingObserver& alone = Alone("adapter", cells_.at("adapter"));
+  ExpectNear(last, alone);
+  ExpectNear(*observers.front(), alone);
 }
 
 TEST_F(PackedTrialsTest, RoomIsFoundWithTheFirstTrial) {

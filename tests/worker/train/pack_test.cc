@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <filesystem>
+#include <new>
+#include <numeric>
 
 #include "common/atomic_file.h"
 #include "tests/worker/methods/small_network.h"
@@ -65,6 +67,12 @@ struct TrialRun {
   double validation = 0;  // loss with the average
 };
 
+std::vector<size_t> AllOf(size_t count) {
+  std::vector<size_t> all(count);
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
 class PackTest : public ::testing::Test {
  protected:
   PackTest() : base_(MakeSmallBase()), trials_(EightTrials()), data_(MakeSmallData(/*prior=*/true)) {
@@ -78,20 +86,19 @@ class PackTest : public ::testing::Test {
                    {}};
   }
 
-  TrainSlot SlotOf(size_t i, int64_t group) const {
+  TrainSlot SlotOf(size_t i) const {
     const uint64_t seed = 100 * (i + 1);
     return {tasks::MakeDreamBoothSource(data_, 2, {seed, seed + 1, seed + 2}), runtime::RandomStream(seed + 3),
-            runtime::RandomStream(seed + 4), trials_[i].options, group};
+            runtime::RandomStream(seed + 4), trials_[i].options};
   }
   std::unique_ptr<methods::Method> MethodOf(const std::vector<size_t>& trials) {
     std::vector<methods::SlotOptions> slots;
     for (const size_t i : trials) slots.push_back({methods::MethodSettings(trials_[i].cell), 7 * (i + 1)});
     return methods::MakeMethod(nn::SitesIn(*base_.unet), slots, torch::kCPU);
   }
-  Trainer TrainerOf(const std::vector<size_t>& trials, bool one_pass) {
+  Trainer TrainerOf(const std::vector<size_t>& trials) {
     std::vector<TrainSlot> slots;
-    for (size_t i = 0; i < trials.size(); ++i)
-      slots.push_back(SlotOf(trials[i], one_pass ? 0 : static_cast<int64_t>(i)));
+    for (const size_t i : trials) slots.push_back(SlotOf(i));
     return Trainer(
         base_,
         [this, trials](const std::vector<size_t>& members) {
@@ -104,7 +111,8 @@ class PackTest : public ::testing::Test {
 
   // Drives a pack to its end as a worker would: who fails, is cancelled or has ended leaves.
   std::vector<TrialRun> RunPack(const std::vector<size_t>& trials, bool one_pass) {
-    Trainer trainer = TrainerOf(trials, one_pass);
+    Trainer trainer = TrainerOf(trials);
+    if (one_pass) trainer.Regroup({{.slots = AllOf(trials.size())}});
     std::vector<TrialRun> runs(trials.size());
     std::vector<bool> in(trials.size(), true);
     for (size_t left = trials.size(); left > 0;) {
@@ -168,6 +176,22 @@ class PackTest : public ::testing::Test {
     EXPECT_EQ(pack[7].losses.size(), 4u) << "ended early";
   }
 
+  std::vector<TrialRun> Alone(const std::vector<size_t>& trials) {
+    std::vector<TrialRun> runs;
+    for (const size_t trial : trials) runs.push_back(RunPack({trial}, /*one_pass=*/false).front());
+    return runs;
+  }
+  // Up to the rounding of shared passes (CompareWithSolo).
+  static void ExpectNear(const std::vector<std::vector<double>>& losses, const std::vector<TrialRun>& alone) {
+    ASSERT_EQ(losses.size(), alone.size());
+    for (size_t i = 0; i < losses.size(); ++i) {
+      ASSERT_EQ(losses[i].size(), alone[i].losses.size());
+      for (size_t step = 0; step < losses[i].size(); ++step) {
+        EXPECT_NEAR(losses[i][step], alone[i].losses[step], 1e-5 * alone[i].losses[step]) << i << " at " << step;
+      }
+    }
+  }
+
   base::BaseModel base_;
   const std::vector<Trial> trials_;
   const std::shared_ptr<const tasks::DreamBoothData> data_;
@@ -186,12 +210,12 @@ TEST_F(PackTest, ATrialGoesOnAloneFromAPacksCheckpoint) {
   for (const bool begins_packed : {true, false}) {
     {
       const size_t slot = begins_packed ? 2 : 0;
-      Trainer first = TrainerOf(begins_packed ? trials : std::vector<size_t>{1}, /*one_pass=*/false);
+      Trainer first = TrainerOf(begins_packed ? trials : std::vector<size_t>{1});
       for (int step = 0; step < 3; ++step) first.Step();
       first.SaveCheckpoint(path_, "run", slot);
     }
     const size_t slot = begins_packed ? 0 : 2;
-    Trainer second = TrainerOf(begins_packed ? std::vector<size_t>{1} : trials, /*one_pass=*/false);
+    Trainer second = TrainerOf(begins_packed ? std::vector<size_t>{1} : trials);
     ASSERT_TRUE(second.LoadCheckpoint(path_, "run", slot));
     EXPECT_EQ(second.steps(slot), 3);
     for (int step = 3; step < kSteps; ++step) second.Step();
@@ -200,20 +224,119 @@ TEST_F(PackTest, ATrialGoesOnAloneFromAPacksCheckpoint) {
   }
 }
 
+// Whoever fills a wide pass with it, and whether anybody does: idle slots keep its shapes, so not a bit changes. The
+// slots' places are those that their numbers have, as in a pack that others join.
+TEST_F(PackTest, InAPassOfAWidthTheOthersChangeNothing) {
+  const auto losses = [&](const std::vector<size_t>& others) {
+    std::vector<size_t> trials = {0, 7};
+    trials.insert(trials.end(), others.begin(), others.end());
+    Trainer trainer = TrainerOf(trials);
+    trainer.Regroup({{.slots = AllOf(trials.size()), .width = 4}});
+    std::vector<std::vector<double>> found(2);
+    for (int step = 0; step < kSteps; ++step) {
+      const std::vector<SlotStep> steps = trainer.StepWith(0);
+      for (size_t i = 0; i < 2; ++i) found[i].push_back(steps[i].loss);
+      // One leaves in the middle, and its place is kept by an idle slot.
+      if (step == 2 && trials.size() > 2) trainer.Leave(2);
+    }
+    return found;
+  };
+  const auto with_idle_ones = losses({});
+  EXPECT_EQ(losses({2}), with_idle_ones);
+  EXPECT_EQ(losses({3, 2}), with_idle_ones) << "one of them diverges";
+  ExpectNear({with_idle_ones[0]}, Alone({0}));
+}
+
+// From one pass to passes of their own and back, each goes on with its values, moments and batches.
+TEST_F(PackTest, GroupsChangeBetweenSteps) {
+  const std::vector<size_t> trials = {0, 1, 2};
+  const std::vector<TrialRun> alone = Alone(trials);
+  Trainer trainer = TrainerOf(trials);
+  const std::vector<std::vector<Trainer::PassGroup>> groupings = {
+      {{.slots = {0, 1, 2}}}, {{.slots = {0, 2}, .width = 3}, {.slots = {1}}}, {{.slots = {0}}, {.slots = {1, 2}}}};
+  std::vector<std::vector<double>> found(3);
+  for (size_t step = 0; step < kSteps; ++step) {
+    trainer.Regroup(groupings[step % 3]);
+    for (const Trainer::PassGroup& group : groupings[step % 3]) {
+      const std::vector<SlotStep> steps = trainer.StepWith(group.slots.front());
+      for (size_t i = 0; i < 3; ++i) {
+        const bool in = std::find(group.slots.begin(), group.slots.end(), i) != group.slots.end();
+        EXPECT_EQ(steps[i].kind != SlotStep::Kind::kLeft, in);
+        if (in) found[i].push_back(steps[i].loss);
+      }
+    }
+  }
+  ExpectNear(found, alone);
+}
+
+// Throws once, when it is asked for its n-th batch.
+class ForgetfulSource : public BatchSource {
+ public:
+  ForgetfulSource(std::unique_ptr<BatchSource> source, int64_t at) : source_(std::move(source)), at_(at) {}
+  int64_t batch_size() const override { return source_->batch_size(); }
+  Batch Next() override {
+    if (at_-- == 0) throw std::bad_alloc();
+    return source_->Next();
+  }
+  TensorMap Save() const override { return source_->Save(); }
+  void Restore(const TensorMap& arrays) override { source_->Restore(arrays); }
+
+ private:
+  const std::unique_ptr<BatchSource> source_;
+  int64_t at_;
+};
+
+// A pass that ends in an exception has cost nobody a batch: taken again by each alone, the step is the one that it
+// would have been. In between there is no state to save.
+TEST_F(PackTest, AStepThatFailedIsTakenFromTheSameRows) {
+  const std::vector<TrialRun> alone = Alone({0, 1, 2});
+  std::vector<TrainSlot> slots;
+  for (size_t i = 0; i < 3; ++i) slots.push_back(SlotOf(i));
+  // Its second batch of the third step: everybody's first one is drawn, and has left gradients.
+  slots[1].source = std::make_unique<ForgetfulSource>(std::move(slots[1].source), 5);
+  Trainer trainer(
+      base_, [this](const std::vector<size_t>& members) { return MethodOf(members); }, std::move(slots));
+  const std::vector<Trainer::PassGroup> together = {{.slots = {0, 1, 2}, .width = 4}};
+  const std::vector<Trainer::PassGroup> apart = {{.slots = {0}}, {.slots = {1}}, {.slots = {2}}};
+  std::vector<std::vector<double>> found(3);
+  for (int step = 0; step < kSteps; ++step) {
+    trainer.Regroup(together);
+    std::vector<SlotStep> steps;
+    if (step == 2) {
+      EXPECT_THROW(trainer.StepWith(0), std::bad_alloc);
+      EXPECT_TRUE(trainer.MidStep(0));
+      EXPECT_THROW(trainer.SaveCheckpoint(path_, "run", 0), c10::Error);
+      trainer.Regroup(apart);
+      for (size_t i = 0; i < 3; ++i) steps.push_back(trainer.StepOf(i));
+      EXPECT_FALSE(trainer.MidStep(0));
+      trainer.SaveCheckpoint(path_, "run", 0);
+    } else {
+      steps = trainer.StepWith(0);
+    }
+    for (size_t i = 0; i < 3; ++i) found[i].push_back(steps[i].loss);
+  }
+  ExpectNear(found, alone);
+}
+
 TEST_F(PackTest, WhatASharedPassNeedsIsSaid) {
-  const TrainSlot first = SlotOf(0, 0);
-  TrainSlot other = SlotOf(1, 0);
+  const TrainSlot first = SlotOf(0);
+  TrainSlot other = SlotOf(1);
   EXPECT_EQ(WhyNotOneForward(first, other), "");
   other.options.accumulation = 4;
   EXPECT_EQ(WhyNotOneForward(first, other), "they accumulate 2 and 4 batches to a step");
-  other = SlotOf(1, 0);
+  other = SlotOf(1);
   other.source = tasks::MakeDreamBoothSource(data_, 3, {1, 2, 3});
   EXPECT_EQ(WhyNotOneForward(first, other), "their batches have 4 and 6 rows");
   std::vector<TrainSlot> slots;
-  slots.push_back(SlotOf(0, 0));
-  slots.push_back(std::move(other));
-  const auto make = [this](const std::vector<size_t>& members) { return MethodOf(members); };
-  EXPECT_THROW(Trainer(base_, make, std::move(slots)), c10::Error);
+  slots.push_back(SlotOf(0));
+  slots.push_back(SlotOf(1));
+  slots.back().source = tasks::MakeDreamBoothSource(data_, 3, {1, 2, 3});
+  Trainer trainer(
+      base_, [this](const std::vector<size_t>& members) { return MethodOf(members); }, std::move(slots));
+  EXPECT_EQ(trainer.WhyApart(0, 1), "their batches have 4 and 6 rows");
+  EXPECT_THROW(trainer.Regroup({{.slots = {0, 1}}}), c10::Error);
+  EXPECT_THROW(trainer.Regroup({{.slots = {0}}}), c10::Error) << "the other has no group";
+  EXPECT_EQ(trainer.StepOf(1).kind, SlotStep::Kind::kStepped) << "nothing was changed";
 }
 
 }  // namespace
