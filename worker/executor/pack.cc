@@ -153,8 +153,12 @@ void Pack::Step() {
   std::erase_if(training, [](const Member* member) { return member->trial == nullptr; });
   if (training.empty()) return;
   deps_.shares_passes ? StepInSharedPasses(training) : StepInTurn(training);
-  for (Member* member : training) {
-    if (member->trial != nullptr && member->trial->training().ended()) Guarded(*member, [&] { Score(*member); });
+  std::erase_if(training,
+                [](const Member* member) { return member->trial == nullptr || !member->trial->training().ended(); });
+  if (deps_.shares_passes) {
+    for (const std::vector<Member*>& pass : Passes(training)) ScoreTogether(pass);
+  } else {
+    for (Member* member : training) Guarded(*member, [&] { Score(*member); });
   }
   deps_.room->AfterStep();
 }
@@ -173,15 +177,14 @@ void Pack::StepInTurn(const std::vector<Member*>& training) {
   }
 }
 
-std::vector<std::vector<Pack::Member*>> Pack::Passes(const std::vector<Member*>& training) const {
+std::vector<std::vector<Pack::Member*>> Pack::Passes(const std::vector<Member*>& members) const {
   std::vector<std::vector<Member*>> passes;
   const auto fit = [&](const Member& a, const Member& b) {
-    const auto& method = methods::MethodOf(a.heard.spec.settings);
-    return method.packable && method.name == methods::MethodOf(b.heard.spec.settings).name &&
-           trainer_->WhyApart(a.trial->training().slot(), b.trial->training().slot()).empty();
+    return methods::CanSharePass(a.heard.spec.settings, b.heard.spec.settings) &&
+           trainer_->WhyApart(a.trial->training().slot(), b.trial->training().slot()).empty() &&
+           a.trial->SamplesLike(*b.trial);
   };
-  for (Member* member : training) {
-    if (member->trial->training().ended()) continue;
+  for (Member* member : members) {
     const auto with = std::find_if(passes.begin(), passes.end(),
                                    [&](const std::vector<Member*>& pass) { return fit(*pass.front(), *member); });
     if (with != passes.end()) {
@@ -193,18 +196,28 @@ std::vector<std::vector<Pack::Member*>> Pack::Passes(const std::vector<Member*>&
   return passes;
 }
 
+train::Trainer::PassGroup Pack::GroupOf(const std::vector<Member*>& pass) const {
+  train::Trainer::PassGroup group;
+  for (const Member* member : pass) group.slots.push_back(member->trial->training().slot());
+  const settings::Settings& settings = pass.front()->heard.spec.settings;
+  if (methods::MethodOf(settings).packable && !Trial::HasRanks(settings)) group.width = deps_.room->width();
+  return group;
+}
+
 void Pack::StepInSharedPasses(const std::vector<Member*>& training) {
-  const std::vector<std::vector<Member*>> passes = Passes(training);
+  std::vector<Member*> steps;
   std::vector<train::Trainer::PassGroup> groups;
-  for (const std::vector<Member*>& pass : passes) {
-    train::Trainer::PassGroup& group = groups.emplace_back();
-    for (const Member* member : pass) group.slots.push_back(member->trial->training().slot());
-    const settings::Settings& settings = pass.front()->heard.spec.settings;
-    if (methods::MethodOf(settings).packable && !Trial::HasRanks(settings)) group.width = deps_.room->width();
-    for (const Member* member : pass) member->trial->NotePassWidth(group.width);
+  for (Member* member : training) {
+    if (member->trial->training().ended()) {
+      groups.push_back(GroupOf({member}));
+    } else {
+      steps.push_back(member);
+    }
   }
-  for (const Member* member : training) {
-    if (member->trial->training().ended()) groups.push_back({.slots = {member->trial->training().slot()}});
+  const std::vector<std::vector<Member*>> passes = Passes(steps);
+  for (const std::vector<Member*>& pass : passes) {
+    groups.push_back(GroupOf(pass));
+    for (const Member* member : pass) member->trial->NotePassWidth(groups.back().width);
   }
   Regroup(groups);
   for (const std::vector<Member*>& pass : passes) StepTogether(pass);
@@ -271,6 +284,52 @@ void Pack::Score(Member& member) {
   trainer_->WithSlotAlone(training.slot(),
                           [&](methods::Method& method) { outcome = member.trial->SampleAndScore(method); });
   End(member, std::move(outcome));
+}
+
+void Pack::ScoreTogether(std::vector<Member*> pass) {
+  std::erase_if(pass, [&](Member* member) {
+    return member->trial == nullptr || !Guarded(*member, [&] { member->trial->training().End(); });
+  });
+  if (pass.empty()) return;
+  const train::Trainer::PassGroup group = GroupOf(pass);
+  if (group.width == 0) {
+    for (Member* member : pass) Guarded(*member, [&] { Score(*member); });
+    return;
+  }
+  std::vector<Trial*> trials;
+  for (const Member* member : pass) trials.push_back(member->trial.get());
+  std::vector<std::vector<io::Image>> pictures;
+  const auto sample = [&] {
+    trainer_->WithSlotsTogether(group,
+                                [&](methods::Method&) { pictures = Trial::SampleTogether(trials, group.width); });
+  };
+  if (pass.size() == 1) {
+    if (!Guarded(*pass.front(), sample)) return;
+  } else {
+    try {
+      sample();
+    } catch (const std::exception& error) {
+      if (OutOfMemory()) {
+        Shrink(nullptr);
+        return;
+      }
+      // One of them is told to stop, or predicts what is not finite: each then hears it for itself.
+      spdlog::info("the pictures of {} trials together: {}; each is sampled alone", pass.size(),
+                   FirstLine(error.what()));
+      for (Member* member : pass) ScoreTogether({member});
+      return;
+    }
+  }
+  for (size_t i = 0; i < pass.size(); ++i) {
+    Member& member = *pass[i];
+    if (member.trial == nullptr) continue;  // gave way to another
+    Guarded(member, [&] {
+      AttemptOutcome outcome;
+      trainer_->WithSlotAlone(member.trial->training().slot(),
+                              [&](methods::Method& method) { outcome = member.trial->Score(method, pictures[i]); });
+      End(member, std::move(outcome));
+    });
+  }
 }
 
 bool Pack::Guarded(Member& member, const std::function<void()>& work) {

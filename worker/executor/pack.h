@@ -58,14 +58,18 @@ class Pack {
   void Step();
   void StepInTurn(const std::vector<Member*>& training);
   void StepInSharedPasses(const std::vector<Member*>& training);
-  // Of those that train: who goes through the base together.
-  std::vector<std::vector<Member*>> Passes(const std::vector<Member*>& training) const;
+  // Who of these goes through the base together.
+  std::vector<std::vector<Member*>> Passes(const std::vector<Member*>& members) const;
+  // What they go in, of shared passes.
+  train::Trainer::PassGroup GroupOf(const std::vector<Member*>& pass) const;
   void Regroup(const std::vector<train::Trainer::PassGroup>& groups);
   void StepTogether(std::vector<Member*> pass);
   void StepAlone(Member& member);
   // A step of those that go through the base together.
   void StepWith(const std::vector<Member*>& pass);
   void Score(Member& member);
+  // With pictures of one pass.
+  void ScoreTogether(std::vector<Member*> pass);
   // Runs a part of a member's work; where it ends in an exception, the member has ended. False then.
   bool Guarded(Member& member, const std::function<void()>& work);
   void End(Member& member, AttemptOutcome outcome);

@@ -120,9 +120,13 @@ void Trial::Take(const train::SlotStep& step, double seconds, double cpu_seconds
 
 AttemptOutcome Trial::SampleAndScore(methods::Method& method) {
   method_ = &method;
-  const auto images =
-      Timed("sample", [&] { return Sample(run_->prompts(), Stream::kSampleLatents, budget("samples")); });
-  Timed("score", [&] { Score(images); });
+  return Score(method,
+               Timed("sample", [&] { return Sample(run_->prompts(), Stream::kSampleLatents, budget("samples")); }));
+}
+
+AttemptOutcome Trial::Score(methods::Method& method, const std::vector<io::Image>& images) {
+  method_ = &method;
+  Timed("score", [&] { ComputeScores(images); });
   // A file's values are where they came from; that it is still the same is part of the result.
   if (!settings_.Has("method.path")) {
     artifacts_.Adapter(method, loaded_.sha256);
@@ -139,6 +143,39 @@ AttemptOutcome Trial::SampleAndScore(methods::Method& method) {
   RecordProvenance();
   method_ = nullptr;
   return std::move(outcome_);
+}
+
+std::vector<std::vector<io::Image>> Trial::SampleTogether(const std::vector<Trial*>& trials, int64_t width) {
+  const SteadyClock::time_point start = SteadyClock::now();
+  const double cpu_start = ProcessCpuSeconds();
+  std::vector<tasks::PictureOrder> orders;
+  for (const Trial* trial : trials) {
+    const int64_t count = trial->budget("samples");
+    orders.push_back({.prompts = trial->run_->prompts(),
+                      .noise_seed = trial->seeds_(Stream::kSampleLatents),
+                      .drawn = count,
+                      .count = count});
+  }
+  orders.resize(std::max(trials.size(), static_cast<size_t>(width)), orders.back());
+  const Trial& first = *trials.front();
+  std::vector<std::vector<io::Image>> pictures;
+  try {
+    pictures = first.inputs_.SampleSlots(first.settings_, orders, [&](int64_t done, int64_t total) {
+      for (Trial* trial : trials) trial->Progress("sample")(done, total);
+    });
+  } catch (const runtime::NotFinite& error) {
+    if (trials.size() > 1) throw;
+    // The untuned base has sampled the same before.
+    throw DivergedError(first.settings_, error.what());
+  }
+  pictures.resize(trials.size());
+  const auto share = static_cast<double>(trials.size());
+  for (Trial* trial : trials) {
+    trial->seconds_["sample"] += SecondsSince(start) / share;
+    trial->cpu_seconds_["sample"] += (ProcessCpuSeconds() - cpu_start) / share;
+    trial->meter_.AddPictures(static_cast<int64_t>(pictures.front().size()), SecondsSince(start) / share);
+  }
+  return pictures;
 }
 
 std::vector<io::Image> Trial::Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) {
@@ -271,7 +308,7 @@ void Trial::ScoreAlongTheWay(int64_t step) {
   }
 }
 
-void Trial::Score(const std::vector<io::Image>& images) {
+void Trial::ComputeScores(const std::vector<io::Image>& images) {
   observer_.OnProgress("score", 0, 0);
   const score::PictureFeatures features = inputs_.Features(settings_, images);
   const score::PictureScores scores = Scores(features);

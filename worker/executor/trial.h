@@ -74,6 +74,12 @@ class Trial : private tasks::TunedModel {
   void Take(const train::SlotStep& step, double seconds, double cpu_seconds);
   // After the last step, with its method alone on the base.
   AttemptOutcome SampleAndScore(methods::Method& method);
+  // In two parts: the pictures of several trials, with the method of their pass of `width` slots on the base, and then
+  // each one's scores with its own. The pictures are by trial; an exception is that of whichever was at work.
+  static std::vector<std::vector<io::Image>> SampleTogether(const std::vector<Trial*>& trials, int64_t width);
+  AttemptOutcome Score(methods::Method& method, const std::vector<io::Image>& images);
+  // Whether their pictures can be made in one pass.
+  bool SamplesLike(const Trial& other) const { return run_->prompts().size() == other.run_->prompts().size(); }
   // How many trials were trained together, at the most.
   void NotePack(size_t trials) { largest_pack_ = std::max(largest_pack_, trials); }
   // How many slots wide a pass was that it took a step in; 0: its own.
@@ -105,7 +111,7 @@ class Trial : private tasks::TunedModel {
   std::string Fingerprint() const;
   train::ValidationRows MakeValidationRows() const;
   void ScoreAlongTheWay(int64_t step);
-  void Score(const std::vector<io::Image>& images);
+  void ComputeScores(const std::vector<io::Image>& images);
   void RecordProvenance();
 
   AttemptObserver& observer_;

@@ -80,7 +80,7 @@ TrialTraining::TrialTraining(Parts parts, train::Trainer& trainer, size_t slot)
 }
 
 void TrialTraining::SaveNow() {
-  if (checkpoint_every_ == 0 || trainer_.MidStep(slot_)) return;
+  if (checkpoint_every_ == 0 || closed_ || trainer_.MidStep(slot_)) return;
   CheckTrained(parts_.spec.settings, trainer_, slot_);
   trainer_.SaveCheckpoint(checkpoint_, parts_.fingerprint, slot_);
 }
@@ -130,8 +130,10 @@ void TrialTraining::Take(const train::SlotStep& step) {
 }
 
 void TrialTraining::End() {
+  if (closed_) return;
   CheckTrained(parts_.spec.settings, trainer_, slot_);
   trainer_.SwapAverage(slot_);
+  closed_ = true;
 }
 
 }  // namespace loupe::worker::executor

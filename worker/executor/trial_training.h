@@ -47,7 +47,8 @@ class TrialTraining {
   void SaveNow();
   // After a step of the trainer. Throws UserError where the step shows that training has gone wrong.
   void Take(const train::SlotStep& step);
-  // After the last step: leaves the average (where there is one) in place of the trained values.
+  // After the last step: leaves the average (where there is one) in place of the trained values, once; there is nothing
+  // to save from then on.
   void End();
 
  private:
@@ -60,6 +61,7 @@ class TrialTraining {
   const int64_t checkpoint_every_;
   const int64_t total_;
   int64_t stopped_at_ = 0;
+  bool closed_ = false;
 };
 
 }  // namespace loupe::worker::executor

@@ -81,8 +81,8 @@ const std::vector<MethodTraits>& Methods() {
       {"bitfit", /*packable=*/true, Never, {kMerged}, MakeBitFit, /*mixes=*/true},
       {"difffit", /*packable=*/true, Never, {kMerged}, MakeDiffFit},
       // Packable among themselves: taps.h, BlockPass::Prefix.
-      {"vpt-deep", /*packable=*/true, Never, {}, MakeVptDeep},
-      {"vpt-shallow", /*packable=*/true, Never, {}, MakeVptShallow},
+      {.name = "vpt-deep", .trains_conditioner = Never, .make = MakeVptDeep, .same_in_pass = "method.tokens"},
+      {.name = "vpt-shallow", .trains_conditioner = Never, .make = MakeVptShallow, .same_in_pass = "method.tokens"},
       {"adaptformer", /*packable=*/true, Never, {}, MakeAdaptFormer},
       {"sequential-adapter", /*packable=*/true, Never, {}, MakeSequentialAdapter},
       {"ia3", /*packable=*/true, Never, {kMerged}, MakeIa3},
@@ -113,6 +113,12 @@ const MethodTraits& MethodOf(const settings::Settings& settings) {
   const MethodTraits* found = FindMethod(kind);
   TORCH_CHECK(found != nullptr, "method.kind '", kind, "' is not known to this worker");
   return *found;
+}
+
+bool CanSharePass(const settings::Settings& a, const settings::Settings& b) {
+  const MethodTraits& traits = MethodOf(a);
+  return traits.packable && traits.name == MethodOf(b).name &&
+         (traits.same_in_pass == nullptr || a.Text(traits.same_in_pass) == b.Text(traits.same_in_pass));
 }
 
 bool MethodTraits::Writes(ExportLayout layout) const {

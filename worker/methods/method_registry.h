@@ -36,9 +36,14 @@ struct MethodTraits {
   bool mixes = false;
   // Whether it is trained at all: else a trial begins with its scores.
   bool trains = true;
+  // A setting that slots which share a pass must agree in; null: none.
+  const char* same_in_pass = nullptr;
 
   bool Writes(ExportLayout layout) const;
 };
+
+// Whether trials with these settings of one base can go through it as one batch, as far as their methods go.
+bool CanSharePass(const settings::Settings& a, const settings::Settings& b);
 
 // In the order of `method.kind`'s choices; lives for the process.
 const std::vector<MethodTraits>& Methods();

@@ -30,21 +30,31 @@ torch::Tensor TapPass::At(Tap tap, const torch::Tensor& x) const {
 }
 
 const PrefixTokens* TapPass::Prefix() const {
+  const PrefixTokens* first = nullptr;
+  int64_t slots = 0;
+  bool alike = true;
   for (const SlotsPass& part : passes_) {
     const PrefixTokens* const prefix = part.pass->Prefix();
     if (prefix == nullptr) continue;
-    TORCH_CHECK(part.range.all(), "trials whose methods put tokens in front of the stream share a pack with none but ",
-                "trials of the same method with as many tokens");
-    return prefix;
+    if (first == nullptr) first = prefix;
+    slots += part.range.count;
+    alike = alike && prefix->count == first->count && prefix->stay == first->stay &&
+            prefix->values.defined() == first->values.defined();
   }
-  return nullptr;
+  TORCH_CHECK(first == nullptr || (alike && slots == passes_.front().range.total),
+              "trials whose methods put tokens in front of the stream share a pack with none but trials of the same "
+              "method with as many tokens");
+  return first;
 }
 
 torch::Tensor TapPass::Prefixed(const torch::Tensor& x) const {
   const PrefixTokens* const prefix = Prefix();
   if (prefix == nullptr || !prefix->values.defined()) return x;
-  const int64_t batch = x.size(0) / prefix->values.size(0);
-  const auto rows = prefix->values.unsqueeze(1).expand({-1, batch, -1, -1}).reshape({x.size(0), prefix->count, -1});
+  std::vector<torch::Tensor> values;  // by first slot
+  for (const SlotsPass& part : passes_) values.push_back(part.pass->Prefix()->values);
+  const torch::Tensor all = values.size() == 1 ? values.front() : torch::cat(values);
+  const int64_t batch = x.size(0) / all.size(0);
+  const auto rows = all.unsqueeze(1).expand({-1, batch, -1, -1}).reshape({x.size(0), prefix->count, -1});
   return torch::cat({rows.to(x.scalar_type()), x}, 1);
 }
 

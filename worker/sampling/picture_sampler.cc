@@ -14,13 +14,13 @@
 namespace loupe::worker::sampling {
 namespace {
 
-// One batch from noise to latents. `rows` is what the network is conditioned on: n rows, or with guidance 2n, the empty
-// caption's first.
+// One batch from noise to latents, of `slots` trials one after another. `rows` is what the network is conditioned on: n
+// rows, or with guidance 2n, the empty caption's first.
 //
 // Each call's verdict stays on the device until the end: a look at every step would wait for the device there.
 torch::Tensor SampleBatch(base::BaseModel& base, const torch::Tensor& rows, const torch::Tensor& noise,
-                          const SampleOptions& options, const std::function<void()>& after_call) {
-  ConditionedDenoiser denoiser(*base.denoiser, rows, options.guidance != 1);
+                          const SampleOptions& options, int64_t slots, const std::function<void()>& after_call) {
+  ConditionedDenoiser denoiser(*base.denoiser, rows, options.guidance != 1, slots);
   std::vector<torch::Tensor> finite;
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
     const torch::Tensor output = [&] {
@@ -51,14 +51,27 @@ torch::Tensor SampleBatch(base::BaseModel& base, const torch::Tensor& rows, cons
 
 }  // namespace
 
-ConditionedDenoiser::ConditionedDenoiser(base::Denoiser& denoiser, torch::Tensor rows, bool guided)
+ConditionedDenoiser::ConditionedDenoiser(base::Denoiser& denoiser, const torch::Tensor& rows, bool guided,
+                                         int64_t slots)
     : denoiser_(denoiser),
-      rows_(std::move(rows)),
-      halves_(guided && rows_.is_cpu() && denoiser.LooksAtConditionLate()) {}
+      guided_(guided),
+      slots_(slots),
+      halves_(guided && rows.is_cpu() && denoiser.LooksAtConditionLate()),
+      rows_(halves_ ? rows : Exchanged(rows, 2, slots)) {}
+
+// [outer, inner, …] rows as [inner, outer, …]: by half and slot, or by slot and half.
+torch::Tensor ConditionedDenoiser::Exchanged(const torch::Tensor& rows, int64_t outer, int64_t inner) const {
+  if (!guided_ || slots_ == 1) return rows;
+  return rows.unflatten(0, {outer, inner, rows.size(0) / (outer * inner)}).transpose(0, 1).flatten(0, 2);
+}
 
 torch::Tensor ConditionedDenoiser::operator()(const torch::Tensor& latents, int64_t timestep) {
-  const auto steps = torch::tensor({timestep}, latents.options().dtype(torch::kInt64));
-  if (!halves_) return denoiser_.Forward(latents, steps, rows_, &of_all_);
+  // One for all rows; of a pack, each slot's rows have their own.
+  const int64_t rows = slots_ == 1 ? 1 : halves_ ? rows_.size(0) / 2 : rows_.size(0);
+  const auto steps = torch::full({rows}, timestep, latents.options().dtype(torch::kInt64));
+  if (!halves_) {
+    return Exchanged(denoiser_.Forward(Exchanged(latents, 2, slots_), steps, rows_, &of_all_), slots_, 2);
+  }
   const int64_t n = rows_.size(0) / 2;
   const torch::Tensor x = latents.narrow(0, 0, n);
   nn::SharedPrefix prefix;
@@ -75,13 +88,31 @@ std::vector<int64_t> NoiseShape(const base::BaseModel& base, int64_t count) {
   return shape;
 }
 
-torch::Tensor SampleLatents(base::BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
-                            const SampleOptions& options, const SampleProgress& progress) {
+std::vector<torch::Tensor> SampleSlots(base::BaseModel& base, const std::vector<SlotPictures>& slots,
+                                       const SampleOptions& options, const SampleProgress& progress) {
   torch::NoGradGuard no_grad;
-  const int64_t n = noise.size(0);
-  TORCH_CHECK(prompts.size() == 1 || static_cast<int64_t>(prompts.size()) == n, "one prompt, or one per picture");
-  const torch::Tensor context = base::RowsOf(base.EncodeText(prompts).to(base.denoiser->device()), n);
-  const torch::Tensor empty = base.EncodeText({""}).to(base.denoiser->device());
+  const auto count = static_cast<int64_t>(slots.size());
+  const int64_t n = slots.front().noise.size(0), prompts = static_cast<int64_t>(slots.front().prompts.size());
+  TORCH_CHECK(prompts == 1 || prompts == n, "one prompt, or one per picture");
+  std::vector<std::string> all_prompts;
+  std::vector<torch::Tensor> all_noise;
+  for (const SlotPictures& slot : slots) {
+    TORCH_CHECK(static_cast<int64_t>(slot.prompts.size()) == prompts && slot.noise.size(0) == n,
+                "slots that are sampled together have as many prompts and pictures");
+    all_prompts.insert(all_prompts.end(), slot.prompts.begin(), slot.prompts.end());
+    all_noise.push_back(slot.noise);
+  }
+  // [slots, n, …]
+  const auto rows_of = [&](const std::vector<std::string>& texts) {
+    const torch::Tensor rows = base.EncodeText(texts).to(base.denoiser->device());
+    const auto by_slot = rows.unflatten(0, {count, rows.size(0) / count});
+    std::vector<int64_t> shape = by_slot.sizes().vec();
+    shape[1] = n;
+    return by_slot.expand(shape);
+  };
+  const torch::Tensor context = rows_of(all_prompts);
+  const torch::Tensor empty = rows_of(std::vector<std::string>(slots.size()));
+  const torch::Tensor noise = torch::stack(all_noise);
   const int64_t batches = (n + options.batch - 1) / options.batch;
   int64_t done = 0;
   const auto after_call = [&] {
@@ -89,24 +120,33 @@ torch::Tensor SampleLatents(base::BaseModel& base, const std::vector<std::string
   };
   std::vector<torch::Tensor> latents;
   for (int64_t first = 0; first < n; first += options.batch) {
-    const torch::Tensor part = noise.narrow(0, first, std::min(options.batch, n - first));
-    const torch::Tensor conditions = context.narrow(0, first, part.size(0));
-    const torch::Tensor rows =
-        options.guidance == 1 ? conditions : torch::cat({empty.expand_as(conditions), conditions});
-    latents.push_back(SampleBatch(base, rows, part, options, after_call));
+    const int64_t these = std::min(options.batch, n - first);
+    const auto part = [&](const torch::Tensor& x) { return x.narrow(1, first, these).flatten(0, 1); };
+    const torch::Tensor rows = options.guidance == 1 ? part(context) : torch::cat({part(empty), part(context)});
+    latents.push_back(SampleBatch(base, rows, part(noise), options, count, after_call).unflatten(0, {count, these}));
   }
-  return torch::cat(latents);
+  return torch::cat(latents, 1).unbind(0);
 }
 
-std::vector<io::Image> SamplePictures(base::BaseModel& base, const std::vector<std::string>& prompts,
-                                      const torch::Tensor& noise, const SampleOptions& options,
-                                      const SampleProgress& progress) {
-  const torch::Tensor latents = SampleLatents(base, prompts, noise, options, progress);
+torch::Tensor SampleLatents(base::BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
+                            const SampleOptions& options, const SampleProgress& progress) {
+  return SampleSlots(base, {{prompts, noise}}, options, progress).front();
+}
+
+std::vector<io::Image> DecodePictures(base::BaseModel& base, const torch::Tensor& latents,
+                                      const SampleOptions& options) {
+  torch::NoGradGuard no_grad;
   std::vector<io::Image> images;
   for (const torch::Tensor& part : latents.split(options.batch)) {
     for (io::Image& image : base::ImagesFromPictures(base.DecodeLatents(part))) images.push_back(std::move(image));
   }
   return images;
+}
+
+std::vector<io::Image> SamplePictures(base::BaseModel& base, const std::vector<std::string>& prompts,
+                                      const torch::Tensor& noise, const SampleOptions& options,
+                                      const SampleProgress& progress) {
+  return DecodePictures(base, SampleLatents(base, prompts, noise, options, progress), options);
 }
 
 io::Image MakeSheet(const std::vector<io::Image>& images) {

@@ -32,17 +32,22 @@ struct SampleOptions {
 // A denoiser under the conditions of one sampling run, over its steps. Without gradients; not thread-safe.
 class ConditionedDenoiser {
  public:
-  // `rows`: a condition per picture; `guided`: first the empty caption's, then theirs.
-  ConditionedDenoiser(base::Denoiser& denoiser, torch::Tensor rows, bool guided);
+  // `rows`: a condition per picture; `guided`: first the empty caption's, then theirs. `slots`: of how many trials of a
+  // pack, trial by trial within each half; the network sees all rows of a trial next to each other (methods/method.h).
+  ConditionedDenoiser(base::Denoiser& denoiser, const torch::Tensor& rows, bool guided, int64_t slots = 1);
   // One output for each row of `latents`; guided, they are there twice (WithGuidance).
   torch::Tensor operator()(const torch::Tensor& latents, int64_t timestep);
 
  private:
+  torch::Tensor Exchanged(const torch::Tensor& rows, int64_t outer, int64_t inner) const;
+
   base::Denoiser& denoiser_;
-  const torch::Tensor rows_;
+  const bool guided_;
+  const int64_t slots_;
   // The halves of guidance are passes of their own, of which the second takes over what the first computed before it
   // looked at its condition. On a GPU, where starting a kernel costs more than its rows, they are one.
   const bool halves_;
+  const torch::Tensor rows_;
   nn::ContextCache of_all_, of_second_;
 };
 
@@ -55,7 +60,21 @@ using SampleProgress = std::function<void(int64_t done, int64_t total)>;
 torch::Tensor SampleLatents(base::BaseModel& base, const std::vector<std::string>& prompts, const torch::Tensor& noise,
                             const SampleOptions& options, const SampleProgress& progress = {});
 
-// The same, decoded.
+// What one slot of a pack's method makes: one prompt or one per picture, and the pictures' noise. All slots of a run
+// have as many of both.
+struct SlotPictures {
+  std::vector<std::string> prompts;
+  torch::Tensor noise;
+};
+// The same for all slots of the attached method together, options.batch pictures of each at a time. By slot.
+std::vector<torch::Tensor> SampleSlots(base::BaseModel& base, const std::vector<SlotPictures>& slots,
+                                       const SampleOptions& options, const SampleProgress& progress = {});
+
+// Decoded, options.batch at a time.
+std::vector<io::Image> DecodePictures(base::BaseModel& base, const torch::Tensor& latents,
+                                      const SampleOptions& options);
+
+// Sampled and decoded.
 std::vector<io::Image> SamplePictures(base::BaseModel& base, const std::vector<std::string>& prompts,
                                       const torch::Tensor& noise, const SampleOptions& options,
                                       const SampleProgress& progress = {});

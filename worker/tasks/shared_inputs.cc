@@ -230,6 +230,24 @@ std::vector<io::Image> SharedInputs::Sample(const settings::Settings& settings, 
   return help_ != nullptr ? help_->Sample(order, progress) : SampleHere(settings, order, 0, order.count, progress);
 }
 
+std::vector<std::vector<io::Image>> SharedInputs::SampleSlots(const settings::Settings& settings,
+                                                              const std::vector<PictureOrder>& orders,
+                                                              const sampling::SampleProgress& progress) {
+  base::BaseModel& base = Base(settings);
+  const sampling::SampleOptions options = SampleOptionsFrom(settings);
+  std::vector<sampling::SlotPictures> slots;
+  for (const PictureOrder& order : orders) {
+    slots.push_back({order.prompts, runtime::RandomStream(order.noise_seed)
+                                        .Normal(sampling::NoiseShape(base, order.drawn))
+                                        .narrow(0, 0, order.count)});
+  }
+  std::vector<std::vector<io::Image>> pictures;
+  for (const torch::Tensor& latents : sampling::SampleSlots(base, slots, options, progress)) {
+    pictures.push_back(sampling::DecodePictures(base, latents, options));
+  }
+  return pictures;
+}
+
 std::vector<io::Image> SharedInputs::SampleHere(const settings::Settings& settings, const PictureOrder& order,
                                                 int64_t first, int64_t count,
                                                 const sampling::SampleProgress& progress) {

@@ -65,6 +65,11 @@ class SharedInputs {
   // As the base makes them with whatever is attached to it; kept nowhere.
   std::vector<io::Image> Sample(const settings::Settings& settings, const PictureOrder& order,
                                 const sampling::SampleProgress& progress);
+  // What each slot of the attached method's pack makes, all together (sampling/picture_sampler.h): as many as there are
+  // orders, alike in their numbers of prompts and pictures. By this process alone.
+  std::vector<std::vector<io::Image>> SampleSlots(const settings::Settings& settings,
+                                                  const std::vector<PictureOrder>& orders,
+                                                  const sampling::SampleProgress& progress);
   // By every network that the settings name.
   score::PictureFeatures Features(const settings::Settings& settings, const std::vector<io::Image>& images);
   // Embeds with the settings' scorer: one row per picture or text.

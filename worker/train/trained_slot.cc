@@ -137,11 +137,11 @@ void TrainedSlot::MoveTo(const methods::Method& method, int64_t row) {
   state_.MoveTo(ParametersOfSlot(method.parameters(), row));
 }
 
-void TrainedSlot::CopyTo(methods::Method& solo) const {
+void TrainedSlot::CopyTo(methods::Method& method, int64_t row) const {
   torch::NoGradGuard no_grad;
-  const std::vector<SlotParameter> there = ParametersOfSlot(solo.parameters(), 0);
+  const std::vector<SlotParameter> there = ParametersOfSlot(method.parameters(), row);
   TORCH_CHECK(there.size() == parameters().size(), "the slot has ", parameters().size(), " parameters, but ",
-              there.size(), " alone");
+              there.size(), " there");
   for (size_t i = 0; i < there.size(); ++i) there[i].value().copy_(parameters()[i].value());
 }
 

@@ -92,8 +92,8 @@ class TrainedSlot {
 
   // Its row of another pack's method, made from the same settings: takes the trained values there.
   void MoveTo(const methods::Method& method, int64_t row);
-  // The values written into the parameters of a method of its own.
-  void CopyTo(methods::Method& solo) const;
+  // The values written into a row of another method's parameters, which goes on by itself.
+  void CopyTo(methods::Method& method, int64_t row) const;
 
   std::string DescribeNotFinite() const { return state_.DescribeNotFinite(); }
   void SwapAverage() { state_.SwapAverage(); }

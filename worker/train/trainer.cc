@@ -149,10 +149,14 @@ void Trainer::Regroup(const std::vector<PassGroup>& groups) {
   }
 }
 
-Trainer::Group Trainer::MadeGroup(const PassGroup& pass) {
+std::vector<size_t> Trainer::MembersOf(const PassGroup& pass) {
   std::vector<size_t> members = pass.slots;
   members.resize(std::max(members.size(), static_cast<size_t>(pass.width)), members.back());
-  auto method = make_(members);
+  return members;
+}
+
+Trainer::Group Trainer::MadeGroup(const PassGroup& pass) {
+  auto method = make_(MembersOf(pass));
   for (size_t row = 0; row < pass.slots.size(); ++row) {
     slots_[pass.slots[row]]->MoveTo(*method, static_cast<int64_t>(row));
   }
@@ -336,18 +340,26 @@ std::string Trainer::CauseOf(size_t slot, const TrainedSlot::Drawn& drawn) {
 }
 
 void Trainer::WithSlotAlone(size_t slot, const std::function<void(methods::Method&)>& use) {
-  Group& group = GroupOf(slot);
+  const Group& group = GroupOf(slot);
+  // Also the caller's method, of which there is no other.
+  WithSlotsTogether(group.method->slots() == 1 ? group.pass : PassGroup{.slots = {slot}}, use);
+}
+
+void Trainer::WithSlotsTogether(const PassGroup& pass, const std::function<void(methods::Method&)>& use) {
   const AtRest rest{*this};
-  if (group.method->slots() == 1) {
+  for (Group& group : groups_) {
+    if (group.pass != pass) continue;
     Enable(&group);
     use(*group.method);
     return;
   }
-  TORCH_CHECK(make_ != nullptr, "a pack around the caller's method cannot show one of its slots alone");
+  TORCH_CHECK(make_ != nullptr, "a pack around the caller's method cannot show some of its slots");
   Enable(nullptr);
-  const std::unique_ptr<methods::Method> solo = make_({slot});
-  slots_[slot]->CopyTo(*solo);
-  use(*solo);
+  const std::unique_ptr<methods::Method> copy = make_(MembersOf(pass));
+  for (size_t row = 0; row < pass.slots.size(); ++row) {
+    slots_[pass.slots[row]]->CopyTo(*copy, static_cast<int64_t>(row));
+  }
+  use(*copy);
 }
 
 void Trainer::Leave(size_t slot) {

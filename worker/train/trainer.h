@@ -112,6 +112,9 @@ class Trainer {
   // Runs `use` with the slot's method alone on the base: sampling, validation, export.
   void WithSlotAlone(size_t slot, const std::function<void(methods::Method&)>& use);
 
+  // The same with these slots' in a pass of that width; slots of a group that is this one keep their method.
+  void WithSlotsTogether(const PassGroup& pass, const std::function<void(methods::Method&)>& use);
+
   // Runs `use` with no method on the base.
   void WithBaseAlone(const std::function<void()>& use);
 
@@ -142,6 +145,8 @@ class Trainer {
     bool Has(size_t slot) const { return std::find(pass.slots.begin(), pass.slots.end(), slot) != pass.slots.end(); }
   };
 
+  // With the idle ones.
+  static std::vector<size_t> MembersOf(const PassGroup& pass);
   // A group of slots that are in, with a method of its own; none may be attached.
   Group MadeGroup(const PassGroup& pass);
   // Attaches this group's method alone; nullptr: none.
