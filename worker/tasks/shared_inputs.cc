@@ -236,6 +236,7 @@ std::vector<std::vector<io::Image>> SharedInputs::SampleSlots(const settings::Se
   base::BaseModel& base = Base(settings);
   const sampling::SampleOptions options = SampleOptionsFrom(settings);
   std::vector<sampling::SlotPictures> slots;
+  slots.reserve(orders.size());
   for (const PictureOrder& order : orders) {
     slots.push_back({order.prompts, runtime::RandomStream(order.noise_seed)
                                         .Normal(sampling::NoiseShape(base, order.drawn))

@@ -243,6 +243,7 @@ void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
     for (const size_t slot : group.pass.slots) drawn.push_back(&slots_[slot]->Draw(static_cast<size_t>(i)));
     drawn.resize(static_cast<size_t>(group.method->slots()), drawn.back());
     std::vector<int64_t> numbers;
+    numbers.reserve(drawn.size());
     for (const TrainedSlot::Drawn* rows : drawn) numbers.push_back(rows->number);
     const methods::TrainingPass pass(*group.method, numbers, drawn.front()->rows);
     const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1;
@@ -306,6 +307,7 @@ Trainer::Totals Trainer::TotalsOf(const Group& group, const std::vector<std::vec
   // The mean over all rows is that of the ranks' means, by their rows.
   const double weight = static_cast<double>(rows.count) / static_cast<double>(rows.total);
   std::vector<torch::Tensor> parts;
+  parts.reserve(batches.size());
   for (const auto& batch : batches) {
     parts.push_back(torch::stack({batch[0].loss, batch[0].error * weight, batch[0].error_of_zero * weight}));
   }

@@ -6,6 +6,8 @@
 #include <deque>
 #include <filesystem>
 #include <new>
+#include <string>
+#include <string_view>
 
 #include "common/atomic_file.h"
 #include "tests/testing/once_failing_allocator.h"
@@ -25,6 +27,13 @@ class ForgetfulObserver : public RecordingObserver {
 
  private:
   int64_t at_step_;
+};
+
+// Is told to stop as soon as its pictures are begun.
+class StopsWhileSampling : public RecordingObserver {
+ public:
+  using RecordingObserver::RecordingObserver;
+  bool ShouldStop() const override { return phases.contains("sample"); }
 };
 
 // Lets memory run out after a step.
@@ -86,11 +95,14 @@ class PackedTrialsTest : public TrialTest {
     EXPECT_TRUE(executor.ok()) << executor.status();
     return *std::move(executor);
   }
+  static std::string Folder(std::string_view kind, std::string_view name) {
+    return std::string(root_).append(kind).append(name);
+  }
   // The same cell alone, once.
   const RecordingObserver& Alone(const std::string& name, const Cell& cell) {
     auto& observer = alone_[name];
     if (observer == nullptr) {
-      observer = std::make_unique<RecordingObserver>(root_ + "/alone-" + name);
+      observer = std::make_unique<RecordingObserver>(Folder("/alone-", name));
       outcomes_[name] = Packer(1)->Run(Spec("alone-" + name, cell), *observer);
     }
     return *observer;
@@ -145,7 +157,7 @@ TEST_F(PackedTrialsTest, EachEndsAsItWouldAlone) {
   TestFeed feed;
   std::map<std::string, std::unique_ptr<RecordingObserver>> packed;
   for (const auto& [name, cell] : cells_) {
-    packed[name] = std::make_unique<RecordingObserver>(root_ + "/packed-" + name);
+    packed[name] = std::make_unique<RecordingObserver>(Folder("/packed-", name));
     feed.Add(Spec("packed-" + name, cell), *packed[name]);
   }
   executor->RunPack(feed);
@@ -177,7 +189,7 @@ TEST_F(PackedTrialsTest, WhoTrainsTextEndsAsAlone) {
   TestFeed feed;
   std::map<std::string, std::unique_ptr<RecordingObserver>> packed;
   for (const auto& [name, cell] : cells) {
-    packed[name] = std::make_unique<RecordingObserver>(root_ + "/packed-with-" + name);
+    packed[name] = std::make_unique<RecordingObserver>(Folder("/packed-with-", name));
     feed.Add(Spec("packed-with-" + name, cell), *packed[name]);
   }
   executor->RunPack(feed);
@@ -215,7 +227,7 @@ TEST_F(PackedTrialsTest, WithoutMemoryHalfGoOnAndNothingIsLost) {
   TestFeed feed;
   std::vector<std::unique_ptr<RecordingObserver>> observers;
   for (int i = 0; i < 4; ++i) {
-    const std::string folder = root_ + "/memory-" + std::to_string(i);
+    const std::string folder = Folder("/memory-", std::to_string(i));
     observers.push_back(i == 1 ? std::make_unique<ForgetfulObserver>(folder, 2)
                                : std::make_unique<RecordingObserver>(folder));
     feed.Add(Spec("memory-" + std::to_string(i), {{"train.checkpoint_every", "1"}}), *observers.back());
@@ -251,7 +263,7 @@ TEST_F(PackedTrialsTest, InSharedPassesTheOthersChangeNothing) {
   TestFeed feed;
   std::map<std::string, std::unique_ptr<RecordingObserver>> packed;
   for (const auto& [name, cell] : shared_cells_) {
-    packed[name] = std::make_unique<RecordingObserver>(root_ + "/shared-" + name);
+    packed[name] = std::make_unique<RecordingObserver>(Folder("/shared-", name));
     feed.Add(Spec("shared-" + name, cell), *packed[name]);
   }
   executor->RunPack(feed);
@@ -261,7 +273,7 @@ TEST_F(PackedTrialsTest, InSharedPassesTheOthersChangeNothing) {
     const AttemptOutcome& outcome = feed.outcomes.at(packed[name].get());
     ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
     EXPECT_THAT(outcome.provenance.at("numerics"), ::testing::EndsWith(", passes of 4 trials"));
-    RecordingObserver idle(root_ + "/idle-" + name);
+    RecordingObserver idle(Folder("/idle-", name));
     const AttemptOutcome among_idle = executor->Run(Spec("idle-" + name, cell), idle);
     EXPECT_EQ(outcome.scores, among_idle.scores);
     EXPECT_EQ(packed[name]->losses, idle.losses);
@@ -279,7 +291,7 @@ TEST_F(PackedTrialsTest, WhoCannotShareAPassHasItsOwn) {
   cells["batch"] = {{"budget.batch", "2"}};
   cells["full"] = {{"method.kind", "full"}, {"method.input", ""}, {"method.output", ""}, {"method.width", ""}};
   for (const auto& [name, cell] : cells) {
-    packed[name] = std::make_unique<RecordingObserver>(root_ + "/kinds-" + name);
+    packed[name] = std::make_unique<RecordingObserver>(Folder("/kinds-", name));
     feed.Add(Spec("kinds-" + name, cell), *packed[name]);
   }
   executor->RunPack(feed);
@@ -318,6 +330,27 @@ TEST_F(PackedTrialsTest, InSharedPassesWhoLeavesAndWhoComesChangesNothing) {
   EXPECT_EQ(*ReadFile(resumed.File("adapter.safetensors")), *ReadFile(idle_silu.File("adapter.safetensors")));
 }
 
+// The others' pictures, begun together, are made again without it: the same ones.
+TEST_F(PackedTrialsTest, WhoIsStoppedWhileSamplingInASharedPassChangesNothing) {
+  const auto executor = Packer(2, Passes::kShared);
+  RecordingObserver idle(root_ + "/sampled-alone");
+  const AttemptOutcome alone = executor->Run(Spec("sampled-alone", cells_.at("adapter")), idle);
+  TestFeed feed;
+  RecordingObserver stays(root_ + "/sampled-stays");
+  StopsWhileSampling stops(root_ + "/sampled-stops");
+  feed.Add(Spec("sampled-stays", cells_.at("adapter")), stays);
+  feed.Add(Spec("sampled-stops", cells_.at("silu")), stops);
+  executor->RunPack(feed);
+  EXPECT_EQ(feed.outcomes.at(&stops).kind, AttemptOutcome::Kind::kStopped);
+  EXPECT_EQ(feed.outcomes.at(&stays).scores, alone.scores);
+  EXPECT_EQ(*ReadFile(stays.File("samples.png")), *ReadFile(idle.File("samples.png")));
+  // Stopped, it has what it trained: taken up again, it has no step left to take, its average in place once.
+  RecordingObserver again(root_ + "/sampled-again"), silu(root_ + "/sampled-silu");
+  const AttemptOutcome last = executor->Run(Spec("sampled-stops", cells_.at("silu")), again);
+  EXPECT_THAT(again.losses, ::testing::IsEmpty());
+  EXPECT_EQ(last.scores, executor->Run(Spec("sampled-silu", cells_.at("silu")), silu).scores);
+}
+
 // Memory runs out in the middle of a pass of four, after its batches were drawn: two go on from the same rows in passes
 // of two, and the others from their checkpoints.
 TEST_F(PackedTrialsTest, ASharedPassThatDoesNotFitIsTakenByHalf) {
@@ -326,7 +359,7 @@ TEST_F(PackedTrialsTest, ASharedPassThatDoesNotFitIsTakenByHalf) {
   TestFeed feed;
   std::vector<std::unique_ptr<RecordingObserver>> observers;
   for (int i = 0; i < 4; ++i) {
-    const std::string folder = root_ + "/full-" + std::to_string(i);
+    const std::string folder = Folder("/full-", std::to_string(i));
     // At the last one's second step, when all have taken it: the next that asks for much are all four.
     observers.push_back(i == 3 ? std::make_unique<ArmingObserver>(folder, 2, allocator)
                                : std::make_unique<RecordingObserver>(folder));

@@ -93,16 +93,19 @@ class PackTest : public ::testing::Test {
   }
   std::unique_ptr<methods::Method> MethodOf(const std::vector<size_t>& trials) {
     std::vector<methods::SlotOptions> slots;
+    slots.reserve(trials.size());
     for (const size_t i : trials) slots.push_back({methods::MethodSettings(trials_[i].cell), 7 * (i + 1)});
     return methods::MakeMethod(nn::SitesIn(*base_.unet), slots, torch::kCPU);
   }
   Trainer TrainerOf(const std::vector<size_t>& trials) {
     std::vector<TrainSlot> slots;
+    slots.reserve(trials.size());
     for (const size_t i : trials) slots.push_back(SlotOf(i));
     return Trainer(
         base_,
         [this, trials](const std::vector<size_t>& members) {
           std::vector<size_t> chosen;
+          chosen.reserve(members.size());
           for (const size_t member : members) chosen.push_back(trials[member]);
           return MethodOf(chosen);
         },
@@ -178,6 +181,7 @@ class PackTest : public ::testing::Test {
 
   std::vector<TrialRun> Alone(const std::vector<size_t>& trials) {
     std::vector<TrialRun> runs;
+    runs.reserve(trials.size());
     for (const size_t trial : trials) runs.push_back(RunPack({trial}, /*one_pass=*/false).front());
     return runs;
   }

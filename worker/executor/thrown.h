@@ -1,0 +1,22 @@
+// What an exception means for an attempt.
+#pragma once
+
+#include <string>
+
+#include "worker/executor/attempt.h"
+
+namespace loupe::worker::executor {
+
+AttemptOutcome Failed(FailureClass failure_class, std::string message);
+// To be taken up again from its checkpoint.
+AttemptOutcome GivenBack();
+
+// Of the exception that is being handled: stopped, what the user can mend, or what another try may not meet again.
+AttemptOutcome OutcomeOfThrown();
+// Whether it says that there is no memory, the device's or the machine's.
+bool OutOfMemory();
+
+// Of LibTorch's messages the first line is the sentence, the rest is where in LibTorch it was raised.
+std::string FirstLine(const std::string& text);
+
+}  // namespace loupe::worker::executor
