@@ -52,14 +52,14 @@ TEST_P(SharedSamplingTest, EachSlotsPicturesAreItsOwn) {
   options.guidance = 3;
   options.batch = 1;
   std::vector<sampling::SlotPictures> pictures;
-  for (uint64_t slot = 0; slot < 3; ++slot) {
-    pictures.push_back({{prompts[slot % 2]}, runtime::RandomStream(slot).Normal(sampling::NoiseShape(base_, 2))});
+  for (uint64_t slot = 0; slot < 2; ++slot) {
+    pictures.push_back({{prompts[slot]}, runtime::RandomStream(slot).Normal(sampling::NoiseShape(base_, 2))});
   }
   int tried = 0;
   for (const methods::MethodTraits& traits : methods::Methods()) {
     if (!traits.packable || !traits.trains) continue;
     SCOPED_TRACE(traits.name);
-    const std::vector<methods::SlotOptions> slots = Slots(traits.name, 3);
+    const std::vector<methods::SlotOptions> slots = Slots(traits.name, 2);
     std::vector<std::map<std::string, torch::Tensor>> values;
     std::vector<torch::Tensor> alone;
     try {
@@ -84,7 +84,7 @@ TEST_P(SharedSamplingTest, EachSlotsPicturesAreItsOwn) {
         // sampler divides it by α = 0.07.
         EXPECT_LE((together[i] - alone[i]).abs().max().item<double>(), 2e-4 * size) << "slot " << i;
         // And not another slot's.
-        EXPECT_GE((together[i] - alone[(i + 1) % 3]).abs().max().item<double>(), 1e-2 * size) << "slot " << i;
+        EXPECT_GE((together[i] - alone[1 - i]).abs().max().item<double>(), 1e-2 * size) << "slot " << i;
       }
     }
   }
