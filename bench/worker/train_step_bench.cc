@@ -3,7 +3,7 @@
 //
 //   train_step_bench [--config UNET_CONFIG_JSON] [--latent-size N] [--rows N] [--precision float32|bf16|fp16]
 //                    [--checkpointing] [--channels-first] [--device cpu|cuda] [--threads N] [--steps N]
-//                    [--slots K] [--one-pass | --together] [--cells one|quickstart|pairs]
+//                    [--slots K] [--one-pass | --together] [--own-operators] [--cells one|quickstart|pairs]
 //
 // One process measures one kind of step, since a process's peak of memory never falls. Prints the median of the steps
 // (the first one warms up) in elapsed and in processor time (the machine may be shared), and the peak of memory: the
@@ -49,6 +49,7 @@ struct Flags {
   bool channels_first = false;
   int64_t slots = 1;
   bool one_pass = false;
+  bool own_operators = false;
   bool together = false;
   std::string cells = "one";
 };
@@ -126,7 +127,8 @@ void Run(const Flags& flags) {
   const auto make = [&](const std::vector<size_t>& slots) {
     std::vector<methods::SlotOptions> options;
     for (const size_t slot : slots) options.push_back({AdapterSettings(pairs[slot % pairs.size()]), 1});
-    return methods::MakeMethod(nn::SitesIn(*base.unet), options, device);
+    return methods::MakeMethod(nn::SitesIn(*base.unet), options, device,
+                               flags.own_operators ? methods::SlotOperators::kOwn : methods::SlotOperators::kJoined);
   };
   train::TrainOptions options;
   if (flags.precision == "bf16") options.precision = torch::kBFloat16;
@@ -138,9 +140,14 @@ void Run(const Flags& flags) {
   std::vector<train::TrainSlot> slots;
   for (int64_t slot = 0; slot < flags.slots; ++slot) {
     slots.push_back({tasks::MakeDreamBoothSource(data, flags.rows, {1, 2, 3}), runtime::RandomStream(4),
-                     runtime::RandomStream(5), options, flags.one_pass ? 0 : slot});
+                     runtime::RandomStream(5), options});
   }
   train::Trainer trainer(base, make, std::move(slots));
+  if (flags.one_pass) {
+    train::Trainer::PassGroup all;
+    for (size_t slot = 0; slot < static_cast<size_t>(flags.slots); ++slot) all.slots.push_back(slot);
+    trainer.Regroup({all});
+  }
 
   const double before = PeakMb(device);
   std::vector<double> elapsed, processor;
@@ -179,6 +186,7 @@ int main(int argc, char** argv) {
   app.add_option("--latent-size", flags.latent_size, "Height and width of the latents; 0: the network's own");
   app.add_option("--slots", flags.slots, "Trials in the pack")->check(CLI::PositiveNumber);
   app.add_flag("--one-pass", flags.one_pass, "They share the passes through the network");
+  app.add_flag("--own-operators", flags.own_operators, "Their methods' operators are each slot's own, as in a worker");
   app.add_flag("--together", flags.together, "They share what the base computes before a method's first change");
   app.add_option("--cells", flags.cells, "The trials' cells")->check(CLI::IsMember({"one", "quickstart", "pairs"}));
   app.add_option("--rows", flags.rows, "Rows per step and trial")->check(CLI::PositiveNumber);

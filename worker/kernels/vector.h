@@ -15,7 +15,13 @@
 
 namespace loupe::worker::kernels {
 
+#if defined(__x86_64__) && !defined(__clang__)
+// GCC takes vectors apart that a function's own instruction set does not have, before it inlines the function where
+// they are. (Sixteen numbers are then two vectors of eight there.)
+#define LOUPE_INLINE [[gnu::always_inline, gnu::target("avx2,fma")]] inline
+#else
 #define LOUPE_INLINE [[gnu::always_inline]] inline
+#endif
 #if defined(__x86_64__)
 #define LOUPE_FOR_AVX2 [[gnu::target("avx2,fma")]]
 #define LOUPE_FOR_AVX512 [[gnu::target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]]
