@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -126,6 +127,7 @@ void Run(const Flags& flags) {
   const std::vector<loupe::PositionPairId> pairs = PairsOf(flags.cells);
   const auto make = [&](const std::vector<size_t>& slots) {
     std::vector<methods::SlotOptions> options;
+    options.reserve(slots.size());
     for (const size_t slot : slots) options.push_back({AdapterSettings(pairs[slot % pairs.size()]), 1});
     return methods::MakeMethod(nn::SitesIn(*base.unet), options, device,
                                flags.own_operators ? methods::SlotOperators::kOwn : methods::SlotOperators::kJoined);
@@ -179,7 +181,7 @@ void Run(const Flags& flags) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   CLI::App app("What an optimiser step costs in time and memory");
   Flags flags;
   app.add_option("--config", flags.config, "A UNet's config.json");
@@ -199,4 +201,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   Run(flags);
   return 0;
+} catch (const std::exception& error) {
+  fmt::print(stderr, "train_step_bench: {}\n", error.what());
+  return 1;
 }
