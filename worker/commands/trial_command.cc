@@ -43,9 +43,10 @@ class LocalObserver : public executor::AttemptObserver {
 
   void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) override {
     if (phase != phase_) {
-      if (!phase_.empty()) fmt::print(stderr, "\n");
+      if (terminal_ && !phase_.empty()) fmt::print(stderr, "\n");
       phase_ = phase;
-      fmt::print(stderr, "{}", phase_);
+      // In a file a warning of the phase follows, which has a line of its own.
+      fmt::print(stderr, "{}{}", phase_, terminal_ ? "" : "\n");
     }
     if (terminal_ && total_steps > 0) fmt::print(stderr, "\r{} {}/{}  loss {:.4f} ", phase_, step, total_steps, loss_);
   }
@@ -113,7 +114,7 @@ absl::Status RunTrialHere(TrialFlags flags) {
   LocalObserver observer(flags.out);
   const executor::AttemptOutcome outcome = executor->Run(spec, observer);
   fs::remove_all(spec.scratch_folder);
-  fmt::print(stderr, "\n");
+  if (::isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");
   if (outcome.kind != executor::AttemptOutcome::Kind::kSuccess) {
     if (outcome.failure_class == executor::FailureClass::kUserError)
       return absl::InvalidArgumentError(outcome.failure_message);
