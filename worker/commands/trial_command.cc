@@ -43,12 +43,16 @@ class LocalObserver : public executor::AttemptObserver {
 
   void OnProgress(std::string_view phase, int64_t step, int64_t total_steps) override {
     if (phase != phase_) {
-      if (terminal_ && !phase_.empty()) fmt::print(stderr, "\n");
+      if (!phase_.empty()) EndLine();
       phase_ = phase;
       // In a file a warning of the phase follows, which has a line of its own.
       fmt::print(stderr, "{}{}", phase_, terminal_ ? "" : "\n");
     }
     if (terminal_ && total_steps > 0) fmt::print(stderr, "\r{} {}/{}  loss {:.4f} ", phase_, step, total_steps, loss_);
+  }
+  // Of the phase that is shown on a terminal.
+  void EndLine() const {
+    if (terminal_) fmt::print(stderr, "\n");
   }
   void OnMetric(std::string_view metric, int64_t step, double value) override {
     if (metric == "loss") loss_ = value;
@@ -114,7 +118,7 @@ absl::Status RunTrialHere(TrialFlags flags) {
   LocalObserver observer(flags.out);
   const executor::AttemptOutcome outcome = executor->Run(spec, observer);
   fs::remove_all(spec.scratch_folder);
-  if (::isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");
+  observer.EndLine();
   if (outcome.kind != executor::AttemptOutcome::Kind::kSuccess) {
     if (outcome.failure_class == executor::FailureClass::kUserError)
       return absl::InvalidArgumentError(outcome.failure_message);

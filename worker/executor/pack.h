@@ -63,10 +63,12 @@ class Pack {
   // What they go in, of shared passes.
   train::Trainer::PassGroup GroupOf(const std::vector<Member*>& pass) const;
   void Regroup(const std::vector<train::Trainer::PassGroup>& groups);
-  void StepTogether(std::vector<Member*> pass);
-  void StepAlone(Member& member);
   // A step of those that go through the base together.
+  void StepTogether(const std::vector<Member*>& pass);
   void StepWith(const std::vector<Member*>& pass);
+  // Runs what all of a pass have a hand in. Where memory runs out in it, half of the pack gives way; where it ends in
+  // another exception, nobody is to blame yet: each does it alone, and whose work then ends in one has ended.
+  void Together(const std::vector<Member*>& pass, const std::function<void(const std::vector<Member*>&)>& work);
   void Score(Member& member);
   // With pictures of one pass.
   void ScoreTogether(std::vector<Member*> pass);

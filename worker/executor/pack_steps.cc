@@ -28,7 +28,11 @@ void Pack::Step() {
   }
   std::erase_if(training, [](const Member* member) { return member->trial == nullptr; });
   if (training.empty()) return;
-  deps_.shares_passes ? StepInSharedPasses(training) : StepInTurn(training);
+  if (deps_.shares_passes) {
+    StepInSharedPasses(training);
+  } else {
+    StepInTurn(training);
+  }
   std::erase_if(training,
                 [](const Member* member) { return member->trial == nullptr || !member->trial->training().ended(); });
   if (deps_.shares_passes) {
@@ -51,7 +55,7 @@ void Pack::StepInTurn(const std::vector<Member*>& training) {
     if (member->trial == nullptr) continue;
     const TrialTraining& its = member->trial->training();
     const int64_t ahead = its.steps() - least;
-    if (!its.ended() && (ahead == 0 || ahead > kCatchUp)) StepAlone(*member);
+    if (!its.ended() && (ahead == 0 || ahead > kCatchUp)) StepTogether({member});
   }
 }
 
@@ -110,46 +114,46 @@ void Pack::Regroup(const std::vector<train::Trainer::PassGroup>& groups) {
   }
 }
 
-void Pack::StepTogether(std::vector<Member*> pass) {
-  std::erase_if(pass, [](const Member* member) { return member->trial == nullptr; });
-  if (pass.empty()) return;
-  if (pass.size() == 1) {
-    StepAlone(*pass.front());
+void Pack::Together(const std::vector<Member*>& pass, const std::function<void(const std::vector<Member*>&)>& work) {
+  std::vector<Member*> left = pass;
+  std::erase_if(left, [](const Member* member) { return member->trial == nullptr; });
+  if (left.empty()) return;
+  if (left.size() == 1) {
+    Guarded(*left.front(), [&] { work(left); });
     return;
   }
   try {
-    StepWith(pass);
+    work(left);
     return;
   } catch (const std::exception& error) {
     if (OutOfMemory()) {
       Shrink(nullptr);
       return;
     }
-    spdlog::warn("a pass of {} trials failed: {}; each is tried alone", pass.size(), FirstLine(error.what()));
+    spdlog::info("a pass of {} trials: {}; each is tried alone", left.size(), FirstLine(error.what()));
   }
-  std::vector<train::Trainer::PassGroup> alone;
+  std::vector<train::Trainer::PassGroup> apart;
   for (const auto& member : members_) {
-    if (member->trial != nullptr) alone.push_back(GroupOf({member.get()}));
+    if (member->trial != nullptr) apart.push_back(GroupOf({member.get()}));
   }
-  Regroup(alone);
-  for (Member* member : pass) StepAlone(*member);
+  Regroup(apart);
+  for (Member* member : left) Together({member}, work);
 }
 
-void Pack::StepAlone(Member& member) {
-  Guarded(member, [&] {
-    member.trial->AnnounceStep();
-    StepWith({&member});
-  });
+void Pack::StepTogether(const std::vector<Member*>& pass) {
+  Together(pass, [this](const std::vector<Member*>& members) { StepWith(members); });
 }
 
 void Pack::StepWith(const std::vector<Member*>& pass) {
   const auto start = std::chrono::steady_clock::now();
   const double cpu_start = ProcessCpuSeconds();
+  pass.front()->trial->AnnounceStep();
   const std::vector<train::SlotStep> steps = trainer_->StepWith(pass.front()->trial->training().slot());
   const auto share = static_cast<double>(pass.size());
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / share;
   const double cpu_seconds = (ProcessCpuSeconds() - cpu_start) / share;
   for (Member* const one : pass) {
+    if (one->trial == nullptr) continue;  // gave way to another
     deps_.meter->AddStep(seconds);
     Guarded(*one, [&] { one->trial->Take(steps[one->trial->training().slot()], seconds, cpu_seconds); });
   }
@@ -169,48 +173,31 @@ void Pack::ScoreTogether(std::vector<Member*> pass) {
     return member->trial == nullptr || !Guarded(*member, [&] { member->trial->training().End(); });
   });
   if (pass.empty()) return;
-  const train::Trainer::PassGroup group = GroupOf(pass);
-  if (group.width == 0) {
+  if (GroupOf(pass).width == 0) {
     for (Member* member : pass) {
       if (member->trial != nullptr) Guarded(*member, [&] { Score(*member); });
     }
     return;
   }
-  std::vector<Trial*> trials;
-  trials.reserve(pass.size());
-  for (const Member* member : pass) trials.push_back(member->trial.get());
-  std::vector<std::vector<io::Image>> pictures;
-  const auto sample = [&] {
+  Together(pass, [this](const std::vector<Member*>& members) {
+    const train::Trainer::PassGroup group = GroupOf(members);
+    std::vector<Trial*> trials;
+    trials.reserve(members.size());
+    for (const Member* member : members) trials.push_back(member->trial.get());
+    std::vector<std::vector<io::Image>> pictures;
     trainer_->WithSlotsTogether(group,
                                 [&](methods::Method&) { pictures = Trial::SampleTogether(trials, group.width); });
-  };
-  if (pass.size() == 1) {
-    if (!Guarded(*pass.front(), sample)) return;
-  } else {
-    try {
-      sample();
-    } catch (const std::exception& error) {
-      if (OutOfMemory()) {
-        Shrink(nullptr);
-        return;
-      }
-      // One of them is told to stop, or predicts what is not finite: each then hears it for itself.
-      spdlog::info("the pictures of {} trials together: {}; each is sampled alone", pass.size(),
-                   FirstLine(error.what()));
-      for (Member* member : pass) ScoreTogether({member});
-      return;
+    for (size_t i = 0; i < members.size(); ++i) {
+      Member& member = *members[i];
+      if (member.trial == nullptr) continue;  // gave way to another
+      Guarded(member, [&] {
+        AttemptOutcome outcome;
+        trainer_->WithSlotAlone(member.trial->training().slot(),
+                                [&](methods::Method& method) { outcome = member.trial->Score(method, pictures[i]); });
+        End(member, std::move(outcome));
+      });
     }
-  }
-  for (size_t i = 0; i < pass.size(); ++i) {
-    Member& member = *pass[i];
-    if (member.trial == nullptr) continue;  // gave way to another
-    Guarded(member, [&] {
-      AttemptOutcome outcome;
-      trainer_->WithSlotAlone(member.trial->training().slot(),
-                              [&](methods::Method& method) { outcome = member.trial->Score(method, pictures[i]); });
-      End(member, std::move(outcome));
-    });
-  }
+  });
 }
 
 }  // namespace loupe::worker::executor

@@ -171,6 +171,7 @@ std::vector<std::vector<io::Image>> Trial::SampleTogether(const std::vector<Tria
   pictures.resize(trials.size());
   const auto share = static_cast<double>(trials.size());
   for (Trial* trial : trials) {
+    trial->NotePassWidth(width);
     trial->seconds_["sample"] += SecondsSince(start) / share;
     trial->cpu_seconds_["sample"] += (ProcessCpuSeconds() - cpu_start) / share;
     trial->meter_.AddPictures(static_cast<int64_t>(pictures.front().size()), SecondsSince(start) / share);

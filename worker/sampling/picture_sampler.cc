@@ -66,13 +66,12 @@ torch::Tensor ConditionedDenoiser::Exchanged(const torch::Tensor& rows, int64_t 
 }
 
 torch::Tensor ConditionedDenoiser::operator()(const torch::Tensor& latents, int64_t timestep) {
+  const int64_t n = rows_.size(0) / (halves_ ? 2 : 1);
   // One for all rows; of a pack, each slot's rows have their own.
-  const int64_t rows = slots_ == 1 ? 1 : halves_ ? rows_.size(0) / 2 : rows_.size(0);
-  const auto steps = torch::full({rows}, timestep, latents.options().dtype(torch::kInt64));
+  const auto steps = torch::full({slots_ == 1 ? 1 : n}, timestep, latents.options().dtype(torch::kInt64));
   if (!halves_) {
     return Exchanged(denoiser_.Forward(Exchanged(latents, 2, slots_), steps, rows_, &of_all_), slots_, 2);
   }
-  const int64_t n = rows_.size(0) / 2;
   const torch::Tensor x = latents.narrow(0, 0, n);
   nn::SharedPrefix prefix;
   prefix.Begin(x);

@@ -230,6 +230,16 @@ std::vector<io::Image> SharedInputs::Sample(const settings::Settings& settings, 
   return help_ != nullptr ? help_->Sample(order, progress) : SampleHere(settings, order, 0, order.count, progress);
 }
 
+namespace {
+
+torch::Tensor NoiseOf(const base::BaseModel& base, const PictureOrder& order, int64_t first, int64_t count) {
+  return runtime::RandomStream(order.noise_seed)
+      .Normal(sampling::NoiseShape(base, order.drawn))
+      .narrow(0, first, count);
+}
+
+}  // namespace
+
 std::vector<std::vector<io::Image>> SharedInputs::SampleSlots(const settings::Settings& settings,
                                                               const std::vector<PictureOrder>& orders,
                                                               const sampling::SampleProgress& progress) {
@@ -238,9 +248,7 @@ std::vector<std::vector<io::Image>> SharedInputs::SampleSlots(const settings::Se
   std::vector<sampling::SlotPictures> slots;
   slots.reserve(orders.size());
   for (const PictureOrder& order : orders) {
-    slots.push_back({order.prompts, runtime::RandomStream(order.noise_seed)
-                                        .Normal(sampling::NoiseShape(base, order.drawn))
-                                        .narrow(0, 0, order.count)});
+    slots.push_back({order.prompts, NoiseOf(base, order, 0, order.count)});
   }
   std::vector<std::vector<io::Image>> pictures;
   for (const torch::Tensor& latents : sampling::SampleSlots(base, slots, options, progress)) {
@@ -253,8 +261,7 @@ std::vector<io::Image> SharedInputs::SampleHere(const settings::Settings& settin
                                                 int64_t first, int64_t count,
                                                 const sampling::SampleProgress& progress) {
   base::BaseModel& base = Base(settings);
-  const torch::Tensor noise =
-      runtime::RandomStream(order.noise_seed).Normal(sampling::NoiseShape(base, order.drawn)).narrow(0, first, count);
+  const torch::Tensor noise = NoiseOf(base, order, first, count);
   std::vector<std::string> prompts = order.prompts;
   if (prompts.size() > 1) prompts = {order.prompts.begin() + first, order.prompts.begin() + first + count};
   return sampling::SamplePictures(base, prompts, noise, SampleOptionsFrom(settings), progress);

@@ -348,6 +348,7 @@ TEST_F(PackedTrialsTest, WhoIsStoppedWhileSamplingInASharedPassChangesNothing) {
   RecordingObserver again(root_ + "/sampled-again"), silu(root_ + "/sampled-silu");
   const AttemptOutcome last = executor->Run(Spec("sampled-stops", cells_.at("silu")), again);
   EXPECT_THAT(again.losses, ::testing::IsEmpty());
+  EXPECT_THAT(last.provenance.at("numerics"), ::testing::EndsWith(", passes of 2 trials")) << "its pictures'";
   EXPECT_EQ(last.scores, executor->Run(Spec("sampled-silu", cells_.at("silu")), silu).scores);
 }
 
@@ -384,6 +385,25 @@ TEST_F(PackedTrialsTest, ASharedPassThatDoesNotFitIsTakenByHalf) {
   const RecordingObserver& alone = Alone("adapter", cells_.at("adapter"));
   ExpectNear(last, alone);
   ExpectNear(*observers.front(), alone);
+}
+
+// One of those that took a step together runs out of memory afterwards: whoever gives way is not told of the step.
+TEST_F(PackedTrialsTest, AfterASharedPassWithoutMemoryHalfGoOn) {
+  const auto executor = Packer(4, Passes::kShared);
+  TestFeed feed;
+  RecordingObserver first(root_ + "/after-0"), third(root_ + "/after-2"), fourth(root_ + "/after-3");
+  ForgetfulObserver second(root_ + "/after-1", 2);
+  feed.Add(Spec("after-0"), first);
+  feed.Add(Spec("after-1"), second);
+  feed.Add(Spec("after-2"), third);
+  feed.Add(Spec("after-3"), fourth);
+  executor->RunPack(feed);
+  for (const auto* observer : {&first, &third}) {
+    EXPECT_EQ(feed.outcomes.at(observer).kind, AttemptOutcome::Kind::kSuccess);
+    EXPECT_THAT(observer->losses, ::testing::SizeIs(3));
+  }
+  EXPECT_EQ(feed.outcomes.at(&second).kind, AttemptOutcome::Kind::kStopped);
+  EXPECT_EQ(feed.outcomes.at(&fourth).kind, AttemptOutcome::Kind::kStopped);
 }
 
 TEST_F(PackedTrialsTest, RoomIsFoundWithTheFirstTrial) {
