@@ -1,16 +1,17 @@
-// What becomes of memory that tensors on the CPU no longer need.
+// What becomes of memory that is no longer needed.
 //
-// A step allocates and frees the same hundred megabytes again and again. Left alone, glibc gives much of it back to the
-// kernel each time, which has to hand out zeroed pages anew (docs/trial.md has what that costs).
+// A step allocates and frees the same hundred megabytes again and again, in blocks aligned as tensors are. Whatever
+// links this library allocates by tcmalloc, which keeps spans of pages by size: glibc cuts and joins neighbouring
+// blocks each time, and gives much of them back to the kernel, which has to hand out zeroed pages anew (docs/trial.md
+// has what that costs).
 #pragma once
 
 namespace loupe::worker::runtime {
 
-// From now on this process keeps what it frees, up to 64 MiB a block, for what it allocates next, and has one heap for
-// all threads. Without effect where the allocator is not glibc's. Call it before other threads allocate.
+// From now on this process keeps what it frees for what it allocates next.
 void KeepFreedMemory();
 
-// Gives back what is free now: when nothing is left to compute for a while.
+// Gives back to the system what is free now: when nothing is left to compute for a while.
 void ReturnFreedMemory();
 
 }  // namespace loupe::worker::runtime
