@@ -3,8 +3,8 @@
 #include <exception>
 #include <new>
 
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe {
 namespace {
@@ -33,7 +33,7 @@ absl::Status StatusOfException() noexcept {
 bool LogFailure(std::string_view loop, const absl::Status& turn) noexcept {
   if (turn.ok()) return true;
   try {
-    spdlog::error("{} failed: {}", loop, std::string_view(turn.message().data(), turn.message().size()));
+    LogError("{} failed: {}", loop, std::string_view(turn.message().data(), turn.message().size()));
   } catch (...) {
     // There is no memory to say so.
   }

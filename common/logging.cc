@@ -107,4 +107,9 @@ LogFieldScope::LogFieldScope(const char* name, std::string value) {
 
 LogFieldScope::~LogFieldScope() { thread_fields.pop_back(); }
 
+void LogDebug(std::string_view message) { spdlog::debug(message); }
+void LogInfo(std::string_view message) { spdlog::info(message); }
+void LogWarning(std::string_view message) { spdlog::warn(message); }
+void LogError(std::string_view message) { spdlog::error(message); }
+
 }  // namespace loupe

@@ -1,4 +1,4 @@
-// One log set-up for all programs: spdlog to stderr. Log lines never carry tokens, and one message is one line.
+// One log for all programs: spdlog to stderr. Log lines never carry tokens, and one message is one line.
 //   text: "2026-11-28T17:20:00.123 info [loupe-worker] message", local time, the message Printable (common/text.h)
 //   json: an object per line: "time" (RFC 3339, UTC), "level", "message", "program", "thread" (the system's number of
 //         it), and the fields that are set below. Valid UTF-8 whatever is logged: other bytes become "\xe9".
@@ -6,8 +6,10 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "fmt/format.h"
 
 namespace loupe {
 
@@ -28,5 +30,30 @@ class LogFieldScope {
   LogFieldScope(const LogFieldScope&) = delete;
   LogFieldScope& operator=(const LogFieldScope&) = delete;
 };
+
+// A line of the default logger. From any thread.
+void LogDebug(std::string_view message);
+void LogInfo(std::string_view message);
+void LogWarning(std::string_view message);
+void LogError(std::string_view message);
+
+// The same of a text with arguments. It is formatted by a function of the library's own, not, as spdlog's templates
+// would, by code that is compiled once more in every source that logs.
+template <typename First, typename... Rest>
+void LogDebug(fmt::format_string<First, Rest...> text, First&& first, Rest&&... rest) {
+  LogDebug(fmt::format(text, std::forward<First>(first), std::forward<Rest>(rest)...));
+}
+template <typename First, typename... Rest>
+void LogInfo(fmt::format_string<First, Rest...> text, First&& first, Rest&&... rest) {
+  LogInfo(fmt::format(text, std::forward<First>(first), std::forward<Rest>(rest)...));
+}
+template <typename First, typename... Rest>
+void LogWarning(fmt::format_string<First, Rest...> text, First&& first, Rest&&... rest) {
+  LogWarning(fmt::format(text, std::forward<First>(first), std::forward<Rest>(rest)...));
+}
+template <typename First, typename... Rest>
+void LogError(fmt::format_string<First, Rest...> text, First&& first, Rest&&... rest) {
+  LogError(fmt::format(text, std::forward<First>(first), std::forward<Rest>(rest)...));
+}
 
 }  // namespace loupe

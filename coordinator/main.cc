@@ -21,7 +21,6 @@
 #include "coordinator/store/upkeep/snapshots.h"
 #include "coordinator/token_command.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace {
 
@@ -43,13 +42,13 @@ void RaiseFileLimit() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
-    spdlog::warn("the limit of open files cannot be raised to {}", limit.rlim_max);
+    loupe::LogWarning("the limit of open files cannot be raised to {}", limit.rlim_max);
 }
 
 void WarnOfSizeLimit() {
   struct rlimit limit {};
   if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
-  spdlog::warn(
+  loupe::LogWarning(
       "files of this process may grow to {} MiB only (ulimit -f): the database and large artifacts will meet that limit",
       limit.rlim_cur >> 20);
 }
@@ -57,8 +56,8 @@ void WarnOfSizeLimit() {
 // Systemd's sockets stay while the coordinator is started again, and go before what the command line says.
 void WarnOfUnused(const CLI::Option* option, const loupe::coordinator::access::ListenSockets& handed) {
   if (handed.empty() || option->count() == 0 || option->as<std::string>() == handed.address()) return;
-  spdlog::warn("{} {} is not used: a socket at {} was handed over, and goes before it", option->get_name(),
-               option->as<std::string>(), handed.address());
+  loupe::LogWarning("{} {} is not used: a socket at {} was handed over, and goes before it", option->get_name(),
+                    option->as<std::string>(), handed.address());
 }
 
 int Serve(loupe::coordinator::server::ServerOptions options,
@@ -84,14 +83,14 @@ int Serve(loupe::coordinator::server::ServerOptions options,
       loupe::coordinator::server::Server::Start(options, loupe::SystemClock(), loupe::SystemRandom(),
                                                 std::move(handed));
   if (!server.ok()) return Report(server.status());
-  spdlog::info("listening on {}{}; data in '{}'; token in '{}/token'", (*server)->address(), opened_for_grpc,
-               options.data_folder, options.data_folder);
-  if (!(*server)->http_address().empty()) spdlog::info("HTTP at {}{}", (*server)->http_address(), opened_for_http);
+  loupe::LogInfo("listening on {}{}; data in '{}'; token in '{}/token'", (*server)->address(), opened_for_grpc,
+                 options.data_folder, options.data_folder);
+  if (!(*server)->http_address().empty()) loupe::LogInfo("HTTP at {}{}", (*server)->http_address(), opened_for_http);
   std::optional<loupe::coordinator::store::upkeep::SnapshotThread> snapshot_thread;
   if (!snapshots.to.empty()) snapshot_thread.emplace(snapshots);
   int received = 0;
   sigwait(&signals, &received);
-  spdlog::info("stopping ({})", received == SIGTERM ? "SIGTERM" : "SIGINT");
+  loupe::LogInfo("stopping ({})", received == SIGTERM ? "SIGTERM" : "SIGINT");
   (*server)->Stop(absl::Seconds(5));
   return 0;
 }

@@ -8,9 +8,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "common/guarded.h"
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::trace {
 namespace {
@@ -191,10 +191,10 @@ void SpanExporter::Send(const std::vector<Span>& spans, bool last) {
   (taken ? sent_ : dropped_) += static_cast<int64_t>(spans.size());
   if (!options_.logs) return;
   if (!taken && !failing_) {
-    spdlog::warn("spans are lost: the collector at {} {}", options_.endpoint,
-                 status.ok() ? fmt::format("answered {}", *status) : std::string(status.status().message()));
+    LogWarning("spans are lost: the collector at {} {}", options_.endpoint,
+               status.ok() ? fmt::format("answered {}", *status) : std::string(status.status().message()));
   } else if (taken && failing_) {
-    spdlog::info("the collector at {} takes spans again", options_.endpoint);
+    LogInfo("the collector at {} takes spans again", options_.endpoint);
   }
   failing_ = !taken;
 }

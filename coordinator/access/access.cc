@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "common/credentials.h"
+#include "common/logging.h"
 #include "common/private_file.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::access {
 namespace {
@@ -102,7 +102,7 @@ void AccessControl::ReloadIfChanged() {
     if (entries.ok()) {
       Take(*std::move(entries));
     } else {
-      spdlog::error("{}; the tokens are what they were before", std::string(entries.status().message()));
+      LogError("{}; the tokens are what they were before", std::string(entries.status().message()));
     }
   }
   if (const Version version = VersionOf(AdminPath(folder_)); version != admin_version_) {
@@ -111,7 +111,7 @@ void AccessControl::ReloadIfChanged() {
     if (admin.ok()) {
       admin_sha256_ = *std::move(admin);
     } else {
-      spdlog::error("{}; the administrator's token is what it was before", std::string(admin.status().message()));
+      LogError("{}; the administrator's token is what it was before", std::string(admin.status().message()));
     }
   }
 }

@@ -9,8 +9,8 @@
 #include <cstdio>
 
 #include "absl/status/status.h"
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::access {
 
@@ -41,7 +41,7 @@ void AuditLog::Append(std::string_view line) {
   if (torn_) text.insert(0, "\n");
   const ssize_t wrote = ::write(fd_, text.data(), text.size());
   torn_ = wrote >= 0 ? wrote < static_cast<ssize_t>(text.size()) : torn_;
-  if (wrote != static_cast<ssize_t>(text.size())) spdlog::error("the audit log cannot be written: {}", line);
+  if (wrote != static_cast<ssize_t>(text.size())) LogError("the audit log cannot be written: {}", line);
 }
 
 void AuditLog::BeginAnewIfFull() {

@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "common/atomic_file.h"
+#include "common/logging.h"
 #include "common/private_file.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::access {
 namespace {
@@ -114,9 +114,9 @@ void ServerTls::Refresh() {
   fingerprint_ = now;
   const absl::Status status = WriteLive();
   if (status.ok()) {
-    spdlog::info("TLS certificates were read again");
+    LogInfo("TLS certificates were read again");
   } else {
-    spdlog::error("{}; the TLS certificates are what they were before", std::string(status.message()));
+    LogError("{}; the TLS certificates are what they were before", std::string(status.message()));
   }
 }
 

@@ -16,10 +16,10 @@
 #include <utility>
 
 #include "common/error_details.h"
+#include "common/logging.h"
 #include "common/program_start.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::api {
 namespace {
@@ -288,8 +288,8 @@ AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
   }
   if (!ended.ok()) return {ended, ""};
   if (WIFSIGNALED(status)) {
-    spdlog::error("an analysis was ended by signal {} ({}); the coordinator goes on", WTERMSIG(status),
-                  strsignal(WTERMSIG(status)));
+    LogError("an analysis was ended by signal {} ({}); the coordinator goes on", WTERMSIG(status),
+             strsignal(WTERMSIG(status)));
     return {absl::InternalError(fmt::format(
                 "the analysis process was ended by signal {} ({}): this is a fault of Loupe's, or the machine "
                 "has too little memory; the sweep and its results are not affected",
@@ -298,8 +298,7 @@ AnalysisAnswer AnalysisRunner::RunProcess(const Job& job) {
   }
   absl::StatusOr<AnalysisAnswer> answer = DecodeAnswer(bytes);
   if (answer.ok()) return *std::move(answer);
-  spdlog::error("an analysis ended with exit code {} and without an answer; the coordinator goes on",
-                WEXITSTATUS(status));
+  LogError("an analysis ended with exit code {} and without an answer; the coordinator goes on", WEXITSTATUS(status));
   return {absl::InternalError(
               fmt::format("{} (exit code {})", std::string(answer.status().message()), WEXITSTATUS(status))),
           ""};

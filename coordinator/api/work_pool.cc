@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "common/guarded.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::api {
 

@@ -5,8 +5,8 @@
 
 #include "common/error_details.h"
 #include "common/guarded.h"
+#include "common/logging.h"
 #include "common/status_macros.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::engine {
 namespace {
@@ -33,7 +33,7 @@ class SchedulerBuilder final : public store::RecoverySink {
     if (sweep.has_job(scheduler::JobKind::kCreate) ||
         (sweep.has_job(scheduler::JobKind::kRetry) && !sweep.job->cell_filter.empty())) {
       cells = deps_.cells ? deps_.cells(sweep) : absl::UnimplementedError("nothing here knows the sweep's plan");
-      if (!cells.ok()) spdlog::error("work on sweep '{}' waits: {}", sweep.id, std::string(cells.status().message()));
+      if (!cells.ok()) LogError("work on sweep '{}' waits: {}", sweep.id, std::string(cells.status().message()));
     }
     std::shared_ptr<const scheduler::SweepNeeds> needs = deps_.needs ? deps_.needs(sweep) : nullptr;
     scheduler_.RestoreSweep(std::move(sweep), std::move(cells), std::move(needs));
@@ -66,7 +66,7 @@ bool IsOneRequestsFault(const absl::Status& status) {
 template <typename Answer, typename... Arguments>
 void Tell(const Answer& answer, Arguments&&... arguments) {
   const absl::Status failed = Guarded([&] { answer(std::forward<Arguments>(arguments)...); });
-  if (!failed.ok()) spdlog::error("an answer was cut off: {}", std::string(failed.message()));
+  if (!failed.ok()) LogError("an answer was cut off: {}", std::string(failed.message()));
 }
 
 // What is asked again when a held call wakes: what the worker holds, without what has been dealt with already.
@@ -117,7 +117,7 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
   const absl::Duration lost = serving_.BeginTurn();
   // Without leases no turn is due, and a coordinator at rest has nothing to say.
   if (lost > options_.lease / 10 && scheduler_->live_attempts() > 0) {
-    spdlog::warn("served nobody for {}: it counts against no lease", absl::FormatDuration(lost));
+    LogWarning("served nobody for {}: it counts against no lease", absl::FormatDuration(lost));
   }
   std::vector<const EngineInput*> all;
   Outbox outbox;
@@ -138,8 +138,8 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
     RefuseAll(std::exchange(all, {}), status);
   }
   if (!status.ok()) {
-    spdlog::error("{} of {} requests: {}", cut_off_ ? "an exception cut off a turn" : "the store refused a commit",
-                  inputs.size(), std::string_view(status.message().data(), status.message().size()));
+    LogError("{} of {} requests: {}", cut_off_ ? "an exception cut off a turn" : "the store refused a commit",
+             inputs.size(), std::string_view(status.message().data(), status.message().size()));
     retry_at_ = deps_.clock->MonotonicNow() + kRetryInterval;
     const bool rebuilt = RecoverGuarded().ok();
     if (rebuilt && (cut_off_ || IsOneRequestsFault(status))) {
@@ -156,7 +156,7 @@ void Engine::Process(const std::vector<EngineInput>& inputs) {
   }
   if (recovered_) {
     const absl::Status failed = Guarded([this] { UpdateWatches(ReadClock()); });
-    if (!failed.ok()) spdlog::error("watches wait: {}", std::string(failed.message()));
+    if (!failed.ok()) LogError("watches wait: {}", std::string(failed.message()));
   }
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "spdlog/spdlog.h"
+#include "common/logging.h"
 
 namespace loupe::coordinator::engine {
 namespace {
@@ -14,7 +14,7 @@ constexpr absl::Duration kMaxIdle = absl::Seconds(60);
 constexpr std::chrono::milliseconds kPause{10};
 
 void Log(const absl::Status& status) {
-  if (!status.ok()) spdlog::error("the engine met an exception: {}", std::string(status.message()));
+  if (!status.ok()) LogError("the engine met an exception: {}", std::string(status.message()));
 }
 
 }  // namespace

@@ -9,11 +9,11 @@
 
 #include "absl/strings/numbers.h"
 #include "common/ids.h"
+#include "common/logging.h"
 #include "common/random_source.h"
 #include "common/status_macros.h"
 #include "coordinator/api/convert.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::http {
 namespace {
@@ -147,7 +147,7 @@ void EventFeed::BuildLater() {
   api::RunOnPool(
       handlers_.backend, "events", [self = shared_from_this()] { self->Build(); },
       [self = shared_from_this()](const absl::Status& failed) {
-        spdlog::warn("events of sweep '{}' end: {}", self->sweep_.id, std::string(failed.message()));
+        LogWarning("events of sweep '{}' end: {}", self->sweep_.id, std::string(failed.message()));
         // Its streams are cut, and come again.
         std::vector<std::function<void()>> wakes;
         {

@@ -15,11 +15,11 @@
 
 #include "common/atomic_file.h"
 #include "common/guarded.h"
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "coordinator/http/session.h"
 #include "coordinator/http/tls_context.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::http {
 
@@ -135,7 +135,7 @@ struct HttpServer::Parts {
     const auto now = std::chrono::steady_clock::now();
     if (now < silent_until) return;
     silent_until = now + kBetweenWarnings;
-    spdlog::warn("{}", what);
+    LogWarning("{}", what);
   }
 
   void ForEach(void (Session::*what)()) {

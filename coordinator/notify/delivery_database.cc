@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <utility>
 
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "coordinator/store/file_mark.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::notify {
 namespace {
@@ -80,7 +80,7 @@ absl::Status DeliveryDatabase::Open() {
 }
 
 void DeliveryDatabase::PutAside() {
-  spdlog::error("'{0}' is damaged: it is put aside as '{0}.damaged'; deliveries that waited are lost", path_);
+  LogError("'{0}' is damaged: it is put aside as '{0}.damaged'; deliveries that waited are lost", path_);
   db_.reset();
   std::rename(path_.c_str(), (path_ + ".damaged").c_str());
   ::unlink((path_ + "-wal").c_str());
@@ -90,9 +90,9 @@ void DeliveryDatabase::PutAside() {
 // Trouble is said once, and that it is over.
 void DeliveryDatabase::Report(const absl::Status& status) {
   if (!status.ok() && !failing_) {
-    spdlog::error("deliveries to webhooks would not outlive this process: {}", std::string(status.message()));
+    LogError("deliveries to webhooks would not outlive this process: {}", std::string(status.message()));
   } else if (status.ok() && failing_) {
-    spdlog::info("deliveries to webhooks are stored again");
+    LogInfo("deliveries to webhooks are stored again");
   }
   failing_ = !status.ok();
 }

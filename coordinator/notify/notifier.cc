@@ -8,12 +8,12 @@
 
 #include "common/guarded.h"
 #include "common/http_post.h"
+#include "common/logging.h"
 #include "common/random_source.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/notify/local_command.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::notify {
 namespace {
@@ -267,9 +267,9 @@ void Notifier::ReadAgain() {
       }
     }
     std::erase_if(lanes_, [&](const auto& lane) { return lane.second->IsIdle() && Find(lane.first) == nullptr; });
-    spdlog::info("{} webhooks", webhooks_.size());
+    LogInfo("{} webhooks", webhooks_.size());
   } else {
-    spdlog::error("{}; the webhooks are what they were before", std::string(webhooks.status().message()));
+    LogError("{}; the webhooks are what they were before", std::string(webhooks.status().message()));
   }
 }
 

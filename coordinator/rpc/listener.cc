@@ -15,9 +15,9 @@
 #include <utility>
 
 #include "common/guarded.h"
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::rpc {
 namespace {
@@ -139,7 +139,7 @@ bool Listener::HasRoom(int connection, const std::string& machine) {
   if (open.size() >= kMostOfOneMachine) {
     const auto now = std::chrono::steady_clock::now();
     if (now >= silent_until_)
-      spdlog::warn("{} has {} connections, which is the most: further ones are turned away", machine, open.size());
+      LogWarning("{} has {} connections, which is the most: further ones are turned away", machine, open.size());
     if (now >= silent_until_) silent_until_ = now + kBetweenWarnings;
     return false;
   }
@@ -155,7 +155,7 @@ void Listener::WarnOfLimit() {
   const auto now = std::chrono::steady_clock::now();
   if (now < silent_until_) return;
   silent_until_ = now + kBetweenWarnings;
-  spdlog::warn(
+  LogWarning(
       "{} file descriptors are in use: further connections are turned away, and try again; raise the limit of open files "
       "(ulimit -Hn) to serve more clients",
       first_reserved_);

@@ -15,6 +15,7 @@
 
 #include "common/atomic_file.h"
 #include "common/credentials.h"
+#include "common/logging.h"
 #include "common/private_file.h"
 #include "common/status_macros.h"
 #include "coordinator/access/access_watch.h"
@@ -31,7 +32,6 @@
 #include "coordinator/store/lock_file.h"
 #include "coordinator/store/sqlite_store.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::server {
 namespace {
@@ -187,7 +187,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
       options.scheduler,
       engine::Engine::Deps{p.store.get(), &clock, &random,
                            [&p](bool healthy) {
-                             if (healthy) spdlog::info("the store accepts commits again");
+                             if (healthy) LogInfo("the store accepts commits again");
                              p.SetHealthy(healthy);
                            },
                            [&p](const scheduler::Effects& committed, absl::Duration took) {

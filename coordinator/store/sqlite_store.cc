@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/error_details.h"
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "coordinator/scheduler/sweep_transitions.h"
 #include "coordinator/store/migrations.h"
@@ -19,7 +20,6 @@
 #include "coordinator/store/tables/trials_table.h"
 #include "coordinator/store/tables/workers_table.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::store {
 namespace {
@@ -124,7 +124,7 @@ absl::Status SqliteStore::CheckLog() {
   const std::optional<FileIdentity> now = IdentityOf(path);
   if (!log_) log_ = now;
   if (now && now == log_) return absl::OkStatus();
-  spdlog::error(
+  LogError(
       "'{}' was removed or replaced while the coordinator runs: its commits are taken over into the database, and it is begun anew",
       path);
   const int result = sqlite3_wal_checkpoint_v2(writer_->handle(), nullptr, SQLITE_CHECKPOINT_FULL, nullptr, nullptr);
@@ -166,7 +166,7 @@ int SqliteStore::OnCommitted(void* self, sqlite3* db, const char*, int pages) {
     store.alarm_pages_ = kAlarmPages;
   } else if (pages >= store.alarm_pages_) {
     store.alarm_pages_ = pages > INT_MAX / 2 ? INT_MAX : 2 * pages;
-    spdlog::warn(
+    LogWarning(
         "'{}-wal' has grown to {} MiB: somebody reads an old snapshot of the database, and it grows until that reader ends",
         store.options_.path, pages / 256);
   }

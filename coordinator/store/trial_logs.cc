@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "common/guarded.h"
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::store {
 namespace {
@@ -49,13 +49,13 @@ void TrialLogs::Open() {
   if (opened.ok()) {
     database_ = *std::move(opened);
   } else {
-    spdlog::error("no logs of trials are kept: {}", std::string(why_none_.message()));
+    LogError("no logs of trials are kept: {}", std::string(why_none_.message()));
   }
 }
 
 void TrialLogs::PutAside() {
   const std::string& path = options_.database.path;
-  spdlog::error("'{0}' is damaged: it is put aside as '{0}.damaged', and the logs of trials begin anew", path);
+  LogError("'{0}' is damaged: it is put aside as '{0}.damaged', and the logs of trials begin anew", path);
   database_.reset();
   std::rename(path.c_str(), (path + ".damaged").c_str());
   ::unlink((path + "-wal").c_str());
@@ -178,9 +178,9 @@ void TrialLogs::WriteQueue() {
 // A full disk is said once, and that it is over.
 void TrialLogs::Report(const absl::Status& status) {
   if (!status.ok() && !failing_) {
-    spdlog::error("logs of trials are lost, as they cannot be written: {}", std::string(status.message()));
+    LogError("logs of trials are lost, as they cannot be written: {}", std::string(status.message()));
   } else if (status.ok() && failing_) {
-    spdlog::info("logs of trials are kept again");
+    LogInfo("logs of trials are kept again");
   }
   failing_ = !status.ok();
 }

@@ -8,11 +8,11 @@
 #include <variant>
 #include <vector>
 
+#include "common/logging.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/store/file_mark.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::trace {
 namespace {
@@ -54,7 +54,7 @@ SweepTraces::SweepTraces(std::string path, store::StoreReader& store, loupe::tra
   if (::access(path_.c_str(), F_OK) != 0) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (const absl::Status status = Load(store); !status.ok()) {
-    spdlog::error("traces of sweeps are lost: {}", std::string(status.message()));
+    LogError("traces of sweeps are lost: {}", std::string(status.message()));
     db_.reset();
   }
 }
@@ -116,7 +116,7 @@ void SweepTraces::Keep(const std::string& sweep_uid, const loupe::trace::TraceCo
     status =
         db_->Run(kPutTraceSql, std::string_view(sweep_uid), std::string_view(loupe::trace::ToTraceparent(context)));
   if (!status.ok())
-    spdlog::warn("the trace of a sweep would not outlive this process: {}", std::string(status.message()));
+    LogWarning("the trace of a sweep would not outlive this process: {}", std::string(status.message()));
 }
 
 void SweepTraces::Forget(const std::string& sweep_uid) {

@@ -40,10 +40,10 @@ TEST_F(LoggingTest, JsonLineHasEveryField) {
   SetLogField("worker", "gpu-1");
   {
     const LogFieldScope trial("trial", "sweeps/a/trials/3");
-    spdlog::warn("half a \"quote\" and é");
-    std::thread([] { spdlog::info("another thread's"); }).join();
+    LogWarning("half a \"quote\" and é");
+    std::thread([] { LogInfo("another thread's"); }).join();
   }
-  spdlog::info("after");
+  LogInfo("after");
   const std::string text = Written();
   std::vector<json> lines;
   std::istringstream stream(text);
@@ -65,8 +65,8 @@ TEST_F(LoggingTest, WhateverIsLoggedIsOneValidLine) {
   ASSERT_TRUE(InitLogging("loupe-bytes", "info", "json").ok());
   std::string all;
   for (int byte = 0; byte < 256; ++byte) all += static_cast<char>(byte);
-  spdlog::info("{}", all);
-  spdlog::info("a\u202eb\nc");
+  LogInfo("{}", all);
+  LogInfo("a\u202eb\nc");
   const std::string text = Written();
   EXPECT_EQ(FindNotUtf8(text), std::string::npos);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
@@ -80,7 +80,7 @@ TEST_F(LoggingTest, WhateverIsLoggedIsOneValidLine) {
 TEST_F(LoggingTest, TextLinesAreAsTheyWere) {
   ASSERT_TRUE(InitLogging("loupe-text", "info").ok());
   const LogFieldScope trial("trial", "sweeps/a/trials/3");
-  spdlog::info("one\ntwo");
+  LogInfo("one\ntwo");
   EXPECT_THAT(Written(), ::testing::MatchesRegex("20..-..-..T..:..:..[.]... info \\[loupe-text\\] one\\\\ntwo\n"));
 }
 

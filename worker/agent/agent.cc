@@ -8,8 +8,8 @@
 #include "absl/strings/strip.h"
 #include "clients/rpc/rpc_status.h"
 #include "common/error_details.h"
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::worker::agent {
 namespace {
@@ -101,7 +101,7 @@ absl::Status Agent::Run() {
     const auto response = deps_.client->Synchronize(request, CallTimeout(request));
     ExpireLeases();
     if (response.ok()) {
-      if (backoff.failures() > 0) spdlog::info("connected to the coordinator");
+      if (backoff.failures() > 0) LogInfo("connected to the coordinator");
       backoff.Reset();
       LeaveInTime();
       Apply(request, *response);
@@ -120,8 +120,8 @@ absl::Status Agent::Run() {
     // An interrupted call is our own doing; DEADLINE_EXCEEDED of a held one is how proxies end long polls.
     if (response.status().code() == absl::StatusCode::kCancelled) continue;
     const absl::Duration wait = std::max(backoff.Next(), RetryAfterOf(response.status()));
-    spdlog::warn("the coordinator does not answer ({}); trying again in {:.1f} s", Text(response.status().message()),
-                 absl::ToDoubleSeconds(wait));
+    LogWarning("the coordinator does not answer ({}); trying again in {:.1f} s", Text(response.status().message()),
+               absl::ToDoubleSeconds(wait));
     WaitFor(std::min(wait, give_up_at - deps_.clock->MonotonicNow()));
   }
 }
@@ -174,19 +174,19 @@ void Agent::LeaveInTime() {
   if (!held_.empty()) idle_since_ = now;
   if (const std::string unable = deps_.executor->WhyUnable(); !draining_ && !unable.empty()) {
     // It would take one trial after the other and lose each at once.
-    spdlog::error("{}: this worker leaves", unable);
+    LogError("{}: this worker leaves", unable);
     draining_ = true;
   }
   if (!draining_ && now >= LastStart()) {
-    spdlog::info("this worker's time is nearly up: nothing new is taken");
+    LogInfo("this worker's time is nearly up: nothing new is taken");
     draining_ = true;
   }
   if (!draining_ && now - idle_since_ >= options_.until_idle) {
-    spdlog::info("nothing to run for {}: this worker leaves", absl::FormatDuration(options_.until_idle));
+    LogInfo("nothing to run for {}: this worker leaves", absl::FormatDuration(options_.until_idle));
     draining_ = true;
   }
   if (!stopping_ && !held_.empty() && now >= options_.until - options_.hand_back) {
-    spdlog::info("this worker's time is up: what runs is handed back");
+    LogInfo("this worker's time is up: what runs is handed back");
     draining_ = stopping_ = true;
   }
 }
@@ -234,8 +234,8 @@ void Agent::ExpireLeases() {
   const absl::Duration now = deps_.clock->MonotonicNow();
   std::erase_if(held_, [&](const std::shared_ptr<HeldAttempt>& attempt) {
     if (!attempt->ExpireIfDue(now)) return false;
-    spdlog::warn("{} (attempt {}): the lease could not be renewed in time; stopping it", attempt->lease().trial(),
-                 attempt->lease().epoch());
+    LogWarning("{} (attempt {}): the lease could not be renewed in time; stopping it", attempt->lease().trial(),
+               attempt->lease().epoch());
     lapsed_.push_back(attempt);
     return true;
   });
@@ -252,12 +252,12 @@ void Agent::Drop(const v1::LeaseKey& lease, std::string_view why) {
   if (attempt == nullptr) return;
   attempt->RequestStop(StopReason::kLeaseLost);
   std::erase(held_, attempt);
-  spdlog::warn("{} (attempt {}): dropped: {}", lease.trial(), lease.epoch(), why);
+  LogWarning("{} (attempt {}): dropped: {}", lease.trial(), lease.epoch(), why);
 }
 
 void Agent::Apply(const v1::SynchronizeRequest& request, const v1::SynchronizeResponse& response) {
   const absl::Duration now = deps_.clock->MonotonicNow();
-  if (response.draining() && !draining_) spdlog::info("drained by an operator: nothing new is taken");
+  if (response.draining() && !draining_) LogInfo("drained by an operator: nothing new is taken");
   const int verdicts = std::min(request.attempts_size(), response.verdicts_size());
   for (int i = 0; i < verdicts; ++i) ApplyVerdict(request.attempts(i), response.verdicts(i));
   DropUndesired(request, response);
@@ -285,10 +285,10 @@ void Agent::ApplyVerdict(const v1::AttemptReport& report, const v1::AttemptVerdi
   if (report.outcome_case() == v1::AttemptReport::OUTCOME_NOT_SET) return;
   std::erase(held_, attempt);
   if (report.has_success()) longest_trial_ = std::max(longest_trial_, deps_.clock->MonotonicNow() - attempt->started());
-  spdlog::info("{} (attempt {}): {}", report.lease().trial(), report.lease().epoch(),
-               report.has_success() ? "result accepted"
-               : report.stopped()   ? "stopped"
-                                    : "failure reported: " + report.failure().message());
+  LogInfo("{} (attempt {}): {}", report.lease().trial(), report.lease().epoch(),
+          report.has_success() ? "result accepted"
+          : report.stopped()   ? "stopped"
+                               : "failure reported: " + report.failure().message());
   // A stopped trial may come back to this machine; a cancelled one does not, and neither does a finished one.
   if (report.has_success() || attempt->stop_reason() == StopReason::kTold) {
     runner_.ForgetCheckpoints(report.lease().trial());
@@ -348,8 +348,7 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired, absl::Duration now) 
   // Without checkpoints it would be cut off for nothing: another worker has more time.
   const absl::Duration hand_back_at = options_.until - options_.hand_back;
   if (settings->Integer("train.checkpoint_every") == 0 && now + longest_trial_ > hand_back_at) {
-    spdlog::info("{} has no checkpoints and would not end in this worker's time: it goes back",
-                 desired.lease().trial());
+    LogInfo("{} has no checkpoints and would not end in this worker's time: it goes back", desired.lease().trial());
     draining_ = true;
     executor::AttemptOutcome outcome;
     outcome.kind = executor::AttemptOutcome::Kind::kStopped;

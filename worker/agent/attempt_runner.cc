@@ -5,8 +5,8 @@
 #include <system_error>
 #include <utility>
 
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::worker::agent {
 namespace {
@@ -109,7 +109,7 @@ std::optional<executor::HeardAttempt> AttemptRunner::Next() {
       End(*job, CannotMakeFolder(folder, error));
       continue;
     }
-    spdlog::info("{} (attempt {}): started", spec.trial, spec.epoch);
+    LogInfo("{} (attempt {}): started", spec.trial, spec.epoch);
     const std::lock_guard lock(mutex_);
     pack_key_ = job->pack_key;
     return executor::HeardAttempt{std::move(spec), job->attempt.get()};

@@ -16,13 +16,13 @@
 #include "common/atomic_file.h"
 #include "common/credentials.h"
 #include "common/ids.h"
+#include "common/logging.h"
 #include "common/private_file.h"
 #include "common/random_source.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
 #include "loupe/v1/access.grpc.pb.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::worker::agent {
 namespace {
@@ -72,7 +72,7 @@ absl::StatusOr<v1::WorkerCredentials> CallEnrol(const clients::rpc::ConnectOptio
     status = connection->Check(stub->Enrol(&context, request, &response));
     if (status.ok()) return response;
     if (!MayPass(status)) return status;
-    spdlog::warn("not enrolled yet ({}); trying again", std::string(status.message()));
+    LogWarning("not enrolled yet ({}); trying again", std::string(status.message()));
     std::this_thread::sleep_for(kBetweenTries);
   }
   return status;
@@ -113,7 +113,7 @@ absl::Status EnrolAs(const clients::rpc::ConnectOptions& enrolment, const std::s
   if (given.certificate().empty()) credentials.authority.clear();
   LOUPE_RETURN_IF_ERROR(Store(file, credentials, given));
   ::unlink(pending.c_str());
-  spdlog::info("enrolled as '{}'; credentials in '{}'", id, file);
+  LogInfo("enrolled as '{}'; credentials in '{}'", id, file);
   return absl::OkStatus();
 }
 
@@ -194,7 +194,7 @@ void Identity::Loop(const clients::rpc::Connection& connection) {
     if (status.ok()) status = own.status();
     if (status.ok()) status = Store(file_, *own, given);
     if (!status.ok())
-      spdlog::warn("the worker's credentials could not be renewed yet: {}", std::string(status.message()));
+      LogWarning("the worker's credentials could not be renewed yet: {}", std::string(status.message()));
     lock.lock();
   } while (!stop_.wait_for(lock, kBetweenLooks, [this] { return stopping_; }));
 }

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
-#include "spdlog/spdlog.h"
+#include "common/logging.h"
 
 namespace loupe::worker::agent {
 namespace {
@@ -98,8 +98,7 @@ GpuMonitor::GpuMonitor(const std::vector<std::string>& devices, const GpuLibrari
     if (libraries_ == nullptr) libraries_ = std::make_unique<Libraries>(libraries);
     NvmlDevice handle = libraries_->ready ? libraries_->HandleOf(ordinal) : nullptr;
     if (handle == nullptr) {
-      spdlog::info("{}: its memory and utilisation are not reported, as {} does not tell of it", device,
-                   libraries.nvml);
+      LogInfo("{}: its memory and utilisation are not reported, as {} does not tell of it", device, libraries.nvml);
     } else {
       gpus_.push_back({device, handle});
     }

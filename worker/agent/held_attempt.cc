@@ -4,8 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::worker::agent {
 namespace {
@@ -132,7 +132,7 @@ absl::Status HeldAttempt::OnArtifact(std::string_view name, std::string_view med
     }
     if (ShouldStopLocked()) return absl::AbortedError("the attempt was told to stop while it handed over its files");
     if (!WorthRepeating(status)) return status;
-    spdlog::warn("{}: {}; trying again", lease_.trial(), std::string(status.message()));
+    LogWarning("{}: {}; trying again", lease_.trial(), std::string(status.message()));
     const auto wait = absl::ToChronoNanoseconds(backoff.Next());
     stopped_.wait_for(lock, wait, [this] { return ShouldStopLocked(); });
   }

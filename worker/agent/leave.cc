@@ -17,8 +17,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::worker::agent {
 namespace {
@@ -161,18 +161,18 @@ void LeaveOnSignal::Wait(Agent& agent, absl::Duration grace) {
   if (signal == kNoSignal) return;
   if (signal != SIGINT && grace > absl::ZeroDuration()) {
     const absl::Duration finish = FinishWithin(grace);
-    spdlog::info("{}: finishing what runs (for at most {}); a second signal hands it back", NameOfSignal(signal),
-                 absl::FormatDuration(finish));
+    LogInfo("{}: finishing what runs (for at most {}); a second signal hands it back", NameOfSignal(signal),
+            absl::FormatDuration(finish));
     agent.RequestDrain();
     if (NextSignal(finish) == kNoSignal) return;
   }
-  spdlog::info("stopping: what runs is handed back");
+  LogInfo("stopping: what runs is handed back");
   agent.RequestStop();
   do {
     signal = NextSignal(absl::InfiniteDuration()).value_or(kNoSignal);
     if (signal == kNoSignal) return;
   } while (signal != SIGINT);
-  spdlog::warn("ended by a further SIGINT");
+  LogWarning("ended by a further SIGINT");
   std::_Exit(128 + signal);
 }
 

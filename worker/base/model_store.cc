@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include "common/logging.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/base/file_stamp.h"
 #include "worker/runtime/user_error.h"
 
@@ -65,7 +65,7 @@ bool DropChanged(Kept& kept, const auto& path_of) {
   return std::erase_if(kept, [&](const auto& entry) {
            const std::string& path = std::invoke(path_of, entry.first);
            if (FileStamp(path) == entry.second.stamp) return false;
-           spdlog::warn("{}: its files have changed: they are read again", path);
+           LogWarning("{}: its files have changed: they are read again", path);
            return true;
          }) > 0;
 }
@@ -89,7 +89,7 @@ LoadedModel<Model>& ModelStore::Keep(std::map<Key, LoadedModel<Model>>& kept, co
                                            std::string(sha256.status().message())));
     }
     runtime::ThrowIfError(sha256.status());
-    spdlog::info("loaded {}", path);
+    LogInfo("loaded {}", path);
     ever_loaded_.insert(path);
     return kept.emplace(key, LoadedModel<Model>{*std::move(model), *sha256, stamp}).first->second;
   }

@@ -14,7 +14,6 @@
 #include "common/random_source.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/enrolment.h"
 #include "worker/agent/grpc_coordinator_client.h"
@@ -122,7 +121,7 @@ absl::Status RunWorker(RunFlags flags) {
                              {.endpoint = flags.otlp_endpoint, .service = "loupe-worker", .version = LOUPE_VERSION}));
   agent::Agent agent(options, {&client, executor.get(), &SystemClock(), &SystemRandom(), spans.get()});
   const agent::LeaveOnSignal leave_on_signal(agent, absl::Seconds(flags.grace_seconds));
-  spdlog::info("{} on {}, coordinator {}", options.worker, executor->DeviceDescription(), connect.address);
+  LogInfo("{} on {}, coordinator {}", options.worker, executor->DeviceDescription(), connect.address);
   absl::Status status = agent.Run();
   if (identity != nullptr && absl::IsUnauthenticated(status)) {
     status = Annotate(

@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_replace.h"
 #include "common/atomic_file.h"
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/evaluate/evaluation_report.h"
 #include "worker/evaluate/section.h"
 #include "worker/executor/attached_adapter.h"
@@ -125,7 +125,7 @@ class BaseEvaluator {
     if (has_pairs_) pairs = HeldOut();
     const std::vector<io::Image> unseen = ImagesOf(pairs);
     for (const Viewer& viewer : viewers_) {
-      spdlog::info("{}: {} training pictures", viewer.name, training_pictures_.size());
+      LogInfo("{}: {} training pictures", viewer.name, training_pictures_.size());
       TrainingFeatures features{.training = viewer.Embed(training_pictures_), .expected = {}};
       features.expected =
           runtime::ValueOrThrow(has_pairs_ ? analysis::metrics::NearestRows(viewer.Embed(unseen), features.training)
@@ -176,7 +176,7 @@ class BaseEvaluator {
         Seen("base", sampling::SamplePictures(base_, prompts, noise, options, [&](int64_t done, int64_t calls) {
                if (done * 10 / calls == said) return;
                said = done * 10 / calls;
-               spdlog::info("{}: {} of {} network calls", name, done, calls);
+               LogInfo("{}: {} of {} network calls", name, done, calls);
              }));
     auto scorer = opened_.models.Scorer(request_.scorer).model;
     section.texts = tasks::FeaturesFromTensor(scorer.EmbedTexts(words));

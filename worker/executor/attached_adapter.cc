@@ -1,6 +1,6 @@
 #include "worker/executor/attached_adapter.h"
 
-#include "spdlog/spdlog.h"
+#include "common/logging.h"
 #include "worker/runtime/device.h"
 #include "worker/runtime/user_error.h"
 
@@ -16,7 +16,7 @@ AttachedAdapter AttachAdapterFile(const std::string& path, base::LoadedModel<bas
   AttachedAdapter attached;
   attached.file = runtime::ValueOrThrow(methods::ReadTunedFile(path, sites));
   if (attached.file.adapter.has_value() && attached.file.adapter->base_sha256 != base.sha256) {
-    spdlog::warn("{} was trained on another base than {}", path, base.model.folder);
+    LogWarning("{} was trained on another base than {}", path, base.model.folder);
   }
   attached.method = methods::MakeMethodOf(attached.file, "", sites, nn::SlotRange{}, device);
   return attached;

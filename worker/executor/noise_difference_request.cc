@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/data/caption_text.h"
 #include "worker/data/image_folder.h"
 #include "worker/executor/attached_adapter.h"
@@ -33,7 +33,7 @@ std::vector<io::Image> ClassPicturesOf(const NoiseDifferenceRequest& request, ba
                                        const std::string& prompt) {
   if (!request.images.empty()) {
     auto folder = runtime::ValueOrThrow(data::ReadImageFolder(request.images, static_cast<int>(base.image_size())));
-    for (const std::string& note : folder.notes) spdlog::warn("{}", note);
+    for (const std::string& note : folder.notes) LogWarning("{}", note);
     if (folder.images.size() > sampling::kDifferencePictures) folder.images.resize(sampling::kDifferencePictures);
     return std::move(folder.images);
   }
@@ -60,7 +60,7 @@ NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
 
   for (const std::string& text : {prompt, class_prompt}) {
     const std::string cut = base.conditioner->DescribeCutOff(text);
-    if (!cut.empty()) spdlog::warn("{}", cut);
+    if (!cut.empty()) LogWarning("{}", cut);
   }
   NoiseDifference result;
   result.timesteps = sampling::DifferenceTimesteps(base);

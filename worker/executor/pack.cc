@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "common/logging.h"
-#include "spdlog/spdlog.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/attempt_log.h"
 #include "worker/executor/thrown.h"
@@ -106,8 +105,7 @@ AttemptOutcome Pack::OutcomeOf(Member& member) {
 
 void Pack::Shrink(Member* member) {
   const size_t left = members_.size() / 2;
-  spdlog::warn("memory has run out with {} trials together: {} go on, the others are given back", members_.size(),
-               left);
+  LogWarning("memory has run out with {} trials together: {} go on, the others are given back", members_.size(), left);
   deps_.room->Halve(members_.size());
   // What it was at is half done: its checkpoint stands.
   if (member != nullptr) End(*member, GivenBack());
@@ -116,7 +114,7 @@ void Pack::Shrink(Member* member) {
     if (other->trial == nullptr || ++staying <= left) continue;
     Member& newest = *other;
     Guarded(newest, [&] {
-      spdlog::warn("{}: given back with what it has learnt, as memory has run out", newest.heard.spec.trial);
+      LogWarning("{}: given back with what it has learnt, as memory has run out", newest.heard.spec.trial);
       newest.trial->training().SaveNow();
       throw runtime::Stopped();
     });

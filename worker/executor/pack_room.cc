@@ -5,7 +5,7 @@
 #include <fstream>
 #include <string>
 
-#include "spdlog/spdlog.h"
+#include "common/logging.h"
 
 namespace loupe::worker::executor {
 namespace {
@@ -37,7 +37,7 @@ void PackRoom::AfterStep() {
   const int64_t more = free / 2 / each;
   most_ = static_cast<int32_t>(std::min<int64_t>(most_, 1 + more));
   slots_ = most_;
-  spdlog::info("trains up to {} trials together: one takes {} MB, {} MB are free", most_, each >> 20, free >> 20);
+  LogInfo("trains up to {} trials together: one takes {} MB, {} MB are free", most_, each >> 20, free >> 20);
 }
 
 }  // namespace loupe::worker::executor

@@ -4,8 +4,8 @@
 #include <exception>
 #include <utility>
 
+#include "common/logging.h"
 #include "common/process_use.h"
-#include "spdlog/spdlog.h"
 #include "worker/executor/pack.h"
 #include "worker/executor/thrown.h"
 #include "worker/methods/method_registry.h"
@@ -110,7 +110,7 @@ void Pack::Regroup(const std::vector<train::Trainer::PassGroup>& groups) {
     trainer_->Regroup(groups);
   } catch (const std::exception& error) {
     // Some then have a pass of their own, in which whoever is to blame is found.
-    spdlog::warn("trials cannot share their passes: {}", FirstLine(error.what()));
+    LogWarning("trials cannot share their passes: {}", FirstLine(error.what()));
   }
 }
 
@@ -130,7 +130,7 @@ void Pack::Together(const std::vector<Member*>& pass, const std::function<void(c
       Shrink(nullptr);
       return;
     }
-    spdlog::info("a pass of {} trials: {}; each is tried alone", left.size(), FirstLine(error.what()));
+    LogInfo("a pass of {} trials: {}; each is tried alone", left.size(), FirstLine(error.what()));
   }
   std::vector<train::Trainer::PassGroup> apart;
   for (const auto& member : members_) {

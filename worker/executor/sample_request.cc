@@ -2,8 +2,8 @@
 
 #include <torch/types.h>
 
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/data/caption_text.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/failure_status.h"
@@ -20,7 +20,7 @@ void SampleOrThrow(const SampleRequest& request) {
   base::BaseModel& base = opened.base.model;
   const std::string prompt = runtime::ValueOrThrow(data::CaptionText(request.prompt, "--prompt"));
   const std::string cut = base.conditioner->DescribeCutOff(prompt);
-  if (!cut.empty()) spdlog::warn("--prompt: {}", cut);
+  if (!cut.empty()) LogWarning("--prompt: {}", cut);
   sampling::SampleOptions options;
   options.sampler =
       request.sampler == "ddim" ? sampling::SamplerKind::kDdim : sampling::SamplerKind::kDpmSolverPlusPlus2M;

@@ -6,12 +6,12 @@
 #include <stdexcept>
 #include <utility>
 
+#include "common/logging.h"
 #include "common/process_use.h"
 #include "common/score_table.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
-#include "spdlog/spdlog.h"
 #include "worker/executor/attached_adapter.h"
 #include "worker/executor/train_settings.h"
 #include "worker/methods/method_registry.h"
@@ -203,7 +203,7 @@ void Trial::SayNotes(std::string_view about, const std::vector<std::string>& not
   constexpr size_t kMostInReport = 5;
   std::string text;
   for (size_t i = 0; i < notes.size(); ++i) {
-    spdlog::warn("{}: {}", spec_.trial, notes[i]);
+    LogWarning("{}: {}", spec_.trial, notes[i]);
     if (i < kMostInReport) text += fmt::format("{}{}", i == 0 ? "" : "; ", notes[i]);
   }
   if (notes.size() > kMostInReport)
@@ -236,7 +236,7 @@ void Trial::CheckPrimaryScore() {
         why == missing.end() ? std::string("This task and these settings do not have it.") : why->second));
   }
   for (const auto& [name, why] : missing) {
-    spdlog::warn("{}: {} The trial goes on without it", spec_.trial, why);
+    LogWarning("{}: {} The trial goes on without it", spec_.trial, why);
     outcome_.provenance["warning." + name] = why;
   }
 }

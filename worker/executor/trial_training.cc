@@ -3,8 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/methods/method_registry.h"
 #include "worker/runtime/finite.h"
 
@@ -75,7 +75,7 @@ TrialTraining::TrialTraining(Parts parts, train::Trainer& trainer, size_t slot)
       checkpoint_every_(parts_.spec.settings.Integer("train.checkpoint_every")),
       total_(methods::MethodOf(parts_.spec.settings).trains ? parts_.spec.settings.Integer("budget.steps") : 0) {
   if (checkpoint_every_ > 0 && trainer_.LoadCheckpoint(checkpoint_, parts_.fingerprint, slot_)) {
-    spdlog::info("{}: goes on from step {}", parts_.spec.trial, steps());
+    LogInfo("{}: goes on from step {}", parts_.spec.trial, steps());
   }
 }
 
@@ -98,7 +98,7 @@ void TrialTraining::StopIfTold() {
   const int64_t finish = parts_.observer.FinishAfter();
   if (finish > 0 && finish <= steps() && !ended()) {
     stopped_at_ = steps();
-    spdlog::info("{}: ended early, after step {} of {}", parts_.spec.trial, stopped_at_, total_);
+    LogInfo("{}: ended early, after step {} of {}", parts_.spec.trial, stopped_at_, total_);
   }
 }
 
@@ -107,8 +107,8 @@ void TrialTraining::Take(const train::SlotStep& step) {
   CheckStep(settings, step, steps());
   // For its loss scale: another batch is tried.
   if (step.kind == train::SlotStep::Kind::kSkipped) {
-    spdlog::info("{}: the gradients of the batch after step {} overflowed: it is skipped, and the loss scale lowered",
-                 parts_.spec.trial, steps());
+    LogInfo("{}: the gradients of the batch after step {} overflowed: it is skipped, and the loss scale lowered",
+            parts_.spec.trial, steps());
     return;
   }
   parts_.observer.OnMetric("loss", steps(), step.loss);

@@ -8,9 +8,9 @@
 #include <optional>
 #include <system_error>
 
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/io/clip_tokenizer.h"
 #include "worker/models/autoencoder_kl.h"
 #include "worker/models/clip.h"
@@ -131,7 +131,7 @@ absl::Status Run::Prepare() {
   }
   LOUPE_ASSIGN_OR_RETURN(const torch::Tensor pictures, DrawPictures(config_.font, corpus_, config_.picture_size));
   pictures_ = pictures.to(device_);
-  spdlog::info("{} pictures to train on, {} held out", corpus_.training.size(), corpus_.held_out.size());
+  LogInfo("{} pictures to train on, {} held out", corpus_.training.size(), corpus_.held_out.size());
   return absl::OkStatus();
 }
 
@@ -151,7 +151,7 @@ absl::Status Run::Tokenizer() {
     LOUPE_RETURN_IF_ERROR(WriteTokenizer(folder, TrainBpe(texts, config_.tokenizer.bpe), config_.tokenizer.max_length));
   }
   LOUPE_ASSIGN_OR_RETURN(io::ClipTokenizer tokenizer, io::ClipTokenizer::Load(folder));
-  spdlog::info("tokenizer: {} tokens", tokenizer.vocab_size());
+  LogInfo("tokenizer: {} tokens", tokenizer.vocab_size());
   tokenizer_.emplace(std::move(tokenizer));
   return absl::OkStatus();
 }
@@ -427,7 +427,7 @@ absl::Status RunParts(Run& run) {
   LOUPE_ASSIGN_OR_RETURN(const train::TrainingEnd unet, run.UNet());
   if (unet == train::TrainingEnd::kPaused) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const train::TrainingEnd classes, run.ClassDenoiser());
-  spdlog::info(classes == train::TrainingEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
+  LogInfo(classes == train::TrainingEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
   return absl::OkStatus();
 }
 

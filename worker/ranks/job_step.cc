@@ -21,10 +21,10 @@
 
 #include "absl/strings/numbers.h"
 #include "common/atomic_file.h"
+#include "common/logging.h"
 #include "common/program_start.h"
 #include "common/random_source.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/ranks/rank_meeting.h"
 #include "worker/ranks/rank_processes.h"
 #include "worker/ranks/step_channel.h"
@@ -220,7 +220,7 @@ void StepHub::Impl::Serve(int fd) {
   StepHello hello;
   const std::unique_ptr<StepChannel> channel = StepChannel::Accept(fd, secret, hello);
   if (channel == nullptr) {
-    spdlog::warn("a connection was refused: it is none of this job step's tasks");
+    LogWarning("a connection was refused: it is none of this job step's tasks");
     return;
   }
   std::shared_ptr<RankMeeting> its_meeting;
@@ -247,7 +247,7 @@ void StepHub::Impl::Serve(int fd) {
     const std::lock_guard lock(mutex);
     if (hello.kind == StepHello::Kind::kHost && !closing) {
       host_gone = fmt::format("rank {}: its task of the job step is gone", hello.rank);
-      spdlog::error("{}", host_gone);
+      LogError("{}", host_gone);
     }
   }
   const std::lock_guard lock(mutex);

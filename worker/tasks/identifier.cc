@@ -8,9 +8,9 @@
 
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "common/logging.h"
 #include "common/sha256.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/nn/tuning_sites.h"
 #include "worker/runtime/finite.h"
 #include "worker/runtime/random_stream.h"
@@ -161,7 +161,7 @@ Identified PutInIdentifier(const settings::Settings& settings, SharedInputs& inp
   found.word = settings.Text("task.identifier");
   if (found.word == "auto") {
     found.word = WeakestWord(settings, inputs, progress);
-    spdlog::info("task.identifier auto is '{}', the word that {} knows least", found.word, settings.Text("base"));
+    LogInfo("task.identifier auto is '{}', the word that {} knows least", found.word, settings.Text("base"));
   } else {
     found.notes = NotesOn(found.word, TokenizerOf(inputs.Base(settings)));
   }

@@ -11,10 +11,10 @@
 #include <thread>
 
 #include "absl/status/statusor.h"
+#include "common/logging.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/io/safetensors.h"
 #include "worker/models/weights.h"
 #include "worker/runtime/finite.h"
@@ -76,7 +76,7 @@ train::TensorMap MakeAndWrite(const std::string& path, const std::function<train
   const absl::Status status =
       io::WriteSafetensors(path, made.views, {{kDigestKey, models::DigestOfArrays(made.views)}});
   if (!status.ok()) {
-    spdlog::warn("a cache entry is not kept; it will be computed again: {}", std::string(status.message()));
+    LogWarning("a cache entry is not kept; it will be computed again: {}", std::string(status.message()));
   }
   train::TensorMap arrays;
   for (const auto& [name, view] : made.views) arrays[name] = models::ToTensor(view);
@@ -103,7 +103,7 @@ train::TensorMap TensorCache::GetOrMake(const std::string& kind, const std::stri
   auto found = Read(path);
   if (found.ok()) return *std::move(found);
   if (!absl::IsNotFound(found.status())) {
-    spdlog::warn("a damaged cache entry is made anew: {}", std::string(found.status().message()));
+    LogWarning("a damaged cache entry is made anew: {}", std::string(found.status().message()));
   }
   RemoveTemporaries(path);
   return MakeAndWrite(path, make);

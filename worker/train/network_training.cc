@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/runtime/finite.h"
 #include "worker/train/checkpoint.h"
 #include "worker/train/training_state.h"
@@ -126,8 +126,8 @@ class Progress {
     if (limit_.clock) left = std::min(left, absl::ToDoubleSeconds(limit_.deadline - limit_.clock->MonotonicNow()));
     std::string means;
     for (const auto& [name, sum] : sums_) means += fmt::format(" {} {:.4f}", name, sum / static_cast<double>(count_));
-    spdlog::info("{} {}/{}{}, {:.3f} s a step, {:.0f} min left", objective_.name(), done, training_.steps, means, each,
-                 std::max(0.0, left) / 60);
+    LogInfo("{} {}/{}{}, {:.3f} s a step, {:.0f} min left", objective_.name(), done, training_.steps, means, each,
+            std::max(0.0, left) / 60);
     sums_.clear();
     count_ = 0;
     since_ = now;
@@ -165,7 +165,7 @@ absl::Status LookAtAverage(Objective& objective, TrainingState& state) {
   torch::NoGradGuard no_grad;
   LOUPE_ASSIGN_OR_RETURN(const std::string seen, objective.Look(state.steps()));
   state.SwapAverage();
-  spdlog::info("{} {}: {}", objective.name(), state.steps(), seen);
+  LogInfo("{} {}: {}", objective.name(), state.steps(), seen);
   return absl::OkStatus();
 }
 
@@ -176,7 +176,7 @@ absl::StatusOr<TrainingEnd> TrainNetwork(Objective& objective, const NetworkTrai
                                          const std::string& checkpoint) {
   TrainingState state = StateOf(objective.network(), training);
   LOUPE_ASSIGN_OR_RETURN(const bool resumed, Resume(state, fingerprint, checkpoint));
-  if (resumed) spdlog::info("{}: going on at step {} of {}", objective.name(), state.steps(), training.steps);
+  if (resumed) LogInfo("{}: going on at step {} of {}", objective.name(), state.steps(), training.steps);
   const RateSchedule schedule = training.schedule();
   const int64_t begun = state.steps(), most_pending = MostPending(objective);
   int64_t written = resumed ? begun : -1;

@@ -7,8 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "common/logging.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 #include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/finite.h"
@@ -405,9 +405,9 @@ bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerp
   }
   const std::string why(checkpoint.status().message());
   if (absl::IsInvalidArgument(checkpoint.status())) {
-    spdlog::info("{}; training starts anew", why);
+    LogInfo("{}; training starts anew", why);
   } else if (absl::IsDataLoss(checkpoint.status())) {
-    spdlog::warn("{}; it is not used, training starts anew", why);
+    LogWarning("{}; it is not used, training starts anew", why);
   }
   return false;
 }

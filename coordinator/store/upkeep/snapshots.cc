@@ -8,10 +8,10 @@
 
 #include "common/clock.h"
 #include "common/guarded.h"
+#include "common/logging.h"
 #include "common/status_macros.h"
 #include "coordinator/store/upkeep/copies.h"
 #include "fmt/format.h"
-#include "spdlog/spdlog.h"
 
 namespace loupe::coordinator::store::upkeep {
 namespace {
@@ -36,7 +36,7 @@ void RemoveCutOff(const std::string& folder) {
     const std::filesystem::path name = entry.path().filename();
     if (name.extension() != ".partial" || !TimeOfName(name.stem().string())) continue;
     std::filesystem::remove_all(entry.path(), error);
-    if (error) spdlog::warn("'{}', which was cut off, cannot be removed: {}", entry.path().string(), error.message());
+    if (error) LogWarning("'{}', which was cut off, cannot be removed: {}", entry.path().string(), error.message());
   }
 }
 
@@ -78,7 +78,7 @@ absl::Status TakeSnapshot(const SnapshotOptions& options, absl::Time now, const 
   const size_t keep = static_cast<size_t>(std::max(1, options.keep));
   for (size_t i = 0; i + keep < taken.size(); ++i) {
     std::filesystem::remove_all(path(taken[i]), error);
-    if (error) spdlog::warn("the old snapshot '{}' cannot be removed: {}", path(taken[i]), error.message());
+    if (error) LogWarning("the old snapshot '{}' cannot be removed: {}", path(taken[i]), error.message());
   }
   return absl::OkStatus();
 }
@@ -121,9 +121,9 @@ absl::Duration SnapshotThread::Turn(absl::Time now) {
   if (status.ok() && due <= absl::ZeroDuration()) {
     status = TakeSnapshot(options_, now, [this](const WorkProgress&) { return !stopping_; });
     due = status.ok() ? options_.every : options_.every / 10;
-    if (status.ok()) spdlog::info("snapshot '{}/{}'", options_.to, SnapshotName(now));
+    if (status.ok()) LogInfo("snapshot '{}/{}'", options_.to, SnapshotName(now));
   }
-  if (!status.ok() && !stopping_) spdlog::error("no snapshot could be made: {}", std::string(status.message()));
+  if (!status.ok() && !stopping_) LogError("no snapshot could be made: {}", std::string(status.message()));
   return due;
 }
 

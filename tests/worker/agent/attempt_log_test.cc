@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/logging.h"
 #include "spdlog/sinks/null_sink.h"
 #include "spdlog/spdlog.h"
 #include "tests/worker/agent/agent_fixture.h"
@@ -121,19 +122,19 @@ class AttemptLogScopeTest : public AttemptLogTest {
 TEST_F(AttemptLogScopeTest, LinesGoToWhoseWorkItIs) {
   HeldAttempt one = Make();
   HeldAttempt other = Make();
-  spdlog::warn("nobody's");
+  LogWarning("nobody's");
   {
     const executor::AttemptLogScope work(&one);
-    spdlog::warn("the first's");
+    LogWarning("the first's");
     {
       const executor::AttemptLogScope inner(&other);
-      spdlog::error("the second's");
-      spdlog::debug("too much");
+      LogError("the second's");
+      LogDebug("too much");
     }
-    std::thread([] { spdlog::warn("another thread's"); }).join();
-    spdlog::info("the first's again");
+    std::thread([] { LogWarning("another thread's"); }).join();
+    LogInfo("the first's again");
   }
-  spdlog::warn("nobody's again");
+  LogWarning("nobody's again");
   EXPECT_THAT(TextsOf(one.Report()), ElementsAre("the first's", "the first's again"));
   ASSERT_THAT(TextsOf(other.Report()), ElementsAre("the second's"));
   EXPECT_EQ(other.Report().log(0).level(), v1::LogLine::ERROR);
