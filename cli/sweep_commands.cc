@@ -107,9 +107,9 @@ absl::Status ShowStatus(const SweepFlags& flags) {
   return WriteOutput(SweepText(sweep, PacksText(running)), "");
 }
 
-using Verb = grpc::Status (SweepStub::*)(grpc::ClientContext*, const v1::SweepVerbRequest&, v1::Sweep*);
+using SweepVerb = grpc::Status (SweepStub::*)(grpc::ClientContext*, const v1::SweepVerbRequest&, v1::Sweep*);
 
-absl::Status RunVerb(const SweepFlags& flags, Verb verb) {
+absl::Status RunVerb(const SweepFlags& flags, SweepVerb verb) {
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::SweepService::NewStub(connection->channel());
   v1::SweepVerbRequest request;
@@ -168,7 +168,7 @@ CLI::App* AddOne(CLI::App& app, int& exit_code, const std::shared_ptr<SweepFlags
   return command;
 }
 
-void AddVerb(CLI::App& app, int& exit_code, const std::string& name, const std::string& description, Verb verb) {
+void AddVerb(CLI::App& app, int& exit_code, const std::string& name, const std::string& description, SweepVerb verb) {
   const auto flags = std::make_shared<SweepFlags>();
   CLI::App* command =
       AddOne(app, exit_code, flags, name, description, true, [verb](const SweepFlags& f) { return RunVerb(f, verb); });

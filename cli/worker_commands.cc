@@ -71,9 +71,9 @@ absl::Status ListWorkers(const WorkerFlags& flags) {
   return WriteOutput(text, "");
 }
 
-using Verb = grpc::Status (WorkerStub::*)(grpc::ClientContext*, const v1::WorkerVerbRequest&, v1::Worker*);
+using WorkerVerb = grpc::Status (WorkerStub::*)(grpc::ClientContext*, const v1::WorkerVerbRequest&, v1::Worker*);
 
-absl::Status RunVerb(const WorkerFlags& flags, Verb verb) {
+absl::Status RunVerb(const WorkerFlags& flags, WorkerVerb verb) {
   LOUPE_ASSIGN_OR_RETURN(const std::shared_ptr<clients::rpc::Connection> connection, Connect(flags.connect));
   const auto stub = v1::WorkerService::NewStub(connection->channel());
   v1::WorkerVerbRequest request;
@@ -92,7 +92,7 @@ void AddWorkerCommands(CLI::App& app, int& exit_code) {
   AddConnectOptions(*list, flags->connect);
   list->callback([flags, &exit_code] { exit_code = Fail(ListWorkers(*flags)); });
 
-  const auto add_verb = [&](const char* name, const char* description, Verb verb) {
+  const auto add_verb = [&](const char* name, const char* description, WorkerVerb verb) {
     auto verb_flags = std::make_shared<WorkerFlags>();
     CLI::App* command = app.add_subcommand(name, description);
     command->add_option("worker", verb_flags->worker, "The worker's name")->required();

@@ -12,7 +12,7 @@
 namespace loupe::analysis::report {
 namespace {
 
-constexpr size_t kCellsShown = 10;
+constexpr size_t kCellsInText = 10;
 constexpr size_t kSharesShown = 8;
 constexpr size_t kPairsShown = 15;
 constexpr double kSmallestShareShown = 0.0005;
@@ -283,7 +283,7 @@ std::string CellsTable(const FactorialAnalysis& analysis) {
   header.insert(header.end(), analysis.cell_factors.begin(), analysis.cell_factors.end());
   header.insert(header.end(), {"n", "mean", "sd"});
   TextTable table(header, 1 + analysis.cell_factors.size());
-  for (size_t i = 0; i < std::min(kCellsShown, analysis.cells.size()); ++i) {
+  for (size_t i = 0; i < std::min(kCellsInText, analysis.cells.size()); ++i) {
     std::vector<std::string> row = {fmt::format("{}", i + 1)};
     row.insert(row.end(), analysis.cells[i].levels.begin(), analysis.cells[i].levels.end());
     const stats::LevelMean& mean = analysis.cells[i].mean;
@@ -328,7 +328,7 @@ std::string BaselineText(const FactorialAnalysis& analysis) {
   if (!details.has_baseline || details.baseline.contrasts.empty()) return "";
   const BaselineContrasts& baseline = details.baseline;
   const bool dunnett = !std::isnan(baseline.contrasts.front().p_dunnett);
-  const size_t shown = std::min(kCellsShown, baseline.contrasts.size());
+  const size_t shown = std::min(kCellsInText, baseline.contrasts.size());
   std::string text = fmt::format(
       "\n{}",
       WrapText(
@@ -381,7 +381,7 @@ std::string FormatAnovaText(const FactorialAnalysis& analysis) {
   }
   if (!analysis.cells.empty()) {
     text += fmt::format("\nBest cells ({} is better), {} of {}\n\n", analysis.smaller_is_better ? "less" : "more",
-                        std::min(kCellsShown, analysis.cells.size()), analysis.cells.size()) +
+                        std::min(kCellsInText, analysis.cells.size()), analysis.cells.size()) +
             CellsTable(analysis);
   }
   if (analysis.details != nullptr) {

@@ -13,7 +13,7 @@ namespace loupe::analysis::report {
 namespace {
 
 constexpr double kPlotHeight = 210, kTop = 30, kLeft = 54, kRight = 14;
-constexpr size_t kMostLines = 7;  // series that can still be told apart
+constexpr size_t kMostEffectLines = 7;  // series that can still be told apart
 constexpr size_t kMostPanels = 10;
 
 struct YRange {
@@ -226,7 +226,7 @@ HtmlSection InteractionsSection(const HtmlContext& context) {
       // The factor with more levels along x, the other one as lines.
       size_t x = a, lines = b;
       if (analysis.means[b].levels.size() > analysis.means[a].levels.size()) std::swap(x, lines);
-      if (analysis.means[lines].levels.size() > kMostLines || analysis.means[lines].levels.size() < 2) continue;
+      if (analysis.means[lines].levels.size() > kMostEffectLines || analysis.means[lines].levels.size() < 2) continue;
       if (analysis.has_heat_map && analysis.means[a].factor == analysis.heat_map.row_factor &&
           analysis.means[b].factor == analysis.heat_map.column_factor && analysis.means.size() > 2) {
         continue;  // shown above, with its empty combinations

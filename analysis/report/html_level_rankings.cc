@@ -11,7 +11,7 @@
 namespace loupe::analysis::report {
 namespace {
 
-constexpr size_t kCellsShown = 60;
+constexpr size_t kRankedShown = 60;
 
 std::string Table(const std::string& id, const std::string& head, const std::string& rows) {
   return fmt::format("<div class=\"wide\"><table id=\"{}\">{}{}</tbody></table></div>\n", id, head, rows);
@@ -39,7 +39,7 @@ std::string PairsTable(const LevelRankings& rankings, double confidence) {
 
 std::string MeansTable(const LevelRankings& rankings) {
   std::string rows;
-  for (size_t i = 0; i < std::min(kCellsShown, rankings.cells.size()); ++i) {
+  for (size_t i = 0; i < std::min(kRankedShown, rankings.cells.size()); ++i) {
     std::vector<std::string> values;
     for (const double mean : rankings.cells[i].means) values.push_back(FormatNumber(mean));
     rows += TableRow(CellName(rankings.cells[i].levels), values);
@@ -67,9 +67,9 @@ HtmlSection LevelRankingsSection(const HtmlContext& context) {
         "soft");
   }
   section.body += MeansTable(rankings);
-  if (rankings.cells.size() > kCellsShown) {
+  if (rankings.cells.size() > kRankedShown) {
     section.body += Paragraph(
-        fmt::format("The first {} of {} cells; the JSON form has all.", kCellsShown, rankings.cells.size()), "soft");
+        fmt::format("The first {} of {} cells; the JSON form has all.", kRankedShown, rankings.cells.size()), "soft");
   }
   return section;
 }

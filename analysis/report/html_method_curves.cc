@@ -17,7 +17,7 @@ namespace {
 
 constexpr double kLinesWidth = 520, kLinesHeight = 300, kLinesTop = 30, kLinesLeft = 58, kLinesBottom = 40;
 constexpr double kKeyHeight = 17;
-constexpr size_t kMostLines = 42;                           // told apart by 7 colours and 6 markers
+constexpr size_t kMostMethodLines = 42;                     // told apart by 7 colours and 6 markers
 constexpr size_t kMostPointsDrawn = 80, kMostMarkers = 12;  // per line
 constexpr size_t kMostStepsListed = 40;
 
@@ -164,14 +164,14 @@ std::string MethodCurvesFigure(const HtmlContext& context) {
   }
   std::erase_if(lines, [](const MethodLine& line) { return line.at_step.empty(); });
   const size_t all = lines.size();
-  if (all > kMostLines) lines.resize(kMostLines);
+  if (all > kMostMethodLines) lines.resize(kMostMethodLines);
   const std::string drawn = lines.empty() ? "" : DrawLines(lines, context.Title());
   if (drawn.empty()) return "";
   std::string caption = fmt::format(
       "{} of each method as it trains: the mean over the trials that have a score at that step, and in brackets how "
       "many these are. Where their number changes along a line, the mean is of other trials.",
       context.Title());
-  if (all > kMostLines) caption += fmt::format(" The first {} of {} methods.", kMostLines, all);
+  if (all > kMostMethodLines) caption += fmt::format(" The first {} of {} methods.", kMostMethodLines, all);
   if (!without.empty()) caption += fmt::format(" No curve of {}.", fmt::join(without, ", "));
   return fmt::format("<h3>{} by method</h3>\n<figure>{}<figcaption>{}</figcaption></figure>\n{}",
                      EscapeHtml(context.Title()), drawn, EscapeHtml(caption), ListLines(lines));

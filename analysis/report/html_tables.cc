@@ -13,7 +13,7 @@
 namespace loupe::analysis::report {
 namespace {
 
-constexpr size_t kCellsShown = 15;
+constexpr size_t kCellsInPage = 15;
 
 std::string Row(const std::vector<std::string>& cells, std::string_view cls = "") {
   std::string out = cls.empty() ? "<tr>" : fmt::format("<tr class=\"{}\">", cls);
@@ -244,7 +244,7 @@ std::string BestCellsTable(const HtmlContext& context) {
   const FactorialAnalysis& analysis = context.analysis();
   const CellRanking* ranking = analysis.details == nullptr ? nullptr : &analysis.details->ranking;
   const bool ranked = ranking != nullptr && ranking->from_replicates && ranking->cells.size() == analysis.cells.size();
-  const size_t shown = std::min(kCellsShown, analysis.cells.size());
+  const size_t shown = std::min(kCellsInPage, analysis.cells.size());
   std::string out = fmt::format(
       "<div class=\"wide\"><table id=\"best-cells\"><caption>{} of {} cells; {} {} is better.</caption>\n", shown,
       analysis.cells.size(), analysis.smaller_is_better ? "lower" : "higher", EscapeHtml(context.Title()));

@@ -28,7 +28,7 @@ budget: {steps: 5}
 seed: 11
 )";
 
-Plan PlanOf(const std::string& text) {
+Plan PlanOfText(const std::string& text) {
   const auto file = coordinator::plan::ParseSweepFile(text, "f");
   EXPECT_TRUE(file.ok()) << file.status();
   auto plan = Plan::Create(file->spec);
@@ -43,7 +43,7 @@ std::set<std::map<std::string, std::string>> CellsOf(const Plan& plan) {
 }
 
 TEST(SubsetTest, OrthogonalArrayIsTakenWhereOneHasThatManyCells) {
-  const Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOfText(kFile);
   ASSERT_EQ(plan.cell_count(), 320);
   const auto subset = ChooseSubset(plan, int64_t{80} * 3, "");
   ASSERT_TRUE(subset.ok()) << subset.status();
@@ -58,7 +58,7 @@ TEST(SubsetTest, OrthogonalArrayIsTakenWhereOneHasThatManyCells) {
 }
 
 TEST(SubsetTest, NarrowedSpecRunsExactlyTheChosenCells) {
-  const Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOfText(kFile);
   for (const int64_t cells : {24, 80, 97, 319}) {
     const auto subset = ChooseSubset(plan, cells * 3, "");
     ASSERT_TRUE(subset.ok()) << subset.status();
@@ -72,12 +72,12 @@ TEST(SubsetTest, NarrowedSpecRunsExactlyTheChosenCells) {
 }
 
 TEST(SubsetTest, WrittenFileRunsExactlyTheChosenCells) {
-  const Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOfText(kFile);
   const auto subset = ChooseSubset(plan, int64_t{96} * 3, "");
   ASSERT_TRUE(subset.ok()) << subset.status();
   const auto text = WithSelections(kFile, subset->spec);
   ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_EQ(CellsOf(PlanOf(*text)), CellsOf(*Plan::Create(subset->spec)));
+  EXPECT_EQ(CellsOf(PlanOfText(*text)), CellsOf(*Plan::Create(subset->spec)));
 }
 
 constexpr char kMethodsFile[] = R"(name: subset-methods
@@ -94,7 +94,7 @@ seed: 11
 )";
 
 TEST(SubsetTest, MethodsAreChosenFromAndWritten) {
-  const Plan plan = PlanOf(kMethodsFile);
+  const Plan plan = PlanOfText(kMethodsFile);
   ASSERT_EQ(plan.cell_count(), (40 + 6 + 2) * 2);
   const auto subset = ChooseSubset(plan, 40, "");
   ASSERT_TRUE(subset.ok()) << subset.status();
@@ -104,16 +104,16 @@ TEST(SubsetTest, MethodsAreChosenFromAndWritten) {
   EXPECT_EQ(chosen.size(), 40u);
   const auto text = WithSelections(kMethodsFile, subset->spec);
   ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_EQ(CellsOf(PlanOf(*text)), chosen);
+  EXPECT_EQ(CellsOf(PlanOfText(*text)), chosen);
 }
 
 TEST(SubsetTest, SameSeedChoosesTheSameCells) {
-  const Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOfText(kFile);
   EXPECT_EQ(ChooseSubset(plan, 60, "")->fraction.chosen, ChooseSubset(plan, 60, "")->fraction.chosen);
 }
 
 TEST(SubsetTest, ChosenCellsCarryTheTermsThatWereAskedFor) {
-  const Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOfText(kFile);
   // Mean + 14 − 1 of the positions + 3 + 3 + 9 of the interaction = 29 parameters.
   EXPECT_THAT(std::string(ChooseSubset(plan, int64_t{28} * 3, "input + output + activation*scale").status().message()),
               HasSubstr("29 parameters"));
@@ -124,18 +124,18 @@ TEST(SubsetTest, ChosenCellsCarryTheTermsThatWereAskedFor) {
 }
 
 TEST(SubsetTest, TrialsMustBeWholeReplicatesAndBothNeighboursAreNamed) {
-  const auto subset = ChooseSubset(PlanOf(kFile), 100, "");
+  const auto subset = ChooseSubset(PlanOfText(kFile), 100, "");
   EXPECT_EQ(subset.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(subset.status().message()), AllOf(HasSubstr("99"), HasSubstr("102"), HasSubstr("3 times")));
 }
 
 TEST(SubsetTest, MoreTrialsThanThereAreIsRefusedInTrials) {
-  const auto subset = ChooseSubset(PlanOf(kFile), 963, "");
+  const auto subset = ChooseSubset(PlanOfText(kFile), 963, "");
   EXPECT_THAT(std::string(subset.status().message()), AllOf(HasSubstr("963"), HasSubstr("960")));
 }
 
 TEST(SubsetTest, FileThatNamesItsCellsAlreadyIsRefused) {
-  const Plan plan = PlanOf(kFile);
+  const Plan plan = PlanOfText(kFile);
   const auto subset = ChooseSubset(plan, int64_t{96} * 3, "");
   ASSERT_TRUE(subset.ok());
   const auto text = WithSelections(std::string(kFile) + "only: [{scale: 1}]\n", subset->spec);
@@ -143,7 +143,7 @@ TEST(SubsetTest, FileThatNamesItsCellsAlreadyIsRefused) {
 }
 
 TEST(SubsetTest, FileThatCannotBeAppendedToIsRefused) {
-  const auto subset = ChooseSubset(PlanOf(kFile), int64_t{96} * 3, "");
+  const auto subset = ChooseSubset(PlanOfText(kFile), int64_t{96} * 3, "");
   ASSERT_TRUE(subset.ok());
   const auto text = WithSelections(
       "{name: flow-sweep, base: /b, scorer: /s, task: {images: /i, instance_prompt: p, class_prompt: c}, method: "
