@@ -108,6 +108,7 @@ std::string DrawLines(const std::vector<MethodLine>& lines, const std::string& t
     const int shape = static_cast<int>(line.place % 6);
     const std::vector<int64_t> steps = EvenlyChosen(StepsOf(line), kMostPointsDrawn);
     std::vector<std::pair<double, double>> points;
+    points.reserve(steps.size());
     for (const int64_t step : steps)
       points.emplace_back(x.At(static_cast<double>(step)), y.At(line.at_step.at(step).mean));
     figure.Path(points, fmt::format("bold s{}{}", line.place % 7, line.place >= 7 ? " dash" : ""));
