@@ -1,7 +1,9 @@
 #include "common/logging.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <exception>
 #include <memory>
 #include <string>
 #include <utility>
@@ -107,9 +109,15 @@ LogFieldScope::LogFieldScope(const char* name, std::string value) {
 
 LogFieldScope::~LogFieldScope() { thread_fields.pop_back(); }
 
-void LogDebug(std::string_view message) { spdlog::debug(message); }
-void LogInfo(std::string_view message) { spdlog::info(message); }
-void LogWarning(std::string_view message) { spdlog::warn(message); }
-void LogError(std::string_view message) { spdlog::error(message); }
+void WriteLogLine(LogLine line, fmt::string_view text, fmt::format_args args) noexcept try {
+  const spdlog::level::level_enum level = line == LogLine::kDebug     ? spdlog::level::debug
+                                          : line == LogLine::kInfo    ? spdlog::level::info
+                                          : line == LogLine::kWarning ? spdlog::level::warn
+                                                                      : spdlog::level::err;
+  spdlog::logger* const logger = spdlog::default_logger_raw();
+  if (logger->should_log(level)) logger->log(level, fmt::vformat(text, args));
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "a log line is lost: %s\n", error.what());
+}
 
 }  // namespace loupe

@@ -6,7 +6,6 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "fmt/format.h"
@@ -31,29 +30,28 @@ class LogFieldScope {
   LogFieldScope& operator=(const LogFieldScope&) = delete;
 };
 
-// A line of the default logger. From any thread.
-void LogDebug(std::string_view message);
-void LogInfo(std::string_view message);
-void LogWarning(std::string_view message);
-void LogError(std::string_view message);
+enum class LogLine { kDebug, kInfo, kWarning, kError };
 
-// The same of a text with arguments. It is formatted by a function of the library's own, not, as spdlog's templates
-// would, by code that is compiled once more in every source that logs.
-template <typename First, typename... Rest>
-void LogDebug(fmt::format_string<First, Rest...> text, First&& first, Rest&&... rest) {
-  LogDebug(fmt::format(text, std::forward<First>(first), std::forward<Rest>(rest)...));
+// A line of the default logger, formatted if its level is on. From any thread; what goes wrong is told on stderr and
+// never thrown. One function formats for all: by spdlog's templates that would be compiled once more in every source
+// that logs.
+void WriteLogLine(LogLine level, fmt::string_view text, fmt::format_args args) noexcept;
+
+template <typename... Args>
+void LogDebug(fmt::format_string<Args...> text, Args&&... args) {
+  WriteLogLine(LogLine::kDebug, text, fmt::make_format_args(args...));
 }
-template <typename First, typename... Rest>
-void LogInfo(fmt::format_string<First, Rest...> text, First&& first, Rest&&... rest) {
-  LogInfo(fmt::format(text, std::forward<First>(first), std::forward<Rest>(rest)...));
+template <typename... Args>
+void LogInfo(fmt::format_string<Args...> text, Args&&... args) {
+  WriteLogLine(LogLine::kInfo, text, fmt::make_format_args(args...));
 }
-template <typename First, typename... Rest>
-void LogWarning(fmt::format_string<First, Rest...> text, First&& first, Rest&&... rest) {
-  LogWarning(fmt::format(text, std::forward<First>(first), std::forward<Rest>(rest)...));
+template <typename... Args>
+void LogWarning(fmt::format_string<Args...> text, Args&&... args) {
+  WriteLogLine(LogLine::kWarning, text, fmt::make_format_args(args...));
 }
-template <typename First, typename... Rest>
-void LogError(fmt::format_string<First, Rest...> text, First&& first, Rest&&... rest) {
-  LogError(fmt::format(text, std::forward<First>(first), std::forward<Rest>(rest)...));
+template <typename... Args>
+void LogError(fmt::format_string<Args...> text, Args&&... args) {
+  WriteLogLine(LogLine::kError, text, fmt::make_format_args(args...));
 }
 
 }  // namespace loupe

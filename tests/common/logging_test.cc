@@ -84,6 +84,19 @@ TEST_F(LoggingTest, TextLinesAreAsTheyWere) {
   EXPECT_THAT(Written(), ::testing::MatchesRegex("20..-..-..T..:..:..[.]... info \\[loupe-text\\] one\\\\ntwo\n"));
 }
 
+// A width of −1 is found out only as the line is formatted.
+TEST_F(LoggingTest, LineThatCannotBeFormattedIsToldAndNotThrown) {
+  ASSERT_TRUE(InitLogging("loupe-lost", "info").ok());
+  EXPECT_NO_THROW(LogError("{:{}}", 1, -1));
+  EXPECT_THAT(Written(), HasSubstr("a log line is lost: negative width"));
+}
+
+TEST_F(LoggingTest, LineOfALevelThatIsOffIsNotFormatted) {
+  ASSERT_TRUE(InitLogging("loupe-off", "warn").ok());
+  LogInfo("{:{}}", 1, -1);
+  EXPECT_EQ(Written(), "");
+}
+
 TEST_F(LoggingTest, UnknownFormIsRefused) {
   EXPECT_THAT(std::string(InitLogging("loupe-no", "info", "xml").message()), HasSubstr("text or json"));
   EXPECT_THAT(std::string(InitLogging("loupe-no", "loud", "json").message()), HasSubstr("debug"));

@@ -427,7 +427,8 @@ absl::Status RunParts(Run& run) {
   LOUPE_ASSIGN_OR_RETURN(const train::TrainingEnd unet, run.UNet());
   if (unet == train::TrainingEnd::kPaused) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const train::TrainingEnd classes, run.ClassDenoiser());
-  LogInfo(classes == train::TrainingEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
+  LogInfo("{}",
+          classes == train::TrainingEnd::kFinished ? "everything is trained" : "paused; the same command goes on");
   return absl::OkStatus();
 }
 
