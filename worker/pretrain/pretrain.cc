@@ -390,6 +390,7 @@ absl::StatusOr<std::string> Run::SampleSheet(const std::string& sheet, const std
   constexpr size_t kRow = 10;
   const size_t count = items.size();
   std::vector<std::string> captions;
+  captions.reserve(count);
   for (const data::EmojiItem& item : items) captions.push_back(MainCaption(item));
   const auto n = static_cast<int64_t>(count);
   const auto context = torch::cat({Contexts({""}).expand({n, -1, -1}), Contexts(captions)});
