@@ -1,5 +1,6 @@
 #include "worker/ranks/rank_group.h"
 
+#include <signal.h>
 #include <torch/utils.h>
 
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
@@ -40,6 +41,8 @@ bool AllReady(const RankGroup::Options& options) {
 }
 
 RankGroup::RankGroup(const Options& options) : options_(options) {
+  // Gloo writes to a rank that has just gone without asking for an error instead of the signal.
+  signal(SIGPIPE, SIG_IGN);
   const c10::intrusive_ptr<c10d::Store> store = StoreOf(options);
   store->setTimeout(options.patience);
   group_ = c10::make_intrusive<c10d::ProcessGroup>(store, options.rank, options.ranks);

@@ -26,7 +26,7 @@ struct RankMeeting;  // rank_meeting.h
 
 // Every call is a collective: all ranks make the same calls in the same order. Each throws c10::Error or
 // std::runtime_error when another rank has ended, at once, and when one stays away for longer than `patience`. Not
-// thread-safe.
+// thread-safe. A process that makes one ignores SIGPIPE from then on.
 class RankGroup {
  public:
   struct Options {

@@ -5,11 +5,14 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <torch/utils.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <functional>
@@ -232,6 +235,18 @@ TEST_F(RanksTest, ARankThatGoesIsNoticed) {
     if (group.rank() == 1) return;
     group.SumOnCpu(torch::ones({4}));
   }));
+}
+
+// What Gloo writes to a rank that has gone a moment ago would otherwise end the process.
+TEST_F(RanksTest, ABrokenPipeIsAnErrorAndNoSignal) {
+  signal(SIGPIPE, SIG_DFL);
+  OnRanks(2, folder_, [](ranks::RankGroup& group) { group.SumOnCpu(torch::ones({4})); });
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  close(ends[0]);
+  EXPECT_EQ(write(ends[1], "x", 1), -1);
+  EXPECT_EQ(errno, EPIPE);
+  close(ends[1]);
 }
 
 // Which of this process's connections have a limit to their other end's silence, in milliseconds, by their own address.
