@@ -70,7 +70,7 @@ void RankGroup::SumOnCpu(torch::Tensor values) {
 
 std::string RankGroup::FromLeader(std::string bytes) {
   const auto send = [&](torch::Tensor tensor) {
-    std::vector<torch::Tensor> tensors{tensor};
+    std::vector<torch::Tensor> tensors{std::move(tensor)};
     WaitFor(group_->getBackend(torch::kCPU)->broadcast(tensors));
   };
   const torch::Tensor size = torch::tensor(static_cast<int64_t>(bytes.size()), torch::kInt64);

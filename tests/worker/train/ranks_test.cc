@@ -43,6 +43,7 @@ void OnRanks(int ranks, const std::string& folder, const std::function<void(rank
   const std::string meeting = folder + "/meeting-" + std::to_string(++meetings);
   std::vector<std::exception_ptr> errors(static_cast<size_t>(ranks));
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       try {
@@ -286,6 +287,7 @@ TEST_F(RanksTest, TasksOfAJobStepMeet) {
   for (int rank = 1; rank < 3; ++rank) places.push_back(ranks::JoinStep(file, rank, 2));
   std::vector<double> sums(3);
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int rank = 0; rank < 3; ++rank) {
     threads.emplace_back([&, rank] {
       ranks::RankGroup::Options place = places[static_cast<size_t>(rank)];
