@@ -88,6 +88,7 @@ void Scheduler::RestoreAttempt(TrialKey trial, int64_t epoch, const std::string&
   if (WorkerEntry* entry = workers_.Find(worker); entry != nullptr) entry->attempts.insert(trial);
   Sweep& sweep = *sweeps_.at(trial.sweep);
   sweep.running.insert(trial.index);
+  sweep.running_left += attempt->left;
   attempts_.emplace(trial, std::move(attempt));
   Reindex(sweep);
 }

@@ -365,8 +365,9 @@ class Scheduler {
   std::optional<Next> NextForPack(const WorkerEntry& worker);
   // Another loss would quarantine it.
   static bool OnLastChance(Sweep& sweep, int64_t index);
-  // How many trials a pack that begins with this one may have, so that the other workers get their share.
-  int64_t PackSize(const WorkerEntry& worker, const Next& first, const Now& now);
+  // Whether it may join what the worker holds without taking from the other workers' share.
+  bool IsWithinShare(const WorkerEntry& worker, const Next& next, const Now& now);
+  void NoteWorkLeft(Attempt& attempt);
   void Wake(const std::string& worker);
 
   // scheduler_needs.cc. Who is connected, as of one moment.
@@ -374,7 +375,8 @@ class Scheduler {
     absl::Duration at;
     int64_t workers = 0;
     int64_t slots = 0;
-    std::set<WorkerAbilities> abilities;
+    // How many have these, of those that are not leaving.
+    std::map<WorkerAbilities, int64_t> abilities;
   };
   const Fleet& FleetAt(const Now& now) const;
   bool HasWorkFor(const WorkerAbilities& worker) const;
@@ -399,8 +401,8 @@ class Scheduler {
   std::set<std::pair<absl::Duration, TrialKey>> delayed_;
   WorkerTable workers_;
   mutable std::optional<Fleet> fleet_;
-  // Connected workers, counted once a second at most: a share need not be exact.
-  int64_t crowd_ = 0;
+  // Fleet::abilities, counted once a second at most: a share need not be exact.
+  std::map<WorkerAbilities, int64_t> crowd_;
   absl::Duration crowd_counted_ = -absl::InfiniteDuration();
   std::set<std::string> woken_;
   std::map<std::string, RecordRequest> requests_;

@@ -40,6 +40,7 @@ void Scheduler::Forget(Attempt& attempt) {
   if (WorkerEntry* worker = workers_.Find(attempt.worker); worker != nullptr) worker->attempts.erase(trial);
   Sweep& sweep = *sweeps_.at(trial.sweep);
   sweep.running.erase(trial.index);
+  sweep.running_left -= attempt.left;
   ++sweep.change;
   attempts_.erase(trial);
   Reindex(sweep);

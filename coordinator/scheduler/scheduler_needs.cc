@@ -14,7 +14,7 @@ const Scheduler::Fleet& Scheduler::FleetAt(const Now& now) const {
     if (!worker.parked && now.monotonic - worker.last_sync >= options_.lease) continue;
     ++fleet_->workers;
     fleet_->slots += std::max(worker.record.slots, worker.record.pack_slots);
-    if (!worker.leaving) fleet_->abilities.insert(worker.record.description.abilities);
+    if (!worker.leaving) ++fleet_->abilities[worker.record.description.abilities];
   }
   return *fleet_;
 }
@@ -34,10 +34,11 @@ Scheduler::Sweep* Scheduler::NextSweepFor(const WorkerAbilities& worker) {
 }
 
 std::string Scheduler::WhyNobodyRuns(const TrialNeeds& needs, const Now& now) const {
-  const std::set<WorkerAbilities>& fleet = FleetAt(now).abilities;
+  const std::map<WorkerAbilities, int64_t>& fleet = FleetAt(now).abilities;
   if (fleet.empty()) return "no worker is connected";
   const auto somebody = [&](const TrialNeeds& asked) {
-    return std::any_of(fleet.begin(), fleet.end(), [&](const auto& worker) { return CanRun(worker, asked); });
+    return std::any_of(fleet.begin(), fleet.end(),
+                       [&](const auto& of_workers) { return CanRun(of_workers.first, asked); });
   };
   if (somebody(needs)) return "";
   if (!somebody({.method = needs.method}))
@@ -45,12 +46,12 @@ std::string Scheduler::WhyNobodyRuns(const TrialNeeds& needs, const Now& now) co
   if (!somebody({.task = needs.task})) return fmt::format("task {}, and no connected worker runs it", needs.task);
   if (!somebody({.devices = needs.devices})) {
     size_t most = 1;
-    for (const WorkerAbilities& worker : fleet) most = std::max(most, worker.devices.size());
+    for (const auto& [worker, count] : fleet) most = std::max(most, worker.devices.size());
     return fmt::format("{} devices for one trial, and connected workers have {} at most", needs.devices, most);
   }
   if (!somebody({.settings_version = needs.settings_version})) {
     int32_t newest = 0;
-    for (const WorkerAbilities& worker : fleet) newest = std::max(newest, worker.settings_version);
+    for (const auto& [worker, count] : fleet) newest = std::max(newest, worker.settings_version);
     return fmt::format("settings of version {}, and connected workers know version {} at most: update them",
                        needs.settings_version, newest);
   }

@@ -6,9 +6,15 @@
 // becomes free goes to the next trial in turn or to nobody: a trial that does not fit waits until the pack has ended,
 // and no longer.
 //
+// And no worker takes what another could have: one more joins a pack if that is within the worker's share of all that
+// is left to do of the sweep, running trials counted by the steps that they have before them, or if the others have as
+// much to do as it has. So the last trials are dealt out evenly, at the beginning of packs and where places become
+// free.
+//
 // A trial that ends its worker's process costs every trial of its pack a loss. So the last chance before quarantine is
 // one alone: who is at fault is found, and nobody is quarantined for another.
 #include <algorithm>
+#include <string_view>
 
 #include "coordinator/scheduler/scheduler.h"
 #include "coordinator/scheduler/scheduler_parts.h"
@@ -17,6 +23,8 @@ namespace loupe::coordinator::scheduler {
 namespace {
 
 constexpr absl::Duration kCountEvery = absl::Seconds(1);
+// The phase whose steps tell how much of a trial is done.
+constexpr std::string_view kTrains = "train";
 
 }  // namespace
 
@@ -62,20 +70,34 @@ std::optional<Scheduler::Next> Scheduler::NextForPack(const WorkerEntry& worker)
   return next;
 }
 
-int64_t Scheduler::PackSize(const WorkerEntry& worker, const Next& first, const Now& now) {
-  if (worker.record.pack_slots <= 1) return 1;
-  const SweepNeeds& needs = *first.sweep->needs;
-  const int32_t pack = needs.pack_of(first.of_class);
-  int64_t trials = 0;
-  for (size_t i = 0; i < first.sweep->queues.size(); ++i) {
-    if (needs.pack_of(i) == pack) trials += first.sweep->queues[i].size();
-  }
+bool Scheduler::IsWithinShare(const WorkerEntry& worker, const Next& next, const Now& now) {
   if (now.monotonic - crowd_counted_ >= kCountEvery) {
-    crowd_ = FleetAt(now).workers;
+    crowd_ = FleetAt(now).abilities;
     crowd_counted_ = now.monotonic;
   }
-  const int64_t workers = std::max<int64_t>(1, crowd_);
-  return std::min<int64_t>(worker.record.pack_slots, (trials + workers - 1) / workers);
+  const Sweep& sweep = *next.sweep;
+  int64_t workers = 0;
+  for (const auto& [abilities, count] : crowd_) {
+    if (CanRun(abilities, sweep.needs->classes[next.of_class])) workers += count;
+  }
+  int64_t queued = 0;
+  for (size_t i = 0; i < sweep.queues.size(); ++i) {
+    if (CanRun(worker.record.description.abilities, sweep.needs->classes[i])) queued += sweep.queues[i].size();
+  }
+  int64_t its = 0;
+  for (const TrialKey& trial : worker.attempts) its += attempts_.at(trial)->left;
+  const int64_t all = queued * kWorkOfTrial + sweep.running_left;
+  return (its + kWorkOfTrial) * workers <= all || its * workers <= sweep.running_left;
+}
+
+void Scheduler::NoteWorkLeft(Attempt& attempt) {
+  if (attempt.phase != kTrains || attempt.total_steps <= 0) return;
+  const int64_t steps = std::clamp<int64_t>(attempt.step, 0, attempt.total_steps);
+  const auto left =
+      static_cast<int64_t>(static_cast<double>(kWorkOfTrial) * static_cast<double>(attempt.total_steps - steps) /
+                           static_cast<double>(attempt.total_steps));
+  sweeps_.at(attempt.trial.sweep)->running_left += left - attempt.left;
+  attempt.left = left;
 }
 
 }  // namespace loupe::coordinator::scheduler

@@ -14,6 +14,8 @@ namespace loupe::coordinator::scheduler {
 
 // A record of a request takes some 300 bytes.
 inline constexpr size_t kRememberedRequests = 100000;
+// The work of a trial from its beginning, of which what is left is counted.
+inline constexpr int64_t kWorkOfTrial = 1000;
 
 struct Scheduler::Sweep {
   Sweep(SweepRecord the_record, std::shared_ptr<const SweepNeeds> the_needs)
@@ -56,6 +58,8 @@ struct Scheduler::Sweep {
   std::vector<std::optional<RunnableKey>> runnable_keys;
   // Of which trials have an attempt now.
   std::set<int64_t> running;
+  // The sum of Attempt::left over them.
+  int64_t running_left = 0;
   // Waiting out a back-off: index -> when (monotonic).
   std::map<int64_t, absl::Duration> delayed;
   uint64_t last_grant = 0;
@@ -93,6 +97,8 @@ struct Scheduler::Attempt {
   std::string phase;
   int64_t step = 0;
   int64_t total_steps = 0;
+  // Of kWorkOfTrial, by the steps that are trained.
+  int64_t left = kWorkOfTrial;
   int32_t pack = 0;
   int64_t point_sequence = 0;
   std::map<std::string, double> metrics;

@@ -104,6 +104,7 @@ absl::StatusOr<WorkerEntry*> Scheduler::Admit(const SyncRequest& request, const 
   }
   worker->record.pack_slots = request.pack_slots;
   if (!request.attempts.empty()) worker->gathers = false;
+  worker->complete = false;
   worker->leaving = request.draining;
   fleet_.reset();
   return worker;
@@ -152,6 +153,7 @@ bool Scheduler::NoteProgress(Attempt& attempt, const AttemptReport& report, cons
     ++sweeps_.at(attempt.trial.sweep)->change;
   }
   attempt.total_steps = report.total_steps;
+  NoteWorkLeft(attempt);
   return true;
 }
 
@@ -251,10 +253,8 @@ bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) 
   const bool any_will_do = static_cast<int64_t>(worker.attempts.size()) < worker.record.slots;
   const std::optional<Next> next = any_will_do ? NextFor(worker) : NextForPack(worker);
   if (!next) return false;
-  if (worker.attempts.empty()) {
-    worker.gathers = true;
-    worker.pack_size = PackSize(worker, *next, now);
-  }
+  if (!any_will_do && !IsWithinShare(worker, *next, now)) return false;
+  if (worker.attempts.empty()) worker.gathers = true;
   Sweep& sweep = *next->sweep;
   const int64_t index = *sweep.queues[next->of_class].Pop();
   Trial& trial = sweep.trial(index);
@@ -277,6 +277,7 @@ bool Scheduler::GrantOne(WorkerEntry& worker, const Now& now, Effects& effects) 
   expiries_.emplace(attempt->expiry, key);
   worker.attempts.insert(key);
   sweep.running.insert(index);
+  sweep.running_left += attempt->left;
   attempts_[key] = std::move(attempt);
   sweep.last_grant = ++grant_sequence_;
   if (options_.mutation == SchedulerOptions::Mutation::kDoubleLease && trial.epoch == 1)
@@ -368,8 +369,7 @@ void Scheduler::Dispatch(const Now& now, Effects& effects) {
     } else {
       // Nothing that is left fits what it has: its pack is complete.
       if (worker->attempts.empty()) return;
-      worker->gathers = true;
-      worker->pack_size = static_cast<int64_t>(worker->attempts.size());
+      worker->complete = true;
     }
     workers_.Reconsider(*worker, now.monotonic);
   }

@@ -45,10 +45,9 @@ void WorkerTable::Forget(const std::string& id) {
 }
 
 bool WorkerTable::CanTakeMore(const WorkerEntry& worker, absl::Duration now) const {
-  const int64_t pack = worker.gathers ? std::min<int64_t>(worker.pack_size, worker.record.pack_slots)
-                                      : int64_t{worker.record.pack_slots};
-  return !worker.leaving && !worker.record.draining && now >= worker.set_aside_until &&
-         static_cast<int64_t>(worker.attempts.size()) < std::max<int64_t>(worker.record.slots, pack);
+  const auto held = static_cast<int64_t>(worker.attempts.size());
+  const int64_t room = worker.complete ? worker.record.slots : std::max(worker.record.slots, worker.record.pack_slots);
+  return !worker.leaving && !worker.record.draining && now >= worker.set_aside_until && held < room;
 }
 
 void WorkerTable::Park(WorkerEntry& worker) {

@@ -19,9 +19,10 @@ struct WorkerEntry {
   // Monotonic; of the last message of the current session.
   absl::Duration last_sync;
   std::set<TrialKey> attempts;
-  // Nothing of what it holds has been reported yet: its pack is being put together, of `pack_size` trials at most.
+  // Nothing of what it holds has been reported yet: its pack is being put together.
   bool gathers = false;
-  int64_t pack_size = 0;
+  // Nothing that waits may join what it holds, as far as is known before its next message.
+  bool complete = false;
   // The worker itself wants nothing new.
   bool leaving = false;
   // Waits for an answer: the engine holds its call.

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -13,13 +14,16 @@
 namespace loupe::coordinator::scheduler {
 namespace {
 
-// Packs: cells 0, 2, 4 … fit each other, and so do 1, 3, 5 ….
+// Packs: of two kinds of cells, 0, 2, 4 … fit each other, and so do 1, 3, 5 ….
 class SchedulerPackTest : public SchedulerTest {
  protected:
   void CreateEvenAndOdd(const std::string& id, int64_t cells, RetryLimits limits = {}) {
+    CreateKinds(id, cells, 2, limits);
+  }
+  void CreateKinds(const std::string& id, int64_t cells, int64_t kinds, RetryLimits limits = {}) {
     SweepNeeds needs;
-    needs.classes = {TrialNeeds{}, TrialNeeds{}};
-    for (int64_t cell = 0; cell < cells; ++cell) needs.class_of_cell.push_back(static_cast<uint8_t>(cell % 2));
+    needs.classes.resize(static_cast<size_t>(kinds));
+    for (int64_t cell = 0; cell < cells; ++cell) needs.class_of_cell.push_back(static_cast<uint8_t>(cell % kinds));
     SweepRecord sweep;
     sweep.id = id;
     sweep.uid = fmt::format("uid-{}", id);
@@ -43,6 +47,21 @@ class SchedulerPackTest : public SchedulerTest {
     for (size_t i = 0; i < held.size(); ++i) {
       request.attempts.push_back(ReportOf(held[i]));
       if (ended.contains(i)) request.attempts.back().outcome = Result{{{"s", 1.0}}};
+    }
+    return Sync(request);
+  }
+  // What `worker` holds has trained 95 of 100 steps, and `fresh`, the last of it, none; the trials at `ended` have
+  // succeeded.
+  SyncAnswer ReportSteps(const std::string& worker, const std::vector<DesiredAttempt>& held, size_t fresh = 0,
+                         const std::set<size_t>& ended = {}) {
+    SyncRequest request = Packer(worker, 8);
+    for (size_t i = 0; i < held.size(); ++i) {
+      AttemptReport report = ReportOf(held[i]);
+      report.phase = "train";
+      report.step = i + fresh < held.size() ? 95 : 0;
+      report.total_steps = 100;
+      if (ended.contains(i)) report.outcome = Result{{{"s", 1.0}}};
+      request.attempts.push_back(std::move(report));
     }
     return Sync(request);
   }
@@ -75,9 +94,50 @@ TEST_F(SchedulerPackTest, EachWorkerGetsItsShare) {
     scheduler_.Park(worker, now_);
   }
   Pass(absl::Seconds(2));
-  CreateEvenAndOdd("s", 12);
+  CreateKinds("s", 12, 1);
   scheduler_.Dispatch(now_, effects_);
-  for (const auto& [id, worker] : scheduler_.workers().all()) EXPECT_EQ(worker.attempts.size(), 2u) << id;
+  for (const auto& [id, worker] : scheduler_.workers().all()) EXPECT_EQ(worker.attempts.size(), 4u) << id;
+}
+
+TEST_F(SchedulerPackTest, WhatTheFirstHoldsIsCountedInTheSecondsShare) {
+  for (const char* worker : {"a", "b"}) Sync(Packer(worker, 8));
+  Pass(absl::Seconds(2));
+  CreateKinds("s", 13, 1);
+  EXPECT_EQ(Sync(Packer("a", 8)).desired.size(), 6u);
+  EXPECT_EQ(Sync(Packer("b", 8)).desired.size(), 7u);
+}
+
+TEST_F(SchedulerPackTest, WorkersThatCannotRunItHaveNoShare) {
+  for (const char* worker : {"a", "b"}) {
+    SyncRequest request = Packer(worker, 8);
+    if (*worker == 'b') request.description.abilities.settings_version = 0;
+    Sync(request);
+  }
+  Pass(absl::Seconds(2));
+  CreateKinds("s", 6, 1);
+  EXPECT_EQ(Sync(Packer("a", 8)).desired.size(), 6u);
+}
+
+TEST_F(SchedulerPackTest, TheLastTrialsAreDealtOutEvenly) {
+  for (const char* worker : {"a", "b"}) Sync(Packer(worker, 8));
+  Pass(absl::Seconds(2));
+  CreateKinds("s", 20, 1);
+  std::map<std::string, std::vector<DesiredAttempt>> held;
+  for (const char* worker : {"a", "b"}) held[worker] = Sync(Packer(worker, 8)).desired;
+  for (const auto& [worker, attempts] : held) {
+    ASSERT_EQ(attempts.size(), 8u);
+    ReportSteps(worker, attempts);
+  }
+  // Four are left. The worker whose pack ends first, one by one, leaves two of them to the other.
+  const auto end_one_by_one = [&](const std::string& worker) {
+    for (size_t ended = 1; ended <= 4; ++ended) {
+      held[worker] = ReportSteps(worker, held[worker], held[worker].size() + ended - 1 - 8, {0}).desired;
+    }
+    return held[worker].size();
+  };
+  EXPECT_EQ(end_one_by_one("a"), 6u) << "four have ended, and two are new";
+  EXPECT_EQ(end_one_by_one("b"), 6u);
+  EXPECT_EQ(Counts("s").queued, 0);
 }
 
 TEST_F(SchedulerPackTest, NobodyWaitsLongerThanAPackTakes) {
