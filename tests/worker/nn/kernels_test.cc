@@ -124,6 +124,26 @@ TEST_F(KernelsTest, TrainedWeightsHaveGradients) {
   EXPECT_TRUE(convolution_->weight.grad().defined());
 }
 
+// The first norm of a network in which norms alone are trained.
+TEST_F(KernelsTest, ANormIsTrainedWhereItsInputIsNot) {
+  const torch::Tensor x = Drawn({3, 32, 5, 7}, 4);
+  for (const bool with_weight : {true, false}) {
+    const torch::Tensor weight = Drawn({32}, 2).set_requires_grad(with_weight);
+    const torch::Tensor bias = Drawn({32}, 3).set_requires_grad(true);
+    const torch::Tensor wide_weight = weight.detach().to(torch::kFloat64).set_requires_grad(with_weight);
+    const torch::Tensor wide_bias = bias.detach().to(torch::kFloat64).set_requires_grad(true);
+    const auto y = GroupNormThen(ChannelsLast(x), 8, weight, bias, 1e-5, kernels::AfterNorm::kSilu);
+    const auto expected = torch::silu(torch::group_norm(x.to(torch::kFloat64), 8, wide_weight, wide_bias, 1e-5));
+    EXPECT_LE(Difference(y, expected), kRounding);
+    y.square().sum().backward();
+    expected.square().sum().backward();
+    EXPECT_LE(Difference(bias.grad(), wide_bias.grad()), kRounding);
+    if (with_weight) {
+      EXPECT_LE(Difference(weight.grad(), wide_weight.grad()), kRounding);
+    }
+  }
+}
+
 TEST_F(KernelsTest, NormsAndActivationsAreLibTorchs) {
   const torch::Tensor weight = Drawn({32}, 2), bias = Drawn({32}, 3);
   for (const auto after : {kernels::AfterNorm::kNothing, kernels::AfterNorm::kSilu}) {
