@@ -1,11 +1,12 @@
 """Loupe and its peers on the same cells of one sweep, in one run: trials per hour, seconds of processor by phase, peak memory.
 
     pip install -r bench/peers/requirements.txt
-    python bench/peers/beside_diffusers.py --bin build/release/bin [--processes 1] [--trials 6] [--ways loupe,packed,hooks,peft,compile]
-        [--steps 50] [--batch 4] [--samples 16] [--sample-steps 20] [--slots 8] [--passes own|shared|auto] [--precision float32|bf16]
+    python bench/peers/beside_diffusers.py --bin build/release/bin [--processes 1] [--trials 20] [--ways loupe,packed,hooks,peft,compile]
+        [--cells pairs|quickstart] [--steps 50] [--batch 4] [--samples 16] [--sample-steps 20] [--slots 8] [--passes own|shared|auto] [--precision float32|bf16]
         [--device cpu|cuda]
 
-The cells are the quickstart's: input x output x activation, each once, over and over up to --trials. The ways, one after another:
+The cells are the 20 legal pairs of an adapter's positions, or the quickstart's (input x output x activation), each once, over and over
+up to --trials, which is a whole number of times. The ways, one after another:
 
   loupe      a coordinator and --processes workers of one thread each, one trial at a time
   packed     the same with --slots trials together
@@ -13,8 +14,8 @@ The cells are the quickstart's: input x output x activation, each once, over and
   peft       the same with a LoRA of peft of rank 4 on the attention
   compile    hooks, the UNet through torch.compile
 
-Like for like: what a process's trials share (class pictures, latents, text) is made once by each way and not counted: for Loupe a
-first sweep of one trial fills the cache, for the peers it is made before the clock starts. Threads are one per process.
+Like for like: what a process's trials share (class pictures, latents, text) is made once by each way and not counted: for Loupe by a
+first sweep of one trial for each worker, for the peers before the clock starts. Threads are one per process.
 """
 import argparse
 import itertools
@@ -22,28 +23,30 @@ import json
 import multiprocessing
 import os
 import pathlib
+import queue
 import resource
 import socket
 import subprocess
 import tempfile
 import time
 
+from positions import OUTPUTS
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASE, SCORER = ROOT / "configs/bases/emoji-sd", ROOT / "configs/scorers/emoji-clip"
 PROMPT, CLASS_PROMPT = "a photo of sks", "a photo of cat face"
-GRID = {"input": ["SA_in", "CA_in", "CA_out"], "output": ["FFN_in", "Trans_out"], "activation": ["relu", "silu"]}
+# By --cells: the levels, of which a cell takes one each.
+GRIDS = {"pairs": {"input": list(OUTPUTS), "output": ["SA_in", "CA_in", "CA_c", "FFN_in", "Trans_out", "Res_in", "Res_out"], "activation": ["relu"]},
+         "quickstart": {"input": ["SA_in", "CA_in", "CA_out"], "output": ["FFN_in", "Trans_out"], "activation": ["relu", "silu"]}}
 
 
-def cells(trials):
-    every = [dict(zip(GRID, levels)) for levels in itertools.product(*GRID.values())]
-    return [every[i % len(every)] for i in range(trials)]
+def cells(grid):
+    every = [dict(zip(grid, levels)) for levels in itertools.product(*grid.values())]
+    return [cell for cell in every if cell["output"] in OUTPUTS[cell["input"]]]
 
 
-def sweep_text(name, flags, trials):
-    """As many replicates of the grid as the trials need; a first sweep has one cell."""
-    levels = {key: values[:1] for key, values in GRID.items()} if trials == 1 else GRID
-    replicates = max(1, round(trials / len(list(itertools.product(*levels.values())))))
-    factors = "".join(f"  {key}: [{', '.join(values)}]\n" for key, values in levels.items())
+def sweep_text(name, flags, grid, replicates):
+    factors = "".join(f"  {key}: [{', '.join(levels)}]\n" for key, levels in grid.items())
     return f"""name: {name}
 base: {BASE}
 scorer: {SCORER}
@@ -81,9 +84,10 @@ def loupe(flags, slots):
             workers += [subprocess.Popen([flags.bin / "loupe-worker", "run", "--id", f"w{i}", "--data", f"{folder}/worker", "--threads", "1",
                                          "--device", flags.device, "--slots", str(slots), "--passes", flags.passes], **quiet) for i in range(flags.processes)]
             seconds = {}
-            for name, trials in (("first", 1), ("measured", flags.trials)):
+            one = {"input": ["SA_in"], "output": ["FFN_in"], "activation": ["relu"]}
+            for name, grid, replicates in (("first", one, flags.processes), ("measured", flags.grid, flags.trials // len(cells(flags.grid)))):
                 path = pathlib.Path(folder) / f"{name}.yaml"
-                path.write_text(sweep_text(name, flags, trials))
+                path.write_text(sweep_text(name, flags, grid, replicates))
                 start, used = time.monotonic(), sum(cpu_seconds(worker.pid) for worker in workers)
                 call("submit", str(path))
                 while (state := json.loads(call("status", name, "--format", "json"))["state"]) in ("CREATING", "ACTIVE"):
@@ -125,12 +129,12 @@ def work(flags, way, journal, ready, go, results):
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(journal))
     grid = {"cell": list(range(flags.trials))}
     study = optuna.create_study(study_name="s", storage=storage, sampler=optuna.samplers.GridSampler(grid, seed=7), load_if_exists=True)
-    every, phases = cells(flags.trials), {}
+    every, phases = cells(flags.grid), {}
 
     def objective(trial):
         number = trial.suggest_categorical("cell", grid["cell"])
         kind = "peft" if way == "peft" else "hooks"
-        seconds, score = peer.run(kind, dict(every[number], width=32, learning_rate=0.003), number)
+        seconds, score = peer.run(kind, dict(every[number % len(every)], width=32, learning_rate=0.003), number)
         for phase, value in seconds.items():
             phases[phase] = phases.get(phase, 0) + value
         return score
@@ -151,11 +155,26 @@ def peers(flags, way):
                      for _ in range(flags.processes)]
         for process in processes:
             process.start()
-        for _ in processes:
-            ready.acquire()
+        def await_all(came):
+            """`came(timeout)` once for each process; one that has died ends it."""
+            for _ in processes:
+                while not came(1):
+                    if any(process.exitcode for process in processes):
+                        for process in processes:
+                            process.kill()
+                        raise SystemExit(f"{way}: a process has ended with {[process.exitcode for process in processes]}")
+
+        def has_result(timeout):
+            try:
+                return came.append(results.get(timeout=timeout)) or True
+            except queue.Empty:
+                return False
+
+        await_all(lambda timeout: ready.acquire(timeout=timeout))
         start = time.monotonic()
         go.set()
-        came = [results.get() for _ in processes]
+        came = []
+        await_all(has_result)
         elapsed = time.monotonic() - start
         for process in processes:
             process.join()
@@ -172,13 +191,16 @@ def main():
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--images", type=pathlib.Path, default=ROOT / "data/emoji/cat-faces")
     parser.add_argument("--ways", default="loupe,packed,hooks,peft")
+    parser.add_argument("--cells", default="pairs", choices=list(GRIDS))
     parser.add_argument("--passes", default="auto", choices=["auto", "own", "shared"])
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     parser.add_argument("--device", default="cpu")
-    for name, value in dict(processes=1, trials=12, steps=50, batch=4, samples=16, sample_steps=20, slots=8).items():
+    for name, value in dict(processes=1, trials=20, steps=50, batch=4, samples=16, sample_steps=20, slots=8).items():
         parser.add_argument("--" + name.replace("_", "-"), type=int, default=value)
     flags = parser.parse_args()
-    flags.bin, flags.images = flags.bin.resolve(), flags.images.resolve()
+    flags.bin, flags.images, flags.grid = flags.bin.resolve(), flags.images.resolve(), GRIDS[flags.cells]
+    if flags.trials < 1 or flags.trials % len(cells(flags.grid)) != 0:
+        parser.error(f"--trials is {flags.trials}: expected a multiple of the {len(cells(flags.grid))} cells of --cells {flags.cells}")
     os.environ["OMP_NUM_THREADS"] = "1"
     for way in flags.ways.split(","):
         found = loupe(flags, 1 if way == "loupe" else flags.slots) if way in ("loupe", "packed") else peers(flags, way)

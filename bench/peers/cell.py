@@ -14,37 +14,91 @@ from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
 
-class Adapter(torch.nn.Module):
-    """x + A(y), y read at `place` of its block and x written at the next one; see hook()."""
-
-    def __init__(self, width, hidden, activation):
-        super().__init__()
-        self.down, self.up = torch.nn.Linear(width, hidden), torch.nn.Linear(hidden, width)
-        self.activation = {"relu": torch.nn.ReLU(), "silu": torch.nn.SiLU()}[activation]
-        torch.nn.init.zeros_(self.up.weight)
-        torch.nn.init.zeros_(self.up.bias)
-
-    def forward(self, x):
-        return self.up(self.activation(self.down(x)))
+ACTIVATIONS = {"relu": torch.nn.ReLU, "silu": torch.nn.SiLU}
 
 
-def hook(block, adapter, reads, writes):
-    """The token positions that diffusers' modules show: SA_in, CA_in and CA_out to read; FFN_in and Trans_out to write."""
-    seen, handles = {}, []
-    if reads == "SA_in":
-        handles.append(block.register_forward_pre_hook(lambda module, args: seen.update(x=args[0])))
-    elif reads == "CA_in":
-        # What norm2 normalises is the stream there.
-        handles.append(block.norm2.register_forward_pre_hook(lambda module, args: seen.update(x=args[0])))
-    else:
-        handles.append(block.attn2.register_forward_hook(lambda module, args, out: seen.update(x=out)))
-    if writes == "Trans_out":
-        handles.append(block.register_forward_hook(lambda module, args, out: out + adapter(seen["x"])))
-    else:
-        # The stream goes on past norm3 as it was: the change is put into what attn2 adds to it.
-        handles.append(block.attn2.register_forward_hook(
-            lambda module, args, out: out + adapter(out if reads == "CA_out" else seen["x"])))
-    return handles
+def bottleneck(down, up, activation, *before):
+    """A(y), zero at first."""
+    torch.nn.init.zeros_(up.weight)
+    torch.nn.init.zeros_(up.bias)
+    return torch.nn.Sequential(*before, down, ACTIVATIONS[activation](), up)
+
+
+def tokens_adapter(width, hidden, activation):
+    return bottleneck(torch.nn.Linear(width, hidden), torch.nn.Linear(hidden, width), activation)
+
+
+def pictures_adapter(reads, writes, groups, hidden, activation):
+    """Of `reads` channels to `writes`, as in the paper's code."""
+    return bottleneck(torch.nn.Conv2d(reads, hidden, 3, padding=1), torch.nn.Conv2d(hidden, writes, 3, padding=1), activation,
+                      torch.nn.GroupNorm(groups, reads), torch.nn.SiLU())
+
+
+def changer(adapter, reads, writes):
+    """change(position, x, to): `to` with what the adapter adds at this position; y is read at `reads` on the way. x() is the tensor at
+    the position, and asked for only where it is read."""
+    seen = {}
+
+    def change(position, x, to):
+        if position == reads:
+            seen["y"] = x()
+        return to + adapter(seen["y"]) if position == writes else to
+    return change
+
+
+def hook_transformer(block, adapter, reads, writes):
+    """The positions of diffusers' BasicTransformerBlock, whose stream itself no module between its branches returns: a change of the
+    stream is put into the branch that is added to it there."""
+    change, stream = changer(adapter, reads, writes), {}
+
+    def enter(module, args, kwargs):
+        stream["x"] = change("SA_in", lambda: args[0], args[0])
+        return (stream["x"], *args[1:]), kwargs
+
+    def self_attended(module, args, out):
+        return change("CA_in", lambda: stream["x"] + out, change("SA_out", lambda: out, out))
+
+    def cross_attending(module, args, kwargs):
+        context = kwargs["encoder_hidden_states"]
+        return args, {**kwargs, "encoder_hidden_states": change("CA_c", lambda: context, context)}
+
+    def cross_attended(module, args, out):
+        return change("FFN_in", lambda: stream["x"] + out, change("CA_out", lambda: out, out))
+
+    return [block.register_forward_pre_hook(enter, with_kwargs=True),
+            block.attn1.register_forward_hook(self_attended),
+            block.norm2.register_forward_pre_hook(lambda module, args: stream.update(x=args[0])),
+            block.attn2.register_forward_pre_hook(cross_attending, with_kwargs=True),
+            block.attn2.register_forward_hook(cross_attended),
+            block.ff.register_forward_hook(lambda module, args, out: change("FFN_out", lambda: out, out)),
+            block.register_forward_hook(lambda module, args, out: change("Trans_out", lambda: out, out))]
+
+
+def hook_residual(block, adapter, reads, writes):
+    """The positions of diffusers' ResnetBlock2D."""
+    # The gradient of PyTorch's GroupNorm ends the process where its input is channels last and has none itself (2.13).
+    safe = lambda x: x if x.requires_grad else x.contiguous()
+    change = changer(lambda x: adapter(safe(x)), reads, writes)
+    return [block.register_forward_pre_hook(lambda module, args: (change("Res_in", lambda: args[0], args[0]), *args[1:])),
+            block.register_forward_hook(lambda module, args, out: change("Res_out", lambda: out, out))]
+
+
+def attach_adapters(unet, cell):
+    """One in each block that has the cell's positions: the adapters, and the handles of their hooks."""
+    adapters, handles = [], []
+    reads, writes = cell["input"], cell["output"]
+    for block in unet.modules():
+        kind = type(block).__name__
+        if kind == "ResnetBlock2D" and reads.startswith("Res"):
+            width = block.in_channels if reads == "Res_in" else block.out_channels
+            to = block.in_channels if writes == "Res_in" else block.out_channels
+            adapters.append(pictures_adapter(width, to, block.norm1.num_groups, cell["width"], cell["activation"]))
+            handles += hook_residual(block, adapters[-1], reads, writes)
+        elif kind == "BasicTransformerBlock" and not reads.startswith("Res"):
+            width = block.attn2.to_k.in_features if reads == "CA_c" else block.attn1.to_q.in_features
+            adapters.append(tokens_adapter(width, cell["width"], cell["activation"]))
+            handles += hook_transformer(block, adapters[-1], reads, writes)
+    return adapters, handles
 
 
 class Peer:
@@ -94,13 +148,8 @@ class Peer:
             from peft import LoraConfig
             unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
             return [p for p in unet.parameters() if p.requires_grad], unet.unload_lora
-        parameters, handles = [], []
-        for name, block in unet.named_modules():
-            if type(block).__name__ != "BasicTransformerBlock":
-                continue
-            adapter = Adapter(block.attn1.to_q.in_features, cell["width"], cell["activation"]).to(self.device)
-            parameters += list(adapter.parameters())
-            handles += hook(block, adapter, cell["input"], cell["output"])
+        adapters, handles = attach_adapters(unet, cell)
+        parameters = [p for adapter in adapters for p in adapter.to(self.device).parameters()]
         return parameters, lambda: [handle.remove() for handle in handles]
 
     def run(self, way, cell, seed):
