@@ -368,6 +368,7 @@ class Scheduler {
   // Whether it may join what the worker holds without taking from the other workers' share.
   bool IsWithinShare(const WorkerEntry& worker, const Next& next, const Now& now);
   void NoteWorkLeft(Attempt& attempt);
+  static bool HasBegun(const Attempt& attempt);
   void Wake(const std::string& worker);
 
   // scheduler_needs.cc. Who is connected, as of one moment.

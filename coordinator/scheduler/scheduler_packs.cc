@@ -9,7 +9,8 @@
 // And no worker takes what another could have: one more joins a pack if that is within the worker's share of all that
 // is left to do of the sweep, running trials counted by the steps that they have before them, or if the others have as
 // much to do as it has. So the last trials are dealt out evenly, at the beginning of packs and where places become
-// free.
+// free. There the worker is given one at a time, the next when it has begun with the last: a pack that samples begins
+// with nothing new, and who is ready first takes what is left.
 //
 // A trial that ends its worker's process costs every trial of its pack a loss. So the last chance before quarantine is
 // one alone: who is at fault is found, and nobody is quarantined for another.
@@ -23,8 +24,9 @@ namespace loupe::coordinator::scheduler {
 namespace {
 
 constexpr absl::Duration kCountEvery = absl::Seconds(1);
-// The phase whose steps tell how much of a trial is done.
+// The phase whose steps tell how much of a trial is done, and the one before a worker has begun with it.
 constexpr std::string_view kTrains = "train";
+constexpr std::string_view kQueued = "queued";
 
 }  // namespace
 
@@ -42,6 +44,8 @@ bool Scheduler::OnLastChance(Sweep& sweep, int64_t index) {
   return sweep.trial(index).worker_losses + 1 >= sweep.record.limits.max_worker_losses;
 }
 
+bool Scheduler::HasBegun(const Attempt& attempt) { return !attempt.phase.empty() && attempt.phase != kQueued; }
+
 std::optional<Scheduler::Next> Scheduler::NextForPack(const WorkerEntry& worker) {
   if (options_.mutation == SchedulerOptions::Mutation::kPackAnything) return NextFor(worker);
   Sweep* sweep = nullptr;
@@ -50,6 +54,7 @@ std::optional<Scheduler::Next> Scheduler::NextForPack(const WorkerEntry& worker)
     Sweep* const its = sweeps_.at(trial.sweep).get();
     const int32_t its_pack = its->needs->pack_of(its->needs->class_of(CellOf(its->record, trial.index)));
     const bool others = sweep != nullptr && (its != sweep || its_pack != pack);
+    if (!worker.gathers && !HasBegun(*attempts_.at(trial))) return std::nullopt;
     if (others || its_pack == SweepNeeds::kAlone || OnLastChance(*its, trial.index)) return std::nullopt;
     sweep = its;
     pack = its_pack;

@@ -46,6 +46,7 @@ class SchedulerPackTest : public SchedulerTest {
   SyncAnswer Report(SyncRequest request, const std::vector<DesiredAttempt>& held, const std::set<size_t>& ended) {
     for (size_t i = 0; i < held.size(); ++i) {
       request.attempts.push_back(ReportOf(held[i]));
+      request.attempts.back().phase = "train";
       if (ended.contains(i)) request.attempts.back().outcome = Result{{{"s", 1.0}}};
     }
     return Sync(request);
@@ -138,6 +139,21 @@ TEST_F(SchedulerPackTest, TheLastTrialsAreDealtOutEvenly) {
   EXPECT_EQ(end_one_by_one("a"), 6u) << "four have ended, and two are new";
   EXPECT_EQ(end_one_by_one("b"), 6u);
   EXPECT_EQ(Counts("s").queued, 0);
+}
+
+TEST_F(SchedulerPackTest, OneIsGivenAtATimeAndTheNextWhenItHasBegun) {
+  CreateKinds("s", 20, 1);
+  std::vector<DesiredAttempt> held = Sync(Packer("a", 8)).desired;
+  ASSERT_EQ(held.size(), 8u);
+  held = Report(Packer("a", 8), held, {0, 1, 2}).desired;
+  EXPECT_EQ(held.size(), 6u) << "three have ended, and one is new";
+  SyncRequest request = Packer("a", 8);
+  for (const DesiredAttempt& attempt : held) {
+    request.attempts.push_back(ReportOf(attempt));
+    request.attempts.back().phase = &attempt == &held.back() ? "queued" : "sample";
+  }
+  EXPECT_EQ(Sync(request).desired.size(), 6u) << "it waits for the others' end";
+  EXPECT_EQ(Report(Packer("a", 8), held, {}).desired.size(), 7u);
 }
 
 TEST_F(SchedulerPackTest, NobodyWaitsLongerThanAPackTakes) {
