@@ -17,6 +17,7 @@
 #include "cli/connect.h"
 #include "cli/failure.h"
 #include "cli/output.h"
+#include "cli/pack_options.h"
 #include "cli/run_program.h"
 #include "cli/slurm_fleet.h"
 #include "cli/views.h"
@@ -344,6 +345,7 @@ void AddUp(CLI::App& slurm, int& exit_code) {
       ->allow_extra_args(false);
   up->add_option("--setup", options.setup, "A line of shell to run before the worker: --setup 'module load cuda'")
       ->allow_extra_args(false);
+  AddPackOptions(*up, options.packs);
   up->add_option("--worker-credentials", options.credentials,
                  "Credentials file of a worker or an enrolment, mode 600, in a folder that the nodes see");
   up->add_option("--worker-program", options.worker_program,

@@ -74,7 +74,7 @@ scratch=$(mktemp -d "${{SLURM_TMPDIR:-${{TMPDIR:-/tmp}}}}/loupe-XXXXXXXX") || ex
 {step}exec {launcher}{program} run --credentials {credentials} \
   --id "slurm-$cluster-$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}" \
   --scratch "$scratch"{data} --device {device} --threads "${{SLURM_CPUS_PER_TASK:-{threads}}}" \
-  {step_file}--until "$left" --until-idle {idle} --grace {grace}
+  {step_file}--slots {slots} --passes {passes} --until "$left" --until-idle {idle} --grace {grace}
 )";
 
 }  // namespace
@@ -159,6 +159,7 @@ std::string SlurmScript(const SlurmFleetOptions& options) {
                         fmt::arg("step_file", options.ranks() > 1 ? "--step-file \"$step\" " : ""),
                         // Slurm's own choice is a core for each task.
                         fmt::arg("threads", options.ranks() > 1 ? "1" : "${SLURM_CPUS_ON_NODE:-0}"),
+                        fmt::arg("slots", options.packs.slots), fmt::arg("passes", options.packs.passes),
                         fmt::arg("idle", Quoted(options.until_idle)), fmt::arg("grace", options.grace_seconds));
   return script;
 }

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cli/pack_options.h"
 
 namespace loupe::cli {
 
@@ -44,6 +45,7 @@ struct SlurmFleetOptions {
   std::string log_folder;
   // The worker's --data; empty: its default.
   std::string worker_data;
+  PackOptions packs;
   std::string until_idle = "10m";
   // From a signal to the worker's end. Less than Slurm's KillWait (30 s by default), after which it kills.
   int grace_seconds = 25;

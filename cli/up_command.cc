@@ -23,6 +23,7 @@
 #include "cli/exit_code.h"
 #include "cli/failure.h"
 #include "cli/interrupt.h"
+#include "cli/pack_options.h"
 #include "cli/supervisor.h"
 #include "common/atomic_file.h"
 #include "common/clock.h"
@@ -48,7 +49,7 @@ struct UpFlags {
   int workers = -1;
   std::string device = "auto";
   int threads = 0;
-  std::string slots = "1";
+  PackOptions packs;
   bool detach = false;
   // Regular snapshots; none when `backup_to` is empty.
   std::string backup_to;
@@ -146,13 +147,14 @@ absl::Status AddWorkers(const UpFlags& flags, const WorkerPlan& plan, const std:
     LOUPE_ASSIGN_OR_RETURN(credentials.token, coordinator::access::AccessControl::ReplaceWorkerToken(flags.data, name));
     const std::string file = fmt::format("{}/work/credentials/{}.pem", flags.data, name);
     LOUPE_RETURN_IF_ERROR(WritePrivateFile(file, ToText(credentials)));
-    LOUPE_RETURN_IF_ERROR(supervisor.Add(
-        "worker " + name,
-        {.program = program,
-         .arguments = {"run", "--credentials", file, "--data", flags.data + "/work", "--id", name, "--device",
-                       plan.devices[i], "--threads", fmt::format("{}", plan.threads), "--slots", flags.slots},
-         .log_path = fmt::format("{}/logs/worker-{}.log", flags.data, i + 1)},
-        /*essential=*/false));
+    LOUPE_RETURN_IF_ERROR(
+        supervisor.Add("worker " + name,
+                       {.program = program,
+                        .arguments = {"run", "--credentials", file, "--data", flags.data + "/work", "--id", name,
+                                      "--device", plan.devices[i], "--threads", fmt::format("{}", plan.threads),
+                                      "--slots", flags.packs.slots, "--passes", flags.packs.passes},
+                        .log_path = fmt::format("{}/logs/worker-{}.log", flags.data, i + 1)},
+                       /*essential=*/false));
   }
   return absl::OkStatus();
 }
@@ -310,10 +312,7 @@ void AddUpCommand(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   up->add_option("--threads", flags->threads, "Cores of each worker; default: this machine's, shared between them")
       ->check(CLI::Range(1, 1024));
-  up->add_option(
-        "--slots", flags->slots,
-        "Trials that each worker trains together where they fit each other: a number, or auto: as many as memory holds")
-      ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 1024));
+  AddPackOptions(*up, flags->packs);
   up->add_option("--listen", flags->listen, "The coordinator's host:port; port 0 takes a free one")
       ->capture_default_str();
   up->add_flag("--detach,-d", flags->detach, "Return when they run, and leave them running");

@@ -55,7 +55,7 @@ TEST(SlurmFleetTest, SeveralGpusAreTasksOfOneStep) {
                            "step='/home/anna/logs'/step-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}\nrm -f \"$step\"\n",
                            "exec srun --nodes=2 --ntasks=4 --ntasks-per-node=2 --distribution=block --cpus-per-task=6 "
                            "--mpi=none --kill-on-bad-exit=1 \\\n  '/opt/loupe worker/bin/loupe-worker' run",
-                           "--step-file \"$step\" --until"}) {
+                           "--step-file \"$step\" --slots 1 --passes auto --until"}) {
     EXPECT_THAT(script, HasSubstr(line));
   }
   options.gpus_per_worker = 3;
@@ -75,6 +75,7 @@ TEST(SlurmFleetTest, ScriptGivesTheWorkerItsEnd) {
   SlurmFleetOptions options = SomeFleet();
   options.worker_program = "echo";
   options.worker_data = "/scratch/anna data";
+  options.packs = {.slots = "auto", .passes = "shared"};
   const std::string script = SlurmScript(options);
   const std::string with_times =
       "squeue() { [ \"$3\" = 1230_4 ] && echo 3:59:50; }\nSLURM_JOB_ID=1234 SLURM_ARRAY_JOB_ID=1230 "
@@ -90,7 +91,8 @@ TEST(SlurmFleetTest, ScriptGivesTheWorkerItsEnd) {
   const std::string asked = said(with_times);
   EXPECT_THAT(asked, HasSubstr("run --credentials /home/anna's/farm.pem --id slurm-big-farm-1234-0 --scratch "));
   EXPECT_THAT(asked,
-              HasSubstr(" --data /scratch/anna data --device auto --threads 8 --until 3:59:50 --until-idle 10m"));
+              HasSubstr(" --data /scratch/anna data --device auto --threads 8 --slots auto --passes shared --until "
+                        "3:59:50 --until-idle 10m"));
   EXPECT_THAT(
       said(with_times + "SLURM_JOB_START_TIME=1800000000 SLURM_JOB_END_TIME=1800003600 SLURM_RESTART_COUNT=2\n"),
       ::testing::AllOf(HasSubstr("--id slurm-big-farm-1234-2"), HasSubstr("--until 3600s")));

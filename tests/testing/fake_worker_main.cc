@@ -30,11 +30,13 @@ int main(int argc, char** argv) {
   app.add_option("--data", options.data_folder)->required();
   app.add_option("--scratch", options.scratch_folder);
   // As of `loupe-worker run`, whose command line it understands.
-  std::string verb, device;
+  std::string verb, device, slots, passes;
   int threads = 0;
   app.add_option("verb", verb);
   app.add_option("--device", device);
   app.add_option("--threads", threads);
+  app.add_option("--slots", slots);
+  app.add_option("--passes", passes);
   double grace_seconds = 0;
   std::string until, until_idle;
   app.add_option("--grace", grace_seconds);
