@@ -9,8 +9,8 @@
 // And no worker takes what another could have: one more joins a pack if that is within the worker's share of all that
 // is left to do of the sweep, running trials counted by the steps that they have before them, or if the others have as
 // much to do as it has. So the last trials are dealt out evenly, at the beginning of packs and where places become
-// free. There the worker is given one at a time, the next when it has begun with the last: a pack that samples begins
-// with nothing new, and who is ready first takes what is left.
+// free. There the worker is given no more while what it was given waits for the others of its pack: one that samples
+// begins with nothing new, and who is ready first takes what is left.
 //
 // A trial that ends its worker's process costs every trial of its pack a loss. So the last chance before quarantine is
 // one alone: who is at fault is found, and nobody is quarantined for another.
@@ -50,16 +50,17 @@ std::optional<Scheduler::Next> Scheduler::NextForPack(const WorkerEntry& worker)
   if (options_.mutation == SchedulerOptions::Mutation::kPackAnything) return NextFor(worker);
   Sweep* sweep = nullptr;
   int32_t pack = SweepNeeds::kAlone;
+  bool some_run = false, some_wait = false;
   for (const TrialKey& trial : worker.attempts) {
     Sweep* const its = sweeps_.at(trial.sweep).get();
     const int32_t its_pack = its->needs->pack_of(its->needs->class_of(CellOf(its->record, trial.index)));
     const bool others = sweep != nullptr && (its != sweep || its_pack != pack);
-    if (!worker.gathers && !HasBegun(*attempts_.at(trial))) return std::nullopt;
+    (HasBegun(*attempts_.at(trial)) ? some_run : some_wait) = true;
     if (others || its_pack == SweepNeeds::kAlone || OnLastChance(*its, trial.index)) return std::nullopt;
     sweep = its;
     pack = its_pack;
   }
-  if (sweep == nullptr) return std::nullopt;
+  if (sweep == nullptr || (some_run && some_wait && !worker.gathers)) return std::nullopt;
   const auto fits = [&](size_t of_class) { return sweep->needs->pack_of(of_class) == pack; };
   std::optional<Next> next;
   if (worker.gathers) {

@@ -141,18 +141,31 @@ TEST_F(SchedulerPackTest, TheLastTrialsAreDealtOutEvenly) {
   EXPECT_EQ(Counts("s").queued, 0);
 }
 
-TEST_F(SchedulerPackTest, OneIsGivenAtATimeAndTheNextWhenItHasBegun) {
+TEST_F(SchedulerPackTest, WhileOneWaitsForTheOthersNoMoreAreGiven) {
   CreateKinds("s", 20, 1);
   std::vector<DesiredAttempt> held = Sync(Packer("a", 8)).desired;
   ASSERT_EQ(held.size(), 8u);
   held = Report(Packer("a", 8), held, {0, 1, 2}).desired;
   EXPECT_EQ(held.size(), 6u) << "three have ended, and one is new";
-  SyncRequest request = Packer("a", 8);
-  for (const DesiredAttempt& attempt : held) {
-    request.attempts.push_back(ReportOf(attempt));
-    request.attempts.back().phase = &attempt == &held.back() ? "queued" : "sample";
-  }
-  EXPECT_EQ(Sync(request).desired.size(), 6u) << "it waits for the others' end";
+  const auto request_with_one_waiting = [&] {
+    SyncRequest request = Packer("a", 8);
+    for (const DesiredAttempt& attempt : held) {
+      request.attempts.push_back(ReportOf(attempt));
+      request.attempts.back().phase = &attempt == &held.back() ? "queued" : "sample";
+    }
+    return request;
+  };
+  EXPECT_EQ(Sync(request_with_one_waiting()).desired.size(), 6u);
+  SyncRequest ended = request_with_one_waiting();
+  for (size_t i = 0; i + 1 < held.size(); ++i) ended.attempts[i].outcome = Result{{{"s", 1.0}}};
+  EXPECT_EQ(Sync(ended).desired.size(), 8u) << "the pack has ended, and the next is put together";
+}
+
+TEST_F(SchedulerPackTest, WhenItHasBegunTheNextIsGiven) {
+  CreateKinds("s", 20, 1);
+  std::vector<DesiredAttempt> held = Sync(Packer("a", 8)).desired;
+  held = Report(Packer("a", 8), held, {0, 1, 2}).desired;
+  ASSERT_EQ(held.size(), 6u);
   EXPECT_EQ(Report(Packer("a", 8), held, {}).desired.size(), 7u);
 }
 
