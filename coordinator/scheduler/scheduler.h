@@ -374,7 +374,6 @@ class Scheduler {
   // scheduler_needs.cc. Who is connected, as of one moment.
   struct Fleet {
     absl::Duration at;
-    int64_t workers = 0;
     int64_t slots = 0;
     // How many have these, of those that are not leaving.
     std::map<WorkerAbilities, int64_t> abilities;

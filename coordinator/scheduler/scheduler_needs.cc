@@ -12,7 +12,6 @@ const Scheduler::Fleet& Scheduler::FleetAt(const Now& now) const {
   fleet_ = Fleet{.at = now.monotonic};
   for (const auto& [id, worker] : workers_.all()) {
     if (!worker.parked && now.monotonic - worker.last_sync >= options_.lease) continue;
-    ++fleet_->workers;
     fleet_->slots += std::max(worker.record.slots, worker.record.pack_slots);
     if (!worker.leaving) ++fleet_->abilities[worker.record.description.abilities];
   }
