@@ -223,7 +223,7 @@ Verdict Scheduler::HandleReport(WorkerEntry& worker, const AttemptReport& report
          effects);
     return {LeaseLost(report.lease), 0, uid};
   }
-  const Verdict good{absl::OkStatus(), attempt->point_sequence, uid};
+  Verdict good{absl::OkStatus(), attempt->point_sequence, uid};
   if (const Result* result = std::get_if<Result>(&report.outcome)) {
     if (absl::Status refused = HandleResult(*attempt, *result, examine, now, effects); !refused.ok())
       return {refused, 0, uid};
