@@ -39,17 +39,6 @@ bool TrainedAlone(const torch::Tensor& x, const torch::Tensor& weight, const tor
          ((weight.defined() && weight.requires_grad()) || (bias.defined() && bias.requires_grad()));
 }
 
-// The gradient of LibTorch's GroupNorm on a CPU, channels last, is written for the input, too, where there is none to
-// write to: the process ends (2.13).
-torch::Tensor NormalisedThenScaled(const torch::Tensor& x, int64_t groups, const torch::Tensor& weight,
-                                   const torch::Tensor& bias, double eps) {
-  std::vector<int64_t> per_channel(static_cast<size_t>(x.dim()), 1);
-  per_channel[1] = x.size(1);
-  torch::Tensor y = torch::group_norm(x, groups, {}, {}, eps);
-  if (weight.defined()) y = y * weight.view(per_channel);
-  return bias.defined() ? y + bias.view(per_channel) : y;
-}
-
 // Of `count` equal pieces of `size` numbers.
 template <typename Compute>
 void ForPieces(int64_t count, int64_t size, const Compute& compute) {
@@ -284,9 +273,11 @@ torch::Tensor GroupNormThen(const torch::Tensor& x, int64_t groups, const torch:
   }
   // On a CPU, LibTorch's bfloat16 norm takes longer than widening and the float32 norm together.
   const bool widen = x.is_cpu() && x.scalar_type() == torch::kBFloat16;
-  const torch::Tensor wide = widen ? x.to(torch::kFloat32) : x;
-  const torch::Tensor y = TrainedAlone(x, weight, bias) ? NormalisedThenScaled(wide, groups, weight, bias, eps)
-                                                        : torch::group_norm(wide, groups, weight, bias, eps);
+  torch::Tensor given = widen ? x.to(torch::kFloat32) : x;
+  // The gradient of LibTorch's GroupNorm on a CPU, channels last, is written for the input even where there is none to
+  // write to, and the process ends (2.13): there it is given one, which nobody reads.
+  if (TrainedAlone(x, weight, bias)) given = given.detach().requires_grad_();
+  const torch::Tensor y = torch::group_norm(given, groups, weight, bias, eps);
   return after == kernels::AfterNorm::kSilu ? torch::silu(y) : y;
 }
 
