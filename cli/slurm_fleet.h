@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "cli/pack_options.h"
+#include "common/pack_options.h"
 
 namespace loupe::cli {
 

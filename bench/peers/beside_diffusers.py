@@ -147,6 +147,20 @@ def work(flags, way, journal, ready, go, results):
                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
+def await_from(processes, way, take):
+    """What take() comes to, which gives None or raises queue.Empty after a while without; a process that has died ends the run."""
+    while True:
+        try:
+            if (taken := take()) is not None:
+                return taken
+        except queue.Empty:
+            pass
+        if any(process.exitcode for process in processes):
+            for process in processes:
+                process.kill()
+            raise SystemExit(f"{way}: a process has ended with {[process.exitcode for process in processes]}")
+
+
 def peers(flags, way):
     context = multiprocessing.get_context("spawn")
     ready, go, results = context.Semaphore(0), context.Event(), context.Queue()
@@ -155,26 +169,11 @@ def peers(flags, way):
                      for _ in range(flags.processes)]
         for process in processes:
             process.start()
-        def await_all(came):
-            """`came(timeout)` once for each process; one that has died ends it."""
-            for _ in processes:
-                while not came(1):
-                    if any(process.exitcode for process in processes):
-                        for process in processes:
-                            process.kill()
-                        raise SystemExit(f"{way}: a process has ended with {[process.exitcode for process in processes]}")
-
-        def has_result(timeout):
-            try:
-                return came.append(results.get(timeout=timeout)) or True
-            except queue.Empty:
-                return False
-
-        await_all(lambda timeout: ready.acquire(timeout=timeout))
+        for _ in processes:
+            await_from(processes, way, lambda: ready.acquire(timeout=1) or None)
         start = time.monotonic()
         go.set()
-        came = []
-        await_all(has_result)
+        came = [await_from(processes, way, lambda: results.get(timeout=1)) for _ in processes]
         elapsed = time.monotonic() - start
         for process in processes:
             process.join()

@@ -11,6 +11,7 @@
 #include "common/credentials.h"
 #include "common/ids.h"
 #include "common/logging.h"
+#include "common/pack_options.h"
 #include "common/random_source.h"
 #include "common/status_macros.h"
 #include "fmt/format.h"
@@ -34,8 +35,7 @@ struct RunFlags {
   std::string device = "auto";
   std::string step_file;
   int threads = 0;
-  std::string slots = "1";
-  std::string passes = "auto";
+  PackOptions packs;
   double grace_seconds = 20;
   std::string until;
   std::string until_idle;
@@ -104,9 +104,10 @@ absl::Status RunWorker(RunFlags flags) {
   LOUPE_ASSIGN_OR_RETURN(std::shared_ptr<clients::rpc::Connection> connection, clients::rpc::Connection::Open(connect));
   if (identity != nullptr) identity->KeepRenewed(connection);
   work.cache_folder = flags.data_folder + "/cache";
-  work.slots = flags.slots == "auto" ? 0 : std::stoi(flags.slots);
+  work.slots = flags.packs.slots == "auto" ? 0 : std::stoi(flags.packs.slots);
   using Passes = executor::TrialExecutorOptions::Passes;
-  work.passes = flags.passes == "own" ? Passes::kOwn : flags.passes == "shared" ? Passes::kShared : Passes::kByDevice;
+  const std::string& passes = flags.packs.passes;
+  work.passes = passes == "own" ? Passes::kOwn : passes == "shared" ? Passes::kShared : Passes::kByDevice;
   LOUPE_ASSIGN_OR_RETURN(const auto executor, executor::MakeTrialExecutor(work));
   agent::GrpcCoordinatorClient client(std::move(connection));
   options.worker = id.name();
@@ -160,18 +161,7 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   AddStepOption(*command, flags->step_file);
   command->add_option("--threads", flags->threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
-  command
-      ->add_option("--slots", flags->slots,
-                   "Trials to train together, where they fit each other: a number, or auto: as many as memory holds")
-      ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 1024))
-      ->capture_default_str();
-  command
-      ->add_option(
-          "--passes", flags->passes,
-          "How they go through the base: own (each alone: the bytes of a run alone), shared (as one batch, as wide "
-          "as there are slots), or auto: shared on a GPU")
-      ->check(CLI::IsMember({"auto", "own", "shared"}))
-      ->capture_default_str();
+  AddPackOptions(*command, flags->packs);
   command
       ->add_option(
           "--grace", flags->grace_seconds,

@@ -1,11 +1,11 @@
-// How the workers that a command starts train several trials together: options of theirs, under the same names.
+// The options of a worker that say how it trains several trials together, and of the commands that start workers.
 #pragma once
 
 #include <string>
 
 #include "CLI/App.hpp"
 
-namespace loupe::cli {
+namespace loupe {
 
 struct PackOptions {
   // A number, or auto: as many as memory holds.
@@ -17,4 +17,4 @@ struct PackOptions {
 // --slots and --passes. `options` must live until `command` has run.
 void AddPackOptions(CLI::App& command, PackOptions& options);
 
-}  // namespace loupe::cli
+}  // namespace loupe
