@@ -10,19 +10,25 @@
 namespace loupe::worker::kernels {
 namespace {
 
-// Panels are fetched so many floats ahead: from the last cache or memory they come slower than they are multiplied.
-constexpr int64_t kAhead = 256;
+constexpr int64_t kRows = 6;   // with two vectors of columns: twelve sums, two of B and one of A in sixteen registers
+constexpr int64_t kLine = 16;  // floats
 
-constexpr int64_t kRows = 6;  // with two vectors of columns: twelve sums, two of B and one of A in sixteen registers
+// What a tile fetches into the cache while it multiplies: a line or two at `from`, and `step` floats further for each
+// number of K.
+struct Fetch {
+  const float* from;
+  int64_t step;
+};
 
 // R rows of A by one panel of B: `columns` ≤ 2W of C.
 template <int64_t W, int R>
 LOUPE_INLINE void MultiplyTile(const float* a, int64_t a_stride, const float* panel, int64_t k, const float* bias,
-                               float* c, int64_t c_stride, int64_t columns) {
+                               float* c, int64_t c_stride, int64_t columns, Fetch fetch) {
   Vec<W> sums[R][2] = {};
-  for (int64_t i = 0; i < k; ++i) {
-    __builtin_prefetch(panel + i * 2 * W + kAhead);
-    const Vec<W> b0 = Load<W>(panel + i * 2 * W), b1 = Load<W>(panel + i * 2 * W + W);
+  for (int64_t i = 0; i < k; ++i, panel += 2 * W, fetch.from += fetch.step) {
+#pragma GCC unroll 2
+    for (int64_t line = 0; line < 2 * W; line += kLine) __builtin_prefetch(fetch.from + line);
+    const Vec<W> b0 = Load<W>(panel), b1 = Load<W>(panel + W);
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
       const Vec<W> x = All<W>(a[r * a_stride + i]);
@@ -30,55 +36,59 @@ LOUPE_INLINE void MultiplyTile(const float* a, int64_t a_stride, const float* pa
       sums[r][1] += x * b1;
     }
   }
-  const bool whole = columns == 2 * W;
-  const int64_t first = std::min<int64_t>(columns, W), second = columns - first;
-  Vec<W> add0{}, add1{};
-  if (bias != nullptr) {
-    add0 = first == W ? Load<W>(bias) : LoadFirst<W>(bias, first);
-    add1 = second == W ? Load<W>(bias + W) : LoadFirst<W>(bias + first, second);
-  }
+  if (columns == 2 * W) {  // by itself, as the sums then stay in their registers
+    const Vec<W> add0 = bias == nullptr ? Vec<W>{} : Load<W>(bias),
+                 add1 = bias == nullptr ? Vec<W>{} : Load<W>(bias + W);
 #pragma GCC unroll 6
-  for (int r = 0; r < R; ++r) {
-    float* const to = c + r * c_stride;
-    const Vec<W> y0 = sums[r][0] + add0, y1 = sums[r][1] + add1;
-    if (whole) {
-      Store<W>(to, y0);
-      Store<W>(to + W, y1);
-    } else {
-      StoreFirst<W>(to, y0, first);
-      StoreFirst<W>(to + first, y1, second);
+    for (int r = 0; r < R; ++r) {
+      Store<W>(c + r * c_stride, sums[r][0] + add0);
+      Store<W>(c + r * c_stride + W, sums[r][1] + add1);
     }
+    return;
+  }
+  for (int64_t half = 0; half * W < columns; ++half) {
+    const int64_t first = half * W, count = std::min(W, columns - first);
+    const Vec<W> add = bias == nullptr ? Vec<W>{} : LoadFirst<W>(bias + first, count);
+    for (int r = 0; r < R; ++r) StoreFirst<W>(c + r * c_stride + first, sums[r][half] + add, count);
   }
 }
 
 // The same for 1 to kRows rows.
 template <int64_t W, int R = kRows>
 LOUPE_INLINE void MultiplyRows(int64_t rows, const float* a, int64_t a_stride, const float* panel, int64_t k,
-                               const float* bias, float* c, int64_t c_stride, int64_t columns) {
+                               const float* bias, float* c, int64_t c_stride, int64_t columns, Fetch fetch) {
   if (rows == R) {
-    MultiplyTile<W, R>(a, a_stride, panel, k, bias, c, c_stride, columns);
+    MultiplyTile<W, R>(a, a_stride, panel, k, bias, c, c_stride, columns, fetch);
   } else if constexpr (R > 1) {
-    MultiplyRows<W, R - 1>(rows, a, a_stride, panel, k, bias, c, c_stride, columns);
+    MultiplyRows<W, R - 1>(rows, a, a_stride, panel, k, bias, c, c_stride, columns, fetch);
   }
 }
 
 template <int64_t W>
 LOUPE_INLINE void MultiplyWith(const float* a, int64_t a_stride, int64_t rows, const PackedMatrix& b, const float* bias,
                                float* c, int64_t c_stride, int64_t matrix) {
+  const int64_t k = b.k(), panel_size = 2 * W * k;
   // So many rows of A stay in the second cache while all panels pass.
-  const int64_t block = std::max<int64_t>(kRows, (32768 / std::max<int64_t>(b.k(), 1)) / kRows * kRows);
+  const int64_t block = std::max<int64_t>(kRows, (32768 / std::max<int64_t>(k, 1)) / kRows * kRows);
   for (int64_t first = 0; first < rows; first += block) {
     const int64_t end = std::min(rows, first + block);
-    for (int64_t n = 0; n < b.n(); n += 2 * W) {
-      const float* const panel = b.panels(matrix) + n * b.k();
+    const float* panel = b.panels(matrix);
+    for (int64_t n = 0; n < b.n(); n += 2 * W, panel += panel_size) {
       const int64_t columns = std::min<int64_t>(2 * W, b.n() - n);
       const float* const own_bias = bias == nullptr ? nullptr : bias + n;
       // Tiles of nearly equal heights: fewer than four rows leave the units waiting for one another's sums.
-      int64_t tiles = (end - first + kRows - 1) / kRows;
-      for (int64_t m = first; m < end; --tiles) {
-        const int64_t high = (end - m + tiles - 1) / tiles;
-        MultiplyRows<W>(high, a + m * a_stride, a_stride, panel, b.k(), own_bias, c + m * c_stride + n, c_stride,
-                        columns);
+      const int64_t tiles = (end - first + kRows - 1) / kRows;
+      // The tiles fetch the next panel, each a part: with few rows a panel comes from memory more slowly than it is
+      // multiplied, and all of that time is needed. After the last it is the next matrix's, or the first once more.
+      const bool more = n + 2 * W < b.n() || matrix + 1 < b.count();
+      const float* const next = more ? panel + panel_size : b.panels(matrix);
+      const int64_t step = std::max<int64_t>(1, 2 * W / tiles);
+      int64_t m = first;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t high = (end - m + tiles - tile - 1) / (tiles - tile);
+        const int64_t fetched = std::min(tile * step * k, panel_size);
+        MultiplyRows<W>(high, a + m * a_stride, a_stride, panel, k, own_bias, c + m * c_stride + n, c_stride, columns,
+                        {next + fetched, fetched < panel_size ? step : 0});
         m += high;
       }
     }
@@ -111,7 +121,7 @@ AlignedFloats::AlignedFloats(int64_t count, Pages pages) {
 
 PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride,
                            int64_t count, int64_t matrix_stride)
-    : k_(k), n_(n) {
+    : k_(k), n_(n), count_(count) {
   const int64_t width = int64_t{2} * Width(), panels = (n + width - 1) / width;
   size_ = panels * width * k;
   panels_ = AlignedFloats(count * size_, AlignedFloats::Pages::kLarge);

@@ -35,10 +35,12 @@ class PackedMatrix {
                int64_t matrix_stride = 0);
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
+  int64_t count() const { return count_; }
+  // The next matrix's follow.
   const float* panels(int64_t matrix = 0) const { return panels_.get() + matrix * size_; }
 
  private:
-  int64_t k_ = 0, n_ = 0;
+  int64_t k_ = 0, n_ = 0, count_ = 0;
   int64_t size_ = 0;  // of one matrix's panels
   AlignedFloats panels_;
 };

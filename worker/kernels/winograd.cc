@@ -71,21 +71,16 @@ Tile TileAt(int64_t index, int64_t height, int64_t width) {
 // multiple of 4 KiB apart, which is one set of the first cache with room for eight.
 constexpr int64_t Stride(int64_t tiles, int64_t channels) { return tiles * channels + 16; }
 
-// transformed: [36][Stride(tiles, channels)].
+// from: the tile's 6×6 pixels' channels, zeros where it reaches over the picture's edge. transformed:
+// [36][Stride(tiles, channels)].
 template <int64_t W>
-LOUPE_INLINE void GatherTile(const float* x, int64_t height, int64_t width, int64_t channels, const Tile& tile,
-                             float* transformed, int64_t position_stride) {
-  const float* const picture = x + tile.picture * height * width * channels;
+LOUPE_INLINE void GatherTile(const float* const (&from)[kSide][kSide], int64_t channels, float* transformed,
+                             int64_t position_stride) {
   for (int64_t c = 0; c < channels; c += W) {
     Vec<W> half[kSide][kSide];  // [column][row of Bᵀ d]
     for (int j = 0; j < kSide; ++j) {
-      const int64_t column = tile.left + j - 1;
       Vec<W> d[kSide];
-      for (int i = 0; i < kSide; ++i) {
-        const int64_t row = tile.top + i - 1;
-        const bool inside = row >= 0 && row < height && column >= 0 && column < width;
-        d[i] = inside ? Load<W>(picture + (row * width + column) * channels + c) : Vec<W>{};
-      }
+      for (int i = 0; i < kSide; ++i) d[i] = Load<W>(from[i][j] + c);
       TransformInput<W>(d, half[j]);
     }
     float* to = transformed + c;
@@ -98,11 +93,10 @@ LOUPE_INLINE void GatherTile(const float* x, int64_t height, int64_t width, int6
   }
 }
 
+// to: the tile's 4×4 pixels' channels; what lies over the edge goes where nobody reads.
 template <int64_t W>
-LOUPE_INLINE void ScatterTile(const float* products, int64_t position_stride, const float* bias, int64_t height,
-                              int64_t width, int64_t channels, const Tile& tile, float* y) {
-  float* const picture = y + tile.picture * height * width * channels;
-  const int64_t rows = std::min<int64_t>(kOut, height - tile.top), columns = std::min<int64_t>(kOut, width - tile.left);
+LOUPE_INLINE void ScatterTile(const float* products, int64_t position_stride, const float* bias, int64_t channels,
+                              float* const (&to)[kOut][kOut]) {
   for (int64_t c = 0; c < channels; c += W) {
     const float* from = products + c;
     Vec<W> half[kOut][kSide];  // [column of the result][row of the products]
@@ -113,12 +107,25 @@ LOUPE_INLINE void ScatterTile(const float* products, int64_t position_stride, co
       for (int j = 0; j < kOut; ++j) half[j][i] = t[j];
     }
     const Vec<W> add = bias == nullptr ? Vec<W>{} : Load<W>(bias + c);
-    for (int64_t j = 0; j < columns; ++j) {
+    for (int j = 0; j < kOut; ++j) {
       Vec<W> t[kOut];
       TransformOutput<W>(half[j], t);
-      for (int64_t i = 0; i < rows; ++i) {
-        Store<W>(picture + ((tile.top + i) * width + tile.left + j) * channels + c, t[i] + add);
-      }
+      for (int i = 0; i < kOut; ++i) Store<W>(to[i][j] + c, t[i] + add);
+    }
+  }
+}
+
+// Where the channels of a tile's kPixels × kPixels pixels are, from `before` above and left of it on; `outside` for
+// those that the picture does not have.
+template <int kPixels, class Float>
+void FindPixels(Float* pictures, int64_t height, int64_t width, int64_t channels, const Tile& tile, int64_t before,
+                Float* outside, Float* (&pixels)[kPixels][kPixels]) {
+  Float* const picture = pictures + tile.picture * height * width * channels;
+  for (int64_t i = 0; i < kPixels; ++i) {
+    for (int64_t j = 0; j < kPixels; ++j) {
+      const int64_t row = tile.top + i - before, column = tile.left + j - before;
+      const bool inside = row >= 0 && row < height && column >= 0 && column < width;
+      pixels[i][j] = inside ? picture + (row * width + column) * channels : outside;
     }
   }
 }
@@ -162,18 +169,23 @@ struct WinogradPass {
     const int64_t in = weights.in_channels(), out = weights.out_channels();
     const int64_t most = std::min(kTiles, end - first);
     const AlignedFloats transformed(kPositions * Stride(most, in)), products(kPositions * Stride(most, out));
+    const AlignedFloats zeros(in), unread(out);
+    std::fill_n(zeros.get(), in, 0.0F);
     for (int64_t block = first; block < end; block += most) {
       const int64_t tiles = std::min(most, end - block), in_stride = Stride(tiles, in), out_stride = Stride(tiles, out);
       for (int64_t t = 0; t < tiles; ++t) {
-        GatherTile<W>(x, height, width, in, TileAt(block + t, height, width), transformed.get() + t * in, in_stride);
+        const float* pixels[kSide][kSide];
+        FindPixels<kSide, const float>(x, height, width, in, TileAt(block + t, height, width), 1, zeros.get(), pixels);
+        GatherTile<W>(pixels, in, transformed.get() + t * in, in_stride);
       }
       for (int64_t p = 0; p < kPositions; ++p) {
         Multiply(transformed.get() + p * in_stride, in, tiles, weights.products_, nullptr,
                  products.get() + p * out_stride, out, p);
       }
       for (int64_t t = 0; t < tiles; ++t) {
-        ScatterTile<W>(products.get() + t * out, out_stride, bias, height, width, out, TileAt(block + t, height, width),
-                       y);
+        float* pixels[kOut][kOut];
+        FindPixels<kOut>(y, height, width, out, TileAt(block + t, height, width), 0, unread.get(), pixels);
+        ScatterTile<W>(products.get() + t * out, out_stride, bias, out, pixels);
       }
     }
   }
