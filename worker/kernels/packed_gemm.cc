@@ -119,20 +119,19 @@ AlignedFloats::AlignedFloats(int64_t count, Pages pages) {
 #endif
 }
 
-PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride,
-                           int64_t count, int64_t matrix_stride)
-    : k_(k), n_(n), count_(count) {
+PackedMatrix::PackedMatrix(int64_t k, int64_t n, int64_t count) : k_(k), n_(n), count_(count) {
   const int64_t width = int64_t{2} * Width(), panels = (n + width - 1) / width;
   size_ = panels * width * k;
   panels_ = AlignedFloats(count * size_, AlignedFloats::Pages::kLarge);
+}
+
+PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride)
+    : PackedMatrix(k, n, 1) {
+  const int64_t width = int64_t{2} * Width();
   float* to = panels_.get();
-  for (int64_t matrix = 0; matrix < count; ++matrix, b += matrix_stride) {
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      for (int64_t i = 0; i < k; ++i) {
-        for (int64_t j = panel * width; j < (panel + 1) * width; ++j) {
-          *to++ = j < n ? b[i * row_stride + j * column_stride] : 0.0F;
-        }
-      }
+  for (int64_t first = 0; first < n; first += width) {
+    for (int64_t i = 0; i < k; ++i) {
+      for (int64_t j = first; j < first + width; ++j) *to++ = j < n ? b[i * row_stride + j * column_stride] : 0.0F;
     }
   }
 }

@@ -26,18 +26,21 @@ class AlignedFloats {
   std::unique_ptr<float[], Free> data_;
 };
 
-// B [K, N], or `count` of them, in panels of two vectors' columns; columns that fill the last panel are 0. Immutable.
+// B [K, N], or `count` of them, in panels of two vectors' columns; columns that fill the last panel are 0.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // B[k][n] = b[k · row_stride + n · column_stride]; the next matrix lies `matrix_stride` further.
-  PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride, int64_t count = 1,
-               int64_t matrix_stride = 0);
+  // To be filled by mutable_panels().
+  PackedMatrix(int64_t k, int64_t n, int64_t count);
+  // B[k][n] = b[k · row_stride + n · column_stride].
+  PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride);
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
   int64_t count() const { return count_; }
   // The next matrix's follow.
   const float* panels(int64_t matrix = 0) const { return panels_.get() + matrix * size_; }
+  // B[k][n] is number (n / 2W · K + k) · 2W + n mod 2W.
+  float* mutable_panels(int64_t matrix) { return panels_.get() + matrix * size_; }
 
  private:
   int64_t k_ = 0, n_ = 0, count_ = 0;

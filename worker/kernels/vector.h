@@ -39,11 +39,14 @@ template <int64_t W>
 struct VectorOf {
   using Float __attribute__((vector_size(W * sizeof(float)))) = float;
   using Int __attribute__((vector_size(W * sizeof(float)))) = int32_t;
+  using Double __attribute__((vector_size(W * sizeof(double)))) = double;
 };
 template <int64_t W>
 using Vec = typename VectorOf<W>::Float;
 template <int64_t W>
 using IntVec = typename VectorOf<W>::Int;
+template <int64_t W>
+using DoubleVec = typename VectorOf<W>::Double;
 
 template <int64_t W>
 LOUPE_INLINE Vec<W> Load(const float* from) {

@@ -48,13 +48,15 @@ LOUPE_INLINE void TransformOutput(const Vec<W> (&m)[kSide], Vec<W> (&y)[kOut]) {
 }
 
 // G g, of a column or row of three: the filter's polynomial at each point, over the product of its distances.
-void TransformWeights(const double (&g)[3], double (&u)[kSide]) {
-  const auto at = [&](double point, double distances) { return (g[0] + point * (g[1] + point * g[2])) / distances; };
+template <int64_t W>
+LOUPE_INLINE void TransformWeights(const DoubleVec<W> (&g)[3], DoubleVec<W> (&u)[kSide]) {
+  constexpr double over_a = 1 / (2 * kA2 * (kA2 - kB2)), over_b = 1 / (2 * kB2 * (kB2 - kA2));
+  const DoubleVec<W> even_a = g[0] + kA2 * g[2], odd_a = kA * g[1], even_b = g[0] + kB2 * g[2], odd_b = kB * g[1];
   u[0] = g[0];
-  u[1] = at(kA, 2 * kA2 * (kA2 - kB2));
-  u[2] = at(-kA, 2 * kA2 * (kA2 - kB2));
-  u[3] = at(kB, 2 * kB2 * (kB2 - kA2));
-  u[4] = at(-kB, 2 * kB2 * (kB2 - kA2));
+  u[1] = over_a * (even_a + odd_a);
+  u[2] = over_a * (even_a - odd_a);
+  u[3] = over_b * (even_b + odd_b);
+  u[4] = over_b * (even_b - odd_b);
   u[5] = g[2];
 }
 
@@ -130,31 +132,54 @@ void FindPixels(Float* pictures, int64_t height, int64_t width, int64_t channels
   }
 }
 
-}  // namespace
+struct Filters {
+  const float* weights;
+  std::array<int64_t, 4> strides;
+};
 
-WinogradWeights::WinogradWeights(const float* weights, int64_t out_channels, int64_t in_channels,
-                                 std::array<int64_t, 4> strides) {
-  const int64_t matrix = in_channels * out_channels;
-  const AlignedFloats transformed(kPositions * matrix);
-  for (int64_t o = 0; o < out_channels; ++o) {
-    for (int64_t i = 0; i < in_channels; ++i) {
-      double half[3][kSide];  // [column][row of G g]
+// In double precision: the transform's rounding is then that of its result alone.
+template <int64_t W>
+LOUPE_INLINE void TransformFilters(const Filters& filters, PackedMatrix& products) {
+  const int64_t in = products.k(), out = products.n();
+  const auto [of_out, of_in, of_row, of_column] = filters.strides;
+  const int64_t matrix = products.mutable_panels(1) - products.mutable_panels(0);
+  for (int64_t o = 0; o < out; o += W) {
+    float* const panel = products.mutable_panels(0) + o / (2 * W) * in * 2 * W + o % (2 * W);
+    const bool last_half = o + W == out && o % (2 * W) == 0;
+    for (int64_t i = 0; i < in; ++i) {
+      const float* const g = filters.weights + o * of_out + i * of_in;
+      DoubleVec<W> half[3][kSide];  // [column][row of G g]
       for (int x = 0; x < 3; ++x) {
-        double g[3];
+        DoubleVec<W> column[3];
         for (int y = 0; y < 3; ++y) {
-          g[y] = weights[o * strides[0] + i * strides[1] + y * strides[2] + x * strides[3]];
+          Vec<W> taps;
+          for (int lane = 0; lane < W; ++lane) taps[lane] = g[lane * of_out + y * of_row + x * of_column];
+          column[y] = __builtin_convertvector(taps, DoubleVec<W>);
         }
-        TransformWeights(g, half[x]);
+        TransformWeights<W>(column, half[x]);
       }
-      float* to = transformed.get() + i * out_channels + o;
+      float* to = panel + i * 2 * W;
       for (int y = 0; y < kSide; ++y) {
-        double u[kSide];
-        TransformWeights({half[0][y], half[1][y], half[2][y]}, u);
-        for (int x = 0; x < kSide; ++x, to += matrix) *to = static_cast<float>(u[x]);
+        DoubleVec<W> u[kSide];
+        TransformWeights<W>({half[0][y], half[1][y], half[2][y]}, u);
+        for (int x = 0; x < kSide; ++x, to += matrix) {
+          Store<W>(to, __builtin_convertvector(u[x], Vec<W>));
+          if (last_half) Store<W>(to + W, Vec<W>{});
+        }
       }
     }
   }
-  products_ = PackedMatrix(transformed.get(), in_channels, out_channels, out_channels, 1, kPositions, matrix);
+}
+
+LOUPE_FOR_AVX2 void TransformAvx2(const Filters& filters, PackedMatrix& to) { TransformFilters<8>(filters, to); }
+LOUPE_FOR_AVX512 void TransformAvx512(const Filters& filters, PackedMatrix& to) { TransformFilters<16>(filters, to); }
+
+}  // namespace
+
+WinogradWeights::WinogradWeights(const float* weights, int64_t out_channels, int64_t in_channels,
+                                 std::array<int64_t, 4> strides)
+    : products_(in_channels, out_channels, kPositions) {
+  (Width() == 16 ? TransformAvx512 : TransformAvx2)({weights, strides}, products_);
 }
 
 struct WinogradPass {

@@ -4,6 +4,9 @@
 #include <functional>
 #include <utility>
 
+#include "worker/nn/kernel_functions.h"
+#include "worker/nn/winograd_convolution.h"
+
 namespace loupe::worker::methods {
 namespace {
 
@@ -161,11 +164,9 @@ class PictureBottleneck : public Bottleneck {
 
   torch::Tensor operator()(const torch::Tensor& x) const override {
     const int64_t k = scale_.size(0), b = x.size(0) / k, c = x.size(1), h = x.size(2), w = x.size(3);
-    const auto per_channel = [&](const torch::Tensor& v) { return v.view({k, 1, c, 1, 1}); };
-    const auto normed = torch::group_norm(x, norm_groups_, {}, {}, kNormEps).view({k, b, c, h, w});
-    auto y = torch::silu(normed * per_channel(norm_weight_) + per_channel(norm_bias_));
+    auto y = NormedThenSilu(x);
     // A picture of all slots' channels, so that slot k's filters see slot k's channels only.
-    y = y.transpose(0, 1).reshape({b, k * c, h, w});
+    if (k > 1) y = y.view({k, b, c, h, w}).transpose(0, 1).reshape({b, k * c, h, w});
     y = Activate(activation_, GroupedConvolution(y, layers_.down));
     y = GroupedConvolution(y, layers_.up);
     y = y.view({b, k, -1, h, w}).transpose(0, 1) * scale_;
@@ -176,9 +177,22 @@ class PictureBottleneck : public Bottleneck {
   // torch.nn.GroupNorm's default.
   static constexpr double kNormEps = 1e-5;
 
+  torch::Tensor NormedThenSilu(const torch::Tensor& x) const {
+    const int64_t k = scale_.size(0);
+    if (k == 1) {
+      return nn::GroupNormThen(x, norm_groups_, norm_weight_.flatten(), norm_bias_.flatten(), kNormEps,
+                               kernels::AfterNorm::kSilu);
+    }
+    const auto per_channel = [&](const torch::Tensor& v) { return v.view({k, 1, -1, 1, 1}); };
+    const auto normed = torch::group_norm(x, norm_groups_, {}, {}, kNormEps).unflatten(0, {k, -1});
+    return torch::silu(normed * per_channel(norm_weight_) + per_channel(norm_bias_)).flatten(0, 1);
+  }
+
   static torch::Tensor GroupedConvolution(const torch::Tensor& x, const SlotLayers& layer) {
-    return torch::conv2d(x, layer.weight.flatten(0, 1), layer.bias.flatten(), /*stride=*/1, /*padding=*/1,
-                         /*dilation=*/1, /*groups=*/layer.weight.size(0));
+    const torch::Tensor weight = layer.weight.flatten(0, 1), bias = layer.bias.flatten();
+    if (layer.weight.size(0) == 1) return nn::TrainedConvolution(x, weight, bias);
+    return torch::conv2d(x, weight, bias, /*stride=*/1, /*padding=*/1, /*dilation=*/1,
+                         /*groups=*/layer.weight.size(0));
   }
 
   const Activation activation_;

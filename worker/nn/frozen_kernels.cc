@@ -4,31 +4,24 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
-#include <array>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "worker/kernels/packed_gemm.h"
-#include "worker/kernels/winograd.h"
 #include "worker/nn/kernels_take.h"
 #include "worker/nn/recorded.h"
+#include "worker/nn/winograd_convolution.h"
 
 namespace loupe::worker::nn {
 
 namespace {
 
-// Beyond these sizes a weight's copies would cost more memory than the time is worth (a convolution's four times the
-// weight, twice where gradients pass), and LibTorch's own kernels come near the processor's peak.
+// Beyond this size a weight's copies would cost more memory than the time is worth, and LibTorch's own kernels come
+// near the processor's peak.
 constexpr int64_t kMostLinearWeights = int64_t{1} << 18;
-constexpr int64_t kMostFilters = int64_t{1} << 16;
 // Rows that one thread should have at least.
 constexpr int64_t kRowGrain = 48;
-
-bool IsFrozen(const torch::Tensor& weight, int64_t most) {
-  return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 && !weight.requires_grad() && weight.numel() > 0 &&
-         weight.numel() <= most;
-}
 
 // Rows are shared out among the threads.
 torch::Tensor Multiplied(const torch::Tensor& x, const kernels::PackedMatrix& matrix, const torch::Tensor& bias) {
@@ -47,18 +40,7 @@ torch::Tensor Multiplied(const torch::Tensor& x, const kernels::PackedMatrix& ma
 }
 
 torch::Tensor Multiplied(const torch::Tensor& x, const kernels::WinogradWeights& weights, const torch::Tensor& bias) {
-  const torch::Tensor pictures = x.contiguous(at::MemoryFormat::ChannelsLast);
-  const int64_t height = x.size(2), width = x.size(3);
-  torch::Tensor y =
-      torch::empty({x.size(0), weights.out_channels(), height, width}, x.options(), at::MemoryFormat::ChannelsLast);
-  const float* const from = pictures.const_data_ptr<float>();
-  const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
-  float* const to = y.mutable_data_ptr<float>();
-  constexpr int64_t kGrain = 12;
-  at::parallel_for(0, x.size(0) * kernels::WinogradTiles(height, width), kGrain, [&](int64_t first, int64_t end) {
-    kernels::ConvolveTiles(weights, from, add, height, width, first, end, to);
-  });
-  return y;
+  return Convolved(x, weights, bias);
 }
 
 }  // namespace
@@ -83,7 +65,10 @@ class OfOneWeight : public torch::CustomClassHolder {
 class LinearLayouts : public OfOneWeight {
  public:
   static constexpr const char *kName = "loupe::linear", *kBackwardName = "loupe::linear_backward";
-  static bool Takes(const torch::Tensor& weight) { return IsFrozen(weight, kMostLinearWeights); }
+  static bool Takes(const torch::Tensor& weight) {
+    return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 && !weight.requires_grad() &&
+           weight.numel() > 0 && weight.numel() <= kMostLinearWeights;
+  }
   static torch::Tensor BiasGradient(const torch::Tensor& gradient) { return gradient.flatten(0, -2).sum(0); }
 
   explicit LinearLayouts(const torch::Tensor& weight)
@@ -109,23 +94,13 @@ class LinearLayouts : public OfOneWeight {
 class ConvolutionLayouts : public OfOneWeight {
  public:
   static constexpr const char *kName = "loupe::convolution", *kBackwardName = "loupe::convolution_backward";
-  static bool Takes(const torch::Tensor& weight) {
-    return IsFrozen(weight, 9 * kMostFilters) && kernels::WinogradWeights::Takes(weight.size(1), weight.size(0));
-  }
+  static bool Takes(const torch::Tensor& weight) { return !weight.requires_grad() && WinogradTakes(weight); }
   static torch::Tensor BiasGradient(const torch::Tensor& gradient) { return gradient.sum({0, 2, 3}); }
 
-  explicit ConvolutionLayouts(const torch::Tensor& weight)
-      : OfOneWeight(weight),
-        forward_(weight.const_data_ptr<float>(), weight.size(0), weight.size(1),
-                 {weight.stride(0), weight.stride(1), weight.stride(2), weight.stride(3)}) {}
+  explicit ConvolutionLayouts(const torch::Tensor& weight) : OfOneWeight(weight), forward_(WinogradOf(weight)) {}
   const kernels::WinogradWeights& forward() const { return forward_; }
-  // The gradient passes through the filters turned by half a turn.
   const kernels::WinogradWeights& backward() {
-    std::call_once(once_, [&] {
-      const torch::Tensor& w = weight();
-      const float* const last = w.const_data_ptr<float>() + 2 * w.stride(2) + 2 * w.stride(3);
-      backward_.emplace(last, w.size(1), w.size(0), std::array{w.stride(1), w.stride(0), -w.stride(2), -w.stride(3)});
-    });
+    std::call_once(once_, [&] { backward_.emplace(TurnedWinogradOf(weight())); });
     return *backward_;
   }
 

@@ -25,12 +25,16 @@ constexpr int64_t kGrain = 16384;
 const float* Data(const torch::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
 // A norm's weight and bias, of which the kernels take both or neither.
-bool BothFrozen(const torch::Tensor& weight, const torch::Tensor& bias, int64_t size) {
-  const auto frozen = [&](const torch::Tensor& parameter) {
-    return !parameter.requires_grad() && parameter.scalar_type() == torch::kFloat32 && parameter.is_contiguous() &&
-           parameter.numel() == size;
+bool TakesBoth(const torch::Tensor& weight, const torch::Tensor& bias, int64_t size) {
+  const auto taken = [&](const torch::Tensor& parameter) {
+    return parameter.scalar_type() == torch::kFloat32 && parameter.is_contiguous() && parameter.numel() == size;
   };
-  return weight.defined() == bias.defined() && (!weight.defined() || (frozen(weight) && frozen(bias)));
+  return weight.defined() == bias.defined() && (!weight.defined() || (taken(weight) && taken(bias)));
+}
+
+// Whether a norm's weight (1) or bias (2) wants a gradient: where there are none, they have no place among the inputs.
+bool Wants(const AutogradContext& ctx, const torch::Tensor& weight, size_t which) {
+  return weight.defined() && ctx.needs_input_grad(which);
 }
 
 // Of a norm whose scale or shift is trained, and nothing that its input depends on.
@@ -69,11 +73,32 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const variable_list saved = ctx->get_saved_variables();
-    const torch::Tensor &x = saved[0], &mean = saved[3], &rstd = saved[4];
+    const torch::Tensor &x = saved[0], &weight = saved[1], &mean = saved[3], &rstd = saved[4];
     const torch::Tensor d_y = gradients[0].contiguous(kChannelsLast);
-    const kernels::GroupNormShape whole{x.size(0), x.size(2) * x.size(3), x.size(1), mean.size(1)};
     const auto after = static_cast<kernels::AfterNorm>(ctx->saved_data.at("after").toInt());
-    const torch::Tensor d_x = Recorded("loupe::group_norm_backward", {d_y, x, saved[1], saved[2]}, [&] {
+    variable_list of_inputs(6);
+    if (ctx->needs_input_grad(0)) of_inputs[0] = InputGradient(saved, d_y, after);
+    if (!Wants(*ctx, weight, 1) && !Wants(*ctx, weight, 2)) return of_inputs;
+    // By pixel: [N, C, H, W] of [N, groups].
+    const auto of_group = [&](const torch::Tensor& v) {
+      return v.repeat_interleave(x.size(1) / v.size(1), 1).view({x.size(0), x.size(1), 1, 1});
+    };
+    const auto of_channel = [](const torch::Tensor& v) { return v.view({1, -1, 1, 1}); };
+    const torch::Tensor normed = (x - of_group(mean)) * of_group(rstd);
+    torch::Tensor d_normed = d_y;
+    if (after == kernels::AfterNorm::kSilu) {
+      d_normed = at::silu_backward(d_y, normed * of_channel(weight) + of_channel(saved[2]));
+    }
+    if (Wants(*ctx, weight, 1)) of_inputs[1] = (d_normed * normed).sum({0, 2, 3});
+    if (Wants(*ctx, weight, 2)) of_inputs[2] = d_normed.sum({0, 2, 3});
+    return of_inputs;
+  }
+
+ private:
+  static torch::Tensor InputGradient(const variable_list& saved, const torch::Tensor& d_y, kernels::AfterNorm after) {
+    const torch::Tensor &x = saved[0], &mean = saved[3], &rstd = saved[4];
+    const kernels::GroupNormShape whole{x.size(0), x.size(2) * x.size(3), x.size(1), mean.size(1)};
+    return Recorded("loupe::group_norm_backward", {d_y, x, saved[1], saved[2]}, [&] {
       torch::Tensor made = torch::empty_like(x);
       const int64_t size = whole.pixels * whole.channels;
       ForPieces(whole.pictures, size, [&](int64_t first, int64_t end) {
@@ -85,7 +110,6 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
       });
       return made;
     });
-    return {d_x, {}, {}, {}, {}, {}};
   }
 };
 
@@ -110,16 +134,24 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     const torch::Tensor &x = saved[0], &weight = saved[1], &mean = saved[2], &rstd = saved[3];
     const torch::Tensor d_y = gradients[0].contiguous();
     const int64_t columns = x.size(-1);
-    const torch::Tensor d_x = Recorded("loupe::layer_norm_backward", {d_y, x, weight}, [&] {
-      torch::Tensor made = torch::empty_like(x);
-      ForPieces(x.numel() / columns, columns, [&](int64_t first, int64_t end) {
-        kernels::LayerNormGradient(Data(d_y) + first * columns, Data(x) + first * columns, end - first, columns,
-                                   Data(mean) + first, Data(rstd) + first, Data(weight),
-                                   made.mutable_data_ptr<float>() + first * columns);
+    variable_list of_inputs(4);
+    if (ctx->needs_input_grad(0)) {
+      of_inputs[0] = Recorded("loupe::layer_norm_backward", {d_y, x, weight}, [&] {
+        torch::Tensor made = torch::empty_like(x);
+        ForPieces(x.numel() / columns, columns, [&](int64_t first, int64_t end) {
+          kernels::LayerNormGradient(Data(d_y) + first * columns, Data(x) + first * columns, end - first, columns,
+                                     Data(mean) + first, Data(rstd) + first, Data(weight),
+                                     made.mutable_data_ptr<float>() + first * columns);
+        });
+        return made;
       });
-      return made;
-    });
-    return {d_x, {}, {}, {}};
+    }
+    const torch::Tensor rows = d_y.view({-1, columns});
+    if (Wants(*ctx, weight, 1)) {
+      of_inputs[1] = (rows * (x.view({-1, columns}) - mean.unsqueeze(1)) * rstd.unsqueeze(1)).sum(0);
+    }
+    if (Wants(*ctx, weight, 2)) of_inputs[2] = rows.sum(0);
+    return of_inputs;
   }
 };
 
@@ -266,7 +298,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
 
 torch::Tensor GroupNormThen(const torch::Tensor& x, int64_t groups, const torch::Tensor& weight,
                             const torch::Tensor& bias, double eps, kernels::AfterNorm after) {
-  if (KernelsTake(x) && x.dim() == 4 && x.is_contiguous(kChannelsLast) && BothFrozen(weight, bias, x.size(1))) {
+  if (KernelsTake(x) && x.dim() == 4 && x.is_contiguous(kChannelsLast) && TakesBoth(weight, bias, x.size(1))) {
     return Recorded("loupe::group_norm", {x, weight, bias}, [&] {
       return GroupNormFunction::apply(x, Given(weight), Given(bias), groups, eps, static_cast<int64_t>(after));
     });
@@ -282,7 +314,7 @@ torch::Tensor GroupNormThen(const torch::Tensor& x, int64_t groups, const torch:
 }
 
 torch::Tensor LayerNormOf(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps) {
-  if (!KernelsTake(x) || !x.is_contiguous() || x.size(-1) % 8 != 0 || !BothFrozen(weight, bias, x.size(-1))) {
+  if (!KernelsTake(x) || !x.is_contiguous() || x.size(-1) % 8 != 0 || !TakesBoth(weight, bias, x.size(-1))) {
     return torch::layer_norm(x, {x.size(-1)}, weight, bias, eps);
   }
   return Recorded("loupe::layer_norm", {x, weight, bias},

@@ -1,7 +1,7 @@
 // Norms, activations and attention by the kernels of worker/kernels, with their gradients; each is LibTorch's operator
 // where the kernels do not take the input (KernelsTake in kernels_take.h: float32 on a CPU that they know, without
-// autocast) or a parameter is trained. A row's, a head's, a picture's bytes depend neither on the others nor on the
-// number of threads.
+// autocast). A row's, a head's, a picture's bytes depend neither on the others nor on the number of threads; nor does
+// which of the two computes depend on whether something is trained, so that what is recomputed is the same bytes.
 #pragma once
 
 #include <torch/types.h>

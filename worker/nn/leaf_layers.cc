@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "worker/nn/winograd_convolution.h"
+
 namespace loupe::worker::nn {
 namespace {
 
@@ -110,8 +112,8 @@ torch::Tensor Conv2dImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, 
     const bool frozen = own && FrozenLinear::Takes(x, w);
     return (frozen ? frozen_per_pixel_(pixels, matrix, b) : torch::linear(pixels, matrix, b)).permute({0, 3, 1, 2});
   }
-  const bool kernel = own && w.size(2) == 3 && stride_ == 1 && padding_ == 1 && FrozenConvolution::Takes(x, w);
-  return kernel ? frozen_(x, w, b) : torch::conv2d(x, w, b, stride_, padding_);
+  if (w.size(2) != 3 || stride_ != 1 || padding_ != 1) return torch::conv2d(x, w, b, stride_, padding_);
+  return own && FrozenConvolution::Takes(x, w) ? frozen_(x, w, b) : TrainedConvolution(x, w, b);
 }
 
 void Conv2dImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }

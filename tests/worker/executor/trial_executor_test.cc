@@ -77,7 +77,7 @@ TEST_F(TrialExecutorTest, ATrialEndsWithScoresThatCanBeRecomputedFromItsArtifact
   EXPECT_EQ(observer.losses.size(), 3u);
   EXPECT_THAT(observer.phases, ::testing::IsSupersetOf({"prepare", "train", "sample", "score"}));
   EXPECT_EQ(outcome.provenance.at("trainable_parameters").empty(), false);
-  EXPECT_THAT(outcome.provenance.at("numerics"), ::testing::StartsWith("2, "));
+  EXPECT_THAT(outcome.provenance.at("numerics"), ::testing::StartsWith("3, "));
 }
 
 // Told after its second step that enough was seen: it trains no further, and is a result like others.

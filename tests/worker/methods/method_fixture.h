@@ -119,8 +119,10 @@ class MethodFixture : public ::testing::Test {
     EXPECT_TRUE(Forward(in).equal(without)) << "off outside of a training pass";
   }
 
-  void ExpectRecomputedGradients(const Values& values) {
-    const SmallInputs in = MakeInputs(2, 5);
+  // `format`: of the pictures; the kernels of worker/kernels take them channels last.
+  void ExpectRecomputedGradients(const Values& values, at::MemoryFormat format) {
+    SmallInputs in = MakeInputs(2, 5);
+    in.x = in.x.contiguous(format);
     const auto method = Attach({values});
     Shake(*method);
     std::vector<std::vector<torch::Tensor>> gradients;

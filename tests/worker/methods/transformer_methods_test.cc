@@ -171,7 +171,10 @@ TEST_F(TransformerMethodsTest, PromptsRefuseOtherCompany) {
 }
 
 TEST_F(TransformerMethodsTest, RecomputedBlocksGiveTheSameGradients) {
-  for (const Values& values : AllTransformerMethods()) ExpectRecomputedGradients(values);
+  for (const Values& values : AllTransformerMethods()) {
+    ExpectRecomputedGradients(values, at::MemoryFormat::Contiguous);
+    ExpectRecomputedGradients(values, at::MemoryFormat::ChannelsLast);
+  }
 }
 
 TEST_F(TransformerMethodsTest, UnderAutocastALayerKeepsItsType) {

@@ -5,6 +5,8 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -13,6 +15,7 @@
 #include "worker/nn/kernel_functions.h"
 #include "worker/nn/kernels_take.h"
 #include "worker/nn/leaf_layers.h"
+#include "worker/nn/winograd_convolution.h"
 #include "worker/runtime/random_stream.h"
 
 namespace loupe::worker::nn {
@@ -124,7 +127,77 @@ TEST_F(KernelsTest, TrainedWeightsHaveGradients) {
   EXPECT_TRUE(convolution_->weight.grad().defined());
 }
 
-// The first norm of a network in which norms alone are trained.
+TEST_F(KernelsTest, ATrainedConvolutionIsLibTorchs) {
+  // Fewer pixels than a tile; sides that tiles do not divide; pictures of which one alone fills the caches.
+  for (const auto& [pictures, in, height, width, out] :
+       {std::array<int64_t, 5>{2, 16, 3, 2, 48}, {3, 32, 11, 16, 64}, {3, 32, 40, 64, 16}}) {
+    ExpectSame(
+        [](const auto& x) { return TrainedConvolution(ChannelsLast(x[0]), x[1], x[2]); },
+        [](const auto& x) { return torch::conv2d(x[0], x[1], x[2], 1, 1); },
+        {Drawn({pictures, in, height, width}, 2), Drawn({out, in, 3, 3}, 3) / std::sqrt(9.0 * in), Drawn({out}, 4)},
+        kRounding);
+  }
+}
+
+// So that a trained layer's first step starts from what the base computes.
+TEST_F(KernelsTest, ATrainedConvolutionHasTheFrozenOnesBytes) {
+  const torch::Tensor x = ChannelsLast(Drawn({3, 32, 11, 16}, 2));
+  ASSERT_TRUE(FrozenConvolution::Takes(x, convolution_->weight));
+  const torch::Tensor frozen = convolution_(x);
+  convolution_->weight.set_requires_grad(true);
+  EXPECT_TRUE(torch::equal(convolution_(x), frozen));
+  EXPECT_TRUE(torch::equal(convolution_->Apply(x, convolution_->weight.detach().clone(), convolution_->bias), frozen));
+}
+
+TEST_F(KernelsTest, OnlyTheGradientsThatAreWantedAreMade) {
+  const torch::Tensor x = ChannelsLast(Drawn({1, 32, 8, 8}, 2));
+  convolution_->weight.set_requires_grad(true);
+  convolution_(x).sum().backward();
+  EXPECT_TRUE(convolution_->weight.grad().defined());
+  EXPECT_FALSE(convolution_->bias.grad().defined());
+  const torch::Tensor traced = x.clone().requires_grad_(), weight = convolution_->weight.detach();
+  TrainedConvolution(traced, weight, {}).sum().backward();
+  EXPECT_TRUE(traced.grad().defined());
+  EXPECT_FALSE(weight.grad().defined());
+}
+
+TEST_F(KernelsTest, TrainedNormsAreLibTorchs) {
+  for (const auto after : {kernels::AfterNorm::kNothing, kernels::AfterNorm::kSilu}) {
+    ExpectSame([&](const auto& in) { return GroupNormThen(ChannelsLast(in[0]), 8, in[1], in[2], 1e-5, after); },
+               [&](const auto& in) {
+                 const auto y = torch::group_norm(in[0], 8, in[1], in[2], 1e-5);
+                 return after == kernels::AfterNorm::kSilu ? torch::silu(y) : y;
+               },
+               {Drawn({3, 32, 5, 7}, 4), Drawn({32}, 2), Drawn({32}, 3)}, kRounding);
+  }
+  ExpectSame([](const auto& in) { return LayerNormOf(in[0], in[1], in[2], 1e-5); },
+             [](const auto& in) { return torch::layer_norm(in[0], {32}, in[1], in[2], 1e-5); },
+             {Drawn({3, 9, 32}, 5), Drawn({32}, 2), Drawn({32}, 3)}, kRounding);
+}
+
+// A method's values need no gradient where gradients are off, as in the first pass of what is recomputed.
+TEST_F(KernelsTest, TrainedNormsHaveTheSameBytesWithoutGradients) {
+  const torch::Tensor x = ChannelsLast(Drawn({3, 32, 5, 7}, 4)), rows = Drawn({3, 9, 32}, 5);
+  const torch::Tensor weight = Drawn({32}, 2).set_requires_grad(true), bias = Drawn({32}, 3).set_requires_grad(true);
+  const auto all = [&](const torch::Tensor& w, const torch::Tensor& b) {
+    return torch::cat({GroupNormThen(x, 8, w, b, 1e-5, kernels::AfterNorm::kSilu).flatten(),
+                       LayerNormOf(rows, w, b, 1e-5).flatten()});
+  };
+  EXPECT_TRUE(torch::equal(all(weight, bias), all(weight.detach(), bias.detach())));
+}
+
+// The first norm of a network in which norms alone are trained, in 16 bits: LibTorch's.
+TEST_F(KernelsTest, ANormIsTrainedInSixteenBitsWhereItsInputIsNot) {
+  const torch::Tensor x = Drawn({3, 32, 5, 7}, 4), weight = Drawn({32}, 2).set_requires_grad(true);
+  const torch::Tensor wide_weight = weight.detach().to(torch::kFloat64).set_requires_grad(true);
+  const auto half = ChannelsLast(x).to(torch::kBFloat16);
+  GroupNormThen(half, 8, weight, {}, 1e-5, kernels::AfterNorm::kSilu).square().sum().backward();
+  const auto wide = half.to(torch::kFloat64).contiguous();  // as the operator has the fault in this type, too
+  torch::silu(torch::group_norm(wide, 8, wide_weight, {}, 1e-5)).square().sum().backward();
+  EXPECT_LE(Difference(weight.grad(), wide_weight.grad()), kRounding);
+}
+
+// The same in float32.
 TEST_F(KernelsTest, ANormIsTrainedWhereItsInputIsNot) {
   const torch::Tensor x = Drawn({3, 32, 5, 7}, 4);
   for (const bool with_weight : {true, false}) {

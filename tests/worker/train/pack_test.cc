@@ -48,8 +48,10 @@ std::vector<Trial> EightTrials() {
       {adapter("SA_in", "Trans_out", "6"),
        {.optimizer = {.clip_norm = 0.01}, .schedule = {.warmup_steps = 2, .cosine = true, .total_steps = kSteps}}},
       {diverges, {.optimizer = {.learning_rate = 1e-2, .epsilon = 0}}},
-      {adapter("Res_in", "Res_out", "2"),
-       {.optimizer = {.learning_rate = 1e-2}, .min_snr_gamma = 5, .noise_offset = 0.1}},
+      // Some of its first gradients are as small as their rounding, and AdamW's usual epsilon would make whole steps of
+      // that.
+      {adapter("Res_in", "Res_out", "8"),
+       {.optimizer = {.learning_rate = 1e-2, .epsilon = 1e-5}, .min_snr_gamma = 5, .noise_offset = 0.1}},
       {lora("2", "0.2"), {.optimizer = {.learning_rate = 1e-2}, .loss_scale = 0x1p+10}, kSteps, /*cancelled=*/true},
       // Beyond float32 at first: skips steps that the others take.
       {lora("3", "0"), {.optimizer = {.learning_rate = 1e-2}, .loss_scale = 0x1p+130}},

@@ -1,0 +1,104 @@
+#include "worker/nn/winograd_convolution.h"
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "worker/nn/kernels_take.h"
+#include "worker/nn/recorded.h"
+
+namespace loupe::worker::nn {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kMostFilters = int64_t{1} << 16;
+
+// Σ over pixels of d_y ⊗ the 3×3 pixels of x around: one matrix product with the pixels' surroundings side by side, for
+// so many pictures at a time that these stay in the caches.
+torch::Tensor WeightGradient(const torch::Tensor& x, const torch::Tensor& d_y) {
+  constexpr int64_t kMostNumbers = int64_t{1} << 20;
+  const int64_t pictures = x.size(0), in = x.size(1), height = x.size(2), width = x.size(3), out = d_y.size(1);
+  const int64_t at_once = std::max<int64_t>(1, kMostNumbers / (height * width * 9 * in));
+  const torch::Tensor rows = d_y.contiguous(at::MemoryFormat::ChannelsLast).permute({0, 2, 3, 1});
+  torch::Tensor sum = torch::zeros({out, 9 * in}, x.options());
+  for (int64_t first = 0; first < pictures; first += at_once) {
+    const int64_t count = std::min(at_once, pictures - first);
+    const torch::Tensor padded = torch::zeros({count, height + 2, width + 2, in}, x.options());
+    padded.narrow(1, 1, height).narrow(2, 1, width).copy_(x.narrow(0, first, count).permute({0, 2, 3, 1}));
+    const int64_t line = (width + 2) * in;
+    const torch::Tensor around =
+        padded.as_strided({count, height, width, 3, 3 * in}, {(height + 2) * line, line, in, line, 1});
+    sum.addmm_(rows.narrow(0, first, count).reshape({-1, out}).t(), around.reshape({-1, 9 * in}));
+  }
+  return sum.view({out, 3, 3, in}).permute({0, 3, 1, 2});
+}
+
+struct TrainedFunction : torch::autograd::Function<TrainedFunction> {
+  static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& x, const torch::Tensor& weight,
+                               const std::optional<torch::Tensor>& bias) {
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["bias"] = bias.has_value();
+    return Convolved(x, WinogradOf(weight), bias.value_or(torch::Tensor()));
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    const variable_list saved = ctx->get_saved_variables();
+    const torch::Tensor &d_y = gradients.front(), &x = saved[0], &weight = saved[1];
+    torch::Tensor of_x, of_weight, of_bias;
+    if (ctx->needs_input_grad(0)) {
+      of_x = Recorded("loupe::convolution_backward", {d_y, weight},
+                      [&] { return Convolved(d_y, TurnedWinogradOf(weight), {}); });
+    }
+    if (ctx->needs_input_grad(1)) of_weight = WeightGradient(x, d_y);
+    // A bias that is not there has no place among the inputs.
+    if (ctx->saved_data.at("bias").toBool() && ctx->needs_input_grad(2)) of_bias = d_y.sum({0, 2, 3});
+    return {of_x, of_weight, of_bias};
+  }
+};
+
+}  // namespace
+
+bool WinogradTakes(const torch::Tensor& weight) {
+  return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 && weight.numel() > 0 &&
+         weight.numel() <= 9 * kMostFilters && kernels::WinogradWeights::Takes(weight.size(1), weight.size(0));
+}
+
+kernels::WinogradWeights WinogradOf(const torch::Tensor& weight) {
+  return {weight.const_data_ptr<float>(),
+          weight.size(0),
+          weight.size(1),
+          {weight.stride(0), weight.stride(1), weight.stride(2), weight.stride(3)}};
+}
+
+kernels::WinogradWeights TurnedWinogradOf(const torch::Tensor& weight) {
+  const float* const last = weight.const_data_ptr<float>() + 2 * weight.stride(2) + 2 * weight.stride(3);
+  return {
+      last, weight.size(1), weight.size(0), {weight.stride(1), weight.stride(0), -weight.stride(2), -weight.stride(3)}};
+}
+
+torch::Tensor Convolved(const torch::Tensor& x, const kernels::WinogradWeights& weights, const torch::Tensor& bias) {
+  const torch::Tensor pictures = x.contiguous(at::MemoryFormat::ChannelsLast);
+  const int64_t height = x.size(2), width = x.size(3);
+  torch::Tensor y =
+      torch::empty({x.size(0), weights.out_channels(), height, width}, x.options(), at::MemoryFormat::ChannelsLast);
+  const float* const from = pictures.const_data_ptr<float>();
+  const float* const add = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+  float* const to = y.mutable_data_ptr<float>();
+  constexpr int64_t kGrain = 12;
+  at::parallel_for(0, x.size(0) * kernels::WinogradTiles(height, width), kGrain, [&](int64_t first, int64_t end) {
+    kernels::ConvolveTiles(weights, from, add, height, width, first, end, to);
+  });
+  return y;
+}
+
+torch::Tensor TrainedConvolution(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  if (!KernelsTake(x) || !WinogradTakes(weight)) return torch::conv2d(x, weight, bias, /*stride=*/1, /*padding=*/1);
+  return Recorded("loupe::convolution", {x, weight, bias},
+                  [&] { return TrainedFunction::apply(x, weight, Given(bias)); });
+}
+
+}  // namespace loupe::worker::nn
