@@ -57,7 +57,8 @@ std::pair<Layer, Layer> DrawBoth(at::IntArrayRef down_shape, int64_t down_fan_in
                                  int64_t up_fan_in, const SlotInit& slot) {
   if (slot.init == BottleneckInit::kNearZero) {
     Layer down{DrawNearZero(down_shape, slot.generator), torch::zeros({down_shape[0]})};
-    return {std::move(down), {DrawNearZero(up_shape, slot.generator), torch::zeros({up_shape[0]})}};
+    Layer up{DrawNearZero(up_shape, slot.generator), torch::zeros({up_shape[0]})};
+    return {std::move(down), std::move(up)};
   }
   Layer down = DrawLayer(down_shape, down_fan_in, slot);
   Layer up = DrawLayer(up_shape, up_fan_in, slot);

@@ -23,17 +23,19 @@ constexpr int64_t kMostFilters = int64_t{1} << 16;
 torch::Tensor WeightGradient(const torch::Tensor& x, const torch::Tensor& d_y) {
   constexpr int64_t kMostNumbers = int64_t{1} << 20;
   const int64_t pictures = x.size(0), in = x.size(1), height = x.size(2), width = x.size(3), out = d_y.size(1);
-  const int64_t at_once = std::max<int64_t>(1, kMostNumbers / (height * width * 9 * in));
-  const torch::Tensor rows = d_y.contiguous(at::MemoryFormat::ChannelsLast).permute({0, 2, 3, 1});
-  torch::Tensor sum = torch::zeros({out, 9 * in}, x.options());
-  for (int64_t first = 0; first < pictures; first += at_once) {
-    const int64_t count = std::min(at_once, pictures - first);
+  const int64_t parts = std::min(pictures, 1 + pictures * height * width * 9 * in / kMostNumbers);
+  const torch::Tensor of_y = d_y.contiguous(at::MemoryFormat::ChannelsLast).permute({0, 2, 3, 1});
+  torch::Tensor sum;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t first = part * pictures / parts, count = (part + 1) * pictures / parts - first;
     const torch::Tensor padded = torch::zeros({count, height + 2, width + 2, in}, x.options());
     padded.narrow(1, 1, height).narrow(2, 1, width).copy_(x.narrow(0, first, count).permute({0, 2, 3, 1}));
     const int64_t line = (width + 2) * in;
     const torch::Tensor around =
-        padded.as_strided({count, height, width, 3, 3 * in}, {(height + 2) * line, line, in, line, 1});
-    sum.addmm_(rows.narrow(0, first, count).reshape({-1, out}).t(), around.reshape({-1, 9 * in}));
+        padded.as_strided({count, height, width, 3, 3 * in}, {(height + 2) * line, line, in, line, 1})
+            .reshape({-1, 9 * in});
+    const torch::Tensor rows = of_y.narrow(0, first, count).reshape({-1, out}).t();
+    sum = sum.defined() ? torch::addmm(sum, rows, around) : torch::mm(rows, around);
   }
   return sum.view({out, 3, 3, in}).permute({0, 3, 1, 2});
 }

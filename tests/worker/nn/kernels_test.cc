@@ -131,11 +131,11 @@ TEST_F(KernelsTest, ATrainedConvolutionIsLibTorchs) {
   // Fewer pixels than a tile; sides that tiles do not divide; pictures of which one alone fills the caches.
   for (const auto& [pictures, in, height, width, out] :
        {std::array<int64_t, 5>{2, 16, 3, 2, 48}, {3, 32, 11, 16, 64}, {3, 32, 40, 64, 16}}) {
-    ExpectSame(
-        [](const auto& x) { return TrainedConvolution(ChannelsLast(x[0]), x[1], x[2]); },
-        [](const auto& x) { return torch::conv2d(x[0], x[1], x[2], 1, 1); },
-        {Drawn({pictures, in, height, width}, 2), Drawn({out, in, 3, 3}, 3) / std::sqrt(9.0 * in), Drawn({out}, 4)},
-        kRounding);
+    ExpectSame([](const auto& x) { return TrainedConvolution(ChannelsLast(x[0]), x[1], x[2]); },
+               [](const auto& x) { return torch::conv2d(x[0], x[1], x[2], 1, 1); },
+               {Drawn({pictures, in, height, width}, 2),
+                Drawn({out, in, 3, 3}, 3) / std::sqrt(9.0 * static_cast<double>(in)), Drawn({out}, 4)},
+               kRounding);
   }
 }
 
