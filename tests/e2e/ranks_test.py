@@ -9,6 +9,7 @@ it takes; tests/cluster/slurm_test.py has the real one).
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import pathlib
@@ -166,10 +167,15 @@ def job_step(root, two):
         assert step["secret"].encode() not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
     # Who does not know the secret is not listened to: not with a rank's words, and not with anything.
     for words in (b"\0\0\0\2{}", b"\xff\xff\xff\xff", struct.pack("!I", 46) + b'{"kind":0,"rank":1,"job":0,"nonce":"00000000"} ' * 2):
-        # However it is cut off; to shut down what is cut off already is no ConnectionError.
-        with contextlib.suppress(OSError), socket.create_connection((step["addresses"][0], step["port"])) as stranger:
+        # However it is cut off.
+        with contextlib.suppress(ConnectionError), socket.create_connection((step["addresses"][0], step["port"])) as stranger:
             stranger.sendall(words)
-            stranger.shutdown(socket.SHUT_WR)
+            try:
+                stranger.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                # Of what is cut off already; no ConnectionError.
+                if error.errno != errno.ENOTCONN:
+                    raise
             while stranger.recv(4096):
                 pass
     trial.finish()

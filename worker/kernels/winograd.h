@@ -1,10 +1,9 @@
-// 3×3 convolutions by Winograd's minimal filtering F(4×4, 3×3) (Lavin & Gray, "Fast Algorithms for
-// Convolutional Neural Networks", arXiv 1509.09308, §4): a quarter of the direct convolution's products.
+// 3×3 convolutions by Winograd's minimal filtering F(4×4, 3×3) (Lavin & Gray, "Fast Algorithms for Convolutional Neural
+// Networks", arXiv 1509.09308, §4): a quarter of the direct convolution's products.
 //
 //   Y = Aᵀ [ Σ_channels (G g Gᵀ) ⊙ (Bᵀ d B) ] A     g: 3×3 weights, d: 6×6 pixels, Y: 4×4 pixels
 //
-// G g Gᵀ is made once for as long as the weights stay what they are; the sums over channels are 36 matrix products over
-// the tiles.
+// G g Gᵀ is made when a WinogradWeights is; the sums over channels are 36 matrix products over the tiles.
 #pragma once
 
 #include <array>

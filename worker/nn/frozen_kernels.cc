@@ -117,11 +117,6 @@ c10::intrusive_ptr<Layouts> LayoutsIn(const torch::autograd::AutogradContext& ct
   return c10::static_intrusive_pointer_cast<Layouts>(ctx.saved_data.at("layouts").toCapsule());
 }
 
-// A bias that is not there has no place among the inputs.
-bool TrainsBias(const torch::autograd::AutogradContext& ctx) {
-  return ctx.saved_data.at("bias").toBool() && ctx.needs_input_grad(2);
-}
-
 template <typename Layouts>
 struct FrozenFunction : torch::autograd::Function<FrozenFunction<Layouts>> {
   static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
@@ -140,7 +135,7 @@ struct FrozenFunction : torch::autograd::Function<FrozenFunction<Layouts>> {
       of_x = Recorded(Layouts::kBackwardName, {gradient, layouts->weight()},
                       [&] { return Multiplied(gradient, layouts->backward(), {}); });
     }
-    if (TrainsBias(*ctx)) of_bias = Layouts::BiasGradient(gradient);
+    if (WantsGradient(*ctx, ctx->saved_data.at("bias").toBool(), 2)) of_bias = Layouts::BiasGradient(gradient);
     return {of_x, {}, of_bias, {}};
   }
 };

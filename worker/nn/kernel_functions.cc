@@ -32,11 +32,6 @@ bool TakesBoth(const torch::Tensor& weight, const torch::Tensor& bias, int64_t s
   return weight.defined() == bias.defined() && (!weight.defined() || (taken(weight) && taken(bias)));
 }
 
-// Whether a norm's weight (1) or bias (2) wants a gradient: where there are none, they have no place among the inputs.
-bool Wants(const AutogradContext& ctx, const torch::Tensor& weight, size_t which) {
-  return weight.defined() && ctx.needs_input_grad(which);
-}
-
 // Of a norm whose scale or shift is trained, and nothing that its input depends on.
 bool TrainedAlone(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   return x.is_cpu() && !x.requires_grad() && torch::GradMode::is_enabled() &&
@@ -78,7 +73,8 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
     const auto after = static_cast<kernels::AfterNorm>(ctx->saved_data.at("after").toInt());
     variable_list of_inputs(6);
     if (ctx->needs_input_grad(0)) of_inputs[0] = InputGradient(saved, d_y, after);
-    if (!Wants(*ctx, weight, 1) && !Wants(*ctx, weight, 2)) return of_inputs;
+    const bool of_weight = WantsGradient(*ctx, weight.defined(), 1), of_bias = WantsGradient(*ctx, weight.defined(), 2);
+    if (!of_weight && !of_bias) return of_inputs;
     // By pixel: [N, C, H, W] of [N, groups].
     const auto of_group = [&](const torch::Tensor& v) {
       return v.repeat_interleave(x.size(1) / v.size(1), 1).view({x.size(0), x.size(1), 1, 1});
@@ -89,8 +85,8 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
     if (after == kernels::AfterNorm::kSilu) {
       d_normed = at::silu_backward(d_y, normed * of_channel(weight) + of_channel(saved[2]));
     }
-    if (Wants(*ctx, weight, 1)) of_inputs[1] = (d_normed * normed).sum({0, 2, 3});
-    if (Wants(*ctx, weight, 2)) of_inputs[2] = d_normed.sum({0, 2, 3});
+    if (of_weight) of_inputs[1] = (d_normed * normed).sum({0, 2, 3});
+    if (of_bias) of_inputs[2] = d_normed.sum({0, 2, 3});
     return of_inputs;
   }
 
@@ -147,10 +143,10 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
       });
     }
     const torch::Tensor rows = d_y.view({-1, columns});
-    if (Wants(*ctx, weight, 1)) {
+    if (WantsGradient(*ctx, weight.defined(), 1)) {
       of_inputs[1] = (rows * (x.view({-1, columns}) - mean.unsqueeze(1)) * rstd.unsqueeze(1)).sum(0);
     }
-    if (Wants(*ctx, weight, 2)) of_inputs[2] = rows.sum(0);
+    if (WantsGradient(*ctx, weight.defined(), 2)) of_inputs[2] = rows.sum(0);
     return of_inputs;
   }
 };

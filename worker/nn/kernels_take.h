@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
 #include <optional>
@@ -19,6 +20,11 @@ inline bool KernelsTake(const torch::Tensor& x) {
 // LibTorch's custom functions take no undefined tensor for an argument.
 inline std::optional<torch::Tensor> Given(const torch::Tensor& parameter) {
   return parameter.defined() ? std::optional(parameter) : std::nullopt;
+}
+
+// Whether argument `which` of such a function wants a gradient: one that was not given has no place among the inputs.
+inline bool WantsGradient(const torch::autograd::AutogradContext& ctx, bool given, size_t which) {
+  return given && ctx.needs_input_grad(which);
 }
 
 }  // namespace loupe::worker::nn

@@ -56,8 +56,7 @@ struct TrainedFunction : torch::autograd::Function<TrainedFunction> {
                       [&] { return Convolved(d_y, TurnedWinogradOf(weight), {}); });
     }
     if (ctx->needs_input_grad(1)) of_weight = WeightGradient(x, d_y);
-    // A bias that is not there has no place among the inputs.
-    if (ctx->saved_data.at("bias").toBool() && ctx->needs_input_grad(2)) of_bias = d_y.sum({0, 2, 3});
+    if (WantsGradient(*ctx, ctx->saved_data.at("bias").toBool(), 2)) of_bias = d_y.sum({0, 2, 3});
     return {of_x, of_weight, of_bias};
   }
 };

@@ -11,7 +11,7 @@ namespace loupe::worker::runtime {
 // Raised by a change that makes other bytes of the same seed on the same kind of processor (docs/trial.md, Numerics):
 //   1  LibTorch's operators; also where a result says nothing, as all did before there was a second
 //   2  on CPUs the kernels of worker/kernels, and guidance's halves in passes of their own
-//   3  trained 3×3 convolutions by those kernels, too, and a residual adapter's norm
+//   3  trained 3×3 convolutions and trained norms by those kernels, too
 // What a GPU computes is as it was.
 constexpr int kCpuNumerics = 3, kGpuNumerics = 1;
 
