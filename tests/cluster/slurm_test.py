@@ -320,13 +320,19 @@ def scores_of_children(coordinator, fleet, folder):
     return scores_of(coordinator, "children")
 
 
+def step_file_of(cluster, folder):
+    """Where task 0 listens, once it says so; until then the file has a temporary name, and may be empty."""
+    whole = lambda: next((path for path in (folder / "logs").glob("step-*") if path.suffix != ".tmp"), None)
+    return wait_until(whole, 60, "task 0 says where it listens", cluster.logs)
+
+
 def check_job_step(cluster, coordinator, fleet, folder):
     """A worker whose ranks are the tasks of one job step trains what one with child processes does; a task that is killed ends the
     step, and the trial goes on elsewhere. The scores."""
     send_ranked(fleet, folder, "step", 6)
     up_ranked(fleet, folder)
     tasks = wait_until(lambda: len(tasks_of(folder)) == 2 and tasks_of(folder), 60, "both tasks run", cluster.logs)
-    step_file = wait_until(lambda: next((folder / "logs").glob("step-*"), None), 60, "task 0 says where it listens", cluster.logs)
+    step_file = step_file_of(cluster, folder)
     secret = json.loads(step_file.read_text())["secret"].encode()
     assert step_file.stat().st_mode & 0o077 == 0
     assert all(secret not in pathlib.Path(f"/proc/{pid}/{what}").read_bytes() for pid in tasks.values() for what in ("cmdline", "environ"))
@@ -381,7 +387,7 @@ def check_step_over_nodes(folder, scores=None):
         tasks = wait_until(lambda: len(tasks_of(folder)) == 2 and tasks_of(folder), 60, "both tasks run", cluster.logs)
         networks = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in [os.getpid(), *tasks.values()]}
         assert len(networks) == 3, "the tasks are on one machine"
-        step_file = wait_until(lambda: next((folder / "logs").glob("step-*"), None), 60, "task 0 says where it listens", cluster.logs)
+        step_file = step_file_of(cluster, folder)
         assert json.loads(step_file.read_text())["addresses"] == ["10.77.0.1"]
         loupe(fleet.anna, "watch", "nodes")
         fleet("down")
