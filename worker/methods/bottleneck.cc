@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "worker/nn/kernel_functions.h"
-#include "worker/nn/winograd_convolution.h"
+#include "worker/nn/kernel_layers.h"
 
 namespace loupe::worker::methods {
 namespace {
@@ -168,8 +168,8 @@ class PictureBottleneck : public Bottleneck {
     auto y = NormedThenSilu(x);
     // A picture of all slots' channels, so that slot k's filters see slot k's channels only.
     if (k > 1) y = y.view({k, b, c, h, w}).transpose(0, 1).reshape({b, k * c, h, w});
-    y = Activate(activation_, GroupedConvolution(y, layers_.down));
-    y = GroupedConvolution(y, layers_.up);
+    y = Activate(activation_, GroupedConvolution(y, layers_.down, down_));
+    y = GroupedConvolution(y, layers_.up, up_);
     y = y.view({b, k, -1, h, w}).transpose(0, 1) * scale_;
     return y.reshape({k * b, -1, h, w});
   }
@@ -189,9 +189,10 @@ class PictureBottleneck : public Bottleneck {
     return torch::silu(normed * per_channel(norm_weight_) + per_channel(norm_bias_)).flatten(0, 1);
   }
 
-  static torch::Tensor GroupedConvolution(const torch::Tensor& x, const SlotLayers& layer) {
+  static torch::Tensor GroupedConvolution(const torch::Tensor& x, const SlotLayers& layer,
+                                          nn::ConvolutionKernel& of_one) {
     const torch::Tensor weight = layer.weight.flatten(0, 1), bias = layer.bias.flatten();
-    if (layer.weight.size(0) == 1) return nn::TrainedConvolution(x, weight, bias);
+    if (layer.weight.size(0) == 1) return of_one(x, weight, bias);
     return torch::conv2d(x, weight, bias, /*stride=*/1, /*padding=*/1, /*dilation=*/1,
                          /*groups=*/layer.weight.size(0));
   }
@@ -201,6 +202,7 @@ class PictureBottleneck : public Bottleneck {
   const torch::Tensor scale_;                    // [K, 1, 1, 1, 1]
   const torch::Tensor norm_weight_, norm_bias_;  // [K, in]
   const BothLayers layers_;                      // weights [K, r, in, 3, 3], [K, out, r, 3, 3]
+  mutable nn::ConvolutionKernel down_, up_;      // where K is 1
 };
 
 }  // namespace

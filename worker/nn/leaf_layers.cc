@@ -5,8 +5,6 @@
 #include <cmath>
 #include <vector>
 
-#include "worker/nn/winograd_convolution.h"
-
 namespace loupe::worker::nn {
 namespace {
 
@@ -79,17 +77,17 @@ LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) {
 }
 
 torch::Tensor LinearImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const {
-  // A hook's own weight changes from step to step.
-  return w.is_same(weight) && FrozenLinear::Takes(x, w) ? frozen_(x, w, b) : torch::linear(x, w, b);
+  // A hook's own weight is LibTorch's, whether it wants a gradient now or not.
+  return w.is_same(weight) ? kernel_(x, w, b) : torch::linear(x, w, b);
 }
 
 torch::Tensor LinearImpl::FeedForward(const torch::Tensor& x, kernels::BetweenProducts between, LinearImpl& out) {
   const auto frozen = [&](const LinearImpl& layer) {
-    return layer.slot.empty() && FrozenLinear::Takes(x, layer.weight) && layer.bias.defined() &&
+    return layer.slot.empty() && LinearKernel::Takes(x, layer.weight) && layer.bias.defined() &&
            !layer.bias.requires_grad() && layer.bias.is_contiguous();
   };
   if (frozen(*this) && frozen(out)) {
-    return FrozenFeedForward(x, frozen_, weight, bias, between, out.frozen_, out.weight, out.bias);
+    return KernelFeedForward(x, kernel_, weight, bias, between, out.kernel_, out.weight, out.bias);
   }
   const torch::Tensor h = forward(x);
   return out.forward(between == kernels::BetweenProducts::kGeglu ? GeluGated(h)
@@ -109,11 +107,10 @@ torch::Tensor Conv2dImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, 
   if (w.size(2) == 1 && stride_ == 1 && padding_ == 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     // A matrix product over pixels, without the copies that a convolution of small pictures makes on the CPU.
     const torch::Tensor pixels = x.permute({0, 2, 3, 1}), matrix = w.view({w.size(0), w.size(1)});
-    const bool frozen = own && FrozenLinear::Takes(x, w);
-    return (frozen ? frozen_per_pixel_(pixels, matrix, b) : torch::linear(pixels, matrix, b)).permute({0, 3, 1, 2});
+    return (own ? per_pixel_(pixels, matrix, b) : torch::linear(pixels, matrix, b)).permute({0, 3, 1, 2});
   }
   if (w.size(2) != 3 || stride_ != 1 || padding_ != 1) return torch::conv2d(x, w, b, stride_, padding_);
-  return own && FrozenConvolution::Takes(x, w) ? frozen_(x, w, b) : TrainedConvolution(x, w, b);
+  return (own ? kernel_ : hooks_kernel_)(x, w, b);
 }
 
 void Conv2dImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }

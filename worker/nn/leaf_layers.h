@@ -10,8 +10,8 @@
 
 #include <cstdint>
 
-#include "worker/nn/frozen_kernels.h"
 #include "worker/nn/kernel_functions.h"
+#include "worker/nn/kernel_layers.h"
 #include "worker/nn/pack_slot.h"
 
 namespace loupe::worker::nn {
@@ -66,7 +66,7 @@ class LinearImpl : public torch::nn::Module, public LeafLayer {
   torch::Tensor FeedForward(const torch::Tensor& x, kernels::BetweenProducts between, LinearImpl& out);
 
  private:
-  mutable FrozenLinear frozen_;
+  mutable LinearKernel kernel_;
 };
 TORCH_MODULE(Linear);
 
@@ -83,8 +83,8 @@ class Conv2dImpl : public torch::nn::Module, public LeafLayer {
  private:
   int64_t stride_;
   int64_t padding_;
-  mutable FrozenConvolution frozen_;
-  mutable FrozenLinear frozen_per_pixel_;
+  mutable ConvolutionKernel kernel_, hooks_kernel_;  // for the own weight, and for those of hooks
+  mutable LinearKernel per_pixel_;
 };
 TORCH_MODULE(Conv2d);
 

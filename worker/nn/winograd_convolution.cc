@@ -1,65 +1,14 @@
 #include "worker/nn/winograd_convolution.h"
 
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <array>
-#include <optional>
-
-#include "worker/nn/kernels_take.h"
-#include "worker/nn/recorded.h"
 
 namespace loupe::worker::nn {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
 constexpr int64_t kMostFilters = int64_t{1} << 16;
-
-// Σ over pixels of d_y ⊗ the 3×3 pixels of x around: one matrix product with the pixels' surroundings side by side, for
-// so many pictures at a time that these stay in the caches.
-torch::Tensor WeightGradient(const torch::Tensor& x, const torch::Tensor& d_y) {
-  constexpr int64_t kMostNumbers = int64_t{1} << 20;
-  const int64_t pictures = x.size(0), in = x.size(1), height = x.size(2), width = x.size(3), out = d_y.size(1);
-  const int64_t parts = std::min(pictures, 1 + pictures * height * width * 9 * in / kMostNumbers);
-  const torch::Tensor of_y = d_y.contiguous(at::MemoryFormat::ChannelsLast).permute({0, 2, 3, 1});
-  torch::Tensor sum;
-  for (int64_t part = 0; part < parts; ++part) {
-    const int64_t first = part * pictures / parts, count = (part + 1) * pictures / parts - first;
-    const torch::Tensor padded = torch::zeros({count, height + 2, width + 2, in}, x.options());
-    padded.narrow(1, 1, height).narrow(2, 1, width).copy_(x.narrow(0, first, count).permute({0, 2, 3, 1}));
-    const int64_t line = (width + 2) * in;
-    const torch::Tensor around =
-        padded.as_strided({count, height, width, 3, 3 * in}, {(height + 2) * line, line, in, line, 1})
-            .reshape({-1, 9 * in});
-    const torch::Tensor rows = of_y.narrow(0, first, count).reshape({-1, out}).t();
-    sum = sum.defined() ? torch::addmm(sum, rows, around) : torch::mm(rows, around);
-  }
-  return sum.view({out, 3, 3, in}).permute({0, 3, 1, 2});
-}
-
-struct TrainedFunction : torch::autograd::Function<TrainedFunction> {
-  static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& x, const torch::Tensor& weight,
-                               const std::optional<torch::Tensor>& bias) {
-    ctx->save_for_backward({x, weight});
-    ctx->saved_data["bias"] = bias.has_value();
-    return Convolved(x, WinogradOf(weight), bias.value_or(torch::Tensor()));
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
-    const variable_list saved = ctx->get_saved_variables();
-    const torch::Tensor &d_y = gradients.front(), &x = saved[0], &weight = saved[1];
-    torch::Tensor of_x, of_weight, of_bias;
-    if (ctx->needs_input_grad(0)) {
-      of_x = Recorded("loupe::convolution_backward", {d_y, weight},
-                      [&] { return Convolved(d_y, TurnedWinogradOf(weight), {}); });
-    }
-    if (ctx->needs_input_grad(1)) of_weight = WeightGradient(x, d_y);
-    if (WantsGradient(*ctx, ctx->saved_data.at("bias").toBool(), 2)) of_bias = d_y.sum({0, 2, 3});
-    return {of_x, of_weight, of_bias};
-  }
-};
 
 }  // namespace
 
@@ -96,10 +45,26 @@ torch::Tensor Convolved(const torch::Tensor& x, const kernels::WinogradWeights& 
   return y;
 }
 
-torch::Tensor TrainedConvolution(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
-  if (!KernelsTake(x) || !WinogradTakes(weight)) return torch::conv2d(x, weight, bias, /*stride=*/1, /*padding=*/1);
-  return Recorded("loupe::convolution", {x, weight, bias},
-                  [&] { return TrainedFunction::apply(x, weight, Given(bias)); });
+// Σ over pixels of d_y ⊗ the 3×3 pixels of x around: one matrix product with the pixels' surroundings side by side, for
+// so many pictures at a time that these stay in the caches.
+torch::Tensor ConvolutionWeightGradient(const torch::Tensor& x, const torch::Tensor& d_y) {
+  constexpr int64_t kMostNumbers = int64_t{1} << 20;
+  const int64_t pictures = x.size(0), in = x.size(1), height = x.size(2), width = x.size(3), out = d_y.size(1);
+  const int64_t parts = std::min(pictures, 1 + pictures * height * width * 9 * in / kMostNumbers);
+  const torch::Tensor of_y = d_y.contiguous(at::MemoryFormat::ChannelsLast).permute({0, 2, 3, 1});
+  torch::Tensor sum;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t first = part * pictures / parts, count = (part + 1) * pictures / parts - first;
+    const torch::Tensor padded = torch::zeros({count, height + 2, width + 2, in}, x.options());
+    padded.narrow(1, 1, height).narrow(2, 1, width).copy_(x.narrow(0, first, count).permute({0, 2, 3, 1}));
+    const int64_t line = (width + 2) * in;
+    const torch::Tensor around =
+        padded.as_strided({count, height, width, 3, 3 * in}, {(height + 2) * line, line, in, line, 1})
+            .reshape({-1, 9 * in});
+    const torch::Tensor rows = of_y.narrow(0, first, count).reshape({-1, out}).t();
+    sum = sum.defined() ? torch::addmm(sum, rows, around) : torch::mm(rows, around);
+  }
+  return sum.view({out, 3, 3, in}).permute({0, 3, 1, 2});
 }
 
 }  // namespace loupe::worker::nn

@@ -1,8 +1,6 @@
-// 3×3 convolutions of stride 1 and zero padding 1 by the kernels of worker/kernels/winograd.h: with frozen weights
-// (frozen_kernels.h keeps their transform) and with trained ones, whose transform is made in every pass.
-//
-// Each tile's bytes depend neither on the other rows nor on the number of threads, and with trained weights they are
-// those of the same weights frozen. A weight's gradient is one sum over all rows.
+// 3×3 convolutions of stride 1 and zero padding 1 by the kernels of worker/kernels/winograd.h, of tensors and without a
+// graph (kernel_layers.h makes layers of them). Each tile's bytes depend neither on the other rows nor on the number of
+// threads. A weight's gradient is one sum over all rows.
 #pragma once
 
 #include <torch/types.h>
@@ -20,11 +18,10 @@ kernels::WinogradWeights WinogradOf(const torch::Tensor& weight);
 // What takes a gradient of the result to that of the input: the filters turned by half a turn.
 kernels::WinogradWeights TurnedWinogradOf(const torch::Tensor& weight);
 
-// x: [N, in, H, W] → [N, out, H, W], channels last; bias [out], perhaps undefined. No gradients.
+// x: [N, in, H, W] → [N, out, H, W], channels last; bias [out], perhaps undefined.
 torch::Tensor Convolved(const torch::Tensor& x, const kernels::WinogradWeights& weights, const torch::Tensor& bias);
 
-// The same with the gradients of x, weight and bias, each where it is wanted. KernelsTake(x) and WinogradTakes(weight),
-// or it is LibTorch's conv2d.
-torch::Tensor TrainedConvolution(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
+// [out, in, 3, 3], from x and the gradient of the result.
+torch::Tensor ConvolutionWeightGradient(const torch::Tensor& x, const torch::Tensor& d_y);
 
 }  // namespace loupe::worker::nn

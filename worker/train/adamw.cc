@@ -44,6 +44,9 @@ torch::Tensor AdamW::Step(double rate_factor) {
   at::_fused_adamw_(values, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{}, counts,
                     options_.learning_rate * rate_factor, options_.beta1, options_.beta2, options_.weight_decay,
                     options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  // This operator alone of those that write does not tell whoever has made something of the values (nn/kernel_layers.h,
+  // nn/s4d.h, LibTorch's own check of what a gradient needs).
+  for (const torch::Tensor& value : values) value.unsafeGetTensorImpl()->bump_version();
   return norm;
 }
 

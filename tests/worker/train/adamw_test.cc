@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
 
+#include "worker/nn/kernel_layers.h"
+
 namespace loupe::worker::train {
 namespace {
 
@@ -101,6 +103,30 @@ TEST(AdamWTest, GoesOnFromItsExportedStateBitForBit) {
   step(first, optimizer, -2);
   step(second, resumed, -2);
   EXPECT_TRUE(torch::equal(first[0].value, second[0].value));
+}
+
+// What is kept of a weight (nn/kernel_layers.h, nn/s4d.h) is of one version of it.
+TEST(AdamWTest, AStepIsSeenByWhatIsKeptOfTheValues) {
+  torch::manual_seed(4);
+  const std::vector<methods::NamedParameter> parameters = {MakeParameter("a", {1, 32, 16, 3, 3})};
+  const torch::Tensor& packed = parameters.front().value;
+  const torch::Tensor x = torch::randn({1, 16, 8, 8}).contiguous(at::MemoryFormat::ChannelsLast);
+  nn::ConvolutionKernel layer;
+  AdamW optimizer(ParametersOfSlot(parameters, 0), {.learning_rate = 0.1});
+  for (int step = 0; step < 3; ++step) {
+    {
+      const torch::NoGradGuard no_grad;
+      torch::Tensor y;
+      for (int pass = 0; pass < 3; ++pass) y = layer(x, packed[0], {});  // the second keeps, the third has it
+      // Winograd's rounding is twice a sum's of 144 products of order 1; a step changes the sums by 1.
+      EXPECT_LT((y - torch::conv2d(x, packed[0], {}, 1, 1)).abs().max().item<double>(), 1e-4) << "step " << step;
+    }
+    layer(x, packed[0], {}).square().sum().backward();
+    const auto before = packed._version();
+    optimizer.Step(1);
+    EXPECT_GT(packed._version(), before);
+    packed.mutable_grad().reset();
+  }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "worker/nn/frozen_kernels.h"
+#include "worker/nn/kernel_layers.h"
 
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -52,12 +52,11 @@ class OfOneWeight : public torch::CustomClassHolder {
   bool Fits(const torch::Tensor& weight) const {
     return weight.const_data_ptr() == weight_.const_data_ptr() && VersionOf(weight) == version_;
   }
+  static int64_t VersionOf(const torch::Tensor& weight) { return weight.is_inference() ? 0 : weight._version(); }
 
   const torch::Tensor& weight() const { return weight_; }
 
  private:
-  static int64_t VersionOf(const torch::Tensor& weight) { return weight.is_inference() ? 0 : weight._version(); }
-
   const torch::Tensor weight_;
   const int64_t version_;
 };
@@ -69,7 +68,10 @@ class LinearLayouts : public OfOneWeight {
     return weight.is_cpu() && weight.scalar_type() == torch::kFloat32 && !weight.requires_grad() &&
            weight.numel() > 0 && weight.numel() <= kMostLinearWeights;
   }
-  static torch::Tensor BiasGradient(const torch::Tensor& gradient) { return gradient.flatten(0, -2).sum(0); }
+  static torch::Tensor LibTorchs(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+    return torch::linear(x, weight, bias);
+  }
+  static torch::Tensor BiasGradient(const torch::Tensor& d_y) { return d_y.flatten(0, -2).sum(0); }
 
   explicit LinearLayouts(const torch::Tensor& weight)
       : OfOneWeight(weight), forward_(Pack(weight, weight.size(1), weight.size(0), 1, 0)) {}
@@ -94,8 +96,14 @@ class LinearLayouts : public OfOneWeight {
 class ConvolutionLayouts : public OfOneWeight {
  public:
   static constexpr const char *kName = "loupe::convolution", *kBackwardName = "loupe::convolution_backward";
-  static bool Takes(const torch::Tensor& weight) { return !weight.requires_grad() && WinogradTakes(weight); }
-  static torch::Tensor BiasGradient(const torch::Tensor& gradient) { return gradient.sum({0, 2, 3}); }
+  static bool Takes(const torch::Tensor& weight) { return WinogradTakes(weight); }
+  static torch::Tensor LibTorchs(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+    return torch::conv2d(x, weight, bias, /*stride=*/1, /*padding=*/1);
+  }
+  static torch::Tensor WeightGradient(const torch::Tensor& x, const torch::Tensor& d_y) {
+    return ConvolutionWeightGradient(x, d_y);
+  }
+  static torch::Tensor BiasGradient(const torch::Tensor& d_y) { return d_y.sum({0, 2, 3}); }
 
   explicit ConvolutionLayouts(const torch::Tensor& weight) : OfOneWeight(weight), forward_(WinogradOf(weight)) {}
   const kernels::WinogradWeights& forward() const { return forward_; }
@@ -118,25 +126,31 @@ c10::intrusive_ptr<Layouts> LayoutsIn(const torch::autograd::AutogradContext& ct
 }
 
 template <typename Layouts>
-struct FrozenFunction : torch::autograd::Function<FrozenFunction<Layouts>> {
+struct KernelFunction : torch::autograd::Function<KernelFunction<Layouts>> {
   static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
-                               const torch::Tensor& /*weight*/, const std::optional<torch::Tensor>& bias,
+                               const torch::Tensor& weight, const std::optional<torch::Tensor>& bias,
                                const c10::intrusive_ptr<Layouts>& layouts) {
+    // The weight is saved, too, so that LibTorch refuses a gradient that comes after it was written to.
+    if (weight.requires_grad()) ctx->save_for_backward({x, weight});
     ctx->saved_data["layouts"] = c10::IValue::make_capsule(layouts);
     ctx->saved_data["bias"] = bias.has_value();
     return Multiplied(x, layouts->forward(), bias.value_or(torch::Tensor()));
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& gradients) {
-    const torch::Tensor& gradient = gradients.front();
-    torch::Tensor of_x, of_bias;
+    const torch::Tensor& d_y = gradients.front();
+    const torch::autograd::variable_list saved = ctx->get_saved_variables();
+    torch::Tensor of_x, of_weight, of_bias;
     if (ctx->needs_input_grad(0)) {
       const auto layouts = LayoutsIn<Layouts>(*ctx);
-      of_x = Recorded(Layouts::kBackwardName, {gradient, layouts->weight()},
-                      [&] { return Multiplied(gradient, layouts->backward(), {}); });
+      of_x = Recorded(Layouts::kBackwardName, {d_y, layouts->weight()},
+                      [&] { return Multiplied(d_y, layouts->backward(), {}); });
     }
-    if (WantsGradient(*ctx, ctx->saved_data.at("bias").toBool(), 2)) of_bias = Layouts::BiasGradient(gradient);
-    return {of_x, {}, of_bias, {}};
+    if constexpr (requires { Layouts::WeightGradient(d_y, d_y); }) {
+      if (ctx->needs_input_grad(1)) of_weight = Layouts::WeightGradient(saved.front(), d_y);
+    }
+    if (WantsGradient(*ctx, ctx->saved_data.at("bias").toBool(), 2)) of_bias = Layouts::BiasGradient(d_y);
+    return {of_x, of_weight, of_bias, {}};
   }
 };
 
@@ -189,33 +203,35 @@ struct FeedForwardFunction : torch::autograd::Function<FeedForwardFunction> {
 }  // namespace
 
 template <typename Layouts>
-bool Frozen<Layouts>::Takes(const torch::Tensor& x, const torch::Tensor& weight) {
+bool KernelLayer<Layouts>::Takes(const torch::Tensor& x, const torch::Tensor& weight) {
   return KernelsTake(x) && Layouts::Takes(weight);
 }
 
 template <typename Layouts>
-torch::Tensor Frozen<Layouts>::operator()(const torch::Tensor& x, const torch::Tensor& weight,
-                                          const torch::Tensor& bias) {
+torch::Tensor KernelLayer<Layouts>::operator()(const torch::Tensor& x, const torch::Tensor& weight,
+                                               const torch::Tensor& bias) {
+  if (!Takes(x, weight)) return Layouts::LibTorchs(x, weight, bias);
   return Recorded(Layouts::kName, {x, weight, bias},
-                  [&] { return FrozenFunction<Layouts>::apply(x, weight, Given(bias), LayoutsOf(weight)); });
+                  [&] { return KernelFunction<Layouts>::apply(x, weight, Given(bias), LayoutsOf(weight)); });
 }
 
 template <typename Layouts>
-c10::intrusive_ptr<Layouts> Frozen<Layouts>::LayoutsOf(const torch::Tensor& weight) {
+c10::intrusive_ptr<Layouts> KernelLayer<Layouts>::LayoutsOf(const torch::Tensor& weight) {
   const std::lock_guard lock(mutex_);
-  auto kept = c10::static_intrusive_pointer_cast<Layouts>(kept_);
-  if (!kept || !kept->Fits(weight)) {
-    kept = c10::make_intrusive<Layouts>(weight);
-    kept_ = kept;
-  }
-  return kept;
+  if (const auto kept = c10::static_intrusive_pointer_cast<Layouts>(kept_); kept && kept->Fits(weight)) return kept;
+  auto made = c10::make_intrusive<Layouts>(weight);
+  const bool again = last_ == weight.const_data_ptr() && last_version_ == OfOneWeight::VersionOf(weight);
+  kept_ = again ? made : nullptr;
+  last_ = weight.const_data_ptr();
+  last_version_ = OfOneWeight::VersionOf(weight);
+  return made;
 }
 
-template class Frozen<LinearLayouts>;
-template class Frozen<ConvolutionLayouts>;
+template class KernelLayer<LinearLayouts>;
+template class KernelLayer<ConvolutionLayouts>;
 
-torch::Tensor FrozenFeedForward(const torch::Tensor& x, FrozenLinear& in, const torch::Tensor& in_weight,
-                                const torch::Tensor& in_bias, kernels::BetweenProducts between, FrozenLinear& out,
+torch::Tensor KernelFeedForward(const torch::Tensor& x, LinearKernel& in, const torch::Tensor& in_weight,
+                                const torch::Tensor& in_bias, kernels::BetweenProducts between, LinearKernel& out,
                                 const torch::Tensor& out_weight, const torch::Tensor& out_bias) {
   return Recorded("loupe::feed_forward", {x, in_weight, out_weight}, [&] {
     return FeedForwardFunction::apply(x, in.LayoutsOf(in_weight), in_bias, between, out.LayoutsOf(out_weight), out_bias,
