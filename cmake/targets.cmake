@@ -172,11 +172,12 @@ function(_loupe_sanitized_test target sanitizers)
   endif()
 endfunction()
 
-# loupe_test(NAME folder/foo_test SRCS … [DEPS …] [TORCH|RPC] [TIMEOUT seconds] [WHOLE] [SANITIZERS address|thread …])
+# loupe_test(NAME folder/foo_test SRCS … [DEPS …] [TORCH|RPC|OPTIMISED] [TIMEOUT seconds] [WHOLE] [SANITIZERS address|thread …])
 # The ctest names are `folder/foo_test:Suite.Case`. WHOLE registers the binary as one ctest entry: for suites that share a
-# costly fixture, and for TORCH tests, where each process start costs a second.
+# costly fixture, and for TORCH tests, where each process start costs a second. OPTIMISED is for a test that runs for minutes: of
+# an inline function that both have, the linker takes the test's, and with it at -O0 the libraries run a third longer.
 function(loupe_test)
-  cmake_parse_arguments(ARG "TORCH;RPC;WHOLE" "NAME;TIMEOUT" "SRCS;DEPS;SANITIZERS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;RPC;OPTIMISED;WHOLE" "NAME;TIMEOUT" "SRCS;DEPS;SANITIZERS" ${ARGN})
   if(NOT ARG_TIMEOUT AND ARG_TORCH)
     set(ARG_TIMEOUT 300)
   elseif(NOT ARG_TIMEOUT)
@@ -191,6 +192,8 @@ function(loupe_test)
     _loupe_compile_as(torch_test ${target})
   elseif(ARG_RPC)
     _loupe_compile_as(rpc_test ${target})
+  elseif(ARG_OPTIMISED)
+    _loupe_compile_as(plain ${target})
   else()
     _loupe_compile_as(test ${target})
   endif()
