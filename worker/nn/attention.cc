@@ -1,6 +1,7 @@
 #include "worker/nn/attention.h"
 
 #include <ATen/record_function.h>
+#include <torch/csrc/autograd/functions/utils.h>
 #include <torch/nn/modules/linear.h>
 
 #include <cmath>
@@ -26,8 +27,7 @@ constexpr int64_t kMostWrittenOutScores = 1 << 20;
 // as the four operations it stands for, whose products CPUs with matrix units (AMX) do fast.
 torch::Tensor ScaledDotProduct(const torch::Tensor& queries, const KeysValues& context) {
   RECORD_USER_SCOPE("loupe.attention");
-  const bool trains = at::GradMode::is_enabled() &&
-                      (queries.requires_grad() || context.keys.requires_grad() || context.values.requires_grad());
+  const bool trains = torch::autograd::compute_requires_grad(queries, context.keys, context.values);
   const bool small = queries.size(2) * context.keys.size(2) <= kMostWrittenOutScores;
   if (!trains || !small || !queries.is_cpu() || queries.scalar_type() != torch::kBFloat16) {
     return AttentionOf(queries, context.keys, context.values);

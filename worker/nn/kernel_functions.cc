@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/functions/utils.h>
 
 #include <algorithm>
 #include <optional>
@@ -255,17 +256,19 @@ kernels::Attention InputsOf(const torch::Tensor& q, const torch::Tensor& k, cons
 }
 
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
+  // `keep`: whether a gradient may come.
   static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& queries, const torch::Tensor& keys,
-                               const torch::Tensor& values) {
+                               const torch::Tensor& values, bool keep) {
     const torch::Tensor q = TokenMajor(queries), k = TokenMajor(keys), v = TokenMajor(values);
     torch::Tensor out = EmptyTokenMajor(q);
-    torch::Tensor log_sums = torch::empty({q.size(0), q.size(1), q.size(2)}, q.options());
+    torch::Tensor log_sums;
+    if (keep) log_sums = torch::empty({q.size(0), q.size(1), q.size(2)}, q.options());
     ForHeads(q, [&](int64_t picture, int64_t first, int64_t end) {
-      float* const sums = log_sums.mutable_data_ptr<float>() + picture * log_sums.stride(0);
-      kernels::AttentionForward(InputsOf(q, k, v, picture), first, end, MutableRowsOf(out, picture),
-                                {sums, log_sums.stride(1)});
+      kernels::MutableRows sums;
+      if (keep) sums = {log_sums.mutable_data_ptr<float>() + picture * log_sums.stride(0), log_sums.stride(1)};
+      kernels::AttentionForward(InputsOf(q, k, v, picture), first, end, MutableRowsOf(out, picture), sums);
     });
-    ctx->save_for_backward({q, k, v, out, log_sums});
+    if (keep) ctx->save_for_backward({q, k, v, out, log_sums});
     return out;
   }
 
@@ -286,7 +289,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
       });
       return d_q;
     });
-    return {d_q, d_k, d_v};
+    return {d_q, d_k, d_v, {}};
   }
 };
 
@@ -337,8 +340,9 @@ torch::Tensor GeluGated(const torch::Tensor& x) {
 torch::Tensor AttentionOf(const torch::Tensor& queries, const torch::Tensor& keys, const torch::Tensor& values) {
   const bool taken = KernelsTake(queries) && KernelsTake(keys) && KernelsTake(values) && queries.size(3) % 8 == 0;
   if (!taken) return at::scaled_dot_product_attention(queries, keys, values);
+  const bool trains = torch::autograd::compute_requires_grad(queries, keys, values);
   return Recorded("loupe::attention", {queries, keys, values},
-                  [&] { return AttentionFunction::apply(queries, keys, values); });
+                  [&] { return AttentionFunction::apply(queries, keys, values, trains); });
 }
 
 }  // namespace loupe::worker::nn

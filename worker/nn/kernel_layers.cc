@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/functions/utils.h>
 #include <torch/custom_class.h>
 
 #include <optional>
@@ -235,7 +236,7 @@ torch::Tensor KernelFeedForward(const torch::Tensor& x, LinearKernel& in, const 
                                 const torch::Tensor& out_weight, const torch::Tensor& out_bias) {
   return Recorded("loupe::feed_forward", {x, in_weight, out_weight}, [&] {
     return FeedForwardFunction::apply(x, in.LayoutsOf(in_weight), in_bias, between, out.LayoutsOf(out_weight), out_bias,
-                                      at::GradMode::is_enabled() && x.requires_grad());
+                                      torch::autograd::compute_requires_grad(x));
   });
 }
 
