@@ -219,7 +219,7 @@ torch::Tensor KernelLayer<Layouts>::operator()(const torch::Tensor& x, const tor
 template <typename Layouts>
 c10::intrusive_ptr<Layouts> KernelLayer<Layouts>::LayoutsOf(const torch::Tensor& weight) {
   const std::lock_guard lock(mutex_);
-  if (const auto kept = c10::static_intrusive_pointer_cast<Layouts>(kept_); kept && kept->Fits(weight)) return kept;
+  if (auto kept = c10::static_intrusive_pointer_cast<Layouts>(kept_); kept && kept->Fits(weight)) return kept;
   auto made = c10::make_intrusive<Layouts>(weight);
   const bool again = last_ == weight.const_data_ptr() && last_version_ == OfOneWeight::VersionOf(weight);
   kept_ = again ? made : nullptr;

@@ -37,7 +37,7 @@ torch::Tensor AdamW::Step(double rate_factor) {
     const torch::Tensor gradient = parameter.Gradient();
     gradients.push_back(gradient.defined() ? gradient : torch::zeros_like(values.back()));
   }
-  const torch::Tensor norm = Clip(gradients);
+  torch::Tensor norm = Clip(gradients);
   ++steps_;
   const auto count = torch::full({}, static_cast<double>(steps_), values.front().options());
   const std::vector<torch::Tensor> counts(values.size(), count);

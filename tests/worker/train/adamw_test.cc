@@ -19,6 +19,7 @@ TEST(AdamWTest, TakesTorchOptimAdamWsSteps) {
   torch::manual_seed(1);
   std::vector<methods::NamedParameter> ours = {MakeParameter("a", {1, 3, 5}), MakeParameter("b", {1, 4})};
   std::vector<torch::Tensor> theirs;
+  theirs.reserve(ours.size());
   for (const auto& p : ours) theirs.push_back(p.value.detach().clone().set_requires_grad(true));
   AdamW optimizer(ParametersOfSlot(ours, 0),
                   {.learning_rate = 0.02, .beta1 = 0.8, .beta2 = 0.97, .epsilon = 1e-7, .weight_decay = 0.1});
