@@ -1,7 +1,7 @@
 # Builds under a sanitizer. LOUPE_SANITIZER is address (with undefined behaviour), thread, or empty; LOUPE_LIBFUZZER, with address,
 # lets libFuzzer drive the fuzz targets (clang only). For the whole program, third-party headers included, since a sanitizer sees
-# only what was compiled for it. Not optimised: ./test compiles such a build anew each time, which takes less than half of the time
-# that -Og does, and runs it for two minutes.
+# only what was compiled for it. Not optimised: ./test compiles such a build anew each time, which takes half (address) or two thirds
+# (thread) of the time that -Og does, and runs it for one to three minutes.
 set(LOUPE_SANITIZER "" CACHE STRING "Sanitizer of this build: address, thread or none")
 option(LOUPE_LIBFUZZER "Link the fuzz targets with libFuzzer" OFF)
 

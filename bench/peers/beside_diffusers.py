@@ -94,8 +94,9 @@ def loupe(flags, slots):
                 call("submit", str(path))
                 call("watch", name)  # asks once; a status each half second took a thirtieth of the workers' processors
                 seconds[name] = time.monotonic() - start, sum(cpu_seconds(worker.pid) for worker in workers) - used
-                assert (state := json.loads(call("status", name, "--format", "json"))["state"]) == "COMPLETED", state
-            done = json.loads(call("status", "measured", "--format", "json"))["counts"]["succeeded"]
+                status = json.loads(call("status", name, "--format", "json"))
+                assert status["state"] == "COMPLETED", status
+            done = status["counts"]["succeeded"]
             peak = max(peak_mb(worker.pid) for worker in workers)
         finally:
             for process in [*workers, coordinator]:

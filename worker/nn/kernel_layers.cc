@@ -46,20 +46,15 @@ torch::Tensor Multiplied(const torch::Tensor& x, const kernels::WinogradWeights&
 
 }  // namespace
 
-// What layouts of any kind share: the weight that they were made from, kept so that its memory is no other tensor's.
+// What layouts of any kind share: the weight that they were made from.
 class OfOneWeight : public torch::CustomClassHolder {
  public:
-  explicit OfOneWeight(const torch::Tensor& weight) : weight_(weight.detach()), version_(VersionOf(weight)) {}
-  bool Fits(const torch::Tensor& weight) const {
-    return weight.const_data_ptr() == weight_.const_data_ptr() && VersionOf(weight) == version_;
-  }
-  static int64_t VersionOf(const torch::Tensor& weight) { return weight.is_inference() ? 0 : weight._version(); }
+  explicit OfOneWeight(const torch::Tensor& weight) : weight_(weight.detach()) {}
 
   const torch::Tensor& weight() const { return weight_; }
 
  private:
   const torch::Tensor weight_;
-  const int64_t version_;
 };
 
 class LinearLayouts : public OfOneWeight {
@@ -219,12 +214,12 @@ torch::Tensor KernelLayer<Layouts>::operator()(const torch::Tensor& x, const tor
 template <typename Layouts>
 c10::intrusive_ptr<Layouts> KernelLayer<Layouts>::LayoutsOf(const torch::Tensor& weight) {
   const std::lock_guard lock(mutex_);
-  if (auto kept = c10::static_intrusive_pointer_cast<Layouts>(kept_); kept && kept->Fits(weight)) return kept;
+  const Seen seen{weight.const_data_ptr(), weight.is_inference() ? 0 : weight._version()};
+  const bool again = seen == last_;
+  if (again && kept_) return c10::static_intrusive_pointer_cast<Layouts>(kept_);
   auto made = c10::make_intrusive<Layouts>(weight);
-  const bool again = last_ == weight.const_data_ptr() && last_version_ == OfOneWeight::VersionOf(weight);
+  last_ = seen;
   kept_ = again ? made : nullptr;
-  last_ = weight.const_data_ptr();
-  last_version_ = OfOneWeight::VersionOf(weight);
   return made;
 }
 

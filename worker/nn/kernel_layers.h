@@ -11,6 +11,7 @@
 #include <c10/util/intrusive_ptr.h>
 #include <torch/types.h>
 
+#include <cstdint>
 #include <mutex>
 
 #include "worker/kernels/feed_forward.h"
@@ -33,10 +34,16 @@ class KernelLayer {
   c10::intrusive_ptr<Layouts> LayoutsOf(const torch::Tensor& weight);
 
  private:
+  struct Seen {
+    const void* memory = nullptr;
+    int64_t version = 0;
+    bool operator==(const Seen&) const = default;
+  };
+
   std::mutex mutex_;
-  const void* last_ = nullptr;  // the memory and the version of the weight that came last
-  int64_t last_version_ = 0;
-  c10::intrusive_ptr<c10::intrusive_ptr_target> kept_;  // a Layouts, or null
+  Seen last_;  // the weight that came last
+  // Its Layouts, which hold its memory so that this is no other tensor's; or null.
+  c10::intrusive_ptr<c10::intrusive_ptr_target> kept_;
 };
 
 // y = x Wᵀ + b. x: [..., in]; weight: [out, in].

@@ -124,6 +124,7 @@ TEST_F(KernelsTest, TrainedWeightsHaveGradients) {
   linear_->weight.set_requires_grad(true);
   convolution_->weight.set_requires_grad(true);
   EXPECT_FALSE(LinearKernel::Takes(Drawn({1, 48}, 2), linear_->weight));
+  EXPECT_TRUE(ConvolutionKernel::Takes(Drawn({1, 32, 4, 4}, 2), convolution_->weight));
   (linear_(Drawn({4, 48}, 2)).sum() + convolution_(Drawn({1, 32, 8, 8}, 3)).sum()).backward();
   EXPECT_TRUE(linear_->weight.grad().defined());
   EXPECT_TRUE(convolution_->weight.grad().defined());
