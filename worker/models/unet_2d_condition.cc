@@ -165,10 +165,14 @@ torch::Tensor UNet2DConditionModelImpl::forward(const torch::Tensor& latents, co
                                                 const torch::Tensor& context, nn::ContextCache* cache,
                                                 const AddedCondition& added) {
   const bool plain_time = time_embedding_->untouched() && (add_embedding_.is_empty() || add_embedding_->untouched());
-  const auto time_silu = nn::SharedOr(time_embedding_.get(), plain_time, {timesteps, added.pooled, added.sizes},
-                                      [&] { return torch::silu(EmbedTime(timesteps, added, latents.scalar_type())); });
+  const auto embed_time = [&](const torch::Tensor& steps, const torch::Tensor& pooled, const torch::Tensor& sizes) {
+    return torch::silu(EmbedTime(steps, {pooled, sizes}, latents.scalar_type()));
+  };
+  const auto time_silu =
+      nn::SharedOr(time_embedding_.get(), plain_time, embed_time, timesteps, added.pooled, added.sizes);
 
-  auto x = nn::SharedOr(conv_in_.get(), conv_in_->slot.empty(), {latents}, [&] { return conv_in_(latents); });
+  auto x = nn::SharedOr(
+      conv_in_.get(), conv_in_->slot.empty(), [&](const torch::Tensor& in) { return conv_in_(in); }, latents);
   std::vector<torch::Tensor> skips{x};
   for (const auto& block : *down_blocks_) {
     x = block->as<UNetDownBlockImpl>()->forward(x, time_silu, context, cache, skips);

@@ -59,8 +59,11 @@ torch::Tensor AttentionImpl::SplitHeads(const torch::Tensor& x) const {
 }
 
 KeysValues AttentionImpl::Project(const torch::Tensor& context) {
-  return {SharedOr(to_k_.get(), to_k_->slot.empty(), {context}, [&] { return SplitHeads(to_k_(context)); }),
-          SharedOr(to_v_.get(), to_v_->slot.empty(), {context}, [&] { return SplitHeads(to_v_(context)); })};
+  const auto by = [&](Linear& layer) {
+    return SharedOr(
+        layer.get(), layer->slot.empty(), [&](const torch::Tensor& in) { return SplitHeads(layer(in)); }, context);
+  };
+  return {by(to_k_), by(to_v_)};
 }
 
 torch::Tensor AttentionImpl::Attend(const torch::Tensor& x, const KeysValues& context) {

@@ -25,18 +25,26 @@ TappableBlock ResnetBlock2DImpl::Describe(std::string name) {
 torch::Tensor ResnetBlock2DImpl::forward(torch::Tensor x, const torch::Tensor& time_silu) {
   const TapPass tap(taps);
   x = tap(Tap::kResIn, x);
-  auto h = SharedOr(conv1_.get(), norm1_->slot.empty() && conv1_->slot.empty(), {x},
-                    [&] { return conv1_(norm1_->ThenSilu(x)); });
+  auto h = SharedOr(
+      conv1_.get(), norm1_->slot.empty() && conv1_->slot.empty(),
+      [&](const torch::Tensor& in) { return conv1_(norm1_->ThenSilu(in)); }, x);
   torch::Tensor time;
   if (!time_emb_proj_.is_empty()) {
-    time = SharedOr(time_emb_proj_.get(), time_emb_proj_->slot.empty(), {time_silu},
-                    [&] { return time_emb_proj_(time_silu).unsqueeze(-1).unsqueeze(-1); });
+    time = SharedOr(
+        time_emb_proj_.get(), time_emb_proj_->slot.empty(),
+        [&](const torch::Tensor& in) { return time_emb_proj_(in).unsqueeze(-1).unsqueeze(-1); }, time_silu);
   }
-  h = SharedOr(conv2_.get(), norm2_->slot.empty() && conv2_->slot.empty(), {h, time},
-               [&] { return conv2_(norm2_->ThenSilu(time.defined() ? h + time : h)); });
+  h = SharedOr(
+      conv2_.get(), norm2_->slot.empty() && conv2_->slot.empty(),
+      [&](const torch::Tensor& in, const torch::Tensor& its_time) {
+        return conv2_(norm2_->ThenSilu(its_time.defined() ? in + its_time : in));
+      },
+      h, time);
   const bool plain_skip = conv_shortcut_.is_empty();
-  return tap(Tap::kResOut, SharedOr(this, plain_skip || conv_shortcut_->slot.empty(), {x, h},
-                                    [&] { return (plain_skip ? x : conv_shortcut_(x)) + h; }));
+  const auto sum = [&](const torch::Tensor& skip, const torch::Tensor& change) {
+    return (plain_skip ? skip : conv_shortcut_(skip)) + change;
+  };
+  return tap(Tap::kResOut, SharedOr(this, plain_skip || conv_shortcut_->slot.empty(), sum, x, h));
 }
 
 Downsample2DImpl::Downsample2DImpl(int64_t channels, bool pad_right_below_only)
@@ -45,9 +53,10 @@ Downsample2DImpl::Downsample2DImpl(int64_t channels, bool pad_right_below_only)
           "conv", Conv2d(channels, channels, /*kernel=*/3, /*stride=*/2, /*padding=*/pad_right_below_only ? 0 : 1))) {}
 
 torch::Tensor Downsample2DImpl::forward(const torch::Tensor& x) {
-  return SharedOr(conv_.get(), conv_->slot.empty(), {x}, [&] {
-    return conv_(pad_right_below_only_ ? torch::constant_pad_nd(x, {0, 1, 0, 1}) : x);
-  });
+  const auto halved = [&](const torch::Tensor& in) {
+    return conv_(pad_right_below_only_ ? torch::constant_pad_nd(in, {0, 1, 0, 1}) : in);
+  };
+  return SharedOr(conv_.get(), conv_->slot.empty(), halved, x);
 }
 
 Upsample2DImpl::Upsample2DImpl(int64_t channels)

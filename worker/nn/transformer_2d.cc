@@ -39,22 +39,26 @@ torch::Tensor BasicTransformerBlockImpl::forward(torch::Tensor x, const torch::T
   x = tap(Tap::kSaIn, tap.WithPrefix(x));
   // Parts are named by the address of a layer in them, sums by that of the norm behind them.
   const auto add = [&](const void* part, const torch::Tensor& change) {
-    x = SharedOr(part, true, {x, change}, [&] { return x + change; });
+    x = SharedOr(
+        part, true, [](const torch::Tensor& in, const torch::Tensor& its_change) { return in + its_change; }, x,
+        change);
   };
-  const auto self = SharedOr(attn1_.get(), norm1_->slot.empty() && attn1_->untouched(), {x}, [&] {
-    const auto normed = norm1_(x);
+  const auto attend_self = [&](const torch::Tensor& in) {
+    const auto normed = norm1_(in);
     return attn1_(normed, normed);
-  });
-  add(norm2_.get(), tap(Tap::kSaOut, self));
+  };
+  add(norm2_.get(),
+      tap(Tap::kSaOut, SharedOr(attn1_.get(), norm1_->slot.empty() && attn1_->untouched(), attend_self, x)));
   x = tap(Tap::kCaIn, x);
   const KeysValues context_kv = ContextKeysValues(tap, context, cache);
-  const auto cross =
-      SharedOr(attn2_.get(), norm2_->slot.empty() && attn2_->untouched(), {x, context_kv.keys, context_kv.values},
-               [&] { return attn2_->Attend(norm2_(x), context_kv); });
-  add(norm3_.get(), tap(Tap::kCaOut, cross));
+  const auto attend_context = [&](const torch::Tensor& in, const torch::Tensor& keys, const torch::Tensor& values) {
+    return attn2_->Attend(norm2_(in), {keys, values});
+  };
+  add(norm3_.get(), tap(Tap::kCaOut, SharedOr(attn2_.get(), norm2_->slot.empty() && attn2_->untouched(), attend_context,
+                                              x, context_kv.keys, context_kv.values)));
   x = tap(Tap::kFfnIn, x);
-  const auto fed = SharedOr(ff_.get(), norm3_->slot.empty() && ff_->untouched(), {x}, [&] { return ff_(norm3_(x)); });
-  add(this, tap(Tap::kFfnOut, fed));
+  const auto feed = [&](const torch::Tensor& in) { return ff_(norm3_(in)); };
+  add(this, tap(Tap::kFfnOut, SharedOr(ff_.get(), norm3_->slot.empty() && ff_->untouched(), feed, x)));
   return tap.WithoutPrefix(tap(Tap::kTransOut, x));
 }
 
@@ -81,19 +85,22 @@ Transformer2DModelImpl::Transformer2DModelImpl(const Transformer2DOptions& optio
 
 torch::Tensor Transformer2DModelImpl::forward(const torch::Tensor& x, const torch::Tensor& context,
                                               ContextCache* cache) {
-  const int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
+  const int64_t c = x.size(1), h = x.size(2), w = x.size(3);
   // Channels-last memory makes both permutations views.
-  const auto to_tokens = [&](const torch::Tensor& y) { return y.permute({0, 2, 3, 1}).reshape({n, h * w, c}); };
-  const auto to_image = [&](const torch::Tensor& y) { return y.reshape({n, h, w, c}).permute({0, 3, 1, 2}); };
+  const auto to_tokens = [&](const torch::Tensor& y) { return y.permute({0, 2, 3, 1}).reshape({-1, h * w, c}); };
+  const auto to_image = [&](const torch::Tensor& y) { return y.reshape({-1, h, w, c}).permute({0, 3, 1, 2}); };
 
-  const bool plain_in = norm_->slot.empty() && (linear_ ? linear_in_->slot.empty() : conv_in_->slot.empty());
-  auto y = SharedOr(norm_.get(), plain_in, {x}, [&] {
-    const auto normed = norm_(x);
+  const auto enter = [&](const torch::Tensor& in) {
+    const auto normed = norm_(in);
     return linear_ ? linear_in_(to_tokens(normed)) : to_tokens(conv_in_(normed));
-  });
+  };
+  const bool plain_in = norm_->slot.empty() && (linear_ ? linear_in_->slot.empty() : conv_in_->slot.empty());
+  auto y = SharedOr(norm_.get(), plain_in, enter, x);
   for (const auto& block : *blocks_) y = block->as<BasicTransformerBlockImpl>()->forward(y, context, cache);
-  return SharedOr(this, linear_ ? linear_out_->slot.empty() : conv_out_->slot.empty(), {x, y},
-                  [&] { return (linear_ ? to_image(linear_out_(y)) : conv_out_(to_image(y))) + x; });
+  const auto leave = [&](const torch::Tensor& skip, const torch::Tensor& change) {
+    return (linear_ ? to_image(linear_out_(change)) : conv_out_(to_image(change))) + skip;
+  };
+  return SharedOr(this, linear_ ? linear_out_->slot.empty() : conv_out_->slot.empty(), leave, x, y);
 }
 
 }  // namespace loupe::worker::nn

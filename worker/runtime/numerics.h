@@ -12,10 +12,12 @@ namespace loupe::worker::runtime {
 //   1  LibTorch's operators; also where a result says nothing, as all did before there was a second
 //   2  on CPUs the kernels of worker/kernels, and guidance's halves in passes of their own
 //   3  trained 3×3 convolutions and trained norms by those kernels, too
-// What a GPU computes is as it was.
-constexpr int kCpuNumerics = 3, kGpuNumerics = 1;
+// On GPUs:
+//   1  LibTorch's operators
+//   2  what guidance's halves, or a pack's trials, have in common is computed for one of them
+constexpr int kCpuNumerics = 3, kGpuNumerics = 2;
 
-// "3, AVX2": version and instructions of the kernels. "1, cuda" on a GPU.
+// "3, AVX2": version and instructions of the kernels. "2, cuda" on a GPU.
 std::string NumericsOf(torch::Device device);
 
 }  // namespace loupe::worker::runtime

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "fmt/format.h"
@@ -52,12 +53,13 @@ torch::Tensor SampleBatch(base::BaseModel& base, const torch::Tensor& rows, cons
 }  // namespace
 
 ConditionedDenoiser::ConditionedDenoiser(base::Denoiser& denoiser, const torch::Tensor& rows, bool guided,
-                                         int64_t slots)
+                                         int64_t slots, Halves halves)
     : denoiser_(denoiser),
       guided_(guided),
       slots_(slots),
-      halves_(guided && rows.is_cpu() && denoiser.LooksAtConditionLate()),
-      rows_(halves_ ? rows : Exchanged(rows, 2, slots)) {}
+      late_(guided && denoiser.LooksAtConditionLate()),
+      passes_(late_ && halves == Halves::kPasses),
+      rows_(passes_ ? rows : Exchanged(rows, 2, slots)) {}
 
 // [outer, inner, …] rows as [inner, outer, …]: by half and slot, or by slot and half.
 torch::Tensor ConditionedDenoiser::Exchanged(const torch::Tensor& rows, int64_t outer, int64_t inner) const {
@@ -66,19 +68,35 @@ torch::Tensor ConditionedDenoiser::Exchanged(const torch::Tensor& rows, int64_t 
 }
 
 torch::Tensor ConditionedDenoiser::operator()(const torch::Tensor& latents, int64_t timestep) {
-  const int64_t n = rows_.size(0) / (halves_ ? 2 : 1);
+  const int64_t n = rows_.size(0) / (passes_ ? 2 : 1);
   // One for all rows; of a pack, each slot's rows have their own.
   const auto steps = torch::full({slots_ == 1 ? 1 : n}, timestep, latents.options().dtype(torch::kInt64));
-  if (!halves_) {
-    return Exchanged(denoiser_.Forward(Exchanged(latents, 2, slots_), steps, rows_, &of_all_), slots_, 2);
-  }
+  if (!passes_) return OnePass(latents, steps);
   const torch::Tensor x = latents.narrow(0, 0, n);
-  nn::SharedPrefix prefix;
+  nn::PassesWithTheSameRows prefix;
   prefix.Begin(x);
   prefix.Begin(steps);
   const nn::SharedPrefixScope scope(&prefix);
   const torch::Tensor first = denoiser_.Forward(x, steps, rows_.narrow(0, 0, n), &of_all_);
   return torch::cat({first, denoiser_.Forward(x, steps, rows_.narrow(0, n, n), &of_second_)});
+}
+
+torch::Tensor ConditionedDenoiser::OnePass(const torch::Tensor& latents, const torch::Tensor& steps) {
+  const torch::Tensor x = Exchanged(latents, 2, slots_);
+  std::optional<nn::RowsThatRepeat> repeated;
+  if (late_) {
+    // By slot and half; the first halves of all slots go together.
+    nn::RowsThatRepeat::Blocks blocks{.calls = {{}}, .same_as = {}};
+    for (int64_t slot = 0; slot < slots_; ++slot) {
+      blocks.calls.front().push_back(2 * slot);
+      blocks.same_as.insert(blocks.same_as.end(), 2, 2 * slot);
+    }
+    repeated.emplace(std::move(blocks));
+    repeated->Begin(x);
+    repeated->Begin(steps);
+  }
+  const nn::SharedPrefixScope scope(repeated ? &*repeated : nullptr);
+  return Exchanged(denoiser_.Forward(x, steps, rows_, &of_all_), slots_, 2);
 }
 
 std::vector<int64_t> NoiseShape(const base::BaseModel& base, int64_t count) {

@@ -34,19 +34,26 @@ class ConditionedDenoiser {
  public:
   // `rows`: a condition per picture; `guided`: first the empty caption's, then theirs. `slots`: of how many trials of a
   // pack, trial by trial within each half; the network sees all rows of a trial next to each other (methods/method.h).
-  ConditionedDenoiser(base::Denoiser& denoiser, const torch::Tensor& rows, bool guided, int64_t slots = 1);
+  // The halves of guidance have the same latents, and what a denoiser makes of them before it looks at its condition is
+  // computed once for both. On a CPU they are passes of their own; on a GPU, where starting a kernel costs more than
+  // its rows, they are one.
+  enum class Halves { kPasses, kOnePass };
+  ConditionedDenoiser(base::Denoiser& denoiser, const torch::Tensor& rows, bool guided, int64_t slots = 1)
+      : ConditionedDenoiser(denoiser, rows, guided, slots, rows.is_cpu() ? Halves::kPasses : Halves::kOnePass) {}
+  ConditionedDenoiser(base::Denoiser& denoiser, const torch::Tensor& rows, bool guided, int64_t slots, Halves halves);
   // One output for each row of `latents`; guided, they are there twice (WithGuidance).
   torch::Tensor operator()(const torch::Tensor& latents, int64_t timestep);
 
  private:
   torch::Tensor Exchanged(const torch::Tensor& rows, int64_t outer, int64_t inner) const;
 
+  torch::Tensor OnePass(const torch::Tensor& latents, const torch::Tensor& steps);
+
   base::Denoiser& denoiser_;
   const bool guided_;
   const int64_t slots_;
-  // The halves of guidance are passes of their own, of which the second takes over what the first computed before it
-  // looked at its condition. On a GPU, where starting a kernel costs more than its rows, they are one.
-  const bool halves_;
+  const bool late_;  // something comes before the condition
+  const bool passes_;
   const torch::Tensor rows_;
   nn::ContextCache of_all_, of_second_;
 };

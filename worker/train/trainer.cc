@@ -40,6 +40,35 @@ struct NoGradientsAfter {
   }
 };
 
+// What slots give to a pass, one after another.
+struct SlotRows {
+  std::vector<torch::Tensor> noisy, timesteps, contexts;
+  std::vector<std::string> prompts;  // encoded instead of taking the contexts, where there are any
+};
+
+// The network's output for all of them. What those with the same rows have in common, as slots at one step of a
+// replicate and idle ones, is computed once, but where a recomputed block would not find what it shared.
+torch::Tensor Forward(base::BaseModel& base, const SlotRows& slots, bool recomputes) {
+  std::optional<nn::RowsThatRepeat> repeated;
+  if (slots.noisy.size() > 1 && !recomputes) {
+    std::vector<nn::SharedPrefix::Tensors> inputs;
+    for (size_t slot = 0; slot < slots.noisy.size(); ++slot) {
+      inputs.push_back({slots.timesteps[slot], slots.noisy[slot], slots.contexts[slot]});
+    }
+    repeated.emplace(nn::RowsThatRepeat::BlocksOf(inputs));
+  }
+  const auto input = [&](const std::vector<torch::Tensor>& of_slots) {
+    const torch::Tensor all = torch::cat(of_slots);
+    if (repeated) repeated->Begin(all);
+    return all;
+  };
+  const base::Condition condition =
+      slots.prompts.empty() ? input(slots.contexts) : base.conditioner->Encode(slots.prompts);
+  const torch::Tensor noisy = input(slots.noisy), timesteps = input(slots.timesteps);
+  const nn::SharedPrefixScope scope(repeated ? &*repeated : nullptr);
+  return base.denoiser->Forward(noisy, timesteps, condition);
+}
+
 }  // namespace
 
 std::string WhyNotOneForward(const TrainSlot& a, const TrainSlot& b) {
@@ -187,7 +216,7 @@ size_t Trainer::Join(TrainSlot slot) {
 struct Trainer::SharedPass {
   torch::ScalarType precision;
   torch::Tensor noisy, timesteps, context;
-  nn::SharedPrefix prefix;
+  nn::PassesWithTheSameRows prefix;
 };
 
 Trainer::Together::Together(Trainer& trainer) : trainer_(trainer) { trainer_.shared_.emplace(); }
@@ -212,24 +241,23 @@ Trainer::SharedPass& Trainer::SharedPassOf(const TrainOptions& options, const Tr
 torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<const TrainedSlot::Drawn*>& drawn,
                                SharedPass* shared) {
   const runtime::RecomputeScope recompute(options.recompute);
-  std::vector<torch::Tensor> noisy, timesteps, contexts;
-  std::vector<std::string> prompts;
-  for (const TrainedSlot::Drawn* rows : drawn) {
-    noisy.push_back(rows->noisy);
-    timesteps.push_back(rows->timesteps);
-    contexts.push_back(rows->batch.context);
-    prompts.insert(prompts.end(), rows->batch.prompts.begin(), rows->batch.prompts.end());
-  }
-  const nn::SharedPrefixScope scope(shared == nullptr ? nullptr : &shared->prefix);
   const auto predict = [&] {
-    if (shared != nullptr && !options.trains_conditioner)
+    if (shared != nullptr && !options.trains_conditioner) {
+      const nn::SharedPrefixScope scope(&shared->prefix);
       return base_.denoiser->Forward(shared->noisy, shared->timesteps, shared->context);
-    const base::Condition condition =
-        options.trains_conditioner ? base_.conditioner->Encode(prompts) : torch::cat(contexts);
-    return base_.denoiser->Forward(torch::cat(noisy), torch::cat(timesteps), condition);
+    }
+    SlotRows slots;
+    for (const TrainedSlot::Drawn* rows : drawn) {
+      slots.noisy.push_back(rows->noisy);
+      slots.timesteps.push_back(rows->timesteps);
+      slots.contexts.push_back(rows->batch.context);
+      if (!options.trains_conditioner) continue;
+      slots.prompts.insert(slots.prompts.end(), rows->batch.prompts.begin(), rows->batch.prompts.end());
+    }
+    return Forward(base_, slots, options.recompute);
   };
   if (options.precision == torch::kFloat) return predict();
-  const runtime::AutocastScope autocast({noisy.front().device().type(), true, options.precision});
+  const runtime::AutocastScope autocast({drawn.front()->noisy.device().type(), true, options.precision});
   return predict().to(torch::kFloat);
 }
 
@@ -422,24 +450,56 @@ int64_t ValidationParts(const ValidationRows& rows) {
   return (rows.latents.size(0) + kValidationPart - 1) / kValidationPart;
 }
 
+namespace {
+
+// Of one part, by slot of the attached method.
+std::vector<double> PartSums(base::BaseModel& base, const std::vector<const ValidationRows*>& slots, int64_t part) {
+  const int64_t first = part * kValidationPart;
+  const int64_t count = std::min(kValidationPart, slots.front()->latents.size(0) - first);
+  SlotRows inputs;
+  std::vector<torch::Tensor> targets;
+  for (const ValidationRows* rows : slots) {
+    const auto its = [&](const torch::Tensor& all) { return all.narrow(0, first, count); };
+    const torch::Tensor latents = its(rows->latents), noise = its(rows->noise), timesteps = its(rows->timesteps);
+    inputs.noisy.push_back(base.schedule.AddNoise(latents, noise, timesteps));
+    inputs.timesteps.push_back(timesteps);
+    inputs.contexts.push_back(its(rows->context));
+    targets.push_back(base.schedule.Target(latents, noise, timesteps));
+    if (rows->prompts.empty()) continue;
+    const auto prompt = rows->prompts.begin() + static_cast<std::ptrdiff_t>(first);
+    inputs.prompts.insert(inputs.prompts.end(), prompt, prompt + static_cast<std::ptrdiff_t>(count));
+  }
+  const torch::Tensor output = base.denoiser->NoisePart(Forward(base, inputs, /*recomputes=*/false));
+  std::vector<double> sums;
+  for (size_t slot = 0; slot < slots.size(); ++slot) {
+    const torch::Tensor its = output.narrow(0, static_cast<int64_t>(slot) * count, count);
+    sums.push_back((its - targets[slot]).square().flatten(1).mean(1).sum().item<double>());
+  }
+  return sums;
+}
+
+}  // namespace
+
 std::vector<double> ValidationSums(base::BaseModel& base, const ValidationRows& rows, int64_t first_part,
                                    int64_t parts) {
   torch::NoGradGuard no_grad;
   std::vector<double> sums;
   for (int64_t part = first_part; part < first_part + parts; ++part) {
-    const int64_t first = part * kValidationPart;
-    const int64_t count = std::min(kValidationPart, rows.latents.size(0) - first);
-    const auto its = [&](const torch::Tensor& all) { return all.narrow(0, first, count); };
-    const auto noisy = base.schedule.AddNoise(its(rows.latents), its(rows.noise), its(rows.timesteps));
-    const auto target = base.schedule.Target(its(rows.latents), its(rows.noise), its(rows.timesteps));
-    const auto prompt = rows.prompts.begin() + static_cast<std::ptrdiff_t>(rows.prompts.empty() ? 0 : first);
-    const base::Condition condition =
-        rows.prompts.empty() ? its(rows.context)
-                             : base.conditioner->Encode({prompt, prompt + static_cast<std::ptrdiff_t>(count)});
-    const auto output = base.denoiser->Forward(noisy, its(rows.timesteps), condition);
-    sums.push_back((base.denoiser->NoisePart(output) - target).square().flatten(1).mean(1).sum().item<double>());
+    sums.push_back(PartSums(base, {&rows}, part).front());
   }
   return sums;
+}
+
+std::vector<double> ValidationLosses(base::BaseModel& base, const std::vector<const ValidationRows*>& slots) {
+  torch::NoGradGuard no_grad;
+  std::vector<std::vector<double>> sums(slots.size());
+  for (int64_t part = 0; part < ValidationParts(*slots.front()); ++part) {
+    const std::vector<double> of_part = PartSums(base, slots, part);
+    for (size_t slot = 0; slot < slots.size(); ++slot) sums[slot].push_back(of_part[slot]);
+  }
+  std::vector<double> losses;
+  for (size_t slot = 0; slot < slots.size(); ++slot) losses.push_back(ValidationLossFrom(sums[slot], *slots[slot]));
+  return losses;
 }
 
 double ValidationLossFrom(const std::vector<double>& sums, const ValidationRows& rows) {
@@ -449,7 +509,7 @@ double ValidationLossFrom(const std::vector<double>& sums, const ValidationRows&
 }
 
 double ValidationLoss(base::BaseModel& base, const ValidationRows& rows) {
-  return ValidationLossFrom(ValidationSums(base, rows, 0, ValidationParts(rows)), rows);
+  return ValidationLosses(base, {&rows}).front();
 }
 
 }  // namespace loupe::worker::train

@@ -195,6 +195,8 @@ struct ValidationRows {
   std::vector<std::string> prompts;
 };
 double ValidationLoss(base::BaseModel& base, const ValidationRows& rows);
+// The same by slot of the attached method, in passes of all of them: alike in their numbers of rows and prompts.
+std::vector<double> ValidationLosses(base::BaseModel& base, const std::vector<const ValidationRows*>& slots);
 
 // The same in parts of rows that go through the base together, for several processes: the loss is made of the sums of
 // all parts in their order.

@@ -91,6 +91,24 @@ TEST_P(SharedSamplingTest, EachSlotsPicturesAreItsOwn) {
   EXPECT_GE(tried, 8);
 }
 
+// On a GPU guidance's halves are one pass, in which what comes before the condition is computed for one of them.
+TEST_P(SharedSamplingTest, HalvesInOnePassAreThoseOfTwo) {
+  torch::NoGradGuard no_grad;
+  using Halves = sampling::ConditionedDenoiser::Halves;
+  const bool classes = std::string(GetParam()).ends_with("dit");
+  for (const int64_t slots : {1, 2}) {
+    const auto noise = runtime::RandomStream(5).Normal(sampling::NoiseShape(base_, 2 * slots));
+    const auto text = [&](const std::string& prompt) { return base::RowsOf(base_.EncodeText({prompt}), 2 * slots); };
+    const auto rows = torch::cat({text(""), text(classes ? "1" : "a red heart")});
+    const auto latents = torch::cat({noise, noise});
+    sampling::ConditionedDenoiser passes(*base_.denoiser, rows, true, slots, Halves::kPasses),
+        one(*base_.denoiser, rows, true, slots, Halves::kOnePass);
+    const auto expected = passes(latents, 500), found = one(latents, 500);
+    EXPECT_LE((found - expected).abs().max().item<double>(), 1e-4 * expected.abs().max().item<double>());
+    EXPECT_GE((found.narrow(0, 0, 2 * slots) - found.narrow(0, 2 * slots, 2 * slots)).abs().max().item<double>(), 1e-3);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Bases, SharedSamplingTest,
                          ::testing::Values("configs/bases/emoji-sd", "configs/bases/emoji-dit"),
                          [](const auto& info) { return std::string(info.param).ends_with("dit") ? "DiT" : "UNet"; });

@@ -2,6 +2,7 @@
 // positions, against runs alone, byte for byte.
 #include "worker/nn/shared_prefix.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
 
@@ -128,7 +129,7 @@ TEST_F(SharedPrefixTest, WhatNoMethodTouchesIsTaken) {
   const auto timesteps = stream.Integers(1000, {2});
   // Passes with a method each: which of the parts a second one took from the first.
   const auto taken = [&](const settings::Settings& settings) {
-    nn::SharedPrefix prefix;
+    nn::PassesWithTheSameRows prefix;
     for (const torch::Tensor& input : {x, timesteps, context}) prefix.Begin(input);
     torch::Tensor alone, first, second;
     const auto method = methods::MakeMethod(nn::SitesIn(*base_.unet), {{settings, 1}}, torch::kCPU);
@@ -137,7 +138,7 @@ TEST_F(SharedPrefixTest, WhatNoMethodTouchesIsTaken) {
     first = base_.denoiser->Forward(x, timesteps, context);
     second = base_.denoiser->Forward(x, timesteps, context);
     EXPECT_TRUE(torch::equal(first, alone) && torch::equal(second, alone));
-    return prefix.taken();
+    return prefix.shared();
   };
   const int64_t early = taken(methods::CellSettings({{"method.input", "SA_in"}, {"method.output", "SA_in"}})),
                 late = taken(methods::CellSettings({{"method.input", "FFN_out"}, {"method.output", "Trans_out"}}));
@@ -145,6 +146,99 @@ TEST_F(SharedPrefixTest, WhatNoMethodTouchesIsTaken) {
   EXPECT_GT(late, early);
   // Keys and values of the text, once for all, but where a method has its hand in them.
   EXPECT_GT(early, taken(methods::MethodSettings({{"method.kind", "lora"}})));
+}
+
+// Says how many parts of its passes were not computed for all rows.
+class WatchedDenoiser : public base::Denoiser {
+ public:
+  explicit WatchedDenoiser(std::shared_ptr<base::Denoiser> inner) : inner_(std::move(inner)) {}
+  torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const base::Condition& condition,
+                        nn::ContextCache* cache) override {
+    const torch::Tensor output = inner_->Forward(x_t, timesteps, condition, cache);
+    shared.push_back(nn::SharedPrefixScope::Now() == nullptr ? 0 : nn::SharedPrefixScope::Now()->shared());
+    return output;
+  }
+  std::vector<int64_t> Shape() const override { return inner_->Shape(); }
+  bool PredictsVariance() const override { return inner_->PredictsVariance(); }
+  torch::nn::Module& network() override { return inner_->network(); }
+  std::string name() const override { return inner_->name(); }
+
+  std::vector<int64_t> shared;  // by call
+
+ private:
+  const std::shared_ptr<base::Denoiser> inner_;
+};
+
+// A shared pass, and the validation of its slots, compute once what they have in common.
+TEST_F(SharedPrefixTest, ASharedPassComputesItOnce) {
+  const auto watched = std::make_shared<WatchedDenoiser>(base_.denoiser);
+  base_.denoiser = watched;
+  const std::vector<settings::Settings> trials = {EveryPair()[0], EveryPair()[1]};
+  const auto make = [&](const std::vector<size_t>& slots) {
+    std::vector<methods::SlotOptions> options;
+    for (const size_t slot : slots) options.push_back({trials[slot], 7 + slot});
+    return methods::MakeMethod(nn::SitesIn(*base_.unet), options, torch::kCPU, methods::SlotOperators::kOwn);
+  };
+  for (const bool recompute : {false, true}) {
+    Trainer trainer(base_, make, {});
+    for (size_t i = 0; i < trials.size(); ++i) trainer.Join(Slot({.recompute = recompute}));
+    const Trainer::PassGroup pass{.slots = {0, 1}, .width = 3};
+    trainer.Regroup({pass});
+    watched->shared.clear();
+    trainer.StepWith(0);
+    ASSERT_EQ(watched->shared.size(), 1u);
+    EXPECT_EQ(watched->shared.front() > 5, !recompute) << watched->shared.front();
+    runtime::RandomStream stream(21);
+    const ValidationRows rows{stream.Normal({20, 4, 8, 8}),
+                              stream.Normal({20, 5, 16}),
+                              stream.Normal({20, 4, 8, 8}),
+                              stream.Integers(1000, {20}),
+                              {}};
+    std::vector<double> together;
+    watched->shared.clear();
+    trainer.WithSlotsTogether(pass, [&](methods::Method&) {
+      together = ValidationLosses(base_, {&rows, &rows, &rows});
+    });
+    EXPECT_THAT(watched->shared, ::testing::ElementsAre(::testing::Gt(5), ::testing::Gt(5))) << "parts of 16 rows";
+    for (size_t i = 0; i < trials.size(); ++i) {
+      trainer.WithSlotAlone(
+          i, [&](methods::Method&) { EXPECT_NEAR(ValidationLoss(base_, rows), together[i], 1e-6 * together[i]); });
+    }
+  }
+}
+
+// Blocks of rows of one pass, the first and third of which are the same: each comes to what it is alone, and what no
+// method touches is computed for two of the three.
+TEST_F(SharedPrefixTest, RowsThatRepeatArePutWhereTheyAre) {
+  runtime::RandomStream stream(3);
+  const auto context = stream.Normal({2, 5, 16});
+  const auto x = stream.Normal({2, 4, 8, 8}), other = stream.Normal({2, 4, 8, 8});
+  const torch::Tensor steps = stream.Integers(1000, {2}), one_step = stream.Integers(1000, {1});
+  const auto blocks = nn::RowsThatRepeat::BlocksOf({{x}, {other}, {x.clone()}});
+  EXPECT_THAT(blocks.calls, ::testing::ElementsAre(std::vector<int64_t>{0}, std::vector<int64_t>{1}));
+  EXPECT_THAT(blocks.same_as, ::testing::ElementsAre(0, 1, 0));
+  const nn::RowsThatRepeat::Blocks in_one_call{.calls = {{1, 2}}, .same_as = {2, 1, 2}};
+  const auto method = methods::MakeMethod(
+      nn::SitesIn(*base_.unet), {{methods::CellSettings({{"method.input", "CA_in"}, {"method.output", "FFN_in"}}), 1}},
+      torch::kCPU);
+  for (const torch::Tensor& timesteps : {steps, one_step}) {
+    const torch::Tensor all_steps = timesteps.size(0) == 1 ? timesteps : timesteps.repeat(3);
+    const auto rows = torch::cat({x, other, x}), contexts = context.repeat({3, 1, 1});
+    const auto alone = base_.denoiser->Forward(x, timesteps, context);
+    const auto other_alone = base_.denoiser->Forward(other, timesteps, context);
+    for (const auto& [which, given] : {std::pair{"a call each", blocks}, std::pair{"one call", in_one_call}}) {
+      SCOPED_TRACE(which);
+      nn::RowsThatRepeat prefix(given);
+      for (const torch::Tensor& input : {rows, all_steps, contexts}) prefix.Begin(input);
+      const nn::SharedPrefixScope scope(&prefix);
+      const auto output = base_.denoiser->Forward(rows, all_steps, contexts).split(2);
+      EXPECT_GT(prefix.shared(), 5);
+      EXPECT_LE((output[0] - alone).abs().max().item<double>(), 1e-5);
+      EXPECT_LE((output[1] - other_alone).abs().max().item<double>(), 1e-5);
+      EXPECT_TRUE(torch::equal(output[0], output[2]));
+      EXPECT_GE((output[0] - output[1]).abs().max().item<double>(), 1e-2);
+    }
+  }
 }
 
 }  // namespace
