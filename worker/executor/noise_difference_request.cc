@@ -72,11 +72,11 @@ NoiseDifference WriteOrThrow(const NoiseDifferenceRequest& request) {
     pictures = ClassPicturesOf(request, base, class_prompt);
     latents = base.EncodePictures(tasks::PicturesFromImages(pictures));
     if (adapter.method != nullptr) {
-      shown.push_back(sampling::PredictionDifference(base, latents, request.seed, prompt, class_prompt));
+      shown.push_back(sampling::PredictionDifference(base, {latents, request.seed, prompt, class_prompt}));
       result.untuned = MeanPerTimestep(shown.front());
     }
   }
-  shown.insert(shown.begin(), sampling::PredictionDifference(base, latents, request.seed, prompt, class_prompt));
+  shown.insert(shown.begin(), sampling::PredictionDifference(base, {latents, request.seed, prompt, class_prompt}));
   result.tuned = MeanPerTimestep(shown.front());
   for (const torch::Tensor& difference : shown)
     result.full_scale = std::max(result.full_scale, sampling::DifferenceScale(difference));

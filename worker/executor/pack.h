@@ -60,18 +60,20 @@ class Pack {
   void StepInSharedPasses(const std::vector<Member*>& training);
   // Who of these goes through the base together.
   std::vector<std::vector<Member*>> Passes(const std::vector<Member*>& members) const;
-  // What they go in, of shared passes.
+  static std::vector<Trial*> TrialsOf(const std::vector<Member*>& members);
+  // What they go in: one, where passes are each one's own.
   train::Trainer::PassGroup GroupOf(const std::vector<Member*>& pass) const;
   void Regroup(const std::vector<train::Trainer::PassGroup>& groups);
-  // A step of those that go through the base together.
+  // A step of those that go through the base together, and all that it makes due.
   void StepTogether(const std::vector<Member*>& pass);
   void StepWith(const std::vector<Member*>& pass);
+  void Validate(const std::vector<Member*>& due);
+  void ScoreAlongTheWay(const std::vector<Member*>& due);
   // Runs what all of a pass have a hand in. Where memory runs out in it, half of the pack gives way; where it ends in
   // another exception, nobody is to blame yet: each does it alone, and whose work then ends in one has ended.
   void Together(const std::vector<Member*>& pass, const std::function<void(const std::vector<Member*>&)>& work);
-  void Score(Member& member);
-  // With pictures of one pass.
-  void ScoreTogether(std::vector<Member*> pass);
+  // Their results, and their ends.
+  void Score(std::vector<Member*> pass);
   // Runs a part of a member's work; where it ends in an exception, the member has ended. False then.
   bool Guarded(Member& member, const std::function<void()>& work);
   void End(Member& member, AttemptOutcome outcome);

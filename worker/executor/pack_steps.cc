@@ -17,6 +17,25 @@ namespace {
 // still for long.
 constexpr int64_t kCatchUp = 8;
 
+// While one lives, the slots' averages are in place of their trained values.
+class AveragesInPlace {
+ public:
+  AveragesInPlace(train::Trainer& trainer, std::vector<size_t> slots) : trainer_(trainer), slots_(std::move(slots)) {
+    Swap();
+  }
+  ~AveragesInPlace() { Swap(); }
+  AveragesInPlace(const AveragesInPlace&) = delete;
+  AveragesInPlace& operator=(const AveragesInPlace&) = delete;
+
+ private:
+  void Swap() {
+    for (const size_t slot : slots_) trainer_.SwapAverage(slot);
+  }
+
+  train::Trainer& trainer_;
+  const std::vector<size_t> slots_;
+};
+
 }  // namespace
 
 void Pack::Step() {
@@ -35,13 +54,7 @@ void Pack::Step() {
   }
   std::erase_if(training,
                 [](const Member* member) { return member->trial == nullptr || !member->trial->training().ended(); });
-  if (deps_.shares_passes) {
-    for (const std::vector<Member*>& pass : Passes(training)) ScoreTogether(pass);
-  } else {
-    for (Member* member : training) {
-      if (member->trial != nullptr) Guarded(*member, [&] { Score(*member); });
-    }
-  }
+  for (const std::vector<Member*>& pass : Passes(training)) Score(pass);
   deps_.room->AfterStep();
 }
 
@@ -62,9 +75,9 @@ void Pack::StepInTurn(const std::vector<Member*>& training) {
 std::vector<std::vector<Pack::Member*>> Pack::Passes(const std::vector<Member*>& members) const {
   std::vector<std::vector<Member*>> passes;
   const auto fit = [&](const Member& a, const Member& b) {
-    return methods::CanSharePass(a.heard.spec.settings, b.heard.spec.settings) &&
+    return deps_.shares_passes && methods::CanSharePass(a.heard.spec.settings, b.heard.spec.settings) &&
            trainer_->WhyApart(a.trial->training().slot(), b.trial->training().slot()).empty() &&
-           a.trial->SamplesLike(*b.trial);
+           a.trial->LooksLike(*b.trial);
   };
   for (Member* member : members) {
     const auto with = std::find_if(passes.begin(), passes.end(),
@@ -78,11 +91,20 @@ std::vector<std::vector<Pack::Member*>> Pack::Passes(const std::vector<Member*>&
   return passes;
 }
 
+std::vector<Trial*> Pack::TrialsOf(const std::vector<Member*>& members) {
+  std::vector<Trial*> trials;
+  trials.reserve(members.size());
+  for (const Member* member : members) trials.push_back(member->trial.get());
+  return trials;
+}
+
 train::Trainer::PassGroup Pack::GroupOf(const std::vector<Member*>& pass) const {
   train::Trainer::PassGroup group;
   for (const Member* member : pass) group.slots.push_back(member->trial->training().slot());
   const settings::Settings& settings = pass.front()->heard.spec.settings;
-  if (methods::MethodOf(settings).packable && !Trial::HasRanks(settings)) group.width = deps_.room->width();
+  if (deps_.shares_passes && methods::MethodOf(settings).packable && !Trial::HasRanks(settings)) {
+    group.width = deps_.room->width();
+  }
   return group;
 }
 
@@ -142,6 +164,18 @@ void Pack::Together(const std::vector<Member*>& pass, const std::function<void(c
 
 void Pack::StepTogether(const std::vector<Member*>& pass) {
   Together(pass, [this](const std::vector<Member*>& members) { StepWith(members); });
+  const auto those = [&](const auto& are) {
+    std::vector<Member*> members = pass;
+    std::erase_if(members, [&](const Member* one) { return one->trial == nullptr || !are(one->trial->training()); });
+    return members;
+  };
+  Together(those([](const TrialTraining& its) { return its.validation_due(); }),
+           [this](const std::vector<Member*>& due) { Validate(due); });
+  Together(those([](const TrialTraining& its) { return its.scores_due(); }),
+           [this](const std::vector<Member*>& due) { ScoreAlongTheWay(due); });
+  for (Member* const one : pass) {
+    if (one->trial != nullptr) Guarded(*one, [&] { one->trial->training().EndStep(); });
+  }
 }
 
 void Pack::StepWith(const std::vector<Member*>& pass) {
@@ -159,41 +193,37 @@ void Pack::StepWith(const std::vector<Member*>& pass) {
   }
 }
 
-void Pack::Score(Member& member) {
-  TrialTraining& training = member.trial->training();
-  training.End();
-  AttemptOutcome outcome;
-  trainer_->WithSlotAlone(training.slot(),
-                          [&](methods::Method& method) { outcome = member.trial->SampleAndScore(method); });
-  End(member, std::move(outcome));
+void Pack::Validate(const std::vector<Member*>& due) {
+  const train::Trainer::PassGroup group = GroupOf(due);
+  std::vector<double> losses;
+  trainer_->WithSlotsTogether(group,
+                              [&](methods::Method&) { losses = Trial::ValidationLosses(TrialsOf(due), group.width); });
+  for (size_t i = 0; i < due.size(); ++i) {
+    Guarded(*due[i], [&] { due[i]->trial->training().TakeValidation(losses[i]); });
+  }
 }
 
-void Pack::ScoreTogether(std::vector<Member*> pass) {
+void Pack::ScoreAlongTheWay(const std::vector<Member*>& due) {
+  const train::Trainer::PassGroup group = GroupOf(due);
+  const AveragesInPlace averages(*trainer_, group.slots);
+  trainer_->WithSlotsTogether(group, [&](methods::Method&) { Trial::ScoreAlongTheWay(TrialsOf(due), group.width); });
+}
+
+void Pack::Score(std::vector<Member*> pass) {
   std::erase_if(pass, [&](Member* member) {
     return member->trial == nullptr || !Guarded(*member, [&] { member->trial->training().End(); });
   });
-  if (pass.empty()) return;
-  if (GroupOf(pass).width == 0) {
-    for (Member* member : pass) {
-      if (member->trial != nullptr) Guarded(*member, [&] { Score(*member); });
-    }
-    return;
-  }
   Together(pass, [this](const std::vector<Member*>& members) {
     const train::Trainer::PassGroup group = GroupOf(members);
-    std::vector<Trial*> trials;
-    trials.reserve(members.size());
-    for (const Member* member : members) trials.push_back(member->trial.get());
-    std::vector<std::vector<io::Image>> pictures;
-    trainer_->WithSlotsTogether(group,
-                                [&](methods::Method&) { pictures = Trial::SampleTogether(trials, group.width); });
+    std::vector<Trial::Looks> looks;
+    trainer_->WithSlotsTogether(group, [&](methods::Method&) { looks = Trial::Look(TrialsOf(members), group.width); });
     for (size_t i = 0; i < members.size(); ++i) {
       Member& member = *members[i];
       if (member.trial == nullptr) continue;  // gave way to another
       Guarded(member, [&] {
         AttemptOutcome outcome;
         trainer_->WithSlotAlone(member.trial->training().slot(),
-                                [&](methods::Method& method) { outcome = member.trial->Score(method, pictures[i]); });
+                                [&](methods::Method& method) { outcome = member.trial->Score(method, looks[i]); });
         End(member, std::move(outcome));
       });
     }

@@ -105,9 +105,7 @@ void Trial::Join(train::Trainer& trainer) {
     if (ranks != nullptr) team_->Announce({.kind = RankCommand::Kind::kJoin});
     const size_t slot = trainer.Join(MakeSlot(ranks));
     validation_.emplace(MakeValidationRows());
-    training_.emplace(TrialTraining::Parts{spec_, observer_, Fingerprint(), [this] { return Validate(); },
-                                           [this](int64_t step) { ScoreAlongTheWay(step); }},
-                      trainer, slot);
+    training_.emplace(TrialTraining::Parts{spec_, observer_, Fingerprint()}, trainer, slot);
     if (ranks != nullptr) ranks->FromLeader(std::to_string(training_->steps()));
   });
 }
@@ -118,15 +116,9 @@ void Trial::Take(const train::SlotStep& step, double seconds, double cpu_seconds
   cpu_seconds_["train"] += cpu_seconds;
 }
 
-AttemptOutcome Trial::SampleAndScore(methods::Method& method) {
+AttemptOutcome Trial::Score(methods::Method& method, const Looks& looks) {
   method_ = &method;
-  return Score(method,
-               Timed("sample", [&] { return Sample(run_->prompts(), Stream::kSampleLatents, budget("samples")); }));
-}
-
-AttemptOutcome Trial::Score(methods::Method& method, const std::vector<io::Image>& images) {
-  method_ = &method;
-  Timed("score", [&] { ComputeScores(images); });
+  Timed("score", [&] { ComputeScores(looks); });
   // A file's values are where they came from; that it is still the same is part of the result.
   if (!settings_.Has("method.path")) {
     artifacts_.Adapter(method, loaded_.sha256);
@@ -143,54 +135,6 @@ AttemptOutcome Trial::Score(methods::Method& method, const std::vector<io::Image
   RecordProvenance();
   method_ = nullptr;
   return std::move(outcome_);
-}
-
-std::vector<std::vector<io::Image>> Trial::SampleTogether(const std::vector<Trial*>& trials, int64_t width) {
-  const SteadyClock::time_point start = SteadyClock::now();
-  const double cpu_start = ProcessCpuSeconds();
-  std::vector<tasks::PictureOrder> orders;
-  for (const Trial* trial : trials) {
-    const int64_t count = trial->budget("samples");
-    orders.push_back({.prompts = trial->run_->prompts(),
-                      .noise_seed = trial->seeds_(Stream::kSampleLatents),
-                      .drawn = count,
-                      .count = count});
-  }
-  orders.resize(std::max(trials.size(), static_cast<size_t>(width)), orders.back());
-  const Trial& first = *trials.front();
-  std::vector<std::vector<io::Image>> pictures;
-  try {
-    pictures = first.inputs_.SampleSlots(first.settings_, orders, [&](int64_t done, int64_t total) {
-      for (Trial* trial : trials) trial->Progress("sample")(done, total);
-    });
-  } catch (const runtime::NotFinite& error) {
-    if (trials.size() > 1) throw;
-    // The untuned base has sampled the same before.
-    throw DivergedError(first.settings_, error.what());
-  }
-  pictures.resize(trials.size());
-  const auto share = static_cast<double>(trials.size());
-  for (Trial* trial : trials) {
-    trial->NotePassWidth(width);
-    trial->seconds_["sample"] += SecondsSince(start) / share;
-    trial->cpu_seconds_["sample"] += (ProcessCpuSeconds() - cpu_start) / share;
-    trial->meter_.AddPictures(static_cast<int64_t>(pictures.front().size()), SecondsSince(start) / share);
-  }
-  return pictures;
-}
-
-std::vector<io::Image> Trial::Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) {
-  const SteadyClock::time_point start = SteadyClock::now();
-  try {
-    auto images =
-        inputs_.Sample(settings_, {.prompts = prompts, .noise_seed = seeds_(stream), .drawn = count, .count = count},
-                       Progress("sample"));
-    meter_.AddPictures(static_cast<int64_t>(images.size()), SecondsSince(start));
-    return images;
-  } catch (const runtime::NotFinite& error) {
-    // The untuned base has sampled the same before.
-    throw DivergedError(settings_, error.what());
-  }
 }
 
 void Trial::AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) {
@@ -301,27 +245,18 @@ train::ValidationRows Trial::MakeValidationRows() const {
   return validation;
 }
 
-// A point of every score's curve. Nothing of it is drawn from training's streams.
-void Trial::ScoreAlongTheWay(int64_t step) {
-  const auto images = Sample(run_->prompts(), Stream::kSampleLatents, budget("samples"));
-  for (const auto& [name, value] : Scores(inputs_.Features(settings_, images)).values) {
-    observer_.OnMetric(name, step, value);
-  }
-}
-
-void Trial::ComputeScores(const std::vector<io::Image>& images) {
+void Trial::ComputeScores(const Looks& looks) {
   observer_.OnProgress("score", 0, 0);
-  const score::PictureFeatures features = inputs_.Features(settings_, images);
-  const score::PictureScores scores = Scores(features);
+  const score::PictureScores scores = Scores(looks.features);
   for (const auto& [name, value] : scores.values) observer_.OnMetric(name, training_->steps(), value);
   for (const auto& [name, warning] : scores.warnings) outcome_.provenance["warning." + name] = warning;
   AddScores(scores.values, base_scores_.values);
-  run_->Score(*this);
+  run_->Score(looks.own, *this);
   const score::ScoreReferences& references = run_->references();
-  artifacts_.Picture("samples.png", sampling::MakeSheet(images));
+  artifacts_.Picture("samples.png", sampling::MakeSheet(looks.pictures));
   artifacts_.Picture("samples-base.png", base_sheet_);
   artifacts_.Picture("subject.png", task_->pictures_sheet());
-  artifacts_.Features("", features);
+  artifacts_.Features("", looks.features);
   artifacts_.Features("-base", base_features_);
   artifacts_.Features("-subject", references.subject);
   artifacts_.Features("-own", references.own_pictures);

@@ -42,7 +42,7 @@ namespace loupe::worker::executor {
 //
 // Everything throws UserError, Stopped (after writing a checkpoint, when training had begun), c10::Error or
 // std::exception.
-class Trial : private tasks::TunedModel {
+class Trial : private tasks::Findings {
  public:
   // Loads base and scorers where they are not yet, and finds the identifier, with no method on the base. `on_progress`
   // is called whenever the trial hears that its work goes on.
@@ -50,7 +50,7 @@ class Trial : private tasks::TunedModel {
         WorkMeter& meter, std::function<void()> on_progress);
   ~Trial() override;
 
-  base::BaseModel& base() override { return loaded_.model; }
+  base::BaseModel& base() { return loaded_.model; }
   methods::SlotOptions method_options() const;
 
   // Of several ranks (train.devices), when they are wanted: starts the others, which load what they need meanwhile.
@@ -72,22 +72,31 @@ class Trial : private tasks::TunedModel {
   TrialTraining& training() { return *training_; }
   // After a step of the trainer that took so long.
   void Take(const train::SlotStep& step, double seconds, double cpu_seconds);
-  // After the last step, with its method alone on the base.
-  AttemptOutcome SampleAndScore(methods::Method& method);
-  // In two parts: the pictures of several trials, with the method of their pass of `width` slots on the base, and then
-  // each one's scores with its own. The pictures are by trial; an exception is that of whichever was at work.
-  static std::vector<std::vector<io::Image>> SampleTogether(const std::vector<Trial*>& trials, int64_t width);
-  AttemptOutcome Score(methods::Method& method, const std::vector<io::Image>& images);
-  // Whether their pictures can be made in one pass.
-  bool SamplesLike(const Trial& other) const { return run_->prompts().size() == other.run_->prompts().size(); }
+  // The rest several trials may do together, with the method of their pass of `width` slots on the base (0: one trial
+  // with its method alone). By trial; an exception is that of whichever was at work.
+  //
+  // Where a step makes one due.
+  static std::vector<double> ValidationLosses(const std::vector<Trial*>& trials, int64_t width);
+  // A point of every score's curve, with the averages in place of the trained values.
+  static void ScoreAlongTheWay(const std::vector<Trial*>& trials, int64_t width);
+  // After the last step: all that is seen of the tuned model.
+  struct Looks {
+    std::vector<io::Image> pictures;
+    score::PictureFeatures features;  // of these
+    tasks::Seen own;                  // for the task's own scores
+  };
+  static std::vector<Looks> Look(const std::vector<Trial*>& trials, int64_t width);
+  // Whether two can.
+  bool LooksLike(const Trial& other) const;
+  // The end, with its method alone on the base.
+  AttemptOutcome Score(methods::Method& method, const Looks& looks);
   // How many trials were trained together, at the most.
   void NotePack(size_t trials) { largest_pack_ = std::max(largest_pack_, trials); }
   // How many slots wide a pass was that it took a step in; 0: its own.
   void NotePassWidth(int64_t slots) { pass_widths_.insert(std::max<int64_t>(slots, 1)); }
 
  private:
-  // TunedModel: what the task may use while it scores.
-  std::vector<io::Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) override;
+  // What the task finds while it scores.
   void AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) override;
   void HandOverFeatures(const std::string& of, const score::PictureFeatures& features) override {
     artifacts_.Features(of, features);
@@ -98,6 +107,18 @@ class Trial : private tasks::TunedModel {
 
   train::TrainSlot MakeSlot(ranks::RankGroup* ranks);
   size_t JoinRanks(train::Trainer& trainer, ranks::RankGroup& group);
+  // Runs what these trials do together and charges each its part of the time.
+  template <typename Work>
+  static std::invoke_result_t<const Work&> Shared(const std::vector<Trial*>& trials, const char* phase,
+                                                  const Work& work);
+  // `wanted` of each, as many prompts and pictures as of the others.
+  static std::vector<std::vector<io::Image>> Sample(const std::vector<Trial*>& trials, int64_t width,
+                                                    const std::vector<tasks::Wanted::Pictures>& wanted);
+  static std::vector<score::PictureFeatures> Features(const std::vector<Trial*>& trials, int64_t width,
+                                                      const std::vector<std::vector<io::Image>>& pictures);
+  tasks::Wanted::Pictures ScoredPictures() const {
+    return {run_->prompts(), Stream::kSampleLatents, budget("samples")};
+  }
   double Validate();
   int64_t budget(const std::string& what) const { return settings_.Integer("budget." + what); }
   void SayNotes(std::string_view about, const std::vector<std::string>& notes);
@@ -110,8 +131,7 @@ class Trial : private tasks::TunedModel {
   sampling::SampleProgress Progress(const char* phase);
   std::string Fingerprint() const;
   train::ValidationRows MakeValidationRows() const;
-  void ScoreAlongTheWay(int64_t step);
-  void ComputeScores(const std::vector<io::Image>& images);
+  void ComputeScores(const Looks& looks);
   void RecordProvenance();
 
   AttemptObserver& observer_;

@@ -103,8 +103,7 @@ void TrialTraining::StopIfTold() {
 }
 
 void TrialTraining::Take(const train::SlotStep& step) {
-  const settings::Settings& settings = parts_.spec.settings;
-  CheckStep(settings, step, steps());
+  CheckStep(parts_.spec.settings, step, steps());
   // For its loss scale: another batch is tried.
   if (step.kind == train::SlotStep::Kind::kSkipped) {
     LogInfo("{}: the gradients of the batch after step {} overflowed: it is skipped, and the loss scale lowered",
@@ -113,19 +112,18 @@ void TrialTraining::Take(const train::SlotStep& step) {
   }
   parts_.observer.OnMetric("loss", steps(), step.loss);
   parts_.observer.OnProgress("train", steps(), total_);
-  if (IsDue("train.validate_every")) {
-    double loss = 0;
-    trainer_.WithSlotAlone(slot_, [&](methods::Method&) { loss = parts_.validation_loss(); });
-    if (!std::isfinite(loss)) {
-      throw DivergedError(settings, fmt::format("the validation loss is {} after step {}", loss, steps()));
-    }
-    parts_.observer.OnMetric("validation_loss", steps(), loss);
+  taken_ = true;
+}
+
+void TrialTraining::TakeValidation(double loss) {
+  if (!std::isfinite(loss)) {
+    throw DivergedError(parts_.spec.settings, fmt::format("the validation loss is {} after step {}", loss, steps()));
   }
-  if (IsDue("score.every") && !ended()) {
-    trainer_.SwapAverage(slot_);
-    trainer_.WithSlotAlone(slot_, [&](methods::Method&) { parts_.score(steps()); });
-    trainer_.SwapAverage(slot_);
-  }
+  parts_.observer.OnMetric("validation_loss", steps(), loss);
+}
+
+void TrialTraining::EndStep() {
+  if (!std::exchange(taken_, false)) return;
   if (IsDue("train.checkpoint_every") || ended()) SaveNow();
 }
 

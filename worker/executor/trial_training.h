@@ -25,11 +25,6 @@ class TrialTraining {
     AttemptObserver& observer;
     // Names everything that training depends on; a checkpoint of anything else is not used.
     std::string fingerprint;
-    // Called after steps where train.validate_every says so, with the trial's method alone on the base.
-    std::function<double()> validation_loss;
-    // Called after steps where score.every says so, with the trial's method alone on the base and the average in place
-    // of the trained values.
-    std::function<void(int64_t step)> score;
   };
   // Takes the trainer's slot from its checkpoint, where there is one. The trainer must outlive it.
   TrialTraining(Parts parts, train::Trainer& trainer, size_t slot);
@@ -47,6 +42,14 @@ class TrialTraining {
   void SaveNow();
   // After a step of the trainer. Throws UserError where the step shows that training has gone wrong.
   void Take(const train::SlotStep& step);
+  // What train.validate_every and score.every ask for after that step: the validation loss, and a point of every
+  // score's curve.
+  bool validation_due() const { return taken_ && IsDue("train.validate_every"); }
+  bool scores_due() const { return taken_ && IsDue("score.every") && !ended(); }
+  // Throws UserError where it is not finite.
+  void TakeValidation(double loss);
+  // When all that was due has been computed: a checkpoint, where one is.
+  void EndStep();
   // After the last step: leaves the average (where there is one) in place of the trained values, once; there is nothing
   // to save from then on.
   void End();
@@ -61,6 +64,7 @@ class TrialTraining {
   const int64_t checkpoint_every_;
   const int64_t total_;
   int64_t stopped_at_ = 0;
+  bool taken_ = false;  // a step, of which not all that is due has been computed
   bool closed_ = false;
 };
 

@@ -4,8 +4,10 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "fmt/format.h"
+#include "worker/nn/shared_prefix.h"
 #include "worker/runtime/finite.h"
 #include "worker/sampling/picture_sampler.h"
 
@@ -33,23 +35,47 @@ std::vector<int64_t> DifferenceTimesteps(const base::BaseModel& base) {
   return {steps / 4, steps / 2, 3 * steps / 4};
 }
 
-torch::Tensor PredictionDifference(base::BaseModel& base, const torch::Tensor& latents, uint64_t seed,
-                                   const std::string& prompt, const std::string& other) {
+torch::Tensor PredictionDifference(base::BaseModel& base, const DifferenceOrder& order) {
+  return PredictionDifferences(base, {order}).front();
+}
+
+std::vector<torch::Tensor> PredictionDifferences(base::BaseModel& base, const std::vector<DifferenceOrder>& slots) {
   torch::NoGradGuard no_grad;
-  const int64_t n = std::min(kDifferencePictures, latents.size(0));
-  const auto timesteps =
-      torch::tensor(DifferenceTimesteps(base), torch::kInt64).repeat_interleave(n).to(latents.device());
-  const auto x0 = latents.narrow(0, 0, n).repeat({3, 1, 1, 1});
-  const auto noise =
-      torch::randn(x0.sizes(), at::detail::createCPUGenerator(seed), torch::kFloat32).to(latents.device());
-  const auto noisy = base.schedule.AddNoise(x0, noise, timesteps);
-  const auto predicted = [&](const std::string& caption) {
-    const auto output = base.denoiser->Forward(noisy, timesteps, base::RowsOf(base.EncodeText({caption}), 3 * n));
-    runtime::CheckFinite(output,
-                         fmt::format("{}: what the {} predicts for '{}'", base.folder, base.denoiser->name(), caption));
+  const auto device = slots.front().latents.device();
+  const int64_t n = std::min(kDifferencePictures, slots.front().latents.size(0));
+  const auto its_timesteps = torch::tensor(DifferenceTimesteps(base), torch::kInt64).repeat_interleave(n).to(device);
+  std::vector<torch::Tensor> all_noisy;
+  std::vector<nn::SharedPrefix::Tensors> inputs;
+  std::vector<std::string> prompts, others;
+  for (const DifferenceOrder& order : slots) {
+    const auto x0 = order.latents.narrow(0, 0, n).repeat({3, 1, 1, 1});
+    const auto noise = torch::randn(x0.sizes(), at::detail::createCPUGenerator(order.seed), torch::kFloat32).to(device);
+    all_noisy.push_back(base.schedule.AddNoise(x0, noise, its_timesteps));
+    inputs.push_back({all_noisy.back()});
+    prompts.push_back(order.prompt);
+    others.push_back(order.other);
+  }
+  const auto count = static_cast<int64_t>(slots.size());
+  const torch::Tensor noisy = torch::cat(all_noisy), timesteps = its_timesteps.repeat(count);
+  const auto predicted = [&](const std::vector<std::string>& captions) {
+    std::optional<nn::RowsThatRepeat> repeated;
+    if (count > 1) {
+      repeated.emplace(nn::RowsThatRepeat::BlocksOf(inputs));
+      repeated->Begin(noisy);
+      repeated->Begin(timesteps);
+    }
+    std::vector<torch::Tensor> rows;
+    for (const torch::Tensor& text : base.EncodeText(captions).split(1)) rows.push_back(base::RowsOf(text, 3 * n));
+    const nn::SharedPrefixScope scope(repeated ? &*repeated : nullptr);
+    const auto output = base.denoiser->Forward(noisy, timesteps, torch::cat(rows));
+    runtime::CheckFinite(
+        output, fmt::format("{}: what the {} predicts for '{}'", base.folder, base.denoiser->name(), captions.front()));
     return base.schedule.EpsFromOutput(noisy, base.denoiser->NoisePart(output), timesteps);
   };
-  return (predicted(prompt) - predicted(other)).cpu().view({3, n, x0.size(1), x0.size(2), x0.size(3)});
+  std::vector<int64_t> shape = slots.front().latents.sizes().vec();
+  shape[0] = n;
+  shape.insert(shape.begin(), {count, 3});
+  return (predicted(prompts) - predicted(others)).cpu().view(shape).unbind(0);
 }
 
 double DifferenceScale(const torch::Tensor& difference) {

@@ -19,11 +19,19 @@ std::vector<int64_t> DifferenceTimesteps(const base::BaseModel& base);
 // How many of the latents are looked at: the first four.
 inline constexpr int64_t kDifferencePictures = 4;
 
+// Between two prompts, on these latents (latents_scaled [n, C, h, w]) with noise from the seed.
+struct DifferenceOrder {
+  torch::Tensor latents;
+  uint64_t seed = 0;
+  std::string prompt, other;
+};
+
 // The predicted noise for `prompt` minus that for `other`, [3, m, C, h, w], CPU: for the first m latents, each noised
-// to each of DifferenceTimesteps. Latents: latents_scaled [n, C, h, w]. The noise is drawn from `seed`. Attached
-// methods take part. Without gradients. Throws NotFinite when a prediction is none.
-torch::Tensor PredictionDifference(base::BaseModel& base, const torch::Tensor& latents, uint64_t seed,
-                                   const std::string& prompt, const std::string& other);
+// to each of DifferenceTimesteps. Attached methods take part. Without gradients. Throws NotFinite when a prediction is
+// none.
+torch::Tensor PredictionDifference(base::BaseModel& base, const DifferenceOrder& order);
+// The same by slot of the attached method, in passes of all of them; m is the same for all.
+std::vector<torch::Tensor> PredictionDifferences(base::BaseModel& base, const std::vector<DifferenceOrder>& slots);
 
 // The paper's picture: `pictures` (m of one size) in the first row, and under each of them one row per timestep with
 // the mean over channels of |difference| as a heat map from white (0) over red to black (`full_scale` and more).

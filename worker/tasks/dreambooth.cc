@@ -181,16 +181,21 @@ class DreamBoothRun : public TaskRun {
     return scores;
   }
 
-  void Score(TunedModel& model) override {
+  Wanted Wants() const override {
+    Wanted wanted;
+    if (prior_samples() > 0) wanted.pictures = {class_prompts(), Stream::kPriorLatents, prior_samples()};
+    if (HasClassPictures()) wanted.difference = DifferenceOrder();
+    return wanted;
+  }
+
+  void Score(const Seen& seen, Findings& findings) override {
     if (prior_samples() > 0) {
-      const auto images = model.Sample(class_prompts(), Stream::kPriorLatents, prior_samples());
-      const score::PictureFeatures features = inputs_.Features(settings_, images);
-      model.AddScores(runtime::ValueOrThrow(score::ScorePriorPreservation(features, references_)),
-                      runtime::ValueOrThrow(score::ScorePriorPreservation(base_features_, references_)));
-      model.HandOverFeatures("-prior", features);
-      model.HandOverFeatures("-prior-base", base_features_);
+      findings.AddScores(runtime::ValueOrThrow(score::ScorePriorPreservation(seen.features, references_)),
+                         runtime::ValueOrThrow(score::ScorePriorPreservation(base_features_, references_)));
+      findings.HandOverFeatures("-prior", seen.features);
+      findings.HandOverFeatures("-prior-base", base_features_);
     }
-    if (HasClassPictures()) ScoreNoiseDifference(model);
+    if (HasClassPictures()) ScoreNoiseDifference(seen.difference, findings);
   }
 
  private:
@@ -207,7 +212,7 @@ class DreamBoothRun : public TaskRun {
   void SeeBaseDifference(const sampling::SampleProgress& progress) {
     base::BaseModel& base = inputs_.Base(settings_);
     const auto make = [&]() -> train::TensorMap {
-      const torch::Tensor difference = Difference(base);
+      const torch::Tensor difference = sampling::PredictionDifference(base, DifferenceOrder());
       const auto shown = data_->prior.latents.narrow(0, 0, difference.size(1));
       // The mean as it lies here: a copy from a file may lie otherwise, and be summed in another order.
       return {{"difference", difference},
@@ -224,19 +229,17 @@ class DreamBoothRun : public TaskRun {
     shown_ = ImagesFromTensor(kept.at("pictures"));
   }
 
-  void ScoreNoiseDifference(TunedModel& model) const {
-    const torch::Tensor tuned = Difference(model.base());
-    model.AddScores({{"noise_difference", tuned.abs().mean().item<double>()}},
-                    {{"noise_difference", base_difference_mean_}});
-    model.HandOverPicture("noise-difference.png",
-                          sampling::DifferenceSheet(
-                              shown_, {tuned, base_difference_},
-                              std::max(sampling::DifferenceScale(tuned), sampling::DifferenceScale(base_difference_))));
+  void ScoreNoiseDifference(const torch::Tensor& tuned, Findings& findings) const {
+    findings.AddScores({{"noise_difference", tuned.abs().mean().item<double>()}},
+                       {{"noise_difference", base_difference_mean_}});
+    const double scale = std::max(sampling::DifferenceScale(tuned), sampling::DifferenceScale(base_difference_));
+    findings.HandOverPicture("noise-difference.png",
+                             sampling::DifferenceSheet(shown_, {tuned, base_difference_}, scale));
   }
 
-  torch::Tensor Difference(base::BaseModel& base) const {
-    return sampling::PredictionDifference(base, data_->prior.latents, seeds_(Stream::kNoiseDifference),
-                                          settings_.Text("task.instance_prompt"), settings_.Text("task.class_prompt"));
+  sampling::DifferenceOrder DifferenceOrder() const {
+    return {data_->prior.latents, seeds_(Stream::kNoiseDifference), settings_.Text("task.instance_prompt"),
+            settings_.Text("task.class_prompt")};
   }
 
   const std::shared_ptr<const DreamBoothData> data_;

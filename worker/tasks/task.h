@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "worker/base/base_model.h"
 #include "worker/io/image.h"
 #include "worker/sampling/picture_sampler.h"
+#include "worker/sampling/prediction_difference.h"
 #include "worker/score/picture_scores.h"
 #include "worker/train/batch_source.h"
 
@@ -26,17 +28,29 @@ namespace loupe::worker::tasks {
 
 class SharedInputs;
 
-// A trained model, as the trial that trained it lends it to its task.
-class TunedModel {
+// What a task's own scores need of the tuned model. Trials that are scored together have it made in one pass, so a task
+// says what it wants and looks at nothing itself.
+struct Wanted {
+  struct Pictures {
+    std::vector<std::string> prompts;  // one, or one per picture
+    Stream noise;
+    int64_t count;
+  };
+  std::optional<Pictures> pictures;
+  std::optional<sampling::DifferenceOrder> difference;
+};
+// What it then sees.
+struct Seen {
+  score::PictureFeatures features;  // of the pictures
+  torch::Tensor difference;         // as sampling::PredictionDifference gives it
+};
+
+// Where a task puts what it has found.
+class Findings {
  public:
-  virtual ~TunedModel() = default;
+  virtual ~Findings() = default;
 
-  // Pictures of the prompts (one, or one per picture) from the stream's noise, by the tuned model.
-  virtual std::vector<io::Image> Sample(const std::vector<std::string>& prompts, Stream stream, int64_t count) = 0;
-  // The base with the method attached.
-  virtual base::BaseModel& base() = 0;
-
-  // What the task has found: scores of the tuned model and, by the same names, of the untuned one.
+  // Scores of the tuned model and, by the same names, of the untuned one.
   virtual void AddScores(const std::map<std::string, double>& tuned, const std::map<std::string, double>& untuned) = 0;
   // Files beside the result: "embeddings-prior.npy" (and dino-, inception-) for `of` "-prior"; a PNG.
   virtual void HandOverFeatures(const std::string& of, const score::PictureFeatures& features) = 0;
@@ -65,7 +79,9 @@ class TaskRun {
   // Before the method is attached: what its own scores need of the untuned base.
   virtual void SeeBase(const sampling::SampleProgress& /*progress*/) {}
   virtual OwnScores Announce() const { return {}; }
-  virtual void Score(TunedModel& /*model*/) {}
+  virtual Wanted Wants() const { return {}; }
+  // With what it wanted.
+  virtual void Score(const Seen& /*seen*/, Findings& /*findings*/) {}
 
  protected:
   std::vector<std::string> prompts_;

@@ -282,6 +282,54 @@ TEST_F(PackedTrialsTest, InSharedPassesTheOthersChangeNothing) {
   }
 }
 
+// Curves, the task's own scores and its picture of the predicted noise are made in shared passes, too. Two of the
+// trials are of another replicate, so that some rows of a pass are the same and some are not.
+TEST_F(PackedTrialsTest, InSharedPassesCurvesAndScoresAreAsAmongIdleSlots) {
+  const auto executor = Packer(4, Passes::kShared);
+  TestFeed feed;
+  struct Wanted {
+    std::string name;
+    Cell cell;
+    int64_t replicate;
+    std::unique_ptr<RecordingObserver> packed;
+  };
+  std::vector<Wanted> all;
+  for (const auto& [name, cell] : shared_cells_) {
+    Wanted& wanted = all.emplace_back(Wanted{name, cell, static_cast<int64_t>(all.size() / 2), nullptr});
+    wanted.cell.insert({{"train.validate_every", "2"}, {"score.every", "2"}, {"score.prior_samples", "2"}});
+    wanted.packed = std::make_unique<RecordingObserver>(Folder("/curves-", name));
+    feed.Add(Spec("curves-" + name, wanted.cell, wanted.replicate), *wanted.packed);
+  }
+  executor->RunPack(feed);
+  const auto own = Packer(1);
+  for (const Wanted& wanted : all) {
+    SCOPED_TRACE(wanted.name);
+    const AttemptOutcome& outcome = feed.outcomes.at(wanted.packed.get());
+    ASSERT_EQ(outcome.kind, AttemptOutcome::Kind::kSuccess) << outcome.failure_message;
+    RecordingObserver idle(Folder("/curves-idle-", wanted.name)), alone(Folder("/curves-alone-", wanted.name));
+    const AttemptOutcome among_idle =
+        executor->Run(Spec("curves-idle-" + wanted.name, wanted.cell, wanted.replicate), idle);
+    EXPECT_EQ(outcome.scores, among_idle.scores);
+    EXPECT_EQ(wanted.packed->curves, idle.curves);
+    for (const char* file : {"noise-difference.png", "embeddings-prior.npy", "embeddings.npy", "samples.png"}) {
+      EXPECT_EQ(*ReadFile(wanted.packed->File(file)), *ReadFile(idle.File(file))) << file;
+    }
+    // And up to rounding those of passes of its own, which AdamW has carried on.
+    const AttemptOutcome apart = own->Run(Spec("curves-alone-" + wanted.name, wanted.cell, wanted.replicate), alone);
+    ASSERT_EQ(idle.curves.size(), alone.curves.size());
+    for (const auto& [metric, points] : alone.curves) {
+      ASSERT_EQ(idle.curves[metric].size(), points.size()) << metric;
+      if (metric.find("loss") == std::string::npos) continue;
+      for (const auto& [step, value] : points) EXPECT_NEAR(idle.curves[metric][step], value, 1e-4 * value) << metric;
+    }
+    EXPECT_THAT(alone.curves.at("validation_loss"), ::testing::SizeIs(1));
+    EXPECT_THAT(alone.curves.at("clip_i"), ::testing::SizeIs(2)) << "on the way, and at the end";
+    for (const char* score : {"noise_difference", "clip_pres", "clip_i"}) {
+      EXPECT_NEAR(outcome.scores.at(score), apart.scores.at(score), 1e-3 * apart.scores.at(score)) << score;
+    }
+  }
+}
+
 TEST_F(PackedTrialsTest, WhoCannotShareAPassHasItsOwn) {
   const auto executor = Packer(4, Passes::kShared);
   TestFeed feed;

@@ -32,6 +32,7 @@ class RecordingObserver : public AttemptObserver {
   void OnMetric(std::string_view metric, int64_t step, double value) override {
     if (metric == "loss") losses[step] = value;
     metrics.emplace(metric);
+    curves[std::string(metric)][step] = value;
   }
   absl::Status OnArtifact(std::string_view name, std::string_view, const std::string& path) override {
     std::filesystem::copy_file(path, std::filesystem::path(folder_) / name,
@@ -43,7 +44,8 @@ class RecordingObserver : public AttemptObserver {
 
   std::set<std::string> phases, metrics;
   std::map<int64_t, double> losses;
-  std::vector<int32_t> packs;  // as it heard of them
+  std::map<std::string, std::map<int64_t, double>> curves;  // by metric and step
+  std::vector<int32_t> packs;                               // as it heard of them
 
  private:
   const std::string folder_;
@@ -74,7 +76,8 @@ class TrialTest : public ::testing::Test {
   static void TearDownTestSuite() { std::filesystem::remove_all(root_); }
 
   // A change to nothing takes a setting away.
-  AttemptSpec Spec(const std::string& name, const std::map<std::string, std::string>& changes = {}) {
+  AttemptSpec Spec(const std::string& name, const std::map<std::string, std::string>& changes = {},
+                   int64_t replicate = 0) {
     std::map<std::string, std::string> values = {{"base", "configs/bases/emoji-sd"},
                                                  {"scorer", "configs/scorers/emoji-clip"},
                                                  {"task.images", root_ + "/cats"},
@@ -97,6 +100,7 @@ class TrialTest : public ::testing::Test {
     spec.trial = "sweeps/s/trials/0";
     spec.settings = *settings::Settings::Create(values);
     spec.sweep_seed = 7;
+    spec.replicate = replicate;
     spec.cell = {{"input", "CA_out"}};
     spec.scratch_folder = root_ + "/scratch-" + name;
     spec.checkpoint_folder = root_ + "/checkpoint-" + name;

@@ -1,0 +1,168 @@
+// What trials that share their passes do together when they do not train: validation losses, pictures, their features,
+// the noise that is predicted for two prompts. Idle slots repeat the last trial's work, so that the shapes of all
+// operators, and with them what each trial gets, do not depend on who else is there.
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <utility>
+
+#include "common/process_use.h"
+#include "worker/executor/trial.h"
+#include "worker/runtime/finite.h"
+
+namespace loupe::worker::executor {
+namespace {
+
+template <typename T>
+std::vector<T> Widened(std::vector<T> of_trials, int64_t width) {
+  of_trials.resize(std::max(of_trials.size(), static_cast<size_t>(width)), T(of_trials.back()));
+  return of_trials;
+}
+
+analysis::metrics::FeatureMatrix RowsOf(const analysis::metrics::FeatureMatrix& all, int64_t first, int64_t count) {
+  const auto begin = all.values.begin() + first * all.cols;
+  return {count, all.cols, {begin, begin + count * all.cols}};
+}
+
+}  // namespace
+
+template <typename Work>
+std::invoke_result_t<const Work&> Trial::Shared(const std::vector<Trial*>& trials, const char* phase,
+                                                const Work& work) {
+  using Clock = std::chrono::steady_clock;
+  struct Stopwatch {
+    const std::vector<Trial*>& trials;
+    const char* phase;
+    Clock::time_point start = Clock::now();
+    double cpu_start = ProcessCpuSeconds();
+    ~Stopwatch() {
+      const auto share = static_cast<double>(trials.size());
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count() / share;
+      const double cpu_seconds = (ProcessCpuSeconds() - cpu_start) / share;
+      for (Trial* trial : trials) {
+        trial->seconds_[phase] += seconds;
+        trial->cpu_seconds_[phase] += cpu_seconds;
+      }
+    }
+  } stopwatch{trials, phase};
+  return work();
+}
+
+bool Trial::LooksLike(const Trial& other) const {
+  const auto shapes = [](const Trial& trial) {
+    const tasks::Wanted wanted = trial.run_->Wants();
+    return std::tuple(trial.run_->prompts().size(), wanted.pictures ? wanted.pictures->prompts.size() : 0,
+                      wanted.difference ? wanted.difference->latents.size(0) : 0, trial.validation_->prompts.size());
+  };
+  return shapes(*this) == shapes(other);
+}
+
+std::vector<double> Trial::ValidationLosses(const std::vector<Trial*>& trials, int64_t width) {
+  return Shared(trials, "train", [&]() -> std::vector<double> {
+    if (width == 0) return {trials.front()->Validate()};
+    std::vector<const train::ValidationRows*> rows;
+    for (const Trial* trial : trials) rows.push_back(&*trial->validation_);
+    std::vector<double> losses =
+        train::ValidationLosses(trials.front()->loaded_.model, Widened(std::move(rows), width));
+    losses.resize(trials.size());
+    return losses;
+  });
+}
+
+// Nothing of it is drawn from training's streams.
+void Trial::ScoreAlongTheWay(const std::vector<Trial*>& trials, int64_t width) {
+  Shared(trials, "train", [&] {
+    std::vector<tasks::Wanted::Pictures> wanted;
+    for (const Trial* trial : trials) wanted.push_back(trial->ScoredPictures());
+    const auto features = Features(trials, width, Sample(trials, width, wanted));
+    for (size_t i = 0; i < trials.size(); ++i) {
+      Trial& trial = *trials[i];
+      for (const auto& [name, value] : trial.Scores(features[i]).values) {
+        trial.observer_.OnMetric(name, trial.training_->steps(), value);
+      }
+    }
+  });
+}
+
+std::vector<Trial::Looks> Trial::Look(const std::vector<Trial*>& trials, int64_t width) {
+  std::vector<tasks::Wanted::Pictures> scored, wanted;
+  std::vector<sampling::DifferenceOrder> differences;
+  for (const Trial* trial : trials) {
+    scored.push_back(trial->ScoredPictures());
+    tasks::Wanted its = trial->run_->Wants();
+    if (its.pictures) wanted.push_back(*std::move(its.pictures));
+    if (its.difference) differences.push_back(*std::move(its.difference));
+  }
+  if (width > 0) {
+    for (Trial* trial : trials) trial->NotePassWidth(width);
+  }
+  std::vector<Looks> looks(trials.size());
+  const auto pictures = Shared(trials, "sample", [&] { return Sample(trials, width, scored); });
+  Shared(trials, "score", [&] {
+    const auto features = Features(trials, width, pictures);
+    std::vector<score::PictureFeatures> own_features(trials.size());
+    if (!wanted.empty()) own_features = Features(trials, width, Sample(trials, width, wanted));
+    std::vector<torch::Tensor> own_differences(trials.size());
+    if (!differences.empty()) {
+      own_differences =
+          sampling::PredictionDifferences(trials.front()->loaded_.model, Widened(std::move(differences), width));
+    }
+    for (size_t i = 0; i < trials.size(); ++i) {
+      looks[i] = {pictures[i], features[i], {own_features[i], own_differences[i]}};
+    }
+  });
+  return looks;
+}
+
+std::vector<std::vector<io::Image>> Trial::Sample(const std::vector<Trial*>& trials, int64_t width,
+                                                  const std::vector<tasks::Wanted::Pictures>& wanted) {
+  const auto start = std::chrono::steady_clock::now();
+  Trial& first = *trials.front();
+  std::vector<tasks::PictureOrder> orders;
+  for (size_t i = 0; i < trials.size(); ++i) {
+    orders.push_back({.prompts = wanted[i].prompts,
+                      .noise_seed = trials[i]->seeds_(wanted[i].noise),
+                      .drawn = wanted[i].count,
+                      .count = wanted[i].count});
+  }
+  const auto progress = [&](int64_t done, int64_t total) {
+    for (Trial* trial : trials) trial->Progress("sample")(done, total);
+  };
+  std::vector<std::vector<io::Image>> pictures;
+  try {
+    if (width == 0) {
+      pictures = {first.inputs_.Sample(first.settings_, orders.front(), progress)};
+    } else {
+      pictures = first.inputs_.SampleSlots(first.settings_, Widened(std::move(orders), width), progress);
+    }
+  } catch (const runtime::NotFinite& error) {
+    if (trials.size() > 1) throw;
+    // The untuned base has sampled the same before.
+    throw DivergedError(first.settings_, error.what());
+  }
+  pictures.resize(trials.size());
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (Trial* trial : trials) {
+    trial->meter_.AddPictures(wanted.front().count, seconds / static_cast<double>(trials.size()));
+  }
+  return pictures;
+}
+
+std::vector<score::PictureFeatures> Trial::Features(const std::vector<Trial*>& trials, int64_t width,
+                                                    const std::vector<std::vector<io::Image>>& pictures) {
+  const Trial& first = *trials.front();
+  if (width == 0) return {first.inputs_.Features(first.settings_, pictures.front())};
+  std::vector<io::Image> all;
+  for (const std::vector<io::Image>& its : Widened(pictures, width)) all.insert(all.end(), its.begin(), its.end());
+  const score::PictureFeatures of_all = first.inputs_.Features(first.settings_, all);
+  const auto count = std::ssize(pictures.front());
+  std::vector<score::PictureFeatures> features;
+  for (int64_t i = 0; i < std::ssize(trials); ++i) {
+    score::PictureFeatures& its = features.emplace_back();
+    its.clip = RowsOf(of_all.clip, i * count, count);
+    for (const auto& [name, rows] : of_all.others) its.others[name] = RowsOf(rows, i * count, count);
+  }
+  return features;
+}
+
+}  // namespace loupe::worker::executor
