@@ -54,15 +54,19 @@ struct Work {
 
 class BaseWatch {
  public:
-  BaseWatch(const WeightKinds& weights, const StepClock& clock, int repeats)
-      : weights_(weights), clock_(clock), repeats_(repeats) {}
+  BaseWatch(base::BaseModel& base, const StepClock& clock, int repeats)
+      : base_(base), clock_(clock), repeats_(repeats) {}
 
   RooflineSection operator()(const std::string& name, const std::string& rows, const std::string& precision,
                              const Work& work) const {
-    Seconds(work);  // warms up
+    Seconds(work);  // warms up, and leaves the copies of weights that there will be
+    WeightKinds weights;
+    weights.AddLayersOf(base_.denoiser->network());
+    weights.AddLayersOf(base_.conditioner->network());
+    weights.AddLayersOf(*base_.vae);
     StepWork counted;
     {
-      const StepWatch watch(weights_, clock_, Watched::kTimesAndWork);
+      const StepWatch watch(weights, clock_, Watched::kTimesAndWork);
       Seconds(work);
       counted = watch.work();
     }
@@ -71,7 +75,7 @@ class BaseWatch {
     // In turn, so that both see the machine in the same state.
     for (int i = 0; i < repeats_; ++i) {
       plain.push_back(Seconds(work));
-      const StepWatch watch(weights_, clock_, Watched::kTimes);
+      const StepWatch watch(weights, clock_, Watched::kTimes);
       const double seconds = Seconds(work);
       watched.emplace_back(seconds, watch.work());
     }
@@ -97,7 +101,7 @@ class BaseWatch {
     return clock_.Now() - start;
   }
 
-  const WeightKinds& weights_;
+  base::BaseModel& base_;
   const StepClock& clock_;
   const int repeats_;
 };
@@ -124,11 +128,7 @@ settings::Settings AdapterOf(const nn::TuningSites& sites) {
 }  // namespace
 
 std::vector<RooflineSection> WatchBase(base::BaseModel& base, const RooflineRequest& request, const StepClock& clock) {
-  WeightKinds weights;
-  weights.AddLayersOf(base.denoiser->network());
-  weights.AddLayersOf(base.conditioner->network());
-  weights.AddLayersOf(*base.vae);
-  const BaseWatch watch(weights, clock, request.repeats);
+  const BaseWatch watch(base, clock, request.repeats);
   const torch::Device device = base.denoiser->device();
   const std::string prompt = base.kind == io::BaseKind::kUNet ? "a photo" : "0";
   const torch::Tensor condition = base.EncodeText({prompt}).to(device);

@@ -89,6 +89,9 @@ void WeightKinds::AddLayersOf(torch::nn::Module& network) {
     const ModuleKind kind = KindOfLayer(*layer, item.key());
     Add(layer->weight, kind);
     if (layer->bias.defined()) Add(layer->bias, kind);
+    for (const torch::Tensor& copy : layer->half_copies()) {
+      if (copy.defined()) Add(copy, kind);
+    }
   }
 }
 

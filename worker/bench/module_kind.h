@@ -44,8 +44,8 @@ ModuleKind KindOfLayer(const nn::LeafLayer& layer, const std::string& name);
 std::optional<ModuleKind> KindOfOperator(std::string_view name);
 std::optional<ModuleKind> KindOfRegion(std::string_view name);
 
-// Whose a tensor is: layers' weights and biases by where their numbers lie, so that views of them are found too. The
-// tensors must stay where they are.
+// Whose a tensor is: layers' weights and biases, with their 16-bit copies, by where their numbers lie, so that views of
+// them are found too. The tensors must stay where they are.
 class WeightKinds {
  public:
   void AddLayersOf(torch::nn::Module& network);

@@ -78,7 +78,7 @@ LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) {
 
 torch::Tensor LinearImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const {
   // A hook's own weight is LibTorch's, whether it wants a gradient now or not.
-  return w.is_same(weight) ? kernel_(x, w, b) : torch::linear(x, w, b);
+  return w.is_same(weight) ? kernel_(x, WeightInPass(w), BiasInPass(b)) : torch::linear(x, w, BiasInPass(b));
 }
 
 torch::Tensor LinearImpl::FeedForward(const torch::Tensor& x, kernels::BetweenProducts between, LinearImpl& out) {
@@ -102,15 +102,16 @@ Conv2dImpl::Conv2dImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride, 
   if (with_bias) bias = register_parameter("bias", Uninitialised({out}), false);
 }
 
-torch::Tensor Conv2dImpl::Apply(const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) const {
-  const bool own = w.is_same(weight);
+torch::Tensor Conv2dImpl::Apply(const torch::Tensor& x, const torch::Tensor& given, const torch::Tensor& b) const {
+  const bool own = given.is_same(weight);
+  const torch::Tensor w = WeightInPass(given), add = BiasInPass(b);
   if (w.size(2) == 1 && stride_ == 1 && padding_ == 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     // A matrix product over pixels, without the copies that a convolution of small pictures makes on the CPU.
     const torch::Tensor pixels = x.permute({0, 2, 3, 1}), matrix = w.view({w.size(0), w.size(1)});
-    return (own ? per_pixel_(pixels, matrix, b) : torch::linear(pixels, matrix, b)).permute({0, 3, 1, 2});
+    return (own ? per_pixel_(pixels, matrix, add) : torch::linear(pixels, matrix, add)).permute({0, 3, 1, 2});
   }
-  if (w.size(2) != 3 || stride_ != 1 || padding_ != 1) return torch::conv2d(x, w, b, stride_, padding_);
-  return (own ? kernel_ : hooks_kernel_)(x, w, b);
+  if (w.size(2) != 3 || stride_ != 1 || padding_ != 1) return torch::conv2d(x, w, add, stride_, padding_);
+  return (own ? kernel_ : hooks_kernel_)(x, w, add);
 }
 
 void Conv2dImpl::Reset(const at::Generator& generator) { ResetUniform(weight, bias, generator); }

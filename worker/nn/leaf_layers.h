@@ -8,8 +8,10 @@
 
 #include <torch/nn/module.h>
 
+#include <array>
 #include <cstdint>
 
+#include "worker/nn/half_copy.h"
 #include "worker/nn/kernel_functions.h"
 #include "worker/nn/kernel_layers.h"
 #include "worker/nn/pack_slot.h"
@@ -42,6 +44,9 @@ class LeafLayer {
   // torch.nn's default initial values, drawn from `generator` (weight first, then bias).
   virtual void Reset(const at::Generator& generator) = 0;
 
+  // The 16-bit copies of weight and bias that passes under autocast have; undefined where none was made.
+  std::array<torch::Tensor, 2> half_copies() const { return {half_weight_.kept(), half_bias_.kept()}; }
+
   torch::Tensor weight;
   torch::Tensor bias;  // undefined without one
   LayerSlot slot;
@@ -49,6 +54,12 @@ class LeafLayer {
  protected:
   // forward() where the slot is not empty: rows of slots without a hook are the layer's own.
   torch::Tensor Hooked(const torch::Tensor& x) const;
+  // Values that Apply was given, in the type of this thread's passes where they are the layer's own.
+  torch::Tensor WeightInPass(const torch::Tensor& w) const { return w.is_same(weight) ? half_weight_.Of(w) : w; }
+  torch::Tensor BiasInPass(const torch::Tensor& b) const { return b.is_same(bias) ? half_bias_.Of(b) : b; }
+
+ private:
+  mutable HalfCopy half_weight_, half_bias_;
 };
 
 // Resets every LeafLayer under `root`, in registration order.

@@ -63,12 +63,12 @@ void ExpectRowsAreTheStep(const RooflineSection& section) {
 
 class RooflineTest : public ::testing::Test {
  protected:
-  std::vector<RooflineSection> Watch(const std::string& folder) {
+  std::vector<RooflineSection> Watch(const std::string& folder, const RooflineRequest& request = kRequest) {
     const auto device = runtime::PrepareDevice("cpu", 1);
     auto base = base::LoadBase(folder);
     EXPECT_TRUE(device.ok() && base.ok()) << base.status();
     tokens_ = static_cast<double>(base->conditioner->Ids({""}).size(1));
-    return WatchBase(*base, kRequest, StepClock(*device));
+    return WatchBase(*base, request, StepClock(*device));
   }
 
   testing::TempFolder folder_;
@@ -128,6 +128,20 @@ TEST_F(RooflineTest, AUNetCountsWhatItsShapeSays) {
   }
   EXPECT_LT(backward, forward);
   EXPECT_GT(backward, 0.7 * forward);
+}
+
+// Layers are known by their weights, of which passes in 16 bits have copies.
+TEST_F(RooflineTest, A16BitStepsWorkIsThatOfFloat32) {
+  WriteClassBase(folder_ / "dit", io::BaseKind::kDiT, R"({"0": "cat", "1": "dog"})", 2);
+  RooflineRequest request = kRequest;
+  request.sample = false;
+  const auto exact = ForwardOf(Watch(folder_ / "dit", request).front(), kBatch);
+  request.precision = "bf16";
+  const auto half = ForwardOf(Watch(folder_ / "dit", request).front(), kBatch);
+  for (const char* kind : {"attention's linear layers", "feed-forward", "condition", "ends"}) {
+    EXPECT_GT(exact.at(kind), 0) << kind;
+    EXPECT_DOUBLE_EQ(half.at(kind), exact.at(kind)) << kind;
+  }
 }
 
 TEST_F(RooflineTest, ADiTCountsWhatItsShapeSays) {
