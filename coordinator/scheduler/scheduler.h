@@ -377,6 +377,8 @@ class Scheduler {
     int64_t slots = 0;
     // How many have these, of those that are not leaving.
     std::map<WorkerAbilities, int64_t> abilities;
+    // And of those that are given something new.
+    std::map<WorkerAbilities, int64_t> takers;
   };
   const Fleet& FleetAt(const Now& now) const;
   bool HasWorkFor(const WorkerAbilities& worker) const;
@@ -401,7 +403,7 @@ class Scheduler {
   std::set<std::pair<absl::Duration, TrialKey>> delayed_;
   WorkerTable workers_;
   mutable std::optional<Fleet> fleet_;
-  // Fleet::abilities, counted once a second at most: a share need not be exact.
+  // Fleet::takers, counted once a second at most: a share need not be exact.
   std::map<WorkerAbilities, int64_t> crowd_;
   absl::Duration crowd_counted_ = -absl::InfiniteDuration();
   std::set<std::string> woken_;

@@ -21,7 +21,7 @@ Scheduler::Demand Scheduler::DemandAt(const Now& now) const {
   for (const auto& [id, worker] : workers_.all()) {
     const bool connected = worker.parked || now.monotonic - worker.last_sync < options_.lease;
     // One that leaves is no supply, and none that could be spared: it goes anyway.
-    if (!connected || worker.leaving || worker.record.draining || now.monotonic < worker.set_aside_until) continue;
+    if (!connected || !worker.Takes(now.monotonic)) continue;
     ++demand.available;
     slots += std::max(worker.record.slots, worker.record.pack_slots);
     if (!worker.attempts.empty()) ++busy;

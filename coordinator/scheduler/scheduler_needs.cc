@@ -14,6 +14,7 @@ const Scheduler::Fleet& Scheduler::FleetAt(const Now& now) const {
     if (!worker.parked && now.monotonic - worker.last_sync >= options_.lease) continue;
     fleet_->slots += std::max(worker.record.slots, worker.record.pack_slots);
     if (!worker.leaving) ++fleet_->abilities[worker.record.description.abilities];
+    if (worker.Takes(now.monotonic)) ++fleet_->takers[worker.record.description.abilities];
   }
   return *fleet_;
 }

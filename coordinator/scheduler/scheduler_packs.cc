@@ -78,7 +78,7 @@ std::optional<Scheduler::Next> Scheduler::NextForPack(const WorkerEntry& worker)
 
 bool Scheduler::IsWithinShare(const WorkerEntry& worker, const Next& next, const Now& now) {
   if (now.monotonic - crowd_counted_ >= kCountEvery) {
-    crowd_ = FleetAt(now).abilities;
+    crowd_ = FleetAt(now).takers;
     crowd_counted_ = now.monotonic;
   }
   const Sweep& sweep = *next.sweep;

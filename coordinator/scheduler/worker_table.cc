@@ -47,7 +47,7 @@ void WorkerTable::Forget(const std::string& id) {
 bool WorkerTable::CanTakeMore(const WorkerEntry& worker, absl::Duration now) const {
   const auto held = static_cast<int64_t>(worker.attempts.size());
   const int64_t room = worker.complete ? worker.record.slots : std::max(worker.record.slots, worker.record.pack_slots);
-  return !worker.leaving && !worker.record.draining && now >= worker.set_aside_until && held < room;
+  return worker.Takes(now) && held < room;
 }
 
 void WorkerTable::Park(WorkerEntry& worker) {

@@ -38,6 +38,9 @@ struct WorkerEntry {
   absl::Duration set_aside_until;
   // As stored.
   absl::Time seen_stored;
+
+  // Whether it is given anything new, as far as that is not a matter of room.
+  bool Takes(absl::Duration now) const { return !leaving && !record.draining && now >= set_aside_until; }
 };
 
 struct WorkerRules {

@@ -119,6 +119,30 @@ TEST_F(SchedulerPackTest, WorkersThatCannotRunItHaveNoShare) {
   EXPECT_EQ(Sync(Packer("a", 8)).desired.size(), 6u);
 }
 
+TEST_F(SchedulerPackTest, WorkersThatTakeNothingNewHaveNoShare) {
+  for (const char* worker : {"a", "b"}) Sync(Packer(worker, 8));
+  ASSERT_TRUE(scheduler_.OnDrain("b", true, now_, effects_).ok());
+  Pass(absl::Seconds(2));
+  CreateKinds("s", 6, 1);
+  EXPECT_EQ(Sync(Packer("a", 8)).desired.size(), 6u);
+  // Given back to the others, it has its share again.
+  ASSERT_TRUE(scheduler_.OnDrain("b", false, now_, effects_).ok());
+  Pass(absl::Seconds(2));
+  CreateKinds("t", 6, 1);
+  EXPECT_EQ(Sync(Packer("b", 8)).desired.size(), 3u);
+}
+
+// A pack is of one kind, but a share is one of all that is left of the sweep: who takes one kind leaves the other.
+TEST_F(SchedulerPackTest, AShareIsOfAllKindsTogether) {
+  for (const char* worker : {"a", "b"}) Sync(Packer(worker, 8));
+  Pass(absl::Seconds(2));
+  CreateEvenAndOdd("s", 12);
+  const std::vector<DesiredAttempt> first = Sync(Packer("a", 8)).desired, second = Sync(Packer("b", 8)).desired;
+  EXPECT_EQ(first.size(), 6u);
+  EXPECT_EQ(second.size(), 6u);
+  EXPECT_NE(Parities(first), Parities(second));
+}
+
 TEST_F(SchedulerPackTest, TheLastTrialsAreDealtOutEvenly) {
   for (const char* worker : {"a", "b"}) Sync(Packer(worker, 8));
   Pass(absl::Seconds(2));
