@@ -1,4 +1,5 @@
 // `loupe plan FILE`: what a sweep file would run, what can be learned from it, and how long it takes. Changes nothing.
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 #include "coordinator/plan/plan_summary.h"
 #include "coordinator/plan_proto/spec_proto.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "loupe/v1/sweep.grpc.pb.h"
 
 namespace loupe::cli {
@@ -86,10 +88,29 @@ std::vector<std::string> WaitingNotes(const coordinator::plan::Plan& plan, const
   return notes;
 }
 
+// Where workers that are up could compute in 16 bits what the sweep computes in 32.
+std::optional<std::string> PrecisionNote(const coordinator::plan::Plan& plan, const TrialHistory& history) {
+  constexpr const char* kPrecisions[] = {"train.precision", "sample.precision"};
+  std::vector<std::string> exact;
+  for (const char* key : kPrecisions) {
+    const bool varies = std::any_of(plan.spec().factors.begin(), plan.spec().factors.end(),
+                                    [&](const auto& factor) { return factor.key == key; });
+    if (!varies && plan.CellSettings(0).Text(key) == "float32") exact.emplace_back(key);
+  }
+  if (history.bf16_workers == 0 || exact.empty()) return std::nullopt;
+  return fmt::format(
+      "{} of the {} workers that are up {} units for products in bf16, and the sweep computes in float32: {}: bf16 "
+      "takes less time there, and gives other scores than float32 (docs/trial.md has how far)",
+      history.bf16_workers, history.workers, history.bf16_workers == 1 ? "has" : "have", fmt::join(exact, " and "));
+}
+
 // nullopt, and a note, where nothing is known of the base.
 std::optional<TimeEstimate> EstimateSweep(const coordinator::plan::Plan& plan, const PlanFlags& flags,
                                           std::vector<std::string>& notes) {
   const std::optional<TrialHistory> history = History(plan, flags);
+  if (history.has_value()) {
+    if (std::optional<std::string> note = PrecisionNote(plan, *history)) notes.push_back(*std::move(note));
+  }
   TimeEstimate estimate;
   estimate.workers = flags.workers > 0                           ? flags.workers
                      : history.has_value() && history->slots > 0 ? static_cast<int>(history->slots)

@@ -1,5 +1,6 @@
 #include "cli/trial_history.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -61,18 +62,21 @@ absl::Status AddSweep(const clients::rpc::Connection& connection, const std::str
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> SlotsThatAreUp(const clients::rpc::Connection& connection) {
+absl::Status AddWorkersThatAreUp(const clients::rpc::Connection& connection, TrialHistory& history) {
   const auto stub = v1::WorkerService::NewStub(connection.channel());
   v1::ListWorkersRequest request;
   request.set_page_size(1000);
   LOUPE_ASSIGN_OR_RETURN(const v1::ListWorkersResponse response,
                          Call(connection, static_cast<v1::WorkerService::StubInterface&>(*stub),
                               &v1::WorkerService::StubInterface::ListWorkers, request));
-  int64_t slots = 0;
   for (const v1::Worker& worker : response.workers()) {
-    if (worker.state() == v1::Worker::IDLE || worker.state() == v1::Worker::BUSY) slots += worker.slots();
+    if (worker.state() != v1::Worker::IDLE && worker.state() != v1::Worker::BUSY) continue;
+    ++history.workers;
+    history.slots += worker.slots();
+    const auto& half = worker.description().abilities().half_precisions();
+    if (std::find(half.begin(), half.end(), "bf16") != half.end()) ++history.bf16_workers;
   }
-  return slots;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -93,7 +97,7 @@ absl::StatusOr<TrialHistory> ReadTrialHistory(const clients::rpc::Connection& co
   }
   history.trials = static_cast<int64_t>(seconds_per_pass.size());
   if (!seconds_per_pass.empty()) history.seconds_per_pass = Median(std::move(seconds_per_pass));
-  LOUPE_ASSIGN_OR_RETURN(history.slots, SlotsThatAreUp(connection));
+  LOUPE_RETURN_IF_ERROR(AddWorkersThatAreUp(connection, history));
   return history;
 }
 

@@ -19,8 +19,10 @@ struct TrialHistory {
   double seconds_per_pass = 0;
   int64_t trials = 0;
   int64_t sweeps = 0;
-  // Trials that the workers which are up can run at once.
+  // Workers that are up, the trials that they can run at once, and how many have units for products in bf16.
+  int64_t workers = 0;
   int64_t slots = 0;
+  int64_t bf16_workers = 0;
 };
 
 // From the sweeps of the coordinator whose fixed base is that of `plan`: time from start to end of each trial's

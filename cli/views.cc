@@ -168,7 +168,8 @@ Json WorkerJson(const v1::Worker& worker) {
                        {"tasks", list(abilities.tasks())},
                        {"bases", list(abilities.bases())},
                        {"devices", list(abilities.devices())},
-                       {"device_memory_bytes", abilities.device_memory_bytes()}};
+                       {"device_memory_bytes", abilities.device_memory_bytes()},
+                       {"half_precisions", list(abilities.half_precisions())}};
   json["slots"] = worker.slots();
   json["running"] = std::vector<std::string>(worker.running().begin(), worker.running().end());
   json["seconds_since_last_sync"] = Seconds(worker.since_last_sync());

@@ -47,6 +47,7 @@ v1::WorkerAbilities ToProto(const scheduler::WorkerAbilities& abilities) {
   proto.mutable_bases()->Add(abilities.bases.begin(), abilities.bases.end());
   proto.mutable_devices()->Add(abilities.devices.begin(), abilities.devices.end());
   proto.set_device_memory_bytes(abilities.device_memory_bytes);
+  proto.mutable_half_precisions()->Add(abilities.half_precisions.begin(), abilities.half_precisions.end());
   return proto;
 }
 
@@ -63,7 +64,8 @@ scheduler::WorkerAbilities FromProto(const v1::WorkerAbilities& proto) {
                                        .methods = names(proto.methods()),
                                        .tasks = names(proto.tasks()),
                                        .bases = names(proto.bases()),
-                                       .device_memory_bytes = proto.device_memory_bytes()};
+                                       .device_memory_bytes = proto.device_memory_bytes(),
+                                       .half_precisions = names(proto.half_precisions())};
   for (const std::string& device : proto.devices()) {
     if (abilities.devices.size() < kMaxAbilities) abilities.devices.push_back(Cut(device));
   }

@@ -215,6 +215,8 @@ struct WorkerAbilities {
   std::set<std::string> bases;
   std::vector<std::string> devices;
   int64_t device_memory_bytes = 0;
+  // Precisions for whose products the device has units. Shown only.
+  std::set<std::string> half_precisions;
   auto operator<=>(const WorkerAbilities&) const = default;
 };
 

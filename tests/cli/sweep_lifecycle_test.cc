@@ -279,6 +279,12 @@ TEST_F(SubsetLifecycleTest, ChosenCellsRunAndMoreAreAddedUnderTheSameRandomNumbe
   const json estimate = LoupeJson({"plan", whole})["estimate"];
   EXPECT_THAT(estimate["basis"].get<std::string>(), HasSubstr("112 trials of 3 sweeps"));
   EXPECT_EQ(estimate["workers"], 2);
+  // Both say that they have units for bf16.
+  const auto notes = [&](const std::string& file) { return LoupeJson({"plan", file})["notes"].dump(); };
+  EXPECT_THAT(notes(whole), HasSubstr("2 of the 2 workers that are up have units for products in bf16, and the sweep "
+                                      "computes in float32: train.precision and sample.precision: bf16"));
+  const std::string half = "train: {precision: bf16}\nsample: {precision: bf16}\n";
+  EXPECT_THAT(notes(SweepFile("half-one", kSweep + half)), ::testing::Not(HasSubstr("bf16")));
   // The fake worker takes 0.05 s; scheduling on a busy machine adds to it.
   EXPECT_GT(estimate["seconds_per_trial"].get<double>(), 0.04);
   EXPECT_LT(estimate["seconds_per_trial"].get<double>(), 20);

@@ -33,11 +33,12 @@ class UpTest : public ::testing::Test {
     std::filesystem::copy_file(LOUPE_BINARY, folder_->path() + "/loupe");
     std::filesystem::create_symlink(LOUPE_COORDINATOR, folder_->path() + "/loupe-coordinator");
     const std::string worker =
-        folder_->Write("loupe-worker", std::string("#!/bin/bash\nshift\n"
-                                                   "while [ $# -gt 0 ]; do case $1 in --credentials) c=$2;;"
-                                                   " --data) d=$2;; --id) n=$2;; esac; shift 2; done\n"
-                                                   "exec " LOUPE_FAKE_WORKER
-                                                   " --credentials $c --data $d/$n --name $n --seconds 0.05\n"));
+        folder_->Write("loupe-worker",
+                       std::string("#!/bin/bash\nshift\n"
+                                   "while [ $# -gt 0 ]; do case $1 in --credentials) c=$2;;"
+                                   " --data) d=$2;; --id) n=$2;; esac; shift 2; done\n"
+                                   "exec " LOUPE_FAKE_WORKER
+                                   " --credentials $c --data $d/$n --name $n --seconds 0.05 --half-precisions bf16\n"));
     std::filesystem::permissions(worker, std::filesystem::perms::owner_all);
     const ProcessResult up = RunProcess(
         folder_->path() + "/loupe", {"up", "--detach", "--data", Data(), "--listen", "127.0.0.1:0", "--workers", "2"});

@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
   app.add_option("--failure-rate", executor_options.failure_rate);
   app.add_option("--poison-level", executor_options.poison_level);
   app.add_option("--methods", executor_options.abilities.methods)->delimiter(',');
+  app.add_option("--half-precisions", executor_options.abilities.half_precisions)->delimiter(',');
   app.add_option("--log", executor_options.log);
   app.add_option("--log-level", log_level);
   CLI11_PARSE(app, argc, argv);

@@ -57,6 +57,7 @@ v1::WorkerAbilities AbilitiesOf(const executor::Executor& executor, int64_t memo
   abilities.mutable_bases()->Add(can.bases.begin(), can.bases.end());
   abilities.mutable_devices()->Add(can.devices.begin(), can.devices.end());
   if (can.devices.empty()) abilities.add_devices(executor.DeviceDescription());
+  abilities.mutable_half_precisions()->Add(can.half_precisions.begin(), can.half_precisions.end());
   const bool on_cpu = abilities.devices(0).starts_with("cpu");
   abilities.set_device_memory_bytes(can.device_memory_bytes == 0 && on_cpu ? memory_bytes : can.device_memory_bytes);
   return abilities;

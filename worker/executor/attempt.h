@@ -90,6 +90,8 @@ struct WorkerAbilities {
   std::vector<std::string> devices;
   // Of one device. 0: not said; the machine's, where the device is the CPU.
   int64_t device_memory_bytes = 0;
+  // Values of train.precision for whose products the device has units of its own (runtime/device.h).
+  std::vector<std::string> half_precisions;
 };
 
 // What a process has done since its start: it is shown to people, and decides nothing.

@@ -80,6 +80,7 @@ class TrialExecutor : public Executor {
     abilities.methods.clear();
     for (const methods::MethodTraits& method : methods::Methods()) abilities.methods.push_back(method.name);
     abilities.tasks = tasks::TaskNames();
+    abilities.half_precisions = runtime::HalfPrecisions(models_.device());
     for (const std::string& device : ranks_.devices) {
       abilities.devices.push_back(runtime::DescribeDevice(runtime::ParseDevice(device).value_or(models_.device())));
     }

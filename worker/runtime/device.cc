@@ -73,4 +73,18 @@ std::string DeviceKind(torch::Device device) {
   return device.str();
 }
 
+std::vector<std::string> HalfPrecisions(torch::Device device) {
+#ifdef LOUPE_WITH_CUDA
+  if (device.is_cuda()) {
+    const int generation = at::cuda::getDeviceProperties(device.index())->major;
+    if (generation >= 8) return {"bf16", "fp16"};
+    return generation == 7 ? std::vector<std::string>{"fp16"} : std::vector<std::string>{};
+  }
+#endif
+#if defined(__x86_64__)
+  if (device.is_cpu() && __builtin_cpu_supports("avx512bf16")) return {"bf16"};
+#endif
+  return {};
+}
+
 }  // namespace loupe::worker::runtime

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -22,5 +23,9 @@ absl::StatusOr<torch::Device> PrepareDevice(const std::string& name, int threads
 std::string DescribeDevice(torch::Device device);
 // "cpu" or "cuda NVIDIA H200": which of several alike it is has no part in it.
 std::string DeviceKind(torch::Device device);
+
+// The 16-bit precisions ("bf16", "fp16": values of train.precision) for whose products the device has units of its own:
+// in others they are slower than float32's. Of CPUs those with AVX512-BF16, which all with AMX have, too.
+std::vector<std::string> HalfPrecisions(torch::Device device);
 
 }  // namespace loupe::worker::runtime

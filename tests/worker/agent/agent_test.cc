@@ -62,7 +62,10 @@ TEST_F(AgentTest, RunsWhatIsDesiredAndHandsInTheResult) {
 
 TEST_F(AgentTest, SaysWhatItCanRun) {
   FakeExecutor executor([](const executor::AttemptSpec&, executor::AttemptObserver&) { return Success(0); });
-  executor.abilities = {.methods = {"adapter", "lora"}, .tasks = {"finetune"}, .bases = {"UNet2DConditionModel"}};
+  executor.abilities = {.methods = {"adapter", "lora"},
+                        .tasks = {"finetune"},
+                        .bases = {"UNet2DConditionModel"},
+                        .half_precisions = {"bf16"}};
   Agent agent(Options(), DepsFor(executor));
   v1::WorkerAbilities said;
   client_.SetAnswer([&](const v1::SynchronizeRequest& request) {
@@ -76,6 +79,7 @@ TEST_F(AgentTest, SaysWhatItCanRun) {
   EXPECT_THAT(said.tasks(), ::testing::ElementsAre("finetune"));
   EXPECT_THAT(said.bases(), ::testing::ElementsAre("UNet2DConditionModel"));
   EXPECT_THAT(said.devices(), ::testing::ElementsAre("fake"));
+  EXPECT_THAT(said.half_precisions(), ::testing::ElementsAre("bf16"));
 }
 
 TEST_F(AgentTest, ALeaseLostVerdictDropsTheAttempt) {
