@@ -67,6 +67,9 @@ class Pack {
   // A step of those that go through the base together, and all that it makes due.
   void StepTogether(const std::vector<Member*>& pass);
   void StepWith(const std::vector<Member*>& pass);
+  // Does the work with those of the pass for which it is due, until it is for none.
+  void WhileDue(const std::vector<Member*>& pass, bool (TrialTraining::*due)() const,
+                void (Pack::*work)(const std::vector<Member*>&));
   void Validate(const std::vector<Member*>& due);
   void ScoreAlongTheWay(const std::vector<Member*>& due);
   // Runs what all of a pass have a hand in. Where memory runs out in it, half of the pack gives way; where it ends in

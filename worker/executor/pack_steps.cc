@@ -164,17 +164,22 @@ void Pack::Together(const std::vector<Member*>& pass, const std::function<void(c
 
 void Pack::StepTogether(const std::vector<Member*>& pass) {
   Together(pass, [this](const std::vector<Member*>& members) { StepWith(members); });
-  const auto those = [&](const auto& are) {
-    std::vector<Member*> members = pass;
-    std::erase_if(members, [&](const Member* one) { return one->trial == nullptr || !are(one->trial->training()); });
-    return members;
-  };
-  Together(those([](const TrialTraining& its) { return its.validation_due(); }),
-           [this](const std::vector<Member*>& due) { Validate(due); });
-  Together(those([](const TrialTraining& its) { return its.scores_due(); }),
-           [this](const std::vector<Member*>& due) { ScoreAlongTheWay(due); });
+  WhileDue(pass, &TrialTraining::validation_due, &Pack::Validate);
+  WhileDue(pass, &TrialTraining::scores_due, &Pack::ScoreAlongTheWay);
   for (Member* const one : pass) {
     if (one->trial != nullptr) Guarded(*one, [&] { one->trial->training().EndStep(); });
+  }
+}
+
+void Pack::WhileDue(const std::vector<Member*>& pass, bool (TrialTraining::*due)() const,
+                    void (Pack::*work)(const std::vector<Member*>&)) {
+  for (;;) {
+    std::vector<Member*> members = pass;
+    std::erase_if(members,
+                  [&](const Member* one) { return one->trial == nullptr || !(one->trial->training().*due)(); });
+    if (members.empty()) return;
+    // Where memory runs out, half of the pack has given way, and the others are tried again.
+    Together(members, [&](const std::vector<Member*>& those) { (this->*work)(those); });
   }
 }
 
@@ -199,6 +204,7 @@ void Pack::Validate(const std::vector<Member*>& due) {
   trainer_->WithSlotsTogether(group,
                               [&](methods::Method&) { losses = Trial::ValidationLosses(TrialsOf(due), group.width); });
   for (size_t i = 0; i < due.size(); ++i) {
+    if (due[i]->trial == nullptr) continue;  // gave way to another
     Guarded(*due[i], [&] { due[i]->trial->training().TakeValidation(losses[i]); });
   }
 }

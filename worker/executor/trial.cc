@@ -36,20 +36,15 @@ AttemptSpec WithSettings(AttemptSpec spec, const settings::Settings& settings) {
 
 }  // namespace
 
-// Runs a part of a phase and adds how long it took.
-template <typename Phase>
-std::invoke_result_t<const Phase&> Trial::Timed(const char* name, const Phase& phase) {
-  struct Stopwatch {
-    double& seconds;
-    double& cpu_seconds;
-    SteadyClock::time_point start = SteadyClock::now();
-    double cpu_start = ProcessCpuSeconds();
-    ~Stopwatch() {
-      seconds += SecondsSince(start);
-      cpu_seconds += ProcessCpuSeconds() - cpu_start;
-    }
-  } stopwatch{seconds_[name], cpu_seconds_[name]};
-  return phase();
+Trial::PhaseTime::PhaseTime(std::vector<Trial*> trials, const char* phase)
+    : trials_(std::move(trials)), phase_(phase), cpu_start_(ProcessCpuSeconds()) {}
+
+Trial::PhaseTime::~PhaseTime() {
+  const auto share = static_cast<double>(trials_.size());
+  for (Trial* trial : trials_) {
+    trial->seconds_[phase_] += SecondsSince(start_) / share;
+    trial->cpu_seconds_[phase_] += (ProcessCpuSeconds() - cpu_start_) / share;
+  }
 }
 
 Trial::Trial(const HeardAttempt& heard, base::ModelStore& models, tasks::SharedInputs& inputs, tasks::Tasks& tasks,
@@ -79,46 +74,51 @@ void Trial::Prepare() {
   models_.Scorer(settings_.Text("scorer"));
   for (const base::PictureNetworkKind& kind : base::PictureNetworkKinds()) models_.Network(kind, settings_);
   CheckMethod();
-  task_ = Timed("prepare", [&] {
+  {
+    const PhaseTime time({this}, "prepare");
     observer_.OnProgress("prepare", 0, 0);
-    return &tasks_.Of(settings_, spec_.sweep_seed, Progress("prepare"));
-  });
+    task_ = &tasks_.Of(settings_, spec_.sweep_seed, Progress("prepare"));
+  }
   if (team_ != nullptr) team_->Announce({.kind = RankCommand::Kind::kPrepare});
   SayNotes("identifier", identified_.notes);
   SayNotes("pictures", task_->picture_notes());
   SayNotes("prompts", task_->prompt_notes());
   run_ = task_->Begin(settings_, seeds_, inputs_);
-  Timed("base", [&] {
+  {
+    const PhaseTime time({this}, "base");
     run_->SeeBase(Progress("base"));
     const uint64_t noise = seeds_(Stream::kSampleLatents);
     base_features_ = inputs_.BaseFeatures(settings_, run_->prompts(), budget("samples"), noise, Progress("base"));
     base_sheet_ = sampling::MakeSheet(
         inputs_.BasePictures(settings_, run_->prompts(), budget("samples"), noise, Progress("base")));
-  });
+  }
   base_scores_ = Scores(base_features_);
   CheckPrimaryScore();
 }
 
 void Trial::Join(train::Trainer& trainer) {
   ranks::RankGroup* const ranks = team_ == nullptr ? nullptr : &team_->group();
-  Timed("train", [&] {
-    if (ranks != nullptr) team_->Announce({.kind = RankCommand::Kind::kJoin});
-    const size_t slot = trainer.Join(MakeSlot(ranks));
-    validation_.emplace(MakeValidationRows());
-    training_.emplace(TrialTraining::Parts{spec_, observer_, Fingerprint()}, trainer, slot);
-    if (ranks != nullptr) ranks->FromLeader(std::to_string(training_->steps()));
-  });
+  const PhaseTime time({this}, "train");
+  if (ranks != nullptr) team_->Announce({.kind = RankCommand::Kind::kJoin});
+  const size_t slot = trainer.Join(MakeSlot(ranks));
+  validation_.emplace(MakeValidationRows());
+  training_.emplace(TrialTraining::Parts{spec_, observer_, Fingerprint()}, trainer, slot);
+  if (ranks != nullptr) ranks->FromLeader(std::to_string(training_->steps()));
 }
 
 void Trial::Take(const train::SlotStep& step, double seconds, double cpu_seconds) {
-  Timed("train", [&] { training_->Take(step); });
+  const PhaseTime time({this}, "train");
+  training_->Take(step);
   seconds_["train"] += seconds;
   cpu_seconds_["train"] += cpu_seconds;
 }
 
 AttemptOutcome Trial::Score(methods::Method& method, const Looks& looks) {
   method_ = &method;
-  Timed("score", [&] { ComputeScores(looks); });
+  {
+    const PhaseTime time({this}, "score");
+    ComputeScores(looks);
+  }
   // A file's values are where they came from; that it is still the same is part of the result.
   if (!settings_.Has("method.path")) {
     artifacts_.Adapter(method, loaded_.sha256);

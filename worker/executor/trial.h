@@ -9,7 +9,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include "common/streams.h"
@@ -107,10 +106,20 @@ class Trial : private tasks::Findings {
 
   train::TrainSlot MakeSlot(ranks::RankGroup* ranks);
   size_t JoinRanks(train::Trainer& trainer, ranks::RankGroup& group);
-  // Runs what these trials do together and charges each its part of the time.
-  template <typename Work>
-  static std::invoke_result_t<const Work&> Shared(const std::vector<Trial*>& trials, const char* phase,
-                                                  const Work& work);
+  // Charges the time that it lives to these trials, each its part, as part of a phase.
+  class PhaseTime {
+   public:
+    PhaseTime(std::vector<Trial*> trials, const char* phase);
+    ~PhaseTime();
+    PhaseTime(const PhaseTime&) = delete;
+    PhaseTime& operator=(const PhaseTime&) = delete;
+
+   private:
+    const std::vector<Trial*> trials_;
+    const char* const phase_;
+    const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+    const double cpu_start_;
+  };
   // `wanted` of each, as many prompts and pictures as of the others.
   static std::vector<std::vector<io::Image>> Sample(const std::vector<Trial*>& trials, int64_t width,
                                                     const std::vector<tasks::Wanted::Pictures>& wanted);
@@ -126,8 +135,6 @@ class Trial : private tasks::Findings {
   void CheckMethod();
   void CheckPrimaryScore();
   void CheckScores() const;
-  template <typename Phase>
-  std::invoke_result_t<const Phase&> Timed(const char* name, const Phase& phase);
   sampling::SampleProgress Progress(const char* phase);
   std::string Fingerprint() const;
   train::ValidationRows MakeValidationRows() const;

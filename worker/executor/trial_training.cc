@@ -80,7 +80,7 @@ TrialTraining::TrialTraining(Parts parts, train::Trainer& trainer, size_t slot)
 }
 
 void TrialTraining::SaveNow() {
-  if (checkpoint_every_ == 0 || closed_ || trainer_.MidStep(slot_)) return;
+  if (checkpoint_every_ == 0 || closed_ || validation_due_ || scores_due_ || trainer_.MidStep(slot_)) return;
   CheckTrained(parts_.spec.settings, trainer_, slot_);
   trainer_.SaveCheckpoint(checkpoint_, parts_.fingerprint, slot_);
 }
@@ -112,18 +112,24 @@ void TrialTraining::Take(const train::SlotStep& step) {
   }
   parts_.observer.OnMetric("loss", steps(), step.loss);
   parts_.observer.OnProgress("train", steps(), total_);
-  taken_ = true;
+  validation_due_ = IsDue("train.validate_every");
+  scores_due_ = IsDue("score.every") && !ended();
 }
 
 void TrialTraining::TakeValidation(double loss) {
+  validation_due_ = false;
   if (!std::isfinite(loss)) {
     throw DivergedError(parts_.spec.settings, fmt::format("the validation loss is {} after step {}", loss, steps()));
   }
   parts_.observer.OnMetric("validation_loss", steps(), loss);
 }
 
+void TrialTraining::TakeScores(const std::map<std::string, double>& scores) {
+  scores_due_ = false;
+  for (const auto& [name, value] : scores) parts_.observer.OnMetric(name, steps(), value);
+}
+
 void TrialTraining::EndStep() {
-  if (!std::exchange(taken_, false)) return;
   if (IsDue("train.checkpoint_every") || ended()) SaveNow();
 }
 

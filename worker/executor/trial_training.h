@@ -2,7 +2,7 @@
 // end with a reason where training goes wrong.
 #pragma once
 
-#include <functional>
+#include <map>
 #include <string>
 
 #include "worker/executor/attempt.h"
@@ -42,13 +42,14 @@ class TrialTraining {
   void SaveNow();
   // After a step of the trainer. Throws UserError where the step shows that training has gone wrong.
   void Take(const train::SlotStep& step);
-  // What train.validate_every and score.every ask for after that step: the validation loss, and a point of every
-  // score's curve.
-  bool validation_due() const { return taken_ && IsDue("train.validate_every"); }
-  bool scores_due() const { return taken_ && IsDue("score.every") && !ended(); }
+  // What train.validate_every and score.every ask for after that step and is not there yet: the validation loss, and a
+  // point of every score's curve. Until it is, there is nothing to save.
+  bool validation_due() const { return validation_due_; }
+  bool scores_due() const { return scores_due_; }
   // Throws UserError where it is not finite.
   void TakeValidation(double loss);
-  // When all that was due has been computed: a checkpoint, where one is.
+  void TakeScores(const std::map<std::string, double>& scores);
+  // When all that was due is there: a checkpoint, where one is.
   void EndStep();
   // After the last step: leaves the average (where there is one) in place of the trained values, once; there is nothing
   // to save from then on.
@@ -64,7 +65,7 @@ class TrialTraining {
   const int64_t checkpoint_every_;
   const int64_t total_;
   int64_t stopped_at_ = 0;
-  bool taken_ = false;  // a step, of which not all that is due has been computed
+  bool validation_due_ = false, scores_due_ = false;
   bool closed_ = false;
 };
 

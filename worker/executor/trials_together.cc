@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <tuple>
 #include <utility>
 
-#include "common/process_use.h"
 #include "worker/executor/trial.h"
 #include "worker/runtime/finite.h"
 
@@ -26,28 +26,6 @@ analysis::metrics::FeatureMatrix RowsOf(const analysis::metrics::FeatureMatrix& 
 
 }  // namespace
 
-template <typename Work>
-std::invoke_result_t<const Work&> Trial::Shared(const std::vector<Trial*>& trials, const char* phase,
-                                                const Work& work) {
-  using Clock = std::chrono::steady_clock;
-  struct Stopwatch {
-    const std::vector<Trial*>& trials;
-    const char* phase;
-    Clock::time_point start = Clock::now();
-    double cpu_start = ProcessCpuSeconds();
-    ~Stopwatch() {
-      const auto share = static_cast<double>(trials.size());
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count() / share;
-      const double cpu_seconds = (ProcessCpuSeconds() - cpu_start) / share;
-      for (Trial* trial : trials) {
-        trial->seconds_[phase] += seconds;
-        trial->cpu_seconds_[phase] += cpu_seconds;
-      }
-    }
-  } stopwatch{trials, phase};
-  return work();
-}
-
 bool Trial::LooksLike(const Trial& other) const {
   const auto shapes = [](const Trial& trial) {
     const tasks::Wanted wanted = trial.run_->Wants();
@@ -58,59 +36,52 @@ bool Trial::LooksLike(const Trial& other) const {
 }
 
 std::vector<double> Trial::ValidationLosses(const std::vector<Trial*>& trials, int64_t width) {
-  return Shared(trials, "train", [&]() -> std::vector<double> {
-    if (width == 0) return {trials.front()->Validate()};
-    std::vector<const train::ValidationRows*> rows;
-    for (const Trial* trial : trials) rows.push_back(&*trial->validation_);
-    std::vector<double> losses =
-        train::ValidationLosses(trials.front()->loaded_.model, Widened(std::move(rows), width));
-    losses.resize(trials.size());
-    return losses;
-  });
+  const PhaseTime time(trials, "train");
+  if (width == 0) return {trials.front()->Validate()};
+  std::vector<const train::ValidationRows*> rows;
+  for (const Trial* trial : trials) rows.push_back(&*trial->validation_);
+  std::vector<double> losses = train::ValidationLosses(trials.front()->loaded_.model, Widened(std::move(rows), width));
+  losses.resize(trials.size());
+  return losses;
 }
 
 // Nothing of it is drawn from training's streams.
 void Trial::ScoreAlongTheWay(const std::vector<Trial*>& trials, int64_t width) {
-  Shared(trials, "train", [&] {
-    std::vector<tasks::Wanted::Pictures> wanted;
-    for (const Trial* trial : trials) wanted.push_back(trial->ScoredPictures());
-    const auto features = Features(trials, width, Sample(trials, width, wanted));
-    for (size_t i = 0; i < trials.size(); ++i) {
-      Trial& trial = *trials[i];
-      for (const auto& [name, value] : trial.Scores(features[i]).values) {
-        trial.observer_.OnMetric(name, trial.training_->steps(), value);
-      }
-    }
-  });
+  const PhaseTime time(trials, "train");
+  std::vector<tasks::Wanted::Pictures> wanted;
+  for (const Trial* trial : trials) wanted.push_back(trial->ScoredPictures());
+  const auto features = Features(trials, width, Sample(trials, width, wanted));
+  for (size_t i = 0; i < trials.size(); ++i) trials[i]->training_->TakeScores(trials[i]->Scores(features[i]).values);
 }
 
 std::vector<Trial::Looks> Trial::Look(const std::vector<Trial*>& trials, int64_t width) {
   std::vector<tasks::Wanted::Pictures> scored, wanted;
   std::vector<sampling::DifferenceOrder> differences;
-  for (const Trial* trial : trials) {
+  for (Trial* trial : trials) {
+    if (width > 0) trial->NotePassWidth(width);
     scored.push_back(trial->ScoredPictures());
     tasks::Wanted its = trial->run_->Wants();
     if (its.pictures) wanted.push_back(*std::move(its.pictures));
     if (its.difference) differences.push_back(*std::move(its.difference));
   }
-  if (width > 0) {
-    for (Trial* trial : trials) trial->NotePassWidth(width);
+  std::vector<std::vector<io::Image>> pictures;
+  {
+    const PhaseTime time(trials, "sample");
+    pictures = Sample(trials, width, scored);
   }
-  std::vector<Looks> looks(trials.size());
-  const auto pictures = Shared(trials, "sample", [&] { return Sample(trials, width, scored); });
-  Shared(trials, "score", [&] {
-    const auto features = Features(trials, width, pictures);
-    std::vector<score::PictureFeatures> own_features(trials.size());
-    if (!wanted.empty()) own_features = Features(trials, width, Sample(trials, width, wanted));
-    std::vector<torch::Tensor> own_differences(trials.size());
-    if (!differences.empty()) {
-      own_differences =
-          sampling::PredictionDifferences(trials.front()->loaded_.model, Widened(std::move(differences), width));
-    }
-    for (size_t i = 0; i < trials.size(); ++i) {
-      looks[i] = {pictures[i], features[i], {own_features[i], own_differences[i]}};
-    }
-  });
+  const PhaseTime time(trials, "score");
+  const auto features = Features(trials, width, pictures);
+  std::vector<score::PictureFeatures> own_features(trials.size());
+  if (!wanted.empty()) own_features = Features(trials, width, Sample(trials, width, wanted));
+  std::vector<torch::Tensor> own_differences(trials.size());
+  if (!differences.empty()) {
+    own_differences =
+        sampling::PredictionDifferences(trials.front()->loaded_.model, Widened(std::move(differences), width));
+  }
+  std::vector<Looks> looks;
+  for (size_t i = 0; i < trials.size(); ++i) {
+    looks.push_back({std::move(pictures[i]), features[i], {own_features[i], own_differences[i]}});
+  }
   return looks;
 }
 

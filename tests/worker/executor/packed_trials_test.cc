@@ -435,6 +435,34 @@ TEST_F(PackedTrialsTest, ASharedPassThatDoesNotFitIsTakenByHalf) {
   ExpectNear(*observers.front(), alone);
 }
 
+// Memory runs out in the validation that the second step makes due: half of the pack computes it once more, and whoever
+// gives way has no checkpoint of a step without it.
+TEST_F(PackedTrialsTest, WithoutMemoryForAValidationItsPointIsNotLost) {
+  const auto executor = Packer(4, Passes::kShared);
+  testing::OnceFailingAllocator allocator;
+  TestFeed feed;
+  const Cell cell = {{"train.checkpoint_every", "1"}, {"train.validate_every", "2"}};
+  std::vector<std::unique_ptr<RecordingObserver>> observers;
+  for (int i = 0; i < 4; ++i) {
+    const std::string folder = Folder("/validates-", std::to_string(i));
+    observers.push_back(i == 3 ? std::make_unique<ArmingObserver>(folder, 2, allocator)
+                               : std::make_unique<RecordingObserver>(folder));
+    feed.Add(Spec("validates-" + std::to_string(i), cell), *observers.back());
+  }
+  executor->RunPack(feed);
+  EXPECT_TRUE(allocator.failed());
+  for (int i = 0; i < 4; ++i) {
+    const RecordingObserver& observer = *observers[static_cast<size_t>(i)];
+    EXPECT_EQ(feed.outcomes.at(&observer).kind,
+              i < 2 ? AttemptOutcome::Kind::kSuccess : AttemptOutcome::Kind::kStopped);
+    EXPECT_EQ(observer.curves.contains("validation_loss"), i < 2) << i;
+  }
+  RecordingObserver again(root_ + "/validates-again");
+  ASSERT_EQ(executor->Run(Spec("validates-2", cell), again).kind, AttemptOutcome::Kind::kSuccess);
+  EXPECT_THAT(again.losses, ::testing::ElementsAre(::testing::Key(2), ::testing::Key(3)));
+  EXPECT_THAT(again.curves.at("validation_loss"), ::testing::ElementsAre(::testing::Key(2)));
+}
+
 // One of those that took a step together runs out of memory afterwards: whoever gives way is not told of the step.
 TEST_F(PackedTrialsTest, AfterASharedPassWithoutMemoryHalfGoOn) {
   const auto executor = Packer(4, Passes::kShared);
