@@ -146,7 +146,7 @@ std::optional<TimeEstimate> EstimateSweep(const coordinator::plan::Plan& plan, c
 // Narrows `input` to the cells that are chosen for --trials.
 absl::StatusOr<analysis::stats::Fraction> Narrow(const PlanFlags& flags, SweepInput& input) {
   LOUPE_ASSIGN_OR_RETURN(Subset subset, ChooseSubset(input.plan, flags.trials, flags.terms));
-  LOUPE_ASSIGN_OR_RETURN(input.plan, coordinator::plan::Plan::Create(std::move(subset.spec)));
+  LOUPE_ASSIGN_OR_RETURN(input.plan, coordinator::plan::Plan::Create(subset.spec));
   return std::move(subset.fraction);
 }
 

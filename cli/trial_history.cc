@@ -44,7 +44,7 @@ absl::Status AddSweep(const clients::rpc::Connection& connection, const std::str
                                                      &v1::SweepService::StubInterface::GetSweep, get));
   LOUPE_ASSIGN_OR_RETURN(coordinator::plan::SweepSpec spec, coordinator::plan_proto::StoredSpecFromProto(sweep.spec()));
   if (BaseOf(spec) != base) return absl::OkStatus();
-  LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::Plan plan, coordinator::plan::Plan::Create(std::move(spec)));
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::Plan plan, coordinator::plan::Plan::Create(spec));
   const auto trials = v1::TrialService::NewStub(connection.channel());
   v1::ListTrialsRequest list;
   list.set_parent(name);

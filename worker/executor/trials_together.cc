@@ -1,9 +1,10 @@
 // What trials that share their passes do together when they do not train: validation losses, pictures, their features,
-// the noise that is predicted for two prompts. Idle slots repeat the last trial's work, so that the shapes of all
-// operators, and with them what each trial gets, do not depend on who else is there.
+// the noise that is predicted for two prompts. Idle slots repeat the last trial's work, and calls are filled up, so
+// that the shapes of all operators, and with them what each trial gets, do not depend on who else is there.
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <numeric>
 #include <tuple>
 #include <utility>
 
@@ -124,7 +125,13 @@ std::vector<score::PictureFeatures> Trial::Features(const std::vector<Trial*>& t
   const Trial& first = *trials.front();
   if (width == 0) return {first.inputs_.Features(first.settings_, pictures.front())};
   std::vector<io::Image> all;
-  for (const std::vector<io::Image>& its : Widened(pictures, width)) all.insert(all.end(), its.begin(), its.end());
+  for (const std::vector<io::Image>& its : pictures) all.insert(all.end(), its.begin(), its.end());
+  // The networks that score know no trials: it is enough that each of their calls has as many pictures.
+  int64_t part = tasks::SharedInputs::PartOf(tasks::kScorerNetwork);
+  for (const base::PictureNetworkKind& kind : base::PictureNetworkKinds()) {
+    if (first.settings_.Has(kind.setting)) part = std::lcm(part, tasks::SharedInputs::PartOf(kind.name));
+  }
+  all.resize(static_cast<size_t>((std::ssize(all) + part - 1) / part * part), io::Image(all.back()));
   const score::PictureFeatures of_all = first.inputs_.Features(first.settings_, all);
   const auto count = std::ssize(pictures.front());
   std::vector<score::PictureFeatures> features;
