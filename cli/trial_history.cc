@@ -42,7 +42,8 @@ absl::Status AddSweep(const clients::rpc::Connection& connection, const std::str
   get.set_name(name);
   LOUPE_ASSIGN_OR_RETURN(const v1::Sweep sweep, Call(connection, static_cast<v1::SweepService::StubInterface&>(*sweeps),
                                                      &v1::SweepService::StubInterface::GetSweep, get));
-  LOUPE_ASSIGN_OR_RETURN(coordinator::plan::SweepSpec spec, coordinator::plan_proto::StoredSpecFromProto(sweep.spec()));
+  LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::SweepSpec spec,
+                         coordinator::plan_proto::StoredSpecFromProto(sweep.spec()));
   if (BaseOf(spec) != base) return absl::OkStatus();
   LOUPE_ASSIGN_OR_RETURN(const coordinator::plan::Plan plan, coordinator::plan::Plan::Create(spec));
   const auto trials = v1::TrialService::NewStub(connection.channel());
