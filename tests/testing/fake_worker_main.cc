@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <exception>
 #include <thread>
 
 #include "clients/rpc/connection.h"
@@ -16,7 +17,9 @@
 #include "worker/agent/grpc_coordinator_client.h"
 #include "worker/agent/leave.h"
 
-int main(int argc, char** argv) {
+namespace {
+
+int Run(int argc, char** argv) {
   CLI::App app{"A worker that trains nothing."};
   loupe::clients::rpc::ConnectOptions flags;
   loupe::worker::agent::AgentOptions options;
@@ -104,4 +107,15 @@ int main(int argc, char** argv) {
   const absl::Status status = agent.Run();
   if (!status.ok()) fmt::print(stderr, "loupe-fake-worker: {}\n", std::string(status.message()));
   return status.ok() ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "loupe-fake-worker: {}\n", error.what());
+    return 1;
+  }
 }

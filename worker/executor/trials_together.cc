@@ -40,6 +40,7 @@ std::vector<double> Trial::ValidationLosses(const std::vector<Trial*>& trials, i
   const PhaseTime time(trials, "train");
   if (width == 0) return {trials.front()->Validate()};
   std::vector<const train::ValidationRows*> rows;
+  rows.reserve(trials.size());
   for (const Trial* trial : trials) rows.push_back(&*trial->validation_);
   std::vector<double> losses = train::ValidationLosses(trials.front()->loaded_.model, Widened(std::move(rows), width));
   losses.resize(trials.size());
@@ -50,6 +51,7 @@ std::vector<double> Trial::ValidationLosses(const std::vector<Trial*>& trials, i
 void Trial::ScoreAlongTheWay(const std::vector<Trial*>& trials, int64_t width) {
   const PhaseTime time(trials, "train");
   std::vector<tasks::Wanted::Pictures> wanted;
+  wanted.reserve(trials.size());
   for (const Trial* trial : trials) wanted.push_back(trial->ScoredPictures());
   const auto features = Features(trials, width, Sample(trials, width, wanted));
   for (size_t i = 0; i < trials.size(); ++i) trials[i]->training_->TakeScores(trials[i]->Scores(features[i]).values);

@@ -154,7 +154,7 @@ torch::Tensor UNet2DConditionModelImpl::EmbedTime(const torch::Tensor& timesteps
   const auto sinusoids = [&](const torch::Tensor& values, int64_t width) {
     return nn::SinusoidalEmbedding(values, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype);
   };
-  const auto time = time_embedding_(sinusoids(timesteps, config_.levels.front().channels));
+  torch::Tensor time = time_embedding_(sinusoids(timesteps, config_.levels.front().channels));
   if (config_.pooled_width == 0) return time;
   TORCH_CHECK(added.pooled.defined() && added.sizes.defined(), "UNet: it is to be told a pooled text and sizes too");
   const auto sizes = sinusoids(added.sizes.flatten(), config_.addition_time_embed_dim).view({added.sizes.size(0), -1});

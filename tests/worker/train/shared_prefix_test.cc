@@ -154,7 +154,7 @@ class WatchedDenoiser : public base::Denoiser {
   explicit WatchedDenoiser(std::shared_ptr<base::Denoiser> inner) : inner_(std::move(inner)) {}
   torch::Tensor Forward(const torch::Tensor& x_t, const torch::Tensor& timesteps, const base::Condition& condition,
                         nn::ContextCache* cache) override {
-    const torch::Tensor output = inner_->Forward(x_t, timesteps, condition, cache);
+    torch::Tensor output = inner_->Forward(x_t, timesteps, condition, cache);
     shared.push_back(nn::SharedPrefixScope::Now() == nullptr ? 0 : nn::SharedPrefixScope::Now()->shared());
     return output;
   }
@@ -176,6 +176,7 @@ TEST_F(SharedPrefixTest, ASharedPassComputesItOnce) {
   const std::vector<settings::Settings> trials = {EveryPair()[0], EveryPair()[1]};
   const auto make = [&](const std::vector<size_t>& slots) {
     std::vector<methods::SlotOptions> options;
+    options.reserve(slots.size());
     for (const size_t slot : slots) options.push_back({trials[slot], 7 + slot});
     return methods::MakeMethod(nn::SitesIn(*base_.unet), options, torch::kCPU, methods::SlotOperators::kOwn);
   };
