@@ -80,7 +80,7 @@ torch::Tensor RowsThatRepeat::Get(const void* /*part*/, const Tensors& reads, co
     one_for_all &= found->second.one_for_all;
   }
   if (one_for_all) {
-    const torch::Tensor made = compute(reads);
+    torch::Tensor made = compute(reads);
     if (!made.requires_grad()) Hold({.whole = made, .by_call = {made}, .one_for_all = true});
     return made;
   }
@@ -94,7 +94,7 @@ torch::Tensor RowsThatRepeat::Get(const void* /*part*/, const Tensors& reads, co
     made.by_call.push_back(compute(its));
   }
   ++shared_;
-  const torch::Tensor whole = made.whole = Whole(made.by_call);
+  torch::Tensor whole = made.whole = Whole(made.by_call);
   if (!whole.requires_grad()) Hold(std::move(made));
   return whole;
 }
