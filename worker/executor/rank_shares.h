@@ -16,7 +16,7 @@
 #include "worker/ranks/rank_group.h"
 #include "worker/tasks/picture_work.h"
 #include "worker/tasks/shared_inputs.h"
-#include "worker/train/trainer.h"
+#include "worker/train/validation.h"
 
 namespace loupe::worker::executor {
 

@@ -21,6 +21,7 @@
 #include "worker/tasks/identifier.h"
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
+#include "worker/train/validation.h"
 
 namespace loupe::worker::executor {
 

@@ -43,7 +43,7 @@ absl::StatusOr<torch::Device> ParseDevice(const std::string& name) {
   if (name != "cuda" && !numbered) {
     return absl::InvalidArgumentError(fmt::format("device '{}': expected auto, cpu, cuda or cuda:N", name));
   }
-  const int count = static_cast<int>(torch::cuda::device_count());
+  const int count = static_cast<uint8_t>(torch::cuda::device_count());
   if (index >= count) {
     return absl::FailedPreconditionError(
         fmt::format("device '{}': this machine (or this build of LibTorch) has {} GPUs that can be used", name, count));

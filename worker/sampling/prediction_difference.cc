@@ -4,10 +4,9 @@
 #include <torch/utils.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "fmt/format.h"
-#include "worker/nn/shared_prefix.h"
+#include "worker/base/slot_pass.h"
 #include "worker/runtime/finite.h"
 #include "worker/sampling/picture_sampler.h"
 
@@ -44,37 +43,30 @@ std::vector<torch::Tensor> PredictionDifferences(base::BaseModel& base, const st
   const auto device = slots.front().latents.device();
   const int64_t n = std::min(kDifferencePictures, slots.front().latents.size(0));
   const auto its_timesteps = torch::tensor(DifferenceTimesteps(base), torch::kInt64).repeat_interleave(n).to(device);
-  std::vector<torch::Tensor> all_noisy;
-  std::vector<nn::SharedPrefix::Tensors> inputs;
+  base::SlotRows rows;
   std::vector<std::string> prompts, others;
   for (const DifferenceOrder& order : slots) {
     const auto x0 = order.latents.narrow(0, 0, n).repeat({3, 1, 1, 1});
     const auto noise = torch::randn(x0.sizes(), at::detail::createCPUGenerator(order.seed), torch::kFloat32).to(device);
-    all_noisy.push_back(base.schedule.AddNoise(x0, noise, its_timesteps));
-    inputs.push_back({all_noisy.back()});
+    rows.noisy.push_back(base.schedule.AddNoise(x0, noise, its_timesteps));
+    rows.timesteps.push_back(its_timesteps);
     prompts.push_back(order.prompt);
     others.push_back(order.other);
   }
-  const auto count = static_cast<int64_t>(slots.size());
-  const torch::Tensor noisy = torch::cat(all_noisy), timesteps = its_timesteps.repeat(count);
+  const torch::Tensor noisy = torch::cat(rows.noisy), timesteps = torch::cat(rows.timesteps);
   const auto predicted = [&](const std::vector<std::string>& captions) {
-    std::optional<nn::RowsThatRepeat> repeated;
-    if (count > 1) {
-      repeated.emplace(nn::RowsThatRepeat::BlocksOf(inputs));
-      repeated->Begin(noisy);
-      repeated->Begin(timesteps);
+    rows.conditions.clear();
+    for (const base::Condition& one : base.EncodeText(captions).split(1)) {
+      rows.conditions.push_back(base::RowsOf(one, 3 * n));
     }
-    std::vector<torch::Tensor> rows;
-    for (const torch::Tensor& text : base.EncodeText(captions).split(1)) rows.push_back(base::RowsOf(text, 3 * n));
-    const nn::SharedPrefixScope scope(repeated ? &*repeated : nullptr);
-    const auto output = base.denoiser->Forward(noisy, timesteps, torch::cat(rows));
+    const auto output = base::ForwardOfSlots(base, rows);
     runtime::CheckFinite(
         output, fmt::format("{}: what the {} predicts for '{}'", base.folder, base.denoiser->name(), captions.front()));
     return base.schedule.EpsFromOutput(noisy, base.denoiser->NoisePart(output), timesteps);
   };
   std::vector<int64_t> shape = slots.front().latents.sizes().vec();
   shape[0] = n;
-  shape.insert(shape.begin(), {count, 3});
+  shape.insert(shape.begin(), {static_cast<int64_t>(slots.size()), 3});
   return (predicted(prompts) - predicted(others)).cpu().view(shape).unbind(0);
 }
 

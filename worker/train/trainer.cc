@@ -9,6 +9,7 @@
 
 #include "common/logging.h"
 #include "fmt/format.h"
+#include "worker/base/slot_pass.h"
 #include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/finite.h"
@@ -39,35 +40,6 @@ struct NoGradientsAfter {
     for (const methods::NamedParameter& parameter : method.parameters()) parameter.value.mutable_grad().reset();
   }
 };
-
-// What slots give to a pass, one after another.
-struct SlotRows {
-  std::vector<torch::Tensor> noisy, timesteps, contexts;
-  std::vector<std::string> prompts;  // encoded instead of taking the contexts, where there are any
-};
-
-// The network's output for all of them. What those with the same rows have in common, as slots at one step of a
-// replicate and idle ones, is computed once, but where a recomputed block would not find what it shared.
-torch::Tensor Forward(base::BaseModel& base, const SlotRows& slots, bool recomputes) {
-  std::optional<nn::RowsThatRepeat> repeated;
-  if (slots.noisy.size() > 1 && !recomputes) {
-    std::vector<nn::SharedPrefix::Tensors> inputs;
-    for (size_t slot = 0; slot < slots.noisy.size(); ++slot) {
-      inputs.push_back({slots.timesteps[slot], slots.noisy[slot], slots.contexts[slot]});
-    }
-    repeated.emplace(nn::RowsThatRepeat::BlocksOf(inputs));
-  }
-  const auto input = [&](const std::vector<torch::Tensor>& of_slots) {
-    const torch::Tensor all = torch::cat(of_slots);
-    if (repeated) repeated->Begin(all);
-    return all;
-  };
-  const base::Condition condition =
-      slots.prompts.empty() ? input(slots.contexts) : base.conditioner->Encode(slots.prompts);
-  const torch::Tensor noisy = input(slots.noisy), timesteps = input(slots.timesteps);
-  const nn::SharedPrefixScope scope(repeated ? &*repeated : nullptr);
-  return base.denoiser->Forward(noisy, timesteps, condition);
-}
 
 }  // namespace
 
@@ -246,15 +218,15 @@ torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<co
       const nn::SharedPrefixScope scope(&shared->prefix);
       return base_.denoiser->Forward(shared->noisy, shared->timesteps, shared->context);
     }
-    SlotRows slots;
+    base::SlotRows slots;
     for (const TrainedSlot::Drawn* rows : drawn) {
       slots.noisy.push_back(rows->noisy);
       slots.timesteps.push_back(rows->timesteps);
-      slots.contexts.push_back(rows->batch.context);
+      slots.conditions.push_back(rows->batch.context);
       if (!options.trains_conditioner) continue;
       slots.prompts.insert(slots.prompts.end(), rows->batch.prompts.begin(), rows->batch.prompts.end());
     }
-    return Forward(base_, slots, options.recompute);
+    return base::ForwardOfSlots(base_, slots, options.recompute);
   };
   if (options.precision == torch::kFloat) return predict();
   const runtime::AutocastScope autocast({drawn.front()->noisy.device().type(), true, options.precision});
@@ -438,78 +410,6 @@ bool Trainer::LoadCheckpoint(const std::string& path, const std::string& fingerp
     LogWarning("{}; it is not used, training starts anew", why);
   }
   return false;
-}
-
-namespace {
-
-constexpr int64_t kValidationPart = 16;  // bounds memory
-
-}  // namespace
-
-int64_t ValidationParts(const ValidationRows& rows) {
-  return (rows.latents.size(0) + kValidationPart - 1) / kValidationPart;
-}
-
-namespace {
-
-// Of one part, by slot of the attached method.
-std::vector<double> PartSums(base::BaseModel& base, const std::vector<const ValidationRows*>& slots, int64_t part) {
-  const int64_t first = part * kValidationPart;
-  const int64_t count = std::min(kValidationPart, slots.front()->latents.size(0) - first);
-  SlotRows inputs;
-  std::vector<torch::Tensor> targets;
-  for (const ValidationRows* rows : slots) {
-    const auto its = [&](const torch::Tensor& all) { return all.narrow(0, first, count); };
-    const torch::Tensor latents = its(rows->latents), noise = its(rows->noise), timesteps = its(rows->timesteps);
-    inputs.noisy.push_back(base.schedule.AddNoise(latents, noise, timesteps));
-    inputs.timesteps.push_back(timesteps);
-    inputs.contexts.push_back(its(rows->context));
-    targets.push_back(base.schedule.Target(latents, noise, timesteps));
-    if (rows->prompts.empty()) continue;
-    const auto prompt = rows->prompts.begin() + static_cast<std::ptrdiff_t>(first);
-    inputs.prompts.insert(inputs.prompts.end(), prompt, prompt + static_cast<std::ptrdiff_t>(count));
-  }
-  const torch::Tensor output = base.denoiser->NoisePart(Forward(base, inputs, /*recomputes=*/false));
-  std::vector<double> sums;
-  for (size_t slot = 0; slot < slots.size(); ++slot) {
-    const torch::Tensor its = output.narrow(0, static_cast<int64_t>(slot) * count, count);
-    sums.push_back((its - targets[slot]).square().flatten(1).mean(1).sum().item<double>());
-  }
-  return sums;
-}
-
-}  // namespace
-
-std::vector<double> ValidationSums(base::BaseModel& base, const ValidationRows& rows, int64_t first_part,
-                                   int64_t parts) {
-  torch::NoGradGuard no_grad;
-  std::vector<double> sums;
-  for (int64_t part = first_part; part < first_part + parts; ++part) {
-    sums.push_back(PartSums(base, {&rows}, part).front());
-  }
-  return sums;
-}
-
-std::vector<double> ValidationLosses(base::BaseModel& base, const std::vector<const ValidationRows*>& slots) {
-  torch::NoGradGuard no_grad;
-  std::vector<std::vector<double>> sums(slots.size());
-  for (int64_t part = 0; part < ValidationParts(*slots.front()); ++part) {
-    const std::vector<double> of_part = PartSums(base, slots, part);
-    for (size_t slot = 0; slot < slots.size(); ++slot) sums[slot].push_back(of_part[slot]);
-  }
-  std::vector<double> losses;
-  for (size_t slot = 0; slot < slots.size(); ++slot) losses.push_back(ValidationLossFrom(sums[slot], *slots[slot]));
-  return losses;
-}
-
-double ValidationLossFrom(const std::vector<double>& sums, const ValidationRows& rows) {
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  return sum / static_cast<double>(rows.latents.size(0));
-}
-
-double ValidationLoss(base::BaseModel& base, const ValidationRows& rows) {
-  return ValidationLosses(base, {&rows}).front();
 }
 
 }  // namespace loupe::worker::train

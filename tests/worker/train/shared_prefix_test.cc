@@ -12,6 +12,7 @@
 #include "worker/methods/method_registry.h"
 #include "worker/nn/tuning_sites.h"
 #include "worker/train/trainer.h"
+#include "worker/train/validation.h"
 
 namespace loupe::worker::train {
 namespace {

@@ -24,6 +24,7 @@
 #include "worker/runtime/recompute.h"
 #include "worker/tasks/finetune.h"
 #include "worker/train/rate_schedule.h"
+#include "worker/train/validation.h"
 
 namespace loupe::worker::train {
 namespace {
