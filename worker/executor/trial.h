@@ -86,8 +86,8 @@ class Trial : private tasks::Findings {
     tasks::Seen own;                  // for the task's own scores
   };
   static std::vector<Looks> Look(const std::vector<Trial*>& trials, int64_t width);
-  // Whether two can.
-  bool LooksLike(const Trial& other) const;
+  // Whether two can: all else that they look at goes by settings that a pack's trials have in common.
+  bool LooksLike(const Trial& other) const { return run_->prompts().size() == other.run_->prompts().size(); }
   // The end, with its method alone on the base.
   AttemptOutcome Score(methods::Method& method, const Looks& looks);
   // How many trials were trained together, at the most.

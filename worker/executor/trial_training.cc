@@ -114,6 +114,7 @@ void TrialTraining::Take(const train::SlotStep& step) {
   parts_.observer.OnProgress("train", steps(), total_);
   validation_due_ = IsDue("train.validate_every");
   scores_due_ = IsDue("score.every") && !ended();
+  checkpoint_due_ = IsDue("train.checkpoint_every") || ended();
 }
 
 void TrialTraining::TakeValidation(double loss) {
@@ -130,7 +131,7 @@ void TrialTraining::TakeScores(const std::map<std::string, double>& scores) {
 }
 
 void TrialTraining::EndStep() {
-  if (IsDue("train.checkpoint_every") || ended()) SaveNow();
+  if (std::exchange(checkpoint_due_, false)) SaveNow();
 }
 
 void TrialTraining::End() {

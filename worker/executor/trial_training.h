@@ -65,7 +65,7 @@ class TrialTraining {
   const int64_t checkpoint_every_;
   const int64_t total_;
   int64_t stopped_at_ = 0;
-  bool validation_due_ = false, scores_due_ = false;
+  bool validation_due_ = false, scores_due_ = false, checkpoint_due_ = false;
   bool closed_ = false;
 };
 

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <iterator>
 #include <numeric>
-#include <tuple>
 #include <utility>
 
 #include "worker/executor/trial.h"
@@ -26,15 +25,6 @@ analysis::metrics::FeatureMatrix RowsOf(const analysis::metrics::FeatureMatrix& 
 }
 
 }  // namespace
-
-bool Trial::LooksLike(const Trial& other) const {
-  const auto shapes = [](const Trial& trial) {
-    const tasks::Wanted wanted = trial.run_->Wants();
-    return std::tuple(trial.run_->prompts().size(), wanted.pictures ? wanted.pictures->prompts.size() : 0,
-                      wanted.difference ? wanted.difference->latents.size(0) : 0, trial.validation_->prompts.size());
-  };
-  return shapes(*this) == shapes(other);
-}
 
 std::vector<double> Trial::ValidationLosses(const std::vector<Trial*>& trials, int64_t width) {
   const PhaseTime time(trials, "train");
