@@ -12,6 +12,17 @@ namespace {
 // Rows of a condition that hold a vector of this width.
 int64_t RowsFor(int64_t pooled_width, int64_t width) { return (pooled_width + width - 1) / width; }
 
+// Stable Diffusion XL's six numbers: the picture's size, where it was cut from (its corner), the size that is wanted.
+// [1, 6], int64; written on the device itself, as a copy from the CPU would wait for it.
+torch::Tensor SizeIds(int64_t height, int64_t width, torch::Device device) {
+  torch::Tensor ids = torch::zeros({1, 6}, torch::TensorOptions(torch::kInt64).device(device));
+  for (const int64_t place : {0, 4}) {
+    ids.select(1, place).fill_(height);
+    ids.select(1, place + 1).fill_(width);
+  }
+  return ids;
+}
+
 class UNetDenoiser : public Denoiser {
  public:
   UNetDenoiser(models::UNet2DConditionModel unet, int64_t downscale) : unet_(std::move(unet)), downscale_(downscale) {}
@@ -22,9 +33,8 @@ class UNetDenoiser : public Denoiser {
     if (pooled_width == 0) return unet_(x_t, timesteps, condition, cache);
     const int64_t rows = RowsFor(pooled_width, condition.size(2)), tokens = condition.size(1) - rows;
     const int64_t height = x_t.size(2) * downscale_, width = x_t.size(3) * downscale_;
-    const models::AddedCondition added = {
-        condition.narrow(1, tokens, rows).flatten(1).narrow(1, 0, pooled_width),
-        torch::tensor({height, width, int64_t{0}, int64_t{0}, height, width}).unsqueeze(0).to(x_t.device())};
+    const models::AddedCondition added = {condition.narrow(1, tokens, rows).flatten(1).narrow(1, 0, pooled_width),
+                                          SizeIds(height, width, x_t.device())};
     return unet_(x_t, timesteps, condition.narrow(1, 0, tokens), cache, added);
   }
   std::vector<int64_t> Shape() const override {

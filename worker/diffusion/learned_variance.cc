@@ -8,10 +8,10 @@ namespace loupe::worker::diffusion {
 namespace {
 
 // One entry per row, shaped to multiply `like`.
-torch::Tensor At(const torch::Tensor& table, const torch::Tensor& timesteps, const torch::Tensor& like) {
+torch::Tensor At(const runtime::DeviceTable& table, const torch::Tensor& timesteps, const torch::Tensor& like) {
   std::vector<int64_t> shape(static_cast<size_t>(like.dim()), 1);
   shape[0] = -1;
-  return table.to(like.device()).index_select(0, timesteps.to(like.device())).view(shape);
+  return table.On(like.device()).index_select(0, timesteps.to(like.device())).view(shape);
 }
 
 // The normal distribution's Φ.
@@ -35,10 +35,10 @@ LearnedVariance::LearnedVariance(const NoiseSchedule& schedule) {
   const auto alpha_bar = torch::cumprod(1.0 - beta, 0);
   const auto before = torch::cat({torch::ones({1}, torch::kFloat64), alpha_bar.slice(0, 0, -1)});
   const auto posterior = beta * (1.0 - before) / (1.0 - alpha_bar);
-  log_betas_ = beta.log();
-  log_posterior_ = torch::cat({posterior.slice(0, 1, 2), posterior.slice(0, 1)}).log();
-  x0_factor_ = before.sqrt() * beta / (1.0 - alpha_bar);
-  xt_factor_ = (1.0 - beta).sqrt() * (1.0 - before) / (1.0 - alpha_bar);
+  log_betas_ = runtime::DeviceTable(beta.log());
+  log_posterior_ = runtime::DeviceTable(torch::cat({posterior.slice(0, 1, 2), posterior.slice(0, 1)}).log());
+  x0_factor_ = runtime::DeviceTable(before.sqrt() * beta / (1.0 - alpha_bar));
+  xt_factor_ = runtime::DeviceTable((1.0 - beta).sqrt() * (1.0 - before) / (1.0 - alpha_bar));
 }
 
 torch::Tensor LearnedVariance::LogVariance(const torch::Tensor& output, const torch::Tensor& timesteps) const {
@@ -57,7 +57,9 @@ torch::Tensor LearnedVariance::BoundTerms(const torch::Tensor& x0, const torch::
   const auto divergence =
       0.5 * (log_variance - posterior - 1.0 + (posterior - log_variance).exp() + between * (-log_variance).exp());
   const auto mean = factor * predicted + At(xt_factor_, timesteps, clean) * xt.detach().to(torch::kFloat64);
-  const auto first = At(torch::arange(log_betas_.size(0)) == 0, timesteps, clean);
+  std::vector<int64_t> shape(static_cast<size_t>(clean.dim()), 1);
+  shape[0] = -1;
+  const auto first = (timesteps.to(clean.device()) == 0).view(shape);
   const auto nats = torch::where(first, StepNegativeLogLikelihood(clean, mean, log_variance), divergence);
   return nats.flatten(1).mean(1) / std::numbers::ln2;
 }

@@ -30,10 +30,10 @@ class LearnedVariance {
                            const torch::Tensor& output, const torch::Tensor& timesteps) const;
 
  private:
-  // All [T], float64, CPU.
-  torch::Tensor log_betas_, log_posterior_;
+  // All [T], float64.
+  runtime::DeviceTable log_betas_, log_posterior_;
   // μ = x0_factor · x_0 + xt_factor · x_t (DDPM's eq. 7).
-  torch::Tensor x0_factor_, xt_factor_;
+  runtime::DeviceTable x0_factor_, xt_factor_;
 };
 
 }  // namespace loupe::worker::diffusion

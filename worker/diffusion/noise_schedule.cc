@@ -61,13 +61,13 @@ NoiseSchedule::NoiseSchedule(const NoiseScheduleConfig& config)
 double NoiseSchedule::AlphaBar(int64_t t) const {
   TORCH_CHECK(t >= 0 && t < config_.num_train_timesteps, "timestep ", t, " is not in 0 … ",
               config_.num_train_timesteps - 1);
-  return static_cast<double>(alphas_cumprod_.const_data_ptr<float>()[t]);
+  return static_cast<double>(alphas_cumprod().const_data_ptr<float>()[t]);
 }
 
 NoiseSchedule::Scales NoiseSchedule::ScalesAt(const torch::Tensor& timesteps, const torch::Tensor& like) const {
   std::vector<int64_t> shape(static_cast<size_t>(like.dim()), 1);
   shape[0] = -1;
-  const auto alpha = alphas_cumprod_.to(like.device()).index_select(0, timesteps.to(like.device())).view(shape);
+  const auto alpha = alphas_cumprod_.On(like.device()).index_select(0, timesteps.to(like.device())).view(shape);
   return {alpha.sqrt().to(like.scalar_type()), (1.0 - alpha).sqrt().to(like.scalar_type())};
 }
 
@@ -99,7 +99,7 @@ torch::Tensor NoiseSchedule::EpsFromOutput(const torch::Tensor& xt, const torch:
 }
 
 torch::Tensor NoiseSchedule::SignalToNoise(const torch::Tensor& timesteps) const {
-  const auto alpha = alphas_cumprod_.to(timesteps.device()).index_select(0, timesteps);
+  const auto alpha = alphas_cumprod_.On(timesteps.device()).index_select(0, timesteps);
   return alpha / (1.0 - alpha);
 }
 

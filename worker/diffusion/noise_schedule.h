@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/runtime/device_table.h"
 
 namespace loupe::worker::diffusion {
 
@@ -54,7 +55,7 @@ class NoiseSchedule {
   // β: [T], float32, CPU.
   const torch::Tensor& betas() const { return betas_; }
   // ᾱ: [T], float32, CPU; computed in float32, in diffusers' order of operations.
-  const torch::Tensor& alphas_cumprod() const { return alphas_cumprod_; }
+  const torch::Tensor& alphas_cumprod() const { return alphas_cumprod_.values(); }
   // ᾱ_t as a number; 0 ≤ t < T. 0 at the last t of a schedule with rescale_betas_zero_snr.
   double AlphaBar(int64_t t) const;
 
@@ -82,7 +83,7 @@ class NoiseSchedule {
 
   NoiseScheduleConfig config_;
   torch::Tensor betas_;
-  torch::Tensor alphas_cumprod_;
+  runtime::DeviceTable alphas_cumprod_;
 };
 
 }  // namespace loupe::worker::diffusion

@@ -111,7 +111,8 @@ torch::Tensor DiffuSSMBlockImpl::forward(torch::Tensor x, const torch::Tensor& c
   return tap(nn::Tap::kTransOut, x);
 }
 
-DiffuSSMModelImpl::DiffuSSMModelImpl(const DiffuSSMConfig& config) : config_(config) {
+DiffuSSMModelImpl::DiffuSSMModelImpl(const DiffuSSMConfig& config)
+    : config_(config), places_(config.width, config.sample_size, config.sample_size / config.hourglass) {
   const int64_t d = config_.width, m = config_.hourglass;
   // The sinusoids as in DiT's own code, which the paper's recipe is.
   embedding_ = register_module("embedding", nn::TimestepClassEmbedding(config_.classes, d, /*freq_shift=*/0));
@@ -126,13 +127,10 @@ DiffuSSMModelImpl::DiffuSSMModelImpl(const DiffuSSMConfig& config) : config_(con
 torch::Tensor DiffuSSMModelImpl::forward(const torch::Tensor& latents, const torch::Tensor& timesteps,
                                          const torch::Tensor& classes, nn::PositionScaling scaling) {
   const int64_t n = latents.size(0), c = latents.size(1), h = latents.size(2), w = latents.size(3);
-  const int64_t m = config_.hourglass, trained = config_.sample_size;
+  const int64_t m = config_.hourglass;
   TORCH_CHECK(w % m == 0, "latents of width ", w, " cannot be shortened ", m, " to 1");
   auto x = x_embedder_(latents.permute({0, 2, 3, 1}).reshape({n, h * w / m, m * c}));
-  if (config_.positions) {
-    const auto places = nn::GridPositions(h, w / m, config_.width, trained, trained / m, scaling);
-    x = x + places.to(x.device(), x.scalar_type()).unsqueeze(0);
-  }
+  if (config_.positions) x = x + places_.For(h, w / m, scaling, x);
   const auto condition = torch::silu(embedding_(timesteps, classes, latents.scalar_type()));
   for (const auto& block : *blocks_) {
     x = runtime::Recomputed(

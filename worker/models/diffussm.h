@@ -109,6 +109,7 @@ class DiffuSSMModelImpl : public torch::nn::Module {
 
  private:
   const DiffuSSMConfig config_;
+  nn::KeptGridPositions places_;
   nn::TimestepClassEmbedding embedding_{nullptr};
   nn::Linear x_embedder_{nullptr}, final_linear_{nullptr};
   torch::nn::ModuleList blocks_;

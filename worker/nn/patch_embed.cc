@@ -35,19 +35,27 @@ torch::Tensor GridPositions(int64_t rows, int64_t columns, int64_t width, int64_
       .to(torch::kFloat32);
 }
 
+torch::Tensor KeptGridPositions::For(int64_t rows, int64_t columns, PositionScaling scaling,
+                                     const torch::Tensor& like) {
+  const std::lock_guard lock(mutex_);
+  if (const Grid wanted{rows, columns, scaling}; grid_ != wanted) {
+    places_ = runtime::DeviceTable(
+        GridPositions(rows, columns, width_, trained_rows_, trained_columns_, scaling).unsqueeze(0));
+    grid_ = wanted;
+  }
+  return places_.On(like.device()).to(like.scalar_type());
+}
+
 PatchEmbedImpl::PatchEmbedImpl(int64_t channels, int64_t width, int64_t patch, int64_t trained_side)
-    : width_(width),
-      patch_(patch),
-      trained_side_(trained_side),
+    : patch_(patch),
+      places_(width, trained_side, trained_side),
       proj_(register_module("proj", Conv2d(channels, width, /*kernel=*/patch, /*stride=*/patch))) {}
 
 torch::Tensor PatchEmbedImpl::forward(const torch::Tensor& x, PositionScaling scaling) {
   TORCH_CHECK(x.size(2) % patch_ == 0 && x.size(3) % patch_ == 0, "latents of ", x.size(2), "×", x.size(3),
               " cannot be cut into patches of ", patch_, "×", patch_);
   const auto tokens = proj_(x).flatten(2).transpose(1, 2);
-  const auto places =
-      GridPositions(x.size(2) / patch_, x.size(3) / patch_, width_, trained_side_, trained_side_, scaling);
-  return tokens + places.to(tokens.device(), tokens.scalar_type()).unsqueeze(0);
+  return tokens + places_.For(x.size(2) / patch_, x.size(3) / patch_, scaling, tokens);
 }
 
 }  // namespace loupe::worker::nn

@@ -4,8 +4,10 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <mutex>
 
 #include "worker/nn/leaf_layers.h"
+#include "worker/runtime/device_table.h"
 
 namespace loupe::worker::nn {
 
@@ -25,6 +27,28 @@ enum class PositionScaling {
 torch::Tensor GridPositions(int64_t rows, int64_t columns, int64_t width, int64_t trained_rows, int64_t trained_columns,
                             PositionScaling scaling);
 
+// GridPositions of a network's last grid, kept for the passes that follow. Thread-safe.
+class KeptGridPositions {
+ public:
+  KeptGridPositions(int64_t width, int64_t trained_rows, int64_t trained_columns)
+      : width_(width), trained_rows_(trained_rows), trained_columns_(trained_columns) {}
+
+  // [1, rows · columns, width], on the device of `like` and in its type.
+  torch::Tensor For(int64_t rows, int64_t columns, PositionScaling scaling, const torch::Tensor& like);
+
+ private:
+  struct Grid {
+    int64_t rows = 0, columns = 0;
+    PositionScaling scaling = PositionScaling::kTrainedRange;
+    bool operator==(const Grid&) const = default;
+  };
+
+  const int64_t width_, trained_rows_, trained_columns_;
+  std::mutex mutex_;
+  Grid grid_;
+  runtime::DeviceTable places_;
+};
+
 // The patches of a picture, each through the same linear layer: a convolution whose stride is its kernel. Key: proj.
 class PatchEmbedImpl : public torch::nn::Module {
  public:
@@ -35,7 +59,8 @@ class PatchEmbedImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x, PositionScaling scaling);
 
  private:
-  const int64_t width_, patch_, trained_side_;
+  const int64_t patch_;
+  KeptGridPositions places_;
   Conv2d proj_{nullptr};
 };
 TORCH_MODULE(PatchEmbed);
