@@ -2,7 +2,7 @@
 
     pip install -r bench/peers/requirements.txt
     python bench/peers/beside_diffusers.py --bin build/release/bin [--processes 1] [--trials 20] [--ways loupe,packed,hooks,peft,compile]
-        [--cells pairs|quickstart] [--steps 50] [--batch 4] [--samples 16] [--sample-steps 20] [--slots 8] [--passes own|shared|auto] [--precision float32|bf16]
+        [--cells pairs|quickstart] [--steps 50] [--batch 4] [--samples 16] [--sample-steps 20] [--slots 8] [--passes own|shared|auto] [--graphs] [--precision float32|bf16]
         [--device cpu|cuda]
 
 The cells are the 20 legal pairs of an adapter's positions, or the quickstart's (input x output x activation), each once, over and over
@@ -82,7 +82,8 @@ def loupe(flags, slots):
         try:
             time.sleep(3)
             workers += [subprocess.Popen([flags.bin / "loupe-worker", "run", "--id", f"w{i}", "--data", f"{folder}/worker", "--threads", "1",
-                                         "--device", flags.device, "--slots", str(slots), "--passes", flags.passes], **quiet) for i in range(flags.processes)]
+                                         "--device", flags.device, "--slots", str(slots), "--passes", flags.passes,
+                                         *(["--graphs"] if flags.graphs else [])], **quiet) for i in range(flags.processes)]
             while len(json.loads(call("workers", "--format", "json"))["workers"]) < flags.processes:  # or one would take the first sweep alone
                 time.sleep(0.5)
             seconds = {}
@@ -194,6 +195,7 @@ def main():
     parser.add_argument("--ways", default="loupe,packed,hooks,peft")
     parser.add_argument("--cells", default="pairs", choices=list(GRIDS))
     parser.add_argument("--passes", default="auto", choices=["auto", "own", "shared"])
+    parser.add_argument("--graphs", action="store_true", help="Loupe's workers repeat steps as CUDA graphs")
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     parser.add_argument("--device", default="cpu")
     for name, value in dict(processes=1, trials=20, steps=50, batch=4, samples=16, sample_steps=20, slots=8).items():

@@ -2,7 +2,7 @@
 // without gradient checkpointing.
 //
 //   train_step_bench [--config UNET_CONFIG_JSON] [--latent-size N] [--rows N] [--precision float32|bf16|fp16]
-//                    [--checkpointing] [--channels-first] [--device cpu|cuda] [--threads N] [--steps N]
+//                    [--checkpointing] [--channels-first] [--device cpu|cuda] [--graphs] [--threads N] [--steps N]
 //                    [--slots K] [--one-pass | --together] [--own-operators] [--cells one|quickstart|pairs]
 //
 // One process measures one kind of step, since a process's peak of memory never falls. Prints the median of the steps
@@ -30,6 +30,7 @@
 #include "worker/base/clip_unet.h"
 #include "worker/methods/method_registry.h"
 #include "worker/nn/tuning_sites.h"
+#include "worker/runtime/cuda_graph.h"
 #include "worker/runtime/device.h"
 #include "worker/tasks/dreambooth.h"
 #include "worker/train/trainer.h"
@@ -42,6 +43,7 @@ struct Flags {
   std::string config = "configs/bases/emoji-sd/unet/config.json";
   std::string precision = "float32";
   std::string device = "cpu";
+  bool graphs = false;
   int64_t latent_size = 0;  // 0: the network's own
   int64_t rows = 8;
   int steps = 5;
@@ -114,6 +116,8 @@ void Run(const Flags& flags) {
   runtime::RandomStream stream(1);
   nn::InitialiseAsTorch(*base.unet, stream.generator());
   base.denoiser = base::MakeUNetDenoiser(base.unet);
+  if (flags.graphs) base.recorder = runtime::MakeCudaGraphs(device);
+  TORCH_CHECK(!flags.graphs || base.recorder != nullptr, "no CUDA graphs on ", device);
   for (torch::Tensor& weight : base.unet->parameters()) {
     weight.set_requires_grad(false);
     const bool last = weight.dim() == 4 && !flags.channels_first;
@@ -152,8 +156,9 @@ void Run(const Flags& flags) {
   }
 
   const double before = PeakMb(device);
+  const int warm_up = flags.graphs ? 4 : 1;
   std::vector<double> elapsed, processor;
-  for (int step = 0; step <= flags.steps; ++step) {
+  for (int step = 0; step < warm_up + flags.steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
     const double processor_start = loupe::ProcessCpuSeconds();
     if (flags.together) {
@@ -163,12 +168,12 @@ void Run(const Flags& flags) {
       trainer.Step();
     }
     if (device.is_cuda()) torch::cuda::synchronize(device.index());
-    if (step == 0) continue;
+    if (step < warm_up) continue;
     elapsed.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     processor.push_back(loupe::ProcessCpuSeconds() - processor_start);
   }
   fmt::print(
-      "{} slots, {} rows of {}x{}, {}{}{}{}: {:.4f} s per step, {:.4f} s of processor; peak {:.0f} MB, {:.0f} MB of it "
+      "{} slots, {} rows of {}x{}, {}{}{}{}{}: {:.4f} s per step, {:.4f} s of processor; peak {:.0f} MB, {:.0f} MB of it "
       "the steps'\n",
       flags.slots, flags.rows, side, side,
       flags.slots > 1 ? (flags.one_pass   ? "in one pass, "
@@ -176,7 +181,7 @@ void Run(const Flags& flags) {
                                           : "a pass each, ")
                       : "",
       flags.precision, flags.checkpointing ? ", checkpointing" : "", flags.channels_first ? ", channels first" : "",
-      Median(elapsed), Median(processor), PeakMb(device), PeakMb(device) - before);
+      flags.graphs ? ", graphs" : "", Median(elapsed), Median(processor), PeakMb(device), PeakMb(device) - before);
 }
 
 }  // namespace
@@ -196,6 +201,7 @@ int main(int argc, char** argv) try {
   app.add_flag("--checkpointing", flags.checkpointing, "Blocks are computed again in the backward pass");
   app.add_flag("--channels-first", flags.channels_first, "Convolution weights as they are in files");
   app.add_option("--device", flags.device, "auto, cpu, cuda or cuda:N");
+  app.add_flag("--graphs", flags.graphs, "On a GPU: steps are repeated as CUDA graphs; three more of them warm up");
   app.add_option("--threads", flags.threads, "Threads of LibTorch");
   app.add_option("--steps", flags.steps, "Timed steps")->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);

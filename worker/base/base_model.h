@@ -25,6 +25,10 @@
 #include "worker/models/unet_2d_condition.h"
 #include "worker/models/weights.h"
 
+namespace loupe::worker::runtime {
+class Recorder;  // recorded_call.h
+}  // namespace loupe::worker::runtime
+
 namespace loupe::worker::base {
 
 // Everything in evaluation mode and with requires_grad off. Forward passes from several threads are fine as long as
@@ -45,6 +49,9 @@ struct BaseModel {
   // Of a base whose prompts are classes.
   io::ClassNames classes;
   diffusion::NoiseSchedule schedule;
+
+  // What repeats its training and sampling steps from recordings; null: nothing does.
+  std::shared_ptr<runtime::Recorder> recorder = nullptr;
 
   // Empty, or at which size and with which positions it is another than its folder's (AtPictureSize).
   std::string size_note = {};

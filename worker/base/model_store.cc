@@ -101,7 +101,12 @@ LoadedModel<Model>& ModelStore::Keep(std::map<Key, LoadedModel<Model>>& kept, co
 
 LoadedModel<BaseModel>& ModelStore::Base(const std::string& folder) {
   return Keep(
-      bases_, folder, folder, [&](const std::string& f) { return LoadBase(f, {.device = device_}); },
+      bases_, folder, folder,
+      [&](const std::string& f) {
+        absl::StatusOr<BaseModel> base = LoadBase(f, {.device = device_});
+        if (base.ok()) base->recorder = recorder_;
+        return base;
+      },
       [](const std::string& f) { return DigestOfFolder(f, kModelFiles); });
 }
 

@@ -5,8 +5,10 @@
 
 #include <compare>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "common/settings/settings.h"
 #include "worker/base/base_model.h"
@@ -26,7 +28,9 @@ struct LoadedModel {
 // Not thread-safe. Keeps everything: a worker meets one base and one scorer as a rule.
 class ModelStore {
  public:
-  explicit ModelStore(torch::Device device) : device_(device) {}
+  // `recorder`: of the bases' steps (BaseModel::recorder).
+  explicit ModelStore(torch::Device device, std::shared_ptr<runtime::Recorder> recorder = nullptr)
+      : device_(device), recorder_(std::move(recorder)) {}
 
   // Loads at the first call for `folder`; files that change while they are read are read again. Throws UserError naming
   // file and key when it cannot be loaded; std::runtime_error, for another try, when it could be before and its files
@@ -56,6 +60,7 @@ class ModelStore {
                            const Load& load, const Digest& digest);
 
   const torch::Device device_;
+  const std::shared_ptr<runtime::Recorder> recorder_;
   std::map<std::string, LoadedModel<BaseModel>> bases_;
   // By folder and size_note; their networks are those of bases_.
   std::map<std::string, LoadedModel<BaseModel>> resized_;

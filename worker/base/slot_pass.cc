@@ -4,20 +4,24 @@
 
 #include <optional>
 
-#include "worker/nn/shared_prefix.h"
-
 namespace loupe::worker::base {
+
+namespace {
+
+nn::RowsThatRepeat::Blocks Compared(const SlotRows& slots) {
+  std::vector<nn::SharedPrefix::Tensors> inputs;
+  inputs.reserve(slots.noisy.size());
+  for (size_t slot = 0; slot < slots.noisy.size(); ++slot) {
+    inputs.push_back({slots.timesteps[slot], slots.noisy[slot], slots.conditions[slot]});
+  }
+  return nn::RowsThatRepeat::BlocksOf(inputs);
+}
+
+}  // namespace
 
 torch::Tensor ForwardOfSlots(BaseModel& base, const SlotRows& slots, bool recomputes) {
   std::optional<nn::RowsThatRepeat> repeated;
-  if (slots.noisy.size() > 1 && !recomputes) {
-    std::vector<nn::SharedPrefix::Tensors> inputs;
-    inputs.reserve(slots.noisy.size());
-    for (size_t slot = 0; slot < slots.noisy.size(); ++slot) {
-      inputs.push_back({slots.timesteps[slot], slots.noisy[slot], slots.conditions[slot]});
-    }
-    repeated.emplace(nn::RowsThatRepeat::BlocksOf(inputs));
-  }
+  if (slots.noisy.size() > 1 && !recomputes) repeated.emplace(slots.same ? *slots.same : Compared(slots));
   const auto input = [&](const std::vector<torch::Tensor>& of_slots) {
     torch::Tensor all = torch::cat(of_slots);
     if (repeated) repeated->Begin(all);

@@ -4,10 +4,12 @@
 
 #include <torch/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "worker/base/base_model.h"
+#include "worker/nn/shared_prefix.h"
 
 namespace loupe::worker::base {
 
@@ -17,6 +19,8 @@ struct SlotRows {
   std::vector<Condition> conditions;
   // All slots', a row each: encoded instead of taking the conditions, where there are any.
   std::vector<std::string> prompts;
+  // Which of them have the same rows, where that is known: else they are compared, which waits for the device.
+  std::optional<nn::RowsThatRepeat::Blocks> same = std::nullopt;
 };
 
 // The denoiser's output for all of them. What slots with the same rows have in common, as those at one step of a

@@ -36,6 +36,7 @@ struct RunFlags {
   std::string step_file;
   int threads = 0;
   PackOptions packs;
+  bool graphs = false;
   double grace_seconds = 20;
   std::string until;
   std::string until_idle;
@@ -108,6 +109,7 @@ absl::Status RunWorker(RunFlags flags) {
   using Passes = executor::TrialExecutorOptions::Passes;
   const std::string& passes = flags.packs.passes;
   work.passes = passes == "own" ? Passes::kOwn : passes == "shared" ? Passes::kShared : Passes::kByDevice;
+  work.graphs = flags.graphs;
   LOUPE_ASSIGN_OR_RETURN(const auto executor, executor::MakeTrialExecutor(work));
   agent::GrpcCoordinatorClient client(std::move(connection));
   options.worker = id.name();
@@ -162,6 +164,7 @@ void AddRunCommand(CLI::App& app, int& exit_code) {
   AddStepOption(*command, flags->step_file);
   command->add_option("--threads", flags->threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
   AddPackOptions(*command, flags->packs);
+  AddGraphsOption(*command, flags->graphs);
   command
       ->add_option(
           "--grace", flags->grace_seconds,

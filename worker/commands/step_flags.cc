@@ -15,6 +15,12 @@ void AddStepOption(CLI::App& command, std::string& step_file) {
       "find each other. --device cuda: each takes the GPU of its place on its node");
 }
 
+void AddGraphsOption(CLI::App& command, bool& graphs) {
+  command.add_flag("--graphs", graphs,
+                   "On a GPU: repeat training and sampling steps as CUDA graphs. Each is compared with the operators' "
+                   "own first; what cannot be repeated is not, and the log says why");
+}
+
 absl::StatusOr<bool> ServeInStep(const std::string& step_file, executor::TrialExecutorOptions& executor) {
   if (step_file.empty()) return false;
   LOUPE_ASSIGN_OR_RETURN(const ranks::StepPlace place, ranks::StepPlace::OfThisTask(step_file));

@@ -1,4 +1,5 @@
-// Of `run` and `trial` as tasks of one job step (srun --ntasks=N): task 0 is the worker, the others are its ranks.
+// What `run` and `trial` have in common. They may be tasks of one job step (srun --ntasks=N): task 0 is the worker, the
+// others are its ranks.
 #pragma once
 
 #include <string>
@@ -10,6 +11,9 @@
 namespace loupe::worker::commands {
 
 void AddStepOption(CLI::App& command, std::string& step_file);
+
+// --graphs: TrialExecutorOptions::graphs.
+void AddGraphsOption(CLI::App& command, bool& graphs);
 
 // What this process is. Of task 0, and outside of a step (no file), `executor` is completed and false returned. Another
 // task has served, and is over, when this returns true.

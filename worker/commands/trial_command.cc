@@ -147,6 +147,7 @@ void AddTrialCommand(CLI::App& app, int& exit_code) {
                    "auto, cpu, cuda or cuda:N; several, as cuda:0,cuda:1, for trials with train.devices")
       ->capture_default_str();
   command->add_option("--threads", flags->executor.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  AddGraphsOption(*command, flags->executor.graphs);
   AddStepOption(*command, flags->step_file);
   command->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off")->capture_default_str();
   command->callback([flags, &exit_code] { exit_code = Report("trial", RunTrialHere(*flags)); });

@@ -15,6 +15,7 @@
 #include "worker/io/base_folder.h"
 #include "worker/methods/method_registry.h"
 #include "worker/ranks/step_hub.h"
+#include "worker/runtime/cuda_graph.h"
 #include "worker/runtime/device.h"
 #include "worker/tasks/shared_inputs.h"
 #include "worker/tasks/task_registry.h"
@@ -42,7 +43,7 @@ class TrialExecutor : public Executor {
                            ? !device.is_cpu()
                            : options.passes == TrialExecutorOptions::Passes::kShared),
         room_(options.slots, device),
-        models_(device),
+        models_(device, options.graphs ? runtime::MakeCudaGraphs(device) : nullptr),
         inputs_(models_, tasks::TensorCache(options.cache_folder)),
         tasks_(inputs_) {}
 

@@ -28,6 +28,8 @@ struct TrialExecutorOptions {
   // of a run alone; or as one batch, which keeps a GPU busy (pack.h). kByDevice: on a GPU as one batch.
   enum class Passes { kByDevice, kOwn, kShared };
   Passes passes = Passes::kByDevice;
+  // Whether a GPU repeats training and sampling steps from recordings (runtime/cuda_graph.h).
+  bool graphs = false;
   // What a trial's other ranks run: a program with the sub-command `rank` (rank_follower.h).
   std::string rank_program = "/proc/self/exe";
   // Where they are other tasks of this process's job step: `device` is this task's, of which the others have one each.

@@ -23,19 +23,24 @@ void PassesWithTheSameRows::Hold(const torch::Tensor& x) {
   held_.insert(x.unsafeGetTensorImpl());
 }
 
-RowsThatRepeat::Blocks RowsThatRepeat::BlocksOf(const std::vector<Tensors>& inputs) {
+RowsThatRepeat::Blocks RowsThatRepeat::BlocksOf(size_t count, const std::function<bool(size_t, size_t)>& same) {
   Blocks blocks;
-  const auto equal = [](const torch::Tensor& x, const torch::Tensor& y) { return x.is_same(y) || torch::equal(x, y); };
-  for (size_t block = 0; block < inputs.size(); ++block) {
-    const auto same = std::find_if(blocks.calls.begin(), blocks.calls.end(), [&](const std::vector<int64_t>& call) {
-      const Tensors& other = inputs[static_cast<size_t>(call.front())];
-      return std::equal(other.begin(), other.end(), inputs[block].begin(), inputs[block].end(), equal);
+  for (size_t block = 0; block < count; ++block) {
+    const auto before = std::find_if(blocks.calls.begin(), blocks.calls.end(), [&](const std::vector<int64_t>& call) {
+      return same(static_cast<size_t>(call.front()), block);
     });
-    const bool seen = same != blocks.calls.end();
-    blocks.same_as.push_back(seen ? same->front() : static_cast<int64_t>(block));
+    const bool seen = before != blocks.calls.end();
+    blocks.same_as.push_back(seen ? before->front() : static_cast<int64_t>(block));
     if (!seen) blocks.calls.push_back({static_cast<int64_t>(block)});
   }
   return blocks;
+}
+
+RowsThatRepeat::Blocks RowsThatRepeat::BlocksOf(const std::vector<Tensors>& inputs) {
+  const auto equal = [](const torch::Tensor& x, const torch::Tensor& y) { return x.is_same(y) || torch::equal(x, y); };
+  return BlocksOf(inputs.size(), [&](size_t a, size_t b) {
+    return std::equal(inputs[a].begin(), inputs[a].end(), inputs[b].begin(), inputs[b].end(), equal);
+  });
 }
 
 RowsThatRepeat::RowsThatRepeat(Blocks blocks) : blocks_(std::move(blocks)) {

@@ -66,8 +66,10 @@ class RowsThatRepeat : public SharedPrefix {
     std::vector<std::vector<int64_t>> calls;  // the blocks that are computed, by call
     std::vector<int64_t> same_as;             // by block of the pass: which of those has its rows
   };
-  // Those with the same inputs are the same, compared in the inputs' order; each that differs has a call of its own, so
-  // that what it gives does not depend on what the others are.
+  // Of `count` blocks, by which two are the same; each that differs has a call of its own, so that what it gives does
+  // not depend on what the others are.
+  static Blocks BlocksOf(size_t count, const std::function<bool(size_t, size_t)>& same);
+  // Those with the same inputs are the same, compared in the inputs' order: waits for the device.
   static Blocks BlocksOf(const std::vector<Tensors>& inputs);
   explicit RowsThatRepeat(Blocks blocks);
 

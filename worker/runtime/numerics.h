@@ -15,9 +15,10 @@ namespace loupe::worker::runtime {
 // On GPUs:
 //   1  LibTorch's operators
 //   2  what guidance's halves, or a pack's trials, have in common is computed for one of them
-constexpr int kCpuNumerics = 3, kGpuNumerics = 2;
+//   3  the optimiser's rate is a number on the device, float32
+constexpr int kCpuNumerics = 3, kGpuNumerics = 3;
 
-// "3, AVX2": version and instructions of the kernels. "2, cuda" on a GPU.
+// "3, AVX2": version and instructions of the kernels. "3, cuda" on a GPU.
 std::string NumericsOf(torch::Device device);
 
 }  // namespace loupe::worker::runtime

@@ -11,6 +11,7 @@
 #include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/finite.h"
+#include "worker/runtime/recorded_call.h"
 
 namespace loupe::worker::sampling {
 namespace {
@@ -23,13 +24,15 @@ torch::Tensor SampleBatch(base::BaseModel& base, const torch::Tensor& rows, cons
                           const SampleOptions& options, int64_t slots, const std::function<void()>& after_call) {
   ConditionedDenoiser denoiser(*base.denoiser, rows, options.guidance != 1, slots);
   std::vector<torch::Tensor> finite;
+  const auto pass = [&](const runtime::RecordedCall::Tensors& in) -> runtime::RecordedCall::Tensors {
+    const torch::Tensor& latents = in[0];
+    const bool half = options.precision != torch::kFloat32;
+    const runtime::AutocastScope autocast({latents.device().type(), half, half ? options.precision : torch::kBFloat16});
+    return {denoiser.At(latents, in[1]).to(latents.scalar_type())};
+  };
+  runtime::RecordedCall recorded(base.recorder.get(), "a sampling step");
   const NoisePredictor network = [&](const torch::Tensor& latents, int64_t timestep) {
-    const torch::Tensor output = [&] {
-      const bool half = options.precision != torch::kFloat32;
-      const runtime::AutocastScope autocast(
-          {latents.device().type(), half, half ? options.precision : torch::kBFloat16});
-      return denoiser(latents, timestep).to(latents.scalar_type());
-    }();
+    const torch::Tensor output = recorded("", {latents, denoiser.StepsOf(latents, timestep)}, {}, pass).front();
     finite.push_back(output.isfinite().all());
     if (after_call) after_call();
     return base.denoiser->NoisePart(output);
@@ -67,11 +70,15 @@ torch::Tensor ConditionedDenoiser::Exchanged(const torch::Tensor& rows, int64_t 
   return rows.unflatten(0, {outer, inner, rows.size(0) / (outer * inner)}).transpose(0, 1).flatten(0, 2);
 }
 
-torch::Tensor ConditionedDenoiser::operator()(const torch::Tensor& latents, int64_t timestep) {
-  const int64_t n = rows_.size(0) / (passes_ ? 2 : 1);
+torch::Tensor ConditionedDenoiser::StepsOf(const torch::Tensor& latents, int64_t timestep) const {
   // One for all rows; of a pack, each slot's rows have their own.
-  const auto steps = torch::full({slots_ == 1 ? 1 : n}, timestep, latents.options().dtype(torch::kInt64));
+  const int64_t count = slots_ == 1 ? 1 : rows_.size(0) / (passes_ ? 2 : 1);
+  return torch::full({count}, timestep, latents.options().dtype(torch::kInt64));
+}
+
+torch::Tensor ConditionedDenoiser::At(const torch::Tensor& latents, const torch::Tensor& steps) {
   if (!passes_) return OnePass(latents, steps);
+  const int64_t n = rows_.size(0) / 2;
   const torch::Tensor x = latents.narrow(0, 0, n);
   nn::PassesWithTheSameRows prefix;
   prefix.Begin(x);

@@ -42,7 +42,12 @@ class ConditionedDenoiser {
       : ConditionedDenoiser(denoiser, rows, guided, slots, rows.is_cpu() ? Halves::kPasses : Halves::kOnePass) {}
   ConditionedDenoiser(base::Denoiser& denoiser, const torch::Tensor& rows, bool guided, int64_t slots, Halves halves);
   // One output for each row of `latents`; guided, they are there twice (WithGuidance).
-  torch::Tensor operator()(const torch::Tensor& latents, int64_t timestep);
+  torch::Tensor operator()(const torch::Tensor& latents, int64_t timestep) {
+    return At(latents, StepsOf(latents, timestep));
+  }
+  // The timestep as its tensor, and the pass with that: all that it depends on is in tensors.
+  torch::Tensor StepsOf(const torch::Tensor& latents, int64_t timestep) const;
+  torch::Tensor At(const torch::Tensor& latents, const torch::Tensor& steps);
 
  private:
   torch::Tensor Exchanged(const torch::Tensor& rows, int64_t outer, int64_t inner) const;

@@ -32,12 +32,16 @@ class DreamBoothSource : public train::BatchSource {
     // Drawn for both halves whether or not there is a prior: the subject's flips do not depend on it.
     const torch::Tensor flips = flips_.Uniform({2 * batch_}) < 0.5;
     const double per_row = 1.0 / static_cast<double>(batch_);
-    train::Batch instance = Pick(data_->instance, instance_order_.Next(batch_), flips.narrow(0, 0, batch_), per_row);
+    const std::vector<int64_t> instances = instance_order_.Next(batch_);
+    train::Batch instance = Pick(data_->instance, instances, flips.narrow(0, 0, batch_), per_row);
+    instance.origin = OriginOf(data_.get(), instances, {flips});
     if (!HasPrior()) return instance;
+    const std::vector<int64_t> priors = class_order_.Next(batch_);
     const train::Batch prior =
-        Pick(data_->prior, class_order_.Next(batch_), flips.narrow(0, batch_, batch_), data_->prior_weight * per_row);
+        Pick(data_->prior, priors, flips.narrow(0, batch_, batch_), data_->prior_weight * per_row);
     train::Batch both{torch::cat({instance.latents, prior.latents}), torch::cat({instance.context, prior.context}),
-                      torch::cat({instance.weights, prior.weights}), std::move(instance.prompts)};
+                      torch::cat({instance.weights, prior.weights}), std::move(instance.prompts),
+                      std::move(instance.origin) + OriginOf(data_.get(), priors, {})};
     both.prompts.insert(both.prompts.end(), prior.prompts.begin(), prior.prompts.end());
     return both;
   }

@@ -2,7 +2,20 @@
 
 #include <algorithm>
 
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
 namespace loupe::worker::tasks {
+
+std::string OriginOf(const void* data, const std::vector<int64_t>& items, const std::vector<torch::Tensor>& flags) {
+  std::string origin = fmt::format("{}:{};", data, fmt::join(items, ","));
+  for (const torch::Tensor& flag : flags) {
+    const bool* const first = flag.const_data_ptr<bool>();
+    for (int64_t i = 0; i < flag.numel(); ++i) origin += first[i] ? '1' : '0';
+    origin += ';';
+  }
+  return origin;
+}
 
 std::vector<int64_t> EpochOrder::Next(int64_t count) {
   std::vector<int64_t> indices;

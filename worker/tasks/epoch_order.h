@@ -4,12 +4,17 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "worker/runtime/random_stream.h"
 
 namespace loupe::worker::tasks {
+
+// Batch::origin of these items of data that is shared, in one place, by all who may ask; `flags`: what was decided by
+// chance for each, bool, on the CPU.
+std::string OriginOf(const void* data, const std::vector<int64_t>& items, const std::vector<torch::Tensor>& flags);
 
 // Not thread-safe. Two with the same seed and size give the same order.
 class EpochOrder {

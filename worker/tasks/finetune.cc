@@ -35,7 +35,8 @@ class CaptionedSource : public train::BatchSource {
     const auto device = data_->latents.device();
     const std::vector<int64_t> chosen = order_.Next(batch_);
     const auto rows = torch::tensor(chosen, torch::kInt64).to(device);
-    const auto flip = (flips_.Uniform({batch_}) < 0.5).to(device);
+    const torch::Tensor flips = flips_.Uniform({batch_}) < 0.5;
+    const auto flip = flips.to(device);
     const torch::Tensor dropped = dropout_.Uniform({batch_}) < data_->caption_dropout;
     const auto drop = dropped.to(device);
     auto latents = data_->latents.index_select(0, rows);
@@ -51,7 +52,7 @@ class CaptionedSource : public train::BatchSource {
     }
     const auto weights =
         torch::full({batch_}, 1.0 / static_cast<double>(batch_), torch::TensorOptions(torch::kFloat32).device(device));
-    return {latents, context, weights, std::move(prompts)};
+    return {latents, context, weights, std::move(prompts), OriginOf(data_.get(), chosen, {flips, dropped})};
   }
 
   train::TensorMap Save() const override {

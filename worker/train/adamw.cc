@@ -2,6 +2,7 @@
 
 #include <torch/utils.h>
 
+#include <optional>
 #include <utility>
 
 namespace loupe::worker::train {
@@ -12,6 +13,9 @@ AdamW::AdamW(std::vector<SlotParameter> parameters, const AdamWOptions& options)
     exp_avg_.push_back(torch::zeros_like(parameter.value()).unsqueeze(0));
     exp_avg_sq_.push_back(torch::zeros_like(parameter.value()).unsqueeze(0));
   }
+  const torch::Device device = parameters_.front().value().device();
+  count_ = torch::zeros({}, torch::TensorOptions(torch::kFloat32).device(device));
+  rate_ = torch::zeros({}, count_.options().dtype(device.is_cpu() ? torch::kFloat64 : torch::kFloat32));
 }
 
 torch::Tensor AdamW::Clip(std::vector<torch::Tensor>& gradients) const {
@@ -29,7 +33,12 @@ torch::Tensor AdamW::Clip(std::vector<torch::Tensor>& gradients) const {
   return norm;
 }
 
-torch::Tensor AdamW::Step(double rate_factor) {
+void AdamW::Prepare(double rate_factor) {
+  count_.fill_(static_cast<double>(steps_ + 1));
+  rate_.fill_(options_.learning_rate * rate_factor);
+}
+
+torch::Tensor AdamW::Apply(const torch::Tensor& skip) {
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> values, gradients;
   for (const SlotParameter& parameter : parameters_) {
@@ -38,16 +47,17 @@ torch::Tensor AdamW::Step(double rate_factor) {
     gradients.push_back(gradient.defined() ? gradient : torch::zeros_like(values.back()));
   }
   torch::Tensor norm = Clip(gradients);
-  ++steps_;
-  const auto count = torch::full({}, static_cast<double>(steps_), values.front().options());
-  const std::vector<torch::Tensor> counts(values.size(), count);
-  at::_fused_adamw_(values, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{}, counts,
-                    options_.learning_rate * rate_factor, options_.beta1, options_.beta2, options_.weight_decay,
-                    options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
-  // This operator alone of those that write does not tell whoever has made something of the values (nn/kernel_layers.h,
-  // nn/s4d.h, LibTorch's own check of what a gradient needs).
-  for (const torch::Tensor& value : values) value.unsafeGetTensorImpl()->bump_version();
+  const std::vector<torch::Tensor> counts(values.size(), count_);
+  at::_fused_adamw_(values, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{}, counts, rate_, options_.beta1,
+                    options_.beta2, options_.weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false,
+                    /*grad_scale=*/{}, /*found_inf=*/skip.defined() ? std::optional(skip) : std::nullopt);
   return norm;
+}
+
+std::vector<torch::Tensor> AdamW::Moments() const {
+  std::vector<torch::Tensor> moments = exp_avg_;
+  moments.insert(moments.end(), exp_avg_sq_.begin(), exp_avg_sq_.end());
+  return moments;
 }
 
 TensorMap AdamW::Export() const {

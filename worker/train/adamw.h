@@ -32,8 +32,10 @@ class AdamW : public Optimizer {
  public:
   AdamW(std::vector<SlotParameter> parameters, const AdamWOptions& options);
 
-  torch::Tensor Step(double rate_factor) override;
+  void Prepare(double rate_factor) override;
+  torch::Tensor Apply(const torch::Tensor& skip) override;
 
+  std::vector<torch::Tensor> Moments() const override;
   TensorMap Export() const override;
   void Import(const TensorMap& arrays, int64_t steps) override;
 
@@ -43,6 +45,9 @@ class AdamW : public Optimizer {
   const AdamWOptions options_;
   // Beside parameters_, with a leading dimension of 1 as the gradients have.
   std::vector<torch::Tensor> exp_avg_, exp_avg_sq_;
+  // Of the step that is prepared: its number, float32, and rate, float64 on the CPU and float32 elsewhere, as the fused
+  // operator wants it.
+  torch::Tensor count_, rate_;
 };
 
 }  // namespace loupe::worker::train

@@ -19,6 +19,9 @@ struct Batch {
   torch::Tensor weights;  // [B]: loss = Σ_i weights_i · (squared error of row i, averaged over its numbers)
   // The captions that `context` was encoded from, one per row: for methods that train the conditioner.
   std::vector<std::string> prompts;
+  // What it was made of: two batches that say the same, and something, hold the same numbers. It spares the look at
+  // them, for which one would wait for the device.
+  std::string origin;
 };
 
 // One trial's. Not thread-safe. Two with the same data and seeds give the same batches; B does not change.

@@ -42,7 +42,8 @@ MuonAdamW::MuonAdamW(std::vector<SlotParameter> parameters, const MuonAdamWOptio
   }
 }
 
-torch::Tensor MuonAdamW::Step(double rate_factor) {
+torch::Tensor MuonAdamW::Apply(const torch::Tensor& skip) {
+  TORCH_CHECK(!skip.defined(), "this optimiser skips no step");
   torch::NoGradGuard no_grad;
   std::map<std::pair<int64_t, int64_t>, Group> matrices;  // by the flattened shape
   Group decayed, plain;
@@ -50,7 +51,7 @@ torch::Tensor MuonAdamW::Step(double rate_factor) {
     const torch::Tensor& p = parameters_[i].value();
     const torch::Tensor gradient = parameters_[i].GradientInPlace();
     if (!gradient.defined()) continue;
-    const Moments& moments = moments_[i];
+    const ParameterMoments& moments = moments_[i];
     // Vectors and single numbers are norms' scales and biases, and so are a state space's: shrinking those would only
     // fight the data.
     const bool shrinks = p.dim() > 1 && parameters_[i].name().find("ssm.") == std::string::npos;
@@ -60,10 +61,9 @@ torch::Tensor MuonAdamW::Step(double rate_factor) {
     group.first.push_back(moments.first);
     if (!moments.muon()) group.second.push_back(moments.second);
   }
-  ++steps_;
-  for (auto& [shape, group] : matrices) MuonStep(group, rate_factor);
-  AdamStep(decayed, rate_factor, options_.weight_decay);
-  AdamStep(plain, rate_factor, 0);
+  for (auto& [shape, group] : matrices) MuonStep(group, rate_factor_);
+  AdamStep(decayed, rate_factor_, options_.weight_decay);
+  AdamStep(plain, rate_factor_, 0);
   return {};
 }
 
@@ -85,7 +85,7 @@ void MuonAdamW::MuonStep(Group& group, double factor) const {
 void MuonAdamW::AdamStep(Group& group, double factor, double decay) const {
   if (group.parameters.empty()) return;
   const double rate = options_.adam_rate * factor;
-  const auto t = static_cast<double>(steps_);
+  const auto t = static_cast<double>(steps_ + 1);
   at::_foreach_mul_(group.first, options_.adam_beta1);
   at::_foreach_add_(group.first, group.gradients, 1 - options_.adam_beta1);
   at::_foreach_mul_(group.second, options_.adam_beta2);
@@ -97,11 +97,20 @@ void MuonAdamW::AdamStep(Group& group, double factor, double decay) const {
   at::_foreach_addcdiv_(group.parameters, group.first, spread, -rate / (1 - std::pow(options_.adam_beta1, t)));
 }
 
+std::vector<torch::Tensor> MuonAdamW::Moments() const {
+  std::vector<torch::Tensor> all;
+  for (const ParameterMoments& moments : moments_) {
+    all.push_back(moments.first);
+    if (!moments.muon()) all.push_back(moments.second);
+  }
+  return all;
+}
+
 TensorMap MuonAdamW::Export() const {
   TensorMap arrays;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name();
-    const Moments& moments = moments_[i];
+    const ParameterMoments& moments = moments_[i];
     arrays[name + (moments.muon() ? ".momentum" : ".exp_avg")] = moments.first.cpu();
     if (!moments.muon()) arrays[name + ".exp_avg_sq"] = moments.second.cpu();
   }
@@ -112,7 +121,7 @@ void MuonAdamW::Import(const TensorMap& arrays, int64_t steps) {
   torch::NoGradGuard no_grad;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name();
-    const Moments& moments = moments_[i];
+    const ParameterMoments& moments = moments_[i];
     CopyInto(moments.first, arrays, name + (moments.muon() ? ".momentum" : ".exp_avg"));
     if (!moments.muon()) CopyInto(moments.second, arrays, name + ".exp_avg_sq");
   }

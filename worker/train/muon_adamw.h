@@ -37,8 +37,11 @@ class MuonAdamW : public Optimizer {
   MuonAdamW(std::vector<SlotParameter> parameters, const MuonAdamWOptions& options);
 
   // Both rates times the factor. No norm is computed: nothing is clipped.
-  torch::Tensor Step(double rate_factor) override;
+  void Prepare(double rate_factor) override { rate_factor_ = rate_factor; }
+  // Skips nothing, and is not to be recorded: rates are numbers of the call.
+  torch::Tensor Apply(const torch::Tensor& skip) override;
 
+  std::vector<torch::Tensor> Moments() const override;
   // "{name}.momentum" of those that take Muon; "{name}.exp_avg" and "{name}.exp_avg_sq" of the others.
   TensorMap Export() const override;
   void Import(const TensorMap& arrays, int64_t steps) override;
@@ -47,7 +50,7 @@ class MuonAdamW : public Optimizer {
 
  private:
   // Beside parameters_, each of its parameter's shape and layout.
-  struct Moments {
+  struct ParameterMoments {
     torch::Tensor first, second;  // Muon: the momentum and nothing
     bool muon() const { return !second.defined(); }
   };
@@ -59,7 +62,8 @@ class MuonAdamW : public Optimizer {
   void AdamStep(Group& group, double factor, double decay) const;
 
   MuonAdamWOptions options_;
-  std::vector<Moments> moments_;
+  std::vector<ParameterMoments> moments_;
+  double rate_factor_ = 1;
 };
 
 }  // namespace loupe::worker::train

@@ -21,9 +21,28 @@ class Optimizer {
   // One step with the gradients that the parameters hold; their holder clears them. `rate_factor` multiplies every
   // learning rate (schedules). Returns the gradients' 2-norm over all parameters before clipping, [1], on the
   // parameters' device; undefined from an optimiser that has no use for it.
-  virtual torch::Tensor Step(double rate_factor) = 0;
+  torch::Tensor Step(double rate_factor) {
+    Prepare(rate_factor);
+    torch::Tensor norm = Apply({});
+    Commit();
+    return norm;
+  }
+  // Its three parts. First what changes from step to step,
+  virtual void Prepare(double rate_factor) = 0;
+  // then the work, which may be recorded and repeated (runtime/recorded_call.h): it takes that from where Prepare puts
+  // it. `skip`, a float32 number on the device, is 1 where nothing is to be changed, and else 0; undefined: 0.
+  virtual torch::Tensor Apply(const torch::Tensor& skip) = 0;
+  // and last, where nothing was skipped, the count.
+  void Commit() {
+    ++steps_;
+    // Work that is repeated, and AdamW's fused operator, do not tell whoever has made something of the values
+    // (nn/kernel_layers.h, nn/s4d.h, LibTorch's own check of what a gradient needs).
+    for (const SlotParameter& parameter : parameters_) parameter.value().unsafeGetTensorImpl()->bump_version();
+  }
 
   int64_t steps() const { return steps_; }
+  // What Apply writes into besides the values.
+  virtual std::vector<torch::Tensor> Moments() const = 0;
 
   // The same parameters elsewhere (in another pack): moments and steps stay.
   void Rebind(std::vector<SlotParameter> parameters) {

@@ -19,16 +19,23 @@ class RunningAverage {
   // Begins as a copy of the values.
   explicit RunningAverage(const std::vector<torch::Tensor>& values) {
     for (const torch::Tensor& value : values) averages_.push_back(value.detach().clone());
+    if (!values.empty()) weight_ = torch::zeros({}, values.front().detach().options());
   }
 
   // Beside the values, or empty.
   const std::vector<torch::Tensor>& averages() const { return averages_; }
 
-  void Update(const std::vector<torch::Tensor>& values, double decay, int64_t t) {
+  // Update takes the values in as the t-th. Its work may be recorded, as Optimizer's.
+  void Prepare(double decay, int64_t t) {
+    if (averages_.empty()) return;
+    const auto seen = static_cast<double>(t);
+    weight_.fill_(1 - std::min(decay, (1 + seen) / (10 + seen)));
+  }
+  void Update(const std::vector<torch::Tensor>& values, const torch::Tensor& skip) {
     if (averages_.empty()) return;
     torch::NoGradGuard no_grad;
-    const auto seen = static_cast<double>(t);
-    at::_foreach_lerp_(averages_, values, 1 - std::min(decay, (1 + seen) / (10 + seen)));
+    const torch::Tensor weight = skip.defined() ? weight_ * (1 - skip) : weight_;
+    for (size_t i = 0; i < averages_.size(); ++i) averages_[i].lerp_(values[i], weight);
   }
 
   // Values and averages change places; twice is as before.
@@ -44,6 +51,7 @@ class RunningAverage {
 
  private:
   std::vector<torch::Tensor> averages_;
+  torch::Tensor weight_;  // 1 − d of the update that is prepared
 };
 
 }  // namespace loupe::worker::train

@@ -3,6 +3,7 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -19,11 +20,8 @@ TrainingState StateOf(const methods::Method& method, int64_t row, const TrainOpt
 }
 
 void KeepShare(const runtime::RowShare& share, TrainedSlot::Drawn& drawn) {
+  for (torch::Tensor* rows : drawn.Tensors()) *rows = rows->narrow(0, share.first, share.count);
   Batch& batch = drawn.batch;
-  for (torch::Tensor* rows :
-       {&batch.latents, &batch.context, &batch.weights, &drawn.noise, &drawn.timesteps, &drawn.noisy}) {
-    *rows = rows->narrow(0, share.first, share.count);
-  }
   if (!batch.prompts.empty()) {
     const auto first = batch.prompts.begin() + static_cast<std::ptrdiff_t>(share.first);
     batch.prompts = {first, first + static_cast<std::ptrdiff_t>(share.count)};
@@ -33,11 +31,26 @@ void KeepShare(const runtime::RowShare& share, TrainedSlot::Drawn& drawn) {
 
 }  // namespace
 
+std::array<torch::Tensor*, 6> TrainedSlot::Drawn::Tensors() {
+  return {&batch.latents, &batch.context, &batch.weights, &noise, &timesteps, &noisy};
+}
+
+bool TrainedSlot::Drawn::HasRowsOf(const Drawn& other) const {
+  if (this == &other) return true;
+  if (rows.first != other.rows.first || rows.count != other.rows.count ||
+      !torch::equal(drawn_timesteps, other.drawn_timesteps) || !torch::equal(drawn_noise, other.drawn_noise)) {
+    return false;
+  }
+  if (!batch.origin.empty() && batch.origin == other.batch.origin) return true;
+  return torch::equal(batch.latents, other.batch.latents) && torch::equal(batch.context, other.batch.context);
+}
+
 TrainedSlot::TrainedSlot(const base::BaseModel& base, TrainSlot given, const methods::Method& method, int64_t row)
     : base_(base),
       given_(std::move(given)),
       state_(StateOf(method, row, options())),
       scaler_(options().loss_scale > 0 ? options().loss_scale : 1),
+      scale_(torch::ones({}, torch::TensorOptions(torch::kFloat32).device(base.denoiser->device()))),
       variance_(base.schedule),
       errors_(torch::zeros({2}, torch::kFloat64)) {
   TORCH_CHECK(options().vlb_weight == 0 || base.denoiser->PredictsVariance(), "the base predicts no variance to train");
@@ -57,9 +70,10 @@ TrainedSlot::Drawn TrainedSlot::DrawNext() {
   if (options().noise_offset > 0) {
     noise += options().noise_offset * given_.noise.Normal({latents.size(0), latents.size(1), 1, 1});
   }
+  drawn.drawn_noise = noise;
+  drawn.drawn_timesteps = given_.timesteps.Integers(base_.schedule.config().num_train_timesteps, {latents.size(0)});
   drawn.noise = noise.to(latents.device());
-  drawn.timesteps =
-      given_.timesteps.Integers(base_.schedule.config().num_train_timesteps, {latents.size(0)}).to(latents.device());
+  drawn.timesteps = drawn.drawn_timesteps.to(latents.device());
   drawn.noisy = base_.schedule.AddNoise(latents, drawn.noise, drawn.timesteps);
   const int64_t rows = latents.size(0);
   drawn.rows = {0, rows, rows};
@@ -88,11 +102,41 @@ TrainedSlot::Losses TrainedSlot::LossesOf(const torch::Tensor& output, const Dra
   return {(errors * drawn.batch.weights).sum() / count, error, error_of_zero};
 }
 
-SlotStep TrainedSlot::Step(double loss, double relative_error) {
+void TrainedSlot::Prepare() {
+  state_.Prepare(options().schedule.FactorAt(steps()));
+  if (options().loss_scale == 0) return;
+  const bool fits = scaler_.scale() <= std::numeric_limits<float>::max();
+  scale_.fill_(fits ? scaler_.scale() : std::numeric_limits<double>::infinity());
+}
+
+TrainedSlot::Verdict TrainedSlot::Apply(const torch::Tensor& loss) {
+  torch::NoGradGuard no_grad;
+  torch::Tensor skip = loss.detach().isfinite().logical_not(), overflow = torch::zeros_like(skip);
+  if (options().loss_scale > 0) {
+    overflow = UnscaleGradients();
+    skip = skip.logical_or(overflow);
+  }
+  return {overflow.view({1}), state_.Apply(skip.to(torch::kFloat32))};
+}
+
+// Divides the gradients by the scale; whether one of them overflowed.
+torch::Tensor TrainedSlot::UnscaleGradients() {
+  torch::Tensor overflow = torch::zeros({}, scale_.options().dtype(torch::kBool));
+  for (const SlotParameter& parameter : parameters()) {
+    torch::Tensor gradient = parameter.GradientInPlace();
+    if (!gradient.defined()) continue;
+    gradient.div_(scale_);
+    overflow.logical_or_(gradient.isfinite().all().logical_not());
+  }
+  return overflow;
+}
+
+SlotStep TrainedSlot::Conclude(double loss, double relative_error, bool overflow, double gradient_norm) {
   step_.clear();
   SlotStep result;
   result.loss = loss;
-  if (options().loss_scale > 0 && !UnscaleGradients()) {
+  if (options().loss_scale > 0) scaler_.Update(!overflow);
+  if (overflow) {
     result.kind = scaler_.exhausted() ? SlotStep::Kind::kFailed : SlotStep::Kind::kSkipped;
     if (!scaler_.exhausted()) return result;
     // Nothing has been trained at the first step: no learning rate is to blame.
@@ -106,24 +150,9 @@ SlotStep TrainedSlot::Step(double loss, double relative_error) {
   UpdateErrors(relative_error);
   result.first_error = errors_[0].item<double>();
   result.running_error = errors_[1].item<double>();
-  result.gradient_norm = state_.Step(options().schedule.FactorAt(steps())).item<double>();
+  result.gradient_norm = gradient_norm;
+  state_.Commit();
   return result;
-}
-
-// Divides the gradients by the scale; false when one of them overflowed.
-bool TrainedSlot::UnscaleGradients() {
-  torch::NoGradGuard no_grad;
-  torch::Tensor finite;
-  for (const SlotParameter& parameter : parameters()) {
-    torch::Tensor gradient = parameter.GradientInPlace();
-    if (!gradient.defined()) continue;
-    gradient.div_(scaler_.scale());
-    const auto all = gradient.isfinite().all();
-    finite = finite.defined() ? finite.logical_and(all) : all;
-  }
-  const bool good = !finite.defined() || finite.item<bool>();
-  scaler_.Update(good);
-  return good;
 }
 
 // Of the step that is about to be taken: a plain mean at first, then a decaying one.

@@ -4,6 +4,7 @@
 
 #include <torch/types.h>
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -69,6 +70,12 @@ class TrainedSlot {
     torch::Tensor noise, timesteps, noisy;
     int64_t number = 0;  // of this batch in the run: what the method's own random numbers of its pass go by
     runtime::RowShare rows;
+    torch::Tensor drawn_noise, drawn_timesteps;  // as they were drawn, on the CPU
+
+    // What a recorded step reads; in one order.
+    std::array<torch::Tensor*, 6> Tensors();
+    // Whether latents with noise, timesteps and condition are the same.
+    bool HasRowsOf(const Drawn& other) const;
   };
   // Of the step that comes next, its `batch`-th, in order. The same again until the step is taken: a pass that ended in
   // an error can be made once more.
@@ -82,12 +89,24 @@ class TrainedSlot {
     torch::Tensor loss, error, error_of_zero;
   };
   Losses LossesOf(const torch::Tensor& output, const Drawn& drawn) const;
-  // What the loss is multiplied by before the backward pass.
-  double loss_scale() const { return options().loss_scale > 0 ? scaler_.scale() : 1; }
+  // The loss as the backward pass begins with it: times the loss scale.
+  torch::Tensor Scaled(const torch::Tensor& loss) const { return options().loss_scale > 0 ? loss * scale_ : loss; }
 
-  // One step from the gradients that have come; the losses are those of its batches, summed. `loss` is finite.
-  SlotStep Step(double loss, double relative_error);
-  // Instead of the step, where the loss is not finite.
+  // One step from the gradients that have come, in three parts. What is this step's own is put on the device before
+  // its first pass.
+  void Prepare();
+  // Then the device's part, which may be recorded: no step where the loss (a number, summed over the batches) is not
+  // finite, or the gradients overflow.
+  struct Verdict {
+    torch::Tensor overflow;       // [1], 1 or 0
+    torch::Tensor gradient_norm;  // [1]
+  };
+  Verdict Apply(const torch::Tensor& loss);
+  // What it writes into.
+  std::vector<torch::Tensor> Changed() const { return state_.Changed(); }
+  // And what came of it, with the numbers of the verdict; `loss` is finite.
+  SlotStep Conclude(double loss, double relative_error, bool overflow, double gradient_norm);
+  // Instead of that, where the loss is not finite.
   void GiveUpStep() { step_.clear(); }
 
   // Its row of another pack's method, made from the same settings: takes the trained values there.
@@ -103,7 +122,7 @@ class TrainedSlot {
   void Restore(const Checkpoint& checkpoint);
 
  private:
-  bool UnscaleGradients();
+  torch::Tensor UnscaleGradients();
   void UpdateErrors(double error);
   Drawn DrawNext();
 
@@ -111,6 +130,7 @@ class TrainedSlot {
   TrainSlot given_;
   TrainingState state_;
   LossScaler scaler_;
+  torch::Tensor scale_;  // the scaler's, on the device; a power of two
   diffusion::LearnedVariance variance_;
   int64_t drawn_ = 0;       // batches
   std::deque<Drawn> step_;  // batches of the step that is not taken yet; references to them last

@@ -9,8 +9,8 @@
 
 #include "common/logging.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "worker/base/slot_pass.h"
-#include "worker/nn/shared_prefix.h"
 #include "worker/runtime/autocast_scope.h"
 #include "worker/runtime/finite.h"
 #include "worker/runtime/recompute.h"
@@ -32,6 +32,8 @@ void CheckTogether(const std::vector<size_t>& group, const Given& given) {
     TORCH_CHECK(why.empty(), "trials ", group.front(), " and ", group[i], " cannot share a forward pass: ", why);
   }
 }
+
+constexpr char kStep[] = "a training step";
 
 // At a step's end, and where an exception leaves half of one.
 struct NoGradientsAfter {
@@ -187,6 +189,7 @@ size_t Trainer::Join(TrainSlot slot) {
 
 struct Trainer::SharedPass {
   torch::ScalarType precision;
+  TrainedSlot::Drawn rows;
   torch::Tensor noisy, timesteps, context;
   nn::PassesWithTheSameRows prefix;
 };
@@ -196,12 +199,11 @@ Trainer::Together::~Together() { trainer_.shared_.reset(); }
 
 Trainer::SharedPass& Trainer::SharedPassOf(const TrainOptions& options, const TrainedSlot::Drawn& rows) {
   for (const auto& pass : *shared_) {
-    if (pass->precision == options.precision && torch::equal(pass->timesteps, rows.timesteps) &&
-        torch::equal(pass->noisy, rows.noisy) && torch::equal(pass->context, rows.batch.context))
-      return *pass;
+    if (pass->precision == options.precision && pass->rows.HasRowsOf(rows)) return *pass;
   }
   auto& pass = *shared_->emplace_back(std::make_unique<SharedPass>());
   pass.precision = options.precision;
+  pass.rows = rows;
   // As Predict makes them of one slot's rows.
   pass.noisy = torch::cat({rows.noisy});
   pass.timesteps = torch::cat({rows.timesteps});
@@ -211,7 +213,7 @@ Trainer::SharedPass& Trainer::SharedPassOf(const TrainOptions& options, const Tr
 }
 
 torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<const TrainedSlot::Drawn*>& drawn,
-                               SharedPass* shared) {
+                               const std::optional<nn::RowsThatRepeat::Blocks>& same, SharedPass* shared) {
   const runtime::RecomputeScope recompute(options.recompute);
   const auto predict = [&] {
     if (shared != nullptr && !options.trains_conditioner) {
@@ -219,6 +221,7 @@ torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<co
       return base_.denoiser->Forward(shared->noisy, shared->timesteps, shared->context);
     }
     base::SlotRows slots;
+    slots.same = same;
     for (const TrainedSlot::Drawn* rows : drawn) {
       slots.noisy.push_back(rows->noisy);
       slots.timesteps.push_back(rows->timesteps);
@@ -233,58 +236,138 @@ torch::Tensor Trainer::Predict(const TrainOptions& options, const std::vector<co
   return predict().to(torch::kFloat);
 }
 
+std::optional<nn::RowsThatRepeat::Blocks> Trainer::SameRows(const std::vector<const TrainedSlot::Drawn*>& drawn) {
+  if (drawn.size() == 1) return std::nullopt;
+  return nn::RowsThatRepeat::BlocksOf(drawn.size(), [&](size_t a, size_t b) { return drawn[a]->HasRowsOf(*drawn[b]); });
+}
+
+Trainer::StepRows Trainer::Draw(const Group& group) {
+  StepRows rows(static_cast<size_t>(slots_[group.pass.slots.front()]->options().accumulation));
+  for (size_t batch = 0; batch < rows.size(); ++batch) {
+    for (const size_t slot : group.pass.slots) rows[batch].push_back(&slots_[slot]->Draw(batch));
+    rows[batch].resize(static_cast<size_t>(group.method->slots()), rows[batch].back());
+  }
+  return rows;
+}
+
 void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
-  const TrainOptions& options = slots_[group.pass.slots.front()]->options();
-  std::vector<std::vector<TrainedSlot::Losses>> batches;  // by batch and slot
-  std::vector<const TrainedSlot::Drawn*> drawn;
+  const StepRows rows = Draw(group);
+  for (const size_t slot : group.pass.slots) slots_[slot]->Prepare();
+  const bool recorded = Records(group);
   const NoGradientsAfter cleared{*group.method};
-  for (int64_t i = 0; i < options.accumulation; ++i) {
-    drawn.clear();
-    for (const size_t slot : group.pass.slots) drawn.push_back(&slots_[slot]->Draw(static_cast<size_t>(i)));
-    drawn.resize(static_cast<size_t>(group.method->slots()), drawn.back());
+  const torch::Tensor on_device = recorded ? WholeStep(group, rows) : Passes(group, rows);
+  const torch::Tensor numbers = on_device.cpu();
+  const double* const number = numbers.const_data_ptr<double>();
+  const size_t slots = group.pass.slots.size();
+  for (size_t k = 0; k < slots; ++k) {
+    const size_t slot = group.pass.slots[k];
+    const double loss = number[k], relative_error = number[slots + k];
+    if (!std::isfinite(loss)) {
+      results[slot] = {.kind = SlotStep::Kind::kFailed, .loss = loss, .cause = CauseOf(slot, *rows.back()[k])};
+      slots_[slot]->GiveUpStep();
+    } else if (recorded) {
+      results[slot] = slots_[slot]->Conclude(loss, relative_error, number[2 * slots + k] != 0, number[3 * slots + k]);
+    } else {
+      // One after another: where memory runs out in one's step, those before it have taken theirs.
+      const TrainedSlot::Verdict verdict =
+          slots_[slot]->Apply(on_device[0][static_cast<int64_t>(k)].to(base_.denoiser->device()));
+      const bool overflow = slots_[slot]->options().loss_scale > 0 && verdict.overflow.item<bool>();
+      results[slot] = slots_[slot]->Conclude(loss, relative_error, overflow, verdict.gradient_norm.item<double>());
+    }
+  }
+}
+
+bool Trainer::Records(Group& group) const {
+  if (base_.recorder == nullptr) return false;
+  if (group.step == nullptr) {
+    const bool reads_prompts = slots_[group.pass.slots.front()]->options().trains_conditioner;
+    const std::string why = group.sum != nullptr ? "several processes add up its gradients"
+                            : reads_prompts      ? "its prompts are read anew in each"
+                                                 : "";
+    if (!why.empty()) LogInfo("{} is not recorded: {}", kStep, why);
+    group.step = std::make_unique<runtime::RecordedCall>(why.empty() ? base_.recorder.get() : nullptr, kStep);
+  }
+  return group.step->records();
+}
+
+torch::Tensor Trainer::WholeStep(Group& group, const StepRows& rows) {
+  const size_t slots = group.pass.slots.size();
+  // By batch and slot; what idle slots repeat, and which slots' rows are the same, is part of the work's shape.
+  std::vector<TrainedSlot::Drawn> read;
+  runtime::RecordedCall::Tensors inputs, changes;
+  std::string key;
+  for (const auto& batch : rows) {
+    for (size_t k = 0; k < slots; ++k) {
+      for (const torch::Tensor* input : read.emplace_back(*batch[k]).Tensors()) inputs.push_back(*input);
+    }
+    if (const auto same = SameRows(batch)) key += fmt::format("{};", fmt::join(same->same_as, ","));
+  }
+  for (const size_t slot : group.pass.slots) {
+    for (const torch::Tensor& changed : slots_[slot]->Changed()) changes.push_back(changed);
+  }
+  const auto step = [&](const runtime::RecordedCall::Tensors& given) -> runtime::RecordedCall::Tensors {
+    const NoGradientsAfter cleared{*group.method};
+    StepRows its(rows.size());
+    size_t next = 0;
+    for (size_t batch = 0; batch < rows.size(); ++batch) {
+      for (size_t k = 0; k < slots; ++k) {
+        TrainedSlot::Drawn& drawn = read[batch * slots + k];
+        for (torch::Tensor* input : drawn.Tensors()) *input = given[next++];
+        its[batch].push_back(&drawn);
+      }
+      its[batch].resize(rows[batch].size(), its[batch].back());
+    }
+    const torch::Tensor totals = Passes(group, its);
+    std::vector<torch::Tensor> overflow, norms;
+    for (size_t k = 0; k < slots; ++k) {
+      const TrainedSlot::Verdict verdict = slots_[group.pass.slots[k]]->Apply(totals[0][static_cast<int64_t>(k)]);
+      overflow.push_back(verdict.overflow);
+      norms.push_back(verdict.gradient_norm);
+    }
+    return {torch::cat({totals, torch::cat(overflow).to(torch::kFloat64).unsqueeze(0),
+                        torch::cat(norms).to(torch::kFloat64).unsqueeze(0)})};
+  };
+  return (*group.step)(key, inputs, changes, step).front();
+}
+
+torch::Tensor Trainer::Passes(Group& group, const StepRows& batches) {
+  const TrainOptions& options = slots_[group.pass.slots.front()]->options();
+  std::vector<std::vector<TrainedSlot::Losses>> losses;  // by batch and slot
+  for (const auto& drawn : batches) {
     std::vector<int64_t> numbers;
     numbers.reserve(drawn.size());
     for (const TrainedSlot::Drawn* rows : drawn) numbers.push_back(rows->number);
     const methods::TrainingPass pass(*group.method, numbers, drawn.front()->rows);
-    const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1;
-    const auto output = Predict(options, drawn, shares ? &SharedPassOf(options, *drawn.front()) : nullptr);
+    // A recorded pass has memory of its own alone.
+    const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1 &&
+                        (group.step == nullptr || !group.step->records());
+    const auto output =
+        Predict(options, drawn, SameRows(drawn), shares ? &SharedPassOf(options, *drawn.front()) : nullptr);
     // Each slot's rows on their own from here on: the arithmetic of a solo run.
     const std::vector<torch::Tensor> rows =
         drawn.size() == 1 ? std::vector{output} : output.split(output.size(0) / group.method->slots());
     torch::Tensor sum;
-    batches.emplace_back();
+    losses.emplace_back();
     for (size_t k = 0; k < group.pass.slots.size(); ++k) {
       const TrainedSlot& slot = *slots_[group.pass.slots[k]];
-      TrainedSlot::Losses& found = batches.back().emplace_back(slot.LossesOf(rows[k], *drawn[k]));
-      const auto scaled = slot.options().loss_scale > 0 ? found.loss * slot.loss_scale() : found.loss;
+      TrainedSlot::Losses& found = losses.back().emplace_back(slot.LossesOf(rows[k], *drawn[k]));
+      const auto scaled = slot.Scaled(found.loss);
       found.loss = found.loss.detach();
       // Added and not averaged: a trial's gradient does not depend on the pack's size, nor on another's being NaN.
       sum = sum.defined() ? sum + scaled : scaled;
     }
     // Gradients of a step's earlier batches wait for the last one.
-    const bool last = i + 1 == options.accumulation;
+    const bool last = losses.size() == batches.size();
     if (last && group.sum != nullptr) group.sum->Begin(sum);
     sum.backward();
     if (last && group.sum != nullptr) group.sum->Finish();
   }
-  const Totals totals = TotalsOf(group, batches, drawn.front()->rows);
-  for (size_t k = 0; k < group.pass.slots.size(); ++k) {
-    const size_t slot = group.pass.slots[k];
-    const double loss = totals.loss[k];
-    if (std::isfinite(loss)) {
-      results[slot] = slots_[slot]->Step(loss, totals.relative_error[k]);
-    } else {
-      results[slot] = {.kind = SlotStep::Kind::kFailed, .loss = loss, .cause = CauseOf(slot, *drawn[k])};
-      slots_[slot]->GiveUpStep();
-    }
-  }
+  return TotalsOf(group, losses, batches.back().front()->rows);
 }
 
-Trainer::Totals Trainer::TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
-                                  const runtime::RowShare& rows) const {
-  const size_t slots = group.pass.slots.size();
+torch::Tensor Trainer::TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
+                                const runtime::RowShare& rows) const {
   const auto count = static_cast<double>(batches.size());
-  Totals result;
   ranks::RankGroup* const ranks = slots_[group.pass.slots.front()]->ranks();
   if (ranks == nullptr) {
     torch::Tensor totals;  // [2, K]
@@ -297,12 +380,7 @@ Trainer::Totals Trainer::TotalsOf(const Group& group, const std::vector<std::vec
       const auto total = torch::stack({torch::stack(losses), torch::stack(errors)});
       totals = totals.defined() ? totals + total : total;
     }
-    totals = totals.to(torch::kCPU, torch::kFloat64);
-    for (size_t k = 0; k < slots; ++k) {
-      result.loss.push_back(totals[0][static_cast<int64_t>(k)].item<double>());
-      result.relative_error.push_back(totals[1][static_cast<int64_t>(k)].item<double>());
-    }
-    return result;
+    return totals.to(torch::kFloat64);
   }
   // The mean over all rows is that of the ranks' means, by their rows.
   const double weight = static_cast<double>(rows.count) / static_cast<double>(rows.total);
@@ -313,9 +391,7 @@ Trainer::Totals Trainer::TotalsOf(const Group& group, const std::vector<std::vec
   }
   const torch::Tensor sums = torch::stack(parts).to(torch::kCPU, torch::kFloat64);  // [batches, 3]
   ranks->SumOnCpu(sums);
-  result.loss = {sums.select(1, 0).sum().item<double>()};
-  result.relative_error = {(sums.select(1, 1) / sums.select(1, 2)).mean().item<double>()};
-  return result;
+  return torch::stack({sums.select(1, 0).sum(), (sums.select(1, 1) / sums.select(1, 2)).mean()}).unsqueeze(1);
 }
 
 std::string Trainer::CauseOf(size_t slot, const TrainedSlot::Drawn& drawn) {

@@ -30,7 +30,9 @@
 
 #include "worker/base/base_model.h"
 #include "worker/methods/method.h"
+#include "worker/nn/shared_prefix.h"
 #include "worker/ranks/gradient_sum.h"
+#include "worker/runtime/recorded_call.h"
 #include "worker/train/trained_slot.h"
 
 namespace loupe::worker::train {
@@ -141,6 +143,8 @@ class Trainer {
     methods::Method* method = nullptr;
     std::unique_ptr<methods::Method> owned;   // null when it is the caller's
     std::unique_ptr<ranks::GradientSum> sum;  // of a slot with ranks, which has a group of its own
+    // Its steps on a device that has a recorder.
+    std::unique_ptr<runtime::RecordedCall> step = nullptr;
 
     bool Has(size_t slot) const { return std::find(pass.slots.begin(), pass.slots.end(), slot) != pass.slots.end(); }
   };
@@ -165,15 +169,24 @@ class Trainer {
   // The first of the step with these rows, or a new one.
   SharedPass& SharedPassOf(const TrainOptions& options, const TrainedSlot::Drawn& rows);
 
+  // Rows of a step, by batch and slot of the method.
+  using StepRows = std::vector<std::vector<const TrainedSlot::Drawn*>>;
+  StepRows Draw(const Group& group);
   void StepGroup(Group& group, std::vector<SlotStep>& results);
-  // Of a step's batches: by slot, the loss and the error beside that of predicting 0.
-  struct Totals {
-    std::vector<double> loss, relative_error;
-  };
-  Totals TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
-                  const runtime::RowShare& rows) const;
+  // Forward and backward passes of all batches. By slot, in two rows: the loss, and the error beside that of predicting
+  // 0; float64, on the device (of ranks on the CPU).
+  torch::Tensor Passes(Group& group, const StepRows& rows);
+  torch::Tensor TotalsOf(const Group& group, const std::vector<std::vector<TrainedSlot::Losses>>& batches,
+                         const runtime::RowShare& rows) const;
+  // Whether its steps are recorded.
+  bool Records(Group& group) const;
+  // A whole step as one function of its rows: Passes' two rows, overflow and gradients' norm, by slot, on the CPU.
+  torch::Tensor WholeStep(Group& group, const StepRows& rows);
+  // Which of them are the same, for slots that share a pass.
+  static std::optional<nn::RowsThatRepeat::Blocks> SameRows(const std::vector<const TrainedSlot::Drawn*>& drawn);
   // For the rows of one after another.
   torch::Tensor Predict(const TrainOptions& options, const std::vector<const TrainedSlot::Drawn*>& drawn,
+                        const std::optional<nn::RowsThatRepeat::Blocks>& same = std::nullopt,
                         SharedPass* shared = nullptr);
   // Why the loss of this batch is not finite; empty when training made it so. Costs forward passes, of a step that is
   // lost anyway.

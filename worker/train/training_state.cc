@@ -23,10 +23,29 @@ std::vector<torch::Tensor> TrainingState::Values() const {
 }
 
 torch::Tensor TrainingState::Step(double rate_factor) {
-  RECORD_USER_SCOPE("loupe.optimiser");
-  torch::Tensor norm = optimizer_->Step(rate_factor);
-  average_.Update(Values(), ema_decay_, steps());
+  Prepare(rate_factor);
+  torch::Tensor norm = Apply({});
+  Commit();
   return norm;
+}
+
+void TrainingState::Prepare(double rate_factor) {
+  optimizer_->Prepare(rate_factor);
+  average_.Prepare(ema_decay_, steps() + 1);
+}
+
+torch::Tensor TrainingState::Apply(const torch::Tensor& skip) {
+  RECORD_USER_SCOPE("loupe.optimiser");
+  torch::Tensor norm = optimizer_->Apply(skip);
+  average_.Update(Values(), skip);
+  return norm;
+}
+
+std::vector<torch::Tensor> TrainingState::Changed() const {
+  std::vector<torch::Tensor> changed = Values();
+  for (const torch::Tensor& moment : optimizer_->Moments()) changed.push_back(moment);
+  for (const torch::Tensor& average : average_.averages()) changed.push_back(average);
+  return changed;
 }
 
 void TrainingState::ClearGradients() {

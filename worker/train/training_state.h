@@ -27,6 +27,12 @@ class TrainingState {
   // One optimiser step from the gradients that the parameters hold; then the average takes the new values in, as the
   // steps()-th. Returns Optimizer::Step's norm.
   torch::Tensor Step(double rate_factor);
+  // Its three parts, as Optimizer has them.
+  void Prepare(double rate_factor);
+  torch::Tensor Apply(const torch::Tensor& skip);
+  void Commit() { optimizer_->Commit(); }
+  // What Apply writes into.
+  std::vector<torch::Tensor> Changed() const;
   void ClearGradients();
 
   // The same parameters elsewhere, by order and name: they get the trained values there. Throws c10::Error when they

@@ -96,6 +96,27 @@ TEST_F(GpuTest, ATrialEndsInTheSameBytesAgainAndAfterAStop) {
   }
 }
 
+// Recorded by whole steps, repeated from the fourth on: of training, and of each batch of pictures.
+TEST_F(GpuTest, GraphsGiveTheBytesOfTheirOperators) {
+  const auto graphs = MakeTrialExecutor({.device = "cuda", .cache_folder = root_ + "/cache", .graphs = true});
+  ASSERT_TRUE(graphs.ok()) << graphs.status();
+  for (const char* precision : {"float32", "bf16", "fp16"}) {
+    const std::map<std::string, std::string> cell = {
+        {"train.precision", precision}, {"budget.steps", "12"}, {"sample.steps", "8"}};
+    RecordingObserver plain(root_ + "/plain-" + precision), recorded(root_ + "/graphs-" + precision);
+    RunOn(*gpu_, Spec(std::string("plain-") + precision, cell), plain);
+    ::testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStderr();
+    RunOn(**graphs, Spec(std::string("graphs-") + precision, cell), recorded);
+    const std::string log = ::testing::internal::GetCapturedStdout() + ::testing::internal::GetCapturedStderr();
+    EXPECT_THAT(log, ::testing::Not(HasSubstr("is not repeated from a recording"))) << precision;
+    EXPECT_EQ(recorded.losses, plain.losses) << precision;
+    for (const char* file : {"adapter.safetensors", "embeddings.npy"}) {
+      EXPECT_EQ(*ReadFile(recorded.File(file)), *ReadFile(plain.File(file))) << precision << ' ' << file;
+    }
+  }
+}
+
 // 16 bits in the products: 8 of mantissa in bfloat16, 11 in float16, each step's luck of the draw being the same.
 TEST_F(GpuTest, SixteenBitTrainingFollowsFloat32) {
   const double expected = LastLoss("float32");
