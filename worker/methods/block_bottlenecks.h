@@ -31,9 +31,9 @@ class BlockBottlenecks : public ParameterMethod {
   BlockBottlenecks(const nn::TuningSites& sites, const BlockBottlenecksOptions& options,
                    const std::vector<SlotOptions>& slots, const nn::SlotRange& range, torch::Device device);
 
-  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows) override {
+  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows, KeptMasks* kept) override {
     TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
-    *pass_ = {true, draws, rows};
+    *pass_ = {true, draws, rows, kept};
   }
   void EndTraining() override { pass_->training = false; }
 

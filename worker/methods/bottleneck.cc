@@ -133,10 +133,9 @@ class TokenBottleneck : public Bottleneck {
   torch::Tensor Mask(const torch::Tensor& hidden, int64_t batch) const {
     std::vector<torch::Tensor> masks;
     for (int64_t k = 0; k < hidden.size(0); ++k) {
-      const int64_t draw = dropout_.pass->draws[static_cast<size_t>(dropout_.slots.first + k)];
       const auto rows = hidden[k].view({batch, -1, hidden.size(2)});
-      masks.push_back(DropoutMask(rows, dropout_.share, dropout_.seeds[static_cast<size_t>(k)], dropout_.place, draw,
-                                  dropout_.pass->rows));
+      masks.push_back(dropout_.pass->Mask(rows, dropout_.share, dropout_.seeds[static_cast<size_t>(k)], dropout_.place,
+                                          dropout_.slots.first + k));
     }
     return torch::stack(masks).view(hidden.sizes());
   }

@@ -151,8 +151,7 @@ class ContextHook : public nn::LayerHook {
         if (!pass_->training) return h;
         constexpr size_t kPlaces = 1024;  // of one network
         const auto place = number_ * kPlaces + static_cast<size_t>(layer.index);
-        const int64_t draw = pass_->draws[static_cast<size_t>(range_.first + k)];
-        return h * DropoutMask(h, layer.dropout, seeds_[at], place, draw, pass_->rows);
+        return h * pass_->Mask(h, layer.dropout, seeds_[at], place, range_.first + k);
       };
       const torch::Tensor changed = networks_[at] == nullptr ? rows : networks_[at]->Forward(rows, mask);
       pieces.push_back(layer_.Apply(changed, layer_.weight, layer_.bias));
@@ -192,9 +191,9 @@ class HypernetworkMethod : public ParameterMethod {
     }
   }
 
-  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows) override {
+  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows, KeptMasks* kept) override {
     TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
-    *pass_ = {true, draws, rows};
+    *pass_ = {true, draws, rows, kept};
   }
   void EndTraining() override { pass_->training = false; }
 

@@ -148,8 +148,7 @@ class LoraHook : public nn::LayerHook {
   }
 
   torch::Tensor MaskOf(const Group& group, size_t i, const torch::Tensor& x) const {
-    const int64_t draw = pass_->draws[static_cast<size_t>(group.first) + i];
-    return DropoutMask(x, group.dropout[i], group.seeds[i], number_, draw, pass_->rows);
+    return pass_->Mask(x, group.dropout[i], group.seeds[i], number_, group.first + static_cast<int64_t>(i));
   }
 
   torch::Tensor Dropped(const Group& group, const torch::Tensor& x) const {
@@ -183,9 +182,9 @@ class Lora : public ParameterMethod {
     for (size_t i = 0; i < named.size(); ++i) PlaceAt(named[i], i, plans, generators, device);
   }
 
-  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows) override {
+  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows, KeptMasks* kept) override {
     TORCH_CHECK(static_cast<int64_t>(draws.size()) == range_.total, "a training pass needs a number per slot");
-    *pass_ = {true, draws, rows};
+    *pass_ = {true, draws, rows, kept};
   }
   void EndTraining() override { pass_->training = false; }
 

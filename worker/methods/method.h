@@ -20,6 +20,8 @@
 
 namespace loupe::worker::methods {
 
+class KeptMasks;  // dropout.h
+
 struct NamedParameter {
   // "{block}.adapter.down.weight": the block's or layer's name in the checkpoint, then the method's own.
   std::string name;
@@ -61,8 +63,10 @@ class Method {
 
   // Between the two (TrainingPass), forwards are those of a training step: dropout is on. `draws[k]` names slot k's
   // random numbers of this pass: the same number gives the same ones, in a recomputed block and after a restart alike.
-  // `rows`: which of each slot's batch the pass is of, where several processes share it out.
-  virtual void BeginTraining(const std::vector<int64_t>& /*draws*/, const runtime::RowShare& /*rows*/) {}
+  // `rows`: which of each slot's batch the pass is of, where several processes share it out. `kept`: where a step that
+  // is repeated finds its masks, until EndTraining; else null.
+  virtual void BeginTraining(const std::vector<int64_t>& /*draws*/, const runtime::RowShare& /*rows*/,
+                             KeptMasks* /*kept*/) {}
   virtual void EndTraining() {}
 
   // One slot's values by their names in an adapter file (docs/formats.md), in torch.nn's orientation; on the CPU.
@@ -104,9 +108,10 @@ class MethodDisabled {
 // A forward pass of training and its backward pass, for a scope.
 class TrainingPass {
  public:
-  TrainingPass(Method& method, const std::vector<int64_t>& draws, const runtime::RowShare& rows = {})
+  TrainingPass(Method& method, const std::vector<int64_t>& draws, const runtime::RowShare& rows = {},
+               KeptMasks* kept = nullptr)
       : method_(method) {
-    method_.BeginTraining(draws, rows);
+    method_.BeginTraining(draws, rows, kept);
   }
   ~TrainingPass() { method_.EndTraining(); }
   TrainingPass(const TrainingPass&) = delete;

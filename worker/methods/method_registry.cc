@@ -45,8 +45,8 @@ class MethodPack : public Method {
   void SetEnabled(bool enabled) override {
     for (const auto& method : methods_) method->SetEnabled(enabled);
   }
-  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows) override {
-    for (const auto& method : methods_) method->BeginTraining(draws, rows);
+  void BeginTraining(const std::vector<int64_t>& draws, const runtime::RowShare& rows, KeptMasks* kept) override {
+    for (const auto& method : methods_) method->BeginTraining(draws, rows, kept);
   }
   void EndTraining() override {
     for (const auto& method : methods_) method->EndTraining();

@@ -35,6 +35,14 @@ void CheckTogether(const std::vector<size_t>& group, const Given& given) {
 
 constexpr char kStep[] = "a training step";
 
+// By which the method's random numbers of the pass go.
+std::vector<int64_t> NumbersOf(const std::vector<const TrainedSlot::Drawn*>& drawn) {
+  std::vector<int64_t> numbers;
+  numbers.reserve(drawn.size());
+  for (const TrainedSlot::Drawn* rows : drawn) numbers.push_back(rows->number);
+  return numbers;
+}
+
 // At a step's end, and where an exception leaves half of one.
 struct NoGradientsAfter {
   methods::Method& method;
@@ -286,6 +294,7 @@ bool Trainer::Records(Group& group) const {
                                                  : "";
     if (!why.empty()) LogInfo("{} is not recorded: {}", kStep, why);
     group.step = std::make_unique<runtime::RecordedCall>(why.empty() ? base_.recorder.get() : nullptr, kStep);
+    group.masks = std::make_unique<methods::KeptMasks>();
   }
   return group.step->records();
 }
@@ -302,6 +311,10 @@ torch::Tensor Trainer::WholeStep(Group& group, const StepRows& rows) {
     }
     if (const auto same = SameRows(batch)) key += fmt::format("{};", fmt::join(same->same_as, ","));
   }
+  std::vector<std::vector<int64_t>> numbers;
+  numbers.reserve(rows.size());
+  for (const auto& batch : rows) numbers.push_back(NumbersOf(batch));
+  group.masks->Prepare(std::move(numbers));
   for (const size_t slot : group.pass.slots) {
     for (const torch::Tensor& changed : slots_[slot]->Changed()) changes.push_back(changed);
   }
@@ -334,13 +347,12 @@ torch::Tensor Trainer::Passes(Group& group, const StepRows& batches) {
   const TrainOptions& options = slots_[group.pass.slots.front()]->options();
   std::vector<std::vector<TrainedSlot::Losses>> losses;  // by batch and slot
   for (const auto& drawn : batches) {
-    std::vector<int64_t> numbers;
-    numbers.reserve(drawn.size());
-    for (const TrainedSlot::Drawn* rows : drawn) numbers.push_back(rows->number);
-    const methods::TrainingPass pass(*group.method, numbers, drawn.front()->rows);
+    const bool recorded = group.step != nullptr && group.step->records();
+    if (recorded) group.masks->BeginBatch(losses.size());
+    const methods::TrainingPass pass(*group.method, NumbersOf(drawn), drawn.front()->rows,
+                                     recorded ? group.masks.get() : nullptr);
     // A recorded pass has memory of its own alone.
-    const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1 &&
-                        (group.step == nullptr || !group.step->records());
+    const bool shares = shared_ && drawn.size() == 1 && !options.recompute && options.accumulation == 1 && !recorded;
     const auto output =
         Predict(options, drawn, SameRows(drawn), shares ? &SharedPassOf(options, *drawn.front()) : nullptr);
     // Each slot's rows on their own from here on: the arithmetic of a solo run.

@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "worker/base/base_model.h"
+#include "worker/methods/dropout.h"
 #include "worker/methods/method.h"
 #include "worker/nn/shared_prefix.h"
 #include "worker/ranks/gradient_sum.h"
@@ -145,6 +146,7 @@ class Trainer {
     std::unique_ptr<ranks::GradientSum> sum;  // of a slot with ranks, which has a group of its own
     // Its steps on a device that has a recorder.
     std::unique_ptr<runtime::RecordedCall> step = nullptr;
+    std::unique_ptr<methods::KeptMasks> masks = nullptr;
 
     bool Has(size_t slot) const { return std::find(pass.slots.begin(), pass.slots.end(), slot) != pass.slots.end(); }
   };

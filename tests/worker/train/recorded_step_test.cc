@@ -242,8 +242,7 @@ TEST_F(RecordedStepTest, WithBlocksThatAreComputedAgain) {
 TEST_F(RecordedStepTest, OfEveryMethodThatTrainsTheDenoiser) {
   for (const methods::MethodTraits& method : methods::Methods()) {
     Cell cell = {{"method.kind", method.name}};
-    // The one trains nothing, the other drops out always.
-    if (method.name == "file" || method.name == "adaptformer") continue;
+    if (method.name == "file") continue;  // trains nothing
     if (method.name == "adapter") cell = adapter_;
     if (method.trains_conditioner(methods::MethodSettings(cell))) continue;
     SCOPED_TRACE(method.name);
@@ -281,12 +280,15 @@ TEST_F(RecordedStepTest, APacksOfWhichOneLeaves) {
   ExpectSame({adapter_, other, third}, options_, 11, /*width=*/4, /*leaves=*/5);
 }
 
-TEST_F(RecordedStepTest, DropoutIsDrawnOnTheCpuSoItsStepsAreNotRepeated) {
-  TapeRecorder recorder;
-  const std::vector<Cell> cells = {{{"method.kind", "lora"}, {"method.rank", "2"}, {"method.dropout", "0.2"}}};
-  const Run plain = Train(cells, options_, nullptr), recorded = Train(cells, options_, &recorder);
-  EXPECT_TRUE(plain.checkpoints == recorded.checkpoints);
-  EXPECT_LE(recorder.replays(), 1);
+TEST_F(RecordedStepTest, WithDropoutAlsoInBlocksThatAreComputedAgain) {
+  const Cell lora = {{"method.kind", "lora"}, {"method.rank", "2"}, {"method.dropout", "0.2"}};
+  Cell other = lora;
+  other["method.dropout"] = "0.5";
+  TrainOptions options = options_;
+  options.accumulation = 2;
+  ExpectSame({lora, other}, options, 7, /*width=*/3);
+  options.recompute = true;
+  ExpectSame({lora}, options);
 }
 
 TEST_F(RecordedStepTest, ALossThatIsNotFiniteTakesNoStep) {
