@@ -111,7 +111,7 @@ class TwoTowerConditioner : public Conditioner {
     const auto hidden = torch::cat({left.hidden, right.hidden}, 2);
     const int64_t n = hidden.size(0), width = hidden.size(2), rows = RowsFor(right.pooled.size(1), width);
     const auto pooled = torch::constant_pad_nd(right.pooled, {0, rows * width - right.pooled.size(1)});
-    const auto all = torch::cat({hidden, pooled.view({n, rows, width})}, 1);
+    torch::Tensor all = torch::cat({hidden, pooled.view({n, rows, width})}, 1);
     if (!zero_empty_) return all;
     // By what is read of them, so that prompts with the same ids have the same encoding.
     const auto empty = ids.eq(IdsOf(first_, {""})).all(1).view({n, 1, 1}).to(device);

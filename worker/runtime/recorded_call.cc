@@ -55,22 +55,22 @@ Tensors RecordedCall::operator()(const std::string& key, const Tensors& inputs, 
     inputs_ = CopiesOf(inputs);
   }
   ++calls_;
-  if (calls_ == 1) return Run(f);
-  if (calls_ == 2) {
-    const Tensors before = CopiesOf(changes);
-    try {
-      Tensors results = Run(f);
-      Record(changes, f);
-      return results;
-    } catch (...) {
-      --calls_;
-      CopyInto(changes, before);
-      throw;
-    }
+  if (calls_ > 3) {
+    recording_->Replay();
+    return outputs_;
   }
-  if (calls_ == 3) return Check(changes, f);
-  recording_->Replay();
-  return outputs_;
+  const Tensors before = CopiesOf(changes);
+  try {
+    if (calls_ == 3) return Check(before, changes, f);
+    Tensors results = Run(f);
+    if (calls_ == 2) Record(changes, f);
+    return results;
+  } catch (...) {
+    // The function's own: it is called once more, and what is to be done in that call with it.
+    --calls_;
+    CopyInto(changes, before);
+    throw;
+  }
 }
 
 bool RecordedCall::Continues(const std::string& key, const Tensors& inputs) const {
@@ -97,21 +97,13 @@ void RecordedCall::Record(const Tensors& changes, const Function& f) {
   CopyInto(changes, after);
 }
 
-Tensors RecordedCall::Check(const Tensors& changes, const Function& f) {
-  const Tensors before = CopiesOf(changes);
-  Tensors results, after;
-  try {
-    results = Run(f);
-    after = CopiesOf(changes);
-    CopyInto(changes, before);
-    recording_->Replay();
-    if (!SameBits(outputs_, results) || !SameBits(changes, after))
-      GiveUp("what it does now is not, bit for bit, what was recorded");
-  } catch (...) {
-    // Of the function: its other calls are to be checked as this one.
-    --calls_;
-    CopyInto(changes, before);
-    throw;
+Tensors RecordedCall::Check(const Tensors& before, const Tensors& changes, const Function& f) {
+  Tensors results = Run(f);
+  const Tensors after = CopiesOf(changes);
+  CopyInto(changes, before);
+  recording_->Replay();
+  if (!SameBits(outputs_, results) || !SameBits(changes, after)) {
+    GiveUp("what it does now is not, bit for bit, what was recorded");
   }
   CopyInto(changes, after);
   return results;

@@ -52,7 +52,7 @@ class RecordedCall {
   // depends on `key` alone, whose change, as that of a shape, begins anew. The first two calls are f's own, after the
   // second one it is recorded, the third is done in both ways. Where they differ, or f cannot be recorded, it is called
   // from then on, and the log says why. The results are valid until the next call.
-  // An exception of f passes through; `changes` are then as before the call, but in the first one.
+  // An exception of f passes through; `changes` are then as before the call.
   Tensors operator()(const std::string& key, const Tensors& inputs, const Tensors& changes, const Function& f);
 
   // Whether calls are, or will be, repeated from a recording; and whether they are by now.
@@ -63,7 +63,7 @@ class RecordedCall {
   bool Continues(const std::string& key, const Tensors& inputs) const;
   Tensors Run(const Function& f);
   void Record(const Tensors& changes, const Function& f);
-  Tensors Check(const Tensors& changes, const Function& f);
+  Tensors Check(const Tensors& before, const Tensors& changes, const Function& f);
   void GiveUp(const std::string& why);
 
   Recorder* recorder_;
