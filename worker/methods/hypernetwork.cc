@@ -96,7 +96,7 @@ class Network {
 };
 
 // Their initial values: weights by name, biases 0; a layer norm's weights are drawn as small as the others.
-void Draw(torch::Tensor weight, bool norm, const std::string& init, const std::string& activation,
+void Draw(const torch::Tensor& weight, bool norm, const std::string& init, const std::string& activation,
           const at::Generator& generator) {
   const torch::NoGradGuard no_grad;
   if (norm || init == "normal") {
@@ -209,7 +209,7 @@ class HypernetworkMethod : public ParameterMethod {
     SlotNetworks networks;
     networks.mask_seed = Mixed(plan.seed);
     const auto add = [&](const std::string& name, const torch::Tensor& value) {
-      const auto own = value.to(device).unsqueeze(0).set_requires_grad(true);
+      torch::Tensor own = value.to(device).unsqueeze(0).set_requires_grad(true);
       parameters_.push_back({name, own, slot});
       return own;
     };
@@ -269,6 +269,7 @@ std::unique_ptr<Method> MakeHypernetwork(const nn::TuningSites& sites, const std
                                          const nn::SlotRange& range, torch::Device device) {
   const std::set<int64_t> has = WidthsOf(ContextLayersOf(sites));
   std::vector<SlotPlanOfWidths> plans;
+  plans.reserve(slots.size());
   for (const SlotOptions& slot : slots) {
     plans.push_back({HypernetworkShapeOf(slot.settings), ChosenWidths(slot.settings, has),
                      slot.settings.Text("method.weight_init"), slot.init_seed});

@@ -177,6 +177,7 @@ class Lora : public ParameterMethod {
        torch::Device device)
       : ParameterMethod(range) {
     std::vector<at::Generator> generators;
+    generators.reserve(plans.size());
     for (const SlotPlan& plan : plans) generators.push_back(at::detail::createCPUGenerator(plan.seed));
     const std::vector<NamedSite> named = NamedSites(sites);
     for (size_t i = 0; i < named.size(); ++i) PlaceAt(named[i], i, plans, generators, device);
@@ -298,6 +299,7 @@ std::unique_ptr<Method> MakeLora(const nn::TuningSites& sites, const std::vector
                                  const nn::SlotRange& range, torch::Device device) {
   const std::vector<NamedSite> named = NamedSites(sites);
   std::vector<SlotPlan> plans;
+  plans.reserve(slots.size());
   for (const SlotOptions& slot : slots) plans.push_back(PlanOf(named, slot));
   return std::make_unique<Lora>(sites, plans, range, device);
 }

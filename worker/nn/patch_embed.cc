@@ -15,7 +15,7 @@ torch::Tensor Waves(const torch::Tensor& places, int64_t width) {
 }
 
 torch::Tensor Coordinates(int64_t count, int64_t trained, PositionScaling scaling) {
-  const auto places = torch::arange(count, torch::kFloat64);
+  torch::Tensor places = torch::arange(count, torch::kFloat64);
   if (scaling == PositionScaling::kCounted || count == trained) return places;
   return places * (static_cast<double>(trained) / static_cast<double>(count));
 }
