@@ -24,7 +24,7 @@ torch::Tensor AdamW::Clip(std::vector<torch::Tensor>& gradients) const {
     const auto square = gradient.flatten(1).square().sum(1);
     squares = squares.defined() ? squares + square : square;
   }
-  const auto norm = squares.sqrt();
+  torch::Tensor norm = squares.sqrt();
   if (options_.clip_norm > 0) {
     // As torch.nn.utils.clip_grad_norm_ has it: never scaled up.
     const auto factor = (options_.clip_norm / (norm + 1e-6)).clamp_max(1.0);
