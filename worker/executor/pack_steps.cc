@@ -9,6 +9,7 @@
 #include "worker/executor/pack.h"
 #include "worker/executor/thrown.h"
 #include "worker/methods/method_registry.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker::executor {
 namespace {
@@ -132,7 +133,7 @@ void Pack::Regroup(const std::vector<train::Trainer::PassGroup>& groups) {
     trainer_->Regroup(groups);
   } catch (const std::exception& error) {
     // Some then have a pass of their own, in which whoever is to blame is found.
-    LogWarning("trials cannot share their passes: {}", FirstLine(error.what()));
+    LogWarning("trials cannot share their passes: {}", runtime::FirstLine(error.what()));
   }
 }
 
@@ -152,7 +153,7 @@ void Pack::Together(const std::vector<Member*>& pass, const std::function<void(c
       Shrink(nullptr);
       return;
     }
-    LogInfo("a pass of {} trials: {}; each is tried alone", left.size(), FirstLine(error.what()));
+    LogInfo("a pass of {} trials: {}; each is tried alone", left.size(), runtime::FirstLine(error.what()));
   }
   std::vector<train::Trainer::PassGroup> apart;
   for (const auto& member : members_) {

@@ -26,27 +26,25 @@ AttemptOutcome GivenBack() {
   return outcome;
 }
 
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
-
 AttemptOutcome OutcomeOfThrown() {
   try {
     throw;
   } catch (const runtime::Stopped&) {
     return GivenBack();
   } catch (const runtime::UserError& error) {
-    return Failed(FailureClass::kUserError, FirstLine(error.what()));
+    return Failed(FailureClass::kUserError, runtime::FirstLine(error.what()));
   } catch (const runtime::NotFinite& error) {
-    return Failed(FailureClass::kUserError, FirstLine(error.what()));
+    return Failed(FailureClass::kUserError, runtime::FirstLine(error.what()));
   } catch (const c10::OutOfMemoryError& error) {
     return Failed(FailureClass::kRetryable,
                   fmt::format("out of memory on the GPU ({}); a smaller budget.batch or sample.chunk needs less",
-                              FirstLine(error.what_without_backtrace())));
+                              runtime::FirstLine(error.what_without_backtrace())));
   } catch (const c10::Error& error) {
-    return Failed(FailureClass::kRetryable, FirstLine(error.what_without_backtrace()));
+    return Failed(FailureClass::kRetryable, runtime::FirstLine(error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
     return Failed(FailureClass::kRetryable, "out of memory; a smaller budget.batch or sample.chunk needs less");
   } catch (const std::exception& error) {
-    return Failed(FailureClass::kRetryable, FirstLine(error.what()));
+    return Failed(FailureClass::kRetryable, runtime::FirstLine(error.what()));
   }
 }
 

@@ -16,7 +16,4 @@ AttemptOutcome OutcomeOfThrown();
 // Whether it says that there is no memory, the device's or the machine's.
 bool OutOfMemory();
 
-// Of LibTorch's messages the first line is the sentence, the rest is where in LibTorch it was raised.
-std::string FirstLine(const std::string& text);
-
 }  // namespace loupe::worker::executor

@@ -3,10 +3,10 @@
 #include <torch/utils.h>
 
 #include <exception>
-#include <string_view>
 #include <utility>
 
 #include "common/logging.h"
+#include "worker/runtime/user_error.h"
 
 namespace loupe::worker::runtime {
 namespace {
@@ -33,11 +33,6 @@ bool SameBits(const Tensors& a, const Tensors& b) {
     if (!same.all().item<bool>()) return false;
   }
   return a.size() == b.size();
-}
-
-std::string FirstLineOf(const std::exception& error) {
-  const std::string_view text = error.what();
-  return std::string(text.substr(0, text.find('\n')));
 }
 
 }  // namespace
@@ -92,7 +87,7 @@ void RecordedCall::Record(const Tensors& changes, const Function& f) {
   try {
     recording_ = recorder_->Record([&] { outputs_ = f(inputs_); });
   } catch (const std::exception& error) {
-    GiveUp(FirstLineOf(error));
+    GiveUp(FirstLine(error.what()));
   }
   CopyInto(changes, after);
 }

@@ -17,4 +17,6 @@ void ThrowIfError(const absl::Status& status) {
   }
 }
 
+std::string FirstLine(const std::string& message) { return message.substr(0, message.find('\n')); }
+
 }  // namespace loupe::worker::runtime

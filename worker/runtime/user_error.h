@@ -25,6 +25,9 @@ class Stopped : public std::runtime_error {
 // PERMISSION_DENIED, FAILED_PRECONDITION, OUT_OF_RANGE), else as std::runtime_error.
 void ThrowIfError(const absl::Status& status);
 
+// Of LibTorch's messages the first line is the sentence, the rest is where in LibTorch it was raised.
+std::string FirstLine(const std::string& message);
+
 template <typename T>
 T ValueOrThrow(absl::StatusOr<T> value) {
   ThrowIfError(value.status());

@@ -182,7 +182,7 @@ class Trainer {
                          const runtime::RowShare& rows) const;
   // Whether its steps are recorded.
   bool Records(Group& group) const;
-  // A whole step as one function of its rows: Passes' two rows, overflow and gradients' norm, by slot, on the CPU.
+  // A whole step as one function of its rows: beside Passes' two rows, overflow and gradients' norm, by slot.
   torch::Tensor WholeStep(Group& group, const StepRows& rows);
   // Which of them are the same, for slots that share a pass.
   static std::optional<nn::RowsThatRepeat::Blocks> SameRows(const std::vector<const TrainedSlot::Drawn*>& drawn);

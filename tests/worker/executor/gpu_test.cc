@@ -98,8 +98,8 @@ TEST_F(GpuTest, ATrialEndsInTheSameBytesAgainAndAfterAStop) {
 
 // Recorded by whole steps, repeated from the fourth on: of training, and of each batch of pictures.
 TEST_F(GpuTest, GraphsGiveTheBytesOfTheirOperators) {
-  const auto graphs = MakeTrialExecutor({.device = "cuda", .cache_folder = root_ + "/cache", .graphs = true});
-  ASSERT_TRUE(graphs.ok()) << graphs.status();
+  const auto graphs = MakeExecutor("cuda", /*threads=*/0, /*graphs=*/true);
+  ASSERT_TRUE(graphs);
   for (const char* precision : {"float32", "bf16", "fp16"}) {
     const std::map<std::string, std::string> cell = {
         {"train.precision", precision}, {"budget.steps", "12"}, {"sample.steps", "8"}};
@@ -107,7 +107,7 @@ TEST_F(GpuTest, GraphsGiveTheBytesOfTheirOperators) {
     RunOn(*gpu_, Spec(std::string("plain-") + precision, cell), plain);
     ::testing::internal::CaptureStdout();
     ::testing::internal::CaptureStderr();
-    RunOn(**graphs, Spec(std::string("graphs-") + precision, cell), recorded);
+    RunOn(*graphs, Spec(std::string("graphs-") + precision, cell), recorded);
     const std::string log = ::testing::internal::GetCapturedStdout() + ::testing::internal::GetCapturedStderr();
     EXPECT_THAT(log, ::testing::Not(HasSubstr("is not repeated from a recording"))) << precision;
     EXPECT_EQ(recorded.losses, plain.losses) << precision;

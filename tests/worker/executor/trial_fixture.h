@@ -68,8 +68,9 @@ class TrialTest : public ::testing::Test {
     ASSERT_TRUE(count.ok()) << count.status();
     ASSERT_EQ(*count, 9);
   }
-  static std::unique_ptr<Executor> MakeExecutor(const std::string& device, int threads) {
-    auto executor = MakeTrialExecutor({.device = device, .threads = threads, .cache_folder = root_ + "/cache"});
+  static std::unique_ptr<Executor> MakeExecutor(const std::string& device, int threads, bool graphs = false) {
+    auto executor =
+        MakeTrialExecutor({.device = device, .threads = threads, .cache_folder = root_ + "/cache", .graphs = graphs});
     EXPECT_TRUE(executor.ok()) << executor.status();
     return executor.ok() ? *std::move(executor) : nullptr;
   }
