@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "worker/runtime/device_copy.h"
+
 namespace loupe::worker::methods {
 
 torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, size_t layer, int64_t draw,
@@ -16,7 +18,7 @@ torch::Tensor DropoutMask(const torch::Tensor& like, double p, uint64_t seed, si
   if (!rows.whole()) sizes.front() = entries * rows.total;
   auto keep = torch::empty(sizes).bernoulli_(1 - p, at::detail::createCPUGenerator(stream));
   if (!rows.whole()) keep = keep.narrow(0, entries * rows.first, like.size(0));
-  return keep.div_(1 - p).to(like.device(), like.scalar_type());
+  return runtime::CopyTo(like.device(), keep.div_(1 - p).to(like.scalar_type()));
 }
 
 void KeptMasks::Prepare(std::vector<std::vector<int64_t>> draws) {

@@ -8,6 +8,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "worker/data/image_folder.h"
+#include "worker/runtime/device_copy.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/runtime/user_error.h"
 #include "worker/sampling/prediction_difference.h"
@@ -69,10 +70,11 @@ class DreamBoothSource : public train::BatchSource {
   static train::Batch Pick(const CaptionedLatents& from, const std::vector<int64_t>& indices,
                            const torch::Tensor& flips, double weight) {
     const auto device = from.latents.device();
-    const auto rows = torch::tensor(indices, torch::kInt64).to(device);
+    const auto rows = runtime::CopyTo(device, torch::tensor(indices, torch::kInt64));
     auto latents = from.latents.index_select(0, rows);
     if (from.mirrored.defined()) {
-      latents = torch::where(flips.to(device).view({-1, 1, 1, 1}), from.mirrored.index_select(0, rows), latents);
+      const auto flip = runtime::CopyTo(device, flips);
+      latents = torch::where(flip.view({-1, 1, 1, 1}), from.mirrored.index_select(0, rows), latents);
     }
     const int64_t n = static_cast<int64_t>(indices.size());
     return {latents, base::RowsOf(from.context, n),

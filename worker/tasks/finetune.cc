@@ -6,6 +6,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "worker/data/captioned_folder.h"
+#include "worker/runtime/device_copy.h"
 #include "worker/runtime/random_stream.h"
 #include "worker/runtime/user_error.h"
 #include "worker/tasks/epoch_order.h"
@@ -34,11 +35,11 @@ class CaptionedSource : public train::BatchSource {
   train::Batch Next() override {
     const auto device = data_->latents.device();
     const std::vector<int64_t> chosen = order_.Next(batch_);
-    const auto rows = torch::tensor(chosen, torch::kInt64).to(device);
+    const auto rows = runtime::CopyTo(device, torch::tensor(chosen, torch::kInt64));
     const torch::Tensor flips = flips_.Uniform({batch_}) < 0.5;
-    const auto flip = flips.to(device);
+    const auto flip = runtime::CopyTo(device, flips);
     const torch::Tensor dropped = dropout_.Uniform({batch_}) < data_->caption_dropout;
-    const auto drop = dropped.to(device);
+    const auto drop = runtime::CopyTo(device, dropped);
     auto latents = data_->latents.index_select(0, rows);
     if (data_->mirrored.defined()) {
       latents = torch::where(flip.view({-1, 1, 1, 1}), data_->mirrored.index_select(0, rows), latents);

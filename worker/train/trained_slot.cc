@@ -3,11 +3,13 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <memory>
 #include <utility>
 
 #include "fmt/format.h"
+#include "worker/runtime/device_copy.h"
 #include "worker/runtime/finite.h"
 
 namespace loupe::worker::train {
@@ -57,11 +59,51 @@ TrainedSlot::TrainedSlot(const base::BaseModel& base, TrainSlot given, const met
 }
 
 const TrainedSlot::Drawn& TrainedSlot::Draw(size_t batch) {
-  if (batch == step_.size()) step_.push_back(DrawNext());
+  if (batch == step_.size()) {
+    if (ahead_.empty()) ahead_.push_back(DrawNext());
+    step_.push_back(std::move(ahead_.front().drawn));
+    ahead_.pop_front();
+  }
   return step_.at(batch);
 }
 
-TrainedSlot::Drawn TrainedSlot::DrawNext() {
+void TrainedSlot::DrawAhead() {
+  const auto batches = static_cast<size_t>(options().accumulation);
+  try {
+    while (ahead_.size() < batches) ahead_.push_back(DrawNext());
+  } catch (const std::exception&) {
+    // The step under way does not end by it: whoever draws these rows next meets it again.
+  }
+}
+
+TensorMap TrainedSlot::Position() const {
+  TensorMap position;
+  position["drawn"] = torch::tensor(drawn_, torch::kInt64);
+  AddWithPrefix("source.", given_.source->Save(), position);
+  position["noise"] = given_.noise.State();
+  position["timesteps"] = given_.timesteps.State();
+  return position;
+}
+
+void TrainedSlot::GoTo(const TensorMap& position) {
+  drawn_ = TakeState(position, "drawn").item<int64_t>();
+  given_.source->Restore(WithPrefixRemoved("source.", position));
+  given_.noise.SetState(TakeState(position, "noise"));
+  given_.timesteps.SetState(TakeState(position, "timesteps"));
+}
+
+TrainedSlot::Ahead TrainedSlot::DrawNext() {
+  Ahead next{.position = Position()};
+  try {
+    next.drawn = DrawFromStreams();
+  } catch (...) {
+    GoTo(next.position);
+    throw;
+  }
+  return next;
+}
+
+TrainedSlot::Drawn TrainedSlot::DrawFromStreams() {
   Drawn drawn;
   drawn.number = drawn_++;
   drawn.batch = given_.source->Next();
@@ -72,8 +114,8 @@ TrainedSlot::Drawn TrainedSlot::DrawNext() {
   }
   drawn.drawn_noise = noise;
   drawn.drawn_timesteps = given_.timesteps.Integers(base_.schedule.config().num_train_timesteps, {latents.size(0)});
-  drawn.noise = noise.to(latents.device());
-  drawn.timesteps = drawn.drawn_timesteps.to(latents.device());
+  drawn.noise = runtime::CopyTo(latents.device(), noise);
+  drawn.timesteps = runtime::CopyTo(latents.device(), drawn.drawn_timesteps);
   drawn.noisy = base_.schedule.AddNoise(latents, drawn.noise, drawn.timesteps);
   const int64_t rows = latents.size(0);
   drawn.rows = {0, rows, rows};
@@ -179,24 +221,19 @@ Checkpoint TrainedSlot::Save() const {
   TensorMap arrays = state_.Save();
   arrays["errors"] = errors_;
   arrays["loss_scale"] = torch::tensor({scaler_.scale(), static_cast<double>(scaler_.good_steps())}, torch::kFloat64);
-  arrays["drawn"] = torch::tensor(drawn_, torch::kInt64);
-  AddWithPrefix("source.", given_.source->Save(), arrays);
-  arrays["noise"] = given_.noise.State();
-  arrays["timesteps"] = given_.timesteps.State();
+  arrays.merge(ahead_.empty() ? Position() : TensorMap(ahead_.front().position));
   return {std::move(arrays), steps()};
 }
 
 void TrainedSlot::Restore(const Checkpoint& checkpoint) {
   const TensorMap& arrays = checkpoint.arrays;
   step_.clear();
+  ahead_.clear();
   state_.Restore(arrays, checkpoint.step);
   CopyInto(errors_, arrays, "errors");
   const torch::Tensor& loss_scale = TakeState(arrays, "loss_scale");
   scaler_ = LossScaler(loss_scale[0].item<double>(), loss_scale[1].item<int64_t>());
-  drawn_ = TakeState(arrays, "drawn").item<int64_t>();
-  given_.source->Restore(WithPrefixRemoved("source.", arrays));
-  given_.noise.SetState(TakeState(arrays, "noise"));
-  given_.timesteps.SetState(TakeState(arrays, "timesteps"));
+  GoTo(arrays);
 }
 
 }  // namespace loupe::worker::train

@@ -78,8 +78,11 @@ class TrainedSlot {
     bool HasRowsOf(const Drawn& other) const;
   };
   // Of the step that comes next, its `batch`-th, in order. The same again until the step is taken: a pass that ended in
-  // an error can be made once more.
+  // an error can be made once more, and so can a draw.
   const Drawn& Draw(size_t batch);
+  // The batches of the step after the one that is drawn, while a device is still at that one. Nobody sees it: the slot
+  // is saved as if they were not drawn yet.
+  void DrawAhead();
   // Whether batches are drawn whose step is not taken: there is no state to go on from then.
   bool mid_step() const { return !step_.empty(); }
 
@@ -124,7 +127,15 @@ class TrainedSlot {
  private:
   torch::Tensor UnscaleGradients();
   void UpdateErrors(double error);
-  Drawn DrawNext();
+  // A batch, and where the slot was before it in all that is drawn from. An exception leaves it there.
+  struct Ahead {
+    TensorMap position;  // as a checkpoint has it
+    Drawn drawn = {};
+  };
+  Ahead DrawNext();
+  Drawn DrawFromStreams();
+  TensorMap Position() const;
+  void GoTo(const TensorMap& position);
 
   const base::BaseModel& base_;
   TrainSlot given_;
@@ -132,9 +143,10 @@ class TrainedSlot {
   LossScaler scaler_;
   torch::Tensor scale_;  // the scaler's, on the device; a power of two
   diffusion::LearnedVariance variance_;
-  int64_t drawn_ = 0;       // batches
-  std::deque<Drawn> step_;  // batches of the step that is not taken yet; references to them last
-  torch::Tensor errors_;    // [2], float64, CPU: the first step's, the running ones
+  int64_t drawn_ = 0;        // batches
+  std::deque<Drawn> step_;   // batches of the step that is not taken yet; references to them last
+  std::deque<Ahead> ahead_;  // of those after it
+  torch::Tensor errors_;     // [2], float64, CPU: the first step's, the running ones
 };
 
 }  // namespace loupe::worker::train

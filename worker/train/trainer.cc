@@ -264,6 +264,10 @@ void Trainer::StepGroup(Group& group, std::vector<SlotStep>& results) {
   const bool recorded = Records(group);
   const NoGradientsAfter cleared{*group.method};
   const torch::Tensor on_device = recorded ? WholeStep(group, rows) : Passes(group, rows);
+  // A device that works by itself is at it still.
+  if (recorded || !on_device.is_cpu()) {
+    for (const size_t slot : group.pass.slots) slots_[slot]->DrawAhead();
+  }
   const torch::Tensor numbers = on_device.cpu();
   const double* const number = numbers.const_data_ptr<double>();
   const size_t slots = group.pass.slots.size();

@@ -7,6 +7,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <memory>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "common/atomic_file.h"
 #include "tests/testing/class_base.h"
@@ -137,6 +143,26 @@ TEST(RecordedCallTest, AfterAnExceptionTheCallIsMadeOnceMore) {
   EXPECT_TRUE(call.records());
 }
 
+// As where memory runs out while the rows are put together.
+class BreakingSource : public BatchSource {
+ public:
+  BreakingSource(std::unique_ptr<BatchSource> source, const bool& broken)
+      : source_(std::move(source)), broken_(broken) {}
+
+  int64_t batch_size() const override { return source_->batch_size(); }
+  Batch Next() override {
+    Batch batch = source_->Next();
+    if (broken_) throw std::runtime_error("no memory for the rows");
+    return batch;
+  }
+  TensorMap Save() const override { return source_->Save(); }
+  void Restore(const TensorMap& state) override { source_->Restore(state); }
+
+ private:
+  const std::unique_ptr<BatchSource> source_;
+  const bool& broken_;
+};
+
 // Trials of a pack, as of one replicate: the same batches, noise and timesteps.
 class RecordedStepTest : public ::testing::Test {
  protected:
@@ -149,28 +175,50 @@ class RecordedStepTest : public ::testing::Test {
     std::vector<SlotStep> steps;
     std::string checkpoints;
   };
-  // `cells` share one pass of so many slots; one of them leaves after `leaves` steps.
-  Run Train(const std::vector<Cell>& cells, const TrainOptions& options, TapeRecorder* recorder, int64_t steps = 7,
-            int64_t width = 0, int64_t leaves = -1) {
+  base::BaseModel Base(TapeRecorder* recorder) {
     base::BaseModel base = make_base_();
     if (recorder != nullptr) base.recorder = std::shared_ptr<runtime::Recorder>(recorder, [](runtime::Recorder*) {});
+    return base;
+  }
+
+  std::vector<TrainSlot> SlotsOf(size_t count, const TrainOptions& options, const bool* broken = nullptr) {
     std::vector<TrainSlot> slots;
-    std::vector<size_t> all;
-    for (size_t i = 0; i < cells.size(); ++i) {
+    for (size_t i = 0; i < count; ++i) {
       slots.push_back({tasks::MakeDreamBoothSource(data_, 2, {1, 2, 3}), runtime::RandomStream(4),
                        runtime::RandomStream(5), options});
       slots.back().options.optimizer.learning_rate *= 1 + 0.1 * static_cast<double>(i);
-      all.push_back(i);
+      if (broken != nullptr)
+        slots.back().source = std::make_unique<BreakingSource>(std::move(slots.back().source), *broken);
     }
-    Trainer trainer(
-        base,
-        [&](const std::vector<size_t>& members) {
-          std::vector<methods::SlotOptions> its;
-          its.reserve(members.size());
-          for (const size_t i : members) its.push_back({methods::MethodSettings(cells[i]), 7 * (i + 1)});
-          return methods::MakeMethod(nn::SitesIn(base.denoiser->network()), its, torch::kCPU);
-        },
-        std::move(slots));
+    return slots;
+  }
+
+  static Trainer::MethodFactory FactoryOf(const base::BaseModel& base, const std::vector<Cell>& cells) {
+    return [&base, cells](const std::vector<size_t>& members) {
+      std::vector<methods::SlotOptions> its;
+      its.reserve(members.size());
+      for (const size_t i : members) its.push_back({methods::MethodSettings(cells[i]), 7 * (i + 1)});
+      return methods::MakeMethod(nn::SitesIn(base.denoiser->network()), its, torch::kCPU);
+    };
+  }
+
+  // The checkpoint of a single trial's Train, after so many steps more.
+  std::string GoneOn(const TrainOptions& options, TapeRecorder* recorder, int64_t steps) {
+    base::BaseModel base = Base(recorder);
+    Trainer trainer(base, FactoryOf(base, {adapter_}), SlotsOf(1, options));
+    EXPECT_TRUE(trainer.LoadCheckpoint(path_, "run"));
+    for (int64_t step = 0; step < steps; ++step) trainer.Step();
+    trainer.SaveCheckpoint(path_, "run");
+    return *ReadFile(path_);
+  }
+
+  // `cells` share one pass of so many slots; one of them leaves after `leaves` steps.
+  Run Train(const std::vector<Cell>& cells, const TrainOptions& options, TapeRecorder* recorder, int64_t steps = 7,
+            int64_t width = 0, int64_t leaves = -1) {
+    base::BaseModel base = Base(recorder);
+    Trainer trainer(base, FactoryOf(base, cells), SlotsOf(cells.size(), options));
+    std::vector<size_t> all(cells.size());
+    std::iota(all.begin(), all.end(), 0);
     trainer.Regroup({{.slots = all, .width = width}});
     Run run;
     for (int64_t step = 0; step < steps; ++step) {
@@ -304,6 +352,45 @@ TEST_F(RecordedStepTest, ALossThatIsNotFiniteTakesNoStep) {
   ASSERT_EQ(plain.steps.back().kind, SlotStep::Kind::kFailed);
   for (size_t i = 0; i < plain.steps.size(); ++i) EXPECT_EQ(plain.steps[i].kind, recorded.steps[i].kind) << i;
   EXPECT_GT(recorder.replays(), 1);
+}
+
+// While a device is at a step the next one's rows are drawn: no checkpoint knows of them.
+TEST_F(RecordedStepTest, ACheckpointOfAnyStepGoesOnOperatorByOperator) {
+  TrainOptions options = options_;
+  options.accumulation = 2;
+  const std::string whole = Train({adapter_}, options, nullptr, 8).checkpoints;
+  for (const int64_t saved_at : {1, 3, 6}) {
+    TapeRecorder recorder;
+    Train({adapter_}, options, &recorder, saved_at);
+    EXPECT_TRUE(GoneOn(options, nullptr, 8 - saved_at) == whole) << saved_at;
+    Train({adapter_}, options, nullptr, saved_at);
+    TapeRecorder other;
+    EXPECT_TRUE(GoneOn(options, &other, 8 - saved_at) == whole) << saved_at;
+  }
+}
+
+// Those drawn ahead do not end the step under way; the next one says what is wrong with them, and can be taken later.
+TEST_F(RecordedStepTest, AStepWhoseRowsCannotBeDrawnIsTakenOnceMore) {
+  const std::string of_three = Train({adapter_}, options_, nullptr, 3).checkpoints;
+  const std::string of_eight = Train({adapter_}, options_, nullptr, 8).checkpoints;
+  TapeRecorder recorder;
+  for (TapeRecorder* const draws_ahead : {&recorder, static_cast<TapeRecorder*>(nullptr)}) {
+    base::BaseModel base = Base(draws_ahead);
+    bool broken = false;
+    Trainer trainer(base, FactoryOf(base, {adapter_}), SlotsOf(1, options_, &broken));
+    while (trainer.steps() < 3) {
+      broken = draws_ahead != nullptr && trainer.steps() == 2;  // the fourth step's rows
+      EXPECT_EQ(trainer.Step()[0].kind, SlotStep::Kind::kStepped);
+    }
+    broken = true;
+    EXPECT_THROW(trainer.Step(), std::runtime_error);
+    trainer.SaveCheckpoint(path_, "run");
+    EXPECT_TRUE(*ReadFile(path_) == of_three);
+    broken = false;
+    while (trainer.steps() < 8) trainer.Step();
+    trainer.SaveCheckpoint(path_, "run");
+    EXPECT_TRUE(*ReadFile(path_) == of_eight);
+  }
 }
 
 TEST_F(RecordedStepTest, SampledLatentsAreTheSameBytes) {
