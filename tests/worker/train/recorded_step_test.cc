@@ -187,8 +187,8 @@ class RecordedStepTest : public ::testing::Test {
       slots.push_back({tasks::MakeDreamBoothSource(data_, 2, {1, 2, 3}), runtime::RandomStream(4),
                        runtime::RandomStream(5), options});
       slots.back().options.optimizer.learning_rate *= 1 + 0.1 * static_cast<double>(i);
-      if (broken != nullptr)
-        slots.back().source = std::make_unique<BreakingSource>(std::move(slots.back().source), *broken);
+      auto& source = slots.back().source;
+      if (broken != nullptr) source = std::make_unique<BreakingSource>(std::move(source), *broken);
     }
     return slots;
   }
